@@ -1,0 +1,60 @@
+"""Getting foreign values onto the host: lists, NumPy arrays, and CPU arrays of any DLPack library.
+
+Nothing here knows a particular backend.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..errors import DtypeError, MixedBackends
+
+Array = Any
+_DLPACK_CPU = 1
+
+
+def describe(values: Any) -> str:
+    """A short description of what came, for error messages."""
+    kind = f"{type(values).__module__.partition('.')[0]}.{type(values).__name__}"
+    shape, dtype = getattr(values, "shape", None), getattr(values, "dtype", None)
+    return kind + (f" of shape {tuple(shape)}" if shape is not None else "") + (f" and dtype {dtype}" if dtype else "")
+
+
+def on_host(values: Any, backend: str = "numpy") -> np.ndarray[Any, Any]:
+    """`values` as a NumPy array, without a copy where that is possible.
+
+    Raises: MixedBackends for an array on a GPU; DtypeError for what is not an array of real numbers.
+    """
+    if not isinstance(values, np.ndarray):
+        if hasattr(values, "__dlpack_device__"):
+            if int(values.__dlpack_device__()[0]) != _DLPACK_CPU:
+                raise MixedBackends(
+                    f"expected an array on the host for backend {backend!r}; got a {describe(values)} on a GPU; "
+                    f'convert it with fs.asarray(array, backend="{backend}")'
+                )
+            if hasattr(values, "detach"):
+                values = values.detach()
+            try:
+                values = np.from_dlpack(values)
+            except (BufferError, RuntimeError, TypeError):
+                values = np.asarray(values)
+        else:
+            try:
+                values = np.asarray(values)
+            except ValueError as error:
+                raise DtypeError(
+                    f"expected numbers in a rectangular array; got a {describe(values)}; make all rows equally long"
+                ) from error
+    if values.dtype.kind not in "fiub":
+        raise DtypeError(
+            f"expected real numbers; got a {describe(values)}; encode text as numbers first "
+            "(fusedstep train does so for tables)"
+        )
+    return values
+
+
+def c_order(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The same values, contiguous in row-major order."""
+    return np.ascontiguousarray(array) if not array.flags.c_contiguous else array

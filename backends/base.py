@@ -1,0 +1,317 @@
+"""The contract of a backend, runnable on any NumPy-like array library.
+
+A subclass overrides what its library does better; everything else keeps working through the methods here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from ..errors import DtypeError, MixedBackends, ShapeError
+from ..kernels.formula import Formula
+from ..kernels.rows import reference
+from .arrays import c_order, describe, on_host
+
+Array = Any
+"""An array of the backend's library."""
+Scalar = Any
+"""A number that may still be on the device; `float(backend.item(s))` waits for it."""
+
+
+class Random(NamedTuple):
+    """Where random bits come from: state – uint32 [4] on the backend (key, key, step, first row); stream – which use."""
+
+    state: Array
+    stream: int
+
+
+class Unavailable(NamedTuple):
+    """Why a backend cannot run here, what would mend it, and the original error if there was one."""
+
+    reason: str
+    remedy: str
+    cause: BaseException | None = None
+
+
+class Backend:
+    """Arrays, products and kernels on one device; this class runs on any array library that follows the array API.
+
+    Contract: matrices are [rows, columns] in row-major order; every operation writes into arrays that the caller gives
+    (`out`), which may be the same as an elementwise input; reals are float32 or float64, labels int32, the winners of
+    maxout uint8. Operations refuse arrays of another library with MixedBackends.
+
+    Args: xp – the module of the array library.
+    """
+
+    name: ClassVar[str] = "base"
+    device: ClassVar[str] = "cpu"
+    precisions: ClassVar[tuple[str, ...]] = ("float32", "float64")
+
+    def __init__(self, xp: Any = np) -> None:
+        self.xp = xp
+        self.array_type: type = type(xp.zeros(1))
+
+    @classmethod
+    def unavailable(cls) -> Unavailable | None:
+        """None where this backend can run, else the reason; must not raise."""
+        return None
+
+    def __repr__(self) -> str:
+        return f"<fusedstep backend {self.name}>"
+
+    # Arrays
+
+    def dtype(self, name: str) -> Any:
+        """The array library's data type of that name."""
+        try:
+            return getattr(self.xp, name)
+        except AttributeError:
+            raise DtypeError(
+                f"expected the name of a data type such as 'float32'; got {name!r}; see Backend.precisions"
+            ) from None
+
+    def empty(self, shape: Sequence[int], dtype: str = "float32") -> Array:
+        """An array with arbitrary content."""
+        return self.xp.empty(tuple(shape), dtype=self.dtype(dtype))
+
+    def zeros(self, shape: Sequence[int], dtype: str = "float32") -> Array:
+        """An array of zeros."""
+        return self.xp.zeros(tuple(shape), dtype=self.dtype(dtype))
+
+    def asarray(self, values: Any, dtype: str | None = None) -> Array:
+        """`values` (numbers, NumPy, this backend's or any CPU DLPack array) as a row-major array of this backend.
+
+        Args: dtype – name of the wanted type; None keeps the type that came.
+        Returns: an array of this backend; the same object where nothing had to change.
+        Raises: DtypeError for text and objects; MixedBackends for an array of another device.
+        """
+        if isinstance(values, self.array_type):
+            return self._convert(values, dtype)
+        host = on_host(values, self.name)
+        return self.xp.asarray(c_order(host if dtype is None else host.astype(dtype, copy=False)))
+
+    def _convert(self, array: Array, dtype: str | None) -> Array:
+        return array if dtype is None or array.dtype == self.dtype(dtype) else self.xp.astype(array, self.dtype(dtype))
+
+    def to_numpy(self, array: Array) -> np.ndarray[Any, Any]:
+        """A copy on the host."""
+        return np.array(np.from_dlpack(array))
+
+    def is_array(self, values: Any) -> bool:
+        """Whether `values` belongs to this backend's array library."""
+        return isinstance(values, self.array_type)
+
+    def copy(self, source: Array, out: Array) -> None:
+        """Overwrites `out` with the values of `source`, an array of this backend or of the host."""
+        out[...] = source if self.is_array(source) else self.xp.asarray(source)
+
+    def take_rows(self, array: Array, indices: Array) -> Array:
+        """The rows of `array` that `indices` (integers of this backend) name, as a new array."""
+        return self.xp.take(array, indices, axis=0)
+
+    def item(self, scalar: Scalar) -> float:
+        """The value of a scalar of this backend; waits for the device."""
+        return float(scalar)
+
+    def synchronize(self) -> None:
+        """Waits until all work that was handed out is done."""
+
+    def require(self, *arrays: Array) -> None:
+        """Raises MixedBackends unless all arrays are this backend's own."""
+        for array in arrays:
+            if not isinstance(array, self.array_type):
+                raise MixedBackends(
+                    f"expected arrays of backend {self.name!r}; got a {describe(array)}; "
+                    f'convert it with fs.asarray(array, backend="{self.name}")'
+                )
+
+    # Products
+
+    def matmul(
+        self, a: Array, b: Array, out: Array, transpose_a: bool = False, transpose_b: bool = False,
+        accumulate: bool = False,
+    ) -> None:  # fmt: skip
+        """out = op(a) op(b), op being the transpose where asked for; with `accumulate` it is added to `out`."""
+        self.require(a, b, out)
+        a, b = a.T if transpose_a else a, b.T if transpose_b else b
+        if a.shape[1] != b.shape[0] or (a.shape[0], b.shape[1]) != tuple(out.shape):
+            raise ShapeError(
+                f"expected a product [m, k] [k, n] into [m, n]; got {tuple(a.shape)} {tuple(b.shape)} into "
+                f"{tuple(out.shape)}; check the widths"
+            )
+        self._matmul(a, b, out, accumulate)
+
+    def _matmul(self, a: Array, b: Array, out: Array, accumulate: bool) -> None:
+        product = self.xp.matmul(a, b)
+        out[...] = out + product if accumulate else product
+
+    # Formulas
+
+    def map(self, formula: Formula, out: Array | tuple[Array, ...], *arguments: Any, random: Random | None = None) -> None:
+        """Evaluates a formula for every element.
+
+        Args: out – one array per output (a vector [rows] for sums over rows); arguments – in the formula's order,
+            without the random bits: matrices, vectors and Python numbers; random – where its bits come from.
+        """
+        outputs = out if isinstance(out, tuple) else (out,)
+        self.require(*outputs)
+        for argument, kind in zip(arguments, (k for k in formula.kinds if k != "bits"), strict=True):
+            if kind != "scalar":
+                self.require(argument)
+        self._map(formula, outputs, arguments, random)
+
+    def _map(self, formula: Formula, outputs: tuple[Array, ...], arguments: Sequence[Any], random: Random | None) -> None:
+        shape = next(
+            a.shape for a, k in zip((*outputs, *arguments), (*formula.outputs, *(k for k in formula.kinds if k != "bits")), strict=True)
+            if k == "each"
+        )
+        given = iter(arguments)
+        values = []
+        for kind in formula.kinds:
+            if kind == "bits":
+                assert random is not None
+                values.append(self.random_bits(shape[0], shape[1], random))
+                continue
+            value = next(given)
+            if kind == "row":
+                value = self.xp.reshape(value, (1, -1))
+            elif kind == "column":
+                value = self.xp.reshape(value, (-1, 1))
+            elif kind == "scalar":
+                value = self.xp.asarray(value, dtype=outputs[0].dtype)
+            values.append(value)
+        results = formula(*values)
+        for target, result, kind in zip(outputs, results if isinstance(results, tuple) else (results,), formula.outputs, strict=True):
+            target[...] = self.xp.sum(result, axis=1) if kind == "rowsum" else self._cast(result, target)
+
+    def _cast(self, values: Array, like: Array) -> Array:
+        return values if values.dtype == like.dtype else self.xp.astype(values, like.dtype)
+
+    def update(self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Any) -> None:
+        """Applies an update formula to flat arrays in place: one kernel call, whatever the number of parameters.
+
+        Args: arrays – in the formula's order; scalars – [scalars, groups], in its order; segments – from `segments`.
+            Where the first scalar is NaN, nothing at all is changed.
+        """
+        self.require(*arrays, scalars)
+        self._update(formula, arrays, scalars, segments)
+
+    def _update(self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Any) -> None:
+        if not float(scalars[0, 0]) == float(scalars[0, 0]):
+            return
+        for start, stop, group in segments:
+            parts = [a[start:stop] for a in arrays]
+            results = formula(*parts, *(scalars[k, group] for k in range(scalars.shape[0])))
+            for name, result in zip(formula.overwrites, results, strict=True):
+                parts[formula.parameters.index(name)][...] = self._cast(result, parts[0])
+
+    def segments(self, ranges: Sequence[tuple[int, int, int]]) -> Any:
+        """What `update` needs to know which elements belong to which group, prepared once.
+
+        Args: ranges – (start, stop, group); starts are multiples of 64.
+        """
+        return list(ranges)
+
+    # Random numbers
+
+    def random_state(self, seed: int, step: int = 0, first_row: int = 0) -> Array:
+        """uint32 [4]: the two words of the seed, the step, and the number of the first row of the matrices to come."""
+        words = np.array([seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF, step & 0xFFFFFFFF, first_row], np.uint32)
+        return self.asarray(words)
+
+    def set_step(self, state: Array, step: int) -> None:
+        """Moves a random state to another step."""
+        state[2] = step & 0xFFFFFFFF
+
+    def random_bits(self, rows: int, width: int, random: Random) -> Array:
+        """uint32 [rows, width]: the bits that a formula with these (state, stream) gets."""
+        return reference.random_bits(self.xp, rows, width, random.state, random.stream)
+
+    # Rows and columns
+
+    def softmax(self, x: Array, out: Array) -> None:
+        """Softmax of each row."""
+        self.require(x, out)
+        reference.softmax(self.xp, x, out)
+
+    def softmax_cross_entropy(
+        self, logits: Array, labels: Array, weights: Array | None, on: float, off: float, factor: float,
+        losses: Array, gradient: Array,
+    ) -> None:  # fmt: skip
+        """Losses by row and factor times their gradient, for labels; see kernels/rows/reference.py."""
+        self.require(logits, labels, losses, gradient)
+        reference.softmax_cross_entropy(self.xp, logits, labels, weights, on, off, factor, losses, gradient)
+
+    def softmax_cross_entropy_soft(
+        self, logits: Array, targets: Array, factor: float, losses: Array, gradient: Array
+    ) -> None:
+        """As `softmax_cross_entropy`, for target distributions."""
+        self.require(logits, targets, losses, gradient)
+        reference.softmax_cross_entropy_soft(self.xp, logits, targets, factor, losses, gradient)
+
+    def multi_class_hinge(self, scores: Array, labels: Array, factor: float, losses: Array, gradient: Array) -> None:
+        """Crammer and Singer's hinge loss by row and factor times its subgradient."""
+        self.require(scores, labels, losses, gradient)
+        reference.multi_class_hinge(self.xp, scores, labels, factor, losses, gradient)
+
+    def layer_norm(
+        self, x: Array, gain: Array, offset: Array, epsilon: float, out: Array, mean: Array, scale: Array
+    ) -> None:
+        """Normalises each row; also gives mean and 1 / standard deviation by row."""
+        self.require(x, gain, offset, out, mean, scale)
+        reference.layer_norm(self.xp, x, gain, offset, epsilon, out, mean, scale)
+
+    def layer_norm_backward(
+        self, dy: Array, x: Array, gain: Array, mean: Array, scale: Array, dx: Array, dgain: Array, doffset: Array
+    ) -> None:
+        """The gradient of `layer_norm`; adds to dgain and doffset."""
+        self.require(dy, x, gain, mean, scale, dx, dgain, doffset)
+        reference.layer_norm_backward(self.xp, dy, x, gain, mean, scale, dx, dgain, doffset)
+
+    def column_sum(self, x: Array, out: Array) -> None:
+        """Adds the sum of the rows of x to out."""
+        self.require(x, out)
+        reference.column_sum(self.xp, x, out)
+
+    def maxout(self, z: Array, out: Array, winner: Array) -> None:
+        """The largest piece of each unit and which one it was."""
+        self.require(z, out, winner)
+        reference.maxout(self.xp, z, out, winner)
+
+    def maxout_spread(self, dy: Array, winner: Array, dz: Array) -> None:
+        """The gradient of `maxout`."""
+        self.require(dy, winner, dz)
+        reference.maxout_spread(self.xp, dy, winner, dz)
+
+    def maxout_pick(self, z: Array, winner: Array, out: Array) -> None:
+        """The piece of each unit that `winner` names."""
+        self.require(z, winner, out)
+        reference.maxout_pick(self.xp, z, winner, out)
+
+    def argmax(self, x: Array) -> Array:
+        """The column of the largest value of each row, the first among equals."""
+        self.require(x)
+        return self.xp.argmax(x, axis=1)
+
+    # Reductions
+
+    def total(self, x: Array) -> Scalar:
+        """The sum of all elements, at least in float64 on the host and in float32 on a device."""
+        self.require(x)
+        return self.xp.sum(x, dtype=self.xp.float64)
+
+    def sum_of_squares(self, x: Array) -> Scalar:
+        """The sum of the squares of all elements of a flat array; infinite or NaN if any element is."""
+        self.require(x)
+        wide = self.xp.astype(x, self.xp.float64)
+        return self.xp.sum(wide * wide)
+
+    def limit_norm(self, scales: Array, squares: Scalar, largest: float) -> None:
+        """scales *= min(1, largest / sqrt(squares)), and NaN where squares is not finite: clipping by global norm."""
+        norm = float(squares) ** 0.5
+        scales[...] = scales * (min(1.0, largest / norm) if norm > 0.0 else 1.0 if norm == 0.0 else norm)
+        if not norm < float("inf"):
+            scales[...] = scales * float("nan")

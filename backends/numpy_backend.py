@@ -1,0 +1,64 @@
+"""The reference backend: NumPy, multi-threaded GEMMs, formulas in cache-sized blocks.
+
+It is the oracle of every test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..kernels.formula import Formula
+from ..kernels.targets import numpy as target
+from .arrays import c_order
+from .base import Array, Backend, Random, Scalar
+
+
+class NumpyBackend(Backend):
+    """NumPy on the host."""
+
+    name: ClassVar[str] = "numpy"
+
+    def __init__(self) -> None:
+        super().__init__(np)
+
+    def _convert(self, array: Array, dtype: str | None) -> Array:
+        return c_order(array if dtype is None else array.astype(dtype, copy=False))
+
+    def to_numpy(self, array: Array) -> np.ndarray[Any, Any]:
+        """A copy."""
+        return np.array(array)
+
+    def _matmul(self, a: Array, b: Array, out: Array, accumulate: bool) -> None:
+        if accumulate:
+            out += a @ b
+        else:
+            np.matmul(a, b, out=out)
+
+    def _map(self, formula: Formula, outputs: tuple[Array, ...], arguments: Sequence[Any], random: Random | None) -> None:
+        target.run_map(formula, outputs, arguments, random)
+
+    def _update(self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Any) -> None:
+        if not np.isnan(scalars[0, 0]):
+            target.run_update(formula, arrays, scalars, segments)
+
+    def segments(self, ranges: Sequence[tuple[int, int, int]]) -> Any:
+        """int64 [segments, 3]."""
+        return np.array(ranges, np.int64).reshape(-1, 3)
+
+    def random_bits(self, rows: int, width: int, random: Random) -> Array:
+        """See Backend.random_bits."""
+        out = np.empty((rows, width), np.uint32)
+        target.random_bits(rows, width, random.state, random.stream, 0, out)
+        return out
+
+    def sum_of_squares(self, x: Array) -> Scalar:
+        """In float64, block by block."""
+        self.require(x)
+        total = 0.0
+        for start in range(0, x.size, target.BLOCK):
+            part = x[start : start + target.BLOCK].astype(np.float64)
+            total += float(part @ part)
+        return total

@@ -1,0 +1,141 @@
+"""Which backend is in use: argument, `with use_backend(...)`, FUSEDSTEP_BACKEND, then `auto`.
+
+Only `auto` ever falls back to another backend, and it says so once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import lru_cache
+from importlib.metadata import entry_points
+from typing import Any
+
+from ..errors import BackendUnavailable, UnknownBackend
+from .base import Array, Backend, Unavailable
+
+VARIABLE = "FUSEDSTEP_BACKEND"
+ENTRY_POINTS = "fusedstep.backends"
+BUILT_IN = {
+    "numpy": "numpy_backend:NumpyBackend",
+    "numba": "numba_backend:NumbaBackend",
+    "cupy": "cupy_backend:CupyBackend",
+    "cuda": "cuda_backend:CudaBackend",
+}
+AUTO_ORDER = ("cuda", "cupy", "numba", "numpy")
+
+_logger = logging.getLogger("fusedstep")
+_chosen: ContextVar[str | None] = ContextVar("fusedstep_backend", default=None)
+
+
+@lru_cache(maxsize=1)
+def _registered() -> dict[str, Any]:
+    """Entry points of other packages, by name; ours cannot be replaced."""
+    return {e.name: e for e in entry_points(group=ENTRY_POINTS) if e.name not in BUILT_IN}
+
+
+def names() -> tuple[str, ...]:
+    """All backends that are known here, whether or not they can run."""
+    return (*BUILT_IN, *sorted(_registered()))
+
+
+@lru_cache(maxsize=None)
+def backend_class(name: str) -> type[Backend]:
+    """The class of a backend by name; raises UnknownBackend."""
+    if name in BUILT_IN:
+        module, _, attribute = BUILT_IN[name].partition(":")
+        found: type[Backend] = getattr(importlib.import_module(f"{__package__}.{module}"), attribute)
+        return found
+    if name in _registered():
+        loaded: type[Backend] = _registered()[name].load()
+        return loaded
+    near = difflib.get_close_matches(name.lower(), names(), n=1)
+    hint = f"did you mean {near[0]!r}?" if near else "choose one of these"
+    raise UnknownBackend(f"expected a backend out of {', '.join(names())} or auto; got {name!r}; {hint}")
+
+
+@lru_cache(maxsize=None)
+def _instance(name: str) -> Backend:
+    return backend_class(name)()
+
+
+@lru_cache(maxsize=None)
+def why_not(name: str) -> Unavailable | None:
+    """Why the backend of that name cannot run here, or None if it can."""
+    return backend_class(name).unavailable()
+
+
+@lru_cache(maxsize=1)
+def _automatic() -> str:
+    """The first backend of AUTO_ORDER that runs here."""
+    for name in AUTO_ORDER:
+        problem = why_not(name)
+        if problem is None:
+            return name
+        level = logging.WARNING if problem.cause is not None and not isinstance(problem.cause, ImportError) else logging.INFO
+        _logger.log(level, "backend auto: not %s, because %s (%s)", name, problem.reason, problem.remedy)
+    raise BackendUnavailable("expected NumPy at least to work; it does not; reinstall with: pip install numpy")
+
+
+def requested(name: str | None = None) -> str:
+    """The name that applies now: `name`, else the context manager's, else the environment's, else "auto"."""
+    if name is not None and not isinstance(name, str):
+        raise UnknownBackend(f"expected the name of a backend; got {name!r}; choose one of {', '.join(names())}")
+    if name == "":
+        raise UnknownBackend(f"expected the name of a backend; got an empty one; choose one of {', '.join(names())}, auto")
+    return name or _chosen.get() or os.environ.get(VARIABLE, "").strip() or "auto"
+
+
+def backend(name: str | Backend | None = None) -> Backend:
+    """The backend in use.
+
+    Args: name – "numpy", "numba", "cupy", "cuda", one that another package registered, or "auto"; a Backend is
+        returned as it is; None asks the context manager, then FUSEDSTEP_BACKEND, then takes "auto".
+    Raises: UnknownBackend with the valid names; BackendUnavailable with the reason and what would mend it.
+    """
+    if isinstance(name, Backend):
+        return name
+    wanted = requested(name)
+    if wanted == "auto":
+        wanted = _automatic()
+    found = backend_class(wanted)
+    problem = why_not(wanted)
+    if problem is not None:
+        raise BackendUnavailable(
+            f"expected backend {wanted!r} to work here; {problem.reason}; {problem.remedy}, or choose another backend "
+            f"(`fusedstep backends` lists what works)"
+        ) from problem.cause
+    assert found is not None
+    return _instance(wanted)
+
+
+@contextmanager
+def use_backend(name: str) -> Iterator[Backend]:
+    """Within the `with` block (and this thread or task) `name` is the backend in use."""
+    chosen = backend(name)
+    token = _chosen.set(name)
+    try:
+        yield chosen
+    finally:
+        _chosen.reset(token)
+
+
+def backends() -> dict[str, Unavailable | None]:
+    """Every known backend, with None where it runs here and the reason where it does not."""
+    return {name: why_not(name) for name in names()}
+
+
+def asarray(values: Any, backend: str | Backend | None = None, dtype: str | None = None) -> Array:
+    """`values` as an array of a backend, also from another backend's device.
+
+    Args: values – numbers, a NumPy, CuPy or DLPack array; backend – name, or None for the one in use.
+    """
+    target = globals()["backend"](backend)
+    if not target.is_array(values) and hasattr(values, "get") and hasattr(values, "__cuda_array_interface__"):
+        values = values.get()
+    return target.asarray(values, dtype)

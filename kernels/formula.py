@@ -1,0 +1,104 @@
+"""A formula: one scalar Python function, with what each of its arguments is to the loop around it.
+
+The registry of all formulas is here as well, so that a table-driven test covers a new one without being told.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Annotated, Any
+
+from . import symbols
+from .symbols import Program
+
+Each = Annotated[Any, "each"]
+"""One value per element of the output [rows, width]."""
+Row = Annotated[Any, "row"]
+"""One value per column, the same for all rows: a vector [width], such as a bias."""
+Column = Annotated[Any, "column"]
+"""One value per row: a vector [rows]."""
+Scalar = Annotated[Any, "scalar"]
+"""One real number for the whole call."""
+Bits = Annotated[Any, "bits"]
+"""32 random bits per element, made by the loop from (seed, stream, step, row, column)."""
+Group = Annotated[Any, "group"]
+"""One real number per parameter group, in updates of the arena only."""
+RowSum = Annotated[Any, "rowsum"]
+"""An output that is summed over each row: a vector [rows]."""
+
+
+@dataclass(frozen=True, eq=False)
+class Formula:
+    """A named scalar function and the kinds of its arguments and results.
+
+    Calling it evaluates the function on numbers or arrays; `trace` gives the program that targets compile.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    parameters: tuple[str, ...]
+    kinds: tuple[str, ...]
+    outputs: tuple[str, ...]
+    overwrites: tuple[str, ...] = ()
+    """For updates of the arena: the parameter that each output replaces."""
+
+    def __call__(self, *arguments: Any) -> Any:
+        """The plain value, in whatever type and precision the arguments have."""
+        return self.function(*arguments)
+
+    @property
+    def random(self) -> bool:
+        """Whether the loop has to make random bits for it."""
+        return "bits" in self.kinds
+
+    @property
+    def flat(self) -> bool:
+        """Whether rows and columns do not matter, so that arrays may be walked as one run of elements."""
+        return not {"row", "column", "bits"} & set(self.kinds) and "rowsum" not in self.outputs
+
+    def __repr__(self) -> str:
+        return f"<formula {self.name}>"
+
+
+REGISTRY: dict[str, Formula] = {}
+
+
+def make_formula(
+    name: str,
+    function: Callable[..., Any],
+    kinds: Mapping[str, str],
+    outputs: tuple[str, ...],
+    overwrites: tuple[str, ...] = (),
+) -> Formula:
+    """A formula from its parts, registered under `name`; for those that are composed of others."""
+    made = Formula(name, function, tuple(kinds), tuple(kinds.values()), outputs, overwrites)
+    REGISTRY.setdefault(name, made)
+    return made
+
+
+def formula(function: Callable[..., Any]) -> Formula:
+    """Decorator: reads the kinds from the annotations (`x: Each, bias: Row -> Each`) and registers the formula."""
+    hints = typing.get_type_hints(function, include_extras=True)
+    returned = hints.pop("return")
+    parts = typing.get_args(returned) if typing.get_origin(returned) is tuple else (returned,)
+    kinds = {name: hint.__metadata__[0] for name, hint in hints.items()}
+    made = make_formula(function.__name__, function, kinds, tuple(p.__metadata__[0] for p in parts))
+    object.__setattr__(made, "__doc__", function.__doc__)
+    return made
+
+
+@lru_cache(maxsize=None)
+def trace(target: Formula, expansions: tuple[tuple[str, Callable[..., Any]], ...] = ()) -> Program:
+    """The straight-line program of a formula, in the vocabulary of a target.
+
+    Args: target – the formula; expansions – (operation, formula) pairs for what the target spells out.
+    """
+    program = Program(dict(expansions))
+    arguments = [
+        program.input(name, symbols.UINT32 if kind == "bits" else symbols.REAL, uniform=kind in ("scalar", "group"))
+        for name, kind in zip(target.parameters, target.kinds, strict=True)
+    ]
+    return program.finish(target.function(*arguments))

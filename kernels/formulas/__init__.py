@@ -1,0 +1,8 @@
+"""Every elementwise formula of the library, one small function each.
+
+Importing this package registers them all; what needs whole rows or columns lives in kernels/rows instead.
+"""
+
+from . import activations, elementwise, losses, random, updates
+
+__all__ = ["activations", "elementwise", "losses", "random", "updates"]

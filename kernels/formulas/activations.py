@@ -1,0 +1,230 @@
+"""Activation functions and their derivatives, one pair of small functions each.
+
+A derivative is written in the output y wherever that is possible, so that a layer needs to keep only one array.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from ..formula import Each, Formula, Row, formula, make_formula
+from ..vocabulary import Value, erf, exp, maximum, select, tanh
+from .random import dropout_factor
+
+
+@dataclass(frozen=True, eq=False)
+class Activation:
+    """An elementwise function and its derivative.
+
+    Args: name – as in the layer's name; value – y = value(x, *settings); slope – dy/dx as slope(y or x, *settings);
+        keeps – "output" where the slope is written in y, "input" where it needs x; settings – names of the scalars;
+        bounds – limits that the output saturates at, for diagnostics.
+    """
+
+    name: str
+    value: Callable[..., Value]
+    slope: Callable[..., Value]
+    keeps: str = "output"
+    settings: tuple[str, ...] = ()
+    bounds: tuple[float | None, float | None] = (None, None)
+
+    @property
+    def forward(self) -> Formula:
+        """y = value(x, *settings)."""
+        return dense_forward(self, bias=False, dropout=False)
+
+    @property
+    def backward(self) -> Formula:
+        """dx = dy slope(kept, *settings)."""
+        return dense_backward(self, dropout=False)
+
+
+def identity(x: Value) -> Value:
+    """y = x."""
+    return x * 1.0
+
+
+def identity_slope(y: Value) -> Value:
+    """dy/dx = 1."""
+    return y * 0.0 + 1.0
+
+
+def relu(x: Value) -> Value:
+    """y = max(0, x); NaN stays NaN. Source: Nair and Hinton (2010)."""
+    return maximum(x, 0.0)
+
+
+def relu_slope(y: Value) -> Value:
+    """dy/dx = 1 where y > 0, else 0: the subgradient at 0 is 0."""
+    return select(y > 0.0, 1.0, 0.0)
+
+
+def leaky_relu(x: Value, slope: Value) -> Value:
+    """y = x where x > 0, else slope x. Source: Maas, Hannun and Ng (2013)."""
+    return select(x > 0.0, x, slope * x)
+
+
+def leaky_relu_slope(y: Value, slope: Value) -> Value:
+    """dy/dx = 1 where y > 0, else slope (slope > 0, so y has the sign of x)."""
+    return select(y > 0.0, 1.0, slope)
+
+
+def elu(x: Value, a: Value) -> Value:
+    """y = x where x > 0, else a (e^x - 1). Source: Clevert, Unterthiner and Hochreiter (2016)."""
+    return select(x > 0.0, x, a * (exp(select(x > 0.0, 0.0, x)) - 1.0))
+
+
+def elu_slope(y: Value, a: Value) -> Value:
+    """dy/dx = 1 where y > 0, else y + a (a > 0)."""
+    return select(y > 0.0, 1.0, y + a)
+
+
+def sigmoid(x: Value) -> Value:
+    """y = 1 / (1 + e^-x)."""
+    return 1.0 / (1.0 + exp(-x))
+
+
+def sigmoid_slope(y: Value) -> Value:
+    """dy/dx = y (1 - y)."""
+    return y * (1.0 - y)
+
+
+def hyperbolic_tangent(x: Value) -> Value:
+    """y = tanh x."""
+    return tanh(x)
+
+
+def hyperbolic_tangent_slope(y: Value) -> Value:
+    """dy/dx = 1 - y^2."""
+    return 1.0 - y * y
+
+
+def silu(x: Value) -> Value:
+    """y = x sigmoid(x). Source: Elfwing, Uchibe and Doya (2018)."""
+    return x * sigmoid(x)
+
+
+def silu_slope(x: Value) -> Value:
+    """dy/dx = s (1 + x (1 - s)) with s = sigmoid(x)."""
+    s = sigmoid(x)
+    return s * (1.0 + x * (1.0 - s))
+
+
+def gelu(x: Value) -> Value:
+    """y = x Phi(x) with the normal distribution function Phi. Source: Hendrycks and Gimpel (2016)."""
+    return 0.5 * x * (1.0 + erf(x * 0.70710678118654752))
+
+
+def gelu_slope(x: Value) -> Value:
+    """dy/dx = Phi(x) + x phi(x)."""
+    return 0.5 * (1.0 + erf(x * 0.70710678118654752)) + x * 0.39894228040143268 * exp(-0.5 * x * x)
+
+
+def _gelu_inner(x: Value) -> Value:
+    return tanh(0.79788456080286536 * (x + 0.044715 * x * x * x))
+
+
+def gelu_tanh(x: Value) -> Value:
+    """y = x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), the approximation of the same paper."""
+    return 0.5 * x * (1.0 + _gelu_inner(x))
+
+
+def gelu_tanh_slope(x: Value) -> Value:
+    """The exact derivative of the approximation."""
+    t = _gelu_inner(x)
+    inner_slope = 0.79788456080286536 * (1.0 + 0.134145 * x * x)
+    return 0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * inner_slope
+
+
+ACTIVATIONS = {
+    a.name: a
+    for a in (
+        Activation("identity", identity, identity_slope),
+        Activation("relu", relu, relu_slope, bounds=(0.0, None)),
+        Activation("leaky_relu", leaky_relu, leaky_relu_slope, settings=("slope",)),
+        Activation("elu", elu, elu_slope, settings=("a",)),
+        Activation("sigmoid", sigmoid, sigmoid_slope, bounds=(0.0, 1.0)),
+        Activation("tanh", hyperbolic_tangent, hyperbolic_tangent_slope, bounds=(-1.0, 1.0)),
+        Activation("silu", silu, silu_slope, keeps="input"),
+        Activation("gelu", gelu, gelu_slope, keeps="input"),
+        Activation("gelu_tanh", gelu_tanh, gelu_tanh_slope, keeps="input"),
+    )
+}
+"""The table that layers, tests and targets go through; a new activation is one more row."""
+
+
+@formula
+def prelu(x: Each, alpha: Row) -> Each:
+    """y = x where x > 0, else alpha x, with alpha learned. Source: He et al. (2015)."""
+    return select(x > 0.0, x, alpha * x)
+
+
+@formula
+def prelu_backward(dy: Each, x: Each, alpha: Row) -> tuple[Each, Each]:
+    """(dx, what each element adds to the gradient of alpha)."""
+    return select(x > 0.0, dy, alpha * dy), select(x > 0.0, 0.0, x * dy)
+
+
+@formula
+def prelu_tangent(dx: Each, x: Each, alpha: Row, dalpha: Row) -> Each:
+    """The directional derivative of prelu along (dx, dalpha)."""
+    return select(x > 0.0, dx, alpha * dx + dalpha * x)
+
+
+@lru_cache(maxsize=None)
+def dense_forward(activation: Activation, bias: bool, dropout: bool, keep_input: bool = False) -> Formula:
+    """What follows the GEMM of a dense layer, in one pass: y = dropout(activation(z + bias)).
+
+    Arguments of the formula: z, [bias], *settings, [share, scale, bits].
+    With `keep_input` it also returns z + bias, for activations whose slope is written in their input.
+    """
+    kinds = {"z": "each", **({"bias": "row"} if bias else {}), **dict.fromkeys(activation.settings, "scalar")}
+    if dropout:
+        kinds.update(share="scalar", scale="scalar", bits="bits")
+
+    def function(z: Any, *rest: Any) -> Any:
+        settings = rest[bias : bias + len(activation.settings)]
+        x = z + rest[0] if bias else z
+        y = activation.value(x, *settings)
+        if dropout:
+            share, scale, bits = rest[-3:]
+            y = y * dropout_factor(bits, share, scale, z)
+        return (y, x) if keep_input else y
+
+    parts = ["bias"] * bias + [activation.name] + ["dropout"] * dropout + ["kept"] * keep_input
+    return make_formula("_".join(parts), function, kinds, ("each",) * (1 + keep_input))
+
+
+@lru_cache(maxsize=None)
+def dense_backward(activation: Activation, dropout: bool) -> Formula:
+    """The backward pass of `dense_forward`, in one pass: dz = dy slope(kept), the dropout mask replayed.
+
+    Arguments of the formula: dy, kept, *settings, [share, scale, bits]; where dropout scaled the kept output, the
+    activation's own output is found back by dividing.
+    """
+    kinds = {"dy": "each", "kept": "each", **dict.fromkeys(activation.settings, "scalar")}
+    if dropout:
+        kinds.update(share="scalar", scale="scalar", bits="bits")
+
+    def function(dy: Any, kept: Any, *rest: Any) -> Any:
+        settings = rest[: len(activation.settings)]
+        if not dropout:
+            return dy * activation.slope(kept, *settings)
+        share, scale, bits = rest[-3:]
+        if activation.keeps == "output":
+            kept = kept / scale
+        return dy * activation.slope(kept, *settings) * dropout_factor(bits, share, scale, dy)
+
+    parts = [activation.name] + ["dropout"] * dropout + ["backward"]
+    return make_formula("_".join(parts), function, kinds, ("each",))
+
+
+for _activation in ACTIVATIONS.values():
+    for _dropout in (False, True):
+        dense_backward(_activation, _dropout)
+        for _bias in (False, True):
+            for _keep in {False, _activation.keeps == "input"}:
+                dense_forward(_activation, _bias, _dropout, _keep)

@@ -1,0 +1,62 @@
+"""Plain arithmetic between arrays that layers need: sums, scales, biases.
+
+Activations, losses and updates have files of their own.
+"""
+
+from __future__ import annotations
+
+from ..formula import Column, Each, Row, RowSum, Scalar, formula
+
+
+@formula
+def add(a: Each, b: Each) -> Each:
+    """a + b."""
+    return a + b
+
+
+@formula
+def add_bias(x: Each, bias: Row) -> Each:
+    """x + bias, the bias broadcast over the rows."""
+    return x + bias
+
+
+@formula
+def multiply(a: Each, b: Each) -> Each:
+    """a b."""
+    return a * b
+
+
+@formula
+def add_scaled(a: Each, b: Each, factor: Scalar) -> Each:
+    """a + factor b."""
+    return a + factor * b
+
+
+@formula
+def affine(x: Each, factor: Scalar, offset: Scalar) -> Each:
+    """factor x + offset."""
+    return factor * x + offset
+
+
+@formula
+def scale_rows(x: Each, factor: Column) -> Each:
+    """x times one number per row."""
+    return x * factor
+
+
+@formula
+def row_product(a: Each, b: Each) -> RowSum:
+    """The scalar product of each row of a with the same row of b."""
+    return a * b
+
+
+@formula
+def scale_columns(x: Each, factor: Row, offset: Row) -> Each:
+    """x times one number per column, plus another."""
+    return x * factor + offset
+
+
+@formula
+def softmax_slope(dy: Each, y: Each, dot: Column) -> Each:
+    """dx = y (dy - dot) for y = softmax(x), with dot the scalar product of dy and y in each row."""
+    return y * (dy - dot)

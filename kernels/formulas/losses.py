@@ -1,0 +1,72 @@
+"""Elementwise terms of the losses with their derivatives; each returns (term summed over the row, gradient).
+
+Losses that need a whole row at once (softmax, multi-class hinge) are in kernels/rows.
+"""
+
+from __future__ import annotations
+
+from ..formula import Column, Each, RowSum, Scalar, formula
+from ..vocabulary import absolute, exp, log, log1p, maximum, select, sqrt
+
+SMALLEST = 1e-30
+"""What a probability is raised to before its logarithm is taken; far above the smallest float32."""
+
+
+@formula
+def squared_error(y: Each, target: Each, factor: Scalar) -> tuple[RowSum, Each]:
+    """(y - t)^2 and factor 2 (y - t)."""
+    difference = y - target
+    return difference * difference, factor * 2.0 * difference
+
+
+@formula
+def binary_cross_entropy(logit: Each, target: Each, factor: Scalar) -> tuple[RowSum, Each]:
+    """max(z, 0) - z t + ln(1 + e^-|z|), which is -t ln s - (1 - t) ln(1 - s) for s = sigmoid(z), without overflow.
+
+    The gradient is factor (s - t).
+    """
+    decay = exp(-absolute(logit))
+    probability = select(logit >= 0.0, 1.0, decay) / (1.0 + decay)
+    return maximum(logit, 0.0) - logit * target + log1p(decay), factor * (probability - target)
+
+
+@formula
+def hinge(y: Each, target: Each, factor: Scalar) -> tuple[RowSum, Each]:
+    """max(0, 1 - t y) for t = -1 or 1; the subgradient at the corner is 0."""
+    margin = 1.0 - target * y
+    return select(margin <= 0.0, 0.0, margin), select(margin > 0.0, -target * factor, 0.0)
+
+
+@formula
+def kl_divergence(q: Each, p: Each, factor: Scalar) -> tuple[RowSum, Each]:
+    """p ln(p / q), the terms of KL(p || q) for target p and output q; gradient -p / q. 0 ln 0 counts as 0."""
+    safe_q = maximum(q, SMALLEST)
+    safe_p = maximum(p, SMALLEST)
+    return p * (log(safe_p) - log(safe_q)), -factor * p / safe_q
+
+
+@formula
+def symmetric_kl(q: Each, p: Each, factor: Scalar) -> tuple[RowSum, Each]:
+    """(p - q) ln(p / q), the terms of KL(p || q) + KL(q || p); gradient ln(q / p) + 1 - p / q."""
+    safe_q = maximum(q, SMALLEST)
+    safe_p = maximum(p, SMALLEST)
+    ratio = log(safe_q) - log(safe_p)
+    return (q - p) * ratio, factor * (ratio + (q - p) / safe_q)
+
+
+@formula
+def bhattacharyya_coefficient(q: Each, p: Each) -> RowSum:
+    """sqrt(p q), the terms of the Bhattacharyya coefficient."""
+    return sqrt(maximum(p * q, 0.0))
+
+
+@formula
+def bhattacharyya_gradient(q: Each, p: Each, coefficient: Column, factor: Scalar) -> Each:
+    """The derivative of -ln(sum sqrt(p q)) by q: -1/2 sqrt(p / q) / coefficient."""
+    return -0.5 * factor * sqrt(p / maximum(q, SMALLEST)) / maximum(coefficient, SMALLEST)
+
+
+@formula
+def negative_log(x: Each) -> Each:
+    """-ln x."""
+    return -log(maximum(x, SMALLEST))

@@ -1,0 +1,173 @@
+"""Transcendental functions as short polynomials, for targets whose own are slow or missing.
+
+They are spelled in plain arithmetic, so that they vectorise, and give the same bits wherever they are compiled.
+"""
+
+from __future__ import annotations
+
+from ..vocabulary import Value, absolute, exp, exponent, floor, mantissa, maximum, minimum, power_of_two, select, sqrt
+
+
+def exp_polynomial(x: Value) -> Value:
+    """e^x in float32: x = n ln 2 + r with |r| <= ln(2)/2, and a polynomial of degree 6 for e^r.
+
+    Relative error < 1.2e-7 for -87.3 <= x <= 88.7; below it returns 0, above it infinity; NaN stays NaN.
+    Source: the two-step reduction of Cody and Waite (1980); coefficients of Cephes (Moshier), expf.
+    """
+    clamped = minimum(maximum(x, -87.3), 88.7)
+    n = floor(clamped * 1.44269504088896341 + 0.5)
+    r = clamped - n * 0.693359375
+    r = r - n * -2.12194440e-4
+    p = 1.9875691500e-4
+    p = p * r + 1.3981999507e-3
+    p = p * r + 8.3334519073e-3
+    p = p * r + 4.1665795894e-2
+    p = p * r + 1.6666665459e-1
+    p = p * r + 5.0000001201e-1
+    value = (p * r * r + r + 1.0) * power_of_two(minimum(n, 127.0)) * select(n > 127.0, 2.0, 1.0)
+    return select(x < -87.3, 0.0, select(x > 88.722839, float("inf"), value))
+
+
+def log_polynomial(x: Value) -> Value:
+    """ln(x) in float32 for normal x > 0: x = m 2^e with m in [sqrt(1/2), sqrt(2)), a polynomial of degree 9 in m - 1.
+
+    Relative error < 2e-7, absolute error < 1e-7 near 1. Zero and subnormal numbers count as the smallest normal one.
+    Source: coefficients of Cephes (Moshier), logf.
+    """
+    x = maximum(x, 1.17549435e-38)
+    e = exponent(x)
+    m = mantissa(x)
+    large = m > 1.41421356237309505
+    e = select(large, e + 1.0, e)
+    r = select(large, m * 0.5, m) - 1.0
+    p = 7.0376836292e-2
+    p = p * r - 1.1514610310e-1
+    p = p * r + 1.1676998740e-1
+    p = p * r - 1.2420140846e-1
+    p = p * r + 1.4249322787e-1
+    p = p * r - 1.6668057665e-1
+    p = p * r + 2.0000714765e-1
+    p = p * r - 2.4999993993e-1
+    p = p * r + 3.3333331174e-1
+    square = r * r
+    tail = p * r * square + e * -2.12194440e-4 - 0.5 * square
+    return r + tail + e * 0.693359375
+
+
+def log1p_polynomial(x: Value) -> Value:
+    """ln(1 + x) in float32 for x > -1: the logarithm of the rounded sum, corrected by what the rounding lost.
+
+    Absolute error < 1e-7 (1 + |ln(1 + x)|); relative error < 3e-7.
+    Source: Higham, Accuracy and Stability of Numerical Algorithms (2002), section 1.14.1.
+    """
+    u = 1.0 + x
+    lost = (u - 1.0) - x
+    return log_polynomial(u) - lost / u
+
+
+def tanh_polynomial(x: Value) -> Value:
+    """tanh(x) in float32: 1 - 2 / (e^(2|x|) + 1) with the sign of x, and an odd polynomial for |x| < 0.4.
+
+    Relative error < 4e-7.
+    Source: the series of tanh around 0; Cephes (Moshier), tanhf, for the interval's coefficients.
+    """
+    size = absolute(x)
+    square = x * x
+    p = -5.70498872745e-3
+    p = p * square + 2.06390887954e-2
+    p = p * square - 5.37397155531e-2
+    p = p * square + 1.33314422036e-1
+    p = p * square - 3.33332819422e-1
+    near = p * square * x + x
+    far = 1.0 - 2.0 / (exp(2.0 * size) + 1.0)
+    return select(size < 0.4, near, select(x < 0.0, -far, far))
+
+
+def erf_short(x: Value) -> Value:
+    """erf(x) in float32: 1 - (a1 t + ... + a5 t^5) e^(-x^2) with t = 1 / (1 + p |x|).
+
+    Absolute error < 4e-7 (1.5e-7 of the formula, the rest rounding).
+    Source: Abramowitz and Stegun (1964), 7.1.26.
+    """
+    size = absolute(x)
+    t = 1.0 / (1.0 + 0.3275911 * size)
+    p = 1.061405429
+    p = p * t - 1.453152027
+    p = p * t + 1.421413741
+    p = p * t - 0.284496736
+    p = p * t + 0.254829592
+    value = 1.0 - p * t * exp(-size * size)
+    return select(x < 0.0, -value, value)
+
+
+def erf_rational(x: Value) -> Value:
+    """erf(x) in float64: three rational approximations, for |x| up to 0.5, up to 4, and beyond.
+
+    Relative error < 1e-15.
+    Source: Cody (1969), Rational Chebyshev approximations for the error function.
+    """
+    size = absolute(x)
+    small = minimum(size, 0.5)
+    s = small * small
+    top = ((((1.85777706184603153e-1 * s + 3.16112374387056560) * s + 1.13864154151050156e2) * s
+            + 3.77485237685302021e2) * s + 3.20937758913846947e3)
+    bottom = ((((s + 2.36012909523441209e1) * s + 2.44024637934444173e2) * s + 1.28261652607737228e3) * s
+              + 2.84423683343917062e3)
+    near = x * top / bottom
+
+    y = minimum(maximum(size, 0.46875), 4.0)
+    top = 2.15311535474403846e-8 * y + 5.64188496988670089e-1
+    for c in (8.88314979438837594, 6.61191906371416295e1, 2.98635138197400131e2, 8.81952221241769090e2,
+              1.71204761263407058e3, 2.05107837782607147e3, 1.23033935479799725e3):
+        top = top * y + c
+    bottom = y + 1.57449261107098347e1
+    for c in (1.17693950891312499e2, 5.37181101862009858e2, 1.62138957456669019e3, 3.29079923573345963e3,
+              4.36261909014324716e3, 3.43936767414372164e3, 1.23033935480374942e3):
+        bottom = bottom * y + c
+    middle = 1.0 - exp(-y * y) * top / bottom
+
+    z = minimum(maximum(size, 4.0), 6.0)
+    s = 1.0 / (z * z)
+    top = 1.63153871373020978e-2 * s + 3.05326634961232344e-1
+    for c in (3.60344899949804439e-1, 1.25781726111229246e-1, 1.60837851487422766e-2, 6.58749161529837803e-4):
+        top = top * s + c
+    bottom = s + 2.56852019228982242
+    for c in (1.87295284992346725, 5.27905102951428412e-1, 6.05183413124413191e-2, 2.33520497626869185e-3):
+        bottom = bottom * s + c
+    far = 1.0 - exp(-z * z) / z * (5.6418958354775628695e-1 - s * top / bottom)
+
+    value = select(size < 4.0, middle, far)
+    return select(size <= 0.46875, near, select(x < 0.0, -value, value))
+
+
+def normal_quantile(p: Value) -> Value:
+    """The z with P(Z > z) = p for a standard normal Z, for 0 < p <= 1/2; absolute error < 1e-5.
+
+    z = sqrt(2) x P(w) with x = 1 - 2p and w = -ln(4 p (1 - p)).
+    Source: Giles (2010), Approximating the erfinv function, single precision.
+    """
+    w = -log_polynomial(4.0 * p * (1.0 - p))
+    a = w - 2.5
+    centre = 2.81022636e-08
+    for c in (3.43273939e-07, -3.5233877e-06, -4.39150654e-06, 0.00021858087, -0.00125372503, -0.00417768164,
+              0.246640727, 1.50140941):
+        centre = centre * a + c
+    b = sqrt(maximum(w, 5.0)) - 3.0
+    tail = -0.000200214257
+    for c in (0.000100950558, 0.00134934322, -0.00367342844, 0.00573950773, -0.0076224613, 0.00943887047,
+              1.00167406, 2.83297682):
+        tail = tail * b + c
+    return 1.4142135623730951 * (1.0 - 2.0 * p) * select(w < 5.0, centre, tail)
+
+
+SINGLE_PRECISION = (
+    ("exp", exp_polynomial),
+    ("log", log_polynomial),
+    ("log1p", log1p_polynomial),
+    ("tanh", tanh_polynomial),
+    ("erf", erf_short),
+)
+"""What compiled float32 kernels spell out, as (operation, formula) pairs."""
+
+ERROR_FUNCTION = (("erf", erf_rational),)
+"""What targets without an error function spell out."""

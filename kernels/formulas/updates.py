@@ -1,0 +1,297 @@
+"""The update rules of the optimisers, and what goes around them: clipping, penalties, decay.
+
+A rule maps (theta, g, states, scalars) to (theta, states); step-dependent scalars come from framework/optimizers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from ..formula import Each, Formula, Scalar, formula, make_formula
+from ..vocabulary import Value, absolute, maximum, minimum, select, sign, sqrt
+
+GRADIENT_SCALE = "gradient_scale"
+"""First scalar of every update: what gradients are multiplied by; NaN there makes the whole update do nothing."""
+
+
+@dataclass(frozen=True, eq=False)
+class Rule:
+    """One optimiser's formula.
+
+    Args: name; function – (theta, g, *states, *scalars) -> (theta, *states); states – names of the state arrays;
+        scalars – names of the scalars, the first of which is always the learning rate.
+    """
+
+    name: str
+    function: Callable[..., tuple[Value, ...]]
+    states: tuple[str, ...] = ()
+    scalars: tuple[str, ...] = ("lr",)
+
+
+def sgd(theta: Value, g: Value, lr: Value) -> tuple[Value, ...]:
+    """theta -= lr g."""
+    return (theta - lr * g,)
+
+
+def momentum_update(theta: Value, g: Value, u: Value, lr: Value, gamma: Value) -> tuple[Value, ...]:
+    """u = gamma u + lr g; theta -= u. Source: notes 002; Polyak (1964)."""
+    u = gamma * u + lr * g
+    return theta - u, u
+
+
+def momentum_velocity(theta: Value, g: Value, velocity: Value, lr: Value, mu: Value) -> tuple[Value, ...]:
+    """M = mu M - lr g; theta += M. Source: notes 003."""
+    velocity = mu * velocity - lr * g
+    return theta + velocity, velocity
+
+
+def momentum_average(theta: Value, g: Value, m: Value, lr: Value, beta: Value, rest: Value) -> tuple[Value, ...]:
+    """m = beta m + (1 - beta) g; theta -= lr m, with rest = 1 - beta. Source: notes 004."""
+    m = beta * m + rest * g
+    return theta - lr * m, m
+
+
+def momentum_sum(theta: Value, g: Value, u: Value, lr: Value, gamma: Value) -> tuple[Value, ...]:
+    """u = gamma u + g; theta -= lr u: the form of PyTorch, in which a new lr acts at once on the whole history."""
+    u = gamma * u + g
+    return theta - lr * u, u
+
+
+def nesterov(theta: Value, g: Value, u: Value, lr: Value, gamma: Value) -> tuple[Value, ...]:
+    """u = gamma u + g; theta -= lr (g + gamma u), theta being the look-ahead point. Source: Sutskever et al. (2013)."""
+    u = gamma * u + g
+    return theta - lr * (g + gamma * u), u
+
+
+def nesterov_look_ahead(theta: Value, g: Value, u: Value, lr: Value, gamma: Value) -> tuple[Value, ...]:
+    """u' = gamma u + lr g with g taken at theta - gamma u, which is where theta stands now; theta += gamma u - u'.
+
+    Source: Nesterov (1983); notes 002 and 004.
+    """
+    updated = gamma * u + lr * g
+    return theta + gamma * u - updated, updated
+
+
+def adagrad_outside(theta: Value, g: Value, v: Value, lr: Value, eps: Value) -> tuple[Value, ...]:
+    """v += g^2; theta -= lr g / (sqrt(v) + eps). Source: Duchi, Hazan and Singer (2011); PyTorch."""
+    v = v + g * g
+    return theta - lr * g / (sqrt(v) + eps), v
+
+
+def adagrad_inside(theta: Value, g: Value, v: Value, lr: Value, eps: Value) -> tuple[Value, ...]:
+    """v += g^2; theta -= lr g / sqrt(v + eps). Source: notes 002."""
+    v = v + g * g
+    return theta - lr * g / sqrt(v + eps), v
+
+
+def rmsprop_outside(theta: Value, g: Value, v: Value, lr: Value, rest: Value, eps: Value) -> tuple[Value, ...]:
+    """v = beta v + (1 - beta) g^2; theta -= lr g / (sqrt(v) + eps), rest = 1 - beta. Source: PyTorch."""
+    v = v + rest * (g * g - v)
+    return theta - lr * g / (sqrt(v) + eps), v
+
+
+def rmsprop_inside(theta: Value, g: Value, v: Value, lr: Value, rest: Value, eps: Value) -> tuple[Value, ...]:
+    """v = beta v + (1 - beta) g^2; theta -= lr g / sqrt(v + eps). Source: notes 002 and 003; Tieleman, Hinton (2012)."""
+    v = v + rest * (g * g - v)
+    return theta - lr * g / sqrt(v + eps), v
+
+
+def adadelta_inside(theta: Value, g: Value, v: Value, d: Value, lr: Value, rest: Value, eps: Value) -> tuple[Value, ...]:
+    """v = rho v + (1 - rho) g^2; s = sqrt(d + eps) / sqrt(v + eps) g; d = rho d + (1 - rho) s^2; theta -= lr s.
+
+    Source: Zeiler (2012).
+    """
+    v = v + rest * (g * g - v)
+    s = sqrt(d + eps) / sqrt(v + eps) * g
+    return theta - lr * s, v, d + rest * (s * s - d)
+
+
+def adadelta_outside(theta: Value, g: Value, v: Value, d: Value, lr: Value, rest: Value, eps: Value) -> tuple[Value, ...]:
+    """As `adadelta_inside`, with s = (sqrt(d) + eps) / (sqrt(v) + eps) g."""
+    v = v + rest * (g * g - v)
+    s = (sqrt(d) + eps) / (sqrt(v) + eps) * g
+    return theta - lr * s, v, d + rest * (s * s - d)
+
+
+def adam_outside(
+    theta: Value, g: Value, m: Value, v: Value, lr: Value, rest1: Value, rest2: Value, root: Value, eps: Value
+) -> tuple[Value, ...]:
+    """m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2; theta -= lr m / (sqrt(v) root + eps).
+
+    lr comes divided by 1 - b1^t, and root is 1 / sqrt(1 - b2^t): together the bias correction.
+    Source: Kingma and Ba (2015), algorithm 1.
+    """
+    m = m + rest1 * (g - m)
+    v = v + rest2 * (g * g - v)
+    return theta - lr * m / (sqrt(v) * root + eps), m, v
+
+
+def adam_inside(
+    theta: Value, g: Value, m: Value, v: Value, lr: Value, rest1: Value, rest2: Value, root: Value, eps: Value
+) -> tuple[Value, ...]:
+    """As `adam_outside`, with theta -= lr m / sqrt(v root^2 + eps)."""
+    m = m + rest1 * (g - m)
+    v = v + rest2 * (g * g - v)
+    return theta - lr * m / sqrt(v * root * root + eps), m, v
+
+
+def nadam(
+    theta: Value, g: Value, m: Value, v: Value,
+    lr: Value, rest1: Value, rest2: Value, root: Value, eps: Value, ahead: Value, now: Value,
+) -> tuple[Value, ...]:
+    """Adam with theta -= lr (ahead m + now g) / (sqrt(v) root + eps).
+
+    ahead = b1 / (1 - b1^(t+1)) and now = (1 - b1) / (1 - b1^t).
+    Source: Dozat (2016), with a constant b1. Differs from: PyTorch, which changes b1 with t; equals optax.nadam.
+    """
+    m = m + rest1 * (g - m)
+    v = v + rest2 * (g * g - v)
+    return theta - lr * (ahead * m + now * g) / (sqrt(v) * root + eps), m, v
+
+
+def adamax(
+    theta: Value, g: Value, m: Value, u: Value, lr: Value, rest1: Value, beta2: Value, eps: Value
+) -> tuple[Value, ...]:
+    """m = b1 m + (1 - b1) g; u = max(b2 u, |g| + eps); theta -= lr m / u, lr divided by 1 - b1^t.
+
+    Source: Kingma and Ba (2015), algorithm 2; eps as in PyTorch, so that a zero gradient does no harm.
+    """
+    m = m + rest1 * (g - m)
+    u = maximum(beta2 * u, absolute(g) + eps)
+    return theta - lr * m / u, m, u
+
+
+def lion(theta: Value, g: Value, m: Value, lr: Value, rest1: Value, rest2: Value) -> tuple[Value, ...]:
+    """theta -= lr sign(b1 m + (1 - b1) g); m = b2 m + (1 - b2) g. Source: Chen et al. (2023)."""
+    return theta - lr * sign(m + rest1 * (g - m)), m + rest2 * (g - m)
+
+
+def sign_descent(theta: Value, g: Value, lr: Value) -> tuple[Value, ...]:
+    """theta -= lr sign(g). Source: notes 004 (the normalised step); Bernstein et al. (2018)."""
+    return (theta - lr * sign(g),)
+
+
+RULES = {
+    r.name: r
+    for r in (
+        Rule("sgd", sgd),
+        Rule("momentum_update", momentum_update, ("u",), ("lr", "gamma")),
+        Rule("momentum_velocity", momentum_velocity, ("velocity",), ("lr", "mu")),
+        Rule("momentum_average", momentum_average, ("m",), ("lr", "beta", "rest")),
+        Rule("momentum_sum", momentum_sum, ("u",), ("lr", "gamma")),
+        Rule("nesterov", nesterov, ("u",), ("lr", "gamma")),
+        Rule("nesterov_look_ahead", nesterov_look_ahead, ("u",), ("lr", "gamma")),
+        Rule("adagrad_outside", adagrad_outside, ("v",), ("lr", "eps")),
+        Rule("adagrad_inside", adagrad_inside, ("v",), ("lr", "eps")),
+        Rule("rmsprop_outside", rmsprop_outside, ("v",), ("lr", "rest", "eps")),
+        Rule("rmsprop_inside", rmsprop_inside, ("v",), ("lr", "rest", "eps")),
+        Rule("adadelta_inside", adadelta_inside, ("v", "d"), ("lr", "rest", "eps")),
+        Rule("adadelta_outside", adadelta_outside, ("v", "d"), ("lr", "rest", "eps")),
+        Rule("adam_outside", adam_outside, ("m", "v"), ("lr", "rest1", "rest2", "root", "eps")),
+        Rule("adam_inside", adam_inside, ("m", "v"), ("lr", "rest1", "rest2", "root", "eps")),
+        Rule("nadam", nadam, ("m", "v"), ("lr", "rest1", "rest2", "root", "eps", "ahead", "now")),
+        Rule("adamax", adamax, ("m", "u"), ("lr", "rest1", "beta2", "eps")),
+        Rule("lion", lion, ("m",), ("lr", "rest1", "rest2")),
+        Rule("sign_descent", sign_descent),
+    )
+}
+"""The table of update rules; a new optimiser is one more row."""
+
+FEATURES = ("clip_value", "l2", "l1", "l1_proximal", "weight_decay")
+"""What may be switched on around a rule; each adds one scalar of that name, in this order, after the learning rate."""
+
+
+def shrink(theta: Value, amount: Value) -> Value:
+    """sign(theta) max(|theta| - amount, 0): the proximal step of the L1 norm, which makes exact zeros."""
+    return select(theta > amount, theta - amount, select(theta < -amount, theta + amount, theta * 0.0))
+
+
+def penalised_gradient(theta: Value, gradient: Value, scale: Value, setting: dict[str, Value]) -> Value:
+    """g = clip(scale gradient, clip_value) + l2 theta + l1 sign(theta), each part only where `setting` has it."""
+    g = scale * gradient
+    if "clip_value" in setting:
+        g = minimum(maximum(g, -setting["clip_value"]), setting["clip_value"])
+    if "l2" in setting:
+        g = g + setting["l2"] * theta
+    if "l1" in setting:
+        g = g + setting["l1"] * sign(theta)
+    return g
+
+
+@lru_cache(maxsize=None)
+def update_formula(rule: Rule, features: tuple[str, ...] = ()) -> Formula:
+    """A rule with the features in use, as one formula: all of it happens in one pass over the arena.
+
+    g = clip(gradient_scale gradient, clip_value) + l2 theta + l1 sign(theta); theta *= 1 - decay_lr weight_decay;
+    then the rule; then, with l1_proximal, the proximal step of size decay_lr l1_proximal.
+
+    Arguments: theta, gradient, *states; scalars gradient_scale, decay_lr (the plain learning rate), those of
+    `features`, those of the rule. Penalties act on the clipped gradient, so clipping never weakens them.
+    """
+    features = tuple(f for f in FEATURES if f in features)
+    scalars = (GRADIENT_SCALE, "decay_lr", *features, *rule.scalars)
+    kinds = {**dict.fromkeys(("theta", "gradient", *rule.states), "each"), **dict.fromkeys(scalars, "group")}
+
+    def function(theta: Any, gradient: Any, *rest: Any) -> tuple[Any, ...]:
+        states = rest[: len(rule.states)]
+        scale, decay_lr, *others = rest[len(rule.states) :]
+        setting = dict(zip(features, others, strict=False))
+        g = penalised_gradient(theta, gradient, scale, setting)
+        if "weight_decay" in setting:
+            theta = theta - decay_lr * setting["weight_decay"] * theta
+        theta, *states = rule.function(theta, g, *states, *others[len(features) :])
+        if "l1_proximal" in setting:
+            theta = shrink(theta, decay_lr * setting["l1_proximal"])
+        return (theta, *states)
+
+    name = "_".join((rule.name, "update", *features))
+    return make_formula(name, function, kinds, ("each",) * (1 + len(rule.states)), ("theta", *rule.states))
+
+
+@lru_cache(maxsize=None)
+def lamb_direction(features: tuple[str, ...] = ()) -> Formula:
+    """The first half of LAMB: gradient <- m / (1 - b1^t) / (sqrt(v) root + eps) + weight_decay theta; m, v as in Adam.
+
+    The second half scales each layer's direction by ||theta|| / ||direction||, which `trust_ratio` gives.
+    Source: You et al. (2020), algorithm 2. Clipping and l2 act on the gradient, as everywhere.
+    """
+    features = tuple(f for f in FEATURES if f in features)
+    scalars = (GRADIENT_SCALE, "decay_lr", *features, "correction", "rest1", "rest2", "root", "eps")
+    kinds = {**dict.fromkeys(("theta", "gradient", "m", "v"), "each"), **dict.fromkeys(scalars, "group")}
+
+    def function(theta: Any, gradient: Any, m: Any, v: Any, scale: Any, decay_lr: Any, *rest: Any) -> tuple[Any, ...]:
+        setting = dict(zip(features, rest, strict=False))
+        correction, rest1, rest2, root, eps = rest[len(features) :]
+        g = penalised_gradient(theta, gradient, scale, setting)
+        m = m + rest1 * (g - m)
+        v = v + rest2 * (g * g - v)
+        direction = correction * m / (sqrt(v) * root + eps)
+        if "weight_decay" in setting:
+            direction = direction + setting["weight_decay"] * theta
+        return direction, m, v
+
+    name = "_".join(("lamb_direction", *features))
+    return make_formula(name, function, kinds, ("each",) * 3, ("gradient", "m", "v"))
+
+
+@formula
+def trust_ratio(theta_squares: Each, direction_squares: Each) -> Each:
+    """||theta|| / ||direction|| from their squares, and 1 where either is 0."""
+    usable = minimum(theta_squares, direction_squares) > 0.0
+    return select(usable, sqrt(theta_squares / select(usable, direction_squares, 1.0)), 1.0)
+
+
+@formula
+def step_back(theta: Each, u: Each, gamma: Scalar) -> Each:
+    """theta - gamma u: to the look-ahead point of Nesterov's method before the gradient is taken."""
+    return theta - gamma * u
+
+
+for _rule in RULES.values():
+    update_formula(_rule)
+    update_formula(_rule, FEATURES)
+lamb_direction()
+lamb_direction(FEATURES)

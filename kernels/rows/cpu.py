@@ -1,0 +1,265 @@
+"""Row and column kernels compiled for the CPU; names, arguments and meaning as in kernels/rows/reference.py.
+
+Sums over rows are taken in blocks, in a fixed order, so that the same call always gives the same bits.
+"""
+
+# The functions below are compiled with `real` as the type of the arrays and the words of the vocabulary in its
+# precision (see kernels/targets/handwritten.py); the imports here only make them readable and runnable as they stand.
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from math import exp, log, sqrt
+from typing import Any
+
+import numba
+import numpy as np
+from numba import types
+
+from ..targets.cpu import Kernel, array_type, compile_kernel, expansions
+from ..targets.handwritten import kernel_text
+from ..targets.source import build
+
+real = float
+BLOCK_ROWS = 128  # rows that are summed in the kernel's own precision before they are added to the total
+
+
+# ruff: noqa: ANN001
+# mypy: disallow-untyped-defs=False
+def softmax(x, out):
+    rows, width = x.shape
+    for i in range(rows):
+        top = x[i, 0]
+        for j in range(1, width):
+            top = max(top, x[i, j])
+        for j in range(width):
+            out[i, j] = exp(x[i, j] - top)
+        total = real(0.0)
+        for j in range(width):
+            total += out[i, j]
+        inverse = real(1.0) / total
+        for j in range(width):
+            out[i, j] *= inverse
+
+
+def softmax_cross_entropy(logits, labels, weights, on, off, factor, losses, gradient):
+    rows, width = logits.shape
+    mass = on + off * real(width - 1)
+    for i in range(rows):
+        label = labels[i]
+        top = logits[i, 0]
+        for j in range(1, width):
+            top = max(top, logits[i, j])
+        shifted_sum = real(0.0)
+        if off != real(0.0):
+            for j in range(width):
+                shifted_sum += logits[i, j] - top
+        at_label = logits[i, label] - top
+        for j in range(width):
+            gradient[i, j] = exp(logits[i, j] - top)
+        total = real(0.0)
+        for j in range(width):
+            total += gradient[i, j]
+        weight = weights[label] if weights.shape[0] > 0 else real(1.0)
+        losses[i] = weight * (mass * log(total) - off * shifted_sum - (on - off) * at_label)
+        scale = weight * factor
+        inverse = scale * mass / total
+        shift = scale * off
+        for j in range(width):
+            gradient[i, j] = gradient[i, j] * inverse - shift
+        gradient[i, label] -= scale * (on - off)
+
+
+def softmax_cross_entropy_soft(logits, targets, factor, losses, gradient):
+    rows, width = logits.shape
+    for i in range(rows):
+        top = logits[i, 0]
+        for j in range(1, width):
+            top = max(top, logits[i, j])
+        mass = real(0.0)
+        product = real(0.0)
+        for j in range(width):
+            mass += targets[i, j]
+            product += targets[i, j] * (logits[i, j] - top)
+        total = real(0.0)
+        for j in range(width):
+            total += exp(logits[i, j] - top)
+        losses[i] = mass * log(total) - product
+        inverse = mass / total
+        for j in range(width):
+            gradient[i, j] = factor * (exp(logits[i, j] - top) * inverse - targets[i, j])
+
+
+def multi_class_hinge(scores, labels, factor, losses, gradient):
+    rows, width = scores.shape
+    for i in range(rows):
+        label = labels[i]
+        rival = 0 if label != 0 else 1
+        for j in range(width):
+            gradient[i, j] = real(0.0)
+            if j != label and scores[i, j] > scores[i, rival]:
+                rival = j
+        margin = real(1.0) + scores[i, rival] - scores[i, label]
+        if margin > real(0.0):
+            gradient[i, rival] = factor
+            gradient[i, label] = -factor
+            losses[i] = margin
+        else:
+            losses[i] = real(0.0)
+
+
+def layer_norm(x, gain, offset, epsilon, out, mean, scale):
+    rows, width = x.shape
+    share = real(1.0) / real(width)
+    for i in range(rows):
+        total = real(0.0)
+        for j in range(width):
+            total += x[i, j]
+        average = total * share
+        squares = real(0.0)
+        for j in range(width):
+            centred = x[i, j] - average
+            squares += centred * centred
+        inverse = real(1.0) / sqrt(squares * share + epsilon)
+        mean[i] = average
+        scale[i] = inverse
+        for j in range(width):
+            out[i, j] = (x[i, j] - average) * inverse * gain[j] + offset[j]
+
+
+def layer_norm_backward(dy, x, gain, mean, scale, dx, dgain, doffset):
+    rows, width = x.shape
+    share = real(1.0) / real(width)
+    gain_part = np.zeros(width, gain.dtype)
+    offset_part = np.zeros(width, gain.dtype)
+    for start in range(0, rows, BLOCK_ROWS):
+        gain_part[:] = real(0.0)
+        offset_part[:] = real(0.0)
+        for i in range(start, min(rows, start + BLOCK_ROWS)):
+            average = mean[i]
+            inverse = scale[i]
+            plain = real(0.0)
+            product = real(0.0)
+            for j in range(width):
+                n = (x[i, j] - average) * inverse
+                g = dy[i, j] * gain[j]
+                gain_part[j] += dy[i, j] * n
+                offset_part[j] += dy[i, j]
+                plain += g
+                product += g * n
+            plain *= share
+            product *= share
+            for j in range(width):
+                n = (x[i, j] - average) * inverse
+                dx[i, j] = inverse * (dy[i, j] * gain[j] - plain - n * product)
+        for j in range(width):
+            dgain[j] += gain_part[j]
+            doffset[j] += offset_part[j]
+
+
+def column_sum(x, out):
+    rows, width = x.shape
+    part = np.zeros(width, x.dtype)
+    for start in range(0, rows, BLOCK_ROWS):
+        part[:] = real(0.0)
+        for i in range(start, min(rows, start + BLOCK_ROWS)):
+            for j in range(width):
+                part[j] += x[i, j]
+        for j in range(width):
+            out[j] += part[j]
+
+
+def total(x, out):
+    value = 0.0
+    for i in range(x.shape[0]):
+        value += f64(x[i])  # noqa: F821 – defined in the generated module
+    out[0] = value
+
+
+def sum_of_squares(x, out):
+    # Eight partial sums, so that the additions do not wait for each other.
+    s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = 0.0
+    whole = x.shape[0] // 8 * 8
+    for i in range(0, whole, 8):
+        s0 += f64(x[i]) * f64(x[i])  # noqa: F821
+        s1 += f64(x[i + 1]) * f64(x[i + 1])  # noqa: F821
+        s2 += f64(x[i + 2]) * f64(x[i + 2])  # noqa: F821
+        s3 += f64(x[i + 3]) * f64(x[i + 3])  # noqa: F821
+        s4 += f64(x[i + 4]) * f64(x[i + 4])  # noqa: F821
+        s5 += f64(x[i + 5]) * f64(x[i + 5])  # noqa: F821
+        s6 += f64(x[i + 6]) * f64(x[i + 6])  # noqa: F821
+        s7 += f64(x[i + 7]) * f64(x[i + 7])  # noqa: F821
+    for i in range(whole, x.shape[0]):
+        s0 += f64(x[i]) * f64(x[i])  # noqa: F821
+    out[0] = ((s0 + s1) + (s2 + s3)) + ((s4 + s5) + (s6 + s7))
+
+
+def maxout(z, out, winner):
+    rows, units = out.shape
+    pieces = z.shape[1] // units
+    for i in range(rows):
+        for j in range(units):
+            best = z[i, j]
+            which = 0
+            for k in range(1, pieces):
+                if z[i, k * units + j] > best:
+                    best = z[i, k * units + j]
+                    which = k
+            out[i, j] = best
+            winner[i, j] = which
+
+
+def maxout_spread(dy, winner, dz):
+    rows, units = dy.shape
+    pieces = dz.shape[1] // units
+    for i in range(rows):
+        for k in range(pieces):
+            for j in range(units):
+                dz[i, k * units + j] = dy[i, j] if winner[i, j] == k else real(0.0)
+
+
+def maxout_pick(z, winner, out):
+    rows, units = out.shape
+    for i in range(rows):
+        for j in range(units):
+            out[i, j] = z[i, winner[i, j] * units + j]
+
+
+_R2, _R1, _W2, _W1 = "real matrix", "real vector", "written matrix", "written vector"
+_SIGNATURES: dict[Callable[..., Any], tuple[tuple[str, ...], tuple[str, ...]]] = {
+    softmax: ((_R2, _W2), ("exp",)),
+    softmax_cross_entropy: ((_R2, "labels", _R1, "number", "number", "number", _W1, _W2), ("exp", "log")),
+    softmax_cross_entropy_soft: ((_R2, _R2, "number", _W1, _W2), ("exp", "log")),
+    multi_class_hinge: ((_R2, "labels", "number", _W1, _W2), ()),
+    layer_norm: ((_R2, _R1, _R1, "number", _W2, _W1, _W1), ("sqrt",)),
+    layer_norm_backward: ((_R2, _R2, _R1, _R1, _R1, _W2, _W1, _W1), ()),
+    column_sum: ((_R2, _W1), ()),
+    total: ((_R1, "double"), ()),
+    sum_of_squares: ((_R1, "double"), ()),
+    maxout: ((_R2, _W2, "written winners"), ()),
+    maxout_spread: ((_R2, "winners", _W2), ()),
+    maxout_pick: ((_R2, "winners", _W2), ()),
+}
+"""What each kernel takes, and the words of the vocabulary that it calls."""
+
+
+def _type(kind: str, dtype: np.dtype[Any]) -> types.Type:
+    if kind == "number":
+        return numba.from_dtype(dtype)
+    if kind == "labels":
+        return array_type(np.dtype(np.int32), 1, False)
+    if kind == "double":
+        return array_type(np.dtype(np.float64), 1, True)
+    if kind.endswith("winners"):
+        return array_type(np.dtype(np.uint8), 2, kind.startswith("written"))
+    return array_type(dtype, 2 if kind.endswith("matrix") else 1, kind.startswith("written"))
+
+
+@lru_cache(maxsize=None)
+def kernel(function: Callable[..., Any], dtype: np.dtype[Any]) -> Kernel:
+    """One of the functions above, compiled for arrays of that dtype."""
+    kinds, words = _SIGNATURES[function]
+    settings = {"BLOCK_ROWS": BLOCK_ROWS}
+    text = kernel_text(function, words, dtype, expansions(dtype), '@numba.njit(error_model="numpy")', settings)
+    made = build(function.__name__, text, {"numba": numba})
+    return compile_kernel(made, types.void(*(_type(k, dtype) for k in kinds)))

@@ -1,0 +1,159 @@
+"""Row and column kernels in plain array operations, for any NumPy-like library: the oracle of the compiled ones.
+
+Each takes the array library `xp` first and writes its results into arrays that the caller gives.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..formulas.random import philox4x32
+
+Array = Any
+
+
+def random_bits(xp: Any, rows: int, width: int, state: Array, stream: int) -> Array:
+    """uint32 [rows, width] random words; the layout is explained in kernels/targets/numpy.py."""
+    quarter = -(-width // 4)
+    column = xp.reshape(xp.arange(quarter, dtype=xp.uint32), (1, quarter))
+    row = xp.reshape(xp.arange(rows, dtype=xp.uint32), (rows, 1))
+    zero = xp.zeros((rows, quarter), dtype=xp.uint32)
+    words = philox4x32(
+        column + zero, row + zero + state[3], zero + xp.asarray(stream, dtype=xp.uint32), zero + state[2],
+        zero + state[0], zero + state[1],
+    )  # fmt: skip
+    return xp.concat(words, axis=1)[:, :width]
+
+
+def softmax(xp: Any, x: Array, out: Array) -> None:
+    """Each row of `out` is exp(x - max x) / sum exp(x - max x)."""
+    shifted = xp.exp(x - xp.max(x, axis=1, keepdims=True))
+    out[...] = shifted / xp.sum(shifted, axis=1, keepdims=True)
+
+
+def _log_sum_exp(xp: Any, x: Array) -> tuple[Array, Array, Array]:
+    """(x - max, exp of it, log of the sum of that), all by row."""
+    shifted = x - xp.max(x, axis=1, keepdims=True)
+    raised = xp.exp(shifted)
+    return shifted, raised, xp.sum(raised, axis=1, keepdims=True)
+
+
+def _as(xp: Any, values: Array, like: Array) -> Array:
+    return xp.astype(values, like.dtype) if hasattr(xp, "astype") else values.astype(like.dtype)
+
+
+def _is_label(xp: Any, logits: Array, labels: Array) -> Array:
+    """True where the column is the label of the row."""
+    return xp.reshape(xp.arange(logits.shape[1], dtype=labels.dtype), (1, -1)) == xp.reshape(labels, (-1, 1))
+
+
+def softmax_cross_entropy(
+    xp: Any, logits: Array, labels: Array, weights: Array | None, on: float, off: float, factor: float,
+    losses: Array, gradient: Array,
+) -> None:  # fmt: skip
+    """losses = -w sum_k q_k ln p_k and gradient = factor w (p sum_k q_k - q), with p = softmax(logits).
+
+    q is `on` at the label and `off` elsewhere; w = weights[label], or 1.
+
+    Args: logits [B, K]; labels – integers [B]; weights [K] or None; losses – out [B]; gradient – out [B, K].
+    """
+    hit = _as(xp, _is_label(xp, logits, labels), logits)
+    q = hit * (on - off) + off
+    _cross_entropy(xp, logits, q, xp.sum(hit * weights, axis=1) if weights is not None else None, factor, losses, gradient)
+
+
+def softmax_cross_entropy_soft(
+    xp: Any, logits: Array, targets: Array, factor: float, losses: Array, gradient: Array
+) -> None:
+    """As `softmax_cross_entropy`, for distributions q = targets [B, K]."""
+    _cross_entropy(xp, logits, targets, None, factor, losses, gradient)
+
+
+def _cross_entropy(
+    xp: Any, logits: Array, q: Array, weights: Array | None, factor: float, losses: Array, gradient: Array
+) -> None:
+    shifted, raised, total = _log_sum_exp(xp, logits)
+    mass = xp.sum(q, axis=1, keepdims=True)
+    row = xp.sum(q * (xp.log(total) - shifted), axis=1)
+    slope = raised / total * mass - q
+    if weights is not None:
+        row = row * weights
+        slope = slope * xp.reshape(weights, (-1, 1))
+    losses[...] = row
+    gradient[...] = slope * factor
+
+
+def multi_class_hinge(
+    xp: Any, scores: Array, labels: Array, factor: float, losses: Array, gradient: Array
+) -> None:
+    """losses = max(0, 1 + max over k != label of s_k - s_label) (Crammer and Singer, 2001), gradient = factor times slope.
+
+    Among equal rivals the first one takes the subgradient.
+    """
+    hit = _is_label(xp, scores, labels)
+    own = xp.sum(xp.where(hit, scores, xp.zeros_like(scores)), axis=1)
+    rivals = xp.where(hit, xp.full_like(scores, -float("inf")), scores)
+    rival = xp.argmax(rivals, axis=1)
+    margin = 1.0 + xp.max(rivals, axis=1) - own
+    active = margin > 0.0
+    losses[...] = xp.where(active, margin, xp.zeros_like(margin))
+    slope = _as(xp, _is_label(xp, scores, rival), scores) - _as(xp, hit, scores)
+    gradient[...] = slope * xp.reshape(_as(xp, active, scores), (-1, 1)) * factor
+
+
+def layer_norm(
+    xp: Any, x: Array, gain: Array, offset: Array, epsilon: float, out: Array, mean: Array, scale: Array
+) -> None:
+    """out = (x - mean) scale gain + offset, with scale = 1 / sqrt(variance + epsilon), mean and variance by row."""
+    average = xp.mean(x, axis=1, keepdims=True)
+    centred = x - average
+    inverse = 1.0 / xp.sqrt(xp.mean(centred * centred, axis=1, keepdims=True) + epsilon)
+    mean[...] = average[:, 0]
+    scale[...] = inverse[:, 0]
+    out[...] = centred * inverse * gain + offset
+
+
+def layer_norm_backward(
+    xp: Any, dy: Array, x: Array, gain: Array, mean: Array, scale: Array, dx: Array, dgain: Array, doffset: Array
+) -> None:
+    """dx = scale (g - mean(g) - n mean(g n)) with n = (x - mean) scale and g = dy gain; adds to dgain and doffset.
+
+    The sums over rows dgain += sum dy n and doffset += sum dy go on top of what the two arrays hold.
+    """
+    inverse = xp.reshape(scale, (-1, 1))
+    n = (x - xp.reshape(mean, (-1, 1))) * inverse
+    dgain[...] = dgain + xp.sum(dy * n, axis=0)
+    doffset[...] = doffset + xp.sum(dy, axis=0)
+    g = dy * gain
+    dx[...] = inverse * (g - xp.mean(g, axis=1, keepdims=True) - n * xp.mean(g * n, axis=1, keepdims=True))
+
+
+def column_sum(xp: Any, x: Array, out: Array) -> None:
+    """out += the sum of x [B, d] over its rows."""
+    out[...] = out + xp.sum(x, axis=0)
+
+
+def maxout(xp: Any, z: Array, out: Array, winner: Array) -> None:
+    """out = the largest of the k pieces of each unit, z being [B, k e] with the pieces side by side; winner = which."""
+    rows, units = out.shape
+    pieces = xp.reshape(z, (rows, -1, units))
+    out[...] = xp.max(pieces, axis=1)
+    winner[...] = _as(xp, xp.argmax(pieces, axis=1), winner)
+
+
+def maxout_spread(xp: Any, dy: Array, winner: Array, dz: Array) -> None:
+    """dz = dy at the winning piece of each unit and 0 at the others: the transpose of `maxout_pick`."""
+    rows, units = dy.shape
+    pieces = dz.shape[1] // units
+    parts = [dy * _as(xp, winner == piece, dy) for piece in range(pieces)]
+    dz[...] = xp.concat(parts, axis=1)
+
+
+def maxout_pick(xp: Any, z: Array, winner: Array, out: Array) -> None:
+    """out = the piece that `winner` names of each unit: the derivative of maxout along z."""
+    rows, units = out.shape
+    pieces = xp.reshape(z, (rows, -1, units))
+    total = xp.zeros_like(out)
+    for piece in range(pieces.shape[1]):
+        total = total + pieces[:, piece, :] * _as(xp, winner == piece, out)
+    out[...] = total

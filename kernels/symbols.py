@@ -1,0 +1,178 @@
+"""Tracing: a formula called on symbols leaves a straight-line program that any target can turn into code.
+
+Only the program and its bookkeeping live here; how an operation is spelled belongs to the targets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+REAL, BOOL, UINT32, UINT64 = "real", "bool", "uint32", "uint64"
+
+_COMPARISONS = frozenset({"less", "less_equal", "greater", "greater_equal"})
+_CASTS = {"uint32": UINT32, "uint64": UINT64, "real": REAL}
+
+
+@dataclass(frozen=True)
+class Node:
+    """One step of a program: an input, a constant, or an operation on earlier nodes.
+
+    `uniform` holds where the value is the same for all elements, so that it can be computed once per call.
+    """
+
+    operation: str
+    arguments: tuple[int, ...]
+    kind: str
+    uniform: bool
+    value: float | int | str | None = None
+
+
+class Program:
+    """A traced formula: nodes in order of computation, without repetition.
+
+    Args: expansions – operations that this target has no word for (or only a slow one), spelled out by a formula.
+    """
+
+    def __init__(self, expansions: Mapping[str, Callable[..., Any]] | None = None) -> None:
+        self.nodes: list[Node] = []
+        self.outputs: list[int] = []
+        self._known: dict[Node, int] = {}
+        self._expansions = dict(expansions or {})
+
+    def _append(self, node: Node) -> Symbol:
+        index = self._known.get(node)
+        if index is None:
+            index = len(self.nodes)
+            self.nodes.append(node)
+            self._known[node] = index
+        return Symbol(self, index)
+
+    def input(self, name: str, kind: str = REAL, uniform: bool = False) -> Symbol:
+        """A value that the kernel's loop provides."""
+        return self._append(Node("input", (), kind, uniform, name))
+
+    def constant(self, value: float | int, kind: str) -> Symbol:
+        """A number written in the formula, in the kind of the values that it meets."""
+        if isinstance(value, bool) or not isinstance(value, float | int):
+            raise TypeError(f"a formula takes real numbers as constants; got {value!r}: write it as a float")
+        return self._append(Node("constant", (), kind, True, float(value) if kind == REAL else int(value)))
+
+    def symbol(self, value: Any, kind: str) -> Symbol:
+        """`value` as a symbol of this program."""
+        if isinstance(value, Symbol):
+            if value.program is not self:
+                raise TypeError("a formula mixed the symbols of two programs; call it once per trace")
+            return value
+        return self.constant(value, kind)
+
+    def emit(self, operation: str, *arguments: Any) -> Symbol:
+        """Appends `operation`, or what the target spells it out as."""
+        if operation in self._expansions:
+            return self.symbol(self._expansions[operation](*arguments), REAL)
+        kinds = [a.kind for a in (arguments[1:] if operation == "select" else arguments) if isinstance(a, Symbol)]
+        meeting = UINT64 if UINT64 in kinds else kinds[0] if kinds else REAL
+        condition = () if operation != "select" else (self.symbol(arguments[0], BOOL),)
+        rest = arguments[len(condition) :]
+        symbols = (*condition, *(self.symbol(a, meeting) for a in rest))
+        if operation in _CASTS:
+            kind = _CASTS[operation]
+        elif operation in _COMPARISONS:
+            kind = BOOL
+        else:
+            kind = meeting
+        uniform = all(self.nodes[s.index].uniform for s in symbols)
+        return self._append(Node(operation, tuple(s.index for s in symbols), kind, uniform))
+
+    def finish(self, results: Any) -> Program:
+        """Marks what the formula returned as the outputs and drops the nodes that none of them needs."""
+        values = results if isinstance(results, tuple) else (results,)
+        outputs = [self.symbol(v, REAL).index for v in values]
+        needed = set(outputs)
+        for index in range(len(self.nodes) - 1, -1, -1):
+            if index in needed:
+                needed.update(self.nodes[index].arguments)
+        kept = Program()
+        place: dict[int, int] = {}
+        for index, node in enumerate(self.nodes):
+            if index in needed or node.operation == "input":
+                place[index] = len(kept.nodes)
+                arguments = tuple(place[a] for a in node.arguments)
+                kept.nodes.append(Node(node.operation, arguments, node.kind, node.uniform, node.value))
+        kept.outputs = [place[o] for o in outputs]
+        return kept
+
+
+class Symbol:
+    """One value of a program while it is traced; arithmetic on it is recorded."""
+
+    __slots__ = ("index", "program")
+
+    def __init__(self, program: Program, index: int) -> None:
+        self.program = program
+        self.index = index
+
+    @property
+    def kind(self) -> str:
+        """What the value is: a real, a truth value, or an unsigned integer."""
+        return self.program.nodes[self.index].kind
+
+    def __bool__(self) -> bool:
+        raise TypeError("a formula cannot branch on a value with `if`, `and` or `or`; write select(condition, a, b)")
+
+    def __add__(self, other: Any) -> Symbol:
+        return self.program.emit("add", self, other)
+
+    def __radd__(self, other: Any) -> Symbol:
+        return self.program.emit("add", other, self)
+
+    def __sub__(self, other: Any) -> Symbol:
+        return self.program.emit("subtract", self, other)
+
+    def __rsub__(self, other: Any) -> Symbol:
+        return self.program.emit("subtract", other, self)
+
+    def __mul__(self, other: Any) -> Symbol:
+        return self.program.emit("multiply", self, other)
+
+    def __rmul__(self, other: Any) -> Symbol:
+        return self.program.emit("multiply", other, self)
+
+    def __truediv__(self, other: Any) -> Symbol:
+        return self.program.emit("divide", self, other)
+
+    def __rtruediv__(self, other: Any) -> Symbol:
+        return self.program.emit("divide", other, self)
+
+    def __neg__(self) -> Symbol:
+        return self.program.emit("negative", self)
+
+    def __lt__(self, other: Any) -> Symbol:
+        return self.program.emit("less", self, other)
+
+    def __le__(self, other: Any) -> Symbol:
+        return self.program.emit("less_equal", self, other)
+
+    def __gt__(self, other: Any) -> Symbol:
+        return self.program.emit("greater", self, other)
+
+    def __ge__(self, other: Any) -> Symbol:
+        return self.program.emit("greater_equal", self, other)
+
+    def __xor__(self, other: Any) -> Symbol:
+        return self.program.emit("bitwise_xor", self, other)
+
+    def __rshift__(self, other: int) -> Symbol:
+        return self.program.emit("right_shift", self, other)
+
+    def __and__(self, other: Any) -> Symbol:
+        return self.program.emit("bitwise_and", self, other)
+
+
+def program_of(*values: Any) -> Program | None:
+    """The program that is being traced, if any of the values is a symbol."""
+    for value in values:
+        if isinstance(value, Symbol):
+            return value.program
+    return None

@@ -1,0 +1,1 @@
+"""Turning traced formulas into code: one module per target, nothing about any particular formula."""

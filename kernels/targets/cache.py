@@ -1,0 +1,56 @@
+"""Where generated kernels are kept between runs, so that a second start does not compile them again.
+
+FUSEDSTEP_CACHE_DIR names the folder; empty switches the cache off; unset means the user's cache folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import tempfile
+from functools import lru_cache
+from pathlib import Path
+
+
+def digest(text: str) -> str:
+    """A short name for a source text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@lru_cache(maxsize=1)
+def folder() -> Path | None:
+    """The cache folder, made on first use; None where it is switched off or cannot be written."""
+    named = os.environ.get("FUSEDSTEP_CACHE_DIR")
+    if named == "":
+        return None
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    path = Path(named) if named else Path(base) / "fusedstep" / "kernels"
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            return path
+    except OSError:
+        return None
+
+
+def store(name: str, text: str) -> str | None:
+    """The path of a file with exactly this text, written if it was not there; None without a cache."""
+    home = folder()
+    if home is None:
+        return None
+    path = home / f"{name[:80]}_{digest(text)}.py"
+    try:
+        if not path.exists():
+            handle, temporary = tempfile.mkstemp(dir=home, suffix=".tmp")
+            try:
+                with os.fdopen(handle, "w") as file:
+                    file.write(text)
+                os.replace(temporary, path)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    os.unlink(temporary)
+                raise
+    except OSError:
+        return None
+    return str(path)

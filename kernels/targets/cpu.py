@@ -1,0 +1,182 @@
+"""The CPU target: loops around traced formulas, compiled by Numba, one thread, the GIL released.
+
+Rows over cores is the executor's work; hand-written row kernels are in kernels/rows/cpu.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numba
+import numpy as np
+from numba import types
+
+from ..formula import Formula, trace
+from ..formulas.mathematics import SINGLE_PRECISION
+from ..formulas.random import philox4x32
+from ..symbols import UINT32, Program
+from . import cache
+from .source import Lines, Spelling, build, indent, module_text
+
+Kernel = Callable[..., None]
+
+FLOAT32 = np.dtype(np.float32)
+WORDS = np.dtype(np.uint32)
+
+
+def expansions(dtype: np.dtype[Any]) -> tuple[tuple[str, Callable[..., Any]], ...]:
+    """What Numba's own mathematics does too slowly: in float32 all of it, in float64 (used for checks) nothing."""
+    return SINGLE_PRECISION if dtype == FLOAT32 else ()
+
+
+def array_type(dtype: np.dtype[Any], dimensions: int, written: bool) -> types.Array:
+    """A C-contiguous array; those that are only read may be read-only."""
+    return types.Array(numba.from_dtype(dtype), dimensions, "C", readonly=not written)
+
+
+def compile_kernel(function: Any, signature: types.Type) -> Kernel:
+    """Compiles for exactly this signature: a call with anything else is an error, never another compilation."""
+    kept = cache.folder() is not None
+    compiled: Kernel = numba.njit([signature], nogil=True, error_model="numpy", cache=kept)(function)
+    return compiled
+
+
+def generate(
+    name: str,
+    parameters: Mapping[str, types.Type],
+    lines: Sequence[str],
+    constants: Mapping[str, str],
+    globals_: Mapping[str, Any] | None = None,
+) -> Kernel:
+    """A compiled kernel from generated statements."""
+    function = build(name, module_text(name, list(parameters), lines, constants), globals_)
+    return compile_kernel(function, types.void(*parameters.values()))
+
+
+@lru_cache(maxsize=1)
+def fill_row_bits() -> Kernel:
+    """A compiled function (bits, width, row, stream, step, key0, key1) that fills one row with random bits.
+
+    `bits` has room for 4 ceil(width / 4) words; the layout is that of `random_bits` in kernels/targets/numpy.py.
+    """
+    names = ("block", "row", "stream", "step", "key0", "key1")
+    program = Program()
+    program = program.finish(philox4x32(*(program.input(n, UINT32) for n in names)))
+    text = Lines(program, Spelling(FLOAT32), {n: n for n in names})
+    stores = [f"bits[{k} * quarter + q] = {word}" for k, word in enumerate(text.results)]
+    lines = [
+        "quarter = (width + 3) // 4",
+        "for q in range(quarter):",
+        *indent(["block = u32(q)", *text.body, *stores], 1),
+    ]
+    parameters = {"bits": array_type(WORDS, 1, True), "width": types.intp, **dict.fromkeys(names[1:], types.uint32)}
+    return generate("fill_row_bits", parameters, lines, text.constants)
+
+
+@lru_cache(maxsize=None)
+def _map_kernel(formula: Formula, dtype: np.dtype[Any], aliases: tuple[int, ...]) -> Kernel:
+    """The loop for one formula and dtype.
+
+    Args: aliases – for each output the position of the argument that is the same array, or -1. The compiler is told,
+        because a loop that might overlap itself does not vectorise.
+    """
+    real = numba.from_dtype(dtype)
+    flat = formula.flat
+    here = "[i]" if flat else "[i, j]"
+    access = {"each": here, "row": "[j]", "column": "[i]", "scalar": "", "rowsum": "[i]"}
+    dimensions = {"each": 1 if flat else 2, "row": 1, "column": 1, "rowsum": 1}
+
+    kinds = [k for k in formula.kinds if k != "bits"]
+    arguments = [f"a{position}" for position in range(len(kinds))]
+    outputs = [f"a{alias}" if alias >= 0 else f"o{k}" for k, alias in enumerate(aliases)]
+    values = {name: "bits[j]" for name, kind in zip(formula.parameters, formula.kinds, strict=True) if kind == "bits"}
+    plain = [name for name, kind in zip(formula.parameters, formula.kinds, strict=True) if kind != "bits"]
+    values.update({name: a + access[k] for name, a, k in zip(plain, arguments, kinds, strict=True)})
+    text = Lines(trace(formula, expansions(dtype)), Spelling(dtype), values)
+
+    parameters: dict[str, types.Type] = {}
+    for name, kind in zip(outputs, formula.outputs, strict=True):
+        if name not in arguments:
+            parameters[name] = array_type(dtype, dimensions[kind], True)
+    for position, (name, kind) in enumerate(zip(arguments, kinds, strict=True)):
+        parameters[name] = real if kind == "scalar" else array_type(dtype, dimensions[kind], position in aliases)
+
+    whole = [n for n, k in zip([*outputs, *arguments], [*formula.outputs, *kinds], strict=True) if k == "each"][0]
+    stores, sums = [], []
+    for k, (name, kind, result) in enumerate(zip(outputs, formula.outputs, text.results, strict=True)):
+        stores.append(f"sum{k} += {result}" if kind == "rowsum" else f"{name}{here} = {result}")
+        sums += [(f"sum{k}", name)] if kind == "rowsum" else []
+
+    globals_: dict[str, Any] = {}
+    if flat:
+        lines = [*text.uniform, f"for i in range({whole}.shape[0]):", *indent([*text.body, *stores], 1)]
+    else:
+        before, each_row = [f"rows, width = {whole}.shape", *text.uniform], []
+        if formula.random:
+            globals_["fill_row_bits"] = fill_row_bits()
+            parameters |= {"state": array_type(WORDS, 1, False), "stream": types.uint32}
+            before.append("bits = np.empty(width + 3, np.uint32)")
+            each_row = ["fill_row_bits(bits, width, u32(state[3] + i), stream, state[2], state[0], state[1])"]
+        zero = "0.0" if dtype != FLOAT32 else "f32(0.0)"
+        lines = [
+            *before,
+            "for i in range(rows):",
+            *indent([*each_row, *(f"{total} = {zero}" for total, _ in sums)], 1),
+            *indent(["for j in range(width):", *indent([*text.body, *stores], 1)], 1),
+            *indent([f"{name}[i] = {total}" for total, name in sums], 1),
+        ]
+    return generate(formula.name, parameters, lines, text.constants, globals_)
+
+
+def run_map(
+    formula: Formula, outputs: Sequence[Any], arguments: Sequence[Any], random: tuple[Any, int] | None
+) -> None:
+    """Evaluates a formula over arrays; arguments as in kernels/targets/numpy.py."""
+    aliases = tuple([next((i for i, a in enumerate(arguments) if a is o), -1) for o in outputs])
+    kernel = _map_kernel(formula, outputs[0].dtype, aliases)
+    new = [o for o, alias in zip(outputs, aliases, strict=True) if alias < 0]
+    if formula.flat:
+        new = [o.reshape(-1) for o in new]
+        arguments = [a.reshape(-1) if isinstance(a, np.ndarray) else a for a in arguments]
+    if random is not None:
+        kernel(*new, *arguments, random[0], random[1])
+    else:
+        kernel(*new, *arguments)
+
+
+@lru_cache(maxsize=None)
+def _update_kernel(formula: Formula, dtype: np.dtype[Any]) -> Kernel:
+    arrays = [p for p, k in zip(formula.parameters, formula.kinds, strict=True) if k == "each"]
+    groups = [p for p, k in zip(formula.parameters, formula.kinds, strict=True) if k == "group"]
+    values = {a: f"{a}_[i]" for a in arrays} | {g: f"scalars[{k}, group]" for k, g in enumerate(groups)}
+    text = Lines(trace(formula, expansions(dtype)), Spelling(dtype), values)
+    stores = [f"{a}_[i] = {r}" for a, r in zip(formula.overwrites, text.results, strict=True)]
+    lines = [
+        "for s in range(segments.shape[0]):",
+        "    start, stop, group = segments[s, 0], segments[s, 1], segments[s, 2]",
+        *indent(text.uniform, 1),
+        *indent([f"{a}_ = {a}__[start:stop]" for a in arrays], 1),
+        "    for i in range(stop - start):",
+        *indent([*text.body, *stores], 2),
+    ]
+    parameters = {f"{a}__": array_type(dtype, 1, a in formula.overwrites) for a in arrays}
+    parameters |= {"scalars": array_type(dtype, 2, False), "segments": array_type(np.dtype(np.int64), 2, False)}
+    return generate(formula.name, parameters, lines, text.constants)
+
+
+def run_update(formula: Formula, arrays: Sequence[Any], scalars: Any, segments: Any) -> None:
+    """Applies an update to the flat arrays in one call; arguments as in kernels/targets/numpy.py."""
+    _update_kernel(formula, arrays[0].dtype)(*arrays, scalars, segments)
+
+
+def random_bits(out: Any, state: Any, stream: int) -> None:
+    """Random bits for all rows of `out`; see kernels/targets/numpy.py."""
+    rows, width = out.shape
+    fill = fill_row_bits()
+    bits = np.empty(width + 3, np.uint32)
+    key0, key1, step, first_row = state.tolist()
+    for row in range(rows):
+        fill(bits, width, (first_row + row) % 2**32, stream, step, key0, key1)
+        out[row] = bits[:width]

@@ -1,0 +1,49 @@
+"""Hand-written kernels as generated modules: their own source, with the words that they use spelled for one dtype.
+
+Used for the row kernels of the CPU and of CUDA; what the kernels do is in kernels/rows.
+"""
+
+from __future__ import annotations
+
+import inspect
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..symbols import Program
+from .source import HEADER, Lines, Spelling, indent
+
+Expansions = tuple[tuple[str, Callable[..., Any]], ...]
+
+
+def word_function(name: str, dtype: np.dtype[Any], expansions: Expansions) -> tuple[list[str], dict[str, str]]:
+    """Source lines of a scalar function for one operation of the vocabulary, and the constants that it refers to."""
+    program = Program(dict(expansions))
+    program = program.finish(program.emit(name, program.input("x")))
+    text = Lines(program, Spelling(dtype), {"x": "x"}, prefix=f"{name}_")
+    return [f"def {name}(x):", *indent([*text.body, f"return {text.results[0]}"], 1)], text.constants
+
+
+def kernel_text(
+    function: Callable[..., Any],
+    words: Sequence[str],
+    dtype: np.dtype[Any],
+    expansions: Expansions,
+    decorator: str,
+    settings: Mapping[str, object],
+) -> str:
+    """The source of a module with the kernel and what it calls.
+
+    Args: function – the kernel, in a file on disk; words – operations of the vocabulary that it calls;
+        decorator – what makes the words callable from it; settings – further constants of the module.
+    """
+    parts = [HEADER, f"real = {Spelling(dtype).real}", *(f"{k} = {v}" for k, v in settings.items())]
+    for word in words:
+        lines, constants = word_function(word, dtype, expansions)
+        parts += [f"{k} = {v}" for k, v in constants.items()]
+        parts += ["", "", decorator, *lines]
+    source = textwrap.dedent(inspect.getsource(function))
+    parts += ["", "", source[source.index("def ") :]]
+    return "\n".join(parts)

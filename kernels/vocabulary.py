@@ -1,0 +1,186 @@
+"""The words that formulas are written in: `exp`, `select`, `uint32`, and so on.
+
+Each works on numbers, on arrays of any NumPy-like library, and on the symbols that a target traces; no formula is here.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .symbols import Symbol, program_of
+
+Value = Any
+"""A number, an array, or a symbol of a program being traced."""
+
+
+def _namespace(*values: Value) -> Any:
+    """The array library of the first array among `values`; NumPy for plain numbers."""
+    for value in values:
+        if hasattr(value, "__array_namespace__"):
+            return value.__array_namespace__()
+    return np
+
+
+def _unary(word: str, x: Value) -> Value:
+    if isinstance(x, Symbol):
+        return x.program.emit(word, x)
+    if hasattr(x, "__array_namespace__"):
+        return getattr(x.__array_namespace__(), word)(x)
+    return getattr(np, word)(np.float64(x) if isinstance(x, float | int) else x)
+
+
+def exp(x: Value) -> Value:
+    """e to the power x."""
+    return _unary("exp", x)
+
+
+def log(x: Value) -> Value:
+    """Natural logarithm, x > 0."""
+    return _unary("log", x)
+
+
+def log1p(x: Value) -> Value:
+    """log(1 + x), accurate for small x."""
+    return _unary("log1p", x)
+
+
+def sqrt(x: Value) -> Value:
+    """Square root, x >= 0."""
+    return _unary("sqrt", x)
+
+
+def tanh(x: Value) -> Value:
+    """Hyperbolic tangent."""
+    return _unary("tanh", x)
+
+
+def sin(x: Value) -> Value:
+    """Sine of x in radians."""
+    return _unary("sin", x)
+
+
+def cos(x: Value) -> Value:
+    """Cosine of x in radians."""
+    return _unary("cos", x)
+
+
+def floor(x: Value) -> Value:
+    """Largest whole number <= x, as a real."""
+    return _unary("floor", x)
+
+
+def absolute(x: Value) -> Value:
+    """|x|."""
+    return _unary("abs", x)
+
+
+def erf(x: Value) -> Value:
+    """Error function, 2/sqrt(pi) times the integral of exp(-t^2) from 0 to x."""
+    if isinstance(x, Symbol):
+        return x.program.emit("erf", x)
+    if isinstance(x, float | int):
+        return math.erf(x)
+    from .formulas.mathematics import erf_rational
+
+    return erf_rational(x)
+
+
+def maximum(a: Value, b: Value) -> Value:
+    """The larger of two values; NaN in the first one is kept."""
+    program = program_of(a, b)
+    if program is not None:
+        return program.emit("maximum", a, b)
+    return select(a < b, b, a)
+
+
+def minimum(a: Value, b: Value) -> Value:
+    """The smaller of two values; NaN in the first one is kept."""
+    program = program_of(a, b)
+    if program is not None:
+        return program.emit("minimum", a, b)
+    return select(b < a, b, a)
+
+
+def select(condition: Value, if_true: Value, if_false: Value) -> Value:
+    """`if_true` where the condition holds, else `if_false`; both are always evaluated."""
+    program = program_of(condition, if_true, if_false)
+    if program is not None:
+        return program.emit("select", condition, if_true, if_false)
+    xp = _namespace(condition, if_true, if_false)
+    if xp is np:
+        return np.where(condition, if_true, if_false)
+    like = next((v for v in (if_true, if_false) if hasattr(v, "__array_namespace__")), None)
+    dtype = None if like is None else like.dtype
+    arms = [v if hasattr(v, "__array_namespace__") else xp.asarray(v, dtype=dtype) for v in (if_true, if_false)]
+    return xp.where(condition, *arms)
+
+
+def sign(x: Value) -> Value:
+    """-1, 0 or 1 with the sign of x."""
+    return select(x > 0.0, 1.0, 0.0) - select(x < 0.0, 1.0, 0.0)
+
+
+def _cast(word: str, x: Value) -> Value:
+    if isinstance(x, Symbol):
+        return x.program.emit(word, x)
+    if isinstance(x, int):
+        return getattr(np, word)(x)
+    if isinstance(x, np.ndarray | np.generic):
+        return x.astype(getattr(np, word))
+    xp = _namespace(x)
+    return xp.astype(x, getattr(xp, word))
+
+
+def uint32(x: Value) -> Value:
+    """The low 32 bits, as an unsigned integer."""
+    return _cast("uint32", x)
+
+
+def uint64(x: Value) -> Value:
+    """The value as an unsigned 64-bit integer."""
+    return _cast("uint64", x)
+
+
+def real(x: Value, like: Value = None) -> Value:
+    """An unsigned integer as a real number, in the precision of the kernel (of `like` when called on arrays)."""
+    if isinstance(x, Symbol):
+        return x.program.emit("real", x)
+    dtype = getattr(like, "dtype", np.float64)
+    if isinstance(x, np.ndarray | np.generic):
+        return x.astype(dtype)
+    xp = _namespace(x)
+    return xp.astype(x, getattr(like, "dtype", xp.float64))
+
+
+def exponent(x: Value) -> Value:
+    """floor(log2(x)) as a real, exactly, for normal x > 0."""
+    if isinstance(x, Symbol):
+        return x.program.emit("exponent", x)
+    xp = _namespace(x)
+    if xp is np:
+        return (np.frexp(x)[1] - 1).astype(np.asarray(x).dtype)
+    guess = xp.floor(xp.log2(x))
+    rest = x / 2.0**guess
+    return guess + select(rest >= 2.0, 1.0, 0.0 * rest) - select(rest < 1.0, 1.0, 0.0 * rest)
+
+
+def mantissa(x: Value) -> Value:
+    """x / 2**exponent(x), in [1, 2), exactly, for normal x > 0."""
+    if isinstance(x, Symbol):
+        return x.program.emit("mantissa", x)
+    xp = _namespace(x)
+    if xp is np:
+        return (2.0 * np.frexp(x)[0]).astype(np.asarray(x).dtype)
+    return x / 2.0 ** exponent(x)
+
+
+def power_of_two(n: Value) -> Value:
+    """2**n, exactly, for a real n that is a whole number within the exponent range of normal numbers."""
+    if isinstance(n, Symbol):
+        return n.program.emit("power_of_two", n)
+    if _namespace(n) is np:
+        return np.ldexp(np.ones_like(n), np.asarray(n).astype(np.int32))
+    return 2.0**n

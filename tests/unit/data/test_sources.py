@@ -1,0 +1,155 @@
+"""`load` and `load_features` as such: bundled sets, the choice by name, targets, and what is reported when it fails."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from fusedstep.errors import DataFileError, EmptyDataError, MissingDependency, UnknownColumn
+from fusedstep.framework.data import BUNDLED, Matrix, Table, find_task, load, load_features
+from fusedstep.framework.data.sources import find_format
+
+
+@pytest.fixture
+def people(tmp_path):
+    path = tmp_path / "people.csv"
+    path.write_text("age,town,zip,buys\n31,Ulm,89073,1\n45,Bonn,53111,0\n52,Ulm,89075,1\n")
+    return path
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_bundled_sets_are_those_of_scikit_learn(name):
+    datasets = pytest.importorskip("sklearn.datasets", reason="the bundled sets come with scikit-learn")
+    data = load(name)
+    x, y = getattr(datasets, f"load_{name}")(return_X_y=True)
+    assert isinstance(data.features, Matrix)
+    np.testing.assert_array_equal(data.features.values, x)
+    np.testing.assert_array_equal(data.target, y)
+    assert (data.name, data.target_name, data.task) == (name, "target", BUNDLED[name])
+    assert find_task(data.target) == data.task
+    np.testing.assert_array_equal(load_features(name).values, x)
+
+
+def test_target_is_taken_out_and_narrowed(people):
+    data = load(people, target="buys")
+    assert isinstance(data.features, Table)
+    assert data.feature_names == ("age", "town", "zip")
+    assert (data.target.dtype, data.target.tolist()) == (np.int64, [1, 0, 1])
+    assert (data.name, data.target_name, data.task) == ("people", "buys", None)
+    assert load(people, target="town").target.tolist() == ["Ulm", "Bonn", "Ulm"]
+
+
+def test_text_can_be_asked_for(people):
+    assert load(people, "buys", text=["zip"]).features.column("zip").tolist() == ["89073", "53111", "89075"]
+    assert load(people, "zip", text=["zip"]).target.tolist() == ["89073", "53111", "89075"]
+    assert load_features(people, ["zip"], text=["zip"]).column("zip").dtype == object
+
+
+def test_features_without_target_or_in_spite_of_it(people, tmp_path):
+    without = tmp_path / "new.csv"
+    without.write_text("town,age\nUlm,3\n")
+    assert load_features(without, ["age", "town"]).names == ("age", "town")
+    assert load_features(people, ["age", "town"]).names == ("age", "town")
+    assert load_features(people).names == ("age", "town", "zip", "buys")
+    with pytest.raises(UnknownColumn, match=r"columns 'zip', 'agee' in new\.csv, found only: town, age"):
+        load_features(without, ["zip", "agee"])
+
+
+def test_target_missing_or_not_given(people):
+    with pytest.raises(UnknownColumn, match=r"give --target .* one of: age, town, zip, buys"):
+        load(people)
+    with pytest.raises(UnknownColumn, match=r"target column 'buy' .*: age, town, zip, buys; did you mean 'buys'\?"):
+        load(people, target="buy")
+
+
+def test_target_alone_is_no_data(tmp_path):
+    path = tmp_path / "y.csv"
+    path.write_text("y\n1\n")
+    with pytest.raises(EmptyDataError, match="feature columns"):
+        load(path, "y")
+
+
+def test_source_with_one_target_refuses_another():
+    with pytest.raises(UnknownColumn, match="'species' in iris, found only: target"):
+        load("iris", target="species")
+    assert load("iris", target="target").name == "iris"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("a.csv", "csv"),
+        ("a.CSV", "csv"),
+        ("a.tsv", "csv"),
+        ("a.b.txt.gz", "csv"),
+        ("a.parquet", "parquet"),
+        ("a.pq", "parquet"),
+        ("a.npz", "npz"),
+        ("train-images-idx3-ubyte", "idx"),
+        ("train-images-idx3-ubyte.gz", "idx"),
+        ("train-images.idx3-ubyte", "idx"),
+        ("a.idx3", "idx"),
+        ("a.idx", "idx"),
+        ("a.ubyte", "idx"),
+        ("a.gz", "idx"),
+        ("a.svm", "svmlight"),
+        ("a.svmlight", "svmlight"),
+        ("a.libsvm", "svmlight"),
+        ("digits", "bundled"),
+    ],
+)
+def test_format_by_name(tmp_path, monkeypatch, name, expected):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).touch()
+    assert find_format(name)[0] == expected
+
+
+def test_unknown_source_lists_what_there_is_and_the_nearest():
+    with pytest.raises(DataFileError, match=r"digits, iris, wine.*\.csv, .*got 'irs'; did you mean 'iris'\?"):
+        load("irs")
+    with pytest.raises(DataFileError, match=r"got 'data\.xlsx'; rename or convert"):
+        load_features("data.xlsx")
+
+
+def test_missing_file_folder_and_wrong_compression(tmp_path, people):
+    with pytest.raises(DataFileError, match=r"does not exist; did you mean 'people\.csv'\?"):
+        load(tmp_path / "peple.csv", "y")
+    with pytest.raises(DataFileError, match="current folder"):
+        load("no/such/folder/a.csv", "y")
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(DataFileError, match="is a folder"):
+        load(tmp_path / "folder.csv", "y")
+    with pytest.raises(DataFileError, match="gunzip"):
+        load(tmp_path / "a.npz.gz")
+
+
+def test_labels_go_with_idx_only(people):
+    with pytest.raises(DataFileError, match="labels= with an IDX"):
+        load(people, "buys", labels=people)
+
+
+@pytest.mark.parametrize(
+    ("source", "module", "extra"),
+    [("iris", "sklearn", "sklearn"), ("a.svm", "sklearn", "sklearn"), ("a.pq", "pyarrow", "data")],
+)
+def test_missing_library_names_the_extra(tmp_path, monkeypatch, source, module, extra):
+    monkeypatch.chdir(tmp_path)
+    if "." in source:
+        (tmp_path / source).touch()
+    for name in [name for name in sys.modules if name.partition(".")[0] == module]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(MissingDependency, match=rf'pip install "fusedstep\[{extra}\]"') as caught:
+        load(source, "y" if source == "a.pq" else None)
+    assert isinstance(caught.value.__cause__, ImportError)
+
+
+def test_import_brings_no_optional_library():
+    code = (
+        "import sys, fusedstep.framework.data;"
+        "print([name for name in ('sklearn', 'pyarrow', 'pandas', 'scipy') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
