@@ -1,0 +1,30 @@
+"""First-order optimisers: hyperparameters and step-dependent scalars; the rules are in kernels/formulas/updates.py.
+
+One step is one kernel call over the arena, with clipping, penalties and decay inside.
+"""
+
+from .adaptive import NAdam, AdaDelta, AdaGrad, Adam, Adamax, AdamW, RMSProp
+from .base import OPTIMIZERS, Optimizer, OptimizerState, ParameterGroup
+from .layerwise import LAMB
+from .momentum import SGD, Momentum, Nesterov
+from .signs import Lion, SignDescent
+
+__all__ = [
+    "LAMB",
+    "OPTIMIZERS",
+    "SGD",
+    "AdaDelta",
+    "AdaGrad",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "Lion",
+    "Momentum",
+    "NAdam",
+    "Nesterov",
+    "Optimizer",
+    "OptimizerState",
+    "ParameterGroup",
+    "RMSProp",
+    "SignDescent",
+]

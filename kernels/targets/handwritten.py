@@ -33,17 +33,25 @@ def kernel_text(
     expansions: Expansions,
     decorator: str,
     settings: Mapping[str, object],
+    helpers: Sequence[Callable[..., Any]] = (),
 ) -> str:
     """The source of a module with the kernel and what it calls.
 
     Args: function – the kernel, in a file on disk; words – operations of the vocabulary that it calls;
-        decorator – what makes the words callable from it; settings – further constants of the module.
+        decorator – what makes words and helpers callable from it; settings – further constants of the module;
+        helpers – functions of the kernel's own file that it calls.
     """
     parts = [HEADER, f"real = {Spelling(dtype).real}", *(f"{k} = {v}" for k, v in settings.items())]
     for word in words:
         lines, constants = word_function(word, dtype, expansions)
         parts += [f"{k} = {v}" for k, v in constants.items()]
         parts += ["", "", decorator, *lines]
-    source = textwrap.dedent(inspect.getsource(function))
-    parts += ["", "", source[source.index("def ") :]]
+    for helper in helpers:
+        parts += ["", "", decorator, _own_source(helper).rstrip()]
+    parts += ["", "", _own_source(function)]
     return "\n".join(parts)
+
+
+def _own_source(function: Callable[..., Any]) -> str:
+    source = textwrap.dedent(inspect.getsource(function))
+    return source[source.index("def ") :]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import linecache
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from types import FunctionType, ModuleType
 from typing import Any
@@ -65,7 +66,7 @@ class Spelling:
         if name == "real":
             return f"{real}({a[0]})"
         if name == "floor":
-            return f"{real}(np.floor({a[0]}))"
+            return f"{real}(floor({a[0]}))"
         if name in _CALLS:
             return f"{real}(math.{name}({a[0]}))"
         bits = f"{real}({a[0]}).view({self.name(self.unsigned)})"
@@ -123,7 +124,9 @@ import math
 import numpy as np
 
 f32, f64, i32, i64, u32, u64 = np.float32, np.float64, np.int32, np.int64, np.uint32, np.uint64
+floor = np.floor
 """
+"""What all generated modules begin with; a target may bind `floor` to another function after it."""
 
 
 def module_text(name: str, parameters: Sequence[str], lines: Sequence[str], constants: Mapping[str, str]) -> str:
@@ -142,7 +145,9 @@ def build(name: str, text: str, globals_: Mapping[str, Any] | None = None) -> Fu
     if path is None:
         path = f"<fusedstep {name} {cache.digest(text)}>"
         linecache.cache[path] = (len(text), None, text.splitlines(keepends=True), path)
-    module = ModuleType(f"fusedstep_generated_{name}")
+    # Numba finds a cached kernel's globals again through sys.modules, so the module needs a name there.
+    module = ModuleType(f"fusedstep_generated_{name}_{cache.digest(text)}")
+    sys.modules[module.__name__] = module
     module.__dict__.update(globals_ or {})
     code = compile(text, path, "exec")
     FunctionType(code, module.__dict__)()

@@ -1,0 +1,81 @@
+"""The arena: all parameters of a model in one flat array, so that an optimiser step is one kernel call.
+
+Gradients and optimiser states are arrays of the same layout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..backends import Backend, Random
+from .parameter import Parameter
+from .streams import INITIAL
+
+Array = Any
+
+ALIGNMENT = 64
+"""Elements; every parameter starts at a multiple, so that neighbouring groups never share a vector register."""
+
+
+class Arena:
+    """The layout of a model's parameters, and their values on one backend.
+
+    Parameters that decay come first, the others after them, each in the order of the model: the two default groups
+    are then two runs of elements. Gaps between parameters hold zeros for ever.
+
+    Args: parameters – name and declaration of each, in the order of the model; backend; dtype – "float32" or "float64".
+    """
+
+    def __init__(self, parameters: Sequence[tuple[str, Parameter]], backend: Backend, dtype: str) -> None:
+        self.backend = backend
+        self.dtype = dtype
+        self.names = {parameter: name for name, parameter in parameters}
+        self.parameters = [parameter for _, parameter in parameters]
+        self.ranges: dict[Parameter, tuple[int, int]] = {}
+        position = 0
+        for parameter in sorted(self.parameters, key=lambda p: not p.decays):
+            self.ranges[parameter] = (position, position + parameter.size)
+            position += -(-parameter.size // ALIGNMENT) * ALIGNMENT
+        self.size = position
+        self.values = backend.zeros((self.size,), dtype)
+        self.views = self.views_of(self.values)
+
+    @property
+    def count(self) -> int:
+        """How many numbers are learned."""
+        return sum(p.size for p in self.parameters)
+
+    def new(self) -> Array:
+        """A flat array of zeros with this layout."""
+        return self.backend.zeros((self.size,), self.dtype)
+
+    def views_of(self, flat: Array) -> dict[Parameter, Array]:
+        """Each parameter's part of a flat array, in its own shape; writing to it writes to the flat array."""
+        xp = self.backend.xp
+        return {p: xp.reshape(flat[start:stop], p.shape) for p, (start, stop) in self.ranges.items()}
+
+    def initialize(self, seed: int) -> None:
+        """Draws all initial values on the host and copies them to the backend."""
+        from ..backends import backend as find
+
+        host = find("numpy")
+        state = host.random_state(seed)
+        for position, parameter in enumerate(self.parameters):
+            shape = parameter.shape if len(parameter.shape) == 2 else (1, parameter.size)
+            random = Random(state, INITIAL + position)
+            drawn = parameter.initializer.fill(host, shape, parameter.fan_in, parameter.fan_out, random)
+            self.backend.copy(
+                self.backend.asarray(host.xp.reshape(drawn, parameter.shape), self.dtype), self.views[parameter]
+            )
+
+    def merged_ranges(self, group_of: Mapping[Parameter, int]) -> list[tuple[int, int, int]]:
+        """(start, stop, group) of the longest runs of elements that belong to one group, gaps included."""
+        runs: list[tuple[int, int, int]] = []
+        for parameter, (start, stop) in sorted(self.ranges.items(), key=lambda item: item[1]):
+            group = group_of[parameter]
+            if runs and runs[-1][2] == group:
+                runs[-1] = (runs[-1][0], stop, group)
+            else:
+                runs.append((start, stop, group))
+        return runs

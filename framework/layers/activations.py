@@ -1,0 +1,192 @@
+"""Elementwise activation layers; the formulas themselves are in kernels/formulas/activations.py.
+
+A layer keeps its output, or its input where the derivative cannot be written in the output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ...errors import HyperparameterError
+from ...kernels.formulas.activations import ACTIVATIONS, Activation, prelu, prelu_backward, prelu_tangent
+from ..initializers import initializer
+from ..parameter import Parameter
+from ..tape import Tape
+from .base import Array, Layer, positive_integer, require_width, zeros
+
+
+class _Elementwise(Layer):
+    """y = value(x, *scalars), by a row of the table of activations."""
+
+    activation: Activation
+    scalars: tuple[float, ...] = ()
+
+    def forward(self, x: Array, tape: Tape) -> Array:
+        """y, in a new buffer."""
+        y = tape.empty(x.shape)
+        tape.backend.map(self.activation.forward, y, x, *self.scalars)
+        tape.push(y if self.activation.keeps == "output" else x)
+        return y
+
+    def backward(self, dy: Array, tape: Tape, needs_input: bool = True) -> Array | None:  # noqa: ARG002
+        """dx = dy times the slope."""
+        (kept,) = tape.pop()
+        dx = tape.empty(dy.shape)
+        tape.backend.map(self.activation.backward, dx, dy, kept, *self.scalars)
+        return dx
+
+    def jvp(self, x: Array, dx: Array | None, tape: Tape) -> tuple[Array, Array]:
+        """dy = dx times the slope."""
+        y = self.forward(x, tape)
+        if dx is None:
+            return y, zeros(tape, y.shape)
+        (kept,) = tape.top()
+        dy = tape.empty(y.shape)
+        tape.backend.map(self.activation.backward, dy, dx, kept, *self.scalars)
+        return y, dy
+
+
+class Identity(_Elementwise):
+    """y = x."""
+
+    activation = ACTIVATIONS["identity"]
+
+
+class ReLU(_Elementwise):
+    """y = max(0, x); the subgradient at 0 is 0. Source: Nair and Hinton (2010); notes 000, 002."""
+
+    activation = ACTIVATIONS["relu"]
+
+
+class Sigmoid(_Elementwise):
+    """y = 1 / (1 + e^-x), dy/dx = y (1 - y). Source: notes 000, 002, 003."""
+
+    activation = ACTIVATIONS["sigmoid"]
+
+
+class Tanh(_Elementwise):
+    """y = tanh x, dy/dx = 1 - y^2. Source: notes 002."""
+
+    activation = ACTIVATIONS["tanh"]
+
+
+class SiLU(_Elementwise):
+    """y = x sigmoid(x), also called swish. Source: Elfwing, Uchibe and Doya (2018)."""
+
+    activation = ACTIVATIONS["silu"]
+
+
+class LeakyReLU(_Elementwise):
+    """y = x where x > 0, else slope x.
+
+    Args: slope – 0 < slope < 1, default 0.01 as in the notes.
+    Source: Maas, Hannun and Ng (2013); notes 002, which writes max(0.01 x, x).
+    """
+
+    activation = ACTIVATIONS["leaky_relu"]
+
+    def __init__(self, slope: float = 0.01) -> None:
+        if not 0.0 < slope < 1.0:
+            raise HyperparameterError(f"LeakyReLU: expected 0 < slope < 1; got {slope}; for slope 0 use ReLU")
+        self.slope = float(slope)
+        self.scalars = (self.slope,)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The arguments that make this layer again."""
+        return {"slope": self.slope}
+
+
+class ELU(_Elementwise):
+    """y = x where x > 0, else a (e^x - 1).
+
+    Args: a – > 0, default 1.
+    Differs from: notes 002, whose slide prints a e^x - 1 (not continuous at 0 unless a = 1; the same for a = 1).
+    Source: Clevert, Unterthiner and Hochreiter (2016).
+    """
+
+    activation = ACTIVATIONS["elu"]
+
+    def __init__(self, a: float = 1.0) -> None:
+        if not a > 0.0:
+            raise HyperparameterError(f"ELU: expected a > 0; got {a}; for a = 0 use ReLU")
+        self.a = float(a)
+        self.scalars = (self.a,)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The arguments that make this layer again."""
+        return {"a": self.a}
+
+
+class GELU(_Elementwise):
+    """y = x Phi(x), Phi the normal distribution function.
+
+    Args: approximate – "none" (default) for the exact form, "tanh" for the tanh approximation of the paper.
+    Source: Hendrycks and Gimpel (2016).
+    """
+
+    def __init__(self, approximate: str = "none") -> None:
+        if approximate not in ("none", "tanh"):
+            raise HyperparameterError(f"GELU: expected approximate to be 'none' or 'tanh'; got {approximate!r}")
+        self.approximate = approximate
+        self.activation = ACTIVATIONS["gelu" if approximate == "none" else "gelu_tanh"]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The arguments that make this layer again."""
+        return {"approximate": self.approximate}
+
+
+class PReLU(Layer):
+    """y = x where x > 0, else alpha x, with one learned alpha per column.
+
+    Args: features – number of columns; alpha – initial value, default 0.25.
+    Differs from: torch.nn.PReLU, whose default is one alpha for all columns.
+    Source: He et al. (2015); notes 002.
+    """
+
+    def __init__(self, features: int, alpha: float = 0.25) -> None:
+        self.features = positive_integer(features, "features", "PReLU")
+        self.start = float(alpha)
+        self.alpha = Parameter("alpha", (self.features,), initializer(self.start), 1, 1, decays=False)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The arguments that make this layer again."""
+        return {"features": self.features, "alpha": self.start}
+
+    def parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """alpha [features]."""
+        yield "alpha", self.alpha
+
+    def output_width(self, width: int) -> int:
+        """`features`."""
+        require_width(self, self.features, width)
+        return width
+
+    def forward(self, x: Array, tape: Tape) -> Array:
+        """y, in a new buffer."""
+        y = tape.empty(x.shape)
+        tape.backend.map(prelu, y, x, tape.parameter(self.alpha))
+        tape.push(x)
+        return y
+
+    def backward(self, dy: Array, tape: Tape, needs_input: bool = True) -> Array | None:  # noqa: ARG002
+        """dx, and d alpha = sum over rows of dy min(x, 0)."""
+        (x,) = tape.pop()
+        dx, share = tape.empty(x.shape), tape.empty(x.shape)
+        tape.backend.map(prelu_backward, (dx, share), dy, x, tape.parameter(self.alpha))
+        tape.backend.column_sum(share, tape.gradient_sum(self.alpha))
+        return dx
+
+    def jvp(self, x: Array, dx: Array | None, tape: Tape) -> tuple[Array, Array]:
+        """dy = dx (1 or alpha) + min(x, 0) d alpha."""
+        y = self.forward(x, tape)
+        direction = tape.tangent(self.alpha)
+        dx = zeros(tape, x.shape) if dx is None else dx
+        direction = zeros(tape, (self.features,)) if direction is None else direction
+        dy = tape.empty(y.shape)
+        tape.backend.map(prelu_tangent, dy, dx, x, tape.parameter(self.alpha), direction)
+        return y, dy

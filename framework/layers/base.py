@@ -1,0 +1,82 @@
+"""What every layer is: a stateless map with a backward pass and a forward-mode product.
+
+The table LAYERS, by class name, is what model files and the generic tests go through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ...errors import HyperparameterError, ShapeError
+from ..parameter import Parameter
+from ..tape import Tape
+
+Array = Any
+
+LAYERS: dict[str, type[Layer]] = {}
+
+
+class Layer:
+    """One link of the chain x -> y.
+
+    A subclass sets its hyperparameters in `__init__`, returns them in `settings`, and defines forward, backward, jvp.
+    """
+
+    def __init_subclass__(cls, public: bool = True) -> None:
+        super().__init_subclass__()
+        if public and not cls.__name__.startswith("_"):
+            LAYERS[cls.__name__] = cls
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The arguments that make this layer again, as plain values."""
+        return {}
+
+    def parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """(name, declaration) of each parameter, in a fixed order; shared ones may come again elsewhere."""
+        yield from ()
+
+    def output_width(self, width: int) -> int:
+        """The number of columns that come out for `width` columns that go in; raises ShapeError if they do not fit."""
+        return width
+
+    def forward(self, x: Array, tape: Tape) -> Array:
+        """y [B, e] for x [B, d]; pushes what backward needs on the tape."""
+        raise NotImplementedError(f"{type(self).__name__} must define forward")
+
+    def backward(self, dy: Array, tape: Tape, needs_input: bool = True) -> Array | None:
+        """dx for dy, and the gradients of the parameters into the tape; dx may be None where it is not needed."""
+        raise NotImplementedError(f"{type(self).__name__} must define backward")
+
+    def jvp(self, x: Array, dx: Array | None, tape: Tape) -> tuple[Array, Array]:
+        """(y, dy): the output and its directional derivative along (dx, the tape's tangents); dx None means 0.
+
+        Leaves the tape as forward does.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define jvp")
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.settings.items())})"
+
+
+def positive_integer(value: Any, name: str, layer: str) -> int:
+    """`value` as an int >= 1, or a HyperparameterError that names layer and argument."""
+    if isinstance(value, bool) or not hasattr(value, "__index__") or int(value) < 1:
+        raise HyperparameterError(f"{layer}: expected {name} to be a whole number >= 1; got {value!r}")
+    return int(value)
+
+
+def require_width(layer: Layer, expected: int, width: int) -> None:
+    """Raises a ShapeError that names the layer unless the widths agree."""
+    if width != expected:
+        raise ShapeError(
+            f"{layer!r} expected {expected} input columns; got {width}; change the width of this layer or of what feeds it"
+        )
+
+
+def zeros(tape: Tape, shape: tuple[int, ...]) -> Array:
+    """A buffer of zeros, for a direction that does not move."""
+    out = tape.empty(shape)
+    out[...] = 0.0
+    return out

@@ -1,0 +1,101 @@
+"""Layers that act in training only: Dropout and GaussianNoise.
+
+Their random numbers are functions of (seed, layer, step, row, column), so the backward pass replays the mask.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...errors import HyperparameterError
+from ...kernels.formulas.random import dropout, gaussian_noise
+from ..tape import Tape
+from .base import Array, Layer, zeros
+
+
+class Dropout(Layer):
+    """Inverted dropout: in training y = x mask / (1 - p), mask = 0 with probability p; in evaluation y = x.
+
+    Args: p – the share that is dropped, 0 <= p < 1; the notes keep 0.5 of the hidden units (p = 0.5) and 0.8 of the
+        visible ones (p = 0.2).
+    Differs from: the notes, which scale by 1 - p at test time; the expectation of every unit is the same.
+    Source: Srivastava et al. (2014); notes 002.
+    """
+
+    def __init__(self, p: float = 0.5) -> None:
+        if not 0.0 <= p < 1.0:
+            raise HyperparameterError(f"Dropout: expected 0 <= p < 1, the share that is dropped; got {p}")
+        self.p = float(p)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The arguments that make this layer again."""
+        return {"p": self.p}
+
+    @property
+    def scalars(self) -> tuple[float, float]:
+        """(share, scale) of the formula."""
+        return self.p, 1.0 / (1.0 - self.p)
+
+    def forward(self, x: Array, tape: Tape) -> Array:
+        """The thinned x in training, x itself otherwise."""
+        if not tape.training or self.p == 0.0:
+            tape.push(None)
+            return x
+        random = tape.random()
+        y = tape.empty(x.shape)
+        tape.backend.map(dropout, y, x, *self.scalars, random=random)
+        tape.push(random)
+        return y
+
+    def backward(self, dy: Array, tape: Tape, needs_input: bool = True) -> Array | None:  # noqa: ARG002
+        """dy under the same mask."""
+        return self._masked(dy, tape, tape.pop()[0])
+
+    def _masked(self, dy: Array, tape: Tape, random: Any) -> Array:
+        if random is None:
+            return dy
+        dx = tape.empty(dy.shape)
+        tape.backend.map(dropout, dx, dy, *self.scalars, random=random)
+        return dx
+
+    def jvp(self, x: Array, dx: Array | None, tape: Tape) -> tuple[Array, Array]:
+        """dx under the same mask."""
+        y = self.forward(x, tape)
+        return y, zeros(tape, y.shape) if dx is None else self._masked(dx, tape, tape.top()[0])
+
+
+class GaussianNoise(Layer):
+    """In training y = x + e with e ~ N(0, sigma^2) for every element; in evaluation y = x.
+
+    For a linear model this equals an L2 penalty (notes 002).
+
+    Args: sigma – standard deviation, >= 0, in the units of x.
+    """
+
+    def __init__(self, sigma: float) -> None:
+        if not sigma >= 0.0:
+            raise HyperparameterError(f"GaussianNoise: expected sigma >= 0; got {sigma}")
+        self.sigma = float(sigma)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The arguments that make this layer again."""
+        return {"sigma": self.sigma}
+
+    def forward(self, x: Array, tape: Tape) -> Array:
+        """The noisy x in training, x itself otherwise."""
+        if not tape.training or self.sigma == 0.0:
+            return x
+        y = tape.empty(x.shape)
+        tape.backend.map(gaussian_noise, y, x, self.sigma, random=tape.random())
+        return y
+
+    def backward(self, dy: Array, tape: Tape, needs_input: bool = True) -> Array | None:  # noqa: ARG002
+        """dy."""
+        return dy
+
+    def jvp(self, x: Array, dx: Array | None, tape: Tape) -> tuple[Array, Array]:
+        """dx."""
+        y = self.forward(x, tape)
+        return y, zeros(tape, y.shape) if dx is None else dx

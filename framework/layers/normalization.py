@@ -1,0 +1,84 @@
+"""Layer normalisation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ...errors import HyperparameterError
+from ...kernels.formulas.elementwise import add, scale_columns
+from ..initializers import initializer
+from ..parameter import Parameter
+from ..tape import Tape
+from .base import Array, Layer, positive_integer, require_width, zeros
+
+
+class LayerNorm(Layer):
+    """y = (x - mean) / sqrt(variance + epsilon) gain + offset, mean and (biased) variance over the columns of a row.
+
+    Args: features – number of columns; epsilon – default 1e-5.
+    Parameters: gain [features], starts at 1; offset [features], starts at 0; neither decays.
+    Source: Ba, Kiros and Hinton (2016).
+    """
+
+    def __init__(self, features: int, epsilon: float = 1e-5) -> None:
+        self.features = positive_integer(features, "features", "LayerNorm")
+        if not epsilon > 0.0:
+            raise HyperparameterError(f"LayerNorm: expected epsilon > 0; got {epsilon}; the default is 1e-5")
+        self.epsilon = float(epsilon)
+        self.gain = Parameter("gain", (self.features,), initializer(1.0), 1, 1, decays=False)
+        self.offset = Parameter("offset", (self.features,), initializer(0.0), 1, 1, decays=False)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The arguments that make this layer again."""
+        return {"features": self.features, "epsilon": self.epsilon}
+
+    def parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """gain and offset."""
+        yield "gain", self.gain
+        yield "offset", self.offset
+
+    def output_width(self, width: int) -> int:
+        """`features`."""
+        require_width(self, self.features, width)
+        return width
+
+    def forward(self, x: Array, tape: Tape) -> Array:
+        """The normalised rows; keeps x, mean and 1 / deviation."""
+        y = tape.empty(x.shape)
+        mean, scale = tape.empty((x.shape[0],)), tape.empty((x.shape[0],))
+        gain, offset = tape.parameter(self.gain), tape.parameter(self.offset)
+        tape.backend.layer_norm(x, gain, offset, self.epsilon, y, mean, scale)
+        tape.push(x, mean, scale)
+        return y
+
+    def backward(self, dy: Array, tape: Tape, needs_input: bool = True) -> Array | None:  # noqa: ARG002
+        """dx; the gradients of gain and offset into the tape."""
+        x, mean, scale = tape.pop()
+        dx = tape.empty(x.shape)
+        dgain, doffset = tape.gradient_sum(self.gain), tape.gradient_sum(self.offset)
+        tape.backend.layer_norm_backward(dy, x, tape.parameter(self.gain), mean, scale, dx, dgain, doffset)
+        return dx
+
+    def jvp(self, x: Array, dx: Array | None, tape: Tape) -> tuple[Array, Array]:
+        """dy = dn gain + n d gain + d offset, with dn = scale (dx - mean(dx) - n mean(dx n))."""
+        y = self.forward(x, tape)
+        backend = tape.backend
+        _, mean, scale = tape.top()
+        no_offset = zeros(tape, (self.features,))
+        dy = zeros(tape, x.shape)
+        if dx is not None:
+            # The Jacobian of the normalisation is symmetric, so its product is the backward pass with gain 1.
+            one = zeros(tape, (self.features,))
+            one[...] = 1.0
+            spare = zeros(tape, (2, self.features))
+            backend.layer_norm_backward(dx, x, one, mean, scale, dy, spare[0], spare[1])
+            backend.map(scale_columns, dy, dy, tape.parameter(self.gain), no_offset)
+        dgain, doffset = tape.tangent(self.gain), tape.tangent(self.offset)
+        if dgain is not None and doffset is not None:
+            moved = tape.empty(x.shape)
+            unused = tape.empty((2, x.shape[0]))
+            backend.layer_norm(x, dgain, doffset, self.epsilon, moved, unused[0], unused[1])
+            backend.map(add, dy, dy, moved)
+        return y, dy

@@ -1,0 +1,79 @@
+"""A chain of layers; the base of models and of what stands inside a Residual.
+
+Runs of neighbours that one kernel can do are fused here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ...errors import HyperparameterError
+from ..parameter import Parameter
+from ..tape import Tape
+from .base import Array, Layer
+from .fused import fuse
+
+
+class Sequence(Layer, public=False):
+    """Layers one after the other.
+
+    Args: layers – at least one.
+    """
+
+    def __init__(self, *layers: Layer) -> None:
+        for layer in layers:
+            if not isinstance(layer, Layer):
+                raise HyperparameterError(f"{type(self).__name__}: expected layers; got {layer!r}; did you forget ()?")
+        if not layers:
+            raise HyperparameterError(f"{type(self).__name__}: expected at least one layer; got none")
+        self.layers = list(layers)
+        self.fused = fuse(self.layers)
+
+    def parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """Those of all layers, named "<index>.<Layer>.<name>"; a shared one only where it comes first."""
+        seen: set[Parameter] = set()
+        for index, layer in enumerate(self.layers):
+            for name, parameter in layer.parameters():
+                if parameter not in seen:
+                    seen.add(parameter)
+                    yield f"{index}.{type(layer).__name__}.{name}", parameter
+
+    def output_width(self, width: int) -> int:
+        """Through all layers."""
+        for layer in self.layers:
+            width = layer.output_width(width)
+        return width
+
+    def forward(self, x: Array, tape: Tape) -> Array:
+        """Through all layers, neighbours fused."""
+        for layer in self.fused:
+            x = layer.forward(x, tape)
+        return x
+
+    def backward(self, dy: Array, tape: Tape, needs_input: bool = True) -> Array | None:
+        """Back through all layers; stops before the input's gradient where it is not needed."""
+        first = self.fused[0]
+        gradient: Any = dy
+        for layer in reversed(self.fused):
+            gradient = layer.backward(gradient, tape, needs_input or layer is not first)
+        return gradient
+
+    def jvp(self, x: Array, dx: Array | None, tape: Tape) -> tuple[Array, Array]:
+        """Through all layers, one by one; `backward_unfused` goes back on the tape that this leaves."""
+        direction: Any = dx
+        for layer in self.layers:
+            x, direction = layer.jvp(x, direction, tape)
+        return x, direction
+
+    def backward_unfused(self, dy: Array, tape: Tape, needs_input: bool = True) -> Array | None:
+        """As `backward`, for a tape that `jvp` left."""
+        gradient: Any = dy
+        for position in range(len(self.layers) - 1, -1, -1):
+            layer = self.layers[position]
+            back = layer.backward_unfused if isinstance(layer, Sequence) else layer.backward
+            gradient = back(gradient, tape, needs_input or position > 0)
+        return gradient
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(map(repr, self.layers))})"

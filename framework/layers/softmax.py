@@ -1,0 +1,38 @@
+"""Softmax as a layer; with SoftmaxCrossEntropy behind it the two are computed as one, from the logits."""
+
+from __future__ import annotations
+
+from ...kernels.formulas.elementwise import row_product, softmax_slope
+from ..tape import Tape
+from .base import Array, Layer, zeros
+
+
+class Softmax(Layer):
+    """y_k = exp(x_k) / sum over j of exp(x_j) in each row: a point of the probability simplex.
+
+    Source: notes 000, 001.
+    """
+
+    def forward(self, x: Array, tape: Tape) -> Array:
+        """Probabilities, in a new buffer."""
+        y = tape.empty(x.shape)
+        tape.backend.softmax(x, y)
+        tape.push(y)
+        return y
+
+    def _slope(self, direction: Array, y: Array, tape: Tape) -> Array:
+        dot = tape.empty((y.shape[0],))
+        tape.backend.map(row_product, dot, direction, y)
+        out = tape.empty(y.shape)
+        tape.backend.map(softmax_slope, out, direction, y, dot)
+        return out
+
+    def backward(self, dy: Array, tape: Tape, needs_input: bool = True) -> Array | None:  # noqa: ARG002
+        """dx = y (dy - <dy, y>)."""
+        (y,) = tape.pop()
+        return self._slope(dy, y, tape)
+
+    def jvp(self, x: Array, dx: Array | None, tape: Tape) -> tuple[Array, Array]:
+        """The same product: the Jacobian of softmax is symmetric."""
+        y = self.forward(x, tape)
+        return y, zeros(tape, y.shape) if dx is None else self._slope(dx, y, tape)

@@ -1,0 +1,306 @@
+"""Losses: what a row of outputs costs, and the gradient; the table LOSSES lists them by name.
+
+The formulas are in kernels/formulas/losses.py and kernels/rows; targets are checked and converted here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..backends import Backend
+from ..errors import DtypeError, HyperparameterError, LabelError, NonFiniteDataError, ShapeError
+from ..kernels.formulas import losses as formulas
+from ..kernels.formulas.elementwise import row_product
+from .tape import Tape
+
+Array = Any
+
+
+class Loss:
+    """The cost of outputs Y [B, e] against targets.
+
+    Args: reduction – "mean" (over the rows, default) or "sum" (as the notes write it).
+    """
+
+    head = "values"
+    """How predictions read the outputs; see framework/model.py."""
+    softmax_inside = False
+    """Whether the loss takes logits and a final Softmax layer is left out in training."""
+
+    def __init__(self, reduction: str = "mean") -> None:
+        if reduction not in ("mean", "sum"):
+            raise HyperparameterError(f"expected reduction 'mean' or 'sum'; got {reduction!r}")
+        self.reduction = reduction
+
+    def factor(self, tape: Tape) -> float:
+        """What the sum over rows is multiplied by."""
+        return 1.0 / tape.batch_rows if self.reduction == "mean" else 1.0
+
+    def prepare(self, targets: Any, width: int, backend: Backend, dtype: str) -> Array:
+        """Checked targets as an array of the backend; raises LabelError, ShapeError, DtypeError."""
+        return real_targets(targets, width, backend, dtype)
+
+    def evaluate(self, y: Array, targets: Array, tape: Tape) -> tuple[Array, Array]:
+        """(losses by row [B], gradient [B, e] times the factor) for prepared targets."""
+        raise NotImplementedError(f"{type(self).__name__} must define evaluate")
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({'' if self.reduction == 'mean' else repr(self.reduction)})"
+
+
+def real_targets(targets: Any, width: int, backend: Backend, dtype: str) -> Array:
+    """Targets [B, width] in the model's dtype; a vector [B] counts as one column."""
+    array = backend.asarray(targets, dtype)
+    if len(array.shape) == 1 and width == 1:
+        array = backend.xp.reshape(array, (-1, 1))
+    if len(array.shape) != 2 or array.shape[1] != width:
+        raise ShapeError(f"expected targets [rows, {width}], as wide as the last layer; got {tuple(array.shape)}")
+    return array
+
+
+def class_labels(targets: Any, classes: int, backend: Backend) -> Array:
+    """Labels [B] as int32; refuses fractions, negative and too large ones, naming the first."""
+    array = backend.asarray(targets)
+    if len(array.shape) != 1:
+        raise ShapeError(f"expected labels [rows], one whole number a row; got shape {tuple(array.shape)}")
+    if array.shape[0] == 0:
+        return backend.asarray(array, "int32")
+    xp = backend.xp
+    kind = str(array.dtype)
+    if kind.startswith("float"):
+        if bool(xp.any(array != xp.floor(array))):
+            raise LabelError(f"expected whole numbers 0 to {classes - 1} as labels; got fractions or NaN; round or encode them")
+    elif not kind.startswith(("int", "uint", "bool")):
+        raise DtypeError(f"expected labels of an integer type; got {kind}")
+    if kind == "bool":
+        array = backend.asarray(array, "int32")
+    lowest, highest = int(xp.min(array)), int(xp.max(array))
+    if lowest < 0 or highest >= classes:
+        wrong = lowest if lowest < 0 else highest
+        row = int(xp.argmax(xp.astype(array == wrong, backend.dtype("int32"))))
+        raise LabelError(
+            f"expected labels 0 to {classes - 1}, as the last layer has {classes} outputs; got {wrong} in row {row}; "
+            f"{'labels start at 0' if lowest < 0 else 'widen the last layer or check the labels'}"
+        )
+    return backend.asarray(array, "int32")
+
+
+class _Elementwise(Loss):
+    """A loss whose row is a sum of terms, one per output."""
+
+    formula = formulas.squared_error
+
+    def evaluate(self, y: Array, targets: Array, tape: Tape) -> tuple[Array, Array]:
+        """One pass over the outputs."""
+        rows, gradient = tape.empty((y.shape[0],)), tape.empty(y.shape)
+        tape.backend.map(self.formula, (rows, gradient), y, targets, self.factor(tape))
+        return rows, gradient
+
+
+class MSE(_Elementwise):
+    """Squared error: sum over the outputs of (y - t)^2, mean over the rows (or their sum, as in the notes).
+
+    Differs from: torch.nn.MSELoss, which also divides by the number of outputs.
+    Source: notes 000, 004.
+    """
+
+
+class BinaryCrossEntropy(_Elementwise):
+    """-t ln s - (1 - t) ln(1 - s) with s = sigmoid(y), computed from the logit y without overflow; t in [0, 1].
+
+    Several outputs are independent yes-or-no questions, summed. Source: notes 003.
+    """
+
+    head = "binary"
+    formula = formulas.binary_cross_entropy
+
+    def prepare(self, targets: Any, width: int, backend: Backend, dtype: str) -> Array:
+        """Targets in [0, 1]."""
+        array = real_targets(targets, width, backend, dtype)
+        xp = backend.xp
+        if array.shape[0] and (not float(xp.min(array)) >= 0.0 or not float(xp.max(array)) <= 1.0):
+            raise LabelError(
+                f"expected targets between 0 and 1; got values from {float(xp.min(array))} to {float(xp.max(array))}"
+            )
+        return array
+
+
+class Hinge(_Elementwise):
+    """max(0, 1 - t y), t = -1 or 1; labels 0 and 1 are taken as -1 and 1. Source: notes 000."""
+
+    head = "signs"
+    formula = formulas.hinge
+
+    def prepare(self, targets: Any, width: int, backend: Backend, dtype: str) -> Array:
+        """Targets -1 and 1."""
+        array = real_targets(targets, width, backend, dtype)
+        xp = backend.xp
+        if bool(xp.any((array != 1.0) & (array != -1.0) & (array != 0.0))):
+            raise LabelError("expected targets -1 and 1 (or 0 and 1); got other values; encode the two classes first")
+        if bool(xp.any(array == 0.0)):
+            if bool(xp.any(array == -1.0)):
+                raise LabelError("expected targets -1 and 1, or 0 and 1; got all three of -1, 0 and 1")
+            array = array * 2.0 - 1.0
+        return array
+
+
+class SoftmaxCrossEntropy(Loss):
+    """-sum_k q_k ln p_k with p = softmax(y), from the logits y, without overflow.
+
+    Args: label_smoothing – eps in [0, 1): the label gets 1 - eps and each other class eps / (K - 1);
+        smoothing – "notes" for that form (default), "uniform" for 1 - eps + eps / K and eps / K as in PyTorch;
+        class_weights – K factors >= 0 by which the loss of a row with that label is multiplied; reduction.
+    Targets: labels [B], or distributions [B, K] (which take no smoothing and no class weights).
+    Differs from: PyTorch, which divides the weighted sum by the sum of the weights; here it is divided by B.
+    Source: notes 000, 001, 002.
+    """
+
+    head = "classes"
+    softmax_inside = True
+
+    def __init__(
+        self,
+        label_smoothing: float = 0.0,
+        smoothing: str = "notes",
+        class_weights: Sequence[float] | None = None,
+        reduction: str = "mean",
+    ) -> None:
+        super().__init__(reduction)
+        if not 0.0 <= label_smoothing < 1.0:
+            raise HyperparameterError(f"expected 0 <= label_smoothing < 1; got {label_smoothing}")
+        if smoothing not in ("notes", "uniform"):
+            raise HyperparameterError(f"expected smoothing 'notes' or 'uniform'; got {smoothing!r}")
+        weights = None if class_weights is None else tuple(float(w) for w in class_weights)
+        if weights is not None and not all(0.0 <= w < float("inf") for w in weights):
+            raise HyperparameterError(f"expected class weights >= 0; got {weights}")
+        self.label_smoothing = float(label_smoothing)
+        self.smoothing = smoothing
+        self.class_weights = weights
+        self._weights: dict[tuple[Backend, str], Array] = {}
+
+    def prepare(self, targets: Any, width: int, backend: Backend, dtype: str) -> Array:
+        """int32 labels [B], or distributions [B, K]."""
+        if self.class_weights is not None and len(self.class_weights) != width:
+            raise ShapeError(f"expected {width} class weights, one per output; got {len(self.class_weights)}")
+        if len(getattr(targets, "shape", (0,))) == 2:
+            return self._distributions(targets, width, backend, dtype)
+        return class_labels(targets, width, backend)
+
+    def _distributions(self, targets: Any, width: int, backend: Backend, dtype: str) -> Array:
+        if self.label_smoothing or self.class_weights is not None:
+            raise HyperparameterError(
+                "expected labels where label_smoothing or class_weights are used; got distributions; mix them in beforehand"
+            )
+        return distributions(targets, width, backend, dtype)
+
+    def evaluate(self, y: Array, targets: Array, tape: Tape) -> tuple[Array, Array]:
+        """One pass over the logits."""
+        backend = tape.backend
+        rows, gradient = tape.empty((y.shape[0],)), tape.empty(y.shape)
+        if len(targets.shape) == 2:
+            backend.softmax_cross_entropy_soft(y, targets, self.factor(tape), rows, gradient)
+            return rows, gradient
+        weights = None
+        if self.class_weights is not None:
+            key = (backend, tape.dtype)
+            if key not in self._weights:
+                self._weights[key] = backend.asarray(list(self.class_weights), tape.dtype)
+            weights = self._weights[key]
+        classes = int(y.shape[1])
+        eps = self.label_smoothing
+        if self.smoothing == "notes":
+            on, off = 1.0 - eps, eps / (classes - 1) if classes > 1 else 0.0
+        else:
+            on, off = 1.0 - eps + eps / classes, eps / classes
+        backend.softmax_cross_entropy(y, targets, weights, on, off, self.factor(tape), rows, gradient)
+        return rows, gradient
+
+
+class MultiClassHinge(Loss):
+    """max(0, 1 + max over k != label of y_k - y_label). Source: Crammer and Singer (2001)."""
+
+    head = "classes"
+
+    def prepare(self, targets: Any, width: int, backend: Backend, dtype: str) -> Array:  # noqa: ARG002
+        """int32 labels [B]."""
+        if width < 2:
+            raise ShapeError(f"MultiClassHinge expected at least two outputs; got {width}; use Hinge for one")
+        return class_labels(targets, width, backend)
+
+    def evaluate(self, y: Array, targets: Array, tape: Tape) -> tuple[Array, Array]:
+        """One pass over the scores."""
+        rows, gradient = tape.empty((y.shape[0],)), tape.empty(y.shape)
+        tape.backend.multi_class_hinge(y, targets, self.factor(tape), rows, gradient)
+        return rows, gradient
+
+
+def distributions(targets: Any, width: int, backend: Backend, dtype: str) -> Array:
+    """Rows that are >= 0 and sum to 1, within rounding."""
+    array = real_targets(targets, width, backend, dtype)
+    xp = backend.xp
+    if array.shape[0]:
+        sums = xp.sum(array, axis=1)
+        worst = float(xp.max(xp.abs(sums - 1.0)))
+        if not float(xp.min(array)) >= 0.0 or not worst <= 1e-3:
+            raise LabelError(
+                f"expected rows of probabilities (>= 0, sum 1); got a minimum of {float(xp.min(array))} and a sum that is "
+                f"off by {worst:.3g}; divide each row by its sum"
+            )
+    return array
+
+
+class _Divergence(_Elementwise):
+    """A distance of output distributions from target distributions; the network ends in Softmax."""
+
+    head = "classes"
+
+    def prepare(self, targets: Any, width: int, backend: Backend, dtype: str) -> Array:
+        """Distributions [B, K]."""
+        return distributions(targets, width, backend, dtype)
+
+
+class KLDivergence(_Divergence):
+    """KL(p || q) = sum_k p_k ln(p_k / q_k) for targets p and outputs q, both distributions.
+
+    Differs from: torch.nn.KLDivLoss, which takes ln q. Source: notes 000.
+    """
+
+    formula = formulas.kl_divergence
+
+
+class SymmetricKL(_Divergence):
+    """KL(p || q) + KL(q || p) = sum_k (p_k - q_k) ln(p_k / q_k). Source: notes 000."""
+
+    formula = formulas.symmetric_kl
+
+
+class Bhattacharyya(_Divergence):
+    """The Bhattacharyya distance -ln sum_k sqrt(p_k q_k) of targets p and outputs q. Source: notes 000."""
+
+    def evaluate(self, y: Array, targets: Array, tape: Tape) -> tuple[Array, Array]:
+        """The coefficient first, then its logarithm and gradient."""
+        backend = tape.backend
+        coefficient, rows, gradient = tape.empty((y.shape[0],)), tape.empty((y.shape[0],)), tape.empty(y.shape)
+        backend.map(formulas.bhattacharyya_coefficient, coefficient, y, targets)
+        backend.map(formulas.negative_log, rows, coefficient)
+        backend.map(formulas.bhattacharyya_gradient, gradient, y, targets, coefficient, self.factor(tape))
+        return rows, gradient
+
+
+LOSSES: dict[str, type[Loss]] = {
+    cls.__name__: cls
+    for cls in (
+        MSE, BinaryCrossEntropy, Hinge, SoftmaxCrossEntropy, MultiClassHinge, KLDivergence, SymmetricKL, Bhattacharyya,
+    )
+}  # fmt: skip
+"""All losses by name, for tests and the command line."""
+
+
+def require_finite_targets(targets: Array, backend: Backend) -> None:
+    """Raises NonFiniteDataError for real targets that hold NaN or infinity."""
+    if str(targets.dtype).startswith("float"):
+        squares = backend.empty((targets.shape[0],), str(targets.dtype))
+        backend.map(row_product, squares, targets, targets)
+        if not backend.item(backend.total(squares)) < float("inf"):
+            raise NonFiniteDataError("expected finite targets; got NaN or infinity; remove or fill those rows")

@@ -1,0 +1,307 @@
+"""Models: a Sequential of layers with its parameters, predictions, and the shorthand `mlp`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Widths
+from typing import Any
+
+from ..backends import Backend, backend as find_backend
+from ..errors import DtypeError, EmptyDataError, HyperparameterError, MixedBackends, ShapeError, StateError
+from .arena import Arena
+from .initializers import Initializer
+from .layers import (
+    ELU,
+    GELU,
+    Dropout,
+    Layer,
+    LayerNorm,
+    LeakyReLU,
+    Linear,
+    PReLU,
+    ReLU,
+    Sequence,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Tanh,
+)
+from .tape import Tape
+
+Array = Any
+
+HEADS = ("classes", "binary", "signs", "values")
+"""How outputs are read: logits or probabilities of classes, one logit, one signed score, or plain numbers."""
+
+PREDICTION_ROWS = 4096
+"""Rows per pass in evaluation mode; bounds the memory that a prediction takes."""
+
+
+class Sequential(Sequence, public=False):
+    """A network: layers one after the other, and the parameters that they declare.
+
+    Args: layers; head – how `predict` reads the outputs, one of HEADS; None until a TrainStep sets it by its loss.
+
+    Widths that do not fit are refused here, where the first layer says how many columns it takes.
+    """
+
+    def __init__(self, *layers: Layer, head: str | None = None) -> None:
+        super().__init__(*layers)
+        if head is not None and head not in HEADS:
+            raise HyperparameterError(f"expected head to be one of {', '.join(HEADS)}; got {head!r}")
+        self.head = head
+        self.inputs = next((w for w in map(_input_width, self.layers) if w is not None), None)
+        self._arena: Arena | None = None
+        self._tapes: dict[int, Tape] = {}
+        if self.inputs is not None:
+            self.outputs: int | None = self._check_widths(self.inputs)
+        else:
+            self.outputs = None
+
+    def _check_widths(self, width: int) -> int:
+        for index, layer in enumerate(self.layers):
+            try:
+                width = layer.output_width(width)
+            except ShapeError as error:
+                raise ShapeError(f"layer {index}: {error}") from None
+        return width
+
+    # Parameters
+
+    def initialize(
+        self, seed: int = 0, backend: str | Backend | None = None, dtype: str = "float32"
+    ) -> Sequential:
+        """Draws the initial parameters; call it once, or leave it to TrainStep.
+
+        Args: seed – the same seed gives the same bits on every backend; backend – name, or None for the one in use;
+            dtype – "float32", or "float64" for checks.
+        Returns: the model itself.
+        """
+        if dtype not in ("float32", "float64"):
+            raise DtypeError(f"expected dtype 'float32' or 'float64'; got {dtype!r}")
+        if isinstance(seed, bool) or not hasattr(seed, "__index__") or not 0 <= int(seed) < 2**64:
+            raise HyperparameterError(f"expected a seed between 0 and 2^64 - 1; got {seed!r}")
+        arena = Arena(list(self.parameters_declared()), find_backend(backend), dtype)
+        arena.initialize(int(seed))
+        self._arena = arena
+        self._tapes.clear()
+        return self
+
+    def parameters_declared(self) -> list[tuple[str, Any]]:
+        """(name, declaration) of every parameter, in the order of the layers."""
+        return list(super().parameters())
+
+    @property
+    def initialized(self) -> bool:
+        """Whether the parameters have values."""
+        return self._arena is not None
+
+    @property
+    def arena(self) -> Arena:
+        """Where the parameters live; raises StateError before `initialize`."""
+        if self._arena is None:
+            raise StateError("expected an initialised model; got one without parameters; call model.initialize() first")
+        return self._arena
+
+    @property
+    def backend(self) -> Backend:
+        """The backend that the parameters live on."""
+        return self.arena.backend
+
+    @property
+    def dtype(self) -> str:
+        """"float32" or "float64"."""
+        return self.arena.dtype
+
+    def parameters(self) -> dict[str, Array]:  # type: ignore[override]
+        """Name -> array view on the backend, in the order of the layers; writing to a view changes the model."""
+        arena = self.arena
+        return {name: arena.views[parameter] for name, parameter in self.parameters_declared()}
+
+    def load_parameters(self, values: dict[str, Any]) -> None:
+        """Overwrites all parameters; names and shapes must be exactly the model's own."""
+        arena = self.arena
+        declared = dict(self.parameters_declared())
+        if set(values) != set(declared):
+            missing, extra = sorted(set(declared) - set(values)), sorted(set(values) - set(declared))
+            raise ShapeError(f"expected exactly this model's parameters; missing: {missing}; unknown: {extra}")
+        for name, parameter in declared.items():
+            shape = tuple(getattr(values[name], "shape", ()))
+            if shape != parameter.shape:
+                raise ShapeError(f"parameter {name}: expected shape {parameter.shape}; got {shape}")
+        for name, parameter in declared.items():
+            arena.backend.copy(arena.backend.asarray(values[name], arena.dtype), arena.views[parameter])
+
+    def to(self, backend: str | Backend, dtype: str | None = None) -> Sequential:
+        """Moves the parameters to another backend or dtype; returns the model itself."""
+        old = self.arena
+        target = find_backend(backend)
+        values = {name: old.backend.to_numpy(array) for name, array in self.parameters().items()}
+        self._arena = Arena(self.parameters_declared(), target, dtype or old.dtype)
+        self._tapes.clear()
+        self.load_parameters(values)
+        return self
+
+    def summary(self) -> str:
+        """One line a layer: index, layer, columns out, parameters."""
+        width, lines = self.inputs, []
+        for index, layer in enumerate(self.layers):
+            width = None if width is None else layer.output_width(width)
+            count = sum(p.size for _, p in layer.parameters())
+            lines.append(f"{index:>3}  {layer!r:<48} {'' if width is None else width:>8} {count:>12,}")
+        total = sum(p.size for _, p in self.parameters_declared())
+        return "\n".join([*lines, f"{'':>3}  {'parameters':<48} {'':>8} {total:>12,}"])
+
+    # Evaluation
+
+    def convert_input(self, x: Any) -> Array:
+        """`x` as a matrix [B, inputs] of this model's backend and dtype; refuses what does not fit."""
+        arena = self.arena
+        if arena.backend.is_array(x) and str(x.dtype) == arena.dtype and getattr(x, "ndim", 2) == 2:
+            array = arena.backend.asarray(x)
+        else:
+            array = arena.backend.asarray(x, arena.dtype)
+        if len(array.shape) != 2 or (self.inputs is not None and array.shape[1] != self.inputs):
+            first = f"{self.layers[0]!r} (layer 0)"
+            raise ShapeError(
+                f"{first} expected a matrix [rows, {self.inputs or 'columns'}]; got shape {tuple(array.shape)}; "
+                "one sample is a row: reshape it to [1, columns]"
+            )
+        return array
+
+    def __call__(self, x: Any) -> Array:
+        """The outputs [B, e] in evaluation mode (no dropout, no noise), on the model's backend.
+
+        Raises: ShapeError, DtypeError, EmptyDataError for x; StateError before `initialize`.
+        """
+        array = self.convert_input(x)
+        rows = int(array.shape[0])
+        if rows == 0:
+            raise EmptyDataError("expected at least one row to predict; got none")
+        backend = self.backend
+        if rows <= PREDICTION_ROWS:
+            return self._evaluate(array, copy=True)
+        width = self._check_widths(int(array.shape[1]))
+        out = backend.empty((rows, width), self.dtype)
+        for start in range(0, rows, PREDICTION_ROWS):
+            stop = min(rows, start + PREDICTION_ROWS)
+            backend.copy(self._evaluate(array[start:stop], copy=False), out[start:stop])
+        return out
+
+    def _evaluate(self, x: Array, copy: bool) -> Array:
+        rows = int(x.shape[0])
+        tape = self._tapes.get(rows)
+        if tape is None:
+            if len(self._tapes) >= 2:
+                self._tapes.clear()
+            tape = self._tapes[rows] = Tape(self.arena)
+        tape.begin(rows)
+        y = self.forward(x, tape)
+        if not copy:
+            return y
+        out = self.backend.empty(tuple(y.shape), self.dtype)
+        self.backend.copy(y, out)
+        return out
+
+    def predict(self, x: Any) -> Array:
+        """What the outputs stand for.
+
+        Returns: for head "classes" the label [B] with the largest output; for "binary" and "signs" 0 or 1 [B]; for
+            "values", or without a head, the outputs [B, e].
+        """
+        y = self(x)
+        if self.head == "classes":
+            return self.backend.argmax(y)
+        if self.head in ("binary", "signs"):
+            return self.backend.xp.astype(y[:, 0] > 0.0, self.backend.dtype("int32"))
+        return y
+
+    def predict_proba(self, x: Any) -> Array:
+        """Probabilities of the classes [B, K]: a point of the simplex in each row.
+
+        For head "binary" the columns are those of class 0 and class 1.
+        Raises: StateError for a model whose outputs are not logits.
+        """
+        from ..kernels.formulas.activations import ACTIVATIONS
+
+        backend = self.backend
+        y = self(x)
+        if self.head == "binary" and y.shape[1] == 1:
+            both = backend.empty((y.shape[0], 2), self.dtype)
+            one = backend.empty(tuple(y.shape), self.dtype)
+            backend.map(ACTIVATIONS["sigmoid"].forward, one, y)
+            both[:, 1:] = one
+            both[:, :1] = 1.0 - one
+            return both
+        if self.head not in (None, "classes"):
+            raise StateError(
+                f"expected a model whose outputs are logits of classes; got head {self.head!r}; use predict instead"
+            )
+        if not isinstance(self.layers[-1], Softmax):
+            backend.softmax(y, y)
+        return y
+
+    def require_backend(self, backend: Backend) -> None:
+        """Raises MixedBackends unless the parameters live on `backend`."""
+        if self.backend is not backend:
+            raise MixedBackends(
+                f"expected a model on backend {backend.name!r}; got one on {self.backend.name!r}; "
+                f'move it with model.to("{backend.name}")'
+            )
+
+
+def _input_width(layer: Layer) -> int | None:
+    """How many columns a layer takes, if it says so."""
+    for name in ("inputs", "features"):
+        width = getattr(layer, name, None)
+        if isinstance(width, int):
+            return width
+    if isinstance(layer, Sequence):
+        return next((w for w in map(_input_width, layer.layers) if w is not None), None)
+    affine = getattr(layer, "affine", None)
+    return _input_width(affine) if isinstance(affine, Layer) else None
+
+
+ACTIVATION_LAYERS: dict[str, Any] = {
+    "relu": ReLU,
+    "leaky_relu": LeakyReLU,
+    "prelu": PReLU,
+    "elu": ELU,
+    "gelu": GELU,
+    "silu": SiLU,
+    "sigmoid": Sigmoid,
+    "tanh": Tanh,
+}
+
+
+def mlp(
+    widths: Widths[int],
+    activation: str = "relu",
+    dropout: float = 0.0,
+    layer_norm: bool = False,
+    weight_init: str | float | Initializer | None = None,
+    bias_init: str | float | Initializer = 0.0,
+) -> Sequential:
+    """A multi-layer perceptron: Linear, [LayerNorm], activation, [Dropout] for each hidden width, then Linear.
+
+    Args: widths – columns of the input, of each hidden layer, and of the output; activation – name of one of
+        ACTIVATION_LAYERS; dropout – share of the hidden units that is dropped; weight_init – None takes
+        "glorot_uniform" for sigmoid and tanh and "he_normal" for the others; bias_init.
+    """
+    if len(widths) < 2:
+        raise HyperparameterError(f"expected the widths of at least input and output; got {list(widths)}")
+    if activation not in ACTIVATION_LAYERS:
+        raise HyperparameterError(f"expected an activation out of {', '.join(ACTIVATION_LAYERS)}; got {activation!r}")
+    init = weight_init if weight_init is not None else (
+        "glorot_uniform" if activation in ("sigmoid", "tanh") else "he_normal"
+    )
+    layers: list[Layer] = []
+    for inputs, outputs in zip(widths[:-2], widths[1:-1], strict=True):
+        layers.append(Linear(inputs, outputs, weight_init=init, bias_init=bias_init))
+        if layer_norm:
+            layers.append(LayerNorm(outputs))
+        make = ACTIVATION_LAYERS[activation]
+        layers.append(make(outputs) if make is PReLU else make())
+        if dropout:
+            layers.append(Dropout(dropout))
+    layers.append(Linear(widths[-2], widths[-1], weight_init=init))
+    return Sequential(*layers)

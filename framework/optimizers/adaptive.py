@@ -1,0 +1,169 @@
+"""Optimisers with one step size per parameter: AdaGrad, RMSProp, AdaDelta, Adam and its relatives.
+
+`epsilon_placement` says whether epsilon stands inside the square root, as in the notes, or outside, as in PyTorch.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...errors import HyperparameterError
+from .base import Optimizer, positive, share
+
+
+def _placed(placement: str) -> str:
+    if placement not in ("inside", "outside"):
+        raise HyperparameterError(f"expected epsilon_placement 'inside' or 'outside'; got {placement!r}")
+    return placement
+
+
+class AdaGrad(Optimizer):
+    """v += g^2; theta -= lr g / (sqrt(v) + epsilon), or lr g / sqrt(v + epsilon) with epsilon inside.
+
+    Args: lr – default 0.01; epsilon – default 1e-10; epsilon_placement – default "outside".
+    Source: Duchi, Hazan and Singer (2011); notes 002 (inside).
+    """
+
+    def __init__(
+        self, lr: float = 0.01, epsilon: float = 1e-10, epsilon_placement: str = "outside", **penalties: Any
+    ) -> None:
+        super().__init__(lr, **penalties)
+        self.epsilon = positive("epsilon", epsilon)
+        self.rule_name = f"adagrad_{_placed(epsilon_placement)}"
+
+    def scalars(self, t: int, lr: float) -> dict[str, float]:
+        """lr and epsilon."""
+        del t
+        return {"lr": lr, "eps": self.epsilon}
+
+
+class RMSProp(Optimizer):
+    """v = beta v + (1 - beta) g^2; theta -= lr g / (sqrt(v) + epsilon), or lr g / sqrt(v + epsilon).
+
+    Args: lr – default 1e-3; beta – default 0.9; epsilon – default 1e-8; epsilon_placement – default "outside".
+    Differs from: PyTorch, whose default for beta ("alpha") is 0.99.
+    Source: Tieleman and Hinton (2012); notes 002, 003 (inside).
+    """
+
+    def __init__(
+        self, lr: float = 1e-3, beta: float = 0.9, epsilon: float = 1e-8, epsilon_placement: str = "outside",
+        **penalties: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(lr, **penalties)
+        self.beta = share("beta", beta)
+        self.epsilon = positive("epsilon", epsilon)
+        self.rule_name = f"rmsprop_{_placed(epsilon_placement)}"
+
+    def scalars(self, t: int, lr: float) -> dict[str, float]:
+        """lr, 1 - beta, epsilon."""
+        del t
+        return {"lr": lr, "rest": 1.0 - self.beta, "eps": self.epsilon}
+
+
+class AdaDelta(Optimizer):
+    """v = rho v + (1 - rho) g^2; s = sqrt(d + eps) / sqrt(v + eps) g; d = rho d + (1 - rho) s^2; theta -= lr s.
+
+    Args: lr – default 1; rho – default 0.9; epsilon – default 1e-6; epsilon_placement – default "inside", as in the
+        paper and in PyTorch.
+    Source: Zeiler (2012); notes 000.
+    """
+
+    def __init__(
+        self, lr: float = 1.0, rho: float = 0.9, epsilon: float = 1e-6, epsilon_placement: str = "inside",
+        **penalties: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(lr, **penalties)
+        self.rho = share("rho", rho)
+        self.epsilon = positive("epsilon", epsilon)
+        self.rule_name = f"adadelta_{_placed(epsilon_placement)}"
+
+    def scalars(self, t: int, lr: float) -> dict[str, float]:
+        """lr, 1 - rho, epsilon."""
+        del t
+        return {"lr": lr, "rest": 1.0 - self.rho, "eps": self.epsilon}
+
+
+class Adam(Optimizer):
+    """m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2; theta -= lr m^ / (sqrt(v^) + epsilon).
+
+    m^ = m / (1 - b1^t) and v^ = v / (1 - b2^t) correct the bias towards the zeros that m and v start from.
+
+    Args: lr – default 1e-3; beta1, beta2 – default 0.9 and 0.999; epsilon – default 1e-8; epsilon_placement – default
+        "outside" (Kingma and Ba, PyTorch, optax.adam); "inside" is lr m^ / sqrt(v^ + epsilon) (eps_root of optax).
+    Source: Kingma and Ba (2015); notes 000, 002, 004.
+    """
+
+    def __init__(
+        self, lr: float = 1e-3, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8,
+        epsilon_placement: str = "outside", **penalties: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(lr, **penalties)
+        self.beta1, self.beta2 = share("beta1", beta1), share("beta2", beta2)
+        self.epsilon = positive("epsilon", epsilon)
+        self.rule_name = f"adam_{_placed(epsilon_placement)}"
+
+    def scalars(self, t: int, lr: float) -> dict[str, float]:
+        """lr / (1 - b1^t), 1 - b1, 1 - b2, 1 / sqrt(1 - b2^t), epsilon."""
+        return {
+            "lr": lr / (1.0 - self.beta1**t),
+            "rest1": 1.0 - self.beta1,
+            "rest2": 1.0 - self.beta2,
+            "root": (1.0 - self.beta2**t) ** -0.5,
+            "eps": self.epsilon,
+        }
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay: theta -= lr weight_decay theta beside the step of Adam.
+
+    Args: as in Adam; weight_decay – default 0.01.
+    Source: Loshchilov and Hutter (2019); biases and gains are exempt, unlike in torch.optim.AdamW.
+    """
+
+    def __init__(
+        self, lr: float = 1e-3, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8,
+        weight_decay: float = 0.01, **rest: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(lr, beta1, beta2, epsilon, weight_decay=weight_decay, **rest)
+
+
+class NAdam(Adam):
+    """Adam with Nesterov momentum: m^ is replaced by b1 m / (1 - b1^(t+1)) + (1 - b1) g / (1 - b1^t).
+
+    Differs from: torch.optim.NAdam, which also lets b1 grow with t; equal to optax.nadam.
+    Source: Dozat (2016).
+    """
+
+    def __init__(
+        self, lr: float = 1e-3, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8, **penalties: Any
+    ) -> None:
+        super().__init__(lr, beta1, beta2, epsilon, **penalties)
+        self.rule_name = "nadam"
+
+    def scalars(self, t: int, lr: float) -> dict[str, float]:
+        """Those of Adam, the correction moved from lr into the two weights."""
+        ahead = self.beta1 / (1.0 - self.beta1 ** (t + 1))
+        now = (1.0 - self.beta1) / (1.0 - self.beta1**t)
+        return {**super().scalars(t, lr), "lr": lr, "ahead": ahead, "now": now}
+
+
+class Adamax(Optimizer):
+    """m = b1 m + (1 - b1) g; u = max(b2 u, |g| + epsilon); theta -= lr m / ((1 - b1^t) u).
+
+    Args: lr – default 2e-3; beta1, beta2 – default 0.9 and 0.999; epsilon – default 1e-8, which the paper leaves out.
+    Source: Kingma and Ba (2015), section 7.1.
+    """
+
+    def __init__(
+        self, lr: float = 2e-3, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8, **penalties: Any
+    ) -> None:
+        super().__init__(lr, **penalties)
+        self.beta1, self.beta2 = share("beta1", beta1), share("beta2", beta2)
+        self.epsilon = positive("epsilon", epsilon)
+        self.rule_name = "adamax"
+
+    def scalars(self, t: int, lr: float) -> dict[str, float]:
+        """lr / (1 - b1^t), 1 - b1, b2, epsilon."""
+        return {
+            "lr": lr / (1.0 - self.beta1**t), "rest1": 1.0 - self.beta1, "beta2": self.beta2, "eps": self.epsilon,
+        }  # fmt: skip

@@ -1,0 +1,244 @@
+"""What every optimiser shares: penalties, clipping, parameter groups, and the state that it keeps on a backend.
+
+A subclass names its rule and gives the rule's scalars for step t.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from ...errors import HyperparameterError
+from ...kernels.formulas.updates import GRADIENT_SCALE, RULES, Rule, update_formula
+from ..arena import Arena
+from ..parameter import Parameter
+
+Array = Any
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {}
+
+
+@dataclass(frozen=True)
+class ParameterGroup:
+    """Settings for the parameters whose name matches a pattern; None keeps the optimiser's own.
+
+    Args: pattern – such as "0.Linear.*" or "*.bias", matched against the whole name; the first group that matches
+        counts; lr_scale – factor on the learning rate; l2, l1, weight_decay – as in the optimiser, and applied to
+        biases too where given here.
+    """
+
+    pattern: str
+    lr_scale: float = 1.0
+    l2: float | None = None
+    l1: float | None = None
+    weight_decay: float | None = None
+
+
+def in_range(name: str, value: float, low: float, high: float, low_open: bool = False, high_open: bool = True) -> float:
+    """`value` as a float, or a HyperparameterError that says which range it must lie in."""
+    number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else float("nan")
+    above = number > low if low_open else number >= low
+    below = number < high if high_open else number <= high
+    if not (above and below):
+        bounds = f"{'(' if low_open else '['}{low:g}, {high:g}{')' if high_open else ']'}"
+        raise HyperparameterError(f"expected {name} in {bounds}; got {value!r}")
+    return number
+
+
+def positive(name: str, value: float) -> float:
+    """`value` > 0 and finite."""
+    return in_range(name, value, 0.0, float("inf"), low_open=True)
+
+
+def share(name: str, value: float) -> float:
+    """`value` in [0, 1)."""
+    return in_range(name, value, 0.0, 1.0)
+
+
+class Optimizer:
+    """A rule that turns gradients into new parameters.
+
+    Args: lr – learning rate > 0; l2 – alpha of the penalty (alpha / 2) ||theta||^2, whose gradient alpha theta is added
+        to g; weight_decay – lambda of theta -= lr lambda theta, decoupled from g (as in AdamW); l1 – beta of the penalty
+        beta ||theta||_1; l1_form – "subgradient" adds beta sign(theta) to g, "proximal" soft-thresholds by lr beta after
+        the rule, which gives exact zeros; clip_value – every element of g is clipped to [-c, c]; clip_norm – g is scaled
+        down to this global norm where it is larger; groups – ParameterGroups. Biases, gains and offsets are exempt from
+        penalties and decay. Clipping acts on the gradient of the loss, before penalties are added.
+
+    Order in a step: clip_norm, clip_value, l2 and l1, weight_decay, the rule, the proximal step.
+    """
+
+    rule_name = "sgd"
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        OPTIMIZERS[cls.__name__] = cls
+
+    def __init__(
+        self,
+        lr: float,
+        *,
+        l2: float = 0.0,
+        l1: float = 0.0,
+        l1_form: str = "subgradient",
+        weight_decay: float = 0.0,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+        groups: Sequence[ParameterGroup] = (),
+    ) -> None:
+        self.lr = positive("lr", lr)
+        self.l2 = in_range("l2", l2, 0.0, float("inf"))
+        self.l1 = in_range("l1", l1, 0.0, float("inf"))
+        self.weight_decay = in_range("weight_decay", weight_decay, 0.0, float("inf"))
+        self.clip_norm = None if clip_norm is None else positive("clip_norm", clip_norm)
+        self.clip_value = None if clip_value is None else positive("clip_value", clip_value)
+        if l1_form not in ("subgradient", "proximal"):
+            raise HyperparameterError(f"expected l1_form 'subgradient' or 'proximal'; got {l1_form!r}")
+        self.l1_form = l1_form
+        self.groups = tuple(groups)
+        for group in self.groups:
+            positive("lr_scale", group.lr_scale)
+            for name in ("l2", "l1", "weight_decay"):
+                value = getattr(group, name)
+                if value is not None:
+                    in_range(name, value, 0.0, float("inf"))
+
+    @property
+    def rule(self) -> Rule:
+        """The rule's formula."""
+        return RULES[self.rule_name]
+
+    def scalars(self, t: int, lr: float) -> dict[str, float]:
+        """The rule's scalars in step t = 1, 2, …; "lr" among them where the rule changes it."""
+        del t
+        return {"lr": lr}
+
+    def look_ahead(self, lr: float) -> float | None:
+        """gamma where the gradient has to be taken at theta - gamma u, else None."""
+        del lr
+        return None
+
+    def bind(self, arena: Arena) -> OptimizerState:
+        """The state of this optimiser for one model."""
+        return OptimizerState(self, arena)
+
+    def _group(self, name: str, parameter: Parameter) -> tuple[float, ...]:
+        """(lr_scale, l2, l1, weight_decay) of a parameter."""
+        for group in self.groups:
+            if fnmatchcase(name, group.pattern):
+                pairs = ((group.l2, self.l2), (group.l1, self.l1), (group.weight_decay, self.weight_decay))
+                own = (o if o is not None else (d if parameter.decays else 0.0) for o, d in pairs)
+                return (group.lr_scale, *own)
+        return (1.0, *((self.l2, self.l1, self.weight_decay) if parameter.decays else (0.0, 0.0, 0.0)))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(lr={self.lr:g})"
+
+
+class OptimizerState:
+    """What an optimiser remembers about one model, and the step itself.
+
+    Attributes: t – number of steps taken; lr – the learning rate, which may be set between steps; states – name -> flat
+        array with the arena's layout.
+    """
+
+    def __init__(self, optimizer: Optimizer, arena: Arena) -> None:
+        self.optimizer = optimizer
+        self.arena = arena
+        self.t = 0
+        self.lr = optimizer.lr
+        self.group_of, self.settings = self._groups()
+        self.features = self._features()
+        self.segments = arena.backend.segments(arena.merged_ranges(self.group_of))
+        self.states: dict[str, Array] = {name: arena.new() for name in optimizer.rule.states}
+
+    def _groups(self) -> tuple[dict[Parameter, int], list[tuple[float, ...]]]:
+        """Group number of each parameter, and (lr_scale, l2, l1, weight_decay) of each group."""
+        for group in self.optimizer.groups:
+            if not any(fnmatchcase(name, group.pattern) for name in self.arena.names.values()):
+                raise HyperparameterError(
+                    f"expected a pattern that matches a parameter; got {group.pattern!r}; the names are "
+                    + ", ".join(self.arena.names.values())
+                )
+        settings: list[tuple[float, ...]] = []
+        group_of = {}
+        for parameter, name in self.arena.names.items():
+            own = self.optimizer._group(name, parameter)
+            if own not in settings:
+                settings.append(own)
+            group_of[parameter] = settings.index(own)
+        return group_of, settings
+
+    def _features(self) -> tuple[str, ...]:
+        """What is switched on for any group."""
+        used = [name for k, name in enumerate(("l2", "l1", "weight_decay"), 1) if any(s[k] for s in self.settings)]
+        if self.optimizer.clip_value is not None:
+            used.append("clip_value")
+        proximal = self.optimizer.l1_form == "proximal"
+        return tuple("l1_proximal" if name == "l1" and proximal else name for name in used)
+
+    def _feature(self, name: str) -> list[float]:
+        """The value of a feature for each group."""
+        if name == "clip_value":
+            assert self.optimizer.clip_value is not None
+            return [self.optimizer.clip_value] * len(self.settings)
+        position = {"l2": 1, "l1": 2, "l1_proximal": 2, "weight_decay": 3}[name]
+        return [s[position] for s in self.settings]
+
+    def _table(self, names: Sequence[str], values: dict[str, float], squares: Any) -> Array:
+        """[scalars, groups] on the backend, in the order of a formula's scalars, norm clipping applied.
+
+        Args: squares – the sum of the squares of the gradient; where it is not finite, the update will do nothing.
+        """
+        scales = [s[0] for s in self.settings]
+        rows: list[list[float]] = []
+        for name in names:
+            if name == GRADIENT_SCALE:
+                rows.append([1.0] * len(scales))
+            elif name == "decay_lr":
+                rows.append([self.lr * s for s in scales])
+            elif name in self.features:
+                rows.append(self._feature(name))
+            elif name == "lr":
+                rows.append([values["lr"] * s for s in scales])
+            else:
+                rows.append([values[name]] * len(scales))
+        backend = self.arena.backend
+        table = backend.asarray(rows, self.arena.dtype)
+        if squares is not None:
+            largest = self.optimizer.clip_norm if self.optimizer.clip_norm is not None else float("inf")
+            backend.limit_norm(table[0], squares, largest)
+        return table
+
+    def before_gradient(self) -> None:
+        """Moves the parameters to where the gradient has to be taken (look-ahead Nesterov only)."""
+        gamma = self.optimizer.look_ahead(self.lr)
+        if gamma is not None:
+            self._shift(gamma)
+
+    def undo(self) -> None:
+        """Takes back `before_gradient` where the step is given up."""
+        gamma = self.optimizer.look_ahead(self.lr)
+        if gamma is not None:
+            self._shift(-gamma)
+
+    def _shift(self, gamma: float) -> None:
+        from ...kernels.formulas.updates import step_back
+
+        theta = self.arena.values
+        self.arena.backend.map(step_back, theta, theta, self.states["u"], gamma)
+
+    def apply(self, gradient: Array, squares: Any) -> None:
+        """One update of all parameters, in one kernel call.
+
+        Args: gradient – flat, of the loss; squares – the sum of its squares, a scalar of the backend.
+        """
+        self.t += 1
+        optimizer = self.optimizer
+        formula = update_formula(optimizer.rule, self.features)
+        names = [p for p, kind in zip(formula.parameters, formula.kinds, strict=True) if kind == "group"]
+        table = self._table(names, optimizer.scalars(self.t, self.lr), squares)
+        arrays = (self.arena.values, gradient, *self.states.values())
+        self.arena.backend.update(formula, arrays, table, self.segments)

@@ -1,0 +1,84 @@
+"""LAMB: Adam with a step that is as long as the layer's own weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...kernels.formulas.updates import RULES, Rule, lamb_direction, trust_ratio, update_formula
+from ..arena import Arena
+from ..parameter import Parameter
+from .base import Optimizer, OptimizerState, positive, share
+
+Array = Any
+
+
+class LAMB(Optimizer):
+    """r = m^ / (sqrt(v^) + epsilon) + weight_decay theta; theta -= lr (||theta|| / ||r||) r for each parameter array.
+
+    The ratio is 1 where either norm is 0. For large minibatches. Needs the norms between its two kernels, so a step is
+    two kernel calls over the arena and two reductions per parameter.
+
+    Args: lr – default 1e-3; beta1, beta2 – default 0.9 and 0.999; epsilon – default 1e-6; weight_decay – default 0.
+    Source: You et al. (2020), algorithm 2, without the function phi; equal to optax.lamb.
+    """
+
+    def __init__(
+        self, lr: float = 1e-3, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-6, **penalties: Any
+    ) -> None:
+        super().__init__(lr, **penalties)
+        self.beta1, self.beta2 = share("beta1", beta1), share("beta2", beta2)
+        self.epsilon = positive("epsilon", epsilon)
+
+    @property
+    def rule(self) -> Rule:
+        """The states of Adam; the second kernel is plain SGD along r."""
+        return RULES["adam_outside"]
+
+    def bind(self, arena: Arena) -> OptimizerState:
+        """A state with one group per parameter array."""
+        return _LambState(self, arena)
+
+    def scalars(self, t: int, lr: float) -> dict[str, float]:
+        """Those of Adam, the first correction by itself."""
+        return {
+            "lr": lr,
+            "correction": 1.0 / (1.0 - self.beta1**t),
+            "rest1": 1.0 - self.beta1,
+            "rest2": 1.0 - self.beta2,
+            "root": (1.0 - self.beta2**t) ** -0.5,
+            "eps": self.epsilon,
+        }
+
+
+class _LambState(OptimizerState):
+    """Every parameter array is a group of its own, so that it can have its own trust ratio."""
+
+    def _groups(self) -> tuple[dict[Parameter, int], list[tuple[float, ...]]]:
+        group_of, settings = super()._groups()
+        own = [settings[group_of[parameter]] for parameter in self.arena.parameters]
+        return {parameter: k for k, parameter in enumerate(self.arena.parameters)}, own
+
+    def apply(self, gradient: Array, squares: Any) -> None:
+        """The direction into the gradient array, the norms, then the step."""
+        self.t += 1
+        arena, backend = self.arena, self.arena.backend
+        inner = tuple(f for f in self.features if f != "l1_proximal")
+        direction = lamb_direction(inner)
+        names = [p for p, kind in zip(direction.parameters, direction.kinds, strict=True) if kind == "group"]
+        scalars = self.optimizer.scalars(self.t, self.lr)
+        table = self._table(names, scalars, squares)
+        backend.update(direction, (arena.values, gradient, *self.states.values()), table, self.segments)
+
+        step = update_formula(RULES["sgd"], tuple(f for f in self.features if f == "l1_proximal"))
+        names = [p for p, kind in zip(step.parameters, step.kinds, strict=True) if kind == "group"]
+        second = self._table(names, scalars, None)
+        theta_squares, direction_squares, ratio = (backend.empty((len(self.settings),), arena.dtype) for _ in range(3))
+        for position, parameter in enumerate(arena.parameters):
+            start, stop = arena.ranges[parameter]
+            theta_squares[position] = backend.sum_of_squares(arena.values[start:stop])
+            direction_squares[position] = backend.sum_of_squares(gradient[start:stop])
+        backend.map(trust_ratio, ratio, theta_squares, direction_squares)
+        # The ratio goes where gradients are scaled: the direction is the gradient of this second kernel. It also
+        # carries the NaN by which the first kernel was skipped.
+        second[0] = ratio + (table[0] - table[0])
+        backend.update(step, (arena.values, gradient), second, self.segments)

@@ -1,0 +1,13 @@
+"""Numbers of the random streams: what keeps initial weights, masks and shuffles independent of each other.
+
+Together with seed, step, row and column they are the counter of Philox.
+"""
+
+INITIAL = 0x1000_0000
+"""Plus the position of the parameter in the model."""
+LAYER = 0x2000_0000
+"""Plus the position among the random layers, in the order of the forward pass."""
+SHUFFLE = 0x3000_0000
+"""The order of the rows in an epoch; the epoch is the step."""
+CHECK = 0x4000_0000
+"""Directions and samples of the numerical checks."""

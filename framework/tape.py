@@ -1,0 +1,113 @@
+"""The tape: everything that one pass through a network needs besides its parameters.
+
+Layers push on it going forward and pop going backward; its buffers are made once and used again in every step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..backends import Backend, Random
+from .arena import Arena
+from .parameter import Parameter
+from .streams import LAYER
+
+Array = Any
+
+
+class Tape:
+    """One pass: its backend, mode, buffers, gradients and random numbers.
+
+    Several tapes may run the same layers at once, each on its own rows.
+
+    Args: arena – the parameters; training – whether dropout and noise act; random – the random state, needed if so;
+        gradients – a flat array that the backward pass writes to; tangents – a flat array, the direction of jvp.
+    """
+
+    def __init__(
+        self,
+        arena: Arena,
+        training: bool = False,
+        random: Array | None = None,
+        gradients: Array | None = None,
+        tangents: Array | None = None,
+    ) -> None:
+        self.backend: Backend = arena.backend
+        self.dtype = arena.dtype
+        self.training = training
+        self.records = gradients is not None
+        """Whether a backward pass will follow, so that layers have to keep what it needs."""
+        self.rows = 0
+        self.batch_rows = 0
+        self._values = arena.views
+        self._gradients = {} if gradients is None else arena.views_of(gradients)
+        self._tangents = {} if tangents is None else arena.views_of(tangents)
+        self._random = random
+        self._buffers: list[Any] = []
+        self._cursor = 0
+        self._stack: list[tuple[Any, ...]] = []
+        self._random_layers = 0
+        self._written: set[Parameter] = set()
+
+    def begin(self, rows: int, batch_rows: int | None = None) -> None:
+        """Starts a pass over `rows` rows, which are all or a part of a minibatch of `batch_rows`."""
+        self.rows = rows
+        self.batch_rows = rows if batch_rows is None else batch_rows
+        self._cursor = 0
+        self._random_layers = 0
+        self._stack.clear()
+        self._written.clear()
+
+    def empty(self, shape: Sequence[int], dtype: str | None = None) -> Array:
+        """A buffer with arbitrary content, the same one at the same place of every pass of this shape."""
+        wanted = (tuple(shape), dtype or self.dtype)
+        position = self._cursor
+        self._cursor += 1
+        if position < len(self._buffers):
+            known, buffer = self._buffers[position]
+            if known == wanted:
+                return buffer
+            del self._buffers[position:]
+        buffer = self.backend.empty(*wanted)
+        self._buffers.append((wanted, buffer))
+        return buffer
+
+    def parameter(self, parameter: Parameter) -> Array:
+        """The values of a parameter."""
+        return self._values[parameter]
+
+    def tangent(self, parameter: Parameter) -> Array | None:
+        """The direction of a parameter in a forward-mode product, or None where only the input moves."""
+        return self._tangents.get(parameter)
+
+    def gradient(self, parameter: Parameter) -> tuple[Array, bool]:
+        """Where a parameter's gradient goes, and whether it must be added to what is there."""
+        again = parameter in self._written
+        self._written.add(parameter)
+        return self._gradients[parameter], again
+
+    def gradient_sum(self, parameter: Parameter) -> Array:
+        """Where a parameter's gradient is to be added; zeroed the first time in a pass."""
+        target, again = self.gradient(parameter)
+        if not again:
+            target[...] = 0.0
+        return target
+
+    def random(self) -> Random:
+        """The random numbers of the next random layer of this pass."""
+        stream = LAYER + self._random_layers
+        self._random_layers += 1
+        return Random(self._random, stream)
+
+    def push(self, *values: Any) -> None:
+        """Keeps what the backward pass of the same layer will pop."""
+        self._stack.append(values)
+
+    def pop(self) -> tuple[Any, ...]:
+        """What the layer pushed last."""
+        return self._stack.pop()
+
+    def top(self) -> tuple[Any, ...]:
+        """What was pushed last, left where it is."""
+        return self._stack[-1]

@@ -1,0 +1,527 @@
+"""Row and column kernels for CUDA; names, arguments and meaning as in kernels/rows/reference.py.
+
+A team of threads shares a row and reduces it in shared memory; sums over many rows take two launches through a buffer
+of partial sums, always added in the same order, so that the same call always gives the same bits.
+"""
+
+# The functions below are compiled with `real` as the type of the arrays, the words of the vocabulary in its precision
+# and the constants of `_settings` (see kernels/targets/handwritten.py); what stands in for them here only makes them
+# readable. Loops that hold a `syncthreads` run equally often for all threads of a block.
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from math import exp, log, sqrt
+from typing import Any
+
+import numba
+import numpy as np
+from numba import cuda, types
+
+from ..targets.cpu import expansions
+from ..targets.cuda import (
+    BLOCK,
+    FLOOR,
+    MOST_BLOCKS,
+    Generated,
+    Geometry,
+    Kernel,
+    Launch,
+    array_type,
+    flat_geometry,
+    matrix_geometry,
+    team_geometry,
+)
+from ..targets.handwritten import kernel_text
+from ..targets.source import Spelling
+
+real = float
+LOWEST = -float("inf")
+MOST_CHUNKS = 64
+"""Most parts that the rows of a matrix are cut into for sums over columns."""
+
+
+# ruff: noqa: ANN001
+# mypy: disallow-untyped-defs=False
+def team_sum(part, slot, lane, lanes, value):
+    part[slot] = value
+    cuda.syncthreads()
+    half = lanes >> 1
+    while half > 0:
+        if lane < half:
+            part[slot] += part[slot + half]
+        cuda.syncthreads()
+        half >>= 1
+    result = part[slot - lane]
+    cuda.syncthreads()
+    return result
+
+
+def team_max(part, slot, lane, lanes, value):
+    part[slot] = value
+    cuda.syncthreads()
+    half = lanes >> 1
+    while half > 0:
+        if lane < half and part[slot + half] > part[slot]:
+            part[slot] = part[slot + half]
+        cuda.syncthreads()
+        half >>= 1
+    result = part[slot - lane]
+    cuda.syncthreads()
+    return result
+
+
+def softmax(x, out):
+    part = cuda.shared.array(BLOCK, real)
+    rows, width = x.shape
+    lane, team = cuda.threadIdx.x, cuda.threadIdx.y
+    lanes, teams = cuda.blockDim.x, cuda.blockDim.y
+    slot = team * lanes + lane
+    for first in range(cuda.blockIdx.x * teams, rows, cuda.gridDim.x * teams):
+        i = first + team
+        top = LOWEST
+        if i < rows:
+            for j in range(lane, width, lanes):
+                top = x[i, j] if x[i, j] > top else top
+        top = team_max(part, slot, lane, lanes, top)
+        total = real(0.0)
+        if i < rows:
+            for j in range(lane, width, lanes):
+                raised = exp(x[i, j] - top)
+                out[i, j] = raised
+                total += raised
+        total = team_sum(part, slot, lane, lanes, total)
+        inverse = real(1.0) / total
+        if i < rows:
+            for j in range(lane, width, lanes):
+                out[i, j] *= inverse
+
+
+def softmax_cross_entropy(logits, labels, weights, on, off, factor, losses, gradient):
+    part = cuda.shared.array(BLOCK, real)
+    rows, width = logits.shape
+    mass = on + off * real(width - 1)
+    lane, team = cuda.threadIdx.x, cuda.threadIdx.y
+    lanes, teams = cuda.blockDim.x, cuda.blockDim.y
+    slot = team * lanes + lane
+    for first in range(cuda.blockIdx.x * teams, rows, cuda.gridDim.x * teams):
+        i = first + team
+        top = LOWEST
+        label = 0
+        own = real(0.0)
+        if i < rows:
+            label = labels[i]
+            own = logits[i, label]  # read before anybody writes: `gradient` may be the same array
+            for j in range(lane, width, lanes):
+                top = logits[i, j] if logits[i, j] > top else top
+        top = team_max(part, slot, lane, lanes, top)
+        total = real(0.0)
+        shifted_sum = real(0.0)
+        if i < rows:
+            for j in range(lane, width, lanes):
+                shifted = logits[i, j] - top
+                raised = exp(shifted)
+                gradient[i, j] = raised
+                total += raised
+                shifted_sum += shifted
+        total = team_sum(part, slot, lane, lanes, total)
+        if off != real(0.0):
+            shifted_sum = team_sum(part, slot, lane, lanes, shifted_sum)
+        else:
+            shifted_sum = real(0.0)
+        if i < rows:
+            weight = weights[label] if weights.shape[0] == width else real(1.0)
+            if lane == 0:
+                losses[i] = weight * (mass * log(total) - off * shifted_sum - (on - off) * (own - top))
+            scale = weight * factor
+            inverse = scale * mass / total
+            shift = scale * off
+            for j in range(lane, width, lanes):
+                slope = gradient[i, j] * inverse - shift
+                gradient[i, j] = slope - scale * (on - off) if j == label else slope
+
+
+def softmax_cross_entropy_soft(logits, targets, factor, losses, gradient):
+    part = cuda.shared.array(BLOCK, real)
+    rows, width = logits.shape
+    lane, team = cuda.threadIdx.x, cuda.threadIdx.y
+    lanes, teams = cuda.blockDim.x, cuda.blockDim.y
+    slot = team * lanes + lane
+    for first in range(cuda.blockIdx.x * teams, rows, cuda.gridDim.x * teams):
+        i = first + team
+        top = LOWEST
+        if i < rows:
+            for j in range(lane, width, lanes):
+                top = logits[i, j] if logits[i, j] > top else top
+        top = team_max(part, slot, lane, lanes, top)
+        total = real(0.0)
+        mass = real(0.0)
+        product = real(0.0)
+        if i < rows:
+            for j in range(lane, width, lanes):
+                shifted = logits[i, j] - top
+                total += exp(shifted)
+                mass += targets[i, j]
+                product += targets[i, j] * shifted
+        total = team_sum(part, slot, lane, lanes, total)
+        mass = team_sum(part, slot, lane, lanes, mass)
+        product = team_sum(part, slot, lane, lanes, product)
+        if i < rows:
+            if lane == 0:
+                losses[i] = mass * log(total) - product
+            inverse = mass / total
+            for j in range(lane, width, lanes):
+                gradient[i, j] = factor * (exp(logits[i, j] - top) * inverse - targets[i, j])
+
+
+def multi_class_hinge(scores, labels, factor, losses, gradient):
+    part = cuda.shared.array(BLOCK, real)
+    place = cuda.shared.array(BLOCK, i64)  # noqa: F821 – defined in the generated module
+    rows, width = scores.shape
+    lane, team = cuda.threadIdx.x, cuda.threadIdx.y
+    lanes, teams = cuda.blockDim.x, cuda.blockDim.y
+    slot = team * lanes + lane
+    for first in range(cuda.blockIdx.x * teams, rows, cuda.gridDim.x * teams):
+        i = first + team
+        best = LOWEST
+        rival = i64(width)  # noqa: F821
+        label = 0
+        own = real(0.0)
+        if i < rows:
+            label = labels[i]
+            own = scores[i, label]
+            for j in range(lane, width, lanes):
+                if j != label and (scores[i, j] > best or rival == width):
+                    best = scores[i, j]
+                    rival = i64(j)  # noqa: F821
+        part[slot] = best
+        place[slot] = rival
+        cuda.syncthreads()
+        half = lanes >> 1
+        while half > 0:
+            if lane < half:
+                other = slot + half
+                if part[other] > part[slot] or (part[other] == part[slot] and place[other] < place[slot]):
+                    part[slot] = part[other]
+                    place[slot] = place[other]
+            cuda.syncthreads()
+            half >>= 1
+        best = part[slot - lane]
+        rival = place[slot - lane]
+        cuda.syncthreads()
+        if i < rows:
+            margin = real(1.0) + best - own
+            active = margin > real(0.0)
+            if lane == 0:
+                losses[i] = margin if active else real(0.0)
+            for j in range(lane, width, lanes):
+                slope = factor if j == rival else (-factor if j == label else real(0.0))
+                gradient[i, j] = slope if active else real(0.0)
+
+
+def layer_norm(x, gain, offset, epsilon, out, mean, scale):
+    part = cuda.shared.array(BLOCK, real)
+    rows, width = x.shape
+    share = real(1.0) / real(width)
+    lane, team = cuda.threadIdx.x, cuda.threadIdx.y
+    lanes, teams = cuda.blockDim.x, cuda.blockDim.y
+    slot = team * lanes + lane
+    for first in range(cuda.blockIdx.x * teams, rows, cuda.gridDim.x * teams):
+        i = first + team
+        total = real(0.0)
+        if i < rows:
+            for j in range(lane, width, lanes):
+                total += x[i, j]
+        average = team_sum(part, slot, lane, lanes, total) * share
+        squares = real(0.0)
+        if i < rows:
+            for j in range(lane, width, lanes):
+                centred = x[i, j] - average
+                squares += centred * centred
+        squares = team_sum(part, slot, lane, lanes, squares)
+        inverse = real(1.0) / sqrt(squares * share + epsilon)
+        if i < rows:
+            if lane == 0:
+                mean[i] = average
+                scale[i] = inverse
+            for j in range(lane, width, lanes):
+                out[i, j] = (x[i, j] - average) * inverse * gain[j] + offset[j]
+
+
+def layer_norm_input(dy, x, gain, mean, scale, dx):
+    part = cuda.shared.array(BLOCK, real)
+    rows, width = x.shape
+    share = real(1.0) / real(width)
+    lane, team = cuda.threadIdx.x, cuda.threadIdx.y
+    lanes, teams = cuda.blockDim.x, cuda.blockDim.y
+    slot = team * lanes + lane
+    for first in range(cuda.blockIdx.x * teams, rows, cuda.gridDim.x * teams):
+        i = first + team
+        plain = real(0.0)
+        product = real(0.0)
+        average = real(0.0)
+        inverse = real(0.0)
+        if i < rows:
+            average = mean[i]
+            inverse = scale[i]
+            for j in range(lane, width, lanes):
+                g = dy[i, j] * gain[j]
+                plain += g
+                product += g * ((x[i, j] - average) * inverse)
+        plain = team_sum(part, slot, lane, lanes, plain) * share
+        product = team_sum(part, slot, lane, lanes, product) * share
+        if i < rows:
+            for j in range(lane, width, lanes):
+                n = (x[i, j] - average) * inverse
+                dx[i, j] = inverse * (dy[i, j] * gain[j] - plain - n * product)
+
+
+def layer_norm_columns(dy, x, mean, scale, gains, offsets):
+    # Sums over one chunk of the rows (along the grid's y): threads side by side take neighbouring columns.
+    part = cuda.shared.array(BLOCK, real)
+    rows, width = x.shape
+    share = (rows + gains.shape[0] - 1) // gains.shape[0]
+    chunk = cuda.blockIdx.y
+    start, stop = chunk * share, min(rows, (chunk + 1) * share)
+    lane, team = cuda.threadIdx.x, cuda.threadIdx.y
+    lanes, teams = cuda.blockDim.x, cuda.blockDim.y
+    slot = lane * teams + team
+    for first in range(cuda.blockIdx.x * lanes, width, cuda.gridDim.x * lanes):
+        j = first + lane
+        gain_sum = real(0.0)
+        offset_sum = real(0.0)
+        if j < width:
+            for i in range(start + team, stop, teams):
+                gain_sum += dy[i, j] * ((x[i, j] - mean[i]) * scale[i])
+                offset_sum += dy[i, j]
+        gain_sum = team_sum(part, slot, team, teams, gain_sum)
+        offset_sum = team_sum(part, slot, team, teams, offset_sum)
+        if team == 0 and j < width:
+            gains[chunk, j] = gain_sum
+            offsets[chunk, j] = offset_sum
+
+
+def column_sum_chunks(x, partial):
+    part = cuda.shared.array(BLOCK, real)
+    rows, width = x.shape
+    share = (rows + partial.shape[0] - 1) // partial.shape[0]
+    chunk = cuda.blockIdx.y
+    start, stop = chunk * share, min(rows, (chunk + 1) * share)
+    lane, team = cuda.threadIdx.x, cuda.threadIdx.y
+    lanes, teams = cuda.blockDim.x, cuda.blockDim.y
+    slot = lane * teams + team
+    for first in range(cuda.blockIdx.x * lanes, width, cuda.gridDim.x * lanes):
+        j = first + lane
+        value = real(0.0)
+        if j < width:
+            for i in range(start + team, stop, teams):
+                value += x[i, j]
+        value = team_sum(part, slot, team, teams, value)
+        if team == 0 and j < width:
+            partial[chunk, j] = value
+
+
+def add_chunks(partial, out):
+    for j in range(cuda.grid(1), out.shape[0], cuda.gridsize(1)):
+        value = real(0.0)
+        for chunk in range(partial.shape[0]):
+            value += partial[chunk, j]
+        out[j] += value
+
+
+def total_parts(x, partial):
+    # Compensated (Kahan), so that long strides lose nothing; infinity turns into NaN, which is as good a warning.
+    part = cuda.shared.array(BLOCK, real)
+    value = real(0.0)
+    lost = real(0.0)
+    for i in range(cuda.grid(1), x.shape[0], cuda.gridsize(1)):
+        term = x[i] - lost
+        larger = value + term
+        lost = (larger - value) - term
+        value = larger
+    lane = cuda.threadIdx.x
+    value = team_sum(part, lane, lane, cuda.blockDim.x, value)
+    if lane == 0:
+        partial[cuda.blockIdx.x] = value
+
+
+def sum_of_squares_parts(x, partial):
+    part = cuda.shared.array(BLOCK, real)
+    value = real(0.0)
+    lost = real(0.0)
+    for i in range(cuda.grid(1), x.shape[0], cuda.gridsize(1)):
+        term = x[i] * x[i] - lost
+        larger = value + term
+        lost = (larger - value) - term
+        value = larger
+    lane = cuda.threadIdx.x
+    value = team_sum(part, lane, lane, cuda.blockDim.x, value)
+    if lane == 0:
+        partial[cuda.blockIdx.x] = value
+
+
+def add_parts(partial, out):
+    part = cuda.shared.array(BLOCK, real)
+    value = real(0.0)
+    lane = cuda.threadIdx.x
+    for i in range(lane, partial.shape[0], cuda.blockDim.x):
+        value += partial[i]
+    value = team_sum(part, lane, lane, cuda.blockDim.x, value)
+    if lane == 0:
+        out[0] = value
+
+
+def limit_norm(scales, squares, largest):
+    norm = sqrt(squares[0])
+    factor = largest / norm if norm > largest else real(1.0)
+    if not norm < -LOWEST:
+        factor = norm - norm  # NaN, from infinity as well as from NaN
+    for i in range(cuda.grid(1), scales.shape[0], cuda.gridsize(1)):
+        scales[i] *= factor
+
+
+def maxout(z, out, winner):
+    rows, units = out.shape
+    pieces = z.shape[1] // units
+    left, above = cuda.grid(2)
+    across, down = cuda.gridsize(2)
+    for i in range(above, rows, down):
+        for j in range(left, units, across):
+            best = z[i, j]
+            which = 0
+            for k in range(1, pieces):
+                if z[i, k * units + j] > best:
+                    best = z[i, k * units + j]
+                    which = k
+            out[i, j] = best
+            winner[i, j] = which
+
+
+def maxout_spread(dy, winner, dz):
+    rows, units = dy.shape
+    pieces = dz.shape[1] // units
+    left, above = cuda.grid(2)
+    across, down = cuda.gridsize(2)
+    for i in range(above, rows, down):
+        for j in range(left, units, across):
+            for k in range(pieces):
+                dz[i, k * units + j] = dy[i, j] if winner[i, j] == k else real(0.0)
+
+
+def maxout_pick(z, winner, out):
+    rows, units = out.shape
+    left, above = cuda.grid(2)
+    across, down = cuda.gridsize(2)
+    for i in range(above, rows, down):
+        for j in range(left, units, across):
+            out[i, j] = z[i, winner[i, j] * units + j]
+
+
+_SUM, _MAX = (team_sum,), (team_max, team_sum)
+SIGNATURES: dict[Callable[..., Any], tuple[tuple[str, ...], tuple[str, ...], tuple[Callable[..., Any], ...]]] = {
+    softmax: (("matrix", "matrix"), ("exp",), _MAX),
+    softmax_cross_entropy: (
+        ("matrix", "labels", "vector", "number", "number", "number", "vector", "matrix"), ("exp", "log"), _MAX
+    ),
+    softmax_cross_entropy_soft: (("matrix", "matrix", "number", "vector", "matrix"), ("exp", "log"), _MAX),
+    multi_class_hinge: (("matrix", "labels", "number", "vector", "matrix"), (), ()),
+    layer_norm: (("matrix", "vector", "vector", "number", "matrix", "vector", "vector"), ("sqrt",), _SUM),
+    layer_norm_input: (("matrix", "matrix", "vector", "vector", "vector", "matrix"), (), _SUM),
+    layer_norm_columns: (("matrix", "matrix", "vector", "vector", "matrix", "matrix"), (), _SUM),
+    column_sum_chunks: (("matrix", "matrix"), (), _SUM),
+    add_chunks: (("matrix", "vector"), (), ()),
+    total_parts: (("vector", "vector"), (), _SUM),
+    sum_of_squares_parts: (("vector", "vector"), (), _SUM),
+    add_parts: (("vector", "vector"), (), _SUM),
+    limit_norm: (("vector", "vector", "number"), ("sqrt",), ()),
+    maxout: (("matrix", "matrix", "winners"), (), ()),
+    maxout_spread: (("matrix", "winners", "matrix"), (), ()),
+    maxout_pick: (("matrix", "winners", "matrix"), (), ()),
+}  # fmt: skip
+"""What each kernel takes, the words of the vocabulary that it calls, and the functions of this file that it calls."""
+
+
+def _type(kind: str, dtype: np.dtype[Any]) -> types.Type:
+    if kind == "number":
+        return numba.from_dtype(dtype)
+    if kind == "labels":
+        return array_type(np.dtype(np.int32), 1)
+    if kind == "winners":
+        return array_type(np.dtype(np.uint8), 2)
+    return array_type(dtype, 2 if kind == "matrix" else 1)
+
+
+def source(function: Callable[..., Any], dtype: np.dtype[Any]) -> Generated:
+    """One of the functions above as a module for arrays of that dtype."""
+    kinds, words, helpers = SIGNATURES[function]
+    settings = {**FLOOR, "BLOCK": BLOCK, "LOWEST": f'{Spelling(dtype).real}(-float("inf"))'}
+    decorator = '@cuda.jit(device=True, inline="always")'
+    text = kernel_text(function, words, dtype, expansions(dtype), decorator, settings, helpers)
+    return Generated(function.__name__, text, tuple(_type(k, dtype) for k in kinds))
+
+
+@lru_cache(maxsize=None)
+def kernel(function: Callable[..., Any], dtype: np.dtype[Any]) -> Kernel:
+    """One of the functions above, compiled for arrays of that dtype."""
+    return Kernel(source(function, dtype))
+
+
+def chunk_geometry(rows: int, width: int) -> tuple[int, Geometry]:
+    """(number of chunks that the rows are cut into, geometry) for sums over columns."""
+    (columns, _), (across, down) = matrix_geometry(1, width)
+    chunks = max(1, min(MOST_CHUNKS, rows // (16 * down) if BLOCK > 8 else rows // (2 * down)))
+    return chunks, ((columns, chunks), (across, down))
+
+
+def part_geometry(count: int) -> tuple[int, Geometry]:
+    """(number of partial sums, geometry) for sums over everything: at least four elements for each thread."""
+    blocks = max(1, min(MOST_BLOCKS, -(-count // (4 * BLOCK)), 1024))
+    return blocks, ((blocks,), (BLOCK,))
+
+
+def run(function: Callable[..., Any], rows: int, width: int, arguments: tuple[Any, ...], launch: Launch) -> None:
+    """Launches a kernel whose rows are independent: teams for those that reduce, else a thread per element."""
+    if rows:
+        reduces = function not in (maxout, maxout_spread, maxout_pick)
+        dtype = next(a.dtype for a in arguments if getattr(a, "ndim", 0) == 2)
+        launch(kernel(function, dtype), (team_geometry if reduces else matrix_geometry)(rows, width), arguments)
+
+
+def run_column_sum(x: Any, out: Any, scratch: Callable[[int], Any], launch: Launch) -> None:
+    """out += the sum over the rows of x, through `scratch(size)`, a flat buffer of the same dtype."""
+    rows, width = x.shape
+    if not rows or not width:
+        return
+    chunks, geometry = chunk_geometry(rows, width)
+    partial = scratch(chunks * width).reshape(chunks, width)
+    launch(kernel(column_sum_chunks, x.dtype), geometry, (x, partial))
+    launch(kernel(add_chunks, x.dtype), flat_geometry(width), (partial, out))
+
+
+def run_layer_norm_backward(
+    dy: Any, x: Any, gain: Any, mean: Any, scale: Any, dx: Any, dgain: Any, doffset: Any,
+    scratch: Callable[[int], Any], launch: Launch,
+) -> None:  # fmt: skip
+    """See `layer_norm_backward` in kernels/rows/reference.py; sums over rows first, so that dx may be dy or x."""
+    rows, width = x.shape
+    if not rows or not width:
+        return
+    chunks, geometry = chunk_geometry(rows, width)
+    partial = scratch(2 * chunks * width).reshape(2, chunks, width)
+    launch(kernel(layer_norm_columns, x.dtype), geometry, (dy, x, mean, scale, partial[0], partial[1]))
+    for part, out in ((partial[0], dgain), (partial[1], doffset)):
+        launch(kernel(add_chunks, x.dtype), flat_geometry(width), (part, out))
+    run(layer_norm_input, rows, width, (dy, x, gain, mean, scale, dx), launch)
+
+
+def run_sum(function: Callable[..., Any], x: Any, out: Any, scratch: Callable[[int], Any], launch: Launch) -> None:
+    """out[0] = the sum of a flat array (`total_parts`) or of its squares (`sum_of_squares_parts`)."""
+    blocks, geometry = part_geometry(x.shape[0])
+    partial = scratch(blocks)
+    launch(kernel(function, x.dtype), geometry, (x, partial))
+    launch(kernel(add_parts, x.dtype), ((1,), (BLOCK,)), (partial, out))
+
+
+def run_limit_norm(scales: Any, squares: Any, largest: float, launch: Launch) -> None:
+    """Scales by min(1, largest / sqrt(squares[0])), on the device."""
+    launch(kernel(limit_norm, scales.dtype), flat_geometry(scales.shape[0]), (scales, squares, largest))

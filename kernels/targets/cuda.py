@@ -1,0 +1,355 @@
+"""The CUDA target: loops around traced formulas, compiled by Numba for the GPU or run by its simulator.
+
+Arrays, streams and launches belong to the backend; hand-written row kernels are in kernels/rows/cuda.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numba
+import numpy as np
+from numba import cuda, types
+from numba.core import config
+
+from ...errors import DtypeError
+from ..formula import Formula, trace
+from ..formulas.random import philox4x32
+from ..symbols import UINT32, Program
+from . import cache
+from .cpu import FLOAT32, WORDS, expansions
+from .segments import COUNT_MASK, GROUP_SHIFT
+from .source import Lines, Spelling, build, indent, module_text
+
+SIMULATED = bool(config.ENABLE_CUDASIM)
+"""Whether kernels run in Numba's simulator, on NumPy arrays, one Python thread per CUDA thread."""
+
+BLOCK = 8 if SIMULATED else 256
+"""Threads per block; a power of two, written into the generated modules."""
+WARP = 4 if SIMULATED else 32
+"""Most threads side by side in a row of a two-dimensional block."""
+MOST_BLOCKS = 2 if SIMULATED else 4096
+"""Blocks along x; threads stride over what is left."""
+MOST_ROW_BLOCKS = 2 if SIMULATED else 1024
+"""Blocks along y."""
+
+FLOOR = {} if SIMULATED else {"floor": "math.floor"}
+"""Numba CUDA has no `np.floor`; its `math.floor` gives a real, that of the simulator would refuse NaN."""
+
+Geometry = tuple[tuple[int, ...], tuple[int, ...]]
+"""Blocks of the grid and threads of the block, as (x, y)."""
+
+
+def array_type(dtype: np.dtype[Any], dimensions: int) -> types.Array:
+    """A C-contiguous array on the device."""
+    return types.Array(numba.from_dtype(dtype), dimensions, "C")
+
+
+@dataclass(frozen=True)
+class Generated:
+    """A kernel before compilation: its module's source and the types of its parameters."""
+
+    name: str
+    text: str
+    parameters: tuple[types.Type, ...]
+
+    def function(self) -> Any:
+        """The Python function, ready for `numba.cuda`."""
+        return build(self.name, self.text, {"cuda": cuda})
+
+
+class Kernel:
+    """A compiled kernel that refuses arrays of any other type than its own.
+
+    Attributes: compiled – what `compiled[grid, block, stream](*arguments)` launches.
+    """
+
+    def __init__(self, generated: Generated) -> None:
+        self.name = generated.name
+        function = generated.function()
+        if SIMULATED:
+            self.compiled = cuda.jit(function)
+        else:
+            kept = cache.folder() is not None
+            self.compiled = cuda.jit(types.void(*generated.parameters), cache=kept)(function)
+        self._arrays: list[tuple[int, np.dtype[Any], int]] = []
+        self._numbers: list[tuple[int, Callable[[Any], Any]]] = []
+        for position, kind in enumerate(generated.parameters):
+            if isinstance(kind, types.Array):
+                self._arrays.append((position, np.dtype(str(kind.dtype)), kind.ndim))
+            else:
+                self._numbers.append((position, np.dtype(str(kind)).type))
+
+    def check(self, arguments: Sequence[Any]) -> list[Any]:
+        """The arguments with numbers in the kernel's own types; raises DtypeError for an array of another type."""
+        given = list(arguments)
+        for position, dtype, dimensions in self._arrays:
+            array = given[position]
+            if array.dtype != dtype or array.ndim != dimensions or not array.flags.c_contiguous:
+                raise DtypeError(
+                    f"expected row-major {dtype} in {dimensions} dimensions as argument {position} of kernel "
+                    f"{self.name!r}; got {array.dtype} of shape {tuple(array.shape)}"
+                    f"{'' if array.flags.c_contiguous else ', not contiguous'}; convert it with backend.asarray"
+                )
+        for position, convert in self._numbers:
+            given[position] = convert(given[position])
+        return given
+
+
+Launch = Callable[[Kernel, Geometry, Sequence[Any]], None]
+"""What the backend does with a kernel: wraps the arrays, picks the stream, launches."""
+
+
+def _blocks(count: int, per_block: int, most: int) -> int:
+    return max(1, min(-(-count // per_block), most))
+
+
+def _power_of_two(count: int, most: int) -> int:
+    """The smallest power of two >= count, within 1 … most."""
+    return min(most, 1 << max(count - 1, 0).bit_length())
+
+
+def flat_geometry(count: int) -> Geometry:
+    """One thread per element, then in strides."""
+    return (_blocks(count, BLOCK, MOST_BLOCKS),), (BLOCK,)
+
+
+def matrix_geometry(rows: int, columns: int) -> Geometry:
+    """Columns along x and rows along y, then in strides."""
+    across = _power_of_two(columns, WARP)
+    grid = _blocks(columns, across, MOST_BLOCKS), _blocks(rows, BLOCK // across, MOST_ROW_BLOCKS)
+    return grid, (across, BLOCK // across)
+
+
+def team_geometry(rows: int, width: int) -> Geometry:
+    """A team of threads per row, side by side along x, with as many teams in a block as there is room for.
+
+    The size of a team depends on the width alone, so that sums over a row always come out the same.
+    """
+    lanes = _power_of_two(-(-width // 4), BLOCK)
+    return (_blocks(rows, BLOCK // lanes, MOST_BLOCKS),), (lanes, BLOCK // lanes)
+
+
+@lru_cache(maxsize=1)
+def _philox() -> Lines:
+    names = ("block", "row", "stream", "step", "key0", "key1")
+    program = Program()
+    program = program.finish(philox4x32(*(program.input(n, UINT32) for n in names)))
+    inputs = {
+        "block": "u32(q)", "row": "u32(u64(state[3]) + u64(i))", "stream": "stream",
+        "step": "state[2]", "key0": "state[0]", "key1": "state[1]",
+    }  # fmt: skip
+    return Lines(program, Spelling(FLOAT32), inputs, prefix="w")
+
+
+def _for_columns(lines: Sequence[str], random: bool) -> list[str]:
+    """A loop over the columns j of row i; with random bits, four columns per turn, a quarter of the width apart."""
+    if not random:
+        return ["for j in range(left, width, across):", *indent(lines, 1)]
+    philox = _philox()
+    w0, w1, w2, w3 = philox.results
+    return [
+        "for q in range(left, quarter, across):",
+        *indent(philox.body, 1),
+        "    for part in range(4):",
+        "        j = part * quarter + q",
+        "        if j < width:",
+        f"            bits = {w0} if part == 0 else ({w1} if part == 1 else ({w2} if part == 2 else {w3}))",
+        *indent(lines, 3),
+    ]
+
+
+_RANDOM_PARAMETERS = {"state": array_type(WORDS, 1), "stream": types.uint32}
+_QUARTER = ["quarter = (width + 3) >> 2"]
+
+
+def _generated(
+    name: str, parameters: Mapping[str, types.Type], lines: Sequence[str], constants: Mapping[str, str]
+) -> Generated:
+    text = module_text(name, list(parameters), lines, {**FLOOR, **constants})
+    return Generated(name, text, tuple(parameters.values()))
+
+
+def map_source(formula: Formula, dtype: np.dtype[Any]) -> Generated:
+    """The kernel (outputs …, arguments …, [state, stream]) of a formula, for one dtype.
+
+    An output may be the same array as an argument: each thread reads all of an element before it writes it.
+    """
+    flat = formula.flat
+    here = "[i]" if flat else "[i, j]"
+    access = {"each": here, "row": "[j]", "column": "[i]", "scalar": ""}
+    dimensions = {"each": 1 if flat else 2, "row": 1, "column": 1, "rowsum": 1}
+    values, parameters = {}, {}
+    for k, kind in enumerate(formula.outputs):
+        parameters[f"o{k}"] = array_type(dtype, dimensions[kind])
+    for k, (name, kind) in enumerate(zip(formula.parameters, formula.kinds, strict=True)):
+        if kind == "bits":
+            values[name] = "bits"
+            continue
+        values[name] = f"a{k}{access[kind]}"
+        parameters[f"a{k}"] = numba.from_dtype(dtype) if kind == "scalar" else array_type(dtype, dimensions[kind])
+    whole = next(
+        n for n, k in zip(parameters, (*formula.outputs, *(k for k in formula.kinds if k != "bits")), strict=True)
+        if k == "each"
+    )  # fmt: skip
+    text = Lines(trace(formula, expansions(dtype)), Spelling(dtype), values)
+    stores, sums = [], []
+    for k, (kind, result) in enumerate(zip(formula.outputs, text.results, strict=True)):
+        stores.append(f"sum{k} += {result}" if kind == "rowsum" else f"o{k}{here} = {result}")
+        sums += [k] if kind == "rowsum" else []
+
+    constants = dict(text.constants)
+    if flat:
+        lines = [
+            *text.uniform,
+            f"for i in range(cuda.grid(1), {whole}.shape[0], cuda.gridsize(1)):",
+            *indent([*text.body, *stores], 1),
+        ]
+        return _generated(formula.name, parameters, lines, constants)
+    lines = [f"rows, width = {whole}.shape", *text.uniform]
+    if formula.random:
+        parameters |= _RANDOM_PARAMETERS
+        constants |= _philox().constants
+        lines += _QUARTER
+    columns = _for_columns([*text.body, *stores], formula.random)
+    if not sums:
+        lines += [
+            "left, above = cuda.grid(2)",
+            "across, down = cuda.gridsize(2)",
+            "for i in range(above, rows, down):",
+            *indent(columns, 1),
+        ]
+        return _generated(formula.name, parameters, lines, constants)
+    constants |= {"BLOCK": str(BLOCK), "zero": f"{Spelling(dtype).real}(0.0)"}
+    adding = [f"part{k}[slot] += part{k}[slot + half]" for k in sums]
+    lines += [
+        *(f"part{k} = cuda.shared.array(BLOCK, {Spelling(dtype).real})" for k in sums),
+        "left, team = cuda.threadIdx.x, cuda.threadIdx.y",
+        "across, teams = cuda.blockDim.x, cuda.blockDim.y",
+        "slot = team * across + left",
+        "for first in range(cuda.blockIdx.x * teams, rows, cuda.gridDim.x * teams):",
+        "    i = first + team",
+        *(f"    sum{k} = zero" for k in sums),
+        "    if i < rows:",
+        *indent(columns, 2),
+        *(f"    part{k}[slot] = sum{k}" for k in sums),
+        "    cuda.syncthreads()",
+        "    half = across >> 1",
+        "    while half > 0:",
+        "        if left < half:",
+        *indent(adding, 3),
+        "        cuda.syncthreads()",
+        "        half >>= 1",
+        "    if left == 0 and i < rows:",
+        *(f"        o{k}[i] = part{k}[slot]" for k in sums),
+        "    cuda.syncthreads()",
+    ]
+    return _generated(formula.name, parameters, lines, constants)
+
+
+def update_source(formula: Formula, dtype: np.dtype[Any]) -> Generated:
+    """The kernel (arrays …, scalars, table) of an update: one launch over the whole arena, nothing where NaN gates it.
+
+    Args of the kernel: table – from kernels/targets/segments.py.
+    """
+    arrays = [p for p, k in zip(formula.parameters, formula.kinds, strict=True) if k == "each"]
+    groups = [p for p, k in zip(formula.parameters, formula.kinds, strict=True) if k == "group"]
+    values = {a: f"{a}_[i]" for a in arrays} | {g: f"scalars[{k}, group]" for k, g in enumerate(groups)}
+    text = Lines(trace(formula, expansions(dtype)), Spelling(dtype), values)
+    stores = [f"{a}_[i] = {r}" for a, r in zip(formula.overwrites, text.results, strict=True)]
+    lines = [
+        "gate = scalars[0, 0]",
+        "if gate == gate:",
+        f"    count = min({arrays[0]}_.shape[0], table.shape[0] << 6)",
+        "    for i in range(cuda.grid(1), count, cuda.gridsize(1)):",
+        "        entry = table[i >> 6]",
+        f"        if (i & 63) < (entry & {COUNT_MASK}):",
+        f"            group = entry >> {GROUP_SHIFT}",
+        *indent([*text.uniform, *text.body, *stores], 3),
+    ]
+    parameters = {f"{a}_": array_type(dtype, 1) for a in arrays}
+    parameters |= {"scalars": array_type(dtype, 2), "table": array_type(np.dtype(np.int32), 1)}
+    return _generated(formula.name, parameters, lines, text.constants)
+
+
+def bits_source() -> Generated:
+    """The kernel (out, state, stream) that fills a matrix of words with random bits."""
+    lines = [
+        "rows, width = out.shape",
+        *_QUARTER,
+        "left, above = cuda.grid(2)",
+        "across, down = cuda.gridsize(2)",
+        "for i in range(above, rows, down):",
+        *indent(_for_columns(["out[i, j] = bits"], True), 1),
+    ]
+    parameters = {"out": array_type(WORDS, 2), **_RANDOM_PARAMETERS}
+    return _generated("random_bits", parameters, lines, _philox().constants)
+
+
+@lru_cache(maxsize=None)
+def _map_kernel(formula: Formula, dtype: np.dtype[Any]) -> Kernel:
+    return Kernel(map_source(formula, dtype))
+
+
+@lru_cache(maxsize=None)
+def _update_kernel(formula: Formula, dtype: np.dtype[Any]) -> Kernel:
+    return Kernel(update_source(formula, dtype))
+
+
+@lru_cache(maxsize=1)
+def _bits_kernel() -> Kernel:
+    return Kernel(bits_source())
+
+
+def _quarter(width: int) -> int:
+    return -(-width // 4)
+
+
+def _flattened(array: Any) -> Any:
+    """A one-dimensional view; a copy would lose what is written to it."""
+    if not array.flags.c_contiguous:
+        raise DtypeError(
+            f"expected a row-major array; got one of shape {tuple(array.shape)} that is not contiguous; "
+            "convert it with backend.asarray"
+        )
+    return array.reshape(-1)
+
+
+def run_map(
+    formula: Formula, outputs: Sequence[Any], arguments: Sequence[Any], random: tuple[Any, int] | None, launch: Launch
+) -> None:
+    """Evaluates a formula over device arrays in one launch; arguments as in kernels/targets/numpy.py."""
+    kinds = (*formula.outputs, *(k for k in formula.kinds if k != "bits"))
+    given = [*outputs, *arguments]
+    shape = next(a.shape for a, k in zip(given, kinds, strict=True) if k == "each")
+    kernel = _map_kernel(formula, outputs[0].dtype)
+    if formula.flat:
+        given = [a if k == "scalar" or a.ndim == 1 else _flattened(a) for a, k in zip(given, kinds, strict=True)]
+        count = given[0].shape[0]
+        if count:
+            launch(kernel, flat_geometry(count), given)
+        return
+    rows, width = shape
+    sums = "rowsum" in formula.outputs
+    if rows == 0 or (width == 0 and not sums):
+        return
+    columns = _quarter(width) if formula.random else width
+    given += [] if random is None else list(random)
+    launch(kernel, (team_geometry if sums else matrix_geometry)(rows, columns), given)
+
+
+def run_update(formula: Formula, arrays: Sequence[Any], scalars: Any, table: Any, launch: Launch) -> None:
+    """Applies an update to the flat arrays in one launch; `table` is that of kernels/targets/segments.py on the device."""
+    count = arrays[0].shape[0]
+    if count and table.shape[0]:
+        launch(_update_kernel(formula, arrays[0].dtype), flat_geometry(count), [*arrays, scalars, table])
+
+
+def random_bits(out: Any, state: Any, stream: int, launch: Launch) -> None:
+    """Random bits for all of `out`; see kernels/targets/numpy.py."""
+    rows, width = out.shape
+    if rows and width:
+        launch(_bits_kernel(), matrix_geometry(rows, _quarter(width)), [out, state, stream])
