@@ -108,9 +108,13 @@ class Backend:
         """Overwrites `out` with the values of `source`, an array of this backend or of the host."""
         out[...] = source if self.is_array(source) else self.xp.asarray(source)
 
-    def take_rows(self, array: Array, indices: Array) -> Array:
-        """The rows of `array` that `indices` (integers of this backend) name, as a new array."""
-        return self.xp.take(array, indices, axis=0)
+    def take_rows(self, array: Array, indices: Array, out: Array | None = None) -> Array:
+        """The rows of `array` that `indices` (integers of this backend) name, in `out` or in a new array."""
+        taken = self.xp.take(array, indices, axis=0)
+        if out is None:
+            return taken
+        out[...] = taken
+        return out
 
     def item(self, scalar: Scalar) -> float:
         """The value of a scalar of this backend; waits for the device."""
@@ -229,6 +233,11 @@ class Backend:
     def random_bits(self, rows: int, width: int, random: Random) -> Array:
         """uint32 [rows, width]: the bits that a formula with these (state, stream) gets."""
         return reference.random_bits(self.xp, rows, width, random.state, random.stream)
+
+    def permutation(self, count: int, random: Random) -> Array:
+        """The numbers 0 to count - 1 in random order: sorted by 64 random bits each, equal ones by number."""
+        words = self.to_numpy(self.random_bits(count, 2, random)).astype(np.uint64)
+        return self.asarray(np.argsort((words[:, 0] << np.uint64(32)) | words[:, 1], kind="stable"))
 
     # Rows and columns
 

@@ -31,6 +31,10 @@ class NumpyBackend(Backend):
         """A copy."""
         return np.array(array)
 
+    def take_rows(self, array: Array, indices: Array, out: Array | None = None) -> Array:
+        """See Backend.take_rows; indices must be in range."""
+        return np.take(array, indices, axis=0, out=out, mode="clip" if out is not None else "raise")
+
     def _matmul(self, a: Array, b: Array, out: Array, accumulate: bool) -> None:
         if accumulate:
             out += a @ b

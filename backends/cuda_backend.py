@@ -1,0 +1,268 @@
+"""The CUDA backend: CuPy's arrays and products, everything between them compiled by Numba for the GPU.
+
+With NUMBA_ENABLE_CUDASIM=1 it runs in Numba's simulator, on NumPy arrays: slow, but every line of it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import warnings
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..kernels.formula import Formula
+from .arrays import c_order
+from .base import Array, Backend, Random, Scalar, Unavailable
+from .cupy_backend import INSTALL, CupyBackend
+
+WRAPPED = 16_384
+"""Device arrays whose wrappers for Numba are kept."""
+
+
+def simulated() -> bool:
+    """Whether Numba was started as a simulator of CUDA."""
+    from numba.core import config
+
+    return bool(config.ENABLE_CUDASIM)
+
+
+@lru_cache(maxsize=WRAPPED)
+def _wrapped(pointer: int, shape: tuple[int, ...], dtype: str) -> Any:
+    """Numba's handle on device memory.
+
+    It holds no reference: whoever launches a kernel holds the array, and a later array at the same place, with the
+    same shape and type, is described by the same handle.
+    """
+    from numba.cuda.api import from_cuda_array_interface
+
+    return from_cuda_array_interface(
+        {"data": (pointer, False), "shape": shape, "typestr": dtype, "strides": None, "version": 3}, sync=False
+    )
+
+
+@lru_cache(maxsize=1024)
+def _stream(pointer: int) -> Any:
+    """Numba's handle on CuPy's stream; 0 is the default one for both."""
+    from numba import cuda
+
+    return cuda.external_stream(pointer) if pointer else 0
+
+
+@lru_cache(maxsize=WRAPPED)
+def _launcher(compiled: Any, grid: tuple[int, ...], block: tuple[int, ...], pointer: int) -> Any:
+    return compiled[grid, block, _stream(pointer)]
+
+
+class CudaBackend(CupyBackend):
+    """CuPy arrays with kernels compiled by Numba, on CuPy's current stream.
+
+    Attributes: launches – how many kernels have been launched so far.
+    """
+
+    name: ClassVar[str] = "cuda"
+
+    @classmethod
+    def unavailable(cls) -> Unavailable | None:
+        """Numba CUDA may be missing, and all that CuPy may lack; the simulator needs nothing else."""
+        if importlib.util.find_spec("numba_cuda") is None:
+            return Unavailable("Numba CUDA is not installed", INSTALL)
+        try:
+            from numba import cuda  # noqa: F401
+        except Exception as error:  # a broken installation fails in many ways, and `unavailable` must not raise
+            return Unavailable(
+                f"Numba CUDA is installed, but importing it fails ({type(error).__name__}: {error})",
+                f"reinstall it with {INSTALL}",
+                error,
+            )
+        return None if simulated() else super().unavailable()
+
+    def __new__(cls) -> CudaBackend:
+        """Under the simulator the class that keeps its arrays on the host."""
+        return object.__new__(_SimulatedCuda if cls is CudaBackend and simulated() else cls)
+
+    def __init__(self) -> None:
+        self._start()
+        from ..kernels.rows import cuda as rows
+        from ..kernels.targets import cuda as target
+
+        self._rows = rows
+        self._target = target
+        self._no_weights = {d: self.asarray(np.ones(1, d)) for d in ("float32", "float64")}
+        self._buffers: dict[tuple[int, str], Array] = {}
+        self._outgrown: list[Array] = []
+
+    def _start(self) -> None:
+        super().__init__()
+
+    def _stream_pointer(self) -> int:
+        pointer: int = self.xp.cuda.get_current_stream().ptr
+        return pointer
+
+    def _launch(self, kernel: Any, geometry: Any, arguments: Sequence[Any]) -> None:
+        """Hands a kernel to the device, on CuPy's current stream."""
+        given = [
+            _wrapped(a.data.ptr, a.shape, a.dtype.str) if isinstance(a, self.array_type) else a
+            for a in kernel.check(arguments)
+        ]
+        self.launches += 1
+        _launcher(kernel.compiled, *geometry, self._stream_pointer())(*given)
+
+    def _scratch(self, like: Array) -> Callable[[int], Array]:
+        """A function that lends a flat buffer; kernels of one stream run in order, so each stream has its own.
+
+        Outgrown buffers are kept, because a captured graph may still write to them.
+        """
+        key = (self._stream_pointer(), like.dtype.name)
+
+        def lend(size: int) -> Array:
+            buffer = self._buffers.get(key)
+            if buffer is None or buffer.size < size:
+                if buffer is not None:
+                    self._outgrown.append(buffer)
+                buffer = self._buffers[key] = self.empty((max(size, 65_536),), like.dtype.name)
+            return buffer[:size]
+
+        return lend
+
+    # Formulas
+
+    def _map(self, formula: Formula, outputs: tuple[Array, ...], arguments: Sequence[Any], random: Random | None) -> None:
+        self._target.run_map(formula, outputs, arguments, random, self._launch)
+
+    def _update(self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Any) -> None:
+        self._target.run_update(formula, arrays, scalars, segments, self._launch)
+
+    def random_bits(self, rows: int, width: int, random: Random) -> Array:
+        """See Backend.random_bits."""
+        out = self.empty((rows, width), "uint32")
+        self._target.random_bits(out, random.state, random.stream, self._launch)
+        return out
+
+    # Rows and columns
+
+    def _run(self, function: Callable[..., Any], shape: tuple[int, ...], *arguments: Any) -> None:
+        self._rows.run(function, shape[0], shape[1], arguments, self._launch)
+
+    def softmax(self, x: Array, out: Array) -> None:
+        """See Backend.softmax."""
+        self.require(x, out)
+        self._run(self._rows.softmax, x.shape, x, out)
+
+    def softmax_cross_entropy(
+        self, logits: Array, labels: Array, weights: Array | None, on: float, off: float, factor: float,
+        losses: Array, gradient: Array,
+    ) -> None:  # fmt: skip
+        """See Backend.softmax_cross_entropy."""
+        self.require(logits, labels, losses, gradient)
+        given = self._no_weights[logits.dtype.name] if weights is None else weights
+        self._run(
+            self._rows.softmax_cross_entropy, logits.shape, logits, labels, given, on, off, factor, losses, gradient
+        )
+
+    def softmax_cross_entropy_soft(
+        self, logits: Array, targets: Array, factor: float, losses: Array, gradient: Array
+    ) -> None:
+        """See Backend.softmax_cross_entropy_soft."""
+        self.require(logits, targets, losses, gradient)
+        self._run(self._rows.softmax_cross_entropy_soft, logits.shape, logits, targets, factor, losses, gradient)
+
+    def multi_class_hinge(self, scores: Array, labels: Array, factor: float, losses: Array, gradient: Array) -> None:
+        """See Backend.multi_class_hinge."""
+        self.require(scores, labels, losses, gradient)
+        self._run(self._rows.multi_class_hinge, scores.shape, scores, labels, factor, losses, gradient)
+
+    def layer_norm(
+        self, x: Array, gain: Array, offset: Array, epsilon: float, out: Array, mean: Array, scale: Array
+    ) -> None:
+        """See Backend.layer_norm."""
+        self.require(x, gain, offset, out, mean, scale)
+        self._run(self._rows.layer_norm, x.shape, x, gain, offset, epsilon, out, mean, scale)
+
+    def layer_norm_backward(
+        self, dy: Array, x: Array, gain: Array, mean: Array, scale: Array, dx: Array, dgain: Array, doffset: Array
+    ) -> None:
+        """See Backend.layer_norm_backward."""
+        self.require(dy, x, gain, mean, scale, dx, dgain, doffset)
+        self._rows.run_layer_norm_backward(
+            dy, x, gain, mean, scale, dx, dgain, doffset, self._scratch(x), self._launch
+        )
+
+    def column_sum(self, x: Array, out: Array) -> None:
+        """See Backend.column_sum."""
+        self.require(x, out)
+        self._rows.run_column_sum(x, out, self._scratch(x), self._launch)
+
+    def maxout(self, z: Array, out: Array, winner: Array) -> None:
+        """See Backend.maxout."""
+        self.require(z, out, winner)
+        self._run(self._rows.maxout, out.shape, z, out, winner)
+
+    def maxout_spread(self, dy: Array, winner: Array, dz: Array) -> None:
+        """See Backend.maxout_spread."""
+        self.require(dy, winner, dz)
+        self._run(self._rows.maxout_spread, dy.shape, dy, winner, dz)
+
+    def maxout_pick(self, z: Array, winner: Array, out: Array) -> None:
+        """See Backend.maxout_pick."""
+        self.require(z, winner, out)
+        self._run(self._rows.maxout_pick, out.shape, z, winner, out)
+
+    # Reductions
+
+    def _sum(self, function: Callable[..., Any], x: Array) -> Scalar:
+        out = self.empty((1,), x.dtype.name)
+        self._rows.run_sum(function, x.reshape(-1), out, self._scratch(x), self._launch)
+        return out.reshape(())
+
+    def total(self, x: Array) -> Scalar:
+        """In the precision of x, compensated, as an array of no dimensions on the device."""
+        self.require(x)
+        return self._sum(self._rows.total_parts, x) if x.size else super().total(x)
+
+    def sum_of_squares(self, x: Array) -> Scalar:
+        """In the precision of x, compensated, as an array of no dimensions on the device; infinite or NaN if any is."""
+        self.require(x)
+        return self._sum(self._rows.sum_of_squares_parts, x) if x.size else super().total(x)
+
+    def limit_norm(self, scales: Array, squares: Scalar, largest: float) -> None:
+        """See Backend.limit_norm; nothing leaves the device."""
+        self.require(scales)
+        given = self.xp.asarray(squares, dtype=scales.dtype).reshape(1)
+        self._rows.run_limit_norm(scales, given, largest, self._launch)
+
+
+class _SimulatedCuda(CudaBackend):
+    """Numba's simulator in place of the device: NumPy stands in for CuPy."""
+
+    def _start(self) -> None:
+        Backend.__init__(self, np)
+        self.launches = 0
+
+    def _stream_pointer(self) -> int:
+        return 0
+
+    def _launch(self, kernel: Any, geometry: Any, arguments: Sequence[Any]) -> None:
+        given = kernel.check(arguments)
+        self.launches += 1
+        with warnings.catch_warnings():
+            # Arithmetic on a device overflows and divides by zero in silence.
+            warnings.simplefilter("ignore", RuntimeWarning)
+            kernel.compiled[geometry](*given)
+
+    def asarray(self, values: Any, dtype: str | None = None) -> Array:
+        return Backend.asarray(self, values, dtype)
+
+    def _convert(self, array: Array, dtype: str | None) -> Array:
+        return c_order(array if dtype is None else array.astype(dtype, copy=False))
+
+    def to_numpy(self, array: Array) -> np.ndarray[Any, Any]:
+        return np.array(array)
+
+    def synchronize(self) -> None:
+        pass
+
+    def _matmul(self, a: Array, b: Array, out: Array, accumulate: bool) -> None:
+        Backend._matmul(self, a, b, out, accumulate)

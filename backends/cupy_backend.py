@@ -1,0 +1,142 @@
+"""The CuPy backend: arrays, products and reductions of CuPy, formulas as elementwise kernels in CUDA C.
+
+Nothing waits for the device except `to_numpy`, `item` and `synchronize`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..errors import DtypeError
+from ..kernels.formula import Formula
+from ..kernels.targets import cupy as target
+from ..kernels.targets.segments import segment_table
+from .arrays import describe
+from .base import Array, Backend, Random, Scalar, Unavailable
+
+_DLPACK_CUDA = (2, 13)
+"""Device types of DLPack that CuPy reads without a copy: CUDA and managed memory."""
+INSTALL = 'pip install "fusedstep[cuda13]" (or fusedstep[cuda12], to suit the driver)'
+
+
+def cupy_unavailable() -> Unavailable | None:
+    """Why CuPy cannot run here: not installed, installed but broken, or nothing to run on."""
+    if importlib.util.find_spec("cupy") is None:
+        return Unavailable("CuPy is not installed", INSTALL)
+    try:
+        import cupy
+    except Exception as error:  # a broken installation fails in many ways, and `unavailable` must not raise
+        return Unavailable(
+            f"CuPy is installed, but importing it fails ({type(error).__name__}: {error})",
+            f"remove all packages named cupy*, then {INSTALL}",
+            error,
+        )
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        return Unavailable(f"no CUDA driver or device answers ({error})", "install the NVIDIA driver, or see nvidia-smi", error)
+    if count == 0:
+        return Unavailable("there is no CUDA device", "check CUDA_VISIBLE_DEVICES and nvidia-smi")
+    return None
+
+
+@lru_cache(maxsize=1)
+def _sum_of_squares() -> Any:
+    """The reduction kernel of `CupyBackend.sum_of_squares`."""
+    import cupy
+
+    return cupy.ReductionKernel(
+        "T x", "float64 y", "static_cast<double>(x) * static_cast<double>(x)", "a + b", "y = a", "0",
+        "fusedstep_sum_of_squares", reduce_type="double",
+    )  # fmt: skip
+
+
+class CupyBackend(Backend):
+    """CuPy arrays on the current CUDA device, on CuPy's current stream.
+
+    Attributes: launches – how many kernels `map`, `update` and row kernels have launched so far.
+    """
+
+    name: ClassVar[str] = "cupy"
+    device: ClassVar[str] = "cuda"
+
+    @classmethod
+    def unavailable(cls) -> Unavailable | None:
+        """CuPy may be missing or broken, or there may be no device."""
+        return cupy_unavailable()
+
+    def __init__(self) -> None:
+        import cupy
+
+        super().__init__(cupy)
+        self.launches = 0
+
+    # Arrays
+
+    def asarray(self, values: Any, dtype: str | None = None) -> Array:
+        """As Backend.asarray; arrays of other libraries on this device are taken over without a copy."""
+        if not self.is_array(values) and hasattr(values, "__dlpack_device__"):
+            if int(values.__dlpack_device__()[0]) in _DLPACK_CUDA:
+                values = self.xp.from_dlpack(values.detach() if hasattr(values, "detach") else values)
+                if values.dtype.kind not in "fiub":
+                    raise DtypeError(f"expected real numbers; got a {describe(values)}; convert it first")
+        return super().asarray(values, dtype)
+
+    def _convert(self, array: Array, dtype: str | None) -> Array:
+        return self.xp.ascontiguousarray(array if dtype is None else array.astype(self.dtype(dtype), copy=False))
+
+    def to_numpy(self, array: Array) -> np.ndarray[Any, Any]:
+        """A copy on the host; waits for the device."""
+        host: np.ndarray[Any, Any] = array.get()
+        return host
+
+    def synchronize(self) -> None:
+        """Waits until the device has done everything, on all streams."""
+        self.xp.cuda.Device().synchronize()
+
+    # Products and formulas
+
+    def _matmul(self, a: Array, b: Array, out: Array, accumulate: bool) -> None:
+        if not accumulate:
+            self.xp.matmul(a, b, out=out)
+        elif out.size and a.shape[1]:
+            from cupy import cublas
+
+            cublas.gemm("N", "N", a, b, out=out, beta=1.0)
+
+    def _map(self, formula: Formula, outputs: tuple[Array, ...], arguments: Sequence[Any], random: Random | None) -> None:
+        self.launches += 1
+        target.run_map(formula, outputs, arguments, random)
+
+    def _update(self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Any) -> None:
+        self.launches += 1
+        target.run_update(formula, arrays, scalars, segments)
+
+    def segments(self, ranges: Sequence[tuple[int, int, int]]) -> Any:
+        """The table of kernels/targets/segments.py, on the device."""
+        return self.asarray(segment_table(ranges))
+
+    def random_bits(self, rows: int, width: int, random: Random) -> Array:
+        """See Backend.random_bits."""
+        out = self.empty((rows, width), "uint32")
+        self.launches += 1
+        target.random_bits(out, random.state, random.stream)
+        return out
+
+    # Reductions
+
+    def sum_of_squares(self, x: Array) -> Scalar:
+        """In float64, as an array of no dimensions on the device."""
+        self.require(x)
+        return _sum_of_squares()(x)
+
+    def limit_norm(self, scales: Array, squares: Scalar, largest: float) -> None:
+        """See Backend.limit_norm; nothing leaves the device."""
+        self.require(scales)
+        self.launches += 1
+        target.limit_norm(scales, self.xp.asarray(squares, dtype=scales.dtype), largest)

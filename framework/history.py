@@ -1,0 +1,57 @@
+"""What training did, epoch by epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+
+class History:
+    """One row of figures per epoch.
+
+    Each row holds epoch (from 1), loss (mean over the epoch's minibatches, before each update), val_loss and
+    val_accuracy or val_r2 where there is validation data, lr, seconds, samples_per_second.
+
+        history["val_loss"]  -> the column, one number an epoch
+        history[-1]          -> the last row
+    """
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, float]] = []
+        self.stopped_because = ""
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs were trained."""
+        return len(self.rows)
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns."""
+        return list(self.rows[0]) if self.rows else []
+
+    def __getitem__(self, key: str | int) -> Any:
+        if isinstance(key, int):
+            return self.rows[key]
+        if self.rows and key not in self.rows[0]:
+            raise KeyError(f"expected a column out of {', '.join(self.columns)}; got {key!r}")
+        return [row[key] for row in self.rows]
+
+    def __iter__(self) -> Iterator[dict[str, float]]:
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def best(self, column: str = "val_loss") -> dict[str, float]:
+        """The row with the smallest value in a column (largest for accuracy and r2)."""
+        return (max if larger_is_better(column) else min)(self.rows, key=lambda row: row[column])
+
+    def __repr__(self) -> str:
+        last = ", ".join(f"{k}={v:.4g}" for k, v in self.rows[-1].items()) if self.rows else "nothing yet"
+        return f"<History of {self.epochs} epochs: {last}>"
+
+
+def larger_is_better(column: str) -> bool:
+    """Whether a figure is one that grows as the model gets better."""
+    return column.removeprefix("val_") in ("accuracy", "r2")

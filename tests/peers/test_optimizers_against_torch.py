@@ -1,0 +1,158 @@
+"""100 steps in float64 beside torch.optim, wherever it defines the same rule: recorded gradients, and training runs.
+
+Not here, because PyTorch defines another rule: NAdam (its beta1 changes with the step) and clipping by norm (it adds
+1e-6 to the norm).
+"""
+
+from __future__ import annotations
+
+import fusedstep as fs
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed; pip install torch to compare with it")
+
+pytestmark = pytest.mark.peers
+
+O = torch.optim  # noqa: E741
+
+CASES = {
+    "SGD": (lambda: fs.SGD(0.1), O.SGD, {"lr": 0.1}, 0.0),
+    "SGD with l2": (lambda: fs.SGD(0.1, l2=0.02), O.SGD, {"lr": 0.1}, 0.02),
+    "Momentum sum": (lambda: fs.Momentum(0.05, 0.9, form="sum"), O.SGD, {"lr": 0.05, "momentum": 0.9}, 0.0),
+    "Momentum sum with l2": (
+        lambda: fs.Momentum(0.05, 0.9, form="sum", l2=0.02), O.SGD, {"lr": 0.05, "momentum": 0.9}, 0.02,
+    ),
+    "Nesterov": (lambda: fs.Nesterov(0.05, 0.9), O.SGD, {"lr": 0.05, "momentum": 0.9, "nesterov": True}, 0.0),
+    "Nesterov with l2": (
+        lambda: fs.Nesterov(0.05, 0.9, l2=0.02), O.SGD, {"lr": 0.05, "momentum": 0.9, "nesterov": True}, 0.02,
+    ),
+    "AdaGrad outside": (lambda: fs.AdaGrad(0.05, 1e-10), O.Adagrad, {"lr": 0.05, "eps": 1e-10}, 0.0),
+    "AdaGrad outside with l2": (
+        lambda: fs.AdaGrad(0.05, 1e-6, l2=0.02), O.Adagrad, {"lr": 0.05, "eps": 1e-6}, 0.02,
+    ),
+    "RMSProp outside": (
+        lambda: fs.RMSProp(0.01, 0.95, 1e-6), O.RMSprop, {"lr": 0.01, "alpha": 0.95, "eps": 1e-6}, 0.0,
+    ),
+    "RMSProp outside with l2": (
+        lambda: fs.RMSProp(0.01, 0.95, 1e-6, l2=0.02), O.RMSprop, {"lr": 0.01, "alpha": 0.95, "eps": 1e-6}, 0.02,
+    ),
+    "AdaDelta inside": (
+        lambda: fs.AdaDelta(1.0, 0.9, 1e-4), O.Adadelta, {"lr": 1.0, "rho": 0.9, "eps": 1e-4}, 0.0,
+    ),
+    "Adam outside": (lambda: fs.Adam(0.01), O.Adam, {"lr": 0.01, "betas": (0.9, 0.999), "eps": 1e-8}, 0.0),
+    "Adam outside with l2": (
+        lambda: fs.Adam(0.01, 0.8, 0.99, 1e-7, l2=0.02), O.Adam, {"lr": 0.01, "betas": (0.8, 0.99), "eps": 1e-7}, 0.02,
+    ),
+    "AdamW": (lambda: fs.AdamW(0.01, weight_decay=0.1), O.AdamW, {"lr": 0.01}, 0.1),
+    "Adamax": (
+        lambda: fs.Adamax(0.01, 0.9, 0.99, 1e-8), O.Adamax, {"lr": 0.01, "betas": (0.9, 0.99), "eps": 1e-8}, 0.0,
+    ),
+    "Adamax with l2": (
+        lambda: fs.Adamax(0.01, 0.9, 0.99, 1e-8, l2=0.02), O.Adamax, {"lr": 0.01, "betas": (0.9, 0.99), "eps": 1e-8}, 0.02,
+    ),
+}  # fmt: skip
+
+
+def make_theirs(problem, kind, settings, decay):
+    """Torch parameters by name and an optimiser in which only the weights decay."""
+    parameters = {n: torch.tensor(v, dtype=torch.float64, requires_grad=True) for n, v in problem.first.items()}
+    groups = [
+        {"params": [p for n, p in parameters.items() if n in problem.decays], "weight_decay": decay},
+        {"params": [p for n, p in parameters.items() if n not in problem.decays], "weight_decay": 0.0},
+    ]
+    return parameters, kind(groups, **settings)
+
+
+def network_loss(parameters, x, y):
+    """Cross-entropy of the network of conftest.py."""
+    h = torch.tanh(x @ parameters["0.Linear.weight"] + parameters["0.Linear.bias"])
+    h = torch.relu(h @ parameters["2.Linear.weight"] + parameters["2.Linear.bias"])
+    return torch.nn.functional.cross_entropy(h @ parameters["4.Linear.weight"] + parameters["4.Linear.bias"], y)
+
+
+def snapshot(problem, parameters):
+    """One row of a trajectory."""
+    return problem.flat(p.detach().numpy() for p in parameters.values())
+
+
+def run_recorded(problem, kind, settings, decay, rate_of=None, change=None):
+    """Torch's parameters [STEPS, count] for the recorded gradients."""
+    parameters, optimizer = make_theirs(problem, kind, settings, decay)
+    rows = []
+    for t, gradients in enumerate(problem.gradients, 1):
+        for name, parameter in parameters.items():
+            parameter.grad = torch.tensor(gradients[name])
+        if change is not None:
+            change(parameters.values())
+        if rate_of is not None:
+            for group in optimizer.param_groups:
+                group["lr"] = rate_of(t)
+        optimizer.step()
+        rows.append(snapshot(problem, parameters))
+    return np.array(rows)
+
+
+def both_backends(problem, ours, theirs, record_property, run):
+    """Compares both host backends with a trajectory of torch."""
+    for backend in ("numpy", "numba"):
+        problem.require_same(
+            run(ours, backend), theirs, lambda key, value, b=backend: record_property(f"{b} {key}", value)
+        )
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_recorded_gradients(case, problem, record_property):
+    make, kind, settings, decay = CASES[case]
+    theirs = run_recorded(problem, kind, settings, decay)
+    both_backends(
+        problem, make(), theirs, record_property, lambda o, b: problem.run_recorded(o, b, problem.gradients)
+    )
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_training_run(case, problem, record_property):
+    make, kind, settings, decay = CASES[case]
+    parameters, optimizer = make_theirs(problem, kind, settings, decay)
+    rows = []
+    for x, y in zip(problem.x, problem.y, strict=True):
+        optimizer.zero_grad()
+        network_loss(parameters, torch.tensor(x), torch.tensor(y)).backward()
+        optimizer.step()
+        rows.append(snapshot(problem, parameters))
+    both_backends(
+        problem, make(), np.array(rows), record_property, lambda o, b: problem.run_training(o, b, problem.x, problem.y)
+    )
+
+
+@pytest.mark.parametrize("case", ["Momentum sum with l2", "Nesterov", "Adam outside", "AdamW", "Adamax"])
+def test_learning_rate_that_changes_between_steps(case, problem, record_property):
+    make, kind, settings, decay = CASES[case]
+
+    def rate_of(t):
+        return settings["lr"] * (0.5 if t > 30 else 1.0) * 0.99**t
+
+    theirs = run_recorded(problem, kind, settings, decay, rate_of)
+    both_backends(
+        problem, make(), theirs, record_property, lambda o, b: problem.run_recorded(o, b, problem.gradients, rate_of)
+    )
+
+
+def test_clipping_by_value(problem, record_property):
+    theirs = run_recorded(
+        problem, O.Adam, {"lr": 0.01}, 0.02, change=lambda p: torch.nn.utils.clip_grad_value_(list(p), 0.02)
+    )
+    ours = fs.Adam(0.01, clip_value=0.02, l2=0.02)
+    both_backends(
+        problem, ours, theirs, record_property, lambda o, b: problem.run_recorded(o, b, problem.gradients)
+    )
+
+
+def test_clipping_by_norm_differs_from_torch_by_its_1e_6_only(problem):
+    """torch.nn.utils.clip_grad_norm_ scales by c / (norm + 1e-6); with that written out the two agree."""
+    limit = 0.3
+    theirs = run_recorded(
+        problem, O.SGD, {"lr": 0.1}, 0.0, change=lambda p: torch.nn.utils.clip_grad_norm_(list(p), limit)
+    )
+    ours = problem.run_recorded(fs.SGD(0.1, clip_norm=limit), "numpy", problem.gradients)
+    assert 1e-10 < np.abs(ours - theirs).max() < 100 * 0.1 * limit * 1e-5
