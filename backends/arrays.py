@@ -52,7 +52,8 @@ def on_host(values: Any, backend: str = "numpy") -> np.ndarray[Any, Any]:
             f"expected real numbers; got a {describe(values)}; encode text as numbers first "
             "(fusedstep train does so for tables)"
         )
-    return values
+    host: np.ndarray[Any, Any] = values
+    return host
 
 
 def c_order(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

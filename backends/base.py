@@ -5,6 +5,7 @@ A subclass overrides what its library does better; everything else keeps working
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
@@ -168,10 +169,8 @@ class Backend:
         self._map(formula, outputs, arguments, random)
 
     def _map(self, formula: Formula, outputs: tuple[Array, ...], arguments: Sequence[Any], random: Random | None) -> None:
-        shape = next(
-            a.shape for a, k in zip((*outputs, *arguments), (*formula.outputs, *(k for k in formula.kinds if k != "bits")), strict=True)
-            if k == "each"
-        )
+        kinds = (*formula.outputs, *(k for k in formula.kinds if k != "bits"))
+        shape = next(a.shape for a, k in zip((*outputs, *arguments), kinds, strict=True) if k == "each")
         given = iter(arguments)
         values = []
         for kind in formula.kinds:
@@ -188,7 +187,8 @@ class Backend:
                 value = self.xp.asarray(value, dtype=outputs[0].dtype)
             values.append(value)
         results = formula(*values)
-        for target, result, kind in zip(outputs, results if isinstance(results, tuple) else (results,), formula.outputs, strict=True):
+        results = results if isinstance(results, tuple) else (results,)
+        for target, result, kind in zip(outputs, results, formula.outputs, strict=True):
             target[...] = self.xp.sum(result, axis=1) if kind == "rowsum" else self._cast(result, target)
 
     def _cast(self, values: Array, like: Array) -> Array:
@@ -204,7 +204,7 @@ class Backend:
         self._update(formula, arrays, scalars, segments)
 
     def _update(self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Any) -> None:
-        if not float(scalars[0, 0]) == float(scalars[0, 0]):
+        if math.isnan(float(scalars[0, 0])):
             return
         for start, stop, group in segments:
             parts = [a[start:stop] for a in arrays]

@@ -245,7 +245,10 @@ class _SimulatedCuda(CudaBackend):
         return 0
 
     def _launch(self, kernel: Any, geometry: Any, arguments: Sequence[Any]) -> None:
-        given = kernel.check(arguments)
+        from numba.cuda.simulator.cudadrv.devicearray import FakeCUDAArray
+
+        # Wrapped here, because the simulator would copy an array once for each argument that it is.
+        given = [FakeCUDAArray(a) if isinstance(a, np.ndarray) else a for a in kernel.check(arguments)]
         self.launches += 1
         with warnings.catch_warnings():
             # Arithmetic on a device overflows and divides by zero in silence.

@@ -95,6 +95,10 @@ class CupyBackend(Backend):
         host: np.ndarray[Any, Any] = array.get()
         return host
 
+    def take_rows(self, array: Array, indices: Array, out: Array | None = None) -> Array:
+        """See Backend.take_rows; indices must be in range, which is not checked on the device."""
+        return self.xp.take(array, indices, axis=0, out=out)
+
     def synchronize(self) -> None:
         """Waits until the device has done everything, on all streams."""
         self.xp.cuda.Device().synchronize()
@@ -127,6 +131,12 @@ class CupyBackend(Backend):
         self.launches += 1
         target.random_bits(out, random.state, random.stream)
         return out
+
+    def permutation(self, count: int, random: Random) -> Array:
+        """See Backend.permutation; sorted on the device."""
+        words = self.random_bits(count, 2, random).astype(self.xp.uint64)
+        keys = self.xp.left_shift(words[:, 0], self.xp.uint64(32)) | words[:, 1]
+        return self.xp.argsort(keys, kind="stable")
 
     # Reductions
 

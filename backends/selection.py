@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -44,7 +44,7 @@ def names() -> tuple[str, ...]:
     return (*BUILT_IN, *sorted(_registered()))
 
 
-@lru_cache(maxsize=None)
+@cache
 def backend_class(name: str) -> type[Backend]:
     """The class of a backend by name; raises UnknownBackend."""
     if name in BUILT_IN:
@@ -59,12 +59,12 @@ def backend_class(name: str) -> type[Backend]:
     raise UnknownBackend(f"expected a backend out of {', '.join(names())} or auto; got {name!r}; {hint}")
 
 
-@lru_cache(maxsize=None)
+@cache
 def _instance(name: str) -> Backend:
     return backend_class(name)()
 
 
-@lru_cache(maxsize=None)
+@cache
 def why_not(name: str) -> Unavailable | None:
     """Why the backend of that name cannot run here, or None if it can."""
     return backend_class(name).unavailable()

@@ -9,7 +9,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from ..backends import Backend, Random, backend as find_backend
+from ..backends import Backend, Random
+from ..backends import backend as find_backend
 from ..errors import HyperparameterError, ShapeError
 from ..kernels.formulas.random import normal
 from .arena import Arena

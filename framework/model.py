@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence as Widths
+from itertools import pairwise
 from typing import Any
 
-from ..backends import Backend, backend as find_backend
+from ..backends import Backend
+from ..backends import backend as find_backend
 from ..errors import DtypeError, EmptyDataError, HyperparameterError, MixedBackends, ShapeError, StateError
 from .arena import Arena
 from .initializers import Initializer
@@ -295,7 +297,7 @@ def mlp(
         "glorot_uniform" if activation in ("sigmoid", "tanh") else "he_normal"
     )
     layers: list[Layer] = []
-    for inputs, outputs in zip(widths[:-2], widths[1:-1], strict=True):
+    for inputs, outputs in pairwise(widths[:-1]):
         layers.append(Linear(inputs, outputs, weight_init=init, bias_init=bias_init))
         if layer_norm:
             layers.append(LayerNorm(outputs))

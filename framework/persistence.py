@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ..backends import Backend
 from ..errors import DtypeError, FusedstepError, ModelFileError, OutputPathError
 from .arena import Arena
-from .layers import LAYERS, Layer, Linear, Sequence
+from .layers import LAYERS, Layer, Sequence
 from .model import Sequential
 
 FORMAT = "fusedstep.model"

@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..backends import Backend, backend as find_backend
+from ..backends import Backend
+from ..backends import backend as find_backend
 from ..errors import (
     DtypeError,
     EmptyDataError,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import Annotated, Any
 
 from . import symbols
@@ -90,7 +90,7 @@ def formula(function: Callable[..., Any]) -> Formula:
     return made
 
 
-@lru_cache(maxsize=None)
+@cache
 def trace(target: Formula, expansions: tuple[tuple[str, Callable[..., Any]], ...] = ()) -> Program:
     """The straight-line program of a formula, in the vocabulary of a target.
 

@@ -3,7 +3,7 @@
 One step is one kernel call over the arena, with clipping, penalties and decay inside.
 """
 
-from .adaptive import NAdam, AdaDelta, AdaGrad, Adam, Adamax, AdamW, RMSProp
+from .adaptive import AdaDelta, AdaGrad, Adam, Adamax, AdamW, NAdam, RMSProp
 from .base import OPTIMIZERS, Optimizer, OptimizerState, ParameterGroup
 from .layerwise import LAMB
 from .momentum import SGD, Momentum, Nesterov

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 from ..formula import Each, Formula, Row, formula, make_formula
@@ -174,7 +174,7 @@ def prelu_tangent(dx: Each, x: Each, alpha: Row, dalpha: Row) -> Each:
     return select(x > 0.0, dx, alpha * dx + dalpha * x)
 
 
-@lru_cache(maxsize=None)
+@cache
 def dense_forward(activation: Activation, bias: bool, dropout: bool, keep_input: bool = False) -> Formula:
     """What follows the GEMM of a dense layer, in one pass: y = dropout(activation(z + bias)).
 
@@ -198,7 +198,7 @@ def dense_forward(activation: Activation, bias: bool, dropout: bool, keep_input:
     return make_formula("_".join(parts), function, kinds, ("each",) * (1 + keep_input))
 
 
-@lru_cache(maxsize=None)
+@cache
 def dense_backward(activation: Activation, dropout: bool) -> Formula:
     """The backward pass of `dense_forward`, in one pass: dz = dy slope(kept), the dropout mask replayed.
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 from ..formula import Each, Formula, Scalar, formula, make_formula
@@ -221,7 +221,7 @@ def penalised_gradient(theta: Value, gradient: Value, scale: Value, setting: dic
     return g
 
 
-@lru_cache(maxsize=None)
+@cache
 def update_formula(rule: Rule, features: tuple[str, ...] = ()) -> Formula:
     """A rule with the features in use, as one formula: all of it happens in one pass over the arena.
 
@@ -242,16 +242,16 @@ def update_formula(rule: Rule, features: tuple[str, ...] = ()) -> Formula:
         g = penalised_gradient(theta, gradient, scale, setting)
         if "weight_decay" in setting:
             theta = theta - decay_lr * setting["weight_decay"] * theta
-        theta, *states = rule.function(theta, g, *states, *others[len(features) :])
+        theta, *new_states = rule.function(theta, g, *states, *others[len(features) :])
         if "l1_proximal" in setting:
             theta = shrink(theta, decay_lr * setting["l1_proximal"])
-        return (theta, *states)
+        return (theta, *new_states)
 
     name = "_".join((rule.name, "update", *features))
     return make_formula(name, function, kinds, ("each",) * (1 + len(rule.states)), ("theta", *rule.states))
 
 
-@lru_cache(maxsize=None)
+@cache
 def lamb_direction(features: tuple[str, ...] = ()) -> Formula:
     """The first half of LAMB: gradient <- m / (1 - b1^t) / (sqrt(v) root + eps) + weight_decay theta; m, v as in Adam.
 
@@ -262,7 +262,7 @@ def lamb_direction(features: tuple[str, ...] = ()) -> Formula:
     scalars = (GRADIENT_SCALE, "decay_lr", *features, "correction", "rest1", "rest2", "root", "eps")
     kinds = {**dict.fromkeys(("theta", "gradient", "m", "v"), "each"), **dict.fromkeys(scalars, "group")}
 
-    def function(theta: Any, gradient: Any, m: Any, v: Any, scale: Any, decay_lr: Any, *rest: Any) -> tuple[Any, ...]:
+    def function(theta: Any, gradient: Any, m: Any, v: Any, scale: Any, _: Any, *rest: Any) -> tuple[Any, ...]:
         setting = dict(zip(features, rest, strict=False))
         correction, rest1, rest2, root, eps = rest[len(features) :]
         g = penalised_gradient(theta, gradient, scale, setting)

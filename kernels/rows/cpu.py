@@ -8,7 +8,7 @@ Sums over rows are taken in blocks, in a fixed order, so that the same call alwa
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 from math import exp, log, sqrt
 from typing import Any
 
@@ -21,10 +21,10 @@ from ..targets.handwritten import kernel_text
 from ..targets.source import build
 
 real = float
+f64 = float
 BLOCK_ROWS = 128  # rows that are summed in the kernel's own precision before they are added to the total
 
 
-# ruff: noqa: ANN001
 # mypy: disallow-untyped-defs=False
 def softmax(x, out):
     rows, width = x.shape
@@ -172,7 +172,7 @@ def column_sum(x, out):
 def total(x, out):
     value = 0.0
     for i in range(x.shape[0]):
-        value += f64(x[i])  # noqa: F821 – defined in the generated module
+        value += f64(x[i])
     out[0] = value
 
 
@@ -181,16 +181,16 @@ def sum_of_squares(x, out):
     s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = 0.0
     whole = x.shape[0] // 8 * 8
     for i in range(0, whole, 8):
-        s0 += f64(x[i]) * f64(x[i])  # noqa: F821
-        s1 += f64(x[i + 1]) * f64(x[i + 1])  # noqa: F821
-        s2 += f64(x[i + 2]) * f64(x[i + 2])  # noqa: F821
-        s3 += f64(x[i + 3]) * f64(x[i + 3])  # noqa: F821
-        s4 += f64(x[i + 4]) * f64(x[i + 4])  # noqa: F821
-        s5 += f64(x[i + 5]) * f64(x[i + 5])  # noqa: F821
-        s6 += f64(x[i + 6]) * f64(x[i + 6])  # noqa: F821
-        s7 += f64(x[i + 7]) * f64(x[i + 7])  # noqa: F821
+        s0 += f64(x[i]) * f64(x[i])
+        s1 += f64(x[i + 1]) * f64(x[i + 1])
+        s2 += f64(x[i + 2]) * f64(x[i + 2])
+        s3 += f64(x[i + 3]) * f64(x[i + 3])
+        s4 += f64(x[i + 4]) * f64(x[i + 4])
+        s5 += f64(x[i + 5]) * f64(x[i + 5])
+        s6 += f64(x[i + 6]) * f64(x[i + 6])
+        s7 += f64(x[i + 7]) * f64(x[i + 7])
     for i in range(whole, x.shape[0]):
-        s0 += f64(x[i]) * f64(x[i])  # noqa: F821
+        s0 += f64(x[i]) * f64(x[i])
     out[0] = ((s0 + s1) + (s2 + s3)) + ((s4 + s5) + (s6 + s7))
 
 
@@ -255,7 +255,7 @@ def _type(kind: str, dtype: np.dtype[Any]) -> types.Type:
     return array_type(dtype, 2 if kind.endswith("matrix") else 1, kind.startswith("written"))
 
 
-@lru_cache(maxsize=None)
+@cache
 def kernel(function: Callable[..., Any], dtype: np.dtype[Any]) -> Kernel:
     """One of the functions above, compiled for arrays of that dtype."""
     kinds, words = _SIGNATURES[function]

@@ -10,7 +10,7 @@ of partial sums, always added in the same order, so that the same call always gi
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache, lru_cache
 from math import exp, log, sqrt
 from typing import Any
 
@@ -460,7 +460,7 @@ def source(function: Callable[..., Any], dtype: np.dtype[Any]) -> Generated:
     return Generated(function.__name__, text, tuple(_type(k, dtype) for k in kinds))
 
 
-@lru_cache(maxsize=None)
+@cache
 def kernel(function: Callable[..., Any], dtype: np.dtype[Any]) -> Kernel:
     """One of the functions above, compiled for arrays of that dtype."""
     return Kernel(source(function, dtype))

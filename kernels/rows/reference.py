@@ -143,8 +143,7 @@ def maxout(xp: Any, z: Array, out: Array, winner: Array) -> None:
 
 def maxout_spread(xp: Any, dy: Array, winner: Array, dz: Array) -> None:
     """dz = dy at the winning piece of each unit and 0 at the others: the transpose of `maxout_pick`."""
-    rows, units = dy.shape
-    pieces = dz.shape[1] // units
+    pieces = dz.shape[1] // dy.shape[1]
     parts = [dy * _as(xp, winner == piece, dy) for piece in range(pieces)]
     dz[...] = xp.concat(parts, axis=1)
 

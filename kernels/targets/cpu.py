@@ -6,7 +6,7 @@ Rows over cores is the executor's work; hand-written row kernels are in kernels/
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numba
@@ -75,7 +75,7 @@ def fill_row_bits() -> Kernel:
     return generate("fill_row_bits", parameters, lines, text.constants)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _map_kernel(formula: Formula, dtype: np.dtype[Any], aliases: tuple[int, ...]) -> Kernel:
     """The loop for one formula and dtype.
 
@@ -103,7 +103,7 @@ def _map_kernel(formula: Formula, dtype: np.dtype[Any], aliases: tuple[int, ...]
     for position, (name, kind) in enumerate(zip(arguments, kinds, strict=True)):
         parameters[name] = real if kind == "scalar" else array_type(dtype, dimensions[kind], position in aliases)
 
-    whole = [n for n, k in zip([*outputs, *arguments], [*formula.outputs, *kinds], strict=True) if k == "each"][0]
+    whole = next(n for n, k in zip([*outputs, *arguments], [*formula.outputs, *kinds], strict=True) if k == "each")
     stores, sums = [], []
     for k, (name, kind, result) in enumerate(zip(outputs, formula.outputs, text.results, strict=True)):
         stores.append(f"sum{k} += {result}" if kind == "rowsum" else f"{name}{here} = {result}")
@@ -146,7 +146,7 @@ def run_map(
         kernel(*new, *arguments)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _update_kernel(formula: Formula, dtype: np.dtype[Any]) -> Kernel:
     arrays = [p for p, k in zip(formula.parameters, formula.kinds, strict=True) if k == "each"]
     groups = [p for p, k in zip(formula.parameters, formula.kinds, strict=True) if k == "group"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -265,22 +265,22 @@ def build(source: Source) -> Any:
     )  # fmt: skip
 
 
-@lru_cache(maxsize=None)
+@cache
 def _map_kernel(formula: Formula, dtype: np.dtype[Any]) -> Any:
     return build(map_source(formula, dtype))
 
 
-@lru_cache(maxsize=None)
+@cache
 def _update_kernel(formula: Formula, dtype: np.dtype[Any]) -> Any:
     return build(update_source(formula, dtype))
 
 
-@lru_cache(maxsize=None)
+@cache
 def _bits_kernel() -> Any:
     return build(bits_source())
 
 
-@lru_cache(maxsize=None)
+@cache
 def _limit_kernel(dtype: np.dtype[Any]) -> Any:
     return build(limit_source(dtype))
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -168,7 +168,7 @@ class Plan:
                 np.copyto(target, slots[index])
 
 
-@lru_cache(maxsize=None)
+@cache
 def plan(formula: Formula, dtype: np.dtype[Any]) -> Plan:
     """The compiled formula."""
     stored = frozenset(i for i, kind in enumerate(formula.outputs) if kind == "each")

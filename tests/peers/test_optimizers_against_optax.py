@@ -151,18 +151,18 @@ def own(parameters, item):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_recorded_gradients(case, problem, record_property):
+def test_recorded_gradients(case, problem):
     ours, transformation = CASES[case]()
     theirs = run_theirs(problem, transformation, recorded)
     for backend in ("numpy", "numba"):
         mine = problem.run_recorded(ours, backend, problem.gradients)
-        problem.require_same(mine, theirs, lambda key, value, b=backend: record_property(f"{b} {key}", value))
+        problem.require_same(mine, theirs, f"{case} on {backend}")
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_training_run(case, problem, record_property):
+def test_training_run(case, problem):
     ours, transformation = CASES[case]()
     theirs = run_theirs(problem, transformation, own)
     for backend in ("numpy", "numba"):
         mine = problem.run_training(ours, backend, problem.x, problem.y)
-        problem.require_same(mine, theirs, lambda key, value, b=backend: record_property(f"{b} {key}", value))
+        problem.require_same(mine, theirs, f"{case} on {backend}")

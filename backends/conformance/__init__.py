@@ -1,0 +1,41 @@
+"""The conformance suite: what any backend, ours or another package's, has to do, as a list of checks.
+
+    from fusedstep.backends import conformance
+
+    print(conformance.run(MyBackend()))                                           # a report
+
+    @pytest.mark.parametrize("check", conformance.checks(), ids=str)              # or one test a check
+    def test_conformance(check):
+        check(my_backend)
+
+Values are compared with plain formulas in float64, within TOLERANCES; nothing here needs pytest.
+"""
+
+from . import arrays, errors, formulas, products, random, reductions, rows, signatures, training, updates
+from .comparison import close, exactly
+from .suite import GROUPS, Check, ConformanceError, Report, checks, run
+from .tolerances import TOLERANCES, Tolerance, tolerance
+
+__all__ = [
+    "GROUPS",
+    "TOLERANCES",
+    "Check",
+    "ConformanceError",
+    "Report",
+    "Tolerance",
+    "arrays",
+    "checks",
+    "close",
+    "errors",
+    "exactly",
+    "formulas",
+    "products",
+    "random",
+    "reductions",
+    "rows",
+    "run",
+    "signatures",
+    "tolerance",
+    "training",
+    "updates",
+]

@@ -1,0 +1,142 @@
+"""Making, converting, copying and reading arrays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..base import Backend
+from .comparison import exactly, expect, host, normal
+from .suite import REALS, Sizes, check
+
+DTYPES = ("float32", "float64", "int32", "uint8", "uint32")
+
+
+class Lent:
+    """A foreign array on the host, which offers its values by DLPack and nothing else."""
+
+    def __init__(self, values: np.ndarray[Any, Any]) -> None:
+        self._values = values
+
+    def __dlpack__(self, **settings: Any) -> Any:
+        """The capsule."""
+        return self._values.__dlpack__(**settings)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        """The CPU."""
+        return self._values.__dlpack_device__()
+
+
+@check("arrays", dtype=DTYPES)
+def empty_and_zeros(backend: Backend, sizes: Sizes, dtype: str) -> None:
+    """Shapes with one and two axes, and without elements."""
+    for shape in ((0,), (1,), (65,), *sizes.matrices):
+        host(backend, backend.empty(shape, dtype), shape, dtype, f"empty {shape}")
+        values = host(backend, backend.zeros(list(shape), dtype), shape, dtype, f"zeros {shape}")
+        exactly(values, np.zeros(shape, dtype), f"zeros {shape}")
+
+
+@check("arrays")
+def float32_is_the_default(backend: Backend, sizes: Sizes) -> None:  # noqa: ARG001
+    """Where no dtype is given."""
+    host(backend, backend.empty((2,)), (2,), "float32", "empty")
+    host(backend, backend.zeros((2,)), (2,), "float32", "zeros")
+
+
+@check("arrays", dtype=DTYPES)
+def there_and_back(backend: Backend, sizes: Sizes, dtype: str) -> None:
+    """Asarray keeps dtype and values; to_numpy gives them back as a copy."""
+    for shape in ((0,), (65,), *sizes.matrices):
+        values = (normal("float64", shape) * 100).clip(0, 255).astype(dtype)
+        there = backend.asarray(values)
+        back = host(backend, there, shape, dtype, f"asarray {shape}")
+        exactly(back, values, f"asarray {shape}")
+        if back.size:
+            back[...] = 7
+            exactly(backend.to_numpy(there), values, "the array after its copy on the host was changed")
+
+
+@check("arrays")
+def special_numbers(backend: Backend, sizes: Sizes) -> None:  # noqa: ARG001
+    """NaN, infinities and signed zeros survive."""
+    for dtype in REALS:
+        values = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, np.finfo(dtype).tiny, np.finfo(dtype).max], dtype)
+        exactly(backend.to_numpy(backend.asarray(values)), values)
+
+
+@check("arrays")
+def conversions(backend: Backend, sizes: Sizes) -> None:  # noqa: ARG001
+    """Lists, numbers, booleans and other dtypes; nothing is copied where nothing has to change."""
+    exactly(host(backend, backend.asarray([[1, 2], [3, 4]], "float32"), (2, 2), "float32", "list"), np.array([[1, 2], [3, 4]], "f4"))
+    exactly(host(backend, backend.asarray([0.5, 1.5], "float64"), (2,), "float64", "list"), np.array([0.5, 1.5]))
+    exactly(host(backend, backend.asarray([True, False], "int32"), (2,), "int32", "booleans"), np.array([1, 0], "i4"))
+    exactly(host(backend, backend.asarray(np.arange(3), "int32"), (3,), "int32", "int64"), np.arange(3, dtype="i4"))
+    exactly(host(backend, backend.asarray(np.float64(2.5), "float32"), (), "float32", "number"), np.float32(2.5))
+    own = backend.asarray(normal("float32", (3, 4)))
+    expect(backend.asarray(own) is own and backend.asarray(own, "float32") is own, "expected the same object back")
+    wide = backend.asarray(own, "float64")
+    exactly(host(backend, wide, (3, 4), "float64", "own array to float64"), backend.to_numpy(own).astype("f8"))
+    exactly(backend.to_numpy(backend.asarray(wide, "float32")), backend.to_numpy(own), "back to float32")
+
+
+@check("arrays", dtype=REALS)
+def any_layout(backend: Backend, sizes: Sizes, dtype: str) -> None:  # noqa: ARG001
+    """Transposed, strided, reversed, column-major and read-only values."""
+    base = normal(dtype, (8, 6))
+    frozen = base.copy()
+    frozen.flags.writeable = False
+    for values in (base.T, base[::2, ::-1], base[:, 1:4], np.asfortranarray(base), frozen, frozen[::3].T, base[::-1]):
+        array = backend.asarray(values)
+        exactly(host(backend, array, values.shape, dtype, "asarray"), values)
+        doubled = backend.zeros(values.shape, dtype)
+        backend.copy(array, doubled)
+        exactly(backend.to_numpy(doubled), values, "copied")
+
+
+@check("arrays", dtype=REALS)
+def dlpack(backend: Backend, sizes: Sizes, dtype: str) -> None:  # noqa: ARG001
+    """Arrays of any library on the host that speaks DLPack."""
+    values = normal(dtype, (3, 5))
+    exactly(host(backend, backend.asarray(Lent(values)), (3, 5), dtype, "asarray"), values)
+    exactly(backend.to_numpy(backend.asarray(Lent(values), "float64")), values.astype("f8"))
+
+
+@check("arrays", dtype=REALS)
+def copy_into_parts(backend: Backend, sizes: Sizes, dtype: str) -> None:  # noqa: ARG001
+    """Copy from the backend and from the host, into an array, some of its rows, and a reshaped part of a flat one."""
+    values, more = normal(dtype, (6, 4)), normal(dtype, (2, 4), "more")
+    out = backend.zeros((6, 4), dtype)
+    backend.copy(values, out)
+    exactly(backend.to_numpy(out), values, "from the host")
+    backend.copy(backend.asarray(more), out[2:4])
+    values[2:4] = more
+    exactly(backend.to_numpy(out), values, "into two rows")
+    flat = backend.zeros((64,), dtype)
+    view = backend.xp.reshape(flat[16:24], (2, 4))
+    backend.copy(backend.asarray(more), view)
+    wanted = np.zeros(64, dtype)
+    wanted[16:24] = more.reshape(-1)
+    exactly(backend.to_numpy(flat), wanted, "through a view of a flat array")
+    view[...] = 0.0
+    exactly(backend.to_numpy(flat), np.zeros(64, dtype), "a view set to zero")
+
+
+@check("arrays", dtype=("float32", "float64", "int32"))
+def take_rows(backend: Backend, sizes: Sizes, dtype: str) -> None:  # noqa: ARG001
+    """Any order, repeated, none; of matrices and of vectors."""
+    matrix, vector = (normal("float64", (9, 5)) * 50).astype(dtype), (normal("float64", (9,)) * 50).astype(dtype)
+    for indices in ([3], [8, 0, 0, 5], [], list(range(9))):
+        index = np.array(indices, np.int32)
+        for values in (matrix, vector):
+            taken = backend.take_rows(backend.asarray(values), backend.asarray(index))
+            exactly(host(backend, taken, (len(indices), *values.shape[1:]), dtype, "take_rows"), values[index], f"rows {indices}")
+
+
+@check("arrays")
+def item_and_wait(backend: Backend, sizes: Sizes) -> None:  # noqa: ARG001
+    """Numbers come to the host as floats."""
+    value = backend.item(backend.total(backend.asarray(np.array([1.5, 2.0], "f4"))))
+    expect(type(value) is float and value == 3.5, f"expected the float 3.5; got {value!r}")
+    expect(backend.is_array(backend.zeros((1,))) and not backend.is_array([0.0]), "expected is_array to tell arrays from lists")
+    backend.synchronize()

@@ -1,0 +1,125 @@
+"""Wrong arguments are refused with the errors of the contract, in messages that say what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ...errors import DtypeError, MixedBackends, ShapeError
+from ...kernels.formulas import elementwise
+from ...kernels.formulas.updates import RULES, update_formula
+from ..base import Backend
+from .comparison import expect
+from .suite import REALS, Sizes, check
+
+
+class ForeignArray:
+    """Looks like an array, and is of no library at all."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: str) -> None:
+        self.shape = shape
+        self.ndim = len(shape)
+        self.dtype = np.dtype(dtype)
+
+
+def refused(wanted: type[Exception], call: Callable[[], Any], what: str, *words: str) -> None:
+    """Expects an error of that type whose message holds the words."""
+    try:
+        call()
+    except wanted as error:
+        missing = [word for word in words if word not in str(error)]
+        expect(not missing, f"{what}: expected the message to hold {missing}; got {str(error)!r}")
+        return
+    except Exception as error:
+        expect(False, f"{what}: expected {wanted.__name__}; got {type(error).__name__}: {error}")
+    expect(False, f"{what}: expected {wanted.__name__}; nothing was raised")
+
+
+_R, _V, _W, _L = ("real", (4, 3)), ("real", (4,)), ("real", (3,)), ("int32", (4,))
+_PIECES, _WINNER = ("real", (4, 6)), ("uint8", (4, 3))
+
+CALLS: dict[str, tuple[Any, ...]] = {
+    "matmul": (("real", (4, 2)), ("real", (2, 3)), _R),
+    "softmax": (_R, _R),
+    "softmax_cross_entropy": (_R, _L, None, 1.0, 0.0, 1.0, _V, _R),
+    "softmax_cross_entropy_soft": (_R, _R, 1.0, _V, _R),
+    "multi_class_hinge": (_R, _L, 1.0, _V, _R),
+    "layer_norm": (_R, _W, _W, 1e-5, _R, _V, _V),
+    "layer_norm_backward": (_R, _R, _W, _V, _V, _R, _W, _W),
+    "column_sum": (_R, _W),
+    "maxout": (_PIECES, _R, _WINNER),
+    "maxout_spread": (_R, _WINNER, _PIECES),
+    "maxout_pick": (_PIECES, _WINNER, _R),
+    "argmax": (_R,),
+    "total": (_V,),
+    "sum_of_squares": (_V,),
+}
+"""Arguments of the methods that take arrays, as (dtype, shape), and plain values between them."""
+
+
+@check("errors", method=tuple(CALLS), dtype=REALS)
+def foreign_array(backend: Backend, sizes: Sizes, method: str, dtype: str) -> None:  # noqa: ARG001
+    """MixedBackends wherever one array is of another library."""
+    specifications = CALLS[method]
+
+    def arguments(foreign: int) -> list[Any]:
+        made: list[Any] = []
+        for position, given in enumerate(specifications):
+            if not isinstance(given, tuple):
+                made.append(given)
+                continue
+            kind = dtype if given[0] == "real" else given[0]
+            made.append(ForeignArray(given[1], kind) if position == foreign else backend.zeros(given[1], kind))
+        return made
+
+    getattr(backend, method)(*arguments(-1))
+    for position, given in enumerate(specifications):
+        if isinstance(given, tuple):
+            refused(
+                MixedBackends, lambda p=position: getattr(backend, method)(*arguments(p)),  # type: ignore[misc]
+                f"{method}, argument {position}", backend.name, "fs.asarray(",
+            )  # fmt: skip
+
+
+@check("errors", dtype=REALS)
+def foreign_array_in_formulas(backend: Backend, sizes: Sizes, dtype: str) -> None:  # noqa: ARG001
+    """Likewise in map and update."""
+    own = [backend.zeros((4, 3), dtype) for _ in range(3)]
+    foreign = ForeignArray((4, 3), dtype)
+    for position in range(3):
+        given: list[Any] = [*own[:position], foreign, *own[position + 1 :]]
+        refused(MixedBackends, lambda g=given: backend.map(elementwise.add, *g), f"map, argument {position}", "fs.asarray(")  # type: ignore[misc]
+    formula = update_formula(RULES["sgd"])
+    flat = [backend.zeros((64,), dtype) for _ in range(2)]
+    table, segments = backend.zeros((3, 1), dtype), backend.segments([(0, 64, 0)])
+    backend.update(formula, flat, table, segments)
+    lone = ForeignArray((64,), dtype)
+    refused(MixedBackends, lambda: backend.update(formula, [flat[0], lone], table, segments), "update", "fs.asarray(")
+    refused(MixedBackends, lambda: backend.update(formula, flat, ForeignArray((3, 1), dtype), segments), "update")
+
+
+@check("errors", dtype=REALS)
+def shapes_of_products(backend: Backend, sizes: Sizes, dtype: str) -> None:  # noqa: ARG001
+    """ShapeError for inner or outer widths that do not fit, and nothing is written."""
+    for a, b, out, transposes in (
+        ((4, 3), (2, 5), (4, 5), (False, False)),
+        ((4, 3), (3, 5), (5, 4), (False, False)),
+        ((4, 3), (3, 5), (4, 5), (True, False)),
+        ((4, 3), (3, 5), (4, 5), (False, True)),
+        ((4, 3), (3, 5), (3, 4), (True, True)),
+    ):
+        arrays = [backend.zeros(shape, dtype) for shape in (a, b, out)]
+        refused(
+            ShapeError, lambda x=arrays, t=transposes: backend.matmul(*x, *t), f"{a} {b} into {out} {transposes}", "got"  # type: ignore[misc]
+        )
+
+
+@check("errors")
+def not_numbers(backend: Backend, sizes: Sizes) -> None:  # noqa: ARG001
+    """DtypeError for text, objects, complex numbers, ragged lists, and names that are no dtype."""
+    for values in (["a", "b"], np.array(["a"]), np.array([None]), np.array([1j]), [[1.0, 2.0], [3.0]], [{}]):
+        refused(DtypeError, lambda v=values: backend.asarray(v), f"asarray({values!r})", "expected", "got")  # type: ignore[misc]
+        refused(DtypeError, lambda v=values: backend.asarray(v, "float32"), f"asarray({values!r}, float32)")  # type: ignore[misc]
+    refused(DtypeError, lambda: backend.empty((2,), "float99"), "empty", "float99")

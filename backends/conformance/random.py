@@ -1,0 +1,60 @@
+"""Random bits: the same on every backend, bit for bit."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...kernels.rows import reference
+from ..base import Backend, Random
+from .comparison import Host, exactly, host
+from .suite import Sizes, check
+
+KNOWN = (0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8)
+"""The words for counter 0 and key 0; the other published vectors have counters that only wide matrices reach.
+
+Source: kat_vectors of Random123 (Salmon et al., 2011).
+"""
+
+
+def plain_bits(rows: int, width: int, seed: int, step: int, first_row: int, stream: int) -> Host:
+    """What random_bits must give."""
+    words = [seed & 0xFFFFFFFF, seed >> 32, step & 0xFFFFFFFF, first_row]
+    bits: Host = reference.random_bits(np, rows, width, np.array(words, np.uint32), stream)
+    return bits
+
+
+@check("random")
+def known_answer(backend: Backend, sizes: Sizes) -> None:  # noqa: ARG001
+    """A matrix of width 4 has one block a row, with counter (0, row, stream, step)."""
+    got = backend.random_bits(1, 4, Random(backend.random_state(0), 0))
+    exactly(host(backend, got, (1, 4), "uint32", "bits"), np.array([KNOWN], np.uint32))
+
+
+@check("random")
+def state(backend: Backend, sizes: Sizes) -> None:  # noqa: ARG001
+    """The four words, and moving to another step."""
+    made = backend.random_state(2**64 - 2, 5, 7)
+    exactly(host(backend, made, (4,), "uint32", "state"), np.array([2**32 - 2, 2**32 - 1, 5, 7], np.uint32))
+    for step in (9, 2**32 - 1, 2**32 + 3):
+        backend.set_step(made, step)
+        wanted = np.array([2**32 - 2, 2**32 - 1, step % 2**32, 7], np.uint32)
+        exactly(backend.to_numpy(made), wanted, f"set_step({step})")
+
+
+@check("random", stream=(0, 0x2000_0003, 0xFFFFFFFF))
+def bits(backend: Backend, sizes: Sizes, stream: int) -> None:
+    """All shapes, narrow widths among them; seeds of 64 bits; any step and first row."""
+    shapes = ((1, 1), (2, 2), (3, 3), (2, 4), (2, 5), *sizes.matrices)
+    for rows, width in shapes:
+        for seed, step, first_row in ((0, 0, 0), (2**63 + 12345, 17, 1000), (2**64 - 1, 2**32 - 1, 3)):
+            got = backend.random_bits(rows, width, Random(backend.random_state(seed, step, first_row), stream))
+            what = f"{(rows, width)} with seed {seed}, step {step}, first row {first_row}"
+            exactly(host(backend, got, (rows, width), "uint32", what), plain_bits(rows, width, seed, step, first_row, stream), what)
+
+
+@check("random")
+def rows_stand_alone(backend: Backend, sizes: Sizes) -> None:  # noqa: ARG001
+    """The rows from some row on are those of a state with that first row: shards of a minibatch fit together."""
+    whole = backend.to_numpy(backend.random_bits(9, 6, Random(backend.random_state(3, 2), 1)))
+    part = backend.to_numpy(backend.random_bits(5, 6, Random(backend.random_state(3, 2, 4), 1)))
+    exactly(part, whole[4:])

@@ -1,0 +1,60 @@
+"""How closely results have to agree, by dtype and kind of operation: the one table for the whole project.
+
+The reference is always computed in float64, from inputs that were rounded to the dtype first.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Tolerance(NamedTuple):
+    """|result - reference| <= atol + rtol |reference|, element by element."""
+
+    atol: float
+    rtol: float
+
+    def allows(self, result: np.ndarray, reference: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+        """Where the result is close enough; NaN agrees with NaN and infinity with the same infinity."""
+        result, reference = np.asarray(result, np.float64), np.asarray(reference, np.float64)
+        with np.errstate(invalid="ignore"):
+            near = np.abs(result - reference) <= self.atol + self.rtol * np.abs(reference)
+        both_nan = np.isnan(result) & np.isnan(reference)
+        allowed: np.ndarray = np.where(np.isfinite(reference), near, (result == reference) | both_nan)  # type: ignore[type-arg]
+        return allowed
+
+
+TOLERANCES: dict[tuple[str, str], Tolerance] = {
+    # One formula per element: the absolute part is for erf, whose short form is good to 4e-7 in float32.
+    ("float32", "elementwise"): Tolerance(4e-6, 4e-6),
+    ("float64", "elementwise"): Tolerance(1e-13, 1e-13),
+    # One optimiser update of arrays with elements of about 1.
+    ("float32", "update"): Tolerance(2e-6, 1e-5),
+    ("float64", "update"): Tolerance(1e-14, 1e-13),
+    # Products whose terms are scaled so that results are of about 1.
+    ("float32", "product"): Tolerance(1e-5, 1e-5),
+    ("float64", "product"): Tolerance(1e-14, 1e-13),
+    # Softmax, normalisation and the like, along one row.
+    ("float32", "row"): Tolerance(1e-5, 1e-5),
+    ("float64", "row"): Tolerance(1e-13, 1e-13),
+    # Sums over some hundred rows of elements of about 1, in the dtype itself.
+    ("float32", "sum"): Tolerance(5e-5, 1e-5),
+    ("float64", "sum"): Tolerance(1e-13, 1e-13),
+    # Sums of all elements, taken at least in float32 with partial sums, in float64 on a host; terms >= 0.
+    ("float32", "reduction"): Tolerance(0.0, 2e-6),
+    ("float64", "reduction"): Tolerance(0.0, 1e-13),
+    # Losses of some tens of training steps that start from the same bits.
+    ("float32", "loss"): Tolerance(0.0, 1e-5),
+    ("float64", "loss"): Tolerance(0.0, 1e-12),
+    # Parameters after those steps; Adam divides small gradients by their own size, which enlarges rounding.
+    ("float32", "parameter"): Tolerance(1e-4, 1e-4),
+    ("float64", "parameter"): Tolerance(1e-11, 1e-11),
+}
+"""(dtype, kind of operation) -> tolerance."""
+
+
+def tolerance(dtype: str, kind: str) -> Tolerance:
+    """The row of TOLERANCES; "exact" is a kind as well, with nothing allowed."""
+    return Tolerance(0.0, 0.0) if kind == "exact" else TOLERANCES[dtype, kind]

@@ -1,0 +1,36 @@
+"""Options and markers of the whole test suite."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--require-gpu", action="store_true", help="fail, instead of skipping, where there is no CUDA device")
+
+
+def _why_no_gpu() -> str | None:
+    """Why GPU tests cannot run here, or None where they can."""
+    import os
+
+    if os.environ.get("NUMBA_ENABLE_CUDASIM") == "1":
+        return "Numba's simulator is switched on, so this is not a real device"
+    from fusedstep.backends.selection import why_not
+
+    problem = why_not("cuda")
+    return None if problem is None else f"{problem.reason} ({problem.remedy})"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    gpu = [item for item in items if item.get_closest_marker("gpu")]
+    if not gpu:
+        if config.getoption("--require-gpu"):
+            raise pytest.UsageError("--require-gpu: no test marked gpu was collected")
+        return
+    reason = _why_no_gpu()
+    if reason is None:
+        return
+    if config.getoption("--require-gpu"):
+        raise pytest.UsageError(f"--require-gpu: {reason}")
+    for item in gpu:
+        item.add_marker(pytest.mark.skip(reason=f"no CUDA device: {reason}"))

@@ -1,0 +1,28 @@
+"""Numba's CUDA simulator: switched on before Numba is imported, where this folder is all that pytest was asked for.
+
+In a session that also runs other folders the simulator would change theirs, so there the modules skip themselves,
+unless NUMBA_ENABLE_CUDASIM=1 came with the environment.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+sys.path.append(str(HERE.parent))
+
+
+def pytest_configure(config):
+    paths = [Path(a.split("::")[0]).resolve() for a in config.args]
+    alone = bool(paths) and all(p == HERE or HERE in p.parents for p in paths)
+    if alone and "numba" not in sys.modules:
+        os.environ["NUMBA_ENABLE_CUDASIM"] = "1"
+
+
+@pytest.fixture(scope="session")
+def cuda():
+    from fusedstep.backends import backend
+
+    return backend("cuda")

@@ -1,0 +1,213 @@
+"""Arguments for every formula of the registry and every row kernel, with expected values from NumPy in float64.
+
+Used by tests/cudasim, tests/ptx and tests/gpu, so that a new formula is covered on all targets without being listed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+import fusedstep.kernels.formulas  # noqa: F401 – registers all formulas
+from fusedstep.backends.base import Backend, Random
+from fusedstep.backends.numpy_backend import NumpyBackend
+from fusedstep.kernels.formula import REGISTRY, Formula
+
+MAPS = [f for f in REGISTRY.values() if not f.overwrites]
+UPDATES = [f for f in REGISTRY.values() if f.overwrites]
+RANDOM = [f for f in MAPS if f.random]
+
+SIGNED = {"x", "y", "z", "a", "b", "dy", "dx", "kept", "logit", "theta", "gradient", "m", "u", "velocity", "bias", "offset"}
+"""Arguments that may be negative; all others are drawn from (0.05, 0.95), which every formula accepts."""
+
+TOLERANCE = {"float32": {"rtol": 3e-5, "atol": 3e-5}, "float64": {"rtol": 1e-11, "atol": 1e-12}}
+"""What a compiled elementwise or row kernel may differ by from NumPy in float64, for data of size about 1."""
+
+STREAM = 5
+SEED = 0x0123456789ABCDEF
+
+
+def state(backend: Backend) -> Any:
+    """A random state with all four words in use."""
+    return backend.random_state(SEED, step=7, first_row=2)
+
+
+def _values(name: str, shape: tuple[int, ...], dtype: str, generator: np.random.Generator) -> np.ndarray[Any, Any]:
+    drawn = generator.normal(0.0, 2.0, shape) if name in SIGNED else generator.uniform(0.05, 0.95, shape)
+    return drawn.astype(dtype)
+
+
+def arguments(formula: Formula, rows: int, width: int, dtype: str) -> list[Any]:
+    """Host arrays and numbers for a map, in the formula's order, without the bits."""
+    generator = np.random.default_rng(rows * 1000 + width)
+    shapes = {"each": (rows, width), "row": (width,), "column": (rows,)}
+    given: list[Any] = []
+    for name, kind in zip(formula.parameters, formula.kinds, strict=True):
+        if kind == "scalar":
+            given.append(float(np.dtype(dtype).type(generator.uniform(0.1, 0.9))))
+        elif kind != "bits":
+            given.append(_values(name, shapes[kind], dtype, generator))
+    return given
+
+
+def output_shapes(formula: Formula, rows: int, width: int) -> list[tuple[int, ...]]:
+    """The shapes of a map's outputs."""
+    return [(rows,) if kind == "rowsum" else (rows, width) for kind in formula.outputs]
+
+
+def expected(formula: Formula, given: list[Any], rows: int, width: int) -> list[np.ndarray[Any, Any]]:
+    """The outputs of a map in float64."""
+    oracle = NumpyBackend()
+    wide = [a.astype(np.float64) if isinstance(a, np.ndarray) else a for a in given]
+    outputs = [np.empty(s) for s in output_shapes(formula, rows, width)]
+    oracle.map(formula, tuple(outputs), *wide, random=Random(state(oracle), STREAM) if formula.random else None)
+    return outputs
+
+
+def run_map(backend: Backend, formula: Formula, rows: int, width: int, dtype: str, in_place: bool = False) -> None:
+    """Runs a map on `backend` and compares it; `in_place`: the first matrix is the first output as well."""
+    given = arguments(formula, rows, width, dtype)
+    device = [backend.asarray(a) if isinstance(a, np.ndarray) else a for a in given]
+    outputs = [backend.empty(s, dtype) for s in output_shapes(formula, rows, width)]
+    if in_place:
+        kinds = [k for k in formula.kinds if k != "bits"]
+        first = kinds.index("each")
+        device[first] = backend.asarray(given[first].copy())
+        outputs[formula.outputs.index("each")] = device[first]
+    random = Random(state(backend), STREAM) if formula.random else None
+    backend.map(formula, tuple(outputs), *device, random=random)
+    for got, want in zip(outputs, expected(formula, given, rows, width), strict=True):
+        result = backend.to_numpy(got)
+        assert result.dtype == dtype
+        np.testing.assert_allclose(result, want, **TOLERANCE[dtype], err_msg=f"{formula} {rows}x{width} {dtype}")
+
+
+def update_arguments(formula: Formula, size: int, groups: int, dtype: str) -> tuple[list[Any], np.ndarray[Any, Any]]:
+    """(host arrays, scalars [scalars, groups]) for an update."""
+    generator = np.random.default_rng(size)
+    names = [n for n, k in zip(formula.parameters, formula.kinds, strict=True) if k == "each"]
+    count = sum(k == "group" for k in formula.kinds)
+    arrays = [_values(name if name != "u" else "positive", (size,), dtype, generator) for name in names]
+    return arrays, generator.uniform(0.1, 0.9, (count, groups)).astype(dtype)
+
+
+def run_update(
+    backend: Backend, formula: Formula, ranges: list[tuple[int, int, int]], size: int, dtype: str, gate: bool = False
+) -> None:
+    """Applies an update on `backend` and compares it; with `gate`, the first scalar is NaN and nothing may change."""
+    arrays, scalars = update_arguments(formula, size, 1 + max(g for _, _, g in ranges), dtype)
+    if gate:
+        scalars[0, 0] = np.nan
+    device = [backend.asarray(a.copy()) for a in arrays]
+    backend.update(formula, device, backend.asarray(scalars), backend.segments(ranges))
+    wide = [a.astype(np.float64) for a in arrays]
+    oracle = NumpyBackend()
+    oracle.update(formula, wide, scalars.astype(np.float64), oracle.segments(ranges))
+    for name, got, before, want in zip(formula.parameters, device, arrays, wide, strict=False):
+        result = backend.to_numpy(got)
+        if gate or name not in formula.overwrites:
+            np.testing.assert_array_equal(result, before)
+        else:
+            np.testing.assert_allclose(result, want, **TOLERANCE[dtype], err_msg=f"{formula} {name}")
+            inside = np.zeros(size, bool)
+            for start, stop, _ in ranges:
+                inside[start:stop] = True
+            np.testing.assert_array_equal(result[~inside], before[~inside])
+
+
+def _compare(backend: Backend, dtype: str, name: str, got: dict[str, Any], want: dict[str, Any]) -> None:
+    for key, values in want.items():
+        np.testing.assert_allclose(
+            backend.to_numpy(got[key]), values, **TOLERANCE[dtype], err_msg=f"{name}: {key} in {dtype}"
+        )
+
+
+def run_rows(backend: Backend, rows: int, width: int, dtype: str) -> None:
+    """Runs every row kernel of the contract on `backend` and compares with the reference in float64."""
+    generator = np.random.default_rng(rows * 7919 + width)
+    oracle = Backend(np)
+
+    def normal(*shape: int) -> np.ndarray[Any, Any]:
+        return generator.normal(0.0, 1.5, shape).astype(dtype)
+
+    x, dy = normal(rows, width), normal(rows, width)
+    gain, offset = normal(width), normal(width)
+    labels = generator.integers(0, width, rows).astype(np.int32)
+    weights = generator.uniform(0.5, 2.0, width).astype(dtype)
+    soft = generator.uniform(0.0, 1.0, (rows, width))
+    soft = (soft / soft.sum(axis=1, keepdims=True)).astype(dtype)
+
+    def both(name: str, outputs: dict[str, np.ndarray[Any, Any]], *given: Any) -> None:
+        """Calls the method on both backends; names among the arguments are outputs, host arrays are inputs."""
+        device = {k: backend.asarray(v.copy()) for k, v in outputs.items()}
+        host = {k: v.astype(np.float64) if v.dtype.kind == "f" else v.copy() for k, v in outputs.items()}
+        for where, arrays, wide in ((backend, device, False), (oracle, host, True)):
+            arguments = []
+            for a in given:
+                if isinstance(a, str):
+                    arguments.append(arrays[a])
+                elif isinstance(a, np.ndarray):
+                    values = a.astype(np.float64) if wide and a.dtype.kind == "f" else a
+                    arguments.append(where.asarray(values))
+                else:
+                    arguments.append(a)
+            getattr(where, name)(*arguments)
+        _compare(backend, dtype, name, device, host)
+
+    matrix, vector = np.zeros((rows, width), dtype), np.zeros(rows, dtype)
+    both("softmax", {"out": matrix}, x, "out")
+    both("softmax", {"out": x}, "out", "out")
+    losses = {"losses": vector, "gradient": matrix}
+    for given, on, off in ((None, 1.0, 0.0), (weights, 0.9, 0.1 / max(width, 1))):
+        both("softmax_cross_entropy", losses, x, labels, given, on, off, 0.25, "losses", "gradient")
+    both(
+        "softmax_cross_entropy", {"losses": vector, "gradient": x}, "gradient", labels, weights, 0.9, 0.05, 0.25,
+        "losses", "gradient",
+    )  # fmt: skip
+    both("softmax_cross_entropy_soft", losses, x, soft, 0.25, "losses", "gradient")
+    if width > 1:
+        both("multi_class_hinge", losses, x, labels, 0.25, "losses", "gradient")
+        ties = np.round(x)
+        both("multi_class_hinge", losses, ties, labels, 0.25, "losses", "gradient")
+    moments = {"out": matrix, "mean": vector, "scale": vector}
+    both("layer_norm", moments, x, gain, offset, 1e-3, "out", "mean", "scale")
+    mean = x.astype(np.float64).mean(axis=1)
+    scale = 1.0 / np.sqrt(x.astype(np.float64).var(axis=1) + 1e-3)
+    slopes = {"dx": matrix, "dgain": normal(width), "doffset": normal(width)}
+    both(
+        "layer_norm_backward", slopes, dy, x, gain, mean.astype(dtype), scale.astype(dtype), "dx", "dgain", "doffset"
+    )
+    both("column_sum", {"out": normal(width)}, x, "out")
+    for pieces in (1, 2, 3) if rows else ():  # the reference cannot reshape a matrix without rows
+        z = normal(rows, pieces * width)
+        winners = {"out": matrix, "winner": np.zeros((rows, width), np.uint8)}
+        both("maxout", winners, z, "out", "winner")
+        winner = generator.integers(0, pieces, (rows, width)).astype(np.uint8)
+        both("maxout_spread", {"dz": np.ones((rows, pieces * width), dtype)}, dy, winner, "dz")
+        both("maxout_pick", {"out": matrix}, z, winner, "out")
+
+
+def run_sums(backend: Backend, size: int, dtype: str) -> None:
+    """Compares the sums over whole arrays, and that non-finite elements show."""
+    x = np.random.default_rng(size).normal(0.0, 1.0, size).astype(dtype)
+    device = backend.asarray(x)
+    wide = x.astype(np.float64)
+    bound = 1e-6 if dtype == "float32" else 1e-13
+    assert abs(backend.item(backend.total(device)) - wide.sum()) <= bound * (np.abs(wide).sum() + 1.0)
+    assert abs(backend.item(backend.sum_of_squares(device)) - wide @ wide) <= bound * (wide @ wide + 1.0)
+    for bad in (np.nan, np.inf, -np.inf):
+        for place in {0, size // 2, size - 1}:
+            spoilt = x.copy()
+            spoilt[place] = bad
+            assert not np.isfinite(backend.item(backend.sum_of_squares(backend.asarray(spoilt))))
+            assert not np.isfinite(backend.item(backend.total(backend.asarray(spoilt))))
+
+
+def run_limit(backend: Backend, dtype: str) -> None:
+    """Compares clipping by global norm, with a norm below, above and at the limit, of 0, and not finite."""
+    for square, factor in ((0.25, 1.0), (16.0, 0.25), (1.0, 1.0), (0.0, 1.0), (np.inf, np.nan), (np.nan, np.nan)):
+        scales = backend.asarray(np.array([1.0, 0.5, 2.0]).astype(dtype))
+        squares = backend.asarray(np.array([square]).astype(dtype)).reshape(())
+        backend.limit_norm(scales, squares, 1.0)
+        np.testing.assert_allclose(backend.to_numpy(scales), factor * np.array([1.0, 0.5, 2.0]), rtol=1e-6)

@@ -1,0 +1,64 @@
+"""The code blocks of README and CONTRIBUTING run, and the README's commands do what they say."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def _blocks(document: str) -> list[str]:
+    """The Python programs of a document; a block marked `continued` goes on in the same program."""
+    programs: list[str] = []
+    for mark, code in re.findall(r"^```python( continued)?\n(.*?)^```", (ROOT / document).read_text(), re.M | re.S):
+        if mark:
+            programs[-1] += code
+        else:
+            programs.append(code)
+    return programs
+
+
+PROGRAMS = [(d, k) for d in ("README.md", "CONTRIBUTING.md") for k in range(len(_blocks(d)))]
+
+
+@pytest.mark.parametrize(("document", "number"), PROGRAMS)
+def test_code_blocks_run(document: str, number: int, tmp_path: Path) -> None:
+    script = tmp_path / "block.py"
+    script.write_text(_blocks(document)[number])
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(script)], capture_output=True, text=True, cwd=tmp_path, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_documents_have_blocks() -> None:
+    assert len(_blocks("README.md")) >= 2
+    assert len(_blocks("CONTRIBUTING.md")) >= 2
+
+
+def test_readme_commands_run(tmp_path: Path) -> None:
+    lines = re.findall(r"^\$ (.*?)(?:\s+#.*)?$", (ROOT / "README.md").read_text(), re.M)
+    assert len(lines) >= 5
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    for line in lines:
+        environment = {**os.environ, "PATH": path, "COLUMNS": "100"}
+        done = subprocess.run(
+            ["bash", "-c", line], capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=300, check=False
+        )
+        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+    assert (tmp_path / "wine.csv").read_text().count("\n") == 179
+
+
+def test_the_readme_lists_every_public_layer_loss_and_optimiser() -> None:
+    from fusedstep.framework.layers import LAYERS
+    from fusedstep.framework.losses import LOSSES
+    from fusedstep.framework.optimizers import OPTIMIZERS
+
+    words = set(re.findall(r"\w+", (ROOT / "README.md").read_text()))
+    assert {*LAYERS, *LOSSES, *OPTIMIZERS} <= words
