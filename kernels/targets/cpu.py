@@ -6,7 +6,7 @@ Rows over cores is the executor's work; hand-written row kernels are in kernels/
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache, lru_cache
+from functools import cache
 from typing import Any
 
 import numba
@@ -17,7 +17,7 @@ from ..formula import Formula, trace
 from ..formulas.mathematics import SINGLE_PRECISION
 from ..formulas.random import philox4x32
 from ..symbols import UINT32, Program
-from . import cache
+from . import cache as disk
 from .source import Lines, Spelling, build, indent, module_text
 
 Kernel = Callable[..., None]
@@ -38,7 +38,7 @@ def array_type(dtype: np.dtype[Any], dimensions: int, written: bool) -> types.Ar
 
 def compile_kernel(function: Any, signature: types.Type) -> Kernel:
     """Compiles for exactly this signature: a call with anything else is an error, never another compilation."""
-    kept = cache.folder() is not None
+    kept = disk.folder() is not None
     compiled: Kernel = numba.njit([signature], nogil=True, error_model="numpy", cache=kept)(function)
     return compiled
 
@@ -55,7 +55,7 @@ def generate(
     return compile_kernel(function, types.void(*parameters.values()))
 
 
-@lru_cache(maxsize=1)
+@cache
 def fill_row_bits() -> Kernel:
     """A compiled function (bits, width, row, stream, step, key0, key1) that fills one row with random bits.
 

@@ -16,6 +16,16 @@ pytestmark = pytest.mark.peers
 
 O = torch.optim  # noqa: E741
 
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Products of 24 rows are slower, by far, when several threads share them."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 CASES = {
     "SGD": (lambda: fs.SGD(0.1), O.SGD, {"lr": 0.1}, 0.0),
     "SGD with l2": (lambda: fs.SGD(0.1, l2=0.02), O.SGD, {"lr": 0.1}, 0.02),
