@@ -12,7 +12,7 @@ import numpy as np
 
 from ..kernels.formula import Formula
 from ..kernels.targets import numpy as target
-from .arrays import c_order
+from .arrays import c_order, on_host
 from .base import Array, Backend, Random, Scalar
 
 
@@ -24,8 +24,10 @@ class NumpyBackend(Backend):
     def __init__(self) -> None:
         super().__init__(np)
 
-    def _convert(self, array: Array, dtype: str | None) -> Array:
-        return c_order(array if dtype is None else array.astype(dtype, copy=False))
+    def asarray(self, values: Any, dtype: str | None = None) -> Array:
+        """See Backend.asarray."""
+        host = on_host(values, self.name)
+        return c_order(host if dtype is None else host.astype(dtype, copy=False))
 
     def to_numpy(self, array: Array) -> np.ndarray[Any, Any]:
         """A copy."""

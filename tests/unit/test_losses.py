@@ -1,0 +1,186 @@
+"""Losses against their formulas in float64 (B1 to B6), their stability, and the targets that they refuse."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+import fusedstep as fs
+from fusedstep.backends import backend
+from fusedstep.framework.arena import Arena
+from fusedstep.framework.tape import Tape
+
+BACKENDS = ["numpy", "numba"]
+rng = np.random.default_rng(11)
+LOGITS, LABELS = rng.standard_normal((7, 5)) * 3, rng.integers(0, 5, 7)
+
+
+def evaluate(loss: fs.Loss, outputs, targets, run: str, dtype: str = "float64"):
+    chosen = backend(run)
+    y = chosen.asarray(np.array(outputs, dtype))
+    tape = Tape(Arena([], chosen, dtype), training=True)
+    tape.begin(len(y))
+    rows, gradient = loss.evaluate(y, loss.prepare(targets, y.shape[1], chosen, dtype), tape)
+    return np.array(rows, np.float64), np.array(gradient, np.float64)
+
+
+def log_softmax(z):
+    z = z - z.max(axis=1, keepdims=True)
+    return z - np.log(np.exp(z).sum(axis=1, keepdims=True))
+
+
+@pytest.mark.parametrize("run", BACKENDS)
+def test_squared_error(run: str) -> None:
+    t = rng.standard_normal((7, 5))
+    rows, gradient = evaluate(fs.MSE(), LOGITS, t, run)
+    np.testing.assert_allclose(rows, ((LOGITS - t) ** 2).sum(axis=1), rtol=1e-13)
+    np.testing.assert_allclose(gradient, 2 * (LOGITS - t) / 7, rtol=1e-13)
+    np.testing.assert_allclose(evaluate(fs.MSE("sum"), LOGITS, t, run)[1], 2 * (LOGITS - t), rtol=1e-13)
+
+
+@pytest.mark.parametrize("run", BACKENDS)
+@pytest.mark.parametrize("form", ["notes", "uniform"])
+def test_cross_entropy_with_smoothing_and_weights(run: str, form: str) -> None:
+    eps, weights = 0.2, np.array([1.0, 0.0, 2.0, 0.5, 3.0])
+    q = np.full((7, 5), eps / 4 if form == "notes" else eps / 5)
+    q[np.arange(7), LABELS] = 1 - eps if form == "notes" else 1 - eps + eps / 5
+    expected = -(q * log_softmax(LOGITS)).sum(axis=1) * weights[LABELS]
+    slope = (np.exp(log_softmax(LOGITS)) - q) * weights[LABELS][:, None] / 7
+    rows, gradient = evaluate(fs.SoftmaxCrossEntropy(eps, form, weights), LOGITS, LABELS, run)
+    np.testing.assert_allclose(rows, expected, rtol=1e-12)
+    np.testing.assert_allclose(gradient, slope, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("run", BACKENDS)
+def test_labels_equal_one_hot_distributions(run: str) -> None:
+    hard = evaluate(fs.SoftmaxCrossEntropy(), LOGITS, LABELS, run)
+    soft = evaluate(fs.SoftmaxCrossEntropy(), LOGITS, np.eye(5)[LABELS], run)
+    for a, b in zip(hard, soft, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("run", BACKENDS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_no_overflow_at_logits_of_1e4(run: str, dtype: str) -> None:
+    z = np.array([[1e4, -1e4, 0.0], [-1e4, 1e4, 0.0]])
+    rows, gradient = evaluate(fs.SoftmaxCrossEntropy(), z, np.array([0, 0]), run, dtype)
+    np.testing.assert_allclose(rows, [0.0, 2e4], atol=1e-30)
+    np.testing.assert_allclose(gradient, [[0, 0, 0], [-0.5, 0.5, 0]], atol=1e-30)
+    rows, gradient = evaluate(fs.BinaryCrossEntropy(), [[1e4], [-1e4], [1e4]], [1, 0, 0], run, dtype)
+    np.testing.assert_allclose(rows, [0.0, 0.0, 1e4], atol=1e-30)
+    np.testing.assert_allclose(gradient[:, 0], [0.0, 0.0, 1 / 3], rtol=1e-6, atol=1e-30)
+
+
+@pytest.mark.parametrize("run", BACKENDS)
+def test_binary_cross_entropy(run: str) -> None:
+    z, t = LOGITS[:, :2], rng.random((7, 2))
+    s = 1 / (1 + np.exp(-z))
+    rows, gradient = evaluate(fs.BinaryCrossEntropy(), z, t, run)
+    np.testing.assert_allclose(rows, (-t * np.log(s) - (1 - t) * np.log(1 - s)).sum(axis=1), rtol=1e-12)
+    np.testing.assert_allclose(gradient, (s - t) / 7, rtol=1e-11)
+
+
+@pytest.mark.parametrize("run", BACKENDS)
+def test_hinges(run: str) -> None:
+    t = np.array([1, -1, 1, -1, 1, 1, -1])
+    y = LOGITS[:, :1] / 2
+    rows, gradient = evaluate(fs.Hinge(), y, t, run)
+    margin = 1 - t * y[:, 0]
+    np.testing.assert_allclose(rows, np.maximum(0, margin), rtol=1e-13)
+    np.testing.assert_allclose(gradient[:, 0], np.where(margin > 0, -t, 0) / 7)
+    np.testing.assert_array_equal(evaluate(fs.Hinge(), y, (t + 1) // 2, run)[0], rows)
+
+    rows, gradient = evaluate(fs.MultiClassHinge(), LOGITS, LABELS, run)
+    for i, label in enumerate(LABELS):
+        others = [k for k in range(5) if k != label]
+        rival = max(others, key=lambda k, i=i: LOGITS[i, k])
+        value = max(0.0, 1 + LOGITS[i, rival] - LOGITS[i, label])
+        assert rows[i] == pytest.approx(value, abs=1e-12)
+        expected = np.zeros(5)
+        if value > 0:
+            expected[rival], expected[label] = 1 / 7, -1 / 7
+        np.testing.assert_allclose(gradient[i], expected, rtol=1e-12)
+
+
+def _rows(n: int) -> np.ndarray:
+    raw = rng.random((n, 5)) + 0.01
+    return raw / raw.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("run", BACKENDS)
+def test_divergences(run: str) -> None:
+    p, q = _rows(7), _rows(7)
+    kl = (p * np.log(p / q)).sum(axis=1)
+    np.testing.assert_allclose(evaluate(fs.KLDivergence(), q, p, run)[0], kl, rtol=1e-10)
+    both = kl + (q * np.log(q / p)).sum(axis=1)
+    np.testing.assert_allclose(evaluate(fs.SymmetricKL(), q, p, run)[0], both, rtol=1e-10)
+    distance = -np.log(np.sqrt(p * q).sum(axis=1))
+    np.testing.assert_allclose(evaluate(fs.Bhattacharyya(), q, p, run)[0], distance, rtol=1e-10)
+    zero = np.array([[0.0, 1.0]])
+    rows, gradient = evaluate(fs.KLDivergence(), [[0.25, 0.75]], zero, run)
+    assert rows[0] == pytest.approx(-math.log(0.75))
+    assert np.isfinite(gradient).all()
+
+
+def test_cross_entropy_is_kl_plus_entropy() -> None:
+    p = _rows(7)
+    entropy = -(p * np.log(p)).sum(axis=1)
+    cross = evaluate(fs.SoftmaxCrossEntropy(), LOGITS, p, "numpy")[0]
+    kl = evaluate(fs.KLDivergence(), np.exp(log_softmax(LOGITS)), p, "numpy")[0]
+    np.testing.assert_allclose(cross, kl + entropy, rtol=1e-12)
+
+
+def test_a_final_softmax_is_fused_into_the_loss() -> None:
+    x = rng.standard_normal((20, 4))
+    y = rng.integers(0, 3, 20)
+    losses, probabilities = [], []
+    for layers in ([fs.Linear(4, 3)], [fs.Linear(4, 3), fs.Softmax()]):
+        model = fs.Sequential(*layers)
+        step = fs.TrainStep(model, fs.SoftmaxCrossEntropy(), fs.SGD(0.1), backend="numpy", precision="float64")
+        losses.append([float(step(x, y)) for _ in range(5)])
+        probabilities.append(model.predict_proba(x))
+    assert losses[0] == losses[1]
+    np.testing.assert_allclose(*probabilities, rtol=1e-13)
+    np.testing.assert_allclose(probabilities[0].sum(axis=1), 1.0, rtol=1e-12)
+
+
+BAD = [
+    (fs.SoftmaxCrossEntropy(), np.array([0, 5, 1]), fs.LabelError, r"0 to 4.*got 5 in row 1"),
+    (fs.SoftmaxCrossEntropy(), np.array([0, -1, 1]), fs.LabelError, r"got -1 in row 1"),
+    (fs.SoftmaxCrossEntropy(), np.array([0, 0.5, 1]), fs.LabelError, "whole numbers"),
+    (fs.SoftmaxCrossEntropy(), np.array([0, np.nan, 1]), fs.LabelError, "NaN"),
+    (fs.SoftmaxCrossEntropy(), np.array(["a", "b", "c"]), fs.DtypeError, "real numbers"),
+    (fs.SoftmaxCrossEntropy(), np.ones((3, 5)), fs.LabelError, "divide each row"),
+    (fs.SoftmaxCrossEntropy(), np.ones((3, 4)), fs.ShapeError, "as wide as the last layer"),
+    (fs.SoftmaxCrossEntropy(0.1), np.eye(5)[:3], fs.HyperparameterError, "distributions"),
+    (fs.SoftmaxCrossEntropy(class_weights=[1, 2]), np.array([0, 1, 1]), fs.ShapeError, "5 class weights"),
+    (fs.MSE(), np.zeros((3, 2)), fs.ShapeError, r"\[rows, 5\]"),
+    (fs.BinaryCrossEntropy(), np.full((3, 5), 1.5), fs.LabelError, "between 0 and 1"),
+    (fs.Hinge(), np.full((3, 5), 2.0), fs.LabelError, "-1 and 1"),
+    (fs.Hinge(), np.array([[-1.0, 0, 1, 1, 1]] * 3), fs.LabelError, "all three"),
+    (fs.KLDivergence(), np.ones((3, 5)), fs.LabelError, "probabilities"),
+]
+
+
+@pytest.mark.parametrize("run", BACKENDS)
+@pytest.mark.parametrize("case", range(len(BAD)))
+def test_bad_targets(case: int, run: str) -> None:
+    loss, targets, error, words = BAD[case]
+    with pytest.raises(error, match=words):
+        loss.prepare(targets, 5, backend(run), "float32")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: fs.SoftmaxCrossEntropy(label_smoothing=1.0),
+        lambda: fs.SoftmaxCrossEntropy(smoothing="other"),
+        lambda: fs.SoftmaxCrossEntropy(class_weights=[-1.0]),
+        lambda: fs.MSE("average"),
+    ],
+)
+def test_bad_settings(make) -> None:
+    with pytest.raises(fs.HyperparameterError):
+        make()
