@@ -5,6 +5,10 @@ from .backends import (
     backends as backends,
     use_backend as use_backend,
 )
+from .backends.threads import (
+    num_threads as num_threads,
+    set_num_threads as set_num_threads,
+)
 from .errors import (
     BackendUnavailable as BackendUnavailable,
     DataFileError as DataFileError,

@@ -6,7 +6,8 @@ A subclass overrides what its library does better; everything else keeps working
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from ..errors import DtypeError, MixedBackends, ShapeError
 from ..kernels.formula import Formula
 from ..kernels.rows import reference
 from .arrays import c_order, describe, on_host
+from .executors import PlainExecutor
 
 Array = Any
 """An array of the backend's library."""
@@ -73,6 +75,10 @@ class Backend:
             raise DtypeError(
                 f"expected the name of a data type such as 'float32'; got {name!r}; see Backend.precisions"
             ) from None
+
+    def dtype_name(self, array: Array) -> str:
+        """The plain name of an array's data type, such as "float32", also where the library shows it with its own name."""
+        return str(array.dtype).rpartition(".")[2]
 
     def empty(self, shape: Sequence[int], dtype: str = "float32") -> Array:
         """An array with arbitrary content."""
@@ -304,6 +310,16 @@ class Backend:
         """The column of the largest value of each row, the first among equals."""
         self.require(x)
         return self.xp.argmax(x, axis=1)
+
+    # Steps
+
+    def quiet(self) -> AbstractContextManager[Any]:
+        """Within it the array library does not warn of overflow: a step checks its loss and gradient itself."""
+        return nullcontext()
+
+    def executor(self, chain: Any, loss: Any, new_tape: Callable[[Array, int], Any], gradient: Array) -> Any:
+        """What carries out the steps of a TrainStep on this backend; see executors/plain.py for the arguments."""
+        return PlainExecutor(self, chain, loss, new_tape, gradient)
 
     # Reductions
 

@@ -104,7 +104,7 @@ class CudaBackend(CupyBackend):
     def _launch(self, kernel: Any, geometry: Any, arguments: Sequence[Any]) -> None:
         """Hands a kernel to the device, on CuPy's current stream."""
         given = [
-            _wrapped(a.data.ptr, a.shape, a.dtype.str) if isinstance(a, self.array_type) else a
+            _wrapped(a.data.ptr, a.shape, a.dtype.str) if self.is_array(a) else a
             for a in kernel.check(arguments)
         ]
         self.launches += 1

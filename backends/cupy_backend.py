@@ -80,11 +80,11 @@ class CupyBackend(Backend):
 
     def asarray(self, values: Any, dtype: str | None = None) -> Array:
         """As Backend.asarray; arrays of other libraries on this device are taken over without a copy."""
-        if not self.is_array(values) and hasattr(values, "__dlpack_device__"):
-            if int(values.__dlpack_device__()[0]) in _DLPACK_CUDA:
-                values = self.xp.from_dlpack(values.detach() if hasattr(values, "detach") else values)
-                if values.dtype.kind not in "fiub":
-                    raise DtypeError(f"expected real numbers; got a {describe(values)}; convert it first")
+        foreign = not self.is_array(values) and hasattr(values, "__dlpack_device__")
+        if foreign and int(values.__dlpack_device__()[0]) in _DLPACK_CUDA:
+            values = self.xp.from_dlpack(values.detach() if hasattr(values, "detach") else values)
+            if values.dtype.kind not in "fiub":
+                raise DtypeError(f"expected real numbers; got a {describe(values)}; convert it first")
         return super().asarray(values, dtype)
 
     def _convert(self, array: Array, dtype: str | None) -> Array:

@@ -1,18 +1,24 @@
 """The CPU backend: NumPy's GEMMs, everything between them compiled by Numba.
 
-The kernels run on one thread each and release the GIL; spreading rows over cores is up to an executor.
+The kernels run on one thread each and release the GIL; rows, and elements of the arena, are spread over cores here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
 
 from ..kernels.formula import Formula
 from .base import Array, Random, Scalar, Unavailable
+from .executors import RowExecutor
 from .numpy_backend import NumpyBackend
+from .threads import num_threads, workers
+
+LEAST_ELEMENTS = 32_768
+"""Elements of the arena below which a further thread is not worth its hand-over; also the chunk of its sums."""
 
 
 class NumbaBackend(NumpyBackend):
@@ -36,6 +42,7 @@ class NumbaBackend(NumpyBackend):
 
         self._rows = rows
         self._target = target
+        self._cuts: dict[tuple[int, int], tuple[Array, list[Array]]] = {}
         self._no_weights = {np.dtype(d): np.empty(0, d) for d in (np.float32, np.float64)}
 
     def _run(self, function: Callable[..., Any], like: Array, *arguments: Any) -> None:
@@ -44,9 +51,27 @@ class NumbaBackend(NumpyBackend):
     def _map(self, formula: Formula, outputs: tuple[Array, ...], arguments: Sequence[Any], random: Random | None) -> None:
         self._target.run_map(formula, outputs, arguments, random)
 
+    def executor(self, chain: Any, loss: Any, new_tape: Callable[[Array, int], Any], gradient: Array) -> Any:
+        """Rows over cores."""
+        return RowExecutor(self, chain, loss, new_tape, gradient)
+
     def _update(self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Any) -> None:
-        if not np.isnan(scalars[0, 0]):
-            self._target.run_update(formula, arrays, scalars, segments)
+        if np.isnan(scalars[0, 0]):
+            return
+        parts = self._shares(segments)
+        workers.run([partial(self._target.run_update, formula, arrays, scalars, part) for part in parts])
+
+    def _shares(self, segments: Array) -> list[Array]:
+        """The segments cut into one equal share of the elements per thread."""
+        total = int((segments[:, 1] - segments[:, 0]).sum())
+        count = min(num_threads(), max(1, total // LEAST_ELEMENTS))
+        if count == 1:
+            return [segments]
+        key = (id(segments), count)
+        known = self._cuts.get(key)
+        if known is None or known[0] is not segments:
+            known = self._cuts[key] = (segments, cut_segments(segments, count))
+        return known[1]
 
     def random_bits(self, rows: int, width: int, random: Random) -> Array:
         """See Backend.random_bits."""
@@ -126,6 +151,45 @@ class NumbaBackend(NumpyBackend):
     def sum_of_squares(self, x: Array) -> Scalar:
         """See Backend.sum_of_squares."""
         self.require(x)
-        out = np.empty(1)
-        self._run(self._rows.sum_of_squares, x, x, out)
-        return out[0]
+        return self.fold([x])
+
+    def fold(self, parts: Sequence[Array]) -> Scalar:
+        """Adds the flat arrays parts[1:] to parts[0] and returns the sum of the squares of the result.
+
+        The squares are summed in chunks of a fixed size, so the result does not depend on the number of threads.
+        """
+        first = parts[0]
+        chunks = max(1, -(-first.size // LEAST_ELEMENTS))
+        squares = np.empty(chunks)
+        count = min(num_threads(), chunks)
+        edges = [chunks * k // count for k in range(count + 1)]
+        workers.run([partial(self._fold, parts, squares, edges[k], edges[k + 1]) for k in range(count)])
+        return squares.sum()
+
+    def _fold(self, parts: Sequence[Array], squares: Array, low: int, high: int) -> None:
+        first, size = parts[0], LEAST_ELEMENTS
+        add = self._rows.kernel(self._rows.add_to, first.dtype)
+        sum_of_squares = self._rows.kernel(self._rows.sum_of_squares, first.dtype)
+        for chunk in range(low, high):
+            here = slice(chunk * size, min((chunk + 1) * size, first.size))
+            for other in parts[1:]:
+                add(first[here], other[here])
+            sum_of_squares(first[here], squares[chunk : chunk + 1])
+
+
+def cut_segments(segments: Array, count: int) -> list[Array]:
+    """(start, stop, group) rows cut into `count` lists of about equally many elements, at multiples of 64."""
+    total = int((segments[:, 1] - segments[:, 0]).sum())
+    share = -(-total // count // 64) * 64 + 64
+    cuts: list[list[tuple[int, int, int]]] = [[]]
+    room = share
+    for start, stop, group in segments.tolist():
+        while start < stop:
+            end = min(stop, start + room)
+            cuts[-1].append((start, end, group))
+            room -= end - start
+            start = end
+            if room <= 0:
+                cuts.append([])
+                room = share
+    return [np.array(cut, np.int64).reshape(-1, 3) for cut in cuts if cut]

@@ -111,7 +111,7 @@ def gradient_check(
             total, slope = float(run.item(run.xp.sum(outputs * direction))), direction * 1.0
         else:
             row_losses, slope = loss.evaluate(outputs, targets, tape)
-            total = run.item(run.total(row_losses)) * loss.factor(tape)
+            total = run.item(run.total(row_losses)) * loss.factor(tape.batch_rows)
         return total, layers.backward(slope, tape) if with_gradient else None
 
     _, input_gradient = value(with_gradient=True)
@@ -133,7 +133,7 @@ def _check_loss(
     def evaluate() -> tuple[float, Array]:
         tape.begin(int(inputs.shape[0]))
         row_losses, gradient = loss.evaluate(inputs, targets, tape)
-        return run.item(run.total(row_losses)) * loss.factor(tape), gradient
+        return run.item(run.total(row_losses)) * loss.factor(tape.batch_rows), gradient
 
     analytic = run.to_numpy(run.xp.reshape(evaluate()[1], (-1,)))
     return _compare({"input": inputs}, {"input": analytic}, lambda: evaluate()[0], run, samples, tolerance, seed)

@@ -33,9 +33,9 @@ class Loss:
             raise HyperparameterError(f"expected reduction 'mean' or 'sum'; got {reduction!r}")
         self.reduction = reduction
 
-    def factor(self, tape: Tape) -> float:
-        """What the sum over rows is multiplied by."""
-        return 1.0 / tape.batch_rows if self.reduction == "mean" else 1.0
+    def factor(self, rows: int) -> float:
+        """What the sum over that many rows is multiplied by."""
+        return 1.0 / rows if self.reduction == "mean" else 1.0
 
     def prepare(self, targets: Any, width: int, backend: Backend, dtype: str) -> Array:
         """Checked targets as an array of the backend; raises LabelError, ShapeError, DtypeError."""
@@ -67,7 +67,7 @@ def class_labels(targets: Any, classes: int, backend: Backend) -> Array:
     if array.shape[0] == 0:
         return backend.asarray(array, "int32")
     xp = backend.xp
-    kind = str(array.dtype)
+    kind = backend.dtype_name(array)
     if kind.startswith("float"):
         if bool(xp.any(array != xp.floor(array))):
             raise LabelError(f"expected whole numbers 0 to {classes - 1} as labels; got fractions or NaN; round or encode them")
@@ -94,7 +94,7 @@ class _Elementwise(Loss):
     def evaluate(self, y: Array, targets: Array, tape: Tape) -> tuple[Array, Array]:
         """One pass over the outputs."""
         rows, gradient = tape.empty((y.shape[0],)), tape.empty(y.shape)
-        tape.backend.map(self.formula, (rows, gradient), y, targets, self.factor(tape))
+        tape.backend.map(self.formula, (rows, gradient), y, targets, self.factor(tape.batch_rows))
         return rows, gradient
 
 
@@ -199,7 +199,7 @@ class SoftmaxCrossEntropy(Loss):
         backend = tape.backend
         rows, gradient = tape.empty((y.shape[0],)), tape.empty(y.shape)
         if len(targets.shape) == 2:
-            backend.softmax_cross_entropy_soft(y, targets, self.factor(tape), rows, gradient)
+            backend.softmax_cross_entropy_soft(y, targets, self.factor(tape.batch_rows), rows, gradient)
             return rows, gradient
         weights = None
         if self.class_weights is not None:
@@ -213,7 +213,7 @@ class SoftmaxCrossEntropy(Loss):
             on, off = 1.0 - eps, eps / (classes - 1) if classes > 1 else 0.0
         else:
             on, off = 1.0 - eps + eps / classes, eps / classes
-        backend.softmax_cross_entropy(y, targets, weights, on, off, self.factor(tape), rows, gradient)
+        backend.softmax_cross_entropy(y, targets, weights, on, off, self.factor(tape.batch_rows), rows, gradient)
         return rows, gradient
 
 
@@ -231,7 +231,7 @@ class MultiClassHinge(Loss):
     def evaluate(self, y: Array, targets: Array, tape: Tape) -> tuple[Array, Array]:
         """One pass over the scores."""
         rows, gradient = tape.empty((y.shape[0],)), tape.empty(y.shape)
-        tape.backend.multi_class_hinge(y, targets, self.factor(tape), rows, gradient)
+        tape.backend.multi_class_hinge(y, targets, self.factor(tape.batch_rows), rows, gradient)
         return rows, gradient
 
 
@@ -284,7 +284,7 @@ class Bhattacharyya(_Divergence):
         coefficient, rows, gradient = tape.empty((y.shape[0],)), tape.empty((y.shape[0],)), tape.empty(y.shape)
         backend.map(formulas.bhattacharyya_coefficient, coefficient, y, targets)
         backend.map(formulas.negative_log, rows, coefficient)
-        backend.map(formulas.bhattacharyya_gradient, gradient, y, targets, coefficient, self.factor(tape))
+        backend.map(formulas.bhattacharyya_gradient, gradient, y, targets, coefficient, self.factor(tape.batch_rows))
         return rows, gradient
 
 
@@ -299,8 +299,8 @@ LOSSES: dict[str, type[Loss]] = {
 
 def require_finite_targets(targets: Array, backend: Backend) -> None:
     """Raises NonFiniteDataError for real targets that hold NaN or infinity."""
-    if str(targets.dtype).startswith("float"):
-        squares = backend.empty((targets.shape[0],), str(targets.dtype))
+    if backend.dtype_name(targets).startswith("float"):
+        squares = backend.empty((targets.shape[0],), backend.dtype_name(targets))
         backend.map(row_product, squares, targets, targets)
         if not backend.item(backend.total(squares)) < float("inf"):
             raise NonFiniteDataError("expected finite targets; got NaN or infinity; remove or fill those rows")

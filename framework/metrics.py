@@ -28,12 +28,12 @@ def evaluate(step: TrainStep, x: Any, y: Any, batch_rows: int) -> dict[str, floa
     targets = step.prepare_targets(y, rows)
     xp = backend.xp
     total = right = squares = spread = 0.0
-    numbers = str(targets.dtype).startswith("float")
+    numbers = backend.dtype_name(targets).startswith("float")
     mean = xp.mean(targets, axis=0) if numbers and loss.head == "values" else None
     tape = Tape(model.arena)
     for start in range(0, rows, batch_rows):
         stop = min(rows, start + batch_rows)
-        part, wanted = inputs[start:stop], targets[start:stop]
+        part, wanted = inputs[start:stop, ...], targets[start:stop, ...]
         tape.begin(stop - start, rows)
         outputs = step.chain.forward(part, tape)
         losses, _ = loss.evaluate(outputs, wanted, tape)

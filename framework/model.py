@@ -158,7 +158,7 @@ class Sequential(Sequence, public=False):
     def convert_input(self, x: Any) -> Array:
         """`x` as a matrix [B, inputs] of this model's backend and dtype; refuses what does not fit."""
         arena = self.arena
-        if arena.backend.is_array(x) and str(x.dtype) == arena.dtype and getattr(x, "ndim", 2) == 2:
+        if arena.backend.is_array(x) and arena.backend.dtype_name(x) == arena.dtype and getattr(x, "ndim", 2) == 2:
             array = arena.backend.asarray(x)
         else:
             array = arena.backend.asarray(x, arena.dtype)
@@ -186,7 +186,7 @@ class Sequential(Sequence, public=False):
         out = backend.empty((rows, width), self.dtype)
         for start in range(0, rows, PREDICTION_ROWS):
             stop = min(rows, start + PREDICTION_ROWS)
-            backend.copy(self._evaluate(array[start:stop], copy=False), out[start:stop])
+            backend.copy(self._evaluate(array[start:stop, ...], copy=False), out[start:stop, ...])
         return out
 
     def _evaluate(self, x: Array, copy: bool) -> Array:

@@ -25,10 +25,6 @@ from .tape import Tape
 
 Array = Any
 
-TAPES_KEPT = 4
-"""How many batch sizes keep their buffers at once."""
-
-
 class StepLoss:
     """The loss of one step: a scalar that stays on the device until `float(loss)` asks for it.
 
@@ -107,9 +103,8 @@ class TrainStep:
         self.chain = _training_chain(model, loss)
         self.gradient = model.arena.new()
         self.state = optimizer.bind(model.arena)
-        self.random = chosen.random_state(seed)
         self.seed = seed
-        self._tapes: dict[int, Tape] = {}
+        self.executor = chosen.executor(self.chain, loss, self._new_tape, self.gradient)
 
     @property
     def steps(self) -> int:
@@ -152,42 +147,33 @@ class TrainStep:
             width = self.model.output_width(int(self.model.inputs or 0))
         return self.loss.prepare(y, width, self.backend, self.model.dtype)
 
-    def tape(self, rows: int) -> Tape:
-        """The training tape for minibatches of that many rows."""
-        tape = self._tapes.get(rows)
-        if tape is None:
-            if len(self._tapes) >= TAPES_KEPT:
-                self._tapes.pop(next(iter(self._tapes)))
-            tape = Tape(self.model.arena, training=True, random=self.random, gradients=self.gradient)
-            self._tapes[rows] = tape
-        return tape
+    def _new_tape(self, gradient: Array, first_row: int = 0) -> Tape:
+        """A training tape for rows from `first_row` on, whose gradients go to `gradient`."""
+        random = self.backend.random_state(self.seed, 0, first_row)
+        return Tape(self.model.arena, training=True, random=random, gradients=gradient)
 
     def run(self, inputs: Array, targets: Array) -> StepLoss:
         """One step on arrays that are already converted and checked."""
         backend, state = self.backend, self.state
-        rows = int(inputs.shape[0])
         number = state.t + 1
-        tape = self.tape(rows)
-        backend.set_step(self.random, number)
         state.before_gradient()
-        tape.begin(rows)
-        outputs = self.chain.forward(inputs, tape)
-        row_losses, gradient = self.loss.evaluate(outputs, targets, tape)
-        total = backend.total(row_losses)
-        on_host = backend.device == "cpu"
-        if on_host and not math.isfinite(backend.item(total)):
+        total, squares = self.executor.run(inputs, targets, number, self._usable)
+        if squares is None:
             self._give_up(inputs, targets, f"a loss of {backend.item(total)}")
-        self.chain.backward(gradient, tape, needs_input=False)
-        squares = backend.sum_of_squares(self.gradient)
-        if on_host and not math.isfinite(backend.item(squares)):
+        if not self._usable(squares):
             self._give_up(inputs, targets, "a gradient with NaN or infinity")
         state.apply(self.gradient, squares)
-        return StepLoss(total, self.loss.factor(tape), backend, number)
+        return StepLoss(total, self.loss.factor(int(inputs.shape[0])), backend, number)
+
+    def _usable(self, scalar: Any) -> bool:
+        """Whether a scalar is finite; on a GPU, where asking would wait for the device, the update kernel asks instead."""
+        return self.backend.device != "cpu" or math.isfinite(self.backend.item(scalar))
 
     def _give_up(self, inputs: Array, targets: Array, what: str) -> None:
         """Raises NonFiniteLossError, with the parameters as they were before this step."""
         number = self.state.t + 1
-        layer = self._first_not_finite(inputs, targets)
+        with self.backend.quiet():
+            layer = self._first_not_finite(inputs, targets)
         self.state.undo()
         raise NonFiniteLossError(
             f"expected a finite loss; got {what} in step {number}, first in {layer}; the parameters of step {number - 1} "
@@ -205,11 +191,12 @@ class TrainStep:
 
         if broken(inputs):
             return "the input data"
-        if str(targets.dtype).startswith("float") and broken(targets):
+        if backend.dtype_name(targets).startswith("float") and broken(targets):
             return "the targets"
         names = {parameter: name for name, parameter in self.model.parameters_declared()}
-        tape = Tape(self.model.arena, training=True, random=self.random)
+        tape = self._new_tape(self.gradient)
         tape.begin(int(inputs.shape[0]))
+        tape.set_step(self.state.t + 1)
         x = inputs
         for index, layer in enumerate(self.chain.layers):
             for _, parameter in layer.parameters():

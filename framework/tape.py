@@ -59,6 +59,11 @@ class Tape:
         self._stack.clear()
         self._written.clear()
 
+    def set_step(self, number: int) -> None:
+        """Moves the random numbers to another step."""
+        if self._random is not None:
+            self.backend.set_step(self._random, number)
+
     def empty(self, shape: Sequence[int], dtype: str | None = None) -> Array:
         """A buffer with arbitrary content, the same one at the same place of every pass of this shape."""
         wanted = (tuple(shape), dtype or self.dtype)

@@ -118,7 +118,7 @@ class Trainer:
             raise EmptyDataError(f"expected at least one row of {name}; got none")
         targets = step.prepare_targets(y, rows)
         for array, what in ((inputs, name), (targets, name.replace("x", "y"))):
-            if not str(array.dtype).startswith("float"):
+            if not backend.dtype_name(array).startswith("float"):
                 continue
             squares = backend.item(backend.sum_of_squares(backend.xp.reshape(array, (-1,))))
             if not squares < float("inf"):
@@ -140,7 +140,7 @@ class Trainer:
         for done, start in enumerate(range(0, rows, size), 1):
             stop = min(rows, start + size)
             if order is None:
-                part, wanted = inputs[start:stop], targets[start:stop]
+                part, wanted = inputs[start:stop, ...], targets[start:stop, ...]
             else:
                 chosen = order[start:stop]
                 part, wanted = backend.take_rows(inputs, chosen), backend.take_rows(targets, chosen)

@@ -109,7 +109,7 @@ def copy_into_parts(backend: Backend, sizes: Sizes, dtype: str) -> None:  # noqa
     out = backend.zeros((6, 4), dtype)
     backend.copy(values, out)
     exactly(backend.to_numpy(out), values, "from the host")
-    backend.copy(backend.asarray(more), out[2:4])
+    backend.copy(backend.asarray(more), out[2:4, ...])
     values[2:4] = more
     exactly(backend.to_numpy(out), values, "into two rows")
     flat = backend.zeros((64,), dtype)
@@ -131,6 +131,9 @@ def take_rows(backend: Backend, sizes: Sizes, dtype: str) -> None:  # noqa: ARG0
         for values in (matrix, vector):
             taken = backend.take_rows(backend.asarray(values), backend.asarray(index))
             exactly(host(backend, taken, (len(indices), *values.shape[1:]), dtype, "take_rows"), values[index], f"rows {indices}")
+            out = backend.empty((len(indices), *values.shape[1:]), dtype)
+            expect(backend.take_rows(backend.asarray(values), backend.asarray(index), out) is out, "expected out back")
+            exactly(backend.to_numpy(out), values[index], f"rows {indices} into an array")
 
 
 @check("arrays")

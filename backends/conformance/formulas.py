@@ -77,15 +77,15 @@ def plain(formula: Formula, given: list[Any], shape: tuple[int, ...]) -> list[Ho
 
 
 def evaluate(backend: Backend, formula: Formula, dtype: str, shape: tuple[int, ...], given: list[Any], over: bool) -> list[Host]:
-    """What the backend gives; with `over`, outputs take the place of inputs as far as there are any."""
+    """What the backend gives; with `over`, outputs take the place of inputs, the last one that of the first."""
     arguments = [backend.asarray(g.copy()) if isinstance(g, np.ndarray) else g for g in given]
     each = [a for a, k in zip(arguments, (k for k in formula.kinds if k != "bits"), strict=True) if k == "each"]
-    outputs = []
-    for kind in formula.outputs:
+    outputs: list[Any] = []
+    for kind in reversed(formula.outputs):
         if over and kind == "each" and each:
-            outputs.append(each.pop(0))
+            outputs.insert(0, each.pop(0))
         else:
-            outputs.append(backend.empty(shape[:1] if kind == "rowsum" else shape, dtype))
+            outputs.insert(0, backend.empty(shape[:1] if kind == "rowsum" else shape, dtype))
     random = Random(backend.random_state(SEED, STEP, FIRST_ROW), STREAM) if formula.random else None
     backend.map(formula, outputs[0] if len(outputs) == 1 else tuple(outputs), *arguments, random=random)
     wanted = [shape[:1] if kind == "rowsum" else shape for kind in formula.outputs]
@@ -152,7 +152,7 @@ def read_only_arguments(backend: Backend, sizes: Sizes, dtype: str) -> None:  # 
     a, b = normal(dtype, (4, 6), "a"), normal(dtype, (6,), "b")
     a.flags.writeable = b.flags.writeable = False
     out = backend.zeros((6, 6), dtype)
-    backend.map(elementwise.add_bias, out[1:5], backend.asarray(a), backend.asarray(b))
+    backend.map(elementwise.add_bias, out[1:5, ...], backend.asarray(a), backend.asarray(b))
     wanted = np.zeros((6, 6))
     wanted[1:5] = a.astype("f8") + b
     close(backend.to_numpy(out), wanted, dtype, "elementwise")

@@ -46,5 +46,5 @@ def parts_of_a_flat_array(backend: Backend, sizes: Sizes, dtype: str) -> None:  
     close(backend.to_numpy(out), wanted, dtype, "product")
     x = backend.asarray(normal(dtype, (6, 4), "x"))
     part = backend.zeros((3, 3), dtype)
-    backend.matmul(x[2:5], a, part)
+    backend.matmul(x[2:5, ...], a, part)
     close(backend.to_numpy(part), backend.to_numpy(x)[2:5].astype("f8") @ values[0:12].reshape(4, 3), dtype, "product", "some rows")

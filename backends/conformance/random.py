@@ -58,3 +58,13 @@ def rows_stand_alone(backend: Backend, sizes: Sizes) -> None:  # noqa: ARG001
     whole = backend.to_numpy(backend.random_bits(9, 6, Random(backend.random_state(3, 2), 1)))
     part = backend.to_numpy(backend.random_bits(5, 6, Random(backend.random_state(3, 2, 4), 1)))
     exactly(part, whole[4:])
+
+
+@check("random")
+def permutation(backend: Backend, sizes: Sizes) -> None:
+    """Every number once, in the order of 64 random bits each."""
+    for count in sizes.lengths:
+        words = plain_bits(count, 2, 11, 3, 0, 0x3000_0000).astype(np.uint64)
+        wanted = np.argsort(words[:, 0] << np.uint64(32) | words[:, 1], kind="stable")
+        got = backend.to_numpy(backend.permutation(count, Random(backend.random_state(11, 3), 0x3000_0000)))
+        exactly(got.astype(np.int64), wanted, f"{count} numbers")

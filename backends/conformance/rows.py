@@ -231,7 +231,7 @@ def read_only_arguments(backend: Backend, sizes: Sizes, dtype: str) -> None:  # 
     for values in (x, y, gain):
         values.flags.writeable = False
     own, own_labels, own_gain = (backend.asarray(values) for values in (x, y, gain))
-    part, part_labels, rows = own[1:5], own_labels[1:5], x[1:5]
+    part, part_labels, rows = own[1:5, ...], own_labels[1:5], x[1:5]
     out, losses, mean, scale = backend.empty((4, 5), dtype), *(backend.empty((4,), dtype) for _ in range(3))
     backend.softmax(part, out)
     close(backend.to_numpy(out), plain_softmax(rows), dtype, "row", "softmax")

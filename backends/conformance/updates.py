@@ -58,9 +58,10 @@ def updated(backend: Backend, formula: Formula, arrays: list[Host], table: Host,
 
 
 def _ranges(size: int) -> list[tuple[int, int, int]]:
-    """Three runs of two groups with gaps between them, as far as the size allows."""
-    whole = [(0, 33, 0), (64, size - 70, 1), (-(-(size - 70) // 64) * 64, size, 0)]
-    return [(start, stop, group) for start, stop, group in whole if start < stop <= size] or [(0, size, 1)]
+    """Runs of two groups with gaps between them, as far as the size allows; they start at multiples of 64."""
+    last = max(size - 100, 128) // 64 * 64
+    wanted = [(0, 33, 0), (64, 64, 0), (64, last - 3, 1), (last, size, 0)]
+    return [(start, min(stop, size), group) for start, stop, group in wanted if start <= min(stop, size)]
 
 
 @check("updates", formula=UPDATES, dtype=REALS)

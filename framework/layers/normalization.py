@@ -73,12 +73,12 @@ class LayerNorm(Layer):
             one = zeros(tape, (self.features,))
             one[...] = 1.0
             spare = zeros(tape, (2, self.features))
-            backend.layer_norm_backward(dx, x, one, mean, scale, dy, spare[0], spare[1])
+            backend.layer_norm_backward(dx, x, one, mean, scale, dy, spare[0, ...], spare[1, ...])
             backend.map(scale_columns, dy, dy, tape.parameter(self.gain), no_offset)
         dgain, doffset = tape.tangent(self.gain), tape.tangent(self.offset)
         if dgain is not None and doffset is not None:
             moved = tape.empty(x.shape)
             unused = tape.empty((2, x.shape[0]))
-            backend.layer_norm(x, dgain, doffset, self.epsilon, moved, unused[0], unused[1])
+            backend.layer_norm(x, dgain, doffset, self.epsilon, moved, unused[0, ...], unused[1, ...])
             backend.map(add, dy, dy, moved)
         return y, dy

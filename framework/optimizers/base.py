@@ -153,6 +153,7 @@ class OptimizerState:
         self.features = self._features()
         self.segments = arena.backend.segments(arena.merged_ranges(self.group_of))
         self.states: dict[str, Array] = {name: arena.new() for name in optimizer.rule.states}
+        self._start: Array | None = None
 
     def _groups(self) -> tuple[dict[Parameter, int], list[tuple[float, ...]]]:
         """Group number of each parameter, and (lr_scale, l2, l1, weight_decay) of each group."""
@@ -209,26 +210,26 @@ class OptimizerState:
         table = backend.asarray(rows, self.arena.dtype)
         if squares is not None:
             largest = self.optimizer.clip_norm if self.optimizer.clip_norm is not None else float("inf")
-            backend.limit_norm(table[0], squares, largest)
+            backend.limit_norm(table[0, ...], squares, largest)
         return table
 
     def before_gradient(self) -> None:
         """Moves the parameters to where the gradient has to be taken (look-ahead Nesterov only)."""
         gamma = self.optimizer.look_ahead(self.lr)
-        if gamma is not None:
-            self._shift(gamma)
-
-    def undo(self) -> None:
-        """Takes back `before_gradient` where the step is given up."""
-        gamma = self.optimizer.look_ahead(self.lr)
-        if gamma is not None:
-            self._shift(-gamma)
-
-    def _shift(self, gamma: float) -> None:
+        if gamma is None:
+            return
         from ...kernels.formulas.updates import step_back
 
-        theta = self.arena.values
-        self.arena.backend.map(step_back, theta, theta, self.states["u"], gamma)
+        backend, theta = self.arena.backend, self.arena.values
+        if self._start is None:
+            self._start = self.arena.new()
+        backend.copy(theta, self._start)
+        backend.map(step_back, theta, theta, self.states["u"], gamma)
+
+    def undo(self) -> None:
+        """Takes back `before_gradient`, to the bit, where the step is given up."""
+        if self._start is not None:
+            self.arena.backend.copy(self._start, self.arena.values)
 
     def apply(self, gradient: Array, squares: Any) -> None:
         """One update of all parameters, in one kernel call.

@@ -80,5 +80,5 @@ class _LambState(OptimizerState):
         backend.map(trust_ratio, ratio, theta_squares, direction_squares)
         # The ratio goes where gradients are scaled: the direction is the gradient of this second kernel. It also
         # carries the NaN by which the first kernel was skipped.
-        second[0] = ratio + (table[0] - table[0])
+        second[0, ...] = ratio + (table[0, ...] - table[0, ...])
         backend.update(step, (arena.values, gradient), second, self.segments)

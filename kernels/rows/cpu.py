@@ -194,6 +194,11 @@ def sum_of_squares(x, out):
     out[0] = ((s0 + s1) + (s2 + s3)) + ((s4 + s5) + (s6 + s7))
 
 
+def add_to(first, other):
+    for i in range(first.shape[0]):
+        first[i] += other[i]
+
+
 def maxout(z, out, winner):
     rows, units = out.shape
     pieces = z.shape[1] // units
@@ -236,6 +241,7 @@ _SIGNATURES: dict[Callable[..., Any], tuple[tuple[str, ...], tuple[str, ...]]] =
     column_sum: ((_R2, _W1), ()),
     total: ((_R1, "double"), ()),
     sum_of_squares: ((_R1, "double"), ()),
+    add_to: ((_W1, _R1), ()),
     maxout: ((_R2, _W2, "written winners"), ()),
     maxout_spread: ((_R2, "winners", _W2), ()),
     maxout_pick: ((_R2, "winners", _W2), ()),

@@ -10,7 +10,7 @@ of partial sums, always added in the same order, so that the same call always gi
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache, lru_cache
+from functools import cache
 from math import exp, log, sqrt
 from typing import Any
 
@@ -36,13 +36,13 @@ from ..targets.handwritten import kernel_text
 from ..targets.source import Spelling
 
 real = float
+i64 = int
 LOWEST = -float("inf")
 MOST_CHUNKS = 64
 """Most parts that the rows of a matrix are cut into for sums over columns."""
 
 
-# ruff: noqa: ANN001
-# mypy: disallow-untyped-defs=False
+# mypy: disallow-untyped-defs=False, disallow-untyped-calls=False
 def team_sum(part, slot, lane, lanes, value):
     part[slot] = value
     cuda.syncthreads()
@@ -176,7 +176,7 @@ def softmax_cross_entropy_soft(logits, targets, factor, losses, gradient):
 
 def multi_class_hinge(scores, labels, factor, losses, gradient):
     part = cuda.shared.array(BLOCK, real)
-    place = cuda.shared.array(BLOCK, i64)  # noqa: F821 – defined in the generated module
+    place = cuda.shared.array(BLOCK, i64)
     rows, width = scores.shape
     lane, team = cuda.threadIdx.x, cuda.threadIdx.y
     lanes, teams = cuda.blockDim.x, cuda.blockDim.y
@@ -184,7 +184,7 @@ def multi_class_hinge(scores, labels, factor, losses, gradient):
     for first in range(cuda.blockIdx.x * teams, rows, cuda.gridDim.x * teams):
         i = first + team
         best = LOWEST
-        rival = i64(width)  # noqa: F821
+        rival = i64(width)
         label = 0
         own = real(0.0)
         if i < rows:
@@ -193,7 +193,7 @@ def multi_class_hinge(scores, labels, factor, losses, gradient):
             for j in range(lane, width, lanes):
                 if j != label and (scores[i, j] > best or rival == width):
                     best = scores[i, j]
-                    rival = i64(j)  # noqa: F821
+                    rival = i64(j)
         part[slot] = best
         place[slot] = rival
         cuda.syncthreads()

@@ -136,7 +136,7 @@ def column_sum(xp: Any, x: Array, out: Array) -> None:
 def maxout(xp: Any, z: Array, out: Array, winner: Array) -> None:
     """out = the largest of the k pieces of each unit, z being [B, k e] with the pieces side by side; winner = which."""
     rows, units = out.shape
-    pieces = xp.reshape(z, (rows, -1, units))
+    pieces = xp.reshape(z, (rows, z.shape[1] // units, units))
     out[...] = xp.max(pieces, axis=1)
     winner[...] = _as(xp, xp.argmax(pieces, axis=1), winner)
 
@@ -151,7 +151,7 @@ def maxout_spread(xp: Any, dy: Array, winner: Array, dz: Array) -> None:
 def maxout_pick(xp: Any, z: Array, winner: Array, out: Array) -> None:
     """out = the piece that `winner` names of each unit: the derivative of maxout along z."""
     rows, units = out.shape
-    pieces = xp.reshape(z, (rows, -1, units))
+    pieces = xp.reshape(z, (rows, z.shape[1] // units, units))
     total = xp.zeros_like(out)
     for piece in range(pieces.shape[1]):
         total = total + pieces[:, piece, :] * _as(xp, winner == piece, out)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numba
@@ -19,7 +19,7 @@ from ...errors import DtypeError
 from ..formula import Formula, trace
 from ..formulas.random import philox4x32
 from ..symbols import UINT32, Program
-from . import cache
+from . import cache as disk
 from .cpu import FLOAT32, WORDS, expansions
 from .segments import COUNT_MASK, GROUP_SHIFT
 from .source import Lines, Spelling, build, indent, module_text
@@ -73,7 +73,7 @@ class Kernel:
         if SIMULATED:
             self.compiled = cuda.jit(function)
         else:
-            kept = cache.folder() is not None
+            kept = disk.folder() is not None
             self.compiled = cuda.jit(types.void(*generated.parameters), cache=kept)(function)
         self._arrays: list[tuple[int, np.dtype[Any], int]] = []
         self._numbers: list[tuple[int, Callable[[Any], Any]]] = []
@@ -139,31 +139,46 @@ def _philox() -> Lines:
     program = Program()
     program = program.finish(philox4x32(*(program.input(n, UINT32) for n in names)))
     inputs = {
-        "block": "u32(q)", "row": "u32(u64(state[3]) + u64(i))", "stream": "stream",
+        "block": "u32(q)", "row": "u32(u64(state[3]) + i)", "stream": "stream",
         "step": "state[2]", "key0": "state[0]", "key1": "state[1]",
     }  # fmt: skip
     return Lines(program, Spelling(FLOAT32), inputs, prefix="w")
 
 
+def _strides(name: str, start: str, stop: str, stride: str, lines: Sequence[str]) -> list[str]:
+    """A loop in unsigned steps: Numba checks signed indices for being negative, and divides to count a `range`."""
+    return [f"{name} = {start}", f"while {name} < {stop}:", *indent([*lines, f"{name} += {stride}"], 1)]
+
+
 def _for_columns(lines: Sequence[str], random: bool) -> list[str]:
     """A loop over the columns j of row i; with random bits, four columns per turn, a quarter of the width apart."""
     if not random:
-        return ["for j in range(left, width, across):", *indent(lines, 1)]
+        return _strides("j", "left", "width", "across", lines)
     philox = _philox()
     w0, w1, w2, w3 = philox.results
+    turn = [
+        *philox.body,
+        "for part in range(4):",
+        "    j = u64(part) * quarter + q",
+        "    if j < width:",
+        f"        bits = {w0} if part == 0 else ({w1} if part == 1 else ({w2} if part == 2 else {w3}))",
+        *indent(lines, 2),
+    ]
+    return _strides("q", "left", "quarter", "across", turn)
+
+
+def _for_rows(columns: Sequence[str]) -> list[str]:
+    """A loop over the rows of a two-dimensional grid."""
     return [
-        "for q in range(left, quarter, across):",
-        *indent(philox.body, 1),
-        "    for part in range(4):",
-        "        j = part * quarter + q",
-        "        if j < width:",
-        f"            bits = {w0} if part == 0 else ({w1} if part == 1 else ({w2} if part == 2 else {w3}))",
-        *indent(lines, 3),
+        "x, y = cuda.grid(2)",
+        "dx, dy = cuda.gridsize(2)",
+        "left, across, down = u64(x), u64(dx), u64(dy)",
+        *_strides("i", "u64(y)", "rows", "down", columns),
     ]
 
 
 _RANDOM_PARAMETERS = {"state": array_type(WORDS, 1), "stream": types.uint32}
-_QUARTER = ["quarter = (width + 3) >> 2"]
+_QUARTER = ["quarter = (width + u64(3)) >> u64(2)"]
 
 
 def _generated(
@@ -205,47 +220,43 @@ def map_source(formula: Formula, dtype: np.dtype[Any]) -> Generated:
     if flat:
         lines = [
             *text.uniform,
-            f"for i in range(cuda.grid(1), {whole}.shape[0], cuda.gridsize(1)):",
-            *indent([*text.body, *stores], 1),
+            f"count, stride = u64({whole}.shape[0]), u64(cuda.gridsize(1))",
+            *_strides("i", "u64(cuda.grid(1))", "count", "stride", [*text.body, *stores]),
         ]
         return _generated(formula.name, parameters, lines, constants)
-    lines = [f"rows, width = {whole}.shape", *text.uniform]
+    lines = [f"rows, width = u64({whole}.shape[0]), u64({whole}.shape[1])", *text.uniform]
     if formula.random:
         parameters |= _RANDOM_PARAMETERS
         constants |= _philox().constants
         lines += _QUARTER
     columns = _for_columns([*text.body, *stores], formula.random)
     if not sums:
-        lines += [
-            "left, above = cuda.grid(2)",
-            "across, down = cuda.gridsize(2)",
-            "for i in range(above, rows, down):",
-            *indent(columns, 1),
-        ]
+        lines += _for_rows(columns)
         return _generated(formula.name, parameters, lines, constants)
     constants |= {"BLOCK": str(BLOCK), "zero": f"{Spelling(dtype).real}(0.0)"}
-    adding = [f"part{k}[slot] += part{k}[slot + half]" for k in sums]
+    row = [
+        "i = first + team",
+        *(f"sum{k} = zero" for k in sums),
+        "if i < rows:",
+        *indent(columns, 1),
+        *(f"part{k}[slot] = sum{k}" for k in sums),
+        "cuda.syncthreads()",
+        "half = across >> u64(1)",
+        "while half > u64(0):",
+        "    if left < half:",
+        *(f"        part{k}[slot] += part{k}[slot + half]" for k in sums),
+        "    cuda.syncthreads()",
+        "    half >>= u64(1)",
+        "if left == u64(0) and i < rows:",
+        *(f"    o{k}[i] = part{k}[slot]" for k in sums),
+        "cuda.syncthreads()",
+    ]
     lines += [
         *(f"part{k} = cuda.shared.array(BLOCK, {Spelling(dtype).real})" for k in sums),
-        "left, team = cuda.threadIdx.x, cuda.threadIdx.y",
-        "across, teams = cuda.blockDim.x, cuda.blockDim.y",
-        "slot = team * across + left",
-        "for first in range(cuda.blockIdx.x * teams, rows, cuda.gridDim.x * teams):",
-        "    i = first + team",
-        *(f"    sum{k} = zero" for k in sums),
-        "    if i < rows:",
-        *indent(columns, 2),
-        *(f"    part{k}[slot] = sum{k}" for k in sums),
-        "    cuda.syncthreads()",
-        "    half = across >> 1",
-        "    while half > 0:",
-        "        if left < half:",
-        *indent(adding, 3),
-        "        cuda.syncthreads()",
-        "        half >>= 1",
-        "    if left == 0 and i < rows:",
-        *(f"        o{k}[i] = part{k}[slot]" for k in sums),
-        "    cuda.syncthreads()",
+        "left, team = u64(cuda.threadIdx.x), u64(cuda.threadIdx.y)",
+        "across, teams = u64(cuda.blockDim.x), u64(cuda.blockDim.y)",
+        "slot, stride = team * across + left, u64(cuda.gridDim.x) * teams",
+        *_strides("first", "u64(cuda.blockIdx.x) * teams", "rows", "stride", row),
     ]
     return _generated(formula.name, parameters, lines, constants)
 
@@ -260,15 +271,18 @@ def update_source(formula: Formula, dtype: np.dtype[Any]) -> Generated:
     values = {a: f"{a}_[i]" for a in arrays} | {g: f"scalars[{k}, group]" for k, g in enumerate(groups)}
     text = Lines(trace(formula, expansions(dtype)), Spelling(dtype), values)
     stores = [f"{a}_[i] = {r}" for a, r in zip(formula.overwrites, text.results, strict=True)]
+    element = [
+        "entry = u64(table[i >> u64(6)])",
+        f"if (i & u64(63)) < (entry & u64({COUNT_MASK})):",
+        f"    group = entry >> u64({GROUP_SHIFT})",
+        *indent([*text.uniform, *text.body, *stores], 1),
+    ]
     lines = [
         "gate = scalars[0, 0]",
         "if gate == gate:",
-        f"    count = min({arrays[0]}_.shape[0], table.shape[0] << 6)",
-        "    for i in range(cuda.grid(1), count, cuda.gridsize(1)):",
-        "        entry = table[i >> 6]",
-        f"        if (i & 63) < (entry & {COUNT_MASK}):",
-        f"            group = entry >> {GROUP_SHIFT}",
-        *indent([*text.uniform, *text.body, *stores], 3),
+        f"    count = min(u64({arrays[0]}_.shape[0]), u64(table.shape[0]) << u64(6))",
+        "    stride = u64(cuda.gridsize(1))",
+        *indent(_strides("i", "u64(cuda.grid(1))", "count", "stride", element), 1),
     ]
     parameters = {f"{a}_": array_type(dtype, 1) for a in arrays}
     parameters |= {"scalars": array_type(dtype, 2), "table": array_type(np.dtype(np.int32), 1)}
@@ -278,23 +292,20 @@ def update_source(formula: Formula, dtype: np.dtype[Any]) -> Generated:
 def bits_source() -> Generated:
     """The kernel (out, state, stream) that fills a matrix of words with random bits."""
     lines = [
-        "rows, width = out.shape",
+        "rows, width = u64(out.shape[0]), u64(out.shape[1])",
         *_QUARTER,
-        "left, above = cuda.grid(2)",
-        "across, down = cuda.gridsize(2)",
-        "for i in range(above, rows, down):",
-        *indent(_for_columns(["out[i, j] = bits"], True), 1),
+        *_for_rows(_for_columns(["out[i, j] = bits"], True)),
     ]
     parameters = {"out": array_type(WORDS, 2), **_RANDOM_PARAMETERS}
     return _generated("random_bits", parameters, lines, _philox().constants)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _map_kernel(formula: Formula, dtype: np.dtype[Any]) -> Kernel:
     return Kernel(map_source(formula, dtype))
 
 
-@lru_cache(maxsize=None)
+@cache
 def _update_kernel(formula: Formula, dtype: np.dtype[Any]) -> Kernel:
     return Kernel(update_source(formula, dtype))
 

@@ -158,7 +158,8 @@ def map_source(formula: Formula, dtype: np.dtype[Any]) -> Source:
     if "rowsum" in formula.outputs:
         return _sum_source(formula, dtype)
     spelling = Spelling(dtype)
-    values = {n: "bits" if k == "bits" else f"a{i}" for i, (n, k) in enumerate(zip(formula.parameters, formula.kinds, strict=True))}
+    named = zip(formula.parameters, formula.kinds, strict=True)
+    values = {name: "bits" if kind == "bits" else f"a{i}" for i, (name, kind) in enumerate(named)}
     lines, results = statements(trace(formula), spelling, values)
     inputs = [f"{dtype.name} {v}" for v in values.values() if v != "bits"]
     if formula.random:

@@ -5,6 +5,7 @@ The registers that hold intermediate values are reused as soon as their value is
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Sequence
 from functools import cache, lru_cache
@@ -84,8 +85,7 @@ class Plan:
         self._dtypes = {REAL: dtype, BOOL: np.dtype(bool), UINT32: np.dtype(np.uint32), UINT64: np.dtype(np.uint64)}
         self.inputs = [i for i, n in enumerate(program.nodes) if n.operation == "input"]
         self.outputs = program.outputs
-        self.slots = len(program.nodes)
-        self.constants: list[tuple[int, Any]] = []
+        self.template: list[Any] = [None] * len(program.nodes)
         self.uniform: list[tuple[Callable[..., Any], tuple[int, ...], int, np.dtype[Any]]] = []
         self.steps: list[tuple[Callable[..., Any], tuple[int, ...], int]] = []
         self.register_of: dict[int, int] = {}
@@ -100,8 +100,7 @@ class Plan:
             for argument in node.arguments:
                 last_use[argument] = max(last_use.get(argument, 0), index)
             if node.operation == "constant":
-                value = node.value if node.kind in (REAL, BOOL) else self._dtypes[node.kind].type(node.value)
-                self.constants.append((index, value))
+                self.template[index] = node.value if node.kind in (REAL, BOOL) else self._dtypes[node.kind].type(node.value)
             elif node.operation == "input":
                 continue
             elif node.uniform:
@@ -109,8 +108,8 @@ class Plan:
                 self.uniform.append((word, node.arguments, index, self._dtypes[node.kind]))
             else:
                 body.append(index)
-        reads = [i for i in body if any(program.nodes[a].operation == "input" for a in program.nodes[i].arguments)]
-        last_read = max(reads, default=-1)
+        arrays = {i for i in self.inputs if not program.nodes[i].uniform}
+        last_read = max((i for i in body if arrays & set(program.nodes[i].arguments)), default=-1)
         free: dict[np.dtype[Any], list[int]] = {}
         for index in body:
             node = program.nodes[index]
@@ -142,9 +141,7 @@ class Plan:
 
     def prepare(self, uniform_inputs: dict[int, Any]) -> list[Any]:
         """The slots with constants and everything that is the same for all blocks filled in."""
-        slots: list[Any] = [None] * self.slots
-        for index, value in self.constants:
-            slots[index] = value
+        slots = self.template.copy()
         for index, value in uniform_inputs.items():
             slots[index] = value if isinstance(value, np.ndarray) else self.dtype.type(value)
         for word, arguments, index, dtype in self.uniform:
@@ -153,10 +150,9 @@ class Plan:
             slots[index] = out
         return slots
 
-    def run(self, slots: list[Any], outputs: Sequence[Array | None]) -> None:
-        """One block; an output of None is left in its slot for the caller to reduce."""
-        shape = np.broadcast_shapes(*(np.shape(slots[i]) for i in self.inputs)) if self.inputs else outputs[0].shape  # type: ignore[union-attr]
-        size = int(np.prod(shape))
+    def run(self, slots: list[Any], outputs: Sequence[Array | None], shape: tuple[int, ...]) -> None:
+        """One block of that shape; an output of None is left in its slot for the caller to reduce."""
+        size = math.prod(shape)
         views = [r[:size].reshape(shape) for r in _registers(self.register_dtypes, size)]
         for word, arguments, index in self.steps:
             out = outputs[self.direct[index]] if index in self.direct else views[self.register_of[index]]
@@ -202,7 +198,7 @@ def random_bits(rows: int, width: int, state: Array, stream: int, first_row: int
         numbers = np.arange(first_row + start, first_row + start + count, dtype=np.uint32)[:, None] + offset
         slots = compiled.prepare(uniform)
         slots[compiled.inputs[0]], slots[compiled.inputs[1]] = columns, numbers
-        compiled.run(slots, [None] * 4)
+        compiled.run(slots, [None] * 4, (count, quarter))
         for word, index in enumerate(compiled.outputs):
             size = min(quarter, width - word * quarter)
             if size > 0:
@@ -230,11 +226,11 @@ def run_map(
     slots = compiled.prepare(uniform)
     varying = [(i, a, k) for i, a, k in zip(compiled.inputs, given, formula.kinds, strict=True) if k != "scalar"]
     if formula.flat:
-        rows, block = int(np.prod(shape)), BLOCK
+        rows, block, tail = math.prod(shape), BLOCK, ()
         flat_outputs = [o.reshape(-1) for o in outputs]
         varying = [(i, a.reshape(-1), k) for i, a, k in varying]
     else:
-        rows, block = shape[0], max(1, BLOCK // max(shape[1], 1))
+        rows, block, tail = shape[0], max(1, BLOCK // max(shape[1], 1)), shape[1:]
         flat_outputs = list(outputs)
     for start in range(0, rows, block):
         stop = min(start + block, rows)
@@ -253,7 +249,7 @@ def run_map(
         parts = [
             o[start:stop] if k == "each" else None for o, k in zip(flat_outputs, formula.outputs, strict=True)
         ]
-        compiled.run(slots, parts)
+        compiled.run(slots, parts, (stop - start, *tail))
         for position, kind in enumerate(formula.outputs):
             if kind == "rowsum":
                 np.sum(slots[compiled.outputs[position]], axis=1, out=flat_outputs[position][start:stop])
@@ -274,4 +270,4 @@ def run_update(formula: Formula, arrays: Sequence[Array], scalars: Array, segmen
             high = min(low + BLOCK, stop)
             for index, array in zip(compiled.inputs, arrays, strict=False):
                 slots[index] = array[low:high]
-            compiled.run(slots, [arrays[t][low:high] for t in targets])
+            compiled.run(slots, [arrays[t][low:high] for t in targets], (high - low,))

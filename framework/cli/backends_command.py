@@ -1,0 +1,45 @@
+"""`fusedstep backends`: what works here, what does not and why, and which one is in use."""
+
+from __future__ import annotations
+
+from .options import BackendName, Debug
+
+
+def backends(backend: BackendName = None, debug: Debug = False) -> None:
+    """Show which backends work here, why the others do not, and which one is chosen now."""
+    del debug
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from ...backends import backend as find
+    from ...backends import backends as all_backends
+    from ...backends.selection import backend_class
+
+    console = Console(highlight=False)
+    table = Table("backend", "works", "device", "why not, and what to do", show_lines=True)
+    for name, problem in all_backends().items():
+        device = backend_class(name).device
+        if problem is None:
+            table.add_row(f"[bold]{escape(name)}[/bold]", "[green]yes[/green]", device, "")
+        else:
+            what = f"{escape(problem.reason)}\n[cyan]{escape(problem.remedy)}[/cyan]"
+            table.add_row(escape(name), "[red]no[/red]", device, what)
+    console.print(table)
+    chosen = find(backend)
+    console.print(f"In use now: [bold]{escape(chosen.name)}[/bold] ({escape(why(backend, chosen.name))})")
+    console.print("Choose another with FUSEDSTEP_BACKEND=NAME or --backend NAME.")
+
+
+def why(argument: str | None, chosen: str) -> str:
+    """In a few words, why this backend is in use.
+
+    Args: argument – what the user gave with --backend, if anything; chosen – the name of the backend that was found.
+    """
+    from ...backends.selection import AUTO_ORDER, VARIABLE, requested
+
+    if argument not in (None, "auto"):
+        return "given by --backend"
+    if argument is None and requested() != "auto":
+        return f"given by {VARIABLE}={requested()}"
+    return f"auto: the first of {', '.join(AUTO_ORDER)} that works here" if chosen in AUTO_ORDER else "auto"

@@ -1,0 +1,53 @@
+"""`fusedstep compare A B`: the same small network trained on two backends in lockstep, step by step."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from .options import Debug
+
+
+def compare(
+    backend_a: Annotated[str, typer.Argument(help="The reference, such as numpy.", show_default=False)],
+    backend_b: Annotated[str, typer.Argument(help="The one compared with it.", show_default=False)],
+    steps: Annotated[int, typer.Option(help="How many training steps.")] = 50,
+    precision: Annotated[str, typer.Option(metavar="NAME", help="float32 or float64.")] = "float32",
+    seed: Annotated[int, typer.Option(help="Of data, weights, dropout and shuffles.")] = 0,
+    debug: Debug = False,
+) -> None:
+    """Train the same small network on two backends and show how far their numbers are apart.
+
+    Says whether initial weights, dropout masks and shuffles are bit-identical, and prints the relative difference of the loss
+    and of the parameters (largest difference over largest value, the worst parameter counts) for each step. Exit code 1 if
+    the losses differ by more than 1e-5 in float32 or 1e-12 in float64, or if bits differ that should not.
+    """
+    del debug
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from .lockstep import TOLERANCES, Lockstep
+
+    run = Lockstep(backend_a, backend_b, steps, precision, seed)
+    console = Console(highlight=False)
+    names = [escape(name) for name in run.names]
+    console.print(f"[bold]{names[0]}[/bold] and [bold]{names[1]}[/bold], {precision}, seed {seed}: {run.description}")
+    table = Table("step", f"loss on {names[0]}", f"loss on {names[1]}", "apart", "parameters apart", "most in")
+    for column in table.columns[:5]:
+        column.justify = "right"
+    for row in run:
+        table.add_row(
+            str(row.step), f"{row.losses[0]:.7f}", f"{row.losses[1]:.7f}", f"{row.loss:.1e}", f"{row.parameters:.1e}", row.name
+        )
+    console.print(table)
+    for what, same in run.bits.items():
+        console.print(f"{what}: " + ("[green]bit-identical[/green]" if same else "[red]different[/red]"))
+    tolerance = TOLERANCES[precision]
+    verdict = f"largest difference of the loss {run.worst_loss:.1e}, of the parameters {run.worst_parameters:.1e}"
+    if run.passed:
+        console.print(f"[green bold]passed[/green bold]: {verdict}; the losses may differ by {tolerance:g}")
+        return
+    console.print(f"[red bold]failed[/red bold]: {verdict}; the losses may differ by {tolerance:g}, and bits not at all")
+    raise typer.Exit(1)

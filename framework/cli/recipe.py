@@ -1,0 +1,123 @@
+"""The recipe: network, optimiser and training time, chosen by the number of training rows unless given.
+
+Nothing is trained here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ...errors import HyperparameterError
+from ..data import Task
+from ..data.names import did_you_mean
+from ..model import ACTIVATION_LAYERS
+from ..optimizers import OPTIMIZERS, Optimizer
+
+SMALLEST_VALIDATION = 10
+"""Rows; a smaller validation part says nothing, so its rows are trained on and the number of epochs is fixed."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is made and trained.
+
+    Args: hidden – widths of the hidden layers; activation; dropout – share that is dropped; optimizer – class name; lr,
+        weight_decay, clip_norm – its settings; batch_size – rows, None for all; epochs – at most; patience – epochs without a better
+        validation loss before training ends, 0 for never.
+    """
+
+    hidden: tuple[int, ...]
+    activation: str
+    dropout: float
+    lr: float | None
+    batch_size: int | None
+    epochs: int
+    patience: int
+    weight_decay: float
+    optimizer: str = "AdamW"
+    clip_norm: float | None = None
+
+    def make_optimizer(self) -> Optimizer:
+        """The optimiser; raises HyperparameterError for settings that it refuses."""
+        settings: dict[str, Any] = {"weight_decay": self.weight_decay, "clip_norm": self.clip_norm}
+        if self.lr is not None:
+            settings["lr"] = self.lr
+        return OPTIMIZERS[self.optimizer](**settings)
+
+
+def recipe_for(rows: int, task: Task, has_validation: bool, **given: Any) -> Recipe:
+    """The recipe for a training part; `given` settings that are not None win. The help of `fusedstep train` states the rule.
+
+    Small sets need strong regularisation (dropout, decay, early stopping) more than width; on large ones many steps are
+    taken in an epoch, so fewer epochs and larger minibatches do.
+
+    Args: rows – of the training part; task; has_validation – whether early stopping is possible; given – fields of Recipe.
+    """
+    chosen: dict[str, Any]
+    if rows < 1_000:
+        chosen = {"hidden": (64,), "dropout": 0.4, "lr": 3e-3, "batch_size": 32, "epochs": 300, "patience": 20}
+    elif rows < 10_000:
+        chosen = {"hidden": (256,), "dropout": 0.4, "lr": 2e-3, "batch_size": 32, "epochs": 200, "patience": 20}
+    else:
+        batch_size = 128 if rows < 100_000 else 512
+        chosen = {"hidden": (512, 256), "dropout": 0.2, "lr": 1e-3, "batch_size": batch_size, "epochs": 60, "patience": 6}
+    if task == "regression" and rows >= 1_000:
+        chosen["dropout"] = 0.1
+    chosen["activation"] = "tanh" if task == "regression" and rows < 1_000 else "relu"
+    chosen["weight_decay"] = 0.1 if rows < 10_000 else 0.01
+    if not has_validation:
+        chosen["epochs"] = max(20, chosen["epochs"] // 3)
+    if given.get("optimizer") not in (None, "AdamW"):
+        chosen["lr"] = None
+    chosen.update({name: value for name, value in given.items() if value is not None})
+    return Recipe(**chosen)
+
+
+def parse_hidden(text: str | None) -> tuple[int, ...] | None:
+    """Widths from "256,128"; "none" is no hidden layer, a linear model; None leaves it to the recipe."""
+    if text is None:
+        return None
+    if text.strip().lower() == "none":
+        return ()
+    try:
+        widths = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        widths = ()
+    if not widths or min(widths) < 1:
+        raise HyperparameterError(
+            f'--hidden: expected widths >= 1 separated by commas, such as "256,128", or none for a linear model; got {text!r}'
+        )
+    return widths
+
+
+def find_optimizer(name: str | None) -> str | None:
+    """The class name of an optimiser, whatever its case; None leaves it to the recipe."""
+    if name is None:
+        return None
+    known = {entry.lower(): entry for entry in OPTIMIZERS if not entry.startswith("_")}
+    if name.lower() not in known:
+        raise HyperparameterError(
+            f"--optimizer: expected one of {', '.join(known.values())}; got {name!r}{did_you_mean(name, known.values())}"
+        )
+    return known[name.lower()]
+
+
+def check(given: dict[str, Any]) -> None:
+    """Refuses impossible settings before any data is read.
+
+    Raises: HyperparameterError that names the option.
+    """
+    activation, dropout = given.get("activation"), given.get("dropout")
+    if activation is not None and activation not in ACTIVATION_LAYERS:
+        raise HyperparameterError(
+            f"--activation: expected one of {', '.join(ACTIVATION_LAYERS)}; got {activation!r}"
+            f"{did_you_mean(activation, ACTIVATION_LAYERS)}"
+        )
+    if dropout is not None and not 0.0 <= dropout < 1.0:
+        raise HyperparameterError(f"--dropout: expected a share in [0, 1); got {dropout}; 0.5 drops half of the units")
+    for name, smallest in (("epochs", 1), ("batch_size", 1), ("patience", 0)):
+        value = given.get(name)
+        if value is not None and value < smallest:
+            raise HyperparameterError(f"--{name.replace('_', '-')}: expected a whole number >= {smallest}; got {value}")
+    recipe_for(1, "classification", True, **given).make_optimizer()

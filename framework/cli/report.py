@@ -1,0 +1,131 @@
+"""What `fusedstep train` prints, and what it notes in the model file; nothing is computed here."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ...backends import Backend
+from .backends_command import why
+from .training import Prepared, Trained
+
+
+class Reporter:
+    """Prints to stdout, or not at all.
+
+    Args: quiet – print nothing.
+    """
+
+    def __init__(self, quiet: bool) -> None:
+        self.console = Console(highlight=False, quiet=quiet)
+        self.shows_progress = not quiet and self.console.is_terminal
+
+    def data(self, data: Prepared) -> None:
+        """What was read and how it is divided."""
+        dataset, coded = data.dataset, data.preprocessor
+        what = f"{len(coded.classes)} classes" if data.task == "classification" else "numbers"
+        columns = len(dataset.feature_names)
+        inputs = f"{columns:,} columns" + (f" ({coded.width:,} after coding)" if coded.width != columns else "")
+        parts = ", ".join(f"{len(part):,} {name}" for name, part in data.parts.items())
+        self.console.print(
+            f"[bold]{escape(dataset.name)}[/bold]: {len(dataset):,} rows, {inputs}, "
+            f"target {escape(dataset.target_name)!r}: {what} ({data.task})"
+        )
+        self.console.print(f"Rows: {parts}")
+        if data.remark:
+            self.console.print(f"[yellow]Note:[/yellow] {escape(data.remark)}")
+
+    def backend(self, backend: Backend, argument: str | None) -> None:
+        """Where it will run, and why there."""
+        self.console.print(f"Backend: [bold]{escape(backend.name)}[/bold] ({escape(why(argument, backend.name))})")
+
+    def results(self, data: Prepared, trained: Trained, path: Path) -> None:
+        """The table of figures, then how they came about."""
+        recipe, history = trained.recipe, trained.history
+        table = Table(title="Results", title_justify="left", title_style="bold")
+        classes = data.task == "classification"
+        for heading in ("part", "rows", "loss", *(("accuracy",) if classes else ("R²", "typical error"))):
+            table.add_column(heading, justify="left" if heading == "part" else "right")
+        for name, figures in trained.figures.items():
+            metrics = [percent(figures["accuracy"])] if classes else [number(figures["r2"]), f"{figures['rmse']:.4g}"]
+            table.add_row(name, f"{len(data.parts[name]):,}", f"{figures['loss']:.4f}", *metrics, style="bold" if name == "test" else "")
+        self.console.print(table)
+        if trained.baseline is not None:
+            self.console.print(comparison(data, trained))
+        widths = " → ".join(str(w) for w in (data.preprocessor.width, *recipe.hidden, data.preprocessor.outputs))
+        hidden = f", {recipe.activation}, dropout {recipe.dropout:g}" if recipe.hidden else ", a linear model"
+        size = "all rows" if recipe.batch_size is None else f"minibatches of {recipe.batch_size}"
+        self.console.print(f"Network: {widths}{hidden}; {trained.model.arena.count:,} parameters")
+        self.console.print(
+            f"Training: {recipe.optimizer} at {trained_rate(trained):g}, {size}, {history.epochs} epochs"
+            + (f" (epoch {trained.best_epoch} kept)" if trained.best_epoch != history.epochs else "")
+            + f", {trained.seconds:.1f} s"
+        )
+        self.console.print(f"Model: [bold]{escape(str(path))}[/bold]", soft_wrap=True)
+        self.console.print(f"Use it: fusedstep predict {escape(str(path))} DATA -o predictions.csv", soft_wrap=True)
+
+
+def percent(share: float) -> str:
+    """0.9765 as "97.65 %"."""
+    return f"{100.0 * share:.2f} %"
+
+
+def number(value: float) -> str:
+    """Four decimals, or "undefined" where there is no R² because the target does not vary."""
+    return "undefined" if math.isnan(value) else f"{value:.4f}"
+
+
+def comparison(data: Prepared, trained: Trained) -> str:
+    """One sentence: does the network beat what can be had without one?"""
+    assert trained.baseline is not None
+    test = trained.figures["test"]
+    if data.task == "classification":
+        return (
+            f"Always answering the most frequent class would give {percent(trained.baseline)} on the test part; "
+            f"the network gives {percent(test['accuracy'])}."
+        )
+    if math.isnan(trained.baseline):
+        return "The target does not vary in the test part, so there is no R² to compare."
+    verdict = "The network beats it" if test["r2"] > trained.baseline else "The network does not beat it"
+    return (
+        f"Linear regression on the same split: test R² {trained.baseline:.4f}. {verdict} "
+        f"({test['r2']:.4f}, {test['r2'] - trained.baseline:+.4f})."
+    )
+
+
+def trained_rate(trained: Trained) -> float:
+    """The learning rate of the last epoch."""
+    rate: float = trained.history[-1]["lr"]
+    return rate
+
+
+def notes_of(data: Prepared, trained: Trained, seed: int) -> dict[str, Any]:
+    """What the model file says about its making: plain values, None where a figure is undefined."""
+    recipe = trained.recipe
+    return {
+        "data": data.dataset.name,
+        "target": data.dataset.target_name,
+        "task": data.task,
+        "rows": {name: len(part) for name, part in data.parts.items()},
+        "results": {
+            name: {key: value if math.isfinite(value) else None for key, value in figures.items()}
+            for name, figures in trained.figures.items()
+        },
+        "training": {
+            "optimizer": recipe.optimizer,
+            "lr": trained_rate(trained),
+            "weight_decay": recipe.weight_decay,
+            "clip_norm": recipe.clip_norm,
+            "batch_size": recipe.batch_size,
+            "epochs": trained.history.epochs,
+            "best_epoch": trained.best_epoch,
+            "seed": seed,
+            "backend": trained.model.backend.name,
+            "seconds": round(trained.seconds, 3),
+        },
+    }

@@ -1,0 +1,140 @@
+"""`fusedstep train SOURCE`: from a data set to one model file, with a table of what was reached."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import BackendName, Debug
+
+_DATA = "Data"
+_NETWORK = "Network (defaults suit the size of the data, see above)"
+_TRAINING = "Training"
+_RUN = "Where it runs, what it writes"
+
+
+def train(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="A bundled set (digits, iris, wine, breast_cancer, diabetes) or a file: CSV, Parquet, NPZ, IDX, svmlight.",
+            show_default=False,
+        ),
+    ],
+    target: Annotated[
+        str | None, typer.Option(help="Column to learn; needed for CSV and Parquet.", rich_help_panel=_DATA)
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="File of labels of an IDX source.", rich_help_panel=_DATA)
+    ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TASK",
+            help="classification or regression. Default: text, or few different whole numbers, are classes.",
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
+    test_share: Annotated[float, typer.Option(help="Share of the rows that only the final test sees.", rich_help_panel=_DATA)] = 0.2,
+    validation_share: Annotated[
+        float, typer.Option(help="Share of the rows that decides when to stop; 0 for none.", rich_help_panel=_DATA)
+    ] = 0.1,
+    hidden: Annotated[
+        str | None,
+        typer.Option(metavar="WIDTHS", help='Hidden widths, such as "256,128"; none: a linear model.', rich_help_panel=_NETWORK),
+    ] = None,
+    activation: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="relu, leaky_relu, prelu, elu, gelu, silu, sigmoid or tanh.", rich_help_panel=_NETWORK),
+    ] = None,
+    dropout: Annotated[
+        float | None, typer.Option(help="Share of hidden units dropped in training, 0 <= p < 1.", rich_help_panel=_NETWORK)
+    ] = None,
+    optimizer: Annotated[
+        str | None, typer.Option(metavar="NAME", help="AdamW, Adam, SGD, Nesterov, Lion, …", rich_help_panel=_TRAINING)
+    ] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate, > 0.", rich_help_panel=_TRAINING)] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Rows of a minibatch.", rich_help_panel=_TRAINING)] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the data, at most.", rich_help_panel=_TRAINING)] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(help="Epochs without a better validation loss before stopping; 0: never stop.", rich_help_panel=_TRAINING),
+    ] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="Decoupled weight decay.", rich_help_panel=_TRAINING)] = None,
+    clip_norm: Annotated[float | None, typer.Option(help="Largest norm of the gradient.", rich_help_panel=_TRAINING)] = None,
+    seed: Annotated[
+        int, typer.Option(help="Of split, weights, dropout and shuffles.", rich_help_panel=_TRAINING)
+    ] = 0,
+    backend: BackendName = None,
+    precision: Annotated[
+        str, typer.Option(metavar="NAME", help="float32 or float64.", rich_help_panel=_RUN)
+    ] = "float32",
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Model file. Default: SOURCE's name with .safetensors, here.", rich_help_panel=_RUN),
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.", rich_help_panel=_RUN)] = False,
+    debug: Debug = False,
+) -> None:
+    """Train a network on a data set, and save it.
+
+    The rows are split (by class, where there are classes), numbers are standardised and texts one-hot coded by what the
+    training part shows, a network is trained, and the epoch with the best validation loss is kept. Nothing is chosen by the
+    test part, so its figures tell what to expect on new data.
+
+    [bold]Defaults by the number of training rows[/bold]
+
+    below 1,000: 64 hidden units (tanh to predict numbers, relu for classes), dropout 0.4, AdamW at 0.003, minibatches of 32, at
+    most 300 epochs, patience 20, weight decay 0.1
+
+    below 10,000: 256 relu units, dropout 0.4 (0.1 for numbers), AdamW at 0.002, minibatches of 32, at most 200 epochs,
+    patience 20, weight decay 0.1
+
+    from 10,000: 512 and 256 relu units, dropout 0.2 (0.1 for numbers), AdamW at 0.001, minibatches of 128 (512 from 100,000
+    rows on), at most 60 epochs, patience 6, weight decay 0.01
+
+    A validation part of fewer than 10 rows is not split off: its rows are trained on, for a third of the epochs.
+    """
+    del debug
+    from ...backends import backend as find_backend
+    from ..data import load
+    from ..persistence import require_writable, save
+    from .recipe import check, find_optimizer, parse_hidden
+    from .report import Reporter, notes_of
+    from .training import prepare, train_model
+
+    given = {
+        "hidden": parse_hidden(hidden),
+        "activation": activation,
+        "dropout": dropout,
+        "optimizer": find_optimizer(optimizer),
+        "lr": lr,
+        "batch_size": batch_size,
+        "epochs": epochs,
+        "patience": patience,
+        "weight_decay": weight_decay,
+        "clip_norm": clip_norm,
+    }
+    check(given)
+    chosen = find_backend(backend)
+    path = out if out is not None else Path(f"{Path(source).name.split('.')[0] or 'model'}.safetensors")
+    require_writable(path)
+    _require_other_file(path, source, labels)
+
+    report = Reporter(quiet)
+    data = prepare(load(source, target, labels), task, (test_share, validation_share), seed)
+    report.data(data)
+    report.backend(chosen, backend)
+    trained = train_model(data, given, seed, chosen, precision, progress=report.shows_progress)
+    save(trained.model, path, data.preprocessor.to_json(), notes_of(data, trained, seed))
+    report.results(data, trained, path)
+
+
+def _require_other_file(path: Path, source: str, labels: Path | None) -> None:
+    from ...errors import OutputPathError
+
+    for read in (source, labels):
+        if read is not None and path.exists() and Path(read).exists() and path.samefile(read):
+            raise OutputPathError(f"expected another file than the data to write to; got {str(path)!r}; give --out another name")

@@ -1,0 +1,176 @@
+"""What `fusedstep train` does, without printing: split, preprocess, train, evaluate, compare with a plain baseline.
+
+The command and its tables are in train_command.py and report.py.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...backends import Backend
+from ..callbacks import Callback, EarlyStopping
+from ..data import Dataset, Preprocessor, Task, find_task, require_finite, require_finite_features, split
+from ..data.columns import is_text
+from ..history import History
+from ..losses import MSE, Loss, SoftmaxCrossEntropy
+from ..model import Sequential, mlp
+from ..step import TrainStep
+from ..trainer import Trainer
+from .recipe import SMALLEST_VALIDATION, Recipe, recipe_for
+
+SMALL_PRODUCT = 1 << 22
+"""Multiplications in a matrix product below which a second BLAS thread costs more than it brings."""
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Training, validation or test rows as the network takes them."""
+
+    x: NDArray[np.float64]
+    y: NDArray[Any]
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A data set, split and preprocessed; parts that were left out are not in `parts`."""
+
+    dataset: Dataset
+    task: Task
+    preprocessor: Preprocessor
+    parts: dict[str, Part]
+    remark: str = ""
+
+
+@dataclass(eq=False)
+class Trained:
+    """A trained model and what it reached.
+
+    Attributes: figures – part -> {"loss", "accuracy"} or {"loss", "r2", "rmse"}, rmse in the units of the target;
+        baseline – the test figure of linear regression (R²) or of always answering the most frequent class (accuracy), or
+        None without a test part.
+    """
+
+    model: Sequential
+    recipe: Recipe
+    history: History
+    seconds: float
+    best_epoch: int
+    figures: dict[str, dict[str, float]] = field(default_factory=dict)
+    baseline: float | None = None
+
+
+def prepare(dataset: Dataset, task: str | None, shares: tuple[float, float], seed: int) -> Prepared:
+    """Split and preprocess; statistics come from the training part only.
+
+    Args: dataset – as read; task – wins over what the source and the target suggest; shares – (test, validation); seed.
+    Raises: NonFiniteDataError with the row in the file; what `split` and `Preprocessor.fit` raise.
+    """
+    require_finite_features(dataset.features)
+    target = dataset.target
+    if not is_text(target):
+        require_finite(target, f"target {dataset.target_name!r}")
+    found = find_task(target, task or dataset.task)
+    remark = ""
+    test, validation = shares
+    if 0.0 < validation < 1.0 and round(len(dataset) * validation) < SMALLEST_VALIDATION:
+        remark = (
+            f"{len(dataset):,} rows are too few for a validation part ({SMALLEST_VALIDATION} rows at least), so all but "
+            "the test rows are trained on, for a fixed number of epochs"
+        )
+        validation = 0.0
+    rows = split(len(dataset), (test, validation), seed, stratify=target if found == "classification" else None)
+    training = dataset.take(rows[0])
+    preprocessor = Preprocessor().fit(training.features, training.target, found)
+    parts = {}
+    for name, chosen in zip(("training", "validation", "test"), rows, strict=True):
+        if len(chosen):
+            part = dataset.take(chosen)
+            parts[name] = Part(preprocessor.transform(part.features), preprocessor.transform_target(part.target))
+    return Prepared(dataset, found, preprocessor, parts, remark)
+
+
+def train_model(
+    data: Prepared, given: dict[str, Any], seed: int, backend: Backend, precision: str, progress: bool
+) -> Trained:
+    """Train by the recipe for this many rows.
+
+    Args: data; given – fields of Recipe that the user chose, None elsewhere; seed – of weights, dropout and shuffles;
+        backend; precision; progress – whether to show a bar.
+    """
+    validation = data.parts.get("validation")
+    part = data.parts["training"]
+    recipe = recipe_for(len(part), data.task, validation is not None, **given)
+    widths = [data.preprocessor.width, *recipe.hidden, data.preprocessor.outputs]
+    model = mlp(widths, recipe.activation, recipe.dropout)
+    loss: Loss = SoftmaxCrossEntropy() if data.task == "classification" else MSE()
+    started = time.perf_counter()
+    step = TrainStep(model, loss, recipe.make_optimizer(), seed, backend, precision)
+    callbacks: list[Callback] = []
+    stopping = EarlyStopping(recipe.patience) if validation is not None and recipe.patience else None
+    if stopping is not None:
+        callbacks.append(stopping)
+    size = min(recipe.batch_size or len(part), len(part))
+    with _blas_threads(size * max(a * b for a, b in zip(widths, widths[1:], strict=False)), backend):
+        history = Trainer(step, callbacks, progress=progress).fit(
+            part.x,
+            part.y,
+            None if validation is None else (validation.x, validation.y),
+            epochs=recipe.epochs,
+            batch_size=recipe.batch_size,
+        )
+        seconds = time.perf_counter() - started
+        best = history.epochs if stopping is None else stopping.best_epoch
+        result = Trained(model, recipe, history, seconds, best)
+        for name, held in data.parts.items():
+            result.figures[name] = _figures(step, held, data.preprocessor)
+    if "test" in data.parts:
+        result.baseline = _baseline(data)
+    return result
+
+
+def _figures(step: TrainStep, part: Part, preprocessor: Preprocessor) -> dict[str, float]:
+    figures = step.evaluate(part.x, part.y)
+    figures.pop("error", None)
+    if "r2" in figures:
+        low, high = preprocessor.inverse_target(np.array([0.0, 1.0])).tolist()
+        figures["rmse"] = math.sqrt(figures["loss"]) * (high - low)
+    return figures
+
+
+def _baseline(data: Prepared) -> float:
+    training, test = data.parts["training"], data.parts["test"]
+    if data.task == "classification":
+        return float(np.mean(test.y == np.bincount(training.y).argmax()))
+    return linear_r2(training, test)
+
+
+def linear_r2(training: Part, test: Part) -> float:
+    """R² on the test part of least squares with an intercept, fitted on the training part; NaN for a constant target."""
+    with_one = [np.column_stack([part.x, np.ones(len(part))]) for part in (training, test)]
+    coefficients = np.linalg.lstsq(with_one[0], training.y, rcond=None)[0]
+    residuals = test.y - with_one[1] @ coefficients
+    spread = float(np.sum((test.y - test.y.mean()) ** 2))
+    return 1.0 - float(np.sum(residuals**2)) / spread if spread > 0.0 else float("nan")
+
+
+@contextmanager
+def _blas_threads(largest_product: int, backend: Backend) -> Iterator[None]:
+    """One BLAS thread while only small matrices are multiplied on the CPU."""
+    if backend.device != "cpu" or largest_product > SMALL_PRODUCT:
+        yield
+        return
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1, "blas"):
+        yield

@@ -1,0 +1,289 @@
+"""Forward pass, input gradient and parameter gradients of every layer and loss that PyTorch defines, in float64.
+
+Not here, because PyTorch has no such thing: Maxout, TiedLinear, SymmetricKL, Bhattacharyya, the notes' label smoothing.
+Where it defines something near, the difference is written out.
+"""
+
+from __future__ import annotations
+
+import fusedstep as fs
+import numpy as np
+import pytest
+from fusedstep.framework.tape import Tape
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed; pip install torch to compare with it")
+
+pytestmark = pytest.mark.peers
+
+F = torch.nn.functional
+BACKENDS = ["numpy", "numba"]
+ROWS, WIDTH = 7, 6
+CLOSE = {"rtol": 1e-12, "atol": 1e-13}
+
+
+def our_layer(layer, x, dy, backend, values=None):
+    """(y, dx, gradients by name) of a layer in training mode."""
+    model = fs.Sequential(layer).initialize(seed=9, backend=backend, dtype="float64")
+    if values is not None:
+        model.load_parameters(values)
+    arena = model.arena
+    gradient = arena.new()
+    tape = Tape(arena, training=True, gradients=gradient)
+    tape.begin(x.shape[0])
+    y = np.array(model.forward(arena.backend.asarray(x), tape))
+    dx = np.array(model.backward(arena.backend.asarray(dy), tape))
+    views = arena.views_of(gradient)
+    return y, dx, {name: np.array(views[p]) for name, p in model.parameters_declared()}, model.parameters()
+
+
+def compare_layer(layer, reference, backend, values=None, x=None, out_width=None):
+    """`reference(x, parameters by short name)` in torch against the layer."""
+    rng = np.random.default_rng(1)
+    x = rng.normal(0.0, 2.0, (ROWS, WIDTH)) if x is None else x
+    dy = rng.normal(size=(ROWS, out_width or WIDTH))
+    y, dx, gradients, parameters = our_layer(layer, x, dy, backend, values)
+    theirs = {n: torch.tensor(np.array(v), requires_grad=True) for n, v in parameters.items()}
+    tx = torch.tensor(x, requires_grad=True)
+    ty = reference(tx, theirs)
+    ty.backward(torch.tensor(dy))
+    np.testing.assert_allclose(y, ty.detach().numpy(), **CLOSE)
+    np.testing.assert_allclose(dx, tx.grad.numpy(), **CLOSE)
+    assert gradients.keys() == theirs.keys()
+    for name, gradient in gradients.items():
+        np.testing.assert_allclose(gradient, theirs[name].grad.numpy(), **CLOSE, err_msg=name)
+
+
+PLAIN = {
+    "Identity": (fs.Identity, lambda x: x * 1.0),
+    "ReLU": (fs.ReLU, F.relu),
+    "LeakyReLU": (fs.LeakyReLU, lambda x: F.leaky_relu(x, 0.01)),
+    "LeakyReLU(0.3)": (lambda: fs.LeakyReLU(0.3), lambda x: F.leaky_relu(x, 0.3)),
+    "ELU": (fs.ELU, F.elu),
+    "ELU(0.4)": (lambda: fs.ELU(0.4), lambda x: F.elu(x, 0.4)),
+    "GELU": (fs.GELU, F.gelu),
+    "GELU tanh": (lambda: fs.GELU("tanh"), lambda x: F.gelu(x, approximate="tanh")),
+    "SiLU": (fs.SiLU, F.silu),
+    "Sigmoid": (fs.Sigmoid, torch.sigmoid),
+    "Tanh": (fs.Tanh, torch.tanh),
+    "Softmax": (fs.Softmax, lambda x: F.softmax(x, dim=1)),
+}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", PLAIN)
+def test_layer_without_parameters(name, backend):
+    make, reference = PLAIN[name]
+    compare_layer(make(), lambda x, _: reference(x), backend)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", ["ReLU", "LeakyReLU", "ELU"])
+def test_corner_at_zero_has_the_same_subgradient(name, backend):
+    make, reference = PLAIN[name]
+    x = np.zeros((ROWS, WIDTH))
+    x[1:3] = -0.0
+    compare_layer(make(), lambda x, _: reference(x), backend, x=x)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("bias", [True, False])
+def test_linear(bias, backend):
+    def reference(x, p):
+        return F.linear(x, p["0.Linear.weight"].T, p.get("0.Linear.bias"))
+
+    compare_layer(fs.Linear(WIDTH, 4, bias=bias, bias_init=0.3), reference, backend, out_width=4)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_prelu(backend):
+    values = {"0.PReLU.alpha": np.linspace(-0.5, 1.5, WIDTH)}
+    compare_layer(fs.PReLU(WIDTH), lambda x, p: F.prelu(x, p["0.PReLU.alpha"]), backend, values)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_layer_norm(backend):
+    rng = np.random.default_rng(2)
+    values = {"0.LayerNorm.gain": rng.normal(size=WIDTH), "0.LayerNorm.offset": rng.normal(size=WIDTH)}
+
+    def reference(x, p):
+        return F.layer_norm(x, (WIDTH,), p["0.LayerNorm.gain"], p["0.LayerNorm.offset"], 1e-3)
+
+    compare_layer(fs.LayerNorm(WIDTH, epsilon=1e-3), reference, backend, values)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_residual(backend):
+    """The inner layers are fused; the gradient has to come through both ways."""
+    layer = fs.Residual(fs.Linear(WIDTH, 9), fs.GELU(), fs.Linear(9, WIDTH), fs.Tanh())
+
+    def reference(x, p):
+        w = {n.split(".", 2)[2]: v for n, v in p.items()}
+        h = F.gelu(x @ w["0.Linear.weight"] + w["0.Linear.bias"])
+        return x + torch.tanh(h @ w["2.Linear.weight"] + w["2.Linear.bias"])
+
+    compare_layer(layer, reference, backend)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", [n for n in PLAIN if n not in ("Softmax",)])
+def test_dense_layer_fused_with_its_activation(name, backend):
+    """Linear and activation are one kernel in a Sequential; the same numbers have to come out."""
+    make, reference = PLAIN[name]
+    model = fs.Sequential(fs.Linear(WIDTH, 5), make(), fs.Linear(5, 3)).initialize(4, backend, "float64")
+    rng = np.random.default_rng(3)
+    x, t = rng.normal(size=(ROWS, WIDTH)), rng.normal(size=(ROWS, 3))
+    step = fs.TrainStep(model, fs.MSE(), fs.SGD(1e-3), backend=backend)
+    theirs = {n: torch.tensor(np.array(v), requires_grad=True) for n, v in model.parameters().items()}
+    w = list(theirs.values())
+    loss = ((reference(torch.tensor(x) @ w[0] + w[1]) @ w[2] + w[3] - torch.tensor(t)) ** 2).sum(1).mean()
+    loss.backward()
+    assert float(step(x, t)) == pytest.approx(float(loss), rel=1e-12)
+    views = model.arena.views_of(step.gradient)
+    for n, p in model.parameters_declared():
+        np.testing.assert_allclose(np.asarray(views[p]), theirs[n].grad.numpy(), **CLOSE, err_msg=n)
+
+
+def our_loss(loss, y, targets, backend, width):
+    """(loss, gradient) of a loss for outputs y."""
+    model = fs.Sequential(fs.Linear(width, width)).initialize(0, backend, "float64")
+    tape = Tape(model.arena, gradients=model.arena.new())
+    tape.begin(y.shape[0])
+    prepared = loss.prepare(targets, width, model.backend, "float64")
+    rows, gradient = loss.evaluate(model.backend.asarray(y), prepared, tape)
+    return float(model.backend.total(rows)) * loss.factor(tape), np.array(gradient)
+
+
+def compare_loss(loss, reference, y, targets, backend):
+    """`reference(y, targets)` in torch against value and gradient of the loss."""
+    value, gradient = our_loss(loss, y, targets, backend, y.shape[1])
+    ty = torch.tensor(y, requires_grad=True)
+    expected = reference(ty, torch.tensor(targets))
+    expected.backward()
+    assert value == pytest.approx(float(expected), rel=1e-12, abs=1e-14)
+    np.testing.assert_allclose(gradient, ty.grad.numpy(), **CLOSE)
+
+
+@pytest.fixture
+def logits():
+    return np.random.default_rng(6).normal(0.0, 3.0, (9, 5))
+
+
+@pytest.fixture
+def labels():
+    return np.array([0, 1, 2, 3, 4, 2, 2, 0, 1])
+
+
+WEIGHTS = [0.5, 2.0, 1.0, 0.0, 3.0]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_cross_entropy(reduction, backend, logits, labels):
+    compare_loss(
+        fs.SoftmaxCrossEntropy(reduction=reduction),
+        lambda y, t: F.cross_entropy(y, t, reduction=reduction), logits, labels, backend,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("scale", [1e4, 1e150])
+def test_cross_entropy_of_huge_logits(scale, backend, logits, labels):
+    compare_loss(fs.SoftmaxCrossEntropy(), F.cross_entropy, logits * scale, labels, backend)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_cross_entropy_with_uniform_label_smoothing(backend, logits, labels):
+    compare_loss(
+        fs.SoftmaxCrossEntropy(label_smoothing=0.15, smoothing="uniform"),
+        lambda y, t: F.cross_entropy(y, t, label_smoothing=0.15), logits, labels, backend,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_label_smoothing_of_the_notes_as_a_distribution(backend, logits, labels):
+    q = np.full((9, 5), 0.15 / 4)
+    q[np.arange(9), labels] = 0.85
+
+    def reference(y, _):
+        return F.cross_entropy(y, torch.tensor(q))
+
+    compare_loss(fs.SoftmaxCrossEntropy(label_smoothing=0.15), reference, logits, labels, backend)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_class_weights_are_divided_by_the_batch_and_not_by_their_sum(backend, logits, labels):
+    weights = torch.tensor(WEIGHTS, dtype=torch.float64)
+    loss = fs.SoftmaxCrossEntropy(class_weights=WEIGHTS)
+    compare_loss(loss, lambda y, t: F.cross_entropy(y, t, weights, reduction="sum") / 9, logits, labels, backend)
+    torch_mean = float(F.cross_entropy(torch.tensor(logits), torch.tensor(labels), weights))
+    share = float(weights[torch.tensor(labels)].sum()) / 9
+    assert share != 1.0
+    assert our_loss(loss, logits, labels, backend, 5)[0] == pytest.approx(torch_mean * share, rel=1e-12)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_cross_entropy_with_distributions(backend, logits):
+    q = np.random.default_rng(7).dirichlet(np.full(5, 0.4), 9)
+    q[0] = [0.0, 1.0, 0.0, 0.0, 0.0]
+    compare_loss(fs.SoftmaxCrossEntropy(), F.cross_entropy, logits, q, backend)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_squared_error_is_not_divided_by_the_width(backend, logits):
+    targets = np.random.default_rng(8).normal(size=logits.shape)
+    compare_loss(fs.MSE(), lambda y, t: F.mse_loss(y, t) * 5, logits, targets, backend)
+    compare_loss(fs.MSE("sum"), lambda y, t: F.mse_loss(y, t, reduction="sum"), logits, targets, backend)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("scale", [1.0, 300.0])
+def test_binary_cross_entropy(scale, backend, logits):
+    targets = np.random.default_rng(9).choice([0.0, 1.0, 0.3], logits.shape)
+    compare_loss(
+        fs.BinaryCrossEntropy(),
+        lambda y, t: F.binary_cross_entropy_with_logits(y, t, reduction="sum") / 9, logits * scale, targets, backend,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_hinge(backend, logits):
+    """PyTorch has hinge_embedding_loss, another function; this is its max(0, 1 - t y) by differentiation."""
+    targets = np.random.default_rng(10).choice([-1.0, 1.0], logits.shape)
+    compare_loss(fs.Hinge(), lambda y, t: torch.relu(1.0 - t * y).sum() / 9, logits, targets, backend)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_multi_class_hinge_is_crammer_and_singers(backend, logits, labels):
+    """torch.nn.MultiMarginLoss sums over all rivals and divides by K; Crammer and Singer take the largest rival only."""
+
+    def reference(y, t):
+        own = y.gather(1, t[:, None])
+        rival = y.scatter(1, t[:, None], -torch.inf).max(dim=1, keepdim=True).values
+        return torch.relu(1.0 + rival - own).mean()
+
+    compare_loss(fs.MultiClassHinge(), reference, logits, labels, backend)
+    theirs = float(F.multi_margin_loss(torch.tensor(logits), torch.tensor(labels)))
+    assert abs(our_loss(fs.MultiClassHinge(), logits, labels, backend, 5)[0] - theirs) > 0.1
+    # With two classes there is one rival, and the two differ by the factor K.
+    two = labels % 2
+    assert our_loss(fs.MultiClassHinge(), logits[:, :2].copy(), two, backend, 2)[0] == pytest.approx(
+        2.0 * float(F.multi_margin_loss(torch.tensor(logits[:, :2]), torch.tensor(two))), rel=1e-12
+    )
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_kl_divergence_takes_probabilities_where_torch_takes_logarithms(backend):
+    rng = np.random.default_rng(11)
+    q, p = rng.dirichlet(np.ones(5), 9), rng.dirichlet(np.full(5, 0.5), 9)
+    p[0] = [0.0, 0.0, 1.0, 0.0, 0.0]
+    compare_loss(
+        fs.KLDivergence(), lambda y, t: F.kl_div(y.log(), t, reduction="batchmean"), q, p, backend
+    )
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_symmetric_kl_and_bhattacharyya_by_differentiation(backend):
+    rng = np.random.default_rng(12)
+    q, p = rng.dirichlet(np.ones(5), 9), rng.dirichlet(np.ones(5), 9)
+    compare_loss(fs.SymmetricKL(), lambda y, t: ((t - y) * (t.log() - y.log())).sum() / 9, q, p, backend)
+    compare_loss(fs.Bhattacharyya(), lambda y, t: -(t * y).sqrt().sum(1).log().mean(), q, p, backend)

@@ -1,0 +1,238 @@
+"""What a step is from outside: one kernel call, all or nothing, and settings that are refused before anything happens."""
+
+from __future__ import annotations
+
+import inspect
+
+import fusedstep as fs
+import numpy as np
+import pytest
+from fusedstep.backends import Backend
+from fusedstep.errors import HyperparameterError, NonFiniteLossError
+from fusedstep.framework.optimizers import OPTIMIZERS, ParameterGroup
+
+FULL = {"clip_norm": 1.0, "clip_value": 0.5, "l2": 0.01, "l1": 0.01, "weight_decay": 0.01}
+VARIANTS = [
+    (name, {"form": form} if form else {})
+    for name, kind in OPTIMIZERS.items()
+    for form in getattr(kind, "FORMS", (None,))
+]
+IDS = [" ".join([n, *a.values()]) for n, a in VARIANTS]
+
+# LAMB needs the norms of its direction in between; it says so in its docstring.
+KERNEL_CALLS = dict.fromkeys(OPTIMIZERS, 1) | {"LAMB": 2}
+
+
+def make_step(optimizer, backend, loss=None):
+    """A network of three layers with dropout off, in float64, and minibatches for it."""
+    where = Backend(np) if backend == "base" else backend
+    model = fs.Sequential(fs.Linear(5, 70), fs.ReLU(), fs.Linear(70, 6), fs.Tanh(), fs.Linear(6, 2))
+    model.initialize(3, where, "float64")
+    step = fs.TrainStep(model, loss or fs.MSE(), optimizer, backend=where)
+    rng = np.random.default_rng(0)
+    return model, step, rng.normal(size=(40, 8, 5)), rng.normal(size=(40, 8, 2))
+
+
+@pytest.mark.parametrize(("name", "arguments"), VARIANTS, ids=IDS)
+@pytest.mark.parametrize("settings", [{}, FULL], ids=["plain", "with everything"])
+def test_one_step_is_one_kernel_call_over_the_arena(name, arguments, settings, monkeypatch):
+    from fusedstep.kernels.targets import cpu
+
+    calls = {"backend": [], "kernel": 0}
+    compiled = cpu._update_kernel
+
+    def counted(formula, dtype):
+        kernel = compiled(formula, dtype)
+
+        def run(*given):
+            calls["kernel"] += 1
+            return kernel(*given)
+
+        return run
+
+    _, step, x, y = make_step(OPTIMIZERS[name](**arguments | settings), "numba")
+    update = step.backend.update
+
+    def spy(formula, arrays, scalars, segments):
+        calls["backend"].append([int(a.size) for a in arrays])
+        return update(formula, arrays, scalars, segments)
+
+    monkeypatch.setattr(cpu, "_update_kernel", counted)
+    monkeypatch.setattr(step.backend, "update", spy)
+    step(x[0], y[0])
+    assert calls["kernel"] == len(calls["backend"]) == KERNEL_CALLS[name]
+    assert all(size == step.model.arena.size for sizes in calls["backend"] for size in sizes)
+
+
+def test_the_number_of_calls_does_not_grow_with_the_number_of_layers(monkeypatch):
+    for depth in (1, 12):
+        layers = [layer for _ in range(depth) for layer in (fs.Linear(4, 4), fs.Tanh())]
+        model = fs.Sequential(*layers, fs.Linear(4, 1)).initialize(0, "numpy", "float64")
+        step = fs.TrainStep(model, fs.MSE(), fs.Adam(), backend="numpy")
+        calls = []
+        update = step.backend.update
+        with monkeypatch.context() as patch:
+            patch.setattr(step.backend, "update", lambda *a, u=update, c=calls: (c.append(1), u(*a))[1])
+            step(np.ones((3, 4)), np.ones((3, 1)))
+        assert len(calls) == 1
+
+
+class NaNGradient(fs.MSE):
+    """A loss that is finite and whose gradient is not, in the steps listed."""
+
+    def __init__(self, value=float("nan")):
+        super().__init__()
+        self.value, self.armed = value, False
+
+    def evaluate(self, y, targets, tape):
+        rows, gradient = super().evaluate(y, targets, tape)
+        if self.armed:
+            gradient[1, 0] = self.value
+        return rows, gradient
+
+
+@pytest.mark.parametrize("backend", ["base", "numpy", "numba"])
+@pytest.mark.parametrize(("name", "arguments"), VARIANTS, ids=IDS)
+def test_nan_in_the_gradient_raises_and_changes_nothing(name, arguments, backend):
+    loss = NaNGradient()
+    model, step, x, y = make_step(OPTIMIZERS[name](**arguments), backend, loss)
+    _, untroubled, _, _ = make_step(OPTIMIZERS[name](**arguments), backend)
+    for t in range(3):
+        step(x[t], y[t])
+        untroubled(x[t], y[t])
+    before = np.array(model.arena.values)
+    states = {n: np.array(v) for n, v in step.state.states.items()}
+    loss.armed = True
+    with pytest.raises(NonFiniteLossError, match=r"in step 4.* parameters of step 3") as raised:
+        step(x[3], y[3])
+    assert raised.value.step == 4
+    assert step.steps == 3
+    np.testing.assert_array_equal(np.asarray(model.arena.values), before)
+    for n, value in states.items():
+        np.testing.assert_array_equal(np.asarray(step.state.states[n]), value)
+    # The run goes on as if the bad minibatch had never come.
+    loss.armed = False
+    for t in range(4, 7):
+        step(x[t], y[t])
+        untroubled(x[t], y[t])
+    np.testing.assert_array_equal(np.asarray(model.arena.values), np.asarray(untroubled.model.arena.values))
+
+
+@pytest.mark.parametrize("backend", ["base", "numpy", "numba"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize(("name", "arguments"), VARIANTS, ids=IDS)
+def test_the_kernel_itself_does_nothing_where_the_gradient_is_not_finite(name, arguments, value, backend):
+    """What a device does, where nobody waits to look at the norm first."""
+    model, step, x, y = make_step(OPTIMIZERS[name](**arguments | {"clip_norm": 1.0}), backend)
+    step(x[0], y[0])
+    before = np.array(model.arena.values)
+    states = {n: np.array(v) for n, v in step.state.states.items()}
+    gradient = model.arena.new()
+    gradient[7] = value
+    step.state.apply(gradient, step.backend.sum_of_squares(gradient))
+    np.testing.assert_array_equal(np.asarray(model.arena.values), before)
+    for n, kept in states.items():
+        np.testing.assert_array_equal(np.asarray(step.state.states[n]), kept)
+
+
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+def test_nan_in_the_data_names_the_place(backend):
+    model, step, x, y = make_step(fs.Adam(), backend)
+    step(x[0], y[0])
+    before = np.array(model.arena.values)
+    x[1, 2, 3] = np.nan
+    with pytest.raises(NonFiniteLossError, match="the input data"):
+        step(x[1], y[1])
+    np.testing.assert_array_equal(np.asarray(model.arena.values), before)
+
+
+@pytest.mark.parametrize("bad", [0.0, -1.0, float("nan"), float("inf")])
+def test_learning_rate_of_a_step_is_checked_when_it_is_set(bad):
+    _, step, _, _ = make_step(fs.SGD(0.5), "numpy")
+    with pytest.raises(HyperparameterError, match="expected lr"):
+        step.lr = bad
+    assert step.lr == 0.5
+
+
+def test_learning_rate_acts_from_the_next_step_on():
+    model, step, x, y = make_step(fs.SGD(0.5), "numpy")
+    before = np.array(model.arena.values)
+    step.lr = 0.125
+    step(x[0], y[0])
+    np.testing.assert_allclose(before - np.asarray(model.arena.values), 0.125 * np.asarray(step.gradient), atol=1e-15)
+
+
+NAN, INF = float("nan"), float("inf")
+NOT_POSITIVE = (0.0, -1.0, NAN, INF, "0.1", True)
+NOT_A_SHARE = (1.0, 1.5, -0.1, NAN, "0.9")
+NEGATIVE = (-1.0, NAN, INF, "0.1")
+IMPOSSIBLE = {
+    "lr": NOT_POSITIVE,
+    "epsilon": NOT_POSITIVE,
+    "momentum": NOT_A_SHARE,
+    "beta": NOT_A_SHARE,
+    "beta1": NOT_A_SHARE,
+    "beta2": NOT_A_SHARE,
+    "rho": NOT_A_SHARE,
+    "l2": NEGATIVE,
+    "l1": NEGATIVE,
+    "weight_decay": NEGATIVE,
+    "clip_norm": NOT_POSITIVE,
+    "clip_value": NOT_POSITIVE,
+    "form": ("nesterov", ""),
+    "l1_form": ("exact",),
+    "epsilon_placement": ("beside",),
+    "groups": (
+        (ParameterGroup("*", lr_scale=0.0),), (ParameterGroup("*", l2=-1.0),), (ParameterGroup("*", weight_decay=NAN),),
+    ),
+}  # fmt: skip
+
+
+def settings_of(kind):
+    """The names of everything that an optimiser can be told, its own and those of all."""
+    own = set(inspect.signature(kind.__init__).parameters)
+    shared = set(inspect.signature(fs.Optimizer.__init__).parameters)
+    return (own | shared) - {"self", "penalties", "rest"}
+
+
+def test_every_setting_of_every_optimiser_has_impossible_values():
+    assert set().union(*map(settings_of, OPTIMIZERS.values())) == set(IMPOSSIBLE)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_impossible_hyperparameters_are_refused(name):
+    for setting in settings_of(OPTIMIZERS[name]):
+        for value in IMPOSSIBLE[setting]:
+            with pytest.raises(HyperparameterError, match="expected") as raised:
+                OPTIMIZERS[name](**{setting: value})
+            if setting != "groups":
+                assert f"expected {setting}" in str(raised.value)
+                assert repr(value) in str(raised.value)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_limits_of_the_allowed_range_are_accepted(name):
+    for setting in settings_of(OPTIMIZERS[name]):
+        if IMPOSSIBLE[setting] is NOT_A_SHARE:
+            OPTIMIZERS[name](**{setting: 0.0})
+            OPTIMIZERS[name](**{setting: 0.9999})
+        elif IMPOSSIBLE[setting] in (NOT_POSITIVE, NEGATIVE):
+            OPTIMIZERS[name](**{setting: 1})
+            OPTIMIZERS[name](**{setting: 1e-12})
+
+
+def test_unknown_setting_is_refused():
+    for kind in OPTIMIZERS.values():
+        with pytest.raises(TypeError):
+            kind(momentun=0.9)
+
+
+def test_pattern_that_matches_nothing_lists_the_names():
+    model = fs.Sequential(fs.Linear(2, 2)).initialize(0, "numpy")
+    with pytest.raises(HyperparameterError, match=r"'9\.\*'.*0\.Linear\.weight"):
+        fs.SGD(groups=[ParameterGroup("9.*")]).bind(model.arena)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_representation_names_the_class(name):
+    assert repr(OPTIMIZERS[name](lr=0.25)).startswith(f"{name}(lr=0.25")
