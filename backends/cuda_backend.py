@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..kernels.formula import Formula
-from .arrays import c_order
+from .arrays import c_order, on_host
 from .base import Array, Backend, Random, Scalar, Unavailable
 from .cupy_backend import INSTALL, CupyBackend
 
@@ -256,10 +256,8 @@ class _SimulatedCuda(CudaBackend):
             kernel.compiled[geometry](*given)
 
     def asarray(self, values: Any, dtype: str | None = None) -> Array:
-        return Backend.asarray(self, values, dtype)
-
-    def _convert(self, array: Array, dtype: str | None) -> Array:
-        return c_order(array if dtype is None else array.astype(dtype, copy=False))
+        host = on_host(values, self.name)
+        return c_order(host if dtype is None else host.astype(dtype, copy=False))
 
     def to_numpy(self, array: Array) -> np.ndarray[Any, Any]:
         return np.array(array)

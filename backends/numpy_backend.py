@@ -73,11 +73,3 @@ class NumpyBackend(Backend):
             part = x[start : start + target.BLOCK].astype(np.float64)
             total += float(np.sum(np.multiply(part, part, out=part)))
         return total
-
-
-# A step that diverges is found by its loss or its gradient, and named; NumPy's warnings before that would be noise.
-for _name in (
-    "asarray", "matmul", "map", "update", "softmax", "softmax_cross_entropy", "softmax_cross_entropy_soft",
-    "multi_class_hinge", "layer_norm", "layer_norm_backward", "column_sum", "maxout_spread", "total", "sum_of_squares",
-):  # fmt: skip
-    setattr(NumpyBackend, _name, np.errstate(all="ignore")(getattr(NumpyBackend, _name)))

@@ -30,7 +30,7 @@ BUILT_IN = {
 AUTO_ORDER = ("cuda", "cupy", "numba", "numpy")
 
 _logger = logging.getLogger("fusedstep")
-_chosen: ContextVar[str | None] = ContextVar("fusedstep_backend", default=None)
+_chosen: ContextVar[Backend | None] = ContextVar("fusedstep_backend", default=None)
 
 
 @lru_cache(maxsize=1)
@@ -66,8 +66,16 @@ def _instance(name: str) -> Backend:
 
 @cache
 def why_not(name: str) -> Unavailable | None:
-    """Why the backend of that name cannot run here, or None if it can."""
-    return backend_class(name).unavailable()
+    """Why the backend of that name cannot run here, or None if it can; raises UnknownBackend."""
+    try:
+        found = backend_class(name)
+    except UnknownBackend:
+        raise
+    except Exception as error:
+        return Unavailable(
+            f"its package cannot be loaded ({type(error).__name__}: {error})", f"reinstall the package that has {name!r}", error
+        )
+    return found.unavailable()
 
 
 @lru_cache(maxsize=1)
@@ -88,7 +96,8 @@ def requested(name: str | None = None) -> str:
         raise UnknownBackend(f"expected the name of a backend; got {name!r}; choose one of {', '.join(names())}")
     if name == "":
         raise UnknownBackend(f"expected the name of a backend; got an empty one; choose one of {', '.join(names())}, auto")
-    return name or _chosen.get() or os.environ.get(VARIABLE, "").strip() or "auto"
+    chosen = _chosen.get()
+    return name or (chosen and chosen.name) or os.environ.get(VARIABLE, "").strip() or "auto"
 
 
 def backend(name: str | Backend | None = None) -> Backend:
@@ -100,25 +109,26 @@ def backend(name: str | Backend | None = None) -> Backend:
     """
     if isinstance(name, Backend):
         return name
+    chosen = _chosen.get()
+    if name is None and chosen is not None:
+        return chosen
     wanted = requested(name)
     if wanted == "auto":
         wanted = _automatic()
-    found = backend_class(wanted)
     problem = why_not(wanted)
     if problem is not None:
         raise BackendUnavailable(
             f"expected backend {wanted!r} to work here; {problem.reason}; {problem.remedy}, or choose another backend "
             f"(`fusedstep backends` lists what works)"
         ) from problem.cause
-    assert found is not None
     return _instance(wanted)
 
 
 @contextmanager
-def use_backend(name: str) -> Iterator[Backend]:
+def use_backend(name: str | Backend) -> Iterator[Backend]:
     """Within the `with` block (and this thread or task) `name` is the backend in use."""
     chosen = backend(name)
-    token = _chosen.set(name)
+    token = _chosen.set(chosen)
     try:
         yield chosen
     finally:

@@ -197,7 +197,8 @@ class Sequential(Sequence, public=False):
                 self._tapes.clear()
             tape = self._tapes[rows] = Tape(self.arena)
         tape.begin(rows)
-        y = self.forward(x, tape)
+        with self.backend.quiet():
+            y = self.forward(x, tape)
         if not copy:
             return y
         out = self.backend.empty(tuple(y.shape), self.dtype)

@@ -25,9 +25,6 @@ FORMAT = "fusedstep.model"
 VERSION = 1
 """Raised whenever a file of the version before could no longer be read as it was meant."""
 
-_CONTAINERS: dict[str, type[Sequence]] = {"Sequence": Sequence, "Sequential": Sequential}
-"""Chains inside a model that LAYERS does not list."""
-
 PathLike = str | os.PathLike[str]
 
 
@@ -245,7 +242,7 @@ class _Builder:
 
     def _make(self, entry: dict[str, Any], path: tuple[int, ...]) -> Layer:
         name = entry["class"]
-        kind = LAYERS.get(name) or _CONTAINERS.get(name)
+        kind = Sequence if name == "Sequence" else LAYERS.get(name)
         if kind is None:
             raise ModelFileError(
                 f"expected layers that are known here ({', '.join(sorted(LAYERS))}); found {name!r}; import the module "

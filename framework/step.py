@@ -162,7 +162,8 @@ class TrainStep:
             self._give_up(inputs, targets, f"a loss of {backend.item(total)}")
         if not self._usable(squares):
             self._give_up(inputs, targets, "a gradient with NaN or infinity")
-        state.apply(self.gradient, squares)
+        with backend.quiet():
+            state.apply(self.gradient, squares)
         return StepLoss(total, self.loss.factor(int(inputs.shape[0])), backend, number)
 
     def _usable(self, scalar: Any) -> bool:

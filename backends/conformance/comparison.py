@@ -41,16 +41,11 @@ def labels(rows: int, classes: int, *key: object) -> Host:
     return generator("labels", rows, classes, *key).integers(0, classes, rows).astype(np.int32)
 
 
-def dtype_name(array: Array) -> str:
-    """The plain name of an array's dtype, whatever library it is of."""
-    return str(array.dtype).rpartition(".")[2]
-
-
 def host(backend: Backend, array: Array, shape: Sequence[int], dtype: str, what: str) -> Host:
     """The values of an array of the backend, after a look at its type, shape and dtype."""
     expect(backend.is_array(array), f"{what}: expected an array of the backend; got a {type(array).__name__}")
     expect(tuple(array.shape) == tuple(shape), f"{what}: expected shape {tuple(shape)}; got {tuple(array.shape)}")
-    expect(dtype_name(array) == dtype, f"{what}: expected dtype {dtype}; got {dtype_name(array)}")
+    expect(backend.dtype_name(array) == dtype, f"{what}: expected dtype {dtype}; got {array.dtype}")
     values = backend.to_numpy(array)
     expect(
         isinstance(values, np.ndarray) and values.shape == tuple(shape) and str(values.dtype) == dtype,

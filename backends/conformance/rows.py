@@ -112,7 +112,7 @@ def multi_class_hinge(backend: Backend, sizes: Sizes, dtype: str) -> None:
     for shape in sizes.matrices:
         if shape[1] < 2:
             continue
-        for x in (normal(dtype, shape, "scores"), np.round(normal(dtype, shape, "equal scores"))):
+        for x in (normal(dtype, shape, "scores"), np.round(normal(dtype, shape, "equal scores")) + 0):
             y = labels(*shape)
             losses, gradient = backend.empty(shape[:1], dtype), backend.empty(shape, dtype)
             backend.multi_class_hinge(backend.asarray(x), backend.asarray(y), 0.5, losses, gradient)
@@ -196,7 +196,7 @@ def column_sum(backend: Backend, sizes: Sizes, dtype: str) -> None:
 def maxout(backend: Backend, sizes: Sizes, dtype: str, pieces: int) -> None:
     """The largest piece, the first among equals; its gradient; and the piece that was chosen, of another matrix."""
     for rows, units in sizes.matrices:
-        for z in (normal(dtype, (rows, pieces * units), "z"), np.round(normal(dtype, (rows, pieces * units), "equal"))):
+        for z in (normal(dtype, (rows, pieces * units), "z"), np.round(normal(dtype, (rows, pieces * units), "equal")) + 0):
             split = z.reshape(rows, pieces, units)
             wanted = split.argmax(axis=1)
             out, winner = backend.empty((rows, units), dtype), backend.empty((rows, units), "uint8")

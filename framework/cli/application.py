@@ -5,6 +5,7 @@ Errors of this package become one line on stderr and exit code 2; what the comma
 
 from __future__ import annotations
 
+import logging
 import sys
 import traceback
 from typing import Annotated, Any
@@ -19,17 +20,19 @@ from .options import DEBUG_KEY, Debug
 from .predict_command import predict
 from .train_command import train
 
-HELP = """
-Train multi-layer perceptrons, on a CPU or a CUDA GPU with the same commands and the same numbers.
+HELP = """Train multi-layer perceptrons, on a CPU or a CUDA GPU with the same commands and the same numbers.
 
-[bold]Start here[/bold]
+**Start here**
 
-  fusedstep train digits                         train on a bundled data set
-  fusedstep train people.csv --target income     train on your own table
-  fusedstep predict people.safetensors new.csv -o answers.csv
+- `fusedstep train digits` trains on a bundled data set
+- `fusedstep train people.csv --target income` trains on your own table
+- `fusedstep predict people.safetensors new.csv -o answers.csv` uses what was trained
+- `fusedstep COMMAND --help` explains a command
 
-The backend is the best one that works here; FUSEDSTEP_BACKEND or --backend chooses another.
+The backend is the best one that works here; `FUSEDSTEP_BACKEND=NAME` or `--backend NAME` chooses another.
 """
+
+_SILENT = logging.NullHandler()
 
 
 class _Group(TyperGroup):
@@ -37,6 +40,8 @@ class _Group(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Runs the command."""
+        # Falling back is told by the commands themselves, in one place and in fewer words.
+        logging.getLogger("fusedstep").addHandler(_SILENT)
         try:
             return super().invoke(ctx)
         except FusedstepError as error:
@@ -58,7 +63,7 @@ app = typer.Typer(
     name="fusedstep",
     cls=_Group,
     help=HELP,
-    rich_markup_mode="rich",
+    rich_markup_mode="markdown",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

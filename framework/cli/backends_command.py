@@ -14,7 +14,7 @@ def backends(backend: BackendName = None, debug: Debug = False) -> None:
 
     from ...backends import backend as find
     from ...backends import backends as all_backends
-    from ...backends.selection import backend_class
+    from ...backends.selection import AUTO_ORDER, backend_class
 
     console = Console(highlight=False)
     table = Table("backend", "works", "device", "why not, and what to do", show_lines=True)
@@ -28,6 +28,7 @@ def backends(backend: BackendName = None, debug: Debug = False) -> None:
     console.print(table)
     chosen = find(backend)
     console.print(f"In use now: [bold]{escape(chosen.name)}[/bold] ({escape(why(backend, chosen.name))})")
+    console.print("Auto takes the first that works of " + ", ".join(AUTO_ORDER) + ".")
     console.print("Choose another with FUSEDSTEP_BACKEND=NAME or --backend NAME.")
 
 
@@ -36,10 +37,15 @@ def why(argument: str | None, chosen: str) -> str:
 
     Args: argument – what the user gave with --backend, if anything; chosen – the name of the backend that was found.
     """
-    from ...backends.selection import AUTO_ORDER, VARIABLE, requested
+    from ...backends.selection import AUTO_ORDER, VARIABLE, requested, why_not
 
     if argument not in (None, "auto"):
         return "given by --backend"
     if argument is None and requested() != "auto":
         return f"given by {VARIABLE}={requested()}"
-    return f"auto: the first of {', '.join(AUTO_ORDER)} that works here" if chosen in AUTO_ORDER else "auto"
+    refused: dict[str, list[str]] = {}
+    for name in AUTO_ORDER[: AUTO_ORDER.index(chosen)]:
+        problem = why_not(name)
+        if problem is not None:
+            refused.setdefault(problem.reason.partition(" (")[0], []).append(name)
+    return "auto" + "".join(f"; not {' or '.join(names)}: {reason}" for reason, names in refused.items())

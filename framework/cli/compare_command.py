@@ -24,6 +24,7 @@ def compare(
     the losses differ by more than 1e-5 in float32 or 1e-12 in float64, or if bits differ that should not.
     """
     del debug
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -34,7 +35,7 @@ def compare(
     console = Console(highlight=False)
     names = [escape(name) for name in run.names]
     console.print(f"[bold]{names[0]}[/bold] and [bold]{names[1]}[/bold], {precision}, seed {seed}: {run.description}")
-    table = Table("step", f"loss on {names[0]}", f"loss on {names[1]}", "apart", "parameters apart", "most in")
+    table = Table("step", f"{names[0]} loss", f"{names[1]} loss", "apart", "parameters apart", "most in", box=SIMPLE_HEAD)
     for column in table.columns[:5]:
         column.justify = "right"
     for row in run:

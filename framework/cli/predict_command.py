@@ -36,6 +36,7 @@ def predict(
     from ...errors import ModelFileError, OutputPathError
     from ..data import Preprocessor, load_features
     from ..persistence import load_with_metadata, require_writable
+    from .backends_command import why
 
     if out is not None:
         require_writable(out)
@@ -59,7 +60,8 @@ def predict(
         _write(sys.stdout, rows)
         return
     _write_file(out, rows)
-    print(f"{len(inputs):,} predictions in {out}", file=sys.stderr)
+    chosen = network.backend.name
+    print(f"{len(inputs):,} predictions in {out}, computed by {chosen} ({why(backend, chosen)})", file=sys.stderr)
 
 
 def _require_fit(path: Path, network: Any, preprocessor: Any) -> None:

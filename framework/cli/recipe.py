@@ -23,8 +23,8 @@ class Recipe:
     """How a network is made and trained.
 
     Args: hidden – widths of the hidden layers; activation; dropout – share that is dropped; optimizer – class name; lr,
-        weight_decay, clip_norm – its settings; batch_size – rows, None for all; epochs – at most; patience – epochs without a better
-        validation loss before training ends, 0 for never.
+        weight_decay, clip_norm – its settings; batch_size – rows, None for all; epochs – at most; patience – epochs
+        without a better validation loss before training ends, 0 for never.
     """
 
     hidden: tuple[int, ...]

@@ -49,11 +49,13 @@ class Reporter:
         recipe, history = trained.recipe, trained.history
         table = Table(title="Results", title_justify="left", title_style="bold")
         classes = data.task == "classification"
-        for heading in ("part", "rows", "loss", *(("accuracy",) if classes else ("R²", "typical error"))):
+        for heading in ("part", "rows", "loss", *(("accuracy",) if classes else ("R²", "RMSE"))):
             table.add_column(heading, justify="left" if heading == "part" else "right")
         for name, figures in trained.figures.items():
             metrics = [percent(figures["accuracy"])] if classes else [number(figures["r2"]), f"{figures['rmse']:.4g}"]
-            table.add_row(name, f"{len(data.parts[name]):,}", f"{figures['loss']:.4f}", *metrics, style="bold" if name == "test" else "")
+            table.add_row(
+                name, f"{len(data.parts[name]):,}", f"{figures['loss']:.4f}", *metrics, style="bold" if name == "test" else ""
+            )
         self.console.print(table)
         if trained.baseline is not None:
             self.console.print(comparison(data, trained))

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .options import BackendName, Debug
+from .options import Debug
 
 _DATA = "Data"
 _NETWORK = "Network (defaults suit the size of the data, see above)"
@@ -26,9 +26,7 @@ def train(
     target: Annotated[
         str | None, typer.Option(help="Column to learn; needed for CSV and Parquet.", rich_help_panel=_DATA)
     ] = None,
-    labels: Annotated[
-        Path | None, typer.Option(help="File of labels of an IDX source.", rich_help_panel=_DATA)
-    ] = None,
+    labels: Annotated[Path | None, typer.Option(help="File of labels of an IDX source.", rich_help_panel=_DATA)] = None,
     task: Annotated[
         str | None,
         typer.Option(
@@ -37,17 +35,23 @@ def train(
             rich_help_panel=_DATA,
         ),
     ] = None,
-    test_share: Annotated[float, typer.Option(help="Share of the rows that only the final test sees.", rich_help_panel=_DATA)] = 0.2,
+    test_share: Annotated[
+        float, typer.Option(help="Share of the rows that only the final test sees.", rich_help_panel=_DATA)
+    ] = 0.2,
     validation_share: Annotated[
         float, typer.Option(help="Share of the rows that decides when to stop; 0 for none.", rich_help_panel=_DATA)
     ] = 0.1,
     hidden: Annotated[
         str | None,
-        typer.Option(metavar="WIDTHS", help='Hidden widths, such as "256,128"; none: a linear model.', rich_help_panel=_NETWORK),
+        typer.Option(
+            metavar="WIDTHS", help='Hidden widths, such as "256,128"; none: a linear model.', rich_help_panel=_NETWORK
+        ),
     ] = None,
     activation: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="relu, leaky_relu, prelu, elu, gelu, silu, sigmoid or tanh.", rich_help_panel=_NETWORK),
+        typer.Option(
+            metavar="NAME", help="relu, leaky_relu, prelu, elu, gelu, silu, sigmoid or tanh.", rich_help_panel=_NETWORK
+        ),
     ] = None,
     dropout: Annotated[
         float | None, typer.Option(help="Share of hidden units dropped in training, 0 <= p < 1.", rich_help_panel=_NETWORK)
@@ -64,13 +68,16 @@ def train(
     ] = None,
     weight_decay: Annotated[float | None, typer.Option(help="Decoupled weight decay.", rich_help_panel=_TRAINING)] = None,
     clip_norm: Annotated[float | None, typer.Option(help="Largest norm of the gradient.", rich_help_panel=_TRAINING)] = None,
-    seed: Annotated[
-        int, typer.Option(help="Of split, weights, dropout and shuffles.", rich_help_panel=_TRAINING)
-    ] = 0,
-    backend: BackendName = None,
-    precision: Annotated[
-        str, typer.Option(metavar="NAME", help="float32 or float64.", rich_help_panel=_RUN)
-    ] = "float32",
+    seed: Annotated[int, typer.Option(help="Of split, weights, dropout and shuffles.", rich_help_panel=_TRAINING)] = 0,
+    backend: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="numpy, numba, cupy, cuda or auto. Default: FUSEDSTEP_BACKEND, else the best that works here.",
+            rich_help_panel=_RUN,
+        ),
+    ] = None,
+    precision: Annotated[str, typer.Option(metavar="NAME", help="float32 or float64.", rich_help_panel=_RUN)] = "float32",
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="Model file. Default: SOURCE's name with .safetensors, here.", rich_help_panel=_RUN),
@@ -84,15 +91,13 @@ def train(
     training part shows, a network is trained, and the epoch with the best validation loss is kept. Nothing is chosen by the
     test part, so its figures tell what to expect on new data.
 
-    [bold]Defaults by the number of training rows[/bold]
+    **Defaults by the number of training rows**
 
-    below 1,000: 64 hidden units (tanh to predict numbers, relu for classes), dropout 0.4, AdamW at 0.003, minibatches of 32, at
-    most 300 epochs, patience 20, weight decay 0.1
-
-    below 10,000: 256 relu units, dropout 0.4 (0.1 for numbers), AdamW at 0.002, minibatches of 32, at most 200 epochs,
+    - below 1,000: 64 hidden units (tanh to predict numbers, relu for classes), dropout 0.4, AdamW at 0.003, minibatches of 32,
+    at most 300 epochs, patience 20, weight decay 0.1
+    - below 10,000: 256 relu units, dropout 0.4 (0.1 for numbers), AdamW at 0.002, minibatches of 32, at most 200 epochs,
     patience 20, weight decay 0.1
-
-    from 10,000: 512 and 256 relu units, dropout 0.2 (0.1 for numbers), AdamW at 0.001, minibatches of 128 (512 from 100,000
+    - from 10,000: 512 and 256 relu units, dropout 0.2 (0.1 for numbers), AdamW at 0.001, minibatches of 128 (512 from 100,000
     rows on), at most 60 epochs, patience 6, weight decay 0.01
 
     A validation part of fewer than 10 rows is not split off: its rows are trained on, for a third of the epochs.
@@ -137,4 +142,6 @@ def _require_other_file(path: Path, source: str, labels: Path | None) -> None:
 
     for read in (source, labels):
         if read is not None and path.exists() and Path(read).exists() and path.samefile(read):
-            raise OutputPathError(f"expected another file than the data to write to; got {str(path)!r}; give --out another name")
+            raise OutputPathError(
+                f"expected another file than the data to write to; got {str(path)!r}; give --out another name"
+            )

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -100,9 +101,7 @@ def prepare(dataset: Dataset, task: str | None, shares: tuple[float, float], see
     return Prepared(dataset, found, preprocessor, parts, remark)
 
 
-def train_model(
-    data: Prepared, given: dict[str, Any], seed: int, backend: Backend, precision: str, progress: bool
-) -> Trained:
+def train_model(data: Prepared, given: dict[str, Any], seed: int, backend: Backend, precision: str, progress: bool) -> Trained:
     """Train by the recipe for this many rows.
 
     Args: data; given – fields of Recipe that the user chose, None elsewhere; seed – of weights, dropout and shuffles;
@@ -121,7 +120,7 @@ def train_model(
     if stopping is not None:
         callbacks.append(stopping)
     size = min(recipe.batch_size or len(part), len(part))
-    with _blas_threads(size * max(a * b for a, b in zip(widths, widths[1:], strict=False)), backend):
+    with _blas_threads(size * max(a * b for a, b in pairwise(widths)), backend):
         history = Trainer(step, callbacks, progress=progress).fit(
             part.x,
             part.y,

@@ -21,7 +21,7 @@ from numba import cuda, types
 from ..targets.cpu import expansions
 from ..targets.cuda import (
     BLOCK,
-    FLOOR,
+    BOUND,
     MOST_BLOCKS,
     Generated,
     Geometry,
@@ -330,7 +330,7 @@ def add_chunks(partial, out):
 
 
 def total_parts(x, partial):
-    # Compensated (Kahan), so that long strides lose nothing; infinity turns into NaN, which is as good a warning.
+    # Compensated (Kahan), so that long strides lose nothing; the correction of an infinite sum would be NaN.
     part = cuda.shared.array(BLOCK, real)
     value = real(0.0)
     lost = real(0.0)
@@ -338,6 +338,7 @@ def total_parts(x, partial):
         term = x[i] - lost
         larger = value + term
         lost = (larger - value) - term
+        lost = lost if lost == lost else real(0.0)
         value = larger
     lane = cuda.threadIdx.x
     value = team_sum(part, lane, lane, cuda.blockDim.x, value)
@@ -353,6 +354,7 @@ def sum_of_squares_parts(x, partial):
         term = x[i] * x[i] - lost
         larger = value + term
         lost = (larger - value) - term
+        lost = lost if lost == lost else real(0.0)
         value = larger
     lane = cuda.threadIdx.x
     value = team_sum(part, lane, lane, cuda.blockDim.x, value)
@@ -454,7 +456,7 @@ def _type(kind: str, dtype: np.dtype[Any]) -> types.Type:
 def source(function: Callable[..., Any], dtype: np.dtype[Any]) -> Generated:
     """One of the functions above as a module for arrays of that dtype."""
     kinds, words, helpers = SIGNATURES[function]
-    settings = {**FLOOR, "BLOCK": BLOCK, "LOWEST": f'{Spelling(dtype).real}(-float("inf"))'}
+    settings = {**BOUND, "BLOCK": BLOCK, "LOWEST": f'{Spelling(dtype).real}(-float("inf"))'}
     decorator = '@cuda.jit(device=True, inline="always")'
     text = kernel_text(function, words, dtype, expansions(dtype), decorator, settings, helpers)
     return Generated(function.__name__, text, tuple(_type(k, dtype) for k in kinds))

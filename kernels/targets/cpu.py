@@ -13,6 +13,7 @@ import numba
 import numpy as np
 from numba import types
 
+from ...errors import ShapeError
 from ..formula import Formula, trace
 from ..formulas.mathematics import SINGLE_PRECISION
 from ..formulas.random import philox4x32
@@ -138,6 +139,12 @@ def run_map(
     kernel = _map_kernel(formula, outputs[0].dtype, aliases)
     new = [o for o, alias in zip(outputs, aliases, strict=True) if alias < 0]
     if formula.flat:
+        for out in outputs:
+            if out.ndim > 1 and not out.flags.c_contiguous:
+                raise ShapeError(
+                    f"expected outputs in row-major order without gaps; got strides {out.strides} for shape {out.shape}; "
+                    "write into an array of its own and copy that"
+                )
         new = [o.reshape(-1) for o in new]
         arguments = [a.reshape(-1) if isinstance(a, np.ndarray) else a for a in arguments]
     if random is not None:

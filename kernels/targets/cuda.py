@@ -5,9 +5,11 @@ Arrays, streams and launches belong to the backend; hand-written row kernels are
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from types import SimpleNamespace
 from typing import Any
 
 import numba
@@ -36,8 +38,12 @@ MOST_BLOCKS = 2 if SIMULATED else 4096
 MOST_ROW_BLOCKS = 2 if SIMULATED else 1024
 """Blocks along y."""
 
-FLOOR = {} if SIMULATED else {"floor": "math.floor"}
-"""Numba CUDA has no `np.floor`; its `math.floor` gives a real, that of the simulator would refuse NaN."""
+BOUND = {"math": "quiet_math"} if SIMULATED else {"floor": "math.floor"}
+"""What generated modules bind differently: Numba CUDA has no `np.floor`, but its `math.floor` gives a real; and in the
+simulator Python's `math` would raise an error where a device gives infinity or NaN."""
+_QUIET_MATH = SimpleNamespace(
+    exp=np.exp, log=np.log, log1p=np.log1p, sqrt=np.sqrt, tanh=np.tanh, sin=np.sin, cos=np.cos, erf=math.erf
+)
 
 Geometry = tuple[tuple[int, ...], tuple[int, ...]]
 """Blocks of the grid and threads of the block, as (x, y)."""
@@ -58,7 +64,7 @@ class Generated:
 
     def function(self) -> Any:
         """The Python function, ready for `numba.cuda`."""
-        return build(self.name, self.text, {"cuda": cuda})
+        return build(self.name, self.text, {"cuda": cuda, "quiet_math": _QUIET_MATH})
 
 
 class Kernel:
@@ -184,7 +190,7 @@ _QUARTER = ["quarter = (width + u64(3)) >> u64(2)"]
 def _generated(
     name: str, parameters: Mapping[str, types.Type], lines: Sequence[str], constants: Mapping[str, str]
 ) -> Generated:
-    text = module_text(name, list(parameters), lines, {**FLOOR, **constants})
+    text = module_text(name, list(parameters), lines, {**BOUND, **constants})
     return Generated(name, text, tuple(parameters.values()))
 
 

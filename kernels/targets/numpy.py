@@ -25,7 +25,7 @@ BLOCK = 16_384
 
 
 def _select(condition: Any, if_true: Any, if_false: Any, out: Array) -> None:
-    if np.ndim(if_true) == 0 and np.ndim(if_false) == 0 and if_false == 0.0:
+    if np.ndim(if_true) == 0 and np.ndim(if_false) == 0 and if_false == 0.0 and math.isfinite(if_true):
         np.multiply(condition, out.dtype.type(if_true), out=out)
     else:
         np.copyto(out, np.where(condition, if_true, if_false))
@@ -110,6 +110,9 @@ class Plan:
                 body.append(index)
         arrays = {i for i in self.inputs if not program.nodes[i].uniform}
         last_read = max((i for i in body if arrays & set(program.nodes[i].arguments)), default=-1)
+        self._passed_on = arrays & set(program.outputs)
+        if self._passed_on:
+            last_read = len(program.nodes)
         free: dict[np.dtype[Any], list[int]] = {}
         for index in body:
             node = program.nodes[index]
@@ -158,6 +161,9 @@ class Plan:
             out = outputs[self.direct[index]] if index in self.direct else views[self.register_of[index]]
             word(*[slots[a] for a in arguments], out=out)
             slots[index] = out
+        if len(self.outputs) > 1:
+            for index in self._passed_on:  # the copies below may overwrite these inputs
+                slots[index] = slots[index].copy()
         for position, index in enumerate(self.outputs):
             target = outputs[position]
             if target is not None and slots[index] is not target:
@@ -225,7 +231,8 @@ def run_map(
     }
     slots = compiled.prepare(uniform)
     varying = [(i, a, k) for i, a, k in zip(compiled.inputs, given, formula.kinds, strict=True) if k != "scalar"]
-    if formula.flat:
+    # Flattening an output with gaps would copy it, and what is written would be lost.
+    if formula.flat and (len(shape) == 1 or all(o.flags.c_contiguous for o in outputs)):
         rows, block, tail = math.prod(shape), BLOCK, ()
         flat_outputs = [o.reshape(-1) for o in outputs]
         varying = [(i, a.reshape(-1), k) for i, a, k in varying]

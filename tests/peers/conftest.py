@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-import fusedstep as fs
 import numpy as np
 import pytest
+
+import fusedstep as fs
 
 STEPS = 100
 ROWS = 24

@@ -5,11 +5,12 @@ Rules that optax has not (the notes' momentum forms, AdaGrad with epsilon outsid
 
 from __future__ import annotations
 
-import fusedstep as fs
 import jax
 import jax.numpy as jnp
 import optax
 import pytest
+
+import fusedstep as fs
 
 pytestmark = pytest.mark.peers
 

@@ -6,9 +6,10 @@ Not here, because PyTorch defines another rule: NAdam (its beta1 changes with th
 
 from __future__ import annotations
 
-import fusedstep as fs
 import numpy as np
 import pytest
+
+import fusedstep as fs
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed; pip install torch to compare with it")
 
@@ -113,9 +114,7 @@ def both_backends(problem, ours, theirs, run):
 def test_recorded_gradients(case, problem):
     make, kind, settings, decay = CASES[case]
     theirs = run_recorded(problem, kind, settings, decay)
-    both_backends(
-        problem, make(), theirs, lambda o, b: problem.run_recorded(o, b, problem.gradients)
-    )
+    both_backends(problem, make(), theirs, lambda o, b: problem.run_recorded(o, b, problem.gradients))
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -128,9 +127,7 @@ def test_training_run(case, problem):
         network_loss(parameters, torch.tensor(x), torch.tensor(y)).backward()
         optimizer.step()
         rows.append(snapshot(problem, parameters))
-    both_backends(
-        problem, make(), np.array(rows), lambda o, b: problem.run_training(o, b, problem.x, problem.y)
-    )
+    both_backends(problem, make(), np.array(rows), lambda o, b: problem.run_training(o, b, problem.x, problem.y))
 
 
 @pytest.mark.parametrize("case", ["Momentum sum with l2", "Nesterov", "Adam outside", "AdamW", "Adamax"])
@@ -141,26 +138,18 @@ def test_learning_rate_that_changes_between_steps(case, problem):
         return settings["lr"] * (0.5 if t > 30 else 1.0) * 0.99**t
 
     theirs = run_recorded(problem, kind, settings, decay, rate_of)
-    both_backends(
-        problem, make(), theirs, lambda o, b: problem.run_recorded(o, b, problem.gradients, rate_of)
-    )
+    both_backends(problem, make(), theirs, lambda o, b: problem.run_recorded(o, b, problem.gradients, rate_of))
 
 
 def test_clipping_by_value(problem):
-    theirs = run_recorded(
-        problem, O.Adam, {"lr": 0.01}, 0.02, change=lambda p: torch.nn.utils.clip_grad_value_(list(p), 0.02)
-    )
+    theirs = run_recorded(problem, O.Adam, {"lr": 0.01}, 0.02, change=lambda p: torch.nn.utils.clip_grad_value_(list(p), 0.02))
     ours = fs.Adam(0.01, clip_value=0.02, l2=0.02)
-    both_backends(
-        problem, ours, theirs, lambda o, b: problem.run_recorded(o, b, problem.gradients)
-    )
+    both_backends(problem, ours, theirs, lambda o, b: problem.run_recorded(o, b, problem.gradients))
 
 
 def test_clipping_by_norm_differs_from_torch_by_its_1e_6_only(problem):
     """torch.nn.utils.clip_grad_norm_ scales by c / (norm + 1e-6); with that written out the two agree."""
     limit = 0.3
-    theirs = run_recorded(
-        problem, O.SGD, {"lr": 0.1}, 0.0, change=lambda p: torch.nn.utils.clip_grad_norm_(list(p), limit)
-    )
+    theirs = run_recorded(problem, O.SGD, {"lr": 0.1}, 0.0, change=lambda p: torch.nn.utils.clip_grad_norm_(list(p), limit))
     ours = problem.run_recorded(fs.SGD(0.1, clip_norm=limit), "numpy", problem.gradients)
     assert 1e-10 < np.abs(ours - theirs).max() < 100 * 0.1 * limit * 1e-5

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-import fusedstep as fs
 import numpy as np
 import pytest
+
+import fusedstep as fs
 from fusedstep.backends import Backend
 
 STEPS = 100
@@ -63,6 +64,4 @@ def run(optimizer, backend: str, gradients, rate_of=None) -> tuple[list[dict[str
 def bench() -> SimpleNamespace:
     """What the tests of this folder share."""
     first = {name: np.array(value) for name, value in make_model("numpy").parameters().items()}
-    return SimpleNamespace(
-        make_model=make_model, run=run, gradients=make_gradients(), first=first, steps=STEPS, find=find
-    )
+    return SimpleNamespace(make_model=make_model, run=run, gradients=make_gradients(), first=first, steps=STEPS, find=find)

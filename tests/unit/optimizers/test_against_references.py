@@ -5,9 +5,10 @@ The references follow the papers and the notes, not the code: no fused scalars, 
 
 from __future__ import annotations
 
-import fusedstep as fs
 import numpy as np
 import pytest
+
+import fusedstep as fs
 from fusedstep.framework.optimizers import OPTIMIZERS, ParameterGroup
 
 BOUND = 1e-10

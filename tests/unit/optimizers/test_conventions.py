@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import fusedstep as fs
 import numpy as np
 import pytest
+
+import fusedstep as fs
 
 BACKENDS = ["base", "numpy", "numba"]
 

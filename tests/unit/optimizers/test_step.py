@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import inspect
 
-import fusedstep as fs
 import numpy as np
 import pytest
+
+import fusedstep as fs
 from fusedstep.backends import Backend
 from fusedstep.errors import HyperparameterError, NonFiniteLossError
 from fusedstep.framework.optimizers import OPTIMIZERS, ParameterGroup
 
 FULL = {"clip_norm": 1.0, "clip_value": 0.5, "l2": 0.01, "l1": 0.01, "weight_decay": 0.01}
 VARIANTS = [
-    (name, {"form": form} if form else {})
-    for name, kind in OPTIMIZERS.items()
-    for form in getattr(kind, "FORMS", (None,))
+    (name, {"form": form} if form else {}) for name, kind in OPTIMIZERS.items() for form in getattr(kind, "FORMS", (None,))
 ]
 IDS = [" ".join([n, *a.values()]) for n, a in VARIANTS]
 

@@ -1,0 +1,110 @@
+"""The application as a newcomer meets it: help, version, the table of backends, and the real console script."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+import fusedstep as fs
+from fusedstep.backends import selection
+from fusedstep.backends.base import Unavailable
+
+MAIN = [sys.executable, "-c", "from fusedstep.framework.cli import main; main()"]
+
+
+def shell(*arguments, cwd, **environment):
+    inherited = {key: value for key, value in os.environ.items() if key != "FUSEDSTEP_BACKEND"}
+    return subprocess.run(
+        [*MAIN, *arguments], cwd=cwd, env={**inherited, **environment}, capture_output=True, text=True, timeout=120,
+        check=False, encoding="utf-8",
+    )  # fmt: skip
+
+
+def test_version(call):
+    assert call("--version").out == f"fusedstep {fs.__version__}\n"
+
+
+def test_help_names_the_commands_and_where_to_start(call):
+    answer = call("--help")
+    assert answer.code == 0
+    for words in ("backends", "train", "predict", "compare", "fusedstep train digits", "FUSEDSTEP_BACKEND"):
+        assert words in answer.flat
+    assert call("-h").out == answer.out
+
+
+@pytest.mark.parametrize("command", ["backends", "train", "predict", "compare"])
+def test_every_command_has_help(call, command):
+    answer = call(command, "--help")
+    assert answer.code == 0
+    assert "Usage" in answer.out
+    assert "--debug" in answer.out
+
+
+def test_the_table_of_backends(call, monkeypatch):
+    problem = Unavailable("no device (none at all)", "buy one")
+    monkeypatch.setattr(selection, "why_not", lambda name: problem if name in ("cupy", "cuda") else None)
+    selection._automatic.cache_clear()
+    try:
+        answer = call("backends")
+        assert answer.code == 0
+        for words in ("numpy", "numba", "no device (none at all)", "buy one",
+                      "In use now: numba (auto; not cuda or cupy: no device)"):  # fmt: skip
+            assert words in answer.flat
+        assert answer.err == "", "why auto fell back is said once, on stdout"
+        assert "In use now: numpy (given by --backend)" in call("backends", "--backend", "numpy").flat
+        monkeypatch.setenv("FUSEDSTEP_BACKEND", "numpy")
+        assert "In use now: numpy (given by FUSEDSTEP_BACKEND=numpy)" in call("backends").flat
+        assert "auto; not cuda or cupy" in call("backends", "--backend", "auto").flat
+        monkeypatch.setenv("FUSEDSTEP_BACKEND", "abacus")
+        answer = call("backends")
+        assert answer.code == 2
+        assert "numba" in answer.out, "the table helps to mend it"
+        assert answer.err.startswith("error: ")
+    finally:
+        selection._automatic.cache_clear()
+
+
+def test_a_whole_session_in_a_shell(tmp_path):
+    trained = shell("train", "iris", "--epochs", "5", cwd=tmp_path, FUSEDSTEP_BACKEND="numpy")
+    assert (trained.returncode, trained.stderr) == (0, "")
+    assert "given by FUSEDSTEP_BACKEND=numpy" in trained.stdout
+    predicted = shell("predict", "iris.safetensors", "iris", "-o", "iris.csv", cwd=tmp_path)
+    assert predicted.returncode == 0
+    assert len((tmp_path / "iris.csv").read_text().splitlines()) == 151
+    failed = shell("train", "nothing.csv", "--target", "y", cwd=tmp_path)
+    assert failed.returncode == 2
+    assert failed.stderr.startswith("error: expected a data file, 'nothing.csv' does not exist")
+    assert failed.stderr.count("\n") == 1
+
+
+def test_help_imports_nothing_heavy(tmp_path):
+    code = (
+        "import sys\nfrom fusedstep.framework.cli import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "print([m for m in ('numpy', 'numba', 'cupy', 'sklearn', 'pyarrow', 'safetensors') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--help"], cwd=tmp_path, capture_output=True, text=True, check=True, encoding="utf-8"
+    )
+    assert done.stdout.rstrip().endswith("[]")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
+def test_interrupting_a_real_run(tmp_path):
+    arguments = ["train", "digits", "--backend", "numpy", "--epochs", "100000", "--patience", "0"]
+    with subprocess.Popen(
+        [*MAIN, *arguments], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8"
+    ) as process:
+        for line in process.stdout:
+            if line.startswith("Backend"):
+                break
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert err.startswith("error: stopped from the keyboard")
+    assert err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []

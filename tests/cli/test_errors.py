@@ -1,0 +1,210 @@
+"""What the command line refuses: one clear line, exit code 2, no traceback, nothing written."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fusedstep.backends import selection
+from fusedstep.backends.base import Unavailable
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--lr", "0"), "lr in (0, inf); got 0.0"),
+        (("--lr", "-1"), "lr in (0, inf)"),
+        (("--lr", "nan"), "lr in (0, inf)"),
+        (("--dropout", "1"), "--dropout: expected a share in [0, 1)"),
+        (("--dropout", "-0.1"), "--dropout"),
+        (("--weight-decay", "-1"), "weight_decay"),
+        (("--clip-norm", "0"), "clip_norm"),
+        (("--epochs", "0"), "--epochs: expected a whole number >= 1; got 0"),
+        (("--batch-size", "0"), "--batch-size"),
+        (("--patience", "-1"), "--patience"),
+        (("--hidden", "64,"), "--hidden"),
+        (("--hidden", "64,0"), "--hidden"),
+        (("--hidden", "wide"), "got 'wide'"),
+        (("--hidden", ""), "--hidden"),
+        (("--activation", "rleu"), "did you mean 'relu'"),
+        (("--optimizer", "adamm"), "did you mean 'Adam'"),
+        (("--seed", "-1"), "seed"),
+        (("--test-share", "1"), "test fraction"),
+        (("--test-share", "0.6", "--validation-share", "0.5"), "below 1"),
+        (("--validation-share", "-0.1"), "validation fraction"),
+        (("--task", "regresion"), "did you mean 'regression'"),
+        (("--precision", "float16"), "expected a precision that backend"),
+        (("--precision", "single"), "expected a precision that backend"),
+        (("--target", "colour"), "'colour'"),
+        (("--labels", "labels.idx"), "IDX images file only"),
+        (("--backend", "nunba"), "did you mean 'numba'"),
+        (("--backend", ""), "expected the name of a backend; got an empty one"),
+        (("--out", "missing/m.safetensors"), "folder that exists"),
+        (("--out", "."), "is a folder"),
+        (("--out", "/dev/null"), "device or pipe"),
+    ],
+)  # fmt: skip
+def test_impossible_options(refused, options, words):
+    assert words in refused("train", "iris", "--backend", "numpy", *options)
+
+
+@pytest.mark.parametrize(("value", "code"), [("nunba", 2), (" ", 0), ("", 0)])
+def test_the_variable(call, monkeypatch, value, code):
+    monkeypatch.setenv("FUSEDSTEP_BACKEND", value)
+    answer = call("train", "iris", "--epochs", 1)
+    assert answer.code == code
+    assert ("did you mean 'numba'" in answer.err) == (code == 2)
+
+
+def unavailable(monkeypatch):
+    """Makes `cupy` a backend that cannot run, also where there is a GPU."""
+    real = selection.why_not
+    problem = Unavailable("no device (none at all)", "buy one", OSError("gone"))
+    monkeypatch.setattr(selection, "why_not", lambda name: problem if name in ("cupy", "cuda") else real(name))
+
+
+def test_an_unavailable_backend(refused, call, monkeypatch):
+    unavailable(monkeypatch)
+    for arguments in (("train", "iris"), ("predict", "m.safetensors", "iris"), ("backends",)):
+        answer = call(*arguments, "--backend", "cupy")
+        assert answer.code == 2
+        assert answer.err.startswith("error: expected backend 'cupy' to work here; no device (none at all); buy one")
+    message = refused("compare", "numpy", "cuda")
+    assert "expected backend 'cuda'" in message
+
+
+def test_debug_shows_the_traceback_and_its_cause(call, monkeypatch):
+    unavailable(monkeypatch)
+    for arguments in (("train", "iris", "--backend", "cupy", "--debug"), ("--debug", "train", "iris", "--backend", "cupy")):
+        answer = call(*arguments)
+        assert answer.code == 2
+        assert "Traceback" in answer.err
+        assert "OSError: gone" in answer.err
+        assert answer.err.splitlines()[-1].startswith("error: expected backend 'cupy'")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("ragged.csv", "a,y\n1,2\n1\n", "line 3: expected 2 cells, found 1"),
+        ("none.csv", "", "the file is empty"),
+        ("header.csv", "a,y\n", "expected data rows"),
+        ("only.csv", "y\n1\n2\n", "found none"),
+        ("gap.csv", "a,y\n" + "1,0\n" * 20 + ",1\n" * 20,
+         "found 20 NaN, infinite or missing values, the first in row 21, column 'a'"),
+        ("inf.csv", "a,y\n" + "1,0\n2,1\n" * 20 + "inf,1\n", "the first in row 41"),
+        ("lost.csv", "a,y\n" + "1,0.5\n2,1.5\n" * 20 + "2,\n", "target 'y': expected finite numbers"),
+        ("blank.csv", "a,y\n" + "1,u\n2,v\n" * 20 + "2,\n", "label"),
+        ("same.csv", "a,y\n" + "1,u\n" * 20, "at least 2 classes"),
+        ("two.csv", "a,y\n1,u\n2,v\n", "leave it empty"),
+        ("latin.csv", b"a,y\n\xe9,1\n", "UTF-8"),
+        ("twice.csv", "a,a,y\n1,2,3\n", "repeated"),
+        ("short.npz", b"PK\x03\x04 not an archive", "NumPy archive"),
+        ("short-images-idx3-ubyte", b"\0\0\x08\x03\0\0\0\x05\0\0\0\x02\0\0\0\x02\1\2", "truncated"),
+        ("bad.idx", b"hello", "IDX"),
+        ("bad.svm", "1 a:b\n", "svmlight"),
+        ("bad.svmlight", "", "rows"),
+        ("bad.parquet", b"PAR1 nothing", "arquet"),
+        ("picture.png", b"\x89PNG", "expected a bundled set"),
+    ],
+)  # fmt: skip
+def test_bad_data(refused, tmp_path, name, content, words):
+    path = tmp_path / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    target = ("--target", "y") if name.endswith((".csv", ".parquet")) else ()
+    message = refused("train", path, *target, "--backend", "numpy")
+    assert words in message or words.replace("svmlight", "label index:value") in message
+
+
+def test_text_for_a_regression(refused, people):
+    assert "expected a numeric target" in refused("train", people, "--target", "answer", "--task", "regression")
+
+
+def test_no_target_given(refused, people):
+    assert "give --target (in Python target=) one of: age, city, code, answer" in refused("train", people)
+
+
+def test_a_misspelt_target_or_source(refused, people):
+    assert "did you mean 'answer'" in refused("train", people, "--target", "anser")
+    assert "did you mean 'digits'" in refused("train", "digit")
+    assert "did you mean 'people.csv'" in refused("train", "poeple.csv", "--target", "answer")
+
+
+def test_a_truncated_archive(refused, archive):
+    archive.write_bytes(archive.read_bytes()[:-100])
+    assert "NumPy archive" in refused("train", archive)
+
+
+def test_labels_that_do_not_fit_the_images(refused, images, tmp_path):
+    import struct
+
+    (tmp_path / "labels.idx").write_bytes(struct.pack(">BBBBI", 0, 0, 8, 1, 3) + b"\0\1\0")
+    assert "expected 80 labels" in refused("train", images, "--labels", tmp_path / "labels.idx")
+
+
+def test_pickled_arrays_are_not_opened(refused, tmp_path):
+    np.savez(tmp_path / "evil.npz", x=np.array([[object()]]), y=[0])
+    assert "without pickled objects" in refused("train", tmp_path / "evil.npz")
+
+
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+def test_a_loss_that_explodes(refused, line, backend):
+    message = refused("train", line, "--target", "price", "--lr", "1e30", "--optimizer", "sgd", "--backend", backend)
+    assert "expected a finite loss" in message
+    assert "step" in message
+
+
+def test_the_data_is_never_overwritten(refused, people):
+    before = people.read_bytes()
+    assert "another file than the data" in refused("train", people, "--target", "answer", "--out", people)
+    assert people.read_bytes() == before
+
+
+def test_stopped_from_the_keyboard(refused, monkeypatch):
+    from fusedstep.framework.trainer import Trainer
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Trainer, "fit", stop)
+    assert "stopped from the keyboard" in refused("train", "iris")
+
+
+def test_an_error_of_several_lines_is_one_line(refused, monkeypatch):
+    import fusedstep as fs
+    from fusedstep.framework.cli import training
+
+    def fail(*_):
+        raise fs.DataFileError("first\nsecond")
+
+    monkeypatch.setattr(training, "prepare", fail)
+    assert refused("train", "iris") == "error: first second\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("train",), "source"),
+        (("train", "iris", "--epochs", "many"), "--epochs"),
+        (("train", "iris", "--lr"), "--lr"),
+        (("train", "iris", "--colour", "red"), "--colour"),
+        (("fly",), "fly"),
+        (("compare", "numpy"), "backend_b"),
+        (("predict", "m.safetensors"), "data"),
+    ],
+)
+def test_wrong_usage(call, arguments, words):
+    answer = call(*arguments)
+    assert answer.code == 2
+    assert words in answer.err.lower()
+    assert "Traceback" not in answer.err
+
+
+def test_a_missing_library_names_the_extra(refused, monkeypatch):
+    from fusedstep.framework.data import optional
+
+    def absent(name):
+        raise ImportError(f"No module named {name!r}")
+
+    monkeypatch.setattr(optional, "import_module", absent)
+    assert 'pip install "fusedstep[sklearn]"' in refused("train", "iris")

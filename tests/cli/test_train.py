@@ -1,0 +1,224 @@
+"""`fusedstep train`: every kind of source, the table of results, and the file that it writes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import fusedstep as fs
+from fusedstep.framework.cli.recipe import recipe_for
+from fusedstep.framework.cli.train_command import train as train_command
+from fusedstep.framework.cli.training import linear_r2, prepare
+from fusedstep.framework.data import Dataset, Matrix, load
+from fusedstep.framework.persistence import load_with_metadata
+
+QUICK = ("--backend", "numpy", "--epochs", "3")
+
+
+def test_a_bundled_set_without_any_option(call, tmp_path):
+    answer = call("train", "iris")
+    assert answer.code == 0, answer
+    assert answer.err == ""
+    for word in ("iris: 150 rows, 4 columns", "105 training, 15 validation, 30 test", "Backend:", "accuracy", "parameters",
+                 "Model: iris.safetensors", "Always answering the most frequent class would give 33.33 %"):  # fmt: skip
+        assert word in answer.flat
+    model, metadata = load_with_metadata(tmp_path / "iris.safetensors")
+    assert (model.inputs, model.outputs, model.head) == (4, 3, "classes")
+    assert metadata.notes["results"]["test"]["accuracy"] > 0.9
+    assert metadata.notes["rows"] == {"training": 105, "validation": 15, "test": 30}
+    assert metadata.preprocessing["target"]["task"] == "classification"
+
+
+def test_the_options_reach_the_training(call, tmp_path):
+    answer = call(
+        "train", "wine", "--hidden", "12,7", "--activation", "prelu", "--dropout", "0.25", "--optimizer", "nadam", "--lr",
+        "0.02", "--batch-size", "50", "--epochs", "4", "--patience", "0", "--weight-decay", "0.5", "--clip-norm", "2",
+        "--seed", "7", "--test-share", "0.3", "--validation-share", "0.2", "--backend", "numpy", "--precision", "float64",
+        "--out", "here.safetensors",
+    )  # fmt: skip
+    assert answer.code == 0, answer
+    model, metadata = load_with_metadata(tmp_path / "here.safetensors")
+    assert " ".join(type(layer).__name__ for layer in model.layers) == "Linear PReLU Dropout Linear PReLU Dropout Linear"
+    assert (model.layers[0].outputs, model.layers[3].outputs, model.layers[2].p, model.dtype) == (12, 7, 0.25, "float64")
+    training = metadata.notes["training"]
+    assert {key: training[key] for key in ("optimizer", "lr", "weight_decay", "clip_norm", "batch_size", "epochs", "seed")} == {
+        "optimizer": "NAdam", "lr": 0.02, "weight_decay": 0.5, "clip_norm": 2.0, "batch_size": 50, "epochs": 4, "seed": 7,
+    }  # fmt: skip
+    assert metadata.notes["rows"] == {"training": 89, "validation": 36, "test": 53}
+    assert "given by --backend" in answer.flat
+
+
+def test_the_same_seed_twice_is_bit_identical_and_another_is_not(call, tmp_path):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        assert call("train", "iris", "--seed", seed, "-o", f"{name}.safetensors", *QUICK).code == 0
+    first, again, other = (
+        fs.load(tmp_path / f"{name}.safetensors").parameters()["0.Linear.weight"] for name in ("a", "b", "c")
+    )
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_text_columns_and_a_text_target(call, people, tmp_path):
+    answer = call("train", people, "--target", "answer")
+    assert answer.code == 0, answer
+    assert "3 columns (5 after coding)" in answer.flat
+    assert "target 'answer': 2 classes (classification)" in answer.flat
+    assert load_with_metadata(tmp_path / "people.safetensors")[1].notes["results"]["test"]["accuracy"] > 0.8
+
+
+def test_a_table_of_numbers_is_compared_with_linear_regression(call, line):
+    answer = call("train", line, "--target", "price", *QUICK)
+    assert "Linear regression on the same split: test R² 0.99" in answer.flat
+    assert "The network does not beat it" in answer.flat, "three epochs cannot beat it on linear data"
+    assert "RMSE" in answer.flat
+
+
+def test_the_comparison_is_least_squares_on_the_same_split():
+    data = prepare(load("diabetes"), None, (0.2, 0.1), 0)
+    training, test = data.parts["training"], data.parts["test"]
+    from sklearn.linear_model import LinearRegression
+
+    expected = LinearRegression().fit(training.x, training.y).score(test.x, test.y)
+    assert linear_r2(training, test) == pytest.approx(expected, abs=1e-10)
+
+
+def test_the_preprocessing_sees_the_training_part_only():
+    x = np.zeros((100, 1))
+    labels = np.arange(100) % 2
+    clean = prepare(Dataset(Matrix(x), labels), None, (0.2, 0.1), 0)
+    assert len(clean.parts["training"]) == 70
+    for name in ("validation", "test"):
+        rows = _rows_of(name, labels)
+        changed = x.copy()
+        changed[rows] = 1e6
+        mean = prepare(Dataset(Matrix(changed), labels), None, (0.2, 0.1), 0).preprocessor.to_json()["features"][0]["mean"]
+        assert mean == 0.0
+
+
+def _rows_of(part, labels):
+    from fusedstep.framework.data import split
+
+    return split(labels, (0.2, 0.1), 0)[("training", "validation", "test").index(part)]
+
+
+@pytest.mark.parametrize("source", ["archive", "images"])
+def test_other_formats(call, request, source):
+    answer = call("train", request.getfixturevalue(source), "--backend", "numpy", "--epochs", "60")
+    assert answer.code == 0, answer
+    assert "classification" in answer.flat
+
+
+def test_parquet_and_svmlight(call, tmp_path, people):
+    import pyarrow.csv
+    import pyarrow.parquet
+
+    pyarrow.parquet.write_table(pyarrow.csv.read_csv(people), tmp_path / "people.parquet")
+    assert call("train", "people.parquet", "--target", "answer", *QUICK).code == 0
+    rows = "".join(f"{i % 2} 1:{i % 2} 3:{i % 5}\n" for i in range(80))
+    (tmp_path / "rows.svm").write_text(rows)
+    assert call("train", "rows.svm", *QUICK).code == 0
+
+
+def test_labels_of_images_given_by_hand(call, images, tmp_path):
+    (tmp_path / "train-labels-idx1-ubyte.gz").rename(tmp_path / "numbers.gz")
+    assert call("train", images, "--labels", tmp_path / "numbers.gz", *QUICK).code == 0
+
+
+def test_the_task_can_be_given(call, tmp_path):
+    assert call("train", "iris", "--task", "regression", *QUICK).code == 0
+    assert load_with_metadata(tmp_path / "iris.safetensors")[1].notes["task"] == "regression"
+
+
+def test_few_rows_are_all_trained_on(call, tmp_path):
+    text = "x,y\n" + "".join(f"{i},{'ab'[i % 2]}\n" for i in range(20))
+    (tmp_path / "few.csv").write_text(text)
+    answer = call("train", "few.csv", "--target", "y", "--backend", "numpy")
+    assert answer.code == 0, answer
+    assert "too few for a validation part" in answer.flat
+    assert "16 training, 4 test" in answer.flat
+    assert load_with_metadata(tmp_path / "few.safetensors")[1].notes["training"]["epochs"] == 100
+
+
+def test_no_test_part_and_no_validation_part(call):
+    answer = call("train", "iris", "--test-share", "0", "--validation-share", "0", *QUICK)
+    assert answer.code == 0, answer
+    assert "Rows: 150 training Backend" in answer.flat
+    assert "most frequent" not in answer.flat
+
+
+def test_a_constant_target_has_no_r2(call, tmp_path):
+    (tmp_path / "flat.csv").write_text("x,y\n" + "".join(f"{i},1.5\n" for i in range(60)))
+    answer = call("train", "flat.csv", "--target", "y", "--task", "regression", *QUICK)
+    assert answer.code == 0, answer
+    assert "undefined" in answer.flat
+    assert "does not vary" in answer.flat
+    assert load_with_metadata(tmp_path / "flat.safetensors")[1].notes["results"]["test"]["r2"] is None
+
+
+def test_no_hidden_layer_is_a_linear_model(call, tmp_path):
+    assert "a linear model" in call("train", "iris", "--hidden", "none", *QUICK).flat
+    assert len(fs.load(tmp_path / "iris.safetensors").layers) == 1
+
+
+def test_quiet_is_quiet(call, tmp_path):
+    answer = call("train", "iris", "--quiet", *QUICK)
+    assert (answer.code, answer.out, answer.err) == (0, "", "")
+    assert (tmp_path / "iris.safetensors").exists()
+
+
+def test_the_variable_chooses_the_backend(call, monkeypatch):
+    monkeypatch.setenv("FUSEDSTEP_BACKEND", "numpy")
+    assert "Backend: numpy (given by FUSEDSTEP_BACKEND=numpy)" in call("train", "iris", "--epochs", 2).flat
+
+
+def test_numpy_and_numba_train_to_the_same_model(call, tmp_path):
+    for name in ("numpy", "numba"):
+        call("train", "iris", "--backend", name, "--precision", "float64", "--epochs", 5, "-o", f"{name}.safetensors")
+    first, second = (fs.load(tmp_path / f"{name}.safetensors", "numpy").parameters() for name in ("numpy", "numba"))
+    for name in first:
+        np.testing.assert_allclose(first[name], second[name], rtol=1e-7, atol=1e-9, err_msg=name)
+
+
+@pytest.mark.parametrize(("rows", "words"), [(999, "below 1,000"), (9_999, "below 10,000"), (50_000, "from 10,000")])
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_the_help_states_the_recipe(rows, words, task):
+    recipe = recipe_for(rows, task, True)
+    text = " ".join((train_command.__doc__ or "").split())
+    said = text[text.index(words) :].split(" - ")[0]
+    units = " and ".join(map(str, recipe.hidden))
+    for phrase in (units, f"{recipe.dropout:g}", f"AdamW at {recipe.lr:g}", f"minibatches of {recipe.batch_size}",
+                   f"at most {recipe.epochs} epochs", f"patience {recipe.patience}", f"weight decay {recipe.weight_decay:g}",
+                   recipe.activation):  # fmt: skip
+        assert phrase in said
+
+
+def test_many_rows_get_larger_minibatches():
+    assert recipe_for(200_000, "classification", True).batch_size == 512
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("source", "least"), [("breast_cancer", 0.96), ("wine", 0.96), ("iris", 0.94)])
+def test_accuracy_of_the_defaults(source, least):
+    assert np.mean([_test_figure(source, seed)["accuracy"] for seed in range(5)]) >= least
+
+
+@pytest.mark.slow
+def test_accuracy_on_digits():
+    assert np.mean([_test_figure("digits", seed)["accuracy"] for seed in range(5)]) >= 0.975
+
+
+@pytest.mark.slow
+def test_diabetes_is_at_least_close_to_linear_regression():
+    figures = [_train("diabetes", seed) for seed in range(5)]
+    assert np.mean([f.figures["test"]["r2"] - f.baseline for f in figures]) > -0.01
+
+
+def _train(source, seed):
+    from fusedstep.framework.cli.training import train_model
+
+    data = prepare(load(source), None, (0.2, 0.1), seed)
+    return train_model(data, {}, seed, fs.backend(), "float32", progress=False)
+
+
+def _test_figure(source, seed):
+    return _train(source, seed).figures["test"]

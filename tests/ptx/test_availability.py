@@ -1,0 +1,58 @@
+"""What the GPU backends say where they cannot run; importing CuPy works without a driver, running on it does not."""
+
+import importlib.util
+import sys
+
+import pytest
+
+from fusedstep.backends.cuda_backend import CudaBackend
+from fusedstep.backends.cupy_backend import CupyBackend
+
+
+@pytest.fixture
+def hidden(monkeypatch):
+    """A function that makes a package look as if it were not installed."""
+
+    def hide(name):
+        find = importlib.util.find_spec
+        monkeypatch.setattr(importlib.util, "find_spec", lambda n, *rest: None if n == name else find(n, *rest))
+
+    return hide
+
+
+def test_cupy_is_missing(hidden):
+    hidden("cupy")
+    problem = CupyBackend.unavailable()
+    assert "not installed" in problem.reason
+    assert "fusedstep[cuda13]" in problem.remedy
+    assert problem.cause is None
+
+
+def test_cupy_is_broken(monkeypatch):
+    if importlib.util.find_spec("cupy") is None:
+        pytest.skip("CuPy is not installed, so it cannot be broken")
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    problem = CupyBackend.unavailable()
+    assert "importing it fails" in problem.reason
+    assert isinstance(problem.cause, ImportError)
+
+
+def test_there_is_no_device(monkeypatch):
+    cupy = pytest.importorskip("cupy", reason="needs CuPy: pip install 'fusedstep[cuda13]'")
+    monkeypatch.setattr(cupy.cuda.runtime, "getDeviceCount", lambda: 0)
+    assert "no CUDA device" in CupyBackend.unavailable().reason
+
+    def failing():
+        raise cupy.cuda.runtime.CUDARuntimeError(35)
+
+    monkeypatch.setattr(cupy.cuda.runtime, "getDeviceCount", failing)
+    problem = CupyBackend.unavailable()
+    assert "driver" in problem.reason
+    assert isinstance(problem.cause, cupy.cuda.runtime.CUDARuntimeError)
+
+
+def test_numba_cuda_is_missing(hidden):
+    hidden("numba_cuda")
+    problem = CudaBackend.unavailable()
+    assert "Numba CUDA is not installed" in problem.reason
+    assert "fusedstep[cuda13]" in problem.remedy

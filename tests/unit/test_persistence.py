@@ -1,0 +1,368 @@
+"""Model files: every layer comes back with the same bits, and every damaged file is refused with a clear message."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+import fusedstep as fs
+from fusedstep.errors import DtypeError, ModelFileError, OutputPathError, StateError
+from fusedstep.framework.layers import LAYERS, Sequence
+from fusedstep.framework.persistence import VERSION, load_with_metadata, require_writable
+
+
+def every_layer():
+    """One model per class of LAYERS, with settings that are not the defaults."""
+    shared = fs.Linear(6, 4)
+    return {
+        "Linear": [fs.Linear(6, 3, bias=False), fs.Linear(3, 2, weight_init="glorot_uniform", bias_init=0.3)],
+        "TiedLinear": [shared, fs.Tanh(), fs.TiedLinear(shared)],
+        "Maxout": [fs.Maxout(6, 3, pieces=4)],
+        "Residual": [fs.Residual(fs.Linear(6, 4), fs.ReLU(), fs.Residual(fs.Linear(4, 4), fs.SiLU()), fs.Linear(4, 6))],
+        "ReLU": [fs.Linear(6, 3), fs.ReLU()],
+        "LeakyReLU": [fs.Linear(6, 3), fs.LeakyReLU(0.3)],
+        "PReLU": [fs.Linear(6, 3), fs.PReLU(3, 0.1)],
+        "ELU": [fs.Linear(6, 3), fs.ELU(0.7)],
+        "GELU": [fs.Linear(6, 3), fs.GELU("tanh")],
+        "SiLU": [fs.Linear(6, 3), fs.SiLU()],
+        "Sigmoid": [fs.Linear(6, 3), fs.Sigmoid()],
+        "Tanh": [fs.Linear(6, 3), fs.Tanh()],
+        "Identity": [fs.Linear(6, 3), fs.Identity()],
+        "Softmax": [fs.Linear(6, 3), fs.Softmax()],
+        "Dropout": [fs.Dropout(0.25), fs.Linear(6, 3)],
+        "GaussianNoise": [fs.GaussianNoise(0.2), fs.Linear(6, 3)],
+        "LayerNorm": [fs.LayerNorm(6, epsilon=1e-3), fs.Linear(6, 3)],
+    }
+
+
+def saved(tmp_path, model, **rest):
+    path = tmp_path / "model.safetensors"
+    fs.save(model, path, **rest)
+    return path
+
+
+def disturbed(model):
+    """Parameters moved away from their initial values, so that a file is needed to know them."""
+    rng = np.random.default_rng(5)
+    for array in model.parameters().values():
+        array[...] += 0.1 * rng.standard_normal(array.shape).astype(array.dtype)
+    return model
+
+
+def same(first, second):
+    left, right = first.parameters(), second.parameters()
+    assert list(left) == list(right)
+    for name in left:
+        assert left[name].dtype == right[name].dtype
+        np.testing.assert_array_equal(left[name], right[name], err_msg=name)
+
+
+def rewrite(path, change):
+    """Changes the metadata of a file."""
+    with safe_open(str(path), framework="numpy") as stream:
+        metadata = dict(stream.metadata())
+        tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
+    change(metadata, tensors)
+    save_file(tensors, path, metadata)
+
+
+@pytest.fixture
+def x():
+    return np.random.default_rng(1).standard_normal((9, 6))
+
+
+@pytest.fixture
+def path(tmp_path):
+    """A small saved model."""
+    return saved(tmp_path, fs.mlp([6, 4, 3]).initialize(backend="numpy"))
+
+
+def test_every_layer_of_the_table_is_covered():
+    built_in = {name for name, kind in LAYERS.items() if kind.__module__.startswith("fusedstep.")}
+    assert built_in == set(every_layer())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", every_layer())
+def test_round_trip_is_bit_identical(name, dtype, tmp_path, x):
+    model = disturbed(fs.Sequential(*every_layer()[name], head="classes").initialize(3, "numpy", dtype))
+    back = fs.load(saved(tmp_path, model), backend="numpy")
+    assert repr(back) == repr(model)
+    assert (back.head, back.dtype, back.inputs, back.outputs) == (model.head, dtype, model.inputs, model.outputs)
+    same(model, back)
+    np.testing.assert_array_equal(back(x), model(x))
+    np.testing.assert_array_equal(back.predict(x), model.predict(x))
+
+
+def test_tied_weights_stay_tied(tmp_path):
+    encoder, inner = fs.Linear(6, 4), fs.Linear(4, 4)
+    layers = [encoder, fs.Residual(fs.TiedLinear(inner, bias=False), inner), fs.TiedLinear(encoder)]
+    model = fs.Sequential(*layers).initialize(0, "numpy")
+    back = fs.load(saved(tmp_path, model), backend="numpy")
+    assert back.layers[2].of is back.layers[0]
+    assert back.layers[1].layers[0].of is back.layers[1].layers[1]
+    same(model, back)
+    x = np.ones((3, 6), np.float32)
+    losses = [float(fs.TrainStep(m, fs.MSE(), fs.SGD(0.1), seed=1)(x, x)) for m in (model, back)]
+    assert losses[0] == losses[1]
+    same(model, back)
+
+
+def test_a_layer_that_stands_twice_is_one_layer_again(tmp_path, x):
+    twice = fs.Linear(6, 6)
+    model = fs.Sequential(twice, fs.Tanh(), twice, fs.Residual(twice)).initialize(0, "numpy")
+    back = fs.load(saved(tmp_path, model), backend="numpy")
+    assert back.layers[0] is back.layers[2] is back.layers[3].layers[0]
+    np.testing.assert_array_equal(back(x), model(x))
+
+
+def test_a_chain_in_a_chain(tmp_path, x):
+    model = fs.Sequential(Sequence(fs.Linear(6, 3), fs.ReLU()), fs.Linear(3, 2)).initialize(0, "numpy")
+    back = fs.load(saved(tmp_path, model), backend="numpy")
+    same(model, back)
+    np.testing.assert_array_equal(back(x), model(x))
+
+
+def test_trained_on_one_backend_loads_on_another(tmp_path, x):
+    model = fs.mlp([6, 16, 3], dropout=0.2)
+    step = fs.TrainStep(model, fs.SoftmaxCrossEntropy(), fs.Adam(1e-2), backend="numba")
+    labels = np.arange(9) % 3
+    for _ in range(3):
+        step(x, labels)
+    back = fs.load(saved(tmp_path, model), backend="numpy")
+    assert back.backend.name == "numpy"
+    assert back.head == "classes"
+    same(model, back)
+    np.testing.assert_allclose(back.predict_proba(x), model.predict_proba(x), rtol=1e-5, atol=1e-6)
+    with fs.use_backend("numpy"):
+        assert fs.load(tmp_path / "model.safetensors").backend.name == "numpy"
+
+
+def test_another_dtype_on_request(path):
+    model = fs.load(path, backend="numpy", dtype="float64")
+    assert model.dtype == "float64"
+    assert load_with_metadata(path, "numpy", "float64")[1].dtype == "float32"
+    np.testing.assert_array_equal(
+        model.parameters()["0.Linear.weight"], fs.load(path, "numpy").parameters()["0.Linear.weight"].astype("float64")
+    )
+    with pytest.raises(DtypeError, match="float16"):
+        fs.load(path, dtype="float16")
+
+
+def test_preprocessing_and_notes_come_back(tmp_path):
+    model = fs.mlp([2, 2]).initialize(backend="numpy")
+    notes = {"results": {"test": {"accuracy": 0.1 + 0.2, "nothing": None}}, "name": "größer"}
+    path = saved(tmp_path, model, preprocessing={"a": [1, "x"]}, notes=notes)
+    _, metadata = load_with_metadata(path)
+    assert metadata.preprocessing == {"a": [1, "x"]}
+    assert metadata.notes == notes
+    assert metadata.library == fs.__version__
+    _, bare = load_with_metadata(saved(tmp_path, model))
+    assert (bare.preprocessing, bare.notes) == (None, {})
+
+
+def test_it_is_one_plain_safetensors_file(path):
+    with safe_open(str(path), framework="numpy") as stream:
+        assert set(stream.keys()) == {"0.Linear.weight", "0.Linear.bias", "2.Linear.weight", "2.Linear.bias"}
+        metadata = stream.metadata()
+    assert metadata["format"] == "fusedstep.model"
+    assert metadata["version"] == str(VERSION)
+    layers = json.loads(metadata["layers"])
+    assert layers[0] == {"class": "Linear", "settings": {"inputs": 6, "outputs": 4}}
+    assert os.listdir(path.parent) == [path.name], "a temporary file was left behind"
+
+
+def test_a_class_of_ones_own_comes_back(tmp_path, x):
+    class Doubling(fs.Identity):
+        """Named in LAYERS by being defined."""
+
+    try:
+        model = fs.Sequential(fs.Linear(6, 3), Doubling()).initialize(backend="numpy")
+        path = saved(tmp_path, model)
+        assert type(fs.load(path).layers[1]) is Doubling
+    finally:
+        del LAYERS["Doubling"]
+    with pytest.raises(ModelFileError, match=r"found 'Doubling'; import the module that defines it"):
+        fs.load(path)
+
+
+# What save refuses
+
+
+def test_a_model_without_parameters_is_not_saved(tmp_path):
+    with pytest.raises(StateError, match="initialize"):
+        fs.save(fs.mlp([2, 2]), tmp_path / "m")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_shared_layer_outside_the_model_is_refused(tmp_path):
+    model = fs.Sequential(fs.TiedLinear(fs.Linear(3, 6))).initialize(backend="numpy")
+    with pytest.raises(ModelFileError, match="TiedLinear"):
+        saved(tmp_path, model)
+
+
+@pytest.mark.parametrize("notes", [{"a": object()}, {"a": float("nan")}])
+def test_notes_that_json_cannot_hold(tmp_path, notes):
+    with pytest.raises(DtypeError, match="notes"):
+        saved(tmp_path, fs.mlp([2, 2]).initialize(backend="numpy"), notes=notes)
+
+
+@pytest.mark.parametrize("name", ["missing/m.safetensors", "folder", "file/m.safetensors", "", "/dev/null"])
+def test_paths_that_cannot_be_written(tmp_path, name):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("kept")
+    path = name if name in ("", "/dev/null") else tmp_path / name
+    model = fs.mlp([2, 2]).initialize(backend="numpy")
+    with pytest.raises(OutputPathError, match="expected"):
+        require_writable(path)
+    with pytest.raises(OutputPathError, match="expected"):
+        fs.save(model, path)
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs a folder that even root cannot write to")
+def test_a_folder_that_refuses_new_files():
+    with pytest.raises(OutputPathError, match="cannot"):
+        require_writable("/proc/self/model.safetensors")
+
+
+def test_a_write_protected_file(tmp_path, monkeypatch):
+    path = tmp_path / "m"
+    path.write_text("kept")
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anything
+    with pytest.raises(OutputPathError, match="write-protected"):
+        require_writable(path)
+
+
+def test_require_writable_touches_nothing(tmp_path):
+    path = tmp_path / "m"
+    path.write_text("kept")
+    link = tmp_path / "link"
+    link.symlink_to(path)
+    assert require_writable(link) == path.resolve()
+    assert path.read_text() == "kept"
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["link", "m"]
+
+
+def test_a_failed_write_keeps_the_old_file(path, monkeypatch):
+    before = path.read_bytes()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("safetensors.numpy.save_file", full)
+    with pytest.raises(OutputPathError, match="No space left"):
+        fs.save(fs.mlp([6, 4, 3]).initialize(1, "numpy"), path)
+    assert path.read_bytes() == before
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_a_link_stays_a_link(path, tmp_path):
+    link = tmp_path / "latest.safetensors"
+    link.symlink_to(path)
+    fs.save(fs.mlp([6, 2]).initialize(backend="numpy"), link)
+    assert link.is_symlink()
+    assert fs.load(path).outputs == 2
+
+
+# What load refuses
+
+
+def test_a_missing_file_or_a_folder(tmp_path):
+    with pytest.raises(ModelFileError, match="does not exist"):
+        fs.load(tmp_path / "nothing")
+    with pytest.raises(ModelFileError, match="is a folder"):
+        fs.load(tmp_path)
+
+
+@pytest.mark.parametrize("kept", [0, 1, 7, 8, 9, 100, -1, -17])
+def test_a_truncated_file(path, kept):
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(ModelFileError, match="truncated"):
+        fs.load(path)
+
+
+def test_a_file_that_is_too_long(path):
+    path.write_bytes(path.read_bytes() + b"\0" * 5)
+    with pytest.raises(ModelFileError, match="damaged"):
+        fs.load(path)
+
+
+@pytest.mark.parametrize("content", [b"not a model", b"\x80\x04pickle" * 100, b"\xff" * 64])
+def test_a_file_of_another_format(path, content):
+    path.write_bytes(content)
+    with pytest.raises(ModelFileError, match="safetensors"):
+        fs.load(path)
+
+
+@pytest.mark.parametrize("metadata", [None, {"format": "pt"}])
+def test_a_safetensors_file_of_another_program(path, metadata):
+    save_file({"w": np.zeros(3)}, path, metadata)
+    with pytest.raises(ModelFileError, match=r"fusedstep\.model"):
+        fs.load(path)
+
+
+def test_another_version(path):
+    rewrite(path, lambda metadata, _: metadata.update(version="99", library="7.0"))
+    with pytest.raises(ModelFileError, match=r"version 1, .*found version '99', written by fusedstep 7\.0; load it with"):
+        fs.load(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"layers": "[{"},
+        {"layers": "{}"},
+        {"layers": "3"},
+        {"layers": "[]"},
+        {"layers": "[" * 5000 + "]" * 5000},
+        {"layers": '[{"class": "Linear"}]'},
+        {"layers": '[{"class": "Linear", "settings": {"inputs": -1, "outputs": 3}}]'},
+        {"layers": '[{"class": "Linear", "settings": {"inputs": 6, "outputs": 3, "more": 1}}]'},
+        {"layers": '[{"class": "Linear", "settings": {"inputs": "six", "outputs": 3}}]'},
+        {"layers": '[{"class": "os.system", "settings": {}}]'},
+        {"layers": '[{"again": [0]}]'},
+        {"layers": '[{"class": "TiedLinear", "settings": {"of": {"layer": [7]}}}]'},
+        {"head": '"unheard"'},
+        {"head": "?"},
+        {"dtype": "float8"},
+        {"notes": "[]"},
+        {"preprocessing": "7"},
+    ],
+)
+def test_a_damaged_description(path, change):
+    rewrite(path, lambda metadata, _: metadata.update(change))
+    with pytest.raises(ModelFileError, match="expected"):
+        fs.load(path)
+
+
+@pytest.mark.parametrize("key", ["version", "dtype", "head", "layers", "preprocessing", "notes"])
+def test_a_missing_part(path, key):
+    rewrite(path, lambda metadata, _: metadata.pop(key))
+    with pytest.raises(ModelFileError, match="expected"):
+        fs.load(path)
+
+
+def test_weights_that_do_not_fit(path):
+    original = path.read_bytes()
+    for change in (
+        lambda _, tensors: tensors.pop("0.Linear.bias"),
+        lambda _, tensors: tensors.update(extra=np.zeros(2, np.float32)),
+        lambda _, tensors: tensors.update({"0.Linear.bias": np.zeros(5, np.float32)}),
+        lambda _, tensors: tensors.update({"0.Linear.bias": np.zeros(4, np.float64)}),
+        lambda _, tensors: tensors.update({"0.Linear.bias": np.zeros(4, np.int32)}),
+    ):
+        path.write_bytes(original)
+        rewrite(path, change)
+        with pytest.raises(ModelFileError, match="weights that fit"):
+            fs.load(path)
+
+
+def test_an_unknown_backend_is_told_before_the_file_is_read(tmp_path):
+    with pytest.raises(fs.UnknownBackend, match="did you mean 'numpy'"):
+        fs.load(tmp_path / "nothing", backend="nunpy")
