@@ -168,14 +168,31 @@ class Backend:
             without the random bits: matrices, vectors and Python numbers; random – where its bits come from.
         """
         outputs = out if isinstance(out, tuple) else (out,)
-        self.require(*outputs)
-        for argument, kind in zip(arguments, (k for k in formula.kinds if k != "bits"), strict=True):
-            if kind != "scalar":
-                self.require(argument)
+        self._check(formula, outputs, arguments)
         self._map(formula, outputs, arguments, random)
 
+    def _check(self, formula: Formula, outputs: tuple[Array, ...], arguments: Sequence[Any]) -> None:
+        """Raises MixedBackends or ShapeError unless all arrays are this backend's and fit: compiled loops do not look."""
+        arrays, kinds = (*outputs, *arguments), (*formula.outputs, *formula.given)
+        if len(arrays) != len(kinds):
+            raise ShapeError(f"{formula!r} expected {len(formula.given)} arguments; got {len(arguments)}")
+        whole = next(getattr(a, "shape", ()) for a, kind in zip(arrays, kinds, strict=True) if kind == "each")
+        for array, kind in zip(arrays, kinds, strict=True):
+            if kind == "scalar":
+                continue
+            if not isinstance(array, self.array_type):
+                self.require(array)
+            if kind == "each":
+                wanted = whole
+            elif len(whole) == 2:
+                wanted = whole[1:] if kind == "row" else whole[:1]
+            else:
+                raise ShapeError(f"{formula!r} expected matrices [rows, columns]; got shape {tuple(whole)}")
+            if array.shape != wanted:
+                raise ShapeError(f"{formula!r} expected shape {tuple(wanted)}; got {tuple(array.shape)}; check the widths")
+
     def _map(self, formula: Formula, outputs: tuple[Array, ...], arguments: Sequence[Any], random: Random | None) -> None:
-        kinds = (*formula.outputs, *(k for k in formula.kinds if k != "bits"))
+        kinds = (*formula.outputs, *formula.given)
         shape = next(a.shape for a, k in zip((*outputs, *arguments), kinds, strict=True) if k == "each")
         given = iter(arguments)
         values = []
@@ -207,6 +224,8 @@ class Backend:
             Where the first scalar is NaN, nothing at all is changed.
         """
         self.require(*arrays, scalars)
+        if any(a.shape != arrays[0].shape for a in arrays) or len(arrays[0].shape) != 1:
+            raise ShapeError(f"{formula!r} expected flat arrays of one length; got {[tuple(a.shape) for a in arrays]}")
         self._update(formula, arrays, scalars, segments)
 
     def _update(self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Any) -> None:

@@ -102,7 +102,8 @@ class CudaBackend(CupyBackend):
         return pointer
 
     def _launch(self, kernel: Any, geometry: Any, arguments: Sequence[Any]) -> None:
-        """Hands a kernel to the device, on CuPy's current stream."""
+        """Hands a kernel to the device, on CuPy's current stream; Numba would copy an array of the host in silence."""
+        self.require(*(a for a in arguments if isinstance(a, np.ndarray)))
         given = [
             _wrapped(a.data.ptr, a.shape, a.dtype.str) if self.is_array(a) else a
             for a in kernel.check(arguments)

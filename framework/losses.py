@@ -69,8 +69,10 @@ def class_labels(targets: Any, classes: int, backend: Backend) -> Array:
     xp = backend.xp
     kind = backend.dtype_name(array)
     if kind.startswith("float"):
-        if bool(xp.any(array != xp.floor(array))):
-            raise LabelError(f"expected whole numbers 0 to {classes - 1} as labels; got fractions or NaN; round or encode them")
+        if not bool(xp.all((array == xp.floor(array)) & xp.isfinite(array))):
+            raise LabelError(
+                f"expected whole numbers 0 to {classes - 1} as labels; got fractions, NaN or infinity; round or encode them"
+            )
     elif not kind.startswith(("int", "uint", "bool")):
         raise DtypeError(f"expected labels of an integer type; got {kind}")
     if kind == "bool":

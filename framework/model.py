@@ -78,8 +78,7 @@ class Sequential(Sequence, public=False):
             dtype – "float32", or "float64" for checks.
         Returns: the model itself.
         """
-        if dtype not in ("float32", "float64"):
-            raise DtypeError(f"expected dtype 'float32' or 'float64'; got {dtype!r}")
+        _require_dtype(dtype)
         if isinstance(seed, bool) or not hasattr(seed, "__index__") or not 0 <= int(seed) < 2**64:
             raise HyperparameterError(f"expected a seed between 0 and 2^64 - 1; got {seed!r}")
         arena = Arena(list(self.parameters_declared()), find_backend(backend), dtype)
@@ -137,6 +136,7 @@ class Sequential(Sequence, public=False):
         """Moves the parameters to another backend or dtype; returns the model itself."""
         old = self.arena
         target = find_backend(backend)
+        _require_dtype(dtype or old.dtype)
         values = {name: old.backend.to_numpy(array) for name, array in self.parameters().items()}
         self._arena = Arena(self.parameters_declared(), target, dtype or old.dtype)
         self._tapes.clear()
@@ -250,6 +250,11 @@ class Sequential(Sequence, public=False):
                 f"expected a model on backend {backend.name!r}; got one on {self.backend.name!r}; "
                 f'move it with model.to("{backend.name}")'
             )
+
+
+def _require_dtype(dtype: str) -> None:
+    if dtype not in ("float32", "float64"):
+        raise DtypeError(f"expected dtype 'float32' or 'float64'; got {dtype!r}")
 
 
 def _input_width(layer: Layer) -> int | None:

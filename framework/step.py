@@ -16,6 +16,7 @@ from ..errors import (
     HyperparameterError,
     NonFiniteLossError,
     ShapeError,
+    StateError,
 )
 from .layers import Sequence, Softmax
 from .losses import Loss
@@ -155,6 +156,11 @@ class TrainStep:
     def run(self, inputs: Array, targets: Array) -> StepLoss:
         """One step on arrays that are already converted and checked."""
         backend, state = self.backend, self.state
+        if self.model.arena is not state.arena:
+            raise StateError(
+                "expected the parameters that this step was made for; the model was initialised again or moved since; "
+                "make a new TrainStep after model.initialize() and model.to()"
+            )
         number = state.t + 1
         state.before_gradient()
         total, squares = self.executor.run(inputs, targets, number, self._usable)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Annotated, Any
 
 from . import symbols
@@ -48,6 +48,11 @@ class Formula:
     def __call__(self, *arguments: Any) -> Any:
         """The plain value, in whatever type and precision the arguments have."""
         return self.function(*arguments)
+
+    @cached_property
+    def given(self) -> tuple[str, ...]:
+        """The kinds of the arguments that a caller gives: all but the random bits."""
+        return tuple(kind for kind in self.kinds if kind != "bits")
 
     @property
     def random(self) -> bool:

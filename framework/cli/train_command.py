@@ -93,8 +93,8 @@ def train(
 
     **Defaults by the number of training rows**
 
-    - below 1,000: 64 hidden units (tanh to predict numbers, relu for classes), dropout 0.4, AdamW at 0.003, minibatches of 32,
-    at most 300 epochs, patience 20, weight decay 0.1
+    - below 1,000: 64 relu units and AdamW at 0.003 with patience 20 for classes, 32 tanh units and AdamW at 0.001 with
+    patience 30 for numbers; dropout 0.4, minibatches of 32, at most 300 epochs, weight decay 0.1
     - below 10,000: 256 relu units, dropout 0.4 (0.1 for numbers), AdamW at 0.002, minibatches of 32, at most 200 epochs,
     patience 20, weight decay 0.1
     - from 10,000: 512 and 256 relu units, dropout 0.2 (0.1 for numbers), AdamW at 0.001, minibatches of 128 (512 from 100,000

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from numbers import Real
 from typing import Any
 
 from ...errors import HyperparameterError
@@ -38,7 +39,7 @@ class ParameterGroup:
 
 def in_range(name: str, value: float, low: float, high: float, low_open: bool = False, high_open: bool = True) -> float:
     """`value` as a float, or a HyperparameterError that says which range it must lie in."""
-    number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else float("nan")
+    number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else float("nan")
     above = number > low if low_open else number >= low
     below = number < high if high_open else number <= high
     if not (above and below):
@@ -243,3 +244,13 @@ class OptimizerState:
         table = self._table(names, optimizer.scalars(self.t, self.lr), squares)
         arrays = (self.arena.values, gradient, *self.states.values())
         self.arena.backend.update(formula, arrays, table, self.segments)
+        if self._start is not None and self.arena.backend.device != "cpu":
+            self._restore_if_skipped(table)
+
+    def _restore_if_skipped(self, table: Array) -> None:
+        """On a device, where the update itself found that the gradient is not finite: back to before `before_gradient`."""
+        from ...kernels.formulas.updates import keep_if_skipped
+
+        backend, xp = self.arena.backend, self.arena.backend.xp
+        theta, start = (xp.reshape(a, (-1, 1)) for a in (self.arena.values, self._start))
+        backend.map(keep_if_skipped, theta, theta, start, table[0][:1])

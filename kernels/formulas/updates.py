@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from ..formula import Each, Formula, Scalar, formula, make_formula
+from ..formula import Each, Formula, Row, Scalar, formula, make_formula
 from ..vocabulary import Value, absolute, maximum, minimum, select, sign, sqrt
 
 GRADIENT_SCALE = "gradient_scale"
@@ -288,6 +288,12 @@ def trust_ratio(theta_squares: Each, direction_squares: Each) -> Each:
 def step_back(theta: Each, u: Each, gamma: Scalar) -> Each:
     """theta - gamma u: to the look-ahead point of Nesterov's method before the gradient is taken."""
     return theta - gamma * u
+
+
+@formula
+def keep_if_skipped(theta: Each, start: Each, scale: Row) -> Each:
+    """theta, or where its update was skipped because `scale` is NaN, what it was at the start of the step."""
+    return select(scale >= 0.0, theta, start)
 
 
 for _rule in RULES.values():

@@ -28,12 +28,13 @@ def test_cupy_is_missing(hidden):
     assert problem.cause is None
 
 
-def test_cupy_is_broken(monkeypatch):
-    if importlib.util.find_spec("cupy") is None:
-        pytest.skip("CuPy is not installed, so it cannot be broken")
-    monkeypatch.setitem(sys.modules, "cupy", None)
+def test_cupy_is_broken(monkeypatch, tmp_path):
+    (tmp_path / "cupy").mkdir()
+    (tmp_path / "cupy/__init__.py").write_text("raise ImportError('libcudart.so.13: cannot open shared object file')")
+    monkeypatch.delitem(sys.modules, "cupy", raising=False)
+    monkeypatch.syspath_prepend(str(tmp_path))
     problem = CupyBackend.unavailable()
-    assert "importing it fails" in problem.reason
+    assert "CuPy is installed, but importing it fails (ImportError: libcudart.so.13" in problem.reason
     assert isinstance(problem.cause, ImportError)
 
 

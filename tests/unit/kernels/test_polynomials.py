@@ -116,7 +116,10 @@ def test_erf_in_float64():
 NAN, INF, TINY = np.nan, np.inf, 1e-45
 BOTTOM = float(np.log(np.float64(SMALLEST_NORMAL)))
 SPECIAL = {
-    "exp": [(0.0, 1.0), (-0.0, 1.0), (INF, INF), (-INF, 0.0), (NAN, NAN), (TINY, 1.0), (-TINY, 1.0), (3.4e38, INF), (-3.4e38, 0.0)],
+    "exp": [
+        (0.0, 1.0), (-0.0, 1.0), (INF, INF), (-INF, 0.0), (NAN, NAN), (TINY, 1.0), (-TINY, 1.0), (3.4e38, INF), (-87.4, 0.0),
+        (-3.4e38, 0.0),
+    ],
     "log": [
         (1.0, 0.0), (INF, INF), (NAN, NAN), (0.0, BOTTOM), (-0.0, BOTTOM), (TINY, BOTTOM), (-1.0, BOTTOM), (-INF, BOTTOM),
         (3.4e38, np.log(3.4e38)),
