@@ -1,40 +1,88 @@
 from .backends import (
     Backend as Backend,
+)
+from .backends import (
     asarray as asarray,
+)
+from .backends import (
     backend as backend,
+)
+from .backends import (
     backends as backends,
+)
+from .backends import (
     use_backend as use_backend,
 )
 from .backends.threads import (
     num_threads as num_threads,
+)
+from .backends.threads import (
     set_num_threads as set_num_threads,
 )
 from .errors import (
     BackendUnavailable as BackendUnavailable,
+)
+from .errors import (
     DataFileError as DataFileError,
+)
+from .errors import (
     DtypeError as DtypeError,
+)
+from .errors import (
     EmptyDataError as EmptyDataError,
+)
+from .errors import (
     FusedstepError as FusedstepError,
+)
+from .errors import (
     HyperparameterError as HyperparameterError,
+)
+from .errors import (
     LabelError as LabelError,
+)
+from .errors import (
     MissingDependency as MissingDependency,
+)
+from .errors import (
     MixedBackends as MixedBackends,
+)
+from .errors import (
     ModelFileError as ModelFileError,
+)
+from .errors import (
     NonFiniteDataError as NonFiniteDataError,
+)
+from .errors import (
     NonFiniteLossError as NonFiniteLossError,
+)
+from .errors import (
     OutputPathError as OutputPathError,
+)
+from .errors import (
     ShapeError as ShapeError,
+)
+from .errors import (
     StateError as StateError,
+)
+from .errors import (
     UnknownBackend as UnknownBackend,
+)
+from .errors import (
     UnknownColumn as UnknownColumn,
 )
 from .framework.callbacks import (
     Callback as Callback,
+)
+from .framework.callbacks import (
     EarlyStopping as EarlyStopping,
+)
+from .framework.callbacks import (
     ProgressBar as ProgressBar,
 )
 from .framework.checks import (
     GradientReport as GradientReport,
+)
+from .framework.checks import (
     gradient_check as gradient_check,
 )
 from .framework.history import (
@@ -42,76 +90,176 @@ from .framework.history import (
 )
 from .framework.initializers import (
     Constant as Constant,
+)
+from .framework.initializers import (
     GlorotNormal as GlorotNormal,
+)
+from .framework.initializers import (
     GlorotUniform as GlorotUniform,
+)
+from .framework.initializers import (
     HeNormal as HeNormal,
+)
+from .framework.initializers import (
     HeUniform as HeUniform,
+)
+from .framework.initializers import (
     Initializer as Initializer,
+)
+from .framework.initializers import (
     LeCunNormal as LeCunNormal,
+)
+from .framework.initializers import (
     Normal as Normal,
+)
+from .framework.initializers import (
     Zeros as Zeros,
 )
 from .framework.jacobians import (
     local_jacobians as local_jacobians,
 )
 from .framework.layers import (
-    Dropout as Dropout,
     ELU as ELU,
+)
+from .framework.layers import (
     GELU as GELU,
+)
+from .framework.layers import (
+    Dropout as Dropout,
+)
+from .framework.layers import (
     GaussianNoise as GaussianNoise,
+)
+from .framework.layers import (
     Identity as Identity,
+)
+from .framework.layers import (
     Layer as Layer,
+)
+from .framework.layers import (
     LayerNorm as LayerNorm,
+)
+from .framework.layers import (
     LeakyReLU as LeakyReLU,
+)
+from .framework.layers import (
     Linear as Linear,
+)
+from .framework.layers import (
     Maxout as Maxout,
+)
+from .framework.layers import (
     PReLU as PReLU,
+)
+from .framework.layers import (
     ReLU as ReLU,
+)
+from .framework.layers import (
     Residual as Residual,
-    SiLU as SiLU,
+)
+from .framework.layers import (
     Sigmoid as Sigmoid,
+)
+from .framework.layers import (
+    SiLU as SiLU,
+)
+from .framework.layers import (
     Softmax as Softmax,
+)
+from .framework.layers import (
     Tanh as Tanh,
+)
+from .framework.layers import (
     TiedLinear as TiedLinear,
 )
 from .framework.losses import (
-    Bhattacharyya as Bhattacharyya,
-    BinaryCrossEntropy as BinaryCrossEntropy,
-    Hinge as Hinge,
-    KLDivergence as KLDivergence,
-    Loss as Loss,
     MSE as MSE,
+)
+from .framework.losses import (
+    Bhattacharyya as Bhattacharyya,
+)
+from .framework.losses import (
+    BinaryCrossEntropy as BinaryCrossEntropy,
+)
+from .framework.losses import (
+    Hinge as Hinge,
+)
+from .framework.losses import (
+    KLDivergence as KLDivergence,
+)
+from .framework.losses import (
+    Loss as Loss,
+)
+from .framework.losses import (
     MultiClassHinge as MultiClassHinge,
+)
+from .framework.losses import (
     SoftmaxCrossEntropy as SoftmaxCrossEntropy,
+)
+from .framework.losses import (
     SymmetricKL as SymmetricKL,
 )
 from .framework.model import (
     Sequential as Sequential,
+)
+from .framework.model import (
     mlp as mlp,
 )
 from .framework.optimizers import (
-    AdaDelta as AdaDelta,
-    AdaGrad as AdaGrad,
-    Adam as Adam,
-    AdamW as AdamW,
-    Adamax as Adamax,
     LAMB as LAMB,
-    Lion as Lion,
-    Momentum as Momentum,
-    NAdam as NAdam,
-    Nesterov as Nesterov,
-    Optimizer as Optimizer,
-    ParameterGroup as ParameterGroup,
-    RMSProp as RMSProp,
+)
+from .framework.optimizers import (
     SGD as SGD,
+)
+from .framework.optimizers import (
+    AdaDelta as AdaDelta,
+)
+from .framework.optimizers import (
+    AdaGrad as AdaGrad,
+)
+from .framework.optimizers import (
+    Adam as Adam,
+)
+from .framework.optimizers import (
+    Adamax as Adamax,
+)
+from .framework.optimizers import (
+    AdamW as AdamW,
+)
+from .framework.optimizers import (
+    Lion as Lion,
+)
+from .framework.optimizers import (
+    Momentum as Momentum,
+)
+from .framework.optimizers import (
+    NAdam as NAdam,
+)
+from .framework.optimizers import (
+    Nesterov as Nesterov,
+)
+from .framework.optimizers import (
+    Optimizer as Optimizer,
+)
+from .framework.optimizers import (
+    ParameterGroup as ParameterGroup,
+)
+from .framework.optimizers import (
+    RMSProp as RMSProp,
+)
+from .framework.optimizers import (
     SignDescent as SignDescent,
 )
 from .framework.persistence import (
     load as load,
+)
+from .framework.persistence import (
     save as save,
 )
 from .framework.step import (
     StepLoss as StepLoss,
+)
+from .framework.step import (
     TrainStep as TrainStep,
 )
 from .framework.trainer import (

@@ -5,7 +5,7 @@ Gradients and optimiser states are arrays of the same layout.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..backends import Backend, Random
@@ -27,11 +27,11 @@ class Arena:
     Args: parameters – name and declaration of each, in the order of the model; backend; dtype – "float32" or "float64".
     """
 
-    def __init__(self, parameters: Sequence[tuple[str, Parameter]], backend: Backend, dtype: str) -> None:
+    def __init__(self, parameters: Iterable[tuple[str, Parameter]], backend: Backend, dtype: str) -> None:
         self.backend = backend
         self.dtype = dtype
         self.names = {parameter: name for name, parameter in parameters}
-        self.parameters = [parameter for _, parameter in parameters]
+        self.parameters = list(self.names)
         self.ranges: dict[Parameter, tuple[int, int]] = {}
         position = 0
         for parameter in sorted(self.parameters, key=lambda p: not p.decays):

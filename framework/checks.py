@@ -85,7 +85,7 @@ def gradient_check(
     if not isinstance(model, Layer):
         raise HyperparameterError(f"expected a layer, a model or a loss; got {model!r}")
     chain = model if isinstance(model, Sequential) else Sequential(model)
-    arena = Arena(chain.parameters_declared(), run, "float64")
+    arena = Arena(chain.declared(), run, "float64")
     arena.initialize(seed)
     if chain.initialized:
         for parameter, values in chain.arena.views.items():

@@ -30,7 +30,7 @@ def local_jacobians(
     """
     host = find_backend("numpy")
     chain = layer if isinstance(layer, Sequential) else Sequential(layer)
-    arena = Arena(chain.parameters_declared(), host, "float64")
+    arena = Arena(chain.declared(), host, "float64")
     arena.initialize(seed)
     if parameters is not None:
         names = {name: p for p, name in arena.names.items()} | {name.rpartition(".")[2]: p for p, name in arena.names.items()}

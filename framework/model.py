@@ -81,15 +81,14 @@ class Sequential(Sequence, public=False):
         _require_dtype(dtype)
         if isinstance(seed, bool) or not hasattr(seed, "__index__") or not 0 <= int(seed) < 2**64:
             raise HyperparameterError(f"expected a seed between 0 and 2^64 - 1; got {seed!r}")
-        arena = Arena(list(self.parameters_declared()), find_backend(backend), dtype)
-        arena.initialize(int(seed))
-        self._arena = arena
-        self._tapes.clear()
+        self.place(find_backend(backend), dtype)
+        self.arena.initialize(int(seed))
         return self
 
-    def parameters_declared(self) -> list[tuple[str, Any]]:
-        """(name, declaration) of every parameter, in the order of the layers."""
-        return list(super().parameters())
+    def place(self, backend: Backend, dtype: str) -> None:
+        """Makes room for the parameters on a backend; they are 0 until `initialize` or `load_parameters` sets them."""
+        self._arena = Arena(self.declared(), backend, dtype)
+        self._tapes.clear()
 
     @property
     def initialized(self) -> bool:
@@ -113,15 +112,15 @@ class Sequential(Sequence, public=False):
         """"float32" or "float64"."""
         return self.arena.dtype
 
-    def parameters(self) -> dict[str, Array]:  # type: ignore[override]
+    def parameters(self) -> dict[str, Array]:
         """Name -> array view on the backend, in the order of the layers; writing to a view changes the model."""
         arena = self.arena
-        return {name: arena.views[parameter] for name, parameter in self.parameters_declared()}
+        return {name: arena.views[parameter] for name, parameter in self.declared()}
 
     def load_parameters(self, values: dict[str, Any]) -> None:
         """Overwrites all parameters; names and shapes must be exactly the model's own."""
         arena = self.arena
-        declared = dict(self.parameters_declared())
+        declared = dict(self.declared())
         if set(values) != set(declared):
             missing, extra = sorted(set(declared) - set(values)), sorted(set(values) - set(declared))
             raise ShapeError(f"expected exactly this model's parameters; missing: {missing}; unknown: {extra}")
@@ -138,8 +137,7 @@ class Sequential(Sequence, public=False):
         target = find_backend(backend)
         _require_dtype(dtype or old.dtype)
         values = {name: old.backend.to_numpy(array) for name, array in self.parameters().items()}
-        self._arena = Arena(self.parameters_declared(), target, dtype or old.dtype)
-        self._tapes.clear()
+        self.place(target, dtype or old.dtype)
         self.load_parameters(values)
         return self
 
@@ -148,9 +146,9 @@ class Sequential(Sequence, public=False):
         width, lines = self.inputs, []
         for index, layer in enumerate(self.layers):
             width = None if width is None else layer.output_width(width)
-            count = sum(p.size for _, p in layer.parameters())
+            count = sum(p.size for _, p in layer.declared())
             lines.append(f"{index:>3}  {layer!r:<48} {'' if width is None else width:>8} {count:>12,}")
-        total = sum(p.size for _, p in self.parameters_declared())
+        total = sum(p.size for _, p in self.declared())
         return "\n".join([*lines, f"{'':>3}  {'parameters':<48} {'':>8} {total:>12,}"])
 
     # Evaluation

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from ..backends import Backend
 from ..errors import DtypeError, FusedstepError, ModelFileError, OutputPathError
-from .arena import Arena
 from .layers import LAYERS, Layer, Sequence
 from .model import Sequential
 
@@ -125,7 +124,7 @@ def load_with_metadata(
             f"({type(error).__name__}: {error}); save the model again"
         ) from error
     _require_tensors(where, model, tensors, stored_dtype)
-    model._arena = Arena(model.parameters_declared(), chosen, dtype or stored_dtype)
+    model.place(chosen, dtype or stored_dtype)
     model.load_parameters(tensors)
     return model, ModelMetadata(preprocessing, notes, header.get("library", ""), stored_dtype)
 
@@ -293,7 +292,7 @@ def _require_version(path: Path, header: Mapping[str, str]) -> None:
 
 
 def _require_tensors(path: Path, model: Sequential, tensors: Mapping[str, NDArray[Any]], dtype: str) -> None:
-    declared = {name: parameter.shape for name, parameter in model.parameters_declared()}
+    declared = {name: parameter.shape for name, parameter in model.declared()}
     found = {name: tensor.shape for name, tensor in tensors.items()}
     wrong = [name for name, tensor in tensors.items() if tensor.dtype != np.dtype(dtype)]
     if declared != found or wrong:

@@ -200,13 +200,13 @@ class TrainStep:
             return "the input data"
         if backend.dtype_name(targets).startswith("float") and broken(targets):
             return "the targets"
-        names = {parameter: name for name, parameter in self.model.parameters_declared()}
+        names = {parameter: name for name, parameter in self.model.declared()}
         tape = self._new_tape(self.gradient)
         tape.begin(int(inputs.shape[0]))
         tape.set_step(self.state.t + 1)
         x = inputs
         for index, layer in enumerate(self.chain.layers):
-            for _, parameter in layer.parameters():
+            for _, parameter in layer.declared():
                 if parameter in names and broken(self.model.arena.views[parameter]):
                     return f"parameter {names[parameter]}"
             x = layer.forward(x, tape)

@@ -68,7 +68,9 @@ def special_numbers(backend: Backend, sizes: Sizes) -> None:  # noqa: ARG001
 @check("arrays")
 def conversions(backend: Backend, sizes: Sizes) -> None:  # noqa: ARG001
     """Lists, numbers, booleans and other dtypes; nothing is copied where nothing has to change."""
-    exactly(host(backend, backend.asarray([[1, 2], [3, 4]], "float32"), (2, 2), "float32", "list"), np.array([[1, 2], [3, 4]], "f4"))
+    exactly(
+        host(backend, backend.asarray([[1, 2], [3, 4]], "float32"), (2, 2), "float32", "list"), np.array([[1, 2], [3, 4]], "f4")
+    )
     exactly(host(backend, backend.asarray([0.5, 1.5], "float64"), (2,), "float64", "list"), np.array([0.5, 1.5]))
     exactly(host(backend, backend.asarray([True, False], "int32"), (2,), "int32", "booleans"), np.array([1, 0], "i4"))
     exactly(host(backend, backend.asarray(np.arange(3), "int32"), (3,), "int32", "int64"), np.arange(3, dtype="i4"))
@@ -130,7 +132,9 @@ def take_rows(backend: Backend, sizes: Sizes, dtype: str) -> None:  # noqa: ARG0
         index = np.array(indices, np.int32)
         for values in (matrix, vector):
             taken = backend.take_rows(backend.asarray(values), backend.asarray(index))
-            exactly(host(backend, taken, (len(indices), *values.shape[1:]), dtype, "take_rows"), values[index], f"rows {indices}")
+            exactly(
+                host(backend, taken, (len(indices), *values.shape[1:]), dtype, "take_rows"), values[index], f"rows {indices}"
+            )
             out = backend.empty((len(indices), *values.shape[1:]), dtype)
             expect(backend.take_rows(backend.asarray(values), backend.asarray(index), out) is out, "expected out back")
             exactly(backend.to_numpy(out), values[index], f"rows {indices} into an array")

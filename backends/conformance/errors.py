@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -78,9 +79,12 @@ def foreign_array(backend: Backend, sizes: Sizes, method: str, dtype: str) -> No
     for position, given in enumerate(specifications):
         if isinstance(given, tuple):
             refused(
-                MixedBackends, lambda p=position: getattr(backend, method)(*arguments(p)),  # type: ignore[misc]
-                f"{method}, argument {position}", backend.name, "fs.asarray(",
-            )  # fmt: skip
+                MixedBackends,
+                partial(getattr(backend, method), *arguments(position)),
+                f"{method}, argument {position}",
+                backend.name,
+                "fs.asarray(",
+            )
 
 
 @check("errors", dtype=REALS)
@@ -90,7 +94,7 @@ def foreign_array_in_formulas(backend: Backend, sizes: Sizes, dtype: str) -> Non
     foreign = ForeignArray((4, 3), dtype)
     for position in range(3):
         given: list[Any] = [*own[:position], foreign, *own[position + 1 :]]
-        refused(MixedBackends, lambda g=given: backend.map(elementwise.add, *g), f"map, argument {position}", "fs.asarray(")  # type: ignore[misc]
+        refused(MixedBackends, partial(backend.map, elementwise.add, *given), f"map, argument {position}", "fs.asarray(")
     formula = update_formula(RULES["sgd"])
     flat = [backend.zeros((64,), dtype) for _ in range(2)]
     table, segments = backend.zeros((3, 1), dtype), backend.segments([(0, 64, 0)])
@@ -112,14 +116,18 @@ def shapes_of_products(backend: Backend, sizes: Sizes, dtype: str) -> None:  # n
     ):
         arrays = [backend.zeros(shape, dtype) for shape in (a, b, out)]
         refused(
-            ShapeError, lambda x=arrays, t=transposes: backend.matmul(*x, *t), f"{a} {b} into {out} {transposes}", "got"  # type: ignore[misc]
+            ShapeError,
+            partial(backend.matmul, arrays[0], arrays[1], arrays[2], *transposes),
+            f"{a} {b} into {out} {transposes}",
+            "got",
         )
 
 
 @check("errors")
 def not_numbers(backend: Backend, sizes: Sizes) -> None:  # noqa: ARG001
     """DtypeError for text, objects, complex numbers, ragged lists, and names that are no dtype."""
-    for values in (["a", "b"], np.array(["a"]), np.array([None]), np.array([1j]), [[1.0, 2.0], [3.0]], [{}]):
-        refused(DtypeError, lambda v=values: backend.asarray(v), f"asarray({values!r})", "expected", "got")  # type: ignore[misc]
-        refused(DtypeError, lambda v=values: backend.asarray(v, "float32"), f"asarray({values!r}, float32)")  # type: ignore[misc]
+    wrong: list[Any] = [["a", "b"], np.array(["a"]), np.array([None]), np.array([1j]), [[1.0, 2.0], [3.0]], [{}]]
+    for values in wrong:
+        refused(DtypeError, partial(backend.asarray, values), f"asarray({values!r})", "expected", "got")
+        refused(DtypeError, partial(backend.asarray, values, "float32"), f"asarray({values!r}, float32)")
     refused(DtypeError, lambda: backend.empty((2,), "float99"), "empty", "float99")

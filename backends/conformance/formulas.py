@@ -11,7 +11,8 @@ import numpy as np
 
 from ...kernels import formulas as library
 from ...kernels.formula import REGISTRY, Formula
-from ...kernels.formulas import elementwise, random as random_formulas
+from ...kernels.formulas import elementwise
+from ...kernels.formulas import random as random_formulas
 from ...kernels.formulas.activations import ACTIVATIONS
 from ..base import Backend, Random
 from .comparison import Host, between, close, exactly, expect, generator, host, normal
@@ -76,7 +77,9 @@ def plain(formula: Formula, given: list[Any], shape: tuple[int, ...]) -> list[Ho
     ]
 
 
-def evaluate(backend: Backend, formula: Formula, dtype: str, shape: tuple[int, ...], given: list[Any], over: bool) -> list[Host]:
+def evaluate(
+    backend: Backend, formula: Formula, dtype: str, shape: tuple[int, ...], given: list[Any], over: bool
+) -> list[Host]:
     """What the backend gives; with `over`, outputs take the place of inputs, the last one that of the first."""
     arguments = [backend.asarray(g.copy()) if isinstance(g, np.ndarray) else g for g in given]
     each = [a for a, k in zip(arguments, (k for k in formula.kinds if k != "bits"), strict=True) if k == "each"]
@@ -141,7 +144,9 @@ def large_arguments(backend: Backend, sizes: Sizes, dtype: str) -> None:  # noqa
         if activation.bounds[0] is None or activation.bounds[1] is None:
             continue
         (result,) = evaluate(backend, activation.forward, dtype, x.shape, [x], over=False)
-        close(result, np.array([[activation.bounds[0]] * 3 + [activation.bounds[1]] * 3]), dtype, "elementwise", activation.name)
+        close(
+            result, np.array([[activation.bounds[0]] * 3 + [activation.bounds[1]] * 3]), dtype, "elementwise", activation.name
+        )
 
 
 @check("formulas", dtype=REALS)

@@ -47,4 +47,10 @@ def parts_of_a_flat_array(backend: Backend, sizes: Sizes, dtype: str) -> None:  
     x = backend.asarray(normal(dtype, (6, 4), "x"))
     part = backend.zeros((3, 3), dtype)
     backend.matmul(x[2:5, ...], a, part)
-    close(backend.to_numpy(part), backend.to_numpy(x)[2:5].astype("f8") @ values[0:12].reshape(4, 3), dtype, "product", "some rows")
+    close(
+        backend.to_numpy(part),
+        backend.to_numpy(x)[2:5].astype("f8") @ values[0:12].reshape(4, 3),
+        dtype,
+        "product",
+        "some rows",
+    )

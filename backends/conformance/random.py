@@ -49,7 +49,9 @@ def bits(backend: Backend, sizes: Sizes, stream: int) -> None:
         for seed, step, first_row in ((0, 0, 0), (2**63 + 12345, 17, 1000), (2**64 - 1, 2**32 - 1, 3)):
             got = backend.random_bits(rows, width, Random(backend.random_state(seed, step, first_row), stream))
             what = f"{(rows, width)} with seed {seed}, step {step}, first row {first_row}"
-            exactly(host(backend, got, (rows, width), "uint32", what), plain_bits(rows, width, seed, step, first_row, stream), what)
+            exactly(
+                host(backend, got, (rows, width), "uint32", what), plain_bits(rows, width, seed, step, first_row, stream), what
+            )
 
 
 @check("random")

@@ -11,7 +11,7 @@ from .comparison import Host, between, close, exactly, host, labels, normal
 from .suite import REALS, Sizes, check
 
 
-def _wide(values: Host) -> Host:
+def _wide(values: Host) -> np.ndarray[Any, np.dtype[np.float64]]:
     return np.asarray(values, np.float64)
 
 
@@ -32,7 +32,8 @@ def plain_log_softmax(x: Host) -> Host:
 def _logits(dtype: str, shape: tuple[int, int], size: float) -> Host:
     if size == 1.0:
         return normal(dtype, shape, "logits")
-    return np.sign(normal(dtype, shape, "logits")) * np.asarray(size, dtype)
+    far: Host = np.sign(normal(dtype, shape, "logits")) * np.asarray(size, dtype)
+    return far
 
 
 SIZES_OF_LOGITS = (1.0, 1e4)
@@ -53,9 +54,7 @@ def softmax(backend: Backend, sizes: Sizes, dtype: str, size: float) -> None:
 
 
 @check("rows", dtype=REALS, size=SIZES_OF_LOGITS, weighted=(False, True), smoothing=(0.0, 0.125))
-def softmax_cross_entropy(
-    backend: Backend, sizes: Sizes, dtype: str, size: float, weighted: bool, smoothing: float
-) -> None:
+def softmax_cross_entropy(backend: Backend, sizes: Sizes, dtype: str, size: float, weighted: bool, smoothing: float) -> None:
     """Losses and gradient for labels, with class weights and label smoothing; twice the same bits."""
     for shape in sizes.matrices:
         rows, classes = shape
@@ -89,8 +88,20 @@ def softmax_cross_entropy_soft(backend: Backend, sizes: Sizes, dtype: str, size:
         backend.softmax_cross_entropy_soft(backend.asarray(x), backend.asarray(q), 0.5, losses, gradient)
         wide = _wide(q)
         mass = wide.sum(axis=1, keepdims=True)
-        close(host(backend, losses, shape[:1], dtype, "losses"), -(wide * plain_log_softmax(x)).sum(axis=1), dtype, "row", f"losses {shape}")
-        close(host(backend, gradient, shape, dtype, "gradient"), 0.5 * (plain_softmax(x) * mass - wide), dtype, "row", f"gradient {shape}")
+        close(
+            host(backend, losses, shape[:1], dtype, "losses"),
+            -(wide * plain_log_softmax(x)).sum(axis=1),
+            dtype,
+            "row",
+            f"losses {shape}",
+        )
+        close(
+            host(backend, gradient, shape, dtype, "gradient"),
+            0.5 * (plain_softmax(x) * mass - wide),
+            dtype,
+            "row",
+            f"gradient {shape}",
+        )
 
 
 def plain_hinge(x: Host, y: Host, factor: float) -> tuple[Host, Host]:
@@ -98,7 +109,7 @@ def plain_hinge(x: Host, y: Host, factor: float) -> tuple[Host, Host]:
     losses, gradient = np.zeros(len(x)), np.zeros(x.shape)
     for i, label in enumerate(y):
         others = [k for k in range(x.shape[1]) if k != label]
-        rival = max(others, key=lambda k: (x[i, k], -k))  # noqa: B023
+        rival = max(others, key=lambda k: (x[i, k], -k))
         margin = 1.0 + float(x[i, rival]) - float(x[i, label])
         if margin > 0.0:
             losses[i] = margin

@@ -8,9 +8,7 @@ from ..base import Backend
 from .comparison import expect
 from .suite import REALS, Sizes, check
 
-METHODS = tuple(
-    name for name, member in inspect.getmembers(Backend) if not name.startswith("_") and inspect.isroutine(member)
-)
+METHODS = tuple(name for name, member in inspect.getmembers(Backend) if not name.startswith("_") and inspect.isroutine(member))
 """All public methods of the contract; a new one is covered without editing a list."""
 
 

@@ -5,7 +5,7 @@ The reference is always computed in float64, from inputs that were rounded to th
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,13 +16,13 @@ class Tolerance(NamedTuple):
     atol: float
     rtol: float
 
-    def allows(self, result: np.ndarray, reference: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    def allows(self, result: Any, reference: Any) -> np.ndarray[Any, Any]:
         """Where the result is close enough; NaN agrees with NaN and infinity with the same infinity."""
         result, reference = np.asarray(result, np.float64), np.asarray(reference, np.float64)
         with np.errstate(invalid="ignore"):
             near = np.abs(result - reference) <= self.atol + self.rtol * np.abs(reference)
         both_nan = np.isnan(result) & np.isnan(reference)
-        allowed: np.ndarray = np.where(np.isfinite(reference), near, (result == reference) | both_nan)  # type: ignore[type-arg]
+        allowed: np.ndarray[Any, Any] = np.where(np.isfinite(reference), near, (result == reference) | both_nan)
         return allowed
 
 

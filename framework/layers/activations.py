@@ -157,7 +157,7 @@ class PReLU(Layer):
         """The arguments that make this layer again."""
         return {"features": self.features, "alpha": self.start}
 
-    def parameters(self) -> Iterator[tuple[str, Parameter]]:
+    def declared(self) -> Iterator[tuple[str, Parameter]]:
         """alpha [features]."""
         yield "alpha", self.alpha
 

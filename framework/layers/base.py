@@ -33,7 +33,7 @@ class Layer:
         """The arguments that make this layer again, as plain values."""
         return {}
 
-    def parameters(self) -> Iterator[tuple[str, Parameter]]:
+    def declared(self) -> Iterator[tuple[str, Parameter]]:
         """(name, declaration) of each parameter, in a fixed order; shared ones may come again elsewhere."""
         yield from ()
 

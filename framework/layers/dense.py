@@ -48,7 +48,7 @@ class Linear(Layer):
         """The arguments that make this layer again."""
         return {"inputs": self.inputs, "outputs": self.outputs, **({} if self.bias else {"bias": False})}
 
-    def parameters(self) -> Iterator[tuple[str, Parameter]]:
+    def declared(self) -> Iterator[tuple[str, Parameter]]:
         """weight [inputs, outputs] and bias [outputs]."""
         yield "weight", self.weight
         if self.bias is not None:
@@ -131,7 +131,7 @@ class TiedLinear(Layer):
         """The arguments that make this layer again; model files replace `of` by its place in the model."""
         return {"of": self.of, **({} if self.bias else {"bias": False})}
 
-    def parameters(self) -> Iterator[tuple[str, Parameter]]:
+    def declared(self) -> Iterator[tuple[str, Parameter]]:
         """The shared weight, named where it was declared first, and the own bias."""
         yield "weight", self.of.weight
         if self.bias is not None:
@@ -198,9 +198,9 @@ class Maxout(Layer):
         """The arguments that make this layer again."""
         return {"inputs": self.affine.inputs, "outputs": self.outputs, "pieces": self.pieces}
 
-    def parameters(self) -> Iterator[tuple[str, Parameter]]:
+    def declared(self) -> Iterator[tuple[str, Parameter]]:
         """Those of the affine pieces."""
-        yield from self.affine.parameters()
+        yield from self.affine.declared()
 
     def output_width(self, width: int) -> int:
         """`outputs`."""

@@ -34,7 +34,7 @@ class LayerNorm(Layer):
         """The arguments that make this layer again."""
         return {"features": self.features, "epsilon": self.epsilon}
 
-    def parameters(self) -> Iterator[tuple[str, Parameter]]:
+    def declared(self) -> Iterator[tuple[str, Parameter]]:
         """gain and offset."""
         yield "gain", self.gain
         yield "offset", self.offset

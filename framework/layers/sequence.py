@@ -30,11 +30,11 @@ class Sequence(Layer, public=False):
         self.layers = list(layers)
         self.fused = fuse(self.layers)
 
-    def parameters(self) -> Iterator[tuple[str, Parameter]]:
+    def declared(self) -> Iterator[tuple[str, Parameter]]:
         """Those of all layers, named "<index>.<Layer>.<name>"; a shared one only where it comes first."""
         seen: set[Parameter] = set()
         for index, layer in enumerate(self.layers):
-            for name, parameter in layer.parameters():
+            for name, parameter in layer.declared():
                 if parameter not in seen:
                     seen.add(parameter)
                     yield f"{index}.{type(layer).__name__}.{name}", parameter

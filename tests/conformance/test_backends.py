@@ -1,8 +1,9 @@
 """The conformance suite on numpy, numba, and the example of another package's backend."""
 
 import pytest
-from fusedstep.backends import backend, conformance
 from strict_backend import StrictBackend
+
+from fusedstep.backends import backend, conformance
 
 
 @pytest.mark.parametrize("check", conformance.checks(), ids=str)

@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+
 from fusedstep.backends import Backend, backend, conformance
 from fusedstep.backends.conformance.signatures import METHODS
 from fusedstep.backends.numpy_backend import NumpyBackend
@@ -194,7 +195,7 @@ def test_checks_have_unique_names_and_groups():
     assert {check.group for check in everything} == set(conformance.GROUPS)
     assert [str(check) for check in conformance.checks(small=True)] == [str(check) for check in everything]
     assert {check.group for check in conformance.checks(["random", "rows"])} == {"random", "rows"}
-    with pytest.raises(ValueError, match="expected groups out of .* got colours"):
+    with pytest.raises(ValueError, match=r"expected groups out of .* got colours"):
         conformance.checks(["colours"])
 
 
@@ -242,7 +243,9 @@ def test_a_registered_formula_of_other_code_is_left_out():
 
 def test_it_needs_no_pytest():
     code = "import sys; from fusedstep.backends import conformance; print('pytest' in sys.modules, 'numba' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split() == ["False"] * 2
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split() == ["False"] * 2
+    )
 
 
 @pytest.mark.parametrize(

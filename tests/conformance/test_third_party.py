@@ -1,8 +1,9 @@
 """A backend of another package plugs in by an entry point, and is then used by name like our own."""
 
-import fusedstep as fs
 import numpy as np
 import pytest
+
+import fusedstep as fs
 from fusedstep.backends import conformance, selection
 
 

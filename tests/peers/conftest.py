@@ -36,12 +36,12 @@ def gradients_of_a_run(x: np.ndarray, y: np.ndarray) -> list[dict[str, np.ndarra
     """The gradient of each step of a plain training run, by parameter name."""
     model = start("numpy")
     step = fs.TrainStep(model, fs.SoftmaxCrossEntropy(), fs.SGD(0.3), backend="numpy", precision="float64")
-    names = [name for name, _ in model.parameters_declared()]
+    names = [name for name, _ in model.declared()]
     recorded = []
     for t in range(STEPS):
         step(x[t], y[t])
         views = model.arena.views_of(step.gradient)
-        recorded.append({n: np.array(views[p]) for n, (_, p) in zip(names, model.parameters_declared(), strict=True)})
+        recorded.append({n: np.array(views[p]) for n, (_, p) in zip(names, model.declared(), strict=True)})
     return recorded
 
 
@@ -56,7 +56,7 @@ def run_recorded(optimizer, backend: str, gradients, rate_of=None) -> np.ndarray
     for t, recorded in enumerate(gradients, 1):
         if rate_of is not None:
             state.lr = rate_of(t)
-        for name, parameter in model.parameters_declared():
+        for name, parameter in model.declared():
             views[parameter][...] = recorded[name]
         state.before_gradient()
         state.apply(gradient, arena.backend.sum_of_squares(gradient))

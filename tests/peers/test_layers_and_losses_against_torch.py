@@ -34,7 +34,7 @@ def our_layer(layer, x, dy, backend, values=None):
     y = np.array(model.forward(arena.backend.asarray(x), tape))
     dx = np.array(model.backward(arena.backend.asarray(dy), tape))
     views = arena.views_of(gradient)
-    return y, dx, {name: np.array(views[p]) for name, p in model.parameters_declared()}, model.parameters()
+    return y, dx, {name: np.array(views[p]) for name, p in model.declared()}, model.parameters()
 
 
 def compare_layer(layer, reference, backend, values=None, x=None, out_width=None):
@@ -140,7 +140,7 @@ def test_dense_layer_fused_with_its_activation(name, backend):
     loss.backward()
     assert float(step(x, t)) == pytest.approx(float(loss.detach()), rel=1e-12)
     views = model.arena.views_of(step.gradient)
-    for n, p in model.parameters_declared():
+    for n, p in model.declared():
         np.testing.assert_allclose(np.asarray(views[p]), theirs[n].grad.numpy(), **CLOSE, err_msg=n)
 
 

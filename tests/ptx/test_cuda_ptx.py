@@ -80,8 +80,8 @@ def assemble(ptxas, text, tmp_path):
     assert registers * target.BLOCK <= 65_536, f"{registers} registers: a block does not fit a multiprocessor"
 
 
-def check_everywhere(generated, ptxas, tmp_path, capabilities=CAPABILITIES):
-    for capability in capabilities:
+def check_everywhere(generated, ptxas, tmp_path):
+    for capability in CAPABILITIES:
         text = ptx_of(generated, capability)
         check_single(text)
     assemble(ptxas, text, tmp_path)
@@ -89,9 +89,7 @@ def check_everywhere(generated, ptxas, tmp_path, capabilities=CAPABILITIES):
 
 @pytest.mark.parametrize("formula", list(REGISTRY.values()), ids=lambda f: f.name)
 def test_formula(formula, ptxas, tmp_path):
-    """For both capabilities, except the long list of activation and dropout in one, whose halves are."""
-    combined = formula.random and len(formula.parameters) > 4
-    check_everywhere(source_of(formula, SINGLE), ptxas, tmp_path, CAPABILITIES[-1:] if combined else CAPABILITIES)
+    check_everywhere(source_of(formula, SINGLE), ptxas, tmp_path)
 
 
 @pytest.mark.parametrize("function", list(rows.SIGNATURES), ids=lambda f: f.__name__)

@@ -80,7 +80,7 @@ def test_layer_jvp(name: str, training: bool, x: np.ndarray) -> None:
     """(y, dy) along a random direction of input and parameters, against central differences."""
     run = backend("numpy")
     chain = fs.Sequential(*LAYER_TABLE[name]())
-    arena = Arena(chain.parameters_declared(), run, "float64")
+    arena = Arena(chain.declared(), run, "float64")
     arena.initialize(1)
     rng = np.random.default_rng(4)
     dx, tangents = rng.standard_normal(x.shape), arena.new()
@@ -110,7 +110,7 @@ def test_jvp_and_backward_are_transposes(name: str, x: np.ndarray) -> None:
     """<w, J v> = <J^T w, v> for the direction (dx, dtheta) = v, on the tape that jvp left."""
     run = backend("numpy")
     chain = fs.Sequential(*LAYER_TABLE[name]())
-    arena = Arena(chain.parameters_declared(), run, "float64")
+    arena = Arena(chain.declared(), run, "float64")
     arena.initialize(1)
     rng = np.random.default_rng(5)
     dx, tangents, gradients = rng.standard_normal(x.shape), arena.new(), arena.new()
@@ -172,4 +172,13 @@ def test_whole_model(activation: str, x: np.ndarray) -> None:
     model = fs.mlp([WIDTH, 8, 7, 3], activation=activation, dropout=0.25, layer_norm=True)
     report = fs.gradient_check(model, fs.SoftmaxCrossEntropy(), x, np.array([0, 1, 2, 1, 0]), training=True)
     assert report.passed, report
-    assert set(report.errors) == {name for name, _ in model.parameters_declared()} | {"input"}
+    assert set(report.errors) == {name for name, _ in model.declared()} | {"input"}
+
+
+def test_a_sequential_inside_a_sequential(x: np.ndarray) -> None:
+    inner = fs.Sequential(fs.Linear(WIDTH, 4), fs.Tanh())
+    model = fs.Sequential(inner, fs.Linear(4, 2)).initialize(backend="numpy")
+    assert list(model.parameters()) == [
+        "0.Sequential.0.Linear.weight", "0.Sequential.0.Linear.bias", "1.Linear.weight", "1.Linear.bias",
+    ]  # fmt: skip
+    assert fs.gradient_check(model, None, x).passed

@@ -3,9 +3,10 @@
 import array
 
 import array_api_strict
-import fusedstep as fs
 import numpy as np
 import pytest
+
+import fusedstep as fs
 
 HOSTS = ("numpy", "numba")
 
@@ -97,7 +98,7 @@ def test_dlpack_of_torch(name):
 )  # fmt: skip
 @pytest.mark.parametrize("dtype", [None, "float32"])
 def test_what_is_no_array_of_numbers(name, values, dtype):
-    with pytest.raises(fs.DtypeError, match="expected .*; got .*; "):
+    with pytest.raises(fs.DtypeError, match=r"expected .*; got .*; "):
         fs.asarray(values, backend=name, dtype=dtype)
 
 

@@ -15,7 +15,9 @@ def fresh(code: str) -> str:
 
 
 def loaded(code: str) -> set[str]:
-    return set(json.loads(fresh(f"import json, sys\n{code}\nprint(json.dumps(sorted({{m.partition('.')[0] for m in sys.modules}})))")))
+    return set(
+        json.loads(fresh(f"import json, sys\n{code}\nprint(json.dumps(sorted({{m.partition('.')[0] for m in sys.modules}})))"))
+    )
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,10 @@ import logging
 import threading
 from importlib.metadata import EntryPoint
 
-import fusedstep as fs
 import numpy as np
 import pytest
+
+import fusedstep as fs
 from fusedstep.backends import Unavailable, selection
 from fusedstep.backends.numpy_backend import NumpyBackend
 
@@ -18,7 +19,13 @@ def _clean(monkeypatch):
     monkeypatch.delenv(selection.VARIABLE, raising=False)
     yield
     monkeypatch.undo()
-    for cached in (selection._registered, selection.backend_class, selection._instance, selection.why_not, selection._automatic):
+    for cached in (
+        selection._registered,
+        selection.backend_class,
+        selection._instance,
+        selection.why_not,
+        selection._automatic,
+    ):
         cached.cache_clear()
 
 
@@ -83,7 +90,12 @@ def test_backends_are_made_once_and_passed_through():
 
 @pytest.mark.parametrize(
     ("wrong", "hint"),
-    [("nunpy", "did you mean 'numpy'"), ("NUMBA", "did you mean 'numba'"), ("cud", "did you mean 'cuda'"), ("tensorflow", "choose one of these")],
+    [
+        ("nunpy", "did you mean 'numpy'"),
+        ("NUMBA", "did you mean 'numba'"),
+        ("cud", "did you mean 'cuda'"),
+        ("tensorflow", "choose one of these"),
+    ],
 )
 def test_unknown_names_list_and_suggest(monkeypatch, wrong, hint):
     pattern = f"expected a backend out of numpy, numba, cupy, cuda.* or auto; got '{wrong}'.*{hint}"
@@ -99,7 +111,7 @@ def test_unknown_names_list_and_suggest(monkeypatch, wrong, hint):
 
 @pytest.mark.parametrize("wrong", ["", 3, b"numpy", ["numpy"]])
 def test_names_that_are_no_names(wrong):
-    with pytest.raises(fs.UnknownBackend, match="expected the name of a backend; got .*choose one of numpy"):
+    with pytest.raises(fs.UnknownBackend, match=r"expected the name of a backend; got .*choose one of numpy"):
         fs.backend(wrong)
 
 
@@ -182,7 +194,9 @@ def test_two_backends_side_by_side():
 def test_a_model_of_one_backend_is_refused_by_another():
     model = fs.mlp([3, 2]).initialize(0, "numpy")
     before = {name: np.array(values) for name, values in model.parameters().items()}
-    with pytest.raises(fs.MixedBackends, match=r"expected a model on backend 'numba'; got one on 'numpy'; .*model.to\(\"numba\"\)"):
+    with pytest.raises(
+        fs.MixedBackends, match=r"expected a model on backend 'numba'; got one on 'numpy'; .*model.to\(\"numba\"\)"
+    ):
         fs.TrainStep(model, fs.MSE(), fs.SGD(), backend="numba")
     assert all(np.array_equal(values, before[name]) for name, values in model.parameters().items())
     assert model.backend.name == "numpy"

@@ -9,6 +9,7 @@ from decimal import Decimal
 
 import numpy as np
 import pytest
+
 from fusedstep.errors import DataFileError, EmptyDataError, UnknownColumn
 from fusedstep.framework.data import Matrix, Table, load, load_features
 from fusedstep.framework.data.idx_source import read_idx_array

@@ -7,11 +7,12 @@ import gzip
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from fusedstep.errors import DataFileError, EmptyDataError, UnknownColumn
 from fusedstep.framework.data import csv_source
 from fusedstep.framework.data.csv_source import read_csv
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 @pytest.fixture

@@ -6,6 +6,10 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
 from fusedstep.errors import (
     DtypeError,
     EmptyDataError,
@@ -18,9 +22,6 @@ from fusedstep.errors import (
 )
 from fusedstep.framework.data import Matrix, Preprocessor, Table
 from fusedstep.framework.data.moments import column_moments
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
 preprocessing = pytest.importorskip("sklearn.preprocessing", reason="scikit-learn is the oracle")
 

@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+
 from fusedstep.errors import DataFileError, EmptyDataError, MissingDependency, UnknownColumn
 from fusedstep.framework.data import BUNDLED, Matrix, Table, find_task, load, load_features
 from fusedstep.framework.data.sources import find_format

@@ -6,10 +6,11 @@ import re
 
 import numpy as np
 import pytest
-from fusedstep.errors import EmptyDataError, HyperparameterError, ShapeError
-from fusedstep.framework.data import split
 from hypothesis import given
 from hypothesis import strategies as st
+
+from fusedstep.errors import EmptyDataError, HyperparameterError, ShapeError
+from fusedstep.framework.data import split
 
 SHARES = st.floats(0.02, 0.45)
 

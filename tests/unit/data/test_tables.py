@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import numpy as np
 import pytest
+
 from fusedstep.errors import DtypeError, ShapeError, UnknownColumn
 from fusedstep.framework.data import Dataset, Matrix, Table, as_features
 from fusedstep.framework.data.columns import as_column, narrowed

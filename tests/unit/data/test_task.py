@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from fusedstep.errors import DtypeError, EmptyDataError, HyperparameterError
 from fusedstep.framework.data import find_task
 

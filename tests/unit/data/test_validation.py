@@ -6,11 +6,12 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from fusedstep.errors import DtypeError, NonFiniteDataError
-from fusedstep.framework.data import Table, require_finite, require_finite_features, validation
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+
+from fusedstep.errors import DtypeError, NonFiniteDataError
+from fusedstep.framework.data import Table, require_finite, require_finite_features, validation
 
 
 @given(

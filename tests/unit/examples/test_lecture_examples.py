@@ -73,7 +73,7 @@ def test_E3_cos_exp_sin_chain() -> None:
     assert report.passed, report
     assert len(report.errors) == 7
 
-    arena = Arena(chain.parameters_declared(), backend("numpy"), "float64")
+    arena = Arena(chain.declared(), backend("numpy"), "float64")
     arena.initialize(0)
     w0, b0, w1, b1, w2, b2 = (float(arena.views[p].ravel()[0]) for p in arena.parameters)
     gradients = arena.new()

@@ -1,8 +1,9 @@
 """The numpy and the numba backend give the same numbers, and the same seed gives the same bits."""
 
-import fusedstep as fs
 import numpy as np
 import pytest
+
+import fusedstep as fs
 from fusedstep.backends import Random
 from fusedstep.framework.streams import INITIAL, LAYER, SHUFFLE
 from fusedstep.kernels.formulas.random import dropout
@@ -11,7 +12,15 @@ LIMITS = {"float32": 1e-5, "float64": 1e-12}
 
 
 def network(loss="cross entropy"):
-    hidden = [fs.Linear(6, 16), fs.LayerNorm(16), fs.GELU(), fs.Dropout(0.2), fs.Linear(16, 9), fs.GELU("tanh"), fs.Dropout(0.5)]
+    hidden = [
+        fs.Linear(6, 16),
+        fs.LayerNorm(16),
+        fs.GELU(),
+        fs.Dropout(0.2),
+        fs.Linear(16, 9),
+        fs.GELU("tanh"),
+        fs.Dropout(0.5),
+    ]
     return fs.Sequential(fs.GaussianNoise(0.05), *hidden, fs.Linear(9, 3))
 
 

@@ -1,11 +1,14 @@
 """One flat array for all parameters: its layout, its gaps, its groups, and what shares a place in it."""
 
-import fusedstep as fs
+from itertools import pairwise
+
 import numpy as np
 import pytest
-from fusedstep.framework.arena import ALIGNMENT
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+import fusedstep as fs
+from fusedstep.framework.arena import ALIGNMENT
 
 
 def gaps(arena):
@@ -23,7 +26,7 @@ def test_layout(widths, norm):
     arena = model.arena
     ranges = sorted(arena.ranges.values())
     assert all(start % ALIGNMENT == 0 for start, _ in ranges)
-    assert all(stop <= start for (_, stop), (start, _) in zip(ranges, ranges[1:], strict=False))
+    assert all(stop <= start for (_, stop), (start, _) in pairwise(ranges))
     assert arena.size == arena.values.size
     assert arena.size % ALIGNMENT == 0
     assert arena.count == sum(values.size for values in model.parameters().values()) == sum(b - a for a, b in ranges)
@@ -122,7 +125,7 @@ def test_tied_weights_share_one_gradient(name, data):
 def test_residual_is_its_input_plus_its_inside(name, data):
     inner = (fs.Linear(6, 5), fs.SiLU(), fs.Linear(5, 6))
     model = fs.Sequential(fs.Residual(*inner), fs.Linear(6, 3)).initialize(1, name, "float64")
-    assert list(model.parameters())[0] == "0.Residual.0.Linear.weight"
+    assert next(iter(model.parameters())) == "0.Residual.0.Linear.weight"
     x = data[0].astype("f8")
     w1, b1, w2, b2, w3, b3 = (np.array(values) for values in model.parameters().values())
     z = x @ w1 + b1

@@ -2,9 +2,10 @@
 
 import array
 
-import fusedstep as fs
 import numpy as np
 import pytest
+
+import fusedstep as fs
 
 
 def everything(step):
@@ -38,7 +39,7 @@ def nan_at(x, row, column, value=np.nan):
 
 
 BAD = {
-    "too wide": (lambda x, y: (x[:, :5], y), fs.ShapeError, r"Linear\(inputs=6.*layer 0.*expected a matrix \[rows, 6\]; got shape \(24, 5\)"),
+    "too wide": (lambda x, y: (x[:, :5], y), fs.ShapeError, r"Linear.*layer 0.*a matrix \[rows, 6\]; got shape \(24, 5\)"),
     "a vector": (lambda x, y: (x[0], y[:1]), fs.ShapeError, r"layer 0.*got shape \(6,\); .*reshape it to \[1, columns\]"),
     "three axes": (lambda x, y: (x[None], y[:1]), fs.ShapeError, r"got shape \(1, 24, 6\)"),
     "no rows": (lambda x, y: (x[:0], y[:0]), fs.EmptyDataError, "expected a minibatch of at least one row; got none"),
@@ -50,12 +51,12 @@ BAD = {
     "fewer labels": (lambda x, y: (x, y[:-1]), fs.ShapeError, "expected one target for each of the 24 rows of x; got 23"),
     "one label": (lambda x, y: (x, 1), fs.ShapeError, "expected one target for each of the 24 rows"),
     "labels as a column": (lambda x, y: (x, y[:, None]), (fs.ShapeError, fs.LabelError), r"expected targets \[rows, 3\]"),
-    "too large": (lambda x, y: (x, np.where(np.arange(24) == 7, 3, y)), fs.LabelError, "expected labels 0 to 2, .* got 3 in row 7"),
-    "negative": (lambda x, y: (x, np.where(np.arange(24) == 5, -1, y)), fs.LabelError, "expected labels 0 to 2, .* got -1 in row 5.*start at 0"),
+    "too large": (lambda x, y: (x, np.where(np.arange(24) == 7, 3, y)), fs.LabelError, "labels 0 to 2, .* got 3 in row 7"),
+    "negative": (lambda x, y: (x, np.where(np.arange(24) == 5, -1, y)), fs.LabelError, "got -1 in row 5.*start at 0"),
     "large unsigned": (lambda x, y: (x, y.astype("u8") + np.uint64(2**63)), fs.LabelError, "expected labels 0 to 2"),
     "fractions": (lambda x, y: (x, y + 0.5), fs.LabelError, "expected whole numbers 0 to 2 as labels; got fractions"),
     "NaN labels": (lambda x, y: (x, np.where(np.arange(24) == 2, np.nan, y)), fs.LabelError, "expected whole numbers"),
-    "infinite labels": (lambda x, y: (x, np.where(np.arange(24) == 2, np.inf, y)), fs.LabelError, "got fractions, NaN or infinity"),
+    "infinite labels": (lambda x, y: (x, np.where(np.arange(24) == 2, np.inf, y)), fs.LabelError, "fractions, NaN or infinity"),
     "text labels": (lambda x, y: (x, np.array(["cat", "dog"] * 12)), fs.DtypeError, "expected real numbers"),
     "not a distribution": (lambda x, y: (x, np.full((24, 3), 0.5)), fs.LabelError, "expected rows of probabilities"),
     "negative shares": (lambda x, y: (x, np.tile([1.5, -0.5, 0.0], (24, 1))), fs.LabelError, "expected rows of probabilities"),
@@ -99,19 +100,21 @@ def test_the_error_of_a_broken_loss_carries_step_and_layer(step, data):
 def test_divergence_keeps_the_last_good_parameters(name, data, make, steps):
     x, y = data[0], data[0] @ np.ones((6, 1), "f4")
     step = fs.TrainStep(fs.mlp([6, 8, 1], activation="relu"), fs.MSE(), make(), seed=0, backend=name)
-    for _ in range(200):
-        before = everything(step)
-        try:
+    before = []
+
+    def train():
+        for _ in range(200):
+            before[:] = [everything(step)]
             step(x, y)
-        except fs.NonFiniteLossError as error:
-            assert error.step == step.steps + 1
-            assert error.layer
-            assert f"the parameters of step {step.steps} are kept" in str(error)
-            assert "lower the learning rate" in str(error)
-            break
-    else:
-        pytest.fail("a learning rate of 1e10 did not diverge")
+
+    with pytest.raises(fs.NonFiniteLossError, match="lower the learning rate") as caught:
+        train()
+    assert caught.value.step == step.steps + 1
+    assert caught.value.layer
+    assert f"the parameters of step {step.steps} are kept" in str(caught.value)
+    (before,) = before
     assert unchanged(step, before)
+    assert np.isfinite(step.model.arena.values).all()
     for _ in range(steps):
         with pytest.raises(fs.NonFiniteLossError):
             step(x, y)
@@ -160,7 +163,13 @@ def test_broken_targets_are_named(name, data):
         (fs.MSE(), 1, ["a"] * 24, fs.DtypeError, "expected real numbers"),
         (fs.KLDivergence(), 3, np.ones((24, 3)), fs.LabelError, "divide each row by its sum"),
         (fs.SoftmaxCrossEntropy(class_weights=[1.0, 2.0]), 3, np.zeros(24, int), fs.ShapeError, "expected 3 class weights"),
-        (fs.SoftmaxCrossEntropy(0.1), 3, np.full((24, 3), 1 / 3), fs.HyperparameterError, "expected labels where label_smoothing"),
+        (
+            fs.SoftmaxCrossEntropy(0.1),
+            3,
+            np.full((24, 3), 1 / 3),
+            fs.HyperparameterError,
+            "expected labels where label_smoothing",
+        ),
     ],
     ids=lambda value: repr(value)[:40] if isinstance(value, fs.Loss) else "",
 )
@@ -175,7 +184,7 @@ def test_bad_targets_of_other_losses(name, data, loss, width, y, error, message)
 @pytest.mark.parametrize(
     ("layers", "message"),
     [
-        (lambda: (fs.Linear(4, 8), fs.ReLU(), fs.Linear(9, 2)), r"layer 2: Linear\(inputs=9, outputs=2\) expected 9 input columns; got 8"),
+        (lambda: (fs.Linear(4, 8), fs.ReLU(), fs.Linear(9, 2)), r"layer 2: Linear\(inputs=9, outputs=2\) expected 9 .*got 8"),
         (lambda: (fs.Linear(4, 8), fs.LayerNorm(7)), r"layer 1: LayerNorm\(features=7.* expected 7 input columns; got 8"),
         (lambda: (fs.Linear(4, 8), fs.PReLU(4)), r"layer 1: PReLU"),
         (lambda: (fs.Linear(4, 8), fs.Residual(fs.Linear(8, 7))), r"layer 1: Residual.*to give 8 columns, .*; got 7"),
@@ -209,9 +218,11 @@ IMPOSSIBLE = [
     (lambda: fs.Dropout(1.0), "Dropout"), (lambda: fs.Dropout(-0.1), "Dropout"), (lambda: fs.Dropout(float("nan")), "Dropout"),
     (lambda: fs.GaussianNoise(-1.0), "sigma"), (lambda: fs.GaussianNoise(float("nan")), "sigma"),
     (lambda: fs.LeakyReLU(0.0), "slope"), (lambda: fs.LeakyReLU(1.0), "slope"), (lambda: fs.ELU(0.0), "a > 0"),
-    (lambda: fs.GELU("sigmoid"), "approximate"), (lambda: fs.LayerNorm(3, 0.0), "epsilon"), (lambda: fs.LayerNorm(0), "features"),
+    (lambda: fs.GELU("sigmoid"), "approximate"), (lambda: fs.LayerNorm(3, 0.0), "epsilon"),
+    (lambda: fs.LayerNorm(0), "features"),
     (lambda: fs.Linear(0, 3), "inputs"), (lambda: fs.Linear(3, -1), "outputs"), (lambda: fs.Linear(2.5, 3), "inputs"),
-    (lambda: fs.Linear(True, 3), "inputs"), (lambda: fs.Linear("3", 3), "inputs"), (lambda: fs.Maxout(3, 3, pieces=1), "pieces"),
+    (lambda: fs.Linear(True, 3), "inputs"), (lambda: fs.Linear("3", 3), "inputs"),
+    (lambda: fs.Maxout(3, 3, pieces=1), "pieces"),
     (lambda: fs.Maxout(3, 3, pieces=256), "pieces"), (lambda: fs.Linear(3, 3, weight_init="magic"), "initializer"),
     (lambda: fs.Normal(-1.0), "standard deviation"), (lambda: fs.Sequential(), "at least one layer"),
     (lambda: fs.Sequential(fs.ReLU), "did you forget"), (lambda: fs.Sequential(fs.ReLU(), head="tail"), "head"),
@@ -222,7 +233,8 @@ IMPOSSIBLE = [
     (lambda: fs.SoftmaxCrossEntropy(class_weights=[1.0, -1.0]), "class weights"),
     (lambda: fs.SoftmaxCrossEntropy(class_weights=[1.0, float("nan")]), "class weights"),
     (lambda: fs.mlp([2, 2]).initialize(-1), "seed"), (lambda: fs.mlp([2, 2]).initialize(2**64), "seed"),
-    (lambda: fs.mlp([2, 2]).initialize(0.5), "seed"), (lambda: fs.TrainStep(fs.mlp([2, 2]), fs.MSE, fs.SGD()), "did you forget"),
+    (lambda: fs.mlp([2, 2]).initialize(0.5), "seed"),
+    (lambda: fs.TrainStep(fs.mlp([2, 2]), fs.MSE, fs.SGD()), "did you forget"),
     (lambda: fs.TrainStep(fs.mlp([2, 2]), fs.MSE(), fs.SGD), "did you forget"),
     (lambda: fs.TrainStep(fs.Linear(2, 2), fs.MSE(), fs.SGD()), "Sequential"),
     (lambda: fs.TrainStep(fs.mlp([2, 2]), fs.MSE(), fs.SGD(groups=[fs.ParameterGroup("9.*")])), "matches a parameter"),
@@ -231,7 +243,7 @@ IMPOSSIBLE = [
 
 @pytest.mark.parametrize(("make", "word"), IMPOSSIBLE)
 def test_impossible_hyperparameters(make, word):
-    with pytest.raises(fs.HyperparameterError, match="expected .*got ") as caught:
+    with pytest.raises(fs.HyperparameterError, match=r"expected .*got ") as caught:
         make()
     assert word in str(caught.value)
     assert isinstance(caught.value, ValueError)
@@ -258,7 +270,9 @@ def test_precisions(name):
     assert model.dtype == "float32"
 
 
-@pytest.mark.parametrize("change", [lambda m: m.initialize(1, "numpy"), lambda m: m.to("numba"), lambda m: m.to("numpy", "float64")])
+@pytest.mark.parametrize(
+    "change", [lambda m: m.initialize(1, "numpy"), lambda m: m.to("numba"), lambda m: m.to("numpy", "float64")]
+)
 def test_a_model_that_changed_under_its_step(data, change):
     step = fs.TrainStep(fs.mlp([6, 3]), fs.SoftmaxCrossEntropy(), fs.SGD(), backend="numpy")
     step(*data)
@@ -272,7 +286,12 @@ def test_a_model_that_changed_under_its_step(data, change):
 
 def test_a_model_without_parameters():
     model = fs.mlp([2, 2])
-    for call in (lambda: model([[1.0, 2.0]]), lambda: model.parameters(), lambda: model.arena, lambda: model.predict([[1.0, 2.0]])):
+    for call in (
+        lambda: model([[1.0, 2.0]]),
+        lambda: model.parameters(),
+        lambda: model.arena,
+        lambda: model.predict([[1.0, 2.0]]),
+    ):
         with pytest.raises(fs.StateError, match=r"call model\.initialize\(\) first"):
             call()
 

@@ -1,8 +1,9 @@
 """A fused chain is the same function as its layers one by one, forward and backward."""
 
-import fusedstep as fs
 import numpy as np
 import pytest
+
+import fusedstep as fs
 from fusedstep.backends import conformance
 from fusedstep.framework.layers import LAYERS
 from fusedstep.framework.layers.activations import _Elementwise
@@ -50,7 +51,8 @@ def test_fused_equals_unfused(name, dtype, activation, bias, share):
 
 def test_what_is_fused():
     layers = [
-        fs.Linear(4, 4), fs.ReLU(), fs.Dropout(0.5), fs.ReLU(), fs.Linear(4, 4), fs.Dropout(0.5), fs.Linear(4, 4), fs.LayerNorm(4),
+        fs.Linear(4, 4), fs.ReLU(), fs.Dropout(0.5), fs.ReLU(), fs.Linear(4, 4), fs.Dropout(0.5), fs.Linear(4, 4),
+        fs.LayerNorm(4),
         fs.Linear(4, 4), fs.PReLU(4), fs.Dropout(0.5), fs.Linear(4, 4), fs.Linear(4, 4),
     ]  # fmt: skip
     assert [type(layer).__name__ for layer in fuse(layers)] == [

@@ -1,11 +1,12 @@
 """Models: inputs of every layout, predictions of every head, moving, loading, and the shorthand."""
 
-import fusedstep as fs
 import numpy as np
 import pytest
-from fusedstep.backends import conformance
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+import fusedstep as fs
+from fusedstep.backends import conformance
 
 LAYOUTS = ("plain", "transposed", "strided", "reversed", "read only", "columns", "list", "float64", "int", "float16")
 
@@ -90,7 +91,8 @@ def test_boolean_labels(name, data):
     y = data[1] > 0
     for loss, width in ((fs.SoftmaxCrossEntropy(), 2), (fs.BinaryCrossEntropy(), 1), (fs.Hinge(), 1)):
         losses = [
-            float(fs.TrainStep(fs.mlp([6, width]), loss, fs.SGD(), backend=name)(data[0], labels)) for labels in (y, y.astype(int))
+            float(fs.TrainStep(fs.mlp([6, width]), loss, fs.SGD(), backend=name)(data[0], labels))
+            for labels in (y, y.astype(int))
         ]
         assert losses[0] == losses[1]
 
@@ -253,8 +255,9 @@ def test_a_model_of_one_softmax_keeps_it(name):
 
 def test_names_summary_and_repr():
     model = fs.mlp([4, 8, 2], activation="prelu", dropout=0.5, layer_norm=True)
-    assert [name for name, _ in model.parameters_declared()] == [
-        "0.Linear.weight", "0.Linear.bias", "1.LayerNorm.gain", "1.LayerNorm.offset", "2.PReLU.alpha", "4.Linear.weight", "4.Linear.bias",
+    assert [name for name, _ in model.declared()] == [
+        "0.Linear.weight", "0.Linear.bias", "1.LayerNorm.gain", "1.LayerNorm.offset", "2.PReLU.alpha",
+        "4.Linear.weight", "4.Linear.bias",
     ]  # fmt: skip
     assert "82" in model.summary()
     assert "Dropout(p=0.5)" in repr(model)

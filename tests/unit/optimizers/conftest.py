@@ -52,7 +52,7 @@ def run(optimizer, backend: str, gradients, rate_of=None) -> tuple[list[dict[str
     for t, step in enumerate(gradients, 1):
         if rate_of is not None:
             state.lr = rate_of(t)
-        for name, parameter in model.parameters_declared():
+        for name, parameter in model.declared():
             views[parameter][...] = step[name]
         state.before_gradient()
         state.apply(gradient, arena.backend.sum_of_squares(gradient))
