@@ -62,9 +62,9 @@ class StepLoss:
 class TrainStep:
     """One training step, ready to be called with minibatches.
 
-    Args: model – a Sequential, initialised here if it was not; loss; optimizer; seed – of the initial weights (where drawn here)
-        and of dropout and noise; backend – name, or None for the model's own or the one in use; precision – "float32", or
-        "float64" for checks; None for the model's own.
+    Args: model – a Sequential, initialised here if it was not; loss; optimizer; seed – of the initial weights (where drawn
+        here), of dropout and of noise; backend – name, or None for the model's own or the one in use; precision –
+        "float32", or "float64" for checks; None for the model's own.
     Attributes: steps – how many were taken; lr – the learning rate, may be set; gradient – flat, of the last step.
 
         step = fs.TrainStep(model, fs.SoftmaxCrossEntropy(), fs.Adam(1e-3), seed=0)
@@ -93,7 +93,7 @@ class TrainStep:
         model.require_backend(chosen)
         if precision is not None and precision != model.dtype:
             raise DtypeError(
-                f"expected a model in {precision}; got one in {model.dtype}; use model.to(backend, dtype) or leave precision out"
+                f"expected a model in {precision}; got one in {model.dtype}; use model.to(backend, dtype)"
             )
         self.model = model
         self.loss = loss
