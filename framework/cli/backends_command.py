@@ -14,12 +14,12 @@ def backends(backend: BackendName = None, debug: Debug = False) -> None:
 
     from ...backends import backend as find
     from ...backends import backends as all_backends
-    from ...backends.selection import AUTO_ORDER, backend_class
+    from ...backends.selection import AUTO_ORDER, BUILT_IN, backend_class
 
     console = Console(highlight=False)
     table = Table("backend", "works", "device", "why not, and what to do", show_lines=True)
     for name, problem in all_backends().items():
-        device = backend_class(name).device
+        device = backend_class(name).device if problem is None or name in BUILT_IN else "?"
         if problem is None:
             table.add_row(f"[bold]{escape(name)}[/bold]", "[green]yes[/green]", device, "")
         else:
