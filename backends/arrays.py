@@ -53,7 +53,7 @@ def on_host(values: Any, backend: str = "numpy") -> np.ndarray[Any, Any]:
             "(fusedstep train does so for tables)"
         )
     host: np.ndarray[Any, Any] = values
-    return host
+    return host if host.dtype.isnative else host.astype(host.dtype.newbyteorder("="))
 
 
 def c_order(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import lru_cache
 from typing import Any, ClassVar
 
@@ -265,6 +266,9 @@ class _SimulatedCuda(CudaBackend):
 
     def synchronize(self) -> None:
         pass
+
+    def quiet(self) -> AbstractContextManager[Any]:
+        return np.errstate(all="ignore")
 
     def _matmul(self, a: Array, b: Array, out: Array, accumulate: bool) -> None:
         Backend._matmul(self, a, b, out, accumulate)

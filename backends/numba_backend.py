@@ -42,7 +42,6 @@ class NumbaBackend(NumpyBackend):
 
         self._rows = rows
         self._target = target
-        self._cuts: dict[tuple[int, int], tuple[Array, list[Array]]] = {}
         self._no_weights = {np.dtype(d): np.empty(0, d) for d in (np.float32, np.float64)}
 
     def _run(self, function: Callable[..., Any], like: Array, *arguments: Any) -> None:
@@ -58,20 +57,12 @@ class NumbaBackend(NumpyBackend):
     def _update(self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Any) -> None:
         if np.isnan(scalars[0, 0]):
             return
-        parts = self._shares(segments)
+        parts = segments.shares(num_threads())
         workers.run([partial(self._target.run_update, formula, arrays, scalars, part) for part in parts])
 
-    def _shares(self, segments: Array) -> list[Array]:
-        """The segments cut into one equal share of the elements per thread."""
-        total = int((segments[:, 1] - segments[:, 0]).sum())
-        count = min(num_threads(), max(1, total // LEAST_ELEMENTS))
-        if count == 1:
-            return [segments]
-        key = (id(segments), count)
-        known = self._cuts.get(key)
-        if known is None or known[0] is not segments:
-            known = self._cuts[key] = (segments, cut_segments(segments, count))
-        return known[1]
+    def segments(self, ranges: Sequence[tuple[int, int, int]]) -> Any:
+        """int64 [segments, 3], with their cuts into shares kept beside them."""
+        return SharedSegments(super().segments(ranges))
 
     def random_bits(self, rows: int, width: int, random: Random) -> Array:
         """See Backend.random_bits."""
@@ -175,6 +166,22 @@ class NumbaBackend(NumpyBackend):
             for other in parts[1:]:
                 add(first[here], other[here])
             sum_of_squares(first[here], squares[chunk : chunk + 1])
+
+
+class SharedSegments:
+    """Segments of the arena and, for each number of threads, one equal share of their elements per thread."""
+
+    def __init__(self, table: Array) -> None:
+        self.table = table
+        self.elements = int((table[:, 1] - table[:, 0]).sum())
+        self._cuts: dict[int, list[Array]] = {}
+
+    def shares(self, threads: int) -> list[Array]:
+        """One table per thread that is worth its hand-over."""
+        count = min(threads, max(1, self.elements // LEAST_ELEMENTS))
+        if count not in self._cuts:
+            self._cuts[count] = [self.table] if count == 1 else cut_segments(self.table, count)
+        return self._cuts[count]
 
 
 def cut_segments(segments: Array, count: int) -> list[Array]:

@@ -28,7 +28,8 @@ class NumpyBackend(Backend):
     def asarray(self, values: Any, dtype: str | None = None) -> Array:
         """See Backend.asarray."""
         host = on_host(values, self.name)
-        return c_order(host if dtype is None else host.astype(dtype, copy=False))
+        with self.quiet():
+            return c_order(host if dtype is None else host.astype(dtype, copy=False))
 
     def to_numpy(self, array: Array) -> np.ndarray[Any, Any]:
         """A copy."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from pathlib import Path
 from queue import SimpleQueue
@@ -114,6 +113,7 @@ workers = Workers()
 
 def _after_fork() -> None:
     workers.__init__()  # type: ignore[misc]
+    single_threaded_blas.__init__()  # type: ignore[misc]
 
 
 if hasattr(os, "register_at_fork"):
@@ -127,9 +127,28 @@ def _controller() -> Any:
     return ThreadpoolController().select(user_api="blas")
 
 
-def single_threaded_blas() -> AbstractContextManager[Any]:
-    """Within the `with` block every BLAS of this process uses one thread; afterwards what it used before."""
-    controller = _controller()
-    if all(library.get_num_threads() == 1 for library in controller.lib_controllers):
-        return nullcontext()
-    return controller.limit(limits=1)  # type: ignore[no-any-return]
+class _SingleThreadedBlas:
+    """Limits every BLAS of this process to one thread while anybody is inside; the last one out restores it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._limits: Any = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._inside += 1
+            if self._inside == 1:
+                controller = _controller()
+                if any(library.get_num_threads() != 1 for library in controller.lib_controllers):
+                    self._limits = controller.limit(limits=1)
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0 and self._limits is not None:
+                self._limits.restore_original_limits()
+                self._limits = None
+
+
+single_threaded_blas = _SingleThreadedBlas()

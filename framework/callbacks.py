@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import HyperparameterError
 from .history import larger_is_better
+from .settings import real, whole
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -42,28 +43,28 @@ class EarlyStopping(Callback):
     def __init__(
         self, patience: int, monitor: str = "val_loss", smallest_change: float = 0.0, restore_best: bool = True
     ) -> None:
-        if isinstance(patience, bool) or not hasattr(patience, "__index__") or int(patience) < 1:
-            raise HyperparameterError(f"expected a patience of at least one epoch; got {patience!r}")
-        self.patience = int(patience)
+        self.patience = whole(patience, "patience")
         self.monitor = monitor
-        self.smallest_change = float(smallest_change)
+        self.smallest_change = real(smallest_change, "smallest_change", low=0.0)
         self.restore_best = restore_best
         self.best = math.inf
         self.best_epoch = 0
         self._kept: Any = None
 
-    def on_fit_begin(self, trainer: Trainer) -> None:  # noqa: ARG002
-        """Forgets earlier fits."""
+    def on_fit_begin(self, trainer: Trainer) -> None:
+        """Forgets earlier fits; refuses a figure that this fit will not have, before anything is trained."""
+        if self.monitor not in trainer.columns:
+            raise HyperparameterError(
+                f"EarlyStopping: expected a column of the history ({', '.join(trainer.columns)}); got {self.monitor!r}; "
+                "pass validation=(x, y) to fit for those that start with val_"
+            )
         self.best, self.best_epoch, self._kept = math.inf, 0, None
 
     def on_epoch_end(self, trainer: Trainer, row: dict[str, float]) -> None:
         """Keeps the best parameters, on their device, and stops in time."""
-        if self.monitor not in row:
-            raise HyperparameterError(
-                f"EarlyStopping: expected a column of the history ({', '.join(row)}); got {self.monitor!r}; "
-                "pass validation=(x, y) to fit for those that start with val_"
-            )
         value = -row[self.monitor] if larger_is_better(self.monitor) else row[self.monitor]
+        if math.isnan(value):
+            value = math.inf
         arena = trainer.step.model.arena
         if value < self.best - self.smallest_change or not self.best_epoch:
             self.best, self.best_epoch = value, int(row["epoch"])

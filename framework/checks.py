@@ -17,6 +17,7 @@ from .arena import Arena
 from .layers import Layer
 from .losses import Loss
 from .model import Sequential
+from .settings import whole
 from .step import _training_chain
 from .streams import CHECK
 from .tape import Tape
@@ -41,8 +42,9 @@ class GradientReport:
 
     @property
     def worst(self) -> float:
-        """The largest error."""
-        return max(self.errors.values())
+        """The largest error; NaN if any is."""
+        values = self.errors.values()
+        return math.nan if any(map(math.isnan, values)) else max(values)
 
     @property
     def passed(self) -> bool:
@@ -80,6 +82,7 @@ def gradient_check(
     Returns: a report per parameter and for the input.
     """
     run = find_backend(backend)
+    whole(samples, "samples")
     if isinstance(model, Loss):
         return _check_loss(model, x, y, run, samples, tolerance, seed)
     if not isinstance(model, Layer):

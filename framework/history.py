@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
+
+from ..errors import StateError
 
 
 class History:
@@ -45,7 +48,10 @@ class History:
 
     def best(self, column: str = "val_loss") -> dict[str, float]:
         """The row with the smallest value in a column (largest for accuracy and r2)."""
-        return (max if larger_is_better(column) else min)(self.rows, key=lambda row: row[column])
+        if not self.rows:
+            raise StateError("expected at least one trained epoch; got none; call fit first")
+        sign = -1.0 if larger_is_better(column) else 1.0
+        return min(self.rows, key=lambda row: (math.isnan(row[column]), sign * row[column]))
 
     def __repr__(self) -> str:
         last = ", ".join(f"{k}={v:.4g}" for k, v in self.rows[-1].items()) if self.rows else "nothing yet"

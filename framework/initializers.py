@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from numbers import Real
 from typing import Any
 
 from ..backends import Backend, Random
 from ..errors import HyperparameterError
 from ..kernels.formulas.random import normal, uniform
+from .settings import finite, not_negative
 
 
 class Initializer:
@@ -33,7 +35,7 @@ class Constant(Initializer):
     """
 
     def __init__(self, value: float) -> None:
-        self.value = float(value)
+        self.value = finite(value, "the value of an initializer")
 
     def fill(self, host: Backend, shape: tuple[int, int], fan_in: int, fan_out: int, random: Random) -> Any:  # noqa: ARG002
         """See Initializer."""
@@ -69,9 +71,7 @@ class Normal(_Gaussian):
     """N(0, deviation^2), whatever the fans: for the experiments with small and large initial weights."""
 
     def __init__(self, deviation: float) -> None:
-        if not deviation >= 0.0:
-            raise HyperparameterError(f"expected a standard deviation >= 0; got {deviation}; use a positive number")
-        self.standard_deviation = float(deviation)
+        self.standard_deviation = not_negative(deviation, "deviation of Normal", "pass a standard deviation >= 0")
 
     def deviation(self, fan_in: int, fan_out: int) -> float:  # noqa: ARG002
         """The given one."""
@@ -149,8 +149,11 @@ def initializer(given: str | float | Initializer) -> Initializer:
     """An initializer from its name, from a constant, or as it is."""
     if isinstance(given, Initializer):
         return given
-    if isinstance(given, str):
-        if given not in INITIALIZERS:
-            raise HyperparameterError(f"expected an initializer out of {', '.join(INITIALIZERS)}; got {given!r}")
+    if isinstance(given, str) and given in INITIALIZERS:
         return INITIALIZERS[given]()
-    return Constant(given)
+    if isinstance(given, Real) and not isinstance(given, bool):
+        return Constant(float(given))
+    raise HyperparameterError(
+        f"expected an initializer out of {', '.join(INITIALIZERS)}, or a number; got {given!r}; "
+        "pass one of those names, a constant, or an Initializer"
+    )

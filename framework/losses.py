@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..backends import Backend
-from ..errors import DtypeError, HyperparameterError, LabelError, NonFiniteDataError, ShapeError
+from ..errors import DtypeError, HyperparameterError, LabelError, ShapeError
 from ..kernels.formulas import losses as formulas
-from ..kernels.formulas.elementwise import row_product
+from .settings import choice, not_negative, share
 from .tape import Tape
 
 Array = Any
@@ -27,11 +27,11 @@ class Loss:
     """How predictions read the outputs; see framework/model.py."""
     softmax_inside = False
     """Whether the loss takes logits and a final Softmax layer is left out in training."""
+    needs_simplex = False
+    """Whether the outputs themselves have to be distributions, so that the model must end in Softmax."""
 
     def __init__(self, reduction: str = "mean") -> None:
-        if reduction not in ("mean", "sum"):
-            raise HyperparameterError(f"expected reduction 'mean' or 'sum'; got {reduction!r}")
-        self.reduction = reduction
+        self.reduction = choice(reduction, "reduction", ("mean", "sum"))
 
     def factor(self, rows: int) -> float:
         """What the sum over that many rows is multiplied by."""
@@ -63,7 +63,10 @@ def class_labels(targets: Any, classes: int, backend: Backend) -> Array:
     """Labels [B] as int32; refuses fractions, negative and too large ones, naming the first."""
     array = backend.asarray(targets)
     if len(array.shape) != 1:
-        raise ShapeError(f"expected labels [rows], one whole number a row; got shape {tuple(array.shape)}")
+        raise ShapeError(
+            f"expected labels [rows], one whole number a row; got shape {tuple(array.shape)}; flatten a column of labels "
+            "with y.ravel(), and turn one-hot rows into labels with y.argmax(axis=1)"
+        )
     if array.shape[0] == 0:
         return backend.asarray(array, "int32")
     xp = backend.xp
@@ -169,27 +172,31 @@ class SoftmaxCrossEntropy(Loss):
         reduction: str = "mean",
     ) -> None:
         super().__init__(reduction)
-        if not 0.0 <= label_smoothing < 1.0:
-            raise HyperparameterError(f"expected 0 <= label_smoothing < 1; got {label_smoothing}")
-        if smoothing not in ("notes", "uniform"):
-            raise HyperparameterError(f"expected smoothing 'notes' or 'uniform'; got {smoothing!r}")
-        weights = None if class_weights is None else tuple(float(w) for w in class_weights)
-        if weights is not None and not all(0.0 <= w < float("inf") for w in weights):
-            raise HyperparameterError(f"expected class weights >= 0; got {weights}")
-        self.label_smoothing = float(label_smoothing)
-        self.smoothing = smoothing
-        self.class_weights = weights
+        self.label_smoothing = share(label_smoothing, "label_smoothing")
+        self.smoothing = choice(smoothing, "smoothing", ("notes", "uniform"))
+        self.class_weights = None if class_weights is None else _class_weights(class_weights)
         self._weights: dict[tuple[Backend, str], Array] = {}
 
     def prepare(self, targets: Any, width: int, backend: Backend, dtype: str) -> Array:
         """int32 labels [B], or distributions [B, K]."""
+        if width < 2:
+            raise ShapeError(
+                f"SoftmaxCrossEntropy expected at least two outputs; got {width}; use BinaryCrossEntropy for one"
+            )
         if self.class_weights is not None and len(self.class_weights) != width:
             raise ShapeError(f"expected {width} class weights, one per output; got {len(self.class_weights)}")
-        if len(getattr(targets, "shape", (0,))) == 2:
+        if not hasattr(targets, "shape"):
+            targets = backend.asarray(targets)
+        if len(targets.shape) == 2:
             return self._distributions(targets, width, backend, dtype)
         return class_labels(targets, width, backend)
 
     def _distributions(self, targets: Any, width: int, backend: Backend, dtype: str) -> Array:
+        if targets.shape[1] == 1:
+            raise ShapeError(
+                f"expected targets [rows, {width}], which are distributions, or labels [rows]; got shape "
+                f"{tuple(targets.shape)}; flatten a column of labels with y.ravel()"
+            )
         if self.label_smoothing or self.class_weights is not None:
             raise HyperparameterError(
                 "expected labels where label_smoothing or class_weights are used; got distributions; mix them in beforehand"
@@ -212,11 +219,27 @@ class SoftmaxCrossEntropy(Loss):
         classes = int(y.shape[1])
         eps = self.label_smoothing
         if self.smoothing == "notes":
-            on, off = 1.0 - eps, eps / (classes - 1) if classes > 1 else 0.0
+            on, off = 1.0 - eps, eps / (classes - 1)
         else:
             on, off = 1.0 - eps + eps / classes, eps / classes
         backend.softmax_cross_entropy(y, targets, weights, on, off, self.factor(tape.batch_rows), rows, gradient)
         return rows, gradient
+
+
+def _class_weights(given: Any) -> tuple[float, ...]:
+    """Factors by class, as plain numbers."""
+    values = given.tolist() if hasattr(given, "tolist") else given
+    if not isinstance(values, Sequence) or isinstance(values, str):
+        raise HyperparameterError(
+            f"expected class weights in a list, one number >= 0 for each class; got {given!r}; "
+            "write class_weights=[1.0, 2.0] in the order of the labels"
+        )
+    weights = tuple(not_negative(w, f"class weights (class {k})") for k, w in enumerate(values))
+    if not any(weights):
+        raise HyperparameterError(
+            f"expected class weights of which at least one is > 0; got {given!r}; the loss would be 0 for every row"
+        )
+    return weights
 
 
 class MultiClassHinge(Loss):
@@ -256,6 +279,7 @@ class _Divergence(_Elementwise):
     """A distance of output distributions from target distributions; the network ends in Softmax."""
 
     head = "classes"
+    needs_simplex = True
 
     def prepare(self, targets: Any, width: int, backend: Backend, dtype: str) -> Array:
         """Distributions [B, K]."""
@@ -297,12 +321,3 @@ LOSSES: dict[str, type[Loss]] = {
     )
 }  # fmt: skip
 """All losses by name, for tests and the command line."""
-
-
-def require_finite_targets(targets: Array, backend: Backend) -> None:
-    """Raises NonFiniteDataError for real targets that hold NaN or infinity."""
-    if backend.dtype_name(targets).startswith("float"):
-        squares = backend.empty((targets.shape[0],), backend.dtype_name(targets))
-        backend.map(row_product, squares, targets, targets)
-        if not backend.item(backend.total(squares)) < float("inf"):
-            raise NonFiniteDataError("expected finite targets; got NaN or infinity; remove or fill those rows")

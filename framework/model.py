@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
+import threading
 from collections.abc import Sequence as Widths
 from itertools import pairwise
 from typing import Any
 
 from ..backends import Backend
 from ..backends import backend as find_backend
-from ..errors import DtypeError, EmptyDataError, HyperparameterError, MixedBackends, ShapeError, StateError
+from ..errors import DtypeError, EmptyDataError, HyperparameterError, MixedBackends, NonFiniteDataError, ShapeError, StateError
 from .arena import Arena
+from .data import require_finite
 from .initializers import Initializer
 from .layers import (
     ELU,
@@ -27,6 +30,7 @@ from .layers import (
     Softmax,
     Tanh,
 )
+from .layers.fused import fuse
 from .tape import Tape
 
 Array = Any
@@ -51,9 +55,10 @@ class Sequential(Sequence, public=False):
         if head is not None and head not in HEADS:
             raise HyperparameterError(f"expected head to be one of {', '.join(HEADS)}; got {head!r}")
         self.head = head
+        self.head_is_given = head is not None
         self.inputs = next((w for w in map(_input_width, self.layers) if w is not None), None)
         self._arena: Arena | None = None
-        self._tapes: dict[int, Tape] = {}
+        self._local = threading.local()
         if self.inputs is not None:
             self.outputs: int | None = self._check_widths(self.inputs)
         else:
@@ -79,8 +84,7 @@ class Sequential(Sequence, public=False):
         Returns: the model itself.
         """
         _require_dtype(dtype)
-        if isinstance(seed, bool) or not hasattr(seed, "__index__") or not 0 <= int(seed) < 2**64:
-            raise HyperparameterError(f"expected a seed between 0 and 2^64 - 1; got {seed!r}")
+        require_seed(seed)
         self.place(find_backend(backend), dtype)
         self.arena.initialize(int(seed))
         return self
@@ -88,7 +92,7 @@ class Sequential(Sequence, public=False):
     def place(self, backend: Backend, dtype: str) -> None:
         """Makes room for the parameters on a backend; they are 0 until `initialize` or `load_parameters` sets them."""
         self._arena = Arena(self.declared(), backend, dtype)
-        self._tapes.clear()
+        self._local = threading.local()
 
     @property
     def initialized(self) -> bool:
@@ -188,12 +192,14 @@ class Sequential(Sequence, public=False):
         return out
 
     def _evaluate(self, x: Array, copy: bool) -> Array:
+        """One pass; every thread has tapes of its own, for the two latest batch sizes."""
         rows = int(x.shape[0])
-        tape = self._tapes.get(rows)
+        tapes: dict[int, Tape] = self._local.__dict__.setdefault("tapes", {})
+        tape = tapes.get(rows)
         if tape is None:
-            if len(self._tapes) >= 2:
-                self._tapes.clear()
-            tape = self._tapes[rows] = Tape(self.arena)
+            if len(tapes) >= 2:
+                tapes.clear()
+            tape = tapes[rows] = Tape(self.arena)
         tape.begin(rows)
         with self.backend.quiet():
             y = self.forward(x, tape)
@@ -203,33 +209,68 @@ class Sequential(Sequence, public=False):
         self.backend.copy(y, out)
         return out
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles: the parameters as host arrays, and the name of the backend."""
+        state = {k: v for k, v in vars(self).items() if k not in ("_arena", "_local", "fused")}
+        if self._arena is not None:
+            values = {name: self.backend.to_numpy(array) for name, array in self.parameters().items()}
+            state["placed"] = (self.backend.name, self.dtype, values)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        placed = state.pop("placed", None)
+        vars(self).update(state)
+        self.fused = fuse(self.layers)
+        self._arena = None
+        self._local = threading.local()
+        if placed is not None:
+            backend, dtype, values = placed
+            self.place(find_backend(backend), dtype)
+            self.load_parameters(values)
+
     def predict(self, x: Any) -> Array:
         """What the outputs stand for.
 
-        Returns: for head "classes" the label [B] with the largest output; for "binary" and "signs" 0 or 1 [B]; for
-            "values", or without a head, the outputs [B, e].
+        Returns: for head "classes" the label [B] with the largest output; for "binary" and "signs" 0 or 1, [B] for one
+            output and [B, e] for several; for "values", or without a head, the outputs [B, e].
+        Raises: NonFiniteDataError for NaN or infinity in x; waits for the device.
         """
-        y = self(x)
+        y = self._finite_outputs(x)
         if self.head == "classes":
             return self.backend.argmax(y)
         if self.head in ("binary", "signs"):
-            return self.backend.xp.astype(y[:, 0] > 0.0, self.backend.dtype("int32"))
+            answers = self.backend.xp.astype(y > 0.0, self.backend.dtype("int32"))
+            return answers[:, 0] if y.shape[1] == 1 else answers
         return y
+
+    def _finite_outputs(self, x: Any) -> Array:
+        """The outputs, or an error that says whether the data or the model is to blame."""
+        y = self(x)
+        if math.isfinite(self.backend.item(self.backend.sum_of_squares(self.backend.xp.reshape(y, (-1,))))):
+            return y
+        require_finite(self.backend.to_numpy(self.convert_input(x)), "x")
+        raise NonFiniteDataError(
+            "expected finite outputs; the data is finite, but the model makes NaN or infinity of it; "
+            "look at model.parameters(), or scale the data as in training"
+        )
 
     def predict_proba(self, x: Any) -> Array:
         """Probabilities of the classes [B, K]: a point of the simplex in each row.
 
-        For head "binary" the columns are those of class 0 and class 1.
-        Raises: StateError for a model whose outputs are not logits.
+        For head "binary" with one output the columns are those of class 0 and class 1; with several outputs, which are
+        independent questions, [B, e] probabilities of yes.
+        Raises: StateError for a model whose outputs are not logits; NonFiniteDataError for NaN or infinity in x.
         """
         from ..kernels.formulas.activations import ACTIVATIONS
 
         backend = self.backend
-        y = self(x)
-        if self.head == "binary" and y.shape[1] == 1:
-            both = backend.empty((y.shape[0], 2), self.dtype)
+        y = self._finite_outputs(x)
+        if self.head == "binary":
             one = backend.empty(tuple(y.shape), self.dtype)
             backend.map(ACTIVATIONS["sigmoid"].forward, one, y)
+            if y.shape[1] > 1:
+                return one
+            both = backend.empty((y.shape[0], 2), self.dtype)
             both[:, 1:] = one
             both[:, :1] = 1.0 - one
             return both
@@ -248,6 +289,12 @@ class Sequential(Sequence, public=False):
                 f"expected a model on backend {backend.name!r}; got one on {self.backend.name!r}; "
                 f'move it with model.to("{backend.name}")'
             )
+
+
+def require_seed(seed: Any) -> None:
+    """Raises HyperparameterError unless `seed` is a whole number of 64 bits."""
+    if isinstance(seed, bool) or not hasattr(seed, "__index__") or not 0 <= int(seed) < 2**64:
+        raise HyperparameterError(f"expected a seed between 0 and 2^64 - 1; got {seed!r}; any whole number there will do")
 
 
 def _require_dtype(dtype: str) -> None:

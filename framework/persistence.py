@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,7 @@ def save(
     Raises: StateError for a model without parameters; OutputPathError for a path that cannot be written; DtypeError for
         notes that JSON cannot hold; ModelFileError for a TiedLinear whose Linear is not in the model.
     """
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     from .. import __version__
@@ -70,17 +72,8 @@ def save(
         "notes": _as_json(dict(notes or {}), "notes"),
     }
     tensors = {name: backend.to_numpy(array) for name, array in model.parameters().items()}
-    target = require_writable(path)
-    part = _part_of(target)
-    try:
+    with replacing(path, "a model file", (OSError, SafetensorError)) as part:
         save_file(tensors, part, metadata)
-        os.replace(part, target)
-    except Exception as error:
-        raise OutputPathError(
-            f"{target}: expected to write a model file; writing failed ({error}); check that the disk has room"
-        ) from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def load(path: PathLike, backend: str | Backend | None = None, dtype: str | None = None) -> Sequential:
@@ -110,6 +103,7 @@ def load_with_metadata(
         stored_dtype = header["dtype"]
         layers = _Builder(json.loads(header["layers"])).layers
         model = Sequential(*layers, head=json.loads(header["head"]))
+        model.head_is_given = False  # a loss that it is trained on next sets its own
         preprocessing = json.loads(header["preprocessing"])
         notes = json.loads(header["notes"])
         if stored_dtype not in ("float32", "float64") or not isinstance(notes, dict):
@@ -127,6 +121,26 @@ def load_with_metadata(
     model.place(chosen, dtype or stored_dtype)
     model.load_parameters(tensors)
     return model, ModelMetadata(preprocessing, notes, header.get("library", ""), stored_dtype)
+
+
+@contextmanager
+def replacing(path: PathLike, what: str, failures: tuple[type[Exception], ...] = (OSError,)) -> Iterator[Path]:
+    """Gives an unfinished file to write, which gets its name at the end: complete, or not at all.
+
+    Args: path – of the file, replaced if it exists; what – for the message; failures – what writing raises.
+    Raises: OutputPathError for a path that cannot be written and for writing that fails; nothing is left behind then.
+    """
+    target = require_writable(path)
+    part = _part_of(target)
+    try:
+        yield part
+        os.replace(part, target)
+    except failures as error:
+        raise OutputPathError(
+            f"{target}: expected to write {what}; writing failed ({error}); check that the disk has room"
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def require_writable(path: PathLike) -> Path:
@@ -262,7 +276,7 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, NDArray[Any]]]:
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
-        state = "is a folder" if path.is_dir() else "does not exist"
+        state = "is a folder" if path.is_dir() else "is a device or pipe" if path.exists() else "does not exist"
         raise ModelFileError(f"expected a model file; {str(path)!r} {state}; give the path that was saved to")
     try:
         with safe_open(str(path), framework="numpy") as stream:

@@ -6,51 +6,82 @@ It holds no loop over data (that is the Trainer) and no formula (those are in ke
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ..backends import Backend
 from ..backends import backend as find_backend
+from ..backends.arrays import on_host
 from ..errors import (
     DtypeError,
     EmptyDataError,
     HyperparameterError,
+    NonFiniteDataError,
     NonFiniteLossError,
     ShapeError,
     StateError,
 )
+from .data import require_finite
+from .diagnosis import first_not_finite
 from .layers import Sequence, Softmax
 from .losses import Loss
-from .model import Sequential
+from .model import Sequential, require_seed
 from .optimizers import Optimizer
+from .settings import positive, whole
 from .tape import Tape
 
 Array = Any
 
+BROKEN_GRADIENT = "a gradient with NaN or infinity"
+
 class StepLoss:
     """The loss of one step: a scalar that stays on the device until `float(loss)` asks for it.
 
-    Raises: NonFiniteLossError when it is asked for and was NaN or infinite (on a GPU; on a CPU the step itself raises).
+    It compares, adds and prints like a number, and waits for the device when it does.
+
+    Raises: NonFiniteLossError when it is asked for and the loss or the gradient was NaN or infinite (on a GPU, where such a
+        step changes nothing; on a CPU the step itself raises).
     """
 
-    __slots__ = ("_backend", "_factor", "_number", "_scalar", "_value")
+    __slots__ = ("_error", "_factor", "_item", "_squares", "_total", "_value")
 
-    def __init__(self, scalar: Any, factor: float, backend: Backend, number: int) -> None:
-        self._scalar = scalar
+    def __init__(
+        self, total: Any, squares: Any, factor: float, item: Callable[[Any], float], error: Callable[[str], NonFiniteLossError]
+    ) -> None:
+        self._total = total
+        self._squares = squares
         self._factor = factor
-        self._backend = backend
-        self._number = number
+        self._item = item
+        self._error = error
         self._value: float | None = None
 
     def __float__(self) -> float:
         if self._value is None:
-            self._value = self._backend.item(self._scalar) * self._factor
-            if not math.isfinite(self._value):
-                raise NonFiniteLossError(
-                    f"expected a finite loss; got {self._value} in step {self._number}; the parameters of the step before "
-                    "are kept; lower the learning rate or clip the gradient (clip_norm=1.0)",
-                    self._number,
-                )
+            value = self._item(self._total) * self._factor
+            if not math.isfinite(value):
+                raise self._error(f"a loss of {value}")
+            if not math.isfinite(self._item(self._squares)):
+                raise self._error(BROKEN_GRADIENT)
+            self._value = value
         return self._value
+
+    def __lt__(self, other: Any) -> bool:
+        return float(self) < float(other)
+
+    def __le__(self, other: Any) -> bool:
+        return float(self) <= float(other)
+
+    def __gt__(self, other: Any) -> bool:
+        return float(self) > float(other)
+
+    def __ge__(self, other: Any) -> bool:
+        return float(self) >= float(other)
+
+    def __add__(self, other: Any) -> float:
+        return float(self) + float(other)
+
+    __radd__ = __add__
 
     def __repr__(self) -> str:
         return f"{float(self):.6g}"
@@ -83,6 +114,12 @@ class TrainStep:
         for value, kind in ((model, Sequential), (loss, Loss), (optimizer, Optimizer)):
             if not isinstance(value, kind):
                 raise HyperparameterError(f"expected a {kind.__name__}; got {value!r}; did you forget ()?")
+        require_seed(seed)
+        if loss.needs_simplex and not isinstance(model.layers[-1], Softmax):
+            raise HyperparameterError(
+                f"{loss!r} compares distributions, so it expected a model that ends in fs.Softmax(); got {model.layers[-1]!r}; "
+                "append the Softmax, or use SoftmaxCrossEntropy, which takes logits and distributions"
+            )
         chosen = model.backend if backend is None and model.initialized else find_backend(backend)
         if precision is not None and precision not in chosen.precisions:
             raise DtypeError(
@@ -99,13 +136,13 @@ class TrainStep:
         self.loss = loss
         self.optimizer = optimizer
         self.backend = chosen
-        if model.head is None:
+        if not model.head_is_given:
             model.head = loss.head
         self.chain = _training_chain(model, loss)
         self.gradient = model.arena.new()
         self.state = optimizer.bind(model.arena)
         self.seed = seed
-        self.executor = chosen.executor(self.chain, loss, self._new_tape, self.gradient)
+        self.executor = chosen.executor(self.chain, loss, self.new_tape, self.gradient)
 
     @property
     def steps(self) -> int:
@@ -119,9 +156,7 @@ class TrainStep:
 
     @lr.setter
     def lr(self, value: float) -> None:
-        if not 0.0 < value < float("inf"):
-            raise HyperparameterError(f"expected lr in (0, inf); got {value!r}")
-        self.state.lr = float(value)
+        self.state.lr = positive(value, "lr")
 
     def __call__(self, x: Any, y: Any) -> StepLoss:
         """Takes one step on the minibatch x [B, d], y [B] or [B, e].
@@ -136,7 +171,32 @@ class TrainStep:
         if rows == 0:
             raise EmptyDataError("expected a minibatch of at least one row; got none")
         targets = self.prepare_targets(y, rows)
-        return self.run(inputs, targets)
+        loss = self.run(inputs, targets)
+        if self.backend.device != "cpu":
+            # Until the loss is asked for, it keeps the minibatch, to name the layer if something went wrong.
+            loss._error = partial(self.failure, inputs, targets, self.state.t)
+        return loss
+
+    def prepare(self, x: Any, y: Any, name: str = "x") -> tuple[Array, Array]:
+        """x and y as checked arrays of the backend, for `run`; besides what a call refuses, also NaN and infinity in them."""
+        inputs = self.model.convert_input(x)
+        rows = int(inputs.shape[0])
+        if rows == 0:
+            raise EmptyDataError(f"expected at least one row of {name}; got none")
+        targets = self.prepare_targets(y, rows)
+        self._require_finite(inputs, x, name)
+        if self.backend.dtype_name(targets).startswith("float"):
+            self._require_finite(targets, y, name.replace("x", "y"))
+        return inputs, targets
+
+    def _require_finite(self, array: Array, given: Any, name: str) -> None:
+        backend = self.backend
+        if math.isfinite(backend.item(backend.sum_of_squares(backend.xp.reshape(array, (-1,))))):
+            return
+        require_finite(backend.to_numpy(given) if backend.is_array(given) else on_host(given), name)
+        raise NonFiniteDataError(
+            f"expected values in {name} that {self.model.dtype} can square; got larger ones; scale them, or use float64"
+        )
 
     def prepare_targets(self, y: Any, rows: int) -> Array:
         """Checked targets on the backend, for `run`."""
@@ -148,7 +208,7 @@ class TrainStep:
             width = self.model.output_width(int(self.model.inputs or 0))
         return self.loss.prepare(y, width, self.backend, self.model.dtype)
 
-    def _new_tape(self, gradient: Array, first_row: int = 0) -> Tape:
+    def new_tape(self, gradient: Array, first_row: int = 0) -> Tape:
         """A training tape for rows from `first_row` on, whose gradients go to `gradient`."""
         random = self.backend.random_state(self.seed, 0, first_row)
         return Tape(self.model.arena, training=True, random=random, gradients=gradient)
@@ -163,65 +223,43 @@ class TrainStep:
             )
         number = state.t + 1
         state.before_gradient()
-        total, squares = self.executor.run(inputs, targets, number, self._usable)
-        if squares is None:
-            self._give_up(inputs, targets, f"a loss of {backend.item(total)}")
-        if not self._usable(squares):
-            self._give_up(inputs, targets, "a gradient with NaN or infinity")
+        try:
+            total, squares = self.executor.run(inputs, targets, number, self._usable)
+            if squares is None:
+                raise self.failure(inputs, targets, number, f"a loss of {backend.item(total)}")
+            if not self._usable(squares):
+                raise self.failure(inputs, targets, number, BROKEN_GRADIENT)
+        except BaseException:
+            state.undo()
+            raise
         with backend.quiet():
+            if backend.device != "cpu":
+                # The update kernel looks at this scalar, so it has to know of the loss as well.
+                squares = squares + 0.0 * total
             state.apply(self.gradient, squares)
-        return StepLoss(total, self.loss.factor(int(inputs.shape[0])), backend, number)
+        error = partial(self.failure, None, None, number)
+        return StepLoss(total, squares, self.loss.factor(int(inputs.shape[0])), backend.item, error)
 
     def _usable(self, scalar: Any) -> bool:
         """Whether a scalar is finite; on a GPU, where asking would wait for the device, the update kernel asks instead."""
         return self.backend.device != "cpu" or math.isfinite(self.backend.item(scalar))
 
-    def _give_up(self, inputs: Array, targets: Array, what: str) -> None:
-        """Raises NonFiniteLossError, with the parameters as they were before this step."""
-        number = self.state.t + 1
-        with self.backend.quiet():
-            layer = self._first_not_finite(inputs, targets)
-        self.state.undo()
-        raise NonFiniteLossError(
-            f"expected a finite loss; got {what} in step {number}, first in {layer}; the parameters of step {number - 1} "
-            "are kept; lower the learning rate, clip the gradient (clip_norm=1.0), or check and scale the data",
+    def failure(self, inputs: Array | None, targets: Array | None, number: int, what: str) -> NonFiniteLossError:
+        """The error for step `number`, whose parameters were not changed; names the place where the minibatch is known."""
+        place = "" if inputs is None else first_not_finite(self, inputs, targets, number)
+        return NonFiniteLossError(
+            f"expected a finite loss; got {what} in step {number}{', first in ' + place if place else ''}; the parameters "
+            f"of step {number - 1} are kept; lower the learning rate, clip the gradient (clip_norm=1.0), or check and "
+            "scale the data",
             number,
-            layer,
+            place,
         )
-
-    def _first_not_finite(self, inputs: Array, targets: Array) -> str:
-        """Where a number that is not finite first appears, by running the layers one by one again."""
-        backend, xp = self.backend, self.backend.xp
-
-        def broken(array: Array) -> bool:
-            return not math.isfinite(backend.item(backend.sum_of_squares(xp.reshape(array, (-1,)))))
-
-        if broken(inputs):
-            return "the input data"
-        if backend.dtype_name(targets).startswith("float") and broken(targets):
-            return "the targets"
-        names = {parameter: name for name, parameter in self.model.declared()}
-        tape = self._new_tape(self.gradient)
-        tape.begin(int(inputs.shape[0]))
-        tape.set_step(self.state.t + 1)
-        x = inputs
-        for index, layer in enumerate(self.chain.layers):
-            for _, parameter in layer.declared():
-                if parameter in names and broken(self.model.arena.views[parameter]):
-                    return f"parameter {names[parameter]}"
-            x = layer.forward(x, tape)
-            if broken(x):
-                return f"the output of layer {index} ({layer!r})"
-        row_losses, gradient = self.loss.evaluate(x, targets, tape)
-        if broken(row_losses) or broken(gradient):
-            return f"the loss {self.loss!r}"
-        return "the backward pass"
 
     def evaluate(self, x: Any, y: Any, batch_rows: int = 4096) -> dict[str, float]:
         """Loss, and accuracy or R² by the kind of loss, of x and y in evaluation mode; changes nothing."""
         from .metrics import evaluate
 
-        return evaluate(self, x, y, batch_rows)
+        return evaluate(self, *self.prepare(x, y), whole(batch_rows, "batch_rows"))
 
 
 def _training_chain(model: Sequential, loss: Loss) -> Sequence:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
 from ..backends import Random
-from ..errors import EmptyDataError, HyperparameterError, NonFiniteDataError
+from ..errors import HyperparameterError, NonFiniteLossError
 from .callbacks import Callback, ProgressBar
-from .data import require_finite
 from .history import History
+from .metrics import evaluate
+from .settings import whole
 from .step import TrainStep
 from .streams import SHUFFLE
 
 Array = Any
 
+EVALUATION_ROWS = 4096
+"""Rows per pass of the validation."""
 SHUFFLES = ("each_epoch", "once", "never")
 
 
@@ -40,6 +44,8 @@ class Trainer:
             raise HyperparameterError(f"expected a TrainStep; got {step!r}")
         if shuffle not in SHUFFLES:
             raise HyperparameterError(f"expected shuffle to be one of {', '.join(SHUFFLES)}; got {shuffle!r}")
+        if isinstance(callbacks, Callback):
+            raise HyperparameterError(f"expected a list of callbacks; got {callbacks!r}; write callbacks=[...]")
         for callback in callbacks:
             if not isinstance(callback, Callback):
                 raise HyperparameterError(f"expected Callbacks; got {callback!r}; did you forget ()?")
@@ -48,6 +54,7 @@ class Trainer:
         self.shuffle = shuffle
         self.epochs = 0
         self.epochs_done = 0
+        self.columns: tuple[str, ...] = ()
         self.history = History()
         self._stop = ""
 
@@ -72,19 +79,23 @@ class Trainer:
         Raises: what TrainStep raises, and NonFiniteDataError for NaN or infinity in x or y, before anything has changed.
             When the loss becomes NaN or infinite, NonFiniteLossError; the parameters of the last good step are kept.
         """
-        epochs = _at_least_one(epochs, "epochs")
+        epochs = whole(epochs, "epochs")
         step, backend = self.step, self.step.backend
-        inputs, targets = self._prepare(x, y, "x")
-        held_out = None if validation is None else self._prepare(*validation, "validation x")
+        if validation is not None and not (isinstance(validation, tuple | list) and len(validation) == 2):
+            raise HyperparameterError(f"expected validation=(x, y); got {validation!r}")
+        inputs, targets = step.prepare(x, y)
+        held_out = None if validation is None else step.prepare(*validation, "validation x")
         rows = int(inputs.shape[0])
-        size = rows if batch_size is None else min(rows, _at_least_one(batch_size, "batch_size"))
+        size = rows if batch_size is None else min(rows, whole(batch_size, "batch_size"))
         self.epochs = epochs
+        self.columns = self._columns(held_out is not None)
         self.history = history = History()
         self._stop = ""
         order = None
-        for callback in self.callbacks:
-            callback.on_fit_begin(self)
-        try:
+        with ExitStack() as ending:
+            for callback in self.callbacks:
+                callback.on_fit_begin(self)
+                ending.callback(callback.on_fit_end, self)
             for _ in range(epochs):
                 if self.shuffle == "each_epoch" or (self.shuffle == "once" and order is None):
                     order = self._order(rows)
@@ -95,7 +106,7 @@ class Trainer:
                 self.epochs_done += 1
                 row = {"epoch": float(len(history) + 1), "loss": loss}
                 if held_out is not None:
-                    figures = step.evaluate(*held_out)
+                    figures = evaluate(step, *held_out, EVALUATION_ROWS)
                     row.update({f"val_{name}": value for name, value in figures.items() if name != "error"})
                 row.update(lr=step.lr, seconds=seconds, samples_per_second=rows / max(seconds, 1e-9))
                 history.rows.append(row)
@@ -104,27 +115,13 @@ class Trainer:
                 if self._stop:
                     history.stopped_because = self._stop
                     break
-        finally:
-            for callback in self.callbacks:
-                callback.on_fit_end(self)
         return history
 
-    def _prepare(self, x: Any, y: Any, name: str) -> tuple[Array, Array]:
-        """Checked data on the backend."""
-        step, backend = self.step, self.step.backend
-        inputs = step.model.convert_input(x)
-        rows = int(inputs.shape[0])
-        if rows == 0:
-            raise EmptyDataError(f"expected at least one row of {name}; got none")
-        targets = step.prepare_targets(y, rows)
-        for array, what in ((inputs, name), (targets, name.replace("x", "y"))):
-            if not backend.dtype_name(array).startswith("float"):
-                continue
-            squares = backend.item(backend.sum_of_squares(backend.xp.reshape(array, (-1,))))
-            if not squares < float("inf"):
-                require_finite(backend.to_numpy(array), what)
-                raise NonFiniteDataError(f"expected moderate values in {what}; got some whose squares overflow; scale them")
-        return inputs, targets
+    def _columns(self, validated: bool) -> tuple[str, ...]:
+        """The columns that the history will have."""
+        metric = "r2" if self.step.loss.head == "values" else "accuracy"
+        held_out = ("val_loss", f"val_{metric}") if validated else ()
+        return ("epoch", "loss", *held_out, "lr", "seconds", "samples_per_second")
 
     def _order(self, rows: int) -> Array:
         """The order of the rows in this epoch: a function of the seed and the number of the epoch alone."""
@@ -133,25 +130,28 @@ class Trainer:
 
     def _epoch(self, inputs: Array, targets: Array, order: Array | None, size: int) -> float:
         """One pass over the data; the mean loss of its minibatches, weighted by their rows."""
-        backend = self.step.backend
         rows = int(inputs.shape[0])
         total = -(-rows // size)
         losses = []
         for done, start in enumerate(range(0, rows, size), 1):
-            stop = min(rows, start + size)
-            if order is None:
-                part, wanted = inputs[start:stop, ...], targets[start:stop, ...]
-            else:
-                chosen = order[start:stop]
-                part, wanted = backend.take_rows(inputs, chosen), backend.take_rows(targets, chosen)
-            losses.append((self.step.run(part, wanted), stop - start))
+            part, wanted = self._minibatch(inputs, targets, order, start, min(rows, start + size))
+            losses.append((self.step.run(part, wanted), start))
             for callback in self.callbacks:
                 callback.on_step_end(self, done, total)
-        mean = self.step.loss.reduction == "mean"
-        return sum(float(loss) * (count / rows if mean else 1.0) for loss, count in losses)
+        mean = 0.0
+        for loss, start in losses:
+            stop = min(rows, start + size)
+            try:
+                mean += float(loss) * ((stop - start) / rows if self.step.loss.reduction == "mean" else 1.0)
+            except NonFiniteLossError as error:
+                # On a device this comes after the epoch; the minibatch is gathered again to name the place.
+                part, wanted = self._minibatch(inputs, targets, order, start, stop)
+                raise self.step.failure(part, wanted, error.step, "NaN or infinity in loss or gradient") from error
+        return mean
 
-
-def _at_least_one(value: Any, name: str) -> int:
-    if isinstance(value, bool) or not hasattr(value, "__index__") or int(value) < 1:
-        raise HyperparameterError(f"expected {name} to be a whole number >= 1; got {value!r}")
-    return int(value)
+    def _minibatch(self, inputs: Array, targets: Array, order: Array | None, start: int, stop: int) -> tuple[Array, Array]:
+        """Rows start to stop of the epoch's order."""
+        if order is None:
+            return inputs[start:stop, ...], targets[start:stop, ...]
+        chosen = order[start:stop, ...]
+        return self.step.backend.take_rows(inputs, chosen), self.step.backend.take_rows(targets, chosen)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from functools import cache, cached_property
+from types import FunctionType
 from typing import Annotated, Any
 
 from . import symbols
@@ -78,10 +79,49 @@ def make_formula(
     outputs: tuple[str, ...],
     overwrites: tuple[str, ...] = (),
 ) -> Formula:
-    """A formula from its parts, registered under `name`; for those that are composed of others."""
+    """A formula from its parts, registered under `name`; for those that are composed of others.
+
+    The same definition may come again, from a builder or from a notebook cell that is run again; the last one counts.
+    Raises: ValueError where another formula has that name.
+    """
     made = Formula(name, function, tuple(kinds), tuple(kinds.values()), outputs, overwrites)
-    REGISTRY.setdefault(name, made)
+    known = REGISTRY.get(name)
+    if known is not None and not _redefines(made, known):
+        raise ValueError(
+            f"expected a name that no other formula has; got {name!r}, which {known.function.__module__}."
+            f"{known.function.__qualname__} has; give {function.__module__}.{function.__qualname__} another name"
+        )
+    REGISTRY[name] = made
     return made
+
+
+def _redefines(made: Formula, known: Formula) -> bool:
+    """Whether two formulas of one name come from the same place, so that the later may replace the earlier."""
+    if made.function is known.function:
+        return (made.parameters, made.kinds, made.outputs, made.overwrites) == (
+            known.parameters, known.kinds, known.outputs, known.overwrites,
+        )  # fmt: skip
+    return _same_origin(made.function, known.function)
+
+
+def _same_origin(a: Any, b: Any) -> bool:
+    """Whether two values are equal, or functions defined in the same place around values of the same origin."""
+    if a is b:
+        return True
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, FunctionType):
+        if (a.__module__, a.__qualname__) != (b.__module__, b.__qualname__):
+            return False
+        if a.__name__ == "<lambda>" and a.__code__ != b.__code__:
+            return False
+        inner = [tuple(cell.cell_contents for cell in f.__closure__ or ()) for f in (a, b)]
+        return _same_origin(*inner)
+    if isinstance(a, tuple):
+        return len(a) == len(b) and all(map(_same_origin, a, b))
+    if is_dataclass(a):
+        return all(_same_origin(getattr(a, f.name), getattr(b, f.name)) for f in fields(a))
+    return bool(a == b)
 
 
 def formula(function: Callable[..., Any]) -> Formula:

@@ -37,6 +37,11 @@ def exp(x: Value) -> Value:
     return _unary("exp", x)
 
 
+def expm1(x: Value) -> Value:
+    """e^x - 1, accurate for small x."""
+    return _unary("expm1", x)
+
+
 def log(x: Value) -> Value:
     """Natural logarithm, x > 0."""
     return _unary("log", x)

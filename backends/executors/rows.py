@@ -65,7 +65,7 @@ class RowExecutor:
     def run(self, inputs: Array, targets: Array, number: int, usable: Callable[[Any], bool]) -> tuple[Any, Any]:
         """As PlainExecutor.run."""
         shards = self._shards(int(inputs.shape[0]), num_threads())
-        with single_threaded_blas():
+        with single_threaded_blas:
             totals = workers.run([partial(self._share, inputs, targets, number, shard) for shard in shards])
         total = sum(totals[1:], start=totals[0])
         if not usable(total):

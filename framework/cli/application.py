@@ -1,13 +1,16 @@
 """The application: its commands, its help, and how errors reach the terminal.
 
-Errors of this package become one line on stderr and exit code 2; what the commands do is in their own files.
+What a user can mend becomes one line on stderr and exit code 2; what the commands do is in their own files.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
@@ -34,29 +37,68 @@ The backend is the best one that works here; `FUSEDSTEP_BACKEND=NAME` or `--back
 
 _SILENT = logging.NullHandler()
 
+_UsageError: Any = typer.BadParameter.__base__
+"""click's, which is a package of its own or a part of typer, depending on the version of typer."""
+
 
 class _Group(TyperGroup):
-    """Turns errors made for users into one line and exit code 2."""
+    """Turns errors that a user can mend into one line and exit code 2."""
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """Parses the options before the command; without any argument, shows the help."""
+        with _one_line(None):
+            return super().make_context(info_name, args or ["--help"], parent, **extra)
 
     def invoke(self, ctx: Any) -> Any:
         """Runs the command."""
         # Falling back is told by the commands themselves, in one place and in fewer words.
         logging.getLogger("fusedstep").addHandler(_SILENT)
-        try:
+        with _one_line(ctx):
             return super().invoke(ctx)
-        except FusedstepError as error:
-            message = str(error)
-            _show_traceback(ctx)
-        except KeyboardInterrupt:
-            message = "stopped from the keyboard; no file was written; run the command again to start over"
-            _show_traceback(ctx)
-        print("error: " + " ".join(message.splitlines()), file=sys.stderr)
-        raise typer.Exit(2)
 
 
-def _show_traceback(ctx: Any) -> None:
-    if ctx.meta.get(DEBUG_KEY):
-        traceback.print_exc()
+@contextmanager
+def _one_line(ctx: Any) -> Iterator[None]:
+    """Ends the program with a message for the errors that have one for users; the others show where they came from."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise  # whoever read the output has seen enough
+    except (FusedstepError, MemoryError, OSError, KeyboardInterrupt, _UsageError) as error:
+        context = ctx or getattr(error, "ctx", None)
+        if context is not None and context.meta.get(DEBUG_KEY):
+            traceback.print_exc()
+        print("error: " + " ".join(_message(error).split()), file=sys.stderr)
+        raise typer.Exit(2) from error
+
+
+def _message(error: BaseException) -> str:
+    if isinstance(error, FusedstepError):
+        return str(error)
+    if isinstance(error, KeyboardInterrupt):
+        return "stopped from the keyboard; no file was written; run the command again to start over"
+    if isinstance(error, MemoryError):
+        what = f" ({error})" if str(error) else ""
+        return (
+            f"expected data and network to fit in memory; they do not{what}; use fewer rows or columns, "
+            "or a smaller --hidden or --batch-size"
+        )
+    if isinstance(error, OSError):
+        if not _has_working_folder():
+            return "expected a working folder that exists; it was removed; change to another (cd) and run the command again"
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}expected to read or write; the system refused ({error.strerror or error}); check path and permissions"
+    usage: Any = error
+    command = usage.ctx.command_path if usage.ctx is not None else "fusedstep"
+    return f"{usage.format_message().rstrip('.')}; see {command} --help"
+
+
+def _has_working_folder() -> bool:
+    try:
+        os.getcwd()
+    except OSError:
+        return False
+    return True
 
 
 app = typer.Typer(
@@ -64,7 +106,6 @@ app = typer.Typer(
     cls=_Group,
     help=HELP,
     rich_markup_mode="markdown",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

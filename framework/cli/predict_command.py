@@ -28,14 +28,15 @@ def predict(
     """Predict with a saved model, on any backend, whatever it was trained on.
 
     Writes one line per row of DATA (rows count from 1): for classes the most probable one and the probability of each, for
-    numbers the number in the units of the training data.
+    numbers the number in the units of the training data. A text that the training data does not have counts as none of those
+    it has; a note on stderr says how often that happens.
     """
     del debug
     import sys
 
     from ...errors import ModelFileError, OutputPathError
     from ..data import Preprocessor, load_features
-    from ..persistence import load_with_metadata, require_writable
+    from ..persistence import load_with_metadata, replacing, require_writable
     from .backends_command import why
 
     if out is not None:
@@ -55,11 +56,16 @@ def predict(
     _require_fit(model, network, preprocessor)
     features = load_features(data, preprocessor.input_names, preprocessor.text_columns)
     inputs = preprocessor.transform(features)
+    unseen = preprocessor.unseen(features)
     rows = _rows(network, preprocessor, inputs, labels_only)
+    if unseen:
+        counts = ", ".join(f"{name!r} in {count:,} of {len(inputs):,} rows" for name, count in unseen.items())
+        print(f"note: texts that the training data does not have count as none of those it has: {counts}", file=sys.stderr)
     if out is None:
         _write(sys.stdout, rows)
         return
-    _write_file(out, rows)
+    with replacing(out, "the predictions") as part, part.open("w", encoding="utf-8", newline="") as stream:
+        _write(stream, rows)
     chosen = network.backend.name
     print(f"{len(inputs):,} predictions in {out}, computed by {chosen} ({why(backend, chosen)})", file=sys.stderr)
 
@@ -98,23 +104,3 @@ def _write(stream: Any, rows: Iterator[Sequence[Any]]) -> None:
     import csv
 
     csv.writer(stream, lineterminator="\n").writerows(rows)
-
-
-def _write_file(path: Path, rows: Iterator[Sequence[Any]]) -> None:
-    """Complete or not at all: the file gets its name once it is written."""
-    import os
-
-    from ...errors import OutputPathError
-
-    target = Path(os.path.realpath(path))
-    part = target.with_name(f".{target.name[:200]}.{os.getpid()}.part")
-    try:
-        with part.open("w", encoding="utf-8", newline="") as stream:
-            _write(stream, rows)
-        os.replace(part, target)
-    except OSError as error:
-        raise OutputPathError(
-            f"{path}: expected to write the predictions; writing failed ({error}); check that the disk has room"
-        ) from error
-    finally:
-        part.unlink(missing_ok=True)

@@ -5,7 +5,9 @@ Nothing is trained here.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from ...errors import HyperparameterError
@@ -16,6 +18,11 @@ from ..optimizers import OPTIMIZERS, Optimizer
 
 SMALLEST_VALIDATION = 10
 """Rows; a smaller validation part says nothing, so its rows are trained on and the number of epochs is fixed."""
+
+MOST_UNITS = 65_536
+"""Of one hidden layer."""
+MOST_WEIGHTS = 1 << 31
+"""Of a network; with gradients and the two moments of Adam, 32 GiB in float32."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +98,25 @@ def parse_hidden(text: str | None) -> tuple[int, ...] | None:
         raise HyperparameterError(
             f'--hidden: expected widths >= 1 separated by commas, such as "256,128", or none for a linear model; got {text!r}'
         )
+    if max(widths) > MOST_UNITS:
+        raise HyperparameterError(
+            f"--hidden: expected widths of at most {MOST_UNITS:,}; got {max(widths):,}; several narrower layers learn more"
+        )
     return widths
+
+
+def require_size(widths: Sequence[int]) -> None:
+    """Refuses a network too large for any machine this is made for, before memory is asked for.
+
+    Args: widths – columns of the input, of each hidden layer, and of the output.
+    Raises: HyperparameterError with the number of weights.
+    """
+    weights = sum(a * b for a, b in pairwise(widths))
+    if weights > MOST_WEIGHTS:
+        raise HyperparameterError(
+            f"--hidden: expected a network of at most {MOST_WEIGHTS:,} weights; got {weights:,} "
+            f"({' → '.join(map(str, widths))}); give smaller widths, or data of fewer columns"
+        )
 
 
 def find_optimizer(name: str | None) -> str | None:

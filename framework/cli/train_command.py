@@ -80,9 +80,16 @@ def train(
     precision: Annotated[str, typer.Option(metavar="NAME", help="float32 or float64.", rich_help_panel=_RUN)] = "float32",
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Model file. Default: SOURCE's name with .safetensors, here.", rich_help_panel=_RUN),
+        typer.Option(
+            "--out",
+            "-o",
+            help="Model file. Default: SOURCE's name with .safetensors, here; an older one is replaced, and a note says so.",
+            rich_help_panel=_RUN,
+        ),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.", rich_help_panel=_RUN)] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print nothing but errors and notes.", rich_help_panel=_RUN)
+    ] = False,
     debug: Debug = False,
 ) -> None:
     """Train a network on a data set, and save it.
@@ -103,6 +110,8 @@ def train(
     A validation part of fewer than 10 rows is not split off: its rows are trained on, for a third of the epochs.
     """
     del debug
+    import sys
+
     from ...backends import backend as find_backend
     from ..data import load
     from ..persistence import require_writable, save
@@ -133,8 +142,11 @@ def train(
     report.data(data)
     report.backend(chosen, backend)
     trained = train_model(data, given, seed, chosen, precision, progress=report.shows_progress)
+    replaced = out is None and path.exists()
     save(trained.model, path, data.preprocessor.to_json(), notes_of(data, trained, seed))
     report.results(data, trained, path)
+    if replaced:
+        print(f"note: {path} was there already and was replaced; give --out to keep an older model", file=sys.stderr)
 
 
 def _require_other_file(path: Path, source: str, labels: Path | None) -> None:

@@ -25,7 +25,7 @@ from ..losses import MSE, Loss, SoftmaxCrossEntropy
 from ..model import Sequential, mlp
 from ..step import TrainStep
 from ..trainer import Trainer
-from .recipe import SMALLEST_VALIDATION, Recipe, recipe_for
+from .recipe import SMALLEST_VALIDATION, Recipe, recipe_for, require_size
 
 SMALL_PRODUCT = 1 << 22
 """Multiplications in a matrix product below which a second BLAS thread costs more than it brings."""
@@ -111,6 +111,7 @@ def train_model(data: Prepared, given: dict[str, Any], seed: int, backend: Backe
     part = data.parts["training"]
     recipe = recipe_for(len(part), data.task, validation is not None, **given)
     widths = [data.preprocessor.width, *recipe.hidden, data.preprocessor.outputs]
+    require_size(widths)
     model = mlp(widths, recipe.activation, recipe.dropout)
     loss: Loss = SoftmaxCrossEntropy() if data.task == "classification" else MSE()
     started = time.perf_counter()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import re
 import zlib
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,12 +19,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DataFileError, EmptyDataError
-from .columns import Column
+from .columns import Column, is_text
 from .names import listed, unknown_column
 
 _DELIMITERS = (",", ";", "\t")
 _SAMPLE_LINES = 50
 _BLOCK_ROWS = 256
+_COMMA_NUMBER = re.compile(
+    r"[+-]?(\d+|\d{1,3}([. '\u00a0\u202f]\d{3})+)?,\d+([eE][+-]?\d+)?|[+-]?\d{1,3}(,\d{3})+(\.\d*)?"
+)
+"""1,5 and 1.234,5 and 1,234,567.8: numbers to a person, but not to this program."""
+_ABSENT = frozenset({"", "-", "?", "na", "n/a", "nan", "null", "none"})
 
 
 class Layout(NamedTuple):
@@ -40,14 +46,15 @@ def read_csv(path: Path, only: Collection[str] | None = None, text: Collection[s
     The delimiter is the one of comma, semicolon and tab that cuts the first lines into equally many cells. The first
     row names the columns; if each of its cells is a number there is no header, and the columns are called c0, c1, ….
     A column without a name is called by its number in the same way. A column is numeric if each cell that is not
-    empty is a number (decimal point, no thousands mark); its empty cells become NaN. In text columns, blanks at both
+    empty is a number (decimal point, no thousands mark); its empty cells become NaN. A column of numbers with decimal
+    commas or thousands marks is refused, so that it does not become text unnoticed. In text columns, blanks at both
     ends of a cell are cut off. Blank lines are skipped.
 
     Args: path – of an UTF-8 file; only – names of the columns to keep, all by default;
         text – names of columns to read as text even if every cell is a number.
     Returns: name -> [N] float64 or object of `str`, in the order of the file.
-    Raises: DataFileError for rows of unequal length and for files that are not text; EmptyDataError for no data rows;
-        UnknownColumn if one of `only` is not there.
+    Raises: DataFileError for rows of unequal length, decimal commas, and files that are not text; EmptyDataError for no
+        data rows; UnknownColumn if one of `only` is not there.
     """
     try:
         layout = _layout(path)
@@ -60,6 +67,9 @@ def read_csv(path: Path, only: Collection[str] | None = None, text: Collection[s
         columns, found_later = _convert(path, layout, wanted, as_text)
         if found_later:
             columns, _ = _convert(path, layout, wanted, as_text | found_later)
+        for j, column in columns.items():
+            if is_text(column) and j not in as_text:
+                _require_no_comma_numbers(column.tolist(), f"{path}, column {layout.names[j]!r}")
     except UnicodeDecodeError as error:
         raise DataFileError(
             f"{path}: expected UTF-8 text, found other bytes ({error}); save the file as UTF-8"
@@ -91,6 +101,8 @@ def _layout(path: Path) -> Layout:
         raise EmptyDataError(f"{path}: expected a header row and data rows, the file is empty; check how it was made")
     cells = [cell.strip() for cell in first]
     has_header = not all(cells) or _numbers(cells) is None
+    if has_header:
+        _require_no_comma_numbers(cells, f"{path}, first row")
     named = cells if has_header else [""] * len(cells)
     names = tuple(cell or f"c{index}" for index, cell in enumerate(named))
     repeated = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
@@ -160,6 +172,23 @@ def _blocks(path: Path, layout: Layout) -> Iterator[list[list[str]]]:
                 block = []
         if block:
             yield block
+
+
+def _require_no_comma_numbers(cells: Sequence[str], where: str) -> None:
+    """Refuses cells that are all numbers, or absent, if some are written with commas."""
+    first = ""
+    for cell in cells:
+        if cell.lower() in _ABSENT:
+            continue
+        if _COMMA_NUMBER.fullmatch(cell):
+            first = first or cell
+        elif _numbers([cell]) is None:
+            return
+    if first:
+        raise DataFileError(
+            f"{where}: expected numbers with a decimal point and without thousands marks, such as 1.5 or 1234.5, "
+            f"found {first!r}; write a decimal point instead of a comma"
+        )
 
 
 def _numbers(cells: Sequence[str]) -> NDArray[np.float64] | None:

@@ -12,12 +12,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ...errors import DtypeError, EmptyDataError, ShapeError
+from ...errors import DataFileError, DtypeError, EmptyDataError, ShapeError
 from .columns import Column, is_text
 from .moments import FloatArray, column_moments
 from .names import listed
 from .table import Features, Matrix, Table, as_features
 from .validation import require_finite_features
+
+_ALWAYS_ALLOWED = 100
+_NEVER_EXCEEDED = 10_000
+
+
+def most_categories(rows: int) -> int:
+    """How many categories a text column may have: half the training rows, but no fewer than 100, no more than 10,000.
+
+    With more, most are seen once or never again (an identifier, free text), and one-hot coding fills the memory.
+    """
+    return min(max(_ALWAYS_ALLOWED, rows // 2), _NEVER_EXCEEDED)
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +46,11 @@ class FeatureCoding:
 
     @classmethod
     def fit(cls, features: Features) -> FeatureCoding:
-        """Learn means, scales and categories; EmptyDataError for no rows or columns, NonFiniteDataError for NaN."""
+        """Learn means, scales and categories.
+
+        Raises: EmptyDataError for no rows or columns; NonFiniteDataError for NaN; DataFileError for a text column of more
+            than `most_categories`.
+        """
         _require_rows(features)
         require_finite_features(features)
         if isinstance(features, Matrix):
@@ -44,7 +59,7 @@ class FeatureCoding:
         categories: dict[str, tuple[str, ...]] = {}
         for name, column in features.columns.items():
             if is_text(column):
-                categories[name] = tuple(sorted(set(column.tolist())))
+                categories[name] = _categories(name, column)
             else:
                 moments.append(column_moments(column[:, np.newaxis], [name]))
         mean = np.array([mean[0] for mean, _ in moments], dtype=np.float64)
@@ -87,6 +102,17 @@ class FeatureCoding:
                 out[:, start] /= self.scale[number]
                 start, number = start + 1, number + 1
         return out
+
+    def unseen(self, features: Features | ArrayLike) -> dict[str, int]:
+        """Text column -> in how many rows it holds a category that `fit` did not see; columns without such are left out."""
+        if not self.categories:
+            return {}
+        table = self._selected(features)
+        counts: dict[str, int] = {}
+        for name, entries in self.categories.items():
+            known = set(entries)
+            counts[name] = sum(entry not in known for entry in table.column(name).tolist())
+        return {name: count for name, count in counts.items() if count}
 
     def to_json(self) -> list[dict[str, Any]]:
         """One plain dict per input column."""
@@ -150,6 +176,18 @@ def _require_rows(features: Features) -> None:
             f"features: expected at least one row and one column, got {len(features)} rows of {len(features.names)} "
             f"columns; check the source and the split"
         )
+
+
+def _categories(name: str, column: Column) -> tuple[str, ...]:
+    found = set(column.tolist())
+    most = most_categories(len(column))
+    if len(found) > most:
+        raise DataFileError(
+            f"column {name!r}: expected at most {most:,} categories for {len(column):,} training rows (half the rows, but "
+            f"{_ALWAYS_ALLOWED:,} to {_NEVER_EXCEEDED:,}), found {len(found):,}, such as {min(found)!r}; remove the column if "
+            f"it is an identifier or free text, put its values into fewer groups, or write them as numbers"
+        )
+    return tuple(sorted(found))
 
 
 def _one_hot(column: Column, categories: tuple[str, ...], out: FloatArray) -> None:

@@ -42,7 +42,8 @@ class Preprocessor:
             task – None leaves it to `find_task`.
         Returns: itself.
         Raises: EmptyDataError for no rows or columns; ShapeError for unequal lengths; NonFiniteDataError for NaN or
-            infinity; LabelError for an empty label or a single class; DtypeError for regression on text.
+            infinity; LabelError for an empty label or a single class; DtypeError for regression on text; DataFileError
+            for a text column with more categories than half the rows (100 are always allowed, 10,000 at most).
         """
         table, column = as_features(features), as_column(target, "target")
         if len(table) != len(column):
@@ -98,6 +99,14 @@ class Preprocessor:
             EmptyDataError for no rows.
         """
         return self._codings()[0].transform(features)
+
+    def unseen(self, features: Features | ArrayLike) -> dict[str, int]:
+        """How often text columns hold what the training part does not, which `transform` turns into zeros only.
+
+        Args: features – as for `transform`.
+        Returns: column -> number of rows; columns without such texts are left out.
+        """
+        return self._codings()[0].unseen(features)
 
     def transform_target(self, target: ArrayLike) -> NDArray[np.int64] | FloatArray:
         """Target as the loss takes it.

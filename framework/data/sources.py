@@ -134,6 +134,8 @@ def find_format(source: str | os.PathLike[str]) -> tuple[Format, Path]:
     name = path.name.lower()
     plain = name.removesuffix(".gz")
     form = EXTENSIONS.get(Path(plain).suffix) or ("idx" if _IDX_NAME.search(plain) or plain != name else None)
+    if form is None and path.is_dir():
+        _existing(path)
     if form is None:
         raise DataFileError(
             f"expected a bundled set ({', '.join(BUNDLED)}) or a file ending in {', '.join(EXTENSIONS)} "
@@ -149,6 +151,13 @@ def _existing(path: Path) -> Path:
         return path
     if path.is_dir():
         raise DataFileError(f"expected a data file, {str(path)!r} is a folder; give the path of one file in it")
+    if path.exists():
+        raise DataFileError(
+            f"expected a data file, {str(path)!r} is a pipe, socket or device and not a regular file; "
+            f"write the data to a file first"
+        )
+    if path.is_symlink():
+        raise DataFileError(f"expected a data file, {str(path)!r} is a link to a file that does not exist; mend the link")
     there = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
     nearest = get_close_matches(path.name, there, n=1)
     hint = f"did you mean {nearest[0]!r}?" if nearest else f"check the path (current folder: {Path.cwd()})"

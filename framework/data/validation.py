@@ -58,7 +58,8 @@ def require_finite(matrix: NDArray[Any], name: str, columns: Sequence[str] | Non
 
     Args: matrix – [N] or [N, d, …] of numbers, on the host; name – what the message calls it;
         columns – names of the d columns, to name the one at fault.
-    Raises: NonFiniteDataError with the count, the first row (from 1) and its column; DtypeError if not numbers.
+    Raises: NonFiniteDataError with the count, the first row and its column, by name or else by number, both from 1;
+        DtypeError if not numbers.
     """
     if matrix.dtype.kind not in "biuf":
         raise DtypeError(f"{name}: expected real numbers, got {matrix.dtype}; convert it first")
@@ -67,7 +68,7 @@ def require_finite(matrix: NDArray[Any], name: str, columns: Sequence[str] | Non
         return
     label = ""
     if matrix.ndim > 1:
-        label = repr(columns[found.column]) if columns is not None else str(found.column)
+        label = repr(columns[found.column]) if columns is not None else f"{found.column + 1} (counted from 1)"
     raise _error(name, found.total, found.row, label)
 
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ...errors import HyperparameterError
 from ...kernels.formulas.activations import ACTIVATIONS, Activation, prelu, prelu_backward, prelu_tangent
 from ..initializers import initializer
 from ..parameter import Parameter
+from ..settings import choice, finite, positive, real, whole
 from ..tape import Tape
-from .base import Array, Layer, positive_integer, require_width, zeros
+from .base import Array, Layer, require_width, zeros
 
 
 class _Elementwise(Layer):
@@ -87,9 +87,7 @@ class LeakyReLU(_Elementwise):
     activation = ACTIVATIONS["leaky_relu"]
 
     def __init__(self, slope: float = 0.01) -> None:
-        if not 0.0 < slope < 1.0:
-            raise HyperparameterError(f"LeakyReLU: expected 0 < slope < 1; got {slope}; for slope 0 use ReLU")
-        self.slope = float(slope)
+        self.slope = real(slope, "slope of LeakyReLU", 0.0, 1.0, "()", "pass a slope such as 0.01; for slope 0 use ReLU")
         self.scalars = (self.slope,)
 
     @property
@@ -109,9 +107,7 @@ class ELU(_Elementwise):
     activation = ACTIVATIONS["elu"]
 
     def __init__(self, a: float = 1.0) -> None:
-        if not a > 0.0:
-            raise HyperparameterError(f"ELU: expected a > 0; got {a}; for a = 0 use ReLU")
-        self.a = float(a)
+        self.a = positive(a, "a of ELU", "pass a > 0, such as 1.0; for a = 0 use ReLU")
         self.scalars = (self.a,)
 
     @property
@@ -128,9 +124,7 @@ class GELU(_Elementwise):
     """
 
     def __init__(self, approximate: str = "none") -> None:
-        if approximate not in ("none", "tanh"):
-            raise HyperparameterError(f"GELU: expected approximate to be 'none' or 'tanh'; got {approximate!r}")
-        self.approximate = approximate
+        self.approximate = choice(approximate, "approximate of GELU", ("none", "tanh"))
         self.activation = ACTIVATIONS["gelu" if approximate == "none" else "gelu_tanh"]
 
     @property
@@ -148,8 +142,8 @@ class PReLU(Layer):
     """
 
     def __init__(self, features: int, alpha: float = 0.25) -> None:
-        self.features = positive_integer(features, "features", "PReLU")
-        self.start = float(alpha)
+        self.features = whole(features, "features of PReLU")
+        self.start = finite(alpha, "alpha of PReLU")
         self.alpha = Parameter("alpha", (self.features,), initializer(self.start), 1, 1, decays=False)
 
     @property

@@ -26,7 +26,7 @@ class Layer:
     def __init_subclass__(cls, public: bool = True) -> None:
         super().__init_subclass__()
         if public and not cls.__name__.startswith("_"):
-            LAYERS[cls.__name__] = cls
+            _register(cls)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -60,11 +60,17 @@ class Layer:
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.settings.items())})"
 
 
-def positive_integer(value: Any, name: str, layer: str) -> int:
-    """`value` as an int >= 1, or a HyperparameterError that names layer and argument."""
-    if isinstance(value, bool) or not hasattr(value, "__index__") or int(value) < 1:
-        raise HyperparameterError(f"{layer}: expected {name} to be a whole number >= 1; got {value!r}")
-    return int(value)
+def _register(cls: type[Layer]) -> None:
+    """Enters a class in LAYERS; built-in ones stay, and a class may be defined again where it was defined before."""
+    known = LAYERS.get(cls.__name__, cls)
+    if (known.__module__, known.__qualname__) == (cls.__module__, cls.__qualname__):
+        LAYERS[cls.__name__] = cls
+    elif not known.__module__.startswith(f"{__package__}."):
+        raise HyperparameterError(
+            f"expected one layer class with the name {cls.__name__!r}; got {cls.__module__}.{cls.__qualname__} beside "
+            f"{known.__module__}.{known.__qualname__}; rename one of them, or write class {cls.__name__}(…, public=False) "
+            "if it is never saved"
+        )
 
 
 def require_width(layer: Layer, expected: int, width: int) -> None:

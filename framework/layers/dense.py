@@ -12,8 +12,9 @@ from ...errors import HyperparameterError
 from ...kernels.formulas.elementwise import add_bias
 from ..initializers import Initializer, initializer
 from ..parameter import Parameter
+from ..settings import whole
 from ..tape import Tape
-from .base import Array, Layer, positive_integer, require_width, zeros
+from .base import Array, Layer, require_width, zeros
 
 
 def _bias(size: int, init: Any, fan_in: int) -> Parameter:
@@ -38,10 +39,10 @@ class Linear(Layer):
         weight_init: str | float | Initializer = "he_normal",
         bias_init: str | float | Initializer = 0.0,
     ) -> None:
-        self.inputs = positive_integer(inputs, "inputs", "Linear")
-        self.outputs = positive_integer(outputs, "outputs", "Linear")
-        self.weight = Parameter("weight", (self.inputs, self.outputs), initializer(weight_init), inputs, outputs)
-        self.bias = _bias(self.outputs, bias_init, inputs) if bias else None
+        self.inputs = whole(inputs, "inputs of Linear")
+        self.outputs = whole(outputs, "outputs of Linear")
+        self.weight = Parameter("weight", (self.inputs, self.outputs), initializer(weight_init), self.inputs, self.outputs)
+        self.bias = _bias(self.outputs, bias_init, self.inputs) if bias else None
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -187,10 +188,8 @@ class Maxout(Layer):
         weight_init: str | float | Initializer = "he_normal",
         bias_init: str | float | Initializer = 0.0,
     ) -> None:
-        self.outputs = positive_integer(outputs, "outputs", "Maxout")
-        self.pieces = positive_integer(pieces, "pieces", "Maxout")
-        if not 2 <= self.pieces <= 255:
-            raise HyperparameterError(f"Maxout: expected 2 to 255 pieces; got {pieces}; with one piece use Linear")
+        self.outputs = whole(outputs, "outputs of Maxout")
+        self.pieces = whole(pieces, "pieces of Maxout", 2, 255, "with one piece use Linear")
         self.affine = Linear(inputs, self.pieces * self.outputs, weight_init=weight_init, bias_init=bias_init)
 
     @property

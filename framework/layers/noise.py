@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...errors import HyperparameterError
 from ...kernels.formulas.random import dropout, gaussian_noise
+from ..settings import not_negative, share
 from ..tape import Tape
 from .base import Array, Layer, zeros
 
@@ -23,9 +23,7 @@ class Dropout(Layer):
     """
 
     def __init__(self, p: float = 0.5) -> None:
-        if not 0.0 <= p < 1.0:
-            raise HyperparameterError(f"Dropout: expected 0 <= p < 1, the share that is dropped; got {p}")
-        self.p = float(p)
+        self.p = share(p, "p of Dropout", "pass the share that is dropped, such as 0.5")
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -74,9 +72,7 @@ class GaussianNoise(Layer):
     """
 
     def __init__(self, sigma: float) -> None:
-        if not sigma >= 0.0:
-            raise HyperparameterError(f"GaussianNoise: expected sigma >= 0; got {sigma}")
-        self.sigma = float(sigma)
+        self.sigma = not_negative(sigma, "sigma of GaussianNoise", "pass a standard deviation in the units of x")
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ...errors import HyperparameterError
 from ...kernels.formulas.elementwise import add, scale_columns
 from ..initializers import initializer
 from ..parameter import Parameter
+from ..settings import stabiliser, whole
 from ..tape import Tape
-from .base import Array, Layer, positive_integer, require_width, zeros
+from .base import Array, Layer, require_width, zeros
 
 
 class LayerNorm(Layer):
@@ -22,10 +22,8 @@ class LayerNorm(Layer):
     """
 
     def __init__(self, features: int, epsilon: float = 1e-5) -> None:
-        self.features = positive_integer(features, "features", "LayerNorm")
-        if not epsilon > 0.0:
-            raise HyperparameterError(f"LayerNorm: expected epsilon > 0; got {epsilon}; the default is 1e-5")
-        self.epsilon = float(epsilon)
+        self.features = whole(features, "features of LayerNorm")
+        self.epsilon = stabiliser(epsilon, "epsilon of LayerNorm")
         self.gain = Parameter("gain", (self.features,), initializer(1.0), 1, 1, decays=False)
         self.offset = Parameter("offset", (self.features,), initializer(0.0), 1, 1, decays=False)
 

@@ -53,10 +53,9 @@ class Sequence(Layer, public=False):
 
     def backward(self, dy: Array, tape: Tape, needs_input: bool = True) -> Array | None:
         """Back through all layers; stops before the input's gradient where it is not needed."""
-        first = self.fused[0]
         gradient: Any = dy
-        for layer in reversed(self.fused):
-            gradient = layer.backward(gradient, tape, needs_input or layer is not first)
+        for position in range(len(self.fused) - 1, -1, -1):
+            gradient = self.fused[position].backward(gradient, tape, needs_input or position > 0)
         return gradient
 
     def jvp(self, x: Array, dx: Array | None, tape: Tape) -> tuple[Array, Array]:

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...errors import HyperparameterError
-from .base import Optimizer, positive, share
+from ..settings import choice, share, stabiliser
+from .base import Optimizer
 
 
 def _placed(placement: str) -> str:
-    if placement not in ("inside", "outside"):
-        raise HyperparameterError(f"expected epsilon_placement 'inside' or 'outside'; got {placement!r}")
-    return placement
+    return choice(placement, "epsilon_placement", ("inside", "outside"))
 
 
 class AdaGrad(Optimizer):
@@ -28,7 +26,7 @@ class AdaGrad(Optimizer):
         self, lr: float = 0.01, epsilon: float = 1e-10, epsilon_placement: str = "outside", **penalties: Any
     ) -> None:
         super().__init__(lr, **penalties)
-        self.epsilon = positive("epsilon", epsilon)
+        self.epsilon = stabiliser(epsilon)
         self.rule_name = f"adagrad_{_placed(epsilon_placement)}"
 
     def scalars(self, t: int, lr: float) -> dict[str, float]:
@@ -50,8 +48,8 @@ class RMSProp(Optimizer):
         **penalties: Any,
     ) -> None:  # fmt: skip
         super().__init__(lr, **penalties)
-        self.beta = share("beta", beta)
-        self.epsilon = positive("epsilon", epsilon)
+        self.beta = share(beta, "beta")
+        self.epsilon = stabiliser(epsilon)
         self.rule_name = f"rmsprop_{_placed(epsilon_placement)}"
 
     def scalars(self, t: int, lr: float) -> dict[str, float]:
@@ -73,8 +71,8 @@ class AdaDelta(Optimizer):
         **penalties: Any,
     ) -> None:  # fmt: skip
         super().__init__(lr, **penalties)
-        self.rho = share("rho", rho)
-        self.epsilon = positive("epsilon", epsilon)
+        self.rho = share(rho, "rho")
+        self.epsilon = stabiliser(epsilon)
         self.rule_name = f"adadelta_{_placed(epsilon_placement)}"
 
     def scalars(self, t: int, lr: float) -> dict[str, float]:
@@ -98,8 +96,8 @@ class Adam(Optimizer):
         epsilon_placement: str = "outside", **penalties: Any,
     ) -> None:  # fmt: skip
         super().__init__(lr, **penalties)
-        self.beta1, self.beta2 = share("beta1", beta1), share("beta2", beta2)
-        self.epsilon = positive("epsilon", epsilon)
+        self.beta1, self.beta2 = share(beta1, "beta1"), share(beta2, "beta2")
+        self.epsilon = stabiliser(epsilon)
         self.rule_name = f"adam_{_placed(epsilon_placement)}"
 
     def scalars(self, t: int, lr: float) -> dict[str, float]:
@@ -158,8 +156,8 @@ class Adamax(Optimizer):
         self, lr: float = 2e-3, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8, **penalties: Any
     ) -> None:
         super().__init__(lr, **penalties)
-        self.beta1, self.beta2 = share("beta1", beta1), share("beta2", beta2)
-        self.epsilon = positive("epsilon", epsilon)
+        self.beta1, self.beta2 = share(beta1, "beta1"), share(beta2, "beta2")
+        self.epsilon = stabiliser(epsilon)
         self.rule_name = "adamax"
 
     def scalars(self, t: int, lr: float) -> dict[str, float]:

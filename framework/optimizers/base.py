@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from numbers import Real
 from typing import Any
 
 from ...errors import HyperparameterError
-from ...kernels.formulas.updates import GRADIENT_SCALE, RULES, Rule, update_formula
+from ...kernels.formulas.updates import GRADIENT_SCALE, RULES, Rule, keep_if_skipped, step_back, update_formula
 from ..arena import Arena
 from ..parameter import Parameter
+from ..settings import choice, not_negative, positive
 
 Array = Any
 
@@ -37,25 +37,23 @@ class ParameterGroup:
     weight_decay: float | None = None
 
 
-def in_range(name: str, value: float, low: float, high: float, low_open: bool = False, high_open: bool = True) -> float:
-    """`value` as a float, or a HyperparameterError that says which range it must lie in."""
-    number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else float("nan")
-    above = number > low if low_open else number >= low
-    below = number < high if high_open else number <= high
-    if not (above and below):
-        bounds = f"{'(' if low_open else '['}{low:g}, {high:g}{')' if high_open else ']'}"
-        raise HyperparameterError(f"expected {name} in {bounds}; got {value!r}")
-    return number
-
-
-def positive(name: str, value: float) -> float:
-    """`value` > 0 and finite."""
-    return in_range(name, value, 0.0, float("inf"), low_open=True)
-
-
-def share(name: str, value: float) -> float:
-    """`value` in [0, 1)."""
-    return in_range(name, value, 0.0, 1.0)
+def _checked(groups: Any) -> tuple[ParameterGroup, ...]:
+    """The groups, or a HyperparameterError that says which setting of which one is impossible."""
+    checked = tuple(groups) if isinstance(groups, Sequence) and not isinstance(groups, str) else None
+    if checked is None or not all(isinstance(group, ParameterGroup) for group in checked):
+        raise HyperparameterError(
+            f"expected groups to be a list of fs.ParameterGroup; got {groups!r}; "
+            'write groups=[fs.ParameterGroup("*.bias", lr_scale=2.0)]'
+        )
+    for group in checked:
+        if not isinstance(group.pattern, str):
+            raise HyperparameterError(f'expected pattern to be text such as "*.bias"; got {group.pattern!r}; write a name')
+        positive(group.lr_scale, f"lr_scale of group {group.pattern!r}")
+        for name in ("l2", "l1", "weight_decay"):
+            value = getattr(group, name)
+            if value is not None:
+                not_negative(value, f"{name} of group {group.pattern!r}")
+    return checked
 
 
 class Optimizer:
@@ -89,22 +87,14 @@ class Optimizer:
         clip_value: float | None = None,
         groups: Sequence[ParameterGroup] = (),
     ) -> None:
-        self.lr = positive("lr", lr)
-        self.l2 = in_range("l2", l2, 0.0, float("inf"))
-        self.l1 = in_range("l1", l1, 0.0, float("inf"))
-        self.weight_decay = in_range("weight_decay", weight_decay, 0.0, float("inf"))
-        self.clip_norm = None if clip_norm is None else positive("clip_norm", clip_norm)
-        self.clip_value = None if clip_value is None else positive("clip_value", clip_value)
-        if l1_form not in ("subgradient", "proximal"):
-            raise HyperparameterError(f"expected l1_form 'subgradient' or 'proximal'; got {l1_form!r}")
-        self.l1_form = l1_form
-        self.groups = tuple(groups)
-        for group in self.groups:
-            positive("lr_scale", group.lr_scale)
-            for name in ("l2", "l1", "weight_decay"):
-                value = getattr(group, name)
-                if value is not None:
-                    in_range(name, value, 0.0, float("inf"))
+        self.lr = positive(lr, "lr")
+        self.l2 = not_negative(l2, "l2")
+        self.l1 = not_negative(l1, "l1")
+        self.weight_decay = not_negative(weight_decay, "weight_decay")
+        self.clip_norm = None if clip_norm is None else positive(clip_norm, "clip_norm")
+        self.clip_value = None if clip_value is None else positive(clip_value, "clip_value")
+        self.l1_form = choice(l1_form, "l1_form", ("subgradient", "proximal"))
+        self.groups = _checked(groups)
 
     @property
     def rule(self) -> Rule:
@@ -219,8 +209,6 @@ class OptimizerState:
         gamma = self.optimizer.look_ahead(self.lr)
         if gamma is None:
             return
-        from ...kernels.formulas.updates import step_back
-
         backend, theta = self.arena.backend, self.arena.values
         if self._start is None:
             self._start = self.arena.new()
@@ -249,8 +237,6 @@ class OptimizerState:
 
     def _restore_if_skipped(self, table: Array) -> None:
         """On a device, where the update itself found that the gradient is not finite: back to before `before_gradient`."""
-        from ...kernels.formulas.updates import keep_if_skipped
-
         backend, xp = self.arena.backend, self.arena.backend.xp
         theta, start = (xp.reshape(a, (-1, 1)) for a in (self.arena.values, self._start))
         backend.map(keep_if_skipped, theta, theta, start, table[0][:1])

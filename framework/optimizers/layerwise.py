@@ -7,7 +7,8 @@ from typing import Any
 from ...kernels.formulas.updates import RULES, Rule, lamb_direction, trust_ratio, update_formula
 from ..arena import Arena
 from ..parameter import Parameter
-from .base import Optimizer, OptimizerState, positive, share
+from ..settings import share, stabiliser
+from .base import Optimizer, OptimizerState
 
 Array = Any
 
@@ -26,8 +27,8 @@ class LAMB(Optimizer):
         self, lr: float = 1e-3, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-6, **penalties: Any
     ) -> None:
         super().__init__(lr, **penalties)
-        self.beta1, self.beta2 = share("beta1", beta1), share("beta2", beta2)
-        self.epsilon = positive("epsilon", epsilon)
+        self.beta1, self.beta2 = share(beta1, "beta1"), share(beta2, "beta2")
+        self.epsilon = stabiliser(epsilon)
 
     @property
     def rule(self) -> Rule:
@@ -51,7 +52,14 @@ class LAMB(Optimizer):
 
 
 class _LambState(OptimizerState):
-    """Every parameter array is a group of its own, so that it can have its own trust ratio."""
+    """Every parameter array is a group of its own, so that it can have its own trust ratio.
+
+    Attributes: direction – flat, of the last step, before the trust ratio.
+    """
+
+    def __init__(self, optimizer: Optimizer, arena: Arena) -> None:
+        super().__init__(optimizer, arena)
+        self.direction = arena.new()
 
     def _groups(self) -> tuple[dict[Parameter, int], list[tuple[float, ...]]]:
         group_of, settings = super()._groups()
@@ -59,7 +67,7 @@ class _LambState(OptimizerState):
         return {parameter: k for k, parameter in enumerate(self.arena.parameters)}, own
 
     def apply(self, gradient: Array, squares: Any) -> None:
-        """The direction into the gradient array, the norms, then the step."""
+        """The direction, the norms, then the step along it."""
         self.t += 1
         arena, backend = self.arena, self.arena.backend
         inner = tuple(f for f in self.features if f != "l1_proximal")
@@ -67,7 +75,7 @@ class _LambState(OptimizerState):
         names = [p for p, kind in zip(direction.parameters, direction.kinds, strict=True) if kind == "group"]
         scalars = self.optimizer.scalars(self.t, self.lr)
         table = self._table(names, scalars, squares)
-        backend.update(direction, (arena.values, gradient, *self.states.values()), table, self.segments)
+        backend.update(direction, (arena.values, gradient, self.direction, *self.states.values()), table, self.segments)
 
         step = update_formula(RULES["sgd"], tuple(f for f in self.features if f == "l1_proximal"))
         names = [p for p, kind in zip(step.parameters, step.kinds, strict=True) if kind == "group"]
@@ -76,9 +84,9 @@ class _LambState(OptimizerState):
         for position, parameter in enumerate(arena.parameters):
             start, stop = arena.ranges[parameter]
             theta_squares[position] = backend.sum_of_squares(arena.values[start:stop])
-            direction_squares[position] = backend.sum_of_squares(gradient[start:stop])
+            direction_squares[position] = backend.sum_of_squares(self.direction[start:stop])
         backend.map(trust_ratio, ratio, theta_squares, direction_squares)
         # The ratio goes where gradients are scaled: the direction is the gradient of this second kernel. It also
         # carries the NaN by which the first kernel was skipped.
         second[0, ...] = ratio + (table[0, ...] - table[0, ...])
-        backend.update(step, (arena.values, gradient), second, self.segments)
+        backend.update(step, (arena.values, self.direction), second, self.segments)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...errors import HyperparameterError
-from .base import Optimizer, share
+from ..settings import choice, share
+from .base import Optimizer
 
 
 class SGD(Optimizer):
@@ -36,10 +36,8 @@ class Momentum(Optimizer):
 
     def __init__(self, lr: float = 0.01, momentum: float = 0.9, form: str = "update", **penalties: Any) -> None:
         super().__init__(lr, **penalties)
-        self.momentum = share("momentum", momentum)
-        if form not in self.FORMS:
-            raise HyperparameterError(f"expected form to be one of {', '.join(self.FORMS)}; got {form!r}")
-        self.form = form
+        self.momentum = share(momentum, "momentum")
+        self.form = choice(form, "form", self.FORMS)
         self.rule_name = f"momentum_{form}"
 
     def scalars(self, t: int, lr: float) -> dict[str, float]:
@@ -63,10 +61,8 @@ class Nesterov(Optimizer):
 
     def __init__(self, lr: float = 0.01, momentum: float = 0.9, form: str = "reformulated", **penalties: Any) -> None:
         super().__init__(lr, **penalties)
-        self.momentum = share("momentum", momentum)
-        if form not in self.FORMS:
-            raise HyperparameterError(f"expected form to be one of {', '.join(self.FORMS)}; got {form!r}")
-        self.form = form
+        self.momentum = share(momentum, "momentum")
+        self.form = choice(form, "form", self.FORMS)
         self.rule_name = "nesterov" if form == "reformulated" else "nesterov_look_ahead"
 
     def scalars(self, t: int, lr: float) -> dict[str, float]:

@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any
 
 from ..formula import Each, Formula, Row, formula, make_formula
-from ..vocabulary import Value, erf, exp, maximum, select, tanh
+from ..vocabulary import Value, erf, exp, expm1, maximum, select, tanh
 from .random import dropout_factor
 
 
@@ -30,6 +30,10 @@ class Activation:
     keeps: str = "output"
     settings: tuple[str, ...] = ()
     bounds: tuple[float | None, float | None] = (None, None)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy, or one read from a pickle, is the same row of the table: kernels are known by it."""
+        return activation_named, (self.name,)
 
     @property
     def forward(self) -> Formula:
@@ -74,7 +78,7 @@ def leaky_relu_slope(y: Value, slope: Value) -> Value:
 
 def elu(x: Value, a: Value) -> Value:
     """y = x where x > 0, else a (e^x - 1). Source: Clevert, Unterthiner and Hochreiter (2016)."""
-    return select(x > 0.0, x, a * (exp(select(x > 0.0, 0.0, x)) - 1.0))
+    return select(x > 0.0, x, a * expm1(select(x > 0.0, 0.0, x)))
 
 
 def elu_slope(y: Value, a: Value) -> Value:
@@ -154,6 +158,11 @@ ACTIVATIONS = {
     )
 }
 """The table that layers, tests and targets go through; a new activation is one more row."""
+
+
+def activation_named(name: str) -> Activation:
+    """The row of the table with that name."""
+    return ACTIVATIONS[name]
 
 
 @formula

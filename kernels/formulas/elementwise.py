@@ -5,7 +5,7 @@ Activations, losses and updates have files of their own.
 
 from __future__ import annotations
 
-from ..formula import Column, Each, Row, RowSum, Scalar, formula
+from ..formula import Column, Each, Row, RowSum, formula
 
 
 @formula
@@ -18,30 +18,6 @@ def add(a: Each, b: Each) -> Each:
 def add_bias(x: Each, bias: Row) -> Each:
     """x + bias, the bias broadcast over the rows."""
     return x + bias
-
-
-@formula
-def multiply(a: Each, b: Each) -> Each:
-    """a b."""
-    return a * b
-
-
-@formula
-def add_scaled(a: Each, b: Each, factor: Scalar) -> Each:
-    """a + factor b."""
-    return a + factor * b
-
-
-@formula
-def affine(x: Each, factor: Scalar, offset: Scalar) -> Each:
-    """factor x + offset."""
-    return factor * x + offset
-
-
-@formula
-def scale_rows(x: Each, factor: Column) -> Each:
-    """x times one number per row."""
-    return x * factor
 
 
 @formula

@@ -28,6 +28,27 @@ def exp_polynomial(x: Value) -> Value:
     return select(x < -87.3, 0.0, select(x > 88.722839, float("inf"), value))
 
 
+def expm1_polynomial(x: Value) -> Value:
+    """e^x - 1 in float32: with x = n ln 2 + r as in `exp_polynomial`, 2^n (e^r - 1) + (2^n - 1).
+
+    Relative error < 4e-7 for x <= 87; above 88.7 infinity; NaN stays NaN.
+    Source: the polynomial of Cephes (Moshier), expf.
+    """
+    clamped = minimum(maximum(x, -87.3), 88.0)
+    n = floor(clamped * 1.44269504088896341 + 0.5)
+    r = clamped - n * 0.693359375
+    r = r - n * -2.12194440e-4
+    p = 1.9875691500e-4
+    p = p * r + 1.3981999507e-3
+    p = p * r + 8.3334519073e-3
+    p = p * r + 4.1665795894e-2
+    p = p * r + 1.6666665459e-1
+    p = p * r + 5.0000001201e-1
+    scale = power_of_two(n)
+    value = scale * (p * r * r + r) + (scale - 1.0)
+    return select(x > 88.0, exp(x), value)
+
+
 def log_polynomial(x: Value) -> Value:
     """ln(x) in float32 for normal x > 0: x = m 2^e with m in [sqrt(1/2), sqrt(2)), a polynomial of degree 9 in m - 1.
 
@@ -165,6 +186,7 @@ def normal_quantile(p: Value) -> Value:
 
 SINGLE_PRECISION = (
     ("exp", exp_polynomial),
+    ("expm1", expm1_polynomial),
     ("log", log_polynomial),
     ("log1p", log1p_polynomial),
     ("tanh", tanh_polynomial),

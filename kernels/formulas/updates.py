@@ -253,16 +253,17 @@ def update_formula(rule: Rule, features: tuple[str, ...] = ()) -> Formula:
 
 @cache
 def lamb_direction(features: tuple[str, ...] = ()) -> Formula:
-    """The first half of LAMB: gradient <- m / (1 - b1^t) / (sqrt(v) root + eps) + weight_decay theta; m, v as in Adam.
+    """The first half of LAMB: direction = m / (1 - b1^t) / (sqrt(v) root + eps) + weight_decay theta; m, v as in Adam.
 
     The second half scales each layer's direction by ||theta|| / ||direction||, which `trust_ratio` gives.
     Source: You et al. (2020), algorithm 2. Clipping and l2 act on the gradient, as everywhere.
     """
     features = tuple(f for f in FEATURES if f in features)
     scalars = (GRADIENT_SCALE, "decay_lr", *features, "correction", "rest1", "rest2", "root", "eps")
-    kinds = {**dict.fromkeys(("theta", "gradient", "m", "v"), "each"), **dict.fromkeys(scalars, "group")}
+    kinds = {**dict.fromkeys(("theta", "gradient", "direction", "m", "v"), "each"), **dict.fromkeys(scalars, "group")}
 
-    def function(theta: Any, gradient: Any, m: Any, v: Any, scale: Any, _: Any, *rest: Any) -> tuple[Any, ...]:
+    def function(theta: Any, gradient: Any, _: Any, m: Any, v: Any, *others: Any) -> tuple[Any, ...]:
+        scale, _, *rest = others
         setting = dict(zip(features, rest, strict=False))
         correction, rest1, rest2, root, eps = rest[len(features) :]
         g = penalised_gradient(theta, gradient, scale, setting)
@@ -274,7 +275,7 @@ def lamb_direction(features: tuple[str, ...] = ()) -> Formula:
         return direction, m, v
 
     name = "_".join(("lamb_direction", *features))
-    return make_formula(name, function, kinds, ("each",) * 3, ("gradient", "m", "v"))
+    return make_formula(name, function, kinds, ("each",) * 3, ("direction", "m", "v"))
 
 
 @formula

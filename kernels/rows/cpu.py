@@ -97,15 +97,16 @@ def multi_class_hinge(scores, labels, factor, losses, gradient):
         rival = 0 if label != 0 else 1
         for j in range(width):
             gradient[i, j] = real(0.0)
-            if j != label and scores[i, j] > scores[i, rival]:
+            # The second comparison finds NaN, which then stays the rival.
+            if j != label and (scores[i, j] > scores[i, rival] or scores[i, j] != scores[i, j]):
                 rival = j
         margin = real(1.0) + scores[i, rival] - scores[i, label]
-        if margin > real(0.0):
+        if margin <= real(0.0):
+            losses[i] = real(0.0)
+        else:
             gradient[i, rival] = factor
             gradient[i, label] = -factor
             losses[i] = margin
-        else:
-            losses[i] = real(0.0)
 
 
 def layer_norm(x, gain, offset, epsilon, out, mean, scale):
@@ -207,7 +208,7 @@ def maxout(z, out, winner):
             best = z[i, j]
             which = 0
             for k in range(1, pieces):
-                if z[i, k * units + j] > best:
+                if z[i, k * units + j] > best or z[i, k * units + j] != z[i, k * units + j]:
                     best = z[i, k * units + j]
                     which = k
             out[i, j] = best

@@ -191,7 +191,7 @@ def multi_class_hinge(scores, labels, factor, losses, gradient):
             label = labels[i]
             own = scores[i, label]
             for j in range(lane, width, lanes):
-                if j != label and (scores[i, j] > best or rival == width):
+                if j != label and (scores[i, j] > best or rival == width or scores[i, j] != scores[i, j]):
                     best = scores[i, j]
                     rival = i64(j)
         part[slot] = best
@@ -201,7 +201,8 @@ def multi_class_hinge(scores, labels, factor, losses, gradient):
         while half > 0:
             if lane < half:
                 other = slot + half
-                if part[other] > part[slot] or (part[other] == part[slot] and place[other] < place[slot]):
+                tied = part[other] == part[slot] and place[other] < place[slot]
+                if part[other] > part[slot] or tied or part[other] != part[other]:
                     part[slot] = part[other]
                     place[slot] = place[other]
             cuda.syncthreads()
@@ -211,7 +212,7 @@ def multi_class_hinge(scores, labels, factor, losses, gradient):
         cuda.syncthreads()
         if i < rows:
             margin = real(1.0) + best - own
-            active = margin > real(0.0)
+            active = not margin <= real(0.0)
             if lane == 0:
                 losses[i] = margin if active else real(0.0)
             for j in range(lane, width, lanes):
@@ -392,7 +393,7 @@ def maxout(z, out, winner):
             best = z[i, j]
             which = 0
             for k in range(1, pieces):
-                if z[i, k * units + j] > best:
+                if z[i, k * units + j] > best or z[i, k * units + j] != z[i, k * units + j]:
                     best = z[i, k * units + j]
                     which = k
             out[i, j] = best

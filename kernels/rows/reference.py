@@ -95,7 +95,7 @@ def multi_class_hinge(
     rivals = xp.where(hit, xp.full_like(scores, -float("inf")), scores)
     rival = xp.argmax(rivals, axis=1)
     margin = 1.0 + xp.max(rivals, axis=1) - own
-    active = margin > 0.0
+    active = xp.logical_not(margin <= 0.0)
     losses[...] = xp.where(active, margin, xp.zeros_like(margin))
     slope = _as(xp, _is_label(xp, scores, rival), scores) - _as(xp, hit, scores)
     gradient[...] = slope * xp.reshape(_as(xp, active, scores), (-1, 1)) * factor

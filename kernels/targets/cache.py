@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import os
 import tempfile
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
@@ -25,13 +26,18 @@ def folder() -> Path | None:
     if named == "":
         return None
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    path = Path(named) if named else Path(base) / "fusedstep" / "kernels"
+    path = Path(named).absolute() if named else Path(base) / "fusedstep" / "kernels"
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
             return path
     except OSError:
         return None
+
+
+def holds(function: Callable[..., object]) -> bool:
+    """Whether the source of a generated function is a file, without which Numba cannot keep its machine code."""
+    return os.path.isfile(function.__code__.co_filename)
 
 
 def store(name: str, text: str) -> str | None:

@@ -39,7 +39,7 @@ def array_type(dtype: np.dtype[Any], dimensions: int, written: bool) -> types.Ar
 
 def compile_kernel(function: Any, signature: types.Type) -> Kernel:
     """Compiles for exactly this signature: a call with anything else is an error, never another compilation."""
-    kept = disk.folder() is not None
+    kept = disk.holds(function)
     compiled: Kernel = numba.njit([signature], nogil=True, error_model="numpy", cache=kept)(function)
     return compiled
 
@@ -51,8 +51,13 @@ def generate(
     constants: Mapping[str, str],
     globals_: Mapping[str, Any] | None = None,
 ) -> Kernel:
-    """A compiled kernel from generated statements."""
-    function = build(name, module_text(name, list(parameters), lines, constants), globals_)
+    """A compiled kernel from generated statements.
+
+    The names of the modules of what it calls go into its text: a change there makes it a new kernel, for Numba's cache
+    looks at nothing but the kernel's own file.
+    """
+    called = [f"# calls {value.py_func.__module__}" for value in (globals_ or {}).values() if hasattr(value, "py_func")]
+    function = build(name, module_text(name, list(parameters), [*called, *lines], constants), globals_)
     return compile_kernel(function, types.void(*parameters.values()))
 
 
@@ -178,12 +183,20 @@ def run_update(formula: Formula, arrays: Sequence[Any], scalars: Any, segments: 
     _update_kernel(formula, arrays[0].dtype)(*arrays, scalars, segments)
 
 
+@cache
+def _bits_kernel() -> Kernel:
+    lines = [
+        "rows, width = out.shape",
+        "bits = np.empty(width + 3, np.uint32)",
+        "for i in range(rows):",
+        "    fill_row_bits(bits, width, u32(state[3] + i), stream, state[2], state[0], state[1])",
+        "    for j in range(width):",
+        "        out[i, j] = bits[j]",
+    ]
+    parameters = {"out": array_type(WORDS, 2, True), "state": array_type(WORDS, 1, False), "stream": types.uint32}
+    return generate("random_bits", parameters, lines, {}, {"fill_row_bits": fill_row_bits()})
+
+
 def random_bits(out: Any, state: Any, stream: int) -> None:
     """Random bits for all rows of `out`; see kernels/targets/numpy.py."""
-    rows, width = out.shape
-    fill = fill_row_bits()
-    bits = np.empty(width + 3, np.uint32)
-    key0, key1, step, first_row = state.tolist()
-    for row in range(rows):
-        fill(bits, width, (first_row + row) % 2**32, stream, step, key0, key1)
-        out[row] = bits[:width]
+    _bits_kernel()(out, state, stream)

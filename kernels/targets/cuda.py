@@ -42,7 +42,7 @@ BOUND = {"math": "quiet_math"} if SIMULATED else {"floor": "math.floor"}
 """What generated modules bind differently: Numba CUDA has no `np.floor`, but its `math.floor` gives a real; and in the
 simulator Python's `math` would raise an error where a device gives infinity or NaN."""
 _QUIET_MATH = SimpleNamespace(
-    exp=np.exp, log=np.log, log1p=np.log1p, sqrt=np.sqrt, tanh=np.tanh, sin=np.sin, cos=np.cos, erf=math.erf
+    exp=np.exp, expm1=np.expm1, log=np.log, log1p=np.log1p, sqrt=np.sqrt, tanh=np.tanh, sin=np.sin, cos=np.cos, erf=math.erf
 )
 
 Geometry = tuple[tuple[int, ...], tuple[int, ...]]
@@ -79,7 +79,7 @@ class Kernel:
         if SIMULATED:
             self.compiled = cuda.jit(function)
         else:
-            kept = disk.folder() is not None
+            kept = disk.holds(function)
             self.compiled = cuda.jit(types.void(*generated.parameters), cache=kept)(function)
         self._arrays: list[tuple[int, np.dtype[Any], int]] = []
         self._numbers: list[tuple[int, Callable[[Any], Any]]] = []

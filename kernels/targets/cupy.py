@@ -25,7 +25,7 @@ _INFIX = {
     "add": "+", "subtract": "-", "multiply": "*", "divide": "/", "less": "<", "less_equal": "<=", "greater": ">",
     "greater_equal": ">=", "bitwise_xor": "^", "bitwise_and": "&", "right_shift": ">>",
 }  # fmt: skip
-_CALLS = {"exp", "log", "log1p", "sqrt", "tanh", "sin", "cos", "erf", "floor"}
+_CALLS = {"exp", "expm1", "log", "log1p", "sqrt", "tanh", "sin", "cos", "erf", "floor"}
 
 
 class Spelling:

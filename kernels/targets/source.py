@@ -22,7 +22,7 @@ _INFIX = {
     "less": "<", "less_equal": "<=", "greater": ">", "greater_equal": ">=",
 }  # fmt: skip
 _BITWISE = {"bitwise_xor": "^", "bitwise_and": "&", "right_shift": ">>"}
-_CALLS = {"exp", "log", "log1p", "sqrt", "tanh", "sin", "cos", "erf"}
+_CALLS = {"exp", "expm1", "log", "log1p", "sqrt", "tanh", "sin", "cos", "erf"}
 
 class Spelling:
     """How one real dtype is written: the name of its type and the layout of its bits."""

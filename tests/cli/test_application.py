@@ -93,6 +93,32 @@ def test_help_imports_nothing_heavy(tmp_path):
     assert done.stdout.rstrip().endswith("[]")
 
 
+def test_the_package_runs_as_a_module(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "fusedstep", "--version"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"fusedstep {fs.__version__}\n"
+
+
+def test_no_argument_shows_the_help(call):
+    answer = call()
+    assert (answer.code, answer.err) == (0, "")
+    assert answer.out == call("--help").out
+
+
+@pytest.mark.skipif(os.name != "posix", reason="other systems keep a folder that is in use")
+def test_a_working_folder_that_was_removed(tmp_path):
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    code = f"import os; os.rmdir({str(folder)!r}); from fusedstep.framework.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "train", "iris"], cwd=folder, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: expected a working folder that exists; it was removed")
+    assert done.stderr.count("\n") == 1
+
+
 @pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
 def test_interrupting_a_real_run(tmp_path):
     arguments = ["train", "digits", "--backend", "numpy", "--epochs", "100000", "--patience", "0"]

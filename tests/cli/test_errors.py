@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 
@@ -26,6 +28,9 @@ from fusedstep.backends.base import Unavailable
         (("--hidden", "64,0"), "--hidden"),
         (("--hidden", "wide"), "got 'wide'"),
         (("--hidden", ""), "--hidden"),
+        (("--hidden", "64,100000000000"), "--hidden: expected widths of at most 65,536; got 100,000,000,000"),
+        (("--hidden", "10000000000000000000000"), "--hidden: expected widths of at most"),
+        (("--hidden", "65000,65000"), "weights; got 4,225,455,000 (4 → 65000 → 65000 → 3)"),
         (("--activation", "rleu"), "did you mean 'relu'"),
         (("--optimizer", "adamm"), "did you mean 'Adam'"),
         (("--seed", "-1"), "seed"),
@@ -96,7 +101,11 @@ def test_debug_shows_the_traceback_and_its_cause(call, monkeypatch):
         ("lost.csv", "a,y\n" + "1,0.5\n2,1.5\n" * 20 + "2,\n", "target 'y': expected finite numbers"),
         ("blank.csv", "a,y\n" + "1,u\n2,v\n" * 20 + "2,\n", "label"),
         ("same.csv", "a,y\n" + "1,u\n" * 20, "at least 2 classes"),
-        ("two.csv", "a,y\n1,u\n2,v\n", "leave it empty"),
+        ("two.csv", "a,y\n1,u\n2,v\n", "2 rows leave it empty; give 5 rows or more, two or more of each class, or"),
+        ("one.csv", "a,y\n1,0\n", "1 row leaves it empty"),
+        ("comma.csv", "a;y\n" + "1,5;0\n2;1\n" * 20, "column 'a': expected numbers with a decimal point"),
+        ("id.csv", "id,y\n" + "".join(f"u{i},{i % 2}\n" for i in range(400)),
+         "column 'id': expected at most 140 categories for 280 training rows"),
         ("latin.csv", b"a,y\n\xe9,1\n", "UTF-8"),
         ("twice.csv", "a,a,y\n1,2,3\n", "repeated"),
         ("short.npz", b"PK\x03\x04 not an archive", "NumPy archive"),
@@ -193,11 +202,48 @@ def test_an_error_of_several_lines_is_one_line(refused, monkeypatch):
         (("predict", "m.safetensors"), "data"),
     ],
 )
-def test_wrong_usage(call, arguments, words):
-    answer = call(*arguments)
+def test_wrong_usage(refused, arguments, words):
+    message = refused(*arguments)
+    assert words in message.lower()
+    assert "--help" in message
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (MemoryError("Unable to allocate 3 TiB"), "fit in memory; they do not (Unable to allocate 3 TiB)"),
+        (MemoryError(), "fit in memory; they do not; use"),
+        (PermissionError(13, "Permission denied", "secret.csv"), "secret.csv: expected to read or write"),
+        (OSError("no reason"), "the system refused (no reason)"),
+    ],
+)  # fmt: skip
+def test_what_the_system_refuses(refused, call, monkeypatch, error, words):
+    from fusedstep.framework.cli import training
+
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(training, "prepare", fail)
+    assert words in refused("train", "iris")
+    assert "Traceback" in call("train", "iris", "--debug").err
+
+
+def test_wrong_usage_with_debug(call):
+    answer = call("--debug", "train", "iris", "--epochs", "many")
     assert answer.code == 2
-    assert words in answer.err.lower()
-    assert "Traceback" not in answer.err
+    assert "Traceback" in answer.err
+    assert answer.err.splitlines()[-1].startswith("error: ")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_what_is_not_a_regular_file(refused, tmp_path):
+    os.mkfifo(tmp_path / "pipe.csv")
+    assert "pipe, socket or device and not a regular file" in refused("train", "pipe.csv", "--target", "y")
+    assert "device or pipe" in refused("predict", "pipe.csv", "iris")
+    (tmp_path / "link.csv").symlink_to("nowhere.csv")
+    assert "is a link to a file that does not exist" in refused("train", "link.csv", "--target", "y")
+    (tmp_path / "folder").mkdir()
+    assert "'folder' is a folder" in refused("train", "folder")
 
 
 def test_a_missing_library_names_the_extra(refused, monkeypatch):

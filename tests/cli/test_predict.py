@@ -91,9 +91,15 @@ def test_predictions_are_those_of_the_library(call):
     np.testing.assert_array_equal([int(a["prediction"]) for a in answers], model.predict(x))
 
 
-def test_an_unseen_text_is_no_error(call, trained, tmp_path):
-    (tmp_path / "new.csv").write_text("age,city,code\n30,Lima,3\n")
-    assert len(read(call("predict", trained, "new.csv").out)) == 1
+def test_an_unseen_text_is_no_error_but_is_told(call, trained, tmp_path, people):
+    (tmp_path / "new.csv").write_text("age,city,code\n30,Lima,3\n40,Oslo,4\n50,Lima,5\n")
+    answer = call("predict", trained, "new.csv")
+    assert answer.code == 0
+    assert len(read(answer.out)) == 3
+    assert answer.err.startswith("note: texts that the training data does not have")
+    assert answer.err.endswith(": 'city' in 2 of 3 rows\n")
+    assert answer.err.count("\n") == 1
+    assert call("predict", trained, people).err == ""
 
 
 # What is refused
@@ -109,6 +115,11 @@ def test_a_missing_column(refused, trained, tmp_path):
 def test_text_where_numbers_were(refused, trained, tmp_path):
     (tmp_path / "new.csv").write_text("age,city,code\nold,Oslo,3\n")
     assert "column 'age': expected numbers" in refused("predict", trained, "new.csv")
+
+
+def test_decimal_commas_where_numbers_were(refused, trained, tmp_path):
+    (tmp_path / "new.csv").write_text("age;city;code\n30,5;Oslo;3\n")
+    assert "column 'age': expected numbers with a decimal point" in refused("predict", trained, "new.csv")
 
 
 def test_missing_values(refused, trained, tmp_path):

@@ -166,6 +166,17 @@ def test_quiet_is_quiet(call, tmp_path):
     assert (tmp_path / "iris.safetensors").exists()
 
 
+@pytest.mark.parametrize("options", [(), ("--quiet",)])
+def test_replacing_an_older_model_is_told(call, tmp_path, options):
+    assert call("train", "iris", *QUICK, *options).err == ""
+    before = (tmp_path / "iris.safetensors").read_bytes()
+    answer = call("train", "iris", "--seed", 1, *QUICK, *options)
+    assert answer.code == 0
+    assert answer.err == "note: iris.safetensors was there already and was replaced; give --out to keep an older model\n"
+    assert (tmp_path / "iris.safetensors").read_bytes() != before
+    assert call("train", "iris", "--out", "iris.safetensors", *QUICK, *options).err == "", "it was asked for"
+
+
 def test_the_variable_chooses_the_backend(call, monkeypatch):
     monkeypatch.setenv("FUSEDSTEP_BACKEND", "numpy")
     assert "Backend: numpy (given by FUSEDSTEP_BACKEND=numpy)" in call("train", "iris", "--epochs", 2).flat

@@ -156,6 +156,14 @@ BAD = [
     (fs.SoftmaxCrossEntropy(), np.ones((3, 4)), fs.ShapeError, "as wide as the last layer"),
     (fs.SoftmaxCrossEntropy(0.1), np.eye(5)[:3], fs.HyperparameterError, "distributions"),
     (fs.SoftmaxCrossEntropy(class_weights=[1, 2]), np.array([0, 1, 1]), fs.ShapeError, "5 class weights"),
+    (fs.SoftmaxCrossEntropy(), np.array([[0], [1], [2]]), fs.ShapeError, r"got shape \(3, 1\); .*y\.ravel\(\)"),
+    (fs.SoftmaxCrossEntropy(), [[0], [1], [2]], fs.ShapeError, r"got shape \(3, 1\); .*y\.ravel\(\)"),
+    (fs.SoftmaxCrossEntropy(), [[1.0, 0, 0, 0, 0], [1.0]], fs.DtypeError, "equally long"),
+    (fs.SoftmaxCrossEntropy(), [[0.5] * 5], fs.LabelError, "divide each row"),
+    (fs.SoftmaxCrossEntropy(0.1), [[1.0, 0, 0, 0, 0]], fs.HyperparameterError, "distributions"),
+    (fs.SoftmaxCrossEntropy(), np.zeros((2, 5, 1)), fs.ShapeError, "expected labels"),
+    (fs.MultiClassHinge(), np.array([[0], [1], [2]]), fs.ShapeError, r"y\.ravel\(\)"),
+    (fs.MultiClassHinge(), np.eye(5), fs.ShapeError, r"y\.argmax\(axis=1\)"),
     (fs.MSE(), np.zeros((3, 2)), fs.ShapeError, r"\[rows, 5\]"),
     (fs.BinaryCrossEntropy(), np.full((3, 5), 1.5), fs.LabelError, "between 0 and 1"),
     (fs.Hinge(), np.full((3, 5), 2.0), fs.LabelError, "-1 and 1"),
@@ -178,9 +186,60 @@ def test_bad_targets(case: int, run: str) -> None:
         lambda: fs.SoftmaxCrossEntropy(label_smoothing=1.0),
         lambda: fs.SoftmaxCrossEntropy(smoothing="other"),
         lambda: fs.SoftmaxCrossEntropy(class_weights=[-1.0]),
+        lambda: fs.SoftmaxCrossEntropy(label_smoothing="a"),
+        lambda: fs.SoftmaxCrossEntropy(class_weights=5),
+        lambda: fs.SoftmaxCrossEntropy(class_weights="12"),
+        lambda: fs.SoftmaxCrossEntropy(class_weights=["1", "2"]),
+        lambda: fs.SoftmaxCrossEntropy(class_weights={0: 1.0, 1: 2.0}),
+        lambda: fs.SoftmaxCrossEntropy(class_weights=[0.0, 0.0]),
+        lambda: fs.SoftmaxCrossEntropy(class_weights=[]),
+        lambda: fs.SoftmaxCrossEntropy(class_weights=np.eye(2)),
+        lambda: fs.SoftmaxCrossEntropy(class_weights=[1.0, float("inf")]),
         lambda: fs.MSE("average"),
+        lambda: fs.MSE(None),
     ],
 )
 def test_bad_settings(make) -> None:
-    with pytest.raises(fs.HyperparameterError):
+    with pytest.raises(fs.HyperparameterError, match=r"expected .*; got .*; "):
         make()
+
+
+def test_class_weights_as_an_array() -> None:
+    for weights in (np.array([1, 2]), np.array([1.0, 2.0], "f4"), (1, np.float32(2.0))):
+        assert fs.SoftmaxCrossEntropy(class_weights=weights).class_weights == (1.0, 2.0)
+
+
+@pytest.mark.parametrize("run", BACKENDS)
+def test_nested_lists_of_distributions(run: str) -> None:
+    p = _rows(7)
+    for loss in (fs.SoftmaxCrossEntropy(), fs.KLDivergence()):
+        for a, b in zip(evaluate(loss, _rows(7), p.tolist(), run), evaluate(loss, _rows(7), p, run), strict=True):
+            assert a.shape == b.shape
+    listed, whole = (evaluate(fs.SoftmaxCrossEntropy(), LOGITS, t, run) for t in (p.tolist(), p))
+    for a, b in zip(listed, whole, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("run", BACKENDS)
+@pytest.mark.parametrize("dtype", [">i2", ">i4", ">i8", ">u4", ">f4", ">f8"])
+def test_labels_and_targets_of_the_other_byte_order(run: str, dtype: str) -> None:
+    for loss in (fs.SoftmaxCrossEntropy(), fs.MultiClassHinge()):
+        foreign, native = (evaluate(loss, LOGITS, labels, run) for labels in (LABELS.astype(dtype), LABELS))
+        for a, b in zip(foreign, native, strict=True):
+            np.testing.assert_array_equal(a, b)
+    targets = np.arange(35).reshape(7, 5)
+    for a, b in zip(*(evaluate(fs.MSE(), LOGITS, t, run) for t in (targets.astype(dtype), targets)), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("run", BACKENDS)
+@pytest.mark.parametrize(("loss", "other"), [(fs.SoftmaxCrossEntropy(), "BinaryCrossEntropy"), (fs.MultiClassHinge(), "Hinge")])
+def test_one_output_is_not_a_choice_between_classes(run: str, loss: fs.Loss, other: str) -> None:
+    with pytest.raises(fs.ShapeError, match=f"expected at least two outputs; got 1; use {other} for one"):
+        loss.prepare(np.zeros(3, int), 1, backend(run), "float32")
+
+
+def test_which_losses_need_distributions_as_outputs() -> None:
+    from fusedstep.framework.losses import LOSSES
+
+    assert {name for name, kind in LOSSES.items() if kind.needs_simplex} == {"KLDivergence", "SymmetricKL", "Bhattacharyya"}

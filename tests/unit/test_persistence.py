@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 import fusedstep as fs
 from fusedstep.errors import DtypeError, ModelFileError, OutputPathError, StateError
 from fusedstep.framework.layers import LAYERS, Sequence
-from fusedstep.framework.persistence import VERSION, load_with_metadata, require_writable
+from fusedstep.framework.persistence import VERSION, load_with_metadata, replacing, require_writable
 
 
 def every_layer():
@@ -260,6 +260,27 @@ def test_a_failed_write_keeps_the_old_file(path, monkeypatch):
         fs.save(fs.mlp([6, 4, 3]).initialize(1, "numpy"), path)
     assert path.read_bytes() == before
     assert os.listdir(path.parent) == [path.name]
+
+
+def test_an_unfinished_file_gets_its_name_at_the_end(tmp_path):
+    target = tmp_path / "answers.csv"
+    target.write_text("old")
+
+    def fail(error):
+        with replacing(target, "answers") as part:
+            part.write_text("half")
+            raise error
+
+    with pytest.raises(KeyError):
+        fail(KeyError("other errors stay what they are"))
+    with pytest.raises(OutputPathError, match=r"answers\.csv: expected to write answers; .*No space left"):
+        fail(OSError(28, "No space left on device"))
+    assert target.read_text() == "old"
+    with replacing(target, "answers") as part:
+        part.write_text("new")
+        assert target.read_text() == "old"
+    assert target.read_text() == "new"
+    assert os.listdir(tmp_path) == ["answers.csv"]
 
 
 def test_a_link_stays_a_link(path, tmp_path):

@@ -74,9 +74,30 @@ def test_empty_cells_and_nan_become_nan_in_numeric_columns_only(write):
     assert columns["c"].tolist() == ["x", "", "z"]
 
 
-@pytest.mark.parametrize("cell", ["1_000", "1,5", "0x10", "NA", "?", "1 2"])
+@pytest.mark.parametrize("cell", ["1_000", "0x10", "NA", "?", "1 2"])
 def test_one_cell_that_is_no_number_makes_a_text_column(write, cell):
     assert read_csv(write(f"a;b\n1;2\n{cell};3\n"))["a"].tolist() == ["1", cell]
+
+
+@pytest.mark.parametrize("cell", ["1,5", "-0,25", "1.234,5", "1 234,5", "1,234,567.8", "2,5e-3"])
+@pytest.mark.parametrize("others", [(), ("7",), ("", "NA", "3.5", "?")])
+def test_decimal_commas_and_thousands_marks_do_not_become_text(write, cell, others):
+    path = write("a;b\n" + "".join(f"{entry};2\n" for entry in (*others, cell)))
+    with pytest.raises(DataFileError, match=r"column 'a': expected numbers with a decimal point.*write a dec") as caught:
+        read_csv(path)
+    assert repr(cell) in str(caught.value)
+    assert read_csv(path, text=["a"])["a"].tolist() == [*others, cell], "unless they are asked for as text"
+    assert list(read_csv(path, only=["b"])) == ["b"]
+
+
+@pytest.mark.parametrize("cell", ["1,2,3", "1,5 m", "a,b", ",5x", "12,14b"])
+def test_other_texts_with_commas_are_texts(write, cell):
+    assert read_csv(write(f"a;b\n1;2\n{cell};3\n1,5;4\n"))["a"].tolist() == ["1", cell, "1,5"]
+
+
+def test_decimal_commas_without_a_header(write):
+    with pytest.raises(DataFileError, match="first row: expected numbers with a decimal point"):
+        read_csv(write("1,5;2\n2,5;3,25\n"))
 
 
 def test_text_found_late_is_text_from_the_start(write, monkeypatch):

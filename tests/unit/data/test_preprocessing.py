@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from fusedstep.errors import (
+    DataFileError,
     DtypeError,
     EmptyDataError,
     LabelError,
@@ -21,6 +22,7 @@ from fusedstep.errors import (
     UnknownColumn,
 )
 from fusedstep.framework.data import Matrix, Preprocessor, Table
+from fusedstep.framework.data.feature_coding import most_categories
 from fusedstep.framework.data.moments import column_moments
 
 preprocessing = pytest.importorskip("sklearn.preprocessing", reason="scikit-learn is the oracle")
@@ -42,6 +44,30 @@ def mixed(rng):
         },
         "people.csv",
     )
+
+
+@pytest.mark.parametrize(("rows", "most"), [(1, 100), (150, 100), (201, 100), (500, 250), (30_000, 10_000)])
+def test_too_many_categories_are_refused(rows, most):
+    assert most_categories(rows) == most
+    target = np.arange(rows) % 2
+    count = min(rows, most)
+    allowed = np.array([f"u{i % count}" for i in range(rows)], dtype=object)
+    if rows > 1:
+        assert Preprocessor().fit({"id": allowed}, target, "classification").width == count
+    if rows > most:
+        refused = np.array([f"u{i % (most + 1)}" for i in range(rows)], dtype=object)
+        with pytest.raises(DataFileError, match=rf"column 'id': expected at most {most:,} .*found {most + 1:,}.*remove"):
+            Preprocessor().fit({"x": np.arange(rows), "id": refused}, target)
+
+
+def test_unseen_categories_are_counted(mixed):
+    fitted = Preprocessor().fit(mixed, np.arange(50) % 2)
+    assert fitted.unseen(mixed) == {}
+    towns = mixed.column("town").copy()
+    towns[[3, 7]] = "Lima"
+    assert fitted.unseen(Table({**mixed.columns, "town": towns})) == {"town": 2}
+    numbers = Preprocessor().fit(np.eye(4), [0, 1, 0, 1])
+    assert numbers.unseen(np.ones((2, 4))) == {}
 
 
 def test_matrix_agrees_with_standard_scaler(rng):

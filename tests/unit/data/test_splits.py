@@ -113,8 +113,13 @@ def test_number_of_rows_asked_for_is_enough(count, test, validation):
 
 
 def test_only_single_members_cannot_be_held_out():
-    with pytest.raises(EmptyDataError, match="classes of several rows"):
+    with pytest.raises(EmptyDataError, match=r"10 rows leave it empty; give 11 rows or more, two or more of each class, or"):
         split(10, (0.2, 0.0), stratify=np.arange(10))
+
+
+def test_one_row_is_told_in_the_singular():
+    with pytest.raises(EmptyDataError, match=r"1 row leaves it empty; give 5 rows or more, or other shares$"):
+        split(1, (0.2, 0.0))
 
 
 def test_one_label_per_row():

@@ -39,7 +39,7 @@ def test_message_has_name_count_row_and_column(bad):
     matrix[2, 1] = matrix[4, 0] = bad
     with pytest.raises(NonFiniteDataError, match=r"validation data: .*found 2 .*row 3, column 'b'"):
         require_finite(matrix, "validation data", ["a", "b", "c"])
-    with pytest.raises(NonFiniteDataError, match=r"row 3, column 1;"):
+    with pytest.raises(NonFiniteDataError, match=r"row 3, column 2 \(counted from 1\);"):
         require_finite(matrix, "x")
     with pytest.raises(NonFiniteDataError, match=r"found 1 NaN.*row 3;"):
         require_finite(matrix[:4, 1], "target")

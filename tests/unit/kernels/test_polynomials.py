@@ -57,7 +57,7 @@ def relative_error(word, values, reference):
 
 
 def test_every_polynomial_is_measured_here():
-    assert {word for word, _ in SINGLE_PRECISION} == {"exp", "log", "log1p", "tanh", "erf"}
+    assert {word for word, _ in SINGLE_PRECISION} == {"exp", "expm1", "log", "log1p", "tanh", "erf"}
 
 
 def test_exp(all_finite):
@@ -71,6 +71,11 @@ def test_exp_outside(all_finite):
     assert below.size > 1e6
     assert (compiled("exp", below) == 0.0).all()
     assert (compiled("exp", above) == np.inf).all()
+
+
+def test_expm1(all_finite):
+    values = with_dense(all_finite, -2.0, 2.0, lambda x: x <= np.float32(88.0))
+    assert relative_error("expm1", values, np.expm1) < 4e-7
 
 
 def test_log(all_finite):
@@ -120,6 +125,10 @@ SPECIAL = {
         (0.0, 1.0), (-0.0, 1.0), (INF, INF), (-INF, 0.0), (NAN, NAN), (TINY, 1.0), (-TINY, 1.0), (3.4e38, INF), (-87.4, 0.0),
         (-3.4e38, 0.0),
     ],
+    "expm1": [
+        (0.0, 0.0), (INF, INF), (-INF, -1.0), (NAN, NAN), (TINY, TINY), (-TINY, -TINY), (3.4e38, INF), (-3.4e38, -1.0),
+        (88.5, np.expm1(np.float64(np.float32(88.5)))),
+    ],
     "log": [
         (1.0, 0.0), (INF, INF), (NAN, NAN), (0.0, BOTTOM), (-0.0, BOTTOM), (TINY, BOTTOM), (-1.0, BOTTOM), (-INF, BOTTOM),
         (3.4e38, np.log(3.4e38)),
@@ -149,7 +158,7 @@ def test_monotone(word):
     assert (np.diff(got) >= -2.5e-7 * np.abs(got[1:])).all()
 
 
-@pytest.mark.parametrize("word", ["exp", "log", "log1p", "tanh", "erf"])
+@pytest.mark.parametrize("word", ["exp", "expm1", "log", "log1p", "tanh", "erf"])
 def test_float64_kernels_use_the_full_precision(word):
     values = np.random.default_rng(2).uniform(0.01, 6.0, 10_000)
     reference = {"erf": lambda x: LIBRARY_ERF(x).astype(np.float64)}.get(word) or getattr(np, word)

@@ -162,12 +162,13 @@ def test_learning_rate_acts_from_the_next_step_on():
 
 
 NAN, INF = float("nan"), float("inf")
-NOT_POSITIVE = (0.0, -1.0, NAN, INF, "0.1", True)
-NOT_A_SHARE = (1.0, 1.5, -0.1, NAN, "0.9")
+NOT_POSITIVE = (0.0, -1.0, NAN, INF, 1e39, "0.1", True)
+NOT_A_SHARE = (1.0, 1.5, -0.1, NAN, "0.9", [0.9])
+NOT_EPSILON = (*NOT_POSITIVE, 1e-39, 1e-46, 1e-320)
 NEGATIVE = (-1.0, NAN, INF, "0.1")
 IMPOSSIBLE = {
     "lr": NOT_POSITIVE,
-    "epsilon": NOT_POSITIVE,
+    "epsilon": NOT_EPSILON,
     "momentum": NOT_A_SHARE,
     "beta": NOT_A_SHARE,
     "beta1": NOT_A_SHARE,
@@ -182,6 +183,7 @@ IMPOSSIBLE = {
     "l1_form": ("exact",),
     "epsilon_placement": ("beside",),
     "groups": (
+        ["*.bias"], "*.bias", ParameterGroup("*"), 5, None, {"*.bias": 2.0}, (ParameterGroup(3),), (ParameterGroup("*", "2"),),
         (ParameterGroup("*", lr_scale=0.0),), (ParameterGroup("*", l2=-1.0),), (ParameterGroup("*", weight_decay=NAN),),
     ),
 }  # fmt: skip
@@ -204,7 +206,9 @@ def test_impossible_hyperparameters_are_refused(name):
         for value in IMPOSSIBLE[setting]:
             with pytest.raises(HyperparameterError, match="expected") as raised:
                 OPTIMIZERS[name](**{setting: value})
-            if setting != "groups":
+            if setting == "groups":
+                assert any(words in str(raised.value) for words in ("fs.ParameterGroup", " of group ", "expected pattern"))
+            else:
                 assert f"expected {setting}" in str(raised.value)
                 assert repr(value) in str(raised.value)
 
@@ -215,7 +219,7 @@ def test_limits_of_the_allowed_range_are_accepted(name):
         if IMPOSSIBLE[setting] is NOT_A_SHARE:
             OPTIMIZERS[name](**{setting: 0.0})
             OPTIMIZERS[name](**{setting: 0.9999})
-        elif IMPOSSIBLE[setting] in (NOT_POSITIVE, NEGATIVE):
+        elif IMPOSSIBLE[setting] in (NOT_POSITIVE, NOT_EPSILON, NEGATIVE):
             OPTIMIZERS[name](**{setting: 1})
             OPTIMIZERS[name](**{setting: 1e-12})
 
@@ -235,3 +239,45 @@ def test_pattern_that_matches_nothing_lists_the_names():
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_representation_names_the_class(name):
     assert repr(OPTIMIZERS[name](lr=0.25)).startswith(f"{name}(lr=0.25")
+
+
+@pytest.mark.parametrize("name", [n for n in OPTIMIZERS if "epsilon" in settings_of(OPTIMIZERS[n])])
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+def test_the_smallest_epsilon_keeps_parameters_finite_in_float32(name, backend):
+    """Inputs that are always 0, as the border pixels of digits: their gradients are exactly 0 in every step."""
+    placed = "epsilon_placement" in settings_of(OPTIMIZERS[name])
+    for arguments in [{"epsilon_placement": p} for p in ("inside", "outside")] if placed else [{}]:
+        optimizer = OPTIMIZERS[name](epsilon=1.2e-38, **arguments)
+        step = fs.TrainStep(fs.mlp([4, 3]), fs.SoftmaxCrossEntropy(), optimizer, backend=backend)
+        for _ in range(3):
+            step(np.zeros((5, 4), "f4"), np.array([0, 1, 2, 0, 1]))
+        assert np.isfinite(np.asarray(step.model.arena.values)).all()
+
+
+def test_settings_may_be_numpy_scalars():
+    optimizer = fs.Adam(np.float32(0.5), np.float64(0.75), l2=np.int64(1), clip_norm=np.float16(2.0))
+    assert [type(v) for v in (optimizer.lr, optimizer.beta1, optimizer.l2, optimizer.clip_norm)] == [float] * 4
+
+
+@pytest.mark.parametrize("backend", ["base", "numpy", "numba"])
+@pytest.mark.parametrize(("name", "arguments"), VARIANTS, ids=IDS)
+def test_the_gradient_is_still_the_gradient_after_the_step(name, arguments, backend):
+    """Nothing that an optimiser needs for itself is kept in `step.gradient`; clipping and penalties are not in it either."""
+    optimizer = OPTIMIZERS[name](**arguments | FULL)
+    _, step, x, y = make_step(optimizer, backend)
+    _, reference, _, _ = make_step(fs.SGD(), backend)
+    step(x[0], y[0])
+    reference(x[0], y[0])
+    np.testing.assert_array_equal(np.asarray(step.gradient), np.asarray(reference.gradient))
+
+
+def test_lamb_makes_its_direction_once():
+    model, step, x, y = make_step(fs.LAMB(0.01), "numpy")
+    direction = step.state.direction
+    before = np.array(model.arena.values)
+    step(x[0], y[0])
+    assert step.state.direction is direction
+    start, stop = next(iter(model.arena.ranges.values()))
+    moved = before[start:stop] - np.asarray(model.arena.values)[start:stop]
+    along = direction[start:stop] * np.linalg.norm(before[start:stop]) / np.linalg.norm(direction[start:stop])
+    np.testing.assert_allclose(moved, 0.01 * along, rtol=1e-9, atol=1e-15)

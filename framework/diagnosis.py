@@ -1,0 +1,41 @@
+"""Finding out where a number that is not finite first appears in a step, by running its layers one by one again."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .step import TrainStep
+
+Array = Any
+
+
+def first_not_finite(step: TrainStep, inputs: Array, targets: Array, number: int) -> str:
+    """The place, in words, where step `number` first had NaN or infinity: data, parameter, layer, loss, or backward pass."""
+    backend, model = step.backend, step.model
+
+    def broken(array: Array) -> bool:
+        return not math.isfinite(backend.item(backend.sum_of_squares(backend.xp.reshape(array, (-1,)))))
+
+    with backend.quiet():
+        if broken(inputs):
+            return "the input data"
+        if backend.dtype_name(targets).startswith("float") and broken(targets):
+            return "the targets"
+        names = {parameter: name for name, parameter in model.declared()}
+        tape = step.new_tape(model.arena.new())
+        tape.begin(int(inputs.shape[0]))
+        tape.set_step(number)
+        x = inputs
+        for index, layer in enumerate(step.chain.layers):
+            for _, parameter in layer.declared():
+                if broken(backend.xp.reshape(model.arena.views[parameter], (-1,))):
+                    return f"parameter {names.get(parameter, parameter.name)}"
+            x = layer.forward(x, tape)
+            if broken(x):
+                return f"the output of layer {index} ({layer!r})"
+        row_losses, gradient = step.loss.evaluate(x, targets, tape)
+        if broken(row_losses) or broken(gradient):
+            return f"the loss {step.loss!r}"
+    return "the backward pass"

@@ -1,0 +1,97 @@
+"""Checks of hyperparameters, shared by layers, losses, optimisers and the loop; each returns the plain Python value.
+
+NumPy scalars are taken as numbers; bool, text, NaN and infinity are not. Arrays are checked in backends/arrays.py.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Iterable
+from numbers import Real
+from typing import Any
+
+from ..errors import HyperparameterError
+
+LARGEST = 3.4e38
+"""Anything above is infinite in float32."""
+SMALLEST = 1.2e-38
+"""A positive number below is 0 in float32, on a processor that flushes denormal numbers."""
+
+
+def whole(value: Any, name: str, low: int = 1, high: int | None = None, advice: str = "") -> int:
+    """`value` as an int with low <= value, and value <= high where that is given.
+
+    Args: name – what the message calls it, such as "epochs" or "inputs of Linear"; advice – what to do instead.
+    Raises: HyperparameterError.
+    """
+    try:
+        number = None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or number < low or (high is not None and number > high):
+        limits = f">= {low}" if high is None else f"from {low} to {high}"
+        raise HyperparameterError(
+            f"expected {name} to be a whole number {limits}; got {value!r}; {advice or f'pass an int such as {low}'}"
+        )
+    return number
+
+
+def real(
+    value: Any, name: str, low: float = -LARGEST, high: float = LARGEST, ends: str = "[]", advice: str = ""
+) -> float:
+    """`value` as a float between low and high.
+
+    Args: ends – "[" or "(" and "]" or ")": whether each limit itself is allowed; the others as in `whole`.
+    Raises: HyperparameterError, also for NaN and for what float32 cannot hold.
+    """
+    number = math.nan
+    if isinstance(value, Real) and not isinstance(value, bool):
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+    above = number >= low if ends[0] == "[" else number > low
+    below = number <= high if ends[1] == "]" else number < high
+    if not (above and below):
+        lower = "(-inf" if low == -LARGEST else f"{ends[0]}{low:g}"
+        upper = "inf)" if high == LARGEST else f"{high:g}{ends[1]}"
+        if not advice:
+            advice = "that is infinite in float32" if LARGEST < abs(number) < math.inf else "pass a number in that range"
+        raise HyperparameterError(f"expected {name} in {lower}, {upper}; got {value!r}; {advice}")
+    return number
+
+
+def finite(value: Any, name: str, advice: str = "") -> float:
+    """Any finite number."""
+    return real(value, name, advice=advice)
+
+
+def positive(value: Any, name: str, advice: str = "") -> float:
+    """A finite number > 0."""
+    return real(value, name, 0.0, ends="(]", advice=advice)
+
+
+def not_negative(value: Any, name: str, advice: str = "") -> float:
+    """A finite number >= 0."""
+    return real(value, name, 0.0, advice=advice)
+
+
+def share(value: Any, name: str, advice: str = "") -> float:
+    """A number in [0, 1)."""
+    return real(value, name, 0.0, 1.0, "[)", advice)
+
+
+def stabiliser(value: Any, name: str = "epsilon") -> float:
+    """What keeps a denominator from 0: a number > 0 that does not vanish in float32."""
+    return real(value, name, SMALLEST, advice="pass a small number such as 1e-8; what is below is 0 in float32")
+
+
+def choice(value: Any, name: str, choices: Iterable[str]) -> str:
+    """One of a set of names."""
+    known = tuple(choices)
+    if not isinstance(value, str) or value not in known:
+        raise HyperparameterError(
+            f"expected {name} to be one of {', '.join(map(repr, known))}; got {value!r}; choose one of those names"
+        )
+    return value

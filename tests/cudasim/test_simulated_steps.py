@@ -1,0 +1,106 @@
+"""Whole steps of the cuda backend under Numba's simulator: agreement with numpy, and steps that are not finite."""
+
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+if os.environ.get("NUMBA_ENABLE_CUDASIM") != "1":
+    pytest.skip("needs NUMBA_ENABLE_CUDASIM=1 before Numba is imported: run this folder alone", allow_module_level=True)
+
+import numpy as np
+
+import fusedstep as fs
+
+rng = np.random.default_rng(2)
+X, Y = rng.standard_normal((6, 5)).astype(np.float32), rng.integers(0, 3, 6)
+
+
+def network(**options) -> fs.Sequential:
+    return fs.Sequential(
+        fs.Linear(5, 6), fs.LayerNorm(6), fs.GELU(), fs.Dropout(0.3), fs.Residual(fs.Linear(6, 6), fs.Tanh()), fs.Linear(6, 3)
+    )
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        lambda: fs.AdamW(1e-2, clip_norm=0.5, groups=[fs.ParameterGroup("5.*", lr_scale=0.5)]),
+        lambda: fs.Nesterov(1e-2, form="look_ahead", l1=1e-3, l1_form="proximal"),
+        lambda: fs.LAMB(1e-2, weight_decay=0.01),
+    ],
+    ids=["AdamW", "Nesterov", "LAMB"],
+)
+def test_a_network_trains_as_on_numpy(optimizer) -> None:
+    runs = []
+    for name in ("numpy", "cuda"):
+        step = fs.TrainStep(network(), fs.SoftmaxCrossEntropy(0.1), optimizer(), seed=3, backend=name)
+        start = np.array(step.model.arena.values)
+        runs.append((start, [float(step(X, Y)) for _ in range(4)], np.array(step.model.arena.values)))
+    (start_a, losses_a, end_a), (start_b, losses_b, end_b) = runs
+    np.testing.assert_array_equal(start_a, start_b)
+    np.testing.assert_allclose(losses_b, losses_a, rtol=1e-5)
+    np.testing.assert_allclose(end_b, end_a, rtol=1e-4, atol=1e-5)
+
+
+def changed(step: fs.TrainStep, before: np.ndarray) -> bool:
+    return not np.array_equal(step.model.arena.values, before)
+
+
+@pytest.mark.parametrize("form", ["reformulated", "look_ahead"])
+def test_a_step_with_an_infinite_gradient_changes_nothing_and_says_so(form: str) -> None:
+    step = fs.TrainStep(fs.mlp([5, 4, 3]), fs.SoftmaxCrossEntropy(), fs.Nesterov(0.1, form=form), backend="cuda")
+    float(step(X, Y))
+    before = np.array(step.model.arena.values)
+    bad = X.copy()
+    bad[2, 1] = 3e38
+    loss = step(bad, Y)
+    assert not changed(step, before)
+    with pytest.raises(fs.NonFiniteLossError, match=r"step 2, first in .*kept") as caught:
+        float(loss)
+    assert caught.value.step == 2
+    assert np.isfinite(float(step(X, Y)))
+    assert changed(step, before)
+
+
+def test_an_infinite_loss_changes_nothing_and_names_the_place() -> None:
+    model = fs.Sequential(fs.Linear(5, 1))
+    step = fs.TrainStep(model, fs.MSE(), fs.SGD(0.1), backend="cuda")
+    target = X[:, :1].copy()
+    target[4] = 2e19
+    before = np.array(model.arena.values)
+    loss = step(X, target)
+    assert not changed(step, before)
+    with pytest.raises(fs.NonFiniteLossError) as caught:
+        float(loss)
+    assert "MSE" in caught.value.layer
+
+
+def test_the_trainer_names_the_place_after_the_epoch() -> None:
+    model = fs.Sequential(fs.Linear(5, 1))
+    step = fs.TrainStep(model, fs.MSE(), fs.SGD(1e25), backend="cuda")
+    with pytest.raises(fs.NonFiniteLossError, match="first in") as caught:
+        fs.Trainer(step, shuffle="never").fit(X, X[:, :1], epochs=3, batch_size=3)
+    assert caught.value.layer
+    assert np.isfinite(model.arena.values).all()
+
+
+def test_one_launch_updates_every_parameter() -> None:
+    step = fs.TrainStep(network(), fs.SoftmaxCrossEntropy(), fs.Adam(1e-2), backend="cuda")
+    step(X, Y)
+    calls = []
+    original = step.backend._update
+
+    def counting(*arguments):
+        before = step.backend.launches
+        original(*arguments)
+        calls.append(step.backend.launches - before)
+
+    step.backend._update = counting  # type: ignore[method-assign]
+    try:
+        step(X, Y)
+    finally:
+        del step.backend._update
+    assert calls == [1]
