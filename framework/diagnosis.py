@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,7 +15,7 @@ def first_not_finite(step: TrainStep, inputs: Array, targets: Array, number: int
     backend, model = step.backend, step.model
 
     def broken(array: Array) -> bool:
-        return not math.isfinite(backend.item(backend.sum_of_squares(backend.xp.reshape(array, (-1,)))))
+        return not bool(backend.xp.all(backend.xp.isfinite(array)))
 
     with backend.quiet():
         if broken(inputs):
@@ -30,7 +29,7 @@ def first_not_finite(step: TrainStep, inputs: Array, targets: Array, number: int
         x = inputs
         for index, layer in enumerate(step.chain.layers):
             for _, parameter in layer.declared():
-                if broken(backend.xp.reshape(model.arena.views[parameter], (-1,))):
+                if broken(model.arena.views[parameter]):
                     return f"parameter {names.get(parameter, parameter.name)}"
             x = layer.forward(x, tape)
             if broken(x):
