@@ -215,6 +215,11 @@ class _Describer:
             return {"again": self.paths[id(layer)]}
         self._done.add(id(layer))
         name = type(layer).__name__
+        if name in LAYERS and LAYERS[name] is not type(layer):
+            raise ModelFileError(
+                f"expected {name!r} to be the layer that is known by that name; got another class of the same name from "
+                f"{type(layer).__module__}; give it a name of its own, or it would come back as the other one"
+            )
         if isinstance(layer, Sequence):
             return {"class": name, "layers": self._describe_all(layer)}
         settings = {key: self._setting(layer, value) for key, value in layer.settings.items()}

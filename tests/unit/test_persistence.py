@@ -387,3 +387,13 @@ def test_weights_that_do_not_fit(path):
 def test_an_unknown_backend_is_told_before_the_file_is_read(tmp_path):
     with pytest.raises(fs.UnknownBackend, match="did you mean 'numpy'"):
         fs.load(tmp_path / "nothing", backend="nunpy")
+
+
+def test_a_class_that_only_shares_its_name_with_a_layer_is_refused(tmp_path):
+    class Linear(fs.Linear):
+        pass
+
+    model = fs.Sequential(Linear(3, 2)).initialize(backend="numpy")
+    with pytest.raises(fs.ModelFileError, match="name of its own"):
+        fs.save(model, tmp_path / "model.safetensors")
+    assert not (tmp_path / "model.safetensors").exists()
