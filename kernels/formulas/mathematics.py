@@ -8,15 +8,10 @@ from __future__ import annotations
 from ..vocabulary import Value, absolute, exp, exponent, floor, mantissa, maximum, minimum, power_of_two, select, sqrt
 
 
-def exp_polynomial(x: Value) -> Value:
-    """e^x in float32: x = n ln 2 + r with |r| <= ln(2)/2, and a polynomial of degree 6 for e^r.
-
-    Relative error < 1.2e-7 for -87.3 <= x <= 88.7228; below it returns 0, above it infinity; NaN stays NaN.
-    Source: the two-step reduction of Cody and Waite (1980); coefficients of Cephes (Moshier), expf.
-    """
-    clamped = minimum(maximum(x, -87.3), 88.722839)
-    n = floor(clamped * 1.44269504088896341 + 0.5)
-    r = clamped - n * 0.693359375
+def _reduced_exponential(x: Value) -> tuple[Value, Value]:
+    """(n, e^r - 1) with x = n ln 2 + r, |r| <= ln(2) / 2, n whole: what both exponentials are made of."""
+    n = floor(x * 1.44269504088896341 + 0.5)
+    r = x - n * 0.693359375
     r = r - n * -2.12194440e-4
     p = 1.9875691500e-4
     p = p * r + 1.3981999507e-3
@@ -24,7 +19,18 @@ def exp_polynomial(x: Value) -> Value:
     p = p * r + 4.1665795894e-2
     p = p * r + 1.6666665459e-1
     p = p * r + 5.0000001201e-1
-    value = (p * r * r + r + 1.0) * power_of_two(minimum(n, 127.0)) * select(n > 127.0, 2.0, 1.0)
+    return n, p * r * r + r
+
+
+def exp_polynomial(x: Value) -> Value:
+    """e^x in float32: x = n ln 2 + r with |r| <= ln(2)/2, and a polynomial of degree 6 for e^r.
+
+    Relative error < 1.2e-7 for -87.3 <= x <= 88.7228; below it returns 0, above it infinity; NaN stays NaN.
+    Source: the two-step reduction of Cody and Waite (1980); coefficients of Cephes (Moshier), expf.
+    """
+    clamped = minimum(maximum(x, -87.3), 88.722839)
+    n, rest = _reduced_exponential(clamped)
+    value = (rest + 1.0) * power_of_two(minimum(n, 127.0)) * select(n > 127.0, 2.0, 1.0)
     return select(x < -87.3, 0.0, select(x > 88.722839, float("inf"), value))
 
 
@@ -35,17 +41,9 @@ def expm1_polynomial(x: Value) -> Value:
     Source: the polynomial of Cephes (Moshier), expf.
     """
     clamped = minimum(maximum(x, -87.3), 88.0)
-    n = floor(clamped * 1.44269504088896341 + 0.5)
-    r = clamped - n * 0.693359375
-    r = r - n * -2.12194440e-4
-    p = 1.9875691500e-4
-    p = p * r + 1.3981999507e-3
-    p = p * r + 8.3334519073e-3
-    p = p * r + 4.1665795894e-2
-    p = p * r + 1.6666665459e-1
-    p = p * r + 5.0000001201e-1
+    n, rest = _reduced_exponential(clamped)
     scale = power_of_two(n)
-    value = scale * (p * r * r + r) + (scale - 1.0)
+    value = scale * rest + (scale - 1.0)
     return select(x > 88.0, exp(x), value)
 
 
