@@ -6,7 +6,7 @@ A subclass overrides what its library does better; everything else keeps working
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar, NamedTuple
 
@@ -16,7 +16,7 @@ from ..errors import DtypeError, MixedBackends, ShapeError
 from ..kernels.formula import Formula
 from ..kernels.rows import reference
 from .arrays import c_order, describe, on_host
-from .executors import PlainExecutor
+from .executors import Executor, PlainExecutor, Work
 
 Array = Any
 """An array of the backend's library."""
@@ -64,6 +64,9 @@ class Backend:
 
     def __repr__(self) -> str:
         return f"<fusedstep backend {self.name}>"
+
+    def __deepcopy__(self, _: Any) -> Backend:
+        return self  # it holds no numbers
 
     # Arrays
 
@@ -114,6 +117,11 @@ class Backend:
     def copy(self, source: Array, out: Array) -> None:
         """Overwrites `out` with the values of `source`, an array of this backend or of the host."""
         out[...] = source if self.is_array(source) else self.xp.asarray(source)
+
+    def fill(self, array: Array, value: float) -> None:
+        """Overwrites all elements with one number."""
+        self.require(array)
+        array[...] = value
 
     def take_rows(self, array: Array, indices: Array, out: Array | None = None) -> Array:
         """The rows of `array` that `indices` (integers of this backend) name, in `out` or in a new array."""
@@ -336,9 +344,9 @@ class Backend:
         """Within it the array library does not warn of overflow: a step checks its loss and gradient itself."""
         return nullcontext()
 
-    def executor(self, chain: Any, loss: Any, new_tape: Callable[[Array, int], Any], gradient: Array) -> Any:
-        """What carries out the steps of a TrainStep on this backend; see executors/plain.py for the arguments."""
-        return PlainExecutor(self, chain, loss, new_tape, gradient)
+    def executor(self, work: Work) -> Executor:
+        """What carries out the steps of a TrainStep on this backend."""
+        return PlainExecutor(self, work)
 
     # Reductions
 

@@ -7,15 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from ..kernels.formula import Formula
 from .base import Array, Random, Scalar, Unavailable
-from .executors import RowExecutor
+from .executors import Executor, RowExecutor, Work
 from .numpy_backend import NumpyBackend
+from .profiling import Label
+from .segments import Segments, places
 from .threads import num_threads, workers
+
+if TYPE_CHECKING:
+    from .executors.program import Program
 
 LEAST_ELEMENTS = 32_768
 """Elements of the arena below which a further thread is not worth its hand-over; also the chunk of its sums."""
@@ -33,10 +38,16 @@ class NumbaBackend(NumpyBackend):
             import numba  # noqa: F401
         except ImportError as error:
             return Unavailable(f"Numba cannot be imported ({error})", 'pip install "numba>=0.61"', error)
+        try:
+            import scipy.linalg.cython_blas  # noqa: F401
+        except ImportError as error:
+            return Unavailable(f"SciPy, whose GEMM it calls, cannot be imported ({error})", 'pip install "scipy>=1.13"', error)
         return None
 
     def __init__(self) -> None:
         super().__init__()
+        import scipy.linalg.cython_blas  # noqa: F401  (before anybody lists the BLAS libraries of this process)
+
         from ..kernels.rows import cpu as rows
         from ..kernels.targets import cpu as target
 
@@ -45,24 +56,39 @@ class NumbaBackend(NumpyBackend):
         self._no_weights = {np.dtype(d): np.empty(0, d) for d in (np.float32, np.float64)}
 
     def _run(self, function: Callable[..., Any], like: Array, *arguments: Any) -> None:
-        self._rows.kernel(function, like.dtype)(*arguments)
+        self._rows.kernel(function, like.dtype).function(*arguments)
 
     def _map(self, formula: Formula, outputs: tuple[Array, ...], arguments: Sequence[Any], random: Random | None) -> None:
         self._target.run_map(formula, outputs, arguments, random)
 
-    def executor(self, chain: Any, loss: Any, new_tape: Callable[[Array, int], Any], gradient: Array) -> Any:
+    def executor(self, work: Work) -> Executor:
         """Rows over cores."""
-        return RowExecutor(self, chain, loss, new_tape, gradient)
+        return RowExecutor(self, work)
 
     def _update(self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Any) -> None:
         if np.isnan(scalars[0, 0]):
             return
-        parts = segments.shares(num_threads())
-        workers.run([partial(self._target.run_update, formula, arrays, scalars, part) for part in parts])
+        threads = num_threads()
+        make = partial(self._update_program, formula, arrays, scalars, segments, threads)
+        segments.made.made((formula, threads, places(arrays)), make).run((scalars,), threads)
 
-    def segments(self, ranges: Sequence[tuple[int, int, int]]) -> Any:
-        """int64 [segments, 3], with their cuts into shares kept beside them."""
-        return SharedSegments(super().segments(ranges))
+    def _update_program(
+        self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Segments, threads: int
+    ) -> Program:
+        """One call of the update for each thread that is worth its hand-over."""
+        from ..kernels.targets.native import words_of
+        from .executors.program import Program
+
+        kernel = self._target.update_kernel(formula, arrays[0].dtype)
+        program = Program([scalars])
+        for part in cut_segments(segments.table, min(threads, max(1, segments.elements // LEAST_ELEMENTS))):
+            words = words_of(kernel.parameters, (*arrays, scalars, part))
+            elements = int((part[:, 1] - part[:, 0]).sum())
+            moved = elements * arrays[0].itemsize * (len(arrays) + len(formula.overwrites))
+            program.call(kernel.entry.address, words, Label(formula.name, "parameters", "update", 0, moved), part)
+            program.end_task()
+        program.end_phase()
+        return program.finish()
 
     def random_bits(self, rows: int, width: int, random: Random) -> Array:
         """See Backend.random_bits."""
@@ -166,22 +192,6 @@ class NumbaBackend(NumpyBackend):
             for other in parts[1:]:
                 add(first[here], other[here])
             sum_of_squares(first[here], squares[chunk : chunk + 1])
-
-
-class SharedSegments:
-    """Segments of the arena and, for each number of threads, one equal share of their elements per thread."""
-
-    def __init__(self, table: Array) -> None:
-        self.table = table
-        self.elements = int((table[:, 1] - table[:, 0]).sum())
-        self._cuts: dict[int, list[Array]] = {}
-
-    def shares(self, threads: int) -> list[Array]:
-        """One table per thread that is worth its hand-over."""
-        count = min(threads, max(1, self.elements // LEAST_ELEMENTS))
-        if count not in self._cuts:
-            self._cuts[count] = [self.table] if count == 1 else cut_segments(self.table, count)
-        return self._cuts[count]
 
 
 def cut_segments(segments: Array, count: int) -> list[Array]:

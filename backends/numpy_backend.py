@@ -12,9 +12,18 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..kernels.formula import Formula
+from ..kernels.rows import blocks
 from ..kernels.targets import numpy as target
 from .arrays import c_order, on_host
 from .base import Array, Backend, Random, Scalar
+from .executors import Executor, PlainExecutor, ScriptExecutor, Work
+from .segments import Segments, places
+
+SQUARES = 8192
+"""Elements whose squares BLAS sums at a time: few enough for it to stay on one thread and for float32 to be exact enough."""
+
+_NAMES: dict[Any, str] = {}
+"""Names of data types, which NumPy takes microseconds to spell."""
 
 
 class NumpyBackend(Backend):
@@ -35,6 +44,11 @@ class NumpyBackend(Backend):
         """A copy."""
         return np.array(array)
 
+    def dtype_name(self, array: Array) -> str:
+        """See Backend.dtype_name."""
+        kind = array.dtype
+        return _NAMES.get(kind) or _NAMES.setdefault(kind, str(kind))
+
     def quiet(self) -> AbstractContextManager[Any]:
         """See Backend.quiet."""
         return np.errstate(over="ignore", invalid="ignore", divide="ignore")
@@ -53,12 +67,31 @@ class NumpyBackend(Backend):
         target.run_map(formula, outputs, arguments, random)
 
     def _update(self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Any) -> None:
-        if not np.isnan(scalars[0, 0]):
-            target.run_update(formula, arrays, scalars, segments)
+        if np.isnan(scalars[0, 0]):
+            return
+        key = (formula, places(arrays), (scalars == 1.0).tobytes())
+        segments.made.made(key, lambda: target.Update(formula, arrays, scalars, segments.table)).run(scalars)
 
     def segments(self, ranges: Sequence[tuple[int, int, int]]) -> Any:
-        """int64 [segments, 3]."""
-        return np.array(ranges, np.int64).reshape(-1, 3)
+        """See Backend.segments."""
+        return Segments(np.array(ranges, np.int64).reshape(-1, 3))
+
+    def executor(self, work: Work) -> Executor:
+        """In order, without going through the layers again; a subclass may do things its own way, so its methods are called."""
+        return ScriptExecutor(self, work) if type(self) is NumpyBackend else PlainExecutor(self, work)
+
+    def column_sum(self, x: Array, out: Array) -> None:
+        """See Backend.column_sum."""
+        self.require(x, out)
+        np.add(out, np.add.reduce(x, 0), out)
+
+    def softmax_cross_entropy(
+        self, logits: Array, labels: Array, weights: Array | None, on: float, off: float, factor: float,
+        losses: Array, gradient: Array,
+    ) -> None:  # fmt: skip
+        """See Backend.softmax_cross_entropy; in place, a block of rows at a time."""
+        self.require(logits, labels, losses, gradient)
+        blocks.softmax_cross_entropy(logits, labels, weights, on, off, factor, losses, gradient)
 
     def random_bits(self, rows: int, width: int, random: Random) -> Array:
         """See Backend.random_bits."""
@@ -67,10 +100,16 @@ class NumpyBackend(Backend):
         return out
 
     def sum_of_squares(self, x: Array) -> Scalar:
-        """In float64, block by block."""
+        """In float64, from blocks that BLAS sums; a block whose sum overflows is summed again in float64."""
         self.require(x)
         total = 0.0
-        for start in range(0, x.size, target.BLOCK):
-            part = x[start : start + target.BLOCK].astype(np.float64)
-            total += float(np.sum(np.multiply(part, part, out=part)))
+        for start in range(0, x.size, SQUARES):
+            part = x[start : start + SQUARES]
+            squares = float(np.dot(part, part))
+            total += squares if squares < np.inf else _wide_squares(part)
         return total
+
+
+def _wide_squares(part: Array) -> float:
+    wide = part.astype(np.float64)
+    return float(np.dot(wide, wide))

@@ -8,10 +8,12 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Sequence
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, partial
+from itertools import product
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, cast
 
 from ..errors import HyperparameterError
 
@@ -73,38 +75,53 @@ class Workers:
 
     @staticmethod
     def _loop(tasks: SimpleQueue[Callable[[], None]]) -> None:
+        limit_this_thread()
         while True:
             tasks.get()()
 
-    def run(self, tasks: Sequence[Callable[[], Any]]) -> list[Any]:
-        """The results of all tasks, run at the same time; the first error is raised once all have ended."""
-        if len(tasks) == 1 or not self._busy.acquire(blocking=False):
-            return [task() for task in tasks]
+    def gather(self, threads: int, work: Callable[[int, int], None]) -> None:
+        """Calls work(k, count) on `count` threads at the same time, which may wait for each other.
+
+        Args: threads – the count that is wanted; while the pool is at work for another caller it is 1. The first error is
+            raised once all have ended.
+        """
+        if threads == 1 or not self._busy.acquire(blocking=False):
+            work(0, 1)
+            return
         try:
-            self._grow(len(tasks) - 1)
-            results: list[Any] = [None] * len(tasks)
-            errors: list[BaseException | None] = [None] * len(tasks)
+            self._grow(threads - 1)
+            errors: list[BaseException] = []
             done: SimpleQueue[None] = SimpleQueue()
 
-            def work(position: int) -> None:
+            def take(position: int) -> None:
                 try:
-                    results[position] = tasks[position]()
+                    work(position, threads)
                 except BaseException as error:
-                    errors[position] = error
+                    errors.append(error)
                 finally:
-                    if position:
-                        done.put(None)
+                    done.put(None)
 
-            for position in range(1, len(tasks)):
-                self._tasks.put(lambda position=position: work(position))  # type: ignore[misc]
-            work(0)
-            for _ in range(1, len(tasks)):
-                done.get()
+            for position in range(1, threads):
+                self._tasks.put(partial(take, position))
+            try:
+                work(0, threads)
+            finally:
+                for _ in range(1, threads):
+                    done.get()
         finally:
             self._busy.release()
-        for error in errors:
-            if error is not None:
-                raise error
+        if errors:
+            raise errors[0]
+
+    def run(self, tasks: Sequence[Callable[[], Any]], threads: int | None = None) -> list[Any]:
+        """The results of all tasks, spread over as many threads, or over fewer where that is asked for."""
+        results: list[Any] = [None] * len(tasks)
+
+        def take_every(first: int, count: int) -> None:
+            for position in range(first, len(tasks), count):
+                results[position] = tasks[position]()
+
+        self.gather(min(len(tasks), threads or len(tasks)), take_every)
         return results
 
 
@@ -113,6 +130,7 @@ workers = Workers()
 
 def _after_fork() -> None:
     workers.__init__()  # type: ignore[misc]
+    single_threaded_blas.restore()
     single_threaded_blas.__init__()  # type: ignore[misc]
 
 
@@ -120,11 +138,41 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
+@dataclass(frozen=True)
+class _Blas:
+    """One BLAS library of this process: how to read and set its number of threads, and whether that is each thread's own."""
+
+    get: Callable[[], int]
+    set: Callable[[int], Any]
+    by_thread: bool
+
+
 @cache
-def _controller() -> Any:
+def _blas_libraries() -> list[_Blas]:
     from threadpoolctl import ThreadpoolController
 
-    return ThreadpoolController().select(user_api="blas")
+    found = []
+    for library in ThreadpoolController().select(user_api="blas").lib_controllers:
+        by_thread = getattr(library, "threading_layer", "") == "openmp"
+        setter = None if by_thread else _openblas_setter(library.dynlib)
+        found.append(_Blas(library.get_num_threads, setter or library.set_num_threads, by_thread))
+    return found
+
+
+def _openblas_setter(library: Any) -> Callable[[int], Any] | None:
+    """OpenBLAS's own function: threadpoolctl lets only the first thread that ever set a number set another one."""
+    for prefix, suffix in product(("", "scipy_"), ("", "64_", "_64")):
+        setter = getattr(library, f"{prefix}openblas_set_num_threads{suffix}", None)
+        if setter is not None:
+            return cast("Callable[[int], Any]", setter)
+    return None
+
+
+def limit_this_thread() -> None:
+    """One thread for those BLAS libraries that count for each calling thread; for threads of our own."""
+    for library in _blas_libraries():
+        if library.by_thread:
+            library.set(1)
 
 
 class _SingleThreadedBlas:
@@ -133,22 +181,29 @@ class _SingleThreadedBlas:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._inside = 0
-        self._limits: Any = None
+        self._limited: list[tuple[_Blas, int]] = []
 
     def __enter__(self) -> None:
         with self._lock:
             self._inside += 1
             if self._inside == 1:
-                controller = _controller()
-                if any(library.get_num_threads() != 1 for library in controller.lib_controllers):
-                    self._limits = controller.limit(limits=1)
+                for library in _blas_libraries():
+                    count = library.get()
+                    if count != 1:
+                        self._limited.append((library, count))
+                        library.set(1)
 
     def __exit__(self, *error: object) -> None:
         with self._lock:
             self._inside -= 1
-            if self._inside == 0 and self._limits is not None:
-                self._limits.restore_original_limits()
-                self._limits = None
+            if self._inside == 0:
+                self.restore()
+
+    def restore(self) -> None:
+        """Gives every library its threads back."""
+        for library, count in self._limited:
+            library.set(count)
+        self._limited = []
 
 
 single_threaded_blas = _SingleThreadedBlas()

@@ -11,13 +11,14 @@ from typing import Any
 from ..backends import Backend
 from ..errors import DtypeError, HyperparameterError, LabelError, ShapeError
 from ..kernels.formulas import losses as formulas
+from .revision import Revised
 from .settings import choice, not_negative, share
 from .tape import Tape
 
 Array = Any
 
 
-class Loss:
+class Loss(Revised):
     """The cost of outputs Y [B, e] against targets.
 
     Args: reduction – "mean" (over the rows, default) or "sum" (as the notes write it).
@@ -40,6 +41,10 @@ class Loss:
     def prepare(self, targets: Any, width: int, backend: Backend, dtype: str) -> Array:
         """Checked targets as an array of the backend; raises LabelError, ShapeError, DtypeError."""
         return real_targets(targets, width, backend, dtype)
+
+    def example(self, rows: int, width: int, backend: Backend, dtype: str) -> Array:
+        """Prepared targets of no meaning, for finding out what buffers a pass needs."""
+        return backend.zeros((rows, width), dtype)
 
     def evaluate(self, y: Array, targets: Array, tape: Tape) -> tuple[Array, Array]:
         """(losses by row [B], gradient [B, e] times the factor) for prepared targets."""
@@ -175,7 +180,6 @@ class SoftmaxCrossEntropy(Loss):
         self.label_smoothing = share(label_smoothing, "label_smoothing")
         self.smoothing = choice(smoothing, "smoothing", ("notes", "uniform"))
         self.class_weights = None if class_weights is None else _class_weights(class_weights)
-        self._weights: dict[tuple[Backend, str], Array] = {}
 
     def prepare(self, targets: Any, width: int, backend: Backend, dtype: str) -> Array:
         """int32 labels [B], or distributions [B, K]."""
@@ -190,6 +194,10 @@ class SoftmaxCrossEntropy(Loss):
         if len(targets.shape) == 2:
             return self._distributions(targets, width, backend, dtype)
         return class_labels(targets, width, backend)
+
+    def example(self, rows: int, width: int, backend: Backend, dtype: str) -> Array:  # noqa: ARG002
+        """Labels 0."""
+        return backend.zeros((rows,), "int32")
 
     def _distributions(self, targets: Any, width: int, backend: Backend, dtype: str) -> Array:
         if targets.shape[1] == 1:
@@ -210,12 +218,7 @@ class SoftmaxCrossEntropy(Loss):
         if len(targets.shape) == 2:
             backend.softmax_cross_entropy_soft(y, targets, self.factor(tape.batch_rows), rows, gradient)
             return rows, gradient
-        weights = None
-        if self.class_weights is not None:
-            key = (backend, tape.dtype)
-            if key not in self._weights:
-                self._weights[key] = backend.asarray(list(self.class_weights), tape.dtype)
-            weights = self._weights[key]
+        weights = None if self.class_weights is None else tape.constant(self.class_weights)
         classes = int(y.shape[1])
         eps = self.label_smoothing
         if self.smoothing == "notes":
@@ -252,6 +255,10 @@ class MultiClassHinge(Loss):
         if width < 2:
             raise ShapeError(f"MultiClassHinge expected at least two outputs; got {width}; use Hinge for one")
         return class_labels(targets, width, backend)
+
+    def example(self, rows: int, width: int, backend: Backend, dtype: str) -> Array:  # noqa: ARG002
+        """Labels 0."""
+        return backend.zeros((rows,), "int32")
 
     def evaluate(self, y: Array, targets: Array, tape: Tape) -> tuple[Array, Array]:
         """One pass over the scores."""

@@ -6,13 +6,14 @@ It holds no loop over data (that is the Trainer) and no formula (those are in ke
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 from ..backends import Backend
 from ..backends import backend as find_backend
 from ..backends.arrays import on_host
+from ..backends.profiling import Part
 from ..errors import (
     DtypeError,
     EmptyDataError,
@@ -22,12 +23,15 @@ from ..errors import (
     ShapeError,
     StateError,
 )
+from .anatomy import Memory, memory_of, profile_of
 from .data import require_finite
 from .diagnosis import first_not_finite
 from .layers import Sequence, Softmax
 from .losses import Loss
 from .model import Sequential, require_seed
 from .optimizers import Optimizer
+from .parameter import Parameter
+from .revision import is_recordable, revision
 from .settings import positive, whole
 from .tape import Tape
 
@@ -95,7 +99,8 @@ class TrainStep:
 
     Args: model – a Sequential, initialised here if it was not; loss; optimizer; seed – of the initial weights (where drawn
         here), of dropout and of noise; backend – name, or None for the model's own or the one in use; precision –
-        "float32", or "float64" for checks; None for the model's own.
+        "float32", or "float64" for checks; None for the model's own; deterministic – the same bits for any number of
+            threads (on `numba`; it costs some speed).
     Attributes: steps – how many were taken; lr – the learning rate, may be set; gradient – flat, of the last step.
 
         step = fs.TrainStep(model, fs.SoftmaxCrossEntropy(), fs.Adam(1e-3), seed=0)
@@ -110,6 +115,7 @@ class TrainStep:
         seed: int = 0,
         backend: str | Backend | None = None,
         precision: str | None = None,
+        deterministic: bool = False,
     ) -> None:
         for value, kind in ((model, Sequential), (loss, Loss), (optimizer, Optimizer)):
             if not isinstance(value, kind):
@@ -142,7 +148,39 @@ class TrainStep:
         self.gradient = model.arena.new()
         self.state = optimizer.bind(model.arena)
         self.seed = seed
-        self.executor = chosen.executor(self.chain, loss, self.new_tape, self.gradient)
+        self.deterministic = bool(deterministic)
+        self.executor = chosen.executor(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What makes the same step again, with everything that it has learned and remembers."""
+        settings = {name: getattr(self, name) for name in ("model", "loss", "optimizer", "seed", "deterministic")}
+        to_host = self.backend.to_numpy
+        states = {name: to_host(array) for name, array in self.state.states.items()}
+        return {**settings, "t": self.steps, "lr": self.lr, "states": states, "gradient": to_host(self.gradient)}
+
+    def __setstate__(self, kept: dict[str, Any]) -> None:
+        self.__init__(  # type: ignore[misc]
+            kept["model"], kept["loss"], kept["optimizer"], kept["seed"], deterministic=kept["deterministic"]
+        )
+        self.state.t, self.state.lr = kept["t"], kept["lr"]
+        for name, values in kept["states"].items():
+            self.backend.copy(values, self.state.states[name])
+        self.backend.copy(kept["gradient"], self.gradient)
+
+    @property
+    def ranges(self) -> Mapping[Parameter, tuple[int, int]]:
+        """Where each parameter's gradient lies in `gradient`."""
+        return self.state.arena.ranges
+
+    @property
+    def recordable(self) -> bool:
+        """Whether layers and loss do nothing but call their tape and its backend, so that a pass can be recorded."""
+        return is_recordable(self.loss) and all(map(is_recordable, self.chain.walk()))
+
+    @property
+    def revision(self) -> int:
+        """Changes whenever a setting of some layer or loss is set."""
+        return revision()
 
     @property
     def steps(self) -> int:
@@ -208,10 +246,16 @@ class TrainStep:
             width = self.model.output_width(int(self.model.inputs or 0))
         return self.loss.prepare(y, width, self.backend, self.model.dtype)
 
-    def new_tape(self, gradient: Array, first_row: int = 0) -> Tape:
-        """A training tape for rows from `first_row` on, whose gradients go to `gradient`."""
+    def new_tape(
+        self,
+        gradients: Array | Mapping[Parameter, Array],
+        first_row: int = 0,
+        backend: Backend | None = None,
+        allocate: Callable[..., Array] | None = None,
+    ) -> Tape:
+        """A training tape for rows from `first_row` on; the other arguments as in Tape."""
         random = self.backend.random_state(self.seed, 0, first_row)
-        return Tape(self.model.arena, training=True, random=random, gradients=gradient)
+        return Tape(self.state.arena, True, random, gradients, backend=backend, allocate=allocate)
 
     def run(self, inputs: Array, targets: Array) -> StepLoss:
         """One step on arrays that are already converted and checked."""
@@ -221,6 +265,8 @@ class TrainStep:
                 "expected the parameters that this step was made for; the model was initialised again or moved since; "
                 "make a new TrainStep after model.initialize() and model.to()"
             )
+        if inputs.dtype != state.arena.values.dtype:
+            raise DtypeError(f"expected arrays from step.prepare, in {self.model.dtype}; got inputs of {inputs.dtype}")
         number = state.t + 1
         state.before_gradient()
         try:
@@ -254,6 +300,19 @@ class TrainStep:
             number,
             place,
         )
+
+    def memory(self, rows: int) -> Memory:
+        """Bytes that this step holds for minibatches of that many rows, by formula; see Memory."""
+        return memory_of(self, whole(rows, "rows"))
+
+    def profile(self, x: Any, y: Any, repeats: int = 20) -> list[Part]:
+        """Where the time of one step on this minibatch goes, by layer, stage and kernel.
+
+        Parameters, optimiser state and step count are afterwards as they were.
+
+        Args: repeats – of which the median is taken.
+        """
+        return profile_of(self, *self.prepare(x, y), whole(repeats, "repeats"))
 
     def evaluate(self, x: Any, y: Any, batch_rows: int = 4096) -> dict[str, float]:
         """Loss, and accuracy or R² by the kind of loss, of x and y in evaluation mode; changes nothing."""

@@ -5,7 +5,7 @@ Layers push on it going forward and pop going backward; its buffers are made onc
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..backends import Backend, Random
@@ -22,7 +22,10 @@ class Tape:
     Several tapes may run the same layers at once, each on its own rows.
 
     Args: arena – the parameters; training – whether dropout and noise act; random – the random state, needed if so;
-        gradients – a flat array that the backward pass writes to; tangents – a flat array, the direction of jvp.
+        gradients – a flat array that the backward pass writes to, or one array a parameter; tangents – a flat array, the
+        direction of jvp; backend – who carries out the operations, the arena's own unless given; allocate – (position,
+        shape, dtype) -> array, who gives the buffers, that backend unless given.
+    Attributes: place, stage – which layer is at work and in what part of the step, for whoever records or times it.
     """
 
     def __init__(
@@ -30,10 +33,13 @@ class Tape:
         arena: Arena,
         training: bool = False,
         random: Array | None = None,
-        gradients: Array | None = None,
+        gradients: Array | Mapping[Parameter, Array] | None = None,
         tangents: Array | None = None,
+        backend: Backend | None = None,
+        allocate: Callable[[int, tuple[int, ...], str], Array] | None = None,
     ) -> None:
-        self.backend: Backend = arena.backend
+        self.backend: Backend = arena.backend if backend is None else backend
+        self.place = self.stage = ""
         self.dtype = arena.dtype
         self.training = training
         self.records = gradients is not None
@@ -41,7 +47,9 @@ class Tape:
         self.rows = 0
         self.batch_rows = 0
         self._values = arena.views
-        self._gradients = {} if gradients is None else arena.views_of(gradients)
+        self._allocate = allocate or (lambda _, shape, dtype: self.backend.empty(shape, dtype))
+        given = {} if gradients is None else gradients
+        self._gradients: Mapping[Parameter, Array] = given if isinstance(given, Mapping) else arena.views_of(given)
         self._tangents = {} if tangents is None else arena.views_of(tangents)
         self._random = random
         self._buffers: list[Any] = []
@@ -49,6 +57,7 @@ class Tape:
         self._stack: list[tuple[Any, ...]] = []
         self._random_layers = 0
         self._written: set[Parameter] = set()
+        self._constants: dict[tuple[float, ...], Array] = {}
 
     def begin(self, rows: int, batch_rows: int | None = None) -> None:
         """Starts a pass over `rows` rows, which are all or a part of a minibatch of `batch_rows`."""
@@ -74,9 +83,15 @@ class Tape:
             if known == wanted:
                 return buffer
             del self._buffers[position:]
-        buffer = self.backend.empty(*wanted)
+        buffer = self._allocate(position, *wanted)
         self._buffers.append((wanted, buffer))
         return buffer
+
+    def constant(self, values: tuple[float, ...]) -> Array:
+        """A vector with these values, made once."""
+        if values not in self._constants:
+            self._constants[values] = self.backend.asarray(list(values), self.dtype)
+        return self._constants[values]
 
     def parameter(self, parameter: Parameter) -> Array:
         """The values of a parameter."""
@@ -96,7 +111,7 @@ class Tape:
         """Where a parameter's gradient is to be added; zeroed the first time in a pass."""
         target, again = self.gradient(parameter)
         if not again:
-            target[...] = 0.0
+            self.backend.fill(target, 0.0)
         return target
 
     def random(self) -> Random:

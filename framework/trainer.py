@@ -20,6 +20,8 @@ Array = Any
 
 EVALUATION_ROWS = 4096
 """Rows per pass of the validation."""
+BUFFERS = 4
+"""Buffers of gathered minibatches that are kept: inputs and targets of the whole ones and of the last one of an epoch."""
 SHUFFLES = ("each_epoch", "once", "never")
 
 
@@ -57,6 +59,7 @@ class Trainer:
         self.columns: tuple[str, ...] = ()
         self.history = History()
         self._stop = ""
+        self._buffers: dict[tuple[str, int], Array] = {}
 
     def stop(self, reason: str) -> None:
         """Ends training after this epoch; callbacks call it."""
@@ -154,4 +157,15 @@ class Trainer:
         if order is None:
             return inputs[start:stop, ...], targets[start:stop, ...]
         chosen = order[start:stop, ...]
-        return self.step.backend.take_rows(inputs, chosen), self.step.backend.take_rows(targets, chosen)
+        return self._gathered("inputs", inputs, chosen), self._gathered("targets", targets, chosen)
+
+    def _gathered(self, name: str, source: Array, chosen: Array) -> Array:
+        """The chosen rows, in a buffer that is used again for the next minibatch of that size."""
+        key = (name, int(chosen.shape[0]))
+        buffer = self._buffers.get(key)
+        if buffer is not None and (buffer.shape[1:], buffer.dtype) == (source.shape[1:], source.dtype):
+            return self.step.backend.take_rows(source, chosen, buffer)
+        while len(self._buffers) >= BUFFERS:
+            self._buffers.pop(next(iter(self._buffers)))
+        taken = self._buffers[key] = self.step.backend.take_rows(source, chosen)
+        return taken

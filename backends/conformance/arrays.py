@@ -37,6 +37,20 @@ def empty_and_zeros(backend: Backend, sizes: Sizes, dtype: str) -> None:
         exactly(values, np.zeros(shape, dtype), f"zeros {shape}")
 
 
+@check("arrays", dtype=REALS)
+def filled(backend: Backend, sizes: Sizes, dtype: str) -> None:
+    """Every element of vectors and matrices gets the number, also of a part of an array, and nothing beside it changes."""
+    for shape in ((0,), (65,), *sizes.matrices):
+        array = backend.zeros(shape, dtype)
+        backend.fill(array, 2.5)
+        exactly(host(backend, array, shape, dtype, f"fill {shape}"), np.full(shape, 2.5, dtype), f"fill {shape}")
+    flat = backend.zeros((65,), dtype)
+    backend.fill(flat[3:20], -1.0)
+    wanted = np.zeros(65, dtype)
+    wanted[3:20] = -1.0
+    exactly(backend.to_numpy(flat), wanted, "fill of elements 3 to 19")
+
+
 @check("arrays")
 def float32_is_the_default(backend: Backend, sizes: Sizes) -> None:  # noqa: ARG001
     """Where no dtype is given."""

@@ -9,65 +9,100 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from ..profiling import Part, median_of, merged
 from ..threads import num_threads, single_threaded_blas, workers
-from .plain import TAPES_KEPT
-
-Array = Any
+from .base import Array, Executor, NotRecordable, in_rows
+from .splitting import split_parameters
 
 LEAST_ROWS = 8
 """Rows below which a further core is not worth its hand-over."""
 
+PIECES = 16
+"""Parts that a deterministic step is cut into, whatever the number of threads."""
 
-class RowExecutor:
-    """Row-parallel forward, loss and backward; arguments as in PlainExecutor.
 
-    Each core has a gradient buffer of its own; their sum, and the sum of its squares, are taken in one more pass, also
-    spread over the cores. The order of all sums depends on the number of threads, and on nothing else.
+class RowExecutor(Executor):
+    """Row-parallel forward, loss and backward.
+
+    Where layers and loss are recordable, a pass is recorded once for each shape, and then played by compiled code
+    (framework code does not run again); else each core runs the layers' own code on its rows.
+    The order of all sums depends on the number of threads, and on nothing else; in a deterministic step not even on it.
     """
 
-    def __init__(
-        self, backend: Any, chain: Any, loss: Any, new_tape: Callable[[Array, int], Any], gradient: Array
-    ) -> None:
+    def run(self, inputs: Array, targets: Array, number: int, usable: Callable[[Any], bool]) -> tuple[Any, Any]:
+        """See Executor.run."""
+        inputs, targets = in_rows(inputs, targets)
+        plan, threads = self._planned(inputs, targets)
+        total, squares = plan.run(inputs, targets, number, threads)
+        return total, squares if usable(total) else None
+
+    def profile(self, inputs: Array, targets: Array, number: int, repeats: int) -> list[Part]:
+        """See Executor.profile; where a pass is played, as it runs, on all cores."""
+        plan, threads = self._planned(inputs, targets)
+        if isinstance(plan, InterpretedPlan):
+            return super().profile(inputs, targets, number, repeats)
+        return merged(median_of([plan.timed(inputs, targets, number, threads) for _ in range(repeats)]))
+
+    def extra_gradients(self, rows: int) -> int:
+        """See Executor.extra_gradients."""
+        shards = self._shards(rows, num_threads())
+        split = split_parameters(self.work, rows, shards) if self._plays() else ()
+        return (shards - 1) * sum(int(p.size) for p in self.work.ranges if p not in split)
+
+    def _plays(self) -> bool:
+        """Whether passes are recorded: a subclass of the backend may do things its own way, so its methods are called."""
+        from ..numba_backend import NumbaBackend
+
+        return self.work.recordable and type(self.backend) is NumbaBackend
+
+    def _shards(self, rows: int, threads: int) -> int:
+        return max(1, min(PIECES if self.work.deterministic else threads, rows // LEAST_ROWS))
+
+    def _planned(self, inputs: Array, targets: Array) -> tuple[Any, int]:
+        work, threads = self.work, num_threads()
+        rows = int(inputs.shape[0])
+        shards = self._shards(rows, threads)
+        kinds = (inputs.shape, inputs.dtype, targets.shape, targets.dtype)
+        key = (shards, 0 if work.deterministic else threads, *kinds, work.revision)
+        return self._plans.made(key, partial(self._plan, inputs, targets, shards, threads)), threads
+
+    def _plan(self, inputs: Array, targets: Array, shards: int, threads: int) -> Any:
+        if self._plays():
+            from .played import PlayedPlan
+
+            try:
+                return PlayedPlan(self.backend, self.work, inputs, targets, shards, threads)
+            except NotRecordable:
+                pass
+        return InterpretedPlan(self.backend, self.work, int(inputs.shape[0]), shards)
+
+
+class InterpretedPlan:
+    """Each core runs the layers' code on its rows; their gradients are added up in one more pass over the cores."""
+
+    def __init__(self, backend: Any, work: Any, rows: int, shards: int) -> None:
         self.backend = backend
-        self.chain = chain
-        self.loss = loss
-        self.new_tape = new_tape
-        self.gradient = gradient
-        self._buffers: list[Array] = [gradient]
-        self._plans: dict[tuple[int, int], list[tuple[Any, int, int]]] = {}
+        self.work = work
+        edges = [rows * k // shards for k in range(shards + 1)]
+        self.gradients = [work.gradient]
+        self.gradients += [backend.zeros(work.gradient.shape, str(work.gradient.dtype)) for _ in edges[2:]]
+        self.shards = [
+            (work.new_tape(gradient, start), start, stop)
+            for gradient, start, stop in zip(self.gradients, edges[:-1], edges[1:], strict=True)
+        ]
 
-    def _shards(self, rows: int, threads: int) -> list[tuple[Any, int, int]]:
-        """(tape, first row, row after the last) of each core's share."""
-        key = (rows, threads)
-        plan = self._plans.get(key)
-        if plan is None:
-            if len(self._plans) >= TAPES_KEPT:
-                self._plans.pop(next(iter(self._plans)))
-            count = max(1, min(threads, rows // LEAST_ROWS))
-            while len(self._buffers) < count:
-                self._buffers.append(self.backend.zeros(self.gradient.shape, str(self.gradient.dtype)))
-            edges = [rows * k // count for k in range(count + 1)]
-            plan = self._plans[key] = [
-                (self.new_tape(self._buffers[k], edges[k]), edges[k], edges[k + 1]) for k in range(count)
-            ]
-        return plan
-
-    def _share(self, inputs: Array, targets: Array, number: int, shard: tuple[Any, int, int]) -> Any:
-        tape, start, stop = shard
+    def _share(self, inputs: Array, targets: Array, number: int, tape: Any, start: int, stop: int) -> Any:
         tape.begin(stop - start, int(inputs.shape[0]))
         tape.set_step(number)
         with self.backend.quiet():
-            outputs = self.chain.forward(inputs[start:stop], tape)
-            row_losses, slope = self.loss.evaluate(outputs, targets[start:stop], tape)
-            self.chain.backward(slope, tape, needs_input=False)
+            outputs = self.work.chain.forward(inputs[start:stop], tape)
+            row_losses, slope = self.work.loss.evaluate(outputs, targets[start:stop], tape)
+            self.work.chain.backward(slope, tape, needs_input=False)
         return self.backend.total(row_losses)
 
-    def run(self, inputs: Array, targets: Array, number: int, usable: Callable[[Any], bool]) -> tuple[Any, Any]:
-        """As PlainExecutor.run."""
-        shards = self._shards(int(inputs.shape[0]), num_threads())
+    def run(self, inputs: Array, targets: Array, number: int, threads: int) -> tuple[Any, Any]:
+        """(sum of the losses, sum of the squares of the gradient)."""
+        shares = [partial(self._share, inputs, targets, number, *shard) for shard in self.shards]
         with single_threaded_blas:
-            totals = workers.run([partial(self._share, inputs, targets, number, shard) for shard in shards])
-        total = sum(totals[1:], start=totals[0])
-        if not usable(total):
-            return total, None
-        return total, self.backend.fold(self._buffers[: len(shards)])
+            totals = workers.run(shares, threads)
+        return sum(totals[1:], start=totals[0]), self.backend.fold(self.gradients)

@@ -20,7 +20,11 @@ class _Elementwise(Layer):
     """y = value(x, *scalars), by a row of the table of activations."""
 
     activation: Activation
-    scalars: tuple[float, ...] = ()
+
+    @property
+    def scalars(self) -> tuple[float, ...]:
+        """What the formula takes beside x."""
+        return ()
 
     def forward(self, x: Array, tape: Tape) -> Array:
         """y, in a new buffer."""
@@ -88,7 +92,11 @@ class LeakyReLU(_Elementwise):
 
     def __init__(self, slope: float = 0.01) -> None:
         self.slope = real(slope, "slope of LeakyReLU", 0.0, 1.0, "()", "pass a slope such as 0.01; for slope 0 use ReLU")
-        self.scalars = (self.slope,)
+
+    @property
+    def scalars(self) -> tuple[float, ...]:
+        """(slope,)."""
+        return (self.slope,)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -108,7 +116,11 @@ class ELU(_Elementwise):
 
     def __init__(self, a: float = 1.0) -> None:
         self.a = positive(a, "a of ELU", "pass a > 0, such as 1.0; for a = 0 use ReLU")
-        self.scalars = (self.a,)
+
+    @property
+    def scalars(self) -> tuple[float, ...]:
+        """(a,)."""
+        return (self.a,)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -125,7 +137,11 @@ class GELU(_Elementwise):
 
     def __init__(self, approximate: str = "none") -> None:
         self.approximate = choice(approximate, "approximate of GELU", ("none", "tanh"))
-        self.activation = ACTIVATIONS["gelu" if approximate == "none" else "gelu_tanh"]
+
+    @property
+    def activation(self) -> Activation:  # type: ignore[override]
+        """The exact form or the approximation."""
+        return ACTIVATIONS["gelu" if self.approximate == "none" else "gelu_tanh"]
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from ...errors import HyperparameterError, ShapeError
 from ..parameter import Parameter
+from ..revision import Revised
 from ..tape import Tape
 
 Array = Any
@@ -17,7 +18,7 @@ Array = Any
 LAYERS: dict[str, type[Layer]] = {}
 
 
-class Layer:
+class Layer(Revised):
     """One link of the chain x -> y.
 
     A subclass sets its hyperparameters in `__init__`, returns them in `settings`, and defines forward, backward, jvp.
@@ -32,6 +33,11 @@ class Layer:
     def settings(self) -> dict[str, Any]:
         """The arguments that make this layer again, as plain values."""
         return {}
+
+    @property
+    def label(self) -> str:
+        """Its name in profiles."""
+        return type(self).__name__
 
     def declared(self) -> Iterator[tuple[str, Parameter]]:
         """(name, declaration) of each parameter, in a fixed order; shared ones may come again elsewhere."""
@@ -84,5 +90,5 @@ def require_width(layer: Layer, expected: int, width: int) -> None:
 def zeros(tape: Tape, shape: tuple[int, ...]) -> Array:
     """A buffer of zeros, for a direction that does not move."""
     out = tape.empty(shape)
-    out[...] = 0.0
+    tape.backend.fill(out, 0.0)
     return out

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence as Layers
 
-from ...kernels.formulas.activations import ACTIVATIONS, dense_backward, dense_forward
+from ...kernels.formulas.activations import ACTIVATIONS, Activation, dense_backward, dense_forward
 from ..tape import Tape
 from .activations import _Elementwise
 from .base import Array, Layer
@@ -20,9 +20,25 @@ class _Dense(Layer):
 
     def __init__(self, linear: Linear, activation: _Elementwise | None, drop: Dropout | None) -> None:
         self.linear = linear
-        self.activation = ACTIVATIONS["identity"] if activation is None else activation.activation
-        self.scalars = () if activation is None else activation.scalars
+        self.after = activation
         self.drop = drop
+        parts = [linear, *([] if activation is None else [activation]), *([] if drop is None else [drop])]
+        self._label = " + ".join(type(part).__name__ for part in parts)
+
+    @property
+    def activation(self) -> Activation:
+        """The row of the table of activations, as the layer has it now."""
+        return ACTIVATIONS["identity"] if self.after is None else self.after.activation
+
+    @property
+    def scalars(self) -> tuple[float, ...]:
+        """What the activation takes beside x, as the layer has it now."""
+        return () if self.after is None else self.after.scalars
+
+    @property
+    def label(self) -> str:
+        """The names of the layers that it stands for."""
+        return self._label
 
     def forward(self, x: Array, tape: Tape) -> Array:
         """One GEMM and one pass, in place."""
@@ -60,6 +76,12 @@ class _Dense(Layer):
         return self.linear.backward(dz, tape, needs_input)
 
 
+def _plain(layer: Layer) -> bool:
+    """Whether it is an activation that computes what its formula says, not a subclass that does something else."""
+    cls = type(layer)
+    return isinstance(layer, _Elementwise) and (cls.forward, cls.backward) == (_Elementwise.forward, _Elementwise.backward)
+
+
 def fuse(layers: Layers[Layer]) -> list[Layer]:
     """The layers with every run of Linear, [activation], [Dropout] replaced by one."""
     result: list[Layer] = []
@@ -71,7 +93,7 @@ def fuse(layers: Layers[Layer]) -> list[Layer]:
             result.append(layer)
             continue
         activation = drop = None
-        if position < len(layers) and isinstance(layers[position], _Elementwise):
+        if position < len(layers) and _plain(layers[position]):
             activation = layers[position]
             position += 1
         if position < len(layers) and type(layers[position]) is Dropout:

@@ -69,7 +69,7 @@ class LayerNorm(Layer):
         if dx is not None:
             # The Jacobian of the normalisation is symmetric, so its product is the backward pass with gain 1.
             one = zeros(tape, (self.features,))
-            one[...] = 1.0
+            backend.fill(one, 1.0)
             spare = zeros(tape, (2, self.features))
             backend.layer_norm_backward(dx, x, one, mean, scale, dy, spare[0, ...], spare[1, ...])
             backend.map(scale_columns, dy, dy, tape.parameter(self.gain), no_offset)

@@ -29,6 +29,7 @@ class Sequence(Layer, public=False):
             raise HyperparameterError(f"{type(self).__name__}: expected at least one layer; got none")
         self.layers = list(layers)
         self.fused = fuse(self.layers)
+        self.places = [f"{k} {layer.label}" for k, layer in enumerate(self.fused)]
 
     def declared(self) -> Iterator[tuple[str, Parameter]]:
         """Those of all layers, named "<index>.<Layer>.<name>"; a shared one only where it comes first."""
@@ -39,6 +40,12 @@ class Sequence(Layer, public=False):
                     seen.add(parameter)
                     yield f"{index}.{type(layer).__name__}.{name}", parameter
 
+    def walk(self) -> Iterator[Layer]:
+        """This chain, its layers, and those inside them."""
+        yield self
+        for layer in self.layers:
+            yield from layer.walk() if isinstance(layer, Sequence) else (layer,)
+
     def output_width(self, width: int) -> int:
         """Through all layers."""
         for layer in self.layers:
@@ -47,7 +54,8 @@ class Sequence(Layer, public=False):
 
     def forward(self, x: Array, tape: Tape) -> Array:
         """Through all layers, neighbours fused."""
-        for layer in self.fused:
+        for place, layer in zip(self.places, self.fused, strict=True):
+            tape.place, tape.stage = place, "forward"
             x = layer.forward(x, tape)
         return x
 
@@ -55,6 +63,7 @@ class Sequence(Layer, public=False):
         """Back through all layers; stops before the input's gradient where it is not needed."""
         gradient: Any = dy
         for position in range(len(self.fused) - 1, -1, -1):
+            tape.place, tape.stage = self.places[position], "backward"
             gradient = self.fused[position].backward(gradient, tape, needs_input or position > 0)
         return gradient
 

@@ -16,22 +16,27 @@ import numba
 import numpy as np
 from numba import types
 
-from ..targets.cpu import Kernel, array_type, compile_kernel, expansions
+from ..targets.cpu import Kernel, array_type, expansions
 from ..targets.handwritten import kernel_text
-from ..targets.source import build
 
 real = float
 f64 = float
 BLOCK_ROWS = 128  # rows that are summed in the kernel's own precision before they are added to the total
 
 
-# mypy: disallow-untyped-defs=False
+# mypy: disallow-untyped-defs=False, disallow-untyped-calls=False
+def row_top(x, i):
+    # The largest of a row, written so that it is vectorised; NaN is left to whoever reads the row.
+    top = x[i, 0]
+    for j in range(1, x.shape[1]):
+        top = x[i, j] if x[i, j] > top else top
+    return top
+
+
 def softmax(x, out):
     rows, width = x.shape
     for i in range(rows):
-        top = x[i, 0]
-        for j in range(1, width):
-            top = max(top, x[i, j])
+        top = row_top(x, i)
         for j in range(width):
             out[i, j] = exp(x[i, j] - top)
         total = real(0.0)
@@ -47,9 +52,7 @@ def softmax_cross_entropy(logits, labels, weights, on, off, factor, losses, grad
     mass = on + off * real(width - 1)
     for i in range(rows):
         label = labels[i]
-        top = logits[i, 0]
-        for j in range(1, width):
-            top = max(top, logits[i, j])
+        top = row_top(logits, i)
         shifted_sum = real(0.0)
         if off != real(0.0):
             for j in range(width):
@@ -73,9 +76,7 @@ def softmax_cross_entropy(logits, labels, weights, on, off, factor, losses, grad
 def softmax_cross_entropy_soft(logits, targets, factor, losses, gradient):
     rows, width = logits.shape
     for i in range(rows):
-        top = logits[i, 0]
-        for j in range(1, width):
-            top = max(top, logits[i, j])
+        top = row_top(logits, i)
         mass = real(0.0)
         product = real(0.0)
         for j in range(width):
@@ -178,26 +179,20 @@ def total(x, out):
 
 
 def sum_of_squares(x, out):
-    # Eight partial sums, so that the additions do not wait for each other.
-    s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = 0.0
-    whole = x.shape[0] // 8 * 8
-    for i in range(0, whole, 8):
-        s0 += f64(x[i]) * f64(x[i])
-        s1 += f64(x[i + 1]) * f64(x[i + 1])
-        s2 += f64(x[i + 2]) * f64(x[i + 2])
-        s3 += f64(x[i + 3]) * f64(x[i + 3])
-        s4 += f64(x[i + 4]) * f64(x[i + 4])
-        s5 += f64(x[i + 5]) * f64(x[i + 5])
-        s6 += f64(x[i + 6]) * f64(x[i + 6])
-        s7 += f64(x[i + 7]) * f64(x[i + 7])
-    for i in range(whole, x.shape[0]):
-        s0 += f64(x[i]) * f64(x[i])
-    out[0] = ((s0 + s1) + (s2 + s3)) + ((s4 + s5) + (s6 + s7))
+    value = 0.0
+    for i in range(x.shape[0]):
+        value += f64(x[i]) * f64(x[i])
+    out[0] = value
 
 
 def add_to(first, other):
     for i in range(first.shape[0]):
         first[i] += other[i]
+
+
+def fill(out, value):
+    for i in range(out.shape[0]):
+        out[i] = value
 
 
 def maxout(z, out, winner):
@@ -231,6 +226,9 @@ def maxout_pick(z, winner, out):
             out[i, j] = z[i, winner[i, j] * units + j]
 
 
+SUMS = frozenset({"reassoc", "nsz"})
+"""Sums are taken in vector lanes: the order is the compiler's, and the same in every call."""
+
 _R2, _R1, _W2, _W1 = "real matrix", "real vector", "written matrix", "written vector"
 _SIGNATURES: dict[Callable[..., Any], tuple[tuple[str, ...], tuple[str, ...]]] = {
     softmax: ((_R2, _W2), ("exp",)),
@@ -243,6 +241,7 @@ _SIGNATURES: dict[Callable[..., Any], tuple[tuple[str, ...], tuple[str, ...]]] =
     total: ((_R1, "double"), ()),
     sum_of_squares: ((_R1, "double"), ()),
     add_to: ((_W1, _R1), ()),
+    fill: ((_W1, "number"), ()),
     maxout: ((_R2, _W2, "written winners"), ()),
     maxout_spread: ((_R2, "winners", _W2), ()),
     maxout_pick: ((_R2, "winners", _W2), ()),
@@ -267,6 +266,7 @@ def kernel(function: Callable[..., Any], dtype: np.dtype[Any]) -> Kernel:
     """One of the functions above, compiled for arrays of that dtype."""
     kinds, words = _SIGNATURES[function]
     settings = {"BLOCK_ROWS": BLOCK_ROWS}
-    text = kernel_text(function, words, dtype, expansions(dtype), '@numba.njit(error_model="numpy")', settings)
-    made = build(function.__name__, text, {"numba": numba})
-    return compile_kernel(made, types.void(*(_type(k, dtype) for k in kinds)))
+    helpers = [row_top] if "exp" in words else []
+    text = kernel_text(function, words, dtype, expansions(dtype), '@numba.njit(error_model="numpy")', settings, helpers)
+    parameters = {f"a{k}": _type(kind, dtype) for k, kind in enumerate(kinds)}
+    return Kernel(function.__name__, text, parameters, {"numba": numba}, SUMS)

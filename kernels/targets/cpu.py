@@ -6,7 +6,7 @@ Rows over cores is the executor's work; hand-written row kernels are in kernels/
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import numba
@@ -19,9 +19,8 @@ from ..formulas.mathematics import SINGLE_PRECISION
 from ..formulas.random import philox4x32
 from ..symbols import UINT32, Program
 from . import cache as disk
+from .native import compile_entry, entry_text
 from .source import Lines, Spelling, build, indent, module_text
-
-Kernel = Callable[..., None]
 
 FLOAT32 = np.dtype(np.float32)
 WORDS = np.dtype(np.uint32)
@@ -37,11 +36,56 @@ def array_type(dtype: np.dtype[Any], dimensions: int, written: bool) -> types.Ar
     return types.Array(numba.from_dtype(dtype), dimensions, "C", readonly=not written)
 
 
-def compile_kernel(function: Any, signature: types.Type) -> Kernel:
-    """Compiles for exactly this signature: a call with anything else is an error, never another compilation."""
-    kept = disk.holds(function)
-    compiled: Kernel = numba.njit([signature], nogil=True, error_model="numpy", cache=kept)(function)
-    return compiled
+class Kernel:
+    """A compiled function, to be called with arrays and numbers, or entered with its arguments as words of memory.
+
+    Each of the two is compiled when it is first asked for, for exactly these types of arguments: a call with anything else
+    is an error, never another compilation.
+
+    Args: name – of the function; text – of its module, where it comes last; parameters – its arguments and their types;
+        globals_ – what the module refers to beyond itself; fastmath – what the compiler may do to the function's own
+        arithmetic, such as "reassoc" to sum in another order than is written.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        text: str,
+        parameters: Mapping[str, types.Type],
+        globals_: Mapping[str, Any] | None = None,
+        fastmath: frozenset[str] = frozenset(),
+    ) -> None:
+        self.name = name
+        self.parameters = dict(parameters)
+        # The options are part of the text, because Numba's cache looks at nothing else.
+        self._options = "{" + ", ".join(map(repr, sorted(fastmath))) + "}" if fastmath else "False"
+        self._text = f"# fastmath: {self._options}\n{text}" if fastmath else text
+        self._globals = globals_ or {}
+        self._fastmath = set(fastmath) or False
+
+    @cached_property
+    def function(self) -> Callable[..., None]:
+        """Takes arrays and numbers; releases the GIL."""
+        made = build(self.name, self._text, self._globals)
+        signature = types.void(*self.parameters.values())
+        compiled: Callable[..., None] = numba.njit(
+            [signature], nogil=True, error_model="numpy", fastmath=self._fastmath, cache=disk.holds(made)
+        )(made)
+        return compiled
+
+    def __call__(self, *arguments: Any) -> None:
+        """Runs on these arrays and numbers."""
+        self.function(*arguments)
+
+    @cached_property
+    def entry(self) -> Any:
+        """Takes the address of its words; see kernels/targets/native.py."""
+        return compile_entry(self.name, entry_text(self.name, self._text, self.parameters, self._options), self._globals)
+
+    def written(self, arguments: Sequence[Any]) -> list[Any]:
+        """Those of the arguments that it writes to."""
+        kinds = self.parameters.values()
+        return [a for a, k in zip(arguments, kinds, strict=True) if isinstance(k, types.Array) and k.mutable]
 
 
 def generate(
@@ -57,12 +101,11 @@ def generate(
     looks at nothing but the kernel's own file.
     """
     called = [f"# calls {value.py_func.__module__}" for value in (globals_ or {}).values() if hasattr(value, "py_func")]
-    function = build(name, module_text(name, list(parameters), [*called, *lines], constants), globals_)
-    return compile_kernel(function, types.void(*parameters.values()))
+    return Kernel(name, module_text(name, list(parameters), [*called, *lines], constants), parameters, globals_)
 
 
 @cache
-def fill_row_bits() -> Kernel:
+def fill_row_bits() -> Callable[..., None]:
     """A compiled function (bits, width, row, stream, step, key0, key1) that fills one row with random bits.
 
     `bits` has room for 4 ceil(width / 4) words; the layout is that of `random_bits` in kernels/targets/numpy.py.
@@ -78,7 +121,7 @@ def fill_row_bits() -> Kernel:
         *indent(["block = u32(q)", *text.body, *stores], 1),
     ]
     parameters = {"bits": array_type(WORDS, 1, True), "width": types.intp, **dict.fromkeys(names[1:], types.uint32)}
-    return generate("fill_row_bits", parameters, lines, text.constants)
+    return generate("fill_row_bits", parameters, lines, text.constants).function
 
 
 @cache
@@ -136,10 +179,10 @@ def _map_kernel(formula: Formula, dtype: np.dtype[Any], aliases: tuple[int, ...]
     return generate(formula.name, parameters, lines, text.constants, globals_)
 
 
-def run_map(
+def bind_map(
     formula: Formula, outputs: Sequence[Any], arguments: Sequence[Any], random: tuple[Any, int] | None
-) -> None:
-    """Evaluates a formula over arrays; arguments as in kernels/targets/numpy.py."""
+) -> tuple[Kernel, tuple[Any, ...]]:
+    """The kernel that evaluates a formula over arrays, and its arguments; ours are as in kernels/targets/numpy.py."""
     aliases = tuple([next((i for i, a in enumerate(arguments) if a is o), -1) for o in outputs])
     kernel = _map_kernel(formula, outputs[0].dtype, aliases)
     new = [o for o, alias in zip(outputs, aliases, strict=True) if alias < 0]
@@ -152,14 +195,20 @@ def run_map(
                 )
         new = [o.reshape(-1) for o in new]
         arguments = [a.reshape(-1) if isinstance(a, np.ndarray) else a for a in arguments]
-    if random is not None:
-        kernel(*new, *arguments, random[0], random[1])
-    else:
-        kernel(*new, *arguments)
+    return kernel, (*new, *arguments, *(random or ()))
+
+
+def run_map(
+    formula: Formula, outputs: Sequence[Any], arguments: Sequence[Any], random: tuple[Any, int] | None
+) -> None:
+    """Evaluates a formula over arrays; arguments as in kernels/targets/numpy.py."""
+    kernel, given = bind_map(formula, outputs, arguments, random)
+    kernel.function(*given)
 
 
 @cache
-def _update_kernel(formula: Formula, dtype: np.dtype[Any]) -> Kernel:
+def update_kernel(formula: Formula, dtype: np.dtype[Any]) -> Kernel:
+    """The loop of an update over segments of flat arrays: (arrays, scalars [scalars, groups], segments [segments, 3])."""
     arrays = [p for p, k in zip(formula.parameters, formula.kinds, strict=True) if k == "each"]
     groups = [p for p, k in zip(formula.parameters, formula.kinds, strict=True) if k == "group"]
     values = {a: f"{a}_[i]" for a in arrays} | {g: f"scalars[{k}, group]" for k, g in enumerate(groups)}
@@ -176,11 +225,6 @@ def _update_kernel(formula: Formula, dtype: np.dtype[Any]) -> Kernel:
     parameters = {f"{a}__": array_type(dtype, 1, a in formula.overwrites) for a in arrays}
     parameters |= {"scalars": array_type(dtype, 2, False), "segments": array_type(np.dtype(np.int64), 2, False)}
     return generate(formula.name, parameters, lines, text.constants)
-
-
-def run_update(formula: Formula, arrays: Sequence[Any], scalars: Any, segments: Any) -> None:
-    """Applies an update to the flat arrays in one call; arguments as in kernels/targets/numpy.py."""
-    _update_kernel(formula, arrays[0].dtype)(*arrays, scalars, segments)
 
 
 @cache

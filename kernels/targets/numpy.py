@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache, lru_cache
 from typing import Any
 
@@ -20,19 +20,39 @@ from ..symbols import BOOL, REAL, UINT32, UINT64, Program
 
 Array = np.ndarray[Any, Any]
 
-BLOCK = 16_384
-"""Elements per block: a few registers of that size stay in a 1 MiB cache in float32 and float64."""
+BLOCK = 32_768
+"""Elements per block: a few registers of that size stay in the cache of a core, and the calls are few."""
+
+Call = tuple[Callable[..., Any], tuple[Any, ...]]
+"""A function and its arguments, the array to write to last."""
+
+_BITS: dict[int, np.dtype[Any]] = {4: np.dtype(np.int32), 8: np.dtype(np.int64)}
 
 
 def _select(condition: Any, if_true: Any, if_false: Any, out: Array) -> None:
+    """if_true where the condition holds, else if_false, by masks of bits: `np.where` takes several times as long."""
     if np.ndim(if_true) == 0 and np.ndim(if_false) == 0 and if_false == 0.0 and math.isfinite(if_true):
         np.multiply(condition, out.dtype.type(if_true), out=out)
-    else:
-        np.copyto(out, np.where(condition, if_true, if_false))
+        return
+    kind = _BITS[out.dtype.itemsize]
+    size = out.size
+    mask, spare = (r[:size].reshape(out.shape) for r in _scratch.take([kind, kind], size))
+    np.negative(condition.view(np.int8), out=mask, dtype=kind, casting="unsafe")
+    a, b = (np.asarray(x, out.dtype).view(kind) for x in (if_true, if_false))
+    if np.ndim(if_false) == 0 and if_false == 0.0 and not np.signbit(if_false):
+        np.bitwise_and(a, mask, out=out.view(kind))
+        return
+    np.bitwise_xor(a, b, out=spare)
+    np.bitwise_and(spare, mask, out=spare)
+    np.bitwise_xor(spare, b, out=out.view(kind))
 
 
 def _cast(x: Any, out: Array) -> None:
     np.copyto(out, x, casting="unsafe")
+
+
+def _copy(x: Any, out: Array) -> None:
+    np.copyto(out, x)
 
 
 def _exponent(x: Any, out: Array) -> None:
@@ -47,6 +67,14 @@ def _power_of_two(n: Any, out: Array) -> None:
     np.ldexp(out.dtype.type(1.0), np.asarray(n).astype(np.int32), out=out)
 
 
+def _maximum(a: Any, b: Any, out: Array) -> None:
+    np.maximum(a, b, out=out)  # takes it by name only
+
+
+def _minimum(a: Any, b: Any, out: Array) -> None:
+    np.minimum(a, b, out=out)
+
+
 _WORDS: dict[str, Callable[..., Any]] = {
     "select": _select,
     "uint32": _cast,
@@ -55,32 +83,45 @@ _WORDS: dict[str, Callable[..., Any]] = {
     "abs": np.absolute,
     "exponent": _exponent,
     "mantissa": _mantissa,
+    "maximum": _maximum,
+    "minimum": _minimum,
     "power_of_two": _power_of_two,
 }
 _NOT_IN_PLACE = frozenset({"select", "mantissa"})
 
-_local = threading.local()
+
+class Registers(threading.local):
+    """Block buffers: the n-th one of a type is the same array each time, in each thread its own."""
+
+    def __init__(self) -> None:
+        self._pool: dict[tuple[int, np.dtype[Any]], Array] = {}
+
+    def take(self, dtypes: Sequence[np.dtype[Any]], size: int, first: int = 0) -> list[Array]:
+        """One flat array per type, of at least that size, counted from the `first` one."""
+        found = []
+        for key in enumerate(dtypes, first):
+            buffer = self._pool.get(key)
+            if buffer is None or buffer.size < size:
+                buffer = self._pool[key] = np.empty(max(size, BLOCK), key[1])
+            found.append(buffer)
+        return found
 
 
-def _registers(dtypes: Sequence[np.dtype[Any]], size: int) -> list[Array]:
-    """This thread's block buffers: one flat array per register."""
-    pool: dict[tuple[int, np.dtype[Any]], Array] = _local.__dict__.setdefault("pool", {})
-    found = []
-    for index, dtype in enumerate(dtypes):
-        key = (index, dtype)
-        buffer = pool.get(key)
-        if buffer is None or buffer.size < size:
-            buffer = pool[key] = np.empty(max(size, BLOCK), dtype)
-        found.append(buffer)
-    return found
+_registers = Registers()
+_scratch = Registers()
 
 
 class Plan:
     """A formula compiled for one real dtype: steps that run once per call, steps that run once per block."""
 
-    def __init__(self, program: Program, dtype: np.dtype[Any], stored: frozenset[int]) -> None:
-        """Args: program; dtype – of reals; stored – positions of the outputs that are written to arrays as they are."""
+    def __init__(
+        self, program: Program, dtype: np.dtype[Any], stored: frozenset[int], overwrites: Sequence[int] | None = None
+    ) -> None:
+        """Args: program; dtype – of reals; stored – positions of the outputs that are written to arrays as they are;
+        overwrites – by output the number of the input that is the same array; None where any may be.
+        """  # fmt: skip
         self.dtype = dtype
+        self._overwrites = overwrites
         self._stored = stored
         self._dtypes = {REAL: dtype, BOOL: np.dtype(bool), UINT32: np.dtype(np.uint32), UINT64: np.dtype(np.uint64)}
         self.inputs = [i for i, n in enumerate(program.nodes) if n.operation == "input"]
@@ -109,7 +150,10 @@ class Plan:
             else:
                 body.append(index)
         arrays = {i for i in self.inputs if not program.nodes[i].uniform}
+        self._whole = arrays
+        self._uniform = {i for i, n in enumerate(program.nodes) if n.uniform and n.operation == "input"}
         last_read = max((i for i in body if arrays & set(program.nodes[i].arguments)), default=-1)
+        final = {a: max((i for i in body if a in program.nodes[i].arguments), default=-1) for a in self.inputs}
         self._passed_on = arrays & set(program.outputs)
         if self._passed_on:
             last_read = len(program.nodes)
@@ -119,9 +163,10 @@ class Plan:
             word = _WORDS.get(node.operation) or getattr(np, node.operation)
             dtype = self._dtypes[node.kind]
             # Results go straight to the output once no input, which may be the same array, is read any more.
-            if index >= last_read and program.outputs.count(index) == 1:
+            if program.outputs.count(index) == 1:
                 position = program.outputs.index(index)
-                if position in self._stored:
+                own = None if self._overwrites is None else final[self.inputs[self._overwrites[position]]]
+                if position in self._stored and index >= (last_read if own is None or self._passed_on else own):
                     self.direct[index] = position
             dying = [a for a in node.arguments if last_use[a] == index and a in self.register_of]
             if node.operation not in _NOT_IN_PLACE:
@@ -153,28 +198,43 @@ class Plan:
             slots[index] = out
         return slots
 
-    def run(self, slots: list[Any], outputs: Sequence[Array | None], shape: tuple[int, ...]) -> None:
-        """One block of that shape; an output of None is left in its slot for the caller to reduce."""
+    def bind(
+        self, slots: list[Any], outputs: Sequence[Array | None], shape: tuple[int, ...], registers: Registers
+    ) -> list[Call]:
+        """The calls for one block of that shape; an output of None is left in its slot for the caller to reduce."""
         size = math.prod(shape)
-        views = [r[:size].reshape(shape) for r in _registers(self.register_dtypes, size)]
+        views = [r[:size].reshape(shape) for r in registers.take(self.register_dtypes, size)]
+        calls: list[Call] = []
         for word, arguments, index in self.steps:
+            if word is np.multiply and self._keeps(slots, arguments):
+                slots[index] = slots[arguments[1]]
+                continue
             out = outputs[self.direct[index]] if index in self.direct else views[self.register_of[index]]
-            word(*[slots[a] for a in arguments], out=out)
+            calls.append((word, (*[slots[a] for a in arguments], out)))
             slots[index] = out
         if len(self.outputs) > 1:
             for index in self._passed_on:  # the copies below may overwrite these inputs
-                slots[index] = slots[index].copy()
+                kept = np.empty_like(slots[index])
+                calls.append((_copy, (slots[index], kept)))
+                slots[index] = kept
         for position, index in enumerate(self.outputs):
             target = outputs[position]
             if target is not None and slots[index] is not target:
-                np.copyto(target, slots[index])
+                calls.append((_copy, (slots[index], target)))
+        return calls
+
+    def _keeps(self, slots: list[Any], arguments: tuple[int, ...]) -> bool:
+        """Whether a product is 1 times an input, which is that input."""
+        factor, array = arguments
+        return array in self._whole and factor in self._uniform and float(np.ravel(slots[factor])[0]) == 1.0
 
 
 @cache
 def plan(formula: Formula, dtype: np.dtype[Any]) -> Plan:
     """The compiled formula."""
     stored = frozenset(i for i, kind in enumerate(formula.outputs) if kind == "each")
-    return Plan(trace(formula, ERROR_FUNCTION), dtype, stored)
+    overwrites = [formula.parameters.index(name) for name in formula.overwrites] or None
+    return Plan(trace(formula, ERROR_FUNCTION), dtype, stored, overwrites)
 
 
 @lru_cache(maxsize=1)
@@ -204,20 +264,26 @@ def random_bits(rows: int, width: int, state: Array, stream: int, first_row: int
         numbers = np.arange(first_row + start, first_row + start + count, dtype=np.uint32)[:, None] + offset
         slots = compiled.prepare(uniform)
         slots[compiled.inputs[0]], slots[compiled.inputs[1]] = columns, numbers
-        compiled.run(slots, [None] * 4, (count, quarter))
+        for function, arguments in compiled.bind(slots, [None] * 4, (count, quarter), _registers):
+            function(*arguments)
         for word, index in enumerate(compiled.outputs):
             size = min(quarter, width - word * quarter)
             if size > 0:
                 out[start : start + count, word * quarter : word * quarter + size] = slots[index][:, :size]
 
 
-def run_map(
-    formula: Formula, outputs: Sequence[Array], arguments: Sequence[Any], random: tuple[Array, int] | None
-) -> None:
-    """Evaluates a formula over arrays [rows, width] (or of any one shape, where rows do not matter), block by block.
+def bind_map(
+    formula: Formula,
+    outputs: Sequence[Array],
+    arguments: Sequence[Any],
+    random: tuple[Array, int] | None,
+    registers: Registers,
+) -> Iterator[Call]:
+    """The calls that evaluate a formula over arrays [rows, width] (or of one shape, where rows do not matter), in order.
 
     Args: outputs – one array per output, sums over rows as [rows]; they may be inputs as well;
-        arguments – arrays and numbers in the order of the formula, without the bits; random – (state, stream).
+        arguments – arrays and numbers in the order of the formula, without the bits; random – (state, stream), which are
+        read when the calls are made; registers – buffers that nobody else uses meanwhile.
     """
     shape = next(o.shape for o, k in zip(outputs, formula.outputs, strict=True) if k == "each") if (
         "each" in formula.outputs
@@ -250,31 +316,70 @@ def run_map(
                 slots[index] = value[start:stop, None]
             else:
                 assert random is not None
-                bits = np.empty((stop - start, shape[1]), np.uint32)
-                random_bits(stop - start, shape[1], random[0], random[1], start, bits)
+                count = (stop - start) * shape[1]
+                bits = registers.take([_WORD], count, FOR_BITS)[0][:count].reshape(stop - start, shape[1])
+                yield random_bits, (stop - start, shape[1], random[0], random[1], start, bits)
                 slots[index] = bits
         parts = [
             o[start:stop] if k == "each" else None for o, k in zip(flat_outputs, formula.outputs, strict=True)
         ]
-        compiled.run(slots, parts, (stop - start, *tail))
+        yield from compiled.bind(slots, parts, (stop - start, *tail), registers)
         for position, kind in enumerate(formula.outputs):
             if kind == "rowsum":
-                np.sum(slots[compiled.outputs[position]], axis=1, out=flat_outputs[position][start:stop])
+                yield np.sum, (slots[compiled.outputs[position]], 1, None, flat_outputs[position][start:stop])
 
 
-def run_update(formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Array) -> None:
-    """Applies an update to the flat arrays, segment by segment, in blocks.
+_WORD = np.dtype(np.uint32)
+FOR_BITS = 1000
+"""The register of random bits, which no plan counts up to."""
+
+
+def run_map(
+    formula: Formula, outputs: Sequence[Array], arguments: Sequence[Any], random: tuple[Array, int] | None
+) -> None:
+    """Evaluates a formula over arrays, block by block; arguments as in `bind_map`."""
+    for function, given in bind_map(formula, outputs, arguments, random, _registers):
+        function(*given)
+
+
+class Update:
+    """An update of flat arrays, segment by segment, in blocks: its calls are made once, and then run for many scalars.
+
+    Scalars that are 1 where it is made have to stay 1: products with them are left out.
 
     Args: arrays – in the order of the formula, all of one length; scalars – [scalars, groups];
         segments – int64 [segments, 3]: start, stop, group.
     """
-    compiled = plan(formula, arrays[0].dtype)
-    targets = [formula.parameters.index(name) for name in formula.overwrites]
-    groups = [index for index, kind in zip(compiled.inputs, formula.kinds, strict=True) if kind == "group"]
-    for start, stop, group in segments.tolist():
-        slots = compiled.prepare(dict(zip(groups, scalars[:, group].tolist(), strict=True)))
-        for low in range(start, stop, BLOCK):
-            high = min(low + BLOCK, stop)
-            for index, array in zip(compiled.inputs, arrays, strict=False):
-                slots[index] = array[low:high]
-            compiled.run(slots, [arrays[t][low:high] for t in targets], (high - low,))
+
+    def __init__(self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Array) -> None:
+        self._plan = compiled = plan(formula, arrays[0].dtype)
+        targets = [formula.parameters.index(name) for name in formula.overwrites]
+        self._groups = [index for index, kind in zip(compiled.inputs, formula.kinds, strict=True) if kind == "group"]
+        registers = Registers()
+        self._parts: list[tuple[int, list[Any], list[Call]]] = []
+        for start, stop, group in segments.tolist():
+            values = {i: np.full(1, scalars[k, group], compiled.dtype) for k, i in enumerate(self._groups)}
+            uniform = compiled.prepare(values)
+            calls: list[Call] = []
+            for low in range(start, stop, BLOCK):
+                high = min(low + BLOCK, stop)
+                slots = uniform.copy()
+                for index, array in zip(compiled.inputs, arrays, strict=False):
+                    slots[index] = array[low:high]
+                calls += compiled.bind(slots, [arrays[t][low:high] for t in targets], (high - low,), registers)
+            self._parts.append((group, uniform, calls))
+
+    def run(self, scalars: Array) -> None:
+        """Applies it once."""
+        for group, slots, calls in self._parts:
+            for row, index in enumerate(self._groups):
+                slots[index][0] = scalars[row, group]
+            for word, arguments, index, _ in self._plan.uniform:
+                word(*[slots[a] for a in arguments], out=slots[index])
+            for function, given in calls:
+                function(*given)
+
+
+def run_update(formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Array) -> None:
+    """Applies an update once; arguments as in Update."""
+    Update(formula, arrays, scalars, segments).run(scalars)

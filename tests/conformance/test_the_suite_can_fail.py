@@ -63,7 +63,7 @@ class NoGate(Broken):
     def _update(self, formula, arrays, scalars, segments):
         from fusedstep.kernels.targets import numpy as target
 
-        target.run_update(formula, arrays, scalars, segments)
+        target.run_update(formula, arrays, scalars, segments.table)
 
 
 class FirstGroupForAll(Broken):
@@ -131,6 +131,12 @@ class OtherParameterNames(Broken):
         return super().argmax(values)
 
 
+class FillsTheFirstRow(Broken):
+    def fill(self, array, value):
+        self.require(array)
+        array[:1] = value
+
+
 class FirstStepForEver(Broken):
     def set_step(self, state, step):
         super().set_step(state, 1)
@@ -158,6 +164,7 @@ BROKEN = [
     (ClipsTheWrongWay, "reductions", "limit_norm-float64"),
     (WithoutWeights, "rows", "softmax_cross_entropy-float32-1.0-True-0.0"),
     (OtherParameterNames, "signatures", "signature-argmax"),
+    (FillsTheFirstRow, "arrays", "filled-float64"),
     (FirstStepForEver, "random", "state"),
     (FirstStepForEver, "training", "agrees_with_numpy-classifier-float64"),
 ]

@@ -9,7 +9,6 @@ import pickle
 import subprocess
 import sys
 import threading
-import warnings
 
 import numpy as np
 import pytest
@@ -72,21 +71,6 @@ def test_blas_keeps_the_users_number_of_threads() -> None:
     before = counts()
     step_for("numba")(X, Y)
     assert counts() == before
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
-def test_training_goes_on_in_a_forked_process() -> None:
-    step = step_for("numba")
-    step(X, Y)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        child = os.fork()
-    if child == 0:
-        try:
-            ok = math.isfinite(float(step(X, Y)))
-        finally:
-            os._exit(0 if ok else 1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 @pytest.mark.parametrize("make", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))], ids=["deepcopy", "pickle"])

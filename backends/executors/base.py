@@ -1,0 +1,99 @@
+"""What executors share: the work that a step hands them, and the plans that they keep by the shape of the minibatch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from ..kept import Kept
+from ..profiling import Part, TimedBackend, median_of, merged
+
+Array = Any
+
+
+class NotRecordable(Exception):
+    """The pass did something that a record cannot hold; it has to be run by the interpreter each time."""
+
+
+def in_rows(inputs: Array, targets: Array) -> tuple[Array, Array]:
+    """A minibatch whose arrays are row-major without gaps, as what was recorded reads them."""
+    return (
+        inputs if inputs.flags.c_contiguous else inputs.copy(order="C"),
+        targets if targets.flags.c_contiguous else targets.copy(order="C"),
+    )
+
+
+class Work(Protocol):
+    """A step as its executor sees it.
+
+    Attributes: chain – layers with forward and backward; loss – with evaluate; gradient – flat, where the gradient goes;
+        ranges – (start, stop) of each parameter in it; deterministic – whether the bits may not depend on the number of
+        threads; recordable – whether layers and loss do nothing but call their tape and its backend.
+    """
+
+    chain: Any
+    loss: Any
+    gradient: Array
+    deterministic: bool
+
+    @property
+    def ranges(self) -> Mapping[Any, tuple[int, int]]:
+        """(start, stop) of each parameter in the gradient."""
+
+    @property
+    def recordable(self) -> bool:
+        """Whether a pass may be recorded and played again."""
+
+    @property
+    def revision(self) -> int:
+        """A number that changes when a setting of the chain or the loss may have changed."""
+
+    def new_tape(
+        self, gradients: Any, first_row: int = 0, backend: Any = None, allocate: Callable[..., Array] | None = None
+    ) -> Any:
+        """A tape for rows from `first_row` on; see framework/tape.py."""
+
+
+class Executor:
+    """Carries out the steps of one Work on one backend."""
+
+    def __init__(self, backend: Any, work: Work) -> None:
+        self.backend = backend
+        self.work = work
+        self._plans = Kept()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the plans: they hold buffers, and addresses of buffers, that belong to this object alone."""
+        return {**self.__dict__, "_plans": Kept()}
+
+    def run(self, inputs: Array, targets: Array, number: int, usable: Callable[[Any], bool]) -> tuple[Any, Any]:
+        """(sum of the losses of the rows, sum of the squares of the gradient), both scalars of the backend.
+
+        Args: number – of the step, for its random numbers; usable – whether it makes sense to go on, given the loss;
+            where it does not, the second result is None.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define run")
+
+    def profile(self, inputs: Array, targets: Array, number: int, repeats: int) -> list[Part]:
+        """What each operation of a pass takes, the median of `repeats` passes in order; changes nothing but the gradient."""
+        runs = []
+        for _ in range(repeats):
+            timed = TimedBackend(self.backend)
+            tape = timed.tape = self.work.new_tape(self.work.gradient, 0, timed)
+            tape.begin(int(inputs.shape[0]))
+            tape.set_step(number)
+            with self.backend.quiet():
+                outputs = self.work.chain.forward(inputs, tape)
+                tape.place, tape.stage = repr(self.work.loss), "loss"
+                row_losses, slope = self.work.loss.evaluate(outputs, targets, tape)
+                timed.total(row_losses)
+                self.work.chain.backward(slope, tape, needs_input=False)
+                tape.place, tape.stage = "gradient", "sum"
+                timed.sum_of_squares(self.work.gradient)
+            runs.append(timed.parts)
+        return merged(median_of(runs))
+
+    def extra_gradients(self, rows: int) -> int:
+        """Numbers in gradient buffers beyond the step's own, for minibatches of that many rows."""
+        del rows
+        return 0

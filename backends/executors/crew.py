@@ -1,0 +1,94 @@
+"""Threads that walk programs together, and wait a moment for the next one before they go to sleep.
+
+The calling thread is one of them. While they are at work for another caller, a program is walked by its caller alone.
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import os
+import threading
+from typing import Any
+
+import numpy as np
+
+from ...kernels.targets.native import BOX, MOST_THREADS, SYSTEM, address_of, system_call, walk
+from ..threads import limit_this_thread, workers
+
+Array = Any
+
+
+class Crew:
+    """Threads, made on first use, and again after a fork; on systems without POSIX threads those of `workers`."""
+
+    def __init__(self) -> None:
+        self._growing = threading.Lock()
+        self._threads: list[threading.Thread] = []
+        self._walk = walk()
+        self._system = [system_call(name) for name in SYSTEM]
+        self._box = np.zeros(BOX["SIZE"], np.int64)
+        self._place = int(address_of(self._box))
+        self._box[BOX["AT_SYSTEM"] :][: len(SYSTEM)] = self._system
+        if all(self._system):
+            library = ctypes.CDLL(None)
+            for name, place in (("mutex", BOX["AT_LOCK"]), ("cond", BOX["AT_BELL"])):
+                getattr(library, f"pthread_{name}_init")(ctypes.c_void_p(self._place + 8 * place), None)
+
+    def _grow(self, count: int) -> None:
+        while len(self._threads) < count:
+            me = len(self._threads) + 1
+            thread = threading.Thread(target=self._live, args=(me, int(self._box[0])), daemon=True, name=f"fusedstep {me}")
+            thread.start()
+            self._threads.append(thread)
+
+    def _live(self, me: int, seen: int) -> None:
+        limit_this_thread()
+        self._walk.serve(self._place, me, seen)
+
+    def run(self, job: Array, threads: int) -> None:
+        """Walks a job (see WALK_TEXT in kernels/targets/native.py) on that many threads, or on fewer if need be."""
+        place, threads = address_of(job), min(threads, MOST_THREADS)
+        give_way, clock = self._system[:2]
+        if not all(self._system):
+            workers.gather(threads, lambda me, count: self._walk.part(place, me, count, give_way, clock))
+            return
+        if len(self._threads) < threads - 1:
+            with self._growing:
+                self._grow(threads - 1)
+        # `lead` is one call: no interrupt can come between handing out a job and its end.
+        if threads <= 1 or not self._walk.lead(self._place, place, threads):
+            self._walk.part(place, 0, 1, give_way, clock)
+
+    def close(self) -> None:
+        """Sends the threads home, as long as the code that they run is there."""
+        if self._threads and self._walk.lead(self._place, self._place + 8 * BOX["AT_JOB"], 0):
+            for thread in self._threads:
+                thread.join(1.0)
+            self._threads = []
+
+
+_crew: Crew | None = None
+_making = threading.Lock()
+
+
+def crew() -> Crew:
+    """The threads of this process."""
+    global _crew
+    if _crew is None:
+        with _making:
+            if _crew is None:
+                _crew = Crew()
+                atexit.register(_crew.close)
+    return _crew
+
+
+def _after_fork() -> None:
+    global _crew, _making
+    if _crew is not None:
+        atexit.unregister(_crew.close)
+    _crew, _making = None, threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,108 @@
+"""Where the time of a pass goes: a backend that times every operation it passes on, and what comes out."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+Array = Any
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one operation of a step takes.
+
+    Attributes: place – the layer, such as "0 Linear + ReLU"; stage – "forward", "loss", "backward", "sum" or "update";
+        operation – the kernel, or "matmul"; seconds – of the step's time: what several cores do at once counts once;
+        flop – floating-point operations of products, 0 for what is bound by memory; bytes – read and written at least.
+    """
+
+    place: str
+    stage: str
+    operation: str
+    seconds: float
+    flop: int
+    bytes: int
+
+
+class Label(NamedTuple):
+    """What a call is: its kernel, the layer and the part of the step that it belongs to, its work and its traffic."""
+
+    operation: str
+    place: str
+    stage: str
+    flop: int
+    bytes: int
+
+    def part(self, seconds: float) -> Part:
+        """It, and the time that it took."""
+        return Part(self.place, self.stage, self.operation, seconds, self.flop, self.bytes)
+
+
+OPERATIONS = (
+    "map", "matmul", "fill", "softmax", "softmax_cross_entropy", "softmax_cross_entropy_soft", "multi_class_hinge",
+    "layer_norm", "layer_norm_backward", "column_sum", "maxout", "maxout_spread", "maxout_pick", "total", "sum_of_squares",
+)  # fmt: skip
+
+
+class TimedBackend:
+    """Passes everything on to a backend, and waits for and times each operation on arrays.
+
+    Attributes: parts – one a call, in order; tape – whose place and stage they get.
+    """
+
+    def __init__(self, backend: Any) -> None:
+        self._backend = backend
+        self.parts: list[Part] = []
+        self.tape: Any = None
+        for name in OPERATIONS:
+            setattr(self, name, self._timed(name, getattr(backend, name)))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)
+
+    def _timed(self, name: str, operation: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*arguments: Any, **options: Any) -> Any:
+            start = time.perf_counter()
+            result = operation(*arguments, **options)
+            self._backend.synchronize()
+            seconds = time.perf_counter() - start
+            arrays = [a for given in arguments for a in (given if isinstance(given, tuple) else (given,))]
+            arrays = [a for a in arrays if self._backend.is_array(a)]
+            self.parts.append(
+                Part(
+                    self.tape.place, self.tape.stage, arguments[0].name if name == "map" else name, seconds,
+                    _flop(*arguments[:3], **options) if name == "matmul" else 0, sum(int(a.nbytes) for a in arrays),
+                )
+            )  # fmt: skip
+            return result
+
+        return run
+
+
+def _flop(a: Array, _: Array, out: Array, transpose_a: bool = False, **__: Any) -> int:
+    """2 m n k of a product [m, k] [k, n]."""
+    m, n = out.shape
+    return int(2 * m * n * a.shape[0 if transpose_a else 1])
+
+
+def median_of(runs: Sequence[Sequence[Part]]) -> list[Part]:
+    """Runs of the same operations, as one with the median time of each."""
+    return [
+        Part(p.place, p.stage, p.operation, statistics.median(q.seconds for q in same), p.flop, p.bytes)
+        for same in zip(*runs, strict=True)
+        for p in same[:1]
+    ]
+
+
+def merged(parts: Sequence[Part]) -> list[Part]:
+    """The parts with those of one place, stage and operation added up, in the order in which they came first."""
+    sums: dict[tuple[str, str, str], Part] = {}
+    for p in parts:
+        key = (p.place, p.stage, p.operation)
+        q = sums.get(key, Part(*key, 0.0, 0, 0))
+        sums[key] = Part(*key, p.seconds + q.seconds, p.flop + q.flop, p.bytes + q.bytes)
+    return list(sums.values())

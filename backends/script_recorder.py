@@ -1,0 +1,81 @@
+"""A backend that computes nothing: it writes down which NumPy calls a pass would make."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..kernels.formula import Formula
+from ..kernels.targets import numpy as target
+from .base import Array, Random
+from .numpy_backend import NumpyBackend
+from .profiling import Label
+from .recording import recorded_asarray, recorded_zeros, refuse, require_rows
+
+LATER = (
+    "softmax", "softmax_cross_entropy", "softmax_cross_entropy_soft", "multi_class_hinge", "layer_norm",
+    "layer_norm_backward", "column_sum", "maxout", "maxout_spread", "maxout_pick",
+)  # fmt: skip
+"""Operations that are called as they are."""
+
+
+class ScriptRecorder(NumpyBackend):
+    """Takes the calls of one pass.
+
+    Attributes: calls – functions and their arguments, in order; labels – what each is; tape – whose place they get.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[target.Call] = []
+        self.labels: list[Label] = []
+        self.tape: Any = None
+        self._registers = target.Registers()
+        real = NumpyBackend()
+        for name in LATER:
+            setattr(self, name, self._later(getattr(real, name)))
+
+    def _add(self, name: str, calls: Iterable[target.Call], moved: int, flop: int = 0) -> None:
+        """Takes calls that together are one operation; the first one carries its work."""
+        first = True
+        for call in calls:
+            self.calls.append(call)
+            work = (flop, moved) if first else (0, 0)
+            self.labels.append(Label(name, self.tape.place, self.tape.stage, *work))
+            first = False
+
+    def _later(self, operation: Callable[..., None]) -> Callable[..., None]:
+        def add(*arguments: Any) -> None:
+            moved = sum(int(a.nbytes) for a in arguments if isinstance(a, np.ndarray))
+            self._add(operation.__name__, [(operation, arguments)], moved)
+
+        return add
+
+    def _map(self, formula: Formula, outputs: tuple[Array, ...], arguments: Sequence[Any], random: Random | None) -> None:
+        require_rows((*outputs, *arguments))
+        moved = sum(int(a.nbytes) for a in (*outputs, *arguments) if isinstance(a, np.ndarray))
+        self._add(formula.name, target.bind_map(formula, outputs, arguments, random, self._registers), moved)
+
+    def _matmul(self, a: Array, b: Array, out: Array, accumulate: bool) -> None:
+        product = np.empty_like(out) if accumulate else out
+        calls: list[target.Call] = [(np.matmul, (a, b, product))]
+        if accumulate:
+            calls.append((np.add, (out, product, out)))
+        self._add("matmul", calls, int(a.nbytes + b.nbytes + out.nbytes), 2 * int(out.size) * int(a.shape[1]))
+
+    def fill(self, array: Array, value: float) -> None:
+        """See Backend.fill."""
+        self._add("fill", [(array.fill, (value,))], int(array.nbytes))
+
+    def sum_up(self, x: Array) -> Array:
+        """An array [] that will hold the sum."""
+        out = np.empty(())
+        self._add("total", [(np.sum, (x, None, np.float64, out))], int(x.nbytes))
+        return out
+
+    zeros = recorded_zeros
+    asarray = recorded_asarray
+    copy = take_rows = item = to_numpy = random_bits = permutation = argmax = total = sum_of_squares = limit_norm = refuse
+    update = refuse

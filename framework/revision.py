@@ -1,0 +1,35 @@
+"""Notices when a setting of a layer or a loss changes, so that what was recorded with the old one is not played again."""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import Any
+
+_numbers = count(1)
+_latest = 0
+
+
+class Revised:
+    """Base of layers and losses: setting an attribute that was there already makes a new revision.
+
+    Class attribute recordable: a pass of a class outside this package is recorded and played only where the class says
+    `recordable = True`, which promises that forward, backward and evaluate do nothing but call their tape and its backend.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        global _latest
+        known = name in self.__dict__
+        super().__setattr__(name, value)
+        if known:
+            _latest = next(_numbers)
+
+
+def revision() -> int:
+    """A number that grows whenever an attribute of any layer or loss is set again."""
+    return _latest
+
+
+def is_recordable(thing: Revised) -> bool:
+    """Whether it is of this package, or its own class says so."""
+    cls = type(thing)
+    return cls.__module__.startswith(f"{__package__}.") or bool(cls.__dict__.get("recordable", False))

@@ -1,0 +1,163 @@
+"""Small networks with every layer and every loss, their minibatches, and steps that are not played."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+
+import fusedstep as fs
+
+COLUMNS = 6
+
+
+def _simplex(generator, rows, classes):
+    raised = np.exp(generator.standard_normal((rows, classes)))
+    return raised / raised.sum(axis=1, keepdims=True)
+
+
+def labels(generator, rows):
+    return generator.integers(0, 3, rows)
+
+
+def shares(generator, rows):
+    return _simplex(generator, rows, 3)
+
+
+def yes_or_no(generator, rows):
+    return generator.integers(0, 2, rows)
+
+
+def numbers(width):
+    return lambda generator, rows: generator.standard_normal((rows, width))
+
+
+def _tied():
+    encoder = fs.Linear(COLUMNS, 40, weight_init="glorot_uniform")
+    return [encoder, fs.Sigmoid(), fs.TiedLinear(encoder)]
+
+
+def _tied_wide():
+    encoder = fs.Linear(96, 40, weight_init="glorot_uniform")
+    return [fs.Linear(COLUMNS, 96), fs.Tanh(), encoder, fs.Sigmoid(), fs.TiedLinear(encoder), fs.Linear(96, 2)]
+
+
+def _twice():
+    shared = fs.Linear(COLUMNS, COLUMNS)
+    return [shared, fs.Tanh(), shared, fs.ReLU(), shared]
+
+
+def _hidden(*between, inputs=COLUMNS, units=16, outputs=3):
+    return [fs.Linear(inputs, units, bias_init=0.1), *between, fs.Linear(units, outputs)]
+
+
+ZOO = {
+    "relu, dropout, labels": (lambda: _hidden(fs.ReLU(), fs.Dropout(0.3)), fs.SoftmaxCrossEntropy, labels),
+    "layer norm, gelu, smoothing": (
+        lambda: _hidden(fs.LayerNorm(16), fs.GELU()), lambda: fs.SoftmaxCrossEntropy(0.1), labels,
+    ),
+    "gelu tanh, class weights": (
+        lambda: _hidden(fs.GELU("tanh")), lambda: fs.SoftmaxCrossEntropy(0.1, "uniform", [1.0, 2.0, 0.5]), labels,
+    ),
+    "silu, distributions": (lambda: _hidden(fs.SiLU()), fs.SoftmaxCrossEntropy, shares),
+    "softmax end, sum": (
+        lambda: [*_hidden(fs.Tanh()), fs.Softmax()], lambda: fs.SoftmaxCrossEntropy(reduction="sum"), labels,
+    ),
+    "kl": (lambda: [*_hidden(fs.Tanh()), fs.Softmax()], fs.KLDivergence, shares),
+    "symmetric kl": (lambda: [*_hidden(fs.Sigmoid()), fs.Softmax()], fs.SymmetricKL, shares),
+    "bhattacharyya": (lambda: [*_hidden(), fs.Softmax()], fs.Bhattacharyya, shares),
+    "maxout, prelu, hinge": (
+        lambda: [fs.Maxout(COLUMNS, 7, pieces=3), fs.PReLU(7), fs.Linear(7, 3)], fs.MultiClassHinge, labels,
+    ),
+    "noise, residual": (
+        lambda: [
+            fs.GaussianNoise(0.1),
+            fs.Residual(fs.Linear(COLUMNS, 4), fs.ELU(0.7), fs.Dropout(0.2), fs.Linear(4, COLUMNS)),
+            fs.LeakyReLU(0.05), fs.Linear(COLUMNS, 2, bias=False),
+        ], lambda: fs.MSE("sum"), numbers(2),
+    ),
+    "tied": (_tied, fs.MSE, numbers(COLUMNS)),
+    "tied, wide": (_tied_wide, fs.MSE, numbers(2)),
+    "one layer three times": (_twice, fs.MSE, numbers(COLUMNS)),
+    "binary": (lambda: _hidden(fs.Sigmoid(), outputs=1), fs.BinaryCrossEntropy, yes_or_no),
+    "signs": (lambda: _hidden(fs.Identity(), outputs=1), fs.Hinge, yes_or_no),
+    "wide": (
+        lambda: [*_hidden(fs.ReLU(), units=64, outputs=96), fs.Tanh(), fs.Dropout(0.5), fs.Linear(96, 2)], fs.MSE, numbers(2),
+    ),
+    "softmax between, sequences": (
+        lambda: [fs.Sequential(*_hidden(fs.ReLU(), outputs=8)), fs.Softmax(), fs.Sequential(fs.Linear(8, 2))],
+        fs.MSE, numbers(2),
+    ),
+}  # fmt: skip
+"""Name -> (layers, loss, targets), all of which make new ones; x has COLUMNS columns."""
+
+
+class InterpretedStep(fs.TrainStep):
+    """A step that is never played."""
+
+    @property
+    def recordable(self):
+        return False
+
+
+def step_for(name, dtype="float32", backend="numba", kind=fs.TrainStep, optimizer=None, seed=3, **options):
+    """A new step of a network of the zoo."""
+    layers, loss, _ = ZOO[name]
+    model = fs.Sequential(*layers()).initialize(seed, backend, dtype)
+    return kind(model, loss(), optimizer or fs.SGD(0.05), seed=seed, backend=backend, **options)
+
+
+def batch_for(name, rows, dtype="float32", number=0):
+    """(x, y) for it."""
+    generator = np.random.default_rng([rows, number])
+    x = generator.standard_normal((rows, COLUMNS)).astype(dtype)
+    y = ZOO[name][2](generator, rows)
+    return x, y.astype(dtype) if y.dtype.kind == "f" else y
+
+
+def take(step, x, y, number=1):
+    """(sum of the losses, gradient) of a pass, without an update."""
+    inputs, targets = step.prepare(x, y)
+    step.gradient[...] = np.nan
+    for start, stop in zip([0, *(b for _, b in sorted(step.ranges.values()))],
+                           [*(a for a, _ in sorted(step.ranges.values())), step.gradient.size], strict=True):  # fmt: skip
+        step.gradient[start:stop] = 0.0
+    total, squares = step.executor.run(inputs, targets, number, lambda _: True)
+    np.testing.assert_allclose(float(squares), float((step.gradient.astype("f8") ** 2).sum()), rtol=1e-6)
+    return float(total), np.array(step.gradient)
+
+
+def gradient_of(step, x, y, number=1):
+    """Only the gradient."""
+    return take(step, x, y, number)[1]
+
+
+def plans(step):
+    """The plans that the executor of a step keeps, the oldest first."""
+    return list(step.executor._plans.values())
+
+
+def kind_of_plan(step):
+    """The name of the class of its latest plan."""
+    return type(plans(step)[-1]).__name__
+
+
+def train(step, batches):
+    """Losses, and the parameters afterwards as bytes."""
+    losses = [float(step(x, y)) for x, y in batches]
+    return losses, step.model.arena.values.tobytes()
+
+
+def in_a_process(program, *arguments, seconds=60, **environment):
+    """What a program prints; a hang fails, and shows where every thread is."""
+    watched = f"import faulthandler\nfaulthandler.dump_traceback_later({seconds}, exit=True)\n{program}"
+    command = [sys.executable, "-c", watched, *map(str, arguments)]
+    surroundings = {**os.environ, **{k: str(v) for k, v in environment.items()}}
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=surroundings, timeout=seconds + 10,
+        cwd=os.path.dirname(__file__),
+    )  # fmt: skip
+    assert done.returncode == 0, f"exit status {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+    return done.stdout

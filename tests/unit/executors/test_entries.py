@@ -1,0 +1,186 @@
+"""The two ways into a kernel, with arrays and with words, do the same to the bit; and products by words."""
+
+import numpy as np
+import pytest
+
+import fusedstep.kernels.formulas  # noqa: F401 – registers all formulas
+from fusedstep.backends import Random, backend, conformance
+from fusedstep.backends.threads import single_threaded_blas
+from fusedstep.kernels import formulas as library
+from fusedstep.kernels.formula import REGISTRY
+from fusedstep.kernels.rows import cpu
+from fusedstep.kernels.targets.cpu import bind_map, update_kernel
+from fusedstep.kernels.targets.native import address_of, gemm_entry, gemm_words, walk, words_of
+
+OURS = sorted((f for f in REGISTRY.values() if f.function.__module__.startswith(library.__name__)), key=lambda f: f.name)
+MAPS, UPDATES = ([f for f in OURS if bool(f.overwrites) == updates] for updates in (False, True))
+RANDOM = [f for f in MAPS if f.random and f.name in ("dropout", "gaussian_noise", "bias_relu_dropout", "uniform")]
+NAMED = [f for f in MAPS if f.name in ("add", "add_bias", "row_product", "softmax_slope", "scale_columns", "negative_log")]
+PLAIN = [f for f in MAPS if not f.random and f not in NAMED]
+SAMPLE = [*NAMED, *RANDOM, *PLAIN[:: max(1, len(PLAIN) // 8)], *UPDATES[:: max(1, len(UPDATES) // 4)]]
+ROWS, WIDTH = 13, 7
+
+
+def enter(entry, words):
+    """Calls an entry through a program of one call."""
+    table = np.array([*words, 0], np.int64)
+    calls = np.array([[entry.address, table.ctypes.data]], np.int64)
+    tasks, phases = np.array([[0, 1]], np.int64), np.array([0, 1], np.int64)
+    arrivals = np.zeros(2, np.int64)
+    job = np.array([*map(address_of, (calls, tasks, phases)), 1, address_of(arrivals), 0], np.int64)
+    walk().part(address_of(job), 0, 1, 0, 0)
+
+
+def both_ways(kernel, arguments, changes=True):
+    """Calls function and entry on copies, and compares every array afterwards, also those that are only read."""
+    given = [[a.copy() if isinstance(a, np.ndarray) else a for a in arguments] for _ in range(2)]
+    for position, a in enumerate(arguments):  # what is one array stays one
+        first = next(p for p, b in enumerate(arguments) if b is a)
+        for copies in given:
+            copies[position] = copies[first]
+    kernel.function(*given[0])
+    enter(kernel.entry, words_of(kernel.parameters, given[1]))
+    for name, one, other, before in zip(kernel.parameters, *given, arguments, strict=True):
+        if isinstance(one, np.ndarray):
+            if kernel._fastmath:  # two compilations may sum in two orders
+                np.testing.assert_allclose(one, other, rtol=1e-12 if one.dtype == np.float64 else 1e-5, atol=1e-6)
+            else:
+                assert one.tobytes() == other.tobytes(), f"{kernel.name}: {name}"
+            if not any(one is w for w in kernel.written(given[0])):
+                assert one.tobytes() == before.tobytes()
+    written = kernel.written(arguments)
+    assert written
+    assert not changes or any(a.tobytes() != b.tobytes() for a, b in zip(written, kernel.written(given[0]), strict=True))
+
+
+def _row_cases(dtype):
+    generator = np.random.default_rng(3)
+
+    def real(*shape):
+        return generator.standard_normal(shape).astype(dtype)
+
+    matrix, vector, wide = (ROWS, WIDTH), (ROWS,), (ROWS, 3 * WIDTH)
+    labels = generator.integers(0, WIDTH, ROWS).astype("i4")
+    soft = generator.random(matrix).astype(dtype)
+    winner = generator.integers(0, 3, matrix).astype("u1")
+    out, losses = np.full(matrix, 9, dtype), np.full(vector, 9, dtype)
+    x, gain, scale = real(*matrix), real(WIDTH), np.abs(real(ROWS)) + 0.1
+    none = np.empty(0, dtype)
+    return {
+        "softmax": [(x, out), (x, x)],
+        "softmax_cross_entropy": [
+            (x, labels, none, 1.0, 0.0, 0.25, losses, out),
+            (x, labels, np.abs(gain), 0.9, 0.1 / 6, 0.25, losses, out),
+        ],
+        "softmax_cross_entropy_soft": [(x, soft, 0.25, losses, out)],
+        "multi_class_hinge": [(x, labels, 0.25, losses, out)],
+        "layer_norm": [(x, gain, real(WIDTH), 1e-5, out, losses, np.full(vector, 9, dtype))],
+        "layer_norm_backward": [(real(*matrix), x, gain, real(ROWS), scale, out, real(WIDTH), real(WIDTH))],
+        "column_sum": [(x, real(WIDTH)), (real(300, 5), real(5))],
+        "total": [(losses * real(ROWS), np.zeros(1))],
+        "sum_of_squares": [(real(101), np.zeros(1))],
+        "add_to": [(real(101), real(101))],
+        "fill": [(real(101), 0.3)],
+        "maxout": [(real(*wide), out, np.full(matrix, 9, "u1"))],
+        "maxout_spread": [(real(*matrix), winner, np.full(wide, 9, dtype))],
+        "maxout_pick": [(real(*wide), winner, out)],
+    }
+
+
+def test_every_row_kernel_has_a_case():
+    assert {f.__name__ for f in cpu._SIGNATURES} == set(_row_cases("f4"))
+
+
+@pytest.mark.parametrize("name", _row_cases("f4"))
+def test_row_kernels(name, dtype):
+    kernel = cpu.kernel(getattr(cpu, name), np.dtype(dtype))
+    for arguments in _row_cases(dtype)[name]:
+        both_ways(kernel, arguments)
+
+
+def test_the_sample_is_large_and_has_random_ones():
+    assert len(SAMPLE) >= 20
+    assert sum(f.random for f in SAMPLE) >= 2
+    assert any(f.overwrites for f in SAMPLE)
+
+
+@pytest.mark.parametrize("formula", SAMPLE, ids=str)
+def test_formulas(formula, dtype):
+    generator = np.random.default_rng(4)
+
+    def real(*shape):
+        return generator.uniform(0.1, 0.9, shape).astype(dtype)
+
+    if formula.overwrites:
+        arrays = [real(200) for kind in formula.kinds if kind == "each"]
+        scalars = real(sum(kind == "group" for kind in formula.kinds), 2)
+        segments = np.array([[0, 64, 0], [64, 150, 1]], np.int64)
+        both_ways(update_kernel(formula, np.dtype(dtype)), (*arrays, scalars, segments))
+        return
+    shapes = {"each": (ROWS, WIDTH), "row": (WIDTH,), "column": (ROWS,)}
+    given = [0.375 if kind == "scalar" else real(*shapes[kind]) for kind in formula.given]
+    outputs = [np.full((ROWS,) if kind == "rowsum" else (ROWS, WIDTH), 7.0, dtype) for kind in formula.outputs]
+    random = Random(backend("numba").random_state(2**40 + 7, 3, 11), 0x2000_0001) if formula.random else None
+    both_ways(*bind_map(formula, outputs, given, random))
+    first = next((k for k, kind in enumerate(formula.given) if kind == "each"), None)
+    if first is not None and formula.outputs[0] == "each":
+        both_ways(*bind_map(formula, [given[first], *outputs[1:]], given, random), changes=False)
+
+
+# Products
+
+EXTENTS = [(1, 1, 1), (1, 1, 9), (1, 8, 1), (7, 1, 1), (1, 6, 5), (6, 1, 5), (5, 6, 1), (3, 4, 5), (33, 17, 65), (64, 64, 64)]
+
+
+def product(a, b, out, transpose_a, transpose_b, accumulate):
+    m, n = out.shape
+    k = a.shape[0] if transpose_a else a.shape[1]
+    words = gemm_words(
+        out.dtype, (address_of(a), a.shape[1], transpose_a), (address_of(b), b.shape[1], transpose_b),
+        (address_of(out), n), (m, n, k), accumulate,
+    )  # fmt: skip
+    with single_threaded_blas:
+        enter(gemm_entry(), words)
+
+
+@pytest.mark.parametrize("accumulate", [False, True])
+@pytest.mark.parametrize("transpose_b", [False, True])
+@pytest.mark.parametrize("transpose_a", [False, True])
+def test_products(transpose_a, transpose_b, accumulate, dtype):
+    generator = np.random.default_rng(6)
+    for m, n, k in EXTENTS:
+        a = (generator.standard_normal((k, m) if transpose_a else (m, k)) / np.sqrt(k)).astype(dtype)
+        b = generator.standard_normal((n, k) if transpose_b else (k, n)).astype(dtype)
+        out = np.full((m, n), np.nan, dtype) if not accumulate else generator.standard_normal((m, n)).astype(dtype)
+        a_, b_ = (x.astype("f8").T if t else x.astype("f8") for x, t in ((a, transpose_a), (b, transpose_b)))
+        wanted = a_ @ b_ + (out.astype("f8") if accumulate else 0.0)
+        kept = a.tobytes(), b.tobytes()
+        product(a, b, out, transpose_a, transpose_b, accumulate)
+        conformance.close(out, wanted, dtype, "product", f"[{m}, {k}] [{k}, {n}]")
+        assert (a.tobytes(), b.tobytes()) == kept
+
+
+def test_a_piece_of_a_product(dtype):
+    """Rows of the result, and rows of a wider array as operands: what a split weight gradient needs."""
+    generator = np.random.default_rng(7)
+    x, dy = generator.standard_normal((40, 12)).astype(dtype), generator.standard_normal((40, 5)).astype(dtype)
+    out = np.full((12, 5), 3.0, dtype)
+    size = out.itemsize
+    words = gemm_words(
+        out.dtype, (address_of(x) + 4 * size, 12, True), (address_of(dy), 5, False), (address_of(out) + 4 * 5 * size, 5),
+        (6, 5, 40), False,
+    )  # fmt: skip
+    with single_threaded_blas:
+        enter(gemm_entry(), words)
+    scale = 40**0.5
+    conformance.close(out[4:10] / scale, (x.astype("f8").T @ dy.astype("f8"))[4:10] / scale, dtype, "product")
+    assert (out[:4] == 3.0).all()
+    assert (out[10:] == 3.0).all()
+
+
+def test_a_product_of_nothing_adds_nothing(dtype):
+    out = np.full((3, 4), 2.0, dtype)
+    product(np.empty((3, 0), dtype), np.empty((0, 4), dtype), out, False, False, True)
+    assert (out == 2.0).all()
+    product(np.empty((3, 0), dtype), np.empty((0, 4), dtype), out, False, False, False)
+    assert (out == 0.0).all()

@@ -1,0 +1,43 @@
+"""What a step holds, by formula, against what is really taken."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+
+import fusedstep as fs
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+@pytest.mark.parametrize("name", ["numpy", "numba"])
+@pytest.mark.parametrize(("widths", "rows"), [((200, 300, 300, 10), 512), ((64, 400, 10), 2048), ((300, 256, 256, 50), 48)])
+def test_memory_by_formula_is_what_is_taken(name, widths, rows, deterministic):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((rows, widths[0])).astype(np.float32)
+    y = rng.integers(0, widths[-1], rows).astype(np.int32)
+    loss = fs.SoftmaxCrossEntropy()
+    # Compiled code and whatever is made once a process are taken before the measurement.
+    fs.TrainStep(fs.mlp(widths, dropout=0.1), loss, fs.Adam(), backend=name, deterministic=deterministic)(x, y)
+    tracemalloc.start()
+    try:
+        step = fs.TrainStep(fs.mlp(widths, dropout=0.1), loss, fs.Adam(), backend=name, deterministic=deterministic)
+        before = tracemalloc.get_traced_memory()[0] - int(step.model.arena.values.nbytes) * 4
+        tracemalloc.reset_peak()
+        for _ in range(3):
+            step(x, y)
+        peak = tracemalloc.get_traced_memory()[1] - max(before, 0)
+    finally:
+        tracemalloc.stop()
+    predicted = step.memory(rows).total
+    # Beside it are tables of calls, block buffers of the numpy target (at most some 128 KB each) and small change.
+    assert 0.97 * predicted <= peak <= 1.03 * predicted + 1.5e6
+
+
+def test_memory_grows_with_the_rows_by_what_the_buffers_take():
+    step = fs.TrainStep(fs.mlp([20, 30, 5]), fs.SoftmaxCrossEntropy(), fs.SGD(0.1), backend="numpy")
+    small, large = step.memory(100), step.memory(300)
+    # z and its gradient for both layers, losses, and the gradient of the hidden units before the activation
+    assert large.buffers - small.buffers == 200 * 4 * (30 + 30 + 30 + 5 + 5 + 1)
+    assert (small.parameters, small.gradient, small.state, small.shards) == (large.parameters, large.gradient, 0, 0)
+    assert small.total == small.parameters + small.gradient + small.buffers
+    assert "MB" in str(small)
