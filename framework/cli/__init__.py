@@ -1,4 +1,4 @@
-"""The command line: `fusedstep backends | train | predict | compare`, one file a command.
+"""The command line: `fusedstep backends | train | predict | compare | bench | profile`, one file a command.
 
 Nothing heavy is imported before a command needs it, so that `fusedstep --help` is quick.
 """

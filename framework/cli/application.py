@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 from ...errors import FusedstepError
 from .backends_command import backends
 from .compare_command import compare
+from .later import LATER, Later
 from .options import DEBUG_KEY, Debug
 from .predict_command import predict
 from .train_command import train
@@ -30,6 +31,7 @@ HELP = """Train multi-layer perceptrons, on a CPU or a CUDA GPU with the same co
 - `fusedstep train digits` trains on a bundled data set
 - `fusedstep train people.csv --target income` trains on your own table
 - `fusedstep predict people.safetensors new.csv -o answers.csv` uses what was trained
+- `fusedstep bench` measures how fast steps are on this machine
 - `fusedstep COMMAND --help` explains a command
 
 The backend is the best one that works here; `FUSEDSTEP_BACKEND=NAME` or `--backend NAME` chooses another.
@@ -42,7 +44,15 @@ _UsageError: Any = typer.BadParameter.__base__
 
 
 class _Group(TyperGroup):
-    """Turns errors that a user can mend into one line and exit code 2."""
+    """Turns errors that a user can mend into one line and exit code 2; knows commands of higher floors by name only."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Ours, then those that are loaded when they are used."""
+        return [*super().list_commands(ctx), *LATER]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command of that name, or None."""
+        return Later(cmd_name) if cmd_name in LATER else super().get_command(ctx, cmd_name)
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         """Parses the options before the command; without any argument, shows the help."""

@@ -1,0 +1,50 @@
+"""Before anything is timed: do the contenders do the same work? Their losses from the same start must agree."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+from .contenders.handwritten import Handwritten
+from .problem import Problem
+from .timing import Prepared
+
+STEPS = 3
+
+TOLERANCES = {"float32": 1e-3, "float64": 1e-6}
+"""Relative, on the losses. Adam's first steps are nearly the signs of the gradients, so rounding errors of tiny ones show."""
+
+
+def losses(prepared: Prepared, steps: int = STEPS) -> list[float]:
+    """The losses of the first steps from the common start."""
+    with prepared.around():
+        prepared.reset()
+        return [float(prepared.step()) for _ in range(steps)]
+
+
+def reference(problem: Problem) -> list[float]:
+    """What they should be: the step written by hand in NumPy, in float64, without dropout."""
+    start = replace(problem.without_dropout(), precision="float64")
+    # The same numbers, not the same random seed at another precision.
+    start.__dict__["start"] = [(w.astype("float64"), b.astype("float64")) for w, b in problem.start]
+    start.__dict__["minibatches"] = [(x.astype("float64"), y) for x, y in problem.minibatches[:STEPS]]
+    return losses(Handwritten().prepare(start))
+
+
+def agree(found: Sequence[float], wanted: Sequence[float], tolerance: float) -> bool:
+    """Whether all losses are within the relative tolerance."""
+    return len(found) == len(wanted) and all(
+        math.isclose(a, b, rel_tol=tolerance, abs_tol=0.0) for a, b in zip(found, wanted, strict=True)
+    )
+
+
+def objection(found: Sequence[float], wanted: Sequence[float], precision: str) -> str | None:
+    """Why the losses show other work, or None where they agree."""
+    if agree(found, wanted, TOLERANCES[precision]):
+        return None
+    return f"does other work: its losses are {_listed(found)} instead of {_listed(wanted)}"
+
+
+def _listed(values: Sequence[float]) -> str:
+    return ", ".join(f"{v:.6g}" for v in values)

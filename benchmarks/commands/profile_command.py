@@ -1,0 +1,52 @@
+"""`fusedstep profile NETWORK`: where the time of one training step goes."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ...framework.cli.options import BackendName, Debug
+
+
+def profile(
+    network: Annotated[
+        str, typer.Argument(help='Such as "784-512-512-10@256": widths, then @ and the batch.', show_default=False)
+    ],
+    backend: BackendName = None,
+    precision: Annotated[str, typer.Option(metavar="NAME", help="float32 or float64.")] = "float32",
+    variant: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="plain: ReLU and Adam. full: LayerNorm, GELU, dropout, clipping and AdamW."),
+    ] = "plain",
+    repeats: Annotated[int, typer.Option(help="The times are medians over so many steps.")] = 20,
+    debug: Debug = False,
+) -> None:
+    """Show where the time of one training step goes, by layer and pass.
+
+    For each layer, pass and kernel: milliseconds, share of the step, floating-point operations and bytes, and how many of
+    each a second. Kernels with a low rate of operations and a high rate of bytes are bound by memory.
+    """
+    del debug
+    from rich.console import Console
+
+    from ...backends import backend as find_backend
+    from ...backends.threads import num_threads
+    from ...errors import HyperparameterError
+    from ..networks import parse
+    from ..problem import Problem
+    from ..profiles import profile as measure
+    from ..reports.tables import profile_table
+    from ..reports.terminal import show
+    from ..session import Plan
+
+    if repeats < 1:
+        raise HyperparameterError(f"expected --repeats >= 1; got {repeats}; use --repeats 20")
+    chosen = find_backend(backend)
+    plan = Plan(grid="none", backends=chosen.name, precisions=precision, variant=variant)
+    networks = parse(network)
+    console = Console(highlight=False)
+    for wanted in networks:
+        for name in plan.precision_list:
+            problem = Problem(wanted, variant, name, num_threads())
+            show(console, profile_table(measure(problem, chosen, repeats)), texts=2)

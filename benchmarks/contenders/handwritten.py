@@ -1,0 +1,136 @@
+"""The step that an expert would write by hand in NumPy: nothing allocated, everything in place, BLAS on all cores."""
+
+from __future__ import annotations
+
+from itertools import cycle
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..problem import BETA1, BETA2, CLIP_NORM, EPSILON, LEARNING_RATE, WEIGHT_DECAY, Problem
+from ..team import blas_threads
+from ..timing import Prepared
+from .base import Contender
+
+Array = Any
+
+CHUNK = 32_768
+"""Elements of the parameters that the optimiser takes at once, so that its seven passes stay in the cache."""
+
+
+class Handwritten(Contender):
+    """Plain NumPy with preallocated buffers, `out=`, one flat array of parameters, and Adam in cache-sized chunks.
+
+    Elementwise work runs on one thread, as NumPy does it; the matrix products on all.
+    """
+
+    name: ClassVar[str] = "handwritten"
+    needs: ClassVar[tuple[tuple[str, str], ...]] = (("numpy", "numpy"),)
+
+    def prepare(self, problem: Problem) -> Prepared:
+        """All arrays."""
+        from .handwritten_layers import HiddenWithEverything, ReLULayers
+
+        hidden = (HiddenWithEverything if problem.full else ReLULayers)(problem)
+        run = NumpyStep(problem, hidden)
+        return Prepared(run, reset=run.reset, around=lambda: blas_threads(problem.threads))
+
+
+class NumpyStep:
+    """Forward, loss, backward and Adam; what happens between two linear layers is the business of `hidden`.
+
+    Args: problem; hidden – with `parameters`, `start`, `bind`, `forward` and `backward`; see handwritten_layers.
+    """
+
+    def __init__(self, problem: Problem, hidden: Any) -> None:
+        self.problem, self.hidden = problem, hidden
+        rows, dtype = problem.network.batch, problem.precision
+        weights = sum(n * m for n, m in problem.sizes)
+        biases = sum(m for _, m in problem.sizes)
+        self.decayed, size = weights, weights + biases + hidden.parameters
+        self.theta, self.gradient, self.m, self.v = (np.zeros(size, dtype) for _ in range(4))
+        self.scratch = np.empty((2, min(size, CHUNK)), dtype)
+        (self.weights, self.biases), (self.weight_slopes, self.bias_slopes) = map(self._views, (self.theta, self.gradient))
+        hidden.bind(self.theta[weights + biases :], self.gradient[weights + biases :])
+        self.outputs = [np.empty((rows, m), dtype) for _, m in problem.sizes]
+        self.slopes = [np.empty((rows, m), dtype) for _, m in problem.sizes]
+        self.ones, self.every = np.ones(rows, dtype), np.arange(rows)
+        self.column = np.empty((rows, 1), dtype)
+        self.reset()
+
+    def _views(self, flat: Array) -> tuple[list[Array], list[Array]]:
+        place, weights, biases = 0, [], []
+        for n, m in self.problem.sizes:
+            weights.append(flat[place : place + n * m].reshape(n, m))
+            place += n * m
+        for _, m in self.problem.sizes:
+            biases.append(flat[place : place + m])
+            place += m
+        return weights, biases
+
+    def reset(self) -> None:
+        """The common start, and no memory of any step."""
+        for k, (weights, biases) in enumerate(self.problem.start):
+            self.weights[k][...], self.biases[k][...] = weights, biases
+        self.hidden.start()
+        self.m[...], self.v[...], self.t = 0.0, 0.0, 0
+        self.turn = cycle(self.problem.minibatches)
+
+    def __call__(self) -> float:
+        x, y = next(self.turn)
+        activations = [x]
+        last = len(self.weights) - 1
+        for k, (w, b) in enumerate(zip(self.weights, self.biases, strict=True)):
+            z = np.matmul(activations[k], w, out=self.outputs[k])
+            z += b
+            activations.append(self.hidden.forward(k, z) if k < last else z)
+        loss = self._loss(activations[-1], y)
+        for k in range(last, -1, -1):
+            d = self.slopes[k]
+            np.matmul(activations[k].T, d, out=self.weight_slopes[k])
+            np.dot(self.ones, d, out=self.bias_slopes[k])
+            if k:
+                below = np.matmul(d, self.weights[k].T, out=self.slopes[k - 1])
+                self.hidden.backward(k - 1, below)
+        self._update()
+        return loss
+
+    def _loss(self, logits: Array, y: Array) -> float:
+        """The mean of log sum exp z - z_label, and its gradient (softmax(z) - one_hot) / B."""
+        rows, d = len(y), self.slopes[-1]
+        np.subtract(logits, np.max(logits, axis=1, keepdims=True, out=self.column), out=logits)
+        of_label = logits[self.every, y]
+        np.exp(logits, out=d)
+        total = np.sum(d, axis=1, keepdims=True, out=self.column)
+        loss = float(np.mean(np.log(total[:, 0]) - of_label))
+        total *= rows
+        d /= total
+        d[self.every, y] -= 1.0 / rows
+        return loss
+
+    def _update(self) -> None:
+        """Adam, or AdamW with clipping: m += (1 - b1)(g - m); v += (1 - b2)(g² - v); theta -= lr m^ / (sqrt(v^) + eps)."""
+        self.t += 1
+        if self.problem.full:
+            norm = float(np.dot(self.gradient, self.gradient)) ** 0.5
+            if norm > CLIP_NORM:
+                self.gradient *= CLIP_NORM / norm
+            self.theta[: self.decayed] *= 1.0 - LEARNING_RATE * WEIGHT_DECAY
+        rate, root = LEARNING_RATE / (1.0 - BETA1**self.t), (1.0 - BETA2**self.t) ** -0.5
+        for low in range(0, self.theta.size, CHUNK):
+            here = slice(low, low + CHUNK)
+            theta, g, m, v = self.theta[here], self.gradient[here], self.m[here], self.v[here]
+            a, b = self.scratch[0, : theta.size], self.scratch[1, : theta.size]
+            np.subtract(g, m, out=a)
+            a *= 1.0 - BETA1
+            m += a
+            np.multiply(g, g, out=a)
+            a -= v
+            a *= 1.0 - BETA2
+            v += a
+            np.sqrt(v, out=a)
+            a *= root
+            a += EPSILON
+            np.divide(m, a, out=b)
+            b *= rate
+            theta -= b

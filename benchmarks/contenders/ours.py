@@ -1,0 +1,114 @@
+"""fusedstep's own step, as a user would call it, on one of its backends."""
+
+from __future__ import annotations
+
+from itertools import cycle
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ...backends.threads import num_threads, set_num_threads
+from ...framework.losses import SoftmaxCrossEntropy
+from ...framework.model import Sequential, mlp
+from ...framework.optimizers import Adam, AdamW
+from ...framework.step import TrainStep
+from ..problem import BETA1, BETA2, CLIP_NORM, EPSILON, LEARNING_RATE, WEIGHT_DECAY, Problem
+from ..team import blas_threads
+from ..timing import Prepared
+from .base import Contender
+
+
+class Ours(Contender):
+    """`step(x, y)` of a TrainStep, all checks of x and y included; the minibatches are arrays of the backend.
+
+    Args: backend – a Backend that works here.
+    """
+
+    kind: ClassVar[str] = "ours"
+
+    def __init__(self, backend: Any) -> None:
+        self.backend = backend
+        self.name = backend.name  # type: ignore[misc]
+        self.device = backend.device
+
+    def version(self) -> str:
+        """fusedstep's, with NumPy's or CuPy's."""
+        from ... import __version__
+
+        return f"fusedstep {__version__}, {self.backend.xp.__name__} {self.backend.xp.__version__}"
+
+    def prepare(self, problem: Problem) -> Prepared:
+        """A model with the common start, its TrainStep, and the minibatches on the backend."""
+        step = make_step(problem, self.backend)
+        start = step.model.arena.values + 0.0
+        batches = on_backend(problem, self.backend)
+        turn = cycle(batches)
+
+        def reset() -> None:
+            nonlocal turn
+            self.backend.copy(start, step.model.arena.values)
+            for state in step.state.states.values():
+                state[...] = 0.0
+            step.state.t = 0
+            turn = cycle(batches)
+
+        def finish(handle: Any) -> None:
+            del handle
+            self.backend.synchronize()
+
+        notes: dict[str, Any] = {"step": step}
+        return Prepared(lambda: step(*next(turn)), finish, reset, lambda: Threads(problem.threads), notes)
+
+
+class Threads:
+    """Threads of BLAS and of the numba backend's steps, as long as the block lasts."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __enter__(self) -> None:
+        self.before = num_threads()
+        self.changes = self.before != self.count
+        if self.changes:
+            set_num_threads(self.count)
+        self.blas = blas_threads(self.count)
+        self.blas.__enter__()
+
+    def __exit__(self, *error: object) -> None:
+        self.blas.__exit__(None, None, None)
+        if self.changes:
+            set_num_threads(self.before)
+
+
+def make_step(problem: Problem, backend: Any) -> TrainStep:
+    """The step of a problem, its parameters set to the common start."""
+    model = make_model(problem)
+    model.initialize(problem.seed, backend, problem.precision)
+    set_parameters(model, problem)
+    optimizer = (
+        AdamW(LEARNING_RATE, BETA1, BETA2, EPSILON, weight_decay=WEIGHT_DECAY, clip_norm=CLIP_NORM)
+        if problem.full
+        else Adam(LEARNING_RATE, BETA1, BETA2, EPSILON)
+    )
+    return TrainStep(model, SoftmaxCrossEntropy(), optimizer, problem.seed, backend)
+
+
+def make_model(problem: Problem) -> Sequential:
+    """Linear and ReLU; or Linear, LayerNorm, GELU and Dropout; then Linear."""
+    if problem.full:
+        return mlp(problem.network.widths, "gelu", problem.dropped, layer_norm=True)
+    return mlp(problem.network.widths, "relu", problem.dropped)
+
+
+def set_parameters(model: Sequential, problem: Problem) -> None:
+    """Gives a model the common start: weights and biases in the order of the layers."""
+    values = {name: model.backend.to_numpy(array) for name, array in model.parameters().items()}
+    for kind, given in (("weight", [w for w, _ in problem.start]), ("bias", [b for _, b in problem.start])):
+        names = [name for name in values if name.rpartition(".")[2] == kind]
+        values.update(zip(names, given, strict=True))
+    model.load_parameters(values)
+
+
+def on_backend(problem: Problem, backend: Any) -> list[tuple[Any, Any]]:
+    """The minibatches as arrays of a backend: x in the problem's precision, labels int32."""
+    return [(backend.asarray(x), backend.asarray(y.astype(np.int32))) for x, y in problem.minibatches]

@@ -1,0 +1,113 @@
+"""What the raw times say: the floor, its share, the best peer, and the ratio to it, pair by pair."""
+
+from __future__ import annotations
+
+from statistics import median
+from typing import Any
+
+from .results import Case, KernelCase, Report, Timing
+from .statistics import geometric_mean, pair_ratio, spread
+
+
+def of_kind(case: Case | KernelCase, kind: str) -> list[Timing]:
+    """The timings of one kind, in their order."""
+    return [timing for timing in case.timings if timing.kind == kind]
+
+
+def smallest(timings: list[Timing]) -> Timing | None:
+    """The one with the smallest median, None for none."""
+    return min(timings, key=lambda t: median(t.seconds), default=None)
+
+
+def floor(case: Case, device: str = "cpu") -> Timing | None:
+    """The faster of the ways in which the matrix products alone were run on that device."""
+    return smallest([t for t in of_kind(case, "floor") if t.device == device])
+
+
+def best_peer(case: Case) -> Timing | None:
+    """The fastest of the other libraries."""
+    return smallest(of_kind(case, "peer"))
+
+
+def best_ours(case: Case) -> Timing | None:
+    """The fastest of fusedstep's backends."""
+    return smallest(of_kind(case, "ours"))
+
+
+def share_of_floor(case: Case, timing: Timing) -> float | None:
+    """Time of the floor over time of the step, the median over the rounds; None without a floor."""
+    limit = floor(case, timing.device)
+    return None if limit is None else pair_ratio(limit.seconds, timing.seconds)
+
+
+def to_best_peer(case: Case, timing: Timing) -> float | None:
+    """Time over that of the best peer, the median over the rounds; below 1 is faster. None without peers."""
+    peer = best_peer(case)
+    return None if peer is None else pair_ratio(timing.seconds, peer.seconds)
+
+
+def figures(case: Case, timing: Timing) -> dict[str, Any]:
+    """Everything that tables show of one contender, in plain units.
+
+    Returns: median_ms, low_ms and high_ms (quartiles), samples_per_second, gflop_per_second (matrix products only),
+        share_of_floor and to_best_peer, which may be None.
+    """
+    times = spread(timing.seconds)
+    return {
+        "median_ms": 1e3 * times.median,
+        "low_ms": 1e3 * times.low,
+        "high_ms": 1e3 * times.high,
+        "samples_per_second": case.parsed.batch / times.median,
+        "gflop_per_second": 1e-9 * case.flop / times.median,
+        "share_of_floor": share_of_floor(case, timing),
+        "to_best_peer": to_best_peer(case, timing),
+    }
+
+
+def grid(report: Report) -> list[Case]:
+    """The cases that belong to no sweep."""
+    return [case for case in report.cases if not case.sweep]
+
+
+def summary(report: Report) -> dict[str, dict[str, float]]:
+    """For each of our backends, and for the best of them ("best"): geometric means over the networks of the grid.
+
+    Returns: name -> {"to_best_peer", "share_of_floor", "networks"}; a mean that has no case is left out.
+    """
+    cases = grid(report)
+    found: dict[str, dict[str, float]] = {}
+    names = list(dict.fromkeys(t.name for case in cases for t in of_kind(case, "ours")))
+    for name in [*names, "best"]:
+        chosen = [(case, t) for case in cases if (t := _chosen(case, name)) is not None]
+        means = {"networks": float(len(chosen))}
+        for key, measure in (("to_best_peer", to_best_peer), ("share_of_floor", share_of_floor)):
+            values = [v for case, t in chosen if (v := measure(case, t)) is not None]
+            if values:
+                means[key] = geometric_mean(values)
+        if chosen:
+            found[name] = means
+    return found
+
+
+def _chosen(case: Case, name: str) -> Timing | None:
+    if name == "best":
+        return best_ours(case)
+    return next((t for t in of_kind(case, "ours") if t.name == name), None)
+
+
+def fastest_copy(case: KernelCase, device: str = "cpu") -> Timing | None:
+    """The faster of the copies beside a kernel on that device."""
+    return smallest([t for t in of_kind(case, "copy") if t.device == device])
+
+
+def copied_bytes(timing: Timing) -> int:
+    """Bytes that a copy moved, reads and writes, as its timing notes it."""
+    return int(timing.memory)
+
+
+def share_of_copy(case: KernelCase, timing: Timing) -> float | None:
+    """Rate of a kernel over the rate of the copy on its device, the median over the rounds."""
+    copy = fastest_copy(case, timing.device)
+    if copy is None:
+        return None
+    return pair_ratio(copy.seconds, timing.seconds) * case.moved / copied_bytes(copy)

@@ -1,0 +1,108 @@
+"""The floor: the matrix products (GEMMs) of a step and nothing else, as fast as NumPy can be made to do them.
+
+Taken in two ways; the smaller is the limit that a step on the same library can reach but not pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .gemms import products
+from .problem import Problem
+from .team import Team, blas_threads, cuts, team
+from .timing import Prepared
+
+Array = Any
+
+BLAS_FLOOR, ROWS_FLOOR = "GEMMs (BLAS)", "GEMMs (rows)"
+
+
+class _Operands:
+    """Inputs, weights and slopes of each layer for some rows, with standard normal values, and room for the results."""
+
+    def __init__(self, problem: Problem, rows: int, seed: int) -> None:
+        rng = np.random.default_rng([seed, 3])
+        widths, dtype = problem.network.widths, np.dtype(problem.precision)
+        self.inputs = [rng.standard_normal((rows, n)).astype(dtype) for n in widths[:-1]]
+        self.slopes = [rng.standard_normal((rows, m)).astype(dtype) for m in widths[1:]]
+        self.weights = [weights for weights, _ in problem.start]
+        self.outputs = [np.empty_like(s) for s in self.slopes]
+        self.weight_slopes = [np.empty_like(w) for w in self.weights]
+        self.input_slopes = [np.empty_like(x) for x in self.inputs]
+
+    def calls(self, problem: Problem) -> list[Callable[[], Any]]:
+        """One call for each product, in the order of a step."""
+        made: list[Callable[[], Any]] = []
+        for product in products(problem.network):
+            k = product.layer
+            x, w, d = self.inputs[k], self.weights[k], self.slopes[k]
+            given = {
+                "forward": (x, w, self.outputs[k]),
+                "weights": (x.T, d, self.weight_slopes[k]),
+                "inputs": (d, w.T, self.input_slopes[k]),
+            }[product.kind]
+            made.append(_call(*given))
+        return made
+
+
+def _call(a: Array, b: Array, out: Array) -> Callable[[], Any]:
+    return lambda: np.matmul(a, b, out=out)
+
+
+def blas_floor(problem: Problem) -> Prepared:
+    """Each product whole, spread over the cores by the BLAS library."""
+    calls = _Operands(problem, problem.network.batch, 0).calls(problem)
+
+    def step() -> None:
+        for call in calls:
+            call()
+
+    return Prepared(step, around=lambda: blas_threads(problem.threads))
+
+
+def rows_floor(problem: Problem) -> Prepared:
+    """The rows of the minibatch split over one Python thread per core, each with single-threaded BLAS.
+
+    The gradients of the weights stay apart, one part for each thread: their sum is not a matrix product.
+    """
+    count = max(1, min(problem.threads, problem.network.batch))
+    parts = [
+        _Operands(problem, stop - start, number).calls(problem)
+        for number, (start, stop) in enumerate(cuts(problem.network.batch, count))
+    ]
+
+    def work(number: int) -> None:
+        for call in parts[number]:
+            call()
+
+    crew: Team = team(count)
+    return Prepared(lambda: crew.run(work), around=lambda: blas_threads(1))
+
+
+def device_floor(problem: Problem, backend: Any) -> Prepared:
+    """The products of a step by a backend's own `matmul`, on arrays that live on its device."""
+    host = _Operands(problem, problem.network.batch, 0)
+    inputs, slopes, weights = ([backend.asarray(a) for a in group] for group in (host.inputs, host.slopes, host.weights))
+    outputs, weight_slopes, input_slopes = (
+        [backend.empty(a.shape, problem.precision) for a in group] for group in (slopes, weights, inputs)
+    )
+    order = products(problem.network)
+
+    def step() -> None:
+        for product in order:
+            k = product.layer
+            if product.kind == "forward":
+                backend.matmul(inputs[k], weights[k], outputs[k])
+            elif product.kind == "weights":
+                backend.matmul(inputs[k], slopes[k], weight_slopes[k], transpose_a=True)
+            else:
+                backend.matmul(slopes[k], weights[k], input_slopes[k], transpose_b=True)
+
+    def finish(handle: object) -> None:
+        del handle
+        backend.synchronize()
+
+    return Prepared(step, finish)

@@ -1,0 +1,47 @@
+"""The matrix products that a training step cannot do without, and how many operations they are."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import NamedTuple
+
+from .networks import Network
+
+
+class Product(NamedTuple):
+    """[rows, inner] times [inner, columns].
+
+    Args: layer – index of the linear layer; kind – "forward" X W, "weights" X^T dY or "inputs" dY W^T.
+    """
+
+    layer: int
+    kind: str
+    rows: int
+    inner: int
+    columns: int
+
+    @property
+    def flop(self) -> int:
+        """2 rows inner columns: a multiplication and an addition each."""
+        return 2 * self.rows * self.inner * self.columns
+
+
+def products(network: Network) -> list[Product]:
+    """The products of one step, in the order in which it needs them.
+
+    Forward Y = X W and the gradient of the weights X^T dY for each layer; the gradient of the input dY W^T for all layers but
+    the first, whose input is data.
+    """
+    sizes, rows = list(pairwise(network.widths)), network.batch
+    forward = [Product(k, "forward", rows, n, m) for k, (n, m) in enumerate(sizes)]
+    backward = []
+    for k, (n, m) in reversed(list(enumerate(sizes))):
+        backward.append(Product(k, "weights", n, rows, m))
+        if k:
+            backward.append(Product(k, "inputs", rows, m, n))
+    return forward + backward
+
+
+def flop(network: Network) -> int:
+    """Floating-point operations of the products of one step; everything else is not counted."""
+    return sum(p.flop for p in products(network))

@@ -1,0 +1,158 @@
+"""Kernels that are bound by memory: bytes per second, beside the rate at which this machine copies.
+
+The row kernels are spread over the cores here as a step spreads them: each core has its share of the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..framework.layers import Linear
+from ..framework.model import Sequential
+from ..framework.optimizers import Adam
+from ..kernels.formulas.activations import ACTIVATIONS, dense_forward
+from .contenders.ours import Threads
+from .copying import COPY_ELEMENTS, copies, device_copy
+from .results import KernelCase, LeftOut, Timing
+from .team import cuts, team
+from .timing import Pace, Prepared, interleave
+
+Array = Any
+
+ADAM_PARAMETERS = (1_000_000, 10_000_000, 50_000_000)
+ROWS, COLUMNS = 4096, 1024
+
+
+def adam(backend: Any, parameters: int, threads: int) -> Prepared:
+    """The update of all parameters in one kernel call, as a step makes it: reads theta, g, m, v, writes theta, m, v."""
+    model = Sequential(Linear(1000, parameters // 1000 - 1))
+    model.place(backend, "float32")
+    rng = np.random.default_rng(0)
+    backend.copy(rng.standard_normal(model.arena.size, np.float32), model.arena.values)
+    gradient = backend.asarray(rng.standard_normal(model.arena.size, np.float32))
+    state = Adam(1e-3).bind(model.arena)
+    squares = backend.sum_of_squares(gradient)
+    return _prepared(backend, lambda: state.apply(gradient, squares), threads)
+
+
+def bias_relu(backend: Any, threads: int) -> Prepared:
+    """y = max(0, x + bias): reads x, writes y."""
+    formula = dense_forward(ACTIVATIONS["relu"], bias=True, dropout=False)
+    x, out = _matrices(backend, 2)
+    bias = backend.asarray(np.random.default_rng(1).standard_normal(COLUMNS).astype("float32"))
+    return _rows(backend, lambda here: backend.map(formula, out[here], x[here], bias), threads)
+
+
+def layer_norm(backend: Any, threads: int) -> Prepared:
+    """(x - mean) / deviation gain + offset of each row: reads x, writes y, mean and 1 / deviation."""
+    x, out = _matrices(backend, 2)
+    gain, offset = _vectors(backend, COLUMNS)
+    mean, scale = _vectors(backend, ROWS)
+    return _rows(
+        backend,
+        lambda here: backend.layer_norm(x[here], gain, offset, 1e-5, out[here], mean[here], scale[here]),
+        threads,
+    )
+
+
+def softmax_cross_entropy(backend: Any, threads: int) -> Prepared:
+    """Loss and gradient of each row of logits in one pass: reads logits, writes the gradient."""
+    logits, gradient = _matrices(backend, 2)
+    labels = backend.asarray(np.random.default_rng(2).integers(0, COLUMNS, ROWS).astype("int32"))
+    losses, _ = _vectors(backend, ROWS)
+    return _rows(
+        backend,
+        lambda here: backend.softmax_cross_entropy(
+            logits[here], labels[here], None, 1.0, 0.0, 1.0 / ROWS, losses[here], gradient[here]
+        ),
+        threads,
+    )
+
+
+def _matrices(backend: Any, count: int) -> list[Array]:
+    rng = np.random.default_rng(3)
+    return [backend.asarray(rng.standard_normal((ROWS, COLUMNS)).astype("float32")) for _ in range(count)]
+
+
+def _vectors(backend: Any, size: int) -> list[Array]:
+    rng = np.random.default_rng(4)
+    return [backend.asarray(rng.standard_normal(size).astype("float32")) for _ in range(2)]
+
+
+def _prepared(backend: Any, step: Callable[[], Any], threads: int) -> Prepared:
+    def finish(handle: Any) -> None:
+        del handle
+        backend.synchronize()
+
+    return Prepared(step, finish, around=lambda: Threads(threads))
+
+
+def _rows(backend: Any, kernel: Callable[[slice], Any], threads: int) -> Prepared:
+    """A row kernel: whole where the device divides the work itself, else a share of the rows for each core."""
+    if backend.name != "numba":
+        return _prepared(backend, lambda: kernel(slice(0, ROWS)), threads)
+    parts = [slice(low, high) for low, high in cuts(ROWS, threads)]
+    crew = team(threads)
+    return _prepared(backend, lambda: crew.run(lambda number: kernel(parts[number])), threads)
+
+
+def torch_adam(parameters: int, threads: int) -> Prepared:
+    """`torch.optim.Adam(fused=True)` on one flat tensor."""
+    import torch
+
+    from .contenders.torch_eager import threads as torch_threads
+
+    generator = torch.Generator().manual_seed(0)
+    theta = torch.randn(parameters, generator=generator).requires_grad_()
+    theta.grad = torch.randn(parameters, generator=generator)
+    return Prepared(torch.optim.Adam([theta], lr=1e-3, fused=True).step, around=lambda: torch_threads(threads))
+
+
+def kernel_cases(
+    backends: Sequence[Any], pace: Pace, threads: int, torch: bool, tell: Callable[[str], None],
+    adam_parameters: Sequence[int] = ADAM_PARAMETERS, copied: int = COPY_ELEMENTS,
+) -> list[KernelCase]:
+    """Times all kernels on all backends.
+
+    Args: backends – that work here; pace; threads; torch – whether torch's fused Adam stands beside ours; tell – is told what
+        happens; adam_parameters – sizes; copied – elements of the array that is copied.
+    """
+    matrix = f"{ROWS} x {COLUMNS}"
+    plans: list[tuple[KernelCase, Callable[[Any], Prepared]]] = [
+        (
+            KernelCase("Adam update", f"{count / 1e6:g} M parameters", 28 * count),
+            lambda backend, count=count: adam(backend, count, threads),  # type: ignore[misc]
+        )
+        for count in adam_parameters
+    ]
+    for name, make in (
+        ("softmax-cross-entropy", softmax_cross_entropy), ("bias and ReLU", bias_relu), ("LayerNorm forward", layer_norm),
+    ):  # fmt: skip
+        plans.append(
+            (KernelCase(name, matrix, 8 * ROWS * COLUMNS), lambda backend, make=make: make(backend, threads))  # type: ignore[misc]
+        )
+    beside = copies(threads, copied)
+    devices = dict.fromkeys(beside, "cpu")
+    for backend in backends:
+        if backend.device != "cpu":
+            beside[f"copy, {backend.name}"] = device_copy(backend, copied)
+            devices[f"copy, {backend.name}"] = backend.device
+    for case, make_ready in plans:
+        ready = dict(beside)
+        for backend in backends:
+            tell(f"{case.kernel}: {backend.name}")
+            ready[backend.name] = make_ready(backend)
+            case.timings.append(Timing(backend.name, "ours", 0, [], backend.device))
+        if torch and case.kernel == "Adam update":
+            ready["torch"] = torch_adam(case.moved // 28, threads)
+            case.timings.append(Timing("torch", "peer", 0, []))
+        elif torch:
+            case.left_out.append(LeftOut("torch", "only its fused Adam is timed"))
+        turns = interleave(ready, pace, lambda what, case=case: tell(f"{case.kernel}, {what}"))  # type: ignore[misc]
+        for timing in case.timings:
+            timing.calls, timing.seconds = turns[timing.name]
+        case.timings += [Timing(name, "copy", *turns[name], device, memory=8 * copied) for name, device in devices.items()]
+    return [case for case, _ in plans]

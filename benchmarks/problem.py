@@ -1,0 +1,88 @@
+"""One problem that all contenders solve: a network, its start, its minibatches, and what is trained with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from .networks import Network
+
+Array = Any
+
+VARIANTS = ("plain", "full")
+
+LEARNING_RATE, BETA1, BETA2, EPSILON = 1e-3, 0.9, 0.999, 1e-8
+WEIGHT_DECAY, CLIP_NORM, DROPOUT = 0.01, 1.0, 0.1
+LAYER_NORM_EPSILON = 1e-5
+
+MOST_BATCHES, MOST_BYTES = 8, 64 * 2**20
+"""Minibatches that are taken in turn. A single one would be learned by heart, and its gradients would die away."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is trained, on what, and from where; the same for every contender.
+
+    plain – ReLU, softmax-cross-entropy from logits, Adam(1e-3).
+    full – Linear, LayerNorm, GELU (exact form), Dropout(0.1) in each hidden layer; softmax-cross-entropy; gradient clipped
+        to norm 1; AdamW(1e-3) with weight decay 0.01 on weights, not on biases, gains and offsets.
+
+    Args: network; variant; precision – "float32" or "float64"; threads; dropout – None for the variant's own share.
+    """
+
+    network: Network
+    variant: str = "plain"
+    precision: str = "float32"
+    threads: int = 1
+    dropout: float | None = None
+    seed: int = field(default=0, repr=False)
+
+    @property
+    def full(self) -> bool:
+        """Whether this is the variant with everything."""
+        return self.variant == "full"
+
+    @property
+    def dropped(self) -> float:
+        """The share of hidden units that is dropped."""
+        return (DROPOUT if self.full else 0.0) if self.dropout is None else self.dropout
+
+    def without_dropout(self) -> Problem:
+        """The same without chance, so that losses can be compared; itself where there is none."""
+        if self.dropped == 0.0:
+            return self
+        certain = replace(self, dropout=0.0)
+        certain.__dict__.update(start=self.start, minibatches=self.minibatches)
+        return certain
+
+    @property
+    def sizes(self) -> list[tuple[int, int]]:
+        """(columns in, columns out) of each linear layer."""
+        return list(pairwise(self.network.widths))
+
+    @cached_property
+    def start(self) -> list[tuple[Array, Array]]:
+        """Weights [in, out], He-normal, and biases [out], normal with deviation 0.01, of each linear layer."""
+        rng = np.random.default_rng([self.seed, 1])
+        return [
+            (
+                (rng.standard_normal((n, m)) * np.sqrt(2.0 / n)).astype(self.precision),
+                (rng.standard_normal(m) * 0.01).astype(self.precision),
+            )
+            for n, m in self.sizes
+        ]
+
+    @cached_property
+    def minibatches(self) -> list[tuple[Array, Array]]:
+        """x [B, d], standard normal, and labels [B] int64, uniform; several, to be taken in turn."""
+        rng = np.random.default_rng([self.seed, 2])
+        widths, rows = self.network.widths, self.network.batch
+        size = rows * widths[0] * np.dtype(self.precision).itemsize
+        return [
+            (rng.standard_normal((rows, widths[0])).astype(self.precision), rng.integers(0, widths[-1], rows))
+            for _ in range(max(1, min(MOST_BATCHES, MOST_BYTES // size)))
+        ]

@@ -1,0 +1,45 @@
+"""Where the time of a step goes, as `TrainStep.profile` tells it: rows of place, stage, operation, seconds, flop, bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from .contenders.ours import make_step, on_backend
+from .problem import Problem
+from .results import Profile
+
+FIELDS = ("place", "stage", "operation", "seconds", "flop", "bytes")
+REPEATS = 20
+
+
+def rows_of(entries: Iterable[Any]) -> list[dict[str, Any]]:
+    """The entries that a profile gives, as plain values."""
+    return [{name: getattr(entry, name) for name in FIELDS} for entry in entries]
+
+
+def profile(problem: Problem, backend: Any, repeats: int = REPEATS) -> Profile:
+    """The profile of one step.
+
+    Args: problem; backend; repeats – the seconds are medians over so many steps.
+    """
+    from .contenders.ours import Threads
+
+    step = make_step(problem, backend)
+    x, y = on_backend(problem, backend)[0]
+    with Threads(problem.threads):
+        step(x, y)
+        entries = step.profile(x, y, repeats=repeats)
+    return Profile(str(problem.network), backend.name, rows_of(entries))
+
+
+def profiles(
+    problems: Sequence[tuple[str, Problem]], backends: Sequence[Any], tell: Callable[[str], None]
+) -> list[Profile]:
+    """Of each problem that belongs to no sweep, on each backend."""
+    found = []
+    for sweep, problem in problems:
+        for backend in backends if not sweep else ():
+            tell(f"profile of {problem.network} on {backend.name}")
+            found.append(profile(problem, backend))
+    return found

@@ -1,0 +1,29 @@
+"""One figure of a report as a PNG, for the README."""
+
+from __future__ import annotations
+
+import io
+
+from ...errors import HyperparameterError
+from ..results import Report
+from .bar_figures import floor_figure, peer_figure
+from .style import settings
+
+DOTS = 200
+"""For each inch."""
+
+
+def picture(report: Report) -> bytes:
+    """Time relative to the best peer; without peers, the share of the floor.
+
+    Raises: HyperparameterError where the report has no network outside of sweeps; MissingDependency without matplotlib.
+    """
+    with settings():
+        figure = peer_figure(report) or floor_figure(report)
+        if figure is None:
+            raise HyperparameterError(
+                "expected at least one network for a picture; got none; use --grid quick or standard, or --networks"
+            )
+        data = io.BytesIO()
+        figure.savefig(data, format="png", dpi=DOTS, metadata={"Software": None})
+    return data.getvalue()

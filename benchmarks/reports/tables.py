@@ -1,0 +1,189 @@
+"""The tables of a report as lists of text, the same for terminal, Markdown and HTML."""
+
+from __future__ import annotations
+
+from statistics import median
+from typing import Any, NamedTuple
+
+from ..comparison import Change
+from ..evaluation import copied_bytes, figures, share_of_copy, summary
+from ..results import Case, KernelCase, LeftOut, Profile, Report, Timing
+from ..statistics import spread
+
+ORDER = ("ours", "peer", "floor", "copy")
+
+
+KERNEL_NOTE = (
+    "Bytes are those that have to be read and written at least, each array once. More than the copy rate is possible: what "
+    "fits in the cache of the processor never waits for memory, and an update in place writes to lines that it has just read."
+)
+
+
+class Table(NamedTuple):
+    """A title, headings (the first column is text, the others are numbers), rows, and the indices of rows that stand out."""
+
+    title: str
+    headings: list[str]
+    rows: list[list[str]]
+    strong: list[int]
+
+
+def number(value: float) -> str:
+    """Three digits that count: 0.0123, 1.23, 12.3, 123, 1,234."""
+    if value >= 100.0:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if value >= 10.0 else f"{value:.2f}" if value >= 1.0 else f"{value:.3g}"
+
+
+def percent(share: float | None) -> str:
+    """0.876 as "88 %", and nothing for None."""
+    return "" if share is None else f"{100.0 * share:.0f} %"
+
+
+def times(ratio: float | None) -> str:
+    """1.234 as "1.23x", and nothing for None."""
+    return "" if ratio is None else f"{ratio:.2f}x"
+
+
+def _ordered(timings: list[Timing]) -> list[Timing]:
+    return sorted(timings, key=lambda t: (ORDER.index(t.kind), median(t.seconds)))
+
+
+def case_table(case: Case) -> Table:
+    """One network: a row for each contender, then the products alone.
+
+    "of floor" is the time of the floor over that of the step; "/ peer" the time over that of the best peer.
+    """
+    rows: list[list[str]] = []
+    strong: list[int] = []
+    for timing in _ordered(case.timings):
+        found = figures(case, timing)
+        if timing.kind == "ours":
+            strong.append(len(rows))
+        floor = timing.kind == "floor"
+        rows.append(
+            [
+                timing.name, number(found["median_ms"]), f"{number(found['low_ms'])}–{number(found['high_ms'])}",
+                "" if floor else number(found["samples_per_second"]), number(found["gflop_per_second"]),
+                percent(found["share_of_floor"]), "" if floor else times(found["to_best_peer"]),
+            ]
+        )  # fmt: skip
+    headings = ["", "ms/step", "quartiles", "samples/s", "GFLOP/s", "of floor", "/ peer"]
+    if not any(row[-1] for row in rows):
+        headings, rows = headings[:-1], [row[:-1] for row in rows]
+    return Table(case.title, headings, rows, strong)
+
+
+def kernel_table(case: KernelCase) -> Table:
+    """One memory-bound kernel: a row for each contender, then the copies."""
+    rows: list[list[str]] = []
+    strong: list[int] = []
+    for timing in _ordered(case.timings):
+        if timing.kind == "ours":
+            strong.append(len(rows))
+        ms = spread([1e3 * s for s in timing.seconds])
+        moved = copied_bytes(timing) if timing.kind == "copy" else case.moved
+        rate = number(1e-9 * moved / median(timing.seconds))
+        share = "" if timing.kind == "copy" else percent(share_of_copy(case, timing))
+        rows.append([timing.name, number(ms.median), f"{number(ms.low)}–{number(ms.high)}", rate, share])
+    headings = ["", "ms", "quartiles", "GB/s", "of the copy rate"]
+    return Table(f"{case.kernel}, {case.size}, {case.precision}", headings, rows, strong)
+
+
+def profile_table(profile: Profile) -> Table:
+    """One step: for each stage its sum and a row for each layer and kernel; the whole step last."""
+    total = sum(row["seconds"] for row in profile.rows) or 1.0
+    rows: list[list[str]] = []
+    strong: list[int] = []
+    for stage in dict.fromkeys(row["stage"] for row in profile.rows):
+        strong.append(len(rows))
+        parts = [row for row in profile.rows if row["stage"] == stage]
+        rows.append([stage, "", *_amounts(_together(parts), total)])
+        rows += [[row["place"], row["operation"], *_amounts(row, total)] for row in parts]
+    strong.append(len(rows))
+    rows.append(["step", "", *_amounts(_together(profile.rows), total)])
+    headings = ["place", "operation", "ms", "share", "MFLOP", "GFLOP/s", "MB", "GB/s"]
+    return Table(f"{profile.network} on {profile.backend}", headings, rows, strong)
+
+
+def _together(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    return {key: sum(row[key] for row in rows) for key in ("seconds", "flop", "bytes")}
+
+
+def _amounts(row: dict[str, Any], total: float) -> list[str]:
+    seconds = row["seconds"]
+    flop, moved = row["flop"], row["bytes"]
+    amounts = [f"{1e3 * seconds:.3f}", percent(seconds / total)]
+    for amount in (flop, moved):
+        amounts.append(number(1e-6 * amount) if amount else "")
+        amounts.append(number(1e-9 * amount / seconds) if amount and seconds else "")
+    return amounts
+
+
+def comparison_table(changes: list[Change]) -> Table:
+    """Then and now: for each network that both runs have, a row for each contender that both have."""
+    rows: list[list[str]] = []
+    strong: list[int] = []
+    where = ""
+    for change in changes:
+        if change.where != where:
+            where = change.where
+            strong.append(len(rows))
+            rows.append([where, *[""] * 6])
+        rows.append(
+            [
+                f"  {change.name}", number(change.old_ms), number(change.new_ms), times(change.absolute),
+                times(change.relative), f"±{percent(change.noise)}", change.verdict,
+            ]
+        )  # fmt: skip
+    headings = ["", "ms then", "ms now", "now/then", "per limit", "noise", "verdict"]
+    return Table("Compared with the earlier run", headings, rows, strong)
+
+
+def sentences(report: Report) -> list[str]:
+    """The result in words: geometric means over the networks of the grid."""
+    found = []
+    known = summary(report)
+    for name, means in known.items():
+        who = "The best backend of each network" if name == "best" else name
+        count = f"geometric mean of {means['networks']:.0f} networks" if means["networks"] > 1.0 else "one network"
+        if name == "best" and any(means == other for n, other in known.items() if n != name):
+            continue
+        parts = []
+        if "to_best_peer" in means:
+            parts.append(f"takes {means['to_best_peer']:.2f} times as long as the best peer")
+        if "share_of_floor" in means:
+            parts.append(f"reaches {percent(means['share_of_floor'])} of the speed of the matrix products alone")
+        if parts:
+            found.append(f"{who} {' and '.join(parts)} ({count}).")
+    return found
+
+
+def absences(left_out: list[LeftOut]) -> list[str]:
+    """Who was left out: the reason, and what would mend it."""
+    return [
+        f"{left.name}{f' ({left.where})' if left.where else ''}: {left.reason}" + (f" – {left.remedy}" if left.remedy else "")
+        for left in left_out
+    ]
+
+
+def machine_line(report: Report) -> str:
+    """The machine in a line."""
+    machine = report.machine
+    memory = machine.get("memory_bytes")
+    parts = [
+        str(machine.get("cpu")), f"{machine.get('usable_processors')} cores",
+        f"{memory / 2**30:.0f} GiB" if memory else "", str(machine.get("system")), f"Python {machine.get('python')}",
+    ]  # fmt: skip
+    commit = machine.get("commit")
+    if commit:
+        parts.append(f"commit {commit[:10]}" + (" with changes" if machine.get("changed") else ""))
+    return ", ".join(part for part in parts if part)
+
+
+def busy(report: Report) -> str | None:
+    """A warning where other programs were at work when the run began."""
+    load, cores = report.machine.get("load_average"), report.machine.get("usable_processors") or 1
+    if load is None or load < 0.5 * cores:
+        return None
+    return f"This machine was busy when the run began (load {load:.1f} on {cores} cores): expect a wide spread."

@@ -1,0 +1,60 @@
+"""Prints tables with rich; everything that is said comes from tables.py."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table as RichTable
+
+from ..results import Case, KernelCase, Report
+from .tables import KERNEL_NOTE, Table, absences, busy, case_table, kernel_table, machine_line, sentences
+
+
+def show(console: Console, table: Table, texts: int = 1) -> None:
+    """Prints one table.
+
+    Args: texts – how many of the first columns are text, not numbers.
+    """
+    made = RichTable(
+        title=escape(table.title), title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False,
+        padding=(0, 1), collapse_padding=True,
+    )  # fmt: skip
+    for place, heading in enumerate(table.headings):
+        if place < texts:
+            made.add_column(heading, overflow="fold")
+        else:
+            # Where the terminal is narrow, words are folded, and figures stay whole.
+            widest = max(len(row[place]) for row in [table.headings, *table.rows])
+            made.add_column(heading, justify="right", no_wrap=True, min_width=widest)
+    for place, row in enumerate(table.rows):
+        made.add_row(*map(escape, row), style="bold" if place in table.strong else "")
+    console.print(made)
+
+
+def show_case(console: Console, case: Case | KernelCase) -> None:
+    """One network or kernel, and who was left out of it."""
+    show(console, case_table(case) if isinstance(case, Case) else kernel_table(case))
+    for line in absences(case.left_out):
+        console.print(f"[yellow]left out:[/yellow] {escape(line)}")
+
+
+def show_beginning(console: Console, machine: dict[str, Any]) -> None:
+    """Where it runs, and a warning where that is no quiet place."""
+    report = Report(machine, {})
+    console.print(escape(machine_line(report)))
+    warning = busy(report)
+    if warning:
+        console.print(f"[yellow]{escape(warning)}[/yellow]")
+
+
+def show_end(console: Console, report: Report) -> None:
+    """The result in words, and who was left out everywhere."""
+    if report.kernels:
+        console.print(KERNEL_NOTE, markup=False)
+    for sentence in sentences(report):
+        console.print(f"[bold]{escape(sentence)}[/bold]")
+    for line in absences(report.left_out):
+        console.print(f"[yellow]left out:[/yellow] {escape(line)}")

@@ -1,0 +1,155 @@
+"""A whole run: which backends and peers take part, who is left out and why, and one case after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..backends.threads import num_threads
+from ..errors import DtypeError, HyperparameterError
+from .contenders import PEERS, make_peer, peer_names
+from .contenders.base import Contender
+from .networks import GRIDS, nearest, parse, require_grid
+from .problem import VARIANTS, Problem
+from .results import LeftOut, Report
+from .timing import Pace, require_pace
+
+PRECISIONS = ("float32", "float64")
+
+
+@dataclass
+class Plan:
+    """What is asked for; checked when it is made.
+
+    Args: networks – as in networks.parse, or "" for the grid; grid – name; backends – names, or "" for all that work;
+        peers – as in contenders.peer_names; precisions; variant; pace; kernels – whether memory-bound kernels are timed too;
+        profiles – whether it is asked where a step's time goes.
+    Raises: HyperparameterError, DtypeError, UnknownBackend, BackendUnavailable.
+    """
+
+    networks: str = ""
+    grid: str = "quick"
+    backends: str = ""
+    peers: str = ""
+    precisions: str = "float32"
+    variant: str = "plain"
+    pace: Pace = field(default_factory=Pace)
+    kernels: bool = False
+    profiles: bool = False
+
+    def __post_init__(self) -> None:
+        require_grid(self.grid)
+        if self.variant not in VARIANTS:
+            raise HyperparameterError(
+                f"expected a variant out of {', '.join(VARIANTS)}; got {self.variant!r}; {nearest(self.variant, VARIANTS)}"
+            )
+        require_pace(self.pace)
+        self.precision_list = _names(self.precisions)
+        for name in self.precision_list or [""]:
+            if name not in PRECISIONS:
+                raise DtypeError(
+                    f"expected precisions out of {', '.join(PRECISIONS)}; got {name!r}; {nearest(name, PRECISIONS)}"
+                )
+        self.peer_list = peer_names(self.peers)
+        self.problems = self._problems()
+        self.usable, self.left_out = _backends(self.backends)
+
+    def _problems(self) -> list[tuple[str, Problem]]:
+        from .scaling import sweeps
+
+        threads = num_threads()
+        found: list[tuple[str, Problem]] = []
+        for precision in self.precision_list:
+            if self.networks.strip():
+                chosen = parse(self.networks)
+            elif self.grid == "scaling":
+                found += sweeps(self.variant, precision, threads)
+                continue
+            else:
+                chosen = parse(GRIDS[self.grid]) if self.grid in GRIDS else []
+            found += [("", Problem(network, self.variant, precision, threads)) for network in chosen]
+        return found
+
+
+def _names(text: str) -> list[str]:
+    return list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+
+
+def _backends(text: str) -> tuple[list[Any], list[LeftOut]]:
+    """The backends that take part, and those that cannot; one that is asked for by name and cannot run is an error."""
+    from ..backends import backend, backends
+
+    if _names(text):
+        return [backend(name) for name in _names(text)], []
+    known = backends()
+    left = [LeftOut(name, why.reason, why.remedy) for name, why in known.items() if why is not None]
+    # The fastest first, as `auto` would choose.
+    return [backend(name) for name in reversed(known) if known[name] is None], left
+
+
+def run(plan: Plan, tell: Callable[[str], None], done: Callable[[Any], None]) -> Report:
+    """Carries out a plan.
+
+    Args: plan; tell – is told what happens now; done – is given each case when it is complete.
+    Returns: everything that was found.
+    """
+    from . import machine
+    from .contenders.ours import Ours
+    from .steps import time_steps
+
+    report = Report(machine.describe(), _settings(plan), left_out=list(plan.left_out))
+    peers = _present(plan.peer_list, report)
+    contenders: list[Contender] = [*map(Ours, plan.usable), *peers]
+    for number, (sweep, problem) in enumerate(plan.problems, 1):
+        where = f"{number} of {len(plan.problems)}: {problem.network}, "
+        case = time_steps(problem, contenders, plan.pace, lambda what, where=where: tell(where + what), sweep)  # type: ignore[misc]
+        report.cases.append(case)
+        done(case)
+    if plan.kernels:
+        from .kernels import kernel_cases
+
+        for kernel in kernel_cases(plan.usable, plan.pace, num_threads(), _has(peers, "torch"), tell):
+            report.kernels.append(kernel)
+            done(kernel)
+    if plan.profiles:
+        from .profiles import profiles
+
+        report.profiles = profiles(plan.problems, plan.usable, tell)
+    # Once more, because libraries that were loaded since bring their own.
+    report.machine["blas"] = machine.blas()
+    report.machine["devices"] = {b.name: machine.device(b) for b in plan.usable if b.device != "cpu"}
+    return report
+
+
+def _present(names: Sequence[str], report: Report) -> list[Contender]:
+    """The peers that are installed; why the others are not here goes into the report."""
+    found = []
+    for name in names:
+        peer = make_peer(name)
+        absent = peer.missing()
+        if absent is None:
+            found.append(peer)
+        else:
+            report.left_out.append(LeftOut(name, absent.reason, absent.remedy))
+    return found
+
+
+def _has(contenders: Sequence[Contender], name: str) -> bool:
+    assert name in PEERS
+    return any(c.name == name for c in contenders)
+
+
+def _settings(plan: Plan) -> dict[str, Any]:
+    return {
+        "grid": plan.grid if not plan.networks.strip() else None,
+        "networks": plan.networks or None,
+        "backends": [b.name for b in plan.usable],
+        "peers": plan.peer_list,
+        "precisions": plan.precision_list,
+        "variant": plan.variant,
+        "rounds": plan.pace.rounds,
+        "seconds": plan.pace.seconds,
+        "pause": plan.pace.pause,
+        "threads": num_threads(),
+    }

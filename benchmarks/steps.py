@@ -1,0 +1,94 @@
+"""Times the steps of one problem: all contenders that can do it, and the floors, in turn."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from . import gemms
+from .agreement import losses, objection, reference
+from .contenders.base import Contender
+from .floor import BLAS_FLOOR, ROWS_FLOOR, blas_floor, device_floor, rows_floor
+from .problem import Problem
+from .results import Case, LeftOut, Timing
+from .timing import Pace, Prepared, interleave
+
+
+def time_steps(
+    problem: Problem, contenders: Sequence[Contender], pace: Pace, tell: Callable[[str], None], sweep: str = ""
+) -> Case:
+    """Compares losses first, then takes times.
+
+    Args: problem; contenders – that can run here; pace; tell – is told what happens; sweep – which one this belongs to.
+    Returns: a case with the contenders that do the same work; why the others are left out stands beside them.
+    """
+    network = problem.network
+    case = Case(
+        str(network), problem.variant, problem.precision, problem.threads, gemms.flop(network), network.parameters, sweep
+    )
+    with warnings.catch_warnings():
+        # What other libraries warn of while they load and compile is not about this measurement.
+        warnings.simplefilter("ignore")
+        tell("the losses that all should have")
+        wanted = reference(problem)
+        ready: dict[str, Prepared] = {}
+        for contender in contenders:
+            tell(f"{contender.name}: getting ready")
+            prepared = _prepare(contender, problem, wanted, case)
+            if prepared is not None:
+                ready[contender.name] = prepared
+        floors = _floors(problem, contenders)
+        turns = interleave({**ready, **{name: prepared for name, _, prepared in floors}}, pace, tell)
+    for timing in case.timings:
+        timing.calls, timing.seconds = turns[timing.name]
+        timing.memory = _memory(ready[timing.name], network.batch)
+    case.timings += [Timing(name, "floor", *turns[name], device=device) for name, device, _ in floors]
+    return case
+
+
+def _prepare(contender: Contender, problem: Problem, wanted: list[float], case: Case) -> Prepared | None:
+    """The contender ready to be timed, its timing noted in the case; or None, the reason noted there."""
+    refusal = contender.refuses(problem)
+    if refusal is not None:
+        case.left_out.append(LeftOut(contender.name, refusal.reason, refusal.remedy, case.network))
+        return None
+    try:
+        certain = contender.prepare(problem.without_dropout())
+        found = losses(certain)
+        count = contender.compared
+        problems = objection(found[:count], wanted[:count], problem.precision)
+        if problems is not None:
+            case.left_out.append(LeftOut(contender.name, problems, "look for what it does differently", case.network))
+            return None
+        prepared = certain if problem.dropped == 0.0 else contender.prepare(problem)
+    except Exception as error:
+        if contender.kind == "ours":
+            raise
+        reason = f"failed with {type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+        case.left_out.append(LeftOut(contender.name, reason, "", case.network))
+        return None
+    case.timings.append(
+        Timing(contender.name, contender.kind, 0, [], contender.device, contender.version(), found)
+    )
+    return prepared
+
+
+def _floors(problem: Problem, contenders: Sequence[Contender]) -> list[tuple[str, str, Prepared]]:
+    """(name, device, ready to be timed) of the products alone: on the processor in two ways, on a device by its backend."""
+    made = [(BLAS_FLOOR, "cpu", blas_floor(problem)), (ROWS_FLOOR, "cpu", rows_floor(problem))]
+    for contender in contenders:
+        if contender.device != "cpu" and contender.kind == "ours":
+            backend: Any = contender.backend  # type: ignore[attr-defined]
+            made.append((f"GEMMs ({contender.name})", contender.device, device_floor(problem, backend)))
+    return made
+
+
+def _memory(prepared: Prepared, rows: int) -> dict[str, int] | None:
+    """Bytes that a TrainStep of ours holds, by use, and their "total"; None for the steps of others."""
+    step: Any = prepared.notes.get("step")
+    if step is None:
+        return None
+    memory = step.memory(rows)
+    return {**asdict(memory), "total": memory.total}

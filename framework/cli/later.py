@@ -1,0 +1,49 @@
+"""Commands of packages above this one: known by name, loaded when they are used."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import typer
+from typer.core import TyperCommand
+
+LATER = {
+    "bench": (
+        "benchmarks.commands.bench_command",
+        "Measure how fast a training step is here, beside its limit and other libraries.",
+    ),
+    "profile": (
+        "benchmarks.commands.profile_command",
+        "Show where the time of one training step goes, by layer and pass.",
+    ),
+}
+"""Name -> module below the package, which holds a function of that name, and the first line of its help."""
+
+
+class Later(TyperCommand):
+    """Stands for a command in the list of commands, and becomes it when it is called.
+
+    Args: name – a key of LATER.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name, help=LATER[name][1])
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """The context of the real command, which is loaded now."""
+        return load(str(self.name)).make_context(info_name, args, parent, **extra)
+
+
+def load(name: str) -> Any:
+    """The real command."""
+    package = __package__.removesuffix(".framework.cli")
+    function = getattr(import_module(f"{package}.{LATER[name][0]}"), name)
+    single = typer.Typer(
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="markdown",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    single.command(name)(function)
+    return typer.main.get_command(single)

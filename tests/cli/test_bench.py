@@ -1,0 +1,123 @@
+"""`fusedstep bench` and `fusedstep profile` from end to end, on a tiny network."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from fusedstep.framework.cli.later import LATER, load
+
+TINY = ("--networks", "6-8-3@16", "--rounds", 2, "--seconds", 0.002, "--pause", 0)
+
+
+def test_a_whole_measurement(call, tmp_path):
+    pytest.importorskip("matplotlib")
+    answer = call("bench", *TINY, "--backends", "numba,numpy", "--peers", "handwritten", "--out", "r.json", "--html", "r.html",
+                  "--markdown", "r.md", "--png", "r.png")  # fmt: skip
+    assert (answer.code, answer.err) == (0, "")
+    for words in ("6-8-3@16, plain, float32", "numba", "numpy", "handwritten", "GEMMs (BLAS)", "of floor", "Written: r.json",
+                  "of the speed of the matrix products alone"):  # fmt: skip
+        assert words in answer.flat
+    document = json.loads((tmp_path / "r.json").read_text())
+    assert document["settings"]["networks"] == "6-8-3@16"
+    assert "<svg" in (tmp_path / "r.html").read_text()
+    assert (tmp_path / "r.png").read_bytes().startswith(b"\x89PNG")
+    assert "| numpy" in (tmp_path / "r.md").read_text() or "| **numpy**" in (tmp_path / "r.md").read_text()
+
+    again = call("bench", *TINY, "--backends", "numpy", "--compare", "r.json")
+    assert again.code == 0
+    assert "Compared with the earlier run" in again.flat
+    document["cases"][0]["timings"][1]["seconds"] = [1e-9, 1e-9]
+    (tmp_path / "fast.json").write_text(json.dumps(document))
+    slower = call("bench", *TINY, "--backends", "numpy", "--compare", "fast.json", "--fail-slower", 1.5)
+    assert slower.code == 1
+    assert "slower by more than 1.5: 6-8-3@16" in slower.flat
+
+
+def test_backends_that_do_not_work_are_told(call):
+    from fusedstep.backends import backends
+
+    answer = call("bench", *TINY)
+    for name, problem in backends().items():
+        if problem is not None:
+            assert f"left out: {name}: " in answer.flat
+
+
+def test_the_full_variant_in_double_precision(call):
+    answer = call("bench", *TINY, "--backends", "numpy", "--variant", "full", "--precision", "float64")
+    assert answer.code == 0
+    assert "6-8-3@16, full, float64" in answer.flat
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--networks", "6-8-3"), "write it as"),
+        (("--networks", "6-8-3@0"), "batch >= 1"),
+        (("--peers", "keras"), "expected peers out of torch"),
+        (("--grid", "standart"), "did you mean 'standard'"),
+        (("--rounds", 0), "at least one round"),
+        (("--compare", "nothing.json"), "expected results of an earlier run; got 'nothing.json'"),
+        (("--fail-slower", 1.1), "without --compare"),
+        (("--out", "nowhere/r.json"), "in a folder that exists"),
+        (("--variant", "bare"), "expected a variant out of plain, full"),
+        (("--backends", "abacus"), "numpy, numba"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_measured(refused, arguments, words):
+    assert words in refused("bench", *arguments)
+
+
+def test_results_of_another_version(refused, tmp_path):
+    (tmp_path / "old.json").write_text('{"format": "fusedstep-bench", "version": 0}')
+    assert "of version 1; got version 0" in refused("bench", *TINY, "--compare", "old.json")
+
+
+@pytest.mark.parametrize("variant", ["plain", "full"])
+def test_profile(call, monkeypatch, variant):
+    monkeypatch.setenv("COLUMNS", "160")
+    answer = call("profile", "6-8-3@16", "--backend", "numpy", "--repeats", 3, "--variant", variant)
+    assert answer.code == 0
+    for words in ("6-8-3@16 on numpy", "matmul", "forward", "backward", "update", "100 %", "GFLOP/s"):
+        assert words in answer.flat
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"), [(("6-8-3",), "write it as"), (("6-8-3@4", "--repeats", 0), "expected --repeats >= 1")]
+)
+def test_profile_refuses(refused, arguments, words):
+    assert words in refused("profile", *arguments)
+
+
+@pytest.mark.parametrize("name", LATER)
+def test_the_list_of_commands_says_what_the_command_says(call, name):
+    assert load(name).help.splitlines()[0] == LATER[name][1]
+    answer = call(name, "--help")
+    assert answer.code == 0
+    assert "Usage" in answer.out
+    assert "--debug" in answer.out
+
+
+def test_commands_are_loaded_when_they_are_used():
+    code = (
+        "import sys\nfrom fusedstep.framework.cli import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "print([m for m in sys.modules if m.startswith('fusedstep.benchmarks')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True, check=True)
+    assert done.stdout.rstrip().endswith("[]")
+    assert "bench" in done.stdout
+
+
+def test_their_help_imports_nothing_heavy():
+    code = (
+        "import sys\nfrom fusedstep.framework.cli import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "print([m for m in ('numpy', 'numba', 'torch', 'jax', 'matplotlib', 'sklearn') if m in sys.modules])"
+    )
+    for name in LATER:
+        done = subprocess.run([sys.executable, "-c", code, name, "--help"], capture_output=True, text=True, check=True)
+        assert done.stdout.rstrip().endswith("[]"), name
