@@ -115,8 +115,8 @@ class Backend:
         return isinstance(values, self.array_type)
 
     def copy(self, source: Array, out: Array) -> None:
-        """Overwrites `out` with the values of `source`, an array of this backend or of the host."""
-        out[...] = source if self.is_array(source) else self.xp.asarray(source)
+        """Overwrites `out` with the values of `source`, an array of this backend or of the host, or a list of numbers."""
+        out[...] = source if self.is_array(source) else self.xp.asarray(source, dtype=out.dtype)
 
     def fill(self, array: Array, value: float) -> None:
         """Overwrites all elements with one number."""

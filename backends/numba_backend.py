@@ -5,7 +5,7 @@ The kernels run on one thread each and release the GIL; rows, and elements of th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -66,26 +66,31 @@ class NumbaBackend(NumpyBackend):
         return RowExecutor(self, work)
 
     def _update(self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Any) -> None:
-        if np.isnan(scalars[0, 0]):
-            return
         threads = num_threads()
         make = partial(self._update_program, formula, arrays, scalars, segments, threads)
         segments.made.made((formula, threads, places(arrays)), make).run((scalars,), threads)
 
-    def _update_program(
+    def update_calls(
         self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Segments, threads: int
-    ) -> Program:
-        """One call of the update for each thread that is worth its hand-over."""
+    ) -> Iterator[tuple[int, list[int], Label, Any]]:
+        """What `Program.call` takes, for each thread that is worth its hand-over."""
         from ..kernels.targets.native import words_of
-        from .executors.program import Program
 
         kernel = self._target.update_kernel(formula, arrays[0].dtype)
-        program = Program([scalars])
         for part in cut_segments(segments.table, min(threads, max(1, segments.elements // LEAST_ELEMENTS))):
             words = words_of(kernel.parameters, (*arrays, scalars, part))
             elements = int((part[:, 1] - part[:, 0]).sum())
             moved = elements * arrays[0].itemsize * (len(arrays) + len(formula.overwrites))
-            program.call(kernel.entry.address, words, Label(formula.name, "parameters", "update", 0, moved), part)
+            yield kernel.entry.address, words, Label(formula.name, "parameters", "update", 0, moved), part
+
+    def _update_program(
+        self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Segments, threads: int
+    ) -> Program:
+        from .executors.program import Program
+
+        program = Program([scalars])
+        for call in self.update_calls(formula, arrays, scalars, segments, threads):
+            program.call(*call)
             program.end_task()
         program.end_phase()
         return program.finish()

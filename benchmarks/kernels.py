@@ -35,7 +35,12 @@ def adam(backend: Any, parameters: int, threads: int) -> Prepared:
     gradient = backend.asarray(rng.standard_normal(model.arena.size, np.float32))
     state = Adam(1e-3).bind(model.arena)
     squares = backend.sum_of_squares(gradient)
-    return _prepared(backend, lambda: state.apply(gradient, squares), threads)
+
+    def update() -> None:
+        state.begin()
+        state.apply(gradient, squares)
+
+    return _prepared(backend, update, threads)
 
 
 def bias_relu(backend: Any, threads: int) -> Prepared:

@@ -75,24 +75,17 @@ def profile_of(step: TrainStep, inputs: Array, targets: Array, repeats: int) -> 
     """See TrainStep.profile."""
     backend, state = step.backend, step.state
     kept = [backend.to_numpy(a) for a in (step.model.arena.values, *state.states.values())]
-    before, total, updates = state.t, [], []
+    before, total = state.t, []
     try:
         for _ in range(repeats + 2):
             start = time.perf_counter()
             step.run(inputs, targets)
             backend.synchronize()
             total.append(time.perf_counter() - start)
-            start = time.perf_counter()
-            state.apply(step.gradient, 0.0)
-            backend.synchronize()
-            updates.append(time.perf_counter() - start)
         parts = step.executor.profile(inputs, targets, state.t, repeats)
     finally:
         for array, values in zip((step.model.arena.values, *state.states.values()), kept, strict=True):
             backend.copy(values, array)
         state.t = before
-    touched = len(state.states) * 2 + 3
-    traffic = touched * int(step.gradient.nbytes)
-    parts.append(Part("parameters", "update", step.optimizer.rule_name, statistics.median(updates[2:]), 0, traffic))
     rest = statistics.median(total[2:]) - sum(p.seconds for p in parts)
     return [*parts, Part("step", "other", "interpreter and waiting", max(rest, 0.0), 0, 0)]

@@ -268,27 +268,21 @@ class TrainStep:
         if inputs.dtype != state.arena.values.dtype:
             raise DtypeError(f"expected arrays from step.prepare, in {self.model.dtype}; got inputs of {inputs.dtype}")
         number = state.t + 1
-        state.before_gradient()
         try:
-            total, squares = self.executor.run(inputs, targets, number, self._usable)
-            if squares is None:
-                raise self.failure(inputs, targets, number, f"a loss of {backend.item(total)}")
-            if not self._usable(squares):
-                raise self.failure(inputs, targets, number, BROKEN_GRADIENT)
+            state.begin()
+            total, squares = self.executor.run(inputs, targets, number)
         except BaseException:
-            state.undo()
+            if state.t < number:
+                state.undo()
             raise
-        with backend.quiet():
-            if backend.device != "cpu":
-                # The update kernel looks at this scalar, so it has to know of the loss as well.
-                squares = squares + 0.0 * total
-            state.apply(self.gradient, squares)
+        if backend.device == "cpu":
+            broken = next((k for k, scalar in enumerate((total, squares)) if not math.isfinite(backend.item(scalar))), None)
+            if broken is not None:
+                state.t -= 1
+                state.undo()
+                raise self.failure(inputs, targets, number, BROKEN_GRADIENT if broken else f"a loss of {backend.item(total)}")
         error = partial(self.failure, None, None, number)
         return StepLoss(total, squares, self.loss.factor(int(inputs.shape[0])), backend.item, error)
-
-    def _usable(self, scalar: Any) -> bool:
-        """Whether a scalar is finite; on a GPU, where asking would wait for the device, the update kernel asks instead."""
-        return self.backend.device != "cpu" or math.isfinite(self.backend.item(scalar))
 
     def failure(self, inputs: Array | None, targets: Array | None, number: int, what: str) -> NonFiniteLossError:
         """The error for step `number`, whose parameters were not changed; names the place where the minibatch is known."""

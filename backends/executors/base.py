@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from ..kept import Kept
-from ..profiling import Part, TimedBackend, median_of, merged
+from ..profiling import Label, Part, TimedBackend, median_of, merged
 
 Array = Any
 
@@ -27,13 +28,15 @@ class Work(Protocol):
     """A step as its executor sees it.
 
     Attributes: chain – layers with forward and backward; loss – with evaluate; gradient – flat, where the gradient goes;
-        ranges – (start, stop) of each parameter in it; deterministic – whether the bits may not depend on the number of
-        threads; recordable – whether layers and loss do nothing but call their tape and its backend.
+        state – the optimiser's: `begin`, then `apply` or the call that `update` describes; ranges – (start, stop) of each
+        parameter in the gradient; deterministic – whether the bits may not depend on the number of threads; recordable –
+        whether layers and loss do nothing but call their tape and its backend.
     """
 
     chain: Any
     loss: Any
     gradient: Array
+    state: Any
     deterministic: bool
 
     @property
@@ -66,16 +69,32 @@ class Executor:
         """Without the plans: they hold buffers, and addresses of buffers, that belong to this object alone."""
         return {**self.__dict__, "_plans": Kept()}
 
-    def run(self, inputs: Array, targets: Array, number: int, usable: Callable[[Any], bool]) -> tuple[Any, Any]:
-        """(sum of the losses of the rows, sum of the squares of the gradient), both scalars of the backend.
+    def run(self, inputs: Array, targets: Array, number: int) -> tuple[Any, Any]:
+        """One step, whose scalars `state.begin` has prepared: the gradient, then the update.
 
-        Args: number – of the step, for its random numbers; usable – whether it makes sense to go on, given the loss;
-            where it does not, the second result is None.
+        Where loss or gradient are not finite the update changes nothing. Nothing here asks a device for a number.
+
+        Args: number – of the step, for its random numbers.
+        Returns: as `gradient`.
         """
-        raise NotImplementedError(f"{type(self).__name__} must define run")
+        total, squares = self.gradient(inputs, targets, number)
+        self._update(total, squares)
+        return total, squares
+
+    def _update(self, total: Any, squares: Any) -> None:
+        with self.backend.quiet():
+            # The update looks at one scalar, so that has to know of the loss as well.
+            self.work.state.apply(self.work.gradient, squares + 0.0 * total)
+
+    def gradient(self, inputs: Array, targets: Array, number: int) -> tuple[Any, Any]:
+        """Forward, loss and backward alone; the gradient is then in its place.
+
+        Returns: (sum of the losses of the rows, sum of the squares of the gradient), both scalars of the backend.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define gradient")
 
     def profile(self, inputs: Array, targets: Array, number: int, repeats: int) -> list[Part]:
-        """What each operation of a pass takes, the median of `repeats` passes in order; changes nothing but the gradient."""
+        """What each operation of a step takes, the median of `repeats` steps in order, which move the parameters."""
         runs = []
         for _ in range(repeats):
             timed = TimedBackend(self.backend)
@@ -89,9 +108,20 @@ class Executor:
                 timed.total(row_losses)
                 self.work.chain.backward(slope, tape, needs_input=False)
                 tape.place, tape.stage = "gradient", "sum"
-                timed.sum_of_squares(self.work.gradient)
-            runs.append(timed.parts)
+                squares = timed.sum_of_squares(self.work.gradient)
+            runs.append([*timed.parts, self._timed_update(squares)])
         return merged(median_of(runs))
+
+    def _timed_update(self, squares: Any) -> Part:
+        state, gradient = self.work.state, self.work.gradient
+        state.begin()
+        self.backend.synchronize()
+        start = time.perf_counter()
+        self._update(0.0, squares)
+        self.backend.synchronize()
+        seconds = time.perf_counter() - start
+        moved = (2 * len(state.states) + 3) * int(gradient.nbytes)
+        return Label(state.formula.name, "parameters", "update", 0, moved).part(seconds)
 
     def extra_gradients(self, rows: int) -> int:
         """Numbers in gradient buffers beyond the step's own, for minibatches of that many rows."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from .base import Array, Executor
@@ -11,8 +10,8 @@ from .base import Array, Executor
 class PlainExecutor(Executor):
     """Forward, loss and backward of a whole minibatch, in order."""
 
-    def run(self, inputs: Array, targets: Array, number: int, usable: Callable[[Any], bool]) -> tuple[Any, Any]:
-        """See Executor.run."""
+    def gradient(self, inputs: Array, targets: Array, number: int) -> tuple[Any, Any]:
+        """See Executor.gradient."""
         rows = int(inputs.shape[0])
         work, backend = self.work, self.backend
         tape = self._plans.made(rows, lambda: work.new_tape(work.gradient))
@@ -22,7 +21,5 @@ class PlainExecutor(Executor):
             outputs = work.chain.forward(inputs, tape)
             row_losses, slope = work.loss.evaluate(outputs, targets, tape)
             total = backend.total(row_losses)
-            if not usable(total):
-                return total, None
             work.chain.backward(slope, tape, needs_input=False)
             return total, backend.sum_of_squares(work.gradient)

@@ -1,7 +1,8 @@
 """A recorded step: which calls each core makes, and who computes which part of the weight gradients.
 
 Phases: every shard of rows runs forward, loss and backward; then the weight gradients that are split by their own rows
-are computed; then what the shards have apart is added up and the squares of the gradient are summed.
+are computed; then what the shards have apart is added up and the squares of the gradient are summed; then it is settled
+how far the update may go, and then the parameters are updated.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ Array = Any
 class PlayedPlan:
     """The program of one shape of minibatch, its tapes and buffers.
 
+    Attributes: updates – whether the update of the parameters is part of it.
+
     Args: backend, work – see Executor; inputs, targets – a minibatch of that shape; shards – of its rows; threads.
     Raises: NotRecordable.
     """
@@ -39,6 +42,7 @@ class PlayedPlan:
         self.edges = [self.rows * k // shards for k in range(shards + 1)]
         self.totals = np.zeros(shards)
         self.squares = np.zeros(max(1, -(-work.gradient.size // CHUNK)))
+        self._sums = np.zeros(2)
         self.pieces = shards if work.deterministic else threads
         split = split_parameters(work, self.rows, shards)
         while True:
@@ -68,6 +72,8 @@ class PlayedPlan:
         program.end_phase()
         self._add_sums(program)
         program.end_phase()
+        self._without_update = program.phases
+        self.updates = self._add_update(program)
         return program
 
     # Recording
@@ -190,20 +196,47 @@ class PlayedPlan:
             program.call(square.entry.address, words, Label("squares", "gradient", "sum", 0, here.nbytes), here)
             program.end_task()
 
+    def _add_update(self, program: Program) -> bool:
+        """What `OptimizerState.apply` does, as far as it is one call of a formula."""
+        update = self.work.state.update(self.work.gradient)
+        if update is None:
+            return False
+        settle = self.backend._rows.kernel(self.backend._rows.settle, self.work.gradient.dtype)
+        arguments = (self.totals, self.squares, update.largest, update.table[0], self._sums)
+        words = words_of(settle.parameters, arguments)
+        program.call(settle.entry.address, words, Label("settle", "gradient", "sum", 0, self.squares.nbytes), arguments)
+        program.end_task()
+        program.end_phase()
+        for call in self.backend.update_calls(*update[:4], self.pieces):
+            program.call(*call)
+            program.end_task()
+        program.end_phase()
+        return True
+
     # Running
 
-    def run(self, inputs: Array, targets: Array, number: int, threads: int, times: Array | None = None) -> tuple[Any, Any]:
-        """(sum of the losses, sum of the squares of the gradient)."""
+    def _play(self, inputs: Array, targets: Array, number: int, threads: int, **options: Any) -> None:
         for tape in self.tapes:
             tape.set_step(number)
         with single_threaded_blas:
-            self.program.run((inputs, targets), threads, times)
+            self.program.run((inputs, targets), threads, **options)
+
+    def gradient(self, inputs: Array, targets: Array, number: int, threads: int) -> tuple[Any, Any]:
+        """(sum of the losses, sum of the squares of the gradient)."""
+        self._play(inputs, targets, number, threads, phases=self._without_update)
         return self.totals.sum(), self.squares.sum()
+
+    def step(self, inputs: Array, targets: Array, number: int, threads: int) -> tuple[Any, Any]:
+        """As `gradient`; the parameters are then updated."""
+        # Counted before, for no interrupt can come between the parts of what is played.
+        self.work.state.t += 1
+        self._play(inputs, targets, number, threads)
+        return self._sums[0], self._sums[1]
 
     def timed(self, inputs: Array, targets: Array, number: int, threads: int) -> list[Part]:
         """One run, call by call; what the threads do at the same time counts once."""
         times = np.zeros(len(self.program.labels), np.int64)
-        self.run(inputs, targets, number, threads, times)
+        self._play(inputs, targets, number, threads, times=times)
         together = min(threads, self.program.width)
         return [label.part(ns * 1e-9 / together) for label, ns in zip(self.program.labels, times.tolist(), strict=True)]
 

@@ -69,15 +69,21 @@ class Program:
         self._job = np.array([*map(address_of, self._tables), len(self._phases) - 1, address_of(self._arrivals), 0], np.int64)
         return self
 
-    def run(self, sources: Sequence[Array], threads: int, times: Array | None = None) -> None:
-        """All phases.
+    @property
+    def phases(self) -> int:
+        """How many have been ended so far."""
+        return len(self._phases) - 1
+
+    def run(self, sources: Sequence[Array], threads: int, times: Array | None = None, phases: int | None = None) -> None:
+        """All phases, or only the first few.
 
         Args: sources – as in the constructor, of the same shapes and types; times – int64 [calls] where nanoseconds are
-            added up, where wanted.
+            added up, where wanted; phases – how many, all by default.
         """
         if sources:
             places = np.array([address_of(a) for a in sources], np.int64)
             self._table[self._where] = places[self._source] + self._offset
         self._arrivals[:] = 0
+        self._job[3] = len(self._phases) - 1 if phases is None else phases
         self._job[-1] = 0 if times is None else address_of(times)
         crew().run(self._job, min(threads, self.width))

@@ -5,7 +5,6 @@ GEMMs then need no hand-over between cores, and everything between them runs on 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -29,19 +28,36 @@ class RowExecutor(Executor):
     The order of all sums depends on the number of threads, and on nothing else; in a deterministic step not even on it.
     """
 
-    def run(self, inputs: Array, targets: Array, number: int, usable: Callable[[Any], bool]) -> tuple[Any, Any]:
-        """See Executor.run."""
+    def run(self, inputs: Array, targets: Array, number: int) -> tuple[Any, Any]:
+        """See Executor.run; where a pass is played, the update is part of what is played."""
         inputs, targets = in_rows(inputs, targets)
         plan, threads = self._planned(inputs, targets)
-        total, squares = plan.run(inputs, targets, number, threads)
-        return total, squares if usable(total) else None
+        if plan.updates:
+            total, squares = plan.step(inputs, targets, number, threads)
+        else:
+            total, squares = plan.gradient(inputs, targets, number, threads)
+            self._update(total, squares)
+        return total, squares
+
+    def gradient(self, inputs: Array, targets: Array, number: int) -> tuple[Any, Any]:
+        """See Executor.gradient."""
+        inputs, targets = in_rows(inputs, targets)
+        plan, threads = self._planned(inputs, targets)
+        total, squares = plan.gradient(inputs, targets, number, threads)
+        return total, squares
 
     def profile(self, inputs: Array, targets: Array, number: int, repeats: int) -> list[Part]:
         """See Executor.profile; where a pass is played, as it runs, on all cores."""
         plan, threads = self._planned(inputs, targets)
         if isinstance(plan, InterpretedPlan):
             return super().profile(inputs, targets, number, repeats)
-        return merged(median_of([plan.timed(inputs, targets, number, threads) for _ in range(repeats)]))
+        runs = []
+        for _ in range(repeats):
+            self.work.state.begin()
+            runs.append(plan.timed(inputs, targets, number, threads))
+            if not plan.updates:
+                runs[-1].append(self._timed_update(float(plan.squares.sum())))
+        return merged(median_of(runs))
 
     def extra_gradients(self, rows: int) -> int:
         """See Executor.extra_gradients."""
@@ -63,7 +79,7 @@ class RowExecutor(Executor):
         rows = int(inputs.shape[0])
         shards = self._shards(rows, threads)
         kinds = (inputs.shape, inputs.dtype, targets.shape, targets.dtype)
-        key = (shards, 0 if work.deterministic else threads, *kinds, work.revision)
+        key = (shards, 0 if work.deterministic else threads, *kinds, work.revision, work.state.largest)
         return self._plans.made(key, partial(self._plan, inputs, targets, shards, threads)), threads
 
     def _plan(self, inputs: Array, targets: Array, shards: int, threads: int) -> Any:
@@ -79,6 +95,8 @@ class RowExecutor(Executor):
 
 class InterpretedPlan:
     """Each core runs the layers' code on its rows; their gradients are added up in one more pass over the cores."""
+
+    updates = False
 
     def __init__(self, backend: Any, work: Any, rows: int, shards: int) -> None:
         self.backend = backend
@@ -100,7 +118,7 @@ class InterpretedPlan:
             self.work.chain.backward(slope, tape, needs_input=False)
         return self.backend.total(row_losses)
 
-    def run(self, inputs: Array, targets: Array, number: int, threads: int) -> tuple[Any, Any]:
+    def gradient(self, inputs: Array, targets: Array, number: int, threads: int) -> tuple[Any, Any]:
         """(sum of the losses, sum of the squares of the gradient)."""
         shares = [partial(self._share, inputs, targets, number, *shard) for shard in self.shards]
         with single_threaded_blas:

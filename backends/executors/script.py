@@ -20,13 +20,13 @@ Call = tuple[Callable[..., Any], tuple[Any, ...]]
 class ScriptExecutor(PlainExecutor):
     """As PlainExecutor; where layers and loss are recordable, a pass is recorded once for each shape and run from then on."""
 
-    def run(self, inputs: Array, targets: Array, number: int, usable: Callable[[Any], bool]) -> tuple[Any, Any]:
-        """See Executor.run."""
+    def gradient(self, inputs: Array, targets: Array, number: int) -> tuple[Any, Any]:
+        """See Executor.gradient."""
         inputs, targets = in_rows(inputs, targets)
         if self.work.deterministic:
             with single_threaded_blas:
-                return self._run(inputs, targets, number, usable)
-        return self._run(inputs, targets, number, usable)
+                return self._gradient(inputs, targets, number)
+        return self._gradient(inputs, targets, number)
 
     def profile(self, inputs: Array, targets: Array, number: int, repeats: int) -> list[Part]:
         """See Executor.profile."""
@@ -38,9 +38,9 @@ class ScriptExecutor(PlainExecutor):
             with self.backend.quiet():
                 parts = script.timed(inputs, targets, number)
                 start = time.perf_counter()
-                self.backend.sum_of_squares(self.work.gradient)
+                squares = self.backend.sum_of_squares(self.work.gradient)
                 label = Label("squares", "gradient", "sum", 0, int(self.work.gradient.nbytes))
-                runs.append([*parts, label.part(time.perf_counter() - start)])
+                runs.append([*parts, label.part(time.perf_counter() - start), self._timed_update(squares)])
         return merged(median_of(runs))
 
     def _script(self, inputs: Array, targets: Array) -> Script | None:
@@ -57,13 +57,12 @@ class ScriptExecutor(PlainExecutor):
         except NotRecordable:
             return None
 
-    def _run(self, inputs: Array, targets: Array, number: int, usable: Callable[[Any], bool]) -> tuple[Any, Any]:
+    def _gradient(self, inputs: Array, targets: Array, number: int) -> tuple[Any, Any]:
         script = self._script(inputs, targets)
         if script is None:
-            return super().run(inputs, targets, number, usable)
+            return super().gradient(inputs, targets, number)
         with self.backend.quiet():
-            total = script.run(inputs, targets, number)
-            return total, self.backend.sum_of_squares(self.work.gradient) if usable(total) else None
+            return script.run(inputs, targets, number), self.backend.sum_of_squares(self.work.gradient)
 
 
 class Script:

@@ -16,6 +16,11 @@ def test_optimizer(measure, backend, name):
     gradient = backend.asarray(1e-3 * np.random.default_rng(0).standard_normal(model.arena.size).astype("float32"))
     state = OPTIMIZERS[name]().bind(model.arena)
     squares = backend.sum_of_squares(gradient)
+
+    def update():
+        state.begin()
+        state.apply(gradient, squares)
+
     # Reads theta, the gradient and the states, writes all but the gradient.
     moved = 4 * model.arena.size * (3 + 2 * len(state.states))
-    measure(Prepared(lambda: state.apply(gradient, squares), lambda _: backend.synchronize()), bytes=moved)
+    measure(Prepared(update, lambda _: backend.synchronize()), bytes=moved)

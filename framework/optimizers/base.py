@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, NamedTuple
 
 from ...errors import HyperparameterError
+from ...kernels.formula import Formula
 from ...kernels.formulas.updates import GRADIENT_SCALE, RULES, Rule, keep_if_skipped, step_back, update_formula
 from ..arena import Arena
 from ..parameter import Parameter
@@ -128,11 +129,21 @@ class Optimizer:
         return f"{type(self).__name__}(lr={self.lr:g})"
 
 
+class Update(NamedTuple):
+    """One call of an update formula: what `Backend.update` takes, and the norm that the gradient is limited to before."""
+
+    formula: Formula
+    arrays: tuple[Array, ...]
+    table: Array
+    segments: Any
+    largest: float
+
+
 class OptimizerState:
     """What an optimiser remembers about one model, and the step itself.
 
     Attributes: t – number of steps taken; lr – the learning rate, which may be set between steps; states – name -> flat
-        array with the arena's layout.
+        array with the arena's layout; table – [scalars, groups] on the backend, of the step that `begin` prepared.
     """
 
     def __init__(self, optimizer: Optimizer, arena: Arena) -> None:
@@ -144,7 +155,18 @@ class OptimizerState:
         self.features = self._features()
         self.segments = arena.backend.segments(arena.merged_ranges(self.group_of))
         self.states: dict[str, Array] = {name: arena.new() for name in optimizer.rule.states}
+        self.formula = self._formula()
+        self.table = self._new_table(self.formula)
+        self._names = scalars_of(self.formula)
         self._start: Array | None = None
+
+    def _formula(self) -> Formula:
+        """The kernel that `begin` prepares the scalars of."""
+        return update_formula(self.optimizer.rule, self.features)
+
+    def _new_table(self, formula: Formula) -> Array:
+        """Room for the scalars of a formula."""
+        return self.arena.backend.zeros((len(scalars_of(formula)), len(self.settings)), self.arena.dtype)
 
     def _groups(self) -> tuple[dict[Parameter, int], list[tuple[float, ...]]]:
         """Group number of each parameter, and (lr_scale, l2, l1, weight_decay) of each group."""
@@ -179,11 +201,8 @@ class OptimizerState:
         position = {"l2": 1, "l1": 2, "l1_proximal": 2, "weight_decay": 3}[name]
         return [s[position] for s in self.settings]
 
-    def _table(self, names: Sequence[str], values: dict[str, float], squares: Any) -> Array:
-        """[scalars, groups] on the backend, in the order of a formula's scalars, norm clipping applied.
-
-        Args: squares – the sum of the squares of the gradient; where it is not finite, the update will do nothing.
-        """
+    def _fill(self, table: Array, names: Sequence[str], values: dict[str, float]) -> None:
+        """Writes the scalars of a formula into its table, by group."""
         scales = [s[0] for s in self.settings]
         rows: list[list[float]] = []
         for name in names:
@@ -197,15 +216,19 @@ class OptimizerState:
                 rows.append([values["lr"] * s for s in scales])
             else:
                 rows.append([values[name]] * len(scales))
-        backend = self.arena.backend
-        table = backend.asarray(rows, self.arena.dtype)
-        if squares is not None:
-            largest = self.optimizer.clip_norm if self.optimizer.clip_norm is not None else float("inf")
-            backend.limit_norm(table[0, ...], squares, largest)
-        return table
+        self.arena.backend.copy(rows, table)
 
-    def before_gradient(self) -> None:
-        """Moves the parameters to where the gradient has to be taken (look-ahead Nesterov only)."""
+    @property
+    def largest(self) -> float:
+        """The norm that the gradient is scaled down to where it is larger."""
+        return self.optimizer.clip_norm if self.optimizer.clip_norm is not None else float("inf")
+
+    def begin(self) -> None:
+        """Prepares a step: its scalars, and the parameters where the gradient has to be taken (look-ahead Nesterov only).
+
+        Whatever the host has to tell the backend is told here; `apply` only runs kernels.
+        """
+        self._fill(self.table, self._names, self.optimizer.scalars(self.t + 1, self.lr))
         gamma = self.optimizer.look_ahead(self.lr)
         if gamma is None:
             return
@@ -216,27 +239,38 @@ class OptimizerState:
         backend.map(step_back, theta, theta, self.states["u"], gamma)
 
     def undo(self) -> None:
-        """Takes back `before_gradient`, to the bit, where the step is given up."""
+        """Takes back `begin`, to the bit, where the step is given up."""
         if self._start is not None:
             self.arena.backend.copy(self._start, self.arena.values)
 
-    def apply(self, gradient: Array, squares: Any) -> None:
-        """One update of all parameters, in one kernel call.
+    def update(self, gradient: Array) -> Update | None:
+        """The call that `apply` makes, for those who make it themselves; None where it makes others.
 
-        Args: gradient – flat, of the loss; squares – the sum of its squares, a scalar of the backend.
+        Args: gradient – flat, of the loss.
+        """
+        arrays = (self.arena.values, gradient, *self.states.values())
+        return Update(self.formula, arrays, self.table, self.segments, self.largest)
+
+    def apply(self, gradient: Array, squares: Any) -> None:
+        """One update of all parameters, in one kernel call, with the scalars of `begin`.
+
+        Args: gradient – flat, of the loss; squares – the sum of its squares, a scalar of the backend; where it is not finite,
+            nothing is changed.
         """
         self.t += 1
-        optimizer = self.optimizer
-        formula = update_formula(optimizer.rule, self.features)
-        names = [p for p, kind in zip(formula.parameters, formula.kinds, strict=True) if kind == "group"]
-        table = self._table(names, optimizer.scalars(self.t, self.lr), squares)
-        arrays = (self.arena.values, gradient, *self.states.values())
-        self.arena.backend.update(formula, arrays, table, self.segments)
-        if self._start is not None and self.arena.backend.device != "cpu":
-            self._restore_if_skipped(table)
+        backend = self.arena.backend
+        backend.limit_norm(self.table[0, ...], squares, self.largest)
+        backend.update(self.formula, (self.arena.values, gradient, *self.states.values()), self.table, self.segments)
+        if self._start is not None and backend.device != "cpu":
+            self._restore_if_skipped(self.table)
 
     def _restore_if_skipped(self, table: Array) -> None:
-        """On a device, where the update itself found that the gradient is not finite: back to before `before_gradient`."""
+        """On a device, where the update itself found that the gradient is not finite: back to before `begin`."""
         backend, xp = self.arena.backend, self.arena.backend.xp
         theta, start = (xp.reshape(a, (-1, 1)) for a in (self.arena.values, self._start))
         backend.map(keep_if_skipped, theta, theta, start, table[0][:1])
+
+
+def scalars_of(formula: Formula) -> tuple[str, ...]:
+    """The names of the scalars of an update formula, in its order."""
+    return tuple(p for p, kind in zip(formula.parameters, formula.kinds, strict=True) if kind == "group")

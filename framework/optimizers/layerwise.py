@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...kernels.formula import Formula
 from ...kernels.formulas.updates import RULES, Rule, lamb_direction, trust_ratio, update_formula
 from ..arena import Arena
 from ..parameter import Parameter
 from ..settings import share, stabiliser
-from .base import Optimizer, OptimizerState
+from .base import Optimizer, OptimizerState, scalars_of
 
 Array = Any
 
@@ -60,33 +61,40 @@ class _LambState(OptimizerState):
     def __init__(self, optimizer: Optimizer, arena: Arena) -> None:
         super().__init__(optimizer, arena)
         self.direction = arena.new()
+        self._step = update_formula(RULES["sgd"], tuple(f for f in self.features if f == "l1_proximal"))
+        self._second = self._new_table(self._step)
+        groups = (len(self.settings),)
+        self._theta_squares, self._direction_squares, self._ratio = (arena.backend.empty(groups, arena.dtype) for _ in range(3))
+
+    def _formula(self) -> Formula:
+        return lamb_direction(tuple(f for f in self.features if f != "l1_proximal"))
 
     def _groups(self) -> tuple[dict[Parameter, int], list[tuple[float, ...]]]:
         group_of, settings = super()._groups()
         own = [settings[group_of[parameter]] for parameter in self.arena.parameters]
         return {parameter: k for k, parameter in enumerate(self.arena.parameters)}, own
 
+    def begin(self) -> None:
+        """Also prepares the second kernel."""
+        super().begin()
+        self._fill(self._second, scalars_of(self._step), self.optimizer.scalars(self.t + 1, self.lr))
+
+    def update(self, gradient: Array) -> None:
+        """None: a step is more than one call."""
+        del gradient
+
     def apply(self, gradient: Array, squares: Any) -> None:
         """The direction, the norms, then the step along it."""
         self.t += 1
-        arena, backend = self.arena, self.arena.backend
-        inner = tuple(f for f in self.features if f != "l1_proximal")
-        direction = lamb_direction(inner)
-        names = [p for p, kind in zip(direction.parameters, direction.kinds, strict=True) if kind == "group"]
-        scalars = self.optimizer.scalars(self.t, self.lr)
-        table = self._table(names, scalars, squares)
-        backend.update(direction, (arena.values, gradient, self.direction, *self.states.values()), table, self.segments)
-
-        step = update_formula(RULES["sgd"], tuple(f for f in self.features if f == "l1_proximal"))
-        names = [p for p, kind in zip(step.parameters, step.kinds, strict=True) if kind == "group"]
-        second = self._table(names, scalars, None)
-        theta_squares, direction_squares, ratio = (backend.empty((len(self.settings),), arena.dtype) for _ in range(3))
+        arena, backend, table = self.arena, self.arena.backend, self.table
+        backend.limit_norm(table[0, ...], squares, self.largest)
+        backend.update(self.formula, (arena.values, gradient, self.direction, *self.states.values()), table, self.segments)
         for position, parameter in enumerate(arena.parameters):
             start, stop = arena.ranges[parameter]
-            theta_squares[position] = backend.sum_of_squares(arena.values[start:stop])
-            direction_squares[position] = backend.sum_of_squares(self.direction[start:stop])
-        backend.map(trust_ratio, ratio, theta_squares, direction_squares)
+            self._theta_squares[position] = backend.sum_of_squares(arena.values[start:stop])
+            self._direction_squares[position] = backend.sum_of_squares(self.direction[start:stop])
+        backend.map(trust_ratio, self._ratio, self._theta_squares, self._direction_squares)
         # The ratio goes where gradients are scaled: the direction is the gradient of this second kernel. It also
         # carries the NaN by which the first kernel was skipped.
-        second[0, ...] = ratio + (table[0, ...] - table[0, ...])
-        backend.update(step, (arena.values, self.direction), second, self.segments)
+        self._second[0, ...] = self._ratio + (table[0, ...] - table[0, ...])
+        backend.update(self._step, (arena.values, self.direction), self._second, self.segments)

@@ -190,6 +190,27 @@ def add_to(first, other):
         first[i] += other[i]
 
 
+def settle(totals, squares, largest, scales, result):
+    # What comes between gradient and update: the sums, and Backend.limit_norm for the row of scales.
+    total = 0.0
+    for k in range(totals.shape[0]):
+        total += totals[k]
+    square = 0.0
+    for k in range(squares.shape[0]):
+        square += squares[k]
+    result[0] = total
+    result[1] = square
+    square += 0.0 * total
+    norm = square**0.5
+    factor = 1.0
+    if norm > largest:
+        factor = largest / norm
+    if not norm < np.inf:
+        factor = np.nan
+    for k in range(scales.shape[0]):
+        scales[k] *= real(factor)
+
+
 def fill(out, value):
     for i in range(out.shape[0]):
         out[i] = value
@@ -241,6 +262,7 @@ _SIGNATURES: dict[Callable[..., Any], tuple[tuple[str, ...], tuple[str, ...]]] =
     total: ((_R1, "double"), ()),
     sum_of_squares: ((_R1, "double"), ()),
     add_to: ((_W1, _R1), ()),
+    settle: (("double", "double", "one double", _W1, "double"), ()),
     fill: ((_W1, "number"), ()),
     maxout: ((_R2, _W2, "written winners"), ()),
     maxout_spread: ((_R2, "winners", _W2), ()),
@@ -252,6 +274,8 @@ _SIGNATURES: dict[Callable[..., Any], tuple[tuple[str, ...], tuple[str, ...]]] =
 def _type(kind: str, dtype: np.dtype[Any]) -> types.Type:
     if kind == "number":
         return numba.from_dtype(dtype)
+    if kind == "one double":
+        return types.float64
     if kind == "labels":
         return array_type(np.dtype(np.int32), 1, False)
     if kind == "double":

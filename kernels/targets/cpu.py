@@ -208,13 +208,18 @@ def run_map(
 
 @cache
 def update_kernel(formula: Formula, dtype: np.dtype[Any]) -> Kernel:
-    """The loop of an update over segments of flat arrays: (arrays, scalars [scalars, groups], segments [segments, 3])."""
+    """The loop of an update over segments of flat arrays: (arrays, scalars [scalars, groups], segments [segments, 3]).
+
+    Where the first scalar is NaN it does nothing.
+    """
     arrays = [p for p, k in zip(formula.parameters, formula.kinds, strict=True) if k == "each"]
     groups = [p for p, k in zip(formula.parameters, formula.kinds, strict=True) if k == "group"]
     values = {a: f"{a}_[i]" for a in arrays} | {g: f"scalars[{k}, group]" for k, g in enumerate(groups)}
     text = Lines(trace(formula, expansions(dtype)), Spelling(dtype), values)
     stores = [f"{a}_[i] = {r}" for a, r in zip(formula.overwrites, text.results, strict=True)]
     lines = [
+        "if scalars[0, 0] != scalars[0, 0]:",
+        "    return",
         "for s in range(segments.shape[0]):",
         "    start, stop, group = segments[s, 0], segments[s, 1], segments[s, 2]",
         *indent(text.uniform, 1),

@@ -58,7 +58,7 @@ def run_recorded(optimizer, backend: str, gradients, rate_of=None) -> np.ndarray
             state.lr = rate_of(t)
         for name, parameter in model.declared():
             views[parameter][...] = recorded[name]
-        state.before_gradient()
+        state.begin()
         state.apply(gradient, arena.backend.sum_of_squares(gradient))
         rows.append(flat(model.parameters().values()))
     return np.array(rows)

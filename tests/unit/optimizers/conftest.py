@@ -54,7 +54,7 @@ def run(optimizer, backend: str, gradients, rate_of=None) -> tuple[list[dict[str
             state.lr = rate_of(t)
         for name, parameter in model.declared():
             views[parameter][...] = step[name]
-        state.before_gradient()
+        state.begin()
         state.apply(gradient, arena.backend.sum_of_squares(gradient))
         history.append({name: np.array(value) for name, value in model.parameters().items()})
     return history, state
