@@ -131,6 +131,10 @@ class Backend:
         out[...] = taken
         return out
 
+    def all_below(self, array: Array, bound: int) -> bool:
+        """Whether all of at least one number lie in [0, bound - 1]; waits for the device."""
+        return bool(self.xp.all((array >= 0) & (array <= bound - 1)))
+
     def item(self, scalar: Scalar) -> float:
         """The value of a scalar of this backend; waits for the device."""
         return float(scalar)

@@ -16,7 +16,7 @@ from .base import Array, Random, Scalar, Unavailable
 from .executors import Executor, RowExecutor, Work
 from .numpy_backend import NumpyBackend
 from .profiling import Label
-from .segments import Segments, places
+from .segments import Segments
 from .threads import num_threads, workers
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class NumbaBackend(NumpyBackend):
     def _update(self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Any) -> None:
         threads = num_threads()
         make = partial(self._update_program, formula, arrays, scalars, segments, threads)
-        segments.made.made((formula, threads, places(arrays)), make).run((scalars,), threads)
+        segments.made((formula, threads), arrays, make).run((scalars,), threads)
 
     def update_calls(
         self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Segments, threads: int

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,13 +18,16 @@ from ..kernels.targets import numpy as target
 from .arrays import c_order, on_host
 from .base import Array, Backend, Random, Scalar
 from .executors import Executor, PlainExecutor, ScriptExecutor, Work
-from .segments import Segments, places
+from .segments import Segments
 
 SQUARES = 8192
 """Elements whose squares BLAS sums at a time: few enough for it to stay on one thread and for float32 to be exact enough."""
 
-_NAMES: dict[Any, str] = {}
-"""Names of data types, which NumPy takes microseconds to spell."""
+_NAMES: dict[Any, str] = {
+    np.dtype(name): name
+    for name in ("float32", "float64", "float16", "bool", *(f"{u}int{bits}" for u in ("", "u") for bits in (8, 16, 32, 64)))
+}
+"""Names of data types in this machine's byte order, which NumPy takes microseconds to spell."""
 
 
 class NumpyBackend(Backend):
@@ -36,9 +40,15 @@ class NumpyBackend(Backend):
 
     def asarray(self, values: Any, dtype: str | None = None) -> Array:
         """See Backend.asarray."""
+        if type(values) is np.ndarray and values.flags.c_contiguous:
+            name = _NAMES.get(values.dtype)
+            if name is not None and (dtype is None or dtype == name):
+                return values
         host = on_host(values, self.name)
-        with self.quiet():
+        if dtype is None or host.dtype.kind != "f":
             return c_order(host if dtype is None else host.astype(dtype, copy=False))
+        with self.quiet():
+            return c_order(host.astype(dtype, copy=False))
 
     def to_numpy(self, array: Array) -> np.ndarray[Any, Any]:
         """A copy."""
@@ -46,8 +56,7 @@ class NumpyBackend(Backend):
 
     def dtype_name(self, array: Array) -> str:
         """See Backend.dtype_name."""
-        kind = array.dtype
-        return _NAMES.get(kind) or _NAMES.setdefault(kind, str(kind))
+        return _NAMES.get(array.dtype) or str(array.dtype)
 
     def quiet(self) -> AbstractContextManager[Any]:
         """See Backend.quiet."""
@@ -56,6 +65,12 @@ class NumpyBackend(Backend):
     def take_rows(self, array: Array, indices: Array, out: Array | None = None) -> Array:
         """See Backend.take_rows; indices must be in range."""
         return np.take(array, indices, axis=0, out=out, mode="clip" if out is not None else "raise")
+
+    def all_below(self, array: Array, bound: int) -> bool:
+        """See Backend.all_below; negative numbers read without their sign are large ones."""
+        if array.dtype.kind == "f":
+            return super().all_below(array, bound)
+        return bool(array.view(f"u{array.itemsize}").max() < bound)
 
     def _matmul(self, a: Array, b: Array, out: Array, accumulate: bool) -> None:
         if accumulate:
@@ -69,8 +84,8 @@ class NumpyBackend(Backend):
     def _update(self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Any) -> None:
         if np.isnan(scalars[0, 0]):
             return
-        key = (formula, places(arrays), (scalars == 1.0).tobytes())
-        segments.made.made(key, lambda: target.Update(formula, arrays, scalars, segments.table)).run(scalars)
+        key = (formula, (scalars == 1.0).tobytes())
+        segments.made(key, arrays, lambda: target.Update(formula, arrays, scalars, segments.table)).run(scalars)
 
     def segments(self, ranges: Sequence[tuple[int, int, int]]) -> Any:
         """See Backend.segments."""
@@ -83,7 +98,7 @@ class NumpyBackend(Backend):
     def column_sum(self, x: Array, out: Array) -> None:
         """See Backend.column_sum."""
         self.require(x, out)
-        np.add(out, np.add.reduce(x, 0), out)
+        np.add(out, np.dot(ones(x.shape[0], x.dtype), x), out)
 
     def softmax_cross_entropy(
         self, logits: Array, labels: Array, weights: Array | None, on: float, off: float, factor: float,
@@ -108,6 +123,12 @@ class NumpyBackend(Backend):
             squares = float(np.dot(part, part))
             total += squares if squares < np.inf else _wide_squares(part)
         return total
+
+
+@lru_cache(maxsize=16)
+def ones(rows: int, dtype: np.dtype[Any]) -> Array:
+    """A vector whose product with a matrix is the sum of its rows."""
+    return np.ones(rows, dtype)
 
 
 def _wide_squares(part: Array) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 from .kept import Kept
@@ -18,12 +19,12 @@ class Segments:
     def __init__(self, table: Array) -> None:
         self.table = table
         self.elements = int((table[:, 1] - table[:, 0]).sum())
-        self.made = Kept()
+        self._made = Kept()
 
     def __reduce__(self) -> Any:
         return Segments, (self.table,)
 
-
-def places(arrays: Any) -> tuple[Any, ...]:
-    """What tells whether these are the arrays that something was made for."""
-    return tuple((a.__array_interface__["data"][0], a.size, a.strides, a.dtype) for a in arrays)
+    def made(self, key: Hashable, arrays: Sequence[Array], make: Callable[[], Any]) -> Any:
+        """What was made for these very arrays, made now where there is none."""
+        # What is kept holds the arrays, so that none of these numbers is given to another one.
+        return self._made.made((key, *map(id, arrays)), lambda: (arrays, make()))[1]

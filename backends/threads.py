@@ -154,17 +154,19 @@ def _blas_libraries() -> list[_Blas]:
     found = []
     for library in ThreadpoolController().select(user_api="blas").lib_controllers:
         by_thread = getattr(library, "threading_layer", "") == "openmp"
-        setter = None if by_thread else _openblas_setter(library.dynlib)
-        found.append(_Blas(library.get_num_threads, setter or library.set_num_threads, by_thread))
+        getter, setter = (_of_openblas(library.dynlib, f"{verb}_num_threads") for verb in ("get", "set"))
+        if by_thread:
+            getter = setter = None
+        found.append(_Blas(getter or library.get_num_threads, setter or library.set_num_threads, by_thread))
     return found
 
 
-def _openblas_setter(library: Any) -> Callable[[int], Any] | None:
+def _of_openblas(library: Any, name: str) -> Callable[..., Any] | None:
     """OpenBLAS's own function: threadpoolctl lets only the first thread that ever set a number set another one."""
     for prefix, suffix in product(("", "scipy_"), ("", "64_", "_64")):
-        setter = getattr(library, f"{prefix}openblas_set_num_threads{suffix}", None)
-        if setter is not None:
-            return cast("Callable[[int], Any]", setter)
+        function = getattr(library, f"{prefix}openblas_{name}{suffix}", None)
+        if function is not None:
+            return cast("Callable[..., Any]", function)
     return None
 
 

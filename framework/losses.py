@@ -85,8 +85,8 @@ def class_labels(targets: Any, classes: int, backend: Backend) -> Array:
         raise DtypeError(f"expected labels of an integer type; got {kind}")
     if kind == "bool":
         array = backend.asarray(array, "int32")
-    lowest, highest = int(xp.min(array)), int(xp.max(array))
-    if lowest < 0 or highest >= classes:
+    if not backend.all_below(array, classes):
+        lowest, highest = int(xp.min(array)), int(xp.max(array))
         wrong = lowest if lowest < 0 else highest
         row = int(xp.argmax(xp.astype(array == wrong, backend.dtype("int32"))))
         raise LabelError(

@@ -160,10 +160,7 @@ class Sequential(Sequence, public=False):
     def convert_input(self, x: Any) -> Array:
         """`x` as a matrix [B, inputs] of this model's backend and dtype; refuses what does not fit."""
         arena = self.arena
-        if arena.backend.is_array(x) and arena.backend.dtype_name(x) == arena.dtype and getattr(x, "ndim", 2) == 2:
-            array = arena.backend.asarray(x)
-        else:
-            array = arena.backend.asarray(x, arena.dtype)
+        array = arena.backend.asarray(x, arena.dtype)
         if len(array.shape) != 2 or (self.inputs is not None and array.shape[1] != self.inputs):
             first = f"{self.layers[0]!r} (layer 0)"
             raise ShapeError(

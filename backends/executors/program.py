@@ -31,6 +31,7 @@ class Program:
         self._phases: list[int] = [0]
         self._moving: list[tuple[int, int, int]] = []
         self._kept: list[Any] = []
+        self._places: list[Address] = []
         self.labels: list[Label] = []
 
     def call(self, entry: int, words: Sequence[int], label: Label, keep: Any = None) -> None:
@@ -81,8 +82,10 @@ class Program:
             added up, where wanted; phases – how many, all by default.
         """
         if sources:
-            places = np.array([address_of(a) for a in sources], np.int64)
-            self._table[self._where] = places[self._source] + self._offset
+            places = [address_of(a) for a in sources]
+            if places != self._places:
+                self._places = places
+                self._table[self._where] = np.array(places, np.int64)[self._source] + self._offset
         self._arrivals[:] = 0
         self._job[3] = len(self._phases) - 1 if phases is None else phases
         self._job[-1] = 0 if times is None else address_of(times)

@@ -210,7 +210,11 @@ class Plan:
                 slots[index] = slots[arguments[1]]
                 continue
             out = outputs[self.direct[index]] if index in self.direct else views[self.register_of[index]]
-            calls.append((word, (*[slots[a] for a in arguments], out)))
+            given = [slots[a] for a in arguments]
+            if word is _select and all(np.ndim(x) == 0 and x == y for x, y in zip(given[1:], (1.0, 0.0), strict=True)):
+                calls.append((np.copyto, (out, given[0])))
+            else:
+                calls.append((word, (*given, out)))
             slots[index] = out
         if len(self.outputs) > 1:
             for index in self._passed_on:  # the copies below may overwrite these inputs
