@@ -14,7 +14,7 @@ from .history import History
 from .metrics import evaluate
 from .schedules import Course, RateSchedule, Schedule, UserSchedule
 from .settings import whole
-from .step import TrainStep
+from .step import StepLoss, TrainStep
 from .streams import SHUFFLE
 
 Array = Any
@@ -28,6 +28,9 @@ SHUFFLES = ("each_epoch", "once", "never")
 
 class Trainer:
     """Runs a TrainStep over data.
+
+    Attributes: epochs_done, steps_done – in all fits; last_loss – of the last step, still on its device; history – of the
+        last fit; columns – that its rows have.
 
     Args: step; callbacks; shuffle – "each_epoch" (default), "once" (batches made once and used again in every epoch, as
         notes 000 suggest), or "never"; progress – whether to show a bar on the terminal; schedule – of the learning rate:
@@ -65,12 +68,17 @@ class Trainer:
         self.steps_done = 0
         self.columns: tuple[str, ...] = ()
         self.history = History()
+        self.last_loss: StepLoss | None = None
         self._stop = ""
+        self._at_once = False
         self._buffers: dict[tuple[str, int], Array] = {}
 
-    def stop(self, reason: str) -> None:
-        """Ends training after this epoch; callbacks call it."""
-        self._stop = reason
+    def stop(self, reason: str, at_once: bool = False) -> None:
+        """Ends training after this epoch; callbacks call it.
+
+        Args: reason – for the history; at_once – after this step, not after this epoch.
+        """
+        self._stop, self._at_once = reason, at_once
 
     def state(self) -> dict[str, Any]:
         """How far training is, as plain values that JSON can hold; with the step itself, all that is needed to go on."""
@@ -121,7 +129,7 @@ class Trainer:
         self.epochs = epochs = -(-steps // per_epoch)
         self.columns = self._columns(held_out is not None)
         self.history = history = History()
-        self._stop = ""
+        self._stop, self._at_once = "", False
         order = None
         with ExitStack() as ending:
             for callback in self.callbacks:
@@ -180,10 +188,14 @@ class Trainer:
         for done, start in enumerate(range(0, rows, size), 1):
             self.course.set(self.epochs_done, self.steps_done)
             part, wanted = self._minibatch(inputs, targets, order, start, min(rows, start + size))
-            losses.append((self.step.run(part, wanted), start))
+            self.last_loss = self.step.run(part, wanted)
+            losses.append((self.last_loss, start))
             self.steps_done += 1
             for callback in self.callbacks:
                 callback.on_step_end(self, done, total)
+            if self._at_once:
+                rows = min(rows, start + size)
+                break
         mean = 0.0
         for loss, start in losses:
             stop = min(rows, start + size)
