@@ -253,6 +253,15 @@ from .framework.persistence import (
 from .framework.persistence import (
     save as save,
 )
+from .framework.rate_search import (
+    RateSearch as RateSearch,
+)
+from .framework.rate_search import (
+    find_learning_rate as find_learning_rate,
+)
+from .framework.rate_search import (
+    sweep_learning_rate as sweep_learning_rate,
+)
 from .framework.schedules import (
     CosineDecay as CosineDecay,
 )

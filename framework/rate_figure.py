@@ -50,8 +50,8 @@ def _sweep(axes: Any, found: RateSearch) -> None:
     axes.plot(rates, [t.smoothed for t in found.trials], "-", color=BLUE, linewidth=1.8, label="smoothed")
     # Where the sweep ends, single losses may be huge; the smoothed ones set the scale.
     smoothed = [t.smoothed for t in found.trials]
-    low, high = min(smoothed), min(max(smoothed), 2.0 * smoothed[0])
-    axes.set_ylim(low - 0.15 * (high - low), high + 0.15 * (high - low))
+    low, high = min(*smoothed, *(t.loss for t in found.trials)), min(max(smoothed), 2.0 * smoothed[0])
+    axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
 
 
 def _stages(axes: Any, found: RateSearch) -> None:

@@ -67,7 +67,9 @@ class RateSearch:
 
     def __str__(self) -> str:
         lines = [f"{'rate':>10}  {'loss':>10}  stage"]
-        lines += [f"{t.rate:10.3g}  {'diverged' if math.isinf(t.loss) else format(t.loss, '.4g'):>10}  {t.stage}" for t in self.trials]
+        for trial in self.trials:
+            loss = "diverged" if math.isinf(trial.loss) else f"{trial.loss:.4g}"
+            lines.append(f"{trial.rate:10.3g}  {loss:>10}  {trial.stage}")
         return "\n".join([*lines, f"suggestion: {self.suggestion:.3g} ({self.rule})"])
 
 
@@ -147,17 +149,18 @@ def sweep_learning_rate(
     high: float = 10.0,
     steps: int = 100,
     batch_size: int | None = 128,
-    smoothing: float = 0.9,
+    smoothing: float = 0.8,
 ) -> RateSearch:
     """One short training in which the rate grows from `low` to `high`: the range test.
 
     In step t = 0, 1, … of n the rate is low (high / low)^(t / (n - 1)); the losses l_t before each update are smoothed,
     s_t = b s_{t-1} + (1 - b) l_t, divided by 1 - b^(t+1). The sweep ends early where that is above four times its smallest
-    value, or a loss is not finite. The suggestion is a tenth of the rate at which the smoothed loss was smallest.
+    value, or a loss is not finite. The suggestion is the smaller of two: a tenth of the rate where s is smallest, and the
+    rate where s falls most over a tenth of the sweep, so that single minibatches do not decide.
     Afterwards parameters, optimiser state, step count and learning rate are as before, bit for bit.
 
     Args: x, y, batch_size – as in Trainer.fit; low < high – default 1e-6 and 10; steps – n >= 10, default 100;
-        smoothing – b in [0, 1), default 0.9.
+        smoothing – b in [0, 1), default 0.8.
     Returns: a RateSearch with a trial for every step.
     Raises: HyperparameterError before anything is trained; NonFiniteLossError if the first step already fails.
     Source: Smith (2017), section 3.3; the notes ask for such a search (002, 003).
@@ -176,9 +179,21 @@ def sweep_learning_rate(
             raise
     finally:
         kept.put_back()
-    lowest = min(sweep.trials, key=lambda trial: trial.smoothed)
-    rule = f"a tenth of {lowest.rate:.3g}, where the smoothed loss was smallest"
-    return RateSearch(tuple(sweep.trials), float(f"{lowest.rate / 10.0:.3g}"), rule, "loss of the minibatch")
+    rate, rule = _suggestion(sweep.trials)
+    return RateSearch(tuple(sweep.trials), rate, rule, "loss of the minibatch")
+
+
+def _suggestion(trials: Sequence[Trial]) -> tuple[float, str]:
+    """The rate of a sweep, and why; rates are even in their logarithm, so differences of the loss are its slopes."""
+    smoothed = [trial.smoothed for trial in trials]
+    lowest = smoothed.index(min(smoothed))
+    reach = max(1, len(trials) // 20)
+    inside = range(reach, len(trials) - reach)
+    steepest = min(inside, key=lambda k: smoothed[k + reach] - smoothed[k - reach], default=lowest)
+    tenth, steep = trials[lowest].rate / 10.0, trials[steepest].rate
+    if tenth < steep:
+        return float(f"{tenth:.3g}"), f"a tenth of {trials[lowest].rate:.3g}, where the smoothed loss was smallest"
+    return float(f"{steep:.3g}"), "where the smoothed loss fell most steeply"
 
 
 class _Sweep(Callback):
@@ -206,7 +221,7 @@ def _best(trials: Iterable[Trial]) -> Trial:
 
 def _rates(values: Any, name: str, least: int) -> tuple[float, ...]:
     if isinstance(values, str) or not isinstance(values, Iterable):
-        raise HyperparameterError(f"expected {name} to be a list of numbers > 0; got {values!r}; write [0.01, 0.1], for instance")
+        raise HyperparameterError(f"expected {name} to be a list of numbers > 0; got {values!r}; write [0.01, 0.1]")
     numbers = tuple(positive(value, f"each of {name}") for value in values)
     if len(numbers) < least:
         raise HyperparameterError(f"expected {name} to hold {least} number at least; got none; leave it out for the default")

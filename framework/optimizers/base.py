@@ -148,7 +148,8 @@ class OptimizerState:
     """What an optimiser remembers about one model, and the step itself.
 
     Attributes: t – number of steps taken; lr – the learning rate, which may be set between steps; momentum – the same, None
-        for the optimiser's own; states – name -> flat array with the arena's layout; table – [scalars, groups] on the backend, of the step that `begin` prepared.
+        for the optimiser's own; states – name -> flat array with the arena's layout; table – [scalars, groups] on the
+        backend, of the step that `begin` prepared.
     """
 
     def __init__(self, optimizer: Optimizer, arena: Arena) -> None:

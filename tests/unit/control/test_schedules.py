@@ -206,15 +206,27 @@ def test_c10_momentum_schedule_reaches_the_update(backend, form, new_step, valid
     np.testing.assert_array_equal(step.model.arena.values, second.model.arena.values)
 
 
-def test_c10_a_new_momentum_makes_no_new_kernel(backend, new_step, validated, monkeypatch):
+def test_c10_new_rates_and_momenta_make_no_new_kernel_and_no_new_plan(backend, new_step, validated, monkeypatch):
+    from fusedstep.backends.executors import played, rows
     from fusedstep.framework.optimizers import base
 
     made = []
-    original = base.update_formula
-    monkeypatch.setattr(base, "update_formula", lambda *a: made.append(original(*a)) or made[-1])
+
+    def counted(owner, name):
+        original = getattr(owner, name)
+        monkeypatch.setattr(owner, name, lambda *args: made.append(name) or original(*args))
+
+    counted(base, "update_formula")
+    for plan in (played.PlayedPlan, rows.InterpretedPlan):
+        counted(plan, "__init__")
     step = new_step(backend, fs.Nesterov(0.05))
-    fs.Trainer(step, momentum=lambda epoch, step: 0.5 + 0.01 * step).fit(**validated, epochs=3)
-    assert len(set(map(id, made))) == 1
+    trainer = fs.Trainer(step, schedule=lambda epoch, t: 0.05 / (1 + t), momentum=lambda epoch, t: 0.5 + 0.01 * t)
+    trainer.fit(**validated, epochs=1)
+    assert made
+    after_one_epoch = list(made)
+    trainer.fit(**validated, epochs=3)
+    assert made == after_one_epoch
+    assert step.momentum == pytest.approx(0.65)
 
 
 def test_c10_one_cycle_moves_the_momentum_where_there_is_one(new_step, validated, rates):
