@@ -295,6 +295,21 @@ from .framework.schedules import (
 from .framework.schedules import (
     StepDecay as StepDecay,
 )
+from .framework.search import (
+    Candidate as Candidate,
+)
+from .framework.search import (
+    SearchResult as SearchResult,
+)
+from .framework.search import (
+    SearchSpace as SearchSpace,
+)
+from .framework.search import (
+    SearchTrial as SearchTrial,
+)
+from .framework.search import (
+    search as search,
+)
 from .framework.step import (
     StepLoss as StepLoss,
 )
