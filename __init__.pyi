@@ -74,9 +74,6 @@ from .framework.callbacks import (
     Callback as Callback,
 )
 from .framework.callbacks import (
-    EarlyStopping as EarlyStopping,
-)
-from .framework.callbacks import (
     ProgressBar as ProgressBar,
 )
 from .framework.checks import (
@@ -256,11 +253,77 @@ from .framework.persistence import (
 from .framework.persistence import (
     save as save,
 )
+from .framework.rate_search import (
+    RateSearch as RateSearch,
+)
+from .framework.rate_search import (
+    find_learning_rate as find_learning_rate,
+)
+from .framework.rate_search import (
+    sweep_learning_rate as sweep_learning_rate,
+)
+from .framework.schedules import (
+    CosineDecay as CosineDecay,
+)
+from .framework.schedules import (
+    ExponentialDecay as ExponentialDecay,
+)
+from .framework.schedules import (
+    HalveOnWorse as HalveOnWorse,
+)
+from .framework.schedules import (
+    InverseTimeDecay as InverseTimeDecay,
+)
+from .framework.schedules import (
+    LinearWarmup as LinearWarmup,
+)
+from .framework.schedules import (
+    MomentumRamp as MomentumRamp,
+)
+from .framework.schedules import (
+    OneCycle as OneCycle,
+)
+from .framework.schedules import (
+    RateSchedule as RateSchedule,
+)
+from .framework.schedules import (
+    ReduceOnPlateau as ReduceOnPlateau,
+)
+from .framework.schedules import (
+    Schedule as Schedule,
+)
+from .framework.schedules import (
+    StepDecay as StepDecay,
+)
+from .framework.search import (
+    Candidate as Candidate,
+)
+from .framework.search import (
+    SearchResult as SearchResult,
+)
+from .framework.search import (
+    SearchSpace as SearchSpace,
+)
+from .framework.search import (
+    SearchTrial as SearchTrial,
+)
+from .framework.search import (
+    search as search,
+)
 from .framework.step import (
     StepLoss as StepLoss,
 )
 from .framework.step import (
     TrainStep as TrainStep,
+)
+from .framework.stopping import (
+    EarlyStopping as EarlyStopping,
+)
+from .framework.stopping import (
+    StopOnStall as StopOnStall,
+)
+from .framework.stopping import (
+    StopOnTarget as StopOnTarget,
 )
 from .framework.trainer import (
     Trainer as Trainer,

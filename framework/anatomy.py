@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from ..backends.profiling import Part
+from .snapshot import Snapshot
 from .tape import Tape
 
 if TYPE_CHECKING:
@@ -74,8 +75,8 @@ def _buffers(step: TrainStep, rows: int) -> int:
 def profile_of(step: TrainStep, inputs: Array, targets: Array, repeats: int) -> list[Part]:
     """See TrainStep.profile."""
     backend, state = step.backend, step.state
-    kept = [backend.to_numpy(a) for a in (step.model.arena.values, *state.states.values())]
-    before, total = state.t, []
+    kept = Snapshot(step)
+    total = []
     try:
         for _ in range(repeats + 2):
             start = time.perf_counter()
@@ -84,8 +85,6 @@ def profile_of(step: TrainStep, inputs: Array, targets: Array, repeats: int) -> 
             total.append(time.perf_counter() - start)
         parts = step.executor.profile(inputs, targets, state.t, repeats)
     finally:
-        for array, values in zip((step.model.arena.values, *state.states.values()), kept, strict=True):
-            backend.copy(values, array)
-        state.t = before
+        kept.put_back()
     rest = statistics.median(total[2:]) - sum(p.seconds for p in parts)
     return [*parts, Part("step", "other", "interpreter and waiting", max(rest, 0.0), 0, 0)]

@@ -1,16 +1,11 @@
 """Callbacks: what happens between the epochs of a Trainer.
 
-A callback sees the trainer and the rows of the history; it computes no steps.
+A callback sees the trainer and the rows of the history; it computes no steps. Those that end training are in stopping.py.
 """
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
-
-from ..errors import HyperparameterError
-from .history import larger_is_better
-from .settings import real, whole
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -30,56 +25,6 @@ class Callback:
 
     def on_fit_end(self, trainer: Trainer) -> None:
         """After the last epoch, also when training was interrupted."""
-
-
-class EarlyStopping(Callback):
-    """Stops when a figure has not improved for `patience` epochs, and restores the parameters of the best epoch.
-
-    Args: patience – epochs without improvement, >= 1; monitor – a column of the history, default "val_loss";
-        smallest_change – what counts as an improvement, default 0; restore_best – default True: with patience p and stop
-        at epoch k the model of epoch k - p comes back, as in notes 002; also where training ends by itself.
-    """
-
-    def __init__(
-        self, patience: int, monitor: str = "val_loss", smallest_change: float = 0.0, restore_best: bool = True
-    ) -> None:
-        self.patience = whole(patience, "patience")
-        self.monitor = monitor
-        self.smallest_change = real(smallest_change, "smallest_change", low=0.0)
-        self.restore_best = restore_best
-        self.best = math.inf
-        self.best_epoch = 0
-        self._kept: Any = None
-
-    def on_fit_begin(self, trainer: Trainer) -> None:
-        """Forgets earlier fits; refuses a figure that this fit will not have, before anything is trained."""
-        if self.monitor not in trainer.columns:
-            raise HyperparameterError(
-                f"EarlyStopping: expected a column of the history ({', '.join(trainer.columns)}); got {self.monitor!r}; "
-                "pass validation=(x, y) to fit for those that start with val_"
-            )
-        self.best, self.best_epoch, self._kept = math.inf, 0, None
-
-    def on_epoch_end(self, trainer: Trainer, row: dict[str, float]) -> None:
-        """Keeps the best parameters, on their device, and stops in time."""
-        value = -row[self.monitor] if larger_is_better(self.monitor) else row[self.monitor]
-        if math.isnan(value):
-            value = math.inf
-        arena = trainer.step.model.arena
-        if value < self.best - self.smallest_change or not self.best_epoch:
-            self.best, self.best_epoch = value, int(row["epoch"])
-            if self.restore_best:
-                if self._kept is None:
-                    self._kept = arena.new()
-                arena.backend.copy(arena.values, self._kept)
-        elif row["epoch"] - self.best_epoch >= self.patience:
-            trainer.stop(f"no better {self.monitor} for {self.patience} epochs; the best was epoch {self.best_epoch}")
-
-    def on_fit_end(self, trainer: Trainer) -> None:
-        """Puts the best parameters back."""
-        if self._kept is not None:
-            arena = trainer.step.model.arena
-            arena.backend.copy(self._kept, arena.values)
 
 
 class ProgressBar(Callback):

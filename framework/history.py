@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..errors import StateError
@@ -56,6 +56,12 @@ class History:
     def __repr__(self) -> str:
         last = ", ".join(f"{k}={v:.4g}" for k, v in self.rows[-1].items()) if self.rows else "nothing yet"
         return f"<History of {self.epochs} epochs: {last}>"
+
+
+def score(row: Mapping[str, float], column: str) -> float:
+    """A figure as a number that falls as the model gets better; infinite for NaN."""
+    value = -row[column] if larger_is_better(column) else row[column]
+    return math.inf if math.isnan(value) else value
 
 
 def larger_is_better(column: str) -> bool:

@@ -32,7 +32,7 @@ from .model import Sequential, require_seed
 from .optimizers import Optimizer
 from .parameter import Parameter
 from .revision import is_recordable, revision
-from .settings import positive, whole
+from .settings import positive, share, whole
 from .tape import Tape
 
 Array = Any
@@ -101,7 +101,7 @@ class TrainStep:
         here), of dropout and of noise; backend – name, or None for the model's own or the one in use; precision –
         "float32", or "float64" for checks; None for the model's own; deterministic – the same bits for any number of
             threads (on `numba`; it costs some speed).
-    Attributes: steps – how many were taken; lr – the learning rate, may be set; gradient – flat, of the last step.
+    Attributes: steps – how many were taken; lr, momentum – may be set between steps; gradient – flat, of the last step.
 
         step = fs.TrainStep(model, fs.SoftmaxCrossEntropy(), fs.Adam(1e-3), seed=0)
         loss = step(x, y)
@@ -156,13 +156,14 @@ class TrainStep:
         settings = {name: getattr(self, name) for name in ("model", "loss", "optimizer", "seed", "deterministic")}
         to_host = self.backend.to_numpy
         states = {name: to_host(array) for name, array in self.state.states.items()}
-        return {**settings, "t": self.steps, "lr": self.lr, "states": states, "gradient": to_host(self.gradient)}
+        time = {"t": self.steps, "lr": self.lr, "momentum": self.state.momentum}
+        return {**settings, **time, "states": states, "gradient": to_host(self.gradient)}
 
     def __setstate__(self, kept: dict[str, Any]) -> None:
         self.__init__(  # type: ignore[misc]
             kept["model"], kept["loss"], kept["optimizer"], kept["seed"], deterministic=kept["deterministic"]
         )
-        self.state.t, self.state.lr = kept["t"], kept["lr"]
+        self.state.t, self.state.lr, self.state.momentum = kept["t"], kept["lr"], kept["momentum"]
         for name, values in kept["states"].items():
             self.backend.copy(values, self.state.states[name])
         self.backend.copy(kept["gradient"], self.gradient)
@@ -195,6 +196,22 @@ class TrainStep:
     @lr.setter
     def lr(self, value: float) -> None:
         self.state.lr = positive(value, "lr")
+
+    @property
+    def momentum(self) -> float | None:
+        """The momentum of Momentum and Nesterov, None for the others; assign to change it from the next step on."""
+        if not self.optimizer.momentum_scalars(0.0):
+            return None
+        own: float = self.optimizer.momentum  # type: ignore[attr-defined]
+        return own if self.state.momentum is None else self.state.momentum
+
+    @momentum.setter
+    def momentum(self, value: float) -> None:
+        if self.momentum is None:
+            raise HyperparameterError(
+                f"expected an optimiser with a momentum; got {self.optimizer!r}; use fs.Momentum or fs.Nesterov"
+            )
+        self.state.momentum = share(value, "momentum")
 
     def __call__(self, x: Any, y: Any) -> StepLoss:
         """Takes one step on the minibatch x [B, d], y [B] or [B, e].

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -12,8 +12,9 @@ from ..errors import HyperparameterError, NonFiniteLossError
 from .callbacks import Callback, ProgressBar
 from .history import History
 from .metrics import evaluate
+from .schedules import Course, RateSchedule, Schedule, UserSchedule
 from .settings import whole
-from .step import TrainStep
+from .step import StepLoss, TrainStep
 from .streams import SHUFFLE
 
 Array = Any
@@ -28,10 +29,15 @@ SHUFFLES = ("each_epoch", "once", "never")
 class Trainer:
     """Runs a TrainStep over data.
 
-    Args: step; callbacks; shuffle – "each_epoch" (default), "once" (batches made once and used again in every epoch, as
-        notes 000 suggest), or "never"; progress – whether to show a bar on the terminal.
+    Attributes: epochs_done, steps_done – in all fits; last_loss – of the last step, still on its device; history – of the
+        last fit; columns – that its rows have.
 
-        trainer = fs.Trainer(step, callbacks=[fs.EarlyStopping(patience=5)])
+    Args: step; callbacks; shuffle – "each_epoch" (default), "once" (batches made once and used again in every epoch, as
+        notes 000 suggest), or "never"; progress – whether to show a bar on the terminal; schedule – of the learning rate:
+        a schedule such as fs.StepDecay(), its text ("step:every=5"), or a function (epoch, step) -> lr of the finished
+        epochs and steps, called before each step; momentum – of the momentum, fs.MomentumRamp() or such a function.
+
+        trainer = fs.Trainer(step, schedule=fs.StepDecay(), callbacks=[fs.EarlyStopping(patience=5)])
         history = trainer.fit(x, y, validation=(xv, yv), epochs=20, batch_size=128)
     """
 
@@ -41,6 +47,8 @@ class Trainer:
         callbacks: Sequence[Callback] = (),
         shuffle: str = "each_epoch",
         progress: bool = False,
+        schedule: RateSchedule | UserSchedule | str | None = None,
+        momentum: Schedule | UserSchedule | None = None,
     ) -> None:
         if not isinstance(step, TrainStep):
             raise HyperparameterError(f"expected a TrainStep; got {step!r}")
@@ -54,35 +62,60 @@ class Trainer:
         self.step = step
         self.callbacks = [*callbacks, *([ProgressBar()] if progress else [])]
         self.shuffle = shuffle
+        self.course = Course(step, schedule, momentum)
         self.epochs = 0
         self.epochs_done = 0
+        self.steps_done = 0
         self.columns: tuple[str, ...] = ()
         self.history = History()
+        self.last_loss: StepLoss | None = None
         self._stop = ""
+        self._at_once = False
         self._buffers: dict[tuple[str, int], Array] = {}
 
-    def stop(self, reason: str) -> None:
-        """Ends training after this epoch; callbacks call it."""
-        self._stop = reason
+    def stop(self, reason: str, at_once: bool = False) -> None:
+        """Ends training after this epoch; callbacks call it.
+
+        Args: reason – for the history; at_once – after this step, not after this epoch.
+        """
+        self._stop, self._at_once = reason, at_once
+
+    def state(self) -> dict[str, Any]:
+        """How far training is, as plain values that JSON can hold; with the step itself, all that is needed to go on."""
+        return {"epochs_done": self.epochs_done, "steps_done": self.steps_done, **self.course.state()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on from a `state`: the next fit does what it would have done in the Trainer that gave it.
+
+        Args: state – of a Trainer with the same kinds of schedules.
+        """
+        self.epochs_done, self.steps_done = state["epochs_done"], state["steps_done"]
+        self.course.restore(state)
 
     def fit(
         self,
         x: Any,
         y: Any,
         validation: tuple[Any, Any] | None = None,
-        epochs: int = 10,
+        epochs: int | None = 10,
         batch_size: int | None = 128,
+        max_steps: int | None = None,
     ) -> History:
         """Trains for a number of epochs; a second call goes on where the first ended.
 
         Args: x [N, d], y [N] or [N, e] – NumPy, CuPy, any DLPack array; validation – (x, y) that are evaluated after every
-            epoch; epochs – >= 1; batch_size – rows of a minibatch, 1 for single samples, None for the whole batch; the
-            last minibatch of an epoch may be smaller.
+            epoch; epochs – >= 1, or None where max_steps alone ends training; batch_size – rows of a minibatch, 1 for
+            single samples, None for the whole batch; the last minibatch of an epoch may be smaller; max_steps – steps of
+            this call, after which it ends, also within an epoch (whose row of the history then tells of its part).
         Returns: the history of this call.
         Raises: what TrainStep raises, and NonFiniteDataError for NaN or infinity in x or y, before anything has changed.
             When the loss becomes NaN or infinite, NonFiniteLossError; the parameters of the last good step are kept.
         """
-        epochs = whole(epochs, "epochs")
+        if max_steps is not None:
+            max_steps = whole(max_steps, "max_steps")
+        elif epochs is None:
+            raise HyperparameterError("expected epochs or max_steps; got neither; write epochs=10, for instance")
+        epochs = None if epochs is None else whole(epochs, "epochs")
         step, backend = self.step, self.step.backend
         if validation is not None and not (isinstance(validation, tuple | list) and len(validation) == 2):
             raise HyperparameterError(f"expected validation=(x, y); got {validation!r}")
@@ -90,20 +123,24 @@ class Trainer:
         held_out = None if validation is None else step.prepare(*validation, "validation x")
         rows = int(inputs.shape[0])
         size = rows if batch_size is None else min(rows, whole(batch_size, "batch_size"))
-        self.epochs = epochs
+        per_epoch = -(-rows // size)
+        steps = min(n for n in (max_steps, None if epochs is None else epochs * per_epoch) if n is not None)
+        last_step = self.steps_done + steps
+        self.epochs = epochs = -(-steps // per_epoch)
         self.columns = self._columns(held_out is not None)
         self.history = history = History()
-        self._stop = ""
+        self._stop, self._at_once = "", False
         order = None
         with ExitStack() as ending:
             for callback in self.callbacks:
                 callback.on_fit_begin(self)
                 ending.callback(callback.on_fit_end, self)
+            self.course.begin(self.epochs_done, self.steps_done, last_step, per_epoch, self.columns)
             for _ in range(epochs):
                 if self.shuffle == "each_epoch" or (self.shuffle == "once" and order is None):
                     order = self._order(rows)
                 started = time.perf_counter()
-                loss = self._epoch(inputs, targets, order, size)
+                loss, seen = self._epoch(inputs, targets, order, size, last_step - self.steps_done)
                 backend.synchronize()
                 seconds = time.perf_counter() - started
                 self.epochs_done += 1
@@ -111,36 +148,54 @@ class Trainer:
                 if held_out is not None:
                     figures = evaluate(step, *held_out, EVALUATION_ROWS)
                     row.update({f"val_{name}": value for name, value in figures.items() if name != "error"})
-                row.update(lr=step.lr, seconds=seconds, samples_per_second=rows / max(seconds, 1e-9))
+                row["lr"] = step.lr
+                if self.course.moves_momentum:
+                    row["momentum"] = float(step.momentum or 0.0)
+                row.update(seconds=seconds, samples_per_second=seen / max(seconds, 1e-9))
                 history.rows.append(row)
+                self.course.observe(row)
                 for callback in self.callbacks:
                     callback.on_epoch_end(self, row)
                 if self._stop:
                     history.stopped_because = self._stop
                     break
+            else:
+                if steps == max_steps:
+                    history.stopped_because = f"{max_steps} steps were taken"
         return history
 
     def _columns(self, validated: bool) -> tuple[str, ...]:
         """The columns that the history will have."""
         metric = "r2" if self.step.loss.head == "values" else "accuracy"
         held_out = ("val_loss", f"val_{metric}") if validated else ()
-        return ("epoch", "loss", *held_out, "lr", "seconds", "samples_per_second")
+        momentum = ("momentum",) if self.course.moves_momentum else ()
+        return ("epoch", "loss", *held_out, "lr", *momentum, "seconds", "samples_per_second")
 
     def _order(self, rows: int) -> Array:
         """The order of the rows in this epoch: a function of the seed and the number of the epoch alone."""
         backend = self.step.backend
-        return backend.permutation(rows, Random(backend.random_state(self.step.seed, self.epochs_done), SHUFFLE))
+        epoch = 0 if self.shuffle == "once" else self.epochs_done
+        return backend.permutation(rows, Random(backend.random_state(self.step.seed, epoch), SHUFFLE))
 
-    def _epoch(self, inputs: Array, targets: Array, order: Array | None, size: int) -> float:
-        """One pass over the data; the mean loss of its minibatches, weighted by their rows."""
-        rows = int(inputs.shape[0])
+    def _epoch(self, inputs: Array, targets: Array, order: Array | None, size: int, most: int) -> tuple[float, int]:
+        """One pass over the data, of `most` steps at most.
+
+        Returns: the mean loss of its minibatches, weighted by their rows, and the number of rows.
+        """
+        rows = min(int(inputs.shape[0]), most * size)
         total = -(-rows // size)
         losses = []
         for done, start in enumerate(range(0, rows, size), 1):
+            self.course.set(self.epochs_done, self.steps_done)
             part, wanted = self._minibatch(inputs, targets, order, start, min(rows, start + size))
-            losses.append((self.step.run(part, wanted), start))
+            self.last_loss = self.step.run(part, wanted)
+            losses.append((self.last_loss, start))
+            self.steps_done += 1
             for callback in self.callbacks:
                 callback.on_step_end(self, done, total)
+            if self._at_once:
+                rows = min(rows, start + size)
+                break
         mean = 0.0
         for loss, start in losses:
             stop = min(rows, start + size)
@@ -150,7 +205,7 @@ class Trainer:
                 # On a device this comes after the epoch; the minibatch is gathered again to name the place.
                 part, wanted = self._minibatch(inputs, targets, order, start, stop)
                 raise self.step.failure(part, wanted, error.step, "NaN or infinity in loss or gradient") from error
-        return mean
+        return mean, rows
 
     def _minibatch(self, inputs: Array, targets: Array, order: Array | None, start: int, stop: int) -> tuple[Array, Array]:
         """Rows start to stop of the epoch's order."""

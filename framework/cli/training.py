@@ -17,13 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...backends import Backend
-from ..callbacks import Callback, EarlyStopping
+from ..callbacks import Callback
 from ..data import Dataset, Preprocessor, Task, find_task, require_finite, require_finite_features, split
 from ..data.columns import is_text
 from ..history import History
 from ..losses import MSE, Loss, SoftmaxCrossEntropy
 from ..model import Sequential, mlp
 from ..step import TrainStep
+from ..stopping import EarlyStopping
 from ..trainer import Trainer
 from .recipe import SMALLEST_VALIDATION, Recipe, recipe_for, require_size
 

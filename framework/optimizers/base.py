@@ -107,6 +107,11 @@ class Optimizer:
         del t
         return {"lr": lr}
 
+    def momentum_scalars(self, momentum: float) -> dict[str, float]:
+        """The scalars that belong to the momentum, for a value that a schedule gave; none where no schedule moves it."""
+        del momentum
+        return {}
+
     def look_ahead(self, lr: float) -> float | None:
         """gamma where the gradient has to be taken at theta - gamma u, else None."""
         del lr
@@ -142,8 +147,9 @@ class Update(NamedTuple):
 class OptimizerState:
     """What an optimiser remembers about one model, and the step itself.
 
-    Attributes: t – number of steps taken; lr – the learning rate, which may be set between steps; states – name -> flat
-        array with the arena's layout; table – [scalars, groups] on the backend, of the step that `begin` prepared.
+    Attributes: t – number of steps taken; lr – the learning rate, which may be set between steps; momentum – the same, None
+        for the optimiser's own; states – name -> flat array with the arena's layout; table – [scalars, groups] on the
+        backend, of the step that `begin` prepared.
     """
 
     def __init__(self, optimizer: Optimizer, arena: Arena) -> None:
@@ -151,6 +157,7 @@ class OptimizerState:
         self.arena = arena
         self.t = 0
         self.lr = optimizer.lr
+        self.momentum: float | None = None
         self.group_of, self.settings = self._groups()
         self.features = self._features()
         self.segments = arena.backend.segments(arena.merged_ranges(self.group_of))
@@ -223,15 +230,21 @@ class OptimizerState:
         """The norm that the gradient is scaled down to where it is larger."""
         return self.optimizer.clip_norm if self.optimizer.clip_norm is not None else float("inf")
 
+    def scalars(self) -> dict[str, float]:
+        """The rule's scalars for the next step, with the momentum that was set, if any."""
+        values = self.optimizer.scalars(self.t + 1, self.lr)
+        return values if self.momentum is None else {**values, **self.optimizer.momentum_scalars(self.momentum)}
+
     def begin(self) -> None:
         """Prepares a step: its scalars, and the parameters where the gradient has to be taken (look-ahead Nesterov only).
 
         Whatever the host has to tell the backend is told here; `apply` only runs kernels.
         """
-        self._fill(self.table, self._names, self.optimizer.scalars(self.t + 1, self.lr))
+        self._fill(self.table, self._names, self.scalars())
         gamma = self.optimizer.look_ahead(self.lr)
         if gamma is None:
             return
+        gamma = gamma if self.momentum is None else self.momentum
         backend, theta = self.arena.backend, self.arena.values
         if self._start is None:
             self._start = self.arena.new()

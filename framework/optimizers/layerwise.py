@@ -77,7 +77,7 @@ class _LambState(OptimizerState):
     def begin(self) -> None:
         """Also prepares the second kernel."""
         super().begin()
-        self._fill(self._second, scalars_of(self._step), self.optimizer.scalars(self.t + 1, self.lr))
+        self._fill(self._second, scalars_of(self._step), self.scalars())
 
     def update(self, gradient: Array) -> None:
         """None: a step is more than one call."""

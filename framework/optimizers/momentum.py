@@ -41,9 +41,13 @@ class Momentum(Optimizer):
         self.rule_name = f"momentum_{form}"
 
     def scalars(self, t: int, lr: float) -> dict[str, float]:
-        """lr and gamma under the names of all four rules."""
+        """lr and the momentum."""
         del t
-        return {"lr": lr, "gamma": self.momentum, "mu": self.momentum, "beta": self.momentum, "rest": 1.0 - self.momentum}
+        return {"lr": lr, **self.momentum_scalars(self.momentum)}
+
+    def momentum_scalars(self, momentum: float) -> dict[str, float]:
+        """gamma under the names of all four rules."""
+        return {"gamma": momentum, "mu": momentum, "beta": momentum, "rest": 1.0 - momentum}
 
 
 class Nesterov(Optimizer):
@@ -51,7 +55,7 @@ class Nesterov(Optimizer):
 
     form "reformulated" (default): u = gamma u + g, theta -= lr (g + gamma u), theta being the look-ahead point itself.
     form "look_ahead": u = gamma u + lr g(theta - gamma u), theta -= u, exactly as in the notes; costs one more pass.
-    With a constant lr the look-ahead points of the second are the parameters of the first.
+    With a constant lr and momentum the look-ahead points of the second are the parameters of the first.
 
     Args: lr – default 0.01; momentum – gamma in [0, 1), default 0.9; form.
     Source: Nesterov (1983); Sutskever et al. (2013); notes 000, 002, 004.
@@ -68,7 +72,11 @@ class Nesterov(Optimizer):
     def scalars(self, t: int, lr: float) -> dict[str, float]:
         """lr and gamma."""
         del t
-        return {"lr": lr, "gamma": self.momentum}
+        return {"lr": lr, **self.momentum_scalars(self.momentum)}
+
+    def momentum_scalars(self, momentum: float) -> dict[str, float]:
+        """gamma."""
+        return {"gamma": momentum}
 
     def look_ahead(self, lr: float) -> float | None:
         """gamma in the form of the notes."""

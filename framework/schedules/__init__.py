@@ -1,0 +1,30 @@
+"""Schedules of the learning rate and of the momentum: formulas of time, and rules that look at the history.
+
+A Trainer takes them as `schedule=` and `momentum=`; any function (epoch, step) -> value does as well.
+"""
+
+from .base import RateSchedule, Schedule
+from .course import Course, UserSchedule
+from .decay import CosineDecay, ExponentialDecay, InverseTimeDecay, StepDecay
+from .named import SCHEDULES, parse_schedule, schedule_text
+from .observed import HalveOnWorse, ReduceOnPlateau
+from .rising import LinearWarmup, MomentumRamp, OneCycle
+
+__all__ = [
+    "SCHEDULES",
+    "CosineDecay",
+    "Course",
+    "ExponentialDecay",
+    "HalveOnWorse",
+    "InverseTimeDecay",
+    "LinearWarmup",
+    "MomentumRamp",
+    "OneCycle",
+    "RateSchedule",
+    "ReduceOnPlateau",
+    "Schedule",
+    "StepDecay",
+    "UserSchedule",
+    "parse_schedule",
+    "schedule_text",
+]

@@ -1,0 +1,63 @@
+"""What a search found: its trials in order, and the best candidate."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from .candidate import Candidate
+
+
+@dataclass(frozen=True)
+class SearchTrial:
+    """One candidate and what became of it.
+
+    Attributes: candidate; value – the smallest validation loss of its epochs, infinite where training diverged; epochs – that
+        it was trained; state – "complete", "pruned" (given up early, because its epochs were worse than the median of the
+        others) or "diverged".
+    """
+
+    candidate: Candidate
+    value: float
+    epochs: int
+    state: str
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """The finished trials of a search, in their order.
+
+        best = fs.search(x, y, (xv, yv), trials=20).best
+        step = best.make_step(64, 10, fs.SoftmaxCrossEntropy())
+        fs.Trainer(step, schedule=best.schedule).fit(x, y, (xv, yv), batch_size=best.batch_size)
+
+    Attributes: trials – SearchTrials.
+    """
+
+    trials: tuple[SearchTrial, ...]
+
+    @property
+    def best_trial(self) -> SearchTrial:
+        """The one with the smallest value among those that were trained to the end, or among all if none was."""
+        return min(self.trials, key=lambda trial: (trial.state != "complete", trial.value))
+
+    @property
+    def best(self) -> Candidate:
+        """Its candidate."""
+        return self.best_trial.candidate
+
+    @property
+    def best_value(self) -> float:
+        """Its validation loss."""
+        return self.best_trial.value
+
+    def __str__(self) -> str:
+        rows = [("trial", "val_loss", "epochs", "state", "optimizer", "lr", "batch", "schedule", "network")]
+        for number, trial in enumerate(self.trials, 1):
+            c = trial.candidate
+            network = f"{'-'.join(map(str, c.hidden)) or 'linear'} {c.activation} dropout {c.dropout:.2f}"
+            value = "inf" if math.isinf(trial.value) else f"{trial.value:.4f}"
+            figures = (str(number), value, str(trial.epochs), trial.state)
+            rows.append((*figures, c.optimizer, f"{c.lr:.2g}", str(c.batch_size), c.schedule, network))
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)

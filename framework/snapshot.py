@@ -1,0 +1,45 @@
+"""What a step has learned, kept on its device and put back bit for bit: parameters, optimiser states, time.
+
+Files of models are written in persistence.py; nothing here leaves the device.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .step import TrainStep
+
+Array = Any
+
+
+class Snapshot:
+    """The state of a step at the moment of the last `take`; made, it has been taken once.
+
+    Args: step; optimizer – whether optimiser states, step count, learning rate and momentum belong to it, default True.
+    """
+
+    def __init__(self, step: TrainStep, optimizer: bool = True) -> None:
+        self.step = step
+        self.optimizer = optimizer
+        self._copies = [step.model.arena.new() for _ in self._arrays()]
+        self.take()
+
+    def _arrays(self) -> list[Array]:
+        states = self.step.state.states.values() if self.optimizer else ()
+        return [self.step.model.arena.values, *states]
+
+    def take(self) -> None:
+        """Keeps what is there now, in the same memory as before."""
+        state = self.step.state
+        for array, kept in zip(self._arrays(), self._copies, strict=True):
+            self.step.backend.copy(array, kept)
+        self._scalars = (state.t, state.lr, state.momentum)
+
+    def put_back(self) -> None:
+        """Makes the step what it was."""
+        state = self.step.state
+        for array, kept in zip(self._arrays(), self._copies, strict=True):
+            self.step.backend.copy(kept, array)
+        if self.optimizer:
+            state.t, state.lr, state.momentum = self._scalars

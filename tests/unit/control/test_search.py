@@ -1,0 +1,231 @@
+"""C12: hyperparameters are found through Optuna; a search can be killed and goes on as if nothing had happened."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import fusedstep as fs
+
+optuna = pytest.importorskip("optuna")
+
+SMALL = fs.SearchSpace(width=(4, 16), layers=(0, 2), batch_size=(20, 50))
+
+
+def _data():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((300, 5)).astype(np.float32)
+    y = (x[:, 0] + 0.5 * x[:, 1] > 0).astype(np.int64) + (x[:, 2] > 1)
+    return {"x": x[:200], "y": y[:200], "validation": (x[200:], y[200:])}
+
+
+def _search(**options):
+    return fs.search(**{**_data(), "space": SMALL, "epochs": 6, "trials": 9, "backend": "numpy", **options})
+
+
+@pytest.fixture(scope="module")
+def found():
+    return _search()
+
+
+def test_c12_the_value_of_a_trial_is_what_its_candidate_reaches(found):
+    assert len(found.trials) == 9
+    assert {t.state for t in found.trials} <= {"complete", "pruned", "diverged"}
+    assert found.best_value == min(t.value for t in found.trials if t.state == "complete")
+    data = _data()
+    for trial in (found.best_trial, found.trials[0]):
+        c = trial.candidate
+        step = c.make_step(5, 3, fs.SoftmaxCrossEntropy(), backend="numpy")
+        history = fs.Trainer(step, schedule=c.schedule).fit(**data, epochs=6, batch_size=c.batch_size)
+        assert min(history["val_loss"]) == trial.value
+    assert str(found).count("\n") == 9
+
+
+def test_c12_the_same_seed_finds_the_same_and_another_does_not(found):
+    assert _search().trials == found.trials
+    assert _search(seed=1).trials != found.trials
+
+
+def test_c12_the_choices_stay_in_the_space(found):
+    for trial in found.trials:
+        c = trial.candidate
+        assert c.optimizer in SMALL.optimizer
+        assert c.schedule in SMALL.schedule
+        assert c.activation in SMALL.activation
+        assert c.batch_size in (20, 50)
+        assert 0 <= len(c.hidden) <= 2
+        assert all(4 <= width <= 16 for width in c.hidden)
+        assert 0.0 <= c.dropout <= 0.5
+        usual = getattr(fs, c.optimizer)().lr
+        assert 0.1 * usual <= c.lr <= 30 * usual
+    assert len({t.candidate.optimizer for t in found.trials}) > 1
+    assert len({len(t.candidate.hidden) for t in found.trials}) > 1
+
+
+def test_c12_poor_candidates_are_given_up_by_the_losses_of_their_epochs():
+    space = fs.SearchSpace(optimizer=["SGD"], lr=(1e-6, 1.0), schedule=["constant"], layers=(1, 1), width=(8, 8))
+    pruned = _search(space=space, trials=16, epochs=8)
+    states = [t.state for t in pruned.trials]
+    assert "pruned" in states[5:]
+    assert "pruned" not in states[:5]
+    given_up = [t for t in pruned.trials if t.state == "pruned"]
+    assert all(2 < t.epochs < 8 for t in given_up)
+    assert all(t.epochs == 8 for t in pruned.trials if t.state == "complete")
+    assert pruned.best_value < np.median([t.value for t in given_up])
+    whole = _search(space=space, trials=16, epochs=8, pruning=False)
+    assert {t.state for t in whole.trials} == {"complete"}
+
+
+def test_c12_divergence_is_a_bad_trial_and_not_an_end():
+    x, y, (xv, yv) = _data().values()
+    space = fs.SearchSpace(optimizer=["SGD"], lr=(1e-3, 1e6), layers=(1, 1), width=(8, 8), schedule=["constant"])
+    found = fs.search(x, y.astype("f4"), (xv, yv.astype("f4")), space=space, trials=8, epochs=4, backend="numpy")
+    assert "diverged" in [t.state for t in found.trials]
+    assert np.isfinite(found.best_value)
+    assert "inf" in str(found)
+
+
+def test_c12_a_storage_holds_the_trials_and_a_second_call_adds_to_them(found, tmp_path):
+    storage = tmp_path / "search.db"
+    first = _search(storage=storage, trials=4)
+    assert first.trials == found.trials[:4]
+    told = []
+    assert _search(storage=storage, report=told.append).trials == found.trials
+    assert told == list(found.trials[4:])
+    assert _search(storage=storage, trials=2).trials == found.trials[:2]
+
+
+PROGRAM = """
+import sys
+sys.path.insert(0, {folder!r})
+from test_search import _search
+_search(storage={storage!r}, trials=9)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs a signal that cannot be caught")
+def test_c12_a_killed_search_goes_on_as_if_it_had_not_been(found, tmp_path):
+    storage = str(tmp_path / "search.db")
+    code = PROGRAM.format(folder=os.path.dirname(__file__), storage=storage)
+    process = subprocess.Popen([sys.executable, "-c", code])
+    deadline = time.monotonic() + 120
+    while _count(storage, "COMPLETE") < 3:
+        assert process.poll() is None, "the search ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert 3 <= _count(storage, "COMPLETE") + _count(storage, "PRUNED") < 9
+    assert _search(storage=storage).trials == found.trials
+    assert _count(storage, "RUNNING") == 0
+
+
+def _count(storage, state):
+    try:
+        with sqlite3.connect(f"file:{storage}?mode=ro", uri=True) as connection:
+            return connection.execute("SELECT COUNT(*) FROM trials WHERE state = ?", (state,)).fetchone()[0]
+    except sqlite3.OperationalError:
+        return 0
+
+
+def test_c12_an_error_in_a_trial_closes_it(found, tmp_path):
+    storage = tmp_path / "search.db"
+
+    def stop(trial):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        _search(storage=storage, report=stop)
+    assert _search(storage=storage).trials == found.trials
+
+
+def test_c12_a_storage_of_another_search_is_refused(tmp_path):
+    storage = tmp_path / "search.db"
+    _search(storage=storage, trials=1)
+    with pytest.raises(fs.HyperparameterError, match=r"different epochs, seed;"):
+        _search(storage=storage, trials=1, epochs=7, seed=3)
+    data = _data()
+    data["x"][0, 0] += 1
+    with pytest.raises(fs.HyperparameterError, match="different data;"):
+        _search(**data, storage=storage, trials=1)
+
+
+@pytest.mark.parametrize("name", ["there.txt", "folder", "no/where.db"])
+def test_c12_a_storage_that_is_none_is_refused_and_left_alone(name, tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "there.txt").write_text("not a data base at all")
+    with pytest.raises(fs.OutputPathError, match=r"SQLite.*search\.db"):
+        _search(storage=tmp_path / name, trials=1)
+    assert (tmp_path / "there.txt").read_text() == "not a data base at all"
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"optimizer": ["Adm"]}, "did you mean 'Adam'"),
+        ({"optimizer": "Adam"}, "list of different choices"),
+        ({"optimizer": []}, "list of different choices"),
+        ({"batch_size": [32, 32]}, "different choices"),
+        ({"batch_size": [0]}, "batch_size"),
+        ({"activation": ["rleu"]}, "did you mean 'relu'"),
+        ({"schedule": ["cosin"]}, "did you mean 'cosine'"),
+        ({"lr": (0.0, 0.1)}, "lr of the search space"),
+        ({"lr": 0.1}, r"\(low, high\)"),
+        ({"layers": (3, 1)}, "swap them"),
+        ({"layers": (-1, 1)}, "layers"),
+        ({"width": (0, 4)}, "width"),
+        ({"dropout": (0.0, 1.0)}, "dropout"),
+        ({"weight_decay": (-1, 1)}, "weight_decay"),
+    ],
+)
+def test_c12_impossible_spaces_are_refused(settings, words):
+    with pytest.raises(fs.HyperparameterError, match=words):
+        fs.SearchSpace(**settings)
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"trials": 0}, fs.HyperparameterError), ({"epochs": 0}, fs.HyperparameterError),
+        ({"seed": -1}, fs.HyperparameterError), ({"space": {"lr": (1, 2)}}, fs.HyperparameterError),
+        ({"validation": None}, fs.HyperparameterError),
+        ({"backend": "nmpy"}, fs.UnknownBackend), ({"precision": "int8"}, fs.DtypeError),
+        ({"y": np.full(200, -1)}, fs.FusedstepError), ({"x": np.full((200, 5), np.nan)}, fs.NonFiniteDataError),
+    ],
+)  # fmt: skip
+def test_c12_bad_input_is_refused_before_a_storage_is_made(options, error, tmp_path):
+    with pytest.raises(error):
+        _search(storage=tmp_path / "search.db", **options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_c12_without_optuna_it_says_what_to_install():
+    code = f"""
+import sys
+sys.modules["optuna"] = None
+sys.path.insert(0, {os.path.dirname(__file__)!r})
+import numpy as np, fusedstep as fs
+try:
+    fs.search(np.eye(4), np.arange(4), (np.eye(4), np.arange(4)), backend="numpy")
+except fs.MissingDependency as error:
+    assert 'pip install "fusedstep[search]"' in str(error)
+else:
+    raise AssertionError
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+def test_c12_regression_on_each_backend(backend):
+    x, _, (xv, _) = _data().values()
+    found = fs.search(
+        x, x[:, :2].copy(), (xv, xv[:, :2].copy()), trials=3, epochs=4, backend=backend, precision="float64", space=SMALL
+    )
+    assert found.best_value < 2.0

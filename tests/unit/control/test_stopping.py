@@ -1,0 +1,199 @@
+"""B11 and C13: when training ends, and what it leaves behind."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import numpy as np
+import pytest
+
+import fusedstep as fs
+
+
+class _Keep(fs.Callback):
+    """Keeps the whole step after every epoch."""
+
+    def __init__(self):
+        self.steps = {}
+
+    def on_epoch_end(self, trainer, row):
+        self.steps[int(row["epoch"])] = copy.deepcopy(trainer.step)
+
+
+class _Script(fs.Callback):
+    """Writes figures into the history, before later callbacks see it."""
+
+    def __init__(self, column, figures):
+        self.column, self.figures = column, figures
+
+    def on_epoch_end(self, trainer, row):
+        row[self.column] = self.figures[int(row["epoch"]) - 1]
+
+
+def _overfitting(validated):
+    x, y = validated["x"][:60], validated["y"][:60]
+    return {**validated, "x": x, "y": y, "batch_size": 20}
+
+
+@pytest.mark.parametrize("patience", [1, 4])
+def test_b11_early_stopping_returns_the_parameters_of_step_k_minus_p_bit_for_bit(backend, patience, new_step, validated):
+    keep, stop = _Keep(), fs.EarlyStopping(patience)
+    step = new_step(backend, fs.Adam(0.05))
+    history = fs.Trainer(step, [keep, stop]).fit(**_overfitting(validated), epochs=200)
+    k = history.epochs
+    assert k < 200
+    assert stop.best_epoch == k - patience
+    assert history.stopped_because.startswith("no better val_loss")
+    losses = history["val_loss"]
+    assert min(losses) == losses[k - patience - 1]
+    assert all(loss >= losses[k - patience - 1] for loss in losses[k - patience :])
+    np.testing.assert_array_equal(step.model.arena.values, keep.steps[k - patience].model.arena.values)
+    assert not np.array_equal(step.model.arena.values, keep.steps[k].model.arena.values)
+
+
+def test_b11_a_scripted_history_stops_at_the_right_epoch(new_step, validated):
+    #          1    2    3    4    5    6    7    8
+    figures = [1.0, 0.8, 0.9, 0.7, 0.7, 0.9, 0.8, 0.1]
+    keep, stop = _Keep(), fs.EarlyStopping(3)
+    step = new_step()
+    history = fs.Trainer(step, [_Script("val_loss", figures), keep, stop]).fit(**validated, epochs=8)
+    assert (history.epochs, stop.best_epoch, stop.best) == (7, 4, 0.7)
+    np.testing.assert_array_equal(step.model.arena.values, keep.steps[4].model.arena.values)
+
+
+def test_b11_the_best_comes_back_where_training_ends_by_itself(new_step, validated):
+    keep = _Keep()
+    step = new_step()
+    script = _Script("val_loss", [1.0, 0.5, 0.6])
+    history = fs.Trainer(step, [script, keep, fs.EarlyStopping(3)]).fit(**validated, epochs=3)
+    assert history.stopped_because == ""
+    np.testing.assert_array_equal(step.model.arena.values, keep.steps[2].model.arena.values)
+
+
+@pytest.mark.parametrize(
+    ("monitor", "figures", "smallest_change", "epochs"),
+    [
+        ("val_loss", [1.0, 0.95, 0.91, 0.89, 0.5], 0.1, 3),
+        ("val_loss", [1.0, 0.95, 0.91, 0.5, 0.5], 0.0, 5),
+        ("val_accuracy", [0.5, 0.6, 0.6, 0.55, 0.9], 0.0, 4),
+        ("val_accuracy", [0.5, 0.6, 0.7, 0.75, 0.74], 0.15, 5),
+        ("val_loss", [math.nan, 1.0, math.nan, 0.9, 0.8], 0.0, 5),
+    ],
+)
+def test_b11_metric_direction_and_smallest_change(monitor, figures, smallest_change, epochs, new_step, validated):
+    stop = fs.EarlyStopping(2, monitor, smallest_change)
+    assert fs.Trainer(new_step(), [_Script(monitor, figures), stop]).fit(**validated, epochs=5).epochs == epochs
+
+
+@pytest.mark.parametrize("optimizer", [fs.Adam(0.05), fs.Nesterov(0.2, form="look_ahead"), fs.LAMB(0.05)], ids=repr)
+def test_b11_with_its_optimiser_training_goes_on_as_if_it_had_stopped_there(backend, optimizer, new_step, validated):
+    keep = _Keep()
+    step = new_step(backend, optimizer, dropout=0.3)
+    schedule = fs.ExponentialDecay(0.01)
+    script = _Script("val_loss", [3.0, 2.0, 1.0, 4.0, 4.0])
+    fs.Trainer(step, [script, keep, fs.EarlyStopping(2, restore_optimizer=True)], schedule=schedule).fit(**validated, epochs=9)
+    then = keep.steps[3]
+    assert (step.steps, step.lr) == (then.steps, then.lr) == (12, 0.0 + then.lr)
+    for name, values in then.state.states.items():
+        np.testing.assert_array_equal(step.state.states[name], values)
+    for _ in range(3):
+        assert float(step(validated["x"][:40], validated["y"][:40])) == float(then(validated["x"][:40], validated["y"][:40]))
+    np.testing.assert_array_equal(step.model.arena.values, then.model.arena.values)
+
+
+def test_b11_without_restoring_the_last_parameters_stay(new_step, validated):
+    keep = _Keep()
+    step = new_step()
+    script = _Script("val_loss", [1.0, 2.0, 3.0])
+    fs.Trainer(step, [script, keep, fs.EarlyStopping(2, restore_best=False)]).fit(**validated, epochs=9)
+    np.testing.assert_array_equal(step.model.arena.values, keep.steps[3].model.arena.values)
+
+
+@pytest.mark.parametrize("rule", [fs.EarlyStopping(3), fs.StopOnTarget(0.5), fs.StopOnStall(monitor="val_loss")])
+def test_b11_patience_without_validation_data_is_refused_before_training(backend, rule, new_step, data):
+    step = new_step(backend)
+    before = np.array(step.model.arena.values)
+    with pytest.raises(fs.HyperparameterError, match=r"val_loss.*validation="):
+        fs.Trainer(step, [rule]).fit(*data)
+    assert step.steps == 0
+    np.testing.assert_array_equal(step.model.arena.values, before)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: fs.EarlyStopping(0),
+        lambda: fs.EarlyStopping(1.5),
+        lambda: fs.EarlyStopping(2, smallest_change=-1),
+        lambda: fs.EarlyStopping(2, restore_best=False, restore_optimizer=True),
+        lambda: fs.StopOnStall(-1e-3),
+        lambda: fs.StopOnStall(patience=0),
+        lambda: fs.StopOnTarget(math.nan),
+    ],
+)
+def test_b11_c13_impossible_settings_are_refused(make):
+    with pytest.raises(fs.HyperparameterError):
+        make()
+
+
+def test_c13_no_significant_change_in_the_loss_stops(new_step, validated):
+    #          1    2    3      4      5      6      7
+    figures = [2.0, 1.0, 1.004, 1.009, 1.010, 1.002, 1.0]
+    history = fs.Trainer(new_step(), [_Script("loss", figures), fs.StopOnStall(0.01, patience=3)]).fit(**validated, epochs=7)
+    # epochs 2 to 5 lie between 1.0 and 1.010: 0.010 <= 0.01 * 1.010
+    assert history.epochs == 5
+    assert "loss changed by no more than 0.01" in history.stopped_because
+
+
+def test_c13_a_stalled_training_is_noticed_without_validation(backend, new_step, data):
+    step = new_step(backend, fs.SGD(0.5))
+    history = fs.Trainer(step, [fs.StopOnStall(0.01, patience=4)], shuffle="never").fit(*data, epochs=3000, batch_size=None)
+    assert 5 < history.epochs < 3000
+    last = history["loss"][-5:]
+    assert max(last) - min(last) <= 0.01 * max(last)
+    before = history["loss"][-6:-1]
+    assert max(before) - min(before) > 0.01 * max(before)
+
+
+def test_c13_a_second_fit_forgets_the_stall(new_step, data):
+    trainer = fs.Trainer(new_step(), [_Script("loss", [1.0] * 9), fs.StopOnStall(patience=2)])
+    assert [trainer.fit(*data, epochs=9).epochs for _ in range(2)] == [3, 3]
+
+
+@pytest.mark.parametrize(("monitor", "figures", "target", "epochs"), [
+    ("val_loss", [0.9, 0.5, 0.3], 0.5, 2), ("val_accuracy", [0.2, 0.5, 0.95], 0.9, 3),
+    ("val_loss", [0.9, math.nan, 0.6], 0.5, 3),
+])  # fmt: skip
+def test_c13_a_target_ends_training(monitor, figures, target, epochs, new_step, validated):
+    rules = [_Script(monitor, figures), fs.StopOnTarget(target, monitor)]
+    history = fs.Trainer(new_step(), rules).fit(**validated, epochs=3)
+    assert history.epochs == epochs
+    assert ("reached" in history.stopped_because) == (target != 0.5 or 0.5 in figures)
+
+
+@pytest.mark.parametrize(("epochs", "max_steps", "steps", "rows"), [
+    (10, 6, 6, 2), (10, 8, 8, 2), (None, 9, 9, 3), (2, 100, 8, 2), (None, 1, 1, 1), (3, None, 12, 3),
+])  # fmt: skip
+def test_c13_a_largest_number_of_steps_ends_training(epochs, max_steps, steps, rows, new_step, validated):
+    step = new_step()
+    history = fs.Trainer(step).fit(**validated, epochs=epochs, max_steps=max_steps)
+    assert (step.steps, history.epochs) == (steps, rows)
+    assert history.stopped_because == (f"{max_steps} steps were taken" if steps == max_steps else "")
+
+
+def test_c13_the_last_part_of_an_epoch_is_averaged_over_its_own_rows(new_step, validated):
+    seen = []
+    step = new_step()
+    run = step.run
+    step.run = lambda x, y: seen.append(run(x, y)) or seen[-1]
+    history = fs.Trainer(step).fit(**validated, epochs=None, max_steps=6)
+    assert history["loss"] == pytest.approx([np.mean([float(s) for s in seen[:4]]), np.mean([float(s) for s in seen[4:]])])
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    ({"epochs": None}, "epochs or max_steps; got neither"), ({"max_steps": 0}, "max_steps"), ({"max_steps": 1.5}, "max_steps"),
+])  # fmt: skip
+def test_c13_impossible_lengths_are_refused(arguments, words, new_step, data):
+    with pytest.raises(fs.HyperparameterError, match=words):
+        fs.Trainer(new_step()).fit(*data, **arguments)
