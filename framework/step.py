@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from functools import partial
 from typing import Any
 
@@ -309,10 +310,17 @@ class TrainStep:
         return profile_of(self, *self.prepare(x, y), whole(repeats, "repeats"))
 
     def evaluate(self, x: Any, y: Any, batch_rows: int = 4096) -> dict[str, float]:
-        """Loss, and accuracy or R² by the kind of loss, of x and y in evaluation mode; changes nothing."""
+        """Loss, and accuracy or R² by the kind of loss, of x and y in evaluation mode; changes nothing.
+
+        Args: x, y – arrays or RowSources; batch_rows – rows per pass.
+        """
+        from .feeds import feed_for
         from .metrics import evaluate
 
-        return evaluate(self, *self.prepare(x, y), whole(batch_rows, "batch_rows"))
+        rows = whole(batch_rows, "batch_rows")
+        feed = feed_for(self, x, y, rows)
+        with closing(feed):
+            return evaluate(self, feed, rows)
 
 
 def _training_chain(model: Sequential, loss: Loss) -> Sequence:

@@ -7,21 +7,18 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from ..backends import Random
 from ..errors import HyperparameterError, NonFiniteLossError
 from .callbacks import Callback, ProgressBar
+from .feeds import Feed, feed_for
 from .history import History
 from .metrics import evaluate
 from .settings import whole
 from .step import TrainStep
-from .streams import SHUFFLE
 
 Array = Any
 
 EVALUATION_ROWS = 4096
 """Rows per pass of the validation."""
-BUFFERS = 4
-"""Buffers of gathered minibatches that are kept: inputs and targets of the whole ones and of the last one of an epoch."""
 SHUFFLES = ("each_epoch", "once", "never")
 
 
@@ -59,7 +56,6 @@ class Trainer:
         self.columns: tuple[str, ...] = ()
         self.history = History()
         self._stop = ""
-        self._buffers: dict[tuple[str, int], Array] = {}
 
     def stop(self, reason: str) -> None:
         """Ends training after this epoch; callbacks call it."""
@@ -72,44 +68,60 @@ class Trainer:
         validation: tuple[Any, Any] | None = None,
         epochs: int = 10,
         batch_size: int | None = 128,
+        data: str = "auto",
     ) -> History:
         """Trains for a number of epochs; a second call goes on where the first ended.
 
-        Args: x [N, d], y [N] or [N, e] – NumPy, CuPy, any DLPack array; validation – (x, y) that are evaluated after every
-            epoch; epochs – >= 1; batch_size – rows of a minibatch, 1 for single samples, None for the whole batch; the
-            last minibatch of an epoch may be smaller.
+        Args: x [N, d], y [N] or [N, e] – NumPy, CuPy, any DLPack array, or a RowSource such as fs.memory_map gives, of
+            which only some rows are in memory at a time; validation – (x, y) that are evaluated after every epoch, given
+            likewise; epochs – >= 1; batch_size – rows of a minibatch, 1 for single samples, None for the whole batch; the
+            last minibatch of an epoch may be smaller; data – "device": all of it is brought to the backend once; "stream":
+            the next minibatch is read, checked and sent by a thread while a step works; "auto" (default): on a CPU, arrays
+            are used where they are and sources are streamed; on a device, what takes at most half of its free memory is
+            brought there, and the rest is streamed. The minibatches are the same in each case.
         Returns: the history of this call.
-        Raises: what TrainStep raises, and NonFiniteDataError for NaN or infinity in x or y, before anything has changed.
+        Raises: what TrainStep raises, and NonFiniteDataError for NaN or infinity in x or y, before anything has changed;
+            where rows are streamed, before the step that would use such a row. DataFileError where reading failed.
             When the loss becomes NaN or infinite, NonFiniteLossError; the parameters of the last good step are kept.
         """
         epochs = whole(epochs, "epochs")
-        step, backend = self.step, self.step.backend
+        step = self.step
         if validation is not None and not (isinstance(validation, tuple | list) and len(validation) == 2):
             raise HyperparameterError(f"expected validation=(x, y); got {validation!r}")
-        inputs, targets = step.prepare(x, y)
-        held_out = None if validation is None else step.prepare(*validation, "validation x")
-        rows = int(inputs.shape[0])
-        size = rows if batch_size is None else min(rows, whole(batch_size, "batch_size"))
+        size = None if batch_size is None else whole(batch_size, "batch_size")
+        with ExitStack() as feeds:
+            feed = feed_for(step, x, y, size, data)
+            feeds.callback(feed.close)
+            held_out = None
+            if validation is not None:
+                held_out = feed_for(step, *validation, EVALUATION_ROWS, data, "validation x")
+                feeds.callback(held_out.close)
+            return self._fit(feed, held_out, epochs, feed.rows if size is None else min(feed.rows, size))
+
+    def _fit(self, feed: Feed, held_out: Feed | None, epochs: int, size: int) -> History:
+        """The epochs."""
+        step, rows = self.step, feed.rows
         self.epochs = epochs
         self.columns = self._columns(held_out is not None)
         self.history = history = History()
         self._stop = ""
-        order = None
+        shuffled = False
         with ExitStack() as ending:
             for callback in self.callbacks:
                 callback.on_fit_begin(self)
                 ending.callback(callback.on_fit_end, self)
             for _ in range(epochs):
-                if self.shuffle == "each_epoch" or (self.shuffle == "once" and order is None):
-                    order = self._order(rows)
+                if self.shuffle == "each_epoch" or (self.shuffle == "once" and not shuffled):
+                    feed.shuffle(step.seed, self.epochs_done)
+                    shuffled = True
                 started = time.perf_counter()
-                loss = self._epoch(inputs, targets, order, size)
-                backend.synchronize()
+                loss = self._epoch(feed, size)
+                step.backend.synchronize()
                 seconds = time.perf_counter() - started
                 self.epochs_done += 1
                 row = {"epoch": float(len(history) + 1), "loss": loss}
                 if held_out is not None:
-                    figures = evaluate(step, *held_out, EVALUATION_ROWS)
+                    figures = evaluate(step, held_out, EVALUATION_ROWS)
                     row.update({f"val_{name}": value for name, value in figures.items() if name != "error"})
                 row.update(lr=step.lr, seconds=seconds, samples_per_second=rows / max(seconds, 1e-9))
                 history.rows.append(row)
@@ -126,19 +138,13 @@ class Trainer:
         held_out = ("val_loss", f"val_{metric}") if validated else ()
         return ("epoch", "loss", *held_out, "lr", "seconds", "samples_per_second")
 
-    def _order(self, rows: int) -> Array:
-        """The order of the rows in this epoch: a function of the seed and the number of the epoch alone."""
-        backend = self.step.backend
-        return backend.permutation(rows, Random(backend.random_state(self.step.seed, self.epochs_done), SHUFFLE))
-
-    def _epoch(self, inputs: Array, targets: Array, order: Array | None, size: int) -> float:
+    def _epoch(self, feed: Feed, size: int) -> float:
         """One pass over the data; the mean loss of its minibatches, weighted by their rows."""
-        rows = int(inputs.shape[0])
+        rows = feed.rows
         total = -(-rows // size)
         losses = []
         for done, start in enumerate(range(0, rows, size), 1):
-            part, wanted = self._minibatch(inputs, targets, order, start, min(rows, start + size))
-            losses.append((self.step.run(part, wanted), start))
+            losses.append((self.step.run(*self._minibatch(feed, start, size)), start))
             for callback in self.callbacks:
                 callback.on_step_end(self, done, total)
         mean = 0.0
@@ -148,24 +154,10 @@ class Trainer:
                 mean += float(loss) * ((stop - start) / rows if self.step.loss.reduction == "mean" else 1.0)
             except NonFiniteLossError as error:
                 # On a device this comes after the epoch; the minibatch is gathered again to name the place.
-                part, wanted = self._minibatch(inputs, targets, order, start, stop)
+                part, wanted = self._minibatch(feed, start, size)
                 raise self.step.failure(part, wanted, error.step, "NaN or infinity in loss or gradient") from error
         return mean
 
-    def _minibatch(self, inputs: Array, targets: Array, order: Array | None, start: int, stop: int) -> tuple[Array, Array]:
-        """Rows start to stop of the epoch's order."""
-        if order is None:
-            return inputs[start:stop, ...], targets[start:stop, ...]
-        chosen = order[start:stop, ...]
-        return self._gathered("inputs", inputs, chosen), self._gathered("targets", targets, chosen)
-
-    def _gathered(self, name: str, source: Array, chosen: Array) -> Array:
-        """The chosen rows, in a buffer that is used again for the next minibatch of that size."""
-        key = (name, int(chosen.shape[0]))
-        buffer = self._buffers.get(key)
-        if buffer is not None and (buffer.shape[1:], buffer.dtype) == (source.shape[1:], source.dtype):
-            return self.step.backend.take_rows(source, chosen, buffer)
-        while len(self._buffers) >= BUFFERS:
-            self._buffers.pop(next(iter(self._buffers)))
-        taken = self._buffers[key] = self.step.backend.take_rows(source, chosen)
-        return taken
+    def _minibatch(self, feed: Feed, start: int, size: int) -> tuple[Array, Array]:
+        """The minibatch that begins at a place of the epoch's order."""
+        return next(feed.pieces(start, min(feed.rows, start + size), size))
