@@ -20,7 +20,7 @@ class PinnedSlot(Slot):
 
         cuda = backend.xp.cuda
         self.host = tuple(cupyx.empty_pinned(shape, dtype) for shape, dtype in kinds)
-        self._own = tuple(backend.empty(*kind) for kind in kinds)
+        self._own: tuple[Array, ...] = tuple(backend.empty(*kind) for kind in kinds)
         self._cuda = cuda
         self._device = cuda.Device()
         self._stream = cuda.Stream(non_blocking=True)

@@ -24,7 +24,7 @@ class Slot:
     def __init__(self, backend: Any, kinds: Sequence[Kind]) -> None:
         self._backend = backend
         self.host: tuple[np.ndarray[Any, Any], ...] = tuple(np.empty(shape, dtype) for shape, dtype in kinds)
-        self._own = tuple(
+        self._own: tuple[Array, ...] = tuple(
             host if backend.is_array(host) else backend.empty(*kind) for host, kind in zip(self.host, kinds, strict=True)
         )
 
