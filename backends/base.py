@@ -285,6 +285,10 @@ class Backend:
         """Moves a random state to another step."""
         state[2] = step & 0xFFFFFFFF
 
+    def set_first_row(self, state: Array, row: int) -> None:
+        """Moves a random state to matrices that begin at another row."""
+        state[3] = row
+
     def random_bits(self, rows: int, width: int, random: Random) -> Array:
         """uint32 [rows, width]: the bits that a formula with these (state, stream) gets."""
         return reference.random_bits(self.xp, rows, width, random.state, random.stream)

@@ -54,12 +54,14 @@ class Feed:
         """
         raise NotImplementedError
 
+    def everything(self, batch: int, size: int) -> Iterator[tuple[Array, Array]]:
+        """All minibatches of `batch` rows, in pieces of `size` rows."""
+        for start in range(0, self.rows, batch):
+            yield from self.pieces(start, min(self.rows, start + batch), size)
+
     def target_blocks(self) -> Iterator[Array]:
         """The targets in the order in which they are stored, in one or several arrays of the backend."""
         raise NotImplementedError
-
-    def release(self) -> None:
-        """Gives back the buffers; they are made again when they are needed."""
 
     def close(self) -> None:
         """Ends what runs beside the loop."""
@@ -78,6 +80,7 @@ class ResidentFeed(Feed):
         self._source = source
         self._order: Array | None = None
         self._buffers: dict[tuple[str, int], Array] = {}
+        self._size = 0
 
     def shuffle(self, seed: int, epoch: int) -> None:
         """See Feed.shuffle."""
@@ -90,6 +93,9 @@ class ResidentFeed(Feed):
 
     def pieces(self, start: int, stop: int, size: int) -> Iterator[tuple[Array, Array]]:
         """See Feed.pieces."""
+        if size < self._size:
+            self._buffers.clear()  # pieces have become smaller because memory is short
+        self._size = size
         for low in range(start, stop, size):
             high = min(stop, low + size)
             if self._order is None:
@@ -112,10 +118,6 @@ class ResidentFeed(Feed):
     def target_blocks(self) -> Iterator[Array]:
         """See Feed.target_blocks."""
         yield self._targets
-
-    def release(self) -> None:
-        """See Feed.release."""
-        self._buffers.clear()
 
 
 class StreamedFeed(Feed):
@@ -221,11 +223,6 @@ class StreamedFeed(Feed):
             stop = min(self.rows, start + self.batch)
             block = self._prepared(slice(start, stop), np.empty((stop - start, *self._y.row_shape), self._y.dtype))
             yield backend.asarray(block)
-
-    def release(self) -> None:
-        """See Feed.release."""
-        self.close()
-        self._slots = []
 
     def close(self) -> None:
         """See Feed.close."""

@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 Array = Any
 
 
-def evaluate(step: TrainStep, feed: Feed, batch_rows: int) -> dict[str, float]:
+def evaluate(step: TrainStep, feed: Feed, batch_rows: int, size: int) -> dict[str, float]:
     """Mean loss over the rows (their sum for a loss with reduction "sum"), and the metric of the loss's kind.
 
-    Args: feed – of rows in the order in which they are stored; batch_rows – rows per pass.
+    Args: feed – of rows in the order in which they are stored; batch_rows – rows of a minibatch; size – rows per
+        pass, at most as many.
     Returns: {"loss", "accuracy", "error"} for classes, where error = 1 - accuracy is the 0-1 loss, over all questions where
         each output is one; {"loss", "r2"} for numbers, R² = 1 - sum (y - t)^2 / sum (t - mean t)^2 over all outputs, NaN
         where all targets are the same.
@@ -34,7 +35,7 @@ def evaluate(step: TrainStep, feed: Feed, batch_rows: int) -> dict[str, float]:
     def count(answers: Array) -> float:
         return backend.item(xp.sum(xp.astype(answers, xp.float64)))
 
-    for part, wanted in feed.pieces(0, rows, batch_rows):
+    for part, wanted in feed.everything(batch_rows, size):
         tape.begin(int(part.shape[0]), rows)
         numbers = backend.dtype_name(wanted).startswith("float")
         with backend.quiet():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 from ..errors import HyperparameterError, NonFiniteLossError
@@ -13,7 +14,7 @@ from .feeds import Feed, feed_for
 from .history import History
 from .metrics import evaluate
 from .settings import whole
-from .step import TrainStep
+from .step import StepLoss, TrainStep
 
 Array = Any
 
@@ -121,7 +122,7 @@ class Trainer:
                 self.epochs_done += 1
                 row = {"epoch": float(len(history) + 1), "loss": loss}
                 if held_out is not None:
-                    figures = evaluate(step, held_out, EVALUATION_ROWS)
+                    figures = step.micro.attempt(EVALUATION_ROWS, partial(evaluate, step, held_out, EVALUATION_ROWS))
                     row.update({f"val_{name}": value for name, value in figures.items() if name != "error"})
                 row.update(lr=step.lr, seconds=seconds, samples_per_second=rows / max(seconds, 1e-9))
                 history.rows.append(row)
@@ -144,7 +145,7 @@ class Trainer:
         total = -(-rows // size)
         losses = []
         for done, start in enumerate(range(0, rows, size), 1):
-            losses.append((self.step.run(*self._minibatch(feed, start, size)), start))
+            losses.append((self._step(feed, start, min(rows, start + size)), start))
             for callback in self.callbacks:
                 callback.on_step_end(self, done, total)
         mean = 0.0
@@ -154,10 +155,13 @@ class Trainer:
                 mean += float(loss) * ((stop - start) / rows if self.step.loss.reduction == "mean" else 1.0)
             except NonFiniteLossError as error:
                 # On a device this comes after the epoch; the minibatch is gathered again to name the place.
-                part, wanted = self._minibatch(feed, start, size)
-                raise self.step.failure(part, wanted, error.step, "NaN or infinity in loss or gradient") from error
+                pieces = feed.pieces(start, stop, self.step.micro.rows(stop - start))
+                raise self.step.failure(pieces, stop - start, error.step, "NaN or infinity in loss or gradient") from error
         return mean
 
-    def _minibatch(self, feed: Feed, start: int, size: int) -> tuple[Array, Array]:
-        """The minibatch that begins at a place of the epoch's order."""
-        return next(feed.pieces(start, min(feed.rows, start + size), size))
+    def _step(self, feed: Feed, start: int, stop: int) -> StepLoss:
+        """A step on the minibatch from place start to stop of the epoch's order."""
+        rows, step = stop - start, self.step
+        if step.micro.setting is None:
+            return step.run(*next(feed.pieces(start, stop, rows)))
+        return step.take(rows, partial(feed.pieces, start, stop))
