@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DtypeError, EmptyDataError, ShapeError
+from ..settings import whole
 from .validation import row_blocks
 
 RowNumbers = slice | NDArray[np.int64]
@@ -109,7 +110,9 @@ class ArrayRows(RowSource):
         if array.ndim > 2:
             array = array.reshape(array.shape[0], -1)
         edges = None
+        whole(window, "window")
         if block_rows is not None:
+            whole(block_rows, "block_rows")
             edges = np.append(np.arange(0, len(array), block_rows), len(array)).astype(np.int64)
         super().__init__(array.shape, array.dtype, name, names, edges, window)
         self.array = array
