@@ -82,6 +82,18 @@ from .framework.checks import (
 from .framework.checks import (
     gradient_check as gradient_check,
 )
+from .framework.data import (
+    ArrayRows as ArrayRows,
+)
+from .framework.data import (
+    ParquetRows as ParquetRows,
+)
+from .framework.data import (
+    RowSource as RowSource,
+)
+from .framework.data import (
+    memory_map as memory_map,
+)
 from .framework.history import (
     History as History,
 )

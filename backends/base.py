@@ -17,6 +17,7 @@ from ..kernels.formula import Formula
 from ..kernels.rows import reference
 from .arrays import c_order, describe, on_host
 from .executors import Executor, PlainExecutor, Work
+from .slots import Kind, Slot
 
 Array = Any
 """An array of the backend's library."""
@@ -142,6 +143,23 @@ class Backend:
     def synchronize(self) -> None:
         """Waits until all work that was handed out is done."""
 
+    # Memory
+
+    def slot(self, kinds: Sequence[Kind]) -> Slot:
+        """Room for a minibatch that a loader's thread fills; `kinds` – (shape, dtype) of its arrays."""
+        return Slot(self, kinds)
+
+    def free_memory(self) -> int | None:
+        """Bytes that arrays may still take on the device; None where arrays lie in the memory of the host."""
+        return None
+
+    def out_of_memory(self, error: BaseException) -> bool:
+        """Whether an error says that there was not enough memory, so that a smaller piece of the work may succeed."""
+        return isinstance(error, MemoryError)
+
+    def trim_memory(self) -> None:
+        """Gives memory back that is kept for later but not in use."""
+
     def require(self, *arrays: Array) -> None:
         """Raises MixedBackends unless all arrays are this backend's own."""
         for array in arrays:
@@ -266,6 +284,10 @@ class Backend:
     def set_step(self, state: Array, step: int) -> None:
         """Moves a random state to another step."""
         state[2] = step & 0xFFFFFFFF
+
+    def set_first_row(self, state: Array, row: int) -> None:
+        """Moves a random state to matrices that begin at another row."""
+        state[3] = row
 
     def random_bits(self, rows: int, width: int, random: Random) -> Array:
         """uint32 [rows, width]: the bits that a formula with these (state, stream) gets."""

@@ -18,6 +18,7 @@ from ..kernels.formula import Formula
 from .arrays import c_order, on_host
 from .base import Array, Backend, Random, Scalar, Unavailable
 from .cupy_backend import INSTALL, CupyBackend
+from .slots import Kind, Slot
 
 WRAPPED = 16_384
 """Device arrays whose wrappers for Numba are kept."""
@@ -265,6 +266,15 @@ class _SimulatedCuda(CudaBackend):
         return np.array(array)
 
     def synchronize(self) -> None:
+        pass
+
+    def slot(self, kinds: Sequence[Kind]) -> Slot:
+        return Slot(self, kinds)
+
+    def free_memory(self) -> int | None:
+        return None
+
+    def trim_memory(self) -> None:
         pass
 
     def quiet(self) -> AbstractContextManager[Any]:

@@ -18,9 +18,12 @@ from ..kernels.targets import cupy as target
 from ..kernels.targets.segments import segment_table
 from .arrays import describe
 from .base import Array, Backend, Random, Scalar, Unavailable
+from .slots import Kind, Slot
 
 _DLPACK_CUDA = (2, 13)
 """Device types of DLPack that CuPy reads without a copy: CUDA and managed memory."""
+_NO_MEMORY = ("cudaErrorMemoryAllocation", "CUDA_ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED", "out of memory")
+"""How errors of the CUDA libraries name a lack of memory."""
 INSTALL = 'pip install "fusedstep[cuda13]" (or fusedstep[cuda12], to suit the driver)'
 
 
@@ -102,6 +105,29 @@ class CupyBackend(Backend):
     def synchronize(self) -> None:
         """Waits until the device has done everything, on all streams."""
         self.xp.cuda.Device().synchronize()
+
+    # Memory
+
+    def slot(self, kinds: Sequence[Kind]) -> Slot:
+        """Pinned memory, copied on a stream of its own."""
+        from .pinned_slots import PinnedSlot
+
+        return PinnedSlot(self, kinds)
+
+    def free_memory(self) -> int | None:
+        """What the driver reports as free, and what CuPy's pool holds and has not given out."""
+        free: int = self.xp.cuda.runtime.memGetInfo()[0]
+        return free + int(self.xp.get_default_memory_pool().free_bytes())
+
+    def out_of_memory(self, error: BaseException) -> bool:
+        """Besides CuPy's own error (a MemoryError): what the runtime, cuBLAS and Numba raise where the driver has none left."""
+        return super().out_of_memory(error) or any(sign in str(error) for sign in _NO_MEMORY)
+
+    def trim_memory(self) -> None:
+        """Empties CuPy's pools, after the work that was handed out."""
+        self.synchronize()
+        self.xp.get_default_memory_pool().free_all_blocks()
+        self.xp.get_default_pinned_memory_pool().free_all_blocks()
 
     # Products and formulas
 

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..backends.executors import Piece
+
 if TYPE_CHECKING:
     from .step import TrainStep
 
 Array = Any
 
 
-def first_not_finite(step: TrainStep, inputs: Array, targets: Array, number: int) -> str:
-    """The place, in words, where step `number` first had NaN or infinity: data, parameter, layer, loss, or backward pass."""
+BACKWARD = "the backward pass"
+
+
+def first_not_finite(step: TrainStep, inputs: Array, targets: Array, number: int, piece: Piece) -> str:
+    """The place, in words, where step `number` first had NaN or infinity: data, parameter, layer, loss, or backward pass.
+
+    Args: inputs, targets – all rows of the minibatch, or the piece of it that `piece` says.
+    """
     backend, model = step.backend, step.model
 
     def broken(array: Array) -> bool:
@@ -24,8 +32,8 @@ def first_not_finite(step: TrainStep, inputs: Array, targets: Array, number: int
             return "the targets"
         names = {parameter: name for name, parameter in model.declared()}
         tape = step.new_tape(model.arena.new())
-        tape.begin(int(inputs.shape[0]))
-        tape.set_step(number)
+        tape.begin(int(inputs.shape[0]), piece.batch)
+        tape.set_step(number, piece.first)
         x = inputs
         for index, layer in enumerate(step.chain.layers):
             for _, parameter in layer.declared():
@@ -37,4 +45,4 @@ def first_not_finite(step: TrainStep, inputs: Array, targets: Array, number: int
         row_losses, gradient = step.loss.evaluate(x, targets, tape)
         if broken(row_losses) or broken(gradient):
             return f"the loss {step.loss!r}"
-    return "the backward pass"
+    return BACKWARD

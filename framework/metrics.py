@@ -7,36 +7,37 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..backends import Backend
 from .tape import Tape
 
 if TYPE_CHECKING:
+    from .feeds import Feed
     from .step import TrainStep
 
 Array = Any
 
 
-def evaluate(step: TrainStep, inputs: Array, targets: Array, batch_rows: int) -> dict[str, float]:
+def evaluate(step: TrainStep, feed: Feed, batch_rows: int, size: int) -> dict[str, float]:
     """Mean loss over the rows (their sum for a loss with reduction "sum"), and the metric of the loss's kind.
 
-    Args: inputs, targets – as TrainStep.prepare gives them.
+    Args: feed – of rows in the order in which they are stored; batch_rows – rows of a minibatch; size – rows per
+        pass, at most as many.
     Returns: {"loss", "accuracy", "error"} for classes, where error = 1 - accuracy is the 0-1 loss, over all questions where
         each output is one; {"loss", "r2"} for numbers, R² = 1 - sum (y - t)^2 / sum (t - mean t)^2 over all outputs, NaN
         where all targets are the same.
     """
     backend, model, loss = step.backend, step.model, step.loss
-    rows, xp = int(inputs.shape[0]), backend.xp
+    rows, xp = feed.rows, backend.xp
     total = right = squares = spread = 0.0
-    numbers = backend.dtype_name(targets).startswith("float")
-    mean = xp.mean(targets, axis=0) if numbers and loss.head == "values" else None
+    mean, constant = _spread_of(backend, feed) if loss.head == "values" else (None, False)
     tape = Tape(model.arena)
 
     def count(answers: Array) -> float:
         return backend.item(xp.sum(xp.astype(answers, xp.float64)))
 
-    for start in range(0, rows, batch_rows):
-        stop = min(rows, start + batch_rows)
-        part, wanted = inputs[start:stop, ...], targets[start:stop, ...]
-        tape.begin(stop - start, rows)
+    for part, wanted in feed.everything(batch_rows, size):
+        tape.begin(int(part.shape[0]), rows)
+        numbers = backend.dtype_name(wanted).startswith("float")
         with backend.quiet():
             outputs = step.chain.forward(part, tape)
             losses, _ = loss.evaluate(outputs, wanted, tape)
@@ -51,6 +52,20 @@ def evaluate(step: TrainStep, inputs: Array, targets: Array, batch_rows: int) ->
                 right += count((outputs > 0.0) == (wanted > threshold)) / int(outputs.shape[1])
     result = {"loss": total / rows if loss.reduction == "mean" else total}
     if loss.head == "values":
-        constant = bool(xp.all(xp.max(targets, axis=0) == xp.min(targets, axis=0)))
         return {**result, "r2": float("nan") if constant else 1.0 - squares / spread}
     return {**result, "accuracy": right / rows, "error": 1.0 - right / rows}
+
+
+def _spread_of(backend: Backend, feed: Feed) -> tuple[Array, bool]:
+    """The mean of the targets by column, and whether each column has one value only."""
+    xp, total, low, high, like = backend.xp, None, None, None, None
+    for block in feed.target_blocks():
+        like = block
+        part = xp.sum(xp.astype(block, xp.float64), axis=0)
+        least, most = xp.min(block, axis=0), xp.max(block, axis=0)
+        total = part if total is None else total + part
+        low = least if low is None else xp.minimum(low, least)
+        high = most if high is None else xp.maximum(high, most)
+    assert total is not None
+    assert like is not None
+    return xp.astype(total / feed.rows, like.dtype), bool(xp.all(low == high))

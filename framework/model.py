@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Iterator
 from collections.abc import Sequence as Widths
 from itertools import pairwise
 from typing import Any
+
+import numpy as np
 
 from ..backends import Backend
 from ..backends import backend as find_backend
 from ..errors import DtypeError, EmptyDataError, HyperparameterError, MixedBackends, NonFiniteDataError, ShapeError, StateError
 from .arena import Arena
-from .data import require_finite
+from .data import RowSource, require_finite
+from .data.row_source import as_source
 from .initializers import Initializer
 from .layers import (
     ELU,
@@ -161,19 +165,28 @@ class Sequential(Sequence, public=False):
         """`x` as a matrix [B, inputs] of this model's backend and dtype; refuses what does not fit."""
         arena = self.arena
         array = arena.backend.asarray(x, arena.dtype)
-        if len(array.shape) != 2 or (self.inputs is not None and array.shape[1] != self.inputs):
+        self.check_input_shape(array.shape)
+        return array
+
+    def check_input_shape(self, shape: Widths[int]) -> int:
+        """The number of columns of an input; raises ShapeError for what is no matrix of the width of the first layer."""
+        if len(shape) != 2 or (self.inputs is not None and shape[1] != self.inputs):
             first = f"{self.layers[0]!r} (layer 0)"
             raise ShapeError(
-                f"{first} expected a matrix [rows, {self.inputs or 'columns'}]; got shape {tuple(array.shape)}; "
+                f"{first} expected a matrix [rows, {self.inputs or 'columns'}]; got shape {tuple(shape)}; "
                 "one sample is a row: reshape it to [1, columns]"
             )
-        return array
+        return int(shape[1])
 
     def __call__(self, x: Any) -> Array:
         """The outputs [B, e] in evaluation mode (no dropout, no noise), on the model's backend.
 
+        Args: x – [B, d]: NumPy, CuPy, any DLPack array; or a RowSource, of which PREDICTION_ROWS rows are in memory at a time.
         Raises: ShapeError, DtypeError, EmptyDataError for x; StateError before `initialize`.
         """
+        source = as_source(x)
+        if source is not None:
+            return self._streamed(source)
         array = self.convert_input(x)
         rows = int(array.shape[0])
         if rows == 0:
@@ -186,6 +199,14 @@ class Sequential(Sequence, public=False):
         for start in range(0, rows, PREDICTION_ROWS):
             stop = min(rows, start + PREDICTION_ROWS)
             backend.copy(self._evaluate(array[start:stop, ...], copy=False), out[start:stop, ...])
+        return out
+
+    def _streamed(self, source: RowSource) -> Array:
+        """The outputs for a source, block by block."""
+        rows, backend = len(source), self.backend
+        out = backend.empty((rows, self._check_widths(self.check_input_shape(source.shape))), self.dtype)
+        for block, part in _blocks_of(source, self.dtype):
+            backend.copy(self._evaluate(self.convert_input(part), copy=False), out[block, ...])
         return out
 
     def _evaluate(self, x: Array, copy: bool) -> Array:
@@ -245,7 +266,11 @@ class Sequential(Sequence, public=False):
         y = self(x)
         if math.isfinite(self.backend.item(self.backend.sum_of_squares(self.backend.xp.reshape(y, (-1,))))):
             return y
-        require_finite(self.backend.to_numpy(self.convert_input(x)), "x")
+        source = as_source(x)
+        parts = [(slice(0), x)] if source is None else _blocks_of(source, self.dtype)
+        for block, part in parts:
+            name = "x" if not block.start else f"x from row {block.start + 1} on"
+            require_finite(self.backend.to_numpy(self.convert_input(part)), name)
         raise NonFiniteDataError(
             "expected finite outputs; the data is finite, but the model makes NaN or infinity of it; "
             "look at model.parameters(), or scale the data as in training"
@@ -292,6 +317,15 @@ def require_seed(seed: Any) -> None:
     """Raises HyperparameterError unless `seed` is a whole number of 64 bits."""
     if isinstance(seed, bool) or not hasattr(seed, "__index__") or not 0 <= int(seed) < 2**64:
         raise HyperparameterError(f"expected a seed between 0 and 2^64 - 1; got {seed!r}; any whole number there will do")
+
+
+def _blocks_of(source: RowSource, dtype: str) -> Iterator[tuple[slice, Any]]:
+    """The rows of a source, PREDICTION_ROWS at a time, in an array that is used again."""
+    buffer = np.empty((min(PREDICTION_ROWS, len(source)), *source.row_shape), dtype)
+    for start in range(0, len(source), PREDICTION_ROWS):
+        rows = slice(start, min(len(source), start + PREDICTION_ROWS))
+        source.read(rows, buffer[: rows.stop - start])
+        yield rows, buffer[: rows.stop - start]
 
 
 def _require_dtype(dtype: str) -> None:

@@ -6,13 +6,15 @@ It holds no loop over data (that is the Trainer) and no formula (those are in ke
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
 from functools import partial
 from typing import Any
 
 from ..backends import Backend
 from ..backends import backend as find_backend
 from ..backends.arrays import on_host
+from ..backends.executors import Piece
 from ..backends.profiling import Part
 from ..errors import (
     DtypeError,
@@ -25,9 +27,10 @@ from ..errors import (
 )
 from .anatomy import Memory, memory_of, profile_of
 from .data import require_finite
-from .diagnosis import first_not_finite
+from .diagnosis import BACKWARD, first_not_finite
 from .layers import Sequence, Softmax
 from .losses import Loss
+from .micro_batches import MicroBatches
 from .model import Sequential, require_seed
 from .optimizers import Optimizer
 from .parameter import Parameter
@@ -36,6 +39,8 @@ from .settings import positive, share, whole
 from .tape import Tape
 
 Array = Any
+Pieces = Callable[[int], Iterator[tuple[Array, Array]]]
+"""Given a number of rows: inputs and targets of a minibatch, at most that many rows at a time."""
 
 BROKEN_GRADIENT = "a gradient with NaN or infinity"
 
@@ -100,8 +105,12 @@ class TrainStep:
     Args: model – a Sequential, initialised here if it was not; loss; optimizer; seed – of the initial weights (where drawn
         here), of dropout and of noise; backend – name, or None for the model's own or the one in use; precision –
         "float32", or "float64" for checks; None for the model's own; deterministic – the same bits for any number of
-            threads (on `numba`; it costs some speed).
-    Attributes: steps – how many were taken; lr, momentum – may be set between steps; gradient – flat, of the last step.
+            threads (on `numba`; it costs some speed); micro_batch – rows that are worked on at a time: a larger minibatch is
+            cut into pieces whose gradients are added up before the one update, with the same result up to the rounding of
+            sums; None (default) never cuts; "auto" cuts when the memory does not suffice: it halves until it does, keeps that
+            size, and says so once each time.
+    Attributes: steps – how many were taken; lr, momentum – may be set between steps; gradient – flat, of the last step;
+        micro – the size of the pieces, see MicroBatches.
 
         step = fs.TrainStep(model, fs.SoftmaxCrossEntropy(), fs.Adam(1e-3), seed=0)
         loss = step(x, y)
@@ -116,6 +125,7 @@ class TrainStep:
         backend: str | Backend | None = None,
         precision: str | None = None,
         deterministic: bool = False,
+        micro_batch: int | str | None = None,
     ) -> None:
         for value, kind in ((model, Sequential), (loss, Loss), (optimizer, Optimizer)):
             if not isinstance(value, kind):
@@ -150,19 +160,23 @@ class TrainStep:
         self.seed = seed
         self.deterministic = bool(deterministic)
         self.executor = chosen.executor(self)
+        self.micro = MicroBatches(micro_batch, chosen, self.executor.forget)
 
     def __getstate__(self) -> dict[str, Any]:
         """What makes the same step again, with everything that it has learned and remembers."""
         settings = {name: getattr(self, name) for name in ("model", "loss", "optimizer", "seed", "deterministic")}
         to_host = self.backend.to_numpy
         states = {name: to_host(array) for name, array in self.state.states.items()}
+        micro = {"micro_batch": self.micro.setting, "largest_piece": self.micro.largest}
         time = {"t": self.steps, "lr": self.lr, "momentum": self.state.momentum}
-        return {**settings, **time, "states": states, "gradient": to_host(self.gradient)}
+        return {**settings, **micro, **time, "states": states, "gradient": to_host(self.gradient)}
 
     def __setstate__(self, kept: dict[str, Any]) -> None:
         self.__init__(  # type: ignore[misc]
-            kept["model"], kept["loss"], kept["optimizer"], kept["seed"], deterministic=kept["deterministic"]
-        )
+            kept["model"], kept["loss"], kept["optimizer"], kept["seed"], deterministic=kept["deterministic"],
+            micro_batch=kept["micro_batch"],
+        )  # fmt: skip
+        self.micro.largest = kept["largest_piece"]
         self.state.t, self.state.lr, self.state.momentum = kept["t"], kept["lr"], kept["momentum"]
         for name, values in kept["states"].items():
             self.backend.copy(values, self.state.states[name])
@@ -216,20 +230,32 @@ class TrainStep:
     def __call__(self, x: Any, y: Any) -> StepLoss:
         """Takes one step on the minibatch x [B, d], y [B] or [B, e].
 
-        Args: x, y – NumPy, CuPy, any DLPack array, or arrays of this step's backend.
+        Args: x, y – NumPy, CuPy, any DLPack array, or arrays of this step's backend; of arrays on the host, a step with
+            micro_batch brings one piece at a time to its device.
         Returns: the loss before the update, still on the device.
         Raises: ShapeError, DtypeError, LabelError, EmptyDataError before anything has changed; NonFiniteLossError with the
             parameters as they were before the step.
         """
-        inputs = self.model.convert_input(x)
-        rows = int(inputs.shape[0])
+        if self.micro.setting is None or not hasattr(x, "__len__"):
+            x = self.model.convert_input(x)
+        rows = len(x) if isinstance(x, list | tuple) else int(x.shape[0])
         if rows == 0:
             raise EmptyDataError("expected a minibatch of at least one row; got none")
-        targets = self.prepare_targets(y, rows)
-        loss = self.run(inputs, targets)
+        self._require_targets(y, rows)
+        if self.micro.setting is None:
+            y = self.prepare_targets(y, rows)
+
+        def pieces(size: int) -> Iterator[tuple[Array, Array]]:
+            for start in range(0, rows, size):
+                stop = min(rows, start + size)
+                part, wanted = (a if size >= rows else _rows_of(a, start, stop) for a in (x, y))
+                yield self.model.convert_input(part), self.prepare_targets(wanted, stop - start)
+
+        loss = self.run(x, y) if self.micro.setting is None else self.take(rows, pieces)
         if self.backend.device != "cpu":
             # Until the loss is asked for, it keeps the minibatch, to name the layer if something went wrong.
-            loss._error = partial(self.failure, inputs, targets, self.state.t)
+            number, size = self.state.t, self.micro.rows(rows)
+            loss._error = lambda what: self.failure(pieces(size), rows, number, what)
         return loss
 
     def prepare(self, x: Any, y: Any, name: str = "x") -> tuple[Array, Array]:
@@ -255,13 +281,17 @@ class TrainStep:
 
     def prepare_targets(self, y: Any, rows: int) -> Array:
         """Checked targets on the backend, for `run`."""
-        count = y.shape[0] if getattr(y, "shape", None) else len(y) if hasattr(y, "__len__") else None
-        if count != rows:
-            raise ShapeError(f"expected one target for each of the {rows} rows of x; got {count}")
+        self._require_targets(y, rows)
         width = self.model.outputs
         if width is None:
             width = self.model.output_width(int(self.model.inputs or 0))
         return self.loss.prepare(y, width, self.backend, self.model.dtype)
+
+    @staticmethod
+    def _require_targets(y: Any, rows: int) -> None:
+        count = y.shape[0] if getattr(y, "shape", None) else len(y) if hasattr(y, "__len__") else None
+        if count != rows:
+            raise ShapeError(f"expected one target for each of the {rows} rows of x; got {count}")
 
     def new_tape(
         self,
@@ -269,41 +299,88 @@ class TrainStep:
         first_row: int = 0,
         backend: Backend | None = None,
         allocate: Callable[..., Array] | None = None,
+        adds: bool = False,
     ) -> Tape:
         """A training tape for rows from `first_row` on; the other arguments as in Tape."""
         random = self.backend.random_state(self.seed, 0, first_row)
-        return Tape(self.state.arena, True, random, gradients, backend=backend, allocate=allocate)
+        return Tape(self.state.arena, True, random, gradients, None, backend, allocate, first_row, adds)
 
     def run(self, inputs: Array, targets: Array) -> StepLoss:
         """One step on arrays that are already converted and checked."""
+        rows = int(inputs.shape[0])
+
+        def pieces(size: int) -> Iterator[tuple[Array, Array]]:
+            if size >= rows:
+                yield inputs, targets
+                return
+            for start in range(0, rows, size):
+                stop = min(rows, start + size)
+                yield inputs[start:stop, ...], targets[start:stop, ...]
+
+        return self.take(rows, pieces)
+
+    def take(self, rows: int, pieces: Pieces) -> StepLoss:
+        """One step on a minibatch that is handed over in pieces, as many rows at a time as `micro` says.
+
+        Args: rows – of the minibatch; pieces – called with the largest number of rows of a piece; gives the inputs and targets
+            of consecutive rows, already converted and checked. It may be called again with a smaller number.
+        """
+        if self.micro.setting is None:
+            return self._take(rows, pieces, rows)
+        return self.micro.attempt(rows, partial(self._take, rows, pieces))
+
+    def _take(self, rows: int, pieces: Pieces, size: int) -> StepLoss:
         backend, state = self.backend, self.state
         if self.model.arena is not state.arena:
             raise StateError(
                 "expected the parameters that this step was made for; the model was initialised again or moved since; "
                 "make a new TrainStep after model.initialize() and model.to()"
             )
-        if inputs.dtype != state.arena.values.dtype:
-            raise DtypeError(f"expected arrays from step.prepare, in {self.model.dtype}; got inputs of {inputs.dtype}")
         number = state.t + 1
         try:
-            state.begin()
-            total, squares = self.executor.run(inputs, targets, number)
-        except BaseException:
+            if size < rows:
+                state.begin()
+                total, squares = self.executor.run_pieces(map(self._require_dtype, pieces(size)), rows, number)
+            else:
+                inputs, targets = self._require_dtype(next(iter(pieces(rows))))
+                state.begin()
+                total, squares = self.executor.run(inputs, targets, number)
+        except BaseException as error:
             if state.t < number:
                 state.undo()
+            elif isinstance(error, MemoryError):
+                raise StateError(
+                    f"expected room for the update of the parameters; memory was gone in the middle of step {number}, which "
+                    "cannot be taken again; start from the last checkpoint, with a smaller micro_batch"
+                ) from error
             raise
         if backend.device == "cpu":
             broken = next((k for k, scalar in enumerate((total, squares)) if not math.isfinite(backend.item(scalar))), None)
             if broken is not None:
                 state.t -= 1
                 state.undo()
-                raise self.failure(inputs, targets, number, BROKEN_GRADIENT if broken else f"a loss of {backend.item(total)}")
-        error = partial(self.failure, None, None, number)
-        return StepLoss(total, squares, self.loss.factor(int(inputs.shape[0])), backend.item, error)
+                what = BROKEN_GRADIENT if broken else f"a loss of {backend.item(total)}"
+                raise self.failure(pieces(size), rows, number, what)
+        error_of = partial(self.failure, (), rows, number)
+        return StepLoss(total, squares, self.loss.factor(rows), backend.item, error_of)
 
-    def failure(self, inputs: Array | None, targets: Array | None, number: int, what: str) -> NonFiniteLossError:
-        """The error for step `number`, whose parameters were not changed; names the place where the minibatch is known."""
-        place = "" if inputs is None else first_not_finite(self, inputs, targets, number)
+    def _require_dtype(self, piece: tuple[Array, Array]) -> tuple[Array, Array]:
+        if piece[0].dtype != self.state.arena.values.dtype:
+            raise DtypeError(f"expected arrays from step.prepare, in {self.model.dtype}; got inputs of {piece[0].dtype}")
+        return piece
+
+    def failure(self, pieces: Iterable[tuple[Array, Array]], rows: int, number: int, what: str) -> NonFiniteLossError:
+        """The error for step `number`, whose parameters were not changed.
+
+        Args: pieces – of its minibatch, to name the place; none where it is not known any more; rows – of the minibatch; what –
+            came instead of finite numbers.
+        """
+        place, first = "", 0
+        for inputs, targets in pieces:
+            place = first_not_finite(self, inputs, targets, number, Piece(first, rows))
+            if place != BACKWARD:
+                break
+            first += int(inputs.shape[0])
         return NonFiniteLossError(
             f"expected a finite loss; got {what} in step {number}{', first in ' + place if place else ''}; the parameters "
             f"of step {number - 1} are kept; lower the learning rate, clip the gradient (clip_norm=1.0), or check and "
@@ -326,10 +403,22 @@ class TrainStep:
         return profile_of(self, *self.prepare(x, y), whole(repeats, "repeats"))
 
     def evaluate(self, x: Any, y: Any, batch_rows: int = 4096) -> dict[str, float]:
-        """Loss, and accuracy or R² by the kind of loss, of x and y in evaluation mode; changes nothing."""
+        """Loss, and accuracy or R² by the kind of loss, of x and y in evaluation mode; changes nothing.
+
+        Args: x, y – arrays or RowSources; batch_rows – rows per pass.
+        """
+        from .feeds import feed_for
         from .metrics import evaluate
 
-        return evaluate(self, *self.prepare(x, y), whole(batch_rows, "batch_rows"))
+        rows = whole(batch_rows, "batch_rows")
+        feed = feed_for(self, x, y, rows)
+        with closing(feed):
+            return self.micro.attempt(rows, partial(evaluate, self, feed, rows))
+
+
+def _rows_of(values: Any, start: int, stop: int) -> Any:
+    """Some rows of an array or a list."""
+    return values[start:stop] if isinstance(values, list | tuple) else values[start:stop, ...]
 
 
 def _training_chain(model: Sequential, loss: Loss) -> Sequence:

@@ -24,7 +24,8 @@ class Tape:
     Args: arena – the parameters; training – whether dropout and noise act; random – the random state, needed if so;
         gradients – a flat array that the backward pass writes to, or one array a parameter; tangents – a flat array, the
         direction of jvp; backend – who carries out the operations, the arena's own unless given; allocate – (position,
-        shape, dtype) -> array, who gives the buffers, that backend unless given.
+        shape, dtype) -> array, who gives the buffers, that backend unless given; first_row – of the random state; adds –
+        whether gradients are added to what is there.
     Attributes: place, stage – which layer is at work and in what part of the step, for whoever records or times it.
     """
 
@@ -37,6 +38,8 @@ class Tape:
         tangents: Array | None = None,
         backend: Backend | None = None,
         allocate: Callable[[int, tuple[int, ...], str], Array] | None = None,
+        first_row: int = 0,
+        adds: bool = False,
     ) -> None:
         self.backend: Backend = arena.backend if backend is None else backend
         self.place = self.stage = ""
@@ -52,6 +55,8 @@ class Tape:
         self._gradients: Mapping[Parameter, Array] = given if isinstance(given, Mapping) else arena.views_of(given)
         self._tangents = {} if tangents is None else arena.views_of(tangents)
         self._random = random
+        self._first_row = self._row = first_row
+        self._adds = adds
         self._buffers: list[Any] = []
         self._cursor = 0
         self._stack: list[tuple[Any, ...]] = []
@@ -68,10 +73,14 @@ class Tape:
         self._stack.clear()
         self._written.clear()
 
-    def set_step(self, number: int) -> None:
-        """Moves the random numbers to another step."""
-        if self._random is not None:
-            self.backend.set_step(self._random, number)
+    def set_step(self, number: int, first: int = 0) -> None:
+        """Moves the random numbers to another step, and to a piece of its minibatch that begins at row `first`."""
+        if self._random is None:
+            return
+        self.backend.set_step(self._random, number)
+        if self._row != self._first_row + first:
+            self._row = self._first_row + first
+            self.backend.set_first_row(self._random, self._row)
 
     def empty(self, shape: Sequence[int], dtype: str | None = None) -> Array:
         """A buffer with arbitrary content, the same one at the same place of every pass of this shape."""
@@ -103,12 +112,12 @@ class Tape:
 
     def gradient(self, parameter: Parameter) -> tuple[Array, bool]:
         """Where a parameter's gradient goes, and whether it must be added to what is there."""
-        again = parameter in self._written
+        again = self._adds or parameter in self._written
         self._written.add(parameter)
         return self._gradients[parameter], again
 
     def gradient_sum(self, parameter: Parameter) -> Array:
-        """Where a parameter's gradient is to be added; zeroed the first time in a pass."""
+        """Where a parameter's gradient is to be added; zeroed the first time in a pass, unless the tape adds."""
         target, again = self.gradient(parameter)
         if not again:
             self.backend.fill(target, 0.0)

@@ -5,24 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
-from ..backends import Random
 from ..errors import HyperparameterError, NonFiniteLossError
 from .callbacks import Callback, ProgressBar
+from .feeds import Feed, feed_for
 from .history import History
 from .metrics import evaluate
 from .schedules import Course, RateSchedule, Schedule, UserSchedule
 from .settings import whole
 from .step import StepLoss, TrainStep
-from .streams import SHUFFLE
 
 Array = Any
 
 EVALUATION_ROWS = 4096
 """Rows per pass of the validation."""
-BUFFERS = 4
-"""Buffers of gathered minibatches that are kept: inputs and targets of the whole ones and of the last one of an epoch."""
 SHUFFLES = ("each_epoch", "once", "never")
 
 
@@ -71,7 +69,6 @@ class Trainer:
         self.last_loss: StepLoss | None = None
         self._stop = ""
         self._at_once = False
-        self._buffers: dict[tuple[str, int], Array] = {}
 
     def stop(self, reason: str, at_once: bool = False) -> None:
         """Ends training after this epoch; callbacks call it.
@@ -100,15 +97,22 @@ class Trainer:
         epochs: int | None = 10,
         batch_size: int | None = 128,
         max_steps: int | None = None,
+        data: str = "auto",
     ) -> History:
         """Trains for a number of epochs; a second call goes on where the first ended.
 
-        Args: x [N, d], y [N] or [N, e] – NumPy, CuPy, any DLPack array; validation – (x, y) that are evaluated after every
-            epoch; epochs – >= 1, or None where max_steps alone ends training; batch_size – rows of a minibatch, 1 for
+        Args: x [N, d], y [N] or [N, e] – NumPy, CuPy, any DLPack array, or a RowSource such as fs.memory_map gives, of
+            which only some rows are in memory at a time; validation – (x, y) that are evaluated after every epoch, given
+            likewise; epochs – >= 1, or None where max_steps alone ends training; batch_size – rows of a minibatch, 1 for
             single samples, None for the whole batch; the last minibatch of an epoch may be smaller; max_steps – steps of
-            this call, after which it ends, also within an epoch (whose row of the history then tells of its part).
+            this call, after which it ends, also within an epoch (whose row of the history then tells of its part); data –
+            "device": all of it is brought to the backend once; "stream": the next minibatch is read, checked and sent by a
+            thread while a step works; "auto" (default): on a CPU, arrays are used where they are and sources are streamed;
+            on a device, what takes at most half of its free memory is brought there, and the rest is streamed. The
+            minibatches are the same in each case.
         Returns: the history of this call.
-        Raises: what TrainStep raises, and NonFiniteDataError for NaN or infinity in x or y, before anything has changed.
+        Raises: what TrainStep raises, and NonFiniteDataError for NaN or infinity in x or y, before anything has changed;
+            where rows are streamed, before the step that would use such a row. DataFileError where reading failed.
             When the loss becomes NaN or infinite, NonFiniteLossError; the parameters of the last good step are kept.
         """
         if max_steps is not None:
@@ -116,37 +120,49 @@ class Trainer:
         elif epochs is None:
             raise HyperparameterError("expected epochs or max_steps; got neither; write epochs=10, for instance")
         epochs = None if epochs is None else whole(epochs, "epochs")
-        step, backend = self.step, self.step.backend
+        step = self.step
         if validation is not None and not (isinstance(validation, tuple | list) and len(validation) == 2):
             raise HyperparameterError(f"expected validation=(x, y); got {validation!r}")
-        inputs, targets = step.prepare(x, y)
-        held_out = None if validation is None else step.prepare(*validation, "validation x")
-        rows = int(inputs.shape[0])
-        size = rows if batch_size is None else min(rows, whole(batch_size, "batch_size"))
-        per_epoch = -(-rows // size)
-        steps = min(n for n in (max_steps, None if epochs is None else epochs * per_epoch) if n is not None)
+        size = None if batch_size is None else whole(batch_size, "batch_size")
+        with ExitStack() as feeds:
+            feed = feed_for(step, x, y, size, data)
+            feeds.callback(feed.close)
+            held_out = None
+            if validation is not None:
+                held_out = feed_for(step, *validation, EVALUATION_ROWS, data, "validation x")
+                feeds.callback(held_out.close)
+            size = feed.rows if size is None else min(feed.rows, size)
+            per_epoch = -(-feed.rows // size)
+            steps = min(n for n in (max_steps, None if epochs is None else epochs * per_epoch) if n is not None)
+            ending = f"{max_steps} steps were taken" if steps == max_steps else ""
+            return self._fit(feed, held_out, steps, per_epoch, size, ending)
+
+    def _fit(self, feed: Feed, held_out: Feed | None, steps: int, per_epoch: int, size: int, reason: str) -> History:
+        """So many steps, in epochs; `reason` – why training ends with the last one, for the history."""
+        step = self.step
         last_step = self.steps_done + steps
         self.epochs = epochs = -(-steps // per_epoch)
         self.columns = self._columns(held_out is not None)
         self.history = history = History()
         self._stop, self._at_once = "", False
-        order = None
+        shuffled = False
         with ExitStack() as ending:
             for callback in self.callbacks:
                 callback.on_fit_begin(self)
                 ending.callback(callback.on_fit_end, self)
             self.course.begin(self.epochs_done, self.steps_done, last_step, per_epoch, self.columns)
             for _ in range(epochs):
-                if self.shuffle == "each_epoch" or (self.shuffle == "once" and order is None):
-                    order = self._order(rows)
+                if self.shuffle == "each_epoch" or (self.shuffle == "once" and not shuffled):
+                    feed.shuffle(step.seed, 0 if self.shuffle == "once" else self.epochs_done)
+                    shuffled = True
                 started = time.perf_counter()
-                loss, seen = self._epoch(inputs, targets, order, size, last_step - self.steps_done)
-                backend.synchronize()
+                loss, seen = self._epoch(feed, size, last_step - self.steps_done)
+                step.backend.synchronize()
                 seconds = time.perf_counter() - started
                 self.epochs_done += 1
                 row = {"epoch": float(len(history) + 1), "loss": loss}
                 if held_out is not None:
-                    figures = evaluate(step, *held_out, EVALUATION_ROWS)
+                    figures = step.micro.attempt(EVALUATION_ROWS, partial(evaluate, step, held_out, EVALUATION_ROWS))
                     row.update({f"val_{name}": value for name, value in figures.items() if name != "error"})
                 row["lr"] = step.lr
                 if self.course.moves_momentum:
@@ -160,8 +176,7 @@ class Trainer:
                     history.stopped_because = self._stop
                     break
             else:
-                if steps == max_steps:
-                    history.stopped_because = f"{max_steps} steps were taken"
+                history.stopped_because = reason
         return history
 
     def _columns(self, validated: bool) -> tuple[str, ...]:
@@ -171,24 +186,17 @@ class Trainer:
         momentum = ("momentum",) if self.course.moves_momentum else ()
         return ("epoch", "loss", *held_out, "lr", *momentum, "seconds", "samples_per_second")
 
-    def _order(self, rows: int) -> Array:
-        """The order of the rows in this epoch: a function of the seed and the number of the epoch alone."""
-        backend = self.step.backend
-        epoch = 0 if self.shuffle == "once" else self.epochs_done
-        return backend.permutation(rows, Random(backend.random_state(self.step.seed, epoch), SHUFFLE))
-
-    def _epoch(self, inputs: Array, targets: Array, order: Array | None, size: int, most: int) -> tuple[float, int]:
+    def _epoch(self, feed: Feed, size: int, most: int) -> tuple[float, int]:
         """One pass over the data, of `most` steps at most.
 
         Returns: the mean loss of its minibatches, weighted by their rows, and the number of rows.
         """
-        rows = min(int(inputs.shape[0]), most * size)
+        rows = min(feed.rows, most * size)
         total = -(-rows // size)
         losses = []
         for done, start in enumerate(range(0, rows, size), 1):
             self.course.set(self.epochs_done, self.steps_done)
-            part, wanted = self._minibatch(inputs, targets, order, start, min(rows, start + size))
-            self.last_loss = self.step.run(part, wanted)
+            self.last_loss = self._step(feed, start, min(rows, start + size))
             losses.append((self.last_loss, start))
             self.steps_done += 1
             for callback in self.callbacks:
@@ -203,24 +211,13 @@ class Trainer:
                 mean += float(loss) * ((stop - start) / rows if self.step.loss.reduction == "mean" else 1.0)
             except NonFiniteLossError as error:
                 # On a device this comes after the epoch; the minibatch is gathered again to name the place.
-                part, wanted = self._minibatch(inputs, targets, order, start, stop)
-                raise self.step.failure(part, wanted, error.step, "NaN or infinity in loss or gradient") from error
+                pieces = feed.pieces(start, stop, self.step.micro.rows(stop - start))
+                raise self.step.failure(pieces, stop - start, error.step, "NaN or infinity in loss or gradient") from error
         return mean, rows
 
-    def _minibatch(self, inputs: Array, targets: Array, order: Array | None, start: int, stop: int) -> tuple[Array, Array]:
-        """Rows start to stop of the epoch's order."""
-        if order is None:
-            return inputs[start:stop, ...], targets[start:stop, ...]
-        chosen = order[start:stop, ...]
-        return self._gathered("inputs", inputs, chosen), self._gathered("targets", targets, chosen)
-
-    def _gathered(self, name: str, source: Array, chosen: Array) -> Array:
-        """The chosen rows, in a buffer that is used again for the next minibatch of that size."""
-        key = (name, int(chosen.shape[0]))
-        buffer = self._buffers.get(key)
-        if buffer is not None and (buffer.shape[1:], buffer.dtype) == (source.shape[1:], source.dtype):
-            return self.step.backend.take_rows(source, chosen, buffer)
-        while len(self._buffers) >= BUFFERS:
-            self._buffers.pop(next(iter(self._buffers)))
-        taken = self._buffers[key] = self.step.backend.take_rows(source, chosen)
-        return taken
+    def _step(self, feed: Feed, start: int, stop: int) -> StepLoss:
+        """A step on the minibatch from place start to stop of the epoch's order."""
+        rows, step = stop - start, self.step
+        if step.micro.setting is None:
+            return step.run(*next(feed.pieces(start, stop, rows)))
+        return step.take(rows, partial(feed.pieces, start, stop))

@@ -3,9 +3,9 @@
 An executor runs the chain and the loss that it is given on tapes that it is given; it knows no layer.
 """
 
-from .base import Executor, NotRecordable, Work
+from .base import Executor, NotRecordable, Piece, Work
 from .plain import PlainExecutor
 from .rows import RowExecutor
 from .script import ScriptExecutor
 
-__all__ = ["Executor", "NotRecordable", "PlainExecutor", "RowExecutor", "ScriptExecutor", "Work"]
+__all__ = ["Executor", "NotRecordable", "Piece", "PlainExecutor", "RowExecutor", "ScriptExecutor", "Work"]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple, Protocol
 
 from ..kept import Kept
 from ..profiling import Label, Part, TimedBackend, median_of, merged
@@ -22,6 +22,13 @@ def in_rows(inputs: Array, targets: Array) -> tuple[Array, Array]:
         inputs if inputs.flags.c_contiguous else inputs.copy(order="C"),
         targets if targets.flags.c_contiguous else targets.copy(order="C"),
     )
+
+
+class Piece(NamedTuple):
+    """Which part of a minibatch some rows are: the number of the first one in it, and how many rows it has."""
+
+    first: int
+    batch: int
 
 
 class Work(Protocol):
@@ -52,9 +59,10 @@ class Work(Protocol):
         """A number that changes when a setting of the chain or the loss may have changed."""
 
     def new_tape(
-        self, gradients: Any, first_row: int = 0, backend: Any = None, allocate: Callable[..., Array] | None = None
-    ) -> Any:
-        """A tape for rows from `first_row` on; see framework/tape.py."""
+        self, gradients: Any, first_row: int = 0, backend: Any = None, allocate: Callable[..., Array] | None = None,
+        adds: bool = False,
+    ) -> Any:  # fmt: skip
+        """A tape for rows from `first_row` on; `adds`: gradients are added to what is there; see framework/tape.py."""
 
 
 class Executor:
@@ -81,14 +89,37 @@ class Executor:
         self._update(total, squares)
         return total, squares
 
+    def run_pieces(self, pieces: Iterable[tuple[Array, Array]], rows: int, number: int) -> tuple[Any, Any]:
+        """As `run`, for a minibatch that comes in pieces: their gradients are added up, then there is one update.
+
+        Args: pieces – inputs and targets of consecutive rows, each read before the next is asked for; rows – of all of them.
+        """
+        total: Any = 0.0
+        squares: Any = 0.0
+        first = 0
+        self.backend.fill(self.work.gradient, 0.0)
+        for inputs, targets in pieces:
+            part, squares = self.gradient(inputs, targets, number, Piece(first, rows))
+            first += int(inputs.shape[0])
+            with self.backend.quiet():
+                total = total + part
+        self._update(total, squares)
+        return total, squares
+
+    def forget(self) -> None:
+        """Drops all plans and their buffers; they are made again when they are needed."""
+        self._plans.clear()
+
     def _update(self, total: Any, squares: Any) -> None:
         with self.backend.quiet():
             # The update looks at one scalar, so that has to know of the loss as well.
             self.work.state.apply(self.work.gradient, squares + 0.0 * total)
 
-    def gradient(self, inputs: Array, targets: Array, number: int) -> tuple[Any, Any]:
+    def gradient(self, inputs: Array, targets: Array, number: int, piece: Piece | None = None) -> tuple[Any, Any]:
         """Forward, loss and backward alone; the gradient is then in its place.
 
+        Args: piece – where the rows are a part of a minibatch: losses and random numbers are then those that they have in it,
+            and the gradient is added to what is there.
         Returns: (sum of the losses of the rows, sum of the squares of the gradient), both scalars of the backend.
         """
         raise NotImplementedError(f"{type(self).__name__} must define gradient")

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from .base import Array, Executor
+from .base import Array, Executor, Piece
 
 
 class PlainExecutor(Executor):
     """Forward, loss and backward of a whole minibatch, in order."""
 
-    def gradient(self, inputs: Array, targets: Array, number: int) -> tuple[Any, Any]:
+    def gradient(self, inputs: Array, targets: Array, number: int, piece: Piece | None = None) -> tuple[Any, Any]:
         """See Executor.gradient."""
         rows = int(inputs.shape[0])
         work, backend = self.work, self.backend
-        tape = self._plans.made(rows, lambda: work.new_tape(work.gradient))
-        tape.begin(rows)
-        tape.set_step(number)
+        adds = piece is not None
+        first, batch = piece or (0, rows)
+        tape = self._plans.made((rows, adds), lambda: work.new_tape(work.gradient, adds=adds))
+        tape.begin(rows, batch)
+        tape.set_step(number, first)
         with backend.quiet():
             outputs = work.chain.forward(inputs, tape)
             row_losses, slope = work.loss.evaluate(outputs, targets, tape)

@@ -29,16 +29,20 @@ class PlayedPlan:
 
     Attributes: updates – whether the update of the parameters is part of it.
 
-    Args: backend, work – see Executor; inputs, targets – a minibatch of that shape; shards – of its rows; threads.
+    Args: backend, work – see Executor; inputs, targets – a minibatch of that shape; shards – of its rows; threads; batch –
+        rows of the minibatch, where these are a piece of one; the gradient is then added to what is there.
     Raises: NotRecordable.
     """
 
-    def __init__(self, backend: Any, work: Any, inputs: Array, targets: Array, shards: int, threads: int) -> None:
+    def __init__(
+        self, backend: Any, work: Any, inputs: Array, targets: Array, shards: int, threads: int, batch: int | None = None
+    ) -> None:
         self.backend = backend
         self.work = work
         # Recorded with arrays of their own, for those of a step may overlap; nothing is computed meanwhile.
         inputs, targets = np.empty(inputs.shape, inputs.dtype), np.empty(targets.shape, targets.dtype)
         self.rows = int(inputs.shape[0])
+        self.batch = batch
         self.edges = [self.rows * k // shards for k in range(shards + 1)]
         self.totals = np.zeros(shards)
         self.squares = np.zeros(max(1, -(-work.gradient.size // CHUNK)))
@@ -92,9 +96,11 @@ class PlayedPlan:
                 self.parts.append(own)
                 gradients = {**main, **own}
             recorder = Recorder()
-            tape = work.new_tape(gradients, start, recorder, self._allocator(shared, start, stop))
+            # Of a piece, the first shard adds to the sum of all pieces; what the others have apart is added to that later.
+            adds = self.batch is not None and k == 0
+            tape = work.new_tape(gradients, start, recorder, self._allocator(shared, start, stop), adds)
             recorder.tape = tape
-            tape.begin(stop - start, self.rows)
+            tape.begin(stop - start, self.rows if self.batch is None else self.batch)
             outputs = work.chain.forward(inputs[start:stop], tape)
             tape.place, tape.stage = repr(work.loss), "loss"
             row_losses, slope = work.loss.evaluate(outputs, targets[start:stop], tape)
@@ -215,15 +221,17 @@ class PlayedPlan:
 
     # Running
 
-    def _play(self, inputs: Array, targets: Array, number: int, threads: int, **options: Any) -> None:
+    def _play(
+        self, inputs: Array, targets: Array, number: int, threads: int, first: int = 0, **options: Any
+    ) -> None:
         for tape in self.tapes:
-            tape.set_step(number)
+            tape.set_step(number, first)
         with single_threaded_blas:
             self.program.run((inputs, targets), threads, **options)
 
-    def gradient(self, inputs: Array, targets: Array, number: int, threads: int) -> tuple[Any, Any]:
-        """(sum of the losses, sum of the squares of the gradient)."""
-        self._play(inputs, targets, number, threads, phases=self._without_update)
+    def gradient(self, inputs: Array, targets: Array, number: int, threads: int, first: int = 0) -> tuple[Any, Any]:
+        """(sum of the losses, sum of the squares of the gradient); `first` – as in Piece."""
+        self._play(inputs, targets, number, threads, first, phases=self._without_update)
         return self.totals.sum(), self.squares.sum()
 
     def step(self, inputs: Array, targets: Array, number: int, threads: int) -> tuple[Any, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..profiling import Part, median_of, merged
 from ..threads import num_threads, single_threaded_blas, workers
-from .base import Array, Executor, NotRecordable, in_rows
+from .base import Array, Executor, NotRecordable, Piece, in_rows
 from .splitting import split_parameters
 
 LEAST_ROWS = 8
@@ -39,11 +39,12 @@ class RowExecutor(Executor):
             self._update(total, squares)
         return total, squares
 
-    def gradient(self, inputs: Array, targets: Array, number: int) -> tuple[Any, Any]:
+    def gradient(self, inputs: Array, targets: Array, number: int, piece: Piece | None = None) -> tuple[Any, Any]:
         """See Executor.gradient."""
         inputs, targets = in_rows(inputs, targets)
-        plan, threads = self._planned(inputs, targets)
-        total, squares = plan.gradient(inputs, targets, number, threads)
+        first, batch = piece or (0, None)
+        plan, threads = self._planned(inputs, targets, batch)
+        total, squares = plan.gradient(inputs, targets, number, threads, first)
         return total, squares
 
     def profile(self, inputs: Array, targets: Array, number: int, repeats: int) -> list[Part]:
@@ -74,23 +75,23 @@ class RowExecutor(Executor):
     def _shards(self, rows: int, threads: int) -> int:
         return max(1, min(PIECES if self.work.deterministic else threads, rows // LEAST_ROWS))
 
-    def _planned(self, inputs: Array, targets: Array) -> tuple[Any, int]:
+    def _planned(self, inputs: Array, targets: Array, batch: int | None = None) -> tuple[Any, int]:
         work, threads = self.work, num_threads()
         rows = int(inputs.shape[0])
         shards = self._shards(rows, threads)
         kinds = (inputs.shape, inputs.dtype, targets.shape, targets.dtype)
-        key = (shards, 0 if work.deterministic else threads, *kinds, work.revision, work.state.largest)
-        return self._plans.made(key, partial(self._plan, inputs, targets, shards, threads)), threads
+        key = (shards, 0 if work.deterministic else threads, *kinds, batch, work.revision, work.state.largest)
+        return self._plans.made(key, partial(self._plan, inputs, targets, shards, threads, batch)), threads
 
-    def _plan(self, inputs: Array, targets: Array, shards: int, threads: int) -> Any:
+    def _plan(self, inputs: Array, targets: Array, shards: int, threads: int, batch: int | None) -> Any:
         if self._plays():
             from .played import PlayedPlan
 
             try:
-                return PlayedPlan(self.backend, self.work, inputs, targets, shards, threads)
+                return PlayedPlan(self.backend, self.work, inputs, targets, shards, threads, batch)
             except NotRecordable:
                 pass
-        return InterpretedPlan(self.backend, self.work, int(inputs.shape[0]), shards)
+        return InterpretedPlan(self.backend, self.work, int(inputs.shape[0]), shards, batch)
 
 
 class InterpretedPlan:
@@ -98,29 +99,30 @@ class InterpretedPlan:
 
     updates = False
 
-    def __init__(self, backend: Any, work: Any, rows: int, shards: int) -> None:
+    def __init__(self, backend: Any, work: Any, rows: int, shards: int, batch: int | None) -> None:
         self.backend = backend
         self.work = work
+        self.batch = rows if batch is None else batch
         edges = [rows * k // shards for k in range(shards + 1)]
         self.gradients = [work.gradient]
         self.gradients += [backend.zeros(work.gradient.shape, str(work.gradient.dtype)) for _ in edges[2:]]
         self.shards = [
-            (work.new_tape(gradient, start), start, stop)
+            (work.new_tape(gradient, start, adds=batch is not None and not start), start, stop)
             for gradient, start, stop in zip(self.gradients, edges[:-1], edges[1:], strict=True)
         ]
 
-    def _share(self, inputs: Array, targets: Array, number: int, tape: Any, start: int, stop: int) -> Any:
-        tape.begin(stop - start, int(inputs.shape[0]))
-        tape.set_step(number)
+    def _share(self, inputs: Array, targets: Array, number: int, first: int, tape: Any, start: int, stop: int) -> Any:
+        tape.begin(stop - start, self.batch)
+        tape.set_step(number, first)
         with self.backend.quiet():
             outputs = self.work.chain.forward(inputs[start:stop], tape)
             row_losses, slope = self.work.loss.evaluate(outputs, targets[start:stop], tape)
             self.work.chain.backward(slope, tape, needs_input=False)
         return self.backend.total(row_losses)
 
-    def gradient(self, inputs: Array, targets: Array, number: int, threads: int) -> tuple[Any, Any]:
-        """(sum of the losses, sum of the squares of the gradient)."""
-        shares = [partial(self._share, inputs, targets, number, *shard) for shard in self.shards]
+    def gradient(self, inputs: Array, targets: Array, number: int, threads: int, first: int = 0) -> tuple[Any, Any]:
+        """(sum of the losses, sum of the squares of the gradient); `first` – as in Piece."""
+        shares = [partial(self._share, inputs, targets, number, first, *shard) for shard in self.shards]
         with single_threaded_blas:
             totals = workers.run(shares, threads)
         return sum(totals[1:], start=totals[0]), self.backend.fold(self.gradients)

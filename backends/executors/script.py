@@ -11,7 +11,7 @@ import numpy as np
 
 from ..profiling import Label, Part, median_of, merged
 from ..threads import single_threaded_blas
-from .base import Array, NotRecordable, in_rows
+from .base import Array, NotRecordable, Piece, in_rows
 from .plain import PlainExecutor
 
 Call = tuple[Callable[..., Any], tuple[Any, ...]]
@@ -20,13 +20,13 @@ Call = tuple[Callable[..., Any], tuple[Any, ...]]
 class ScriptExecutor(PlainExecutor):
     """As PlainExecutor; where layers and loss are recordable, a pass is recorded once for each shape and run from then on."""
 
-    def gradient(self, inputs: Array, targets: Array, number: int) -> tuple[Any, Any]:
+    def gradient(self, inputs: Array, targets: Array, number: int, piece: Piece | None = None) -> tuple[Any, Any]:
         """See Executor.gradient."""
         inputs, targets = in_rows(inputs, targets)
         if self.work.deterministic:
             with single_threaded_blas:
-                return self._gradient(inputs, targets, number)
-        return self._gradient(inputs, targets, number)
+                return self._gradient(inputs, targets, number, piece)
+        return self._gradient(inputs, targets, number, piece)
 
     def profile(self, inputs: Array, targets: Array, number: int, repeats: int) -> list[Part]:
         """See Executor.profile."""
@@ -43,39 +43,44 @@ class ScriptExecutor(PlainExecutor):
                 runs.append([*parts, label.part(time.perf_counter() - start), self._timed_update(squares)])
         return merged(median_of(runs))
 
-    def _script(self, inputs: Array, targets: Array) -> Script | None:
-        """The script for a minibatch of that shape; None where layers or loss have to be asked each time."""
-        key = (inputs.shape, inputs.dtype, targets.shape, targets.dtype, self.work.revision)
-        script: Script | None = self._plans.made(key, partial(self._record, inputs, targets))
+    def _script(self, inputs: Array, targets: Array, batch: int | None = None) -> Script | None:
+        """The script for a minibatch of that shape; None where layers or loss have to be asked each time.
+
+        Args: batch – rows of the minibatch, where these are a piece of one.
+        """
+        key = (inputs.shape, inputs.dtype, targets.shape, targets.dtype, batch, self.work.revision)
+        script: Script | None = self._plans.made(key, partial(self._record, inputs, targets, batch))
         return script
 
-    def _record(self, inputs: Array, targets: Array) -> Script | None:
+    def _record(self, inputs: Array, targets: Array, batch: int | None) -> Script | None:
         if not self.work.recordable:
             return None
         try:
-            return Script(self.work, inputs, targets)
+            return Script(self.work, inputs, targets, batch)
         except NotRecordable:
             return None
 
-    def _gradient(self, inputs: Array, targets: Array, number: int) -> tuple[Any, Any]:
-        script = self._script(inputs, targets)
+    def _gradient(self, inputs: Array, targets: Array, number: int, piece: Piece | None) -> tuple[Any, Any]:
+        batch = None if piece is None else piece.batch
+        script = self._script(inputs, targets, batch)
         if script is None:
-            return super().gradient(inputs, targets, number)
+            return super().gradient(inputs, targets, number, piece)
         with self.backend.quiet():
-            return script.run(inputs, targets, number), self.backend.sum_of_squares(self.work.gradient)
+            total = script.run(inputs, targets, number, 0 if piece is None else piece.first)
+            return total, self.backend.sum_of_squares(self.work.gradient)
 
 
 class Script:
     """The calls of one shape of minibatch, and their buffers."""
 
-    def __init__(self, work: Any, inputs: Array, targets: Array) -> None:
+    def __init__(self, work: Any, inputs: Array, targets: Array, batch: int | None) -> None:
         from ..script_recorder import ScriptRecorder
 
         # Recorded with arrays of their own, for those of a step may overlap; nothing is computed meanwhile.
         inputs, targets = np.empty(inputs.shape, inputs.dtype), np.empty(targets.shape, targets.dtype)
         recorder = ScriptRecorder()
-        self.tape = recorder.tape = tape = work.new_tape(work.gradient, 0, recorder)
-        tape.begin(int(inputs.shape[0]))
+        self.tape = recorder.tape = tape = work.new_tape(work.gradient, 0, recorder, adds=batch is not None)
+        tape.begin(int(inputs.shape[0]), batch)
         outputs = work.chain.forward(inputs, tape)
         tape.place, tape.stage = repr(work.loss), "loss"
         row_losses, slope = work.loss.evaluate(outputs, targets, tape)
@@ -109,11 +114,11 @@ class Script:
             self.calls[k] = (function, tuple(moved))
         self._sources = sources
 
-    def run(self, inputs: Array, targets: Array, number: int) -> float:
+    def run(self, inputs: Array, targets: Array, number: int, first: int = 0) -> float:
         """The sum of the losses; the gradient is in its place."""
         if inputs is not self._sources[0] or targets is not self._sources[1]:
             self._move((inputs, targets))
-        self.tape.set_step(number)
+        self.tape.set_step(number, first)
         for function, arguments in self.calls:
             function(*arguments)
         return float(self.total)

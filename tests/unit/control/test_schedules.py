@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
+from fusedstep.backends import Random
 from fusedstep.framework.schedules import SCHEDULES, parse_schedule, schedule_text
+from fusedstep.framework.streams import SHUFFLE
 
 
 @pytest.mark.parametrize(("epoch", "rate"), [(0, 0.8), (4, 0.8), (5, 0.4), (9, 0.4), (10, 0.2), (27, 0.025)])
@@ -130,9 +132,7 @@ def test_c10_training_uses_the_rate_of_the_schedule_in_every_step(backend, new_s
 
 
 def _order(step, rows, epoch):
-    trainer = fs.Trainer(step)
-    trainer.epochs_done = epoch
-    return trainer._order(rows)
+    return step.backend.permutation(rows, Random(step.backend.random_state(step.seed, epoch), SHUFFLE))
 
 
 def test_c10_step_decay_in_training_and_in_a_second_fit(new_step, validated):

@@ -1,0 +1,48 @@
+"""Slots: room for one minibatch that a loader fills on the host while the backend works on another one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+Array = Any
+Kind = tuple[tuple[int, ...], str]
+"""Shape and data type's name of an array."""
+
+
+class Slot:
+    """Arrays of one minibatch, on the host and on the backend; on a CPU they are the same ones.
+
+    A loader's thread calls `begin`, fills `host` and calls `send`; then whoever runs the step takes `receive`, and calls
+    `release` when the step has been handed out.
+
+    Args: backend; kinds – (shape, dtype) of each array, for the largest minibatch.
+    """
+
+    def __init__(self, backend: Any, kinds: Sequence[Kind]) -> None:
+        self._backend = backend
+        self.host: tuple[np.ndarray[Any, Any], ...] = tuple(np.empty(shape, dtype) for shape, dtype in kinds)
+        self._own: tuple[Array, ...] = tuple(
+            host if backend.is_array(host) else backend.empty(*kind) for host, kind in zip(self.host, kinds, strict=True)
+        )
+
+    def begin(self) -> None:
+        """Waits until `host` may be overwritten."""
+
+    def send(self, rows: int) -> None:
+        """Begins to bring the first rows of `host` to the backend."""
+        for host, own in zip(self.host, self._own, strict=True):
+            if own is not host:
+                self._backend.copy(host[:rows], own[:rows, ...])
+
+    def receive(self, rows: int) -> tuple[Array, ...]:
+        """The arrays that the next work on the backend may read."""
+        return tuple(own[:rows, ...] for own in self._own)
+
+    def release(self) -> None:
+        """What was handed out so far was the last that reads these arrays."""
+
+    def close(self) -> None:
+        """Waits until nothing is under way any more."""
