@@ -308,11 +308,10 @@ class TrainStep:
     def run(self, inputs: Array, targets: Array) -> StepLoss:
         """One step on arrays that are already converted and checked."""
         rows = int(inputs.shape[0])
+        if self.micro.setting is None:
+            return self._take(rows, _no_pieces, rows, (inputs, targets))
 
         def pieces(size: int) -> Iterator[tuple[Array, Array]]:
-            if size >= rows:
-                yield inputs, targets
-                return
             for start in range(0, rows, size):
                 stop = min(rows, start + size)
                 yield inputs[start:stop, ...], targets[start:stop, ...]
@@ -325,26 +324,27 @@ class TrainStep:
         Args: rows – of the minibatch; pieces – called with the largest number of rows of a piece; gives the inputs and targets
             of consecutive rows, already converted and checked. It may be called again with a smaller number.
         """
-        if self.micro.setting is None:
-            return self._take(rows, pieces, rows)
         return self.micro.attempt(rows, partial(self._take, rows, pieces))
 
-    def _take(self, rows: int, pieces: Pieces, size: int) -> StepLoss:
+    def _take(self, rows: int, pieces: Pieces, size: int, whole: tuple[Array, Array] | None = None) -> StepLoss:
+        """One step, on pieces of `size` rows; where one piece is the whole minibatch, it may be given as that."""
         backend, state = self.backend, self.state
         if self.model.arena is not state.arena:
             raise StateError(
                 "expected the parameters that this step was made for; the model was initialised again or moved since; "
                 "make a new TrainStep after model.initialize() and model.to()"
             )
+        if whole is None and size >= rows:
+            whole = next(pieces(rows))
+        if whole is not None:
+            self._require_dtype(whole)
         number = state.t + 1
         try:
-            if size < rows:
-                state.begin()
-                total, squares = self.executor.run_pieces(map(self._require_dtype, pieces(size)), rows, number)
+            state.begin()
+            if whole is not None:
+                total, squares = self.executor.run(*whole, number)
             else:
-                inputs, targets = self._require_dtype(next(iter(pieces(rows))))
-                state.begin()
-                total, squares = self.executor.run(inputs, targets, number)
+                total, squares = self.executor.run_pieces(map(self._require_dtype, pieces(size)), rows, number)
         except BaseException as error:
             if state.t < number:
                 state.undo()
@@ -360,7 +360,7 @@ class TrainStep:
                 state.t -= 1
                 state.undo()
                 what = BROKEN_GRADIENT if broken else f"a loss of {backend.item(total)}"
-                raise self.failure(pieces(size), rows, number, what)
+                raise self.failure((whole,) if whole is not None else pieces(size), rows, number, what)
         error_of = partial(self.failure, (), rows, number)
         return StepLoss(total, squares, self.loss.factor(rows), backend.item, error_of)
 
@@ -414,6 +414,12 @@ class TrainStep:
         feed = feed_for(self, x, y, rows)
         with closing(feed):
             return self.micro.attempt(rows, partial(evaluate, self, feed, rows))
+
+
+def _no_pieces(size: int) -> Iterator[tuple[Array, Array]]:
+    """For a minibatch that is handed over as a whole."""
+    del size
+    return iter(())
 
 
 def _rows_of(values: Any, start: int, stop: int) -> Any:

@@ -218,6 +218,30 @@ def test_f5_without_auto_and_without_room_for_one_row_the_error_comes_through_an
 
 
 @pytest.mark.parametrize("run", BACKENDS)
+@pytest.mark.parametrize("micro_batch", [None, 200, 20])
+def test_f5_a_step_that_is_refused_after_others_changes_nothing(run, micro_batch, data) -> None:
+    x, y = data[0][:50], data[1][:50]
+    step = _step(run, micro_batch)
+    step(x, y)
+    step(x, y)
+    before = _values(step)
+    with pytest.raises(errors.DtypeError, match=r"step\.prepare"):
+        step.run(step.backend.asarray(x, "float64"), step.backend.asarray(y, "int32"))
+    with pytest.raises(errors.LabelError):
+        step(x, y + 1)
+
+    def gone(size):
+        yield step.prepare(x[:20], y[:20])
+        raise OSError("no more")
+
+    if micro_batch == 20:
+        with pytest.raises(OSError, match="no more"):
+            step.take(50, gone)
+    np.testing.assert_array_equal(before, _values(step))
+    assert step.steps == 2
+
+
+@pytest.mark.parametrize("run", BACKENDS)
 def test_f5_evaluation_is_cut_too(run, data) -> None:
     x, y = data
     step, cut = _step(run), _step(run, 50)
