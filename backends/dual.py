@@ -55,7 +55,7 @@ class Dual:
         return len(self.value.shape)
 
     @property
-    def T(self) -> Dual:  # noqa: N802 – the array API's name
+    def T(self) -> Dual:
         return Dual(self.value.T, None if self.tangent is None else self.tangent.T, self.space)
 
     def __float__(self) -> float:
@@ -95,7 +95,7 @@ class Dual:
         return self._made(self.value - value, _sum(self.tangent, None if tangent is None else -tangent))
 
     def __rsub__(self, other: Any) -> Dual:
-        return -self + other
+        return (-self).__add__(other)
 
     def __mul__(self, other: Any) -> Dual:
         value, tangent = _parts(other)
@@ -317,7 +317,8 @@ class DualSpace:
     def matmul(self, a: Dual, b: Dual) -> Dual:
         xp = self.xp
         first = None if a.tangent is None else xp.matmul(a.tangent, b.value)
-        return Dual(xp.matmul(a.value, b.value), _sum(first, None if b.tangent is None else xp.matmul(a.value, b.tangent)), self)
+        second = None if b.tangent is None else xp.matmul(a.value, b.tangent)
+        return Dual(xp.matmul(a.value, b.value), _sum(first, second), self)
 
 
 class DualBackend(Backend):

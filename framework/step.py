@@ -29,7 +29,7 @@ from .diagnosis import first_not_finite
 from .layers import Sequence, Softmax
 from .losses import Loss
 from .model import Sequential, require_seed
-from .optimizers import Optimizer
+from .optimizers import Optimizer, refuse_full_batch
 from .parameter import Parameter
 from .revision import is_recordable, revision
 from .settings import positive, whole
@@ -117,6 +117,7 @@ class TrainStep:
         precision: str | None = None,
         deterministic: bool = False,
     ) -> None:
+        refuse_full_batch(optimizer)
         for value, kind in ((model, Sequential), (loss, Loss), (optimizer, Optimizer)):
             if not isinstance(value, kind):
                 raise HyperparameterError(f"expected a {kind.__name__}; got {value!r}; did you forget ()?")

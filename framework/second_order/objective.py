@@ -13,6 +13,7 @@ from typing import Any
 from ...backends import Backend
 from ...backends.dual import DualBackend
 from ...errors import HyperparameterError, NonFiniteLossError, ShapeError
+from ...kernels.formulas.vectors import sign_rows
 from ..layers import Dropout, GaussianNoise
 from ..losses import Loss
 from ..model import Sequential
@@ -188,13 +189,13 @@ class Objective:
             self.packing.pack(product(flat, column), matrix[k, :])
         return (matrix + matrix.T) * 0.5
 
-    def row_gradient_squares(self, signs: Array, out: Array) -> None:
-        """out = (sum over the rows of sign_i times the gradient of row i), whose expected square is their sum of squares.
+    def signed_gradient(self, signs: Array, out: Array) -> None:
+        """out = the sum over the rows of sign_i g_i, g_i being the gradient of row i's share of the loss.
 
-        Args: signs – [rows], numbers of independent random sign.
+        Over independent random signs, the expectation of its square is the sum of the squares of the g_i.
+
+        Args: signs – [rows], of which only the sign counts; out – flat.
         """
-        from ...kernels.formulas.vectors import sign_rows
-
         self.products += 1
         tape = self._gradients
         tape.begin(self.rows)
