@@ -35,7 +35,8 @@ class Vectors:
 
     def combine(self, out: Array, a: float, x: Array, b: float, y: Array) -> None:
         """out = a x + b y; out may be x or y."""
-        self.backend.map(combination, out, x, y, a, b)
+        with self.backend.quiet():
+            self.backend.map(combination, out, x, y, a, b)
 
     def dot(self, x: Array, y: Array) -> float:
         """<x, y>; waits for the device."""
@@ -45,7 +46,8 @@ class Vectors:
 
     def norm(self, x: Array) -> float:
         """sqrt(<x, x>)."""
-        return math.sqrt(self.backend.item(self.backend.sum_of_squares(x)))
+        with self.backend.quiet():
+            return math.sqrt(self.backend.item(self.backend.sum_of_squares(x)))
 
 
 class Packing:
