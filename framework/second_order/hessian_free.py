@@ -29,7 +29,7 @@ class HessianFree(FullBatchMethod):
     (D + lambda)^exponent, D being the sum over the rows of the squared gradients, estimated by `probes` backward passes
     with random signs for the rows.
 
-    Args: damping – lambda at the start, > 0, default 1; cg_iterations – at most, default 250; cg_tolerance – default 5e-4;
+    Args: damping – lambda at the start, > 0, default 0.01; cg_iterations – at most, default 250; cg_tolerance – default 5e-4;
         decay – in [0, 1), default 0.95; exponent – default 0.75, 0 for no preconditioner; probes – default 8.
     Rows of the history add damping (lambda afterwards), cg (iterations), rho.
     Differs from: Martens (2010) in D, which that paper sums exactly, and in decay, which is 1 there and 0.95 in Martens and
@@ -41,7 +41,7 @@ class HessianFree(FullBatchMethod):
 
     def __init__(
         self,
-        damping: float = 1.0,
+        damping: float = 0.01,
         cg_iterations: int = 250,
         cg_tolerance: float = 5e-4,
         decay: float = 0.95,
