@@ -56,6 +56,9 @@ from .errors import (
     NonFiniteLossError as NonFiniteLossError,
 )
 from .errors import (
+    NotDifferentiable as NotDifferentiable,
+)
+from .errors import (
     OutputPathError as OutputPathError,
 )
 from .errors import (
@@ -63,6 +66,9 @@ from .errors import (
 )
 from .errors import (
     StateError as StateError,
+)
+from .errors import (
+    TooLarge as TooLarge,
 )
 from .errors import (
     UnknownBackend as UnknownBackend,
@@ -321,6 +327,48 @@ from .framework.search import (
 )
 from .framework.search import (
     search as search,
+)
+from .framework.second_order import (
+    BFGS as BFGS,
+)
+from .framework.second_order import (
+    LBFGS as LBFGS,
+)
+from .framework.second_order import (
+    Backtracking as Backtracking,
+)
+from .framework.second_order import (
+    BestOf as BestOf,
+)
+from .framework.second_order import (
+    ConjugateGradient as ConjugateGradient,
+)
+from .framework.second_order import (
+    FixedStep as FixedStep,
+)
+from .framework.second_order import (
+    HessianFree as HessianFree,
+)
+from .framework.second_order import (
+    LineSearch as LineSearch,
+)
+from .framework.second_order import (
+    Minimization as Minimization,
+)
+from .framework.second_order import (
+    Newton as Newton,
+)
+from .framework.second_order import (
+    Objective as Objective,
+)
+from .framework.second_order import (
+    SteepestDescent as SteepestDescent,
+)
+from .framework.second_order import (
+    StrongWolfe as StrongWolfe,
+)
+from .framework.second_order import (
+    minimize as minimize,
 )
 from .framework.step import (
     StepLoss as StepLoss,

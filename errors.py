@@ -63,6 +63,14 @@ class StateError(FusedstepError, RuntimeError):
     """A call that needs something done first, such as parameters that were never initialised."""
 
 
+class NotDifferentiable(FusedstepError, TypeError):
+    """A second derivative was asked for of an operation, layer or loss that has none here."""
+
+
+class TooLarge(FusedstepError, MemoryError):
+    """A matrix of all pairs of parameters that would not fit; says how many bytes and operations it would take."""
+
+
 class DataFileError(FusedstepError, ValueError):
     """A data file that is missing, truncated, ragged, or not of the format that its name says."""
 

@@ -30,6 +30,8 @@ class Loss(Revised):
     """Whether the loss takes logits and a final Softmax layer is left out in training."""
     needs_simplex = False
     """Whether the outputs themselves have to be distributions, so that the model must end in Softmax."""
+    curved = True
+    """Whether it has a second derivative by the outputs; piecewise linear losses do not, to speak of."""
 
     def __init__(self, reduction: str = "mean") -> None:
         self.reduction = choice(reduction, "reduction", ("mean", "sum"))
@@ -140,6 +142,7 @@ class Hinge(_Elementwise):
     """max(0, 1 - t y), t = -1 or 1; labels 0 and 1 are taken as -1 and 1. Source: notes 000."""
 
     head = "signs"
+    curved = False
     formula = formulas.hinge
 
     def prepare(self, targets: Any, width: int, backend: Backend, dtype: str) -> Array:
@@ -249,6 +252,7 @@ class MultiClassHinge(Loss):
     """max(0, 1 + max over k != label of y_k - y_label). Source: Crammer and Singer (2001)."""
 
     head = "classes"
+    curved = False
 
     def prepare(self, targets: Any, width: int, backend: Backend, dtype: str) -> Array:  # noqa: ARG002
         """int32 labels [B]."""

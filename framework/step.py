@@ -32,7 +32,7 @@ from .layers import Sequence, Softmax
 from .losses import Loss
 from .micro_batches import MicroBatches
 from .model import Sequential, require_seed
-from .optimizers import Optimizer
+from .optimizers import Optimizer, refuse_full_batch
 from .parameter import Parameter
 from .revision import is_recordable, revision
 from .settings import positive, share, whole
@@ -127,6 +127,7 @@ class TrainStep:
         deterministic: bool = False,
         micro_batch: int | str | None = None,
     ) -> None:
+        refuse_full_batch(optimizer)
         for value, kind in ((model, Sequential), (loss, Loss), (optimizer, Optimizer)):
             if not isinstance(value, kind):
                 raise HyperparameterError(f"expected a {kind.__name__}; got {value!r}; did you forget ()?")

@@ -24,6 +24,15 @@ def _namespace(*values: Value) -> Any:
     return np
 
 
+def _own(word: str, *values: Value) -> Any:
+    """The function that an array type brings for a word, or None: dual numbers do, see backends/dual.py."""
+    for value in values:
+        space = getattr(value, "space", None)
+        if space is not None:
+            return space.words[word]
+    return None
+
+
 def _unary(word: str, x: Value) -> Value:
     if isinstance(x, Symbol):
         return x.program.emit(word, x)
@@ -88,6 +97,9 @@ def erf(x: Value) -> Value:
         return x.program.emit("erf", x)
     if isinstance(x, float | int):
         return math.erf(x)
+    own = _own("erf", x)
+    if own is not None:
+        return own(x)
     from .formulas.mathematics import erf_rational
 
     return erf_rational(x)
@@ -98,6 +110,9 @@ def maximum(a: Value, b: Value) -> Value:
     program = program_of(a, b)
     if program is not None:
         return program.emit("maximum", a, b)
+    own = _own("maximum", a, b)
+    if own is not None:
+        return own(a, b)
     return select(a < b, b, a)
 
 
@@ -106,6 +121,9 @@ def minimum(a: Value, b: Value) -> Value:
     program = program_of(a, b)
     if program is not None:
         return program.emit("minimum", a, b)
+    own = _own("minimum", a, b)
+    if own is not None:
+        return own(a, b)
     return select(b < a, b, a)
 
 

@@ -5,11 +5,13 @@ One step is one kernel call over the arena, with clipping, penalties and decay i
 
 from .adaptive import AdaDelta, AdaGrad, Adam, Adamax, AdamW, NAdam, RMSProp
 from .base import OPTIMIZERS, Optimizer, OptimizerState, ParameterGroup
+from .full_batch import FULL_BATCH, FullBatchMethod, refuse_full_batch
 from .layerwise import LAMB
 from .momentum import SGD, Momentum, Nesterov
 from .signs import Lion, SignDescent
 
 __all__ = [
+    "FULL_BATCH",
     "LAMB",
     "OPTIMIZERS",
     "SGD",
@@ -18,6 +20,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "Adamax",
+    "FullBatchMethod",
     "Lion",
     "Momentum",
     "NAdam",
@@ -27,4 +30,5 @@ __all__ = [
     "ParameterGroup",
     "RMSProp",
     "SignDescent",
+    "refuse_full_batch",
 ]

@@ -1,0 +1,31 @@
+"""Beyond the gradient of a minibatch: line searches, curvature products, and the methods that use them on the whole batch.
+
+`minimize` is the loop; each method is one file.
+"""
+
+from .bfgs import BFGS
+from .conjugate_gradient import ConjugateGradient
+from .descent import SteepestDescent
+from .hessian_free import HessianFree
+from .lbfgs import LBFGS
+from .line_search import Backtracking, BestOf, FixedStep, LineSearch, StrongWolfe
+from .minimize import Minimization, minimize
+from .newton import Newton
+from .objective import Objective
+
+__all__ = [
+    "BFGS",
+    "LBFGS",
+    "Backtracking",
+    "BestOf",
+    "ConjugateGradient",
+    "FixedStep",
+    "HessianFree",
+    "LineSearch",
+    "Minimization",
+    "Newton",
+    "Objective",
+    "SteepestDescent",
+    "StrongWolfe",
+    "minimize",
+]

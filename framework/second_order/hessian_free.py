@@ -1,0 +1,133 @@
+"""Hessian-free optimisation: Newton steps by conjugate gradients on Gauss-Newton products, no matrix anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+from ...backends import Random
+from ...kernels.formulas.random import normal
+from ...kernels.formulas.vectors import add_square, precondition
+from ..optimizers.full_batch import FullBatchMethod
+from ..settings import positive, real, share, whole
+from ..streams import CHECK
+from .descent import NO_STEP
+from .line_search import Backtracking
+from .linear_solver import Iterate, conjugate_gradients
+from .objective import Objective
+from .walk import Walk
+
+Array = Any
+
+
+class HessianFree(FullBatchMethod):
+    """theta += a p, where p minimises q(p) = <g, p> + p^T (G + lambda I) p / 2 by preconditioned conjugate gradients (CG).
+
+    In each iteration: CG starts from decay times the last p and stops when q falls too slowly; of its iterates the later
+    ones are given up for earlier ones as long as that lowers f; lambda *= 3/2 where the ratio rho = (f(theta + p) - f) /
+    q(p) is below 1/4, *= 2/3 where it is above 3/4 (Levenberg-Marquardt); a backtracks from 1. The preconditioner is
+    (D + lambda)^exponent, D being the sum over the rows of the squared gradients, estimated by `probes` backward passes
+    with random signs for the rows.
+
+    Args: damping – lambda at the start, > 0, default 0.01; cg_iterations – at most, default 250; cg_tolerance – default 5e-4;
+        decay – in [0, 1), default 0.95; exponent – default 0.75, 0 for no preconditioner; probes – default 8.
+    Rows of the history add damping (lambda afterwards), cg (iterations), rho.
+    Differs from: Martens (2010) in D, which that paper sums exactly, and in decay, which is 1 there and 0.95 in Martens and
+        Sutskever (2012); curvature is taken over the whole batch.
+    Source: Martens (2010), "Deep learning via Hessian-free optimization".
+    """
+
+    needs_curvature = True
+
+    def __init__(
+        self,
+        damping: float = 0.01,
+        cg_iterations: int = 250,
+        cg_tolerance: float = 5e-4,
+        decay: float = 0.95,
+        exponent: float = 0.75,
+        probes: int = 8,
+    ) -> None:
+        self.damping = positive(damping, "damping")
+        self.cg_iterations = whole(cg_iterations, "cg_iterations")
+        self.cg_tolerance = positive(cg_tolerance, "cg_tolerance")
+        self.decay = share(decay, "decay")
+        self.exponent = real(exponent, "exponent", 0.0, 1.0)
+        self.probes = whole(probes, "probes")
+
+    def iterations(self, walk: Walk) -> Generator[dict[str, float], None, str]:
+        """One run of conjugate gradients and one line search each."""
+        f, vectors, backend = walk.objective, walk.vectors, walk.objective.backend
+        search = Backtracking(c1=1e-2, shrink=0.8, probes=60)
+        damping = self.damping
+        start, downhill, squares = vectors.new(), vectors.new(), vectors.new()
+        number = failures = 0
+        while True:
+            number += 1
+            if self.exponent:
+                _row_squares(f, squares, self.probes, number)
+            vectors.combine(downhill, -1.0, walk.gradient, 0.0, walk.gradient)
+            strength, exponent = damping, self.exponent
+
+            def damped(v: Array, out: Array, strength: float = strength) -> None:
+                f.gauss_newton_product(v, out)
+                vectors.combine(out, 1.0, out, strength, v)
+
+            def preconditioned(r: Array, out: Array, strength: float = strength, exponent: float = exponent) -> None:
+                backend.map(precondition, out, r, squares, strength, exponent)
+
+            found = conjugate_gradients(
+                damped, downhill, start, preconditioned, vectors,
+                iterations=self.cg_iterations, tolerance=self.cg_tolerance,
+            )  # fmt: skip
+            last = found[-1]
+            full = walk.probe(last.x, 1.0).value
+            chosen, value = _best(walk, found, full)
+            rho = (full - walk.value) / last.model if last.model < 0.0 else 0.0
+            if not rho >= 0.25:
+                damping *= 1.5
+            elif rho > 0.75:
+                damping /= 1.5
+            step = walk.advance(search, chosen.x) if value < float("inf") else 0.0
+            walk.restore()
+            # The next run starts from where this one ended, even if an earlier iterate was taken as the step.
+            vectors.combine(start, self.decay if step else 0.0, last.x, 0.0, last.x)
+            yield {"step": step, "damping": damping, "cg": float(last.number), "rho": rho}
+            failures = 0 if step else failures + 1
+            if failures == FAILURES:
+                return NO_STEP
+
+
+FAILURES = 20
+"""Iterations in a row without a lower f, each with 3/2 times the damping, after which there is nothing left to gain."""
+
+
+def _best(walk: Walk, found: list[Iterate], value: float) -> tuple[Iterate, float]:
+    """(iterate, f there): from the last iterate backwards, as long as f falls; value – f at the last.
+
+    Source: Martens (2010), section 4.6.
+    """
+    best = found[-1]
+    for earlier in reversed(found[:-1]):
+        here = walk.probe(earlier.x, 1.0).value
+        if here > value:
+            break
+        best, value = earlier, here
+    return best, value
+
+
+def _row_squares(f: Objective, out: Array, probes: int, number: int) -> None:
+    """out = an estimate of the diagonal of sum over the rows of g_i g_i^T / factor, and l2: on the scale of G's diagonal."""
+    backend = f.backend
+    drawn = backend.empty((f.rows, 1), f.arena.dtype)
+    total = f.vectors.new()
+    scale = 1.0 / (probes * f.loss.factor(f.rows))
+    backend.fill(out, 0.0)
+    for k in range(probes):
+        random = Random(backend.random_state(f.seed, number * probes + k), CHECK + 2)
+        backend.map(normal, drawn, 0.0, 1.0, random=random)
+        f.signed_gradient(drawn[:, 0], total)
+        backend.map(add_square, out, out, total, scale)
+    end, l2 = f.l2_factors
+    if l2 and end:
+        out[:end] = out[:end] + l2

@@ -1,0 +1,37 @@
+"""What a matrix of all pairs of parameters costs, and the refusal where that is too much."""
+
+from __future__ import annotations
+
+from ...errors import TooLarge
+
+SPEED = 1e11
+"""Operations in a second that estimates of time assume; stated in the message."""
+
+
+def require_room(count: int, limit: int, dtype: str, what: str) -> None:
+    """Raises TooLarge unless a [count, count] matrix is within the limit."""
+    if count <= limit:
+        return
+    width = 8 if dtype == "float64" else 4
+    solve = 9.0 * count**3
+    raise TooLarge(
+        f"expected at most {limit:,} parameters for {what}, which has N^2 numbers; got N = {count:,}: "
+        f"{_bytes(width * count**2)} for the matrix alone, and about {solve:.1e} operations (9 N^3) to decompose it, "
+        f"{_duration(solve / SPEED)} at {SPEED / 1e9:.0f} GFLOP/s, in each iteration; use fs.LBFGS() or fs.HessianFree(), "
+        "which keep O(N) numbers, or raise the limit if you have the room"
+    )
+
+
+def _bytes(size: float) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if size < 1024.0:
+            return f"{size:.3g} {unit}"
+        size /= 1024.0
+    return f"{size:.3g} PiB"
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("days", 86400.0), ("hours", 3600.0), ("minutes", 60.0)):
+        if seconds >= length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.1g} seconds"

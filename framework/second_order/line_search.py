@@ -1,0 +1,184 @@
+"""Line searches: how far to go along a direction. Each looks at phi(a) = f(theta + a p) and nothing else.
+
+A probe gives (phi(a), phi'(a)); values that are NaN count as infinite.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from ...errors import HyperparameterError
+from ..settings import positive, real, whole
+
+
+class Probe(NamedTuple):
+    """phi at one step: its value, and its slope where it was asked for (else NaN)."""
+
+    step: float
+    value: float
+    slope: float = math.nan
+
+
+Phi = Callable[[float, bool], Probe]
+"""(step, whether the slope is wanted) -> Probe."""
+
+
+class LineSearch:
+    """How far to go; `search` gives None where no step was found that lowers phi as it demands."""
+
+    needs_descent = True
+    """Whether the direction has to point downhill."""
+
+    def search(self, phi: Phi, start: Probe, first: float) -> Probe | None:
+        """The step that is taken.
+
+        Args: start – phi at 0, with its slope; first – the step to try first.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define search")
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in vars(self).items())})"
+
+
+class Backtracking(LineSearch):
+    """a = first, shrink first, shrink^2 first, … until phi(a) <= phi(0) + c1 a phi'(0), the condition of Armijo.
+
+    Args: c1 – in (0, 1), default 1e-4; shrink – in (0, 1), default 0.5; probes – how many steps are tried, default 40.
+    Source: Armijo (1966); Nocedal and Wright (2006), algorithm 3.1.
+    """
+
+    def __init__(self, c1: float = 1e-4, shrink: float = 0.5, probes: int = 40) -> None:
+        self.c1 = real(c1, "c1", 0.0, 1.0, "()")
+        self.shrink = real(shrink, "shrink", 0.0, 1.0, "()")
+        self.probes = whole(probes, "probes")
+
+    def search(self, phi: Phi, start: Probe, first: float) -> Probe | None:
+        """The first step of the sequence that lowers phi enough."""
+        step = first
+        for _ in range(self.probes):
+            tried = phi(step, False)
+            if tried.value <= start.value + self.c1 * step * start.slope and tried.value < start.value:
+                return tried
+            step *= self.shrink
+        return None
+
+
+class BestOf(LineSearch):
+    """Tries every one of some learning rates, and keeps the one with the lowest loss.
+
+    Args: rates – default 1e-3, 1e-2, 1e-1, 1, 10.
+    Source: notes 002, line search.
+    """
+
+    needs_descent = False
+
+    def __init__(self, rates: Sequence[float] = (1e-3, 1e-2, 1e-1, 1.0, 10.0)) -> None:
+        if isinstance(rates, str) or not isinstance(rates, Sequence) or not rates:
+            raise HyperparameterError(f"expected several learning rates; got {rates!r}; write BestOf([0.01, 0.1, 1.0])")
+        self.rates = tuple(positive(rate, "rates") for rate in rates)
+
+    def search(self, phi: Phi, start: Probe, first: float) -> Probe | None:  # noqa: ARG002
+        """The best of them, or None where none is lower than phi(0)."""
+        best = min((phi(rate, False) for rate in self.rates), key=lambda tried: tried.value)
+        return best if best.value < start.value else None
+
+
+class FixedStep(LineSearch):
+    """No search: always the same step, wherever it leads.
+
+    Args: rate – > 0, default 1: a pure Newton step.
+    """
+
+    needs_descent = False
+
+    def __init__(self, rate: float = 1.0) -> None:
+        self.rate = positive(rate, "rate")
+
+    def search(self, phi: Phi, start: Probe, first: float) -> Probe | None:  # noqa: ARG002
+        """That step, if f is finite there."""
+        tried = phi(self.rate, False)
+        return tried if math.isfinite(tried.value) else None
+
+
+class StrongWolfe(LineSearch):
+    """phi(a) <= phi(0) + c1 a phi'(0) and |phi'(a)| <= c2 |phi'(0)|: low enough, and flat enough for quasi-Newton updates.
+
+    A bracket is widened until it must hold such a step, then narrowed by the minimum of the cubic through its ends. Where
+    rounding hides what is left, the lowest step found that satisfies the first condition is taken.
+
+    Args: c1 – default 1e-4; c2 – c1 < c2 < 1, default 0.9 for quasi-Newton directions, 0.1 suits conjugate gradients;
+        probes – the most evaluations, default 30; longest – the largest step, default 1e10.
+    Source: Nocedal and Wright (2006), algorithms 3.5 and 3.6.
+    """
+
+    def __init__(self, c1: float = 1e-4, c2: float = 0.9, probes: int = 30, longest: float = 1e10) -> None:
+        self.c1 = real(c1, "c1", 0.0, 1.0, "()")
+        self.c2 = real(c2, "c2", self.c1, 1.0, "()", "the second condition must be the weaker one: c1 < c2 < 1")
+        self.probes = whole(probes, "probes")
+        self.longest = positive(longest, "longest")
+
+    def search(self, phi: Phi, start: Probe, first: float) -> Probe | None:
+        """A step that satisfies both conditions, or at least the first."""
+        left = self.probes
+        last = low = start
+        step = min(first, self.longest)
+        while left > 0:
+            here = phi(step, True)
+            left -= 1
+            if not self._low_enough(here, start) or (last is not start and here.value >= last.value):
+                return self._zoom(phi, start, last, here, left)
+            if abs(here.slope) <= -self.c2 * start.slope:
+                return here
+            if here.slope >= 0.0:
+                return self._zoom(phi, start, here, last, left)
+            low = last = here
+            if step >= self.longest:
+                break
+            step = min(2.0 * step, self.longest)
+        return low if low is not start else None
+
+    def _low_enough(self, here: Probe, start: Probe) -> bool:
+        """Armijo's condition, strictly below where rounding eats the margin."""
+        return here.value <= start.value + self.c1 * here.step * start.slope and here.value < start.value
+
+    def _zoom(self, phi: Phi, start: Probe, low: Probe, high: Probe, left: int) -> Probe | None:
+        """Between `low`, the lowest that satisfies Armijo so far, and `high`, towards which phi falls from there."""
+        for _ in range(left):
+            width = abs(high.step - low.step)
+            if width <= 1e-14 * max(low.step, high.step):
+                break
+            here = phi(_cubic_minimum(low, high), True)
+            if not self._low_enough(here, start) or here.value >= low.value:
+                high = here
+                continue
+            if abs(here.slope) <= -self.c2 * start.slope:
+                return here
+            if here.slope * (high.step - low.step) >= 0.0:
+                high = low
+            low = here
+        return low if low.step > 0.0 else None
+
+
+def _cubic_minimum(a: Probe, b: Probe) -> float:
+    """Where the cubic with the values and slopes of two probes is lowest, kept off the ends; else their middle.
+
+    Source: Nocedal and Wright (2006), equation 3.59.
+    """
+    middle = 0.5 * (a.step + b.step)
+    width = b.step - a.step
+    if not all(map(math.isfinite, (b.value, b.slope, a.slope))):
+        return middle
+    d1 = a.slope + b.slope - 3.0 * (b.value - a.value) / width
+    inside = d1 * d1 - a.slope * b.slope
+    if not inside >= 0.0:
+        return middle
+    d2 = math.copysign(math.sqrt(inside), width)
+    denominator = b.slope - a.slope + 2.0 * d2
+    if denominator == 0.0:
+        return middle
+    step = b.step - width * (b.slope + d2 - d1) / denominator
+    margin = 0.01 * abs(width)
+    low, high = min(a.step, b.step) + margin, max(a.step, b.step) - margin
+    return min(max(step, low), high) if math.isfinite(step) else middle

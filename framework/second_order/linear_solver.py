@@ -1,0 +1,79 @@
+"""Preconditioned conjugate gradients for A x = b with products A v only, as Hessian-free optimisation runs them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from .vectors import Vectors
+
+Array = Any
+
+
+class Iterate(NamedTuple):
+    """An approximate solution: after how many iterations, x, and phi(x) = x^T A x / 2 - b^T x."""
+
+    number: int
+    x: Array
+    model: float
+
+
+def conjugate_gradients(
+    product: Callable[[Array, Array], None],
+    b: Array,
+    x: Array,
+    precondition: Callable[[Array, Array], None],
+    vectors: Vectors,
+    *,
+    iterations: int,
+    tolerance: float = 5e-4,
+    spread: float = 1.3,
+) -> list[Iterate]:
+    """Iterates from the start x on, at the iterations ceil(spread^j) and the last one.
+
+    It stops when phi fell over the last k = max(10, i / 10) iterations by less than k tolerance of |phi|: the solution is
+    wanted as a step, so what counts is phi and not the residual.
+
+    Args: product – (v, out) -> out = A v, with A positive definite; b; x – where to start, overwritten; precondition –
+        (r, out) -> out = M^-1 r; iterations – at most that many, >= 1.
+    Source: Martens (2010), sections 4.4 and 4.6.
+    """
+    residual, z, direction, bent = (vectors.new() for _ in range(4))
+    product(x, bent)
+    vectors.combine(residual, 1.0, b, -1.0, bent)
+    precondition(residual, z)
+    vectors.combine(direction, 1.0, z, 0.0, z)
+    energy = vectors.dot(residual, z)
+    models = [_model(x, b, residual, vectors)]
+    kept: list[Iterate] = []
+    due = 1.0
+    for i in range(1, iterations + 1):
+        product(direction, bent)
+        curvature = vectors.dot(direction, bent)
+        if not curvature > 0.0 or not energy > 0.0:
+            break
+        step = energy / curvature
+        vectors.combine(x, 1.0, x, step, direction)
+        vectors.combine(residual, 1.0, residual, -step, bent)
+        models.append(_model(x, b, residual, vectors))
+        k = max(10, i // 10)
+        last = i == iterations or (
+            i > k and models[-1] < 0.0 and models[-1] - models[-1 - k] > k * tolerance * models[-1]
+        )
+        if i >= due or last:
+            kept.append(Iterate(i, vectors.copy(x), models[-1]))
+            while due <= i:
+                due *= spread
+        if last:
+            break
+        precondition(residual, z)
+        before, energy = energy, vectors.dot(residual, z)
+        vectors.combine(direction, 1.0, z, energy / before, direction)
+    if not kept or kept[-1].number < len(models) - 1:
+        kept.append(Iterate(len(models) - 1, vectors.copy(x), models[-1]))
+    return kept
+
+
+def _model(x: Array, b: Array, residual: Array, vectors: Vectors) -> float:
+    """phi(x) = -x^T (b + r) / 2, with r = b - A x."""
+    return -0.5 * (vectors.dot(x, b) + vectors.dot(x, residual))

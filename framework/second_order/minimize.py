@@ -1,0 +1,156 @@
+"""The loop around the full-batch methods: stopping rules, history, and the promise to keep the best point."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...backends import Backend
+from ...errors import HyperparameterError, NotDifferentiable
+from ..history import History
+from ..losses import Loss
+from ..model import Sequential
+from ..optimizers.full_batch import FullBatchMethod
+from ..settings import not_negative, whole
+from .objective import Objective
+from .walk import Walk
+
+PATIENCE = 5
+"""Iterations in a row without progress, after which a run ends."""
+
+
+@dataclass(frozen=True)
+class Minimization:
+    """What `fs.minimize` did; the model itself holds the parameters that were found.
+
+    Attributes: loss, gradient_norm – where it ended, with the l2 penalty; iterations; converged – whether the gradient is
+        below the tolerance; reason – why it stopped; passes – forward (and backward) passes for values and gradients;
+        products – passes for curvature; history – one row an iteration, row 0 the start: epoch (the iteration), loss,
+        gradient_norm, step, evaluations (passes + products so far), seconds, and what the method adds.
+    """
+
+    loss: float
+    gradient_norm: float
+    iterations: int
+    converged: bool
+    reason: str
+    passes: int
+    products: int
+    history: History = field(repr=False)
+
+
+def minimize(
+    model: Sequential,
+    loss: Loss,
+    x: Any,
+    y: Any,
+    method: FullBatchMethod,
+    iterations: int = 100,
+    *,
+    l2: float = 0.0,
+    gradient_tolerance: float = 1e-6,
+    progress_tolerance: float = 1e-12,
+    seed: int = 0,
+    backend: str | Backend | None = None,
+    precision: str | None = None,
+    callback: Callable[[History], None] | None = None,
+) -> Minimization:
+    """Minimises the loss over all of x and y by a method that needs the whole batch.
+
+    Vectors stay on the backend; the host asks for scalar products where it has to decide. The model ends at the best point
+    that was accepted, also where the run is interrupted or f becomes NaN on the way.
+
+    Args: model – initialised in float64 if it was not; one in float32 is taken as it is, and reaches gradients of about
+        1e-4 of their first size before rounding hides the rest; loss; x, y – the whole batch; method – such as
+        fs.LBFGS(); iterations – at most; l2 – alpha of the penalty (alpha / 2) ||theta||^2 on what decays;
+        gradient_tolerance – it ends where ||g|| is at most that; progress_tolerance – and where f fell by less than this
+        share of |f| in 5 iterations in a row; seed, backend, precision – as in TrainStep; callback – called with the
+        history after every iteration, with the model at the point it reached.
+    Raises: HyperparameterError for a method of another kind and for models with dropout or noise; TooLarge for a matrix over
+        the method's limit; NotDifferentiable for Newton and HessianFree with a hinge loss, and for layers that leave their
+        tape's backend; NonFiniteLossError where loss or gradient are not finite at the start; what TrainStep raises for data.
+
+        result = fs.minimize(model, fs.MSE(), x, y, fs.LBFGS(), iterations=100)
+        result.loss, result.reason, result.history["loss"]
+    """
+    if not isinstance(method, FullBatchMethod):
+        raise HyperparameterError(
+            f"expected a full-batch method such as fs.LBFGS(); got {method!r}; did you forget ()? "
+            "First-order optimisers are run by fs.TrainStep"
+        )
+    if method.needs_curvature and isinstance(loss, Loss) and not loss.curved:
+        raise NotDifferentiable(
+            f"expected a loss with a second derivative for {type(method).__name__}; got {loss!r}, which is piecewise linear, so "
+            "that its curvature is 0 wherever there is any; use a cross-entropy, or fs.SteepestDescent() or fs.LBFGS()"
+        )
+    iterations = whole(iterations, "iterations")
+    not_negative(gradient_tolerance, "gradient_tolerance")
+    not_negative(progress_tolerance, "progress_tolerance")
+    objective = Objective(model, loss, x, y, l2, seed, backend, precision)
+    walk = Walk(objective)
+    run = _Run(objective, walk, History(), callback)
+    moves = method.iterations(walk)
+    run.record({"step": 0.0})
+    idle = 0
+    reason = f"the {iterations} iterations are used up"
+    try:
+        for _ in range(iterations):
+            if walk.norm <= gradient_tolerance:
+                break
+            before = walk.value
+            try:
+                row = next(moves)
+            except StopIteration as end:
+                reason = str(end.value)
+                break
+            run.record(row)
+            idle = idle + 1 if before - walk.value <= progress_tolerance * abs(before) else 0
+            if idle == PATIENCE:
+                reason = f"the loss fell by less than {progress_tolerance:g} of itself in {PATIENCE} iterations in a row"
+                break
+    finally:
+        run.keep_best()
+    converged = run.best_norm <= gradient_tolerance
+    if converged:
+        reason = f"the gradient's norm is at most {gradient_tolerance:g}"
+    elif walk.broken:
+        reason += f"; the loss was NaN or infinite at {walk.broken} points that were tried and given up"
+    run.history.stopped_because = reason
+    return Minimization(
+        run.best, run.best_norm, len(run.history) - 1, converged, reason, objective.passes, objective.products, run.history
+    )
+
+
+class _Run:
+    """The history, and a copy of the best point where the walk has left it."""
+
+    def __init__(
+        self, objective: Objective, walk: Walk, history: History, callback: Callable[[History], None] | None
+    ) -> None:
+        self.objective, self.walk, self.history, self.callback = objective, walk, history, callback
+        self.best, self.best_norm = math.inf, math.inf
+        self._kept = objective.vectors.new()
+        self._started = time.perf_counter()
+
+    def record(self, row: dict[str, float]) -> None:
+        """One more row, of the point that the walk has accepted."""
+        walk, objective = self.walk, self.objective
+        if walk.value <= self.best:
+            self.best, self.best_norm = walk.value, walk.norm
+            objective.backend.copy(walk.theta, self._kept)
+        rows = self.history.rows
+        rows.append({
+            "epoch": float(len(rows)), "loss": walk.value, "gradient_norm": walk.norm, "step": row["step"],
+            "evaluations": float(objective.passes + objective.products), "seconds": time.perf_counter() - self._started, **row,
+        })  # fmt: skip
+        for name in row:
+            rows[0].setdefault(name, math.nan)
+        if self.callback is not None:
+            self.callback(self.history)
+
+    def keep_best(self) -> None:
+        """Puts the model on the best point."""
+        self.objective.backend.copy(self._kept, self.objective.parameters)

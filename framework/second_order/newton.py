@@ -1,0 +1,94 @@
+"""Newton's method with the exact Hessian, damped or not, for small networks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator
+from typing import Any
+
+from ..optimizers.full_batch import FullBatchMethod
+from ..settings import not_negative, whole
+from .line_search import Backtracking, LineSearch
+from .objective import MATRIX_LIMIT
+from .settings import search_or
+from .walk import Walk
+
+Array = Any
+
+EPSILON = {"float32": 1.2e-7, "float64": 2.2e-16}
+"""Rounding, by dtype."""
+MARGIN = 1e-3
+"""Where an eigenvalue is negative, the damping makes it this share of the largest one."""
+
+
+class Newton(FullBatchMethod):
+    """theta -= a (H + alpha I)^-1 g, with the exact Hessian H.
+
+    H is decomposed into eigenvalues and eigenvectors in every iteration: O(N^2) numbers, O(N^3) operations. Directions in
+    which H + alpha I is 0 (to rounding) are left out. Rows of the history add damping, the alpha that was used, and
+    negative, how many eigenvalues of H are below 0.
+
+    Args: damping – alpha >= 0, default 0; as it grows, the step turns into gradient descent with rate 1 / alpha;
+        convexify – whether alpha is raised where H + alpha I has negative eigenvalues, along which a step would climb
+        (default True); line_search – default Backtracking() from a = 1; FixedStep() is the textbook's method, which may
+        climb; max_parameters – the largest network that is accepted, default 5000.
+    Raises: TooLarge, from minimize, for a network with more parameters.
+    Source: notes 000, which print the second-order term of the Taylor expansion without its 1/2.
+    """
+
+    needs_curvature = True
+
+    def __init__(
+        self,
+        damping: float = 0.0,
+        convexify: bool = True,
+        line_search: LineSearch | None = None,
+        max_parameters: int = MATRIX_LIMIT,
+    ) -> None:
+        self.damping = not_negative(damping, "damping")
+        self.convexify = bool(convexify)
+        self.line_search = search_or(line_search, Backtracking())
+        self.max_parameters = whole(max_parameters, "max_parameters")
+
+    def iterations(self, walk: Walk) -> Generator[dict[str, float], None, str]:
+        """One Hessian, one decomposition and one line search each."""
+        f, backend = walk.objective, walk.objective.backend
+        direction = walk.vectors.new()
+        # Eigenvalues below this share of the largest one are rounding: along them there is nothing to divide by.
+        flat_share = 8.0 * EPSILON[f.arena.dtype] * max(f.count, 100)
+        column = backend.zeros((f.count, 1), f.arena.dtype)
+        rotated, flat = (backend.empty((f.count, 1), f.arena.dtype) for _ in range(2))
+        while True:
+            hessian = f.hessian(self.max_parameters)
+            if not math.isfinite(backend.item(backend.sum_of_squares(backend.xp.reshape(hessian, (-1,))))):
+                return "the Hessian holds NaN or infinity; scale the data"
+            values, vectors = backend.xp.linalg.eigh(hessian)
+            lowest, highest = (backend.item(values[k]) for k in (0, f.count - 1))
+            size = max(abs(lowest), abs(highest))
+            if size == 0.0 and self.damping == 0.0:
+                return "the Hessian is 0, so that there is no Newton step; use a loss with curvature, or damping"
+            damping = self.damping
+            if self.convexify and lowest < -flat_share * size:
+                damping = max(damping, MARGIN * size - lowest)
+            f.packing.pack(walk.gradient, column[:, 0])
+            backend.matmul(vectors, column, rotated, transpose_a=True)
+            backend.copy(_divided(backend.xp, rotated, values + damping, flat_share * (size + damping)), rotated)
+            backend.matmul(vectors, rotated, flat)
+            f.packing.unpack(flat[:, 0], direction)
+            step = walk.advance(self.line_search, direction)
+            if not step:
+                uphill = walk.slope(direction) >= 0.0 and walk.norm > 0.0
+                return UPHILL if uphill else NO_LOWER
+            negative = backend.item(backend.xp.sum(backend.xp.astype(values < -flat_share * size, backend.dtype("float64"))))
+            yield {"step": step, "damping": damping, "negative": negative}
+
+
+UPHILL = "the Newton step points uphill, because H + damping I has negative eigenvalues; raise damping, or use convexify=True"
+NO_LOWER = "no step along the Newton direction lowers the loss: it is at a minimum, or at the limit of the precision"
+
+
+def _divided(xp: Any, x: Array, by: Array, smallest: float) -> Array:
+    """-x / by, and 0 where |by| is below `smallest`."""
+    by = xp.reshape(by, (-1, 1))
+    usable = xp.abs(by) > smallest
+    return xp.where(usable, -x / xp.where(usable, by, xp.ones_like(by)), xp.zeros_like(x))

@@ -1,0 +1,254 @@
+"""A training problem as a function of one flat vector: value, gradient, and products with its curvature matrices.
+
+Everything is taken over the whole batch, in evaluation mode, at the parameters that the model has at that moment.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from copy import copy
+from typing import Any
+
+from ...backends import Backend
+from ...backends.dual import DualBackend
+from ...errors import HyperparameterError, NonFiniteLossError, ShapeError
+from ...kernels.formulas.vectors import sign_rows
+from ..layers import Dropout, GaussianNoise
+from ..losses import Loss
+from ..model import Sequential
+from ..optimizers import SGD
+from ..settings import not_negative
+from ..step import TrainStep
+from ..tape import Tape
+from .limits import require_room
+from .vectors import Packing, Vectors
+
+Array = Any
+
+MATRIX_LIMIT = 5000
+"""Parameters up to which an explicit matrix is made unless more are asked for: 200 MB in float64."""
+
+
+class Objective:
+    """f(theta) = loss of model on (x, y) + (l2 / 2) ||theta||^2 over the parameters that decay.
+
+    Args: model – a Sequential, initialised in float64 if it was not; loss; x, y – the whole batch; l2 – >= 0, default 0;
+        seed, backend, precision – as in TrainStep, except that the default precision is float64.
+    Attributes: parameters – flat, the model's own; writing to it moves the model; count – how many parameters there are;
+        passes – how many forward (and backward) passes were taken for values and gradients; products – how many for
+        products with a curvature matrix.
+    Raises: HyperparameterError for layers that draw random numbers, whose function would change from call to call;
+        NotDifferentiable from hessian_product for a layer or loss of one's own that leaves its tape's backend.
+
+        f = fs.Objective(model, fs.MSE(), x, y)
+        value, gradient = f.gradient()
+        curvature = f.hessian_product(gradient)
+    """
+
+    def __init__(
+        self,
+        model: Sequential,
+        loss: Loss,
+        x: Any,
+        y: Any,
+        l2: float = 0.0,
+        seed: int = 0,
+        backend: str | Backend | None = None,
+        precision: str | None = None,
+    ) -> None:
+        self.l2 = not_negative(l2, "l2")
+        fresh = isinstance(model, Sequential) and not model.initialized
+        step = TrainStep(model, loss, SGD(), seed, backend, precision or ("float64" if fresh else None))
+        for layer in model.walk():
+            if isinstance(layer, Dropout | GaussianNoise) and any(layer.settings.values()):
+                raise HyperparameterError(
+                    f"expected a function that is the same at each call; got a model with {layer!r}, which draws new numbers "
+                    "every time; leave the layer out and use l2, or train with a first-order optimiser"
+                )
+        self.inputs, self.targets = step.prepare(x, y)
+        self.model, self.loss, self.seed = model, loss, step.seed
+        self.chain = step.chain
+        self.arena = model.arena
+        self.backend = self.arena.backend
+        self.vectors = Vectors(self.arena)
+        self.packing = Packing(self.arena)
+        self.count = self.arena.count
+        self.rows = int(self.inputs.shape[0])
+        self.passes = 0
+        self.products = 0
+        self._decaying = max((self.arena.ranges[p][1] for p in self.arena.parameters if p.decays), default=0)
+        self._values = Tape(self.arena)
+        self._gradient = self.arena.new()
+        self._gradients = Tape(self.arena, gradients=self._gradient)
+        self._curvature: _Curvature | None = None
+
+    @property
+    def parameters(self) -> Array:
+        """The model's parameters, flat."""
+        return self.arena.values
+
+    @property
+    def l2_factors(self) -> tuple[int, float]:
+        """(end, l2): the penalty is on the first `end` elements of flat arrays, where the parameters that decay are."""
+        return self._decaying, self.l2
+
+    def value(self) -> float:
+        """f; NaN or infinite where it is."""
+        self.passes += 1
+        self._values.begin(self.rows)
+        with self.backend.quiet():
+            outputs = self.chain.forward(self.inputs, self._values)
+            losses, _ = self.loss.evaluate(outputs, self.targets, self._values)
+            return self._with_penalty(losses)
+
+    def gradient(self, out: Array | None = None) -> tuple[float, Array]:
+        """(f, its gradient, in `out` or in a new flat array)."""
+        self.passes += 1
+        out = self.arena.new() if out is None else out
+        tape = self._gradients
+        tape.begin(self.rows)
+        with self.backend.quiet():
+            outputs = self.chain.forward(self.inputs, tape)
+            losses, slope = self.loss.evaluate(outputs, self.targets, tape)
+            value = self._with_penalty(losses)
+            self.chain.backward(slope, tape, needs_input=False)
+            self.backend.copy(self._gradient, out)
+            self._add_penalty(out, self.parameters)
+        return value, out
+
+    def _with_penalty(self, losses: Array) -> float:
+        backend = self.backend
+        value = backend.item(backend.total(losses)) * self.loss.factor(self.rows)
+        if self.l2:
+            value += 0.5 * self.l2 * backend.item(backend.sum_of_squares(self.parameters[: self._decaying]))
+        return value
+
+    def _add_penalty(self, out: Array, x: Array) -> None:
+        """out += l2 x, where parameters decay."""
+        if self.l2 and self._decaying:
+            end = self._decaying
+            self.vectors.combine(out[:end], 1.0, out[:end], self.l2, x[:end])
+
+    def hessian_product(self, direction: Array, out: Array | None = None) -> Array:
+        """H v, exact to rounding: the derivative of the gradient along v, by a backward pass on dual numbers.
+
+        At the corners of ReLU, Maxout and hinge losses it is that of the side which their gradient takes.
+
+        Args: direction – v, flat, with zeros in the gaps (as from `gradient` or arena.new()); out – flat, or a new array.
+        Source: Pearlmutter (1994), whose R operator this is.
+        """
+        return self._product(_Curvature.hessian, direction, out)
+
+    def gauss_newton_product(self, direction: Array, out: Array | None = None) -> Array:
+        """G v = J^T H_L J v: J is the Jacobian of the outputs, H_L the Hessian of the loss by the outputs.
+
+        Positive semi-definite for every smooth loss here; it is H where the outputs are linear in the parameters.
+
+        Source: Schraudolph (2002); Martens (2010).
+        """
+        return self._product(_Curvature.gauss_newton, direction, out)
+
+    def _product(self, kind: Callable[[_Curvature, Array, Array], None], direction: Array, out: Array | None) -> Array:
+        shape = tuple(getattr(direction, "shape", ()))
+        if shape != (self.arena.size,):
+            raise ShapeError(
+                f"expected a flat direction [{self.arena.size}] with the arena's layout; got shape {shape}; start from "
+                "model.arena.new() and write into model.arena.views_of(direction)"
+            )
+        self.products += 1
+        if self._curvature is None:
+            self._curvature = _Curvature(self)
+        out = self.arena.new() if out is None else out
+        with self.backend.quiet():
+            kind(self._curvature, direction, out)
+            self._add_penalty(out, direction)
+        return out
+
+    def hessian(self, limit: int = MATRIX_LIMIT) -> Array:
+        """H [count, count], the parameters in the order of the model, by one exact product for each.
+
+        Args: limit – the largest count that is accepted.
+        Raises: TooLarge, with the memory and work that it would take.
+        """
+        return self._matrix(self.hessian_product, limit, "the exact Hessian")
+
+    def gauss_newton(self, limit: int = MATRIX_LIMIT) -> Array:
+        """G [count, count], likewise."""
+        return self._matrix(self.gauss_newton_product, limit, "the Gauss-Newton matrix")
+
+    def _matrix(self, product: Callable[[Array, Array], Array], limit: int, what: str) -> Array:
+        require_room(self.count, limit, self.arena.dtype, what)
+        backend = self.backend
+        matrix = backend.zeros((self.count, self.count), self.arena.dtype)
+        unit, flat, column = backend.zeros((self.count,), self.arena.dtype), self.arena.new(), self.arena.new()
+        for k in range(self.count):
+            unit[k : k + 1] = 1.0
+            self.packing.unpack(unit, flat)
+            unit[k : k + 1] = 0.0
+            self.packing.pack(product(flat, column), matrix[k, :])
+        return (matrix + matrix.T) * 0.5
+
+    def signed_gradient(self, signs: Array, out: Array) -> None:
+        """out = the sum over the rows of sign_i g_i, g_i being the gradient of row i's share of the loss.
+
+        Over independent random signs, the expectation of its square is the sum of the squares of the g_i.
+
+        Args: signs – [rows], of which only the sign counts; out – flat.
+        """
+        self.products += 1
+        tape = self._gradients
+        tape.begin(self.rows)
+        with self.backend.quiet():
+            outputs = self.chain.forward(self.inputs, tape)
+            _, slope = self.loss.evaluate(outputs, self.targets, tape)
+            self.backend.map(sign_rows, slope, slope, signs)
+            self.chain.backward(slope, tape, needs_input=False)
+        self.backend.copy(self._gradient, out)
+
+    def require_finite(self, value: float, norm: float) -> None:
+        """Raises NonFiniteLossError unless both are finite."""
+        if not (math.isfinite(value) and math.isfinite(norm)):
+            raise NonFiniteLossError(
+                f"expected a finite loss and gradient to start from; got {value} and a gradient of norm {norm}; "
+                "check the parameters, or scale the data",
+            )
+
+
+class _Curvature:
+    """Buffers and tapes for products, made when the first one is asked for."""
+
+    def __init__(self, objective: Objective) -> None:
+        self.objective = objective
+        arena = objective.arena
+        self.dual = DualBackend(arena.backend)
+        self.direction, self.result, self.spare = arena.new(), arena.new(), arena.new()
+        lifted = copy(arena)
+        lifted.backend = self.dual
+        lifted.values = self.dual.pair(arena.values, self.direction)
+        lifted.views = lifted.views_of(lifted.values)
+        self.twice = Tape(lifted, gradients=self.dual.pair(self.spare, self.result))
+        self.outputs = Tape(lifted)
+        self.jacobian = Tape(arena, gradients=self.result, tangents=self.direction)
+        self.inputs = self.dual.pair(objective.inputs)
+        self.targets = self.dual.pair(objective.targets)
+
+    def hessian(self, direction: Array, out: Array) -> None:
+        """Forward, loss and backward on (theta + v e); the tangent of the gradient is H v."""
+        f = self.objective
+        f.backend.copy(direction, self.direction)
+        self.twice.begin(f.rows)
+        _, slope = f.loss.evaluate(f.chain.forward(self.inputs, self.twice), self.targets, self.twice)
+        f.chain.backward(slope, self.twice, needs_input=False)
+        f.backend.copy(self.result, out)
+
+    def gauss_newton(self, direction: Array, out: Array) -> None:
+        """J v forward, H_L on the outputs as the derivative of the loss's gradient, J^T backward."""
+        f = self.objective
+        f.backend.copy(direction, self.direction)
+        self.jacobian.begin(f.rows)
+        y, dy = f.chain.jvp(f.inputs, None, self.jacobian)
+        self.outputs.begin(f.rows)
+        _, slope = f.loss.evaluate(self.dual.pair(y, dy), self.targets, self.outputs)
+        f.chain.backward_unfused(slope.tangent, self.jacobian, needs_input=False)
+        f.backend.copy(self.result, out)

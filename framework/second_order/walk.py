@@ -1,0 +1,79 @@
+"""Where a minimisation stands: the accepted parameters with value and gradient, and the trials around them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from .line_search import LineSearch, Probe
+from .objective import Objective
+
+Array = Any
+
+
+class Walk:
+    """The accepted point of an Objective; the model stands on the latest trial, and on this point after `restore`.
+
+    Attributes: theta, gradient – flat, of the accepted point; before – the gradient of the point before it; value, norm –
+        f and ||gradient|| at the accepted point; broken – at how many points that were tried f was not finite.
+    """
+
+    def __init__(self, objective: Objective) -> None:
+        self.objective = objective
+        self.vectors = objective.vectors
+        self.theta = self.vectors.copy(objective.parameters)
+        self.value, self.gradient = objective.gradient()
+        self.before, self._trial = self.vectors.new(), self.vectors.new()
+        self.norm = self.vectors.norm(self.gradient)
+        objective.require_finite(self.value, self.norm)
+        self.broken = 0
+        self._known: Probe | None = None
+
+    def restore(self) -> None:
+        """Puts the model back on the accepted point."""
+        self._known = None
+        self.objective.backend.copy(self.theta, self.objective.parameters)
+
+    def slope(self, direction: Array) -> float:
+        """<gradient, direction>."""
+        return self.vectors.dot(self.gradient, direction)
+
+    def probe(self, direction: Array, step: float, slope: bool = False) -> Probe:
+        """f at theta + step direction, where the model then stands; with its slope where that is wanted."""
+        objective = self.objective
+        self.vectors.combine(objective.parameters, 1.0, self.theta, step, direction)
+        self._known = None
+        value = objective.gradient(self._trial)[0] if slope else objective.value()
+        if not math.isfinite(value):
+            self.broken += 1
+            return Probe(step, math.inf)
+        if not slope:
+            return Probe(step, value)
+        self._known = Probe(step, value, self.vectors.dot(self._trial, direction))
+        return self._known
+
+    def advance(self, search: LineSearch, direction: Array, first: float = 1.0) -> float:
+        """Searches along a direction and accepts what is found; the step, or 0 where nothing is and theta stays."""
+        slope = self.slope(direction)
+        if not math.isfinite(slope) or (search.needs_descent and slope >= 0.0):
+            return 0.0
+        start = Probe(0.0, self.value, slope)
+        found = search.search(lambda step, wanted: self.probe(direction, step, wanted), start, first)
+        if found is not None and self._accept(direction, found.step):
+            return found.step
+        self.restore()
+        return 0.0
+
+    def _accept(self, direction: Array, step: float) -> bool:
+        """Makes theta + step direction the accepted point, unless f or its gradient is not finite there."""
+        known = self._known
+        if known is None or known.step != step:
+            known = self.probe(direction, step, slope=True)
+        norm = self.vectors.norm(self._trial)
+        if not (math.isfinite(known.value) and math.isfinite(norm)):
+            return False
+        self.objective.backend.copy(self.objective.parameters, self.theta)
+        self.before, self.gradient, self._trial = self.gradient, self._trial, self.before
+        self.value, self.norm = known.value, norm
+        self._known = None
+        return True
