@@ -57,7 +57,9 @@ class Figures:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise OutputPathError(f"expected a folder for the figures; {str(self.folder)!r} cannot be made ({error})") from error
+            raise OutputPathError(
+                f"--plot: expected a folder for the figures; {str(self.folder)!r} cannot be made ({error}); choose another"
+            ) from error
         files = {name: self.folder / f"{name}{self.ending}" for name in ("curves", "layers", "surface", "regions")}
         part, classes = data.parts["training"], data.task == "classification"
         trained.history.plot(files["curves"])
@@ -67,7 +69,7 @@ class Figures:
             SoftmaxCrossEntropy() if classes else MSE(),
             part.x[:ROWS],
             part.y[:ROWS],
-            path=self.path if len(self.path) > 2 else None,
+            path=self.path if self.path.points else None,
         ).plot(files["surface"])
         if classes and data.preprocessor.width == 2:
             names = [f"{name} (standardised)" for name in data.dataset.feature_names]

@@ -81,8 +81,10 @@ def plot_decision_regions(
             colour, mark = look(k)
             chosen = labels == k
             if chosen.any():
-                looks = {"marker": mark, "linestyle": "none", "markersize": 5, "markeredgecolor": "white", "markeredgewidth": 0.5}
-                axes.plot(*rows[chosen].T, color=colour, label=name, zorder=3, **looks)
+                axes.plot(
+                    *rows[chosen].T, color=colour, marker=mark, linestyle="none", markersize=5, markeredgecolor="white",
+                    markeredgewidth=0.5, label=name, zorder=3,
+                )  # fmt: skip
         wrong = given != labels
         if wrong.any():
             width = 1.1 if wrong.sum() <= MANY else 0.5

@@ -100,10 +100,11 @@ def loss_surface(
     The model is not touched: the points are tried on a copy of its parameters. Penalties of the optimiser are not included.
 
     Args: model – initialised, or a TrainStep, whose model is meant; loss – None for that of the TrainStep; x, y – data;
-        path – a ParameterPath that was a callback of the training; directions – "random", or "pca", which needs a path and is
-        the default with one (over random directions a path hardly moves, as the paper shows); points – of the grid on each
-        axis, >= 2, an odd number includes the model itself; span – the grid goes from -span to span, default 1 for random
-        directions, and what covers the path where there is one; seed – of the random directions, the same on every backend.
+        path – a ParameterPath that was a callback of the training; directions – "random", or "pca", which needs a path that
+        spans a plane and is the default with one (over random directions a path hardly moves, as the paper shows); points –
+        of the grid on each axis, >= 2, an odd number includes the model itself; span – the grid goes from -span to span,
+        default 1 for random directions, and what covers the path where there is one; seed – of the random directions, which
+        are the same on every backend; batch_rows – rows of a pass.
     Returns: a LossSurface, on the host.
     Raises: HyperparameterError, StateError for a path of another model, what the model and loss raise for x and y.
     Differs from: the authors' program, which also projects the path by the cosine with each direction alone.
@@ -113,7 +114,7 @@ def loss_surface(
         surface.plot("surface.png")
     """
     network, cost = _network_and_loss(model, loss)
-    chosen = choice(directions or ("random" if path is None else "pca"), "directions", KINDS)
+    chosen = "" if directions is None else choice(directions, "directions", KINDS)
     count, size = whole(points, "points", 2), whole(batch_rows, "batch_rows")
     require_seed(seed)
     if span is not None:
@@ -121,13 +122,18 @@ def loss_surface(
     _require_path(network, path, chosen)
     backend, own = network.backend, network.arena
     losses = _losses(network, cost, x, y, size)
-    shares: list[float] = []
     travelled = _travelled(own, path) if path is not None else None
-    if chosen == "pca":
-        assert travelled is not None
-        first, second, shares = _principal(own, travelled)
+    principal = None if travelled is None or chosen == "random" else _principal(own, travelled)
+    if principal is not None:
+        first, second, labels = principal
+    elif chosen == "pca":
+        raise HyperparameterError(
+            f"expected a path that spans a plane; got {len(path or ())} points on a straight line; record more points "
+            '(fs.ParameterPath(every=...)), or use directions="random"'
+        )
     else:
         first, second = (_random_direction(own, seed, number) for number in (0, 1))
+        labels = ("random direction 1, filter-normalised", "random direction 2, filter-normalised")
     projected = _projected(backend, travelled, first, second) if travelled is not None else None
     extents = _extents(projected, span)
     a, b = (np.linspace(low, high, count) for low, high in extents)
@@ -148,13 +154,8 @@ def loss_surface(
     # All losses stay on the device until the last one is on its way.
     scalars = [[at(float(u), float(v)) for u in a] for v in b]
     values = np.array([[backend.item(scalar) for scalar in row] for row in scalars])
-    labels = (
-        ("random direction 1, filter-normalised", "random direction 2, filter-normalised")
-        if chosen == "random"
-        else tuple(f"PCA direction {k} ({share:.1%} of the path's variance)" for k, share in enumerate(shares, 1))
-    )
     steps = list(path.steps) if path is not None else []
-    return LossSurface(a, b, values, origin_loss, (labels[0], labels[1]), projected, steps, own, base)
+    return LossSurface(a, b, values, origin_loss, labels, projected, steps, own, base)
 
 
 def _network_and_loss(model: Any, loss: Any) -> tuple[Sequential, Loss]:
@@ -242,8 +243,8 @@ def _travelled(arena: Arena, path: ParameterPath) -> Array:
     return rows
 
 
-def _principal(arena: Arena, travelled: Array) -> tuple[Array, Array, list[float]]:
-    """The first two principal components of the points, as flat arrays of length 1, and their shares of the variance.
+def _principal(arena: Arena, travelled: Array) -> tuple[Array, Array, tuple[str, str]] | None:
+    """The first two principal components of the points, as flat arrays of length 1, and what they are; None for a line.
 
     From the matrix of scalar products of the centred points, k x k, which is small where the parameters are many.
     """
@@ -256,10 +257,7 @@ def _principal(arena: Arena, travelled: Array) -> tuple[Array, Array, list[float
     total = backend.item(xp.sum(xp.astype(variances > 0.0, xp.float64) * variances))
     shares = [backend.item(variances[count - k]) / total if total > 0.0 and count >= k else 0.0 for k in (1, 2)]
     if count < 3 or shares[1] < FLAT:
-        raise HyperparameterError(
-            f"expected a path that spans a plane; got {count} points on a straight line; record more points "
-            '(fs.ParameterPath(every=...)), or use directions="random"'
-        )
+        return None
     found = []
     for k in (1, 2):
         weights = backend.asarray(xp.reshape(vectors[:, count - k], (1, -1)), arena.dtype)
@@ -269,7 +267,8 @@ def _principal(arena: Arena, travelled: Array) -> tuple[Array, Array, list[float
         length = math.sqrt(backend.item(backend.sum_of_squares(flat)))
         start = backend.item(xp.sum(travelled[0, ...] * flat))
         found.append(flat * (-1.0 / length if start > 0.0 else 1.0 / length))
-    return found[0], found[1], shares
+    labels = [f"PCA direction {k} ({share:.1%} of the path's variance)" for k, share in enumerate(shares, 1)]
+    return found[0], found[1], (labels[0], labels[1])
 
 
 def _products(backend: Backend, rows: Array, others: Array) -> Array:

@@ -21,8 +21,8 @@ NAMES = {
     "val_accuracy": "accuracy/validation",
     "r2": "r2/training",
     "val_r2": "r2/validation",
-    "lr": "training/learning rate",
-    "samples_per_second": "training/samples per second",
+    "lr": "training/learning_rate",
+    "samples_per_second": "training/samples_per_second",
 }
 """Column of the history -> tag; one before the stroke is one chart."""
 
@@ -43,17 +43,21 @@ class TensorBoard(Callback):
 
     def __init__(self, folder: str | os.PathLike[str], histograms: bool = False) -> None:
         if not isinstance(folder, str | os.PathLike) or not str(folder):
-            raise HyperparameterError(f"expected the path of a folder for TensorBoard; got {folder!r}; give one such as 'runs/a'")
+            raise HyperparameterError(
+                f"expected the path of a folder for TensorBoard; got {folder!r}; give one such as 'runs/first'"
+            )
         self.folder = Path(folder)
         self.histograms = bool(histograms)
         self._writer: Any = None
         self._library = require("tensorboardX", "tensorboard", "fs.TensorBoard")
 
-    def on_fit_begin(self, trainer: Trainer) -> None:  # noqa: ARG002
+    def on_fit_begin(self, trainer: Trainer) -> None:
         """Opens a new event file in the folder."""
+        # The library names files by the second; two fits in one second must not overwrite each other.
+        suffix = f".{os.getpid()}.{trainer.step.steps}"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._writer = self._library.SummaryWriter(str(self.folder))
+            self._writer = self._library.SummaryWriter(str(self.folder), filename_suffix=suffix)
         except OSError as error:
             raise OutputPathError(
                 f"expected a folder that can be written, for TensorBoard; {str(self.folder)!r} cannot "
@@ -88,4 +92,4 @@ class TensorBoard(Callback):
             for step, values in zip(statistics.steps, statistics[quantity], strict=True):
                 for layer, value in zip(statistics.layers, values, strict=True):
                     if value == value:  # a layer without that quantity has NaN
-                        self._writer.add_scalar(f"{quantity.replace('_', ' ')}/{layer}", float(value), step)
+                        self._writer.add_scalar(f"{quantity}/{layer}", float(value), step)
