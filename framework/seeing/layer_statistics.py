@@ -33,7 +33,8 @@ class LayerStatistics(Callback):
 
     It looks after the first step of a fit and after each step whose number is a multiple of `every`: one more forward and
     backward pass, in training mode, with the parameters as the step left them. Numbers stay on the device until they are
-    asked for. Training itself is not changed by a single bit.
+    asked for. Training itself is not changed by a single bit. While a fit runs it holds the buffers of that pass and one more
+    gradient.
 
     Args: every – steps from one look to the next, >= 1, default 50; data – (x, y) to look at, also once before the first
         step; None (default) takes the minibatch of the step; threshold – which outputs count as saturated, see unit_report.
