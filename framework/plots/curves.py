@@ -75,7 +75,7 @@ def plot_runs(runs: Mapping[str, History], path: PathLike | None = None, against
             if against == "seconds":
                 axes.xaxis.set_major_locator(_plain_locator())
         _scale(panels[0], runs.values())
-        _legend(figure, panels, 3)
+        _legend(figure, panels)
     return figure
 
 

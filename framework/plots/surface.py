@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -75,7 +76,9 @@ def _bar(figure: Figure, filled: Any, panels: Any, levels: Any) -> None:
     from matplotlib.ticker import FuncFormatter, NullLocator
 
     bar = figure.colorbar(filled, ax=list(panels), label="loss", ticks=levels[::2])
-    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}" if value < 1e3 else f"{value:,.0f}"))
+    digits = max(3, 2 - math.floor(math.log10((levels[-1] - levels[0]) / np.abs(levels).max())))
+    plain = FuncFormatter(lambda value, _: f"{value:.{digits}g}" if abs(value) < 1e3 or value > 1e7 else f"{value:,.0f}")
+    bar.ax.yaxis.set_major_formatter(plain)
     bar.ax.yaxis.set_minor_locator(NullLocator())
 
 
