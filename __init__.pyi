@@ -271,6 +271,15 @@ from .framework.persistence import (
 from .framework.persistence import (
     save as save,
 )
+from .framework.plots.curves import (
+    plot_runs as plot_runs,
+)
+from .framework.plots.regions import (
+    plot_decision_regions as plot_decision_regions,
+)
+from .framework.plots.surface import (
+    plot_surfaces as plot_surfaces,
+)
 from .framework.rate_search import (
     RateSearch as RateSearch,
 )
@@ -369,6 +378,27 @@ from .framework.second_order import (
 )
 from .framework.second_order import (
     minimize as minimize,
+)
+from .framework.seeing.layer_statistics import (
+    LayerStatistics as LayerStatistics,
+)
+from .framework.seeing.loss_surface import (
+    LossSurface as LossSurface,
+)
+from .framework.seeing.loss_surface import (
+    loss_surface as loss_surface,
+)
+from .framework.seeing.parameter_path import (
+    ParameterPath as ParameterPath,
+)
+from .framework.seeing.tensorboard import (
+    TensorBoard as TensorBoard,
+)
+from .framework.seeing.units import (
+    UnitReport as UnitReport,
+)
+from .framework.seeing.units import (
+    unit_report as unit_report,
 )
 from .framework.step import (
     StepLoss as StepLoss,

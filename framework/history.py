@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import StateError
+
+if TYPE_CHECKING:
+    from .persistence import PathLike
 
 
 class History:
     """One row of figures per epoch.
 
     Each row holds epoch (from 1), loss (mean over the epoch's minibatches, before each update), val_loss and
-    val_accuracy or val_r2 where there is validation data, lr, seconds, samples_per_second.
+    val_accuracy or val_r2 where there is validation data, accuracy or r2 where the Trainer evaluates training data, lr,
+    seconds, samples_per_second.
+
+    Attributes: step_losses – the loss of every single minibatch, before its update; steps_per_epoch – minibatches.
 
         history["val_loss"]  -> the column, one number an epoch
         history[-1]          -> the last row
     """
 
-    def __init__(self) -> None:
+    def __init__(self, steps_per_epoch: int = 0) -> None:
         self.rows: list[dict[str, float]] = []
+        self.step_losses = array("d")
+        self.steps_per_epoch = steps_per_epoch
         self.stopped_because = ""
 
     @property
@@ -52,6 +61,22 @@ class History:
             raise StateError("expected at least one trained epoch; got none; call fit first")
         sign = -1.0 if larger_is_better(column) else 1.0
         return min(self.rows, key=lambda row: (math.isnan(row[column]), sign * row[column]))
+
+    def plot(self, path: PathLike | None = None) -> Any:
+        """Loss, and accuracy or R² where there is one, against epoch and iteration, for training and validation.
+
+        The training loss of an epoch is the mean over its minibatches, before each update; the validation loss is that
+        after the epoch. The axis of the losses is logarithmic where they fall by more than a factor of 30.
+
+        Args: path – of a .png, .svg or .pdf to write; None writes nothing.
+        Returns: the matplotlib Figure; it is not shown.
+        Raises: StateError before the first epoch, MissingDependency without matplotlib, OutputPathError.
+
+            trainer.fit(x, y, validation=(xv, yv)).plot("curves.png")
+        """
+        from .plots.curves import plot_history
+
+        return plot_history(self, path)
 
     def __repr__(self) -> str:
         last = ", ".join(f"{k}={v:.4g}" for k, v in self.rows[-1].items()) if self.rows else "nothing yet"

@@ -11,3 +11,5 @@ SHUFFLE = 0x3000_0000
 """The order of the rows in an epoch; the epoch is the step."""
 CHECK = 0x4000_0000
 """Directions and samples of the numerical checks."""
+DIRECTION = 0x5000_0000
+"""Random directions of a loss surface, plus the position of the parameter in the model. The direction is the step."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
 from ..errors import HyperparameterError, NonFiniteLossError
 from .callbacks import Callback, ProgressBar
-from .feeds import Feed, feed_for
+from .feeds import Feed, ResidentFeed, feed_for
 from .history import History
 from .metrics import evaluate
 from .schedules import Course, RateSchedule, Schedule, UserSchedule
@@ -27,13 +27,15 @@ SHUFFLES = ("each_epoch", "once", "never")
 class Trainer:
     """Runs a TrainStep over data.
 
-    Attributes: epochs_done, steps_done – in all fits; last_loss – of the last step, still on its device; history – of the
-        last fit; columns – that its rows have.
-
     Args: step; callbacks; shuffle – "each_epoch" (default), "once" (batches made once and used again in every epoch, as
         notes 000 suggest), or "never"; progress – whether to show a bar on the terminal; schedule – of the learning rate:
         a schedule such as fs.StepDecay(), its text ("step:every=5"), or a function (epoch, step) -> lr of the finished
-        epochs and steps, called before each step; momentum – of the momentum, fs.MomentumRamp() or such a function.
+        epochs and steps, called before each step; momentum – of the momentum, fs.MomentumRamp() or such a function;
+        evaluate_training – whether every epoch ends with a pass over the training data, in evaluation mode, for its
+        accuracy or R² (column "accuracy" or "r2" of the history; it costs about a third of the epoch).
+    Attributes: epochs_done, steps_done – in all fits; last_loss – of the last step, still on its device; minibatch –
+        (inputs, targets) of the step that was just done (its last piece, where it came in pieces), on the backend, for
+        callbacks; the next step may overwrite them; history – of the last fit; columns – that its rows have.
 
         trainer = fs.Trainer(step, schedule=fs.StepDecay(), callbacks=[fs.EarlyStopping(patience=5)])
         history = trainer.fit(x, y, validation=(xv, yv), epochs=20, batch_size=128)
@@ -47,6 +49,7 @@ class Trainer:
         progress: bool = False,
         schedule: RateSchedule | UserSchedule | str | None = None,
         momentum: Schedule | UserSchedule | None = None,
+        evaluate_training: bool = False,
     ) -> None:
         if not isinstance(step, TrainStep):
             raise HyperparameterError(f"expected a TrainStep; got {step!r}")
@@ -61,6 +64,8 @@ class Trainer:
         self.callbacks = [*callbacks, *([ProgressBar()] if progress else [])]
         self.shuffle = shuffle
         self.course = Course(step, schedule, momentum)
+        self.evaluate_training = bool(evaluate_training)
+        self.minibatch: tuple[Array, Array] | None = None
         self.epochs = 0
         self.epochs_done = 0
         self.steps_done = 0
@@ -127,29 +132,35 @@ class Trainer:
         with ExitStack() as feeds:
             feed = feed_for(step, x, y, size, data)
             feeds.callback(feed.close)
-            held_out = None
+            held_out = trained = None
             if validation is not None:
                 held_out = feed_for(step, *validation, EVALUATION_ROWS, data, "validation x")
                 feeds.callback(held_out.close)
+            if self.evaluate_training:
+                trained = feed if isinstance(feed, ResidentFeed) else feed_for(step, x, y, EVALUATION_ROWS, data)
+                feeds.callback(trained.close)
             size = feed.rows if size is None else min(feed.rows, size)
             per_epoch = -(-feed.rows // size)
             steps = min(n for n in (max_steps, None if epochs is None else epochs * per_epoch) if n is not None)
             ending = f"{max_steps} steps were taken" if steps == max_steps else ""
-            return self._fit(feed, held_out, steps, per_epoch, size, ending)
+            return self._fit(feed, trained, held_out, steps, per_epoch, size, ending)
 
-    def _fit(self, feed: Feed, held_out: Feed | None, steps: int, per_epoch: int, size: int, reason: str) -> History:
-        """So many steps, in epochs; `reason` – why training ends with the last one, for the history."""
+    def _fit(
+        self, feed: Feed, trained: Feed | None, held_out: Feed | None, steps: int, per_epoch: int, size: int, reason: str
+    ) -> History:
+        """So many steps, in epochs; `trained`, `held_out` – what is evaluated; `reason` – why training ends with the last."""
         step = self.step
         last_step = self.steps_done + steps
         self.epochs = epochs = -(-steps // per_epoch)
         self.columns = self._columns(held_out is not None)
-        self.history = history = History()
+        self.history = history = History(per_epoch)
         self._stop, self._at_once = "", False
         shuffled = False
         with ExitStack() as ending:
             for callback in self.callbacks:
                 callback.on_fit_begin(self)
                 ending.callback(callback.on_fit_end, self)
+            ending.callback(setattr, self, "minibatch", None)
             self.course.begin(self.epochs_done, self.steps_done, last_step, per_epoch, self.columns)
             for _ in range(epochs):
                 if self.shuffle == "each_epoch" or (self.shuffle == "once" and not shuffled):
@@ -161,9 +172,10 @@ class Trainer:
                 seconds = time.perf_counter() - started
                 self.epochs_done += 1
                 row = {"epoch": float(len(history) + 1), "loss": loss}
+                if trained is not None:
+                    row[self._metric] = self._evaluate(trained)[self._metric]
                 if held_out is not None:
-                    figures = step.micro.attempt(EVALUATION_ROWS, partial(evaluate, step, held_out, EVALUATION_ROWS))
-                    row.update({f"val_{name}": value for name, value in figures.items() if name != "error"})
+                    row.update({f"val_{name}": value for name, value in self._evaluate(held_out).items() if name != "error"})
                 row["lr"] = step.lr
                 if self.course.moves_momentum:
                     row["momentum"] = float(step.momentum or 0.0)
@@ -181,10 +193,14 @@ class Trainer:
 
     def _columns(self, validated: bool) -> tuple[str, ...]:
         """The columns that the history will have."""
-        metric = "r2" if self.step.loss.head == "values" else "accuracy"
-        held_out = ("val_loss", f"val_{metric}") if validated else ()
+        held_out = ("val_loss", f"val_{self._metric}") if validated else ()
+        trained = (self._metric,) if self.evaluate_training else ()
         momentum = ("momentum",) if self.course.moves_momentum else ()
-        return ("epoch", "loss", *held_out, "lr", *momentum, "seconds", "samples_per_second")
+        return ("epoch", "loss", *trained, *held_out, "lr", *momentum, "seconds", "samples_per_second")
+
+    @property
+    def _metric(self) -> str:
+        return "r2" if self.step.loss.head == "values" else "accuracy"
 
     def _epoch(self, feed: Feed, size: int, most: int) -> tuple[float, int]:
         """One pass over the data, of `most` steps at most.
@@ -193,10 +209,14 @@ class Trainer:
         """
         rows = min(feed.rows, most * size)
         total = -(-rows // size)
-        losses = []
+        losses: list[tuple[StepLoss, int]] = []
         for done, start in enumerate(range(0, rows, size), 1):
             self.course.set(self.epochs_done, self.steps_done)
-            self.last_loss = self._step(feed, start, min(rows, start + size))
+            try:
+                self.last_loss = self._step(feed, start, min(rows, start + size))
+            except NonFiniteLossError:
+                self.history.step_losses.extend(float(loss) for loss, _ in losses)
+                raise
             losses.append((self.last_loss, start))
             self.steps_done += 1
             for callback in self.callbacks:
@@ -208,7 +228,9 @@ class Trainer:
         for loss, start in losses:
             stop = min(rows, start + size)
             try:
-                mean += float(loss) * ((stop - start) / rows if self.step.loss.reduction == "mean" else 1.0)
+                value = float(loss)
+                self.history.step_losses.append(value)
+                mean += value * ((stop - start) / rows if self.step.loss.reduction == "mean" else 1.0)
             except NonFiniteLossError as error:
                 # On a device this comes after the epoch; the minibatch is gathered again to name the place.
                 pieces = feed.pieces(start, stop, self.step.micro.rows(stop - start))
@@ -219,5 +241,14 @@ class Trainer:
         """A step on the minibatch from place start to stop of the epoch's order."""
         rows, step = stop - start, self.step
         if step.micro.setting is None:
-            return step.run(*next(feed.pieces(start, stop, rows)))
-        return step.take(rows, partial(feed.pieces, start, stop))
+            self.minibatch = next(feed.pieces(start, stop, rows))
+            return step.run(*self.minibatch)
+
+        def pieces(size: int) -> Iterator[tuple[Array, Array]]:
+            for self.minibatch in feed.pieces(start, stop, size):
+                yield self.minibatch
+
+        return step.take(rows, pieces)
+
+    def _evaluate(self, feed: Feed) -> dict[str, float]:
+        return self.step.micro.attempt(EVALUATION_ROWS, partial(evaluate, self.step, feed, EVALUATION_ROWS))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,10 @@ class Reporter:
         )
         self.console.print(f"Model: [bold]{escape(str(path))}[/bold]", soft_wrap=True)
         self.console.print(f"Use it: fusedstep predict {escape(str(path))} DATA -o predictions.csv", soft_wrap=True)
+
+    def figures(self, paths: Sequence[Path]) -> None:
+        """Where the figures are."""
+        self.console.print(f"Figures: {', '.join(escape(str(path)) for path in paths)}", soft_wrap=True)
 
 
 def percent(share: float) -> str:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .options import Debug
+
+if TYPE_CHECKING:
+    from .figures import Figures
 
 _DATA = "Data"
 _NETWORK = "Network (defaults suit the size of the data, see above)"
@@ -87,6 +90,18 @@ def train(
             rich_help_panel=_RUN,
         ),
     ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder for figures: learning curves, layers, loss surface, and for two inputs the decision regions.",
+            show_default=False,
+            rich_help_panel=_RUN,
+        ),
+    ] = None,
+    plot_format: Annotated[
+        str, typer.Option(metavar="NAME", help="Of the figures: png, svg or pdf.", rich_help_panel=_RUN)
+    ] = "png",
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Print nothing but errors and notes.", rich_help_panel=_RUN)
     ] = False,
@@ -136,17 +151,30 @@ def train(
     path = out if out is not None else Path(f"{Path(source).name.split('.')[0] or 'model'}.safetensors")
     require_writable(path)
     _require_other_file(path, source, labels)
+    figures = _figures(plot, plot_format)
 
     report = Reporter(quiet)
     data = prepare(load(source, target, labels), task, (test_share, validation_share), seed)
     report.data(data)
     report.backend(chosen, backend)
-    trained = train_model(data, given, seed, chosen, precision, progress=report.shows_progress)
+    watching = [] if figures is None else figures.callbacks(data)
+    trained = train_model(data, given, seed, chosen, precision, report.shows_progress, watching)
     replaced = out is None and path.exists()
     save(trained.model, path, data.preprocessor.to_json(), notes_of(data, trained, seed))
     report.results(data, trained, path)
+    if figures is not None:
+        report.figures(figures.draw(data, trained))
     if replaced:
         print(f"note: {path} was there already and was replaced; give --out to keep an older model", file=sys.stderr)
+
+
+def _figures(folder: Path | None, form: str) -> Figures | None:
+    """Who draws the figures, loaded only if any are wanted."""
+    if folder is None:
+        return None
+    from .figures import Figures
+
+    return Figures(folder, form)
 
 
 def _require_other_file(path: Path, source: str, labels: Path | None) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -102,11 +102,20 @@ def prepare(dataset: Dataset, task: str | None, shares: tuple[float, float], see
     return Prepared(dataset, found, preprocessor, parts, remark)
 
 
-def train_model(data: Prepared, given: dict[str, Any], seed: int, backend: Backend, precision: str, progress: bool) -> Trained:
+def train_model(
+    data: Prepared,
+    given: dict[str, Any],
+    seed: int,
+    backend: Backend,
+    precision: str,
+    progress: bool,
+    watching: Sequence[Callback] = (),
+) -> Trained:
     """Train by the recipe for this many rows.
 
     Args: data; given – fields of Recipe that the user chose, None elsewhere; seed – of weights, dropout and shuffles;
-        backend; precision; progress – whether to show a bar.
+        backend; precision; progress – whether to show a bar; watching – callbacks; where there are any, the accuracy or R² of
+        the training part is found after each epoch as well.
     """
     validation = data.parts.get("validation")
     part = data.parts["training"]
@@ -117,13 +126,13 @@ def train_model(data: Prepared, given: dict[str, Any], seed: int, backend: Backe
     loss: Loss = SoftmaxCrossEntropy() if data.task == "classification" else MSE()
     started = time.perf_counter()
     step = TrainStep(model, loss, recipe.make_optimizer(), seed, backend, precision)
-    callbacks: list[Callback] = []
+    callbacks: list[Callback] = list(watching)
     stopping = EarlyStopping(recipe.patience) if validation is not None and recipe.patience else None
     if stopping is not None:
         callbacks.append(stopping)
     size = min(recipe.batch_size or len(part), len(part))
     with _blas_threads(size * max(a * b for a, b in pairwise(widths)), backend):
-        history = Trainer(step, callbacks, progress=progress).fit(
+        history = Trainer(step, callbacks, progress=progress, evaluate_training=bool(watching)).fit(
             part.x,
             part.y,
             None if validation is None else (validation.x, validation.y),

@@ -5,13 +5,19 @@ Activations, losses and updates have files of their own.
 
 from __future__ import annotations
 
-from ..formula import Column, Each, Row, RowSum, formula
+from ..formula import Column, Each, Row, RowSum, Scalar, formula
 
 
 @formula
 def add(a: Each, b: Each) -> Each:
     """a + b."""
     return a + b
+
+
+@formula
+def plane(origin: Each, first: Each, second: Each, a: Scalar, b: Scalar) -> Each:
+    """origin + a first + b second: a point of the plane that two directions span."""
+    return origin + a * first + b * second
 
 
 @formula

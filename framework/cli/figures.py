@@ -1,0 +1,115 @@
+"""The figures of `fusedstep train --plot DIR`: what is recorded for them in training, and how they are drawn afterwards."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...errors import HyperparameterError, OutputPathError
+from ..callbacks import Callback
+from ..plots.style import FORMATS, settings
+from ..seeing.layer_statistics import LayerStatistics
+from ..seeing.parameter_path import ParameterPath
+
+if TYPE_CHECKING:
+    from ..trainer import Trainer
+    from .training import Prepared, Trained
+
+LOOKS = 100
+"""Looks at the layers in a training of full length."""
+ROWS = 1024
+"""Training rows that layers and loss surface are looked at with."""
+MOST_NUMBERS = 1 << 26
+"""Numbers of a recorded path (256 MiB in float32); for larger models the surface is drawn without one."""
+
+
+class Figures:
+    """Draws the figures of a training into a folder.
+
+    Args: folder – made when the figures are written; form – "png", "svg" or "pdf".
+    Raises: HyperparameterError, OutputPathError and MissingDependency now, before anything slow.
+    """
+
+    def __init__(self, folder: Path, form: str) -> None:
+        self.ending = f".{form.lower()}"
+        if self.ending not in FORMATS:
+            known = ", ".join(ending[1:] for ending in FORMATS)
+            raise HyperparameterError(f"--plot-format: expected one of {known}; got {form!r}; png suits most")
+        _require_folder(folder)
+        with settings():
+            self.folder = folder
+        self.statistics = LayerStatistics()
+        self.path = _Path()
+
+    def callbacks(self, data: Prepared) -> list[Callback]:
+        """What has to be recorded."""
+        part = data.parts["training"]
+        self.statistics = _Layers(data=(part.x[:ROWS], part.y[:ROWS]))
+        return [self.statistics, self.path]
+
+    def draw(self, data: Prepared, trained: Trained) -> list[Path]:
+        """Writes the figures; gives their paths."""
+        from ..losses import MSE, SoftmaxCrossEntropy
+        from ..plots.regions import plot_decision_regions
+        from ..seeing.loss_surface import loss_surface
+
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputPathError(
+                f"--plot: expected a folder for the figures; {str(self.folder)!r} cannot be made ({error}); choose another"
+            ) from error
+        files = {name: self.folder / f"{name}{self.ending}" for name in ("curves", "layers", "surface", "regions")}
+        part, classes = data.parts["training"], data.task == "classification"
+        trained.history.plot(files["curves"])
+        self.statistics.plot(files["layers"])
+        loss_surface(
+            trained.model,
+            SoftmaxCrossEntropy() if classes else MSE(),
+            part.x[:ROWS],
+            part.y[:ROWS],
+            path=self.path if self.path.points else None,
+        ).plot(files["surface"])
+        if classes and data.preprocessor.width == 2:
+            names = [f"{name} (standardised)" for name in data.dataset.feature_names]
+            plot_decision_regions(
+                trained.model, part.x, part.y, files["regions"], classes=[str(c) for c in data.preprocessor.classes],
+                features=names if len(names) == 2 else ("column 1", "column 2"),
+            )  # fmt: skip
+        else:
+            del files["regions"]
+        return list(files.values())
+
+
+class _Layers(LayerStatistics):
+    """Looks so often that there are about LOOKS of them."""
+
+    def on_fit_begin(self, trainer: Trainer) -> None:
+        """Sets how often."""
+        self.every = max(1, trainer.epochs * trainer.history.steps_per_epoch // LOOKS)
+        super().on_fit_begin(trainer)
+
+
+class _Path(ParameterPath):
+    """The points after each epoch, or none where they would take too much memory."""
+
+    def on_fit_begin(self, trainer: Trainer) -> None:
+        """Decides."""
+        if (trainer.epochs + 1) * trainer.step.model.arena.size <= MOST_NUMBERS:
+            super().on_fit_begin(trainer)
+
+    def on_epoch_end(self, trainer: Trainer, row: dict[str, float]) -> None:
+        """See ParameterPath."""
+        if self.steps:
+            super().on_epoch_end(trainer, row)
+
+
+def _require_folder(folder: Path) -> None:
+    """Raises OutputPathError unless files can be written in a folder, or it can be made; makes nothing."""
+    there = folder
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        reason = "is not a folder" if not there.is_dir() else "is write-protected"
+        raise OutputPathError(f"--plot: expected a folder for the figures; {str(there)!r} {reason}; choose another")

@@ -1,0 +1,54 @@
+"""`fusedstep train --plot DIR`: the figures, and what happens where they cannot be written."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+
+pytest.importorskip("matplotlib")
+QUICK = ("--backend", "numpy", "--epochs", "3")
+
+
+def test_d1_d2_d4_train_writes_figures(call, tmp_path):
+    answer = call("train", "iris", *QUICK, "--plot", "new/figures")
+    assert answer.code == 0, answer
+    folder = tmp_path / "new" / "figures"
+    assert {p.name for p in folder.iterdir()} == {"curves.png", "layers.png", "surface.png"}
+    assert all(p.read_bytes().startswith(b"\x89PNG") for p in folder.iterdir())
+    assert "Figures: new/figures/curves.png, new/figures/layers.png, new/figures/surface.png" in answer.flat
+
+
+def test_d1_d2_d4_figures_of_a_regression_as_svg(call, tmp_path):
+    answer = call("train", "diabetes", *QUICK, "--epochs", "1", "--plot", ".", "--plot-format", "svg", "--quiet")
+    assert (answer.code, answer.out) == (0, ""), answer
+    assert {p.name for p in tmp_path.glob("*.svg")} == {"curves.svg", "layers.svg", "surface.svg"}
+
+
+def test_d5_two_columns_give_decision_regions(call, tmp_path):
+    rng = np.random.default_rng(0)
+    lines = [f"{a:.4f},{b:.4f},{'yes' if a > b else 'no'}" for a, b in rng.uniform(0, 1, (200, 2))]
+    (tmp_path / "two.csv").write_text("\n".join(["width,height,larger", *lines]))
+    answer = call("train", "two.csv", "--target", "larger", *QUICK, "--plot", "figures", "--plot-format", "svg")
+    assert answer.code == 0, answer
+    assert (tmp_path / "figures" / "regions.svg").stat().st_size > 1000
+
+
+def test_the_training_is_the_same_with_figures(call, tmp_path):
+    import fusedstep as fs
+
+    for name, options in (("a", ()), ("b", ("--plot", "figures"))):
+        assert call("train", "iris", *QUICK, "-o", f"{name}.safetensors", *options).code == 0
+    first, second = (fs.load(tmp_path / f"{name}.safetensors").parameters() for name in ("a", "b"))
+    for name, values in first.items():
+        np.testing.assert_array_equal(values, second[name])
+
+
+def test_figures_that_cannot_be_written_are_refused_before_training(refused, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    assert "is not a folder" in refused("train", "iris", "--plot", "file")
+    assert "is not a folder" in refused("train", "iris", "--plot", "file/figures")
+    assert "png, svg, pdf" in refused("train", "iris", "--plot", "figures", "--plot-format", "jpeg")
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert 'pip install "fusedstep[plot]"' in refused("train", "iris", "--plot", "figures")
