@@ -14,7 +14,8 @@ import numpy as np
 from ..kernels.formula import Formula
 from ..kernels.rows import blocks
 from ..kernels.targets import numpy as target
-from .arrays import c_order, on_host
+from ..kernels.targets.storage import is_narrow
+from .arrays import c_order, cast, on_host
 from .base import Array, Backend, Random, Scalar
 from .executors import Executor, PlainExecutor, ScriptExecutor, Work
 from .segments import Segments, places
@@ -38,7 +39,7 @@ class NumpyBackend(Backend):
         """See Backend.asarray."""
         host = on_host(values, self.name)
         with self.quiet():
-            return c_order(host if dtype is None else host.astype(dtype, copy=False))
+            return c_order(cast(host, dtype))
 
     def to_numpy(self, array: Array) -> np.ndarray[Any, Any]:
         """A copy."""
@@ -58,7 +59,9 @@ class NumpyBackend(Backend):
         return np.take(array, indices, axis=0, out=out, mode="clip" if out is not None else "raise")
 
     def _matmul(self, a: Array, b: Array, out: Array, accumulate: bool) -> None:
-        if accumulate:
+        if is_narrow(a) or is_narrow(b) or is_narrow(out):
+            super()._matmul(a, b, out, accumulate)
+        elif accumulate:
             out += a @ b
         else:
             np.matmul(a, b, out=out)
@@ -83,7 +86,7 @@ class NumpyBackend(Backend):
     def column_sum(self, x: Array, out: Array) -> None:
         """See Backend.column_sum."""
         self.require(x, out)
-        np.add(out, np.add.reduce(x, 0), out)
+        np.add(out, np.add.reduce(self.wide(x), 0), out)
 
     def softmax_cross_entropy(
         self, logits: Array, labels: Array, weights: Array | None, on: float, off: float, factor: float,
@@ -91,7 +94,10 @@ class NumpyBackend(Backend):
     ) -> None:  # fmt: skip
         """See Backend.softmax_cross_entropy; in place, a block of rows at a time."""
         self.require(logits, labels, losses, gradient)
-        blocks.softmax_cross_entropy(logits, labels, weights, on, off, factor, losses, gradient)
+        slope = np.empty(gradient.shape, losses.dtype) if is_narrow(gradient) else gradient
+        blocks.softmax_cross_entropy(self.wide(logits), labels, weights, on, off, factor, losses, slope)
+        if slope is not gradient:
+            gradient[...] = slope
 
     def random_bits(self, rows: int, width: int, random: Random) -> Array:
         """See Backend.random_bits."""
@@ -104,7 +110,7 @@ class NumpyBackend(Backend):
         self.require(x)
         total = 0.0
         for start in range(0, x.size, SQUARES):
-            part = x[start : start + SQUARES]
+            part = self.wide(x[start : start + SQUARES])
             squares = float(np.dot(part, part))
             total += squares if squares < np.inf else _wide_squares(part)
         return total

@@ -25,6 +25,7 @@ from . import cache as disk
 from .cpu import FLOAT32, WORDS, expansions
 from .segments import COUNT_MASK, GROUP_SHIFT
 from .source import Lines, Spelling, build, indent, module_text
+from .storage import NARROW, Storage, computed_in
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
 """Whether kernels run in Numba's simulator, on NumPy arrays, one Python thread per CUDA thread."""
@@ -56,11 +57,15 @@ def array_type(dtype: np.dtype[Any], dimensions: int) -> types.Array:
 
 @dataclass(frozen=True)
 class Generated:
-    """A kernel before compilation: its module's source and the types of its parameters."""
+    """A kernel before compilation: its module's source and the types of its parameters.
+
+    Attributes: stored – by position, the type of arrays that the kernel sees as another one of bits.
+    """
 
     name: str
     text: str
     parameters: tuple[types.Type, ...]
+    stored: Mapping[int, str]
 
     def function(self) -> Any:
         """The Python function, ready for `numba.cuda`."""
@@ -70,7 +75,8 @@ class Generated:
 class Kernel:
     """A compiled kernel that refuses arrays of any other type than its own.
 
-    Attributes: compiled – what `compiled[grid, block, stream](*arguments)` launches.
+    Attributes: compiled – what `compiled[grid, block, stream](*arguments)` launches; seen – by position, the type that
+        an array has to be shown as.
     """
 
     def __init__(self, generated: Generated) -> None:
@@ -81,11 +87,16 @@ class Kernel:
         else:
             kept = disk.holds(function)
             self.compiled = cuda.jit(types.void(*generated.parameters), cache=kept)(function)
-        self._arrays: list[tuple[int, np.dtype[Any], int]] = []
+        self.seen: dict[int, np.dtype[Any]] = {}
+        self._arrays: list[tuple[int, str, int]] = []
         self._numbers: list[tuple[int, Callable[[Any], Any]]] = []
         for position, kind in enumerate(generated.parameters):
             if isinstance(kind, types.Array):
-                self._arrays.append((position, np.dtype(str(kind.dtype)), kind.ndim))
+                dtype = np.dtype(str(kind.dtype))
+                stored = generated.stored.get(position, str(dtype))
+                self._arrays.append((position, stored, kind.ndim))
+                if stored != str(dtype):
+                    self.seen[position] = dtype
             else:
                 self._numbers.append((position, np.dtype(str(kind)).type))
 
@@ -94,7 +105,7 @@ class Kernel:
         given = list(arguments)
         for position, dtype, dimensions in self._arrays:
             array = given[position]
-            if array.dtype != dtype or array.ndim != dimensions or not array.flags.c_contiguous:
+            if array.dtype.name != dtype or array.ndim != dimensions or not array.flags.c_contiguous:
                 raise DtypeError(
                     f"expected row-major {dtype} in {dimensions} dimensions as argument {position} of kernel "
                     f"{self.name!r}; got {array.dtype} of shape {tuple(array.shape)}"
@@ -188,38 +199,50 @@ _QUARTER = ["quarter = (width + u64(3)) >> u64(2)"]
 
 
 def _generated(
-    name: str, parameters: Mapping[str, types.Type], lines: Sequence[str], constants: Mapping[str, str]
-) -> Generated:
+    name: str, parameters: Mapping[str, types.Type], lines: Sequence[str], constants: Mapping[str, str],
+    stored: Mapping[str, Storage] | None = None,
+) -> Generated:  # fmt: skip
     text = module_text(name, list(parameters), lines, {**BOUND, **constants})
-    return Generated(name, text, tuple(parameters.values()))
+    seen = {k: stored[p].name for k, p in enumerate(parameters) if stored and p in stored}
+    return Generated(name, text, tuple(parameters.values()), seen)
 
 
-def map_source(formula: Formula, dtype: np.dtype[Any]) -> Generated:
-    """The kernel (outputs …, arguments …, [state, stream]) of a formula, for one dtype.
+def storages(names: Sequence[str], dtypes: Sequence[Any], compute: np.dtype[Any]) -> dict[str, Storage]:
+    """How each array is stored: in 16 bits where it is, else as what the kernel computes in, which Kernel.check insists on."""
+    kept = (str(d) if str(d) in NARROW and compute == FLOAT32 else str(compute) for d in dtypes)
+    return {n: Storage(k) for n, k in zip(names, kept, strict=True)}
+
+
+def map_source(formula: Formula, dtypes: Sequence[Any]) -> Generated:
+    """The kernel (outputs …, arguments …, [state, stream]) of a formula.
 
     An output may be the same array as an argument: each thread reads all of an element before it writes it.
+
+    Args: dtypes – of the arrays, outputs first; one for all of them, or one for each.
     """
     flat = formula.flat
     here = "[i]" if flat else "[i, j]"
     access = {"each": here, "row": "[j]", "column": "[i]", "scalar": ""}
     dimensions = {"each": 1 if flat else 2, "row": 1, "column": 1, "rowsum": 1}
-    values, parameters = {}, {}
-    for k, kind in enumerate(formula.outputs):
-        parameters[f"o{k}"] = array_type(dtype, dimensions[kind])
+    kinds = {f"o{k}": kind for k, kind in enumerate(formula.outputs)}
+    kinds |= {f"a{k}": kind for k, kind in enumerate(formula.kinds) if kind != "bits"}
+    arrays = [n for n, kind in kinds.items() if kind != "scalar"]
+    dtypes = list(dtypes) * (len(arrays) if len(dtypes) == 1 else 1)
+    dtype = computed_in(dtypes)
+    stored = storages(arrays, dtypes, dtype)
+    parameters = {
+        n: numba.from_dtype(dtype) if kind == "scalar" else array_type(stored[n].seen, dimensions[kind])
+        for n, kind in kinds.items()
+    }  # fmt: skip
+    values = {}
     for k, (name, kind) in enumerate(zip(formula.parameters, formula.kinds, strict=True)):
-        if kind == "bits":
-            values[name] = "bits"
-            continue
-        values[name] = f"a{k}{access[kind]}"
-        parameters[f"a{k}"] = numba.from_dtype(dtype) if kind == "scalar" else array_type(dtype, dimensions[kind])
-    whole = next(
-        n for n, k in zip(parameters, (*formula.outputs, *(k for k in formula.kinds if k != "bits")), strict=True)
-        if k == "each"
-    )  # fmt: skip
+        place = f"a{k}{access.get(kind, '')}"
+        values[name] = "bits" if kind == "bits" else place if kind == "scalar" else stored[f"a{k}"].load(place)
+    whole = next(n for n, kind in kinds.items() if kind == "each")
     text = Lines(trace(formula, expansions(dtype)), Spelling(dtype), values)
     stores, sums = [], []
     for k, (kind, result) in enumerate(zip(formula.outputs, text.results, strict=True)):
-        stores.append(f"sum{k} += {result}" if kind == "rowsum" else f"o{k}{here} = {result}")
+        stores += [f"sum{k} += {result}"] if kind == "rowsum" else stored[f"o{k}"].store(f"o{k}{here}", result)
         sums += [k] if kind == "rowsum" else []
 
     constants = dict(text.constants)
@@ -229,7 +252,7 @@ def map_source(formula: Formula, dtype: np.dtype[Any]) -> Generated:
             f"count, stride = u64({whole}.shape[0]), u64(cuda.gridsize(1))",
             *_strides("i", "u64(cuda.grid(1))", "count", "stride", [*text.body, *stores]),
         ]
-        return _generated(formula.name, parameters, lines, constants)
+        return _generated(formula.name, parameters, lines, constants, stored)
     lines = [f"rows, width = u64({whole}.shape[0]), u64({whole}.shape[1])", *text.uniform]
     if formula.random:
         parameters |= _RANDOM_PARAMETERS
@@ -238,7 +261,7 @@ def map_source(formula: Formula, dtype: np.dtype[Any]) -> Generated:
     columns = _for_columns([*text.body, *stores], formula.random)
     if not sums:
         lines += _for_rows(columns)
-        return _generated(formula.name, parameters, lines, constants)
+        return _generated(formula.name, parameters, lines, constants, stored)
     constants |= {"BLOCK": str(BLOCK), "zero": f"{Spelling(dtype).real}(0.0)"}
     row = [
         "i = first + team",
@@ -254,7 +277,8 @@ def map_source(formula: Formula, dtype: np.dtype[Any]) -> Generated:
         "    cuda.syncthreads()",
         "    half >>= u64(1)",
         "if left == u64(0) and i < rows:",
-        *(f"    o{k}[i] = part{k}[slot]" for k in sums),
+        *(f"    total{k} = part{k}[slot]" for k in sums),
+        *indent([line for k in sums for line in stored[f"o{k}"].store(f"o{k}[i]", f"total{k}")], 1),
         "cuda.syncthreads()",
     ]
     lines += [
@@ -264,19 +288,27 @@ def map_source(formula: Formula, dtype: np.dtype[Any]) -> Generated:
         "slot, stride = team * across + left, u64(cuda.gridDim.x) * teams",
         *_strides("first", "u64(cuda.blockIdx.x) * teams", "rows", "stride", row),
     ]
-    return _generated(formula.name, parameters, lines, constants)
+    return _generated(formula.name, parameters, lines, constants, stored)
 
 
-def update_source(formula: Formula, dtype: np.dtype[Any]) -> Generated:
+def update_source(formula: Formula, dtypes: Sequence[Any]) -> Generated:
     """The kernel (arrays …, scalars, table) of an update: one launch over the whole arena, nothing where NaN gates it.
 
+    Args: dtypes – of the arrays, one for all of them or one for each.
     Args of the kernel: table – from kernels/targets/segments.py.
     """
     arrays = [p for p, k in zip(formula.parameters, formula.kinds, strict=True) if k == "each"]
     groups = [p for p, k in zip(formula.parameters, formula.kinds, strict=True) if k == "group"]
-    values = {a: f"{a}_[i]" for a in arrays} | {g: f"scalars[{k}, group]" for k, g in enumerate(groups)}
+    names = [f"{a}_" for a in arrays]
+    dtypes = list(dtypes) * (len(arrays) if len(dtypes) == 1 else 1)
+    dtype = computed_in(dtypes)
+    stored = storages(names, dtypes, dtype)
+    values = {a: stored[n].load(f"{n}[i]") for a, n in zip(arrays, names, strict=True)}
+    values |= {g: f"scalars[{k}, group]" for k, g in enumerate(groups)}
     text = Lines(trace(formula, expansions(dtype)), Spelling(dtype), values)
-    stores = [f"{a}_[i] = {r}" for a, r in zip(formula.overwrites, text.results, strict=True)]
+    stores: list[str] = []
+    for a, result in zip(formula.overwrites, text.results, strict=True):
+        stores += stored[f"{a}_"].store(f"{a}_[i]", result)
     element = [
         "entry = u64(table[i >> u64(6)])",
         f"if (i & u64(63)) < (entry & u64({COUNT_MASK})):",
@@ -290,9 +322,9 @@ def update_source(formula: Formula, dtype: np.dtype[Any]) -> Generated:
         "    stride = u64(cuda.gridsize(1))",
         *indent(_strides("i", "u64(cuda.grid(1))", "count", "stride", element), 1),
     ]
-    parameters = {f"{a}_": array_type(dtype, 1) for a in arrays}
+    parameters = {n: array_type(stored[n].seen, 1) for n in names}
     parameters |= {"scalars": array_type(dtype, 2), "table": array_type(np.dtype(np.int32), 1)}
-    return _generated(formula.name, parameters, lines, text.constants)
+    return _generated(formula.name, parameters, lines, text.constants, stored)
 
 
 def bits_source() -> Generated:
@@ -307,13 +339,13 @@ def bits_source() -> Generated:
 
 
 @cache
-def _map_kernel(formula: Formula, dtype: np.dtype[Any]) -> Kernel:
-    return Kernel(map_source(formula, dtype))
+def _map_kernel(formula: Formula, dtypes: tuple[Any, ...]) -> Kernel:
+    return Kernel(map_source(formula, dtypes))
 
 
 @cache
-def _update_kernel(formula: Formula, dtype: np.dtype[Any]) -> Kernel:
-    return Kernel(update_source(formula, dtype))
+def _update_kernel(formula: Formula, dtypes: tuple[Any, ...]) -> Kernel:
+    return Kernel(update_source(formula, dtypes))
 
 
 @lru_cache(maxsize=1)
@@ -342,7 +374,7 @@ def run_map(
     kinds = (*formula.outputs, *(k for k in formula.kinds if k != "bits"))
     given = [*outputs, *arguments]
     shape = next(a.shape for a, k in zip(given, kinds, strict=True) if k == "each")
-    kernel = _map_kernel(formula, outputs[0].dtype)
+    kernel = _map_kernel(formula, tuple(a.dtype for a, k in zip(given, kinds, strict=True) if k != "scalar"))
     if formula.flat:
         given = [a if k == "scalar" or a.ndim == 1 else _flattened(a) for a, k in zip(given, kinds, strict=True)]
         count = given[0].shape[0]
@@ -362,7 +394,7 @@ def run_update(formula: Formula, arrays: Sequence[Any], scalars: Any, table: Any
     """Applies an update to the flat arrays in one launch; `table` is that of kernels/targets/segments.py on the device."""
     count = arrays[0].shape[0]
     if count and table.shape[0]:
-        launch(_update_kernel(formula, arrays[0].dtype), flat_geometry(count), [*arrays, scalars, table])
+        launch(_update_kernel(formula, tuple(a.dtype for a in arrays)), flat_geometry(count), [*arrays, scalars, table])
 
 
 def random_bits(out: Any, state: Any, stream: int, launch: Launch) -> None:
