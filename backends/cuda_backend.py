@@ -64,6 +64,7 @@ class CudaBackend(CupyBackend):
     """
 
     name: ClassVar[str] = "cuda"
+    precisions: ClassVar[tuple[str, ...]] = ("float32", "float64", "tf32", "bfloat16", "float16")
 
     @classmethod
     def unavailable(cls) -> Unavailable | None:

@@ -30,6 +30,7 @@ class NumbaBackend(NumpyBackend):
     """NumPy arrays with kernels compiled for this CPU."""
 
     name: ClassVar[str] = "numba"
+    precisions: ClassVar[tuple[str, ...]] = ("float32", "float64")
 
     @classmethod
     def unavailable(cls) -> Unavailable | None:

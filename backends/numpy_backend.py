@@ -31,6 +31,7 @@ class NumpyBackend(Backend):
     """NumPy on the host."""
 
     name: ClassVar[str] = "numpy"
+    precisions: ClassVar[tuple[str, ...]] = ("float32", "float64", "bfloat16", "float16")
 
     def __init__(self) -> None:
         super().__init__(np)

@@ -61,10 +61,10 @@ def _buffers(step: TrainStep, rows: int) -> int:
         given.append(backend.empty(shape, dtype))
         return given[-1]
 
-    tape = Tape(model.arena, True, backend.random_state(0), model.arena.new(), allocate=allocate)
+    tape = step.new_tape(model.arena.new(), allocate=allocate)
     tape.begin(rows)
     with backend.quiet():
-        outputs = step.chain.forward(backend.zeros((rows, int(model.inputs or 1)), model.dtype), tape)
+        outputs = step.chain.forward(backend.zeros((rows, int(model.inputs or 1)), step.precision.stored), tape)
         targets = step.loss.example(rows, int(outputs.shape[1]), backend, model.dtype)
         _, slope = step.loss.evaluate(outputs, targets, tape)
         step.chain.backward(slope, tape, needs_input=False)

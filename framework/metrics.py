@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .tape import Tape
-
 if TYPE_CHECKING:
     from .step import TrainStep
 
@@ -28,7 +26,7 @@ def evaluate(step: TrainStep, inputs: Array, targets: Array, batch_rows: int) ->
     total = right = squares = spread = 0.0
     numbers = backend.dtype_name(targets).startswith("float")
     mean = xp.mean(targets, axis=0) if numbers and loss.head == "values" else None
-    tape = Tape(model.arena)
+    tape = step.evaluation_tape()
 
     def count(answers: Array) -> float:
         return backend.item(xp.sum(xp.astype(answers, xp.float64)))
@@ -42,7 +40,7 @@ def evaluate(step: TrainStep, inputs: Array, targets: Array, batch_rows: int) ->
             losses, _ = loss.evaluate(outputs, wanted, tape)
             total += backend.item(backend.total(losses))
             if loss.head == "values":
-                squares += backend.item(xp.sum((outputs - wanted) ** 2))
+                squares += backend.item(xp.sum((backend.wide(outputs) - wanted) ** 2))
                 spread += backend.item(xp.sum((wanted - mean) ** 2))
             elif loss.head == "classes":
                 right += count(backend.argmax(outputs) == (backend.argmax(wanted) if numbers else wanted))

@@ -31,6 +31,7 @@ from .losses import Loss
 from .model import Sequential, require_seed
 from .optimizers import Optimizer
 from .parameter import Parameter
+from .precision import LossScale, precision_of, scaled_chain
 from .revision import is_recordable, revision
 from .settings import positive, whole
 from .tape import Tape
@@ -99,9 +100,16 @@ class TrainStep:
 
     Args: model – a Sequential, initialised here if it was not; loss; optimizer; seed – of the initial weights (where drawn
         here), of dropout and of noise; backend – name, or None for the model's own or the one in use; precision –
-        "float32", or "float64" for checks; None for the model's own; deterministic – the same bits for any number of
-            threads (on `numba`; it costs some speed).
-    Attributes: steps – how many were taken; lr – the learning rate, may be set; gradient – flat, of the last step.
+        "float32"; "float64" for checks; "tf32" (on `cuda`), whose products of float32 matrices round their factors to 11
+        bits; "bfloat16" or "float16" (on `cuda` and, as the reference for it, on `numpy`), in which activations and the
+        copy of the weights that products read have 16 bits, while parameters, sums, weight gradients and losses stay in
+        float32; None for the model's own; deterministic – the same bits for any number of threads (on `numba`; it costs
+        some speed).
+    Attributes: steps – how many were taken, those that float16 skipped among them; lr – the learning rate, may be set;
+        gradient – flat, of the last step; in float16 times the loss scale; loss_scale – that scale, 1 in other precisions.
+
+    In float16 the loss is multiplied by a scale that adapts itself: where the gradient overflows, the step changes nothing
+    and the scale is halved; that is no error unless the scale is 1 already. 2000 good steps in a row double it.
 
         step = fs.TrainStep(model, fs.SoftmaxCrossEntropy(), fs.Adam(1e-3), seed=0)
         loss = step(x, y)
@@ -127,16 +135,14 @@ class TrainStep:
                 "append the Softmax, or use SoftmaxCrossEntropy, which takes logits and distributions"
             )
         chosen = model.backend if backend is None and model.initialized else find_backend(backend)
-        if precision is not None and precision not in chosen.precisions:
-            raise DtypeError(
-                f"expected a precision that backend {chosen.name!r} has ({', '.join(chosen.precisions)}); got {precision!r}"
-            )
+        wanted = None if precision is None else precision_of(precision, chosen)
         if not model.initialized:
-            model.initialize(seed, chosen, precision or "float32")
+            model.initialize(seed, chosen, wanted.master if wanted else "float32")
         model.require_backend(chosen)
-        if precision is not None and precision != model.dtype:
+        self.precision = wanted or precision_of(model.dtype, chosen)
+        if self.precision.master != model.dtype:
             raise DtypeError(
-                f"expected a model in {precision}; got one in {model.dtype}; use model.to(backend, dtype)"
+                f"expected a model in {self.precision.master}; got one in {model.dtype}; use model.to(backend, dtype)"
             )
         self.model = model
         self.loss = loss
@@ -147,6 +153,11 @@ class TrainStep:
         self.chain = _training_chain(model, loss)
         self.gradient = model.arena.new()
         self.state = optimizer.bind(model.arena)
+        self._inputs_in = chosen.dtype(self.precision.stored)
+        self._weights = chosen.zeros((model.arena.size,), self.precision.stored) if self.precision.narrow else None
+        if self.precision.scaled:
+            self.state.loss_scale = LossScale(chosen)
+            self.chain = scaled_chain(self.chain, self.state.loss_scale)
         self.seed = seed
         self.deterministic = bool(deterministic)
         self.executor = chosen.executor(self)
@@ -156,12 +167,17 @@ class TrainStep:
         settings = {name: getattr(self, name) for name in ("model", "loss", "optimizer", "seed", "deterministic")}
         to_host = self.backend.to_numpy
         states = {name: to_host(array) for name, array in self.state.states.items()}
+        settings["precision"] = self.precision.name
+        if self.state.loss_scale is not None:
+            settings["loss_scale"] = self.state.loss_scale.numbers
         return {**settings, "t": self.steps, "lr": self.lr, "states": states, "gradient": to_host(self.gradient)}
 
     def __setstate__(self, kept: dict[str, Any]) -> None:
         self.__init__(  # type: ignore[misc]
-            kept["model"], kept["loss"], kept["optimizer"], kept["seed"], deterministic=kept["deterministic"]
+            kept["model"], kept["loss"], kept["optimizer"], kept["seed"], None, kept["precision"], kept["deterministic"]
         )
+        if self.state.loss_scale is not None:
+            self.state.loss_scale.numbers = kept["loss_scale"]
         self.state.t, self.state.lr = kept["t"], kept["lr"]
         for name, values in kept["states"].items():
             self.backend.copy(values, self.state.states[name])
@@ -196,6 +212,12 @@ class TrainStep:
     def lr(self, value: float) -> None:
         self.state.lr = positive(value, "lr")
 
+    @property
+    def loss_scale(self) -> float:
+        """What the loss of the next step is multiplied by before its gradient is rounded; waits for the device."""
+        scale = self.state.loss_scale
+        return 1.0 if scale is None else scale.numbers[0]
+
     def __call__(self, x: Any, y: Any) -> StepLoss:
         """Takes one step on the minibatch x [B, d], y [B] or [B, e].
 
@@ -204,7 +226,7 @@ class TrainStep:
         Raises: ShapeError, DtypeError, LabelError, EmptyDataError before anything has changed; NonFiniteLossError with the
             parameters as they were before the step.
         """
-        inputs = self.model.convert_input(x)
+        inputs = self._stored(self.model.convert_input(x))
         rows = int(inputs.shape[0])
         if rows == 0:
             raise EmptyDataError("expected a minibatch of at least one row; got none")
@@ -217,7 +239,7 @@ class TrainStep:
 
     def prepare(self, x: Any, y: Any, name: str = "x") -> tuple[Array, Array]:
         """x and y as checked arrays of the backend, for `run`; besides what a call refuses, also NaN and infinity in them."""
-        inputs = self.model.convert_input(x)
+        inputs = self._stored(self.model.convert_input(x))
         rows = int(inputs.shape[0])
         if rows == 0:
             raise EmptyDataError(f"expected at least one row of {name}; got none")
@@ -227,13 +249,18 @@ class TrainStep:
             self._require_finite(targets, y, name.replace("x", "y"))
         return inputs, targets
 
+    def _stored(self, inputs: Array) -> Array:
+        """Inputs in the type of the activations."""
+        return self.backend.asarray(inputs, self.precision.stored) if self.precision.narrow else inputs
+
     def _require_finite(self, array: Array, given: Any, name: str) -> None:
         backend = self.backend
         if math.isfinite(backend.item(backend.sum_of_squares(backend.xp.reshape(array, (-1,))))):
             return
         require_finite(backend.to_numpy(given) if backend.is_array(given) else on_host(given), name)
         raise NonFiniteDataError(
-            f"expected values in {name} that {self.model.dtype} can square; got larger ones; scale them, or use float64"
+            f"expected values in {name} that {self.precision.name} can {'hold' if self.precision.scaled else 'square'}; got "
+            "larger ones; scale them, or use a precision with a larger range"
         )
 
     def prepare_targets(self, y: Any, rows: int) -> Array:
@@ -255,7 +282,13 @@ class TrainStep:
     ) -> Tape:
         """A training tape for rows from `first_row` on; the other arguments as in Tape."""
         random = self.backend.random_state(self.seed, 0, first_row)
-        return Tape(self.state.arena, True, random, gradients, backend=backend, allocate=allocate)
+        return Tape(
+            self.state.arena, True, random, gradients, weights=self._weights, backend=backend, allocate=allocate
+        )  # fmt: skip
+
+    def evaluation_tape(self) -> Tape:
+        """A tape for evaluation mode, in the precision of the step."""
+        return Tape(self.state.arena, weights=self._weights)
 
     def run(self, inputs: Array, targets: Array) -> StepLoss:
         """One step on arrays that are already converted and checked."""
@@ -265,16 +298,20 @@ class TrainStep:
                 "expected the parameters that this step was made for; the model was initialised again or moved since; "
                 "make a new TrainStep after model.initialize() and model.to()"
             )
-        if inputs.dtype != state.arena.values.dtype:
-            raise DtypeError(f"expected arrays from step.prepare, in {self.model.dtype}; got inputs of {inputs.dtype}")
+        if inputs.dtype != self._inputs_in:
+            raise DtypeError(f"expected arrays from step.prepare, in {self.precision.stored}; got inputs of {inputs.dtype}")
         number = state.t + 1
         try:
             state.begin()
-            total, squares = self.executor.run(inputs, targets, number)
+            with backend.products(self.precision.name):
+                total, squares = self.executor.run(inputs, targets, number)
         except BaseException:
             if state.t < number:
                 state.undo()
             raise
+        if state.loss_scale is not None:
+            # A gradient that overflowed is no failure: the update was skipped, and the scale is smaller now.
+            squares = state.loss_scale.take_verdict()
         if backend.device == "cpu":
             broken = next((k for k, scalar in enumerate((total, squares)) if not math.isfinite(backend.item(scalar))), None)
             if broken is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...errors import HyperparameterError
 from ...kernels.formula import Formula
@@ -16,6 +16,9 @@ from ...kernels.formulas.updates import GRADIENT_SCALE, RULES, Rule, keep_if_ski
 from ..arena import Arena
 from ..parameter import Parameter
 from ..settings import choice, not_negative, positive
+
+if TYPE_CHECKING:
+    from ..precision import LossScale
 
 Array = Any
 
@@ -143,7 +146,8 @@ class OptimizerState:
     """What an optimiser remembers about one model, and the step itself.
 
     Attributes: t – number of steps taken; lr – the learning rate, which may be set between steps; states – name -> flat
-        array with the arena's layout; table – [scalars, groups] on the backend, of the step that `begin` prepared.
+        array with the arena's layout; table – [scalars, groups] on the backend, of the step that `begin` prepared;
+        loss_scale – what the loss of a step in float16 is multiplied by.
     """
 
     def __init__(self, optimizer: Optimizer, arena: Arena) -> None:
@@ -159,6 +163,7 @@ class OptimizerState:
         self.table = self._new_table(self.formula)
         self._names = scalars_of(self.formula)
         self._start: Array | None = None
+        self.loss_scale: LossScale | None = None
 
     def _formula(self) -> Formula:
         """The kernel that `begin` prepares the scalars of."""
@@ -259,10 +264,17 @@ class OptimizerState:
         """
         self.t += 1
         backend = self.arena.backend
-        backend.limit_norm(self.table[0, ...], squares, self.largest)
+        self._judge(squares)
         backend.update(self.formula, (self.arena.values, gradient, *self.states.values()), self.table, self.segments)
         if self._start is not None and backend.device != "cpu":
             self._restore_if_skipped(self.table)
+
+    def _judge(self, squares: Any) -> None:
+        """Finishes the first scalar, what gradients are multiplied by: the loss scale out, the norm limited, NaN to skip."""
+        scales = self.table[0, ...]
+        if self.loss_scale is not None:
+            squares = self.arena.backend.xp.reshape(self.loss_scale.judge(squares, scales), ())
+        self.arena.backend.limit_norm(scales, squares, self.largest)
 
     def _restore_if_skipped(self, table: Array) -> None:
         """On a device, where the update itself found that the gradient is not finite: back to before `begin`."""

@@ -87,7 +87,7 @@ class _LambState(OptimizerState):
         """The direction, the norms, then the step along it."""
         self.t += 1
         arena, backend, table = self.arena, self.arena.backend, self.table
-        backend.limit_norm(table[0, ...], squares, self.largest)
+        self._judge(squares)
         backend.update(self.formula, (arena.values, gradient, self.direction, *self.states.values()), table, self.segments)
         for position, parameter in enumerate(arena.parameters):
             start, stop = arena.ranges[parameter]
