@@ -20,9 +20,10 @@ Array = Any
 class Memory:
     """Bytes that a step holds, for one size of minibatch.
 
-    parameters = gradient = s P; state = s k P; shards = s (T - 1) P'; buffers = a + b B: with s bytes a number, P numbers
-    in the arena, k optimiser states, T shards of the rows, P' numbers that each shard sums apart, B rows, and a, b by the
-    network. The minibatch itself, and what the array library takes for itself, are not among them.
+    parameters = (s + c) P; gradient = s P; state = s k P; shards = s (T - 1) P'; buffers = a + b B: with s bytes a number, c
+    those of a number in the copy that layers read in 16 bits (0 without one), P numbers in the arena, k optimiser states, T
+    shards of the rows, P' numbers that each shard sums apart, B rows, and a, b by the network. The minibatch itself, and what
+    the array library takes for itself, are not among them.
     """
 
     parameters: int
@@ -49,7 +50,8 @@ def memory_of(step: TrainStep, rows: int) -> Memory:
     slope = large - small
     shards = step.executor.extra_gradients(rows) * (size // max(arena.size, 1))
     kept = len(step.state.states) + (step.optimizer.look_ahead(step.lr) is not None)
-    return Memory(size, size, kept * size, shards, small + slope * (rows - 1))
+    copied = 0 if step.weights is None else int(step.weights.nbytes)
+    return Memory(size + copied, size, kept * size, shards, small + slope * (rows - 1))
 
 
 def _buffers(step: TrainStep, rows: int) -> int:

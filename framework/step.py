@@ -154,7 +154,7 @@ class TrainStep:
         self.gradient = model.arena.new()
         self.state = optimizer.bind(model.arena)
         self._inputs_in = chosen.dtype(self.precision.stored)
-        self._weights = chosen.zeros((model.arena.size,), self.precision.stored) if self.precision.narrow else None
+        self.weights = chosen.zeros((model.arena.size,), self.precision.stored) if self.precision.narrow else None
         if self.precision.scaled:
             self.state.loss_scale = LossScale(chosen)
             self.chain = scaled_chain(self.chain, self.state.loss_scale)
@@ -283,12 +283,12 @@ class TrainStep:
         """A training tape for rows from `first_row` on; the other arguments as in Tape."""
         random = self.backend.random_state(self.seed, 0, first_row)
         return Tape(
-            self.state.arena, True, random, gradients, weights=self._weights, backend=backend, allocate=allocate
+            self.state.arena, True, random, gradients, weights=self.weights, backend=backend, allocate=allocate
         )  # fmt: skip
 
     def evaluation_tape(self) -> Tape:
         """A tape for evaluation mode, in the precision of the step."""
-        return Tape(self.state.arena, weights=self._weights)
+        return Tape(self.state.arena, weights=self.weights)
 
     def run(self, inputs: Array, targets: Array) -> StepLoss:
         """One step on arrays that are already converted and checked."""

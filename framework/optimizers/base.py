@@ -266,7 +266,7 @@ class OptimizerState:
         backend = self.arena.backend
         self._judge(squares)
         backend.update(self.formula, (self.arena.values, gradient, *self.states.values()), self.table, self.segments)
-        if self._start is not None and backend.device != "cpu":
+        if self._start is not None and (backend.device != "cpu" or self.loss_scale is not None):
             self._restore_if_skipped(self.table)
 
     def _judge(self, squares: Any) -> None:
@@ -277,7 +277,7 @@ class OptimizerState:
         self.arena.backend.limit_norm(scales, squares, self.largest)
 
     def _restore_if_skipped(self, table: Array) -> None:
-        """On a device, where the update itself found that the gradient is not finite: back to before `begin`."""
+        """Where the update itself found that the gradient is not finite, and nobody will ask: back to before `begin`."""
         backend, xp = self.arena.backend, self.arena.backend.xp
         theta, start = (xp.reshape(a, (-1, 1)) for a in (self.arena.values, self._start))
         backend.map(keep_if_skipped, theta, theta, start, table[0][:1])
