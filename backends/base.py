@@ -241,18 +241,32 @@ class Backend:
     def _cast(self, values: Array, like: Array) -> Array:
         return values if values.dtype == like.dtype else self.xp.astype(values, like.dtype)
 
-    def update(self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Any) -> None:
+    def update(
+        self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Any, random: Random | None = None
+    ) -> None:
         """Applies an update formula to flat arrays in place: one kernel call, whatever the number of parameters.
 
         Args: arrays – in the formula's order; scalars – [scalars, groups], in its order; segments – from `segments`.
-            Where the first scalar is NaN, nothing at all is changed.
+            Where the first scalar is NaN, nothing at all is changed. random – needed where it overwrites arrays of bfloat16
+            (at most two, on backends that have that precision): their new values are rounded up or down at random, so that
+            they are right on the average. Element i takes its bits from row i // 4, column i % 4 of `random_bits` with four
+            columns: the lower 16 of them for the first such array, the upper 16 for the second.
         """
         self.require(*arrays, scalars)
         if any(a.shape != arrays[0].shape for a in arrays) or len(arrays[0].shape) != 1:
             raise ShapeError(f"{formula!r} expected flat arrays of one length; got {[tuple(a.shape) for a in arrays]}")
-        self._update(formula, arrays, scalars, segments)
+        narrow = [p for p, a in zip(formula.parameters, arrays, strict=False) if is_narrow(a) and p in formula.overwrites]
+        if narrow and ("bfloat16" not in self.precisions or random is None):
+            raise DtypeError(
+                f"expected {' and '.join(narrow)} in float32 on backend {self.name!r}, or a source of random bits to round "
+                f"them with; got {formula!r} with 16 bits; choose another backend, or state_dtype=None"
+            )
+        self._update(formula, arrays, scalars, segments, random)
 
-    def _update(self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Any) -> None:
+    def _update(
+        self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Any, random: Random | None
+    ) -> None:
+        del random
         if math.isnan(float(scalars[0, 0])):
             return
         for start, stop, group in segments:

@@ -31,7 +31,7 @@ def simulated() -> bool:
 
 
 @lru_cache(maxsize=WRAPPED)
-def _wrapped(pointer: int, shape: tuple[int, ...], dtype: str) -> Any:
+def _wrapped(pointer: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
     """Numba's handle on device memory.
 
     It holds no reference: whoever launches a kernel holds the array, and a later array at the same place, with the
@@ -40,7 +40,7 @@ def _wrapped(pointer: int, shape: tuple[int, ...], dtype: str) -> Any:
     from numba.cuda.api import from_cuda_array_interface
 
     return from_cuda_array_interface(
-        {"data": (pointer, False), "shape": shape, "typestr": dtype, "strides": None, "version": 3}, sync=False
+        {"data": (pointer, False), "shape": shape, "typestr": dtype.str, "strides": None, "version": 3}, sync=False
     )
 
 
@@ -107,8 +107,7 @@ class CudaBackend(CupyBackend):
         """Hands a kernel to the device, on CuPy's current stream; Numba would copy an array of the host in silence."""
         self.require(*(a for a in arguments if isinstance(a, np.ndarray)))
         given = [
-            _wrapped(a.data.ptr, a.shape, kernel.seen.get(k, a.dtype).str) if self.is_array(a) else a
-            for k, a in enumerate(kernel.check(arguments))
+            _wrapped(a.data.ptr, *kernel.shown(k, a)) if self.is_array(a) else a for k, a in enumerate(kernel.check(arguments))
         ]
         self.launches += 1
         _launcher(kernel.compiled, *geometry, self._stream_pointer())(*given)
@@ -135,8 +134,10 @@ class CudaBackend(CupyBackend):
     def _map(self, formula: Formula, outputs: tuple[Array, ...], arguments: Sequence[Any], random: Random | None) -> None:
         self._target.run_map(formula, outputs, arguments, random, self._launch)
 
-    def _update(self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Any) -> None:
-        self._target.run_update(formula, arrays, scalars, segments, self._launch)
+    def _update(
+        self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Any, random: Random | None
+    ) -> None:
+        self._target.run_update(formula, arrays, scalars, segments, random, self._launch)
 
     def random_bits(self, rows: int, width: int, random: Random) -> Array:
         """See Backend.random_bits."""

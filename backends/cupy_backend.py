@@ -117,7 +117,10 @@ class CupyBackend(Backend):
         self.launches += 1
         target.run_map(formula, outputs, arguments, random)
 
-    def _update(self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Any) -> None:
+    def _update(
+        self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Any, random: Random | None
+    ) -> None:
+        del random
         self.launches += 1
         target.run_update(formula, arrays, scalars, segments)
 

@@ -66,7 +66,10 @@ class NumbaBackend(NumpyBackend):
         """Rows over cores."""
         return RowExecutor(self, work)
 
-    def _update(self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Any) -> None:
+    def _update(
+        self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Any, random: Random | None
+    ) -> None:
+        del random
         threads = num_threads()
         make = partial(self._update_program, formula, arrays, scalars, segments, threads)
         segments.made.made((formula, threads, places(arrays)), make).run((scalars,), threads)

@@ -70,11 +70,13 @@ class NumpyBackend(Backend):
     def _map(self, formula: Formula, outputs: tuple[Array, ...], arguments: Sequence[Any], random: Random | None) -> None:
         target.run_map(formula, outputs, arguments, random)
 
-    def _update(self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Any) -> None:
+    def _update(
+        self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Any, random: Random | None
+    ) -> None:
         if np.isnan(scalars[0, 0]):
             return
-        key = (formula, places(arrays), (scalars == 1.0).tobytes())
-        segments.made.made(key, lambda: target.Update(formula, arrays, scalars, segments.table)).run(scalars)
+        key = (formula, places(arrays), (scalars == 1.0).tobytes(), None if random is None else id(random.state))
+        segments.made.made(key, lambda: target.Update(formula, arrays, scalars, segments.table, random)).run(scalars)
 
     def segments(self, ranges: Sequence[tuple[int, int, int]]) -> Any:
         """See Backend.segments."""

@@ -49,9 +49,10 @@ def memory_of(step: TrainStep, rows: int) -> Memory:
     small, large = (_buffers(step, count) for count in (1, 2))
     slope = large - small
     shards = step.executor.extra_gradients(rows) * (size // max(arena.size, 1))
-    kept = len(step.state.states) + (step.optimizer.look_ahead(step.lr) is not None)
+    states = sum(int(a.nbytes) for a in step.state.states.values())
+    states += size if step.optimizer.look_ahead(step.lr) is not None else 0
     copied = 0 if step.weights is None else int(step.weights.nbytes)
-    return Memory(size + copied, size, kept * size, shards, small + slope * (rows - 1))
+    return Memory(size + copied, size, states, shards, small + slope * (rows - 1))
 
 
 def _buffers(step: TrainStep, rows: int) -> int:

@@ -11,3 +11,5 @@ SHUFFLE = 0x3000_0000
 """The order of the rows in an epoch; the epoch is the step."""
 CHECK = 0x4000_0000
 """Directions and samples of the numerical checks."""
+ROUNDING = 0x5000_0000
+"""Optimiser states that are rounded to 16 bits at random."""

@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ...errors import HyperparameterError
+from ...backends import Random, having
+from ...errors import DtypeError, HyperparameterError
 from ...kernels.formula import Formula
 from ...kernels.formulas.updates import GRADIENT_SCALE, RULES, Rule, keep_if_skipped, step_back, update_formula
 from ..arena import Arena
 from ..parameter import Parameter
 from ..settings import choice, not_negative, positive
+from ..streams import ROUNDING
 
 if TYPE_CHECKING:
     from ..precision import LossScale
@@ -67,7 +69,9 @@ class Optimizer:
         to g; weight_decay – lambda of theta -= lr lambda theta, decoupled from g (as in AdamW); l1 – beta of the penalty
         beta ||theta||_1; l1_form – "subgradient" adds beta sign(theta) to g, "proximal" soft-thresholds by lr beta after
         the rule, which gives exact zeros; clip_value – every element of g is clipped to [-c, c]; clip_norm – g is scaled
-        down to this global norm where it is larger; groups – ParameterGroups. Biases, gains and offsets are exempt from
+        down to this global norm where it is larger; groups – ParameterGroups; state_dtype – "bfloat16" keeps what the
+        optimiser remembers in 16 bits, rounded at random so that small changes count on the average (on `numpy` and
+        `cuda`); None keeps it as the parameters. Biases, gains and offsets are exempt from
         penalties and decay. Clipping acts on the gradient of the loss, before penalties are added.
 
     Order in a step: clip_norm, clip_value, l2 and l1, weight_decay, the rule, the proximal step.
@@ -90,6 +94,7 @@ class Optimizer:
         clip_norm: float | None = None,
         clip_value: float | None = None,
         groups: Sequence[ParameterGroup] = (),
+        state_dtype: str | None = None,
     ) -> None:
         self.lr = positive(lr, "lr")
         self.l2 = not_negative(l2, "l2")
@@ -99,6 +104,7 @@ class Optimizer:
         self.clip_value = None if clip_value is None else positive(clip_value, "clip_value")
         self.l1_form = choice(l1_form, "l1_form", ("subgradient", "proximal"))
         self.groups = _checked(groups)
+        self.state_dtype = None if state_dtype is None else choice(state_dtype, "state_dtype", ("float32", "bfloat16"))
 
     @property
     def rule(self) -> Rule:
@@ -158,12 +164,23 @@ class OptimizerState:
         self.group_of, self.settings = self._groups()
         self.features = self._features()
         self.segments = arena.backend.segments(arena.merged_ranges(self.group_of))
-        self.states: dict[str, Array] = {name: arena.new() for name in optimizer.rule.states}
+        self.states = self._new_states()
+        self._rounding = Random(arena.backend.random_state(0), ROUNDING) if optimizer.state_dtype == "bfloat16" else None
         self.formula = self._formula()
         self.table = self._new_table(self.formula)
         self._names = scalars_of(self.formula)
         self._start: Array | None = None
         self.loss_scale: LossScale | None = None
+
+    def _new_states(self) -> dict[str, Array]:
+        """Zeros by name."""
+        backend, wanted = self.arena.backend, self.optimizer.state_dtype or self.arena.dtype
+        if wanted != self.arena.dtype and (wanted != "bfloat16" or wanted not in backend.precisions):
+            raise DtypeError(
+                f"expected a state_dtype that backend {backend.name!r} has for parameters in {self.arena.dtype}; got "
+                f"{wanted!r}; bfloat16 works on {' and '.join(having('bfloat16'))}; leave it out, or choose another backend"
+            )
+        return {name: backend.zeros((self.arena.size,), wanted) for name in self.optimizer.rule.states}
 
     def _formula(self) -> Formula:
         """The kernel that `begin` prepares the scalars of."""
@@ -234,6 +251,8 @@ class OptimizerState:
         Whatever the host has to tell the backend is told here; `apply` only runs kernels.
         """
         self._fill(self.table, self._names, self.optimizer.scalars(self.t + 1, self.lr))
+        if self._rounding is not None:
+            self.arena.backend.set_step(self._rounding.state, self.t + 1)
         gamma = self.optimizer.look_ahead(self.lr)
         if gamma is None:
             return
@@ -265,7 +284,8 @@ class OptimizerState:
         self.t += 1
         backend = self.arena.backend
         self._judge(squares)
-        backend.update(self.formula, (self.arena.values, gradient, *self.states.values()), self.table, self.segments)
+        arrays = (self.arena.values, gradient, *self.states.values())
+        backend.update(self.formula, arrays, self.table, self.segments, self._rounding)
         if self._start is not None and (backend.device != "cpu" or self.loss_scale is not None):
             self._restore_if_skipped(self.table)
 

@@ -88,7 +88,8 @@ class _LambState(OptimizerState):
         self.t += 1
         arena, backend, table = self.arena, self.arena.backend, self.table
         self._judge(squares)
-        backend.update(self.formula, (arena.values, gradient, self.direction, *self.states.values()), table, self.segments)
+        arrays = (arena.values, gradient, self.direction, *self.states.values())
+        backend.update(self.formula, arrays, table, self.segments, self._rounding)
         for position, parameter in enumerate(arena.parameters):
             start, stop = arena.ranges[parameter]
             self._theta_squares[position] = backend.sum_of_squares(arena.values[start:stop])

@@ -6,7 +6,7 @@ Arrays, streams and launches belong to the backend; hand-written row kernels are
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from types import SimpleNamespace
@@ -75,8 +75,8 @@ class Generated:
 class Kernel:
     """A compiled kernel that refuses arrays of any other type than its own.
 
-    Attributes: compiled – what `compiled[grid, block, stream](*arguments)` launches; seen – by position, the type that
-        an array has to be shown as.
+    Attributes: compiled – what `compiled[grid, block, stream](*arguments)` launches; arity – how many arguments it takes;
+        seen – by position, the type that an array has to be shown as.
     """
 
     def __init__(self, generated: Generated) -> None:
@@ -87,6 +87,7 @@ class Kernel:
         else:
             kept = disk.holds(function)
             self.compiled = cuda.jit(types.void(*generated.parameters), cache=kept)(function)
+        self.arity = len(generated.parameters)
         self.seen: dict[int, np.dtype[Any]] = {}
         self._arrays: list[tuple[int, str, int]] = []
         self._numbers: list[tuple[int, Callable[[Any], Any]]] = []
@@ -114,6 +115,13 @@ class Kernel:
         for position, convert in self._numbers:
             given[position] = convert(given[position])
         return given
+
+    def shown(self, position: int, array: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
+        """(shape, type) as which the kernel sees an argument: words of bits where that differs from what it is."""
+        seen = self.seen.get(position)
+        if seen is None:
+            return array.shape, array.dtype
+        return (*array.shape[:-1], array.shape[-1] * array.dtype.itemsize // seen.itemsize), seen
 
 
 Launch = Callable[[Kernel, Geometry, Sequence[Any]], None]
@@ -150,13 +158,14 @@ def team_geometry(rows: int, width: int) -> Geometry:
     return (_blocks(rows, BLOCK // lanes, MOST_BLOCKS),), (lanes, BLOCK // lanes)
 
 
-@lru_cache(maxsize=1)
-def _philox() -> Lines:
+@cache
+def _philox(columns: bool = True) -> Lines:
+    """Four random words: for a column block of row i of a matrix, or for row q of one that is four columns wide."""
     names = ("block", "row", "stream", "step", "key0", "key1")
     program = Program()
     program = program.finish(philox4x32(*(program.input(n, UINT32) for n in names)))
     inputs = {
-        "block": "u32(q)", "row": "u32(u64(state[3]) + i)", "stream": "stream",
+        "block": "u32(q)" if columns else "u32(0)", "row": f"u32(u64(state[3]) + {'i' if columns else 'q'})", "stream": "stream",
         "step": "state[2]", "key0": "state[0]", "key1": "state[1]",
     }  # fmt: skip
     return Lines(program, Spelling(FLOAT32), inputs, prefix="w")
@@ -291,40 +300,142 @@ def map_source(formula: Formula, dtypes: Sequence[Any]) -> Generated:
     return _generated(formula.name, parameters, lines, constants, stored)
 
 
-def update_source(formula: Formula, dtypes: Sequence[Any]) -> Generated:
-    """The kernel (arrays …, scalars, table) of an update: one launch over the whole arena, nothing where NaN gates it.
+def update_source(formula: Formula, dtypes: Sequence[Any], wide: bool = True) -> Generated:
+    """The kernel (arrays …, scalars, table, [state, stream]) of an update: one launch over the whole arena.
 
-    Args: dtypes – of the arrays, one for all of them or one for each.
-    Args of the kernel: table – from kernels/targets/segments.py.
+    A thread takes four neighbouring elements at a time, which belong to one group. Where NaN gates it, nothing happens.
+
+    Args: dtypes – of the arrays, one for all of them or one for each; wide – whether memory is read and written in words of
+        8 bytes, for arrays of float32 and bfloat16 that start at multiples of 8 bytes and hold a multiple of 4 elements.
+    Args of the kernel: table – from kernels/targets/segments.py; state, stream – of the random bits by which new values are
+        rounded that go to arrays of 16 bits.
     """
     arrays = [p for p, k in zip(formula.parameters, formula.kinds, strict=True) if k == "each"]
     groups = [p for p, k in zip(formula.parameters, formula.kinds, strict=True) if k == "group"]
-    names = [f"{a}_" for a in arrays]
     dtypes = list(dtypes) * (len(arrays) if len(dtypes) == 1 else 1)
     dtype = computed_in(dtypes)
-    stored = storages(names, dtypes, dtype)
-    values = {a: stored[n].load(f"{n}[i]") for a, n in zip(arrays, names, strict=True)}
-    values |= {g: f"scalars[{k}, group]" for k, g in enumerate(groups)}
-    text = Lines(trace(formula, expansions(dtype)), Spelling(dtype), values)
-    stores: list[str] = []
-    for a, result in zip(formula.overwrites, text.results, strict=True):
-        stores += stored[f"{a}_"].store(f"{a}_[i]", result)
-    element = [
-        "entry = u64(table[i >> u64(6)])",
-        f"if (i & u64(63)) < (entry & u64({COUNT_MASK})):",
-        f"    group = entry >> u64({GROUP_SHIFT})",
-        *indent([*text.uniform, *text.body, *stores], 1),
+    stored = storages([f"{a}_" for a in arrays], dtypes, dtype)
+    wide = wide and words_fit(s.name for s in stored.values())
+    narrow = [a for a in formula.overwrites if stored[f"{a}_"].name in NARROW]
+    if len(narrow) > 2:
+        raise DtypeError(f"{formula!r} expected at most two arrays of 16 bits to overwrite; got {', '.join(narrow)}")
+    held = {a: _Words(a, stored[f"{a}_"]) if wide else _Elements(a, stored[f"{a}_"]) for a in arrays}
+    philox = _philox(columns=False)
+    program = trace(formula, expansions(dtype))
+    uniform: list[str] = []
+    elements: list[str] = []
+    for k in range(4):
+        values = {a: held[a].load(k) for a in arrays} | {g: f"scalars[{r}, group]" for r, g in enumerate(groups)}
+        text = Lines(program, Spelling(dtype), values)
+        uniform = text.uniform
+        stores: list[str] = []
+        for a, result in zip(formula.overwrites, text.results, strict=True):
+            word = philox.results[k]
+            bits = None if a not in narrow else f"{word} & u32(65535)" if a == narrow[0] else f"{word} >> u32(16)"
+            stores += held[a].keep(k, result, bits)
+        part = [*text.body, *stores]
+        elements += part if wide else [f"if place + u64({k}) < inside:", *indent(part, 1)]
+    turn = [
+        "entry = u64(table[q >> u64(4)])",
+        f"place, inside = (q & u64(15)) << u64(2), entry & u64({COUNT_MASK})",
+        "if place < inside:",
+        *indent(
+            [
+                f"group = entry >> u64({GROUP_SHIFT})",
+                *uniform,
+                *(philox.body if narrow else []),
+                *(line for a in arrays for line in held[a].begin()),
+                *elements,
+                *(line for a in formula.overwrites for line in held[a].end()),
+            ],
+            1,
+        ),
     ]
     lines = [
         "gate = scalars[0, 0]",
         "if gate == gate:",
-        f"    count = min(u64({arrays[0]}_.shape[0]), u64(table.shape[0]) << u64(6))",
+        f"    count = min(u64({arrays[0]}_.shape[0]) << u64({int(wide)}), u64(table.shape[0]) << u64(6))",
         "    stride = u64(cuda.gridsize(1))",
-        *indent(_strides("i", "u64(cuda.grid(1))", "count", "stride", element), 1),
+        *indent(_strides("q", "u64(cuda.grid(1))", "(count + u64(3)) >> u64(2)", "stride", turn), 1),
     ]
-    parameters = {n: array_type(stored[n].seen, 1) for n in names}
+    seen = dict.fromkeys(stored, np.dtype(np.uint64)) if wide else {n: s.seen for n, s in stored.items()}
+    parameters = {n: array_type(d, 1) for n, d in seen.items()}
     parameters |= {"scalars": array_type(dtype, 2), "table": array_type(np.dtype(np.int32), 1)}
-    return _generated(formula.name, parameters, lines, text.constants, stored)
+    constants = dict(text.constants)
+    if narrow:
+        parameters |= _RANDOM_PARAMETERS
+        constants |= philox.constants
+    return _generated(formula.name, parameters, lines, constants, stored)
+
+
+def words_fit(names: Iterable[str]) -> bool:
+    """Whether arrays stored so can be read and written in words of 8 bytes."""
+    return all(name in ("float32", "bfloat16") for name in names)
+
+
+class _Elements:
+    """Access to an array in an update, element by element."""
+
+    def __init__(self, name: str, storage: Storage) -> None:
+        self._array, self._storage = f"{name}_", storage
+
+    def begin(self) -> list[str]:
+        """Statements before the four elements."""
+        return []
+
+    def load(self, k: int) -> str:
+        """The expression of the value of element k."""
+        return self._storage.load(f"{self._array}[(q << u64(2)) + u64({k})]")
+
+    def keep(self, k: int, value: str, random: str | None) -> list[str]:
+        """Statements that write a variable's value to element k."""
+        return self._storage.store(f"{self._array}[(q << u64(2)) + u64({k})]", value, random)
+
+    def end(self) -> list[str]:
+        """Statements after the four elements."""
+        return []
+
+
+class _Words:
+    """Access to an array in an update, in words of 8 bytes: two float32 or four bfloat16."""
+
+    def __init__(self, name: str, storage: Storage) -> None:
+        self._name, self._array, self._storage = name, f"{name}_", storage
+        self._each = 4 if storage.name in NARROW else 2
+        self._places = [f"{self._array}[(q << u64(1)) + u64({w})]" for w in (0, 1)] if self._each == 2 else [f"{self._array}[q]"]
+
+    def begin(self) -> list[str]:
+        """Reads the words."""
+        return [f"{self._name}_word{w} = {place}" for w, place in enumerate(self._places)]
+
+    def _part(self, k: int) -> str:
+        word, position = f"{self._name}_word{k // self._each}", k % self._each
+        return f"u32({word} >> u64({position * 64 // self._each}))"
+
+    def load(self, k: int) -> str:
+        """The expression of the value of element k."""
+        bits = self._part(k)
+        return f"{bits}.view(np.float32)" if self._each == 2 else self._storage.load(f"{bits} & u32(65535)")
+
+    def keep(self, k: int, value: str, random: str | None) -> list[str]:
+        """Rounds a variable's value for element k; `end` writes it."""
+        before, bits = self._storage.rounded(value, random)
+        return [*before, f"{self._name}_new{k} = {f'f32({value}).view(np.uint32)' if self._each == 2 else f'u32({bits})'}"]
+
+    def end(self) -> list[str]:
+        """Writes the words; elements beyond the group's last one, which share a word with it, stay what they were."""
+        lines = ["if place + u64(4) > inside:"]
+        lines += [f"    {self._name}_word{w} = {place}" for w, place in enumerate(self._places)]
+        mask = "" if self._each == 2 else " & u32(65535)"
+        for k in range(1, 4):
+            new = f"{self._name}_new{k}"
+            lines.append(f"    {new} = {new} if place + u64({k}) < inside else u32({self._part(k)}{mask})")
+        for w, place in enumerate(self._places):
+            parts = [
+                f"(u64({self._name}_new{w * self._each + n}) << u64({n * 64 // self._each}))" for n in range(self._each)
+            ]
+            lines.append(f"{place} = {' | '.join(parts)}")
+        return lines
 
 
 def bits_source() -> Generated:
@@ -344,8 +455,8 @@ def _map_kernel(formula: Formula, dtypes: tuple[Any, ...]) -> Kernel:
 
 
 @cache
-def _update_kernel(formula: Formula, dtypes: tuple[Any, ...]) -> Kernel:
-    return Kernel(update_source(formula, dtypes))
+def _update_kernel(formula: Formula, dtypes: tuple[Any, ...], wide: bool) -> Kernel:
+    return Kernel(update_source(formula, dtypes, wide))
 
 
 @lru_cache(maxsize=1)
@@ -390,11 +501,23 @@ def run_map(
     launch(kernel, (team_geometry if sums else matrix_geometry)(rows, columns), given)
 
 
-def run_update(formula: Formula, arrays: Sequence[Any], scalars: Any, table: Any, launch: Launch) -> None:
+def run_update(
+    formula: Formula, arrays: Sequence[Any], scalars: Any, table: Any, random: tuple[Any, int] | None, launch: Launch
+) -> None:
     """Applies an update to the flat arrays in one launch; `table` is that of kernels/targets/segments.py on the device."""
     count = arrays[0].shape[0]
-    if count and table.shape[0]:
-        launch(_update_kernel(formula, tuple(a.dtype for a in arrays)), flat_geometry(count), [*arrays, scalars, table])
+    if not count or not table.shape[0]:
+        return
+    wide = count % 4 == 0 and not any(_address(a) % 8 for a in arrays)
+    kernel = _update_kernel(formula, tuple(a.dtype for a in arrays), wide)
+    given = [*arrays, scalars, table, *(random or ())]
+    launch(kernel, flat_geometry(_quarter(count)), given[: kernel.arity])
+
+
+def _address(array: Any) -> int:
+    """Where an array begins."""
+    interface = getattr(array, "__array_interface__", None) or array.__cuda_array_interface__
+    return int(interface["data"][0])
 
 
 def random_bits(out: Any, state: Any, stream: int, launch: Launch) -> None:

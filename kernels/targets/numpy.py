@@ -383,16 +383,27 @@ def run_map(
         function(*given)
 
 
+def _round_at_random(values: Array, bits: Array, shift: int, out: Array) -> None:
+    """Values as bfloat16, rounded up with the probability of what is cut off; see Storage.rounded."""
+    upper = (values.view(np.uint32).astype(np.uint64) + ((bits >> np.uint32(shift)) & np.uint32(0xFFFF))) >> np.uint64(16)
+    np.copyto(out.view(np.uint16), upper.astype(np.uint16))
+    np.copyto(out, np.nan, where=np.isnan(values))
+
+
 class Update:
     """An update of flat arrays, segment by segment, in blocks: its calls are made once, and then run for many scalars.
 
     Scalars that are 1 where it is made have to stay 1: products with them are left out.
 
     Args: arrays – in the order of the formula, all of one length; scalars – [scalars, groups];
-        segments – int64 [segments, 3]: start, stop, group.
+        segments – int64 [segments, 3]: start, stop, group; random – (state, stream) of the bits that round new values of
+        arrays of bfloat16, see Backend.update.
     """
 
-    def __init__(self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Array) -> None:
+    def __init__(
+        self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Array,
+        random: tuple[Array, int] | None = None,
+    ) -> None:  # fmt: skip
         self._plan = compiled = plan(formula, arrays[0].dtype)
         targets = [formula.parameters.index(name) for name in formula.overwrites]
         self._groups = [index for index, kind in zip(compiled.inputs, formula.kinds, strict=True) if kind == "group"]
@@ -408,7 +419,12 @@ class Update:
                 for index, array in zip(compiled.inputs, arrays, strict=False):
                     slots[index] = wide.read(array[low:high], calls)
                 calls += compiled.bind(slots, [wide.written(arrays[t][low:high]) for t in targets], (high - low,), registers)
-                calls += wide.rounded
+                if wide.rounded:
+                    assert random is not None
+                    bits = registers.take([_WORD], 4 * -(-(high - low) // 4), FOR_BITS)[0][: 4 * -(-(high - low) // 4)]
+                    calls.append((random_bits, (len(bits) // 4, 4, *random, low // 4, bits.reshape(-1, 4))))
+                    for n, (_, (value, out)) in enumerate(wide.rounded):
+                        calls.append((_round_at_random, (value, bits[: high - low], 16 * n, out)))
             self._parts.append((group, uniform, calls))
 
     def run(self, scalars: Array) -> None:

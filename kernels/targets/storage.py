@@ -54,20 +54,22 @@ class Storage:
             return f"u32(u32({stored}) << u32(16)).view(np.float32)"
         return f"f32({stored})" if self.name == "float16" else stored
 
-    def rounded(self, value: str) -> tuple[list[str], str]:
+    def rounded(self, value: str, random: str | None = None) -> tuple[list[str], str]:
         """(statements, expression of what is stored) for a variable that holds a value.
 
         bfloat16 is rounded to nearest, ties to even: adding 0x7fff, or 0x8000 where the last bit kept is 1, carries into it.
+        Where 16 `random` bits are given, these are added, so that the expectation of what is stored is the value itself.
         NaN is kept apart, because that carry could make it an infinity or a zero.
         """
         if self.name != "bfloat16":
             return [], value
         bits = f"{value}_bits"
-        even = f"(u64({bits}) + u64(32767) + ((u64({bits}) >> u64(16)) & u64(1))) >> u64(16)"
+        more = f"u64({random})" if random else f"u64(32767) + ((u64({bits}) >> u64(16)) & u64(1))"
         nan = f"(u64({bits}) >> u64(16)) | u64(64)"
-        return [f"{bits} = f32({value}).view(np.uint32)"], f"u16({even}) if {value} == {value} else u16({nan})"
+        before = [f"{bits} = f32({value}).view(np.uint32)"]
+        return before, f"u16((u64({bits}) + {more}) >> u64(16)) if {value} == {value} else u16({nan})"
 
-    def store(self, place: str, value: str) -> list[str]:
+    def store(self, place: str, value: str, random: str | None = None) -> list[str]:
         """Statements that write a variable's value to a place."""
-        before, stored = self.rounded(value)
+        before, stored = self.rounded(value, random)
         return [*before, f"{place} = {stored}"]
