@@ -4,6 +4,6 @@
 """
 
 from .base import Backend, Random, Unavailable
-from .selection import asarray, backend, backends, use_backend
+from .selection import asarray, backend, backends, having, use_backend
 
-__all__ = ["Backend", "Random", "Unavailable", "asarray", "backend", "backends", "use_backend"]
+__all__ = ["Backend", "Random", "Unavailable", "asarray", "backend", "backends", "having", "use_backend"]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DtypeError, MixedBackends
+from ..kernels.targets.storage import bfloat16
 
 Array = Any
 _DLPACK_CPU = 1
@@ -47,13 +48,23 @@ def on_host(values: Any, backend: str = "numpy") -> np.ndarray[Any, Any]:
                 raise DtypeError(
                     f"expected numbers in a rectangular array; got a {describe(values)}; make all rows equally long"
                 ) from error
-    if values.dtype.kind not in "fiub":
+    if not is_real(values):
         raise DtypeError(
             f"expected real numbers; got a {describe(values)}; encode text as numbers first "
             "(fusedstep train does so for tables)"
         )
     host: np.ndarray[Any, Any] = values
     return host if host.dtype.isnative else host.astype(host.dtype.newbyteorder("="))
+
+
+def is_real(array: Any) -> bool:
+    """Whether an array holds real numbers; bfloat16 is a type of its own, which NumPy counts among the opaque ones."""
+    return array.dtype.kind in "fiub" or str(array.dtype) == "bfloat16"
+
+
+def cast(host: np.ndarray[Any, Any], dtype: str | None) -> np.ndarray[Any, Any]:
+    """The array in that type, itself where it has it."""
+    return host if dtype is None else host.astype(bfloat16() if dtype == "bfloat16" else dtype, copy=False)
 
 
 def c_order(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -15,7 +15,8 @@ import numpy as np
 from ..errors import DtypeError, MixedBackends, ShapeError
 from ..kernels.formula import Formula
 from ..kernels.rows import reference
-from .arrays import c_order, describe, on_host
+from ..kernels.targets.storage import bfloat16, is_narrow
+from .arrays import c_order, cast, describe, on_host
 from .executors import Executor, PlainExecutor, Work
 from .slots import Kind, Slot
 
@@ -45,7 +46,9 @@ class Backend:
 
     Contract: matrices are [rows, columns] in row-major order; every operation writes into arrays that the caller gives
     (`out`), which may be the same as an elementwise input; reals are float32 or float64, labels int32, the winners of
-    maxout uint8. Operations refuse arrays of another library with MixedBackends.
+    maxout uint8. Where `precisions` names a type of 16 bits, matrices, and vectors with one number per column, may have
+    that type as well: their values are computed with in float32, and results are rounded to nearest when they are
+    written. Operations refuse arrays of another library with MixedBackends.
 
     Args: xp – the module of the array library.
     """
@@ -73,6 +76,8 @@ class Backend:
 
     def dtype(self, name: str) -> Any:
         """The array library's data type of that name."""
+        if name == "bfloat16":
+            return bfloat16()
         try:
             return getattr(self.xp, name)
         except AttributeError:
@@ -102,7 +107,7 @@ class Backend:
         if isinstance(values, self.array_type):
             return self._convert(values, dtype)
         host = on_host(values, self.name)
-        return self.xp.asarray(c_order(host if dtype is None else host.astype(dtype, copy=False)))
+        return self.xp.asarray(c_order(cast(host, dtype)))
 
     def _convert(self, array: Array, dtype: str | None) -> Array:
         return array if dtype is None or array.dtype == self.dtype(dtype) else self.xp.astype(array, self.dtype(dtype))
@@ -186,8 +191,13 @@ class Backend:
         self._matmul(a, b, out, accumulate)
 
     def _matmul(self, a: Array, b: Array, out: Array, accumulate: bool) -> None:
-        product = self.xp.matmul(a, b)
-        out[...] = out + product if accumulate else product
+        product = self.xp.matmul(self.wide(a), self.wide(b))
+        out[...] = self._cast(out + product if accumulate else product, out)
+
+    def products(self, precision: str) -> AbstractContextManager[Any]:
+        """Within it products of float32 matrices are computed as that precision wants them: only "tf32" differs."""
+        del precision
+        return nullcontext()
 
     # Formulas
 
@@ -232,40 +242,61 @@ class Backend:
                 values.append(self.random_bits(shape[0], shape[1], random))
                 continue
             value = next(given)
+            if kind != "scalar":
+                value = self.wide(value)
             if kind == "row":
                 value = self.xp.reshape(value, (1, -1))
             elif kind == "column":
                 value = self.xp.reshape(value, (-1, 1))
             elif kind == "scalar":
-                value = self.xp.asarray(value, dtype=outputs[0].dtype)
+                value = self.xp.asarray(value, dtype=self.xp.float32 if is_narrow(outputs[0]) else outputs[0].dtype)
             values.append(value)
         results = formula(*values)
         results = results if isinstance(results, tuple) else (results,)
         for target, result, kind in zip(outputs, results, formula.outputs, strict=True):
-            target[...] = self.xp.sum(result, axis=1) if kind == "rowsum" else self._cast(result, target)
+            target[...] = self._cast(self.xp.sum(result, axis=1) if kind == "rowsum" else result, target)
+
+    def wide(self, array: Array) -> Array:
+        """The array in a type that is computed in: float32 where it has 16 bits, else itself."""
+        return self.xp.astype(array, self.xp.float32) if is_narrow(array) else array
 
     def _cast(self, values: Array, like: Array) -> Array:
         return values if values.dtype == like.dtype else self.xp.astype(values, like.dtype)
 
-    def update(self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Any) -> None:
+    def update(
+        self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Any, random: Random | None = None
+    ) -> None:
         """Applies an update formula to flat arrays in place: one kernel call, whatever the number of parameters.
 
         Args: arrays – in the formula's order; scalars – [scalars, groups], in its order; segments – from `segments`.
-            Where the first scalar is NaN, nothing at all is changed.
+            Where the first scalar is NaN, nothing at all is changed. random – needed where it overwrites arrays of bfloat16
+            (at most two, on backends that have that precision): their new values are rounded up or down at random, so that
+            they are right on the average. Element i takes its bits from row i // 4, column i % 4 of `random_bits` with four
+            columns: the lower 16 of them for the first such array, the upper 16 for the second.
         """
         self.require(*arrays, scalars)
         if any(a.shape != arrays[0].shape for a in arrays) or len(arrays[0].shape) != 1:
             raise ShapeError(f"{formula!r} expected flat arrays of one length; got {[tuple(a.shape) for a in arrays]}")
-        self._update(formula, arrays, scalars, segments)
+        narrow = [p for p, a in zip(formula.parameters, arrays, strict=False) if is_narrow(a) and p in formula.overwrites]
+        if narrow and ("bfloat16" not in self.precisions or random is None):
+            raise DtypeError(
+                f"expected {' and '.join(narrow)} in float32 on backend {self.name!r}, or a source of random bits to round "
+                f"them with; got {formula!r} with 16 bits; choose another backend, or state_dtype=None"
+            )
+        self._update(formula, arrays, scalars, segments, random)
 
-    def _update(self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Any) -> None:
+    def _update(
+        self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Any, random: Random | None
+    ) -> None:
+        del random
         if math.isnan(float(scalars[0, 0])):
             return
         for start, stop, group in segments:
             parts = [a[start:stop] for a in arrays]
-            results = formula(*parts, *(scalars[k, group] for k in range(scalars.shape[0])))
+            results = formula(*map(self.wide, parts), *(scalars[k, group] for k in range(scalars.shape[0])))
             for name, result in zip(formula.overwrites, results, strict=True):
-                parts[formula.parameters.index(name)][...] = self._cast(result, parts[0])
+                part = parts[formula.parameters.index(name)]
+                part[...] = self._cast(result, part)
 
     def segments(self, ranges: Sequence[tuple[int, int, int]]) -> Any:
         """What `update` needs to know which elements belong to which group, prepared once.
@@ -303,7 +334,7 @@ class Backend:
     def softmax(self, x: Array, out: Array) -> None:
         """Softmax of each row."""
         self.require(x, out)
-        reference.softmax(self.xp, x, out)
+        reference.softmax(self.xp, self.wide(x), out)
 
     def softmax_cross_entropy(
         self, logits: Array, labels: Array, weights: Array | None, on: float, off: float, factor: float,
@@ -311,58 +342,58 @@ class Backend:
     ) -> None:  # fmt: skip
         """Losses by row and factor times their gradient, for labels; see kernels/rows/reference.py."""
         self.require(logits, labels, losses, gradient)
-        reference.softmax_cross_entropy(self.xp, logits, labels, weights, on, off, factor, losses, gradient)
+        reference.softmax_cross_entropy(self.xp, self.wide(logits), labels, weights, on, off, factor, losses, gradient)
 
     def softmax_cross_entropy_soft(
         self, logits: Array, targets: Array, factor: float, losses: Array, gradient: Array
     ) -> None:
         """As `softmax_cross_entropy`, for target distributions."""
         self.require(logits, targets, losses, gradient)
-        reference.softmax_cross_entropy_soft(self.xp, logits, targets, factor, losses, gradient)
+        reference.softmax_cross_entropy_soft(self.xp, self.wide(logits), targets, factor, losses, gradient)
 
     def multi_class_hinge(self, scores: Array, labels: Array, factor: float, losses: Array, gradient: Array) -> None:
         """Crammer and Singer's hinge loss by row and factor times its subgradient."""
         self.require(scores, labels, losses, gradient)
-        reference.multi_class_hinge(self.xp, scores, labels, factor, losses, gradient)
+        reference.multi_class_hinge(self.xp, self.wide(scores), labels, factor, losses, gradient)
 
     def layer_norm(
         self, x: Array, gain: Array, offset: Array, epsilon: float, out: Array, mean: Array, scale: Array
     ) -> None:
         """Normalises each row; also gives mean and 1 / standard deviation by row."""
         self.require(x, gain, offset, out, mean, scale)
-        reference.layer_norm(self.xp, x, gain, offset, epsilon, out, mean, scale)
+        reference.layer_norm(self.xp, self.wide(x), self.wide(gain), self.wide(offset), epsilon, out, mean, scale)
 
     def layer_norm_backward(
         self, dy: Array, x: Array, gain: Array, mean: Array, scale: Array, dx: Array, dgain: Array, doffset: Array
     ) -> None:
         """The gradient of `layer_norm`; adds to dgain and doffset."""
         self.require(dy, x, gain, mean, scale, dx, dgain, doffset)
-        reference.layer_norm_backward(self.xp, dy, x, gain, mean, scale, dx, dgain, doffset)
+        reference.layer_norm_backward(self.xp, self.wide(dy), self.wide(x), self.wide(gain), mean, scale, dx, dgain, doffset)
 
     def column_sum(self, x: Array, out: Array) -> None:
         """Adds the sum of the rows of x to out."""
         self.require(x, out)
-        reference.column_sum(self.xp, x, out)
+        reference.column_sum(self.xp, self.wide(x), out)
 
     def maxout(self, z: Array, out: Array, winner: Array) -> None:
         """The largest piece of each unit and which one it was."""
         self.require(z, out, winner)
-        reference.maxout(self.xp, z, out, winner)
+        reference.maxout(self.xp, self.wide(z), out, winner)
 
     def maxout_spread(self, dy: Array, winner: Array, dz: Array) -> None:
         """The gradient of `maxout`."""
         self.require(dy, winner, dz)
-        reference.maxout_spread(self.xp, dy, winner, dz)
+        reference.maxout_spread(self.xp, self.wide(dy), winner, dz)
 
     def maxout_pick(self, z: Array, winner: Array, out: Array) -> None:
         """The piece of each unit that `winner` names."""
         self.require(z, winner, out)
-        reference.maxout_pick(self.xp, z, winner, out)
+        reference.maxout_pick(self.xp, self.wide(z), winner, out)
 
     def argmax(self, x: Array) -> Array:
         """The column of the largest value of each row, the first among equals."""
         self.require(x)
-        return self.xp.argmax(x, axis=1)
+        return self.xp.argmax(self.wide(x), axis=1)
 
     # Steps
 
@@ -379,7 +410,7 @@ class Backend:
     def total(self, x: Array) -> Scalar:
         """The sum of all elements, at least in float64 on the host and in float32 on a device."""
         self.require(x)
-        return self.xp.sum(x, dtype=self.xp.float64)
+        return self.xp.sum(self.wide(x), dtype=self.xp.float64)
 
     def sum_of_squares(self, x: Array) -> Scalar:
         """The sum of the squares of all elements of a flat array; infinite or NaN if any element is."""

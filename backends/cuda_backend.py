@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..kernels.formula import Formula
-from .arrays import c_order, on_host
+from .arrays import c_order, cast, on_host
 from .base import Array, Backend, Random, Scalar, Unavailable
 from .cupy_backend import INSTALL, CupyBackend
 from .slots import Kind, Slot
@@ -32,7 +32,7 @@ def simulated() -> bool:
 
 
 @lru_cache(maxsize=WRAPPED)
-def _wrapped(pointer: int, shape: tuple[int, ...], dtype: str) -> Any:
+def _wrapped(pointer: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
     """Numba's handle on device memory.
 
     It holds no reference: whoever launches a kernel holds the array, and a later array at the same place, with the
@@ -41,7 +41,7 @@ def _wrapped(pointer: int, shape: tuple[int, ...], dtype: str) -> Any:
     from numba.cuda.api import from_cuda_array_interface
 
     return from_cuda_array_interface(
-        {"data": (pointer, False), "shape": shape, "typestr": dtype, "strides": None, "version": 3}, sync=False
+        {"data": (pointer, False), "shape": shape, "typestr": dtype.str, "strides": None, "version": 3}, sync=False
     )
 
 
@@ -65,6 +65,7 @@ class CudaBackend(CupyBackend):
     """
 
     name: ClassVar[str] = "cuda"
+    precisions: ClassVar[tuple[str, ...]] = ("float32", "float64", "tf32", "bfloat16", "float16")
 
     @classmethod
     def unavailable(cls) -> Unavailable | None:
@@ -107,8 +108,7 @@ class CudaBackend(CupyBackend):
         """Hands a kernel to the device, on CuPy's current stream; Numba would copy an array of the host in silence."""
         self.require(*(a for a in arguments if isinstance(a, np.ndarray)))
         given = [
-            _wrapped(a.data.ptr, a.shape, a.dtype.str) if self.is_array(a) else a
-            for a in kernel.check(arguments)
+            _wrapped(a.data.ptr, *kernel.shown(k, a)) if self.is_array(a) else a for k, a in enumerate(kernel.check(arguments))
         ]
         self.launches += 1
         _launcher(kernel.compiled, *geometry, self._stream_pointer())(*given)
@@ -135,8 +135,10 @@ class CudaBackend(CupyBackend):
     def _map(self, formula: Formula, outputs: tuple[Array, ...], arguments: Sequence[Any], random: Random | None) -> None:
         self._target.run_map(formula, outputs, arguments, random, self._launch)
 
-    def _update(self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Any) -> None:
-        self._target.run_update(formula, arrays, scalars, segments, self._launch)
+    def _update(
+        self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Any, random: Random | None
+    ) -> None:
+        self._target.run_update(formula, arrays, scalars, segments, random, self._launch)
 
     def random_bits(self, rows: int, width: int, random: Random) -> Array:
         """See Backend.random_bits."""
@@ -160,7 +162,7 @@ class CudaBackend(CupyBackend):
     ) -> None:  # fmt: skip
         """See Backend.softmax_cross_entropy."""
         self.require(logits, labels, losses, gradient)
-        given = self._no_weights[logits.dtype.name] if weights is None else weights
+        given = self._no_weights[losses.dtype.name] if weights is None else weights
         self._run(
             self._rows.softmax_cross_entropy, logits.shape, logits, labels, given, on, off, factor, losses, gradient
         )
@@ -190,13 +192,13 @@ class CudaBackend(CupyBackend):
         """See Backend.layer_norm_backward."""
         self.require(dy, x, gain, mean, scale, dx, dgain, doffset)
         self._rows.run_layer_norm_backward(
-            dy, x, gain, mean, scale, dx, dgain, doffset, self._scratch(x), self._launch
+            dy, x, gain, mean, scale, dx, dgain, doffset, self._scratch(dgain), self._launch
         )
 
     def column_sum(self, x: Array, out: Array) -> None:
         """See Backend.column_sum."""
         self.require(x, out)
-        self._rows.run_column_sum(x, out, self._scratch(x), self._launch)
+        self._rows.run_column_sum(x, out, self._scratch(out), self._launch)
 
     def maxout(self, z: Array, out: Array, winner: Array) -> None:
         """See Backend.maxout."""
@@ -216,17 +218,17 @@ class CudaBackend(CupyBackend):
     # Reductions
 
     def _sum(self, function: Callable[..., Any], x: Array) -> Scalar:
-        out = self.empty((1,), x.dtype.name)
-        self._rows.run_sum(function, x.reshape(-1), out, self._scratch(x), self._launch)
+        out = self.empty((1,), "float64" if x.dtype.name == "float64" else "float32")
+        self._rows.run_sum(function, x.reshape(-1), out, self._scratch(out), self._launch)
         return out.reshape(())
 
     def total(self, x: Array) -> Scalar:
-        """In the precision of x, compensated, as an array of no dimensions on the device."""
+        """In the precision of x, at least float32, compensated, as an array of no dimensions on the device."""
         self.require(x)
         return self._sum(self._rows.total_parts, x) if x.size else super().total(x)
 
     def sum_of_squares(self, x: Array) -> Scalar:
-        """In the precision of x, compensated, as an array of no dimensions on the device; infinite or NaN if any is."""
+        """In the precision of x, at least float32, compensated, as an array of no dimensions; infinite or NaN if any is."""
         self.require(x)
         return self._sum(self._rows.sum_of_squares_parts, x) if x.size else super().total(x)
 
@@ -251,7 +253,10 @@ class _SimulatedCuda(CudaBackend):
         from numba.cuda.simulator.cudadrv.devicearray import FakeCUDAArray
 
         # Wrapped here, because the simulator would copy an array once for each argument that it is.
-        given = [FakeCUDAArray(a) if isinstance(a, np.ndarray) else a for a in kernel.check(arguments)]
+        given = [
+            FakeCUDAArray(a.view(kernel.seen.get(k, a.dtype))) if isinstance(a, np.ndarray) else a
+            for k, a in enumerate(kernel.check(arguments))
+        ]
         self.launches += 1
         with warnings.catch_warnings():
             # Arithmetic on a device overflows and divides by zero in silence.
@@ -260,7 +265,7 @@ class _SimulatedCuda(CudaBackend):
 
     def asarray(self, values: Any, dtype: str | None = None) -> Array:
         host = on_host(values, self.name)
-        return c_order(host if dtype is None else host.astype(dtype, copy=False))
+        return c_order(cast(host, dtype))
 
     def to_numpy(self, array: Array) -> np.ndarray[Any, Any]:
         return np.array(array)

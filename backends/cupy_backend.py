@@ -16,7 +16,7 @@ from ..errors import DtypeError
 from ..kernels.formula import Formula
 from ..kernels.targets import cupy as target
 from ..kernels.targets.segments import segment_table
-from .arrays import describe
+from .arrays import describe, is_real
 from .base import Array, Backend, Random, Scalar, Unavailable
 from .slots import Kind, Slot
 
@@ -86,7 +86,7 @@ class CupyBackend(Backend):
         foreign = not self.is_array(values) and hasattr(values, "__dlpack_device__")
         if foreign and int(values.__dlpack_device__()[0]) in _DLPACK_CUDA:
             values = self.xp.from_dlpack(values.detach() if hasattr(values, "detach") else values)
-            if values.dtype.kind not in "fiub":
+            if not is_real(values):
                 raise DtypeError(f"expected real numbers; got a {describe(values)}; convert it first")
         return super().asarray(values, dtype)
 
@@ -143,7 +143,10 @@ class CupyBackend(Backend):
         self.launches += 1
         target.run_map(formula, outputs, arguments, random)
 
-    def _update(self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Any) -> None:
+    def _update(
+        self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Any, random: Random | None
+    ) -> None:
+        del random
         self.launches += 1
         target.run_update(formula, arrays, scalars, segments)
 

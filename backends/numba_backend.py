@@ -30,6 +30,7 @@ class NumbaBackend(NumpyBackend):
     """NumPy arrays with kernels compiled for this CPU."""
 
     name: ClassVar[str] = "numba"
+    precisions: ClassVar[tuple[str, ...]] = ("float32", "float64")
 
     @classmethod
     def unavailable(cls) -> Unavailable | None:
@@ -65,7 +66,10 @@ class NumbaBackend(NumpyBackend):
         """Rows over cores."""
         return RowExecutor(self, work)
 
-    def _update(self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Any) -> None:
+    def _update(
+        self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Any, random: Random | None
+    ) -> None:
+        del random
         threads = num_threads()
         make = partial(self._update_program, formula, arrays, scalars, segments, threads)
         segments.made((formula, threads), arrays, make).run((scalars,), threads)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,7 +15,8 @@ import numpy as np
 from ..kernels.formula import Formula
 from ..kernels.rows import blocks
 from ..kernels.targets import numpy as target
-from .arrays import c_order, on_host
+from ..kernels.targets.storage import is_narrow
+from .arrays import c_order, cast, on_host
 from .base import Array, Backend, Random, Scalar
 from .executors import Executor, PlainExecutor, ScriptExecutor, Work
 from .segments import Segments
@@ -34,6 +35,7 @@ class NumpyBackend(Backend):
     """NumPy on the host."""
 
     name: ClassVar[str] = "numpy"
+    precisions: ClassVar[tuple[str, ...]] = ("float32", "float64", "bfloat16", "float16")
 
     def __init__(self) -> None:
         super().__init__(np)
@@ -46,9 +48,9 @@ class NumpyBackend(Backend):
                 return values
         host = on_host(values, self.name)
         if dtype is None or host.dtype.kind != "f":
-            return c_order(host if dtype is None else host.astype(dtype, copy=False))
+            return c_order(cast(host, dtype))
         with self.quiet():
-            return c_order(host.astype(dtype, copy=False))
+            return c_order(cast(host, dtype))
 
     def to_numpy(self, array: Array) -> np.ndarray[Any, Any]:
         """A copy."""
@@ -73,7 +75,9 @@ class NumpyBackend(Backend):
         return bool(array.view(f"u{array.itemsize}").max() < bound)
 
     def _matmul(self, a: Array, b: Array, out: Array, accumulate: bool) -> None:
-        if accumulate:
+        if is_narrow(a) or is_narrow(b) or is_narrow(out):
+            super()._matmul(a, b, out, accumulate)
+        elif accumulate:
             out += a @ b
         else:
             np.matmul(a, b, out=out)
@@ -81,11 +85,14 @@ class NumpyBackend(Backend):
     def _map(self, formula: Formula, outputs: tuple[Array, ...], arguments: Sequence[Any], random: Random | None) -> None:
         target.run_map(formula, outputs, arguments, random)
 
-    def _update(self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Any) -> None:
+    def _update(
+        self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Any, random: Random | None
+    ) -> None:
         if np.isnan(scalars[0, 0]):
             return
-        key = (formula, (scalars == 1.0).tobytes())
-        segments.made(key, arrays, lambda: target.Update(formula, arrays, scalars, segments.table)).run(scalars)
+        key = (formula, (scalars == 1.0).tobytes(), None if random is None else id(random.state))
+        make = partial(target.Update, formula, arrays, scalars, segments.table, random)
+        segments.made(key, arrays, make).run(scalars)
 
     def segments(self, ranges: Sequence[tuple[int, int, int]]) -> Any:
         """See Backend.segments."""
@@ -98,7 +105,8 @@ class NumpyBackend(Backend):
     def column_sum(self, x: Array, out: Array) -> None:
         """See Backend.column_sum."""
         self.require(x, out)
-        np.add(out, np.dot(ones(x.shape[0], x.dtype), x), out)
+        wide = self.wide(x)
+        np.add(out, np.dot(ones(x.shape[0], wide.dtype), wide), out)
 
     def softmax_cross_entropy(
         self, logits: Array, labels: Array, weights: Array | None, on: float, off: float, factor: float,
@@ -106,7 +114,10 @@ class NumpyBackend(Backend):
     ) -> None:  # fmt: skip
         """See Backend.softmax_cross_entropy; in place, a block of rows at a time."""
         self.require(logits, labels, losses, gradient)
-        blocks.softmax_cross_entropy(logits, labels, weights, on, off, factor, losses, gradient)
+        slope = np.empty(gradient.shape, losses.dtype) if is_narrow(gradient) else gradient
+        blocks.softmax_cross_entropy(self.wide(logits), labels, weights, on, off, factor, losses, slope)
+        if slope is not gradient:
+            gradient[...] = slope
 
     def random_bits(self, rows: int, width: int, random: Random) -> Array:
         """See Backend.random_bits."""
@@ -119,7 +130,7 @@ class NumpyBackend(Backend):
         self.require(x)
         total = 0.0
         for start in range(0, x.size, SQUARES):
-            part = x[start : start + SQUARES]
+            part = self.wide(x[start : start + SQUARES])
             squares = float(np.dot(part, part))
             total += squares if squares < np.inf else _wide_squares(part)
         return total

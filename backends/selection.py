@@ -140,6 +140,11 @@ def backends() -> dict[str, Unavailable | None]:
     return {name: why_not(name) for name in names()}
 
 
+def having(precision: str) -> list[str]:
+    """The built-in backends that have a precision, whether they run here or not."""
+    return [name for name in BUILT_IN if precision in backend_class(name).precisions]
+
+
 def asarray(values: Any, backend: str | Backend | None = None, dtype: str | None = None) -> Array:
     """`values` as an array of a backend, also from another backend's device.
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from ..backends.profiling import Part
 from .snapshot import Snapshot
-from .tape import Tape
 
 if TYPE_CHECKING:
     from .step import TrainStep
@@ -21,9 +20,10 @@ Array = Any
 class Memory:
     """Bytes that a step holds, for one size of minibatch.
 
-    parameters = gradient = s P; state = s k P; shards = s (T - 1) P'; buffers = a + b B: with s bytes a number, P numbers
-    in the arena, k optimiser states, T shards of the rows, P' numbers that each shard sums apart, B rows, and a, b by the
-    network. The minibatch itself, and what the array library takes for itself, are not among them.
+    parameters = (s + c) P; gradient = s P; state = s k P; shards = s (T - 1) P'; buffers = a + b B: with s bytes a number, c
+    those of a number in the copy that layers read in 16 bits (0 without one), P numbers in the arena, k optimiser states, T
+    shards of the rows, P' numbers that each shard sums apart, B rows, and a, b by the network. The minibatch itself, and what
+    the array library takes for itself, are not among them.
     """
 
     parameters: int
@@ -49,8 +49,10 @@ def memory_of(step: TrainStep, rows: int) -> Memory:
     small, large = (_buffers(step, count) for count in (1, 2))
     slope = large - small
     shards = step.executor.extra_gradients(rows) * (size // max(arena.size, 1))
-    kept = len(step.state.states) + (step.optimizer.look_ahead(step.lr) is not None)
-    return Memory(size, size, kept * size, shards, small + slope * (rows - 1))
+    states = sum(int(a.nbytes) for a in step.state.states.values())
+    states += size if step.optimizer.look_ahead(step.lr) is not None else 0
+    copied = 0 if step.weights is None else int(step.weights.nbytes)
+    return Memory(size + copied, size, states, shards, small + slope * (rows - 1))
 
 
 def _buffers(step: TrainStep, rows: int) -> int:
@@ -62,10 +64,10 @@ def _buffers(step: TrainStep, rows: int) -> int:
         given.append(backend.empty(shape, dtype))
         return given[-1]
 
-    tape = Tape(model.arena, True, backend.random_state(0), model.arena.new(), allocate=allocate)
+    tape = step.new_tape(model.arena.new(), allocate=allocate)
     tape.begin(rows)
     with backend.quiet():
-        outputs = step.chain.forward(backend.zeros((rows, int(model.inputs or 1)), model.dtype), tape)
+        outputs = step.chain.forward(backend.zeros((rows, int(model.inputs or 1)), step.precision.stored), tape)
         targets = step.loss.example(rows, int(outputs.shape[1]), backend, model.dtype)
         _, slope = step.loss.evaluate(outputs, targets, tape)
         step.chain.backward(slope, tape, needs_input=False)

@@ -165,9 +165,9 @@ class StreamedFeed(Feed):
             self._coming = self._cuts(low, start, size)
             self._expected = next(self._coming)
             self._loader = Loader(self._fill, self._slots_for(min(size, self.batch)), self._cuts(low, start, size))
-        found = self._loader.next()
+        inputs, targets = self._loader.next()
         self._expected = next(self._coming, None)
-        return found
+        return self._step.stored(inputs), targets
 
     def _slots_for(self, rows: int) -> list[Slot]:
         """Two slots with room for so many rows, kept from epoch to epoch."""

@@ -105,7 +105,7 @@ class _Elementwise(Loss):
 
     def evaluate(self, y: Array, targets: Array, tape: Tape) -> tuple[Array, Array]:
         """One pass over the outputs."""
-        rows, gradient = tape.empty((y.shape[0],)), tape.empty(y.shape)
+        rows, gradient = tape.empty((y.shape[0],)), tape.empty_like(y)
         tape.backend.map(self.formula, (rows, gradient), y, targets, self.factor(tape.batch_rows))
         return rows, gradient
 
@@ -217,7 +217,7 @@ class SoftmaxCrossEntropy(Loss):
     def evaluate(self, y: Array, targets: Array, tape: Tape) -> tuple[Array, Array]:
         """One pass over the logits."""
         backend = tape.backend
-        rows, gradient = tape.empty((y.shape[0],)), tape.empty(y.shape)
+        rows, gradient = tape.empty((y.shape[0],)), tape.empty_like(y)
         if len(targets.shape) == 2:
             backend.softmax_cross_entropy_soft(y, targets, self.factor(tape.batch_rows), rows, gradient)
             return rows, gradient
@@ -266,7 +266,7 @@ class MultiClassHinge(Loss):
 
     def evaluate(self, y: Array, targets: Array, tape: Tape) -> tuple[Array, Array]:
         """One pass over the scores."""
-        rows, gradient = tape.empty((y.shape[0],)), tape.empty(y.shape)
+        rows, gradient = tape.empty((y.shape[0],)), tape.empty_like(y)
         tape.backend.multi_class_hinge(y, targets, self.factor(tape.batch_rows), rows, gradient)
         return rows, gradient
 
@@ -318,7 +318,7 @@ class Bhattacharyya(_Divergence):
     def evaluate(self, y: Array, targets: Array, tape: Tape) -> tuple[Array, Array]:
         """The coefficient first, then its logarithm and gradient."""
         backend = tape.backend
-        coefficient, rows, gradient = tape.empty((y.shape[0],)), tape.empty((y.shape[0],)), tape.empty(y.shape)
+        coefficient, rows, gradient = tape.empty((y.shape[0],)), tape.empty((y.shape[0],)), tape.empty_like(y)
         backend.map(formulas.bhattacharyya_coefficient, coefficient, y, targets)
         backend.map(formulas.negative_log, rows, coefficient)
         backend.map(formulas.bhattacharyya_gradient, gradient, y, targets, coefficient, self.factor(tape.batch_rows))

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..backends import Backend
-from .tape import Tape
 
 if TYPE_CHECKING:
     from .feeds import Feed
@@ -26,11 +25,11 @@ def evaluate(step: TrainStep, feed: Feed, batch_rows: int, size: int) -> dict[st
         each output is one; {"loss", "r2"} for numbers, R² = 1 - sum (y - t)^2 / sum (t - mean t)^2 over all outputs, NaN
         where all targets are the same.
     """
-    backend, model, loss = step.backend, step.model, step.loss
+    backend, loss = step.backend, step.loss
     rows, xp = feed.rows, backend.xp
     total = right = squares = spread = 0.0
     mean, constant = _spread_of(backend, feed) if loss.head == "values" else (None, False)
-    tape = Tape(model.arena)
+    tape = step.evaluation_tape()
 
     def count(answers: Array) -> float:
         return backend.item(xp.sum(xp.astype(answers, xp.float64)))
@@ -43,7 +42,7 @@ def evaluate(step: TrainStep, feed: Feed, batch_rows: int, size: int) -> dict[st
             losses, _ = loss.evaluate(outputs, wanted, tape)
             total += backend.item(backend.total(losses))
             if loss.head == "values":
-                squares += backend.item(xp.sum((outputs - wanted) ** 2))
+                squares += backend.item(xp.sum((backend.wide(outputs) - wanted) ** 2))
                 spread += backend.item(xp.sum((wanted - mean) ** 2))
             elif loss.head == "classes":
                 right += count(backend.argmax(outputs) == (backend.argmax(wanted) if numbers else wanted))

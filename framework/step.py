@@ -34,6 +34,7 @@ from .micro_batches import MicroBatches
 from .model import Sequential, require_seed
 from .optimizers import Optimizer, refuse_full_batch
 from .parameter import Parameter
+from .precision import LossScale, precision_of, scaled_chain
 from .revision import is_recordable, revision
 from .settings import positive, share, whole
 from .tape import Tape
@@ -104,13 +105,19 @@ class TrainStep:
 
     Args: model – a Sequential, initialised here if it was not; loss; optimizer; seed – of the initial weights (where drawn
         here), of dropout and of noise; backend – name, or None for the model's own or the one in use; precision –
-        "float32", or "float64" for checks; None for the model's own; deterministic – the same bits for any number of
-            threads (on `numba`; it costs some speed); micro_batch – rows that are worked on at a time: a larger minibatch is
-            cut into pieces whose gradients are added up before the one update, with the same result up to the rounding of
-            sums; None (default) never cuts; "auto" cuts when the memory does not suffice: it halves until it does, keeps that
-            size, and says so once each time.
-    Attributes: steps – how many were taken; lr, momentum – may be set between steps; gradient – flat, of the last step;
+        "float32"; "float64" for checks; "tf32" (on `cuda`), whose products of float32 matrices round their factors to 11
+        bits; "bfloat16" or "float16" (on `cuda` and, as the reference for it, on `numpy`), in which activations and the
+        copy of the weights that products read have 16 bits, while parameters, sums, weight gradients and losses stay in
+        float32; None for the model's own; deterministic – the same bits for any number of threads (on `numba`; it costs
+        some speed); micro_batch – rows that are worked on at a time: a larger minibatch is cut into pieces whose gradients
+        are added up before the one update, with the same result up to the rounding of sums; None (default) never cuts;
+        "auto" cuts when the memory does not suffice: it halves until it does, keeps that size, and says so once each time.
+    Attributes: steps – how many were taken, those that float16 skipped among them; lr, momentum – may be set between steps;
+        gradient – flat, of the last step; in float16 times the loss scale; loss_scale – that scale, 1 in other precisions;
         micro – the size of the pieces, see MicroBatches.
+
+    In float16 the loss is multiplied by a scale that adapts itself: where the gradient overflows, the step changes nothing
+    and the scale is halved; that is no error unless the scale is 1 already. 2000 good steps in a row double it.
 
         step = fs.TrainStep(model, fs.SoftmaxCrossEntropy(), fs.Adam(1e-3), seed=0)
         loss = step(x, y)
@@ -138,16 +145,14 @@ class TrainStep:
                 "append the Softmax, or use SoftmaxCrossEntropy, which takes logits and distributions"
             )
         chosen = model.backend if backend is None and model.initialized else find_backend(backend)
-        if precision is not None and precision not in chosen.precisions:
-            raise DtypeError(
-                f"expected a precision that backend {chosen.name!r} has ({', '.join(chosen.precisions)}); got {precision!r}"
-            )
+        wanted = None if precision is None else precision_of(precision, chosen)
         if not model.initialized:
-            model.initialize(seed, chosen, precision or "float32")
+            model.initialize(seed, chosen, wanted.master if wanted else "float32")
         model.require_backend(chosen)
-        if precision is not None and precision != model.dtype:
+        self.precision = wanted or precision_of(model.dtype, chosen)
+        if self.precision.master != model.dtype:
             raise DtypeError(
-                f"expected a model in {precision}; got one in {model.dtype}; use model.to(backend, dtype)"
+                f"expected a model in {self.precision.master}; got one in {model.dtype}; use model.to(backend, dtype)"
             )
         self.model = model
         self.loss = loss
@@ -158,6 +163,11 @@ class TrainStep:
         self.chain = _training_chain(model, loss)
         self.gradient = model.arena.new()
         self.state = optimizer.bind(model.arena)
+        self._inputs_in = chosen.dtype(self.precision.stored)
+        self.weights = chosen.zeros((model.arena.size,), self.precision.stored) if self.precision.narrow else None
+        if self.precision.scaled:
+            self.state.loss_scale = LossScale(chosen)
+            self.chain = scaled_chain(self.chain, self.state.loss_scale)
         self.seed = seed
         self.deterministic = bool(deterministic)
         self.executor = chosen.executor(self)
@@ -170,13 +180,18 @@ class TrainStep:
         states = {name: to_host(array) for name, array in self.state.states.items()}
         micro = {"micro_batch": self.micro.setting, "largest_piece": self.micro.largest}
         time = {"t": self.steps, "lr": self.lr, "momentum": self.state.momentum}
+        settings["precision"] = self.precision.name
+        if self.state.loss_scale is not None:
+            settings["loss_scale"] = self.state.loss_scale.numbers
         return {**settings, **micro, **time, "states": states, "gradient": to_host(self.gradient)}
 
     def __setstate__(self, kept: dict[str, Any]) -> None:
         self.__init__(  # type: ignore[misc]
-            kept["model"], kept["loss"], kept["optimizer"], kept["seed"], deterministic=kept["deterministic"],
-            micro_batch=kept["micro_batch"],
+            kept["model"], kept["loss"], kept["optimizer"], kept["seed"], None, kept["precision"], kept["deterministic"],
+            kept["micro_batch"],
         )  # fmt: skip
+        if self.state.loss_scale is not None:
+            self.state.loss_scale.numbers = kept["loss_scale"]
         self.micro.largest = kept["largest_piece"]
         self.state.t, self.state.lr, self.state.momentum = kept["t"], kept["lr"], kept["momentum"]
         for name, values in kept["states"].items():
@@ -228,6 +243,12 @@ class TrainStep:
             )
         self.state.momentum = share(value, "momentum")
 
+    @property
+    def loss_scale(self) -> float:
+        """What the loss of the next step is multiplied by before its gradient is rounded; waits for the device."""
+        scale = self.state.loss_scale
+        return 1.0 if scale is None else scale.numbers[0]
+
     def __call__(self, x: Any, y: Any) -> StepLoss:
         """Takes one step on the minibatch x [B, d], y [B] or [B, e].
 
@@ -238,7 +259,7 @@ class TrainStep:
             parameters as they were before the step.
         """
         if self.micro.setting is None or not hasattr(x, "__len__"):
-            x = self.model.convert_input(x)
+            x = self.stored(self.model.convert_input(x))
         rows = len(x) if isinstance(x, list | tuple) else int(x.shape[0])
         if rows == 0:
             raise EmptyDataError("expected a minibatch of at least one row; got none")
@@ -250,7 +271,7 @@ class TrainStep:
             for start in range(0, rows, size):
                 stop = min(rows, start + size)
                 part, wanted = (a if size >= rows else _rows_of(a, start, stop) for a in (x, y))
-                yield self.model.convert_input(part), self.prepare_targets(wanted, stop - start)
+                yield self.stored(self.model.convert_input(part)), self.prepare_targets(wanted, stop - start)
 
         loss = self.run(x, y) if self.micro.setting is None else self.take(rows, pieces)
         if self.backend.device != "cpu":
@@ -261,7 +282,7 @@ class TrainStep:
 
     def prepare(self, x: Any, y: Any, name: str = "x") -> tuple[Array, Array]:
         """x and y as checked arrays of the backend, for `run`; besides what a call refuses, also NaN and infinity in them."""
-        inputs = self.model.convert_input(x)
+        inputs = self.stored(self.model.convert_input(x))
         rows = int(inputs.shape[0])
         if rows == 0:
             raise EmptyDataError(f"expected at least one row of {name}; got none")
@@ -271,13 +292,18 @@ class TrainStep:
             self._require_finite(targets, y, name.replace("x", "y"))
         return inputs, targets
 
+    def stored(self, inputs: Array) -> Array:
+        """Inputs in the type of the activations."""
+        return self.backend.asarray(inputs, self.precision.stored) if self.precision.narrow else inputs
+
     def _require_finite(self, array: Array, given: Any, name: str) -> None:
         backend = self.backend
         if math.isfinite(backend.item(backend.sum_of_squares(backend.xp.reshape(array, (-1,))))):
             return
         require_finite(backend.to_numpy(given) if backend.is_array(given) else on_host(given), name)
         raise NonFiniteDataError(
-            f"expected values in {name} that {self.model.dtype} can square; got larger ones; scale them, or use float64"
+            f"expected values in {name} that {self.precision.name} can {'hold' if self.precision.scaled else 'square'}; got "
+            "larger ones; scale them, or use a precision with a larger range"
         )
 
     def prepare_targets(self, y: Any, rows: int) -> Array:
@@ -304,7 +330,13 @@ class TrainStep:
     ) -> Tape:
         """A training tape for rows from `first_row` on; the other arguments as in Tape."""
         random = self.backend.random_state(self.seed, 0, first_row)
-        return Tape(self.state.arena, True, random, gradients, None, backend, allocate, first_row, adds)
+        return Tape(
+            self.state.arena, True, random, gradients, None, self.weights, backend, allocate, first_row, adds
+        )  # fmt: skip
+
+    def evaluation_tape(self) -> Tape:
+        """A tape for evaluation mode, in the precision of the step."""
+        return Tape(self.state.arena, weights=self.weights)
 
     def run(self, inputs: Array, targets: Array) -> StepLoss:
         """One step on arrays that are already converted and checked."""
@@ -342,10 +374,11 @@ class TrainStep:
         number = state.t + 1
         try:
             state.begin()
-            if whole is not None:
-                total, squares = self.executor.run(*whole, number)
-            else:
-                total, squares = self.executor.run_pieces(map(self._require_dtype, pieces(size)), rows, number)
+            with backend.products(self.precision.name):
+                if whole is not None:
+                    total, squares = self.executor.run(*whole, number)
+                else:
+                    total, squares = self.executor.run_pieces(map(self._require_dtype, pieces(size)), rows, number)
         except BaseException as error:
             if state.t < number:
                 state.undo()
@@ -355,6 +388,9 @@ class TrainStep:
                     "cannot be taken again; start from the last checkpoint, with a smaller micro_batch"
                 ) from error
             raise
+        if state.loss_scale is not None:
+            # A gradient that overflowed is no failure: the update was skipped, and the scale is smaller now.
+            squares = state.loss_scale.take_verdict()
         if backend.device == "cpu":
             broken = next((k for k, scalar in enumerate((total, squares)) if not math.isfinite(backend.item(scalar))), None)
             if broken is not None:
@@ -366,8 +402,8 @@ class TrainStep:
         return StepLoss(total, squares, self.loss.factor(rows), backend.item, error_of)
 
     def _require_dtype(self, piece: tuple[Array, Array]) -> tuple[Array, Array]:
-        if piece[0].dtype != self.state.arena.values.dtype:
-            raise DtypeError(f"expected arrays from step.prepare, in {self.model.dtype}; got inputs of {piece[0].dtype}")
+        if piece[0].dtype != self._inputs_in:
+            raise DtypeError(f"expected arrays from step.prepare, in {self.precision.stored}; got inputs of {piece[0].dtype}")
         return piece
 
     def failure(self, pieces: Iterable[tuple[Array, Array]], rows: int, number: int, what: str) -> NonFiniteLossError:

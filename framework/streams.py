@@ -13,3 +13,5 @@ CHECK = 0x4000_0000
 """Directions and samples of the numerical checks."""
 DIRECTION = 0x5000_0000
 """Random directions of a loss surface, plus the position of the parameter in the model. The direction is the step."""
+ROUNDING = 0x6000_0000
+"""Optimiser states that are rounded to 16 bits at random."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..backends import Backend, Random
+from ..kernels.formulas.precision import as_stored
 from .arena import Arena
 from .parameter import Parameter
 from .streams import LAYER
@@ -23,9 +24,10 @@ class Tape:
 
     Args: arena – the parameters; training – whether dropout and noise act; random – the random state, needed if so;
         gradients – a flat array that the backward pass writes to, or one array a parameter; tangents – a flat array, the
-        direction of jvp; backend – who carries out the operations, the arena's own unless given; allocate – (position,
-        shape, dtype) -> array, who gives the buffers, that backend unless given; first_row – of the random state; adds –
-        whether gradients are added to what is there.
+        direction of jvp; weights – flat, of 16 bits and with the arena's layout: what `begin` rounds the parameters to and
+        layers see in their place; buffers then have that type as well; backend – who carries out the operations, the arena's
+        own unless given; allocate – (position, shape, dtype) -> array, who gives the buffers, that backend unless given;
+        first_row – of the random state; adds – whether gradients are added to what is there.
     Attributes: place, stage – which layer is at work and in what part of the step, for whoever records or times it.
     """
 
@@ -36,6 +38,7 @@ class Tape:
         random: Array | None = None,
         gradients: Array | Mapping[Parameter, Array] | None = None,
         tangents: Array | None = None,
+        weights: Array | None = None,
         backend: Backend | None = None,
         allocate: Callable[[int, tuple[int, ...], str], Array] | None = None,
         first_row: int = 0,
@@ -43,13 +46,15 @@ class Tape:
     ) -> None:
         self.backend: Backend = arena.backend if backend is None else backend
         self.place = self.stage = ""
-        self.dtype = arena.dtype
+        self.wide = arena.dtype
+        self.dtype = arena.dtype if weights is None else arena.backend.dtype_name(weights)
         self.training = training
         self.records = gradients is not None
         """Whether a backward pass will follow, so that layers have to keep what it needs."""
         self.rows = 0
         self.batch_rows = 0
-        self._values = arena.views
+        self._master, self._weights = arena.values, weights
+        self._values = arena.views if weights is None else arena.views_of(weights)
         self._allocate = allocate or (lambda _, shape, dtype: self.backend.empty(shape, dtype))
         given = {} if gradients is None else gradients
         self._gradients: Mapping[Parameter, Array] = given if isinstance(given, Mapping) else arena.views_of(given)
@@ -72,6 +77,10 @@ class Tape:
         self._random_layers = 0
         self._stack.clear()
         self._written.clear()
+        if self._weights is not None:
+            # In every pass, because anybody may have written to the parameters since the last one.
+            self.place, self.stage = "parameters", "rounding"
+            self.backend.map(as_stored, self._weights, self._master)
 
     def set_step(self, number: int, first: int = 0) -> None:
         """Moves the random numbers to another step, and to a piece of its minibatch that begins at row `first`."""
@@ -83,8 +92,11 @@ class Tape:
             self.backend.set_first_row(self._random, self._row)
 
     def empty(self, shape: Sequence[int], dtype: str | None = None) -> Array:
-        """A buffer with arbitrary content, the same one at the same place of every pass of this shape."""
-        wanted = (tuple(shape), dtype or self.dtype)
+        """A buffer with arbitrary content, the same one at the same place of every pass of this shape.
+
+        Args: dtype – None for that of this pass; vectors, which hold sums and moments of rows, are then never of 16 bits.
+        """
+        wanted = (tuple(shape), dtype or (self.dtype if len(shape) > 1 else self.wide))
         position = self._cursor
         self._cursor += 1
         if position < len(self._buffers):
@@ -96,10 +108,14 @@ class Tape:
         self._buffers.append((wanted, buffer))
         return buffer
 
+    def empty_like(self, array: Array) -> Array:
+        """A buffer of the shape and type of an array."""
+        return self.empty(array.shape, self.backend.dtype_name(array))
+
     def constant(self, values: tuple[float, ...]) -> Array:
         """A vector with these values, made once."""
         if values not in self._constants:
-            self._constants[values] = self.backend.asarray(list(values), self.dtype)
+            self._constants[values] = self.backend.asarray(list(values), self.wide)
         return self._constants[values]
 
     def parameter(self, parameter: Parameter) -> Array:

@@ -195,6 +195,54 @@ def run_rows(backend: Backend, rows: int, width: int, dtype: str) -> None:
         both("maxout_pick", {"out": matrix}, z, winner, "out")
 
 
+def run_narrow_rows(backend: Backend, rows: int, width: int, dtype: str) -> None:
+    """Runs the row kernels on matrices of 16 bits and compares with the reference in float64 within the table."""
+    from fusedstep.backends.conformance.tolerances import tolerance as table
+
+    generator = np.random.default_rng(rows * 31 + width)
+    oracle = Backend(np)
+
+    def narrow(*shape: int) -> np.ndarray[Any, Any]:
+        return generator.normal(0.0, 1.5, shape).astype("f").astype(np.dtype(dtype))
+
+    x, dy, gain, offset = narrow(rows, width), narrow(rows, width), narrow(width), narrow(width)
+    labels = generator.integers(0, width, rows).astype(np.int32)
+    soft = generator.dirichlet(np.ones(width), rows).astype(np.float32)
+    wide = x.astype(np.float64)
+    mean, scale = wide.mean(axis=1).astype("f"), (1.0 / np.sqrt(wide.var(axis=1) + 1e-3)).astype("f")
+    matrix, vector, sums = np.zeros_like(x), np.zeros(rows, "f"), np.ones(width, "f")
+    z = narrow(rows, 2 * width)
+    winner = generator.integers(0, 2, (rows, width)).astype(np.uint8)
+    calls: list[tuple[Any, ...]] = [
+        ("softmax", {"out": matrix}, x, "out"),
+        ("softmax_cross_entropy", {"l": vector, "g": matrix}, x, labels, None, 0.9, 0.05, 0.25, "l", "g"),
+        ("softmax_cross_entropy_soft", {"l": vector, "g": matrix}, x, soft, 0.25, "l", "g"),
+        ("multi_class_hinge", {"l": vector, "g": matrix}, x, labels, 0.25, "l", "g"),
+        ("layer_norm", {"y": matrix, "m": vector, "s": vector}, x, gain, offset, 1e-3, "y", "m", "s"),
+        ("layer_norm_backward", {"d": matrix, "a": sums, "b": sums}, dy, x, gain, mean, scale, "d", "a", "b"),
+        ("column_sum", {"out": sums}, x, "out"),
+        ("maxout", {"out": matrix, "w": winner}, z, "out", "w"),
+        ("maxout_spread", {"z": z}, dy, winner, "z"),
+        ("maxout_pick", {"out": matrix}, z, winner, "out"),
+    ]
+    for name, outputs, *given in calls:
+        device = {k: backend.asarray(v.copy()) for k, v in outputs.items()}
+        host = {k: v.copy() if v.dtype == np.uint8 else v.astype(np.float64) for k, v in outputs.items()}
+        getattr(backend, name)(
+            *(device[a] if isinstance(a, str) else backend.asarray(a) if isinstance(a, np.ndarray) else a for a in given)
+        )
+        exact = [host[a] if isinstance(a, str) else a for a in given]
+        exact = [a.astype(np.float64) if isinstance(a, np.ndarray) and a.dtype.kind not in "iu" else a for a in exact]
+        getattr(oracle, name)(*[host[g] if isinstance(g, str) else e for g, e in zip(given, exact, strict=True)])
+        for key, want in host.items():
+            got = backend.to_numpy(device[key])
+            assert got.dtype == outputs[key].dtype
+            # Sums over rows are kept in float32, and are as exact as sums of float32 numbers.
+            kind = (dtype, "row") if str(got.dtype) == dtype else ("float32", "sum")
+            ok = table(*kind).allows(got, want)
+            assert ok.all(), f"{name}: {key} of {rows}x{width} in {dtype}: {got[~ok]} for {want[~ok]}"
+
+
 def run_sums(backend: Backend, size: int, dtype: str) -> None:
     """Compares the sums over whole arrays, and that non-finite elements show."""
     x = np.random.default_rng(size).normal(0.0, 1.0, size).astype(dtype)

@@ -33,6 +33,21 @@ TOLERANCES: dict[tuple[str, str], Tolerance] = {
     # One optimiser update of arrays with elements of about 1.
     ("float32", "update"): Tolerance(2e-6, 1e-5),
     ("float64", "update"): Tolerance(1e-14, 1e-13),
+    # Types of 16 bits: computed in float32 from the given values, then rounded once, by at most half the spacing of the
+    # type: 2^-9 of the result for bfloat16, 2^-12 for float16; a little is left for float32's own errors that tip a
+    # rounding the other way, which costs the same again, hence 2^-8 and 2^-11, the units in the last place. The absolute
+    # part is that of float32, and covers what float16 holds as subnormal numbers (spacing 6e-8).
+    ("bfloat16", "elementwise"): Tolerance(1e-5, 2.0**-8),
+    ("float16", "elementwise"): Tolerance(1e-5, 2.0**-11),
+    ("bfloat16", "row"): Tolerance(1e-5, 2.0**-8),
+    ("float16", "row"): Tolerance(1e-5, 2.0**-11),
+    # Losses and parameters of steps in 16 bits, beside those of another backend in the same precision: float32's own errors
+    # tip single roundings the other way, by a unit in the last place of one activation; what is allowed is that unit for
+    # the loss, and for parameters what such a unit in every gradient would move them by in some steps of Adam.
+    ("bfloat16", "loss"): Tolerance(0.0, 2.0**-8),
+    ("float16", "loss"): Tolerance(0.0, 2.0**-11),
+    ("bfloat16", "parameter"): Tolerance(1e-3, 2.0**-8),
+    ("float16", "parameter"): Tolerance(2e-4, 2.0**-11),
     # Products whose terms are scaled so that results are of about 1.
     ("float32", "product"): Tolerance(1e-5, 1e-5),
     ("float64", "product"): Tolerance(1e-14, 1e-13),

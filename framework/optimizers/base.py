@@ -8,14 +8,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ...errors import HyperparameterError
+from ...backends import Random, having
+from ...errors import DtypeError, HyperparameterError
 from ...kernels.formula import Formula
 from ...kernels.formulas.updates import GRADIENT_SCALE, RULES, Rule, keep_if_skipped, step_back, update_formula
 from ..arena import Arena
 from ..parameter import Parameter
 from ..settings import choice, not_negative, positive
+from ..streams import ROUNDING
+
+if TYPE_CHECKING:
+    from ..precision import LossScale
 
 Array = Any
 
@@ -64,7 +69,9 @@ class Optimizer:
         to g; weight_decay – lambda of theta -= lr lambda theta, decoupled from g (as in AdamW); l1 – beta of the penalty
         beta ||theta||_1; l1_form – "subgradient" adds beta sign(theta) to g, "proximal" soft-thresholds by lr beta after
         the rule, which gives exact zeros; clip_value – every element of g is clipped to [-c, c]; clip_norm – g is scaled
-        down to this global norm where it is larger; groups – ParameterGroups. Biases, gains and offsets are exempt from
+        down to this global norm where it is larger; groups – ParameterGroups; state_dtype – "bfloat16" keeps what the
+        optimiser remembers in 16 bits, rounded at random so that small changes count on the average (on `numpy` and
+        `cuda`); None keeps it as the parameters. Biases, gains and offsets are exempt from
         penalties and decay. Clipping acts on the gradient of the loss, before penalties are added.
 
     Order in a step: clip_norm, clip_value, l2 and l1, weight_decay, the rule, the proximal step.
@@ -87,6 +94,7 @@ class Optimizer:
         clip_norm: float | None = None,
         clip_value: float | None = None,
         groups: Sequence[ParameterGroup] = (),
+        state_dtype: str | None = None,
     ) -> None:
         self.lr = positive(lr, "lr")
         self.l2 = not_negative(l2, "l2")
@@ -96,6 +104,7 @@ class Optimizer:
         self.clip_value = None if clip_value is None else positive(clip_value, "clip_value")
         self.l1_form = choice(l1_form, "l1_form", ("subgradient", "proximal"))
         self.groups = _checked(groups)
+        self.state_dtype = None if state_dtype is None else choice(state_dtype, "state_dtype", ("float32", "bfloat16"))
 
     @property
     def rule(self) -> Rule:
@@ -149,7 +158,7 @@ class OptimizerState:
 
     Attributes: t – number of steps taken; lr – the learning rate, which may be set between steps; momentum – the same, None
         for the optimiser's own; states – name -> flat array with the arena's layout; table – [scalars, groups] on the
-        backend, of the step that `begin` prepared.
+        backend, of the step that `begin` prepared; loss_scale – what the loss of a step in float16 is multiplied by.
     """
 
     def __init__(self, optimizer: Optimizer, arena: Arena) -> None:
@@ -161,11 +170,23 @@ class OptimizerState:
         self.group_of, self.settings = self._groups()
         self.features = self._features()
         self.segments = arena.backend.segments(arena.merged_ranges(self.group_of))
-        self.states: dict[str, Array] = {name: arena.new() for name in optimizer.rule.states}
+        self.states = self._new_states()
+        self._rounding = Random(arena.backend.random_state(0), ROUNDING) if optimizer.state_dtype == "bfloat16" else None
         self.formula = self._formula()
         self.table = self._new_table(self.formula)
         self._names = scalars_of(self.formula)
         self._start: Array | None = None
+        self.loss_scale: LossScale | None = None
+
+    def _new_states(self) -> dict[str, Array]:
+        """Zeros by name."""
+        backend, wanted = self.arena.backend, self.optimizer.state_dtype or self.arena.dtype
+        if wanted != self.arena.dtype and (wanted != "bfloat16" or wanted not in backend.precisions):
+            raise DtypeError(
+                f"expected a state_dtype that backend {backend.name!r} has for parameters in {self.arena.dtype}; got "
+                f"{wanted!r}; bfloat16 works on {' and '.join(having('bfloat16'))}; leave it out, or choose another backend"
+            )
+        return {name: backend.zeros((self.arena.size,), wanted) for name in self.optimizer.rule.states}
 
     def _formula(self) -> Formula:
         """The kernel that `begin` prepares the scalars of."""
@@ -241,6 +262,8 @@ class OptimizerState:
         Whatever the host has to tell the backend is told here; `apply` only runs kernels.
         """
         self._fill(self.table, self._names, self.scalars())
+        if self._rounding is not None:
+            self.arena.backend.set_step(self._rounding.state, self.t + 1)
         gamma = self.optimizer.look_ahead(self.lr)
         if gamma is None:
             return
@@ -272,13 +295,21 @@ class OptimizerState:
         """
         self.t += 1
         backend = self.arena.backend
-        backend.limit_norm(self.table[0, ...], squares, self.largest)
-        backend.update(self.formula, (self.arena.values, gradient, *self.states.values()), self.table, self.segments)
-        if self._start is not None and backend.device != "cpu":
+        self._judge(squares)
+        arrays = (self.arena.values, gradient, *self.states.values())
+        backend.update(self.formula, arrays, self.table, self.segments, self._rounding)
+        if self._start is not None and (backend.device != "cpu" or self.loss_scale is not None):
             self._restore_if_skipped(self.table)
 
+    def _judge(self, squares: Any) -> None:
+        """Finishes the first scalar, what gradients are multiplied by: the loss scale out, the norm limited, NaN to skip."""
+        scales = self.table[0, ...]
+        if self.loss_scale is not None:
+            squares = self.arena.backend.xp.reshape(self.loss_scale.judge(squares, scales), ())
+        self.arena.backend.limit_norm(scales, squares, self.largest)
+
     def _restore_if_skipped(self, table: Array) -> None:
-        """On a device, where the update itself found that the gradient is not finite: back to before `begin`."""
+        """Where the update itself found that the gradient is not finite, and nobody will ask: back to before `begin`."""
         backend, xp = self.arena.backend, self.arena.backend.xp
         theta, start = (xp.reshape(a, (-1, 1)) for a in (self.arena.values, self._start))
         backend.map(keep_if_skipped, theta, theta, start, table[0][:1])

@@ -87,8 +87,9 @@ class _LambState(OptimizerState):
         """The direction, the norms, then the step along it."""
         self.t += 1
         arena, backend, table = self.arena, self.arena.backend, self.table
-        backend.limit_norm(table[0, ...], squares, self.largest)
-        backend.update(self.formula, (arena.values, gradient, self.direction, *self.states.values()), table, self.segments)
+        self._judge(squares)
+        arrays = (arena.values, gradient, self.direction, *self.states.values())
+        backend.update(self.formula, arrays, table, self.segments, self._rounding)
         for position, parameter in enumerate(arena.parameters):
             start, stop = arena.ranges[parameter]
             self._theta_squares[position] = backend.sum_of_squares(arena.values[start:stop])

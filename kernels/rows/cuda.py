@@ -4,9 +4,10 @@ A team of threads shares a row and reduces it in shared memory; sums over many r
 of partial sums, always added in the same order, so that the same call always gives the same bits.
 """
 
-# The functions below are compiled with `real` as the type of the arrays, the words of the vocabulary in its precision
-# and the constants of `_settings` (see kernels/targets/handwritten.py); what stands in for them here only makes them
-# readable. Loops that hold a `syncthreads` run equally often for all threads of a block.
+# The functions below are compiled with `real` as the type that they compute in, `load` and `store` as the way in and out
+# of arrays whose elements may have 16 bits, the words of the vocabulary and the constants of `source` (see
+# kernels/targets/handwritten.py); what stands in for them here only makes them readable. Loops that hold a `syncthreads`
+# run equally often for all threads of a block.
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -34,8 +35,9 @@ from ..targets.cuda import (
 )
 from ..targets.handwritten import kernel_text
 from ..targets.source import Spelling
+from ..targets.storage import NARROW, Storage, computed_in
 
-real = float
+real = load = store = float
 i64 = int
 LOWEST = -float("inf")
 MOST_CHUNKS = 64
@@ -82,19 +84,18 @@ def softmax(x, out):
         top = LOWEST
         if i < rows:
             for j in range(lane, width, lanes):
-                top = x[i, j] if x[i, j] > top else top
+                value = load(x[i, j])
+                top = value if value > top else top
         top = team_max(part, slot, lane, lanes, top)
         total = real(0.0)
         if i < rows:
             for j in range(lane, width, lanes):
-                raised = exp(x[i, j] - top)
-                out[i, j] = raised
-                total += raised
+                total += exp(load(x[i, j]) - top)
         total = team_sum(part, slot, lane, lanes, total)
         inverse = real(1.0) / total
         if i < rows:
             for j in range(lane, width, lanes):
-                out[i, j] *= inverse
+                out[i, j] = store(exp(load(x[i, j]) - top) * inverse)
 
 
 def softmax_cross_entropy(logits, labels, weights, on, off, factor, losses, gradient):
@@ -111,18 +112,17 @@ def softmax_cross_entropy(logits, labels, weights, on, off, factor, losses, grad
         own = real(0.0)
         if i < rows:
             label = labels[i]
-            own = logits[i, label]  # read before anybody writes: `gradient` may be the same array
+            own = load(logits[i, label])  # read before anybody writes: `gradient` may be the same array
             for j in range(lane, width, lanes):
-                top = logits[i, j] if logits[i, j] > top else top
+                value = load(logits[i, j])
+                top = value if value > top else top
         top = team_max(part, slot, lane, lanes, top)
         total = real(0.0)
         shifted_sum = real(0.0)
         if i < rows:
             for j in range(lane, width, lanes):
-                shifted = logits[i, j] - top
-                raised = exp(shifted)
-                gradient[i, j] = raised
-                total += raised
+                shifted = load(logits[i, j]) - top
+                total += exp(shifted)
                 shifted_sum += shifted
         total = team_sum(part, slot, lane, lanes, total)
         if off != real(0.0):
@@ -137,8 +137,8 @@ def softmax_cross_entropy(logits, labels, weights, on, off, factor, losses, grad
             inverse = scale * mass / total
             shift = scale * off
             for j in range(lane, width, lanes):
-                slope = gradient[i, j] * inverse - shift
-                gradient[i, j] = slope - scale * (on - off) if j == label else slope
+                slope = exp(load(logits[i, j]) - top) * inverse - shift
+                gradient[i, j] = store(slope - scale * (on - off) if j == label else slope)
 
 
 def softmax_cross_entropy_soft(logits, targets, factor, losses, gradient):
@@ -152,14 +152,15 @@ def softmax_cross_entropy_soft(logits, targets, factor, losses, gradient):
         top = LOWEST
         if i < rows:
             for j in range(lane, width, lanes):
-                top = logits[i, j] if logits[i, j] > top else top
+                value = load(logits[i, j])
+                top = value if value > top else top
         top = team_max(part, slot, lane, lanes, top)
         total = real(0.0)
         mass = real(0.0)
         product = real(0.0)
         if i < rows:
             for j in range(lane, width, lanes):
-                shifted = logits[i, j] - top
+                shifted = load(logits[i, j]) - top
                 total += exp(shifted)
                 mass += targets[i, j]
                 product += targets[i, j] * shifted
@@ -171,7 +172,7 @@ def softmax_cross_entropy_soft(logits, targets, factor, losses, gradient):
                 losses[i] = mass * log(total) - product
             inverse = mass / total
             for j in range(lane, width, lanes):
-                gradient[i, j] = factor * (exp(logits[i, j] - top) * inverse - targets[i, j])
+                gradient[i, j] = store(factor * (exp(load(logits[i, j]) - top) * inverse - targets[i, j]))
 
 
 def multi_class_hinge(scores, labels, factor, losses, gradient):
@@ -189,10 +190,11 @@ def multi_class_hinge(scores, labels, factor, losses, gradient):
         own = real(0.0)
         if i < rows:
             label = labels[i]
-            own = scores[i, label]
+            own = load(scores[i, label])
             for j in range(lane, width, lanes):
-                if j != label and (scores[i, j] > best or rival == width or scores[i, j] != scores[i, j]):
-                    best = scores[i, j]
+                value = load(scores[i, j])
+                if j != label and (value > best or rival == width or value != value):
+                    best = value
                     rival = i64(j)
         part[slot] = best
         place[slot] = rival
@@ -217,7 +219,7 @@ def multi_class_hinge(scores, labels, factor, losses, gradient):
                 losses[i] = margin if active else real(0.0)
             for j in range(lane, width, lanes):
                 slope = factor if j == rival else (-factor if j == label else real(0.0))
-                gradient[i, j] = slope if active else real(0.0)
+                gradient[i, j] = store(slope if active else real(0.0))
 
 
 def layer_norm(x, gain, offset, epsilon, out, mean, scale):
@@ -232,12 +234,12 @@ def layer_norm(x, gain, offset, epsilon, out, mean, scale):
         total = real(0.0)
         if i < rows:
             for j in range(lane, width, lanes):
-                total += x[i, j]
+                total += load(x[i, j])
         average = team_sum(part, slot, lane, lanes, total) * share
         squares = real(0.0)
         if i < rows:
             for j in range(lane, width, lanes):
-                centred = x[i, j] - average
+                centred = load(x[i, j]) - average
                 squares += centred * centred
         squares = team_sum(part, slot, lane, lanes, squares)
         inverse = real(1.0) / sqrt(squares * share + epsilon)
@@ -246,7 +248,7 @@ def layer_norm(x, gain, offset, epsilon, out, mean, scale):
                 mean[i] = average
                 scale[i] = inverse
             for j in range(lane, width, lanes):
-                out[i, j] = (x[i, j] - average) * inverse * gain[j] + offset[j]
+                out[i, j] = store((load(x[i, j]) - average) * inverse * load(gain[j]) + load(offset[j]))
 
 
 def layer_norm_input(dy, x, gain, mean, scale, dx):
@@ -266,15 +268,15 @@ def layer_norm_input(dy, x, gain, mean, scale, dx):
             average = mean[i]
             inverse = scale[i]
             for j in range(lane, width, lanes):
-                g = dy[i, j] * gain[j]
+                g = load(dy[i, j]) * load(gain[j])
                 plain += g
-                product += g * ((x[i, j] - average) * inverse)
+                product += g * ((load(x[i, j]) - average) * inverse)
         plain = team_sum(part, slot, lane, lanes, plain) * share
         product = team_sum(part, slot, lane, lanes, product) * share
         if i < rows:
             for j in range(lane, width, lanes):
-                n = (x[i, j] - average) * inverse
-                dx[i, j] = inverse * (dy[i, j] * gain[j] - plain - n * product)
+                n = (load(x[i, j]) - average) * inverse
+                dx[i, j] = store(inverse * (load(dy[i, j]) * load(gain[j]) - plain - n * product))
 
 
 def layer_norm_columns(dy, x, mean, scale, gains, offsets):
@@ -293,8 +295,9 @@ def layer_norm_columns(dy, x, mean, scale, gains, offsets):
         offset_sum = real(0.0)
         if j < width:
             for i in range(start + team, stop, teams):
-                gain_sum += dy[i, j] * ((x[i, j] - mean[i]) * scale[i])
-                offset_sum += dy[i, j]
+                slope = load(dy[i, j])
+                gain_sum += slope * ((load(x[i, j]) - mean[i]) * scale[i])
+                offset_sum += slope
         gain_sum = team_sum(part, slot, team, teams, gain_sum)
         offset_sum = team_sum(part, slot, team, teams, offset_sum)
         if team == 0 and j < width:
@@ -316,7 +319,7 @@ def column_sum_chunks(x, partial):
         value = real(0.0)
         if j < width:
             for i in range(start + team, stop, teams):
-                value += x[i, j]
+                value += load(x[i, j])
         value = team_sum(part, slot, team, teams, value)
         if team == 0 and j < width:
             partial[chunk, j] = value
@@ -336,7 +339,7 @@ def total_parts(x, partial):
     value = real(0.0)
     lost = real(0.0)
     for i in range(cuda.grid(1), x.shape[0], cuda.gridsize(1)):
-        term = x[i] - lost
+        term = load(x[i]) - lost
         larger = value + term
         lost = (larger - value) - term
         lost = lost if lost == lost else real(0.0)
@@ -352,7 +355,8 @@ def sum_of_squares_parts(x, partial):
     value = real(0.0)
     lost = real(0.0)
     for i in range(cuda.grid(1), x.shape[0], cuda.gridsize(1)):
-        term = x[i] * x[i] - lost
+        element = load(x[i])
+        term = element * element - lost
         larger = value + term
         lost = (larger - value) - term
         lost = lost if lost == lost else real(0.0)
@@ -390,13 +394,14 @@ def maxout(z, out, winner):
     across, down = cuda.gridsize(2)
     for i in range(above, rows, down):
         for j in range(left, units, across):
-            best = z[i, j]
+            best = load(z[i, j])
             which = 0
             for k in range(1, pieces):
-                if z[i, k * units + j] > best or z[i, k * units + j] != z[i, k * units + j]:
-                    best = z[i, k * units + j]
+                value = load(z[i, k * units + j])
+                if value > best or value != value:
+                    best = value
                     which = k
-            out[i, j] = best
+            out[i, j] = store(best)
             winner[i, j] = which
 
 
@@ -408,7 +413,7 @@ def maxout_spread(dy, winner, dz):
     for i in range(above, rows, down):
         for j in range(left, units, across):
             for k in range(pieces):
-                dz[i, k * units + j] = dy[i, j] if winner[i, j] == k else real(0.0)
+                dz[i, k * units + j] = store(load(dy[i, j]) if winner[i, j] == k else real(0.0))
 
 
 def maxout_pick(z, winner, out):
@@ -417,56 +422,89 @@ def maxout_pick(z, winner, out):
     across, down = cuda.gridsize(2)
     for i in range(above, rows, down):
         for j in range(left, units, across):
-            out[i, j] = z[i, winner[i, j] * units + j]
+            out[i, j] = store(load(z[i, winner[i, j] * units + j]))
 
 
 _SUM, _MAX = (team_sum,), (team_max, team_sum)
 SIGNATURES: dict[Callable[..., Any], tuple[tuple[str, ...], tuple[str, ...], tuple[Callable[..., Any], ...]]] = {
     softmax: (("matrix", "matrix"), ("exp",), _MAX),
     softmax_cross_entropy: (
-        ("matrix", "labels", "vector", "number", "number", "number", "vector", "matrix"), ("exp", "log"), _MAX
+        ("matrix", "labels", "sums", "number", "number", "number", "sums", "matrix"), ("exp", "log"), _MAX
     ),
-    softmax_cross_entropy_soft: (("matrix", "matrix", "number", "vector", "matrix"), ("exp", "log"), _MAX),
-    multi_class_hinge: (("matrix", "labels", "number", "vector", "matrix"), (), ()),
-    layer_norm: (("matrix", "vector", "vector", "number", "matrix", "vector", "vector"), ("sqrt",), _SUM),
-    layer_norm_input: (("matrix", "matrix", "vector", "vector", "vector", "matrix"), (), _SUM),
-    layer_norm_columns: (("matrix", "matrix", "vector", "vector", "matrix", "matrix"), (), _SUM),
-    column_sum_chunks: (("matrix", "matrix"), (), _SUM),
-    add_chunks: (("matrix", "vector"), (), ()),
-    total_parts: (("vector", "vector"), (), _SUM),
-    sum_of_squares_parts: (("vector", "vector"), (), _SUM),
-    add_parts: (("vector", "vector"), (), _SUM),
-    limit_norm: (("vector", "vector", "number"), ("sqrt",), ()),
+    softmax_cross_entropy_soft: (("matrix", "table", "number", "sums", "matrix"), ("exp", "log"), _MAX),
+    multi_class_hinge: (("matrix", "labels", "number", "sums", "matrix"), (), ()),
+    layer_norm: (("matrix", "vector", "vector", "number", "matrix", "sums", "sums"), ("sqrt",), _SUM),
+    layer_norm_input: (("matrix", "matrix", "vector", "sums", "sums", "matrix"), (), _SUM),
+    layer_norm_columns: (("matrix", "matrix", "sums", "sums", "table", "table"), (), _SUM),
+    column_sum_chunks: (("matrix", "table"), (), _SUM),
+    add_chunks: (("table", "sums"), (), ()),
+    total_parts: (("vector", "sums"), (), _SUM),
+    sum_of_squares_parts: (("vector", "sums"), (), _SUM),
+    add_parts: (("sums", "sums"), (), _SUM),
+    limit_norm: (("sums", "sums", "number"), ("sqrt",), ()),
     maxout: (("matrix", "matrix", "winners"), (), ()),
     maxout_spread: (("matrix", "winners", "matrix"), (), ()),
     maxout_pick: (("matrix", "winners", "matrix"), (), ()),
 }  # fmt: skip
-"""What each kernel takes, the words of the vocabulary that it calls, and the functions of this file that it calls."""
+"""What each kernel takes, the words of the vocabulary that it calls, and the functions of this file that it calls.
+
+"matrix" and "vector" are stored in any type, "table" and "sums" in what is computed in.
+"""
+
+_KINDS = {"labels": (np.int32, 1), "winners": (np.uint8, 2)}
+_ROUND = """\
+{decorator}
+def load(x):
+    return {load}
 
 
-def _type(kind: str, dtype: np.dtype[Any]) -> types.Type:
-    if kind == "number":
-        return numba.from_dtype(dtype)
-    if kind == "labels":
-        return array_type(np.dtype(np.int32), 1)
-    if kind == "winners":
-        return array_type(np.dtype(np.uint8), 2)
-    return array_type(dtype, 2 if kind == "matrix" else 1)
+{decorator}
+def store(x):
+    {before}
+    return {stored}"""
 
 
-def source(function: Callable[..., Any], dtype: np.dtype[Any]) -> Generated:
-    """One of the functions above as a module for arrays of that dtype."""
+def source(function: Callable[..., Any], dtype: np.dtype[Any], stored: str = "") -> Generated:
+    """One of the functions above as a module.
+
+    Args: dtype – what it computes in; stored – how matrices and vectors are stored, the same unless given.
+    """
     kinds, words, helpers = SIGNATURES[function]
-    settings = {**BOUND, "BLOCK": BLOCK, "LOWEST": f'{Spelling(dtype).real}(-float("inf"))'}
+    storage = Storage(stored or str(dtype))
+    spelling = Spelling(dtype)
+    settings: dict[str, object] = {**BOUND, "BLOCK": BLOCK, "LOWEST": f'{spelling.real}(-float("inf"))'}
     decorator = '@cuda.jit(device=True, inline="always")'
-    text = kernel_text(function, words, dtype, expansions(dtype), decorator, settings, helpers)
-    return Generated(function.__name__, text, tuple(_type(k, dtype) for k in kinds))
+    before, rounded = storage.rounded("x")
+    if before:
+        ways = _ROUND.format(decorator=decorator, load=storage.load("x"), before="; ".join(before), stored=rounded)
+    else:
+        ways = f"load = store = {spelling.real}"
+    text = kernel_text(function, words, dtype, expansions(dtype), decorator, settings, helpers, ways)
+    parameters: list[types.Type] = []
+    narrow: dict[int, str] = {}
+    for position, kind in enumerate(kinds):
+        if kind == "number":
+            parameters.append(numba.from_dtype(dtype))
+        elif kind in _KINDS:
+            element, dimensions = _KINDS[kind]
+            parameters.append(array_type(np.dtype(element), dimensions))
+        else:
+            held = storage.seen if kind in ("matrix", "vector") else dtype
+            if held is storage.seen:
+                narrow[position] = storage.name
+            parameters.append(array_type(held, 2 if kind in ("matrix", "table") else 1))
+    return Generated(function.__name__, text, tuple(parameters), narrow)
 
 
 @cache
-def kernel(function: Callable[..., Any], dtype: np.dtype[Any]) -> Kernel:
-    """One of the functions above, compiled for arrays of that dtype."""
-    return Kernel(source(function, dtype))
+def _kernel(function: Callable[..., Any], dtype: np.dtype[Any], stored: str) -> Kernel:
+    return Kernel(source(function, dtype, stored))
+
+
+def kernel(function: Callable[..., Any], dtype: Any) -> Kernel:
+    """One of the functions above, compiled for matrices and vectors of that type."""
+    stored = str(dtype)
+    return _kernel(function, computed_in([dtype]), stored if stored in NARROW else "")
 
 
 def chunk_geometry(rows: int, width: int) -> tuple[int, Geometry]:
@@ -486,19 +524,19 @@ def run(function: Callable[..., Any], rows: int, width: int, arguments: tuple[An
     """Launches a kernel whose rows are independent: teams for those that reduce, else a thread per element."""
     if rows:
         reduces = function not in (maxout, maxout_spread, maxout_pick)
-        dtype = next(a.dtype for a in arguments if getattr(a, "ndim", 0) == 2)
+        dtype = next(a.dtype for a, kind in zip(arguments, SIGNATURES[function][0], strict=True) if kind == "matrix")
         launch(kernel(function, dtype), (team_geometry if reduces else matrix_geometry)(rows, width), arguments)
 
 
 def run_column_sum(x: Any, out: Any, scratch: Callable[[int], Any], launch: Launch) -> None:
-    """out += the sum over the rows of x, through `scratch(size)`, a flat buffer of the same dtype."""
+    """out += the sum over the rows of x, through `scratch(size)`, a flat buffer of the dtype of out."""
     rows, width = x.shape
     if not rows or not width:
         return
     chunks, geometry = chunk_geometry(rows, width)
     partial = scratch(chunks * width).reshape(chunks, width)
     launch(kernel(column_sum_chunks, x.dtype), geometry, (x, partial))
-    launch(kernel(add_chunks, x.dtype), flat_geometry(width), (partial, out))
+    launch(kernel(add_chunks, out.dtype), flat_geometry(width), (partial, out))
 
 
 def run_layer_norm_backward(
@@ -513,7 +551,7 @@ def run_layer_norm_backward(
     partial = scratch(2 * chunks * width).reshape(2, chunks, width)
     launch(kernel(layer_norm_columns, x.dtype), geometry, (dy, x, mean, scale, partial[0], partial[1]))
     for part, out in ((partial[0], dgain), (partial[1], doffset)):
-        launch(kernel(add_chunks, x.dtype), flat_geometry(width), (part, out))
+        launch(kernel(add_chunks, out.dtype), flat_geometry(width), (part, out))
     run(layer_norm_input, rows, width, (dy, x, gain, mean, scale, dx), launch)
 
 
@@ -522,7 +560,7 @@ def run_sum(function: Callable[..., Any], x: Any, out: Any, scratch: Callable[[i
     blocks, geometry = part_geometry(x.shape[0])
     partial = scratch(blocks)
     launch(kernel(function, x.dtype), geometry, (x, partial))
-    launch(kernel(add_parts, x.dtype), ((1,), (BLOCK,)), (partial, out))
+    launch(kernel(add_parts, out.dtype), ((1,), (BLOCK,)), (partial, out))
 
 
 def run_limit_norm(scales: Any, squares: Any, largest: float, launch: Launch) -> None:

@@ -152,7 +152,7 @@ def maxout_pick(xp: Any, z: Array, winner: Array, out: Array) -> None:
     """out = the piece that `winner` names of each unit: the derivative of maxout along z."""
     rows, units = out.shape
     pieces = xp.reshape(z, (rows, z.shape[1] // units, units))
-    total = xp.zeros_like(out)
+    total = xp.zeros_like(pieces[:, 0, :])
     for piece in range(pieces.shape[1]):
-        total = total + pieces[:, piece, :] * _as(xp, winner == piece, out)
+        total = total + pieces[:, piece, :] * _as(xp, winner == piece, total)
     out[...] = total

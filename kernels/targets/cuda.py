@@ -6,7 +6,7 @@ Arrays, streams and launches belong to the backend; hand-written row kernels are
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from types import SimpleNamespace
@@ -25,6 +25,7 @@ from . import cache as disk
 from .cpu import FLOAT32, WORDS, expansions
 from .segments import COUNT_MASK, GROUP_SHIFT
 from .source import Lines, Spelling, build, indent, module_text
+from .storage import NARROW, Storage, computed_in
 
 SIMULATED = bool(config.ENABLE_CUDASIM)
 """Whether kernels run in Numba's simulator, on NumPy arrays, one Python thread per CUDA thread."""
@@ -56,11 +57,15 @@ def array_type(dtype: np.dtype[Any], dimensions: int) -> types.Array:
 
 @dataclass(frozen=True)
 class Generated:
-    """A kernel before compilation: its module's source and the types of its parameters."""
+    """A kernel before compilation: its module's source and the types of its parameters.
+
+    Attributes: stored – by position, the type of arrays that the kernel sees as another one of bits.
+    """
 
     name: str
     text: str
     parameters: tuple[types.Type, ...]
+    stored: Mapping[int, str]
 
     def function(self) -> Any:
         """The Python function, ready for `numba.cuda`."""
@@ -70,7 +75,8 @@ class Generated:
 class Kernel:
     """A compiled kernel that refuses arrays of any other type than its own.
 
-    Attributes: compiled – what `compiled[grid, block, stream](*arguments)` launches.
+    Attributes: compiled – what `compiled[grid, block, stream](*arguments)` launches; arity – how many arguments it takes;
+        seen – by position, the type that an array has to be shown as.
     """
 
     def __init__(self, generated: Generated) -> None:
@@ -81,11 +87,17 @@ class Kernel:
         else:
             kept = disk.holds(function)
             self.compiled = cuda.jit(types.void(*generated.parameters), cache=kept)(function)
-        self._arrays: list[tuple[int, np.dtype[Any], int]] = []
+        self.arity = len(generated.parameters)
+        self.seen: dict[int, np.dtype[Any]] = {}
+        self._arrays: list[tuple[int, str, int]] = []
         self._numbers: list[tuple[int, Callable[[Any], Any]]] = []
         for position, kind in enumerate(generated.parameters):
             if isinstance(kind, types.Array):
-                self._arrays.append((position, np.dtype(str(kind.dtype)), kind.ndim))
+                dtype = np.dtype(str(kind.dtype))
+                stored = generated.stored.get(position, str(dtype))
+                self._arrays.append((position, stored, kind.ndim))
+                if stored != str(dtype):
+                    self.seen[position] = dtype
             else:
                 self._numbers.append((position, np.dtype(str(kind)).type))
 
@@ -94,7 +106,7 @@ class Kernel:
         given = list(arguments)
         for position, dtype, dimensions in self._arrays:
             array = given[position]
-            if array.dtype != dtype or array.ndim != dimensions or not array.flags.c_contiguous:
+            if array.dtype.name != dtype or array.ndim != dimensions or not array.flags.c_contiguous:
                 raise DtypeError(
                     f"expected row-major {dtype} in {dimensions} dimensions as argument {position} of kernel "
                     f"{self.name!r}; got {array.dtype} of shape {tuple(array.shape)}"
@@ -103,6 +115,13 @@ class Kernel:
         for position, convert in self._numbers:
             given[position] = convert(given[position])
         return given
+
+    def shown(self, position: int, array: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
+        """(shape, type) as which the kernel sees an argument: words of bits where that differs from what it is."""
+        seen = self.seen.get(position)
+        if seen is None:
+            return array.shape, array.dtype
+        return (*array.shape[:-1], array.shape[-1] * array.dtype.itemsize // seen.itemsize), seen
 
 
 Launch = Callable[[Kernel, Geometry, Sequence[Any]], None]
@@ -139,13 +158,14 @@ def team_geometry(rows: int, width: int) -> Geometry:
     return (_blocks(rows, BLOCK // lanes, MOST_BLOCKS),), (lanes, BLOCK // lanes)
 
 
-@lru_cache(maxsize=1)
-def _philox() -> Lines:
+@cache
+def _philox(columns: bool = True) -> Lines:
+    """Four random words: for a column block of row i of a matrix, or for row q of one that is four columns wide."""
     names = ("block", "row", "stream", "step", "key0", "key1")
     program = Program()
     program = program.finish(philox4x32(*(program.input(n, UINT32) for n in names)))
     inputs = {
-        "block": "u32(q)", "row": "u32(u64(state[3]) + i)", "stream": "stream",
+        "block": "u32(q)" if columns else "u32(0)", "row": f"u32(u64(state[3]) + {'i' if columns else 'q'})", "stream": "stream",
         "step": "state[2]", "key0": "state[0]", "key1": "state[1]",
     }  # fmt: skip
     return Lines(program, Spelling(FLOAT32), inputs, prefix="w")
@@ -188,38 +208,50 @@ _QUARTER = ["quarter = (width + u64(3)) >> u64(2)"]
 
 
 def _generated(
-    name: str, parameters: Mapping[str, types.Type], lines: Sequence[str], constants: Mapping[str, str]
-) -> Generated:
+    name: str, parameters: Mapping[str, types.Type], lines: Sequence[str], constants: Mapping[str, str],
+    stored: Mapping[str, Storage] | None = None,
+) -> Generated:  # fmt: skip
     text = module_text(name, list(parameters), lines, {**BOUND, **constants})
-    return Generated(name, text, tuple(parameters.values()))
+    seen = {k: stored[p].name for k, p in enumerate(parameters) if stored and p in stored}
+    return Generated(name, text, tuple(parameters.values()), seen)
 
 
-def map_source(formula: Formula, dtype: np.dtype[Any]) -> Generated:
-    """The kernel (outputs …, arguments …, [state, stream]) of a formula, for one dtype.
+def storages(names: Sequence[str], dtypes: Sequence[Any], compute: np.dtype[Any]) -> dict[str, Storage]:
+    """How each array is stored: in 16 bits where it is, else as what the kernel computes in, which Kernel.check insists on."""
+    kept = (str(d) if str(d) in NARROW and compute == FLOAT32 else str(compute) for d in dtypes)
+    return {n: Storage(k) for n, k in zip(names, kept, strict=True)}
+
+
+def map_source(formula: Formula, dtypes: Sequence[Any]) -> Generated:
+    """The kernel (outputs …, arguments …, [state, stream]) of a formula.
 
     An output may be the same array as an argument: each thread reads all of an element before it writes it.
+
+    Args: dtypes – of the arrays, outputs first; one for all of them, or one for each.
     """
     flat = formula.flat
     here = "[i]" if flat else "[i, j]"
     access = {"each": here, "row": "[j]", "column": "[i]", "scalar": ""}
     dimensions = {"each": 1 if flat else 2, "row": 1, "column": 1, "rowsum": 1}
-    values, parameters = {}, {}
-    for k, kind in enumerate(formula.outputs):
-        parameters[f"o{k}"] = array_type(dtype, dimensions[kind])
+    kinds = {f"o{k}": kind for k, kind in enumerate(formula.outputs)}
+    kinds |= {f"a{k}": kind for k, kind in enumerate(formula.kinds) if kind != "bits"}
+    arrays = [n for n, kind in kinds.items() if kind != "scalar"]
+    dtypes = list(dtypes) * (len(arrays) if len(dtypes) == 1 else 1)
+    dtype = computed_in(dtypes)
+    stored = storages(arrays, dtypes, dtype)
+    parameters = {
+        n: numba.from_dtype(dtype) if kind == "scalar" else array_type(stored[n].seen, dimensions[kind])
+        for n, kind in kinds.items()
+    }  # fmt: skip
+    values = {}
     for k, (name, kind) in enumerate(zip(formula.parameters, formula.kinds, strict=True)):
-        if kind == "bits":
-            values[name] = "bits"
-            continue
-        values[name] = f"a{k}{access[kind]}"
-        parameters[f"a{k}"] = numba.from_dtype(dtype) if kind == "scalar" else array_type(dtype, dimensions[kind])
-    whole = next(
-        n for n, k in zip(parameters, (*formula.outputs, *(k for k in formula.kinds if k != "bits")), strict=True)
-        if k == "each"
-    )  # fmt: skip
+        place = f"a{k}{access.get(kind, '')}"
+        values[name] = "bits" if kind == "bits" else place if kind == "scalar" else stored[f"a{k}"].load(place)
+    whole = next(n for n, kind in kinds.items() if kind == "each")
     text = Lines(trace(formula, expansions(dtype)), Spelling(dtype), values)
     stores, sums = [], []
     for k, (kind, result) in enumerate(zip(formula.outputs, text.results, strict=True)):
-        stores.append(f"sum{k} += {result}" if kind == "rowsum" else f"o{k}{here} = {result}")
+        stores += [f"sum{k} += {result}"] if kind == "rowsum" else stored[f"o{k}"].store(f"o{k}{here}", result)
         sums += [k] if kind == "rowsum" else []
 
     constants = dict(text.constants)
@@ -229,7 +261,7 @@ def map_source(formula: Formula, dtype: np.dtype[Any]) -> Generated:
             f"count, stride = u64({whole}.shape[0]), u64(cuda.gridsize(1))",
             *_strides("i", "u64(cuda.grid(1))", "count", "stride", [*text.body, *stores]),
         ]
-        return _generated(formula.name, parameters, lines, constants)
+        return _generated(formula.name, parameters, lines, constants, stored)
     lines = [f"rows, width = u64({whole}.shape[0]), u64({whole}.shape[1])", *text.uniform]
     if formula.random:
         parameters |= _RANDOM_PARAMETERS
@@ -238,7 +270,7 @@ def map_source(formula: Formula, dtype: np.dtype[Any]) -> Generated:
     columns = _for_columns([*text.body, *stores], formula.random)
     if not sums:
         lines += _for_rows(columns)
-        return _generated(formula.name, parameters, lines, constants)
+        return _generated(formula.name, parameters, lines, constants, stored)
     constants |= {"BLOCK": str(BLOCK), "zero": f"{Spelling(dtype).real}(0.0)"}
     row = [
         "i = first + team",
@@ -254,7 +286,8 @@ def map_source(formula: Formula, dtype: np.dtype[Any]) -> Generated:
         "    cuda.syncthreads()",
         "    half >>= u64(1)",
         "if left == u64(0) and i < rows:",
-        *(f"    o{k}[i] = part{k}[slot]" for k in sums),
+        *(f"    total{k} = part{k}[slot]" for k in sums),
+        *indent([line for k in sums for line in stored[f"o{k}"].store(f"o{k}[i]", f"total{k}")], 1),
         "cuda.syncthreads()",
     ]
     lines += [
@@ -264,35 +297,145 @@ def map_source(formula: Formula, dtype: np.dtype[Any]) -> Generated:
         "slot, stride = team * across + left, u64(cuda.gridDim.x) * teams",
         *_strides("first", "u64(cuda.blockIdx.x) * teams", "rows", "stride", row),
     ]
-    return _generated(formula.name, parameters, lines, constants)
+    return _generated(formula.name, parameters, lines, constants, stored)
 
 
-def update_source(formula: Formula, dtype: np.dtype[Any]) -> Generated:
-    """The kernel (arrays …, scalars, table) of an update: one launch over the whole arena, nothing where NaN gates it.
+def update_source(formula: Formula, dtypes: Sequence[Any], wide: bool = True) -> Generated:
+    """The kernel (arrays …, scalars, table, [state, stream]) of an update: one launch over the whole arena.
 
-    Args of the kernel: table – from kernels/targets/segments.py.
+    A thread takes four neighbouring elements at a time, which belong to one group. Where NaN gates it, nothing happens.
+
+    Args: dtypes – of the arrays, one for all of them or one for each; wide – whether memory is read and written in words of
+        8 bytes, for arrays of float32 and bfloat16 that start at multiples of 8 bytes and hold a multiple of 4 elements.
+    Args of the kernel: table – from kernels/targets/segments.py; state, stream – of the random bits by which new values are
+        rounded that go to arrays of 16 bits.
     """
     arrays = [p for p, k in zip(formula.parameters, formula.kinds, strict=True) if k == "each"]
     groups = [p for p, k in zip(formula.parameters, formula.kinds, strict=True) if k == "group"]
-    values = {a: f"{a}_[i]" for a in arrays} | {g: f"scalars[{k}, group]" for k, g in enumerate(groups)}
-    text = Lines(trace(formula, expansions(dtype)), Spelling(dtype), values)
-    stores = [f"{a}_[i] = {r}" for a, r in zip(formula.overwrites, text.results, strict=True)]
-    element = [
-        "entry = u64(table[i >> u64(6)])",
-        f"if (i & u64(63)) < (entry & u64({COUNT_MASK})):",
-        f"    group = entry >> u64({GROUP_SHIFT})",
-        *indent([*text.uniform, *text.body, *stores], 1),
+    dtypes = list(dtypes) * (len(arrays) if len(dtypes) == 1 else 1)
+    dtype = computed_in(dtypes)
+    stored = storages([f"{a}_" for a in arrays], dtypes, dtype)
+    wide = wide and words_fit(s.name for s in stored.values())
+    narrow = [a for a in formula.overwrites if stored[f"{a}_"].name in NARROW]
+    if len(narrow) > 2:
+        raise DtypeError(f"{formula!r} expected at most two arrays of 16 bits to overwrite; got {', '.join(narrow)}")
+    held = {a: _Words(a, stored[f"{a}_"]) if wide else _Elements(a, stored[f"{a}_"]) for a in arrays}
+    philox = _philox(columns=False)
+    program = trace(formula, expansions(dtype))
+    uniform: list[str] = []
+    elements: list[str] = []
+    for k in range(4):
+        values = {a: held[a].load(k) for a in arrays} | {g: f"scalars[{r}, group]" for r, g in enumerate(groups)}
+        text = Lines(program, Spelling(dtype), values)
+        uniform = text.uniform
+        stores: list[str] = []
+        for a, result in zip(formula.overwrites, text.results, strict=True):
+            word = philox.results[k]
+            bits = None if a not in narrow else f"{word} & u32(65535)" if a == narrow[0] else f"{word} >> u32(16)"
+            stores += held[a].keep(k, result, bits)
+        part = [*text.body, *stores]
+        elements += part if wide else [f"if place + u64({k}) < inside:", *indent(part, 1)]
+    turn = [
+        "entry = u64(table[q >> u64(4)])",
+        f"place, inside = (q & u64(15)) << u64(2), entry & u64({COUNT_MASK})",
+        "if place < inside:",
+        *indent(
+            [
+                f"group = entry >> u64({GROUP_SHIFT})",
+                *uniform,
+                *(philox.body if narrow else []),
+                *(line for a in arrays for line in held[a].begin()),
+                *elements,
+                *(line for a in formula.overwrites for line in held[a].end()),
+            ],
+            1,
+        ),
     ]
     lines = [
         "gate = scalars[0, 0]",
         "if gate == gate:",
-        f"    count = min(u64({arrays[0]}_.shape[0]), u64(table.shape[0]) << u64(6))",
+        f"    count = min(u64({arrays[0]}_.shape[0]) << u64({int(wide)}), u64(table.shape[0]) << u64(6))",
         "    stride = u64(cuda.gridsize(1))",
-        *indent(_strides("i", "u64(cuda.grid(1))", "count", "stride", element), 1),
+        *indent(_strides("q", "u64(cuda.grid(1))", "(count + u64(3)) >> u64(2)", "stride", turn), 1),
     ]
-    parameters = {f"{a}_": array_type(dtype, 1) for a in arrays}
+    seen = dict.fromkeys(stored, np.dtype(np.uint64)) if wide else {n: s.seen for n, s in stored.items()}
+    parameters = {n: array_type(d, 1) for n, d in seen.items()}
     parameters |= {"scalars": array_type(dtype, 2), "table": array_type(np.dtype(np.int32), 1)}
-    return _generated(formula.name, parameters, lines, text.constants)
+    constants = dict(text.constants)
+    if narrow:
+        parameters |= _RANDOM_PARAMETERS
+        constants |= philox.constants
+    return _generated(formula.name, parameters, lines, constants, stored)
+
+
+def words_fit(names: Iterable[str]) -> bool:
+    """Whether arrays stored so can be read and written in words of 8 bytes."""
+    return all(name in ("float32", "bfloat16") for name in names)
+
+
+class _Elements:
+    """Access to an array in an update, element by element."""
+
+    def __init__(self, name: str, storage: Storage) -> None:
+        self._array, self._storage = f"{name}_", storage
+
+    def begin(self) -> list[str]:
+        """Statements before the four elements."""
+        return []
+
+    def load(self, k: int) -> str:
+        """The expression of the value of element k."""
+        return self._storage.load(f"{self._array}[(q << u64(2)) + u64({k})]")
+
+    def keep(self, k: int, value: str, random: str | None) -> list[str]:
+        """Statements that write a variable's value to element k."""
+        return self._storage.store(f"{self._array}[(q << u64(2)) + u64({k})]", value, random)
+
+    def end(self) -> list[str]:
+        """Statements after the four elements."""
+        return []
+
+
+class _Words:
+    """Access to an array in an update, in words of 8 bytes: two float32 or four bfloat16."""
+
+    def __init__(self, name: str, storage: Storage) -> None:
+        self._name, self._array, self._storage = name, f"{name}_", storage
+        self._each = 4 if storage.name in NARROW else 2
+        self._places = [f"{self._array}[(q << u64(1)) + u64({w})]" for w in (0, 1)] if self._each == 2 else [f"{self._array}[q]"]
+
+    def begin(self) -> list[str]:
+        """Reads the words."""
+        return [f"{self._name}_word{w} = {place}" for w, place in enumerate(self._places)]
+
+    def _part(self, k: int) -> str:
+        word, position = f"{self._name}_word{k // self._each}", k % self._each
+        return f"u32({word} >> u64({position * 64 // self._each}))"
+
+    def load(self, k: int) -> str:
+        """The expression of the value of element k."""
+        bits = self._part(k)
+        return f"{bits}.view(np.float32)" if self._each == 2 else self._storage.load(f"{bits} & u32(65535)")
+
+    def keep(self, k: int, value: str, random: str | None) -> list[str]:
+        """Rounds a variable's value for element k; `end` writes it."""
+        before, bits = self._storage.rounded(value, random)
+        return [*before, f"{self._name}_new{k} = {f'f32({value}).view(np.uint32)' if self._each == 2 else f'u32({bits})'}"]
+
+    def end(self) -> list[str]:
+        """Writes the words; elements beyond the group's last one, which share a word with it, stay what they were."""
+        lines = ["if place + u64(4) > inside:"]
+        lines += [f"    {self._name}_word{w} = {place}" for w, place in enumerate(self._places)]
+        mask = "" if self._each == 2 else " & u32(65535)"
+        for k in range(1, 4):
+            new = f"{self._name}_new{k}"
+            lines.append(f"    {new} = {new} if place + u64({k}) < inside else u32({self._part(k)}{mask})")
+        for w, place in enumerate(self._places):
+            parts = [
+                f"(u64({self._name}_new{w * self._each + n}) << u64({n * 64 // self._each}))" for n in range(self._each)
+            ]
+            lines.append(f"{place} = {' | '.join(parts)}")
+        return lines
 
 
 def bits_source() -> Generated:
@@ -307,13 +450,13 @@ def bits_source() -> Generated:
 
 
 @cache
-def _map_kernel(formula: Formula, dtype: np.dtype[Any]) -> Kernel:
-    return Kernel(map_source(formula, dtype))
+def _map_kernel(formula: Formula, dtypes: tuple[Any, ...]) -> Kernel:
+    return Kernel(map_source(formula, dtypes))
 
 
 @cache
-def _update_kernel(formula: Formula, dtype: np.dtype[Any]) -> Kernel:
-    return Kernel(update_source(formula, dtype))
+def _update_kernel(formula: Formula, dtypes: tuple[Any, ...], wide: bool) -> Kernel:
+    return Kernel(update_source(formula, dtypes, wide))
 
 
 @lru_cache(maxsize=1)
@@ -342,7 +485,7 @@ def run_map(
     kinds = (*formula.outputs, *(k for k in formula.kinds if k != "bits"))
     given = [*outputs, *arguments]
     shape = next(a.shape for a, k in zip(given, kinds, strict=True) if k == "each")
-    kernel = _map_kernel(formula, outputs[0].dtype)
+    kernel = _map_kernel(formula, tuple(a.dtype for a, k in zip(given, kinds, strict=True) if k != "scalar"))
     if formula.flat:
         given = [a if k == "scalar" or a.ndim == 1 else _flattened(a) for a, k in zip(given, kinds, strict=True)]
         count = given[0].shape[0]
@@ -358,11 +501,23 @@ def run_map(
     launch(kernel, (team_geometry if sums else matrix_geometry)(rows, columns), given)
 
 
-def run_update(formula: Formula, arrays: Sequence[Any], scalars: Any, table: Any, launch: Launch) -> None:
+def run_update(
+    formula: Formula, arrays: Sequence[Any], scalars: Any, table: Any, random: tuple[Any, int] | None, launch: Launch
+) -> None:
     """Applies an update to the flat arrays in one launch; `table` is that of kernels/targets/segments.py on the device."""
     count = arrays[0].shape[0]
-    if count and table.shape[0]:
-        launch(_update_kernel(formula, arrays[0].dtype), flat_geometry(count), [*arrays, scalars, table])
+    if not count or not table.shape[0]:
+        return
+    wide = count % 4 == 0 and not any(_address(a) % 8 for a in arrays)
+    kernel = _update_kernel(formula, tuple(a.dtype for a in arrays), wide)
+    given = [*arrays, scalars, table, *(random or ())]
+    launch(kernel, flat_geometry(_quarter(count)), given[: kernel.arity])
+
+
+def _address(array: Any) -> int:
+    """Where an array begins."""
+    interface = getattr(array, "__array_interface__", None) or array.__cuda_array_interface__
+    return int(interface["data"][0])
 
 
 def random_bits(out: Any, state: Any, stream: int, launch: Launch) -> None:

@@ -34,14 +34,16 @@ def kernel_text(
     decorator: str,
     settings: Mapping[str, object],
     helpers: Sequence[Callable[..., Any]] = (),
+    ways: str = "",
 ) -> str:
     """The source of a module with the kernel and what it calls.
 
     Args: function – the kernel, in a file on disk; words – operations of the vocabulary that it calls;
         decorator – what makes words and helpers callable from it; settings – further constants of the module;
-        helpers – functions of the kernel's own file that it calls.
+        helpers – functions of the kernel's own file that it calls; ways – further source that it needs.
     """
     parts = [HEADER, f"real = {Spelling(dtype).real}", *(f"{k} = {v}" for k, v in settings.items())]
+    parts += ["", "", ways] if ways else []
     for word in words:
         lines, constants = word_function(word, dtype, expansions)
         parts += [f"{k} = {v}" for k, v in constants.items()]

@@ -17,6 +17,7 @@ from ..formula import Formula, trace
 from ..formulas.mathematics import ERROR_FUNCTION
 from ..formulas.random import philox4x32
 from ..symbols import BOOL, REAL, UINT32, UINT64, Program
+from .storage import is_narrow
 
 Array = np.ndarray[Any, Any]
 
@@ -292,7 +293,7 @@ def bind_map(
     shape = next(o.shape for o, k in zip(outputs, formula.outputs, strict=True) if k == "each") if (
         "each" in formula.outputs
     ) else next(a.shape for a, k in zip(arguments, formula.kinds, strict=False) if k == "each")
-    compiled = plan(formula, outputs[0].dtype)
+    compiled = plan(formula, _computed_in(outputs[0]))
     given = list(arguments)
     if formula.random:
         given.insert(formula.kinds.index("bits"), None)
@@ -311,31 +312,71 @@ def bind_map(
         flat_outputs = list(outputs)
     for start in range(0, rows, block):
         stop = min(start + block, rows)
+        wide, widening = _Wide(registers), list[Call]()
         for index, value, kind in varying:
             if kind == "each":
-                slots[index] = value[start:stop]
+                slots[index] = wide.read(value[start:stop], widening)
             elif kind == "row":
-                slots[index] = value
+                slots[index] = wide.read(value, widening)
             elif kind == "column":
-                slots[index] = value[start:stop, None]
+                slots[index] = wide.read(value[start:stop, None], widening)
             else:
                 assert random is not None
                 count = (stop - start) * shape[1]
                 bits = registers.take([_WORD], count, FOR_BITS)[0][:count].reshape(stop - start, shape[1])
                 yield random_bits, (stop - start, shape[1], random[0], random[1], start, bits)
                 slots[index] = bits
-        parts = [
-            o[start:stop] if k == "each" else None for o, k in zip(flat_outputs, formula.outputs, strict=True)
-        ]
+        yield from widening
+        wanted = [wide.written(o[start:stop]) for o in flat_outputs]
+        parts = [w if k == "each" else None for w, k in zip(wanted, formula.outputs, strict=True)]
         yield from compiled.bind(slots, parts, (stop - start, *tail), registers)
         for position, kind in enumerate(formula.outputs):
             if kind == "rowsum":
-                yield np.sum, (slots[compiled.outputs[position]], 1, None, flat_outputs[position][start:stop])
+                yield np.sum, (slots[compiled.outputs[position]], 1, None, wanted[position])
+        yield from wide.rounded
 
 
-_WORD = np.dtype(np.uint32)
-FOR_BITS = 1000
-"""The register of random bits, which no plan counts up to."""
+_WORD, _SINGLE = np.dtype(np.uint32), np.dtype(np.float32)
+FOR_BITS, FOR_WIDE = 1000, 2000
+"""The registers of random bits and of widened arrays, which no plan counts up to."""
+
+
+def _computed_in(array: Array) -> np.dtype[Any]:
+    """The type that arrays like this one are computed in."""
+    return _SINGLE if is_narrow(array) else array.dtype
+
+
+class _Wide:
+    """Stands float32 buffers in for the parts of arrays of 16 bits, for one block.
+
+    Attributes: rounded – the calls that write the results to where they belong.
+    """
+
+    def __init__(self, registers: Registers) -> None:
+        self._registers = registers
+        self._taken = FOR_WIDE
+        self.rounded: list[Call] = []
+
+    def _buffer(self, part: Array) -> Array:
+        (buffer,) = self._registers.take([_SINGLE], part.size, self._taken)
+        self._taken += 1
+        return buffer[: part.size].reshape(part.shape)
+
+    def read(self, part: Array, calls: list[Call]) -> Array:
+        """What to read in place of a part of an array; the call that fills it is appended."""
+        if not is_narrow(part):
+            return part
+        buffer = self._buffer(part)
+        calls.append((_cast, (part, buffer)))
+        return buffer
+
+    def written(self, part: Array) -> Array:
+        """What to write in place of a part of an array."""
+        if not is_narrow(part):
+            return part
+        buffer = self._buffer(part)
+        self.rounded.append((_cast, (buffer, part)))
+        return buffer
 
 
 def run_map(
@@ -346,16 +387,27 @@ def run_map(
         function(*given)
 
 
+def _round_at_random(values: Array, bits: Array, shift: int, out: Array) -> None:
+    """Values as bfloat16, rounded up with the probability of what is cut off; see Storage.rounded."""
+    upper = (values.view(np.uint32).astype(np.uint64) + ((bits >> np.uint32(shift)) & np.uint32(0xFFFF))) >> np.uint64(16)
+    np.copyto(out.view(np.uint16), upper.astype(np.uint16))
+    np.copyto(out, np.nan, where=np.isnan(values))
+
+
 class Update:
     """An update of flat arrays, segment by segment, in blocks: its calls are made once, and then run for many scalars.
 
     Scalars that are 1 where it is made have to stay 1: products with them are left out.
 
     Args: arrays – in the order of the formula, all of one length; scalars – [scalars, groups];
-        segments – int64 [segments, 3]: start, stop, group.
+        segments – int64 [segments, 3]: start, stop, group; random – (state, stream) of the bits that round new values of
+        arrays of bfloat16, see Backend.update.
     """
 
-    def __init__(self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Array) -> None:
+    def __init__(
+        self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Array,
+        random: tuple[Array, int] | None = None,
+    ) -> None:  # fmt: skip
         self._plan = compiled = plan(formula, arrays[0].dtype)
         targets = [formula.parameters.index(name) for name in formula.overwrites]
         self._groups = [index for index, kind in zip(compiled.inputs, formula.kinds, strict=True) if kind == "group"]
@@ -367,10 +419,16 @@ class Update:
             calls: list[Call] = []
             for low in range(start, stop, BLOCK):
                 high = min(low + BLOCK, stop)
-                slots = uniform.copy()
+                slots, wide = uniform.copy(), _Wide(registers)
                 for index, array in zip(compiled.inputs, arrays, strict=False):
-                    slots[index] = array[low:high]
-                calls += compiled.bind(slots, [arrays[t][low:high] for t in targets], (high - low,), registers)
+                    slots[index] = wide.read(array[low:high], calls)
+                calls += compiled.bind(slots, [wide.written(arrays[t][low:high]) for t in targets], (high - low,), registers)
+                if wide.rounded:
+                    assert random is not None
+                    bits = registers.take([_WORD], 4 * -(-(high - low) // 4), FOR_BITS)[0][: 4 * -(-(high - low) // 4)]
+                    calls.append((random_bits, (len(bits) // 4, 4, *random, low // 4, bits.reshape(-1, 4))))
+                    for n, (_, (value, out)) in enumerate(wide.rounded):
+                        calls.append((_round_at_random, (value, bits[: high - low], 16 * n, out)))
             self._parts.append((group, uniform, calls))
 
     def run(self, scalars: Array) -> None:

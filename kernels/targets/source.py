@@ -124,6 +124,7 @@ import math
 import numpy as np
 
 f32, f64, i32, i64, u32, u64 = np.float32, np.float64, np.int32, np.int64, np.uint32, np.uint64
+u16 = np.uint16
 floor = np.floor
 """
 """What all generated modules begin with; a target may bind `floor` to another function after it."""

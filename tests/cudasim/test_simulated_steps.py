@@ -13,6 +13,7 @@ if os.environ.get("NUMBA_ENABLE_CUDASIM") != "1":
 import numpy as np
 
 import fusedstep as fs
+from fusedstep.backends.conformance.tolerances import tolerance
 
 rng = np.random.default_rng(2)
 X, Y = rng.standard_normal((6, 5)).astype(np.float32), rng.integers(0, 3, 6)
@@ -43,6 +44,34 @@ def test_a_network_trains_as_on_numpy(optimizer) -> None:
     np.testing.assert_array_equal(start_a, start_b)
     np.testing.assert_allclose(losses_b, losses_a, rtol=1e-5)
     np.testing.assert_allclose(end_b, end_a, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+@pytest.mark.parametrize("optimizer", [lambda: fs.AdamW(1e-2, clip_norm=0.5), lambda: fs.LAMB(1e-2)], ids=["AdamW", "LAMB"])
+def test_a_network_trains_in_16_bits_as_on_numpy(optimizer, precision) -> None:
+    pytest.importorskip("ml_dtypes", reason="needs ml_dtypes: pip install 'fusedstep[precision]'")
+    runs = []
+    for name in ("numpy", "cuda"):
+        model = fs.Sequential(*network().layers[:-1], fs.PReLU(6), fs.Maxout(6, 4), fs.Linear(4, 3))
+        step = fs.TrainStep(model, fs.SoftmaxCrossEntropy(0.1), optimizer(), seed=3, backend=name, precision=precision)
+        runs.append(([float(step(X, Y)) for _ in range(5)], np.array(step.model.arena.values), step.evaluate(X, Y)["loss"]))
+    (losses_a, end_a, left_a), (losses_b, end_b, left_b) = runs
+    assert losses_a[-1] < losses_a[0]
+    assert tolerance(precision, "loss").allows([*losses_b, left_b], [*losses_a, left_a]).all()
+    assert tolerance(precision, "parameter").allows(end_b, end_a).all()
+
+
+def test_overflow_in_float16_skips_the_step_without_a_question_to_the_device() -> None:
+    step = fs.TrainStep(network(), fs.SoftmaxCrossEntropy(), fs.Nesterov(0.1, form="look_ahead"), backend="cuda", precision="float16")
+    step.state.loss_scale.numbers = (2.0**24, 3.0)
+    before = np.array(step.model.arena.values)
+    loss = step(100.0 * X, Y)
+    assert not changed(step, before)
+    assert np.isfinite(float(loss))
+    assert step.state.loss_scale.numbers == (2.0**23, 0.0)
+    step.state.loss_scale.numbers = (1024.0, 0.0)
+    assert np.isfinite(float(step(X, Y)))
+    assert changed(step, before)
 
 
 def changed(step: fs.TrainStep, before: np.ndarray) -> bool:

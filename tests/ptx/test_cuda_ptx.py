@@ -51,7 +51,7 @@ def ptxas():
 
 
 def source_of(formula, dtype):
-    return (target.update_source if formula.overwrites else target.map_source)(formula, dtype)
+    return (target.update_source if formula.overwrites else target.map_source)(formula, (dtype,))
 
 
 def ptx_of(generated, capability):

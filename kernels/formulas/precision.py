@@ -1,0 +1,42 @@
+"""What goes with types of 16 bits: values in another type, and the loss scale that keeps gradients within float16."""
+
+from __future__ import annotations
+
+from ..formula import Each, Row, Scalar, formula
+from ..vocabulary import maximum, minimum, select
+
+LARGEST = 3.4028234663852886e38
+"""Of float32; what is not at most this is infinite or NaN."""
+LARGEST_SCALE = 16777216.0
+SMALLEST_SCALE = 1.0
+
+
+@formula
+def as_stored(x: Each) -> Each:
+    """x, rounded to the type of the output."""
+    return x
+
+
+@formula
+def times(x: Each, factor: Row) -> Each:
+    """x times one number per column."""
+    return x * factor
+
+
+@formula
+def adapt_loss_scale(
+    squares: Each, scale: Each, good: Each, period: Scalar
+) -> tuple[Each, Each, Each, Each, Each]:
+    """(squares / scale^2, 1 / scale, verdict, scale for the next step, good steps in a row) of one step.
+
+    Where squares is finite, the step is good, and every `period` good steps the scale doubles; else it is halved. The
+    verdict is squares where they are not finite and the scale is as small as it gets, else 0.
+    """
+    finite = squares <= LARGEST
+    counted = good + 1.0
+    full = counted >= period
+    grown = select(full, minimum(scale * 2.0, LARGEST_SCALE), scale)
+    shrunk = maximum(scale * 0.5, SMALLEST_SCALE)
+    verdict = select(finite, 0.0, select(scale > SMALLEST_SCALE, 0.0, squares))
+    following = select(finite, select(full, 0.0, counted), 0.0)
+    return squares / (scale * scale), 1.0 / scale, verdict, select(finite, grown, shrunk), following
