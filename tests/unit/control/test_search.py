@@ -97,8 +97,8 @@ def test_c12_a_storage_holds_the_trials_and_a_second_call_adds_to_them(found, tm
     first = _search(storage=storage, trials=4)
     assert first.trials == found.trials[:4]
     told = []
-    assert _search(storage=storage, report=told.append).trials == found.trials
-    assert told == list(found.trials[4:])
+    assert _search(storage=storage, report=lambda *a: told.append(a)).trials == found.trials
+    assert told == list(enumerate(found.trials, 1))[4:]
     assert _search(storage=storage, trials=2).trials == found.trials[:2]
 
 
@@ -138,7 +138,7 @@ def _count(storage, state):
 def test_c12_an_error_in_a_trial_closes_it(found, tmp_path):
     storage = tmp_path / "search.db"
 
-    def stop(trial):
+    def stop(number, trial):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
