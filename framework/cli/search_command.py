@@ -92,10 +92,16 @@ def search(
     part, validation = data.parts["training"], data.parts["validation"]
     widest = [space.width[1]] * space.layers[1]
     with few_threads(data, widest, max(space.batch_size), chosen):
-        found = run(
-            part.x, part.y, (validation.x, validation.y), loss_of(data), space, trials, epochs, storage, seed,
-            outputs=data.preprocessor.outputs, report=tell, backend=chosen, precision=precision,
-        )  # fmt: skip
+        try:
+            found = run(
+                part.x, part.y, (validation.x, validation.y), loss_of(data), space, trials, epochs, storage, seed,
+                outputs=data.preprocessor.outputs, report=tell, backend=chosen, precision=precision,
+            )  # fmt: skip
+        except KeyboardInterrupt:
+            if storage is None:
+                raise
+            console.print(f"Stopped. The finished trials are in {escape(str(storage))}; the same command goes on from there.")
+            raise typer.Exit(2) from None
     best = found.best_trial
     console.print(f"[bold]Best of {len(found.trials)}:[/bold] {escape(described(best))}", soft_wrap=True)
     c = best.candidate

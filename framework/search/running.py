@@ -170,15 +170,21 @@ def _open(optuna: Any, storage: str | Path | None, settings: dict[str, Any]) -> 
     if storage is None:
         study = optuna.create_study(direction="minimize")
     else:
-        path = Path(storage)
-        if path.is_dir() or not path.parent.is_dir() or (path.exists() and not _is_sqlite(path)):
+        path = Path(storage).resolve()
+        if "?" in str(path) or path.is_dir() or not path.parent.is_dir() or (path.exists() and not _is_sqlite(path)):
             raise OutputPathError(
                 f"expected the path of an SQLite file for the search, in a folder that exists; got {str(path)!r}; "
                 "give another path, such as search.db"
             )
-        study = optuna.create_study(
-            storage=f"sqlite:///{path.resolve()}", study_name=STUDY, direction="minimize", load_if_exists=True
-        )
+        try:
+            study = optuna.create_study(
+                storage=f"sqlite:///{path}", study_name=STUDY, direction="minimize", load_if_exists=True
+            )
+        except (optuna.exceptions.OptunaError, require("sqlalchemy.exc", "search", "a search").SQLAlchemyError) as error:
+            raise OutputPathError(
+                f"expected an SQLite file of a search, which can be written; {str(path)!r} cannot be used "
+                f"({str(error).partition(chr(10))[0]}); give another path, such as search.db"
+            ) from error
     before = study.user_attrs.get(_SETTINGS)
     after = json.loads(json.dumps(settings))
     if before is None:

@@ -127,6 +127,30 @@ def test_c12_search_goes_on_from_its_storage_and_prints_a_command_that_works(cal
     assert notes["results"]["validation"]["loss"] == pytest.approx(best, rel=0.01)
 
 
+def test_c12_a_search_stopped_from_the_keyboard_says_that_it_can_go_on(call, tmp_path, monkeypatch):
+    pytest.importorskip("optuna")
+    from fusedstep.framework.search import running
+
+    train, seen = running._train, []
+
+    def interrupted(*arguments):
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        seen.append(train(*arguments))
+
+    monkeypatch.setattr(running, "_train", interrupted)
+    arguments = ("search", "iris", "--trials", "3", "--epochs", "2", "--backend", "numpy", "--storage", "search.db")
+    answer = call(*arguments)
+    assert answer.code == 2
+    assert "Stopped. The finished trials are in search.db; the same command goes on from there." in answer.flat
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    again = call(*arguments)
+    assert again.code == 0
+    assert "3. validation loss" in again.flat
+    assert " 2. validation loss" not in again.flat
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

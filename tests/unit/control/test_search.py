@@ -157,9 +157,10 @@ def test_c12_a_storage_of_another_search_is_refused(tmp_path):
         _search(**data, storage=storage, trials=1)
 
 
-@pytest.mark.parametrize("name", ["there.txt", "folder", "no/where.db"])
+@pytest.mark.parametrize("name", ["there.txt", "folder", "no/where.db", "broken.db", "what?.db"])
 def test_c12_a_storage_that_is_none_is_refused_and_left_alone(name, tmp_path):
     (tmp_path / "folder").mkdir()
+    (tmp_path / "broken.db").write_bytes(b"SQLite format 3\x00" + bytes(range(200)) * 30)
     (tmp_path / "there.txt").write_text("not a data base at all")
     with pytest.raises(fs.OutputPathError, match=r"SQLite.*search\.db"):
         _search(storage=tmp_path / name, trials=1)
