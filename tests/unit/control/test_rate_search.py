@@ -149,6 +149,14 @@ def test_c11_what_is_suggested_learns_far_better_than_what_the_step_had(search, 
     assert losses[1] < 0.5 * losses[0]
 
 
+def test_c11_rows_that_are_streamed_give_the_same_search(search, new_step, data, tmp_path):
+    x, y = data
+    np.save(tmp_path / "x.npy", x)
+    np.save(tmp_path / "y.npy", y)
+    streamed = search(new_step(), fs.memory_map(tmp_path / "x.npy"), fs.memory_map(tmp_path / "y.npy"))
+    assert streamed == search(new_step(), x, y)
+
+
 @pytest.mark.parametrize(
     ("kind", "arguments", "words"),
     [
