@@ -45,6 +45,7 @@ def find_lr(
     from ...backends import backend as find_backend
     from ..data import load
     from ..persistence import require_writable
+    from ..plots.style import require_format, settings
     from ..settings import whole
     from .recipe import check, find_optimizer, parse_hidden, recipe_for
     from .report import Reporter
@@ -58,7 +59,10 @@ def find_lr(
     whole(epochs, "--epochs")
     chosen = find_backend(backend)
     if plot is not None:
+        require_format(plot)
         require_writable(plot)
+        with settings():
+            pass  # Without matplotlib it ends here, and not after the search.
     report = Reporter(quiet=False)
     data = prepare(load(source, target, labels), task, (0.2, 0.1), seed)
     report.data(data)
@@ -74,5 +78,6 @@ def find_lr(
         console.print(escape(str(found).rpartition("\n")[0]))
     console.print(f"Learning rate for {recipe.optimizer}: [bold]{found.suggestion:g}[/bold] ({found.rule})")
     if plot is not None:
-        console.print(f"Picture: [bold]{escape(str(found.plot(plot)))}[/bold]", soft_wrap=True)
+        found.plot(plot)
+        console.print(f"Picture: [bold]{escape(str(plot))}[/bold]", soft_wrap=True)
     console.print(f"Use it: fusedstep train {escape(source)} … --lr {found.suggestion:g}", soft_wrap=True)

@@ -99,6 +99,7 @@ def test_c11_train_with_a_rate_that_was_looked_for(call, tmp_path):
     [
         (("--epochs", "0"), "--epochs"),
         (("--plot", "missing/rates.png"), "folder that exists"),
+        (("--plot", "rates.txt"), "to end in .png, .svg, .pdf"),
         (("--optimizer", "adamm"), "did you mean 'Adam'"),
         (("--batch-size", "0"), "--batch-size"),
         (("--hidden", "wide"), "--hidden"),
