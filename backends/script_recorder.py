@@ -70,9 +70,9 @@ class ScriptRecorder(NumpyBackend):
         self._add("fill", [(array.fill, (value,))], int(array.nbytes))
 
     def column_sum(self, x: Array, out: Array) -> None:
-        """See Backend.column_sum; what was only just filled with zeros is written at once."""
+        """See Backend.column_sum; what was only just filled with zeros is written at once, where x need not be widened."""
         function, given = self.calls[-1] if self.calls else (None, ())
-        if getattr(function, "__self__", None) is out and given == (0.0,):
+        if getattr(function, "__self__", None) is out and given == (0.0,) and x.dtype == out.dtype:
             self.calls.pop()
             self.labels.pop()
             self._add("column_sum", [(np.dot, (ones(x.shape[0], x.dtype), x, out))], int(x.nbytes))

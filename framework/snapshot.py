@@ -16,18 +16,23 @@ Array = Any
 class Snapshot:
     """The state of a step at the moment of the last `take`; made, it has been taken once.
 
-    Args: step; optimizer – whether optimiser states, step count, learning rate and momentum belong to it, default True.
+    Args: step; optimizer – whether optimiser states, step count, learning rate, momentum and loss scale belong to it,
+        default True.
     """
 
     def __init__(self, step: TrainStep, optimizer: bool = True) -> None:
         self.step = step
         self.optimizer = optimizer
-        self._copies = [step.model.arena.new() for _ in self._arrays()]
+        backend = step.backend
+        self._copies = [backend.empty(tuple(a.shape), backend.dtype_name(a)) for a in self._arrays()]
         self.take()
 
     def _arrays(self) -> list[Array]:
-        states = self.step.state.states.values() if self.optimizer else ()
-        return [self.step.model.arena.values, *states]
+        values, state = self.step.model.arena.values, self.step.state
+        if not self.optimizer:
+            return [values]
+        scale = () if state.loss_scale is None else (state.loss_scale.scale, state.loss_scale.good)
+        return [values, *state.states.values(), *scale]
 
     def take(self) -> None:
         """Keeps what is there now, in the same memory as before."""

@@ -19,9 +19,11 @@ from typer.core import TyperGroup
 from ...errors import FusedstepError
 from .backends_command import backends
 from .compare_command import compare
+from .find_lr_command import find_lr
 from .later import LATER, Later
 from .options import DEBUG_KEY, Debug
 from .predict_command import predict
+from .search_command import search
 from .train_command import train
 
 HELP = """Train multi-layer perceptrons, on a CPU or a CUDA GPU with the same commands and the same numbers.
@@ -31,6 +33,7 @@ HELP = """Train multi-layer perceptrons, on a CPU or a CUDA GPU with the same co
 - `fusedstep train digits` trains on a bundled data set
 - `fusedstep train people.csv --target income` trains on your own table
 - `fusedstep predict people.safetensors new.csv -o answers.csv` uses what was trained
+- `fusedstep find-lr digits` looks for a learning rate, `fusedstep search digits` for everything else as well
 - `fusedstep bench` measures how fast steps are on this machine
 - `fusedstep COMMAND --help` explains a command
 
@@ -123,6 +126,8 @@ app = typer.Typer(
 app.command()(backends)
 app.command()(train)
 app.command()(predict)
+app.command("find-lr")(find_lr)
+app.command()(search)
 app.command()(compare)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -29,3 +30,21 @@ BackendName = Annotated[
         help="numpy, numba, cupy, cuda or auto. Default: FUSEDSTEP_BACKEND, else the best that works here.",
     ),
 ]
+
+Source = Annotated[
+    str,
+    typer.Argument(
+        help="A bundled set (digits, iris, wine, breast_cancer, diabetes) or a file: CSV, Parquet, NPZ, IDX, svmlight.",
+        show_default=False,
+    ),
+]
+Target = Annotated[str | None, typer.Option(help="Column to learn; needed for CSV and Parquet.")]
+Labels = Annotated[Path | None, typer.Option(help="File of labels of an IDX source.")]
+TaskName = Annotated[str | None, typer.Option("--task", metavar="TASK", help="classification or regression.")]
+Hidden = Annotated[
+    str | None, typer.Option(metavar="WIDTHS", help='Hidden widths, such as "256,128"; none: a linear model.')
+]
+Activation = Annotated[
+    str | None, typer.Option(metavar="NAME", help="relu, leaky_relu, prelu, elu, gelu, silu, sigmoid or tanh.")
+]
+Precision = Annotated[str, typer.Option(metavar="NAME", help="float32 or float64.")]

@@ -15,6 +15,7 @@ from ..data import Task
 from ..data.names import did_you_mean
 from ..model import ACTIVATION_LAYERS
 from ..optimizers import OPTIMIZERS, Optimizer
+from ..schedules import parse_schedule, schedule_text
 
 SMALLEST_VALIDATION = 10
 """Rows; a smaller validation part says nothing, so its rows are trained on and the number of epochs is fixed."""
@@ -31,7 +32,8 @@ class Recipe:
 
     Args: hidden – widths of the hidden layers; activation; dropout – share that is dropped; optimizer – class name; lr,
         weight_decay, clip_norm – its settings; batch_size – rows, None for all; epochs – at most; patience – epochs
-        without a better validation loss before training ends, 0 for never.
+        without a better validation loss before training ends, 0 for never; max_steps – minibatches at most, None for no
+        limit; schedule – of the learning rate, as text, None for a constant one.
     """
 
     hidden: tuple[int, ...]
@@ -44,6 +46,8 @@ class Recipe:
     weight_decay: float
     optimizer: str = "AdamW"
     clip_norm: float | None = None
+    max_steps: int | None = None
+    schedule: str | None = None
 
     def make_optimizer(self) -> Optimizer:
         """The optimiser; raises HyperparameterError for settings that it refuses."""
@@ -131,6 +135,35 @@ def find_optimizer(name: str | None) -> str | None:
     return known[name.lower()]
 
 
+def find_schedule(text: str | None) -> str | None:
+    """The text of a schedule in its shortest form, "constant" included; None leaves it to the recipe."""
+    if text is None:
+        return None
+    try:
+        return schedule_text(parse_schedule(text))
+    except HyperparameterError as error:
+        raise HyperparameterError(f"--schedule: {error}") from error
+
+
+def require_validation(given: dict[str, Any], because: str) -> None:
+    """Refuses settings that watch a validation part where there is none.
+
+    Args: given – fields of Recipe that the user chose; because – why there is none.
+    Raises: HyperparameterError that names the option.
+    """
+    schedule = parse_schedule(given.get("schedule") or "constant")
+    watches = schedule is not None and (schedule.monitor or "").startswith("val_")
+    for name, used, shown in (
+        ("patience", bool(given.get("patience")), given.get("patience")),
+        ("schedule", watches, given.get("schedule")),
+    ):
+        if used:
+            raise HyperparameterError(
+                f"--{name}: expected a validation part, by which {shown!r} decides; there is none ({because}); give "
+                f"--validation-share 0.1 and enough rows, or leave --{name} out"
+            )
+
+
 def check(given: dict[str, Any]) -> None:
     """Refuses impossible settings before any data is read.
 
@@ -144,7 +177,7 @@ def check(given: dict[str, Any]) -> None:
         )
     if dropout is not None and not 0.0 <= dropout < 1.0:
         raise HyperparameterError(f"--dropout: expected a share in [0, 1); got {dropout}; 0.5 drops half of the units")
-    for name, smallest in (("epochs", 1), ("batch_size", 1), ("patience", 0)):
+    for name, smallest in (("epochs", 1), ("batch_size", 1), ("patience", 0), ("max_steps", 1)):
         value = given.get(name)
         if value is not None and value < smallest:
             raise HyperparameterError(f"--{name.replace('_', '-')}: expected a whole number >= {smallest}; got {value}")

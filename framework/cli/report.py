@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ...backends import Backend
+from ..schedules.named import CONSTANT
 from .backends_command import why
 from .training import Prepared, Trained
 
@@ -65,7 +66,7 @@ class Reporter:
         size = "all rows" if recipe.batch_size is None else f"minibatches of {recipe.batch_size}"
         self.console.print(f"Network: {widths}{hidden}; {trained.model.arena.count:,} parameters")
         self.console.print(
-            f"Training: {recipe.optimizer} at {trained_rate(trained):g}, {size}, {history.epochs} epochs"
+            f"Training: {recipe.optimizer} at {rates(trained)}, {size}, {history.epochs} epochs"
             + (f" (epoch {trained.best_epoch} kept)" if trained.best_epoch != history.epochs else "")
             + f", {trained.seconds:.1f} s"
         )
@@ -105,10 +106,12 @@ def comparison(data: Prepared, trained: Trained) -> str:
     )
 
 
-def trained_rate(trained: Trained) -> float:
-    """The learning rate of the last epoch."""
-    rate: float = trained.history[-1]["lr"]
-    return rate
+def rates(trained: Trained) -> str:
+    """The learning rate, and with a schedule also its name and the rate of the last step."""
+    text = f"{trained.lr:g}"
+    if trained.recipe.schedule not in (None, CONSTANT):
+        text += f" (schedule {trained.recipe.schedule}, {trained.history[-1]['lr']:.3g} at the end)"
+    return text
 
 
 def notes_of(data: Prepared, trained: Trained, seed: int) -> dict[str, Any]:
@@ -125,7 +128,9 @@ def notes_of(data: Prepared, trained: Trained, seed: int) -> dict[str, Any]:
         },
         "training": {
             "optimizer": recipe.optimizer,
-            "lr": trained_rate(trained),
+            "lr": trained.lr,
+            "schedule": recipe.schedule or CONSTANT,
+            "max_steps": recipe.max_steps,
             "weight_decay": recipe.weight_decay,
             "clip_norm": recipe.clip_norm,
             "batch_size": recipe.batch_size,

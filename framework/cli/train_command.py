@@ -67,8 +67,30 @@ def train(
     epochs: Annotated[int | None, typer.Option(help="Passes over the data, at most.", rich_help_panel=_TRAINING)] = None,
     patience: Annotated[
         int | None,
-        typer.Option(help="Epochs without a better validation loss before stopping; 0: never stop.", rich_help_panel=_TRAINING),
+        typer.Option(
+            "--patience",
+            "--early-stopping",
+            help="Epochs without a better validation loss before stopping; 0: never stop.",
+            rich_help_panel=_TRAINING,
+        ),
     ] = None,
+    max_steps: Annotated[int | None, typer.Option(help="Minibatches, at most.", rich_help_panel=_TRAINING)] = None,
+    schedule: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME:SETTING=VALUE,…",
+            help='How the learning rate changes, such as "step:factor=0.5,every=5", see above. Default: it does not.',
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
+    find_lr: Annotated[
+        bool,
+        typer.Option(
+            "--find-lr",
+            help="First look for the learning rate, as fusedstep find-lr does, and train with it.",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = False,
     weight_decay: Annotated[float | None, typer.Option(help="Decoupled weight decay.", rich_help_panel=_TRAINING)] = None,
     clip_norm: Annotated[float | None, typer.Option(help="Largest norm of the gradient.", rich_help_panel=_TRAINING)] = None,
     seed: Annotated[int, typer.Option(help="Of split, weights, dropout and shuffles.", rich_help_panel=_TRAINING)] = 0,
@@ -123,14 +145,24 @@ def train(
     rows on), at most 60 epochs, patience 6, weight decay 0.01
 
     A validation part of fewer than 10 rows is not split off: its rows are trained on, for a third of the epochs.
+
+    **Schedules of the learning rate**
+
+    - `step:factor=0.5,every=5` halves it every 5 epochs (these are the defaults, so `step` does the same)
+    - `halve-on-worse` halves it after an epoch whose validation loss rose
+    - `plateau:factor=0.1,patience=5` divides it by 10 after 5 epochs without a better validation loss
+    - `exponential:k=0.001` and `inverse-time:k=0.001`: lr e^(-k t) and lr / (1 + k t) in step t; `per=epoch` counts epochs
+    - `cosine:warmup_steps=100` and `one-cycle`, over all epochs
+    - `warmup:steps=100` rises to the rate first, and may stand before another: `warmup:steps=100+step:every=10`
     """
     del debug
     import sys
 
     from ...backends import backend as find_backend
+    from ...errors import HyperparameterError
     from ..data import load
     from ..persistence import require_writable, save
-    from .recipe import check, find_optimizer, parse_hidden
+    from .recipe import check, find_optimizer, find_schedule, parse_hidden, require_validation
     from .report import Reporter, notes_of
     from .training import prepare, train_model
 
@@ -143,10 +175,16 @@ def train(
         "batch_size": batch_size,
         "epochs": epochs,
         "patience": patience,
+        "max_steps": max_steps,
+        "schedule": find_schedule(schedule),
         "weight_decay": weight_decay,
         "clip_norm": clip_norm,
     }
     check(given)
+    if find_lr and lr is not None:
+        raise HyperparameterError(f"--find-lr: expected no --lr beside it; got --lr {lr:g}; leave one of them out")
+    if validation_share == 0.0:
+        require_validation(given, "--validation-share 0")
     chosen = find_backend(backend)
     path = out if out is not None else Path(f"{Path(source).name.split('.')[0] or 'model'}.safetensors")
     require_writable(path)
@@ -158,7 +196,7 @@ def train(
     report.data(data)
     report.backend(chosen, backend)
     watching = [] if figures is None else figures.callbacks(data)
-    trained = train_model(data, given, seed, chosen, precision, report.shows_progress, watching)
+    trained = train_model(data, given, seed, chosen, precision, report.shows_progress, watching, find_lr)
     replaced = out is None and path.exists()
     save(trained.model, path, data.preprocessor.to_json(), notes_of(data, trained, seed))
     report.results(data, trained, path)

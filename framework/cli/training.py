@@ -23,13 +23,16 @@ from ..data.columns import is_text
 from ..history import History
 from ..losses import MSE, Loss, SoftmaxCrossEntropy
 from ..model import Sequential, mlp
+from ..rate_search import RateSearch, find_learning_rate, sweep_learning_rate
 from ..step import TrainStep
 from ..stopping import EarlyStopping
 from ..trainer import Trainer
-from .recipe import SMALLEST_VALIDATION, Recipe, recipe_for, require_size
+from .recipe import SMALLEST_VALIDATION, Recipe, recipe_for, require_size, require_validation
 
 SMALL_PRODUCT = 1 << 22
 """Multiplications in a matrix product below which a second BLAS thread costs more than it brings."""
+SEARCH_EPOCHS = 3
+"""Of each learning rate that is tried."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,9 +61,9 @@ class Prepared:
 class Trained:
     """A trained model and what it reached.
 
-    Attributes: figures – part -> {"loss", "accuracy"} or {"loss", "r2", "rmse"}, rmse in the units of the target;
-        baseline – the test figure of linear regression (R²) or of always answering the most frequent class (accuracy), or
-        None without a test part.
+    Attributes: lr – the learning rate at the beginning; figures – part -> {"loss", "accuracy"} or {"loss", "r2", "rmse"},
+        rmse in the units of the target; baseline – the test figure of linear regression (R²) or of always answering the
+        most frequent class (accuracy), or None without a test part.
     """
 
     model: Sequential
@@ -68,6 +71,7 @@ class Trained:
     history: History
     seconds: float
     best_epoch: int
+    lr: float
     figures: dict[str, dict[str, float]] = field(default_factory=dict)
     baseline: float | None = None
 
@@ -102,6 +106,48 @@ def prepare(dataset: Dataset, task: str | None, shares: tuple[float, float], see
     return Prepared(dataset, found, preprocessor, parts, remark)
 
 
+def loss_of(data: Prepared) -> Loss:
+    """The loss that suits the task."""
+    return SoftmaxCrossEntropy() if data.task == "classification" else MSE()
+
+
+def new_step(data: Prepared, recipe: Recipe, seed: int, backend: Backend, precision: str) -> TrainStep:
+    """A step on a new network by the recipe; refuses one that is too large."""
+    widths = [data.preprocessor.width, *recipe.hidden, data.preprocessor.outputs]
+    require_size(widths)
+    model = mlp(widths, recipe.activation, recipe.dropout)
+    return TrainStep(model, loss_of(data), recipe.make_optimizer(), seed, backend, precision)
+
+
+@contextmanager
+def few_threads(data: Prepared, hidden: Sequence[int], batch_size: int | None, backend: Backend) -> Iterator[None]:
+    """One BLAS thread while only small matrices are multiplied on the CPU."""
+    rows = len(data.parts["training"])
+    widths = [data.preprocessor.width, *hidden, data.preprocessor.outputs]
+    largest_product = min(batch_size or rows, rows) * max(a * b for a, b in pairwise(widths))
+    if backend.device != "cpu" or largest_product > SMALL_PRODUCT:
+        yield
+        return
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1, "blas"):
+        yield
+
+
+def search_rate(
+    step: TrainStep, data: Prepared, recipe: Recipe, epochs: int = SEARCH_EPOCHS, sweep: bool = False
+) -> RateSearch:
+    """A learning rate for this network and data; the step is left as it was.
+
+    Args: epochs – of each rate; sweep – one sweep in place of powers of ten.
+    """
+    part, validation = data.parts["training"], data.parts.get("validation")
+    if sweep:
+        return sweep_learning_rate(step, part.x, part.y, batch_size=recipe.batch_size)
+    held_out = None if validation is None else (validation.x, validation.y)
+    return find_learning_rate(step, part.x, part.y, held_out, epochs=epochs, batch_size=recipe.batch_size)
+
+
 def train_model(
     data: Prepared,
     given: dict[str, Any],
@@ -110,38 +156,43 @@ def train_model(
     precision: str,
     progress: bool,
     watching: Sequence[Callback] = (),
+    find_lr: bool = False,
 ) -> Trained:
     """Train by the recipe for this many rows.
 
     Args: data; given – fields of Recipe that the user chose, None elsewhere; seed – of weights, dropout and shuffles;
         backend; precision; progress – whether to show a bar; watching – callbacks; where there are any, the accuracy or R² of
-        the training part is found after each epoch as well.
+        the training part is found after each epoch as well; find_lr – whether to look for the learning rate first.
     """
     validation = data.parts.get("validation")
     part = data.parts["training"]
+    if validation is None:
+        require_validation(given, data.remark or "it was not asked for")
     recipe = recipe_for(len(part), data.task, validation is not None, **given)
-    widths = [data.preprocessor.width, *recipe.hidden, data.preprocessor.outputs]
-    require_size(widths)
-    model = mlp(widths, recipe.activation, recipe.dropout)
-    loss: Loss = SoftmaxCrossEntropy() if data.task == "classification" else MSE()
     started = time.perf_counter()
-    step = TrainStep(model, loss, recipe.make_optimizer(), seed, backend, precision)
+    step = new_step(data, recipe, seed, backend, precision)
     callbacks: list[Callback] = list(watching)
     stopping = EarlyStopping(recipe.patience) if validation is not None and recipe.patience else None
     if stopping is not None:
         callbacks.append(stopping)
-    size = min(recipe.batch_size or len(part), len(part))
-    with _blas_threads(size * max(a * b for a, b in pairwise(widths)), backend):
-        history = Trainer(step, callbacks, progress=progress, evaluate_training=bool(watching)).fit(
+    with few_threads(data, recipe.hidden, recipe.batch_size, backend):
+        if find_lr:
+            step.lr = search_rate(step, data, recipe).suggestion
+        lr = step.lr
+        trainer = Trainer(
+            step, callbacks, progress=progress, schedule=recipe.schedule, evaluate_training=bool(watching)
+        )
+        history = trainer.fit(
             part.x,
             part.y,
             None if validation is None else (validation.x, validation.y),
             epochs=recipe.epochs,
             batch_size=recipe.batch_size,
+            max_steps=recipe.max_steps,
         )
         seconds = time.perf_counter() - started
         best = history.epochs if stopping is None else stopping.best_epoch
-        result = Trained(model, recipe, history, seconds, best)
+        result = Trained(step.model, recipe, history, seconds, best, lr)
         for name, held in data.parts.items():
             result.figures[name] = _figures(step, held, data.preprocessor)
     if "test" in data.parts:
@@ -172,15 +223,3 @@ def linear_r2(training: Part, test: Part) -> float:
     residuals = test.y - with_one[1] @ coefficients
     spread = float(np.sum((test.y - test.y.mean()) ** 2))
     return 1.0 - float(np.sum(residuals**2)) / spread if spread > 0.0 else float("nan")
-
-
-@contextmanager
-def _blas_threads(largest_product: int, backend: Backend) -> Iterator[None]:
-    """One BLAS thread while only small matrices are multiplied on the CPU."""
-    if backend.device != "cpu" or largest_product > SMALL_PRODUCT:
-        yield
-        return
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(1, "blas"):
-        yield

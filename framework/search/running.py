@@ -44,7 +44,7 @@ def search(
     seed: int = 0,
     pruning: bool = True,
     outputs: int | None = None,
-    report: Callable[[SearchTrial], None] | None = None,
+    report: Callable[[int, SearchTrial], None] | None = None,
     **options: Any,
 ) -> SearchResult:
     """Looks for optimiser, learning rate, schedule, batch size and architecture with a small validation loss.
@@ -59,7 +59,7 @@ def search(
         y, else MSE; space – default SearchSpace(); trials – in all, those in the storage included; epochs – of each;
         storage – path of an SQLite file, made if it is not there, or None to keep nothing; seed – of the search, and of the
         weights and shuffles of every trial; pruning; outputs – of the network, default by y; report – called after each
-        trial; options – backend, precision and others of TrainStep.
+        trial with its number, from 1, and the trial; options – backend, precision and others of TrainStep.
     Returns: a SearchResult.
     Raises: MissingDependency without Optuna (pip install "fusedstep[search]"); HyperparameterError for impossible settings,
         and for a storage that belongs to a search with others; OutputPathError for a storage that cannot be used.
@@ -110,7 +110,7 @@ def search(
                 raise
             finished = _finished(optuna, study)
             if report is not None:
-                report(finished[-1])
+                report(len(finished), finished[-1])
     return SearchResult(tuple(finished[:trials]))
 
 
@@ -170,15 +170,21 @@ def _open(optuna: Any, storage: str | Path | None, settings: dict[str, Any]) -> 
     if storage is None:
         study = optuna.create_study(direction="minimize")
     else:
-        path = Path(storage)
-        if path.is_dir() or not path.parent.is_dir() or (path.exists() and not _is_sqlite(path)):
+        path = Path(storage).resolve()
+        if "?" in str(path) or path.is_dir() or not path.parent.is_dir() or (path.exists() and not _is_sqlite(path)):
             raise OutputPathError(
                 f"expected the path of an SQLite file for the search, in a folder that exists; got {str(path)!r}; "
                 "give another path, such as search.db"
             )
-        study = optuna.create_study(
-            storage=f"sqlite:///{path.resolve()}", study_name=STUDY, direction="minimize", load_if_exists=True
-        )
+        try:
+            study = optuna.create_study(
+                storage=f"sqlite:///{path}", study_name=STUDY, direction="minimize", load_if_exists=True
+            )
+        except (optuna.exceptions.OptunaError, require("sqlalchemy.exc", "search", "a search").SQLAlchemyError) as error:
+            raise OutputPathError(
+                f"expected an SQLite file of a search, which can be written; {str(path)!r} cannot be used "
+                f"({str(error).partition(chr(10))[0]}); give another path, such as search.db"
+            ) from error
     before = study.user_attrs.get(_SETTINGS)
     after = json.loads(json.dumps(settings))
     if before is None:

@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-HEAVY = ("numba", "cupy", "sklearn", "pyarrow", "scipy", "typer", "rich", "torch", "jax", "pandas", "matplotlib", "safetensors")
+HEAVY = ("numba", "cupy", "sklearn", "pyarrow", "scipy", "typer", "rich", "torch", "jax", "pandas", "matplotlib", "safetensors",
+         "optuna", "sqlalchemy")  # fmt: skip
 
 
 def fresh(code: str) -> str:

@@ -153,6 +153,20 @@ def test_c10_halve_on_worse_in_training_follows_its_own_history(backend, new_ste
     assert drops > 1
 
 
+def test_c10_plateau_in_training_follows_its_own_history(backend, new_step, validated):
+    schedule = fs.ReduceOnPlateau(factor=0.5, patience=2, threshold=0.05)
+    history = fs.Trainer(new_step(backend, fs.SGD(1.0)), schedule=schedule).fit(**validated, epochs=40)
+    rate, best, best_epoch, drops = 1.0, math.inf, 0, []
+    for epoch, row in enumerate(history, 1):
+        assert row["lr"] == rate
+        if row["val_loss"] < 0.95 * best:
+            best, best_epoch = row["val_loss"], epoch
+        elif epoch - max([best_epoch, *drops]) >= 2:
+            rate /= 2
+            drops.append(epoch)
+    assert len(drops) > 2
+
+
 def test_c10_cosine_and_one_cycle_end_with_training(new_step, validated, rates):
     seen = rates()
     fs.Trainer(new_step(), [seen], schedule="cosine").fit(**validated, epochs=5)

@@ -97,8 +97,8 @@ def test_c12_a_storage_holds_the_trials_and_a_second_call_adds_to_them(found, tm
     first = _search(storage=storage, trials=4)
     assert first.trials == found.trials[:4]
     told = []
-    assert _search(storage=storage, report=told.append).trials == found.trials
-    assert told == list(found.trials[4:])
+    assert _search(storage=storage, report=lambda *a: told.append(a)).trials == found.trials
+    assert told == list(enumerate(found.trials, 1))[4:]
     assert _search(storage=storage, trials=2).trials == found.trials[:2]
 
 
@@ -138,7 +138,7 @@ def _count(storage, state):
 def test_c12_an_error_in_a_trial_closes_it(found, tmp_path):
     storage = tmp_path / "search.db"
 
-    def stop(trial):
+    def stop(number, trial):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -157,9 +157,10 @@ def test_c12_a_storage_of_another_search_is_refused(tmp_path):
         _search(**data, storage=storage, trials=1)
 
 
-@pytest.mark.parametrize("name", ["there.txt", "folder", "no/where.db"])
+@pytest.mark.parametrize("name", ["there.txt", "folder", "no/where.db", "broken.db", "what?.db"])
 def test_c12_a_storage_that_is_none_is_refused_and_left_alone(name, tmp_path):
     (tmp_path / "folder").mkdir()
+    (tmp_path / "broken.db").write_bytes(b"SQLite format 3\x00" + bytes(range(200)) * 30)
     (tmp_path / "there.txt").write_text("not a data base at all")
     with pytest.raises(fs.OutputPathError, match=r"SQLite.*search\.db"):
         _search(storage=tmp_path / name, trials=1)

@@ -1,0 +1,83 @@
+"""`fusedstep find-lr SOURCE`: a learning rate for a data set and a network, with a table and a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import Activation, BackendName, Debug, Hidden, Labels, Precision, Source, Target, TaskName
+
+
+def find_lr(
+    source: Source,
+    target: Target = None,
+    labels: Labels = None,
+    task: TaskName = None,
+    hidden: Hidden = None,
+    activation: Activation = None,
+    optimizer: Annotated[str | None, typer.Option(metavar="NAME", help="AdamW, Adam, SGD, Nesterov, Lion, …")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Rows of a minibatch.")] = None,
+    sweep: Annotated[
+        bool, typer.Option("--sweep", help="One short training with a growing rate, in place of one training per rate.")
+    ] = False,
+    epochs: Annotated[int, typer.Option(help="For each rate; a sweep has 100 minibatches in all.")] = 3,
+    seed: Annotated[int, typer.Option(help="Of split, weights, dropout and shuffles.")] = 0,
+    plot: Annotated[Path | None, typer.Option(help="File for a picture: PNG, SVG or PDF.")] = None,
+    backend: BackendName = None,
+    precision: Precision = "float32",
+    debug: Debug = False,
+) -> None:
+    """Look for a learning rate that suits a data set and a network.
+
+    Trains a few epochs with each of 0.0001, 0.001, 0.01, 0.1 and 1 (and further powers of ten while the best one is the
+    smallest or the largest), then with half, twice and three times the best one; the smallest validation loss wins. With
+    --sweep, the rate grows from 0.000001 to 10 within 100 minibatches, and the suggestion is read from their losses: a tenth
+    of the rate where the smoothed loss was smallest, or the rate where it fell most steeply, whichever is smaller.
+
+    Data are split and networks are chosen as in `fusedstep train`.
+    """
+    del debug
+    from rich.console import Console
+    from rich.markup import escape
+
+    from ...backends import backend as find_backend
+    from ..data import load
+    from ..persistence import require_writable
+    from ..plots.style import require_format, settings
+    from ..settings import whole
+    from .recipe import check, find_optimizer, parse_hidden, recipe_for
+    from .report import Reporter
+    from .training import few_threads, new_step, prepare, search_rate
+
+    given = {
+        "hidden": parse_hidden(hidden), "activation": activation, "optimizer": find_optimizer(optimizer),
+        "batch_size": batch_size,
+    }  # fmt: skip
+    check(given)
+    whole(epochs, "--epochs")
+    chosen = find_backend(backend)
+    if plot is not None:
+        require_format(plot)
+        require_writable(plot)
+        with settings():
+            pass  # Without matplotlib it ends here, and not after the search.
+    report = Reporter(quiet=False)
+    data = prepare(load(source, target, labels), task, (0.2, 0.1), seed)
+    report.data(data)
+    report.backend(chosen, backend)
+    recipe = recipe_for(len(data.parts["training"]), data.task, "validation" in data.parts, **given)
+    step = new_step(data, recipe, seed, chosen, precision)
+    with few_threads(data, recipe.hidden, recipe.batch_size, chosen):
+        found = search_rate(step, data, recipe, epochs, sweep)
+    console = Console(highlight=False)
+    if sweep:
+        console.print(f"Minibatches: {len(found.trials)}, rates {found.trials[0].rate:g} to {found.trials[-1].rate:.3g}")
+    else:
+        console.print(escape(str(found).rpartition("\n")[0]))
+    console.print(f"Learning rate for {recipe.optimizer}: [bold]{found.suggestion:g}[/bold] ({found.rule})")
+    if plot is not None:
+        found.plot(plot)
+        console.print(f"Picture: [bold]{escape(str(plot))}[/bold]", soft_wrap=True)
+    console.print(f"Use it: fusedstep train {escape(source)} … --lr {found.suggestion:g}", soft_wrap=True)

@@ -1,0 +1,139 @@
+"""`fusedstep search SOURCE`: optimiser, rate, schedule, batch size and architecture, with pruning, and resumable."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .options import BackendName, Debug, Labels, Precision, Source, Target, TaskName
+
+if TYPE_CHECKING:
+    from ..search import SearchTrial
+
+
+def search(
+    source: Source,
+    target: Target = None,
+    labels: Labels = None,
+    task: TaskName = None,
+    trials: Annotated[int, typer.Option(help="Candidates in all, those in the storage included.")] = 20,
+    epochs: Annotated[int, typer.Option(help="Of each candidate that is not given up.")] = 20,
+    storage: Annotated[
+        Path | None, typer.Option(help="SQLite file, such as search.db, with which a stopped search goes on.")
+    ] = None,
+    optimizers: Annotated[str | None, typer.Option(metavar="NAMES", help='Such as "Adam,Nesterov".')] = None,
+    schedules: Annotated[
+        str | None, typer.Option(metavar="NAMES", help='Separated by blanks, such as "constant step:every=10 cosine".')
+    ] = None,
+    batch_sizes: Annotated[str | None, typer.Option(metavar="ROWS", help='Such as "32,128".')] = None,
+    layers: Annotated[str | None, typer.Option(metavar="FROM-TO", help='Hidden layers, such as "1-3".')] = None,
+    width: Annotated[str | None, typer.Option(metavar="FROM-TO", help='Units of each, such as "32-256".')] = None,
+    seed: Annotated[int, typer.Option(help="Of the search, the split, weights, dropout and shuffles.")] = 0,
+    backend: BackendName = None,
+    precision: Precision = "float32",
+    debug: Debug = False,
+) -> None:
+    """Look for the optimiser, learning rate, schedule, batch size and network that suit a data set.
+
+    Every candidate is trained on the training part, and judged by the smallest validation loss of its epochs; those that are
+    worse than the median are given up early. The test part is not used. At the end, the command is printed that trains a model
+    with what was found. Needs Optuna: pip install "fusedstep[search]".
+
+    With --storage, a search that was stopped goes on where it was, also after a power cut, and the same search with more
+    --trials goes on from its last one.
+    """
+    del debug
+    from rich.console import Console
+    from rich.markup import escape
+
+    from ...backends import backend as find_backend
+    from ...errors import HyperparameterError
+    from ..data import load
+    from ..data.optional import require
+    from ..search import SearchSpace
+    from ..search import search as run
+    from ..settings import whole
+    from .recipe import find_optimizer
+    from .report import Reporter
+    from .training import few_threads, loss_of, prepare
+
+    given: dict[str, Any] = {}
+    if optimizers is not None:
+        given["optimizer"] = tuple(str(find_optimizer(name.strip())) for name in optimizers.split(","))
+    if schedules is not None:
+        given["schedule"] = tuple(schedules.split())
+    if batch_sizes is not None:
+        given["batch_size"] = numbers(batch_sizes, ",", "--batch-sizes", '"32,128"')
+    for name, text, example in (("layers", layers, '"1-3"'), ("width", width, '"32-256"')):
+        if text is not None:
+            ends = numbers(text, "-", f"--{name}", example)
+            given[name] = (ends[0], ends[-1])
+    space = SearchSpace(**given)
+    whole(trials, "--trials")
+    whole(epochs, "--epochs")
+    require("optuna", "search", "a hyperparameter search")
+    chosen = find_backend(backend)
+    report = Reporter(quiet=False)
+    data = prepare(load(source, target, labels), task, (0.2, 0.1), seed)
+    if "validation" not in data.parts:
+        raise HyperparameterError(
+            f"expected a validation part, by which candidates are compared; there is none ({data.remark}); use more rows"
+        )
+    report.data(data)
+    report.backend(chosen, backend)
+    console = Console(highlight=False)
+
+    def tell(number: int, trial: SearchTrial) -> None:
+        console.print(f"{number:>3}. {escape(described(trial))}", soft_wrap=True)
+
+    part, validation = data.parts["training"], data.parts["validation"]
+    widest = [space.width[1]] * space.layers[1]
+    with few_threads(data, widest, max(space.batch_size), chosen):
+        try:
+            found = run(
+                part.x, part.y, (validation.x, validation.y), loss_of(data), space, trials, epochs, storage, seed,
+                outputs=data.preprocessor.outputs, report=tell, backend=chosen, precision=precision,
+            )  # fmt: skip
+        except KeyboardInterrupt:
+            if storage is None:
+                raise
+            console.print(f"Stopped. The finished trials are in {escape(str(storage))}; the same command goes on from there.")
+            raise typer.Exit(2) from None
+    best = found.best_trial
+    console.print(f"[bold]Best of {len(found.trials)}:[/bold] {escape(described(best))}", soft_wrap=True)
+    c = best.candidate
+    words = [
+        "fusedstep", "train", source, *(("--target", target) if target else ()), *(("--task", task) if task else ()),
+        *(("--labels", str(labels)) if labels else ()), "--hidden", ",".join(map(str, c.hidden)) or "none",
+        "--activation", c.activation, "--dropout", f"{c.dropout:.4g}", "--optimizer", c.optimizer, "--lr", f"{c.lr:.4g}",
+        "--weight-decay", f"{c.weight_decay:.4g}", "--batch-size", str(c.batch_size), "--schedule", c.schedule,
+        "--epochs", str(epochs), *(("--seed", str(seed)) if seed else ()),
+    ]  # fmt: skip
+    console.print(f"Train it: {escape(shlex.join(words))}", soft_wrap=True)
+
+
+def numbers(text: str, separator: str, option: str, example: str) -> tuple[int, ...]:
+    """Whole numbers from a text.
+
+    Raises: HyperparameterError that names the option.
+    """
+    from ...errors import HyperparameterError
+
+    try:
+        return tuple(int(part) for part in text.split(separator))
+    except ValueError as error:
+        raise HyperparameterError(f"{option}: expected whole numbers such as {example}; got {text!r}; write it so") from error
+
+
+def described(trial: SearchTrial) -> str:
+    """One line about a trial."""
+    c = trial.candidate
+    end = "" if trial.state == "complete" else f", {trial.state} after {trial.epochs} epochs"
+    network = "-".join(map(str, c.hidden)) or "linear"
+    return (
+        f"validation loss {trial.value:.4f}{end}: {c.optimizer} at {c.lr:.2g}, {c.schedule}, minibatches of {c.batch_size}, "
+        f"{network} {c.activation}, dropout {c.dropout:.2f}, weight decay {c.weight_decay:.1e}"
+    )
