@@ -22,14 +22,24 @@ def train(
     source: Annotated[
         str,
         typer.Argument(
-            help="A bundled set (digits, iris, wine, breast_cancer, diabetes) or a file: CSV, Parquet, NPZ, IDX, svmlight.",
+            help="A bundled set (digits, iris, wine, breast_cancer, diabetes), or a file: CSV, Parquet, NPY, NPZ, IDX, "
+            "svmlight.",
             show_default=False,
         ),
     ],
     target: Annotated[
         str | None, typer.Option(help="Column to learn; needed for CSV and Parquet.", rich_help_panel=_DATA)
     ] = None,
-    labels: Annotated[Path | None, typer.Option(help="File of labels of an IDX source.", rich_help_panel=_DATA)] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="File of labels of an IDX or NPY source.", rich_help_panel=_DATA)
+    ] = None,
+    stream: Annotated[
+        bool,
+        typer.Option(
+            "--stream", help="Leave the features in their file (NPY, NPZ, Parquet) and read minibatches as they are needed.",
+            rich_help_panel=_DATA,
+        ),
+    ] = False,
     task: Annotated[
         str | None,
         typer.Option(
@@ -64,6 +74,14 @@ def train(
     ] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate, > 0.", rich_help_panel=_TRAINING)] = None,
     batch_size: Annotated[int | None, typer.Option(help="Rows of a minibatch.", rich_help_panel=_TRAINING)] = None,
+    micro_batch: Annotated[
+        str,
+        typer.Option(
+            metavar="ROWS",
+            help="Rows worked on at a time, with the same result; auto: fewer where memory runs out; none: always all.",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = "auto",
     epochs: Annotated[int | None, typer.Option(help="Passes over the data, at most.", rich_help_panel=_TRAINING)] = None,
     patience: Annotated[
         int | None,
@@ -122,6 +140,10 @@ def train(
     - from 10,000: 512 and 256 relu units, dropout 0.2 (0.1 for numbers), AdamW at 0.001, minibatches of 128 (512 from 100,000
     rows on), at most 60 epochs, patience 6, weight decay 0.01
 
+    With --stream the data may be larger than memory: a thread reads the next minibatch while a step works; columns must be
+    numbers, the target is kept in memory. The order of the rows is the same as without it; of a Parquet file, row groups are
+    shuffled, and the rows of four of them together.
+
     A validation part of fewer than 10 rows is not split off: its rows are trained on, for a third of the epochs.
     """
     del debug
@@ -130,7 +152,7 @@ def train(
     from ...backends import backend as find_backend
     from ..data import load
     from ..persistence import require_writable, save
-    from .recipe import check, find_optimizer, parse_hidden
+    from .recipe import check, find_optimizer, parse_hidden, parse_micro_batch
     from .report import Reporter, notes_of
     from .training import prepare, train_model
 
@@ -147,6 +169,7 @@ def train(
         "clip_norm": clip_norm,
     }
     check(given)
+    pieces = parse_micro_batch(micro_batch)
     chosen = find_backend(backend)
     path = out if out is not None else Path(f"{Path(source).name.split('.')[0] or 'model'}.safetensors")
     require_writable(path)
@@ -154,11 +177,11 @@ def train(
     figures = _figures(plot, plot_format)
 
     report = Reporter(quiet)
-    data = prepare(load(source, target, labels), task, (test_share, validation_share), seed)
+    data = prepare(load(source, target, labels, stream=stream), task, (test_share, validation_share), seed)
     report.data(data)
     report.backend(chosen, backend)
     watching = [] if figures is None else figures.callbacks(data)
-    trained = train_model(data, given, seed, chosen, precision, report.shows_progress, watching)
+    trained = train_model(data, given, seed, chosen, precision, report.shows_progress, watching, pieces)
     replaced = out is None and path.exists()
     save(trained.model, path, data.preprocessor.to_json(), notes_of(data, trained, seed))
     report.results(data, trained, path)

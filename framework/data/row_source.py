@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ...errors import DtypeError, EmptyDataError, ShapeError
 from ..settings import whole
-from .validation import row_blocks
+from .blocks import row_blocks
 
 RowNumbers = slice | NDArray[np.int64]
 """Which rows: slice(start, stop), or their numbers in any order."""
