@@ -57,7 +57,7 @@ def test_f5_parquet_is_streamed_with_a_target_of_words(call, files, tmp_path) ->
     assert load_with_metadata(tmp_path / "m.safetensors")[1].notes["results"]["test"]["accuracy"] > 0.6
     for options in ((), ("--stream",)):
         assert call("predict", "m.safetensors", "d.parquet", "-o", f"p{len(options)}.csv", *options).code == 0
-    tables = [list(csv.reader((tmp_path / name).open())) for name in ("p0.csv", "p1.csv")]
+    tables = [list(csv.reader((tmp_path / name).read_text().splitlines())) for name in ("p0.csv", "p1.csv")]
     assert tables[0] == tables[1]
     assert len(tables[0]) == 301
     assert tables[0][0] == ["row", "prediction", "probability_blue", "probability_green", "probability_red"]
