@@ -68,7 +68,8 @@ def data():
 def _step(run="numpy", micro_batch=None, optimizer=None, **options) -> fs.TrainStep:
     model = fs.Sequential(fs.Linear(COLUMNS, 40), fs.LayerNorm(40), fs.ReLU(), fs.Dropout(0.3), fs.Linear(40, 3))
     loss = fs.SoftmaxCrossEntropy(class_weights=[1.0, 2.0, 0.5])
-    return fs.TrainStep(model, loss, optimizer or fs.Nesterov(1e-2, clip_norm=1.0), 5, run, micro_batch=micro_batch, **options)
+    optimizer = optimizer or fs.Nesterov(1e-2, form="look_ahead", clip_norm=1.0)
+    return fs.TrainStep(model, loss, optimizer, 5, run, micro_batch=micro_batch, **options)
 
 
 def _values(step) -> np.ndarray:
@@ -249,9 +250,6 @@ def test_f5_evaluation_is_cut_too(run, data) -> None:
 
 
 def test_f5_other_errors_are_not_taken_for_a_lack_of_memory(data) -> None:
-    class Odd(fs.Callback):
-        pass
-
     step = _step("numpy", "auto")
     with pytest.raises(errors.ShapeError):
         step(data[0][:, :3], data[1])
