@@ -44,6 +44,19 @@ class Part:
     def __len__(self) -> int:
         return len(self.x)
 
+    def first(self, rows: int) -> tuple[NDArray[np.float64], NDArray[Any]]:
+        """The first rows, in memory."""
+        count = min(rows, len(self))
+        if not isinstance(self.x, RowSource):
+            return self.x[:count], self.y[:count]
+        x = np.empty((count, *self.x.row_shape))
+        self.x.read(slice(0, count), x)
+        return x, self.y[:count]
+
+    def in_memory(self, rows: int) -> tuple[NDArray[np.float64], NDArray[Any]]:
+        """All rows, where they are in memory already, else the first ones."""
+        return self.first(rows if isinstance(self.x, RowSource) else len(self))
+
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
@@ -101,9 +114,7 @@ def prepare(dataset: Dataset, task: str | None, shares: tuple[float, float], see
     for name, chosen in zip(("training", "validation", "test"), rows, strict=True):
         if len(chosen):
             part = dataset.take(chosen)
-            features = part.features
-            coded = preprocessor.transform(features)
-            parts[name] = Part(coded, preprocessor.transform_target(part.target))
+            parts[name] = Part(preprocessor.transform(part.features), preprocessor.transform_target(part.target))
     return Prepared(dataset, found, preprocessor, parts, remark)
 
 

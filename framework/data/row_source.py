@@ -53,7 +53,8 @@ class RowSource:
     def read(self, rows: RowNumbers, out: NDArray[Any]) -> None:
         """Puts rows into `out` [len(rows), …], in the order asked for, converted to the dtype of `out`.
 
-        It may be called from another thread than the one that made the source, but from one at a time.
+        It is called from another thread than the one that made the source; by two at a time only where a callback evaluates
+        what is trained on at that moment.
         """
         raise NotImplementedError(f"{type(self).__name__} must define read(rows, out)")
 

@@ -90,6 +90,18 @@ def test_f5_a_loop_with_micro_batches_is_the_same_loop(run, place, size, data) -
     assert cut.steps == whole.steps == 12
 
 
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_f5_pieces_of_sixteen_bits_differ_in_sums_of_float32_only(precision, data) -> None:
+    x, y = data
+    whole, cut = (_step("numpy", size, fs.SGD(0.05), precision=precision) for size in (None, 20))
+    for start in range(0, 5 * ROWS, ROWS):
+        wanted = float(whole(x[start : start + ROWS], y[start : start + ROWS]))
+        assert float(cut(x[start : start + ROWS], y[start : start + ROWS])) == pytest.approx(wanted, rel=1e-3)
+    fs.Trainer(cut).fit(x, y, epochs=1, batch_size=ROWS, data="stream")
+    fs.Trainer(whole).fit(x, y, epochs=1, batch_size=ROWS)
+    np.testing.assert_allclose(_values(cut), _values(whole), rtol=1e-2, atol=1e-3)
+
+
 @pytest.mark.parametrize("run", BACKENDS)
 def test_f5_calls_take_arrays_and_lists(run, data) -> None:
     x, y = data[0][:50], data[1][:50]
