@@ -8,7 +8,8 @@ INITIAL = 0x1000_0000
 LAYER = 0x2000_0000
 """Plus the position among the random layers, in the order of the forward pass."""
 SHUFFLE = 0x3000_0000
-"""The order of the rows in an epoch; the epoch is the step."""
+"""The order of the rows, or of their blocks, in an epoch; the epoch is the step. From the next number on, the order of the
+rows in each window of blocks."""
 CHECK = 0x4000_0000
 """Directions and samples of the numerical checks."""
 DIRECTION = 0x5000_0000

@@ -224,6 +224,7 @@ class Trainer:
             if self._at_once:
                 rows = min(rows, start + size)
                 break
+        feed.close()  # where the epoch was not finished, so that nobody else reads beside the loader
         mean = 0.0
         for loss, start in losses:
             stop = min(rows, start + size)

@@ -39,6 +39,9 @@ def state(backend: Backend, sizes: Sizes) -> None:  # noqa: ARG001
         backend.set_step(made, step)
         wanted = np.array([2**32 - 2, 2**32 - 1, step % 2**32, 7], np.uint32)
         exactly(backend.to_numpy(made), wanted, f"set_step({step})")
+    backend.set_first_row(made, 2**31 + 5)
+    wanted[3] = 2**31 + 5
+    exactly(backend.to_numpy(made), wanted, "set_first_row")
 
 
 @check("random", stream=(0, 0x2000_0003, 0xFFFFFFFF))

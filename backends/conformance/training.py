@@ -90,6 +90,37 @@ def twice_the_same(backend: Backend, sizes: Sizes, network: _Named, dtype: str) 
         exactly(parameters(second)[name], values, name)
 
 
+@check("training", network=[_Named(n) for n in NETWORKS], dtype=REALS)
+def pieces_of_a_minibatch(backend: Backend, sizes: Sizes, network: _Named, dtype: str) -> None:
+    """Micro-batches give the losses and parameters of the whole, with the same masks and noise."""
+    whole, cut = network.make(backend, dtype), network.make(backend, dtype)
+    for x, y in batches(network.make, dtype, sizes.steps):
+        inputs, targets = cut.prepare(x, y)
+
+        def pieces(size: int, inputs: Any = inputs, targets: Any = targets) -> Any:
+            del size
+            return ((inputs[a:b, ...], targets[a:b, ...]) for a, b in ((0, 5), (5, 10), (10, ROWS)))
+
+        cut.micro.setting = 5
+        close(float(cut.take(ROWS, pieces)), float(whole(x, y)), dtype, "loss", "loss")
+    for name, values in parameters(whole).items():
+        close(parameters(cut)[name], values, dtype, "parameter", name)
+
+
+@check("training", dtype=REALS)
+def streamed_rows(backend: Backend, sizes: Sizes, dtype: str) -> None:  # noqa: ARG001
+    """A loop over rows that are streamed takes the same steps as one over arrays."""
+    fs = _library()
+    (x, y), *_ = batches(classifier, dtype, 1)
+    results = []
+    for place in ("device", "stream"):
+        step = classifier(backend, dtype)
+        fs.Trainer(step).fit(fs.ArrayRows(x), y, epochs=2, batch_size=5, data=place)
+        results.append(parameters(step))
+    for name, values in results[0].items():
+        exactly(results[1][name], values, name)
+
+
 @check("training", dtype=REALS)
 def broken_minibatch(backend: Backend, sizes: Sizes, dtype: str) -> None:  # noqa: ARG001
     """NaN in the data: NonFiniteLossError, at the latest when the loss is read, and parameters that are left alone."""

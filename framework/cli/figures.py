@@ -45,7 +45,7 @@ class Figures:
     def callbacks(self, data: Prepared) -> list[Callback]:
         """What has to be recorded."""
         part = data.parts["training"]
-        self.statistics = _Layers(data=(part.x[:ROWS], part.y[:ROWS]))
+        self.statistics = _Layers(data=part.first(ROWS))
         return [self.statistics, self.path]
 
     def draw(self, data: Prepared, trained: Trained) -> list[Path]:
@@ -67,14 +67,13 @@ class Figures:
         loss_surface(
             trained.model,
             SoftmaxCrossEntropy() if classes else MSE(),
-            part.x[:ROWS],
-            part.y[:ROWS],
+            *part.first(ROWS),
             path=self.path if self.path.points else None,
         ).plot(files["surface"])
         if classes and data.preprocessor.width == 2:
             names = [f"{name} (standardised)" for name in data.dataset.feature_names]
             plot_decision_regions(
-                trained.model, part.x, part.y, files["regions"], classes=[str(c) for c in data.preprocessor.classes],
+                trained.model, *part.in_memory(ROWS), files["regions"], classes=[str(c) for c in data.preprocessor.classes],
                 features=names if len(names) == 2 else ("column 1", "column 2"),
             )  # fmt: skip
         else:

@@ -22,6 +22,9 @@ def predict(
     labels_only: Annotated[
         bool, typer.Option("--labels-only", help="For classes: only the most probable one, without probabilities.")
     ] = False,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Leave DATA in its file (NPY, NPZ, Parquet) and read it block by block.")
+    ] = False,
     backend: BackendName = None,
     debug: Debug = False,
 ) -> None:
@@ -36,6 +39,7 @@ def predict(
 
     from ...errors import ModelFileError, OutputPathError
     from ..data import Preprocessor, load_features
+    from ..data.sources import open_features
     from ..persistence import load_with_metadata, replacing, require_writable
     from .backends_command import why
 
@@ -54,9 +58,12 @@ def predict(
         )
     preprocessor = Preprocessor.from_json(metadata.preprocessing)
     _require_fit(model, network, preprocessor)
-    features = load_features(data, preprocessor.input_names, preprocessor.text_columns)
-    inputs = preprocessor.transform(features)
-    unseen = preprocessor.unseen(features)
+    inputs: Any
+    if stream:
+        inputs, unseen = preprocessor.transform(open_features(data, preprocessor.input_names)), {}
+    else:
+        features = load_features(data, preprocessor.input_names, preprocessor.text_columns)
+        inputs, unseen = preprocessor.transform(features), preprocessor.unseen(features)
     rows = _rows(network, preprocessor, inputs, labels_only)
     if unseen:
         counts = ", ".join(f"{name!r} in {count:,} of {len(inputs):,} rows" for name, count in unseen.items())
@@ -64,8 +71,8 @@ def predict(
     if out is None:
         _write(sys.stdout, rows)
         return
-    with replacing(out, "the predictions") as part, part.open("w", encoding="utf-8", newline="") as stream:
-        _write(stream, rows)
+    with replacing(out, "the predictions") as part, part.open("w", encoding="utf-8", newline="") as file:
+        _write(file, rows)
     chosen = network.backend.name
     print(f"{len(inputs):,} predictions in {out}, computed by {chosen} ({why(backend, chosen)})", file=sys.stderr)
 
@@ -82,22 +89,29 @@ def _require_fit(path: Path, network: Any, preprocessor: Any) -> None:
 
 
 def _rows(network: Any, preprocessor: Any, inputs: Any, labels_only: bool) -> Iterator[Sequence[Any]]:
-    """The header, then one line per row."""
+    """The header, then one line per row; of a source, one block after the other."""
+    from ..data import RowSource
+
+    shares = preprocessor.task == "classification" and not labels_only
+    yield "row", "prediction", *(f"probability_{label}" for label in preprocessor.classes if shares)
+    for rows, block in inputs.blocks() if isinstance(inputs, RowSource) else [(slice(0, len(inputs)), inputs)]:
+        yield from _block(network, preprocessor, block, rows.start + 1, shares)
+
+
+def _block(network: Any, preprocessor: Any, inputs: Any, first: int, shares: bool) -> Iterator[Sequence[Any]]:
+    """One line for each of some rows; `first` – the number of the first one; `shares` – whether with probabilities."""
     backend = network.backend
     if preprocessor.task == "regression":
         answers = preprocessor.inverse_target(backend.to_numpy(network(inputs)))
-        yield "row", "prediction"
-        yield from enumerate(answers.tolist(), 1)
+        yield from enumerate(answers.tolist(), first)
         return
     probabilities = backend.to_numpy(network.predict_proba(inputs))
     answers = preprocessor.inverse_target(probabilities)
-    if labels_only:
-        yield "row", "prediction"
-        yield from enumerate(answers.tolist(), 1)
+    if not shares:
+        yield from enumerate(answers.tolist(), first)
         return
-    yield "row", "prediction", *(f"probability_{label}" for label in preprocessor.classes)
-    for row, (answer, shares) in enumerate(zip(answers.tolist(), probabilities.tolist(), strict=True), 1):
-        yield row, answer, *(f"{share:.6g}" for share in shares)
+    for row, (answer, given) in enumerate(zip(answers.tolist(), probabilities.tolist(), strict=True), first):
+        yield row, answer, *(f"{share:.6g}" for share in given)
 
 
 def _write(stream: Any, rows: Iterator[Sequence[Any]]) -> None:

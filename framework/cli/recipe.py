@@ -123,6 +123,17 @@ def require_size(widths: Sequence[int]) -> None:
         )
 
 
+def parse_micro_batch(text: str) -> int | str | None:
+    """Rows from "4096"; "auto" is as many as the memory holds; "none" never cuts a minibatch."""
+    word = text.strip().lower()
+    if word in ("auto", "none"):
+        return None if word == "none" else word
+    rows = int(word) if word.isdecimal() else 0
+    if rows < 1:
+        raise HyperparameterError(f"--micro-batch: expected a number of rows >= 1, auto or none; got {text!r}")
+    return rows
+
+
 def find_optimizer(name: str | None) -> str | None:
     """The class name of an optimiser, whatever its case; None leaves it to the recipe."""
     if name is None:

@@ -22,14 +22,24 @@ def train(
     source: Annotated[
         str,
         typer.Argument(
-            help="A bundled set (digits, iris, wine, breast_cancer, diabetes) or a file: CSV, Parquet, NPZ, IDX, svmlight.",
+            help="A bundled set (digits, iris, wine, breast_cancer, diabetes), or a file: CSV, Parquet, NPY, NPZ, IDX, "
+            "svmlight.",
             show_default=False,
         ),
     ],
     target: Annotated[
         str | None, typer.Option(help="Column to learn; needed for CSV and Parquet.", rich_help_panel=_DATA)
     ] = None,
-    labels: Annotated[Path | None, typer.Option(help="File of labels of an IDX source.", rich_help_panel=_DATA)] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="File of labels of an IDX or NPY source.", rich_help_panel=_DATA)
+    ] = None,
+    stream: Annotated[
+        bool,
+        typer.Option(
+            "--stream", help="Leave the features in their file (NPY, NPZ, Parquet) and read minibatches as they are needed.",
+            rich_help_panel=_DATA,
+        ),
+    ] = False,
     task: Annotated[
         str | None,
         typer.Option(
@@ -64,6 +74,14 @@ def train(
     ] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate, > 0.", rich_help_panel=_TRAINING)] = None,
     batch_size: Annotated[int | None, typer.Option(help="Rows of a minibatch.", rich_help_panel=_TRAINING)] = None,
+    micro_batch: Annotated[
+        str,
+        typer.Option(
+            metavar="ROWS",
+            help="Rows worked on at a time, with the same result; auto: fewer where memory runs out; none: always all.",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = "auto",
     epochs: Annotated[int | None, typer.Option(help="Passes over the data, at most.", rich_help_panel=_TRAINING)] = None,
     patience: Annotated[
         int | None,
@@ -144,6 +162,10 @@ def train(
     - from 10,000: 512 and 256 relu units, dropout 0.2 (0.1 for numbers), AdamW at 0.001, minibatches of 128 (512 from 100,000
     rows on), at most 60 epochs, patience 6, weight decay 0.01
 
+    With --stream the data may be larger than memory: a thread reads the next minibatch while a step works; columns must be
+    numbers, the target is kept in memory. The order of the rows is the same as without it; of a Parquet file, row groups are
+    shuffled, and the rows of four of them together.
+
     A validation part of fewer than 10 rows is not split off: its rows are trained on, for a third of the epochs.
 
     **Schedules of the learning rate**
@@ -162,7 +184,7 @@ def train(
     from ...errors import HyperparameterError
     from ..data import load
     from ..persistence import require_writable, save
-    from .recipe import check, find_optimizer, find_schedule, parse_hidden, require_validation
+    from .recipe import check, find_optimizer, find_schedule, parse_hidden, parse_micro_batch, require_validation
     from .report import Reporter, notes_of
     from .training import prepare, train_model
 
@@ -181,6 +203,7 @@ def train(
         "clip_norm": clip_norm,
     }
     check(given)
+    pieces = parse_micro_batch(micro_batch)
     if find_lr and lr is not None:
         raise HyperparameterError(f"--find-lr: expected no --lr beside it; got --lr {lr:g}; leave one of them out")
     if validation_share == 0.0:
@@ -192,11 +215,11 @@ def train(
     figures = _figures(plot, plot_format)
 
     report = Reporter(quiet)
-    data = prepare(load(source, target, labels), task, (test_share, validation_share), seed)
+    data = prepare(load(source, target, labels, stream=stream), task, (test_share, validation_share), seed)
     report.data(data)
     report.backend(chosen, backend)
     watching = [] if figures is None else figures.callbacks(data)
-    trained = train_model(data, given, seed, chosen, precision, report.shows_progress, watching, find_lr)
+    trained = train_model(data, given, seed, chosen, precision, report.shows_progress, watching, find_lr, pieces)
     replaced = out is None and path.exists()
     save(trained.model, path, data.preprocessor.to_json(), notes_of(data, trained, seed))
     report.results(data, trained, path)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ...backends import Backend
 from ..callbacks import Callback
-from ..data import Dataset, Preprocessor, Task, find_task, require_finite, require_finite_features, split
+from ..data import ArrayRows, Dataset, Preprocessor, RowSource, Task, find_task, require_finite, require_finite_features, split
 from ..data.columns import is_text
 from ..history import History
 from ..losses import MSE, Loss, SoftmaxCrossEntropy
@@ -33,17 +33,32 @@ SMALL_PRODUCT = 1 << 22
 """Multiplications in a matrix product below which a second BLAS thread costs more than it brings."""
 SEARCH_EPOCHS = 3
 """Of each learning rate that is tried."""
+MOST_COLUMNS = 4096
+"""Of streamed data that is compared with linear regression, whose normal equations are a matrix of as many rows and columns."""
 
 
 @dataclass(frozen=True, eq=False)
 class Part:
     """Training, validation or test rows as the network takes them."""
 
-    x: NDArray[np.float64]
+    x: NDArray[np.float64] | RowSource
     y: NDArray[Any]
 
     def __len__(self) -> int:
         return len(self.x)
+
+    def first(self, rows: int) -> tuple[NDArray[np.float64], NDArray[Any]]:
+        """The first rows, in memory."""
+        count = min(rows, len(self))
+        if not isinstance(self.x, RowSource):
+            return self.x[:count], self.y[:count]
+        x = np.empty((count, *self.x.row_shape))
+        self.x.read(slice(0, count), x)
+        return x, self.y[:count]
+
+    def in_memory(self, rows: int) -> tuple[NDArray[np.float64], NDArray[Any]]:
+        """All rows, where they are in memory already, else the first ones."""
+        return self.first(rows if isinstance(self.x, RowSource) else len(self))
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +97,8 @@ def prepare(dataset: Dataset, task: str | None, shares: tuple[float, float], see
     Args: dataset – as read; task – wins over what the source and the target suggest; shares – (test, validation); seed.
     Raises: NonFiniteDataError with the row in the file; what `split` and `Preprocessor.fit` raise.
     """
-    require_finite_features(dataset.features)
+    if not isinstance(dataset.features, RowSource):
+        require_finite_features(dataset.features)
     target = dataset.target
     if not is_text(target):
         require_finite(target, f"target {dataset.target_name!r}")
@@ -111,12 +127,14 @@ def loss_of(data: Prepared) -> Loss:
     return SoftmaxCrossEntropy() if data.task == "classification" else MSE()
 
 
-def new_step(data: Prepared, recipe: Recipe, seed: int, backend: Backend, precision: str) -> TrainStep:
+def new_step(
+    data: Prepared, recipe: Recipe, seed: int, backend: Backend, precision: str, micro_batch: int | str | None = None
+) -> TrainStep:
     """A step on a new network by the recipe; refuses one that is too large."""
     widths = [data.preprocessor.width, *recipe.hidden, data.preprocessor.outputs]
     require_size(widths)
     model = mlp(widths, recipe.activation, recipe.dropout)
-    return TrainStep(model, loss_of(data), recipe.make_optimizer(), seed, backend, precision)
+    return TrainStep(model, loss_of(data), recipe.make_optimizer(), seed, backend, precision, micro_batch=micro_batch)
 
 
 @contextmanager
@@ -157,12 +175,14 @@ def train_model(
     progress: bool,
     watching: Sequence[Callback] = (),
     find_lr: bool = False,
+    micro_batch: int | str | None = None,
 ) -> Trained:
     """Train by the recipe for this many rows.
 
     Args: data; given – fields of Recipe that the user chose, None elsewhere; seed – of weights, dropout and shuffles;
         backend; precision; progress – whether to show a bar; watching – callbacks; where there are any, the accuracy or R² of
-        the training part is found after each epoch as well; find_lr – whether to look for the learning rate first.
+        the training part is found after each epoch as well; find_lr – whether to look for the learning rate first;
+        micro_batch – see TrainStep.
     """
     validation = data.parts.get("validation")
     part = data.parts["training"]
@@ -170,7 +190,7 @@ def train_model(
         require_validation(given, data.remark or "it was not asked for")
     recipe = recipe_for(len(part), data.task, validation is not None, **given)
     started = time.perf_counter()
-    step = new_step(data, recipe, seed, backend, precision)
+    step = new_step(data, recipe, seed, backend, precision, micro_batch)
     callbacks: list[Callback] = list(watching)
     stopping = EarlyStopping(recipe.patience) if validation is not None and recipe.patience else None
     if stopping is not None:
@@ -209,17 +229,44 @@ def _figures(step: TrainStep, part: Part, preprocessor: Preprocessor) -> dict[st
     return figures
 
 
-def _baseline(data: Prepared) -> float:
+def _baseline(data: Prepared) -> float | None:
     training, test = data.parts["training"], data.parts["test"]
     if data.task == "classification":
         return float(np.mean(test.y == np.bincount(training.y).argmax()))
+    if isinstance(training.x, RowSource) and training.x.shape[1] > MOST_COLUMNS:
+        return None
     return linear_r2(training, test)
 
 
 def linear_r2(training: Part, test: Part) -> float:
     """R² on the test part of least squares with an intercept, fitted on the training part; NaN for a constant target."""
-    with_one = [np.column_stack([part.x, np.ones(len(part))]) for part in (training, test)]
+    if isinstance(training.x, RowSource) or isinstance(test.x, RowSource):
+        return streamed_linear_r2(training, test)
+    with_one = [np.column_stack([x, np.ones(len(x))]) for x in (training.x, test.x)]
     coefficients = np.linalg.lstsq(with_one[0], training.y, rcond=None)[0]
     residuals = test.y - with_one[1] @ coefficients
+    return _r2(float(np.sum(residuals**2)), test)
+
+
+def streamed_linear_r2(training: Part, test: Part) -> float:
+    """As `linear_r2`, by the normal equations, which one pass over the standardised training part gives."""
+    width = training.x.shape[1] + 1
+    products, moments = np.zeros((width, width)), np.zeros((width, 1))
+    for rows, block in _blocks(training):
+        products += block.T @ block
+        moments += block.T @ training.y[rows]
+    coefficients = np.linalg.lstsq(products, moments, rcond=None)[0]
+    return _r2(sum(float(np.sum((test.y[rows] - block @ coefficients) ** 2)) for rows, block in _blocks(test)), test)
+
+
+def _blocks(part: Part) -> Iterator[tuple[slice, NDArray[np.float64]]]:
+    """The rows of a part with a one behind them, block by block."""
+    source = part.x if isinstance(part.x, RowSource) else ArrayRows(part.x)
+    for rows, block in source.blocks(np.float64):
+        yield rows, np.column_stack([block, np.ones(len(block))])
+
+
+def _r2(squares: float, test: Part) -> float:
+    """R² from the sum of the squared residuals."""
     spread = float(np.sum((test.y - test.y.mean()) ** 2))
-    return 1.0 - float(np.sum(residuals**2)) / spread if spread > 0.0 else float("nan")
+    return 1.0 - squares / spread if spread > 0.0 else float("nan")

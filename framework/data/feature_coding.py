@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from ...errors import DataFileError, DtypeError, EmptyDataError, ShapeError
 from .columns import Column, is_text
-from .moments import FloatArray, column_moments
+from .moments import FloatArray, column_moments, source_moments
 from .names import listed
+from .row_source import RowNumbers, RowSource
 from .table import Features, Matrix, Table, as_features
 from .validation import require_finite_features
 
@@ -65,6 +66,22 @@ class FeatureCoding:
         mean = np.array([mean[0] for mean, _ in moments], dtype=np.float64)
         scale = np.array([scale[0] for _, scale in moments], dtype=np.float64)
         return cls(features.names, mean, scale, categories)
+
+    @classmethod
+    def fit_source(cls, source: RowSource) -> FeatureCoding:
+        """As `fit`, for numbers that are streamed, in one pass over them."""
+        _require_matrix(source)
+        return cls(source.names, *source_moments(source, source.name or "features"), {})
+
+    def transform_source(self, source: RowSource) -> RowSource:
+        """A source that codes rows as they are read."""
+        _require_matrix(source)
+        if self.categories or source.shape[1] != len(self.names):
+            raise ShapeError(
+                f"features: expected a source of {len(self.names)} columns of numbers ({listed(self.names)}), got "
+                f"{source.shape[1]}; texts are not streamed; give the columns that were fitted"
+            )
+        return StandardizedRows(source, self.mean, self.scale)
 
     @property
     def width(self) -> int:
@@ -168,6 +185,28 @@ class FeatureCoding:
                 raise DtypeError(
                     f"column {name!r}: expected numbers as in fit, got text{_first_non_number(column)}; mend or drop it"
                 )
+
+
+class StandardizedRows(RowSource):
+    """(x - mean) / scale of the rows of another source, computed in float64 as they are read."""
+
+    def __init__(self, source: RowSource, mean: FloatArray, scale: FloatArray) -> None:
+        super().__init__(source.shape, np.float64, source.name, source.names, source.edges, source.window)
+        self.source = source
+        self.mean, self.scale = mean, scale
+
+    def read(self, rows: RowNumbers, out: NDArray[Any]) -> None:
+        """See RowSource.read."""
+        wide = np.empty(out.shape)
+        self.source.read(rows, wide)
+        wide -= self.mean
+        wide /= self.scale
+        out[...] = wide
+
+
+def _require_matrix(source: RowSource) -> None:
+    if len(source.shape) != 2:
+        raise ShapeError(f"{source.name or 'features'}: expected rows [N, d], got {list(source.shape)}; give several columns")
 
 
 def _require_rows(features: Features) -> None:

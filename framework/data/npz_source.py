@@ -1,6 +1,6 @@
 """Reading of NumPy archives (.npz) that hold features `x`, targets `y` and perhaps column `names`.
 
-Writing archives and reading single .npy files is not done here.
+Writing archives is not done here; single .npy files are in npy_source.py.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from ...errors import DataFileError, EmptyDataError
 from .columns import Column
+from .memory_map import memory_map
 from .names import unknown_column
+from .row_source import ArrayRows
 from .table import Matrix
 
 _UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError, KeyError, SyntaxError)
@@ -33,10 +35,7 @@ def read_npz(path: Path, target: str | None) -> tuple[Matrix, Column | None]:
         array that is not there; EmptyDataError for no rows.
     """
     wanted = ["x", "names"] if target is None else ["x", "names", target]
-    arrays, stored = _arrays(path, wanted)
-    for name in wanted:
-        if name not in arrays and name != "names":
-            raise unknown_column([name], stored, path.name, "array")
+    arrays = _required(path, wanted)
     x = arrays["x"]
     if x.ndim < 2 or x.dtype.kind not in "biuf":
         raise DataFileError(
@@ -48,13 +47,36 @@ def read_npz(path: Path, target: str | None) -> tuple[Matrix, Column | None]:
     features = Matrix(x, _names(path, arrays.get("names"), x.shape[1]), path.name)
     if target is None:
         return features, None
-    y = arrays[target]
-    if y.shape not in ((len(x),), (len(x), 1)):
+    return features, one_per_row(arrays[target], len(x), f"{path}: expected {target}")
+
+
+def open_npz(path: Path, target: str | None) -> tuple[ArrayRows, Column | None]:
+    """As `read_npz`, with x left in the file; the archive must hold x uncompressed (np.savez).
+
+    Returns: (rows of x, target or None), the target in memory.
+    """
+    mapped = memory_map(path, "x")
+    arrays = _required(path, ["names"] if target is None else ["names", target])
+    features = ArrayRows(mapped.array, path.name, _names(path, arrays.get("names"), mapped.shape[1]))
+    return features, None if target is None else one_per_row(arrays[target], len(features), f"{path}: expected {target}")
+
+
+def one_per_row(y: NDArray[Any], rows: int, expected: str) -> Column:
+    """A target as a vector; `expected` – how the message begins where it does not fit."""
+    if y.shape not in ((rows,), (rows, 1)):
         raise DataFileError(
-            f"{path}: expected {target} of shape [{len(x)}], one entry per row of x, found {list(y.shape)}; "
+            f"{expected} of shape [{rows}], one entry per row of x, found {list(y.shape)}; "
             f"store class labels or numbers, not one-hot rows"
         )
-    return features, y.reshape(-1)
+    return y.reshape(-1)
+
+
+def _required(path: Path, wanted: list[str]) -> dict[str, NDArray[Any]]:
+    arrays, stored = _arrays(path, wanted)
+    for name in wanted:
+        if name not in arrays and name != "names":
+            raise unknown_column([name], stored, path.name, "array")
+    return arrays
 
 
 def _arrays(path: Path, wanted: list[str]) -> tuple[dict[str, NDArray[Any]], list[str]]:

@@ -23,6 +23,16 @@ from .row_source import RowNumbers, RowSource
 _PANDAS_INDEX = "__index_level_"
 
 
+def parquet_names(path: str | os.PathLike[str]) -> list[str]:
+    """The names of the columns of a file, without an index that pandas wrote along."""
+    arrow = require("pyarrow", "data", "reading Parquet")
+    try:
+        schema = require("pyarrow.parquet", "data", "reading Parquet").read_schema(path)
+    except (arrow.ArrowException, OSError) as error:
+        raise DataFileError(f"{path}: expected a Parquet file, reading failed ({error}); write it again") from error
+    return [name for name in schema.names if not name.startswith(_PANDAS_INDEX)]
+
+
 class ParquetRows(RowSource):
     """Numeric columns of a Parquet file; at most `window` row groups of it, and the next one, are in memory.
 

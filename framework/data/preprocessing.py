@@ -6,7 +6,7 @@ How columns and targets are coded lives in `feature_coding.py` and `target_codin
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,6 +15,7 @@ from ...errors import ModelFileError, ShapeError, StateError
 from .columns import Column, as_column
 from .feature_coding import FeatureCoding
 from .moments import FloatArray
+from .row_source import RowSource
 from .table import Features, Task, as_features
 from .target_coding import Label, TargetCoding
 
@@ -35,17 +36,28 @@ class Preprocessor:
     def __init__(self) -> None:
         self._fitted: tuple[FeatureCoding, TargetCoding] | None = None
 
-    def fit(self, features: Features | ArrayLike, target: ArrayLike, task: Task | None = None) -> Preprocessor:
+    def fit(
+        self, features: Features | ArrayLike | RowSource, target: ArrayLike | RowSource, task: Task | None = None
+    ) -> Preprocessor:
         """Learn means, scales, categories and classes; nothing is learned, and nothing forgotten, if this raises.
 
-        Args: features – the training part: Table, Matrix, mapping of columns, or [N, d] numbers; target – [N];
-            task – None leaves it to `find_task`.
+        Args: features – the training part: Table, Matrix, mapping of columns, [N, d] numbers, or a RowSource, which is read
+            once, block by block; target – [N], or a RowSource, which is read into memory; task – None leaves it to
+            `find_task`.
         Returns: itself.
         Raises: EmptyDataError for no rows or columns; ShapeError for unequal lengths; NonFiniteDataError for NaN or
             infinity; LabelError for an empty label or a single class; DtypeError for regression on text; DataFileError
             for a text column with more categories than half the rows (100 are always allowed, 10,000 at most).
         """
-        table, column = as_features(features), as_column(target, "target")
+        column = as_column(target.whole() if isinstance(target, RowSource) else target, "target")
+        if isinstance(features, RowSource):
+            if len(features) != len(column):
+                raise ShapeError(
+                    f"expected one target per row, got {len(features)} rows and {len(column)} targets; align them"
+                )
+            self._fitted = (FeatureCoding.fit_source(features), TargetCoding.fit(column, task))
+            return self
+        table = as_features(features)
         if len(table) != len(column):
             raise ShapeError(
                 f"expected one target per row, got {len(table)} rows and {len(column)} targets; align them"
@@ -89,16 +101,21 @@ class Preprocessor:
         labels: list[Label] = self._codings()[1].classes.tolist()
         return labels
 
-    def transform(self, features: Features | ArrayLike) -> FloatArray:
+    @overload
+    def transform(self, features: RowSource) -> RowSource: ...
+    @overload
+    def transform(self, features: Features | ArrayLike) -> FloatArray: ...
+    def transform(self, features: Features | ArrayLike | RowSource) -> FloatArray | RowSource:
         """Features as the network takes them.
 
         Args: features – Table, Matrix or mapping with the columns `input_names` (others are ignored), or [N, d]
-            numbers in the order of `input_names`.
-        Returns: [N, width] float64, C-contiguous, on the host.
+            numbers in the order of `input_names`, or a RowSource of those.
+        Returns: [N, width] float64, C-contiguous, on the host; of a RowSource another one, which codes rows as they are read.
         Raises: UnknownColumn, ShapeError, DtypeError if the columns are not those of `fit`; NonFiniteDataError;
             EmptyDataError for no rows.
         """
-        return self._codings()[0].transform(features)
+        coding = self._codings()[0]
+        return coding.transform_source(features) if isinstance(features, RowSource) else coding.transform(features)
 
     def unseen(self, features: Features | ArrayLike) -> dict[str, int]:
         """How often text columns hold what the training part does not, which `transform` turns into zeros only.

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ...errors import DtypeError, EmptyDataError, ShapeError
 from ..settings import whole
-from .validation import row_blocks
+from .blocks import row_blocks
 
 RowNumbers = slice | NDArray[np.int64]
 """Which rows: slice(start, stop), or their numbers in any order."""
@@ -53,7 +53,8 @@ class RowSource:
     def read(self, rows: RowNumbers, out: NDArray[Any]) -> None:
         """Puts rows into `out` [len(rows), …], in the order asked for, converted to the dtype of `out`.
 
-        It may be called from another thread than the one that made the source, but from one at a time.
+        It is called from another thread than the one that made the source; by two at a time only where a callback evaluates
+        what is trained on at that moment.
         """
         raise NotImplementedError(f"{type(self).__name__} must define read(rows, out)")
 

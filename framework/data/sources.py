@@ -17,13 +17,17 @@ from .bundled import BUNDLED, read_bundled
 from .columns import Column, narrowed
 from .csv_source import read_csv
 from .idx_source import read_idx
+from .memory_map import memory_map
 from .names import did_you_mean, listed, unknown_column
-from .npz_source import read_npz
+from .npy_source import read_labels, read_npy
+from .npz_source import open_npz, read_npz
+from .parquet_rows import ParquetRows, parquet_names
 from .parquet_source import read_parquet
+from .row_source import RowSource
 from .svmlight_source import read_svmlight
-from .table import Dataset, Features, Table
+from .table import Dataset, Features, Matrix, Table
 
-Format: TypeAlias = Literal["bundled", "csv", "parquet", "npz", "idx", "svmlight"]
+Format: TypeAlias = Literal["bundled", "csv", "parquet", "npy", "npz", "idx", "svmlight"]
 TableReader: TypeAlias = Callable[[Path, Collection[str] | None, Collection[str]], dict[str, Column]]
 
 EXTENSIONS: dict[str, Format] = {
@@ -32,6 +36,7 @@ EXTENSIONS: dict[str, Format] = {
     ".txt": "csv",
     ".parquet": "parquet",
     ".pq": "parquet",
+    ".npy": "npy",
     ".npz": "npz",
     ".idx": "idx",
     ".ubyte": "idx",
@@ -51,20 +56,27 @@ def load(
     target: str | None = None,
     labels: str | os.PathLike[str] | None = None,
     text: Collection[str] = (),
+    stream: bool = False,
 ) -> Dataset:
     """Read features and target.
 
     Args: source – one of `BUNDLED`, or the path of a file with one of `EXTENSIONS`; target – name of the target
         column; needed for tables (CSV, Parquet), for .npz the name of the target array ("y" by default), elsewhere
-        the source has one target only; labels – path of the labels file of an IDX source, if it is not beside it;
-        text – names of table columns to read as text even if they hold numbers, such as postcodes.
-    Returns: Dataset on the host; a whole-numbered target is int64, so that class labels read 3 and not 3.0.
+        the source has one target only; labels – path of the labels file of an IDX source, if it is not beside it, or of an
+        .npy source, which needs one; text – names of table columns to read as text even if they hold numbers, such as
+        postcodes; stream – leave the features in their file (.npy, .npz, .parquet), to be read as they are needed; the
+        target is in memory.
+    Returns: Dataset on the host, with a RowSource as its features where they are streamed; a whole-numbered target is int64,
+        so that class labels read 3 and not 3.0.
     Raises: DataFileError for a source that is unknown, missing or damaged; UnknownColumn if the target is missing or
         not given; EmptyDataError for no rows or no features; MissingDependency for an absent optional library.
     """
     form, path = find_format(source)
-    _labels_only_for_idx(form, labels)
+    _labels_only_where_used(form, labels)
     name = path.name.split(".")[0]
+    labels_path = None if labels is None else _existing(Path(labels))
+    if stream:
+        return _streamed(form, path, target, labels_path, text)
     if form in _TABLES:
         columns = _TABLES[form](path, None, text)
         if target is None:
@@ -82,17 +94,59 @@ def load(
         matrix, y = read_npz(path, target or "y")
         assert y is not None
         return Dataset(matrix, y, name, target or "y")
+    if form == "npy":
+        x = read_npy(path)
+        return Dataset(Matrix(x.reshape(len(x), -1), (), path.name), read_labels(labels_path, len(x), path), name)
     only_target = "target" if form == "bundled" else "label"
     if target not in (None, only_target):
         raise unknown_column([target], [only_target], path.name, "target")
     if form == "bundled":
         return read_bundled(os.fspath(source))
     if form == "idx":
-        matrix, y = read_idx(path, None if labels is None else _existing(Path(labels)), with_labels=True)
+        matrix, y = read_idx(path, labels_path, with_labels=True)
         assert y is not None
         return Dataset(matrix, y, name, only_target, "classification")
     matrix, y = read_svmlight(path)
     return Dataset(matrix, y, name, only_target)
+
+
+def _streamed(form: Format, path: Path, target: str | None, labels: Path | None, text: Collection[str]) -> Dataset:
+    """A data set whose features stay in their file."""
+    name = path.name.split(".")[0]
+    if form == "npy":
+        rows = memory_map(path)
+        return Dataset(rows, read_labels(labels, len(rows), path), name)
+    if form == "npz":
+        rows, y = open_npz(path, target or "y")
+        assert y is not None
+        return Dataset(rows, y, name, target or "y")
+    if form == "parquet":
+        names = parquet_names(path)
+        if target not in names:
+            raise unknown_column([target or "(none given)"], names, path.name, "target column")
+        others = [column for column in names if column != target]
+        if not others:
+            raise EmptyDataError(f"{path}: expected feature columns beside the target {target!r}, found none; add some")
+        values = read_parquet(path, [target], text)[target]
+        return Dataset(ParquetRows(path, others), values, name, target)
+    raise _not_streamed(path, form)
+
+
+def open_features(source: str | os.PathLike[str], columns: Sequence[str] | None = None) -> RowSource:
+    """As `load_features`, with the features left in their file (.npy, .npz, .parquet)."""
+    form, path = find_format(source)
+    if form == "parquet":
+        return ParquetRows(path, columns)
+    if form in ("npy", "npz"):
+        return memory_map(path) if form == "npy" else open_npz(path, None)[0]
+    raise _not_streamed(path, form)
+
+
+def _not_streamed(path: Path, form: Format) -> DataFileError:
+    return DataFileError(
+        f"--stream: expected an .npy, .npz or .parquet file, whose rows can be read alone; got {str(path)!r} ({form}); "
+        "convert it, or leave out --stream"
+    )
 
 
 def load_features(
@@ -112,8 +166,13 @@ def load_features(
         features = Table(_TABLES[form](path, columns, text), path.name)
     elif form == "npz":
         features, _ = read_npz(path, None)
+    elif form == "npy":
+        x = read_npy(path)
+        features = Matrix(x.reshape(len(x), -1), (), path.name)
     elif form == "bundled":
-        features = read_bundled(os.fspath(source)).features
+        bundled = read_bundled(os.fspath(source)).features
+        assert not isinstance(bundled, RowSource)
+        features = bundled
     elif form == "idx":
         features, _ = read_idx(path, None, with_labels=False)
     else:
@@ -141,7 +200,7 @@ def find_format(source: str | os.PathLike[str]) -> tuple[Format, Path]:
             f"expected a bundled set ({', '.join(BUNDLED)}) or a file ending in {', '.join(EXTENSIONS)} "
             f"(.gz also for text and IDX), got {text!r}{did_you_mean(text, BUNDLED) or '; rename or convert the file'}"
         )
-    if plain != name and form in ("parquet", "npz"):
+    if plain != name and form in ("parquet", "npy", "npz"):
         raise DataFileError(f"{path}: expected an uncompressed {form} file, got .gz; gunzip it first")
     return form, _existing(path)
 
@@ -164,8 +223,9 @@ def _existing(path: Path) -> Path:
     raise DataFileError(f"expected a data file, {str(path)!r} does not exist; {hint}")
 
 
-def _labels_only_for_idx(form: Format, labels: str | os.PathLike[str] | None) -> None:
-    if labels is not None and form != "idx":
+def _labels_only_where_used(form: Format, labels: str | os.PathLike[str] | None) -> None:
+    if labels is not None and form not in ("idx", "npy"):
         raise DataFileError(
-            f"expected labels= with an IDX images file only, got it with a {form} source; give target= instead"
+            f"expected labels= with an IDX images file or an .npy file only, got it with a {form} source; "
+            "give target= instead"
         )

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from ...errors import DtypeError, ShapeError
 from .columns import Column, as_column, as_feature
 from .names import unknown_column
+from .row_source import RowSource
 
 Task: TypeAlias = Literal["classification", "regression"]
 Rows: TypeAlias = NDArray[np.intp] | NDArray[np.int64] | NDArray[np.bool_] | slice | Sequence[int]
@@ -119,12 +120,13 @@ Features: TypeAlias = Table | Matrix
 class Dataset:
     """Features and the target that is to be learned from them, as read and before any preprocessing.
 
-    Args: features – `Table` or `Matrix` of N rows; target – [N] float64, int64, bool or object of `str`;
-        name – of the data set; target_name – of the target column; task – if the source knows it, else None.
+    Args: features – `Table` or `Matrix` of N rows, or a RowSource that reads them as they are needed;
+        target – [N] float64, int64, bool or object of `str`; name – of the data set; target_name – of the target column;
+        task – if the source knows it, else None.
     Raises: ShapeError if features and target differ in length.
     """
 
-    features: Features
+    features: Features | RowSource
     target: Column
     name: str = ""
     target_name: str = "target"
@@ -147,8 +149,10 @@ class Dataset:
         return self.features.names
 
     def take(self, rows: Rows) -> Dataset:
-        """Only these rows, given as indices, a mask or a slice."""
-        return Dataset(self.features.take(rows), self.target[rows], self.name, self.target_name, self.task)
+        """Only these rows, given as indices (ascending ones, of streamed features), a mask or a slice."""
+        features = self.features
+        taken = features.take(np.arange(len(self))[rows]) if isinstance(features, RowSource) else features.take(rows)
+        return Dataset(taken, self.target[rows], self.name, self.target_name, self.task)
 
 
 def as_features(features: Features | Mapping[str, ArrayLike] | ArrayLike) -> Features:

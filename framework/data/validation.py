@@ -5,17 +5,16 @@ Checks of shapes and names live with the tables; checks of the loss live in the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DtypeError, NonFiniteDataError
+from .blocks import row_blocks
 from .columns import is_text
 from .table import Features, Matrix
-
-_BLOCK_ELEMENTS = 1 << 20
 
 
 class NonFinite(NamedTuple):
@@ -24,12 +23,6 @@ class NonFinite(NamedTuple):
     total: int
     row: int
     column: int
-
-
-def row_blocks(rows: int, width: int) -> Iterable[slice]:
-    """Slices over the rows, each of about a million entries."""
-    step = max(1, _BLOCK_ELEMENTS // max(1, width))
-    return (slice(start, min(start + step, rows)) for start in range(0, rows, step))
 
 
 def find_nonfinite(matrix: NDArray[Any]) -> NonFinite | None:

@@ -41,7 +41,7 @@ from fusedstep.backends.base import Unavailable
         (("--precision", "float16"), "expected a precision that backend"),
         (("--precision", "single"), "expected a precision that backend"),
         (("--target", "colour"), "'colour'"),
-        (("--labels", "labels.idx"), "IDX images file only"),
+        (("--labels", "labels.idx"), "IDX images file or an .npy file only"),
         (("--backend", "nunba"), "did you mean 'numba'"),
         (("--backend", ""), "expected the name of a backend; got an empty one"),
         (("--out", "missing/m.safetensors"), "folder that exists"),

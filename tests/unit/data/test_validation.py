@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from fusedstep.errors import DtypeError, NonFiniteDataError
-from fusedstep.framework.data import Table, require_finite, require_finite_features, validation
+from fusedstep.framework.data import Table, blocks, require_finite, require_finite_features, validation
 
 
 @given(
@@ -25,7 +25,7 @@ from fusedstep.framework.data import Table, require_finite, require_finite_featu
 def test_find_nonfinite_agrees_with_isfinite_for_every_block_size(matrix, block):
     bad = ~np.isfinite(matrix.reshape(len(matrix), -1))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(validation, "_BLOCK_ELEMENTS", block)
+        patch.setattr(blocks, "_BLOCK_ELEMENTS", block)
         found = validation.find_nonfinite(matrix)
     if not bad.any():
         assert found is None

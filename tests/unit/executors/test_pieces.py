@@ -47,7 +47,7 @@ def test_f5_pieces_add_up_to_the_gradient_of_the_whole_in_float64(name, size, ho
 
 OPTIMIZERS = {
     "adamw, clipped": lambda: fs.AdamW(1e-2, epsilon=1e-4, weight_decay=0.1, clip_norm=0.3),
-    "look-ahead": lambda: fs.Nesterov(1e-2, clip_value=0.05),
+    "look-ahead": lambda: fs.Nesterov(1e-2, form="look_ahead", clip_value=0.05),
     "lamb": lambda: fs.LAMB(1e-2),
 }
 

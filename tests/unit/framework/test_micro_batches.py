@@ -68,7 +68,8 @@ def data():
 def _step(run="numpy", micro_batch=None, optimizer=None, **options) -> fs.TrainStep:
     model = fs.Sequential(fs.Linear(COLUMNS, 40), fs.LayerNorm(40), fs.ReLU(), fs.Dropout(0.3), fs.Linear(40, 3))
     loss = fs.SoftmaxCrossEntropy(class_weights=[1.0, 2.0, 0.5])
-    return fs.TrainStep(model, loss, optimizer or fs.Nesterov(1e-2, clip_norm=1.0), 5, run, micro_batch=micro_batch, **options)
+    optimizer = optimizer or fs.Nesterov(1e-2, form="look_ahead", clip_norm=1.0)
+    return fs.TrainStep(model, loss, optimizer, 5, run, micro_batch=micro_batch, **options)
 
 
 def _values(step) -> np.ndarray:
@@ -87,6 +88,18 @@ def test_f5_a_loop_with_micro_batches_is_the_same_loop(run, place, size, data) -
     np.testing.assert_allclose(found["loss"], wanted["loss"], rtol=1e-12)
     np.testing.assert_allclose(found["val_loss"], wanted["val_loss"], rtol=1e-12)
     assert cut.steps == whole.steps == 12
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_f5_pieces_of_sixteen_bits_differ_in_sums_of_float32_only(precision, data) -> None:
+    x, y = data
+    whole, cut = (_step("numpy", size, fs.SGD(0.05), precision=precision) for size in (None, 20))
+    for start in range(0, 5 * ROWS, ROWS):
+        wanted = float(whole(x[start : start + ROWS], y[start : start + ROWS]))
+        assert float(cut(x[start : start + ROWS], y[start : start + ROWS])) == pytest.approx(wanted, rel=1e-3)
+    fs.Trainer(cut).fit(x, y, epochs=1, batch_size=ROWS, data="stream")
+    fs.Trainer(whole).fit(x, y, epochs=1, batch_size=ROWS)
+    np.testing.assert_allclose(_values(cut), _values(whole), rtol=1e-2, atol=1e-3)
 
 
 @pytest.mark.parametrize("run", BACKENDS)
@@ -249,9 +262,6 @@ def test_f5_evaluation_is_cut_too(run, data) -> None:
 
 
 def test_f5_other_errors_are_not_taken_for_a_lack_of_memory(data) -> None:
-    class Odd(fs.Callback):
-        pass
-
     step = _step("numpy", "auto")
     with pytest.raises(errors.ShapeError):
         step(data[0][:, :3], data[1])

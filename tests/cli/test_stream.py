@@ -1,0 +1,128 @@
+"""`fusedstep train --stream` and `--micro-batch`: data that stays in its file, and pieces of minibatches."""
+
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+import pytest
+
+import fusedstep as fs
+from fusedstep.framework.cli.training import Part, linear_r2, streamed_linear_r2
+from fusedstep.framework.persistence import load_with_metadata
+
+QUICK = ("--backend", "numpy", "--epochs", "15", "--hidden", "16", "--dropout", "0")
+
+
+@pytest.fixture
+def files(tmp_path):
+    """The same three clusters as .npz, .npy with labels, and Parquet: 300 rows of 4 columns."""
+    rng = np.random.default_rng(2)
+    y = np.arange(300) % 3
+    x = (rng.standard_normal((300, 4)) + 2.0 * y[:, None]).astype(np.float32)
+    np.savez(tmp_path / "d.npz", x=x, y=y, names=np.array(["a", "b", "c", "d"]))
+    np.savez_compressed(tmp_path / "small.npz", x=x, y=y)
+    np.save(tmp_path / "d.npy", x)
+    np.save(tmp_path / "labels.npy", y)
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    columns = {name: x[:, k] for k, name in enumerate("abcd")}
+    words = np.array(["red", "green", "blue"])[y]
+    parquet.write_table(arrow.table({**columns, "y": words}), tmp_path / "d.parquet", row_group_size=50)
+    parquet.write_table(arrow.table({**columns, "word": words, "y": y}), tmp_path / "words.parquet", row_group_size=50)
+    return x, y
+
+
+def _parameters(path):
+    return np.concatenate([np.ravel(values) for values in fs.load(path).parameters().values()])
+
+
+@pytest.mark.parametrize("source", [("d.npz",), ("d.npy", "--labels", "labels.npy")])
+def test_f5_streamed_files_train_to_the_model_of_files_in_memory(call, files, tmp_path, source) -> None:
+    memory = call("train", *source, *QUICK, "-o", "memory.safetensors")
+    stream = call("train", *source, *QUICK, "-o", "stream.safetensors", "--stream")
+    assert (memory.code, stream.code) == (0, 0), stream
+    # Means and deviations come from one pass over the file instead of two over an array, and so differ by rounding.
+    np.testing.assert_allclose(
+        _parameters(tmp_path / "stream.safetensors"), _parameters(tmp_path / "memory.safetensors"), rtol=1e-4, atol=1e-5
+    )
+    results = [load_with_metadata(tmp_path / f"{name}.safetensors")[1].notes["results"] for name in ("memory", "stream")]
+    assert results[0]["test"]["accuracy"] == results[1]["test"]["accuracy"] > 0.6
+    assert "Always answering the most frequent class" in stream.flat
+
+
+def test_f5_parquet_is_streamed_with_a_target_of_words(call, files, tmp_path) -> None:
+    answer = call("train", "d.parquet", "--target", "y", *QUICK, "--stream", "-o", "m.safetensors")
+    assert answer.code == 0, answer
+    assert "3 classes" in answer.flat
+    assert load_with_metadata(tmp_path / "m.safetensors")[1].notes["results"]["test"]["accuracy"] > 0.6
+    for options in ((), ("--stream",)):
+        assert call("predict", "m.safetensors", "d.parquet", "-o", f"p{len(options)}.csv", *options).code == 0
+    tables = [list(csv.reader((tmp_path / name).read_text().splitlines())) for name in ("p0.csv", "p1.csv")]
+    assert tables[0] == tables[1]
+    assert len(tables[0]) == 301
+    assert tables[0][0] == ["row", "prediction", "probability_blue", "probability_green", "probability_red"]
+
+
+def test_f5_predictions_of_a_stream_are_those_of_the_file_in_memory(call, files, tmp_path) -> None:
+    assert call("train", "d.npz", *QUICK, "-o", "m.safetensors").code == 0
+    whole, streamed = (call("predict", "m.safetensors", "d.npz", "--labels-only", *more) for more in ((), ("--stream",)))
+    assert whole.out == streamed.out
+    assert whole.out.startswith("row,prediction\n1,")
+
+
+def test_f5_numbers_are_streamed_and_compared_with_linear_regression(call, tmp_path) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((400, 3))
+    np.savez(tmp_path / "line.npz", x=x, y=100.0 + x @ [1.0, -2.0, 0.5] + 0.1 * rng.standard_normal(400))
+    answers = [call("train", "line.npz", "--task", "regression", *QUICK, *more) for more in ((), ("--stream",))]
+    sentence = "Linear regression on the same split: test R² 0.99"
+    assert all(sentence in answer.flat for answer in answers)
+
+
+def test_f5_the_comparison_is_the_same_for_a_stream() -> None:
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((500, 6))
+    y = (x @ np.arange(6.0) + rng.standard_normal(500))[:, np.newaxis]
+    parts = Part(x[:400], y[:400]), Part(x[400:], y[400:])
+    streamed = [Part(fs.ArrayRows(part.x), part.y) for part in parts]
+    assert linear_r2(*streamed) == pytest.approx(linear_r2(*parts), rel=1e-10)
+    assert streamed_linear_r2(*parts) == pytest.approx(linear_r2(*parts), rel=1e-10)
+
+
+@pytest.mark.parametrize("size", ["7", "auto", "none", "AUTO"])
+def test_f5_micro_batches_of_any_size_give_the_same_model(call, files, tmp_path, size) -> None:
+    assert call("train", "d.npz", *QUICK, "-o", "whole.safetensors", "--micro-batch", "none").code == 0
+    assert call("train", "d.npz", *QUICK, "-o", "cut.safetensors", "--micro-batch", size).code == 0
+    first, second = (_parameters(tmp_path / f"{name}.safetensors") for name in ("whole", "cut"))
+    np.testing.assert_allclose(first, second, rtol=1e-4, atol=1e-5)
+    if size != "7":
+        np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("d.npz", "--micro-batch", "0"), "--micro-batch: expected a number of rows"),
+        (("d.npz", "--micro-batch", "-3"), "--micro-batch: expected a number of rows"),
+        (("d.npz", "--micro-batch", "half"), "--micro-batch: expected a number of rows"),
+        (("iris", "--stream"), "--stream: expected an .npy, .npz or .parquet file"),
+        (("small.npz", "--stream"), "np.savez instead of np.savez_compressed"),
+        (("d.npy", "--stream"), "give --labels"),
+        (("d.npy",), "give --labels"),
+        (("d.npy", "--stream", "--labels", "d.npy"), "one entry per row"),
+        (("d.npz", "--stream", "--target", "z"), "z"),
+        (("d.parquet", "--stream"), "target column"),
+        (("words.parquet", "--stream", "--target", "y"), "'word': expected numbers or booleans"),
+    ],
+)
+def test_f5_what_cannot_be_streamed_is_refused(refused, files, arguments, words) -> None:
+    assert words in refused("train", "--backend", "numpy", *arguments)
+
+
+def test_f5_a_missing_value_is_named_with_its_row(refused, files, tmp_path) -> None:
+    x, y = files
+    x[250, 1] = np.nan
+    np.savez(tmp_path / "gap.npz", x=x, y=y)
+    message = refused("train", "gap.npz", *QUICK, "--stream")
+    assert "gap.npz" in message
+    assert "row" in message
