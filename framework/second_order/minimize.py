@@ -83,8 +83,8 @@ def minimize(
         )
     if method.needs_curvature and isinstance(loss, Loss) and not loss.curved:
         raise NotDifferentiable(
-            f"expected a loss with a second derivative for {type(method).__name__}; got {loss!r}, which is piecewise linear, "
-            "so that its curvature is 0 wherever there is any; use a cross-entropy, or fs.SteepestDescent() or fs.LBFGS()"
+            f"expected a loss with a second derivative for {type(method).__name__}; got {loss!r}, which is piecewise linear: "
+            "its curvature is 0 wherever there is any; use a cross-entropy, or fs.SteepestDescent() or fs.LBFGS()"
         )
     iterations = whole(iterations, "iterations")
     not_negative(gradient_tolerance, "gradient_tolerance")
