@@ -11,7 +11,7 @@ from copy import copy
 from typing import Any
 
 from ...backends import Backend
-from ...backends.dual import DualBackend
+from ...backends.dual_backend import DualBackend
 from ...errors import HyperparameterError, NonFiniteLossError, ShapeError
 from ...kernels.formulas.vectors import sign_rows
 from ..layers import Dropout, GaussianNoise
