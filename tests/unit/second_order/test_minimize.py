@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
-from fusedstep.errors import HyperparameterError, NonFiniteDataError, NonFiniteLossError, ShapeError
+from fusedstep.errors import DtypeError, HyperparameterError, NonFiniteDataError, NonFiniteLossError, ShapeError
 from fusedstep.framework.optimizers import FULL_BATCH, OPTIMIZERS
 
 METHODS = {
@@ -182,6 +182,8 @@ def test_c9_a_train_step_names_the_right_call(name):
     [
         ({"method": fs.Adam()}, HyperparameterError, "full-batch method such as fs.LBFGS"),
         ({"method": fs.LBFGS}, HyperparameterError, "did you forget"),
+        ({"precision": "bfloat16"}, DtypeError, "curvature needs the digits"),
+        ({"precision": "double"}, DtypeError, "float64"),
         ({"iterations": 0}, HyperparameterError, "iterations"),
         ({"l2": -0.1}, HyperparameterError, "l2"),
         ({"gradient_tolerance": -1.0}, HyperparameterError, "gradient_tolerance"),
