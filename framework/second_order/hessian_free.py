@@ -11,7 +11,6 @@ from ...kernels.formulas.vectors import add_square, precondition
 from ..optimizers.full_batch import FullBatchMethod
 from ..settings import positive, real, share, whole
 from ..streams import CHECK
-from .descent import NO_STEP
 from .line_search import Backtracking
 from .linear_solver import Iterate, conjugate_gradients
 from .objective import Objective
@@ -56,12 +55,12 @@ class HessianFree(FullBatchMethod):
         self.probes = whole(probes, "probes")
 
     def iterations(self, walk: Walk) -> Generator[dict[str, float], None, str]:
-        """One run of conjugate gradients and one line search each."""
+        """One run of conjugate gradients and one line search each; it never gives up by itself."""
         f, vectors, backend = walk.objective, walk.vectors, walk.objective.backend
         search = Backtracking(c1=1e-2, shrink=0.8, probes=60)
         damping = self.damping
         start, downhill, squares = vectors.new(), vectors.new(), vectors.new()
-        number = failures = 0
+        number = 0
         while True:
             number += 1
             if self.exponent:
@@ -89,17 +88,11 @@ class HessianFree(FullBatchMethod):
             elif rho > 0.75:
                 damping /= 1.5
             step = walk.advance(search, chosen.x) if value < float("inf") else 0.0
-            walk.restore()
+            if not step:
+                walk.restore()  # from the trials of `_best`; with the larger damping the next iteration goes less far
             # The next run starts from where this one ended, even if an earlier iterate was taken as the step.
             vectors.combine(start, self.decay if step else 0.0, last.x, 0.0, last.x)
             yield {"step": step, "damping": damping, "cg": float(last.number), "rho": rho}
-            failures = 0 if step else failures + 1
-            if failures == FAILURES:
-                return NO_STEP
-
-
-FAILURES = 20
-"""Iterations in a row without a lower f, each with 3/2 times the damping, after which there is nothing left to gain."""
 
 
 def _best(walk: Walk, found: list[Iterate], value: float) -> tuple[Iterate, float]:

@@ -67,7 +67,7 @@ def minimize(
         1e-4 of their first size before rounding hides the rest; loss; x, y – the whole batch; method – such as
         fs.LBFGS(); iterations – at most; l2 – alpha of the penalty (alpha / 2) ||theta||^2 on what decays;
         gradient_tolerance – it ends where ||g|| is at most that; progress_tolerance – and where f fell by less than this
-        share of |f| in 5 iterations in a row; seed, backend, precision – as in TrainStep; callback – called with the
+        share of |f| in 5 iterations in a row; seed, backend, precision – as in Objective; callback – called with the
         history after every iteration, with the model at the point it reached.
     Raises: HyperparameterError for a method of another kind and for models with dropout or noise; TooLarge for a matrix over
         the method's limit; NotDifferentiable for Newton and HessianFree with a hinge loss, and for layers that leave their
@@ -83,8 +83,8 @@ def minimize(
         )
     if method.needs_curvature and isinstance(loss, Loss) and not loss.curved:
         raise NotDifferentiable(
-            f"expected a loss with a second derivative for {type(method).__name__}; got {loss!r}, which is piecewise linear, "
-            "so that its curvature is 0 wherever there is any; use a cross-entropy, or fs.SteepestDescent() or fs.LBFGS()"
+            f"expected a loss with a second derivative for {type(method).__name__}; got {loss!r}, which is piecewise linear: "
+            "its curvature is 0 wherever there is any; use a cross-entropy, or fs.SteepestDescent() or fs.LBFGS()"
         )
     iterations = whole(iterations, "iterations")
     not_negative(gradient_tolerance, "gradient_tolerance")

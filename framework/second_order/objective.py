@@ -11,8 +11,8 @@ from copy import copy
 from typing import Any
 
 from ...backends import Backend
-from ...backends.dual import DualBackend
-from ...errors import HyperparameterError, NonFiniteLossError, ShapeError
+from ...backends.dual_backend import DualBackend
+from ...errors import DtypeError, HyperparameterError, NonFiniteLossError, ShapeError
 from ...kernels.formulas.vectors import sign_rows
 from ..layers import Dropout, GaussianNoise
 from ..losses import Loss
@@ -34,7 +34,7 @@ class Objective:
     """f(theta) = loss of model on (x, y) + (l2 / 2) ||theta||^2 over the parameters that decay.
 
     Args: model – a Sequential, initialised in float64 if it was not; loss; x, y – the whole batch; l2 – >= 0, default 0;
-        seed, backend, precision – as in TrainStep, except that the default precision is float64.
+        seed, backend – as in TrainStep; precision – "float64" (default for a model that has no parameters yet) or "float32".
     Attributes: parameters – flat, the model's own; writing to it moves the model; count – how many parameters there are;
         passes – how many forward (and backward) passes were taken for values and gradients; products – how many for
         products with a curvature matrix.
@@ -58,6 +58,10 @@ class Objective:
         precision: str | None = None,
     ) -> None:
         self.l2 = not_negative(l2, "l2")
+        if precision not in (None, "float32", "float64"):
+            raise DtypeError(
+                f"expected precision 'float64' or 'float32', as curvature needs the digits; got {precision!r}; leave it out"
+            )
         fresh = isinstance(model, Sequential) and not model.initialized
         step = TrainStep(model, loss, SGD(), seed, backend, precision or ("float64" if fresh else None))
         for layer in model.walk():

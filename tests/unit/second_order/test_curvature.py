@@ -8,7 +8,7 @@ import pytest
 import fusedstep as fs
 from fusedstep.backends import Backend
 from fusedstep.backends import backend as find
-from fusedstep.backends.dual import DualBackend
+from fusedstep.backends.dual_backend import DualBackend
 from fusedstep.errors import HyperparameterError, NotDifferentiable, ShapeError, TooLarge
 from fusedstep.framework.arena import Arena
 from fusedstep.framework.layers import LAYERS, Dropout, GaussianNoise

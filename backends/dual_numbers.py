@@ -1,20 +1,16 @@
-"""Dual numbers over any array library: forward-mode derivatives of everything that a backend does.
+"""Dual numbers over any array library: arrays that carry their derivative along one direction.
 
-`DualBackend` runs the plain operations of the base class on them. A backward pass on dual numbers is the exact derivative
-of the gradient along a direction, which is a product with the Hessian: no layer needs to know.
+The operations of a pass on them are in dual_backend.py.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from typing import Any, ClassVar
-
-import numpy as np
+from typing import Any
 
 from ..errors import NotDifferentiable
-from .base import Array, Backend, Scalar
+from .base import Array, Backend
 
 DTYPES = frozenset({"float32", "float64", "int32", "int64", "uint8", "uint32", "uint64", "bool"})
 """Names of data types that are taken from the array library as they are."""
@@ -37,10 +33,10 @@ class Dual:
         return self.space
 
     def __array__(self, *_: Any, **__: Any) -> Any:
-        raise NotDifferentiable(_advice("a conversion to a host array"))
+        raise NotDifferentiable(no_derivative("a conversion to a host array"))
 
     def __array_ufunc__(self, function: Any, *_: Any, **__: Any) -> Any:
-        raise NotDifferentiable(_advice(f"numpy.{function.__name__}"))
+        raise NotDifferentiable(no_derivative(f"numpy.{function.__name__}"))
 
     @property
     def dtype(self) -> Any:
@@ -73,7 +69,7 @@ class Dual:
         if self.tangent is not None:
             self.tangent[key] = 0.0 if tangent is None else tangent
         elif tangent is not None:
-            raise NotDifferentiable(_advice("a result that depends on the parameters in an array that is held constant"))
+            raise NotDifferentiable(no_derivative("a result that depends on the parameters in an array that is held constant"))
 
     def _made(self, value: Array, tangent: Array | None) -> Dual:
         """A result; a tangent that came from a smaller operand is spread over the result's shape."""
@@ -141,7 +137,8 @@ class Dual:
         return f"Dual({self.value!r}, {self.tangent!r})"
 
 
-def _advice(what: str) -> str:
+def no_derivative(what: str) -> str:
+    """The message for an operation that is not here."""
     return (
         f"expected only operations whose derivative is known here; got {what}; write the layer or loss with its tape's "
         "backend (tape.backend.map, matmul, …) and the functions of that backend's xp, or use a first-order optimiser"
@@ -173,7 +170,7 @@ class DualSpace:
     def __getattr__(self, name: str) -> Any:
         if name in DTYPES:
             return getattr(self.xp, name)
-        raise NotDifferentiable(_advice(name))
+        raise NotDifferentiable(no_derivative(name))
 
     def constant(self, value: Array) -> Dual:
         """An array that does not depend on the parameters."""
@@ -319,42 +316,3 @@ class DualSpace:
         first = None if a.tangent is None else xp.matmul(a.tangent, b.value)
         second = None if b.tangent is None else xp.matmul(a.value, b.tangent)
         return Dual(xp.matmul(a.value, b.value), _sum(first, second), self)
-
-
-class DualBackend(Backend):
-    """The plain operations of `Backend`, on dual numbers whose parts live on another backend.
-
-    Args: native – that backend.
-    """
-
-    name: ClassVar[str] = "dual"
-
-    def __init__(self, native: Backend) -> None:
-        super().__init__(DualSpace(native))
-        self.native = native
-        self.precisions = native.precisions  # type: ignore[misc]
-
-    def pair(self, value: Array, tangent: Array | None = None) -> Dual:
-        """value + tangent e, from two arrays of the native backend; no tangent means a constant."""
-        return Dual(value, tangent, self.xp)
-
-    def asarray(self, values: Any, dtype: str | None = None) -> Array:
-        """A constant, or the dual number itself."""
-        return values if isinstance(values, Dual) else self.pair(self.native.asarray(values, dtype))
-
-    def to_numpy(self, array: Array) -> np.ndarray[Any, Any]:
-        """The value alone."""
-        return self.native.to_numpy(array.value)
-
-    def item(self, scalar: Scalar) -> float:
-        """The value alone."""
-        return self.native.item(scalar.value)
-
-    def take_rows(self, array: Array, indices: Array, out: Array | None = None) -> Array:
-        """Not needed in a pass."""
-        del array, indices, out
-        raise NotDifferentiable(_advice("take_rows"))
-
-    def quiet(self) -> AbstractContextManager[Any]:
-        """As the native backend."""
-        return self.native.quiet()
