@@ -1,6 +1,6 @@
 """Searches for a learning rate: powers of ten and then finer values, or one sweep from small to large.
 
-A search leaves the step as it was. The picture of a result is drawn in rate_figure.py.
+A search leaves the step as it was. The picture of a result is drawn in plots/rates.py.
 """
 
 from __future__ import annotations
@@ -8,8 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import HyperparameterError, NonFiniteLossError
 from .callbacks import Callback
@@ -17,6 +16,9 @@ from .settings import positive, real, share, whole
 from .snapshot import Snapshot
 from .step import TrainStep
 from .trainer import Trainer
+
+if TYPE_CHECKING:
+    from .persistence import PathLike
 
 DECADES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 FINER = (0.5, 2.0, 3.0)
@@ -56,14 +58,16 @@ class RateSearch:
     rule: str
     measured: str
 
-    def plot(self, path: str | Path) -> Path:
-        """Draws loss against learning rate into a file (PNG, SVG or PDF by its name), and returns its path.
+    def plot(self, path: PathLike | None = None) -> Any:
+        """Loss against learning rate, with the suggestion.
 
-        Raises: MissingDependency without Matplotlib; OutputPathError where the file cannot be written.
+        Args: path – of a .png, .svg or .pdf to write; None writes nothing.
+        Returns: the matplotlib Figure; it is not shown.
+        Raises: MissingDependency without matplotlib; OutputPathError where the file cannot be written.
         """
-        from .rate_figure import draw
+        from .plots.rates import plot_rates
 
-        return draw(self, Path(path))
+        return plot_rates(self, path)
 
     def __str__(self) -> str:
         lines = [f"{'rate':>10}  {'loss':>10}  stage"]
