@@ -61,7 +61,7 @@ class RateSearch:
 
         Args: path – of a .png, .svg or .pdf to write, None for none.
         Returns: the matplotlib Figure; it is not shown.
-        Raises: HyperparameterError for another ending, MissingDependency without matplotlib, OutputPathError.
+        Raises: OutputPathError for another ending or where the file cannot be written, MissingDependency without matplotlib.
         """
         from .plots.rates import plot_rates
 

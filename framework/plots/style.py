@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from ...errors import HyperparameterError, MissingDependency
+from ...errors import MissingDependency, OutputPathError
 from ..persistence import PathLike, replacing
 
 Figure = Any
@@ -81,7 +81,7 @@ def canvas(path: PathLike | None, width: float, height: float) -> Iterator[Figur
     """An empty figure to draw on; when it is done it is saved, where a path is given.
 
     Args: path – ends in .png, .svg or .pdf, or None; width, height – in inches.
-    Raises: HyperparameterError for another ending, MissingDependency, OutputPathError.
+    Raises: MissingDependency, OutputPathError also for another ending.
     """
     if path is not None:
         require_format(path)
@@ -97,10 +97,10 @@ def canvas(path: PathLike | None, width: float, height: float) -> Iterator[Figur
 
 
 def require_format(path: PathLike) -> str:
-    """The ending of a figure's file name, in small letters; raises HyperparameterError for one that is not in FORMATS."""
+    """The ending of a figure's file name, in small letters; raises OutputPathError for one that is not in FORMATS."""
     ending = Path(path).suffix.lower()
     if ending not in FORMATS:
-        raise HyperparameterError(
+        raise OutputPathError(
             f"expected a figure's file name to end in {', '.join(FORMATS)}; got {str(path)!r}; rename it, such as figure.png"
         )
     return ending

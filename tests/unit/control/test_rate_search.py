@@ -221,7 +221,7 @@ def test_c11_a_picture_that_cannot_be_written(new_step, data, tmp_path):
     found = fs.sweep_learning_rate(new_step(), *data)
     with pytest.raises(fs.OutputPathError):
         found.plot(tmp_path / "no" / "rates.png")
-    with pytest.raises(fs.HyperparameterError, match="png"):
+    with pytest.raises(fs.OutputPathError, match="png"):
         found.plot(tmp_path / "rates.nonsense")
 
 

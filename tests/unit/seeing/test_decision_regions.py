@@ -111,7 +111,7 @@ def test_d5_bad_input_is_refused(plane, tmp_path):
         (fs.HyperparameterError, "two features", lambda: draw(model, x, y, features=("a",))),
         (fs.HyperparameterError, "points", lambda: draw(model, x, y, points=1)),
         (fs.HyperparameterError, "margin", lambda: draw(model, x, y, margin=-1.0)),
-        (fs.HyperparameterError, r"\.svg", lambda: draw(model, x, y, tmp_path / "regions")),
+        (fs.OutputPathError, r"\.svg", lambda: draw(model, x, y, tmp_path / "regions")),
         (fs.NonFiniteDataError, "NaN", lambda: draw(model, np.full_like(x, np.nan), y)),
     ):
         with pytest.raises(error, match=match):
