@@ -280,6 +280,15 @@ from .framework.plots.regions import (
 from .framework.plots.surface import (
     plot_surfaces as plot_surfaces,
 )
+from .framework.pruning import (
+    Pruning as Pruning,
+)
+from .framework.pruning import (
+    prune as prune,
+)
+from .framework.pruning import (
+    sparsity as sparsity,
+)
 from .framework.rate_search import (
     RateSearch as RateSearch,
 )

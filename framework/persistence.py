@@ -25,6 +25,9 @@ FORMAT = "fusedstep.model"
 VERSION = 1
 """Raised whenever a file of the version before could no longer be read as it was meant."""
 
+MASK = "mask of "
+"""Before the name of a pruned parameter: the entry that holds its mask, one bit a weight, row by row."""
+
 PathLike = str | os.PathLike[str]
 
 
@@ -72,6 +75,8 @@ def save(
         "notes": _as_json(dict(notes or {}), "notes"),
     }
     tensors = {name: backend.to_numpy(array) for name, array in model.parameters().items()}
+    for name, mask in model.masks().items():
+        tensors[MASK + name] = np.packbits(backend.to_numpy(mask) > 0.0)
     with replacing(path, "a model file", (OSError, SafetensorError)) as part:
         save_file(tensors, part, metadata)
 
@@ -117,9 +122,12 @@ def load_with_metadata(
             f"{where}: expected a description of the network as this version writes it; found a part missing or wrong "
             f"({type(error).__name__}: {error}); save the model again"
         ) from error
+    packed = {name.removeprefix(MASK): tensors.pop(name) for name in list(tensors) if name.startswith(MASK)}
     _require_tensors(where, model, tensors, stored_dtype)
+    masks = _masks(where, model, packed)
     model.place(chosen, dtype or stored_dtype)
     model.load_parameters(tensors)
+    model.load_masks(masks)
     return model, ModelMetadata(preprocessing, notes, header.get("library", ""), stored_dtype)
 
 
@@ -308,6 +316,20 @@ def _require_version(path: Path, header: Mapping[str, str]) -> None:
             f"{header.get('version')!r}, written by fusedstep {header.get('library', 'of unknown version')}; "
             "load it with that fusedstep, or train again"
         )
+
+
+def _masks(path: Path, model: Sequential, packed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The masks of pruned parameters, unpacked."""
+    declared, masks = dict(model.declared()), {}
+    for name, bits in packed.items():
+        size = declared[name].size if name in declared else -1
+        if bits.dtype != np.uint8 or bits.shape != (-(-size // 8),):
+            raise ModelFileError(
+                f"{path}: expected the mask of a parameter of the network, one bit a weight; found {bits.dtype} "
+                f"{bits.shape} for {name!r}; save the model again"
+            )
+        masks[name] = np.unpackbits(bits, count=size).reshape(declared[name].shape)
+    return masks
 
 
 def _require_tensors(path: Path, model: Sequential, tensors: Mapping[str, NDArray[Any]], dtype: str) -> None:

@@ -162,7 +162,9 @@ class Trainer:
                 ending.callback(callback.on_fit_end, self)
             ending.callback(setattr, self, "minibatch", None)
             self.course.begin(self.epochs_done, self.steps_done, last_step, per_epoch, self.columns)
-            for _ in range(epochs):
+            for epoch in range(1, epochs + 1):
+                for callback in self.callbacks:
+                    callback.on_epoch_begin(self, epoch)
                 if self.shuffle == "each_epoch" or (self.shuffle == "once" and not shuffled):
                     feed.shuffle(step.seed, 0 if self.shuffle == "once" else self.epochs_done)
                     shuffled = True
