@@ -76,6 +76,18 @@ from .errors import (
 from .errors import (
     UnknownColumn as UnknownColumn,
 )
+from .framework.augmentation import (
+    Augmentation as Augmentation,
+)
+from .framework.augmentation import (
+    FeatureMasking as FeatureMasking,
+)
+from .framework.augmentation import (
+    InputNoise as InputNoise,
+)
+from .framework.augmentation import (
+    Mixup as Mixup,
+)
 from .framework.callbacks import (
     Callback as Callback,
 )

@@ -12,6 +12,7 @@ from sklearn.datasets import load_digits
 
 import fusedstep as fs
 from fusedstep.errors import HyperparameterError, ModelFileError
+from fusedstep.framework.data.splits import split
 from fusedstep.framework.optimizers import OPTIMIZERS
 
 BACKENDS = ["numpy", "numba"]
@@ -266,7 +267,7 @@ def test_b9_digits_keep_their_accuracy_with_85_percent_of_the_weights_gone(seed)
     """Against the same training without pruning: at most one point is lost."""
     digits = load_digits()
     x, y = (digits.data / 16.0).astype("f4"), digits.target
-    train, _, test = fs_split(y, seed)
+    train, _, test = split(y, (0.25, 0.0), seed)
     accuracy = {}
     for name in ("dense", "pruned"):
         model = fs.mlp([64, 128, 64, 10])
@@ -282,9 +283,3 @@ def test_b9_digits_keep_their_accuracy_with_85_percent_of_the_weights_gone(seed)
     assert accuracy["dense"] > 0.95
     assert accuracy["pruned"] >= accuracy["dense"] - 0.01
 
-
-def fs_split(labels, seed):
-    """Row numbers for training, validation and test."""
-    from fusedstep.framework.data.splits import split
-
-    return split(labels, (0.25, 0.0), seed)
