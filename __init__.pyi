@@ -88,6 +88,9 @@ from .framework.augmentation import (
 from .framework.augmentation import (
     Mixup as Mixup,
 )
+from .framework.bagging import (
+    Bagging as Bagging,
+)
 from .framework.callbacks import (
     Callback as Callback,
 )

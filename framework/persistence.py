@@ -70,9 +70,9 @@ def save(
         "library": __version__,
         "dtype": model.dtype,
         "head": json.dumps(model.head),
-        "layers": json.dumps(_Describer(model).layers),
-        "preprocessing": _as_json(preprocessing, "preprocessing"),
-        "notes": _as_json(dict(notes or {}), "notes"),
+        "layers": json.dumps(described(model)),
+        "preprocessing": as_json(preprocessing, "preprocessing"),
+        "notes": as_json(dict(notes or {}), "notes"),
     }
     tensors = {name: backend.to_numpy(array) for name, array in model.parameters().items()}
     for name, mask in model.masks().items():
@@ -102,12 +102,11 @@ def load_with_metadata(
         raise DtypeError(f"expected dtype 'float32', 'float64' or None; got {dtype!r}")
     chosen = find_backend(backend)
     where = Path(path)
-    header, tensors = _read(where)
+    header, tensors = read_tensors(where)
     _require_version(where, header)
     try:
         stored_dtype = header["dtype"]
-        layers = _Builder(json.loads(header["layers"])).layers
-        model = Sequential(*layers, head=json.loads(header["head"]))
+        model = built(json.loads(header["layers"]), json.loads(header["head"]))
         model.head_is_given = False  # a loss that it is trained on next sets its own
         preprocessing = json.loads(header["preprocessing"])
         notes = json.loads(header["notes"])
@@ -188,7 +187,8 @@ def _part_of(target: Path) -> Path:
     return target.with_name(f".{target.name[:200]}.{os.getpid()}.part")
 
 
-def _as_json(value: Any, name: str) -> str:
+def as_json(value: Any, name: str) -> str:
+    """`value` as text, or a DtypeError that calls it by `name`."""
     try:
         return json.dumps(value, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
@@ -198,6 +198,16 @@ def _as_json(value: Any, name: str) -> str:
 
 
 # Architecture
+
+
+def described(model: Sequential) -> list[dict[str, Any]]:
+    """The layers of a model as plain values."""
+    return _Describer(model).layers
+
+
+def built(layers: list[dict[str, Any]], head: str | None) -> Sequential:
+    """The model without parameters, from what `described` gave."""
+    return Sequential(*_Builder(layers).layers, head=head)
 
 
 class _Describer:
@@ -285,7 +295,8 @@ class _Builder:
 # Reading
 
 
-def _read(path: Path) -> tuple[dict[str, str], dict[str, NDArray[Any]]]:
+def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, NDArray[Any]]]:
+    """Metadata and tensors of a safetensors file; raises ModelFileError with the reason where it cannot be read."""
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
