@@ -79,7 +79,8 @@ class Bagging:
         jobs: int | None = None,
     ) -> None:
         self.models = _several(models, lambda m: callable(m) or isinstance(m, Sequential), "functions that make a model")
-        self.optimizers = _several(Adam(1e-3) if optimizer is None else optimizer, lambda o: isinstance(o, Optimizer), "optimisers")
+        chosen = Adam(1e-3) if optimizer is None else optimizer
+        self.optimizers = _several(chosen, lambda o: isinstance(o, Optimizer), "optimisers")
         if not isinstance(loss, Loss):
             raise HyperparameterError(f"expected a Loss; got {loss!r}; did you forget ()?")
         require_seed(seed)
