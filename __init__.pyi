@@ -155,7 +155,13 @@ from .framework.layers import (
     GELU as GELU,
 )
 from .framework.layers import (
+    Conv2d as Conv2d,
+)
+from .framework.layers import (
     Dropout as Dropout,
+)
+from .framework.layers import (
+    Flatten as Flatten,
 )
 from .framework.layers import (
     GaussianNoise as GaussianNoise,
@@ -177,6 +183,9 @@ from .framework.layers import (
 )
 from .framework.layers import (
     Maxout as Maxout,
+)
+from .framework.layers import (
+    MaxPool2d as MaxPool2d,
 )
 from .framework.layers import (
     PReLU as PReLU,
