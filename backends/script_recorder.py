@@ -73,7 +73,7 @@ class ScriptRecorder(NumpyBackend):
     def column_sum(self, x: Array, out: Array) -> None:
         """See Backend.column_sum; what was only just filled with zeros is written at once."""
         function, given = self.calls[-1] if self.calls else (None, ())
-        if getattr(function, "__self__", None) is out and given == (0.0,):
+        if x.dtype == out.dtype and getattr(function, "__self__", None) is out and given == (0.0,):
             self.calls.pop()
             self.labels.pop()
             self._add("column_sum", [(np.dot, (ones(x.shape[0], x.dtype), x, out))], int(x.nbytes))
