@@ -76,6 +76,21 @@ from .errors import (
 from .errors import (
     UnknownColumn as UnknownColumn,
 )
+from .framework.augmentation import (
+    Augmentation as Augmentation,
+)
+from .framework.augmentation import (
+    FeatureMasking as FeatureMasking,
+)
+from .framework.augmentation import (
+    InputNoise as InputNoise,
+)
+from .framework.augmentation import (
+    Mixup as Mixup,
+)
+from .framework.bagging import (
+    Bagging as Bagging,
+)
 from .framework.callbacks import (
     Callback as Callback,
 )
@@ -140,7 +155,13 @@ from .framework.layers import (
     GELU as GELU,
 )
 from .framework.layers import (
+    Conv2d as Conv2d,
+)
+from .framework.layers import (
     Dropout as Dropout,
+)
+from .framework.layers import (
+    Flatten as Flatten,
 )
 from .framework.layers import (
     GaussianNoise as GaussianNoise,
@@ -162,6 +183,9 @@ from .framework.layers import (
 )
 from .framework.layers import (
     Maxout as Maxout,
+)
+from .framework.layers import (
+    MaxPool2d as MaxPool2d,
 )
 from .framework.layers import (
     PReLU as PReLU,
@@ -279,6 +303,15 @@ from .framework.plots.regions import (
 )
 from .framework.plots.surface import (
     plot_surfaces as plot_surfaces,
+)
+from .framework.pruning import (
+    Pruning as Pruning,
+)
+from .framework.pruning import (
+    prune as prune,
+)
+from .framework.pruning import (
+    sparsity as sparsity,
 )
 from .framework.rate_search import (
     RateSearch as RateSearch,

@@ -215,6 +215,31 @@ class CudaBackend(CupyBackend):
         self.require(z, winner, out)
         self._run(self._rows.maxout_pick, out.shape, z, winner, out)
 
+    def take_columns(self, x: Array, table: Array, out: Array) -> None:
+        """See Backend.take_columns."""
+        self.require(x, table, out)
+        self._run(self._rows.take_columns, out.shape, x, table, out)
+
+    def sum_columns(self, x: Array, table: Array, out: Array) -> None:
+        """See Backend.sum_columns."""
+        self.require(x, table, out)
+        self._run(self._rows.sum_columns, out.shape, x, table, out)
+
+    def largest_columns(self, x: Array, table: Array, out: Array, winner: Array) -> None:
+        """See Backend.largest_columns."""
+        self.require(x, table, out, winner)
+        self._run(self._rows.largest_columns, out.shape, x, table, out, winner)
+
+    def largest_columns_spread(self, dy: Array, winner: Array, table: Array, dx: Array) -> None:
+        """See Backend.largest_columns_spread."""
+        self.require(dy, winner, table, dx)
+        self._run(self._rows.largest_columns_spread, dx.shape, dy, winner, table, dx)
+
+    def largest_columns_pick(self, x: Array, table: Array, winner: Array, out: Array) -> None:
+        """See Backend.largest_columns_pick."""
+        self.require(x, table, winner, out)
+        self._run(self._rows.largest_columns_pick, out.shape, x, table, winner, out)
+
     # Reductions
 
     def _sum(self, function: Callable[..., Any], x: Array) -> Scalar:

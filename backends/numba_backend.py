@@ -167,6 +167,31 @@ class NumbaBackend(NumpyBackend):
         self.require(z, winner, out)
         self._run(self._rows.maxout_pick, z, z, winner, out)
 
+    def take_columns(self, x: Array, table: Array, out: Array) -> None:
+        """See Backend.take_columns."""
+        self.require(x, table, out)
+        self._run(self._rows.take_columns, x, x, table, out)
+
+    def sum_columns(self, x: Array, table: Array, out: Array) -> None:
+        """See Backend.sum_columns."""
+        self.require(x, table, out)
+        self._run(self._rows.sum_columns, x, x, table, out)
+
+    def largest_columns(self, x: Array, table: Array, out: Array, winner: Array) -> None:
+        """See Backend.largest_columns."""
+        self.require(x, table, out, winner)
+        self._run(self._rows.largest_columns, x, x, table, out, winner)
+
+    def largest_columns_spread(self, dy: Array, winner: Array, table: Array, dx: Array) -> None:
+        """See Backend.largest_columns_spread."""
+        self.require(dy, winner, table, dx)
+        self._run(self._rows.largest_columns_spread, dy, dy, winner, table, dx)
+
+    def largest_columns_pick(self, x: Array, table: Array, winner: Array, out: Array) -> None:
+        """See Backend.largest_columns_pick."""
+        self.require(x, table, winner, out)
+        self._run(self._rows.largest_columns_pick, x, x, table, winner, out)
+
     def total(self, x: Array) -> Scalar:
         """See Backend.total."""
         self.require(x)

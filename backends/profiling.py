@@ -45,6 +45,7 @@ class Label(NamedTuple):
 OPERATIONS = (
     "map", "matmul", "fill", "softmax", "softmax_cross_entropy", "softmax_cross_entropy_soft", "multi_class_hinge",
     "layer_norm", "layer_norm_backward", "column_sum", "maxout", "maxout_spread", "maxout_pick", "total", "sum_of_squares",
+    "take_columns", "sum_columns", "largest_columns", "largest_columns_spread", "largest_columns_pick",
 )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from .recording import recorded_asarray, recorded_zeros, refuse, require_rows
 LATER = (
     "softmax", "softmax_cross_entropy", "softmax_cross_entropy_soft", "multi_class_hinge", "layer_norm",
     "layer_norm_backward", "maxout", "maxout_spread", "maxout_pick",
+    "take_columns", "sum_columns", "largest_columns", "largest_columns_spread", "largest_columns_pick",
 )  # fmt: skip
 """Operations that are called as they are."""
 

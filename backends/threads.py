@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 from itertools import product
@@ -57,6 +58,17 @@ def set_num_threads(count: int | None) -> None:
     """Sets the number of threads for steps that start from now on; None goes back to the default."""
     global _chosen
     _chosen = None if count is None else _positive(count, "for set_num_threads")
+
+
+@contextmanager
+def using_threads(count: int | None) -> Iterator[None]:
+    """Within it, as after `set_num_threads`; afterwards as before."""
+    before = _chosen
+    set_num_threads(count)
+    try:
+        yield
+    finally:
+        set_num_threads(before)
 
 
 class Workers:

@@ -9,7 +9,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..backends import Backend, Random
+from ..kernels.formulas.updates import masked
 from .parameter import Parameter
+from .revision import revise
 from .streams import INITIAL
 
 Array = Any
@@ -23,6 +25,9 @@ class Arena:
 
     Parameters that decay come first, the others after them, each in the order of the model: the two default groups
     are then two runs of elements. Gaps between parameters hold zeros for ever.
+
+    Attributes: mask – flat, 0 where an element was pruned and 1 elsewhere, or None where nothing ever was; every
+        optimiser keeps what it prunes at exactly 0; set by `prune`.
 
     Args: parameters – name and declaration of each, in the order of the model; backend; dtype – "float32" or "float64".
     """
@@ -40,6 +45,7 @@ class Arena:
         self.size = position
         self.values = backend.zeros((self.size,), dtype)
         self.views = self.views_of(self.values)
+        self.mask: Array | None = None
 
     @property
     def count(self) -> int:
@@ -54,6 +60,22 @@ class Arena:
         """Each parameter's part of a flat array, in its own shape; writing to it writes to the flat array."""
         xp = self.backend.xp
         return {p: xp.reshape(flat[start:stop], p.shape) for p, (start, stop) in self.ranges.items()}
+
+    def prune(self, masks: Mapping[Parameter, Array]) -> None:
+        """Sets elements to 0 for good, where the array of their parameter in `masks` is 0."""
+        if self.mask is None:
+            self.mask = self.new()
+            self.backend.fill(self.mask, 1.0)
+            revise()
+        views = self.views_of(self.mask)
+        for parameter, mask in masks.items():
+            self.backend.copy(self.backend.asarray(mask, self.dtype), views[parameter])
+        self.hold()
+
+    def hold(self) -> None:
+        """Sets the pruned elements to 0, after somebody wrote all values."""
+        if self.mask is not None:
+            self.backend.map(masked, self.values, self.values, self.mask)
 
     def initialize(self, seed: int) -> None:
         """Draws all initial values on the host and copies them to the backend."""

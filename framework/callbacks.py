@@ -17,6 +17,9 @@ class Callback:
     def on_fit_begin(self, trainer: Trainer) -> None:
         """Before the first epoch."""
 
+    def on_epoch_begin(self, trainer: Trainer, epoch: int) -> None:
+        """Before each epoch of the fit, numbered from 1."""
+
     def on_step_end(self, trainer: Trainer, done: int, total: int) -> None:
         """After each step; `done` of `total` minibatches of the epoch are done. Must not wait for the device."""
 

@@ -32,6 +32,8 @@ class Loss(Revised):
     """Whether the outputs themselves have to be distributions, so that the model must end in Softmax."""
     curved = True
     """Whether it has a second derivative by the outputs; piecewise linear losses do not, to speak of."""
+    mixes_targets = True
+    """Whether a mixture of two prepared targets is one as well, labels being taken as distributions."""
 
     def __init__(self, reduction: str = "mean") -> None:
         self.reduction = choice(reduction, "reduction", ("mean", "sum"))
@@ -144,6 +146,7 @@ class Hinge(_Elementwise):
     head = "signs"
     curved = False
     formula = formulas.hinge
+    mixes_targets = False
 
     def prepare(self, targets: Any, width: int, backend: Backend, dtype: str) -> Array:
         """Targets -1 and 1."""
@@ -183,6 +186,7 @@ class SoftmaxCrossEntropy(Loss):
         self.label_smoothing = share(label_smoothing, "label_smoothing")
         self.smoothing = choice(smoothing, "smoothing", ("notes", "uniform"))
         self.class_weights = None if class_weights is None else _class_weights(class_weights)
+        self.mixes_targets = not self.label_smoothing and self.class_weights is None
 
     def prepare(self, targets: Any, width: int, backend: Backend, dtype: str) -> Array:
         """int32 labels [B], or distributions [B, K]."""
@@ -253,6 +257,7 @@ class MultiClassHinge(Loss):
 
     head = "classes"
     curved = False
+    mixes_targets = False
 
     def prepare(self, targets: Any, width: int, backend: Backend, dtype: str) -> Array:  # noqa: ARG002
         """int32 labels [B]."""

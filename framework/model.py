@@ -138,6 +138,25 @@ class Sequential(Sequence, public=False):
                 raise ShapeError(f"parameter {name}: expected shape {parameter.shape}; got {shape}")
         for name, parameter in declared.items():
             arena.backend.copy(arena.backend.asarray(values[name], arena.dtype), arena.views[parameter])
+        arena.hold()
+
+    def masks(self) -> dict[str, Array]:
+        """Name -> array of 0 (pruned) and 1 on the backend, of the weights of which some were pruned; see `fs.prune`."""
+        arena = self.arena
+        if arena.mask is None:
+            return {}
+        views = arena.views_of(arena.mask)
+        found = {name: views[parameter] for name, parameter in self.declared()}
+        return {name: mask for name, mask in found.items() if not bool(arena.backend.xp.all(mask > 0.0))}
+
+    def load_masks(self, values: dict[str, Any]) -> None:
+        """Prunes the weights where the array of their name is 0; they stay 0 in all further training."""
+        declared = dict(self.declared())
+        for name, mask in values.items():
+            if name not in declared or tuple(mask.shape) != declared[name].shape:
+                raise ShapeError(f"expected a mask for each pruned parameter, in its shape; got {name} {tuple(mask.shape)}")
+        if values:
+            self.arena.prune({declared[name]: mask for name, mask in values.items()})
 
     def to(self, backend: str | Backend, dtype: str | None = None) -> Sequential:
         """Moves the parameters to another backend or dtype; returns the model itself."""
@@ -145,8 +164,10 @@ class Sequential(Sequence, public=False):
         target = find_backend(backend)
         _require_dtype(dtype or old.dtype)
         values = {name: old.backend.to_numpy(array) for name, array in self.parameters().items()}
+        masks = {name: old.backend.to_numpy(array) for name, array in self.masks().items()}
         self.place(target, dtype or old.dtype)
         self.load_parameters(values)
+        self.load_masks(masks)
         return self
 
     def summary(self) -> str:
@@ -228,11 +249,12 @@ class Sequential(Sequence, public=False):
         return out
 
     def __getstate__(self) -> dict[str, Any]:
-        """For copies and pickles: the parameters as host arrays, and the name of the backend."""
+        """For copies and pickles: the parameters and masks as host arrays, and the name of the backend."""
         state = {k: v for k, v in vars(self).items() if k not in ("_arena", "_local", "fused")}
         if self._arena is not None:
             values = {name: self.backend.to_numpy(array) for name, array in self.parameters().items()}
-            state["placed"] = (self.backend.name, self.dtype, values)
+            masks = {name: self.backend.to_numpy(array) for name, array in self.masks().items()}
+            state["placed"] = (self.backend.name, self.dtype, values, masks)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -242,9 +264,10 @@ class Sequential(Sequence, public=False):
         self._arena = None
         self._local = threading.local()
         if placed is not None:
-            backend, dtype, values = placed
+            backend, dtype, values, masks = placed
             self.place(find_backend(backend), dtype)
             self.load_parameters(values)
+            self.load_masks(masks)
 
     def predict(self, x: Any) -> Array:
         """What the outputs stand for.

@@ -25,6 +25,9 @@ FORMAT = "fusedstep.model"
 VERSION = 1
 """Raised whenever a file of the version before could no longer be read as it was meant."""
 
+MASK = "mask of "
+"""Before the name of a pruned parameter: the entry that holds its mask, one bit a weight, row by row."""
+
 PathLike = str | os.PathLike[str]
 
 
@@ -67,11 +70,13 @@ def save(
         "library": __version__,
         "dtype": model.dtype,
         "head": json.dumps(model.head),
-        "layers": json.dumps(_Describer(model).layers),
-        "preprocessing": _as_json(preprocessing, "preprocessing"),
-        "notes": _as_json(dict(notes or {}), "notes"),
+        "layers": json.dumps(described(model)),
+        "preprocessing": as_json(preprocessing, "preprocessing"),
+        "notes": as_json(dict(notes or {}), "notes"),
     }
     tensors = {name: backend.to_numpy(array) for name, array in model.parameters().items()}
+    for name, mask in model.masks().items():
+        tensors[MASK + name] = np.packbits(backend.to_numpy(mask) > 0.0)
     with replacing(path, "a model file", (OSError, SafetensorError)) as part:
         save_file(tensors, part, metadata)
 
@@ -97,12 +102,11 @@ def load_with_metadata(
         raise DtypeError(f"expected dtype 'float32', 'float64' or None; got {dtype!r}")
     chosen = find_backend(backend)
     where = Path(path)
-    header, tensors = _read(where)
+    header, tensors = read_tensors(where)
     _require_version(where, header)
     try:
         stored_dtype = header["dtype"]
-        layers = _Builder(json.loads(header["layers"])).layers
-        model = Sequential(*layers, head=json.loads(header["head"]))
+        model = built(json.loads(header["layers"]), json.loads(header["head"]))
         model.head_is_given = False  # a loss that it is trained on next sets its own
         preprocessing = json.loads(header["preprocessing"])
         notes = json.loads(header["notes"])
@@ -117,9 +121,12 @@ def load_with_metadata(
             f"{where}: expected a description of the network as this version writes it; found a part missing or wrong "
             f"({type(error).__name__}: {error}); save the model again"
         ) from error
+    packed = {name.removeprefix(MASK): tensors.pop(name) for name in list(tensors) if name.startswith(MASK)}
     _require_tensors(where, model, tensors, stored_dtype)
+    masks = _masks(where, model, packed)
     model.place(chosen, dtype or stored_dtype)
     model.load_parameters(tensors)
+    model.load_masks(masks)
     return model, ModelMetadata(preprocessing, notes, header.get("library", ""), stored_dtype)
 
 
@@ -180,7 +187,8 @@ def _part_of(target: Path) -> Path:
     return target.with_name(f".{target.name[:200]}.{os.getpid()}.part")
 
 
-def _as_json(value: Any, name: str) -> str:
+def as_json(value: Any, name: str) -> str:
+    """`value` as text, or a DtypeError that calls it by `name`."""
     try:
         return json.dumps(value, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
@@ -190,6 +198,16 @@ def _as_json(value: Any, name: str) -> str:
 
 
 # Architecture
+
+
+def described(model: Sequential) -> list[dict[str, Any]]:
+    """The layers of a model as plain values."""
+    return _Describer(model).layers
+
+
+def built(layers: list[dict[str, Any]], head: str | None) -> Sequential:
+    """The model without parameters, from what `described` gave."""
+    return Sequential(*_Builder(layers).layers, head=head)
 
 
 class _Describer:
@@ -277,7 +295,8 @@ class _Builder:
 # Reading
 
 
-def _read(path: Path) -> tuple[dict[str, str], dict[str, NDArray[Any]]]:
+def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, NDArray[Any]]]:
+    """Metadata and tensors of a safetensors file; raises ModelFileError with the reason where it cannot be read."""
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
@@ -308,6 +327,20 @@ def _require_version(path: Path, header: Mapping[str, str]) -> None:
             f"{header.get('version')!r}, written by fusedstep {header.get('library', 'of unknown version')}; "
             "load it with that fusedstep, or train again"
         )
+
+
+def _masks(path: Path, model: Sequential, packed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The masks of pruned parameters, unpacked."""
+    declared, masks = dict(model.declared()), {}
+    for name, bits in packed.items():
+        size = declared[name].size if name in declared else -1
+        if bits.dtype != np.uint8 or bits.shape != (-(-size // 8),):
+            raise ModelFileError(
+                f"{path}: expected the mask of a parameter of the network, one bit a weight; found {bits.dtype} "
+                f"{bits.shape} for {name!r}; save the model again"
+            )
+        masks[name] = np.unpackbits(bits, count=size).reshape(declared[name].shape)
+    return masks
 
 
 def _require_tensors(path: Path, model: Sequential, tensors: Mapping[str, NDArray[Any]], dtype: str) -> None:

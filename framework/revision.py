@@ -17,11 +17,16 @@ class Revised:
     """
 
     def __setattr__(self, name: str, value: Any) -> None:
-        global _latest
         known = name in self.__dict__
         super().__setattr__(name, value)
         if known:
-            _latest = next(_numbers)
+            revise()
+
+
+def revise() -> None:
+    """Makes a new revision, for other changes of what a step has to do."""
+    global _latest
+    _latest = next(_numbers)
 
 
 def revision() -> int:

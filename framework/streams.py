@@ -16,3 +16,5 @@ DIRECTION = 0x5000_0000
 """Random directions of a loss surface, plus the position of the parameter in the model. The direction is the step."""
 ROUNDING = 0x6000_0000
 """Optimiser states that are rounded to 16 bits at random."""
+AUGMENT = 0x7000_0000
+"""Plus the position among the augmentations of the trainer."""

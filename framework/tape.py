@@ -67,6 +67,7 @@ class Tape:
         self._stack: list[tuple[Any, ...]] = []
         self._random_layers = 0
         self._written: set[Parameter] = set()
+        self._tables: dict[tuple[Any, ...], Array] = {}
         self._constants: dict[tuple[float, ...], Array] = {}
 
     def begin(self, rows: int, batch_rows: int | None = None) -> None:
@@ -117,6 +118,13 @@ class Tape:
         if values not in self._constants:
             self._constants[values] = self.backend.asarray(list(values), self.wide)
         return self._constants[values]
+
+    def table(self, make: Callable[..., Any], *arguments: Any) -> Array:
+        """The whole numbers that `make`, a function that remembers its results, gives on the host; brought over once."""
+        key = (make, *arguments)
+        if key not in self._tables:
+            self._tables[key] = self.backend.asarray(make(*arguments))
+        return self._tables[key]
 
     def parameter(self, parameter: Parameter) -> Array:
         """The values of a parameter."""

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from ..errors import HyperparameterError, NonFiniteLossError
+from .augmentation import Augmentations
 from .callbacks import Callback, ProgressBar
 from .feeds import Feed, ResidentFeed, feed_for
 from .history import History
@@ -32,7 +33,9 @@ class Trainer:
         a schedule such as fs.StepDecay(), its text ("step:every=5"), or a function (epoch, step) -> lr of the finished
         epochs and steps, called before each step; momentum – of the momentum, fs.MomentumRamp() or such a function;
         evaluate_training – whether every epoch ends with a pass over the training data, in evaluation mode, for its
-        accuracy or R² (column "accuracy" or "r2" of the history; it costs about a third of the epoch).
+        accuracy or R² (column "accuracy" or "r2" of the history; it costs about a third of the epoch); augment – what is
+        done to each minibatch before its step, in that order: InputNoise, FeatureMasking, Mixup, or Augmentations of
+        your own; in a step that takes its minibatch in pieces, to each piece.
     Attributes: epochs_done, steps_done – in all fits; last_loss – of the last step, still on its device; minibatch –
         (inputs, targets) of the step that was just done (its last piece, where it came in pieces), on the backend, for
         callbacks; the next step may overwrite them; history – of the last fit; columns – that its rows have.
@@ -50,6 +53,7 @@ class Trainer:
         schedule: RateSchedule | UserSchedule | str | None = None,
         momentum: Schedule | UserSchedule | None = None,
         evaluate_training: bool = False,
+        augment: Sequence[Any] = (),
     ) -> None:
         if not isinstance(step, TrainStep):
             raise HyperparameterError(f"expected a TrainStep; got {step!r}")
@@ -62,6 +66,7 @@ class Trainer:
                 raise HyperparameterError(f"expected Callbacks; got {callback!r}; did you forget ()?")
         self.step = step
         self.callbacks = [*callbacks, *([ProgressBar()] if progress else [])]
+        self.augment = Augmentations(augment, step)
         self.shuffle = shuffle
         self.course = Course(step, schedule, momentum)
         self.evaluate_training = bool(evaluate_training)
@@ -162,7 +167,9 @@ class Trainer:
                 ending.callback(callback.on_fit_end, self)
             ending.callback(setattr, self, "minibatch", None)
             self.course.begin(self.epochs_done, self.steps_done, last_step, per_epoch, self.columns)
-            for _ in range(epochs):
+            for epoch in range(1, epochs + 1):
+                for callback in self.callbacks:
+                    callback.on_epoch_begin(self, epoch)
                 if self.shuffle == "each_epoch" or (self.shuffle == "once" and not shuffled):
                     feed.shuffle(step.seed, 0 if self.shuffle == "once" else self.epochs_done)
                     shuffled = True
@@ -234,7 +241,7 @@ class Trainer:
                 mean += value * ((stop - start) / rows if self.step.loss.reduction == "mean" else 1.0)
             except NonFiniteLossError as error:
                 # On a device this comes after the epoch; the minibatch is gathered again to name the place.
-                pieces = feed.pieces(start, stop, self.step.micro.rows(stop - start))
+                pieces = self._pieces(feed, start, stop, self.step.micro.rows(stop - start), error.step)
                 raise self.step.failure(pieces, stop - start, error.step, "NaN or infinity in loss or gradient") from error
         return mean, rows
 
@@ -242,14 +249,21 @@ class Trainer:
         """A step on the minibatch from place start to stop of the epoch's order."""
         rows, step = stop - start, self.step
         if step.micro.setting is None:
-            self.minibatch = next(feed.pieces(start, stop, rows))
+            self.minibatch = next(self._pieces(feed, start, stop, rows, step.steps + 1))
             return step.run(*self.minibatch)
 
         def pieces(size: int) -> Iterator[tuple[Array, Array]]:
-            for self.minibatch in feed.pieces(start, stop, size):
+            for self.minibatch in self._pieces(feed, start, stop, size, step.steps + 1):
                 yield self.minibatch
 
         return step.take(rows, pieces)
+
+    def _pieces(self, feed: Feed, start: int, stop: int, size: int, number: int) -> Iterator[tuple[Array, Array]]:
+        """The minibatch of step `number`, in pieces of at most `size` rows, augmented."""
+        first = 0
+        for inputs, targets in feed.pieces(start, stop, size):
+            yield self.augment.apply(inputs, targets, number, first)
+            first += int(inputs.shape[0])
 
     def _evaluate(self, feed: Feed) -> dict[str, float]:
         return self.step.micro.attempt(EVALUATION_ROWS, partial(evaluate, self.step, feed, EVALUATION_ROWS))

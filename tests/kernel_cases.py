@@ -193,6 +193,16 @@ def run_rows(backend: Backend, rows: int, width: int, dtype: str) -> None:
         winner = generator.integers(0, pieces, (rows, width)).astype(np.uint8)
         both("maxout_spread", {"dz": np.ones((rows, pieces * width), dtype)}, dy, winner, "dz")
         both("maxout_pick", {"out": matrix}, z, winner, "out")
+    if rows:
+        table = generator.integers(-1, width, 2 * width).astype(np.int32)
+        both("take_columns", {"out": np.ones((rows, 2 * width), dtype)}, x, table, "out")
+        both("sum_columns", {"out": np.ones((rows, width), dtype)}, x, table.reshape(width, 2), "out")
+        windows = generator.integers(0, width, (width, 2)).astype(np.int32)
+        both("largest_columns", {"out": matrix, "winner": np.zeros((rows, width), np.uint8)}, x, windows, "out", "winner")
+        winner = generator.integers(0, 2, (rows, width)).astype(np.uint8)
+        both("largest_columns_pick", {"out": matrix}, x, windows, winner, "out")
+        codes = np.where(table < 0, -1, 256 * table + generator.integers(0, 2, table.shape)).astype(np.int32)
+        both("largest_columns_spread", {"dx": matrix}, dy, winner, codes.reshape(width, 2), "dx")
 
 
 def run_narrow_rows(backend: Backend, rows: int, width: int, dtype: str) -> None:

@@ -39,7 +39,7 @@ def refused(wanted: type[Exception], call: Callable[[], Any], what: str, *words:
 
 
 _R, _V, _W, _L = ("real", (4, 3)), ("real", (4,)), ("real", (3,)), ("int32", (4,))
-_PIECES, _WINNER = ("real", (4, 6)), ("uint8", (4, 3))
+_PIECES, _WINNER, _WINDOWS = ("real", (4, 6)), ("uint8", (4, 3)), ("int32", (3, 2))
 
 CALLS: dict[str, tuple[Any, ...]] = {
     "matmul": (("real", (4, 2)), ("real", (2, 3)), _R),
@@ -53,6 +53,11 @@ CALLS: dict[str, tuple[Any, ...]] = {
     "maxout": (_PIECES, _R, _WINNER),
     "maxout_spread": (_R, _WINNER, _PIECES),
     "maxout_pick": (_PIECES, _WINNER, _R),
+    "take_columns": (_R, ("int32", (5,)), ("real", (4, 5))),
+    "sum_columns": (_PIECES, _WINDOWS, _R),
+    "largest_columns": (_PIECES, _WINDOWS, _R, _WINNER),
+    "largest_columns_spread": (_R, _WINNER, ("int32", (6, 2)), _PIECES),
+    "largest_columns_pick": (_PIECES, _WINDOWS, _WINNER, _R),
     "argmax": (_R,),
     "total": (_V,),
     "sum_of_squares": (_V,),

@@ -1,4 +1,4 @@
-"""What works on whole rows and columns: softmax and its losses, layer normalisation, column sums, maxout."""
+"""What works on whole rows and columns: softmax and its losses, layer normalisation, column sums, maxout, columns by number."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from ...kernels.rows.patches import MOST_IN_WINDOW, inverse
 from ..base import Backend
-from .comparison import Host, between, close, exactly, host, labels, normal
+from .comparison import Host, between, close, exactly, generator, host, labels, normal
 from .suite import REALS, Sizes, check
 
 
@@ -224,6 +225,55 @@ def maxout(backend: Backend, sizes: Sizes, dtype: str, pieces: int) -> None:
             backend.maxout_pick(backend.asarray(other), winner, picked)
             chosen = np.take_along_axis(other.reshape(split.shape), wanted[:, None, :], axis=1)[:, 0, :]
             close(host(backend, picked, (rows, units), dtype, "picked"), chosen, dtype, "exact", f"picked {what}")
+
+
+@check("rows", dtype=REALS)
+def columns(backend: Backend, sizes: Sizes, dtype: str) -> None:
+    """Columns by number, negative ones giving 0, and the transpose of that, columns that nobody names among them."""
+    for rows, width in sizes.matrices:
+        x = normal(dtype, (rows, width), "x")
+        table = generator((rows, width)).integers(-1, width, 2 * width + 1).astype(np.int32)
+        out = backend.empty((rows, table.size), dtype)
+        backend.take_columns(backend.asarray(x), backend.asarray(table), out)
+        chosen = np.where(table >= 0, x[:, table], 0.0)
+        exactly(host(backend, out, chosen.shape, dtype, "out"), chosen.astype(dtype), f"take_columns of {(rows, width)}")
+
+        dy, places = normal(dtype, chosen.shape, "dy"), [np.flatnonzero(table == j) for j in range(width)]
+        transposed = inverse(table, np.arange(table.size), width)
+        dx = backend.empty((rows, width), dtype)
+        backend.sum_columns(backend.asarray(dy), backend.asarray(transposed), dx)
+        wanted = np.stack([_wide(dy)[:, found].sum(axis=1) for found in places], axis=1)
+        close(host(backend, dx, (rows, width), dtype, "dx"), wanted, dtype, "sum", f"sum_columns to {(rows, width)}")
+
+
+@check("rows", dtype=REALS)
+def largest(backend: Backend, sizes: Sizes, dtype: str) -> None:
+    """The largest of windows that overlap, the first among equals; its gradient, and the winners of another matrix."""
+    for rows, units in sizes.matrices:
+        width, size = 2 * units + 1, 3
+        table = (2 * np.arange(units)[:, None] + np.arange(size)).astype(np.int32)
+        codes = MOST_IN_WINDOW * np.arange(units)[:, None] + np.arange(size)
+        transposed = inverse(table.reshape(-1), codes.reshape(-1), width)
+        for x in (normal(dtype, (rows, width), "x"), np.round(normal(dtype, (rows, width), "equal")) + 0):
+            windows = x[:, table]
+            wanted = windows.argmax(axis=2)
+            out, winner = backend.empty((rows, units), dtype), backend.empty((rows, units), "uint8")
+            own = backend.asarray(table)
+            backend.largest_columns(backend.asarray(x), own, out, winner)
+            what = f"{(rows, units)}"
+            exactly(host(backend, out, (rows, units), dtype, "out"), windows.max(axis=2), what)
+            exactly(host(backend, winner, (rows, units), "uint8", "winner"), wanted.astype(np.uint8), f"winner {what}")
+
+            dy, other = normal(dtype, (rows, units), "dy"), normal(dtype, x.shape, "other")
+            dx, picked = backend.empty(x.shape, dtype), backend.empty((rows, units), dtype)
+            backend.largest_columns_spread(backend.asarray(dy), winner, backend.asarray(transposed), dx)
+            spread = np.zeros(x.shape)
+            for i, u in np.ndindex(rows, units):
+                spread[i, table[u, wanted[i, u]]] += dy[i, u]
+            close(host(backend, dx, x.shape, dtype, "dx"), spread, dtype, "sum", f"dx {what}")
+            backend.largest_columns_pick(backend.asarray(other), own, winner, picked)
+            chosen = np.take_along_axis(other[:, table], wanted[:, :, None], axis=2)[:, :, 0]
+            exactly(host(backend, picked, (rows, units), dtype, "picked"), chosen, f"picked {what}")
 
 
 @check("rows", dtype=REALS)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ...kernels.formula import Formula
-from ...kernels.formulas.updates import FEATURES, RULES, update_formula
+from ...kernels.formulas.updates import FEATURES, MASK, RULES, update_formula
 from ..base import Backend
 from .comparison import Host, between, close, exactly, host, normal
 from .formulas import own_formulas
@@ -31,6 +31,7 @@ def prepared(formula: Formula, dtype: str, size: int) -> tuple[list[Host], Host]
     """Arrays of that size and the table [scalars, 2 groups], rounded to the dtype."""
     arrays = [
         between(dtype, (size,), 0.05, 1.0, name) if name in SQUARES or (name, formula.name[:6]) == ("u", "adamax")
+        else (normal(dtype, (size,), name) > 0.0).astype(dtype) if name == MASK
         else normal(dtype, (size,), name)
         for name, kind in zip(formula.parameters, formula.kinds, strict=True) if kind == "each"
     ]  # fmt: skip

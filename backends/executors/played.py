@@ -18,6 +18,7 @@ from ..numba_backend import LEAST_ELEMENTS as CHUNK
 from ..profiling import Label, Part
 from ..recorder import Call, Recorder
 from ..threads import single_threaded_blas
+from . import splitting
 from .program import Program
 from .splitting import LEAST_PIECE, split_parameters
 
@@ -59,7 +60,7 @@ class PlayedPlan:
         """The program, or None after removing from `split` what cannot be split."""
         recorders = self._record(inputs, targets, split)
         deferred = {p: self._products(p, recorders) for p in split}
-        refused = {p for p, found in deferred.items() if found is None}
+        refused = {p for p, found in deferred.items() if found is None or not self._worth(p, found, len(recorders))}
         if refused:
             split -= refused
             return None
@@ -123,6 +124,13 @@ class PlayedPlan:
 
         return allocate
 
+    def _worth(self, parameter: Any, products: Sequence[Sequence[Call]], shards: int) -> bool:
+        """Whether splitting is still worth it where products have more rows than samples, as those of a convolution."""
+        rows = max(_rows(group) for group in products)
+        return rows == self.rows or self.work.deterministic or splitting.splits_weights(
+            parameter.shape[0], parameter.shape[1], rows, shards
+        )
+
     def _products(self, parameter: Any, recorders: Sequence[Recorder]) -> list[list[Call]] | None:
         """The products that make up the gradient of a parameter, one list a product with its calls by shard.
 
@@ -170,13 +178,14 @@ class PlayedPlan:
         for low, high in pairwise(edges):
             for group in products:
                 a, b, _, accumulate = group[0].arguments
-                extents = (high - low, out.shape[1], self.rows)
+                rows = _rows(group)
+                extents = (high - low, out.shape[1], rows)
                 words = gemm_words(
                     out.dtype, (Address(address_of(a.array) + low * size), a.row, True),
                     (address_of(b.array), b.row, False),
                     (Address(address_of(out) + low * out.shape[1] * size), out.shape[1]), extents, accumulate,
                 )  # fmt: skip
-                moved = (extents[0] * extents[1] + self.rows * (extents[0] + extents[1])) * size
+                moved = (extents[0] * extents[1] + rows * (extents[0] + extents[1])) * size
                 label = Label("matmul", group[0].place, group[0].stage, 2 * extents[0] * extents[1] * extents[2], moved)
                 program.call(gemm_entry().address, words, label, group)
             program.end_task()
@@ -247,6 +256,11 @@ class PlayedPlan:
         self._play(inputs, targets, number, threads, times=times)
         together = min(threads, self.program.width)
         return [label.part(ns * 1e-9 / together) for label, ns in zip(self.program.labels, times.tolist(), strict=True)]
+
+
+def _rows(group: Sequence[Call]) -> int:
+    """Rows of the operands of a product of all shards."""
+    return sum(int(call.arguments[0].array.shape[0]) for call in group)
 
 
 def _label(call: Call) -> Label:

@@ -6,6 +6,7 @@ Layers hold hyperparameters and declarations of parameters only: numbers live in
 from .activations import ELU, GELU, Identity, LeakyReLU, PReLU, ReLU, Sigmoid, SiLU, Tanh
 from .base import LAYERS, Layer
 from .dense import Linear, Maxout, TiedLinear
+from .images import Conv2d, Flatten, MaxPool2d
 from .noise import Dropout, GaussianNoise
 from .normalization import LayerNorm
 from .residual import Residual
@@ -16,13 +17,16 @@ __all__ = [
     "ELU",
     "GELU",
     "LAYERS",
+    "Conv2d",
     "Dropout",
+    "Flatten",
     "GaussianNoise",
     "Identity",
     "Layer",
     "LayerNorm",
     "LeakyReLU",
     "Linear",
+    "MaxPool2d",
     "Maxout",
     "PReLU",
     "ReLU",

@@ -20,6 +20,7 @@ class _Elementwise(Layer):
     """y = value(x, *scalars), by a row of the table of activations."""
 
     activation: Activation
+    keeps_image = True
 
     @property
     def scalars(self) -> tuple[float, ...]:
@@ -156,6 +157,8 @@ class PReLU(Layer):
     Differs from: torch.nn.PReLU, whose default is one alpha for all columns.
     Source: He et al. (2015); notes 002.
     """
+
+    keeps_image = True
 
     def __init__(self, features: int, alpha: float = 0.25) -> None:
         self.features = whole(features, "features of PReLU")

@@ -15,6 +15,9 @@ from ..tape import Tape
 
 Array = Any
 
+Image = tuple[int, int, int]
+"""(height, width, channels) of rows that are images, channels last."""
+
 LAYERS: dict[str, type[Layer]] = {}
 
 
@@ -23,6 +26,9 @@ class Layer(Revised):
 
     A subclass sets its hyperparameters in `__init__`, returns them in `settings`, and defines forward, backward, jvp.
     """
+
+    keeps_image = False
+    """Whether rows that are images stay images of the same size: so where every element is treated by itself."""
 
     def __init_subclass__(cls, public: bool = True) -> None:
         super().__init_subclass__()
@@ -46,6 +52,13 @@ class Layer(Revised):
     def output_width(self, width: int) -> int:
         """The number of columns that come out for `width` columns that go in; raises ShapeError if they do not fit."""
         return width
+
+    def image_after(self, image: Image | None) -> Image | None:
+        """What the rows that come out are, as images, given what goes in; None where they are plain columns.
+
+        Models call it when they are made, layer by layer; one that needs to know its image takes it over here.
+        """
+        return image if self.keeps_image else None
 
     def forward(self, x: Array, tape: Tape) -> Array:
         """y [B, e] for x [B, d]; pushes what backward needs on the tape."""

@@ -17,7 +17,8 @@ from ..tape import Tape
 from .base import Array, Layer, require_width, zeros
 
 
-def _bias(size: int, init: Any, fan_in: int) -> Parameter:
+def make_bias(size: int, init: Any, fan_in: int) -> Parameter:
+    """The declaration of a bias."""
     return Parameter("bias", (size,), initializer(init), fan_in, size, decays=False)
 
 
@@ -42,7 +43,7 @@ class Linear(Layer):
         self.inputs = whole(inputs, "inputs of Linear")
         self.outputs = whole(outputs, "outputs of Linear")
         self.weight = Parameter("weight", (self.inputs, self.outputs), initializer(weight_init), self.inputs, self.outputs)
-        self.bias = _bias(self.outputs, bias_init, self.inputs) if bias else None
+        self.bias = make_bias(self.outputs, bias_init, self.inputs) if bias else None
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -125,7 +126,7 @@ class TiedLinear(Layer):
         if not isinstance(of, Linear):
             raise HyperparameterError(f"TiedLinear: expected a Linear layer to share weights with; got {of!r}")
         self.of = of
-        self.bias = _bias(of.inputs, bias_init, of.outputs) if bias else None
+        self.bias = make_bias(of.inputs, bias_init, of.outputs) if bias else None
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -22,6 +22,8 @@ class Dropout(Layer):
     Source: Srivastava et al. (2014); notes 002.
     """
 
+    keeps_image = True
+
     def __init__(self, p: float = 0.5) -> None:
         self.p = share(p, "p of Dropout", "pass the share that is dropped, such as 0.5")
 
@@ -70,6 +72,8 @@ class GaussianNoise(Layer):
 
     Args: sigma – standard deviation, >= 0, in the units of x.
     """
+
+    keeps_image = True
 
     def __init__(self, sigma: float) -> None:
         self.sigma = not_negative(sigma, "sigma of GaussianNoise", "pass a standard deviation in the units of x")

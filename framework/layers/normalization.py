@@ -21,6 +21,8 @@ class LayerNorm(Layer):
     Source: Ba, Kiros and Hinton (2016).
     """
 
+    keeps_image = True
+
     def __init__(self, features: int, epsilon: float = 1e-5) -> None:
         self.features = whole(features, "features of LayerNorm")
         self.epsilon = stabiliser(epsilon, "epsilon of LayerNorm")

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ...errors import HyperparameterError
+from ...errors import HyperparameterError, ShapeError
 from ..parameter import Parameter
 from ..tape import Tape
-from .base import Array, Layer
+from .base import Array, Image, Layer
 from .fused import fuse
 
 
@@ -28,6 +28,7 @@ class Sequence(Layer, public=False):
         if not layers:
             raise HyperparameterError(f"{type(self).__name__}: expected at least one layer; got none")
         self.layers = list(layers)
+        self.image_after(None)
         self.fused = fuse(self.layers)
         self.places = [f"{k} {layer.label}" for k, layer in enumerate(self.fused)]
 
@@ -45,6 +46,15 @@ class Sequence(Layer, public=False):
         yield self
         for layer in self.layers:
             yield from layer.walk() if isinstance(layer, Sequence) else (layer,)
+
+    def image_after(self, image: Image | None) -> Image | None:
+        """Through all layers."""
+        for index, layer in enumerate(self.layers):
+            try:
+                image = layer.image_after(image)
+            except ShapeError as error:
+                raise ShapeError(f"layer {index}: {error}") from None
+        return image
 
     def output_width(self, width: int) -> int:
         """Through all layers."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ...backends import Random, having
 from ...errors import DtypeError, HyperparameterError
 from ...kernels.formula import Formula
-from ...kernels.formulas.updates import GRADIENT_SCALE, RULES, Rule, keep_if_skipped, step_back, update_formula
+from ...kernels.formulas.updates import GRADIENT_SCALE, MASK, RULES, Rule, keep_if_skipped, masked, step_back, update_formula
 from ..arena import Arena
 from ..parameter import Parameter
 from ..settings import choice, not_negative, positive
@@ -168,7 +168,7 @@ class OptimizerState:
         self.lr = optimizer.lr
         self.momentum: float | None = None
         self.group_of, self.settings = self._groups()
-        self.features = self._features()
+        self._features = self._used()
         self.segments = arena.backend.segments(arena.merged_ranges(self.group_of))
         self.states = self._new_states()
         self._rounding = Random(arena.backend.random_state(0), ROUNDING) if optimizer.state_dtype == "bfloat16" else None
@@ -213,7 +213,12 @@ class OptimizerState:
             group_of[parameter] = settings.index(own)
         return group_of, settings
 
-    def _features(self) -> tuple[str, ...]:
+    @property
+    def features(self) -> tuple[str, ...]:
+        """What is switched on around the rule; the mask from the moment when weights of the model were pruned."""
+        return self._features if self.arena.mask is None else (*self._features, MASK)
+
+    def _used(self) -> tuple[str, ...]:
         """What is switched on for any group."""
         used = [name for k, name in enumerate(("l2", "l1", "weight_decay"), 1) if any(s[k] for s in self.settings)]
         if self.optimizer.clip_value is not None:
@@ -247,6 +252,25 @@ class OptimizerState:
         self.arena.backend.copy(rows, table)
 
     @property
+    def masks(self) -> tuple[Array, ...]:
+        """The mask of the arena, as the arrays that it adds to an update."""
+        return () if self.arena.mask is None else (self.arena.mask,)
+
+    def _squares(self, gradient: Array, squares: Any) -> Any:
+        """The sum of squares that the norm is clipped by: pruned weights do not count, at the cost of one more pass."""
+        if self.arena.mask is None or self.optimizer.clip_norm is None:
+            return squares
+        self.arena.backend.map(masked, gradient, gradient, self.arena.mask)
+        return self.arena.backend.sum_of_squares(gradient) + 0.0 * squares
+
+    def hold(self) -> None:
+        """Sets the states of pruned weights to 0, so that no momentum of them is left."""
+        if self.arena.mask is not None:
+            xp = self.arena.backend.xp
+            for state in self.states.values():
+                self.arena.backend.copy(xp.where(self.arena.mask > 0.0, state, xp.zeros_like(state)), state)
+
+    @property
     def largest(self) -> float:
         """The norm that the gradient is scaled down to where it is larger."""
         return self.optimizer.clip_norm if self.optimizer.clip_norm is not None else float("inf")
@@ -261,6 +285,8 @@ class OptimizerState:
 
         Whatever the host has to tell the backend is told here; `apply` only runs kernels.
         """
+        if self.arena.mask is not None and MASK not in self.formula.parameters:
+            self.formula = self._formula()
         self._fill(self.table, self._names, self.scalars())
         if self._rounding is not None:
             self.arena.backend.set_step(self._rounding.state, self.t + 1)
@@ -284,7 +310,9 @@ class OptimizerState:
 
         Args: gradient – flat, of the loss.
         """
-        arrays = (self.arena.values, gradient, *self.states.values())
+        if self.arena.mask is not None and self.optimizer.clip_norm is not None:
+            return None
+        arrays = (self.arena.values, gradient, *self.masks, *self.states.values())
         return Update(self.formula, arrays, self.table, self.segments, self.largest)
 
     def apply(self, gradient: Array, squares: Any) -> None:
@@ -295,8 +323,8 @@ class OptimizerState:
         """
         self.t += 1
         backend = self.arena.backend
-        self._judge(squares)
-        arrays = (self.arena.values, gradient, *self.states.values())
+        self._judge(self._squares(gradient, squares))
+        arrays = (self.arena.values, gradient, *self.masks, *self.states.values())
         backend.update(self.formula, arrays, self.table, self.segments, self._rounding)
         if self._start is not None and (backend.device != "cpu" or self.loss_scale is not None):
             self._restore_if_skipped(self.table)

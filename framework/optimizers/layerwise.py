@@ -87,8 +87,8 @@ class _LambState(OptimizerState):
         """The direction, the norms, then the step along it."""
         self.t += 1
         arena, backend, table = self.arena, self.arena.backend, self.table
-        self._judge(squares)
-        arrays = (arena.values, gradient, self.direction, *self.states.values())
+        self._judge(self._squares(gradient, squares))
+        arrays = (arena.values, gradient, *self.masks, self.direction, *self.states.values())
         backend.update(self.formula, arrays, table, self.segments, self._rounding)
         for position, parameter in enumerate(arena.parameters):
             start, stop = arena.ranges[parameter]

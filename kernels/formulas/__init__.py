@@ -3,6 +3,6 @@
 Importing this package registers them all; what needs whole rows or columns lives in kernels/rows instead.
 """
 
-from . import activations, elementwise, losses, precision, random, updates, vectors
+from . import activations, augmentation, elementwise, losses, precision, random, updates, vectors
 
-__all__ = ["activations", "elementwise", "losses", "precision", "random", "updates", "vectors"]
+__all__ = ["activations", "augmentation", "elementwise", "losses", "precision", "random", "updates", "vectors"]

@@ -203,6 +203,9 @@ RULES = {
 FEATURES = ("clip_value", "l2", "l1", "l1_proximal", "weight_decay")
 """What may be switched on around a rule; each adds one scalar of that name, in this order, after the learning rate."""
 
+MASK = "mask"
+"""Switched on like a feature; it adds no scalar but an array of 0 and 1, and where it is 0, theta and states become 0."""
+
 
 def shrink(theta: Value, amount: Value) -> Value:
     """sign(theta) max(|theta| - amount, 0): the proximal step of the L1 norm, which makes exact zeros."""
@@ -221,6 +224,11 @@ def penalised_gradient(theta: Value, gradient: Value, scale: Value, setting: dic
     return g
 
 
+def hold(mask: tuple[Value, ...], *values: Value) -> tuple[Value, ...]:
+    """The values, or 0 where there is a mask and it is 0."""
+    return tuple(select(mask[0] > 0.0, value, 0.0) for value in values) if mask else values
+
+
 @cache
 def update_formula(rule: Rule, features: tuple[str, ...] = ()) -> Formula:
     """A rule with the features in use, as one formula: all of it happens in one pass over the arena.
@@ -228,14 +236,17 @@ def update_formula(rule: Rule, features: tuple[str, ...] = ()) -> Formula:
     g = clip(gradient_scale gradient, clip_value) + l2 theta + l1 sign(theta); theta *= 1 - decay_lr weight_decay;
     then the rule; then, with l1_proximal, the proximal step of size decay_lr l1_proximal.
 
-    Arguments: theta, gradient, *states; scalars gradient_scale, decay_lr (the plain learning rate), those of
-    `features`, those of the rule. Penalties act on the clipped gradient, so clipping never weakens them.
+    Arguments: theta, gradient, mask where it is among `features`, *states; scalars gradient_scale, decay_lr (the plain
+    learning rate), those of `features`, those of the rule. Penalties act on the clipped gradient, so clipping never
+    weakens them.
     """
+    masked = (MASK,) if MASK in features else ()
     features = tuple(f for f in FEATURES if f in features)
     scalars = (GRADIENT_SCALE, "decay_lr", *features, *rule.scalars)
-    kinds = {**dict.fromkeys(("theta", "gradient", *rule.states), "each"), **dict.fromkeys(scalars, "group")}
+    kinds = {**dict.fromkeys(("theta", "gradient", *masked, *rule.states), "each"), **dict.fromkeys(scalars, "group")}
 
     def function(theta: Any, gradient: Any, *rest: Any) -> tuple[Any, ...]:
+        mask, rest = rest[: len(masked)], rest[len(masked) :]
         states = rest[: len(rule.states)]
         scale, decay_lr, *others = rest[len(rule.states) :]
         setting = dict(zip(features, others, strict=False))
@@ -245,9 +256,9 @@ def update_formula(rule: Rule, features: tuple[str, ...] = ()) -> Formula:
         theta, *new_states = rule.function(theta, g, *states, *others[len(features) :])
         if "l1_proximal" in setting:
             theta = shrink(theta, decay_lr * setting["l1_proximal"])
-        return (theta, *new_states)
+        return hold(mask, theta, *new_states)
 
-    name = "_".join((rule.name, "update", *features))
+    name = "_".join((rule.name, "update", *features, *masked))
     return make_formula(name, function, kinds, ("each",) * (1 + len(rule.states)), ("theta", *rule.states))
 
 
@@ -258,12 +269,14 @@ def lamb_direction(features: tuple[str, ...] = ()) -> Formula:
     The second half scales each layer's direction by ||theta|| / ||direction||, which `trust_ratio` gives.
     Source: You et al. (2020), algorithm 2. Clipping and l2 act on the gradient, as everywhere.
     """
+    masked = (MASK,) if MASK in features else ()
     features = tuple(f for f in FEATURES if f in features)
     scalars = (GRADIENT_SCALE, "decay_lr", *features, "correction", "rest1", "rest2", "root", "eps")
-    kinds = {**dict.fromkeys(("theta", "gradient", "direction", "m", "v"), "each"), **dict.fromkeys(scalars, "group")}
+    arrays = ("theta", "gradient", *masked, "direction", "m", "v")
+    kinds = {**dict.fromkeys(arrays, "each"), **dict.fromkeys(scalars, "group")}
 
-    def function(theta: Any, gradient: Any, _: Any, m: Any, v: Any, *others: Any) -> tuple[Any, ...]:
-        scale, _, *rest = others
+    def function(theta: Any, gradient: Any, *given: Any) -> tuple[Any, ...]:
+        mask, (_, m, v, scale, _, *rest) = given[: len(masked)], given[len(masked) :]
         setting = dict(zip(features, rest, strict=False))
         correction, rest1, rest2, root, eps = rest[len(features) :]
         g = penalised_gradient(theta, gradient, scale, setting)
@@ -272,9 +285,9 @@ def lamb_direction(features: tuple[str, ...] = ()) -> Formula:
         direction = correction * m / (sqrt(v) * root + eps)
         if "weight_decay" in setting:
             direction = direction + setting["weight_decay"] * theta
-        return direction, m, v
+        return hold(mask, direction, m, v)
 
-    name = "_".join(("lamb_direction", *features))
+    name = "_".join(("lamb_direction", *features, *masked))
     return make_formula(name, function, kinds, ("each",) * 3, ("direction", "m", "v"))
 
 
@@ -297,8 +310,17 @@ def keep_if_skipped(theta: Each, start: Each, scale: Row) -> Each:
     return select(scale >= 0.0, theta, start)
 
 
+@formula
+def masked(x: Each, mask: Each) -> Each:
+    """x, or 0 where mask is 0."""
+    return select(mask > 0.0, x, 0.0)
+
+
 for _rule in RULES.values():
     update_formula(_rule)
     update_formula(_rule, FEATURES)
 lamb_direction()
 lamb_direction(FEATURES)
+for _name in ("sgd", "momentum_update", "nesterov_look_ahead", "adam_outside"):
+    update_formula(RULES[_name], (*FEATURES, MASK))
+lamb_direction((*FEATURES, MASK))

@@ -247,6 +247,58 @@ def maxout_pick(z, winner, out):
             out[i, j] = z[i, winner[i, j] * units + j]
 
 
+def take_columns(x, table, out):
+    for i in range(x.shape[0]):
+        for j in range(table.shape[0]):
+            column = table[j]
+            out[i, j] = x[i, column] if column >= 0 else real(0.0)
+
+
+def sum_columns(x, table, out):
+    width, most = table.shape
+    for i in range(x.shape[0]):
+        for j in range(width):
+            value = real(0.0)
+            for k in range(most):
+                column = table[j, k]
+                if column >= 0:
+                    value += x[i, column]
+            out[i, j] = value
+
+
+def largest_columns(x, table, out, winner):
+    units, size = table.shape
+    for i in range(x.shape[0]):
+        for j in range(units):
+            best = x[i, table[j, 0]]
+            which = 0
+            for k in range(1, size):
+                value = x[i, table[j, k]]
+                if value > best or value != value:
+                    best = value
+                    which = k
+            out[i, j] = best
+            winner[i, j] = which
+
+
+def largest_columns_spread(dy, winner, table, dx):
+    width, most = table.shape
+    for i in range(dy.shape[0]):
+        for j in range(width):
+            value = real(0.0)
+            for k in range(most):
+                code = table[j, k]
+                if code >= 0 and winner[i, code >> 8] == code & 255:
+                    value += dy[i, code >> 8]
+            dx[i, j] = value
+
+
+def largest_columns_pick(x, table, winner, out):
+    for i in range(x.shape[0]):
+        for j in range(table.shape[0]):
+            out[i, j] = x[i, table[j, winner[i, j]]]
+
+
 SUMS = frozenset({"reassoc", "nsz"})
 """Sums are taken in vector lanes: the order is the compiler's, and the same in every call."""
 
@@ -267,6 +319,11 @@ _SIGNATURES: dict[Callable[..., Any], tuple[tuple[str, ...], tuple[str, ...]]] =
     maxout: ((_R2, _W2, "written winners"), ()),
     maxout_spread: ((_R2, "winners", _W2), ()),
     maxout_pick: ((_R2, "winners", _W2), ()),
+    take_columns: ((_R2, "labels", _W2), ()),
+    sum_columns: ((_R2, "table", _W2), ()),
+    largest_columns: ((_R2, "table", _W2, "written winners"), ()),
+    largest_columns_spread: ((_R2, "winners", "table", _W2), ()),
+    largest_columns_pick: ((_R2, "table", "winners", _W2), ()),
 }
 """What each kernel takes, and the words of the vocabulary that it calls."""
 
@@ -276,8 +333,8 @@ def _type(kind: str, dtype: np.dtype[Any]) -> types.Type:
         return numba.from_dtype(dtype)
     if kind == "one double":
         return types.float64
-    if kind == "labels":
-        return array_type(np.dtype(np.int32), 1, False)
+    if kind in ("labels", "table"):
+        return array_type(np.dtype(np.int32), 1 if kind == "labels" else 2, False)
     if kind == "double":
         return array_type(np.dtype(np.float64), 1, True)
     if kind.endswith("winners"):

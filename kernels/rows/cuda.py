@@ -425,6 +425,68 @@ def maxout_pick(z, winner, out):
             out[i, j] = store(load(z[i, winner[i, j] * units + j]))
 
 
+def take_columns(x, table, out):
+    left, above = cuda.grid(2)
+    across, down = cuda.gridsize(2)
+    for i in range(above, x.shape[0], down):
+        for j in range(left, table.shape[0], across):
+            column = table[j]
+            out[i, j] = store(load(x[i, column]) if column >= 0 else real(0.0))
+
+
+def sum_columns(x, table, out):
+    width, most = table.shape
+    left, above = cuda.grid(2)
+    across, down = cuda.gridsize(2)
+    for i in range(above, x.shape[0], down):
+        for j in range(left, width, across):
+            value = real(0.0)
+            for k in range(most):
+                column = table[j, k]
+                if column >= 0:
+                    value += load(x[i, column])
+            out[i, j] = store(value)
+
+
+def largest_columns(x, table, out, winner):
+    units, size = table.shape
+    left, above = cuda.grid(2)
+    across, down = cuda.gridsize(2)
+    for i in range(above, x.shape[0], down):
+        for j in range(left, units, across):
+            best = load(x[i, table[j, 0]])
+            which = 0
+            for k in range(1, size):
+                value = load(x[i, table[j, k]])
+                if value > best or value != value:
+                    best = value
+                    which = k
+            out[i, j] = store(best)
+            winner[i, j] = which
+
+
+def largest_columns_spread(dy, winner, table, dx):
+    width, most = table.shape
+    left, above = cuda.grid(2)
+    across, down = cuda.gridsize(2)
+    for i in range(above, dy.shape[0], down):
+        for j in range(left, width, across):
+            value = real(0.0)
+            for k in range(most):
+                code = table[j, k]
+                if code >= 0 and winner[i, code >> 8] == code & 255:
+                    value += load(dy[i, code >> 8])
+            dx[i, j] = store(value)
+
+
+def largest_columns_pick(x, table, winner, out):
+    left, above = cuda.grid(2)
+    across, down = cuda.gridsize(2)
+    for i in range(above, x.shape[0], down):
+        for j in range(left, table.shape[0], across):
+            out[i, j] = store(load(x[i, table[j, winner[i, j]]]))
+
+
 _SUM, _MAX = (team_sum,), (team_max, team_sum)
 SIGNATURES: dict[Callable[..., Any], tuple[tuple[str, ...], tuple[str, ...], tuple[Callable[..., Any], ...]]] = {
     softmax: (("matrix", "matrix"), ("exp",), _MAX),
@@ -445,13 +507,23 @@ SIGNATURES: dict[Callable[..., Any], tuple[tuple[str, ...], tuple[str, ...], tup
     maxout: (("matrix", "matrix", "winners"), (), ()),
     maxout_spread: (("matrix", "winners", "matrix"), (), ()),
     maxout_pick: (("matrix", "winners", "matrix"), (), ()),
+    take_columns: (("matrix", "labels", "matrix"), (), ()),
+    sum_columns: (("matrix", "columns", "matrix"), (), ()),
+    largest_columns: (("matrix", "columns", "matrix", "winners"), (), ()),
+    largest_columns_spread: (("matrix", "winners", "columns", "matrix"), (), ()),
+    largest_columns_pick: (("matrix", "columns", "winners", "matrix"), (), ()),
 }  # fmt: skip
 """What each kernel takes, the words of the vocabulary that it calls, and the functions of this file that it calls.
 
 "matrix" and "vector" are stored in any type, "table" and "sums" in what is computed in.
 """
 
-_KINDS = {"labels": (np.int32, 1), "winners": (np.uint8, 2)}
+BY_ELEMENT = frozenset({
+    maxout, maxout_spread, maxout_pick, take_columns, sum_columns, largest_columns, largest_columns_spread,
+    largest_columns_pick,
+})  # fmt: skip
+"""Kernels in which a thread has an element to itself."""
+_KINDS = {"labels": (np.int32, 1), "columns": (np.int32, 2), "winners": (np.uint8, 2)}
 _ROUND = """\
 {decorator}
 def load(x):
@@ -523,7 +595,7 @@ def part_geometry(count: int) -> tuple[int, Geometry]:
 def run(function: Callable[..., Any], rows: int, width: int, arguments: tuple[Any, ...], launch: Launch) -> None:
     """Launches a kernel whose rows are independent: teams for those that reduce, else a thread per element."""
     if rows:
-        reduces = function not in (maxout, maxout_spread, maxout_pick)
+        reduces = function not in BY_ELEMENT
         dtype = next(a.dtype for a, kind in zip(arguments, SIGNATURES[function][0], strict=True) if kind == "matrix")
         launch(kernel(function, dtype), (team_geometry if reduces else matrix_geometry)(rows, width), arguments)
 

@@ -156,3 +156,62 @@ def maxout_pick(xp: Any, z: Array, winner: Array, out: Array) -> None:
     for piece in range(pieces.shape[1]):
         total = total + pieces[:, piece, :] * _as(xp, winner == piece, total)
     out[...] = total
+
+
+def _known(xp: Any, x: Array, columns: Array) -> Array:
+    """The named columns of x, and 0 where a number is negative."""
+    taken = xp.take(x, xp.where(columns < 0, xp.zeros_like(columns), columns), axis=1)
+    return xp.where(xp.reshape(columns >= 0, (1, -1)), taken, xp.zeros_like(taken))
+
+
+def take_columns(xp: Any, x: Array, table: Array, out: Array) -> None:
+    """out[i, j] = x[i, table[j]], and 0 where table[j] < 0: patches of images, with their padding.
+
+    Args: x [B, d]; table – int32 [n]; out [B, n].
+    """
+    out[...] = _known(xp, x, table)
+
+
+def sum_columns(xp: Any, x: Array, table: Array, out: Array) -> None:
+    """out[i, j] = sum over k of x[i, table[j, k]], without the negative numbers: the transpose of `take_columns`.
+
+    Args: x [B, n]; table – int32 [d, m], in each row the columns that add up; out [B, d].
+    """
+    total = xp.zeros_like(out)
+    for k in range(table.shape[1]):
+        total = total + _known(xp, x, table[:, k])
+    out[...] = total
+
+
+def largest_columns(xp: Any, x: Array, table: Array, out: Array, winner: Array) -> None:
+    """out[i, j] = the largest of x[i, table[j, k]] over k, winner[i, j] = the first k that gives it.
+
+    Args: x [B, d]; table – int32 [e, m] with m <= 256, no number negative; out [B, e]; winner – uint8 [B, e].
+    """
+    windows = xp.reshape(xp.take(x, xp.reshape(table, (-1,)), axis=1), (x.shape[0], *table.shape))
+    out[...] = xp.max(windows, axis=2)
+    winner[...] = _as(xp, xp.argmax(windows, axis=2), winner)
+
+
+def largest_columns_spread(xp: Any, dy: Array, winner: Array, table: Array, dx: Array) -> None:
+    """dx[i, j] = sum over k of dy[i, u] where winner[i, u] = p, with table[j, k] = 256 u + p: the gradient of the above.
+
+    Args: dy, winner [B, e]; table – int32 [d, m], negative where nothing is; dx [B, d].
+    """
+    total = xp.zeros_like(dx)
+    for k in range(table.shape[1]):
+        code = table[:, k]
+        unit = xp.where(code < 0, code, code // 256)
+        place = _as(xp, xp.reshape(code % 256, (1, -1)), winner)
+        known = xp.take(winner, xp.where(code < 0, xp.zeros_like(code), unit), axis=1)
+        share = _known(xp, dy, unit)
+        total = total + xp.where(known == place, share, xp.zeros_like(share))
+    dx[...] = total
+
+
+def largest_columns_pick(xp: Any, x: Array, table: Array, winner: Array, out: Array) -> None:
+    """out[i, j] = x[i, table[j, winner[i, j]]]: the derivative of `largest_columns` along x."""
+    total = xp.zeros_like(out)
+    for k in range(table.shape[1]):
+        total = total + xp.take(x, table[:, k], axis=1) * _as(xp, winner == k, out)
+    out[...] = total

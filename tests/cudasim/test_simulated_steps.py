@@ -74,6 +74,47 @@ def test_overflow_in_float16_skips_the_step_without_a_question_to_the_device() -
     assert changed(step, before)
 
 
+@pytest.mark.parametrize("pooling", [(2, None), (2, 1)], ids=["apart", "overlapping"])
+def test_a9_a_small_cnn_trains_as_on_numpy(pooling) -> None:
+    images = rng.standard_normal((4, 12)).astype(np.float32)
+    runs = []
+    for name in ("numpy", "cuda"):
+        model = fs.Sequential(
+            fs.Conv2d(1, 2, 2, padding=1, image=(3, 4)), fs.Tanh(), fs.MaxPool2d(*pooling), fs.Conv2d(2, 2, 2), fs.Flatten(),
+            fs.Linear(2 if pooling[1] is None else 12, 3),
+        )  # fmt: skip
+        step = fs.TrainStep(model, fs.SoftmaxCrossEntropy(), fs.SGD(0.1), seed=3, backend=name)
+        runs.append(([float(step(images, Y[:4])) for _ in range(3)], np.array(step.model.arena.values)))
+    np.testing.assert_allclose(runs[1][0], runs[0][0], rtol=1e-5)
+    np.testing.assert_allclose(runs[1][1], runs[0][1], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("optimizer", [lambda: fs.Adam(1e-2, clip_norm=0.5), lambda: fs.LAMB(1e-2)], ids=["Adam", "LAMB"])
+def test_b9_pruned_weights_stay_zero(optimizer) -> None:
+    runs = []
+    for name in ("numpy", "cuda"):
+        step = fs.TrainStep(network(), fs.SoftmaxCrossEntropy(), optimizer(), seed=3, backend=name)
+        float(step(X, Y))
+        fs.prune(step, 0.5)
+        gone = np.array(step.model.arena.mask) == 0.0
+        losses = [float(step(X, Y)) for _ in range(3)]
+        assert np.all(np.array(step.model.arena.values)[gone] == 0.0)
+        runs.append((gone, losses))
+    np.testing.assert_array_equal(runs[0][0], runs[1][0])
+    np.testing.assert_allclose(runs[1][1], runs[0][1], rtol=1e-5)
+
+
+def test_b10_minibatches_are_augmented_as_on_numpy() -> None:
+    runs = []
+    for name in ("numpy", "cuda"):
+        step = fs.TrainStep(network(), fs.SoftmaxCrossEntropy(), fs.SGD(0.1), seed=3, backend=name)
+        augment = [fs.InputNoise(0.1), fs.FeatureMasking(0.2), fs.Mixup(0.5)]
+        history = fs.Trainer(step, augment=augment).fit(X, Y, epochs=2, batch_size=3)
+        runs.append((history["loss"], np.array(step.model.arena.values)))
+    np.testing.assert_allclose(runs[1][0], runs[0][0], rtol=1e-5)
+    np.testing.assert_allclose(runs[1][1], runs[0][1], rtol=1e-4, atol=1e-5)
+
+
 def changed(step: fs.TrainStep, before: np.ndarray) -> bool:
     return not np.array_equal(step.model.arena.values, before)
 

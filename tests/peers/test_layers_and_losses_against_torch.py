@@ -287,3 +287,60 @@ def test_symmetric_kl_and_bhattacharyya_by_differentiation(backend):
     q, p = rng.dirichlet(np.ones(5), 9), rng.dirichlet(np.ones(5), 9)
     compare_loss(fs.SymmetricKL(), lambda y, t: ((t - y) * (t.log() - y.log())).sum() / 9, q, p, backend)
     compare_loss(fs.Bhattacharyya(), lambda y, t: -(t * y).sqrt().sum(1).log().mean(), q, p, backend)
+
+
+def channels_last(images):
+    """Rows as ours hold them, from torch's [B, C, H, W]."""
+    return images.detach().permute(0, 2, 3, 1).reshape(len(images), -1).contiguous().numpy()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    ("image", "kernel", "stride", "padding"), [((6, 5), (3, 3), 1, 1), ((7, 6), (2, 3), 2, 0), ((5, 5), (4, 2), (1, 2), (2, 1))]
+)
+def test_a9_convolution(image, kernel, stride, padding, backend, dtype):
+    """Values and all gradients; torch's weight [O, C, KH, KW] is ours [KH KW C, O]."""
+    torch.manual_seed(0)
+    kind = getattr(torch, dtype)
+    x = torch.randn(4, 3, *image, dtype=kind, requires_grad=True)
+    weight = torch.randn(5, 3, *kernel, dtype=kind, requires_grad=True)
+    bias = torch.randn(5, dtype=kind, requires_grad=True)
+    y = F.conv2d(x, weight, bias, stride, padding)
+    dy = torch.randn_like(y)
+    y.backward(dy)
+
+    def ours(w):
+        return w.detach().permute(2, 3, 1, 0).reshape(-1, 5).contiguous().numpy()
+
+    model = fs.Sequential(fs.Conv2d(3, 5, kernel, stride, padding, image=image)).initialize(0, backend, dtype)
+    model.load_parameters({"0.Conv2d.weight": ours(weight), "0.Conv2d.bias": bias.detach().numpy()})
+    gradient = model.arena.new()
+    tape = Tape(model.arena, training=True, gradients=gradient)
+    tape.begin(4)
+    got = np.array(model.forward(model.backend.asarray(channels_last(x)), tape))
+    dx = np.array(model.backward(model.backend.asarray(channels_last(dy)), tape))
+    views = {name: np.array(model.arena.views_of(gradient)[p]) for name, p in model.declared()}
+    allowed = {"rtol": 1e-5, "atol": 2e-5} if dtype == "float32" else {"rtol": 1e-12, "atol": 1e-12}
+    np.testing.assert_allclose(got, channels_last(y), **allowed)
+    np.testing.assert_allclose(dx, channels_last(x.grad), **allowed)
+    np.testing.assert_allclose(views["0.Conv2d.weight"], ours(weight.grad), **allowed)
+    np.testing.assert_allclose(views["0.Conv2d.bias"], bias.grad.numpy(), **allowed)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(("size", "stride"), [(2, None), ((3, 2), None), (3, 1), (2, 3)])
+def test_a9_max_pooling(size, stride, backend, dtype):
+    """Values and gradient, windows that overlap and windows with gaps among them."""
+    torch.manual_seed(1)
+    x = torch.randn(4, 3, 7, 6, dtype=getattr(torch, dtype), requires_grad=True)
+    y = F.max_pool2d(x, size, stride)
+    dy = torch.randn_like(y)
+    y.backward(dy)
+    model = fs.Sequential(fs.MaxPool2d(size, stride, image=(7, 6, 3))).initialize(0, backend, dtype)
+    tape = Tape(model.arena, training=True, gradients=model.arena.new())
+    tape.begin(4)
+    np.testing.assert_array_equal(np.array(model.forward(model.backend.asarray(channels_last(x)), tape)), channels_last(y))
+    dx = np.array(model.backward(model.backend.asarray(channels_last(dy)), tape))
+    np.testing.assert_allclose(dx, channels_last(x.grad), rtol=1e-6 if dtype == "float32" else 1e-14)

@@ -24,14 +24,17 @@ def _tied() -> list[fs.Layer]:
 
 
 LAYER_TABLE = {
+    "Conv2d": lambda: [fs.Conv2d(1, 3, 2, padding=1, image=(2, 3)), fs.Tanh(), fs.Conv2d(3, 2, (2, 1), stride=2, bias=False)],
     "Dropout": lambda: [fs.Dropout(0.4)],
     "ELU": lambda: [fs.ELU(0.7)],
+    "Flatten": lambda: [fs.Conv2d(2, 2, 1, image=(1, 3)), fs.Flatten(), fs.Linear(6, 2)],
     "GELU": lambda: [fs.GELU(), fs.Linear(WIDTH, 5), fs.GELU("tanh")],
     "GaussianNoise": lambda: [fs.GaussianNoise(0.3), fs.Linear(WIDTH, 3)],
     "Identity": lambda: [fs.Identity()],
     "LayerNorm": lambda: [fs.LayerNorm(WIDTH)],
     "LeakyReLU": lambda: [fs.LeakyReLU(0.05)],
     "Linear": lambda: [fs.Linear(WIDTH, 4), fs.Linear(4, 3, bias=False)],
+    "MaxPool2d": lambda: [fs.MaxPool2d(2, 1, image=(2, 3, 1)), fs.Linear(2, 3)],
     "Maxout": lambda: [fs.Maxout(WIDTH, 4, pieces=3)],
     "PReLU": lambda: [fs.PReLU(WIDTH)],
     "ReLU": lambda: [fs.ReLU()],

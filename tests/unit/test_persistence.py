@@ -36,6 +36,9 @@ def every_layer():
         "Softmax": [fs.Linear(6, 3), fs.Softmax()],
         "Dropout": [fs.Dropout(0.25), fs.Linear(6, 3)],
         "GaussianNoise": [fs.GaussianNoise(0.2), fs.Linear(6, 3)],
+        "Conv2d": [fs.Conv2d(2, 3, (1, 2), image=(1, 3), bias=False)],
+        "MaxPool2d": [fs.MaxPool2d((1, 2), 1, image=(1, 3, 2))],
+        "Flatten": [fs.Conv2d(1, 2, 2, padding=1, stride=(2, 1), image=(2, 3)), fs.ReLU(), fs.Flatten(), fs.Linear(16, 3)],
         "LayerNorm": [fs.LayerNorm(6, epsilon=1e-3), fs.Linear(6, 3)],
     }
 

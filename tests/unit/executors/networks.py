@@ -86,6 +86,15 @@ ZOO = {
     "wide": (
         lambda: [*_hidden(fs.ReLU(), units=64, outputs=96), fs.Tanh(), fs.Dropout(0.5), fs.Linear(96, 2)], fs.MSE, numbers(2),
     ),
+    "convolution, pooling": (
+        lambda: [
+            fs.Conv2d(1, 4, 2, padding=1, image=(2, 3)), fs.ReLU(), fs.MaxPool2d(2, 1), fs.Conv2d(4, 5, (1, 2), bias=False),
+            fs.Flatten(), fs.Linear(20, 3),
+        ], fs.SoftmaxCrossEntropy, labels,
+    ),
+    "wide convolution": (
+        lambda: [fs.Linear(COLUMNS, 72), fs.Tanh(), fs.Conv2d(8, 16, 2, image=(3, 3)), fs.Linear(64, 2)], fs.MSE, numbers(2),
+    ),
     "softmax between, sequences": (
         lambda: [fs.Sequential(*_hidden(fs.ReLU(), outputs=8)), fs.Softmax(), fs.Sequential(fs.Linear(8, 2))],
         fs.MSE, numbers(2),

@@ -63,6 +63,7 @@ def _row_cases(dtype):
     labels = generator.integers(0, WIDTH, ROWS).astype("i4")
     soft = generator.random(matrix).astype(dtype)
     winner = generator.integers(0, 3, matrix).astype("u1")
+    table = generator.integers(-1, WIDTH, (WIDTH, 3)).astype("i4")
     out, losses = np.full(matrix, 9, dtype), np.full(vector, 9, dtype)
     x, gain, scale = real(*matrix), real(WIDTH), np.abs(real(ROWS)) + 0.1
     none = np.empty(0, dtype)
@@ -88,6 +89,11 @@ def _row_cases(dtype):
         "maxout": [(real(*wide), out, np.full(matrix, 9, "u1"))],
         "maxout_spread": [(real(*matrix), winner, np.full(wide, 9, dtype))],
         "maxout_pick": [(real(*wide), winner, out)],
+        "take_columns": [(x, table.reshape(-1), np.full((ROWS, 3 * WIDTH), 9, dtype))],
+        "sum_columns": [(x, table, out)],
+        "largest_columns": [(x, np.abs(table), out, np.full(matrix, 9, "u1"))],
+        "largest_columns_spread": [(x, winner, np.where(table < 0, table, 256 * table + 1).astype("i4"), out)],
+        "largest_columns_pick": [(x, np.abs(table), winner, out)],
     }
 
 

@@ -100,7 +100,9 @@ def stages(step):
     return {(label.operation, label.stage) for label in plans(step)[0].program.labels}
 
 
-@pytest.mark.parametrize("name", ["wide", "tied, wide", "tied", "one layer three times", "maxout, prelu, hinge"])
+@pytest.mark.parametrize(
+    "name", ["wide", "tied, wide", "tied", "one layer three times", "maxout, prelu, hinge", "wide convolution"]
+)
 @pytest.mark.parametrize("rows", [33, 130])
 def test_both_choices_give_the_same_gradient(name, rows, dtype, monkeypatch):
     x, y = batch_for(name, rows, dtype)

@@ -1,0 +1,29 @@
+"""What augmentation does to the elements of a minibatch: masks and mixtures of two samples.
+
+Noise is in random.py.
+"""
+
+from __future__ import annotations
+
+from ..formula import Bits, Column, Each, Row, Scalar, formula
+from ..vocabulary import absolute, select
+from .random import to_uniform
+
+
+@formula
+def masked_features(x: Each, share: Scalar, value: Scalar, bits: Bits) -> Each:
+    """value with probability `share`, else x."""
+    return select(to_uniform(bits, x) >= share, x, value)
+
+
+@formula
+def mixed(x: Each, other: Each, part: Scalar) -> Each:
+    """part x + (1 - part) other."""
+    return other + part * (x - other)
+
+
+@formula
+def mixed_labels(label: Column, other: Column, number: Row, part: Scalar) -> Each:
+    """The mixture of two one-hot rows: part where the class `number` is the label, plus 1 - part where it is the other."""
+    first = select(absolute(label - number) < 0.5, part, 0.0)
+    return first + select(absolute(other - number) < 0.5, 1.0 - part, 0.0)
