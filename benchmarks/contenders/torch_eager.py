@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from itertools import cycle
 from typing import Any, ClassVar
 
@@ -79,14 +79,21 @@ def finisher(where: Where) -> Callable[[Any], None]:
 @contextmanager
 def settings(problem: Problem) -> Iterator[None]:
     """Within it PyTorch uses the threads and the products of a problem."""
+    with threads(problem.threads), products(problem.precision):
+        yield
+
+
+@contextmanager
+def products(precision: str) -> Iterator[None]:
+    """Within it PyTorch takes products of float32 in TF32 for "tf32", and in float32 for all else."""
     import torch
 
     before = torch.get_float32_matmul_precision()
-    with ExitStack() as stack:
-        stack.enter_context(threads(problem.threads))
-        stack.callback(torch.set_float32_matmul_precision, before)
-        torch.set_float32_matmul_precision("high" if problem.precision == "tf32" else "highest")
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    try:
         yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 @contextmanager
