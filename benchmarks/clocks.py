@@ -34,17 +34,12 @@ class Events(Clock):
 
     Work on another stream hides from them: where the host waited clearly longer than the events say, its time counts.
 
-    Args: event – makes one, with a method `record`; milliseconds – between two events that have happened.
+    Args: mark – makes an event and records it on the current stream; milliseconds – between two events that have happened.
     """
 
-    def __init__(self, event: Callable[[], Any], milliseconds: Callable[[Any, Any], float]) -> None:
-        self._event = event
+    def __init__(self, mark: Callable[[], Any], milliseconds: Callable[[Any, Any], float]) -> None:
+        self._mark = mark
         self._milliseconds = milliseconds
-
-    def _mark(self) -> Any:
-        event = self._event()
-        event.record()
-        return event
 
     def start(self) -> Any:
         """Time of the host, and an event."""
@@ -77,11 +72,21 @@ def cupy_events() -> Events:
     """Events of CuPy, on its current stream."""
     import cupy
 
-    return Events(cupy.cuda.Event, cupy.cuda.get_elapsed_time)
+    def mark() -> Any:
+        event = cupy.cuda.Event()
+        event.record(cupy.cuda.get_current_stream())
+        return event
+
+    return Events(mark, cupy.cuda.get_elapsed_time)
 
 
 def torch_events() -> Events:
     """Events of PyTorch, on its current stream."""
     import torch
 
-    return Events(lambda: torch.cuda.Event(enable_timing=True), lambda first, last: float(first.elapsed_time(last)))
+    def mark() -> Any:
+        event: Any = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+    return Events(mark, lambda first, last: float(first.elapsed_time(last)))

@@ -142,10 +142,14 @@ class Report:
 
 
 def to_json(report: Report) -> str:
-    """The text of the file; that of a dry run holds no times and no figures."""
+    """The text of the file; that of a dry run holds no times and no figures, that of a run on a GPU its targets."""
     from .evaluation import figures
 
     document: dict[str, Any] = {"format": FORMAT, "version": VERSION, **asdict(report)}
+    if report.parts:
+        from .device.targets import as_values, outcomes
+
+        document["targets"] = [as_values(outcome) for outcome in outcomes(report)]
     for case, plain in zip(report.cases, document["cases"], strict=True):
         for timing, values in zip(case.timings, plain["timings"], strict=True):
             values["figures"] = None if report.dry else figures(case, timing)
@@ -198,8 +202,8 @@ def load(path: Path, dry: bool = False) -> Report:
     except (KeyError, TypeError) as error:
         raise DataFileError(f"expected complete results; got {str(path)!r} with parts missing ({error}); {advice}") from error
     if report.dry != dry:
-        found = ("a measurement", "a dry run")[report.dry]
-        raise DataFileError(f"expected results of {('a measurement', 'a dry run')[dry]}; got {found} in {str(path)!r}; {advice}")
+        kinds = ("a measurement", "a dry run")
+        raise DataFileError(f"expected results of {kinds[dry]}; got {kinds[report.dry]} in {str(path)!r}; {advice}")
     return report
 
 

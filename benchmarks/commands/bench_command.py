@@ -49,11 +49,13 @@ def bench(
         typer.Option(metavar="RATIO", help="With --compare: exit code 1 if a step got slower by more, such as 1.1."),
     ] = None,
     device: Annotated[
-        str, typer.Option(metavar="NAME", help="cpu; or cuda, which measures a fixed set of parts on a GPU with the options below.")
+        str, typer.Option(metavar="NAME", help="cpu; or cuda: a fixed set of parts on a GPU, with the options below.")
     ] = "cpu",
-    output: Annotated[Path | None, typer.Option(metavar="DIR", help="cuda: folder of the report. [benchmarks/results]")] = None,
+    output: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="cuda: folder of the report. Default: benchmarks/results.")
+    ] = None,
     parts: Annotated[str, typer.Option(metavar="LIST", help="cuda: only these parts, such as adam,784-tf32.")] = "",
-    budget: Annotated[float | None, typer.Option(metavar="SECONDS", help="cuda: for all parts together. [460]")] = None,
+    budget: Annotated[float | None, typer.Option(metavar="SECONDS", help="cuda: for all parts together. Default: 460.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="cuda: take up the newest report of this device there.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="cuda: walk through everything without a device, and measure nothing.")

@@ -11,7 +11,6 @@ from ..problem import BETA1, BETA2, CLIP_NORM, EPSILON, LAYER_NORM_EPSILON, WEIG
 from ..timing import Prepared
 from .base import Contender, Missing, Where
 
-
 HERE = Where()
 
 

@@ -52,8 +52,9 @@ class Place:
             torch._dynamo.reset()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
-        if not self.dry:
-            self.backend.xp.get_default_memory_pool().free_all_blocks()
+        pool = getattr(self.backend.xp, "get_default_memory_pool", None)
+        if pool is not None:
+            pool().free_all_blocks()
 
 
 def prepare_process(dry: bool) -> None:

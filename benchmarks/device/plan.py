@@ -113,7 +113,7 @@ class Plan:
     @property
     def pace(self) -> Pace:
         """For steps and kernels: at least 60 calls of each contender."""
-        return Pace(2, 1e-3, 0.0) if self.dry else Pace(rounds=12, seconds=0.05, pause=0.0, least_calls=5)
+        return Pace(1, 1e-3, 0.0) if self.dry else Pace(rounds=12, seconds=0.05, pause=0.0, least_calls=5)
 
     @property
     def processor_pace(self) -> Pace:

@@ -23,7 +23,8 @@ def markdown(report: Report) -> str:
     parts += [_device_line(device), machine_line(report), f"{report.machine.get('date')}", _table(report, target_table(report))]
     parts.append("## Parts\n\n" + "\n".join(_state(report, part.name) for part in report.parts))
     parts += [f"- left out: {line}" for line in absences(report.left_out)]
-    for case in [*report.kernels, *report.cases]:
+    everything: list[Case | KernelCase] = [*report.kernels, *report.cases]
+    for case in everything:
         parts.append(_table(report, case_table(case) if isinstance(case, Case) else _kernel(case)))
         parts += [f"- left out: {line}" for line in absences(case.left_out)]
     if report.kernels:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from .. import machine
 from ..profiles import profile
@@ -16,7 +17,7 @@ from .kernels import Bench
 from .place import DRY, Place
 from .plan import STEPS, Plan
 from .report import markdown
-from .steps import Tell, problem_of, processor_beside_device, steps_beside_peers
+from .steps import Tell, precision_here, problem_of, processor_beside_device, steps_beside_peers
 from .targets import gaps
 
 DONE, CUT, FAILED = "done", "cut", "failed"
@@ -122,12 +123,10 @@ class Session:
             if number and allowance.below(0.3):
                 found.cut = f"no time for {', '.join(wanted[number:])}"
                 break
-            problem = problem_of(steps.network, steps.precision, self.plan)
-            if steps.precision not in self.place.backend.precisions:
-                continue
+            problem = problem_of(steps.network, precision_here(steps.precision, self.place), self.plan)
             tell(f"profile of {name}")
             made = profile(problem, self.place.backend, 1 if self.plan.dry else REPEATS)
-            made.precision = steps.precision
+            made.precision = problem.precision
             found.profiles.append(made)
             self.place.tidy()
         return found
@@ -138,10 +137,13 @@ class Session:
         earlier = next((p for p in report.parts if p.name == part.name), None)
         if earlier is not None and WORTH[part.state] < WORTH[earlier.state]:
             return
-        for kept, new in ((report.cases, found.cases), (report.kernels, found.kernels), (report.profiles, found.profiles)):
+        both: list[tuple[list[Any], list[Any]]] = [
+            (report.cases, found.cases), (report.kernels, found.kernels), (report.profiles, found.profiles),
+        ]  # fmt: skip
+        for kept, new in both:
             for one in new:
                 one.part = part.name
-            kept[:] = [one for one in kept if one.part != part.name] + new  # type: ignore[operator]
+            kept[:] = [one for one in kept if one.part != part.name] + new
         report.parts = [p for p in report.parts if p.name != part.name] + [part]
 
     def _write(self) -> None:
@@ -163,9 +165,9 @@ def slug(name: str) -> str:
 def _filled(report: Report) -> Report:
     """A dry run that was read again, with the times of the clock that stands still in place of those left out of its file."""
     if report.dry:
-        for case in (*report.cases, *report.kernels):
-            for timing in case.timings:
-                timing.seconds = [1.0]
+        cases: list[Case | KernelCase] = [*report.cases, *report.kernels]
+        for timing in (timing for case in cases for timing in case.timings):
+            timing.seconds = [1.0]
         for row in (row for made in report.profiles for row in made.rows):
             row["seconds"] = 1.0
         for part in report.parts:

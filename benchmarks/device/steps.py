@@ -14,6 +14,7 @@ from .. import gemms
 from ..agreement import reference
 from ..contenders.base import Contender
 from ..contenders.ours import Ours
+from ..networks import Network
 from ..problem import Problem
 from ..results import Case, LeftOut, Timing
 from ..steps import memory, prepare_checked
@@ -25,6 +26,9 @@ from .plan import CPU, PRECISIONS, Plan, Steps, learning_rate
 
 Tell = Callable[[str], None]
 
+SLOWLY = 1e12
+"""Operations of a step from which on ours is not timed in float32 in place of a precision that the backend does not have."""
+
 KEPT = 0.35
 """The share of a part's time that is kept for measuring: nobody is got ready any more when less is left."""
 
@@ -32,7 +36,10 @@ KEPT = 0.35
 def steps_beside_peers(wanted: Steps, place: Place, plan: Plan, tell: Tell, allowance: Allowance) -> Case:
     """One network in one precision: ours, all peers, and the floor."""
     problem = problem_of(wanted.network, wanted.precision, plan)
-    takes_part = [(contender, problem) for contender in (Ours(place.backend, place.ours), *place.peers)]
+    takes_part: list[tuple[Contender, Problem]] = [(Ours(place.backend, place.ours), problem)]
+    if precision_here(wanted.precision, place) != wanted.precision and gemms.flop(problem.network) < SLOWLY:
+        takes_part.append((Ours(place.backend, place.ours, ", float32"), replace(problem, precision="float32")))
+    takes_part += [(peer, problem) for peer in place.peers]
     return _case(problem, takes_part, place, plan.pace, tell, allowance, with_floor=True)
 
 
@@ -46,8 +53,14 @@ def processor_beside_device(place: Place, plan: Plan, tell: Tell, allowance: All
     return _case(problem, takes_part, place, plan.processor_pace, tell, allowance, with_floor=False)
 
 
-def problem_of(network: object, precision: str, plan: Plan) -> Problem:
-    small = plan.network(network)  # type: ignore[arg-type]
+def precision_here(wanted: str, place: Place) -> str:
+    """The precision itself where our backend has it, else float32."""
+    return wanted if wanted in place.backend.precisions else "float32"
+
+
+def problem_of(network: Network, precision: str, plan: Plan) -> Problem:
+    """What is trained: the plain variant, at a learning rate that suits the width."""
+    small = plan.network(network)
     return Problem(small, "plain", precision, num_threads(), learning_rate=learning_rate(small))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from statistics import median
 
+from ..evaluation import of_kind
 from ..reports.tables import Table, number, percent
 from ..results import Report
 from .peaks import peak
@@ -14,7 +15,8 @@ BLANK = "–"
 
 def target_table(report: Report) -> Table:
     """Each target, its figure, whether it was held, and for one that was not where the time goes."""
-    rows, strong = [], []
+    rows: list[list[str]] = []
+    strong: list[int] = []
     for outcome in outcomes(report):
         strong += [len(rows)] if outcome.state == "missed" else []
         rows.append([outcome.target.what, _limit(outcome.target), _figure(outcome), outcome.state, outcome.note])
@@ -37,14 +39,9 @@ def _with_unit(value: float, unit: str) -> str:
 
 def best_rate(report: Report, precision: str) -> float | None:
     """Operations a second of the fastest products of this run in that precision, single ones and chains; None without any."""
-    rates = [
-        case.flop / median(t.seconds) for case in report.kernels if case.flop and case.precision == precision for t in case.timings
-    ]
-    rates += [
-        case.flop / median(t.seconds) for case in report.cases if case.precision == precision for t in case.timings
-        if t.kind == "floor"
-    ]  # fmt: skip
-    return max(rates, default=None)
+    products = [(case.flop, t) for case in report.kernels if case.precision == precision and case.flop for t in case.timings]
+    chains = [(case.flop, t) for case in report.cases if case.precision == precision for t in of_kind(case, "floor")]
+    return max((flop / median(t.seconds) for flop, t in (*products, *chains)), default=None)
 
 
 def utilization_table(report: Report) -> Table:

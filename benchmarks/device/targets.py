@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from statistics import median
 from typing import Any, NamedTuple
 
-from ..evaluation import best_ours, best_peer, floor, of_kind, share_of_copy
+from ..evaluation import best_peer, floor, of_kind, share_of_copy, smallest
 from ..results import Case, KernelCase, Report, Timing
 from ..statistics import pair_ratio
 from .plan import STEPS
@@ -31,7 +30,10 @@ class Target(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """A target and what became of it: figure – None where it was not measured; state; note – why not, or where the time goes."""
+    """A target and what became of it.
+
+    Args: target; figure – None where it was not measured; state; note – why it was not measured, or where the time goes.
+    """
 
     target: Target
     figure: float | None
@@ -40,7 +42,8 @@ class Outcome(NamedTuple):
 
 
 def _ours(case: Case | KernelCase) -> Timing | None:
-    return next((t for t in of_kind(case, "ours") if t.device != "cpu"), None)
+    """Our timing on the device, in the precision that the case asks for: the others have theirs in their names."""
+    return next((t for t in of_kind(case, "ours") if t.device != "cpu" and "," not in t.name), None)
 
 
 def _of_copy(case: KernelCase) -> float | None:
@@ -70,10 +73,9 @@ def _over_best_peer(case: Case) -> float | None:
 
 
 def _processor_over_device(case: Case) -> float | None:
-    ours, processor = best_ours(case), next((t for t in case.timings if t.device == "cpu"), None)
-    if ours is None or processor is None or ours is processor:
-        return None
-    return median(processor.seconds) / median(ours.seconds)
+    ours = smallest([t for t in of_kind(case, "ours") if t.device != "cpu"])
+    processor = next((t for t in case.timings if t.device == "cpu"), None)
+    return None if ours is None or processor is None else pair_ratio(processor.seconds, ours.seconds)
 
 
 def targets() -> list[Target]:
@@ -96,6 +98,16 @@ def targets() -> list[Target]:
     return found
 
 
+def as_values(outcome: Outcome) -> dict[str, Any]:
+    """An outcome as plain values, for a file."""
+    target = outcome.target
+    sign = {True: ">=", False: "<=", None: ""}[target.least]
+    return {
+        "what": target.what, "part": target.part, "sign": sign, "limit": target.limit, "figure": outcome.figure,
+        "state": outcome.state, "note": outcome.note,
+    }  # fmt: skip
+
+
 def outcomes(report: Report) -> list[Outcome]:
     """What became of each target; a dry run measures none."""
     return [_outcome(target, report) for target in targets()]
@@ -104,7 +116,8 @@ def outcomes(report: Report) -> list[Outcome]:
 def _outcome(target: Target, report: Report) -> Outcome:
     if report.dry:
         return Outcome(target, None, OPEN, "dry run")
-    case = next((c for c in (*report.cases, *report.kernels) if c.part == target.part), None)
+    cases: list[Case | KernelCase] = [*report.cases, *report.kernels]
+    case = next((c for c in cases if c.part == target.part), None)
     figure = None if case is None else target.measure(case)
     if figure is None:
         return Outcome(target, None, OPEN, _why_not(target.part, case, report))
@@ -118,7 +131,7 @@ def _why_not(part: str, case: Case | KernelCase | None, report: Report) -> str:
     """The reason of the part, or those of whoever was left out of its case or everywhere."""
     if case is None:
         return next((p.reason or p.state for p in report.parts if p.name == part), "the part was not run")
-    left = [f"{l.name}: {l.reason}" for l in (*case.left_out, *report.left_out)]
+    left = [f"{absent.name}: {absent.reason}" for absent in (*case.left_out, *report.left_out)]
     return "; ".join(left) or "nobody to compare with"
 
 
@@ -138,9 +151,9 @@ def _where_it_goes(part: str, report: Report) -> str:
 
 
 def gaps(report: Report) -> list[str]:
-    """The parts whose step missed a target, the one that missed it by most first; in a dry run all of them."""
+    """The parts whose step missed a target, the one that missed it by most first; in a dry run two of all."""
     if report.dry:
-        return list(STEPS)
+        return list(STEPS)[:2]
     missed: dict[str, float] = {}
     for target, figure, state, _ in outcomes(report):
         if target.part in STEPS and state == MISSED and figure is not None:
