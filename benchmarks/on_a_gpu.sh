@@ -26,7 +26,7 @@ run() { # NAME SECONDS COMMAND …: its output in $out/NAME.log as well
 }
 
 bench() { # OPTIONS …
-    "$python" -m fusedstep bench --device cuda --output "$out" ${DRY_RUN:+--dry-run} "$@"
+    "$python" -P -m fusedstep bench --device cuda --output "$out" ${DRY_RUN:+--dry-run} "$@"
 }
 export -f bench
 export python out DRY_RUN="${DRY_RUN:-}"
@@ -36,8 +36,11 @@ for stage in $stages; do
     machine) run machine 60 bash -c 'nvidia-smi || true; "$python" -V; "$python" -m pip list 2>/dev/null | grep -iE \
         "^(numpy|numba|numba-cuda|cupy|torch|triton|jax|jaxlib|optax|nvidia-cublas|nvmath|cuda-)"; exit 0' ;;
     install) run install 180 "$python" -m pip install --quiet --no-deps --no-build-isolation -e . ;;
-    tests) run tests "${TESTS_S:-420}" "$python" -m pytest -q -m gpu ${DRY_RUN:+--collect-only} ${DRY_RUN:---require-gpu} \
-        -p no:cacheprovider --junitxml="$out/tests.xml" tests/gpu ;;
+    tests)
+        needed=--require-gpu
+        [ -z "$DRY_RUN" ] || needed=--collect-only
+        run tests "${TESTS_S:-420}" "$python" -m pytest -q -m gpu "$needed" -p no:cacheprovider --junitxml="$out/tests.xml" tests/gpu
+        ;;
     bench) run bench "${BENCH_S:-560}" bash -c 'bench ${RESUME:+--resume}' ;;
     # What the run had no time for: the profiles of the steps that missed a target, the largest gap first.
     profile) run profile "${PROFILE_S:-120}" bash -c 'bench --resume --parts profile' ;;
