@@ -80,8 +80,9 @@ def softmax_cross_entropy(backend: Any, threads: int, rows: int = ROWS, columns:
 
 
 def _matrices(backend: Any, rows: int, columns: int) -> list[Array]:
-    rng = np.random.default_rng(3)
-    return [backend.asarray(rng.standard_normal((rows, columns)).astype("float32")) for _ in range(2)]
+    """Standard normal values, and room for the results."""
+    values = np.random.default_rng(3).standard_normal((rows, columns), np.float32)
+    return [backend.asarray(values), backend.empty((rows, columns))]
 
 
 def _vectors(backend: Any, size: int) -> list[Array]:

@@ -38,8 +38,8 @@ for stage in $stages; do
     install) run install 180 "$python" -m pip install --quiet --no-deps --no-build-isolation -e . ;;
     tests)
         needed=--require-gpu
-        [ -z "$DRY_RUN" ] || needed=--collect-only
-        run tests "${TESTS_S:-420}" "$python" -m pytest -q -m gpu "$needed" -p no:cacheprovider --junitxml="$out/tests.xml" tests/gpu
+        [ -z "$DRY_RUN" ] || needed=-qq\ --collect-only
+        run tests "${TESTS_S:-420}" "$python" -m pytest -q -m gpu $needed -p no:cacheprovider --junitxml="$out/tests.xml" tests/gpu
         ;;
     bench) run bench "${BENCH_S:-560}" bash -c 'bench ${RESUME:+--resume}' ;;
     # What the run had no time for: the profiles of the steps that missed a target, the largest gap first.

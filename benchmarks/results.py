@@ -168,9 +168,11 @@ def save(report: Report, path: Path) -> None:
 
 
 def write(path: Path, content: str | bytes) -> None:
-    """Writes a file; raises OutputPathError where that cannot be."""
+    """Writes a file, whole or not at all; raises OutputPathError where that cannot be."""
+    beside = path.with_name(path.name + ".part")
     try:
-        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        beside.write_bytes(content.encode() if isinstance(content, str) else content)
+        beside.replace(path)
     except OSError as error:
         raise OutputPathError(
             f"expected a file that can be written; got {str(path)!r} ({error.strerror}); choose another folder"

@@ -34,9 +34,10 @@ def require_device(device: str, given: dict[str, Any]) -> bool:
     return device == "cuda"
 
 
-def measure(console: Console, parts: str, budget: float | None, output: Path | None, resume: bool, dry: bool) -> None:
+def measure(console: Console, parts: str, budget: float | None, output: Path | None, resume: bool, dry: bool) -> bool:
     """All parts, each written when it is done; options as in `bench`.
 
+    Returns: whether none of the wanted parts failed.
     Raises: HyperparameterError, BackendUnavailable, OutputPathError, DataFileError.
     """
     from ..device.place import find_place, prepare_process
@@ -69,6 +70,7 @@ def measure(console: Console, parts: str, budget: float | None, output: Path | N
             _show_outcome(console, outcome)
     for path in (session.path, session.path.with_suffix(".md")):
         console.print(f"Written: {path}", soft_wrap=True, markup=False)
+    return not any(part.state == "failed" for part in session.report.parts if part.name in plan.names)
 
 
 def default_folder() -> Path:

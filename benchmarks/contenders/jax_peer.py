@@ -102,6 +102,7 @@ class JaxStep:
         self.reduced = "bfloat16" if problem.precision == "bfloat16" else None
         data = self.reduced or problem.dtype
         self.batches = [(jnp.asarray(x, data), jnp.asarray(y, "int32")) for x, y in problem.minibatches]
+        self.start = [(jnp.asarray(w), jnp.asarray(b)) for w, b in problem.start]
         self.compiled = partial(jax.jit, donate_argnums=(0, 1))(self._train)
         self.reset()
 
@@ -111,9 +112,9 @@ class JaxStep:
         import jax.numpy as jnp
 
         self.parameters: list[dict[str, Any]] = []
-        for k, (w, b) in enumerate(self.problem.start):
-            layer = {"w": jnp.array(w), "b": jnp.array(b)}
-            if self.problem.full and k < len(self.problem.start) - 1:
+        for k, (w, b) in enumerate(self.start):
+            layer = {"w": jnp.array(w), "b": jnp.array(b)}  # copies, because a step uses its arguments up
+            if self.problem.full and k < len(self.start) - 1:
                 layer |= {"gain": jnp.ones_like(layer["b"]), "offset": jnp.zeros_like(layer["b"])}
             self.parameters.append(layer)
         self.state = self.optimizer.init(self.parameters)

@@ -34,7 +34,10 @@ class TorchCompiled(TorchEager):
         """torch.compile, which compiles at the first call."""
         import torch
 
-        torch._dynamo.reset()
+        if not self.where.cuda:
+            # Few recompilations are allowed of one function. On a GPU this is done between the parts of a run, because two
+            # contenders are compiled there, and the second would throw away the first.
+            torch._dynamo.reset()
         chosen: dict[str, Any] = {"backend": "aot_eager"} if isinstance(self.where.clock, StandIn) else {"mode": self.mode}
         return lambda function: torch.compile(function, dynamic=False, **chosen)
 

@@ -148,7 +148,7 @@ class TorchStep:
         self.optimizer = self._optimizer()
         data = torch.bfloat16 if problem.precision == "bfloat16" else _dtype(problem)
         self.batches = [(torch.from_numpy(x).to(device, data), torch.from_numpy(y).to(device)) for x, y in problem.minibatches]
-        self.start = self._start()
+        self.start = [value.to(device) for value in self._start()]
         self.reset()
 
         reduced = problem.precision == "bfloat16"
@@ -179,7 +179,7 @@ class TorchStep:
         of_linear = [p for layer in self.network if isinstance(layer, torch.nn.Linear) for p in layer.parameters()]
         linear = {id(p) for p in of_linear}
         return [
-            torch.from_numpy(next(given[p.ndim]).copy()) if id(p) in linear else p.detach().clone() for p in self.parameters
+            torch.from_numpy(next(given[p.ndim]).copy("C")) if id(p) in linear else p.detach().clone() for p in self.parameters
         ]
 
     def reset(self) -> None:

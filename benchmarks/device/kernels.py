@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ Tell = Callable[[str], None]
 
 
 class Bench:
-    """Times the kernels of a place.
+    """Times the kernels of a place; what is copied and overwritten is made once for all of them.
 
     Args: place; sizes; pace; tell – is told what happens.
     """
@@ -92,16 +93,13 @@ class Bench:
         self, case: KernelCase, ours: dict[str, Prepared], peers: dict[str, Prepared], allowance: Allowance
     ) -> KernelCase:
         """All of them, and the copies, each call alone and with a cold cache."""
-        copied, where = self.sizes.copied, self.place.torch
-        beside = {f"copy, {self._name}": device_copy(self.place.backend, copied)}
-        flush = self._flush()
+        beside = {f"copy, {self._name}": self._copy}
         for prepared in (*ours.values(), *beside.values()):
-            prepared.before = flush
-        if where is not None:
-            beside["copy, torch"] = torch_copy(where, copied)
-            flush = _torch_flush(where, self.sizes.flushed)
-            for prepared in (*peers.values(), beside["copy, torch"]):
-                prepared.before = flush
+            prepared.before = self._flush
+        if self._torch_copy is not None:
+            beside["copy, torch"] = self._torch_copy
+            for prepared in (*peers.values(), self._torch_copy):
+                prepared.before = self._torch_flush
         return self._interleaved(case, ours, peers, beside, allowance)
 
     def _interleaved(
@@ -127,10 +125,27 @@ class Bench:
         prepared.finish(prepared.step())
         return None if before is None else int(self.place.backend.launches - before)
 
+    @cached_property
+    def _copy(self) -> Prepared:
+        return device_copy(self.place.backend, self.sizes.copied)
+
+    @cached_property
+    def _torch_copy(self) -> Prepared | None:
+        return None if self.place.torch is None else torch_copy(self.place.torch, self.sizes.copied)
+
+    @cached_property
     def _flush(self) -> Callable[[], None]:
+        """Overwrites more than a cache holds."""
         backend = self.place.backend
         buffer = backend.zeros((self.sizes.flushed,))
         return lambda: backend.fill(buffer, 1.0)
+
+    @cached_property
+    def _torch_flush(self) -> Callable[[], None]:
+        import torch
+
+        buffer = torch.zeros(self.sizes.flushed, device="cpu" if self.place.torch is None else self.place.torch.device)
+        return lambda: buffer.fill_(1.0)
 
     def _product(self, size: int) -> Prepared:
         """The backend's own product in float32."""
@@ -145,13 +160,6 @@ def _torch_finish(where: Where) -> Callable[[Any], None]:
     from ..contenders.torch_eager import finisher
 
     return finisher(where)
-
-
-def _torch_flush(where: Where, size: int) -> Callable[[], None]:
-    import torch
-
-    buffer = torch.zeros(size, device=where.device)
-    return lambda: buffer.fill_(1.0)
 
 
 def torch_copy(where: Where, elements: int) -> Prepared:

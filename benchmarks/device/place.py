@@ -5,13 +5,14 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ...errors import BackendUnavailable
 from .. import machine
 from ..clocks import HOST, StandIn, cupy_events, torch_events
 from ..contenders import DEVICE_PEERS, Contender, Where, make_device_peer
+from ..networks import Network
 from ..results import LeftOut
 
 SIMULATOR = "NUMBA_ENABLE_CUDASIM"
@@ -23,7 +24,8 @@ class Place:
     """A device, or what stands in for it.
 
     Args: backend – fusedstep's; dry – whether it is a dry run; ours – the clock of our own calls; peers – those that can run
-        here; left_out – those that cannot; facts – name, memory and versions of the device.
+        here; left_out – those that cannot; facts – name, memory and versions of the device; drawn – what has been drawn for the
+        last network, and the losses from there.
     """
 
     backend: Any
@@ -32,6 +34,7 @@ class Place:
     peers: list[Contender]
     left_out: list[LeftOut]
     facts: dict[str, Any]
+    drawn: dict[Network, tuple[dict[str, Any], list[float]]] = field(default_factory=dict)
 
     @property
     def device(self) -> str:

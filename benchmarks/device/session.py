@@ -23,6 +23,7 @@ from .targets import gaps
 DONE, CUT, FAILED = "done", "cut", "failed"
 WORTH = {DONE: 2, CUT: 1, FAILED: 0}
 REPEATS = 5
+KERNELS = ("copy", "products", "adam", "softmax", "rows")
 
 
 @dataclass
@@ -49,6 +50,7 @@ class Session:
         self, plan: Plan, place: Place, folder: Path, resume: bool, tell: Tell, done: Callable[[Part], None]
     ) -> None:
         self.plan, self.place, self.tell, self.done = plan, place, tell, done
+        self._bench: Bench | None = None
         name = "dry-run" if plan.dry else slug(str(place.facts["name"]))
         earlier = sorted(folder.glob(f"{name}-????-??-??.json")) if resume else []
         if earlier:
@@ -93,6 +95,8 @@ class Session:
 
     def _work(self, name: str, allowance: Allowance) -> Found:
         tell: Tell = lambda what: self.tell(f"{name}: {what}")  # noqa: E731
+        if name not in KERNELS:
+            self._bench = None  # its arrays make room
         if name in STEPS:
             case = steps_beside_peers(STEPS[name], self.place, self.plan, tell, allowance)
             return self._judged(case, self.plan.pace.rounds)
@@ -101,8 +105,9 @@ class Session:
             return self._judged(case, self.plan.processor_pace.rounds)
         if name == "profile":
             return self._profiles(tell, allowance)
-        bench = Bench(self.place, self.plan.sizes, self.plan.pace, tell)
-        kernels: list[KernelCase] = getattr(bench, name)(allowance)
+        if self._bench is None:
+            self._bench = Bench(self.place, self.plan.sizes, self.plan.pace, self.tell)
+        kernels: list[KernelCase] = getattr(self._bench, name)(allowance)
         return Found(kernels=kernels, cut=_shortened(kernels, self.plan.pace.rounds))
 
     def _judged(self, case: Case, rounds: int) -> Found:

@@ -77,9 +77,7 @@ def _case(
         # What other libraries warn of while they load and compile is not about this measurement.
         warnings.simplefilter("ignore")
         tell("the losses that all should have")
-        # In float64, and of a large network quickly enough on the device alone.
-        wanted = reference(problem, np if place.dry else place.backend.xp)
-        place.tidy()
+        wanted = _common(problem, place)
         beside = floors(problem, place) if with_floor else {}
         ready: dict[str, Prepared] = {}
         for contender, own in takes_part:
@@ -89,7 +87,8 @@ def _case(
                 )
                 continue
             tell(f"{contender.name}: getting ready")
-            prepared = prepare_checked(contender, _same_start(own, problem), wanted, case, forgiving=True)
+            own.__dict__.update(start=problem.start, minibatches=problem.minibatches)
+            prepared = prepare_checked(contender, own, wanted, case, forgiving=True)
             if prepared is not None:
                 ready[contender.name] = prepared
         turns = interleave({**ready, **beside}, pace._replace(most=0.9 * allowance.left), tell)
@@ -100,8 +99,14 @@ def _case(
     return case
 
 
-def _same_start(own: Problem, common: Problem) -> Problem:
-    """The numbers of a large network are drawn once, not once for each precision."""
-    if own is not common:
-        own.__dict__.update(start=common.start, minibatches=common.minibatches)
-    return own
+def _common(problem: Problem, place: Place) -> list[float]:
+    """The losses that all should have; the numbers of the last network are kept, so that a second precision finds them."""
+    numbers, losses = place.drawn.pop(problem.network, ({}, []))
+    place.drawn.clear()
+    problem.__dict__.update(numbers)
+    if not losses:
+        # In float64, which takes a large network too long anywhere but on the device.
+        losses = reference(problem, np if place.dry else place.backend.xp)
+        place.tidy()
+    place.drawn[problem.network] = ({"start": problem.start, "minibatches": problem.minibatches}, losses)
+    return losses
