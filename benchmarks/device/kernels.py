@@ -6,14 +6,13 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-
 from .. import kernels
 from ..contenders.base import Where
 from ..copying import device_copy
 from ..results import KernelCase, LeftOut, Timing
 from ..timing import Pace, Prepared, interleave
 from .allowance import Allowance
+from .floor import normal_values, own_products
 from .place import Place
 from .plan import PRECISIONS, Sizes
 
@@ -68,7 +67,7 @@ class Bench:
             case = KernelCase("matrix product", f"{size} x {size} x {size}", 0, precision, flop=2 * size**3)
             case.moved = 3 * size * size * (2 if precision == "bfloat16" else 4)
             peers = self._torch(case, lambda where, precision=precision: torch_product(where, size, precision))  # type: ignore[misc]
-            ours = {self._name: self._product(size)} if precision == "float32" else {}
+            ours = {self._name: self._product(size, precision)} if precision in self.place.backend.precisions else {}
             share = Allowance(allowance.left / (len(PRECISIONS) - number))
             if ours or peers:
                 found.append(self._interleaved(case, ours, peers, {}, share))
@@ -147,13 +146,15 @@ class Bench:
         buffer = torch.zeros(self.sizes.flushed, device="cpu" if self.place.torch is None else self.place.torch.device)
         return lambda: buffer.fill_(1.0)
 
-    def _product(self, size: int) -> Prepared:
-        """The backend's own product in float32."""
+    def _product(self, size: int, precision: str) -> Prepared:
+        """The backend's own product."""
         backend = self.place.backend
-        rng = np.random.default_rng(5)
-        a, b = (backend.asarray(rng.standard_normal((size, size), np.float32)) for _ in range(2))
-        out = backend.empty((size, size))
-        return Prepared(lambda: backend.matmul(a, b, out), lambda handle: backend.synchronize())  # noqa: ARG005
+        normal = normal_values(backend, precision)
+        a, b, out = (normal(size, size) for _ in range(3))
+        return Prepared(
+            lambda: backend.matmul(a, b, out), lambda handle: backend.synchronize(),  # noqa: ARG005
+            around=lambda: own_products(backend, precision),
+        )  # fmt: skip
 
 
 def _torch_finish(where: Where) -> Callable[[Any], None]:
