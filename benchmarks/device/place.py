@@ -49,12 +49,11 @@ class Place:
     def tidy(self) -> None:
         """Gives memory of the device back: each library keeps what it has had, and the next part needs it."""
         gc.collect()
-        if "torch" in sys.modules:
-            import torch
-
-            torch._dynamo.reset()
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+        torch, compiler = sys.modules.get("torch"), sys.modules.get("torch._dynamo")
+        if compiler is not None:
+            compiler.reset()
+        if torch is not None and torch.cuda.is_available():
+            torch.cuda.empty_cache()
         pool = getattr(self.backend.xp, "get_default_memory_pool", None)
         if pool is not None:
             pool().free_all_blocks()

@@ -31,7 +31,9 @@ def markdown(report: Report) -> str:
         parts.append(KERNEL_NOTE)
     if report.cases:
         parts.append(_table(report, utilization_table(report)))
-    parts += [_table(report, profile_table(profile)) for profile in report.profiles]
+    for profile in report.profiles:
+        table = profile_table(profile)
+        parts.append(_table(report, table._replace(title=f"Profile: {table.title}, {profile.precision}")))
     return "\n\n".join(parts) + "\n"
 
 

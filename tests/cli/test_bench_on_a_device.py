@@ -59,6 +59,34 @@ def test_what_cannot_be_is_refused(refused, arguments, words):
     assert words in refused("bench", *arguments)
 
 
+def test_where_numba_is_there_already_numpy_stands_in_for_the_simulator(call, monkeypatch, tmp_path):
+    from numba.core import config
+
+    if config.ENABLE_CUDASIM:
+        pytest.skip("Numba was started as the simulator")
+    monkeypatch.setenv("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    answer = call("bench", "--device", "cuda", "--dry-run", "--output", ".", "--parts", "copy")
+    assert answer.code == 0
+    assert "DRY RUN on stand-ins for a device: the numpy backend" in answer.flat
+    assert "copy, numpy" in next(tmp_path.glob("*.md")).read_text()
+
+
+def test_a_part_that_failed_is_exit_code_1(call, monkeypatch):
+    import numba  # noqa: F401
+
+    from fusedstep.benchmarks.device import kernels
+
+    def fails(*_):
+        raise RuntimeError("no copy")
+
+    monkeypatch.setenv("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    monkeypatch.setattr(kernels, "device_copy", fails)
+    answer = call("bench", "--device", "cuda", "--dry-run", "--output", ".", "--parts", "copy,products")
+    assert answer.code == 1
+    assert "copy: failed: RuntimeError: no copy" in answer.flat
+    assert "products: done" in answer.flat
+
+
 @pytest.mark.slow
 def test_a_dry_run_claims_no_figure_and_is_taken_up_again(dry):
     out, document, text = dry("--parts", "adam,softmax")

@@ -29,6 +29,7 @@ class Paper(NumpyBackend):
 
     name = "paper"
     device = "cuda"
+    precisions = ("float32", "float64")
 
 
 @dataclass(frozen=True)
