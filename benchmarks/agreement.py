@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
+
+import numpy as np
 
 from .contenders.handwritten import Handwritten
 from .problem import Problem
@@ -12,7 +15,7 @@ from .timing import Prepared
 
 STEPS = 3
 
-TOLERANCES = {"float32": 1e-3, "float64": 1e-6}
+TOLERANCES = {"float32": 1e-3, "float64": 1e-6, "tf32": 1e-2, "bfloat16": 3e-2, "float16": 1e-2}
 """Relative, on the losses. Adam's first steps are nearly the signs of the gradients, so rounding errors of tiny ones show."""
 
 
@@ -23,13 +26,16 @@ def losses(prepared: Prepared, steps: int = STEPS) -> list[float]:
         return [float(prepared.step()) for _ in range(steps)]
 
 
-def reference(problem: Problem) -> list[float]:
-    """What they should be: the step written by hand in NumPy, in float64, without dropout."""
+def reference(problem: Problem, xp: Any = np) -> list[float]:
+    """What they should be: the step written by hand in NumPy, in float64, without dropout.
+
+    Args: problem; xp – CuPy to have it computed on a GPU, for the plain variant.
+    """
     start = replace(problem.without_dropout(), precision="float64")
     # The same numbers, not the same random seed at another precision.
     start.__dict__["start"] = [(w.astype("float64"), b.astype("float64")) for w, b in problem.start]
     start.__dict__["minibatches"] = [(x.astype("float64"), y) for x, y in problem.minibatches[:STEPS]]
-    return losses(Handwritten().prepare(start))
+    return losses(Handwritten(xp).prepare(start))
 
 
 def agree(found: Sequence[float], wanted: Sequence[float], tolerance: float) -> bool:

@@ -25,7 +25,7 @@ class _Operands:
 
     def __init__(self, problem: Problem, rows: int, seed: int) -> None:
         rng = np.random.default_rng([seed, 3])
-        widths, dtype = problem.network.widths, np.dtype(problem.precision)
+        widths, dtype = problem.network.widths, np.dtype(problem.dtype)
         self.inputs = [rng.standard_normal((rows, n)).astype(dtype) for n in widths[:-1]]
         self.slopes = [rng.standard_normal((rows, m)).astype(dtype) for m in widths[1:]]
         self.weights = [weights for weights, _ in problem.start]
@@ -87,7 +87,7 @@ def device_floor(problem: Problem, backend: Any) -> Prepared:
     host = _Operands(problem, problem.network.batch, 0)
     inputs, slopes, weights = ([backend.asarray(a) for a in group] for group in (host.inputs, host.slopes, host.weights))
     outputs, weight_slopes, input_slopes = (
-        [backend.empty(a.shape, problem.precision) for a in group] for group in (slopes, weights, inputs)
+        [backend.empty(a.shape, problem.dtype) for a in group] for group in (slopes, weights, inputs)
     )
     order = products(problem.network)
 

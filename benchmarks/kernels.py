@@ -43,43 +43,46 @@ def adam(backend: Any, parameters: int, threads: int) -> Prepared:
     return _prepared(backend, update, threads)
 
 
-def bias_relu(backend: Any, threads: int) -> Prepared:
+def bias_relu(backend: Any, threads: int, rows: int = ROWS, columns: int = COLUMNS) -> Prepared:
     """y = max(0, x + bias): reads x, writes y."""
     formula = dense_forward(ACTIVATIONS["relu"], bias=True, dropout=False)
-    x, out = _matrices(backend, 2)
-    bias = backend.asarray(np.random.default_rng(1).standard_normal(COLUMNS).astype("float32"))
-    return _rows(backend, lambda here: backend.map(formula, out[here], x[here], bias), threads)
+    x, out = _matrices(backend, rows, columns)
+    bias = backend.asarray(np.random.default_rng(1).standard_normal(columns).astype("float32"))
+    return _rows(backend, lambda here: backend.map(formula, out[here], x[here], bias), threads, rows)
 
 
-def layer_norm(backend: Any, threads: int) -> Prepared:
+def layer_norm(backend: Any, threads: int, rows: int = ROWS, columns: int = COLUMNS) -> Prepared:
     """(x - mean) / deviation gain + offset of each row: reads x, writes y, mean and 1 / deviation."""
-    x, out = _matrices(backend, 2)
-    gain, offset = _vectors(backend, COLUMNS)
-    mean, scale = _vectors(backend, ROWS)
+    x, out = _matrices(backend, rows, columns)
+    gain, offset = _vectors(backend, columns)
+    mean, scale = _vectors(backend, rows)
     return _rows(
         backend,
         lambda here: backend.layer_norm(x[here], gain, offset, 1e-5, out[here], mean[here], scale[here]),
         threads,
+        rows,
     )
 
 
-def softmax_cross_entropy(backend: Any, threads: int) -> Prepared:
+def softmax_cross_entropy(backend: Any, threads: int, rows: int = ROWS, columns: int = COLUMNS) -> Prepared:
     """Loss and gradient of each row of logits in one pass: reads logits, writes the gradient."""
-    logits, gradient = _matrices(backend, 2)
-    labels = backend.asarray(np.random.default_rng(2).integers(0, COLUMNS, ROWS).astype("int32"))
-    losses, _ = _vectors(backend, ROWS)
+    logits, gradient = _matrices(backend, rows, columns)
+    labels = backend.asarray(np.random.default_rng(2).integers(0, columns, rows).astype("int32"))
+    losses, _ = _vectors(backend, rows)
     return _rows(
         backend,
         lambda here: backend.softmax_cross_entropy(
-            logits[here], labels[here], None, 1.0, 0.0, 1.0 / ROWS, losses[here], gradient[here]
+            logits[here], labels[here], None, 1.0, 0.0, 1.0 / rows, losses[here], gradient[here]
         ),
         threads,
+        rows,
     )
 
 
-def _matrices(backend: Any, count: int) -> list[Array]:
-    rng = np.random.default_rng(3)
-    return [backend.asarray(rng.standard_normal((ROWS, COLUMNS)).astype("float32")) for _ in range(count)]
+def _matrices(backend: Any, rows: int, columns: int) -> list[Array]:
+    """Standard normal values, and room for the results."""
+    values = np.random.default_rng(3).standard_normal((rows, columns), np.float32)
+    return [backend.asarray(values), backend.empty((rows, columns))]
 
 
 def _vectors(backend: Any, size: int) -> list[Array]:
@@ -95,24 +98,24 @@ def _prepared(backend: Any, step: Callable[[], Any], threads: int) -> Prepared:
     return Prepared(step, finish, around=lambda: Threads(threads))
 
 
-def _rows(backend: Any, kernel: Callable[[slice], Any], threads: int) -> Prepared:
+def _rows(backend: Any, kernel: Callable[[slice], Any], threads: int, rows: int) -> Prepared:
     """A row kernel: whole where the device divides the work itself, else a share of the rows for each core."""
     if backend.name != "numba":
-        return _prepared(backend, lambda: kernel(slice(0, ROWS)), threads)
-    parts = [slice(low, high) for low, high in cuts(ROWS, threads)]
+        return _prepared(backend, lambda: kernel(slice(0, rows)), threads)
+    parts = [slice(low, high) for low, high in cuts(rows, threads)]
     crew = team(threads)
     return _prepared(backend, lambda: crew.run(lambda number: kernel(parts[number])), threads)
 
 
-def torch_adam(parameters: int, threads: int) -> Prepared:
+def torch_adam(parameters: int, threads: int, device: str = "cpu") -> Prepared:
     """`torch.optim.Adam(fused=True)` on one flat tensor."""
     import torch
 
     from .contenders.torch_eager import threads as torch_threads
 
-    generator = torch.Generator().manual_seed(0)
-    theta = torch.randn(parameters, generator=generator).requires_grad_()
-    theta.grad = torch.randn(parameters, generator=generator)
+    generator = torch.Generator(device).manual_seed(0)
+    theta = torch.randn(parameters, generator=generator, device=device).requires_grad_()
+    theta.grad = torch.randn(parameters, generator=generator, device=device)
     return Prepared(torch.optim.Adam([theta], lr=1e-3, fused=True).step, around=lambda: torch_threads(threads))
 
 

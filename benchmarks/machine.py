@@ -15,7 +15,8 @@ from ..backends.threads import available_threads
 
 LIBRARIES = (
     "numpy", "numba", "llvmlite", "scipy", "threadpoolctl", "torch", "jax", "jaxlib", "optax", "scikit-learn",
-    "cupy-cuda12x", "cupy-cuda13x", "numba-cuda", "nvmath-python",
+    "cupy-cuda12x", "cupy-cuda13x", "numba-cuda", "nvmath-python", "nvidia-cublas", "triton", "jax-cuda12-plugin",
+    "jax-cuda13-plugin",
 )  # fmt: skip
 VARIABLES = ("FUSEDSTEP_", "OMP_", "OPENBLAS_", "MKL_", "NUMBA_", "XLA_", "KMP_", "GOTO_", "CUDA_VISIBLE", "MALLOC_")
 ROOT = Path(__file__).resolve().parent.parent

@@ -19,6 +19,9 @@ LEARNING_RATE, BETA1, BETA2, EPSILON = 1e-3, 0.9, 0.999, 1e-8
 WEIGHT_DECAY, CLIP_NORM, DROPOUT = 0.01, 1.0, 0.1
 LAYER_NORM_EPSILON = 1e-5
 
+REDUCED = ("tf32", "bfloat16", "float16")
+"""Precisions in which products are taken while the parameters stay in float32; on a GPU only."""
+
 MOST_BATCHES, MOST_BYTES = 8, 64 * 2**20
 """Minibatches that are taken in turn. A single one would be learned by heart, and its gradients would die away."""
 
@@ -31,7 +34,8 @@ class Problem:
     full – Linear, LayerNorm, GELU (exact form), Dropout(0.1) in each hidden layer; softmax-cross-entropy; gradient clipped
         to norm 1; AdamW(1e-3) with weight decay 0.01 on weights, not on biases, gains and offsets.
 
-    Args: network; variant; precision – "float32" or "float64"; threads; dropout – None for the variant's own share.
+    Args: network; variant; precision – "float32" or "float64", or one of REDUCED; threads; dropout – None for the variant's
+        own share; learning_rate – smaller for wide networks, whose first steps would else lead far away from the start.
     """
 
     network: Network
@@ -40,6 +44,12 @@ class Problem:
     threads: int = 1
     dropout: float | None = None
     seed: int = field(default=0, repr=False)
+    learning_rate: float = LEARNING_RATE
+
+    @property
+    def dtype(self) -> str:
+        """Of parameters, states and data."""
+        return "float32" if self.precision in REDUCED else self.precision
 
     @property
     def full(self) -> bool:
@@ -70,8 +80,8 @@ class Problem:
         rng = np.random.default_rng([self.seed, 1])
         return [
             (
-                (rng.standard_normal((n, m)) * np.sqrt(2.0 / n)).astype(self.precision),
-                (rng.standard_normal(m) * 0.01).astype(self.precision),
+                (rng.standard_normal((n, m)) * np.sqrt(2.0 / n)).astype(self.dtype),
+                (rng.standard_normal(m) * 0.01).astype(self.dtype),
             )
             for n, m in self.sizes
         ]
@@ -81,8 +91,8 @@ class Problem:
         """x [B, d], standard normal, and labels [B] int64, uniform; several, to be taken in turn."""
         rng = np.random.default_rng([self.seed, 2])
         widths, rows = self.network.widths, self.network.batch
-        size = rows * widths[0] * np.dtype(self.precision).itemsize
+        size = rows * widths[0] * np.dtype(self.dtype).itemsize
         return [
-            (rng.standard_normal((rows, widths[0])).astype(self.precision), rng.integers(0, widths[-1], rows))
+            (rng.standard_normal((rows, widths[0])).astype(self.dtype), rng.integers(0, widths[-1], rows))
             for _ in range(max(1, min(MOST_BATCHES, MOST_BYTES // size)))
         ]

@@ -32,7 +32,7 @@ class Timing:
 
     Args: kind – "ours", "peer", "floor" or "copy"; device; version – of its library; calls – in the last burst; seconds – per
         call, one value a round; losses – of the first steps; memory – bytes by use, with their "total", for our own steps;
-        bytes moved for a copy.
+        bytes moved for a copy; launches – of our own kernels in one call, where they are counted.
     """
 
     name: str
@@ -43,6 +43,7 @@ class Timing:
     version: str = ""
     losses: list[float] = field(default_factory=list)
     memory: Any = None
+    launches: int | None = None
 
 
 @dataclass
@@ -50,7 +51,7 @@ class Case:
     """One network with all its contenders.
 
     Args: network – such as "784-512-512-10@256"; sweep – name of the sweep that it belongs to, or ""; flop – of the matrix
-        products of a step; the others as in Problem.
+        products of a step; device – "cpu", or "cuda" where the contenders ran on a GPU; the others as in Problem.
     """
 
     network: str
@@ -62,6 +63,8 @@ class Case:
     sweep: str = ""
     timings: list[Timing] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
+    device: str = "cpu"
+    part: str = ""
 
     @property
     def parsed(self) -> Network:
@@ -71,14 +74,16 @@ class Case:
     @property
     def title(self) -> str:
         """What it is, in a line."""
-        return f"{self.network}, {self.variant}, {self.precision}, {self.threads} thread{'s' * (self.threads != 1)}"
+        where = f"{self.threads} thread{'s' * (self.threads != 1)}" if self.device == "cpu" else self.device
+        return f"{self.network}, {self.variant}, {self.precision}, {where}"
 
 
 @dataclass
 class KernelCase:
-    """One memory-bound kernel with all its contenders and the copy beside them.
+    """One kernel with all its contenders and, where it is bound by memory, the copy beside them.
 
-    Args: kernel – name; size – in words; moved – bytes that have to be read and written at least, each array once.
+    Args: kernel – name; size – in words; moved – bytes that have to be read and written at least, each array once; flop – of
+        a matrix product, 0 for what is bound by memory.
     """
 
     kernel: str
@@ -87,6 +92,8 @@ class KernelCase:
     precision: str = "float32"
     timings: list[Timing] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
+    flop: int = 0
+    part: str = ""
 
 
 @dataclass
@@ -96,11 +103,29 @@ class Profile:
     network: str
     backend: str
     rows: list[dict[str, Any]] = field(default_factory=list)
+    precision: str = "float32"
+    part: str = ""
+
+
+@dataclass
+class Part:
+    """One part of a run that is written part by part.
+
+    Args: name; state – "done", "cut" (its time was over before everything was measured) or "failed"; seconds – that it took;
+        reason – for a part that is not simply done.
+    """
+
+    name: str
+    state: str
+    seconds: float = 0.0
+    reason: str = ""
 
 
 @dataclass
 class Report:
-    """A whole run: machine, settings, cases of steps, cases of kernels, profiles, and what was left out everywhere."""
+    """A whole run: machine, settings, cases of steps, cases of kernels, profiles, what was left out everywhere; and the parts
+    of a run that was written part by part, by whose names the cases and profiles say where they come from.
+    """
 
     machine: dict[str, Any]
     settings: dict[str, Any]
@@ -108,16 +133,32 @@ class Report:
     kernels: list[KernelCase] = field(default_factory=list)
     profiles: list[Profile] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
+    parts: list[Part] = field(default_factory=list)
+
+    @property
+    def dry(self) -> bool:
+        """Whether nothing was measured: all code was run, on stand-ins for the device and its clock."""
+        return bool(self.settings.get("dry_run"))
 
 
 def to_json(report: Report) -> str:
-    """The text of the file."""
+    """The text of the file; that of a dry run holds no times and no figures, that of a run on a GPU its targets."""
     from .evaluation import figures
 
     document: dict[str, Any] = {"format": FORMAT, "version": VERSION, **asdict(report)}
+    if report.parts:
+        from .device.targets import as_values, outcomes
+
+        document["targets"] = [as_values(outcome) for outcome in outcomes(report)]
     for case, plain in zip(report.cases, document["cases"], strict=True):
         for timing, values in zip(case.timings, plain["timings"], strict=True):
-            values["figures"] = figures(case, timing)
+            values["figures"] = None if report.dry else figures(case, timing)
+    if report.dry:
+        for plain in [*document["cases"], *document["kernels"]]:
+            for values in plain["timings"]:
+                values["seconds"] = []
+        for plain in [*(row for profile in document["profiles"] for row in profile["rows"]), *document["parts"]]:
+            plain["seconds"] = None
     return json.dumps(document, indent=1, allow_nan=False) + "\n"
 
 
@@ -127,19 +168,22 @@ def save(report: Report, path: Path) -> None:
 
 
 def write(path: Path, content: str | bytes) -> None:
-    """Writes a file; raises OutputPathError where that cannot be."""
+    """Writes a file, whole or not at all; raises OutputPathError where that cannot be."""
+    beside = path.with_name(path.name + ".part")
     try:
-        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        beside.write_bytes(content.encode() if isinstance(content, str) else content)
+        beside.replace(path)
     except OSError as error:
         raise OutputPathError(
             f"expected a file that can be written; got {str(path)!r} ({error.strerror}); choose another folder"
         ) from error
 
 
-def load(path: Path) -> Report:
+def load(path: Path, dry: bool = False) -> Report:
     """Reads a file that `save` wrote.
 
-    Raises: DataFileError where it is missing, not JSON, something else, or of another version.
+    Args: dry – whether a dry run is wanted, or measurements.
+    Raises: DataFileError where it is missing, not JSON, something else, of another version, or a dry run where none is wanted.
     """
     advice = "give a file that `fusedstep bench --out FILE.json` wrote"
     try:
@@ -156,9 +200,13 @@ def load(path: Path) -> Report:
             "run the old measurement again with this version of fusedstep"
         )
     try:
-        return _report(document)
+        report = _report(document)
     except (KeyError, TypeError) as error:
         raise DataFileError(f"expected complete results; got {str(path)!r} with parts missing ({error}); {advice}") from error
+    if report.dry != dry:
+        kinds = ("a measurement", "a dry run")
+        raise DataFileError(f"expected results of {kinds[dry]}; got {kinds[report.dry]} in {str(path)!r}; {advice}")
+    return report
 
 
 def _report(document: dict[str, Any]) -> Report:
@@ -169,6 +217,7 @@ def _report(document: dict[str, Any]) -> Report:
         [KernelCase(**_parts(case)) for case in document["kernels"]],
         [Profile(**profile) for profile in document["profiles"]],
         [LeftOut(**left) for left in document["left_out"]],
+        [Part(**part) for part in document.get("parts", [])],
     )
 
 

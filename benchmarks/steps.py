@@ -36,20 +36,26 @@ def time_steps(
         ready: dict[str, Prepared] = {}
         for contender in contenders:
             tell(f"{contender.name}: getting ready")
-            prepared = _prepare(contender, problem, wanted, case)
+            prepared = prepare_checked(contender, problem, wanted, case)
             if prepared is not None:
                 ready[contender.name] = prepared
         floors = _floors(problem, contenders)
         turns = interleave({**ready, **{name: prepared for name, _, prepared in floors}}, pace, tell)
     for timing in case.timings:
         timing.calls, timing.seconds = turns[timing.name]
-        timing.memory = _memory(ready[timing.name], network.batch)
+        timing.memory = memory(ready[timing.name], network.batch)
     case.timings += [Timing(name, "floor", *turns[name], device=device) for name, device, _ in floors]
     return case
 
 
-def _prepare(contender: Contender, problem: Problem, wanted: list[float], case: Case) -> Prepared | None:
-    """The contender ready to be timed, its timing noted in the case; or None, the reason noted there."""
+def prepare_checked(
+    contender: Contender, problem: Problem, wanted: list[float], case: Case, forgiving: bool = False
+) -> Prepared | None:
+    """The contender ready to be timed, its timing noted in the case; or None, the reason noted there.
+
+    Args: contender; problem; wanted – the losses that it should have; case; forgiving – whether errors of our own steps are
+        noted like those of others: where a machine is there for minutes only, the rest is to be measured all the same.
+    """
     refusal = contender.refuses(problem)
     if refusal is not None:
         case.left_out.append(LeftOut(contender.name, refusal.reason, refusal.remedy, case.network))
@@ -64,7 +70,7 @@ def _prepare(contender: Contender, problem: Problem, wanted: list[float], case: 
             return None
         prepared = certain if problem.dropped == 0.0 else contender.prepare(problem)
     except Exception as error:
-        if contender.kind == "ours":
+        if contender.kind == "ours" and not forgiving:
             raise
         reason = f"failed with {type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
         case.left_out.append(LeftOut(contender.name, reason, "", case.network))
@@ -85,7 +91,7 @@ def _floors(problem: Problem, contenders: Sequence[Contender]) -> list[tuple[str
     return made
 
 
-def _memory(prepared: Prepared, rows: int) -> dict[str, int] | None:
+def memory(prepared: Prepared, rows: int) -> dict[str, int] | None:
     """Bytes that a TrainStep of ours holds, by use, and their "total"; None for the steps of others."""
     step: Any = prepared.notes.get("step")
     if step is None:

@@ -1,18 +1,24 @@
-"""The clock: bursts of calls, taken in turn, so that all contenders meet the same weather."""
+"""Bursts of calls, taken in turn, so that all contenders meet the same weather; the clocks are in clocks.py."""
 
 from __future__ import annotations
 
 import gc
+import math
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Any, NamedTuple
 
 from ..errors import HyperparameterError
+from .clocks import HOST, Clock
 
 MOST_CALLS = 1000
 """In a burst. A longer training from the same start would come to gradients that are no longer realistic numbers."""
+
+LEAST_ROUNDS = 2
+"""That are taken even where the time for them is over: one alone has no spread."""
 
 
 def _nothing(*given: Any) -> None:
@@ -25,7 +31,8 @@ class Prepared:
 
     Args: step – does the work once, and returns a handle, for a training step one that `float` makes the loss of;
         finish – waits until the work of a handle is done; reset – back to the start: weights, states, order of minibatches;
-        around – a context for the calls, such as a limit of threads, entered outside of the timed part.
+        around – a context for the calls, such as a limit of threads, entered outside of the timed part; clock; before – is
+        called before each call, and then each call is timed alone: it empties the caches, and is not timed.
     """
 
     step: Callable[[], Any]
@@ -33,18 +40,23 @@ class Prepared:
     reset: Callable[[], None] = _nothing
     around: Callable[[], AbstractContextManager[Any]] = nullcontext
     notes: dict[str, Any] = field(default_factory=dict)
+    clock: Clock = HOST
+    before: Callable[[], None] | None = None
 
 
 class Pace(NamedTuple):
     """How the clock is used.
 
     Args: rounds – how often each contender has its turn; seconds – length of a burst; pause – seconds of rest before a burst:
-        idle threads of one library's pool wait actively for a while, and take cores from whoever comes next.
+        idle threads of one library's pool wait actively for a while, and take cores from whoever comes next;
+        least_calls – in a burst, however long they take; most – seconds after which no round is begun.
     """
 
     rounds: int = 7
     seconds: float = 0.15
     pause: float = 0.05
+    least_calls: int = 1
+    most: float = math.inf
 
 
 class Turns(NamedTuple):
@@ -75,10 +87,14 @@ def interleave(
     calls = {}
     for name, contender in contenders.items():
         tell(f"{name}: warming up")
-        calls[name] = _calls(contender, pace.seconds)
+        calls[name] = max(pace.least_calls, _calls(contender, pace.seconds))
     names = list(contenders)
     taken: dict[str, list[float]] = {name: [] for name in names}
+    begun = time.monotonic()
     for number in range(pace.rounds):
+        spent = time.monotonic() - begun
+        if number >= LEAST_ROUNDS and spent * (number + 1) / number > pace.most:
+            break
         first = number % max(1, len(names))
         for name in names[first:] + names[:first]:
             tell(f"round {number + 1} of {pace.rounds}: {name}")
@@ -95,18 +111,33 @@ def burst(contender: Prepared, calls: int) -> float:
     with contender.around():
         contender.reset()
         contender.finish(contender.step())
-        collecting = gc.isenabled()
-        gc.disable()
-        try:
-            step = contender.step
-            started = time.perf_counter()
+        with _no_collection():
+            if contender.before is not None:
+                return median(_alone(contender, contender.before) for _ in range(calls))
+            step, clock = contender.step, contender.clock
+            started = clock.start()
             for _ in range(calls):
                 handle = step()
-            contender.finish(handle)
-            return (time.perf_counter() - started) / calls
-        finally:
-            if collecting:
-                gc.enable()
+            return clock.stop(started, lambda: contender.finish(handle)) / calls
+
+
+def _alone(contender: Prepared, before: Callable[[], None]) -> float:
+    """Seconds of one call, after what has to be done before it."""
+    before()
+    started = contender.clock.start()
+    handle = contender.step()
+    return contender.clock.stop(started, lambda: contender.finish(handle), checked=False)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _calls(contender: Prepared, seconds: float) -> int:

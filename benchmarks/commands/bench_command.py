@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -49,6 +48,18 @@ def bench(
         float | None,
         typer.Option(metavar="RATIO", help="With --compare: exit code 1 if a step got slower by more, such as 1.1."),
     ] = None,
+    device: Annotated[
+        str, typer.Option(metavar="NAME", help="cpu; or cuda: a fixed set of parts on a GPU, with the options below.")
+    ] = "cpu",
+    output: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="cuda: folder of the report. Default: benchmarks/results.")
+    ] = None,
+    parts: Annotated[str, typer.Option(metavar="LIST", help="cuda: only these parts, such as adam,784-tf32.")] = "",
+    budget: Annotated[float | None, typer.Option(metavar="SECONDS", help="cuda: for all parts together. Default: 450.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="cuda: take up the newest report of this device there.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="cuda: walk through everything without a device, and measure nothing.")
+    ] = False,
     debug: Debug = False,
 ) -> None:
     """Measure how fast a training step is here, beside its limit and other libraries.
@@ -60,12 +71,27 @@ def bench(
     del debug
     from rich.console import Console
 
+    from .device_bench import measure, require_device
+
+    here = {
+        "--networks": networks, "--grid": grid != "quick", "--backends": backends, "--peers": peers,
+        "--precision": precision != "float32", "--variant": variant != "plain", "--rounds": rounds != 7,
+        "--seconds": seconds != 0.15, "--pause": pause != 0.05, "--kernels": kernels, "--out": out, "--html": html,
+        "--markdown": markdown, "--png": png, "--compare": compare, "--fail-slower": fail_slower,
+    }  # fmt: skip
+    there = {"--output": output, "--parts": parts, "--budget": budget, "--resume": resume, "--dry-run": dry_run}
+    if require_device(device, there if device == "cpu" else here):
+        if not measure(Console(highlight=False), parts, budget, output, resume, dry_run):
+            raise typer.Exit(1)
+        return
+
     from ...errors import HyperparameterError
     from ..machine import describe
     from ..reports import terminal
     from ..results import load
     from ..session import Plan, run
     from ..timing import Pace
+    from .watching import watch
 
     if fail_slower is not None and (compare is None or fail_slower < 1.0):
         raise HyperparameterError(
@@ -83,22 +109,11 @@ def bench(
         _require_figures()
     console = Console(highlight=False)
     terminal.show_beginning(console, describe())
-    report = _watch(console, lambda tell: run(plan, tell, lambda case: terminal.show_case(console, case)))
+    report = watch(console, lambda tell: run(plan, tell, lambda case: terminal.show_case(console, case)))
     terminal.show_end(console, report)
     _write(console, report, out, html, markdown, png)
     if earlier is not None:
         _compare(console, earlier, report, fail_slower)
-
-
-def _watch(console: Console, work: Callable[[Callable[[str], None]], Report]) -> Report:
-    """Runs `work(tell)` under a line that says what happens, where somebody is there to read it."""
-    if not console.is_terminal:
-        return work(lambda _: None)
-    from rich.markup import escape
-
-    # Drawn once a second: more often would be work on the cores that are being measured.
-    with console.status("getting ready", refresh_per_second=1.0) as status:
-        return work(lambda what: status.update(escape(what)))
 
 
 def _require_writable(*paths: Path | None) -> None:

@@ -6,12 +6,13 @@ One file each; what they share is in base.py.
 from __future__ import annotations
 
 from importlib import import_module
+from typing import Any
 
 from ...errors import HyperparameterError
 from ..networks import nearest
-from .base import Contender, Missing
+from .base import Contender, Missing, Where
 
-__all__ = ["PEERS", "Contender", "Missing", "make_peer", "peer_names"]
+__all__ = ["PEERS", "Contender", "Missing", "Where", "make_device_peer", "make_peer", "peer_names"]
 
 PEERS = {
     "torch": "torch_eager:TorchEager",
@@ -23,11 +24,30 @@ PEERS = {
 """Name -> module and class; none is imported before it is asked for."""
 
 
+DEVICE_PEERS = {
+    "torch": PEERS["torch"],
+    "jax": PEERS["jax"],
+    "torch-compile": PEERS["torch-compile"],
+    "torch-max-autotune": "torch_compiled:TorchMaxAutotune",
+}
+"""Those that also run on a GPU, the one that takes longest to get ready last."""
+
+
 def make_peer(name: str) -> Contender:
     """The peer of that name, whether or not it can run here."""
-    module, _, attribute = PEERS[name].partition(":")
-    made: Contender = getattr(import_module(f"{__package__}.{module}"), attribute)()
+    made: Contender = _class(PEERS[name])()
     return made
+
+
+def make_device_peer(name: str, where: Where) -> Contender:
+    """The peer of that name out of DEVICE_PEERS, on that device, whether or not it can run there."""
+    made: Contender = _class(DEVICE_PEERS[name])(where)
+    return made
+
+
+def _class(place: str) -> Any:
+    module, _, attribute = place.partition(":")
+    return getattr(import_module(f"{__package__}.{module}"), attribute)
 
 
 def peer_names(text: str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import ClassVar, NamedTuple
 
+from ..clocks import HOST, Clock
 from ..problem import Problem
 from ..timing import Prepared
 
@@ -17,6 +18,18 @@ class Missing(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.reason}; {self.remedy}" if self.remedy else self.reason
+
+
+class Where(NamedTuple):
+    """Which device a library uses, "cpu" or "cuda", and the clock for it; a dry run has "cpu" and a clock that stands still."""
+
+    device: str = "cpu"
+    clock: Clock = HOST
+
+    @property
+    def cuda(self) -> bool:
+        """Whether it is a GPU."""
+        return self.device == "cuda"
 
 
 class Contender:

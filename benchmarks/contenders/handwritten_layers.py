@@ -14,14 +14,18 @@ Array = Any
 
 
 class ReLULayers:
-    """a = max(z, 0) in place; the gradient passes where a > 0."""
+    """a = max(z, 0) in place; the gradient passes where a > 0.
+
+    Args: problem; xp – numpy, or a library with the same functions.
+    """
 
     parameters = 0
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, xp: Any = np) -> None:
         rows = problem.network.batch
         hidden = problem.network.widths[1:-1]
-        self.passes = [np.empty((rows, m), bool) for m in hidden]
+        self.xp = xp
+        self.passes = [xp.empty((rows, m), bool) for m in hidden]
         self.kept: list[Array] = [None] * len(hidden)
 
     def bind(self, theta: Array, gradient: Array) -> None:
@@ -32,12 +36,12 @@ class ReLULayers:
 
     def forward(self, k: int, z: Array) -> Array:
         """The activations, in the array of the sums."""
-        self.kept[k] = np.maximum(z, 0.0, out=z)
+        self.kept[k] = self.xp.maximum(z, 0.0, out=z)
         return z
 
     def backward(self, k: int, d: Array) -> None:
         """d becomes the slope of the sums."""
-        np.greater(self.kept[k], 0.0, out=self.passes[k])
+        self.xp.greater(self.kept[k], 0.0, out=self.passes[k])
         d *= self.passes[k]
 
 
@@ -50,7 +54,7 @@ class HiddenWithEverything:
 
     def __init__(self, problem: Problem) -> None:
         self.hidden, self.p = problem.network.widths[1:-1], problem.dropped
-        rows, dtype = problem.network.batch, problem.precision
+        rows, dtype = problem.network.batch, problem.dtype
         self.normal, self.h, self.cdf, self.a, self.mask, self.spare = (
             [np.empty((rows, m), dtype) for m in self.hidden] for _ in range(6)
         )

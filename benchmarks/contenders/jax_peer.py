@@ -2,48 +2,80 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import cycle
 from typing import Any, ClassVar
 
 from ...backends.threads import available_threads
-from ..problem import BETA1, BETA2, CLIP_NORM, EPSILON, LAYER_NORM_EPSILON, LEARNING_RATE, WEIGHT_DECAY, Problem
+from ..problem import BETA1, BETA2, CLIP_NORM, EPSILON, LAYER_NORM_EPSILON, WEIGHT_DECAY, Problem
 from ..timing import Prepared
-from .base import Contender, Missing
+from .base import Contender, Missing, Where
+
+HERE = Where()
 
 
 class Jax(Contender):
     """One jit of value_and_grad and the optax update, parameters and states donated, minibatches on the device beforehand.
 
     Dropout draws with the "rbg" generator, the faster one of JAX. `finish` waits for the last loss, and as a step needs the
-    parameters of the one before, for all of them.
+    parameters of the one before, for all of them; JAX has no events, so its clock is the host's also on a GPU.
+    On a GPU float32 products are taken in float32 or TF32 as the problem says; "bfloat16" has float32 parameters, cast in the
+    step, and minibatches that are bfloat16 beforehand; logits are float32.
+
+    Args: where – device and clock.
     """
 
     name: ClassVar[str] = "jax"
     needs: ClassVar[tuple[tuple[str, str], ...]] = (("jax", "jax"), ("optax", "optax"))
 
+    def __init__(self, where: Where = HERE) -> None:
+        self.where = where
+        self.device = where.device
+
+    def missing(self) -> Missing | None:
+        """Besides JAX and optax there has to be a GPU that it can use, where one is asked for."""
+        absent = super().missing()
+        if absent is None and self.where.cuda:
+            import jax
+
+            try:
+                jax.devices("cuda")
+            except RuntimeError as error:
+                reason = str(error).strip().partition("\n")[0]
+                return Missing(f"jax {jax.__version__} sees no CUDA device ({reason})", 'pip install "jax[cuda13]"')
+        return absent
+
     def refuses(self, problem: Problem) -> Missing | None:
-        """XLA's threads are as many as the process has processors, once and for all."""
-        if problem.threads != available_threads():
+        """XLA's threads are as many as the process has processors, once and for all; float16 would need its own loss scale."""
+        if problem.precision == "float16":
+            return Missing("float16 with a loss scale is not written for it")
+        if not self.where.cuda and problem.threads != available_threads():
             return Missing("the number of XLA's threads cannot be changed in a running process")
         return None
 
     def prepare(self, problem: Problem) -> Prepared:
         """Compiles nothing yet: the first call does."""
-        with precision(problem):
+        with settings(problem, self.where.device):
             run = JaxStep(problem)
-        return Prepared(run, lambda loss: loss.block_until_ready(), run.reset, lambda: precision(problem))
+        around = partial(settings, problem, self.where.device)
+        return Prepared(run, lambda loss: loss.block_until_ready(), run.reset, around, clock=self.where.clock)
 
 
-def precision(problem: Problem) -> AbstractContextManager[Any]:
-    """Within it arrays may be float64, where the problem asks for it."""
-    if problem.precision == "float32":
-        return nullcontext()
+@contextmanager
+def settings(problem: Problem, device: str) -> Iterator[None]:
+    """Within it JAX uses that device, and the numbers and products that a problem asks for."""
     import jax
 
-    context: AbstractContextManager[Any] = jax.enable_x64(True)
-    return context
+    with ExitStack() as stack:
+        stack.enter_context(jax.default_device(jax.devices(device)[0]))
+        if problem.precision == "float64":
+            stack.enter_context(jax.enable_x64(True))
+        if problem.precision == "float32":
+            # On a GPU XLA takes products of float32 in TF32 unless it is told not to.
+            stack.enter_context(jax.default_matmul_precision("highest"))
+        yield
 
 
 class JaxStep:
@@ -54,6 +86,7 @@ class JaxStep:
 
     def __init__(self, problem: Problem) -> None:
         import jax
+        import jax.numpy as jnp
         import optax
 
         self.problem = problem
@@ -62,11 +95,14 @@ class JaxStep:
             decays = lambda parameters: jax.tree.map(lambda p: p.ndim == 2, parameters)  # noqa: E731
             self.optimizer = optax.chain(
                 optax.clip_by_global_norm(CLIP_NORM),
-                optax.adamw(LEARNING_RATE, weight_decay=WEIGHT_DECAY, mask=decays, **adam),
+                optax.adamw(problem.learning_rate, weight_decay=WEIGHT_DECAY, mask=decays, **adam),
             )
         else:
-            self.optimizer = optax.adam(LEARNING_RATE, **adam)
-        self.batches = [(jax.device_put(x), jax.device_put(y.astype("int32"))) for x, y in problem.minibatches]
+            self.optimizer = optax.adam(problem.learning_rate, **adam)
+        self.reduced = "bfloat16" if problem.precision == "bfloat16" else None
+        data = self.reduced or problem.dtype
+        self.batches = [(jnp.asarray(x, data), jnp.asarray(y, "int32")) for x, y in problem.minibatches]
+        self.start = [(jnp.asarray(w), jnp.asarray(b)) for w, b in problem.start]
         self.compiled = partial(jax.jit, donate_argnums=(0, 1))(self._train)
         self.reset()
 
@@ -76,9 +112,9 @@ class JaxStep:
         import jax.numpy as jnp
 
         self.parameters: list[dict[str, Any]] = []
-        for k, (w, b) in enumerate(self.problem.start):
-            layer = {"w": jnp.array(w), "b": jnp.array(b)}
-            if self.problem.full and k < len(self.problem.start) - 1:
+        for k, (w, b) in enumerate(self.start):
+            layer = {"w": jnp.array(w), "b": jnp.array(b)}  # copies, because a step uses its arguments up
+            if self.problem.full and k < len(self.start) - 1:
                 layer |= {"gain": jnp.ones_like(layer["b"]), "offset": jnp.zeros_like(layer["b"])}
             self.parameters.append(layer)
         self.state = self.optimizer.init(self.parameters)
@@ -92,9 +128,12 @@ class JaxStep:
 
         keep = 1.0 - self.problem.dropped
         for k, layer in enumerate(parameters):
-            x = x @ layer["w"] + layer["b"]
+            w, b = layer["w"], layer["b"]
+            if self.reduced:
+                w, b = w.astype(self.reduced), b.astype(self.reduced)
+            x = x @ w + b
             if k == len(parameters) - 1:
-                return x
+                return x.astype(self.problem.dtype)
             if not self.problem.full:
                 x = jax.nn.relu(x)
             else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import cycle
 from typing import Any, ClassVar
 
@@ -12,24 +13,35 @@ from ...framework.losses import SoftmaxCrossEntropy
 from ...framework.model import Sequential, mlp
 from ...framework.optimizers import Adam, AdamW
 from ...framework.step import TrainStep
-from ..problem import BETA1, BETA2, CLIP_NORM, EPSILON, LEARNING_RATE, WEIGHT_DECAY, Problem
+from ..problem import BETA1, BETA2, CLIP_NORM, EPSILON, WEIGHT_DECAY, Problem
 from ..team import blas_threads
 from ..timing import Prepared
-from .base import Contender
+from .base import Contender, Missing, Where
 
 
 class Ours(Contender):
     """`step(x, y)` of a TrainStep, all checks of x and y included; the minibatches are arrays of the backend.
 
-    Args: backend – a Backend that works here.
+    On a GPU it is `step.run` on minibatches that `step.prepare` has checked once, as the Trainer calls it, because a check
+    waits for the device.
+
+    Args: backend – a Backend that works here; where – its clock; None for the host's; label – what is added to the name.
     """
 
     kind: ClassVar[str] = "ours"
 
-    def __init__(self, backend: Any) -> None:
+    def __init__(self, backend: Any, where: Where | None = None, label: str = "") -> None:
         self.backend = backend
-        self.name = backend.name  # type: ignore[misc]
+        self.name = backend.name + label  # type: ignore[misc]
         self.device = backend.device
+        self.where = where or Where(backend.device)
+
+    def refuses(self, problem: Problem) -> Missing | None:
+        """A backend has the precisions that it says it has."""
+        known = self.backend.precisions
+        if problem.precision in known:
+            return None
+        return Missing(f"backend {self.backend.name!r} has no {problem.precision} here; it has {', '.join(known)}")
 
     def version(self) -> str:
         """fusedstep's, with NumPy's or CuPy's."""
@@ -42,6 +54,10 @@ class Ours(Contender):
         step = make_step(problem, self.backend)
         start = step.model.arena.values + 0.0
         batches = on_backend(problem, self.backend)
+        take: Callable[..., Any] = step
+        if self.device != "cpu":
+            batches = [step.prepare(x, y) for x, y in batches]
+            take = step.run
         turn = cycle(batches)
 
         def reset() -> None:
@@ -57,7 +73,9 @@ class Ours(Contender):
             self.backend.synchronize()
 
         notes: dict[str, Any] = {"step": step}
-        return Prepared(lambda: step(*next(turn)), finish, reset, lambda: Threads(problem.threads), notes)
+        return Prepared(
+            lambda: take(*next(turn)), finish, reset, lambda: Threads(problem.threads), notes, self.where.clock
+        )
 
 
 class Threads:
@@ -83,14 +101,14 @@ class Threads:
 def make_step(problem: Problem, backend: Any) -> TrainStep:
     """The step of a problem, its parameters set to the common start."""
     model = make_model(problem)
-    model.initialize(problem.seed, backend, problem.precision)
+    model.initialize(problem.seed, backend, problem.dtype)
     set_parameters(model, problem)
     optimizer = (
-        AdamW(LEARNING_RATE, BETA1, BETA2, EPSILON, weight_decay=WEIGHT_DECAY, clip_norm=CLIP_NORM)
+        AdamW(problem.learning_rate, BETA1, BETA2, EPSILON, weight_decay=WEIGHT_DECAY, clip_norm=CLIP_NORM)
         if problem.full
-        else Adam(LEARNING_RATE, BETA1, BETA2, EPSILON)
+        else Adam(problem.learning_rate, BETA1, BETA2, EPSILON)
     )
-    return TrainStep(model, SoftmaxCrossEntropy(), optimizer, problem.seed, backend)
+    return TrainStep(model, SoftmaxCrossEntropy(), optimizer, problem.seed, backend, problem.precision)
 
 
 def make_model(problem: Problem) -> Sequential:

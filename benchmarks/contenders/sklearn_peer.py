@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..problem import BETA1, BETA2, EPSILON, LEARNING_RATE, Problem
+from ..problem import BETA1, BETA2, EPSILON, Problem
 from ..team import blas_threads
 from ..timing import Prepared
 from .base import Contender, Missing
@@ -58,7 +58,8 @@ class SklearnStep:
         self.problem = problem
         self.network = MLPClassifier(
             problem.network.widths[1:-1], activation="relu", solver="adam", alpha=0.0, batch_size=problem.network.batch,
-            learning_rate_init=LEARNING_RATE, beta_1=BETA1, beta_2=BETA2, epsilon=EPSILON, shuffle=False, random_state=0,
+            learning_rate_init=problem.learning_rate, beta_1=BETA1, beta_2=BETA2, epsilon=EPSILON, shuffle=False,
+            random_state=0,
         )  # fmt: skip
         classes = np.arange(problem.network.widths[-1])
         self.network.partial_fit(*problem.minibatches[0], classes=classes)

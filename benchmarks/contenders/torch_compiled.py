@@ -2,44 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
-from ..problem import Problem
-from ..timing import Prepared
-from .base import Contender, Missing
-from .torch_eager import TorchEager, TorchStep, threads
+from ..clocks import StandIn
+from .base import Missing
+from .torch_eager import TorchEager
 
 
-class TorchCompiled(Contender):
+class TorchCompiled(TorchEager):
     """The eager step, its forward pass and loss (and with them the backward pass) compiled; the optimiser is the fused one.
 
     Compiling the step of the optimiser too, foreach or one tensor after the other, was tried and is not faster than the
     fused one: 1.28 and 1.31 ms against 1.14 for 64-128-128-10@128 on two cores (torch 2.13).
+    In a dry run everything but the last stage is walked through: the compiler for machine code is left out.
     """
 
     name: ClassVar[str] = "torch-compile"
-    needs: ClassVar[tuple[tuple[str, str], ...]] = TorchEager.needs
+    mode: ClassVar[str] = "default"
 
     def missing(self) -> Missing | None:
-        """Besides torch, its compiler needs one for C++."""
+        """Besides torch, its compiler needs one for C++; on a GPU Triton brings its own."""
         import shutil
 
         absent = super().missing()
-        if absent is None and not any(map(shutil.which, ("g++", "clang++", "cl"))):
+        if absent is None and not self.where.cuda and not any(map(shutil.which, ("g++", "clang++", "cl"))):
             return Missing("torch.compile needs a C++ compiler, and none is on the path", "apt-get install g++")
         return absent
 
-    def version(self) -> str:
-        """torch's."""
-        return TorchEager().version()
-
-    def prepare(self, problem: Problem) -> Prepared:
-        """Compiles at the first call."""
+    def wrap(self) -> Callable[[Any], Any]:
+        """torch.compile, which compiles at the first call."""
         import torch
 
-        def compiled(function: Any) -> Any:
-            return torch.compile(function, dynamic=False)
+        if not self.where.cuda:
+            # Few recompilations are allowed of one function. On a GPU this is done between the parts of a run, because two
+            # contenders are compiled there, and the second would throw away the first.
+            torch._dynamo.reset()
+        chosen: dict[str, Any] = {"backend": "aot_eager"} if isinstance(self.where.clock, StandIn) else {"mode": self.mode}
+        return lambda function: torch.compile(function, dynamic=False, **chosen)
 
-        torch._dynamo.reset()
-        run = TorchStep(problem, compiled)
-        return Prepared(run, reset=run.reset, around=lambda: threads(problem.threads))
+
+class TorchMaxAutotune(TorchCompiled):
+    """The same with mode="max-autotune": products timed and chosen, forward and backward pass replayed as CUDA graphs."""
+
+    name: ClassVar[str] = "torch-max-autotune"
+    mode: ClassVar[str] = "max-autotune"

@@ -7,21 +7,45 @@ from contextlib import contextmanager
 from itertools import cycle
 from typing import Any, ClassVar
 
-from ..problem import BETA1, BETA2, CLIP_NORM, EPSILON, LAYER_NORM_EPSILON, LEARNING_RATE, WEIGHT_DECAY, Problem
+from ..problem import BETA1, BETA2, CLIP_NORM, EPSILON, LAYER_NORM_EPSILON, WEIGHT_DECAY, Problem
 from ..timing import Prepared
-from .base import Contender
+from .base import Contender, Missing, Where
+
+HERE = Where()
 
 
 class TorchEager(Contender):
     """`torch.optim.Adam(fused=True)`, `zero_grad(set_to_none=True)`, as many threads as cores, tensors made beforehand.
 
     In the full variant AdamW(fused=True) with two groups (no decay on biases, gains and offsets) and clip_grad_norm_.
+    On a GPU float32 products are taken in float32 or TF32 as the problem says; "bfloat16" is autocast, with float32 weights and
+    minibatches that are bfloat16 beforehand.
+
+    Args: where – device and clock.
     """
 
     name: ClassVar[str] = "torch"
     needs: ClassVar[tuple[tuple[str, str], ...]] = (
         ("torch", "torch --index-url https://download.pytorch.org/whl/cpu"),
     )
+
+    def __init__(self, where: Where = HERE) -> None:
+        self.where = where
+        self.device = where.device
+
+    def missing(self) -> Missing | None:
+        """Besides torch there has to be a GPU that it can use, where one is asked for."""
+        absent = super().missing()
+        if absent is None and self.where.cuda:
+            import torch
+
+            if not torch.cuda.is_available():
+                return Missing(f"torch {torch.__version__} sees no CUDA device", "install a build of torch for this driver")
+        return absent
+
+    def refuses(self, problem: Problem) -> Missing | None:
+        """float16 would need its own loss scale."""
+        return Missing("float16 with a loss scale is not written for it") if problem.precision == "float16" else None
 
     def version(self) -> str:
         """torch's."""
@@ -31,8 +55,44 @@ class TorchEager(Contender):
 
     def prepare(self, problem: Problem) -> Prepared:
         """Model, optimiser and minibatches as tensors."""
-        run = TorchStep(problem)
-        return Prepared(run, reset=run.reset, around=lambda: threads(problem.threads))
+        return self.prepared(TorchStep(problem, self.wrap(), self.where.device), problem)
+
+    def wrap(self) -> Callable[[Any], Any] | None:
+        """What is done to forward and loss together; None for nothing."""
+        return None
+
+    def prepared(self, run: TorchStep, problem: Problem) -> Prepared:
+        """A step with all that its timing needs."""
+        return Prepared(run, finisher(self.where), run.reset, lambda: settings(problem), clock=self.where.clock)
+
+
+def finisher(where: Where) -> Callable[[Any], None]:
+    """What waits until the device is done; nothing on a CPU, where the step itself waits."""
+    if not where.cuda:
+        return lambda handle: None  # noqa: ARG005
+    import torch
+
+    return lambda handle: torch.cuda.synchronize()  # noqa: ARG005
+
+
+@contextmanager
+def settings(problem: Problem) -> Iterator[None]:
+    """Within it PyTorch uses the threads and the products of a problem."""
+    with threads(problem.threads), products(problem.precision):
+        yield
+
+
+@contextmanager
+def products(precision: str) -> Iterator[None]:
+    """Within it PyTorch takes products of float32 in TF32 for "tf32", and in float32 for all else."""
+    import torch
+
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 @contextmanager
@@ -69,36 +129,40 @@ def make_network(problem: Problem) -> Any:
 def _dtype(problem: Problem) -> Any:
     import torch
 
-    return getattr(torch, problem.precision)
+    return getattr(torch, problem.dtype)
 
 
 class TorchStep:
     """zero_grad, forward, loss, backward, optimiser.
 
-    Args: problem; wrap – what is done to forward and loss together, such as torch.compile.
+    Args: problem; wrap – what is done to forward and loss together, such as torch.compile; device – "cpu" or "cuda".
     """
 
-    def __init__(self, problem: Problem, wrap: Callable[[Any], Any] | None = None) -> None:
+    def __init__(self, problem: Problem, wrap: Callable[[Any], Any] | None = None, device: str = "cpu") -> None:
         import torch
 
         torch.manual_seed(problem.seed)
         self.problem = problem
-        self.network = make_network(problem)
+        self.network = make_network(problem).to(device)
         self.parameters = list(self.network.parameters())
         self.optimizer = self._optimizer()
-        self.batches = [(torch.from_numpy(x), torch.from_numpy(y)) for x, y in problem.minibatches]
-        self.start = self._start()
+        data = torch.bfloat16 if problem.precision == "bfloat16" else _dtype(problem)
+        self.batches = [(torch.from_numpy(x).to(device, data), torch.from_numpy(y).to(device)) for x, y in problem.minibatches]
+        self.start = [value.to(device) for value in self._start()]
         self.reset()
 
+        reduced = problem.precision == "bfloat16"
+
         def evaluate(x: Any, y: Any) -> Any:
-            return torch.nn.functional.cross_entropy(self.network(x), y)
+            with torch.autocast(device, torch.bfloat16, enabled=reduced):
+                return torch.nn.functional.cross_entropy(self.network(x), y)
 
         self.evaluate = evaluate if wrap is None else wrap(evaluate)
 
     def _optimizer(self) -> Any:
         import torch
 
-        settings: dict[str, Any] = {"lr": LEARNING_RATE, "betas": (BETA1, BETA2), "eps": EPSILON, "fused": True}
+        settings: dict[str, Any] = {"lr": self.problem.learning_rate, "betas": (BETA1, BETA2), "eps": EPSILON, "fused": True}
         if not self.problem.full:
             return torch.optim.Adam(self.parameters, **settings)
         groups = [
@@ -115,7 +179,7 @@ class TorchStep:
         of_linear = [p for layer in self.network if isinstance(layer, torch.nn.Linear) for p in layer.parameters()]
         linear = {id(p) for p in of_linear}
         return [
-            torch.from_numpy(next(given[p.ndim]).copy()) if id(p) in linear else p.detach().clone() for p in self.parameters
+            torch.from_numpy(next(given[p.ndim]).copy("C")) if id(p) in linear else p.detach().clone() for p in self.parameters
         ]
 
     def reset(self) -> None:

@@ -75,18 +75,21 @@ def case_table(case: Case) -> Table:
 
 
 def kernel_table(case: KernelCase) -> Table:
-    """One memory-bound kernel: a row for each contender, then the copies."""
+    """One kernel: a row for each contender, then the copies; a product by its operations, any other by its bytes."""
     rows: list[list[str]] = []
     strong: list[int] = []
     for timing in _ordered(case.timings):
         if timing.kind == "ours":
             strong.append(len(rows))
         ms = spread([1e3 * s for s in timing.seconds])
+        row = [timing.name, number(ms.median), f"{number(ms.low)}–{number(ms.high)}"]
+        if case.flop:
+            rows.append([*row, number(1e-12 * case.flop / median(timing.seconds))])
+            continue
         moved = copied_bytes(timing) if timing.kind == "copy" else case.moved
-        rate = number(1e-9 * moved / median(timing.seconds))
         share = "" if timing.kind == "copy" else percent(share_of_copy(case, timing))
-        rows.append([timing.name, number(ms.median), f"{number(ms.low)}–{number(ms.high)}", rate, share])
-    headings = ["", "ms", "quartiles", "GB/s", "of the copy rate"]
+        rows.append([*row, number(1e-9 * moved / median(timing.seconds)), share])
+    headings = ["", "ms", "quartiles", *(["TFLOP/s"] if case.flop else ["GB/s", "of the copy rate"])]
     return Table(f"{case.kernel}, {case.size}, {case.precision}", headings, rows, strong)
 
 

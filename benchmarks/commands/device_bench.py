@@ -1,0 +1,92 @@
+"""What `fusedstep bench --device cuda` does: finds the device, carries out the parts, and says where the report is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...errors import HyperparameterError, OutputPathError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ..device.targets import Outcome
+    from ..results import Part
+
+DEVICES = ("cpu", "cuda")
+
+
+def require_device(device: str, given: dict[str, Any]) -> bool:
+    """Whether the run on a GPU is wanted.
+
+    Args: device – "cpu" or "cuda"; given – the options that belong to the other device, where they were given.
+    Raises: HyperparameterError for another device, and for options that do not belong to it.
+    """
+    if device not in DEVICES:
+        raise HyperparameterError(f"expected --device cpu or cuda; got {device!r}; leave it out for the processor")
+    foreign = [name for name, value in given.items() if value]
+    if foreign:
+        other = "cuda" if device == "cpu" else "cpu"
+        raise HyperparameterError(
+            f"expected options of --device {device}; got {', '.join(foreign)}, which belong{'s' * (len(foreign) == 1)} to "
+            f"--device {other}; leave {'it' if len(foreign) == 1 else 'them'} out, or change the device"
+        )
+    return device == "cuda"
+
+
+def measure(console: Console, parts: str, budget: float | None, output: Path | None, resume: bool, dry: bool) -> bool:
+    """All parts, each written when it is done; options as in `bench`.
+
+    Returns: whether none of the wanted parts failed.
+    Raises: HyperparameterError, BackendUnavailable, OutputPathError, DataFileError.
+    """
+    from ..device.place import find_place, prepare_process
+    from ..device.plan import TOTAL, Plan
+
+    plan = Plan(parts, TOTAL if budget is None else budget, dry)
+    folder = output or default_folder()
+    if not folder.is_dir():
+        raise OutputPathError(f"expected a folder that exists; got {str(folder)!r}; make it first, or choose another --output")
+    prepare_process(dry)
+    place = find_place(dry)
+
+    from ..device.session import Session
+    from ..device.targets import outcomes
+    from .watching import watch
+
+    where = f"stand-ins for a device: {place.facts['stand_in']}" if dry else place.facts["name"]
+    console.print(f"DRY RUN on {where}" if dry else f"{where}", markup=False)
+    for left in place.left_out:
+        console.print(f"left out: {left.name}: {left.reason}", markup=False)
+
+    def run(tell: Any) -> Session:
+        session = Session(plan, place, folder, resume, tell, lambda part: _show(console, part, dry))
+        session.run()
+        return session
+
+    session = watch(console, run)
+    if not dry:
+        for outcome in outcomes(session.report):
+            _show_outcome(console, outcome)
+    for path in (session.path, session.path.with_suffix(".md")):
+        console.print(f"Written: {path}", soft_wrap=True, markup=False)
+    return not any(part.state == "failed" for part in session.report.parts if part.name in plan.names)
+
+
+def default_folder() -> Path:
+    """`benchmarks/results` of the checkout that this is, else the folder in which the command was called."""
+    from ..machine import ROOT
+
+    results = ROOT / "benchmarks" / "results"
+    return results if results.is_dir() and (ROOT / ".git").exists() else Path()
+
+
+def _show(console: Console, part: Part, dry: bool) -> None:
+    took = "" if dry else f", {part.seconds:.0f} s"
+    console.print(f"{part.name}: {part.state}{took}" + (f": {part.reason}" if part.reason else ""), markup=False)
+
+
+def _show_outcome(console: Console, outcome: Outcome) -> None:
+    target, figure, state, note = outcome
+    shown = "" if figure is None else f" ({figure:.3f})"
+    console.print(f"{state}: {target.what}{shown}" + (f": {note}" if note else ""), markup=False)

@@ -1,0 +1,132 @@
+"""The floor on a GPU: the products of a step and nothing else, in the types of the step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+
+from ..contenders.base import Where
+from ..contenders.torch_eager import finisher, products
+from ..gemms import products as products_of
+from ..problem import Problem
+from ..timing import Prepared
+from .place import Place
+
+Array = Any
+
+BLOCK = 2**22
+"""Standard normal values that are drawn on the host; an array on the device repeats them."""
+
+
+def floors(problem: Problem, place: Place) -> dict[str, Prepared]:
+    """The ways in which the products are taken here; the fastest of them is the floor."""
+    made: dict[str, Prepared] = {}
+    if place.torch is not None:
+        made["GEMMs (torch)"] = torch_floor(problem, place.torch)
+    if problem.precision in place.backend.precisions:
+        own = own_floor(problem, place.backend)
+        own.clock = place.ours.clock
+        made[f"GEMMs ({place.backend.name})"] = own
+    return made
+
+
+def chain(
+    problem: Problem, normal: Callable[..., Array], empty: Callable[[Array], Array],
+    multiply: Callable[[Array, Array, Array, bool, bool], Any],
+) -> Callable[[], None]:  # fmt: skip
+    """One call for all products of a step.
+
+    Args: problem; normal – makes an array of a shape with standard normal values; empty – one like another; multiply – (a, b,
+        out, whether a is transposed, whether b is).
+    """
+    widths, rows = problem.network.widths, problem.network.batch
+    inputs = [normal(rows, n) for n in widths[:-1]]
+    slopes = [normal(rows, m) for m in widths[1:]]
+    weights = [normal(n, m) for n, m in problem.sizes]
+    outputs, weight_slopes, input_slopes = ([empty(a) for a in group] for group in (slopes, weights, inputs))
+    operands = {
+        "forward": (inputs, weights, outputs, False, False),
+        "weights": (inputs, slopes, weight_slopes, True, False),
+        "inputs": (slopes, weights, input_slopes, False, True),
+    }
+    calls = []
+    for product in products_of(problem.network):
+        a, b, out, transpose_a, transpose_b = operands[product.kind]
+        calls.append((a[product.layer], b[product.layer], out[product.layer], transpose_a, transpose_b))
+
+    def step() -> None:
+        for call in calls:
+            multiply(*call)
+
+    return step
+
+
+def torch_floor(problem: Problem, where: Where) -> Prepared:
+    """By torch's `mm`, replayed as one CUDA graph, so that no launch from the host is in its time."""
+    import torch
+
+    dtype = torch.bfloat16 if problem.precision == "bfloat16" else torch.float32
+
+    def normal(*shape: int) -> Array:
+        return torch.randn(shape, device=where.device, dtype=dtype)
+
+    def multiply(a: Array, b: Array, out: Array, transpose_a: bool, transpose_b: bool) -> None:
+        torch.mm(a.T if transpose_a else a, b.T if transpose_b else b, out=out)
+
+    step = chain(problem, normal, torch.empty_like, multiply)
+    with products(problem.precision):
+        call = captured(step) if where.cuda else step
+    return Prepared(call, finisher(where), around=lambda: products(problem.precision), clock=where.clock)
+
+
+def captured(step: Callable[[], None]) -> Callable[[], Any]:
+    """The replay of a CUDA graph of a step."""
+    import torch
+
+    beside: Any = torch.cuda.Stream()
+    beside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(beside):
+        for _ in range(3):
+            step()
+    torch.cuda.current_stream().wait_stream(beside)
+    graph: Any = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step()
+    replay: Callable[[], Any] = graph.replay
+    return replay
+
+
+def own_floor(problem: Problem, backend: Any) -> Prepared:
+    """By the backend's own `matmul`, one call after the other."""
+    normal = normal_values(backend, problem.precision)
+
+    def multiply(a: Array, b: Array, out: Array, transpose_a: bool, transpose_b: bool) -> None:
+        backend.matmul(a, b, out, transpose_a=transpose_a, transpose_b=transpose_b)
+
+    step = chain(problem, normal, lambda a: backend.empty(a.shape, backend.dtype_name(a)), multiply)
+    return Prepared(step, lambda handle: backend.synchronize(), around=lambda: own_products(backend, problem.precision))  # noqa: ARG005
+
+
+def own_products(backend: Any, precision: str) -> AbstractContextManager[Any]:
+    """Within it the backend takes products of float32 in TF32 for "tf32"."""
+    context: AbstractContextManager[Any] = backend.products(precision) if precision == "tf32" else nullcontext()
+    return context
+
+
+def normal_values(backend: Any, precision: str) -> Callable[..., Array]:
+    """Makes arrays of the backend with standard normal values, in the type in which a precision stores them."""
+    dtype = "float32" if precision == "tf32" else precision
+    block = backend.asarray(backend.asarray(np.random.default_rng(5).standard_normal(BLOCK, np.float32)), dtype)
+
+    def make(*shape: int) -> Array:
+        made = backend.empty(shape, dtype)
+        flat = backend.xp.reshape(made, (-1,))
+        for start in range(0, flat.shape[0], BLOCK):
+            part = flat[start : start + BLOCK]
+            backend.copy(block[: part.shape[0]], part)
+        return made
+
+    return make

@@ -1,0 +1,200 @@
+"""Single kernels on a GPU with a cold cache, beside the copy in the same run; and how fast plain products are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+from .. import kernels
+from ..contenders.base import Where
+from ..copying import device_copy
+from ..results import KernelCase, LeftOut, Timing
+from ..timing import Pace, Prepared, interleave
+from .allowance import Allowance
+from .floor import normal_values, own_products
+from .place import Place
+from .plan import PRECISIONS, Sizes
+
+Tell = Callable[[str], None]
+
+
+class Bench:
+    """Times the kernels of a place; what is copied and overwritten is made once for all of them.
+
+    Args: place; sizes; pace; tell – is told what happens.
+    """
+
+    def __init__(self, place: Place, sizes: Sizes, pace: Pace, tell: Tell) -> None:
+        self.place, self.sizes, self.pace, self.tell = place, sizes, pace, tell
+
+    def copy(self, allowance: Allowance) -> list[KernelCase]:
+        """The rate at which the device copies an array that fits in no cache."""
+        moved = 8 * self.sizes.copied
+        case = KernelCase("copy", f"{moved / 1e9:.3g} GB read and written", moved)
+        return [self._timed(case, {}, {}, allowance)]
+
+    def adam(self, allowance: Allowance) -> list[KernelCase]:
+        """The update of all parameters, as a step makes it, beside torch's fused Adam."""
+        count = self.sizes.adam
+        case = KernelCase("Adam update", f"{count / 1e6:g} M parameters", 28 * count)
+        peers = self._torch(case, lambda where: kernels.torch_adam(count, 1, where.device))
+        return [self._timed(case, {self._name: kernels.adam(self.place.backend, count, 1)}, peers, allowance)]
+
+    def softmax(self, allowance: Allowance) -> list[KernelCase]:
+        """Loss and gradient of each row of logits in one pass, beside torch's cross_entropy forward and backward."""
+        rows, classes = self.sizes.rows, self.sizes.classes
+        case = KernelCase("softmax-cross-entropy", f"{rows:,} x {classes:,}", 8 * rows * classes)
+        ours = {self._name: kernels.softmax_cross_entropy(self.place.backend, 1, rows, classes)}
+        peers = self._torch(case, lambda where: torch_cross_entropy(where, rows, classes))
+        return [self._timed(case, ours, peers, allowance)]
+
+    def rows(self, allowance: Allowance) -> list[KernelCase]:
+        """Bias and ReLU, and LayerNorm."""
+        rows, width = self.sizes.rows // 4, self.sizes.width
+        found = []
+        for name, make in (("bias and ReLU", kernels.bias_relu), ("LayerNorm forward", kernels.layer_norm)):
+            case = KernelCase(name, f"{rows:,} x {width:,}", 8 * rows * width)
+            case.left_out.append(LeftOut("torch", "only its Adam and its cross-entropy are timed"))
+            found.append(self._timed(case, {self._name: make(self.place.backend, 1, rows, width)}, {}, allowance))
+        return found
+
+    def products(self, allowance: Allowance) -> list[KernelCase]:
+        """Square matrices, in each precision: the rate that products reach here, whatever the stated peak."""
+        size = self.sizes.product
+        found = []
+        for number, precision in enumerate(PRECISIONS):
+            case = KernelCase("matrix product", f"{size} x {size} x {size}", 0, precision, flop=2 * size**3)
+            case.moved = 3 * size * size * (2 if precision == "bfloat16" else 4)
+            peers = self._torch(case, lambda where, precision=precision: torch_product(where, size, precision))  # type: ignore[misc]
+            ours = {self._name: self._product(size, precision)} if precision in self.place.backend.precisions else {}
+            share = Allowance(allowance.left / (len(PRECISIONS) - number))
+            if ours or peers:
+                found.append(self._interleaved(case, ours, peers, {}, share))
+        return found
+
+    @property
+    def _name(self) -> str:
+        return str(self.place.backend.name)
+
+    def _torch(self, case: KernelCase, make: Callable[[Where], Prepared]) -> dict[str, Prepared]:
+        where = self.place.torch
+        if where is None:
+            reason = next((left.reason for left in self.place.left_out if left.name == "torch"), "is not here")
+            case.left_out.append(LeftOut("torch", reason))
+            return {}
+        made = make(where)
+        made.clock = where.clock
+        made.finish = _torch_finish(where)
+        return {"torch": made}
+
+    def _timed(
+        self, case: KernelCase, ours: dict[str, Prepared], peers: dict[str, Prepared], allowance: Allowance
+    ) -> KernelCase:
+        """All of them, and the copies, each call alone and with a cold cache."""
+        beside = {f"copy, {self._name}": self._copy}
+        for prepared in (*ours.values(), *beside.values()):
+            prepared.before = self._flush
+        if self._torch_copy is not None:
+            beside["copy, torch"] = self._torch_copy
+            for prepared in (*peers.values(), self._torch_copy):
+                prepared.before = self._torch_flush
+        return self._interleaved(case, ours, peers, beside, allowance)
+
+    def _interleaved(
+        self, case: KernelCase, ours: dict[str, Prepared], peers: dict[str, Prepared], beside: dict[str, Prepared],
+        allowance: Allowance,
+    ) -> KernelCase:  # fmt: skip
+        for name, prepared in {**ours, **beside}.items():
+            if not name.endswith("torch"):
+                prepared.clock = self.place.ours.clock
+        counts = {name: self._launches(prepared) for name, prepared in ours.items()}
+        pace = self.pace._replace(most=0.8 * allowance.left)
+        turns = interleave({**ours, **peers, **beside}, pace, lambda what: self.tell(f"{case.kernel}: {what}"))
+        device = self.place.device
+        for kind, group in (("ours", ours), ("peer", peers), ("copy", beside)):
+            for name in group:
+                memory = 8 * self.sizes.copied if kind == "copy" else None
+                case.timings.append(Timing(name, kind, *turns[name], device, memory=memory, launches=counts.get(name)))
+        return case
+
+    def _launches(self, prepared: Prepared) -> int | None:
+        """How many kernels of ours one call launches; None where the backend does not count."""
+        before = getattr(self.place.backend, "launches", None)
+        prepared.finish(prepared.step())
+        return None if before is None else int(self.place.backend.launches - before)
+
+    @cached_property
+    def _copy(self) -> Prepared:
+        return device_copy(self.place.backend, self.sizes.copied)
+
+    @cached_property
+    def _torch_copy(self) -> Prepared | None:
+        return None if self.place.torch is None else torch_copy(self.place.torch, self.sizes.copied)
+
+    @cached_property
+    def _flush(self) -> Callable[[], None]:
+        """Overwrites more than a cache holds."""
+        backend = self.place.backend
+        buffer = backend.zeros((self.sizes.flushed,))
+        return lambda: backend.fill(buffer, 1.0)
+
+    @cached_property
+    def _torch_flush(self) -> Callable[[], None]:
+        import torch
+
+        buffer = torch.zeros(self.sizes.flushed, device="cpu" if self.place.torch is None else self.place.torch.device)
+        return lambda: buffer.fill_(1.0)
+
+    def _product(self, size: int, precision: str) -> Prepared:
+        """The backend's own product."""
+        backend = self.place.backend
+        normal = normal_values(backend, precision)
+        a, b, out = (normal(size, size) for _ in range(3))
+        return Prepared(
+            lambda: backend.matmul(a, b, out), lambda handle: backend.synchronize(),  # noqa: ARG005
+            around=lambda: own_products(backend, precision),
+        )  # fmt: skip
+
+
+def _torch_finish(where: Where) -> Callable[[Any], None]:
+    from ..contenders.torch_eager import finisher
+
+    return finisher(where)
+
+
+def torch_copy(where: Where, elements: int) -> Prepared:
+    """`copy_` of one large tensor to another."""
+    import torch
+
+    source = torch.randn(elements, device=where.device)
+    target = torch.zeros_like(source)
+    return Prepared(lambda: target.copy_(source), _torch_finish(where), clock=where.clock)
+
+
+def torch_cross_entropy(where: Where, rows: int, classes: int) -> Prepared:
+    """`cross_entropy` of logits and labels, and its gradient."""
+    import torch
+
+    logits = torch.randn(rows, classes, device=where.device, requires_grad=True)
+    labels = torch.randint(0, classes, (rows,), device=where.device)
+
+    def step() -> Any:
+        logits.grad = None
+        loss = torch.nn.functional.cross_entropy(logits, labels)
+        loss.backward()
+        return loss
+
+    return Prepared(step)
+
+
+def torch_product(where: Where, size: int, precision: str) -> Prepared:
+    """`mm` of two square matrices of standard normal values."""
+    import torch
+
+    from ..contenders.torch_eager import products
+
+    dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+    a, b = (torch.randn(size, size, device=where.device, dtype=dtype) for _ in range(2))
+    out = torch.empty_like(a)
+    return Prepared(lambda: torch.mm(a, b, out=out), around=lambda: products(precision))

@@ -1,0 +1,142 @@
+"""What is measured on a GPU: the parts by name, their sizes, and how much time each may take."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ...errors import HyperparameterError
+from ..networks import Network, nearest
+from ..timing import Pace
+
+
+class Sizes(NamedTuple):
+    """Of the kernels.
+
+    Args: copied – elements of the array that is copied, float32; product – of the square matrices that are multiplied; adam –
+        parameters; rows, classes – of the logits; width – columns of the other matrices; flushed – elements of the array that
+        is overwritten before each cold call: far more than a cache holds, so that the host is ahead of the device meanwhile.
+    """
+
+    copied: int
+    product: int
+    adam: int
+    rows: int
+    classes: int
+    width: int
+    flushed: int
+
+
+class Steps(NamedTuple):
+    """A network whose steps are timed.
+
+    Args: network; precision; limit – of its time over that of the products alone, None where there is no such target.
+    """
+
+    network: Network
+    precision: str
+    limit: float | None = None
+
+
+STEPS = {
+    "8192x4-bfloat16": Steps(Network((8192,) * 5, 32_768), "bfloat16", 1.05),
+    "4096x3-tf32": Steps(Network((4096,) * 4, 65_536), "tf32", 1.06),
+    "4096x3-bfloat16": Steps(Network((4096,) * 4, 65_536), "bfloat16", 1.06),
+    "1024x3-tf32": Steps(Network((1024,) * 4, 8192), "tf32"),
+    "784-tf32": Steps(Network((784, 512, 512, 10), 256), "tf32"),
+    "256x4-tf32": Steps(Network((256,) * 5, 65_536), "tf32"),
+}
+"""Part -> what it times. Where it says 4 layers, there are four square linear layers, the last of which gives the logits."""
+
+CPU = Network((4096,) * 4, 8192)
+"""The network on which the processor and the GPU are compared."""
+
+SECONDS = {
+    "copy": 8.0,
+    "products": 14.0,
+    "adam": 16.0,
+    "softmax": 12.0,
+    "rows": 12.0,
+    "8192x4-bfloat16": 90.0,
+    "4096x3-tf32": 65.0,
+    "4096x3-bfloat16": 50.0,
+    "1024x3-tf32": 40.0,
+    "784-tf32": 36.0,
+    "256x4-tf32": 40.0,
+    "cpu": 47.0,
+    "profile": 20.0,
+}
+"""Part -> its share of the time, in the order in which they come; together 450 seconds.
+
+Networks that are drawn and checked in float64 once, for two parts in a row, are cheaper in the second.
+"""
+
+TOTAL = sum(SECONDS.values())
+PRECISIONS = ("float32", "tf32", "bfloat16")
+"""In which plain products are timed, and the processor is compared."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is asked for; checked when it is made.
+
+    Args: parts – names joined by commas, or "" for all; budget – seconds for all parts, out of which each gets its share;
+        dry – whether everything is walked through at tiny sizes, and nothing measured.
+    Raises: HyperparameterError.
+    """
+
+    parts: str = ""
+    budget: float = TOTAL
+    dry: bool = False
+
+    def __post_init__(self) -> None:
+        for name in self.names:
+            if name not in SECONDS:
+                known = tuple(SECONDS)
+                raise HyperparameterError(f"expected parts out of {', '.join(known)}; got {name!r}; {nearest(name, known)}")
+        if not 1.0 <= self.budget <= 86_400.0:
+            raise HyperparameterError(f"expected --budget between 1 and 86400 seconds; got {self.budget:g}; use {TOTAL:g}")
+
+    @property
+    def names(self) -> list[str]:
+        """The parts that are wanted, in their order."""
+        wanted = {name.strip() for name in self.parts.split(",") if name.strip()}
+        return [name for name in SECONDS if name in wanted] + sorted(wanted - set(SECONDS)) if wanted else list(SECONDS)
+
+    @property
+    def sizes(self) -> Sizes:
+        """Of the kernels."""
+        if self.dry:
+            return Sizes(copied=256, product=8, adam=2000, rows=4, classes=8, width=8, flushed=256)
+        return Sizes(
+            copied=2**27, product=8192, adam=60_000_000, rows=65_536, classes=1000, width=8192, flushed=2**28
+        )  # fmt: skip
+
+    @property
+    def pace(self) -> Pace:
+        """For steps and kernels: at least 50 calls of each contender."""
+        return Pace(1, 1e-3, 0.0) if self.dry else Pace(rounds=10, seconds=0.05, pause=0.0, least_calls=5)
+
+    @property
+    def processor_pace(self) -> Pace:
+        """For the processor, which takes seconds for a step, and for the device beside it."""
+        return self.pace if self.dry else Pace(rounds=3, seconds=0.1, pause=0.05)
+
+    def network(self, network: Network) -> Network:
+        """The network itself; in a dry run one of the same depth."""
+        if not self.dry:
+            return network
+        return Network(tuple(min(width, 6) for width in network.widths), min(network.batch, 8))
+
+    def seconds(self, name: str) -> float:
+        """The share of a part; a dry run has all the time."""
+        return math.inf if self.dry else SECONDS[name] / TOTAL * self.budget
+
+
+LEARNING_RATE, AT_WIDTH = 1e-3, 512
+
+
+def learning_rate(network: Network) -> float:
+    """1e-3 up to 512 columns, then smaller as the network is wider: Adam moves each weight by about the rate."""
+    return LEARNING_RATE * min(1.0, AT_WIDTH / max(network.widths))

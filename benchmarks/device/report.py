@@ -1,0 +1,68 @@
+"""The report of a run on a GPU as Markdown: targets first, then every part as far as it has come."""
+
+from __future__ import annotations
+
+from ..reports.markdown import markdown_table
+from ..reports.tables import KERNEL_NOTE, Table, absences, case_table, kernel_table, machine_line, profile_table
+from ..results import Case, KernelCase, Report
+from .tables import blank, target_table, utilization_table
+
+DRY_RUN = (
+    "**DRY RUN: nothing was measured.** All code was run at tiny sizes on stand-ins for the device and its clock; "
+    "there are no times here, and no figure is claimed."
+)
+STATES = {"done": "done", "cut": "cut short", "failed": "failed"}
+
+
+def markdown(report: Report) -> str:
+    """The whole report."""
+    device = report.machine.get("device", {})
+    parts = ["# fusedstep bench --device cuda" + (" (DRY RUN)" if report.dry else "")]
+    if report.dry:
+        parts.append(DRY_RUN)
+    parts += [_device_line(device), machine_line(report), f"{report.machine.get('date')}", _table(report, target_table(report))]
+    parts.append("## Parts\n\n" + "\n".join(_state(report, part.name) for part in report.parts))
+    parts += [f"- left out: {line}" for line in absences(report.left_out)]
+    everything: list[Case | KernelCase] = [*report.kernels, *report.cases]
+    for case in everything:
+        parts.append(_table(report, case_table(case) if isinstance(case, Case) else _kernel(case)))
+        parts += [f"- left out: {line}" for line in absences(case.left_out)]
+    if report.kernels:
+        parts.append(KERNEL_NOTE)
+    if report.cases:
+        parts.append(_table(report, utilization_table(report)))
+    for profile in report.profiles:
+        table = profile_table(profile)
+        parts.append(_table(report, table._replace(title=f"Profile: {table.title}, {profile.precision}")))
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(report: Report, table: Table) -> str:
+    # The targets of a dry run are their own blanks.
+    return markdown_table(blank(table) if report.dry and table.title != "Targets" else table)
+
+
+def _kernel(case: KernelCase) -> Table:
+    table = kernel_table(case)
+    counted = {t.name: t.launches for t in case.timings if t.launches is not None}
+    if not counted:
+        return table
+    rows = [[*row, str(counted.get(row[0], ""))] for row in table.rows]
+    return table._replace(headings=[*table.headings, "launches"], rows=rows)
+
+
+def _state(report: Report, name: str) -> str:
+    part = next(part for part in report.parts if part.name == name)
+    took = "" if report.dry else f", {part.seconds:.0f} s"
+    return f"- {name}: {STATES[part.state]}{took}" + (f": {part.reason}" if part.reason else "")
+
+
+def _device_line(device: dict[str, object]) -> str:
+    if "stand_in" in device:
+        return f"In place of a device: {device['stand_in']}."
+    memory = device.get("memory_bytes")
+    size = f"{memory / 2**30:.0f} GiB, " if isinstance(memory, int) else ""
+    return (
+        f"{device.get('name')}, {size}compute capability {device.get('capability')}, CUDA driver {device.get('driver')}, "
+        f"runtime {device.get('runtime')}"
+    )

@@ -1,0 +1,180 @@
+"""A whole run on a GPU: one part after the other, each written as soon as it is done, and taken up again where it stopped."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from .. import machine
+from ..profiles import profile
+from ..results import Case, KernelCase, Part, Profile, Report, load, save, write
+from .allowance import Allowance
+from .kernels import Bench
+from .place import DRY, Place
+from .plan import STEPS, Plan
+from .report import markdown
+from .steps import Tell, precision_here, problem_of, processor_beside_device, steps_beside_peers
+from .targets import gaps
+
+DONE, CUT, FAILED = "done", "cut", "failed"
+WORTH = {DONE: 2, CUT: 1, FAILED: 0}
+REPEATS = 5
+KERNELS = ("copy", "products", "adam", "softmax", "rows")
+
+
+@dataclass
+class Found:
+    """What a part found, and why it is not all of it."""
+
+    cases: list[Case] = field(default_factory=list)
+    kernels: list[KernelCase] = field(default_factory=list)
+    profiles: list[Profile] = field(default_factory=list)
+    cut: str = ""
+    broken: str = ""
+
+
+class Session:
+    """Carries out a plan.
+
+    Args: plan; place; folder – for the two files; resume – whether the newest report of this device there is continued; tell –
+        is told what happens; done – is given each part when it is over.
+    Attributes: report; path – of the JSON file; the Markdown is beside it.
+    Raises: DataFileError for a file that cannot be continued; OutputPathError where nothing can be written.
+    """
+
+    def __init__(
+        self, plan: Plan, place: Place, folder: Path, resume: bool, tell: Tell, done: Callable[[Part], None]
+    ) -> None:
+        self.plan, self.place, self.tell, self.done = plan, place, tell, done
+        self._bench: Bench | None = None
+        name = "dry-run" if plan.dry else slug(str(place.facts["name"]))
+        earlier = sorted(folder.glob(f"{name}-????-??-??.json")) if resume else []
+        if earlier:
+            self.path = earlier[-1]
+            self.report = _filled(load(self.path, plan.dry))
+        else:
+            self.path = folder / f"{name}-{datetime.now(UTC):%Y-%m-%d}.json"
+            settings = {"device": DRY if plan.dry else "cuda", "dry_run": plan.dry, "budget": plan.budget}
+            self.report = Report(machine.describe() | {"device": place.facts}, settings, left_out=list(place.left_out))
+
+    def run(self) -> Report:
+        """All parts that are wanted and not done; returns everything that was found."""
+        self._write()
+        behind = 0.0
+        known = {part.name: part for part in self.report.parts}
+        for name in self.plan.names:
+            if name in known and known[name].state == DONE:
+                continue
+            share = self.plan.seconds(name)
+            # A part that took too long takes the time of those after it, but leaves them a quarter of their own.
+            allowance = Allowance(max(share - behind, 0.25 * share))
+            part, found = self._part(name, allowance)
+            behind = 0.0 if self.plan.dry else behind + allowance.spent - share
+            part.seconds = allowance.spent
+            self._take(part, found)
+            self._write()
+            self.done(part)
+        return self.report
+
+    def _part(self, name: str, allowance: Allowance) -> tuple[Part, Found]:
+        """One part; what goes wrong in it is its own reason, and the others are run all the same."""
+        try:
+            found = self._work(name, allowance)
+        except Exception as error:  # whatever it is: the machine is there for minutes only, and the reason is kept
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
+            return Part(name, FAILED, reason=reason), Found()
+        finally:
+            self.place.tidy()
+        if found.broken:
+            return Part(name, FAILED, reason=found.broken), found
+        return (Part(name, CUT, reason=found.cut) if found.cut else Part(name, DONE)), found
+
+    def _work(self, name: str, allowance: Allowance) -> Found:
+        tell: Tell = lambda what: self.tell(f"{name}: {what}")  # noqa: E731
+        if name not in KERNELS:
+            self._bench = None  # its arrays make room
+        if name in STEPS:
+            case = steps_beside_peers(STEPS[name], self.place, self.plan, tell, allowance)
+            return self._judged(case, self.plan.pace.rounds)
+        if name == "cpu":
+            case = processor_beside_device(self.place, self.plan, tell, allowance)
+            return self._judged(case, self.plan.processor_pace.rounds)
+        if name == "profile":
+            return self._profiles(tell, allowance)
+        if self._bench is None:
+            self._bench = Bench(self.place, self.plan.sizes, self.plan.pace, self.tell)
+        kernels: list[KernelCase] = getattr(self._bench, name)(allowance)
+        return Found(kernels=kernels, cut=_shortened(kernels, self.plan.pace.rounds))
+
+    def _judged(self, case: Case, rounds: int) -> Found:
+        """A case with what its part's time did not suffice for, and with what went wrong in our own steps."""
+        ours = [
+            f"{left.name}: {left.reason}" for left in case.left_out
+            if left.name.partition(",")[0] == self.place.backend.name and left.reason.startswith(("failed", "does other"))
+        ]  # fmt: skip
+        late = [left.name for left in case.left_out if left.reason.startswith("cut")]
+        cut = [_shortened([case], rounds), f"no time for {', '.join(late)}" if late else ""]
+        return Found([case], cut="; ".join(filter(None, cut)), broken="; ".join(ours))
+
+    def _profiles(self, tell: Tell, allowance: Allowance) -> Found:
+        """Of the steps that missed a target, the one that missed it by most first."""
+        found, wanted = Found(), gaps(self.report)
+        for number, name in enumerate(wanted):
+            steps = STEPS[name]
+            if number and allowance.below(0.3):
+                found.cut = f"no time for {', '.join(wanted[number:])}"
+                break
+            problem = problem_of(steps.network, precision_here(steps.precision, self.place), self.plan)
+            tell(f"profile of {name}")
+            made = profile(problem, self.place.backend, 1 if self.plan.dry else REPEATS)
+            made.precision = problem.precision
+            found.profiles.append(made)
+            self.place.tidy()
+        return found
+
+    def _take(self, part: Part, found: Found) -> None:
+        """Puts a part into the report, in place of an earlier attempt that was worth no more."""
+        report = self.report
+        earlier = next((p for p in report.parts if p.name == part.name), None)
+        if earlier is not None and WORTH[part.state] < WORTH[earlier.state]:
+            return
+        both: list[tuple[list[Any], list[Any]]] = [
+            (report.cases, found.cases), (report.kernels, found.kernels), (report.profiles, found.profiles),
+        ]  # fmt: skip
+        for kept, new in both:
+            for one in new:
+                one.part = part.name
+            kept[:] = [one for one in kept if one.part != part.name] + new
+        report.parts = [p for p in report.parts if p.name != part.name] + [part]
+
+    def _write(self) -> None:
+        save(self.report, self.path)
+        write(self.path.with_suffix(".md"), markdown(self.report))
+
+
+def _shortened(cases: Sequence[Case | KernelCase], rounds: int) -> str:
+    """Says so where the time was over before all rounds were."""
+    taken = min((len(t.seconds) for case in cases for t in case.timings), default=rounds)
+    return f"{taken} of {rounds} rounds" if taken < rounds else ""
+
+
+def slug(name: str) -> str:
+    """The name of a device as part of a file's name: "NVIDIA H200" as "nvidia-h200"."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+def _filled(report: Report) -> Report:
+    """A dry run that was read again, with the times of the clock that stands still in place of those left out of its file."""
+    if report.dry:
+        cases: list[Case | KernelCase] = [*report.cases, *report.kernels]
+        for timing in (timing for case in cases for timing in case.timings):
+            timing.seconds = [1.0]
+        for row in (row for made in report.profiles for row in made.rows):
+            row["seconds"] = 1.0
+        for part in report.parts:
+            part.seconds = 0.0
+    return report

@@ -1,0 +1,68 @@
+"""What the run on a GPU stands on: events that agree with the host, the reference in CuPy, and parts at small sizes."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import pytest
+
+from fusedstep.backends import backend
+from fusedstep.benchmarks.agreement import agree, reference
+from fusedstep.benchmarks.clocks import cupy_events
+from fusedstep.benchmarks.device.place import find_place
+from fusedstep.benchmarks.device.plan import SECONDS, STEPS, Plan
+from fusedstep.benchmarks.device.session import Session
+from fusedstep.benchmarks.networks import Network
+from fusedstep.benchmarks.problem import Problem
+from fusedstep.benchmarks.results import load
+from fusedstep.benchmarks.timing import Pace, Prepared, burst
+
+pytestmark = pytest.mark.gpu
+
+
+@dataclass(frozen=True)
+class Small(Plan):
+    """Sizes that are over at once, by the real clocks."""
+
+    @property
+    def sizes(self):
+        return Plan(dry=True).sizes
+
+    @property
+    def pace(self):
+        return Pace(2, 1e-3, 0.0, least_calls=2)
+
+    processor_pace = pace
+
+    def network(self, network):
+        return Network(tuple(min(width, 64) for width in network.widths), min(network.batch, 64))
+
+
+def test_events_agree_with_the_host():
+    where = backend("cuda")
+    a = where.asarray(where.xp.random.standard_normal((2048, 2048), dtype="float32"))
+    out = where.empty(a.shape)
+    prepared = Prepared(lambda: where.matmul(a, a, out), lambda _: where.synchronize(), clock=cupy_events())
+    burst(prepared, 20)
+    started = time.perf_counter()
+    by_events = burst(prepared, 200)
+    by_host = (time.perf_counter() - started) / 201
+    assert 0.5 * by_host < by_events < 1.05 * by_host
+
+
+def test_the_reference_is_the_same_in_cupy():
+    problem = Problem(Network((20, 33, 17, 5), 40))
+    assert agree(reference(problem, backend("cuda").xp), reference(problem), 1e-9)
+
+
+def test_parts_of_each_kind_at_small_sizes(tmp_path):
+    parts = [name for name in SECONDS if name not in STEPS or name == "784-tf32"]  # each compiles for half a minute
+    session = Session(Small(",".join(parts)), find_place(False), tmp_path, False, lambda what: None, lambda part: None)
+    session.run()
+    report = load(session.path)
+    assert {part.name: part.reason for part in report.parts if part.state == "failed"} == {}
+    assert [part.name for part in report.parts] == parts
+    assert all(t.seconds and min(t.seconds) > 0.0 for case in [*report.cases, *report.kernels] for t in case.timings)
+    other_work = [left for case in report.cases for left in case.left_out if "other work" in left.reason]
+    assert other_work == []

@@ -1,0 +1,259 @@
+"""The run on a GPU with the real clock, on a backend that computes with NumPy and says it is a device."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import pytest
+
+from fusedstep.backends.numpy_backend import NumpyBackend
+from fusedstep.benchmarks.clocks import HOST
+from fusedstep.benchmarks.contenders import Where
+from fusedstep.benchmarks.device import session as sessions
+from fusedstep.benchmarks.device.peaks import peak
+from fusedstep.benchmarks.device.place import Place
+from fusedstep.benchmarks.device.plan import PRECISIONS, SECONDS, STEPS, TOTAL, Plan, learning_rate
+from fusedstep.benchmarks.device.report import markdown
+from fusedstep.benchmarks.device.session import Session, slug
+from fusedstep.benchmarks.device.tables import best_rate
+from fusedstep.benchmarks.device.targets import gaps, outcomes, targets
+from fusedstep.benchmarks.networks import Network
+from fusedstep.benchmarks.results import Case, KernelCase, LeftOut, Part, Profile, Report, Timing, load
+from fusedstep.benchmarks.timing import Pace
+from fusedstep.errors import DataFileError, HyperparameterError
+
+
+class Paper(NumpyBackend):
+    """NumPy that is taken for a device."""
+
+    name = "paper"
+    device = "cuda"
+    precisions = ("float32", "float64")
+
+
+@dataclass(frozen=True)
+class Tiny(Plan):
+    """Sizes and paces of a dry run, and yet no dry run."""
+
+    @property
+    def sizes(self):
+        return Plan(dry=True).sizes
+
+    @property
+    def pace(self):
+        return Pace(2, 1e-3, 0.0)
+
+    processor_pace = pace
+
+    def network(self, network):
+        return Network(tuple(min(width, 6) for width in network.widths), min(network.batch, 8))
+
+
+@pytest.fixture
+def place():
+    left = [LeftOut("torch", "is not asked for", "ask for it")]
+    return Place(Paper(), False, Where("cuda", HOST), [], left, {"name": "Paper H200", "memory_bytes": 2**30})
+
+
+@pytest.fixture
+def start(place, tmp_path):
+    def make(parts="", resume=False, **options):
+        done = []
+        session = Session(Tiny(parts, **options), place, tmp_path, resume, lambda what: None, done.append)
+        session.run()
+        return session, [(part.name, part.state) for part in done]
+
+    return make
+
+
+def test_every_part_is_written_and_a_run_that_is_complete_has_nothing_left_to_do(start):
+    session, done = start()
+    assert done == [(name, "done") for name in SECONDS]
+    report = load(session.path)
+    assert [part.name for part in report.parts] == list(SECONDS)
+    assert session.path.name.startswith("paper-h200-")
+    by_part = {case.part: case for case in [*report.cases, *report.kernels]}
+    assert set(by_part) == set(SECONDS) - {"profile"}
+    assert all(t.seconds and min(t.seconds) > 0.0 for case in by_part.values() for t in case.timings)
+    assert [t.name for t in by_part["cpu"].timings] == ["numba", "paper, float32"]
+    assert [t.device for t in by_part["cpu"].timings] == ["cpu", "cuda"]
+    # This backend has neither TF32 nor bfloat16: it says so, and takes part in float32 beside them.
+    tf32 = by_part["784-tf32"]
+    assert [t.name for t in tf32.timings] == ["paper, float32"]
+    assert tf32.left_out[0].reason == "backend 'paper' has no tf32 here; it has float32, float64"
+    text = session.path.with_suffix(".md").read_text()
+    assert "DRY RUN" not in text
+    assert "| 4096 wide @ 8192: the processor's step over the GPU's | stated | " in text
+    again, nothing = start(resume=True)
+    assert nothing == []
+    assert again.path == session.path
+
+
+def test_a_part_that_fails_keeps_its_reason_and_stops_no_other(start, monkeypatch):
+    real = sessions.Bench.adam
+    monkeypatch.setattr(sessions.Bench, "adam", lambda *_: (_ for _ in ()).throw(MemoryError("out of device\nmemory")))
+    session, done = start("copy,adam,softmax")
+    assert done == [("copy", "done"), ("adam", "failed"), ("softmax", "done")]
+    assert "- adam: failed, " in markdown(session.report)
+    assert load(session.path).parts[1].reason == "MemoryError: out of device memory"
+    states = {o.target.what: o for o in outcomes(session.report)}
+    assert states["fused Adam over the arena: launches a step"].note == "MemoryError: out of device memory"
+
+    monkeypatch.setattr(sessions.Bench, "adam", real)
+    session, done = start("copy,adam", resume=True)
+    assert done == [("adam", "done")]
+    assert {case.part for case in session.report.kernels} == {"copy", "adam", "softmax"}
+
+
+def test_our_own_step_that_fails_is_a_failed_part_with_the_others_measured(start, monkeypatch):
+    from fusedstep.benchmarks.contenders.ours import Ours
+
+    real = Ours.prepare
+
+    def fails(self, problem):
+        if self.device == "cuda":
+            raise RuntimeError("device lost")
+        return real(self, problem)
+
+    monkeypatch.setattr(Ours, "prepare", fails)
+    session, done = start("cpu")
+    assert done == [("cpu", "failed")]
+    assert session.report.parts[0].reason == "paper, float32: failed with RuntimeError: device lost"
+    assert [t.name for t in session.report.cases[0].timings] == ["numba"]
+
+
+def test_what_there_was_no_time_for_says_so_and_is_taken_up_again(start, monkeypatch):
+    monkeypatch.setattr(sessions.Allowance, "left", property(lambda self: 0.0))
+    monkeypatch.setattr(Tiny, "pace", Pace(5, 1e-3, 0.0))
+    session, done = start("copy")
+    assert done == [("copy", "cut")]
+    assert session.report.parts[0].reason == "2 of 5 rounds"
+    monkeypatch.undo()
+    monkeypatch.setattr(sessions.Bench, "copy", lambda *_: (_ for _ in ()).throw(OSError("gone")))
+    session, done = start("copy", resume=True)
+    assert done == [("copy", "failed")]
+    assert session.report.parts[0].state == "cut", "an attempt that is worth less takes nothing away"
+    assert len(session.report.kernels) == 1
+
+
+def test_a_dry_run_is_no_measurement(start, tmp_path):
+    session, _ = start("copy")
+    document = json.loads(session.path.read_text())
+    document["settings"]["dry_run"] = True
+    session.path.write_text(json.dumps(document))
+    with pytest.raises(DataFileError, match="expected results of a measurement; got a dry run"):
+        start("copy", resume=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [({"parts": "adem"}, "did you mean 'adam'"), ({"budget": 0.0}, "between 1 and"), ({"budget": float("nan")}, "got nan")],
+)
+def test_impossible_plans_are_refused(options, words):
+    with pytest.raises(HyperparameterError, match=words):
+        Plan(**options)
+
+
+def test_the_plan():
+    assert TOTAL <= 480.0, "the whole run is to take less than eight minutes"
+    assert set(STEPS) < set(SECONDS)
+    assert Plan("cpu, adam").names == ["adam", "cpu"]
+    assert sum(Plan(budget=46.0).seconds(name) for name in SECONDS) == pytest.approx(46.0)
+    assert Plan().sizes.adam >= 50_000_000
+    assert (Plan().sizes.rows, Plan().sizes.classes) == (65_536, 1000)
+    pace = Plan().pace
+    assert pace.rounds * pace.least_calls >= 50
+    assert {steps.precision for steps in STEPS.values()} <= set(PRECISIONS)
+    assert learning_rate(Network((512, 256, 10), 1)) == 1e-3
+    assert learning_rate(Network((8192, 8192), 1)) == pytest.approx(1e-3 / 16)
+
+
+@pytest.mark.parametrize(
+    ("name", "bfloat16"),
+    [
+        ("NVIDIA H200", 989.5), ("NVIDIA H200 NVL", 835.5), ("NVIDIA H100 80GB HBM3", 989.5), ("NVIDIA H100 PCIe", 756.0),
+        ("NVIDIA H100 NVL", 835.5), ("NVIDIA A100-SXM4-80GB", 312.0),
+    ],
+)  # fmt: skip
+def test_stated_peaks(name, bfloat16):
+    stated = peak(name)
+    assert stated.rate("bfloat16") == bfloat16 * 1e12
+    assert stated.rate("tf32") == pytest.approx(stated.rate("bfloat16") / 2, rel=1e-3)
+    assert stated.rate("float64") is None
+    assert stated.source.startswith("NVIDIA ")
+
+
+def test_a_device_that_is_not_in_the_table_has_no_stated_peak():
+    assert peak("NVIDIA GeForce RTX 4090") is None
+
+
+def made_report():
+    """Adam at half of the copy rate, twice as fast as torch, one launch; one step that is good and one that is bad."""
+    adam = KernelCase("Adam update", "60 M parameters", 28 * 60_000_000, part="adam")
+    adam.timings = [
+        Timing("cuda", "ours", 5, [2e-3] * 3, "cuda", launches=1),
+        Timing("torch", "peer", 5, [4e-3] * 3, "cuda"),
+        Timing("copy, cuda", "copy", 5, [1e-3] * 3, "cuda", memory=28 * 60_000_000),
+    ]
+    good, bad = STEPS["4096x3-tf32"], STEPS["8192x4-bfloat16"]
+    cases = []
+    for part, steps, ours in (("4096x3-tf32", good, 1.05), ("8192x4-bfloat16", bad, 1.5)):
+        case = Case(str(steps.network), "plain", steps.precision, 16, 10**12, 1, device="cuda", part=part)
+        case.timings = [
+            Timing("cuda", "ours", 5, [ours] * 3, "cuda"), Timing("torch", "peer", 5, [1.3] * 3, "cuda"),
+            Timing("jax", "peer", 5, [1.2] * 3, "cuda"), Timing("GEMMs (torch)", "floor", 5, [1.0] * 3, "cuda"),
+        ]  # fmt: skip
+        cases.append(case)
+    row = {"place": "0", "stage": "forward", "operation": "matmul", "seconds": 3e-3, "flop": 10**9, "bytes": 10**6}
+    update = {**row, "operation": "adam", "seconds": 1e-3}
+    profile = Profile(str(bad.network), "cuda", [row, update], "bfloat16", "profile")
+    return Report(
+        {"device": {"name": "NVIDIA H200"}, "date": "2026-01-01"}, {"device": "cuda"}, cases, [adam], [profile],
+        parts=[Part("adam", "done", 9.0), Part("4096x3-tf32", "done", 9.0), Part("8192x4-bfloat16", "cut", 9.0, "late")],
+    )  # fmt: skip
+
+
+def test_each_target_stands_beside_its_figure():
+    found = {o.target.what: (o.figure, o.state) for o in outcomes(made_report())}
+    assert len(found) == len(targets())
+    assert found["fused Adam over the arena: share of the copy rate"] == (pytest.approx(0.5), "missed")
+    assert found["fused Adam over the arena: time of torch's fused Adam over ours"] == (pytest.approx(2.0), "held")
+    assert found["fused Adam over the arena: launches a step"] == (1, "held")
+    good, bad = "4096-4096-4096-4096@65536, tf32: step over ", "8192-8192-8192-8192-8192@32768, bfloat16: step over "
+    assert found[good + "its GEMM floor"] == (pytest.approx(1.05), "held")
+    assert found[good + "that of the best peer"] == (pytest.approx(1.05 / 1.2), "held")
+    assert found[bad + "its GEMM floor"] == (pytest.approx(1.5), "missed")
+    assert found[bad + "that of the best peer"] == (pytest.approx(1.25), "missed")
+    assert found["784-512-512-10@256, tf32: torch eager over ours"] == (None, "not measured")
+    assert gaps(made_report()) == ["8192x4-bfloat16"]
+
+
+def test_a_missed_target_stands_beside_its_profile():
+    notes = {o.target.what: o.note for o in outcomes(made_report())}
+    name = "8192-8192-8192-8192-8192@32768, bfloat16: step over its GEMM floor"
+    assert notes[name] == "the time goes to matmul (0, forward) 75 %, adam (0, forward) 25 %"
+    report = made_report()
+    report.profiles.clear()
+    assert "no profile yet" in {o.target.what: o.note for o in outcomes(report)}[name]
+
+
+def test_another_precision_of_ours_is_not_taken_for_the_one_that_is_asked_for():
+    report = made_report()
+    report.cases[0].timings[0].name = "cuda, float32"
+    report.cases[0].left_out.append(LeftOut("cuda", "backend 'cuda' has no tf32 here"))
+    found = next(o for o in outcomes(report) if o.target.what.startswith("4096-4096-4096-4096@65536, tf32"))
+    assert (found.figure, found.state, found.note) == (None, "not measured", "cuda: backend 'cuda' has no tf32 here")
+
+
+def test_the_markdown_has_targets_parts_and_utilization():
+    text = markdown(made_report())
+    assert "| **≤ 1.050x** | **1.500x** | **missed** |" in text
+    assert "- 8192x4-bfloat16: cut short, 9 s: late" in text
+    # 1e12 operations in 1.05 s, against 494.5 TFLOP/s as stated and 1 TFLOP/s as measured.
+    assert "| 4096-4096-4096-4096@65536, tf32: cuda | 0.952 | 0 % | 95 % |" in text
+    assert best_rate(made_report(), "float32") is None
+
+
+def test_names_of_files():
+    assert slug("NVIDIA A100-SXM4-80GB") == "nvidia-a100-sxm4-80gb"
