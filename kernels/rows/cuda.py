@@ -24,6 +24,8 @@ from ..targets.cuda import (
     BLOCK,
     BOUND,
     MOST_BLOCKS,
+    SIMULATED,
+    WARP,
     Generated,
     Geometry,
     Kernel,
@@ -40,12 +42,23 @@ from ..targets.storage import NARROW, Storage, computed_in
 real = load = store = float
 i64 = int
 LOWEST = -float("inf")
+EVERYBODY = 0xFFFFFFFF
+"""All threads of a warp."""
+SHUFFLES = not SIMULATED
+"""Whether threads of a warp hand values to each other directly, which the simulator cannot."""
 MOST_CHUNKS = 64
 """Most parts that the rows of a matrix are cut into for sums over columns."""
 
 
 # mypy: disallow-untyped-defs=False, disallow-untyped-calls=False
 def team_sum(part, slot, lane, lanes, value):
+    if SHUFFLES and lanes <= WARP:
+        # Threads of one warp: all of them come here, and a partner at a distance below `lanes` is of the same team.
+        half = lanes >> 1
+        while half > 0:
+            value += cuda.shfl_xor_sync(EVERYBODY, value, half)
+            half >>= 1
+        return value
     part[slot] = value
     cuda.syncthreads()
     half = lanes >> 1
@@ -60,6 +73,13 @@ def team_sum(part, slot, lane, lanes, value):
 
 
 def team_max(part, slot, lane, lanes, value):
+    if SHUFFLES and lanes <= WARP:
+        half = lanes >> 1
+        while half > 0:
+            other = cuda.shfl_xor_sync(EVERYBODY, value, half)
+            value = other if other > value else value
+            half >>= 1
+        return value
     part[slot] = value
     cuda.syncthreads()
     half = lanes >> 1
@@ -354,9 +374,14 @@ def sum_of_squares_parts(x, partial):
     part = cuda.shared.array(BLOCK, real)
     value = real(0.0)
     lost = real(0.0)
-    for i in range(cuda.grid(1), x.shape[0], cuda.gridsize(1)):
-        element = load(x[i])
-        term = element * element - lost
+    count, stride = x.shape[0], cuda.gridsize(1)
+    for i in range(cuda.grid(1), count, 4 * stride):
+        # Four loads that do not wait for each other, added up before they enter the chain of the compensated sum.
+        a = load(x[i])
+        b = load(x[i + stride]) if i + stride < count else real(0.0)
+        c = load(x[i + 2 * stride]) if i + 2 * stride < count else real(0.0)
+        d = load(x[i + 3 * stride]) if i + 3 * stride < count else real(0.0)
+        term = ((a * a + b * b) + (c * c + d * d)) - lost
         larger = value + term
         lost = (larger - value) - term
         lost = lost if lost == lost else real(0.0)
@@ -472,7 +497,10 @@ def source(function: Callable[..., Any], dtype: np.dtype[Any], stored: str = "")
     kinds, words, helpers = SIGNATURES[function]
     storage = Storage(stored or str(dtype))
     spelling = Spelling(dtype)
-    settings: dict[str, object] = {**BOUND, "BLOCK": BLOCK, "LOWEST": f'{spelling.real}(-float("inf"))'}
+    settings: dict[str, object] = {
+        **BOUND, "BLOCK": BLOCK, "WARP": WARP, "SHUFFLES": SHUFFLES, "EVERYBODY": EVERYBODY,
+        "LOWEST": f'{spelling.real}(-float("inf"))',
+    }  # fmt: skip
     decorator = '@cuda.jit(device=True, inline="always")'
     before, rounded = storage.rounded("x")
     if before:
