@@ -84,7 +84,8 @@ def variants(registered: Sequence[Formula] | None = None) -> Iterator[Variant]:
                 yield Variant(formula.name, "bfloat16", lambda f=formula, d=states: target.update_source(f, d))  # type: ignore[misc]
         else:
             yield Variant(formula.name, "float32", lambda f=formula: target.map_source(f, [SINGLE]))  # type: ignore[misc]
-            yield Variant(formula.name, "bfloat16", lambda f=formula, d=_narrow_map(formula): target.map_source(f, d))  # type: ignore[misc]
+            mixed = _narrow_map(formula)
+            yield Variant(formula.name, "bfloat16", lambda f=formula, d=mixed: target.map_source(f, d))  # type: ignore[misc]
     for function, (kinds, _, _) in rows.SIGNATURES.items():
         narrow = ("bfloat16", "float16") if {"matrix", "vector"} & set(kinds) else ()
         for stored in ("float32", *narrow):
@@ -123,7 +124,7 @@ def ptx_of(generated: target.Generated, capability: tuple[int, int] = CAPABILITY
 def find_ptxas() -> str | None:
     """The assembler of the wheel nvidia-cuda-nvcc, or None without it."""
     try:
-        import nvidia
+        import nvidia  # type: ignore[import-untyped]
     except ImportError:
         return None
     return next((str(p) for root in nvidia.__path__ for p in Path(root).glob("*/bin/ptxas")), None)
@@ -193,8 +194,8 @@ def _markdown(found: dict[str, str], entries: Sequence[Entry]) -> str:
         + ", ".join(f"{name} {number}" for name, number in found.items())
         + ". Written by `python -m fusedstep.kernels.report`.",
         "",
-        f"A block has {target.BLOCK} threads. Stored: how matrices (for updates: optimiser states) lie in memory; all is computed "
-        "in float32. Widest: bytes of the widest single access to global memory.",
+        f"A block has {target.BLOCK} threads. Stored: how matrices (for updates: optimiser states) lie in memory; all is "
+        "computed in float32. Widest: bytes of the widest single access to global memory.",
         "",
         "| kernel | stored | registers | spills | shared, bytes | PTX instructions | widest, bytes | float64 |",
         "|---|---|---:|---:|---:|---:|---:|---|",
@@ -231,9 +232,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     entries = [entry(v, ptx_of(v.source()), ptxas) for v in variants()]
     found = compilers(ptxas)
     folder.mkdir(parents=True, exist_ok=True)
-    kept = {"capability": list(CAPABILITY), "compilers": found, "kernels": [asdict(e) for e in entries]}
-    lines = ",\n  ".join(json.dumps(e) for e in kept.pop("kernels"))  # type: ignore[attr-defined]
-    head = json.dumps(kept)[:-1]
+    lines = ",\n  ".join(json.dumps(asdict(e)) for e in entries)
+    head = json.dumps({"capability": list(CAPABILITY), "compilers": found})[:-1]
     (folder / f"{NAME}.json").write_text(f'{head}, "kernels": [\n  {lines}\n]}}\n')
     (folder / f"{NAME}.md").write_text(_markdown(found, entries))
     print(f"{len(entries)} kernels, {sum(e.spills > 0 for e in entries)} with spills; see {folder / NAME}.md")

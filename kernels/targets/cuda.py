@@ -168,7 +168,8 @@ def _philox(columns: bool = True) -> Lines:
     program = Program()
     program = program.finish(philox4x32(*(program.input(n, UINT32) for n in names)))
     inputs = {
-        "block": "u32(q)" if columns else "u32(0)", "row": f"u32(u64(state[3]) + {'i' if columns else 'q'})", "stream": "stream",
+        "block": "u32(q)" if columns else "u32(0)", "row": f"u32(u64(state[3]) + {'i' if columns else 'q'})",
+        "stream": "stream",
         "step": "state[2]", "key0": "state[0]", "key1": "state[1]",
     }  # fmt: skip
     return Lines(program, Spelling(FLOAT32), inputs, prefix="w")
@@ -593,7 +594,7 @@ def run_update(
 def _aligned(arguments: Iterable[Any]) -> bool:
     """Whether all arrays among the arguments begin at multiples of 8 bytes."""
     for array in arguments:
-        if hasattr(array, "dtype") and getattr(array, "ndim", 0):
+        if hasattr(array, "dtype") and getattr(array, "ndim", False):
             interface = getattr(array, "__array_interface__", None) or array.__cuda_array_interface__
             if interface["data"][0] % 8:
                 return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+# ruff: noqa: E402 – modules can be skipped before they import what they need
 import os
 
 import pytest
