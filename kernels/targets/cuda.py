@@ -595,8 +595,8 @@ def _aligned(arguments: Iterable[Any]) -> bool:
     """Whether all arrays among the arguments begin at multiples of 8 bytes."""
     for array in arguments:
         if hasattr(array, "dtype") and getattr(array, "ndim", False):
-            interface = getattr(array, "__array_interface__", None) or array.__cuda_array_interface__
-            if interface["data"][0] % 8:
+            place = getattr(array.data, "ptr", None)
+            if (array.__array_interface__["data"][0] if place is None else place) % 8:
                 return False
     return True
 

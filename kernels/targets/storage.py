@@ -25,7 +25,8 @@ def bfloat16() -> np.dtype[Any]:
             "expected the package ml_dtypes, which gives NumPy the type bfloat16; it is not installed; "
             'pip install "fusedstep[precision]"'
         ) from error
-    return np.dtype(ml_dtypes.bfloat16)
+    found: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+    return found
 
 
 def is_narrow(array: Any) -> bool:

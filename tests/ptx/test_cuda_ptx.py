@@ -1,4 +1,4 @@
-"""Every Numba CUDA kernel compiles to PTX without double arithmetic, calls or spilled registers, as the committed table says."""
+"""Numba CUDA kernels compile to PTX without double arithmetic, calls or spilled registers, as the committed table says."""
 
 # ruff: noqa: E402 – modules can be skipped before they import what they need
 import re
