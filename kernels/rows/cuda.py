@@ -51,14 +51,8 @@ MOST_CHUNKS = 64
 
 
 # mypy: disallow-untyped-defs=False, disallow-untyped-calls=False
-def team_sum(part, slot, lane, lanes, value):
-    if SHUFFLES and lanes <= WARP:
-        # Threads of one warp: all of them come here, and a partner at a distance below `lanes` is of the same team.
-        half = lanes >> 1
-        while half > 0:
-            value += cuda.shfl_xor_sync(EVERYBODY, value, half)
-            half >>= 1
-        return value
+def shared_sum(part, slot, lane, lanes, value):
+    # The slots of a team lie side by side, whichever threads they belong to.
     part[slot] = value
     cuda.syncthreads()
     half = lanes >> 1
@@ -70,6 +64,18 @@ def team_sum(part, slot, lane, lanes, value):
     result = part[slot - lane]
     cuda.syncthreads()
     return result
+
+
+def team_sum(part, slot, lane, lanes, value):
+    # For teams of threads that lie side by side along x.
+    if SHUFFLES and lanes <= WARP:
+        # All threads of a warp come here, and a partner at a distance below `lanes` is of the same team.
+        half = lanes >> 1
+        while half > 0:
+            value += cuda.shfl_xor_sync(EVERYBODY, value, half)
+            half >>= 1
+        return value
+    return shared_sum(part, slot, lane, lanes, value)
 
 
 def team_max(part, slot, lane, lanes, value):
@@ -318,8 +324,8 @@ def layer_norm_columns(dy, x, mean, scale, gains, offsets):
                 slope = load(dy[i, j])
                 gain_sum += slope * ((load(x[i, j]) - mean[i]) * scale[i])
                 offset_sum += slope
-        gain_sum = team_sum(part, slot, team, teams, gain_sum)
-        offset_sum = team_sum(part, slot, team, teams, offset_sum)
+        gain_sum = shared_sum(part, slot, team, teams, gain_sum)
+        offset_sum = shared_sum(part, slot, team, teams, offset_sum)
         if team == 0 and j < width:
             gains[chunk, j] = gain_sum
             offsets[chunk, j] = offset_sum
@@ -340,7 +346,7 @@ def column_sum_chunks(x, partial):
         if j < width:
             for i in range(start + team, stop, teams):
                 value += load(x[i, j])
-        value = team_sum(part, slot, team, teams, value)
+        value = shared_sum(part, slot, team, teams, value)
         if team == 0 and j < width:
             partial[chunk, j] = value
 
@@ -365,7 +371,7 @@ def total_parts(x, partial):
         lost = lost if lost == lost else real(0.0)
         value = larger
     lane = cuda.threadIdx.x
-    value = team_sum(part, lane, lane, cuda.blockDim.x, value)
+    value = shared_sum(part, lane, lane, cuda.blockDim.x, value)
     if lane == 0:
         partial[cuda.blockIdx.x] = value
 
@@ -387,7 +393,7 @@ def sum_of_squares_parts(x, partial):
         lost = lost if lost == lost else real(0.0)
         value = larger
     lane = cuda.threadIdx.x
-    value = team_sum(part, lane, lane, cuda.blockDim.x, value)
+    value = shared_sum(part, lane, lane, cuda.blockDim.x, value)
     if lane == 0:
         partial[cuda.blockIdx.x] = value
 
@@ -398,7 +404,7 @@ def add_parts(partial, out):
     lane = cuda.threadIdx.x
     for i in range(lane, partial.shape[0], cuda.blockDim.x):
         value += partial[i]
-    value = team_sum(part, lane, lane, cuda.blockDim.x, value)
+    value = shared_sum(part, lane, lane, cuda.blockDim.x, value)
     if lane == 0:
         out[0] = value
 
@@ -450,7 +456,8 @@ def maxout_pick(z, winner, out):
             out[i, j] = store(load(z[i, winner[i, j] * units + j]))
 
 
-_SUM, _MAX = (team_sum,), (team_max, team_sum)
+_SHARED = (shared_sum,)
+_SUM, _MAX = (*_SHARED, team_sum), (*_SHARED, team_max, team_sum)
 SIGNATURES: dict[Callable[..., Any], tuple[tuple[str, ...], tuple[str, ...], tuple[Callable[..., Any], ...]]] = {
     softmax: (("matrix", "matrix"), ("exp",), _MAX),
     softmax_cross_entropy: (
@@ -460,12 +467,12 @@ SIGNATURES: dict[Callable[..., Any], tuple[tuple[str, ...], tuple[str, ...], tup
     multi_class_hinge: (("matrix", "labels", "number", "sums", "matrix"), (), ()),
     layer_norm: (("matrix", "vector", "vector", "number", "matrix", "sums", "sums"), ("sqrt",), _SUM),
     layer_norm_input: (("matrix", "matrix", "vector", "sums", "sums", "matrix"), (), _SUM),
-    layer_norm_columns: (("matrix", "matrix", "sums", "sums", "table", "table"), (), _SUM),
-    column_sum_chunks: (("matrix", "table"), (), _SUM),
+    layer_norm_columns: (("matrix", "matrix", "sums", "sums", "table", "table"), (), _SHARED),
+    column_sum_chunks: (("matrix", "table"), (), _SHARED),
     add_chunks: (("table", "sums"), (), ()),
-    total_parts: (("vector", "sums"), (), _SUM),
-    sum_of_squares_parts: (("vector", "sums"), (), _SUM),
-    add_parts: (("sums", "sums"), (), _SUM),
+    total_parts: (("vector", "sums"), (), _SHARED),
+    sum_of_squares_parts: (("vector", "sums"), (), _SHARED),
+    add_parts: (("sums", "sums"), (), _SHARED),
     limit_norm: (("sums", "sums", "number"), ("sqrt",), ()),
     maxout: (("matrix", "matrix", "winners"), (), ()),
     maxout_spread: (("matrix", "winners", "matrix"), (), ()),
