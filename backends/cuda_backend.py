@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import importlib.util
 import warnings
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache
 from typing import Any, ClassVar
 
@@ -145,6 +145,22 @@ class CudaBackend(CupyBackend):
         out = self.empty((rows, width), "uint32")
         self._target.random_bits(out, random.state, random.stream, self._launch)
         return out
+
+    def products(self, precision: str) -> AbstractContextManager[Any]:
+        """See Backend.products."""
+        return self._rounding_factors() if precision == "tf32" else nullcontext()
+
+    @contextmanager
+    def _rounding_factors(self) -> Iterator[None]:
+        from cupy._core import _routines_linalg as linalg
+
+        single = np.dtype(np.float32)
+        before = linalg.get_compute_type(single)
+        linalg.set_compute_type(single, linalg.COMPUTE_TYPE_TF32)
+        try:
+            yield
+        finally:
+            linalg.set_compute_type(single, before)
 
     # Rows and columns
 
@@ -309,6 +325,10 @@ class _SimulatedCuda(CudaBackend):
 
     def quiet(self) -> AbstractContextManager[Any]:
         return np.errstate(all="ignore")
+
+    def products(self, precision: str) -> AbstractContextManager[Any]:
+        del precision  # NumPy has no products of fewer bits: they are better than asked for
+        return nullcontext()
 
     def _matmul(self, a: Array, b: Array, out: Array, accumulate: bool) -> None:
         Backend._matmul(self, a, b, out, accumulate)

@@ -16,6 +16,7 @@ from ..errors import DtypeError
 from ..kernels.formula import Formula
 from ..kernels.targets import cupy as target
 from ..kernels.targets.segments import segment_table
+from ..kernels.targets.storage import is_narrow
 from .arrays import describe, is_real
 from .base import Array, Backend, Random, Scalar, Unavailable
 from .slots import Kind, Slot
@@ -132,7 +133,9 @@ class CupyBackend(Backend):
     # Products and formulas
 
     def _matmul(self, a: Array, b: Array, out: Array, accumulate: bool) -> None:
-        if not accumulate:
+        if is_narrow(a) or is_narrow(b) or is_narrow(out):
+            super()._matmul(a, b, out, accumulate)
+        elif not accumulate:
             self.xp.matmul(a, b, out=out)
         elif out.size and a.shape[1]:
             from cupy import cublas

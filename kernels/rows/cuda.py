@@ -24,6 +24,8 @@ from ..targets.cuda import (
     BLOCK,
     BOUND,
     MOST_BLOCKS,
+    SIMULATED,
+    WARP,
     Generated,
     Geometry,
     Kernel,
@@ -40,12 +42,17 @@ from ..targets.storage import NARROW, Storage, computed_in
 real = load = store = float
 i64 = int
 LOWEST = -float("inf")
+EVERYBODY = 0xFFFFFFFF
+"""All threads of a warp."""
+SHUFFLES = not SIMULATED
+"""Whether threads of a warp hand values to each other directly, which the simulator cannot."""
 MOST_CHUNKS = 64
 """Most parts that the rows of a matrix are cut into for sums over columns."""
 
 
 # mypy: disallow-untyped-defs=False, disallow-untyped-calls=False
-def team_sum(part, slot, lane, lanes, value):
+def shared_sum(part, slot, lane, lanes, value):
+    # The slots of a team lie side by side, whichever threads they belong to.
     part[slot] = value
     cuda.syncthreads()
     half = lanes >> 1
@@ -59,7 +66,26 @@ def team_sum(part, slot, lane, lanes, value):
     return result
 
 
+def team_sum(part, slot, lane, lanes, value):
+    # For teams of threads that lie side by side along x.
+    if SHUFFLES and lanes <= WARP:
+        # All threads of a warp come here, and a partner at a distance below `lanes` is of the same team.
+        half = lanes >> 1
+        while half > 0:
+            value += cuda.shfl_xor_sync(EVERYBODY, value, half)
+            half >>= 1
+        return value
+    return shared_sum(part, slot, lane, lanes, value)
+
+
 def team_max(part, slot, lane, lanes, value):
+    if SHUFFLES and lanes <= WARP:
+        half = lanes >> 1
+        while half > 0:
+            other = cuda.shfl_xor_sync(EVERYBODY, value, half)
+            value = other if other > value else value
+            half >>= 1
+        return value
     part[slot] = value
     cuda.syncthreads()
     half = lanes >> 1
@@ -298,8 +324,8 @@ def layer_norm_columns(dy, x, mean, scale, gains, offsets):
                 slope = load(dy[i, j])
                 gain_sum += slope * ((load(x[i, j]) - mean[i]) * scale[i])
                 offset_sum += slope
-        gain_sum = team_sum(part, slot, team, teams, gain_sum)
-        offset_sum = team_sum(part, slot, team, teams, offset_sum)
+        gain_sum = shared_sum(part, slot, team, teams, gain_sum)
+        offset_sum = shared_sum(part, slot, team, teams, offset_sum)
         if team == 0 and j < width:
             gains[chunk, j] = gain_sum
             offsets[chunk, j] = offset_sum
@@ -320,7 +346,7 @@ def column_sum_chunks(x, partial):
         if j < width:
             for i in range(start + team, stop, teams):
                 value += load(x[i, j])
-        value = team_sum(part, slot, team, teams, value)
+        value = shared_sum(part, slot, team, teams, value)
         if team == 0 and j < width:
             partial[chunk, j] = value
 
@@ -345,7 +371,7 @@ def total_parts(x, partial):
         lost = lost if lost == lost else real(0.0)
         value = larger
     lane = cuda.threadIdx.x
-    value = team_sum(part, lane, lane, cuda.blockDim.x, value)
+    value = shared_sum(part, lane, lane, cuda.blockDim.x, value)
     if lane == 0:
         partial[cuda.blockIdx.x] = value
 
@@ -354,15 +380,20 @@ def sum_of_squares_parts(x, partial):
     part = cuda.shared.array(BLOCK, real)
     value = real(0.0)
     lost = real(0.0)
-    for i in range(cuda.grid(1), x.shape[0], cuda.gridsize(1)):
-        element = load(x[i])
-        term = element * element - lost
+    count, stride = x.shape[0], cuda.gridsize(1)
+    for i in range(cuda.grid(1), count, 4 * stride):
+        # Four loads that do not wait for each other, added up before they enter the chain of the compensated sum.
+        a = load(x[i])
+        b = load(x[i + stride]) if i + stride < count else real(0.0)
+        c = load(x[i + 2 * stride]) if i + 2 * stride < count else real(0.0)
+        d = load(x[i + 3 * stride]) if i + 3 * stride < count else real(0.0)
+        term = ((a * a + b * b) + (c * c + d * d)) - lost
         larger = value + term
         lost = (larger - value) - term
         lost = lost if lost == lost else real(0.0)
         value = larger
     lane = cuda.threadIdx.x
-    value = team_sum(part, lane, lane, cuda.blockDim.x, value)
+    value = shared_sum(part, lane, lane, cuda.blockDim.x, value)
     if lane == 0:
         partial[cuda.blockIdx.x] = value
 
@@ -373,7 +404,7 @@ def add_parts(partial, out):
     lane = cuda.threadIdx.x
     for i in range(lane, partial.shape[0], cuda.blockDim.x):
         value += partial[i]
-    value = team_sum(part, lane, lane, cuda.blockDim.x, value)
+    value = shared_sum(part, lane, lane, cuda.blockDim.x, value)
     if lane == 0:
         out[0] = value
 
@@ -487,7 +518,8 @@ def largest_columns_pick(x, table, winner, out):
             out[i, j] = store(load(x[i, table[j, winner[i, j]]]))
 
 
-_SUM, _MAX = (team_sum,), (team_max, team_sum)
+_SHARED = (shared_sum,)
+_SUM, _MAX = (*_SHARED, team_sum), (*_SHARED, team_max, team_sum)
 SIGNATURES: dict[Callable[..., Any], tuple[tuple[str, ...], tuple[str, ...], tuple[Callable[..., Any], ...]]] = {
     softmax: (("matrix", "matrix"), ("exp",), _MAX),
     softmax_cross_entropy: (
@@ -497,12 +529,12 @@ SIGNATURES: dict[Callable[..., Any], tuple[tuple[str, ...], tuple[str, ...], tup
     multi_class_hinge: (("matrix", "labels", "number", "sums", "matrix"), (), ()),
     layer_norm: (("matrix", "vector", "vector", "number", "matrix", "sums", "sums"), ("sqrt",), _SUM),
     layer_norm_input: (("matrix", "matrix", "vector", "sums", "sums", "matrix"), (), _SUM),
-    layer_norm_columns: (("matrix", "matrix", "sums", "sums", "table", "table"), (), _SUM),
-    column_sum_chunks: (("matrix", "table"), (), _SUM),
+    layer_norm_columns: (("matrix", "matrix", "sums", "sums", "table", "table"), (), _SHARED),
+    column_sum_chunks: (("matrix", "table"), (), _SHARED),
     add_chunks: (("table", "sums"), (), ()),
-    total_parts: (("vector", "sums"), (), _SUM),
-    sum_of_squares_parts: (("vector", "sums"), (), _SUM),
-    add_parts: (("sums", "sums"), (), _SUM),
+    total_parts: (("vector", "sums"), (), _SHARED),
+    sum_of_squares_parts: (("vector", "sums"), (), _SHARED),
+    add_parts: (("sums", "sums"), (), _SHARED),
     limit_norm: (("sums", "sums", "number"), ("sqrt",), ()),
     maxout: (("matrix", "matrix", "winners"), (), ()),
     maxout_spread: (("matrix", "winners", "matrix"), (), ()),
@@ -544,7 +576,10 @@ def source(function: Callable[..., Any], dtype: np.dtype[Any], stored: str = "")
     kinds, words, helpers = SIGNATURES[function]
     storage = Storage(stored or str(dtype))
     spelling = Spelling(dtype)
-    settings: dict[str, object] = {**BOUND, "BLOCK": BLOCK, "LOWEST": f'{spelling.real}(-float("inf"))'}
+    settings: dict[str, object] = {
+        **BOUND, "BLOCK": BLOCK, "WARP": WARP, "SHUFFLES": SHUFFLES, "EVERYBODY": EVERYBODY,
+        "LOWEST": f'{spelling.real}(-float("inf"))',
+    }  # fmt: skip
     decorator = '@cuda.jit(device=True, inline="always")'
     before, rounded = storage.rounded("x")
     if before:

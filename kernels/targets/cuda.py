@@ -34,6 +34,8 @@ BLOCK = 8 if SIMULATED else 256
 """Threads per block; a power of two, written into the generated modules."""
 WARP = 4 if SIMULATED else 32
 """Most threads side by side in a row of a two-dimensional block."""
+LONG = 4 if SIMULATED else 64
+"""Elements of a row for each thread of a warp, beyond which a whole block takes the row."""
 MOST_BLOCKS = 2 if SIMULATED else 4096
 """Blocks along x; threads stride over what is left."""
 MOST_ROW_BLOCKS = 2 if SIMULATED else 1024
@@ -152,9 +154,10 @@ def matrix_geometry(rows: int, columns: int) -> Geometry:
 def team_geometry(rows: int, width: int) -> Geometry:
     """A team of threads per row, side by side along x, with as many teams in a block as there is room for.
 
-    The size of a team depends on the width alone, so that sums over a row always come out the same.
+    A team is at most a warp, which needs no barrier, until a thread would have more than LONG elements of a row. Its size
+    depends on the width alone, so that sums over a row always come out the same.
     """
-    lanes = _power_of_two(-(-width // 4), BLOCK)
+    lanes = _power_of_two(-(-width // 4), WARP if width <= LONG * WARP else BLOCK)
     return (_blocks(rows, BLOCK // lanes, MOST_BLOCKS),), (lanes, BLOCK // lanes)
 
 
@@ -165,7 +168,8 @@ def _philox(columns: bool = True) -> Lines:
     program = Program()
     program = program.finish(philox4x32(*(program.input(n, UINT32) for n in names)))
     inputs = {
-        "block": "u32(q)" if columns else "u32(0)", "row": f"u32(u64(state[3]) + {'i' if columns else 'q'})", "stream": "stream",
+        "block": "u32(q)" if columns else "u32(0)", "row": f"u32(u64(state[3]) + {'i' if columns else 'q'})",
+        "stream": "stream",
         "step": "state[2]", "key0": "state[0]", "key1": "state[1]",
     }  # fmt: skip
     return Lines(program, Spelling(FLOAT32), inputs, prefix="w")
@@ -222,12 +226,14 @@ def storages(names: Sequence[str], dtypes: Sequence[Any], compute: np.dtype[Any]
     return {n: Storage(k) for n, k in zip(names, kept, strict=True)}
 
 
-def map_source(formula: Formula, dtypes: Sequence[Any]) -> Generated:
+def map_source(formula: Formula, dtypes: Sequence[Any], wide: bool = True) -> Generated:
     """The kernel (outputs …, arguments …, [state, stream]) of a formula.
 
     An output may be the same array as an argument: each thread reads all of an element before it writes it.
 
-    Args: dtypes – of the arrays, outputs first; one for all of them, or one for each.
+    Args: dtypes – of the arrays, outputs first; one for all of them, or one for each; wide – whether memory is read and
+        written in words of 8 bytes where the formula lets it, for arrays that start at multiples of 8 bytes and whose rows
+        hold a multiple of 4 elements.
     """
     flat = formula.flat
     here = "[i]" if flat else "[i, j]"
@@ -239,6 +245,8 @@ def map_source(formula: Formula, dtypes: Sequence[Any]) -> Generated:
     dtypes = list(dtypes) * (len(arrays) if len(dtypes) == 1 else 1)
     dtype = computed_in(dtypes)
     stored = storages(arrays, dtypes, dtype)
+    if wide and takes_words(formula) and words_fit(stored[n].name for n in arrays if kinds[n] in ("each", "row")):
+        return _wide_map(formula, kinds, stored, dtype)
     parameters = {
         n: numba.from_dtype(dtype) if kind == "scalar" else array_type(stored[n].seen, dimensions[kind])
         for n, kind in kinds.items()
@@ -298,6 +306,61 @@ def map_source(formula: Formula, dtypes: Sequence[Any]) -> Generated:
         *_strides("first", "u64(cuda.blockIdx.x) * teams", "rows", "stride", row),
     ]
     return _generated(formula.name, parameters, lines, constants, stored)
+
+
+def takes_words(formula: Formula) -> bool:
+    """Whether a map may take four neighbouring elements at a time: those with random bits take columns that lie apart."""
+    return not formula.random and "rowsum" not in formula.outputs
+
+
+def _wide_map(
+    formula: Formula, kinds: Mapping[str, str], stored: Mapping[str, Storage], dtype: np.dtype[Any]
+) -> Generated:  # fmt: skip
+    """A map whose threads take four neighbouring elements of a row at a time.
+
+    Args: kinds – of the parameters by name; stored – how each array lies in memory; dtype – what it computes in.
+    """
+    row = "" if formula.flat else "i, "
+    rows = {"each": row, "row": ""}
+    held = {n: _Words(n, stored[n], rows[kind], n) for n, kind in kinds.items() if kind in rows}
+    outputs = [f"o{k}" for k in range(len(formula.outputs))]
+    inputs = {name: f"a{k}" for k, name in enumerate(formula.parameters)}
+    whole = next(n for n, kind in kinds.items() if kind == "each")
+    uniform: list[str] = []
+    elements: list[str] = []
+    for k in range(4):
+        values = {}
+        for name, n in inputs.items():
+            kind = kinds[n]
+            values[name] = held[n].load(k) if n in held else n if kind == "scalar" else stored[n].load(f"{n}[i]")
+        text = Lines(trace(formula, expansions(dtype)), Spelling(dtype), values)
+        uniform = text.uniform
+        elements += text.body
+        for o, result in zip(outputs, text.results, strict=True):
+            elements += held[o].keep(k, result, None)
+    turn = [line for n in held if n not in outputs for line in held[n].begin()]
+    turn += [*elements, *(line for o in outputs for line in held[o].whole())]
+    halves = int(held[whole].each == 2)
+    if formula.flat:
+        lines = [
+            f"quads, stride = u64({whole}.shape[0]) >> u64({halves}), u64(cuda.gridsize(1))",
+            *uniform,
+            *_strides("q", "u64(cuda.grid(1))", "quads", "stride", turn),
+        ]
+    else:
+        lines = [
+            f"rows, quads = u64({whole}.shape[0]), u64({whole}.shape[1]) >> u64({halves})",
+            *uniform,
+            *_for_rows(_strides("q", "left", "quads", "across", turn)),
+        ]
+    dimensions = {"each": 1 if formula.flat else 2, "row": 1, "column": 1}
+    words = np.dtype(np.uint64)
+    parameters = {
+        n: numba.from_dtype(dtype) if kind == "scalar"
+        else array_type(words if n in held else stored[n].seen, dimensions[kind])
+        for n, kind in kinds.items()
+    }  # fmt: skip
+    return _generated(formula.name, parameters, lines, text.constants, stored)
 
 
 def update_source(formula: Formula, dtypes: Sequence[Any], wide: bool = True) -> Generated:
@@ -397,45 +460,53 @@ class _Elements:
 
 
 class _Words:
-    """Access to an array in an update, in words of 8 bytes: two float32 or four bfloat16."""
+    """Access to four elements of an array in words of 8 bytes: two float32 or four bfloat16 each."""
 
-    def __init__(self, name: str, storage: Storage) -> None:
-        self._name, self._array, self._storage = name, f"{name}_", storage
-        self._each = 4 if storage.name in NARROW else 2
-        self._places = [f"{self._array}[(q << u64(1)) + u64({w})]" for w in (0, 1)] if self._each == 2 else [f"{self._array}[q]"]
+    def __init__(self, name: str, storage: Storage, row: str = "", array: str = "") -> None:
+        """Args: name – what its variables begin with; storage; row – index of the row, if any; array – name_ unless given.
+
+        Attributes: each – elements of a word.
+        """
+        self._name, self._storage = name, storage
+        self.each = 4 if storage.name in NARROW else 2
+        places = ["q"] if self.each == 4 else [f"(q << u64(1)) + u64({w})" for w in (0, 1)]
+        self._places = [f"{array or f'{name}_'}[{row}{place}]" for place in places]
 
     def begin(self) -> list[str]:
         """Reads the words."""
         return [f"{self._name}_word{w} = {place}" for w, place in enumerate(self._places)]
 
     def _part(self, k: int) -> str:
-        word, position = f"{self._name}_word{k // self._each}", k % self._each
-        return f"u32({word} >> u64({position * 64 // self._each}))"
+        word, position = f"{self._name}_word{k // self.each}", k % self.each
+        return f"u32({word} >> u64({position * 64 // self.each}))"
 
     def load(self, k: int) -> str:
         """The expression of the value of element k."""
         bits = self._part(k)
-        return f"{bits}.view(np.float32)" if self._each == 2 else self._storage.load(f"{bits} & u32(65535)")
+        return f"{bits}.view(np.float32)" if self.each == 2 else self._storage.load(f"{bits} & u32(65535)")
 
     def keep(self, k: int, value: str, random: str | None) -> list[str]:
         """Rounds a variable's value for element k; `end` writes it."""
         before, bits = self._storage.rounded(value, random)
-        return [*before, f"{self._name}_new{k} = {f'f32({value}).view(np.uint32)' if self._each == 2 else f'u32({bits})'}"]
+        return [*before, f"{self._name}_new{k} = {f'f32({value}).view(np.uint32)' if self.each == 2 else f'u32({bits})'}"]
+
+    def whole(self) -> list[str]:
+        """Writes the words."""
+        lines = []
+        for w, place in enumerate(self._places):
+            parts = [f"(u64({self._name}_new{w * self.each + n}) << u64({n * 64 // self.each}))" for n in range(self.each)]
+            lines.append(f"{place} = {' | '.join(parts)}")
+        return lines
 
     def end(self) -> list[str]:
         """Writes the words; elements beyond the group's last one, which share a word with it, stay what they were."""
         lines = ["if place + u64(4) > inside:"]
         lines += [f"    {self._name}_word{w} = {place}" for w, place in enumerate(self._places)]
-        mask = "" if self._each == 2 else " & u32(65535)"
+        mask = "" if self.each == 2 else " & u32(65535)"
         for k in range(1, 4):
             new = f"{self._name}_new{k}"
             lines.append(f"    {new} = {new} if place + u64({k}) < inside else u32({self._part(k)}{mask})")
-        for w, place in enumerate(self._places):
-            parts = [
-                f"(u64({self._name}_new{w * self._each + n}) << u64({n * 64 // self._each}))" for n in range(self._each)
-            ]
-            lines.append(f"{place} = {' | '.join(parts)}")
-        return lines
+        return [*lines, *self.whole()]
 
 
 def bits_source() -> Generated:
@@ -450,8 +521,8 @@ def bits_source() -> Generated:
 
 
 @cache
-def _map_kernel(formula: Formula, dtypes: tuple[Any, ...]) -> Kernel:
-    return Kernel(map_source(formula, dtypes))
+def _map_kernel(formula: Formula, dtypes: tuple[Any, ...], wide: bool) -> Kernel:
+    return Kernel(map_source(formula, dtypes, wide))
 
 
 @cache
@@ -485,18 +556,24 @@ def run_map(
     kinds = (*formula.outputs, *(k for k in formula.kinds if k != "bits"))
     given = [*outputs, *arguments]
     shape = next(a.shape for a, k in zip(given, kinds, strict=True) if k == "each")
-    kernel = _map_kernel(formula, tuple(a.dtype for a, k in zip(given, kinds, strict=True) if k != "scalar"))
+    dtypes = tuple(a.dtype for a, k in zip(given, kinds, strict=True) if k != "scalar")
+    fits = takes_words(formula) and all(str(d) != "float64" for d in dtypes) and words_fit(
+        str(a.dtype) for a, k in zip(given, kinds, strict=True) if k in ("each", "row")
+    )
     if formula.flat:
         given = [a if k == "scalar" or a.ndim == 1 else _flattened(a) for a, k in zip(given, kinds, strict=True)]
         count = given[0].shape[0]
+        wide = fits and count % 4 == 0 and _aligned(given)
         if count:
-            launch(kernel, flat_geometry(count), given)
+            launch(_map_kernel(formula, dtypes, wide), flat_geometry(_quarter(count) if wide else count), given)
         return
     rows, width = shape
+    wide = fits and width % 4 == 0 and _aligned(a for a, k in zip(given, kinds, strict=True) if k in ("each", "row"))
+    kernel = _map_kernel(formula, dtypes, wide)
     sums = "rowsum" in formula.outputs
     if rows == 0 or (width == 0 and not sums):
         return
-    columns = _quarter(width) if formula.random else width
+    columns = _quarter(width) if formula.random or wide else width
     given += [] if random is None else list(random)
     launch(kernel, (team_geometry if sums else matrix_geometry)(rows, columns), given)
 
@@ -508,16 +585,20 @@ def run_update(
     count = arrays[0].shape[0]
     if not count or not table.shape[0]:
         return
-    wide = count % 4 == 0 and not any(_address(a) % 8 for a in arrays)
+    wide = count % 4 == 0 and _aligned(arrays)
     kernel = _update_kernel(formula, tuple(a.dtype for a in arrays), wide)
     given = [*arrays, scalars, table, *(random or ())]
     launch(kernel, flat_geometry(_quarter(count)), given[: kernel.arity])
 
 
-def _address(array: Any) -> int:
-    """Where an array begins."""
-    interface = getattr(array, "__array_interface__", None) or array.__cuda_array_interface__
-    return int(interface["data"][0])
+def _aligned(arguments: Iterable[Any]) -> bool:
+    """Whether all arrays among the arguments begin at multiples of 8 bytes."""
+    for array in arguments:
+        if hasattr(array, "dtype") and getattr(array, "ndim", False):
+            place = getattr(array.data, "ptr", None)
+            if (array.__array_interface__["data"][0] if place is None else place) % 8:
+                return False
+    return True
 
 
 def random_bits(out: Any, state: Any, stream: int, launch: Launch) -> None:

@@ -25,12 +25,13 @@ def bfloat16() -> np.dtype[Any]:
             "expected the package ml_dtypes, which gives NumPy the type bfloat16; it is not installed; "
             'pip install "fusedstep[precision]"'
         ) from error
-    return np.dtype(ml_dtypes.bfloat16)
+    found: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+    return found
 
 
 def is_narrow(array: Any) -> bool:
     """Whether an array has elements of 16 bits, which are widened before anything is computed."""
-    return getattr(array.dtype, "itemsize", 0) == 2 and str(array.dtype) in NARROW
+    return bool(getattr(array.dtype, "itemsize", 0) == 2 and str(array.dtype) in NARROW)
 
 
 def computed_in(dtypes: Iterable[Any]) -> np.dtype[Any]:

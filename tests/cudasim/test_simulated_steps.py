@@ -62,7 +62,8 @@ def test_a_network_trains_in_16_bits_as_on_numpy(optimizer, precision) -> None:
 
 
 def test_overflow_in_float16_skips_the_step_without_a_question_to_the_device() -> None:
-    step = fs.TrainStep(network(), fs.SoftmaxCrossEntropy(), fs.Nesterov(0.1, form="look_ahead"), backend="cuda", precision="float16")
+    optimizer = fs.Nesterov(0.1, form="look_ahead")
+    step = fs.TrainStep(network(), fs.SoftmaxCrossEntropy(), optimizer, backend="cuda", precision="float16")
     step.state.loss_scale.numbers = (2.0**24, 3.0)
     before = np.array(step.model.arena.values)
     loss = step(100.0 * X, Y)

@@ -29,8 +29,8 @@ def rounded(values, step, backend="numpy"):
     formula = update_formula(RULES["momentum_sum"])
     theta, gradient = b.zeros((len(values),)), b.asarray(values)
     u = b.zeros((len(values),), "bfloat16")
-    random = Random(b.random_state(7, step), 5)
-    b.update(formula, (theta, gradient, u), b.asarray([[1.0], [1.0], [0.1], [0.9]], "float32"), b.segments([(0, len(values), 0)]), random)
+    scalars, segments = b.asarray([[1.0], [1.0], [0.1], [0.9]], "float32"), b.segments([(0, len(values), 0)])
+    b.update(formula, (theta, gradient, u), scalars, segments, Random(b.random_state(7, step), 5))
     return b.to_numpy(u).astype(np.float64)
 
 

@@ -1,0 +1,257 @@
+"""Every CUDA kernel compiled for one capability, without a device: registers, spills and the rest, as a table.
+
+`python -m fusedstep.kernels.report` writes it to benchmarks/results; tests/ptx compares it with what compiles today.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from . import formulas  # noqa: F401 – registers all formulas
+from .formula import REGISTRY, Formula
+from .rows import cuda as rows
+from .targets import cache
+from .targets import cuda as target
+
+CAPABILITY = (9, 0)
+NAME = "ptx-sm90"
+"""Of the files, without their endings."""
+SINGLE = np.dtype(np.float32)
+
+
+class Variant(NamedTuple):
+    """A kernel for one way of storing its arrays: its name, how they are stored, and what makes its source."""
+
+    kernel: str
+    stored: str
+    source: Callable[[], target.Generated]
+
+    def __str__(self) -> str:
+        return f"{self.kernel}-{self.stored}"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the compiler says of one kernel.
+
+    Attributes: kernel, stored – which one; registers – of a thread; spills – bytes stored and loaded because they do not
+        suffice; shared – bytes of a block; instructions – of the PTX, before the assembler; widest – bytes of its widest
+        access to global memory; double – whether it has any float64 instruction; source – digest of what was compiled.
+    """
+
+    kernel: str
+    stored: str
+    registers: int
+    spills: int
+    shared: int
+    instructions: int
+    widest: int
+    double: bool
+    source: str
+
+
+def _narrow_map(formula: Formula) -> list[str]:
+    """How arrays are stored in a step of bfloat16: matrices and rows in 16 bits, what belongs to whole rows in float32."""
+    kinds = (*formula.outputs, *(k for k in formula.kinds if k not in ("scalar", "bits")))
+    return ["bfloat16" if kind in ("each", "row") else "float32" for kind in kinds]
+
+
+def _narrow_states(formula: Formula) -> list[str]:
+    """How arrays are stored with state_dtype="bfloat16"."""
+    arrays = [p for p, k in zip(formula.parameters, formula.kinds, strict=True) if k == "each"]
+    whole = ("theta", "gradient", "direction")
+    return ["float32" if a in whole else "bfloat16" for a in arrays]
+
+
+def variants(registered: Sequence[Formula] | None = None) -> Iterator[Variant]:
+    """Everything that a step on a GPU may launch: float32 all of it, and what has arrays of 16 bits with those as well."""
+    for formula in REGISTRY.values() if registered is None else registered:
+        if formula.overwrites:
+            yield Variant(formula.name, "float32", lambda f=formula: target.update_source(f, [SINGLE]))  # type: ignore[misc]
+            states = _narrow_states(formula)
+            if "bfloat16" in states:
+                yield Variant(formula.name, "bfloat16", lambda f=formula, d=states: target.update_source(f, d))  # type: ignore[misc]
+        else:
+            yield Variant(formula.name, "float32", lambda f=formula: target.map_source(f, [SINGLE]))  # type: ignore[misc]
+            mixed = _narrow_map(formula)
+            yield Variant(formula.name, "bfloat16", lambda f=formula, d=mixed: target.map_source(f, d))  # type: ignore[misc]
+    for function, (kinds, _, _) in rows.SIGNATURES.items():
+        narrow = ("bfloat16", "float16") if {"matrix", "vector"} & set(kinds) else ()
+        for stored in ("float32", *narrow):
+            yield Variant(
+                function.__name__, stored,
+                lambda f=function, s=stored: rows.source(f, SINGLE, "" if s == "float32" else s),  # type: ignore[misc]
+            )  # fmt: skip
+    yield Variant("random_bits", "uint32", target.bits_source)
+
+
+@contextmanager
+def without_device(capability: tuple[int, int] = CAPABILITY) -> Iterator[None]:
+    """Numba asks the device for its capability when it types `view` of a scalar, although the code is inlined."""
+    import numba.cuda.dispatcher as dispatcher
+
+    class Device:
+        compute_capability = capability
+
+    before = dispatcher.get_current_device
+    dispatcher.get_current_device = lambda: Device
+    try:
+        yield
+    finally:
+        dispatcher.get_current_device = before
+
+
+def digest(generated: target.Generated) -> str:
+    """What tells whether a kernel is still the one that was compiled."""
+    return cache.digest(generated.text + repr(generated.parameters))
+
+
+def ptx_of(generated: target.Generated, capability: tuple[int, int] = CAPABILITY) -> str:
+    """The PTX of a kernel."""
+    from numba.cuda import compile_ptx
+
+    with without_device(capability):
+        text, _ = compile_ptx(generated.function(), generated.parameters, cc=capability)
+    return str(text)
+
+
+def find_ptxas() -> str | None:
+    """The assembler of the wheel nvidia-cuda-nvcc, or None without it."""
+    try:
+        import nvidia  # type: ignore[import-untyped]
+    except ImportError:
+        return None
+    return next((str(p) for root in nvidia.__path__ for p in Path(root).glob("*/bin/ptxas")), None)
+
+
+def compilers(ptxas: str) -> dict[str, str]:
+    """The versions that decide what the table says."""
+    said = subprocess.run([ptxas, "--version"], capture_output=True, text=True, check=True).stdout
+    return {
+        "numba": version("numba"),
+        "numba-cuda": version("numba-cuda"),
+        "nvvm": next((version(p) for p in ("nvidia-nvvm", "nvidia-nvvm-cu12") if _installed(p)), "of the system"),
+        "ptxas": re.findall(r"V(\d[\d.]*)", said)[0],
+    }
+
+
+def _installed(package: str) -> bool:
+    from importlib.metadata import PackageNotFoundError
+
+    try:
+        version(package)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+_INSTRUCTION = re.compile(r"^\s*(?:@!?%p\d+\s+)?([a-z][a-z0-9_]*)[.\s][^;]*;", re.MULTILINE)
+_ACCESS = re.compile(r"\b(?:ld|st)\.global(?:\.[a-z]+)*?(?:\.(v[24]))?\.[bfsu](\d+)")
+
+
+def entry(variant: Variant, text: str, ptxas: str) -> Entry:
+    """Assembles the PTX of a kernel and reads what the assembler says.
+
+    Raises: RuntimeError with the assembler's own words where it refuses the text.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "kernel.ptx"
+        file.write_text(text)
+        architecture = f"-arch=sm_{CAPABILITY[0]}{CAPABILITY[1]}"
+        command = [ptxas, "-v", architecture, str(file), "-o", str(file.with_suffix(".cubin"))]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"expected ptxas to take kernel {variant}; it said: {done.stderr}")
+    said = done.stderr
+    widths = [int(bits) // 8 * int((vector or "v1")[1:]) for vector, bits in _ACCESS.findall(text)]
+    body = text[text.index(".entry") :]
+    return Entry(
+        variant.kernel,
+        variant.stored,
+        int(re.findall(r"Used (\d+) registers", said)[0]),
+        sum(map(int, re.findall(r"(\d+) bytes spill", said))),
+        sum(map(int, re.findall(r"(\d+) bytes smem", said))),
+        sum(name not in ("reg", "shared", "param") for name in _INSTRUCTION.findall(body)),
+        max(widths, default=0),
+        ".f64" in text,
+        digest(variant.source()),
+    )
+
+
+def _markdown(found: dict[str, str], entries: Sequence[Entry]) -> str:
+    total = len(entries)
+    spilled, doubled = sum(e.spills > 0 for e in entries), sum(e.double for e in entries)
+    lines = [
+        f"# CUDA kernels compiled for sm_{CAPABILITY[0]}{CAPABILITY[1]}",
+        "",
+        f"{total} kernels; {spilled} spill registers, {doubled} have float64 instructions. No device was used: these are the "
+        "words of the compiler, "
+        + ", ".join(f"{name} {number}" for name, number in found.items())
+        + ". Written by `python -m fusedstep.kernels.report`.",
+        "",
+        f"A block has {target.BLOCK} threads. Stored: how matrices (for updates: optimiser states) lie in memory; all is "
+        "computed in float32. Widest: bytes of the widest single access to global memory.",
+        "",
+        "| kernel | stored | registers | spills | shared, bytes | PTX instructions | widest, bytes | float64 |",
+        "|---|---|---:|---:|---:|---:|---:|---|",
+    ]
+    lines += [
+        f"| {e.kernel} | {e.stored} | {e.registers} | {e.spills} | {e.shared} | {e.instructions} | {e.widest} | "
+        f"{'yes' if e.double else 'no'} |"
+        for e in entries
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def read(folder: Path) -> tuple[dict[str, str], dict[tuple[str, str], Entry]]:
+    """(versions of the compilers, entries by kernel and storage) of a table that was written."""
+    kept: dict[str, Any] = json.loads((folder / f"{NAME}.json").read_text())
+    entries = [Entry(**e) for e in kept["kernels"]]
+    return kept["compilers"], {(e.kernel, e.stored): e for e in entries}
+
+
+def results() -> Path:
+    """The folder of the committed table."""
+    return Path(__file__).parents[1] / "benchmarks" / "results"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Writes the table; what it holds already from the same compilers and the same source is not compiled again."""
+    parser = argparse.ArgumentParser(prog="python -m fusedstep.kernels.report", description=main.__doc__)
+    parser.add_argument("--out", type=Path, default=results(), help="folder to write to (default: %(default)s)")
+    folder: Path = parser.parse_args(arguments).out
+    ptxas = find_ptxas()
+    if ptxas is None:
+        print("expected ptxas; it is not installed; pip install nvidia-cuda-nvcc", file=sys.stderr)
+        return 2
+    found, entries = compilers(ptxas), []
+    written, known = read(folder) if (folder / f"{NAME}.json").exists() else ({}, {})
+    for variant in variants():
+        kept = known.get((variant.kernel, variant.stored)) if written == found else None
+        generated = variant.source()
+        same = kept is not None and kept.source == digest(generated)
+        entries.append(kept if kept is not None and same else entry(variant, ptx_of(generated), ptxas))
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = ",\n  ".join(json.dumps(asdict(e)) for e in entries)
+    head = json.dumps({"capability": list(CAPABILITY), "compilers": found})[:-1]
+    (folder / f"{NAME}.json").write_text(f'{head}, "kernels": [\n  {lines}\n]}}\n')
+    (folder / f"{NAME}.md").write_text(_markdown(found, entries))
+    print(f"{len(entries)} kernels, {sum(e.spills > 0 for e in entries)} with spills; see {folder / NAME}.md")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
