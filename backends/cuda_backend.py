@@ -1,4 +1,4 @@
-"""The CUDA backend: CuPy's arrays and products, everything between them compiled by Numba for the GPU.
+"""The CUDA backend: CuPy's arrays, products by cuBLASLt, everything between them compiled by Numba for the GPU.
 
 With NUMBA_ENABLE_CUDASIM=1 it runs in Numba's simulator, on NumPy arrays: slow, but every line of it.
 """
@@ -9,17 +9,15 @@ import importlib.util
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
 
-from ..errors import BackendUnavailable
 from ..kernels.formula import Formula
-from ..kernels.formulas.activations import Activation
 from .arrays import c_order, cast, on_host
 from .base import Array, Backend, Random, Scalar, Unavailable
-from .cublaslt import CublasLt, CupyDevice, DenseProducts, Gemms, Unsuited
+from .cublaslt import CublasLt, CupyDevice, Gemms, PlannedProducts
 from .cublaslt.fake import FakeCublasLt, HostDevice
 from .cupy_backend import INSTALL, CupyBackend
 from .slots import Kind, Slot
@@ -62,11 +60,10 @@ def _launcher(compiled: Any, grid: tuple[int, ...], block: tuple[int, ...], poin
     return compiled[grid, block, _stream(pointer)]
 
 
-class CudaBackend(CupyBackend):
-    """CuPy arrays with kernels compiled by Numba, on CuPy's current stream.
+class CudaBackend(PlannedProducts, CupyBackend):
+    """CuPy arrays with kernels compiled by Numba and products planned by cuBLASLt, on CuPy's current stream.
 
-    Attributes: launches – how many kernels have been launched so far; tf32 – whether products of float32 round their
-        inputs to TF32 on their way into the tensor cores.
+    Attributes: launches – how many kernels have been launched so far; the others as in PlannedProducts.
     """
 
     name: ClassVar[str] = "cuda"
@@ -101,10 +98,6 @@ class CudaBackend(CupyBackend):
         self._no_weights = {d: self.asarray(np.ones(1, d)) for d in ("float32", "float64")}
         self._buffers: dict[tuple[int, str], Array] = {}
         self._outgrown: list[Array] = []
-        self.tf32 = False
-        self._dense: DenseProducts | None = None
-        self._gemms: Gemms | None = None
-        self._without_gemms = False
 
     def _start(self) -> None:
         super().__init__()
@@ -142,110 +135,7 @@ class CudaBackend(CupyBackend):
     # Products
 
     def _make_gemms(self) -> Gemms:
-        """The plans for the current device.
-
-        Raises: BackendUnavailable without the library.
-        """
         return Gemms(CublasLt(), CupyDevice(self.xp))
-
-    @property
-    def gemms(self) -> Gemms | None:
-        """The plans of products, made at the first one; None where cuBLASLt cannot be used, which is said once."""
-        if self._gemms is None and not self._without_gemms:
-            try:
-                self._gemms = self._make_gemms()
-            except BackendUnavailable as error:
-                self._without_gemms = True
-                warnings.warn(
-                    f"backend {self.name!r} leaves products to CuPy, without fused bias and activation, and steps cannot be "
-                    f"captured: {error}",
-                    RuntimeWarning,
-                    stacklevel=2,
-                )
-        return self._gemms
-
-    @property
-    def _fusing(self) -> DenseProducts | None:
-        """What fuses the operations of a dense layer; None without cuBLASLt."""
-        if self._dense is None and self.gemms is not None:
-            self._dense = DenseProducts(self, self.gemms)
-        return self._dense
-
-    def _matmul(self, a: Array, b: Array, out: Array, accumulate: bool) -> None:
-        gemms = self.gemms
-        if gemms is None:
-            self._product(a, b, out, accumulate)
-        elif not a.shape[1]:
-            if not accumulate:
-                self.fill(out, 0.0)
-        elif out.size:
-            try:
-                gemms.matmul(a, b, out, accumulate, self.tf32)
-            except Unsuited:
-                self._product(a, b, out, accumulate)
-
-    def _product(self, a: Array, b: Array, out: Array, accumulate: bool) -> None:
-        """A product that cuBLASLt does not take, or is not there for."""
-        super()._matmul(a, b, out, accumulate)
-
-    def mask_bytes(self, activation: Activation, width: int, dtype: str) -> int:
-        """See Backend.mask_bytes."""
-        fusing = self._fusing
-        return 0 if fusing is None else fusing.mask_bytes(activation, width, dtype, self.tf32)
-
-    def dense_forward(
-        self, x: Array, weight: Array, bias: Array | None, activation: Activation, settings: Sequence[float], out: Array,
-        kept: Array | None = None, mask: Array | None = None,
-    ) -> bool:  # fmt: skip
-        """See Backend.dense_forward; in one call where the product has such an epilogue and was timed faster with it."""
-        self.require(x, weight, out, *(a for a in (bias, kept, mask) if a is not None))
-        fusing = self._fusing
-        unfused = partial(super().dense_forward, x, weight, bias, activation, settings, out, kept)
-        done = None
-        if fusing is not None and x.size and out.size:
-            done = fusing.forward(x, weight, bias, activation, out, kept, mask, self.tf32, unfused)
-        return unfused() if done is None else done
-
-    def dense_input_gradient(
-        self, dz: Array, weight: Array, activation: Activation, settings: Sequence[float], kept: Array, out: Array,
-        mask: Array | None = None, bias_gradient: Array | None = None,
-    ) -> bool:  # fmt: skip
-        """See Backend.dense_input_gradient; in one call where that is supported and was timed faster."""
-        self.require(dz, weight, kept, out, *(a for a in (mask, bias_gradient) if a is not None))
-        fusing = self._fusing
-        unfused = partial(super().dense_input_gradient, dz, weight, activation, settings, kept, out)
-
-        def summed() -> None:
-            unfused()
-            self._write_column_sum(out, bias_gradient)
-
-        done = None
-        if fusing is not None and dz.size and out.size:
-            done = fusing.input_gradient(
-                dz, weight, out, activation, kept, mask, bias_gradient, self.tf32, unfused, summed
-            )
-        return unfused() if done is None else done
-
-    def dense_weight_gradient(
-        self, x: Array, dz: Array, out: Array, accumulate: bool = False, bias_gradient: Array | None = None
-    ) -> bool:
-        """See Backend.dense_weight_gradient; in one call where that is supported and was timed faster."""
-        self.require(x, dz, out, *(() if bias_gradient is None else (bias_gradient,)))
-        fusing = self._fusing
-        unfused = partial(super().dense_weight_gradient, x, dz, out, accumulate)
-
-        def summed() -> None:
-            unfused()
-            self._write_column_sum(dz, bias_gradient)
-
-        if fusing is not None and bias_gradient is not None and x.size and dz.size:
-            if fusing.weight_gradient(x, dz, out, accumulate, bias_gradient, self.tf32, summed):
-                return True
-        return unfused()
-
-    def _write_column_sum(self, x: Array, out: Array) -> None:
-        self.fill(out, 0.0)
-        self.column_sum(x, out)
 
     # Formulas
 

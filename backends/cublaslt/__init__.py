@@ -9,8 +9,9 @@ from .device import CupyDevice, Device
 from .gemms import Gemms
 from .library import CublasLt, Library
 from .problem import Unsuited
+from .products import PlannedProducts
 
 __all__ = [
-    "Compute", "CublasLt", "CupyDevice", "DataType", "DenseProducts", "Device", "Epilogue", "Gemms", "Library", "Status",
-    "Unsuited",
+    "Compute", "CublasLt", "CupyDevice", "DataType", "DenseProducts", "Device", "Epilogue", "Gemms", "Library",
+    "PlannedProducts", "Status", "Unsuited",
 ]  # fmt: skip

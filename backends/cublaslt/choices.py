@@ -37,12 +37,12 @@ class Choice:
 class Choices:
     """A table of choices by the name of the problem; reads its file once and writes it after every new choice.
 
-    Args: identity – device, driver and library, in words.
+    Args: identity – device, driver and library, in words; keep – whether choices outlive the process.
     """
 
-    def __init__(self, identity: str) -> None:
+    def __init__(self, identity: str, keep: bool = True) -> None:
         self.identity = identity
-        home = cache.folder()
+        home = cache.folder() if keep else None
         self._path = None if home is None else home / f"products_{cache.digest(identity)}.json"
         self._table = {} if self._path is None else _read(self._path, identity)
 

@@ -14,6 +14,9 @@ MASK_COLUMNS = 128
 AUX_COLUMNS = 8
 """The leading dimension of the kept input of a GELU, in elements, is a multiple of this."""
 
+BGRAD = 16
+"""The bit of an epilogue that adds the bias gradient to that of the activation."""
+
 
 class DataType(IntEnum):
     """cudaDataType_t."""

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...kernels.formulas.activations import Activation
-from .codes import AUX_COLUMNS, MASK_COLUMNS, Epilogue
+from .codes import AUX_COLUMNS, BGRAD, MASK_COLUMNS, Epilogue
 from .gemms import Gemms
 
 Array = Any
@@ -96,11 +96,12 @@ class DenseProducts:
             epilogue, given["aux"], given["aux_leading"] = Epilogue.DGELU, kept, kept.shape[1]
         else:
             return None
-        with_sum = Epilogue(epilogue | 16)
+        fused, turned = self._gemms.fused, weight.T
         if bias_gradient is not None and bias_gradient.dtype == out.dtype:
-            if self._gemms.fused(dz, weight.T, out, with_sum, summed, vector=bias_gradient, **given):
+            with_sum = Epilogue(epilogue | BGRAD)
+            if fused(dz, turned, out, with_sum, summed, vector=bias_gradient, **given):
                 return True
-        return False if self._gemms.fused(dz, weight.T, out, epilogue, unfused, **given) else None
+        return False if fused(dz, turned, out, epilogue, unfused, **given) else None
 
     def weight_gradient(
         self, x: Array, dz: Array, out: Array, accumulate: bool, bias_gradient: Array, tf32: bool,
@@ -128,26 +129,24 @@ class DenseProducts:
         return known
 
     def _probe(self, dtype: str, tf32: bool) -> Relu:
-        backend, size = self._backend, _PROBE
+        backend, fused, size = self._backend, self._gemms.fused, _PROBE
+        kind = backend.dtype(dtype)
         inputs = np.resize(np.array([-1.0, 0.0, 1.0, np.nan]), size)
-        one = backend.asarray(np.eye(size), "float32").astype(backend.dtype(dtype))
-        nothing = backend.zeros((size, size), dtype)
-        bias = backend.asarray(inputs, "float32").astype(backend.dtype(dtype))
-        y, slopes = backend.zeros((size, size), dtype), backend.zeros((size, size), dtype)
+        bias = backend.asarray(inputs, "float32").astype(kind)
+        identity = backend.asarray(np.eye(size), "float32").astype(kind)
+        ones = backend.asarray(np.ones((size, size)), "float32").astype(kind)
+        nothing, out = backend.zeros((size, size), dtype), backend.zeros((size, size), dtype)
         mask = backend.zeros((size, MASK_COLUMNS // 8), "uint8")
         given: dict[str, Any] = {"tf32": tf32, "unfused": None}
         aux = {"aux": mask, "aux_leading": MASK_COLUMNS, **given}
-        ones = backend.asarray(np.ones((size, size)), "float32").astype(backend.dtype(dtype))
-        if not self._gemms.fused(nothing, one, y, Epilogue.RELU_AUX_BIAS, vector=bias, **aux) and not self._gemms.fused(
-            nothing, one, y, Epilogue.RELU_BIAS, vector=bias, **given
-        ):
+        marked = fused(nothing, identity, out, Epilogue.RELU_AUX_BIAS, vector=bias, **aux)
+        if not marked and not fused(nothing, identity, out, Epilogue.RELU_BIAS, vector=bias, **given):
             return Relu(True, True)  # there is none to be careful with
-        if not self._gemms.fused(ones, one, slopes, Epilogue.DRELU, **aux):
-            slopes = backend.asarray(np.resize(np.array([0.0, 0.0, 1.0, 1.0]), (size, size)), "float32")
-        value = backend.to_numpy(y)[0].astype(np.float64)
-        slope = backend.to_numpy(slopes)[0].astype(np.float64)
+        value = backend.to_numpy(out)[0].astype(np.float64)
         plain = ~np.isnan(inputs)
         sound = np.array_equal(value[plain], np.maximum(inputs[plain], 0.0)) and bool(np.isnan(value[~plain]).all())
+        if not marked or not fused(ones, identity, out, Epilogue.DRELU, **aux):
+            return Relu(sound, True)
+        slope = backend.to_numpy(out)[0].astype(np.float64)
         sound = sound and bool((slope[inputs < 0.0] == 0.0).all() and (slope[inputs > 0.0] == 1.0).all())
         return Relu(sound, bool((slope[inputs == 0.0] == 0.0).all()))
-

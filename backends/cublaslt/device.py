@@ -104,8 +104,7 @@ class CupyDevice:
                 run()
             graph = stream.end_capture()
             graph.launch(stream)
-            measured = statistics.median(self._timed(stream, lambda: graph.launch(stream)) for _ in range(3)) / runs
-        return measured
+            return statistics.median(self._timed(stream, lambda: graph.launch(stream)) for _ in range(3)) / runs
 
     def _timed(self, stream: Any, run: Callable[[], object]) -> float:
         cuda = self._cupy.cuda

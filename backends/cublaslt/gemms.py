@@ -51,7 +51,8 @@ class Gemms:
         self.device = device
         self.calls = 0
         self._count = candidate_count() if candidates is None else candidates
-        self._choices = Choices(f"{device.identity}, cuBLASLt {library.version}, {self._count} candidates")
+        identity = f"{device.identity}, cuBLASLt {library.version}, {self._count} candidates"
+        self._choices = Choices(identity, keep=device.measures)
         self._plans: dict[Hashable, Plan | None] = {}
         self._workspaces: dict[int, tuple[Array, int]] = {}
 
@@ -61,7 +62,8 @@ class Gemms:
         if found is None:
             if self.device.recording():
                 raise StateError(
-                    "expected a stream on which a product had run before its work was captured; got a new one; run one step first"
+                    "expected a stream on which a product had run before its work was captured; got a new one; run the "
+                    "step once on it first"
                 )
             buffer = self.device.bytes(WORKSPACE_BYTES)
             found = self._workspaces[stream] = buffer, self.device.address(buffer)
@@ -95,13 +97,14 @@ class Gemms:
         self._run(plan, first, second, target)
 
     def fused(
-        self, a: Array, b: Array, out: Array, epilogue: Epilogue, unfused: Callable[[], object] | None, vector: Array | None = None,
-        aux: Array | None = None, aux_leading: int = 0, accumulate: bool = False, tf32: bool = False,
+        self, a: Array, b: Array, out: Array, epilogue: Epilogue, unfused: Callable[[], object] | None,
+        vector: Array | None = None, aux: Array | None = None, aux_leading: int = 0,
+        accumulate: bool = False, tf32: bool = False,
     ) -> bool:  # fmt: skip
         """Computes out = a b with an epilogue, if that is supported and was timed to be faster than `unfused`.
 
-        Args: unfused – does the same by other means, and writes nothing else; None for no comparison; vector – the bias, or where its gradient goes;
-            aux – the mask or the kept input of the epilogue; aux_leading – its leading dimension.
+        Args: unfused – does the same by other means, and writes nothing else; None for no comparison; vector – the bias, or
+            where its gradient goes; aux – the mask or the kept input of the epilogue; aux_leading – its leading dimension.
         Returns: whether it was done; otherwise nothing was, and the arrays hold arbitrary values.
         """
         where = self.device.address

@@ -92,7 +92,7 @@ def require(status: int, call: str) -> None:
     if status == Status.ALLOC_FAILED:
         raise OutOfDeviceMemory(f"{came}: no memory left; free arrays, or use a smaller batch_size")
     hints = {
-        Status.NOT_SUPPORTED: "this library has no such product for these types and shapes on this device; update nvidia-cublas",
+        Status.NOT_SUPPORTED: "this library has no such product for these types and shapes on this device; update it",
         Status.ARCH_MISMATCH: "this library has no code for this device; install the nvidia-cublas that suits it",
         Status.EXECUTION_FAILED: "an earlier kernel may have failed; run with CUDA_LAUNCH_BLOCKING=1 to see which",
     }
@@ -139,9 +139,6 @@ class CublasLt:
 
     def __init__(self, path: str | None = None) -> None:
         self._library = load(path)
-        for name, types in _SIGNATURES.items():
-            getattr(self._library, name).argtypes = types
-        self._library.cublasLtGetVersion.restype = ctypes.c_size_t
         handle = ctypes.c_void_p()
         self._call("Create", ctypes.byref(handle))
         self._handle = int(handle.value or 0)
@@ -234,16 +231,21 @@ class CublasLt:
 
 
 def load(path: str | None = None) -> ctypes.CDLL:
-    """The shared library.
+    """The shared library, its functions told their types.
 
     Raises: BackendUnavailable, with what was tried.
     """
     tried = []
     for name in [path] if path else places():
         try:
-            return ctypes.CDLL(name)
+            found = ctypes.CDLL(name)
         except OSError as error:
             tried.append(f"{name} ({error})")
+            continue
+        for function, types in _SIGNATURES.items():
+            getattr(found, function).argtypes = types
+        found.cublasLtGetVersion.restype = ctypes.c_size_t
+        return found
     raise BackendUnavailable(f"expected the library libcublasLt; found none that loads: {'; '.join(tried)}; {INSTALL}")
 
 

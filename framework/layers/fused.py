@@ -15,7 +15,6 @@ from .base import Array, Layer
 from .dense import Linear
 from .noise import Dropout
 
-
 _WAITS, _SLOPED, _SUMMED = range(3)
 """What was done to the gradient that arrives: nothing; multiplied by the slope; and the bias gradient is there as well."""
 
