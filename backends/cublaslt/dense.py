@@ -5,13 +5,11 @@ Each operation has the fallback of backends/base.py, a product and kernels; what
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import Any
 
 from ...kernels.formulas.activations import Activation
+from .checks import LibraryChecks
 from .codes import AUX_COLUMNS, BGRAD, MASK_COLUMNS, Epilogue
 from .gemms import Gemms
 
@@ -19,17 +17,6 @@ Array = Any
 
 FUSIBLE = ("float32", "float16", "bfloat16")
 """Types whose products take epilogues; cuBLASLt has none for float64."""
-_PROBE = 16
-
-
-class Relu(NamedTuple):
-    """How the library's ReLU behaves where implementations differ.
-
-    Attributes: sound – NaN stays NaN, and values and slopes are right elsewhere; zero_at_zero – the slope at 0 is 0.
-    """
-
-    sound: bool
-    zero_at_zero: bool
 
 
 class DenseProducts:
@@ -41,13 +28,13 @@ class DenseProducts:
     def __init__(self, backend: Any, gemms: Gemms) -> None:
         self._backend = backend
         self._gemms = gemms
-        self._relus: dict[tuple[str, bool], Relu] = {}
+        self._checks = LibraryChecks(backend, gemms)
 
     def mask_bytes(self, activation: Activation, width: int, dtype: str, tf32: bool) -> int:
         """Bytes a row of the mask that the forward product writes for the backward one; 0 where there is none."""
         if activation.name != "relu" or dtype not in FUSIBLE:
             return 0
-        relu = self.relu(dtype, tf32)
+        relu = self._checks.relu(dtype, tf32)
         # float32 follows the formulas to the letter; the coarser precisions may take the subgradient 1 at exactly 0.
         exact = dtype == "float32" and not tf32
         return -(-width // MASK_COLUMNS) * MASK_COLUMNS // 8 if relu.sound and (relu.zero_at_zero or not exact) else 0
@@ -68,14 +55,14 @@ class DenseProducts:
 
         if name == "identity" and bias is not None:
             return False if run(Epilogue.BIAS) else None
-        if name == "relu" and self.relu(out.dtype.name, tf32).sound:
+        if name == "relu" and self._checks.relu(out.dtype.name, tf32).sound:
             if mask is not None and run(Epilogue.RELU_AUX | biased, aux=mask, aux_leading=mask.shape[1] * 8):
                 return True
             return False if run(Epilogue.RELU | biased) else None
-        if name == "gelu_tanh":
+        if name == "gelu_tanh" and self._checks.gelu(out.dtype.name, tf32):
             if kept is None:
                 return False if run(Epilogue.GELU | biased) else None
-            if kept.dtype == out.dtype and kept.shape[1] % AUX_COLUMNS == 0:
+            if self._keeps(kept, out):
                 return False if run(Epilogue.GELU_AUX | biased, aux=kept, aux_leading=kept.shape[1]) else None
         return None
 
@@ -92,7 +79,7 @@ class DenseProducts:
         given: dict[str, Any] = {"tf32": tf32}
         if activation.name == "relu" and mask is not None:
             epilogue, given["aux"], given["aux_leading"] = Epilogue.DRELU, mask, mask.shape[1] * 8
-        elif activation.name == "gelu_tanh" and kept.dtype == out.dtype and kept.shape[1] % AUX_COLUMNS == 0:
+        elif activation.name == "gelu_tanh" and self._keeps(kept, out) and self._checks.gelu(out.dtype.name, tf32):
             epilogue, given["aux"], given["aux_leading"] = Epilogue.DGELU, kept, kept.shape[1]
         else:
             return None
@@ -114,39 +101,7 @@ class DenseProducts:
             x.T, dz, out, Epilogue.BGRADA, summed, vector=bias_gradient, accumulate=accumulate, tf32=tf32
         )
 
-    def relu(self, dtype: str, tf32: bool) -> Relu:
-        """What the library's ReLU does with NaN and at 0: asked once, of the library itself."""
-        known = self._relus.get((dtype, tf32))
-        if known is None:
-            known = self._relus[dtype, tf32] = self._probe(dtype, tf32)
-            if not known.sound:
-                warnings.warn(
-                    f"expected the ReLU of cuBLASLt to keep NaN, as fusedstep's formula does; in {dtype} it does not, so ReLU "
-                    "runs in a kernel of its own",
-                    RuntimeWarning,
-                    stacklevel=2,
-                )
-        return known
-
-    def _probe(self, dtype: str, tf32: bool) -> Relu:
-        backend, fused, size = self._backend, self._gemms.fused, _PROBE
-        kind = backend.dtype(dtype)
-        inputs = np.resize(np.array([-1.0, 0.0, 1.0, np.nan]), size)
-        bias = backend.asarray(inputs, "float32").astype(kind)
-        identity = backend.asarray(np.eye(size), "float32").astype(kind)
-        ones = backend.asarray(np.ones((size, size)), "float32").astype(kind)
-        nothing, out = backend.zeros((size, size), dtype), backend.zeros((size, size), dtype)
-        mask = backend.zeros((size, MASK_COLUMNS // 8), "uint8")
-        given: dict[str, Any] = {"tf32": tf32, "unfused": None}
-        aux = {"aux": mask, "aux_leading": MASK_COLUMNS, **given}
-        marked = fused(nothing, identity, out, Epilogue.RELU_AUX_BIAS, vector=bias, **aux)
-        if not marked and not fused(nothing, identity, out, Epilogue.RELU_BIAS, vector=bias, **given):
-            return Relu(True, True)  # there is none to be careful with
-        value = backend.to_numpy(out)[0].astype(np.float64)
-        plain = ~np.isnan(inputs)
-        sound = np.array_equal(value[plain], np.maximum(inputs[plain], 0.0)) and bool(np.isnan(value[~plain]).all())
-        if not marked or not fused(ones, identity, out, Epilogue.DRELU, **aux):
-            return Relu(sound, True)
-        slope = backend.to_numpy(out)[0].astype(np.float64)
-        sound = sound and bool((slope[inputs < 0.0] == 0.0).all() and (slope[inputs > 0.0] == 1.0).all())
-        return Relu(sound, bool((slope[inputs == 0.0] == 0.0).all()))
+    @staticmethod
+    def _keeps(kept: Array, out: Array) -> bool:
+        """Whether an epilogue may write or read the kept input of a GELU."""
+        return bool(kept.dtype == out.dtype and kept.shape[1] % AUX_COLUMNS == 0)

@@ -207,7 +207,7 @@ def test_in_tf32_the_library_chooses_the_subgradient():
 def test_a_relu_that_hides_nan_is_not_used_and_that_is_said_once(epilogues):
     host = backend(drops_nan=True)
     model = fs.mlp([10, 16, 3]).initialize(0, host)
-    with pytest.warns(RuntimeWarning, match="keep NaN"):
+    with pytest.warns(RuntimeWarning, match="ReLU of cuBLASLt to keep NaN"):
         model(X)
     epilogues.clear()
     bad = X.copy()
