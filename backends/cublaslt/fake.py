@@ -24,7 +24,6 @@ from .problem import INPUTS
 
 Array = Any
 _MAGIC = b"fakealgo"
-_GELU = ACTIVATIONS["gelu_tanh"]
 ALGORITHMS = ((0, 1), (0, 16), (4 << 20, 16), (48 << 20, 16))
 """(workspace in bytes, alignment of the addresses in bytes) that each algorithm asks for."""
 _MANY = 256
@@ -140,13 +139,14 @@ class FakeCublasLt:
 
     Args: device – whose memory it works on; unsupported – epilogues that it has no algorithm for; failing – status that
         every product gives, in place of success; zero_passes – whether its ReLU mask lets the gradient pass at exactly 0;
-        drops_nan – whether its ReLU makes 0 of NaN.
+        drops_nan – whether its ReLU makes 0 of NaN; gelu – name of the activation that its GELU is.
     Attributes: products – how many were computed; live – handles that were made and not destroyed.
     """
 
     def __init__(
         self, device: HostDevice, version: int = 131000, unsupported: Sequence[Epilogue] = (),
         failing: Status = Status.SUCCESS, zero_passes: bool = False, drops_nan: bool = False,
+        gelu: str = "gelu_tanh",
     ) -> None:  # fmt: skip
         self.version = version
         self.device = device
@@ -156,6 +156,7 @@ class FakeCublasLt:
         self._failing = failing
         self._zero_passes = zero_passes
         self._drops_nan = drops_nan
+        self._gelu = ACTIVATIONS[gelu]
         self._next = 1
 
     def _made(self, thing: _Layout | _Descriptor, call: str) -> int:
@@ -336,12 +337,12 @@ class FakeCublasLt:
             elif epilogue & 32:
                 if epilogue.takes_input:
                     self._kept(how, out, dtype)[...] = z.astype(out.dtype)
-                z = _GELU.value(z).astype(wide, copy=False)
+                z = self._gelu.value(z).astype(wide, copy=False)
             elif epilogue & 8:
                 bits = np.unpackbits(self._mask(how, z.shape[1]), axis=1, bitorder="little")[:, : z.shape[0]].T
                 z = np.where(bits, z, wide(0.0))
             elif epilogue & 64:
-                z = z * _GELU.slope(self._kept(how, out, dtype).astype(wide)).astype(wide, copy=False)
+                z = z * self._gelu.slope(self._kept(how, out, dtype).astype(wide)).astype(wide, copy=False)
             out[...] = z.astype(out.dtype)
             if epilogue & 16:
                 self._vector(how, out.shape[0])[...] = out.astype(wide).sum(axis=1).astype(out.dtype)

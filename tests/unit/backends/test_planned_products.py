@@ -216,6 +216,15 @@ def test_a_relu_that_hides_nan_is_not_used_and_that_is_said_once(epilogues):
     assert Epilogue.RELU_BIAS not in epilogues
 
 
+def test_a_gelu_of_another_form_is_not_used_and_that_is_said_once(epilogues):
+    want = trained(NETWORKS["gelu"], "numpy")
+    with pytest.warns(RuntimeWarning, match="form with tanh") as caught:
+        got = trained(NETWORKS["gelu"], backend(gelu="silu"))
+    assert len(caught) == 1
+    assert not {e for e in epilogues[4:] if e & Epilogue.GELU or e & 64}
+    conformance.close(got[1], want[1], "float32", "parameter")
+
+
 @pytest.mark.parametrize("width", [1, 127, 128, 129, 4096])
 def test_masks_have_a_bit_for_each_column_in_rows_of_128(width):
     host = backend()
