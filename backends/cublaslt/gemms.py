@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import replace
 from typing import Any
 
-from ...errors import HyperparameterError, StateError
+from ...errors import HyperparameterError, ShapeError, StateError
 from .choices import Choice, Choices
 from .codes import Epilogue
 from .device import WORKSPACE_BYTES, Device
@@ -83,7 +83,8 @@ class Gemms:
         first, second, target = where(a), where(b), where(out)
         alignment = alignment_of(first, second, target)
         key = (
-            a.shape, a.strides, b.shape, b.strides, out.strides, a.dtype, b.dtype, out.dtype, accumulate, tf32, alignment,
+            a.shape, a.strides, b.shape, b.strides, out.shape, out.strides, a.dtype, b.dtype, out.dtype, accumulate, tf32,
+            alignment,
         )  # fmt: skip
         plan = self._plans.get(key)
         if plan is None:
@@ -113,13 +114,15 @@ class Gemms:
         kept = 0 if aux is None else where(aux)
         alignment = alignment_of(first, second, target)
         key = (
-            a.shape, a.strides, b.shape, b.strides, out.strides, a.dtype, b.dtype, out.dtype, accumulate, tf32, alignment,
-            int(epilogue), side, kept, aux_leading, None if vector is None else vector.dtype,
+            a.shape, a.strides, b.shape, b.strides, out.shape, out.strides, a.dtype, b.dtype, out.dtype, accumulate, tf32,
+            alignment, int(epilogue), side, kept, aux_leading, None if vector is None else (vector.shape, vector.dtype),
+            None if aux is None else aux.shape,
         )  # fmt: skip
         if key in self._plans:
             plan = self._plans[key]
         else:
             self._refuse_recording()
+            _require_sides(out, epilogue, vector, aux, aux_leading)
             plan = None
             if not (side | kept) % VECTOR_BYTES:
                 plan = self._better(
@@ -211,3 +214,16 @@ class Gemms:
         if before is not None:
             out[...] = before
         return None if best is None else Choice(best[1].algorithm, best[1].workspace, best[0])
+
+
+def _require_sides(out: Array, epilogue: Epilogue, vector: Array | None, aux: Array | None, aux_leading: int) -> None:
+    """Raises ShapeError unless bias and mask are as long as the epilogue takes for granted."""
+    length = out.shape[0] if epilogue & Epilogue.BGRADB else out.shape[1]
+    if vector is not None and tuple(vector.shape) != (length,):
+        raise ShapeError(f"expected a bias or bias gradient of shape ({length},); got {tuple(vector.shape)}; check the widths")
+    columns = aux_leading // 8 if epilogue.takes_mask else aux_leading
+    if aux is not None and (tuple(aux.shape) != (out.shape[0], columns) or not aux.flags.c_contiguous):
+        raise ShapeError(
+            f"expected a mask or kept input of shape ({out.shape[0]}, {columns}), row by row; got {tuple(aux.shape)}; make it "
+            "with mask_bytes"
+        )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ...errors import ShapeError
 from .codes import ITEM_BYTES, Compute, DataType, Epilogue
 
 Array = Any
@@ -80,8 +81,13 @@ class Problem:
     ) -> Problem:  # fmt: skip
         """out = a b for arrays [m, k], [k, n] and [m, n], each row-major or the transpose of a row-major one.
 
-        Raises: Unsuited.
+        Raises: Unsuited; ShapeError where they do not fit together.
         """
+        if a.shape[1] != b.shape[0] or tuple(out.shape) != (a.shape[0], b.shape[1]):
+            raise ShapeError(
+                f"expected a product [m, k] [k, n] into [m, n]; got {tuple(a.shape)} {tuple(b.shape)} into {tuple(out.shape)}; "
+                "check the widths"
+            )
         dtype, other, out_type = (data_type(x) for x in (a, b, out))
         if dtype is not other or (dtype, out_type) not in INPUTS:
             raise Unsuited(f"a product of {a.dtype} and {b.dtype} into {out.dtype}")

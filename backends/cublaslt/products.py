@@ -20,10 +20,12 @@ Array = Any
 class PlannedProducts(Backend):
     """Products and dense layers by cuBLASLt, where it is there; stands before the backend that it is mixed with.
 
-    Attributes: tf32 – whether products of float32 round their inputs to TF32 on their way into the tensor cores.
+    Attributes: tf32 – whether products of float32 round their inputs to TF32 on their way into the tensor cores; fuses –
+        whether bias, activation and their gradients may go into the products.
     """
 
     tf32 = False
+    fuses = True
     _gemms: Gemms | None = None
     _dense: DenseProducts | None = None
     _without_gemms = False
@@ -53,10 +55,10 @@ class PlannedProducts(Backend):
 
     @property
     def _fusing(self) -> DenseProducts | None:
-        """What fuses the operations of a dense layer; None without cuBLASLt."""
+        """What fuses the operations of a dense layer; None without cuBLASLt, or where that is switched off."""
         if self._dense is None and self.gemms is not None:
             self._dense = DenseProducts(self, self.gemms)
-        return self._dense
+        return self._dense if self.fuses else None
 
     def _matmul(self, a: Array, b: Array, out: Array, accumulate: bool) -> None:
         gemms = self.gemms

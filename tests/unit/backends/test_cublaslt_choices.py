@@ -126,7 +126,8 @@ def test_without_a_folder_choices_are_kept_in_memory(monkeypatch):
     monkeypatch.setattr(cache, "folder", lambda: None)
     gemms, clock = timed(1.0, 2.0, 3.0)
     gemms.matmul(A, A, OUT)
-    gemms.matmul(A, A.copy(), OUT)
+    gemms._plans.clear()
+    gemms.matmul(A, A, OUT)
     assert clock.count == 3
 
 

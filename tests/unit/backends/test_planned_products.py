@@ -119,6 +119,13 @@ def test_a_gelu_step_is_one_product_for_each_pass_of_each_layer(epilogues):
     ]  # fmt: skip
 
 
+def test_fusing_may_be_switched_off(epilogues):
+    host = backend()
+    host.fuses = False
+    trained(NETWORKS["relu"], host)
+    assert set(epilogues) == {Epilogue.NONE}
+
+
 def test_evaluation_writes_no_mask(epilogues):
     model = NETWORKS["relu"]().initialize(0, backend())
     model(X)
@@ -243,3 +250,22 @@ def test_empty_products(shape):
         np.ones((m, k), np.float32), np.ones((k, n), np.float32), np.ones(n, np.float32), ACTIVATIONS["relu"], (), out
     )
     np.testing.assert_array_equal(out, np.full((m, n), k + 1.0))
+
+
+def test_shapes_that_do_not_fit_are_refused_before_anything_is_read():
+    host = backend()
+    x, w, b, y = (np.ones(s, np.float32) for s in ((4, 8), (8, 16), (16,), (4, 16)))
+    relu, mask = ACTIVATIONS["relu"], np.zeros((4, 16), np.uint8)
+    host.dense_forward(x, w, b, relu, (), y, None, mask)
+    with pytest.raises(fs.ShapeError, match="check the widths"):
+        host.dense_forward(x, w, b, relu, (), y[:3], None, mask[:3])
+    with pytest.raises(fs.ShapeError, match="bias"):
+        host.dense_forward(x, w, b[:8], relu, (), y, None, mask)
+    with pytest.raises(fs.ShapeError, match="mask"):
+        host.dense_forward(x, w, b, relu, (), y, None, mask[:2])
+    with pytest.raises(fs.ShapeError, match="check the widths"):
+        host.dense_input_gradient(y, w[:, :8], relu, (), x, np.empty((4, 8), np.float32), mask)
+    with pytest.raises(fs.ShapeError, match="check the widths"):
+        host.dense_weight_gradient(x, y[:2], w, False, b)
+    with pytest.raises(fs.MixedBackends):
+        host.dense_forward(x.tolist(), w, b, relu, (), y)
