@@ -142,8 +142,8 @@ class Tape:
         return target
 
     def unwritten(self, parameter: Parameter) -> Array | None:
-        """Where a parameter's gradient goes, as long as nothing went there in this pass; does not count as writing."""
-        return None if parameter in self._written else self._gradients[parameter]
+        """Where a parameter's gradient goes, unless it must be added to what is there; does not count as writing."""
+        return None if self._adds or parameter in self._written else self._gradients[parameter]
 
     def random(self) -> Random:
         """The random numbers of the next random layer of this pass."""

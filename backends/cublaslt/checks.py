@@ -91,8 +91,7 @@ class LibraryChecks:
         return near and (slopes is None or bool(np.abs(slopes - formula.slope(given)).max() <= bound))
 
     def _array(self, values: Any, dtype: str) -> Array:
-        backend = self._backend
-        return backend.asarray(np.asarray(values), "float32").astype(backend.dtype(dtype))
+        return self._backend.asarray(np.asarray(values), dtype)
 
     def _forward(
         self, epilogue: Epilogue, inputs: Any, dtype: str, tf32: bool, aux: Array | None = None, aux_leading: int = 0

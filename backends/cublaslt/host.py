@@ -22,6 +22,7 @@ class HostProducts(PlannedProducts, NumpyBackend):
     """
 
     name: ClassVar[str] = "host_products"
+    precisions: ClassVar[tuple[str, ...]] = ("float32", "float64", "tf32", "bfloat16", "float16")
 
     def __init__(self, library: FakeCublasLt | None = None, candidates: int | None = None) -> None:
         super().__init__()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -20,8 +21,8 @@ Array = Any
 class PlannedProducts(Backend):
     """Products and dense layers by cuBLASLt, where it is there; stands before the backend that it is mixed with.
 
-    Attributes: tf32 – whether products of float32 round their inputs to TF32 on their way into the tensor cores; fuses –
-        whether bias, activation and their gradients may go into the products.
+    Attributes: tf32 – whether products of float32 round their factors to TF32 on their way into the tensor cores, set by
+        `products`; fuses – whether bias, activation and their gradients may go into the products.
     """
 
     tf32 = False
@@ -76,6 +77,15 @@ class PlannedProducts(Backend):
     def _product(self, a: Array, b: Array, out: Array, accumulate: bool) -> None:
         """A product that cuBLASLt does not take, or is not there for."""
         super()._matmul(a, b, out, accumulate)
+
+    @contextmanager
+    def products(self, precision: str) -> Iterator[None]:
+        """See Backend.products."""
+        before, self.tf32 = self.tf32, precision == "tf32"
+        try:
+            yield
+        finally:
+            self.tf32 = before
 
     def mask_bytes(self, activation: Activation, width: int, dtype: str) -> int:
         """See Backend.mask_bytes."""
