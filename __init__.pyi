@@ -26,6 +26,9 @@ from .errors import (
     DataFileError as DataFileError,
 )
 from .errors import (
+    DeviceError as DeviceError,
+)
+from .errors import (
     DtypeError as DtypeError,
 )
 from .errors import (
@@ -57,6 +60,9 @@ from .errors import (
 )
 from .errors import (
     NotDifferentiable as NotDifferentiable,
+)
+from .errors import (
+    OutOfDeviceMemory as OutOfDeviceMemory,
 )
 from .errors import (
     OutputPathError as OutputPathError,

@@ -19,6 +19,14 @@ class BackendUnavailable(FusedstepError, RuntimeError):
     """A backend that exists but cannot run here; the original cause is chained."""
 
 
+class DeviceError(FusedstepError, RuntimeError):
+    """A library of the device refused a call, or a kernel failed; says which call and what came back."""
+
+
+class OutOfDeviceMemory(FusedstepError, MemoryError):
+    """The device has not enough memory left for what was asked for."""
+
+
 class MixedBackends(FusedstepError, TypeError):
     """An array of one backend was handed to another without conversion."""
 

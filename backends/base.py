@@ -14,6 +14,8 @@ import numpy as np
 
 from ..errors import DtypeError, MixedBackends, ShapeError
 from ..kernels.formula import Formula
+from ..kernels.formulas.activations import Activation, dense_backward, dense_forward
+from ..kernels.formulas.elementwise import add_bias
 from ..kernels.rows import reference
 from ..kernels.targets.storage import bfloat16, is_narrow
 from .arrays import c_order, cast, describe, on_host
@@ -198,6 +200,62 @@ class Backend:
         """Within it products of float32 matrices are computed as that precision wants them: only "tf32" differs."""
         del precision
         return nullcontext()
+
+    # Dense layers: a product and what follows it, which a subclass may do in one call
+
+    def mask_bytes(self, activation: Activation, width: int, dtype: str) -> int:
+        """Bytes a row of the mask that `dense_forward` writes for `dense_input_gradient`; 0 where it needs none."""
+        del activation, width, dtype
+        return 0
+
+    def dense_forward(
+        self, x: Array, weight: Array, bias: Array | None, activation: Activation, settings: Sequence[float], out: Array,
+        kept: Array | None = None, mask: Array | None = None,
+    ) -> bool:  # fmt: skip
+        """out = activation(x weight + bias, *settings).
+
+        Args: kept – where x weight + bias goes, for activations whose slope is written in their input; mask – uint8
+            [rows, mask_bytes], for those that have one.
+        Returns: whether the mask was written.
+        """
+        del mask
+        z = out if kept is None else kept
+        self.matmul(x, weight, z)
+        biases = () if bias is None else (bias,)
+        if activation.name == "identity" and kept is None:
+            if bias is not None:
+                self.map(add_bias, out, out, bias)
+        else:
+            formula = dense_forward(activation, bias is not None, False, kept is not None)
+            self.map(formula, out if kept is None else (out, z), z, *biases, *settings)
+        return False
+
+    def dense_input_gradient(
+        self, dz: Array, weight: Array, activation: Activation, settings: Sequence[float], kept: Array, out: Array,
+        mask: Array | None = None, bias_gradient: Array | None = None,
+    ) -> bool:  # fmt: skip
+        """out = (dz weight^T) slope(kept, *settings): back through a weight and the activation before it.
+
+        Args: kept – what the slope is written in; mask – as `dense_forward` wrote it; bias_gradient – where the sum of the
+            rows of `out` may go.
+        Returns: whether it went there.
+        """
+        del mask, bias_gradient
+        self.matmul(dz, weight, out, transpose_b=True)
+        self.map(dense_backward(activation, False), out, out, kept, *settings)
+        return False
+
+    def dense_weight_gradient(
+        self, x: Array, dz: Array, out: Array, accumulate: bool = False, bias_gradient: Array | None = None
+    ) -> bool:
+        """out = x^T dz, or added to `out`.
+
+        Args: bias_gradient – where the sum of the rows of dz may go.
+        Returns: whether it went there.
+        """
+        del bias_gradient
+        self.matmul(x, dz, out, transpose_a=True, accumulate=accumulate)
+        return False
 
     # Formulas
 

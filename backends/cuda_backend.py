@@ -1,4 +1,4 @@
-"""The CUDA backend: CuPy's arrays and products, everything between them compiled by Numba for the GPU.
+"""The CUDA backend: CuPy's arrays, products by cuBLASLt, everything between them compiled by Numba for the GPU.
 
 With NUMBA_ENABLE_CUDASIM=1 it runs in Numba's simulator, on NumPy arrays: slow, but every line of it.
 """
@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import importlib.util
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import lru_cache
 from typing import Any, ClassVar
 
@@ -17,6 +17,8 @@ import numpy as np
 from ..kernels.formula import Formula
 from .arrays import c_order, cast, on_host
 from .base import Array, Backend, Random, Scalar, Unavailable
+from .cublaslt import CublasLt, CupyDevice, Gemms, PlannedProducts
+from .cublaslt.fake import FakeCublasLt, HostDevice
 from .cupy_backend import INSTALL, CupyBackend
 from .slots import Kind, Slot
 
@@ -58,10 +60,10 @@ def _launcher(compiled: Any, grid: tuple[int, ...], block: tuple[int, ...], poin
     return compiled[grid, block, _stream(pointer)]
 
 
-class CudaBackend(CupyBackend):
-    """CuPy arrays with kernels compiled by Numba, on CuPy's current stream.
+class CudaBackend(PlannedProducts, CupyBackend):
+    """CuPy arrays with kernels compiled by Numba and products planned by cuBLASLt, on CuPy's current stream.
 
-    Attributes: launches – how many kernels have been launched so far.
+    Attributes: launches – how many kernels have been launched so far; the others as in PlannedProducts.
     """
 
     name: ClassVar[str] = "cuda"
@@ -130,6 +132,11 @@ class CudaBackend(CupyBackend):
 
         return lend
 
+    # Products
+
+    def _make_gemms(self) -> Gemms:
+        return Gemms(CublasLt(), CupyDevice(self.xp))
+
     # Formulas
 
     def _map(self, formula: Formula, outputs: tuple[Array, ...], arguments: Sequence[Any], random: Random | None) -> None:
@@ -145,22 +152,6 @@ class CudaBackend(CupyBackend):
         out = self.empty((rows, width), "uint32")
         self._target.random_bits(out, random.state, random.stream, self._launch)
         return out
-
-    def products(self, precision: str) -> AbstractContextManager[Any]:
-        """See Backend.products."""
-        return self._rounding_factors() if precision == "tf32" else nullcontext()
-
-    @contextmanager
-    def _rounding_factors(self) -> Iterator[None]:
-        from cupy._core import _routines_linalg as linalg
-
-        single = np.dtype(np.float32)
-        before = linalg.get_compute_type(single)
-        linalg.set_compute_type(single, linalg.COMPUTE_TYPE_TF32)
-        try:
-            yield
-        finally:
-            linalg.set_compute_type(single, before)
 
     # Rows and columns
 
@@ -326,9 +317,9 @@ class _SimulatedCuda(CudaBackend):
     def quiet(self) -> AbstractContextManager[Any]:
         return np.errstate(all="ignore")
 
-    def products(self, precision: str) -> AbstractContextManager[Any]:
-        del precision  # NumPy has no products of fewer bits: they are better than asked for
-        return nullcontext()
+    def _make_gemms(self) -> Gemms:
+        device = HostDevice()
+        return Gemms(FakeCublasLt(device), device)
 
-    def _matmul(self, a: Array, b: Array, out: Array, accumulate: bool) -> None:
+    def _product(self, a: Array, b: Array, out: Array, accumulate: bool) -> None:
         Backend._matmul(self, a, b, out, accumulate)

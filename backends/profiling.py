@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 Array = Any
@@ -47,6 +48,8 @@ OPERATIONS = (
     "layer_norm", "layer_norm_backward", "column_sum", "maxout", "maxout_spread", "maxout_pick", "total", "sum_of_squares",
     "take_columns", "sum_columns", "largest_columns", "largest_columns_spread", "largest_columns_pick",
 )  # fmt: skip
+DENSE = ("dense_forward", "dense_input_gradient", "dense_weight_gradient")
+"""Operations that are timed as one where a backend does them in one call, else by their parts."""
 
 
 class TimedBackend:
@@ -59,8 +62,14 @@ class TimedBackend:
         self._backend = backend
         self.parts: list[Part] = []
         self.tape: Any = None
+        from .base import Backend
+
         for name in OPERATIONS:
             setattr(self, name, self._timed(name, getattr(backend, name)))
+        for name in DENSE:
+            own, default = getattr(type(backend), name), getattr(Backend, name)
+            whole = own is not default
+            setattr(self, name, self._timed(name, getattr(backend, name)) if whole else partial(default, self))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._backend, name)
@@ -76,7 +85,7 @@ class TimedBackend:
             self.parts.append(
                 Part(
                     self.tape.place, self.tape.stage, arguments[0].name if name == "map" else name, seconds,
-                    _flop(*arguments[:3], **options) if name == "matmul" else 0, sum(int(a.nbytes) for a in arrays),
+                    _flop(name, *arguments[:3], **options), sum(int(a.nbytes) for a in arrays),
                 )
             )  # fmt: skip
             return result
@@ -84,10 +93,14 @@ class TimedBackend:
         return run
 
 
-def _flop(a: Array, _: Array, out: Array, transpose_a: bool = False, **__: Any) -> int:
-    """2 m n k of a product [m, k] [k, n]."""
-    m, n = out.shape
-    return int(2 * m * n * a.shape[0 if transpose_a else 1])
+def _flop(name: str, *arrays: Array, transpose_a: bool = False, **_: Any) -> int:
+    """2 m n k of an operation with a product [m, k] [k, n]; 0 of the others."""
+    if name in ("dense_forward", "dense_input_gradient"):
+        return int(2 * arrays[0].shape[0] * arrays[1].size)
+    if name not in ("matmul", "dense_weight_gradient"):
+        return 0
+    a, _b, out = arrays
+    return int(2 * out.size * a.shape[0 if transpose_a or name != "matmul" else 1])
 
 
 def median_of(runs: Sequence[Sequence[Part]]) -> list[Part]:

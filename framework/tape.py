@@ -28,7 +28,8 @@ class Tape:
         layers see in their place; buffers then have that type as well; backend – who carries out the operations, the arena's
         own unless given; allocate – (position, shape, dtype) -> array, who gives the buffers, that backend unless given;
         first_row – of the random state; adds – whether gradients are added to what is there.
-    Attributes: place, stage – which layer is at work and in what part of the step, for whoever records or times it.
+    Attributes: place, stage – which layer is at work and in what part of the step, for whoever records or times it;
+        below – in the backward pass of an affine layer, the fused layer whose output it took, and nobody else.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Tape:
     ) -> None:
         self.backend: Backend = arena.backend if backend is None else backend
         self.place = self.stage = ""
+        self.below: Any = None
         self.wide = arena.dtype
         self.dtype = arena.dtype if weights is None else arena.backend.dtype_name(weights)
         self.training = training
@@ -146,6 +148,10 @@ class Tape:
         if not again:
             self.backend.fill(target, 0.0)
         return target
+
+    def unwritten(self, parameter: Parameter) -> Array | None:
+        """Where a parameter's gradient goes, unless it must be added to what is there; does not count as writing."""
+        return None if self._adds or parameter in self._written else self._gradients[parameter]
 
     def random(self) -> Random:
         """The random numbers of the next random layer of this pass."""

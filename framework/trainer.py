@@ -253,8 +253,9 @@ class Trainer:
             return step.run(*self.minibatch)
 
         def pieces(size: int) -> Iterator[tuple[Array, Array]]:
-            for self.minibatch in self._pieces(feed, start, stop, size, step.steps + 1):
-                yield self.minibatch
+            for piece in self._pieces(feed, start, stop, size, step.steps + 1):
+                self.minibatch = piece
+                yield piece
 
         return step.take(rows, pieces)
 

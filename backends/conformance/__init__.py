@@ -11,7 +11,7 @@
 Values are compared with plain formulas in float64, within TOLERANCES; nothing here needs pytest.
 """
 
-from . import arrays, errors, formulas, products, random, reductions, rows, signatures, training, updates
+from . import arrays, dense, errors, formulas, products, random, reductions, rows, signatures, training, updates
 from .comparison import close, exactly
 from .suite import GROUPS, Check, ConformanceError, Report, checks, run
 from .tolerances import TOLERANCES, Tolerance, tolerance
@@ -26,6 +26,7 @@ __all__ = [
     "arrays",
     "checks",
     "close",
+    "dense",
     "errors",
     "exactly",
     "formulas",

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ...errors import HyperparameterError
+from ...kernels.formulas.activations import ACTIVATIONS
 from ...kernels.formulas.elementwise import add_bias
 from ..initializers import Initializer, initializer
 from ..parameter import Parameter
@@ -69,23 +70,37 @@ class Linear(Layer):
 
     def forward(self, x: Array, tape: Tape) -> Array:
         """X W + b."""
-        y = self.product(x, tape)
-        if self.bias is not None:
-            tape.backend.map(add_bias, y, y, tape.parameter(self.bias))
+        y = tape.empty((x.shape[0], self.outputs))
+        bias = None if self.bias is None else tape.parameter(self.bias)
+        tape.backend.dense_forward(x, tape.parameter(self.weight), bias, ACTIVATIONS["identity"], (), y)
         tape.push(x)
         return y
 
     def backward(self, dy: Array, tape: Tape, needs_input: bool = True) -> Array | None:
         """Gradients of W and b into the tape; dX."""
         (x,) = tape.pop()
+        return self.gradients(x, dy, tape, needs_input)
+
+    def gradients(self, x: Array, dy: Array, tape: Tape, needs_input: bool, summed: bool = False) -> Array | None:
+        """As `backward`, for the input x; `summed` says that db is there already.
+
+        Where the layer below is a fused one, dX comes multiplied by its slope (see Tape.below).
+        """
+        below, tape.below = tape.below, None
         weight_gradient, again = tape.gradient(self.weight)
-        tape.backend.matmul(x, dy, weight_gradient, transpose_a=True, accumulate=again)
-        if self.bias is not None:
-            tape.backend.column_sum(dy, tape.gradient_sum(self.bias))
+        bias = None if summed else self.bias
+        room = None if bias is None else tape.unwritten(bias)
+        summed = tape.backend.dense_weight_gradient(x, dy, weight_gradient, again, room)
+        if bias is not None:
+            if summed:
+                tape.gradient(bias)
+            else:
+                tape.backend.column_sum(dy, tape.gradient_sum(bias))
         if not needs_input:
             return None
-        dx = tape.empty(x.shape)
-        tape.backend.matmul(dy, tape.parameter(self.weight), dx, transpose_b=True)
+        dx, weight = tape.empty(x.shape), tape.parameter(self.weight)
+        if below is None or not below.pull(dy, weight, dx, tape):
+            tape.backend.matmul(dy, weight, dx, transpose_b=True)
         return dx
 
     def jvp(self, x: Array, dx: Array | None, tape: Tape) -> tuple[Array, Array]:

@@ -12,7 +12,7 @@ from ...errors import HyperparameterError, ShapeError
 from ..parameter import Parameter
 from ..tape import Tape
 from .base import Array, Image, Layer
-from .fused import fuse
+from .fused import below, fuse
 
 
 class Sequence(Layer, public=False):
@@ -73,7 +73,7 @@ class Sequence(Layer, public=False):
         """Back through all layers; stops before the input's gradient where it is not needed."""
         gradient: Any = dy
         for position in range(len(self.fused) - 1, -1, -1):
-            tape.place, tape.stage = self.places[position], "backward"
+            tape.place, tape.stage, tape.below = self.places[position], "backward", below(self.fused, position)
             gradient = self.fused[position].backward(gradient, tape, needs_input or position > 0)
         return gradient
 

@@ -45,6 +45,19 @@ class HalfPrecisionProducts(Broken):
         super()._matmul(a.astype("f2").astype(a.dtype), b, out, accumulate)
 
 
+class ForgetsTheSlope(Broken):
+    def dense_input_gradient(self, dz, weight, activation, settings, kept, out, mask=None, bias_gradient=None):
+        self.matmul(dz, weight, out, transpose_b=True)
+        return False
+
+
+class PromisesASum(Broken):
+    def dense_weight_gradient(self, x, dz, out, accumulate=False, bias_gradient=None):
+        super().dense_weight_gradient(x, dz, out, accumulate)
+        bias_gradient[...] = 0.0
+        return True
+
+
 class OverwritingColumnSum(Broken):
     def column_sum(self, x, out):
         self.require(x, out)
@@ -148,6 +161,8 @@ BROKEN = [
     (IgnoredTranspose, "products", "matmul-float32-nt-False"),
     (ReadsUninitialised, "products", "matmul-float64-nn-False"),
     (HalfPrecisionProducts, "products", "matmul-float32-nn-False"),
+    (ForgetsTheSlope, "products", "dense-tanh-float32-True"),
+    (PromisesASum, "products", "dense_weight_gradient-float64-True"),
     (OverwritingColumnSum, "rows", "column_sum-float32"),
     (LastOfEqualPieces, "rows", "maxout-float32-2"),
     (NoGate, "updates", "nan_gate-float32"),

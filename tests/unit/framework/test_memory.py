@@ -36,8 +36,8 @@ def test_memory_by_formula_is_what_is_taken(name, widths, rows, deterministic):
 def test_memory_grows_with_the_rows_by_what_the_buffers_take():
     step = fs.TrainStep(fs.mlp([20, 30, 5]), fs.SoftmaxCrossEntropy(), fs.SGD(0.1), backend="numpy")
     small, large = step.memory(100), step.memory(300)
-    # z and its gradient for both layers, losses, and the gradient of the hidden units before the activation
-    assert large.buffers - small.buffers == 200 * 4 * (30 + 30 + 30 + 5 + 5 + 1)
+    # z and its gradient for both layers, and losses; the slope of the hidden units is multiplied in where the gradient lies
+    assert large.buffers - small.buffers == 200 * 4 * (30 + 30 + 5 + 5 + 1)
     assert (small.parameters, small.gradient, small.state, small.shards) == (large.parameters, large.gradient, 0, 0)
     assert small.total == small.parameters + small.gradient + small.buffers
     assert "MB" in str(small)

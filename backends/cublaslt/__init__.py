@@ -1,0 +1,17 @@
+"""Matrix products of the CUDA backend through cuBLASLt: plans that are made once and run by a single call.
+
+library.py talks to the real library, fake.py stands in for it without a device; everything between is the same.
+"""
+
+from .codes import Compute, DataType, Epilogue, Status
+from .dense import DenseProducts
+from .device import CupyDevice, Device
+from .gemms import Gemms
+from .library import CublasLt, Library
+from .problem import Unsuited
+from .products import PlannedProducts
+
+__all__ = [
+    "Compute", "CublasLt", "CupyDevice", "DataType", "DenseProducts", "Device", "Epilogue", "Gemms", "Library",
+    "PlannedProducts", "Status", "Unsuited",
+]  # fmt: skip

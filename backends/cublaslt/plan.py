@@ -1,0 +1,72 @@
+"""One product, ready to run: layouts, descriptor and algorithm made once, so that running it is a single call."""
+
+from __future__ import annotations
+
+import ctypes
+
+from .codes import ALGORITHM_BYTES, DataType
+from .library import Layouts, Library, require
+from .problem import Operand, Problem
+
+_NUMBERS = {
+    kind: {value: word(value) for value in (0.0, 1.0)}
+    for kind, word in ((DataType.float32, ctypes.c_float), (DataType.float64, ctypes.c_double))
+}
+"""The values of alpha and beta, in host memory, for as long as the process lives."""
+
+
+def _address(kind: DataType, value: float) -> int:
+    return ctypes.addressof(_NUMBERS[kind][value])
+
+
+class Plan:
+    """The handles of one product, freed with it.
+
+    Args: vector – address of the bias or of its gradient; aux – address of the mask or the kept input; 0 without.
+    """
+
+    def __init__(self, library: Library, problem: Problem, vector: int = 0, aux: int = 0) -> None:
+        self.library = library
+        self.problem = problem
+        self._matmul = library.matmul
+        handles: list[int] = []
+        self._handles: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
+        try:
+            for operand, kind in ((problem.a, problem.dtype), (problem.b, problem.dtype), (problem.out, problem.out_type)):
+                handles.append(self._layout(operand, kind))
+        finally:
+            self._handles = (tuple(handles), ())
+        self.layouts: Layouts = (handles[0], handles[1], handles[2])
+        self.descriptor = library.descriptor(
+            problem.compute, problem.a.transposed, problem.b.transposed, problem.epilogue, vector, problem.vector_type, aux,
+            problem.aux_leading,
+        )  # fmt: skip
+        self._handles = (tuple(handles), (self.descriptor,))
+        scale = DataType.float64 if problem.dtype is DataType.float64 else DataType.float32
+        self._alpha, self._beta = _address(scale, 1.0), _address(scale, float(problem.accumulate))
+        self._algorithm = ctypes.create_string_buffer(ALGORITHM_BYTES)
+        self._algorithm_address = ctypes.addressof(self._algorithm)
+
+    def _layout(self, operand: Operand, kind: DataType) -> int:
+        return self.library.layout(kind, operand.rows, operand.columns, operand.leading)
+
+    def use(self, algorithm: bytes) -> None:
+        """Takes this algorithm from now on."""
+        ctypes.memmove(self._algorithm, algorithm, ALGORITHM_BYTES)
+
+    def try_run(self, a: int, b: int, out: int, workspace: int, size: int, stream: int) -> int:
+        """Hands the product of our a and b to a stream; gives the library's status."""
+        of_a, of_b, of_out = self.layouts
+        return self._matmul(
+            self.descriptor, self._alpha, b, of_a, a, of_b, self._beta, out, of_out, out, of_out, self._algorithm_address,
+            workspace, size, stream,
+        )  # fmt: skip
+
+    def run(self, a: int, b: int, out: int, workspace: int, size: int, stream: int) -> None:
+        """As `try_run`; raises what a status other than success means."""
+        status = self.try_run(a, b, out, workspace, size, stream)
+        if status:
+            require(status, f"cublasLtMatmul of {self.problem.name}")
+
+    def __del__(self) -> None:
+        self.library.destroy(*self._handles)

@@ -1,0 +1,146 @@
+"""A mixin for backends whose products run through plans of cuBLASLt; the arrays and kernels are those of the other base."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from ...errors import BackendUnavailable
+from ...kernels.formulas.activations import Activation
+from ..base import Backend
+from .dense import DenseProducts
+from .gemms import Gemms
+from .problem import Unsuited
+
+Array = Any
+
+
+class PlannedProducts(Backend):
+    """Products and dense layers by cuBLASLt, where it is there; stands before the backend that it is mixed with.
+
+    Attributes: tf32 – whether products of float32 round their factors to TF32 on their way into the tensor cores, set by
+        `products`; fuses – whether bias, activation and their gradients may go into the products.
+    """
+
+    tf32 = False
+    fuses = True
+    _gemms: Gemms | None = None
+    _dense: DenseProducts | None = None
+    _without_gemms = False
+
+    def _make_gemms(self) -> Gemms:
+        """The plans for the current device.
+
+        Raises: BackendUnavailable without the library.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define _make_gemms")
+
+    @property
+    def gemms(self) -> Gemms | None:
+        """The plans of products, made at the first one; None where cuBLASLt cannot be used, which is said once."""
+        if self._gemms is None and not self._without_gemms:
+            try:
+                self._gemms = self._make_gemms()
+            except BackendUnavailable as error:
+                self._without_gemms = True
+                warnings.warn(
+                    f"backend {self.name!r} leaves products to CuPy, without fused bias and activation, and steps cannot be "
+                    f"captured: {error}",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
+        return self._gemms
+
+    @property
+    def _fusing(self) -> DenseProducts | None:
+        """What fuses the operations of a dense layer; None without cuBLASLt, or where that is switched off."""
+        if self._dense is None and self.gemms is not None:
+            self._dense = DenseProducts(self, self.gemms)
+        return self._dense if self.fuses else None
+
+    def _matmul(self, a: Array, b: Array, out: Array, accumulate: bool) -> None:
+        gemms = self.gemms
+        if gemms is None:
+            self._product(a, b, out, accumulate)
+        elif not a.shape[1]:
+            if not accumulate:
+                self.fill(out, 0.0)
+        elif out.size:
+            try:
+                gemms.matmul(a, b, out, accumulate, self.tf32)
+            except Unsuited:
+                self._product(a, b, out, accumulate)
+
+    def _product(self, a: Array, b: Array, out: Array, accumulate: bool) -> None:
+        """A product that cuBLASLt does not take, or is not there for."""
+        super()._matmul(a, b, out, accumulate)
+
+    @contextmanager
+    def products(self, precision: str) -> Iterator[None]:
+        """See Backend.products."""
+        before, self.tf32 = self.tf32, precision == "tf32"
+        try:
+            yield
+        finally:
+            self.tf32 = before
+
+    def mask_bytes(self, activation: Activation, width: int, dtype: str) -> int:
+        """See Backend.mask_bytes."""
+        fusing = self._fusing
+        return 0 if fusing is None else fusing.mask_bytes(activation, width, dtype, self.tf32)
+
+    def dense_forward(
+        self, x: Array, weight: Array, bias: Array | None, activation: Activation, settings: Sequence[float], out: Array,
+        kept: Array | None = None, mask: Array | None = None,
+    ) -> bool:  # fmt: skip
+        """See Backend.dense_forward; in one call where the product has such an epilogue and was timed faster with it."""
+        self.require(x, weight, out, *(a for a in (bias, kept, mask) if a is not None))
+        fusing = self._fusing
+        unfused = partial(super().dense_forward, x, weight, bias, activation, settings, out, kept)
+        done = None
+        if fusing is not None and x.size and out.size:
+            done = fusing.forward(x, weight, bias, activation, out, kept, mask, self.tf32, unfused)
+        return unfused() if done is None else done
+
+    def dense_input_gradient(
+        self, dz: Array, weight: Array, activation: Activation, settings: Sequence[float], kept: Array, out: Array,
+        mask: Array | None = None, bias_gradient: Array | None = None,
+    ) -> bool:  # fmt: skip
+        """See Backend.dense_input_gradient; in one call where that is supported and was timed faster."""
+        self.require(dz, weight, kept, out, *(a for a in (mask, bias_gradient) if a is not None))
+        fusing = self._fusing
+        unfused = partial(super().dense_input_gradient, dz, weight, activation, settings, kept, out)
+
+        def summed() -> None:
+            unfused()
+            self._write_column_sum(out, bias_gradient)
+
+        done = None
+        if fusing is not None and dz.size and out.size:
+            done = fusing.input_gradient(
+                dz, weight, out, activation, kept, mask, bias_gradient, self.tf32, unfused, summed
+            )
+        return unfused() if done is None else done
+
+    def dense_weight_gradient(
+        self, x: Array, dz: Array, out: Array, accumulate: bool = False, bias_gradient: Array | None = None
+    ) -> bool:
+        """See Backend.dense_weight_gradient; in one call where that is supported and was timed faster."""
+        self.require(x, dz, out, *(() if bias_gradient is None else (bias_gradient,)))
+        fusing = self._fusing
+        unfused = partial(super().dense_weight_gradient, x, dz, out, accumulate)
+
+        def summed() -> None:
+            unfused()
+            self._write_column_sum(dz, bias_gradient)
+
+        if fusing is None or bias_gradient is None or not x.size or not dz.size:
+            return unfused()
+        return fusing.weight_gradient(x, dz, out, accumulate, bias_gradient, self.tf32, summed) or unfused()
+
+    def _write_column_sum(self, x: Array, out: Array) -> None:
+        self.fill(out, 0.0)
+        self.column_sum(x, out)
