@@ -42,9 +42,11 @@ class Snapshot:
         self._scalars = (state.t, state.lr, state.momentum)
 
     def put_back(self) -> None:
-        """Makes the step what it was."""
+        """Makes the step what it was; weights that were pruned since stay 0."""
         state = self.step.state
         for array, kept in zip(self._arrays(), self._copies, strict=True):
             self.step.backend.copy(kept, array)
         if self.optimizer:
             state.t, state.lr, state.momentum = self._scalars
+        self.step.model.arena.hold()
+        state.hold()

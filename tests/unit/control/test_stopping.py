@@ -102,6 +102,23 @@ def test_b11_with_its_optimiser_training_goes_on_as_if_it_had_stopped_there(back
     np.testing.assert_array_equal(step.model.arena.values, then.model.arena.values)
 
 
+@pytest.mark.parametrize("restore_optimizer", [False, True])
+def test_b11_weights_that_were_pruned_since_stay_zero(backend, restore_optimizer, new_step, validated):
+    class Prune(fs.Callback):
+        def on_epoch_end(self, trainer, row):
+            if row["epoch"] == 2:
+                fs.prune(trainer.step, 0.5)
+
+    keep, step = _Keep(), new_step(backend, fs.Momentum(0.1))
+    rules = [_Script("val_loss", [1.0, 2.0, 3.0]), keep, Prune(), fs.EarlyStopping(2, restore_optimizer=restore_optimizer)]
+    fs.Trainer(step, rules).fit(**validated, epochs=9)
+    mask = np.asarray(step.model.arena.mask)
+    assert (mask == 0).sum() > 20
+    np.testing.assert_array_equal(step.model.arena.values, np.where(mask > 0, keep.steps[1].model.arena.values, 0.0))
+    step(validated["x"], validated["y"])
+    assert not np.asarray(step.model.arena.values)[mask == 0].any()
+
+
 def test_b11_without_restoring_the_last_parameters_stay(new_step, validated):
     keep = _Keep()
     step = new_step()
