@@ -161,3 +161,32 @@ def item_and_wait(backend: Backend, sizes: Sizes) -> None:  # noqa: ARG001
     expect(type(value) is float and value == 3.5, f"expected the float 3.5; got {value!r}")
     expect(backend.is_array(backend.zeros((1,))) and not backend.is_array([0.0]), "expected is_array to tell arrays from lists")
     backend.synchronize()
+
+
+@check("arrays", dtype=REALS)
+def slots(backend: Backend, sizes: Sizes, dtype: str) -> None:  # noqa: ARG001
+    """What a loader puts into a slot is what the backend then sees, again and again, also where only some rows are used."""
+    slot = backend.slot([((5, 3), dtype), ((5,), "int32")])
+    for number, rows in enumerate((5, 2, 5, 4)):
+        values, labels = normal(dtype, (rows, 3), number), np.arange(number, number + rows, dtype=np.int32)
+        slot.begin()
+        for room, given in zip(slot.host, (values, labels), strict=True):
+            room[:rows] = given
+        slot.send(rows)
+        arrays = slot.receive(rows)
+        for array, given, kind in zip(arrays, (values, labels), (dtype, "int32"), strict=True):
+            exactly(host(backend, array, given.shape, kind, "slot"), given, f"{rows} rows")
+        slot.release()
+    slot.close()
+
+
+@check("arrays")
+def memory(backend: Backend, sizes: Sizes) -> None:  # noqa: ARG001
+    """A lack of memory is told from other errors; what is free is a number of bytes, or not known."""
+    expect(backend.out_of_memory(MemoryError("1 GiB")), "expected a MemoryError to be a lack of memory")
+    expect(not backend.out_of_memory(ValueError("wrong shape")), "expected a ValueError to be something else")
+    free = backend.free_memory()
+    expect(free is None or (isinstance(free, int) and free > 0), f"expected bytes or None; got {free!r}")
+    kept = backend.asarray(np.arange(6.0))
+    backend.trim_memory()
+    exactly(backend.to_numpy(kept), np.arange(6.0), "an array in use, after trim_memory")

@@ -9,6 +9,7 @@ import pytest
 from fusedstep.backends import Backend, backend, conformance
 from fusedstep.backends.conformance.signatures import METHODS
 from fusedstep.backends.numpy_backend import NumpyBackend
+from fusedstep.backends.slots import Slot
 
 
 class Broken(NumpyBackend):
@@ -155,6 +156,25 @@ class FirstStepForEver(Broken):
         super().set_step(state, 1)
 
 
+class FirstRowForEver(Broken):
+    def set_first_row(self, state, row):
+        pass
+
+
+class SendsAllButTheLastRow(Broken):
+    def slot(self, kinds):
+        class Short(Slot):
+            def receive(self, rows):
+                return tuple(np.concatenate([own[: rows - 1], own[:1]]) for own in super().receive(rows))
+
+        return Short(self, kinds)
+
+
+class EveryErrorIsALackOfMemory(Broken):
+    def out_of_memory(self, error):
+        return True
+
+
 BROKEN = [
     (SoftmaxWithoutShift, "rows", "softmax-float32-10000.0"),
     (SoftmaxNotInPlace, "rows", "softmax-float64-1.0"),
@@ -181,6 +201,11 @@ BROKEN = [
     (OtherParameterNames, "signatures", "signature-argmax"),
     (FillsTheFirstRow, "arrays", "filled-float64"),
     (FirstStepForEver, "random", "state"),
+    (FirstRowForEver, "random", "state"),
+    (FirstRowForEver, "training", "pieces_of_a_minibatch-classifier-float32"),
+    (SendsAllButTheLastRow, "arrays", "slots-float32"),
+    (SendsAllButTheLastRow, "training", "streamed_rows-float64"),
+    (EveryErrorIsALackOfMemory, "arrays", "memory"),
     (FirstStepForEver, "training", "agrees_with_numpy-classifier-float64"),
 ]
 
