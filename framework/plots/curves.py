@@ -28,7 +28,7 @@ def plot_history(history: History, path: PathLike | None = None) -> Figure:
     _require_epochs({"this history": history})
     with canvas(path, 7.4 if metric else 4.6, 3.3) as figure:
         panels = figure.subplots(1, 2 if metric else 1, squeeze=False)[0]
-        epochs = history["epoch"]
+        epochs = _places(history, "epoch")
         _draw_steps(panels[0], history)
         for axes, name in zip(panels, ("loss", *([metric] if metric else [])), strict=True):
             for column, colour, mark, line, label in (
@@ -117,12 +117,12 @@ def _draw_steps(axes: Any, history: History) -> None:
 
 
 def _places(history: History, against: str) -> list[float]:
-    epochs: list[float] = history["epoch"]
-    if against == "epoch":
-        return epochs
-    if against == "iteration":
-        return [epoch * history.steps_per_epoch for epoch in epochs]
-    return list(accumulate(history["seconds"]))
+    """Where the rows of the history stand; the last epoch may have been cut short."""
+    if against == "seconds":
+        return list(accumulate(history["seconds"]))
+    each = history.steps_per_epoch
+    ends = [min(epoch * each, len(history.step_losses)) for epoch in history["epoch"]]
+    return ends if against == "iteration" else [end / each for end in ends]
 
 
 def _finish(axes: Any, name: str, below: str) -> None:

@@ -67,7 +67,7 @@ class TensorBoard(Callback):
     def on_epoch_end(self, trainer: Trainer, row: dict[str, float]) -> None:
         """Writes the row and the losses of its minibatches."""
         last, history = trainer.step.steps, trainer.history
-        losses = history.step_losses[-history.steps_per_epoch :]
+        losses = history.step_losses[(len(history) - 1) * history.steps_per_epoch :]
         for step, loss in enumerate(losses, last - len(losses) + 1):
             self._writer.add_scalar("loss/minibatch", loss, step)
         for column, value in row.items():

@@ -101,6 +101,16 @@ def test_d1_neighbouring_minibatches_are_averaged_where_there_are_too_many(make_
     np.testing.assert_allclose(line.get_xdata()[:2], [1.5 / 100, 3.5 / 100])
 
 
+def test_d1_an_epoch_that_was_cut_short_ends_where_its_steps_do(make_step, data):
+    x, y = data
+    history = fs.Trainer(make_step()).fit(x, y, epochs=None, max_steps=13, batch_size=20)
+    assert len(history.step_losses) == 13
+    (loss,) = history.plot().axes
+    np.testing.assert_allclose(_lines(loss)["training"].get_xdata(), [1.0, 1.3])
+    (loss,) = fs.plot_runs({"a": history}, against="iteration").axes
+    np.testing.assert_allclose(_lines(loss)["a, training"].get_xdata(), [10, 13])
+
+
 @pytest.mark.parametrize("against", ["epoch", "iteration", "seconds"])
 def test_d1_several_runs_in_one_figure(against, make_step, data):
     runs = {"first": _trained(make_step, data), "second": _trained(make_step, data, epochs=6)}

@@ -65,9 +65,10 @@ def test_d1_event_files_hold_the_history(run, make_step, data, tmp_path):
     assert not any(np.isnan(value) for value in scalars.values())
     assert {tag for tag, _ in scalars if tag.startswith("dead/")} == {"dead/1.ReLU", "dead/3.ReLU"}
     # A second fit goes on where the first ended.
-    second = trainer.fit(x[:160], y[:160], epochs=1, batch_size=40)
+    second = trainer.fit(x[:160], y[:160], max_steps=6, epochs=None, batch_size=40)
     scalars, _ = _events(board.folder)
-    assert scalars["loss/training", 12] == np.float32(second[-1]["loss"])
+    assert scalars["loss/training", 14] == np.float32(second[-1]["loss"])
+    assert [scalars["loss/minibatch", k] for k in range(9, 15)] == [np.float32(v) for v in second.step_losses]
     assert scalars["loss/training", 4] == np.float32(first[0]["loss"])
 
 
