@@ -113,7 +113,7 @@ class LossScale:
         return self._squares
 
 
-class _Scaling(Layer, public=False):
+class Scaling(Layer, public=False):
     """The end of a chain in float16: the loss sees float32, and its gradient is scaled before it is rounded."""
 
     def __init__(self, loss_scale: LossScale) -> None:
@@ -134,4 +134,4 @@ class _Scaling(Layer, public=False):
 
 def scaled_chain(chain: Sequence, loss_scale: LossScale) -> Sequence:
     """The layers of a training chain with the loss scale behind them."""
-    return Sequence(*chain.layers, _Scaling(loss_scale))
+    return Sequence(*chain.layers, Scaling(loss_scale))

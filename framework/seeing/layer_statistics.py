@@ -14,6 +14,7 @@ from ...errors import HyperparameterError, StateError
 from ..callbacks import Callback
 from ..layers import Identity, Layer, Maxout, PReLU, Softmax
 from ..layers.activations import _Elementwise
+from ..precision import Scaling
 from ..settings import choice, whole
 from .units import THRESHOLD, active, can_die, check_threshold, saturated, saturates
 from .watched import places, watched
@@ -32,18 +33,19 @@ class LayerStatistics(Callback):
     """Mean and standard deviation of every layer's outputs and of the gradient by them, and saturated and dead units.
 
     It looks after the first step of a fit and after each step whose number is a multiple of `every`: one more forward and
-    backward pass, in training mode, with the parameters as the step left them. Numbers stay on the device until they are
-    asked for. Training itself is not changed by a single bit. While a fit runs it holds the buffers of that pass and one more
-    gradient.
+    backward pass, in training mode and in the precision of the step, with the parameters as the step left them. Numbers stay
+    on the device until they are asked for. Training itself is not changed by a single bit. While a fit runs it holds the
+    buffers of that pass and one more gradient.
 
     Args: every – steps from one look to the next, >= 1, default 50; data – (x, y) to look at, also once before the first
-        step; None (default) takes the minibatch of the step; threshold – which outputs count as saturated, see unit_report.
+        step; None (default) takes the minibatch of the step, or the last piece of it where it is taken in pieces; threshold –
+        which outputs count as saturated, see unit_report.
     Attributes: layers – names of the layers, those inside others included, as in model.parameters(); shown – positions of
         those that `plot` shows; steps – number of the step of each look.
 
     statistics[quantity] is a NumPy array [looks, layers], for quantity
         "activation_mean", "activation_std" – over rows and units of the output, dropout of later layers not counted;
-        "gradient_mean", "gradient_std" – of the gradient of the loss (mean over the rows, as the loss has it) by that output;
+        "gradient_mean", "gradient_std" – of the gradient by that output of the loss over the rows looked at;
         "saturated" – share of the outputs of Sigmoid and Tanh that are near a limit, NaN for other layers;
         "dead" – share of the ReLU units that are active for no row that was looked at, NaN for other layers: over a small
         minibatch that is more than over a data set, so give `data` for it, or see unit_report.
@@ -135,7 +137,8 @@ class _Look:
     def __init__(self, step: TrainStep, threshold: float) -> None:
         self.step = step
         self.threshold = threshold
-        self.layers: list[tuple[str, Layer]] = list(places(step.chain))
+        # The loss scale of float16 stands at the end of the chain and is no layer of the model.
+        self.layers = [(name, layer) for name, layer in places(step.chain) if not isinstance(layer, Scaling)]
         self.chain = watched(step.chain, self)
         self.tape = step.new_tape(step.model.arena.new())
         self.found: dict[tuple[str, int], Array] = {}
@@ -145,7 +148,7 @@ class _Look:
         self.found = {}
         self.tape.begin(int(inputs.shape[0]))
         self.tape.set_step(number)
-        with self.step.backend.quiet():
+        with self.step.backend.quiet(), self.step.backend.products(self.step.precision.name):
             outputs = self.chain.forward(inputs, self.tape)
             _, slope = self.step.loss.evaluate(outputs, targets, self.tape)
             self.chain.backward(slope, self.tape, needs_input=False)
@@ -153,8 +156,10 @@ class _Look:
 
     def forward(self, place: int, y: Array) -> None:
         """See Watcher."""
+        if place == len(self.layers):
+            return
         backend, layer = self.step.backend, self.layers[place][1]
-        self._moments("activation", place, y)
+        self._moments("activation", place, y, 1.0)
         if saturates(layer):
             near = saturated(backend, layer, y, self.threshold)
             self.found["saturated", place] = near / (int(y.shape[0]) * int(y.shape[1]))
@@ -164,13 +169,15 @@ class _Look:
 
     def backward(self, place: int, dy: Array) -> None:
         """See Watcher."""
-        self._moments("gradient", place, dy)
+        scale = self.step.state.loss_scale
+        if place < len(self.layers):
+            self._moments("gradient", place, dy, 1.0 if scale is None else scale.scale[0])
 
-    def _moments(self, name: str, place: int, values: Array) -> None:
-        xp = self.step.backend.xp
-        wide = xp.astype(values, xp.float64)
-        self.found[f"{name}_mean", place] = xp.mean(wide)
-        self.found[f"{name}_std", place] = xp.std(wide)
+    def _moments(self, name: str, place: int, values: Array, scale: Any) -> None:
+        backend = self.step.backend
+        wide = backend.xp.astype(backend.wide(values), backend.xp.float64)
+        self.found[f"{name}_mean", place] = backend.xp.mean(wide) / scale
+        self.found[f"{name}_std", place] = backend.xp.std(wide) / scale
 
 
 def _worth_showing(layers: list[Layer]) -> list[int]:

@@ -46,13 +46,14 @@ def saturated(backend: Backend, layer: Layer, y: Array, threshold: float) -> Arr
     assert low is not None
     assert high is not None
     margin = threshold * (high - low)
+    y = backend.wide(y)
     near = (y < low + margin) | (y > high - margin)
     return backend.xp.sum(backend.xp.astype(near, backend.xp.float64))
 
 
 def active(backend: Backend, layer: Layer, y: Array) -> Array:
     """Whether each unit (column) is above its lower limit for at least one row."""
-    return backend.xp.any(y > limits(layer)[0], axis=0)
+    return backend.xp.any(backend.wide(y) > limits(layer)[0], axis=0)
 
 
 def check_threshold(threshold: float) -> float:

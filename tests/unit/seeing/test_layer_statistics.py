@@ -61,6 +61,37 @@ def test_d2_statistics_equal_those_of_numpy(run, dtype, data, make_step):
             assert tolerance(dtype, "sum").allows(found[-1] / size, reference / size).all()
 
 
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_d2_d3_statistics_of_steps_in_16_bits_are_near_those_of_float32(precision, data, make_step):
+    pytest.importorskip("ml_dtypes")
+    found = []
+    for name in ("float32", precision):
+        statistics = fs.LayerStatistics(every=1, data=data)
+        fs.Trainer(make_step("numpy", _model(), precision=name), [statistics]).fit(*data, epochs=1, batch_size=None)
+        found.append(statistics)
+    assert found[1].layers == found[0].layers
+    for quantity in ("activation_mean", "activation_std", "gradient_mean", "gradient_std"):
+        reference, narrow = (s[quantity][0] for s in found)
+        spread = found[0][quantity.replace("mean", "std")][0]
+        assert (np.abs(narrow - reference) < 0.02 * spread).all()  # 2^-8 is the rounding of one bfloat16 number
+    np.testing.assert_allclose(found[1]["dead"], found[0]["dead"], atol=0.1)
+
+
+@pytest.mark.parametrize("run", BACKENDS)
+def test_d2_streamed_rows_and_pieces_of_minibatches_are_looked_at_as_well(run, data, make_step):
+    found = []
+    for place, micro in (("auto", None), ("stream", None), ("stream", 20)):
+        statistics = fs.LayerStatistics(every=3)
+        step = make_step(run, _model(), micro_batch=micro)
+        fs.Trainer(step, [statistics], evaluate_training=True).fit(*data, epochs=2, batch_size=40, data=place)
+        found.append(statistics)
+    assert found[0].steps == found[1].steps == found[2].steps == [1, 3, 6, 9]
+    np.testing.assert_allclose(found[1]["gradient_std"], found[0]["gradient_std"], rtol=1e-5)
+    # Half of the rows of the same step, and the mean of half as many losses.
+    np.testing.assert_allclose(found[2]["activation_std"], found[0]["activation_std"], rtol=0.5)
+    assert (found[2]["gradient_std"] > 1.2 * found[0]["gradient_std"]).all()
+
+
 @pytest.mark.parametrize("run", BACKENDS)
 def test_d2_training_is_the_same_bit_for_bit_with_the_callback(run, data, make_step):
     x, y = data
