@@ -451,27 +451,27 @@ class Backend:
     def take_columns(self, x: Array, table: Array, out: Array) -> None:
         """Column `table[j]` of x as column j of out, and 0 where that is negative: the patches of images."""
         self.require(x, table, out)
-        reference.take_columns(self.xp, x, table, out)
+        reference.take_columns(self.xp, self.wide(x), table, out)
 
     def sum_columns(self, x: Array, table: Array, out: Array) -> None:
         """The columns of x that row j of `table` names, added up, as column j of out: the transpose of `take_columns`."""
         self.require(x, table, out)
-        reference.sum_columns(self.xp, x, table, out)
+        reference.sum_columns(self.xp, self.wide(x), table, out)
 
     def largest_columns(self, x: Array, table: Array, out: Array, winner: Array) -> None:
         """The largest of the columns that row j of `table` names, and which it was: max-pooling."""
         self.require(x, table, out, winner)
-        reference.largest_columns(self.xp, x, table, out, winner)
+        reference.largest_columns(self.xp, self.wide(x), table, out, winner)
 
     def largest_columns_spread(self, dy: Array, winner: Array, table: Array, dx: Array) -> None:
         """The gradient of `largest_columns`; see kernels/rows/reference.py for this table."""
         self.require(dy, winner, table, dx)
-        reference.largest_columns_spread(self.xp, dy, winner, table, dx)
+        reference.largest_columns_spread(self.xp, self.wide(dy), winner, table, dx)
 
     def largest_columns_pick(self, x: Array, table: Array, winner: Array, out: Array) -> None:
         """The columns of x that `winner` names of each row of `table`."""
         self.require(x, table, winner, out)
-        reference.largest_columns_pick(self.xp, x, table, winner, out)
+        reference.largest_columns_pick(self.xp, self.wide(x), table, winner, out)
 
     def argmax(self, x: Array) -> Array:
         """The column of the largest value of each row, the first among equals."""

@@ -177,7 +177,7 @@ def sum_columns(xp: Any, x: Array, table: Array, out: Array) -> None:
 
     Args: x [B, n]; table – int32 [d, m], in each row the columns that add up; out [B, d].
     """
-    total = xp.zeros_like(out)
+    total = xp.zeros(out.shape, dtype=x.dtype)
     for k in range(table.shape[1]):
         total = total + _known(xp, x, table[:, k])
     out[...] = total
@@ -198,7 +198,7 @@ def largest_columns_spread(xp: Any, dy: Array, winner: Array, table: Array, dx: 
 
     Args: dy, winner [B, e]; table – int32 [d, m], negative where nothing is; dx [B, d].
     """
-    total = xp.zeros_like(dx)
+    total = xp.zeros(dx.shape, dtype=dy.dtype)
     for k in range(table.shape[1]):
         code = table[:, k]
         unit = xp.where(code < 0, code, code // 256)
@@ -211,7 +211,7 @@ def largest_columns_spread(xp: Any, dy: Array, winner: Array, table: Array, dx: 
 
 def largest_columns_pick(xp: Any, x: Array, table: Array, winner: Array, out: Array) -> None:
     """out[i, j] = x[i, table[j, winner[i, j]]]: the derivative of `largest_columns` along x."""
-    total = xp.zeros_like(out)
+    total = xp.zeros(out.shape, dtype=x.dtype)
     for k in range(table.shape[1]):
-        total = total + xp.take(x, table[:, k], axis=1) * _as(xp, winner == k, out)
+        total = total + xp.take(x, table[:, k], axis=1) * _as(xp, winner == k, x)
     out[...] = total

@@ -162,3 +162,20 @@ def test_a9_a_small_cnn_learns_digits(backend, tmp_path):
     np.testing.assert_array_equal(np.array(same(x[test])), np.array(model(x[test])))
     other = fs.load(tmp_path / "cnn.safetensors", BACKENDS[1 - BACKENDS.index(backend)])
     np.testing.assert_allclose(np.array(other(x[test])), np.array(model(x[test])), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_a9_a_cnn_in_16_bits_follows_that_in_32(precision):
+    pytest.importorskip("ml_dtypes", reason="ml_dtypes is not installed")
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(32, 36)).astype("f4"), rng.integers(0, 3, 32)
+    losses = []
+    for wanted in ("float32", precision):
+        model = fs.Sequential(
+            fs.Conv2d(1, 6, 3, padding=1, image=(6, 6)), fs.ReLU(), fs.MaxPool2d(2), fs.Conv2d(6, 4, 2), fs.Tanh(),
+            fs.Flatten(), fs.Linear(16, 3),
+        )  # fmt: skip
+        step = fs.TrainStep(model, fs.SoftmaxCrossEntropy(), fs.SGD(0.1), seed=0, backend="numpy", precision=wanted)
+        losses.append([float(step(x, y)) for _ in range(15)])
+    assert losses[0][-1] < 0.9 * losses[0][0]
+    np.testing.assert_allclose(losses[1], losses[0], rtol=0.02)

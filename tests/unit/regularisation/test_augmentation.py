@@ -204,3 +204,29 @@ def test_b10_training_with_all_of_them_learns_digits(backend):
     train, _, test = split(y, (0.25, 0.0), seed=0)
     fs.Trainer(step, augment=augment).fit(x[train], y[train], epochs=12, batch_size=64)
     assert step.evaluate(x[test], y[test])["accuracy"] > 0.92
+
+
+def test_b10_pieces_of_a_minibatch_are_augmented_with_the_numbers_of_their_rows():
+    """Noise and masks are those of the whole minibatch, so steps in pieces give the same parameters, up to rounding."""
+    x, y = batch(64)
+    ends = []
+    for size in (None, 24):
+        model = fs.Sequential(fs.Linear(7, 9), fs.Tanh(), fs.Linear(9, 3)).initialize(0, "numpy", "float64")
+        step = fs.TrainStep(model, fs.SoftmaxCrossEntropy(), fs.SGD(0.1), seed=4, backend="numpy", micro_batch=size)
+        fs.Trainer(step, augment=[fs.InputNoise(0.3), fs.FeatureMasking(0.2)]).fit(x, y, epochs=3, batch_size=64)
+        ends.append(np.array(model.arena.values))
+    np.testing.assert_allclose(ends[1], ends[0], rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_b10_steps_in_16_bits_are_augmented(precision):
+    pytest.importorskip("ml_dtypes", reason="ml_dtypes is not installed")
+    x, y = batch(64)
+    losses = []
+    for wanted in ("float32", precision):
+        step = fs.TrainStep(
+            fs.mlp([7, 9, 3]), fs.SoftmaxCrossEntropy(), fs.SGD(0.1), seed=4, backend="numpy", precision=wanted
+        )
+        augment = [fs.InputNoise(0.3), fs.FeatureMasking(0.2), fs.Mixup(0.5)]
+        losses.append(fs.Trainer(step, augment=augment).fit(x.astype("f4"), y, epochs=5, batch_size=32)["loss"])
+    np.testing.assert_allclose(losses[1], losses[0], rtol=0.02)

@@ -283,3 +283,21 @@ def test_b9_digits_keep_their_accuracy_with_85_percent_of_the_weights_gone(seed)
     assert accuracy["dense"] > 0.95
     assert accuracy["pruned"] >= accuracy["dense"] - 0.01
 
+
+
+@pytest.mark.parametrize("state_dtype", [None, "bfloat16"])
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_b9_pruned_weights_stay_zero_in_16_bits(precision, state_dtype):
+    pytest.importorskip("ml_dtypes", reason="ml_dtypes is not installed")
+    model = fs.mlp([9, 20, 3])
+    optimizer = fs.Nesterov(0.05, form="look_ahead", clip_norm=1.0, weight_decay=0.01, state_dtype=state_dtype)
+    step = fs.TrainStep(model, fs.SoftmaxCrossEntropy(), optimizer, seed=0, backend="numpy", precision=precision)
+    x, y = make_step(fs.SGD(0.1))[1:]
+    for t in range(5):
+        step(x[t].astype("f4"), y[t])
+    fs.prune(step, 0.5)
+    gone = np.array(model.arena.mask) == 0.0
+    assert gone.sum() == 120
+    for t in range(5, 30):
+        assert np.isfinite(float(step(x[t].astype("f4"), y[t])))
+        assert np.all(np.array(model.arena.values)[gone] == 0.0)
