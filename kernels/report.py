@@ -74,8 +74,8 @@ def _narrow_map(formula: Formula) -> list[str]:
 def _narrow_states(formula: Formula) -> list[str]:
     """How arrays are stored with state_dtype="bfloat16"."""
     arrays = [p for p, k in zip(formula.parameters, formula.kinds, strict=True) if k == "each"]
-    whole = ("theta", "gradient", "direction")
-    return ["float32" if a in whole else "bfloat16" for a in arrays]
+    states = set(formula.overwrites) - {"theta", "direction"}
+    return ["bfloat16" if a in states else "float32" for a in arrays]
 
 
 def variants(registered: Sequence[Formula] | None = None) -> Iterator[Variant]:
