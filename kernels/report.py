@@ -27,6 +27,8 @@ from .targets import cache
 from .targets import cuda as target
 
 CAPABILITY = (9, 0)
+SAVED = 20
+"""Kernels after which the table is written again while it is being made."""
 NAME = "ptx-sm90"
 """Of the files, without their endings."""
 SINGLE = np.dtype(np.float32)
@@ -72,8 +74,8 @@ def _narrow_map(formula: Formula) -> list[str]:
 def _narrow_states(formula: Formula) -> list[str]:
     """How arrays are stored with state_dtype="bfloat16"."""
     arrays = [p for p, k in zip(formula.parameters, formula.kinds, strict=True) if k == "each"]
-    whole = ("theta", "gradient", "direction")
-    return ["float32" if a in whole else "bfloat16" for a in arrays]
+    states = set(formula.overwrites) - {"theta", "direction"}
+    return ["bfloat16" if a in states else "float32" for a in arrays]
 
 
 def variants(registered: Sequence[Formula] | None = None) -> Iterator[Variant]:
@@ -238,19 +240,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("expected ptxas; it is not installed; pip install nvidia-cuda-nvcc", file=sys.stderr)
         return 2
     found, entries = compilers(ptxas), []
-    written, known = read(folder) if (folder / f"{NAME}.json").exists() else ({}, {})
-    for variant in variants():
-        kept = known.get((variant.kernel, variant.stored)) if written == found else None
-        generated = variant.source()
-        same = kept is not None and kept.source == digest(generated)
-        entries.append(kept if kept is not None and same else entry(variant, ptx_of(generated), ptxas))
+    written, known = read(folder) if (folder / f"{NAME}.json").exists() else (found, {})
+    if written != found:
+        known = {}
     folder.mkdir(parents=True, exist_ok=True)
+    for variant in variants():
+        kept = known.pop((variant.kernel, variant.stored), None)
+        generated = variant.source()
+        if kept is not None and kept.source == digest(generated):
+            entries.append(kept)
+            continue
+        entries.append(entry(variant, ptx_of(generated), ptxas))
+        if len(entries) % SAVED == 0:
+            _write(folder, found, [*entries, *known.values()])  # so that a run that is stopped is not lost
+    _write(folder, found, entries)
+    print(f"{len(entries)} kernels, {sum(e.spills > 0 for e in entries)} with spills; see {folder / NAME}.md")
+    return 0
+
+
+def _write(folder: Path, found: dict[str, str], entries: Sequence[Entry]) -> None:
     lines = ",\n  ".join(json.dumps(asdict(e)) for e in entries)
     head = json.dumps({"capability": list(CAPABILITY), "compilers": found})[:-1]
     (folder / f"{NAME}.json").write_text(f'{head}, "kernels": [\n  {lines}\n]}}\n')
     (folder / f"{NAME}.md").write_text(_markdown(found, entries))
-    print(f"{len(entries)} kernels, {sum(e.spills > 0 for e in entries)} with spills; see {folder / NAME}.md")
-    return 0
 
 
 if __name__ == "__main__":
