@@ -137,6 +137,18 @@ class CudaBackend(PlannedProducts, CupyBackend):
     def _make_gemms(self) -> Gemms:
         return Gemms(CublasLt(), CupyDevice(self.xp))
 
+    def _product(self, a: Array, b: Array, out: Array, accumulate: bool) -> None:
+        """By CuPy, which rounds factors to TF32 only where it is told to."""
+        from cupy._core import _routines_linalg as linalg
+
+        single = np.dtype(np.float32)
+        before = linalg.get_compute_type(single)
+        linalg.set_compute_type(single, linalg.COMPUTE_TYPE_TF32 if self.tf32 else before)
+        try:
+            super()._product(a, b, out, accumulate)
+        finally:
+            linalg.set_compute_type(single, before)
+
     # Formulas
 
     def _map(self, formula: Formula, outputs: tuple[Array, ...], arguments: Sequence[Any], random: Random | None) -> None:
