@@ -6,22 +6,22 @@ With NUMBA_ENABLE_CUDASIM=1 it runs in Numba's simulator, on NumPy arrays: slow,
 from __future__ import annotations
 
 import importlib.util
-import warnings
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import lru_cache, partial
 from typing import Any, ClassVar
 
 import numpy as np
 
+from ..errors import StateError
 from ..kernels.formula import Formula
-from .arrays import c_order, cast, on_host
-from .base import Array, Backend, Random, Scalar, Unavailable
+from .base import Array, Random, Scalar, Unavailable
 from .cublaslt import CublasLt, CupyDevice, Gemms, PlannedProducts
-from .cublaslt.fake import FakeCublasLt, HostDevice
 from .cupy_backend import INSTALL, CupyBackend
-from .slots import Kind, Slot
+from .executors import Executor, GraphExecutor, Work
 
+_DEFAULT_STREAMS = (0, 1, 2)
+"""Handles of CUDA's default streams, which cannot be captured."""
 WRAPPED = 16_384
 """Device arrays whose wrappers for Numba are kept."""
 
@@ -86,7 +86,11 @@ class CudaBackend(PlannedProducts, CupyBackend):
 
     def __new__(cls) -> CudaBackend:
         """Under the simulator the class that keeps its arrays on the host."""
-        return object.__new__(_SimulatedCuda if cls is CudaBackend and simulated() else cls)
+        if cls is CudaBackend and simulated():
+            from .simulated_cuda import SimulatedCuda
+
+            return object.__new__(SimulatedCuda)
+        return object.__new__(cls)
 
     def __init__(self) -> None:
         self._start()
@@ -98,6 +102,7 @@ class CudaBackend(PlannedProducts, CupyBackend):
         self._no_weights = {d: self.asarray(np.ones(1, d)) for d in ("float32", "float64")}
         self._buffers: dict[tuple[int, str], Array] = {}
         self._outgrown: list[Array] = []
+        self._apart: Any = None
 
     def _start(self) -> None:
         super().__init__()
@@ -148,6 +153,53 @@ class CudaBackend(PlannedProducts, CupyBackend):
             super()._product(a, b, out, accumulate)
         finally:
             linalg.set_compute_type(single, before)
+
+    # Graphs
+
+    @property
+    def captures(self) -> bool:
+        """Whether steps can be captured: CuPy's own products cannot."""
+        return self.gemms is not None
+
+    @property
+    def capture_errors(self) -> tuple[type[BaseException], ...]:
+        """What is raised where something cannot be captured; the errors of CUDA's libraries are RuntimeErrors."""
+        return (RuntimeError, StateError)
+
+    def executor(self, work: Work) -> Executor:
+        """Steps as graphs."""
+        return GraphExecutor(self, work)
+
+    def graph_memory(self) -> Callable[[], AbstractContextManager[Any]]:
+        """What to enter so that arrays come from memory of its own, which a graph may write to as long as it lives."""
+        return partial(self.xp.cuda.using_allocator, self.xp.cuda.MemoryPool().malloc)
+
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """Within it work goes to a stream that can be captured, between what was handed out before and what comes after."""
+        before = self.xp.cuda.get_current_stream()
+        if before.ptr not in _DEFAULT_STREAMS:
+            yield
+            return
+        if self._apart is None:
+            self._apart = self.xp.cuda.Stream(non_blocking=True)
+        stream = self._apart
+        stream.wait_event(before.record())
+        with stream:
+            yield
+        before.wait_event(stream.record())
+
+    def capture(self, work: Callable[[], object]) -> Any:
+        """A graph of what `work` hands to the device, with `launch`; nothing is computed meanwhile."""
+        stream = self.xp.cuda.get_current_stream()
+        stream.begin_capture()
+        try:
+            work()
+        except BaseException:
+            with suppress(RuntimeError):  # what was captured so far is of no use, and may be invalid
+                stream.end_capture()
+            raise
+        return stream.end_capture()
 
     # Formulas
 
@@ -281,57 +333,3 @@ class CudaBackend(PlannedProducts, CupyBackend):
         self.require(scales)
         given = self.xp.asarray(squares, dtype=scales.dtype).reshape(1)
         self._rows.run_limit_norm(scales, given, largest, self._launch)
-
-
-class _SimulatedCuda(CudaBackend):
-    """Numba's simulator in place of the device: NumPy stands in for CuPy."""
-
-    def _start(self) -> None:
-        Backend.__init__(self, np)
-        self.launches = 0
-
-    def _stream_pointer(self) -> int:
-        return 0
-
-    def _launch(self, kernel: Any, geometry: Any, arguments: Sequence[Any]) -> None:
-        from numba.cuda.simulator.cudadrv.devicearray import FakeCUDAArray
-
-        # Wrapped here, because the simulator would copy an array once for each argument that it is.
-        given = [
-            FakeCUDAArray(a.view(kernel.seen.get(k, a.dtype))) if isinstance(a, np.ndarray) else a
-            for k, a in enumerate(kernel.check(arguments))
-        ]
-        self.launches += 1
-        with warnings.catch_warnings():
-            # Arithmetic on a device overflows and divides by zero in silence.
-            warnings.simplefilter("ignore", RuntimeWarning)
-            kernel.compiled[geometry](*given)
-
-    def asarray(self, values: Any, dtype: str | None = None) -> Array:
-        host = on_host(values, self.name)
-        return c_order(cast(host, dtype))
-
-    def to_numpy(self, array: Array) -> np.ndarray[Any, Any]:
-        return np.array(array)
-
-    def synchronize(self) -> None:
-        pass
-
-    def slot(self, kinds: Sequence[Kind]) -> Slot:
-        return Slot(self, kinds)
-
-    def free_memory(self) -> int | None:
-        return None
-
-    def trim_memory(self) -> None:
-        pass
-
-    def quiet(self) -> AbstractContextManager[Any]:
-        return np.errstate(all="ignore")
-
-    def _make_gemms(self) -> Gemms:
-        device = HostDevice()
-        return Gemms(FakeCublasLt(device), device)
-
-    def _product(self, a: Array, b: Array, out: Array, accumulate: bool) -> None:
-        Backend._matmul(self, a, b, out, accumulate)

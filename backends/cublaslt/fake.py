@@ -12,7 +12,9 @@ import struct
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -38,7 +40,7 @@ class HostDevice:
     """Host memory in place of a device's; knows which arrays are alive.
 
     Args: clock – gives the seconds of a measurement, in place of running a stopwatch; None for a device that does not measure.
-    Attributes: capturing – whether everything but handing out products is forbidden.
+    Attributes: capturing – whether everything but handing out products is forbidden; graph – where they are then written down.
     """
 
     identity = "host memory"
@@ -46,17 +48,18 @@ class HostDevice:
     def __init__(self, clock: Callable[[Callable[[], object]], float] | None = None) -> None:
         self.measures = clock is not None
         self.capturing = False
+        self.graph: list[Callable[[], object]] | None = None
         self._clock = clock
         self._blocks: dict[int, tuple[int, weakref.ref[Any]]] = {}
 
     @contextmanager
-    def capture(self) -> Iterator[None]:
-        """Within it a graph is being captured."""
-        self.capturing = True
+    def capture(self, graph: list[Callable[[], object]] | None = None) -> Iterator[None]:
+        """Within it a graph is being captured: products are written down in `graph`, or done at once without one."""
+        self.capturing, self.graph = True, graph
         try:
             yield
         finally:
-            self.capturing = False
+            self.capturing, self.graph = False, None
 
     def allow(self, what: str) -> None:
         """Raises Fault while capturing."""
@@ -286,8 +289,12 @@ class FakeCublasLt:
             raise Fault("expected a result apart from the operands; got one that overlaps them")
         word: Any = ctypes.c_double if how.compute is Compute.float64 else ctypes.c_float
         scale, keep = (word.from_address(address).value for address in (alpha, beta))
-        self._compute(how, first, second, out, scale, keep)
         self.products += 1
+        if self.device.graph is None:
+            self._compute(how, first, second, out, scale, keep)
+        else:
+            # What the descriptor points at is read now, the matrices when the graph is launched.
+            self.device.graph.append(partial(self._compute, copy(how), first, second, out, scale, keep))
         return Status.SUCCESS
 
     def _matrix(self, what: str, address: int, layout: _Layout) -> Array:

@@ -4,8 +4,9 @@ An executor runs the chain and the loss that it is given on tapes that it is giv
 """
 
 from .base import Executor, NotRecordable, Piece, Work
+from .graph import GraphExecutor
 from .plain import PlainExecutor
 from .rows import RowExecutor
 from .script import ScriptExecutor
 
-__all__ = ["Executor", "NotRecordable", "Piece", "PlainExecutor", "RowExecutor", "ScriptExecutor", "Work"]
+__all__ = ["Executor", "GraphExecutor", "NotRecordable", "Piece", "PlainExecutor", "RowExecutor", "ScriptExecutor", "Work"]

@@ -1,0 +1,248 @@
+"""The CUDA backend in Numba's simulator: NumPy's arrays in place of the device's, a fake cuBLASLt, graphs that are replayed.
+
+While a step is captured nothing is computed, as on a device: kernels, products and array operations are written down and done
+when the graph is launched. What a device forbids then raises a Fault.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from .arrays import c_order, cast, on_host
+from .base import Array, Backend
+from .cublaslt import Gemms
+from .cublaslt.fake import FakeCublasLt, Fault, HostDevice
+from .cuda_backend import CudaBackend
+from .slots import Kind, Slot
+
+_capturing: list[Callable[[], object]] | None = None
+_VIEWS = frozenset({np.reshape, np.ravel, np.transpose, np.shape, np.ndim, np.size, np.may_share_memory, np.shares_memory})
+"""Functions that only look at where an array lies."""
+
+
+def _plain(value: Any) -> Any:
+    """The same memory as NumPy's own class, also inside of lists."""
+    if isinstance(value, SimulatedArray):
+        return value.view(np.ndarray)
+    return type(value)(map(_plain, value)) if type(value) in (tuple, list) else value
+
+
+def _later(call: Callable[[], Any], result: Any = None) -> Any:
+    """Writes a call down; its result, of which one to look at is given, comes into memory that is made now."""
+    assert _capturing is not None
+    if result is None:
+        _capturing.append(call)
+        return None
+    room = np.empty(np.shape(result), np.asarray(result).dtype)
+    _capturing.append(lambda: np.copyto(room, call()))
+    return room.view(SimulatedArray)
+
+
+class SimulatedArray(np.ndarray[Any, Any]):
+    """Memory of the simulated device."""
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: tuple[Any, ...] = (), **options: Any) -> Any:
+        """See NumPy; written down while capturing."""
+        call = partial(getattr(ufunc, method), *map(_plain, inputs), **_plain_options(options))
+        if out:
+            call = partial(call, out=tuple(map(_plain, out)))
+        if _capturing is None:
+            result = call()
+        elif out or method == "at":
+            result = _later(call)
+        else:
+            with np.errstate(all="ignore"):
+                result = _later(call, call())
+        return (out[0] if len(out) == 1 else out) if out else _device(result)
+
+    def __array_function__(self, function: Any, types: Any, arguments: Any, options: Any) -> Any:
+        """See NumPy; written down while capturing."""
+        call = partial(function, *map(_plain, arguments), **_plain_options(options))
+        if _capturing is None or function in _VIEWS:
+            return _device(call())
+        if function is np.copyto or options.get("out") is not None:
+            return _later(call)
+        with np.errstate(all="ignore"):
+            return _later(call, call())
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        target = self.view(np.ndarray)
+        if _capturing is None:
+            target[key] = _plain(value)
+        else:
+            if not isinstance(value, SimulatedArray | float | int):
+                raise Fault(f"expected values of the device while a graph is captured; got {type(value).__name__}")
+            _later(partial(target.__setitem__, key, _plain(value)))
+
+    def copy(self, order: Any = "C") -> Any:
+        """See NumPy."""
+        plain = self.view(np.ndarray)
+        call = partial(plain.copy, order)
+        return _device(call()) if _capturing is None else _later(call, plain)
+
+    def astype(self, dtype: Any, *arguments: Any, copy: Any = True, **options: Any) -> Any:
+        """See NumPy."""
+        plain = self.view(np.ndarray)
+        if not copy and plain.dtype == np.dtype(dtype):
+            return self
+        call = partial(plain.astype, dtype, *arguments, **options)
+        return _device(call()) if _capturing is None else _later(call, call())
+
+    def fill(self, value: Any) -> None:
+        """See NumPy."""
+        self[...] = value
+
+    def _asked(self) -> Any:
+        if _capturing is not None:
+            raise Fault("expected no question to the device while a graph is captured; got one for a value")
+        return self.view(np.ndarray)
+
+    def __float__(self) -> float:
+        return float(self._asked())
+
+    def __int__(self) -> int:
+        return int(self._asked())
+
+    def __bool__(self) -> bool:
+        return bool(self._asked())
+
+    def item(self, *arguments: Any) -> Any:
+        """See NumPy."""
+        return self._asked().item(*arguments)
+
+    def tolist(self) -> Any:
+        """See NumPy."""
+        return self._asked().tolist()
+
+
+def _plain_options(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: _plain(value) for name, value in options.items()}
+
+
+def _device(value: Any) -> Any:
+    """Results as memory of the device."""
+    return value.view(SimulatedArray) if type(value) is np.ndarray else value
+
+
+class SimulatedGraph:
+    """What a captured step hands to the device.
+
+    Attributes: calls – in order; launches – of the graph.
+    """
+
+    def __init__(self) -> None:
+        self.calls: list[Callable[[], object]] = []
+        self.launches = 0
+
+    def launch(self) -> None:
+        """Does it all."""
+        self.launches += 1
+        with np.errstate(all="ignore"):
+            for call in self.calls:
+                call()
+
+
+class SimulatedCuda(CudaBackend):
+    """Numba's simulator in place of the device: NumPy stands in for CuPy."""
+
+    def _start(self) -> None:
+        Backend.__init__(self, np)
+        self.launches = 0
+
+    def _stream_pointer(self) -> int:
+        return 0
+
+    def _launch(self, kernel: Any, geometry: Any, arguments: Sequence[Any]) -> None:
+        from numba.cuda.simulator.cudadrv.devicearray import FakeCUDAArray
+
+        # Wrapped here, because the simulator would copy an array once for each argument that it is.
+        given = [
+            FakeCUDAArray(_plain(a).view(kernel.seen.get(k, a.dtype))) if isinstance(a, np.ndarray) else a
+            for k, a in enumerate(kernel.check(arguments))
+        ]
+        self.launches += 1
+        if _capturing is None:
+            _run_quietly(kernel.compiled[geometry], given)
+        else:
+            _later(partial(_run_quietly, kernel.compiled[geometry], given))
+
+    def empty(self, shape: Sequence[int], dtype: str = "float32") -> Array:
+        return _device(super().empty(shape, dtype))
+
+    def zeros(self, shape: Sequence[int], dtype: str = "float32") -> Array:
+        return _device(super().zeros(shape, dtype))
+
+    def asarray(self, values: Any, dtype: str | None = None) -> Array:
+        if isinstance(values, SimulatedArray) and _capturing is not None:
+            return values if dtype is None or values.dtype == self.dtype(dtype) else values.astype(self.dtype(dtype))
+        if _capturing is not None:
+            raise Fault(f"expected no copy from the host while a graph is captured; got a {type(values).__name__}")
+        host = on_host(values, self.name)
+        return _device(c_order(cast(host, dtype)))
+
+    # Graphs
+
+    captures = True
+    capture_errors = ()
+
+    def graph_memory(self) -> Callable[[], AbstractContextManager[Any]]:
+        return nullcontext
+
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        yield
+
+    def capture(self, work: Callable[[], object]) -> SimulatedGraph:
+        graph = SimulatedGraph()
+        assert self.gemms is not None
+        with _captured(graph.calls), self._memory.capture(graph.calls):
+            work()
+        return graph
+
+    def to_numpy(self, array: Array) -> np.ndarray[Any, Any]:
+        return np.array(array)
+
+    def synchronize(self) -> None:
+        pass
+
+    def slot(self, kinds: Sequence[Kind]) -> Slot:
+        return Slot(self, kinds)
+
+    def free_memory(self) -> int | None:
+        return None
+
+    def trim_memory(self) -> None:
+        pass
+
+    def quiet(self) -> AbstractContextManager[Any]:
+        return np.errstate(all="ignore")
+
+    def _make_gemms(self) -> Gemms:
+        self._memory = HostDevice()
+        return Gemms(FakeCublasLt(self._memory), self._memory)
+
+    def _product(self, a: Array, b: Array, out: Array, accumulate: bool) -> None:
+        Backend._matmul(self, a, b, out, accumulate)
+
+
+@contextmanager
+def _captured(calls: list[Callable[[], object]]) -> Iterator[None]:
+    global _capturing
+    _capturing = calls
+    try:
+        yield
+    finally:
+        _capturing = None
+
+
+def _run_quietly(launcher: Any, given: Sequence[Any]) -> None:
+    with warnings.catch_warnings():
+        # Arithmetic on a device overflows and divides by zero in silence.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        launcher(*given)
