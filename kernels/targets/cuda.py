@@ -595,8 +595,9 @@ def _aligned(arguments: Iterable[Any]) -> bool:
     """Whether all arrays among the arguments begin at multiples of 8 bytes."""
     for array in arguments:
         if hasattr(array, "dtype") and getattr(array, "ndim", False):
-            place = getattr(array.data, "ptr", None)
-            if (array.__array_interface__["data"][0] if place is None else place) % 8:
+            # NumPy has no view of memory in bfloat16, so `data` is asked of arrays of the device only.
+            on_host = isinstance(array, np.ndarray)
+            if (array.__array_interface__["data"][0] if on_host else array.data.ptr) % 8:
                 return False
     return True
 
