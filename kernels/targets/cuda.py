@@ -595,8 +595,9 @@ def _aligned(arguments: Iterable[Any]) -> bool:
     """Whether all arrays among the arguments begin at multiples of 8 bytes."""
     for array in arguments:
         if hasattr(array, "dtype") and getattr(array, "ndim", False):
-            place = getattr(array.data, "ptr", None)
-            if (array.__array_interface__["data"][0] if place is None else place) % 8:
+            # NumPy has no `data` of bfloat16, which the simulator meets.
+            place = array.__array_interface__["data"][0] if isinstance(array, np.ndarray) else array.data.ptr
+            if place % 8:
                 return False
     return True
 
