@@ -71,6 +71,13 @@ class SimulatedArray(np.ndarray[Any, Any]):
         with np.errstate(all="ignore"):
             return _later(call, call())
 
+    def __getitem__(self, key: Any) -> Any:
+        """See NumPy; single elements are arrays of no dimensions, as on a device."""
+        found = super().__getitem__(key)
+        if _capturing is None or isinstance(found, np.ndarray):
+            return found
+        return super().__getitem__((*key, ...) if isinstance(key, tuple) else (key, ...))
+
     def __setitem__(self, key: Any, value: Any) -> None:
         target = self.view(np.ndarray)
         if _capturing is None:
@@ -167,10 +174,11 @@ class SimulatedCuda(CudaBackend):
             for k, a in enumerate(kernel.check(arguments))
         ]
         self.launches += 1
+        run = partial(_run_quietly, kernel.compiled, geometry, given)
         if _capturing is None:
-            _run_quietly(kernel.compiled[geometry], given)
+            run()
         else:
-            _later(partial(_run_quietly, kernel.compiled[geometry], given))
+            _later(run)
 
     def empty(self, shape: Sequence[int], dtype: str = "float32") -> Array:
         return _device(super().empty(shape, dtype))
@@ -241,8 +249,8 @@ def _captured(calls: list[Callable[[], object]]) -> Iterator[None]:
         _capturing = None
 
 
-def _run_quietly(launcher: Any, given: Sequence[Any]) -> None:
+def _run_quietly(kernel: Any, geometry: Any, given: Sequence[Any]) -> None:
     with warnings.catch_warnings():
         # Arithmetic on a device overflows and divides by zero in silence.
         warnings.simplefilter("ignore", RuntimeWarning)
-        launcher(*given)
+        kernel[geometry](*given)  # the simulator remembers one geometry a kernel, the last one
