@@ -35,6 +35,6 @@ def revision() -> int:
 
 
 def is_recordable(thing: Revised) -> bool:
-    """Whether it is of this package, or its own class says so."""
+    """What its own class says; where that says nothing, whether it is of this package."""
     cls = type(thing)
-    return cls.__module__.startswith(f"{__package__}.") or bool(cls.__dict__.get("recordable", False))
+    return bool(cls.__dict__.get("recordable", cls.__module__.startswith(f"{__package__}.")))

@@ -17,6 +17,9 @@ PARAMETERS = {"w0": 1.2, "b0": 0.3, "w1": 0.8, "b1": -0.2, "w2": 1.5, "b2": 0.1}
 class Wave(fs.Layer, public=False):
     """A layer of one's own: a function and its slope, by name, from the array library of the backend."""
 
+    recordable = False
+    """Nothing here is a call of the backend, so a step cannot be recorded; layers outside this package need not say so."""
+
     def __init__(self, name: str, slope: str, sign: float = 1.0) -> None:
         self.name, self.slope, self.sign = name, slope, sign
 
