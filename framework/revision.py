@@ -14,6 +14,7 @@ class Revised:
 
     Class attribute recordable: a pass of a class outside this package is recorded and played only where the class says
     `recordable = True`, which promises that forward, backward and evaluate do nothing but call their tape and its backend.
+    A class of this package is taken as such, unless it says False.
     """
 
     def __setattr__(self, name: str, value: Any) -> None:

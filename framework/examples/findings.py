@@ -33,8 +33,8 @@ class Finding:
 class Result:
     """What an experiment showed.
 
-    Attributes: findings; verdict – in one or two sentences, what is to be learned; draw – writes the figure to a path (.png,
-        .svg, .pdf) or, given None, only returns it.
+    Attributes: findings; verdict – what is to be learned, in a sentence or two; draw – writes the figure to a path (.png, .svg,
+        .pdf) or, given None, only returns it.
     """
 
     findings: Sequence[Finding]

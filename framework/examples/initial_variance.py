@@ -29,9 +29,8 @@ def run(backend: str | None = None) -> Result:
             layers: list[fs.Layer] = []
             for _ in range(DEPTH):
                 layers += [fs.Linear(WIDTH, WIDTH, weight_init=fs.Normal(math.sqrt(2.0 * gain / WIDTH))), fs.ReLU()]
-            step = fs.TrainStep(
-                fs.Sequential(*layers), fs.MSE(), fs.SGD(1e-30), seed=seed, backend=backend, precision="float64"
-            )
+            model = fs.Sequential(*layers)
+            step = fs.TrainStep(model, fs.MSE(), fs.SGD(1e-30), seed=seed, backend=backend, precision="float64")
             statistics = fs.LayerStatistics(data=(x, y))
             fs.Trainer(step, [statistics]).fit(x, y, max_steps=1, batch_size=None)
             relu = [k for k, layer in enumerate(statistics.layers) if layer.endswith("ReLU")]
@@ -57,8 +56,8 @@ def run(backend: str | None = None) -> Result:
         depth[name] = (np.sqrt(np.mean(squares, axis=0)), np.mean(gradients, axis=0))
     return Result(
         rows,
-        "A layer multiplies the mean square by n sigma² / 2. Below 1, signals and gradients die out over 50 layers; above 1, they "
-        "explode; with He's sigma² = 2 / n they hold.",
+        "A layer multiplies the mean square by n sigma² / 2. Below 1, signals and gradients die out over 50 layers; above 1, "
+        "they explode; with He's sigma² = 2 / n they hold.",
         lambda path: _draw(depth, path),
     )
 

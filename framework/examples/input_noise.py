@@ -38,7 +38,7 @@ def run(backend: str | None = None) -> Result:
     away = (np.array(measured) - theory) / errors
     typical, largest = float(np.sqrt(np.mean(away**2))), float(np.abs(away).max())
     rows = [
-        Finding(f"sigma = {sigma}: mean of {ROWS * DRAWS} squared errors", m, f"{t:.5f} +- {e:.5f}", abs(m - t) < 3.0 * e, ".5f")
+        Finding(f"sigma = {sigma}: mean squared error", m, f"{t:.5f} +- {e:.5f}", abs(m - t) < 3.0 * e, ".5f")
         for sigma, m, t, e in zip(SIGMAS, measured, theory, errors, strict=True)
     ]
     return Result(
@@ -47,8 +47,8 @@ def run(backend: str | None = None) -> Result:
             Finding("typical distance from theory, in standard errors", typical, "about 1", typical < 1.5, ".2f"),
             Finding("largest distance from theory, in standard errors", largest, "below 3", largest < 3.0, ".2f"),
         ],
-        "E[(y~ - y)^2] = E[(y^ - y)^2] + sigma^2 ||w||^2 within the standard error of the measurement: to a linear model, noise on "
-        "its inputs is an L2 penalty with alpha = 2 sigma^2.",
+        "E[(y~ - y)^2] = E[(y^ - y)^2] + sigma^2 ||w||^2 within the standard error of the measurement: to a linear model, noise "
+        "on its inputs is an L2 penalty with alpha = 2 sigma^2.",
         lambda path: _draw(clean, measured, errors, theory, path),
     )
 

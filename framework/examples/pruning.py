@@ -32,12 +32,12 @@ def run(backend: str | None = None) -> Result:
         [
             Finding("accuracy with all weights", before, "above 95%", before > 0.95, ".1%"),
             Finding(f"accuracy, {TARGET:.0%} removed at once", at_once, "clearly lower", at_once < before - 0.01, ".1%"),
-            Finding("weights that are exactly zero, pruned on the way", zeros, f"{TARGET:.0%}", abs(zeros - TARGET) < 1e-3, ".1%"),
+            Finding("weights that are exactly zero", zeros, f"{TARGET:.0%}", abs(zeros - TARGET) < 1e-3, ".1%"),
             Finding("accuracy, pruned on the way", after, "at most 1 point less", after >= before - 0.01, ".1%"),
             Finding("size as compressed rows", size, "well below 100%", size < 0.6, ".0%"),
         ],
-        "Most weights are not needed: removed a few at a time, with training in between, they are hardly missed; removed all at "
-        "once, they are.",
+        "Most weights are not needed: removed a few at a time, with training in between, they are hardly missed; removed all "
+        "at once, they are.",
         lambda path: _draw(plain, pruning.report, at_once, path),
     )
 
@@ -54,8 +54,9 @@ def _draw(plain: fs.History, report: list[dict[str, float]], at_once: float, pat
     with canvas(path, 7.4, 3.5) as figure:
         left, right = figure.subplots(1, 2)
         left.plot(epochs, [100.0 * row["sparsity"] for row in report], color=GREEN, drawstyle="steps-mid")
-        left.set(xlabel="epoch", ylabel="weights that are zero in %", title="Pruned between epochs 10 and 20", ylim=(0.0, 100.0))
-        right.plot(epochs, [100.0 * a for a in plain["val_accuracy"]], color=BLUE, marker="o", markersize=3, label="all weights")
+        left.set(xlabel="epoch", ylabel="weights that are zero in %", title="Pruned in epochs 10 to 20", ylim=(0.0, 100.0))
+        right.plot(epochs, [100.0 * a for a in plain["val_accuracy"]], color=BLUE, marker="o", markersize=3,
+                   label="all weights")
         right.plot(epochs, [100.0 * row["val_accuracy"] for row in report], color=VERMILION, marker="s", markersize=3,
                    linestyle="--", label="pruned on the way")  # fmt: skip
         right.plot(epochs[-1:], [100.0 * at_once], "X", color=VERMILION, markersize=8, label="pruned at once, in the end")

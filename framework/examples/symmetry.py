@@ -55,7 +55,8 @@ def _draw(models: dict[str, fs.Sequential], histories: dict[str, fs.History], pa
         for position, (name, history) in enumerate(histories.items()):
             colour, mark = look(position)
             looks = {"color": colour, "marker": mark}
-            left.plot(history["epoch"], [100.0 * a for a in history["accuracy"]], markevery=4, markersize=4.5, label=name, **looks)
+            percent = [100.0 * share for share in history["accuracy"]]
+            left.plot(history["epoch"], percent, markevery=4, markersize=4.5, label=name, **looks)
             weights = host(models[name])["0.Linear.weight"]
             right.plot(weights[0], weights[1], linestyle="", markersize=7, alpha=0.8, **looks)
         left.set(xlabel="epoch", ylabel="accuracy in %", title="Only random weights learn", ylim=(0.0, 103.0))

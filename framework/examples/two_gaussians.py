@@ -37,8 +37,8 @@ def run(backend: str | None = None) -> Result:
         histories[name] = history
     return Result(
         rows,
-        "Both losses fall and both networks separate the clouds nearly as well as is possible; the hinge loss stops caring about "
-        "points that are right by a margin, the squared error does not.",
+        "Both losses fall and both networks separate the clouds nearly as well as is possible; the hinge loss stops caring "
+        "about points that are right by a margin, the squared error does not.",
         lambda path: _draw(histories, path),
     )
 
