@@ -22,7 +22,8 @@ def run(backend: str | None = None) -> Result:
     """Looks at fresh networks only, four for each variance; nothing is trained."""
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((ROWS, WIDTH)), rng.standard_normal((ROWS, WIDTH))
-    depth, rows = {}, []
+    depth: dict[str, tuple[Any, Any]] = {}
+    rows: list[Finding] = []
     for name, gain in GAINS.items():
         squares, means, gradients = [], [], []
         for seed in range(NETWORKS):

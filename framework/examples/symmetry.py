@@ -19,7 +19,9 @@ STARTS: dict[str, fs.Initializer] = {"zero": fs.Constant(0.0), "one": fs.Constan
 def run(backend: str | None = None) -> Result:
     """Trains three times; after it, compares the hidden units of each network with one another."""
     x, y = four_clouds(800)
-    models, histories, rows = {}, {}, []
+    models: dict[str, fs.Sequential] = {}
+    histories: dict[str, fs.History] = {}
+    rows: list[Finding] = []
     for name, start in STARTS.items():
         model = fs.mlp([2, UNITS, 1], activation="sigmoid", weight_init=start)
         step = fs.TrainStep(model, fs.BinaryCrossEntropy(), fs.Momentum(0.2), seed=0, backend=backend, precision="float64")

@@ -19,7 +19,8 @@ def run(backend: str | None = None) -> Result:
     """Trains once with each loss, from the same weights."""
     x, y = two_gaussians(800)
     unseen = two_gaussians(4000, seed=1)
-    histories, rows = {}, []
+    histories: dict[str, fs.History] = {}
+    rows: list[Finding] = []
     for name, loss in LOSSES.items():
         model = fs.mlp([2, 3, 5, 3, 1], activation="sigmoid").initialize(seed=0, backend=backend, dtype="float64")
         apart = _apart(gradients(model, loss, x, y), by_matrices(host(model), name, x, y))
