@@ -38,18 +38,18 @@ class Example:
 
 
 EXAMPLES = (
-    Example("e1", "sigmoid-neuron", "Which way do the weights of one sigmoid neuron pull?", "003"),
-    Example("e2", "affine-jacobian", "What is the Jacobian of an affine layer by its parameters?", "001"),
-    Example("e3", "affine-chain", "Does backpropagation agree with differences in cos(exp(sin(.)))?", "004"),
-    Example("e4", "two-gaussians", "How do squared error and hinge loss fall on two Gaussians?", "000"),
+    Example("e1", "sigmoid-neuron", "Which way do the weights of one neuron pull?", "003"),
+    Example("e2", "affine-jacobian", "What is dz/dw of an affine layer?", "001"),
+    Example("e3", "affine-chain", "Is backpropagation through a chain right?", "004"),
+    Example("e4", "two-gaussians", "How do squared error and hinge loss fall?", "000"),
     Example("e5", "symmetry", "What if all weights begin at zero, or at one?", "000, 002"),
-    Example("e6", "l2-penalty", "What does an L2 penalty do to weights and accuracy?", "000"),
-    Example("e7", "pruning", "How many weights of a network can be removed?", "000"),
-    Example("e8", "input-noise", "Is noise on the inputs the same as an L2 penalty?", "002"),
-    Example("e9", "linear-regression", "Does gradient descent reach the closed-form solution?", "004"),
-    Example("e10", "initial-variance", "What happens to signals in 50 layers?", "004"),
+    Example("e6", "l2-penalty", "What does L2 do to weights and accuracy?", "000"),
+    Example("e7", "pruning", "How many weights can be removed?", "000"),
+    Example("e8", "input-noise", "Is noise on the inputs an L2 penalty?", "002"),
+    Example("e9", "linear-regression", "Do GD and SGD reach the closed form?", "004"),
+    Example("e10", "initial-variance", "What becomes of signals in 50 layers?", "004"),
     Example("e11", "optimizers", "Which optimiser lowers the loss fastest?", "003"),
-    Example("e12", "learning-rate", "How does one see that a learning rate is too low or too high?", "003"),
+    Example("e12", "learning-rate", "How does a wrong learning rate show?", "003"),
 )
 """In the order of their rows."""
 
