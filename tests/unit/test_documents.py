@@ -1,4 +1,4 @@
-"""The code blocks of README and CONTRIBUTING run, and the README's commands do what they say."""
+"""The code blocks of README, CONTRIBUTING and docs run, and the README's commands do what they say."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ def _blocks(document: str) -> list[str]:
     return programs
 
 
-PROGRAMS = [(d, k) for d in ("README.md", "CONTRIBUTING.md") for k in range(len(_blocks(d)))]
+PAGES = sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").rglob("*.md"))
+PROGRAMS = [(d, k) for d in ("README.md", "CONTRIBUTING.md", *PAGES) for k in range(len(_blocks(d)))]
 
 
 @pytest.mark.parametrize(("document", "number"), PROGRAMS)
@@ -40,6 +41,22 @@ def test_code_blocks_run(document: str, number: int, tmp_path: Path) -> None:
 def test_the_documents_have_blocks() -> None:
     assert len(_blocks("README.md")) >= 2
     assert len(_blocks("CONTRIBUTING.md")) >= 2
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_blocks_that_do_not_run_say_why(page: str) -> None:
+    """Python runs; a block of another kind follows a comment <!-- not run: reason -->."""
+    text = (ROOT / page).read_text()
+    for start in re.finditer(r"^```(\S*)[^\n]*\n.*?^```$", text, re.M | re.S):
+        before = text[: start.start()].rstrip().rsplit("\n", 1)[-1]
+        assert start[1] == "python" or re.fullmatch(r"<!-- not run: .{10,} -->", before), start[0]
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    import fusedstep
+
+    pages = "".join((ROOT / page).read_text() for page in PAGES if page.startswith("docs/reference/"))
+    assert sorted(re.findall(r"^::: fusedstep\.(\w+)$", pages, re.M)) == sorted(fusedstep.__all__)
 
 
 def test_readme_commands_run(tmp_path: Path) -> None:
