@@ -94,6 +94,13 @@ def test_the_row_has_tests_and_an_api(row: Row) -> None:
     assert [place for place in row.tests if row.number not in carried_by(place)] == []
 
 
+def test_the_gallery_shows_every_example() -> None:
+    from fusedstep.framework.examples import EXAMPLES
+
+    shown = re.findall(r"^## `(\S+)` \((E\d+)\)$", (ROOT / "docs" / "gallery.md").read_text(), re.M)
+    assert shown == [(example.name, example.row.upper()) for example in EXAMPLES]
+
+
 def test_what_is_wrong_is_found() -> None:
     (row,) = table("| C2 | x | `fs.SDG` `fusedstep tarin` | `unit/test_losses.py` | 000 |\n")
     assert row == Row("C2", ["fs.SDG", "fusedstep tarin"], ["unit/test_losses.py"])
