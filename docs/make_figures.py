@@ -23,9 +23,8 @@ def names() -> list[str]:
 def make(name: str) -> None:
     """One figure, from the command that a reader would type."""
     target = DOCS / "figures" / f"{name}.png"
-    target.parent.mkdir(exist_ok=True)
     target.unlink(missing_ok=True)
-    done = subprocess.run([sys.executable, "-m", "fusedstep", "example", name, "--plot", str(target)], check=False)
+    done = subprocess.run([sys.executable, "-m", "fusedstep", "example", name, "--out", str(target.parent)], check=False)
     if done.returncode:
         raise SystemExit(f"`fusedstep example {name}` ended with code {done.returncode}; fusedstep example --list names all")
     if not target.is_file():
