@@ -6,13 +6,14 @@ A griffe extension (see mkdocs.yml). In the source the sections are running text
 from __future__ import annotations
 
 import re
+from itertools import takewhile
 from textwrap import dedent
 from typing import Any
 
 import griffe
 
-LISTS = ("Args", "Attributes", "Raises", "Targets", "Parameters")
-HEAD = re.compile(rf"({'|'.join(LISTS)}|Returns|Yields|Differs from|Source|Order in a step): ")
+LISTS = ("Args", "Attributes", "Parameters")
+HEAD = re.compile(rf"({'|'.join(LISTS)}|Returns|Raises|Targets|Differs from|Source|Order in a step): ")
 NAME = re.compile(r"((?:an? )?[\w, \[\]()]+?) – ")
 
 
@@ -37,11 +38,12 @@ def laid_out(text: str) -> str:
     """The Markdown of a docstring."""
     blocks: list[str] = []
     for block in re.split(r"\n\s*\n", dedent(text).strip("\n")):
-        if block.startswith("    "):
-            blocks.append("```python\n" + dedent(block) + "\n```")
-            continue
+        lines = block.splitlines()
+        code = list(takewhile(lambda line: line.startswith("    "), lines))
+        if code:
+            blocks.append("```python\n" + dedent("\n".join(code)) + "\n```")
         paragraphs: list[str] = []
-        for line in block.splitlines():
+        for line in lines[len(code) :]:
             fresh = HEAD.match(line) or not paragraphs
             paragraphs = [*paragraphs, line] if fresh else [*paragraphs[:-1], f"{paragraphs[-1]} {line.strip()}"]
         for paragraph in paragraphs:

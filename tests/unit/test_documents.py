@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -57,6 +58,23 @@ def test_every_public_name_is_in_the_reference() -> None:
 
     pages = "".join((ROOT / page).read_text() for page in PAGES if page.startswith("docs/reference/"))
     assert sorted(re.findall(r"^::: fusedstep\.(\w+)$", pages, re.M)) == sorted(fusedstep.__all__)
+
+
+def test_docstrings_are_laid_out_for_the_site() -> None:
+    pytest.importorskip("griffe", reason="the extra docs is not installed")
+    specification = importlib.util.spec_from_file_location("docstrings", ROOT / "docs" / "docstrings.py")
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    given = (
+        "y = a * x.\n\nArgs: a, b – factors > 0, such as\n    `a_b`; 2 by default; c – see [1]\n"
+        "Raises: ShapeError; TypeError\n\n    call(1)\nSource: notes 000."
+    )
+    assert module.laid_out(given) == (
+        "y = a \\* x.\n\n**Args**\n\n- `a, b` – factors > 0, such as `a_b`; 2 by default\n- `c` – see \\[1\\]\n\n"
+        "**Raises:** ShapeError; TypeError\n\n```python\ncall(1)\n```\n\n**Source:** notes 000."
+    )
 
 
 def test_readme_commands_run(tmp_path: Path) -> None:
