@@ -74,7 +74,7 @@ def _draw(model: fs.Sequential, path: Any) -> Any:
     x, h = np.linspace(-3.0, 3.0, 241), 1e-5
     some = x[::10]
     slopes = [np.asarray(fs.local_jacobians(model, [value])[0])[0, 0] for value in x]
-    with canvas(path, 4.6, 3.4) as figure:
+    with canvas(path, 5.4, 3.5) as figure:
         axes = figure.subplots()
         axes.plot(x, y(x), color=BLUE, label="y")
         axes.plot(x, slopes, color=VERMILION, linestyle="--", label="dy/dx by backpropagation")

@@ -9,8 +9,8 @@ import fusedstep as fs
 from .findings import Finding, Result
 from .tasks import digits
 
-TARGET = 0.85
-EPOCHS = 30
+TARGET = 0.8
+EPOCHS = 40
 
 
 def run(backend: str | None = None) -> Result:
@@ -23,7 +23,7 @@ def run(backend: str | None = None) -> Result:
     at_once = whole.evaluate(*test)["accuracy"]
 
     step = _step(backend)
-    pruning = fs.Pruning(TARGET, start=10, stop=20)
+    pruning = fs.Pruning(TARGET, start=10, stop=25)
     fs.Trainer(step, [pruning]).fit(x, y, validation=test, epochs=EPOCHS, batch_size=64)
     after = step.evaluate(*test)["accuracy"]
     counted = fs.sparsity(step.model)
@@ -43,7 +43,7 @@ def run(backend: str | None = None) -> Result:
 
 
 def _step(backend: str | None) -> fs.TrainStep:
-    model = fs.mlp([64, 64, 10])
+    model = fs.mlp([64, 128, 10])
     return fs.TrainStep(model, fs.SoftmaxCrossEntropy(), fs.AdamW(3e-3, weight_decay=0.05), seed=0, backend=backend)
 
 
@@ -54,7 +54,7 @@ def _draw(plain: fs.History, report: list[dict[str, float]], at_once: float, pat
     with canvas(path, 7.4, 3.5) as figure:
         left, right = figure.subplots(1, 2)
         left.plot(epochs, [100.0 * row["sparsity"] for row in report], color=GREEN, drawstyle="steps-mid")
-        left.set(xlabel="epoch", ylabel="weights that are zero in %", title="Pruned in epochs 10 to 20", ylim=(0.0, 100.0))
+        left.set(xlabel="epoch", ylabel="weights that are zero in %", title="Pruned in epochs 10 to 25", ylim=(0.0, 100.0))
         right.plot(epochs, [100.0 * a for a in plain["val_accuracy"]], color=BLUE, marker="o", markersize=3,
                    label="all weights")
         right.plot(epochs, [100.0 * row["val_accuracy"] for row in report], color=VERMILION, marker="s", markersize=3,
