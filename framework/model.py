@@ -15,8 +15,7 @@ from ..backends import Backend
 from ..backends import backend as find_backend
 from ..errors import DtypeError, EmptyDataError, HyperparameterError, MixedBackends, NonFiniteDataError, ShapeError, StateError
 from .arena import Arena
-from .data import RowSource, require_finite
-from .data.row_source import as_source
+from .data.row_source import RowSource, as_source
 from .initializers import Initializer
 from .layers import (
     ELU,

@@ -9,8 +9,8 @@ import fusedstep as fs
 from .findings import Finding, Result
 from .tasks import digits
 
-RATES = {"too low": 0.001, "right": 0.3, "too high": 30.0}
-EPOCHS = 20
+RATES = {"too low": 0.001, "right": 0.5, "too high": 30.0}
+EPOCHS = 40
 
 
 def run(backend: str | None = None) -> Result:
