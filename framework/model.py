@@ -288,6 +288,8 @@ class Sequential(Sequence, public=False):
         y = self(x)
         if math.isfinite(self.backend.item(self.backend.sum_of_squares(self.backend.xp.reshape(y, (-1,))))):
             return y
+        from .data import require_finite
+
         source = as_source(x)
         parts = [(slice(0), x)] if source is None else _blocks_of(source, self.dtype)
         for block, part in parts:

@@ -9,7 +9,7 @@ import fusedstep as fs
 from .findings import Finding, Result
 from .tasks import digits
 
-RATES = {"too low": 0.001, "right": 0.5, "too high": 30.0}
+RATES = {"too low": 0.001, "right": 0.1, "too high": 10.0}
 EPOCHS = 40
 
 

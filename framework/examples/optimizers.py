@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import fusedstep as fs
 
 from .findings import Finding, Result
@@ -41,5 +43,21 @@ def run(backend: str | None = None) -> Result:
         rows,
         f"With a learning rate that suits it, each of them learns this task; the loss fell furthest with {fastest} and least "
         f"with {slowest}. Which one is best depends on the task, and the rates differ by powers of ten.",
-        lambda path: fs.plot_runs({f"{name}, lr = {rates[name]:g}": history for name, history in histories.items()}, path),
+        lambda path: _draw(histories, rates, path),
     )
+
+
+def _draw(histories: dict[str, fs.History], rates: dict[str, float], path: Any) -> Any:
+    from ..plots.style import canvas, look, plain_logarithm, whole_ticks
+
+    with canvas(path, 5.2, 3.8) as figure:
+        axes = figure.subplots()
+        for position, (name, history) in enumerate(histories.items()):
+            colour, mark = look(position)
+            label = f"{name}, {rates[name]:g}"
+            axes.plot(history["epoch"], history["loss"], color=colour, marker=mark, markersize=4.5, label=label)
+        plain_logarithm(axes.yaxis)
+        whole_ticks(axes.xaxis)
+        axes.set(xlabel="epoch", ylabel="training loss", title="Six optimisers on digits")
+        figure.legend(loc="outside lower center", ncols=3, title="optimiser and its learning rate")
+    return figure

@@ -31,7 +31,8 @@ def run(backend: str | None = None) -> Result:
             Finding(f"{name}: gradients against the matrix form", apart, "0 up to rounding", apart < 1e-12, ".1e"),
             Finding(f"{name}: loss in the last epoch", last, f"far below {first:.2f}, that of the first", last < 0.5 * first),
             Finding(
-                f"{name}: accuracy on 4000 new points", reached, f"{BEST_ACCURACY:.1%}, the best possible mean", reached > BEST_ACCURACY - 0.01,
+                f"{name}: accuracy on 4000 new points", reached, f"{BEST_ACCURACY:.1%}, the best possible mean",
+                reached > BEST_ACCURACY - 0.01,
                 ".1%",
             ),
         ]  # fmt: skip
