@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -105,8 +104,10 @@ def _flop(name: str, *arrays: Array, transpose_a: bool = False, **_: Any) -> int
 
 def median_of(runs: Sequence[Sequence[Part]]) -> list[Part]:
     """Runs of the same operations, as one with the median time of each."""
+    from statistics import median
+
     return [
-        Part(p.place, p.stage, p.operation, statistics.median(q.seconds for q in same), p.flop, p.bytes)
+        Part(p.place, p.stage, p.operation, median(q.seconds for q in same), p.flop, p.bytes)
         for same in zip(*runs, strict=True)
         for p in same[:1]
     ]

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache, lru_cache
-from importlib.metadata import entry_points
 from typing import Any
 
 from ..errors import BackendUnavailable, UnknownBackend
@@ -36,6 +35,8 @@ _chosen: ContextVar[Backend | None] = ContextVar("fusedstep_backend", default=No
 @lru_cache(maxsize=1)
 def _registered() -> dict[str, Any]:
     """Entry points of other packages, by name; ours cannot be replaced."""
+    from importlib.metadata import entry_points
+
     return {e.name: e for e in entry_points(group=ENTRY_POINTS) if e.name not in BUILT_IN}
 
 

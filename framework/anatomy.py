@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
@@ -88,5 +87,7 @@ def profile_of(step: TrainStep, inputs: Array, targets: Array, repeats: int) -> 
         parts = step.executor.profile(inputs, targets, state.t, repeats)
     finally:
         kept.put_back()
-    rest = statistics.median(total[2:]) - sum(p.seconds for p in parts)
+    from statistics import median
+
+    rest = median(total[2:]) - sum(p.seconds for p in parts)
     return [*parts, Part("step", "other", "interpreter and waiting", max(rest, 0.0), 0, 0)]

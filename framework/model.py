@@ -15,8 +15,7 @@ from ..backends import Backend
 from ..backends import backend as find_backend
 from ..errors import DtypeError, EmptyDataError, HyperparameterError, MixedBackends, NonFiniteDataError, ShapeError, StateError
 from .arena import Arena
-from .data import RowSource, require_finite
-from .data.row_source import as_source
+from .data.row_source import RowSource, as_source
 from .initializers import Initializer
 from .layers import (
     ELU,
@@ -289,6 +288,8 @@ class Sequential(Sequence, public=False):
         y = self(x)
         if math.isfinite(self.backend.item(self.backend.sum_of_squares(self.backend.xp.reshape(y, (-1,))))):
             return y
+        from .data import require_finite
+
         source = as_source(x)
         parts = [(slice(0), x)] if source is None else _blocks_of(source, self.dtype)
         for block, part in parts:

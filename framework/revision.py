@@ -14,6 +14,7 @@ class Revised:
 
     Class attribute recordable: a pass of a class outside this package is recorded and played only where the class says
     `recordable = True`, which promises that forward, backward and evaluate do nothing but call their tape and its backend.
+    A class of this package is taken as such, unless it says False.
     """
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -35,6 +36,6 @@ def revision() -> int:
 
 
 def is_recordable(thing: Revised) -> bool:
-    """Whether it is of this package, or its own class says so."""
+    """What its own class says; where that says nothing, whether it is of this package."""
     cls = type(thing)
-    return cls.__module__.startswith(f"{__package__}.") or bool(cls.__dict__.get("recordable", False))
+    return bool(cls.__dict__.get("recordable", cls.__module__.startswith(f"{__package__}.")))

@@ -26,7 +26,6 @@ from ..errors import (
     StateError,
 )
 from .anatomy import Memory, memory_of, profile_of
-from .data import require_finite
 from .diagnosis import BACKWARD, first_not_finite
 from .layers import Sequence, Softmax
 from .losses import Loss
@@ -300,6 +299,8 @@ class TrainStep:
         backend = self.backend
         if math.isfinite(backend.item(backend.sum_of_squares(backend.xp.reshape(array, (-1,))))):
             return
+        from .data import require_finite
+
         require_finite(backend.to_numpy(given) if backend.is_array(given) else on_host(given), name)
         raise NonFiniteDataError(
             f"expected values in {name} that {self.precision.name} can {'hold' if self.precision.scaled else 'square'}; got "

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import hypothesis
 import pytest
+
+# Examples are not limited in time: how long they take says how busy the machine is.
+hypothesis.settings.register_profile("fusedstep", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("fusedstep")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

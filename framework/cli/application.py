@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 from ...errors import FusedstepError
 from .backends_command import backends
 from .compare_command import compare
+from .example_command import example
 from .find_lr_command import find_lr
 from .later import LATER, Later
 from .options import DEBUG_KEY, Debug
@@ -34,6 +35,7 @@ HELP = """Train multi-layer perceptrons, on a CPU or a CUDA GPU with the same co
 - `fusedstep train people.csv --target income` trains on your own table
 - `fusedstep predict people.safetensors new.csv -o answers.csv` uses what was trained
 - `fusedstep find-lr digits` looks for a learning rate, `fusedstep search digits` for everything else as well
+- `fusedstep example --list` shows the experiments of the lecture notes, ready to run
 - `fusedstep bench` measures how fast steps are on this machine
 - `fusedstep COMMAND --help` explains a command
 
@@ -129,6 +131,7 @@ app.command()(predict)
 app.command("find-lr")(find_lr)
 app.command()(search)
 app.command()(compare)
+app.command()(example)
 
 
 def _version(wanted: bool) -> None:

@@ -36,7 +36,7 @@ class Figures:
         if self.ending not in FORMATS:
             known = ", ".join(ending[1:] for ending in FORMATS)
             raise HyperparameterError(f"--plot-format: expected one of {known}; got {form!r}; png suits most")
-        _require_folder(folder)
+        require_folder(folder)
         with settings():
             self.folder = folder
         self.statistics = LayerStatistics()
@@ -104,11 +104,11 @@ class _Path(ParameterPath):
             super().on_epoch_end(trainer, row)
 
 
-def _require_folder(folder: Path) -> None:
+def require_folder(folder: Path, option: str = "--plot") -> None:
     """Raises OutputPathError unless files can be written in a folder, or it can be made; makes nothing."""
     there = folder
     while not there.exists() and there != there.parent:
         there = there.parent
     if not there.is_dir() or not os.access(there, os.W_OK):
         reason = "is not a folder" if not there.is_dir() else "is write-protected"
-        raise OutputPathError(f"--plot: expected a folder for the figures; {str(there)!r} {reason}; choose another")
+        raise OutputPathError(f"{option}: expected a folder for the figures; {str(there)!r} {reason}; choose another")

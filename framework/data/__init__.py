@@ -5,16 +5,35 @@ Minibatches, device arrays and training live elsewhere; scikit-learn and pyarrow
 
 from __future__ import annotations
 
-from .bundled import BUNDLED
-from .memory_map import memory_map
-from .parquet_rows import ParquetRows
-from .preprocessing import Preprocessor
-from .row_source import ArrayRows, RowSource
-from .sources import EXTENSIONS, load, load_features
-from .splits import split
-from .table import Dataset, Features, Matrix, Table, Task, as_features
-from .task import TASKS, find_task
-from .validation import require_finite, require_finite_features
+from typing import TYPE_CHECKING
+
+import lazy_loader
+
+if TYPE_CHECKING:
+    from .bundled import BUNDLED
+    from .memory_map import memory_map
+    from .parquet_rows import ParquetRows
+    from .preprocessing import Preprocessor
+    from .row_source import ArrayRows, RowSource
+    from .sources import EXTENSIONS, load, load_features
+    from .splits import split
+    from .table import Dataset, Features, Matrix, Table, Task, as_features
+    from .task import TASKS, find_task
+    from .validation import require_finite, require_finite_features
+
+# Loaded at first use: a training step needs little of this package.
+__getattr__, __dir__, _ = lazy_loader.attach(__name__, submod_attrs={
+    "bundled": ["BUNDLED"],
+    "memory_map": ["memory_map"],
+    "parquet_rows": ["ParquetRows"],
+    "preprocessing": ["Preprocessor"],
+    "row_source": ["ArrayRows", "RowSource"],
+    "sources": ["EXTENSIONS", "load", "load_features"],
+    "splits": ["split"],
+    "table": ["Dataset", "Features", "Matrix", "Table", "Task", "as_features"],
+    "task": ["TASKS", "find_task"],
+    "validation": ["require_finite", "require_finite_features"],
+})  # fmt: skip
 
 __all__ = [
     "BUNDLED",

@@ -13,6 +13,7 @@ from fusedstep.framework.cli.later import LATER, load
 TINY = ("--networks", "6-8-3@16", "--rounds", 2, "--seconds", 0.002, "--pause", 0)
 
 
+@pytest.mark.row("F4")
 def test_a_whole_measurement(call, tmp_path):
     pytest.importorskip("matplotlib")
     answer = call("bench", *TINY, "--backends", "numba,numpy", "--peers", "handwritten", "--out", "r.json", "--html", "r.html",

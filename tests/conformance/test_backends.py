@@ -6,6 +6,7 @@ from strict_backend import StrictBackend
 from fusedstep.backends import backend, conformance
 
 
+@pytest.mark.row("F1")
 @pytest.mark.parametrize("check", conformance.checks(), ids=str)
 @pytest.mark.parametrize("name", ["numpy", "numba"])
 def test_conformance(name, check):

@@ -30,6 +30,7 @@ def ids(formula):
     return formula.name
 
 
+@pytest.mark.row("F3")
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("formula", cases.MAPS, ids=ids)
 def test_formula(cuda, formula, dtype):
@@ -62,6 +63,7 @@ def test_random_bits_are_those_of_numpy(cuda, height, width):
         np.testing.assert_array_equal(*bits)
 
 
+@pytest.mark.row("F3")
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("formula", cases.UPDATES, ids=ids)
 def test_update(cuda, formula, dtype):
@@ -85,6 +87,7 @@ def test_segment_table():
             segment_table(wrong)
 
 
+@pytest.mark.row("F3")
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 2), (3, 3), (5, 10), (9, 4), (2, 40), (40, 3)])
 def test_rows(cuda, height, width, dtype):
@@ -95,6 +98,7 @@ def test_rows_without_rows(cuda):
     cases.run_rows(cuda, 0, 3, "float32")
 
 
+@pytest.mark.row("F3")
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("size", [1, 7, 8, 31, 33, 100])
 def test_sums(cuda, size, dtype):
@@ -106,6 +110,7 @@ def test_sums_of_nothing(cuda):
     assert cuda.item(cuda.sum_of_squares(cuda.empty((0,)))) == 0.0
 
 
+@pytest.mark.row("F3")
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_limit_norm(cuda, dtype):
     cases.run_limit(cuda, dtype)

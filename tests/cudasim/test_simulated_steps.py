@@ -160,6 +160,7 @@ def test_the_trainer_names_the_place_after_the_epoch() -> None:
     assert np.isfinite(model.arena.values).all()
 
 
+@pytest.mark.row("F2")
 def test_one_launch_updates_every_parameter() -> None:
     step = fs.TrainStep(network(), fs.SoftmaxCrossEntropy(), fs.Adam(1e-2), backend="cuda")
     step(X, Y)

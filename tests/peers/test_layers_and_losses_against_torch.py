@@ -70,6 +70,7 @@ PLAIN = {
 }
 
 
+@pytest.mark.row("A2")
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("name", PLAIN)
 def test_layer_without_parameters(name, backend):
@@ -86,6 +87,7 @@ def test_corner_at_zero_has_the_same_subgradient(name, backend):
     compare_layer(make(), lambda x, _: reference(x), backend, x=x)
 
 
+@pytest.mark.row("A1")
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("bias", [True, False])
 def test_linear(bias, backend):
@@ -95,12 +97,14 @@ def test_linear(bias, backend):
     compare_layer(fs.Linear(WIDTH, 4, bias=bias, bias_init=0.3), reference, backend, out_width=4)
 
 
+@pytest.mark.row("A2")
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_prelu(backend):
     values = {"0.PReLU.alpha": np.linspace(-0.5, 1.5, WIDTH)}
     compare_layer(fs.PReLU(WIDTH), lambda x, p: F.prelu(x, p["0.PReLU.alpha"]), backend, values)
 
 
+@pytest.mark.row("A8")
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_layer_norm(backend):
     rng = np.random.default_rng(2)
@@ -112,6 +116,7 @@ def test_layer_norm(backend):
     compare_layer(fs.LayerNorm(WIDTH, epsilon=1e-3), reference, backend, values)
 
 
+@pytest.mark.row("A4")
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_residual(backend):
     """The inner layers are fused; the gradient has to come through both ways."""
@@ -178,6 +183,7 @@ def labels():
 WEIGHTS = [0.5, 2.0, 1.0, 0.0, 3.0]
 
 
+@pytest.mark.row("B2")
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 def test_cross_entropy(reduction, backend, logits, labels):
@@ -193,6 +199,7 @@ def test_cross_entropy_of_huge_logits(scale, backend, logits, labels):
     compare_loss(fs.SoftmaxCrossEntropy(), F.cross_entropy, logits * scale, labels, backend)
 
 
+@pytest.mark.row("B6")
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_cross_entropy_with_uniform_label_smoothing(backend, logits, labels):
     compare_loss(
@@ -201,6 +208,7 @@ def test_cross_entropy_with_uniform_label_smoothing(backend, logits, labels):
     )  # fmt: skip
 
 
+@pytest.mark.row("B6")
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_label_smoothing_of_the_notes_as_a_distribution(backend, logits, labels):
     q = np.full((9, 5), 0.15 / 4)
@@ -230,6 +238,7 @@ def test_cross_entropy_with_distributions(backend, logits):
     compare_loss(fs.SoftmaxCrossEntropy(), F.cross_entropy, logits, q, backend)
 
 
+@pytest.mark.row("B1")
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_squared_error_is_not_divided_by_the_width(backend, logits):
     targets = np.random.default_rng(8).normal(size=logits.shape)
@@ -237,6 +246,7 @@ def test_squared_error_is_not_divided_by_the_width(backend, logits):
     compare_loss(fs.MSE("sum"), lambda y, t: F.mse_loss(y, t, reduction="sum"), logits, targets, backend)
 
 
+@pytest.mark.row("B3")
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("scale", [1.0, 300.0])
 def test_binary_cross_entropy(scale, backend, logits):
@@ -247,6 +257,7 @@ def test_binary_cross_entropy(scale, backend, logits):
     )  # fmt: skip
 
 
+@pytest.mark.row("B4")
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_hinge(backend, logits):
     """PyTorch has hinge_embedding_loss, another function; this is its max(0, 1 - t y) by differentiation."""
@@ -254,6 +265,7 @@ def test_hinge(backend, logits):
     compare_loss(fs.Hinge(), lambda y, t: torch.relu(1.0 - t * y).sum() / 9, logits, targets, backend)
 
 
+@pytest.mark.row("B4")
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_multi_class_hinge_is_crammer_and_singers(backend, logits, labels):
     """torch.nn.MultiMarginLoss sums over all rivals and divides by K; Crammer and Singer take the largest rival only."""
@@ -273,6 +285,7 @@ def test_multi_class_hinge_is_crammer_and_singers(backend, logits, labels):
     )
 
 
+@pytest.mark.row("B5")
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_kl_divergence_takes_probabilities_where_torch_takes_logarithms(backend):
     rng = np.random.default_rng(11)
@@ -281,6 +294,7 @@ def test_kl_divergence_takes_probabilities_where_torch_takes_logarithms(backend)
     compare_loss(fs.KLDivergence(), lambda y, t: F.kl_div(y.log(), t, reduction="batchmean"), q, p, backend)
 
 
+@pytest.mark.row("B5")
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_symmetric_kl_and_bhattacharyya_by_differentiation(backend):
     rng = np.random.default_rng(12)

@@ -151,6 +151,7 @@ def own(parameters, item):
     return jax.grad(network_loss)(parameters, *item)
 
 
+@pytest.mark.row("C5", "C6")
 @pytest.mark.parametrize("case", CASES)
 def test_recorded_gradients(case, problem):
     ours, transformation = CASES[case]()

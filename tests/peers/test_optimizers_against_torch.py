@@ -110,6 +110,7 @@ def both_backends(problem, ours, theirs, run):
         problem.require_same(run(ours, backend), theirs, f"{ours} on {backend}")
 
 
+@pytest.mark.row("C2", "C3", "C4", "C5", "C6")
 @pytest.mark.parametrize("case", CASES)
 def test_recorded_gradients(case, problem):
     make, kind, settings, decay = CASES[case]

@@ -1,7 +1,8 @@
-"""The code blocks of README and CONTRIBUTING run, and the README's commands do what they say."""
+"""The code blocks of README, CONTRIBUTING and docs run, and the README's commands do what they say."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -24,7 +25,8 @@ def _blocks(document: str) -> list[str]:
     return programs
 
 
-PROGRAMS = [(d, k) for d in ("README.md", "CONTRIBUTING.md") for k in range(len(_blocks(d)))]
+PAGES = sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").rglob("*.md"))
+PROGRAMS = [(d, k) for d in ("README.md", "CONTRIBUTING.md", *PAGES) for k in range(len(_blocks(d)))]
 
 
 @pytest.mark.parametrize(("document", "number"), PROGRAMS)
@@ -40,6 +42,39 @@ def test_code_blocks_run(document: str, number: int, tmp_path: Path) -> None:
 def test_the_documents_have_blocks() -> None:
     assert len(_blocks("README.md")) >= 2
     assert len(_blocks("CONTRIBUTING.md")) >= 2
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_blocks_that_do_not_run_say_why(page: str) -> None:
+    """Python runs, text is a formula; a block of another kind follows a comment <!-- not run: reason -->."""
+    text = (ROOT / page).read_text()
+    for start in re.finditer(r"^```(\S*)[^\n]*\n.*?^```$", text, re.M | re.S):
+        before = text[: start.start()].rstrip().rsplit("\n", 1)[-1]
+        assert start[1] in ("python", "text") or re.fullmatch(r"<!-- not run: .{10,} -->", before), start[0]
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    import fusedstep
+
+    pages = "".join((ROOT / page).read_text() for page in PAGES if page.startswith("docs/reference/"))
+    assert sorted(re.findall(r"^::: fusedstep\.(\w+)$", pages, re.M)) == sorted(fusedstep.__all__)
+
+
+def test_docstrings_are_laid_out_for_the_site() -> None:
+    pytest.importorskip("griffe", reason="the extra docs is not installed")
+    specification = importlib.util.spec_from_file_location("docstrings", ROOT / "docs" / "docstrings.py")
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    given = (
+        "y = a * x.\n\nArgs: a, b – factors > 0, such as\n    `a_b`; 2 by default; c – see [1]\n"
+        "Raises: ShapeError; TypeError\n\n    call(1)\nSource: notes 000."
+    )
+    assert module.laid_out(given) == (
+        "y = a \\* x.\n\n**Args**\n\n- `a, b` – factors > 0, such as `a_b`; 2 by default\n- `c` – see \\[1\\]\n\n"
+        "**Raises:** ShapeError; TypeError\n\n```python\ncall(1)\n```\n\n**Source:** notes 000."
+    )
 
 
 def test_readme_commands_run(tmp_path: Path) -> None:

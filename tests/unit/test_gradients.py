@@ -56,6 +56,7 @@ def test_every_layer_is_in_the_table() -> None:
     assert set(LAYERS) == set(LAYER_TABLE)
 
 
+@pytest.mark.row("A1", "A2", "A3", "A8")
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("run", ["numpy", "numba"])
 @pytest.mark.parametrize("name", LAYER_TABLE)
@@ -64,6 +65,7 @@ def test_layer_gradients(name: str, run: str, training: bool, x: np.ndarray) -> 
     assert report.passed, report
 
 
+@pytest.mark.row("A11")
 def test_gradient_check_finds_a_wrong_gradient(x: np.ndarray) -> None:
     class Wrong(fs.Linear, public=False):
         def backward(self, dy, tape, needs_input=True):
@@ -77,6 +79,7 @@ def test_gradient_check_finds_a_wrong_gradient(x: np.ndarray) -> None:
     assert "WRONG" in str(report)
 
 
+@pytest.mark.row("A12")
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("name", LAYER_TABLE)
 def test_layer_jvp(name: str, training: bool, x: np.ndarray) -> None:
@@ -170,6 +173,7 @@ def test_loss_gradients(name: str, case: int, run: str) -> None:
     assert report.passed, report
 
 
+@pytest.mark.row("A11")
 @pytest.mark.parametrize("activation", ["relu", "gelu", "prelu", "tanh"])
 def test_whole_model(activation: str, x: np.ndarray) -> None:
     model = fs.mlp([WIDTH, 8, 7, 3], activation=activation, dropout=0.25, layer_norm=True)

@@ -29,6 +29,7 @@ def test_the_table_is_complete() -> None:
     assert set(VARIANCES) == set(INITIALIZERS)
 
 
+@pytest.mark.row("A13")
 @pytest.mark.parametrize("name", VARIANCES)
 def test_variance(name: str) -> None:
     w = _weights(name, seed=1)
@@ -43,6 +44,7 @@ def test_variance(name: str) -> None:
         assert 0.999 * limit < w.max() <= limit
 
 
+@pytest.mark.row("A13")
 def test_constant_and_bias() -> None:
     model = fs.Sequential(fs.Linear(3, 4, weight_init=0.5, bias_init=0.01)).initialize(backend="numpy")
     assert (model.parameters()["0.Linear.weight"] == np.float32(0.5)).all()

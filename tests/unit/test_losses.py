@@ -31,6 +31,7 @@ def log_softmax(z):
     return z - np.log(np.exp(z).sum(axis=1, keepdims=True))
 
 
+@pytest.mark.row("B1")
 @pytest.mark.parametrize("run", BACKENDS)
 def test_squared_error(run: str) -> None:
     t = rng.standard_normal((7, 5))
@@ -40,6 +41,7 @@ def test_squared_error(run: str) -> None:
     np.testing.assert_allclose(evaluate(fs.MSE("sum"), LOGITS, t, run)[1], 2 * (LOGITS - t), rtol=1e-13)
 
 
+@pytest.mark.row("B2", "B6")
 @pytest.mark.parametrize("run", BACKENDS)
 @pytest.mark.parametrize("form", ["notes", "uniform"])
 def test_cross_entropy_with_smoothing_and_weights(run: str, form: str) -> None:
@@ -61,6 +63,7 @@ def test_labels_equal_one_hot_distributions(run: str) -> None:
         np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-15)
 
 
+@pytest.mark.row("B2")
 @pytest.mark.parametrize("run", BACKENDS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_no_overflow_at_logits_of_1e4(run: str, dtype: str) -> None:
@@ -73,6 +76,7 @@ def test_no_overflow_at_logits_of_1e4(run: str, dtype: str) -> None:
     np.testing.assert_allclose(gradient[:, 0], [0.0, 0.0, 1 / 3], rtol=1e-6, atol=1e-30)
 
 
+@pytest.mark.row("B3")
 @pytest.mark.parametrize("run", BACKENDS)
 def test_binary_cross_entropy(run: str) -> None:
     z, t = LOGITS[:, :2], rng.random((7, 2))
@@ -82,6 +86,7 @@ def test_binary_cross_entropy(run: str) -> None:
     np.testing.assert_allclose(gradient, (s - t) / 7, rtol=1e-11)
 
 
+@pytest.mark.row("B4")
 @pytest.mark.parametrize("run", BACKENDS)
 def test_hinges(run: str) -> None:
     t = np.array([1, -1, 1, -1, 1, 1, -1])
@@ -109,6 +114,7 @@ def _rows(n: int) -> np.ndarray:
     return raw / raw.sum(axis=1, keepdims=True)
 
 
+@pytest.mark.row("B5")
 @pytest.mark.parametrize("run", BACKENDS)
 def test_divergences(run: str) -> None:
     p, q = _rows(7), _rows(7)

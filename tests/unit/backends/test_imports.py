@@ -50,7 +50,8 @@ def test_every_public_name_exists():
 
 def test_import_takes_little_longer_than_numpy(record_property):
     def seconds(statement: str) -> float:
-        code = f"import time; start = time.perf_counter(); {statement}; print(time.perf_counter() - start)"
+        # Of the processor, for others may be using it as well.
+        code = f"import time; start = time.process_time(); {statement}; print(time.process_time() - start)"
         return float(fresh(code))
 
     statements = ("import numpy", "import fusedstep", "import fusedstep; fusedstep.TrainStep; fusedstep.mlp; fusedstep.Adam")

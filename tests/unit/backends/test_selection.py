@@ -44,6 +44,7 @@ def only_numpy(monkeypatch):
     return problems
 
 
+@pytest.mark.row("F1")
 def test_argument_then_context_then_variable_then_auto(monkeypatch, only_numpy):
     only_numpy["numba"] = None
     assert fs.backend().name == "numba"

@@ -40,6 +40,7 @@ def test_geometric_mean():
     assert math.isnan(geometric_mean([]))
 
 
+@pytest.mark.row("F4")
 def test_figures_of_a_case(case):
     found = evaluation.figures(case, case.timings[0])
     assert found == {

@@ -33,6 +33,7 @@ def test_E1_sigmoid_neuron(run: str, dtype: str) -> None:
     assert [round(v, 2) for v in dw] == [-0.2, -0.39, 0.2]
 
 
+@pytest.mark.row("A10")
 def test_E2_affine_jacobian() -> None:
     """e = 2, d = 3: the 2 x 8 matrix, which one slide prints with a column missing."""
     x1, x2, x3 = x = [0.5, -1.5, 2.0]

@@ -35,6 +35,7 @@ def trained(name, dtype, steps=50, seed=4, rows=24, optimizer=None):
     return np.array(losses), step
 
 
+@pytest.mark.row("F1")
 @pytest.mark.parametrize("rows", [1, 7, 24, 130])
 def test_fifty_steps_agree(dtype, rows):
     reference, _ = trained("numpy", dtype, rows=rows)
@@ -130,6 +131,7 @@ def test_noise_and_masks_change_from_step_to_step(name, data):
     assert len({float(step(*data)) for _ in range(5)}) == 5
 
 
+@pytest.mark.row("A5")
 def test_dropout_drops_its_share(name):
     model = fs.Sequential(fs.Dropout(0.3), fs.Linear(500, 1, weight_init=1.0)).initialize(0, name, "float64")
     step = fs.TrainStep(model, fs.MSE(), fs.SGD(1e-30), seed=2)

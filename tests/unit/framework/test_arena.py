@@ -104,6 +104,7 @@ def test_tied_weights_have_one_place(name):
     assert model.arena.count == 6 * 4 + 4 + 6
 
 
+@pytest.mark.row("A7")
 def test_tied_weights_share_one_gradient(name, data):
     x = data[0].astype("f8")
     step = fs.TrainStep(tied(), fs.MSE(), fs.SGD(1e-30), seed=2, backend=name, precision="float64")
@@ -122,6 +123,7 @@ def test_tied_weights_share_one_gradient(name, data):
     np.testing.assert_allclose(views["0.Linear.weight"], before, rtol=1e-12)
 
 
+@pytest.mark.row("A4")
 def test_residual_is_its_input_plus_its_inside(name, data):
     inner = (fs.Linear(6, 5), fs.SiLU(), fs.Linear(5, 6))
     model = fs.Sequential(fs.Residual(*inner), fs.Linear(6, 3)).initialize(1, name, "float64")

@@ -118,6 +118,7 @@ def softmax(y):
     return raised / raised.sum(axis=1, keepdims=True)
 
 
+@pytest.mark.row("A14")
 @pytest.mark.parametrize("loss", [fs.SoftmaxCrossEntropy(), fs.MultiClassHinge()], ids=repr)
 def test_predictions_of_classes(name, data, loss):
     step = fs.TrainStep(fs.mlp([6, 5, 3]), loss, fs.Adam(), backend=name)

@@ -41,6 +41,7 @@ def settings_of(activation):
     return [SETTINGS[name] for name in activation.settings]
 
 
+@pytest.mark.row("A2")
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_slope_of_every_activation(name, points):
     activation = ACTIVATIONS[name]
@@ -51,6 +52,7 @@ def test_slope_of_every_activation(name, points):
     assert relative(np.broadcast_to(activation.slope(kept, *settings), points.shape), expected) < BOUND
 
 
+@pytest.mark.row("A2")
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_slope_at_zero_is_a_subgradient(name):
     activation = ACTIVATIONS[name]

@@ -224,6 +224,7 @@ def test_every_optimiser_has_a_reference():
             assert len(placements) == 2, name
 
 
+@pytest.mark.row("C2", "C3", "C4", "C5", "C6")
 @pytest.mark.parametrize("around", AROUND)
 @pytest.mark.parametrize("row", REFERENCES, ids=label)
 def test_reference(row, around, bench):

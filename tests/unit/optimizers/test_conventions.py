@@ -14,6 +14,7 @@ def last_and_all(history):
     return np.array([np.concatenate([v.reshape(-1) for v in step.values()]) for step in history])
 
 
+@pytest.mark.row("C3")
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_momentum_forms_coincide_under_the_stated_rescaling(backend, bench):
     """FEATURES C3: update (002), velocity (003) and sum are the same at a constant rate; average (004) at lr / (1 - gamma)."""
@@ -43,6 +44,7 @@ def test_momentum_forms_differ_where_the_rate_changes(backend, bench):
     assert np.abs(update[50] - total[50]).max() > 1e-3
 
 
+@pytest.mark.row("C4")
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_look_ahead_points_of_nesterov_are_the_reformulated_parameters(backend):
     """FEATURES C4, on a real run: each form computes its own gradients, and they meet at every step."""
@@ -69,6 +71,7 @@ def test_look_ahead_points_of_nesterov_are_the_reformulated_parameters(backend):
     assert np.abs(np.asarray(ahead_model.arena.values) - point).max() > 1e-3
 
 
+@pytest.mark.row("C5")
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("kind", ["AdaGrad", "RMSProp", "AdaDelta", "Adam"])
 def test_epsilon_placements_as_the_formulas_say(kind, backend, bench):

@@ -32,6 +32,7 @@ def make_step(optimizer, backend, loss=None):
     return model, step, rng.normal(size=(40, 8, 5)), rng.normal(size=(40, 8, 2))
 
 
+@pytest.mark.row("F2")
 @pytest.mark.parametrize(("name", "arguments"), VARIANTS, ids=IDS)
 @pytest.mark.parametrize("settings", [{}, FULL], ids=["plain", "with everything"])
 def test_one_step_is_one_kernel_call_over_the_arena(name, arguments, settings, monkeypatch):
@@ -60,6 +61,7 @@ def test_one_step_is_one_kernel_call_over_the_arena(name, arguments, settings, m
     assert set(sizes) == {step.model.arena.size}
 
 
+@pytest.mark.row("F2")
 def test_the_number_of_calls_does_not_grow_with_the_number_of_layers(monkeypatch):
     for depth in (1, 12):
         layers = [layer for _ in range(depth) for layer in (fs.Linear(4, 4), fs.Tanh())]

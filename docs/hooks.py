@@ -1,0 +1,54 @@
+"""What mkdocs does beside rendering: `fs.Name` becomes a link, examples get their figures, the reference gets its sources.
+
+Code blocks stay as they are (see mkdocs.yml).
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from mkdocs.plugins import event_priority
+
+ROOT = Path(__file__).resolve().parents[1]
+FIGURES = ROOT / "docs" / "figures"
+SOURCES = tempfile.TemporaryDirectory(prefix="fusedstep-docs-")
+BLOCK = re.compile(r"(^```.*?^```$)", re.M | re.S)
+NAME = re.compile(r"(?<!\[)`fs\.(\w+(?:\.\w+)*)`")
+EXAMPLE = re.compile(r"^## `(\S+)`.*$", re.M)
+
+
+@event_priority(100)
+def on_config(config: Any, **_: Any) -> None:
+    """Shows a copy of the package to the reference.
+
+    The root of the repository is the package, so a search for its modules would walk through virtual environments as well.
+    """
+    package = Path(SOURCES.name) / "fusedstep"
+    shutil.rmtree(package, ignore_errors=True)
+    package.mkdir()
+    for entry in ROOT.iterdir():
+        if entry.suffix in (".py", ".pyi"):
+            shutil.copy(entry, package)
+        elif (entry / "__init__.py").is_file():
+            shutil.copytree(entry, package / entry.name, ignore=shutil.ignore_patterns("__pycache__", "results"))
+    config.plugins["mkdocstrings"].config.handlers["python"]["paths"] = [SOURCES.name]
+
+
+def with_figure(heading: re.Match[str]) -> str:
+    """The heading of an example, and below it its figure, or how to make it."""
+    name = heading[1]
+    if (FIGURES / f"{name}.png").is_file():
+        return f"{heading[0]}\n\n![Figure of the example {name}](figures/{name}.png)"
+    return f"{heading[0]}\n\n*The figure is not there yet: `python docs/make_figures.py {name}` makes it.*"
+
+
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Called by mkdocs for every page."""
+    if page.file.src_uri == "gallery.md":
+        markdown = EXAMPLE.sub(with_figure, markdown)
+    parts = BLOCK.split(markdown)
+    return "".join(p if p.startswith("```") else NAME.sub(r"[`fs.\1`][fusedstep.\1]", p) for p in parts)

@@ -1,0 +1,68 @@
+"""`fusedstep example NAME`: an experiment of the lecture notes, with a table of findings and its figure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import BackendName, Debug
+
+
+def example(
+    name: Annotated[str | None, typer.Argument(help="Its name, or its number, such as e5.", show_default=False)] = None,
+    listed: Annotated[bool, typer.Option("--list", help="Show all examples.")] = False,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for the figure.")] = Path("examples"),
+    figure: Annotated[bool, typer.Option("--figure/--no-figure", help="Whether the figure is drawn.")] = True,
+    backend: BackendName = None,
+    debug: Debug = False,
+) -> None:
+    """Run an experiment of the lecture notes.
+
+    Prints what was found beside what theory says, and saves a figure, NAME.png. Ends with exit code 1 where something came
+    otherwise than expected. The experiments are short files in the folder framework/examples of the package, made to be copied.
+    """
+    del debug
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from ...backends import backend as find_backend
+    from ...errors import HyperparameterError
+    from ..examples import EXAMPLES, find_example
+
+    console = Console(highlight=False)
+    if listed:
+        table = Table("", "name", "what it asks", "notes", box=None, padding=(0, 2, 0, 0))
+        for one in EXAMPLES:
+            table.add_row(one.row.upper(), one.name, one.question, one.source)
+        console.print(table)
+        return
+    if name is None:
+        raise HyperparameterError("expected the name of an example; got none; see fusedstep example --list")
+    chosen = find_example(name)
+    run_on = find_backend(backend)
+    if figure:
+        from ..plots.style import settings
+        from .figures import require_folder
+
+        require_folder(out, "--out")
+        with settings():
+            pass  # Without matplotlib it ends here, and not after the experiment.
+    console.print(f"[bold]{chosen.row.upper()} {chosen.name}[/bold]: {escape(chosen.question)} (backend {run_on.name})\n")
+    result = chosen.run(run_on.name)
+    table = Table("finding", "measured", "expected", "", box=None, padding=(0, 2, 0, 0))
+    table.columns[1].justify = "right"
+    for finding in result.findings:
+        mark = "[green]yes[/green]" if finding.holds else "[red]no[/red]"
+        table.add_row(escape(finding.what), finding.shown, escape(finding.expected), mark)
+    console.print(table)
+    console.print(f"\n{escape(result.verdict)}" if result.holds else "\nNot everything came as expected.", soft_wrap=True)
+    if figure:
+        out.mkdir(parents=True, exist_ok=True)
+        path = out / f"{chosen.name}.png"
+        result.draw(path)
+        console.print(f"Figure: [bold]{escape(str(path))}[/bold]", soft_wrap=True)
+    if not result.holds:
+        raise typer.Exit(1)
