@@ -28,7 +28,7 @@ def run(backend: str | None = None) -> Result:
     for name, optimizer in OPTIMIZERS.items():
         model = fs.mlp([64, 64, 10])
         step = fs.TrainStep(model, fs.SoftmaxCrossEntropy(), optimizer(0.01), seed=0, backend=backend)
-        rates[name] = step.lr = fs.find_learning_rate(step, x, y, rates=RATES, finer=(), epochs=2, batch_size=64).suggestion
+        rates[name] = step.lr = fs.find_learning_rate(step, x, y, rates=RATES, finer=(), epochs=5, batch_size=64).suggestion
         histories[name] = fs.Trainer(step).fit(x, y, epochs=EPOCHS, batch_size=64)
         accuracies[name] = step.evaluate(*test)["accuracy"]
     rows = [
