@@ -110,6 +110,18 @@ class Dual:
         quotient = other / self.value
         return Dual(quotient, None if self.tangent is None else -quotient * self.tangent / self.value, self.space)
 
+    def _whole(self, other: Any, operation: str) -> Dual:
+        """An operation of whole numbers, which have no tangent."""
+        if self.tangent is not None:
+            raise NotDifferentiable(no_derivative(operation))
+        return Dual(getattr(self.value, operation)(_parts(other)[0]), None, self.space)
+
+    def __floordiv__(self, other: Any) -> Dual:
+        return self._whole(other, "__floordiv__")
+
+    def __mod__(self, other: Any) -> Dual:
+        return self._whole(other, "__mod__")
+
     def _compared(self, other: Any, comparison: str) -> Dual:
         return Dual(getattr(self.value, comparison)(_parts(other)[0]), None, self.space)
 
@@ -220,6 +232,9 @@ class DualSpace:
 
     def reshape(self, x: Dual, shape: Any) -> Dual:
         return self._linear(x, lambda a: self.xp.reshape(a, shape))
+
+    def take(self, x: Dual, indices: Any, axis: int) -> Dual:
+        return self._linear(x, lambda a: self.xp.take(a, _parts(indices)[0], axis=axis))
 
     def concat(self, parts: Sequence[Dual], axis: int = 0) -> Dual:
         moves = any(p.tangent is not None for p in parts)
