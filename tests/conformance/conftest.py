@@ -16,7 +16,7 @@ def registered(monkeypatch):
 
     entry = EntryPoint("strict", "strict_backend:StrictBackend", selection.ENTRY_POINTS)
     caches = (selection._registered, selection.backend_class, selection._instance, selection.why_not)
-    monkeypatch.setattr(selection, "entry_points", lambda group: [entry] if group == entry.group else [])
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [entry] if group == entry.group else [])
     for cached in caches:
         cached.cache_clear()
     yield "strict"

@@ -74,10 +74,10 @@ class LastOfEqualPieces(Broken):
 
 
 class NoGate(Broken):
-    def _update(self, formula, arrays, scalars, segments):
+    def _update(self, formula, arrays, scalars, segments, random):
         from fusedstep.kernels.targets import numpy as target
 
-        target.run_update(formula, arrays, scalars, segments.table)
+        target.Update(formula, arrays, scalars, segments.table, random).run(scalars)
 
 
 class FirstGroupForAll(Broken):

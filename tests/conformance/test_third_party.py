@@ -35,7 +35,7 @@ def test_ours_cannot_be_replaced(registered, monkeypatch):
     from importlib.metadata import EntryPoint
 
     thief = EntryPoint("numpy", "strict_backend:StrictBackend", selection.ENTRY_POINTS)
-    monkeypatch.setattr(selection, "entry_points", lambda group: [thief])
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [thief])
     selection._registered.cache_clear()
     selection.backend_class.cache_clear()
     assert type(fs.backend("numpy")).__name__ == "NumpyBackend"

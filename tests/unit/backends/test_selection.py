@@ -169,7 +169,7 @@ def test_the_list_of_backends(only_numpy):
 
 def test_a_broken_plug_in_breaks_nothing_else(monkeypatch):
     broken = EntryPoint("broken", "no_such_module_of_ours:Backend", selection.ENTRY_POINTS)
-    monkeypatch.setattr(selection, "entry_points", lambda group: [broken])
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [broken])
     selection._registered.cache_clear()
     selection.backend_class.cache_clear()
     selection.why_not.cache_clear()
