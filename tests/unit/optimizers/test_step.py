@@ -181,6 +181,7 @@ IMPOSSIBLE = {
     "clip_value": NOT_POSITIVE,
     "form": ("nesterov", ""),
     "l1_form": ("exact",),
+    "state_dtype": ("float16", "int8"),
     "epsilon_placement": ("beside",),
     "groups": (
         ["*.bias"], "*.bias", ParameterGroup("*"), 5, None, {"*.bias": 2.0}, (ParameterGroup(3),), (ParameterGroup("*", "2"),),
