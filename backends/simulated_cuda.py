@@ -64,10 +64,13 @@ class SimulatedArray(np.ndarray[Any, Any]):
     def __array_function__(self, function: Any, types: Any, arguments: Any, options: Any) -> Any:
         """See NumPy; written down while capturing."""
         call = partial(function, *map(_plain, arguments), **_plain_options(options))
+        out = options.get("out")
         if _capturing is None or function in _VIEWS:
-            return _device(call())
-        if function is np.copyto or options.get("out") is not None:
-            return _later(call)
+            result = call()
+            return _device(result) if out is None else out
+        if function is np.copyto or out is not None:
+            _later(call)
+            return out
         with np.errstate(all="ignore"):
             return _later(call, call())
 
