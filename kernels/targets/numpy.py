@@ -440,8 +440,3 @@ class Update:
                 word(*[slots[a] for a in arguments], out=slots[index])
             for function, given in calls:
                 function(*given)
-
-
-def run_update(formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Array) -> None:
-    """Applies an update once; arguments as in Update."""
-    Update(formula, arrays, scalars, segments).run(scalars)
