@@ -9,7 +9,6 @@ import atexit
 import ctypes
 import os
 import threading
-from typing import Any
 
 import numpy as np
 
