@@ -47,11 +47,13 @@ class NumbaBackend(NumpyBackend):
 
     def __init__(self) -> None:
         super().__init__()
-        import scipy.linalg.cython_blas  # noqa: F401  (before anybody lists the BLAS libraries of this process)
+        import scipy.linalg.cython_blas  # noqa: F401
 
         from ..kernels.rows import cpu as rows
         from ..kernels.targets import cpu as target
+        from ..kernels.targets.blas import blas
 
+        self.blas = blas().name  # loaded here, before anybody lists the BLAS libraries of this process
         self._rows = rows
         self._target = target
         self._no_weights = {np.dtype(d): np.empty(0, d) for d in (np.float32, np.float64)}

@@ -152,11 +152,14 @@ if hasattr(os, "register_at_fork"):
 
 @dataclass(frozen=True)
 class _Blas:
-    """One BLAS library of this process: how to read and set its number of threads, and whether that is each thread's own."""
+    """One BLAS library of this process: how to read and set its number of threads, and that of the calling thread alone.
+
+    `set_own` is None where all threads have the same number.
+    """
 
     get: Callable[[], int]
     set: Callable[[int], Any]
-    by_thread: bool
+    set_own: Callable[[int], Any] | None
 
 
 @cache
@@ -165,11 +168,15 @@ def _blas_libraries() -> list[_Blas]:
 
     found = []
     for library in ThreadpoolController().select(user_api="blas").lib_controllers:
-        by_thread = getattr(library, "threading_layer", "") == "openmp"
         getter, setter = (_of_openblas(library.dynlib, f"{verb}_num_threads") for verb in ("get", "set"))
-        if by_thread:
+        own = None
+        if library.internal_api == "mkl":
+            # The number of all threads does not reach every thread that asks OpenMP for its own.
+            own = library.dynlib.MKL_Set_Num_Threads_Local
+        elif getattr(library, "threading_layer", "") == "openmp":
             getter = setter = None
-        found.append(_Blas(getter or library.get_num_threads, setter or library.set_num_threads, by_thread))
+            own = library.set_num_threads
+        found.append(_Blas(getter or library.get_num_threads, setter or library.set_num_threads, own))
     return found
 
 
@@ -185,8 +192,8 @@ def _of_openblas(library: Any, name: str) -> Callable[..., Any] | None:
 def limit_this_thread() -> None:
     """One thread for those BLAS libraries that count for each calling thread; for threads of our own."""
     for library in _blas_libraries():
-        if library.by_thread:
-            library.set(1)
+        if library.set_own is not None:
+            library.set_own(1)
 
 
 class _SingleThreadedBlas:

@@ -1,10 +1,12 @@
-"""The floor: the matrix products (GEMMs) of a step and nothing else, as fast as NumPy can be made to do them.
+"""The floor: the matrix products (GEMMs) of a step and nothing else, as fast as the BLAS library can be made to do them.
 
-Taken in two ways; the smaller is the limit that a step on the same library can reach but not pass.
+Taken in two ways: whole products of NumPy, and rows split over threads with the products that compiled passes use, which may
+be another library's. The smaller is the limit that a step on the same library can reach but not pass.
 """
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +18,7 @@ from .team import Team, blas_threads, cuts, team
 from .timing import Prepared
 
 Array = Any
+Multiply = Callable[[Array, Array, Array], Callable[[], Any]]
 
 BLAS_FLOOR, ROWS_FLOOR = "GEMMs (BLAS)", "GEMMs (rows)"
 
@@ -33,7 +36,7 @@ class _Operands:
         self.weight_slopes = [np.empty_like(w) for w in self.weights]
         self.input_slopes = [np.empty_like(x) for x in self.inputs]
 
-    def calls(self, problem: Problem) -> list[Callable[[], Any]]:
+    def calls(self, problem: Problem, multiply: Multiply) -> list[Callable[[], Any]]:
         """One call for each product, in the order of a step."""
         made: list[Callable[[], Any]] = []
         for product in products(problem.network):
@@ -44,17 +47,37 @@ class _Operands:
                 "weights": (x.T, d, self.weight_slopes[k]),
                 "inputs": (d, w.T, self.input_slopes[k]),
             }[product.kind]
-            made.append(_call(*given))
+            made.append(multiply(*given))
         return made
 
 
-def _call(a: Array, b: Array, out: Array) -> Callable[[], Any]:
+def _by_numpy(a: Array, b: Array, out: Array) -> Callable[[], Any]:
     return lambda: np.matmul(a, b, out=out)
+
+
+def _as_compiled(a: Array, b: Array, out: Array) -> Callable[[], Any]:
+    """The product as compiled passes compute it, without the interpreter's lock."""
+    from ..kernels.targets.native import Address, address_of, gemm_entry, gemm_words
+
+    def side(array: Array) -> tuple[Address, int, bool]:
+        transposed = not array.flags.c_contiguous
+        stored = array.T if transposed else array
+        return address_of(stored), int(stored.shape[1]), transposed
+
+    extents = (int(out.shape[0]), int(out.shape[1]), int(a.shape[1]))
+    words = np.array(gemm_words(out.dtype, side(a), side(b), (address_of(out), extents[1]), extents, False), np.int64)
+    entry, place = ctypes.CFUNCTYPE(None, ctypes.c_size_t)(gemm_entry().address), int(address_of(words))
+
+    def call(kept: tuple[Array, ...] = (words, a, b, out)) -> None:
+        del kept  # held, because the words are their addresses
+        entry(place)
+
+    return call
 
 
 def blas_floor(problem: Problem) -> Prepared:
     """Each product whole, spread over the cores by the BLAS library."""
-    calls = _Operands(problem, problem.network.batch, 0).calls(problem)
+    calls = _Operands(problem, problem.network.batch, 0).calls(problem, _by_numpy)
 
     def step() -> None:
         for call in calls:
@@ -70,7 +93,7 @@ def rows_floor(problem: Problem) -> Prepared:
     """
     count = max(1, min(problem.threads, problem.network.batch))
     parts = [
-        _Operands(problem, stop - start, number).calls(problem)
+        _Operands(problem, stop - start, number).calls(problem, _as_compiled)
         for number, (start, stop) in enumerate(cuts(problem.network.batch, count))
     ]
 

@@ -14,7 +14,7 @@ from typing import Any
 from ..backends.threads import available_threads
 
 LIBRARIES = (
-    "numpy", "numba", "llvmlite", "scipy", "threadpoolctl", "torch", "jax", "jaxlib", "optax", "scikit-learn",
+    "numpy", "numba", "llvmlite", "scipy", "mkl", "threadpoolctl", "torch", "jax", "jaxlib", "optax", "scikit-learn",
     "cupy-cuda12x", "cupy-cuda13x", "numba-cuda", "nvmath-python", "nvidia-cublas", "triton", "jax-cuda12-plugin",
     "jax-cuda13-plugin",
 )  # fmt: skip

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 import hypothesis
 import pytest
+
+# What most users have, whatever else is installed here; tests/unit/executors/test_blas.py looks at the others.
+os.environ.setdefault("FUSEDSTEP_BLAS", "numpy")
 
 # Examples are not limited in time: how long they take says how busy the machine is.
 hypothesis.settings.register_profile("fusedstep", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
@@ -16,8 +21,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def _why_no_gpu() -> str | None:
     """Why GPU tests cannot run here, or None where they can."""
-    import os
-
     if os.environ.get("NUMBA_ENABLE_CUDASIM") == "1":
         return "Numba's simulator is switched on, so this is not a real device"
     from fusedstep.backends.selection import why_not

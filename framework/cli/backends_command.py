@@ -28,6 +28,9 @@ def backends(backend: BackendName = None, debug: Debug = False) -> None:
     console.print(table)
     chosen = find(backend)
     console.print(f"In use now: [bold]{escape(chosen.name)}[/bold] ({escape(why(backend, chosen.name))})")
+    library = getattr(chosen, "blas", "")
+    if library:
+        console.print(f"It multiplies matrices with [bold]{escape(library)}[/bold]; FUSEDSTEP_BLAS=numpy or mkl chooses.")
     console.print("Auto takes the first that works of " + ", ".join(AUTO_ORDER) + ".")
     console.print("Choose another with FUSEDSTEP_BACKEND=NAME or --backend NAME.")
 

@@ -19,9 +19,9 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 from numba.np.numpy_support import as_dtype
-from threadpoolctl import ThreadpoolController
 
 from . import cache as disk
+from .blas import blas
 from .source import HEADER, build
 
 WORD = ir.IntType(64)
@@ -183,33 +183,6 @@ def address_of(array: Any) -> Address:
 
 # Products
 
-_GEMM = {np.dtype(np.float32): "sgemm", np.dtype(np.float64): "dgemm"}
-
-
-@cache
-def _gemm_address(dtype: np.dtype[Any]) -> int:
-    """GEMM as Fortran would call it: of the BLAS library that NumPy brought, else SciPy's, which is often an older one.
-
-    Libraries with 32-bit and with 64-bit numbers take the same words: little-endian words below 2^31 read alike.
-    """
-    name = _GEMM[dtype]
-    for library in ThreadpoolController().select(user_api="blas").lib_controllers:
-        if "numpy" not in library.filepath:
-            continue
-        for symbol in (f"scipy_{name}_64_", f"{name}_64_", f"{name}64_", f"scipy_{name}_", f"{name}_"):
-            found = getattr(ctypes.CDLL(library.filepath), symbol, None)
-            if found is not None:
-                return ctypes.cast(found, ctypes.c_void_p).value or 0
-    from scipy.linalg import cython_blas
-
-    capsule = cython_blas.__pyx_capi__[name]
-    title, pointer = ctypes.pythonapi.PyCapsule_GetName, ctypes.pythonapi.PyCapsule_GetPointer
-    title.restype, title.argtypes = ctypes.c_char_p, [ctypes.py_object]
-    pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
-    address: int = pointer(capsule, title(capsule))
-    return address
-
-
 GEMM_TEXT = (
     HEADER
     + """
@@ -242,9 +215,10 @@ def gemm_words(
     m, n, k = extents
     numbers = [types.float32 if dtype == np.float32 else types.float64] * 2
     one, beta = words_of(dict(enumerate(numbers)), (1.0, float(accumulate)))  # type: ignore[arg-type]
+    gemm = blas().sgemm if dtype == np.float32 else blas().dgemm
     # Fortran sees every row-major matrix transposed, so it is asked for out^T = op(b)^T op(a)^T.
     return [
-        _gemm_address(dtype), ord("T" if b[2] else "N"), ord("T" if a[2] else "N"), n, m, k, one, b[0], max(b[1], 1),
+        gemm, ord("T" if b[2] else "N"), ord("T" if a[2] else "N"), n, m, k, one, b[0], max(b[1], 1),
         a[0], max(a[1], 1), beta, out[0], max(out[1], 1),
     ]  # fmt: skip
 

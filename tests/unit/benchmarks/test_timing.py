@@ -98,15 +98,25 @@ def test_floors_do_every_product(make, precision, monkeypatch):
     """Counted by their operations: the parts of all threads together are the whole."""
     done = []
     lock = threading.Lock()
-    real = np.matmul
 
-    def counted(a, b, out):
-        with lock:
-            done.append(2 * a.shape[0] * a.shape[1] * b.shape[1])
-        assert {a.dtype.name, b.dtype.name, out.dtype.name} == {precision}
-        return real(a, b, out=out)
+    def watched(multiply):
+        def made(a, b, out):
+            call = multiply(a, b, out)
 
-    monkeypatch.setattr(floor.np, "matmul", counted)
+            def counted():
+                out[...] = np.nan
+                call()
+                with lock:
+                    done.append(2 * a.shape[0] * a.shape[1] * b.shape[1])
+                assert {a.dtype.name, b.dtype.name, out.dtype.name} == {precision}
+                np.testing.assert_allclose(out, a @ b, rtol=1e-4, atol=1e-5)
+
+            return counted
+
+        return made
+
+    for name in ("_by_numpy", "_as_compiled"):
+        monkeypatch.setattr(floor, name, watched(getattr(floor, name)))
     problem = Problem(parse("6-5-4-3@11")[0], precision=precision, threads=2)
     burst(make(problem), 1)
     from fusedstep.benchmarks.gemms import flop

@@ -1,0 +1,101 @@
+"""Which BLAS library multiplies the matrices of compiled passes: NumPy's own, or Intel's oneMKL where it is installed.
+
+FUSEDSTEP_BLAS says "numpy" or "mkl"; unset or "auto" takes MKL where the package `mkl` is installed (the extra of that name).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+from functools import cache
+from importlib import metadata
+from typing import Any, NamedTuple
+
+from threadpoolctl import ThreadpoolController
+
+from ...errors import HyperparameterError, MissingDependency
+
+VARIABLE = "FUSEDSTEP_BLAS"
+_CHOICES = ("auto", "mkl", "numpy")
+_MKL_FILE = re.compile(r"libmkl_rt\.so(\.\d+)*|mkl_rt(\.\d+)*\.dll|libmkl_rt(\.\d+)*\.dylib")
+
+
+class Blas(NamedTuple):
+    """A library: what people call it, and the addresses of its single and double precision GEMM."""
+
+    name: str
+    sgemm: int
+    dgemm: int
+
+
+@cache
+def blas() -> Blas:
+    """The library of this process, chosen when it is first asked for.
+
+    Raises: HyperparameterError where FUSEDSTEP_BLAS names none; MissingDependency where it asks for an MKL that is not there.
+    """
+    wanted = os.environ.get(VARIABLE, "").strip().lower() or "auto"
+    if wanted not in _CHOICES:
+        raise HyperparameterError(f"expected {VARIABLE} to be one of {', '.join(_CHOICES)}; got {wanted!r}")
+    found = _mkl() if wanted != "numpy" else None
+    if found is None and wanted == "mkl":
+        raise MissingDependency(
+            f"expected the package mkl for {VARIABLE}=mkl; it is not installed; "
+            f'pip install "fusedstep[mkl]", or unset {VARIABLE}'
+        )
+    return found or _numpys() or _scipys()
+
+
+def _mkl() -> Blas | None:
+    """MKL as the package `mkl` brings it, with one GEMM for all processors, which finds out on which one it runs."""
+    try:
+        files = metadata.files("mkl") or []
+    except metadata.PackageNotFoundError:
+        return None
+    for file in files:
+        if _MKL_FILE.fullmatch(file.name):
+            try:
+                library = ctypes.CDLL(str(file.locate()))
+            except OSError:
+                continue
+            found = [_first(library, (f"{letter}gemm_", f"{letter}gemm")) for letter in "sd"]
+            if all(found):
+                return Blas("mkl", *found)
+    return None
+
+
+def _numpys() -> Blas | None:
+    """The library that NumPy brought.
+
+    Libraries with 32-bit and with 64-bit numbers take the same words: little-endian words below 2^31 read alike.
+    """
+    for library in ThreadpoolController().select(user_api="blas").lib_controllers:
+        if "numpy" in library.filepath:
+            handle = ctypes.CDLL(library.filepath)
+            found = [
+                _first(handle, (f"scipy_{n}_64_", f"{n}_64_", f"{n}64_", f"scipy_{n}_", f"{n}_")) for n in ("sgemm", "dgemm")
+            ]
+            if all(found):
+                return Blas(f"{library.internal_api} of NumPy", *found)
+    return None
+
+
+def _scipys() -> Blas:
+    """The library that SciPy is linked to, which is often an older one than NumPy's."""
+    from scipy.linalg import cython_blas
+
+    title, pointer = ctypes.pythonapi.PyCapsule_GetName, ctypes.pythonapi.PyCapsule_GetPointer
+    title.restype, title.argtypes = ctypes.c_char_p, [ctypes.py_object]
+    pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    capsules = (cython_blas.__pyx_capi__[name] for name in ("sgemm", "dgemm"))
+    return Blas("BLAS of SciPy", *(pointer(capsule, title(capsule)) for capsule in capsules))
+
+
+def _first(library: Any, names: tuple[str, ...]) -> int:
+    """The address of the first of these functions that the library has, else 0."""
+    for name in names:
+        function = getattr(library, name, None)
+        if function is not None:
+            return ctypes.cast(function, ctypes.c_void_p).value or 0
+    return 0
