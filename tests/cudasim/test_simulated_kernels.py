@@ -19,7 +19,7 @@ from fusedstep.backends.base import Backend, Random
 from fusedstep.backends.numpy_backend import NumpyBackend
 from fusedstep.errors import DtypeError, MixedBackends
 from fusedstep.kernels.formula import REGISTRY
-from fusedstep.kernels.rows import cuda as rows
+from fusedstep.kernels.rows.cuda.compiled import SIGNATURES
 from fusedstep.kernels.targets.segments import segment_table
 
 DTYPES = ("float32", "float64")
@@ -144,7 +144,7 @@ def test_every_row_kernel_was_run(cuda, monkeypatch):
     cases.run_rows(cuda, 2, 3, "float32")
     cases.run_sums(cuda, 5, "float32")
     cases.run_limit(cuda, "float32")
-    assert names == {f.__name__ for f in rows.SIGNATURES}
+    assert names == {f.__name__ for f in SIGNATURES}
 
 
 def test_the_contract_is_overridden_where_a_kernel_exists(cuda):

@@ -1,0 +1,83 @@
+"""What the kernels of all families share: sums and maxima over a team of threads, and stand-ins for what `compiled` binds.
+
+Kernels are compiled with `real` as the type that they compute in, `load` and `store` as the way in and out of arrays whose
+elements may have 16 bits, the words of the vocabulary and the constants below (see kernels/targets/handwritten.py); what stands
+in for them here only makes them readable. Loops that hold a `syncthreads` run equally often for all threads of a block.
+"""
+
+# mypy: disallow-untyped-defs=False, disallow-untyped-calls=False
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from numba import cuda
+
+from ...targets.cuda.geometry import SIMULATED, WARP
+
+real = load = store = float
+i64 = int
+LOWEST = -float("inf")
+EVERYBODY = 0xFFFFFFFF
+"""All threads of a warp."""
+SHUFFLES = not SIMULATED
+"""Whether threads of a warp hand values to each other directly, which the simulator cannot."""
+
+Signatures = dict[Callable[..., Any], tuple[tuple[str, ...], tuple[str, ...], tuple[Callable[..., Any], ...]]]
+"""What each kernel takes, the words of the vocabulary that it calls, and the functions of this file that it needs.
+
+"matrix" and "vector" are stored in any type, "table" and "sums" in what is computed in; "labels" are int32 [rows], "columns"
+int32 in two dimensions, "winners" uint8 in two.
+"""
+
+
+def shared_sum(part, slot, lane, lanes, value):
+    # The slots of a team lie side by side, whichever threads they belong to.
+    part[slot] = value
+    cuda.syncthreads()
+    half = lanes >> 1
+    while half > 0:
+        if lane < half:
+            part[slot] += part[slot + half]
+        cuda.syncthreads()
+        half >>= 1
+    result = part[slot - lane]
+    cuda.syncthreads()
+    return result
+
+
+def team_sum(part, slot, lane, lanes, value):
+    # For teams of threads that lie side by side along x.
+    if SHUFFLES and lanes <= WARP:
+        # All threads of a warp come here, and a partner at a distance below `lanes` is of the same team.
+        half = lanes >> 1
+        while half > 0:
+            value += cuda.shfl_xor_sync(EVERYBODY, value, half)
+            half >>= 1
+        return value
+    return shared_sum(part, slot, lane, lanes, value)
+
+
+def team_max(part, slot, lane, lanes, value):
+    if SHUFFLES and lanes <= WARP:
+        half = lanes >> 1
+        while half > 0:
+            other = cuda.shfl_xor_sync(EVERYBODY, value, half)
+            value = other if other > value else value
+            half >>= 1
+        return value
+    part[slot] = value
+    cuda.syncthreads()
+    half = lanes >> 1
+    while half > 0:
+        if lane < half and part[slot + half] > part[slot]:
+            part[slot] = part[slot + half]
+        cuda.syncthreads()
+        half >>= 1
+    result = part[slot - lane]
+    cuda.syncthreads()
+    return result
+
+
+SUM = (shared_sum, team_sum)
+MAX_AND_SUM = (shared_sum, team_max, team_sum)
