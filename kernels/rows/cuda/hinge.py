@@ -9,16 +9,14 @@ from __future__ import annotations
 from numba import cuda
 
 from ...targets.cuda.geometry import BLOCK
-from .teams import LOWEST, Signatures, i64, load, real, store
+from .teams import LOWEST, Signatures, i64, load, places, real, store
 
 
 def multi_class_hinge(scores, labels, factor, losses, gradient):
     part = cuda.shared.array(BLOCK, real)
     place = cuda.shared.array(BLOCK, i64)
     rows, width = scores.shape
-    lane, team = cuda.threadIdx.x, cuda.threadIdx.y
-    lanes, teams = cuda.blockDim.x, cuda.blockDim.y
-    slot = team * lanes + lane
+    lane, team, lanes, teams, slot = places()
     for first in range(cuda.blockIdx.x * teams, rows, cuda.gridDim.x * teams):
         i = first + team
         best = LOWEST
@@ -59,4 +57,4 @@ def multi_class_hinge(scores, labels, factor, losses, gradient):
                 gradient[i, j] = store(slope if active else real(0.0))
 
 
-SIGNATURES: Signatures = {multi_class_hinge: (("matrix", "labels", "number", "sums", "matrix"), (), ())}
+SIGNATURES: Signatures = {multi_class_hinge: (("matrix", "labels", "number", "sums", "matrix"), (), (places,))}

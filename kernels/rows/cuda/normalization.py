@@ -11,16 +11,14 @@ from math import sqrt
 from numba import cuda
 
 from ...targets.cuda.geometry import BLOCK
-from .teams import SUM, Signatures, load, real, shared_sum, store, team_sum
+from .teams import SUM, Signatures, load, places, real, shared_sum, store, team_sum
 
 
 def layer_norm(x, gain, offset, epsilon, out, mean, scale):
     part = cuda.shared.array(BLOCK, real)
     rows, width = x.shape
     share = real(1.0) / real(width)
-    lane, team = cuda.threadIdx.x, cuda.threadIdx.y
-    lanes, teams = cuda.blockDim.x, cuda.blockDim.y
-    slot = team * lanes + lane
+    lane, team, lanes, teams, slot = places()
     for first in range(cuda.blockIdx.x * teams, rows, cuda.gridDim.x * teams):
         i = first + team
         total = real(0.0)
@@ -47,9 +45,7 @@ def layer_norm_input(dy, x, gain, mean, scale, dx):
     part = cuda.shared.array(BLOCK, real)
     rows, width = x.shape
     share = real(1.0) / real(width)
-    lane, team = cuda.threadIdx.x, cuda.threadIdx.y
-    lanes, teams = cuda.blockDim.x, cuda.blockDim.y
-    slot = team * lanes + lane
+    lane, team, lanes, teams, slot = places()
     for first in range(cuda.blockIdx.x * teams, rows, cuda.gridDim.x * teams):
         i = first + team
         plain = real(0.0)
@@ -78,8 +74,7 @@ def layer_norm_columns(dy, x, mean, scale, gains, offsets):
     share = (rows + gains.shape[0] - 1) // gains.shape[0]
     chunk = cuda.blockIdx.y
     start, stop = chunk * share, min(rows, (chunk + 1) * share)
-    lane, team = cuda.threadIdx.x, cuda.threadIdx.y
-    lanes, teams = cuda.blockDim.x, cuda.blockDim.y
+    lane, team, lanes, teams, _ = places()
     slot = lane * teams + team
     for first in range(cuda.blockIdx.x * lanes, width, cuda.gridDim.x * lanes):
         j = first + lane
@@ -100,5 +95,5 @@ def layer_norm_columns(dy, x, mean, scale, gains, offsets):
 SIGNATURES: Signatures = {
     layer_norm: (("matrix", "vector", "vector", "number", "matrix", "sums", "sums"), ("sqrt",), SUM),
     layer_norm_input: (("matrix", "matrix", "vector", "sums", "sums", "matrix"), (), SUM),
-    layer_norm_columns: (("matrix", "matrix", "sums", "sums", "table", "table"), (), (shared_sum,)),
+    layer_norm_columns: (("matrix", "matrix", "sums", "sums", "table", "table"), (), (places, shared_sum)),
 }

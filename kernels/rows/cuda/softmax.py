@@ -11,23 +11,16 @@ from math import exp, log
 from numba import cuda
 
 from ...targets.cuda.geometry import BLOCK
-from .teams import LOWEST, MAX_AND_SUM, Signatures, load, real, store, team_max, team_sum
+from .teams import MAX_AND_SUM, Signatures, load, places, real, row_max, store, team_sum
 
 
 def softmax(x, out):
     part = cuda.shared.array(BLOCK, real)
     rows, width = x.shape
-    lane, team = cuda.threadIdx.x, cuda.threadIdx.y
-    lanes, teams = cuda.blockDim.x, cuda.blockDim.y
-    slot = team * lanes + lane
+    lane, team, lanes, teams, slot = places()
     for first in range(cuda.blockIdx.x * teams, rows, cuda.gridDim.x * teams):
         i = first + team
-        top = LOWEST
-        if i < rows:
-            for j in range(lane, width, lanes):
-                value = load(x[i, j])
-                top = value if value > top else top
-        top = team_max(part, slot, lane, lanes, top)
+        top = row_max(part, slot, lane, lanes, x, i)
         total = real(0.0)
         if i < rows:
             for j in range(lane, width, lanes):
@@ -43,21 +36,15 @@ def softmax_cross_entropy(logits, labels, weights, on, off, factor, losses, grad
     part = cuda.shared.array(BLOCK, real)
     rows, width = logits.shape
     mass = on + off * real(width - 1)
-    lane, team = cuda.threadIdx.x, cuda.threadIdx.y
-    lanes, teams = cuda.blockDim.x, cuda.blockDim.y
-    slot = team * lanes + lane
+    lane, team, lanes, teams, slot = places()
     for first in range(cuda.blockIdx.x * teams, rows, cuda.gridDim.x * teams):
         i = first + team
-        top = LOWEST
         label = 0
         own = real(0.0)
         if i < rows:
             label = labels[i]
             own = load(logits[i, label])  # read before anybody writes: `gradient` may be the same array
-            for j in range(lane, width, lanes):
-                value = load(logits[i, j])
-                top = value if value > top else top
-        top = team_max(part, slot, lane, lanes, top)
+        top = row_max(part, slot, lane, lanes, logits, i)
         total = real(0.0)
         shifted_sum = real(0.0)
         if i < rows:
@@ -85,17 +72,10 @@ def softmax_cross_entropy(logits, labels, weights, on, off, factor, losses, grad
 def softmax_cross_entropy_soft(logits, targets, factor, losses, gradient):
     part = cuda.shared.array(BLOCK, real)
     rows, width = logits.shape
-    lane, team = cuda.threadIdx.x, cuda.threadIdx.y
-    lanes, teams = cuda.blockDim.x, cuda.blockDim.y
-    slot = team * lanes + lane
+    lane, team, lanes, teams, slot = places()
     for first in range(cuda.blockIdx.x * teams, rows, cuda.gridDim.x * teams):
         i = first + team
-        top = LOWEST
-        if i < rows:
-            for j in range(lane, width, lanes):
-                value = load(logits[i, j])
-                top = value if value > top else top
-        top = team_max(part, slot, lane, lanes, top)
+        top = row_max(part, slot, lane, lanes, logits, i)
         total = real(0.0)
         mass = real(0.0)
         product = real(0.0)

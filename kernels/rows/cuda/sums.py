@@ -11,7 +11,7 @@ from math import sqrt
 from numba import cuda
 
 from ...targets.cuda.geometry import BLOCK
-from .teams import LOWEST, Signatures, load, real, shared_sum
+from .teams import LOWEST, Signatures, load, places, real, shared_sum
 
 
 def column_sum_chunks(x, partial):
@@ -20,8 +20,7 @@ def column_sum_chunks(x, partial):
     share = (rows + partial.shape[0] - 1) // partial.shape[0]
     chunk = cuda.blockIdx.y
     start, stop = chunk * share, min(rows, (chunk + 1) * share)
-    lane, team = cuda.threadIdx.x, cuda.threadIdx.y
-    lanes, teams = cuda.blockDim.x, cuda.blockDim.y
+    lane, team, lanes, teams, _ = places()
     slot = lane * teams + team
     for first in range(cuda.blockIdx.x * lanes, width, cuda.gridDim.x * lanes):
         j = first + lane
@@ -102,7 +101,7 @@ def limit_norm(scales, squares, largest):
 
 
 SIGNATURES: Signatures = {
-    column_sum_chunks: (("matrix", "table"), (), (shared_sum,)),
+    column_sum_chunks: (("matrix", "table"), (), (places, shared_sum)),
     add_chunks: (("table", "sums"), (), ()),
     total_parts: (("vector", "sums"), (), (shared_sum,)),
     sum_of_squares_parts: (("vector", "sums"), (), (shared_sum,)),

@@ -31,6 +31,14 @@ int32 in two dimensions, "winners" uint8 in two.
 """
 
 
+def places():
+    # Teams of lanes side by side along x, one above the other along y: who this thread is, how many there are of each, and the
+    # thread's number in its block.
+    lane, team = cuda.threadIdx.x, cuda.threadIdx.y
+    lanes, teams = cuda.blockDim.x, cuda.blockDim.y
+    return lane, team, lanes, teams, team * lanes + lane
+
+
 def shared_sum(part, slot, lane, lanes, value):
     # The slots of a team lie side by side, whichever threads they belong to.
     part[slot] = value
@@ -79,5 +87,14 @@ def team_max(part, slot, lane, lanes, value):
     return result
 
 
-SUM = (shared_sum, team_sum)
-MAX_AND_SUM = (shared_sum, team_max, team_sum)
+def row_max(part, slot, lane, lanes, x, i):
+    top = LOWEST
+    if i < x.shape[0]:
+        for j in range(lane, x.shape[1], lanes):
+            value = load(x[i, j])
+            top = value if value > top else top
+    return team_max(part, slot, lane, lanes, top)
+
+
+SUM = (places, shared_sum, team_sum)
+MAX_AND_SUM = (*SUM, team_max, row_max)
