@@ -57,8 +57,8 @@ def _stream(pointer: int) -> Any:
 
 
 @lru_cache(maxsize=WRAPPED)
-def _launcher(compiled: Any, grid: tuple[int, ...], block: tuple[int, ...], pointer: int) -> Any:
-    return compiled[grid, block, _stream(pointer)]
+def _launcher(compiled: Any, pointer: int, grid: tuple[int, ...], block: tuple[int, ...], shared: int = 0) -> Any:
+    return compiled[grid, block, _stream(pointer), shared]
 
 
 class CudaBackend(PlannedProducts, CudaRows, CupyBackend):
@@ -117,7 +117,7 @@ class CudaBackend(PlannedProducts, CudaRows, CupyBackend):
             _wrapped(a.data.ptr, *kernel.shown(k, a)) if self.is_array(a) else a for k, a in enumerate(kernel.check(arguments))
         ]
         self.launches += 1
-        _launcher(kernel.compiled, *geometry, self._stream_pointer())(*given)
+        _launcher(kernel.compiled, self._stream_pointer(), *geometry)(*given)
 
     def _scratch(self, like: Array) -> Callable[[int], Array]:
         """A function that lends a flat buffer; kernels of one stream run in order, so each stream has its own.
@@ -135,6 +135,13 @@ class CudaBackend(PlannedProducts, CudaRows, CupyBackend):
             return buffer[:size]
 
         return lend
+
+    def _counter(self) -> Array:
+        """The number with which the blocks of a kernel count each other, 0 before and after each; one for each stream."""
+        key = (self._stream_pointer(), "counter")
+        if key not in self._buffers:
+            self._buffers[key] = self.zeros((1,), "uint32")
+        return self._buffers[key]
 
     # Products
 

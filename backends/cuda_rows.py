@@ -30,6 +30,9 @@ class CudaRows(Backend):
     def _scratch(self, like: Array) -> Callable[[int], Array]:
         raise NotImplementedError(f"{type(self).__name__} must define _scratch")
 
+    def _counter(self) -> Array:
+        raise NotImplementedError(f"{type(self).__name__} must define _counter")
+
     # Rows and columns
 
     def _run(self, function: Callable[..., Any], shape: tuple[int, ...], *arguments: Any) -> None:
@@ -42,21 +45,33 @@ class CudaRows(Backend):
 
     def softmax_cross_entropy(
         self, logits: Array, labels: Array, weights: Array | None, on: float, off: float, factor: float,
-        losses: Array, gradient: Array,
-    ) -> None:  # fmt: skip
-        """See Backend.softmax_cross_entropy."""
+        losses: Array, gradient: Array, sums: Array | None = None,
+    ) -> bool:  # fmt: skip
+        """See Backend.softmax_cross_entropy; with the column sums in the same pass, before the gradient is rounded."""
         self.require(logits, labels, losses, gradient)
         given = self._no_weights[losses.dtype.name] if weights is None else weights
-        self._run(
-            self._softmax.softmax_cross_entropy, logits.shape, logits, labels, given, on, off, factor, losses, gradient
+        return self._cross_entropy(
+            self._softmax.softmax_cross_entropy, (logits, labels, given, on, off, factor, losses, gradient), losses, sums
         )
 
     def softmax_cross_entropy_soft(
-        self, logits: Array, targets: Array, factor: float, losses: Array, gradient: Array
-    ) -> None:
-        """See Backend.softmax_cross_entropy_soft."""
+        self, logits: Array, targets: Array, factor: float, losses: Array, gradient: Array, sums: Array | None = None
+    ) -> bool:
+        """See Backend.softmax_cross_entropy_soft; with the column sums in the same pass, before the gradient is rounded."""
         self.require(logits, targets, losses, gradient)
-        self._run(self._softmax.softmax_cross_entropy_soft, logits.shape, logits, targets, factor, losses, gradient)
+        return self._cross_entropy(
+            self._softmax.softmax_cross_entropy_soft, (logits, targets, factor, losses, gradient), losses, sums
+        )
+
+    def _cross_entropy(
+        self, function: Callable[..., Any], arguments: tuple[Any, ...], losses: Array, sums: Array | None
+    ) -> bool:
+        if sums is not None:
+            self.require(sums)
+        unused = self._no_weights[losses.dtype.name]
+        return self._launches.run_cross_entropy(
+            function, arguments, sums, unused, self._scratch(losses), self._counter(), self._launch
+        )
 
     def multi_class_hinge(self, scores: Array, labels: Array, factor: float, losses: Array, gradient: Array) -> None:
         """See Backend.multi_class_hinge."""
@@ -128,18 +143,18 @@ class CudaRows(Backend):
 
     def _sum(self, function: Callable[..., Any], x: Array) -> Scalar:
         out = self.empty((1,), "float64" if x.dtype.name == "float64" else "float32")
-        self._launches.run_sum(function, x.reshape(-1), out, self._scratch(out), self._launch)
+        self._launches.run_sum(function, x.reshape(-1), out, self._scratch(out), self._counter(), self._launch)
         return out.reshape(())
 
     def total(self, x: Array) -> Scalar:
-        """In the precision of x, at least float32, compensated, as an array of no dimensions on the device."""
+        """In the precision of x, at least float32, compensated, as an array of no dimensions on the device; one launch."""
         self.require(x)
-        return self._sum(self._sums.total_parts, x) if x.size else super().total(x)
+        return self._sum(self._sums.total, x) if x.size else super().total(x)
 
     def sum_of_squares(self, x: Array) -> Scalar:
-        """In the precision of x, at least float32, compensated, as an array of no dimensions; infinite or NaN if any is."""
+        """In the precision of x, at least float32, compensated, as an array of no dimensions; one launch."""
         self.require(x)
-        return self._sum(self._sums.sum_of_squares_parts, x) if x.size else super().total(x)
+        return self._sum(self._sums.sum_of_squares, x) if x.size else super().total(x)
 
     def limit_norm(self, scales: Array, squares: Scalar, largest: float) -> None:
         """See Backend.limit_norm; nothing leaves the device."""

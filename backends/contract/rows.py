@@ -23,18 +23,26 @@ class Rows(Arrays):
 
     def softmax_cross_entropy(
         self, logits: Array, labels: Array, weights: Array | None, on: float, off: float, factor: float,
-        losses: Array, gradient: Array,
-    ) -> None:  # fmt: skip
-        """Losses by row and factor times their gradient, for labels; see kernels/rows/reference.py."""
+        losses: Array, gradient: Array, sums: Array | None = None,
+    ) -> bool:  # fmt: skip
+        """Losses by row and factor times their gradient, for labels; see kernels/rows/reference.py.
+
+        Args: sums – where the sum of the rows of the gradient may go.
+        Returns: whether it went there.
+        """
+        del sums
         self.require(logits, labels, losses, gradient)
         reference.softmax_cross_entropy(self.xp, self.wide(logits), labels, weights, on, off, factor, losses, gradient)
+        return False
 
     def softmax_cross_entropy_soft(
-        self, logits: Array, targets: Array, factor: float, losses: Array, gradient: Array
-    ) -> None:
+        self, logits: Array, targets: Array, factor: float, losses: Array, gradient: Array, sums: Array | None = None
+    ) -> bool:
         """As `softmax_cross_entropy`, for target distributions."""
+        del sums
         self.require(logits, targets, losses, gradient)
         reference.softmax_cross_entropy_soft(self.xp, self.wide(logits), targets, factor, losses, gradient)
+        return False
 
     def multi_class_hinge(self, scores: Array, labels: Array, factor: float, losses: Array, gradient: Array) -> None:
         """Crammer and Singer's hinge loss by row and factor times its subgradient."""

@@ -27,7 +27,7 @@ SIGNATURES: Signatures = {}
 for _family in (softmax, hinge, normalization, sums, columns):
     SIGNATURES |= _family.SIGNATURES
 
-_KINDS = {"labels": (np.int32, 1), "columns": (np.int32, 2), "winners": (np.uint8, 2)}
+_KINDS = {"labels": (np.int32, 1), "columns": (np.int32, 2), "winners": (np.uint8, 2), "counters": (np.uint32, 1)}
 _ROUND = """\
 {decorator}
 def load(x):
@@ -50,7 +50,7 @@ def source(function: Callable[..., Any], dtype: np.dtype[Any], stored: str = "")
     spelling = Spelling(dtype)
     settings: dict[str, object] = {
         **BOUND, "BLOCK": BLOCK, "WARP": WARP, "SHUFFLES": SHUFFLES, "EVERYBODY": EVERYBODY,
-        "LOWEST": f'{spelling.real}(-float("inf"))',
+        "LOWEST": f'{spelling.real}(-float("inf"))', "REAL": f"np.dtype({spelling.real})",
     }  # fmt: skip
     decorator = '@cuda.jit(device=True, inline="always")'
     before, rounded = storage.rounded("x")
@@ -64,6 +64,8 @@ def source(function: Callable[..., Any], dtype: np.dtype[Any], stored: str = "")
     for position, kind in enumerate(kinds):
         if kind == "number":
             parameters.append(numba.from_dtype(dtype))
+        elif kind == "count":
+            parameters.append(types.int32)
         elif kind in _KINDS:
             element, dimensions = _KINDS[kind]
             parameters.append(array_type(np.dtype(element), dimensions))

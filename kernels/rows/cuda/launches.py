@@ -8,15 +8,27 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ...targets.cuda.geometry import BLOCK, MOST_BLOCKS, Geometry, flat_geometry, matrix_geometry, team_geometry
+from ...targets.cuda.geometry import BLOCK, MOST_BLOCKS, SIMULATED, Geometry, flat_geometry, matrix_geometry, team_geometry
 from ...targets.cuda.kernel import Launch
 from . import columns
 from .compiled import SIGNATURES, kernel
 from .normalization import layer_norm_columns, layer_norm_input
-from .sums import add_chunks, add_parts, column_sum_chunks, limit_norm
+from .sums import add_chunks, column_sum_chunks, limit_norm
+
+Scratch = Callable[[int], Any]
+"""Lends a flat buffer of that many elements until the next call."""
 
 MOST_CHUNKS = 64
 """Most parts that the rows of a matrix are cut into for sums over columns."""
+MOST_SUMMING = 2 if SIMULATED else 528
+"""Most blocks that sum columns beside their rows, because each leaves a row of partial sums: as many as an H100 or H200 with
+its 132 multiprocessors runs at once, at 64 registers a thread."""
+MOST_HELD = 256 if SIMULATED else 47_000
+"""Most bytes of the sums that a block may hold: what a block has without asking for more, less what reductions of rows need."""
+LAST_BLOCK = 16 if SIMULATED else 8192
+"""Partial sums that the last block adds up by itself; more are worth a launch over the whole device."""
+SUMMED_ACROSS = 2 if SIMULATED else 8
+"""Columns side by side in a block of that launch."""
 
 
 def chunk_geometry(rows: int, width: int) -> tuple[int, Geometry]:
@@ -40,7 +52,7 @@ def run(function: Callable[..., Any], rows: int, width: int, arguments: tuple[An
         launch(kernel(function, dtype), (team_geometry if reduces else matrix_geometry)(rows, width), arguments)
 
 
-def run_column_sum(x: Any, out: Any, scratch: Callable[[int], Any], launch: Launch) -> None:
+def run_column_sum(x: Any, out: Any, scratch: Scratch, launch: Launch) -> None:
     """out += the sum over the rows of x, through `scratch(size)`, a flat buffer of the dtype of out."""
     rows, width = x.shape
     if not rows or not width:
@@ -53,7 +65,7 @@ def run_column_sum(x: Any, out: Any, scratch: Callable[[int], Any], launch: Laun
 
 def run_layer_norm_backward(
     dy: Any, x: Any, gain: Any, mean: Any, scale: Any, dx: Any, dgain: Any, doffset: Any,
-    scratch: Callable[[int], Any], launch: Launch,
+    scratch: Scratch, launch: Launch,
 ) -> None:  # fmt: skip
     """See `layer_norm_backward` in kernels/rows/reference.py; sums over rows first, so that dx may be dy or x."""
     rows, width = x.shape
@@ -67,12 +79,44 @@ def run_layer_norm_backward(
     run(layer_norm_input, rows, width, (dy, x, gain, mean, scale, dx), launch)
 
 
-def run_sum(function: Callable[..., Any], x: Any, out: Any, scratch: Callable[[int], Any], launch: Launch) -> None:
-    """out[0] = the sum of a flat array (`total_parts`) or of its squares (`sum_of_squares_parts`)."""
+def run_cross_entropy(
+    function: Callable[..., Any], arguments: tuple[Any, ...], sums: Any, unused: Any, scratch: Scratch, counter: Any,
+    launch: Launch,
+) -> bool:  # fmt: skip
+    """One of the cross-entropies of softmax.py, and the column sums of its gradient where there is room for them.
+
+    Args: arguments – of the kernel, the gradient last; sums – where the column sums go, or None; unused – one number on the
+        device; counter – of blocks, 0.
+    Returns: whether `sums` was written.
+    """
+    rows, width = arguments[-1].shape
+    if not rows:
+        return False
+    grid, (lanes, teams) = team_geometry(rows, width)
+    code = kernel(function, arguments[-1].dtype)
+    held = teams * width * unused.itemsize
+    if sums is None or held > MOST_HELD:
+        nothing = unused.reshape(1, 1)
+        launch(code, (grid, (lanes, teams)), (*arguments, 0, nothing, counter, nothing))
+        return False
+    blocks = min(grid[0], MOST_SUMMING)
+    partial, total = scratch(blocks * width).reshape(blocks, width), sums.reshape(1, width)
+    stages = 2 if blocks * width <= LAST_BLOCK else 1
+    geometry = ((blocks,), (lanes, teams), held)
+    launch(code, geometry, (*arguments, stages, partial, counter, total))
+    if stages == 1:
+        block = (SUMMED_ACROSS, BLOCK // SUMMED_ACROSS)
+        launch(kernel(column_sum_chunks, partial.dtype), ((-(-width // SUMMED_ACROSS), 1), block), (partial, total))
+    return True
+
+
+def run_sum(function: Callable[..., Any], x: Any, out: Any, scratch: Scratch, counter: Any, launch: Launch) -> None:
+    """out[0] = the sum of a flat array (`total`) or of its squares (`sum_of_squares`), in one launch.
+
+    Args: counter – of blocks, 0.
+    """
     blocks, geometry = part_geometry(x.shape[0])
-    partial = scratch(blocks)
-    launch(kernel(function, x.dtype), geometry, (x, partial))
-    launch(kernel(add_parts, out.dtype), ((1,), (BLOCK,)), (partial, out))
+    launch(kernel(function, x.dtype), geometry, (x, scratch(blocks), counter, out))
 
 
 def run_limit_norm(scales: Any, squares: Any, largest: float, launch: Launch) -> None:

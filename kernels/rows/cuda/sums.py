@@ -1,6 +1,6 @@
 """Sums over rows and over whole arrays, and what clips by the norm that comes of them.
 
-Blocks write partial sums, which a second launch adds up in a fixed order.
+Blocks write partial sums, which the last block or a second launch adds up in a fixed order.
 """
 
 # mypy: disallow-untyped-defs=False, disallow-untyped-calls=False
@@ -11,7 +11,7 @@ from math import sqrt
 from numba import cuda
 
 from ...targets.cuda.geometry import BLOCK
-from .teams import LOWEST, Signatures, load, places, real, shared_sum
+from .teams import LOWEST, Signatures, last_block, load, places, real, shared_sum
 
 
 def column_sum_chunks(x, partial):
@@ -41,7 +41,22 @@ def add_chunks(partial, out):
         out[j] += value
 
 
-def total_parts(x, partial):
+def add_parts(part, value, partial, counter, out):
+    # The threads' values to the block's place of `partial`; the last block adds these up, always in the same order.
+    lane = cuda.threadIdx.x
+    value = shared_sum(part, lane, lane, cuda.blockDim.x, value)
+    if lane == 0:
+        partial[cuda.blockIdx.x] = value
+    if last_block(counter):
+        value = real(0.0)
+        for i in range(lane, cuda.gridDim.x, cuda.blockDim.x):
+            value += partial[i]
+        value = shared_sum(part, lane, lane, cuda.blockDim.x, value)
+        if lane == 0:
+            out[0] = value
+
+
+def total(x, partial, counter, out):
     # Compensated (Kahan), so that long strides lose nothing; the correction of an infinite sum would be NaN.
     part = cuda.shared.array(BLOCK, real)
     value = real(0.0)
@@ -52,13 +67,10 @@ def total_parts(x, partial):
         lost = (larger - value) - term
         lost = lost if lost == lost else real(0.0)
         value = larger
-    lane = cuda.threadIdx.x
-    value = shared_sum(part, lane, lane, cuda.blockDim.x, value)
-    if lane == 0:
-        partial[cuda.blockIdx.x] = value
+    add_parts(part, value, partial, counter, out)
 
 
-def sum_of_squares_parts(x, partial):
+def sum_of_squares(x, partial, counter, out):
     part = cuda.shared.array(BLOCK, real)
     value = real(0.0)
     lost = real(0.0)
@@ -74,21 +86,7 @@ def sum_of_squares_parts(x, partial):
         lost = (larger - value) - term
         lost = lost if lost == lost else real(0.0)
         value = larger
-    lane = cuda.threadIdx.x
-    value = shared_sum(part, lane, lane, cuda.blockDim.x, value)
-    if lane == 0:
-        partial[cuda.blockIdx.x] = value
-
-
-def add_parts(partial, out):
-    part = cuda.shared.array(BLOCK, real)
-    value = real(0.0)
-    lane = cuda.threadIdx.x
-    for i in range(lane, partial.shape[0], cuda.blockDim.x):
-        value += partial[i]
-    value = shared_sum(part, lane, lane, cuda.blockDim.x, value)
-    if lane == 0:
-        out[0] = value
+    add_parts(part, value, partial, counter, out)
 
 
 def limit_norm(scales, squares, largest):
@@ -103,8 +101,7 @@ def limit_norm(scales, squares, largest):
 SIGNATURES: Signatures = {
     column_sum_chunks: (("matrix", "table"), (), (places, shared_sum)),
     add_chunks: (("table", "sums"), (), ()),
-    total_parts: (("vector", "sums"), (), (shared_sum,)),
-    sum_of_squares_parts: (("vector", "sums"), (), (shared_sum,)),
-    add_parts: (("sums", "sums"), (), (shared_sum,)),
+    total: (("vector", "sums", "counters", "sums"), (), (shared_sum, last_block, add_parts)),
+    sum_of_squares: (("vector", "sums", "counters", "sums"), (), (shared_sum, last_block, add_parts)),
     limit_norm: (("sums", "sums", "number"), ("sqrt",), ()),
 }

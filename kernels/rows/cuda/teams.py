@@ -16,7 +16,9 @@ from numba import cuda
 from ...targets.cuda.geometry import SIMULATED, WARP
 
 real = load = store = float
-i64 = int
+i32 = i64 = u32 = int
+REAL: Any = float
+"""The type as an object, for shared memory whose size the launch gives: the simulator asks it for the size of an element."""
 LOWEST = -float("inf")
 EVERYBODY = 0xFFFFFFFF
 """All threads of a warp."""
@@ -27,7 +29,7 @@ Signatures = dict[Callable[..., Any], tuple[tuple[str, ...], tuple[str, ...], tu
 """What each kernel takes, the words of the vocabulary that it calls, and the functions of this file that it needs.
 
 "matrix" and "vector" are stored in any type, "table" and "sums" in what is computed in; "labels" are int32 [rows], "columns"
-int32 in two dimensions, "winners" uint8 in two.
+int32 in two dimensions, "winners" uint8 in two, "counters" uint32, "count" is a whole number.
 """
 
 
@@ -94,6 +96,20 @@ def row_max(part, slot, lane, lanes, x, i):
             value = load(x[i, j])
             top = value if value > top else top
     return team_max(part, slot, lane, lanes, top)
+
+
+def last_block(counter):
+    # Whether this block is the last one of its grid to come here, so that it sees what all the others have written before.
+    # The counter, which begins at 0, is then 0 again, for the next launch.
+    arrived = cuda.shared.array(1, i64)
+    last = u32(cuda.gridDim.x - 1)
+    cuda.syncthreads()
+    if cuda.threadIdx.x == 0 and cuda.threadIdx.y == 0:
+        cuda.threadfence()
+        arrived[0] = i64(cuda.atomic.inc(counter, 0, last))
+        cuda.threadfence()
+    cuda.syncthreads()
+    return arrived[0] == i64(last)
 
 
 SUM = (places, shared_sum, team_sum)

@@ -21,8 +21,11 @@ MOST_BLOCKS = 2 if SIMULATED else 4096
 MOST_ROW_BLOCKS = 2 if SIMULATED else 1024
 """Blocks along y."""
 
-Geometry = tuple[tuple[int, ...], tuple[int, ...]]
-"""Blocks of the grid and threads of the block, as (x, y)."""
+Geometry = tuple[tuple[int, ...], tuple[int, ...]] | tuple[tuple[int, ...], tuple[int, ...], int]
+"""Blocks of the grid and threads of the block, as (x, y), and how many bytes of shared memory a block gets beside its own."""
+
+Plain = tuple[tuple[int, ...], tuple[int, ...]]
+"""A geometry without further shared memory."""
 
 
 def _blocks(count: int, per_block: int, most: int) -> int:
@@ -34,19 +37,19 @@ def _power_of_two(count: int, most: int) -> int:
     return min(most, 1 << max(count - 1, 0).bit_length())
 
 
-def flat_geometry(count: int) -> Geometry:
+def flat_geometry(count: int) -> Plain:
     """One thread per element, then in strides."""
     return (_blocks(count, BLOCK, MOST_BLOCKS),), (BLOCK,)
 
 
-def matrix_geometry(rows: int, columns: int) -> Geometry:
+def matrix_geometry(rows: int, columns: int) -> Plain:
     """Columns along x and rows along y, then in strides."""
     across = _power_of_two(columns, WARP)
     grid = _blocks(columns, across, MOST_BLOCKS), _blocks(rows, BLOCK // across, MOST_ROW_BLOCKS)
     return grid, (across, BLOCK // across)
 
 
-def team_geometry(rows: int, width: int) -> Geometry:
+def team_geometry(rows: int, width: int) -> Plain:
     """A team of threads per row, side by side along x, with as many teams in a block as there is room for.
 
     A team is at most a warp, which needs no barrier, until a thread would have more than LONG elements of a row. Its size
