@@ -15,8 +15,9 @@ import numpy as np
 
 from ..errors import StateError
 from ..kernels.formula import Formula
-from .base import Array, Random, Scalar, Unavailable
+from .base import Array, Random, Unavailable
 from .cublaslt import CublasLt, CupyDevice, Gemms, PlannedProducts
+from .cuda_rows import CudaRows
 from .cupy_backend import INSTALL, CupyBackend
 from .executors import Executor, GraphExecutor, Work
 
@@ -56,11 +57,11 @@ def _stream(pointer: int) -> Any:
 
 
 @lru_cache(maxsize=WRAPPED)
-def _launcher(compiled: Any, grid: tuple[int, ...], block: tuple[int, ...], pointer: int) -> Any:
-    return compiled[grid, block, _stream(pointer)]
+def _launcher(compiled: Any, pointer: int, grid: tuple[int, ...], block: tuple[int, ...], shared: int = 0) -> Any:
+    return compiled[grid, block, _stream(pointer), shared]
 
 
-class CudaBackend(PlannedProducts, CupyBackend):
+class CudaBackend(PlannedProducts, CudaRows, CupyBackend):
     """CuPy arrays with kernels compiled by Numba and products planned by cuBLASLt, on CuPy's current stream.
 
     Attributes: launches – how many kernels have been launched so far; the others as in PlannedProducts.
@@ -94,12 +95,10 @@ class CudaBackend(PlannedProducts, CupyBackend):
 
     def __init__(self) -> None:
         self._start()
-        from ..kernels.rows import cuda as rows
-        from ..kernels.targets import cuda as target
+        from ..kernels.targets.cuda import bits, maps, updates
 
-        self._rows = rows
-        self._target = target
-        self._no_weights = {d: self.asarray(np.ones(1, d)) for d in ("float32", "float64")}
+        self._bits, self._maps, self._updates = bits, maps, updates
+        self._take_row_kernels()
         self._buffers: dict[tuple[int, str], Array] = {}
         self._outgrown: list[Array] = []
         self._apart: Any = None
@@ -118,7 +117,7 @@ class CudaBackend(PlannedProducts, CupyBackend):
             _wrapped(a.data.ptr, *kernel.shown(k, a)) if self.is_array(a) else a for k, a in enumerate(kernel.check(arguments))
         ]
         self.launches += 1
-        _launcher(kernel.compiled, *geometry, self._stream_pointer())(*given)
+        _launcher(kernel.compiled, self._stream_pointer(), *geometry)(*given)
 
     def _scratch(self, like: Array) -> Callable[[int], Array]:
         """A function that lends a flat buffer; kernels of one stream run in order, so each stream has its own.
@@ -136,6 +135,13 @@ class CudaBackend(PlannedProducts, CupyBackend):
             return buffer[:size]
 
         return lend
+
+    def _counter(self) -> Array:
+        """The number with which the blocks of a kernel count each other, 0 before and after each; one for each stream."""
+        key = (self._stream_pointer(), "counter")
+        if key not in self._buffers:
+            self._buffers[key] = self.zeros((1,), "uint32")
+        return self._buffers[key]
 
     # Products
 
@@ -204,132 +210,15 @@ class CudaBackend(PlannedProducts, CupyBackend):
     # Formulas
 
     def _map(self, formula: Formula, outputs: tuple[Array, ...], arguments: Sequence[Any], random: Random | None) -> None:
-        self._target.run_map(formula, outputs, arguments, random, self._launch)
+        self._maps.run_map(formula, outputs, arguments, random, self._launch)
 
     def _update(
         self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Any, random: Random | None
     ) -> None:
-        self._target.run_update(formula, arrays, scalars, segments, random, self._launch)
+        self._updates.run_update(formula, arrays, scalars, segments, random, self._launch)
 
     def random_bits(self, rows: int, width: int, random: Random) -> Array:
         """See Backend.random_bits."""
         out = self.empty((rows, width), "uint32")
-        self._target.random_bits(out, random.state, random.stream, self._launch)
+        self._bits.random_bits(out, random.state, random.stream, self._launch)
         return out
-
-    # Rows and columns
-
-    def _run(self, function: Callable[..., Any], shape: tuple[int, ...], *arguments: Any) -> None:
-        self._rows.run(function, shape[0], shape[1], arguments, self._launch)
-
-    def softmax(self, x: Array, out: Array) -> None:
-        """See Backend.softmax."""
-        self.require(x, out)
-        self._run(self._rows.softmax, x.shape, x, out)
-
-    def softmax_cross_entropy(
-        self, logits: Array, labels: Array, weights: Array | None, on: float, off: float, factor: float,
-        losses: Array, gradient: Array,
-    ) -> None:  # fmt: skip
-        """See Backend.softmax_cross_entropy."""
-        self.require(logits, labels, losses, gradient)
-        given = self._no_weights[losses.dtype.name] if weights is None else weights
-        self._run(
-            self._rows.softmax_cross_entropy, logits.shape, logits, labels, given, on, off, factor, losses, gradient
-        )
-
-    def softmax_cross_entropy_soft(
-        self, logits: Array, targets: Array, factor: float, losses: Array, gradient: Array
-    ) -> None:
-        """See Backend.softmax_cross_entropy_soft."""
-        self.require(logits, targets, losses, gradient)
-        self._run(self._rows.softmax_cross_entropy_soft, logits.shape, logits, targets, factor, losses, gradient)
-
-    def multi_class_hinge(self, scores: Array, labels: Array, factor: float, losses: Array, gradient: Array) -> None:
-        """See Backend.multi_class_hinge."""
-        self.require(scores, labels, losses, gradient)
-        self._run(self._rows.multi_class_hinge, scores.shape, scores, labels, factor, losses, gradient)
-
-    def layer_norm(
-        self, x: Array, gain: Array, offset: Array, epsilon: float, out: Array, mean: Array, scale: Array
-    ) -> None:
-        """See Backend.layer_norm."""
-        self.require(x, gain, offset, out, mean, scale)
-        self._run(self._rows.layer_norm, x.shape, x, gain, offset, epsilon, out, mean, scale)
-
-    def layer_norm_backward(
-        self, dy: Array, x: Array, gain: Array, mean: Array, scale: Array, dx: Array, dgain: Array, doffset: Array
-    ) -> None:
-        """See Backend.layer_norm_backward."""
-        self.require(dy, x, gain, mean, scale, dx, dgain, doffset)
-        self._rows.run_layer_norm_backward(
-            dy, x, gain, mean, scale, dx, dgain, doffset, self._scratch(dgain), self._launch
-        )
-
-    def column_sum(self, x: Array, out: Array) -> None:
-        """See Backend.column_sum."""
-        self.require(x, out)
-        self._rows.run_column_sum(x, out, self._scratch(out), self._launch)
-
-    def maxout(self, z: Array, out: Array, winner: Array) -> None:
-        """See Backend.maxout."""
-        self.require(z, out, winner)
-        self._run(self._rows.maxout, out.shape, z, out, winner)
-
-    def maxout_spread(self, dy: Array, winner: Array, dz: Array) -> None:
-        """See Backend.maxout_spread."""
-        self.require(dy, winner, dz)
-        self._run(self._rows.maxout_spread, dy.shape, dy, winner, dz)
-
-    def maxout_pick(self, z: Array, winner: Array, out: Array) -> None:
-        """See Backend.maxout_pick."""
-        self.require(z, winner, out)
-        self._run(self._rows.maxout_pick, out.shape, z, winner, out)
-
-    def take_columns(self, x: Array, table: Array, out: Array) -> None:
-        """See Backend.take_columns."""
-        self.require(x, table, out)
-        self._run(self._rows.take_columns, out.shape, x, table, out)
-
-    def sum_columns(self, x: Array, table: Array, out: Array) -> None:
-        """See Backend.sum_columns."""
-        self.require(x, table, out)
-        self._run(self._rows.sum_columns, out.shape, x, table, out)
-
-    def largest_columns(self, x: Array, table: Array, out: Array, winner: Array) -> None:
-        """See Backend.largest_columns."""
-        self.require(x, table, out, winner)
-        self._run(self._rows.largest_columns, out.shape, x, table, out, winner)
-
-    def largest_columns_spread(self, dy: Array, winner: Array, table: Array, dx: Array) -> None:
-        """See Backend.largest_columns_spread."""
-        self.require(dy, winner, table, dx)
-        self._run(self._rows.largest_columns_spread, dx.shape, dy, winner, table, dx)
-
-    def largest_columns_pick(self, x: Array, table: Array, winner: Array, out: Array) -> None:
-        """See Backend.largest_columns_pick."""
-        self.require(x, table, winner, out)
-        self._run(self._rows.largest_columns_pick, out.shape, x, table, winner, out)
-
-    # Reductions
-
-    def _sum(self, function: Callable[..., Any], x: Array) -> Scalar:
-        out = self.empty((1,), "float64" if x.dtype.name == "float64" else "float32")
-        self._rows.run_sum(function, x.reshape(-1), out, self._scratch(out), self._launch)
-        return out.reshape(())
-
-    def total(self, x: Array) -> Scalar:
-        """In the precision of x, at least float32, compensated, as an array of no dimensions on the device."""
-        self.require(x)
-        return self._sum(self._rows.total_parts, x) if x.size else super().total(x)
-
-    def sum_of_squares(self, x: Array) -> Scalar:
-        """In the precision of x, at least float32, compensated, as an array of no dimensions; infinite or NaN if any is."""
-        self.require(x)
-        return self._sum(self._rows.sum_of_squares_parts, x) if x.size else super().total(x)
-
-    def limit_norm(self, scales: Array, squares: Scalar, largest: float) -> None:
-        """See Backend.limit_norm; nothing leaves the device."""
-        self.require(scales)
-        given = self.xp.asarray(squares, dtype=scales.dtype).reshape(1)
-        self._rows.run_limit_norm(scales, given, largest, self._launch)

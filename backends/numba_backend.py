@@ -114,21 +114,25 @@ class NumbaBackend(NumpyBackend):
 
     def softmax_cross_entropy(
         self, logits: Array, labels: Array, weights: Array | None, on: float, off: float, factor: float,
-        losses: Array, gradient: Array,
-    ) -> None:  # fmt: skip
+        losses: Array, gradient: Array, sums: Array | None = None,
+    ) -> bool:  # fmt: skip
         """See Backend.softmax_cross_entropy."""
+        del sums
         self.require(logits, labels, losses, gradient)
         given = self._no_weights[logits.dtype] if weights is None else weights
         self._run(
             self._rows.softmax_cross_entropy, logits, logits, labels, given, on, off, factor, losses, gradient
         )
+        return False
 
     def softmax_cross_entropy_soft(
-        self, logits: Array, targets: Array, factor: float, losses: Array, gradient: Array
-    ) -> None:
+        self, logits: Array, targets: Array, factor: float, losses: Array, gradient: Array, sums: Array | None = None
+    ) -> bool:
         """See Backend.softmax_cross_entropy_soft."""
+        del sums
         self.require(logits, targets, losses, gradient)
         self._run(self._rows.softmax_cross_entropy_soft, logits, logits, targets, factor, losses, gradient)
+        return False
 
     def multi_class_hinge(self, scores: Array, labels: Array, factor: float, losses: Array, gradient: Array) -> None:
         """See Backend.multi_class_hinge."""

@@ -112,14 +112,16 @@ class NumpyBackend(Backend):
 
     def softmax_cross_entropy(
         self, logits: Array, labels: Array, weights: Array | None, on: float, off: float, factor: float,
-        losses: Array, gradient: Array,
-    ) -> None:  # fmt: skip
+        losses: Array, gradient: Array, sums: Array | None = None,
+    ) -> bool:  # fmt: skip
         """See Backend.softmax_cross_entropy; in place, a block of rows at a time."""
+        del sums
         self.require(logits, labels, losses, gradient)
         slope = np.empty(gradient.shape, losses.dtype) if is_narrow(gradient) else gradient
         blocks.softmax_cross_entropy(self.wide(logits), labels, weights, on, off, factor, losses, slope)
         if slope is not gradient:
             gradient[...] = slope
+        return False
 
     def random_bits(self, rows: int, width: int, random: Random) -> Array:
         """See Backend.random_bits."""

@@ -256,4 +256,5 @@ def _run_quietly(kernel: Any, geometry: Any, given: Sequence[Any]) -> None:
     with warnings.catch_warnings():
         # Arithmetic on a device overflows and divides by zero in silence.
         warnings.simplefilter("ignore", RuntimeWarning)
-        kernel[geometry](*given)  # the simulator remembers one geometry a kernel, the last one
+        grid, block, *shared = geometry
+        kernel[grid, block, 0, *(shared or [0])](*given)  # the simulator remembers one geometry a kernel, the last one

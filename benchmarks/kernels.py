@@ -79,6 +79,26 @@ def softmax_cross_entropy(backend: Any, threads: int, rows: int = ROWS, columns:
     )
 
 
+def summed_cross_entropy(backend: Any, threads: int, rows: int, columns: int) -> Prepared:
+    """As `softmax_cross_entropy`, with the column sums of the gradient: from the same pass, or from another one."""
+    logits, gradient = _matrices(backend, rows, columns)
+    labels = backend.asarray(np.random.default_rng(2).integers(0, columns, rows).astype("int32"))
+    (losses, _), (sums, _) = _vectors(backend, rows), _vectors(backend, columns)
+
+    def step() -> None:
+        if not backend.softmax_cross_entropy(logits, labels, None, 1.0, 0.0, 1.0 / rows, losses, gradient, sums):
+            backend.fill(sums, 0.0)
+            backend.column_sum(gradient, sums)
+
+    return _prepared(backend, step, threads)
+
+
+def global_norm(backend: Any, elements: int, threads: int) -> Prepared:
+    """The sum of the squares of a flat gradient: reads it once."""
+    gradient = backend.asarray(np.random.default_rng(5).standard_normal(elements, np.float32))
+    return _prepared(backend, lambda: backend.sum_of_squares(gradient), threads)
+
+
 def _matrices(backend: Any, rows: int, columns: int) -> list[Array]:
     """Standard normal values, and room for the results."""
     values = np.random.default_rng(3).standard_normal((rows, columns), np.float32)

@@ -219,11 +219,13 @@ class SoftmaxCrossEntropy(Loss):
         return distributions(targets, width, backend, dtype)
 
     def evaluate(self, y: Array, targets: Array, tape: Tape) -> tuple[Array, Array]:
-        """One pass over the logits."""
+        """One pass over the logits; with the gradient of the last layer's bias where the backend can."""
         backend = tape.backend
-        rows, gradient = tape.empty((y.shape[0],)), tape.empty_like(y)
+        rows, gradient, sums = tape.empty((y.shape[0],)), tape.empty_like(y), tape.room_for_sum(y)
+        factor = self.factor(tape.batch_rows)
         if len(targets.shape) == 2:
-            backend.softmax_cross_entropy_soft(y, targets, self.factor(tape.batch_rows), rows, gradient)
+            if backend.softmax_cross_entropy_soft(y, targets, factor, rows, gradient, sums):
+                tape.put_sum(gradient)
             return rows, gradient
         weights = None if self.class_weights is None else tape.constant(self.class_weights)
         classes = int(y.shape[1])
@@ -232,7 +234,8 @@ class SoftmaxCrossEntropy(Loss):
             on, off = 1.0 - eps, eps / (classes - 1)
         else:
             on, off = 1.0 - eps + eps / classes, eps / classes
-        backend.softmax_cross_entropy(y, targets, weights, on, off, self.factor(tape.batch_rows), rows, gradient)
+        if backend.softmax_cross_entropy(y, targets, weights, on, off, factor, rows, gradient, sums):
+            tape.put_sum(gradient)
         return rows, gradient
 
 

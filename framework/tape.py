@@ -69,6 +69,8 @@ class Tape:
         self._stack: list[tuple[Any, ...]] = []
         self._random_layers = 0
         self._written: set[Parameter] = set()
+        self._offer: tuple[Array, Parameter | None] = (None, None)
+        self._summed: Array = None
         self._tables: dict[tuple[Any, ...], Array] = {}
         self._constants: dict[tuple[float, ...], Array] = {}
 
@@ -80,6 +82,7 @@ class Tape:
         self._random_layers = 0
         self._stack.clear()
         self._written.clear()
+        self._offer, self._summed = (None, None), None
         if self._weights is not None:
             # In every pass, because anybody may have written to the parameters since the last one.
             self.place, self.stage = "parameters", "rounding"
@@ -152,6 +155,27 @@ class Tape:
     def unwritten(self, parameter: Parameter) -> Array | None:
         """Where a parameter's gradient goes, unless it must be added to what is there; does not count as writing."""
         return None if self._adds or parameter in self._written else self._gradients[parameter]
+
+    def offer(self, output: Array, bias: Parameter | None) -> None:
+        """Says that `bias` was added to all rows of `output`: its gradient is the sum of the rows of the one of `output`."""
+        self._offer = (output, bias)
+
+    def room_for_sum(self, output: Array) -> Array | None:
+        """Where the sum of the rows of the gradient of `output` may go, if anywhere; `put_sum` says that it went there."""
+        offered, bias = self._offer
+        return None if bias is None or offered is not output or not self.records else self.unwritten(bias)
+
+    def put_sum(self, gradient: Array) -> None:
+        """The sum of the rows of `gradient` was written to where `room_for_sum` said."""
+        bias = self._offer[1]
+        assert bias is not None
+        self.gradient(bias)
+        self._summed = gradient
+
+    def take_sum(self, gradient: Array) -> bool:
+        """Whether the sum of the rows of this very array is where it belongs; asked once."""
+        summed, self._summed = self._summed, None
+        return summed is not None and summed is gradient
 
     def random(self) -> Random:
         """The random numbers of the next random layer of this pass."""

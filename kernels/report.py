@@ -22,9 +22,13 @@ import numpy as np
 
 from . import formulas  # noqa: F401 – registers all formulas
 from .formula import REGISTRY, Formula
-from .rows import cuda as rows
+from .rows.cuda import compiled
 from .targets import cache
-from .targets import cuda as target
+from .targets.cuda.bits import bits_source
+from .targets.cuda.geometry import BLOCK
+from .targets.cuda.kernel import Generated
+from .targets.cuda.maps import map_source
+from .targets.cuda.updates import update_source
 
 CAPABILITY = (9, 0)
 SAVED = 20
@@ -39,7 +43,7 @@ class Variant(NamedTuple):
 
     kernel: str
     stored: str
-    source: Callable[[], target.Generated]
+    source: Callable[[], Generated]
 
     def __str__(self) -> str:
         return f"{self.kernel}-{self.stored}"
@@ -82,22 +86,22 @@ def variants(registered: Sequence[Formula] | None = None) -> Iterator[Variant]:
     """Everything that a step on a GPU may launch: float32 all of it, and what has arrays of 16 bits with those as well."""
     for formula in REGISTRY.values() if registered is None else registered:
         if formula.overwrites:
-            yield Variant(formula.name, "float32", lambda f=formula: target.update_source(f, [SINGLE]))  # type: ignore[misc]
+            yield Variant(formula.name, "float32", lambda f=formula: update_source(f, [SINGLE]))  # type: ignore[misc]
             states = _narrow_states(formula)
             if "bfloat16" in states:
-                yield Variant(formula.name, "bfloat16", lambda f=formula, d=states: target.update_source(f, d))  # type: ignore[misc]
+                yield Variant(formula.name, "bfloat16", lambda f=formula, d=states: update_source(f, d))  # type: ignore[misc]
         else:
-            yield Variant(formula.name, "float32", lambda f=formula: target.map_source(f, [SINGLE]))  # type: ignore[misc]
+            yield Variant(formula.name, "float32", lambda f=formula: map_source(f, [SINGLE]))  # type: ignore[misc]
             mixed = _narrow_map(formula)
-            yield Variant(formula.name, "bfloat16", lambda f=formula, d=mixed: target.map_source(f, d))  # type: ignore[misc]
-    for function, (kinds, _, _) in rows.SIGNATURES.items():
+            yield Variant(formula.name, "bfloat16", lambda f=formula, d=mixed: map_source(f, d))  # type: ignore[misc]
+    for function, (kinds, _, _) in compiled.SIGNATURES.items():
         narrow = ("bfloat16", "float16") if {"matrix", "vector"} & set(kinds) else ()
         for stored in ("float32", *narrow):
             yield Variant(
                 function.__name__, stored,
-                lambda f=function, s=stored: rows.source(f, SINGLE, "" if s == "float32" else s),  # type: ignore[misc]
+                lambda f=function, s=stored: compiled.source(f, SINGLE, "" if s == "float32" else s),  # type: ignore[misc]
             )  # fmt: skip
-    yield Variant("random_bits", "uint32", target.bits_source)
+    yield Variant("random_bits", "uint32", bits_source)
 
 
 @contextmanager
@@ -116,12 +120,12 @@ def without_device(capability: tuple[int, int] = CAPABILITY) -> Iterator[None]:
         dispatcher.get_current_device = before
 
 
-def digest(generated: target.Generated) -> str:
+def digest(generated: Generated) -> str:
     """What tells whether a kernel is still the one that was compiled."""
     return cache.digest(generated.text + repr(generated.parameters))
 
 
-def ptx_of(generated: target.Generated, capability: tuple[int, int] = CAPABILITY) -> str:
+def ptx_of(generated: Generated, capability: tuple[int, int] = CAPABILITY) -> str:
     """The PTX of a kernel."""
     from numba.cuda import compile_ptx
 
@@ -204,7 +208,7 @@ def _markdown(found: dict[str, str], entries: Sequence[Entry]) -> str:
         + ", ".join(f"{name} {number}" for name, number in found.items())
         + ". Written by `python -m fusedstep.kernels.report`.",
         "",
-        f"A block has {target.BLOCK} threads. Stored: how matrices (for updates: optimiser states) lie in memory; all is "
+        f"A block has {BLOCK} threads. Stored: how matrices (for updates: optimiser states) lie in memory; all is "
         "computed in float32. Widest: bytes of the widest single access to global memory.",
         "",
         "| kernel | stored | registers | spills | shared, bytes | PTX instructions | widest, bytes | float64 |",

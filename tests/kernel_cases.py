@@ -253,6 +253,50 @@ def run_narrow_rows(backend: Backend, rows: int, width: int, dtype: str) -> None
             assert ok.all(), f"{name}: {key} of {rows}x{width} in {dtype}: {got[~ok]} for {want[~ok]}"
 
 
+def run_summed(backend: Backend, rows: int, width: int, dtype: str, soft: bool) -> int | None:
+    """Compares cross-entropy with the column sums of its gradient in the same pass.
+
+    Loss and gradient are the bits of the call without sums, the sums those of the gradient before it is rounded to 16 bits, the
+    same ones in every call.
+
+    Returns: how many launches it took, None where the sums were not written.
+    """
+    from fusedstep.backends.conformance.tolerances import tolerance as table
+
+    generator = np.random.default_rng(rows * 131 + width)
+    x = generator.normal(0.0, 1.5, (rows, width)).astype("f" if dtype != "float64" else dtype).astype(np.dtype(dtype))
+    real = "float64" if dtype == "float64" else "float32"
+    if soft:
+        name, q = "softmax_cross_entropy_soft", generator.dirichlet(np.ones(width), rows).astype(real)
+        given: list[Any] = [q, 0.25]
+    else:
+        weights = generator.uniform(0.5, 2.0, width).astype(real)
+        name, given = "softmax_cross_entropy", [generator.integers(0, width, rows).astype(np.int32), weights, 0.9, 0.05, 0.25]
+    losses, slope = np.empty(rows), np.empty((rows, width))
+    exact = [a.astype(np.float64) if isinstance(a, np.ndarray) and a.dtype.kind == "f" else a for a in given]
+    getattr(Backend(np), name)(x.astype(np.float64), *exact, losses, slope)
+    given = [backend.asarray(a) if isinstance(a, np.ndarray) else a for a in given]
+    counter, found = getattr(backend, "_counter", None), []
+    for with_sums in (False, True, True):
+        logits, row_losses = backend.asarray(x.copy()), backend.empty((rows,), real)
+        sums = backend.asarray(np.full(width, 7.0, real))
+        before = getattr(backend, "launches", 0)
+        written = getattr(backend, name)(logits, *given, row_losses, logits, *([sums] if with_sums else []))
+        launches = getattr(backend, "launches", 0) - before
+        found.append((written, *(backend.to_numpy(a).tobytes() for a in (row_losses, logits, sums))))
+        assert counter is None or int(counter()[0]) == 0
+    assert found[0][:3] == (False, *found[1][1:3])
+    assert found[1] == found[2]
+    if not found[1][0]:
+        assert (backend.to_numpy(sums) == 7.0).all(), "written, but it says that it was not"
+        return None
+    # The terms are below 0.5; they may cancel.
+    allowed = table(real, "sum")
+    close_enough = np.abs(backend.to_numpy(sums) - slope.sum(axis=0)) <= max(rows, 1) ** 0.5 * (allowed.atol + allowed.rtol)
+    assert close_enough.all(), f"{name}: column sums of {rows}x{width} in {dtype}"
+    return int(launches)
+
+
 def run_sums(backend: Backend, size: int, dtype: str) -> None:
     """Compares the sums over whole arrays, and that non-finite elements show."""
     x = np.random.default_rng(size).normal(0.0, 1.0, size).astype(dtype)

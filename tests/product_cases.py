@@ -5,8 +5,11 @@ Arrays are made by `place` (NumPy -> array of the device) and read by `host` (th
 
 from __future__ import annotations
 
+import itertools
+
 import ml_dtypes
 import numpy as np
+import pytest
 
 from fusedstep.backends.conformance import close
 from fusedstep.backends.cublaslt import Epilogue
@@ -126,3 +129,35 @@ class Cases:
 
 def normal(shape, dtype, seed=0):
     return np.random.default_rng(seed).normal(size=shape).astype(DTYPES[dtype])
+
+
+class ProductTests:
+    """The cases as tests, for a module that has the fixture `cases`."""
+
+    @pytest.mark.parametrize("accumulate", [False, True])
+    @pytest.mark.parametrize("transposes", list(itertools.product([False, True], repeat=2)), ids=["nn", "nt", "tn", "tt"])
+    @pytest.mark.parametrize(("dtype", "out"), TYPES)
+    def test_products_are_those_of_float64(self, cases, dtype, out, transposes, accumulate):
+        cases.products(dtype, out, transposes, accumulate)
+
+    def test_tf32_rounds_its_inputs_to_ten_bits(self, cases):
+        cases.tf32()
+
+    @pytest.mark.parametrize("biased", [False, True])
+    @pytest.mark.parametrize(
+        "epilogue", [Epilogue.RELU, Epilogue.RELU_AUX, Epilogue.GELU, Epilogue.GELU_AUX], ids=lambda e: e.name
+    )
+    @pytest.mark.parametrize("dtype", SMALL)
+    def test_forward_epilogues(self, cases, dtype, epilogue, biased):
+        cases.forward(dtype, biased, epilogue)
+
+    @pytest.mark.parametrize("summed", [False, True])
+    @pytest.mark.parametrize("activation", ["relu", "gelu_tanh"])
+    @pytest.mark.parametrize("dtype", SMALL)
+    def test_backward_epilogues(self, cases, dtype, activation, summed):
+        cases.backward(dtype, activation, summed)
+
+    @pytest.mark.parametrize("accumulate", [False, True])
+    @pytest.mark.parametrize(("dtype", "out"), [pair for pair in TYPES if pair[0] != "float64"])
+    def test_weight_and_bias_gradient_in_one_product(self, cases, dtype, out, accumulate):
+        cases.weight_gradient(dtype, out, accumulate)

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,19 +62,7 @@ class Choices:
             },
         }  # fmt: skip
         with contextlib.suppress(OSError):  # a cache that cannot be written costs time, nothing else
-            _write(self._path, json.dumps(text, indent=1))
-
-
-def _write(path: Path, text: str) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w") as file:
-            file.write(text)
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
+            cache.write_whole(self._path, json.dumps(text, indent=1))
 
 
 def _read(path: Path, identity: str) -> dict[str, Choice]:

@@ -42,22 +42,33 @@ class Bench:
         return [self._timed(case, {self._name: kernels.adam(self.place.backend, count, 1)}, peers, allowance)]
 
     def softmax(self, allowance: Allowance) -> list[KernelCase]:
-        """Loss and gradient of each row of logits in one pass, beside torch's cross_entropy forward and backward."""
+        """Loss and gradient of each row of logits in one pass, beside torch's cross_entropy forward and backward.
+
+        Then the same with the gradient of the bias that the logits came from.
+        """
         rows, classes = self.sizes.rows, self.sizes.classes
-        case = KernelCase("softmax-cross-entropy", f"{rows:,} x {classes:,}", 8 * rows * classes)
+        size, moved = f"{rows:,} x {classes:,}", 8 * rows * classes
+        case = KernelCase("softmax-cross-entropy", size, moved)
         ours = {self._name: kernels.softmax_cross_entropy(self.place.backend, 1, rows, classes)}
         peers = self._torch(case, lambda where: torch_cross_entropy(where, rows, classes))
-        return [self._timed(case, ours, peers, allowance)]
+        found = [self._timed(case, ours, peers, Allowance(allowance.left / 2))]
+        case = KernelCase("softmax-cross-entropy with bias gradient", size, moved)
+        case.left_out.append(LeftOut("torch", "its bias gradient belongs to the layer, not to the loss"))
+        ours = {self._name: kernels.summed_cross_entropy(self.place.backend, 1, rows, classes)}
+        return [*found, self._timed(case, ours, {}, allowance)]
 
     def rows(self, allowance: Allowance) -> list[KernelCase]:
-        """Bias and ReLU, and LayerNorm."""
+        """Bias and ReLU, LayerNorm, and the sum of squares of a gradient."""
         rows, width = self.sizes.rows // 4, self.sizes.width
         found = []
         for name, make in (("bias and ReLU", kernels.bias_relu), ("LayerNorm forward", kernels.layer_norm)):
             case = KernelCase(name, f"{rows:,} x {width:,}", 8 * rows * width)
             case.left_out.append(LeftOut("torch", "only its Adam and its cross-entropy are timed"))
             found.append(self._timed(case, {self._name: make(self.place.backend, 1, rows, width)}, {}, allowance))
-        return found
+        count = self.sizes.adam
+        case = KernelCase("global norm", f"{count / 1e6:g} M elements", 4 * count)
+        case.left_out.append(LeftOut("torch", "only its Adam and its cross-entropy are timed"))
+        return [*found, self._timed(case, {self._name: kernels.global_norm(self.place.backend, count, 1)}, {}, allowance)]
 
     def products(self, allowance: Allowance) -> list[KernelCase]:
         """Square matrices, in each precision: the rate that products reach here, whatever the stated peak."""

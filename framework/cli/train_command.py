@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,10 +13,10 @@ from .options import Debug
 if TYPE_CHECKING:
     from .figures import Figures
 
-_DATA = "Data"
-_NETWORK = "Network (defaults suit the size of the data, see above)"
-_TRAINING = "Training"
-_RUN = "Where it runs, what it writes"
+_data = partial(typer.Option, rich_help_panel="Data")
+_network = partial(typer.Option, rich_help_panel="Network (defaults suit the size of the data, see above)")
+_training = partial(typer.Option, rich_help_panel="Training")
+_run = partial(typer.Option, rich_help_panel="Where it runs, what it writes")
 
 
 def train(
@@ -27,124 +28,81 @@ def train(
             show_default=False,
         ),
     ],
-    target: Annotated[
-        str | None, typer.Option(help="Column to learn; needed for CSV and Parquet.", rich_help_panel=_DATA)
-    ] = None,
-    labels: Annotated[
-        Path | None, typer.Option(help="File of labels of an IDX or NPY source.", rich_help_panel=_DATA)
-    ] = None,
+    target: Annotated[str | None, _data(help="Column to learn; needed for CSV and Parquet.")] = None,
+    labels: Annotated[Path | None, _data(help="File of labels of an IDX or NPY source.")] = None,
     stream: Annotated[
         bool,
-        typer.Option(
-            "--stream", help="Leave the features in their file (NPY, NPZ, Parquet) and read minibatches as they are needed.",
-            rich_help_panel=_DATA,
-        ),
+        _data("--stream", help="Leave the features in their file (NPY, NPZ, Parquet) and read minibatches as they are needed."),
     ] = False,
     task: Annotated[
         str | None,
-        typer.Option(
-            metavar="TASK",
-            help="classification or regression. Default: text, or few different whole numbers, are classes.",
-            rich_help_panel=_DATA,
-        ),
+        _data(metavar="TASK", help="classification or regression. Default: text, or few different whole numbers, are classes."),
     ] = None,
-    test_share: Annotated[
-        float, typer.Option(help="Share of the rows that only the final test sees.", rich_help_panel=_DATA)
-    ] = 0.2,
-    validation_share: Annotated[
-        float, typer.Option(help="Share of the rows that decides when to stop; 0 for none.", rich_help_panel=_DATA)
-    ] = 0.1,
+    test_share: Annotated[float, _data(help="Share of the rows that only the final test sees.")] = 0.2,
+    validation_share: Annotated[float, _data(help="Share of the rows that decides when to stop; 0 for none.")] = 0.1,
     hidden: Annotated[
-        str | None,
-        typer.Option(
-            metavar="WIDTHS", help='Hidden widths, such as "256,128"; none: a linear model.', rich_help_panel=_NETWORK
-        ),
+        str | None, _network(metavar="WIDTHS", help='Hidden widths, such as "256,128"; none: a linear model.')
     ] = None,
     activation: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME", help="relu, leaky_relu, prelu, elu, gelu, silu, sigmoid or tanh.", rich_help_panel=_NETWORK
-        ),
+        str | None, _network(metavar="NAME", help="relu, leaky_relu, prelu, elu, gelu, silu, sigmoid or tanh.")
     ] = None,
-    dropout: Annotated[
-        float | None, typer.Option(help="Share of hidden units dropped in training, 0 <= p < 1.", rich_help_panel=_NETWORK)
-    ] = None,
-    optimizer: Annotated[
-        str | None, typer.Option(metavar="NAME", help="AdamW, Adam, SGD, Nesterov, Lion, …", rich_help_panel=_TRAINING)
-    ] = None,
-    lr: Annotated[float | None, typer.Option(help="Learning rate, > 0.", rich_help_panel=_TRAINING)] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Rows of a minibatch.", rich_help_panel=_TRAINING)] = None,
+    dropout: Annotated[float | None, _network(help="Share of hidden units dropped in training, 0 <= p < 1.")] = None,
+    optimizer: Annotated[str | None, _training(metavar="NAME", help="AdamW, Adam, SGD, Nesterov, Lion, …")] = None,
+    lr: Annotated[float | None, _training(help="Learning rate, > 0.")] = None,
+    batch_size: Annotated[int | None, _training(help="Rows of a minibatch.")] = None,
     micro_batch: Annotated[
         str,
-        typer.Option(
+        _training(
             metavar="ROWS",
             help="Rows worked on at a time, with the same result; auto: fewer where memory runs out; none: always all.",
-            rich_help_panel=_TRAINING,
         ),
     ] = "auto",
-    epochs: Annotated[int | None, typer.Option(help="Passes over the data, at most.", rich_help_panel=_TRAINING)] = None,
+    epochs: Annotated[int | None, _training(help="Passes over the data, at most.")] = None,
     patience: Annotated[
         int | None,
-        typer.Option(
-            "--patience",
-            "--early-stopping",
-            help="Epochs without a better validation loss before stopping; 0: never stop.",
-            rich_help_panel=_TRAINING,
+        _training(
+            "--patience", "--early-stopping", help="Epochs without a better validation loss before stopping; 0: never stop."
         ),
     ] = None,
-    max_steps: Annotated[int | None, typer.Option(help="Minibatches, at most.", rich_help_panel=_TRAINING)] = None,
+    max_steps: Annotated[int | None, _training(help="Minibatches, at most.")] = None,
     schedule: Annotated[
         str | None,
-        typer.Option(
+        _training(
             metavar="NAME:SETTING=VALUE,…",
             help='How the learning rate changes, such as "step:factor=0.5,every=5", see above. Default: it does not.',
-            rich_help_panel=_TRAINING,
         ),
     ] = None,
     find_lr: Annotated[
-        bool,
-        typer.Option(
-            "--find-lr",
-            help="First look for the learning rate, as fusedstep find-lr does, and train with it.",
-            rich_help_panel=_TRAINING,
-        ),
+        bool, _training("--find-lr", help="First look for the learning rate, as fusedstep find-lr does, and train with it.")
     ] = False,
-    weight_decay: Annotated[float | None, typer.Option(help="Decoupled weight decay.", rich_help_panel=_TRAINING)] = None,
-    clip_norm: Annotated[float | None, typer.Option(help="Largest norm of the gradient.", rich_help_panel=_TRAINING)] = None,
-    seed: Annotated[int, typer.Option(help="Of split, weights, dropout and shuffles.", rich_help_panel=_TRAINING)] = 0,
+    weight_decay: Annotated[float | None, _training(help="Decoupled weight decay.")] = None,
+    clip_norm: Annotated[float | None, _training(help="Largest norm of the gradient.")] = None,
+    seed: Annotated[int, _training(help="Of split, weights, dropout and shuffles.")] = 0,
     backend: Annotated[
         str | None,
-        typer.Option(
-            metavar="NAME",
-            help="numpy, numba, cupy, cuda or auto. Default: FUSEDSTEP_BACKEND, else the best that works here.",
-            rich_help_panel=_RUN,
+        _run(
+            metavar="NAME", help="numpy, numba, cupy, cuda or auto. Default: FUSEDSTEP_BACKEND, else the best that works here."
         ),
     ] = None,
-    precision: Annotated[str, typer.Option(metavar="NAME", help="float32 or float64.", rich_help_panel=_RUN)] = "float32",
+    precision: Annotated[str, _run(metavar="NAME", help="float32 or float64.")] = "float32",
     out: Annotated[
         Path | None,
-        typer.Option(
+        _run(
             "--out",
             "-o",
             help="Model file. Default: SOURCE's name with .safetensors, here; an older one is replaced, and a note says so.",
-            rich_help_panel=_RUN,
         ),
     ] = None,
     plot: Annotated[
         Path | None,
-        typer.Option(
+        _run(
             metavar="DIR",
             help="Folder for figures: learning curves, layers, loss surface, and for two inputs the decision regions.",
             show_default=False,
-            rich_help_panel=_RUN,
         ),
     ] = None,
-    plot_format: Annotated[
-        str, typer.Option(metavar="NAME", help="Of the figures: png, svg or pdf.", rich_help_panel=_RUN)
-    ] = "png",
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Print nothing but errors and notes.", rich_help_panel=_RUN)
-    ] = False,
+    plot_format: Annotated[str, _run(metavar="NAME", help="Of the figures: png, svg or pdf.")] = "png",
+    quiet: Annotated[bool, _run("--quiet", "-q", help="Print nothing but errors and notes.")] = False,
     debug: Debug = False,
 ) -> None:
     """Train a network on a data set, and save it.

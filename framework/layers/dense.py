@@ -79,7 +79,7 @@ class Linear(Layer):
     def backward(self, dy: Array, tape: Tape, needs_input: bool = True) -> Array | None:
         """Gradients of W and b into the tape; dX."""
         (x,) = tape.pop()
-        return self.gradients(x, dy, tape, needs_input)
+        return self.gradients(x, dy, tape, needs_input, tape.take_sum(dy))
 
     def gradients(self, x: Array, dy: Array, tape: Tape, needs_input: bool, summed: bool = False) -> Array | None:
         """As `backward`, for the input x; `summed` says that db is there already.

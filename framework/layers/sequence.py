@@ -12,6 +12,7 @@ from ...errors import HyperparameterError, ShapeError
 from ..parameter import Parameter
 from ..tape import Tape
 from .base import Array, Image, Layer
+from .dense import Linear
 from .fused import below, fuse
 
 
@@ -67,6 +68,8 @@ class Sequence(Layer, public=False):
         for place, layer in zip(self.places, self.fused, strict=True):
             tape.place, tape.stage = place, "forward"
             x = layer.forward(x, tape)
+        last = self.fused[-1]
+        tape.offer(x, last.bias if type(last) is Linear else None)
         return x
 
     def backward(self, dy: Array, tape: Tape, needs_input: bool = True) -> Array | None:

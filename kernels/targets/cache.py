@@ -40,6 +40,19 @@ def holds(function: Callable[..., object]) -> bool:
     return os.path.isfile(function.__code__.co_filename)
 
 
+def write_whole(path: Path, text: str) -> None:
+    """Writes a file so that nobody ever sees a part of it; raises OSError where that cannot be."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(text)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
 def store(name: str, text: str) -> str | None:
     """The path of a file with exactly this text, written if it was not there; None without a cache."""
     home = folder()
@@ -48,15 +61,7 @@ def store(name: str, text: str) -> str | None:
     path = home / f"{name[:80]}_{digest(text)}.py"
     try:
         if not path.exists():
-            handle, temporary = tempfile.mkstemp(dir=home, suffix=".tmp")
-            try:
-                with os.fdopen(handle, "w") as file:
-                    file.write(text)
-                os.replace(temporary, path)
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    os.unlink(temporary)
-                raise
+            write_whole(path, text)
     except OSError:
         return None
     return str(path)

@@ -40,7 +40,7 @@ def kernel_text(
 
     Args: function – the kernel, in a file on disk; words – operations of the vocabulary that it calls;
         decorator – what makes words and helpers callable from it; settings – further constants of the module;
-        helpers – functions of the kernel's own file that it calls; ways – further source that it needs.
+        helpers – functions that it calls; ways – further source that it needs.
     """
     parts = [HEADER, f"real = {Spelling(dtype).real}", *(f"{k} = {v}" for k, v in settings.items())]
     parts += ["", "", ways] if ways else []

@@ -136,8 +136,8 @@ class ClipsTheWrongWay(Broken):
 
 
 class WithoutWeights(Broken):
-    def softmax_cross_entropy(self, logits, labels, weights, on, off, factor, losses, gradient):
-        super().softmax_cross_entropy(logits, labels, None, on, off, factor, losses, gradient)
+    def softmax_cross_entropy(self, logits, labels, weights, on, off, factor, losses, gradient, sums=None):
+        return super().softmax_cross_entropy(logits, labels, None, on, off, factor, losses, gradient, sums)
 
 
 class OtherParameterNames(Broken):

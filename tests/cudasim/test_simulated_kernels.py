@@ -19,7 +19,7 @@ from fusedstep.backends.base import Backend, Random
 from fusedstep.backends.numpy_backend import NumpyBackend
 from fusedstep.errors import DtypeError, MixedBackends
 from fusedstep.kernels.formula import REGISTRY
-from fusedstep.kernels.rows import cuda as rows
+from fusedstep.kernels.rows.cuda.compiled import SIGNATURES
 from fusedstep.kernels.targets.segments import segment_table
 
 DTYPES = ("float32", "float64")
@@ -99,10 +99,32 @@ def test_rows_without_rows(cuda):
 
 
 @pytest.mark.row("F3")
+@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("height", "width", "launches"),
+    [(1, 1, 1), (1, 2, 1), (40, 3, 1), (5, 4, 1), (9, 10, 2), (2, 30, 2), (17, 17, 2), (3, 70, None), (0, 3, None)],
+)
+def test_the_bias_gradient_comes_with_the_loss(cuda, height, width, launches, dtype, soft):
+    assert cases.run_summed(cuda, height, width, dtype, soft) == launches
+
+
+@pytest.mark.row("F3")
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("size", [1, 7, 8, 31, 33, 100])
 def test_sums(cuda, size, dtype):
     cases.run_sums(cuda, size, dtype)
+
+
+@pytest.mark.row("F3")
+def test_a_sum_over_everything_is_one_launch_and_leaves_its_counter_at_0(cuda):
+    x = cuda.asarray(np.random.default_rng(1).normal(size=300).astype("f"))
+    for sum_up in (cuda.sum_of_squares, cuda.total):
+        before = cuda.launches
+        results = {cuda.item(sum_up(x)) for _ in range(3)}
+        assert len(results) == 1
+        assert cuda.launches == before + 3
+        assert int(cuda._counter()[0]) == 0
 
 
 def test_sums_of_nothing(cuda):
@@ -144,7 +166,7 @@ def test_every_row_kernel_was_run(cuda, monkeypatch):
     cases.run_rows(cuda, 2, 3, "float32")
     cases.run_sums(cuda, 5, "float32")
     cases.run_limit(cuda, "float32")
-    assert names == {f.__name__ for f in rows.SIGNATURES}
+    assert names == {f.__name__ for f in SIGNATURES}
 
 
 def test_the_contract_is_overridden_where_a_kernel_exists(cuda):

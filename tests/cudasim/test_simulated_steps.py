@@ -178,3 +178,36 @@ def test_one_launch_updates_every_parameter() -> None:
     finally:
         del step.backend._update
     assert calls == [1]
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_no_pass_over_the_slope_of_the_loss_is_made_for_the_last_bias(monkeypatch, precision, cuda) -> None:
+    pytest.importorskip("ml_dtypes", reason="needs ml_dtypes: pip install 'fusedstep[precision]'")
+    names: list[str] = []
+    launch = type(cuda)._launch
+    summed: list[tuple[int, ...]] = []
+
+    def recording(self, kernel, geometry, arguments):
+        names.append(kernel.name)
+        launch(self, kernel, geometry, arguments)
+
+    monkeypatch.setattr(type(cuda), "_launch", recording)
+    monkeypatch.setattr(cuda, "fuses", False)
+    column_sum = type(cuda).column_sum
+
+    def summing(self, x, out):
+        summed.append(x.shape)
+        column_sum(self, x, out)
+
+    monkeypatch.setattr(type(cuda), "column_sum", summing)
+    model = fs.Sequential(fs.Linear(5, 4), fs.ReLU(), fs.Linear(4, 3))
+    step = fs.TrainStep(model, fs.SoftmaxCrossEntropy(), fs.SGD(0.1), backend="cuda", precision=precision)
+    slope = model.predict_proba(X) - np.eye(3, dtype="f")[Y]
+    names.clear()
+    step(X, Y)
+    assert summed == [(6, 4)], "that of the hidden layer, and no other"
+    assert names.count("sum_of_squares") == 1
+    bias = next(p for p in step.ranges if p.shape == (3,))
+    start, stop = step.ranges[bias]
+    allowed = 1e-6 if precision == "float32" else 2.0**-7
+    np.testing.assert_allclose(np.array(step.gradient)[start:stop], slope.mean(axis=0), atol=allowed)

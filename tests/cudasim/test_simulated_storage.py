@@ -144,3 +144,11 @@ def test_a_kernel_refuses_an_array_of_another_kind(cuda):
         cuda.softmax(x, cuda.zeros((2, 3)))
     with pytest.raises(DtypeError, match="expected row-major float32"):
         cuda.column_sum(x, cuda.zeros((3,), "bfloat16"))
+
+
+@pytest.mark.row("F3")
+@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize("dtype", NARROW)
+@pytest.mark.parametrize(("height", "width", "launches"), [(7, 3, 1), (9, 10, 2), (3, 70, None)])
+def test_the_bias_gradient_comes_with_the_loss(cuda, height, width, launches, dtype, soft):
+    assert cases.run_summed(cuda, height, width, dtype, soft) == launches

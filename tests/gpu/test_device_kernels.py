@@ -97,6 +97,54 @@ def test_rows(gpu_backend, rows, width, dtype):
     cases.run_rows(gpu_backend, rows, width, dtype)
 
 
+@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize("dtype", [*DTYPES, "bfloat16", "float16"])
+@pytest.mark.parametrize(
+    ("rows", "width", "launches"),
+    [
+        (1, 2, 1), (256, 10, 1), (65_536, 10, 1), (33, 129, 1), (20_000, 1000, 2), (3000, 1500, None), (700, 5000, 2),
+        (300, 12_000, None),
+    ],
+)
+def test_the_bias_gradient_comes_with_the_loss(gpu_backend, rows, width, launches, dtype, soft):
+    if dtype == "float64" and width == 1000:
+        launches = None
+    if gpu_backend.name == "cupy":
+        launches = None
+        if dtype not in gpu_backend.precisions:
+            pytest.skip(f"the cupy backend has no {dtype}")
+    assert cases.run_summed(gpu_backend, rows, width, dtype, soft) == launches
+
+
+def test_a_sum_over_everything_is_one_launch_also_when_replayed(gpu_backend):
+    """The counter of the blocks is 0 again after each, so that a captured launch may follow another one."""
+    if gpu_backend.name == "cupy":
+        pytest.skip("the cupy backend sums with CuPy's own reductions")
+    cupy = gpu_backend.xp
+    x = gpu_backend.asarray(np.random.default_rng(0).normal(size=1_000_003).astype("f"))
+    want = [gpu_backend.item(gpu_backend.sum_of_squares(x)), gpu_backend.item(gpu_backend.total(x))]
+    stream, out = cupy.cuda.Stream(non_blocking=True), gpu_backend.zeros((2,))
+    gpu_backend.synchronize()
+    with stream:
+
+        def both():
+            out[0:1] = gpu_backend.sum_of_squares(x)
+            out[1:2] = gpu_backend.total(x)
+
+        both()
+        stream.synchronize()
+        before = gpu_backend.launches
+        stream.begin_capture()
+        both()
+        graph = stream.end_capture()
+        assert gpu_backend.launches == before + 2
+        for _ in range(5):
+            out.fill(0.0)
+            graph.launch(stream)
+            stream.synchronize()
+            assert gpu_backend.to_numpy(out).tolist() == want
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("size", [*BORDERS, 1_000_003])
 def test_sums(gpu_backend, size, dtype):

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import product_cases
 import pytest
-from product_cases import SMALL, TYPES, Cases
+from product_cases import Cases, ProductTests
 
 import fusedstep as fs
 from fusedstep.backends.cublaslt import Epilogue, Gemms
@@ -41,37 +39,8 @@ def skip_what_the_library_lacks(monkeypatch):
     monkeypatch.setattr(product_cases.Cases, "fused", fused)
 
 
-@pytest.mark.parametrize("accumulate", [False, True])
-@pytest.mark.parametrize("transposes", list(itertools.product([False, True], repeat=2)), ids=["nn", "nt", "tn", "tt"])
-@pytest.mark.parametrize(("dtype", "out"), TYPES)
-def test_products_are_those_of_float64(cases, dtype, out, transposes, accumulate):
-    cases.products(dtype, out, transposes, accumulate)
-
-
-def test_tf32_rounds_its_inputs_to_ten_bits(cases):
-    cases.tf32()
-
-
-@pytest.mark.parametrize("biased", [False, True])
-@pytest.mark.parametrize(
-    "epilogue", [Epilogue.RELU, Epilogue.RELU_AUX, Epilogue.GELU, Epilogue.GELU_AUX], ids=lambda e: e.name
-)
-@pytest.mark.parametrize("dtype", SMALL)
-def test_forward_epilogues(cases, dtype, epilogue, biased):
-    cases.forward(dtype, biased, epilogue)
-
-
-@pytest.mark.parametrize("summed", [False, True])
-@pytest.mark.parametrize("activation", ["relu", "gelu_tanh"])
-@pytest.mark.parametrize("dtype", SMALL)
-def test_backward_epilogues(cases, dtype, activation, summed):
-    cases.backward(dtype, activation, summed)
-
-
-@pytest.mark.parametrize("accumulate", [False, True])
-@pytest.mark.parametrize(("dtype", "out"), [pair for pair in TYPES if pair[0] != "float64"])
-def test_weight_and_bias_gradient_in_one_product(cases, dtype, out, accumulate):
-    cases.weight_gradient(dtype, out, accumulate)
+class TestProducts(ProductTests):
+    """The cases of the fake, by the library."""
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])

@@ -19,8 +19,11 @@ if numba.core.config.ENABLE_CUDASIM:
 from fusedstep.kernels import report
 from fusedstep.kernels.formula import REGISTRY
 from fusedstep.kernels.report import ptx_of
-from fusedstep.kernels.rows import cuda as rows
-from fusedstep.kernels.targets import cuda as target
+from fusedstep.kernels.rows.cuda import compiled
+from fusedstep.kernels.targets.cuda.bits import bits_source
+from fusedstep.kernels.targets.cuda.geometry import BLOCK
+from fusedstep.kernels.targets.cuda.maps import map_source
+from fusedstep.kernels.targets.cuda.updates import update_source
 
 SINGLE, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 OLDER = (8, 0)
@@ -59,7 +62,7 @@ def test_kernel(variant, ptxas, table):
     check_single(text)
     found = report.entry(variant, text, ptxas)
     assert found.spills == 0
-    assert found.registers * target.BLOCK <= 65_536, "a block does not fit a multiprocessor"
+    assert found.registers * BLOCK <= 65_536, "a block does not fit a multiprocessor"
     compilers, entries = table
     listed = entries.get((variant.kernel, variant.stored))
     if listed is not None and listed.source == found.source and compilers == report.compilers(ptxas):
@@ -83,24 +86,24 @@ def test_the_committed_table_has_neither_spills_nor_double_arithmetic(table):
 
 @pytest.mark.parametrize("formula", OWN, ids=lambda f: f.name)
 def test_formula_for_an_older_capability(formula):
-    make = target.update_source if formula.overwrites else target.map_source
+    make = update_source if formula.overwrites else map_source
     check_single(ptx_of(make(formula, (SINGLE,)), OLDER))
 
 
-@pytest.mark.parametrize("function", list(rows.SIGNATURES), ids=lambda f: f.__name__)
+@pytest.mark.parametrize("function", list(compiled.SIGNATURES), ids=lambda f: f.__name__)
 def test_row_kernel_for_an_older_capability(function):
-    check_single(ptx_of(rows.source(function, SINGLE), OLDER))
+    check_single(ptx_of(compiled.source(function, SINGLE), OLDER))
 
 
 def test_random_bits():
-    text = ptx_of(target.bits_source())
+    text = ptx_of(bits_source())
     assert text.count("mul.wide.u32") >= 19, "Philox should multiply 32 by 32 bits"
 
 
 @pytest.mark.parametrize("name", ["adam_outside_update", "lion_update", "bias_gelu", "as_stored", "add"])
 def test_memory_is_accessed_in_words_of_8_bytes(name):
     formula = REGISTRY[name]
-    make = target.update_source if formula.overwrites else target.map_source
+    make = update_source if formula.overwrites else map_source
     text = ptx_of(make(formula, (SINGLE,)))
     whole = [k for k, kind in zip(formula.parameters, formula.kinds, strict=True) if kind in ("each", "row")]
     assert len(re.findall(r"ld\.global\.[bu]64|ld\.global\.v2", text)) >= 2 * len(whole)
@@ -111,13 +114,13 @@ def test_memory_is_accessed_in_words_of_8_bytes(name):
 @pytest.mark.parametrize("name", IN_DOUBLE)
 def test_formula_in_double_precision(name):
     formula = REGISTRY[name]
-    make = target.update_source if formula.overwrites else target.map_source
+    make = update_source if formula.overwrites else map_source
     assert ".f64" in ptx_of(make(formula, (DOUBLE,)))
 
 
-@pytest.mark.parametrize("function", list(rows.SIGNATURES), ids=lambda f: f.__name__)
+@pytest.mark.parametrize("function", list(compiled.SIGNATURES), ids=lambda f: f.__name__)
 def test_row_kernel_in_double_precision(function):
-    ptx_of(rows.source(function, DOUBLE))
+    ptx_of(compiled.source(function, DOUBLE))
 
 
 def test_all_formulas_are_covered():

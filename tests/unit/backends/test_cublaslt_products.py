@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import sys
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).parents[2]))
 
-from product_cases import SMALL, TYPES, Cases, normal
+from product_cases import SMALL, Cases, ProductTests, normal
 
 from fusedstep.backends.conformance import close
 from fusedstep.backends.cublaslt import Epilogue, Gemms, Unsuited
@@ -29,11 +28,8 @@ def cases(gemms) -> Cases:
     return Cases(gemms, lambda x: x, lambda x: x)
 
 
-@pytest.mark.parametrize("accumulate", [False, True])
-@pytest.mark.parametrize("transposes", list(itertools.product([False, True], repeat=2)), ids=["nn", "nt", "tn", "tt"])
-@pytest.mark.parametrize(("dtype", "out"), TYPES)
-def test_products_are_those_of_float64(cases, dtype, out, transposes, accumulate):
-    cases.products(dtype, out, transposes, accumulate)
+class TestProducts(ProductTests):
+    """The cases, by the fake."""
 
 
 def test_a_second_product_of_the_same_kind_is_one_call_and_makes_nothing(gemms):
@@ -64,20 +60,7 @@ def test_arrays_with_gaps_between_elements_and_other_types_are_refused(gemms):
             gemms.matmul(first, second, out)
 
 
-def test_tf32_rounds_its_inputs_to_ten_bits(cases):
-    cases.tf32()
-
-
 # Epilogues
-
-
-@pytest.mark.parametrize("biased", [False, True])
-@pytest.mark.parametrize(
-    "epilogue", [Epilogue.RELU, Epilogue.RELU_AUX, Epilogue.GELU, Epilogue.GELU_AUX], ids=lambda e: e.name
-)
-@pytest.mark.parametrize("dtype", SMALL)
-def test_forward_epilogues(cases, dtype, epilogue, biased):
-    cases.forward(dtype, biased, epilogue)
 
 
 @pytest.mark.parametrize("dtype", SMALL)
@@ -87,19 +70,6 @@ def test_a_bias_alone(cases, dtype):
 
 def test_masks_of_several_blocks_of_columns(cases):
     cases.forward("float32", True, Epilogue.RELU_AUX, (5, 8, 300))
-
-
-@pytest.mark.parametrize("summed", [False, True])
-@pytest.mark.parametrize("activation", ["relu", "gelu_tanh"])
-@pytest.mark.parametrize("dtype", SMALL)
-def test_backward_epilogues(cases, dtype, activation, summed):
-    cases.backward(dtype, activation, summed)
-
-
-@pytest.mark.parametrize("accumulate", [False, True])
-@pytest.mark.parametrize(("dtype", "out"), [pair for pair in TYPES if pair[0] != "float64"])
-def test_weight_and_bias_gradient_in_one_product(cases, dtype, out, accumulate):
-    cases.weight_gradient(dtype, out, accumulate)
 
 
 def test_the_row_bias_of_bgradb_sums_the_other_operand(gemms):

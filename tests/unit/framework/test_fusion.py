@@ -5,6 +5,7 @@ import pytest
 
 import fusedstep as fs
 from fusedstep.backends import conformance
+from fusedstep.backends.numpy_backend import NumpyBackend
 from fusedstep.framework.layers import LAYERS
 from fusedstep.framework.layers.activations import _Elementwise
 from fusedstep.framework.layers.fused import _Dense, fuse
@@ -75,3 +76,75 @@ def test_evaluation_does_not_drop(name, data):
     wanted = np.tanh(x @ weights[0] + weights[1]) @ weights[2] + weights[3]
     conformance.close(model(x), wanted, "float64", "product")
     assert np.array_equal(model(x), model(x))
+
+
+class SumsAsItGoes(NumpyBackend):
+    """The column sums of the slope come with the loss, as on the cuda backend.
+
+    Attributes: written – how often; asked – widths of the matrices whose column sums were asked for.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.written, self.asked = 0, []
+
+    def softmax_cross_entropy(self, logits, labels, weights, on, off, factor, losses, gradient, sums=None):
+        super().softmax_cross_entropy(logits, labels, weights, on, off, factor, losses, gradient)
+        if sums is None:
+            return False
+        sums[...] = gradient.sum(axis=0)
+        self.written += 1
+        return True
+
+    def column_sum(self, x, out):
+        self.asked.append(x.shape[1])
+        super().column_sum(x, out)
+
+
+SHARED = fs.Linear(3, 3)
+
+
+@pytest.mark.parametrize(
+    ("layers", "options", "written", "asked"),
+    [
+        (lambda: [fs.Linear(5, 3)], {}, 1, []),
+        (lambda: [fs.Linear(5, 4), fs.ReLU(), fs.Linear(4, 3)], {}, 1, [4]),
+        (lambda: [fs.Linear(5, 4), fs.ReLU(), fs.Linear(4, 3), fs.Softmax()], {}, 1, [4]),
+        (lambda: [fs.Linear(5, 3, bias=False)], {}, 0, []),
+        (lambda: [fs.Linear(5, 3), fs.Tanh()], {}, 0, [3]),
+        (lambda: [fs.Linear(5, 3), fs.Residual(fs.Tanh(), fs.Linear(3, 3))], {}, 0, [3, 3]),
+        (lambda: [fs.Linear(5, 3), SHARED, fs.Tanh(), SHARED], {}, 1, [3, 3]),
+        (lambda: [fs.Linear(5, 4), fs.ReLU(), fs.Linear(4, 3)], {"micro_batch": 4}, 0, [3, 4] * 3),
+    ],
+    ids=["one", "two", "softmax", "no bias", "activation", "residual", "shared", "pieces"],
+)
+def test_the_loss_may_sum_its_slope_for_the_bias_of_the_last_layer(layers, options, written, asked):
+    generator = np.random.default_rng(3)
+    x, y = generator.normal(size=(9, 5)).astype("f"), generator.integers(0, 3, 9)
+    backend, gradients = SumsAsItGoes(), []
+    for where in ("numpy", backend):
+        step = fs.TrainStep(
+            fs.Sequential(*layers()), fs.SoftmaxCrossEntropy(0.1), fs.SGD(0.1), seed=1, backend=where, **options
+        )
+        step(x, y)
+        gradients.append(np.array(step.gradient))
+    conformance.close(gradients[1], gradients[0], "float32", "sum")
+    assert (backend.written, backend.asked) == (written, asked)
+
+
+def test_a_loss_of_something_else_than_the_output_has_no_room_for_the_sum():
+    model = fs.Sequential(fs.Linear(5, 3)).initialize(0, "numpy")
+    tape = Tape(model.arena, training=True, gradients=model.arena.new())
+    tape.begin(4)
+    y = model.forward(np.ones((4, 5), "f"), tape)
+    assert tape.room_for_sum(y).shape == (3,)
+    assert tape.room_for_sum(y.copy()) is None
+    tape.put_sum(dy := np.ones((4, 3), "f"))
+    assert tape.room_for_sum(y) is None, "it has to be added to what is there now"
+    assert not tape.take_sum(dy.copy())
+    assert not tape.take_sum(dy), "asked once"
+    tape.begin(4)
+    assert tape.room_for_sum(y) is None
+    looking = Tape(model.arena)
+    looking.begin(4)
+    assert looking.room_for_sum(model.forward(np.ones((4, 5), "f"), looking)) is None

@@ -1,0 +1,99 @@
+"""Layer normalisation and its gradient, by row, and by column for gain and offset.
+
+Rows are normalised by teams of threads; sums over rows go through partial sums of chunks of the rows.
+"""
+
+# mypy: disallow-untyped-defs=False, disallow-untyped-calls=False
+from __future__ import annotations
+
+from math import sqrt
+
+from numba import cuda
+
+from ...targets.cuda.geometry import BLOCK
+from .teams import SUM, Signatures, load, places, real, shared_sum, store, team_sum
+
+
+def layer_norm(x, gain, offset, epsilon, out, mean, scale):
+    part = cuda.shared.array(BLOCK, real)
+    rows, width = x.shape
+    share = real(1.0) / real(width)
+    lane, team, lanes, teams, slot = places()
+    for first in range(cuda.blockIdx.x * teams, rows, cuda.gridDim.x * teams):
+        i = first + team
+        total = real(0.0)
+        if i < rows:
+            for j in range(lane, width, lanes):
+                total += load(x[i, j])
+        average = team_sum(part, slot, lane, lanes, total) * share
+        squares = real(0.0)
+        if i < rows:
+            for j in range(lane, width, lanes):
+                centred = load(x[i, j]) - average
+                squares += centred * centred
+        squares = team_sum(part, slot, lane, lanes, squares)
+        inverse = real(1.0) / sqrt(squares * share + epsilon)
+        if i < rows:
+            if lane == 0:
+                mean[i] = average
+                scale[i] = inverse
+            for j in range(lane, width, lanes):
+                out[i, j] = store((load(x[i, j]) - average) * inverse * load(gain[j]) + load(offset[j]))
+
+
+def layer_norm_input(dy, x, gain, mean, scale, dx):
+    part = cuda.shared.array(BLOCK, real)
+    rows, width = x.shape
+    share = real(1.0) / real(width)
+    lane, team, lanes, teams, slot = places()
+    for first in range(cuda.blockIdx.x * teams, rows, cuda.gridDim.x * teams):
+        i = first + team
+        plain = real(0.0)
+        product = real(0.0)
+        average = real(0.0)
+        inverse = real(0.0)
+        if i < rows:
+            average = mean[i]
+            inverse = scale[i]
+            for j in range(lane, width, lanes):
+                g = load(dy[i, j]) * load(gain[j])
+                plain += g
+                product += g * ((load(x[i, j]) - average) * inverse)
+        plain = team_sum(part, slot, lane, lanes, plain) * share
+        product = team_sum(part, slot, lane, lanes, product) * share
+        if i < rows:
+            for j in range(lane, width, lanes):
+                n = (load(x[i, j]) - average) * inverse
+                dx[i, j] = store(inverse * (load(dy[i, j]) * load(gain[j]) - plain - n * product))
+
+
+def layer_norm_columns(dy, x, mean, scale, gains, offsets):
+    # Sums over one chunk of the rows (along the grid's y): threads side by side take neighbouring columns.
+    part = cuda.shared.array(BLOCK, real)
+    rows, width = x.shape
+    share = (rows + gains.shape[0] - 1) // gains.shape[0]
+    chunk = cuda.blockIdx.y
+    start, stop = chunk * share, min(rows, (chunk + 1) * share)
+    lane, team, lanes, teams, _ = places()
+    slot = lane * teams + team
+    for first in range(cuda.blockIdx.x * lanes, width, cuda.gridDim.x * lanes):
+        j = first + lane
+        gain_sum = real(0.0)
+        offset_sum = real(0.0)
+        if j < width:
+            for i in range(start + team, stop, teams):
+                slope = load(dy[i, j])
+                gain_sum += slope * ((load(x[i, j]) - mean[i]) * scale[i])
+                offset_sum += slope
+        gain_sum = shared_sum(part, slot, team, teams, gain_sum)
+        offset_sum = shared_sum(part, slot, team, teams, offset_sum)
+        if team == 0 and j < width:
+            gains[chunk, j] = gain_sum
+            offsets[chunk, j] = offset_sum
+
+
+SIGNATURES: Signatures = {
+    layer_norm: (("matrix", "vector", "vector", "number", "matrix", "sums", "sums"), ("sqrt",), SUM),
+    layer_norm_input: (("matrix", "matrix", "vector", "sums", "sums", "matrix"), (), SUM),
+    layer_norm_columns: (("matrix", "matrix", "sums", "sums", "table", "table"), (), (places, shared_sum)),
+}

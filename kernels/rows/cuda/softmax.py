@@ -1,0 +1,156 @@
+"""Softmax by row; its cross-entropy with labels and with distributions, with the gradient and the column sums of that.
+
+Each reads a row three times, from the cache but for the first. The column sums, which are the gradient of the bias below, cost
+no further pass: each thread adds up what it writes, in shared memory of its own; see `column_sums`.
+"""
+
+# mypy: disallow-untyped-defs=False, disallow-untyped-calls=False
+from __future__ import annotations
+
+from math import exp, log
+
+from numba import cuda
+
+from ...targets.cuda.geometry import BLOCK
+from .teams import MAX_AND_SUM, REAL, Signatures, last_block, load, places, real, row_max, store, team_sum
+
+
+def softmax(x, out):
+    part = cuda.shared.array(BLOCK, real)
+    rows, width = x.shape
+    lane, team, lanes, teams, slot = places()
+    for first in range(cuda.blockIdx.x * teams, rows, cuda.gridDim.x * teams):
+        i = first + team
+        top = row_max(part, slot, lane, lanes, x, i)
+        total = real(0.0)
+        if i < rows:
+            for j in range(lane, width, lanes):
+                total += exp(load(x[i, j]) - top)
+        total = team_sum(part, slot, lane, lanes, total)
+        inverse = real(1.0) / total
+        if i < rows:
+            for j in range(lane, width, lanes):
+                out[i, j] = store(exp(load(x[i, j]) - top) * inverse)
+
+
+def cleared(held, lane, lanes, team, width):
+    # Room for one number a team and column, of which each thread has its own.
+    for j in range(lane, width, lanes):
+        held[team * width + j] = real(0.0)
+
+
+def add_teams(held, width, table, row):
+    # The sums of all teams, one after the other, to a row of the table.
+    lanes, teams = cuda.blockDim.x, cuda.blockDim.y
+    cuda.syncthreads()
+    for j in range(cuda.threadIdx.y * lanes + cuda.threadIdx.x, width, lanes * teams):
+        value = real(0.0)
+        for k in range(teams):
+            value += held[k * width + j]
+        table[row, j] = value
+
+
+def column_sums(held, width, stages, partial, counter, sums):
+    # The block's own sums to its row of `partial`; with a second stage, the last block adds the rows up, in their order.
+    if stages > 0:
+        add_teams(held, width, partial, cuda.blockIdx.x)
+        if stages > 1 and last_block(counter):
+            lane, team, lanes, teams, _ = places()
+            for j in range(lane, width, lanes):
+                value = real(0.0)
+                for block in range(team, cuda.gridDim.x, teams):
+                    value += partial[block, j]
+                held[team * width + j] = value
+            add_teams(held, width, sums, 0)
+
+
+def softmax_cross_entropy(logits, labels, weights, on, off, factor, losses, gradient, stages, partial, counter, sums):
+    part = cuda.shared.array(BLOCK, real)
+    held = cuda.shared.array(0, REAL)
+    rows, width = logits.shape
+    mass = on + off * real(width - 1)
+    lane, team, lanes, teams, slot = places()
+    if stages > 0:
+        cleared(held, lane, lanes, team, width)
+    for first in range(cuda.blockIdx.x * teams, rows, cuda.gridDim.x * teams):
+        i = first + team
+        label = 0
+        own = real(0.0)
+        if i < rows:
+            label = labels[i]
+            own = load(logits[i, label])  # read before anybody writes: `gradient` may be the same array
+        top = row_max(part, slot, lane, lanes, logits, i)
+        total = real(0.0)
+        shifted_sum = real(0.0)
+        if i < rows:
+            for j in range(lane, width, lanes):
+                shifted = load(logits[i, j]) - top
+                total += exp(shifted)
+                shifted_sum += shifted
+        total = team_sum(part, slot, lane, lanes, total)
+        if off != real(0.0):
+            shifted_sum = team_sum(part, slot, lane, lanes, shifted_sum)
+        else:
+            shifted_sum = real(0.0)
+        if i < rows:
+            weight = weights[label] if weights.shape[0] == width else real(1.0)
+            if lane == 0:
+                losses[i] = weight * (mass * log(total) - off * shifted_sum - (on - off) * (own - top))
+            scale = weight * factor
+            inverse = scale * mass / total
+            shift = scale * off
+            for j in range(lane, width, lanes):
+                slope = exp(load(logits[i, j]) - top) * inverse - shift
+                if j == label:
+                    slope -= scale * (on - off)
+                gradient[i, j] = store(slope)
+                if stages > 0:
+                    held[team * width + j] += slope
+    column_sums(held, width, stages, partial, counter, sums)
+
+
+def softmax_cross_entropy_soft(logits, targets, factor, losses, gradient, stages, partial, counter, sums):
+    part = cuda.shared.array(BLOCK, real)
+    held = cuda.shared.array(0, REAL)
+    rows, width = logits.shape
+    lane, team, lanes, teams, slot = places()
+    if stages > 0:
+        cleared(held, lane, lanes, team, width)
+    for first in range(cuda.blockIdx.x * teams, rows, cuda.gridDim.x * teams):
+        i = first + team
+        top = row_max(part, slot, lane, lanes, logits, i)
+        total = real(0.0)
+        mass = real(0.0)
+        product = real(0.0)
+        if i < rows:
+            for j in range(lane, width, lanes):
+                shifted = load(logits[i, j]) - top
+                total += exp(shifted)
+                mass += targets[i, j]
+                product += targets[i, j] * shifted
+        total = team_sum(part, slot, lane, lanes, total)
+        mass = team_sum(part, slot, lane, lanes, mass)
+        product = team_sum(part, slot, lane, lanes, product)
+        if i < rows:
+            if lane == 0:
+                losses[i] = mass * log(total) - product
+            inverse = mass / total
+            for j in range(lane, width, lanes):
+                slope = factor * (exp(load(logits[i, j]) - top) * inverse - targets[i, j])
+                gradient[i, j] = store(slope)
+                if stages > 0:
+                    held[team * width + j] += slope
+    column_sums(held, width, stages, partial, counter, sums)
+
+
+_SUMMED = ("count", "table", "counters", "table")
+_HELPERS = (*MAX_AND_SUM, last_block, cleared, add_teams, column_sums)
+SIGNATURES: Signatures = {
+    softmax: (("matrix", "matrix"), ("exp",), MAX_AND_SUM),
+    softmax_cross_entropy: (
+        ("matrix", "labels", "sums", "number", "number", "number", "sums", "matrix", *_SUMMED), ("exp", "log"), _HELPERS
+    ),
+    softmax_cross_entropy_soft: (
+        ("matrix", "table", "number", "sums", "matrix", *_SUMMED), ("exp", "log"), _HELPERS
+    ),
+}  # fmt: skip

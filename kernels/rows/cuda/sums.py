@@ -1,0 +1,107 @@
+"""Sums over rows and over whole arrays, and what clips by the norm that comes of them.
+
+Blocks write partial sums, which the last block or a second launch adds up in a fixed order.
+"""
+
+# mypy: disallow-untyped-defs=False, disallow-untyped-calls=False
+from __future__ import annotations
+
+from math import sqrt
+
+from numba import cuda
+
+from ...targets.cuda.geometry import BLOCK
+from .teams import LOWEST, Signatures, last_block, load, places, real, shared_sum
+
+
+def column_sum_chunks(x, partial):
+    part = cuda.shared.array(BLOCK, real)
+    rows, width = x.shape
+    share = (rows + partial.shape[0] - 1) // partial.shape[0]
+    chunk = cuda.blockIdx.y
+    start, stop = chunk * share, min(rows, (chunk + 1) * share)
+    lane, team, lanes, teams, _ = places()
+    slot = lane * teams + team
+    for first in range(cuda.blockIdx.x * lanes, width, cuda.gridDim.x * lanes):
+        j = first + lane
+        value = real(0.0)
+        if j < width:
+            for i in range(start + team, stop, teams):
+                value += load(x[i, j])
+        value = shared_sum(part, slot, team, teams, value)
+        if team == 0 and j < width:
+            partial[chunk, j] = value
+
+
+def add_chunks(partial, out):
+    for j in range(cuda.grid(1), out.shape[0], cuda.gridsize(1)):
+        value = real(0.0)
+        for chunk in range(partial.shape[0]):
+            value += partial[chunk, j]
+        out[j] += value
+
+
+def add_parts(part, value, partial, counter, out):
+    # The threads' values to the block's place of `partial`; the last block adds these up, always in the same order.
+    lane = cuda.threadIdx.x
+    value = shared_sum(part, lane, lane, cuda.blockDim.x, value)
+    if lane == 0:
+        partial[cuda.blockIdx.x] = value
+    if last_block(counter):
+        value = real(0.0)
+        for i in range(lane, cuda.gridDim.x, cuda.blockDim.x):
+            value += partial[i]
+        value = shared_sum(part, lane, lane, cuda.blockDim.x, value)
+        if lane == 0:
+            out[0] = value
+
+
+def total(x, partial, counter, out):
+    # Compensated (Kahan), so that long strides lose nothing; the correction of an infinite sum would be NaN.
+    part = cuda.shared.array(BLOCK, real)
+    value = real(0.0)
+    lost = real(0.0)
+    for i in range(cuda.grid(1), x.shape[0], cuda.gridsize(1)):
+        term = load(x[i]) - lost
+        larger = value + term
+        lost = (larger - value) - term
+        lost = lost if lost == lost else real(0.0)
+        value = larger
+    add_parts(part, value, partial, counter, out)
+
+
+def sum_of_squares(x, partial, counter, out):
+    part = cuda.shared.array(BLOCK, real)
+    value = real(0.0)
+    lost = real(0.0)
+    count, stride = x.shape[0], cuda.gridsize(1)
+    for i in range(cuda.grid(1), count, 4 * stride):
+        # Four loads that do not wait for each other, added up before they enter the chain of the compensated sum.
+        a = load(x[i])
+        b = load(x[i + stride]) if i + stride < count else real(0.0)
+        c = load(x[i + 2 * stride]) if i + 2 * stride < count else real(0.0)
+        d = load(x[i + 3 * stride]) if i + 3 * stride < count else real(0.0)
+        term = ((a * a + b * b) + (c * c + d * d)) - lost
+        larger = value + term
+        lost = (larger - value) - term
+        lost = lost if lost == lost else real(0.0)
+        value = larger
+    add_parts(part, value, partial, counter, out)
+
+
+def limit_norm(scales, squares, largest):
+    norm = sqrt(squares[0])
+    factor = largest / norm if norm > largest else real(1.0)
+    if not norm < -LOWEST:
+        factor = norm - norm  # NaN, from infinity as well as from NaN
+    for i in range(cuda.grid(1), scales.shape[0], cuda.gridsize(1)):
+        scales[i] *= factor
+
+
+SIGNATURES: Signatures = {
+    column_sum_chunks: (("matrix", "table"), (), (places, shared_sum)),
+    add_chunks: (("table", "sums"), (), ()),
+    total: (("vector", "sums", "counters", "sums"), (), (shared_sum, last_block, add_parts)),
+    sum_of_squares: (("vector", "sums", "counters", "sums"), (), (shared_sum, last_block, add_parts)),
+    limit_norm: (("sums", "sums", "number"), ("sqrt",), ()),
+}

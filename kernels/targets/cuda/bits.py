@@ -1,0 +1,37 @@
+"""Random bits alone: the kernel that fills a matrix of words with what a formula with this state and stream would get.
+
+The words are those of Philox4x32-10, four columns at a time.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from ..cpu import WORDS
+from .geometry import matrix_geometry, quarter
+from .kernel import Generated, Kernel, Launch, array_type, generate
+from .loops import QUARTER, RANDOM_PARAMETERS, for_columns, for_rows, philox
+
+
+def bits_source() -> Generated:
+    """The kernel (out, state, stream) that fills a matrix of words with random bits."""
+    lines = [
+        "rows, width = u64(out.shape[0]), u64(out.shape[1])",
+        *QUARTER,
+        *for_rows(for_columns(["out[i, j] = bits"], True)),
+    ]
+    parameters = {"out": array_type(WORDS, 2), **RANDOM_PARAMETERS}
+    return generate("random_bits", parameters, lines, philox().constants)
+
+
+@lru_cache(maxsize=1)
+def _bits_kernel() -> Kernel:
+    return Kernel(bits_source())
+
+
+def random_bits(out: Any, state: Any, stream: int, launch: Launch) -> None:
+    """Random bits for all of `out`; see kernels/targets/numpy.py."""
+    rows, width = out.shape
+    if rows and width:
+        launch(_bits_kernel(), matrix_geometry(rows, quarter(width)), [out, state, stream])

@@ -1,0 +1,109 @@
+"""How the generated kernels read and write four neighbouring elements: one by one, or in words of 8 bytes.
+
+Numba has no wider access than 8 bytes, and reaches it only through arrays of such words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..cpu import FLOAT32
+from ..storage import NARROW, Storage
+
+
+def storages(names: Sequence[str], dtypes: Sequence[Any], compute: np.dtype[Any]) -> dict[str, Storage]:
+    """How each array is stored: in 16 bits where it is, else as what the kernel computes in, which Kernel.check insists on."""
+    kept = (str(d) if str(d) in NARROW and compute == FLOAT32 else str(compute) for d in dtypes)
+    return {n: Storage(k) for n, k in zip(names, kept, strict=True)}
+
+
+def words_fit(names: Iterable[str]) -> bool:
+    """Whether arrays stored so can be read and written in words of 8 bytes."""
+    return all(name in ("float32", "bfloat16") for name in names)
+
+
+def aligned(arguments: Iterable[Any]) -> bool:
+    """Whether all arrays among the arguments begin at multiples of 8 bytes."""
+    for array in arguments:
+        if hasattr(array, "dtype") and getattr(array, "ndim", False):
+            # NumPy has no view of memory in bfloat16, so `data` is asked of arrays of the device only.
+            on_host = isinstance(array, np.ndarray)
+            if (array.__array_interface__["data"][0] if on_host else array.data.ptr) % 8:
+                return False
+    return True
+
+
+class Elements:
+    """Access to an array in an update, element by element."""
+
+    def __init__(self, name: str, storage: Storage) -> None:
+        self._array, self._storage = f"{name}_", storage
+
+    def begin(self) -> list[str]:
+        """Statements before the four elements."""
+        return []
+
+    def load(self, k: int) -> str:
+        """The expression of the value of element k."""
+        return self._storage.load(f"{self._array}[(q << u64(2)) + u64({k})]")
+
+    def keep(self, k: int, value: str, random: str | None) -> list[str]:
+        """Statements that write a variable's value to element k."""
+        return self._storage.store(f"{self._array}[(q << u64(2)) + u64({k})]", value, random)
+
+    def end(self) -> list[str]:
+        """Statements after the four elements."""
+        return []
+
+
+class Words:
+    """Access to four elements of an array in words of 8 bytes: two float32 or four bfloat16 each."""
+
+    def __init__(self, name: str, storage: Storage, row: str = "", array: str = "") -> None:
+        """Args: name – what its variables begin with; storage; row – index of the row, if any; array – name_ unless given.
+
+        Attributes: each – elements of a word.
+        """
+        self._name, self._storage = name, storage
+        self.each = 4 if storage.name in NARROW else 2
+        places = ["q"] if self.each == 4 else [f"(q << u64(1)) + u64({w})" for w in (0, 1)]
+        self._places = [f"{array or f'{name}_'}[{row}{place}]" for place in places]
+
+    def begin(self) -> list[str]:
+        """Reads the words."""
+        return [f"{self._name}_word{w} = {place}" for w, place in enumerate(self._places)]
+
+    def _part(self, k: int) -> str:
+        word, position = f"{self._name}_word{k // self.each}", k % self.each
+        return f"u32({word} >> u64({position * 64 // self.each}))"
+
+    def load(self, k: int) -> str:
+        """The expression of the value of element k."""
+        bits = self._part(k)
+        return f"{bits}.view(np.float32)" if self.each == 2 else self._storage.load(f"{bits} & u32(65535)")
+
+    def keep(self, k: int, value: str, random: str | None) -> list[str]:
+        """Rounds a variable's value for element k; `end` writes it."""
+        before, bits = self._storage.rounded(value, random)
+        return [*before, f"{self._name}_new{k} = {f'f32({value}).view(np.uint32)' if self.each == 2 else f'u32({bits})'}"]
+
+    def whole(self) -> list[str]:
+        """Writes the words."""
+        lines = []
+        for w, place in enumerate(self._places):
+            parts = [f"(u64({self._name}_new{w * self.each + n}) << u64({n * 64 // self.each}))" for n in range(self.each)]
+            lines.append(f"{place} = {' | '.join(parts)}")
+        return lines
+
+    def end(self) -> list[str]:
+        """Writes the words; elements beyond the group's last one, which share a word with it, stay what they were."""
+        lines = ["if place + u64(4) > inside:"]
+        lines += [f"    {self._name}_word{w} = {place}" for w, place in enumerate(self._places)]
+        mask = "" if self.each == 2 else " & u32(65535)"
+        for k in range(1, 4):
+            new = f"{self._name}_new{k}"
+            lines.append(f"    {new} = {new} if place + u64({k}) < inside else u32({self._part(k)}{mask})")
+        return [*lines, *self.whole()]
