@@ -10,6 +10,7 @@ import warnings
 from typing import Any
 
 from .base import Array, in_rows
+from .passes import forward_backward
 from .plain import PlainExecutor
 
 WARM_UP = 2
@@ -96,10 +97,7 @@ class GraphPlan:
         work, backend, tape = self.executor.work, self.backend, self.tape
         tape.begin(int(self.inputs.shape[0]))
         with backend.quiet():
-            outputs = work.chain.forward(self.inputs, tape)
-            row_losses, slope = work.loss.evaluate(outputs, self.targets, tape)
-            total = backend.total(row_losses)
-            work.chain.backward(slope, tape, needs_input=False)
+            total = forward_backward(work, tape, self.inputs, self.targets)
             squares = backend.sum_of_squares(work.gradient)
             work.state.apply(work.gradient, squares + 0.0 * total)
             self.results[0:1] = total
