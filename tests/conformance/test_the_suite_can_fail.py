@@ -161,6 +161,17 @@ class FirstRowForEver(Broken):
         pass
 
 
+class SaysWhatWasSaidFirst(Broken):
+    def sender(self, out):
+        said = []
+
+        def send(values):
+            said.append(np.array(values))
+            self.copy(said[0], out)
+
+        return send
+
+
 class SendsAllButTheLastRow(Broken):
     def slot(self, kinds):
         class Short(Slot):
@@ -203,6 +214,8 @@ BROKEN = [
     (FirstStepForEver, "random", "state"),
     (FirstRowForEver, "random", "state"),
     (FirstRowForEver, "training", "pieces_of_a_minibatch-classifier-float32"),
+    (SaysWhatWasSaidFirst, "arrays", "sender-float32"),
+    (SaysWhatWasSaidFirst, "training", "agrees_with_numpy-classifier-float64"),
     (SendsAllButTheLastRow, "arrays", "slots-float32"),
     (SendsAllButTheLastRow, "training", "streamed_rows-float64"),
     (EveryErrorIsALackOfMemory, "arrays", "memory"),
