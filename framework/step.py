@@ -363,11 +363,7 @@ class TrainStep:
     def _take(self, rows: int, pieces: Pieces, size: int, whole: tuple[Array, Array] | None = None) -> StepLoss:
         """One step, on pieces of `size` rows; where one piece is the whole minibatch, it may be given as that."""
         backend, state = self.backend, self.state
-        if self.model.arena is not state.arena:
-            raise StateError(
-                "expected the parameters that this step was made for; the model was initialised again or moved since; "
-                "make a new TrainStep after model.initialize() and model.to()"
-            )
+        self._require_own_parameters()
         if whole is None and size >= rows:
             whole = next(pieces(rows))
         if whole is not None:
@@ -401,6 +397,36 @@ class TrainStep:
                 raise self.failure((whole,) if whole is not None else pieces(size), rows, number, what)
         error_of = partial(self.failure, (), rows, number)
         return StepLoss(total, squares, self.loss.factor(rows), backend.item, error_of)
+
+    def run_several(self, several: Any, places: Array, prepare: Callable[[int], object]) -> list[StepLoss]:
+        """Several steps in one launch, with the results of as many single ones.
+
+        Args: several – what the executor made for whole arrays, see backends/executors/several.py; places – on the backend, the
+            numbers of their rows, minibatch after minibatch; prepare – called with 0, 1, … before the launch, to set
+            learning rate and momentum of that step.
+        Returns: their losses, still on the device; none where a single step has to be taken instead.
+        """
+        state, rows = self.state, several.rows
+        self._require_own_parameters()
+        with self.backend.products(self.precision.name):
+            if not several.ready():
+                return []
+            first, said = state.t + 1, []
+            for ahead in range(several.count):
+                prepare(ahead)
+                said.append(state.said(ahead))
+            results = several.run(places, first, said)
+        return [
+            StepLoss((k, 0), (k, 1), self.loss.factor(rows), results.item, partial(self.failure, (), rows, first + k))
+            for k in range(several.count)
+        ]
+
+    def _require_own_parameters(self) -> None:
+        if self.model.arena is not self.state.arena:
+            raise StateError(
+                "expected the parameters that this step was made for; the model was initialised again or moved since; "
+                "make a new TrainStep after model.initialize() and model.to()"
+            )
 
     def _require_dtype(self, piece: tuple[Array, Array]) -> tuple[Array, Array]:
         if piece[0].dtype != self._inputs_in:

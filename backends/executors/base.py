@@ -107,6 +107,13 @@ class Executor:
         self._update(total, squares)
         return total, squares
 
+    def several(self, inputs: Array, targets: Array, rows: int, count: int) -> Any:
+        """What takes `count` steps in one launch (see several.py), on minibatches of `rows` rows of these arrays.
+
+        Returns: None where steps go one by one.
+        """
+        del inputs, targets, rows, count
+
     def forget(self) -> None:
         """Drops all plans and their buffers; they are made again when they are needed."""
         self._plans.clear()

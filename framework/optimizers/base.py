@@ -302,8 +302,7 @@ class OptimizerState:
             self._senders = [self.arena.backend.sender(table) for table, _ in self.tables]
         for send, numbers in zip(self._senders, self.said(), strict=True):
             send(numbers)
-        if self._rounding is not None:
-            self.arena.backend.set_step(self._rounding.state, self.t + 1)
+        self.set_step(self.t + 1)
         gamma = self.optimizer.look_ahead(self.lr)
         if gamma is None:
             return
@@ -313,6 +312,21 @@ class OptimizerState:
             self._start = self.arena.new()
         backend.copy(theta, self._start)
         backend.map(step_back, theta, theta, self.states["u"], gamma)
+
+    def set_step(self, number: int) -> None:
+        """Moves the random numbers, where states are rounded by them, to another step."""
+        if self._rounding is not None:
+            self.arena.backend.set_step(self._rounding.state, number)
+
+    def advance(self) -> None:
+        """Moves them to the next step, on the backend."""
+        if self._rounding is not None:
+            self.arena.backend.advance(self._rounding.state)
+
+    @property
+    def looks_ahead(self) -> bool:
+        """Whether `begin` moves the parameters, so that it has to come before each step."""
+        return self.optimizer.look_ahead(self.lr) is not None
 
     def undo(self) -> None:
         """Takes back `begin`, to the bit, where the step is given up."""

@@ -156,6 +156,11 @@ class FirstStepForEver(Broken):
         super().set_step(state, 1)
 
 
+class StandsStill(Broken):
+    def advance(self, state):
+        pass
+
+
 class FirstRowForEver(Broken):
     def set_first_row(self, state, row):
         pass
@@ -212,6 +217,7 @@ BROKEN = [
     (OtherParameterNames, "signatures", "signature-argmax"),
     (FillsTheFirstRow, "arrays", "filled-float64"),
     (FirstStepForEver, "random", "state"),
+    (StandsStill, "random", "state"),
     (FirstRowForEver, "random", "state"),
     (FirstRowForEver, "training", "pieces_of_a_minibatch-classifier-float32"),
     (SaysWhatWasSaidFirst, "arrays", "sender-float32"),
