@@ -201,9 +201,12 @@ class Backend:
         product = self.xp.matmul(self.wide(a), self.wide(b))
         out[...] = self._cast(out + product if accumulate else product, out)
 
-    def products(self, precision: str) -> AbstractContextManager[Any]:
-        """Within it products of float32 matrices are computed as that precision wants them: only "tf32" differs."""
-        del precision
+    def products(self, precision: str, deterministic: bool = False) -> AbstractContextManager[Any]:
+        """Within it products of float32 matrices are computed as that precision wants them: only "tf32" differs.
+
+        Args: deterministic – the same bits in every run, whatever is faster now; a backend that times nothing does so anyway.
+        """
+        del precision, deterministic
         return nullcontext()
 
     # Dense layers: a product and what follows it, which a subclass may do in one call

@@ -102,8 +102,8 @@ def test_a_deterministic_run_has_the_same_bits_twice_whatever_was_timed(precisio
     ends = []
     for _ in range(2):
         step = new_step(fs.AdamW(1e-3, clip_norm=1.0), precision=precision, deterministic=True)
-        gemms = step.backend.gemms
-        monkeypatch.setattr(gemms, "_plans", {})  # products are chosen anew
+        with step.products():
+            monkeypatch.setattr(step.backend.gemms, "_plans", {})  # products are chosen anew
         history = fs.Trainer(step).fit(*data, epochs=3, batch_size=SIZE)
         ends.append((bits(step), list(history.step_losses)))
     assert ends[0] == ends[1]
