@@ -46,6 +46,8 @@ class NumpyBackend(Backend):
             name = _NAMES.get(values.dtype)
             if name is not None and (dtype is None or dtype == name):
                 return values
+            if name is not None and dtype is not None and values.dtype.kind in "iu" and dtype.startswith("int"):
+                return values.astype(dtype)
         host = on_host(values, self.name)
         if dtype is None or host.dtype.kind != "f":
             return c_order(cast(host, dtype))

@@ -9,14 +9,11 @@ import atexit
 import ctypes
 import os
 import threading
-from typing import Any
 
 import numpy as np
 
 from ...kernels.targets.native import BOX, MOST_THREADS, SYSTEM, address_of, system_call, walk
 from ..threads import limit_this_thread, workers
-
-Array = Any
 
 
 class Crew:
@@ -30,7 +27,8 @@ class Crew:
         self._box = np.zeros(BOX["SIZE"], np.int64)
         self._place = int(address_of(self._box))
         self._box[BOX["AT_SYSTEM"] :][: len(SYSTEM)] = self._system
-        if all(self._system):
+        self._together = all(self._system)
+        if self._together:
             library = ctypes.CDLL(None)
             for name, place in (("mutex", BOX["AT_LOCK"]), ("cond", BOX["AT_BELL"])):
                 getattr(library, f"pthread_{name}_init")(ctypes.c_void_p(self._place + 8 * place), None)
@@ -46,11 +44,11 @@ class Crew:
         limit_this_thread()
         self._walk.serve(self._place, me, seen)
 
-    def run(self, job: Array, threads: int) -> None:
-        """Walks a job (see WALK_TEXT in kernels/targets/native.py) on that many threads, or on fewer if need be."""
-        place, threads = address_of(job), min(threads, MOST_THREADS)
+    def run(self, place: int, threads: int) -> None:
+        """Walks the job at that address (see WALK_TEXT in kernels/targets/native.py) on that many threads, or on fewer."""
+        threads = min(threads, MOST_THREADS)
         give_way, clock = self._system[:2]
-        if not all(self._system):
+        if not self._together:
             workers.gather(threads, lambda me, count: self._walk.part(place, me, count, give_way, clock))
             return
         if len(self._threads) < threads - 1:

@@ -5,6 +5,7 @@ Tasks of one phase may run at the same time; every thread waits for the others b
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 from ...kernels.targets.native import Address, address_of
 from ..profiling import Label
 from .crew import crew
+from .pace import Pace
 
 Array = Any
 
@@ -68,6 +70,9 @@ class Program:
         self.width = max((int(n) for n in np.diff(self._phases)), default=1)
         self._arrivals = np.zeros(len(self._phases), np.int64)
         self._job = np.array([*map(address_of, self._tables), len(self._phases) - 1, address_of(self._arrivals), 0], np.int64)
+        # A plain number: compiled functions take long to find out what a subclass is.
+        self._place = int(address_of(self._job))
+        self._paces: dict[int, Pace] = {}
         return self
 
     @property
@@ -86,7 +91,16 @@ class Program:
             if places != self._places:
                 self._places = places
                 self._table[self._where] = np.array(places, np.int64)[self._source] + self._offset
-        self._arrivals[:] = 0
+        self._arrivals.fill(0)
         self._job[3] = len(self._phases) - 1 if phases is None else phases
-        self._job[-1] = 0 if times is None else address_of(times)
-        crew().run(self._job, min(threads, self.width))
+        self._job[5] = 0 if times is None else address_of(times)
+        most = min(threads, self.width)
+        if most == 1 or times is not None:
+            crew().run(self._place, most)
+            return
+        pace = self._paces.get(most)
+        if pace is None:
+            pace = self._paces[most] = Pace(most)
+        start = time.perf_counter()
+        crew().run(self._place, pace.walkers())
+        pace.took(time.perf_counter() - start)

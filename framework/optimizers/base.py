@@ -247,19 +247,19 @@ class OptimizerState:
 
     def _by_group(self, names: Sequence[str], values: dict[str, float]) -> list[list[float]]:
         """The scalars of a formula, for each group."""
-        scales = [s[0] for s in self.settings]
+        features = self.features
+        groups = len(self.settings)
         rows: list[list[float]] = []
         for name in names:
             if name == GRADIENT_SCALE:
-                rows.append([1.0] * len(scales))
-            elif name == "decay_lr":
-                rows.append([self.lr * s for s in scales])
-            elif name in self.features:
+                rows.append([1.0] * groups)
+            elif name in ("lr", "decay_lr"):
+                rate = values["lr"] if name == "lr" else self.lr
+                rows.append([rate * s[0] for s in self.settings])
+            elif name in features:
                 rows.append(self._feature(name))
-            elif name == "lr":
-                rows.append([values["lr"] * s for s in scales])
             else:
-                rows.append([values[name]] * len(scales))
+                rows.append([values[name]] * groups)
         return rows
 
     @property
