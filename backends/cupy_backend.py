@@ -6,7 +6,7 @@ Nothing waits for the device except `to_numpy`, `item` and `synchronize`.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, ClassVar
 
@@ -102,6 +102,12 @@ class CupyBackend(Backend):
     def take_rows(self, array: Array, indices: Array, out: Array | None = None) -> Array:
         """See Backend.take_rows; indices must be in range, which is not checked on the device."""
         return self.xp.take(array, indices, axis=0, out=out)
+
+    def sender(self, out: Array) -> Callable[[Any], None]:
+        """See Backend.sender; through pinned memory, without waiting for the device."""
+        from .pinned_ring import PinnedRing
+
+        return PinnedRing(self, out).send
 
     def synchronize(self) -> None:
         """Waits until the device has done everything, on all streams."""

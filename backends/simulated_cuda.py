@@ -222,6 +222,9 @@ class SimulatedCuda(CudaBackend):
     def synchronize(self) -> None:
         pass
 
+    def sender(self, out: Array) -> Callable[[Any], None]:
+        return Backend.sender(self, out)
+
     def slot(self, kinds: Sequence[Kind]) -> Slot:
         return Slot(self, kinds)
 

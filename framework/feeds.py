@@ -70,15 +70,18 @@ class Feed:
 class ResidentFeed(Feed):
     """Arrays on the backend; minibatches are gathered there.
 
+    Attributes: inputs, targets – all of them, as they are stored.
+
     Args: step; inputs, targets – as TrainStep.prepare gives them; source – where x came from, if its order goes by blocks.
     """
 
     def __init__(self, step: TrainStep, inputs: Array, targets: Array, source: RowSource | None = None) -> None:
         self.rows = int(inputs.shape[0])
         self._backend = step.backend
-        self._inputs, self._targets = inputs, targets
+        self.inputs, self.targets = inputs, targets
         self._source = source
         self._order: Array | None = None
+        self._stored: Array | None = None
         self._buffers: dict[tuple[str, int], Array] = {}
         self._size = 0
 
@@ -99,10 +102,19 @@ class ResidentFeed(Feed):
         for low in range(start, stop, size):
             high = min(stop, low + size)
             if self._order is None:
-                yield self._inputs[low:high, ...], self._targets[low:high, ...]
+                yield self.inputs[low:high, ...], self.targets[low:high, ...]
             else:
                 chosen = self._order[low:high, ...]
-                yield self._gathered("inputs", self._inputs, chosen), self._gathered("targets", self._targets, chosen)
+                yield self._gathered("inputs", self.inputs, chosen), self._gathered("targets", self.targets, chosen)
+
+    def places(self, start: int, stop: int) -> Array:
+        """The numbers of the rows from place start to stop of the order, on the backend."""
+        order = self._order
+        if order is None:
+            if self._stored is None:
+                self._stored = self._backend.asarray(np.arange(self.rows, dtype=np.int64))
+            order = self._stored
+        return order[start:stop]
 
     def _gathered(self, name: str, source: Array, chosen: Array) -> Array:
         """The chosen rows, in a buffer that is used again for the next piece of that size."""
@@ -117,7 +129,7 @@ class ResidentFeed(Feed):
 
     def target_blocks(self) -> Iterator[Array]:
         """See Feed.target_blocks."""
-        yield self._targets
+        yield self.targets
 
 
 class StreamedFeed(Feed):

@@ -37,7 +37,7 @@ def evaluate(step: TrainStep, feed: Feed, batch_rows: int, size: int) -> dict[st
     for part, wanted in feed.everything(batch_rows, size):
         tape.begin(int(part.shape[0]), rows)
         numbers = backend.dtype_name(wanted).startswith("float")
-        with backend.quiet():
+        with backend.quiet(), backend.products("float32", step.deterministic):
             outputs = step.chain.forward(part, tape)
             losses, _ = loss.evaluate(outputs, wanted, tape)
             total += backend.item(backend.total(losses))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from functools import partial
 from typing import Any
 
@@ -107,8 +107,10 @@ class TrainStep:
         "float32"; "float64" for checks; "tf32" (on `cuda`), whose products of float32 matrices round their factors to 11
         bits; "bfloat16" or "float16" (on `cuda` and, as the reference for it, on `numpy`), in which activations and the
         copy of the weights that products read have 16 bits, while parameters, sums, weight gradients and losses stay in
-        float32; None for the model's own; deterministic – the same bits for any number of threads (on `numba`; it costs
-        some speed); micro_batch – rows that are worked on at a time: a larger minibatch is cut into pieces whose gradients
+        float32; None for the model's own; deterministic – the same bits for any number of threads (on `numba`), and in
+        every run on one device (on `cuda`, where products then take algorithms in the library's order, whatever the clock
+        says, and bias gradients have kernels of their own); it costs some speed; micro_batch – rows that are worked on at a
+        time: a larger minibatch is cut into pieces whose gradients
         are added up before the one update, with the same result up to the rounding of sums; None (default) never cuts;
         "auto" cuts when the memory does not suffice: it halves until it does, keeps that size, and says so once each time.
     Attributes: steps – how many were taken, those that float16 skipped among them; lr, momentum – may be set between steps;
@@ -363,11 +365,7 @@ class TrainStep:
     def _take(self, rows: int, pieces: Pieces, size: int, whole: tuple[Array, Array] | None = None) -> StepLoss:
         """One step, on pieces of `size` rows; where one piece is the whole minibatch, it may be given as that."""
         backend, state = self.backend, self.state
-        if self.model.arena is not state.arena:
-            raise StateError(
-                "expected the parameters that this step was made for; the model was initialised again or moved since; "
-                "make a new TrainStep after model.initialize() and model.to()"
-            )
+        self._require_own_parameters()
         if whole is None and size >= rows:
             whole = next(pieces(rows))
         if whole is not None:
@@ -375,7 +373,7 @@ class TrainStep:
         number = state.t + 1
         try:
             state.begin()
-            with backend.products(self.precision.name):
+            with self.products():
                 if whole is not None:
                     total, squares = self.executor.run(*whole, number)
                 else:
@@ -401,6 +399,40 @@ class TrainStep:
                 raise self.failure((whole,) if whole is not None else pieces(size), rows, number, what)
         error_of = partial(self.failure, (), rows, number)
         return StepLoss(total, squares, self.loss.factor(rows), backend.item, error_of)
+
+    def run_several(self, several: Any, places: Array, prepare: Callable[[int], object]) -> list[StepLoss]:
+        """Several steps in one launch, with the results of as many single ones.
+
+        Args: several – what the executor made for whole arrays, see backends/executors/several.py; places – on the backend, the
+            numbers of their rows, minibatch after minibatch; prepare – called with 0, 1, … before the launch, to set
+            learning rate and momentum of that step.
+        Returns: their losses, still on the device; none where a single step has to be taken instead.
+        """
+        state, rows = self.state, several.rows
+        self._require_own_parameters()
+        with self.products():
+            if not several.ready():
+                return []
+            first, said = state.t + 1, []
+            for ahead in range(several.count):
+                prepare(ahead)
+                said.append(state.said(ahead))
+            results = several.run(places, first, said)
+        return [
+            StepLoss((k, 0), (k, 1), self.loss.factor(rows), results.item, partial(self.failure, (), rows, first + k))
+            for k in range(several.count)
+        ]
+
+    def products(self) -> AbstractContextManager[Any]:
+        """Within it the backend computes matrix products as this step wants them."""
+        return self.backend.products(self.precision.name, self.deterministic)
+
+    def _require_own_parameters(self) -> None:
+        if self.model.arena is not self.state.arena:
+            raise StateError(
+                "expected the parameters that this step was made for; the model was initialised again or moved since; "
+                "make a new TrainStep after model.initialize() and model.to()"
+            )
 
     def _require_dtype(self, piece: tuple[Array, Array]) -> tuple[Array, Array]:
         if piece[0].dtype != self._inputs_in:

@@ -97,6 +97,11 @@ class Tape:
             self._row = self._first_row + first
             self.backend.set_first_row(self._random, self._row)
 
+    def advance(self) -> None:
+        """Moves the random numbers to the next step, on the backend."""
+        if self._random is not None:
+            self.backend.advance(self._random)
+
     def empty(self, shape: Sequence[int], dtype: str | None = None) -> Array:
         """A buffer with arbitrary content, the same one at the same place of every pass of this shape.
 

@@ -13,6 +13,7 @@ from .augmentation import Augmentations
 from .callbacks import Callback, ProgressBar
 from .feeds import Feed, ResidentFeed, feed_for
 from .history import History
+from .launches import STEPS, Launches
 from .metrics import evaluate
 from .schedules import Course, RateSchedule, Schedule, UserSchedule
 from .settings import whole
@@ -32,6 +33,9 @@ class Trainer:
         notes 000 suggest), or "never"; progress – whether to show a bar on the terminal; schedule – of the learning rate:
         a schedule such as fs.StepDecay(), its text ("step:every=5"), or a function (epoch, step) -> lr of the finished
         epochs and steps, called before each step; momentum – of the momentum, fs.MomentumRamp() or such a function;
+        steps_per_launch – how many steps go to a GPU at once where the data are on it (default 16; 1 for one by one), as far as
+        nothing on the host has to come between them: a callback with on_step_end, an augmentation, micro_batch, look-ahead
+        Nesterov. The results are the same to the bit; schedules are asked for all rates of a launch before it;
         evaluate_training – whether every epoch ends with a pass over the training data, in evaluation mode, for its
         accuracy or R² (column "accuracy" or "r2" of the history; it costs about a third of the epoch); augment – what is
         done to each minibatch before its step, in that order: InputNoise, FeatureMasking, Mixup, or Augmentations of
@@ -54,6 +58,7 @@ class Trainer:
         momentum: Schedule | UserSchedule | None = None,
         evaluate_training: bool = False,
         augment: Sequence[Any] = (),
+        steps_per_launch: int = STEPS,
     ) -> None:
         if not isinstance(step, TrainStep):
             raise HyperparameterError(f"expected a TrainStep; got {step!r}")
@@ -70,6 +75,7 @@ class Trainer:
         self.shuffle = shuffle
         self.course = Course(step, schedule, momentum)
         self.evaluate_training = bool(evaluate_training)
+        self.steps_per_launch = whole(steps_per_launch, "steps_per_launch")
         self.minibatch: tuple[Array, Array] | None = None
         self.epochs = 0
         self.epochs_done = 0
@@ -79,6 +85,7 @@ class Trainer:
         self.last_loss: StepLoss | None = None
         self._stop = ""
         self._at_once = False
+        self._launches: Launches | None = None
 
     def stop(self, reason: str, at_once: bool = False) -> None:
         """Ends training after this epoch; callbacks call it.
@@ -166,6 +173,8 @@ class Trainer:
                 callback.on_fit_begin(self)
                 ending.callback(callback.on_fit_end, self)
             ending.callback(setattr, self, "minibatch", None)
+            ending.callback(setattr, self, "_launches", None)
+            self._launches = Launches(self, feed, size, self.steps_per_launch)
             self.course.begin(self.epochs_done, self.steps_done, last_step, per_epoch, self.columns)
             for epoch in range(1, epochs + 1):
                 for callback in self.callbacks:
@@ -217,20 +226,21 @@ class Trainer:
         rows = min(feed.rows, most * size)
         total = -(-rows // size)
         losses: list[tuple[StepLoss, int]] = []
-        for done, start in enumerate(range(0, rows, size), 1):
-            self.course.set(self.epochs_done, self.steps_done)
+        while len(losses) < total:
+            start = len(losses) * size
             try:
-                self.last_loss = self._step(feed, start, min(rows, start + size))
+                taken = self._next(feed, start, min(rows, start + size), rows)
             except NonFiniteLossError:
                 self.history.step_losses.extend(float(loss) for loss, _ in losses)
                 raise
-            losses.append((self.last_loss, start))
-            self.steps_done += 1
+            losses += [(loss, start + k * size) for k, loss in enumerate(taken)]
+            self.last_loss = taken[-1]
+            self.steps_done += len(taken)
             for callback in self.callbacks:
-                callback.on_step_end(self, done, total)
+                callback.on_step_end(self, len(losses), total)
             if self._at_once:
-                rows = min(rows, start + size)
                 break
+        rows = min(rows, len(losses) * size)
         feed.close()  # where the epoch was not finished, so that nobody else reads beside the loader
         mean = 0.0
         for loss, start in losses:
@@ -244,6 +254,17 @@ class Trainer:
                 pieces = self._pieces(feed, start, stop, self.step.micro.rows(stop - start), error.step)
                 raise self.step.failure(pieces, stop - start, error.step, "NaN or infinity in loss or gradient") from error
         return mean, rows
+
+    def _next(self, feed: Feed, start: int, stop: int, end: int) -> list[StepLoss]:
+        """The losses of the steps that are taken next: those of a launch, or of one step, from place start to stop.
+
+        Args: end – where the epoch ends.
+        """
+        taken = [] if self._launches is None else self._launches.take(start, end)
+        if taken:
+            return taken
+        self.course.set(self.epochs_done, self.steps_done)
+        return [self._step(feed, start, stop)]
 
     def _step(self, feed: Feed, start: int, stop: int) -> StepLoss:
         """A step on the minibatch from place start to stop of the epoch's order."""

@@ -164,6 +164,20 @@ def item_and_wait(backend: Backend, sizes: Sizes) -> None:  # noqa: ARG001
 
 
 @check("arrays", dtype=REALS)
+def sender(backend: Backend, sizes: Sizes, dtype: str) -> None:  # noqa: ARG001
+    """Work that was handed out after some numbers were said reads these and no later ones, however far the host is ahead."""
+    out, seen = backend.zeros((2, 3), dtype), backend.zeros((80, 2, 3), dtype)
+    send, own = backend.sender(out), normal(dtype, (2, 3))
+    for step in range(80):
+        own[...] = step
+        send([[float(step), 0.1, -step]] * 2 if step % 2 else own)
+        backend.copy(out, seen[step, ...])
+    steps = np.arange(80.0)[:, None, None]
+    said = np.where(steps % 2, np.concatenate([steps, 0.0 * steps + 0.1, -steps], axis=2), steps).astype(dtype)
+    exactly(host(backend, seen, (80, 2, 3), dtype, "seen"), np.broadcast_to(said, (80, 2, 3)))
+
+
+@check("arrays", dtype=REALS)
 def slots(backend: Backend, sizes: Sizes, dtype: str) -> None:  # noqa: ARG001
     """What a loader puts into a slot is what the backend then sees, again and again, also where only some rows are used."""
     slot = backend.slot([((5, 3), dtype), ((5,), "int32")])

@@ -39,6 +39,11 @@ def state(backend: Backend, sizes: Sizes) -> None:  # noqa: ARG001
         backend.set_step(made, step)
         wanted = np.array([2**32 - 2, 2**32 - 1, step % 2**32, 7], np.uint32)
         exactly(backend.to_numpy(made), wanted, f"set_step({step})")
+    for step, following in ((9, 10), (2**32 - 1, 0)):
+        backend.set_step(made, step)
+        backend.advance(made)
+        exactly(backend.to_numpy(made), np.array([2**32 - 2, 2**32 - 1, following, 7], np.uint32), f"advance from {step}")
+    backend.set_step(made, 2**32 + 3)
     backend.set_first_row(made, 2**31 + 5)
     wanted[3] = 2**31 + 5
     exactly(backend.to_numpy(made), wanted, "set_first_row")

@@ -38,9 +38,12 @@ class Products(Formulas):
         product = self.xp.matmul(self.wide(a), self.wide(b))
         out[...] = self._cast(out + product if accumulate else product, out)
 
-    def products(self, precision: str) -> AbstractContextManager[Any]:
-        """Within it products of float32 matrices are computed as that precision wants them: only "tf32" differs."""
-        del precision
+    def products(self, precision: str, deterministic: bool = False) -> AbstractContextManager[Any]:
+        """Within it products of float32 matrices are computed as that precision wants them: only "tf32" differs.
+
+        Args: deterministic – the same bits in every run, whatever is faster now; a backend that times nothing does so anyway.
+        """
+        del precision, deterministic
         return nullcontext()
 
     # Dense layers

@@ -30,6 +30,11 @@ class RandomNumbers(Arrays):
         """Moves a random state to another step."""
         state[2] = step & 0xFFFFFFFF
 
+    def advance(self, state: Array) -> None:
+        """Moves a random state to the next step; unlike `set_step` it is work of the device, which a graph can do again."""
+        word = state[2:3]
+        word += 1
+
     def set_first_row(self, state: Array, row: int) -> None:
         """Moves a random state to matrices that begin at another row."""
         state[3] = row

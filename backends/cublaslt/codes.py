@@ -90,10 +90,16 @@ class PreferenceAttribute(IntEnum):
     """cublasLtMatmulPreferenceAttributes_t."""
 
     MAX_WORKSPACE_BYTES = 1
+    REDUCTION_SCHEME_MASK = 3
     MIN_ALIGNMENT_A_BYTES = 5
     MIN_ALIGNMENT_B_BYTES = 6
     MIN_ALIGNMENT_C_BYTES = 7
     MIN_ALIGNMENT_D_BYTES = 8
+
+
+ALIGNMENTS = tuple(which for which in PreferenceAttribute if which.name.startswith("MIN_ALIGNMENT"))
+ORDERED_REDUCTIONS = 2 | 4
+"""Of cublasLtReductionScheme_t those that add up the parts of a sum in a step of its own: all but INPLACE."""
 
 
 class Status(IntEnum):

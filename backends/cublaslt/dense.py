@@ -29,6 +29,8 @@ class DenseProducts:
         self._backend = backend
         self._gemms = gemms
         self._checks = LibraryChecks(backend, gemms)
+        # Nothing is said of the order in which an epilogue adds up a bias gradient; our own kernels have a fixed one.
+        self._sums = not gemms.deterministic
 
     def mask_bytes(self, activation: Activation, width: int, dtype: str, tf32: bool) -> int:
         """Bytes a row of the mask that the forward product writes for the backward one; 0 where there is none."""
@@ -84,7 +86,7 @@ class DenseProducts:
         else:
             return None
         fused, turned = self._gemms.fused, weight.T
-        if bias_gradient is not None and bias_gradient.dtype == out.dtype:
+        if bias_gradient is not None and bias_gradient.dtype == out.dtype and self._sums:
             with_sum = Epilogue(epilogue | BGRAD)
             if fused(dz, turned, out, with_sum, summed, vector=bias_gradient, **given):
                 return True
@@ -95,7 +97,7 @@ class DenseProducts:
         summed: Callable[[], object],
     ) -> bool:  # fmt: skip
         """Whether weight and bias gradient were written; `summed` is the fallback for both."""
-        if out.dtype.name not in FUSIBLE or bias_gradient.dtype != out.dtype:
+        if out.dtype.name not in FUSIBLE or bias_gradient.dtype != out.dtype or not self._sums:
             return False
         return self._gemms.fused(
             x.T, dz, out, Epilogue.BGRADA, summed, vector=bias_gradient, accumulate=accumulate, tf32=tf32

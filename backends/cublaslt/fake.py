@@ -28,6 +28,8 @@ Array = Any
 _MAGIC = b"fakealgo"
 ALGORITHMS = ((0, 1), (0, 16), (4 << 20, 16), (48 << 20, 16))
 """(workspace in bytes, alignment of the addresses in bytes) that each algorithm asks for."""
+IN_PLACE = ((0, 1), (4 << 20, 16))
+"""Those that add up parts of a sum in the result."""
 _MANY = 256
 """Arrays after which those that are gone are forgotten."""
 
@@ -237,7 +239,7 @@ class FakeCublasLt:
         return hashlib.sha256(text.encode()).digest()
 
     def candidates(
-        self, descriptor: int, layouts: Layouts, workspace: int, alignment: int, count: int
+        self, descriptor: int, layouts: Layouts, workspace: int, alignment: int, count: int, in_place: bool = True
     ) -> list[Candidate]:
         """See Library."""
         self.device.allow("a heuristic")
@@ -249,7 +251,7 @@ class FakeCublasLt:
         return [
             Candidate(struct.pack("<8sQQ32s8x", _MAGIC, needed, aligned, digest), needed)
             for needed, aligned in ALGORITHMS
-            if needed <= workspace and aligned <= alignment
+            if needed <= workspace and aligned <= alignment and (in_place or (needed, aligned) not in IN_PLACE)
         ][:count]
 
     def accepts(self, descriptor: int, layouts: Layouts, algorithm: bytes, workspace: int) -> bool:

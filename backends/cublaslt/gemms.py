@@ -42,17 +42,23 @@ def candidate_count() -> int:
 class Gemms:
     """Products of row-major arrays on one device.
 
-    Args: library – cuBLASLt, or what stands in for it; device – where the arrays live; candidates – see CANDIDATES.
-    Attributes: calls – how many products were handed to the device.
+    Args: library – cuBLASLt, or what stands in for it; device – where the arrays live; candidates – see CANDIDATES;
+        deterministic – whether the bits may not depend on what was timed: each product then takes the first algorithm of
+        the library that adds in a fixed order, and what may be fused is.
+    Attributes: calls – how many products were handed to the device; deterministic.
     """
 
-    def __init__(self, library: Library, device: Device, candidates: int | None = None) -> None:
+    def __init__(
+        self, library: Library, device: Device, candidates: int | None = None, deterministic: bool = False
+    ) -> None:
         self.library = library
         self.device = device
         self.calls = 0
+        self.deterministic = deterministic
+        self._measures = device.measures and not deterministic
         self._count = candidate_count() if candidates is None else candidates
         identity = f"{device.identity}, cuBLASLt {library.version}, {self._count} candidates"
-        self._choices = Choices(identity, keep=device.measures)
+        self._choices = Choices(identity, keep=self._measures)
         self._plans: dict[Hashable, Plan | None] = {}
         self._workspaces: dict[int, tuple[Array, int]] = {}
 
@@ -149,7 +155,7 @@ class Gemms:
         if choice is None:
             self._remember(problem.name, Choice(b"", 0, 0.0, fused=False))
             return None
-        if known is not choice and self.device.measures and unfused is not None:
+        if known is not choice and self._measures and unfused is not None:
             before = self.device.copy(out) if accumulate else None
             other = self.device.seconds(unfused)
             if before is not None:
@@ -200,13 +206,15 @@ class Gemms:
             return plan.try_run(*where, self._workspace(stream), WORKSPACE_BYTES, stream)
 
         best: tuple[float, Candidate] | None = None
-        offered = self.library.candidates(plan.descriptor, plan.layouts, WORKSPACE_BYTES, problem.alignment, self._count)
-        measures = device.measures and len(offered) > 1
+        offered = self.library.candidates(
+            plan.descriptor, plan.layouts, WORKSPACE_BYTES, problem.alignment, self._count, not self.deterministic
+        )
+        measures = self._measures and len(offered) > 1
         for candidate in offered:
             plan.use(candidate.algorithm)
             if status():
                 continue  # what the heuristics offer may still be refused
-            seconds = device.seconds(status) if device.measures else 0.0
+            seconds = device.seconds(status) if self._measures else 0.0
             if best is None or seconds < best[0]:
                 best = seconds, candidate
             if not measures:

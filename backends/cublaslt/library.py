@@ -16,6 +16,8 @@ from typing import Any, Protocol
 from ...errors import BackendUnavailable, DeviceError, OutOfDeviceMemory
 from .codes import (
     ALGORITHM_BYTES,
+    ALIGNMENTS,
+    ORDERED_REDUCTIONS,
     Compute,
     DataType,
     DescriptorAttribute,
@@ -58,9 +60,12 @@ class Library(Protocol):
         """What to compute; vector – address of the bias or its gradient; aux – of the mask or the kept input."""
 
     def candidates(
-        self, descriptor: int, layouts: Layouts, workspace: int, alignment: int, count: int
+        self, descriptor: int, layouts: Layouts, workspace: int, alignment: int, count: int, in_place: bool = True
     ) -> list[Candidate]:
-        """Up to `count` algorithms, the one expected to be fastest first; none where the product is not supported."""
+        """Up to `count` algorithms, the one expected to be fastest first; none where the product is not supported.
+
+        Args: in_place – whether those may be among them that split a sum and add up its parts in the result, as they come.
+        """
 
     def accepts(self, descriptor: int, layouts: Layouts, algorithm: bytes, workspace: int) -> bool:
         """Whether an algorithm from an earlier run can compute this with a workspace of that size."""
@@ -185,16 +190,12 @@ class CublasLt:
         return handle
 
     def candidates(
-        self, descriptor: int, layouts: Layouts, workspace: int, alignment: int, count: int
+        self, descriptor: int, layouts: Layouts, workspace: int, alignment: int, count: int, in_place: bool = True
     ) -> list[Candidate]:
         """See Library."""
         preference = self._made("MatmulPreferenceCreate")
         try:
-            wanted = PreferenceAttribute
-            values: list[tuple[PreferenceAttribute, Any]] = [(wanted.MAX_WORKSPACE_BYTES, ctypes.c_uint64(workspace))]
-            values += [(which, ctypes.c_uint32(alignment)) for which in wanted if which is not wanted.MAX_WORKSPACE_BYTES]
-            for which, value in values:
-                self._call("MatmulPreferenceSetAttribute", preference, which, ctypes.byref(value), ctypes.sizeof(value))
+            self._wish(preference, workspace, alignment, in_place)
             results = (_Heuristic * count)()
             found = ctypes.c_int()
             a, b, d = layouts
@@ -207,6 +208,16 @@ class CublasLt:
             return []
         require(status, "cublasLtMatmulAlgoGetHeuristic")
         return [Candidate(bytes(r.algorithm), r.workspace) for r in results[: found.value] if r.state == Status.SUCCESS]
+
+    def _wish(self, preference: int, workspace: int, alignment: int, in_place: bool) -> None:
+        """Tells a preference what algorithms are wanted."""
+        wanted = PreferenceAttribute
+        values: list[tuple[PreferenceAttribute, Any]] = [(wanted.MAX_WORKSPACE_BYTES, ctypes.c_uint64(workspace))]
+        if not in_place:
+            values.append((wanted.REDUCTION_SCHEME_MASK, ctypes.c_uint32(ORDERED_REDUCTIONS)))
+        values += [(which, ctypes.c_uint32(alignment)) for which in ALIGNMENTS]
+        for which, value in values:
+            self._call("MatmulPreferenceSetAttribute", preference, which, ctypes.byref(value), ctypes.sizeof(value))
 
     def accepts(self, descriptor: int, layouts: Layouts, algorithm: bytes, workspace: int) -> bool:
         """See Library."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from ...errors import BackendUnavailable
@@ -21,14 +21,16 @@ Array = Any
 class PlannedProducts(Backend):
     """Products and dense layers by cuBLASLt, where it is there; stands before the backend that it is mixed with.
 
-    Attributes: tf32 – whether products of float32 round their factors to TF32 on their way into the tensor cores, set by
-        `products`; fuses – whether bias, activation and their gradients may go into the products.
+    Attributes: tf32 – whether products of float32 round their factors to TF32 on their way into the tensor cores;
+        deterministic – whether their bits may not depend on what was timed; both set by `products`; fuses – whether bias,
+        activation and their gradients may go into the products.
     """
 
     tf32 = False
+    deterministic = False
     fuses = True
     _gemms: Gemms | None = None
-    _dense: DenseProducts | None = None
+    _ordered: Gemms | None = None
     _without_gemms = False
 
     def _make_gemms(self) -> Gemms:
@@ -40,7 +42,7 @@ class PlannedProducts(Backend):
 
     @property
     def gemms(self) -> Gemms | None:
-        """The plans of products, made at the first one; None where cuBLASLt cannot be used, which is said once."""
+        """The plans of products as they are wanted now, made at the first one; None without cuBLASLt, which is said once."""
         if self._gemms is None and not self._without_gemms:
             try:
                 self._gemms = self._make_gemms()
@@ -52,14 +54,25 @@ class PlannedProducts(Backend):
                     RuntimeWarning,
                     stacklevel=2,
                 )
-        return self._gemms
+        if not self.deterministic or self._gemms is None:
+            return self._gemms
+        if self._ordered is None:
+            self._ordered = Gemms(self._gemms.library, self._gemms.device, deterministic=True)
+        return self._ordered
 
     @property
     def _fusing(self) -> DenseProducts | None:
         """What fuses the operations of a dense layer; None without cuBLASLt, or where that is switched off."""
-        if self._dense is None and self.gemms is not None:
-            self._dense = DenseProducts(self, self.gemms)
-        return self._dense if self.fuses else None
+        gemms = self.gemms
+        if gemms is None or not self.fuses:
+            return None
+        if gemms not in self._dense:
+            self._dense[gemms] = DenseProducts(self, gemms)
+        return self._dense[gemms]
+
+    @cached_property
+    def _dense(self) -> dict[Gemms, DenseProducts]:
+        return {}
 
     def _matmul(self, a: Array, b: Array, out: Array, accumulate: bool) -> None:
         gemms = self.gemms
@@ -79,13 +92,14 @@ class PlannedProducts(Backend):
         super()._matmul(a, b, out, accumulate)
 
     @contextmanager
-    def products(self, precision: str) -> Iterator[None]:
+    def products(self, precision: str, deterministic: bool = False) -> Iterator[None]:
         """See Backend.products."""
-        before, self.tf32 = self.tf32, precision == "tf32"
+        before = self.tf32, self.deterministic
+        self.tf32, self.deterministic = precision == "tf32", deterministic
         try:
             yield
         finally:
-            self.tf32 = before
+            self.tf32, self.deterministic = before
 
     def mask_bytes(self, activation: Activation, width: int, dtype: str) -> int:
         """See Backend.mask_bytes."""

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 from ..kept import Kept
 from ..profiling import Label, Part, TimedBackend, median_of, merged
+from .passes import forward_backward
 
 Array = Any
 
@@ -106,6 +107,13 @@ class Executor:
         self._update(total, squares)
         return total, squares
 
+    def several(self, inputs: Array, targets: Array, rows: int, count: int) -> Any:
+        """What takes `count` steps in one launch (see several.py), on minibatches of `rows` rows of these arrays.
+
+        Returns: None where steps go one by one.
+        """
+        del inputs, targets, rows, count
+
     def forget(self) -> None:
         """Drops all plans and their buffers; they are made again when they are needed."""
         self._plans.clear()
@@ -133,11 +141,7 @@ class Executor:
             tape.begin(int(inputs.shape[0]))
             tape.set_step(number)
             with self.backend.quiet():
-                outputs = self.work.chain.forward(inputs, tape)
-                tape.place, tape.stage = repr(self.work.loss), "loss"
-                row_losses, slope = self.work.loss.evaluate(outputs, targets, tape)
-                timed.total(row_losses)
-                self.work.chain.backward(slope, tape, needs_input=False)
+                forward_backward(self.work, tape, inputs, targets)
                 tape.place, tape.stage = "gradient", "sum"
                 squares = timed.sum_of_squares(self.work.gradient)
             runs.append([*timed.parts, self._timed_update(squares)])

@@ -7,10 +7,13 @@ copied to where it lay when the step was captured.
 from __future__ import annotations
 
 import warnings
+from functools import partial
 from typing import Any
 
 from .base import Array, in_rows
+from .passes import forward_backward
 from .plain import PlainExecutor
+from .several import SeveralSteps
 
 WARM_UP = 2
 """Steps that run call by call before one is captured: kernels are compiled, products chosen, buffers made."""
@@ -26,24 +29,39 @@ class GraphExecutor(PlainExecutor):
         super().__init__(backend, work)
         self.refusal = ""
 
+    @property
+    def _captures(self) -> bool:
+        return not self.refusal and bool(self.work.recordable and self.backend.captures)
+
     def run(self, inputs: Array, targets: Array, number: int) -> tuple[Any, Any]:
         """See Executor.run."""
-        if self.refusal or not self.work.recordable or not self.backend.captures:
+        if not self._captures:
             return super().run(inputs, targets, number)
         inputs, targets = in_rows(inputs, targets)
+        return self.planned(inputs, targets).run(inputs, targets, number)
+
+    def several(self, inputs: Array, targets: Array, rows: int, count: int) -> SeveralSteps | None:
+        """See Executor.several."""
+        if not self._captures or self.work.state.looks_ahead:
+            return None
+        return SeveralSteps(self, inputs, targets, rows, count)
+
+    def planned(self, inputs: Array, targets: Array) -> GraphPlan:
+        """The plan for minibatches like this one, with the settings that hold now."""
         kinds = (inputs.shape, inputs.dtype, targets.shape, targets.dtype)
         key = (*kinds, self.work.revision, self.work.state.largest)
         plan: GraphPlan = self._plans.made(key, lambda: GraphPlan(self, inputs, targets))
-        return plan.run(inputs, targets, number)
+        return plan
 
-    def refuse(self, reason: BaseException) -> None:
+    def refuse(self, error: BaseException) -> None:
         """From now on steps run call by call; said once."""
-        self.refusal = f"{type(reason).__name__}: {reason}"
-        warnings.warn(
-            f"backend {self.backend.name!r} runs this step call by call, because capturing it failed ({self.refusal})",
-            RuntimeWarning,
-            stacklevel=2,
-        )
+        self.refusal = self.say(error, "runs this step call by call, because capturing it")
+
+    def say(self, error: BaseException, what: str) -> str:
+        """Warns that something else is done because capturing failed; gives the reason."""
+        reason = f"{type(error).__name__}: {error}"
+        warnings.warn(f"backend {self.backend.name!r} {what} failed ({reason})", RuntimeWarning, stacklevel=2)
+        return reason
 
 
 class GraphPlan:
@@ -62,6 +80,11 @@ class GraphPlan:
         self.graph: Any = None
         self._steps = 0
 
+    @property
+    def warm(self) -> bool:
+        """Whether enough steps were taken call by call."""
+        return self._steps >= WARM_UP
+
     def run(self, inputs: Array, targets: Array, number: int) -> tuple[Any, Any]:
         """One step; see Executor.run."""
         backend, state = self.backend, self.executor.work.state
@@ -70,9 +93,9 @@ class GraphPlan:
         self.tape.set_step(number)
         if self.graph is None:
             with backend.apart(), self.memory():
-                if self._steps < WARM_UP or not self._capture(state):
+                if not self.warm or not self._capture(state):
                     self._steps += 1
-                    self._step()
+                    self.step(self.results)
         if self.graph is not None:
             state.t = number
             self.graph.launch()
@@ -84,23 +107,24 @@ class GraphPlan:
         """Makes the graph, or remembers why it cannot be made."""
         before = state.t
         try:
-            self.graph = self.backend.capture(self._step)
+            self.graph = self.backend.capture(partial(self.step, self.results))
         except self.backend.capture_errors as error:
             self.executor.refuse(error)
         finally:
             state.t = before
         return self.graph is not None
 
-    def _step(self) -> None:
-        """The calls of a step, none of which may ask the device for anything."""
+    def step(self, results: Array) -> None:
+        """The calls of a step, none of which may ask the device for anything.
+
+        Args: results – [2], for the sum of the losses, and for the squares of the gradient; where losses are scaled, for
+            the verdict on the gradient in place of them.
+        """
         work, backend, tape = self.executor.work, self.backend, self.tape
         tape.begin(int(self.inputs.shape[0]))
         with backend.quiet():
-            outputs = work.chain.forward(self.inputs, tape)
-            row_losses, slope = work.loss.evaluate(outputs, self.targets, tape)
-            total = backend.total(row_losses)
-            work.chain.backward(slope, tape, needs_input=False)
+            total = forward_backward(work, tape, self.inputs, self.targets)
             squares = backend.sum_of_squares(work.gradient)
             work.state.apply(work.gradient, squares + 0.0 * total)
-            self.results[0:1] = total
-            self.results[1:2] = squares
+            results[0:1] = total
+            results[1:2] = squares if work.state.loss_scale is None else work.state.loss_scale.verdict

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .base import Array, Executor, Piece
+from .passes import forward_backward
 
 
 class PlainExecutor(Executor):
@@ -20,8 +21,5 @@ class PlainExecutor(Executor):
         tape.begin(rows, batch)
         tape.set_step(number, first)
         with backend.quiet():
-            outputs = work.chain.forward(inputs, tape)
-            row_losses, slope = work.loss.evaluate(outputs, targets, tape)
-            total = backend.total(row_losses)
-            work.chain.backward(slope, tape, needs_input=False)
+            total = forward_backward(work, tape, inputs, targets)
             return total, backend.sum_of_squares(work.gradient)

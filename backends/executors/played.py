@@ -8,6 +8,7 @@ how far the update may go, and then the parameters are updated.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -19,6 +20,7 @@ from ..profiling import Label, Part
 from ..recorder import Call, Recorder
 from ..threads import single_threaded_blas
 from . import splitting
+from .passes import forward_backward
 from .program import Program
 from .splitting import LEAST_PIECE, split_parameters
 
@@ -102,11 +104,8 @@ class PlayedPlan:
             tape = work.new_tape(gradients, start, recorder, self._allocator(shared, start, stop), adds)
             recorder.tape = tape
             tape.begin(stop - start, self.rows if self.batch is None else self.batch)
-            outputs = work.chain.forward(inputs[start:stop], tape)
-            tape.place, tape.stage = repr(work.loss), "loss"
-            row_losses, slope = work.loss.evaluate(outputs, targets[start:stop], tape)
-            recorder.sum_up(row_losses, self.totals[k : k + 1])
-            work.chain.backward(slope, tape, needs_input=False)
+            summed = partial(recorder.sum_up, out=self.totals[k : k + 1])
+            forward_backward(work, tape, inputs[start:stop], targets[start:stop], summed)
             self.tapes.append(tape)
             recorders.append(recorder)
         return recorders

@@ -11,6 +11,7 @@ from typing import Any
 from ..profiling import Part, median_of, merged
 from ..threads import num_threads, single_threaded_blas, workers
 from .base import Array, Executor, NotRecordable, Piece, in_rows
+from .passes import forward_backward
 from .splitting import split_parameters
 
 LEAST_ROWS = 8
@@ -115,10 +116,7 @@ class InterpretedPlan:
         tape.begin(stop - start, self.batch)
         tape.set_step(number, first)
         with self.backend.quiet():
-            outputs = self.work.chain.forward(inputs[start:stop], tape)
-            row_losses, slope = self.work.loss.evaluate(outputs, targets[start:stop], tape)
-            self.work.chain.backward(slope, tape, needs_input=False)
-        return self.backend.total(row_losses)
+            return forward_backward(self.work, tape, inputs[start:stop], targets[start:stop])
 
     def gradient(self, inputs: Array, targets: Array, number: int, threads: int, first: int = 0) -> tuple[Any, Any]:
         """(sum of the losses, sum of the squares of the gradient); `first` – as in Piece."""

@@ -12,6 +12,7 @@ import numpy as np
 from ..profiling import Label, Part, median_of, merged
 from ..threads import single_threaded_blas
 from .base import Array, NotRecordable, Piece, in_rows
+from .passes import forward_backward
 from .plain import PlainExecutor
 
 Call = tuple[Callable[..., Any], tuple[Any, ...]]
@@ -81,11 +82,7 @@ class Script:
         recorder = ScriptRecorder()
         self.tape = recorder.tape = tape = work.new_tape(work.gradient, 0, recorder, adds=batch is not None)
         tape.begin(int(inputs.shape[0]), batch)
-        outputs = work.chain.forward(inputs, tape)
-        tape.place, tape.stage = repr(work.loss), "loss"
-        row_losses, slope = work.loss.evaluate(outputs, targets, tape)
-        self.total = recorder.sum_up(row_losses)
-        work.chain.backward(slope, tape, needs_input=False)
+        self.total = forward_backward(work, tape, inputs, targets, recorder.sum_up)
         self.calls: list[Call] = recorder.calls
         self._labels = recorder.labels
         self._sources: tuple[Array, ...] = (inputs, targets)

@@ -5,7 +5,7 @@ A subclass names its rule and gives the rule's scalars for step t.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -175,6 +175,7 @@ class OptimizerState:
         self.formula = self._formula()
         self.table = self._new_table(self.formula)
         self._names = scalars_of(self.formula)
+        self._senders: list[Callable[[Any], None]] = []
         self._start: Array | None = None
         self.loss_scale: LossScale | None = None
 
@@ -234,8 +235,18 @@ class OptimizerState:
         position = {"l2": 1, "l1": 2, "l1_proximal": 2, "weight_decay": 3}[name]
         return [s[position] for s in self.settings]
 
-    def _fill(self, table: Array, names: Sequence[str], values: dict[str, float]) -> None:
-        """Writes the scalars of a formula into its table, by group."""
+    @property
+    def tables(self) -> tuple[tuple[Array, tuple[str, ...]], ...]:
+        """What the host writes before a step: arrays [scalars, groups], and the names of the scalars."""
+        return ((self.table, self._names),)
+
+    def said(self, ahead: int = 0) -> list[list[list[float]]]:
+        """What the host says to the step after `ahead` others, with the rates that are set now: numbers for `tables`."""
+        values = self.scalars(ahead)
+        return [self._by_group(names, values) for _, names in self.tables]
+
+    def _by_group(self, names: Sequence[str], values: dict[str, float]) -> list[list[float]]:
+        """The scalars of a formula, for each group."""
         features = self.features
         groups = len(self.settings)
         rows: list[list[float]] = []
@@ -249,7 +260,7 @@ class OptimizerState:
                 rows.append(self._feature(name))
             else:
                 rows.append([values[name]] * groups)
-        self.arena.backend.copy(rows, table)
+        return rows
 
     @property
     def masks(self) -> tuple[Array, ...]:
@@ -275,9 +286,9 @@ class OptimizerState:
         """The norm that the gradient is scaled down to where it is larger."""
         return self.optimizer.clip_norm if self.optimizer.clip_norm is not None else float("inf")
 
-    def scalars(self) -> dict[str, float]:
-        """The rule's scalars for the next step, with the momentum that was set, if any."""
-        values = self.optimizer.scalars(self.t + 1, self.lr)
+    def scalars(self, ahead: int = 0) -> dict[str, float]:
+        """The rule's scalars for the step after `ahead` others, with the momentum that was set, if any."""
+        values = self.optimizer.scalars(self.t + 1 + ahead, self.lr)
         return values if self.momentum is None else {**values, **self.optimizer.momentum_scalars(self.momentum)}
 
     def begin(self) -> None:
@@ -287,9 +298,11 @@ class OptimizerState:
         """
         if self.arena.mask is not None and MASK not in self.formula.parameters:
             self.formula = self._formula()
-        self._fill(self.table, self._names, self.scalars())
-        if self._rounding is not None:
-            self.arena.backend.set_step(self._rounding.state, self.t + 1)
+        if not self._senders:
+            self._senders = [self.arena.backend.sender(table) for table, _ in self.tables]
+        for send, numbers in zip(self._senders, self.said(), strict=True):
+            send(numbers)
+        self.set_step(self.t + 1)
         gamma = self.optimizer.look_ahead(self.lr)
         if gamma is None:
             return
@@ -299,6 +312,21 @@ class OptimizerState:
             self._start = self.arena.new()
         backend.copy(theta, self._start)
         backend.map(step_back, theta, theta, self.states["u"], gamma)
+
+    def set_step(self, number: int) -> None:
+        """Moves the random numbers, where states are rounded by them, to another step."""
+        if self._rounding is not None:
+            self.arena.backend.set_step(self._rounding.state, number)
+
+    def advance(self) -> None:
+        """Moves them to the next step, on the backend."""
+        if self._rounding is not None:
+            self.arena.backend.advance(self._rounding.state)
+
+    @property
+    def looks_ahead(self) -> bool:
+        """Whether `begin` moves the parameters, so that it has to come before each step."""
+        return self.optimizer.look_ahead(self.lr) is not None
 
     def undo(self) -> None:
         """Takes back `begin`, to the bit, where the step is given up."""

@@ -74,10 +74,10 @@ class _LambState(OptimizerState):
         own = [settings[group_of[parameter]] for parameter in self.arena.parameters]
         return {parameter: k for k, parameter in enumerate(self.arena.parameters)}, own
 
-    def begin(self) -> None:
-        """Also prepares the second kernel."""
-        super().begin()
-        self._fill(self._second, scalars_of(self._step), self.scalars())
+    @property
+    def tables(self) -> tuple[tuple[Array, tuple[str, ...]], ...]:
+        """Also that of the second kernel."""
+        return (*super().tables, (self._second, scalars_of(self._step)))
 
     def update(self, gradient: Array) -> None:
         """None: a step is more than one call."""

@@ -148,7 +148,7 @@ class _Look:
         self.found = {}
         self.tape.begin(int(inputs.shape[0]))
         self.tape.set_step(number)
-        with self.step.backend.quiet(), self.step.backend.products(self.step.precision.name):
+        with self.step.backend.quiet(), self.step.products():
             outputs = self.chain.forward(inputs, self.tape)
             _, slope = self.step.loss.evaluate(outputs, targets, self.tape)
             self.chain.backward(slope, self.tape, needs_input=False)

@@ -156,9 +156,25 @@ class FirstStepForEver(Broken):
         super().set_step(state, 1)
 
 
+class StandsStill(Broken):
+    def advance(self, state):
+        pass
+
+
 class FirstRowForEver(Broken):
     def set_first_row(self, state, row):
         pass
+
+
+class SaysWhatWasSaidFirst(Broken):
+    def sender(self, out):
+        said = []
+
+        def send(values):
+            said.append(np.array(values))
+            self.copy(said[0], out)
+
+        return send
 
 
 class SendsAllButTheLastRow(Broken):
@@ -201,8 +217,11 @@ BROKEN = [
     (OtherParameterNames, "signatures", "signature-argmax"),
     (FillsTheFirstRow, "arrays", "filled-float64"),
     (FirstStepForEver, "random", "state"),
+    (StandsStill, "random", "state"),
     (FirstRowForEver, "random", "state"),
     (FirstRowForEver, "training", "pieces_of_a_minibatch-classifier-float32"),
+    (SaysWhatWasSaidFirst, "arrays", "sender-float32"),
+    (SaysWhatWasSaidFirst, "training", "agrees_with_numpy-classifier-float64"),
     (SendsAllButTheLastRow, "arrays", "slots-float32"),
     (SendsAllButTheLastRow, "training", "streamed_rows-float64"),
     (EveryErrorIsALackOfMemory, "arrays", "memory"),

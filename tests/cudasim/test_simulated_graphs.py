@@ -53,6 +53,15 @@ def test_a_replayed_step_gives_the_bits_of_one_that_is_not(name, precision):
     assert not graphs(plain)
 
 
+def test_a_deterministic_step_is_captured_as_well():
+    chain = lambda: [fs.Linear(COLUMNS, 8), fs.ReLU(), fs.Linear(8, CLASSES)]  # noqa: E731
+    captured, plain = (new_step(captured=way, chain=chain, deterministic=True) for way in (True, False))
+    for x, y in BATCHES[:4]:
+        assert float(captured(x, y)) == float(plain(x, y))
+    assert [graph.launches for graph in graphs(captured)] == [2]
+    assert captured.model.arena.values.tobytes() == plain.model.arena.values.tobytes()
+
+
 def test_a_learning_rate_that_is_set_later_reaches_the_graph():
     captured, plain = new_step(), new_step(captured=False)
     for k, (x, y) in enumerate(BATCHES):
@@ -143,7 +152,7 @@ def test_layers_that_do_not_promise_to_be_recordable_are_not_captured():
 def test_the_trainer_replays():
     x, y = (np.concatenate(parts) for parts in zip(*BATCHES, strict=True))
     captured, plain = new_step(), new_step(captured=False)
-    histories = [fs.Trainer(step).fit(x, y, epochs=2, batch_size=ROWS) for step in (captured, plain)]
+    histories = [fs.Trainer(s, steps_per_launch=1).fit(x, y, epochs=2, batch_size=ROWS) for s in (captured, plain)]
     assert histories[0]["loss"] == histories[1]["loss"]
     (graph,) = graphs(captured)
     assert graph.launches == 2 * len(BATCHES) - 2

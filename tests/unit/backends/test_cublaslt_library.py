@@ -103,6 +103,23 @@ def test_the_real_library_takes_what_plans_describe():
 
 
 @needs_library
+@pytest.mark.parametrize(("in_place", "reductions"), [(True, 7), (False, 6)])
+def test_the_real_library_is_told_what_algorithms_are_wanted(in_place, reductions):
+    loaded = library.load()
+    real = CublasLt.__new__(CublasLt)
+    real._library, real._handle = loaded, 0
+    preference = real._made("MatmulPreferenceCreate")
+    real._wish(preference, 5 << 20, 16, in_place)
+    for attribute, size, wanted in ((1, 8, 5 << 20), (3, 4, reductions), *((k, 4, 16) for k in (5, 6, 7, 8))):
+        value, written = ctypes.c_uint64(0), ctypes.c_size_t()
+        status = loaded.cublasLtMatmulPreferenceGetAttribute(
+            ctypes.c_void_p(preference), attribute, ctypes.byref(value), ctypes.c_size_t(size), ctypes.byref(written)
+        )
+        assert (status, value.value, written.value) == (0, wanted, size), attribute
+    loaded.cublasLtMatmulPreferenceDestroy(preference)
+
+
+@needs_library
 def test_without_a_device_the_real_library_says_so():
     if library.load().cublasLtCreate(ctypes.byref(ctypes.c_void_p())) == 0:
         pytest.skip("there is a device")

@@ -9,7 +9,7 @@ import fusedstep as fs
 from fusedstep.backends import Backend, conformance
 from fusedstep.backends.cublaslt import Epilogue
 from fusedstep.backends.cublaslt.dense import DenseProducts
-from fusedstep.backends.cublaslt.fake import FakeCublasLt, HostDevice
+from fusedstep.backends.cublaslt.fake import IN_PLACE, FakeCublasLt, HostDevice
 from fusedstep.backends.cublaslt.host import HostProducts
 from fusedstep.kernels.formulas.activations import ACTIVATIONS
 
@@ -281,3 +281,76 @@ def test_shapes_that_do_not_fit_are_refused_before_anything_is_read():
         host.dense_weight_gradient(x, y[:2], w, False, b)
     with pytest.raises(fs.MixedBackends):
         host.dense_forward(x.tolist(), w, b, relu, (), y)
+
+
+# The same bits in every run
+
+
+class Impatient(HostDevice):
+    """A stopwatch that finds something else fastest in every run."""
+
+    def __init__(self, seed: int) -> None:
+        chance = np.random.default_rng(seed)
+        super().__init__(lambda run: (run(), chance.random())[1])
+
+
+def chosen(seed: int, deterministic: bool) -> tuple[list[tuple], list[float]]:
+    """(epilogue, algorithm) of the plans that a step ended up with, and its losses, where nothing is known from before."""
+    host = HostProducts(FakeCublasLt(Impatient(seed)))
+    step = fs.TrainStep(NETWORKS["relu"](), fs.SoftmaxCrossEntropy(), fs.SGD(0.2), 3, host, deterministic=deterministic)
+    losses = [float(step(X, Y)) for _ in range(3)]
+    with step.products():
+        plans = [plan for plan in host.gemms._plans.values() if plan is not None]
+    # Where the host puts arrays differs from run to run, so that their alignment does; a device's are all alike.
+    return [(plan.problem.name.partition(" align")[0], plan._algorithm.raw) for plan in plans], losses
+
+
+@pytest.fixture
+def forgetful(monkeypatch, tmp_path):
+    """Each backend begins with a folder of its own for what was timed."""
+    from fusedstep.kernels.targets import cache
+
+    numbers = iter(range(1000))
+
+    def folder():
+        made = tmp_path / str(next(numbers))
+        made.mkdir()
+        return made
+
+    monkeypatch.setattr(cache, "folder", folder)
+
+
+@pytest.mark.usefixtures("forgetful")
+def test_deterministic_products_do_not_depend_on_the_clock():
+    free = [chosen(seed, deterministic=False)[0] for seed in range(4)]
+    assert any(plans != free[0] for plans in free), "this clock changes its mind"
+    fixed = [chosen(seed, deterministic=True) for seed in range(4)]
+    assert all(run == fixed[0] for run in fixed)
+    algorithms = {np.frombuffer(raw, np.uint64)[1:3].tobytes() for _, raw in fixed[0][0]}
+    assert not algorithms & {np.array(pair, np.uint64).tobytes() for pair in IN_PLACE}
+
+
+@pytest.mark.usefixtures("forgetful")
+def test_deterministic_steps_leave_bias_gradients_to_kernels_and_fuse_the_rest(epilogues):
+    host = HostProducts(FakeCublasLt(Impatient(0)))
+    step = fs.TrainStep(NETWORKS["relu"](), fs.SoftmaxCrossEntropy(), fs.SGD(0.2), 3, host, deterministic=True)
+    step(X, Y)
+    epilogues.clear()
+    loss = float(step(X, Y))
+    assert epilogues == [
+        Epilogue.RELU_AUX_BIAS, Epilogue.RELU_AUX_BIAS, Epilogue.BIAS,
+        Epilogue.NONE, Epilogue.DRELU, Epilogue.NONE, Epilogue.DRELU, Epilogue.NONE,
+    ]  # fmt: skip
+    want = trained(NETWORKS["relu"], "numpy", steps=2)
+    conformance.close(loss, want[0][-1], "float32", "loss")
+    conformance.close(np.array(step.model.arena.values), want[1], "float32", "parameter")
+
+
+@pytest.mark.usefixtures("forgetful")
+def test_evaluation_of_a_deterministic_step_is_deterministic_too():
+    host = HostProducts(FakeCublasLt(Impatient(0)))
+    step = fs.TrainStep(NETWORKS["relu"](), fs.SoftmaxCrossEntropy(), fs.SGD(0.2), 3, host, deterministic=True)
+    step.evaluate(X, Y)
+    assert host.gemms.calls == 0, "none of the products was a timed one"
+    with step.products():
+        assert host.gemms.calls > 0

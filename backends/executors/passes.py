@@ -1,0 +1,28 @@
+"""Forward, loss and backward on one tape, as every executor runs, times or records them: the only place that spells them out.
+
+Which rows, which tape and what becomes of the sum of the losses is the executor's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+Array = Any
+
+
+def forward_backward(
+    work: Any, tape: Any, inputs: Array, targets: Array, total: Callable[[Array], Any] | None = None
+) -> Any:
+    """Runs the rows through chain and loss and back again; the gradient is then where the tape puts it.
+
+    Args: work – see Work; tape – which has begun; total – takes the losses of the rows, before the backward pass may use their
+        buffers again; None for `total` of the tape's backend.
+    Returns: what `total` gave.
+    """
+    outputs = work.chain.forward(inputs, tape)
+    tape.place, tape.stage = repr(work.loss), "loss"
+    row_losses, slope = work.loss.evaluate(outputs, targets, tape)
+    summed = (total or tape.backend.total)(row_losses)
+    work.chain.backward(slope, tape, needs_input=False)
+    return summed

@@ -1,0 +1,76 @@
+"""Several steps in one launch: when the loop of a Trainer can hand them over together, and how many.
+
+A launch costs the host about 0.1 ms, for what it says to the device, the launch itself and what comes back, which is more
+than the device takes for a step of a small network. Together with 15 others a step pays less than 10 µs for it, as much as
+five or six more operations in its graph; more steps would gain little, and take longer to capture.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .callbacks import Callback
+from .feeds import Feed, ResidentFeed
+
+if TYPE_CHECKING:
+    from .step import StepLoss
+    from .trainer import Trainer
+
+STEPS = 16
+"""Steps of a launch, unless a Trainer is told otherwise."""
+
+
+def one_by_one(trainer: Trainer, feed: Feed) -> str:
+    """Why the host has to be there between two steps, in words; "" where it has not."""
+    if not isinstance(feed, ResidentFeed) or trainer.step.backend.device == "cpu":
+        return "the data are not on a device"
+    if trainer.step.micro.setting is not None:
+        return "the minibatch may be cut into pieces"
+    if trainer.augment.chain:
+        return "augmentations draw numbers on the host for each minibatch"
+    watching = next((c for c in trainer.callbacks if type(c).on_step_end is not Callback.on_step_end), None)
+    if watching is not None:
+        return f"{type(watching).__name__} looks at each step"
+    if trainer.step.state.looks_ahead:
+        return "the optimiser moves the parameters before each step"
+    return ""
+
+
+def steps_of_a_launch(minibatches: int, most: int) -> int:
+    """At most `most`, so that an epoch takes as few launches as it can, those of single steps that are left over among them."""
+    return min(range(1, most + 1), key=lambda count: sum(divmod(minibatches, count)))
+
+
+class Launches:
+    """What takes several steps of a fit at once.
+
+    Args: trainer – whose schedules are asked for each step before the launch; feed; size – rows of a minibatch; most – steps
+        of a launch.
+    """
+
+    def __init__(self, trainer: Trainer, feed: Feed, size: int, most: int) -> None:
+        self._trainer = trainer
+        self._size = size
+        self._several: Any = None
+        count = steps_of_a_launch(feed.rows // size, most)
+        if count > 1 and isinstance(feed, ResidentFeed) and not one_by_one(trainer, feed):
+            self._feed = feed
+            self._several = trainer.step.executor.several(feed.inputs, feed.targets, size, count)
+
+    def take(self, start: int, stop: int) -> list[StepLoss]:
+        """The next steps, on the rows from place start of the epoch's order; those after `stop` do not belong to it.
+
+        Returns: their losses; none where a single step has to be taken.
+        """
+        several, trainer = self._several, self._trainer
+        if several is None or start + several.count * self._size > stop:
+            return []
+
+        def prepare(ahead: int) -> None:
+            trainer.course.set(trainer.epochs_done, trainer.steps_done + ahead)
+
+        places = self._feed.places(start, start + several.count * self._size)
+        losses = trainer.step.run_several(several, places, prepare)
+        if losses:
+            trainer.minibatch = several.minibatch
+        return losses

@@ -1,0 +1,109 @@
+"""Several steps in one launch, scalars through pinned memory, and the same bits twice, on a real device."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import fusedstep as fs
+from fusedstep.backends.executors.several import SeveralSteps
+from fusedstep.backends.pinned_ring import PLACES
+
+pytestmark = pytest.mark.gpu
+
+ROWS, COLUMNS, SIZE = 2_100, 64, 64
+
+
+@pytest.fixture(scope="module")
+def data():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((ROWS, COLUMNS)).astype(np.float32)
+    return x, (x[:, 0] > 0).astype(np.int64) + (x[:, 1] > 0.5)
+
+
+@pytest.fixture(scope="module")
+def cuda():
+    from fusedstep.backends import backend
+
+    return backend("cuda")
+
+
+def new_step(optimizer=None, **options):
+    model = fs.Sequential(fs.Linear(COLUMNS, 128), fs.LayerNorm(128), fs.ReLU(), fs.Dropout(0.3), fs.Linear(128, 3))
+    return fs.TrainStep(model, fs.SoftmaxCrossEntropy(), optimizer or fs.AdamW(1e-3), seed=5, backend="cuda", **options)
+
+
+def bits(step):
+    states = (step.backend.to_numpy(array).tobytes() for array in step.state.states.values())
+    return step.backend.to_numpy(step.model.arena.values).tobytes(), *states
+
+
+CASES = {
+    "float32": (lambda: fs.AdamW(1e-3, clip_norm=1.0), {}, {}),
+    "tf32": (lambda: fs.AdamW(1e-3), {"precision": "tf32"}, {}),
+    "bfloat16, states too": (lambda: fs.AdamW(1e-3, state_dtype="bfloat16"), {"precision": "bfloat16"}, {}),
+    "float16": (lambda: fs.AdamW(1e-3, clip_norm=1.0), {"precision": "float16"}, {}),
+    "LAMB": (lambda: fs.LAMB(1e-3), {}, {}),
+    "one cycle": (lambda: fs.Momentum(0.05), {}, {"schedule": fs.OneCycle}),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_f5_a_launch_of_several_steps_gives_the_bits_of_single_ones(case, data, monkeypatch):
+    optimizer, step_options, options = CASES[case]
+    launched, run = [], SeveralSteps.run
+    monkeypatch.setattr(SeveralSteps, "run", lambda self, *given: (launched.append(self.count), run(self, *given))[1])
+    ends = []
+    for per_launch in (16, 1):
+        step = new_step(optimizer(), deterministic=True, **step_options)
+        given = {name: make() for name, make in options.items()}
+        history = fs.Trainer(step, steps_per_launch=per_launch, **given).fit(*data, epochs=4, batch_size=SIZE)
+        ends.append((bits(step), list(history.step_losses), step.loss_scale, step.steps))
+    assert ends[0] == ends[1]
+    assert len(launched) >= 7
+    assert set(launched) == {16}
+
+
+def test_f5_after_warming_up_an_epoch_allocates_only_what_it_gives_back(data, allocations):
+    step = new_step()
+    trainer = fs.Trainer(step, shuffle="never")
+    counts = []
+
+    class Counting(fs.Callback):
+        def on_epoch_begin(self, trainer, epoch):
+            self.counter = allocations()
+            self.seen = self.counter.__enter__()
+
+        def on_epoch_end(self, trainer, row):
+            self.counter.__exit__(None, None, None)
+            counts.append(self.seen.count)
+
+    trainer.callbacks.append(Counting())
+    trainer.fit(*data, epochs=6, batch_size=SIZE)
+    per_epoch = ROWS // SIZE
+    assert max(counts[4:]) < per_epoch, "the results of a launch, and what single steps at the end need"
+
+
+def test_f5_the_host_may_run_ahead_of_what_the_device_reads(cuda):
+    cupy = pytest.importorskip("cupy")
+    out, seen = cuda.zeros((2, 3)), cuda.zeros((4 * PLACES, 2, 3))
+    send, busy = cuda.sender(out), cupy.ones((2048, 2048), cupy.float32)
+    for step in range(4 * PLACES):
+        busy = busy @ busy * 1e-4  # the device is behind the host
+        send([[step] * 3, [0.1] * 3])
+        seen[step] = out
+    wanted = np.broadcast_to(np.arange(4 * PLACES, dtype=np.float32)[:, None], (4 * PLACES, 3))
+    np.testing.assert_array_equal(seen.get()[:, 0], wanted)
+    np.testing.assert_array_equal(seen.get()[:, 1], np.float32(0.1))
+
+
+@pytest.mark.parametrize("precision", ["float32", "tf32", "bfloat16", "float16"])
+def test_a_deterministic_run_has_the_same_bits_twice_whatever_was_timed(precision, data, monkeypatch):
+    ends = []
+    for _ in range(2):
+        step = new_step(fs.AdamW(1e-3, clip_norm=1.0), precision=precision, deterministic=True)
+        with step.products():
+            monkeypatch.setattr(step.backend.gemms, "_plans", {})  # products are chosen anew
+        history = fs.Trainer(step).fit(*data, epochs=3, batch_size=SIZE)
+        ends.append((bits(step), list(history.step_losses)))
+    assert ends[0] == ends[1]
