@@ -14,7 +14,7 @@ import griffe
 
 LISTS = ("Args", "Attributes", "Parameters")
 HEAD = re.compile(rf"({'|'.join(LISTS)}|Returns|Raises|Targets|Differs from|Source|Order in a step): ")
-NAME = re.compile(r"((?:an? )?[\w, \[\]()]+?) – ")
+NAME = re.compile(r"((?:an? )?[\w, \[\]()]+?)( – )|([a-z_]\w*(?:, [a-z_]\w*)*)(?=\.?$)")
 
 
 def escaped(text: str) -> str:
@@ -24,7 +24,7 @@ def escaped(text: str) -> str:
 
 
 def items(text: str) -> list[str]:
-    """The entries of a list: each begins after a semicolon, with names and a dash."""
+    """The entries of a list: each begins after a semicolon, with names and a dash, or is a name alone."""
     found: list[str] = []
     for part in text.split("; "):
         if found and not NAME.match(part):
@@ -54,7 +54,7 @@ def laid_out(text: str) -> str:
             rest = paragraph[head.end() :]
             if head[1] in LISTS:
                 blocks.append(f"**{head[1]}**")
-                entries = [NAME.sub(lambda m: f"`{m[1]}` – ", e, count=1) for e in items(rest)]
+                entries = [NAME.sub(lambda m: f"`{m[1] or m[3]}`{m[2] or ''}", e, count=1) for e in items(rest)]
                 blocks.append("\n".join(f"- {escaped(entry)}" for entry in entries))
             else:
                 blocks.append(f"**{head[1]}:** {escaped(rest)}")

@@ -95,8 +95,8 @@ def loss_surface(
     """The loss over x, y in evaluation mode on a two-dimensional slice through the model's parameters.
 
     Random directions are filter-normalised: d_j = z_j |w_j| / |z_j| for the weights w_j into each unit j, z standard normal,
-    and 0 for biases, gains and pruned weights. So the scale of a layer, which ReLU lets one change at will, does not show. PCA directions are
-    the first two principal components of the path's points, of length 1, over all parameters.
+    and 0 for biases, gains and pruned weights. So the scale of a layer, which ReLU lets one change at will, does not show.
+    PCA directions are the first two principal components of the path's points, of length 1, over all parameters.
     The model is not touched: the points are tried on a copy of its parameters. Penalties of the optimiser are not included.
 
     Args: model – initialised, or a TrainStep, whose model is meant; loss – None for that of the TrainStep; x, y – data;
