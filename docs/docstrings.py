@@ -20,7 +20,7 @@ NAME = re.compile(r"((?:an? )?[\w, \[\]()]+?)( – )|([a-z_]\w*(?:, [a-z_]\w*)*)
 def escaped(text: str) -> str:
     """The text with what Markdown would take for a mark, outside `code`."""
     parts = re.split(r"(`[^`]*`)", text)
-    return "".join(p if p.startswith("`") else re.sub(r"([*_<\[\]])", r"\\\1", p) for p in parts)
+    return "".join(p if p.startswith("`") else re.sub(r"([*_\[\]])", r"\\\1", p).replace("<", "&lt;") for p in parts)
 
 
 def items(text: str) -> list[str]:

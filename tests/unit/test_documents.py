@@ -68,11 +68,11 @@ def test_docstrings_are_laid_out_for_the_site() -> None:
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
     given = (
-        "y = a * x.\n\nArgs: x; a, b – factors > 0, such as\n    `a_b`; 2 by default; c – see [1]; seed.\n"
+        "y = a * x < 1.\n\nArgs: x; a, b – factors > 0, such as\n    `a_b`; 2 by default; c – see [1]; seed.\n"
         "Raises: ShapeError; TypeError\n\n    call(1)\nSource: notes 000."
     )
     assert module.laid_out(given) == (
-        "y = a \\* x.\n\n**Args**\n\n- `x`\n- `a, b` – factors > 0, such as `a_b`; 2 by default\n"
+        "y = a \\* x &lt; 1.\n\n**Args**\n\n- `x`\n- `a, b` – factors > 0, such as `a_b`; 2 by default\n"
         "- `c` – see \\[1\\]\n- `seed`.\n\n"
         "**Raises:** ShapeError; TypeError\n\n```python\ncall(1)\n```\n\n**Source:** notes 000."
     )
