@@ -13,8 +13,8 @@ from typing import Any
 import griffe
 
 LISTS = ("Args", "Attributes", "Parameters")
-HEAD = re.compile(rf"({'|'.join(LISTS)}|Returns|Raises|Targets|Differs from|Source|Order in a step): ")
-NAME = re.compile(r"((?:an? )?[\w, \[\]()]+?)( – )|([a-z_]\w*(?:, [a-z_]\w*)*)(?=\.?$)")
+HEAD = re.compile(rf"({'|'.join(LISTS)}|Returns|Raises|Targets|Same as|Differs from|Source|Order in a step): ")
+NAME = re.compile(r"^(?:((?:an? )?[\w, \[\]()]+?)( – )|([a-z_]\w*(?:, [a-z_]\w*)*)(?=\.?$))")
 
 
 def escaped(text: str) -> str:

@@ -20,8 +20,8 @@ SOURCES = tempfile.TemporaryDirectory(prefix="fusedstep-docs-")
 BLOCK = re.compile(r"(^```.*?^```$)", re.M | re.S)
 NAME = re.compile(r"(?<!\[)`fs\.(\w+(?:\.\w+)*)`")
 CONTINUED = re.compile(r"^(```python) continued$", re.M)
-SHADOWED = {"backends": "backends.backends"}
-"""Functions of the package that have the name of one of its folders, and where the reference finds them."""
+SHADOWED = {"backends": "backends.backends", "memory_map": "framework.data.memory_map.memory_map"}
+"""Functions that have the name of a folder or module on their way, and where the reference finds them."""
 EXAMPLE = re.compile(r"^## `(\S+)`.*$", re.M)
 
 
