@@ -27,7 +27,7 @@ MOST_NUMBERS = 1 << 26
 class Figures:
     """Draws the figures of a training into a folder.
 
-    Args: folder – made at once; form – "png", "svg" or "pdf".
+    Args: folder – made when training begins; form – "png", "svg" or "pdf".
     Raises: HyperparameterError, OutputPathError and MissingDependency now, before anything slow.
     """
 
@@ -38,12 +38,13 @@ class Figures:
             raise HyperparameterError(f"--plot-format: expected one of {known}; got {form!r}; png suits most")
         require_folder(folder)
         with settings():
-            self.folder = made(folder)
+            self.folder = folder
         self.statistics = LayerStatistics()
         self.path = _Path()
 
     def callbacks(self, data: Prepared) -> list[Callback]:
         """What has to be recorded."""
+        made(self.folder)
         part = data.parts["training"]
         self.statistics = _Layers(data=part.first(ROWS))
         return [self.statistics, self.path]
