@@ -39,7 +39,8 @@ def laid_out(text: str) -> str:
     blocks: list[str] = []
     for block in re.split(r"\n\s*\n", dedent(text).strip("\n")):
         lines = block.splitlines()
-        code = list(takewhile(lambda line: line.startswith("    "), lines))
+        doctest = lines[0].startswith(">>> ")
+        code = lines if doctest else list(takewhile(lambda line: line.startswith("    "), lines))
         if code:
             blocks.append("```python\n" + dedent("\n".join(code)) + "\n```")
         paragraphs: list[str] = []

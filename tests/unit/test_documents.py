@@ -82,12 +82,13 @@ def test_docstrings_are_laid_out_for_the_site() -> None:
     specification.loader.exec_module(module)
     given = (
         "y = a * x < 1.\n\nArgs: x; a, b – factors > 0, such as\n    `a_b`; 2 by default; c – see [1]; no name; seed.\n"
-        "Raises: ShapeError; TypeError\n\n    call(1)\nSource: notes 000."
+        "Raises: ShapeError; TypeError\n\n    call(1)\nSource: notes 000.\n\n>>> call(2)\n4"
     )
     assert module.laid_out(given) == (
         "y = a \\* x &lt; 1.\n\n**Args**\n\n- `x`\n- `a, b` – factors > 0, such as `a_b`; 2 by default\n"
         "- `c` – see \\[1\\]; no name\n- `seed`.\n\n"
         "**Raises:** ShapeError; TypeError\n\n```python\ncall(1)\n```\n\n**Source:** notes 000."
+        "\n\n```python\n>>> call(2)\n4\n```"
     )
 
 
