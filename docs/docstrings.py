@@ -13,18 +13,18 @@ from typing import Any
 import griffe
 
 LISTS = ("Args", "Attributes", "Parameters")
-HEAD = re.compile(rf"({'|'.join(LISTS)}|Returns|Raises|Targets|Differs from|Source|Order in a step): ")
-NAME = re.compile(r"((?:an? )?[\w, \[\]()]+?) – ")
+HEAD = re.compile(rf"({'|'.join(LISTS)}|Returns|Raises|Targets|Same as|Differs from|Source|Order in a step): ")
+NAME = re.compile(r"^(?:((?:an? )?[\w, \[\]()]+?)( – )|([a-z_]\w*(?:, [a-z_]\w*)*)(?=\.?$))")
 
 
 def escaped(text: str) -> str:
     """The text with what Markdown would take for a mark, outside `code`."""
     parts = re.split(r"(`[^`]*`)", text)
-    return "".join(p if p.startswith("`") else re.sub(r"([*_<\[\]])", r"\\\1", p) for p in parts)
+    return "".join(p if p.startswith("`") else re.sub(r"([*_\[\]])", r"\\\1", p).replace("<", "&lt;") for p in parts)
 
 
 def items(text: str) -> list[str]:
-    """The entries of a list: each begins after a semicolon, with names and a dash."""
+    """The entries of a list: each begins after a semicolon, with names and a dash, or is a name alone."""
     found: list[str] = []
     for part in text.split("; "):
         if found and not NAME.match(part):
@@ -39,7 +39,8 @@ def laid_out(text: str) -> str:
     blocks: list[str] = []
     for block in re.split(r"\n\s*\n", dedent(text).strip("\n")):
         lines = block.splitlines()
-        code = list(takewhile(lambda line: line.startswith("    "), lines))
+        doctest = lines[0].startswith(">>> ")
+        code = lines if doctest else list(takewhile(lambda line: line.startswith("    "), lines))
         if code:
             blocks.append("```python\n" + dedent("\n".join(code)) + "\n```")
         paragraphs: list[str] = []
@@ -54,7 +55,7 @@ def laid_out(text: str) -> str:
             rest = paragraph[head.end() :]
             if head[1] in LISTS:
                 blocks.append(f"**{head[1]}**")
-                entries = [NAME.sub(lambda m: f"`{m[1]}` – ", e, count=1) for e in items(rest)]
+                entries = [NAME.sub(lambda m: f"`{m[1] or m[3]}`{m[2] or ''}", e, count=1) for e in items(rest)]
                 blocks.append("\n".join(f"- {escaped(entry)}" for entry in entries))
             else:
                 blocks.append(f"**{head[1]}:** {escaped(rest)}")

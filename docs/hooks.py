@@ -1,6 +1,6 @@
 """What mkdocs does beside rendering: `fs.Name` becomes a link, examples get their figures, the reference gets its sources.
 
-Code blocks stay as they are (see mkdocs.yml).
+Code blocks stay as they are (see mkdocs.yml); a page on which one was not recognised is an error.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from mkdocs.exceptions import PluginError
 from mkdocs.plugins import event_priority
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -18,6 +19,9 @@ FIGURES = ROOT / "docs" / "figures"
 SOURCES = tempfile.TemporaryDirectory(prefix="fusedstep-docs-")
 BLOCK = re.compile(r"(^```.*?^```$)", re.M | re.S)
 NAME = re.compile(r"(?<!\[)`fs\.(\w+(?:\.\w+)*)`")
+CONTINUED = re.compile(r"^(```python) continued$", re.M)
+SHADOWED = {"backends": "backends.backends", "memory_map": "framework.data.memory_map.memory_map"}
+"""Functions that have the name of a folder or module on their way, and where the reference finds them."""
 EXAMPLE = re.compile(r"^## `(\S+)`.*$", re.M)
 
 
@@ -50,5 +54,16 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Called by mkdocs for every page."""
     if page.file.src_uri == "gallery.md":
         markdown = EXAMPLE.sub(with_figure, markdown)
-    parts = BLOCK.split(markdown)
-    return "".join(p if p.startswith("```") else NAME.sub(r"[`fs.\1`][fusedstep.\1]", p) for p in parts)
+    parts = BLOCK.split(CONTINUED.sub(r"\1", markdown))
+    return "".join(p if p.startswith("```") else NAME.sub(link, p) for p in parts)
+
+
+def link(name: re.Match[str]) -> str:
+    """A link to the entry of a public name in the reference."""
+    return f"[`fs.{name[1]}`][fusedstep.{SHADOWED.get(name[1], name[1])}]"
+
+
+def on_page_content(html: str, page: Any, **_: Any) -> None:
+    """Called by mkdocs for every page that was rendered."""
+    if "```" in html:
+        raise PluginError(f"{page.file.src_uri}: a code block was shown as text; see how its first line is written")

@@ -72,10 +72,11 @@ class Arena:
             self.backend.copy(self.backend.asarray(mask, self.dtype), views[parameter])
         self.hold()
 
-    def hold(self) -> None:
-        """Sets the pruned elements to 0, after somebody wrote all values."""
+    def hold(self, flat: Array | None = None) -> None:
+        """Sets the pruned elements of a flat array to 0; of the values (default), after somebody wrote all of them."""
         if self.mask is not None:
-            self.backend.map(masked, self.values, self.values, self.mask)
+            flat = self.values if flat is None else flat
+            self.backend.map(masked, flat, flat, self.mask)
 
     def initialize(self, seed: int) -> None:
         """Draws all initial values on the host and copies them to the backend."""

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..backends import Random
 from ..backends import backend as find_backend
@@ -23,6 +22,8 @@ from .settings import choice
 from .streams import SHUFFLE
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from .step import TrainStep
 
 Array = Any

@@ -299,7 +299,9 @@ class TrainStep:
 
     def _require_finite(self, array: Array, given: Any, name: str) -> None:
         backend = self.backend
-        if math.isfinite(backend.item(backend.sum_of_squares(backend.xp.reshape(array, (-1,))))):
+        with backend.quiet():
+            squares = backend.item(backend.sum_of_squares(backend.xp.reshape(array, (-1,))))
+        if math.isfinite(squares):
             return
         from .data import require_finite
 

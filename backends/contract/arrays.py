@@ -60,7 +60,7 @@ class Arrays:
         Returns: an array of this backend; the same object where nothing had to change.
         Raises: DtypeError for text and objects; MixedBackends for an array of another device.
         """
-        if isinstance(values, self.array_type):
+        if isinstance(values, self.array_type) and not isinstance(values, np.ndarray):
             return self._convert(values, dtype)
         host = on_host(values, self.name)
         return self.xp.asarray(c_order(cast(host, dtype)))

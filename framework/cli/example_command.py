@@ -45,11 +45,11 @@ def example(
     run_on = find_backend(backend)
     if figure:
         from ..plots.style import settings
-        from .figures import require_folder
+        from .figures import made, require_folder
 
         require_folder(out, "--out")
         with settings():
-            pass  # Without matplotlib it ends here, and not after the experiment.
+            made(out, "--out")  # Without matplotlib or a folder it ends here, and not after the experiment.
     console.print(f"[bold]{chosen.row.upper()} {chosen.name}[/bold]: {escape(chosen.question)} (backend {run_on.name})\n")
     result = chosen.run(run_on.name)
     table = Table("finding", "measured", "expected", "", box=None, padding=(0, 2, 0, 0))
@@ -60,7 +60,6 @@ def example(
     console.print(table)
     console.print(f"\n{escape(result.verdict)}" if result.holds else "\nNot everything came as expected.", soft_wrap=True)
     if figure:
-        out.mkdir(parents=True, exist_ok=True)
         path = out / f"{chosen.name}.png"
         result.draw(path)
         console.print(f"Figure: [bold]{escape(str(path))}[/bold]", soft_wrap=True)

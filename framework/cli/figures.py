@@ -27,7 +27,7 @@ MOST_NUMBERS = 1 << 26
 class Figures:
     """Draws the figures of a training into a folder.
 
-    Args: folder – made when the figures are written; form – "png", "svg" or "pdf".
+    Args: folder – made when training begins; form – "png", "svg" or "pdf".
     Raises: HyperparameterError, OutputPathError and MissingDependency now, before anything slow.
     """
 
@@ -44,6 +44,7 @@ class Figures:
 
     def callbacks(self, data: Prepared) -> list[Callback]:
         """What has to be recorded."""
+        made(self.folder)
         part = data.parts["training"]
         self.statistics = _Layers(data=part.first(ROWS))
         return [self.statistics, self.path]
@@ -54,12 +55,6 @@ class Figures:
         from ..plots.regions import plot_decision_regions
         from ..seeing.loss_surface import loss_surface
 
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputPathError(
-                f"--plot: expected a folder for the figures; {str(self.folder)!r} cannot be made ({error}); choose another"
-            ) from error
         files = {name: self.folder / f"{name}{self.ending}" for name in ("curves", "layers", "surface", "regions")}
         part, classes = data.parts["training"], data.task == "classification"
         trained.history.plot(files["curves"])
@@ -112,3 +107,14 @@ def require_folder(folder: Path, option: str = "--plot") -> None:
     if not there.is_dir() or not os.access(there, os.W_OK):
         reason = "is not a folder" if not there.is_dir() else "is write-protected"
         raise OutputPathError(f"{option}: expected a folder for the figures; {str(there)!r} {reason}; choose another")
+
+
+def made(folder: Path, option: str = "--plot") -> Path:
+    """The folder, made if it is not there; raises OutputPathError where it cannot be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputPathError(
+            f"{option}: expected a folder for the figures; {str(folder)!r} cannot be made ({error.strerror}); choose another"
+        ) from error
+    return folder

@@ -86,7 +86,13 @@ def search(
     report.backend(chosen, backend)
     console = Console(highlight=False)
 
+    told = 0
+
     def tell(number: int, trial: SearchTrial) -> None:
+        nonlocal told
+        if not told and number > 1:
+            console.print(f"Going on after the {number - 1} finished trials in {escape(str(storage))}.", soft_wrap=True)
+        told += 1
         console.print(f"{number:>3}. {escape(described(trial))}", soft_wrap=True)
 
     part, validation = data.parts["training"], data.parts["validation"]
@@ -103,6 +109,8 @@ def search(
             console.print(f"Stopped. The finished trials are in {escape(str(storage))}; the same command goes on from there.")
             raise typer.Exit(2) from None
     best = found.best_trial
+    if not told:
+        console.print(f"These trials were in {escape(str(storage))} already; a larger --trials adds to them.", soft_wrap=True)
     console.print(f"[bold]Best of {len(found.trials)}:[/bold] {escape(described(best))}", soft_wrap=True)
     c = best.candidate
     words = [

@@ -6,16 +6,18 @@ Files are opened in memory_map.py and parquet_rows.py; in what order the rows ar
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...errors import DtypeError, EmptyDataError, ShapeError
 from ..settings import whole
 from .blocks import row_blocks
 
-RowNumbers = slice | NDArray[np.int64]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+RowNumbers = slice | np.ndarray[Any, np.dtype[np.int64]]
 """Which rows: slice(start, stop), or their numbers in any order."""
 
 

@@ -52,7 +52,7 @@ def _draw(matrix: Any, path: Any) -> Any:
         axes.grid(False)
         axes.imshow(matrix, cmap="PuOr", vmin=-3.0, vmax=3.0, aspect="auto")
         for (row, column), value in np.ndenumerate(matrix):
-            axes.text(column, row, f"{value:g}", ha="center", va="center")
+            axes.text(column, row, f"{value:g}", ha="center", va="center", color="white" if value > 1.5 else "black")
         axes.set_xticks(range(8), names)
         axes.set_yticks(range(2), ["z1", "z2"])
         axes.set(xlabel="parameter", ylabel="output", title="dz/dw of an affine layer at x = (0.5, -1.5, 2)")

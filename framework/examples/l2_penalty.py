@@ -73,6 +73,6 @@ def _draw(seen: dict[str, Watch], path: Any) -> Any:
             left.plot(iterations, watch.norms, **looks)
             right.plot(iterations, [100.0 * a for a in watch.accuracies], **looks)
         left.set(xlabel="iteration", ylabel="norm of all weights", title="Weights", ylim=(0.0, None))
-        right.set(xlabel="iteration", ylabel="accuracy on new points in %", title="Accuracy")
+        right.set(xlabel="iteration", ylabel="accuracy on new points in %", title="Accuracy", ylim=(94.0, 100.0))
         figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure

@@ -9,6 +9,8 @@ import numpy as np
 
 import fusedstep as fs
 
+SEEDS = range(5)
+"""Of what is repeated because one run would prove little."""
 CENTRE = 1.5
 """Both coordinates of one cloud's centre; the other one lies opposite."""
 BEST_ACCURACY = 0.5 * (1.0 + math.erf(CENTRE))

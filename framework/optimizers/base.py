@@ -71,8 +71,10 @@ class Optimizer:
         the rule, which gives exact zeros; clip_value – every element of g is clipped to [-c, c]; clip_norm – g is scaled
         down to this global norm where it is larger; groups – ParameterGroups; state_dtype – "bfloat16" keeps what the
         optimiser remembers in 16 bits, rounded at random so that small changes count on the average (on `numpy` and
-        `cuda`); None keeps it as the parameters. Biases, gains and offsets are exempt from
-        penalties and decay. Clipping acts on the gradient of the loss, before penalties are added.
+        `cuda`); None keeps it as the parameters.
+
+    Biases, gains and offsets are exempt from penalties and decay. Clipping acts on the gradient of the loss, before penalties
+    are added.
 
     Order in a step: clip_norm, clip_value, l2 and l1, weight_decay, the rule, the proximal step.
     """

@@ -20,7 +20,7 @@ MOST_NAMES = 6
 MOST_TICKS = 10
 """Layers whose numbers stand below an axis."""
 
-COLUMNS = (("activation", "Activations", "outputs"), ("gradient", "Gradients", "∂loss/∂output"))
+COLUMNS = (("activation", "Activations", "outputs"), ("gradient", "Gradients", "∂J/∂output"))
 
 
 def plot_statistics(statistics: LayerStatistics, path: PathLike | None = None) -> Figure:

@@ -72,7 +72,7 @@ def search(
         raise HyperparameterError(f"expected a SearchSpace; got {space!r}; write space=fs.SearchSpace(layers=(1, 2))")
     if not isinstance(validation, tuple | list) or len(validation) != 2:
         raise HyperparameterError(
-            f"expected validation=(x, y), by which candidates are compared; got {validation!r}; keep some rows for it"
+            f"expected validation=(x, y), by which candidates are compared; got {validation!r:.60}; keep some rows for it"
         )
     whole_numbers = on_host(y).dtype.kind in "iub"
     loss = loss if loss is not None else SoftmaxCrossEntropy() if whole_numbers else MSE()

@@ -9,7 +9,7 @@ from .descent import SteepestDescent
 from .hessian_free import HessianFree
 from .lbfgs import LBFGS
 from .line_search import Backtracking, BestOf, FixedStep, LineSearch, StrongWolfe
-from .minimize import Minimization, minimize
+from .minimization import Minimization, minimize
 from .newton import Newton
 from .objective import Objective
 

@@ -40,7 +40,7 @@ class BFGS(FullBatchMethod):
         """One product with B, one line search and one update each."""
         f, backend, vectors = walk.objective, walk.objective.backend, walk.vectors
         dtype, count = f.arena.dtype, f.count
-        require_room(count, self.max_parameters, dtype, "the matrix of BFGS")
+        require_room(count, self.max_parameters, dtype, "the matrix of BFGS", solved=False)
         inverse: Array | None = None
         direction, change = vectors.new(), vectors.new()
         s, y, product = (backend.zeros((count, 1), dtype) for _ in range(3))

@@ -8,16 +8,16 @@ SPEED = 1e11
 """Operations in a second that estimates of time assume; stated in the message."""
 
 
-def require_room(count: int, limit: int, dtype: str, what: str) -> None:
-    """Raises TooLarge unless a [count, count] matrix is within the limit."""
+def require_room(count: int, limit: int, dtype: str, what: str, *, solved: bool = True) -> None:
+    """Raises TooLarge unless a [count, count] matrix is within the limit; solved – whether it is decomposed to be used."""
     if count <= limit:
         return
     width = 8 if dtype == "float64" else 4
-    solve = 9.0 * count**3
+    work, of = (9.0 * count**3, "9 N^3) to decompose it") if solved else (6.0 * count**2, "6 N^2) to update it")
     raise TooLarge(
         f"expected at most {limit:,} parameters for {what}, which has N^2 numbers; got N = {count:,}: "
-        f"{_bytes(width * count**2)} for the matrix alone, and about {solve:.1e} operations (9 N^3) to decompose it, "
-        f"{_duration(solve / SPEED)} at {SPEED / 1e9:.0f} GFLOP/s, in each iteration; use fs.LBFGS() or fs.HessianFree(), "
+        f"{_bytes(width * count**2)} for the matrix alone, and about {work:.1e} operations ({of}, "
+        f"{_duration(work / SPEED)} at {SPEED / 1e9:.0f} GFLOP/s, in each iteration; use fs.LBFGS() or fs.HessianFree(), "
         "which keep O(N) numbers, or raise the limit if you have the room"
     )
 

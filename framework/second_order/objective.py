@@ -1,6 +1,7 @@
 """A training problem as a function of one flat vector: value, gradient, and products with its curvature matrices.
 
-Everything is taken over the whole batch, in evaluation mode, at the parameters that the model has at that moment.
+Everything is taken over the whole batch, in evaluation mode, at the parameters that the model has at that moment. Of a pruned
+model it is a function of the weights that are left: gradients and products are 0 where a weight was pruned.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ MATRIX_LIMIT = 5000
 
 class Objective:
     """f(theta) = loss of model on (x, y) + (l2 / 2) ||theta||^2 over the parameters that decay.
+
+    Weights that were pruned (fs.prune) are constants, 0: rows and columns of H and G, and elements of the gradient, are 0.
 
     Args: model – a Sequential, initialised in float64 if it was not; loss; x, y – the whole batch; l2 – >= 0, default 0;
         seed, backend – as in TrainStep; precision – "float64" (default for a model that has no parameters yet) or "float32".
@@ -119,6 +122,7 @@ class Objective:
             self.chain.backward(slope, tape, needs_input=False)
             self.backend.copy(self._gradient, out)
             self._add_penalty(out, self.parameters)
+            self.arena.hold(out)
         return value, out
 
     def _with_penalty(self, losses: Array) -> float:
@@ -167,6 +171,7 @@ class Objective:
         with self.backend.quiet():
             kind(self._curvature, direction, out)
             self._add_penalty(out, direction)
+            self.arena.hold(out)
         return out
 
     def hessian(self, limit: int = MATRIX_LIMIT) -> Array:
@@ -209,6 +214,7 @@ class Objective:
             self.backend.map(sign_rows, slope, slope, signs)
             self.chain.backward(slope, tape, needs_input=False)
         self.backend.copy(self._gradient, out)
+        self.arena.hold(out)
 
     def require_finite(self, value: float, norm: float) -> None:
         """Raises NonFiniteLossError unless both are finite."""
@@ -237,10 +243,15 @@ class _Curvature:
         self.inputs = self.dual.pair(objective.inputs)
         self.targets = self.dual.pair(objective.targets)
 
+    def _along(self, direction: Array) -> None:
+        """Sets v, without what was pruned."""
+        self.objective.backend.copy(direction, self.direction)
+        self.objective.arena.hold(self.direction)
+
     def hessian(self, direction: Array, out: Array) -> None:
         """Forward, loss and backward on (theta + v e); the tangent of the gradient is H v."""
         f = self.objective
-        f.backend.copy(direction, self.direction)
+        self._along(direction)
         self.twice.begin(f.rows)
         _, slope = f.loss.evaluate(f.chain.forward(self.inputs, self.twice), self.targets, self.twice)
         f.chain.backward(slope, self.twice, needs_input=False)
@@ -249,7 +260,7 @@ class _Curvature:
     def gauss_newton(self, direction: Array, out: Array) -> None:
         """J v forward, H_L on the outputs as the derivative of the loss's gradient, J^T backward."""
         f = self.objective
-        f.backend.copy(direction, self.direction)
+        self._along(direction)
         self.jacobian.begin(f.rows)
         y, dy = f.chain.jvp(f.inputs, None, self.jacobian)
         self.outputs.begin(f.rows)

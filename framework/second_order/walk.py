@@ -42,6 +42,7 @@ class Walk:
         """f at theta + step direction, where the model then stands; with its slope where that is wanted."""
         objective = self.objective
         self.vectors.combine(objective.parameters, 1.0, self.theta, step, direction)
+        objective.arena.hold()  # what was pruned stays 0 to the bit, whatever rounding left in the direction
         self._known = None
         value = objective.gradient(self._trial)[0] if slope else objective.value()
         if not math.isfinite(value):

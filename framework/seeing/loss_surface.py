@@ -95,8 +95,8 @@ def loss_surface(
     """The loss over x, y in evaluation mode on a two-dimensional slice through the model's parameters.
 
     Random directions are filter-normalised: d_j = z_j |w_j| / |z_j| for the weights w_j into each unit j, z standard normal,
-    and 0 for biases and gains. So the scale of a layer, which ReLU lets one change at will, does not show. PCA directions are
-    the first two principal components of the path's points, of length 1, over all parameters.
+    and 0 for biases, gains and pruned weights. So the scale of a layer, which ReLU lets one change at will, does not show.
+    PCA directions are the first two principal components of the path's points, of length 1, over all parameters.
     The model is not touched: the points are tried on a copy of its parameters. Penalties of the optimiser are not included.
 
     Args: model – initialised, or a TrainStep, whose model is meant; loss – None for that of the TrainStep; x, y – data;
@@ -222,15 +222,19 @@ def _random_direction(arena: Arena, seed: int, number: int) -> Array:
     xp = backend.xp
     flat = arena.new()
     views = arena.views_of(flat)
+    masks = {} if arena.mask is None else arena.views_of(arena.mask)
     for position, parameter in enumerate(arena.parameters):
         if len(parameter.shape) < 2:
             continue
         drawn = host.empty((parameter.size // parameter.shape[-1], parameter.shape[-1]), "float64")
         host.map(normal, drawn, 0.0, 1.0, random=Random(host.random_state(seed, number), DIRECTION + position))
         direction = backend.asarray(drawn)
+        if masks:
+            direction = direction * xp.reshape(masks[parameter], tuple(drawn.shape))
         weights = xp.astype(xp.reshape(arena.views[parameter], tuple(drawn.shape)), xp.float64)
         norms = [xp.sqrt(xp.sum(v * v, axis=0)) for v in (weights, direction)]
-        scaled = direction * xp.reshape(norms[0] / norms[1], (1, -1))
+        lengths = norms[0] / xp.where(norms[1] > 0.0, norms[1], xp.ones_like(norms[1]))
+        scaled = direction * xp.reshape(lengths, (1, -1))
         backend.copy(xp.reshape(xp.astype(scaled, backend.dtype(arena.dtype)), parameter.shape), views[parameter])
     return flat
 

@@ -120,6 +120,9 @@ def test_c12_search_goes_on_from_its_storage_and_prints_a_command_that_works(cal
     second = call("search", "wine", "--trials", "5", *small)
     assert "4. validation loss" in second.flat
     assert " 3. validation loss" not in second.flat
+    assert "Going on after the 3 finished trials in search.db." in second.flat
+    third = call("search", "wine", "--trials", "5", *small)
+    assert "These trials were in search.db already; a larger --trials adds to them. Best of 5:" in third.flat
     command = shlex.split(second.out.rstrip().splitlines()[-1].removeprefix("Train it: fusedstep "))
     answer = call(*command, "--backend", "numpy", "-o", "best.safetensors")
     assert answer.code == 0, answer

@@ -52,3 +52,13 @@ def test_figures_that_cannot_be_written_are_refused_before_training(refused, tmp
     assert "png, svg, pdf" in refused("train", "iris", "--plot", "figures", "--plot-format", "jpeg")
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert 'pip install "fusedstep[plot]"' in refused("train", "iris", "--plot", "figures")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs a folder in which nobody can make one: /proc")
+@pytest.mark.parametrize("command", [("train", "iris", *QUICK, "--plot"), ("example", "e1", "--out")], ids=" ".join)
+def test_a_folder_that_cannot_be_made_is_refused_before_anything_is_computed(call, command):
+    answer = call(*command, "/proc/nothing")
+    assert answer.code == 2
+    assert "Results" not in answer.out
+    assert "finding" not in answer.out
+    assert f"{command[-1]}: expected a folder for the figures; '/proc/nothing' cannot be made" in answer.err

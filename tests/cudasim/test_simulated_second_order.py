@@ -38,3 +38,15 @@ def test_c9_methods_take_the_path_of_numpy(method) -> None:
         losses.append(result.history["loss"])
     assert losses[0][-1] < losses[0][0]
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-9)
+
+
+def test_b9_c9_pruned_weights_stay_zero_on_the_path_of_numpy() -> None:
+    losses = []
+    for run in ("numpy", "cuda"):
+        pruned = model().initialize(0, run, "float64")
+        fs.prune(fs.TrainStep(pruned, fs.SoftmaxCrossEntropy(), fs.SGD()), 0.4)
+        result = fs.minimize(pruned, fs.SoftmaxCrossEntropy(), X, Y, fs.LBFGS(), iterations=2, l2=0.1)
+        losses.append(result.history["loss"])
+        assert fs.sparsity(pruned)["sparsity"] == 0.4
+    assert losses[0][-1] < losses[0][0]
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-9)

@@ -52,3 +52,15 @@ def test_c9_every_method_takes_the_path_of_numpy(method, gpu_backend):
         losses.append(result.history["loss"])
     assert losses[0][-1] < losses[0][0]
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-8)
+
+
+@pytest.mark.parametrize("method", [fs.Newton(), fs.LBFGS(), fs.HessianFree(cg_iterations=6)], ids=lambda m: type(m).__name__)
+def test_b9_c9_pruned_weights_stay_zero_on_the_path_of_numpy(method, gpu_backend):
+    losses = []
+    for run in ("numpy", gpu_backend):
+        model = fs.mlp([10, 8, 4], activation="tanh").initialize(0, run, "float64")
+        fs.prune(fs.TrainStep(model, fs.SoftmaxCrossEntropy(), fs.SGD()), 0.5)
+        result = fs.minimize(model, fs.SoftmaxCrossEntropy(), X, Y, method, iterations=4, l2=0.01)
+        losses.append(result.history["loss"])
+        assert fs.sparsity(model)["sparsity"] == 0.5
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import os
 import re
@@ -57,7 +58,19 @@ def test_every_public_name_is_in_the_reference() -> None:
     import fusedstep
 
     pages = "".join((ROOT / page).read_text() for page in PAGES if page.startswith("docs/reference/"))
-    assert sorted(re.findall(r"^::: fusedstep\.(\w+)$", pages, re.M)) == sorted(fusedstep.__all__)
+    assert sorted(re.findall(r"^::: fusedstep\.(?:[\w.]+\.)?(\w+)$", pages, re.M)) == sorted(fusedstep.__all__)
+
+
+def test_no_entry_of_the_reference_is_a_module_in_place_of_what_it_holds() -> None:
+    """Where a function has the name of its module, the module would be shown: the entry then names both."""
+    pages = "".join((ROOT / page).read_text() for page in PAGES if page.startswith("docs/reference/"))
+    entries = set(re.findall(r"^::: fusedstep\.([\w.]+)$", pages, re.M))
+    imports = [node for node in ast.parse((ROOT / "__init__.pyi").read_text()).body if isinstance(node, ast.ImportFrom)]
+    names = [(ROOT / str(node.module).replace(".", "/"), alias.name) for node in imports for alias in node.names]
+    assert len(names) > 100
+    shadowed = {n for place, n in names if (ROOT / n).is_dir() or (place / n).is_dir() or (place / f"{n}.py").is_file()}
+    assert "backends" in shadowed
+    assert not shadowed & entries
 
 
 def test_docstrings_are_laid_out_for_the_site() -> None:
@@ -68,12 +81,14 @@ def test_docstrings_are_laid_out_for_the_site() -> None:
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
     given = (
-        "y = a * x.\n\nArgs: a, b – factors > 0, such as\n    `a_b`; 2 by default; c – see [1]\n"
-        "Raises: ShapeError; TypeError\n\n    call(1)\nSource: notes 000."
+        "y = a * x < 1.\n\nArgs: x; a, b – factors > 0, such as\n    `a_b`; 2 by default; c – see [1]; no name; seed.\n"
+        "Raises: ShapeError; TypeError\n\n    call(1)\nSource: notes 000.\n\n>>> call(2)\n4"
     )
     assert module.laid_out(given) == (
-        "y = a \\* x.\n\n**Args**\n\n- `a, b` – factors > 0, such as `a_b`; 2 by default\n- `c` – see \\[1\\]\n\n"
+        "y = a \\* x &lt; 1.\n\n**Args**\n\n- `x`\n- `a, b` – factors > 0, such as `a_b`; 2 by default\n"
+        "- `c` – see \\[1\\]; no name\n- `seed`.\n\n"
         "**Raises:** ShapeError; TypeError\n\n```python\ncall(1)\n```\n\n**Source:** notes 000."
+        "\n\n```python\n>>> call(2)\n4\n```"
     )
 
 

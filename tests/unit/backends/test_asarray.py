@@ -129,3 +129,16 @@ def test_arrays_of_cupy_come_back_by_their_own_method(name):
 def test_names_of_dtypes(name):
     with pytest.raises(fs.DtypeError, match="expected the name of a data type"):
         fs.backend(name).zeros((2,), "float99")
+
+
+@pytest.mark.parametrize("values", [["a", "b"], np.array(["a"]), np.array([None, 1]), np.array([1j])], ids=repr)
+@pytest.mark.parametrize("dtype", [None, "float32"])
+def test_the_base_class_on_numpy_refuses_text_and_objects_as_well(values, dtype):
+    with pytest.raises(fs.DtypeError, match=r"expected .*; got .*; "):
+        fs.Backend(np).asarray(values, dtype=dtype)
+
+
+def test_the_base_class_on_numpy_copies_nothing_without_need():
+    own = np.ones((2, 3), "f4")
+    assert fs.Backend(np).asarray(own) is own
+    assert fs.Backend(np).asarray(own, dtype="float64").dtype == np.float64

@@ -1,6 +1,7 @@
 """What `import fusedstep` brings along, and how long it takes; measured in fresh processes."""
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -11,8 +12,8 @@ HEAVY = ("numba", "cupy", "sklearn", "pyarrow", "scipy", "typer", "rich", "torch
          "optuna", "sqlalchemy")  # fmt: skip
 
 
-def fresh(code: str) -> str:
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+def fresh(code: str, environment: dict[str, str] | None = None) -> str:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment).stdout
 
 
 def loaded(code: str) -> set[str]:
@@ -48,11 +49,15 @@ def test_every_public_name_exists():
         fusedstep.no_such_name  # noqa: B018
 
 
-def test_import_takes_little_longer_than_numpy(record_property):
+def test_import_takes_little_longer_than_numpy(record_property, tmp_path):
+    # Bytecode as an installation has it: NumPy comes with its own, so a tree without would be compiled anew each time.
+    environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(tmp_path)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+
     def seconds(statement: str) -> float:
         # Of the processor, for others may be using it as well.
         code = f"import time; start = time.process_time(); {statement}; print(time.process_time() - start)"
-        return float(fresh(code))
+        return float(fresh(code, environment))
 
     statements = ("import numpy", "import fusedstep", "import fusedstep; fusedstep.TrainStep; fusedstep.mlp; fusedstep.Adam")
     for statement in statements:
@@ -63,4 +68,4 @@ def test_import_takes_little_longer_than_numpy(record_property):
     print(f"import numpy {numpy:.3f} s, import fusedstep {bare:.3f} s, with the names of a training step {used:.3f} s")
     # Names are loaded at first use, so the bare import is next to nothing; the project's goal of 0.35 s is for the second.
     assert bare < numpy
-    assert used < 3.0 * numpy
+    assert used < 2.0 * numpy

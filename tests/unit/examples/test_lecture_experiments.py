@@ -70,10 +70,11 @@ def test_e6_l2_holds_the_weights_small_at_no_cost(run):
 
 
 @both
-def test_e7_decay_prune_and_retrain_keeps_the_accuracy(run):
+def test_e7_decay_prune_and_retrain_keeps_the_accuracy_over_five_seeds(run):
     result = result_of("e7", run)
-    assert result["weights that are exactly zero"] >= 0.8
-    assert result["accuracy, pruned on the way"] >= result["accuracy with all weights"] - 0.01
+    assert result["weights in %"] >= 80.0 - 0.01
+    assert result["points lost, pruned"] <= 1.0
+    assert result["points lost, 80% removed at once"] > 5.0
 
 
 @both
@@ -101,9 +102,11 @@ def test_e10_signals_vanish_hold_and_explode_over_50_layers_as_theory_says(run):
 
 
 @both
-def test_e11_every_optimizer_learns_with_a_rate_of_its_own(run):
+@pytest.mark.slow
+def test_e11_every_optimizer_learns_with_a_rate_of_its_own_and_sgd_is_last_with_every_seed(run):
     result = result_of("e11", run)
-    assert len(result.findings) == 7
+    assert len(result.findings) == 8
+    assert result["loss of SGD / loss of"] > 2.0
 
 
 @both

@@ -316,3 +316,10 @@ def test_parameters_of_another_model(name):
         with pytest.raises(fs.ShapeError, match=message):
             model.load_parameters(wrong)
         assert all(np.array_equal(values, before[key]) for key, values in model.parameters().items())
+
+
+@pytest.mark.parametrize("run", ["numpy", "numba"])
+def test_numbers_too_large_to_square_are_refused_without_a_warning(run):
+    step = fs.TrainStep(fs.mlp([3, 2]), fs.SoftmaxCrossEntropy(), fs.SGD(), backend=run, precision="float64")
+    with pytest.raises(fs.NonFiniteDataError, match=r"that float64 can square; got larger ones; scale them"):
+        step.prepare(np.full((4, 3), 1e300), [0, 1, 0, 1])
