@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ..backends.threads import limit_this_thread
 from .gemms import products
 from .problem import Problem
 from .team import Team, blas_threads, cuts, team
@@ -102,6 +103,7 @@ def rows_floor(problem: Problem) -> Prepared:
             call()
 
     crew: Team = team(count)
+    crew.run(lambda number: limit_this_thread() if number else None)
     return Prepared(lambda: crew.run(work), around=lambda: blas_threads(1))
 
 

@@ -73,4 +73,7 @@ def blas_threads(count: int) -> Iterator[None]:
 def _controller() -> Any:
     from threadpoolctl import ThreadpoolController
 
+    from ..kernels.targets.blas import blas
+
+    blas()  # loaded before the libraries are listed
     return ThreadpoolController().select(user_api="blas")
