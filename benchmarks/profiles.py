@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -10,7 +11,8 @@ from .problem import Problem
 from .results import Profile
 
 FIELDS = ("place", "stage", "operation", "seconds", "flop", "bytes")
-REPEATS = 20
+REPEATS, LEAST, SECONDS = 20, 3, 4.0
+"""Steps of which the median is taken: so many, or as many as fit in so many seconds, but no fewer than a few."""
 
 
 def rows_of(entries: Iterable[Any]) -> list[dict[str, Any]]:
@@ -18,10 +20,10 @@ def rows_of(entries: Iterable[Any]) -> list[dict[str, Any]]:
     return [{name: getattr(entry, name) for name in FIELDS} for entry in entries]
 
 
-def profile(problem: Problem, backend: Any, repeats: int = REPEATS) -> Profile:
+def profile(problem: Problem, backend: Any, repeats: int | None = None) -> Profile:
     """The profile of one step.
 
-    Args: problem; backend; repeats – the seconds are medians over so many steps.
+    Args: problem; backend; repeats – the seconds are medians over so many steps; by default as REPEATS, LEAST and SECONDS say.
     """
     from .contenders.ours import Threads
 
@@ -29,7 +31,10 @@ def profile(problem: Problem, backend: Any, repeats: int = REPEATS) -> Profile:
     x, y = on_backend(problem, backend)[0]
     with Threads(problem.threads):
         step(x, y)
-        entries = step.profile(x, y, repeats=repeats)
+        start = time.perf_counter()
+        float(step(x, y))
+        fitting = int(SECONDS / max(time.perf_counter() - start, 1e-9))
+        entries = step.profile(x, y, repeats=repeats or min(REPEATS, max(LEAST, fitting)))
     return Profile(str(problem.network), backend.name, rows_of(entries))
 
 
