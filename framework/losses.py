@@ -35,6 +35,10 @@ class Loss(Revised):
     mixes_targets = True
     """Whether a mixture of two prepared targets is one as well, labels being taken as distributions."""
 
+    sums_gradient = False
+    """Whether `evaluate` may bring the gradient of the last layer's bias as well; the class itself says so, not for subclasses,
+    because one that changes what it inherits would leave a sum that does not belong to it."""
+
     def __init__(self, reduction: str = "mean") -> None:
         self.reduction = choice(reduction, "reduction", ("mean", "sum"))
 
@@ -187,6 +191,11 @@ class SoftmaxCrossEntropy(Loss):
         self.smoothing = choice(smoothing, "smoothing", ("notes", "uniform"))
         self.class_weights = None if class_weights is None else _class_weights(class_weights)
         self.mixes_targets = not self.label_smoothing and self.class_weights is None
+
+    @property
+    def sums_gradient(self) -> bool:  # type: ignore[override]
+        """See Loss."""
+        return type(self) is SoftmaxCrossEntropy
 
     def prepare(self, targets: Any, width: int, backend: Backend, dtype: str) -> Array:
         """int32 labels [B], or distributions [B, K]."""

@@ -29,7 +29,8 @@ class Tape:
         own unless given; allocate – (position, shape, dtype) -> array, who gives the buffers, that backend unless given;
         first_row – of the random state; adds – whether gradients are added to what is there.
     Attributes: place, stage – which layer is at work and in what part of the step, for whoever records or times it;
-        below – in the backward pass of an affine layer, the fused layer whose output it took, and nobody else.
+        below – in the backward pass of an affine layer, the fused layer whose output it took, and nobody else;
+        hands_on – whether what the loss gives as its gradient goes back as it is; said after `begin`, by whoever runs the pass.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Tape:
         self._stack: list[tuple[Any, ...]] = []
         self._random_layers = 0
         self._written: set[Parameter] = set()
+        self.hands_on = False
         self._offer: tuple[Array, Parameter | None] = (None, None)
         self._summed: Array = None
         self._tables: dict[tuple[Any, ...], Array] = {}
@@ -82,6 +84,7 @@ class Tape:
         self._random_layers = 0
         self._stack.clear()
         self._written.clear()
+        self.hands_on = False
         self._offer, self._summed = (None, None), None
         if self._weights is not None:
             # In every pass, because anybody may have written to the parameters since the last one.
@@ -166,9 +169,14 @@ class Tape:
         self._offer = (output, bias)
 
     def room_for_sum(self, output: Array) -> Array | None:
-        """Where the sum of the rows of the gradient of `output` may go, if anywhere; `put_sum` says that it went there."""
+        """Where the sum of the rows of the gradient of `output` may go, if anywhere; `put_sum` says that it went there.
+
+        Only where this pass `hands_on` the gradient of the loss as it is: else the sum would not be the one of what goes back.
+        """
         offered, bias = self._offer
-        return None if bias is None or offered is not output or not self.records else self.unwritten(bias)
+        if bias is None or offered is not output or not (self.records and self.hands_on):
+            return None
+        return self.unwritten(bias)
 
     def put_sum(self, gradient: Array) -> None:
         """The sum of the rows of `gradient` was written to where `room_for_sum` said."""

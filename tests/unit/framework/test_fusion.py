@@ -132,11 +132,47 @@ def test_the_loss_may_sum_its_slope_for_the_bias_of_the_last_layer(layers, optio
     assert (backend.written, backend.asked) == (written, asked)
 
 
+class Doubled(fs.SoftmaxCrossEntropy):
+    """Changes in place what it inherits."""
+
+    def evaluate(self, y, targets, tape):
+        losses, slope = super().evaluate(y, targets, tape)
+        losses *= 2.0
+        slope *= 2.0
+        return losses, slope
+
+
+def test_a_loss_that_changes_its_slope_does_not_leave_the_sum_of_the_old_one():
+    generator = np.random.default_rng(3)
+    x, y = generator.normal(size=(9, 5)).astype("f"), generator.integers(0, 3, 9)
+    backend, gradients = SumsAsItGoes(), []
+    for where in ("numpy", backend):
+        step = fs.TrainStep(fs.Sequential(fs.Linear(5, 3)), Doubled(), fs.SGD(0.1), seed=1, backend=where)
+        step(x, y)
+        gradients.append(np.array(step.gradient))
+    conformance.close(gradients[1], gradients[0], "float32", "sum")
+    assert backend.written == 0
+
+
+def test_c8_rows_with_signs_do_not_leave_the_sum_of_the_rows_without():
+    generator = np.random.default_rng(3)
+    x, y = generator.normal(size=(9, 5)), generator.integers(0, 3, 9)
+    signs, gradients = generator.choice([-1.0, 1.0], 9), []
+    for where in ("numpy", SumsAsItGoes()):
+        f = fs.Objective(fs.Sequential(fs.Linear(5, 3)), fs.SoftmaxCrossEntropy(), x, y, backend=where, seed=1)
+        out = f.arena.new()
+        f.signed_gradient(signs, out)
+        gradients.append(out)
+    np.testing.assert_allclose(gradients[1], gradients[0], rtol=1e-12)
+
+
 def test_a_loss_of_something_else_than_the_output_has_no_room_for_the_sum():
     model = fs.Sequential(fs.Linear(5, 3)).initialize(0, "numpy")
     tape = Tape(model.arena, training=True, gradients=model.arena.new())
     tape.begin(4)
     y = model.forward(np.ones((4, 5), "f"), tape)
+    assert tape.room_for_sum(y) is None, "nobody says that the gradient goes back as it is"
+    tape.hands_on = True
     assert tape.room_for_sum(y).shape == (3,)
     assert tape.room_for_sum(y.copy()) is None
     tape.put_sum(dy := np.ones((4, 3), "f"))
@@ -147,4 +183,5 @@ def test_a_loss_of_something_else_than_the_output_has_no_room_for_the_sum():
     assert tape.room_for_sum(y) is None
     looking = Tape(model.arena)
     looking.begin(4)
+    looking.hands_on = True
     assert looking.room_for_sum(model.forward(np.ones((4, 5), "f"), looking)) is None
