@@ -15,6 +15,7 @@ import numpy as np
 from ..kernels.formula import Formula
 from ..kernels.rows import blocks
 from ..kernels.targets import numpy as target
+from ..kernels.targets.memory import aligned_empty, aligned_zeros
 from ..kernels.targets.storage import is_narrow
 from .arrays import c_order, cast, on_host
 from .base import Array, Backend, Random, Scalar
@@ -39,6 +40,14 @@ class NumpyBackend(Backend):
 
     def __init__(self) -> None:
         super().__init__(np)
+
+    def empty(self, shape: Sequence[int], dtype: str = "float32") -> Array:
+        """See Backend.empty."""
+        return aligned_empty(shape, self.dtype(dtype))
+
+    def zeros(self, shape: Sequence[int], dtype: str = "float32") -> Array:
+        """See Backend.zeros."""
+        return aligned_zeros(shape, self.dtype(dtype))
 
     def asarray(self, values: Any, dtype: str | None = None) -> Array:
         """See Backend.asarray."""

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ...kernels.targets.memory import aligned_empty, aligned_zeros
 from ...kernels.targets.native import Address, address_of, gemm_entry, gemm_words, words_of
 from ..numba_backend import LEAST_ELEMENTS as CHUNK
 from ..profiling import Label, Part
@@ -95,7 +96,7 @@ class PlayedPlan:
         for k, (start, stop) in enumerate(pairwise(self.edges)):
             gradients = main
             if k:
-                own = {p: np.zeros(p.shape, work.gradient.dtype) for p in self.summed}
+                own = {p: aligned_zeros(p.shape, work.gradient.dtype) for p in self.summed}
                 self.parts.append(own)
                 gradients = {**main, **own}
             recorder = Recorder()
@@ -115,10 +116,10 @@ class PlayedPlan:
 
         def allocate(position: int, shape: tuple[int, ...], dtype: str) -> Array:
             if not shape or shape[0] != stop - start:
-                return np.empty(shape, dtype)
+                return aligned_empty(shape, dtype)
             whole = shared.get(position)
             if whole is None or whole.shape[1:] != shape[1:] or whole.dtype != dtype:
-                whole = shared[position] = np.empty((self.rows, *shape[1:]), dtype)
+                whole = shared[position] = aligned_empty((self.rows, *shape[1:]), dtype)
             return whole[start:stop]
 
         return allocate

@@ -17,6 +17,7 @@ from ..formula import Formula, trace
 from ..formulas.mathematics import ERROR_FUNCTION
 from ..formulas.random import philox4x32
 from ..symbols import BOOL, REAL, UINT32, UINT64, Program
+from .memory import aligned_empty
 from .storage import is_narrow
 
 Array = np.ndarray[Any, Any]
@@ -88,6 +89,8 @@ _WORDS: dict[str, Callable[..., Any]] = {
     "minimum": _minimum,
     "power_of_two": _power_of_two,
 }
+_SLOW_WITH_NUMBERS = (_maximum, _minimum)
+"""Functions that take four times as long between an array and one number as between two arrays."""
 _NOT_IN_PLACE = frozenset({"select", "mantissa"})
 
 
@@ -103,13 +106,28 @@ class Registers(threading.local):
         for key in enumerate(dtypes, first):
             buffer = self._pool.get(key)
             if buffer is None or buffer.size < size:
-                buffer = self._pool[key] = np.empty(max(size, BLOCK), key[1])
+                buffer = self._pool[key] = aligned_empty((max(size, BLOCK),), key[1])
             found.append(buffer)
         return found
 
 
 _registers = Registers()
 _scratch = Registers()
+
+
+_constants: dict[tuple[bytes, np.dtype[Any]], Array] = {}
+
+
+def _repeated(number: Any, like: Array) -> Array:
+    """An array of that shape and type that holds one number everywhere; it is never written to."""
+    value = like.dtype.type(number)
+    key = (value.tobytes(), like.dtype)
+    found = _constants.get(key)
+    if found is None or found.size < like.size:
+        found = aligned_empty((max(like.size, BLOCK),), like.dtype)
+        found.fill(value)
+        _constants[key] = found
+    return found[: like.size].reshape(like.shape)
 
 
 class Plan:
@@ -214,6 +232,8 @@ class Plan:
             given = [slots[a] for a in arguments]
             if word is _select and all(np.ndim(x) == 0 and x == y for x, y in zip(given[1:], (1.0, 0.0), strict=True)):
                 calls.append((np.copyto, (out, given[0])))
+            elif word in _SLOW_WITH_NUMBERS and out is not None and out.size:
+                calls.append((word, (*(_repeated(x, out) if np.ndim(x) == 0 else x for x in given), out)))
             else:
                 calls.append((word, (*given, out)))
             slots[index] = out

@@ -1,0 +1,31 @@
+"""Arrays of the host that begin on a cache line: a vector of 64 bytes that lies across two of them is read in two halves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+LINE = 64
+"""Bytes of a cache line."""
+
+
+def aligned_empty(shape: Sequence[int], dtype: Any) -> Array:
+    """As `np.empty`; the first element lies at a multiple of LINE."""
+    return _aligned(np.empty, shape, np.dtype(dtype))
+
+
+def aligned_zeros(shape: Sequence[int], dtype: Any) -> Array:
+    """As `np.zeros`; the first element lies at a multiple of LINE."""
+    return _aligned(np.zeros, shape, np.dtype(dtype))
+
+
+def _aligned(make: Callable[..., Array], shape: Sequence[int], dtype: np.dtype[Any]) -> Array:
+    size = math.prod(shape) * dtype.itemsize
+    room = make(size + LINE, np.uint8)
+    first = -room.__array_interface__["data"][0] % LINE
+    return room[first : first + size].view(dtype).reshape(shape)
