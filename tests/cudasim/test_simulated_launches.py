@@ -75,7 +75,9 @@ CASES = {
         lambda: fs.Nesterov(0.05, form="look_ahead", groups=[fs.ParameterGroup("*.bias", lr_scale=2.0)]), {},
         {"momentum": lambda: fs.MomentumRamp(after=1)},
     ),
-    "look-ahead Nesterov in float16": (lambda: fs.Nesterov(0.05, form="look_ahead"), {"precision": "float16"}, {}),
+    "look-ahead Nesterov in 16 bits, its state as well": (
+        lambda: fs.Nesterov(0.05, form="look_ahead", state_dtype="bfloat16"), {"precision": "float16"}, {}
+    ),
     "a function as schedule": (lambda: fs.SGD(0.1), {}, {"schedule": lambda: lambda epoch, step: 0.1 / (1 + step)}),
 }
 
