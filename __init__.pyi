@@ -440,10 +440,10 @@ from .framework.seeing.units import (
     unit_report as unit_report,
 )
 from .framework.step import (
-    StepLoss as StepLoss,
-)
-from .framework.step import (
     TrainStep as TrainStep,
+)
+from .framework.step_loss import (
+    StepLoss as StepLoss,
 )
 from .framework.stopping import (
     EarlyStopping as EarlyStopping,

@@ -136,11 +136,11 @@ class CudaBackend(PlannedProducts, CudaRows, CupyBackend):
 
         return lend
 
-    def _counter(self) -> Array:
-        """The number with which the blocks of a kernel count each other, 0 before and after each; one for each stream."""
-        key = (self._stream_pointer(), "counter")
+    def _counters(self) -> Array:
+        """The numbers with which the blocks of a kernel count each other, 0 before and after; each stream has its own."""
+        key = (self._stream_pointer(), "counters")
         if key not in self._buffers:
-            self._buffers[key] = self.zeros((1,), "uint32")
+            self._buffers[key] = self.zeros((self._launches.COUNTERS,), "uint32")
         return self._buffers[key]
 
     # Products

@@ -22,7 +22,7 @@ class CudaRows(Backend):
 
         self._columns, self._hinge, self._launches, self._normalization = columns, hinge, launches, normalization
         self._softmax, self._sums = softmax, sums
-        self._no_weights = {d: self.asarray(np.ones(1, d)) for d in ("float32", "float64")}
+        self._ones = {d: self.asarray(np.ones(1, d)) for d in ("float32", "float64")}
 
     def _launch(self, kernel: Any, geometry: Any, arguments: Sequence[Any]) -> None:
         raise NotImplementedError(f"{type(self).__name__} must define _launch")
@@ -30,8 +30,8 @@ class CudaRows(Backend):
     def _scratch(self, like: Array) -> Callable[[int], Array]:
         raise NotImplementedError(f"{type(self).__name__} must define _scratch")
 
-    def _counter(self) -> Array:
-        raise NotImplementedError(f"{type(self).__name__} must define _counter")
+    def _counters(self) -> Array:
+        raise NotImplementedError(f"{type(self).__name__} must define _counters")
 
     # Rows and columns
 
@@ -45,33 +45,33 @@ class CudaRows(Backend):
 
     def softmax_cross_entropy(
         self, logits: Array, labels: Array, weights: Array | None, on: float, off: float, factor: float,
-        losses: Array, gradient: Array, sums: Array | None = None,
+        losses: Array, gradient: Array, sums: Array | None = None, accumulate: bool = False, scale: Array | None = None,
     ) -> bool:  # fmt: skip
         """See Backend.softmax_cross_entropy; with the column sums in the same pass, before the gradient is rounded."""
         self.require(logits, labels, losses, gradient)
-        given = self._no_weights[losses.dtype.name] if weights is None else weights
-        return self._cross_entropy(
-            self._softmax.softmax_cross_entropy, (logits, labels, given, on, off, factor, losses, gradient), losses, sums
-        )
+        one = self._ones[losses.dtype.name]
+        given = (logits, labels, one if weights is None else weights, on, off, factor, one if scale is None else scale)
+        return self._cross_entropy(self._softmax.softmax_cross_entropy, (*given, losses, gradient), sums, accumulate)
 
     def softmax_cross_entropy_soft(
-        self, logits: Array, targets: Array, factor: float, losses: Array, gradient: Array, sums: Array | None = None
-    ) -> bool:
+        self, logits: Array, targets: Array, factor: float, losses: Array, gradient: Array, sums: Array | None = None,
+        accumulate: bool = False, scale: Array | None = None,
+    ) -> bool:  # fmt: skip
         """See Backend.softmax_cross_entropy_soft; with the column sums in the same pass, before the gradient is rounded."""
         self.require(logits, targets, losses, gradient)
-        return self._cross_entropy(
-            self._softmax.softmax_cross_entropy_soft, (logits, targets, factor, losses, gradient), losses, sums
-        )
+        given = (logits, targets, factor, self._ones[losses.dtype.name] if scale is None else scale)
+        return self._cross_entropy(self._softmax.softmax_cross_entropy_soft, (*given, losses, gradient), sums, accumulate)
 
     def _cross_entropy(
-        self, function: Callable[..., Any], arguments: tuple[Any, ...], losses: Array, sums: Array | None
+        self, function: Callable[..., Any], arguments: tuple[Any, ...], sums: Array | None, accumulate: bool
     ) -> bool:
         if sums is not None:
             self.require(sums)
-        unused = self._no_weights[losses.dtype.name]
+        losses = arguments[-2]
         return self._launches.run_cross_entropy(
-            function, arguments, sums, unused, self._scratch(losses), self._counter(), self._launch
-        )
+            function, arguments, sums, accumulate, self._ones[losses.dtype.name], self._scratch(losses), self._counters(),
+            self._launch,
+        )  # fmt: skip
 
     def multi_class_hinge(self, scores: Array, labels: Array, factor: float, losses: Array, gradient: Array) -> None:
         """See Backend.multi_class_hinge."""
@@ -86,18 +86,24 @@ class CudaRows(Backend):
         self._run(self._normalization.layer_norm, x.shape, x, gain, offset, epsilon, out, mean, scale)
 
     def layer_norm_backward(
-        self, dy: Array, x: Array, gain: Array, mean: Array, scale: Array, dx: Array, dgain: Array, doffset: Array
-    ) -> None:
-        """See Backend.layer_norm_backward."""
+        self, dy: Array, x: Array, gain: Array, mean: Array, scale: Array, dx: Array, dgain: Array, doffset: Array,
+        accumulate: bool = True,
+    ) -> None:  # fmt: skip
+        """See Backend.layer_norm_backward; two launches."""
         self.require(dy, x, gain, mean, scale, dx, dgain, doffset)
-        self._launches.run_layer_norm_backward(
-            dy, x, gain, mean, scale, dx, dgain, doffset, self._scratch(dgain), self._launch
-        )
+        if x.size:
+            room = self._scratch(dgain), self._counters(), self._launch
+            self._launches.run_layer_norm_backward(dy, x, gain, mean, scale, dx, dgain, doffset, accumulate, *room)
+        else:
+            super().layer_norm_backward(dy, x, gain, mean, scale, dx, dgain, doffset, accumulate)
 
-    def column_sum(self, x: Array, out: Array) -> None:
-        """See Backend.column_sum."""
+    def column_sum(self, x: Array, out: Array, accumulate: bool = True) -> None:
+        """See Backend.column_sum; one launch."""
         self.require(x, out)
-        self._launches.run_column_sum(x, out, self._scratch(out), self._launch)
+        if x.size:
+            self._launches.run_column_sum(x, out, accumulate, self._scratch(out), self._counters(), self._launch)
+        else:
+            super().column_sum(x, out, accumulate)
 
     def maxout(self, z: Array, out: Array, winner: Array) -> None:
         """See Backend.maxout."""
@@ -143,7 +149,7 @@ class CudaRows(Backend):
 
     def _sum(self, function: Callable[..., Any], x: Array) -> Scalar:
         out = self.empty((1,), "float64" if x.dtype.name == "float64" else "float32")
-        self._launches.run_sum(function, x.reshape(-1), out, self._scratch(out), self._counter(), self._launch)
+        self._launches.run_sum(function, x.reshape(-1), out, self._scratch(out), self._counters(), self._launch)
         return out.reshape(())
 
     def total(self, x: Array) -> Scalar:

@@ -114,24 +114,25 @@ class NumbaBackend(NumpyBackend):
 
     def softmax_cross_entropy(
         self, logits: Array, labels: Array, weights: Array | None, on: float, off: float, factor: float,
-        losses: Array, gradient: Array, sums: Array | None = None,
+        losses: Array, gradient: Array, sums: Array | None = None, accumulate: bool = False, scale: Array | None = None,
     ) -> bool:  # fmt: skip
         """See Backend.softmax_cross_entropy."""
-        del sums
+        del sums, accumulate
         self.require(logits, labels, losses, gradient)
         given = self._no_weights[logits.dtype] if weights is None else weights
-        self._run(
-            self._rows.softmax_cross_entropy, logits, logits, labels, given, on, off, factor, losses, gradient
-        )
+        whole = self.scaled(factor, scale)
+        self._run(self._rows.softmax_cross_entropy, logits, logits, labels, given, on, off, whole, losses, gradient)
         return False
 
     def softmax_cross_entropy_soft(
-        self, logits: Array, targets: Array, factor: float, losses: Array, gradient: Array, sums: Array | None = None
-    ) -> bool:
+        self, logits: Array, targets: Array, factor: float, losses: Array, gradient: Array, sums: Array | None = None,
+        accumulate: bool = False, scale: Array | None = None,
+    ) -> bool:  # fmt: skip
         """See Backend.softmax_cross_entropy_soft."""
-        del sums
+        del sums, accumulate
         self.require(logits, targets, losses, gradient)
-        self._run(self._rows.softmax_cross_entropy_soft, logits, logits, targets, factor, losses, gradient)
+        whole = self.scaled(factor, scale)
+        self._run(self._rows.softmax_cross_entropy_soft, logits, logits, targets, whole, losses, gradient)
         return False
 
     def multi_class_hinge(self, scores: Array, labels: Array, factor: float, losses: Array, gradient: Array) -> None:
@@ -147,15 +148,21 @@ class NumbaBackend(NumpyBackend):
         self._run(self._rows.layer_norm, x, x, gain, offset, epsilon, out, mean, scale)
 
     def layer_norm_backward(
-        self, dy: Array, x: Array, gain: Array, mean: Array, scale: Array, dx: Array, dgain: Array, doffset: Array
-    ) -> None:
+        self, dy: Array, x: Array, gain: Array, mean: Array, scale: Array, dx: Array, dgain: Array, doffset: Array,
+        accumulate: bool = True,
+    ) -> None:  # fmt: skip
         """See Backend.layer_norm_backward."""
         self.require(dy, x, gain, mean, scale, dx, dgain, doffset)
+        if not accumulate:
+            self.fill(dgain, 0.0)
+            self.fill(doffset, 0.0)
         self._run(self._rows.layer_norm_backward, x, dy, x, gain, mean, scale, dx, dgain, doffset)
 
-    def column_sum(self, x: Array, out: Array) -> None:
+    def column_sum(self, x: Array, out: Array, accumulate: bool = True) -> None:
         """See Backend.column_sum."""
         self.require(x, out)
+        if not accumulate:
+            self.fill(out, 0.0)
         self._run(self._rows.column_sum, x, x, out)
 
     def maxout(self, z: Array, out: Array, winner: Array) -> None:

@@ -113,21 +113,23 @@ class NumpyBackend(Backend):
         """In order, without going through the layers again; a subclass may do things its own way, so its methods are called."""
         return ScriptExecutor(self, work) if type(self) is NumpyBackend else PlainExecutor(self, work)
 
-    def column_sum(self, x: Array, out: Array) -> None:
+    def column_sum(self, x: Array, out: Array, accumulate: bool = True) -> None:
         """See Backend.column_sum."""
         self.require(x, out)
         wide = self.wide(x)
-        np.add(out, np.dot(ones(x.shape[0], wide.dtype), wide), out)
+        sums = np.dot(ones(x.shape[0], wide.dtype), wide)
+        out[...] = out + sums if accumulate else sums
 
     def softmax_cross_entropy(
         self, logits: Array, labels: Array, weights: Array | None, on: float, off: float, factor: float,
-        losses: Array, gradient: Array, sums: Array | None = None,
+        losses: Array, gradient: Array, sums: Array | None = None, accumulate: bool = False, scale: Array | None = None,
     ) -> bool:  # fmt: skip
         """See Backend.softmax_cross_entropy; in place, a block of rows at a time."""
-        del sums
+        del sums, accumulate
         self.require(logits, labels, losses, gradient)
         slope = np.empty(gradient.shape, losses.dtype) if is_narrow(gradient) else gradient
-        blocks.softmax_cross_entropy(self.wide(logits), labels, weights, on, off, factor, losses, slope)
+        whole = self.scaled(factor, scale)
+        blocks.softmax_cross_entropy(self.wide(logits), labels, weights, on, off, whole, losses, slope)
         if slope is not gradient:
             gradient[...] = slope
         return False

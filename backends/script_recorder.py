@@ -9,6 +9,7 @@ import numpy as np
 
 from ..kernels.formula import Formula
 from ..kernels.targets import numpy as target
+from ..kernels.targets.storage import is_narrow
 from .base import Array, Random
 from .numpy_backend import NumpyBackend, ones
 from .profiling import Label
@@ -60,25 +61,27 @@ class ScriptRecorder(NumpyBackend):
         self._add(formula.name, target.bind_map(formula, outputs, arguments, random, self._registers), moved)
 
     def _matmul(self, a: Array, b: Array, out: Array, accumulate: bool) -> None:
-        product = np.empty_like(out) if accumulate else out
-        calls: list[target.Call] = [(np.matmul, (a, b, product))]
-        if accumulate:
-            calls.append((np.add, (out, product, out)))
+        calls: list[target.Call]
+        if is_narrow(a) or is_narrow(b) or is_narrow(out):
+            # NumPy would round the result to the type of the factors, whatever `out` is.
+            calls = [(super()._matmul, (a, b, out, accumulate))]
+        elif accumulate:
+            product = np.empty_like(out)
+            calls = [(np.matmul, (a, b, product)), (np.add, (out, product, out))]
+        else:
+            calls = [(np.matmul, (a, b, out))]
         self._add("matmul", calls, int(a.nbytes + b.nbytes + out.nbytes), 2 * int(out.size) * int(a.shape[1]))
 
     def fill(self, array: Array, value: float) -> None:
         """See Backend.fill."""
         self._add("fill", [(array.fill, (value,))], int(array.nbytes))
 
-    def column_sum(self, x: Array, out: Array) -> None:
-        """See Backend.column_sum; what was only just filled with zeros is written at once, where x need not be widened."""
-        function, given = self.calls[-1] if self.calls else (None, ())
-        if x.dtype == out.dtype and getattr(function, "__self__", None) is out and given == (0.0,):
-            self.calls.pop()
-            self.labels.pop()
-            self._add("column_sum", [(np.dot, (ones(x.shape[0], x.dtype), x, out))], int(x.nbytes))
+    def column_sum(self, x: Array, out: Array, accumulate: bool = True) -> None:
+        """See Backend.column_sum; written at once where nothing has to be added and x need not be widened."""
+        if accumulate or x.dtype != out.dtype:
+            self._later(super().column_sum)(x, out, accumulate)
         else:
-            self._later(super().column_sum)(x, out)
+            self._add("column_sum", [(np.dot, (ones(x.shape[0], x.dtype), x, out))], int(x.nbytes))
 
     def sum_up(self, x: Array) -> Array:
         """An array [] that will hold the sum."""

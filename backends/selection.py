@@ -141,9 +141,10 @@ def backends() -> dict[str, Unavailable | None]:
     return {name: why_not(name) for name in names()}
 
 
-def having(precision: str) -> list[str]:
-    """The built-in backends that have a precision, whether they run here or not."""
-    return [name for name in BUILT_IN if precision in backend_class(name).precisions]
+def having(precision: str, device: str) -> list[str]:
+    """The built-in backends that have a precision, whether they run here or not; those of that device first."""
+    found = [name for name in BUILT_IN if precision in backend_class(name).precisions]
+    return sorted(found, key=lambda name: backend_class(name).device != device)
 
 
 def asarray(values: Any, backend: str | Backend | None = None, dtype: str | None = None) -> Array:

@@ -49,7 +49,7 @@ def memory_of(step: TrainStep, rows: int) -> Memory:
     slope = large - small
     shards = step.executor.extra_gradients(rows) * (size // max(arena.size, 1))
     states = sum(int(a.nbytes) for a in step.state.states.values())
-    states += size if step.optimizer.look_ahead(step.lr) is not None else 0
+    states += size if step.optimizer.looks_ahead else 0
     copied = 0 if step.weights is None else int(step.weights.nbytes)
     return Memory(size + copied, size, states, shards, small + slope * (rows - 1))
 

@@ -18,9 +18,9 @@ from .layers import Layer
 from .losses import Loss
 from .model import Sequential
 from .settings import whole
-from .step import _training_chain
 from .streams import CHECK
 from .tape import Tape
+from .training_chain import training_chain
 
 Array = Any
 
@@ -100,7 +100,7 @@ def gradient_check(
         raise ShapeError(f"expected x [rows, columns]; got shape {tuple(inputs.shape)}")
     gradients = arena.new()
     tape = Tape(arena, training, run.random_state(seed, 1), gradients)
-    layers = _training_chain(chain, loss) if loss is not None else chain
+    layers = training_chain(chain, loss) if loss is not None else chain
     width = layers.output_width(int(inputs.shape[1]))
     targets = None if loss is None else loss.prepare(y, width, run, "float64")
     rows = int(inputs.shape[0])

@@ -1,18 +1,41 @@
-"""Finding out where a number that is not finite first appears in a step, by running its layers one by one again."""
+"""The error for a step whose loss or gradient is not finite.
+
+Where such a number first appears is found by running the layers one by one again.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from ..backends.executors import Piece
+from ..errors import NonFiniteLossError
 
 if TYPE_CHECKING:
     from .step import TrainStep
 
 Array = Any
 
-
 BACKWARD = "the backward pass"
+
+
+def failure_of(
+    step: TrainStep, pieces: Iterable[tuple[Array, Array]], rows: int, number: int, what: str
+) -> NonFiniteLossError:
+    """See TrainStep.failure."""
+    place, first = "", 0
+    for inputs, targets in pieces:
+        place = first_not_finite(step, inputs, targets, number, Piece(first, rows))
+        if place != BACKWARD:
+            break
+        first += int(inputs.shape[0])
+    return NonFiniteLossError(
+        f"expected a finite loss; got {what} in step {number}{', first in ' + place if place else ''}; the parameters "
+        f"of step {number - 1} are kept; lower the learning rate, clip the gradient (clip_norm=1.0), or check and "
+        "scale the data",
+        number,
+        place,
+    )
 
 
 def first_not_finite(step: TrainStep, inputs: Array, targets: Array, number: int, piece: Piece) -> str:

@@ -14,7 +14,7 @@ from .callbacks import Callback
 from .feeds import Feed, ResidentFeed
 
 if TYPE_CHECKING:
-    from .step import StepLoss
+    from .step_loss import StepLoss
     from .trainer import Trainer
 
 STEPS = 16
@@ -32,8 +32,6 @@ def one_by_one(trainer: Trainer, feed: Feed) -> str:
     watching = next((c for c in trainer.callbacks if type(c).on_step_end is not Callback.on_step_end), None)
     if watching is not None:
         return f"{type(watching).__name__} looks at each step"
-    if trainer.step.state.looks_ahead:
-        return "the optimiser moves the parameters before each step"
     return ""
 
 

@@ -35,9 +35,10 @@ class Loss(Revised):
     mixes_targets = True
     """Whether a mixture of two prepared targets is one as well, labels being taken as distributions."""
 
-    sums_gradient = False
-    """Whether `evaluate` may bring the gradient of the last layer's bias as well; the class itself says so, not for subclasses,
-    because one that changes what it inherits would leave a sum that does not belong to it."""
+    fused = False
+    """Whether `evaluate` does what follows it as well: it multiplies its gradient by the loss scale of the tape, and may bring
+    the gradient of the last layer's bias. The class itself says so, not for subclasses, because one that changes what it
+    inherits would leave a sum that does not belong to it."""
 
     def __init__(self, reduction: str = "mean") -> None:
         self.reduction = choice(reduction, "reduction", ("mean", "sum"))
@@ -193,7 +194,7 @@ class SoftmaxCrossEntropy(Loss):
         self.mixes_targets = not self.label_smoothing and self.class_weights is None
 
     @property
-    def sums_gradient(self) -> bool:  # type: ignore[override]
+    def fused(self) -> bool:  # type: ignore[override]
         """See Loss."""
         return type(self) is SoftmaxCrossEntropy
 
@@ -228,12 +229,12 @@ class SoftmaxCrossEntropy(Loss):
         return distributions(targets, width, backend, dtype)
 
     def evaluate(self, y: Array, targets: Array, tape: Tape) -> tuple[Array, Array]:
-        """One pass over the logits; with the gradient of the last layer's bias where the backend can."""
+        """One pass over the logits; with the loss scale, and the gradient of the last layer's bias where the backend can."""
         backend = tape.backend
-        rows, gradient, sums = tape.empty((y.shape[0],)), tape.empty_like(y), tape.room_for_sum(y)
-        factor = self.factor(tape.batch_rows)
+        rows, gradient = tape.empty((y.shape[0],)), tape.empty_like(y)
+        factor, further = self.factor(tape.batch_rows), (*tape.room_for_sum(y), tape.loss_scale)
         if len(targets.shape) == 2:
-            if backend.softmax_cross_entropy_soft(y, targets, factor, rows, gradient, sums):
+            if backend.softmax_cross_entropy_soft(y, targets, factor, rows, gradient, *further):
                 tape.put_sum(gradient)
             return rows, gradient
         weights = None if self.class_weights is None else tape.constant(self.class_weights)
@@ -243,7 +244,7 @@ class SoftmaxCrossEntropy(Loss):
             on, off = 1.0 - eps, eps / (classes - 1)
         else:
             on, off = 1.0 - eps + eps / classes, eps / classes
-        if backend.softmax_cross_entropy(y, targets, weights, on, off, factor, rows, gradient, sums):
+        if backend.softmax_cross_entropy(y, targets, weights, on, off, factor, rows, gradient, *further):
             tape.put_sum(gradient)
         return rows, gradient
 

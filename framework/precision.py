@@ -59,9 +59,10 @@ def precision_of(name: str, backend: Backend) -> Precision:
         return PRECISIONS[name]
     if name not in PRECISIONS:
         raise DtypeError(f"expected a precision out of {', '.join(PRECISIONS)}; got {name!r}")
+    others = having(name, backend.device)
     raise DtypeError(
         f"expected a precision that backend {backend.name!r} has ({', '.join(backend.precisions)}); got {name!r}, which "
-        f"{' and '.join(having(name))} can do; choose the backend with backend=…, or another precision"
+        f'{" and ".join(others)} can do; write backend="{others[0]}", or choose another precision'
     )
 
 
@@ -114,7 +115,10 @@ class LossScale:
 
 
 class Scaling(Layer, public=False):
-    """The end of a chain in float16: the loss sees float32, and its gradient is scaled before it is rounded."""
+    """The end of a chain in float16, where the loss does not scale its gradient by itself.
+
+    The loss sees float32, and its gradient is scaled before it is rounded.
+    """
 
     def __init__(self, loss_scale: LossScale) -> None:
         self.loss_scale = loss_scale

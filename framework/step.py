@@ -1,102 +1,38 @@
 """TrainStep: forward, loss, backward and update of one minibatch, bound to a model, a loss and an optimiser.
 
-It holds no loop over data (that is the Trainer) and no formula (those are in kernels).
+It holds no loop over data (that is the Trainer) and no formula (those are in kernels). How data become ready for it is in
+minibatches.py, what it says of numbers that are not finite in diagnosis.py, what it costs in anatomy.py.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, closing
 from functools import partial
 from typing import Any
 
 from ..backends import Backend
 from ..backends import backend as find_backend
-from ..backends.arrays import on_host
-from ..backends.executors import Piece
 from ..backends.profiling import Part
-from ..errors import (
-    DtypeError,
-    EmptyDataError,
-    HyperparameterError,
-    NonFiniteDataError,
-    NonFiniteLossError,
-    ShapeError,
-    StateError,
-)
+from ..errors import DtypeError, EmptyDataError, HyperparameterError, NonFiniteLossError, StateError
 from .anatomy import Memory, memory_of, profile_of
-from .diagnosis import BACKWARD, first_not_finite
-from .layers import Sequence, Softmax
+from .diagnosis import failure_of
+from .layers import Softmax
 from .losses import Loss
 from .micro_batches import MicroBatches
+from .minibatches import Pieces, given_pieces, no_pieces, prepared, ready_pieces, require_targets
 from .model import Sequential, require_seed
 from .optimizers import Optimizer, refuse_full_batch
 from .parameter import Parameter
 from .precision import LossScale, precision_of, scaled_chain
 from .revision import is_recordable, revision
 from .settings import positive, share, whole
+from .step_loss import BROKEN_GRADIENT, StepLoss
 from .tape import Tape
+from .training_chain import training_chain
 
 Array = Any
-Pieces = Callable[[int], Iterator[tuple[Array, Array]]]
-"""Given a number of rows: inputs and targets of a minibatch, at most that many rows at a time."""
-
-BROKEN_GRADIENT = "a gradient with NaN or infinity"
-
-class StepLoss:
-    """The loss of one step: a scalar that stays on the device until `float(loss)` asks for it.
-
-    It compares, adds and prints like a number, and waits for the device when it does.
-
-    Raises: NonFiniteLossError when it is asked for and the loss or the gradient was NaN or infinite (on a GPU, where such a
-        step changes nothing; on a CPU the step itself raises).
-    """
-
-    __slots__ = ("_error", "_factor", "_item", "_squares", "_total", "_value")
-
-    def __init__(
-        self, total: Any, squares: Any, factor: float, item: Callable[[Any], float], error: Callable[[str], NonFiniteLossError]
-    ) -> None:
-        self._total = total
-        self._squares = squares
-        self._factor = factor
-        self._item = item
-        self._error = error
-        self._value: float | None = None
-
-    def __float__(self) -> float:
-        if self._value is None:
-            value = self._item(self._total) * self._factor
-            if not math.isfinite(value):
-                raise self._error(f"a loss of {value}")
-            if not math.isfinite(self._item(self._squares)):
-                raise self._error(BROKEN_GRADIENT)
-            self._value = value
-        return self._value
-
-    def __lt__(self, other: Any) -> bool:
-        return float(self) < float(other)
-
-    def __le__(self, other: Any) -> bool:
-        return float(self) <= float(other)
-
-    def __gt__(self, other: Any) -> bool:
-        return float(self) > float(other)
-
-    def __ge__(self, other: Any) -> bool:
-        return float(self) >= float(other)
-
-    def __add__(self, other: Any) -> float:
-        return float(self) + float(other)
-
-    __radd__ = __add__
-
-    def __repr__(self) -> str:
-        return f"{float(self):.6g}"
-
-    def __format__(self, specification: str) -> str:
-        return format(float(self), specification)
 
 
 class TrainStep:
@@ -161,14 +97,15 @@ class TrainStep:
         self.backend = chosen
         if not model.head_is_given:
             model.head = loss.head
-        self.chain = _training_chain(model, loss)
+        self.chain = training_chain(model, loss)
         self.gradient = model.arena.new()
         self.state = optimizer.bind(model.arena)
         self._inputs_in = chosen.dtype(self.precision.stored)
         self.weights = chosen.zeros((model.arena.size,), self.precision.stored) if self.precision.narrow else None
         if self.precision.scaled:
             self.state.loss_scale = LossScale(chosen)
-            self.chain = scaled_chain(self.chain, self.state.loss_scale)
+            if not loss.fused:
+                self.chain = scaled_chain(self.chain, self.state.loss_scale)
         self.seed = seed
         self.deterministic = bool(deterministic)
         self.executor = chosen.executor(self)
@@ -264,16 +201,10 @@ class TrainStep:
         rows = len(x) if isinstance(x, list | tuple) else int(x.shape[0])
         if rows == 0:
             raise EmptyDataError("expected a minibatch of at least one row; got none")
-        self._require_targets(y, rows)
+        require_targets(y, rows)
         if self.micro.setting is None:
             y = self.prepare_targets(y, rows)
-
-        def pieces(size: int) -> Iterator[tuple[Array, Array]]:
-            for start in range(0, rows, size):
-                stop = min(rows, start + size)
-                part, wanted = (a if size >= rows else _rows_of(a, start, stop) for a in (x, y))
-                yield self.stored(self.model.convert_input(part)), self.prepare_targets(wanted, stop - start)
-
+        pieces = given_pieces(self, x, y, rows)
         loss = self.run(x, y) if self.micro.setting is None else self.take(rows, pieces)
         if self.backend.device != "cpu":
             # Until the loss is asked for, it keeps the minibatch, to name the layer if something went wrong.
@@ -283,47 +214,19 @@ class TrainStep:
 
     def prepare(self, x: Any, y: Any, name: str = "x") -> tuple[Array, Array]:
         """x and y as checked arrays of the backend, for `run`; besides what a call refuses, also NaN and infinity in them."""
-        inputs = self.stored(self.model.convert_input(x))
-        rows = int(inputs.shape[0])
-        if rows == 0:
-            raise EmptyDataError(f"expected at least one row of {name}; got none")
-        targets = self.prepare_targets(y, rows)
-        self._require_finite(inputs, x, name)
-        if self.backend.dtype_name(targets).startswith("float"):
-            self._require_finite(targets, y, name.replace("x", "y"))
-        return inputs, targets
-
-    def stored(self, inputs: Array) -> Array:
-        """Inputs in the type of the activations."""
-        return self.backend.asarray(inputs, self.precision.stored) if self.precision.narrow else inputs
-
-    def _require_finite(self, array: Array, given: Any, name: str) -> None:
-        backend = self.backend
-        with backend.quiet():
-            squares = backend.item(backend.sum_of_squares(backend.xp.reshape(array, (-1,))))
-        if math.isfinite(squares):
-            return
-        from .data import require_finite
-
-        require_finite(backend.to_numpy(given) if backend.is_array(given) else on_host(given), name)
-        raise NonFiniteDataError(
-            f"expected values in {name} that {self.precision.name} can {'hold' if self.precision.scaled else 'square'}; got "
-            "larger ones; scale them, or use a precision with a larger range"
-        )
+        return prepared(self, x, y, name)
 
     def prepare_targets(self, y: Any, rows: int) -> Array:
         """Checked targets on the backend, for `run`."""
-        self._require_targets(y, rows)
+        require_targets(y, rows)
         width = self.model.outputs
         if width is None:
             width = self.model.output_width(int(self.model.inputs or 0))
         return self.loss.prepare(y, width, self.backend, self.model.dtype)
 
-    @staticmethod
-    def _require_targets(y: Any, rows: int) -> None:
-        count = y.shape[0] if getattr(y, "shape", None) else len(y) if hasattr(y, "__len__") else None
-        if count != rows:
-            raise ShapeError(f"expected one target for each of the {rows} rows of x; got {count}")
+    def stored(self, inputs: Array) -> Array:
+        """Inputs in the type of the activations."""
+        return self.backend.asarray(inputs, self.precision.stored) if self.precision.narrow else inputs
 
     def new_tape(
         self,
@@ -335,8 +238,10 @@ class TrainStep:
     ) -> Tape:
         """A training tape for rows from `first_row` on; the other arguments as in Tape."""
         random = self.backend.random_state(self.seed, 0, first_row)
+        scale = self.state.loss_scale
         return Tape(
-            self.state.arena, True, random, gradients, None, self.weights, backend, allocate, first_row, adds
+            self.state.arena, True, random, gradients, None, self.weights, backend, allocate, first_row, adds,
+            scale.scale if scale is not None and self.loss.fused else None,
         )  # fmt: skip
 
     def evaluation_tape(self) -> Tape:
@@ -347,14 +252,8 @@ class TrainStep:
         """One step on arrays that are already converted and checked."""
         rows = int(inputs.shape[0])
         if self.micro.setting is None:
-            return self._take(rows, _no_pieces, rows, (inputs, targets))
-
-        def pieces(size: int) -> Iterator[tuple[Array, Array]]:
-            for start in range(0, rows, size):
-                stop = min(rows, start + size)
-                yield inputs[start:stop, ...], targets[start:stop, ...]
-
-        return self.take(rows, pieces)
+            return self._take(rows, no_pieces, rows, (inputs, targets))
+        return self.take(rows, ready_pieces(inputs, targets, rows))
 
     def take(self, rows: int, pieces: Pieces) -> StepLoss:
         """One step on a minibatch that is handed over in pieces, as many rows at a time as `micro` says.
@@ -447,19 +346,7 @@ class TrainStep:
         Args: pieces – of its minibatch, to name the place; none where it is not known any more; rows – of the minibatch; what –
             came instead of finite numbers.
         """
-        place, first = "", 0
-        for inputs, targets in pieces:
-            place = first_not_finite(self, inputs, targets, number, Piece(first, rows))
-            if place != BACKWARD:
-                break
-            first += int(inputs.shape[0])
-        return NonFiniteLossError(
-            f"expected a finite loss; got {what} in step {number}{', first in ' + place if place else ''}; the parameters "
-            f"of step {number - 1} are kept; lower the learning rate, clip the gradient (clip_norm=1.0), or check and "
-            "scale the data",
-            number,
-            place,
-        )
+        return failure_of(self, pieces, rows, number, what)
 
     def memory(self, rows: int) -> Memory:
         """Bytes that this step holds for minibatches of that many rows, by formula; see Memory."""
@@ -486,23 +373,3 @@ class TrainStep:
         feed = feed_for(self, x, y, rows)
         with closing(feed):
             return self.micro.attempt(rows, partial(evaluate, self, feed, rows))
-
-
-def _no_pieces(size: int) -> Iterator[tuple[Array, Array]]:
-    """For a minibatch that is handed over as a whole."""
-    del size
-    return iter(())
-
-
-def _rows_of(values: Any, start: int, stop: int) -> Any:
-    """Some rows of an array or a list."""
-    return values[start:stop] if isinstance(values, list | tuple) else values[start:stop, ...]
-
-
-def _training_chain(model: Sequential, loss: Loss) -> Sequence:
-    """The layers that training runs: without the final Softmax where the loss contains it."""
-    if loss.softmax_inside and len(model.layers) > 1 and isinstance(model.layers[-1], Softmax):
-        return Sequence(*model.layers[:-1])
-    return model
-
-

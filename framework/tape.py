@@ -27,10 +27,11 @@ class Tape:
         direction of jvp; weights – flat, of 16 bits and with the arena's layout: what `begin` rounds the parameters to and
         layers see in their place; buffers then have that type as well; backend – who carries out the operations, the arena's
         own unless given; allocate – (position, shape, dtype) -> array, who gives the buffers, that backend unless given;
-        first_row – of the random state; adds – whether gradients are added to what is there.
+        first_row – of the random state; adds – whether gradients are added to what is there; loss_scale – see there.
     Attributes: place, stage – which layer is at work and in what part of the step, for whoever records or times it;
         below – in the backward pass of an affine layer, the fused layer whose output it took, and nobody else;
-        hands_on – whether what the loss gives as its gradient goes back as it is; said after `begin`, by whoever runs the pass.
+        hands_on – whether what the loss gives as its gradient goes back as it is; said after `begin`, by whoever runs the pass;
+        loss_scale – [1], what a loss that is `fused` multiplies its gradient by; None for 1.
     """
 
     def __init__(
@@ -45,7 +46,9 @@ class Tape:
         allocate: Callable[[int, tuple[int, ...], str], Array] | None = None,
         first_row: int = 0,
         adds: bool = False,
+        loss_scale: Array | None = None,
     ) -> None:
+        self.loss_scale = loss_scale
         self.backend: Backend = arena.backend if backend is None else backend
         self.place = self.stage = ""
         self.below: Any = None
@@ -160,6 +163,11 @@ class Tape:
             self.backend.fill(target, 0.0)
         return target
 
+    def sum_rows(self, values: Array, parameter: Parameter) -> None:
+        """The sum of the rows of a matrix to where a parameter's gradient goes."""
+        target, again = self.gradient(parameter)
+        self.backend.column_sum(values, target, again)
+
     def unwritten(self, parameter: Parameter) -> Array | None:
         """Where a parameter's gradient goes, unless it must be added to what is there; does not count as writing."""
         return None if self._adds or parameter in self._written else self._gradients[parameter]
@@ -168,15 +176,16 @@ class Tape:
         """Says that `bias` was added to all rows of `output`: its gradient is the sum of the rows of the one of `output`."""
         self._offer = (output, bias)
 
-    def room_for_sum(self, output: Array) -> Array | None:
-        """Where the sum of the rows of the gradient of `output` may go, if anywhere; `put_sum` says that it went there.
+    def room_for_sum(self, output: Array) -> tuple[Array | None, bool]:
+        """Where the sum of the rows of the gradient of `output` may go, if anywhere, and whether it has to be added there.
 
         Only where this pass `hands_on` the gradient of the loss as it is: else the sum would not be the one of what goes back.
+        `put_sum` says that it went there.
         """
         offered, bias = self._offer
         if bias is None or offered is not output or not (self.records and self.hands_on):
-            return None
-        return self.unwritten(bias)
+            return None, False
+        return self._gradients[bias], self._adds or bias in self._written
 
     def put_sum(self, gradient: Array) -> None:
         """The sum of the rows of `gradient` was written to where `room_for_sum` said."""

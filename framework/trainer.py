@@ -17,7 +17,8 @@ from .launches import STEPS, Launches
 from .metrics import evaluate
 from .schedules import Course, RateSchedule, Schedule, UserSchedule
 from .settings import whole
-from .step import StepLoss, TrainStep
+from .step import TrainStep
+from .step_loss import StepLoss
 
 Array = Any
 
@@ -34,8 +35,8 @@ class Trainer:
         a schedule such as fs.StepDecay(), its text ("step:every=5"), or a function (epoch, step) -> lr of the finished
         epochs and steps, called before each step; momentum – of the momentum, fs.MomentumRamp() or such a function;
         steps_per_launch – how many steps go to a GPU at once where the data are on it (default 16; 1 for one by one), as far as
-        nothing on the host has to come between them: a callback with on_step_end, an augmentation, micro_batch, look-ahead
-        Nesterov. The results are the same to the bit; schedules are asked for all rates of a launch before it;
+        nothing on the host has to come between them: a callback with on_step_end, an augmentation, micro_batch. The
+        results are the same to the bit; schedules are asked for all rates of a launch before it;
         evaluate_training – whether every epoch ends with a pass over the training data, in evaluation mode, for its
         accuracy or R² (column "accuracy" or "r2" of the history; it costs about a third of the epoch); augment – what is
         done to each minibatch before its step, in that order: InputNoise, FeatureMasking, Mixup, or Augmentations of

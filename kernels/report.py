@@ -78,7 +78,7 @@ def _narrow_map(formula: Formula) -> list[str]:
 def _narrow_states(formula: Formula) -> list[str]:
     """How arrays are stored with state_dtype="bfloat16"."""
     arrays = [p for p, k in zip(formula.parameters, formula.kinds, strict=True) if k == "each"]
-    states = set(formula.overwrites) - {"theta", "direction"}
+    states = set(arrays) - {"theta", "gradient", "direction"}
     return ["bfloat16" if a in states else "float32" for a in arrays]
 
 

@@ -185,7 +185,11 @@ def run_rows(backend: Backend, rows: int, width: int, dtype: str) -> None:
     both(
         "layer_norm_backward", slopes, dy, x, gain, mean.astype(dtype), scale.astype(dtype), "dx", "dgain", "doffset"
     )
+    both(
+        "layer_norm_backward", slopes, dy, x, gain, mean.astype(dtype), scale.astype(dtype), "dx", "dgain", "doffset", False
+    )
     both("column_sum", {"out": normal(width)}, x, "out")
+    both("column_sum", {"out": normal(width)}, x, "out", False)
     for pieces in (1, 2, 3) if rows else ():  # the reference cannot reshape a matrix without rows
         z = normal(rows, pieces * width)
         winners = {"out": matrix, "winner": np.zeros((rows, width), np.uint8)}
@@ -254,10 +258,10 @@ def run_narrow_rows(backend: Backend, rows: int, width: int, dtype: str) -> None
 
 
 def run_summed(backend: Backend, rows: int, width: int, dtype: str, soft: bool) -> int | None:
-    """Compares cross-entropy with the column sums of its gradient in the same pass.
+    """Compares cross-entropy with the column sums of its gradient in the same pass, also where that is scaled and added.
 
     Loss and gradient are the bits of the call without sums, the sums those of the gradient before it is rounded to 16 bits, the
-    same ones in every call.
+    same ones in every call. A scale of 4 multiplies gradient and sums.
 
     Returns: how many launches it took, None where the sums were not written.
     """
@@ -276,23 +280,32 @@ def run_summed(backend: Backend, rows: int, width: int, dtype: str, soft: bool) 
     exact = [a.astype(np.float64) if isinstance(a, np.ndarray) and a.dtype.kind == "f" else a for a in given]
     getattr(Backend(np), name)(x.astype(np.float64), *exact, losses, slope)
     given = [backend.asarray(a) if isinstance(a, np.ndarray) else a for a in given]
-    counter, found = getattr(backend, "_counter", None), []
-    for with_sums in (False, True, True):
+    counters, found = getattr(backend, "_counters", None), []
+    four = backend.asarray(np.array([4.0], real))
+    for further in ((), (False,), (False,), (True,), (False, four)):
         logits, row_losses = backend.asarray(x.copy()), backend.empty((rows,), real)
         sums = backend.asarray(np.full(width, 7.0, real))
         before = getattr(backend, "launches", 0)
-        written = getattr(backend, name)(logits, *given, row_losses, logits, *([sums] if with_sums else []))
+        written = getattr(backend, name)(logits, *given, row_losses, logits, *((sums, *further) if further else ()))
         launches = getattr(backend, "launches", 0) - before
-        found.append((written, *(backend.to_numpy(a).tobytes() for a in (row_losses, logits, sums))))
-        assert counter is None or int(counter()[0]) == 0
-    assert found[0][:3] == (False, *found[1][1:3])
-    assert found[1] == found[2]
-    if not found[1][0]:
-        assert (backend.to_numpy(sums) == 7.0).all(), "written, but it says that it was not"
+        found.append((written, *(backend.to_numpy(a) for a in (row_losses, logits, sums))))
+        assert counters is None or not backend.to_numpy(counters()).any()
+    plain, once, twice, added, larger = found
+    for a, b in ((plain, once), (once, twice), (once, added)):
+        assert [v.tobytes() for v in a[1:3]] == [v.tobytes() for v in b[1:3]]
+    assert larger[1].tobytes() == once[1].tobytes()
+    below_normal = 2.0**-22 if dtype == "float16" else 0.0  # numbers that float16 holds with fewer digits
+    np.testing.assert_allclose(larger[2].astype(real), 4.0 * once[2].astype(real), rtol=0.0, atol=below_normal)
+    assert not plain[0]
+    if not once[0]:
+        assert all((f[3] == 7.0).all() for f in found), "written, but it says that it was not"
         return None
+    assert once[3].tobytes() == twice[3].tobytes()
+    np.testing.assert_array_equal(added[3], once[3] + np.asarray(7.0, real))
+    np.testing.assert_array_equal(larger[3], 4.0 * once[3])
     # The terms are below 0.5; they may cancel.
     allowed = table(real, "sum")
-    close_enough = np.abs(backend.to_numpy(sums) - slope.sum(axis=0)) <= max(rows, 1) ** 0.5 * (allowed.atol + allowed.rtol)
+    close_enough = np.abs(once[3] - slope.sum(axis=0)) <= max(rows, 1) ** 0.5 * (allowed.atol + allowed.rtol)
     assert close_enough.all(), f"{name}: column sums of {rows}x{width} in {dtype}"
     return int(launches)
 

@@ -105,6 +105,28 @@ def softmax_cross_entropy_soft(backend: Backend, sizes: Sizes, dtype: str, size:
         )
 
 
+@check("rows", dtype=REALS, soft=(False, True))
+def cross_entropy_with_sums(backend: Backend, sizes: Sizes, dtype: str, soft: bool) -> None:
+    """The gradient times a scale, and the sum of its rows where the backend says that it wrote that; else nothing is there."""
+    for shape in sizes.matrices:
+        rows, classes = shape
+        x, before = normal(dtype, shape, "logits"), normal(dtype, shape[1:], "before")
+        q = between(dtype, shape, 0.0, 1.0, "targets") if soft else np.eye(classes, dtype=dtype)[labels(rows, classes)]
+        wanted = 0.5 * 8.0 * (plain_softmax(x) * _wide(q).sum(axis=1, keepdims=True) - _wide(q))
+        for accumulate in (False, True):
+            losses, gradient, sums = backend.empty((rows,), dtype), backend.empty(shape, dtype), backend.asarray(before.copy())
+            further = (0.5, losses, gradient, sums, accumulate, backend.asarray(np.array([8.0], dtype)))
+            if soft:
+                written = backend.softmax_cross_entropy_soft(backend.asarray(x), backend.asarray(q), *further)
+            else:
+                y = backend.asarray(labels(rows, classes))
+                written = backend.softmax_cross_entropy(backend.asarray(x), y, None, 1.0, 0.0, *further)
+            close(host(backend, gradient, shape, dtype, "gradient"), wanted, dtype, "sum", f"gradient {shape}")
+            added = before if accumulate or not written else np.zeros_like(before)
+            total = added + (wanted.sum(axis=0) if written else 0.0)
+            close(host(backend, sums, shape[1:], dtype, "sums"), total, dtype, "sum", f"sums {shape}")
+
+
 def plain_hinge(x: Host, y: Host, factor: float) -> tuple[Host, Host]:
     """Row by row: the loss of Crammer and Singer and its subgradient."""
     losses, gradient = np.zeros(len(x)), np.zeros(x.shape)
@@ -160,9 +182,9 @@ def layer_norm(backend: Backend, sizes: Sizes, dtype: str) -> None:
             close(host(backend, out, shape, dtype, "out"), wanted, dtype, kind, f"out {what}")
 
 
-@check("rows", dtype=REALS)
-def layer_norm_backward(backend: Backend, sizes: Sizes, dtype: str) -> None:
-    """Dx, and the gradients of gain and offset on top of what was there; twice the same bits."""
+@check("rows", dtype=REALS, accumulate=(True, False))
+def layer_norm_backward(backend: Backend, sizes: Sizes, dtype: str, accumulate: bool) -> None:
+    """Dx, and the gradients of gain and offset on top of what was there or in place of it; twice the same bits."""
     for shape in sizes.matrices:
         if shape[1] < 2:
             continue  # A single column is always 0 after centring; its gradient is rounding.
@@ -177,30 +199,31 @@ def layer_norm_backward(backend: Backend, sizes: Sizes, dtype: str) -> None:
         for _ in range(2):
             dx, dgain, doffset = backend.empty(shape, dtype), *(backend.asarray(row.copy()) for row in before)
             backend.layer_norm_backward(
-                backend.asarray(dy), backend.asarray(x), backend.asarray(gain), mean, scale, dx, dgain, doffset
+                backend.asarray(dy), backend.asarray(x), backend.asarray(gain), mean, scale, dx, dgain, doffset, accumulate
             )
             results.append([
                 host(backend, dx, shape, dtype, "dx"),
                 host(backend, dgain, shape[1:], dtype, "dgain"), host(backend, doffset, shape[1:], dtype, "doffset"),
             ])  # fmt: skip
         close(results[0][0], wanted, dtype, "sum", f"dx {shape}")
+        before = before if accumulate else np.zeros_like(before)
         close(results[0][1], before[0] + (_wide(dy) * n).sum(axis=0), dtype, "sum", f"dgain {shape}")
         close(results[0][2], before[1] + _wide(dy).sum(axis=0), dtype, "sum", f"doffset {shape}")
         for second, first in zip(results[1], results[0], strict=True):
             exactly(second, first, f"{shape}, a second time")
 
 
-@check("rows", dtype=REALS)
-def column_sum(backend: Backend, sizes: Sizes, dtype: str) -> None:
-    """Added to what was there; twice the same bits."""
+@check("rows", dtype=REALS, accumulate=(True, False))
+def column_sum(backend: Backend, sizes: Sizes, dtype: str, accumulate: bool) -> None:
+    """Added to what was there, or in place of it; twice the same bits."""
     for shape in sizes.matrices:
         x, before = normal(dtype, shape, "x"), normal(dtype, shape[1:], "before")
         results = []
         for _ in range(2):
             out = backend.asarray(before.copy())
-            backend.column_sum(backend.asarray(x), out)
+            backend.column_sum(backend.asarray(x), out, accumulate)
             results.append(host(backend, out, shape[1:], dtype, f"{shape}"))
-        close(results[0], before + _wide(x).sum(axis=0), dtype, "sum", f"{shape}")
+        close(results[0], (before if accumulate else 0.0) + _wide(x).sum(axis=0), dtype, "sum", f"{shape}")
         exactly(results[1], results[0], f"{shape}, a second time")
 
 

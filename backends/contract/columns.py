@@ -16,9 +16,11 @@ Array = Any
 class Columns(Arrays):
     """Operations that combine or move columns."""
 
-    def column_sum(self, x: Array, out: Array) -> None:
-        """Adds the sum of the rows of x to out."""
+    def column_sum(self, x: Array, out: Array, accumulate: bool = True) -> None:
+        """Adds the sum of the rows of x to out; without `accumulate` it takes the place of what is there."""
         self.require(x, out)
+        if not accumulate:
+            self.fill(out, 0.0)
         reference.column_sum(self.xp, self.wide(x), out)
 
     def maxout(self, z: Array, out: Array, winner: Array) -> None:

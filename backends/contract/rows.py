@@ -23,26 +23,35 @@ class Rows(Arrays):
 
     def softmax_cross_entropy(
         self, logits: Array, labels: Array, weights: Array | None, on: float, off: float, factor: float,
-        losses: Array, gradient: Array, sums: Array | None = None,
+        losses: Array, gradient: Array, sums: Array | None = None, accumulate: bool = False, scale: Array | None = None,
     ) -> bool:  # fmt: skip
         """Losses by row and factor times their gradient, for labels; see kernels/rows/reference.py.
 
-        Args: sums – where the sum of the rows of the gradient may go.
+        Args: sums – where the sum of the rows of the gradient may go; accumulate – whether it is then added to what is there;
+            scale – [1], a further factor of the gradient, in the type of the losses; None for 1.
         Returns: whether it went there.
         """
-        del sums
+        del sums, accumulate
         self.require(logits, labels, losses, gradient)
-        reference.softmax_cross_entropy(self.xp, self.wide(logits), labels, weights, on, off, factor, losses, gradient)
+        whole = self.scaled(factor, scale)
+        reference.softmax_cross_entropy(self.xp, self.wide(logits), labels, weights, on, off, whole, losses, gradient)
         return False
 
     def softmax_cross_entropy_soft(
-        self, logits: Array, targets: Array, factor: float, losses: Array, gradient: Array, sums: Array | None = None
-    ) -> bool:
+        self, logits: Array, targets: Array, factor: float, losses: Array, gradient: Array, sums: Array | None = None,
+        accumulate: bool = False, scale: Array | None = None,
+    ) -> bool:  # fmt: skip
         """As `softmax_cross_entropy`, for target distributions."""
-        del sums
+        del sums, accumulate
         self.require(logits, targets, losses, gradient)
-        reference.softmax_cross_entropy_soft(self.xp, self.wide(logits), targets, factor, losses, gradient)
+        whole = self.scaled(factor, scale)
+        reference.softmax_cross_entropy_soft(self.xp, self.wide(logits), targets, whole, losses, gradient)
         return False
+
+    @staticmethod
+    def scaled(factor: float, scale: Array | None) -> Any:
+        """A factor times a number of the backend, where there is one."""
+        return factor if scale is None else factor * scale[0]
 
     def multi_class_hinge(self, scores: Array, labels: Array, factor: float, losses: Array, gradient: Array) -> None:
         """Crammer and Singer's hinge loss by row and factor times its subgradient."""
@@ -57,10 +66,14 @@ class Rows(Arrays):
         reference.layer_norm(self.xp, self.wide(x), self.wide(gain), self.wide(offset), epsilon, out, mean, scale)
 
     def layer_norm_backward(
-        self, dy: Array, x: Array, gain: Array, mean: Array, scale: Array, dx: Array, dgain: Array, doffset: Array
-    ) -> None:
-        """The gradient of `layer_norm`; adds to dgain and doffset."""
+        self, dy: Array, x: Array, gain: Array, mean: Array, scale: Array, dx: Array, dgain: Array, doffset: Array,
+        accumulate: bool = True,
+    ) -> None:  # fmt: skip
+        """The gradient of `layer_norm`; adds to dgain and doffset, or without `accumulate` takes the place of what is there."""
         self.require(dy, x, gain, mean, scale, dx, dgain, doffset)
+        if not accumulate:
+            self.fill(dgain, 0.0)
+            self.fill(doffset, 0.0)
         reference.layer_norm_backward(self.xp, self.wide(dy), self.wide(x), self.wide(gain), mean, scale, dx, dgain, doffset)
 
     def argmax(self, x: Array) -> Array:

@@ -130,7 +130,7 @@ class PlannedProducts(Backend):
 
         def summed() -> None:
             unfused()
-            self._write_column_sum(out, bias_gradient)
+            self.column_sum(out, bias_gradient, False)
 
         done = None
         if fusing is not None and dz.size and out.size:
@@ -149,12 +149,8 @@ class PlannedProducts(Backend):
 
         def summed() -> None:
             unfused()
-            self._write_column_sum(dz, bias_gradient)
+            self.column_sum(dz, bias_gradient, False)
 
         if fusing is None or bias_gradient is None or not x.size or not dz.size:
             return unfused()
         return fusing.weight_gradient(x, dz, out, accumulate, bias_gradient, self.tf32, summed) or unfused()
-
-    def _write_column_sum(self, x: Array, out: Array) -> None:
-        self.fill(out, 0.0)
-        self.column_sum(x, out)

@@ -42,7 +42,7 @@ class GraphExecutor(PlainExecutor):
 
     def several(self, inputs: Array, targets: Array, rows: int, count: int) -> SeveralSteps | None:
         """See Executor.several."""
-        if not self._captures or self.work.state.looks_ahead:
+        if not self._captures:
             return None
         return SeveralSteps(self, inputs, targets, rows, count)
 

@@ -22,7 +22,7 @@ def forward_backward(
     """
     outputs = work.chain.forward(inputs, tape)
     tape.place, tape.stage = repr(work.loss), "loss"
-    tape.hands_on = work.loss.sums_gradient
+    tape.hands_on = work.loss.fused
     row_losses, slope = work.loss.evaluate(outputs, targets, tape)
     summed = (total or tape.backend.total)(row_losses)
     work.chain.backward(slope, tape, needs_input=False)

@@ -191,7 +191,7 @@ class PReLU(Layer):
         (x,) = tape.pop()
         dx, share = tape.empty(x.shape), tape.empty(x.shape)
         tape.backend.map(prelu_backward, (dx, share), dy, x, tape.parameter(self.alpha))
-        tape.backend.column_sum(share, tape.gradient_sum(self.alpha))
+        tape.sum_rows(share, self.alpha)
         return dx
 
     def jvp(self, x: Array, dx: Array | None, tape: Tape) -> tuple[Array, Array]:

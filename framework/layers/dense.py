@@ -95,7 +95,7 @@ class Linear(Layer):
             if summed:
                 tape.gradient(bias)
             else:
-                tape.backend.column_sum(dy, tape.gradient_sum(bias))
+                tape.sum_rows(dy, bias)
         if not needs_input:
             return None
         dx, weight = tape.empty(x.shape), tape.parameter(self.weight)
@@ -174,7 +174,7 @@ class TiedLinear(Layer):
         weight_gradient, again = tape.gradient(self.of.weight)
         tape.backend.matmul(dy, x, weight_gradient, transpose_a=True, accumulate=again)
         if self.bias is not None:
-            tape.backend.column_sum(dy, tape.gradient_sum(self.bias))
+            tape.sum_rows(dy, self.bias)
         if not needs_input:
             return None
         dx = tape.empty(x.shape)

@@ -184,7 +184,7 @@ class Conv2d(_Patchwise):
         gradient, again = tape.gradient(self.weight)
         backend.matmul(cut, flat, gradient, transpose_a=True, accumulate=again)
         if self.bias is not None:
-            backend.column_sum(flat, tape.gradient_sum(self.bias))
+            tape.sum_rows(flat, self.bias)
         if not needs_input:
             return None
         width = cut.shape[0] // shape[0] * cut.shape[1]

@@ -57,8 +57,8 @@ class LayerNorm(Layer):
         """dx; the gradients of gain and offset into the tape."""
         x, mean, scale = tape.pop()
         dx = tape.empty(x.shape)
-        dgain, doffset = tape.gradient_sum(self.gain), tape.gradient_sum(self.offset)
-        tape.backend.layer_norm_backward(dy, x, tape.parameter(self.gain), mean, scale, dx, dgain, doffset)
+        (dgain, again), (doffset, _) = tape.gradient(self.gain), tape.gradient(self.offset)
+        tape.backend.layer_norm_backward(dy, x, tape.parameter(self.gain), mean, scale, dx, dgain, doffset, again)
         return dx
 
     def jvp(self, x: Array, dx: Array | None, tape: Tape) -> tuple[Array, Array]:

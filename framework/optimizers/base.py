@@ -123,10 +123,8 @@ class Optimizer:
         del momentum
         return {}
 
-    def look_ahead(self, lr: float) -> float | None:
-        """gamma where the gradient has to be taken at theta - gamma u, else None."""
-        del lr
-        return None
+    looks_ahead = False
+    """Whether the gradient has to be taken at theta - gamma u, with the rule's scalar gamma and its state u."""
 
     def bind(self, arena: Arena) -> OptimizerState:
         """The state of this optimiser for one model."""
@@ -185,9 +183,10 @@ class OptimizerState:
         """Zeros by name."""
         backend, wanted = self.arena.backend, self.optimizer.state_dtype or self.arena.dtype
         if wanted != self.arena.dtype and (wanted != "bfloat16" or wanted not in backend.precisions):
+            others = having("bfloat16", backend.device)
             raise DtypeError(
                 f"expected a state_dtype that backend {backend.name!r} has for parameters in {self.arena.dtype}; got "
-                f"{wanted!r}; bfloat16 works on {' and '.join(having('bfloat16'))}; leave it out, or choose another backend"
+                f"{wanted!r}; bfloat16 works on {' and '.join(others)}; leave it out, or choose another backend"
             )
         return {name: backend.zeros((self.arena.size,), wanted) for name in self.optimizer.rule.states}
 
@@ -296,7 +295,7 @@ class OptimizerState:
     def begin(self) -> None:
         """Prepares a step: its scalars, and the parameters where the gradient has to be taken (look-ahead Nesterov only).
 
-        Whatever the host has to tell the backend is told here; `apply` only runs kernels.
+        Whatever the host has to tell the backend is told here; `look_ahead` and `apply` only run kernels.
         """
         if self.arena.mask is not None and MASK not in self.formula.parameters:
             self.formula = self._formula()
@@ -305,15 +304,18 @@ class OptimizerState:
         for send, numbers in zip(self._senders, self.said(), strict=True):
             send(numbers)
         self.set_step(self.t + 1)
-        gamma = self.optimizer.look_ahead(self.lr)
-        if gamma is None:
+        self.look_ahead()
+
+    def look_ahead(self) -> None:
+        """Moves the parameters to where the gradient has to be taken (look-ahead Nesterov only), by what `tables` say."""
+        if not self.optimizer.looks_ahead:
             return
-        gamma = gamma if self.momentum is None else self.momentum
         backend, theta = self.arena.backend, self.arena.values
         if self._start is None:
             self._start = self.arena.new()
         backend.copy(theta, self._start)
-        backend.map(step_back, theta, theta, self.states["u"], gamma)
+        row = self._names.index("gamma")
+        backend.update(step_back, (theta, self.states["u"]), self.table[row : row + 1, ...], self.segments)
 
     def set_step(self, number: int) -> None:
         """Moves the random numbers, where states are rounded by them, to another step."""
@@ -324,11 +326,6 @@ class OptimizerState:
         """Moves them to the next step, on the backend."""
         if self._rounding is not None:
             self.arena.backend.advance(self._rounding.state)
-
-    @property
-    def looks_ahead(self) -> bool:
-        """Whether `begin` moves the parameters, so that it has to come before each step."""
-        return self.optimizer.look_ahead(self.lr) is not None
 
     def undo(self) -> None:
         """Takes back `begin`, to the bit, where the step is given up."""

@@ -78,7 +78,7 @@ class Nesterov(Optimizer):
         """gamma."""
         return {"gamma": momentum}
 
-    def look_ahead(self, lr: float) -> float | None:
-        """gamma in the form of the notes."""
-        del lr
-        return self.momentum if self.form == "look_ahead" else None
+    @property
+    def looks_ahead(self) -> bool:  # type: ignore[override]
+        """In the form of the notes."""
+        return self.form == "look_ahead"

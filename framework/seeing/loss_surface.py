@@ -23,9 +23,10 @@ from ..arena import Arena
 from ..losses import Loss
 from ..model import Sequential, require_seed
 from ..settings import choice, positive, whole
-from ..step import TrainStep, _training_chain
+from ..step import TrainStep
 from ..streams import DIRECTION
 from ..tape import Tape
+from ..training_chain import training_chain
 from .parameter_path import ParameterPath
 
 if TYPE_CHECKING:
@@ -197,7 +198,7 @@ def _losses(network: Sequential, loss: Loss, x: Any, y: Any, size: int) -> Calla
     given = y.shape[0] if getattr(y, "shape", None) else len(y)
     if given != rows or rows == 0:
         raise ShapeError(f"expected one target for each row of x, and at least one row; got {rows} rows and {given} targets")
-    chain = _training_chain(network, loss)
+    chain = training_chain(network, loss)
     targets = loss.prepare(y, chain.output_width(int(inputs.shape[1])), backend, network.dtype)
     tapes: dict[Arena, Tape] = {}
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from ..formula import Each, Formula, Row, Scalar, formula, make_formula
+from ..formula import Each, Formula, Row, formula, make_formula
 from ..vocabulary import Value, absolute, maximum, minimum, select, sign, sqrt
 
 GRADIENT_SCALE = "gradient_scale"
@@ -298,10 +298,12 @@ def trust_ratio(theta_squares: Each, direction_squares: Each) -> Each:
     return select(usable, sqrt(theta_squares / select(usable, direction_squares, 1.0)), 1.0)
 
 
-@formula
-def step_back(theta: Each, u: Each, gamma: Scalar) -> Each:
-    """theta - gamma u: to the look-ahead point of Nesterov's method before the gradient is taken."""
-    return theta - gamma * u
+def _step_back(theta: Value, u: Value, gamma: Value) -> tuple[Value, ...]:
+    return (theta - gamma * u,)
+
+
+step_back = make_formula("step_back", _step_back, {"theta": "each", "u": "each", "gamma": "group"}, ("each",), ("theta",))
+"""theta - gamma u: to the look-ahead point of Nesterov's method before the gradient is taken."""
 
 
 @formula

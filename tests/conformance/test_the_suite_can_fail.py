@@ -60,7 +60,8 @@ class PromisesASum(Broken):
 
 
 class OverwritingColumnSum(Broken):
-    def column_sum(self, x, out):
+    def column_sum(self, x, out, accumulate=True):
+        del accumulate
         self.require(x, out)
         out[...] = x.sum(axis=0)
 
@@ -136,8 +137,14 @@ class ClipsTheWrongWay(Broken):
 
 
 class WithoutWeights(Broken):
-    def softmax_cross_entropy(self, logits, labels, weights, on, off, factor, losses, gradient, sums=None):
-        return super().softmax_cross_entropy(logits, labels, None, on, off, factor, losses, gradient, sums)
+    def softmax_cross_entropy(self, logits, labels, weights, on, off, factor, losses, gradient, *further):
+        return super().softmax_cross_entropy(logits, labels, None, on, off, factor, losses, gradient, *further)
+
+
+class ForgetsTheLossScale(Broken):
+    def softmax_cross_entropy_soft(self, logits, targets, factor, losses, gradient, sums=None, accumulate=False, scale=None):
+        del scale
+        return super().softmax_cross_entropy_soft(logits, targets, factor, losses, gradient, sums, accumulate)
 
 
 class OtherParameterNames(Broken):
@@ -199,7 +206,7 @@ BROKEN = [
     (HalfPrecisionProducts, "products", "matmul-float32-nn-False"),
     (ForgetsTheSlope, "products", "dense-tanh-float32-True"),
     (PromisesASum, "products", "dense_weight_gradient-float64-True"),
-    (OverwritingColumnSum, "rows", "column_sum-float32"),
+    (OverwritingColumnSum, "rows", "column_sum-float32-True"),
     (LastOfEqualPieces, "rows", "maxout-float32-2"),
     (NoGate, "updates", "nan_gate-float32"),
     (FirstGroupForAll, "updates", "values-adam_outside_update-float32"),
@@ -214,6 +221,7 @@ BROKEN = [
     (HidesNaN, "reductions", "not_finite-float32"),
     (ClipsTheWrongWay, "reductions", "limit_norm-float64"),
     (WithoutWeights, "rows", "softmax_cross_entropy-float32-1.0-True-0.0"),
+    (ForgetsTheLossScale, "rows", "cross_entropy_with_sums-float64-True"),
     (OtherParameterNames, "signatures", "signature-argmax"),
     (FillsTheFirstRow, "arrays", "filled-float64"),
     (FirstStepForEver, "random", "state"),
@@ -241,8 +249,8 @@ def test_what_is_broken_is_found(kind, group, name):
 def test_the_report_names_what_failed():
     report = conformance.run(OverwritingColumnSum(), groups=["rows"], small=True)
     assert not report.passed
-    assert set(report.failures) == {"rows/column_sum-float32", "rows/column_sum-float64"}
-    assert "FAILED rows/column_sum-float32" in str(report)
+    assert set(report.failures) == {"rows/column_sum-float32-True", "rows/column_sum-float64-True"}
+    assert "FAILED rows/column_sum-float32-True" in str(report)
     assert "expected values within" in str(report)
 
 

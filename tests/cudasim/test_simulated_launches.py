@@ -10,6 +10,7 @@ if not numba_config.ENABLE_CUDASIM:
 import fusedstep as fs  # noqa: E402
 from fusedstep.backends import backend as find_backend  # noqa: E402
 from fusedstep.backends.executors.several import SeveralSteps  # noqa: E402
+from fusedstep.framework import minibatches  # noqa: E402
 from fusedstep.framework.feeds import ResidentFeed, feed_for  # noqa: E402
 from fusedstep.framework.launches import one_by_one, steps_of_a_launch  # noqa: E402
 
@@ -70,10 +71,17 @@ CASES = {
     "states rounded at random": (lambda: fs.AdamW(1e-2, state_dtype="bfloat16"), {}, {}),
     "LAMB, with two tables": (lambda: fs.LAMB(1e-2), {}, {"shuffle": "never"}),
     "rate and momentum by schedule": (lambda: fs.Momentum(0.05), {}, {"schedule": lambda: fs.OneCycle()}),
+    "look-ahead Nesterov": (
+        lambda: fs.Nesterov(0.05, form="look_ahead", groups=[fs.ParameterGroup("*.bias", lr_scale=2.0)]), {},
+        {"momentum": lambda: fs.MomentumRamp(after=1)},
+    ),
+    "look-ahead Nesterov in 16 bits, its state as well": (
+        lambda: fs.Nesterov(0.05, form="look_ahead", state_dtype="bfloat16"), {"precision": "float16"}, {}
+    ),
     "a function as schedule": (lambda: fs.SGD(0.1), {}, {"schedule": lambda: lambda epoch, step: 0.1 / (1 + step)}),
 }
 
-QUICK = ("float16, whose loss is scaled", "rate and momentum by schedule")
+QUICK = ("float16, whose loss is scaled", "rate and momentum by schedule", "look-ahead Nesterov")
 
 
 @pytest.mark.parametrize("case", [pytest.param(c, marks=[pytest.mark.slow] * (c not in QUICK)) for c in CASES])
@@ -81,7 +89,7 @@ def test_f5_a_launch_of_several_steps_gives_the_bits_of_single_ones(case, launch
     optimizer, step_options, options = CASES[case]
     runs = []
     for per_launch in (2, 1):
-        given = {name: value() if name == "schedule" else value for name, value in options.items()}
+        given = {name: value() if callable(value) else value for name, value in options.items()}
         runs.append(fitted(per_launch, optimizer, step_options=step_options, **given))
     same(*runs)
     assert launched == [2, 2, 2], "two steps warm up"
@@ -99,11 +107,12 @@ def test_f5_dropout_draws_in_each_step_of_a_launch(launched):
     assert len(set(history.step_losses)) == len(history.step_losses)
 
 
-def test_f5_what_is_not_finite_is_found_and_changes_nothing(launched):
+@pytest.mark.parametrize("optimizer", [fs.SGD(0.1), fs.Nesterov(0.1, form="look_ahead")], ids=repr)
+def test_f5_what_is_not_finite_is_found_and_changes_nothing(launched, optimizer):
     """The second minibatch of a launch has an infinity in it."""
     x, y = X[: SIZE * FULL].copy(), Y[: SIZE * FULL]
     x[3 * SIZE] = np.inf
-    together, alone = (new_step(fs.SGD(0.1)) for _ in range(2))
+    together, alone = (new_step(optimizer) for _ in range(2))
     for step in (together, alone):
         for _ in range(2):
             step(x[:SIZE], y[:SIZE])
@@ -122,7 +131,7 @@ def test_f5_the_trainer_names_the_step_that_was_not_finite(monkeypatch):
     step = new_step(fs.SGD(0.1))
     x = X[: SIZE * 4].copy()
     x[3 * SIZE] = np.inf
-    monkeypatch.setattr(step, "_require_finite", lambda *_: None)
+    monkeypatch.setattr(minibatches, "require_finite", lambda *_: None)
     with pytest.raises(fs.NonFiniteLossError) as caught:
         fs.Trainer(step, steps_per_launch=2, shuffle="never").fit(x, Y[: len(x)], epochs=1, batch_size=SIZE)
     assert (caught.value.step, step.steps) == (4, 4)
@@ -159,10 +168,9 @@ def test_f5_steps_that_the_host_must_see_go_one_by_one(launched):
         "looks at each step": {"callbacks": [Watching()]},
         "augmentations": {"augment": [fs.InputNoise(0.1)]},
         "cut into pieces": {"step_options": {"micro_batch": SIZE}},
-        "before each step": {"optimizer": lambda: fs.Nesterov(0.05, form="look_ahead")},
     }
     for reason, given in reasons.items():
-        step = new_step(given.pop("optimizer", fs.Adam)(), **given.pop("step_options", {}))
+        step = new_step(**given.pop("step_options", {}))
         assert reason in one_by_one(fs.Trainer(step, **given), feed_for(step, X, Y, SIZE))
     step = new_step()
     streamed = feed_for(step, fs.ArrayRows(X), fs.ArrayRows(Y), SIZE, "stream")

@@ -180,8 +180,12 @@ def test_one_launch_updates_every_parameter() -> None:
     assert calls == [1]
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_no_pass_over_the_slope_of_the_loss_is_made_for_the_last_bias(monkeypatch, precision, cuda) -> None:
+PIECES = pytest.mark.parametrize("micro_batch", [None, 4], ids=["whole", "pieces"])
+
+
+@PIECES
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+def test_no_pass_over_the_slope_of_the_loss_is_made_for_the_last_bias(monkeypatch, precision, micro_batch, cuda) -> None:
     pytest.importorskip("ml_dtypes", reason="needs ml_dtypes: pip install 'fusedstep[precision]'")
     names: list[str] = []
     launch = type(cuda)._launch
@@ -195,19 +199,57 @@ def test_no_pass_over_the_slope_of_the_loss_is_made_for_the_last_bias(monkeypatc
     monkeypatch.setattr(cuda, "fuses", False)
     column_sum = type(cuda).column_sum
 
-    def summing(self, x, out):
+    def summing(self, x, out, accumulate=True):
         summed.append(x.shape)
-        column_sum(self, x, out)
+        column_sum(self, x, out, accumulate)
 
     monkeypatch.setattr(type(cuda), "column_sum", summing)
     model = fs.Sequential(fs.Linear(5, 4), fs.ReLU(), fs.Linear(4, 3))
-    step = fs.TrainStep(model, fs.SoftmaxCrossEntropy(), fs.SGD(0.1), backend="cuda", precision=precision)
+    options = {"precision": precision, "micro_batch": micro_batch}
+    step = fs.TrainStep(model, fs.SoftmaxCrossEntropy(), fs.SGD(0.1), backend="cuda", **options)
+    assert step.chain is model, "no layer stands between the last one and the loss"
     slope = model.predict_proba(X) - np.eye(3, dtype="f")[Y]
     names.clear()
+    scale = step.loss_scale
     step(X, Y)
-    assert summed == [(6, 4)], "that of the hidden layer, and no other"
-    assert names.count("sum_of_squares") == 1
+    assert summed == ([(6, 4)] if micro_batch is None else [(4, 4), (2, 4)]), "that of the hidden layer, and no other"
+    pieces = len(summed)
+    assert names.count("softmax_cross_entropy") == names.count("column_sum") == names.count("sum_of_squares") == pieces
     bias = next(p for p in step.ranges if p.shape == (3,))
     start, stop = step.ranges[bias]
     allowed = 1e-6 if precision == "float32" else 2.0**-7
-    np.testing.assert_allclose(np.array(step.gradient)[start:stop], slope.mean(axis=0), atol=allowed)
+    np.testing.assert_allclose(np.array(step.gradient)[start:stop] / scale, slope.mean(axis=0), atol=allowed)
+
+
+@PIECES
+@pytest.mark.parametrize("targets", ["labels", "distributions"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+def test_the_loss_with_all_that_follows_it_is_the_one_without(monkeypatch, precision, targets, micro_batch, cuda) -> None:
+    """Beside the loss, its scale and the sum for the last bias one after the other, and all of it in float64."""
+    pytest.importorskip("ml_dtypes", reason="needs ml_dtypes: pip install 'fusedstep[precision]'")
+    monkeypatch.setattr(cuda, "fuses", False)
+    y = Y if targets == "labels" else np.random.default_rng(4).dirichlet(np.ones(3), 6).astype("f")
+
+    def stepped(precision, fused):
+        monkeypatch.setattr(fs.SoftmaxCrossEntropy, "fused", fused)
+        model = fs.Sequential(fs.Linear(5, 4), fs.Tanh(), fs.Linear(4, 3))
+        options = {"precision": precision, "micro_batch": micro_batch}
+        step = fs.TrainStep(model, fs.SoftmaxCrossEntropy(), fs.SGD(0.1), seed=2, backend="cuda", **options)
+        scale = step.loss_scale
+        loss = float(step(X, y))
+        start, stop = next(place for p, place in step.ranges.items() if p.shape == (3,))
+        gradient = np.array(step.gradient, np.float64) / scale
+        return loss, gradient, slice(start, stop)
+
+    loss, gradient, bias = stepped(precision, True)
+    plain_loss, plain, _ = stepped(precision, False)
+    exact_loss, exact, _ = stepped("float64", True)
+    others = np.ones(len(gradient), bool)
+    others[bias] = False
+    assert loss == plain_loss
+    np.testing.assert_array_equal(gradient[others], plain[others])
+    unit = {"float32": 1e-6, "bfloat16": 2.0**-8, "float16": 2.0**-11}[precision]
+    # Each of 6 rows has a slope of at most 1/6, whose rounding the sum beside the loss does not have.
+    np.testing.assert_allclose(gradient[bias], plain[bias], rtol=0.0, atol=unit)
+    np.testing.assert_allclose(gradient, exact, rtol=0.0, atol=4 * unit)
+    assert abs(loss - exact_loss) <= 4 * unit * exact_loss

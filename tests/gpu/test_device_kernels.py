@@ -81,7 +81,7 @@ def test_more_elements_than_32_bits_count(gpu_backend):
     if xp.cuda.runtime.memGetInfo()[0] < 3 * 4 * count:
         pytest.skip(f"needs {12 * count >> 30} GiB of free device memory")
     x = xp.full((count,), 2.0, dtype=xp.float32)
-    gpu_backend.map(REGISTRY["step_back"], x, x, x, -2.5)
+    gpu_backend.map(REGISTRY["combination"], x, x, x, 1.0, 2.5)
     assert float(x[-1]) == 7.0
     assert bool((x == 7.0).all())
     gpu_backend.map(REGISTRY["add_bias"], x[: 2**31].reshape(2, -1), x[: 2**31].reshape(2, -1), x[: 2**30])

@@ -78,11 +78,40 @@ def test_steps_beside_numpy(cuda, precision):
     assert tolerance(precision, "loss").allows(losses, reference).all()
 
 
+@pytest.mark.parametrize("precision", ["float32", *NARROW])
+def test_f5_pieces_and_the_loss_scale_take_the_bias_gradient_from_the_loss(cuda, precision, monkeypatch):
+    generator = np.random.default_rng(0)
+    x, y = generator.standard_normal((1000, 20)), generator.integers(0, 500, 1000)
+    summed, column_sum = [], type(cuda).column_sum
+    monkeypatch.setattr(cuda, "fuses", False)
+    monkeypatch.setattr(
+        type(cuda), "column_sum", lambda self, a, *rest: (summed.append(a.shape[1]), column_sum(self, a, *rest))[1]
+    )
+    model = fs.Sequential(fs.Linear(20, 64), fs.Tanh(), fs.Linear(64, 500))
+    options = {"precision": precision, "micro_batch": 300}
+    step = fs.TrainStep(model, fs.SoftmaxCrossEntropy(), fs.SGD(0.1), seed=7, backend="cuda", **options)
+    slope = cuda.to_numpy(model.predict_proba(x)) - np.eye(500)[y]
+    scale = step.loss_scale
+    step(x, y)
+    assert summed == [64] * 4
+    start, stop = next(place for p, place in step.ranges.items() if p.shape == (500,))
+    got = cuda.to_numpy(step.gradient)[start:stop] / scale
+    allowed = {"float32": 1e-6, "bfloat16": 2.0**-8, "float16": 2.0**-11}[precision]
+    np.testing.assert_allclose(got, slope.mean(axis=0), atol=allowed)
+
+
 def test_tf32_stores_float32_and_stays_near_it(cuda):
     losses, step = trained(cuda, "tf32")
     reference, _ = trained(cuda, "float32")
     assert str(step.gradient.dtype) == "float32"
     np.testing.assert_allclose(losses, reference, rtol=5e-3)
+
+
+@pytest.mark.parametrize("precision", ["tf32", *NARROW])
+def test_cupy_says_which_backend_has_what_it_lacks(precision):
+    model = fs.mlp([4, 3])
+    with pytest.raises(fs.DtypeError, match='write backend="cuda"'):
+        fs.TrainStep(model, fs.SoftmaxCrossEntropy(), fs.SGD(0.1), backend="cupy", precision=precision)
 
 
 def test_float16_overflow_asks_the_device_nothing_and_recovers(cuda):

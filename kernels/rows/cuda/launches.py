@@ -13,11 +13,13 @@ from ...targets.cuda.kernel import Launch
 from . import columns
 from .compiled import SIGNATURES, kernel
 from .normalization import layer_norm_columns, layer_norm_input
-from .sums import add_chunks, column_sum_chunks, limit_norm
+from .sums import column_sum, limit_norm
 
 Scratch = Callable[[int], Any]
 """Lends a flat buffer of that many elements until the next call."""
 
+COUNTERS = MOST_BLOCKS
+"""Of blocks, one for each place of a grid along x."""
 MOST_CHUNKS = 64
 """Most parts that the rows of a matrix are cut into for sums over columns."""
 MOST_SUMMING = 2 if SIMULATED else 528
@@ -52,41 +54,38 @@ def run(function: Callable[..., Any], rows: int, width: int, arguments: tuple[An
         launch(kernel(function, dtype), (team_geometry if reduces else matrix_geometry)(rows, width), arguments)
 
 
-def run_column_sum(x: Any, out: Any, scratch: Scratch, launch: Launch) -> None:
-    """out += the sum over the rows of x, through `scratch(size)`, a flat buffer of the dtype of out."""
+def run_column_sum(x: Any, out: Any, accumulate: bool, scratch: Scratch, counters: Any, launch: Launch) -> None:
+    """out = the sum over the rows of x, or added to `out`, in one launch.
+
+    Args: scratch – of the dtype of out; counters – COUNTERS of blocks, all 0.
+    """
     rows, width = x.shape
-    if not rows or not width:
-        return
     chunks, geometry = chunk_geometry(rows, width)
     partial = scratch(chunks * width).reshape(chunks, width)
-    launch(kernel(column_sum_chunks, x.dtype), geometry, (x, partial))
-    launch(kernel(add_chunks, out.dtype), flat_geometry(width), (partial, out))
+    launch(kernel(column_sum, x.dtype), geometry, (x, partial, counters, out.reshape(1, width), accumulate))
 
 
 def run_layer_norm_backward(
-    dy: Any, x: Any, gain: Any, mean: Any, scale: Any, dx: Any, dgain: Any, doffset: Any,
-    scratch: Scratch, launch: Launch,
+    dy: Any, x: Any, gain: Any, mean: Any, scale: Any, dx: Any, dgain: Any, doffset: Any, accumulate: bool,
+    scratch: Scratch, counters: Any, launch: Launch,
 ) -> None:  # fmt: skip
     """See `layer_norm_backward` in kernels/rows/reference.py; sums over rows first, so that dx may be dy or x."""
     rows, width = x.shape
-    if not rows or not width:
-        return
     chunks, geometry = chunk_geometry(rows, width)
     partial = scratch(2 * chunks * width).reshape(2, chunks, width)
-    launch(kernel(layer_norm_columns, x.dtype), geometry, (dy, x, mean, scale, partial[0], partial[1]))
-    for part, out in ((partial[0], dgain), (partial[1], doffset)):
-        launch(kernel(add_chunks, out.dtype), flat_geometry(width), (part, out))
+    sums = (partial[0], partial[1], counters, dgain.reshape(1, width), doffset.reshape(1, width), accumulate)
+    launch(kernel(layer_norm_columns, x.dtype), geometry, (dy, x, mean, scale, *sums))
     run(layer_norm_input, rows, width, (dy, x, gain, mean, scale, dx), launch)
 
 
 def run_cross_entropy(
-    function: Callable[..., Any], arguments: tuple[Any, ...], sums: Any, unused: Any, scratch: Scratch, counter: Any,
-    launch: Launch,
+    function: Callable[..., Any], arguments: tuple[Any, ...], sums: Any, accumulate: bool, unused: Any, scratch: Scratch,
+    counters: Any, launch: Launch,
 ) -> bool:  # fmt: skip
     """One of the cross-entropies of softmax.py, and the column sums of its gradient where there is room for them.
 
-    Args: arguments – of the kernel, the gradient last; sums – where the column sums go, or None; unused – one number on the
-        device; counter – of blocks, 0.
+    Args: arguments – of the kernel, the gradient last; sums – where the column sums go, or None; accumulate – whether they are
+        added to what is there; unused – one number on the device; counters – as for `run_column_sum`.
     Returns: whether `sums` was written.
     """
     rows, width = arguments[-1].shape
@@ -97,26 +96,25 @@ def run_cross_entropy(
     held = teams * width * unused.itemsize
     if sums is None or held > MOST_HELD:
         nothing = unused.reshape(1, 1)
-        launch(code, (grid, (lanes, teams)), (*arguments, 0, nothing, counter, nothing))
+        launch(code, (grid, (lanes, teams)), (*arguments, 0, nothing, counters, nothing, False))
         return False
     blocks = min(grid[0], MOST_SUMMING)
-    partial, total = scratch(blocks * width).reshape(blocks, width), sums.reshape(1, width)
+    room, total = scratch((blocks + 1) * width).reshape(blocks + 1, width), sums.reshape(1, width)
+    partial, last = room[:blocks], room[blocks:]
     stages = 2 if blocks * width <= LAST_BLOCK else 1
     geometry = ((blocks,), (lanes, teams), held)
-    launch(code, geometry, (*arguments, stages, partial, counter, total))
+    launch(code, geometry, (*arguments, stages, partial, counters, total, accumulate))
     if stages == 1:
+        columns = min(-(-width // SUMMED_ACROSS), COUNTERS), 1
         block = (SUMMED_ACROSS, BLOCK // SUMMED_ACROSS)
-        launch(kernel(column_sum_chunks, partial.dtype), ((-(-width // SUMMED_ACROSS), 1), block), (partial, total))
+        launch(kernel(column_sum, partial.dtype), (columns, block), (partial, last, counters, total, accumulate))
     return True
 
 
-def run_sum(function: Callable[..., Any], x: Any, out: Any, scratch: Scratch, counter: Any, launch: Launch) -> None:
-    """out[0] = the sum of a flat array (`total`) or of its squares (`sum_of_squares`), in one launch.
-
-    Args: counter – of blocks, 0.
-    """
+def run_sum(function: Callable[..., Any], x: Any, out: Any, scratch: Scratch, counters: Any, launch: Launch) -> None:
+    """out[0] = the sum of a flat array (`total`) or of its squares (`sum_of_squares`), in one launch."""
     blocks, geometry = part_geometry(x.shape[0])
-    launch(kernel(function, x.dtype), geometry, (x, scratch(blocks), counter, out))
+    launch(kernel(function, x.dtype), geometry, (x, scratch(blocks), counters, out))
 
 
 def run_limit_norm(scales: Any, squares: Any, largest: float, launch: Launch) -> None:

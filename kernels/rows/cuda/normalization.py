@@ -1,6 +1,6 @@
 """Layer normalisation and its gradient, by row, and by column for gain and offset.
 
-Rows are normalised by teams of threads; sums over rows go through partial sums of chunks of the rows.
+Rows are normalised by teams of threads; the sums for gain and offset are those of chunks.py, two at once.
 """
 
 # mypy: disallow-untyped-defs=False, disallow-untyped-calls=False
@@ -11,7 +11,8 @@ from math import sqrt
 from numba import cuda
 
 from ...targets.cuda.geometry import BLOCK
-from .teams import SUM, Signatures, load, places, real, shared_sum, store, team_sum
+from .chunks import CHUNKS, add_chunks, chunk_rows, last_chunk, sum_to
+from .teams import SUM, Signatures, load, places, real, store, team_sum
 
 
 def layer_norm(x, gain, offset, epsilon, out, mean, scale):
@@ -67,15 +68,11 @@ def layer_norm_input(dy, x, gain, mean, scale, dx):
                 dx[i, j] = store(inverse * (load(dy[i, j]) * load(gain[j]) - plain - n * product))
 
 
-def layer_norm_columns(dy, x, mean, scale, gains, offsets):
-    # Sums over one chunk of the rows (along the grid's y): threads side by side take neighbouring columns.
+def layer_norm_columns(dy, x, mean, scale, gain_parts, offset_parts, counters, dgain, doffset, adds):
     part = cuda.shared.array(BLOCK, real)
     rows, width = x.shape
-    share = (rows + gains.shape[0] - 1) // gains.shape[0]
-    chunk = cuda.blockIdx.y
-    start, stop = chunk * share, min(rows, (chunk + 1) * share)
+    start, stop = chunk_rows(rows)
     lane, team, lanes, teams, _ = places()
-    slot = lane * teams + team
     for first in range(cuda.blockIdx.x * lanes, width, cuda.gridDim.x * lanes):
         j = first + lane
         gain_sum = real(0.0)
@@ -85,15 +82,16 @@ def layer_norm_columns(dy, x, mean, scale, gains, offsets):
                 slope = load(dy[i, j])
                 gain_sum += slope * ((load(x[i, j]) - mean[i]) * scale[i])
                 offset_sum += slope
-        gain_sum = shared_sum(part, slot, team, teams, gain_sum)
-        offset_sum = shared_sum(part, slot, team, teams, offset_sum)
-        if team == 0 and j < width:
-            gains[chunk, j] = gain_sum
-            offsets[chunk, j] = offset_sum
+        sum_to(part, gain_sum, j, gain_parts, cuda.blockIdx.y, 0)
+        sum_to(part, offset_sum, j, offset_parts, cuda.blockIdx.y, 0)
+    if last_chunk(counters):
+        add_chunks(part, gain_parts, dgain, adds)
+        add_chunks(part, offset_parts, doffset, adds)
 
 
+_TABLES = ("table", "table", "counters", "table", "table", "count")
 SIGNATURES: Signatures = {
     layer_norm: (("matrix", "vector", "vector", "number", "matrix", "sums", "sums"), ("sqrt",), SUM),
     layer_norm_input: (("matrix", "matrix", "vector", "sums", "sums", "matrix"), (), SUM),
-    layer_norm_columns: (("matrix", "matrix", "sums", "sums", "table", "table"), (), (places, shared_sum)),
+    layer_norm_columns: (("matrix", "matrix", "sums", "sums", *_TABLES), (), CHUNKS),
 }

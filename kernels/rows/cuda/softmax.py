@@ -39,35 +39,38 @@ def cleared(held, lane, lanes, team, width):
         held[team * width + j] = real(0.0)
 
 
-def add_teams(held, width, table, row):
-    # The sums of all teams, one after the other, to a row of the table.
+def add_teams(held, width, table, row, adds):
+    # The sums of all teams, one after the other, to a row of the table, or added to what is there.
     lanes, teams = cuda.blockDim.x, cuda.blockDim.y
     cuda.syncthreads()
     for j in range(cuda.threadIdx.y * lanes + cuda.threadIdx.x, width, lanes * teams):
         value = real(0.0)
         for k in range(teams):
             value += held[k * width + j]
-        table[row, j] = value
+        table[row, j] = table[row, j] + value if adds > 0 else value
 
 
-def column_sums(held, width, stages, partial, counter, sums):
+def column_sums(held, width, stages, partial, counter, sums, adds):
     # The block's own sums to its row of `partial`; with a second stage, the last block adds the rows up, in their order.
     if stages > 0:
-        add_teams(held, width, partial, cuda.blockIdx.x)
-        if stages > 1 and last_block(counter):
+        add_teams(held, width, partial, cuda.blockIdx.x, 0)
+        if stages > 1 and last_block(counter, 0, cuda.gridDim.x):
             lane, team, lanes, teams, _ = places()
             for j in range(lane, width, lanes):
                 value = real(0.0)
                 for block in range(team, cuda.gridDim.x, teams):
                     value += partial[block, j]
                 held[team * width + j] = value
-            add_teams(held, width, sums, 0)
+            add_teams(held, width, sums, 0, adds)
 
 
-def softmax_cross_entropy(logits, labels, weights, on, off, factor, losses, gradient, stages, partial, counter, sums):
+def softmax_cross_entropy(
+    logits, labels, weights, on, off, factor, scale, losses, gradient, stages, partial, counter, sums, adds
+):
     part = cuda.shared.array(BLOCK, real)
     held = cuda.shared.array(0, REAL)
     rows, width = logits.shape
+    whole = factor * scale[0]
     mass = on + off * real(width - 1)
     lane, team, lanes, teams, slot = places()
     if stages > 0:
@@ -96,23 +99,24 @@ def softmax_cross_entropy(logits, labels, weights, on, off, factor, losses, grad
             weight = weights[label] if weights.shape[0] == width else real(1.0)
             if lane == 0:
                 losses[i] = weight * (mass * log(total) - off * shifted_sum - (on - off) * (own - top))
-            scale = weight * factor
-            inverse = scale * mass / total
-            shift = scale * off
+            size = weight * whole
+            inverse = size * mass / total
+            shift = size * off
             for j in range(lane, width, lanes):
                 slope = exp(load(logits[i, j]) - top) * inverse - shift
                 if j == label:
-                    slope -= scale * (on - off)
+                    slope -= size * (on - off)
                 gradient[i, j] = store(slope)
                 if stages > 0:
                     held[team * width + j] += slope
-    column_sums(held, width, stages, partial, counter, sums)
+    column_sums(held, width, stages, partial, counter, sums, adds)
 
 
-def softmax_cross_entropy_soft(logits, targets, factor, losses, gradient, stages, partial, counter, sums):
+def softmax_cross_entropy_soft(logits, targets, factor, scale, losses, gradient, stages, partial, counter, sums, adds):
     part = cuda.shared.array(BLOCK, real)
     held = cuda.shared.array(0, REAL)
     rows, width = logits.shape
+    whole = factor * scale[0]
     lane, team, lanes, teams, slot = places()
     if stages > 0:
         cleared(held, lane, lanes, team, width)
@@ -136,21 +140,19 @@ def softmax_cross_entropy_soft(logits, targets, factor, losses, gradient, stages
                 losses[i] = mass * log(total) - product
             inverse = mass / total
             for j in range(lane, width, lanes):
-                slope = factor * (exp(load(logits[i, j]) - top) * inverse - targets[i, j])
+                slope = whole * (exp(load(logits[i, j]) - top) * inverse - targets[i, j])
                 gradient[i, j] = store(slope)
                 if stages > 0:
                     held[team * width + j] += slope
-    column_sums(held, width, stages, partial, counter, sums)
+    column_sums(held, width, stages, partial, counter, sums, adds)
 
 
-_SUMMED = ("count", "table", "counters", "table")
+_SUMMED = ("sums", "matrix", "count", "table", "counters", "table", "count")
 _HELPERS = (*MAX_AND_SUM, last_block, cleared, add_teams, column_sums)
 SIGNATURES: Signatures = {
     softmax: (("matrix", "matrix"), ("exp",), MAX_AND_SUM),
     softmax_cross_entropy: (
-        ("matrix", "labels", "sums", "number", "number", "number", "sums", "matrix", *_SUMMED), ("exp", "log"), _HELPERS
+        ("matrix", "labels", "sums", "number", "number", "number", "sums", *_SUMMED), ("exp", "log"), _HELPERS
     ),
-    softmax_cross_entropy_soft: (
-        ("matrix", "table", "number", "sums", "matrix", *_SUMMED), ("exp", "log"), _HELPERS
-    ),
+    softmax_cross_entropy_soft: (("matrix", "table", "number", "sums", *_SUMMED), ("exp", "log"), _HELPERS),
 }  # fmt: skip

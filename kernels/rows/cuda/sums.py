@@ -1,6 +1,6 @@
 """Sums over rows and over whole arrays, and what clips by the norm that comes of them.
 
-Blocks write partial sums, which the last block or a second launch adds up in a fixed order.
+Blocks write partial sums, which the last block adds up in a fixed order, so that each takes one launch.
 """
 
 # mypy: disallow-untyped-defs=False, disallow-untyped-calls=False
@@ -11,34 +11,24 @@ from math import sqrt
 from numba import cuda
 
 from ...targets.cuda.geometry import BLOCK
+from .chunks import CHUNKS, add_chunks, chunk_rows, last_chunk, sum_to
 from .teams import LOWEST, Signatures, last_block, load, places, real, shared_sum
 
 
-def column_sum_chunks(x, partial):
+def column_sum(x, partial, counters, out, adds):
     part = cuda.shared.array(BLOCK, real)
     rows, width = x.shape
-    share = (rows + partial.shape[0] - 1) // partial.shape[0]
-    chunk = cuda.blockIdx.y
-    start, stop = chunk * share, min(rows, (chunk + 1) * share)
+    start, stop = chunk_rows(rows)
     lane, team, lanes, teams, _ = places()
-    slot = lane * teams + team
     for first in range(cuda.blockIdx.x * lanes, width, cuda.gridDim.x * lanes):
         j = first + lane
         value = real(0.0)
         if j < width:
             for i in range(start + team, stop, teams):
                 value += load(x[i, j])
-        value = shared_sum(part, slot, team, teams, value)
-        if team == 0 and j < width:
-            partial[chunk, j] = value
-
-
-def add_chunks(partial, out):
-    for j in range(cuda.grid(1), out.shape[0], cuda.gridsize(1)):
-        value = real(0.0)
-        for chunk in range(partial.shape[0]):
-            value += partial[chunk, j]
-        out[j] += value
+        sum_to(part, value, j, partial, cuda.blockIdx.y, 0)
+    if last_chunk(counters):
+        add_chunks(part, partial, out, adds)
 
 
 def add_parts(part, value, partial, counter, out):
@@ -47,7 +37,7 @@ def add_parts(part, value, partial, counter, out):
     value = shared_sum(part, lane, lane, cuda.blockDim.x, value)
     if lane == 0:
         partial[cuda.blockIdx.x] = value
-    if last_block(counter):
+    if last_block(counter, 0, cuda.gridDim.x):
         value = real(0.0)
         for i in range(lane, cuda.gridDim.x, cuda.blockDim.x):
             value += partial[i]
@@ -99,8 +89,7 @@ def limit_norm(scales, squares, largest):
 
 
 SIGNATURES: Signatures = {
-    column_sum_chunks: (("matrix", "table"), (), (places, shared_sum)),
-    add_chunks: (("table", "sums"), (), ()),
+    column_sum: (("matrix", "table", "counters", "table", "count"), (), CHUNKS),
     total: (("vector", "sums", "counters", "sums"), (), (shared_sum, last_block, add_parts)),
     sum_of_squares: (("vector", "sums", "counters", "sums"), (), (shared_sum, last_block, add_parts)),
     limit_norm: (("sums", "sums", "number"), ("sqrt",), ()),

@@ -98,15 +98,15 @@ def row_max(part, slot, lane, lanes, x, i):
     return team_max(part, slot, lane, lanes, top)
 
 
-def last_block(counter):
-    # Whether this block is the last one of its grid to come here, so that it sees what all the others have written before.
-    # The counter, which begins at 0, is then 0 again, for the next launch.
+def last_block(counters, place, blocks):
+    # Whether this block is the last one of so many to come here, so that it sees what all the others have written before. They
+    # are counted at that place, which begins at 0 and is then 0 again, for the next launch.
     arrived = cuda.shared.array(1, i64)
-    last = u32(cuda.gridDim.x - 1)
+    last = u32(blocks - 1)
     cuda.syncthreads()
     if cuda.threadIdx.x == 0 and cuda.threadIdx.y == 0:
         cuda.threadfence()
-        arrived[0] = i64(cuda.atomic.inc(counter, 0, last))
+        arrived[0] = i64(cuda.atomic.inc(counters, place, last))
         cuda.threadfence()
     cuda.syncthreads()
     return arrived[0] == i64(last)

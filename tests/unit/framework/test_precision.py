@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
-from fusedstep.framework.precision import FIRST_SCALE
+from fusedstep.backends.cupy_backend import CupyBackend
+from fusedstep.backends.numpy_backend import NumpyBackend
+from fusedstep.framework.precision import FIRST_SCALE, precision_of
 from fusedstep.kernels.formula import REGISTRY
 
 pytest.importorskip("ml_dtypes", reason="needs ml_dtypes: pip install 'fusedstep[precision]'")
@@ -92,6 +94,21 @@ def test_the_gradient_is_that_of_float32_within_the_rounding_of_the_type(precisi
     # Each of the 8 layers rounds its output and its gradient once.
     assert np.linalg.norm(found - exact) <= 8 * unit * np.linalg.norm(exact)
     assert np.linalg.norm(found - exact) > 0.0
+
+
+class CallByCall(NumpyBackend):
+    """A subclass, whose steps are not recorded."""
+
+
+@pytest.mark.parametrize("micro_batch", [None, 7])
+@pytest.mark.parametrize("precision", NARROW)
+def test_a_recorded_step_has_the_gradient_of_one_that_is_not(precision, micro_batch, batch):
+    recorded, plain = (small(precision, backend=b, micro_batch=micro_batch) for b in ("numpy", CallByCall()))
+    assert float(recorded(*batch)) == float(plain(*batch))
+    np.testing.assert_array_equal(recorded.gradient, plain.gradient)
+    bare = np.asarray(recorded.gradient).astype(recorded.weights.dtype).astype(np.float32)
+    start, stop = next(place for p, place in recorded.ranges.items() if p.name == "weight")
+    assert np.mean(bare[start:stop] != recorded.gradient[start:stop]) > 0.9, "weight gradients stay in float32"
 
 
 @pytest.mark.parametrize("precision", NARROW)
@@ -227,6 +244,9 @@ def test_precisions_that_a_backend_lacks_are_refused_with_those_that_have_them()
             small(precision, backend="numba")
     with pytest.raises(fs.DtypeError, match="tf32"):
         small("tf32")
+    for precision in ("bfloat16", "float16", "tf32"):  # the class alone, which needs no device
+        with pytest.raises(fs.DtypeError, match=f"'cupy'.*got '{precision}', which cuda.* can do; write backend=\"cuda\", or"):
+            precision_of(precision, CupyBackend)
     with pytest.raises(fs.DtypeError, match="out of float32, float64, tf32, bfloat16, float16; got 'half'"):
         small("half")
 

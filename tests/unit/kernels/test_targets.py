@@ -19,7 +19,7 @@ from fusedstep.backends import Backend, Random, backend
 from fusedstep.kernels import formulas as library
 from fusedstep.kernels import vocabulary as v
 from fusedstep.kernels.formula import REGISTRY, Formula
-from fusedstep.kernels.formulas import elementwise, losses, updates
+from fusedstep.kernels.formulas import elementwise, losses, vectors
 from fusedstep.kernels.formulas.activations import prelu, prelu_backward
 from fusedstep.kernels.formulas.random import dropout
 from fusedstep.kernels.formulas.updates import RULES, update_formula
@@ -231,7 +231,7 @@ def test_formulas_that_are_hard_on_a_register_plan(formula, name):
 
 HOSTS = {"base": lambda: Backend(np), "numpy": lambda: backend("numpy"), "numba": lambda: backend("numba")}
 SAMPLE = {
-    "flat": updates.step_back, "row": elementwise.add_bias, "column": elementwise.softmax_slope,
+    "flat": vectors.combination, "row": elementwise.add_bias, "column": elementwise.softmax_slope,
     "row sum": elementwise.row_product, "row sum and gradient": losses.squared_error, "two outputs": prelu_backward,
     "prelu": prelu, "bits": dropout,
 }  # fmt: skip

@@ -1,0 +1,66 @@
+"""The loss that a step gives: a number that waits for the device only when it is asked for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from ..errors import NonFiniteLossError
+
+BROKEN_GRADIENT = "a gradient with NaN or infinity"
+
+
+class StepLoss:
+    """The loss of one step: a scalar that stays on the device until `float(loss)` asks for it.
+
+    It compares, adds and prints like a number, and waits for the device when it does.
+
+    Raises: NonFiniteLossError when it is asked for and the loss or the gradient was NaN or infinite (on a GPU, where such a
+        step changes nothing; on a CPU the step itself raises).
+    """
+
+    __slots__ = ("_error", "_factor", "_item", "_squares", "_total", "_value")
+
+    def __init__(
+        self, total: Any, squares: Any, factor: float, item: Callable[[Any], float], error: Callable[[str], NonFiniteLossError]
+    ) -> None:
+        self._total = total
+        self._squares = squares
+        self._factor = factor
+        self._item = item
+        self._error = error
+        self._value: float | None = None
+
+    def __float__(self) -> float:
+        if self._value is None:
+            value = self._item(self._total) * self._factor
+            if not math.isfinite(value):
+                raise self._error(f"a loss of {value}")
+            if not math.isfinite(self._item(self._squares)):
+                raise self._error(BROKEN_GRADIENT)
+            self._value = value
+        return self._value
+
+    def __lt__(self, other: Any) -> bool:
+        return float(self) < float(other)
+
+    def __le__(self, other: Any) -> bool:
+        return float(self) <= float(other)
+
+    def __gt__(self, other: Any) -> bool:
+        return float(self) > float(other)
+
+    def __ge__(self, other: Any) -> bool:
+        return float(self) >= float(other)
+
+    def __add__(self, other: Any) -> float:
+        return float(self) + float(other)
+
+    __radd__ = __add__
+
+    def __repr__(self) -> str:
+        return f"{float(self):.6g}"
+
+    def __format__(self, specification: str) -> str:
+        return format(float(self), specification)
