@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..contenders.base import Where
-from ..contenders.torch_eager import finisher, products
+from ..contenders.torch_eager import captured, finisher, products
 from ..gemms import products as products_of
 from ..problem import Problem
 from ..timing import Prepared
@@ -80,23 +80,6 @@ def torch_floor(problem: Problem, where: Where) -> Prepared:
     with products(problem.precision):
         call = captured(step) if where.cuda else step
     return Prepared(call, finisher(where), around=lambda: products(problem.precision), clock=where.clock)
-
-
-def captured(step: Callable[[], None]) -> Callable[[], Any]:
-    """The replay of a CUDA graph of a step."""
-    import torch
-
-    beside: Any = torch.cuda.Stream()
-    beside.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(beside):
-        for _ in range(3):
-            step()
-    torch.cuda.current_stream().wait_stream(beside)
-    graph: Any = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        step()
-    replay: Callable[[], Any] = graph.replay
-    return replay
 
 
 def own_floor(problem: Problem, backend: Any) -> Prepared:

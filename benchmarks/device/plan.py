@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ...errors import HyperparameterError
+from ...framework.launches import STEPS as LAUNCH
+from .. import gemms
 from ..networks import Network, nearest
 from ..timing import Pace
 
@@ -72,6 +74,9 @@ SECONDS = {
 Networks that are drawn and checked in float64 once, for two parts in a row, are cheaper in the second.
 """
 
+LONG = 4e13
+"""Operations of a launch that lasts as long as a burst or longer. Nothing is gained from more steps in it."""
+
 TOTAL = sum(SECONDS.values())
 PRECISIONS = ("float32", "tf32", "bfloat16")
 """In which plain products are timed, and the processor is compared."""
@@ -128,6 +133,16 @@ class Plan:
         if not self.dry:
             return network
         return Network(tuple(min(width, 6) for width in network.widths), min(network.batch, 8))
+
+    def launch(self, network: Network) -> int:
+        """Steps that may be taken in one launch: as many as a Trainer takes; of large networks as many as a burst needs."""
+        if self.dry:
+            return 2
+        return LAUNCH if self.short(network) else self.pace.least_calls
+
+    def short(self, network: Network) -> bool:
+        """Whether the steps of a network are so short that launches are worth a look: with those of single steps beside."""
+        return LAUNCH * gemms.flop(network) <= LONG
 
     def seconds(self, name: str) -> float:
         """The share of a part; a dry run has all the time."""

@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ...errors import OutputPathError
 from .. import machine
 from ..profiles import profile
 from ..results import Case, KernelCase, Part, Profile, Report, load, save, write
-from .allowance import Allowance
+from .allowance import Allowance, OutOfTime
 from .kernels import Bench
 from .place import DRY, Place
 from .plan import STEPS, Plan
@@ -22,6 +23,8 @@ from .targets import gaps
 
 DONE, CUT, FAILED = "done", "cut", "failed"
 WORTH = {DONE: 2, CUT: 1, FAILED: 0}
+LATE = ("cut", f"failed with {OutOfTime.__name__}")
+"""What the reasons begin with for which somebody was left out who may take part when there is more time."""
 REPEATS = 5
 KERNELS = ("copy", "products", "adam", "softmax", "rows")
 
@@ -75,9 +78,7 @@ class Session:
             part, found = self._part(name, allowance)
             behind = 0.0 if self.plan.dry else behind + allowance.spent - share
             part.seconds = allowance.spent
-            self._take(part, found)
-            self._write()
-            self.done(part)
+            self.done(self._keep(part, found))
         return self.report
 
     def _part(self, name: str, allowance: Allowance) -> tuple[Part, Found]:
@@ -108,17 +109,20 @@ class Session:
         if self._bench is None:
             self._bench = Bench(self.place, self.plan.sizes, self.plan.pace, self.tell)
         kernels: list[KernelCase] = getattr(self._bench, name)(allowance)
-        return Found(kernels=kernels, cut=_shortened(kernels, self.plan.pace.rounds))
+        return Found(kernels=kernels, cut=_shortened(kernels, self.plan.pace.rounds), broken=self._broken(kernels))
 
     def _judged(self, case: Case, rounds: int) -> Found:
         """A case with what its part's time did not suffice for, and with what went wrong in our own steps."""
-        ours = [
-            f"{left.name}: {left.reason}" for left in case.left_out
-            if left.name.partition(",")[0] == self.place.backend.name and left.reason.startswith(("failed", "does other"))
-        ]  # fmt: skip
-        late = [left.name for left in case.left_out if left.reason.startswith("cut")]
+        late = [left.name for left in case.left_out if left.reason.startswith(LATE)]
         cut = [_shortened([case], rounds), f"no time for {', '.join(late)}" if late else ""]
-        return Found([case], cut="; ".join(filter(None, cut)), broken="; ".join(ours))
+        return Found([case], cut="; ".join(filter(None, cut)), broken=self._broken([case]))
+
+    def _broken(self, cases: Sequence[Case | KernelCase]) -> str:
+        """What went wrong in ours."""
+        return "; ".join(
+            f"{left.name}: {left.reason}" for case in cases for left in case.left_out
+            if left.name.partition(",")[0] == self.place.backend.name and left.reason.startswith(("failed", "does other"))
+        )  # fmt: skip
 
     def _profiles(self, tell: Tell, allowance: Allowance) -> Found:
         """Of the steps that missed a target, the one that missed it by most first."""
@@ -140,7 +144,8 @@ class Session:
         """Puts a part into the report, in place of an earlier attempt that was worth no more."""
         report = self.report
         earlier = next((p for p in report.parts if p.name == part.name), None)
-        if earlier is not None and WORTH[part.state] < WORTH[earlier.state]:
+        before = [case for case in (*report.cases, *report.kernels) if case.part == part.name]
+        if earlier is not None and _worth(part, [*found.cases, *found.kernels]) < _worth(earlier, before):
             return
         both: list[tuple[list[Any], list[Any]]] = [
             (report.cases, found.cases), (report.kernels, found.kernels), (report.profiles, found.profiles),
@@ -151,9 +156,33 @@ class Session:
             kept[:] = [one for one in kept if one.part != part.name] + new
         report.parts = [p for p in report.parts if p.name != part.name] + [part]
 
+    def _keep(self, part: Part, found: Found) -> Part:
+        """Takes a part and writes the report; where what it found cannot be written, its failure instead."""
+        report = self.report
+        before = list(report.cases), list(report.kernels), list(report.profiles), list(report.parts)
+        self._take(part, found)
+        try:
+            self._write()
+        except OutputPathError:
+            raise
+        except Exception as error:  # figures that nobody expected: the other parts are to be kept
+            report.cases, report.kernels, report.profiles, report.parts = before
+            reason = f"cannot be written: {type(error).__name__}: {' '.join(str(error).split())[:500]}"
+            part = Part(part.name, FAILED, part.seconds, reason)
+            self._take(part, Found())
+            self._write()
+        return part
+
     def _write(self) -> None:
+        """Both files; the figures first, in case that the tables cannot be made of them."""
         save(self.report, self.path)
         write(self.path.with_suffix(".md"), markdown(self.report))
+
+
+def _worth(part: Part, cases: Sequence[Case | KernelCase]) -> tuple[int, int, int]:
+    """What an attempt is worth: how far it came, how many took part, and in how many rounds all of them."""
+    timings = [timing for case in cases for timing in case.timings]
+    return WORTH[part.state], len(timings), min((len(timing.seconds) for timing in timings), default=0)
 
 
 def _shortened(cases: Sequence[Case | KernelCase], rounds: int) -> str:
