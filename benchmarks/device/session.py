@@ -68,10 +68,8 @@ class Session:
         """All parts that are wanted and not done; returns everything that was found."""
         self._write()
         behind = 0.0
-        known = {part.name: part for part in self.report.parts}
-        for name in self.plan.names:
-            if name in known and known[name].state == DONE:
-                continue
+        for name in self._due():
+            self._begin(name)
             share = self.plan.seconds(name)
             # A part that took too long takes the time of those after it, but leaves them a quarter of their own.
             allowance = Allowance(max(share - behind, 0.25 * share))
@@ -81,18 +79,35 @@ class Session:
             self.done(self._keep(part, found))
         return self.report
 
+    def _due(self) -> list[str]:
+        """The parts that are wanted and not done. Those that failed come last: they may end the process once more."""
+        known = {part.name: part.state for part in self.report.parts}
+        profiled = {(made.network, made.precision) for made in self.report.profiles}
+        cases = {case.part: (case.network, case.precision) for case in self.report.cases}
+        if not self.plan.dry and any(cases[part] not in profiled for part in gaps(self.report)):
+            known.pop("profile", None)
+        due = [name for name in self.plan.names if known.get(name) != DONE]
+        return sorted(due, key=lambda name: known.get(name) == FAILED)
+
+    def _begin(self, name: str) -> None:
+        """Notes that a part was begun, in case that the process ends in it."""
+        self._take(Part(name, FAILED, reason="begun, and not finished: the process ended in it"), Found())
+        self._write()
+
     def _part(self, name: str, allowance: Allowance) -> tuple[Part, Found]:
         """One part; what goes wrong in it is its own reason, and the others are run all the same."""
+        part, found = Part(name, DONE), Found()
         try:
             found = self._work(name, allowance)
+            if found.broken or found.cut:
+                part = Part(name, FAILED if found.broken else CUT, reason=found.broken or found.cut)
         except Exception as error:  # whatever it is: the machine is there for minutes only, and the reason is kept
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
-            return Part(name, FAILED, reason=reason), Found()
-        finally:
+            part = Part(name, FAILED, reason=_told(error))
+        try:
             self.place.tidy()
-        if found.broken:
-            return Part(name, FAILED, reason=found.broken), found
-        return (Part(name, CUT, reason=found.cut) if found.cut else Part(name, DONE)), found
+        except Exception as error:  # a device that is lost cannot be tidied up either; what was measured before is kept
+            part.reason = "; ".join(filter(None, (part.reason, f"tidying up failed: {_told(error)}")))
+        return part, found
 
     def _work(self, name: str, allowance: Allowance) -> Found:
         tell: Tell = lambda what: self.tell(f"{name}: {what}")  # noqa: E731
@@ -134,7 +149,11 @@ class Session:
                 break
             problem = problem_of(steps.network, precision_here(steps.precision, self.place), self.plan)
             tell(f"profile of {name}")
-            made = profile(problem, self.place.backend, 1 if self.plan.dry else REPEATS)
+            try:
+                made = profile(problem, self.place.backend, 1 if self.plan.dry else REPEATS)
+            except Exception as error:  # the others are made all the same
+                found.broken = "; ".join(filter(None, (found.broken, f"{name}: {_told(error)}")))
+                continue
             made.precision = problem.precision
             found.profiles.append(made)
             self.place.tidy()
@@ -167,8 +186,7 @@ class Session:
             raise
         except Exception as error:  # figures that nobody expected: the other parts are to be kept
             report.cases, report.kernels, report.profiles, report.parts = before
-            reason = f"cannot be written: {type(error).__name__}: {' '.join(str(error).split())[:500]}"
-            part = Part(part.name, FAILED, part.seconds, reason)
+            part = Part(part.name, FAILED, part.seconds, f"cannot be written: {_told(error)}")
             self._take(part, Found())
             self._write()
         return part
@@ -177,6 +195,11 @@ class Session:
         """Both files; the figures first, in case that the tables cannot be made of them."""
         save(self.report, self.path)
         write(self.path.with_suffix(".md"), markdown(self.report))
+
+
+def _told(error: Exception) -> str:
+    """An error in a line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
 
 
 def _worth(part: Part, cases: Sequence[Case | KernelCase]) -> tuple[int, int, int]:

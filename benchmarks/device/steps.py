@@ -100,15 +100,15 @@ def _case(
         warnings.simplefilter("ignore")
         tell("the losses that all should have")
         wanted = _common(problem, place)
-        beside = floors(problem, place) if with_floor else {}
+        beside = floors(problem, place, case) if with_floor else {}
         ready: dict[str, Prepared] = {}
         alone: set[str] = set()
         for contender, own in takes_part:
             if contender.kind == "peer" and allowance.below(KEPT):
                 case.left_out.append(LeftOut(contender.name, LATE, AGAIN, case.network))
                 continue
-            if own.launch == 1 and own.precision in alone:
-                continue
+            if contender.kind == "ours" and own.launch == 1 and own.precision in alone:
+                continue  # they would be the same steps, or be refused for the same reason
             tell(f"{contender.name}: getting ready")
             own.__dict__.update({name: getattr(problem, name) for name in DRAWN})
             with deadline(allowance.until(KEPT) if contender.kind == "peer" else math.inf):
@@ -117,7 +117,7 @@ def _case(
                 ready[contender.name] = prepared
             reason = one_by_one(contender, own, prepared)
             if reason is not None:
-                alone.add(own.precision)  # single steps would be the same ones, or be refused for the same reason
+                alone.add(own.precision)
             if reason:
                 what = f"{own.launch} steps a launch" if own.launch > 1 else "a step in one launch"
                 case.left_out.append(LeftOut(f"{contender.name}, {what}", f"not taken: {reason}", "", case.network))
