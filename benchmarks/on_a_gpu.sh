@@ -2,17 +2,17 @@
 # Everything that a machine with a CUDA device is needed for, when one is at hand: the tests that need it, the run that fills
 # benchmarks/results, what that run had no time for, and the profiles of the steps that missed a target.
 #
-#     bash benchmarks/on_a_gpu.sh [STAGE …]        stages: machine install tests bench again profile; without any: all
+#     bash benchmarks/on_a_gpu.sh [STAGE …]        stages: machine install compile tests bench again profile; without any: all
 #
-# It fetches nothing. Each stage has its own time limit (TESTS_S, BENCH_S, AGAIN_S, PROFILE_S in seconds; half an hour together),
-# and what goes wrong in one stops none of the others. Everything is written as it goes to $OUT, or else to benchmarks/results:
-# three logs, the tests' XML, and the report as JSON and Markdown. Called again, with RESUME=1, the run continues where it
-# stopped. PYTHON names the interpreter. DRY_RUN=1 walks through it without a device.
+# It fetches nothing. Each stage has its own time limit (COMPILE_S, TESTS_S, BENCH_S, AGAIN_S, PROFILE_S in seconds; half an hour
+# together), and what goes wrong in one stops none of the others. Everything is written as it goes to $OUT, or else to
+# benchmarks/results: three logs, the tests' XML, and the report as JSON and Markdown. Called again, with RESUME=1, the run
+# continues where it stopped. PYTHON names the interpreter. DRY_RUN=1 walks through it without a device.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 out=${OUT:-$PWD/benchmarks/results}
 python=${PYTHON:-python3}
-stages=${*:-machine install tests bench again profile}
+stages=${*:-machine install compile tests bench again profile}
 failed=()
 mkdir -p "$out" || exit 2
 # A time that is over is said by an interrupt, at which pytest still writes what it knows; a script in the background ignores it.
@@ -53,6 +53,8 @@ for stage in $stages; do
     case $stage in
     machine) ;;
     install) run backends machine 60 "$python" -P -m fusedstep backends ;; # which work here, and why the others do not
+    # On all cores, once: what tests and bench find in the kernel cache need not be waited for.
+    compile) run compile machine "${COMPILE_S:-120}" "$python" -P -m fusedstep.kernels.warm ;;
     tests)
         needed=--require-gpu
         [ -z "$DRY_RUN" ] || needed=-qq\ --collect-only
@@ -65,7 +67,7 @@ for stage in $stages; do
     again) run again bench "${AGAIN_S:-300}" bash -c 'bench --resume --budget 900' ;;
     # What the run had no time for: the profiles of the steps that missed a target, the largest gap first.
     profile) run profile bench "${PROFILE_S:-120}" bash -c 'bench --resume --parts profile' ;;
-    *) printf 'expected stages out of machine, install, tests, bench, again, profile; got %s\n' "$stage" >&2; exit 2 ;;
+    *) printf 'expected stages out of machine, install, compile, tests, bench, again, profile; got %s\n' "$stage" >&2; exit 2 ;;
     esac
 done
 [ ${#failed[@]} -eq 0 ] || { printf '\nfailed: %s\n' "${failed[*]}"; exit 1; }

@@ -16,7 +16,8 @@ from ..errors import HyperparameterError
 from .clocks import HOST, Clock, StandIn
 
 MOST_CALLS = 1000
-"""In a burst, or as many calls as so many steps take. A longer training from the same start would come to gradients that are no longer realistic numbers."""
+"""In a burst; of calls that take several steps, as many as take so many steps. A longer training from the same start would
+come to gradients that are no longer realistic numbers."""
 
 LEAST_ROUNDS = 2
 """That are taken even where the time for them is over: one alone has no spread."""
@@ -30,10 +31,11 @@ def _nothing(*given: Any) -> None:
 class Prepared:
     """Something that is ready to be called again and again.
 
-    Args: step – does the work once, and returns a handle; finish – waits until the work of a handle is done; reset – back to the start: weights, states, order of minibatches;
-        around – a context for the calls, such as a limit of threads, entered outside of the timed part; clock; before – is
-        called before each call, and then each call is timed alone: it empties the caches, and is not timed; covers – steps
-        that a call takes: times are told for one of them; losses – of those steps, from a handle.
+    Args: step – does the work once, and returns a handle; finish – waits until the work of a handle is done; reset – back to
+        the start: weights, states, order of minibatches; around – a context for the calls, such as a limit of threads, entered
+        outside of the timed part; clock; before – is called before each call, and then each call is timed alone: it empties
+        the caches, and is not timed; covers – steps that a call takes: times are told for one of them; losses – of those
+        steps, from a handle.
     """
 
     step: Callable[[], Any]
@@ -52,7 +54,8 @@ class Pace(NamedTuple):
 
     Args: rounds – how often each contender has its turn; seconds – length of a burst; pause – seconds of rest before a burst:
         idle threads of one library's pool wait actively for a while, and take cores from whoever comes next;
-        least_calls – in a burst, however long they take, each step of a call counted; most – seconds after which no round is begun.
+        least_calls – in a burst, however long they take, each step of a call counted; most – seconds after which no round is
+        begun.
     """
 
     rounds: int = 7

@@ -54,7 +54,7 @@ class Contender:
                 import_module(module)
             except ImportError as error:
                 return Missing(f"{module} cannot be imported ({error})", f"pip install {package}")
-            except Exception as error:  # libraries that do not fit together fail in many ways, and the others are to be measured
+            except Exception as error:  # libraries that do not fit together fail in many ways
                 return Missing(f"{module} cannot be imported ({type(error).__name__}: {error})", f"reinstall {package}")
         return None
 

@@ -136,8 +136,8 @@ def _dtype(problem: Problem) -> Any:
 class TorchStep:
     """zero_grad, forward, loss, backward, optimiser.
 
-    Args: problem; wrap – what is done to forward and loss together, such as torch.compile; device – "cpu" or "cuda"; capturable –
-        whether the optimiser may be captured in a CUDA graph.
+    Args: problem; wrap – what is done to forward and loss together, such as torch.compile; device – "cpu" or "cuda";
+        capturable – whether the optimiser may be captured in a CUDA graph.
     Attributes: minibatches – what steps are given in turn: (x, y), or of resident data the numbers of the rows.
     """
 

@@ -79,7 +79,7 @@ def chain(
 
 
 def each(
-    things: Sequence[Any], make: Callable[[Any], Array], size: Callable[[Any], int], key: Callable[[Any], Any] = lambda thing: thing
+    things: Sequence[Any], make: Callable[[Any], Array], size: Callable[[Any], int], key: Callable[[Any], Any] = lambda it: it
 ) -> list[Array]:
     """An array for each of these; where it is too large for any cache, the same one for those with the same key."""
     made: dict[Any, Array] = {}

@@ -14,7 +14,7 @@ DRY_RUN = (
 STEP_NOTE = (
     "All data lie on the device as one array, and so do the numbers of the rows in each minibatch, in random order. Every step "
     "takes its own rows out of it, and that is in its time; only the products alone (GEMMs) take none. Ours gather them in the "
-    "graph, several steps in one launch as a Trainer takes them, or by one more kernel where it says \"single steps\"; torch by "
+    "graph, several steps in one launch as a Trainer takes them, or by one more kernel where it says 'single steps'; torch by "
     "indexing; torch-compile and torch-max-autotune inside of what is compiled; torch-graph inside its graph of several steps; "
     "jax inside the jit, jax-scan in each turn of its scan over several steps. Times are for one step."
 )

@@ -150,7 +150,7 @@ def test_a_part_in_which_the_process_ended_is_known_and_comes_last_the_next_time
     with pytest.raises(KeyboardInterrupt):
         start("copy,products,adam")
     monkeypatch.setattr(sessions.Bench, "products", real)
-    session, done = start("copy,products,adam", resume=True)
+    _, done = start("copy,products,adam", resume=True)
     assert done == [("adam", "done"), ("products", "done")]
 
 
@@ -190,7 +190,6 @@ def test_ours_that_fails_while_it_is_timed_is_a_failed_part_with_the_copy_measur
 
     def breaks(self, prepared):
         prepared.step = lambda: (_ for _ in ()).throw(RuntimeError("launch failed"))
-        return None
 
     monkeypatch.setattr(sessions.Bench, "_launches", breaks)
     session, done = start("adam")
