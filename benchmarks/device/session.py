@@ -61,6 +61,8 @@ class Session:
             self.report = _filled(load(self.path, plan.dry))
         else:
             self.path = folder / f"{name}-{datetime.now(UTC):%Y-%m-%d}.json"
+            if not plan.dry:
+                _set_aside(self.path)
             settings = {"device": DRY if plan.dry else "cuda", "dry_run": plan.dry, "budget": plan.budget}
             self.report = Report(machine.describe() | {"device": place.facts}, settings, left_out=list(place.left_out))
 
@@ -82,12 +84,16 @@ class Session:
     def _due(self) -> list[str]:
         """The parts that are wanted and not done. Those that failed come last: they may end the process once more."""
         known = {part.name: part.state for part in self.report.parts}
-        profiled = {(made.network, made.precision) for made in self.report.profiles}
-        cases = {case.part: (case.network, case.precision) for case in self.report.cases}
-        if not self.plan.dry and any(cases[part] not in profiled for part in gaps(self.report)):
+        if not self.plan.dry and self._unprofiled():
             known.pop("profile", None)
         due = [name for name in self.plan.names if known.get(name) != DONE]
         return sorted(due, key=lambda name: known.get(name) == FAILED)
+
+    def _unprofiled(self) -> list[str]:
+        """Parts whose step missed a target and has no profile yet, the one that missed it by most first."""
+        profiled = {(made.network, made.precision) for made in self.report.profiles}
+        cases = {case.part: (case.network, case.precision) for case in self.report.cases}
+        return [part for part in gaps(self.report) if self.plan.dry or cases[part] not in profiled]
 
     def _begin(self, name: str) -> None:
         """Notes that a part was begun, in case that the process ends in it."""
@@ -140,8 +146,8 @@ class Session:
         )  # fmt: skip
 
     def _profiles(self, tell: Tell, allowance: Allowance) -> Found:
-        """Of the steps that missed a target, the one that missed it by most first."""
-        found, wanted = Found(), gaps(self.report)
+        """Of the steps that missed a target, beside those that are there already."""
+        found, wanted = Found(profiles=list(self.report.profiles)), self._unprofiled()
         for number, name in enumerate(wanted):
             steps = STEPS[name]
             if number and allowance.below(0.3):
@@ -195,6 +201,13 @@ class Session:
         """Both files; the figures first, in case that the tables cannot be made of them."""
         save(self.report, self.path)
         write(self.path.with_suffix(".md"), markdown(self.report))
+
+
+def _set_aside(path: Path) -> None:
+    """Gives the report of an earlier run of that day another name, so that nothing measured is overwritten."""
+    for file in (path, path.with_suffix(".md")):
+        if file.exists():
+            file.rename(file.with_name(f"{file.stem}-until-{datetime.now(UTC):%H%M%S}{file.suffix}"))
 
 
 def _told(error: Exception) -> str:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
+import re
 import time
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from fusedstep.backends.numpy_backend import NumpyBackend
 from fusedstep.benchmarks.clocks import HOST
+from fusedstep.benchmarks.commands.watching import watch
 from fusedstep.benchmarks.contenders import Where
 from fusedstep.benchmarks.device import floor
 from fusedstep.benchmarks.device import session as sessions
@@ -144,6 +148,17 @@ def test_what_there_was_no_time_for_says_so_and_is_taken_up_again(start, monkeyp
     assert len(session.report.kernels) == 1
 
 
+def test_a_second_run_of_a_day_overwrites_nothing(start, tmp_path):
+    session, _ = start("copy")
+    first = session.path.read_text()
+    again, done = start("adam")
+    assert (done, again.path) == ([("adam", "done")], session.path)
+    (aside,) = tmp_path.glob("*-until-*.json")
+    assert aside.read_text() == first
+    assert aside.with_suffix(".md").exists()
+    assert start("copy,adam", resume=True)[1] == [("copy", "done")], "the newest is the one that is taken up"
+
+
 def test_a_part_in_which_the_process_ended_is_known_and_comes_last_the_next_time(start, monkeypatch):
     real = sessions.Bench.products
     monkeypatch.setattr(sessions.Bench, "products", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
@@ -261,6 +276,17 @@ def test_a_floor_that_fails_is_left_out(place, monkeypatch):
     case = Case("4-4@6", "plain", "float32", 1, 1, 1)
     assert floor.floors(Problem(Network((4, 4), 6)), place, case) == {}
     assert case.left_out[0].reason == "failed with MemoryError: none left"
+
+
+def test_a_log_tells_where_time_goes_and_leaves_the_rounds_out():
+    def work(tell):
+        tell("adam: round 1 of 10: cuda")
+        tell("784-tf32: jax: getting ready")
+
+    for log, wanted in ((True, r" +\d+\.\d s  784-tf32: jax: getting ready\n"), (False, "")):
+        file = io.StringIO()
+        watch(Console(file=file, width=200), work, log)
+        assert re.fullmatch(wanted, file.getvalue())
 
 
 def test_a_dry_run_is_no_measurement(start, tmp_path):
