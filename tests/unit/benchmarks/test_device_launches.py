@@ -122,9 +122,8 @@ def test_what_is_timed_are_launches_and_no_single_steps():
     log = prepared.notes["step"].executor.log
     assert prepared.covers == 3
     assert log == [1, 1, 3], "two steps warm up"
-    log.clear()
     assert burst(prepared, 4) == pytest.approx(1.0 / 12), "seconds of one step"
-    assert log == [3] * 5, "one launch before, and the four that are timed"
+    assert log[3:] == [3] * 5, "one launch before, and the four that are timed"
 
 
 def test_losses_of_launches_are_those_of_single_steps_and_of_the_reference():
