@@ -169,8 +169,9 @@ class Session:
         """Puts a part into the report, in place of an earlier attempt that was worth no more."""
         report = self.report
         earlier = next((p for p in report.parts if p.name == part.name), None)
-        before = [case for case in (*report.cases, *report.kernels) if case.part == part.name]
-        if earlier is not None and _worth(part, [*found.cases, *found.kernels]) < _worth(earlier, before):
+        before: list[Case | KernelCase] = [*report.cases, *report.kernels]
+        now: list[Case | KernelCase] = [*found.cases, *found.kernels]
+        if earlier is not None and _worth(part, now) < _worth(earlier, [case for case in before if case.part == part.name]):
             return
         both: list[tuple[list[Any], list[Any]]] = [
             (report.cases, found.cases), (report.kernels, found.kernels), (report.profiles, found.profiles),
