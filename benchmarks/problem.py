@@ -35,7 +35,9 @@ class Problem:
         to norm 1; AdamW(1e-3) with weight decay 0.01 on weights, not on biases, gains and offsets.
 
     Args: network; variant; precision – "float32" or "float64", or one of REDUCED; threads; dropout – None for the variant's
-        own share; learning_rate – smaller for wide networks, whose first steps would else lead far away from the start.
+        own share; learning_rate – smaller for wide networks, whose first steps would else lead far away from the start;
+        launch – 0: each step is handed its minibatch; else all data lie where the steps run, each step takes the rows of its
+        minibatch from there, and so many steps may be taken in one launch.
     """
 
     network: Network
@@ -45,6 +47,12 @@ class Problem:
     dropout: float | None = None
     seed: int = field(default=0, repr=False)
     learning_rate: float = LEARNING_RATE
+    launch: int = 0
+
+    @property
+    def resident(self) -> bool:
+        """Whether steps take their minibatches out of data that lie where they run."""
+        return self.launch > 0
 
     @property
     def dtype(self) -> str:
@@ -96,3 +104,15 @@ class Problem:
             (rng.standard_normal((rows, widths[0])).astype(self.dtype), rng.integers(0, widths[-1], rows))
             for _ in range(max(1, min(MOST_BATCHES, MOST_BYTES // size)))
         ]
+
+    @cached_property
+    def data(self) -> tuple[Array, Array]:
+        """All rows of the minibatches as one data set, x [N, d] and labels [N]."""
+        x, y = ([batch[k] for batch in self.minibatches] for k in (0, 1))
+        return (x[0], y[0]) if len(x) == 1 else (np.concatenate(x), np.concatenate(y))
+
+    @cached_property
+    def places(self) -> Array:
+        """[minibatches, B] int64: which rows of `data` each of them has, in random order, as shuffling leaves them."""
+        rng, rows = np.random.default_rng([self.seed, 3]), self.network.batch
+        return np.stack([k * rows + rng.permutation(rows) for k in range(len(self.minibatches))])

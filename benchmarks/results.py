@@ -31,8 +31,9 @@ class Timing:
     """Times of one contender.
 
     Args: kind – "ours", "peer", "floor" or "copy"; device; version – of its library; calls – in the last burst; seconds – per
-        call, one value a round; losses – of the first steps; memory – bytes by use, with their "total", for our own steps;
-        bytes moved for a copy; launches – of our own kernels in one call, where they are counted.
+        call, one value a round, or per step of a call that takes several; losses – of the first steps; memory – bytes by use,
+        with their "total", for our own steps; bytes moved for a copy; launches – of our own kernels in one call, where they are
+        counted; steps – of a call.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Timing:
     losses: list[float] = field(default_factory=list)
     memory: Any = None
     launches: int | None = None
+    steps: int = 1
 
 
 @dataclass

@@ -72,13 +72,17 @@ def prepare_checked(
     except Exception as error:
         if contender.kind == "ours" and not forgiving:
             raise
-        reason = f"failed with {type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
-        case.left_out.append(LeftOut(contender.name, reason, "", case.network))
+        case.left_out.append(LeftOut(contender.name, failed(error), "", case.network))
         return None
     case.timings.append(
-        Timing(contender.name, contender.kind, 0, [], contender.device, contender.version(), found)
+        Timing(contender.name, contender.kind, 0, [], contender.device, contender.version(), found, steps=prepared.covers)
     )
     return prepared
+
+
+def failed(error: Exception) -> str:
+    """How a report says that somebody failed."""
+    return f"failed with {type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
 
 
 def _floors(problem: Problem, contenders: Sequence[Contender]) -> list[tuple[str, str, Prepared]]:

@@ -8,14 +8,16 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from statistics import median
 from typing import Any, NamedTuple
 
 from ..errors import HyperparameterError
-from .clocks import HOST, Clock
+from .clocks import HOST, Clock, StandIn
 
 MOST_CALLS = 1000
-"""In a burst. A longer training from the same start would come to gradients that are no longer realistic numbers."""
+"""In a burst; of calls that take several steps, as many as take so many steps. A longer training from the same start would
+come to gradients that are no longer realistic numbers."""
 
 LEAST_ROUNDS = 2
 """That are taken even where the time for them is over: one alone has no spread."""
@@ -29,10 +31,11 @@ def _nothing(*given: Any) -> None:
 class Prepared:
     """Something that is ready to be called again and again.
 
-    Args: step – does the work once, and returns a handle, for a training step one that `float` makes the loss of;
-        finish – waits until the work of a handle is done; reset – back to the start: weights, states, order of minibatches;
-        around – a context for the calls, such as a limit of threads, entered outside of the timed part; clock; before – is
-        called before each call, and then each call is timed alone: it empties the caches, and is not timed.
+    Args: step – does the work once, and returns a handle; finish – waits until the work of a handle is done; reset – back to
+        the start: weights, states, order of minibatches; around – a context for the calls, such as a limit of threads, entered
+        outside of the timed part; clock; before – is called before each call, and then each call is timed alone: it empties
+        the caches, and is not timed; covers – steps that a call takes: times are told for one of them; losses – of those
+        steps, from a handle.
     """
 
     step: Callable[[], Any]
@@ -42,6 +45,8 @@ class Prepared:
     notes: dict[str, Any] = field(default_factory=dict)
     clock: Clock = HOST
     before: Callable[[], None] | None = None
+    covers: int = 1
+    losses: Callable[[Any], list[float]] = lambda handle: [float(handle)]
 
 
 class Pace(NamedTuple):
@@ -49,7 +54,8 @@ class Pace(NamedTuple):
 
     Args: rounds – how often each contender has its turn; seconds – length of a burst; pause – seconds of rest before a burst:
         idle threads of one library's pool wait actively for a while, and take cores from whoever comes next;
-        least_calls – in a burst, however long they take; most – seconds after which no round is begun.
+        least_calls – in a burst, however long they take, each step of a call counted; most – seconds after which no round is
+        begun.
     """
 
     rounds: int = 7
@@ -60,7 +66,7 @@ class Pace(NamedTuple):
 
 
 class Turns(NamedTuple):
-    """Calls in the last burst, and seconds per call in each round."""
+    """Calls in the last burst, and seconds per call in each round, or per step of a call that covers several."""
 
     calls: int
     seconds: list[float]
@@ -78,47 +84,69 @@ def require_pace(pace: Pace) -> Pace:
 
 
 def interleave(
-    contenders: Mapping[str, Prepared], pace: Pace, tell: Callable[[str], None] = _nothing
-) -> dict[str, Turns]:
+    contenders: Mapping[str, Prepared], pace: Pace, tell: Callable[[str], None] = _nothing,
+    lost: dict[str, Exception] | None = None,
+) -> dict[str, Turns]:  # fmt: skip
     """Times all contenders in rounds; in each, every contender has one burst, and another one is first.
 
-    Args: contenders – by name; tell – is told what happens now.
+    Args: contenders – by name; tell – is told what happens now; lost – where given, whoever fails is put there with its error,
+        and the others go on without it.
+    Returns: the turns of all that did not fail.
     """
-    calls = {}
-    for name, contender in contenders.items():
+    calls: dict[str, int] = {}
+
+    def tried(name: str, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Exception as error:
+            if lost is None:
+                raise
+            lost[name] = error
+            calls.pop(name, None)
+
+    def warm(name: str) -> None:
+        contender = contenders[name]
+        # A clock that stands still does not tell how many calls fill a burst.
+        filling = 1 if isinstance(contender.clock, StandIn) else _calls(contender, pace.seconds)
+        calls[name] = max(math.ceil(pace.least_calls / contender.covers), filling)
+
+    def turn(name: str) -> None:
+        took = burst(contenders[name], calls[name])
+        taken[name].append(took)
+        # Where a busy moment made the first estimate too long, the next bursts are filled better.
+        calls[name] = max(calls[name], _filling(contenders[name], pace.seconds, took))
+
+    for name in contenders:
         tell(f"{name}: warming up")
-        calls[name] = max(pace.least_calls, _calls(contender, pace.seconds))
-    names = list(contenders)
-    taken: dict[str, list[float]] = {name: [] for name in names}
+        tried(name, partial(warm, name))
+    taken: dict[str, list[float]] = {name: [] for name in contenders}
     begun = time.monotonic()
     for number in range(pace.rounds):
         spent = time.monotonic() - begun
         if number >= LEAST_ROUNDS and spent * (number + 1) / number > pace.most:
             break
+        names = list(calls)
         first = number % max(1, len(names))
         for name in names[first:] + names[:first]:
             tell(f"round {number + 1} of {pace.rounds}: {name}")
             time.sleep(pace.pause)
-            took = burst(contenders[name], calls[name])
-            taken[name].append(took)
-            # Where a busy moment made the first estimate too long, the next bursts are filled better.
-            calls[name] = max(calls[name], _filling(pace.seconds, took))
-    return {name: Turns(calls[name], taken[name]) for name in names}
+            tried(name, partial(turn, name))
+    return {name: Turns(calls[name], taken[name]) for name in calls}
 
 
 def burst(contender: Prepared, calls: int) -> float:
-    """Seconds per call: back to the start, one call that is not timed, then `calls` of them; no garbage collection."""
+    """Seconds per step: back to the start, one call that is not timed, then `calls` of them; no garbage collection."""
     with contender.around():
         contender.reset()
         contender.finish(contender.step())
         with _no_collection():
             if contender.before is not None:
-                return median(_alone(contender, contender.before) for _ in range(calls))
+                return median(_alone(contender, contender.before) for _ in range(calls)) / contender.covers
             step, clock = contender.step, contender.clock
             started = clock.start()
             for _ in range(calls):
                 handle = step()
-            return clock.stop(started, lambda: contender.finish(handle)) / calls
+            return clock.stop(started, lambda: contender.finish(handle)) / (calls * contender.covers)
 
 
 def _alone(contender: Prepared, before: Callable[[], None]) -> float:
@@ -144,11 +172,12 @@ def _calls(contender: Prepared, seconds: float) -> int:
     """How many calls fill a burst, by the quickest of a few."""
     took = burst(contender, 1)
     for _ in range(3):
-        if took < seconds:
-            took = min(took, burst(contender, max(1, min(20, int(seconds / 8 / took)))))
-    return _filling(seconds, took)
+        call = took * contender.covers
+        if call < seconds:
+            took = min(took, burst(contender, max(1, min(20, int(seconds / 8 / call)))))
+    return _filling(contender, seconds, took)
 
 
-def _filling(seconds: float, took: float) -> int:
-    """So many calls of that length fill a burst."""
-    return max(1, min(MOST_CALLS, round(seconds / took)))
+def _filling(contender: Prepared, seconds: float, took: float) -> int:
+    """So many calls whose steps take that long fill a burst."""
+    return max(1, min(MOST_CALLS // contender.covers, round(seconds / (took * contender.covers))))

@@ -51,10 +51,19 @@ class Launches:
         self._trainer = trainer
         self._size = size
         self._several: Any = None
+        self._reason = one_by_one(trainer, feed)
         count = steps_of_a_launch(feed.rows // size, most)
-        if count > 1 and isinstance(feed, ResidentFeed) and not one_by_one(trainer, feed):
+        if count > 1 and isinstance(feed, ResidentFeed) and not self._reason:
             self._feed = feed
             self._several = trainer.step.executor.several(feed.inputs, feed.targets, size, count)
+
+    @property
+    def refusal(self) -> str:
+        """Why steps are taken one by one, in words; "" where several are a launch, once the first ones are over."""
+        if self._several is None:
+            return self._reason or f"backend {self._trainer.step.backend.name!r} captures no steps, or an epoch has only one"
+        refused: str = self._several.refusal or self._several.executor.refusal
+        return refused
 
     def take(self, start: int, stop: int) -> list[StepLoss]:
         """The next steps, on the rows from place start of the epoch's order; those after `stop` do not belong to it.

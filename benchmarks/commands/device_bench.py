@@ -64,7 +64,7 @@ def measure(console: Console, parts: str, budget: float | None, output: Path | N
         session.run()
         return session
 
-    session = watch(console, run)
+    session = watch(console, run, log=not dry)
     if not dry:
         for outcome in outcomes(session.report):
             _show_outcome(console, outcome)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
@@ -11,10 +12,20 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def watch(console: Console, work: Callable[[Callable[[str], None]], T]) -> T:
-    """Runs `work(tell)` under a line that says what happens, where somebody is there to read it."""
+def watch(console: Console, work: Callable[[Callable[[str], None]], T], log: bool = False) -> T:
+    """Runs `work(tell)` under a line that says what happens, where somebody is there to read it.
+
+    Args: log – whether it is said in lines with the seconds so far where nobody is: but for the rounds of a measurement,
+        everything that may take long, so that a log tells where time went and where it ended.
+    """
     if not console.is_terminal:
-        return work(lambda _: None)
+        begun = time.monotonic()
+
+        def note(what: str) -> None:
+            if log and ": round " not in what:
+                console.print(f"{time.monotonic() - begun:6.1f} s  {what}", markup=False, highlight=False, soft_wrap=True)
+
+        return work(note)
     from rich.markup import escape
 
     # Drawn once a second: more often would be work on the cores that are being measured.

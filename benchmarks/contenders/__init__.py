@@ -26,7 +26,9 @@ PEERS = {
 
 DEVICE_PEERS = {
     "torch": PEERS["torch"],
+    "torch-graph": "torch_graph:TorchGraph",
     "jax": PEERS["jax"],
+    "jax-scan": "jax_peer:JaxScan",
     "torch-compile": PEERS["torch-compile"],
     "torch-max-autotune": "torch_compiled:TorchMaxAutotune",
 }

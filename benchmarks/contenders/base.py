@@ -36,13 +36,15 @@ class Contender:
     """One way to carry out a training step.
 
     Attributes: name – as in tables and options; kind – "ours" or "peer"; device – "cpu" or "cuda"; needs – (module, package
-        that brings it) of each library that has to be there; compared – how many losses from the common start have to agree.
+        that brings it) of each library that has to be there; compared – how many losses from the common start have to agree;
+        several – whether it is there to take several steps in a launch, and is nothing new where it takes one.
     """
 
     name: ClassVar[str] = ""
     kind: ClassVar[str] = "peer"
     needs: ClassVar[tuple[tuple[str, str], ...]] = ()
     compared: ClassVar[int] = 3
+    several: ClassVar[bool] = False
     device = "cpu"
 
     def missing(self) -> Missing | None:
@@ -52,6 +54,8 @@ class Contender:
                 import_module(module)
             except ImportError as error:
                 return Missing(f"{module} cannot be imported ({error})", f"pip install {package}")
+            except Exception as error:  # libraries that do not fit together fail in many ways
+                return Missing(f"{module} cannot be imported ({type(error).__name__}: {error})", f"reinstall {package}")
         return None
 
     def refuses(self, problem: Problem) -> Missing | None:

@@ -8,6 +8,8 @@ from functools import partial
 from itertools import cycle
 from typing import Any, ClassVar
 
+import numpy as np
+
 from ...backends.threads import available_threads
 from ..problem import BETA1, BETA2, CLIP_NORM, EPSILON, LAYER_NORM_EPSILON, WEIGHT_DECAY, Problem
 from ..timing import Prepared
@@ -22,7 +24,7 @@ class Jax(Contender):
     Dropout draws with the "rbg" generator, the faster one of JAX. `finish` waits for the last loss, and as a step needs the
     parameters of the one before, for all of them; JAX has no events, so its clock is the host's also on a GPU.
     On a GPU float32 products are taken in float32 or TF32 as the problem says; "bfloat16" has float32 parameters, cast in the
-    step, and minibatches that are bfloat16 beforehand; logits are float32.
+    step, and minibatches that are bfloat16 beforehand; logits are float32. Rows of resident data are taken inside the jit.
 
     Args: where – device and clock.
     """
@@ -63,6 +65,28 @@ class Jax(Contender):
         return Prepared(run, lambda loss: loss.block_until_ready(), run.reset, around, clock=self.where.clock)
 
 
+class JaxScan(Jax):
+    """One jit that takes several steps by jax.lax.scan, each with the rows of its own minibatch of resident data."""
+
+    name: ClassVar[str] = "jax-scan"
+    several: ClassVar[bool] = True
+
+    def refuses(self, problem: Problem) -> Missing | None:
+        """Without resident data there is nothing to scan over."""
+        return super().refuses(problem) or (None if problem.resident else Missing("scans over resident data only"))
+
+    def prepare(self, problem: Problem) -> Prepared:
+        """As Jax, with calls of several steps."""
+        with settings(problem, self.where.device):
+            run = JaxSteps(problem)
+        around = partial(settings, problem, self.where.device)
+        losses = lambda handle: [float(loss) for loss in handle]  # noqa: E731
+        return Prepared(
+            run, lambda found: found.block_until_ready(), run.reset, around, clock=self.where.clock, covers=problem.launch,
+            losses=losses,
+        )  # fmt: skip
+
+
 @contextmanager
 def settings(problem: Problem, device: str) -> Iterator[None]:
     """Within it JAX uses that device, and the numbers and products that a problem asks for."""
@@ -101,10 +125,21 @@ class JaxStep:
             self.optimizer = optax.adam(problem.learning_rate, **adam)
         self.reduced = "bfloat16" if problem.precision == "bfloat16" else None
         data = self.reduced or problem.dtype
-        self.batches = [(jnp.asarray(x, data), jnp.asarray(y, "int32")) for x, y in problem.minibatches]
+        if problem.resident:
+            x, y = problem.data
+            self.data = (jnp.asarray(x, data), jnp.asarray(y, "int32"))
+            self.minibatches = self._places()
+        else:
+            self.minibatches = [(jnp.asarray(x, data), jnp.asarray(y, "int32")) for x, y in problem.minibatches]
         self.start = [(jnp.asarray(w), jnp.asarray(b)) for w, b in problem.start]
-        self.compiled = partial(jax.jit, donate_argnums=(0, 1))(self._train)
+        self.compiled = partial(jax.jit, donate_argnums=(0, 1))(self._taken if problem.resident else self._train)
         self.reset()
+
+    def _places(self) -> list[Any]:
+        """What a call on resident data is given in turn: the numbers of the rows of its minibatch."""
+        import jax.numpy as jnp
+
+        return [jnp.asarray(chosen, "int32") for chosen in self.problem.places]
 
     def reset(self) -> None:
         """The common start, states 0, the same random key, minibatches from the first."""
@@ -119,7 +154,7 @@ class JaxStep:
             self.parameters.append(layer)
         self.state = self.optimizer.init(self.parameters)
         self.key = jax.random.key(self.problem.seed, impl="rbg")
-        self.turn = cycle(self.batches)
+        self.turn = cycle(self.minibatches)
         self.number = 0
 
     def _logits(self, parameters: Any, x: Any, key: Any) -> Any:
@@ -160,8 +195,46 @@ class JaxStep:
         changes, state = self.optimizer.update(gradient, state, parameters)
         return optax.apply_updates(parameters, changes), state, loss
 
+    def _taken(self, parameters: Any, state: Any, x: Any, y: Any, chosen: Any, key: Any, number: Any) -> Any:
+        """The step on those rows of the data."""
+        x, y = (array.at[chosen].get(mode="promise_in_bounds") for array in (x, y))
+        return self._train(parameters, state, x, y, key, number)
+
     def __call__(self) -> Any:
         self.number += 1
-        x, y = next(self.turn)
-        self.parameters, self.state, loss = self.compiled(self.parameters, self.state, x, y, self.key, self.number)
+        minibatch = next(self.turn)
+        given = (*self.data, minibatch) if self.problem.resident else minibatch
+        self.parameters, self.state, loss = self.compiled(self.parameters, self.state, *given, self.key, self.number)
         return loss
+
+
+class JaxSteps(JaxStep):
+    """Several compiled steps, one after the other; a call gives all their losses.
+
+    Args: problem – resident.
+    """
+
+    def _places(self) -> list[Any]:
+        import jax.numpy as jnp
+
+        problem = self.problem
+        turns = np.tile(problem.places, (problem.launch, 1)).reshape(-1, problem.launch, problem.network.batch)
+        return [jnp.asarray(chosen, "int32") for chosen in turns]
+
+    def _taken(self, parameters: Any, state: Any, x: Any, y: Any, chosen: Any, key: Any, number: Any) -> Any:
+        import jax
+
+        one = super()._taken
+
+        def follow(carry: Any, rows: Any) -> Any:
+            parameters, state, number = carry
+            parameters, state, loss = one(parameters, state, x, y, rows, key, number)
+            return (parameters, state, number + 1), loss
+
+        (parameters, state, _), losses = jax.lax.scan(follow, (parameters, state, number), chosen)
+        return parameters, state, losses
+
+    def __call__(self) -> Any:
+        losses = super().__call__()
+        self.number += self.problem.launch - 1
+        return losses

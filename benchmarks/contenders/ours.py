@@ -17,13 +17,15 @@ from ..problem import BETA1, BETA2, CLIP_NORM, EPSILON, WEIGHT_DECAY, Problem
 from ..team import blas_threads
 from ..timing import Prepared
 from .base import Contender, Missing, Where
+from .resident import ResidentSteps
 
 
 class Ours(Contender):
     """`step(x, y)` of a TrainStep, all checks of x and y included; the minibatches are arrays of the backend.
 
     On a GPU it is `step.run` on minibatches that `step.prepare` has checked once, as the Trainer calls it, because a check
-    waits for the device.
+    waits for the device. Where a problem's data are resident, steps are taken as the Trainer takes them, several in a launch
+    where it does so: see resident.py.
 
     Args: backend – a Backend that works here; where – its clock; None for the host's; label – what is added to the name.
     """
@@ -50,32 +52,57 @@ class Ours(Contender):
         return f"fusedstep {__version__}, {self.backend.xp.__name__} {self.backend.xp.__version__}"
 
     def prepare(self, problem: Problem) -> Prepared:
-        """A model with the common start, its TrainStep, and the minibatches on the backend."""
+        """A model with the common start, its TrainStep, and the data or the minibatches on the backend."""
         step = make_step(problem, self.backend)
         start = step.model.arena.values + 0.0
-        batches = on_backend(problem, self.backend)
-        take: Callable[..., Any] = step
-        if self.device != "cpu":
-            batches = [step.prepare(x, y) for x, y in batches]
-            take = step.run
-        turn = cycle(batches)
+        take: Callable[[], Any]
+        if problem.resident:
+            steps = ResidentSteps(problem, step)
+            take, begin, covers, refusal = steps, steps.begin, steps.covers, steps.refusal
+            losses = lambda handle: [float(loss) for loss in handle]  # noqa: E731
+        else:
+            turns = Turns(problem, step)
+            take, begin, covers, refusal = turns, turns.begin, 1, ""
+            losses = lambda handle: [float(handle)]  # noqa: E731
 
         def reset() -> None:
-            nonlocal turn
             self.backend.copy(start, step.model.arena.values)
             for state in step.state.states.values():
                 state[...] = 0.0
             step.state.t = 0
-            turn = cycle(batches)
+            begin()
 
         def finish(handle: Any) -> None:
             del handle
             self.backend.synchronize()
 
-        notes: dict[str, Any] = {"step": step}
+        notes: dict[str, Any] = {"step": step, "refusal": refusal}
         return Prepared(
-            lambda: take(*next(turn)), finish, reset, lambda: Threads(problem.threads), notes, self.where.clock
+            take, finish, reset, lambda: Threads(problem.threads), notes, self.where.clock, covers=covers, losses=losses
         )
+
+
+class Turns:
+    """Calls of a step on minibatches that lie ready, one after the other.
+
+    Args: problem; step.
+    """
+
+    def __init__(self, problem: Problem, step: TrainStep) -> None:
+        self.batches = on_backend(problem, step.backend)
+        self.take: Callable[..., Any] = step
+        if step.backend.device != "cpu":
+            self.batches = [step.prepare(x, y) for x, y in self.batches]
+            self.take = step.run
+        self.begin()
+
+    def begin(self) -> None:
+        """From the first minibatch on."""
+        self.turn = cycle(self.batches)
+
+    def __call__(self) -> Any:
+        """The loss of the next step."""
+        return self.take(*next(self.turn))
 
 
 class Threads:

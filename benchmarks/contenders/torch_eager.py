@@ -19,7 +19,8 @@ class TorchEager(Contender):
 
     In the full variant AdamW(fused=True) with two groups (no decay on biases, gains and offsets) and clip_grad_norm_.
     On a GPU float32 products are taken in float32 or TF32 as the problem says; "bfloat16" is autocast, with float32 weights and
-    minibatches that are bfloat16 beforehand.
+    minibatches that are bfloat16 beforehand. Of resident data each step takes its rows by indexing, forward and loss together,
+    so that what is compiled can do it inside.
 
     Args: where – device and clock.
     """
@@ -135,19 +136,35 @@ def _dtype(problem: Problem) -> Any:
 class TorchStep:
     """zero_grad, forward, loss, backward, optimiser.
 
-    Args: problem; wrap – what is done to forward and loss together, such as torch.compile; device – "cpu" or "cuda".
+    Args: problem; wrap – what is done to forward and loss together, such as torch.compile; device – "cpu" or "cuda";
+        capturable – whether the optimiser may be captured in a CUDA graph.
+    Attributes: minibatches – what steps are given in turn: (x, y), or of resident data the numbers of the rows.
     """
 
-    def __init__(self, problem: Problem, wrap: Callable[[Any], Any] | None = None, device: str = "cpu") -> None:
+    def __init__(
+        self, problem: Problem, wrap: Callable[[Any], Any] | None = None, device: str = "cpu", capturable: bool = False
+    ) -> None:
         import torch
 
         torch.manual_seed(problem.seed)
-        self.problem = problem
+        self.problem, self.capturable = problem, capturable
         self.network = make_network(problem).to(device)
         self.parameters = list(self.network.parameters())
         self.optimizer = self._optimizer()
         data = torch.bfloat16 if problem.precision == "bfloat16" else _dtype(problem)
-        self.batches = [(torch.from_numpy(x).to(device, data), torch.from_numpy(y).to(device)) for x, y in problem.minibatches]
+
+        def brought(x: Any, y: Any) -> tuple[Any, Any]:
+            return torch.from_numpy(x).to(device, data), torch.from_numpy(y).to(device)
+
+        self.minibatches: list[tuple[Any, ...]]
+        if problem.resident:
+            inputs, labels = brought(*problem.data)
+            for array in (inputs, labels):
+                # Else a compiled step that is replayed as a CUDA graph would copy all of it to a place of its own each time.
+                torch._dynamo.mark_static_address(array)
+            self.minibatches = [(chosen,) for chosen in torch.from_numpy(problem.places).to(device)]
+        else:
+            self.minibatches = [brought(x, y) for x, y in problem.minibatches]
         self.start = [value.to(device) for value in self._start()]
         self.reset()
 
@@ -157,12 +174,17 @@ class TorchStep:
             with torch.autocast(device, torch.bfloat16, enabled=reduced):
                 return torch.nn.functional.cross_entropy(self.network(x), y)
 
-        self.evaluate = evaluate if wrap is None else wrap(evaluate)
+        def taken(chosen: Any) -> Any:
+            return evaluate(inputs[chosen], labels[chosen])
+
+        function: Callable[..., Any] = taken if problem.resident else evaluate
+        self.evaluate = function if wrap is None else wrap(function)
 
     def _optimizer(self) -> Any:
         import torch
 
         settings: dict[str, Any] = {"lr": self.problem.learning_rate, "betas": (BETA1, BETA2), "eps": EPSILON, "fused": True}
+        settings["capturable"] = self.capturable
         if not self.problem.full:
             return torch.optim.Adam(self.parameters, **settings)
         groups = [
@@ -192,12 +214,15 @@ class TorchStep:
             for state in self.optimizer.state.values():
                 for value in state.values():
                     value.zero_()
-        self.turn = cycle(self.batches)
+        self.turn = cycle(self.minibatches)
 
     def __call__(self) -> Any:
-        x, y = next(self.turn)
+        return self.take(*next(self.turn))
+
+    def take(self, *minibatch: Any) -> Any:
+        """One step; its loss."""
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self.evaluate(x, y)
+        loss = self.evaluate(*minibatch)
         loss.backward()
         if self.problem.full:
             self.clip()
@@ -209,3 +234,20 @@ class TorchStep:
         import torch
 
         torch.nn.utils.clip_grad_norm_(self.parameters, CLIP_NORM)
+
+
+def captured(step: Callable[[], Any]) -> Callable[[], Any]:
+    """The replay of a CUDA graph of what a call hands to the device, which is called three times before."""
+    import torch
+
+    beside: Any = torch.cuda.Stream()
+    beside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(beside):
+        for _ in range(3):
+            step()
+    torch.cuda.current_stream().wait_stream(beside)
+    graph: Any = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step()
+    replay: Callable[[], Any] = graph.replay
+    return replay

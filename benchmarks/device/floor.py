@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from ..clocks import HOST, Clock
 from ..contenders.base import Where
-from ..contenders.torch_eager import finisher, products
+from ..contenders.torch_eager import captured, finisher, products
 from ..gemms import products as products_of
 from ..problem import Problem
+from ..results import Case, LeftOut
+from ..steps import failed
 from ..timing import Prepared
 from .place import Place
 
@@ -19,17 +24,23 @@ Array = Any
 
 BLOCK = 2**22
 """Standard normal values that are drawn on the host; an array on the device repeats them."""
+LARGE = 2**27
+"""Elements from which on arrays of a chain are the same ones for several products: what is there of them is in no cache."""
 
 
-def floors(problem: Problem, place: Place) -> dict[str, Prepared]:
-    """The ways in which the products are taken here; the fastest of them is the floor."""
-    made: dict[str, Prepared] = {}
+def floors(problem: Problem, place: Place, case: Case) -> dict[str, Prepared]:
+    """The ways in which the products are taken here; the fastest of them is the floor. The case is told of those that fail."""
+    ways: dict[str, Callable[[], Prepared]] = {}
     if place.torch is not None:
-        made["GEMMs (torch)"] = torch_floor(problem, place.torch)
+        ways["GEMMs (torch)"] = partial(torch_floor, problem, place.torch)
     if problem.precision in place.backend.precisions:
-        own = own_floor(problem, place.backend)
-        own.clock = place.ours.clock
-        made[f"GEMMs ({place.backend.name})"] = own
+        ways[f"GEMMs ({place.backend.name})"] = partial(own_floor, problem, place.backend, place.ours.clock)
+    made: dict[str, Prepared] = {}
+    for name, way in ways.items():
+        try:
+            made[name] = way()
+        except Exception as error:  # out of memory, for instance; the steps are measured all the same
+            case.left_out.append(LeftOut(name, failed(error), "", case.network))
     return made
 
 
@@ -43,10 +54,13 @@ def chain(
         out, whether a is transposed, whether b is).
     """
     widths, rows = problem.network.widths, problem.network.batch
-    inputs = [normal(rows, n) for n in widths[:-1]]
-    slopes = [normal(rows, m) for m in widths[1:]]
-    weights = [normal(n, m) for n, m in problem.sizes]
-    outputs, weight_slopes, input_slopes = ([empty(a) for a in group] for group in (slopes, weights, inputs))
+    inputs, slopes, weights = (
+        each(shapes, lambda shape: normal(*shape), math.prod)
+        for shapes in ([(rows, n) for n in widths[:-1]], [(rows, m) for m in widths[1:]], problem.sizes)
+    )
+    outputs, weight_slopes, input_slopes = (
+        each(group, empty, lambda a: math.prod(a.shape), id) for group in (slopes, weights, inputs)
+    )
     operands = {
         "forward": (inputs, weights, outputs, False, False),
         "weights": (inputs, slopes, weight_slopes, True, False),
@@ -62,6 +76,22 @@ def chain(
             multiply(*call)
 
     return step
+
+
+def each(
+    things: Sequence[Any], make: Callable[[Any], Array], size: Callable[[Any], int], key: Callable[[Any], Any] = lambda it: it
+) -> list[Array]:
+    """An array for each of these; where it is too large for any cache, the same one for those with the same key."""
+    made: dict[Any, Array] = {}
+    found = []
+    for thing in things:
+        if size(thing) < LARGE:
+            found.append(make(thing))
+            continue
+        if key(thing) not in made:
+            made[key(thing)] = make(thing)
+        found.append(made[key(thing)])
+    return found
 
 
 def torch_floor(problem: Problem, where: Where) -> Prepared:
@@ -82,24 +112,7 @@ def torch_floor(problem: Problem, where: Where) -> Prepared:
     return Prepared(call, finisher(where), around=lambda: products(problem.precision), clock=where.clock)
 
 
-def captured(step: Callable[[], None]) -> Callable[[], Any]:
-    """The replay of a CUDA graph of a step."""
-    import torch
-
-    beside: Any = torch.cuda.Stream()
-    beside.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(beside):
-        for _ in range(3):
-            step()
-    torch.cuda.current_stream().wait_stream(beside)
-    graph: Any = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        step()
-    replay: Callable[[], Any] = graph.replay
-    return replay
-
-
-def own_floor(problem: Problem, backend: Any) -> Prepared:
+def own_floor(problem: Problem, backend: Any, clock: Clock = HOST) -> Prepared:
     """By the backend's own `matmul`, one call after the other."""
     normal = normal_values(backend, problem.precision)
 
@@ -107,7 +120,8 @@ def own_floor(problem: Problem, backend: Any) -> Prepared:
         backend.matmul(a, b, out, transpose_a=transpose_a, transpose_b=transpose_b)
 
     step = chain(problem, normal, lambda a: backend.empty(a.shape, backend.dtype_name(a)), multiply)
-    return Prepared(step, lambda handle: backend.synchronize(), around=lambda: own_products(backend, problem.precision))  # noqa: ARG005
+    around = lambda: own_products(backend, problem.precision)  # noqa: E731
+    return Prepared(step, lambda handle: backend.synchronize(), around=around, clock=clock)  # noqa: ARG005
 
 
 def own_products(backend: Any, precision: str) -> AbstractContextManager[Any]:

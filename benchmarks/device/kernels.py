@@ -10,6 +10,7 @@ from .. import kernels
 from ..contenders.base import Where
 from ..copying import device_copy
 from ..results import KernelCase, LeftOut, Timing
+from ..steps import failed
 from ..timing import Pace, Prepared, interleave
 from .allowance import Allowance
 from .floor import normal_values, own_products
@@ -94,7 +95,11 @@ class Bench:
             reason = next((left.reason for left in self.place.left_out if left.name == "torch"), "is not here")
             case.left_out.append(LeftOut("torch", reason))
             return {}
-        made = make(where)
+        try:
+            made = make(where)
+        except Exception as error:  # whatever it is, ours is measured all the same
+            case.left_out.append(LeftOut("torch", failed(error)))
+            return {}
         made.clock = where.clock
         made.finish = _torch_finish(where)
         return {"torch": made}
@@ -121,10 +126,12 @@ class Bench:
                 prepared.clock = self.place.ours.clock
         counts = {name: self._launches(prepared) for name, prepared in ours.items()}
         pace = self.pace._replace(most=0.8 * allowance.left)
-        turns = interleave({**ours, **peers, **beside}, pace, lambda what: self.tell(f"{case.kernel}: {what}"))
+        lost: dict[str, Exception] = {}
+        turns = interleave({**ours, **peers, **beside}, pace, lambda what: self.tell(f"{case.kernel}: {what}"), lost)
+        case.left_out += [LeftOut(name, failed(error)) for name, error in lost.items()]
         device = self.place.device
         for kind, group in (("ours", ours), ("peer", peers), ("copy", beside)):
-            for name in group:
+            for name in (name for name in group if name in turns):
                 memory = 8 * self.sizes.copied if kind == "copy" else None
                 case.timings.append(Timing(name, kind, *turns[name], device, memory=memory, launches=counts.get(name)))
         return case

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ...errors import HyperparameterError
+from ...framework.launches import STEPS as LAUNCH
+from .. import gemms
 from ..networks import Network, nearest
 from ..timing import Pace
 
@@ -72,6 +74,9 @@ SECONDS = {
 Networks that are drawn and checked in float64 once, for two parts in a row, are cheaper in the second.
 """
 
+LONG = 4e13
+"""Operations of a launch that lasts as long as a burst or longer. Nothing is gained from more steps in it."""
+
 TOTAL = sum(SECONDS.values())
 PRECISIONS = ("float32", "tf32", "bfloat16")
 """In which plain products are timed, and the processor is compared."""
@@ -124,10 +129,21 @@ class Plan:
         return self.pace if self.dry else Pace(rounds=3, seconds=0.1, pause=0.05)
 
     def network(self, network: Network) -> Network:
-        """The network itself; in a dry run one of the same depth."""
+        """The network itself; in a dry run a tiny one of two layers."""
         if not self.dry:
             return network
-        return Network(tuple(min(width, 6) for width in network.widths), min(network.batch, 8))
+        widths = (*network.widths[:2], network.widths[-1])
+        return Network(tuple(min(width, 6) for width in widths), min(network.batch, 8))
+
+    def launch(self, network: Network) -> int:
+        """Steps that may be taken in one launch: as many as a Trainer takes; of large networks as many as a burst needs."""
+        if self.dry:
+            return 2
+        return LAUNCH if self.short(network) else self.pace.least_calls
+
+    def short(self, network: Network) -> bool:
+        """Whether the steps of a network are so short that launches are worth a look: with those of single steps beside."""
+        return LAUNCH * gemms.flop(network) <= LONG
 
     def seconds(self, name: str) -> float:
         """The share of a part; a dry run has all the time."""

@@ -11,6 +11,13 @@ DRY_RUN = (
     "**DRY RUN: nothing was measured.** All code was run at tiny sizes on stand-ins for the device and its clock; "
     "there are no times here, and no figure is claimed."
 )
+STEP_NOTE = (
+    "All data lie on the device as one array, and so do the numbers of the rows in each minibatch, in random order. Every step "
+    "takes its own rows out of it, and that is in its time; only the products alone (GEMMs) take none. Ours gather them in the "
+    "graph, several steps in one launch as a Trainer takes them, or by one more kernel where it says 'single steps'; torch by "
+    "indexing; torch-compile and torch-max-autotune inside of what is compiled; torch-graph inside its graph of several steps; "
+    "jax inside the jit, jax-scan in each turn of its scan over several steps. Times are for one step."
+)
 STATES = {"done": "done", "cut": "cut short", "failed": "failed"}
 
 
@@ -25,12 +32,12 @@ def markdown(report: Report) -> str:
     parts += [f"- left out: {line}" for line in absences(report.left_out)]
     everything: list[Case | KernelCase] = [*report.kernels, *report.cases]
     for case in everything:
-        parts.append(_table(report, case_table(case) if isinstance(case, Case) else _kernel(case)))
+        parts.append(_table(report, _case(case) if isinstance(case, Case) else _kernel(case)))
         parts += [f"- left out: {line}" for line in absences(case.left_out)]
     if report.kernels:
         parts.append(KERNEL_NOTE)
     if report.cases:
-        parts.append(_table(report, utilization_table(report)))
+        parts += [STEP_NOTE, _table(report, utilization_table(report))]
     for profile in report.profiles:
         table = profile_table(profile)
         parts.append(_table(report, table._replace(title=f"Profile: {table.title}, {profile.precision}")))
@@ -43,12 +50,21 @@ def _table(report: Report, table: Table) -> str:
 
 
 def _kernel(case: KernelCase) -> Table:
-    table = kernel_table(case)
     counted = {t.name: t.launches for t in case.timings if t.launches is not None}
+    return _with_column(kernel_table(case), "launches", counted)
+
+
+def _case(case: Case) -> Table:
+    counted = {t.name: t.steps for t in case.timings if t.kind != "floor"}
+    return _with_column(case_table(case), "steps a call", counted if max(counted.values(), default=1) > 1 else {})
+
+
+def _with_column(table: Table, heading: str, counted: dict[str, int]) -> Table:
+    """A table with one more column of numbers, by the name in the first one; itself where there are none."""
     if not counted:
         return table
     rows = [[*row, str(counted.get(row[0], ""))] for row in table.rows]
-    return table._replace(headings=[*table.headings, "launches"], rows=rows)
+    return table._replace(headings=[*table.headings, heading], rows=rows)
 
 
 def _state(report: Report, name: str) -> str:

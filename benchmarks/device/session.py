@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ...errors import OutputPathError
 from .. import machine
 from ..profiles import profile
 from ..results import Case, KernelCase, Part, Profile, Report, load, save, write
-from .allowance import Allowance
+from .allowance import Allowance, OutOfTime
 from .kernels import Bench
 from .place import DRY, Place
 from .plan import STEPS, Plan
@@ -22,6 +23,8 @@ from .targets import gaps
 
 DONE, CUT, FAILED = "done", "cut", "failed"
 WORTH = {DONE: 2, CUT: 1, FAILED: 0}
+LATE = ("cut", f"failed with {OutOfTime.__name__}")
+"""What the reasons begin with for which somebody was left out who may take part when there is more time."""
 REPEATS = 5
 KERNELS = ("copy", "products", "adam", "softmax", "rows")
 
@@ -58,6 +61,8 @@ class Session:
             self.report = _filled(load(self.path, plan.dry))
         else:
             self.path = folder / f"{name}-{datetime.now(UTC):%Y-%m-%d}.json"
+            if not plan.dry:
+                _set_aside(self.path)
             settings = {"device": DRY if plan.dry else "cuda", "dry_run": plan.dry, "budget": plan.budget}
             self.report = Report(machine.describe() | {"device": place.facts}, settings, left_out=list(place.left_out))
 
@@ -65,33 +70,50 @@ class Session:
         """All parts that are wanted and not done; returns everything that was found."""
         self._write()
         behind = 0.0
-        known = {part.name: part for part in self.report.parts}
-        for name in self.plan.names:
-            if name in known and known[name].state == DONE:
-                continue
+        for name in self._due():
+            self._begin(name)
             share = self.plan.seconds(name)
             # A part that took too long takes the time of those after it, but leaves them a quarter of their own.
             allowance = Allowance(max(share - behind, 0.25 * share))
             part, found = self._part(name, allowance)
             behind = 0.0 if self.plan.dry else behind + allowance.spent - share
             part.seconds = allowance.spent
-            self._take(part, found)
-            self._write()
-            self.done(part)
+            self.done(self._keep(part, found))
         return self.report
+
+    def _due(self) -> list[str]:
+        """The parts that are wanted and not done. Those that failed come last: they may end the process once more."""
+        known = {part.name: part.state for part in self.report.parts}
+        if not self.plan.dry and self._unprofiled():
+            known.pop("profile", None)
+        due = [name for name in self.plan.names if known.get(name) != DONE]
+        return sorted(due, key=lambda name: known.get(name) == FAILED)
+
+    def _unprofiled(self) -> list[str]:
+        """Parts whose step missed a target and has no profile yet, the one that missed it by most first."""
+        profiled = {(made.network, made.precision) for made in self.report.profiles}
+        cases = {case.part: (case.network, case.precision) for case in self.report.cases}
+        return [part for part in gaps(self.report) if self.plan.dry or cases[part] not in profiled]
+
+    def _begin(self, name: str) -> None:
+        """Notes that a part was begun, in case that the process ends in it."""
+        self._take(Part(name, FAILED, reason="begun, and not finished: the process ended in it"), Found())
+        self._write()
 
     def _part(self, name: str, allowance: Allowance) -> tuple[Part, Found]:
         """One part; what goes wrong in it is its own reason, and the others are run all the same."""
+        part, found = Part(name, DONE), Found()
         try:
             found = self._work(name, allowance)
+            if found.broken or found.cut:
+                part = Part(name, FAILED if found.broken else CUT, reason=found.broken or found.cut)
         except Exception as error:  # whatever it is: the machine is there for minutes only, and the reason is kept
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
-            return Part(name, FAILED, reason=reason), Found()
-        finally:
+            part = Part(name, FAILED, reason=_told(error))
+        try:
             self.place.tidy()
-        if found.broken:
-            return Part(name, FAILED, reason=found.broken), found
-        return (Part(name, CUT, reason=found.cut) if found.cut else Part(name, DONE)), found
+        except Exception as error:  # a device that is lost cannot be tidied up either; what was measured before is kept
+            part.reason = "; ".join(filter(None, (part.reason, f"tidying up failed: {_told(error)}")))
+        return part, found
 
     def _work(self, name: str, allowance: Allowance) -> Found:
         tell: Tell = lambda what: self.tell(f"{name}: {what}")  # noqa: E731
@@ -108,21 +130,24 @@ class Session:
         if self._bench is None:
             self._bench = Bench(self.place, self.plan.sizes, self.plan.pace, self.tell)
         kernels: list[KernelCase] = getattr(self._bench, name)(allowance)
-        return Found(kernels=kernels, cut=_shortened(kernels, self.plan.pace.rounds))
+        return Found(kernels=kernels, cut=_shortened(kernels, self.plan.pace.rounds), broken=self._broken(kernels))
 
     def _judged(self, case: Case, rounds: int) -> Found:
         """A case with what its part's time did not suffice for, and with what went wrong in our own steps."""
-        ours = [
-            f"{left.name}: {left.reason}" for left in case.left_out
-            if left.name.partition(",")[0] == self.place.backend.name and left.reason.startswith(("failed", "does other"))
-        ]  # fmt: skip
-        late = [left.name for left in case.left_out if left.reason.startswith("cut")]
+        late = [left.name for left in case.left_out if left.reason.startswith(LATE)]
         cut = [_shortened([case], rounds), f"no time for {', '.join(late)}" if late else ""]
-        return Found([case], cut="; ".join(filter(None, cut)), broken="; ".join(ours))
+        return Found([case], cut="; ".join(filter(None, cut)), broken=self._broken([case]))
+
+    def _broken(self, cases: Sequence[Case | KernelCase]) -> str:
+        """What went wrong in ours."""
+        return "; ".join(
+            f"{left.name}: {left.reason}" for case in cases for left in case.left_out
+            if left.name.partition(",")[0] == self.place.backend.name and left.reason.startswith(("failed", "does other"))
+        )  # fmt: skip
 
     def _profiles(self, tell: Tell, allowance: Allowance) -> Found:
-        """Of the steps that missed a target, the one that missed it by most first."""
-        found, wanted = Found(), gaps(self.report)
+        """Of the steps that missed a target, beside those that are there already."""
+        found, wanted = Found(profiles=list(self.report.profiles)), self._unprofiled()
         for number, name in enumerate(wanted):
             steps = STEPS[name]
             if number and allowance.below(0.3):
@@ -130,7 +155,11 @@ class Session:
                 break
             problem = problem_of(steps.network, precision_here(steps.precision, self.place), self.plan)
             tell(f"profile of {name}")
-            made = profile(problem, self.place.backend, 1 if self.plan.dry else REPEATS)
+            try:
+                made = profile(problem, self.place.backend, 1 if self.plan.dry else REPEATS)
+            except Exception as error:  # the others are made all the same
+                found.broken = "; ".join(filter(None, (found.broken, f"{name}: {_told(error)}")))
+                continue
             made.precision = problem.precision
             found.profiles.append(made)
             self.place.tidy()
@@ -140,7 +169,9 @@ class Session:
         """Puts a part into the report, in place of an earlier attempt that was worth no more."""
         report = self.report
         earlier = next((p for p in report.parts if p.name == part.name), None)
-        if earlier is not None and WORTH[part.state] < WORTH[earlier.state]:
+        before: list[Case | KernelCase] = [*report.cases, *report.kernels]
+        now: list[Case | KernelCase] = [*found.cases, *found.kernels]
+        if earlier is not None and _worth(part, now) < _worth(earlier, [case for case in before if case.part == part.name]):
             return
         both: list[tuple[list[Any], list[Any]]] = [
             (report.cases, found.cases), (report.kernels, found.kernels), (report.profiles, found.profiles),
@@ -151,9 +182,44 @@ class Session:
             kept[:] = [one for one in kept if one.part != part.name] + new
         report.parts = [p for p in report.parts if p.name != part.name] + [part]
 
+    def _keep(self, part: Part, found: Found) -> Part:
+        """Takes a part and writes the report; where what it found cannot be written, its failure instead."""
+        report = self.report
+        before = list(report.cases), list(report.kernels), list(report.profiles), list(report.parts)
+        self._take(part, found)
+        try:
+            self._write()
+        except OutputPathError:
+            raise
+        except Exception as error:  # figures that nobody expected: the other parts are to be kept
+            report.cases, report.kernels, report.profiles, report.parts = before
+            part = Part(part.name, FAILED, part.seconds, f"cannot be written: {_told(error)}")
+            self._take(part, Found())
+            self._write()
+        return part
+
     def _write(self) -> None:
+        """Both files; the figures first, in case that the tables cannot be made of them."""
         save(self.report, self.path)
         write(self.path.with_suffix(".md"), markdown(self.report))
+
+
+def _set_aside(path: Path) -> None:
+    """Gives the report of an earlier run of that day another name, so that nothing measured is overwritten."""
+    for file in (path, path.with_suffix(".md")):
+        if file.exists():
+            file.rename(file.with_name(f"{file.stem}-until-{datetime.now(UTC):%H%M%S}{file.suffix}"))
+
+
+def _told(error: Exception) -> str:
+    """An error in a line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
+
+
+def _worth(part: Part, cases: Sequence[Case | KernelCase]) -> tuple[int, int, int]:
+    """What an attempt is worth: how far it came, how many took part, and in how many rounds all of them."""
+    timings = [timing for case in cases for timing in case.timings]
+    return WORTH[part.state], len(timings), min((len(timing.seconds) for timing in timings), default=0)
 
 
 def _shortened(cases: Sequence[Case | KernelCase], rounds: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,9 +18,9 @@ from ..contenders.ours import Ours
 from ..networks import Network
 from ..problem import Problem
 from ..results import Case, LeftOut, Timing
-from ..steps import memory, prepare_checked
+from ..steps import failed, memory, prepare_checked
 from ..timing import Pace, Prepared, interleave
-from .allowance import Allowance
+from .allowance import Allowance, deadline
 from .floor import floors
 from .place import Place
 from .plan import CPU, PRECISIONS, Plan, Steps, learning_rate
@@ -32,15 +33,34 @@ SLOWLY = 1e12
 KEPT = 0.35
 """The share of a part's time that is kept for measuring: nobody is got ready any more when less is left."""
 
+LATE, AGAIN = "cut: the time of this part was over", "run it again with --resume"
+DRAWN = ("start", "minibatches", "data", "places")
+"""What all problems of a part have in common, drawn once."""
+
+
+SINGLE = ", single steps"
+"""What the name of ours ends with where each step is a launch of its own."""
+
 
 def steps_beside_peers(wanted: Steps, place: Place, plan: Plan, tell: Tell, allowance: Allowance) -> Case:
-    """One network in one precision: ours, all peers, and the floor."""
+    """One network in one precision: ours, all peers, and the floor; of short steps also those that go one by one."""
     problem = problem_of(wanted.network, wanted.precision, plan)
-    takes_part: list[tuple[Contender, Problem]] = [(Ours(place.backend, place.ours), problem)]
+    short = plan.short(wanted.network)
+    takes_part: list[tuple[Contender, Problem]] = []
+    labels = {"": problem}
     if precision_here(wanted.precision, place) != wanted.precision and gemms.flop(problem.network) < SLOWLY:
-        takes_part.append((Ours(place.backend, place.ours, ", float32"), replace(problem, precision="float32")))
-    takes_part += [(peer, problem) for peer in place.peers]
-    return _case(problem, takes_part, place, plan.pace, tell, allowance, with_floor=True)
+        labels[", float32"] = replace(problem, precision="float32")
+    for label, own in labels.items():
+        takes_part.append((Ours(place.backend, place.ours, label), own))
+        if short:
+            takes_part.append((Ours(place.backend, place.ours, label + SINGLE), replace(own, launch=1)))
+    takes_part += [(peer, problem) for peer in place.peers if short or not peer.several]
+    case = _case(problem, takes_part, place, plan.pace, tell, allowance, with_floor=True)
+    case.left_out += [
+        LeftOut(peer.name, "a step takes so long here that launches are nothing beside it", "", case.network)
+        for peer in place.peers if peer.several and not short
+    ]  # fmt: skip
+    return case
 
 
 def processor_beside_device(place: Place, plan: Plan, tell: Tell, allowance: Allowance) -> Case:
@@ -59,9 +79,11 @@ def precision_here(wanted: str, place: Place) -> str:
 
 
 def problem_of(network: Network, precision: str, plan: Plan) -> Problem:
-    """What is trained: the plain variant, at a learning rate that suits the width."""
+    """What is trained: the plain variant, at a learning rate that suits the width, on data that lie where the steps run."""
     small = plan.network(network)
-    return Problem(small, "plain", precision, num_threads(), learning_rate=learning_rate(small))
+    return Problem(
+        small, "plain", precision, num_threads(), learning_rate=learning_rate(small), launch=plan.launch(network)
+    )
 
 
 def _case(
@@ -78,25 +100,48 @@ def _case(
         warnings.simplefilter("ignore")
         tell("the losses that all should have")
         wanted = _common(problem, place)
-        beside = floors(problem, place) if with_floor else {}
+        beside = floors(problem, place, case) if with_floor else {}
         ready: dict[str, Prepared] = {}
+        alone: set[str] = set()
         for contender, own in takes_part:
             if contender.kind == "peer" and allowance.below(KEPT):
-                case.left_out.append(
-                    LeftOut(contender.name, "cut: the time of this part was over", "run it again with --resume", case.network)
-                )
+                case.left_out.append(LeftOut(contender.name, LATE, AGAIN, case.network))
                 continue
+            if contender.kind == "ours" and own.launch == 1 and own.precision in alone:
+                continue  # they would be the same steps, or be refused for the same reason
             tell(f"{contender.name}: getting ready")
-            own.__dict__.update(start=problem.start, minibatches=problem.minibatches)
-            prepared = prepare_checked(contender, own, wanted, case, forgiving=True)
+            own.__dict__.update({name: getattr(problem, name) for name in DRAWN})
+            with deadline(allowance.until(KEPT) if contender.kind == "peer" else math.inf):
+                prepared = prepare_checked(contender, own, wanted, case, forgiving=True)
             if prepared is not None:
                 ready[contender.name] = prepared
-        turns = interleave({**ready, **beside}, pace._replace(most=0.9 * allowance.left), tell)
+            reason = one_by_one(contender, own, prepared)
+            if reason is not None:
+                alone.add(own.precision)
+            if reason:
+                what = f"{own.launch} steps a launch" if own.launch > 1 else "a step in one launch"
+                case.left_out.append(LeftOut(f"{contender.name}, {what}", f"not taken: {reason}", "", case.network))
+        lost: dict[str, Exception] = {}
+        turns = interleave({**ready, **beside}, pace._replace(most=0.9 * allowance.left), tell, lost)
+    case.left_out += [LeftOut(name, failed(error), "", case.network) for name, error in lost.items()]
+    case.timings = [timing for timing in case.timings if timing.name in turns]
     for timing in case.timings:
         timing.calls, timing.seconds = turns[timing.name]
         timing.memory = memory(ready[timing.name], network.batch)
-    case.timings += [Timing(name, "floor", *turns[name], device=place.device) for name in beside]
+    case.timings += [Timing(name, "floor", *turns[name], device=place.device) for name in beside if name in turns]
     return case
+
+
+def one_by_one(contender: Contender, problem: Problem, prepared: Prepared | None) -> str | None:
+    """Why steps of ours on a device are not the launches that were asked for; None where they are, and for all others.
+
+    Returns: "" where the contender does not take part, and has said why.
+    """
+    if contender.kind != "ours" or contender.device == "cpu":
+        return None
+    if prepared is None:
+        return "" if contender.refuses(problem) else None
+    return prepared.notes["refusal"] or getattr(prepared.notes["step"].executor, "refusal", "") or None
 
 
 def _common(problem: Problem, place: Place) -> list[float]:
@@ -108,5 +153,5 @@ def _common(problem: Problem, place: Place) -> list[float]:
         # In float64, which takes a large network too long anywhere but on the device.
         losses = reference(problem, np if place.dry else place.backend.xp)
         place.tidy()
-    place.drawn[problem.network] = ({"start": problem.start, "minibatches": problem.minibatches}, losses)
+    place.drawn[problem.network] = ({name: getattr(problem, name) for name in DRAWN}, losses)
     return losses

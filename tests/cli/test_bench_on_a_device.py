@@ -147,4 +147,4 @@ def test_the_script_knows_its_stages(tmp_path):
         capture_output=True, text=True, check=False, env={**os.environ, "OUT": str(tmp_path)},
     )  # fmt: skip
     assert done.returncode == 2
-    assert "expected stages out of machine, install, tests, bench, profile; got benhc" in done.stderr
+    assert "expected stages out of machine, install, compile, tests, bench, again, profile; got benhc" in done.stderr

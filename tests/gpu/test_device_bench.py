@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
 from fusedstep.backends import backend
-from fusedstep.benchmarks.agreement import agree, reference
+from fusedstep.benchmarks.agreement import TOLERANCES, agree, losses, reference
 from fusedstep.benchmarks.clocks import cupy_events
+from fusedstep.benchmarks.contenders import Where, make_device_peer
+from fusedstep.benchmarks.contenders.ours import Ours
 from fusedstep.benchmarks.device.place import find_place
 from fusedstep.benchmarks.device.plan import SECONDS, STEPS, Plan
 from fusedstep.benchmarks.device.session import Session
@@ -54,6 +56,28 @@ def test_events_agree_with_the_host():
 def test_the_reference_is_the_same_in_cupy():
     problem = Problem(Network((20, 33, 17, 5), 40))
     assert agree(reference(problem, backend("cuda").xp), reference(problem), 1e-9)
+
+
+@pytest.mark.parametrize("precision", ["tf32", "bfloat16"])
+def test_what_is_timed_are_launches_of_several_steps(precision):
+    problem = Problem(Network((64, 64, 10), 64), precision=precision, launch=16)
+    together, alone = (Ours(backend("cuda")).prepare(replace(problem, launch=launch)) for launch in (16, 1))
+    assert (together.covers, together.notes["refusal"], alone.covers) == (16, "", 1)
+    found = losses(together)
+    assert agree(losses(alone, 16), found, 1e-3)
+    assert agree(found[:3], reference(problem), TOLERANCES[precision])
+    burst(together, 3)
+
+
+@pytest.mark.parametrize("name", ["torch-graph", "jax-scan"])
+def test_others_that_take_several_steps_in_a_launch_follow_the_reference(name):
+    peer = make_device_peer(name, Where("cuda"))
+    if peer.missing():
+        pytest.skip(str(peer.missing()))
+    problem = Problem(Network((64, 64, 10), 64), precision="tf32", launch=4)
+    prepared = peer.prepare(problem)
+    for _ in range(2):
+        assert agree(losses(prepared)[:3], reference(problem), TOLERANCES["tf32"])
 
 
 def test_parts_of_each_kind_at_small_sizes(tmp_path):

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import json
+import math
+import re
+import time
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
+from rich.console import Console
 
 from fusedstep.backends.numpy_backend import NumpyBackend
 from fusedstep.benchmarks.clocks import HOST
+from fusedstep.benchmarks.commands.watching import watch
 from fusedstep.benchmarks.contenders import Where
+from fusedstep.benchmarks.device import floor
 from fusedstep.benchmarks.device import session as sessions
+from fusedstep.benchmarks.device.allowance import Allowance, OutOfTime, deadline
 from fusedstep.benchmarks.device.peaks import peak
 from fusedstep.benchmarks.device.place import Place
 from fusedstep.benchmarks.device.plan import PRECISIONS, SECONDS, STEPS, TOTAL, Plan, learning_rate
@@ -19,7 +28,9 @@ from fusedstep.benchmarks.device.session import Session, slug
 from fusedstep.benchmarks.device.tables import best_rate
 from fusedstep.benchmarks.device.targets import gaps, outcomes, targets
 from fusedstep.benchmarks.networks import Network
+from fusedstep.benchmarks.problem import Problem
 from fusedstep.benchmarks.results import Case, KernelCase, LeftOut, Part, Profile, Report, Timing, load
+from fusedstep.benchmarks.steps import failed
 from fusedstep.benchmarks.timing import Pace
 from fusedstep.errors import DataFileError, HyperparameterError
 
@@ -137,6 +148,147 @@ def test_what_there_was_no_time_for_says_so_and_is_taken_up_again(start, monkeyp
     assert len(session.report.kernels) == 1
 
 
+def test_a_second_run_of_a_day_overwrites_nothing(start, tmp_path):
+    session, _ = start("copy")
+    first = session.path.read_text()
+    again, done = start("adam")
+    assert (done, again.path) == ([("adam", "done")], session.path)
+    (aside,) = tmp_path.glob("*-until-*.json")
+    assert aside.read_text() == first
+    assert aside.with_suffix(".md").exists()
+    assert start("copy,adam", resume=True)[1] == [("copy", "done")], "the newest is the one that is taken up"
+
+
+def test_a_part_in_which_the_process_ended_is_known_and_comes_last_the_next_time(start, monkeypatch):
+    real = sessions.Bench.products
+    monkeypatch.setattr(sessions.Bench, "products", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        start("copy,products,adam")
+    monkeypatch.setattr(sessions.Bench, "products", real)
+    _, done = start("copy,products,adam", resume=True)
+    assert done == [("adam", "done"), ("products", "done")]
+
+
+def test_what_a_process_left_behind_says_where_it_ended(start, tmp_path, monkeypatch):
+    monkeypatch.setattr(sessions.Bench, "adam", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        start("copy,adam")
+    (path,) = tmp_path.glob("*.json")
+    assert [(part.name, part.state) for part in load(path).parts] == [("copy", "done"), ("adam", "failed")]
+    assert "- adam: failed, 0 s: begun, and not finished" in path.with_suffix(".md").read_text()
+
+
+def test_what_cannot_be_written_is_a_failed_part_and_the_others_are_kept(start, monkeypatch):
+    real = sessions.Bench.adam
+
+    def broken(self, allowance):
+        found = real(self, allowance)
+        found[0].timings[0].seconds = [float("nan")]
+        return found
+
+    monkeypatch.setattr(sessions.Bench, "adam", broken)
+    session, done = start("copy,adam,softmax")
+    assert done == [("copy", "done"), ("adam", "failed"), ("softmax", "done")]
+    assert load(session.path).parts[1].reason.startswith("cannot be written: ValueError: ")
+
+
+def test_a_device_that_cannot_be_tidied_up_takes_no_figures_away(start, monkeypatch):
+    monkeypatch.setattr(Place, "tidy", lambda self: (_ for _ in ()).throw(RuntimeError("device lost")))
+    session, done = start("copy")
+    assert done == [("copy", "done")]
+    assert session.report.parts[0].reason == "tidying up failed: RuntimeError: device lost"
+    assert len(load(session.path).kernels) == 1
+
+
+def test_ours_that_fails_while_it_is_timed_is_a_failed_part_with_the_copy_measured(start, monkeypatch):
+    real = sessions.Bench._launches
+
+    def breaks(self, prepared):
+        prepared.step = lambda: (_ for _ in ()).throw(RuntimeError("launch failed"))
+
+    monkeypatch.setattr(sessions.Bench, "_launches", breaks)
+    session, done = start("adam")
+    assert done == [("adam", "failed")]
+    assert session.report.parts[0].reason == "paper: failed with RuntimeError: launch failed"
+    assert [t.kind for t in session.report.kernels[0].timings] == ["copy"]
+    monkeypatch.setattr(sessions.Bench, "_launches", real)
+    assert start("adam", resume=True)[1] == [("adam", "done")]
+
+
+def test_an_attempt_that_measured_less_takes_nothing_away():
+    cases = [KernelCase("copy", "", 1, timings=[Timing("a", "ours", 1, [1.0] * n)]) for n in (2, 6)]
+    part = Part("copy", "cut")
+    assert sessions._worth(part, cases[:1]) < sessions._worth(part, cases[1:])
+    assert sessions._worth(part, cases[1:]) < sessions._worth(Part("copy", "done"), cases[:1])
+
+
+def test_a_missed_target_without_a_profile_makes_the_profiles_due_again(start, place, tmp_path):
+    session, _ = start("copy")
+    report = made_report()
+    report.machine["device"] = place.facts
+    report.parts.append(Part("profile", "done"))
+    session.report = report
+    session.plan = Plan("adam,profile")
+    assert session._due() == []
+    report.profiles.clear()
+    assert session._due() == ["profile"]
+
+
+def test_somebody_who_takes_too_long_to_get_ready_is_stopped():
+    def endless():
+        with deadline(0.05):
+            while True:
+                pass
+
+    began = time.monotonic()
+    with pytest.raises(OutOfTime, match="not ready within 0 s; run it again with --resume"):
+        endless()
+    assert time.monotonic() - began < 5.0
+    with deadline(0.05):
+        pass
+    time.sleep(0.1)  # no alarm is left behind
+    assert Allowance(math.inf).until(0.35) == math.inf
+    assert Allowance(100.0).until(0.35) == pytest.approx(65.0, abs=1.0)
+
+
+def test_one_who_was_stopped_makes_the_part_one_that_was_cut(start):
+    session, _ = start("copy")
+    case = Case("6-6@8", "plain", "tf32", 1, 1, 1, device="cuda")
+    case.left_out.append(LeftOut("torch-max-autotune", failed(OutOfTime("not ready within 9 s"))))
+    found = session._judged(case, 0)
+    assert (found.cut, found.broken) == ("no time for torch-max-autotune", "")
+
+
+def test_very_large_arrays_of_a_chain_are_made_once(monkeypatch):
+    monkeypatch.setattr(floor, "LARGE", 20)
+    problem = Problem(Network((4, 4, 4, 2), 6))
+    made, multiplied = [], []
+    floor.chain(
+        problem, lambda *shape: made.append(np.ones(shape)) or made[-1], np.empty_like, lambda *given: multiplied.append(given)
+    )()
+    assert [a.shape for a in made] == [(6, 4), (6, 4), (6, 2), (4, 4), (4, 4), (4, 2)], "inputs, slopes, weights"
+    assert len(multiplied) == 8
+    assert all(out is not a and out is not b for a, b, out, *_ in multiplied)
+
+
+def test_a_floor_that_fails_is_left_out(place, monkeypatch):
+    monkeypatch.setattr(floor, "own_floor", lambda *_: (_ for _ in ()).throw(MemoryError("none left")))
+    case = Case("4-4@6", "plain", "float32", 1, 1, 1)
+    assert floor.floors(Problem(Network((4, 4), 6)), place, case) == {}
+    assert case.left_out[0].reason == "failed with MemoryError: none left"
+
+
+def test_a_log_tells_where_time_goes_and_leaves_the_rounds_out():
+    def work(tell):
+        tell("adam: round 1 of 10: cuda")
+        tell("784-tf32: jax: getting ready")
+
+    for log, wanted in ((True, r" +\d+\.\d s  784-tf32: jax: getting ready\n"), (False, "")):
+        file = io.StringIO()
+        watch(Console(file=file, width=200), work, log)
+        assert re.fullmatch(wanted, file.getvalue())
+
+
 def test_a_dry_run_is_no_measurement(start, tmp_path):
     session, _ = start("copy")
     document = json.loads(session.path.read_text())
@@ -250,6 +402,12 @@ def test_the_markdown_has_targets_parts_and_utilization():
     text = markdown(made_report())
     assert "| **≤ 1.050x** | **1.500x** | **missed** |" in text
     assert "- 8192x4-bfloat16: cut short, 9 s: late" in text
+    assert "Every step takes its own rows out of it, and that is in its time" in text
+    assert "steps a call" not in text
+    report = made_report()
+    report.cases[0].timings[0].steps = 16
+    assert "| steps a call |" in markdown(report)
+    assert " **16** |\n" in markdown(report)
     # 1e12 operations in 1.05 s, against 494.5 TFLOP/s as stated and 1 TFLOP/s as measured.
     assert "| 4096-4096-4096-4096@65536, tf32: cuda | 0.952 | 0 % | 95 % |" in text
     assert best_rate(made_report(), "float32") is None

@@ -12,6 +12,7 @@ import pytest
 
 from fusedstep.backends import backend
 from fusedstep.benchmarks import floor
+from fusedstep.benchmarks.clocks import StandIn
 from fusedstep.benchmarks.copying import copies, device_copy
 from fusedstep.benchmarks.networks import parse
 from fusedstep.benchmarks.problem import Problem
@@ -61,6 +62,42 @@ def test_contenders_take_turns_and_another_one_is_first_each_time(monkeypatch):
 def test_a_burst_is_filled_with_calls():
     turns = interleave({"nothing": Prepared(lambda: None)}, Pace(1, 0.002, 0.0))
     assert turns["nothing"].calls > 100
+
+
+def test_a_call_that_takes_several_steps_is_told_by_the_step():
+    seconds = iter([0.0, 12.0])
+
+    class Clock:
+        def start(self):
+            return next(seconds)
+
+        def stop(self, started, finish, checked=True):
+            finish()
+            return next(seconds) - started
+
+    prepared = Prepared(lambda: None, clock=Clock(), covers=4)
+    assert burst(prepared, 3) == 1.0
+    found = interleave({"several": Prepared(lambda: None, clock=StandIn(), covers=4)}, Pace(1, 0.01, 0.0, least_calls=6))
+    assert found["several"] == (2, [1.0 / 8]), "8 steps are 6 at least"
+    quick = interleave({"nothing": Prepared(lambda: None, covers=300)}, Pace(1, 0.5, 0.0))
+    assert quick["nothing"].calls == 3, "no longer a training than with single steps"
+
+
+def test_whoever_fails_is_lost_and_the_others_go_on():
+    def fails(after):
+        calls = iter(range(after))
+        return lambda: next(calls)
+
+    def contenders():
+        return {"good": Prepared(lambda: None), "at once": Prepared(fails(0)), "late": Prepared(fails(60), clock=StandIn())}
+
+    lost = {}
+    turns = interleave(contenders(), Pace(4, 1e-4, 0.0, least_calls=20), lost=lost)
+    assert set(turns) == {"good"}
+    assert len(turns["good"].seconds) == 4
+    assert {name: type(error) for name, error in lost.items()} == {"at once": StopIteration, "late": StopIteration}
+    with pytest.raises(StopIteration):
+        interleave(contenders(), Pace(4, 1e-4, 0.0))
 
 
 @pytest.mark.parametrize(

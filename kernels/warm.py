@@ -1,0 +1,65 @@
+"""Every CUDA kernel of kernels/report.py compiled for the device that is here, on all cores, and kept in the kernel cache.
+
+`python -m fusedstep.kernels.warm`: where minutes on a device are few, nobody waits for a compiler afterwards.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from itertools import islice
+from multiprocessing import get_context
+
+from .report import Variant, variants
+from .targets import cache
+
+MOST = 16
+"""Processes; each holds a context of the device."""
+
+
+def share(first: int, step: int) -> list[Variant]:
+    """Every so many of the kernels, from the one of that number on."""
+    return list(islice(variants(), first, None, step))
+
+
+def compile_share(first: int, step: int) -> list[str]:
+    """Compiles a share; gives what went wrong, by kernel."""
+    from .targets.cuda.kernel import Kernel
+
+    wrong = []
+    for variant in share(first, step):
+        try:
+            Kernel(variant.source())
+        except Exception as error:  # the others are compiled all the same, and whoever needs this one will meet the error
+            wrong.append(f"{variant}: {type(error).__name__}: {error}")
+    return wrong
+
+
+def main(arguments: Sequence[str] = ()) -> int:
+    """Compiles all of them, and says which could not be.
+
+    Args: arguments – none.
+    """
+    del arguments
+    from numba import cuda
+
+    folder = cache.folder()
+    if folder is None:
+        print("expected a folder for kernels that can be written; there is none; set FUSEDSTEP_CACHE_DIR", file=sys.stderr)
+        return 2
+    if not cuda.is_available():
+        print("expected a CUDA device; there is none; see `fusedstep backends`", file=sys.stderr)
+        return 2
+    count = min(MOST, os.cpu_count() or 1)
+    wrong: list[str] = []
+    with ProcessPoolExecutor(count, get_context("spawn")) as pool:
+        for done in as_completed([pool.submit(compile_share, first, count) for first in range(count)]):
+            wrong += done.result()
+    print(f"{len(share(0, 1)) - len(wrong)} kernels are in {folder}", *wrong, sep="\n")
+    return int(bool(wrong))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

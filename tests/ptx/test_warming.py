@@ -1,0 +1,25 @@
+"""What compiles all kernels beforehand: that it takes all of them once, and what it says where it cannot."""
+
+from __future__ import annotations
+
+from fusedstep.kernels import warm
+from fusedstep.kernels.report import variants
+from fusedstep.kernels.targets import cache
+
+
+def test_shares_are_all_kernels_and_each_once():
+    shares = [[str(v) for v in warm.share(first, 7)] for first in range(7)]
+    assert sorted(name for share in shares for name in share) == sorted(map(str, variants()))
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+def test_without_a_device_or_a_cache_it_says_so(monkeypatch, capsys, tmp_path):
+    from numba import cuda
+
+    monkeypatch.setattr(cuda, "is_available", lambda: False)
+    monkeypatch.setattr(cache, "folder", lambda: tmp_path)
+    assert warm.main() == 2
+    assert "expected a CUDA device" in capsys.readouterr().err
+    monkeypatch.setattr(cache, "folder", lambda: None)
+    assert warm.main() == 2
+    assert "set FUSEDSTEP_CACHE_DIR" in capsys.readouterr().err
