@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import cache as once
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -143,6 +144,7 @@ def find_ptxas() -> str | None:
     return next((str(p) for root in nvidia.__path__ for p in Path(root).glob("*/bin/ptxas")), None)
 
 
+@once
 def compilers(ptxas: str) -> dict[str, str]:
     """The versions that decide what the table says."""
     said = subprocess.run([ptxas, "--version"], capture_output=True, text=True, check=True).stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 import hypothesis
@@ -42,3 +43,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         raise pytest.UsageError(f"--require-gpu: {reason}")
     for item in gpu:
         item.add_marker(pytest.mark.skip(reason=f"no CUDA device: {reason}"))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """The tests themselves stay until the end: nothing is gained by searching thousands of them for garbage again and again."""
+    gc.collect()
+    gc.freeze()
