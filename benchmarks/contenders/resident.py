@@ -8,7 +8,8 @@ import numpy as np
 
 from ...framework.feeds import ResidentFeed
 from ...framework.launches import Launches
-from ...framework.step import StepLoss, TrainStep
+from ...framework.step import TrainStep
+from ...framework.step_loss import StepLoss
 from ...framework.trainer import Trainer
 from ..problem import Problem
 
