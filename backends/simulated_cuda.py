@@ -6,6 +6,7 @@ when the graph is launched. What a device forbids then raises a Fault.
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 import warnings
@@ -165,7 +166,7 @@ class SimulatedCuda(CudaBackend):
 
     def _start(self) -> None:
         Backend.__init__(self, np)
-        _give_way()
+        _mend_simulator()
         self.launches = 0
 
     def _stream_pointer(self) -> int:
@@ -258,21 +259,46 @@ def _captured(calls: list[Callable[[], object]]) -> Iterator[None]:
         _capturing = None
 
 
-def _give_way() -> None:
-    """Kernels with barriers run several times faster: whoever waits for their threads lets go of the interpreter meanwhile.
+def _mend_simulator() -> None:
+    """Kernels with barriers run several times faster, and all threads of a block share the same memory.
 
     Numba's simulator asks in a loop whether all threads have come to a barrier, and each time keeps them from going there for
-    the 5 ms that Python leaves to a thread. A shorter time for every thread would not do: two of them that are interrupted
-    while the simulator makes their shared memory get one each.
+    the 5 ms that Python leaves to a thread: whoever asks now lets go of the interpreter first. Two threads that ask for shared
+    memory for the first time at once would get an array each: now one asks after the other.
     """
-    from numba.cuda.simulator import kernel as simulator
+    from numba.cuda.simulator import kernel, kernelapi
 
     def is_alive(thread: threading.Thread) -> bool:
         time.sleep(0)
         return threading.Thread.is_alive(thread)
 
-    if hasattr(simulator, "BlockThread"):
-        simulator.BlockThread.is_alive = is_alive
+    if hasattr(kernel, "BlockThread"):
+        kernel.BlockThread.is_alive = is_alive
+    if hasattr(kernelapi, "FakeCUDAShared") and not hasattr(kernelapi.FakeCUDAShared, "one_at_a_time"):
+        # The simulator tells arrays apart by the line that asks, so the lock cannot lie around its own method.
+        kernelapi.FakeCUDAShared.one_at_a_time = threading.Lock()
+        kernelapi.FakeCUDAShared.given_at_launch = kernelapi.FakeCUDAShared.array
+        kernelapi.FakeCUDAShared.array = _shared_array
+
+
+def _shared_array(shared: Any, shape: Any, dtype: Any) -> Array:
+    """The array of a block that a line of a kernel asks for; what nobody has written yet is NaN, as far as the type has it.
+
+    Args: shared – the simulator's memory of one block; shape – 0 for the memory that was given at the launch.
+    """
+    from numba import types
+    from numba.np import numpy_support
+
+    if shape == 0:
+        return shared.given_at_launch(shape, dtype)
+    asking = sys._getframe(1)
+    line = (asking.f_code.co_filename, asking.f_lineno)
+    with shared.one_at_a_time:
+        found = shared._allocations.get(line)
+        if found is None:
+            kind = numpy_support.as_dtype(dtype) if isinstance(dtype, types.Type) else np.dtype(dtype)
+            found = shared._allocations[line] = np.full(shape, np.nan if kind.kind == "f" else 77, kind)
+        return found
 
 
 def _run_quietly(kernel: Any, geometry: Any, given: Sequence[Any]) -> None:

@@ -1,6 +1,9 @@
 """Every kernel of the cuda backend, run in Numba's simulator and compared with NumPy in float64."""
 
 import os
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -208,3 +211,23 @@ def test_step_and_scratch(cuda):
     assert first.shape == (10,)
     assert lend(100_000).size == 100_000
     assert any(first.base is old for old in cuda._outgrown)
+
+
+@pytest.mark.usefixtures("cuda")
+def test_threads_of_a_block_that_ask_at_the_same_moment_get_the_same_memory():
+    from numba.cuda.simulator.kernelapi import FakeCUDAShared
+
+    block, starts, before = [FakeCUDAShared(0) for _ in range(100)], threading.Barrier(4), sys.getswitchinterval()
+
+    def work(_):
+        starts.wait()
+        return [shared.array(8, np.float32) for shared in block]
+
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(work, range(4)))
+    finally:
+        sys.setswitchinterval(before)
+    assert all(one is other for thread in found[1:] for one, other in zip(found[0], thread, strict=True))
+    assert np.isnan(found[0][0]).all()
