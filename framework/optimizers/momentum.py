@@ -54,7 +54,8 @@ class Nesterov(Optimizer):
     """Nesterov's accelerated gradient.
 
     form "reformulated" (default): u = gamma u + g, theta -= lr (g + gamma u), theta being the look-ahead point itself.
-    form "look_ahead": u = gamma u + lr g(theta - gamma u), theta -= u, exactly as in the notes; costs one more pass.
+    form "look_ahead": u = gamma u + lr g(theta - gamma u), theta -= u, exactly as in the notes; costs one more
+        kernel call.
     With a constant lr and momentum the look-ahead points of the second are the parameters of the first.
 
     Args: lr – default 0.01; momentum – gamma in [0, 1), default 0.9; form.

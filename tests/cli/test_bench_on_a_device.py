@@ -114,7 +114,10 @@ def test_our_own_step_in_the_simulator_beside_the_processor(dry):
     (case,) = document["cases"]
     assert {"numba", "cuda, float32"} <= {timing["name"] for timing in case["timings"]}
     ours = {t["name"]: t["losses"] for t in case["timings"]}
-    assert ours["numba"] == pytest.approx(ours["cuda, float32"], rel=1e-3)
+    # Steps in launches are compared for as long as it takes until one of several has come.
+    both = min(map(len, ours.values()))
+    assert both >= 3
+    assert ours["numba"][:both] == pytest.approx(ours["cuda, float32"][:both], rel=1e-3)
 
 
 @pytest.mark.slow
