@@ -88,10 +88,10 @@ def _backends(text: str) -> tuple[list[Any], list[LeftOut]]:
     return [backend(name) for name in reversed(known) if known[name] is None], left
 
 
-def run(plan: Plan, tell: Callable[[str], None], done: Callable[[Any], None]) -> Report:
+def run(plan: Plan, tell: Callable[[str], None], done: Callable[[Any, Report], None]) -> Report:
     """Carries out a plan.
 
-    Args: plan; tell – is told what happens now; done – is given each case when it is complete.
+    Args: plan; tell – is told what happens now; done – is given each case when it is complete, and everything so far.
     Returns: everything that was found.
     """
     from . import machine
@@ -105,13 +105,13 @@ def run(plan: Plan, tell: Callable[[str], None], done: Callable[[Any], None]) ->
         where = f"{number} of {len(plan.problems)}: {problem.network}, "
         case = time_steps(problem, contenders, plan.pace, lambda what, where=where: tell(where + what), sweep)  # type: ignore[misc]
         report.cases.append(case)
-        done(case)
+        done(case, report)
     if plan.kernels:
         from .kernels import kernel_cases
 
         for kernel in kernel_cases(plan.usable, plan.pace, num_threads(), _has(peers, "torch"), tell):
             report.kernels.append(kernel)
-            done(kernel)
+            done(kernel, report)
     if plan.profiles:
         from .profiles import profiles
 

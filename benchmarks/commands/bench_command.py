@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -37,7 +37,7 @@ def bench(
     seconds: Annotated[float, typer.Option(help="Length of a timed burst of calls.")] = 0.15,
     pause: Annotated[float, typer.Option(help="Seconds of rest before a burst, so that idle threads fall asleep.")] = 0.05,
     kernels: Annotated[bool, typer.Option("--kernels", help="Time memory-bound kernels too, beside a copy.")] = False,
-    out: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Write everything, raw times included.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Write everything, as it comes, raw times too.")] = None,
     html: Annotated[Path | None, typer.Option(metavar="FILE.html", help="Write one page with tables and figures.")] = None,
     markdown: Annotated[Path | None, typer.Option(metavar="FILE.md", help="Write the tables as Markdown.")] = None,
     png: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Write one figure, for a README.")] = None,
@@ -88,7 +88,7 @@ def bench(
     from ...errors import HyperparameterError
     from ..machine import describe
     from ..reports import terminal
-    from ..results import load
+    from ..results import load, save
     from ..session import Plan, run
     from ..timing import Pace
     from .watching import watch
@@ -109,7 +109,13 @@ def bench(
         _require_figures()
     console = Console(highlight=False)
     terminal.show_beginning(console, describe())
-    report = watch(console, lambda tell: run(plan, tell, lambda case: terminal.show_case(console, case)))
+
+    def done(case: Any, so_far: Report) -> None:
+        terminal.show_case(console, case)
+        if out is not None:
+            save(so_far, out)
+
+    report = watch(console, lambda tell: run(plan, tell, done))
     terminal.show_end(console, report)
     _write(console, report, out, html, markdown, png)
     if earlier is not None:

@@ -38,6 +38,24 @@ def test_a_whole_measurement(call, tmp_path):
     assert "slower by more than 1.5: 6-8-3@16" in slower.flat
 
 
+def test_what_was_measured_before_an_interrupt_is_in_the_file(monkeypatch, tmp_path):
+    from fusedstep.benchmarks import steps
+    from fusedstep.benchmarks.commands import bench_command
+    from fusedstep.benchmarks.results import load
+
+    real, out = steps.time_steps, tmp_path / "bench.json"
+
+    def interrupted(problem, *given):
+        if str(problem.network) == "9-4@16":
+            raise KeyboardInterrupt
+        return real(problem, *given)
+
+    monkeypatch.setattr(steps, "time_steps", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        bench_command.bench(networks="5-6-3@8,9-4@16", backends="numpy", rounds=2, seconds=0.01, pause=0.0, out=out)
+    assert [case.network for case in load(out).cases] == ["5-6-3@8"]
+
+
 def test_backends_that_do_not_work_are_told(call):
     from fusedstep.backends import backends
 

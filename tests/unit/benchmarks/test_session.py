@@ -17,7 +17,7 @@ from fusedstep.benchmarks.session import Plan, run
 from fusedstep.errors import BackendUnavailable, DtypeError, HyperparameterError, UnknownBackend
 
 
-def nothing(what):
+def nothing(*what):
     """Told what happens, and does not care."""
 
 
@@ -51,7 +51,7 @@ def test_backends_that_do_not_work_here_are_left_out(monkeypatch, quick):
 def test_a_run(quick):
     seen = []
     plan = Plan("5-6-3@8,9-4@16", backends="numba,numpy", peers="handwritten", precisions="float32,float64", pace=quick)
-    report = run(plan, nothing, seen.append)
+    report = run(plan, nothing, lambda case, so_far: seen.append(so_far.cases[-1] is case and case))
     assert [(case.network, case.precision) for case in report.cases] == [
         ("5-6-3@8", "float32"), ("9-4@16", "float32"), ("5-6-3@8", "float64"), ("9-4@16", "float64"),
     ]  # fmt: skip
