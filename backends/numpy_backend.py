@@ -118,7 +118,10 @@ class NumpyBackend(Backend):
         self.require(x, out)
         wide = self.wide(x)
         sums = np.dot(ones(x.shape[0], wide.dtype), wide)
-        out[...] = out + sums if accumulate else sums
+        if accumulate:
+            out += sums
+        else:
+            out[...] = sums
 
     def softmax_cross_entropy(
         self, logits: Array, labels: Array, weights: Array | None, on: float, off: float, factor: float,

@@ -26,3 +26,18 @@ def cuda():
     from fusedstep.backends import backend
 
     return backend("cuda")
+
+
+@pytest.fixture
+def no_room_for_several(cuda, monkeypatch):
+    """Single steps are captured, several in one graph are not."""
+    kind = type(cuda)
+    capture = kind.capture
+
+    def short_of_memory(self, work):
+        if getattr(work, "__self__", None) is not None:
+            raise RuntimeError("no room for so many nodes")
+        return capture(self, work)
+
+    monkeypatch.setattr(kind, "capture", short_of_memory)
+    monkeypatch.setattr(kind, "capture_errors", (RuntimeError,))

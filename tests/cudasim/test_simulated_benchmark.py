@@ -45,17 +45,8 @@ def test_f4_a_burst_is_launches_of_several_steps_and_no_others():
 
 
 @pytest.mark.filterwarnings("ignore:backend 'cuda' takes these steps one by one")
-def test_f4_launches_that_cannot_be_captured_are_said_with_their_reason(monkeypatch):
-    cuda = type(backend("cuda"))
-    capture = cuda.capture
-
-    def short_of_memory(self, work):
-        if getattr(work, "__self__", None) is not None:
-            raise RuntimeError("no room for so many nodes")
-        return capture(self, work)
-
-    monkeypatch.setattr(cuda, "capture", short_of_memory)
-    monkeypatch.setattr(cuda, "capture_errors", (RuntimeError,))
+@pytest.mark.usefixtures("no_room_for_several")
+def test_f4_launches_that_cannot_be_captured_are_said_with_their_reason():
     prepared = Ours(backend("cuda")).prepare(PROBLEM)
     assert (prepared.covers, prepared.notes["refusal"]) == (1, "RuntimeError: no room for so many nodes")
     assert agree(losses(prepared), reference(PROBLEM), 3e-2)

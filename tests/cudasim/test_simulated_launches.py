@@ -8,7 +8,6 @@ if not numba_config.ENABLE_CUDASIM:
     pytest.skip("needs NUMBA_ENABLE_CUDASIM=1 before Numba is imported: run this folder alone", allow_module_level=True)
 
 import fusedstep as fs  # noqa: E402
-from fusedstep.backends import backend as find_backend  # noqa: E402
 from fusedstep.backends.executors.several import SeveralSteps  # noqa: E402
 from fusedstep.framework import minibatches  # noqa: E402
 from fusedstep.framework.feeds import ResidentFeed, feed_for  # noqa: E402
@@ -180,17 +179,8 @@ def test_f5_steps_that_the_host_must_see_go_one_by_one(launched):
     assert launched == []
 
 
+@pytest.mark.usefixtures("no_room_for_several")
 def test_f5_what_cannot_be_captured_together_goes_one_by_one_and_that_is_said_once(launched, monkeypatch):
-    cuda = type(find_backend("cuda"))
-    capture = cuda.capture
-
-    def short_of_memory(self, work):
-        if getattr(work, "__self__", None) is not None:
-            raise RuntimeError("no room for so many nodes")
-        return capture(self, work)
-
-    monkeypatch.setattr(cuda, "capture", short_of_memory)
-    monkeypatch.setattr(cuda, "capture_errors", (RuntimeError,))
     with pytest.warns(RuntimeWarning, match="one by one, because capturing 2 of them failed.*no room") as caught:
         refused = fitted(2)
     assert len(caught) == 1
