@@ -5,7 +5,7 @@ The kernels run on one thread each and release the GIL; rows, and elements of th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -68,13 +68,17 @@ class NumbaBackend(NumpyBackend):
         """Rows over cores."""
         return RowExecutor(self, work)
 
-    def _update(
-        self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Any, random: Random | None
-    ) -> None:
+    def _update_key(self, formula: Formula, random: Random | None) -> Hashable:
         del random
+        return formula, num_threads()
+
+    def _new_update(
+        self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Segments, random: Random | None
+    ) -> Callable[[Array], None]:
+        self._check_update(formula, arrays, scalars, random)
         threads = num_threads()
-        make = partial(self._update_program, formula, arrays, scalars, segments, threads)
-        segments.made((formula, threads), arrays, make).run((scalars,), threads)
+        program = self._update_program(formula, arrays, scalars, segments, threads)
+        return lambda scalars: program.run((scalars,), threads)
 
     def update_calls(
         self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Segments, threads: int

@@ -5,7 +5,8 @@ It is the oracle of every test.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager
 from functools import lru_cache, partial
 from typing import Any, ClassVar
@@ -30,6 +31,8 @@ _NAMES: dict[Any, str] = {
     for name in ("float32", "float64", "float16", "bool", *(f"{u}int{bits}" for u in ("", "u") for bits in (8, 16, 32, 64)))
 }
 """Names of data types in this machine's byte order, which NumPy takes microseconds to spell."""
+
+_UNSIGNED = {bytes_: np.dtype(f"u{bytes_}") for bytes_ in (1, 2, 4, 8)}
 
 
 class NumpyBackend(Backend):
@@ -75,6 +78,10 @@ class NumpyBackend(Backend):
         """See Backend.quiet."""
         return np.errstate(over="ignore", invalid="ignore", divide="ignore")
 
+    def sender(self, out: Array) -> Callable[[Any], None]:
+        """See Backend.sender."""
+        return partial(out.__setitem__, ...)
+
     def take_rows(self, array: Array, indices: Array, out: Array | None = None) -> Array:
         """See Backend.take_rows; indices must be in range."""
         return np.take(array, indices, axis=0, out=out, mode="clip" if out is not None else "raise")
@@ -83,7 +90,7 @@ class NumpyBackend(Backend):
         """See Backend.all_below; negative numbers read without their sign are large ones."""
         if array.dtype.kind == "f":
             return super().all_below(array, bound)
-        return bool(array.view(f"u{array.itemsize}").max() < bound)
+        return bool(np.maximum.reduce(array.view(_UNSIGNED[array.itemsize])) < bound)
 
     def _matmul(self, a: Array, b: Array, out: Array, accumulate: bool) -> None:
         if is_narrow(a) or is_narrow(b) or is_narrow(out):
@@ -96,14 +103,26 @@ class NumpyBackend(Backend):
     def _map(self, formula: Formula, outputs: tuple[Array, ...], arguments: Sequence[Any], random: Random | None) -> None:
         target.run_map(formula, outputs, arguments, random)
 
-    def _update(
-        self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Any, random: Random | None
+    def update(
+        self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Any, random: Random | None = None
     ) -> None:
-        if np.isnan(scalars[0, 0]):
-            return
-        key = (formula, (scalars == 1.0).tobytes(), None if random is None else id(random.state))
-        make = partial(target.Update, formula, arrays, scalars, segments.table, random)
-        segments.made(key, arrays, make).run(scalars)
+        """See Backend.update; arrays are checked where the calls for them are made, once."""
+        if type(scalars) is not np.ndarray:
+            self.require(scalars)
+        key = self._update_key(formula, random)
+        made = segments.made(key, arrays, partial(self._new_update, formula, arrays, scalars, segments, random))
+        made(scalars)
+
+    def _update_key(self, formula: Formula, random: Random | None) -> Hashable:
+        """What an update is made for, besides its arrays."""
+        return formula, None if random is None else id(random.state)
+
+    def _new_update(
+        self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Segments, random: Random | None
+    ) -> Callable[[Array], None]:
+        """What runs it, with scalars that it is given."""
+        self._check_update(formula, arrays, scalars, random)
+        return target.Update(formula, arrays, segments.table, random).run
 
     def segments(self, ranges: Sequence[tuple[int, int, int]]) -> Any:
         """See Backend.segments."""
@@ -130,7 +149,8 @@ class NumpyBackend(Backend):
         """See Backend.softmax_cross_entropy; in place, a block of rows at a time."""
         del sums, accumulate
         self.require(logits, labels, losses, gradient)
-        slope = np.empty(gradient.shape, losses.dtype) if is_narrow(gradient) else gradient
+        in_place = not is_narrow(gradient) and gradient.flags.c_contiguous
+        slope = gradient if in_place else np.empty(gradient.shape, losses.dtype)
         whole = self.scaled(factor, scale)
         blocks.softmax_cross_entropy(self.wide(logits), labels, weights, on, off, whole, losses, slope)
         if slope is not gradient:
@@ -147,10 +167,13 @@ class NumpyBackend(Backend):
         """In float64, from blocks that BLAS sums; a block whose sum overflows is summed again in float64."""
         self.require(x)
         total = 0.0
+        narrow = is_narrow(x)
         for start in range(0, x.size, SQUARES):
-            part = self.wide(x[start : start + SQUARES])
+            part = x[start : start + SQUARES]
+            if narrow:
+                part = self.wide(part)
             squares = float(np.dot(part, part))
-            total += squares if squares < np.inf else _wide_squares(part)
+            total += squares if squares < math.inf else _wide_squares(part)
         return total
 
 

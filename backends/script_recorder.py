@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..kernels.formula import Formula
+from ..kernels.rows import blocks
 from ..kernels.targets import numpy as target
 from ..kernels.targets.storage import is_narrow
 from .base import Array, Random
@@ -16,7 +17,7 @@ from .profiling import Label
 from .recording import recorded_asarray, recorded_zeros, refuse, require_rows
 
 LATER = (
-    "softmax", "softmax_cross_entropy", "softmax_cross_entropy_soft", "multi_class_hinge", "layer_norm",
+    "softmax", "softmax_cross_entropy_soft", "multi_class_hinge", "layer_norm",
     "layer_norm_backward", "maxout", "maxout_spread", "maxout_pick",
     "take_columns", "sum_columns", "largest_columns", "largest_columns_spread", "largest_columns_pick",
 )  # fmt: skip
@@ -83,10 +84,23 @@ class ScriptRecorder(NumpyBackend):
         else:
             self._add("column_sum", [(np.dot, (ones(x.shape[0], x.dtype), x, out))], int(x.nbytes))
 
+    def softmax_cross_entropy(
+        self, logits: Array, labels: Array, weights: Array | None, on: float, off: float, factor: float,
+        losses: Array, gradient: Array, sums: Array | None = None, accumulate: bool = False, scale: Array | None = None,
+    ) -> bool:  # fmt: skip
+        """See Backend.softmax_cross_entropy; call by call, but in 16 bits and where the host may not know the scale yet."""
+        arguments = (logits, labels, weights, on, off, factor, losses, gradient)
+        if is_narrow(logits) or is_narrow(gradient) or scale is not None:
+            self._later(super().softmax_cross_entropy)(*arguments, sums, accumulate, scale)
+        else:
+            calls = blocks.bind_softmax_cross_entropy(*arguments, self._registers)
+            self._add("softmax_cross_entropy", calls, int(logits.nbytes + labels.nbytes + losses.nbytes + gradient.nbytes))
+        return False
+
     def sum_up(self, x: Array) -> Array:
         """An array [] that will hold the sum."""
         out = np.empty(())
-        self._add("total", [(np.sum, (x, None, np.float64, out))], int(x.nbytes))
+        self._add("total", [(np.add.reduce, (x, None, np.float64, out))], int(x.nbytes))
         return out
 
     zeros = recorded_zeros

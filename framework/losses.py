@@ -102,7 +102,7 @@ def class_labels(targets: Any, classes: int, backend: Backend) -> Array:
             f"expected labels 0 to {classes - 1}, as the last layer has {classes} outputs; got {wrong} in row {row}; "
             f"{'labels start at 0' if lowest < 0 else 'widen the last layer or check the labels'}"
         )
-    return backend.asarray(array, "int32")
+    return array if kind == "int32" else backend.asarray(array, "int32")
 
 
 class _Elementwise(Loss):

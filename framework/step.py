@@ -196,20 +196,22 @@ class TrainStep:
         Raises: ShapeError, DtypeError, LabelError, EmptyDataError before anything has changed; NonFiniteLossError with the
             parameters as they were before the step.
         """
-        if self.micro.setting is None or not hasattr(x, "__len__"):
+        pieces = self.micro.setting is not None
+        if not (pieces and hasattr(x, "__len__")):
             x = self.stored(self.model.convert_input(x))
         rows = len(x) if isinstance(x, list | tuple) else int(x.shape[0])
         if rows == 0:
             raise EmptyDataError("expected a minibatch of at least one row; got none")
-        require_targets(y, rows)
-        if self.micro.setting is None:
+        if pieces:
+            require_targets(y, rows)
+            loss = self.take(rows, given_pieces(self, x, y, rows))
+        else:
             y = self.prepare_targets(y, rows)
-        pieces = given_pieces(self, x, y, rows)
-        loss = self.run(x, y) if self.micro.setting is None else self.take(rows, pieces)
+            loss = self.run(x, y)
         if self.backend.device != "cpu":
             # Until the loss is asked for, it keeps the minibatch, to name the layer if something went wrong.
-            number, size = self.state.t, self.micro.rows(rows)
-            loss._error = lambda what: self.failure(pieces(size), rows, number, what)
+            number, size, again = self.state.t, self.micro.rows(rows), given_pieces(self, x, y, rows)
+            loss._error = lambda what: self.failure(again(size), rows, number, what)
         return loss
 
     def prepare(self, x: Any, y: Any, name: str = "x") -> tuple[Array, Array]:
@@ -292,11 +294,11 @@ class TrainStep:
             # A gradient that overflowed is no failure: the update was skipped, and the scale is smaller now.
             squares = state.loss_scale.take_verdict()
         if backend.device == "cpu":
-            broken = next((k for k, scalar in enumerate((total, squares)) if not math.isfinite(backend.item(scalar))), None)
-            if broken is not None:
+            value, norm = backend.item(total), backend.item(squares)
+            if not (math.isfinite(value) and math.isfinite(norm)):
                 state.t -= 1
                 state.undo()
-                what = BROKEN_GRADIENT if broken else f"a loss of {backend.item(total)}"
+                what = BROKEN_GRADIENT if math.isfinite(value) else f"a loss of {value}"
                 raise self.failure((whole,) if whole is not None else pieces(size), rows, number, what)
         error_of = partial(self.failure, (), rows, number)
         return StepLoss(total, squares, self.loss.factor(rows), backend.item, error_of)

@@ -91,6 +91,11 @@ class Formulas(RandomNumbers):
             they are right on the average. Element i takes its bits from row i // 4, column i % 4 of `random_bits` with four
             columns: the lower 16 of them for the first such array, the upper 16 for the second.
         """
+        self._check_update(formula, arrays, scalars, random)
+        self._update(formula, arrays, scalars, segments, random)
+
+    def _check_update(self, formula: Formula, arrays: Sequence[Array], scalars: Array, random: Random | None) -> None:
+        """Raises MixedBackends, ShapeError or DtypeError where these arrays cannot be updated by it."""
         self.require(*arrays, scalars)
         if any(a.shape != arrays[0].shape for a in arrays) or len(arrays[0].shape) != 1:
             raise ShapeError(f"{formula!r} expected flat arrays of one length; got {[tuple(a.shape) for a in arrays]}")
@@ -100,7 +105,6 @@ class Formulas(RandomNumbers):
                 f"expected {' and '.join(narrow)} in float32 on backend {self.name!r}, or a source of random bits to round "
                 f"them with; got {formula!r} with 16 bits; choose another backend, or state_dtype=None"
             )
-        self._update(formula, arrays, scalars, segments, random)
 
     def _update(
         self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Any, random: Random | None

@@ -30,6 +30,7 @@ class Reductions(Arrays):
     def limit_norm(self, scales: Array, squares: Scalar, largest: float) -> None:
         """scales *= min(1, largest / sqrt(squares)), and NaN where squares is not finite: clipping by global norm."""
         norm = float(squares) ** 0.5
-        scales[...] = scales * (min(1.0, largest / norm) if norm > 0.0 else 1.0 if norm == 0.0 else norm)
         if not norm < float("inf"):
             scales[...] = scales * float("nan")
+        elif norm > largest:
+            scales[...] = scales * (largest / norm)

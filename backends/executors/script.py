@@ -23,7 +23,6 @@ class ScriptExecutor(PlainExecutor):
 
     def gradient(self, inputs: Array, targets: Array, number: int, piece: Piece | None = None) -> tuple[Any, Any]:
         """See Executor.gradient."""
-        inputs, targets = in_rows(inputs, targets)
         if self.work.deterministic:
             with single_threaded_blas:
                 return self._gradient(inputs, targets, number, piece)
@@ -50,8 +49,8 @@ class ScriptExecutor(PlainExecutor):
         Args: batch – rows of the minibatch, where these are a piece of one.
         """
         key = (inputs.shape, inputs.dtype, targets.shape, targets.dtype, batch, self.work.revision)
-        script: Script | None = self._plans.made(key, partial(self._record, inputs, targets, batch))
-        return script
+        script: Script | None = self._plans.get(key)
+        return script or self._plans.made(key, partial(self._record, inputs, targets, batch))
 
     def _record(self, inputs: Array, targets: Array, batch: int | None) -> Script | None:
         if not self.work.recordable:
@@ -62,6 +61,7 @@ class ScriptExecutor(PlainExecutor):
             return None
 
     def _gradient(self, inputs: Array, targets: Array, number: int, piece: Piece | None) -> tuple[Any, Any]:
+        inputs, targets = in_rows(inputs, targets)
         batch = None if piece is None else piece.batch
         script = self._script(inputs, targets, batch)
         if script is None:
@@ -106,8 +106,9 @@ class Script:
             function, arguments = self.calls[k]
             moved = list(arguments)
             for position, number, offset in found:
-                old = moved[position]
-                moved[position] = np.ndarray(old.shape, old.dtype, sources[number], offset, old.strides)
+                old, source = moved[position], sources[number]
+                same = old.shape == source.shape and old.strides == source.strides
+                moved[position] = source if same else np.ndarray(old.shape, old.dtype, source, offset, old.strides)
             self.calls[k] = (function, tuple(moved))
         self._sources = sources
 

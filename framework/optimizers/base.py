@@ -248,19 +248,18 @@ class OptimizerState:
 
     def _by_group(self, names: Sequence[str], values: dict[str, float]) -> list[list[float]]:
         """The scalars of a formula, for each group."""
-        features = self.features
         groups = len(self.settings)
         rows: list[list[float]] = []
         for name in names:
-            if name == GRADIENT_SCALE:
+            if name in values and name != "lr":
+                rows.append([values[name]] * groups)
+            elif name == GRADIENT_SCALE:
                 rows.append([1.0] * groups)
             elif name in ("lr", "decay_lr"):
                 rate = values["lr"] if name == "lr" else self.lr
                 rows.append([rate * s[0] for s in self.settings])
-            elif name in features:
-                rows.append(self._feature(name))
             else:
-                rows.append([values[name]] * groups)
+                rows.append(self._feature(name))
         return rows
 
     @property

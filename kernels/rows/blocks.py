@@ -2,54 +2,102 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from ..targets.numpy import BLOCK
+from ..targets.numpy import BLOCK, Call, Registers
 
 Array = Any
 
 FEW_CLASSES = 32
 """Classes up to which a block is transposed: sums over ten neighbours cost a loop each, those over rows of samples do not."""
 
+_registers = Registers()
+
 
 def softmax_cross_entropy(
     logits: Array, labels: Array, weights: Array | None, on: float, off: float, factor: float,
     losses: Array, gradient: Array,
 ) -> None:  # fmt: skip
-    """A block of rows at a time, in the array of the gradient; few classes lie transposed, [classes, rows], meanwhile."""
+    """The calls of `bind_softmax_cross_entropy`, made at once."""
+    for function, given in bind_softmax_cross_entropy(logits, labels, weights, on, off, factor, losses, gradient, _registers):
+        function(*given)
+
+
+def bind_softmax_cross_entropy(
+    logits: Array, labels: Array, weights: Array | None, on: float, off: float, factor: float,
+    losses: Array, gradient: Array, registers: Registers,
+) -> Iterator[Call]:  # fmt: skip
+    """A block of rows at a time, in the array of the gradient; few classes lie transposed, [classes, rows], meanwhile.
+
+    Args: gradient – row-major without gaps; registers – buffers that nobody else uses meanwhile; the others as in
+        kernels/rows/reference.py.
+    """
     rows, width = logits.shape
     step = max(1, BLOCK // width)
-    mass = on + off * (width - 1)
-    every = np.arange(min(step, rows))
     turned = width <= FEW_CLASSES
     classes = 0 if turned else 1
+    most = min(step, rows)
+    every, places, vectors = np.arange(most), np.empty(most, np.intp), np.empty((4, most), gradient.dtype)
+    if not turned:
+        every *= width
+    mass, drop = on + off * (width - 1), on - off
+    plain = drop == mass == 1.0
     for start in range(0, rows, step):
         here = slice(start, start + step)
-        label, given, slope = labels[here], logits[here], gradient[here]
+        given, slope, label, loss = logits[here], gradient[here], labels[here], losses[here]
         count = len(label)
-        cells, place = slope, (every[:count], label)
+        place, (at_label, total, spare, weight) = places[:count], vectors[:, :count]
+        result = slope
         if turned:
-            given = slope = np.array(given.T, slope.dtype, order="C")
-            cells, place = slope.reshape(-1), np.multiply(label, count, dtype=np.intp) + every[:count]
-        np.subtract(given, np.maximum.reduce(given, axis=classes, keepdims=True), out=slope)
-        row = cells[place] * -(on - off)
+            (cells,) = registers.take([slope.dtype], slope.size)
+            given = slope = cells[: slope.size].reshape(width, count)
+            yield np.copyto, (given, logits[here].T)
+            yield np.multiply, (label, np.intp(count), place)
+            yield np.add, (place, every[:count], place)
+        else:
+            yield np.add, (label, every[:count], place)
+        cells = slope.reshape(-1)
+        sums = [b if turned else b[:, None] for b in (total, spare, weight)]
+        yield np.maximum.reduce, (given, classes, None, sums[0], True) if not turned else (given, classes, None, total)
+        yield np.subtract, (given, sums[0], slope)
+        yield cells.take, (place, None, at_label, "clip")
+        if not plain:
+            yield np.multiply, (at_label, -drop, loss)
         if off != 0.0:
-            row -= off * np.add.reduce(slope, axis=classes)
-        np.exp(slope, out=slope)
-        total = np.add.reduce(slope, axis=classes)
-        row += mass * np.log(total)
-        scale: Any = factor
-        if weights is not None:
-            weight = weights[label]
-            row *= weight
-            scale = weight * factor
-        losses[here] = row
-        share = scale * mass / total
-        slope *= share if turned else share[:, None]
-        if off != 0.0:
-            slope -= scale * off if turned or weights is None else (scale * off)[:, None]
-        cells[place] -= scale * (on - off)
+            yield np.add.reduce, (slope, classes, None, spare)
+            yield np.multiply, (spare, -off, spare)
+            yield np.add, (loss, spare, loss)
+        yield np.exp, (slope, slope)
+        yield np.add.reduce, (slope, classes, None, total)
+        yield np.log, (total, spare)
+        if plain:
+            yield np.subtract, (spare, at_label, loss)
+        else:
+            yield np.multiply, (spare, mass, spare)
+            yield np.add, (loss, spare, loss)
+        if weights is None:
+            yield np.divide, (factor * mass, total, total)
+        else:
+            yield weights.take, (label, None, weight, "clip")
+            yield np.multiply, (loss, weight, loss)
+            yield np.multiply, (weight, factor, weight)
+            yield np.multiply, (weight, mass, spare)
+            yield np.divide, (spare, total, total)
+        yield np.multiply, (slope, sums[0], slope)
+        if off != 0.0 and weights is None:
+            yield np.subtract, (slope, factor * off, slope)
+        elif off != 0.0:
+            yield np.multiply, (weight, off, spare)
+            yield np.subtract, (slope, sums[1], slope)
+        yield cells.take, (place, None, at_label, "clip")
+        if weights is None:
+            yield np.subtract, (at_label, factor * drop, at_label)
+        else:
+            yield np.multiply, (weight, drop, weight)
+            yield np.subtract, (at_label, weight, at_label)
+        yield cells.__setitem__, (place, at_label)
         if turned:
-            gradient[here] = slope.T
+            yield np.copyto, (result, slope.T)

@@ -94,6 +94,11 @@ _SLOW_WITH_NUMBERS = (_maximum, _minimum)
 _NOT_IN_PLACE = frozenset({"select", "mantissa"})
 
 
+def _is_fixed(x: Any) -> bool:
+    """Whether this is a number, and no array that holds one for now."""
+    return not isinstance(x, np.ndarray)
+
+
 class Registers(threading.local):
     """Block buffers: the n-th one of a type is the same array each time, in each thread its own."""
 
@@ -230,10 +235,10 @@ class Plan:
                 continue
             out = outputs[self.direct[index]] if index in self.direct else views[self.register_of[index]]
             given = [slots[a] for a in arguments]
-            if word is _select and all(np.ndim(x) == 0 and x == y for x, y in zip(given[1:], (1.0, 0.0), strict=True)):
+            if word is _select and all(_is_fixed(x) and x == y for x, y in zip(given[1:], (1.0, 0.0), strict=True)):
                 calls.append((np.copyto, (out, given[0])))
             elif word in _SLOW_WITH_NUMBERS and out is not None and out.size:
-                calls.append((word, (*(_repeated(x, out) if np.ndim(x) == 0 else x for x in given), out)))
+                calls.append((word, (*(_repeated(x, out) if _is_fixed(x) else x for x in given), out)))
             else:
                 calls.append((word, (*given, out)))
             slots[index] = out
@@ -414,27 +419,33 @@ def _round_at_random(values: Array, bits: Array, shift: int, out: Array) -> None
     np.copyto(out, np.nan, where=np.isnan(values))
 
 
+_Part = tuple[int, list[Array], list[Any], list[Call]]
+"""A segment: its group, where its scalars go, values by node of the program, and the calls."""
+
+
 class Update:
     """An update of flat arrays, segment by segment, in blocks: its calls are made once, and then run for many scalars.
 
-    Scalars that are 1 where it is made have to stay 1: products with them are left out.
-
-    Args: arrays – in the order of the formula, all of one length; scalars – [scalars, groups];
-        segments – int64 [segments, 3]: start, stop, group; random – (state, stream) of the bits that round new values of
-        arrays of bfloat16, see Backend.update.
+    Args: arrays – in the order of the formula, all of one length; segments – int64 [segments, 3]: start, stop, group;
+        random – (state, stream) of the bits that round new values of arrays of bfloat16, see Backend.update.
     """
 
     def __init__(
-        self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Array,
-        random: tuple[Array, int] | None = None,
-    ) -> None:  # fmt: skip
+        self, formula: Formula, arrays: Sequence[Array], segments: Array, random: tuple[Array, int] | None = None
+    ) -> None:
         self._plan = compiled = plan(formula, arrays[0].dtype)
-        targets = [formula.parameters.index(name) for name in formula.overwrites]
         self._groups = [index for index, kind in zip(compiled.inputs, formula.kinds, strict=True) if kind == "group"]
-        registers = Registers()
-        self._parts: list[tuple[int, list[Any], list[Call]]] = []
-        for start, stop, group in segments.tolist():
-            values = {i: np.full(1, scalars[k, group], compiled.dtype) for k, i in enumerate(self._groups)}
+        self._targets = [formula.parameters.index(name) for name in formula.overwrites]
+        self._arrays, self._segments, self._random = arrays, segments.tolist(), random
+        self._registers = Registers()
+        self._bound: dict[tuple[bool, ...], list[_Part]] = {}
+
+    def _bind(self, scalars: Array) -> list[_Part]:
+        """Makes the calls; products with scalars that are 1 now are left out."""
+        compiled, arrays, registers = self._plan, self._arrays, self._registers
+        parts = []
+        for start, stop, group in self._segments:
+            values = {i: np.full((), scalars[k, group], compiled.dtype) for k, i in enumerate(self._groups)}
             uniform = compiled.prepare(values)
             calls: list[Call] = []
             for low in range(start, stop, BLOCK):
@@ -442,20 +453,29 @@ class Update:
                 slots, wide = uniform.copy(), _Wide(registers)
                 for index, array in zip(compiled.inputs, arrays, strict=False):
                     slots[index] = wide.read(array[low:high], calls)
-                calls += compiled.bind(slots, [wide.written(arrays[t][low:high]) for t in targets], (high - low,), registers)
+                written = [wide.written(arrays[t][low:high]) for t in self._targets]
+                calls += compiled.bind(slots, written, (high - low,), registers)
                 if wide.rounded:
-                    assert random is not None
+                    assert self._random is not None
                     bits = registers.take([_WORD], 4 * -(-(high - low) // 4), FOR_BITS)[0][: 4 * -(-(high - low) // 4)]
-                    calls.append((random_bits, (len(bits) // 4, 4, *random, low // 4, bits.reshape(-1, 4))))
+                    calls.append((random_bits, (len(bits) // 4, 4, *self._random, low // 4, bits.reshape(-1, 4))))
                     for n, (_, (value, out)) in enumerate(wide.rounded):
                         calls.append((_round_at_random, (value, bits[: high - low], 16 * n, out)))
-            self._parts.append((group, uniform, calls))
+            parts.append((group, list(values.values()), uniform, calls))
+        return parts
 
     def run(self, scalars: Array) -> None:
-        """Applies it once."""
-        for group, slots, calls in self._parts:
-            for row, index in enumerate(self._groups):
-                slots[index][0] = scalars[row, group]
+        """Applies it once, with scalars [scalars, groups]; changes nothing where the first one is NaN."""
+        numbers = scalars.T.tolist()
+        if math.isnan(numbers[0][0]):
+            return
+        ones = tuple([number == 1.0 for group in numbers for number in group])
+        parts = self._bound.get(ones)
+        if parts is None:
+            parts = self._bound[ones] = self._bind(scalars)
+        for group, places, slots, calls in parts:
+            for place, number in zip(places, numbers[group], strict=True):
+                place[...] = number
             for word, arguments, index, _ in self._plan.uniform:
                 word(*[slots[a] for a in arguments], out=slots[index])
             for function, given in calls:
