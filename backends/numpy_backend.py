@@ -172,7 +172,7 @@ class NumpyBackend(Backend):
             part = x[start : start + SQUARES]
             if narrow:
                 part = self.wide(part)
-            squares = float(np.dot(part, part))
+            squares = float(part.dot(part))
             total += squares if squares < math.inf else _wide_squares(part)
         return total
 

@@ -82,7 +82,7 @@ class ScriptRecorder(NumpyBackend):
         if accumulate or x.dtype != out.dtype:
             self._later(super().column_sum)(x, out, accumulate)
         else:
-            self._add("column_sum", [(np.dot, (ones(x.shape[0], x.dtype), x, out))], int(x.nbytes))
+            self._add("column_sum", [(ones(x.shape[0], x.dtype).dot, (x, out))], int(x.nbytes))
 
     def softmax_cross_entropy(
         self, logits: Array, labels: Array, weights: Array | None, on: float, off: float, factor: float,

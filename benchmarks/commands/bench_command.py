@@ -103,6 +103,8 @@ def bench(
         networks, grid, backends, peers, precision, variant, Pace(rounds, seconds, pause), kernels,
         profiles=out is not None or html is not None,
     )  # fmt: skip
+    if png is not None and grid == "none" and not networks.strip():
+        raise HyperparameterError("expected a network to draw with --png; got --grid none; use another --grid, or --networks")
     earlier = None if compare is None else load(compare)
     _require_writable(out, html, markdown, png)
     if (html or png) is not None:

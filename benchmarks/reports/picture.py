@@ -7,6 +7,7 @@ import io
 from ...errors import HyperparameterError
 from ..results import Report
 from .bar_figures import floor_figure, peer_figure
+from .line_figures import scaling_figure
 from .style import settings
 
 DOTS = 200
@@ -14,15 +15,15 @@ DOTS = 200
 
 
 def picture(report: Report) -> bytes:
-    """Time relative to the best peer; without peers, the share of the floor.
+    """Time relative to the best peer; without peers, the share of the floor; of a report of sweeps, how the time grows.
 
-    Raises: HyperparameterError where the report has no network outside of sweeps; MissingDependency without matplotlib.
+    Raises: HyperparameterError where the report has no step at all; MissingDependency without matplotlib.
     """
     with settings():
-        figure = peer_figure(report) or floor_figure(report)
+        figure = peer_figure(report) or floor_figure(report) or scaling_figure(report)
         if figure is None:
             raise HyperparameterError(
-                "expected at least one network for a picture; got none; use --grid quick or standard, or --networks"
+                "expected at least one network for a picture; got none; use another --grid than none, or --networks"
             )
         data = io.BytesIO()
         figure.savefig(data, format="png", dpi=DOTS, metadata={"Software": None})

@@ -54,7 +54,7 @@ def bind_softmax_cross_entropy(
         if turned:
             (cells,) = registers.take([slope.dtype], slope.size)
             given = slope = cells[: slope.size].reshape(width, count)
-            yield np.copyto, (given, logits[here].T)
+            yield given.__setitem__, (..., logits[here].T)
             yield np.multiply, (label, np.intp(count), place)
             yield np.add, (place, every[:count], place)
         else:
@@ -100,4 +100,4 @@ def bind_softmax_cross_entropy(
             yield np.subtract, (at_label, weight, at_label)
         yield cells.__setitem__, (place, at_label)
         if turned:
-            yield np.copyto, (result, slope.T)
+            yield result.__setitem__, (..., slope.T)

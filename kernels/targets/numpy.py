@@ -50,11 +50,11 @@ def _select(condition: Any, if_true: Any, if_false: Any, out: Array) -> None:
 
 
 def _cast(x: Any, out: Array) -> None:
-    np.copyto(out, x, casting="unsafe")
+    out[...] = x
 
 
 def _copy(x: Any, out: Array) -> None:
-    np.copyto(out, x)
+    out[...] = x
 
 
 def _exponent(x: Any, out: Array) -> None:
@@ -236,7 +236,7 @@ class Plan:
             out = outputs[self.direct[index]] if index in self.direct else views[self.register_of[index]]
             given = [slots[a] for a in arguments]
             if word is _select and all(_is_fixed(x) and x == y for x, y in zip(given[1:], (1.0, 0.0), strict=True)):
-                calls.append((np.copyto, (out, given[0])))
+                calls.append((out.__setitem__, (..., given[0])))
             elif word in _SLOW_WITH_NUMBERS and out is not None and out.size:
                 calls.append((word, (*(_repeated(x, out) if _is_fixed(x) else x for x in given), out)))
             else:
@@ -333,8 +333,19 @@ def bind_map(
         flat_outputs = [o.reshape(-1) for o in outputs]
         varying = [(i, a.reshape(-1), k) for i, a, k in varying]
     else:
-        rows, block, tail = shape[0], max(1, BLOCK // max(shape[1], 1)), shape[1:]
         flat_outputs = list(outputs)
+        many = _rows_together(formula, shape, [*outputs, *(a for _, a, _ in varying)])
+        if many > 1:
+            shape = (shape[0] // many, many * shape[1])
+            flat_outputs = [o.reshape(shape) for o in outputs]
+            for position, (index, array, kind) in enumerate(varying):
+                if kind == "row":
+                    tile = aligned_empty((shape[1],), array.dtype)
+                    yield tile.reshape(many, -1).__setitem__, (..., array)
+                    varying[position] = (index, tile, kind)
+                else:
+                    varying[position] = (index, array.reshape(shape), kind)
+        rows, block, tail = shape[0], max(1, BLOCK // max(shape[1], 1)), shape[1:]
     for start in range(0, rows, block):
         stop = min(start + block, rows)
         wide, widening = _Wide(registers), list[Call]()
@@ -364,6 +375,17 @@ def bind_map(
 _WORD, _SINGLE = np.dtype(np.uint32), np.dtype(np.float32)
 FOR_BITS, FOR_WIDE = 1000, 2000
 """The registers of random bits and of widened arrays, which no plan counts up to."""
+
+LONG = 2048
+"""Elements that a loop over a row should have; NumPy takes 50 ns to begin one."""
+
+
+def _rows_together(formula: Formula, shape: tuple[int, ...], arrays: Sequence[Array]) -> int:
+    """How many short rows can be worked on as one, beside that many copies of each row vector; 1 where that is not possible."""
+    kinds = {*formula.kinds, *formula.outputs}
+    if not {"row"} < kinds <= {"each", "row", "scalar"} or any(is_narrow(a) or not a.flags.c_contiguous for a in arrays):
+        return 1
+    return math.gcd(shape[0], 1 << (max(1, LONG // max(shape[1], 1)).bit_length() - 1))
 
 
 def _computed_in(array: Array) -> np.dtype[Any]:

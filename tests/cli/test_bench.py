@@ -13,6 +13,13 @@ from fusedstep.framework.cli.later import LATER, load
 TINY = ("--networks", "6-8-3@16", "--rounds", 2, "--seconds", 0.002, "--pause", 0)
 
 
+def test_a_picture_of_no_network_is_refused_before_anything_is_measured(call, tmp_path):
+    answer = call("bench", "--grid", "none", "--kernels", "--png", "r.png")
+    assert answer.code == 2
+    assert "expected a network to draw with --png" in answer.err
+    assert not (tmp_path / "r.png").exists()
+
+
 @pytest.mark.row("F4")
 def test_a_whole_measurement(call, tmp_path):
     pytest.importorskip("matplotlib")

@@ -162,7 +162,11 @@ def test_a_picture(report):
     from fusedstep.benchmarks.reports.picture import picture
 
     assert picture(report).startswith(b"\x89PNG")
+    whole = picture(report)
     report.cases = [case for case in report.cases if case.sweep]
+    assert picture(report).startswith(b"\x89PNG")
+    assert picture(report) != whole
+    report.cases = []
     with pytest.raises(HyperparameterError, match="expected at least one network"):
         picture(report)
 
