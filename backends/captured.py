@@ -1,7 +1,7 @@
 """Work of the device captured in a graph by CuPy, together with the memory that it was given meanwhile.
 
-What a graph computes between its inputs and outputs goes to addresses that it keeps. CuPy's pool would give them to somebody else
-as soon as the arrays are gone, so the graph holds all that was allocated while it was captured, and nothing else.
+What a graph computes between its inputs and outputs goes to addresses that it keeps. CuPy's pool would give them to somebody
+else as soon as the arrays are gone, so the graph holds all that was allocated while it was captured, and nothing else.
 """
 
 from __future__ import annotations

@@ -44,7 +44,11 @@ def cupy_unavailable() -> Unavailable | None:
     try:
         count = cupy.cuda.runtime.getDeviceCount()
     except cupy.cuda.runtime.CUDARuntimeError as error:
-        return Unavailable(f"no CUDA driver or device answers ({error})", "install the NVIDIA driver, or see nvidia-smi", error)
+        return Unavailable(
+            f"no CUDA driver or device answers ({error})",
+            "install or update the NVIDIA driver (580 or newer for CUDA 13, 525 for CUDA 12), and look at nvidia-smi",
+            error,
+        )
     if count == 0:
         return Unavailable("there is no CUDA device", "check CUDA_VISIBLE_DEVICES and nvidia-smi")
     try:

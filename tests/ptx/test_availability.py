@@ -50,6 +50,7 @@ def test_there_is_no_device(monkeypatch):
     monkeypatch.setattr(cupy.cuda.runtime, "getDeviceCount", failing)
     problem = CupyBackend.unavailable()
     assert "driver" in problem.reason
+    assert "update the NVIDIA driver (580" in problem.remedy
     assert isinstance(problem.cause, cupy.cuda.runtime.CUDARuntimeError)
 
 

@@ -52,10 +52,10 @@ class Cuda:
     def __init__(self):
         self.told = []
         self.current = Stream("default", self.told)
-        self.allocator = lambda size: Memory()  # noqa: ARG005
+        self.allocator = lambda size: Memory()
         self.get_current_stream = lambda: self.current
         self.get_allocator = lambda: self.allocator
-        self.Stream = lambda non_blocking: Stream("apart", self.told, 7)  # noqa: ARG005
+        self.Stream = lambda non_blocking: Stream("apart", self.told, 7)
 
     @contextmanager
     def using_allocator(self, allocator):
