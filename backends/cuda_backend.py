@@ -6,16 +6,17 @@ With NUMBA_ENABLE_CUDASIM=1 it runs in Numba's simulator, on NumPy arrays: slow,
 from __future__ import annotations
 
 import importlib.util
+import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
-from functools import lru_cache, partial
+from contextlib import contextmanager, suppress
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
 
-from ..errors import StateError
 from ..kernels.formula import Formula
 from .base import Array, Random, Unavailable
+from .captured import CapturedGraph, capture
 from .cublaslt import CublasLt, CupyDevice, Gemms, PlannedProducts
 from .cuda_rows import CudaRows
 from .cupy_backend import INSTALL, CupyBackend
@@ -58,7 +59,25 @@ def _stream(pointer: int) -> Any:
 
 @lru_cache(maxsize=WRAPPED)
 def _launcher(compiled: Any, pointer: int, grid: tuple[int, ...], block: tuple[int, ...], shared: int = 0) -> Any:
-    return compiled[grid, block, _stream(pointer), shared]
+    with warnings.catch_warnings():
+        # Numba warns of every grid of less than 128 blocks, in bold type; small work has small grids.
+        warnings.filterwarnings("ignore", message=".*Grid size .* under-utilization")
+        return compiled[grid, block, _stream(pointer), shared]
+
+
+@lru_cache(maxsize=1)
+def _driver_errors() -> tuple[type[Exception], ...]:
+    """What Numba and the package cuda.core below it raise where the driver refuses a call: no RuntimeErrors."""
+    found: list[type[Exception]] = []
+    with suppress(ImportError):
+        from numba.cuda.cudadrv.error import CudaDriverError
+
+        found.append(CudaDriverError)
+    with suppress(ImportError):
+        from cuda.core._utils.cuda_utils import CUDAError
+
+        found.append(CUDAError)
+    return tuple(found)
 
 
 class CudaBackend(PlannedProducts, CudaRows, CupyBackend):
@@ -169,16 +188,12 @@ class CudaBackend(PlannedProducts, CudaRows, CupyBackend):
 
     @property
     def capture_errors(self) -> tuple[type[BaseException], ...]:
-        """What is raised where something cannot be captured; the errors of CUDA's libraries are RuntimeErrors."""
-        return (RuntimeError, StateError)
+        """What is raised where something cannot be captured: RuntimeErrors by CuPy and by us, others by Numba."""
+        return (RuntimeError, *_driver_errors())
 
     def executor(self, work: Work) -> Executor:
         """Steps as graphs."""
         return GraphExecutor(self, work)
-
-    def graph_memory(self) -> Callable[[], AbstractContextManager[Any]]:
-        """What to enter so that arrays come from memory of its own, which a graph may write to as long as it lives."""
-        return partial(self.xp.cuda.using_allocator, self.xp.cuda.MemoryPool().malloc)
 
     @contextmanager
     def apart(self) -> Iterator[None]:
@@ -191,21 +206,16 @@ class CudaBackend(PlannedProducts, CudaRows, CupyBackend):
             self._apart = self.xp.cuda.Stream(non_blocking=True)
         stream = self._apart
         stream.wait_event(before.record())
-        with stream:
-            yield
-        before.wait_event(stream.record())
-
-    def capture(self, work: Callable[[], object]) -> Any:
-        """A graph of what `work` hands to the device, with `launch`; nothing is computed meanwhile."""
-        stream = self.xp.cuda.get_current_stream()
-        stream.begin_capture()
         try:
-            work()
-        except BaseException:
-            with suppress(RuntimeError):  # what was captured so far is of no use, and may be invalid
-                stream.end_capture()
-            raise
-        return stream.end_capture()
+            with stream:
+                yield
+        finally:
+            # Also where it was broken off: what was handed out until then still writes to the arrays of the step.
+            before.wait_event(stream.record())
+
+    def capture(self, work: Callable[[], object]) -> CapturedGraph:
+        """A graph of what `work` hands to the device, with `launch`; nothing is computed meanwhile."""
+        return capture(self.xp, work)
 
     # Formulas
 

@@ -6,13 +6,14 @@ Nothing waits for the device except `to_numpy`, `item` and `synchronize`.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
 
-from ..errors import DtypeError
+from ..errors import DeviceError, DtypeError
 from ..kernels.formula import Formula
 from ..kernels.targets import cupy as target
 from ..kernels.targets.segments import segment_table
@@ -43,9 +44,21 @@ def cupy_unavailable() -> Unavailable | None:
     try:
         count = cupy.cuda.runtime.getDeviceCount()
     except cupy.cuda.runtime.CUDARuntimeError as error:
-        return Unavailable(f"no CUDA driver or device answers ({error})", "install the NVIDIA driver, or see nvidia-smi", error)
+        return Unavailable(
+            f"no CUDA driver or device answers ({error})",
+            "install or update the NVIDIA driver (580 or newer for CUDA 13, 525 for CUDA 12), and look at nvidia-smi",
+            error,
+        )
     if count == 0:
         return Unavailable("there is no CUDA device", "check CUDA_VISIBLE_DEVICES and nvidia-smi")
+    try:
+        cupy.cuda.nvrtc.getVersion()
+    except Exception as error:  # what is raised depends on who looks for the library
+        return Unavailable(
+            f"CuPy finds no NVRTC, which compiles its kernels ({type(error).__name__}: {error})",
+            "pip install nvidia-cuda-nvrtc (CUDA 13) or nvidia-cuda-nvrtc-cu12 (CUDA 12)",
+            error,
+        )
     return None
 
 
@@ -94,10 +107,32 @@ class CupyBackend(Backend):
     def _convert(self, array: Array, dtype: str | None) -> Array:
         return self.xp.ascontiguousarray(array if dtype is None else array.astype(self.dtype(dtype), copy=False))
 
+    @contextmanager
+    def _waiting(self) -> Iterator[None]:
+        """Around whatever waits for the device: that is where an earlier piece of work is found to have failed.
+
+        Raises: DeviceError in place of CuPy's error, unless that says that there was not enough memory.
+        """
+        try:
+            yield
+        except self.xp.cuda.runtime.CUDARuntimeError as error:
+            if self.out_of_memory(error):
+                raise
+            raise DeviceError(
+                f"expected the device to finish its work; got {error}; all that it held is lost: start Python again from the "
+                "last checkpoint, with CUDA_LAUNCH_BLOCKING=1 to see which call fails, and look for Xid in the system's log"
+            ) from error
+
     def to_numpy(self, array: Array) -> np.ndarray[Any, Any]:
         """A copy on the host; waits for the device."""
-        host: np.ndarray[Any, Any] = array.get()
+        with self._waiting():
+            host: np.ndarray[Any, Any] = array.get()
         return host
+
+    def item(self, scalar: Scalar) -> float:
+        """See Backend.item."""
+        with self._waiting():
+            return float(scalar)
 
     def take_rows(self, array: Array, indices: Array, out: Array | None = None) -> Array:
         """See Backend.take_rows; indices must be in range, which is not checked on the device."""
@@ -111,7 +146,8 @@ class CupyBackend(Backend):
 
     def synchronize(self) -> None:
         """Waits until the device has done everything, on all streams."""
-        self.xp.cuda.Device().synchronize()
+        with self._waiting():
+            self.xp.cuda.Device().synchronize()
 
     # Memory
 

@@ -11,7 +11,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any
 
@@ -206,14 +206,11 @@ class SimulatedCuda(CudaBackend):
     captures = True
     capture_errors = ()
 
-    def graph_memory(self) -> Callable[[], AbstractContextManager[Any]]:
-        return nullcontext
-
     @contextmanager
     def apart(self) -> Iterator[None]:
         yield
 
-    def capture(self, work: Callable[[], object]) -> SimulatedGraph:
+    def capture(self, work: Callable[[], object]) -> Any:
         graph = SimulatedGraph()
         assert self.gemms is not None
         with _captured(graph.calls), self._memory.capture(graph.calls):
@@ -222,6 +219,9 @@ class SimulatedCuda(CudaBackend):
 
     def to_numpy(self, array: Array) -> np.ndarray[Any, Any]:
         return np.array(array)
+
+    def item(self, scalar: Any) -> float:
+        return Backend.item(self, scalar)
 
     def synchronize(self) -> None:
         pass

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from ...errors import OutOfDeviceMemory
+from ..captured import capture
 
 Array = Any
 
@@ -99,10 +100,7 @@ class CupyDevice:
             stream.synchronize()
             once = self._timed(stream, run)
             runs = int(min(max(LEAST_SECONDS / max(once, 1e-7), 1), MOST_RUNS))
-            stream.begin_capture()
-            for _ in range(runs):
-                run()
-            graph = stream.end_capture()
+            graph = capture(self._cupy, lambda: [run() for _ in range(runs)])
             graph.launch(stream)
             return statistics.median(self._timed(stream, lambda: graph.launch(stream)) for _ in range(3)) / runs
 

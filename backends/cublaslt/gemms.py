@@ -6,11 +6,13 @@ After that a product is one call of the library: nothing is allocated, measured 
 from __future__ import annotations
 
 import os
+import threading
+import warnings
 from collections.abc import Callable, Hashable
 from dataclasses import replace
 from typing import Any
 
-from ...errors import HyperparameterError, ShapeError, StateError
+from ...errors import DeviceError, HyperparameterError, ShapeError, StateError
 from .choices import Choice, Choices
 from .codes import Epilogue
 from .device import WORKSPACE_BYTES, Device
@@ -39,6 +41,10 @@ def candidate_count() -> int:
     return int(given)
 
 
+class _Refused(Exception):
+    """An algorithm that the library offered and then did not take."""
+
+
 class Gemms:
     """Products of row-major arrays on one device.
 
@@ -61,6 +67,8 @@ class Gemms:
         self._choices = Choices(identity, keep=self._measures)
         self._plans: dict[Hashable, Plan | None] = {}
         self._workspaces: dict[int, tuple[Array, int]] = {}
+        self._handing_out = threading.Lock()
+        self._disappointed = False
 
     def _workspace(self, stream: int) -> int:
         """The address of a workspace of that stream alone, whose kernels run in order."""
@@ -77,8 +85,10 @@ class Gemms:
 
     def _run(self, plan: Plan, a: int, b: int, out: int) -> None:
         stream = self.device.stream()
-        self.calls += 1
-        plan.run(a, b, out, self._workspace(stream), WORKSPACE_BYTES, stream)
+        # One product may be several kernels that meet in the workspace: no other thread may put its own between them.
+        with self._handing_out:
+            self.calls += 1
+            plan.run(a, b, out, self._workspace(stream), WORKSPACE_BYTES, stream)
 
     def matmul(self, a: Array, b: Array, out: Array, accumulate: bool = False, tf32: bool = False) -> None:
         """out = a b, or added to `out`, for arrays [m, k], [k, n] and [m, n] that are not empty.
@@ -151,7 +161,11 @@ class Gemms:
         except Unsuited:
             return None
         known = self._choices.get(problem.name)
-        plan, choice = self._planned(problem, side, kept, a, b, out)
+        try:
+            plan, choice = self._planned(problem, side, kept, a, b, out)
+        except DeviceError as error:
+            self._say_unfused(error)
+            return None
         if choice is None:
             self._remember(problem.name, Choice(b"", 0, 0.0, fused=False))
             return None
@@ -163,6 +177,16 @@ class Gemms:
             choice = replace(choice, fused=choice.seconds <= other)
         self._remember(problem.name, choice)
         return plan if choice.fused else None
+
+    def _say_unfused(self, error: DeviceError) -> None:
+        """Warns once: the library has no such epilogue here but says so otherwise than by offering nothing."""
+        if not self._disappointed:
+            self._disappointed = True
+            warnings.warn(
+                f"cuBLASLt refused a product with what follows it, which then has kernels of its own ({error})",
+                RuntimeWarning,
+                stacklevel=2,
+            )
 
     def _refuse_recording(self) -> None:
         if self.device.recording():
@@ -201,9 +225,10 @@ class Gemms:
         where = (device.address(a), device.address(b), device.address(out))
         before = device.copy(out) if problem.accumulate else None
 
-        def status() -> int:
+        def run() -> None:
             stream = device.stream()
-            return plan.try_run(*where, self._workspace(stream), WORKSPACE_BYTES, stream)
+            if plan.try_run(*where, self._workspace(stream), WORKSPACE_BYTES, stream):
+                raise _Refused
 
         best: tuple[float, Candidate] | None = None
         offered = self.library.candidates(
@@ -212,9 +237,11 @@ class Gemms:
         measures = self._measures and len(offered) > 1
         for candidate in offered:
             plan.use(candidate.algorithm)
-            if status():
-                continue  # what the heuristics offer may still be refused
-            seconds = device.seconds(status) if self._measures else 0.0
+            try:
+                run()
+                seconds = device.seconds(run) if self._measures else 0.0
+            except _Refused:
+                continue  # what the heuristics offer may still be refused, also only while it is captured to be timed
             if best is None or seconds < best[0]:
                 best = seconds, candidate
             if not measures:

@@ -67,13 +67,12 @@ class GraphExecutor(PlainExecutor):
 class GraphPlan:
     """The graph of one shape of minibatch, its tape, and the arrays that it reads the minibatch from.
 
-    Attributes: graph – None until it is captured; memory – of everything that a step allocates: nobody else may get it.
+    Attributes: graph – None until it is captured.
     """
 
     def __init__(self, executor: GraphExecutor, inputs: Array, targets: Array) -> None:
         self.executor = executor
         self.backend = backend = executor.backend
-        self.memory = backend.graph_memory()
         self.inputs, self.targets = (backend.empty(a.shape, backend.dtype_name(a)) for a in (inputs, targets))
         self.tape = executor.work.new_tape(executor.work.gradient)
         self.results = backend.zeros((2,), backend.dtype_name(executor.work.gradient))
@@ -92,7 +91,7 @@ class GraphPlan:
         backend.copy(targets, self.targets)
         self.tape.set_step(number)
         if self.graph is None:
-            with backend.apart(), self.memory():
+            with backend.apart():
                 if not self.warm or not self._capture(state):
                     self._steps += 1
                     self.step(self.results)

@@ -100,7 +100,7 @@ class SeveralSteps:
         state, backend = self.executor.work.state, self.backend
         before = state.t
         try:
-            with backend.apart(), plan.memory():
+            with backend.apart():
                 backend.fill(self._places, 0)
                 self._bring(0, plan)  # once by itself, so that its kernels are there
                 self._move_on(plan)

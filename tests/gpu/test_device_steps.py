@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import numpy as np
 import pytest
 
@@ -108,3 +110,66 @@ def test_a_deterministic_run_has_the_same_bits_twice_whatever_was_timed(precisio
         history = fs.Trainer(step).fit(*data, epochs=3, batch_size=SIZE)
         ends.append((bits(step), list(history.step_losses)))
     assert ends[0] == ends[1]
+
+
+def test_what_a_graph_needs_for_itself_is_given_to_nobody_else(cuda):
+    cupy = cuda.xp
+    x, out = cuda.asarray(np.arange(4096, dtype=np.float32)), cuda.empty((4096,))
+
+    def work():
+        out[...] = (x * 2.0 + 1.0) * (x + 3.0)  # with three temporaries
+
+    with cuda.apart():
+        work()
+        graph = cuda.capture(work)
+        others = [cupy.full(4096, np.nan, cupy.float32) for _ in range(16)]
+    out.fill(0.0)
+    graph.launch()
+    want = (np.arange(4096, dtype=np.float32) * 2.0 + 1.0) * (np.arange(4096, dtype=np.float32) + 3.0)
+    np.testing.assert_array_equal(out.get(), want)
+    assert all(bool(cupy.isnan(other).all()) for other in others)
+
+
+def test_a_dropped_step_gives_its_memory_back(cuda, data):
+    pool = cuda.xp.get_default_memory_pool()
+
+    def run():
+        step = new_step()
+        fs.Trainer(step, shuffle="never").fit(*data, epochs=2, batch_size=SIZE)
+        assert step.executor._plans, "it was captured"
+
+    seen = []
+    for _ in range(3):
+        run()
+        gc.collect()
+        cuda.trim_memory()
+        seen.append(pool.used_bytes())
+    assert seen[1] == seen[2]
+
+
+def test_small_steps_are_captured_without_a_word_of_warning(cuda, data, recwarn):
+    step = new_step()
+    fs.Trainer(step).fit(*data, epochs=2, batch_size=SIZE)
+    assert not [str(warning.message) for warning in recwarn]
+    assert step.executor.refusal == ""
+
+
+def test_after_a_step_that_was_broken_off_the_next_one_has_the_numbers_of_numpy(cuda, data, monkeypatch):
+    x, y = data[0][:SIZE], data[1][:SIZE]
+    steps = [
+        fs.TrainStep(fs.mlp([COLUMNS, 512, 3]), fs.SoftmaxCrossEntropy(), fs.SGD(0.1), seed=1, backend=name)
+        for name in ("numpy", cuda)
+    ]
+    update = type(cuda).update
+
+    def broken(self, *_, **__):
+        raise MemoryError("no more")
+
+    for _ in range(2):  # call by call, then in the middle of a capture
+        monkeypatch.setattr(type(cuda), "update", broken)
+        with pytest.raises((MemoryError, fs.StateError)):
+            steps[1](x, y)
+        monkeypatch.setattr(type(cuda), "update", update)
+        steps[1].state.t = steps[0].steps
+        losses = [float(step(x, y)) for step in steps]
+        np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5)

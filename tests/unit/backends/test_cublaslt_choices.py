@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 
 import numpy as np
 import pytest
 
 import fusedstep as fs
-from fusedstep.backends.cublaslt import Epilogue, Gemms
+from fusedstep.backends.cublaslt import Epilogue, Gemms, Status
+from fusedstep.backends.cublaslt.codes import ALGORITHM_BYTES
 from fusedstep.backends.cublaslt.fake import FakeCublasLt, Fault, HostDevice
 from fusedstep.kernels.targets import cache
 
@@ -182,3 +184,21 @@ def test_nothing_is_timed_while_a_graph_is_captured():
     gemms, _ = timed(1.0)
     with gemms.device.capture(), pytest.raises(Fault, match="measurement"):
         gemms.device.seconds(lambda: None)
+
+
+def test_an_algorithm_that_is_refused_while_it_is_timed_is_not_taken(monkeypatch):
+    gemms, _ = timed(1.0, 9.0, 9.0, 9.0)
+    refused, matmul = [], gemms.library.matmul
+
+    def first_only_once(descriptor, *arguments):
+        algorithm = bytes((ctypes.c_char * ALGORITHM_BYTES).from_address(arguments[10]))
+        refused.append(algorithm)
+        again = algorithm == refused[0] and refused.count(algorithm) > 1
+        return Status.NOT_SUPPORTED if again else matmul(descriptor, *arguments)
+
+    monkeypatch.setattr(gemms.library, "matmul", first_only_once)
+    a, out = np.eye(32, dtype=np.float32), np.empty((32, 32), np.float32)
+    gemms.matmul(a, a, out)
+    np.testing.assert_array_equal(out, a)
+    (plan,) = gemms._plans.values()
+    assert plan._algorithm.raw != refused[0], "nothing is faster than what is not done"

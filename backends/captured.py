@@ -1,0 +1,53 @@
+"""Work of the device captured in a graph by CuPy, together with the memory that it was given meanwhile.
+
+What a graph computes between its inputs and outputs goes to addresses that it keeps. CuPy's pool would give them to somebody
+else as soon as the arrays are gone, so the graph holds all that was allocated while it was captured, and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+
+class CapturedGraph:
+    """A graph of the device and the memory that it writes to.
+
+    Args: graph – CuPy's; held – what was allocated while it was captured.
+    """
+
+    __slots__ = ("_graph", "_held")
+
+    def __init__(self, graph: Any, held: list[Any]) -> None:
+        self._graph = graph
+        self._held = held
+
+    def launch(self, stream: Any = None) -> None:
+        """Hands everything to a stream, the current one unless given."""
+        self._graph.launch(stream)
+
+
+def capture(cupy: Any, work: Callable[[], object]) -> CapturedGraph:
+    """A graph of what `work` hands to the current stream; nothing is computed meanwhile.
+
+    Raises: what `work` raises; the stream captures nothing any more then.
+    """
+    cuda = cupy.cuda
+    stream, allocate = cuda.get_current_stream(), cuda.get_allocator()
+    held: list[Any] = []
+
+    def hold(size: int) -> Any:
+        memory = allocate(size)
+        held.append(memory)
+        return memory
+
+    stream.begin_capture()
+    try:
+        with cuda.using_allocator(hold):
+            work()
+    except BaseException:
+        with suppress(RuntimeError):  # what was captured so far is of no use, and may be invalid
+            stream.end_capture()
+        raise
+    return CapturedGraph(stream.end_capture(), held)
