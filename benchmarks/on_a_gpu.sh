@@ -4,17 +4,17 @@
 #
 #     bash benchmarks/on_a_gpu.sh [STAGE …]        stages: machine install compile tests bench again profile; without any: all
 #
-# It fetches nothing. Each stage has its own time limit (COMPILE_S, TESTS_S, BENCH_S, AGAIN_S, PROFILE_S in seconds; half an hour
-# together), LIMIT_S ends all of them so many seconds after the call, and what goes wrong in one stops none of the others.
+# It fetches nothing. Each stage has its own time limit (COMPILE_S, TESTS_S, BENCH_S, AGAIN_S, PROFILE_S in seconds; not much more
+# than half an hour together, and less is needed), LIMIT_S ends all of them so many seconds after the call, and what goes wrong in one stops none of the others.
 # Everything is written as it goes to $OUT, or else to benchmarks/results: three logs, the tests' XML, and the report as JSON and
 # Markdown. Called again, with RESUME=1, the run continues where it stopped, from the report that is in $OUT, or else from the
 # one of this day that an earlier call left in $KEPT or that lies in benchmarks/results. PYTHON names the interpreter, and
 # FUSEDSTEP_COMMIT the commit where there is no .git. DRY_RUN=1 walks through it without a device. Where a call may last ten
 # minutes, three of them do everything:
 #
-#     LIMIT_S=580 bash benchmarks/on_a_gpu.sh machine install compile tests
-#     LIMIT_S=580 bash benchmarks/on_a_gpu.sh bench
-#     LIMIT_S=580 bash benchmarks/on_a_gpu.sh again profile
+#     LIMIT_S=570 bash benchmarks/on_a_gpu.sh machine install compile tests
+#     LIMIT_S=570 bash benchmarks/on_a_gpu.sh bench
+#     LIMIT_S=570 bash benchmarks/on_a_gpu.sh again profile
 set -uo pipefail
 cd "$(dirname "$0")/.."
 out=${OUT:-$PWD/benchmarks/results}
@@ -107,22 +107,25 @@ for stage in $stages; do
     case $stage in
     machine) ;;
     install) run backends machine 60 "$python" -P -m fusedstep backends ;; # which work here, and why the others do not
-    # On all cores, once: what tests and bench find in the kernel cache need not be waited for.
-    compile) run compile machine "${COMPILE_S:-120}" "$python" -P -m fusedstep.kernels.warm ;;
+    # On all cores, once: what tests and bench find in the kernel cache need not be waited for, nor what the processor's step needs.
+    compile)
+        run compile machine "${COMPILE_S:-120}" bash -c '"$python" -P -m fusedstep profile 64-64-64-64@4096 --backend numba \
+            --repeats 1 >/dev/null 2>&1 & "$python" -P -m fusedstep.kernels.warm; code=$?; wait; exit $code'
+        ;;
     tests)
         needed=--require-gpu
         [ -z "$DRY_RUN" ] || needed=-qq\ --collect-only
         # Several processes compile on several cores, and one that lost its device, or hangs, is replaced by another one.
         beside=
-        has xdist && beside='-n 6 --dist worksteal'
+        has xdist && beside='-n 8 --dist worksteal'
         has pytest_timeout && beside="$beside --timeout=300 --timeout-method=thread"
         # Warnings of other versions of other libraries are no reason to lose a result.
-        run tests tests "${TESTS_S:-420}" "$python" -m pytest -v --tb=short -m gpu $needed $beside -W default -p no:cacheprovider \
+        run tests tests "${TESTS_S:-400}" "$python" -m pytest -v --tb=short -m gpu $needed $beside -W default -p no:cacheprovider \
             -o faulthandler_timeout=150 --durations=10 --junitxml="$out/tests.xml" tests/gpu
         ;;
-    bench) measure bench "${BENCH_S:-560}" ${RESUME:+--resume} ;;
+    bench) measure bench "${BENCH_S:-520}" ${RESUME:+--resume} ;;
     # The parts that were cut short or failed: in a new process, with what is compiled by now, and twice their time.
-    again) measure again "${AGAIN_S:-300}" --resume --budget 900 ;;
+    again) measure again "${AGAIN_S:-440}" --resume --budget 900 ;;
     # What the run had no time for: the profiles of the steps that missed a target, the largest gap first.
     profile) measure profile "${PROFILE_S:-120}" --resume --parts profile --budget 100 ;;
     *) printf 'expected stages out of machine, install, compile, tests, bench, again, profile; got %s\n' "$stage" >&2; exit 2 ;;

@@ -183,7 +183,7 @@ def script(tmp_path):
             ["bash", ROOT / "benchmarks" / "on_a_gpu.sh", *stages],
             capture_output=True, text=True, check=False, env={**os.environ, **paths, **environment},
         )  # fmt: skip
-        asked = [line.partition(f"--output {out}")[2].strip() or line for line in told.read_text().splitlines()]
+        asked = [line.rpartition(f"--output {out}")[2].strip() for line in told.read_text().splitlines()]
         return done, asked
 
     return run
