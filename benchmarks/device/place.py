@@ -54,7 +54,7 @@ class Place:
         compiler = sys.modules.get("torch._dynamo")
         if compiler is not None:
             compiler.reset()
-        self.release()
+        self.release(search=True)
 
     def lost(self) -> str:
         """Why the device does nothing more for this process, "" where it does.
@@ -67,9 +67,13 @@ class Place:
             return f"{type(error).__name__}: {error}"
         return ""
 
-    def release(self) -> None:
-        """Gives back what nobody holds any more; what is compiled or captured stays."""
-        gc.collect()
+    def release(self, search: bool = False) -> None:
+        """Gives back what nobody holds any more; what is compiled or captured stays.
+
+        Args: search – whether also what only holds itself is looked for, which takes about a second.
+        """
+        if search:
+            gc.collect()
         torch = sys.modules.get("torch")
         if torch is not None and torch.cuda.is_available():
             torch.cuda.empty_cache()

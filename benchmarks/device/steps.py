@@ -118,7 +118,7 @@ def _case(
             except OutOfTime as error:
                 case.left_out.append(LeftOut(contender.name, failed(error), "", case.network))
             # What getting ready took only meanwhile, nobody else could have: each library keeps its own.
-            place.release()
+            place.release(search=prepared is None)
             if prepared is not None:
                 ready[contender.name] = prepared
             reason = one_by_one(contender, own, prepared)
