@@ -35,8 +35,8 @@ class TorchCompiled(TorchEager):
     def prepare(self, problem: Problem) -> Prepared:
         """Compiles by a first step.
 
-        The backward pass is compiled when it is needed first, on a GPU in a thread of its own, where nothing ends what takes too
-        long. So the first one runs here.
+        The backward pass is compiled when it is needed first, on a GPU in a thread of its own, where nothing ends what takes
+        too long. So the first one runs here.
         """
         import torch
 

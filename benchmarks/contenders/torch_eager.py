@@ -251,7 +251,7 @@ def captured(step: Callable[[], Any]) -> Callable[[], Any]:
             step()
     torch.cuda.current_stream().wait_stream(beside)
     graph: Any = torch.cuda.CUDAGraph()
-    # Threads of other libraries in this process may go on meanwhile; else whatever they ask the device for would end the capture.
+    # Threads of other libraries may go on meanwhile; else whatever they ask the device for would end the capture.
     with torch.cuda.graph(graph, capture_error_mode="thread_local"):
         step()
     replay: Callable[[], Any] = graph.replay

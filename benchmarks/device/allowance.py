@@ -100,6 +100,8 @@ def watchdog(seconds: float) -> Iterator[None]:
 
 
 def _end(seconds: float) -> None:
-    print(f"nothing came back within {seconds:.0f} s; run it again with --resume", file=sys.stderr, flush=True)
-    faulthandler.dump_traceback(sys.stderr)
-    os._exit(ENDED)
+    try:
+        print(f"nothing came back within {seconds:.0f} s; run it again with --resume", file=sys.stderr, flush=True)
+        faulthandler.dump_traceback(sys.stderr)
+    finally:
+        os._exit(ENDED)

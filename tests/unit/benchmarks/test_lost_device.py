@@ -42,11 +42,10 @@ def run(folder, *options):
     (folder / "conftest.py").write_text((GPU / "conftest.py").read_text())
     (folder / "test_device.py").write_text(TESTS)
     (folder / "pytest.ini").write_text("[pytest]\n")
-    done = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-v", *options, str(folder)],
         capture_output=True, text=True, check=False, cwd=folder, env={**os.environ, "PYTEST_ADDOPTS": ""},
     )  # fmt: skip
-    return done
 
 
 def test_another_process_takes_the_tests_that_are_left(tmp_path):
