@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from fusedstep.benchmarks.clocks import HOST
 from fusedstep.benchmarks.commands.watching import watch
 from fusedstep.benchmarks.contenders import Contender, Where
 from fusedstep.benchmarks.device import floor, kernels
+from fusedstep.benchmarks.device import place as places
 from fusedstep.benchmarks.device import session as sessions
 from fusedstep.benchmarks.device.allowance import ENDED, Allowance, OutOfTime, deadline
 from fusedstep.benchmarks.device.peaks import peak
@@ -496,6 +498,18 @@ def test_the_markdown_has_targets_parts_and_utilization():
     # 1e12 operations in 1.05 s, against 494.5 TFLOP/s as stated and 1 TFLOP/s as measured.
     assert "| 4096-4096-4096-4096@65536, tf32: cuda | 0.952 | 0 % | 95 % |" in text
     assert best_rate(made_report(), "float32") is None
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_all_libraries_have_room_on_the_device_and_jax_keeps_what_it_compiled(older, monkeypatch):
+    monkeypatch.setattr(places.os, "environ", {"XLA_PYTHON_CLIENT_MEM_FRACTION": "0.5"} if older else {})
+    monkeypatch.setattr(places.cache, "folder", lambda: Path("kept"))
+    places.prepare_process(False)
+    found = places.os.environ
+    assert found["XLA_PYTHON_CLIENT_PREALLOCATE"] == "false"
+    # JAX refuses both names together.
+    assert ("XLA_CLIENT_MEM_FRACTION" in found) != older
+    assert found["JAX_COMPILATION_CACHE_DIR"] == str(Path("kept") / "jax")
 
 
 def test_names_of_files():
