@@ -113,10 +113,10 @@ def device(backend: Any) -> dict[str, Any]:
 
 
 def commit() -> dict[str, Any]:
-    """The commit of the sources and whether they were changed since; None where they are not in a checkout."""
+    """The commit of the sources and whether they were changed since; where they are not in a checkout, FUSEDSTEP_COMMIT."""
     top = _answer("git", "-C", str(ROOT), "rev-parse", "--show-toplevel")
     if not top or Path(top).resolve() != ROOT:
-        return {"commit": None, "changed": None}
+        return {"commit": os.environ.get("FUSEDSTEP_COMMIT") or None, "changed": None}
     changed = _answer("git", "-C", str(ROOT), "status", "--porcelain", "--untracked-files=no")
     return {"commit": _answer("git", "-C", str(ROOT), "rev-parse", "HEAD"), "changed": bool(changed)}
 

@@ -80,7 +80,7 @@ def prepare_checked(
     return prepared
 
 
-def failed(error: Exception) -> str:
+def failed(error: BaseException) -> str:
     """How a report says that somebody failed."""
     return f"failed with {type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
 

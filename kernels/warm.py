@@ -1,4 +1,4 @@
-"""Every CUDA kernel of kernels/report.py compiled for the device that is here, on all cores, and kept in the kernel cache.
+"""Every CUDA kernel compiled for the device that is here, on all cores, and kept in the kernel cache.
 
 `python -m fusedstep.kernels.warm`: where minutes on a device are few, nobody waits for a compiler afterwards.
 """
@@ -7,21 +7,37 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from itertools import islice
+from itertools import chain, islice
 from multiprocessing import get_context
 
+import numpy as np
+
+from .formula import REGISTRY
 from .report import Variant, variants
+from .rows.cuda import compiled
 from .targets import cache
+from .targets.cuda.maps import map_source
+from .targets.cuda.updates import update_source
 
 MOST = 16
 """Processes; each holds a context of the device."""
 
 
+def doubles() -> Iterator[Variant]:
+    """The kernels of float64, which checks and second-order methods launch; those of steps are in kernels/report.py."""
+    double = np.dtype(np.float64)
+    for formula in REGISTRY.values():
+        source = update_source if formula.overwrites else map_source
+        yield Variant(formula.name, "float64", lambda f=formula, s=source: s(f, [double]))  # type: ignore[misc]
+    for function in compiled.SIGNATURES:
+        yield Variant(function.__name__, "float64", lambda f=function: compiled.source(f, double))  # type: ignore[misc]
+
+
 def share(first: int, step: int) -> list[Variant]:
     """Every so many of the kernels, from the one of that number on."""
-    return list(islice(variants(), first, None, step))
+    return list(islice(chain(variants(), doubles()), first, None, step))
 
 
 def compile_share(first: int, step: int) -> list[str]:

@@ -55,7 +55,9 @@ def bench(
         Path | None, typer.Option(metavar="DIR", help="cuda: folder of the report. Default: benchmarks/results.")
     ] = None,
     parts: Annotated[str, typer.Option(metavar="LIST", help="cuda: only these parts, such as adam,784-tf32.")] = "",
-    budget: Annotated[float | None, typer.Option(metavar="SECONDS", help="cuda: for all parts together. Default: 450.")] = None,
+    budget: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="cuda: for these parts together. Default: 450 for all.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="cuda: take up the newest report of this device there.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="cuda: walk through everything without a device, and measure nothing.")
@@ -81,8 +83,9 @@ def bench(
     }  # fmt: skip
     there = {"--output": output, "--parts": parts, "--budget": budget, "--resume": resume, "--dry-run": dry_run}
     if require_device(device, there if device == "cpu" else here):
-        if not measure(Console(highlight=False), parts, budget, output, resume, dry_run):
-            raise typer.Exit(1)
+        code = measure(Console(highlight=False), parts, budget, output, resume, dry_run)
+        if code:
+            raise typer.Exit(code)
         return
 
     from ...errors import HyperparameterError

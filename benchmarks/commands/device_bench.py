@@ -34,22 +34,23 @@ def require_device(device: str, given: dict[str, Any]) -> bool:
     return device == "cuda"
 
 
-def measure(console: Console, parts: str, budget: float | None, output: Path | None, resume: bool, dry: bool) -> bool:
+def measure(console: Console, parts: str, budget: float | None, output: Path | None, resume: bool, dry: bool) -> int:
     """All parts, each written when it is done; options as in `bench`.
 
-    Returns: whether none of the wanted parts failed.
+    Returns: the exit code: 0, or 1 where a wanted part failed, or allowance.ENDED where another process is to go on.
     Raises: HyperparameterError, BackendUnavailable, OutputPathError, DataFileError.
     """
     from ..device.place import find_place, prepare_process
-    from ..device.plan import TOTAL, Plan
+    from ..device.plan import Plan
 
-    plan = Plan(parts, TOTAL if budget is None else budget, dry)
+    plan = Plan(parts, budget, dry)
     folder = output or default_folder()
     if not folder.is_dir():
         raise OutputPathError(f"expected a folder that exists; got {str(folder)!r}; make it first, or choose another --output")
     prepare_process(dry)
     place = find_place(dry)
 
+    from ..device.allowance import ENDED
     from ..device.session import Session
     from ..device.targets import outcomes
     from .watching import watch
@@ -70,7 +71,10 @@ def measure(console: Console, parts: str, budget: float | None, output: Path | N
             _show_outcome(console, outcome)
     for path in (session.path, session.path.with_suffix(".md")):
         console.print(f"Written: {path}", soft_wrap=True, markup=False)
-    return not any(part.state == "failed" for part in session.report.parts if part.name in plan.names)
+    if session.lost:
+        console.print("the device was lost: run it again with --resume, which begins with the other parts", markup=False)
+        return ENDED
+    return int(any(part.state == "failed" for part in session.report.parts if part.name in plan.names))
 
 
 def default_folder() -> Path:

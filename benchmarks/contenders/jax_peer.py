@@ -44,7 +44,7 @@ class Jax(Contender):
 
             try:
                 jax.devices("cuda")
-            except RuntimeError as error:
+            except Exception as error:  # its plugin fails in many ways where versions do not fit together
                 reason = str(error).strip().partition("\n")[0]
                 return Missing(f"jax {jax.__version__} sees no CUDA device ({reason})", 'pip install "jax[cuda13]"')
         return absent
@@ -146,6 +146,7 @@ class JaxStep:
         import jax
         import jax.numpy as jnp
 
+        self.state: Any = None  # what is there goes before there is more
         self.parameters: list[dict[str, Any]] = []
         for k, (w, b) in enumerate(self.start):
             layer = {"w": jnp.array(w), "b": jnp.array(b)}  # copies, because a step uses its arguments up

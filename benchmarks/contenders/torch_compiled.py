@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from ..clocks import StandIn
+from ..problem import Problem
+from ..timing import Prepared
 from .base import Missing
 from .torch_eager import TorchEager
 
@@ -29,6 +31,20 @@ class TorchCompiled(TorchEager):
         if absent is None and not self.where.cuda and not any(map(shutil.which, ("g++", "clang++", "cl"))):
             return Missing("torch.compile needs a C++ compiler, and none is on the path", "apt-get install g++")
         return absent
+
+    def prepare(self, problem: Problem) -> Prepared:
+        """Compiles by a first step.
+
+        The backward pass is compiled when it is needed first, on a GPU in a thread of its own, where nothing ends what takes
+        too long. So the first one runs here.
+        """
+        import torch
+
+        prepared = super().prepare(problem)
+        with prepared.around(), torch.autograd.set_multithreading_enabled(False):
+            prepared.reset()
+            prepared.finish(prepared.step())
+        return prepared
 
     def wrap(self) -> Callable[[Any], Any]:
         """torch.compile, which compiles at the first call."""

@@ -148,7 +148,8 @@ class TorchStep:
 
         torch.manual_seed(problem.seed)
         self.problem, self.capturable = problem, capturable
-        self.network = make_network(problem).to(device)
+        with torch.device(device):
+            self.network = make_network(problem)
         self.parameters = list(self.network.parameters())
         self.optimizer = self._optimizer()
         data = torch.bfloat16 if problem.precision == "bfloat16" else _dtype(problem)
@@ -165,7 +166,7 @@ class TorchStep:
             self.minibatches = [(chosen,) for chosen in torch.from_numpy(problem.places).to(device)]
         else:
             self.minibatches = [brought(x, y) for x, y in problem.minibatches]
-        self.start = [value.to(device) for value in self._start()]
+        self.start = list(self._start(device))
         self.reset()
 
         reduced = problem.precision == "bfloat16"
@@ -193,16 +194,19 @@ class TorchStep:
         ]
         return torch.optim.AdamW(groups, **settings)
 
-    def _start(self) -> list[Any]:
-        """The common start, in the order of the parameters."""
+    def _start(self, device: str) -> Iterator[Any]:
+        """The common start, in the order of the parameters; large ones are turned around where that takes no time."""
         import torch
 
-        given = {2: (w.T for w, _ in self.problem.start), 1: (b for _, b in self.problem.start)}
+        given = {2: (w for w, _ in self.problem.start), 1: (b for _, b in self.problem.start)}
         of_linear = [p for layer in self.network if isinstance(layer, torch.nn.Linear) for p in layer.parameters()]
         linear = {id(p) for p in of_linear}
-        return [
-            torch.from_numpy(next(given[p.ndim]).copy("C")) if id(p) in linear else p.detach().clone() for p in self.parameters
-        ]
+        for p in self.parameters:
+            if id(p) in linear:
+                value = torch.from_numpy(next(given[p.ndim])).to(device)
+                yield value.T.contiguous() if p.ndim == 2 else value.clone()
+            else:
+                yield p.detach().clone()
 
     def reset(self) -> None:
         """The common start, states of the optimiser 0, minibatches from the first."""
@@ -247,7 +251,8 @@ def captured(step: Callable[[], Any]) -> Callable[[], Any]:
             step()
     torch.cuda.current_stream().wait_stream(beside)
     graph: Any = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    # Threads of other libraries may go on meanwhile; else whatever they ask the device for would end the capture.
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
         step()
     replay: Callable[[], Any] = graph.replay
     return replay

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import faulthandler
 import math
+import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -43,8 +46,11 @@ AGAIN = 10.0
 """Seconds after which OutOfTime is raised once more."""
 
 
-class OutOfTime(Exception):
-    """Somebody took longer to get ready than there was time."""
+class OutOfTime(BaseException):
+    """Somebody took longer to get ready than there was time.
+
+    No Exception, as KeyboardInterrupt is none: compilers turn every Exception into one of their own, or go on after it.
+    """
 
 
 @contextmanager
@@ -52,7 +58,8 @@ def deadline(seconds: float) -> Iterator[None]:
     """Within it OutOfTime is raised when so many seconds are over, in the main thread of systems that have alarms.
 
     It comes between two operations of Python, and again every few seconds in case that somebody catches it: a single call into
-    a library is not interrupted.
+    a library is not interrupted, nor is what the library does meanwhile in threads of its own. For calls that never return
+    there is `watchdog`.
     """
     if math.isinf(seconds) or not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
         yield
@@ -69,3 +76,32 @@ def deadline(seconds: float) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0.0)
         signal.signal(signal.SIGALRM, before)
+
+
+GRACE = 150.0
+"""Seconds after the end of its time that a part is waited for: our own steps are compiled however long that takes."""
+ENDED = 3
+"""Exit code of a process that ended itself, and whose other parts another process is to do."""
+
+
+@contextmanager
+def watchdog(seconds: float) -> Iterator[None]:
+    """Ends the whole process when what is done within it lasts so long: a call that hangs would take the time of all others."""
+    if math.isinf(seconds):
+        yield
+        return
+    timer = threading.Timer(seconds, _end, (seconds,))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _end(seconds: float) -> None:
+    try:
+        print(f"nothing came back within {seconds:.0f} s; run it again with --resume", file=sys.stderr, flush=True)
+        faulthandler.dump_traceback(sys.stderr)
+    finally:
+        os._exit(ENDED)

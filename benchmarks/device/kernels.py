@@ -40,7 +40,8 @@ class Bench:
         count = self.sizes.adam
         case = KernelCase("Adam update", f"{count / 1e6:g} M parameters", 28 * count)
         peers = self._torch(case, lambda where: kernels.torch_adam(count, 1, where.device))
-        return [self._timed(case, {self._name: kernels.adam(self.place.backend, count, 1)}, peers, allowance)]
+        ours = self._ours(case, lambda: kernels.adam(self.place.backend, count, 1))
+        return [self._timed(case, ours, peers, allowance)]
 
     def softmax(self, allowance: Allowance) -> list[KernelCase]:
         """Loss and gradient of each row of logits in one pass, beside torch's cross_entropy forward and backward.
@@ -50,12 +51,12 @@ class Bench:
         rows, classes = self.sizes.rows, self.sizes.classes
         size, moved = f"{rows:,} x {classes:,}", 8 * rows * classes
         case = KernelCase("softmax-cross-entropy", size, moved)
-        ours = {self._name: kernels.softmax_cross_entropy(self.place.backend, 1, rows, classes)}
+        ours = self._ours(case, lambda: kernels.softmax_cross_entropy(self.place.backend, 1, rows, classes))
         peers = self._torch(case, lambda where: torch_cross_entropy(where, rows, classes))
         found = [self._timed(case, ours, peers, Allowance(allowance.left / 2))]
         case = KernelCase("softmax-cross-entropy with bias gradient", size, moved)
         case.left_out.append(LeftOut("torch", "its bias gradient belongs to the layer, not to the loss"))
-        ours = {self._name: kernels.summed_cross_entropy(self.place.backend, 1, rows, classes)}
+        ours = self._ours(case, lambda: kernels.summed_cross_entropy(self.place.backend, 1, rows, classes))
         return [*found, self._timed(case, ours, {}, allowance)]
 
     def rows(self, allowance: Allowance) -> list[KernelCase]:
@@ -65,11 +66,13 @@ class Bench:
         for name, make in (("bias and ReLU", kernels.bias_relu), ("LayerNorm forward", kernels.layer_norm)):
             case = KernelCase(name, f"{rows:,} x {width:,}", 8 * rows * width)
             case.left_out.append(LeftOut("torch", "only its Adam and its cross-entropy are timed"))
-            found.append(self._timed(case, {self._name: make(self.place.backend, 1, rows, width)}, {}, allowance))
+            ours = self._ours(case, lambda make=make: make(self.place.backend, 1, rows, width))  # type: ignore[misc]
+            found.append(self._timed(case, ours, {}, allowance))
         count = self.sizes.adam
         case = KernelCase("global norm", f"{count / 1e6:g} M elements", 4 * count)
         case.left_out.append(LeftOut("torch", "only its Adam and its cross-entropy are timed"))
-        return [*found, self._timed(case, {self._name: kernels.global_norm(self.place.backend, count, 1)}, {}, allowance)]
+        ours = self._ours(case, lambda: kernels.global_norm(self.place.backend, count, 1))
+        return [*found, self._timed(case, ours, {}, allowance)]
 
     def products(self, allowance: Allowance) -> list[KernelCase]:
         """Square matrices, in each precision: the rate that products reach here, whatever the stated peak."""
@@ -79,7 +82,9 @@ class Bench:
             case = KernelCase("matrix product", f"{size} x {size} x {size}", 0, precision, flop=2 * size**3)
             case.moved = 3 * size * size * (2 if precision == "bfloat16" else 4)
             peers = self._torch(case, lambda where, precision=precision: torch_product(where, size, precision))  # type: ignore[misc]
-            ours = {self._name: self._product(size, precision)} if precision in self.place.backend.precisions else {}
+            ours: dict[str, Prepared] = {}
+            if precision in self.place.backend.precisions:
+                ours = self._ours(case, lambda precision=precision: self._product(size, precision))  # type: ignore[misc]
             share = Allowance(allowance.left / (len(PRECISIONS) - number))
             if ours or peers:
                 found.append(self._interleaved(case, ours, peers, {}, share))
@@ -88,6 +93,14 @@ class Bench:
     @property
     def _name(self) -> str:
         return str(self.place.backend.name)
+
+    def _ours(self, case: KernelCase, make: Callable[[], Prepared]) -> dict[str, Prepared]:
+        """What is got ready, or a reason in the case: the other kernels and the copies are timed all the same."""
+        try:
+            return {self._name: make()}
+        except Exception as error:
+            case.left_out.append(LeftOut(self._name, failed(error)))
+            return {}
 
     def _torch(self, case: KernelCase, make: Callable[[Where], Prepared]) -> dict[str, Prepared]:
         where = self.place.torch
@@ -124,7 +137,13 @@ class Bench:
         for name, prepared in {**ours, **beside}.items():
             if not name.endswith("torch"):
                 prepared.clock = self.place.ours.clock
-        counts = {name: self._launches(prepared) for name, prepared in ours.items()}
+        counts: dict[str, int | None] = {}
+        for name in list(ours):
+            try:
+                counts[name] = self._launches(ours[name])
+            except Exception as error:
+                case.left_out.append(LeftOut(name, failed(error)))
+                del ours[name]
         pace = self.pace._replace(most=0.8 * allowance.left)
         lost: dict[str, Exception] = {}
         turns = interleave({**ours, **peers, **beside}, pace, lambda what: self.tell(f"{case.kernel}: {what}"), lost)
@@ -139,7 +158,8 @@ class Bench:
     def _launches(self, prepared: Prepared) -> int | None:
         """How many kernels of ours one call launches; None where the backend does not count."""
         before = getattr(self.place.backend, "launches", None)
-        prepared.finish(prepared.step())
+        with prepared.around():
+            prepared.finish(prepared.step())
         return None if before is None else int(self.place.backend.launches - before)
 
     @cached_property

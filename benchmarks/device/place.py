@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...errors import BackendUnavailable
+from ...kernels.targets import cache
 from .. import machine
 from ..clocks import HOST, StandIn, cupy_events, torch_events
 from ..contenders import DEVICE_PEERS, Contender, Where, make_device_peer
@@ -17,6 +18,8 @@ from ..results import LeftOut
 
 SIMULATOR = "NUMBA_ENABLE_CUDASIM"
 DRY = "dry run"
+JAX_SHARE = "0.35"
+"""Of the memory of the device, at most: on 80 GB all libraries have to be there at once."""
 
 
 @dataclass
@@ -48,10 +51,30 @@ class Place:
 
     def tidy(self) -> None:
         """Gives memory of the device back: each library keeps what it has had, and the next part needs it."""
-        gc.collect()
-        torch, compiler = sys.modules.get("torch"), sys.modules.get("torch._dynamo")
+        compiler = sys.modules.get("torch._dynamo")
         if compiler is not None:
             compiler.reset()
+        self.release(search=True)
+
+    def lost(self) -> str:
+        """Why the device does nothing more for this process, "" where it does.
+
+        After a kernel that read or wrote where nothing is, CUDA refuses everything until the process ends, to all libraries.
+        """
+        try:
+            self.backend.synchronize()
+        except Exception as error:  # whatever it is, nothing that needs the device will run any more
+            return f"{type(error).__name__}: {error}"
+        return ""
+
+    def release(self, search: bool = False) -> None:
+        """Gives back what nobody holds any more; what is compiled or captured stays.
+
+        Args: search – whether also what only holds itself is looked for, which takes about a second.
+        """
+        if search:
+            gc.collect()
+        torch = sys.modules.get("torch")
         if torch is not None and torch.cuda.is_available():
             torch.cuda.empty_cache()
         pool = getattr(self.backend.xp, "get_default_memory_pool", None)
@@ -63,7 +86,15 @@ def prepare_process(dry: bool) -> None:
     """What has to be in the environment before Numba and JAX are imported."""
     # JAX would take three quarters of the memory at its first array.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    if dry and "numba" not in sys.modules:
+    if not dry:
+        # It takes more in ever larger pieces and gives none back; what it needs here is less than half of its share.
+        if "XLA_PYTHON_CLIENT_MEM_FRACTION" not in os.environ:  # the older name, which may not be there besides
+            os.environ.setdefault("XLA_CLIENT_MEM_FRACTION", JAX_SHARE)
+        # What it compiled is there for the process that goes on, as it is from torch.compile.
+        kept = cache.folder()
+        if kept is not None:
+            os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(kept / "jax"))
+    elif "numba" not in sys.modules:
         os.environ[SIMULATOR] = "1"
 
 

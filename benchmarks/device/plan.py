@@ -86,13 +86,14 @@ PRECISIONS = ("float32", "tf32", "bfloat16")
 class Plan:
     """What is asked for; checked when it is made.
 
-    Args: parts – names joined by commas, or "" for all; budget – seconds for all parts, out of which each gets its share;
-        dry – whether everything is walked through at tiny sizes, and nothing measured.
+    Args: parts – names joined by commas, or "" for all; budget – seconds for these parts together, out of which each gets its
+        share, or None for what SECONDS gives them; dry – whether everything is walked through at tiny sizes, and nothing
+        measured.
     Raises: HyperparameterError.
     """
 
     parts: str = ""
-    budget: float = TOTAL
+    budget: float | None = None
     dry: bool = False
 
     def __post_init__(self) -> None:
@@ -100,14 +101,23 @@ class Plan:
             if name not in SECONDS:
                 known = tuple(SECONDS)
                 raise HyperparameterError(f"expected parts out of {', '.join(known)}; got {name!r}; {nearest(name, known)}")
-        if not 1.0 <= self.budget <= 86_400.0:
-            raise HyperparameterError(f"expected --budget between 1 and 86400 seconds; got {self.budget:g}; use {TOTAL:g}")
+        if not 1.0 <= self.total <= 86_400.0:
+            raise HyperparameterError(f"expected --budget between 1 and 86400 seconds; got {self.total:g}; use {TOTAL:g}")
 
     @property
     def names(self) -> list[str]:
         """The parts that are wanted, in their order."""
         wanted = {name.strip() for name in self.parts.split(",") if name.strip()}
         return [name for name in SECONDS if name in wanted] + sorted(wanted - set(SECONDS)) if wanted else list(SECONDS)
+
+    @property
+    def total(self) -> float:
+        """Seconds for all parts that are wanted."""
+        return self._usual if self.budget is None else self.budget
+
+    @property
+    def _usual(self) -> float:
+        return sum(SECONDS[name] for name in self.names)
 
     @property
     def sizes(self) -> Sizes:
@@ -147,7 +157,7 @@ class Plan:
 
     def seconds(self, name: str) -> float:
         """The share of a part; a dry run has all the time."""
-        return math.inf if self.dry else SECONDS[name] / TOTAL * self.budget
+        return math.inf if self.dry else SECONDS[name] / self._usual * self.total
 
 
 LEARNING_RATE, AT_WIDTH = 1e-3, 512

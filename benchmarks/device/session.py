@@ -13,7 +13,7 @@ from ...errors import OutputPathError
 from .. import machine
 from ..profiles import profile
 from ..results import Case, KernelCase, Part, Profile, Report, load, save, write
-from .allowance import Allowance, OutOfTime
+from .allowance import GRACE, Allowance, OutOfTime, watchdog
 from .kernels import Bench
 from .place import DRY, Place
 from .plan import STEPS, Plan
@@ -23,6 +23,8 @@ from .targets import gaps
 
 DONE, CUT, FAILED = "done", "cut", "failed"
 WORTH = {DONE: 2, CUT: 1, FAILED: 0}
+TURN = {None: 0, CUT: 1, FAILED: 2}
+"""When a part's turn is, by how it ended the last time: those that failed come last, because they may end the process again."""
 LATE = ("cut", f"failed with {OutOfTime.__name__}")
 """What the reasons begin with for which somebody was left out who may take part when there is more time."""
 REPEATS = 5
@@ -45,7 +47,8 @@ class Session:
 
     Args: plan; place; folder – for the two files; resume – whether the newest report of this device there is continued; tell –
         is told what happens; done – is given each part when it is over.
-    Attributes: report; path – of the JSON file; the Markdown is beside it.
+    Attributes: report; path – of the JSON file; the Markdown is beside it; lost – why no part was begun any more, "" where
+        all were.
     Raises: DataFileError for a file that cannot be continued; OutputPathError where nothing can be written.
     """
 
@@ -54,6 +57,7 @@ class Session:
     ) -> None:
         self.plan, self.place, self.tell, self.done = plan, place, tell, done
         self._bench: Bench | None = None
+        self.lost = ""
         name = "dry-run" if plan.dry else slug(str(place.facts["name"]))
         earlier = sorted(folder.glob(f"{name}-????-??-??.json")) if resume else []
         if earlier:
@@ -63,11 +67,11 @@ class Session:
             self.path = folder / f"{name}-{datetime.now(UTC):%Y-%m-%d}.json"
             if not plan.dry:
                 _set_aside(self.path)
-            settings = {"device": DRY if plan.dry else "cuda", "dry_run": plan.dry, "budget": plan.budget}
+            settings = {"device": DRY if plan.dry else "cuda", "dry_run": plan.dry, "budget": plan.total}
             self.report = Report(machine.describe() | {"device": place.facts}, settings, left_out=list(place.left_out))
 
     def run(self) -> Report:
-        """All parts that are wanted and not done; returns everything that was found."""
+        """All parts that are wanted and not done, as long as there is a device; returns everything that was found."""
         self._write()
         behind = 0.0
         for name in self._due():
@@ -75,19 +79,25 @@ class Session:
             share = self.plan.seconds(name)
             # A part that took too long takes the time of those after it, but leaves them a quarter of their own.
             allowance = Allowance(max(share - behind, 0.25 * share))
-            part, found = self._part(name, allowance)
+            with watchdog(share + GRACE):
+                part, found = self._part(name, allowance)
+                self.lost = self.place.lost()
+            if self.lost:
+                part = Part(name, FAILED, reason="; ".join(filter(None, (part.reason, f"the device was lost: {self.lost}"))))
             behind = 0.0 if self.plan.dry else behind + allowance.spent - share
             part.seconds = allowance.spent
             self.done(self._keep(part, found))
+            if self.lost:
+                break
         return self.report
 
     def _due(self) -> list[str]:
-        """The parts that are wanted and not done. Those that failed come last: they may end the process once more."""
+        """The parts that are wanted and not done, in the order of TURN."""
         known = {part.name: part.state for part in self.report.parts}
         if not self.plan.dry and self._unprofiled():
             known.pop("profile", None)
         due = [name for name in self.plan.names if known.get(name) != DONE]
-        return sorted(due, key=lambda name: known.get(name) == FAILED)
+        return sorted(due, key=lambda name: TURN[known.get(name)])
 
     def _unprofiled(self) -> list[str]:
         """Parts whose step missed a target and has no profile yet, the one that missed it by most first."""

@@ -20,7 +20,7 @@ from ..problem import Problem
 from ..results import Case, LeftOut, Timing
 from ..steps import failed, memory, prepare_checked
 from ..timing import Pace, Prepared, interleave
-from .allowance import Allowance, deadline
+from .allowance import Allowance, OutOfTime, deadline
 from .floor import floors
 from .place import Place
 from .plan import CPU, PRECISIONS, Plan, Steps, learning_rate
@@ -111,8 +111,14 @@ def _case(
                 continue  # they would be the same steps, or be refused for the same reason
             tell(f"{contender.name}: getting ready")
             own.__dict__.update({name: getattr(problem, name) for name in DRAWN})
-            with deadline(allowance.until(KEPT) if contender.kind == "peer" else math.inf):
-                prepared = prepare_checked(contender, own, wanted, case, forgiving=True)
+            prepared = None
+            try:
+                with deadline(allowance.until(KEPT) if contender.kind == "peer" else math.inf):
+                    prepared = prepare_checked(contender, own, wanted, case, forgiving=True)
+            except OutOfTime as error:
+                case.left_out.append(LeftOut(contender.name, failed(error), "", case.network))
+            # What getting ready took only meanwhile, nobody else could have: each library keeps its own.
+            place.release(search=prepared is None)
             if prepared is not None:
                 ready[contender.name] = prepared
             reason = one_by_one(contender, own, prepared)

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -142,6 +143,81 @@ def test_the_script_for_the_day_walks_through_everything(tmp_path):
             assert all(timing["losses"] for timing in case["timings"] if timing["kind"] != "floor")
     assert len(document["profiles"]) == 2
     assert (tmp_path / "bench.log").read_text().count(": done") == len(SECONDS)
+
+
+def test_a_run_that_lost_the_device_has_an_exit_code_of_its_own(call, monkeypatch):
+    import numba  # noqa: F401
+
+    from fusedstep.benchmarks.device.place import Place
+
+    monkeypatch.setenv("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    monkeypatch.setattr(Place, "lost", lambda self: "illegal address")
+    answer = call("bench", "--device", "cuda", "--dry-run", "--output", ".", "--parts", "copy,products")
+    assert answer.code == 3
+    assert "copy: failed: the device was lost: illegal address" in answer.flat
+    assert "run it again with --resume, which begins with the other parts" in answer.flat
+    assert "products" not in answer.flat
+
+
+@pytest.fixture
+def script(tmp_path):
+    """Runs the script for the day with an interpreter that writes down what it is asked for, and does as it is told."""
+    told = tmp_path / "told"
+    python = tmp_path / "python"
+    python.write_text(
+        '#!/bin/sh\ncase " $* " in *" bench "*) ;; *) exit 0 ;; esac\n'
+        f'echo "$*" >>{told}\n'
+        'for next; do [ "$last" = --output ] && folder=$next; last=$next; done\n'
+        'ls "$folder"/*.json 2>/dev/null | xargs -r -n 1 basename | sed "s/^/found /" >>' + f"{told}\n"
+        'touch "$folder/nvidia-h200-$(date -u +%F).json" "$folder/cpu-$(date -u +%F).json"\n'
+        f'if [ -s {tmp_path}/codes ]; then code=$(head -1 {tmp_path}/codes); sed -i 1d {tmp_path}/codes; exit "$code"; fi\n'
+    )
+    python.chmod(0o755)
+
+    def run(*stages, codes=(), **environment):
+        (tmp_path / "codes").write_text("".join(f"{code}\n" for code in codes))
+        told.write_text("")
+        out = tmp_path / f"out{len(list(tmp_path.glob('out*')))}"
+        paths = {"OUT": str(out), "KEPT": str(tmp_path / "kept"), "PYTHON": str(python)}
+        done = subprocess.run(
+            ["bash", ROOT / "benchmarks" / "on_a_gpu.sh", *stages],
+            capture_output=True, text=True, check=False, env={**os.environ, **paths, **environment},
+        )  # fmt: skip
+        asked = [line.rpartition(f"--output {out}")[2].strip() for line in told.read_text().splitlines()]
+        return done, asked
+
+    return run
+
+
+def test_the_script_goes_on_in_a_new_process_where_one_ended_in_the_middle(script):
+    done, asked = script("bench", codes=[3, 139])
+    today = f"found nvidia-h200-{datetime.now(UTC):%Y-%m-%d}.json"
+    other = today.replace("nvidia-h200", "cpu")
+    assert asked == ["", "--resume", other, today, "--resume", other, today]
+    assert done.returncode == 1
+    assert "failed: bench bench" in done.stdout
+    assert script("bench", codes=[1])[1] == [""], "a part that failed is no reason for another process"
+    assert script("bench", codes=[3] * 9)[1].count("--resume") == 3, "not for ever"
+    assert script("bench", codes=[3] * 9, BENCH_S="30")[1] == [""], "not where no time is left"
+
+
+def test_the_script_takes_up_the_report_of_an_earlier_call_that_its_folder_has_no_more(script):
+    today = f"found nvidia-h200-{datetime.now(UTC):%Y-%m-%d}.json"
+    assert script("again")[1] == ["--resume --budget 900"]
+    done, asked = script("again", "profile")
+    assert asked[:2] == ["--resume --budget 900", today], "that of the device, and of nothing else"
+    assert "taken up: " in done.stdout
+    assert asked[-2:] != [], "and the stage after it has what this one left"
+    assert asked.count("--resume --parts profile --budget 100") == 1
+    assert script("bench")[1] == [""], "a run that is to begin anew takes up nothing"
+    assert script("bench", RESUME="1")[1] == ["--resume", today]
+
+
+def test_the_script_ends_with_the_call(script):
+    done, asked = script("bench", "again", LIMIT_S="0")
+    assert asked == []
+    assert done.stdout.count("no time is left for it") == 2
+    assert done.returncode == 1
 
 
 def test_the_script_knows_its_stages(tmp_path):

@@ -1,11 +1,55 @@
 """The two backends that run on a real device; without one tests/conftest.py skips what is marked `gpu`."""
 
+import os
 import sys
 from pathlib import Path
 
 import pytest
 
 sys.path.append(str(Path(__file__).parents[1]))
+
+FAILED = pytest.StashKey[bool]()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def memory_for_everybody():
+    """JAX would take three quarters of it at its first array, and keep them from all tests that follow."""
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+
+
+def why_lost():
+    """What the device says where it does nothing more for this process, "" where it does."""
+    cupy = sys.modules.get("cupy")
+    try:
+        if cupy is not None:
+            cupy.cuda.Device().synchronize()
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    """Notes a test that failed: whether the device is still there is asked when all is said about it."""
+    report = yield
+    if report.failed:
+        item.stash[FAILED] = True
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """Ends a process whose device was lost in a test, where else all tests that follow would fail for that reason.
+
+    pytest-xdist takes another process for them; it says of this test twice that it failed. Without it the run is over.
+    """
+    done = yield
+    lost = why_lost() if item.stash.get(FAILED, False) else ""
+    if lost and hasattr(item.config, "workerinput"):
+        os._exit(3)
+    if lost:
+        pytest.exit(f"the device was lost in {item.nodeid}: {lost}", returncode=3)
+    return done
 
 
 @pytest.fixture(params=("cupy", "cuda"), scope="session")

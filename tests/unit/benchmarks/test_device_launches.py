@@ -166,6 +166,21 @@ def test_launches_that_are_refused_are_in_the_report_with_the_reason_and_single_
     assert "paper, float32, single steps" not in reasons
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_nothing_is_compiled_any_more_once_torch_compile_is_ready():
+    peer = make_device_peer("torch-compile", Where("cpu", StandIn()))
+    if peer.missing():
+        pytest.skip(str(peer.missing()))
+    from torch._dynamo.utils import counters
+
+    counters.clear()
+    prepared = peer.prepare(THREE)
+    compiled = {name: dict(counters[name]) for name in ("stats", "aot_autograd")}
+    assert (compiled["stats"]["unique_graphs"], compiled["aot_autograd"]["ok"]) == (1, 1)
+    losses(prepared, 3)
+    assert {name: dict(counters[name]) for name in compiled} == compiled
+
+
 @pytest.mark.parametrize("name", DEVICE_PEERS)
 @pytest.mark.filterwarnings("ignore")
 def test_others_take_the_same_minibatches_out_of_the_same_data(name):

@@ -6,8 +6,11 @@ import io
 import json
 import math
 import re
+import subprocess
+import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,15 +19,17 @@ from rich.console import Console
 from fusedstep.backends.numpy_backend import NumpyBackend
 from fusedstep.benchmarks.clocks import HOST
 from fusedstep.benchmarks.commands.watching import watch
-from fusedstep.benchmarks.contenders import Where
-from fusedstep.benchmarks.device import floor
+from fusedstep.benchmarks.contenders import Contender, Where
+from fusedstep.benchmarks.device import floor, kernels
+from fusedstep.benchmarks.device import place as places
 from fusedstep.benchmarks.device import session as sessions
-from fusedstep.benchmarks.device.allowance import Allowance, OutOfTime, deadline
+from fusedstep.benchmarks.device.allowance import ENDED, Allowance, OutOfTime, deadline
 from fusedstep.benchmarks.device.peaks import peak
 from fusedstep.benchmarks.device.place import Place
 from fusedstep.benchmarks.device.plan import PRECISIONS, SECONDS, STEPS, TOTAL, Plan, learning_rate
 from fusedstep.benchmarks.device.report import markdown
 from fusedstep.benchmarks.device.session import Session, slug
+from fusedstep.benchmarks.device.steps import steps_beside_peers
 from fusedstep.benchmarks.device.tables import best_rate
 from fusedstep.benchmarks.device.targets import gaps, outcomes, targets
 from fusedstep.benchmarks.networks import Network
@@ -178,6 +183,85 @@ def test_what_a_process_left_behind_says_where_it_ended(start, tmp_path, monkeyp
     assert "- adam: failed, 0 s: begun, and not finished" in path.with_suffix(".md").read_text()
 
 
+def test_after_the_device_was_lost_no_part_is_begun_and_the_next_process_begins_with_the_others(start, monkeypatch):
+    real, lost = sessions.Bench.products, []
+    monkeypatch.setattr(Place, "lost", lambda self: lost[0] if lost else "")
+    monkeypatch.setattr(sessions.Bench, "products", lambda *given: (lost.append("illegal address"), real(*given))[1])
+    session, done = start("copy,products,adam,softmax")
+    assert done == [("copy", "done"), ("products", "failed")]
+    assert session.lost == "illegal address"
+    assert session.report.parts[1].reason == "the device was lost: illegal address"
+    assert [part.name for part in load(session.path).parts] == ["copy", "products"]
+    lost.clear()
+    session, done = start("copy,products,adam,softmax", resume=True)
+    assert (done, session.lost) == ([("adam", "done"), ("softmax", "done"), ("products", "failed")], "illegal address")
+
+
+def test_a_device_that_answers_is_not_lost_and_one_that_does_not_says_why(place, monkeypatch):
+    assert place.lost() == ""
+    monkeypatch.setattr(Paper, "synchronize", lambda self: (_ for _ in ()).throw(RuntimeError("cudaErrorIllegalAddress")))
+    assert place.lost() == "RuntimeError: cudaErrorIllegalAddress"
+
+
+def test_parts_never_begun_come_first_then_those_cut_short_then_those_that_failed(start):
+    session, _ = start("copy")
+    session.plan = Tiny("copy,products,adam,softmax")
+    session.report.parts = [Part("copy", "failed"), Part("products", "cut"), Part("adam", "done")]
+    assert session._due() == ["softmax", "products", "copy"]
+
+
+def test_a_process_that_hangs_is_ended_and_says_where():
+    code = (
+        "import time\nfrom fusedstep.benchmarks.device.allowance import watchdog\n"
+        "with watchdog(30.0):\n    pass\n"
+        "with watchdog(0.2):\n    time.sleep(60)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=50)
+    assert done.returncode == ENDED == 3
+    assert "nothing came back within 0 s; run it again with --resume" in done.stderr
+    assert 'File "<string>", line 6 in <module>' in done.stderr
+
+
+def test_a_library_that_goes_on_after_every_exception_is_stopped_all_the_same(place):
+    class Stubborn(Contender):
+        name = "stubborn"
+
+        def prepare(self, problem):
+            while True:
+                try:
+                    time.sleep(10.0)
+                except Exception:
+                    continue
+
+    place.peers.append(Stubborn())
+    began = time.monotonic()
+    case = steps_beside_peers(STEPS["784-tf32"], place, Tiny(), lambda what: None, Allowance(3.0))
+    assert time.monotonic() - began < 20.0
+    reasons = {left.name: left.reason for left in case.left_out}
+    assert reasons["stubborn"].startswith("failed with OutOfTime: not ready within")
+    assert [t.name for t in case.timings] == ["paper, float32"]
+
+
+def test_a_kernel_that_cannot_be_made_ready_takes_the_others_of_its_part_not_away(start, monkeypatch):
+    monkeypatch.setattr(kernels.kernels, "bias_relu", lambda *_: (_ for _ in ()).throw(RuntimeError("does not compile")))
+    real = sessions.Bench._launches
+
+    def launched(self, prepared):
+        if len(self.tried) == 1:
+            raise RuntimeError("launch failed")
+        self.tried.append(1)
+        return real(self, prepared)
+
+    monkeypatch.setattr(sessions.Bench, "tried", [], raising=False)
+    monkeypatch.setattr(sessions.Bench, "_launches", launched)
+    session, done = start("rows")
+    assert done == [("rows", "failed")]
+    assert session.report.parts[0].reason == (
+        "paper: failed with RuntimeError: does not compile; paper: failed with RuntimeError: launch failed"
+    )
+    assert [[t.kind for t in case.timings] for case in session.report.kernels] == [["copy"], ["ours", "copy"], ["copy"]]
+
+
 def test_what_cannot_be_written_is_a_failed_part_and_the_others_are_kept(start, monkeypatch):
     real = sessions.Bench.adam
 
@@ -312,6 +396,9 @@ def test_the_plan():
     assert set(STEPS) < set(SECONDS)
     assert Plan("cpu, adam").names == ["adam", "cpu"]
     assert sum(Plan(budget=46.0).seconds(name) for name in SECONDS) == pytest.approx(46.0)
+    assert Plan("profile", budget=100.0).seconds("profile") == pytest.approx(100.0)
+    assert [Plan("adam,cpu").seconds(name) for name in ("adam", "cpu")] == [SECONDS["adam"], SECONDS["cpu"]]
+    assert Plan().total == TOTAL
     assert Plan().sizes.adam >= 50_000_000
     assert (Plan().sizes.rows, Plan().sizes.classes) == (65_536, 1000)
     pace = Plan().pace
@@ -411,6 +498,18 @@ def test_the_markdown_has_targets_parts_and_utilization():
     # 1e12 operations in 1.05 s, against 494.5 TFLOP/s as stated and 1 TFLOP/s as measured.
     assert "| 4096-4096-4096-4096@65536, tf32: cuda | 0.952 | 0 % | 95 % |" in text
     assert best_rate(made_report(), "float32") is None
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_all_libraries_have_room_on_the_device_and_jax_keeps_what_it_compiled(older, monkeypatch):
+    monkeypatch.setattr(places.os, "environ", {"XLA_PYTHON_CLIENT_MEM_FRACTION": "0.5"} if older else {})
+    monkeypatch.setattr(places.cache, "folder", lambda: Path("kept"))
+    places.prepare_process(False)
+    found = places.os.environ
+    assert found["XLA_PYTHON_CLIENT_PREALLOCATE"] == "false"
+    # JAX refuses both names together.
+    assert ("XLA_CLIENT_MEM_FRACTION" in found) != older
+    assert found["JAX_COMPILATION_CACHE_DIR"] == str(Path("kept") / "jax")
 
 
 def test_names_of_files():

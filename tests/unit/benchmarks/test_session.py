@@ -123,7 +123,10 @@ def test_the_machine(monkeypatch, tmp_path):
     assert known["usable_processors"] >= 1
     assert known["cpu"]
     monkeypatch.setattr(machine, "ROOT", tmp_path)
+    monkeypatch.delenv("FUSEDSTEP_COMMIT", raising=False)
     assert machine.commit() == {"commit": None, "changed": None}
+    monkeypatch.setenv("FUSEDSTEP_COMMIT", "abc123")
+    assert machine.commit()["commit"] == "abc123", "told where there is no checkout"
     monkeypatch.setattr(machine, "_lines", lambda path: [])
     assert machine.processor()
     assert machine.clock() == {"now": None, "highest": None}
