@@ -49,7 +49,7 @@ class ScriptRecorder(NumpyBackend):
             self.labels.append(Label(name, self.tape.place, self.tape.stage, *work))
             first = False
 
-    def _later(self, operation: Callable[..., None]) -> Callable[..., None]:
+    def _later(self, operation: Callable[..., Any]) -> Callable[..., None]:
         def add(*arguments: Any) -> None:
             moved = sum(int(a.nbytes) for a in arguments if isinstance(a, np.ndarray))
             self._add(operation.__name__, [(operation, arguments)], moved)

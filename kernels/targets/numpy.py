@@ -49,10 +49,6 @@ def _select(condition: Any, if_true: Any, if_false: Any, out: Array) -> None:
     np.bitwise_xor(spare, b, out=out.view(kind))
 
 
-def _cast(x: Any, out: Array) -> None:
-    out[...] = x
-
-
 def _copy(x: Any, out: Array) -> None:
     out[...] = x
 
@@ -79,9 +75,9 @@ def _minimum(a: Any, b: Any, out: Array) -> None:
 
 _WORDS: dict[str, Callable[..., Any]] = {
     "select": _select,
-    "uint32": _cast,
-    "uint64": _cast,
-    "real": _cast,
+    "uint32": _copy,
+    "uint64": _copy,
+    "real": _copy,
     "abs": np.absolute,
     "exponent": _exponent,
     "mantissa": _mantissa,
@@ -236,6 +232,7 @@ class Plan:
             out = outputs[self.direct[index]] if index in self.direct else views[self.register_of[index]]
             given = [slots[a] for a in arguments]
             if word is _select and all(_is_fixed(x) and x == y for x, y in zip(given[1:], (1.0, 0.0), strict=True)):
+                assert out is not None
                 calls.append((out.__setitem__, (..., given[0])))
             elif word in _SLOW_WITH_NUMBERS and out is not None and out.size:
                 calls.append((word, (*(_repeated(x, out) if _is_fixed(x) else x for x in given), out)))
@@ -414,7 +411,7 @@ class _Wide:
         if not is_narrow(part):
             return part
         buffer = self._buffer(part)
-        calls.append((_cast, (part, buffer)))
+        calls.append((_copy, (part, buffer)))
         return buffer
 
     def written(self, part: Array) -> Array:
@@ -422,7 +419,7 @@ class _Wide:
         if not is_narrow(part):
             return part
         buffer = self._buffer(part)
-        self.rounded.append((_cast, (buffer, part)))
+        self.rounded.append((_copy, (buffer, part)))
         return buffer
 
 
