@@ -32,8 +32,8 @@ class Timing:
 
     Args: kind – "ours", "peer", "floor" or "copy"; device; version – of its library; calls – in the last burst; seconds – per
         call, one value a round, or per step of a call that takes several; losses – of the first steps; memory – bytes by use,
-        with their "total", for our own steps; bytes moved for a copy; launches – of our own kernels in one call, where they are
-        counted; steps – of a call.
+        with their "total" by formula and, in sweeps, what was really "taken", for our own steps; bytes moved for a copy;
+        launches – of our own kernels in one call, where they are counted; steps – of a call.
     """
 
     name: str

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from . import gemms
 from .agreement import losses, objection, reference
 from .contenders.base import Contender
 from .floor import BLAS_FLOOR, ROWS_FLOOR, blas_floor, device_floor, rows_floor
+from .memory import predicted, taken
 from .problem import Problem
 from .results import Case, LeftOut, Timing
 from .timing import Pace, Prepared, interleave
@@ -41,9 +41,12 @@ def time_steps(
                 ready[contender.name] = prepared
         floors = _floors(problem, contenders)
         turns = interleave({**ready, **{name: prepared for name, _, prepared in floors}}, pace, tell)
+        measured = {c.name: taken(problem, c) for c in contenders if sweep and c.name in ready}
     for timing in case.timings:
         timing.calls, timing.seconds = turns[timing.name]
-        timing.memory = memory(ready[timing.name], network.batch)
+        timing.memory = predicted(ready[timing.name], network.batch)
+        if timing.memory is not None and measured.get(timing.name) is not None:
+            timing.memory["taken"] = measured[timing.name]
     case.timings += [Timing(name, "floor", *turns[name], device=device) for name, device, _ in floors]
     return case
 
@@ -93,12 +96,3 @@ def _floors(problem: Problem, contenders: Sequence[Contender]) -> list[tuple[str
             backend: Any = contender.backend  # type: ignore[attr-defined]
             made.append((f"GEMMs ({contender.name})", contender.device, device_floor(problem, backend)))
     return made
-
-
-def memory(prepared: Prepared, rows: int) -> dict[str, int] | None:
-    """Bytes that a TrainStep of ours holds, by use, and their "total"; None for the steps of others."""
-    step: Any = prepared.notes.get("step")
-    if step is None:
-        return None
-    memory = step.memory(rows)
-    return {**asdict(memory), "total": memory.total}

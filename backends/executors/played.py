@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ...kernels.targets.memory import aligned_empty, aligned_zeros
+from ...kernels.targets.memory import aligned_empty, aligned_zeros, unwritten
 from ...kernels.targets.native import Address, address_of, gemm_entry, gemm_words, words_of
 from ..numba_backend import LEAST_ELEMENTS as CHUNK
 from ..profiling import Label, Part
@@ -44,7 +44,7 @@ class PlayedPlan:
         self.backend = backend
         self.work = work
         # Recorded with arrays of their own, for those of a step may overlap; nothing is computed meanwhile.
-        inputs, targets = np.empty(inputs.shape, inputs.dtype), np.empty(targets.shape, targets.dtype)
+        inputs, targets = unwritten(inputs.shape, inputs.dtype), unwritten(targets.shape, targets.dtype)
         self.rows = int(inputs.shape[0])
         self.batch = batch
         self.edges = [self.rows * k // shards for k in range(shards + 1)]

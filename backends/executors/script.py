@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ...kernels.targets.memory import unwritten
 from ..profiling import Label, Part, median_of, merged
 from ..threads import single_threaded_blas
 from .base import Array, NotRecordable, Piece, in_rows
@@ -78,7 +79,7 @@ class Script:
         from ..script_recorder import ScriptRecorder
 
         # Recorded with arrays of their own, for those of a step may overlap; nothing is computed meanwhile.
-        inputs, targets = np.empty(inputs.shape, inputs.dtype), np.empty(targets.shape, targets.dtype)
+        inputs, targets = unwritten(inputs.shape, inputs.dtype), unwritten(targets.shape, targets.dtype)
         recorder = ScriptRecorder()
         self.tape = recorder.tape = tape = work.new_tape(work.gradient, 0, recorder, adds=batch is not None)
         tape.begin(int(inputs.shape[0]), batch)

@@ -15,10 +15,11 @@ from .. import gemms
 from ..agreement import reference
 from ..contenders.base import Contender
 from ..contenders.ours import Ours
+from ..memory import predicted
 from ..networks import Network
 from ..problem import Problem
 from ..results import Case, LeftOut, Timing
-from ..steps import failed, memory, prepare_checked
+from ..steps import failed, prepare_checked
 from ..timing import Pace, Prepared, interleave
 from .allowance import Allowance, OutOfTime, deadline
 from .floor import floors
@@ -133,7 +134,7 @@ def _case(
     case.timings = [timing for timing in case.timings if timing.name in turns]
     for timing in case.timings:
         timing.calls, timing.seconds = turns[timing.name]
-        timing.memory = memory(ready[timing.name], network.batch)
+        timing.memory = predicted(ready[timing.name], network.batch)
     case.timings += [Timing(name, "floor", *turns[name], device=place.device) for name in beside if name in turns]
     return case
 

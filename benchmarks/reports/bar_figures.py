@@ -8,6 +8,7 @@ from typing import Any
 from ..evaluation import best_peer, grid, share_of_floor, summary, to_best_peer
 from ..results import Case, Profile, Report, Timing
 from .style import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, YELLOW, look, settings
+from .tables import number
 
 BAR = 0.8
 """Height of all bars of a network together."""
@@ -127,7 +128,7 @@ def profile_figure(profiles: list[Profile]) -> Any:
             xlim=(0, 100), xlabel="share of the time of a step, in %", yticks=range(len(profiles)),
             title=f"Matrix products take {100 * share:.0f} % of a step on average",
         )  # fmt: skip
-        labels = [f"{p.network}, {p.backend}\n{1e3 * total:.3g} ms" for p, total in zip(profiles, totals, strict=True)]
+        labels = [f"{p.network}, {p.backend}\n{number(1e3 * total)} ms" for p, total in zip(profiles, totals, strict=True)]
         axes.set_yticklabels(labels)
         axes.invert_yaxis()
         axes.grid(visible=False, axis="y")

@@ -38,6 +38,10 @@ of a step alone (GEMMs), by NumPy: once with the BLAS library's threads, once wi
 the two counts. GFLOP/s counts the matrix products only. In the tables "of floor" is the time of the limit over the time of
 the step, and "/ peer" the time over that of the best peer."""
 
+GROWTH = (
+    "How time and memory of a step grow. Dashed: the matrix products alone. Dotted: memory by formula; marks: as it was taken."
+)
+
 
 def html(report: Report) -> str:
     """The page; raises MissingDependency without matplotlib."""
@@ -76,7 +80,7 @@ def _figures(report: Report) -> list[str]:
         ("floor", floor_figure(report), "Share of the limit. The dashed line is the matrix products alone."),
         ("peers", peer_figure(report), "Time beside the best of the other libraries, round by round."),
         ("throughput", throughput_figure(report), "Throughput by size of the minibatch."),
-        ("scaling", scaling_figure(report), "How the time of a step grows. Dashed: the matrix products alone."),
+        ("scaling", scaling_figure(report), GROWTH),
         ("profile", profile_figure(report.profiles), "Where the time of a step goes."),
     ]
     found = [

@@ -1,8 +1,12 @@
-"""Arrays of the host that begin on a cache line: a vector of 64 bytes that lies across two of them is read in two halves."""
+"""Arrays of the host that begin on a cache line: a vector of 64 bytes that lies across two of them is read in two halves.
+
+And arrays that nobody ever fills.
+"""
 
 from __future__ import annotations
 
 import math
+import mmap
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -29,3 +33,12 @@ def _aligned(make: Callable[..., Array], shape: Sequence[int], dtype: np.dtype[A
     room = make(size + LINE, np.uint8)
     first = -room.__array_interface__["data"][0] % LINE
     return room[first : first + size].view(dtype).reshape(shape)
+
+
+def unwritten(shape: Sequence[int], dtype: Any) -> Array:
+    """An array that stands in for another one while calls are written down.
+
+    Nobody fills it, so it takes addresses and no memory.
+    """
+    kind = np.dtype(dtype)
+    return np.ndarray(tuple(shape), kind, mmap.mmap(-1, max(math.prod(shape) * kind.itemsize, 1)))

@@ -10,7 +10,9 @@ import fusedstep as fs
 
 @pytest.mark.parametrize("deterministic", [False, True])
 @pytest.mark.parametrize("name", ["numpy", "numba"])
-@pytest.mark.parametrize(("widths", "rows"), [((200, 300, 300, 10), 512), ((64, 400, 10), 2048), ((300, 256, 256, 50), 48)])
+@pytest.mark.parametrize(
+    ("widths", "rows"), [((200, 300, 300, 10), 512), ((64, 400, 10), 2048), ((300, 256, 256, 50), 48), ((2000, 32, 10), 2048)]
+)
 def test_memory_by_formula_is_what_is_taken(name, widths, rows, deterministic):
     rng = np.random.default_rng(0)
     x = rng.standard_normal((rows, widths[0])).astype(np.float32)
