@@ -90,7 +90,7 @@ class NumpyBackend(Backend):
         """See Backend.all_below; negative numbers read without their sign are large ones."""
         if array.dtype.kind == "f":
             return super().all_below(array, bound)
-        return bool(np.maximum.reduce(array.view(_UNSIGNED[array.itemsize])) < bound)
+        return bool(np.maximum.reduce(array.view(_UNSIGNED[array.itemsize]), axis=None) < bound)
 
     def _matmul(self, a: Array, b: Array, out: Array, accumulate: bool) -> None:
         if is_narrow(a) or is_narrow(b) or is_narrow(out):

@@ -30,7 +30,7 @@ def taken(problem: Problem, contender: Contender) -> int | None:
 
     What is compiled or made once in a process is not in it where the same step ran before.
     """
-    if not isinstance(contender, Ours) or contender.device != "cpu":
+    if not isinstance(contender, Ours) or contender.device != "cpu" or tracemalloc.is_tracing():
         return None
     problem.minibatches  # noqa: B018 – made before anything is counted
     with Threads(problem.threads):
@@ -44,5 +44,7 @@ def taken(problem: Problem, contender: Contender) -> int | None:
             for _ in range(STEPS):
                 turns()
             return tracemalloc.get_traced_memory()[1]
+        except MemoryError:  # there is no room for a second step beside the one that was timed
+            return None
         finally:
             tracemalloc.stop()

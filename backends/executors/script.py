@@ -108,7 +108,7 @@ class Script:
             moved = list(arguments)
             for position, number, offset in found:
                 old, source = moved[position], sources[number]
-                same = old.shape == source.shape and old.strides == source.strides
+                same = (old.shape, old.strides, old.dtype) == (source.shape, source.strides, source.dtype)
                 moved[position] = source if same else np.ndarray(old.shape, old.dtype, source, offset, old.strides)
             self.calls[k] = (function, tuple(moved))
         self._sources = sources

@@ -51,6 +51,9 @@ def bind_softmax_cross_entropy(
         count = len(label)
         place, (at_label, total, spare, weight) = places[:count], vectors[:, :count]
         result = slope
+        if not np.can_cast(label.dtype, place.dtype):
+            given_labels, label = label, np.empty(count, place.dtype)
+            yield label.__setitem__, (..., given_labels)
         if turned:
             (cells,) = registers.take([slope.dtype], slope.size)
             given = slope = cells[: slope.size].reshape(width, count)

@@ -39,6 +39,13 @@ def unwritten(shape: Sequence[int], dtype: Any) -> Array:
     """An array that stands in for another one while calls are written down.
 
     Nobody fills it, so it takes addresses and no memory.
+
+    Raises: MemoryError where there are not enough of them.
     """
     kind = np.dtype(dtype)
-    return np.ndarray(tuple(shape), kind, mmap.mmap(-1, max(math.prod(shape) * kind.itemsize, 1)))
+    size = math.prod(shape) * kind.itemsize
+    try:
+        room = mmap.mmap(-1, max(size, 1))
+    except OSError as error:
+        raise MemoryError(f"expected addresses for {size:,} bytes; got none ({error})") from error
+    return np.ndarray(tuple(shape), kind, room)

@@ -438,6 +438,9 @@ def _round_at_random(values: Array, bits: Array, shift: int, out: Array) -> None
     np.copyto(out, np.nan, where=np.isnan(values))
 
 
+MOST_BOUND = 4
+"""Patterns of scalars that are 1, such as with and without clipping, that an update keeps its calls for."""
+
 _Part = tuple[int, list[Array], list[Any], list[Call]]
 """A segment: its group, where its scalars go, values by node of the program, and the calls."""
 
@@ -485,12 +488,14 @@ class Update:
 
     def run(self, scalars: Array) -> None:
         """Applies it once, with scalars [scalars, groups]; changes nothing where the first one is NaN."""
-        numbers = scalars.T.tolist()
+        numbers = scalars.T.astype(self._plan.dtype, copy=False).tolist()
         if math.isnan(numbers[0][0]):
             return
         ones = tuple([number == 1.0 for group in numbers for number in group])
         parts = self._bound.get(ones)
         if parts is None:
+            if len(self._bound) >= MOST_BOUND:
+                self._bound.clear()
             parts = self._bound[ones] = self._bind(scalars)
         for group, places, slots, calls in parts:
             for place, number in zip(places, numbers[group], strict=True):

@@ -75,10 +75,8 @@ class LastOfEqualPieces(Broken):
 
 
 class NoGate(Broken):
-    def _update(self, formula, arrays, scalars, segments, random):
-        from fusedstep.kernels.targets import numpy as target
-
-        target.Update(formula, arrays, scalars, segments.table, random).run(scalars)
+    def update(self, formula, arrays, scalars, segments, random=None):
+        super().update(formula, arrays, np.nan_to_num(scalars, nan=1.0), segments, random)
 
 
 class FirstGroupForAll(Broken):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import logging
 import math
+import subprocess
+import sys
 import threading
 import weakref
 
@@ -277,3 +279,27 @@ def test_f5_copies_keep_the_size(data) -> None:
     step(x, y)
     twin(x, y)
     np.testing.assert_array_equal(_values(step), _values(twin))
+
+
+LITTLE_ROOM = """
+import resource
+import numpy as np
+import fusedstep as fs
+
+step = fs.TrainStep(fs.mlp([4000, 8, 2]), fs.SoftmaxCrossEntropy(), fs.SGD(0.1), seed=0, backend="numpy", micro_batch="auto")
+step(np.zeros((8, 4000), np.float32), np.zeros(8, np.int32))
+x, y = np.zeros((60_000, 4000), np.float32), np.zeros(60_000, np.int32)
+pages = int(open("/proc/self/statm").read().split()[0])
+resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 300 * 2**20,) * 2)
+print(f"{float(step(x, y)):.4f}", step.micro.largest)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc and a limit of addresses")
+def test_f5_a_process_whose_addresses_run_out_goes_on_with_pieces():
+    done = subprocess.run([sys.executable, "-c", LITTLE_ROOM], capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr
+    loss, piece = done.stdout.split()
+    # Both classes are as likely as the last bias, which took one step, says.
+    assert 0.6 < float(loss) < math.log(2.0)
+    assert 0 < int(piece) < 60_000

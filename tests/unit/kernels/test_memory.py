@@ -37,7 +37,7 @@ def test_parameters_gradients_and_states_begin_on_a_cache_line(name):
 
 @pytest.mark.parametrize("classes", [1, 2, 10, 32, 33, 100])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("labels", ["int8", "int32", "int64"])
+@pytest.mark.parametrize("labels", ["int8", "int32", "int64", "uint64"])
 def test_softmax_cross_entropy_of_few_and_of_many_classes_follows_float64(classes, dtype, labels):
     rng = np.random.default_rng(classes)
     rows, numpy = 4000, backend("numpy")
@@ -58,3 +58,10 @@ def test_softmax_cross_entropy_of_few_and_of_many_classes_follows_float64(classe
     np.testing.assert_allclose(losses, -(weight * wanted * log_p).sum(axis=1), rtol=4 * tolerance, atol=4 * tolerance)
     slope = 0.25 * weight * (np.exp(log_p) * wanted.sum(axis=1, keepdims=True) - wanted)
     np.testing.assert_allclose(gradient, slope, rtol=4 * tolerance, atol=tolerance)
+
+
+def test_labels_of_any_shape_are_compared_with_a_bound():
+    numbers = np.array([[1, 2], [3, 4]])
+    assert backend("numpy").all_below(numbers, 5)
+    assert not backend("numpy").all_below(numbers, 4)
+    assert not backend("numpy").all_below(-numbers, 5)
