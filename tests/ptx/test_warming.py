@@ -9,8 +9,18 @@ from fusedstep.kernels.targets import cache
 
 def test_shares_are_all_kernels_and_each_once():
     shares = [[str(v) for v in warm.share(first, 7)] for first in range(7)]
-    assert sorted(name for share in shares for name in share) == sorted(map(str, variants()))
+    wanted = [str(v) for v in (*variants(), *warm.doubles())]
+    assert len(set(wanted)) == len(wanted)
+    assert sorted(name for share in shares for name in share) == sorted(wanted)
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+def test_kernels_of_float64_are_of_that_type():
+    found = [variant.source() for variant in warm.doubles()]
+    assert len(found) > 100
+    for kernel in found:
+        assert any("float64" in str(kind) for kind in kernel.parameters), kernel.name
+        assert not any("float32" in str(kind) for kind in kernel.parameters), kernel.name
 
 
 def test_without_a_device_or_a_cache_it_says_so(monkeypatch, capsys, tmp_path):
