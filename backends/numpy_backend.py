@@ -106,7 +106,7 @@ class NumpyBackend(Backend):
     def update(
         self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Any, random: Random | None = None
     ) -> None:
-        """See Backend.update; arrays are checked where the calls for them are made, once."""
+        """See Backend.update; arrays are checked once, where `_new_update` makes what runs it: subclasses define that."""
         if type(scalars) is not np.ndarray:
             self.require(scalars)
         key = self._update_key(formula, random)

@@ -5,7 +5,8 @@
 #     bash benchmarks/on_a_gpu.sh [STAGE …]        stages: machine install compile tests bench again profile; without any: all
 #
 # It fetches nothing. Each stage has its own time limit (COMPILE_S, TESTS_S, BENCH_S, AGAIN_S, PROFILE_S in seconds; not much more
-# than half an hour together, and less is needed), LIMIT_S ends all of them so many seconds after the call, and what goes wrong in one stops none of the others.
+# than half an hour together, and less is needed), LIMIT_S ends all of them so many seconds after the call, and what goes wrong in
+# one stops none of the others.
 # Everything is written as it goes to $OUT, or else to benchmarks/results: three logs, the tests' XML, and the report as JSON and
 # Markdown. Called again, with RESUME=1, the run continues where it stopped, from the report that is in $OUT, or else from the
 # one of this day that an earlier call left in $KEPT or that lies in benchmarks/results. PYTHON names the interpreter, and

@@ -196,13 +196,13 @@ class TrainStep:
         Raises: ShapeError, DtypeError, LabelError, EmptyDataError before anything has changed; NonFiniteLossError with the
             parameters as they were before the step.
         """
-        pieces = self.micro.setting is not None
-        if not (pieces and hasattr(x, "__len__")):
+        cut = self.micro.setting is not None
+        if not (cut and hasattr(x, "__len__")):
             x = self.stored(self.model.convert_input(x))
         rows = len(x) if isinstance(x, list | tuple) else int(x.shape[0])
         if rows == 0:
             raise EmptyDataError("expected a minibatch of at least one row; got none")
-        if pieces:
+        if cut:
             require_targets(y, rows)
             loss = self.take(rows, given_pieces(self, x, y, rows))
         else:
