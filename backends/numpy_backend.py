@@ -1,4 +1,4 @@
-"""The reference backend: NumPy, multi-threaded GEMMs, formulas in cache-sized blocks.
+"""The reference backend: NumPy, multi-threaded GEMMs (by oneMKL where blas.py says so), formulas in cache-sized blocks.
 
 It is the oracle of every test.
 """
@@ -16,14 +16,17 @@ import numpy as np
 from ..kernels.formula import Formula
 from ..kernels.rows import blocks
 from ..kernels.targets import numpy as target
+from ..kernels.targets.blas import mkl
 from ..kernels.targets.memory import aligned_empty, aligned_zeros
+from ..kernels.targets.numpy_update import Update
+from ..kernels.targets.products import multiplier
 from ..kernels.targets.storage import is_narrow
 from .arrays import c_order, cast, on_host
 from .base import Array, Backend, Random, Scalar
 from .executors import Executor, PlainExecutor, ScriptExecutor, Work
 from .segments import Segments
 
-SQUARES = 8192
+SQUARES = 9984
 """Elements whose squares BLAS sums at a time: few enough for it to stay on one thread and for float32 to be exact enough."""
 
 _NAMES: dict[Any, str] = {
@@ -43,6 +46,8 @@ class NumpyBackend(Backend):
 
     def __init__(self) -> None:
         super().__init__(np)
+        library = mkl()  # loaded here, before anybody lists the BLAS libraries of this process
+        self.blas = library.name if library else "BLAS of NumPy"
 
     def empty(self, shape: Sequence[int], dtype: str = "float32") -> Array:
         """See Backend.empty."""
@@ -90,11 +95,13 @@ class NumpyBackend(Backend):
         """See Backend.all_below; negative numbers read without their sign are large ones."""
         if array.dtype.kind == "f":
             return super().all_below(array, bound)
-        return bool(np.maximum.reduce(array.view(_UNSIGNED[array.itemsize]), axis=None) < bound)
+        return bool(np.maximum.reduce(array.view(_UNSIGNED[array.itemsize]), None) < bound)
 
     def _matmul(self, a: Array, b: Array, out: Array, accumulate: bool) -> None:
         if is_narrow(a) or is_narrow(b) or is_narrow(out):
             super()._matmul(a, b, out, accumulate)
+        elif bound := multiplier(a, b, out, accumulate):
+            bound(a, b, out)
         elif accumulate:
             out += a @ b
         else:
@@ -122,7 +129,7 @@ class NumpyBackend(Backend):
     ) -> Callable[[Array], None]:
         """What runs it, with scalars that it is given."""
         self._check_update(formula, arrays, scalars, random)
-        return target.Update(formula, arrays, segments.table, random).run
+        return Update(formula, arrays, segments.table, int(scalars.shape[1]), random).run
 
     def segments(self, ranges: Sequence[tuple[int, int, int]]) -> Any:
         """See Backend.segments."""

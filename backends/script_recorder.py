@@ -10,6 +10,7 @@ import numpy as np
 from ..kernels.formula import Formula
 from ..kernels.rows import blocks
 from ..kernels.targets import numpy as target
+from ..kernels.targets.products import LEAST, multiplications, multiplier
 from ..kernels.targets.storage import is_narrow
 from .base import Array, Random
 from .numpy_backend import NumpyBackend, ones
@@ -36,6 +37,7 @@ class ScriptRecorder(NumpyBackend):
         self.labels: list[Label] = []
         self.tape: Any = None
         self._registers = target.Registers()
+        self._products: list[tuple[int, tuple[Array, Array, Array], bool]] = []
         real = NumpyBackend()
         for name in LATER:
             setattr(self, name, self._later(getattr(real, name)))
@@ -62,16 +64,33 @@ class ScriptRecorder(NumpyBackend):
         self._add(formula.name, target.bind_map(formula, outputs, arguments, random, self._registers), moved)
 
     def _matmul(self, a: Array, b: Array, out: Array, accumulate: bool) -> None:
-        calls: list[target.Call]
+        call: target.Call
         if is_narrow(a) or is_narrow(b) or is_narrow(out):
             # NumPy would round the result to the type of the factors, whatever `out` is.
-            calls = [(super()._matmul, (a, b, out, accumulate))]
+            call = (super()._matmul, (a, b, out, accumulate))
         elif accumulate:
-            product = np.empty_like(out)
-            calls = [(np.matmul, (a, b, product)), (np.add, (out, product, out))]
+            call = (_add_product, (a, b, np.empty_like(out), out))
         else:
-            calls = [(np.matmul, (a, b, out))]
-        self._add("matmul", calls, int(a.nbytes + b.nbytes + out.nbytes), 2 * int(out.size) * int(a.shape[1]))
+            call = (np.matmul, (a, b, out))
+        self._multiply("matmul", call, (a, b, out), accumulate, 2 * int(out.size) * int(a.shape[1]))
+
+    def _multiply(
+        self, name: str, call: target.Call, factors: tuple[Array, Array, Array], accumulate: bool, flop: int = 0
+    ) -> None:
+        """Takes a call of NumPy's that multiplies factors a b into `out`; `settle` may put MKL's in its place."""
+        self._products.append((len(self.calls), factors, accumulate))
+        self._add(name, [call], sum(int(array.nbytes) for array in factors), flop)
+
+    def settle(self) -> None:
+        """Leaves all products to MKL where one of them is large enough to gain by it.
+
+        All or none, for a thread of one library would wait for a core on which one of the other's still looks for work.
+        """
+        if any(multiplications(a, b) >= LEAST for _, (a, b, _), _ in self._products):
+            for place, factors, accumulate in self._products:
+                bound = multiplier(*factors, accumulate, least=0)
+                if bound is not None:
+                    self.calls[place] = (bound, factors)
 
     def fill(self, array: Array, value: float) -> None:
         """See Backend.fill."""
@@ -79,10 +98,13 @@ class ScriptRecorder(NumpyBackend):
 
     def column_sum(self, x: Array, out: Array, accumulate: bool = True) -> None:
         """See Backend.column_sum; written at once where nothing has to be added and x need not be widened."""
+        rows = ones(x.shape[0], x.dtype)
+        call: target.Call
         if accumulate or x.dtype != out.dtype:
-            self._later(super().column_sum)(x, out, accumulate)
+            call = (super().column_sum, (x, out, accumulate))
         else:
-            self._add("column_sum", [(ones(x.shape[0], x.dtype).dot, (x, out))], int(x.nbytes))
+            call = (rows.dot, (x, out))
+        self._multiply("column_sum", call, (rows[None], x, out[None]), accumulate)
 
     def softmax_cross_entropy(
         self, logits: Array, labels: Array, weights: Array | None, on: float, off: float, factor: float,
@@ -107,3 +129,9 @@ class ScriptRecorder(NumpyBackend):
     asarray = recorded_asarray
     copy = take_rows = item = to_numpy = random_bits = permutation = argmax = total = sum_of_squares = limit_norm = refuse
     update = refuse
+
+
+def _add_product(a: Array, b: Array, spare: Array, out: Array) -> None:
+    """out += a b."""
+    np.matmul(a, b, spare)
+    np.add(out, spare, out)

@@ -1,18 +1,20 @@
 """The floor: the matrix products (GEMMs) of a step and nothing else, as fast as the BLAS library can be made to do them.
 
-Taken in two ways: whole products of NumPy, and rows split over threads with the products that compiled passes use, which may
-be another library's. The smaller is the limit that a step on the same library can reach but not pass.
+Taken in two ways: whole products as the NumPy backend computes them, and rows split over threads with the products that
+compiled passes use. The smaller is the limit that a step on the same library can reach but not pass.
 """
 
 from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ..backends.threads import limit_this_thread
+from ..kernels.targets.products import multiplier
 from .gemms import products
 from .problem import Problem
 from .team import Team, blas_threads, cuts, team
@@ -52,8 +54,8 @@ class _Operands:
         return made
 
 
-def _by_numpy(a: Array, b: Array, out: Array) -> Callable[[], Any]:
-    return lambda: np.matmul(a, b, out=out)
+def _whole(a: Array, b: Array, out: Array) -> Callable[[], Any]:
+    return partial(multiplier(a, b, out) or np.matmul, a, b, out)
 
 
 def _as_compiled(a: Array, b: Array, out: Array) -> Callable[[], Any]:
@@ -78,7 +80,7 @@ def _as_compiled(a: Array, b: Array, out: Array) -> Callable[[], Any]:
 
 def blas_floor(problem: Problem) -> Prepared:
     """Each product whole, spread over the cores by the BLAS library."""
-    calls = _Operands(problem, problem.network.batch, 0).calls(problem, _by_numpy)
+    calls = _Operands(problem, problem.network.batch, 0).calls(problem, _whole)
 
     def step() -> None:
         for call in calls:

@@ -248,16 +248,18 @@ class OptimizerState:
 
     def _by_group(self, names: Sequence[str], values: dict[str, float]) -> list[list[float]]:
         """The scalars of a formula, for each group."""
-        groups = len(self.settings)
+        settings = self.settings
         rows: list[list[float]] = []
         for name in names:
-            if name in values and name != "lr":
-                rows.append([values[name]] * groups)
+            if name == "lr":
+                rate = values[name]
+                rows.append([rate * own[0] for own in settings])
+            elif name in values:
+                rows.append([values[name]] * len(settings))
             elif name == GRADIENT_SCALE:
-                rows.append([1.0] * groups)
-            elif name in ("lr", "decay_lr"):
-                rate = values["lr"] if name == "lr" else self.lr
-                rows.append([rate * s[0] for s in self.settings])
+                rows.append([1.0] * len(settings))
+            elif name == "decay_lr":
+                rows.append([self.lr * own[0] for own in settings])
             else:
                 rows.append(self._feature(name))
         return rows

@@ -1,4 +1,4 @@
-"""Which BLAS library multiplies the matrices of compiled passes: NumPy's own, or Intel's oneMKL where it is installed.
+"""Which BLAS library multiplies matrices on the CPU: NumPy's own, or Intel's oneMKL where it is installed.
 
 FUSEDSTEP_BLAS says "numpy" or "mkl"; unset or "auto" takes MKL where the package `mkl` is installed (the extra of that name).
 """
@@ -18,6 +18,9 @@ from ...errors import HyperparameterError, MissingDependency
 
 VARIABLE = "FUSEDSTEP_BLAS"
 _CHOICES = ("auto", "mkl", "numpy")
+BLOCK_TIME = "KMP_BLOCKTIME", "2"
+"""Milliseconds for which MKL's idle threads spin, where nobody says otherwise: 200 of them would take cores from whoever comes
+next, and between two products of a step they hardly sleep with 2."""
 _MKL_FILE = re.compile(r"libmkl_rt\.so(\.\d+)*|mkl_rt(\.\d+)*\.dll|libmkl_rt(\.\d+)*\.dylib")
 
 
@@ -31,9 +34,16 @@ class Blas(NamedTuple):
 
 @cache
 def blas() -> Blas:
-    """The library of this process, chosen when it is first asked for.
+    """The library of this process, chosen when it is first asked for; raises as `mkl` does."""
+    return mkl() or _numpys() or _scipys()
 
-    Raises: HyperparameterError where FUSEDSTEP_BLAS names none; MissingDependency where it asks for an MKL that is not there.
+
+@cache
+def mkl() -> Blas | None:
+    """oneMKL, where it is the library of this process.
+
+    Raises: HyperparameterError where FUSEDSTEP_BLAS names no library; MissingDependency where it asks for an MKL that is not
+        there.
     """
     wanted = os.environ.get(VARIABLE, "").strip().lower() or "auto"
     if wanted not in _CHOICES:
@@ -44,7 +54,7 @@ def blas() -> Blas:
             f"expected the package mkl for {VARIABLE}=mkl; it is not installed; "
             f'pip install "fusedstep[mkl]", or unset {VARIABLE}'
         )
-    return found or _numpys() or _scipys()
+    return found
 
 
 def _mkl() -> Blas | None:
@@ -61,8 +71,22 @@ def _mkl() -> Blas | None:
                 continue
             found = [_first(library, (f"{letter}gemm_", f"{letter}gemm")) for letter in "sd"]
             if all(found):
+                _start(library)
                 return Blas("mkl", *found)
     return None
+
+
+def _start(library: Any) -> None:
+    """Lets MKL bring its threads up, which reads BLOCK_TIME; other libraries and child processes do not see that."""
+    name, milliseconds = BLOCK_TIME
+    if name in os.environ:
+        library.MKL_Get_Max_Threads()
+        return
+    os.environ[name] = milliseconds
+    try:
+        library.MKL_Get_Max_Threads()
+    finally:
+        del os.environ[name]
 
 
 def _numpys() -> Blas | None:

@@ -73,7 +73,7 @@ def _minimum(a: Any, b: Any, out: Array) -> None:
     np.minimum(a, b, out=out)
 
 
-_WORDS: dict[str, Callable[..., Any]] = {
+WORDS: dict[str, Callable[..., Any]] = {
     "select": _select,
     "uint32": _copy,
     "uint64": _copy,
@@ -165,7 +165,7 @@ class Plan:
             elif node.operation == "input":
                 continue
             elif node.uniform:
-                word = _WORDS.get(node.operation) or getattr(np, node.operation)
+                word = WORDS.get(node.operation) or getattr(np, node.operation)
                 self.uniform.append((word, node.arguments, index, self._dtypes[node.kind]))
             else:
                 body.append(index)
@@ -180,7 +180,7 @@ class Plan:
         free: dict[np.dtype[Any], list[int]] = {}
         for index in body:
             node = program.nodes[index]
-            word = _WORDS.get(node.operation) or getattr(np, node.operation)
+            word = WORDS.get(node.operation) or getattr(np, node.operation)
             dtype = self._dtypes[node.kind]
             # Results go straight to the output once no input, which may be the same array, is read any more.
             if program.outputs.count(index) == 1:
@@ -345,7 +345,7 @@ def bind_map(
         rows, block, tail = shape[0], max(1, BLOCK // max(shape[1], 1)), shape[1:]
     for start in range(0, rows, block):
         stop = min(start + block, rows)
-        wide, widening = _Wide(registers), list[Call]()
+        wide, widening = Wide(registers), list[Call]()
         for index, value, kind in varying:
             if kind == "each":
                 slots[index] = wide.read(value[start:stop], widening)
@@ -356,7 +356,7 @@ def bind_map(
             else:
                 assert random is not None
                 count = (stop - start) * shape[1]
-                bits = registers.take([_WORD], count, FOR_BITS)[0][:count].reshape(stop - start, shape[1])
+                bits = registers.take([WORD], count, FOR_BITS)[0][:count].reshape(stop - start, shape[1])
                 yield random_bits, (stop - start, shape[1], random[0], random[1], start, bits)
                 slots[index] = bits
         yield from widening
@@ -369,7 +369,7 @@ def bind_map(
         yield from wide.rounded
 
 
-_WORD, _SINGLE = np.dtype(np.uint32), np.dtype(np.float32)
+WORD, _SINGLE = np.dtype(np.uint32), np.dtype(np.float32)
 FOR_BITS, FOR_WIDE = 1000, 2000
 """The registers of random bits and of widened arrays, which no plan counts up to."""
 
@@ -390,7 +390,7 @@ def _computed_in(array: Array) -> np.dtype[Any]:
     return _SINGLE if is_narrow(array) else array.dtype
 
 
-class _Wide:
+class Wide:
     """Stands float32 buffers in for the parts of arrays of 16 bits, for one block.
 
     Attributes: rounded – the calls that write the results to where they belong.
@@ -429,78 +429,3 @@ def run_map(
     """Evaluates a formula over arrays, block by block; arguments as in `bind_map`."""
     for function, given in bind_map(formula, outputs, arguments, random, _registers):
         function(*given)
-
-
-def _round_at_random(values: Array, bits: Array, shift: int, out: Array) -> None:
-    """Values as bfloat16, rounded up with the probability of what is cut off; see Storage.rounded."""
-    upper = (values.view(np.uint32).astype(np.uint64) + ((bits >> np.uint32(shift)) & np.uint32(0xFFFF))) >> np.uint64(16)
-    np.copyto(out.view(np.uint16), upper.astype(np.uint16))
-    np.copyto(out, np.nan, where=np.isnan(values))
-
-
-MOST_BOUND = 4
-"""Patterns of scalars that are 1, such as with and without clipping, that an update keeps its calls for."""
-
-_Part = tuple[int, list[Array], list[Any], list[Call]]
-"""A segment: its group, where its scalars go, values by node of the program, and the calls."""
-
-
-class Update:
-    """An update of flat arrays, segment by segment, in blocks: its calls are made once, and then run for many scalars.
-
-    Args: arrays – in the order of the formula, all of one length; segments – int64 [segments, 3]: start, stop, group;
-        random – (state, stream) of the bits that round new values of arrays of bfloat16, see Backend.update.
-    """
-
-    def __init__(
-        self, formula: Formula, arrays: Sequence[Array], segments: Array, random: tuple[Array, int] | None = None
-    ) -> None:
-        self._plan = compiled = plan(formula, arrays[0].dtype)
-        self._groups = [index for index, kind in zip(compiled.inputs, formula.kinds, strict=True) if kind == "group"]
-        self._targets = [formula.parameters.index(name) for name in formula.overwrites]
-        self._arrays, self._segments, self._random = arrays, segments.tolist(), random
-        self._registers = Registers()
-        self._bound: dict[tuple[bool, ...], list[_Part]] = {}
-
-    def _bind(self, scalars: Array) -> list[_Part]:
-        """Makes the calls; products with scalars that are 1 now are left out."""
-        compiled, arrays, registers = self._plan, self._arrays, self._registers
-        parts = []
-        for start, stop, group in self._segments:
-            values = {i: np.full((), scalars[k, group], compiled.dtype) for k, i in enumerate(self._groups)}
-            uniform = compiled.prepare(values)
-            calls: list[Call] = []
-            for low in range(start, stop, BLOCK):
-                high = min(low + BLOCK, stop)
-                slots, wide = uniform.copy(), _Wide(registers)
-                for index, array in zip(compiled.inputs, arrays, strict=False):
-                    slots[index] = wide.read(array[low:high], calls)
-                written = [wide.written(arrays[t][low:high]) for t in self._targets]
-                calls += compiled.bind(slots, written, (high - low,), registers)
-                if wide.rounded:
-                    assert self._random is not None
-                    bits = registers.take([_WORD], 4 * -(-(high - low) // 4), FOR_BITS)[0][: 4 * -(-(high - low) // 4)]
-                    calls.append((random_bits, (len(bits) // 4, 4, *self._random, low // 4, bits.reshape(-1, 4))))
-                    for n, (_, (value, out)) in enumerate(wide.rounded):
-                        calls.append((_round_at_random, (value, bits[: high - low], 16 * n, out)))
-            parts.append((group, list(values.values()), uniform, calls))
-        return parts
-
-    def run(self, scalars: Array) -> None:
-        """Applies it once, with scalars [scalars, groups]; changes nothing where the first one is NaN."""
-        numbers = scalars.T.astype(self._plan.dtype, copy=False).tolist()
-        if math.isnan(numbers[0][0]):
-            return
-        ones = tuple([number == 1.0 for group in numbers for number in group])
-        parts = self._bound.get(ones)
-        if parts is None:
-            if len(self._bound) >= MOST_BOUND:
-                self._bound.clear()
-            parts = self._bound[ones] = self._bind(scalars)
-        for group, places, slots, calls in parts:
-            for place, number in zip(places, numbers[group], strict=True):
-                place[...] = number
-            for word, arguments, index, _ in self._plan.uniform:
-                word(*[slots[a] for a in arguments], out=slots[index])
-            for function, given in calls:
-                function(*given)

@@ -12,15 +12,18 @@ MKL = pytest.mark.skipif(_mkl() is None, reason="the package mkl is not installe
 TRAINED = """
 import numpy as np
 import fusedstep as fs
-from fusedstep.kernels.targets.blas import blas
 rng = np.random.default_rng(0)
 x, y = rng.standard_normal((256, 100)).astype(np.DTYPE), rng.integers(0, 10, 256)
-model = fs.mlp([100, 200, 10])
-model.initialize(1, "numba", "DTYPE")
-step = fs.TrainStep(model, fs.SoftmaxCrossEntropy(), fs.Adam(1e-3), backend="numba")
+model = fs.mlp([100, 400, 10])
+model.initialize(1, "BACKEND", "DTYPE")
+step = fs.TrainStep(model, fs.SoftmaxCrossEntropy(), fs.Adam(1e-3), backend="BACKEND", micro_batch=PIECE)
 losses = [float(step(x, y)) for _ in range(30)]
-print(blas().name.split()[0], *losses)
+print(step.backend.blas.split()[0], *losses)
 """
+
+
+def trained(dtype="float32", backend="numba", piece=None):
+    return TRAINED.replace("DTYPE", dtype).replace("BACKEND", backend).replace("PIECE", repr(piece))
 
 
 def run(program, which, seconds=120):
@@ -29,8 +32,9 @@ def run(program, which, seconds=120):
 
 @MKL
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float64", 1e-12)])
-def test_mkl_and_numpys_library_train_alike(dtype, tolerance):
-    program = TRAINED.replace("DTYPE", dtype)
+@pytest.mark.parametrize(("backend", "piece"), [("numba", None), ("numpy", None), ("numpy", 220)])
+def test_mkl_and_numpys_library_train_alike(backend, piece, dtype, tolerance):
+    program = trained(dtype, backend, piece)
     (mkl, *one), (own, *other) = run(program, "mkl"), run(program, "numpy")
     assert mkl == "mkl"
     assert own != "mkl"
@@ -40,6 +44,68 @@ def test_mkl_and_numpys_library_train_alike(dtype, tolerance):
 @MKL
 def test_auto_takes_mkl_where_it_is_installed():
     assert run("from fusedstep.kernels.targets.blas import blas\nprint(blas().name)", "auto") == ["mkl"]
+
+
+MULTIPLIED = """
+import fusedstep as fs
+import numpy as np
+from fusedstep.kernels.targets import products
+def counted(*arguments):
+    calls.append(arguments[-1].size)
+    return real(*arguments)
+calls, real = [], products.Product.__call__
+products.Product.__call__ = counted
+rng = np.random.default_rng(0)
+for hidden in (16, 300):
+    step = fs.TrainStep(fs.mlp([100, hidden, 10]), fs.SoftmaxCrossEntropy(), fs.SGD(0.1), backend="numpy")
+    step(rng.standard_normal((300, 100)), rng.integers(0, 10, 300))
+    print(hidden, *calls, sep="|")
+"""
+
+
+@MKL
+def test_a_numpy_step_leaves_all_products_and_sums_of_rows_to_mkl_or_none():
+    small, large = (line.split("|") for line in run(MULTIPLIED, "mkl"))
+    assert small == ["16"]
+    hidden, *sizes = map(int, large)
+    products = [300 * 300, 300 * 10, 300 * 10, 300 * 300, 100 * 300]
+    assert (hidden, sorted(sizes)) == (300, sorted([*products, 10, 300]))
+
+
+@MKL
+def test_numpy_gives_the_same_bits_with_mkl_for_any_number_of_threads():
+    program = trained("float32", "numpy").replace("micro_batch=None", "deterministic=True").replace(
+        "losses =", "from threadpoolctl import threadpool_limits\nthreadpool_limits(THREADS)\nlosses ="
+    ) + "\nprint(model.arena.values.tobytes().hex()[:200])"  # fmt: skip
+    one, two = (run(program.replace("THREADS", str(count)), "mkl") for count in (1, 2))
+    assert one == two
+
+
+@MKL
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_fork_after_products_by_mkl_goes_on():
+    program = trained("float32", "numpy").replace("import numpy as np", "import os, sys\nimport numpy as np") + """
+child = os.fork()
+if child == 0:
+    float(step(x, y))
+    os._exit(7)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), float(step(x, y)) < losses[0])
+"""
+    assert run(program, "mkl")[-2:] == ["7", "True"]
+
+
+@MKL
+def test_idle_threads_of_mkl_spin_shortly_unless_somebody_says_otherwise():
+    program = """
+import os
+import fusedstep as fs
+from threadpoolctl import ThreadpoolController
+fs.backend("numpy")
+openmp = [lib.dynlib for lib in ThreadpoolController().lib_controllers if "iomp" in lib.filepath]
+print([lib.kmp_get_blocktime() for lib in openmp], os.environ.get("KMP_BLOCKTIME"))
+"""
+    assert run(program, "mkl") == ["[2]", "None"]
+    assert in_a_process(program, FUSEDSTEP_BLAS="mkl", KMP_BLOCKTIME="50").split() == ["[50]", "50"]
 
 
 @MKL
@@ -71,7 +137,7 @@ print("done")
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one processor")
 def test_torch_keeps_its_threads_beside_mkl():
     """MKL's functions are found by libraries that are loaded later: they must not become single-threaded by it."""
-    program = TRAINED.replace("DTYPE", "float32") + """
+    program = trained() + """
 import time
 import torch
 torch.set_num_threads(2)
