@@ -10,7 +10,7 @@ import numpy as np
 from ..kernels.formula import Formula
 from ..kernels.rows import blocks
 from ..kernels.targets import numpy as target
-from ..kernels.targets.products import LEAST, multiplications, multiplier
+from ..kernels.targets.products import multipliers
 from ..kernels.targets.storage import is_narrow
 from .base import Array, Random
 from .numpy_backend import NumpyBackend, ones
@@ -82,15 +82,11 @@ class ScriptRecorder(NumpyBackend):
         self._add(name, [call], sum(int(array.nbytes) for array in factors), flop)
 
     def settle(self) -> None:
-        """Leaves all products to MKL where one of them is large enough to gain by it.
-
-        All or none, for a thread of one library would wait for a core on which one of the other's still looks for work.
-        """
-        if any(multiplications(a, b) >= LEAST for _, (a, b, _), _ in self._products):
-            for place, factors, accumulate in self._products:
-                bound = multiplier(*factors, accumulate, least=0)
-                if bound is not None:
-                    self.calls[place] = (bound, factors)
+        """Leaves the products to MKL where that is the quicker way for all of them together."""
+        bound = multipliers([(*factors, accumulate) for _, factors, accumulate in self._products])
+        for (place, factors, _), by_mkl in zip(self._products, bound, strict=True):
+            if by_mkl is not None:
+                self.calls[place] = (by_mkl, factors)
 
     def fill(self, array: Array, value: float) -> None:
         """See Backend.fill."""

@@ -7,21 +7,20 @@ compiled passes use. The smaller is the limit that a step on the same library ca
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ..backends.threads import limit_this_thread
-from ..kernels.targets.products import multiplier
+from ..kernels.targets.products import multipliers
 from .gemms import products
 from .problem import Problem
 from .team import Team, blas_threads, cuts, team
 from .timing import Prepared
 
 Array = Any
-Multiply = Callable[[Array, Array, Array], Callable[[], Any]]
 
 BLAS_FLOOR, ROWS_FLOOR = "GEMMs (BLAS)", "GEMMs (rows)"
 
@@ -39,9 +38,9 @@ class _Operands:
         self.weight_slopes = [np.empty_like(w) for w in self.weights]
         self.input_slopes = [np.empty_like(x) for x in self.inputs]
 
-    def calls(self, problem: Problem, multiply: Multiply) -> list[Callable[[], Any]]:
-        """One call for each product, in the order of a step."""
-        made: list[Callable[[], Any]] = []
+    def factors(self, problem: Problem) -> list[tuple[Array, Array, Array]]:
+        """(a, b, a b) of each product, in the order of a step."""
+        made = []
         for product in products(problem.network):
             k = product.layer
             x, w, d = self.inputs[k], self.weights[k], self.slopes[k]
@@ -49,13 +48,15 @@ class _Operands:
                 "forward": (x, w, self.outputs[k]),
                 "weights": (x.T, d, self.weight_slopes[k]),
                 "inputs": (d, w.T, self.input_slopes[k]),
-            }[product.kind]
-            made.append(multiply(*given))
+            }
+            made.append(given[product.kind])
         return made
 
 
-def _whole(a: Array, b: Array, out: Array) -> Callable[[], Any]:
-    return partial(multiplier(a, b, out) or np.matmul, a, b, out)
+def _whole(given: Sequence[tuple[Array, Array, Array]]) -> list[Callable[[], Any]]:
+    """The products as steps of the NumPy backend compute them."""
+    by_mkl = multipliers([(*each, False) for each in given])
+    return [partial(mine or np.matmul, *each) for mine, each in zip(by_mkl, given, strict=True)]
 
 
 def _as_compiled(a: Array, b: Array, out: Array) -> Callable[[], Any]:
@@ -80,7 +81,7 @@ def _as_compiled(a: Array, b: Array, out: Array) -> Callable[[], Any]:
 
 def blas_floor(problem: Problem) -> Prepared:
     """Each product whole, spread over the cores by the BLAS library."""
-    calls = _Operands(problem, problem.network.batch, 0).calls(problem, _whole)
+    calls = _whole(_Operands(problem, problem.network.batch, 0).factors(problem))
 
     def step() -> None:
         for call in calls:
@@ -96,7 +97,7 @@ def rows_floor(problem: Problem) -> Prepared:
     """
     count = max(1, min(problem.threads, problem.network.batch))
     parts = [
-        _Operands(problem, stop - start, number).calls(problem, _as_compiled)
+        [_as_compiled(*each) for each in _Operands(problem, stop - start, number).factors(problem)]
         for number, (start, stop) in enumerate(cuts(problem.network.batch, count))
     ]
 

@@ -6,6 +6,7 @@ A product that is bound once hands MKL the same words each time and looks at non
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -74,11 +75,6 @@ class Product:
         self._gemm(*self._words)
 
 
-def multiplications(a: Array, b: Array) -> int:
-    """Of a product."""
-    return int(a.size) * int(b.shape[1])
-
-
 def multiplier(a: Array, b: Array, out: Array, accumulate: bool = False, least: int = LEAST) -> Product | None:
     """What computes out [m, n] = a [m, k] b [k, n], or adds it to `out`, by MKL.
 
@@ -88,7 +84,7 @@ def multiplier(a: Array, b: Array, out: Array, accumulate: bool = False, least: 
         memory with a factor.
     """
     library = mkl()
-    if library is None or multiplications(a, b) < least or not a.dtype == b.dtype == out.dtype or not out.flags.writeable:
+    if library is None or a.size * b.shape[1] < least or not a.dtype == b.dtype == out.dtype or not out.flags.writeable:
         return None
     address = {"f4": library.sgemm, "f8": library.dgemm}.get(out.dtype.str[1:])
     if address is None or not out.dtype.isnative or not min(a.size, b.size, out.size) or max(out.shape) > _LARGEST:
@@ -99,3 +95,13 @@ def multiplier(a: Array, b: Array, out: Array, accumulate: bool = False, least: 
     if np.may_share_memory(a, out) or np.may_share_memory(b, out):
         return None
     return Product(address, a, b, out, sides, accumulate)  # type: ignore[arg-type]
+
+
+def multipliers(given: Sequence[tuple[Array, Array, Array, bool]]) -> list[Product | None]:
+    """What computes each of the products (a, b, out, accumulate) of one step: MKL all where one of them gains by it, or none.
+
+    A thread of one library would wait for a core on which one of the other's still looks for work.
+    """
+    if all(a.size * b.shape[1] < LEAST for a, b, _, _ in given):
+        return [None] * len(given)
+    return [multiplier(*each, least=0) for each in given]

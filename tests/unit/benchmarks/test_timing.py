@@ -136,24 +136,20 @@ def test_floors_do_every_product(make, precision, monkeypatch):
     done = []
     lock = threading.Lock()
 
-    def watched(multiply):
-        def made(a, b, out):
-            call = multiply(a, b, out)
+    def watched(call, a, b, out):
+        def counted():
+            out[...] = np.nan
+            call()
+            with lock:
+                done.append(2 * a.shape[0] * a.shape[1] * b.shape[1])
+            assert {a.dtype.name, b.dtype.name, out.dtype.name} == {precision}
+            np.testing.assert_allclose(out, a @ b, rtol=1e-4, atol=1e-5)
 
-            def counted():
-                out[...] = np.nan
-                call()
-                with lock:
-                    done.append(2 * a.shape[0] * a.shape[1] * b.shape[1])
-                assert {a.dtype.name, b.dtype.name, out.dtype.name} == {precision}
-                np.testing.assert_allclose(out, a @ b, rtol=1e-4, atol=1e-5)
+        return counted
 
-            return counted
-
-        return made
-
-    for name in ("_by_numpy", "_as_compiled"):
-        monkeypatch.setattr(floor, name, watched(getattr(floor, name)))
+    whole, compiled = floor._whole, floor._as_compiled
+    monkeypatch.setattr(floor, "_whole", lambda given: [watched(c, *g) for c, g in zip(whole(given), given, strict=True)])
+    monkeypatch.setattr(floor, "_as_compiled", lambda *given: watched(compiled(*given), *given))
     problem = Problem(parse("6-5-4-3@11")[0], precision=precision, threads=2)
     burst(make(problem), 1)
     from fusedstep.benchmarks.gemms import flop

@@ -5,7 +5,7 @@ import pytest
 
 from fusedstep.kernels.targets import products
 from fusedstep.kernels.targets.blas import _mkl
-from fusedstep.kernels.targets.products import LEAST, multiplier
+from fusedstep.kernels.targets.products import LEAST, multiplier, multipliers
 
 pytestmark = pytest.mark.skipif(_mkl() is None, reason="the package mkl is not installed")
 TOLERANCE = {"float32": 1e-5, "float64": 1e-13}
@@ -88,6 +88,15 @@ def test_what_it_cannot_read_or_write_is_left_to_numpy():
         "no rows": (a[:0], b, out[:0]),
     }.items():
         assert multiplier(*given, least=0) is None, what
+
+
+def test_one_large_product_takes_the_small_ones_with_it():
+    small, other = ((*(np.ones((8, 8), np.float32) for _ in range(3)), False) for _ in range(2))
+    side = np.ones((256, 256), np.float32)
+    large = (side, side, side.copy(), False)
+    assert multipliers([small, other]) == [None, None]
+    assert None not in multipliers([small, large, other])
+    assert multipliers([]) == []
 
 
 def test_without_mkl_everything_is_left_to_numpy(monkeypatch):
