@@ -61,7 +61,8 @@ def _grouped(
                 text += " →" * (scale * value > end)
                 axes.annotate(
                     text, (min(scale * value, end), at), (-3 if inside else 3, 0), textcoords="offset points", va="center",
-                    ha="right" if inside else "left", fontsize=7,
+                    ha="right" if inside else "left", fontsize=7, zorder=3,
+                    bbox=None if inside else {"facecolor": "white", "edgecolor": "none", "pad": 0.5},
                 )  # fmt: skip
         axes.axvline(scale, color="#333333", linewidth=1.0, linestyle="--")
         axes.set(xlim=(0, end), xlabel=label, title=title, yticks=range(len(cases)))
