@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import platform
+from importlib import metadata
+
 from .options import BackendName, Debug
 
 
@@ -31,8 +34,21 @@ def backends(backend: BackendName = None, debug: Debug = False) -> None:
     library = getattr(chosen, "blas", "")
     if library:
         console.print(f"It multiplies matrices with [bold]{escape(library)}[/bold]; FUSEDSTEP_BLAS=numpy or mkl chooses.")
+        if lacks_mkl():
+            console.print(escape('oneMKL is often faster at that on Intel processors: pip install "fusedstep[mkl]".'))
     console.print("Auto takes the first that works of " + ", ".join(AUTO_ORDER) + ".")
     console.print("Choose another with FUSEDSTEP_BACKEND=NAME or --backend NAME.")
+
+
+def lacks_mkl() -> bool:
+    """Whether the package is not installed on a machine that has one."""
+    if platform.machine() not in ("x86_64", "AMD64"):
+        return False
+    try:
+        metadata.version("mkl")
+    except metadata.PackageNotFoundError:
+        return True
+    return False
 
 
 def why(argument: str | None, chosen: str) -> str:

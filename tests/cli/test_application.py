@@ -12,6 +12,7 @@ import pytest
 import fusedstep as fs
 from fusedstep.backends import selection
 from fusedstep.backends.base import Unavailable
+from fusedstep.framework.cli import backends_command
 
 MAIN = [sys.executable, "-c", "from fusedstep.framework.cli import main; main()"]
 
@@ -42,6 +43,18 @@ def test_every_command_has_help(call, command):
     assert answer.code == 0
     assert "Usage" in answer.out
     assert "--debug" in answer.out
+
+
+@pytest.mark.parametrize(("machine", "installed", "said"), [("x86_64", False, 1), ("x86_64", True, 0), ("arm64", False, 0)])
+def test_who_lacks_mkl_is_told_of_it(call, monkeypatch, machine, installed, said):
+    def version(name):
+        if name == "mkl" and not installed:
+            raise backends_command.metadata.PackageNotFoundError(name)
+        return "1"
+
+    monkeypatch.setattr(backends_command.metadata, "version", version)
+    monkeypatch.setattr(backends_command.platform, "machine", lambda: machine)
+    assert call("backends", "--backend", "numpy").flat.count('pip install "fusedstep[mkl]"') == said
 
 
 def test_the_table_of_backends(call, monkeypatch):
