@@ -40,7 +40,12 @@ def on_host(values: Any, backend: str = "numpy") -> np.ndarray[Any, Any]:
             try:
                 values = np.from_dlpack(values)
             except (BufferError, RuntimeError, TypeError):
-                values = np.asarray(values)
+                try:
+                    values = np.asarray(values)
+                except (RuntimeError, TypeError, ValueError) as error:
+                    raise DtypeError(
+                        f"expected an array that NumPy can read; got a {describe(values)} ({error}); convert it to float32"
+                    ) from error
         else:
             try:
                 values = np.asarray(values)

@@ -82,12 +82,15 @@ def why_not(name: str) -> Unavailable | None:
 @lru_cache(maxsize=1)
 def _automatic() -> str:
     """The first backend of AUTO_ORDER that runs here."""
+    skipped: dict[tuple[int, str, str], list[str]] = {}
     for name in AUTO_ORDER:
         problem = why_not(name)
         if problem is None:
+            for (level, reason, remedy), others in skipped.items():
+                _logger.log(level, "backend auto: not %s, because %s (%s)", " or ".join(others), reason, remedy)
             return name
         level = logging.WARNING if problem.cause is not None and not isinstance(problem.cause, ImportError) else logging.INFO
-        _logger.log(level, "backend auto: not %s, because %s (%s)", name, problem.reason, problem.remedy)
+        skipped.setdefault((level, problem.reason, problem.remedy), []).append(name)
     raise BackendUnavailable("expected NumPy at least to work; it does not; reinstall with: pip install numpy")
 
 

@@ -106,7 +106,8 @@ class Sequential(Sequence, public=False):
     def arena(self) -> Arena:
         """Where the parameters live; raises StateError before `initialize`."""
         if self._arena is None:
-            raise StateError("expected an initialised model; got one without parameters; call model.initialize() first")
+            raise StateError("expected an initialised model; got one without parameters; train it first (a TrainStep makes them), or call "
+                "model.initialize()")
         return self._arena
 
     @property
@@ -191,10 +192,17 @@ class Sequential(Sequence, public=False):
     def check_input_shape(self, shape: Widths[int]) -> int:
         """The number of columns of an input; raises ShapeError for what is no matrix of the width of the first layer."""
         if len(shape) != 2 or (self.inputs is not None and shape[1] != self.inputs):
-            first = f"{self.layers[0]!r} (layer 0)"
+            if len(shape) == 2:
+                hint = "choose the columns as in training, or change the width of that layer"
+            elif len(shape) > 2:
+                hint = "one sample is a row: x.reshape(len(x), -1) puts all of each in its row"
+            elif self.inputs == 1:
+                hint = "one sample is a row: x.reshape(-1, 1) makes a matrix with one column"
+            else:
+                hint = "one sample is a row: reshape it to [1, columns] with x.reshape(1, -1)"
             raise ShapeError(
-                f"{first} expected a matrix [rows, {self.inputs or 'columns'}]; got shape {tuple(shape)}; "
-                "one sample is a row: reshape it to [1, columns]"
+                f"{self.layers[0]!r} (layer 0) expected a matrix [rows, {self.inputs or 'columns'}]; got shape "
+                f"{tuple(shape)}; {hint}"
             )
         return int(shape[1])
 
@@ -304,7 +312,8 @@ class Sequential(Sequence, public=False):
         """Probabilities of the classes [B, K]: a point of the simplex in each row.
 
         For head "binary" with one output the columns are those of class 0 and class 1; with several outputs, which are
-        independent questions, [B, e] probabilities of yes.
+        independent questions, [B, e] probabilities of yes. The scores of a MultiClassHinge are read as logits too, though
+        that loss trains no probabilities: they rank the classes, and say no more.
         Raises: StateError for a model whose outputs are not logits; NonFiniteDataError for NaN or infinity in x.
         """
         from ..kernels.formulas.activations import ACTIVATIONS
@@ -396,9 +405,13 @@ def mlp(
         a LayerNorm stands before each activation, default False; weight_init – an initializer, its name or a constant; None
         (default) takes "glorot_uniform" for sigmoid and tanh and "he_normal" for the others; bias_init – of the hidden
         layers, default 0.
+    Returns: a Sequential without parameters; `initialize` or a TrainStep makes them.
+    Raises: HyperparameterError.
     """
-    if len(widths) < 2:
-        raise HyperparameterError(f"expected the widths of at least input and output; got {list(widths)}")
+    if not hasattr(widths, "__len__") or len(widths) < 2:
+        raise HyperparameterError(
+            f"expected a list of widths, of at least input and output; got {widths!r}; write them as in fs.mlp([8, 32, 2])"
+        )
     if activation not in ACTIVATION_LAYERS:
         raise HyperparameterError(f"expected an activation out of {', '.join(ACTIVATION_LAYERS)}; got {activation!r}")
     init = weight_init if weight_init is not None else (

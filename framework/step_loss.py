@@ -14,7 +14,8 @@ BROKEN_GRADIENT = "a gradient with NaN or infinity"
 class StepLoss:
     """The loss of one step: a scalar that stays on the device until `float(loss)` asks for it.
 
-    It compares, adds and prints like a number, and waits for the device when it does.
+    It compares, adds, multiplies and prints like a number, and waits for the device when it does; `item()` is the same as
+    `float(loss)`. What arithmetic gives is a float, and a pickle holds the number alone.
 
     Raises: NonFiniteLossError when it is asked for and the loss or the gradient was NaN or infinite (on a GPU, where such a
         step changes nothing; on a CPU the step itself raises).
@@ -31,6 +32,9 @@ class StepLoss:
         self._item = item
         self._error = error
         self._value: float | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _known, (float(self),)
 
     def __float__(self) -> float:
         if self._value is None:
@@ -59,8 +63,34 @@ class StepLoss:
 
     __radd__ = __add__
 
+    def __sub__(self, other: Any) -> float:
+        return float(self) - float(other)
+
+    def __rsub__(self, other: Any) -> float:
+        return float(other) - float(self)
+
+    def __mul__(self, other: Any) -> float:
+        return float(self) * float(other)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, other: Any) -> float:
+        return float(self) / float(other)
+
+    def __round__(self, digits: int | None = None) -> float:
+        return round(float(self), digits)
+
+    def item(self) -> float:
+        """The number."""
+        return float(self)
+
     def __repr__(self) -> str:
         return f"{float(self):.6g}"
 
     def __format__(self, specification: str) -> str:
         return format(float(self), specification)
+
+
+def _known(value: float) -> StepLoss:
+    """The loss of a step that is long done, such as one from a pickle."""
+    return StepLoss(value, 0.0, 1.0, float, NonFiniteLossError)

@@ -87,6 +87,8 @@ def test_dlpack_of_torch(name):
     assert np.array_equal(model(torch.from_numpy(values)), model(values))
     step = fs.TrainStep(model, fs.SoftmaxCrossEntropy(), fs.SGD())
     assert float(step(torch.from_numpy(values), torch.tensor([0, 2, 1]))) > 0.0
+    with pytest.raises(fs.DtypeError, match=r"got a torch.Tensor of shape \(3, 4\) and dtype torch.bfloat16 .*; convert it"):
+        model(torch.from_numpy(values).bfloat16())
 
 
 @pytest.mark.parametrize(
