@@ -346,6 +346,13 @@ class Sequential(Sequence, public=False):
             )
 
 
+def require_model(model: Any) -> None:
+    """Raises HyperparameterError for what is no model, such as the step that has it."""
+    if not isinstance(model, Sequential):
+        hint = "; pass step.model" if isinstance(getattr(model, "model", None), Sequential) else ""
+        raise HyperparameterError(f"expected a model; got {model!r}{hint}")
+
+
 def require_seed(seed: Any) -> None:
     """Raises HyperparameterError unless `seed` is a whole number of 64 bits."""
     if isinstance(seed, bool) or not hasattr(seed, "__index__") or not 0 <= int(seed) < 2**64:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import HyperparameterError
 from .callbacks import Callback
-from .model import Sequential
+from .model import Sequential, require_model
 from .settings import choice, share, whole
 from .step import TrainStep
 from .stopping import EarlyStopping
@@ -33,6 +33,7 @@ def sparsity(model: Sequential) -> dict[str, float]:
 
     Returns: {"sparsity" (the share of zeros among the weights), "weights", "nonzero", "dense_bytes", "sparse_bytes"}.
     """
+    require_model(model)
     arena, xp = model.arena, model.backend.xp
     item = 8 if arena.dtype == "float64" else 4
     weights = nonzero = dense = stored = 0

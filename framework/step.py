@@ -373,3 +373,9 @@ class TrainStep:
         feed = feed_for(self, x, y, rows)
         with closing(feed):
             return self.micro.attempt(rows, partial(evaluate, self, feed, rows))
+
+
+def require_step(step: Any) -> None:
+    """Raises HyperparameterError for what is no step, such as the model that it trains."""
+    if not isinstance(step, TrainStep):
+        raise HyperparameterError(f"expected a TrainStep, as fs.TrainStep(model, loss, optimizer) makes one; got {step!r}")

@@ -360,3 +360,65 @@ def test_numbers_too_large_to_square_are_refused_without_a_warning(run):
     step = fs.TrainStep(fs.mlp([3, 2]), fs.SoftmaxCrossEntropy(), fs.SGD(), backend=run, precision="float64")
     with pytest.raises(fs.NonFiniteDataError, match=r"that float64 can square; got larger ones; scale them"):
         step.prepare(np.full((4, 3), 1e300), [0, 1, 0, 1])
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda step, x, y: fs.save(step, "model.safetensors"),
+        lambda step, x, y: fs.sparsity(step),
+        lambda step, x, y: fs.unit_report(step, x),
+        lambda step, x, y: fs.plot_decision_regions(step, x, y),
+    ],
+)
+def test_a_step_where_its_model_is_meant(data, call, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    step = fs.TrainStep(fs.mlp([6, 3]), fs.SoftmaxCrossEntropy(), fs.SGD(), backend="numpy")
+    with pytest.raises(fs.HyperparameterError, match=r"expected a model; got .*; pass step\.model"):
+        call(step, *data)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("call", [fs.find_learning_rate, fs.sweep_learning_rate, lambda step, x, y: fs.Trainer(step).fit(x, y)])
+def test_a_model_where_a_step_is_meant(data, call):
+    with pytest.raises(fs.HyperparameterError, match=r"expected a TrainStep, as fs\.TrainStep\(model, loss, optimizer\) makes one"):
+        call(fs.mlp([6, 3]), *data)
+
+
+def test_a_search_of_the_rate_refuses_bad_validation_data_before_it_trains(name, data):
+    step = fs.TrainStep(fs.mlp([6, 3]), fs.SoftmaxCrossEntropy(), fs.SGD(), backend=name)
+    with pytest.raises(fs.HyperparameterError, match=r"validation=\(x, y\)"):
+        fs.find_learning_rate(step, *data, validation=data[0])
+    assert step.steps == 0
+
+
+class Frame:
+    """A table whose brackets take names of columns, and rows only through `iloc`, as those of pandas do."""
+
+    def __init__(self, values):
+        self.values, self.shape, self.iloc = values, values.shape, self.Rows(values)
+
+    class Rows:
+        def __init__(self, values):
+            self.values = values
+
+        def __getitem__(self, rows):
+            return Frame(self.values[rows])
+
+    def __getitem__(self, name):
+        raise KeyError(name)
+
+    def __len__(self):
+        return len(self.values)
+
+    def __array__(self, dtype=None, copy=None):
+        return np.asarray(self.values, dtype)
+
+
+@pytest.mark.parametrize("kind", [Frame, np.ndarray.tolist, np.asarray])
+def test_micro_batches_of_lists_arrays_and_tables(name, data, kind):
+    def losses(make):
+        step = fs.TrainStep(fs.mlp([6, 3]), fs.SoftmaxCrossEntropy(), fs.SGD(0.1), backend=name, micro_batch=10)
+        return [float(step(make(data[0]), make(data[1]))) for _ in range(2)]
+
+    assert losses(kind) == losses(np.asarray)
