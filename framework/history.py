@@ -18,9 +18,10 @@ class History:
 
     Each row holds epoch (from 1), loss (mean over the epoch's minibatches, before each update), val_loss and
     val_accuracy or val_r2 where there is validation data, accuracy or r2 where the Trainer evaluates training data, lr,
-    seconds, samples_per_second.
+    momentum where a schedule moves it, seconds, samples_per_second.
 
-    Attributes: step_losses – the loss of every single minibatch, before its update; steps_per_epoch – minibatches.
+    Attributes: rows – a dict for each epoch; step_losses – the loss of every single minibatch, before its update;
+        steps_per_epoch – minibatches; stopped_because – why training ended before its last epoch, in words, or "".
 
         history["val_loss"]  -> the column, one number an epoch
         history[-1]          -> the last row

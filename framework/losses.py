@@ -209,6 +209,7 @@ class SoftmaxCrossEntropy(Loss):
         smoothing – "notes" for that form (default), "uniform" for 1 - eps + eps / K and eps / K as in PyTorch;
         class_weights – K factors >= 0 by which the loss of a row with that label is multiplied; reduction.
     Targets: labels [B], or distributions [B, K] (which take no smoothing and no class weights).
+    Raises: HyperparameterError; for targets LabelError, ShapeError, DtypeError.
     Differs from: PyTorch, which divides the weighted sum by the sum of the weights; here it is divided by B.
     Source: notes 000, 001, 002.
     """

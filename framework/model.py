@@ -84,7 +84,8 @@ class Sequential(Sequence, public=False):
 
         Args: seed – the same seed gives the same bits on every backend; backend – name, or None for the one in use;
             dtype – "float32", or "float64" for checks.
-        Returns: the model itself.
+        Returns: the model itself. A TrainStep that was made before does not know the new parameters: make a new one.
+        Raises: HyperparameterError for the seed, DtypeError; UnknownBackend, BackendUnavailable.
         """
         _require_dtype(dtype)
         require_seed(seed)
@@ -126,18 +127,25 @@ class Sequential(Sequence, public=False):
         return {name: arena.views[parameter] for name, parameter in self.declared()}
 
     def load_parameters(self, values: dict[str, Any]) -> None:
-        """Overwrites all parameters; names and shapes must be exactly the model's own."""
+        """Overwrites all parameters, in place, so that a TrainStep goes on from them.
+
+        Args: values – name -> array or list; names and shapes must be exactly the model's own.
+        Raises: ShapeError before anything is overwritten; DtypeError; StateError before `initialize`.
+        """
         arena = self.arena
         declared = dict(self.declared())
         if set(values) != set(declared):
             missing, extra = sorted(set(declared) - set(values)), sorted(set(values) - set(declared))
             raise ShapeError(f"expected exactly this model's parameters; missing: {missing}; unknown: {extra}")
+        arrays = {
+            name: array if hasattr(array, "shape") else arena.backend.asarray(array, arena.dtype) for name, array in values.items()
+        }
         for name, parameter in declared.items():
-            shape = tuple(getattr(values[name], "shape", ()))
+            shape = tuple(arrays[name].shape)
             if shape != parameter.shape:
                 raise ShapeError(f"parameter {name}: expected shape {parameter.shape}; got {shape}")
         for name, parameter in declared.items():
-            arena.backend.copy(arena.backend.asarray(values[name], arena.dtype), arena.views[parameter])
+            arena.backend.copy(arena.backend.asarray(arrays[name], arena.dtype), arena.views[parameter])
         arena.hold()
 
     def masks(self) -> dict[str, Array]:

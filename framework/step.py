@@ -51,6 +51,9 @@ class TrainStep:
     Attributes: steps – how many were taken, those that float16 skipped among them; lr, momentum – may be set between steps;
         gradient – flat, of the last step; in float16 times the loss scale; loss_scale – that scale, 1 in other precisions;
         micro – the size of the pieces, see MicroBatches.
+    Raises: HyperparameterError for settings, and for a loss that cannot mean what the last layer gives; DtypeError for a
+        precision that the backend or the model does not have; MixedBackends for a model that lives on another backend;
+        UnknownBackend, BackendUnavailable.
 
     In float16 the loss is multiplied by a scale that adapts itself: where the gradient overflows, the step changes nothing
     and the scale is halved; that is no error unless the scale is 1 already. 2000 good steps in a row double it.

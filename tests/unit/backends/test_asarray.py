@@ -158,7 +158,7 @@ class Sparse:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (Sparse(), r"got a test_asarray\.Sparse of shape \(2, 3\) and dtype float32; x\.toarray\(\) makes a sparse matrix dense"),
+        (Sparse(), r"got a \w+\.Sparse of shape \(2, 3\) and dtype float32; x\.toarray\(\) makes a sparse matrix dense"),
         (np.array([1.0, None]), r"dtype object; x\.astype\(float\) converts it if every entry is a number; encode text"),
         (np.array(["1.0"]), r"dtype <U3; encode text as numbers first"),
         (None, r"got a builtins\.NoneType; encode"),

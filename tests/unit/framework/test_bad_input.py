@@ -353,6 +353,8 @@ def test_parameters_of_another_model(name):
         with pytest.raises(fs.ShapeError, match=message):
             model.load_parameters(wrong)
         assert all(np.array_equal(values, before[key]) for key, values in model.parameters().items())
+    model.load_parameters({key: np.full(values.shape, 0.5).tolist() for key, values in before.items()})
+    assert all((values == 0.5).all() for values in model.parameters().values())
 
 
 @pytest.mark.parametrize("run", ["numpy", "numba"])
