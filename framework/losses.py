@@ -54,7 +54,7 @@ class Loss(Revised):
         if self.head in ("binary", "signs") and isinstance(last, Sigmoid | Softmax | ReLU):
             raise HyperparameterError(
                 f"{self!r} takes an output below 0 for no and one above for yes, so it expected a last layer that gives both; "
-                f"got {last!r}; leave that layer out: the loss needs none, and predict_proba gives probabilities where it has them"
+                f"got {last!r}; leave that layer out: this loss needs none"
             )
 
     def factor(self, rows: int) -> float:

@@ -107,8 +107,10 @@ class Sequential(Sequence, public=False):
     def arena(self) -> Arena:
         """Where the parameters live; raises StateError before `initialize`."""
         if self._arena is None:
-            raise StateError("expected an initialised model; got one without parameters; train it first (a TrainStep makes them), or call "
-                "model.initialize()")
+            raise StateError(
+                "expected an initialised model; got one without parameters; train it first (a TrainStep makes them), or call "
+                "model.initialize()"
+            )
         return self._arena
 
     @property
@@ -137,15 +139,14 @@ class Sequential(Sequence, public=False):
         if set(values) != set(declared):
             missing, extra = sorted(set(declared) - set(values)), sorted(set(values) - set(declared))
             raise ShapeError(f"expected exactly this model's parameters; missing: {missing}; unknown: {extra}")
-        arrays = {
-            name: array if hasattr(array, "shape") else arena.backend.asarray(array, arena.dtype) for name, array in values.items()
-        }
+        backend = arena.backend
+        arrays = {k: v if hasattr(v, "shape") else backend.asarray(v, arena.dtype) for k, v in values.items()}
         for name, parameter in declared.items():
             shape = tuple(arrays[name].shape)
             if shape != parameter.shape:
                 raise ShapeError(f"parameter {name}: expected shape {parameter.shape}; got {shape}")
         for name, parameter in declared.items():
-            arena.backend.copy(arena.backend.asarray(arrays[name], arena.dtype), arena.views[parameter])
+            backend.copy(backend.asarray(arrays[name], arena.dtype), arena.views[parameter])
         arena.hold()
 
     def masks(self) -> dict[str, Array]:

@@ -47,4 +47,6 @@ Hidden = Annotated[
 Activation = Annotated[
     str | None, typer.Option(metavar="NAME", help="relu, leaky_relu, prelu, elu, gelu, silu, sigmoid or tanh.")
 ]
-Precision = Annotated[str, typer.Option(metavar="NAME", help="float32 or float64; tf32, bfloat16 or float16 where the backend has it.")]
+Precision = Annotated[
+    str, typer.Option(metavar="NAME", help="float32 or float64; tf32, bfloat16 or float16 where the backend has it.")
+]

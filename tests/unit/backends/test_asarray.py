@@ -162,7 +162,7 @@ class Sparse:
         (np.array([1.0, None]), r"dtype object; x\.astype\(float\) converts it if every entry is a number; encode text"),
         (np.array(["1.0"]), r"dtype <U3; encode text as numbers first"),
         (None, r"got a builtins\.NoneType; encode"),
-        (np.ma.masked_greater([1.0, 2.0, 3.0], 1.5), r"without a mask; got a numpy\.MaskedArray .* with 2 entries masked; fill them"),
+        (np.ma.masked_greater([1.0, 2.0, 3.0], 1.5), r"without a mask; got a numpy\.MaskedArray .* with 2 entries masked"),
     ],
 )
 def test_what_was_given_is_named_and_what_would_mend_it(name, values, message):

@@ -142,7 +142,7 @@ def test_f5_a_parquet_file_that_is_not_there_is_said_to_be_missing(tmp_path) -> 
 
 
 def test_f5_rows_of_what_is_no_array_are_refused() -> None:
-    with pytest.raises(errors.DtypeError, match="expected a NumPy array; got list; convert it with np.asarray"):
+    with pytest.raises(errors.DtypeError, match=r"expected a NumPy array; got list; convert it with np\.asarray"):
         fs.ArrayRows([[1.0, 2.0]])
 
 
