@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from numbers import Real
 from typing import Any
 
 from ..errors import NonFiniteLossError
@@ -34,7 +35,10 @@ class StepLoss:
         self._value: float | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _known, (float(self),)
+        try:
+            return _known, (float(self),)
+        except NonFiniteLossError:
+            return _known, (math.nan,)  # which raises again when it is asked for
 
     def __float__(self) -> float:
         if self._value is None:
@@ -45,6 +49,12 @@ class StepLoss:
                 raise self._error(BROKEN_GRADIENT)
             self._value = value
         return self._value
+
+    def __eq__(self, other: object) -> bool:
+        return float(self) == float(other) if isinstance(other, StepLoss | Real) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(float(self))
 
     def __lt__(self, other: Any) -> bool:
         return float(self) < float(other)
@@ -93,4 +103,4 @@ class StepLoss:
 
 def _known(value: float) -> StepLoss:
     """The loss of a step that is long done, such as one from a pickle."""
-    return StepLoss(value, 0.0, 1.0, float, NonFiniteLossError)
+    return StepLoss(value, 0.0, 1.0, float, lambda what: NonFiniteLossError(f"expected a finite loss; got {what}, in a copy"))

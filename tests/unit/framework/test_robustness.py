@@ -272,7 +272,9 @@ def test_the_loss_of_a_step_is_a_number() -> None:
     assert losses[0] * 2 == 2 * losses[0] == 2.0 * first
     assert losses[0] / 4 == first / 4
     assert (round(losses[0], 2), round(losses[0])) == (round(first, 2), round(first))
-    assert losses[0].item() == first
+    assert losses[0].item() == first == losses[0] != losses[1]
+    assert losses[0] != "a loss"
+    assert len({losses[0], first}) == 1
     assert f"{losses[0]:.3f}" == f"{float(losses[0]):.3f}"
 
 
@@ -330,3 +332,13 @@ def test_a_column_that_the_history_lacks() -> None:
         assert isinstance(caught.value, KeyError)
     assert history.best("loss") == history[-1]
     assert history[1:] == history.rows[1:]
+
+
+def test_a_copied_loss_that_was_not_finite_says_so_again() -> None:
+    def broken(what: str) -> fs.NonFiniteLossError:
+        return fs.NonFiniteLossError(what, 3, "the input data")
+
+    for total, squares in ((math.inf, 1.0), (1.0, math.nan)):
+        loss = pickle.loads(pickle.dumps(fs.StepLoss(total, squares, 1.0, float, broken)))
+        with pytest.raises(fs.NonFiniteLossError, match="expected a finite loss"):
+            float(loss)
