@@ -92,7 +92,7 @@ def _message(error: BaseException) -> str:
         return str(error)
     if isinstance(error, KeyboardInterrupt):
         # Commands that write as they go say what there is.
-        return f"stopped from the keyboard; {error or 'no file was written; run the command again to start over'}"
+        return f"stopped from the keyboard; {str(error) or 'no file was written; run the command again to start over'}"
     if isinstance(error, MemoryError):
         what = f" ({error})" if str(error) else ""
         return (

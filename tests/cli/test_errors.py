@@ -170,14 +170,17 @@ def test_the_data_is_never_overwritten(refused, people):
     assert people.read_bytes() == before
 
 
-def test_stopped_from_the_keyboard(refused, monkeypatch):
+@pytest.mark.parametrize(
+    ("said", "words"), [((), "stopped from the keyboard; no file was written; run"), (("half is in x",), "keyboard; half is in x")]
+)
+def test_stopped_from_the_keyboard(refused, monkeypatch, said, words):
     from fusedstep.framework.trainer import Trainer
 
     def stop(*_, **__):
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt(*said)
 
     monkeypatch.setattr(Trainer, "fit", stop)
-    assert "stopped from the keyboard" in refused("train", "iris")
+    assert words in refused("train", "iris")
 
 
 def test_an_error_of_several_lines_is_one_line(refused, monkeypatch):
