@@ -171,7 +171,8 @@ def test_the_data_is_never_overwritten(refused, people):
 
 
 @pytest.mark.parametrize(
-    ("said", "words"), [((), "stopped from the keyboard; no file was written"), (("half is in x",), "keyboard; half is in x")]
+    ("said", "words"),
+    [((), "stopped from the keyboard; no file was written"), (("half is in x",), "the keyboard; half is in x")],
 )
 def test_stopped_from_the_keyboard(refused, monkeypatch, said, words):
     from fusedstep.framework.trainer import Trainer
