@@ -30,8 +30,9 @@ def on_host(values: Any, backend: str = "numpy") -> np.ndarray[Any, Any]:
     """
     given = values
     if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        count = int(np.asarray(values.mask).sum())
         raise DtypeError(
-            f"expected numbers without a mask; got a {describe(values)} with {int(np.asarray(values.mask).sum())} entries masked; "
+            f"expected numbers without a mask; got a {describe(values)} with {count} entries masked; "
             "fill them, such as with x.filled(0.0), or drop their rows"
         )
     if not isinstance(values, np.ndarray):
