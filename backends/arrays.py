@@ -28,6 +28,13 @@ def on_host(values: Any, backend: str = "numpy") -> np.ndarray[Any, Any]:
 
     Raises: MixedBackends for an array on a GPU; DtypeError for what is not an array of real numbers.
     """
+    given = values
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        count = int(np.asarray(values.mask).sum())
+        raise DtypeError(
+            f"expected numbers without a mask; got a {describe(values)} with {count} entries masked; "
+            "fill them, such as with x.filled(0.0), or drop their rows"
+        )
     if not isinstance(values, np.ndarray):
         if hasattr(values, "__dlpack_device__"):
             if int(values.__dlpack_device__()[0]) != _DLPACK_CPU:
@@ -40,7 +47,12 @@ def on_host(values: Any, backend: str = "numpy") -> np.ndarray[Any, Any]:
             try:
                 values = np.from_dlpack(values)
             except (BufferError, RuntimeError, TypeError):
-                values = np.asarray(values)
+                try:
+                    values = np.asarray(values)
+                except (RuntimeError, TypeError, ValueError) as error:
+                    raise DtypeError(
+                        f"expected an array that NumPy can read; got a {describe(values)} ({error}); convert it to float32"
+                    ) from error
         else:
             try:
                 values = np.asarray(values)
@@ -49,10 +61,12 @@ def on_host(values: Any, backend: str = "numpy") -> np.ndarray[Any, Any]:
                     f"expected numbers in a rectangular array; got a {describe(values)}; make all rows equally long"
                 ) from error
     if not is_real(values):
-        raise DtypeError(
-            f"expected real numbers; got a {describe(values)}; encode text as numbers first "
-            "(fusedstep train does so for tables)"
-        )
+        hint = "encode text as numbers first (fusedstep train does so for tables)"
+        if hasattr(given, "toarray"):
+            hint = "x.toarray() makes a sparse matrix dense"
+        elif hasattr(given, "astype") and values.dtype == object:
+            hint = f"x.astype(float) converts it if every entry is a number; {hint}"
+        raise DtypeError(f"expected real numbers; got a {describe(given)}; {hint}")
     host: np.ndarray[Any, Any] = values
     return host if host.dtype.isnative else host.astype(host.dtype.newbyteorder("="))
 

@@ -68,6 +68,12 @@ class Backend(Products, Rows, Columns, Reductions):
     def __deepcopy__(self, _: Any) -> Backend:
         return self  # it holds no numbers
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A pickle names it: where it is read, the backend of that name must be known."""
+        from .selection import backend
+
+        return backend, (self.name,)
+
     # Steps
 
     def quiet(self) -> AbstractContextManager[Any]:

@@ -82,12 +82,15 @@ def why_not(name: str) -> Unavailable | None:
 @lru_cache(maxsize=1)
 def _automatic() -> str:
     """The first backend of AUTO_ORDER that runs here."""
+    skipped: dict[tuple[int, str, str], list[str]] = {}
     for name in AUTO_ORDER:
         problem = why_not(name)
         if problem is None:
+            for (level, reason, remedy), others in skipped.items():
+                _logger.log(level, "backend auto: not %s, because %s (%s)", " or ".join(others), reason, remedy)
             return name
         level = logging.WARNING if problem.cause is not None and not isinstance(problem.cause, ImportError) else logging.INFO
-        _logger.log(level, "backend auto: not %s, because %s (%s)", name, problem.reason, problem.remedy)
+        skipped.setdefault((level, problem.reason, problem.remedy), []).append(name)
     raise BackendUnavailable("expected NumPy at least to work; it does not; reinstall with: pip install numpy")
 
 
@@ -127,7 +130,12 @@ def backend(name: str | Backend | None = None) -> Backend:
 
 @contextmanager
 def use_backend(name: str | Backend) -> Iterator[Backend]:
-    """Within the `with` block (and this thread or task) `name` is the backend in use."""
+    """Within the `with` block (and this thread or task) `name` is the backend in use.
+
+    Args: name – as for `backend`, or a Backend. A call without `with` changes nothing; FUSEDSTEP_BACKEND sets it for all.
+    Returns: the backend, for `with … as`.
+    Raises: UnknownBackend, BackendUnavailable, when the block begins.
+    """
     chosen = backend(name)
     token = _chosen.set(chosen)
     try:
@@ -150,7 +158,10 @@ def having(precision: str, device: str) -> list[str]:
 def asarray(values: Any, backend: str | Backend | None = None, dtype: str | None = None) -> Array:
     """`values` as an array of a backend, also from another backend's device.
 
-    Args: values – numbers, a NumPy, CuPy or DLPack array; backend – name, or None for the one in use.
+    Args: values – numbers, a NumPy, CuPy or DLPack array; backend – name, or None for the one in use; dtype – such as
+        "float32", None for that of the values.
+    Returns: an array where the backend lives; the values themselves where nothing has to be converted.
+    Raises: DtypeError for what is not numbers; UnknownBackend, BackendUnavailable.
     """
     target = globals()["backend"](backend)
     if not target.is_array(values) and hasattr(values, "get") and hasattr(values, "__cuda_array_interface__"):

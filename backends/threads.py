@@ -55,7 +55,10 @@ def num_threads() -> int:
 
 
 def set_num_threads(count: int | None) -> None:
-    """Sets the number of threads for steps that start from now on; None goes back to the default."""
+    """Sets the number of threads for steps that start from now on; None goes back to the default.
+
+    Raises: HyperparameterError for anything but a whole number >= 1 or None.
+    """
     global _chosen
     _chosen = None if count is None else _positive(count, "for set_num_threads")
 

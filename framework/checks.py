@@ -78,8 +78,10 @@ def gradient_check(
         its outputs x is checked against targets y; loss – None checks a random projection of the outputs; x, y – data;
         training – with dropout and noise, whose masks are held fixed; samples – elements that are tried of each array;
         tolerance – default 1e-7; near the corner of a ReLU central differences are meaningless, so use data in general
-        position; seed – of initial parameters and of the choice of elements.
+        position; seed – of initial parameters and of the choice of elements; backend – on which the passes are computed,
+        default "numpy", wherever the model lives.
     Returns: a report per parameter and for the input.
+    Raises: HyperparameterError for what is no layer, model or loss; ShapeError, DtypeError, LabelError for x and y.
     """
     run = find_backend(backend)
     whole(samples, "samples")

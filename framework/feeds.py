@@ -215,7 +215,10 @@ class StreamedFeed(Feed):
             prepared: NDArray[Any] = step.loss.prepare(block, self._outputs, self._host, step.model.dtype)
         except LabelError as error:
             numbers = _numbers(chosen)
-            raise LabelError(f"{error}; rows {numbers.min()} to {numbers.max()} of {self._y.name or 'y'} were read") from error
+            raise LabelError(
+                f"{error}; counted among what was read, from rows {numbers.min() + 1} to {numbers.max() + 1} of "
+                f"{self._y.name or 'y'}"
+            ) from error
         return prepared
 
     def _require_finite(self, block: NDArray[Any], chosen: Any, source: RowSource, name: str) -> None:

@@ -7,7 +7,7 @@ from array import array
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..errors import StateError
+from ..errors import StateError, UnknownColumn
 
 if TYPE_CHECKING:
     from .persistence import PathLike
@@ -18,12 +18,14 @@ class History:
 
     Each row holds epoch (from 1), loss (mean over the epoch's minibatches, before each update), val_loss and
     val_accuracy or val_r2 where there is validation data, accuracy or r2 where the Trainer evaluates training data, lr,
-    seconds, samples_per_second.
+    momentum where a schedule moves it, seconds, samples_per_second.
 
-    Attributes: step_losses – the loss of every single minibatch, before its update; steps_per_epoch – minibatches.
+    Attributes: rows – a dict for each epoch; step_losses – the loss of every single minibatch, before its update;
+        steps_per_epoch – minibatches; stopped_because – why training ended before its last epoch, in words, or "".
 
         history["val_loss"]  -> the column, one number an epoch
         history[-1]          -> the last row
+        history[-3:]         -> the last three, a list
     """
 
     def __init__(self, steps_per_epoch: int = 0) -> None:
@@ -42,11 +44,14 @@ class History:
         """Names of the columns."""
         return list(self.rows[0]) if self.rows else []
 
-    def __getitem__(self, key: str | int) -> Any:
-        if isinstance(key, int):
+    def __getitem__(self, key: str | int | slice) -> Any:
+        if not isinstance(key, str):
             return self.rows[key]
         if self.rows and key not in self.rows[0]:
-            raise KeyError(f"expected a column out of {', '.join(self.columns)}; got {key!r}")
+            raise UnknownColumn(
+                f"expected a column out of {', '.join(self.columns)}; got {key!r}"
+                + ("; pass validation=(x, y) to fit for it" if key.startswith("val_") else "")
+            )
         return [row[key] for row in self.rows]
 
     def __iter__(self) -> Iterator[dict[str, float]]:
@@ -56,11 +61,15 @@ class History:
         return len(self.rows)
 
     def best(self, column: str = "val_loss") -> dict[str, float]:
-        """The row with the smallest value in a column (largest for accuracy and r2)."""
+        """The row with the smallest value in a column (largest for accuracy and r2).
+
+        Raises: StateError before the first epoch; UnknownColumn, such as for "val_loss" without validation data.
+        """
         if not self.rows:
             raise StateError("expected at least one trained epoch; got none; call fit first")
         sign = -1.0 if larger_is_better(column) else 1.0
-        return min(self.rows, key=lambda row: (math.isnan(row[column]), sign * row[column]))
+        figures = [(math.isnan(value), sign * value) for value in self[column]]
+        return self.rows[figures.index(min(figures))]
 
     def plot(self, path: PathLike | None = None) -> Any:
         """Loss, and accuracy or R² where there is one, against epoch and iteration, for training and validation.

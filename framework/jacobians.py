@@ -24,8 +24,9 @@ def local_jacobians(
     first output, then into the second, …) and then the bias. For an affine layer that is the e x e(d + 1) pattern of
     the notes: x^T repeated e times, staggered, and the e x e identity at the end.
 
-    Args: layer – a layer, or an initialised model, whose parameters are used; parameters – name -> array, as in
-        model.parameters(); None draws initial ones; seed – for those.
+    Args: layer – a layer, or a model, whose own parameters are used if it is initialised; x – the sample; parameters – name ->
+        array, as in model.parameters(), the others being drawn; None draws all where there are none; seed – for those.
+    Raises: ShapeError for x that is no vector of the layer's width, and for names of parameters that it does not have.
     Source: notes 001; one slide there prints the 2 x 8 example with a column missing.
     """
     host = find_backend("numpy")

@@ -11,6 +11,7 @@ from typing import Any
 from ..backends import Backend
 from ..errors import DtypeError, HyperparameterError, LabelError, ShapeError
 from ..kernels.formulas import losses as formulas
+from .layers import Layer, ReLU, Sigmoid, Softmax
 from .revision import Revised
 from .settings import choice, not_negative, share
 from .tape import Tape
@@ -43,6 +44,19 @@ class Loss(Revised):
     def __init__(self, reduction: str = "mean") -> None:
         self.reduction = choice(reduction, "reduction", ("mean", "sum"))
 
+    def require_end(self, last: Layer) -> None:
+        """Raises HyperparameterError where the last layer of a model gives outputs that this loss cannot mean."""
+        if self.needs_simplex and not isinstance(last, Softmax):
+            raise HyperparameterError(
+                f"{self!r} compares distributions, so it expected a model that ends in fs.Softmax(); got {last!r}; "
+                "append the Softmax, or use SoftmaxCrossEntropy, which takes logits and distributions"
+            )
+        if self.head in ("binary", "signs") and isinstance(last, Sigmoid | Softmax | ReLU):
+            raise HyperparameterError(
+                f"{self!r} takes an output below 0 for no and one above for yes, so it expected a last layer that gives both; "
+                f"got {last!r}; leave that layer out: this loss needs none"
+            )
+
     def factor(self, rows: int) -> float:
         """What the sum over that many rows is multiplied by."""
         return 1.0 / rows if self.reduction == "mean" else 1.0
@@ -69,13 +83,26 @@ def real_targets(targets: Any, width: int, backend: Backend, dtype: str) -> Arra
     if len(array.shape) == 1 and width == 1:
         array = backend.xp.reshape(array, (-1, 1))
     if len(array.shape) != 2 or array.shape[1] != width:
-        raise ShapeError(f"expected targets [rows, {width}], as wide as the last layer; got {tuple(array.shape)}")
+        hint = (
+            "; SoftmaxCrossEntropy takes labels, other losses want one column for each output" if len(array.shape) == 1 else ""
+        )
+        raise ShapeError(f"expected targets [rows, {width}], as wide as the last layer; got {tuple(array.shape)}{hint}")
     return array
+
+
+def as_numbers(targets: Any, backend: Backend) -> Array:
+    """Labels or distributions as an array of the backend; says how to number classes that come as text."""
+    try:
+        return backend.asarray(targets)
+    except DtypeError as error:
+        raise DtypeError(
+            f"labels: {error}; names, y = np.unique(y, return_inverse=True) numbers the classes"
+        ) from error
 
 
 def class_labels(targets: Any, classes: int, backend: Backend) -> Array:
     """Labels [B] as int32; refuses fractions, negative and too large ones, naming the first."""
-    array = backend.asarray(targets)
+    array = as_numbers(targets, backend)
     if len(array.shape) != 1:
         raise ShapeError(
             f"expected labels [rows], one whole number a row; got shape {tuple(array.shape)}; flatten a column of labels "
@@ -98,9 +125,15 @@ def class_labels(targets: Any, classes: int, backend: Backend) -> Array:
         lowest, highest = int(xp.min(array)), int(xp.max(array))
         wrong = lowest if lowest < 0 else highest
         row = int(xp.argmax(xp.astype(array == wrong, backend.dtype("int32"))))
+        if lowest < 0:
+            hint = "labels start at 0"
+        elif lowest == 1 and highest == classes:
+            hint = "labels start at 0, and these at 1: take y - 1"
+        else:
+            hint = "widen the last layer or check the labels"
         raise LabelError(
-            f"expected labels 0 to {classes - 1}, as the last layer has {classes} outputs; got {wrong} in row {row}; "
-            f"{'labels start at 0' if lowest < 0 else 'widen the last layer or check the labels'}"
+            f"expected labels 0 to {classes - 1}, as the last layer has {classes} outputs; got {wrong} in row {row + 1} "
+            f"(counted from 1); {hint}"
         )
     return array if kind == "int32" else backend.asarray(array, "int32")
 
@@ -128,7 +161,9 @@ class MSE(_Elementwise):
 class BinaryCrossEntropy(_Elementwise):
     """-t ln s - (1 - t) ln(1 - s) with s = sigmoid(y), computed from the logit y without overflow; t in [0, 1].
 
-    Several outputs are independent yes-or-no questions, summed. Source: notes 003.
+    Several outputs are independent yes-or-no questions, summed. A model for it ends without a Sigmoid.
+    Same as: torch.nn.BCEWithLogitsLoss with the sum over the outputs, not their mean.
+    Source: the likelihood of the sigmoid output of notes 003.
     """
 
     head = "binary"
@@ -140,7 +175,8 @@ class BinaryCrossEntropy(_Elementwise):
         xp = backend.xp
         if array.shape[0] and (not float(xp.min(array)) >= 0.0 or not float(xp.max(array)) <= 1.0):
             raise LabelError(
-                f"expected targets between 0 and 1; got values from {float(xp.min(array))} to {float(xp.max(array))}"
+                f"expected targets between 0 and 1; got values from {float(xp.min(array))} to {float(xp.max(array))}; "
+                "write 1 for yes and 0 for no"
             )
         return array
 
@@ -173,6 +209,7 @@ class SoftmaxCrossEntropy(Loss):
         smoothing – "notes" for that form (default), "uniform" for 1 - eps + eps / K and eps / K as in PyTorch;
         class_weights – K factors >= 0 by which the loss of a row with that label is multiplied; reduction.
     Targets: labels [B], or distributions [B, K] (which take no smoothing and no class weights).
+    Raises: HyperparameterError; for targets LabelError, ShapeError, DtypeError.
     Differs from: PyTorch, which divides the weighted sum by the sum of the weights; here it is divided by B.
     Source: notes 000, 001, 002.
     """
@@ -207,7 +244,7 @@ class SoftmaxCrossEntropy(Loss):
         if self.class_weights is not None and len(self.class_weights) != width:
             raise ShapeError(f"expected {width} class weights, one per output; got {len(self.class_weights)}")
         if not hasattr(targets, "shape"):
-            targets = backend.asarray(targets)
+            targets = as_numbers(targets, backend)
         if len(targets.shape) == 2:
             return self._distributions(targets, width, backend, dtype)
         return class_labels(targets, width, backend)

@@ -86,5 +86,6 @@ def no_pieces(size: int) -> Iterator[tuple[Array, Array]]:
 
 
 def _rows_of(values: Any, start: int, stop: int) -> Any:
-    """Some rows of an array or a list."""
-    return values[start:stop] if isinstance(values, list | tuple) else values[start:stop, ...]
+    """Some rows of an array, a list, or a table of pandas, whose brackets take names."""
+    by_place = getattr(values, "iloc", values)
+    return values[start:stop, ...] if by_place is values and hasattr(values, "shape") else by_place[start:stop]

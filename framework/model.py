@@ -84,7 +84,8 @@ class Sequential(Sequence, public=False):
 
         Args: seed – the same seed gives the same bits on every backend; backend – name, or None for the one in use;
             dtype – "float32", or "float64" for checks.
-        Returns: the model itself.
+        Returns: the model itself. A TrainStep that was made before does not know the new parameters: make a new one.
+        Raises: HyperparameterError for the seed, DtypeError; UnknownBackend, BackendUnavailable.
         """
         _require_dtype(dtype)
         require_seed(seed)
@@ -106,7 +107,10 @@ class Sequential(Sequence, public=False):
     def arena(self) -> Arena:
         """Where the parameters live; raises StateError before `initialize`."""
         if self._arena is None:
-            raise StateError("expected an initialised model; got one without parameters; call model.initialize() first")
+            raise StateError(
+                "expected an initialised model; got one without parameters; train it first (a TrainStep makes them), or call "
+                "model.initialize()"
+            )
         return self._arena
 
     @property
@@ -125,18 +129,24 @@ class Sequential(Sequence, public=False):
         return {name: arena.views[parameter] for name, parameter in self.declared()}
 
     def load_parameters(self, values: dict[str, Any]) -> None:
-        """Overwrites all parameters; names and shapes must be exactly the model's own."""
+        """Overwrites all parameters, in place, so that a TrainStep goes on from them.
+
+        Args: values – name -> array or list; names and shapes must be exactly the model's own.
+        Raises: ShapeError before anything is overwritten; DtypeError; StateError before `initialize`.
+        """
         arena = self.arena
         declared = dict(self.declared())
         if set(values) != set(declared):
             missing, extra = sorted(set(declared) - set(values)), sorted(set(values) - set(declared))
             raise ShapeError(f"expected exactly this model's parameters; missing: {missing}; unknown: {extra}")
+        backend = arena.backend
+        arrays = {k: v if hasattr(v, "shape") else backend.asarray(v, arena.dtype) for k, v in values.items()}
         for name, parameter in declared.items():
-            shape = tuple(getattr(values[name], "shape", ()))
+            shape = tuple(arrays[name].shape)
             if shape != parameter.shape:
                 raise ShapeError(f"parameter {name}: expected shape {parameter.shape}; got {shape}")
         for name, parameter in declared.items():
-            arena.backend.copy(arena.backend.asarray(values[name], arena.dtype), arena.views[parameter])
+            backend.copy(backend.asarray(arrays[name], arena.dtype), arena.views[parameter])
         arena.hold()
 
     def masks(self) -> dict[str, Array]:
@@ -191,10 +201,17 @@ class Sequential(Sequence, public=False):
     def check_input_shape(self, shape: Widths[int]) -> int:
         """The number of columns of an input; raises ShapeError for what is no matrix of the width of the first layer."""
         if len(shape) != 2 or (self.inputs is not None and shape[1] != self.inputs):
-            first = f"{self.layers[0]!r} (layer 0)"
+            if len(shape) == 2:
+                hint = "choose the columns as in training, or change the width of that layer"
+            elif len(shape) > 2:
+                hint = "one sample is a row: x.reshape(len(x), -1) puts all of each in its row"
+            elif self.inputs == 1:
+                hint = "one sample is a row: x.reshape(-1, 1) makes a matrix with one column"
+            else:
+                hint = "one sample is a row: reshape it to [1, columns] with x.reshape(1, -1)"
             raise ShapeError(
-                f"{first} expected a matrix [rows, {self.inputs or 'columns'}]; got shape {tuple(shape)}; "
-                "one sample is a row: reshape it to [1, columns]"
+                f"{self.layers[0]!r} (layer 0) expected a matrix [rows, {self.inputs or 'columns'}]; got shape "
+                f"{tuple(shape)}; {hint}"
             )
         return int(shape[1])
 
@@ -304,7 +321,8 @@ class Sequential(Sequence, public=False):
         """Probabilities of the classes [B, K]: a point of the simplex in each row.
 
         For head "binary" with one output the columns are those of class 0 and class 1; with several outputs, which are
-        independent questions, [B, e] probabilities of yes.
+        independent questions, [B, e] probabilities of yes. The scores of a MultiClassHinge are read as logits too, though
+        that loss trains no probabilities: they rank the classes, and say no more.
         Raises: StateError for a model whose outputs are not logits; NonFiniteDataError for NaN or infinity in x.
         """
         from ..kernels.formulas.activations import ACTIVATIONS
@@ -335,6 +353,13 @@ class Sequential(Sequence, public=False):
                 f"expected a model on backend {backend.name!r}; got one on {self.backend.name!r}; "
                 f'move it with model.to("{backend.name}")'
             )
+
+
+def require_model(model: Any) -> None:
+    """Raises HyperparameterError for what is no model, such as the step that has it."""
+    if not isinstance(model, Sequential):
+        hint = "; pass step.model" if isinstance(getattr(model, "model", None), Sequential) else ""
+        raise HyperparameterError(f"expected a model; got {model!r}{hint}")
 
 
 def require_seed(seed: Any) -> None:
@@ -396,9 +421,13 @@ def mlp(
         a LayerNorm stands before each activation, default False; weight_init – an initializer, its name or a constant; None
         (default) takes "glorot_uniform" for sigmoid and tanh and "he_normal" for the others; bias_init – of the hidden
         layers, default 0.
+    Returns: a Sequential without parameters; `initialize` or a TrainStep makes them.
+    Raises: HyperparameterError.
     """
-    if len(widths) < 2:
-        raise HyperparameterError(f"expected the widths of at least input and output; got {list(widths)}")
+    if not hasattr(widths, "__len__") or len(widths) < 2:
+        raise HyperparameterError(
+            f"expected a list of widths, of at least input and output; got {widths!r}; write them as in fs.mlp([8, 32, 2])"
+        )
     if activation not in ACTIVATION_LAYERS:
         raise HyperparameterError(f"expected an activation out of {', '.join(ACTIVATION_LAYERS)}; got {activation!r}")
     init = weight_init if weight_init is not None else (

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ..backends import Backend
 from ..errors import DtypeError, FusedstepError, ModelFileError, OutputPathError
 from .layers import LAYERS, Layer, Sequence
-from .model import Sequential
+from .model import Sequential, require_model
 
 FORMAT = "fusedstep.model"
 VERSION = 1
@@ -63,6 +63,7 @@ def save(
 
     from .. import __version__
 
+    require_model(model)
     backend = model.backend
     metadata = {
         "format": FORMAT,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import HyperparameterError
 from .callbacks import Callback
-from .model import Sequential
+from .model import Sequential, require_model
 from .settings import choice, share, whole
 from .step import TrainStep
 from .stopping import EarlyStopping
@@ -33,6 +33,7 @@ def sparsity(model: Sequential) -> dict[str, float]:
 
     Returns: {"sparsity" (the share of zeros among the weights), "weights", "nonzero", "dense_bytes", "sparse_bytes"}.
     """
+    require_model(model)
     arena, xp = model.arena, model.backend.xp
     item = 8 if arena.dtype == "float64" else 4
     weights = nonzero = dense = stored = 0
@@ -98,7 +99,7 @@ def _largest(xp: Any, sizes: Array, pruned: float) -> Array:
 class Pruning(Callback):
     """L0 by decay, prune, retrain: before some epochs the smallest weights are set to 0 for good, the others train on.
 
-    Before pruning number k of n the share of zeros is raised to target (1 - (1 - k / n)^3), or target k / n.
+    Pruning number k = 1, …, n raises the share of zeros to target (1 - (1 - k / n)^3), or to target k / n ("linear").
     Give the optimiser `weight_decay` (or l2, l1) for the decay between prunings. An EarlyStopping in the same trainer
     begins anew with each pruning, so that it never brings pruned weights back.
 

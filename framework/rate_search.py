@@ -15,8 +15,8 @@ from .callbacks import Callback
 from .persistence import PathLike
 from .settings import positive, real, share, whole
 from .snapshot import Snapshot
-from .step import TrainStep
-from .trainer import Trainer
+from .step import TrainStep, require_step
+from .trainer import Trainer, require_pair
 
 DECADES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 FINER = (0.5, 2.0, 3.0)
@@ -96,6 +96,8 @@ def find_learning_rate(
     Raises: HyperparameterError before anything is trained; NonFiniteLossError if every rate diverges.
     Source: notes 002, "Tips for initial learning rate"; 003, section 3.3.1.
     """
+    require_step(step)
+    require_pair(validation)
     first = _rates(rates, "rates", 1)
     factors = _rates(finer, "finer", 0)
     whole(epochs, "epochs")
@@ -167,6 +169,7 @@ def sweep_learning_rate(
     Raises: HyperparameterError before anything is trained; NonFiniteLossError if the first step already fails.
     Source: Smith (2017), section 3.3; the notes ask for such a search (002, 003).
     """
+    require_step(step)
     low = positive(low, "low")
     high = real(high, "high", low, ends="(]", advice=f"the sweep goes up from low={low:g}")
     steps = whole(steps, "steps", 10)

@@ -18,7 +18,6 @@ from ..backends.profiling import Part
 from ..errors import DtypeError, EmptyDataError, HyperparameterError, NonFiniteLossError, StateError
 from .anatomy import Memory, memory_of, profile_of
 from .diagnosis import failure_of
-from .layers import Softmax
 from .losses import Loss
 from .micro_batches import MicroBatches
 from .minibatches import Pieces, given_pieces, no_pieces, prepared, ready_pieces, require_targets
@@ -52,6 +51,9 @@ class TrainStep:
     Attributes: steps – how many were taken, those that float16 skipped among them; lr, momentum – may be set between steps;
         gradient – flat, of the last step; in float16 times the loss scale; loss_scale – that scale, 1 in other precisions;
         micro – the size of the pieces, see MicroBatches.
+    Raises: HyperparameterError for settings, and for a loss that cannot mean what the last layer gives; DtypeError for a
+        precision that the backend or the model does not have; MixedBackends for a model that lives on another backend;
+        UnknownBackend, BackendUnavailable.
 
     In float16 the loss is multiplied by a scale that adapts itself: where the gradient overflows, the step changes nothing
     and the scale is halved; that is no error unless the scale is 1 already. 2000 good steps in a row double it.
@@ -72,15 +74,14 @@ class TrainStep:
         micro_batch: int | str | None = None,
     ) -> None:
         refuse_full_batch(optimizer)
-        for value, kind in ((model, Sequential), (loss, Loss), (optimizer, Optimizer)):
+        for value, kind, example in (
+            (model, Sequential, "fs.mlp([8, 32, 2])"), (loss, Loss, "fs.MSE()"), (optimizer, Optimizer, "fs.Adam(1e-3)")
+        ):  # fmt: skip
             if not isinstance(value, kind):
-                raise HyperparameterError(f"expected a {kind.__name__}; got {value!r}; did you forget ()?")
+                hint = "; did you forget ()?" if isinstance(value, type) else ""
+                raise HyperparameterError(f"expected a {kind.__name__} such as {example}; got {value!r}{hint}")
         require_seed(seed)
-        if loss.needs_simplex and not isinstance(model.layers[-1], Softmax):
-            raise HyperparameterError(
-                f"{loss!r} compares distributions, so it expected a model that ends in fs.Softmax(); got {model.layers[-1]!r}; "
-                "append the Softmax, or use SoftmaxCrossEntropy, which takes logits and distributions"
-            )
+        loss.require_end(model.layers[-1])
         chosen = model.backend if backend is None and model.initialized else find_backend(backend)
         wanted = None if precision is None else precision_of(precision, chosen)
         if not model.initialized:
@@ -375,3 +376,9 @@ class TrainStep:
         feed = feed_for(self, x, y, rows)
         with closing(feed):
             return self.micro.attempt(rows, partial(evaluate, self, feed, rows))
+
+
+def require_step(step: Any) -> None:
+    """Raises HyperparameterError for what is no step, such as the model that it trains."""
+    if not isinstance(step, TrainStep):
+        raise HyperparameterError(f"expected a TrainStep, as fs.TrainStep(model, loss, optimizer) makes one; got {step!r}")

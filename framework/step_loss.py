@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from numbers import Real
 from typing import Any
 
 from ..errors import NonFiniteLossError
@@ -14,7 +15,8 @@ BROKEN_GRADIENT = "a gradient with NaN or infinity"
 class StepLoss:
     """The loss of one step: a scalar that stays on the device until `float(loss)` asks for it.
 
-    It compares, adds and prints like a number, and waits for the device when it does.
+    It compares, adds, multiplies and prints like a number, and waits for the device when it does; `item()` is the same as
+    `float(loss)`. What arithmetic gives is a float, and a pickle holds the number alone.
 
     Raises: NonFiniteLossError when it is asked for and the loss or the gradient was NaN or infinite (on a GPU, where such a
         step changes nothing; on a CPU the step itself raises).
@@ -32,6 +34,12 @@ class StepLoss:
         self._error = error
         self._value: float | None = None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        try:
+            return _known, (float(self),)
+        except NonFiniteLossError:
+            return _known, (math.nan,)  # which raises again when it is asked for
+
     def __float__(self) -> float:
         if self._value is None:
             value = self._item(self._total) * self._factor
@@ -41,6 +49,12 @@ class StepLoss:
                 raise self._error(BROKEN_GRADIENT)
             self._value = value
         return self._value
+
+    def __eq__(self, other: object) -> bool:
+        return float(self) == float(other) if isinstance(other, StepLoss | Real) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(float(self))
 
     def __lt__(self, other: Any) -> bool:
         return float(self) < float(other)
@@ -59,8 +73,34 @@ class StepLoss:
 
     __radd__ = __add__
 
+    def __sub__(self, other: Any) -> float:
+        return float(self) - float(other)
+
+    def __rsub__(self, other: Any) -> float:
+        return float(other) - float(self)
+
+    def __mul__(self, other: Any) -> float:
+        return float(self) * float(other)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, other: Any) -> float:
+        return float(self) / float(other)
+
+    def __round__(self, digits: int | None = None) -> float:
+        return round(float(self), digits)
+
+    def item(self) -> float:
+        """The number."""
+        return float(self)
+
     def __repr__(self) -> str:
         return f"{float(self):.6g}"
 
     def __format__(self, specification: str) -> str:
         return format(float(self), specification)
+
+
+def _known(value: float) -> StepLoss:
+    """The loss of a step that is long done, such as one from a pickle."""
+    return StepLoss(value, 0.0, 1.0, float, lambda what: NonFiniteLossError(f"expected a finite loss; got {what}, in a copy"))

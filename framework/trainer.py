@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
-from ..errors import HyperparameterError, NonFiniteLossError
+from ..backends.arrays import describe
+from ..errors import DtypeError, HyperparameterError, LabelError, NonFiniteLossError, ShapeError
 from .augmentation import Augmentations
 from .callbacks import Callback, ProgressBar
 from .feeds import Feed, ResidentFeed, feed_for
@@ -17,7 +18,7 @@ from .launches import STEPS, Launches
 from .metrics import evaluate
 from .schedules import Course, RateSchedule, Schedule, UserSchedule
 from .settings import whole
-from .step import TrainStep
+from .step import TrainStep, require_step
 from .step_loss import StepLoss
 
 Array = Any
@@ -61,8 +62,7 @@ class Trainer:
         augment: Sequence[Any] = (),
         steps_per_launch: int = STEPS,
     ) -> None:
-        if not isinstance(step, TrainStep):
-            raise HyperparameterError(f"expected a TrainStep; got {step!r}")
+        require_step(step)
         if shuffle not in SHUFFLES:
             raise HyperparameterError(f"expected shuffle to be one of {', '.join(SHUFFLES)}; got {shuffle!r}")
         if isinstance(callbacks, Callback):
@@ -139,15 +139,15 @@ class Trainer:
             raise HyperparameterError("expected epochs or max_steps; got neither; write epochs=10, for instance")
         epochs = None if epochs is None else whole(epochs, "epochs")
         step = self.step
-        if validation is not None and not (isinstance(validation, tuple | list) and len(validation) == 2):
-            raise HyperparameterError(f"expected validation=(x, y); got {validation!r}")
+        require_pair(validation)
         size = None if batch_size is None else whole(batch_size, "batch_size")
         with ExitStack() as feeds:
             feed = feed_for(step, x, y, size, data)
             feeds.callback(feed.close)
             held_out = trained = None
             if validation is not None:
-                held_out = feed_for(step, *validation, EVALUATION_ROWS, data, "validation x")
+                with _of_validation():
+                    held_out = feed_for(step, *validation, EVALUATION_ROWS, data, "validation x")
                 feeds.callback(held_out.close)
             if self.evaluate_training:
                 trained = feed if isinstance(feed, ResidentFeed) else feed_for(step, x, y, EVALUATION_ROWS, data)
@@ -290,3 +290,22 @@ class Trainer:
 
     def _evaluate(self, feed: Feed) -> dict[str, float]:
         return self.step.micro.attempt(EVALUATION_ROWS, partial(evaluate, self.step, feed, EVALUATION_ROWS))
+
+
+def require_pair(validation: Any) -> None:
+    """Raises HyperparameterError unless validation data are x and y, or None."""
+    if validation is None or (isinstance(validation, tuple | list) and len(validation) == 2):
+        return
+    came = describe(validation) + (f" of {len(validation)}" if isinstance(validation, tuple | list) else "")
+    raise HyperparameterError(
+        f"expected validation=(x, y), rows that are not trained on; got a {came}; split them off beforehand"
+    )
+
+
+@contextmanager
+def _of_validation() -> Iterator[None]:
+    """Says in the errors of shapes, types and labels that it is the validation data that has them."""
+    try:
+        yield
+    except (ShapeError, DtypeError, LabelError) as error:
+        raise type(error)(f"validation: {error}") from error

@@ -83,7 +83,10 @@ def bench(
     }  # fmt: skip
     there = {"--output": output, "--parts": parts, "--budget": budget, "--resume": resume, "--dry-run": dry_run}
     if require_device(device, there if device == "cpu" else here):
-        code = measure(Console(highlight=False), parts, budget, output, resume, dry_run)
+        try:
+            code = measure(Console(highlight=False), parts, budget, output, resume, dry_run)
+        except KeyboardInterrupt as stopped:
+            raise KeyboardInterrupt("the parts that were done are in the report; --resume goes on with the others") from stopped
         if code:
             raise typer.Exit(code)
         return
@@ -115,12 +118,21 @@ def bench(
     console = Console(highlight=False)
     terminal.show_beginning(console, describe())
 
+    kept = False
+
     def done(case: Any, so_far: Report) -> None:
+        nonlocal kept
         terminal.show_case(console, case)
         if out is not None:
             save(so_far, out)
+            kept = True
 
-    report = watch(console, lambda tell: run(plan, tell, done))
+    try:
+        report = watch(console, lambda tell: run(plan, tell, done))
+    except KeyboardInterrupt as stopped:
+        if not kept:
+            raise
+        raise KeyboardInterrupt(f"the networks that were done are in {out}") from stopped
     terminal.show_end(console, report)
     _write(console, report, out, html, markdown, png)
     if earlier is not None:

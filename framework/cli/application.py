@@ -91,7 +91,8 @@ def _message(error: BaseException) -> str:
     if isinstance(error, FusedstepError):
         return str(error)
     if isinstance(error, KeyboardInterrupt):
-        return "stopped from the keyboard; no file was written; run the command again to start over"
+        # Commands that write as they go say what there is.
+        return f"stopped from the keyboard; {str(error) or 'no file was written; run the command again to start over'}"
     if isinstance(error, MemoryError):
         what = f" ({error})" if str(error) else ""
         return (

@@ -34,12 +34,12 @@ BackendName = Annotated[
 Source = Annotated[
     str,
     typer.Argument(
-        help="A bundled set (digits, iris, wine, breast_cancer, diabetes) or a file: CSV, Parquet, NPZ, IDX, svmlight.",
+        help="A bundled set (digits, iris, wine, breast_cancer, diabetes) or a file: CSV, Parquet, NPY, NPZ, IDX, svmlight.",
         show_default=False,
     ),
 ]
 Target = Annotated[str | None, typer.Option(help="Column to learn; needed for CSV and Parquet.")]
-Labels = Annotated[Path | None, typer.Option(help="File of labels of an IDX source.")]
+Labels = Annotated[Path | None, typer.Option(help="File of labels of an IDX or NPY source.")]
 TaskName = Annotated[str | None, typer.Option("--task", metavar="TASK", help="classification or regression.")]
 Hidden = Annotated[
     str | None, typer.Option(metavar="WIDTHS", help='Hidden widths, such as "256,128"; none: a linear model.')
@@ -47,4 +47,6 @@ Hidden = Annotated[
 Activation = Annotated[
     str | None, typer.Option(metavar="NAME", help="relu, leaky_relu, prelu, elu, gelu, silu, sigmoid or tanh.")
 ]
-Precision = Annotated[str, typer.Option(metavar="NAME", help="float32 or float64.")]
+Precision = Annotated[
+    str, typer.Option(metavar="NAME", help="float32 or float64; tf32, bfloat16 or float16 where the backend has it.")
+]

@@ -134,14 +134,14 @@ def parse_micro_batch(text: str) -> int | str | None:
     return rows
 
 
-def find_optimizer(name: str | None) -> str | None:
+def find_optimizer(name: str | None, option: str = "--optimizer") -> str | None:
     """The class name of an optimiser, whatever its case; None leaves it to the recipe."""
     if name is None:
         return None
     known = {entry.lower(): entry for entry in OPTIMIZERS if not entry.startswith("_")}
     if name.lower() not in known:
         raise HyperparameterError(
-            f"--optimizer: expected one of {', '.join(known.values())}; got {name!r}{did_you_mean(name, known.values())}"
+            f"{option}: expected one of {', '.join(known.values())}; got {name!r}{did_you_mean(name, known.values())}"
         )
     return known[name.lower()]
 

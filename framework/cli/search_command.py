@@ -62,7 +62,7 @@ def search(
 
     given: dict[str, Any] = {}
     if optimizers is not None:
-        given["optimizer"] = tuple(str(find_optimizer(name.strip())) for name in optimizers.split(","))
+        given["optimizer"] = tuple(str(find_optimizer(name.strip(), "--optimizers")) for name in optimizers.split(","))
     if schedules is not None:
         given["schedule"] = tuple(schedules.split())
     if batch_sizes is not None:

@@ -84,7 +84,9 @@ def train(
             metavar="NAME", help="numpy, numba, cupy, cuda or auto. Default: FUSEDSTEP_BACKEND, else the best that works here."
         ),
     ] = None,
-    precision: Annotated[str, _run(metavar="NAME", help="float32 or float64.")] = "float32",
+    precision: Annotated[
+        str, _run(metavar="NAME", help="float32 or float64; tf32, bfloat16 or float16 where the backend has it.")
+    ] = "float32",
     out: Annotated[
         Path | None,
         _run(

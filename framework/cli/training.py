@@ -20,6 +20,7 @@ from ...backends import Backend
 from ..callbacks import Callback
 from ..data import ArrayRows, Dataset, Preprocessor, RowSource, Task, find_task, require_finite, require_finite_features, split
 from ..data.columns import is_text
+from ..data.target_coding import require_present
 from ..history import History
 from ..losses import MSE, Loss, SoftmaxCrossEntropy
 from ..model import Sequential, mlp
@@ -100,7 +101,9 @@ def prepare(dataset: Dataset, task: str | None, shares: tuple[float, float], see
     if not isinstance(dataset.features, RowSource):
         require_finite_features(dataset.features)
     target = dataset.target
-    if not is_text(target):
+    if is_text(target):
+        require_present(target)
+    else:
         require_finite(target, f"target {dataset.target_name!r}")
     found = find_task(target, task or dataset.task)
     remark = ""

@@ -46,9 +46,9 @@ def read_csv(path: Path, only: Collection[str] | None = None, text: Collection[s
     The delimiter is the one of comma, semicolon and tab that cuts the first lines into equally many cells. The first
     row names the columns; if each of its cells is a number there is no header, and the columns are called c0, c1, ….
     A column without a name is called by its number in the same way. A column is numeric if each cell that is not
-    empty is a number (decimal point, no thousands mark); its empty cells become NaN. A column of numbers with decimal
-    commas or thousands marks is refused, so that it does not become text unnoticed. In text columns, blanks at both
-    ends of a cell are cut off. Blank lines are skipped.
+    empty is a number (decimal point, no thousands mark); its empty cells become NaN, and so do -, ?, NA, N/A, null and
+    none among numbers, which mean the same. A column of numbers with decimal commas or thousands marks is refused, so that it
+    does not become text unnoticed. In text columns, blanks at both ends of a cell are cut off. Blank lines are skipped.
 
     Args: path – of an UTF-8 file; only – names of the columns to keep, all by default;
         text – names of columns to read as text even if every cell is a number.
@@ -70,6 +70,7 @@ def read_csv(path: Path, only: Collection[str] | None = None, text: Collection[s
         for j, column in columns.items():
             if is_text(column) and j not in as_text:
                 _require_no_comma_numbers(column.tolist(), f"{path}, column {layout.names[j]!r}")
+                columns[j] = _numbers_with_gaps(column)
     except UnicodeDecodeError as error:
         raise DataFileError(
             f"{path}: expected UTF-8 text, found other bytes ({error}); save the file as UTF-8"
@@ -189,6 +190,12 @@ def _require_no_comma_numbers(cells: Sequence[str], where: str) -> None:
             f"{where}: expected numbers with a decimal point and without thousands marks, such as 1.5 or 1234.5, "
             f"found {first!r}; write a decimal point instead of a comma"
         )
+
+
+def _numbers_with_gaps(column: Column) -> Column:
+    """A text column as numbers, NaN where they are absent, if it holds nothing else; otherwise the column as it is."""
+    numbers = _numbers(["" if cell.lower() in _ABSENT else cell for cell in column.tolist()])
+    return column if numbers is None or np.isnan(numbers).all() else numbers
 
 
 def _numbers(cells: Sequence[str]) -> NDArray[np.float64] | None:

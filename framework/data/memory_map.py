@@ -44,6 +44,8 @@ def memory_map(
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         if isinstance(error, DataFileError):
             raise
+        if isinstance(error, FileNotFoundError):
+            raise DataFileError(f"expected an .npy or .npz file; {str(file)!r} does not exist; give its path") from error
         raise DataFileError(f"{file}: expected an .npy or .npz file; it cannot be mapped ({error}); write it again") from error
     return ArrayRows(mapped, f"{file.name}" + (f", {array}" if start[:2] == b"PK" else ""), (), block_rows, window)
 

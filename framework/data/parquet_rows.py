@@ -126,4 +126,6 @@ class ParquetRows(RowSource):
         return decoded
 
     def _damaged(self, error: Exception) -> DataFileError:
+        if isinstance(error, FileNotFoundError):
+            return DataFileError(f"expected a Parquet file; {str(self.path)!r} does not exist; give its path")
         return DataFileError(f"{self.path}: expected a Parquet file, reading failed ({error}); write it again")

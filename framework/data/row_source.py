@@ -105,6 +105,8 @@ class ArrayRows(RowSource):
     def __init__(
         self, array: NDArray[Any], name: str = "", names: tuple[str, ...] = (), block_rows: int | None = None, window: int = 8
     ) -> None:
+        if not isinstance(array, np.ndarray):
+            raise DtypeError(f"expected a NumPy array; got {type(array).__name__}; convert it with np.asarray")
         if array.ndim > 1 and not array.flags.c_contiguous and _is_mapped(array) and array.flags.f_contiguous:
             raise ShapeError(
                 f"{name or 'array'}: expected rows one after the other; got columns one after the other (Fortran order), of "

@@ -36,7 +36,7 @@ class TargetCoding:
     def fit(cls, target: ArrayLike, requested: str | None = None) -> TargetCoding:
         """Learn classes, or mean and scale; errors as `Preprocessor.fit` states them."""
         column = as_column(target, "target")
-        _require_present(column)
+        require_present(column)
         task = find_task(column, requested)
         if task == "regression":
             mean, scale = column_moments(column.astype(np.float64)[:, np.newaxis], ["target"])
@@ -52,7 +52,7 @@ class TargetCoding:
     def transform(self, target: ArrayLike) -> NDArray[np.int64] | FloatArray:
         """Class indices [N] int64, or standardised numbers [N, 1] float64."""
         column = as_column(target, "target")
-        _require_present(column)
+        require_present(column)
         if self.task == "classification":
             return self._indices(column)
         if is_text(column):
@@ -114,7 +114,8 @@ class TargetCoding:
         return found
 
 
-def _require_present(column: Column) -> None:
+def require_present(column: Column) -> None:
+    """Raises LabelError for empty labels, NonFiniteDataError for NaN and infinity, EmptyDataError for no rows."""
     if column.size == 0:
         raise EmptyDataError("target: expected at least one row, got none; check the source and the split")
     if not is_text(column):

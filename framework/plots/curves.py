@@ -52,7 +52,8 @@ def plot_runs(runs: Mapping[str, History], path: PathLike | None = None, against
     Args: runs – name -> history; path – of a .png, .svg or .pdf to write, None for none; against – "epoch" (default),
         "iteration" or "seconds" (of training).
     Returns: the matplotlib Figure; it is not shown.
-    Raises: HyperparameterError, StateError for a history without an epoch, MissingDependency without matplotlib.
+    Raises: HyperparameterError, StateError for a history without an epoch, MissingDependency without matplotlib,
+        OutputPathError.
 
         fs.plot_runs({"Adam": first, "SGD": second}, "runs.png")
     """

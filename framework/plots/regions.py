@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import HyperparameterError, ShapeError
-from ..model import Sequential
+from ..model import Sequential, require_model
 from ..persistence import PathLike
 from ..settings import positive, whole
 from .style import DARK, Figure, canvas, look
@@ -99,8 +99,7 @@ def plot_decision_regions(
 
 
 def _require_classes(model: Any) -> None:
-    if not isinstance(model, Sequential):
-        raise HyperparameterError(f"expected a model; got {model!r}; for a TrainStep pass step.model")
+    require_model(model)
     several = model.head in ("binary", "signs") and model.outputs not in (None, 1)
     if model.head not in ("classes", "binary", "signs") or several:
         what = f"head {model.head!r} and {model.outputs} outputs" if several else f"head {model.head!r}"

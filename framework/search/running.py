@@ -55,8 +55,8 @@ def search(
     interruption: the draw of a trial depends on the seed and on the finished trials alone. One process at a time may use
     a storage.
 
-    Args: x [N, d], y, validation – as in Trainer.fit, on the host; loss – default SoftmaxCrossEntropy for whole numbers in
-        y, else MSE; space – default SearchSpace(); trials – in all, those in the storage included; epochs – of each;
+    Args: x [N, d], y, validation – as in Trainer.fit, on the host; loss – default SoftmaxCrossEntropy for y of an integer
+        type, else MSE; space – default SearchSpace(); trials – in all, those in the storage included; epochs – of each;
         storage – path of an SQLite file, made if it is not there, or None to keep nothing; seed – of the search, and of the
         weights and shuffles of every trial; pruning; outputs – of the network, default by y; report – called after each
         trial with its number, from 1, and the trial; options – backend, precision and others of TrainStep.

@@ -24,7 +24,7 @@ class ConjugateGradient(FullBatchMethod):
         parameters; overlap – it is also restarted where |<g, g'>| >= overlap ||g||^2 (Powell's test, default 0.2), or
         where p does not point downhill; line_search – default StrongWolfe(c2=0.1).
     Rows of the history add restart, 1 where p was set to -g.
-    Source: Nocedal and Wright (2006), section 5.2; notes 000, whose conjugacy condition lacks the letters of H.
+    Source: Nocedal and Wright (2006), section 5.2; notes 000, which print g for p in <p, H p'> = 0.
     """
 
     BETAS = ("polak_ribiere", "fletcher_reeves")

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...backends import Backend
-from ...errors import EmptyDataError, HyperparameterError
+from ...errors import EmptyDataError
 from ...kernels.formulas.activations import Activation
 from ..layers import Layer
-from ..model import Sequential
+from ..model import Sequential, require_model
 from ..settings import real, whole
 from ..tape import Tape
 from .watched import places, watched
@@ -123,8 +123,7 @@ def unit_report(model: Sequential, x: Any, threshold: float = THRESHOLD, batch_r
 
         print(fs.unit_report(model, x))
     """
-    if not isinstance(model, Sequential):
-        raise HyperparameterError(f"expected a model; got {model!r}; for a TrainStep pass step.model")
+    require_model(model)
     check_threshold(threshold)
     size = whole(batch_rows, "batch_rows")
     inputs = model.convert_input(x)

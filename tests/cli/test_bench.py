@@ -59,6 +59,9 @@ def test_what_was_measured_before_an_interrupt_is_in_the_file(monkeypatch, tmp_p
 
     monkeypatch.setattr(steps, "time_steps", interrupted)
     with pytest.raises(KeyboardInterrupt):
+        bench_command.bench(networks="9-4@16", backends="numpy", rounds=2, seconds=0.01, pause=0.0, out=out)
+    assert not out.exists()
+    with pytest.raises(KeyboardInterrupt, match=r"networks that were done are in .*bench\.json"):
         bench_command.bench(networks="5-6-3@8,9-4@16", backends="numpy", rounds=2, seconds=0.01, pause=0.0, out=out)
     assert [case.network for case in load(out).cases] == ["5-6-3@8"]
 

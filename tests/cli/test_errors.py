@@ -99,7 +99,8 @@ def test_debug_shows_the_traceback_and_its_cause(call, monkeypatch):
          "found 20 NaN, infinite or missing values, the first in row 21, column 'a'"),
         ("inf.csv", "a,y\n" + "1,0\n2,1\n" * 20 + "inf,1\n", "the first in row 41"),
         ("lost.csv", "a,y\n" + "1,0.5\n2,1.5\n" * 20 + "2,\n", "target 'y': expected finite numbers"),
-        ("blank.csv", "a,y\n" + "1,u\n2,v\n" * 20 + "2,\n", "label"),
+        ("blank.csv", "a,y\n" + "1,u\n2,v\n" * 20 + "2,\n", "a label in every row, found 1 empty, the first in row 41"),
+        ("mark.csv", "a,y\n" + "1,0\n2,1\n" * 20 + "NA,1\n", "or missing value, the first in row 41, column 'a'"),
         ("same.csv", "a,y\n" + "1,u\n" * 20, "at least 2 classes"),
         ("two.csv", "a,y\n1,u\n2,v\n", "2 rows leave it empty; give 5 rows or more, two or more of each class, or"),
         ("one.csv", "a,y\n1,0\n", "1 row leaves it empty"),
@@ -169,14 +170,18 @@ def test_the_data_is_never_overwritten(refused, people):
     assert people.read_bytes() == before
 
 
-def test_stopped_from_the_keyboard(refused, monkeypatch):
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [((), "stopped from the keyboard; no file was written"), (("half is in x",), "the keyboard; half is in x")],
+)
+def test_stopped_from_the_keyboard(refused, monkeypatch, said, words):
     from fusedstep.framework.trainer import Trainer
 
     def stop(*_, **__):
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt(*said)
 
     monkeypatch.setattr(Trainer, "fit", stop)
-    assert "stopped from the keyboard" in refused("train", "iris")
+    assert words in refused("train", "iris")
 
 
 def test_an_error_of_several_lines_is_one_line(refused, monkeypatch):

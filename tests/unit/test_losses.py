@@ -153,8 +153,8 @@ def test_a_final_softmax_is_fused_into_the_loss() -> None:
 
 
 BAD = [
-    (fs.SoftmaxCrossEntropy(), np.array([0, 5, 1]), fs.LabelError, r"0 to 4.*got 5 in row 1"),
-    (fs.SoftmaxCrossEntropy(), np.array([0, -1, 1]), fs.LabelError, r"got -1 in row 1"),
+    (fs.SoftmaxCrossEntropy(), np.array([0, 5, 1]), fs.LabelError, r"0 to 4.*got 5 in row 2 \(counted from 1\)"),
+    (fs.SoftmaxCrossEntropy(), np.array([0, -1, 1]), fs.LabelError, r"got -1 in row 2"),
     (fs.SoftmaxCrossEntropy(), np.array([0, 0.5, 1]), fs.LabelError, "whole numbers"),
     (fs.SoftmaxCrossEntropy(), np.array([0, np.nan, 1]), fs.LabelError, "NaN"),
     (fs.SoftmaxCrossEntropy(), np.array(["a", "b", "c"]), fs.DtypeError, "real numbers"),

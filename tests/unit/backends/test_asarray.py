@@ -87,6 +87,8 @@ def test_dlpack_of_torch(name):
     assert np.array_equal(model(torch.from_numpy(values)), model(values))
     step = fs.TrainStep(model, fs.SoftmaxCrossEntropy(), fs.SGD())
     assert float(step(torch.from_numpy(values), torch.tensor([0, 2, 1]))) > 0.0
+    with pytest.raises(fs.DtypeError, match=r"got a torch.Tensor of shape \(3, 4\) and dtype torch.bfloat16 .*; convert it"):
+        model(torch.from_numpy(values).bfloat16())
 
 
 @pytest.mark.parametrize(
@@ -142,3 +144,31 @@ def test_the_base_class_on_numpy_copies_nothing_without_need():
     own = np.ones((2, 3), "f4")
     assert fs.Backend(np).asarray(own) is own
     assert fs.Backend(np).asarray(own, dtype="float64").dtype == np.float64
+
+
+class Sparse:
+    """What NumPy takes for one object, as it does a matrix of scipy.sparse."""
+
+    shape, dtype = (2, 3), np.dtype("f4")
+
+    def toarray(self):
+        raise AssertionError("the values must not be asked for")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (Sparse(), r"got a \w+\.Sparse of shape \(2, 3\) and dtype float32; x\.toarray\(\) makes a sparse matrix dense"),
+        (np.array([1.0, None]), r"dtype object; x\.astype\(float\) converts it if every entry is a number; encode text"),
+        (np.array(["1.0"]), r"dtype <U3; encode text as numbers first"),
+        (None, r"got a builtins\.NoneType; encode"),
+        (np.ma.masked_greater([1.0, 2.0, 3.0], 1.5), r"without a mask; got a numpy\.MaskedArray .* with 2 entries masked"),
+    ],
+)
+def test_what_was_given_is_named_and_what_would_mend_it(name, values, message):
+    with pytest.raises(fs.DtypeError, match=message):
+        fs.asarray(values, backend=name)
+
+
+def test_a_masked_array_of_which_nothing_is_masked_is_an_array(name):
+    assert fs.asarray(np.ma.masked_greater([1.0, 2.0], 9.0), backend=name).tolist() == [1.0, 2.0]

@@ -153,6 +153,13 @@ def test_auto_falls_back_and_says_so_once(only_numpy, caplog):
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO", "INFO"]
 
 
+def test_auto_says_a_reason_that_two_backends_share_in_one_line(only_numpy, caplog):
+    only_numpy["cupy"] = only_numpy["cuda"]
+    fs.backend()
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert said.startswith("backend auto: not cuda or cupy, because the driver is too old")
+
+
 def test_auto_says_nothing_where_the_first_choice_works(only_numpy, caplog):
     only_numpy["cuda"] = None
     caplog.set_level(logging.DEBUG, logger="fusedstep")

@@ -74,9 +74,20 @@ def test_empty_cells_and_nan_become_nan_in_numeric_columns_only(write):
     assert columns["c"].tolist() == ["x", "", "z"]
 
 
-@pytest.mark.parametrize("cell", ["1_000", "0x10", "NA", "?", "1 2"])
+@pytest.mark.parametrize("cell", ["1_000", "0x10", "none of them", "1 2"])
 def test_one_cell_that_is_no_number_makes_a_text_column(write, cell):
     assert read_csv(write(f"a;b\n1;2\n{cell};3\n"))["a"].tolist() == ["1", cell]
+
+
+@pytest.mark.parametrize("cell", ["NA", "?", "-", "n/a", "NULL", " None "])
+def test_marks_of_absence_among_numbers_are_gaps(write, cell):
+    path = write(f"a;b\n1;x\n{cell};{cell}\n;y\n")
+    columns = read_csv(path)
+    np.testing.assert_array_equal(columns["a"], [1, np.nan, np.nan])
+    assert columns["b"].tolist() == ["x", cell.strip(), "y"], "among texts they are texts"
+    assert read_csv(path, text=["a"])["a"].tolist() == ["1", cell.strip(), ""]
+    only = read_csv(write(f"a;b\n{cell};1\n{cell};2\n"))["a"]
+    assert only.tolist() == [cell.strip()] * 2, "and where there is no number at all"
 
 
 @pytest.mark.parametrize("cell", ["1,5", "-0,25", "1.234,5", "1 234,5", "1,234,567.8", "2,5e-3"])

@@ -101,6 +101,8 @@ def test_f5_files_that_cannot_be_mapped_say_what_to_do(tmp_path, x) -> None:
     for name in ("short.npy", "garbage.npy", "missing.npy"):
         with pytest.raises(errors.DataFileError, match=name):
             fs.memory_map(tmp_path / name)
+    with pytest.raises(errors.DataFileError, match=r"missing\.npy' does not exist; give its path"):
+        fs.memory_map(tmp_path / "missing.npy")
     with zipfile.ZipFile(tmp_path / "text.npz", "w") as archive:
         archive.writestr("x.npy", "hello")
     with pytest.raises(errors.DataFileError):
@@ -131,6 +133,17 @@ def test_f5_parquet_columns_keep_their_kind_and_text_is_refused(tmp_path) -> Non
     (tmp_path / "broken.parquet").write_bytes(b"PAR1....")
     with pytest.raises(errors.DataFileError, match="broken"):
         fs.ParquetRows(tmp_path / "broken.parquet")
+
+
+def test_f5_a_parquet_file_that_is_not_there_is_said_to_be_missing(tmp_path) -> None:
+    pytest.importorskip("pyarrow")
+    with pytest.raises(errors.DataFileError, match=r"missing\.parquet' does not exist; give its path"):
+        fs.ParquetRows(tmp_path / "missing.parquet")
+
+
+def test_f5_rows_of_what_is_no_array_are_refused() -> None:
+    with pytest.raises(errors.DtypeError, match=r"expected a NumPy array; got list; convert it with np\.asarray"):
+        fs.ArrayRows([[1.0, 2.0]])
 
 
 def test_f5_few_row_groups_are_in_memory_and_each_is_decoded_once_an_epoch(tmp_path, monkeypatch) -> None:

@@ -39,9 +39,9 @@ def nan_at(x, row, column, value=np.nan):
 
 
 BAD = {
-    "too wide": (lambda x, y: (x[:, :5], y), fs.ShapeError, r"Linear.*layer 0.*a matrix \[rows, 6\]; got shape \(24, 5\)"),
+    "too narrow": (lambda x, y: (x[:, :5], y), fs.ShapeError, r"Linear.*layer 0.*\[rows, 6\]; got shape \(24, 5\); .*columns"),
     "a vector": (lambda x, y: (x[0], y[:1]), fs.ShapeError, r"layer 0.*got shape \(6,\); .*reshape it to \[1, columns\]"),
-    "three axes": (lambda x, y: (x[None], y[:1]), fs.ShapeError, r"got shape \(1, 24, 6\)"),
+    "three axes": (lambda x, y: (x[None], y[:1]), fs.ShapeError, r"got shape \(1, 24, 6\); .*x\.reshape\(len\(x\), -1\)"),
     "no rows": (lambda x, y: (x[:0], y[:0]), fs.EmptyDataError, "expected a minibatch of at least one row; got none"),
     "nothing": (lambda x, y: (np.empty((0, 6), "f4"), []), fs.EmptyDataError, "at least one row"),
     "text in x": (lambda x, y: (x.astype(str), y), fs.DtypeError, "expected real numbers; got a numpy.ndarray.*dtype <U"),
@@ -51,13 +51,14 @@ BAD = {
     "fewer labels": (lambda x, y: (x, y[:-1]), fs.ShapeError, "expected one target for each of the 24 rows of x; got 23"),
     "one label": (lambda x, y: (x, 1), fs.ShapeError, "expected one target for each of the 24 rows"),
     "labels as a column": (lambda x, y: (x, y[:, None]), (fs.ShapeError, fs.LabelError), r"expected targets \[rows, 3\]"),
-    "too large": (lambda x, y: (x, np.where(np.arange(24) == 7, 3, y)), fs.LabelError, "labels 0 to 2, .* got 3 in row 7"),
-    "negative": (lambda x, y: (x, np.where(np.arange(24) == 5, -1, y)), fs.LabelError, "got -1 in row 5.*start at 0"),
+    "too large": (lambda x, y: (x, np.where(np.arange(24) == 7, 3, y)), fs.LabelError, "labels 0 to 2, .* got 3 in row 8 "),
+    "negative": (lambda x, y: (x, np.where(np.arange(24) == 5, -1, y)), fs.LabelError, "got -1 in row 6.*start at 0"),
+    "from 1 on": (lambda x, y: (x, y + 1), fs.LabelError, "labels start at 0, and these at 1: take y - 1"),
     "large unsigned": (lambda x, y: (x, y.astype("u8") + np.uint64(2**63)), fs.LabelError, "expected labels 0 to 2"),
     "fractions": (lambda x, y: (x, y + 0.5), fs.LabelError, "expected whole numbers 0 to 2 as labels; got fractions"),
     "NaN labels": (lambda x, y: (x, np.where(np.arange(24) == 2, np.nan, y)), fs.LabelError, "expected whole numbers"),
     "infinite labels": (lambda x, y: (x, np.where(np.arange(24) == 2, np.inf, y)), fs.LabelError, "fractions, NaN or infinity"),
-    "text labels": (lambda x, y: (x, np.array(["cat", "dog"] * 12)), fs.DtypeError, "expected real numbers"),
+    "text labels": (lambda x, y: (x, np.array(["cat", "dog"] * 12)), fs.DtypeError, r"labels: .*np\.unique\(y, return_inverse"),
     "not a distribution": (lambda x, y: (x, np.full((24, 3), 0.5)), fs.LabelError, "expected rows of probabilities"),
     "negative shares": (lambda x, y: (x, np.tile([1.5, -0.5, 0.0], (24, 1))), fs.LabelError, "expected rows of probabilities"),
     "wide distributions": (lambda x, y: (x, np.full((24, 4), 0.25)), fs.ShapeError, r"expected targets \[rows, 3\]"),
@@ -224,7 +225,9 @@ IMPOSSIBLE = [
     (lambda: fs.Maxout(3, 3, pieces=1), "pieces"),
     (lambda: fs.Maxout(3, 3, pieces=256), "pieces"), (lambda: fs.Linear(3, 3, weight_init="magic"), "initializer"),
     (lambda: fs.Normal(-1.0), "standard deviation"), (lambda: fs.Sequential(), "at least one layer"),
-    (lambda: fs.Sequential(fs.ReLU), "did you forget"), (lambda: fs.Sequential(fs.ReLU(), head="tail"), "head"),
+    (lambda: fs.Sequential(fs.ReLU), "did you forget"),
+    (lambda: fs.Sequential([fs.Linear(2, 2), fs.ReLU()]), "write Sequential(*layers)"),
+    (lambda: fs.Sequential(fs.ReLU(), head="tail"), "head"), (lambda: fs.mlp(3, 3), "fs.mlp([8, 32, 2])"),
     (lambda: fs.mlp([3]), "widths"), (lambda: fs.mlp([3, 3, 3], activation="step"), "activation"),
     (lambda: fs.mlp([3, 3, 3], dropout=1.0), "Dropout"), (lambda: fs.mlp([3, 0, 3]), "outputs"),
     (lambda: fs.MSE("average"), "reduction"), (lambda: fs.SoftmaxCrossEntropy(1.0), "label_smoothing"),
@@ -236,6 +239,7 @@ IMPOSSIBLE = [
     (lambda: fs.TrainStep(fs.mlp([2, 2]), fs.MSE, fs.SGD()), "did you forget"),
     (lambda: fs.TrainStep(fs.mlp([2, 2]), fs.MSE(), fs.SGD), "did you forget"),
     (lambda: fs.TrainStep(fs.Linear(2, 2), fs.MSE(), fs.SGD()), "Sequential"),
+    (lambda: fs.TrainStep(fs.mlp([2, 2]), "mse", fs.SGD()), "such as fs.MSE(); got 'mse'"),
     (lambda: fs.TrainStep(fs.mlp([2, 2]), fs.MSE(), fs.SGD(groups=[fs.ParameterGroup("9.*")])), "matches a parameter"),
 ]  # fmt: skip
 
@@ -291,8 +295,42 @@ def test_a_model_without_parameters():
         lambda: model.arena,
         lambda: model.predict([[1.0, 2.0]]),
     ):
-        with pytest.raises(fs.StateError, match=r"call model\.initialize\(\) first"):
+        with pytest.raises(fs.StateError, match=r"train it first .*or call model\.initialize\(\)"):
             call()
+
+
+@pytest.mark.parametrize("loss", [fs.BinaryCrossEntropy(), fs.Hinge()])
+@pytest.mark.parametrize("last", [fs.Sigmoid(), fs.ReLU(), fs.Softmax()])
+def test_a_last_layer_that_is_never_negative_cannot_answer_no(loss, last):
+    model = fs.Sequential(fs.Linear(6, 1), last)
+    with pytest.raises(fs.HyperparameterError, match=r"below 0 for no.*; got (Sigmoid|ReLU|Softmax)\(\); leave that layer out"):
+        fs.TrainStep(model, loss, fs.SGD())
+    assert not model.initialized
+    fs.TrainStep(fs.Sequential(fs.Linear(6, 1), fs.Tanh()), loss, fs.SGD(), backend="numpy")
+
+
+def test_a_column_of_single_numbers_is_told_how_to_become_a_matrix(name):
+    model = fs.mlp([1, 2]).initialize(0, name)
+    with pytest.raises(fs.ShapeError, match=r"got shape \(4,\); .*x\.reshape\(-1, 1\)"):
+        model(np.ones(4))
+
+
+@pytest.mark.parametrize(
+    ("validation", "error", "message"),
+    [
+        (lambda x, y: x, fs.HyperparameterError, r"validation=\(x, y\).*got a numpy.ndarray of shape \(24, 6\)"),
+        (lambda x, y: (x, y, x), fs.HyperparameterError, r"got a builtins.tuple of 3; split them off"),
+        (lambda x, y: 0.2, fs.HyperparameterError, r"got a builtins.float"),
+        (lambda x, y: (x[:, :5], y), fs.ShapeError, r"^validation: Linear.*got shape \(24, 5\)"),
+        (lambda x, y: (x, y + 3), fs.LabelError, r"^validation: expected labels 0 to 2"),
+        (lambda x, y: (x, y.astype(str)), fs.DtypeError, r"^validation: labels: expected real numbers"),
+    ],
+)
+def test_what_is_wrong_with_validation_data_is_said_of_it(name, data, validation, error, message):
+    step = fs.TrainStep(fs.mlp([6, 3]), fs.SoftmaxCrossEntropy(), fs.SGD(), backend=name)
+    with pytest.raises(error, match=message):
+        fs.Trainer(step).fit(*data, validation=validation(*data), epochs=1)
+    assert step.steps == 0
 
 
 def test_bad_rows_to_predict(name, data):
@@ -316,6 +354,8 @@ def test_parameters_of_another_model(name):
         with pytest.raises(fs.ShapeError, match=message):
             model.load_parameters(wrong)
         assert all(np.array_equal(values, before[key]) for key, values in model.parameters().items())
+    model.load_parameters({key: np.full(values.shape, 0.5).tolist() for key, values in before.items()})
+    assert all((values == 0.5).all() for values in model.parameters().values())
 
 
 @pytest.mark.parametrize("run", ["numpy", "numba"])
@@ -323,3 +363,65 @@ def test_numbers_too_large_to_square_are_refused_without_a_warning(run):
     step = fs.TrainStep(fs.mlp([3, 2]), fs.SoftmaxCrossEntropy(), fs.SGD(), backend=run, precision="float64")
     with pytest.raises(fs.NonFiniteDataError, match=r"that float64 can square; got larger ones; scale them"):
         step.prepare(np.full((4, 3), 1e300), [0, 1, 0, 1])
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda step, x, y: fs.save(step, "model.safetensors"),
+        lambda step, x, y: fs.sparsity(step),
+        lambda step, x, y: fs.unit_report(step, x),
+        lambda step, x, y: fs.plot_decision_regions(step, x, y),
+    ],
+)
+def test_a_step_where_its_model_is_meant(data, call, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    step = fs.TrainStep(fs.mlp([6, 3]), fs.SoftmaxCrossEntropy(), fs.SGD(), backend="numpy")
+    with pytest.raises(fs.HyperparameterError, match=r"expected a model; got .*; pass step\.model"):
+        call(step, *data)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("call", [fs.find_learning_rate, fs.sweep_learning_rate, lambda step, x, y: fs.Trainer(step).fit(x, y)])
+def test_a_model_where_a_step_is_meant(data, call):
+    with pytest.raises(fs.HyperparameterError, match=r"expected a TrainStep, as fs\.TrainStep\(model, .* makes one"):
+        call(fs.mlp([6, 3]), *data)
+
+
+def test_a_search_of_the_rate_refuses_bad_validation_data_before_it_trains(name, data):
+    step = fs.TrainStep(fs.mlp([6, 3]), fs.SoftmaxCrossEntropy(), fs.SGD(), backend=name)
+    with pytest.raises(fs.HyperparameterError, match=r"validation=\(x, y\)"):
+        fs.find_learning_rate(step, *data, validation=data[0])
+    assert step.steps == 0
+
+
+class Frame:
+    """A table whose brackets take names of columns, and rows only through `iloc`, as those of pandas do."""
+
+    def __init__(self, values):
+        self.values, self.shape, self.iloc = values, values.shape, self.Rows(values)
+
+    class Rows:
+        def __init__(self, values):
+            self.values = values
+
+        def __getitem__(self, rows):
+            return Frame(self.values[rows])
+
+    def __getitem__(self, name):
+        raise KeyError(name)
+
+    def __len__(self):
+        return len(self.values)
+
+    def __array__(self, dtype=None, copy=None):
+        return np.asarray(self.values, dtype)
+
+
+@pytest.mark.parametrize("kind", [Frame, np.ndarray.tolist, np.asarray])
+def test_micro_batches_of_lists_arrays_and_tables(name, data, kind):
+    def losses(make):
+        step = fs.TrainStep(fs.mlp([6, 3]), fs.SoftmaxCrossEntropy(), fs.SGD(0.1), backend=name, micro_batch=10)
+        return [float(step(make(data[0]), make(data[1]))) for _ in range(2)]
+
+    assert losses(kind) == losses(np.asarray)

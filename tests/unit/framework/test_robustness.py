@@ -267,6 +267,14 @@ def test_the_loss_of_a_step_is_a_number() -> None:
     assert losses[0] >= losses[2]
     assert losses[0] > 0 <= losses[1]
     assert sum(losses) == pytest.approx(sum(map(float, losses)))
+    first, second = map(float, losses[:2])
+    assert losses[0] - losses[1] == losses[0] - second == first - losses[1] == first - second
+    assert losses[0] * 2 == 2 * losses[0] == 2.0 * first
+    assert losses[0] / 4 == first / 4
+    assert (round(losses[0], 2), round(losses[0])) == (round(first, 2), round(first))
+    assert losses[0].item() == first == losses[0] != losses[1]
+    assert losses[0] != "a loss"
+    assert len({losses[0], first}) == 1
     assert f"{losses[0]:.3f}" == f"{float(losses[0]):.3f}"
 
 
@@ -303,3 +311,34 @@ def test_any_cache_folder_will_do(place: str, tmp_path) -> None:
     command = [sys.executable, "-c", program, "10"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={**environment, "X": "1"}, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("run", BACKENDS)
+@pytest.mark.parametrize("make", [copy.deepcopy, lambda t: pickle.loads(pickle.dumps(t))], ids=["deepcopy", "pickle"])
+def test_a_copied_trainer_goes_on_as_the_first_does(run: str, make) -> None:
+    trainer = fs.Trainer(step_for(run), [fs.EarlyStopping(3), fs.LayerStatistics()], schedule=fs.StepDecay(every=1))
+    trainer.fit(X, Y, validation=(X, Y), epochs=2)
+    other = make(trainer)
+    assert float(other.last_loss) == float(trainer.last_loss)
+    first, second = (each.fit(X, Y, validation=(X, Y), epochs=2)["val_loss"] for each in (trainer, other))
+    assert first == second
+
+
+def test_a_column_that_the_history_lacks() -> None:
+    history = fs.Trainer(step_for("numpy")).fit(X, Y, epochs=3)
+    for ask in (history.best, lambda: history["val_loss"]):
+        with pytest.raises(fs.UnknownColumn, match=r"out of epoch, loss, lr.*; got 'val_loss'; pass validation=") as caught:
+            ask()
+        assert isinstance(caught.value, KeyError)
+    assert history.best("loss") == history[-1]
+    assert history[1:] == history.rows[1:]
+
+
+def test_a_copied_loss_that_was_not_finite_says_so_again() -> None:
+    def broken(what: str) -> fs.NonFiniteLossError:
+        return fs.NonFiniteLossError(what, 3, "the input data")
+
+    for total, squares in ((math.inf, 1.0), (1.0, math.nan)):
+        loss = pickle.loads(pickle.dumps(fs.StepLoss(total, squares, 1.0, float, broken)))
+        with pytest.raises(fs.NonFiniteLossError, match="expected a finite loss"):
+            float(loss)
