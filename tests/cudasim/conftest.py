@@ -11,6 +11,10 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
+GIVE_WAY = 1e-4
+"""Seconds after which a thread of the interpreter gives way: the one that runs the simulator asks those of a block again and
+again whether they are done, and they get no further while it does."""
+
 sys.path.append(str(HERE.parent))
 
 
@@ -19,6 +23,14 @@ def pytest_configure(config):
     alone = bool(paths) and all(p == HERE or HERE in p.parents for p in paths)
     if alone and "numba" not in sys.modules:
         os.environ["NUMBA_ENABLE_CUDASIM"] = "1"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _threads_give_way():
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(GIVE_WAY)
+    yield
+    sys.setswitchinterval(before)
 
 
 @pytest.fixture(scope="session")
