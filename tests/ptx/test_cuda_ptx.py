@@ -16,7 +16,7 @@ import numpy as np
 if numba.core.config.ENABLE_CUDASIM:
     pytest.skip("Numba's simulator is switched on, which compiles nothing", allow_module_level=True)
 
-from numba.cuda.compiler import _compile_pyfunc_with_fixup
+from numba.cuda import compiler
 
 from fusedstep.kernels import report
 from fusedstep.kernels.formula import REGISTRY
@@ -59,9 +59,15 @@ def check_single(text):
 
 
 def ptx_for(generated, *capabilities):
-    """The PTX of a kernel for each capability; Numba's own passes, nearly all of the time, are run once for all of them."""
+    """The PTX of a kernel for each capability; Numba's own passes, nearly all of the time, are run once for all of them.
+
+    Numba has no public function for that; one that has lost this one compiles for each.
+    """
+    compile_once = getattr(compiler, "_compile_pyfunc_with_fixup", None)
+    if compile_once is None:
+        return [ptx_of(generated, capability) for capability in capabilities]
     with report.without_device(capabilities[0]):
-        library, _ = _compile_pyfunc_with_fixup(
+        library, _ = compile_once(
             generated.function(), generated.parameters, device=False, abi="numba", cc=capabilities[0]
         )
     return [library.get_asm_str(cc=capability) for capability in capabilities]
