@@ -449,6 +449,9 @@ from .framework.stopping import (
     EarlyStopping as EarlyStopping,
 )
 from .framework.stopping import (
+    StopOnInterrupt as StopOnInterrupt,
+)
+from .framework.stopping import (
     StopOnStall as StopOnStall,
 )
 from .framework.stopping import (

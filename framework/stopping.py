@@ -1,4 +1,4 @@
-"""Rules that end training: early stopping, a loss that no longer changes, a figure that was reached.
+"""Rules that end training: early stopping, a loss that no longer changes, a figure that was reached, a key that was pressed.
 
 A number of epochs or of steps is an argument of Trainer.fit.
 """
@@ -6,7 +6,9 @@ A number of epochs or of steps is an argument of Trainer.fit.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+import signal
+import threading
+from typing import TYPE_CHECKING, Any
 
 from ..errors import HyperparameterError
 from .callbacks import Callback
@@ -135,3 +137,42 @@ class StopOnTarget(StoppingRule):
         value = row[self.monitor]
         if value >= self.target if larger_is_better(self.monitor) else value <= self.target:
             trainer.stop(f"{self.monitor} reached {self.target:g}")
+
+
+class StopOnInterrupt(Callback):
+    """Stops after the step at hand when SIGINT comes (Ctrl-C, the stop button of a notebook), so that nothing learned is lost.
+
+    `fit` evaluates and returns as always, and callbacks such as EarlyStopping do what they do at the end. A second SIGINT
+    raises KeyboardInterrupt as if this were not there. Where fit does not run in the main thread, Python gives it no signals,
+    and nothing is changed.
+
+    Attributes: interrupted – whether the last fit was.
+    """
+
+    def __init__(self) -> None:
+        self.interrupted = False
+        self._before: Any = None
+
+    def on_fit_begin(self, trainer: Trainer) -> None:
+        """Listens."""
+        self.interrupted = False
+        before = signal.getsignal(signal.SIGINT)
+        if threading.current_thread() is not threading.main_thread() or before is None:
+            return
+
+        def stop(*_: Any) -> None:
+            self.interrupted = True
+            self._give_back()
+            trainer.stop("stopped from the keyboard", at_once=True)
+
+        self._before = before
+        signal.signal(signal.SIGINT, stop)
+
+    def on_fit_end(self, trainer: Trainer) -> None:  # noqa: ARG002
+        """Leaves the signal to whom it belonged."""
+        self._give_back()
+
+    def _give_back(self) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+            self._before = None

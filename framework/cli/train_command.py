@@ -13,6 +13,9 @@ from .options import Debug
 if TYPE_CHECKING:
     from .figures import Figures
 
+INTERRUPTED = 130
+"""The exit status of programs that were ended from the keyboard: 128 and the number of the signal."""
+
 _data = partial(typer.Option, rich_help_panel="Data")
 _network = partial(typer.Option, rich_help_panel="Network (defaults suit the size of the data, see above)")
 _training = partial(typer.Option, rich_help_panel="Training")
@@ -126,6 +129,9 @@ def train(
     numbers, the target is kept in memory. The order of the rows is the same as without it; of a Parquet file, row groups are
     shuffled, and the rows of four of them together.
 
+    Ctrl-C ends training after the step at hand: what was learned until then is evaluated and saved, beside an older file of
+    the same name, and the exit status is 130. Another Ctrl-C gives up without a file.
+
     A validation part of fewer than 10 rows is not split off: its rows are trained on, for a third of the epochs.
 
     **Schedules of the learning rate**
@@ -180,6 +186,8 @@ def train(
     report.backend(chosen, backend)
     watching = [] if figures is None else figures.callbacks(data)
     trained = train_model(data, given, seed, chosen, precision, report.shows_progress, watching, find_lr, pieces)
+    if trained.interrupted and path.exists():
+        path = path.with_stem(f"{path.stem}-interrupted")
     replaced = out is None and path.exists()
     save(trained.model, path, data.preprocessor.to_json(), notes_of(data, trained, seed))
     report.results(data, trained, path)
@@ -187,6 +195,10 @@ def train(
         report.figures(figures.draw(data, trained))
     if replaced:
         print(f"note: {path} was there already and was replaced; give --out to keep an older model", file=sys.stderr)
+    if trained.interrupted:
+        ended = f"after {trained.history.epochs} of {trained.recipe.epochs} epochs, the last of them cut short"
+        print(f"note: stopped from the keyboard {ended}; what was learned until then is in {path}", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED)
 
 
 def _figures(folder: Path | None, form: str) -> Figures | None:

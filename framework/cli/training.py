@@ -26,7 +26,7 @@ from ..losses import MSE, Loss, SoftmaxCrossEntropy
 from ..model import Sequential, mlp
 from ..rate_search import RateSearch, find_learning_rate, sweep_learning_rate
 from ..step import TrainStep
-from ..stopping import EarlyStopping
+from ..stopping import EarlyStopping, StopOnInterrupt
 from ..trainer import Trainer
 from .recipe import SMALLEST_VALIDATION, Recipe, recipe_for, require_size, require_validation
 
@@ -79,7 +79,7 @@ class Trained:
 
     Attributes: lr – the learning rate at the beginning; figures – part -> {"loss", "accuracy"} or {"loss", "r2", "rmse"},
         rmse in the units of the target; baseline – the test figure of linear regression (R²) or of always answering the
-        most frequent class (accuracy), or None without a test part.
+        most frequent class (accuracy), or None without a test part; interrupted – whether it was ended from the keyboard.
     """
 
     model: Sequential
@@ -90,6 +90,7 @@ class Trained:
     lr: float
     figures: dict[str, dict[str, float]] = field(default_factory=dict)
     baseline: float | None = None
+    interrupted: bool = False
 
 
 def prepare(dataset: Dataset, task: str | None, shares: tuple[float, float], seed: int) -> Prepared:
@@ -194,7 +195,8 @@ def train_model(
     recipe = recipe_for(len(part), data.task, validation is not None, **given)
     started = time.perf_counter()
     step = new_step(data, recipe, seed, backend, precision, micro_batch)
-    callbacks: list[Callback] = list(watching)
+    keyboard = StopOnInterrupt()
+    callbacks: list[Callback] = [*watching, keyboard]
     stopping = EarlyStopping(recipe.patience) if validation is not None and recipe.patience else None
     if stopping is not None:
         callbacks.append(stopping)
@@ -215,7 +217,7 @@ def train_model(
         )
         seconds = time.perf_counter() - started
         best = history.epochs if stopping is None else stopping.best_epoch
-        result = Trained(step.model, recipe, history, seconds, best, lr)
+        result = Trained(step.model, recipe, history, seconds, best, lr, interrupted=keyboard.interrupted)
         for name, held in data.parts.items():
             result.figures[name] = _figures(step, held, data.preprocessor)
     if "test" in data.parts:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -132,18 +134,67 @@ def test_a_working_folder_that_was_removed(tmp_path):
     assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
-def test_interrupting_a_real_run(tmp_path):
-    arguments = ["train", "digits", "--backend", "numpy", "--epochs", "100000", "--patience", "0"]
+LISTENING = """
+from fusedstep.framework.stopping import StopOnInterrupt
+real = StopOnInterrupt.on_fit_begin
+def begin(self, trainer):
+    real(self, trainer)
+    print("listening", flush=True)
+StopOnInterrupt.on_fit_begin = begin
+from fusedstep.framework.cli import main
+main()
+"""
+
+
+def interrupted(folder, signals, until="listening", patience="0"):
+    """(exit status, output, errors) of a training that gets SIGINT once a line of its output begins with those letters."""
+    arguments = ["train", "digits", "--backend", "numpy", "--epochs", "100000", "--patience", patience]
     with subprocess.Popen(
-        [*MAIN, *arguments], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8"
+        [sys.executable, "-c", LISTENING, *arguments], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        encoding="utf-8",
     ) as process:
         for line in process.stdout:
-            if line.startswith("Backend"):
+            if line.startswith(until):
                 break
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
-    assert process.returncode == 2
-    assert err.startswith("error: stopped from the keyboard")
-    assert err.count("\n") == 1
-    assert list(tmp_path.iterdir()) == []
+        for _ in range(signals):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.5)
+        out, err = process.communicate(timeout=60)
+    return process.returncode, out, err
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
+@pytest.mark.parametrize("patience", ["0", "1000"])
+def test_interrupting_a_training_keeps_what_was_learned(tmp_path, call, patience):
+    code, out, err = interrupted(tmp_path, 1, patience=patience)
+    assert code == 130
+    assert re.search(r"^note: stopped from the keyboard after \d+ of 100000 epochs.* in digits.safetensors$", err, re.MULTILINE)
+    assert "digits.safetensors" in out
+    assert [path.name for path in tmp_path.iterdir()] == ["digits.safetensors"]
+    assert call("predict", tmp_path / "digits.safetensors", "digits", "-o", tmp_path / "answers.csv").code == 0
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
+def test_interrupting_a_training_leaves_an_older_file_alone(tmp_path):
+    older = tmp_path / "digits.safetensors"
+    older.write_bytes(b"older")
+    code, _, err = interrupted(tmp_path, 1)
+    assert (code, older.read_bytes()) == (130, b"older")
+    assert "digits-interrupted.safetensors" in err
+    assert (tmp_path / "digits-interrupted.safetensors").stat().st_size > 1000
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
+def test_interrupting_before_anything_was_learned(tmp_path):
+    code = """
+import os, signal
+from fusedstep.framework.cli import main, training
+training.prepare = lambda *_: os.kill(os.getpid(), signal.SIGINT)
+main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, "train", "digits"], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: stopped from the keyboard; no file was written")
+    assert done.stderr.count("\n") == 1

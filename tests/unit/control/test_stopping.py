@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
+import os
+import signal
+import threading
 
 import numpy as np
 import pytest
@@ -214,3 +217,56 @@ def test_c13_the_last_part_of_an_epoch_is_averaged_over_its_own_rows(new_step, v
 def test_c13_impossible_lengths_are_refused(arguments, words, new_step, data):
     with pytest.raises(fs.HyperparameterError, match=words):
         fs.Trainer(new_step()).fit(*data, **arguments)
+
+
+class _Press(fs.Callback):
+    """Presses Ctrl-C after some steps."""
+
+    def __init__(self, *at):
+        self.at, self.taken = at, 0
+
+    def on_step_end(self, trainer, step, steps):
+        self.taken += 1
+        if self.taken in self.at:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+POSIX = pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
+
+
+@POSIX
+def test_c13_ctrl_c_ends_training_after_the_step_at_hand(new_step, validated):
+    handler, keyboard, step = signal.getsignal(signal.SIGINT), fs.StopOnInterrupt(), new_step()
+    history = fs.Trainer(step, [keyboard, fs.EarlyStopping(10), _Press(6)]).fit(**validated, epochs=100)
+    assert (step.steps, history.epochs, keyboard.interrupted) == (6, 2, True)
+    assert len(history.step_losses) == 6
+    assert history.stopped_because == "stopped from the keyboard"
+    assert signal.getsignal(signal.SIGINT) is handler
+    again = fs.Trainer(step, [keyboard]).fit(**validated, epochs=1)
+    assert (again.epochs, keyboard.interrupted, again.stopped_because) == (1, False, "")
+
+
+@POSIX
+def test_c13_a_second_ctrl_c_interrupts_at_once(new_step, validated):
+    class Twice(fs.Callback):
+        def on_step_end(self, trainer, step, steps):
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        fs.Trainer(new_step(), [fs.StopOnInterrupt(), Twice()]).fit(**validated, epochs=100)
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_c13_beside_the_main_thread_ctrl_c_is_left_alone(new_step, validated):
+    handler, ended = signal.getsignal(signal.SIGINT), []
+
+    def train():
+        ended.append(fs.Trainer(new_step(), [fs.StopOnInterrupt()]).fit(**validated, epochs=2).epochs)
+
+    thread = threading.Thread(target=train)
+    thread.start()
+    thread.join()
+    assert ended == [2]
+    assert signal.getsignal(signal.SIGINT) is handler
