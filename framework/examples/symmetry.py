@@ -61,7 +61,7 @@ def _draw(models: dict[str, fs.Sequential], histories: dict[str, fs.History], pa
             left.plot(history["epoch"], percent, markevery=4, markersize=4.5, label=name, **looks)
             weights = host(models[name])["0.Linear.weight"]
             right.plot(weights[0], weights[1], linestyle="", markersize=7, alpha=0.8, **looks)
-        left.set(xlabel="epoch", ylabel="accuracy in %", title="Only random weights learn", ylim=(0.0, 103.0))
+        left.set(xlabel="epoch", ylabel="accuracy in %", title="Only random weights learn all", ylim=(0.0, 103.0))
         whole_ticks(left.xaxis)
         right.set(xlabel="weight from x1", ylabel="weight from x2", title=f"The {UNITS} hidden units after training")
         figure.legend(loc="outside lower center", ncols=3, title="all weights at the start")
