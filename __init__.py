@@ -9,8 +9,18 @@
 The public names are listed in __init__.pyi and loaded when they are first used, so that importing the package stays quick.
 """
 
+import sys as _sys
+
 import lazy_loader
 
 __version__ = "0.1.0"
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_load, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+
+def __getattr__(name: str) -> object:
+    """A public name, loaded now."""
+    if name in __all__ or name.startswith("_"):
+        return _load(name)
+    # With these two, Python adds what the name may have been meant to be.
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name, obj=_sys.modules[__name__])

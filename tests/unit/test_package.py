@@ -49,3 +49,10 @@ def test_nothing_else_is_in_the_wheel(wheel: zipfile.ZipFile) -> None:
     tops = {name.partition("/")[0] for name in wheel.namelist()}
     assert tops == {"fusedstep", next(t for t in tops if t.endswith(".dist-info"))}
     assert not any(name.startswith(("fusedstep/tests", "fusedstep/.")) for name in wheel.namelist())
+
+
+def test_a_name_that_is_not_there_gets_a_suggestion() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "import fusedstep as fs\nfs.Sgd"], capture_output=True, text=True, check=False
+    )
+    assert done.stderr.rstrip().endswith("AttributeError: module 'fusedstep' has no attribute 'Sgd'. Did you mean: 'SGD'?")
