@@ -143,8 +143,8 @@ class StopOnInterrupt(Callback):
     """Stops after the step at hand when SIGINT comes (Ctrl-C, the stop button of a notebook), so that nothing learned is lost.
 
     `fit` evaluates and returns as always, and callbacks such as EarlyStopping do what they do at the end. A second SIGINT
-    raises KeyboardInterrupt as if this were not there. Where fit does not run in the main thread, Python gives it no signals,
-    and nothing is changed.
+    raises KeyboardInterrupt as if this were not there. Where fit does not run in the main thread, or SIGINT is ignored, as by
+    programs in the background of a shell, nothing is changed.
 
     Attributes: interrupted – whether the last fit was.
     """
@@ -157,7 +157,7 @@ class StopOnInterrupt(Callback):
         """Listens."""
         self.interrupted = False
         before = signal.getsignal(signal.SIGINT)
-        if threading.current_thread() is not threading.main_thread() or before is None:
+        if threading.current_thread() is not threading.main_thread() or before in (None, signal.SIG_IGN):
             return
 
         def stop(*_: Any) -> None:

@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -134,6 +133,10 @@ def test_a_working_folder_that_was_removed(tmp_path):
     assert done.stderr.count("\n") == 1
 
 
+HEARING = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # tests in the background of a shell would pass on that it is ignored
+"""
 LISTENING = """
 from fusedstep.framework.stopping import StopOnInterrupt
 real = StopOnInterrupt.on_fit_begin
@@ -150,16 +153,18 @@ def interrupted(folder, signals, until="listening", patience="0"):
     """(exit status, output, errors) of a training that gets SIGINT once a line of its output begins with those letters."""
     arguments = ["train", "digits", "--backend", "numpy", "--epochs", "100000", "--patience", patience]
     with subprocess.Popen(
-        [sys.executable, "-c", LISTENING, *arguments], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        encoding="utf-8",
+        [sys.executable, "-c", HEARING + LISTENING, *arguments], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True, encoding="utf-8",
     ) as process:
         for line in process.stdout:
             if line.startswith(until):
                 break
         for _ in range(signals):
             process.send_signal(signal.SIGINT)
-            time.sleep(0.5)
-        out, err = process.communicate(timeout=60)
+        try:
+            out, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
     return process.returncode, out, err
 
 
@@ -186,8 +191,8 @@ def test_interrupting_a_training_leaves_an_older_file_alone(tmp_path):
 
 @pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
 def test_interrupting_before_anything_was_learned(tmp_path):
-    code = """
-import os, signal
+    code = HEARING + """
+import os
 from fusedstep.framework.cli import main, training
 training.prepare = lambda *_: os.kill(os.getpid(), signal.SIGINT)
 main()

@@ -234,9 +234,17 @@ class _Press(fs.Callback):
 POSIX = pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
 
 
+@pytest.fixture
+def handler():
+    """What SIGINT does: not what a shell may have passed on, which ignores it in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield signal.default_int_handler
+    signal.signal(signal.SIGINT, before)
+
+
 @POSIX
-def test_c13_ctrl_c_ends_training_after_the_step_at_hand(new_step, validated):
-    handler, keyboard, step = signal.getsignal(signal.SIGINT), fs.StopOnInterrupt(), new_step()
+def test_c13_ctrl_c_ends_training_after_the_step_at_hand(new_step, validated, handler):
+    keyboard, step = fs.StopOnInterrupt(), new_step()
     history = fs.Trainer(step, [keyboard, fs.EarlyStopping(10), _Press(6)]).fit(**validated, epochs=100)
     assert (step.steps, history.epochs, keyboard.interrupted) == (6, 2, True)
     assert len(history.step_losses) == 6
@@ -247,20 +255,19 @@ def test_c13_ctrl_c_ends_training_after_the_step_at_hand(new_step, validated):
 
 
 @POSIX
-def test_c13_a_second_ctrl_c_interrupts_at_once(new_step, validated):
+def test_c13_a_second_ctrl_c_interrupts_at_once(new_step, validated, handler):
     class Twice(fs.Callback):
         def on_step_end(self, trainer, step, steps):
             os.kill(os.getpid(), signal.SIGINT)
             os.kill(os.getpid(), signal.SIGINT)
 
-    handler = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         fs.Trainer(new_step(), [fs.StopOnInterrupt(), Twice()]).fit(**validated, epochs=100)
     assert signal.getsignal(signal.SIGINT) is handler
 
 
-def test_c13_beside_the_main_thread_ctrl_c_is_left_alone(new_step, validated):
-    handler, ended = signal.getsignal(signal.SIGINT), []
+def test_c13_beside_the_main_thread_ctrl_c_is_left_alone(new_step, validated, handler):
+    ended = []
 
     def train():
         ended.append(fs.Trainer(new_step(), [fs.StopOnInterrupt()]).fit(**validated, epochs=2).epochs)
@@ -270,3 +277,13 @@ def test_c13_beside_the_main_thread_ctrl_c_is_left_alone(new_step, validated):
     thread.join()
     assert ended == [2]
     assert signal.getsignal(signal.SIGINT) is handler
+
+
+@POSIX
+def test_c13_who_ignores_ctrl_c_goes_on(new_step, validated, handler):
+    del handler  # which puts back what was there
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    keyboard = fs.StopOnInterrupt()
+    history = fs.Trainer(new_step(), [keyboard, _Press(2)]).fit(**validated, epochs=2)
+    assert (history.epochs, keyboard.interrupted) == (2, False)
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
