@@ -1,11 +1,13 @@
 """Products of NumPy arrays by the GEMM of oneMKL, where that is what multiplies; NumPy's own `matmul` otherwise.
 
-A product that is bound once hands MKL the same words each time and looks at none of its arrays again.
+A product that is bound once hands MKL the same words each time and looks at none of its arrays again. In a child that was
+forked NumPy multiplies, also where MKL was to: a child without MKL's threads was once seen waiting for them for ever.
 """
 
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -19,6 +21,17 @@ LEAST = 2**23
 """Multiplications from which on MKL is the faster one: its two threads need longer to wake, and shorter to multiply."""
 _LARGEST = 2**31 - 1
 """MKL counts rows, columns and strides in 32 bits here."""
+
+_forked = False
+
+
+def _after_fork() -> None:
+    global _forked
+    _forked = True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 class _Side(NamedTuple):
@@ -57,6 +70,7 @@ class Product:
         self._gemm = ctypes.CFUNCTYPE(None)(address)
         self._words = [form_b, form_a, n, m, k, one, None, line_b, None, line_a, beta, None, line_out]
         self._arrays: tuple[Array | None, ...] = (None, None, None)
+        self._accumulate = accumulate
         self._read(a, b, out)
 
     def _read(self, *arrays: Array) -> None:
@@ -69,6 +83,12 @@ class Product:
 
     def __call__(self, a: Array, b: Array, out: Array) -> None:
         """Computes it."""
+        if _forked:
+            if self._accumulate:
+                out += a @ b
+            else:
+                np.matmul(a, b, out)
+            return
         known = self._arrays
         if a is not known[0] or b is not known[1] or out is not known[2]:
             self._read(a, b, out)
@@ -79,11 +99,11 @@ def multiplier(a: Array, b: Array, out: Array, accumulate: bool = False, least: 
     """What computes out [m, n] = a [m, k] b [k, n], or adds it to `out`, by MKL.
 
     Args: least – multiplications of the smallest product that is left to it.
-    Returns: None where MKL is not there or not wanted, and for arrays that its GEMM cannot read or write: other types than
-        float32 and float64, empty ones, those with gaps between the elements of a row and of a column, an `out` that shares
-        memory with a factor.
+    Returns: None where MKL is not there or not wanted, in forked children, and for arrays that its GEMM cannot read or write:
+        other types than float32 and float64, empty ones, those with gaps between the elements of a row and of a column, an
+        `out` that shares memory with a factor.
     """
-    library = mkl()
+    library = None if _forked else mkl()
     if library is None or a.size * b.shape[1] < least or not a.dtype == b.dtype == out.dtype or not out.flags.writeable:
         return None
     address = {"f4": library.sgemm, "f8": library.dgemm}.get(out.dtype.str[1:])
