@@ -32,7 +32,8 @@ def adam(backend: Any, parameters: int, threads: int) -> Prepared:
     model.place(backend, "float32")
     rng = np.random.default_rng(0)
     backend.copy(rng.standard_normal(model.arena.size, np.float32), model.arena.values)
-    gradient = backend.asarray(rng.standard_normal(model.arena.size, np.float32))
+    gradient = model.arena.new()
+    backend.copy(backend.asarray(rng.standard_normal(model.arena.size, np.float32)), gradient)
     state = Adam(1e-3).bind(model.arena)
     squares = backend.sum_of_squares(gradient)
 

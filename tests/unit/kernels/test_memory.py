@@ -7,7 +7,7 @@ import pytest
 
 import fusedstep as fs
 from fusedstep.backends import backend
-from fusedstep.kernels.targets.memory import LINE, aligned_empty, aligned_zeros
+from fusedstep.kernels.targets.memory import LINE, PAGE, aligned_empty, aligned_zeros
 
 
 def place(array):
@@ -25,6 +25,16 @@ def test_arrays_begin_on_a_cache_line_with_the_shape_and_type_asked_for(shape, d
             assert array.flags.writeable
             assert place(array) % LINE == 0 or array.size == 0
         assert not zeros.any()
+
+
+def test_large_arrays_begin_at_different_places_of_a_page():
+    made = [make((40, 1000), "float32") for _ in range(4) for make in (aligned_empty, aligned_zeros)]
+    assert len({place(array) % PAGE for array in made}) == len(made)
+    assert all(place(array) % LINE == 0 for array in made)
+    with fs.use_backend("numba"):
+        step = fs.TrainStep(fs.mlp([200, 300, 3]), fs.SoftmaxCrossEntropy(), fs.Adam(1e-3), seed=0)
+    arrays = [step.state.arena.values, step.gradient, *step.state.states.values()]
+    assert len({place(array) % PAGE for array in arrays}) == 4
 
 
 @pytest.mark.parametrize("name", ["numpy", "numba"])
