@@ -19,7 +19,7 @@ from ..kernels.targets import numpy as target
 from ..kernels.targets.blas import mkl
 from ..kernels.targets.memory import aligned_empty, aligned_zeros
 from ..kernels.targets.numpy_update import Update
-from ..kernels.targets.products import multiplier
+from ..kernels.targets.products import by_numpy, multiplier
 from ..kernels.targets.storage import is_narrow
 from .arrays import c_order, cast, on_host
 from .base import Array, Backend, Random, Scalar
@@ -102,10 +102,8 @@ class NumpyBackend(Backend):
             super()._matmul(a, b, out, accumulate)
         elif bound := multiplier(a, b, out, accumulate):
             bound(a, b, out)
-        elif accumulate:
-            out += a @ b
         else:
-            np.matmul(a, b, out=out)
+            by_numpy(a, b, out, accumulate)
 
     def _map(self, formula: Formula, outputs: tuple[Array, ...], arguments: Sequence[Any], random: Random | None) -> None:
         target.run_map(formula, outputs, arguments, random)

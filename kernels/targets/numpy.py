@@ -73,7 +73,7 @@ def _minimum(a: Any, b: Any, out: Array) -> None:
     np.minimum(a, b, out=out)
 
 
-WORDS: dict[str, Callable[..., Any]] = {
+_WORDS: dict[str, Callable[..., Any]] = {
     "select": _select,
     "uint32": _copy,
     "uint64": _copy,
@@ -165,7 +165,7 @@ class Plan:
             elif node.operation == "input":
                 continue
             elif node.uniform:
-                word = WORDS.get(node.operation) or getattr(np, node.operation)
+                word = _WORDS.get(node.operation) or getattr(np, node.operation)
                 self.uniform.append((word, node.arguments, index, self._dtypes[node.kind]))
             else:
                 body.append(index)
@@ -180,7 +180,7 @@ class Plan:
         free: dict[np.dtype[Any], list[int]] = {}
         for index in body:
             node = program.nodes[index]
-            word = WORDS.get(node.operation) or getattr(np, node.operation)
+            word = _WORDS.get(node.operation) or getattr(np, node.operation)
             dtype = self._dtypes[node.kind]
             # Results go straight to the output once no input, which may be the same array, is read any more.
             if program.outputs.count(index) == 1:

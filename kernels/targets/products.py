@@ -84,15 +84,20 @@ class Product:
     def __call__(self, a: Array, b: Array, out: Array) -> None:
         """Computes it."""
         if _forked:
-            if self._accumulate:
-                out += a @ b
-            else:
-                np.matmul(a, b, out)
+            by_numpy(a, b, out, self._accumulate)
             return
         known = self._arrays
         if a is not known[0] or b is not known[1] or out is not known[2]:
             self._read(a, b, out)
         self._gemm(*self._words)
+
+
+def by_numpy(a: Array, b: Array, out: Array, accumulate: bool = False) -> None:
+    """out = a b, or out += a b, by NumPy's own library."""
+    if accumulate:
+        out += a @ b
+    else:
+        np.matmul(a, b, out)
 
 
 def multiplier(a: Array, b: Array, out: Array, accumulate: bool = False, least: int = LEAST) -> Product | None:
