@@ -9,11 +9,12 @@ import difflib
 import importlib
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
-from functools import cache, lru_cache
-from typing import Any
+import warnings
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from contextvars import ContextVar, Token
+from functools import cache, lru_cache, wraps
+from typing import Any, ParamSpec, TypeVar
 
 from ..errors import BackendUnavailable, UnknownBackend
 from .base import Array, Backend, Unavailable
@@ -28,6 +29,8 @@ BUILT_IN = {
 }
 AUTO_ORDER = ("cuda", "cupy", "numba", "numpy")
 
+P = ParamSpec("P")
+R = TypeVar("R")
 _logger = logging.getLogger("fusedstep")
 _chosen: ContextVar[Backend | None] = ContextVar("fusedstep_backend", default=None)
 
@@ -128,20 +131,52 @@ def backend(name: str | Backend | None = None) -> Backend:
     return _instance(wanted)
 
 
-@contextmanager
-def use_backend(name: str | Backend) -> Iterator[Backend]:
-    """Within the `with` block (and this thread or task) `name` is the backend in use.
+class _Block(AbstractContextManager[Backend]):
+    """`with use_backend(...)`, or a decorator; one that is neither entered nor decorates anything warns when it goes."""
 
-    Args: name – as for `backend`, or a Backend. A call without `with` changes nothing; FUSEDSTEP_BACKEND sets it for all.
-    Returns: the backend, for `with … as`.
-    Raises: UnknownBackend, BackendUnavailable, when the block begins.
+    def __init__(self, chosen: Backend) -> None:
+        self._chosen = chosen
+        self._tokens: list[Token[Backend | None]] = []
+        self._used = False
+
+    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
+        self._used = True
+
+        @wraps(function)
+        def within(*args: P.args, **kwargs: P.kwargs) -> R:
+            with _Block(self._chosen):
+                return function(*args, **kwargs)
+
+        return within
+
+    def __enter__(self) -> Backend:
+        self._used = True
+        self._tokens.append(_chosen.set(self._chosen))
+        return self._chosen
+
+    def __exit__(self, *raised: object) -> None:
+        _chosen.reset(self._tokens.pop())
+
+    def __del__(self) -> None:
+        if not self._used:
+            name = self._chosen.name
+            warnings.warn(
+                f'expected `with use_backend("{name}"):`; got a call without with, which changes nothing; '
+                f"for all that follows set {VARIABLE}={name}",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+
+
+def use_backend(name: str | Backend) -> _Block:
+    """Within the `with` block (and this thread or task) `name` is the backend in use; as a decorator, within the function.
+
+    Args: name – as for `backend`, or a Backend. A call without `with` changes nothing, and warns; FUSEDSTEP_BACKEND sets it for
+        all.
+    Returns: a context for `with … as`, which gives the backend.
+    Raises: UnknownBackend, BackendUnavailable, when it is called.
     """
-    chosen = backend(name)
-    token = _chosen.set(chosen)
-    try:
-        yield chosen
-    finally:
-        _chosen.reset(token)
+    return _Block(backend(name))
 
 
 def backends() -> dict[str, Unavailable | None]:

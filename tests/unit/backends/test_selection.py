@@ -4,6 +4,7 @@ import asyncio
 import contextvars
 import logging
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import EntryPoint
 
 import numpy as np
@@ -64,6 +65,32 @@ def test_the_context_ends_with_an_exception_too():
     before = fs.backend()
     with pytest.raises(KeyError), fs.use_backend("numpy"):
         raise KeyError
+    assert fs.backend() is before
+
+
+def test_a_call_without_with_warns_that_it_changes_nothing():
+    before = fs.backend()
+    with pytest.warns(RuntimeWarning, match=r'expected `with use_backend\("numpy"\):`.* set FUSEDSTEP_BACKEND=numpy') as told:
+        fs.use_backend("numpy")
+    assert told[0].filename == __file__
+    assert fs.backend() is before
+    with pytest.raises(fs.UnknownBackend, match="did you mean 'numpy'"):
+        fs.use_backend("numpi")
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_decorated_function_runs_on_that_backend_in_every_thread():
+    @fs.use_backend("numpy")
+    def name(of: str, *, end: str) -> str:
+        inner = fs.use_backend("numba")
+        with inner, inner:
+            pass
+        return of + fs.backend().name + end
+
+    before = fs.backend()
+    with ThreadPoolExecutor(2) as pool:
+        assert set(pool.map(lambda of: name(of, end="!"), "a" * 20)) == {"anumpy!"}
+    assert name.__name__ == "name"
     assert fs.backend() is before
 
 
