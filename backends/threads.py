@@ -145,8 +145,7 @@ workers = Workers()
 
 def _after_fork() -> None:
     workers.__init__()  # type: ignore[misc]
-    single_threaded_blas.restore()
-    single_threaded_blas.__init__()  # type: ignore[misc]
+    single_threaded_blas.reset()
 
 
 if hasattr(os, "register_at_fork"):
@@ -155,14 +154,14 @@ if hasattr(os, "register_at_fork"):
 
 @dataclass(frozen=True)
 class _Blas:
-    """One BLAS library of this process: how to read and set its number of threads, and that of the calling thread alone.
+    """One BLAS library of this process.
 
-    `set_own` is None where all threads have the same number.
+    Args: swap – sets its number of threads, and returns the number before; of_each_thread – whether that is the number of the
+        calling thread alone, or the same one for all.
     """
 
-    get: Callable[[], int]
-    set: Callable[[int], Any]
-    set_own: Callable[[int], Any] | None
+    swap: Callable[[int], int]
+    of_each_thread: bool
 
 
 @cache
@@ -171,16 +170,23 @@ def _blas_libraries() -> list[_Blas]:
 
     found = []
     for library in ThreadpoolController().select(user_api="blas").lib_controllers:
-        getter, setter = (_of_openblas(library.dynlib, f"{verb}_num_threads") for verb in ("get", "set"))
-        own = None
         if library.internal_api == "mkl":
-            # The number of all threads does not reach every thread that asks OpenMP for its own.
-            own = library.dynlib.MKL_Set_Num_Threads_Local
+            # 0 is what it says, and is told, where a thread has no number of its own.
+            found.append(_Blas(library.dynlib.MKL_Set_Num_Threads_Local, True))
         elif getattr(library, "threading_layer", "") == "openmp":
-            getter = setter = None
-            own = library.set_num_threads
-        found.append(_Blas(getter or library.get_num_threads, setter or library.set_num_threads, own))
+            found.append(_Blas(partial(_swap, library.get_num_threads, library.set_num_threads), True))
+        else:
+            getter, setter = (_of_openblas(library.dynlib, f"{verb}_num_threads") for verb in ("get", "set"))
+            getter, setter = getter or library.get_num_threads, setter or library.set_num_threads
+            found.append(_Blas(partial(_swap, getter, setter), False))
     return found
+
+
+def _swap(getter: Callable[[], int], setter: Callable[[int], Any], count: int) -> int:
+    before = getter()
+    if before != count:
+        setter(count)
+    return before
 
 
 def _of_openblas(library: Any, name: str) -> Callable[..., Any] | None:
@@ -192,42 +198,50 @@ def _of_openblas(library: Any, name: str) -> Callable[..., Any] | None:
     return None
 
 
-def limit_this_thread() -> None:
-    """One thread for those BLAS libraries that count for each calling thread; for threads of our own."""
-    for library in _blas_libraries():
-        if library.set_own is not None:
-            library.set_own(1)
+def limit_this_thread() -> list[tuple[_Blas, int]]:
+    """One thread for those BLAS libraries that count for each calling thread, with their numbers before."""
+    return [(library, library.swap(1)) for library in _blas_libraries() if library.of_each_thread]
 
 
 class _SingleThreadedBlas:
-    """Limits every BLAS of this process to one thread while anybody is inside; the last one out restores it."""
+    """Limits every BLAS of this process to one thread while anybody is inside; the last one out restores it.
+
+    Libraries that count for each calling thread are limited for those that are inside.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._inside = 0
         self._limited: list[tuple[_Blas, int]] = []
+        self._own = threading.local()
 
     def __enter__(self) -> None:
         with self._lock:
             self._inside += 1
             if self._inside == 1:
-                for library in _blas_libraries():
-                    count = library.get()
-                    if count != 1:
-                        self._limited.append((library, count))
-                        library.set(1)
+                self._limited = [(library, library.swap(1)) for library in _blas_libraries() if not library.of_each_thread]
+        # Who enters twice in one thread finds, and later leaves, what the outer block set.
+        self._own.__dict__.setdefault("limited", []).append(limit_this_thread())
 
     def __exit__(self, *error: object) -> None:
+        if not self._own.__dict__.get("limited"):
+            return  # of a child that was forked inside
+        _restore(self._own.limited.pop())
         with self._lock:
             self._inside -= 1
             if self._inside == 0:
-                self.restore()
+                _restore(self._limited)
 
-    def restore(self) -> None:
-        """Gives every library its threads back."""
-        for library, count in self._limited:
-            library.set(count)
-        self._limited = []
+    def reset(self) -> None:
+        """Every library has its threads again; for a child that was forked inside, which nobody leaves."""
+        for limited in (*reversed(self._own.__dict__.get("limited", [])), self._limited):
+            _restore(limited)
+        self.__init__()  # type: ignore[misc]
+
+
+def _restore(limited: list[tuple[_Blas, int]]) -> None:
+    for library, count in limited:
+        library.swap(count)
 
 
 single_threaded_blas = _SingleThreadedBlas()

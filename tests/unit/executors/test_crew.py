@@ -347,7 +347,7 @@ while True:
         limits.single_threaded_blas.__exit__()
     if counts() != before:
         problems.append(f"{place}: BLAS has {counts()} threads")
-        limits.single_threaded_blas.restore()
+        limits.single_threaded_blas.reset()
     if trained() != wanted:
         problems.append(f"{place}: other bits")
 assert position > 10
