@@ -42,7 +42,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if config.getoption("--require-gpu"):
         raise pytest.UsageError(f"--require-gpu: {reason}")
     for item in gpu:
-        item.add_marker(pytest.mark.skip(reason=f"no CUDA device: {reason}"))
+        # In short, for the summary repeats it by file; --require-gpu has the rest.
+        item.add_marker(pytest.mark.skip(reason=f"no CUDA device: {reason.partition(' (')[0]}"))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

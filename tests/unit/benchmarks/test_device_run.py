@@ -233,10 +233,11 @@ def test_a_library_that_goes_on_after_every_exception_is_stopped_all_the_same(pl
                 except Exception:
                     continue
 
-    place.peers.append(Stubborn())
+    place.peers[:] = [Stubborn()]
     began = time.monotonic()
-    case = steps_beside_peers(STEPS["784-tf32"], place, Tiny(), lambda what: None, Allowance(3.0))
-    assert time.monotonic() - began < 20.0
+    # Enough for ours to get ready, on a machine that is busy with other tests too.
+    case = steps_beside_peers(STEPS["784-tf32"], place, Tiny(), lambda what: None, Allowance(8.0))
+    assert time.monotonic() - began < 30.0
     reasons = {left.name: left.reason for left in case.left_out}
     assert reasons["stubborn"].startswith("failed with OutOfTime: not ready within")
     assert [t.name for t in case.timings] == ["paper, float32"]
