@@ -68,10 +68,13 @@ class Kernel:
         """Takes arrays and numbers; releases the GIL."""
         made = build(self.name, self._text, self._globals)
         signature = types.void(*self.parameters.values())
-        compiled: Callable[..., None] = numba.njit(
-            [signature], nogil=True, error_model="numpy", fastmath=self._fastmath, cache=disk.holds(made)
-        )(made)
-        return compiled
+
+        def compile_(cache: bool) -> Callable[..., None]:
+            options = {"nogil": True, "error_model": "numpy", "fastmath": self._fastmath, "cache": cache}
+            compiled: Callable[..., None] = numba.njit([signature], **options)(made)
+            return compiled
+
+        return disk.compiled(made, compile_)
 
     def __call__(self, *arguments: Any) -> None:
         """Runs on these arrays and numbers."""

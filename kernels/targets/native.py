@@ -149,7 +149,9 @@ def entry_text(name: str, text: str, parameters: Mapping[str, types.Type], fastm
 def compile_entry(name: str, text: str, globals_: Mapping[str, Any]) -> Any:
     """The C function (address of words) of a module that defines NAME_entry; tables of calls hold its `address`."""
     function = build(f"{name}_entry", text, {**WORDS_USED, **globals_})
-    return numba.cfunc(types.void(types.intp), cache=disk.holds(function), error_model="numpy")(function)
+    return disk.compiled(
+        function, lambda cache: numba.cfunc(types.void(types.intp), cache=cache, error_model="numpy")(function)
+    )
 
 
 def words_of(parameters: Mapping[str, types.Type], arguments: Sequence[Any]) -> list[int]:
@@ -271,12 +273,10 @@ def wait(address, count, give_way):
             call_1(give_way, 0)
 
 
-@numba.njit([types.void(i64_, i64_, i64_, i64_, i64_)], error_model="numpy", nogil=True, cache=KEPT)
 def part(job, me, threads, give_way, clock):
     march(words(job, JOB), me, threads, give_way, clock)
 
 
-@numba.njit([i64_(i64_, i64_, i64_)], error_model="numpy", nogil=True, cache=KEPT)
 def lead(box, job, threads):
     if exchange(box + 8 * AT_BUSY, 1) == 1:
         return 0
@@ -363,14 +363,19 @@ class Walk(NamedTuple):
 @cache
 def walk() -> Walk:
     """Compiles them."""
-    kept = disk.folder() is not None
-    settings = "".join(f"{name} = {value}\n" for name, value in {**BOX, "KEPT": kept}.items())
+    settings = "".join(f"{name} = {value}\n" for name, value in BOX.items())
     text = WALK_TEXT.replace(HEADER, HEADER + settings)
-    serve = build("serve", text, {**WORDS_USED, "types": types, "i64_": types.int64})
-    signature = types.void(types.int64, types.int64, types.int64)
-    compiled = numba.njit([signature], error_model="numpy", nogil=True, cache=kept)(serve)
-    own = serve.__globals__
-    return Walk(own["part"], own["lead"], compiled)
+    made = build("serve", text, WORDS_USED).__globals__
+    word = types.int64
+    signatures = {"part": types.void(*[word] * 5), "lead": word(word, word, word), "serve": types.void(word, word, word)}
+    return Walk(**{name: _free(made[name], signature) for name, signature in signatures.items()})
+
+
+def _free(function: Any, signature: Any) -> Any:
+    """The function compiled for that signature, without the GIL."""
+    return disk.compiled(
+        function, lambda cache: numba.njit([signature], error_model="numpy", nogil=True, cache=cache)(function)
+    )
 
 
 @cache

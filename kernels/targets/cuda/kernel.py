@@ -74,9 +74,11 @@ class Kernel:
         if SIMULATED:
             self.compiled = cuda.jit(function)
         else:
-            kept = disk.holds(function)
+            signature = types.void(*generated.parameters)
             # Not once more at link time: what runs is then the PTX that was looked at, and it is made only once.
-            self.compiled = cuda.jit(types.void(*generated.parameters), cache=kept, lto=False)(function)
+            self.compiled = disk.compiled(
+                function, lambda cache: cuda.jit(signature, cache=cache, lto=False)(function)
+            )
         self.arity = len(generated.parameters)
         self.seen: dict[int, np.dtype[Any]] = {}
         self._arrays: list[tuple[int, str, int]] = []
