@@ -10,12 +10,8 @@ import contextlib
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import TypeVar
-
-Compiled = TypeVar("Compiled")
 
 
 def digest(text: str) -> str:
@@ -48,28 +44,7 @@ def folder() -> Path | None:
         return None
 
 
-def compiled(function: Callable[..., object], make: Callable[[bool], Compiled]) -> Compiled:
-    """A generated function as machine code, from the folder where it is there, and kept in it where that can be.
-
-    Entries that are damaged are made anew. A folder that is full, or gone, costs time and nothing else.
-
-    Args: make – compiles; called with whether Numba may read and write the folder.
-    """
-    path = Path(function.__code__.co_filename)
-    if not path.is_file():
-        return make(False)  # Numba keeps machine code beside its source
-    for again in (True, False):
-        try:
-            return make(True)
-        except OSError:
-            break
-        except Exception:  # what the bytes of a damaged entry raise can be anything; what is wrong with the kernel comes again
-            if again:
-                _remove_entries(path)
-    return make(False)
-
-
-def _remove_entries(source: Path) -> None:
+def remove_entries(source: Path) -> None:
     """Removes what Numba kept of a generated module."""
     for entry in source.parent.glob(f"__pycache__/{source.stem}.*"):
         with contextlib.suppress(OSError):
