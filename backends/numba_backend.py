@@ -34,11 +34,13 @@ class NumbaBackend(NumpyBackend):
 
     @classmethod
     def unavailable(cls) -> Unavailable | None:
-        """Numba may be missing or too old for the installed NumPy."""
+        """Numba may be missing, too old for the installed NumPy, or switched off."""
         try:
-            import numba  # noqa: F401
+            import numba
         except ImportError as error:
             return Unavailable(f"Numba cannot be imported ({error})", 'pip install "numba>=0.61"', error)
+        if numba.config.DISABLE_JIT:
+            return Unavailable("Numba is told not to compile (NUMBA_DISABLE_JIT)", "unset NUMBA_DISABLE_JIT")
         try:
             import scipy.linalg.cython_blas  # noqa: F401
         except ImportError as error:

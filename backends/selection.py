@@ -17,6 +17,7 @@ from functools import cache, lru_cache, wraps
 from typing import Any, ParamSpec, TypeVar
 
 from ..errors import BackendUnavailable, UnknownBackend
+from ..kernels.interrupts import uninterrupted
 from .base import Array, Backend, Unavailable
 
 VARIABLE = "FUSEDSTEP_BACKEND"
@@ -65,7 +66,8 @@ def backend_class(name: str) -> type[Backend]:
 
 @cache
 def _instance(name: str) -> Backend:
-    return backend_class(name)()
+    with uninterrupted():
+        return backend_class(name)()
 
 
 @cache
@@ -79,7 +81,8 @@ def why_not(name: str) -> Unavailable | None:
         return Unavailable(
             f"its package cannot be loaded ({type(error).__name__}: {error})", f"reinstall the package that has {name!r}", error
         )
-    return found.unavailable()
+    with uninterrupted():
+        return found.unavailable()
 
 
 @lru_cache(maxsize=1)

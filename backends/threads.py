@@ -6,6 +6,7 @@ The calling thread works too; calls from inside a worker, or while another calle
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -74,6 +75,17 @@ def using_threads(count: int | None) -> Iterator[None]:
         set_num_threads(before)
 
 
+def started(thread: threading.Thread) -> bool:
+    """Starts a thread; says no where the system has no further one, and while Python ends, when none would ever run."""
+    if sys.is_finalizing():
+        return False
+    try:
+        thread.start()
+    except RuntimeError:
+        return False
+    return True
+
+
 class Workers:
     """A pool of daemon threads that is made on first use, and again after a fork."""
 
@@ -85,7 +97,8 @@ class Workers:
     def _grow(self, count: int) -> None:
         while len(self._threads) < count:
             thread = threading.Thread(target=self._loop, args=(self._tasks,), daemon=True, name="fusedstep")
-            thread.start()
+            if not started(thread):
+                return
             self._threads.append(thread)
 
     @staticmethod
@@ -97,14 +110,15 @@ class Workers:
     def gather(self, threads: int, work: Callable[[int, int], None]) -> None:
         """Calls work(k, count) on `count` threads at the same time, which may wait for each other.
 
-        Args: threads – the count that is wanted; while the pool is at work for another caller it is 1. The first error is
-            raised once all have ended.
+        Args: threads – the count that is wanted; it is smaller where the system gives no more, and 1 while the pool is at work
+            for another caller. The first error is raised once all have ended.
         """
         if threads == 1 or not self._busy.acquire(blocking=False):
             work(0, 1)
             return
         try:
             self._grow(threads - 1)
+            threads = min(threads, len(self._threads) + 1)
             errors: list[BaseException] = []
             done: SimpleQueue[None] = SimpleQueue()
 

@@ -189,7 +189,7 @@ def load(path: Path, dry: bool = False) -> Report:
     """
     advice = "give a file that `fusedstep bench --out FILE.json` wrote"
     try:
-        document = json.loads(path.read_text())
+        document = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise DataFileError(f"expected results of an earlier run; got {str(path)!r} ({error.strerror}); {advice}") from error
     except ValueError as error:

@@ -17,7 +17,7 @@ DOCS = Path(__file__).resolve().parent
 
 def names() -> list[str]:
     """The examples that the gallery shows, in its order."""
-    return re.findall(r"^## `(\S+)`", (DOCS / "gallery.md").read_text(), re.M)
+    return re.findall(r"^## `(\S+)`", (DOCS / "gallery.md").read_text(encoding="utf-8"), re.M)
 
 
 def make(name: str) -> None:

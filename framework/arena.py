@@ -5,10 +5,13 @@ Gradients and optimiser states are arrays of the same layout.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from ..backends import Backend, Random
+from ..errors import StateError
 from ..kernels.formulas.updates import masked
 from .parameter import Parameter
 from .revision import revise
@@ -46,6 +49,24 @@ class Arena:
         self.values = backend.zeros((self.size,), dtype)
         self.views = self.views_of(self.values)
         self.mask: Array | None = None
+        # One that its own thread can take again, should an interrupt ever have left it taken.
+        self._training = threading.RLock()
+
+    @contextmanager
+    def training(self) -> Iterator[None]:
+        """Within it the parameters are changed, by one thread.
+
+        Raises: StateError while another one is at it, for the result would be neither's.
+        """
+        if not self._training.acquire(blocking=False):
+            raise StateError(
+                "expected one thread at a time to train a model; another one is in the middle of a step on the same parameters "
+                "(or was, when this process was forked); give each thread a model of its own, or let them wait for each other"
+            )
+        try:
+            yield
+        finally:
+            self._training.release()
 
     @property
     def count(self) -> int:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -133,7 +135,9 @@ def load_with_metadata(
 
 @contextmanager
 def replacing(path: PathLike, what: str, failures: tuple[type[Exception], ...] = (OSError,)) -> Iterator[Path]:
-    """Gives an unfinished file to write, which gets its name at the end: complete, or not at all.
+    """Gives an unfinished file to write, which gets its name at the end: complete and on the disk, or not at all.
+
+    A file that is replaced keeps its permissions; a new one gets those of any new file, whoever writes it.
 
     Args: path – of the file, replaced if it exists; what – for the message; failures – what writing raises.
     Raises: OutputPathError for a path that cannot be written and for writing that fails; nothing is left behind then.
@@ -141,7 +145,13 @@ def replacing(path: PathLike, what: str, failures: tuple[type[Exception], ...] =
     target = require_writable(path)
     part = _part_of(target)
     try:
+        part.touch()
+        mode = stat.S_IMODE((target if target.exists() else part).stat().st_mode)
         yield part
+        if stat.S_IMODE(part.stat().st_mode) != mode:
+            part.chmod(mode)
+        with part.open("rb+") as file:
+            os.fsync(file)  # some file systems say only now that there is no room
         os.replace(part, target)
     except failures as error:
         raise OutputPathError(
@@ -184,8 +194,8 @@ def require_writable(path: PathLike) -> Path:
 
 
 def _part_of(target: Path) -> Path:
-    """The unfinished file beside the target: on the same disk, so that renaming it is atomic."""
-    return target.with_name(f".{target.name[:200]}.{os.getpid()}.part")
+    """An unfinished file beside the target: on the same disk, so that renaming it is atomic; of nobody else."""
+    return target.with_name(f".fusedstep-{secrets.token_hex(8)}.part")
 
 
 def as_json(value: Any, name: str) -> str:

@@ -195,7 +195,7 @@ class TrainStep:
             micro_batch brings one piece at a time to its device.
         Returns: the loss before the update, still on the device.
         Raises: ShapeError, DtypeError, LabelError, EmptyDataError before anything has changed; NonFiniteLossError with the
-            parameters as they were before the step.
+            parameters as they were before the step; StateError while another thread is in a step on the same parameters.
         """
         cut = self.micro.setting is not None
         if not (cut and hasattr(x, "__len__")):
@@ -254,9 +254,10 @@ class TrainStep:
     def run(self, inputs: Array, targets: Array) -> StepLoss:
         """One step on arrays that are already converted and checked."""
         rows = int(inputs.shape[0])
-        if self.micro.setting is None:
+        if self.micro.setting is not None:
+            return self.take(rows, ready_pieces(inputs, targets, rows))
+        with self.state.arena.training():
             return self._take(rows, no_pieces, rows, (inputs, targets))
-        return self.take(rows, ready_pieces(inputs, targets, rows))
 
     def take(self, rows: int, pieces: Pieces) -> StepLoss:
         """One step on a minibatch that is handed over in pieces, as many rows at a time as `micro` says.
@@ -264,7 +265,8 @@ class TrainStep:
         Args: rows – of the minibatch; pieces – called with the largest number of rows of a piece; gives the inputs and targets
             of consecutive rows, already converted and checked. It may be called again with a smaller number.
         """
-        return self.micro.attempt(rows, partial(self._take, rows, pieces))
+        with self.state.arena.training():
+            return self.micro.attempt(rows, partial(self._take, rows, pieces))
 
     def _take(self, rows: int, pieces: Pieces, size: int, whole: tuple[Array, Array] | None = None) -> StepLoss:
         """One step, on pieces of `size` rows; where one piece is the whole minibatch, it may be given as that."""
@@ -314,7 +316,7 @@ class TrainStep:
         """
         state, rows = self.state, several.rows
         self._require_own_parameters()
-        with self.products():
+        with state.arena.training(), self.products():
             if not several.ready():
                 return []
             first, said = state.t + 1, []
@@ -362,7 +364,9 @@ class TrainStep:
 
         Args: repeats – of which the median is taken.
         """
-        return profile_of(self, *self.prepare(x, y), whole(repeats, "repeats"))
+        inputs, targets = self.prepare(x, y)
+        with self.state.arena.training():
+            return profile_of(self, inputs, targets, whole(repeats, "repeats"))
 
     def evaluate(self, x: Any, y: Any, batch_rows: int = 4096) -> dict[str, float]:
         """Loss, and accuracy or R² by the kind of loss, of x and y in evaluation mode; changes nothing.

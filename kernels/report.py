@@ -177,7 +177,7 @@ def entry(variant: Variant, text: str, ptxas: str) -> Entry:
     """
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "kernel.ptx"
-        file.write_text(text)
+        file.write_text(text, encoding="utf-8")
         architecture = f"-arch=sm_{CAPABILITY[0]}{CAPABILITY[1]}"
         command = [ptxas, "-v", architecture, str(file), "-o", str(file.with_suffix(".cubin"))]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -226,7 +226,7 @@ def _markdown(found: dict[str, str], entries: Sequence[Entry]) -> str:
 
 def read(folder: Path) -> tuple[dict[str, str], dict[tuple[str, str], Entry]]:
     """(versions of the compilers, entries by kernel and storage) of a table that was written."""
-    kept: dict[str, Any] = json.loads((folder / f"{NAME}.json").read_text())
+    kept: dict[str, Any] = json.loads((folder / f"{NAME}.json").read_text(encoding="utf-8"))
     entries = [Entry(**e) for e in kept["kernels"]]
     return kept["compilers"], {(e.kernel, e.stored): e for e in entries}
 
@@ -267,8 +267,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _write(folder: Path, found: dict[str, str], entries: Sequence[Entry]) -> None:
     lines = ",\n  ".join(json.dumps(asdict(e)) for e in entries)
     head = json.dumps({"capability": list(CAPABILITY), "compilers": found})[:-1]
-    (folder / f"{NAME}.json").write_text(f'{head}, "kernels": [\n  {lines}\n]}}\n')
-    (folder / f"{NAME}.md").write_text(_markdown(found, entries))
+    (folder / f"{NAME}.json").write_text(f'{head}, "kernels": [\n  {lines}\n]}}\n', encoding="utf-8")
+    (folder / f"{NAME}.md").write_text(_markdown(found, entries), encoding="utf-8")
 
 
 if __name__ == "__main__":

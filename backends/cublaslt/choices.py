@@ -68,7 +68,7 @@ class Choices:
 def _read(path: Path, identity: str) -> dict[str, Choice]:
     """The choices of a file; none where it is missing, damaged, or of another version: they can be made again."""
     try:
-        given: Any = json.loads(path.read_text())
+        given: Any = json.loads(path.read_text(encoding="utf-8"))
         if (given["format"], given["version"], given["identity"]) != (FORMAT, VERSION, identity):
             return {}
         return {str(name): _choice(kept) for name, kept in given["choices"].items()}

@@ -13,7 +13,7 @@ import threading
 import numpy as np
 
 from ...kernels.targets.native import BOX, MOST_THREADS, SYSTEM, address_of, system_call, walk
-from ..threads import limit_this_thread, workers
+from ..threads import limit_this_thread, started, workers
 
 
 class Crew:
@@ -22,6 +22,7 @@ class Crew:
     def __init__(self) -> None:
         self._growing = threading.Lock()
         self._threads: list[threading.Thread] = []
+        self._closed = False
         self._walk = walk()
         self._system = [system_call(name) for name in SYSTEM]
         self._box = np.zeros(BOX["SIZE"], np.int64)
@@ -34,10 +35,11 @@ class Crew:
                 getattr(library, f"pthread_{name}_init")(ctypes.c_void_p(self._place + 8 * place), None)
 
     def _grow(self, count: int) -> None:
-        while len(self._threads) < count:
+        while len(self._threads) < count and not self._closed:
             me = len(self._threads) + 1
             thread = threading.Thread(target=self._live, args=(me, int(self._box[0])), daemon=True, name=f"fusedstep {me}")
-            thread.start()
+            if not started(thread):
+                return
             self._threads.append(thread)
 
     def _live(self, me: int, seen: int) -> None:
@@ -54,12 +56,14 @@ class Crew:
         if len(self._threads) < threads - 1:
             with self._growing:
                 self._grow(threads - 1)
+            threads = min(threads, len(self._threads) + 1)
         # `lead` is one call: no interrupt can come between handing out a job and its end.
         if threads <= 1 or not self._walk.lead(self._place, place, threads):
             self._walk.part(place, 0, 1, give_way, clock)
 
     def close(self) -> None:
-        """Sends the threads home, as long as the code that they run is there."""
+        """Sends the threads home, as long as the code that they run is there; from now on there is but the calling one."""
+        self._closed = True
         if self._threads and self._walk.lead(self._place, self._place + 8 * BOX["AT_JOB"], 0):
             for thread in self._threads:
                 thread.join(1.0)

@@ -1,6 +1,7 @@
 """Where generated kernels are kept between runs, so that a second start does not compile them again.
 
-FUSEDSTEP_CACHE_DIR names the folder; empty switches the cache off; unset means the user's cache folder.
+FUSEDSTEP_CACHE_DIR names the folder; empty switches the cache off; unset means the user's cache folder. Without a folder that
+can be written, kernels are compiled again in every process.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ import contextlib
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
@@ -19,14 +19,23 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def _users_folder() -> Path | None:
+    """Below the user's cache folder; None where nobody says where that is: never in the working folder."""
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    if not os.path.isabs(base):
+        base = os.path.join(os.path.expanduser("~"), ".cache")
+    return Path(base) / "fusedstep" / "kernels" if os.path.isabs(base) else None
+
+
 @lru_cache(maxsize=1)
 def folder() -> Path | None:
     """The cache folder, made on first use; None where it is switched off or cannot be written."""
     named = os.environ.get("FUSEDSTEP_CACHE_DIR")
     if named == "":
         return None
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    path = Path(named).absolute() if named else Path(base) / "fusedstep" / "kernels"
+    path = Path(os.path.expanduser(named)).absolute() if named else _users_folder()
+    if path is None:
+        return None
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
@@ -35,16 +44,18 @@ def folder() -> Path | None:
         return None
 
 
-def holds(function: Callable[..., object]) -> bool:
-    """Whether the source of a generated function is a file, without which Numba cannot keep its machine code."""
-    return os.path.isfile(function.__code__.co_filename)
+def remove_entries(source: Path) -> None:
+    """Removes what Numba kept of a generated module."""
+    for entry in source.parent.glob(f"__pycache__/{source.stem}.*"):
+        with contextlib.suppress(OSError):
+            entry.unlink()
 
 
 def write_whole(path: Path, text: str) -> None:
     """Writes a file so that nobody ever sees a part of it; raises OSError where that cannot be."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
     try:
-        with os.fdopen(handle, "w") as file:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
         os.replace(temporary, path)
     except BaseException:

@@ -6,7 +6,7 @@ Rows over cores is the executor's work; hand-written row kernels are in kernels/
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache, cached_property
+from functools import cache
 from typing import Any
 
 import numba
@@ -18,7 +18,7 @@ from ..formula import Formula, trace
 from ..formulas.mathematics import SINGLE_PRECISION
 from ..formulas.random import philox4x32
 from ..symbols import UINT32, Program
-from . import cache as disk
+from .compiling import compiled
 from .native import compile_entry, entry_text
 from .source import Lines, Spelling, build, indent, module_text
 
@@ -62,25 +62,33 @@ class Kernel:
         self._text = f"# fastmath: {self._options}\n{text}" if fastmath else text
         self._globals = globals_ or {}
         self._fastmath = set(fastmath) or False
+        # No cached_property: before Python 3.12 it has a lock, which a child that is forked meanwhile would never get.
+        self._function: Callable[..., None] | None = None
+        self._entry: Any = None
 
-    @cached_property
+    @property
     def function(self) -> Callable[..., None]:
         """Takes arrays and numbers; releases the GIL."""
         made = build(self.name, self._text, self._globals)
         signature = types.void(*self.parameters.values())
-        compiled: Callable[..., None] = numba.njit(
-            [signature], nogil=True, error_model="numpy", fastmath=self._fastmath, cache=disk.holds(made)
-        )(made)
-        return compiled
+
+        options = {"nogil": True, "error_model": "numpy", "fastmath": self._fastmath}
+        function: Callable[..., None] = compiled(
+            made, lambda kept: numba.njit([signature], cache=kept, **options)(made)
+        )
+        return function
 
     def __call__(self, *arguments: Any) -> None:
         """Runs on these arrays and numbers."""
         self.function(*arguments)
 
-    @cached_property
+    @property
     def entry(self) -> Any:
         """Takes the address of its words; see kernels/targets/native.py."""
-        return compile_entry(self.name, entry_text(self.name, self._text, self.parameters, self._options), self._globals)
+        if self._entry is None:
+            text = entry_text(self.name, self._text, self.parameters, self._options)
+            self._entry = compile_entry(self.name, text, self._globals)
+        return self._entry
 
     def written(self, arguments: Sequence[Any]) -> list[Any]:
         """Those of the arguments that it writes to."""

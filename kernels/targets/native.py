@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import struct
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
@@ -20,8 +21,8 @@ from numba import types
 from numba.extending import intrinsic
 from numba.np.numpy_support import as_dtype
 
-from . import cache as disk
 from .blas import blas
+from .compiling import compiled
 from .source import HEADER, build
 
 WORD = ir.IntType(64)
@@ -149,7 +150,9 @@ def entry_text(name: str, text: str, parameters: Mapping[str, types.Type], fastm
 def compile_entry(name: str, text: str, globals_: Mapping[str, Any]) -> Any:
     """The C function (address of words) of a module that defines NAME_entry; tables of calls hold its `address`."""
     function = build(f"{name}_entry", text, {**WORDS_USED, **globals_})
-    return numba.cfunc(types.void(types.intp), cache=disk.holds(function), error_model="numpy")(function)
+    return compiled(
+        function, lambda kept: numba.cfunc(types.void(types.intp), cache=kept, error_model="numpy")(function)
+    )
 
 
 def words_of(parameters: Mapping[str, types.Type], arguments: Sequence[Any]) -> list[int]:
@@ -235,7 +238,7 @@ def words(address, count):
 
 @numba.njit(error_model="numpy")
 def now(clock, stamp):
-    call_2(clock, 1, stamp.ctypes.data)
+    call_2(clock, CLOCK, stamp.ctypes.data)
     return stamp[0] * 1000000000 + stamp[1]
 
 
@@ -271,12 +274,10 @@ def wait(address, count, give_way):
             call_1(give_way, 0)
 
 
-@numba.njit([types.void(i64_, i64_, i64_, i64_, i64_)], error_model="numpy", nogil=True, cache=KEPT)
 def part(job, me, threads, give_way, clock):
     march(words(job, JOB), me, threads, give_way, clock)
 
 
-@numba.njit([i64_(i64_, i64_, i64_)], error_model="numpy", nogil=True, cache=KEPT)
 def lead(box, job, threads):
     if exchange(box + 8 * AT_BUSY, 1) == 1:
         return 0
@@ -308,10 +309,10 @@ def serve(box, me, seen):
             spins += 1
             if spins % SPINS == 0:
                 call_1(give_way, 0)
-                time = now(clock, stamp)
+                moment = now(clock, stamp)
                 if asleep_at == 0:
-                    asleep_at = time + PATIENCE
-                if time > asleep_at:
+                    asleep_at = moment + PATIENCE
+                if moment > asleep_at:
                     call_1(system[2], box + 8 * AT_LOCK)
                     words(box + 8 * AT_SLEEPERS, 1)[0] += 1
                     while arrived(box) == seen:
@@ -349,6 +350,8 @@ BOX = {
     "SPINS": 200, "PATIENCE": 300_000, "JOB": 6, "AT_DONE": 8, "AT_JOB": 16, "AT_SLEEPERS": 24, "AT_BUSY": 25,
     "AT_SYSTEM": 32, "AT_LOCK": 40, "AT_BELL": 56, "SIZE": 72,
 }  # fmt: skip
+CLOCK = getattr(time, "CLOCK_MONOTONIC", 0)
+"""The number of the clock that never goes back: 1 in Linux, 6 in macOS."""
 MOST_THREADS = 255
 
 
@@ -363,14 +366,19 @@ class Walk(NamedTuple):
 @cache
 def walk() -> Walk:
     """Compiles them."""
-    kept = disk.folder() is not None
-    settings = "".join(f"{name} = {value}\n" for name, value in {**BOX, "KEPT": kept}.items())
+    settings = "".join(f"{name} = {value}\n" for name, value in {**BOX, "CLOCK": CLOCK}.items())
     text = WALK_TEXT.replace(HEADER, HEADER + settings)
-    serve = build("serve", text, {**WORDS_USED, "types": types, "i64_": types.int64})
-    signature = types.void(types.int64, types.int64, types.int64)
-    compiled = numba.njit([signature], error_model="numpy", nogil=True, cache=kept)(serve)
-    own = serve.__globals__
-    return Walk(own["part"], own["lead"], compiled)
+    made = build("serve", text, WORDS_USED).__globals__
+    word = types.int64
+    signatures = {"part": types.void(*[word] * 5), "lead": word(word, word, word), "serve": types.void(word, word, word)}
+    return Walk(**{name: _free(made[name], signature) for name, signature in signatures.items()})
+
+
+def _free(function: Any, signature: Any) -> Any:
+    """The function compiled for that signature, without the GIL."""
+    return compiled(
+        function, lambda kept: numba.njit([signature], error_model="numpy", nogil=True, cache=kept)(function)
+    )
 
 
 @cache

@@ -22,7 +22,7 @@ def shell(*arguments, cwd, **environment):
     inherited = {key: value for key, value in os.environ.items() if key != "FUSEDSTEP_BACKEND"}
     return subprocess.run(
         [*MAIN, *arguments], cwd=cwd, env={**inherited, **environment}, capture_output=True, text=True, timeout=120,
-        check=False, encoding="utf-8",
+        check=False, encoding=environment.get("PYTHONIOENCODING", "utf-8"),
     )  # fmt: skip
 
 
@@ -112,6 +112,16 @@ def test_the_package_runs_as_a_module(tmp_path):
         [sys.executable, "-m", "fusedstep", "--version"], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert done.stdout == f"fusedstep {fs.__version__}\n"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+@pytest.mark.parametrize("arguments", [("train", "iris", "--backend", "numpy", "--epochs", "1"), ("train", "--help")])
+def test_output_in_an_encoding_without_arrows_and_bullets(tmp_path, encoding, arguments):
+    done = shell(*arguments, cwd=tmp_path, PYTHONIOENCODING=encoding, PYTHONUTF8="0")
+    assert (done.returncode, done.stderr) == (0, "")
+    if arguments[-1] != "--help":
+        assert ("Network: 4 \u2192 " if encoding == "utf-8" else "Network: 4 ? ") in done.stdout
+        assert os.listdir(tmp_path) == ["iris.safetensors"]
 
 
 def test_no_argument_shows_the_help(call):

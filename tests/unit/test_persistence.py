@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -284,6 +288,54 @@ def test_an_unfinished_file_gets_its_name_at_the_end(tmp_path):
         assert target.read_text() == "old"
     assert target.read_text() == "new"
     assert os.listdir(tmp_path) == ["answers.csv"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits the size of files")
+def test_a_disk_without_room_keeps_the_old_file(path):
+    """The kernel refuses to let any file grow beyond a few bytes."""
+    before = path.read_bytes()
+    code = """
+import resource, sys
+import fusedstep as fs
+model = fs.mlp([6, 4, 3]).initialize(1, "numpy")
+resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200))
+try:
+    fs.save(model, sys.argv[1])
+except OSError as error:
+    print(type(error).__name__, error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert re.match("OutputPathError .*writing failed", done.stdout)
+    assert path.read_bytes() == before
+    assert os.listdir(path.parent) == [path.name]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+def test_permissions_are_those_of_any_new_file_or_of_the_file_that_is_replaced(tmp_path):
+    (tmp_path / "any").touch()
+    path = saved(tmp_path, fs.mlp([6, 2]).initialize(backend="numpy"))
+    assert path.stat().st_mode == (tmp_path / "any").stat().st_mode
+    path.chmod(0o640)
+    assert saved(tmp_path, fs.mlp([6, 2]).initialize(backend="numpy")).stat().st_mode & 0o777 == 0o640
+
+
+def test_names_as_long_as_the_system_allows(tmp_path):
+    longest = tmp_path / ("\u6a21" * 81 + ".safetensors")  # 255 bytes
+    fs.save(fs.mlp([6, 2]).initialize(backend="numpy"), longest)
+    assert fs.load(longest).outputs == 2
+    assert os.listdir(tmp_path) == [longest.name]
+
+
+def test_threads_that_save_to_one_path_leave_one_whole_file(tmp_path):
+    models = [fs.mlp([6, width]).initialize(backend="numpy") for width in (2, 3, 4, 5)]
+    path = tmp_path / "model.safetensors"
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(10):
+            list(pool.map(lambda model: fs.save(model, path), models))
+            assert fs.load(path).outputs in (2, 3, 4, 5)
+    assert os.listdir(tmp_path) == [path.name]
 
 
 def test_a_link_stays_a_link(path, tmp_path):

@@ -16,7 +16,7 @@ import numpy as np
 from numba import cuda, types
 
 from ....errors import DtypeError
-from .. import cache as disk
+from ..compiling import compiled
 from ..source import build, module_text
 from ..storage import Storage
 from .geometry import SIMULATED, Geometry
@@ -74,9 +74,9 @@ class Kernel:
         if SIMULATED:
             self.compiled = cuda.jit(function)
         else:
-            kept = disk.holds(function)
+            signature = types.void(*generated.parameters)
             # Not once more at link time: what runs is then the PTX that was looked at, and it is made only once.
-            self.compiled = cuda.jit(types.void(*generated.parameters), cache=kept, lto=False)(function)
+            self.compiled = compiled(function, lambda kept: cuda.jit(signature, cache=kept, lto=False)(function))
         self.arity = len(generated.parameters)
         self.seen: dict[int, np.dtype[Any]] = {}
         self._arrays: list[tuple[int, str, int]] = []

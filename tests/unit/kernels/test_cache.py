@@ -1,0 +1,180 @@
+"""The folder of compiled kernels: whatever happens to it, kernels come out right."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from numba import types
+
+from fusedstep.kernels.targets import cache
+from fusedstep.kernels.targets.cpu import array_type, generate
+from fusedstep.kernels.targets.native import address_of
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A cache folder of its own."""
+    monkeypatch.setenv("FUSEDSTEP_CACHE_DIR", str(tmp_path / "kernels"))
+    cache.folder.cache_clear()
+    yield cache.folder()
+    cache.folder.cache_clear()
+
+
+def kernel():
+    """out = factor out, made anew."""
+    parameters = {"out": array_type(np.dtype(np.float32), 1, True), "factor": types.float32}
+    return generate("scale_everything", parameters, ["for i in range(out.shape[0]):", "    out[i] *= factor"], {})
+
+
+def works(made):
+    """Whether it computes what it is to, called both ways."""
+    out = np.arange(5, dtype=np.float32)
+    made(out, np.float32(3))
+    words = np.array([address_of(out), 5, np.array([2.0, 0.0], np.float32).view(np.int64)[0]])
+    made.entry.ctypes(int(address_of(words)))
+    return out.tolist() == [0.0, 6.0, 12.0, 18.0, 24.0]
+
+
+def entries(folder):
+    return sorted(path.name for path in folder.glob("__pycache__/*.nb?"))
+
+
+def test_a_second_start_finds_what_the_first_one_compiled(folder):
+    assert works(kernel())
+    assert len(entries(folder)) == 4
+    again = kernel().function
+    assert sum(again.stats.cache_hits.values()) == 1
+
+
+@pytest.mark.parametrize("kind", ["nbi", "nbc", "nb?"])
+@pytest.mark.parametrize("damage", ["cut", "empty", "garbage"])
+def test_damaged_entries_are_made_anew(folder, kind, damage):
+    assert works(kernel())
+    names = entries(folder)
+    for path in folder.glob(f"__pycache__/*.{kind}"):
+        held = path.read_bytes()
+        path.write_bytes({"cut": held[: len(held) // 2], "empty": b"", "garbage": b"garbage " * 100}[damage])
+    assert works(kernel())
+    assert entries(folder) == names
+    assert sum(kernel().function.stats.cache_hits.values()) == 1
+
+
+def test_damaged_sources_do_no_harm(folder):
+    assert works(kernel())
+    for path in folder.glob("*.py"):
+        path.write_text("def scale")
+    assert works(kernel())
+
+
+def test_an_error_of_the_kernel_itself_is_raised(folder):
+    wrong = generate("wrong", {"out": array_type(np.dtype(np.float32), 1, True)}, ["out.nothing()"], {})
+    with pytest.raises(Exception, match="nothing"):
+        wrong.function  # noqa: B018
+
+
+def test_a_folder_that_disappears(folder):
+    made = kernel()
+    shutil.rmtree(folder)
+    assert works(made)
+    assert works(kernel())
+
+
+def test_a_folder_that_disappears_after_the_source_was_written(folder, monkeypatch):
+    stored = cache.store
+
+    def store(name, text):
+        path = stored(name, text)
+        shutil.rmtree(folder)
+        folder.mkdir()
+        return path
+
+    monkeypatch.setattr(cache, "store", store)
+    assert works(kernel())
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits the size of files")
+@pytest.mark.parametrize("most", [0, 100, 4000])
+def test_a_disk_without_room(tmp_path, most):
+    """Files may grow to so many bytes: none is written, sources are cut, sources are whole and machine code is not."""
+    code = f"""
+import resource
+resource.setrlimit(resource.RLIMIT_FSIZE, ({most}, {most}))
+import numpy as np
+from fusedstep.kernels.targets import cache
+from fusedstep.kernels.targets.native import walk
+from test_cache import kernel, works
+assert cache.folder() is not None
+assert works(kernel())
+assert {most} > 1000 or callable(walk().part)
+print("done")
+"""
+    inherited = {**os.environ, "FUSEDSTEP_CACHE_DIR": str(tmp_path / "kernels"), "PYTHONDONTWRITEBYTECODE": "1"}
+    paths = filter(None, [os.path.dirname(__file__), os.environ.get("PYTHONPATH")])
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**inherited, "PYTHONPATH": os.pathsep.join(paths)}, cwd=tmp_path,
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.stdout == "done\n", done.stderr
+    assert not [name for name in os.listdir(tmp_path / "kernels") if name.endswith(".tmp")]
+
+
+@pytest.mark.parametrize("cold", [2, 3])
+def test_processes_that_start_cold_together(tmp_path, cold):
+    code = "from test_cache import kernel, works; print(works(kernel()))"
+    paths = filter(None, [os.path.dirname(__file__), os.environ.get("PYTHONPATH")])
+    environment = {
+        **os.environ, "FUSEDSTEP_CACHE_DIR": str(tmp_path / "kernels"), "PYTHONPATH": os.pathsep.join(paths),
+    }  # fmt: skip
+    started = [
+        subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True) for _ in range(cold)
+    ]
+    assert [process.communicate(timeout=120)[0] for process in started] == ["True\n"] * cold
+
+
+# Where it is
+
+@pytest.fixture
+def nowhere(tmp_path, monkeypatch):
+    """An empty working folder, in which nothing may appear."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("FUSEDSTEP_CACHE_DIR", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    cache.folder.cache_clear()
+    yield tmp_path
+    cache.folder.cache_clear()
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="asks the list of users")
+def test_a_user_without_a_home_has_no_folder(nowhere, monkeypatch):
+    import pwd
+
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", lambda number: {}[number])  # as in a container that is run under any number
+    assert cache.folder() is None
+
+
+def test_relative_folders_of_the_system_are_not_taken(nowhere, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", "here")
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    assert cache.folder() is None
+
+
+def test_a_home_in_the_variable_is_found(nowhere, monkeypatch, tmp_path_factory):
+    home = tmp_path_factory.mktemp("home")
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(home))
+    monkeypatch.setenv("FUSEDSTEP_CACHE_DIR", os.path.join("~", "kept"))
+    assert cache.folder() == home / "kept"
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs a folder that even root cannot write to")
+def test_a_folder_that_cannot_be_made_is_none(nowhere, monkeypatch):
+    monkeypatch.setenv("FUSEDSTEP_CACHE_DIR", "/proc/self/kernels")
+    assert cache.folder() is None
+    assert works(kernel())
