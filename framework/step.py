@@ -249,6 +249,7 @@ class TrainStep:
 
     def evaluation_tape(self) -> Tape:
         """A tape for evaluation mode, in the precision of the step."""
+        self._require_own_parameters()
         return Tape(self.state.arena, weights=self.weights)
 
     def run(self, inputs: Array, targets: Array) -> StepLoss:
@@ -332,11 +333,7 @@ class TrainStep:
         return self.backend.products(self.precision.name, self.deterministic)
 
     def _require_own_parameters(self) -> None:
-        if self.model.arena is not self.state.arena:
-            raise StateError(
-                "expected the parameters that this step was made for; the model was initialised again or moved since; "
-                "make a new TrainStep after model.initialize() and model.to()"
-            )
+        self.model.require_arena(self.state.arena, "TrainStep")
 
     def _require_dtype(self, piece: tuple[Array, Array]) -> tuple[Array, Array]:
         if piece[0].dtype != self._inputs_in:
@@ -362,6 +359,7 @@ class TrainStep:
 
         Args: repeats – of which the median is taken.
         """
+        self._require_own_parameters()
         return profile_of(self, *self.prepare(x, y), whole(repeats, "repeats"))
 
     def evaluate(self, x: Any, y: Any, batch_rows: int = 4096) -> dict[str, float]:

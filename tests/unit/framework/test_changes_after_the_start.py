@@ -58,3 +58,34 @@ def test_a_copy_of_an_optimiser_may_be_set_until_a_step_has_it(duplicate, name, 
     assert all(np.array_equal(s.model.arena.values, steps[1].model.arena.values) for s in steps)
     with pytest.raises(fs.StateError, match="keep its l2"):
         second.l2 = 0.2
+
+
+@pytest.mark.parametrize("change", [lambda m, n: m.initialize(7, n), lambda m, n: m.to(n, "float64")], ids=["initialize", "to"])
+def test_what_was_made_for_other_parameters_says_so(change, name, data):
+    step = new_step(name)
+    step(*data)
+    objective = fs.Objective(fs.mlp([6, 4, 3], "tanh").initialize(0, name, "float32"), fs.SoftmaxCrossEntropy(), *data)
+    _, gradient = objective.gradient()
+    change(step.model, name)
+    change(objective.model, name)
+    uses = [lambda: step(*data), lambda: step.evaluate(*data), lambda: step.profile(*data, 1)]
+    uses += [objective.value, objective.gradient, lambda: objective.hessian_product(gradient), lambda: objective.parameters]
+    for use in uses:
+        with pytest.raises(fs.StateError, match="the model was initialised again or moved since; make a new"):
+            use()
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda o: pickle.loads(pickle.dumps(o))], ids=["deepcopy", "pickle"])
+def test_a_copied_objective_is_the_same_function_of_its_own_model(duplicate, name, data):
+    model = fs.mlp([6, 5, 3], "tanh").initialize(0, name, "float64")
+    first = fs.Objective(model, fs.SoftmaxCrossEntropy(0.1), *data, l2=0.1)
+    value, gradient = first.gradient()
+    product = np.array(first.hessian_product(gradient))
+    second = duplicate(first)
+    assert (second.passes, second.products) == (first.passes, first.products)
+    assert second.value() == value
+    assert np.array_equal(second.gradient()[1], gradient)
+    assert np.array_equal(second.hessian_product(gradient), product)
+    second.model.load_parameters({k: v + 1.0 for k, v in second.model.parameters().items()})
+    assert second.value() != value
+    assert first.value() == value
