@@ -346,6 +346,14 @@ class Sequential(Sequence, public=False):
             backend.softmax(y, y)
         return y
 
+    def require_arena(self, arena: Arena, holder: str) -> None:
+        """Raises StateError where the parameters are in `arena` no more; holder – the class that was made for those."""
+        if self.arena is not arena:
+            raise StateError(
+                f"expected the parameters that this {holder} was made for; the model was initialised again or moved since; "
+                f"make a new {holder} after model.initialize() and model.to()"
+            )
+
     def require_backend(self, backend: Backend) -> None:
         """Raises MixedBackends unless the parameters live on `backend`."""
         if self.backend is not backend:

@@ -249,6 +249,7 @@ class TrainStep:
 
     def evaluation_tape(self) -> Tape:
         """A tape for evaluation mode, in the precision of the step."""
+        self._require_own_parameters()
         return Tape(self.state.arena, weights=self.weights)
 
     def run(self, inputs: Array, targets: Array) -> StepLoss:
@@ -334,11 +335,7 @@ class TrainStep:
         return self.backend.products(self.precision.name, self.deterministic)
 
     def _require_own_parameters(self) -> None:
-        if self.model.arena is not self.state.arena:
-            raise StateError(
-                "expected the parameters that this step was made for; the model was initialised again or moved since; "
-                "make a new TrainStep after model.initialize() and model.to()"
-            )
+        self.model.require_arena(self.state.arena, "TrainStep")
 
     def _require_dtype(self, piece: tuple[Array, Array]) -> tuple[Array, Array]:
         if piece[0].dtype != self._inputs_in:
@@ -364,6 +361,7 @@ class TrainStep:
 
         Args: repeats – of which the median is taken.
         """
+        self._require_own_parameters()
         inputs, targets = self.prepare(x, y)
         with self.state.arena.training():
             return profile_of(self, inputs, targets, whole(repeats, "repeats"))

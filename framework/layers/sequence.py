@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ...errors import HyperparameterError, ShapeError
+from ...errors import HyperparameterError, ShapeError, StateError
 from ..parameter import Parameter
 from ..tape import Tape
 from .base import Array, Image, Layer
@@ -20,7 +20,16 @@ class Sequence(Layer, public=False):
     """Layers one after the other.
 
     Args: layers – at least one.
+    Attributes: layers – a tuple, for good: parameters, fused neighbours and recorded steps belong to these very layers.
     """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "layers" and name in self.__dict__:
+            raise StateError(
+                f"expected the layers of a {type(self).__name__} to stay as they are; got others; make a new one of "
+                "them, and bring the parameters over with load_parameters"
+            )
+        super().__setattr__(name, value)
 
     def __init__(self, *layers: Layer) -> None:
         for layer in layers:
@@ -30,7 +39,7 @@ class Sequence(Layer, public=False):
                 raise HyperparameterError(f"{name}: expected layers, one argument each; got {layer!r}; {hint}")
         if not layers:
             raise HyperparameterError(f"{type(self).__name__}: expected at least one layer; got none")
-        self.layers = list(layers)
+        self.layers = tuple(layers)
         self.image_after(None)
         self.fused = fuse(self.layers)
         self.places = [f"{k} {layer.label}" for k, layer in enumerate(self.fused)]

@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...backends import Random, having
-from ...errors import DtypeError, HyperparameterError
+from ...errors import DtypeError, HyperparameterError, StateError
 from ...kernels.formula import Formula
 from ...kernels.formulas.updates import GRADIENT_SCALE, MASK, RULES, Rule, keep_if_skipped, masked, step_back, update_formula
 from ..arena import Arena
@@ -77,9 +77,13 @@ class Optimizer:
     are added.
 
     Order in a step: clip_norm, clip_value, l2 and l1, weight_decay, the rule, the proximal step.
+
+    One optimiser can serve several steps, so its settings are those that it was made with: setting one of them once a step has
+    it raises StateError. `step.lr` and `step.momentum` may be set; a copy (copy.copy) may be changed until a step has it.
     """
 
     rule_name = "sgd"
+    _taken = False
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -107,6 +111,19 @@ class Optimizer:
         self.l1_form = choice(l1_form, "l1_form", ("subgradient", "proximal"))
         self.groups = _checked(groups)
         self.state_dtype = None if state_dtype is None else choice(state_dtype, "state_dtype", ("float32", "bfloat16"))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # A step has made its kernel, and read most of the settings, when it was made: they would not count any more.
+        if self._taken and name in self.__dict__:
+            raise StateError(
+                f"expected {self!r} to keep its {name} while a TrainStep has it; got {value!r}; set step.lr or step.momentum "
+                "for those, or make a new optimiser and a new TrainStep"
+            )
+        super().__setattr__(name, value)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The settings; a copy belongs to no step yet."""
+        return {name: value for name, value in self.__dict__.items() if name != "_taken"}
 
     @property
     def rule(self) -> Rule:
@@ -163,6 +180,7 @@ class OptimizerState:
 
     def __init__(self, optimizer: Optimizer, arena: Arena) -> None:
         self.optimizer = optimizer
+        vars(optimizer)["_taken"] = True
         self.arena = arena
         self.t = 0
         self.lr = optimizer.lr

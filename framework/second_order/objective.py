@@ -41,7 +41,8 @@ class Objective:
     Attributes: parameters – flat, the model's own; writing to it moves the model; count – how many parameters there are;
         passes – how many forward (and backward) passes were taken for values and gradients; products – how many for
         products with a curvature matrix.
-    Raises: HyperparameterError for layers that draw random numbers, whose function would change from call to call;
+    Raises: HyperparameterError for layers that draw random numbers, whose function would change from call to call; StateError
+        once the model was initialised again or moved;
         NotDifferentiable from hessian_product for a layer or loss of one's own that leaves its tape's backend.
 
         f = fs.Objective(model, fs.MSE(), x, y)
@@ -90,10 +91,26 @@ class Objective:
         self._gradients = Tape(self.arena, gradients=self._gradient)
         self._curvature: _Curvature | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What makes the same function again, of a copy of the model."""
+        to_host = self.backend.to_numpy
+        kept: dict[str, Any] = {name: getattr(self, name) for name in ("model", "loss", "l2", "seed", "passes", "products")}
+        return {**kept, "inputs": to_host(self.inputs), "targets": to_host(self.targets)}
+
+    def __setstate__(self, kept: dict[str, Any]) -> None:
+        self.__init__(  # type: ignore[misc]
+            kept["model"], kept["loss"], kept["inputs"], kept["targets"], kept["l2"], kept["seed"]
+        )
+        self.passes, self.products = kept["passes"], kept["products"]
+
     @property
     def parameters(self) -> Array:
         """The model's parameters, flat."""
+        self._require_own_parameters()
         return self.arena.values
+
+    def _require_own_parameters(self) -> None:
+        self.model.require_arena(self.arena, "Objective")
 
     @property
     def l2_factors(self) -> tuple[int, float]:
@@ -102,6 +119,7 @@ class Objective:
 
     def value(self) -> float:
         """f; NaN or infinite where it is."""
+        self._require_own_parameters()
         self.passes += 1
         self._values.begin(self.rows)
         with self.backend.quiet():
@@ -111,6 +129,7 @@ class Objective:
 
     def gradient(self, out: Array | None = None) -> tuple[float, Array]:
         """(f, its gradient, in `out` or in a new flat array)."""
+        self._require_own_parameters()
         self.passes += 1
         out = self.arena.new() if out is None else out
         tape = self._gradients
@@ -158,6 +177,7 @@ class Objective:
         return self._product(_Curvature.gauss_newton, direction, out)
 
     def _product(self, kind: Callable[[_Curvature, Array, Array], None], direction: Array, out: Array | None) -> Array:
+        self._require_own_parameters()
         shape = tuple(getattr(direction, "shape", ()))
         if shape != (self.arena.size,):
             raise ShapeError(

@@ -69,14 +69,12 @@ class Kernel:
     @property
     def function(self) -> Callable[..., None]:
         """Takes arrays and numbers; releases the GIL."""
-        made = build(self.name, self._text, self._globals)
-        signature = types.void(*self.parameters.values())
-
-        options = {"nogil": True, "error_model": "numpy", "fastmath": self._fastmath}
-        function: Callable[..., None] = compiled(
-            made, lambda kept: numba.njit([signature], cache=kept, **options)(made)
-        )
-        return function
+        if self._function is None:
+            made = build(self.name, self._text, self._globals)
+            signature = types.void(*self.parameters.values())
+            options = {"nogil": True, "error_model": "numpy", "fastmath": self._fastmath}
+            self._function = compiled(made, lambda kept: numba.njit([signature], cache=kept, **options)(made))
+        return self._function
 
     def __call__(self, *arguments: Any) -> None:
         """Runs on these arrays and numbers."""
