@@ -44,11 +44,12 @@ def alone():
 
 def test_without_posix_the_bits_are_the_same(alone):
     program = """
-import os, sys, numba, numba.core.caching, threadpoolctl, scipy.linalg.cython_blas
+import os, types, numba, threadpoolctl, scipy.linalg.cython_blas
 for name in ("sched_getaffinity", "register_at_fork", "fork", "getuid", "sysconf", "getloadavg"):
     if hasattr(os, name):
         delattr(os, name)
-sys.platform = "win32"
+from fusedstep.kernels.targets import native
+native.sys = types.SimpleNamespace(platform="win32")
 import company
 bits = company.trained(0, 2, 5)
 from fusedstep.backends.executors import crew
