@@ -58,7 +58,8 @@ def save(
     Args: model – initialised; path – of the file; preprocessing – `Preprocessor.to_json()`, for `fusedstep predict`;
         notes – anything that JSON can hold.
     Raises: StateError for a model without parameters; OutputPathError for a path that cannot be written; DtypeError for
-        notes that JSON cannot hold; ModelFileError for a TiedLinear whose Linear is not in the model.
+        notes that JSON cannot hold; ModelFileError for a TiedLinear whose Linear is not in the model, and for layers that
+        share a Parameter otherwise than as TiedLinear or as the same layer.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
@@ -67,13 +68,15 @@ def save(
 
     require_model(model)
     backend = model.backend
+    layers = described(model)
+    _require_same_parameters(layers, model)
     metadata = {
         "format": FORMAT,
         "version": str(VERSION),
         "library": __version__,
         "dtype": model.dtype,
         "head": json.dumps(model.head),
-        "layers": json.dumps(described(model)),
+        "layers": json.dumps(layers),
         "preprocessing": as_json(preprocessing, "preprocessing"),
         "notes": as_json(dict(notes or {}), "notes"),
     }
@@ -219,6 +222,18 @@ def described(model: Sequential) -> list[dict[str, Any]]:
 def built(layers: list[dict[str, Any]], head: str | None) -> Sequential:
     """The model without parameters, from what `described` gave."""
     return Sequential(*_Builder(layers).layers, head=head)
+
+
+def _require_same_parameters(layers: list[dict[str, Any]], model: Sequential) -> None:
+    """Raises ModelFileError where a model that is built from the description would have other parameters."""
+    own = {name: parameter.shape for name, parameter in model.declared()}
+    other = {name: parameter.shape for name, parameter in built(layers, model.head).declared()}
+    if own != other:
+        name = min(set(own.items()) ^ set(other.items()))[0]
+        raise ModelFileError(
+            f"expected layers whose settings tell all about their parameters; {name!r} would come back otherwise than it is; "
+            "share weights by TiedLinear or by using one layer twice, not by putting a Parameter into another layer"
+        )
 
 
 class _Describer:

@@ -83,6 +83,26 @@ assert blas() == before, (blas(), before)
     assert run(program) == alone
 
 
+def test_deterministic_steps_in_three_threads_at_the_same_time():
+    """Whoever comes second finds the threads taken and BLAS limited already, which oneMKL does for each caller apart."""
+    program = """
+from concurrent.futures import ThreadPoolExecutor
+fs.set_num_threads(2)
+rng = np.random.default_rng(0)
+x, y = rng.standard_normal((800, 40)).astype("f4"), rng.integers(0, 5, 800)
+def trained(_):
+    model = fs.mlp([40, 96, 64, 5])
+    step = fs.TrainStep(model, fs.SoftmaxCrossEntropy(), fs.Adam(1e-2), seed=1, backend="numba", deterministic=True)
+    for _ in range(40):
+        step(x, y)
+    return model.arena.values.tobytes()
+alone = trained(0)
+with ThreadPoolExecutor(3) as pool:
+    print(*(bits == alone for bits in pool.map(trained, range(9))))
+"""
+    assert run(program) == ["True"] * 9
+
+
 @pytest.mark.parametrize("first", ["main", "other"])
 def test_blas_is_limited_whichever_thread_takes_the_step(first, alone):
     """Within a step BLAS has one thread, before and after it what the user set, in every thread."""

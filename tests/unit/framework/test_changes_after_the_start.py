@@ -89,3 +89,12 @@ def test_a_copied_objective_is_the_same_function_of_its_own_model(duplicate, nam
     second.model.load_parameters({k: v + 1.0 for k, v in second.model.parameters().items()})
     assert second.value() != value
     assert first.value() == value
+
+
+def test_a_parameter_put_into_another_layer_is_refused_when_saving(name, tmp_path):
+    first, second = fs.Linear(6, 6), fs.Linear(6, 6)
+    second.weight = first.weight
+    model = fs.Sequential(first, fs.ReLU(), second).initialize(0, name)
+    with pytest.raises(fs.ModelFileError, match="share weights by TiedLinear or by using one layer twice"):
+        fs.save(model, tmp_path / "model")
+    assert not list(tmp_path.iterdir())
