@@ -212,9 +212,14 @@ def _of_openblas(library: Any, name: str) -> Callable[..., Any] | None:
     return None
 
 
-def limit_this_thread() -> list[tuple[_Blas, int]]:
-    """One thread for those BLAS libraries that count for each calling thread, with their numbers before."""
-    return [(library, library.swap(1)) for library in _blas_libraries() if library.of_each_thread]
+@cache
+def _swaps(of_each_thread: bool) -> list[Callable[[int], int]]:
+    return [library.swap for library in _blas_libraries() if library.of_each_thread == of_each_thread]
+
+
+def limit_this_thread() -> list[tuple[Callable[[int], int], int]]:
+    """One thread for those BLAS libraries that count for each calling thread; how to set their numbers, and those before."""
+    return [(swap, swap(1)) for swap in _swaps(True)]
 
 
 class _SingleThreadedBlas:
@@ -226,14 +231,14 @@ class _SingleThreadedBlas:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._inside = 0
-        self._limited: list[tuple[_Blas, int]] = []
+        self._limited: list[tuple[Callable[[int], int], int]] = []
         self._own = threading.local()
 
     def __enter__(self) -> None:
         with self._lock:
             self._inside += 1
             if self._inside == 1:
-                self._limited = [(library, library.swap(1)) for library in _blas_libraries() if not library.of_each_thread]
+                self._limited = [(swap, swap(1)) for swap in _swaps(False)]
         # Who enters twice in one thread finds, and later leaves, what the outer block set.
         self._own.__dict__.setdefault("limited", []).append(limit_this_thread())
 
@@ -253,9 +258,9 @@ class _SingleThreadedBlas:
         self.__init__()  # type: ignore[misc]
 
 
-def _restore(limited: list[tuple[_Blas, int]]) -> None:
-    for library, count in limited:
-        library.swap(count)
+def _restore(limited: list[tuple[Callable[[int], int], int]]) -> None:
+    for swap, count in limited:
+        swap(count)
 
 
 single_threaded_blas = _SingleThreadedBlas()

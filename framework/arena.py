@@ -6,8 +6,7 @@ Gradients and optimiser states are arrays of the same layout.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..backends import Backend, Random
@@ -21,6 +20,27 @@ Array = Any
 
 ALIGNMENT = 64
 """Elements; every parameter starts at a multiple, so that neighbouring groups never share a vector register."""
+
+
+class Training:
+    """`with arena.training:` – within it the parameters are changed, by one thread.
+
+    Raises: StateError while another one is at it, for the result would be neither's.
+    """
+
+    def __init__(self) -> None:
+        # One that its own thread can take again, should an interrupt ever have left it taken.
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> None:
+        if not self._lock.acquire(blocking=False):
+            raise StateError(
+                "expected one thread at a time to train a model; another one is in the middle of a step on the same parameters "
+                "(or was, when this process was forked); give each thread a model of its own, or let them wait for each other"
+            )
+
+    def __exit__(self, *raised: object) -> None:
+        self._lock.release()
 
 
 class Arena:
@@ -49,24 +69,7 @@ class Arena:
         self.values = backend.zeros((self.size,), dtype)
         self.views = self.views_of(self.values)
         self.mask: Array | None = None
-        # One that its own thread can take again, should an interrupt ever have left it taken.
-        self._training = threading.RLock()
-
-    @contextmanager
-    def training(self) -> Iterator[None]:
-        """Within it the parameters are changed, by one thread.
-
-        Raises: StateError while another one is at it, for the result would be neither's.
-        """
-        if not self._training.acquire(blocking=False):
-            raise StateError(
-                "expected one thread at a time to train a model; another one is in the middle of a step on the same parameters "
-                "(or was, when this process was forked); give each thread a model of its own, or let them wait for each other"
-            )
-        try:
-            yield
-        finally:
-            self._training.release()
+        self.training = Training()
 
     @property
     def count(self) -> int:

@@ -257,7 +257,7 @@ class TrainStep:
         rows = int(inputs.shape[0])
         if self.micro.setting is not None:
             return self.take(rows, ready_pieces(inputs, targets, rows))
-        with self.state.arena.training():
+        with self.state.arena.training:
             return self._take(rows, no_pieces, rows, (inputs, targets))
 
     def take(self, rows: int, pieces: Pieces) -> StepLoss:
@@ -266,7 +266,7 @@ class TrainStep:
         Args: rows – of the minibatch; pieces – called with the largest number of rows of a piece; gives the inputs and targets
             of consecutive rows, already converted and checked. It may be called again with a smaller number.
         """
-        with self.state.arena.training():
+        with self.state.arena.training:
             return self.micro.attempt(rows, partial(self._take, rows, pieces))
 
     def _take(self, rows: int, pieces: Pieces, size: int, whole: tuple[Array, Array] | None = None) -> StepLoss:
@@ -317,7 +317,7 @@ class TrainStep:
         """
         state, rows = self.state, several.rows
         self._require_own_parameters()
-        with state.arena.training(), self.products():
+        with state.arena.training, self.products():
             if not several.ready():
                 return []
             first, said = state.t + 1, []
@@ -363,7 +363,7 @@ class TrainStep:
         """
         self._require_own_parameters()
         inputs, targets = self.prepare(x, y)
-        with self.state.arena.training():
+        with self.state.arena.training:
             return profile_of(self, inputs, targets, whole(repeats, "repeats"))
 
     def evaluate(self, x: Any, y: Any, batch_rows: int = 4096) -> dict[str, float]:

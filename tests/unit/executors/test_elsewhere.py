@@ -179,7 +179,7 @@ def test_a_model_is_trained_by_one_thread_at_a_time(backend):
             except StateError as error:
                 told.append(str(error))
 
-    with step.model.arena.training():
+    with step.model.arena.training:
         step(x, y)
         quiet(x, y)
         calls = (lambda: step(x, y), lambda: other(x, y), lambda: other.profile(x, y, 1))
