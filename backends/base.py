@@ -30,11 +30,16 @@ class Random(NamedTuple):
 
 
 class Unavailable(NamedTuple):
-    """Why a backend cannot run here, what would mend it, and the original error if there was one."""
+    """Why a backend cannot run here.
+
+    Attributes: reason; remedy – how to fix it; cause – the original error, if there was one; expected – whether somebody who
+        lets `auto` choose may expect this backend and has to be told; False where nothing of it is installed.
+    """
 
     reason: str
     remedy: str
     cause: BaseException | None = None
+    expected: bool = True
 
 
 class Backend(Products, Rows, Columns, Reductions):

@@ -5,7 +5,6 @@ With NUMBA_ENABLE_CUDASIM=1 it runs in Numba's simulator, on NumPy arrays: slow,
 
 from __future__ import annotations
 
-import importlib.util
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -19,7 +18,8 @@ from .base import Array, Random, Unavailable
 from .captured import CapturedGraph, capture
 from .cublaslt import CublasLt, CupyDevice, Gemms, PlannedProducts
 from .cuda_rows import CudaRows
-from .cupy_backend import INSTALL, CupyBackend
+from .cuda_toolchain import compiler_problem, current_capability, numba_cuda_problem
+from .cupy_backend import CupyBackend
 from .executors import Executor, GraphExecutor, Work
 
 _DEFAULT_STREAMS = (0, 1, 2)
@@ -91,18 +91,15 @@ class CudaBackend(PlannedProducts, CudaRows, CupyBackend):
 
     @classmethod
     def unavailable(cls) -> Unavailable | None:
-        """Numba CUDA may be missing, and all that CuPy may lack; the simulator needs nothing else."""
-        if importlib.util.find_spec("numba_cuda") is None:
-            return Unavailable("Numba CUDA is not installed", INSTALL)
-        try:
-            from numba import cuda  # noqa: F401
-        except Exception as error:  # a broken installation fails in many ways, and `unavailable` must not raise
-            return Unavailable(
-                f"Numba CUDA is installed, but importing it fails ({type(error).__name__}: {error})",
-                f"reinstall it with {INSTALL}",
-                error,
-            )
-        return None if simulated() else super().unavailable()
+        """All that CuPy may lack, and Numba CUDA, its compiler and its linker; the simulator needs Numba CUDA alone."""
+        if simulated():
+            return numba_cuda_problem()
+        problem = super().unavailable() or numba_cuda_problem()
+        if problem is None:
+            from cupy.cuda import runtime
+
+            problem = compiler_problem(current_capability(), int(runtime.driverGetVersion()))
+        return problem
 
     def __new__(cls) -> CudaBackend:
         """Under the simulator the class that keeps its arrays on the host."""

@@ -5,7 +5,6 @@ Nothing waits for the device except `to_numpy`, `item` and `synchronize`.
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -16,50 +15,16 @@ import numpy as np
 from ..errors import DeviceError, DtypeError
 from ..kernels.formula import Formula
 from ..kernels.targets import cupy as target
+from ..kernels.targets.device_memory import is_exhausted
 from ..kernels.targets.segments import segment_table
 from ..kernels.targets.storage import is_narrow
 from .arrays import describe, is_real
 from .base import Array, Backend, Random, Scalar, Unavailable
+from .cuda_toolchain import cupy_problem
 from .slots import Kind, Slot
 
 _DLPACK_CUDA = (2, 13)
 """Device types of DLPack that CuPy reads without a copy: CUDA and managed memory."""
-_NO_MEMORY = ("cudaErrorMemoryAllocation", "CUDA_ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED", "out of memory")
-"""How errors of the CUDA libraries name a lack of memory."""
-INSTALL = 'pip install "fusedstep[cuda13]" (or fusedstep[cuda12], to suit the driver)'
-
-
-def cupy_unavailable() -> Unavailable | None:
-    """Why CuPy cannot run here: not installed, installed but broken, or nothing to run on."""
-    if importlib.util.find_spec("cupy") is None:
-        return Unavailable("CuPy is not installed", INSTALL)
-    try:
-        import cupy
-    except Exception as error:  # a broken installation fails in many ways, and `unavailable` must not raise
-        return Unavailable(
-            f"CuPy is installed, but importing it fails ({type(error).__name__}: {error})",
-            f"remove all packages named cupy*, then {INSTALL}",
-            error,
-        )
-    try:
-        count = cupy.cuda.runtime.getDeviceCount()
-    except cupy.cuda.runtime.CUDARuntimeError as error:
-        return Unavailable(
-            f"no CUDA driver or device answers ({error})",
-            "install or update the NVIDIA driver (580 or newer for CUDA 13, 525 for CUDA 12), and look at nvidia-smi",
-            error,
-        )
-    if count == 0:
-        return Unavailable("there is no CUDA device", "check CUDA_VISIBLE_DEVICES and nvidia-smi")
-    try:
-        cupy.cuda.nvrtc.getVersion()
-    except Exception as error:  # what is raised depends on who looks for the library
-        return Unavailable(
-            f"CuPy finds no NVRTC, which compiles its kernels ({type(error).__name__}: {error})",
-            "pip install nvidia-cuda-nvrtc (CUDA 13) or nvidia-cuda-nvrtc-cu12 (CUDA 12)",
-            error,
-        )
-    return None
 
 
 @lru_cache(maxsize=1)
@@ -85,7 +50,7 @@ class CupyBackend(Backend):
     @classmethod
     def unavailable(cls) -> Unavailable | None:
         """CuPy may be missing or broken, or there may be no device."""
-        return cupy_unavailable()
+        return cupy_problem()
 
     def __init__(self) -> None:
         import cupy
@@ -164,7 +129,7 @@ class CupyBackend(Backend):
 
     def out_of_memory(self, error: BaseException) -> bool:
         """Besides CuPy's own error (a MemoryError): what the runtime, cuBLAS and Numba raise where the driver has none left."""
-        return super().out_of_memory(error) or any(sign in str(error) for sign in _NO_MEMORY)
+        return super().out_of_memory(error) or is_exhausted(error)
 
     def trim_memory(self) -> None:
         """Empties CuPy's pools, after the work that was handed out."""

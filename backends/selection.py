@@ -92,10 +92,10 @@ def _automatic() -> str:
     for name in AUTO_ORDER:
         problem = why_not(name)
         if problem is None:
-            for (level, reason, remedy), others in skipped.items():
-                _logger.log(level, "backend auto: not %s, because %s (%s)", " or ".join(others), reason, remedy)
+            for (level, *why), others in skipped.items():
+                _logger.log(level, "backend auto takes %s, not %s: %s; to fix it: %s", name, " or ".join(others), *why)
             return name
-        level = logging.WARNING if problem.cause is not None and not isinstance(problem.cause, ImportError) else logging.INFO
+        level = logging.WARNING if problem.expected else logging.INFO
         skipped.setdefault((level, problem.reason, problem.remedy), []).append(name)
     raise BackendUnavailable("expected NumPy at least to work; it does not; reinstall with: pip install numpy")
 

@@ -11,6 +11,7 @@ from numba.core.compiler_lock import global_compiler_lock
 
 from ..interrupts import uninterrupted
 from . import cache
+from .device_memory import is_exhausted
 
 Compiled = TypeVar("Compiled")
 
@@ -38,7 +39,9 @@ def compiled(function: Callable[..., object], make: Callable[[bool], Compiled]) 
                     return make(True)
                 except OSError:
                     break
-                except Exception:  # damaged entries may raise anything; what is wrong with the kernel comes again below
+                except Exception as error:  # damaged entries may raise anything; what is wrong with the kernel comes again
+                    if isinstance(error, MemoryError) or is_exhausted(error):
+                        raise  # that says nothing of the entry
                     if again:
                         cache.remove_entries(source)
         return make(False)

@@ -35,7 +35,7 @@ def scalars_of(formula):
 
 def cuda_code(source, numbers, dimensions):
     """What CuPy would hand to NVRTC, for contiguous arrays; `numbers` are the parameters that are no arrays."""
-    cupy = pytest.importorskip("cupy", reason="needs CuPy: pip install 'fusedstep[cuda13]'")
+    cupy = pytest.importorskip("cupy", reason="needs CuPy, as the extras cuda12 and cuda13 install it")
     from cupy._core import _carray, _kernel, _scalar
 
     kernel = target.build(source)
@@ -55,7 +55,7 @@ def cuda_code(source, numbers, dimensions):
 
 def compile_cuda(code, architecture):
     """PTX from NVRTC, with the options of CuPy."""
-    nvrtc = pytest.importorskip("cuda.bindings.nvrtc", reason="needs cuda-bindings: pip install 'fusedstep[cuda13]'")
+    nvrtc = pytest.importorskip("cuda.bindings.nvrtc", reason="needs cuda-bindings, as the extras cuda12 and cuda13 install it")
     import cupy
     import nvidia
 

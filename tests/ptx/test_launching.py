@@ -6,7 +6,7 @@ import warnings
 
 import pytest
 
-pytest.importorskip("numba_cuda", reason="needs Numba CUDA: pip install 'fusedstep[cuda13]'")
+pytest.importorskip("numba_cuda", reason="needs Numba CUDA, as the extras cuda12 and cuda13 install it")
 
 
 def nothing(x):

@@ -15,10 +15,12 @@ import numba
 import numpy as np
 from numba import cuda, types
 
-from ....errors import DtypeError
+from ....errors import DtypeError, OutOfDeviceMemory
 from ..compiling import compiled
+from ..device_memory import is_exhausted
 from ..source import build, module_text
 from ..storage import Storage
+from .compatibility import load_array_functions
 from .geometry import SIMULATED, Geometry
 
 BOUND = {"math": "quiet_math"} if SIMULATED else {"floor": "math.floor"}
@@ -48,6 +50,7 @@ class Generated:
 
     def function(self) -> Any:
         """The Python function, ready for `numba.cuda`."""
+        load_array_functions()
         return build(self.name, self.text, {"cuda": cuda, "quiet_math": _QUIET_MATH})
 
 
@@ -76,7 +79,15 @@ class Kernel:
         else:
             signature = types.void(*generated.parameters)
             # Not once more at link time: what runs is then the PTX that was looked at, and it is made only once.
-            self.compiled = compiled(function, lambda kept: cuda.jit(signature, cache=kept, lto=False)(function))
+            try:
+                self.compiled = compiled(function, lambda kept: cuda.jit(signature, cache=kept, lto=False)(function))
+            except Exception as error:
+                if not is_exhausted(error):
+                    raise
+                raise OutOfDeviceMemory(
+                    f"expected room on the device for the code of kernel {self.name!r}; got {error}; end other processes that "
+                    "use the device (nvidia-smi lists them), or free arrays and call backend.trim_memory()"
+                ) from error
         self.arity = len(generated.parameters)
         self.seen: dict[int, np.dtype[Any]] = {}
         self._arrays: list[tuple[int, str, int]] = []

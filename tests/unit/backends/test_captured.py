@@ -121,7 +121,7 @@ def test_what_comes_after_work_apart_waits_for_it_also_where_it_was_broken_off(c
 
 
 def test_errors_of_numba_and_of_the_package_below_it_are_reasons_not_to_capture():
-    pytest.importorskip("numba_cuda", reason="needs Numba CUDA: pip install 'fusedstep[cuda13]'")
+    pytest.importorskip("numba_cuda", reason="needs Numba CUDA, as the extras cuda12 and cuda13 install it")
     names = {error.__name__ for error in _driver_errors()}
     assert names == {"CudaDriverError", "CUDAError"}
     assert not any(issubclass(error, RuntimeError) for error in _driver_errors()), "they would not have to be named"

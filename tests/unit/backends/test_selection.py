@@ -35,7 +35,7 @@ def only_numpy(monkeypatch):
     """A machine on which nothing but NumPy works, and the GPU backends are broken in two ways."""
     problems = {
         "cuda": Unavailable("the driver is too old", "update the driver to 580 or newer", RuntimeError("CUDA_ERROR")),
-        "cupy": Unavailable("CuPy is not installed", 'pip install "fusedstep[cuda13]"', ImportError("No module named cupy")),
+        "cupy": Unavailable("CuPy is not installed", "pip install cupy-cuda13x", expected=False),
         "numba": Unavailable("Numba cannot be imported", 'pip install "numba>=0.61"', ImportError("numba")),
         "numpy": None,
     }
@@ -176,15 +176,16 @@ def test_auto_falls_back_and_says_so_once(only_numpy, caplog):
         assert name in message
         assert only_numpy[name].reason in message
         assert only_numpy[name].remedy in message
-    # A library that is not installed is no surprise; one that is broken is.
-    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO", "INFO"]
+    # What nobody has installed is no surprise; what is broken is, and so is a dependency that is missing.
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO", "WARNING"]
 
 
 def test_auto_says_a_reason_that_two_backends_share_in_one_line(only_numpy, caplog):
     only_numpy["cupy"] = only_numpy["cuda"]
+    only_numpy["numba"] = None
     fs.backend()
     (said,) = [record.getMessage() for record in caplog.records]
-    assert said.startswith("backend auto: not cuda or cupy, because the driver is too old")
+    assert said.startswith("backend auto takes numba, not cuda or cupy: the driver is too old; to fix it: update")
 
 
 def test_auto_says_nothing_where_the_first_choice_works(only_numpy, caplog):
