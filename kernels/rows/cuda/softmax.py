@@ -1,7 +1,9 @@
 """Softmax by row; its cross-entropy with labels and with distributions, with the gradient and the column sums of that.
 
-Each reads a row three times, from the cache but for the first. The column sums, which are the gradient of the bias below, cost
-no further pass: each thread adds up what it writes, in shared memory of its own; see `column_sums`.
+Each reads a row three times, from the cache but for the first. A thread reads no element of a matrix but those that it writes
+itself, so the gradient may be written over the logits: nothing else orders the threads of a warp. The column sums, which are
+the gradient of the bias below, cost no further pass: each thread adds up what it writes, in shared memory of its own; see
+`column_sums`.
 """
 
 # mypy: disallow-untyped-defs=False, disallow-untyped-calls=False
@@ -78,18 +80,19 @@ def softmax_cross_entropy(
     for first in range(cuda.blockIdx.x * teams, rows, cuda.gridDim.x * teams):
         i = first + team
         label = 0
-        own = real(0.0)
         if i < rows:
             label = labels[i]
-            own = load(logits[i, label])  # read before anybody writes: `gradient` may be the same array
         top = row_max(part, slot, lane, lanes, logits, i)
         total = real(0.0)
         shifted_sum = real(0.0)
+        own = real(0.0)
         if i < rows:
             for j in range(lane, width, lanes):
                 shifted = load(logits[i, j]) - top
                 total += exp(shifted)
                 shifted_sum += shifted
+                if j == label:
+                    own = shifted
         total = team_sum(part, slot, lane, lanes, total)
         if off != real(0.0):
             shifted_sum = team_sum(part, slot, lane, lanes, shifted_sum)
@@ -97,8 +100,8 @@ def softmax_cross_entropy(
             shifted_sum = real(0.0)
         if i < rows:
             weight = weights[label] if weights.shape[0] == width else real(1.0)
-            if lane == 0:
-                losses[i] = weight * (mass * log(total) - off * shifted_sum - (on - off) * (own - top))
+            if lane == label & (lanes - 1):  # whose columns the label is one of
+                losses[i] = weight * (mass * log(total) - off * shifted_sum - (on - off) * own)
             size = weight * whole
             inverse = size * mass / total
             shift = size * off
