@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from .pinned import keep_until_read
+
 Array = Any
 
 PLACES = 32
@@ -30,6 +32,7 @@ class PinnedRing:
         places = cupyx.empty_pinned((PLACES, *out.shape), out.dtype)
         self._places = [(places[k, ...], cuda.Event(disable_timing=True)) for k in range(PLACES)]
         self._sent = 0
+        keep_until_read(self, (event for _, event in self._places))
 
     def send(self, values: Any) -> None:
         """Hands the numbers over; they may be changed at once.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from .pinned import keep_until_read
 from .slots import Array, Kind, Slot
 
 
@@ -28,6 +29,7 @@ class PinnedSlot(Slot):
         self._used = cuda.Event(disable_timing=True)
         # The pool may have handed out memory that earlier work on the current stream still reads.
         self._used.record(cuda.get_current_stream())
+        keep_until_read(self, [self._copied])
 
     def begin(self) -> None:
         """See Slot.begin."""

@@ -5,9 +5,13 @@ The device is a stand-in, see lazy_device.py; real ones are in tests/gpu/test_de
 
 from __future__ import annotations
 
+import gc
+import weakref
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
-from lazy_device import LazyBackend
+from lazy_device import DeviceArray, LazyBackend
 
 pytest.importorskip("cupyx")
 
@@ -67,3 +71,115 @@ def test_without_the_wait_steps_read_what_was_said_to_later_ones(monkeypatch):
 
     monkeypatch.setattr(PinnedRing, "__init__", careless)
     assert any(_seen(seed) != WANTED for seed in range(20))
+
+
+class Room:
+    """Pinned memory that is given back when no array shows it any more, and the memory itself, which outlives the test."""
+
+    def __init__(self, memory):
+        self.memory, self.__array_interface__ = memory, memory.__array_interface__
+
+
+class Pool:
+    """Pinned memory as CuPy's pool hands it out: what is given back is somebody else's at once, who writes to it."""
+
+    def __init__(self):
+        self.reused, self.all = 0, []
+
+    def empty(self, shape, dtype):
+        room = Room(np.full(shape, -2, dtype))
+        self.all.append(room.memory)
+        weakref.finalize(room, self.take_back, room.memory)
+        return np.asarray(room)
+
+    def take_back(self, memory):
+        self.reused += 1
+        memory[...] = -3
+
+
+@pytest.fixture
+def pool(monkeypatch):
+    import cupyx
+
+    def set_from_an_address(self, host, stream):
+        """A device that copies holds no reference to what it copies from."""
+        seen = SimpleNamespace(__array_interface__=host.__array_interface__)
+        self.device.add(stream, lambda: True, lambda: np.copyto(self, np.asarray(seen)))
+
+    made = Pool()
+    monkeypatch.setattr(cupyx, "empty_pinned", made.empty)
+    monkeypatch.setattr(DeviceArray, "set", set_from_an_address)
+    return made
+
+
+def _read_after_the_end(pool, seed, make, send):
+    """What the device reads of numbers whose pinned memory was given back as soon as they were handed over."""
+    backend = LazyBackend(seed)
+    owner = make(backend)
+    send(backend, owner)
+    before = pool.reused
+    del owner
+    gc.collect()
+    assert pool.reused > before, "the memory went back"
+    backend.lazy.finish()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_memory_is_not_given_back_before_it_is_read(pool, seed):
+    log = []
+
+    def make(backend):
+        backend.out = backend.empty((3,), "float32")
+        return PinnedRing(backend, backend.out)
+
+    def send(backend, ring):
+        ring.send([1.0, 2.0, 3.0])
+        backend.lazy.add(backend.lazy.compute, lambda: True, lambda: log.append(np.array(backend.out).tolist()))
+
+    _read_after_the_end(pool, seed, make, send)
+    assert log == [[1.0, 2.0, 3.0]]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_nor_is_that_of_a_minibatch(pool, seed):
+    from fusedstep.backends.pinned_slots import PinnedSlot
+
+    kept = []
+
+    def send(backend, slot):
+        slot.begin()
+        slot.host[0][...] = 5.0
+        slot.send(2)
+        kept.extend(slot.receive(2))
+
+    _read_after_the_end(pool, seed, lambda backend: PinnedSlot(backend, [((2, 3), "float32")]), send)
+    np.testing.assert_array_equal(kept[0], 5.0)
+
+
+def test_without_the_wait_it_is(pool, monkeypatch):
+    """The tests above would notice."""
+    from fusedstep.backends import pinned
+
+    monkeypatch.setattr(pinned, "_wait", lambda events: None)
+    wrong = 0
+    for seed in range(20):
+        try:
+            test_memory_is_not_given_back_before_it_is_read(pool, seed)
+        except AssertionError:
+            wrong += 1
+    assert wrong
+
+
+def test_a_device_that_was_lost_is_no_reason_to_complain(pool):
+    backend = LazyBackend(0)
+    ring = PinnedRing(backend, backend.empty((3,), "float32"))
+
+    def lost():
+        raise RuntimeError("cudaErrorIllegalAddress")
+
+    events = [event for _, event in ring._places]
+    for event in events:
+        event.synchronize = lost
+    del ring
+    gc.collect()
+    assert pool.reused
