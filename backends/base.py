@@ -81,6 +81,10 @@ class Backend(Products, Rows, Columns, Reductions):
 
     # Steps
 
+    def exclusive(self) -> AbstractContextManager[Any]:
+        """Within it no other thread captures, replays or plans work on the same device; a thread may enter it again."""
+        return nullcontext()
+
     def quiet(self) -> AbstractContextManager[Any]:
         """Within it the array library does not warn of overflow: a step checks its loss and gradient itself."""
         return nullcontext()

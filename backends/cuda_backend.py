@@ -5,9 +5,10 @@ With NUMBA_ENABLE_CUDASIM=1 it runs in Numba's simulator, on NumPy arrays: slow,
 
 from __future__ import annotations
 
+import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import lru_cache
 from typing import Any, ClassVar
 
@@ -21,11 +22,14 @@ from .cuda_rows import CudaRows
 from .cuda_toolchain import compiler_problem, current_capability, numba_cuda_problem
 from .cupy_backend import CupyBackend
 from .executors import Executor, GraphExecutor, Work
+from .streams import own_stream
 
 _DEFAULT_STREAMS = (0, 1, 2)
 """Handles of CUDA's default streams, which cannot be captured."""
 WRAPPED = 16_384
 """Device arrays whose wrappers for Numba are kept."""
+_COMPUTE_TYPE = threading.Lock()
+"""Held where CuPy's own products are told a precision, which it keeps for all threads."""
 
 
 def simulated() -> bool:
@@ -80,6 +84,21 @@ def _driver_errors() -> tuple[type[Exception], ...]:
     return tuple(found)
 
 
+class OnDevice:
+    """What the backend holds on one device.
+
+    Attributes: lock – see CudaBackend.exclusive; buffers – by stream and use; outgrown – those that a captured graph may still
+        write to; ones – an array with a single 1, by type; apart – by stream, the one on which its work is captured.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.buffers: dict[tuple[Hashable, str], Array] = {}
+        self.outgrown: list[Array] = []
+        self.ones: dict[str, Array] = {}
+        self.apart: dict[Hashable, Any] = {}
+
+
 class CudaBackend(PlannedProducts, CudaRows, CupyBackend):
     """CuPy arrays with kernels compiled by Numba and products planned by cuBLASLt, on CuPy's current stream.
 
@@ -115,12 +134,29 @@ class CudaBackend(PlannedProducts, CudaRows, CupyBackend):
 
         self._bits, self._maps, self._updates = bits, maps, updates
         self._take_row_kernels()
-        self._buffers: dict[tuple[int, str], Array] = {}
-        self._outgrown: list[Array] = []
-        self._apart: Any = None
+        self._devices: dict[int, OnDevice] = {}
 
     def _start(self) -> None:
         super().__init__()
+
+    def _device_number(self) -> int:
+        number: int = self.xp.cuda.runtime.getDevice()
+        return number
+
+    @property
+    def _device(self) -> OnDevice:
+        """What is held on the current device."""
+        number = self._device_number()
+        found = self._devices.get(number)
+        return self._devices.setdefault(number, OnDevice()) if found is None else found
+
+    def exclusive(self) -> AbstractContextManager[Any]:
+        """See Backend.exclusive: what one thread captures, or launches with buffers of its stream, no other one joins."""
+        return self._device.lock
+
+    def lane(self) -> Hashable:
+        """Device and stream that the work of this thread goes to: what is captured on one is replayed on that one."""
+        return self._device_number(), own_stream(self._stream_pointer())
 
     def _stream_pointer(self) -> int:
         pointer: int = self.xp.cuda.get_current_stream().ptr
@@ -140,41 +176,51 @@ class CudaBackend(PlannedProducts, CudaRows, CupyBackend):
 
         Outgrown buffers are kept, because a captured graph may still write to them.
         """
-        key = (self._stream_pointer(), like.dtype.name)
+        device, key = self._device, (own_stream(self._stream_pointer()), like.dtype.name)
 
         def lend(size: int) -> Array:
-            buffer = self._buffers.get(key)
+            buffer = device.buffers.get(key)
             if buffer is None or buffer.size < size:
                 if buffer is not None:
-                    self._outgrown.append(buffer)
-                buffer = self._buffers[key] = self.empty((max(size, 65_536),), like.dtype.name)
+                    device.outgrown.append(buffer)
+                buffer = device.buffers[key] = self.empty((max(size, 65_536),), like.dtype.name)
             return buffer[:size]
 
         return lend
 
     def _counters(self) -> Array:
         """The numbers with which the blocks of a kernel count each other, 0 before and after; each stream has its own."""
-        key = (self._stream_pointer(), "counters")
-        if key not in self._buffers:
-            self._buffers[key] = self.zeros((self._launches.COUNTERS,), "uint32")
-        return self._buffers[key]
+        buffers, key = self._device.buffers, (own_stream(self._stream_pointer()), "counters")
+        if key not in buffers:
+            buffers[key] = self.zeros((self._launches.COUNTERS,), "uint32")
+        return buffers[key]
+
+    def _one(self, like: Array) -> Array:
+        """An array with a single 1 in the type of another one."""
+        ones, name = self._device.ones, like.dtype.name
+        if name not in ones:
+            one = self.asarray(np.ones(1, name))
+            self.synchronize()  # from now on work on any stream may read it
+            ones[name] = one
+        return ones[name]
 
     # Products
 
     def _make_gemms(self) -> Gemms:
-        return Gemms(CublasLt(), CupyDevice(self.xp))
+        return Gemms(CublasLt(), CupyDevice(self.xp, self._device.lock))
 
     def _product(self, a: Array, b: Array, out: Array, accumulate: bool) -> None:
         """By CuPy, which rounds factors to TF32 only where it is told to."""
         from cupy._core import _routines_linalg as linalg
 
         single = np.dtype(np.float32)
-        before = linalg.get_compute_type(single)
-        linalg.set_compute_type(single, linalg.COMPUTE_TYPE_TF32 if self.tf32 else before)
-        try:
-            super()._product(a, b, out, accumulate)
-        finally:
-            linalg.set_compute_type(single, before)
+        with _COMPUTE_TYPE:
+            before = linalg.get_compute_type(single)
+            linalg.set_compute_type(single, linalg.COMPUTE_TYPE_TF32 if self.tf32 else before)
+            try:
+                super()._product(a, b, out, accumulate)
+            finally:
+                linalg.set_compute_type(single, before)
 
     # Graphs
 
@@ -194,14 +240,18 @@ class CudaBackend(PlannedProducts, CudaRows, CupyBackend):
 
     @contextmanager
     def apart(self) -> Iterator[None]:
-        """Within it work goes to a stream that can be captured, between what was handed out before and what comes after."""
+        """Within it work goes to a stream that can be captured, between what was handed out before and what comes after.
+
+        That stream is the same one for all threads whose work goes to the default stream, so it takes `exclusive` around it.
+        """
         before = self.xp.cuda.get_current_stream()
         if before.ptr not in _DEFAULT_STREAMS:
             yield
             return
-        if self._apart is None:
-            self._apart = self.xp.cuda.Stream(non_blocking=True)
-        stream = self._apart
+        streams, key = self._device.apart, own_stream(before.ptr)
+        if key not in streams:
+            streams[key] = self.xp.cuda.Stream(non_blocking=True)
+        stream = streams[key]
         stream.wait_event(before.record())
         try:
             with stream:

@@ -1,14 +1,13 @@
 """Rows, columns and sums of the cuda backend, by the hand-written kernels of kernels/rows/cuda.
 
-A mixin: arrays, launches and buffers are those of the class that it is mixed into.
+A mixin: arrays, launches and buffers are those of the class that it is mixed into. What takes a buffer until its last launch
+has the device to itself meanwhile.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
-
-import numpy as np
 
 from .base import Array, Backend, Scalar
 
@@ -22,7 +21,9 @@ class CudaRows(Backend):
 
         self._columns, self._hinge, self._launches, self._normalization = columns, hinge, launches, normalization
         self._softmax, self._sums = softmax, sums
-        self._ones = {d: self.asarray(np.ones(1, d)) for d in ("float32", "float64")}
+
+    def _one(self, like: Array) -> Array:
+        raise NotImplementedError(f"{type(self).__name__} must define _one")
 
     def _launch(self, kernel: Any, geometry: Any, arguments: Sequence[Any]) -> None:
         raise NotImplementedError(f"{type(self).__name__} must define _launch")
@@ -49,7 +50,7 @@ class CudaRows(Backend):
     ) -> bool:  # fmt: skip
         """See Backend.softmax_cross_entropy; with the column sums in the same pass, before the gradient is rounded."""
         self.require(logits, labels, losses, gradient)
-        one = self._ones[losses.dtype.name]
+        one = self._one(losses)
         given = (logits, labels, one if weights is None else weights, on, off, factor, one if scale is None else scale)
         return self._cross_entropy(self._softmax.softmax_cross_entropy, (*given, losses, gradient), sums, accumulate)
 
@@ -59,7 +60,7 @@ class CudaRows(Backend):
     ) -> bool:  # fmt: skip
         """See Backend.softmax_cross_entropy_soft; with the column sums in the same pass, before the gradient is rounded."""
         self.require(logits, targets, losses, gradient)
-        given = (logits, targets, factor, self._ones[losses.dtype.name] if scale is None else scale)
+        given = (logits, targets, factor, self._one(losses) if scale is None else scale)
         return self._cross_entropy(self._softmax.softmax_cross_entropy_soft, (*given, losses, gradient), sums, accumulate)
 
     def _cross_entropy(
@@ -68,10 +69,10 @@ class CudaRows(Backend):
         if sums is not None:
             self.require(sums)
         losses = arguments[-2]
-        return self._launches.run_cross_entropy(
-            function, arguments, sums, accumulate, self._ones[losses.dtype.name], self._scratch(losses), self._counters(),
-            self._launch,
-        )  # fmt: skip
+        with self.exclusive():
+            return self._launches.run_cross_entropy(
+                function, arguments, sums, accumulate, self._one(losses), self._scratch(losses), self._counters(), self._launch
+            )
 
     def multi_class_hinge(self, scores: Array, labels: Array, factor: float, losses: Array, gradient: Array) -> None:
         """See Backend.multi_class_hinge."""
@@ -92,8 +93,9 @@ class CudaRows(Backend):
         """See Backend.layer_norm_backward; two launches."""
         self.require(dy, x, gain, mean, scale, dx, dgain, doffset)
         if x.size:
-            room = self._scratch(dgain), self._counters(), self._launch
-            self._launches.run_layer_norm_backward(dy, x, gain, mean, scale, dx, dgain, doffset, accumulate, *room)
+            with self.exclusive():
+                room = self._scratch(dgain), self._counters(), self._launch
+                self._launches.run_layer_norm_backward(dy, x, gain, mean, scale, dx, dgain, doffset, accumulate, *room)
         else:
             super().layer_norm_backward(dy, x, gain, mean, scale, dx, dgain, doffset, accumulate)
 
@@ -101,7 +103,8 @@ class CudaRows(Backend):
         """See Backend.column_sum; one launch."""
         self.require(x, out)
         if x.size:
-            self._launches.run_column_sum(x, out, accumulate, self._scratch(out), self._counters(), self._launch)
+            with self.exclusive():
+                self._launches.run_column_sum(x, out, accumulate, self._scratch(out), self._counters(), self._launch)
         else:
             super().column_sum(x, out, accumulate)
 
@@ -149,7 +152,8 @@ class CudaRows(Backend):
 
     def _sum(self, function: Callable[..., Any], x: Array) -> Scalar:
         out = self.empty((1,), "float64" if x.dtype.name == "float64" else "float32")
-        self._launches.run_sum(function, x.reshape(-1), out, self._scratch(out), self._counters(), self._launch)
+        with self.exclusive():
+            self._launches.run_sum(function, x.reshape(-1), out, self._scratch(out), self._counters(), self._launch)
         return out.reshape(())
 
     def total(self, x: Array) -> Scalar:

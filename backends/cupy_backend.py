@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..errors import DeviceError, DtypeError
+from ..errors import DeviceError, DtypeError, MixedBackends
 from ..kernels.formula import Formula
 from ..kernels.targets import cupy as target
 from ..kernels.targets.device_memory import is_exhausted
@@ -59,6 +59,18 @@ class CupyBackend(Backend):
         self.launches = 0
 
     # Arrays
+
+    def require(self, *arrays: Any) -> None:
+        """See Backend.require; also refuses arrays of another device than the current one."""
+        super().require(*arrays)
+        here = self.xp.cuda.runtime.getDevice()
+        for array in arrays:
+            if array.data.device_id != here:
+                there = array.data.device_id
+                raise MixedBackends(
+                    f"expected arrays on CUDA device {here}, which is the current one; got one on device {there}; work with it "
+                    f"within `with cupy.cuda.Device({there}):`, or set CUDA_VISIBLE_DEVICES={there} for the whole process"
+                )
 
     def asarray(self, values: Any, dtype: str | None = None) -> Array:
         """As Backend.asarray; arrays of other libraries on this device are taken over without a copy."""
@@ -110,8 +122,8 @@ class CupyBackend(Backend):
         return PinnedRing(self, out).send
 
     def synchronize(self) -> None:
-        """Waits until the device has done everything, on all streams."""
-        with self._waiting():
+        """Waits until the device has done everything, on all streams; none of them may be captured meanwhile."""
+        with self.exclusive(), self._waiting():
             self.xp.cuda.Device().synchronize()
 
     # Memory

@@ -23,8 +23,13 @@ from .cublaslt import Gemms
 from .cublaslt.fake import FakeCublasLt, Fault, HostDevice
 from .cuda_backend import CudaBackend
 from .slots import Kind, Slot
+from .streams import SimulatedStreams
 
-_capturing: list[Callable[[], object]] | None = None
+_APART = 1
+"""The stream on which work of the default one is captured."""
+_streams = SimulatedStreams({})
+_one_kernel_at_a_time = threading.Lock()
+"""Numba's simulator keeps what runs in global variables."""
 _VIEWS = frozenset({np.reshape, np.ravel, np.transpose, np.shape, np.ndim, np.size, np.may_share_memory, np.shares_memory})
 """Functions that only look at where an array lies."""
 
@@ -38,12 +43,13 @@ def _plain(value: Any) -> Any:
 
 def _later(call: Callable[[], Any], result: Any = None) -> Any:
     """Writes a call down; its result, of which one to look at is given, comes into memory that is made now."""
-    assert _capturing is not None
+    graph = _streams.graph
+    assert graph is not None
     if result is None:
-        _capturing.append(call)
+        graph.append(call)
         return None
     room = np.empty(np.shape(result), np.asarray(result).dtype)
-    _capturing.append(lambda: np.copyto(room, call()))
+    graph.append(lambda: np.copyto(room, call()))
     return room.view(SimulatedArray)
 
 
@@ -55,7 +61,7 @@ class SimulatedArray(np.ndarray[Any, Any]):
         call = partial(getattr(ufunc, method), *map(_plain, inputs), **_plain_options(options))
         if out:
             call = partial(call, out=tuple(map(_plain, out)))
-        if _capturing is None:
+        if not _streams.capturing:
             result = call()
         elif out or method == "at":
             result = _later(call)
@@ -68,7 +74,7 @@ class SimulatedArray(np.ndarray[Any, Any]):
         """See NumPy; written down while capturing."""
         call = partial(function, *map(_plain, arguments), **_plain_options(options))
         out = options.get("out")
-        if _capturing is None or function in _VIEWS:
+        if not _streams.capturing or function in _VIEWS:
             result = call()
             return _device(result) if out is None else out
         if function is np.copyto or out is not None:
@@ -80,13 +86,13 @@ class SimulatedArray(np.ndarray[Any, Any]):
     def __getitem__(self, key: Any) -> Any:
         """See NumPy; single elements are arrays of no dimensions, as on a device."""
         found = super().__getitem__(key)
-        if _capturing is None or isinstance(found, np.ndarray):
+        if not _streams.capturing or isinstance(found, np.ndarray):
             return found
         return super().__getitem__((*key, ...) if isinstance(key, tuple) else (key, ...))
 
     def __setitem__(self, key: Any, value: Any) -> None:
         target = self.view(np.ndarray)
-        if _capturing is None:
+        if not _streams.capturing:
             target[key] = _plain(value)
         else:
             if not isinstance(value, SimulatedArray | float | int):
@@ -97,7 +103,7 @@ class SimulatedArray(np.ndarray[Any, Any]):
         """See NumPy."""
         plain = self.view(np.ndarray)
         call = partial(plain.copy, order)
-        return _device(call()) if _capturing is None else _later(call, plain)
+        return _device(call()) if not _streams.capturing else _later(call, plain)
 
     def astype(self, dtype: Any, *arguments: Any, copy: Any = True, **options: Any) -> Any:
         """See NumPy."""
@@ -105,14 +111,14 @@ class SimulatedArray(np.ndarray[Any, Any]):
         if not copy and plain.dtype == np.dtype(dtype):
             return self
         call = partial(plain.astype, dtype, *arguments, **options)
-        return _device(call()) if _capturing is None else _later(call, call())
+        return _device(call()) if not _streams.capturing else _later(call, call())
 
     def fill(self, value: Any) -> None:
         """See NumPy."""
         self[...] = value
 
     def _asked(self) -> Any:
-        if _capturing is not None:
+        if _streams.capturing:
             raise Fault("expected no question to the device while a graph is captured; got one for a value")
         return self.view(np.ndarray)
 
@@ -169,8 +175,11 @@ class SimulatedCuda(CudaBackend):
         _mend_simulator()
         self.launches = 0
 
-    def _stream_pointer(self) -> int:
+    def _device_number(self) -> int:
         return 0
+
+    def _stream_pointer(self) -> int:
+        return _streams.current
 
     def _launch(self, kernel: Any, geometry: Any, arguments: Sequence[Any]) -> None:
         from numba.cuda.simulator.cudadrv.devicearray import FakeCUDAArray
@@ -182,7 +191,7 @@ class SimulatedCuda(CudaBackend):
         ]
         self.launches += 1
         run = partial(_run_quietly, kernel.compiled, geometry, given)
-        if _capturing is None:
+        if not _streams.capturing:
             run()
         else:
             _later(run)
@@ -194,9 +203,9 @@ class SimulatedCuda(CudaBackend):
         return _device(super().zeros(shape, dtype))
 
     def asarray(self, values: Any, dtype: str | None = None) -> Array:
-        if isinstance(values, SimulatedArray) and _capturing is not None:
+        if isinstance(values, SimulatedArray) and _streams.capturing:
             return values if dtype is None or values.dtype == self.dtype(dtype) else values.astype(self.dtype(dtype))
-        if _capturing is not None:
+        if _streams.capturing:
             raise Fault(f"expected no copy from the host while a graph is captured; got a {type(values).__name__}")
         host = on_host(values, self.name)
         return _device(c_order(cast(host, dtype)))
@@ -208,14 +217,17 @@ class SimulatedCuda(CudaBackend):
 
     @contextmanager
     def apart(self) -> Iterator[None]:
-        yield
+        with _streams.on(_APART):
+            yield
 
     def capture(self, work: Callable[[], object]) -> Any:
         graph = SimulatedGraph()
-        assert self.gemms is not None
-        with _captured(graph.calls), self._memory.capture(graph.calls):
+        with _streams.capture(graph.calls):
             work()
         return graph
+
+    def require(self, *arrays: Any) -> None:
+        Backend.require(self, *arrays)
 
     def to_numpy(self, array: Array) -> np.ndarray[Any, Any]:
         return np.array(array)
@@ -242,21 +254,11 @@ class SimulatedCuda(CudaBackend):
         return np.errstate(all="ignore")
 
     def _make_gemms(self) -> Gemms:
-        self._memory = HostDevice()
-        return Gemms(FakeCublasLt(self._memory), self._memory)
+        memory = HostDevice(streams=_streams, lock=self._device.lock)
+        return Gemms(FakeCublasLt(memory), memory)
 
     def _product(self, a: Array, b: Array, out: Array, accumulate: bool) -> None:
         Backend._matmul(self, a, b, out, accumulate)
-
-
-@contextmanager
-def _captured(calls: list[Callable[[], object]]) -> Iterator[None]:
-    global _capturing
-    _capturing = calls
-    try:
-        yield
-    finally:
-        _capturing = None
 
 
 def _mend_simulator() -> None:
@@ -302,7 +304,7 @@ def _shared_array(shared: Any, shape: Any, dtype: Any) -> Array:
 
 
 def _run_quietly(kernel: Any, geometry: Any, given: Sequence[Any]) -> None:
-    with warnings.catch_warnings():
+    with _one_kernel_at_a_time, warnings.catch_warnings():
         # Arithmetic on a device overflows and divides by zero in silence.
         warnings.simplefilter("ignore", RuntimeWarning)
         grid, block, *shared = geometry

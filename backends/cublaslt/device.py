@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import statistics
+import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from ...errors import OutOfDeviceMemory
@@ -20,11 +22,13 @@ LEAST_SECONDS, MOST_RUNS = 2e-3, 100
 class Device(Protocol):
     """Where the arrays live.
 
-    Attributes: identity – device and driver, in words; measures – whether times mean anything here.
+    Attributes: identity – device and driver, in words; measures – whether times mean anything here; lock – held while
+        something is made, timed or captured, so that no other thread does that meanwhile.
     """
 
     identity: str
     measures: bool
+    lock: AbstractContextManager[Any]
 
     def address(self, array: Array) -> int:
         """Of its first element."""
@@ -46,12 +50,16 @@ class Device(Protocol):
 
 
 class CupyDevice:
-    """The current device, through CuPy."""
+    """The current device, through CuPy.
+
+    Args: lock – see Device; one of its own unless given.
+    """
 
     measures = True
 
-    def __init__(self, cupy: Any) -> None:
+    def __init__(self, cupy: Any, lock: AbstractContextManager[Any] | None = None) -> None:
         self._cupy = cupy
+        self.lock = lock or threading.RLock()
         self._current = cupy.cuda.get_current_stream
         self._stopwatch = cupy.cuda.Stream(non_blocking=True)
         runtime = cupy.cuda.runtime

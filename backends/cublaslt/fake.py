@@ -9,9 +9,10 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import struct
+import threading
 import weakref
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from copy import copy
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from ...kernels.formulas.activations import ACTIVATIONS
+from ..streams import SimulatedStreams
 from .codes import ALGORITHM_BYTES, AUX_COLUMNS, ITEM_BYTES, MASK_COLUMNS, Compute, DataType, Epilogue, Status
 from .library import Candidate, Layouts, require
 from .problem import INPUTS
@@ -41,31 +43,29 @@ class Fault(AssertionError):
 class HostDevice:
     """Host memory in place of a device's; knows which arrays are alive.
 
-    Args: clock – gives the seconds of a measurement, in place of running a stopwatch; None for a device that does not measure.
-    Attributes: capturing – whether everything but handing out products is forbidden; graph – where they are then written down.
+    Args: clock – gives the seconds of a measurement, in place of running a stopwatch; None for a device that does not measure;
+        streams – those of the device; its own unless given; lock – see Device.
     """
 
     identity = "host memory"
 
-    def __init__(self, clock: Callable[[Callable[[], object]], float] | None = None) -> None:
+    def __init__(
+        self, clock: Callable[[Callable[[], object]], float] | None = None, streams: SimulatedStreams | None = None,
+        lock: AbstractContextManager[Any] | None = None,
+    ) -> None:  # fmt: skip
         self.measures = clock is not None
-        self.capturing = False
-        self.graph: list[Callable[[], object]] | None = None
+        self.streams = SimulatedStreams({}) if streams is None else streams
+        self.lock = lock or threading.RLock()
         self._clock = clock
         self._blocks: dict[int, tuple[int, weakref.ref[Any]]] = {}
 
-    @contextmanager
-    def capture(self, graph: list[Callable[[], object]] | None = None) -> Iterator[None]:
+    def capture(self, graph: list[Callable[[], object]] | None = None) -> AbstractContextManager[None]:
         """Within it a graph is being captured: products are written down in `graph`, or done at once without one."""
-        self.capturing, self.graph = True, graph
-        try:
-            yield
-        finally:
-            self.capturing, self.graph = False, None
+        return self.streams.capture(graph)
 
     def allow(self, what: str) -> None:
-        """Raises Fault while capturing."""
-        if self.capturing:
+        """Raises Fault while capturing, when nothing but products may be handed out."""
+        if self.streams.capturing:
             raise Fault(f"expected nothing but products while a graph is captured; got {what}")
 
     def address(self, array: Array) -> int:
@@ -90,11 +90,11 @@ class HostDevice:
 
     def stream(self) -> int:
         """See Device."""
-        return 0
+        return self.streams.current
 
     def recording(self) -> bool:
         """See Device."""
-        return self.capturing
+        return self.streams.capturing
 
     def bytes(self, size: int) -> Array:
         """See Device."""
@@ -292,11 +292,12 @@ class FakeCublasLt:
         word: Any = ctypes.c_double if how.compute is Compute.float64 else ctypes.c_float
         scale, keep = (word.from_address(address).value for address in (alpha, beta))
         self.products += 1
-        if self.device.graph is None:
+        graph = self.device.streams.graph
+        if graph is None:
             self._compute(how, first, second, out, scale, keep)
         else:
             # What the descriptor points at is read now, the matrices when the graph is launched.
-            self.device.graph.append(partial(self._compute, copy(how), first, second, out, scale, keep))
+            graph.append(partial(self._compute, copy(how), first, second, out, scale, keep))
         return Status.SUCCESS
 
     def _matrix(self, what: str, address: int, layout: _Layout) -> Array:

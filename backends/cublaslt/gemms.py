@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from ...errors import DeviceError, HyperparameterError, ShapeError, StateError
+from ..streams import own_stream
 from .choices import Choice, Choices
 from .codes import Epilogue
 from .device import WORKSPACE_BYTES, Device
@@ -66,13 +67,14 @@ class Gemms:
         identity = f"{device.identity}, cuBLASLt {library.version}, {self._count} candidates"
         self._choices = Choices(identity, keep=self._measures)
         self._plans: dict[Hashable, Plan | None] = {}
-        self._workspaces: dict[int, tuple[Array, int]] = {}
+        self._workspaces: dict[Hashable, tuple[Array, int]] = {}
         self._handing_out = threading.Lock()
         self._disappointed = False
 
     def _workspace(self, stream: int) -> int:
         """The address of a workspace of that stream alone, whose kernels run in order."""
-        found = self._workspaces.get(stream)
+        key = own_stream(stream)
+        found = self._workspaces.get(key)
         if found is None:
             if self.device.recording():
                 raise StateError(
@@ -80,7 +82,7 @@ class Gemms:
                     "step once on it first"
                 )
             buffer = self.device.bytes(WORKSPACE_BYTES)
-            found = self._workspaces[stream] = buffer, self.device.address(buffer)
+            found = self._workspaces[key] = buffer, self.device.address(buffer)
         return found[1]
 
     def _run(self, plan: Plan, a: int, b: int, out: int) -> None:
@@ -104,13 +106,14 @@ class Gemms:
         )  # fmt: skip
         plan = self._plans.get(key)
         if plan is None:
-            self._refuse_recording()
-            problem = Problem.of(a, b, out, accumulate, alignment, tf32)
-            plan, choice = self._planned(problem, 0, 0, a, b, out)
-            if choice is None:
-                raise Unsuited(f"no algorithm for the product {problem.name}")
-            self._remember(problem.name, choice)
-            self._keep(key, plan)
+            with self.device.lock:
+                self._refuse_recording()
+                problem = Problem.of(a, b, out, accumulate, alignment, tf32)
+                plan, choice = self._planned(problem, 0, 0, a, b, out)
+                if choice is None:
+                    raise Unsuited(f"no algorithm for the product {problem.name}")
+                self._remember(problem.name, choice)
+                self._keep(key, plan)
         self._run(plan, first, second, target)
 
     def fused(
@@ -137,14 +140,15 @@ class Gemms:
         if key in self._plans:
             plan = self._plans[key]
         else:
-            self._refuse_recording()
-            _require_sides(out, epilogue, vector, aux, aux_leading)
-            plan = None
-            if not (side | kept) % VECTOR_BYTES:
-                plan = self._better(
-                    a, b, out, epilogue, unfused, vector, side, kept, aux_leading, accumulate, tf32, alignment
-                )
-            self._keep(key, plan)
+            with self.device.lock:
+                self._refuse_recording()
+                _require_sides(out, epilogue, vector, aux, aux_leading)
+                plan = None
+                if not (side | kept) % VECTOR_BYTES:
+                    plan = self._better(
+                        a, b, out, epilogue, unfused, vector, side, kept, aux_leading, accumulate, tf32, alignment
+                    )
+                self._keep(key, plan)
         if plan is None:
             return False
         self._run(plan, first, second, target)

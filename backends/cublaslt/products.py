@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,20 +19,50 @@ from .problem import Unsuited
 Array = Any
 
 
+class _Wanted(threading.local):
+    """How the thread that asks wants its products: two that train side by side may want different things."""
+
+    tf32 = False
+    deterministic = False
+
+
+class _Planned:
+    """The products of one device.
+
+    Attributes: gemms – in the order of the clock, None until the first product; ordered – those whose bits depend on nothing
+        that was timed; absent – whether cuBLASLt was found not to be there; dense – what fuses, by the plans that it uses.
+    """
+
+    def __init__(self) -> None:
+        self.gemms: Gemms | None = None
+        self.ordered: Gemms | None = None
+        self.absent = False
+        self.dense: dict[Gemms, DenseProducts] = {}
+
+
 class PlannedProducts(Backend):
     """Products and dense layers by cuBLASLt, where it is there; stands before the backend that it is mixed with.
 
     Attributes: tf32 – whether products of float32 round their factors to TF32 on their way into the tensor cores;
-        deterministic – whether their bits may not depend on what was timed; both set by `products`; fuses – whether bias,
-        activation and their gradients may go into the products.
+        deterministic – whether their bits may not depend on what was timed; both set by `products`, for the thread that is in
+        it; fuses – whether bias, activation and their gradients may go into the products.
     """
 
-    tf32 = False
-    deterministic = False
     fuses = True
-    _gemms: Gemms | None = None
-    _ordered: Gemms | None = None
-    _without_gemms = False
+
+    @cached_property
+    def _wanted(self) -> _Wanted:
+        return _Wanted()
+
+    @property
+    def tf32(self) -> bool:
+        """See the class."""
+        return self._wanted.tf32
+
+    @property
+    def deterministic(self) -> bool:
+        """See the class."""
+        return self._wanted.deterministic
 
     def _make_gemms(self) -> Gemms:
         """The plans for the current device.
@@ -40,25 +71,47 @@ class PlannedProducts(Backend):
         """
         raise NotImplementedError(f"{type(self).__name__} must define _make_gemms")
 
+    def _device_number(self) -> int:
+        """Which device the work of this thread goes to."""
+        return 0
+
+    @cached_property
+    def _planned(self) -> dict[int, _Planned]:
+        return {}
+
+    @property
+    def _here(self) -> _Planned:
+        """The products of the current device."""
+        number = self._device_number()
+        found = self._planned.get(number)
+        return self._planned.setdefault(number, _Planned()) if found is None else found
+
     @property
     def gemms(self) -> Gemms | None:
         """The plans of products as they are wanted now, made at the first one; None without cuBLASLt, which is said once."""
-        if self._gemms is None and not self._without_gemms:
-            try:
-                self._gemms = self._make_gemms()
-            except BackendUnavailable as error:
-                self._without_gemms = True
-                warnings.warn(
-                    f"backend {self.name!r} leaves products to CuPy, without fused bias and activation, and steps cannot be "
-                    f"captured: {error}",
-                    RuntimeWarning,
-                    stacklevel=2,
-                )
-        if not self.deterministic or self._gemms is None:
-            return self._gemms
-        if self._ordered is None:
-            self._ordered = Gemms(self._gemms.library, self._gemms.device, deterministic=True)
-        return self._ordered
+        here = self._here
+        if here.gemms is None and not here.absent:
+            with self.exclusive():
+                if here.gemms is None and not here.absent:
+                    self._make(here)
+        if not self.deterministic or here.gemms is None:
+            return here.gemms
+        if here.ordered is None:
+            with self.exclusive():
+                here.ordered = here.ordered or Gemms(here.gemms.library, here.gemms.device, deterministic=True)
+        return here.ordered
+
+    def _make(self, here: _Planned) -> None:
+        try:
+            here.gemms = self._make_gemms()
+        except BackendUnavailable as error:
+            here.absent = True
+            warnings.warn(
+                f"backend {self.name!r} leaves products to CuPy, without fused bias and activation, and steps cannot be "
+                f"captured: {error}",
+                RuntimeWarning,
+                stacklevel=3,
+            )
 
     @property
     def _fusing(self) -> DenseProducts | None:
@@ -66,13 +119,9 @@ class PlannedProducts(Backend):
         gemms = self.gemms
         if gemms is None or not self.fuses:
             return None
-        if gemms not in self._dense:
-            self._dense[gemms] = DenseProducts(self, gemms)
-        return self._dense[gemms]
-
-    @cached_property
-    def _dense(self) -> dict[Gemms, DenseProducts]:
-        return {}
+        dense = self._here.dense
+        found = dense.get(gemms)
+        return dense.setdefault(gemms, DenseProducts(self, gemms)) if found is None else found
 
     def _matmul(self, a: Array, b: Array, out: Array, accumulate: bool) -> None:
         gemms = self.gemms
@@ -94,12 +143,13 @@ class PlannedProducts(Backend):
     @contextmanager
     def products(self, precision: str, deterministic: bool = False) -> Iterator[None]:
         """See Backend.products."""
-        before = self.tf32, self.deterministic
-        self.tf32, self.deterministic = precision == "tf32", deterministic
+        wanted = self._wanted
+        before = wanted.tf32, wanted.deterministic
+        wanted.tf32, wanted.deterministic = precision == "tf32", deterministic
         try:
             yield
         finally:
-            self.tf32, self.deterministic = before
+            wanted.tf32, wanted.deterministic = before
 
     def mask_bytes(self, activation: Activation, width: int, dtype: str) -> int:
         """See Backend.mask_bytes."""

@@ -37,8 +37,9 @@ class GraphExecutor(PlainExecutor):
         """See Executor.run."""
         if not self._captures:
             return super().run(inputs, targets, number)
-        inputs, targets = in_rows(inputs, targets)
-        return self.planned(inputs, targets).run(inputs, targets, number)
+        with self.backend.exclusive():
+            inputs, targets = in_rows(inputs, targets)
+            return self.planned(inputs, targets).run(inputs, targets, number)
 
     def several(self, inputs: Array, targets: Array, rows: int, count: int) -> SeveralSteps | None:
         """See Executor.several."""
@@ -49,7 +50,7 @@ class GraphExecutor(PlainExecutor):
     def planned(self, inputs: Array, targets: Array) -> GraphPlan:
         """The plan for minibatches like this one, with the settings that hold now."""
         kinds = (inputs.shape, inputs.dtype, targets.shape, targets.dtype)
-        key = (*kinds, self.work.revision, self.work.state.largest)
+        key = (self.backend.lane(), *kinds, self.work.revision, self.work.state.largest)
         plan: GraphPlan = self._plans.made(key, lambda: GraphPlan(self, inputs, targets))
         return plan
 

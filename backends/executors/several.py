@@ -74,10 +74,11 @@ class SeveralSteps:
         """
         if self.refusal or self.executor.refusal:
             return False
-        plan = self.executor.planned(*(source[: self.rows, ...] for source in self._sources))
-        if plan is not self._plan:
-            self._plan, self._graph = plan, None
-        return plan.warm and (self._graph is not None or self._capture(plan))
+        with self.backend.exclusive():
+            plan = self.executor.planned(*(source[: self.rows, ...] for source in self._sources))
+            if plan is not self._plan:
+                self._plan, self._graph = plan, None
+            return plan.warm and (self._graph is not None or self._capture(plan))
 
     def run(self, places: Array, number: int, said: Sequence[Sequence[Any]]) -> Results:
         """Takes the steps, where this is ready.
@@ -87,13 +88,14 @@ class SeveralSteps:
         """
         assert self._plan is not None
         backend, state = self.backend, self.executor.work.state
-        backend.copy(places, self._places)
-        self._send([[x for table in step for row in table for x in row] for step in said])
-        self._plan.tape.set_step(number)
-        state.set_step(number)
-        self._graph.launch()
-        state.t = number + self.count - 1
-        return Results(backend, self._results.copy())
+        with backend.exclusive():
+            backend.copy(places, self._places)
+            self._send([[x for table in step for row in table for x in row] for step in said])
+            self._plan.tape.set_step(number)
+            state.set_step(number)
+            self._graph.launch()
+            state.t = number + self.count - 1
+            return Results(backend, self._results.copy())
 
     def _capture(self, plan: GraphPlan) -> bool:
         """Makes the graph, or remembers why it cannot be made."""

@@ -210,7 +210,7 @@ def test_step_and_scratch(cuda):
     first = lend(10)
     assert first.shape == (10,)
     assert lend(100_000).size == 100_000
-    assert any(first.base is old for old in cuda._outgrown)
+    assert any(first.base is old for old in cuda._device.outgrown)
 
 
 @pytest.mark.usefixtures("cuda")

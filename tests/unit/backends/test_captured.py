@@ -56,6 +56,8 @@ class Cuda:
         self.get_current_stream = lambda: self.current
         self.get_allocator = lambda: self.allocator
         self.Stream = lambda non_blocking: Stream("apart", self.told, 7)
+        self.device = 0
+        self.runtime = SimpleNamespace(getDevice=lambda: self.device)
 
     @contextmanager
     def using_allocator(self, allocator):
@@ -108,7 +110,7 @@ def test_a_capture_that_is_broken_off_ends_and_gives_its_memory_back(cupy):
 @pytest.mark.parametrize("fails", [False, True])
 def test_what_comes_after_work_apart_waits_for_it_also_where_it_was_broken_off(cupy, fails):
     backend = object.__new__(CudaBackend)
-    backend.xp, backend._apart = cupy, None
+    backend.xp, backend._devices = cupy, {}
     try:
         with backend.apart():
             if fails:
