@@ -8,7 +8,7 @@ import numpy as np
 
 from ..base import Backend
 from .comparison import exactly, expect, host, normal
-from .suite import REALS, Sizes, check
+from .suite import REALS, ConformanceError, Sizes, check
 
 DTYPES = ("float32", "float64", "int32", "uint8", "uint32")
 
@@ -204,3 +204,24 @@ def memory(backend: Backend, sizes: Sizes) -> None:  # noqa: ARG001
     kept = backend.asarray(np.arange(6.0))
     backend.trim_memory()
     exactly(backend.to_numpy(kept), np.arange(6.0), "an array in use, after trim_memory")
+
+
+@check("arrays")
+def work_may_be_exclusive(backend: Backend, sizes: Sizes) -> None:
+    """A thread enters again what it holds, also after something was raised inside, and works as usual within it."""
+    del sizes
+    x = normal("float32", (15,), 0)
+    come_out = False
+    try:
+        with backend.exclusive():
+            try:
+                with backend.exclusive():
+                    raise ArithmeticError
+            except ArithmeticError:
+                come_out = True
+            with backend.exclusive():
+                total = backend.item(backend.total(backend.asarray(x)))
+    except RuntimeError as error:
+        raise ConformanceError(f"exclusive() within exclusive(): {error}") from error
+    expect(come_out, "what is raised within exclusive() does not come out")
+    expect(abs(total - x.sum(dtype=np.float64)) < 1e-4, f"total of {x} within exclusive(): {total}")

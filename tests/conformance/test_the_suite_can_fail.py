@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from contextlib import contextmanager, suppress
 
 import numpy as np
 import pytest
@@ -196,6 +197,25 @@ class EveryErrorIsALackOfMemory(Broken):
         return True
 
 
+class EntersOnce(Broken):
+    held = False
+
+    @contextmanager
+    def exclusive(self):
+        if self.held:
+            raise RuntimeError("this thread would wait for itself")
+        self.held = True
+        try:
+            yield
+        finally:
+            self.held = False
+
+
+class HidesErrors(Broken):
+    def exclusive(self):
+        return suppress(ArithmeticError)
+
+
 BROKEN = [
     (SoftmaxWithoutShift, "rows", "softmax-float32-10000.0"),
     (SoftmaxNotInPlace, "rows", "softmax-float64-1.0"),
@@ -222,6 +242,8 @@ BROKEN = [
     (ForgetsTheLossScale, "rows", "cross_entropy_with_sums-float64-True"),
     (OtherParameterNames, "signatures", "signature-argmax"),
     (FillsTheFirstRow, "arrays", "filled-float64"),
+    (EntersOnce, "arrays", "work_may_be_exclusive"),
+    (HidesErrors, "arrays", "work_may_be_exclusive"),
     (FirstStepForEver, "random", "state"),
     (StandsStill, "random", "state"),
     (FirstRowForEver, "random", "state"),
