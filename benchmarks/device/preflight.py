@@ -10,6 +10,7 @@ import platform
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import import_module
 from typing import Any
@@ -98,6 +99,24 @@ def check_kernel(backend: Any) -> None:
         raise Broken(f"a kernel was compiled and run, and its results are wrong: {found.ravel()[:3]} for {x.ravel()[:3]}")
 
 
+def check_products(backend: Any) -> str:
+    """What cuBLASLt is there, and what its ReLU and GELU do; where they do otherwise than ours they are not used.
+
+    Raises: Broken without cuBLASLt.
+    """
+    from ...backends.cublaslt.checks import LibraryChecks
+
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        gemms = backend.gemms
+        if gemms is None:
+            raise Broken("; ".join(str(warning.message) for warning in said) or "there is no cuBLASLt")
+        checks = LibraryChecks(backend, gemms)
+        relus = {precision: checks.relu(precision, False) for precision in PRECISIONS}
+        gelus = {precision: checks.gelu(precision, False) for precision in PRECISIONS}
+    return f"cuBLASLt {gemms.library.version}; ReLU: {relus}; GELU is the form with tanh: {gelus}"
+
+
 def check_steps(backend: Any, precision: str) -> list[float]:
     """The losses of some steps, which are those of the numpy backend, and were captured.
 
@@ -143,6 +162,7 @@ def check(dry: bool, tell: Callable[[str], None]) -> None:
     done("backend 'cuda' in Numba's simulator" if dry else ", ".join(f"{name} {value}" for name, value in facts.items()))
     check_kernel(backend)
     done("one kernel: as NumPy")
+    done(check_products(backend))
     for precision in PRECISIONS:
         losses = check_steps(backend, precision)
         done(f"{STEPS} steps in {precision}: captured, losses as numpy's: {', '.join(f'{loss:.5f}' for loss in losses)}")

@@ -4,8 +4,10 @@ The most valuable tests come first, and with `--results FILE` each result is wri
 before all tests have run, and `--unfinished FILE` goes on from there.
 """
 
+import math
 import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ FAILED = pytest.StashKey[bool]()
 def pytest_addoption(parser):
     parser.addoption("--results", type=Path, metavar="FILE", help="add the result of each test to this file as it comes")
     parser.addoption("--unfinished", type=Path, metavar="FILE", help="leave out what passed or was skipped by this file")
+    parser.addoption("--until", type=float, metavar="TIME", help="begin no test after this time, in seconds since 1970")
 
 
 @pytest.hookimpl(trylast=True)
@@ -90,11 +93,13 @@ def pytest_runtest_makereport(item):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item):
-    """Ends a process whose device was lost in a test, where else all tests that follow would fail for that reason.
+    """Ends a run whose time is over, and a process whose device was lost, where all tests that follow would fail for that.
 
     pytest-xdist takes another process for them; it says of this test twice that it failed. Without it the run is over.
     """
     done = yield
+    if time.time() > (item.config.getoption("until", None) or math.inf):
+        item.session.shouldstop = "the time was over"
     lost = why_lost() if item.stash.get(FAILED, False) else ""
     if lost and hasattr(item.config, "workerinput"):
         os._exit(3)
