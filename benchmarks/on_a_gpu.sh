@@ -145,10 +145,10 @@ bench() { # SECONDS OPTIONS …: what was asked for until the time for it is ove
     local seconds=$1
     shift
     run bench bench "$seconds" "$python" -P -m fusedstep bench --device cuda --output "$out" ${dry:+--dry-run} \
-        --parts "${parts:-$(default_parts)}" --budget $((seconds - $(planned start))) "$@"
+        --parts "$(wanted)" --budget $((seconds - $(planned start))) "$@"
 }
 
-default_parts() { # Those of the plan
+wanted() { # The parts of the benchmark that are in the plan
     awk '/ s$/ && $1 !~ /^(start|ending|sum)$/ { print $1 }' <<<"$plan" | paste -sd,
 }
 
