@@ -106,7 +106,7 @@ check() {
     # Compilers are slower than usual on a machine that has just started; a device that does nothing is found out all the same.
     run preflight machine $((2 * $(planned preflight))) "$python" -P -m fusedstep.benchmarks.device.preflight ${dry:+--dry-run}
     if [ "$code" -ne 0 ]; then
-        say machine "nothing else is run: $(grep '^preflight failed' "$out/machine.log" | tail -1 | grep . ||
+        say machine "nothing else is run: $(tail -n 4 "$out/machine.log" | grep '^preflight failed' ||
             echo "the preflight ended with exit code $code (124: its time was over)")"
         return 1
     fi

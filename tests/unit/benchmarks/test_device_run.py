@@ -100,6 +100,7 @@ def test_every_part_is_written_and_a_run_that_is_complete_has_nothing_left_to_do
     assert tf32.left_out[0].reason == "backend 'paper' has no tf32 here; it has float32, float64"
     text = session.path.with_suffix(".md").read_text()
     assert "DRY RUN" not in text
+    assert "\nVersions: numpy " in text
     assert "| 4096 wide @ 8192: the processor's step over the GPU's | stated | " in text
     again, nothing = start(resume=True)
     assert nothing == []
