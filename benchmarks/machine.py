@@ -16,7 +16,7 @@ from ..backends.threads import available_threads
 LIBRARIES = (
     "numpy", "numba", "llvmlite", "scipy", "mkl", "threadpoolctl", "torch", "jax", "jaxlib", "optax", "scikit-learn",
     "cupy-cuda12x", "cupy-cuda13x", "numba-cuda", "nvmath-python", "nvidia-cublas", "triton", "jax-cuda12-plugin",
-    "jax-cuda13-plugin",
+    "jax-cuda13-plugin", "cuda-bindings", "cuda-core", "nvidia-cuda-nvrtc", "nvidia-nvvm", "nvidia-nvjitlink", "ml_dtypes",
 )  # fmt: skip
 VARIABLES = ("FUSEDSTEP_", "OMP_", "OPENBLAS_", "MKL_", "NUMBA_", "XLA_", "KMP_", "GOTO_", "CUDA_VISIBLE", "MALLOC_")
 ROOT = Path(__file__).resolve().parent.parent

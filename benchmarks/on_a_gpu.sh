@@ -1,138 +1,182 @@
 #!/usr/bin/env bash
-# Everything that a machine with a CUDA device is needed for, when one is at hand: the tests that need it, the run that fills
-# benchmarks/results, what that run had no time for, and the profiles of the steps that missed a target.
+# Everything that a machine with a CUDA device is needed for, in two calls that take less than ten minutes together: the tests
+# that need a device, and the run that fills benchmarks/results.
 #
-#     bash benchmarks/on_a_gpu.sh [STAGE …]        stages: machine install compile tests bench again profile; without any: all
+#     bash benchmarks/on_a_gpu.sh [check] [measure] [--resume] [--parts LIST]       without a call: both, one after the other
 #
-# It fetches nothing. Each stage has its own time limit (COMPILE_S, TESTS_S, BENCH_S, AGAIN_S, PROFILE_S in seconds; not much more
-# than half an hour together, and less is needed), LIMIT_S ends all of them so many seconds after the call, and what goes wrong in
-# one stops none of the others.
-# Everything is written as it goes to $OUT, or else to benchmarks/results: three logs, the tests' XML, and the report as JSON and
-# Markdown. Called again, with RESUME=1, the run continues where it stopped, from the report that is in $OUT, or else from the
-# one of this day that an earlier call left in $KEPT or that lies in benchmarks/results. PYTHON names the interpreter, and
-# FUSEDSTEP_COMMIT the commit where there is no .git. DRY_RUN=1 walks through it without a device. Where a call may last ten
-# minutes, three of them do everything:
+# check (330 s): versions; a preflight, which ends the call with the reason where the device does not do what all the rest needs;
+# all kernels compiled on all cores; the tests, the most valuable first. measure (240 s): fused Adam, plain products and the copy
+# rate, then whole steps beside all peers, the shortest first; --parts names other parts (see `fusedstep bench --help`). What
+# does not fit is left out and named. CHECK_S and MEASURE_S set other limits; each call prints its plan before it begins.
 #
-#     LIMIT_S=570 bash benchmarks/on_a_gpu.sh machine install compile tests
-#     LIMIT_S=570 bash benchmarks/on_a_gpu.sh bench
-#     LIMIT_S=570 bash benchmarks/on_a_gpu.sh again profile
+# Nothing is fetched or installed. Everything is written as it goes to $OUT, or else to benchmarks/results: three logs, the
+# results of the tests as lines (tests.txt) and as XML, and the report as JSON and Markdown. With --resume, or RESUME=1, tests that
+# failed or did not run are run, and the report goes on with the parts that are missing, cut short or failed: also where $OUT is
+# empty, from what an earlier call left in $KEPT or in benchmarks/results. Compiled kernels and choices of products wait in the
+# kernel cache. PYTHON names the interpreter, and FUSEDSTEP_COMMIT the commit where there is no .git. DRY_RUN=1 walks through both
+# calls without a device.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 out=${OUT:-$PWD/benchmarks/results}
 kept=${KEPT:-${XDG_CACHE_HOME:-$HOME/.cache}/fusedstep/on-a-gpu}
 python=${PYTHON:-python3}
-stages=${*:-machine install compile tests bench again profile}
+dry=${DRY_RUN:-}
 kind='nvidia-*' # of the reports that are taken up, by their names
-[ -z "${DRY_RUN:-}" ] || kind=dry-run
+[ -z "$dry" ] || kind=dry-run
 ended=3 # exit code of a benchmark that lost the device or hung: another process goes on
+calls=()
+resume=${RESUME:+--resume}
+parts=
 failed=()
+while [ $# -gt 0 ]; do
+    case $1 in
+    check | measure) calls+=("$1") ;;
+    --resume) resume=--resume ;;
+    --parts) parts=${2:-} && shift ;;
+    *) printf 'expected check, measure, --resume or --parts LIST; got %s\n' "$1" >&2 && exit 2 ;;
+    esac
+    shift
+done
+[ ${#calls[@]} -gt 0 ] || calls=(check measure)
 mkdir -p "$out" ${OUT:+"$kept"} || exit 2
-# A time that is over is said by an interrupt, at which pytest still writes what it knows; a script in the background ignores it.
+# A time that is over is said by an interrupt; a script in the background ignores it.
 interruptible=
 env --default-signal=INT true 2>/dev/null && interruptible='env --default-signal=INT'
+# Where Numba finds NVVM if no package brings it.
+if [ -z "${CUDA_HOME:-}${CUDA_PATH:-}" ]; then
+    nvcc=$(command -v nvcc || command -v /usr/local/cuda/bin/nvcc)
+    home=$(dirname "$(dirname "$(readlink -f "${nvcc:-/}")")")
+    [ ! -d "$home/nvvm" ] || export CUDA_HOME=$home
+fi
 
-left() { # SECONDS: so many, or what is left of this call
-    local rest=$((${LIMIT_S:-86400} - SECONDS))
-    echo $(($1 < rest ? $1 : rest))
+left() { # How many seconds of this call are left, but for those that its end takes
+    echo $((limit - SECONDS - $(planned ending)))
+}
+
+planned() { # PART: its seconds
+    awk -v part="$1" '$1 == part { print $2 }' <<<"$plan"
+}
+
+say() { # LOG WORDS …
+    local log=$1
+    shift
+    printf '\n== %s\n' "$*" | tee -a "$out/$log.log"
 }
 
 run() { # NAME LOG SECONDS COMMAND …: its output goes to the end of $out/LOG.log as well; its exit code is in $code
-    local name=$1 log=$out/$2.log limit started=$SECONDS
-    limit=$(left "$3")
+    local name=$1 log=$2 most=$3 started=$SECONDS
     shift 3
-    if [ "$limit" -le 0 ]; then
-        printf '\n== %s: no time is left for it\n' "$name" | tee -a "$log"
+    [ "$most" -le "$(left)" ] || most=$(left)
+    if [ "$most" -le 0 ]; then
+        say "$log" "$name: no time is left for it"
         code=124
     else
-        printf '\n== %s (at most %d s)\n' "$name" "$limit" | tee -a "$log"
-        PYTHONUNBUFFERED=1 PYTHONFAULTHANDLER=1 timeout --signal=INT --kill-after=20 "$limit" $interruptible "$@" 2>&1 | tee -a "$log"
+        say "$log" "$name (at most $most s)"
+        PYTHONUNBUFFERED=1 PYTHONFAULTHANDLER=1 timeout --signal=INT --kill-after=8 "$most" $interruptible "$@" 2>&1 | tee -a "$out/$log.log"
         code=${PIPESTATUS[0]}
-        printf '== %s: exit code %d after %d s\n' "$name" "$code" "$((SECONDS - started))" | tee -a "$log"
+        say "$log" "$name: exit code $code after $((SECONDS - started)) s"
     fi
     [ "$code" -eq 0 ] || failed+=("$name")
-}
-
-bench() { # OPTIONS …
-    exec "$python" -P -m fusedstep bench --device cuda --output "$out" ${DRY_RUN:+--dry-run} "$@"
-}
-export -f bench
-export python out DRY_RUN="${DRY_RUN:-}"
-
-measure() { # NAME SECONDS OPTIONS …: where a process ends in the middle, up to three others go on with the parts that are left
-    local name=$1 until=$((SECONDS + $2)) more=3
-    shift 2
-    [[ " $* " != *" --resume "* ]] || bring
-    run "$name" bench $((until - SECONDS)) bash -c 'bench "$@"' bench "$@"
-    while [ "$code" -ge $ended ] && [ "$(left $((until - SECONDS)))" -gt 40 ] && [ $((more--)) -gt 0 ]; do
-        keep
-        run "$name" bench $((until - SECONDS)) bash -c 'bench "$@"' bench --resume "$@"
-    done
-    keep
-}
-
-reports() { # FOLDER: those of this day in it
-    find "$1" -maxdepth 1 -name "$kind-$(date -u +%F).json" 2>/dev/null
-}
-
-keep() { # What was found so far, for a call that finds an empty $OUT
-    [ -z "${OUT:-}" ] || reports "$out" | while read -r file; do cp -f "$file" "$kept/"; done
-}
-
-bring() { # The reports of earlier calls, where $OUT has none
-    local folder
-    for folder in "$kept" "$PWD/benchmarks/results"; do
-        [ -n "${OUT:-}" ] && [ -z "$(reports "$out")" ] || return 0
-        reports "$folder" | while read -r file; do cp -f "$file" "$out/" && printf 'taken up: %s\n' "$file"; done
-    done
-}
-
-importable() {
-    "$python" -P -c 'import fusedstep' 2>/dev/null
 }
 
 has() { # MODULE
     "$python" -P -c "import $1" 2>/dev/null
 }
 
-for stage in $stages; do
-    case $stage in
-    machine) run machine machine 60 bash -c 'nvidia-smi || true; nvidia-smi -q -d CLOCK,POWER || true; "$python" -V; "$python" -m pip list \
-        2>/dev/null | grep -iE "^(numpy|scipy|numba|llvmlite|cupy|torch|triton|jax|optax|nvidia-|nvmath|cuda-|ml.dtypes|pytest|hypothesis)"; exit 0' ;;
-    install) run install machine 180 "$python" -m pip install --quiet --no-deps --no-build-isolation -e . ;;
-    esac
-    if [ "$stage" != machine ] && ! importable; then
-        # The checkout is the package, so a link of that name will do where nothing can be installed.
-        site=$(mktemp -d) && ln -s "$PWD" "$site/fusedstep" && export PYTHONPATH="$site${PYTHONPATH:+:$PYTHONPATH}"
-        importable || printf 'fusedstep cannot be imported:\n%s\n' "$("$python" -P -c 'import fusedstep' 2>&1)" | tee -a "$out/machine.log"
+files() { # FOLDER: the reports of this day in it, and the results of tests where they are as new
+    find "$1" -maxdepth 1 \( -name "$kind-$(date -u +%F).json" -o -name tests.txt -mmin -1440 \) 2>/dev/null
+}
+
+keep() { # What was found so far, for a call that finds an empty $OUT
+    [ -z "${OUT:-}" ] || files "$out" | while read -r file; do cp -f "$file" "$kept/"; done
+}
+
+bring() { # What earlier calls found, where $OUT does not have it
+    local folder file
+    [ -n "$resume" ] && [ -n "${OUT:-}" ] || return 0
+    for folder in "$kept" "$PWD/benchmarks/results"; do
+        while read -r file; do
+            [ -e "$out/${file##*/}" ] || { cp "$file" "$out/" && printf 'taken up: %s\n' "$file"; }
+        done < <(files "$folder")
+    done
+}
+
+check() {
+    run versions machine "$(planned versions)" bash -c 'nvidia-smi || true; nvidia-smi -q -d CLOCK,POWER || true; nvcc --version || true'
+    # Compilers are slower than usual on a machine that has just started; a device that does nothing is found out all the same.
+    run preflight machine $((2 * $(planned preflight))) "$python" -P -m fusedstep.benchmarks.device.preflight ${dry:+--dry-run}
+    if [ "$code" -ne 0 ]; then
+        say machine "nothing else is run: $(tail -n 4 "$out/machine.log" | grep '^preflight failed' ||
+            echo "the preflight ended with exit code $code (124: its time was over)")"
+        return 1
     fi
-    case $stage in
-    machine) ;;
-    install) run backends machine 60 "$python" -P -m fusedstep backends ;; # which work here, and why the others do not
-    # On all cores, once: what tests and bench find in the kernel cache need not be waited for, nor what the processor's step needs.
-    compile)
-        run compile machine "${COMPILE_S:-120}" bash -c '"$python" -P -m fusedstep profile 64-64-64-64@4096 --backend numba \
-            --repeats 1 >/dev/null 2>&1 & "$python" -P -m fusedstep.kernels.warm; code=$?; wait; exit $code'
-        ;;
-    tests)
-        needed=--require-gpu
-        [ -z "$DRY_RUN" ] || needed=-qq\ --collect-only
-        # Several processes compile on several cores, and one that lost its device, or hangs, is replaced by another one.
-        beside=
-        has xdist && beside='-n 8 --dist worksteal'
-        has pytest_timeout && beside="$beside --timeout=300 --timeout-method=thread"
-        # Warnings of other versions of other libraries are no reason to lose a result.
-        run tests tests "${TESTS_S:-400}" "$python" -m pytest -v --tb=short -m gpu $needed $beside -W default -p no:cacheprovider \
-            -o faulthandler_timeout=150 --durations=10 --junitxml="$out/tests.xml" tests/gpu
-        # Products that were chosen by the clock while others used the device are chosen anew.
-        "$python" -P -c 'from fusedstep.kernels.targets import cache
-for file in cache.folder().glob("products_*.json") if cache.folder() else (): file.unlink()'
-        ;;
-    bench) measure bench "${BENCH_S:-520}" ${RESUME:+--resume} ;;
-    # The parts that were cut short or failed: in a new process, with what is compiled by now, and twice their time.
-    again) measure again "${AGAIN_S:-440}" --resume --budget 900 ;;
-    # What the run had no time for: the profiles of the steps that missed a target, the largest gap first.
-    profile) measure profile "${PROFILE_S:-120}" --resume --parts profile --budget 100 ;;
-    *) printf 'expected stages out of machine, install, compile, tests, bench, again, profile; got %s\n' "$stage" >&2; exit 2 ;;
-    esac
+    if [ -n "$dry" ]; then
+        say machine 'compile: left out, it needs a device'
+    else
+        run compile machine "$(planned compile)" "$python" -P -m fusedstep.kernels.warm
+    fi
+    tests
+    return 0
+}
+
+tests() {
+    local needed=--require-gpu beside=() module before
+    for module in pytest hypothesis; do
+        has $module || { say tests "tests: left out, $python has no $module" && failed+=(tests) && return; }
+    done
+    [ -z "$dry" ] || needed=--collect-only
+    # Several processes use several cores, and one that lost its device, or hangs, is replaced by another one.
+    [ -n "$dry" ] || ! has xdist || beside=(-n 12 --dist load --maxschedchunk 1)
+    ! has pytest_timeout || beside+=(--timeout=90 --timeout-method=thread)
+    # Without --resume all begin anew.
+    [ -n "$resume" ] || rm -f "$out/tests.txt"
+    before=$(mktemp)
+    [ ! -e "$out/tests.txt" ] || cp "$out/tests.txt" "$before"
+    # Warnings of other versions of other libraries are no reason to lose a result.
+    # They end a little before their time, so that what runs then can come to its end.
+    FUSEDSTEP_GEMM_CANDIDATES=2 run tests tests "$(left)" "$python" -P -m pytest -q --tb=short -m gpu $needed "${beside[@]}" \
+        -W default -p no:cacheprovider -o faulthandler_timeout=60 --durations=15 --junitxml="$out/tests.xml" \
+        --results "$out/tests.txt" --unfinished "$before" --until $(($(date +%s) + $(left) - 5)) tests/gpu
+    rm -f "$before"
+    [ "$code" -ne 5 ] || { say tests 'tests: all of them have passed before' && unset 'failed[-1]'; }
+}
+
+bench() { # SECONDS OPTIONS …: what was asked for until the time for it is over
+    local seconds=$1
+    shift
+    run bench bench "$seconds" "$python" -P -m fusedstep bench --device cuda --output "$out" ${dry:+--dry-run} \
+        --parts "$(wanted)" --budget $((seconds - $(planned start))) "$@"
+}
+
+wanted() { # The parts of the benchmark that are in the plan
+    awk '/ s$/ && $1 !~ /^(start|ending|sum)$/ { print $1 }' <<<"$plan" | paste -sd,
+}
+
+measure() { # Where a process ends in the middle, up to three others go on with the parts that are left
+    local more=3
+    bench "$(left)" $resume
+    while [ "$code" -ge $ended ] && [ "$(left)" -gt $((2 * $(planned start))) ] && [ $((more--)) -gt 0 ]; do
+        keep
+        bench "$(left)" --resume
+    done
+    return 0
+}
+
+if ! has fusedstep; then
+    # The checkout is the package, so a link of that name will do where nothing is installed.
+    site=$(mktemp -d) && ln -s "$PWD" "$site/fusedstep" && export PYTHONPATH="$site${PYTHONPATH:+:$PYTHONPATH}"
+fi
+bring
+for call in "${calls[@]}"; do
+    case $call in check) limit=${CHECK_S:-330} ;; measure) limit=${MEASURE_S:-240} ;; esac
+    SECONDS=0
+    plan=$("$python" -P -m fusedstep.benchmarks.device.calls "$call" --limit "$limit" --parts "$parts" 2>&1) ||
+        { printf 'no plan of %s: %s\n' "$call" "$plan" >&2 && exit 2; }
+    printf '%s\n' "$plan"
+    $call
+    code=$?
+    keep
+    printf '\n%s took %d s of %d\n' "$call" "$SECONDS" "$limit"
+    [ "$code" -eq 0 ] || break # nothing that comes after a preflight that failed would work
 done
 [ ${#failed[@]} -eq 0 ] || { printf '\nfailed: %s\n' "${failed[*]}"; exit 1; }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -55,19 +56,19 @@ CPU = Network((4096,) * 4, 8192)
 """The network on which the processor and the GPU are compared."""
 
 SECONDS = {
-    "copy": 8.0,
-    "products": 14.0,
     "adam": 16.0,
+    "products": 14.0,
+    "copy": 8.0,
     "softmax": 12.0,
     "rows": 12.0,
-    "8192x4-bfloat16": 90.0,
-    "4096x3-tf32": 65.0,
+    "784-tf32": 40.0,
+    "256x4-tf32": 42.0,
+    "1024x3-tf32": 42.0,
+    "4096x3-tf32": 60.0,
     "4096x3-bfloat16": 50.0,
-    "1024x3-tf32": 40.0,
-    "784-tf32": 36.0,
-    "256x4-tf32": 40.0,
-    "cpu": 47.0,
-    "profile": 20.0,
+    "8192x4-bfloat16": 80.0,
+    "cpu": 50.0,
+    "profile": 24.0,
 }
 """Part -> its share of the time, in the order in which they come; together 450 seconds.
 
@@ -113,11 +114,7 @@ class Plan:
     @property
     def total(self) -> float:
         """Seconds for all parts that are wanted."""
-        return self._usual if self.budget is None else self.budget
-
-    @property
-    def _usual(self) -> float:
-        return sum(SECONDS[name] for name in self.names)
+        return sum(SECONDS[name] for name in self.names) if self.budget is None else self.budget
 
     @property
     def sizes(self) -> Sizes:
@@ -155,9 +152,15 @@ class Plan:
         """Whether the steps of a network are so short that launches are worth a look: with those of single steps beside."""
         return LAUNCH * gemms.flop(network) <= LONG
 
-    def seconds(self, name: str) -> float:
-        """The share of a part; a dry run has all the time."""
-        return math.inf if self.dry else SECONDS[name] / self._usual * self.total
+    def shares(self, due: Sequence[str] | None = None) -> dict[str, float]:
+        """Seconds for each part; a dry run has all the time.
+
+        Args: due – the parts that are still to be done, which have the budget for themselves; None for all that are wanted.
+        """
+        names = self.names if due is None else due
+        usual = {name: SECONDS[name] for name in names}
+        scale = math.inf if self.dry else 1.0 if self.budget is None else self.budget / (sum(usual.values()) or 1.0)
+        return {name: scale * seconds for name, seconds in usual.items()}
 
 
 LEARNING_RATE, AT_WIDTH = 1e-3, 512

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..reports.markdown import markdown_table
 from ..reports.tables import KERNEL_NOTE, Table, absences, case_table, kernel_table, machine_line, profile_table
 from ..results import Case, KernelCase, Report
+from .plan import SECONDS
 from .tables import blank, target_table, utilization_table
 
 DRY_RUN = (
@@ -27,8 +30,13 @@ def markdown(report: Report) -> str:
     parts = ["# fusedstep bench --device cuda" + (" (DRY RUN)" if report.dry else "")]
     if report.dry:
         parts.append(DRY_RUN)
-    parts += [_device_line(device), machine_line(report), f"{report.machine.get('date')}", _table(report, target_table(report))]
-    parts.append("## Parts\n\n" + "\n".join(_state(report, part.name) for part in report.parts))
+    parts += [_device_line(device), machine_line(report), *_versions(report.machine), f"{report.machine.get('date')}"]
+    parts += [
+        f"Continued {then['date']}, commit {str(then['commit'])[:10]}" + " with changes" * bool(then["changed"])
+        for then in report.settings.get("continued", ())
+    ]
+    parts.append(_table(report, target_table(report)))
+    parts.append("## Parts\n\n" + "\n".join([*(_state(report, part.name) for part in report.parts), *_missing(report)]))
     parts += [f"- left out: {line}" for line in absences(report.left_out)]
     everything: list[Case | KernelCase] = [*report.kernels, *report.cases]
     for case in everything:
@@ -71,6 +79,19 @@ def _state(report: Report, name: str) -> str:
     part = next(part for part in report.parts if part.name == name)
     took = "" if report.dry else f", {part.seconds:.0f} s"
     return f"- {name}: {STATES[part.state]}{took}" + (f": {part.reason}" if part.reason else "")
+
+
+def _missing(report: Report) -> list[str]:
+    """The parts of which there is nothing: those that were wanted, and those that nobody asked for."""
+    there, wanted = {part.name for part in report.parts}, report.settings.get("parts", ())
+    late = [f"- {name}: not begun" for name in wanted if name not in there]
+    others = [name for name in SECONDS if name not in there and name not in wanted]
+    return late + ([f"- not asked for: {', '.join(others)}"] if others else [])
+
+
+def _versions(machine: dict[str, Any]) -> list[str]:
+    found = ", ".join(f"{name} {version}" for name, version in machine.get("libraries", {}).items())
+    return [f"Versions: {found}."] if found else []
 
 
 def _device_line(device: dict[str, object]) -> str:

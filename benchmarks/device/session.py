@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from ..results import Case, KernelCase, Part, Profile, Report, load, save, write
 from .allowance import GRACE, Allowance, OutOfTime, watchdog
 from .kernels import Bench
 from .place import DRY, Place
-from .plan import STEPS, Plan
+from .plan import SECONDS, STEPS, Plan
 from .report import markdown
 from .steps import Tell, precision_here, problem_of, processor_beside_device, steps_beside_peers
 from .targets import gaps
@@ -27,6 +28,9 @@ TURN = {None: 0, CUT: 1, FAILED: 2}
 """When a part's turn is, by how it ended the last time: those that failed come last, because they may end the process again."""
 LATE = ("cut", f"failed with {OutOfTime.__name__}")
 """What the reasons begin with for which somebody was left out who may take part when there is more time."""
+LEAST = 0.25
+"""The share of its own time below which a part is not begun any more."""
+NO_TIME = "no time was left for it; run it again with --resume"
 REPEATS = 5
 KERNELS = ("copy", "products", "adam", "softmax", "rows")
 
@@ -63,22 +67,42 @@ class Session:
         if earlier:
             self.path = earlier[-1]
             self.report = _filled(load(self.path, plan.dry))
+            self._note_round()
         else:
             self.path = folder / f"{name}-{datetime.now(UTC):%Y-%m-%d}.json"
             if not plan.dry:
                 _set_aside(self.path)
-            settings = {"device": DRY if plan.dry else "cuda", "dry_run": plan.dry, "budget": plan.total}
+            settings = {
+                "device": DRY if plan.dry else "cuda", "dry_run": plan.dry, "budget": plan.total, "parts": plan.names,
+            }  # fmt: skip
             self.report = Report(machine.describe() | {"device": place.facts}, settings, left_out=list(place.left_out))
+
+    def _note_round(self) -> None:
+        """The report says which parts were wanted by any call, and when and from which sources it was continued."""
+        settings, now = self.report.settings, machine.describe()
+        asked = {*settings.get("parts", ()), *self.plan.names}
+        settings["parts"] = [name for name in SECONDS if name in asked]
+        settings["continued"] = [
+            *settings.get("continued", ()), {name: now[name] for name in ("date", "commit", "changed", "libraries")},
+        ]  # fmt: skip
 
     def run(self) -> Report:
         """All parts that are wanted and not done, as long as there is a device; returns everything that was found."""
+        due = self._due()
+        shares = self.plan.shares(due)
+        total, whole, behind = sum(shares.values()), Allowance(math.inf), 0.0
         self._write()
-        behind = 0.0
-        for name in self._due():
+        for name in due:
+            share = shares[name]
+            if not self.plan.dry and total - whole.spent < LEAST * share:
+                late = Part(name, CUT, reason=NO_TIME)
+                if name not in {part.name for part in self.report.parts}:  # else what it came to before is the better answer
+                    self._keep(late, Found())
+                self.done(late)
+                continue
             self._begin(name)
-            share = self.plan.seconds(name)
             # A part that took too long takes the time of those after it, but leaves them a quarter of their own.
-            allowance = Allowance(max(share - behind, 0.25 * share))
+            allowance = Allowance(max(share - behind, LEAST * share))
             with watchdog(share + GRACE):
                 part, found = self._part(name, allowance)
                 self.lost = self.place.lost()

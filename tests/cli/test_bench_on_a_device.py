@@ -14,7 +14,8 @@ import pytest
 
 from fusedstep.backends import selection
 from fusedstep.backends.base import Unavailable
-from fusedstep.benchmarks.device.plan import SECONDS, STEPS
+from fusedstep.benchmarks.device.calls import MEASURE
+from fusedstep.benchmarks.device.plan import SECONDS
 
 ROOT = Path(__file__).parents[2]
 
@@ -121,28 +122,42 @@ def test_our_own_step_in_the_simulator_beside_the_processor(dry):
     assert ours["numba"][:both] == pytest.approx(ours["cuda, float32"][:both], rel=1e-3)
 
 
-@pytest.mark.slow
-def test_the_script_for_the_day_walks_through_everything(tmp_path):
-    """Every part and every stage that measures, with all peers that are installed here."""
-    environment = {**os.environ, "OUT": str(tmp_path), "DRY_RUN": "1", "PYTHON": sys.executable, "BENCH_S": "3000"}
+@pytest.mark.parametrize(("call", "limit"), [("check", 330), ("measure", 240)])
+def test_a_dry_run_of_the_script_walks_through_a_call_and_prints_its_plan(call, limit, tmp_path):
+    """Every part of it, with all peers that are installed here."""
+    environment = {**os.environ, "OUT": str(tmp_path), "KEPT": str(tmp_path / "kept"), "DRY_RUN": "1", "PYTHON": sys.executable}
     done = subprocess.run(
-        ["bash", ROOT / "benchmarks" / "on_a_gpu.sh", "bench", "profile"],
+        ["bash", ROOT / "benchmarks" / "on_a_gpu.sh", call],
         capture_output=True, text=True, check=False, env=environment,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "== profile: exit code 0" in done.stdout
+    plan = done.stdout.partition("\n\n")[0].splitlines()
+    seconds = {name: int(number) for name, number in (re.fullmatch(r"  (\S+) +(\d+) s", line).groups() for line in plan[1:])}
+    assert seconds.pop("sum") == sum(seconds.values()) == limit
+    (tmp_path / "tests.txt").unlink(missing_ok=True)
+    left = {path.name for path in tmp_path.iterdir()} - {"kept"}
+    assert len(left) <= 4, left
+    if call == "check":
+        assert "preflight passed" in (tmp_path / "machine.log").read_text()
+        assert re.search(r"\nsteps: \d+ not run\n", (tmp_path / "tests.log").read_text())
+        return
     (path,) = tmp_path.glob("dry-run-*.json")
     document = json.loads(path.read_text())
-    assert [(part["name"], part["state"]) for part in document["parts"]] == [(name, "done") for name in SECONDS], done.stdout
+    assert [(part["name"], part["state"]) for part in document["parts"]] == [(name, "done") for name in MEASURE], done.stdout
     absent = {left["name"] for left in document["left_out"]}
     for case in document["cases"]:
-        if case["part"] in STEPS:
-            names = {timing["name"] for timing in case["timings"]}
-            assert {"torch", "jax", "torch-compile", "torch-max-autotune"} - absent <= names
-            assert names & {"cuda", "cuda, float32"}
-            assert all(timing["losses"] for timing in case["timings"] if timing["kind"] != "floor")
+        names = {timing["name"] for timing in case["timings"]}
+        assert {"torch", "jax", "torch-compile", "torch-max-autotune"} - absent <= names
+        assert names & {"cuda", "cuda, float32"}
+        assert all(timing["losses"] for timing in case["timings"] if timing["kind"] != "floor")
+    assert (tmp_path / "bench.log").read_text().count(": done") == len(MEASURE)
+
+
+@pytest.mark.slow
+def test_a_dry_run_of_all_parts(dry):
+    _, document, _ = dry()
+    assert [(part["name"], part["state"]) for part in document["parts"]] == [(name, "done") for name in SECONDS]
     assert len(document["profiles"]) == 2
-    assert (tmp_path / "bench.log").read_text().count(": done") == len(SECONDS)
 
 
 def test_a_run_that_lost_the_device_has_an_exit_code_of_its_own(call, monkeypatch):
@@ -154,76 +169,141 @@ def test_a_run_that_lost_the_device_has_an_exit_code_of_its_own(call, monkeypatc
     monkeypatch.setattr(Place, "lost", lambda self: "illegal address")
     answer = call("bench", "--device", "cuda", "--dry-run", "--output", ".", "--parts", "copy,products")
     assert answer.code == 3
-    assert "copy: failed: the device was lost: illegal address" in answer.flat
+    assert "products: failed: the device was lost: illegal address" in answer.flat
     assert "run it again with --resume, which begins with the other parts" in answer.flat
-    assert "products" not in answer.flat
+    assert "copy: " not in answer.flat
+
+
+PLAN = "fusedstep.benchmarks.device.calls"
 
 
 @pytest.fixture
 def script(tmp_path):
-    """Runs the script for the day with an interpreter that writes down what it is asked for, and does as it is told."""
-    told = tmp_path / "told"
+    """Runs the script with an interpreter that writes down what it is asked for, and does as it is told."""
+    told, codes = tmp_path / "told", tmp_path / "codes"
     python = tmp_path / "python"
     python.write_text(
-        '#!/bin/sh\ncase " $* " in *" bench "*) ;; *) exit 0 ;; esac\n'
-        f'echo "$*" >>{told}\n'
-        'for next; do [ "$last" = --output ] && folder=$next; last=$next; done\n'
-        'ls "$folder"/*.json 2>/dev/null | xargs -r -n 1 basename | sed "s/^/found /" >>' + f"{told}\n"
-        'touch "$folder/nvidia-h200-$(date -u +%F).json" "$folder/cpu-$(date -u +%F).json"\n'
-        f'if [ -s {tmp_path}/codes ]; then code=$(head -1 {tmp_path}/codes); sed -i 1d {tmp_path}/codes; exit "$code"; fi\n'
+        f"""#!/bin/sh
+case " $* " in
+    *" {PLAN} "*) exec {sys.executable} "$@" ;;
+    *"import xdist"* | *"import pytest_timeout"*) exit 1 ;;
+    *" -c "*) exit 0 ;;
+esac
+echo "$*" >>{told}
+code=0
+case " $* " in
+    *" bench "*)
+        for next; do [ "$last" = --output ] && folder=$next; last=$next; done
+        ls "$folder"/*.json 2>/dev/null | xargs -r -n 1 basename | sed "s/^/found /" >>{told}
+        touch "$folder/nvidia-h200-$(date -u +%F).json" "$folder/cpu-$(date -u +%F).json" ;;
+    *" pytest "*)
+        for next; do
+            [ "$last" = --results ] && results=$next; [ "$last" = --unfinished ] && before=$next; last=$next
+        done
+        echo "before: $(cat "$before")" >>{told}
+        echo "passed 0.1 tests/gpu/test_device_steps.py::test_a" >>"$results" ;;
+    *.preflight*) echo "preflight failed: $REASON"; [ -z "$REASON" ] || code=1 ;;
+esac
+if [ -s {codes} ]; then code=$(head -1 {codes}); sed -i 1d {codes}; fi
+exit "$code"
+"""
     )
     python.chmod(0o755)
 
-    def run(*stages, codes=(), **environment):
-        (tmp_path / "codes").write_text("".join(f"{code}\n" for code in codes))
+    def run(*arguments, given=(), **environment):
+        codes.write_text("".join(f"{code}\n" for code in given))
         told.write_text("")
         out = tmp_path / f"out{len(list(tmp_path.glob('out*')))}"
-        paths = {"OUT": str(out), "KEPT": str(tmp_path / "kept"), "PYTHON": str(python)}
+        paths = {"OUT": str(out), "KEPT": str(tmp_path / "kept"), "PYTHON": str(python), "REASON": ""}
         done = subprocess.run(
-            ["bash", ROOT / "benchmarks" / "on_a_gpu.sh", *stages],
+            ["bash", ROOT / "benchmarks" / "on_a_gpu.sh", *arguments],
             capture_output=True, text=True, check=False, env={**os.environ, **paths, **environment},
         )  # fmt: skip
-        asked = [line.rpartition(f"--output {out}")[2].strip() for line in told.read_text().splitlines()]
+        asked = [re.sub(r"--budget \d+", "--budget N", line.rpartition(f"--output {out}")[2].strip()) for line in lines(told)]
         return done, asked
 
     return run
 
 
+def lines(path):
+    return path.read_text().splitlines()
+
+
+ALL = f"--parts {','.join(MEASURE)} --budget N"
+TODAY = f"found nvidia-h200-{datetime.now(UTC):%Y-%m-%d}.json"
+OTHER = TODAY.replace("nvidia-h200", "cpu")
+
+
 def test_the_script_goes_on_in_a_new_process_where_one_ended_in_the_middle(script):
-    done, asked = script("bench", codes=[3, 139])
-    today = f"found nvidia-h200-{datetime.now(UTC):%Y-%m-%d}.json"
-    other = today.replace("nvidia-h200", "cpu")
-    assert asked == ["", "--resume", other, today, "--resume", other, today]
+    done, asked = script("measure", given=[3, 139])
+    assert asked == [ALL, f"{ALL} --resume", OTHER, TODAY, f"{ALL} --resume", OTHER, TODAY]
     assert done.returncode == 1
     assert "failed: bench bench" in done.stdout
-    assert script("bench", codes=[1])[1] == [""], "a part that failed is no reason for another process"
-    assert script("bench", codes=[3] * 9)[1].count("--resume") == 3, "not for ever"
-    assert script("bench", codes=[3] * 9, BENCH_S="30")[1] == [""], "not where no time is left"
+    assert script("measure", given=[1])[1] == [ALL], "a part that failed is no reason for another process"
+    assert script("measure", given=[3] * 9)[1].count(f"{ALL} --resume") == 3, "not for ever"
+    assert script("measure", given=[3] * 9, MEASURE_S="29")[1] == [ALL], "not where no time is left"
 
 
-def test_the_script_takes_up_the_report_of_an_earlier_call_that_its_folder_has_no_more(script):
-    today = f"found nvidia-h200-{datetime.now(UTC):%Y-%m-%d}.json"
-    assert script("again")[1] == ["--resume --budget 900"]
-    done, asked = script("again", "profile")
-    assert asked[:2] == ["--resume --budget 900", today], "that of the device, and of nothing else"
+def test_the_script_takes_up_what_an_earlier_call_found_that_its_folder_has_no_more(script):
+    assert script("measure")[1] == [ALL]
+    done, asked = script("measure", "--resume", "--parts", "rows,adam")
+    assert asked == ["--parts adam,rows --budget N --resume", TODAY], "that of the device, and of nothing else"
     assert "taken up: " in done.stdout
-    assert asked[-2:] != [], "and the stage after it has what this one left"
-    assert asked.count("--resume --parts profile --budget 100") == 1
-    assert script("bench")[1] == [""], "a run that is to begin anew takes up nothing"
-    assert script("bench", RESUME="1")[1] == ["--resume", today]
+    assert script("measure")[1] == [ALL], "a run that is to begin anew takes up nothing"
+    assert script("measure", RESUME="1")[1] == [f"{ALL} --resume", TODAY]
 
 
-def test_the_script_ends_with_the_call(script):
-    done, asked = script("bench", "again", LIMIT_S="0")
-    assert asked == []
-    assert done.stdout.count("no time is left for it") == 2
+def test_a_second_round_of_tests_knows_what_passed(script):
+    done, asked = script("check")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (preflight, warm, tests, before) = asked
+    assert preflight == "-P -m fusedstep.benchmarks.device.preflight"
+    assert warm == "-P -m fusedstep.kernels.warm"
+    assert "-m pytest" in tests
+    assert before == "before:"
+    assert script("check")[1][3] == "before:", "without --resume all begin anew"
+    assert script("check", "--resume")[1][3] == "before: passed 0.1 tests/gpu/test_device_steps.py::test_a"
+    done, _ = script("check", "--resume", given=[0, 0, 5])
+    assert done.returncode == 0
+    assert "all of them have passed before" in done.stdout
+
+
+def test_a_preflight_that_fails_ends_everything_with_its_reason(script):
+    done, asked = script(REASON="there is no CUDA device")
+    assert len(asked) == 1
+    assert done.returncode == 1
+    assert "nothing else is run: preflight failed: there is no CUDA device" in done.stdout
+    assert "failed: preflight" in done.stdout
+
+
+def test_without_a_call_both_come_one_after_the_other(script):
+    done, asked = script(given=[0, 1, 1])
+    assert [asked[0], asked[-1]] == ["-P -m fusedstep.benchmarks.device.preflight", ALL]
+    assert done.stdout.index("plan of check") < done.stdout.index("check took") < done.stdout.index("plan of measure")
+    assert "failed: compile tests" in done.stdout, "which ends nothing"
     assert done.returncode == 1
 
 
-def test_the_script_knows_its_stages(tmp_path):
+def test_without_pytest_the_script_says_so_and_goes_on(script, tmp_path):
+    python = tmp_path / "python"
+    python.write_text(python.read_text().replace('*"import xdist"*', '*"import pytest"* | *"import xdist"*'))
+    done, asked = script()
+    assert "tests: left out, " in done.stdout
+    assert "python has no pytest" in done.stdout
+    assert asked[-1] == ALL
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("benhc",), "expected check, measure, --resume or --parts LIST; got benhc"),
+        (("measure", "--parts", "adem"), "no plan of measure: expected parts out of adam, "),
+    ],
+)
+def test_the_script_knows_its_arguments(arguments, words, tmp_path):
     done = subprocess.run(
-        ["bash", ROOT / "benchmarks" / "on_a_gpu.sh", "benhc"],
-        capture_output=True, text=True, check=False, env={**os.environ, "OUT": str(tmp_path)},
+        ["bash", ROOT / "benchmarks" / "on_a_gpu.sh", *arguments],
+        capture_output=True, text=True, check=False, env={**os.environ, "OUT": str(tmp_path), "PYTHON": sys.executable},
     )  # fmt: skip
     assert done.returncode == 2
-    assert "expected stages out of machine, install, compile, tests, bench, again, profile; got benhc" in done.stderr
+    assert words in done.stderr

@@ -1,7 +1,13 @@
-"""The two backends that run on a real device; without one tests/conftest.py skips what is marked `gpu`."""
+"""The two backends that run on a real device; without one tests/conftest.py skips what is marked `gpu`.
 
+The most valuable tests come first, and with `--results FILE` each result is written as it comes: minutes on a device may end
+before all tests have run, and `--unfinished FILE` goes on from there.
+"""
+
+import math
 import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -9,6 +15,54 @@ import pytest
 sys.path.append(str(Path(__file__).parents[1]))
 
 FAILED = pytest.StashKey[bool]()
+
+
+def pytest_addoption(parser):
+    parser.addoption("--results", type=Path, metavar="FILE", help="add the result of each test to this file as it comes")
+    parser.addoption("--unfinished", type=Path, metavar="FILE", help="leave out what passed or was skipped by this file")
+    parser.addoption("--until", type=float, metavar="TIME", help="begin no test after this time, in seconds since 1970")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config, items):
+    """After pytest has put tests of the same backend side by side."""
+    from fusedstep.benchmarks.device.tested import COLLECTED, append, finished, line, rank
+
+    done = finished(config.getoption("unfinished", None) or Path())
+    config.hook.pytest_deselected(items=[item for item in items if item.nodeid in done])
+    items[:] = sorted((item for item in items if item.nodeid not in done), key=lambda item: rank(item.nodeid))
+    path = config.getoption("results", None)
+    if path and getattr(config, "workerinput", {"workerid": "gw0"})["workerid"] == "gw0":
+        append(path, (line(COLLECTED, 0.0, item.nodeid) for item in items))
+
+
+class Results:
+    """Writes what is reported.
+
+    Args: path.
+    """
+
+    def __init__(self, path):
+        self.path = path
+
+    def pytest_runtest_logreport(self, report):
+        from fusedstep.benchmarks.device.tested import append, line, outcome_of
+
+        outcome = outcome_of(report.when, report.outcome)
+        if outcome is not None:
+            append(self.path, [line(outcome, report.duration, report.nodeid)])
+
+    def pytest_terminal_summary(self, terminalreporter):
+        from fusedstep.benchmarks.device.tested import results, summary
+
+        terminalreporter.section("by group, the most valuable first")
+        terminalreporter.line("\n".join(summary(results(self.path))))
+
+
+def pytest_configure(config):
+    path = config.getoption("results", None)
+    if path and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Results(path))
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -39,11 +93,13 @@ def pytest_runtest_makereport(item):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item):
-    """Ends a process whose device was lost in a test, where else all tests that follow would fail for that reason.
+    """Ends a run whose time is over, and a process whose device was lost, where all tests that follow would fail for that.
 
     pytest-xdist takes another process for them; it says of this test twice that it failed. Without it the run is over.
     """
     done = yield
+    if time.time() > (item.config.getoption("until", None) or math.inf):
+        item.session.shouldstop = "the time was over"
     lost = why_lost() if item.stash.get(FAILED, False) else ""
     if lost and hasattr(item.config, "workerinput"):
         os._exit(3)

@@ -86,6 +86,8 @@ def test_more_elements_than_32_bits_count(gpu_backend):
     assert bool((x == 7.0).all())
     gpu_backend.map(REGISTRY["add_bias"], x[: 2**31].reshape(2, -1), x[: 2**31].reshape(2, -1), x[: 2**30])
     assert float(x[2**31 - 1]) == 14.0
+    del x
+    xp.get_default_memory_pool().free_all_blocks()  # others are at work on the same device
 
 
 # Rows

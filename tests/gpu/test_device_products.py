@@ -43,11 +43,39 @@ class TestProducts(ProductTests):
     """The cases of the fake, by the library."""
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16"])
-def test_its_relu_keeps_nan_and_its_gelu_is_the_form_with_tanh(cuda, dtype):
+def asked(cuda, precision):
+    """What the library's ReLU and GELU are, for the report; where they are not what they should be it warns of that."""
     checks = LibraryChecks(cuda, cuda.gemms)
-    assert checks.relu(dtype, False).sound
-    assert checks.gelu(dtype, False)
+    stored = "float32" if precision == "tf32" else precision
+    return checks.relu(stored, precision == "tf32"), checks.gelu(stored, precision == "tf32")
+
+
+@pytest.mark.filterwarnings("default:expected the .* of cuBLASLt:RuntimeWarning")
+@pytest.mark.parametrize("precision", ["float32", "tf32", "float16", "bfloat16"])
+def test_nan_passes_a_dense_relu_layer_whatever_the_relu_of_the_library_does(cuda, precision, record_property):
+    relu, gelu = asked(cuda, precision)
+    record_property("ReLU of cuBLASLt", str(relu))
+    record_property("GELU of cuBLASLt is the form with tanh", str(gelu))
+    rng = np.random.default_rng(2)
+    x, y = rng.standard_normal((32, 64)).astype("f"), rng.integers(0, 10, 32)
+    step = fs.TrainStep(network(), fs.SoftmaxCrossEntropy(), fs.SGD(0.1), seed=3, backend=cuda, precision=precision)
+    assert np.isfinite(float(step(x, y)))
+    x[5, 7] = np.nan
+    logits = cuda.to_numpy(step.model(x))
+    assert np.isnan(logits[5]).all()
+    assert np.isfinite(np.delete(logits, 5, axis=0)).all()
+    with pytest.raises(fs.NonFiniteLossError):
+        float(step(x, y))
+
+
+@pytest.mark.filterwarnings("default:expected the .* of cuBLASLt:RuntimeWarning")
+def test_a_dense_gelu_layer_is_the_form_with_tanh_whatever_the_library_has(cuda):
+    x = np.random.default_rng(2).standard_normal((32, 64)).astype("f")
+    values = []
+    for name in ("numpy", cuda):
+        model = fs.Sequential(fs.Linear(64, 256), fs.GELU("tanh")).initialize(3, name)
+        values.append(model.backend.to_numpy(model(x)))
+    np.testing.assert_allclose(values[1], values[0], rtol=1e-5, atol=2e-5)
 
 
 def test_the_bias_alone_is_fused_in_float32(cases):

@@ -1,0 +1,94 @@
+"""The two calls of benchmarks/on_a_gpu.sh: their parts in order, and the seconds that are planned for each.
+
+`python -m fusedstep.benchmarks.device.calls check` prints a plan; the script reads from it how long its parts may take.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+
+from ...errors import FusedstepError, HyperparameterError
+from .plan import SECONDS, Plan
+
+LIMITS = {"check": 330, "measure": 240}
+"""Seconds of a call, unless another number is asked for."""
+
+CHECK = {"versions": 10, "preflight": 20, "compile": 78}
+"""Before the tests; a preflight is given up after twice its time, and what it took is missing from the tests."""
+
+TESTS = {"steps": 60, "products": 40, "precision": 35, "data": 20, "kernels": 25, "conformance": 22, "others": 10}
+"""Groups of the tests of tests/gpu, the most valuable first. They come one after the other, as far as the time goes."""
+
+MEASURE = ("adam", "products", "copy", "784-tf32", "4096x3-tf32", "8192x4-bfloat16")
+"""Parts of the benchmark; `--parts` names others."""
+
+START, ENDING = 10, 10
+"""Until the benchmark has found the device; and after a call's last part, for what is still to be written."""
+
+
+def group(test: str) -> str:
+    """The group of a test, by the name of its file, such as "…/test_device_steps.py::test_…"."""
+    name = test.partition(".py")[0].rpartition("test_device_")[2]
+    return name if name in TESTS else "others"
+
+
+def planned(call: str, limit: int | None = None, parts: str = "") -> dict[str, int]:
+    """Part -> seconds; together the limit.
+
+    Args: call – "check" or "measure"; limit – seconds, None for those of LIMITS; parts – of the benchmark, as in Plan.
+    Raises: HyperparameterError for an unknown part, and for a limit that leaves no time for the tests or the benchmark.
+    """
+    limit = LIMITS[call] if limit is None else limit
+    if call == "check":
+        before, after = CHECK, {"ending": ENDING}
+        wanted: Mapping[str, float] = {f"tests/{name}": seconds for name, seconds in TESTS.items()}
+    else:
+        before, after = {"start": START}, {"ending": ENDING}
+        wanted = {name: SECONDS[name] for name in Plan(parts or ",".join(MEASURE)).names}
+    rest = limit - sum(before.values()) - sum(after.values())
+    if rest < len(wanted):
+        least = limit - rest + len(wanted)
+        raise HyperparameterError(f"expected at least {least} s for {call}; got {limit}; use {LIMITS[call]}")
+    return {**before, **_divided(wanted, rest), **after}
+
+
+def _divided(usual: Mapping[str, float], total: int) -> dict[str, int]:
+    """Whole seconds in these proportions, which add up to the total."""
+    found, done, given = {}, 0.0, 0
+    for name, seconds in usual.items():
+        done += seconds
+        found[name] = round(total * done / sum(usual.values())) - given
+        given += found[name]
+    return found
+
+
+def table(call: str, parts: Mapping[str, int], limit: int) -> str:
+    """A plan in lines: a part and its seconds, and at last the sum of them."""
+    width = max(map(len, parts))
+    lines = [f"  {name:{width}} {seconds:4d} s" for name, seconds in [*parts.items(), ("sum", sum(parts.values()))]]
+    return "\n".join([f"plan of {call}, at most {limit} s:", *lines])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prints the plan of a call.
+
+    Args: arguments – the call, and --limit SECONDS and --parts LIST.
+    """
+    parser = argparse.ArgumentParser(prog="python -m fusedstep.benchmarks.device.calls")
+    parser.add_argument("call", choices=LIMITS)
+    parser.add_argument("--limit", type=int)
+    parser.add_argument("--parts", default="")
+    given = parser.parse_args(arguments)
+    try:
+        parts = planned(given.call, given.limit, given.parts)
+    except FusedstepError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(table(given.call, parts, LIMITS[given.call] if given.limit is None else given.limit))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
