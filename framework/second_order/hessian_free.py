@@ -80,14 +80,14 @@ class HessianFree(FullBatchMethod):
                 iterations=self.cg_iterations, tolerance=self.cg_tolerance,
             )  # fmt: skip
             last = found[-1]
-            full = walk.probe(last.x, 1.0).value
-            chosen, value = _best(walk, found, full)
-            rho = (full - walk.value) / last.model if last.model < 0.0 else 0.0
+            full = walk.change(last.x)
+            chosen, fall = _best(walk, found, full)
+            rho = full / last.model if last.model < 0.0 else 0.0
             if not rho >= 0.25:
                 damping *= 1.5
             elif rho > 0.75:
                 damping /= 1.5
-            step = walk.advance(search, chosen.x) if value < float("inf") else 0.0
+            step = walk.advance(search, chosen.x) if fall < float("inf") else 0.0
             if not step:
                 walk.restore()  # from the trials of `_best`; with the larger damping the next iteration goes less far
             # The next run starts from where this one ended, even if an earlier iterate was taken as the step.
@@ -95,18 +95,18 @@ class HessianFree(FullBatchMethod):
             yield {"step": step, "damping": damping, "cg": float(last.number), "rho": rho}
 
 
-def _best(walk: Walk, found: list[Iterate], value: float) -> tuple[Iterate, float]:
-    """(iterate, f there): from the last iterate backwards, as long as f falls; value – f at the last.
+def _best(walk: Walk, found: list[Iterate], change: float) -> tuple[Iterate, float]:
+    """(iterate, how f changes towards it): from the last iterate backwards, as long as f falls; change – to the last.
 
     Source: Martens (2010), section 4.6.
     """
     best = found[-1]
     for earlier in reversed(found[:-1]):
-        here = walk.probe(earlier.x, 1.0).value
-        if here > value:
+        here = walk.change(earlier.x)
+        if here > change:
             break
-        best, value = earlier, here
-    return best, value
+        best, change = earlier, here
+    return best, change
 
 
 def _row_squares(f: Objective, out: Array, probes: int, number: int) -> None:
