@@ -1,8 +1,8 @@
 """Where a minimisation stands: the accepted parameters with value and gradient, and the trials around them.
 
 Why a run ends that no search lets climb: a step that rounding hides is compared with the lowest value so far, not with the last
-one, so that f stays within 2 `rounding` of it however many such steps follow each other; and after PATIENCE of them without
-a lower value or a smaller gradient than ever before, there are no more.
+one, so that f stays within 2 `rounding` of it however many such steps follow each other; and there are no more of them once PATIENCE
+and a third of all were in vain: the gradient's norm was not lower than ever before, nor f by more than its usual error.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from .objective import Objective
 
 Array = Any
 
-PATIENCE = 10
-"""Steps in a row that may gain nothing where rounding hides changes of f; gradients of good methods rise in between."""
+PATIENCE = 5
+"""Steps in a row without progress, after which a run ends."""
+USUAL = 0.25
+"""The share of `rounding`, which is a bound, that the error of f hardly ever exceeds."""
 
 
 class Walk:
@@ -36,7 +38,8 @@ class Walk:
         self.norm = self.vectors.norm(self.gradient)
         objective.require_finite(self.value, self.norm)
         self.rounding, self.hidden = objective.rounding, False
-        self._lowest, self._smallest, self._stalled = self.value, self.norm, 0
+        self._lowest, self._mark, self._smallest = self.value, self.value, self.norm
+        self._steps = self._vain = 0  # since f last fell by more than rounding
         self.broken = 0
         self._known: Probe | None = None
 
@@ -68,7 +71,8 @@ class Walk:
         """Searches along a direction and accepts what is found; the step, or 0 where nothing is and theta stays."""
         self.hidden = False
         slope = self.slope(direction)
-        if self._stalled == PATIENCE or not math.isfinite(slope) or (search.needs_descent and slope >= 0.0):
+        spent = self._vain >= PATIENCE + self._steps // 3
+        if spent or not math.isfinite(slope) or (search.needs_descent and slope >= 0.0):
             return 0.0
         start = Probe(0.0, self._lowest, slope, self.rounding)
         found = search.search(lambda step, wanted: self.probe(direction, step, wanted), start, first)
@@ -102,8 +106,11 @@ class Walk:
         """Notes what a step to a point with this value and norm has gained."""
         self.hidden = abs(value - self._lowest) < 2.0 * self.rounding
         if not self.hidden:
-            self._lowest, self._smallest, self._stalled = value, norm, 0
+            self._lowest, self._mark, self._smallest = value, value, norm
+            self._steps = self._vain = 0
             return
-        gained = value < self._lowest or norm < self._smallest
-        self._stalled = 0 if gained else self._stalled + 1
+        lower = value < self._mark - USUAL * self.rounding
+        self._steps += 1
+        self._vain = 0 if lower or norm < self._smallest else self._vain + 1
+        self._mark = value if lower else self._mark
         self._lowest, self._smallest = min(self._lowest, value), min(self._smallest, norm)
