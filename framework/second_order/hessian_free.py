@@ -24,9 +24,9 @@ class HessianFree(FullBatchMethod):
 
     In each iteration: CG starts from decay times the last p and stops when q falls too slowly; of its iterates the later
     ones are given up for earlier ones as long as that lowers f; lambda *= 3/2 where the ratio rho = (f(theta + p) - f) /
-    q(p) is below 1/4, *= 2/3 where it is above 3/4 (Levenberg-Marquardt); a backtracks from 1. The preconditioner is
-    (D + lambda)^exponent, D being the sum over the rows of the squared gradients, estimated by `probes` backward passes
-    with random signs for the rows.
+    q(p) is below 1/4, *= 2/3 where it is above 3/4 (Levenberg-Marquardt); a backtracks from 1. Differences of f that its
+    rounding hides come from the gradients, as in the line searches. The preconditioner is (D + lambda)^exponent, D being
+    the sum over the rows of the squared gradients, estimated by `probes` backward passes with random signs for the rows.
 
     Args: damping – lambda at the start, > 0, default 0.01; cg_iterations – at most, default 250; cg_tolerance – default 5e-4;
         decay – in [0, 1), default 0.95; exponent – default 0.75, 0 for no preconditioner; probes – default 8.

@@ -18,6 +18,7 @@ from ..settings import not_negative, whole
 from .objective import Objective
 from .walk import PATIENCE, Walk
 
+
 @dataclass(frozen=True)
 class Minimization:
     """What `fs.minimize` did; the model itself holds the parameters that were found.
@@ -61,12 +62,12 @@ def minimize(
     that was accepted, also where the run is interrupted or f becomes NaN on the way.
 
     Args: model – initialised in float64 if it was not; one in float32 is taken as it is, and reaches gradients of about
-        1e-4 of their first size before rounding hides the rest; loss; x, y – the whole batch; method – such as
+        1e-7 of their first size before rounding hides the rest; loss; x, y – the whole batch; method – such as
         fs.LBFGS(); iterations – at most; l2 – alpha of the penalty (alpha / 2) ||theta||^2 on what decays;
         gradient_tolerance – it ends where ||g|| is at most that; progress_tolerance – and where f fell by no more than this
-        share of |f| in 5 iterations in a row, default 0. Steps whose effect on f is lost in its rounding count as progress
-        as long as the gradient gets smaller, unless this tolerance is above the rounding; seed, backend, precision – as in Objective; callback – called with the
-        history after every iteration, with the model at the point it reached.
+        share of |f| in 5 iterations in a row, default 0; a step whose effect on f is lost in its rounding counts as progress
+        as long as the gradient gets smaller, unless this tolerance is above the rounding; seed, backend, precision – as in
+        Objective; callback – called with the history after every iteration, with the model at the point it reached.
     Raises: HyperparameterError for a method of another kind and for models with dropout or noise; TooLarge for a matrix over
         the method's limit; NotDifferentiable for Newton and HessianFree with a hinge loss, and for layers that leave their
         tape's backend; NonFiniteLossError where loss or gradient are not finite at the start; what TrainStep raises for data.

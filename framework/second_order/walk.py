@@ -1,8 +1,9 @@
 """Where a minimisation stands: the accepted parameters with value and gradient, and the trials around them.
 
-Why a run ends that no search lets climb: a step that rounding hides is compared with the lowest value so far, not with the last
-one, so that f stays within 2 `rounding` of it however many such steps follow each other; and there are no more of them once PATIENCE
-and a third of all were in vain: the gradient's norm was not lower than ever before, nor f by more than its usual error.
+Where rounding hides what a step changes, no run climbs or goes on without end. f is compared with the lowest value so far,
+not with the last one, so it stays within 2 `rounding` of it, however many such steps follow each other. Steps in vain, after
+which neither the gradient's norm is lower than ever before nor f by more than its usual error, end the run once there are
+PATIENCE and a third of all such steps of them.
 """
 
 from __future__ import annotations

@@ -119,12 +119,18 @@ METHODS = [
     fs.SteepestDescent(),
 ]  # fmt: skip
 KINDS = ["least squares", "softmax regression", "network"]
+CASES = [
+    pytest.param(method, kind, id=f"{method!r}-{kind}")
+    for method in METHODS
+    for kind in KINDS
+    # Its Gauss-Newton model of the network misses so much of H that it takes hundreds of iterations, a second a run.
+    if len(SEEDS) > 1 or not (isinstance(method, fs.HessianFree) and kind == "network")
+]
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("dtype", TOLERANCES)
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("method", METHODS, ids=repr)
+@pytest.mark.parametrize(("method", "kind"), CASES)
 def test_c9_every_method_reaches_a_small_gradient(method, kind, dtype, seed, backend, lab):
     result = run(lab, kind, backend, dtype, seed, method, iterations=STEPS, gradient_tolerance=TOLERANCES[dtype])
     assert result.converged, (result.gradient_norm, result.iterations, result.reason)
@@ -197,10 +203,10 @@ def test_c9_the_rounding_of_the_loss_is_estimated_from_above(kind, shift, backen
 def test_c9_steps_that_rounding_hides_count_as_progress_unless_the_tolerance_is_above_it(lab):
     """With 1e-12 of |f| as the least fall, steepest descent stops on the way; the default goes on."""
     options = {"iterations": STEPS, "gradient_tolerance": 1e-9}
-    early = run(lab, KINDS[0], "numpy", "float64", 0, fs.SteepestDescent(), progress_tolerance=1e-12, **options)
+    early = run(lab, KINDS[1], "numpy", "float64", 0, fs.SteepestDescent(), progress_tolerance=1e-12, **options)
     assert not early.converged
     assert "less than 1e-12 of itself in 5 iterations" in early.reason
-    assert run(lab, KINDS[0], "numpy", "float64", 0, fs.SteepestDescent(), **options).converged
+    assert run(lab, KINDS[1], "numpy", "float64", 0, fs.SteepestDescent(), **options).converged
 
 
 class Sideways(fs.LineSearch):
