@@ -16,7 +16,10 @@ from ..model import Sequential
 from ..optimizers.full_batch import FullBatchMethod
 from ..settings import not_negative, whole
 from .objective import Objective
-from .walk import PATIENCE, Walk
+from .walk import Walk
+
+PATIENCE = 5
+"""Iterations in a row without progress, after which a run ends."""
 
 
 @dataclass(frozen=True)

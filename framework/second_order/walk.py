@@ -1,9 +1,9 @@
 """Where a minimisation stands: the accepted parameters with value and gradient, and the trials around them.
 
 Where rounding hides what a step changes, no run climbs or goes on without end. f is compared with the lowest value so far,
-not with the last one, so it stays within 2 `rounding` of it, however many such steps follow each other. Steps in vain, after
-which neither the gradient's norm is lower than ever before nor f by more than its usual error, end the run once there are
-PATIENCE and a third of all such steps of them.
+not with the last one, so it stays within 2 `rounding` of it, however many such steps follow each other. A step is in vain if
+neither the gradient's norm is lower than ever before nor f by more than its usual error. The run ends after VAIN of them in a
+row, if they also cost two thirds of all evaluations since f last fell visibly: slow methods go on for longer.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from .objective import Objective
 
 Array = Any
 
-PATIENCE = 5
-"""Steps in a row without progress, after which a run ends."""
+VAIN = 15
+"""Steps in vain in a row that a run bears in any case: with Levenberg-Marquardt damping gradients rise and fall that long."""
 USUAL = 0.25
 """The share of `rounding`, which is a bound, that the error of f hardly ever exceeds."""
 
@@ -40,9 +40,14 @@ class Walk:
         objective.require_finite(self.value, self.norm)
         self.rounding, self.hidden = objective.rounding, False
         self._lowest, self._mark, self._smallest = self.value, self.value, self.norm
-        self._steps = self._vain = 0  # since f last fell by more than rounding
+        self._vain = 0
+        self._began = self._gained = self._evaluations
         self.broken = 0
         self._known: Probe | None = None
+
+    @property
+    def _evaluations(self) -> int:
+        return self.objective.passes + self.objective.products
 
     def restore(self) -> None:
         """Puts the model back on the accepted point."""
@@ -72,7 +77,8 @@ class Walk:
         """Searches along a direction and accepts what is found; the step, or 0 where nothing is and theta stays."""
         self.hidden = False
         slope = self.slope(direction)
-        spent = self._vain >= PATIENCE + self._steps // 3
+        vain, hidden = (self._evaluations - since for since in (self._gained, self._began))
+        spent = self._vain >= VAIN and 3 * vain >= 2 * hidden
         if spent or not math.isfinite(slope) or (search.needs_descent and slope >= 0.0):
             return 0.0
         start = Probe(0.0, self._lowest, slope, self.rounding)
@@ -108,10 +114,12 @@ class Walk:
         self.hidden = abs(value - self._lowest) < 2.0 * self.rounding
         if not self.hidden:
             self._lowest, self._mark, self._smallest = value, value, norm
-            self._steps = self._vain = 0
+            self._vain = 0
+            self._began = self._gained = self._evaluations
             return
         lower = value < self._mark - USUAL * self.rounding
-        self._steps += 1
-        self._vain = 0 if lower or norm < self._smallest else self._vain + 1
+        self._vain += 1
+        if lower or norm < self._smallest:
+            self._vain, self._gained = 0, self._evaluations
         self._mark = value if lower else self._mark
         self._lowest, self._smallest = min(self._lowest, value), min(self._smallest, norm)
