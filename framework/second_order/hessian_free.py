@@ -24,9 +24,9 @@ class HessianFree(FullBatchMethod):
 
     In each iteration: CG starts from decay times the last p and stops when q falls too slowly; of its iterates the later
     ones are given up for earlier ones as long as that lowers f; lambda *= 3/2 where the ratio rho = (f(theta + p) - f) /
-    q(p) is below 1/4, *= 2/3 where it is above 3/4 (Levenberg-Marquardt); a backtracks from 1. The preconditioner is
-    (D + lambda)^exponent, D being the sum over the rows of the squared gradients, estimated by `probes` backward passes
-    with random signs for the rows.
+    q(p) is below 1/4, *= 2/3 where it is above 3/4 (Levenberg-Marquardt); a backtracks from 1. Differences of f that its
+    rounding hides come from the gradients, as in the line searches. The preconditioner is (D + lambda)^exponent, D being
+    the sum over the rows of the squared gradients, estimated by `probes` backward passes with random signs for the rows.
 
     Args: damping – lambda at the start, > 0, default 0.01; cg_iterations – at most, default 250; cg_tolerance – default 5e-4;
         decay – in [0, 1), default 0.95; exponent – default 0.75, 0 for no preconditioner; probes – default 8.
@@ -80,14 +80,14 @@ class HessianFree(FullBatchMethod):
                 iterations=self.cg_iterations, tolerance=self.cg_tolerance,
             )  # fmt: skip
             last = found[-1]
-            full = walk.probe(last.x, 1.0).value
-            chosen, value = _best(walk, found, full)
-            rho = (full - walk.value) / last.model if last.model < 0.0 else 0.0
+            full = walk.change(last.x)
+            chosen, fall = _best(walk, found, full)
+            rho = full / last.model if last.model < 0.0 else 0.0
             if not rho >= 0.25:
                 damping *= 1.5
             elif rho > 0.75:
                 damping /= 1.5
-            step = walk.advance(search, chosen.x) if value < float("inf") else 0.0
+            step = walk.advance(search, chosen.x) if fall < float("inf") else 0.0
             if not step:
                 walk.restore()  # from the trials of `_best`; with the larger damping the next iteration goes less far
             # The next run starts from where this one ended, even if an earlier iterate was taken as the step.
@@ -95,18 +95,18 @@ class HessianFree(FullBatchMethod):
             yield {"step": step, "damping": damping, "cg": float(last.number), "rho": rho}
 
 
-def _best(walk: Walk, found: list[Iterate], value: float) -> tuple[Iterate, float]:
-    """(iterate, f there): from the last iterate backwards, as long as f falls; value – f at the last.
+def _best(walk: Walk, found: list[Iterate], change: float) -> tuple[Iterate, float]:
+    """(iterate, how f changes towards it): from the last iterate backwards, as long as f falls; change – to the last.
 
     Source: Martens (2010), section 4.6.
     """
     best = found[-1]
     for earlier in reversed(found[:-1]):
-        here = walk.probe(earlier.x, 1.0).value
-        if here > value:
+        here = walk.change(earlier.x)
+        if here > change:
             break
-        best, value = earlier, here
-    return best, value
+        best, change = earlier, here
+    return best, change
 
 
 def _row_squares(f: Objective, out: Array, probes: int, number: int) -> None:

@@ -1,6 +1,7 @@
 """Line searches: how far to go along a direction. Each looks at phi(a) = f(theta + a p) and nothing else.
 
-A probe gives (phi(a), phi'(a)); values that are NaN count as infinite.
+A probe gives (phi(a), phi'(a)); values that are NaN count as infinite. Near a minimum the values differ by less than their
+rounding, and there the slopes decide: `change` is the one place where two values are compared.
 """
 
 from __future__ import annotations
@@ -14,15 +15,54 @@ from ..settings import positive, real, whole
 
 
 class Probe(NamedTuple):
-    """phi at one step: its value, and its slope where it was asked for (else NaN)."""
+    """phi at one step: its value, and its slope where it was asked for (else NaN).
+
+    `rounding`, which the probe at 0 carries, is by how much each value along the line may be off; 0 for exact ones.
+    """
 
     step: float
     value: float
     slope: float = math.nan
+    rounding: float = 0.0
 
 
 Phi = Callable[[float, bool], Probe]
 """(step, whether the slope is wanted) -> Probe."""
+
+
+def hidden(a: Probe, b: Probe, rounding: float) -> bool:
+    """Whether the values are too close to tell by themselves which one is lower: each may be off by `rounding`."""
+    return abs(b.value - a.value) < 2.0 * rounding
+
+
+def change(a: Probe, b: Probe, rounding: float) -> float:
+    """phi(b) - phi(a), from the values; where rounding hides it, from the slopes: (b - a) (phi'(a) + phi'(b)) / 2.
+
+    Near a minimum phi is a quadratic, for which the trapezoid rule is exact. The values then tell phi to eps, and so where it
+    is lowest to sqrt(eps); the slopes tell that to eps. Against Armijo's condition phi(a) - phi(0) <= c1 a phi'(0), the second
+    form reads phi'(a) <= (2 c1 - 1) phi'(0): the approximate Wolfe condition. Slopes that foretell a change which the values
+    would show are not believed.
+
+    Source: Hager and Zhang (2005), "A new conjugate gradient method with guaranteed descent and an efficient line search",
+    SIAM J. Optim. 16(1), equation 4.1.
+    """
+    by_values = b.value - a.value
+    if not hidden(a, b, rounding):
+        return by_values
+    by_slopes = 0.5 * (b.step - a.step) * (a.slope + b.slope)
+    return by_slopes if abs(by_slopes) < 4.0 * rounding else by_values
+
+
+def measured(phi: Phi, start: Probe, step: float) -> Probe:
+    """phi at a step, with the slope if that has to decide."""
+    tried = phi(step, False)
+    return phi(step, True) if hidden(start, tried, start.rounding) else tried
+
+
+def low_enough(start: Probe, here: Probe, c1: float) -> bool:
+    """Armijo's condition, and strictly below phi(0) where rounding eats the margin."""
+    fall = change(start, here, start.rounding)
+    return fall < 0.0 and fall <= c1 * here.step * start.slope
 
 
 class LineSearch:
@@ -34,7 +74,7 @@ class LineSearch:
     def search(self, phi: Phi, start: Probe, first: float) -> Probe | None:
         """The step that is taken.
 
-        Args: start – phi at 0, with its slope; first – the step to try first.
+        Args: start – phi at 0, with its slope, and how far values may be off by rounding; first – the step to try first.
         """
         raise NotImplementedError(f"{type(self).__name__} must define search")
 
@@ -45,8 +85,11 @@ class LineSearch:
 class Backtracking(LineSearch):
     """a = first, shrink first, shrink^2 first, … until phi(a) <= phi(0) + c1 a phi'(0), the condition of Armijo.
 
+    Where rounding hides the difference of the values, until phi'(a) <= (2 c1 - 1) phi'(0), which is the same for a quadratic;
+    only there slopes are computed.
+
     Args: c1 – in (0, 1), default 1e-4; shrink – in (0, 1), default 0.5; probes – how many steps are tried, default 40.
-    Source: Armijo (1966); Nocedal and Wright (2006), algorithm 3.1.
+    Source: Armijo (1966); Nocedal and Wright (2006), algorithm 3.1; Hager and Zhang (2005), equation 4.1.
     """
 
     def __init__(self, c1: float = 1e-4, shrink: float = 0.5, probes: int = 40) -> None:
@@ -58,15 +101,15 @@ class Backtracking(LineSearch):
         """The first step of the sequence that lowers phi enough."""
         step = first
         for _ in range(self.probes):
-            tried = phi(step, False)
-            if tried.value <= start.value + self.c1 * step * start.slope and tried.value < start.value:
+            tried = measured(phi, start, step)
+            if low_enough(start, tried, self.c1):
                 return tried
             step *= self.shrink
         return None
 
 
 class BestOf(LineSearch):
-    """Tries every one of some learning rates, and keeps the one with the lowest loss.
+    """Tries every one of some learning rates, and keeps the one with the lowest loss, by the slopes where rounding hides it.
 
     Args: rates – default 1e-3, 1e-2, 1e-1, 1, 10.
     Source: notes 002, line search.
@@ -81,8 +124,10 @@ class BestOf(LineSearch):
 
     def search(self, phi: Phi, start: Probe, first: float) -> Probe | None:  # noqa: ARG002
         """The best of them, or None where none is lower than phi(0)."""
-        best = min((phi(rate, False) for rate in self.rates), key=lambda tried: tried.value)
-        return best if best.value < start.value else None
+        tried = [measured(phi, start, rate) for rate in self.rates]
+        changes = [change(start, here, start.rounding) for here in tried]
+        lowest = min(changes)
+        return tried[changes.index(lowest)] if lowest < 0.0 else None
 
 
 class FixedStep(LineSearch):
@@ -106,11 +151,12 @@ class StrongWolfe(LineSearch):
     """phi(a) <= phi(0) + c1 a phi'(0) and |phi'(a)| <= c2 |phi'(0)|: low enough, and flat enough for quasi-Newton updates.
 
     A bracket is widened until it must hold such a step, then narrowed by the minimum of the cubic through its ends. Where
-    rounding hides what is left, the lowest step found that satisfies the first condition is taken.
+    rounding hides differences of values, the first condition reads phi'(a) <= (2 c1 - 1) phi'(0), and the slopes tell which
+    end is lower. If no step satisfies both, the lowest one found that satisfies the first is taken.
 
     Args: c1 – default 1e-4; c2 – c1 < c2 < 1, default 0.9 for quasi-Newton directions, 0.1 suits conjugate gradients;
         probes – the most evaluations, default 30; longest – the largest step, default 1e10.
-    Source: Nocedal and Wright (2006), algorithms 3.5 and 3.6.
+    Source: Nocedal and Wright (2006), algorithms 3.5 and 3.6; Hager and Zhang (2005), equation 4.1.
     """
 
     def __init__(self, c1: float = 1e-4, c2: float = 0.9, probes: int = 30, longest: float = 1e10) -> None:
@@ -127,7 +173,8 @@ class StrongWolfe(LineSearch):
         while left > 0:
             here = phi(step, True)
             left -= 1
-            if not self._low_enough(here, start) or (last is not start and here.value >= last.value):
+            higher = last is not start and change(last, here, start.rounding) >= 0.0
+            if higher or not low_enough(start, here, self.c1):
                 return self._zoom(phi, start, last, here, left)
             if abs(here.slope) <= -self.c2 * start.slope:
                 return here
@@ -139,18 +186,14 @@ class StrongWolfe(LineSearch):
             step = min(2.0 * step, self.longest)
         return low if low is not start else None
 
-    def _low_enough(self, here: Probe, start: Probe) -> bool:
-        """Armijo's condition, strictly below where rounding eats the margin."""
-        return here.value <= start.value + self.c1 * here.step * start.slope and here.value < start.value
-
     def _zoom(self, phi: Phi, start: Probe, low: Probe, high: Probe, left: int) -> Probe | None:
         """Between `low`, the lowest that satisfies Armijo so far, and `high`, towards which phi falls from there."""
         for _ in range(left):
             width = abs(high.step - low.step)
             if width <= 1e-14 * max(low.step, high.step):
                 break
-            here = phi(_cubic_minimum(low, high), True)
-            if not self._low_enough(here, start) or here.value >= low.value:
+            here = phi(_cubic_minimum(low, high, start.rounding), True)
+            if not low_enough(start, here, self.c1) or change(low, here, start.rounding) >= 0.0:
                 high = here
                 continue
             if abs(here.slope) <= -self.c2 * start.slope:
@@ -161,8 +204,10 @@ class StrongWolfe(LineSearch):
         return low if low.step > 0.0 else None
 
 
-def _cubic_minimum(a: Probe, b: Probe) -> float:
+def _cubic_minimum(a: Probe, b: Probe, rounding: float) -> float:
     """Where the cubic with the values and slopes of two probes is lowest, kept off the ends; else their middle.
+
+    Where rounding hides the difference of the values, it is the zero of the line through the slopes.
 
     Source: Nocedal and Wright (2006), equation 3.59.
     """
@@ -170,7 +215,7 @@ def _cubic_minimum(a: Probe, b: Probe) -> float:
     width = b.step - a.step
     if not all(map(math.isfinite, (b.value, b.slope, a.slope))):
         return middle
-    d1 = a.slope + b.slope - 3.0 * (b.value - a.value) / width
+    d1 = a.slope + b.slope - 3.0 * change(a, b, rounding) / width
     inside = d1 * d1 - a.slope * b.slope
     if not inside >= 0.0:
         return middle

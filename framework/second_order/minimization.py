@@ -26,7 +26,8 @@ PATIENCE = 5
 class Minimization:
     """What `fs.minimize` did; the model itself holds the parameters that were found.
 
-    Attributes: loss, gradient_norm – where it ended, with the l2 penalty; iterations; converged – whether the gradient is
+    Attributes: loss, gradient_norm – at the best point, with the l2 penalty: the lowest loss, and of points that are as low
+        to rounding the one with the smallest gradient; iterations; converged – whether the gradient is
         below the tolerance; reason – why it stopped; passes – forward (and backward) passes for values and gradients;
         products – passes for curvature; history – one row an iteration, row 0 the start: epoch (the iteration), loss,
         gradient_norm, step, evaluations (passes + products so far), seconds, and what the method adds.
@@ -52,7 +53,7 @@ def minimize(
     *,
     l2: float = 0.0,
     gradient_tolerance: float = 1e-6,
-    progress_tolerance: float = 1e-12,
+    progress_tolerance: float = 0.0,
     seed: int = 0,
     backend: str | Backend | None = None,
     precision: str | None = None,
@@ -64,11 +65,12 @@ def minimize(
     that was accepted, also where the run is interrupted or f becomes NaN on the way.
 
     Args: model – initialised in float64 if it was not; one in float32 is taken as it is, and reaches gradients of about
-        1e-4 of their first size before rounding hides the rest; loss; x, y – the whole batch; method – such as
+        1e-7 of their first size before rounding hides the rest; loss; x, y – the whole batch; method – such as
         fs.LBFGS(); iterations – at most; l2 – alpha of the penalty (alpha / 2) ||theta||^2 on what decays;
-        gradient_tolerance – it ends where ||g|| is at most that; progress_tolerance – and where f fell by less than this
-        share of |f| in 5 iterations in a row; seed, backend, precision – as in Objective; callback – called with the
-        history after every iteration, with the model at the point it reached.
+        gradient_tolerance – it ends where ||g|| is at most that; progress_tolerance – and where f fell by no more than this
+        share of |f| in 5 iterations in a row, default 0; a step whose effect on f is lost in its rounding counts as progress
+        as long as the gradient gets smaller, unless this tolerance is above the rounding; seed, backend, precision – as in
+        Objective; callback – called with the history after every iteration, with the model at the point it reached.
     Raises: HyperparameterError for a method of another kind and for models with dropout or noise; TooLarge for a matrix over
         the method's limit; NotDifferentiable for Newton and HessianFree with a hinge loss, and for layers that leave their
         tape's backend; NonFiniteLossError where loss or gradient are not finite at the start; what TrainStep raises for data.
@@ -107,9 +109,12 @@ def minimize(
                 reason = str(end.value)
                 break
             run.record(row)
-            idle = idle + 1 if before - walk.value <= progress_tolerance * abs(before) else 0
+            least = progress_tolerance * abs(before)
+            gained = before - walk.value > least or (walk.hidden and least < 2.0 * walk.rounding)
+            idle = 0 if gained else idle + 1
             if idle == PATIENCE:
-                reason = f"the loss fell by less than {progress_tolerance:g} of itself in {PATIENCE} iterations in a row"
+                fall = f"fell by less than {progress_tolerance:g} of itself" if progress_tolerance else "did not fall"
+                reason = f"the loss {fall} in {PATIENCE} iterations in a row"
                 break
     finally:
         run.keep_best()
@@ -131,14 +136,16 @@ class _Run:
         self, objective: Objective, walk: Walk, history: History, callback: Callable[[History], None] | None
     ) -> None:
         self.objective, self.walk, self.history, self.callback = objective, walk, history, callback
-        self.best, self.best_norm = math.inf, math.inf
+        self.best, self.best_norm, self._lowest = math.inf, math.inf, math.inf
         self._kept = objective.vectors.new()
         self._started = time.perf_counter()
 
     def record(self, row: dict[str, float]) -> None:
         """One more row, of the point that the walk has accepted."""
         walk, objective = self.walk, self.objective
-        if walk.value <= self.best:
+        self._lowest = min(self._lowest, walk.value)
+        limit = self._lowest + 2.0 * walk.rounding
+        if walk.value <= limit and (walk.norm <= self.best_norm or self.best > limit):
             self.best, self.best_norm = walk.value, walk.norm
             objective.backend.copy(walk.theta, self._kept)
         rows = self.history.rows

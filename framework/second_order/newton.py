@@ -9,14 +9,12 @@ from typing import Any
 from ..optimizers.full_batch import FullBatchMethod
 from ..settings import not_negative, whole
 from .line_search import Backtracking, LineSearch
-from .objective import MATRIX_LIMIT
+from .objective import EPSILON, MATRIX_LIMIT
 from .settings import search_or
 from .walk import Walk
 
 Array = Any
 
-EPSILON = {"float32": 1.2e-7, "float64": 2.2e-16}
-"""Rounding, by dtype."""
 MARGIN = 1e-3
 """Where an eigenvalue is negative, the damping makes it this share of the largest one."""
 

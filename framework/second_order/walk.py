@@ -1,21 +1,33 @@
-"""Where a minimisation stands: the accepted parameters with value and gradient, and the trials around them."""
+"""Where a minimisation stands: the accepted parameters with value and gradient, and the trials around them.
+
+Where rounding hides what a step changes, no run climbs or goes on without end. f is compared with the lowest value so far,
+not with the last one, so it stays within 2 `rounding` of it, however many such steps follow each other. A step is in vain if
+neither the gradient's norm is lower than ever before nor f by more than its usual error. The run ends after VAIN of them in a
+row, if they also cost two thirds of all evaluations since f last fell visibly: slow methods go on for longer.
+"""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-from .line_search import LineSearch, Probe
+from .line_search import LineSearch, Probe, change, measured
 from .objective import Objective
 
 Array = Any
+
+VAIN = 15
+"""Steps in vain in a row that a run bears in any case: with Levenberg-Marquardt damping gradients rise and fall that long."""
+USUAL = 0.25
+"""The share of `rounding`, which is a bound, that the error of f hardly ever exceeds."""
 
 
 class Walk:
     """The accepted point of an Objective; the model stands on the latest trial, and on this point after `restore`.
 
     Attributes: theta, gradient – flat, of the accepted point; before – the gradient of the point before it; value, norm –
-        f and ||gradient|| at the accepted point; broken – at how many points that were tried f was not finite.
+        f and ||gradient|| at the accepted point; rounding – by how much that value may be off; hidden – whether the last
+        step left f where it was before, to rounding; broken – at how many points that were tried f was not finite.
     """
 
     def __init__(self, objective: Objective) -> None:
@@ -26,8 +38,16 @@ class Walk:
         self.before, self._trial = self.vectors.new(), self.vectors.new()
         self.norm = self.vectors.norm(self.gradient)
         objective.require_finite(self.value, self.norm)
+        self.rounding, self.hidden = objective.rounding, False
+        self._lowest, self._mark, self._smallest = self.value, self.value, self.norm
+        self._vain = 0
+        self._began = self._gained = self._evaluations
         self.broken = 0
         self._known: Probe | None = None
+
+    @property
+    def _evaluations(self) -> int:
+        return self.objective.passes + self.objective.products
 
     def restore(self) -> None:
         """Puts the model back on the accepted point."""
@@ -55,15 +75,24 @@ class Walk:
 
     def advance(self, search: LineSearch, direction: Array, first: float = 1.0) -> float:
         """Searches along a direction and accepts what is found; the step, or 0 where nothing is and theta stays."""
+        self.hidden = False
         slope = self.slope(direction)
-        if not math.isfinite(slope) or (search.needs_descent and slope >= 0.0):
+        vain, hidden = (self._evaluations - since for since in (self._gained, self._began))
+        spent = self._vain >= VAIN and 3 * vain >= 2 * hidden
+        if spent or not math.isfinite(slope) or (search.needs_descent and slope >= 0.0):
             return 0.0
-        start = Probe(0.0, self.value, slope)
+        start = Probe(0.0, self._lowest, slope, self.rounding)
         found = search.search(lambda step, wanted: self.probe(direction, step, wanted), start, first)
         if found is not None and self._accept(direction, found.step):
             return found.step
         self.restore()
         return 0.0
+
+    def change(self, direction: Array) -> float:
+        """f(theta + direction) - f(theta), from the gradients where rounding hides it; infinite where f is not finite."""
+        start = Probe(0.0, self.value, self.slope(direction), self.rounding)
+        end = measured(lambda step, wanted: self.probe(direction, step, wanted), start, 1.0)
+        return change(start, end, self.rounding)
 
     def _accept(self, direction: Array, step: float) -> bool:
         """Makes theta + step direction the accepted point, unless f or its gradient is not finite there."""
@@ -75,6 +104,22 @@ class Walk:
             return False
         self.objective.backend.copy(self.objective.parameters, self.theta)
         self.before, self.gradient, self._trial = self.gradient, self._trial, self.before
-        self.value, self.norm = known.value, norm
+        self._count(known.value, norm)
+        self.value, self.norm, self.rounding = known.value, norm, self.objective.rounding
         self._known = None
         return True
+
+    def _count(self, value: float, norm: float) -> None:
+        """Notes what a step to a point with this value and norm has gained."""
+        self.hidden = abs(value - self._lowest) < 2.0 * self.rounding
+        if not self.hidden:
+            self._lowest, self._mark, self._smallest = value, value, norm
+            self._vain = 0
+            self._began = self._gained = self._evaluations
+            return
+        lower = value < self._mark - USUAL * self.rounding
+        self._vain += 1
+        if lower or norm < self._smallest:
+            self._vain, self._gained = 0, self._evaluations
+        self._mark = value if lower else self._mark
+        self._lowest, self._smallest = min(self._lowest, value), min(self._smallest, norm)
