@@ -34,7 +34,7 @@ def test_the_printed_seconds_of_a_plan_add_up_to_its_limit(call, capsys):
 
 def test_the_order_of_the_parts():
     assert list(planned("check")) == [*CHECK, *(f"tests/{name}" for name in TESTS), "ending"]
-    assert list(TESTS)[:6] == ["steps", "products", "precision", "data", "kernels", "conformance"]
+    assert list(TESTS)[:6] == ["steps", "products", "precision", "data", "threads", "kernels"]
     assert list(planned("measure")) == ["start", *MEASURE, "ending"]
     assert MEASURE[:3] == ("adam", "products", "copy")
     work = [STEPS[name].network.batch * STEPS[name].network.parameters for name in MEASURE[3:]]
@@ -55,7 +55,7 @@ def test_other_parts_by_name():
 
 def test_a_limit_that_leaves_no_time_is_refused(capsys):
     assert main(["check", "--limit", "60"]) == 2
-    assert capsys.readouterr().err == "expected at least 125 s for check; got 60; use 330\n"
+    assert capsys.readouterr().err == "expected at least 126 s for check; got 60; use 330\n"
 
 
 def test_every_group_of_tests_has_a_file_but_the_last():
