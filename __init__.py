@@ -13,6 +13,9 @@ import sys as _sys
 
 import lazy_loader
 
+from .moved import install as _install
+
+_install()
 __version__ = "0.1.0"
 
 _load, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

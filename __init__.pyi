@@ -82,77 +82,92 @@ from .errors import (
 from .errors import (
     UnknownColumn as UnknownColumn,
 )
-from .framework.augmentation import (
-    Augmentation as Augmentation,
+from .framework.diagnostics.layer_statistics import (
+    LayerStatistics as LayerStatistics,
 )
-from .framework.augmentation import (
-    FeatureMasking as FeatureMasking,
+from .framework.diagnostics.loss_surface import (
+    LossSurface as LossSurface,
 )
-from .framework.augmentation import (
-    InputNoise as InputNoise,
+from .framework.diagnostics.loss_surface import (
+    loss_surface as loss_surface,
 )
-from .framework.augmentation import (
-    Mixup as Mixup,
+from .framework.diagnostics.parameter_path import (
+    ParameterPath as ParameterPath,
 )
-from .framework.bagging import (
-    Bagging as Bagging,
+from .framework.diagnostics.plots.curves import (
+    plot_runs as plot_runs,
 )
-from .framework.callbacks import (
-    Callback as Callback,
+from .framework.diagnostics.plots.regions import (
+    plot_decision_regions as plot_decision_regions,
 )
-from .framework.callbacks import (
-    ProgressBar as ProgressBar,
+from .framework.diagnostics.plots.surface import (
+    plot_surfaces as plot_surfaces,
 )
-from .framework.checks import (
+from .framework.diagnostics.tensorboard import (
+    TensorBoard as TensorBoard,
+)
+from .framework.diagnostics.units import (
+    UnitReport as UnitReport,
+)
+from .framework.diagnostics.units import (
+    unit_report as unit_report,
+)
+from .framework.engine.checks import (
     GradientReport as GradientReport,
 )
-from .framework.checks import (
+from .framework.engine.checks import (
     gradient_check as gradient_check,
 )
-from .framework.data import (
-    ArrayRows as ArrayRows,
-)
-from .framework.data import (
-    ParquetRows as ParquetRows,
-)
-from .framework.data import (
-    RowSource as RowSource,
-)
-from .framework.data import (
-    memory_map as memory_map,
-)
-from .framework.history import (
-    History as History,
-)
-from .framework.initializers import (
+from .framework.engine.initializers import (
     Constant as Constant,
 )
-from .framework.initializers import (
+from .framework.engine.initializers import (
     GlorotNormal as GlorotNormal,
 )
-from .framework.initializers import (
+from .framework.engine.initializers import (
     GlorotUniform as GlorotUniform,
 )
-from .framework.initializers import (
+from .framework.engine.initializers import (
     HeNormal as HeNormal,
 )
-from .framework.initializers import (
+from .framework.engine.initializers import (
     HeUniform as HeUniform,
 )
-from .framework.initializers import (
+from .framework.engine.initializers import (
     Initializer as Initializer,
 )
-from .framework.initializers import (
+from .framework.engine.initializers import (
     LeCunNormal as LeCunNormal,
 )
-from .framework.initializers import (
+from .framework.engine.initializers import (
     Normal as Normal,
 )
-from .framework.initializers import (
+from .framework.engine.initializers import (
     Zeros as Zeros,
 )
-from .framework.jacobians import (
+from .framework.engine.jacobians import (
     local_jacobians as local_jacobians,
+)
+from .framework.engine.model import (
+    Sequential as Sequential,
+)
+from .framework.engine.model import (
+    mlp as mlp,
+)
+from .framework.engine.step import (
+    TrainStep as TrainStep,
+)
+from .framework.engine.step_loss import (
+    StepLoss as StepLoss,
+)
+from .framework.estimators.bagging import (
+    Bagging as Bagging,
+)
+from .framework.export.persistence import (
+    load as load,
+)
+from .framework.export.persistence import (
+    save as save,
 )
 from .framework.layers import (
     ELU as ELU,
@@ -244,12 +259,6 @@ from .framework.losses import (
 from .framework.losses import (
     SymmetricKL as SymmetricKL,
 )
-from .framework.model import (
-    Sequential as Sequential,
-)
-from .framework.model import (
-    mlp as mlp,
-)
 from .framework.optimizers import (
     LAMB as LAMB,
 )
@@ -295,72 +304,6 @@ from .framework.optimizers import (
 from .framework.optimizers import (
     SignDescent as SignDescent,
 )
-from .framework.persistence import (
-    load as load,
-)
-from .framework.persistence import (
-    save as save,
-)
-from .framework.plots.curves import (
-    plot_runs as plot_runs,
-)
-from .framework.plots.regions import (
-    plot_decision_regions as plot_decision_regions,
-)
-from .framework.plots.surface import (
-    plot_surfaces as plot_surfaces,
-)
-from .framework.pruning import (
-    Pruning as Pruning,
-)
-from .framework.pruning import (
-    prune as prune,
-)
-from .framework.pruning import (
-    sparsity as sparsity,
-)
-from .framework.rate_search import (
-    RateSearch as RateSearch,
-)
-from .framework.rate_search import (
-    find_learning_rate as find_learning_rate,
-)
-from .framework.rate_search import (
-    sweep_learning_rate as sweep_learning_rate,
-)
-from .framework.schedules import (
-    CosineDecay as CosineDecay,
-)
-from .framework.schedules import (
-    ExponentialDecay as ExponentialDecay,
-)
-from .framework.schedules import (
-    HalveOnWorse as HalveOnWorse,
-)
-from .framework.schedules import (
-    InverseTimeDecay as InverseTimeDecay,
-)
-from .framework.schedules import (
-    LinearWarmup as LinearWarmup,
-)
-from .framework.schedules import (
-    MomentumRamp as MomentumRamp,
-)
-from .framework.schedules import (
-    OneCycle as OneCycle,
-)
-from .framework.schedules import (
-    RateSchedule as RateSchedule,
-)
-from .framework.schedules import (
-    ReduceOnPlateau as ReduceOnPlateau,
-)
-from .framework.schedules import (
-    Schedule as Schedule,
-)
-from .framework.schedules import (
-    StepDecay as StepDecay,
-)
 from .framework.search import (
     Candidate as Candidate,
 )
@@ -375,6 +318,15 @@ from .framework.search import (
 )
 from .framework.search import (
     search as search,
+)
+from .framework.search.rate_search import (
+    RateSearch as RateSearch,
+)
+from .framework.search.rate_search import (
+    find_learning_rate as find_learning_rate,
+)
+from .framework.search.rate_search import (
+    sweep_learning_rate as sweep_learning_rate,
 )
 from .framework.second_order import (
     BFGS as BFGS,
@@ -418,46 +370,94 @@ from .framework.second_order import (
 from .framework.second_order import (
     minimize as minimize,
 )
-from .framework.seeing.layer_statistics import (
-    LayerStatistics as LayerStatistics,
+from .framework.sources.memory_map import (
+    memory_map as memory_map,
 )
-from .framework.seeing.loss_surface import (
-    LossSurface as LossSurface,
+from .framework.sources.parquet_rows import (
+    ParquetRows as ParquetRows,
 )
-from .framework.seeing.loss_surface import (
-    loss_surface as loss_surface,
+from .framework.sources.row_source import (
+    ArrayRows as ArrayRows,
 )
-from .framework.seeing.parameter_path import (
-    ParameterPath as ParameterPath,
+from .framework.sources.row_source import (
+    RowSource as RowSource,
 )
-from .framework.seeing.tensorboard import (
-    TensorBoard as TensorBoard,
+from .framework.training.augmentation import (
+    Augmentation as Augmentation,
 )
-from .framework.seeing.units import (
-    UnitReport as UnitReport,
+from .framework.training.augmentation import (
+    FeatureMasking as FeatureMasking,
 )
-from .framework.seeing.units import (
-    unit_report as unit_report,
+from .framework.training.augmentation import (
+    InputNoise as InputNoise,
 )
-from .framework.step import (
-    TrainStep as TrainStep,
+from .framework.training.augmentation import (
+    Mixup as Mixup,
 )
-from .framework.step_loss import (
-    StepLoss as StepLoss,
+from .framework.training.callbacks import (
+    Callback as Callback,
 )
-from .framework.stopping import (
+from .framework.training.callbacks import (
+    ProgressBar as ProgressBar,
+)
+from .framework.training.history import (
+    History as History,
+)
+from .framework.training.pruning import (
+    Pruning as Pruning,
+)
+from .framework.training.pruning import (
+    prune as prune,
+)
+from .framework.training.pruning import (
+    sparsity as sparsity,
+)
+from .framework.training.schedules import (
+    CosineDecay as CosineDecay,
+)
+from .framework.training.schedules import (
+    ExponentialDecay as ExponentialDecay,
+)
+from .framework.training.schedules import (
+    HalveOnWorse as HalveOnWorse,
+)
+from .framework.training.schedules import (
+    InverseTimeDecay as InverseTimeDecay,
+)
+from .framework.training.schedules import (
+    LinearWarmup as LinearWarmup,
+)
+from .framework.training.schedules import (
+    MomentumRamp as MomentumRamp,
+)
+from .framework.training.schedules import (
+    OneCycle as OneCycle,
+)
+from .framework.training.schedules import (
+    RateSchedule as RateSchedule,
+)
+from .framework.training.schedules import (
+    ReduceOnPlateau as ReduceOnPlateau,
+)
+from .framework.training.schedules import (
+    Schedule as Schedule,
+)
+from .framework.training.schedules import (
+    StepDecay as StepDecay,
+)
+from .framework.training.stopping import (
     EarlyStopping as EarlyStopping,
 )
-from .framework.stopping import (
+from .framework.training.stopping import (
     StopOnInterrupt as StopOnInterrupt,
 )
-from .framework.stopping import (
+from .framework.training.stopping import (
     StopOnStall as StopOnStall,
 )
-from .framework.stopping import (
+from .framework.training.stopping import (
     StopOnTarget as StopOnTarget,
 )
-from .framework.trainer import (
+from .framework.training.trainer import (
     Trainer as Trainer,
 )
 

@@ -14,7 +14,8 @@ from .contract.columns import Columns
 from .contract.products import Products
 from .contract.reductions import Reductions
 from .contract.rows import Rows
-from .executors import Executor, PlainExecutor, Work
+from .executors.base import Executor, Work
+from .executors.plain import PlainExecutor
 
 Array = Any
 """An array of the backend's library."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
-from .kept import Kept
+from .executors.kept import Kept
 
 Array = Any
 

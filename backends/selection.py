@@ -23,10 +23,10 @@ from .base import Array, Backend, Unavailable
 VARIABLE = "FUSEDSTEP_BACKEND"
 ENTRY_POINTS = "fusedstep.backends"
 BUILT_IN = {
-    "numpy": "numpy_backend:NumpyBackend",
-    "numba": "numba_backend:NumbaBackend",
-    "cupy": "cupy_backend:CupyBackend",
-    "cuda": "cuda_backend:CudaBackend",
+    "numpy": "numpy.backend:NumpyBackend",
+    "numba": "numba.backend:NumbaBackend",
+    "cupy": "cupy.backend:CupyBackend",
+    "cuda": "cuda.backend:CudaBackend",
 }
 AUTO_ORDER = ("cuda", "cupy", "numba", "numpy")
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from ..framework.engine.model import Sequential
 from ..framework.layers import Linear
-from ..framework.model import Sequential
 from ..framework.optimizers import Adam
 from ..kernels.formulas.activations import ACTIVATIONS, dense_forward
 from .contenders.ours import Threads

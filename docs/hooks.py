@@ -20,7 +20,7 @@ SOURCES = tempfile.TemporaryDirectory(prefix="fusedstep-docs-")
 BLOCK = re.compile(r"(^```.*?^```$)", re.M | re.S)
 NAME = re.compile(r"(?<!\[)`fs\.(\w+(?:\.\w+)*)`")
 CONTINUED = re.compile(r"^(```python) continued$", re.M)
-SHADOWED = {"backends": "backends.backends", "memory_map": "framework.data.memory_map.memory_map"}
+SHADOWED = {"backends": "backends.backends", "memory_map": "framework.sources.memory_map.memory_map"}
 """Functions that have the name of a folder or module on their way, and where the reference finds them."""
 EXAMPLE = re.compile(r"^## `(\S+)`.*$", re.M)
 

@@ -11,10 +11,10 @@ from typing import Any
 from ..backends import Backend
 from ..errors import DtypeError, HyperparameterError, LabelError, ShapeError
 from ..kernels.formulas import losses as formulas
+from .engine.revision import Revised
+from .engine.tape import Tape
 from .layers import Layer, ReLU, Sigmoid, Softmax
-from .revision import Revised
 from .settings import choice, not_negative, share
-from .tape import Tape
 
 Array = Any
 
@@ -26,7 +26,7 @@ class Loss(Revised):
     """
 
     head = "values"
-    """How predictions read the outputs; see framework/model.py."""
+    """How predictions read the outputs; see framework/engine/model.py."""
     softmax_inside = False
     """Whether the loss takes logits and a final Softmax layer is left out in training."""
     needs_simplex = False

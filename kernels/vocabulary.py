@@ -25,7 +25,7 @@ def _namespace(*values: Value) -> Any:
 
 
 def _own(word: str, *values: Value) -> Any:
-    """The function that an array type brings for a word, or None: dual numbers do, see backends/dual_numbers.py."""
+    """The function that an array type brings for a word, or None: dual numbers do, see backends/forward_mode/numbers.py."""
     for value in values:
         space = getattr(value, "space", None)
         if space is not None:

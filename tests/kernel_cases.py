@@ -11,7 +11,7 @@ import numpy as np
 
 import fusedstep.kernels.formulas  # noqa: F401 – registers all formulas
 from fusedstep.backends.base import Backend, Random
-from fusedstep.backends.numpy_backend import NumpyBackend
+from fusedstep.backends.numpy.backend import NumpyBackend
 from fusedstep.kernels.formula import REGISTRY, Formula
 
 MAPS = [f for f in REGISTRY.values() if not f.overwrites]

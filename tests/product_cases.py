@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from fusedstep.backends.conformance import close
-from fusedstep.backends.cublaslt import Epilogue
+from fusedstep.backends.cuda.cublaslt import Epilogue
 from fusedstep.kernels.formulas.activations import ACTIVATIONS
 
 DTYPES = {"float32": np.float32, "float64": np.float64, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
 
-from ..kept import Kept
 from ..profiling import Label, Part, TimedBackend, median_of, merged
+from .kept import Kept
 from .passes import forward_backward
 
 Array = Any
@@ -63,7 +63,7 @@ class Work(Protocol):
         self, gradients: Any, first_row: int = 0, backend: Any = None, allocate: Callable[..., Array] | None = None,
         adds: bool = False,
     ) -> Any:  # fmt: skip
-        """A tape for rows from `first_row` on; `adds`: gradients are added to what is there; see framework/tape.py."""
+        """A tape for rows from `first_row` on; `adds`: gradients are added to what is there; see framework/engine/tape.py."""
 
 
 class Executor:

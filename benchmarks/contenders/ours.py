@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ...backends.threads import num_threads, set_num_threads
+from ...framework.engine.model import Sequential, mlp
+from ...framework.engine.step import TrainStep
 from ...framework.losses import SoftmaxCrossEntropy
-from ...framework.model import Sequential, mlp
 from ...framework.optimizers import Adam, AdamW
-from ...framework.step import TrainStep
 from ..problem import BETA1, BETA2, CLIP_NORM, EPSILON, WEIGHT_DECAY, Problem
 from ..team import blas_threads
 from ..timing import Prepared

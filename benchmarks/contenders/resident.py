@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from ...framework.feeds import ResidentFeed
-from ...framework.launches import Launches
-from ...framework.step import TrainStep
-from ...framework.step_loss import StepLoss
-from ...framework.trainer import Trainer
+from ...framework.engine.step import TrainStep
+from ...framework.engine.step_loss import StepLoss
+from ...framework.sources.feeds import ResidentFeed
+from ...framework.training.launches import Launches
+from ...framework.training.trainer import Trainer
 from ..problem import Problem
 
 Array = Any

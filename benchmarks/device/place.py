@@ -133,7 +133,7 @@ def _present(wheres: dict[str, Where], dry: bool) -> tuple[list[Contender], list
 
 def _device() -> Any:
     from ...backends import backend
-    from ...backends.cuda_backend import simulated
+    from ...backends.cuda.backend import simulated
     from ...backends.selection import why_not
 
     problem = why_not("cuda")
@@ -149,7 +149,7 @@ def _device() -> Any:
 def _stand_in() -> Any:
     """Our CUDA backend in Numba's simulator, or NumPy where Numba has been imported without it."""
     from ...backends import backend
-    from ...backends.cuda_backend import simulated
+    from ...backends.cuda.backend import simulated
     from ...backends.selection import why_not
 
     return backend("cuda" if simulated() and why_not("cuda") is None else "numpy")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ...errors import HyperparameterError
-from ...framework.launches import STEPS as LAUNCH
+from ...framework.training.launches import STEPS as LAUNCH
 from .. import gemms
 from ..networks import Network, nearest
 from ..timing import Pace

@@ -73,7 +73,7 @@ def find_backend(dry: bool) -> Any:
     Raises: Broken with the reason why there is none.
     """
     from ...backends import backend
-    from ...backends.cuda_backend import simulated
+    from ...backends.cuda.backend import simulated
     from ...backends.selection import why_not
 
     problem = why_not("cuda")
@@ -104,7 +104,7 @@ def check_products(backend: Any) -> str:
 
     Raises: Broken without cuBLASLt.
     """
-    from ...backends.cublaslt.checks import LibraryChecks
+    from ...backends.cuda.cublaslt.checks import LibraryChecks
 
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
@@ -135,10 +135,10 @@ def check_steps(backend: Any, precision: str) -> list[float]:
 
 
 def _steps(run: Any, precision: str) -> tuple[list[float], Any]:
+    from ...framework.engine.model import mlp
+    from ...framework.engine.step import TrainStep
     from ...framework.losses import SoftmaxCrossEntropy
-    from ...framework.model import mlp
     from ...framework.optimizers import Adam
-    from ...framework.step import TrainStep
 
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((ROWS, WIDTHS[0]), np.float32), rng.integers(0, WIDTHS[-1], ROWS)

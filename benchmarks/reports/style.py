@@ -1,8 +1,8 @@
-"""Colours and marks of the contenders; palette, settings and the rest are those of all figures, framework/plots/style.py."""
+"""Colours and marks of the contenders; the rest is that of all figures, framework/diagnostics/plots/style.py."""
 
 from __future__ import annotations
 
-from ...framework.plots.style import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, YELLOW, settings
+from ...framework.diagnostics.plots.style import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, YELLOW, settings
 
 __all__ = ["BLUE", "GREEN", "GREY", "LOOKS", "ORANGE", "PURPLE", "SKY", "VERMILION", "YELLOW", "look", "settings"]
 

@@ -7,7 +7,7 @@ import pytest
 
 import fusedstep as fs
 from fusedstep.benchmarks.timing import Prepared
-from fusedstep.framework.tape import Tape
+from fusedstep.framework.engine.tape import Tape
 
 ROWS, COLUMNS = 1024, 512
 

@@ -44,7 +44,7 @@ def example(
     chosen = find_example(name)
     run_on = find_backend(backend)
     if figure:
-        from ..plots.style import settings
+        from ..diagnostics.plots.style import settings
         from .figures import made, require_folder
 
         require_folder(out, "--out")

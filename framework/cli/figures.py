@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import HyperparameterError, OutputPathError
-from ..callbacks import Callback
-from ..plots.style import FORMATS, settings
-from ..seeing.layer_statistics import LayerStatistics
-from ..seeing.parameter_path import ParameterPath
+from ..diagnostics.layer_statistics import LayerStatistics
+from ..diagnostics.parameter_path import ParameterPath
+from ..diagnostics.plots.style import FORMATS, settings
+from ..training.callbacks import Callback
 
 if TYPE_CHECKING:
-    from ..trainer import Trainer
+    from ..training.trainer import Trainer
     from .training import Prepared, Trained
 
 LOOKS = 100
@@ -51,9 +51,9 @@ class Figures:
 
     def draw(self, data: Prepared, trained: Trained) -> list[Path]:
         """Writes the figures; gives their paths."""
+        from ..diagnostics.loss_surface import loss_surface
+        from ..diagnostics.plots.regions import plot_decision_regions
         from ..losses import MSE, SoftmaxCrossEntropy
-        from ..plots.regions import plot_decision_regions
-        from ..seeing.loss_surface import loss_surface
 
         files = {name: self.folder / f"{name}{self.ending}" for name in ("curves", "layers", "surface", "regions")}
         part, classes = data.parts["training"], data.task == "classification"

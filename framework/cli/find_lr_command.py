@@ -43,10 +43,10 @@ def find_lr(
     from rich.markup import escape
 
     from ...backends import backend as find_backend
-    from ..data import load
-    from ..persistence import require_writable
-    from ..plots.style import require_format, settings
+    from ..diagnostics.plots.style import require_format, settings
+    from ..export.persistence import require_writable
     from ..settings import whole
+    from ..tables.reading import load
     from .recipe import check, find_optimizer, parse_hidden, recipe_for
     from .report import Reporter
     from .training import few_threads, new_step, prepare, search_rate

@@ -13,12 +13,12 @@ import numpy as np
 from ...backends import Backend, Random
 from ...backends import backend as find_backend
 from ...errors import DtypeError, HyperparameterError
+from ..engine.model import Sequential
+from ..engine.step import TrainStep
 from ..layers import ELU, GELU, Dropout, GaussianNoise, Layer, LayerNorm, Linear, Residual, Sigmoid, SiLU, Tanh
 from ..layers import Sequence as Chain
 from ..losses import SoftmaxCrossEntropy
-from ..model import Sequential
 from ..optimizers import AdamW
-from ..step import TrainStep
 from ..streams import LAYER, SHUFFLE
 
 TOLERANCES = {"float32": 1e-5, "float64": 1e-12}

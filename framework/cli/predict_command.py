@@ -38,9 +38,9 @@ def predict(
     import sys
 
     from ...errors import ModelFileError, OutputPathError
-    from ..data import Preprocessor, load_features
-    from ..data.sources import open_features
-    from ..persistence import load_with_metadata, replacing, require_writable
+    from ..export.persistence import load_with_metadata, replacing, require_writable
+    from ..tables.preprocessing import Preprocessor
+    from ..tables.reading import load_features, open_features
     from .backends_command import why
 
     if out is not None:
@@ -90,7 +90,7 @@ def _require_fit(path: Path, network: Any, preprocessor: Any) -> None:
 
 def _rows(network: Any, preprocessor: Any, inputs: Any, labels_only: bool) -> Iterator[Sequence[Any]]:
     """The header, then one line per row; of a source, one block after the other."""
-    from ..data import RowSource
+    from ..sources.row_source import RowSource
 
     shares = preprocessor.task == "classification" and not labels_only
     yield "row", "prediction", *(f"probability_{label}" for label in preprocessor.classes if shares)

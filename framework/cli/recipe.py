@@ -11,11 +11,11 @@ from itertools import pairwise
 from typing import Any
 
 from ...errors import HyperparameterError
-from ..data import Task
-from ..data.names import did_you_mean
-from ..model import ACTIVATION_LAYERS
+from ..engine.model import ACTIVATION_LAYERS
 from ..optimizers import OPTIMIZERS, Optimizer
-from ..schedules import parse_schedule, schedule_text
+from ..sources.names import did_you_mean
+from ..tables.table import Task
+from ..training.schedules import parse_schedule, schedule_text
 
 SMALLEST_VALIDATION = 10
 """Rows; a smaller validation part says nothing, so its rows are trained on and the number of epochs is fixed."""

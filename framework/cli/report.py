@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ...backends import Backend
-from ..schedules.named import CONSTANT
+from ..training.schedules.named import CONSTANT
 from .backends_command import why
 from .training import Prepared, Trained
 

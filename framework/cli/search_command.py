@@ -51,11 +51,11 @@ def search(
 
     from ...backends import backend as find_backend
     from ...errors import HyperparameterError
-    from ..data import load
-    from ..data.optional import require
+    from ..optional import require
     from ..search import SearchSpace
     from ..search import search as run
     from ..settings import whole
+    from ..tables.reading import load
     from .recipe import find_optimizer
     from .report import Reporter
     from .training import few_threads, loss_of, prepare

@@ -148,8 +148,8 @@ def train(
 
     from ...backends import backend as find_backend
     from ...errors import HyperparameterError
-    from ..data import load
-    from ..persistence import require_writable, save
+    from ..export.persistence import require_writable, save
+    from ..tables.reading import load
     from .recipe import check, find_optimizer, find_schedule, parse_hidden, parse_micro_batch, require_validation
     from .report import Reporter, notes_of
     from .training import prepare, train_model

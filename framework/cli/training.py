@@ -17,17 +17,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...backends import Backend
-from ..callbacks import Callback
-from ..data import ArrayRows, Dataset, Preprocessor, RowSource, Task, find_task, require_finite, require_finite_features, split
-from ..data.columns import is_text
-from ..data.target_coding import require_present
-from ..history import History
+from ..engine.model import Sequential, mlp
+from ..engine.step import TrainStep
 from ..losses import MSE, Loss, SoftmaxCrossEntropy
-from ..model import Sequential, mlp
-from ..rate_search import RateSearch, find_learning_rate, sweep_learning_rate
-from ..step import TrainStep
-from ..stopping import EarlyStopping, StopOnInterrupt
-from ..trainer import Trainer
+from ..search.rate_search import RateSearch, find_learning_rate, sweep_learning_rate
+from ..sources.row_source import ArrayRows, RowSource
+from ..tables.columns import is_text
+from ..tables.preprocessing import Preprocessor
+from ..tables.splits import split
+from ..tables.table import Dataset, Task
+from ..tables.target_coding import require_present
+from ..tables.task import find_task
+from ..tables.validation import require_finite, require_finite_features
+from ..training.callbacks import Callback
+from ..training.history import History
+from ..training.stopping import EarlyStopping, StopOnInterrupt
+from ..training.trainer import Trainer
 from .recipe import SMALLEST_VALIDATION, Recipe, recipe_for, require_size, require_validation
 
 SMALL_PRODUCT = 1 << 22

@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from ...errors import HyperparameterError
-from ..data.names import did_you_mean
+from ..sources.names import did_you_mean
 
 if TYPE_CHECKING:
     from .findings import Result

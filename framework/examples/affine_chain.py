@@ -66,7 +66,7 @@ def run(backend: str | None = None) -> Result:
 
 
 def _draw(model: fs.Sequential, path: Any) -> Any:
-    from ..plots.style import BLUE, VERMILION, canvas
+    from ..diagnostics.plots.style import BLUE, VERMILION, canvas
 
     def y(x: Any) -> Any:
         return model.backend.to_numpy(model(x[:, None]))[:, 0]

@@ -44,7 +44,7 @@ def run(backend: str | None = None) -> Result:
 
 
 def _draw(matrix: Any, path: Any) -> Any:
-    from ..plots.style import canvas
+    from ..diagnostics.plots.style import canvas
 
     names = ["w11", "w21", "w31", "w12", "w22", "w32", "b1", "b2"]
     with canvas(path, 6.4, 2.2) as figure:

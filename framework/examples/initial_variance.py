@@ -64,7 +64,7 @@ def run(backend: str | None = None) -> Result:
 
 
 def _draw(depth: dict[str, tuple[Any, Any]], path: Any) -> Any:
-    from ..plots.style import GREY, canvas, look
+    from ..diagnostics.plots.style import GREY, canvas, look
 
     layers = np.arange(1, DEPTH + 1)
     with canvas(path, 7.4, 3.7) as figure:

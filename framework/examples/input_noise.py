@@ -54,7 +54,7 @@ def run(backend: str | None = None) -> Result:
 
 
 def _draw(clean: float, measured: list[float], errors: list[float], theory: list[float], path: Any) -> Any:
-    from ..plots.style import BLUE, GREY, VERMILION, canvas
+    from ..diagnostics.plots.style import BLUE, GREY, VERMILION, canvas
 
     squared = np.square(SIGMAS)
     with canvas(path, 7.4, 3.4) as figure:

@@ -63,7 +63,7 @@ def run(backend: str | None = None) -> Result:
 
 
 def _draw(seen: dict[str, Watch], path: Any) -> Any:
-    from ..plots.style import canvas, look
+    from ..diagnostics.plots.style import canvas, look
 
     with canvas(path, 7.4, 3.5) as figure:
         left, right = figure.subplots(1, 2)

@@ -41,7 +41,7 @@ def run(backend: str | None = None) -> Result:
 
 
 def _draw(histories: dict[str, fs.History], path: Any) -> Any:
-    from ..plots.style import GREY, canvas, look, plain_logarithm, whole_ticks
+    from ..diagnostics.plots.style import GREY, canvas, look, plain_logarithm, whole_ticks
 
     with canvas(path, 5.2, 3.6) as figure:
         axes = figure.subplots()

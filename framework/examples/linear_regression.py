@@ -61,7 +61,7 @@ def run(backend: str | None = None) -> Result:
 
 
 def _draw(distances: dict[str, list[float]], path: Any) -> Any:
-    from ..plots.style import canvas, look
+    from ..diagnostics.plots.style import canvas, look
 
     with canvas(path, 5.2, 3.6) as figure:
         axes = figure.subplots()

@@ -76,7 +76,7 @@ def _step(optimizer: fs.Optimizer, seed: int, backend: str | None) -> fs.TrainSt
 
 
 def _draw(losses: dict[str, Any], rates: dict[str, float], path: Any) -> Any:
-    from ..plots.style import canvas, look, plain_logarithm, whole_ticks
+    from ..diagnostics.plots.style import canvas, look, plain_logarithm, whole_ticks
 
     epochs = np.arange(1, EPOCHS + 1)
     with canvas(path, 5.2, 3.8) as figure:

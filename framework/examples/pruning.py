@@ -61,7 +61,7 @@ def _step(seed: int, backend: str | None) -> fs.TrainStep:
 
 
 def _draw(means: dict[str, Any], shares: list[float], at_once: float, path: Any) -> Any:
-    from ..plots.style import BLUE, GREEN, VERMILION, canvas, whole_ticks
+    from ..diagnostics.plots.style import BLUE, GREEN, VERMILION, canvas, whole_ticks
 
     epochs = np.arange(1, EPOCHS + 1)
     looks = ((BLUE, "o", "-"), (VERMILION, "s", "--"))

@@ -36,7 +36,7 @@ def run(backend: str | None = None) -> Result:
 
 
 def _draw(y: float, slope: float, path: Any) -> Any:
-    from ..plots.style import BLUE, VERMILION, canvas
+    from ..diagnostics.plots.style import BLUE, VERMILION, canvas
 
     z = np.linspace(-5.0, 5.0, 201)
     near = np.linspace(-0.6, 2.6, 2)

@@ -50,7 +50,7 @@ def run(backend: str | None = None) -> Result:
 
 
 def _draw(models: dict[str, fs.Sequential], histories: dict[str, fs.History], path: Any) -> Any:
-    from ..plots.style import canvas, look, whole_ticks
+    from ..diagnostics.plots.style import canvas, look, whole_ticks
 
     with canvas(path, 7.4, 3.5) as figure:
         left, right = figure.subplots(1, 2)

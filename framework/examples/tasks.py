@@ -33,7 +33,7 @@ def four_clouds(rows: int, seed: int = 0) -> tuple[Any, Any]:
 
 def digits(test_share: float = 0.25, seed: int = 0) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
     """(x, y) to train with and (x, y) to test with: 1797 images of 8 x 8 pixels between 0 and 1, and labels 0 to 9."""
-    from ..data import load
+    from ..tables.reading import load
 
     loaded = load("digits")
     x = np.asarray(loaded.features.values, dtype=np.float32) / 16.0  # type: ignore[union-attr]

@@ -66,7 +66,7 @@ def _apart(found: dict[str, Any], expected: dict[str, Any]) -> float:
 
 
 def _draw(histories: dict[str, fs.History], path: Any) -> Any:
-    from ..plots.style import canvas, look
+    from ..diagnostics.plots.style import canvas, look
 
     with canvas(path, 5.2, 3.4) as figure:
         axes = figure.subplots()

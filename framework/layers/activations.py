@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from ...kernels.formulas.activations import ACTIVATIONS, Activation, prelu, prelu_backward, prelu_tangent
-from ..initializers import initializer
-from ..parameter import Parameter
+from ..engine.initializers import initializer
+from ..engine.parameter import Parameter
+from ..engine.tape import Tape
 from ..settings import choice, finite, positive, real, whole
-from ..tape import Tape
 from .base import Array, Layer, require_width, zeros
 
 

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from ...errors import HyperparameterError, ShapeError
-from ..parameter import Parameter
-from ..revision import Revised
-from ..tape import Tape
+from ..engine.parameter import Parameter
+from ..engine.revision import Revised
+from ..engine.tape import Tape
 
 Array = Any
 

@@ -11,10 +11,10 @@ from typing import Any
 from ...errors import HyperparameterError
 from ...kernels.formulas.activations import ACTIVATIONS
 from ...kernels.formulas.elementwise import add_bias
-from ..initializers import Initializer, initializer
-from ..parameter import Parameter
+from ..engine.initializers import Initializer, initializer
+from ..engine.parameter import Parameter
+from ..engine.tape import Tape
 from ..settings import whole
-from ..tape import Tape
 from .base import Array, Layer, require_width, zeros
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence as Layers
 
 from ...kernels.formulas.activations import ACTIVATIONS, Activation, dense_backward, dense_forward
-from ..tape import Tape
+from ..engine.tape import Tape
 from .activations import _Elementwise
 from .base import Array, Layer
 from .dense import Linear

@@ -11,10 +11,10 @@ from typing import Any
 from ...errors import HyperparameterError, ShapeError
 from ...kernels.formulas.elementwise import add_bias
 from ...kernels.rows import patches
-from ..initializers import Initializer, initializer
-from ..parameter import Parameter
+from ..engine.initializers import Initializer, initializer
+from ..engine.parameter import Parameter
+from ..engine.tape import Tape
 from ..settings import whole
-from ..tape import Tape
 from .base import Array, Image, Layer, require_width
 from .dense import affine_tangent, make_bias
 

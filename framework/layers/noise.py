@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from ...kernels.formulas.random import dropout, gaussian_noise
+from ..engine.tape import Tape
 from ..settings import not_negative, share
-from ..tape import Tape
 from .base import Array, Layer, zeros
 
 

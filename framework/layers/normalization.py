@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from ...kernels.formulas.elementwise import add, scale_columns
-from ..initializers import initializer
-from ..parameter import Parameter
+from ..engine.initializers import initializer
+from ..engine.parameter import Parameter
+from ..engine.tape import Tape
 from ..settings import stabiliser, whole
-from ..tape import Tape
 from .base import Array, Layer, require_width, zeros
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...errors import ShapeError
 from ...kernels.formulas.elementwise import add
-from ..tape import Tape
+from ..engine.tape import Tape
 from .base import Array
 from .sequence import Sequence
 

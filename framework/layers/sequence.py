@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from ...errors import HyperparameterError, ShapeError, StateError
-from ..parameter import Parameter
-from ..tape import Tape
+from ..engine.parameter import Parameter
+from ..engine.tape import Tape
 from .base import Array, Image, Layer
 from .dense import Linear
 from .fused import below, fuse

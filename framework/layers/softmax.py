@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...kernels.formulas.elementwise import row_product, softmax_slope
-from ..tape import Tape
+from ..engine.tape import Tape
 from .base import Array, Layer, zeros
 
 

@@ -14,13 +14,13 @@ from ...backends import Random, having
 from ...errors import DtypeError, HyperparameterError, StateError
 from ...kernels.formula import Formula
 from ...kernels.formulas.updates import GRADIENT_SCALE, MASK, RULES, Rule, keep_if_skipped, masked, step_back, update_formula
-from ..arena import Arena
-from ..parameter import Parameter
+from ..engine.arena import Arena
+from ..engine.parameter import Parameter
 from ..settings import choice, not_negative, positive
 from ..streams import ROUNDING
 
 if TYPE_CHECKING:
-    from ..precision import LossScale
+    from ..engine.precision import LossScale
 
 Array = Any
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from ...kernels.formula import Formula
 from ...kernels.formulas.updates import RULES, Rule, lamb_direction, trust_ratio, update_formula
-from ..arena import Arena
-from ..parameter import Parameter
+from ..engine.arena import Arena
+from ..engine.parameter import Parameter
 from ..settings import share, stabiliser
 from .base import Optimizer, OptimizerState, scalars_of
 

@@ -10,13 +10,13 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from ...errors import HyperparameterError
-from ..data.names import did_you_mean
+from ..engine.model import ACTIVATION_LAYERS, mlp
+from ..engine.step import TrainStep
 from ..losses import Loss
-from ..model import ACTIVATION_LAYERS, mlp
 from ..optimizers import OPTIMIZERS
-from ..schedules import parse_schedule
 from ..settings import not_negative, positive, share, whole
-from ..step import TrainStep
+from ..sources.names import did_you_mean
+from ..training.schedules import parse_schedule
 
 LR_BELOW, LR_ABOVE = 0.1, 30.0
 """Learning rates that are tried, as multiples of the optimiser's default."""

@@ -15,12 +15,12 @@ from typing import Any
 
 from ...backends.arrays import on_host
 from ...errors import HyperparameterError, NonFiniteLossError, OutputPathError
-from ..callbacks import Callback
-from ..data.optional import require
+from ..engine.model import require_seed
 from ..losses import MSE, Loss, SoftmaxCrossEntropy
-from ..model import require_seed
+from ..optional import require
 from ..settings import whole
-from ..trainer import Trainer
+from ..training.callbacks import Callback
+from ..training.trainer import Trainer
 from .candidate import Candidate, SearchSpace
 from .result import SearchResult, SearchTrial
 

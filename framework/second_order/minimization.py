@@ -10,11 +10,11 @@ from typing import Any
 
 from ...backends import Backend
 from ...errors import HyperparameterError, NotDifferentiable
-from ..history import History
+from ..engine.model import Sequential
 from ..losses import Loss
-from ..model import Sequential
 from ..optimizers.full_batch import FullBatchMethod
 from ..settings import not_negative, whole
+from ..training.history import History
 from .objective import Objective
 from .walk import Walk
 

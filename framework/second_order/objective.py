@@ -12,16 +12,16 @@ from copy import copy
 from typing import Any
 
 from ...backends import Backend
-from ...backends.dual_backend import DualBackend
+from ...backends.forward_mode.backend import DualBackend
 from ...errors import DtypeError, HyperparameterError, NonFiniteLossError, ShapeError
 from ...kernels.formulas.vectors import sign_rows
+from ..engine.model import Sequential
+from ..engine.step import TrainStep
+from ..engine.tape import Tape
 from ..layers import Dropout, GaussianNoise
 from ..losses import Loss
-from ..model import Sequential
 from ..optimizers import SGD
 from ..settings import not_negative
-from ..step import TrainStep
-from ..tape import Tape
 from .limits import require_room
 from .vectors import Packing, Vectors
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...kernels.formulas.vectors import combination, product
-from ..arena import Arena
+from ..engine.arena import Arena
 
 Array = Any
 

@@ -148,7 +148,7 @@ import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)  # tests in the background of a shell would pass on that it is ignored
 """
 LISTENING = """
-from fusedstep.framework.stopping import StopOnInterrupt
+from fusedstep.framework.training.stopping import StopOnInterrupt
 real = StopOnInterrupt.on_fit_begin
 def begin(self, trainer):
     real(self, trainer)

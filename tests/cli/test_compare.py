@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fusedstep.backends import selection
-from fusedstep.backends.numpy_backend import NumpyBackend
+from fusedstep.backends.numpy.backend import NumpyBackend
 from fusedstep.framework.cli.lockstep import MASKS, SHUFFLES, TOLERANCES, WEIGHTS, Lockstep, relative
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
-from fusedstep.framework.persistence import load_with_metadata
+from fusedstep.framework.export.persistence import load_with_metadata
 
 QUICK = ("--backend", "numpy", "--epochs", "4")
 

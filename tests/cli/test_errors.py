@@ -175,7 +175,7 @@ def test_the_data_is_never_overwritten(refused, people):
     [((), "stopped from the keyboard; no file was written"), (("half is in x",), "the keyboard; half is in x")],
 )
 def test_stopped_from_the_keyboard(refused, monkeypatch, said, words):
-    from fusedstep.framework.trainer import Trainer
+    from fusedstep.framework.training.trainer import Trainer
 
     def stop(*_, **__):
         raise KeyboardInterrupt(*said)
@@ -252,7 +252,7 @@ def test_what_is_not_a_regular_file(refused, tmp_path):
 
 
 def test_a_missing_library_names_the_extra(refused, monkeypatch):
-    from fusedstep.framework.data import optional
+    from fusedstep.framework import optional
 
     def absent(name):
         raise ImportError(f"No module named {name!r}")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
-from fusedstep.framework.persistence import load_with_metadata
+from fusedstep.framework.export.persistence import load_with_metadata
 
 
 def read(text):
@@ -83,7 +83,8 @@ def test_labels_only(call):
 
 def test_predictions_are_those_of_the_library(call):
     call("train", "wine", "--backend", "numpy", "--epochs", 5)
-    from fusedstep.framework.data import Preprocessor, load
+    from fusedstep.framework.tables.preprocessing import Preprocessor
+    from fusedstep.framework.tables.reading import load
 
     model, metadata = load_with_metadata("wine.safetensors", "numpy")
     x = Preprocessor.from_json(metadata.preprocessing).transform(load("wine").features)

@@ -9,7 +9,7 @@ import pytest
 
 import fusedstep as fs
 from fusedstep.framework.cli.training import Part, linear_r2, streamed_linear_r2
-from fusedstep.framework.persistence import load_with_metadata
+from fusedstep.framework.export.persistence import load_with_metadata
 
 QUICK = ("--backend", "numpy", "--epochs", "15", "--hidden", "16", "--dropout", "0")
 

@@ -9,8 +9,9 @@ import fusedstep as fs
 from fusedstep.framework.cli.recipe import recipe_for
 from fusedstep.framework.cli.train_command import train as train_command
 from fusedstep.framework.cli.training import linear_r2, prepare
-from fusedstep.framework.data import Dataset, Matrix, load
-from fusedstep.framework.persistence import load_with_metadata
+from fusedstep.framework.export.persistence import load_with_metadata
+from fusedstep.framework.tables.reading import load
+from fusedstep.framework.tables.table import Dataset, Matrix
 
 QUICK = ("--backend", "numpy", "--epochs", "3")
 
@@ -96,7 +97,7 @@ def test_the_preprocessing_sees_the_training_part_only():
 
 
 def _rows_of(part, labels):
-    from fusedstep.framework.data import split
+    from fusedstep.framework.tables.splits import split
 
     return split(labels, (0.2, 0.1), 0)[("training", "validation", "test").index(part)]
 

@@ -9,7 +9,7 @@ import pytest
 
 from fusedstep.backends import Backend, backend, conformance
 from fusedstep.backends.conformance.signatures import METHODS
-from fusedstep.backends.numpy_backend import NumpyBackend
+from fusedstep.backends.numpy.backend import NumpyBackend
 from fusedstep.backends.slots import Slot
 
 

@@ -9,7 +9,7 @@ if not numba_config.ENABLE_CUDASIM:
     pytest.skip("needs NUMBA_ENABLE_CUDASIM=1 before Numba is imported: run this folder alone", allow_module_level=True)
 
 from fusedstep.backends import backend  # noqa: E402
-from fusedstep.backends.executors.several import SeveralSteps  # noqa: E402
+from fusedstep.backends.cuda.several import SeveralSteps  # noqa: E402
 from fusedstep.benchmarks.agreement import agree, losses, reference  # noqa: E402
 from fusedstep.benchmarks.clocks import StandIn  # noqa: E402
 from fusedstep.benchmarks.contenders import Where  # noqa: E402

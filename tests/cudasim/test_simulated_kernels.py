@@ -19,7 +19,7 @@ import kernel_cases as cases
 import numpy as np
 
 from fusedstep.backends.base import Backend, Random
-from fusedstep.backends.numpy_backend import NumpyBackend
+from fusedstep.backends.numpy.backend import NumpyBackend
 from fusedstep.errors import DtypeError, MixedBackends
 from fusedstep.kernels.formula import REGISTRY
 from fusedstep.kernels.rows.cuda.compiled import SIGNATURES

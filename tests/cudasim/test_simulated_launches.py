@@ -8,10 +8,10 @@ if not numba_config.ENABLE_CUDASIM:
     pytest.skip("needs NUMBA_ENABLE_CUDASIM=1 before Numba is imported: run this folder alone", allow_module_level=True)
 
 import fusedstep as fs  # noqa: E402
-from fusedstep.backends.executors.several import SeveralSteps  # noqa: E402
-from fusedstep.framework import minibatches  # noqa: E402
-from fusedstep.framework.feeds import ResidentFeed, feed_for  # noqa: E402
-from fusedstep.framework.launches import one_by_one, steps_of_a_launch  # noqa: E402
+from fusedstep.backends.cuda.several import SeveralSteps  # noqa: E402
+from fusedstep.framework.engine import minibatches  # noqa: E402
+from fusedstep.framework.sources.feeds import ResidentFeed, feed_for  # noqa: E402
+from fusedstep.framework.training.launches import one_by_one, steps_of_a_launch  # noqa: E402
 
 SIZE, COLUMNS, CLASSES = 2, 4, 3
 FULL = 5

@@ -17,7 +17,7 @@ import numpy as np
 
 from fusedstep.backends.base import Random
 from fusedstep.backends.conformance.tolerances import tolerance
-from fusedstep.backends.numpy_backend import NumpyBackend
+from fusedstep.backends.numpy.backend import NumpyBackend
 from fusedstep.errors import DtypeError
 from fusedstep.kernels.formula import REGISTRY
 

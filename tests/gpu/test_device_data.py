@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
-from fusedstep.framework.feeds import ResidentFeed, StreamedFeed, feed_for
+from fusedstep.framework.sources.feeds import ResidentFeed, StreamedFeed, feed_for
 
 pytestmark = pytest.mark.gpu
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from fusedstep.backends.base import Random
-from fusedstep.backends.numpy_backend import NumpyBackend
+from fusedstep.backends.numpy.backend import NumpyBackend
 from fusedstep.errors import DtypeError, MixedBackends
 from fusedstep.kernels.formula import REGISTRY
 

@@ -8,8 +8,8 @@ import pytest
 from product_cases import Cases, ProductTests
 
 import fusedstep as fs
-from fusedstep.backends.cublaslt import Epilogue, Gemms
-from fusedstep.backends.cublaslt.checks import LibraryChecks
+from fusedstep.backends.cuda.cublaslt import Epilogue, Gemms
+from fusedstep.backends.cuda.cublaslt.checks import LibraryChecks
 from fusedstep.kernels.targets import cache
 
 pytestmark = pytest.mark.gpu

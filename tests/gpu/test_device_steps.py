@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
-from fusedstep.backends.executors.several import SeveralSteps
-from fusedstep.backends.pinned_ring import PLACES
+from fusedstep.backends.cuda.several import SeveralSteps
+from fusedstep.backends.cupy.pinned_ring import PLACES
 
 pytestmark = pytest.mark.gpu
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
-from fusedstep.framework.tape import Tape
+from fusedstep.framework.engine.tape import Tape
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed; pip install torch to compare with it")
 

@@ -9,10 +9,10 @@ import sys
 import pytest
 
 import fusedstep as fs
-from fusedstep.backends import cuda_toolchain as toolchain
 from fusedstep.backends import selection
-from fusedstep.backends.cuda_backend import CudaBackend
-from fusedstep.backends.cupy_backend import CupyBackend
+from fusedstep.backends.cuda import toolchain
+from fusedstep.backends.cuda.backend import CudaBackend
+from fusedstep.backends.cupy.backend import CupyBackend
 from fusedstep.kernels.targets.cuda import compatibility
 
 cuda_backend = sys.modules[CudaBackend.__module__]

@@ -10,7 +10,7 @@ import kernel_cases as cases
 import numpy as np
 import pytest
 
-from fusedstep.backends.numpy_backend import NumpyBackend
+from fusedstep.backends.numpy.backend import NumpyBackend
 from fusedstep.kernels.formula import REGISTRY
 from fusedstep.kernels.targets import cupy as target
 from fusedstep.kernels.targets.numpy import random_bits

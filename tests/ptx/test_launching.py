@@ -17,7 +17,7 @@ def nothing(x):
 def test_small_work_may_have_a_small_grid(grid):
     from numba import cuda
 
-    from fusedstep.backends.cuda_backend import _launcher
+    from fusedstep.backends.cuda.backend import _launcher
 
     kernel = cuda.jit(nothing)
     with warnings.catch_warnings(record=True) as said:

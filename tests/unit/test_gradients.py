@@ -10,10 +10,10 @@ import pytest
 
 import fusedstep as fs
 from fusedstep.backends import backend
-from fusedstep.framework.arena import Arena
+from fusedstep.framework.engine.arena import Arena
+from fusedstep.framework.engine.tape import Tape
 from fusedstep.framework.layers import LAYERS
 from fusedstep.framework.losses import LOSSES
-from fusedstep.framework.tape import Tape
 
 WIDTH = 6
 

@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits
 import fusedstep as fs
 from fusedstep.backends.conformance import close
 from fusedstep.errors import HyperparameterError, ShapeError
-from fusedstep.framework.data.splits import split
+from fusedstep.framework.tables.splits import split
 from fusedstep.kernels.rows import patches
 
 BACKENDS = ["numpy", "numba"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
-from fusedstep.framework.initializers import INITIALIZERS, initializer
+from fusedstep.framework.engine.initializers import INITIALIZERS, initializer
 
 FAN_IN, FAN_OUT = 300, 500
 

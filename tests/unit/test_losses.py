@@ -9,8 +9,8 @@ import pytest
 
 import fusedstep as fs
 from fusedstep.backends import backend
-from fusedstep.framework.arena import Arena
-from fusedstep.framework.tape import Tape
+from fusedstep.framework.engine.arena import Arena
+from fusedstep.framework.engine.tape import Tape
 
 BACKENDS = ["numpy", "numba"]
 rng = np.random.default_rng(11)

@@ -1,6 +1,6 @@
 """Numba CUDA beside a NumPy that is newer than it: names that it still asks for, in place while its array functions load.
 
-Every kernel passes here once, through `Generated.function`. What else a compiler needs is in backends/cuda_toolchain.py.
+Every kernel passes here once, through `Generated.function`. What else a compiler needs is in backends/cuda/toolchain.py.
 """
 
 from __future__ import annotations

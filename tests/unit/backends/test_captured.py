@@ -12,8 +12,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from fusedstep.backends.captured import capture
-from fusedstep.backends.cuda_backend import CudaBackend, _driver_errors
+from fusedstep.backends.cuda.backend import CudaBackend, _driver_errors
+from fusedstep.backends.cuda.captured import capture
 
 
 class Memory:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
-from fusedstep.backends.cublaslt import Epilogue, Gemms, Status
-from fusedstep.backends.cublaslt.codes import ALGORITHM_BYTES
-from fusedstep.backends.cublaslt.fake import FakeCublasLt, Fault, HostDevice
+from fusedstep.backends.cuda.cublaslt import Epilogue, Gemms, Status
+from fusedstep.backends.cuda.cublaslt.codes import ALGORITHM_BYTES
+from fusedstep.backends.cuda.cublaslt.fake import FakeCublasLt, Fault, HostDevice
 from fusedstep.kernels.targets import cache
 
 A, OUT = np.ones((16, 16), np.float32), np.empty((16, 16), np.float32)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
-from fusedstep.backends.cublaslt import CublasLt, DataType, Epilogue, library
-from fusedstep.backends.cublaslt.codes import Compute, DescriptorAttribute
-from fusedstep.backends.cublaslt.host import HostProducts
+from fusedstep.backends.cuda.cublaslt import CublasLt, DataType, Epilogue, library
+from fusedstep.backends.cuda.cublaslt.codes import Compute, DescriptorAttribute
+from fusedstep.backends.cuda.cublaslt.host import HostProducts
 
 
 def installed() -> bool:

@@ -13,8 +13,8 @@ sys.path.append(str(Path(__file__).parents[2]))
 from product_cases import SMALL, Cases, ProductTests, normal
 
 from fusedstep.backends.conformance import close
-from fusedstep.backends.cublaslt import Epilogue, Gemms, Unsuited
-from fusedstep.backends.cublaslt.fake import FakeCublasLt, HostDevice
+from fusedstep.backends.cuda.cublaslt import Epilogue, Gemms, Unsuited
+from fusedstep.backends.cuda.cublaslt.fake import FakeCublasLt, HostDevice
 
 
 @pytest.fixture

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
-from fusedstep.backends.cublaslt import Epilogue, Gemms, Status
-from fusedstep.backends.cublaslt import gemms as gemms_module
-from fusedstep.backends.cublaslt.codes import Compute, DataType
-from fusedstep.backends.cublaslt.device import WORKSPACE_BYTES
-from fusedstep.backends.cublaslt.fake import ALGORITHMS, FakeCublasLt, Fault, HostDevice
-from fusedstep.backends.cublaslt.plan import Plan
-from fusedstep.backends.cublaslt.problem import Problem
+from fusedstep.backends.cuda.cublaslt import Epilogue, Gemms, Status
+from fusedstep.backends.cuda.cublaslt import gemms as gemms_module
+from fusedstep.backends.cuda.cublaslt.codes import Compute, DataType
+from fusedstep.backends.cuda.cublaslt.device import WORKSPACE_BYTES
+from fusedstep.backends.cuda.cublaslt.fake import ALGORITHMS, FakeCublasLt, Fault, HostDevice
+from fusedstep.backends.cuda.cublaslt.plan import Plan
+from fusedstep.backends.cuda.cublaslt.problem import Problem
 
 F32 = DataType.float32
 

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
-from fusedstep.backends.cublaslt import Gemms
-from fusedstep.backends.cublaslt.fake import FakeCublasLt, HostDevice
-from fusedstep.backends.cuda_backend import CudaBackend
-from fusedstep.backends.streams import PER_THREAD, own_stream
+from fusedstep.backends.cuda.backend import CudaBackend
+from fusedstep.backends.cuda.cublaslt import Gemms
+from fusedstep.backends.cuda.cublaslt.fake import FakeCublasLt, HostDevice
+from fusedstep.backends.cuda.streams import PER_THREAD, own_stream
 
 
 class Machine:

@@ -15,8 +15,8 @@ from lazy_device import DeviceArray, LazyBackend
 
 pytest.importorskip("cupyx")
 
-from fusedstep.backends import pinned_ring
-from fusedstep.backends.pinned_ring import PinnedRing
+from fusedstep.backends.cupy import pinned_ring
+from fusedstep.backends.cupy.pinned_ring import PinnedRing
 
 PLACES, STEPS = 2, 60
 
@@ -142,7 +142,7 @@ def test_memory_is_not_given_back_before_it_is_read(pool, seed):
 
 @pytest.mark.parametrize("seed", range(20))
 def test_nor_is_that_of_a_minibatch(pool, seed):
-    from fusedstep.backends.pinned_slots import PinnedSlot
+    from fusedstep.backends.cupy.pinned_slots import PinnedSlot
 
     kept = []
 
@@ -158,7 +158,7 @@ def test_nor_is_that_of_a_minibatch(pool, seed):
 
 def test_without_the_wait_it_is(pool, monkeypatch):
     """The tests above would notice."""
-    from fusedstep.backends import pinned
+    from fusedstep.backends.cupy import pinned
 
     monkeypatch.setattr(pinned, "_wait", lambda events: None)
     wrong = 0

@@ -11,8 +11,8 @@ from lazy_device import LazyBackend
 
 pytest.importorskip("cupyx")
 
-from fusedstep.backends.pinned_slots import PinnedSlot
-from fusedstep.framework.data.loader import Loader
+from fusedstep.backends.cupy.pinned_slots import PinnedSlot
+from fusedstep.framework.sources.loader import Loader
 
 CUTS = [(start, start + 4) for start in range(0, 120, 4)]
 

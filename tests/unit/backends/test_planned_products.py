@@ -7,10 +7,10 @@ import pytest
 
 import fusedstep as fs
 from fusedstep.backends import Backend, conformance
-from fusedstep.backends.cublaslt import Epilogue
-from fusedstep.backends.cublaslt.dense import DenseProducts
-from fusedstep.backends.cublaslt.fake import IN_PLACE, FakeCublasLt, HostDevice
-from fusedstep.backends.cublaslt.host import HostProducts
+from fusedstep.backends.cuda.cublaslt import Epilogue
+from fusedstep.backends.cuda.cublaslt.dense import DenseProducts
+from fusedstep.backends.cuda.cublaslt.fake import IN_PLACE, FakeCublasLt, HostDevice
+from fusedstep.backends.cuda.cublaslt.host import HostProducts
 from fusedstep.kernels.formulas.activations import ACTIVATIONS
 
 CHECKS = conformance.checks(groups=["products", "signatures"], small=True)
@@ -29,7 +29,7 @@ def backend(**library) -> HostProducts:
 def epilogues(monkeypatch):
     """The epilogues of the plans that are run from now on, in order."""
     seen = []
-    from fusedstep.backends.cublaslt.plan import Plan
+    from fusedstep.backends.cuda.cublaslt.plan import Plan
 
     run = Plan.run
 

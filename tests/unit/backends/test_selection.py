@@ -12,7 +12,7 @@ import pytest
 
 import fusedstep as fs
 from fusedstep.backends import Unavailable, selection
-from fusedstep.backends.numpy_backend import NumpyBackend
+from fusedstep.backends.numpy.backend import NumpyBackend
 
 
 @pytest.fixture(autouse=True)

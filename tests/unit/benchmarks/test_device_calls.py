@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from fusedstep.backends import backend
-from fusedstep.backends.numpy_backend import NumpyBackend
+from fusedstep.backends.numpy.backend import NumpyBackend
 from fusedstep.benchmarks.device import preflight, tested
 from fusedstep.benchmarks.device.calls import CHECK, LIMITS, MEASURE, TESTS, group, main, planned
 from fusedstep.benchmarks.device.plan import SECONDS, STEPS
@@ -170,7 +170,7 @@ def test_the_preflight_passes_in_the_simulator():
 REFUSING = """
 import os
 os.environ["NUMBA_ENABLE_CUDASIM"] = "1"
-from fusedstep.backends.simulated_cuda import SimulatedCuda
+from fusedstep.backends.cuda.simulated import SimulatedCuda
 from fusedstep.benchmarks.device.preflight import main
 
 def capture(self, work):

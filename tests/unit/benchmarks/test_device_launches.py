@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from fusedstep.backends import backend
-from fusedstep.backends.executors import PlainExecutor
-from fusedstep.backends.executors.several import Results
-from fusedstep.backends.numpy_backend import NumpyBackend
+from fusedstep.backends.cuda.several import Results
+from fusedstep.backends.executors.plain import PlainExecutor
+from fusedstep.backends.numpy.backend import NumpyBackend
 from fusedstep.benchmarks.agreement import losses, reference
 from fusedstep.benchmarks.clocks import HOST, StandIn
 from fusedstep.benchmarks.contenders import DEVICE_PEERS, Where, make_device_peer
@@ -22,7 +22,7 @@ from fusedstep.benchmarks.device.steps import steps_beside_peers
 from fusedstep.benchmarks.networks import Network
 from fusedstep.benchmarks.problem import Problem
 from fusedstep.benchmarks.timing import Pace, burst
-from fusedstep.framework.launches import STEPS as LAUNCH
+from fusedstep.framework.training.launches import STEPS as LAUNCH
 
 SMALL = Network((6, 5, 4), 8)
 THREE = Problem(SMALL, threads=2, launch=3)

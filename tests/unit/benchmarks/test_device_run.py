@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from fusedstep.backends.numpy_backend import NumpyBackend
+from fusedstep.backends.numpy.backend import NumpyBackend
 from fusedstep.benchmarks.clocks import HOST
 from fusedstep.benchmarks.commands.watching import watch
 from fusedstep.benchmarks.contenders import Contender, Where

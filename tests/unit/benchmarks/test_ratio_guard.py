@@ -17,7 +17,7 @@ from fusedstep.benchmarks.problem import Problem
 from fusedstep.benchmarks.statistics import pair_ratio
 from fusedstep.benchmarks.steps import time_steps
 from fusedstep.benchmarks.timing import Pace
-from fusedstep.framework.step import TrainStep
+from fusedstep.framework.engine.step import TrainStep
 
 PACE = Pace(rounds=9, seconds=0.05, pause=0.05)
 

@@ -11,8 +11,8 @@ import pytest
 
 import fusedstep as fs
 from fusedstep.backends import Random
-from fusedstep.framework.schedules import SCHEDULES, parse_schedule, schedule_text
 from fusedstep.framework.streams import SHUFFLE
+from fusedstep.framework.training.schedules import SCHEDULES, parse_schedule, schedule_text
 
 
 @pytest.mark.parametrize(("epoch", "rate"), [(0, 0.8), (4, 0.8), (5, 0.4), (9, 0.4), (10, 0.2), (27, 0.025)])
@@ -221,7 +221,7 @@ def test_c10_momentum_schedule_reaches_the_update(backend, form, new_step, valid
 
 
 def test_c10_new_rates_and_momenta_make_no_new_kernel_and_no_new_plan(backend, new_step, validated, monkeypatch):
-    from fusedstep.backends.executors import played, rows
+    from fusedstep.backends.numba import played, rows
     from fusedstep.framework.optimizers import base
 
     made = []
@@ -309,9 +309,9 @@ def test_c10_schedules_survive_as_text(text):
 
 
 def test_c10_every_schedule_has_a_name_and_a_repr_that_makes_it_again():
-    assert set(SCHEDULES.values()) == {k for k in vars(fs.framework.schedules).values() if _is_rate(k)}
+    assert set(SCHEDULES.values()) == {k for k in vars(fs.framework.training.schedules).values() if _is_rate(k)}
     schedule = fs.LinearWarmup(steps=5, then=fs.StepDecay(every=3), lr=0.25)
-    again = eval(repr(schedule), vars(fs.framework.schedules))
+    again = eval(repr(schedule), vars(fs.framework.training.schedules))
     assert repr(again) == repr(schedule) == "LinearWarmup(steps=5, then=StepDecay(every=3), lr=0.25)"
 
 

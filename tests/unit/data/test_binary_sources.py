@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from fusedstep.errors import DataFileError, EmptyDataError, UnknownColumn
-from fusedstep.framework.data import Matrix, Table, load, load_features
-from fusedstep.framework.data.idx_source import read_idx_array
+from fusedstep.framework.tables.idx_source import read_idx_array
+from fusedstep.framework.tables.reading import load, load_features
+from fusedstep.framework.tables.table import Matrix, Table
 
 IDX_CODES = {"u1": 0x08, "i1": 0x09, "i2": 0x0B, "i4": 0x0C, "f4": 0x0D, "f8": 0x0E}
 

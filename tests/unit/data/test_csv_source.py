@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fusedstep.errors import DataFileError, EmptyDataError, UnknownColumn
-from fusedstep.framework.data import csv_source
-from fusedstep.framework.data.csv_source import read_csv
+from fusedstep.framework.tables import csv_source
+from fusedstep.framework.tables.csv_source import read_csv
 
 
 @pytest.fixture

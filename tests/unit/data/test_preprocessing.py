@@ -21,9 +21,10 @@ from fusedstep.errors import (
     StateError,
     UnknownColumn,
 )
-from fusedstep.framework.data import Matrix, Preprocessor, Table
-from fusedstep.framework.data.feature_coding import most_categories
-from fusedstep.framework.data.moments import column_moments
+from fusedstep.framework.tables.feature_coding import most_categories
+from fusedstep.framework.tables.moments import column_moments
+from fusedstep.framework.tables.preprocessing import Preprocessor
+from fusedstep.framework.tables.table import Matrix, Table
 
 preprocessing = pytest.importorskip("sklearn.preprocessing", reason="scikit-learn is the oracle")
 

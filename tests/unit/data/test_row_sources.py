@@ -10,8 +10,8 @@ import pytest
 import fusedstep as fs
 from fusedstep import errors
 from fusedstep.backends import Random
-from fusedstep.framework.data.order import RowOrder, permutation
-from fusedstep.framework.data.row_source import as_source
+from fusedstep.framework.sources.order import RowOrder, permutation
+from fusedstep.framework.sources.row_source import as_source
 from fusedstep.framework.streams import SHUFFLE
 
 

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from fusedstep.errors import DataFileError, EmptyDataError, MissingDependency, UnknownColumn
-from fusedstep.framework.data import BUNDLED, Matrix, Table, find_task, load, load_features
-from fusedstep.framework.data.sources import find_format
+from fusedstep.framework.tables.bundled import BUNDLED
+from fusedstep.framework.tables.reading import find_format, load, load_features
+from fusedstep.framework.tables.table import Matrix, Table
+from fusedstep.framework.tables.task import find_task
 
 
 @pytest.fixture
@@ -149,7 +151,7 @@ def test_missing_library_names_the_extra(tmp_path, monkeypatch, source, module, 
 
 def test_import_brings_no_optional_library():
     code = (
-        "import sys, fusedstep.framework.data;"
+        "import sys, fusedstep.framework.tables;"
         "print([name for name in ('sklearn', 'pyarrow', 'pandas', 'scipy') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fusedstep.errors import EmptyDataError, HyperparameterError, ShapeError
-from fusedstep.framework.data import split
+from fusedstep.framework.tables.splits import split
 
 SHARES = st.floats(0.02, 0.45)
 

@@ -7,8 +7,8 @@ import pytest
 
 import fusedstep as fs
 from fusedstep import errors
-from fusedstep.framework.data import Preprocessor
-from fusedstep.framework.data.moments import column_moments, source_moments
+from fusedstep.framework.tables.moments import column_moments, source_moments
+from fusedstep.framework.tables.preprocessing import Preprocessor
 
 
 class _Once(fs.ArrayRows):

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from fusedstep.errors import DtypeError, ShapeError, UnknownColumn
-from fusedstep.framework.data import Dataset, Matrix, Table, as_features
-from fusedstep.framework.data.columns import as_column, narrowed
+from fusedstep.framework.tables.columns import as_column, narrowed
+from fusedstep.framework.tables.table import Dataset, Matrix, Table, as_features
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fusedstep.errors import DtypeError, EmptyDataError, HyperparameterError
-from fusedstep.framework.data import find_task
+from fusedstep.framework.tables.task import find_task
 
 
 @pytest.mark.parametrize(

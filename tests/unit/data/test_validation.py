@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from fusedstep.errors import DtypeError, NonFiniteDataError
-from fusedstep.framework.data import Table, blocks, require_finite, require_finite_features, validation
+from fusedstep.framework.sources import blocks
+from fusedstep.framework.tables import validation
+from fusedstep.framework.tables.table import Table
+from fusedstep.framework.tables.validation import require_finite, require_finite_features
 
 
 @given(

@@ -7,9 +7,9 @@ import pytest
 
 import fusedstep as fs
 from fusedstep.backends import backend
-from fusedstep.framework.arena import Arena
+from fusedstep.framework.engine.arena import Arena
+from fusedstep.framework.engine.tape import Tape
 from fusedstep.framework.layers import Layer
-from fusedstep.framework.tape import Tape
 
 
 @pytest.mark.parametrize("run", ["numpy", "numba"])

@@ -26,7 +26,7 @@ def dtype(request):
 @pytest.fixture
 def made_plans(monkeypatch):
     """A list that grows by one name for each plan that is made."""
-    from fusedstep.backends.executors import played, rows
+    from fusedstep.backends.numba import played, rows
 
     made = []
 

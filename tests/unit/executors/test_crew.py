@@ -8,9 +8,9 @@ import pytest
 from networks import batch_for, in_a_process, step_for, train
 
 import fusedstep as fs
-from fusedstep.backends.executors import crew as crews
-from fusedstep.backends.executors.crew import Crew
-from fusedstep.backends.executors.program import Label, Program
+from fusedstep.backends.numba import crew as crews
+from fusedstep.backends.numba.crew import Crew
+from fusedstep.backends.numba.program import Label, Program
 from fusedstep.kernels.rows import cpu
 from fusedstep.kernels.targets.native import BOX, words_of
 

@@ -6,9 +6,9 @@ from networks import COLUMNS, InterpretedStep, kind_of_plan, plans, take
 
 import fusedstep as fs
 from fusedstep.backends import conformance
-from fusedstep.backends.executors import splitting
-from fusedstep.framework.initializers import initializer
-from fusedstep.framework.parameter import Parameter
+from fusedstep.backends.numba import splitting
+from fusedstep.framework.engine.initializers import initializer
+from fusedstep.framework.engine.parameter import Parameter
 from fusedstep.kernels.formulas.elementwise import add, scale_columns
 
 ROWS = 40

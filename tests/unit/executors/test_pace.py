@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
-from fusedstep.backends.executors.pace import LONGEST, REST, TRIALS, WARM_UP, Pace
+from fusedstep.backends.numba.pace import LONGEST, REST, TRIALS, WARM_UP, Pace
 
 
 def driven(pace, seconds, runs):

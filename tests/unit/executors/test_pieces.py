@@ -8,7 +8,7 @@ from networks import ZOO, InterpretedStep, batch_for, kind_of_plan, plans, step_
 
 import fusedstep as fs
 from fusedstep.backends.conformance.tolerances import tolerance
-from fusedstep.backends.executors import Piece
+from fusedstep.backends.executors.base import Piece
 
 EXECUTORS = {
     "script": {"backend": "numpy"},

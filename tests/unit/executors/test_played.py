@@ -6,7 +6,7 @@ from networks import ZOO, InterpretedStep, batch_for, kind_of_plan, plans, step_
 
 import fusedstep as fs
 from fusedstep.backends import conformance
-from fusedstep.backends.executors import splitting
+from fusedstep.backends.numba import splitting
 from fusedstep.framework.layers import LAYERS
 from fusedstep.framework.losses import LOSSES
 

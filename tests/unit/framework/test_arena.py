@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fusedstep as fs
-from fusedstep.framework.arena import ALIGNMENT
+from fusedstep.framework.engine.arena import ALIGNMENT
 
 
 def gaps(arena):

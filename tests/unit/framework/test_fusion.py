@@ -5,11 +5,11 @@ import pytest
 
 import fusedstep as fs
 from fusedstep.backends import conformance
-from fusedstep.backends.numpy_backend import NumpyBackend
+from fusedstep.backends.numpy.backend import NumpyBackend
+from fusedstep.framework.engine.tape import Tape
 from fusedstep.framework.layers import LAYERS
 from fusedstep.framework.layers.activations import _Elementwise
 from fusedstep.framework.layers.fused import _Dense, fuse
-from fusedstep.framework.tape import Tape
 
 ACTIVATIONS = [cls for cls in LAYERS.values() if issubclass(cls, _Elementwise)]
 MADE = [*(cls() for cls in ACTIVATIONS), fs.GELU("tanh"), fs.LeakyReLU(0.2), fs.ELU(0.5), None]

@@ -15,8 +15,8 @@ import pytest
 
 import fusedstep as fs
 from fusedstep import errors
-from fusedstep.backends.numba_backend import NumbaBackend
-from fusedstep.backends.numpy_backend import NumpyBackend
+from fusedstep.backends.numba.backend import NumbaBackend
+from fusedstep.backends.numpy.backend import NumpyBackend
 
 BACKENDS = ["numpy", "numba"]
 ROWS, COLUMNS = 96, 6

@@ -227,7 +227,7 @@ def test_predictions_in_parts_are_predictions_at_once(name, monkeypatch):
     x = np.random.default_rng(0).normal(size=(10, 3)).astype("f4")
     model = fs.mlp([3, 4, 2]).initialize(0, name)
     whole = np.array(model(x))
-    monkeypatch.setattr("fusedstep.framework.model.PREDICTION_ROWS", 4)
+    monkeypatch.setattr("fusedstep.framework.engine.model.PREDICTION_ROWS", 4)
     conformance.close(model(x), whole, "float32", "product")
     assert np.array_equal(model.predict(x), whole)
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
-from fusedstep.backends.cupy_backend import CupyBackend
-from fusedstep.backends.numpy_backend import NumpyBackend
-from fusedstep.framework.precision import FIRST_SCALE, precision_of
+from fusedstep.backends.cupy.backend import CupyBackend
+from fusedstep.backends.numpy.backend import NumpyBackend
+from fusedstep.framework.engine.precision import FIRST_SCALE, precision_of
 from fusedstep.kernels.formula import REGISTRY
 
 pytest.importorskip("ml_dtypes", reason="needs ml_dtypes: pip install 'fusedstep[precision]'")

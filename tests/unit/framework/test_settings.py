@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
-from fusedstep.framework.initializers import initializer
+from fusedstep.framework.engine.initializers import initializer
 from fusedstep.framework.layers import LAYERS
 from fusedstep.framework.settings import LARGEST, choice, finite, not_negative, positive, real, share, stabiliser, whole
 from fusedstep.kernels.formula import REGISTRY, Each, formula, make_formula

@@ -37,7 +37,7 @@ def make_step(optimizer, backend, loss=None):
 @pytest.mark.parametrize(("name", "arguments"), VARIANTS, ids=IDS)
 @pytest.mark.parametrize("settings", [{}, FULL], ids=["plain", "with everything"])
 def test_one_step_is_one_kernel_call_over_the_arena(name, arguments, settings, monkeypatch):
-    from fusedstep.backends.executors.program import Program
+    from fusedstep.backends.numba.program import Program
 
     kernels, sizes = 0, []
     played = Program.run

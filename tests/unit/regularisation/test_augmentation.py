@@ -10,8 +10,8 @@ from sklearn.datasets import load_digits
 
 import fusedstep as fs
 from fusedstep.errors import HyperparameterError
-from fusedstep.framework.augmentation import Augmentations, Draw
-from fusedstep.framework.data.splits import split
+from fusedstep.framework.tables.splits import split
+from fusedstep.framework.training.augmentation import Augmentations, Draw
 
 BACKENDS = ["numpy", "numba"]
 

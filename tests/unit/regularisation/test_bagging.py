@@ -8,8 +8,8 @@ from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, loa
 
 import fusedstep as fs
 from fusedstep.errors import HyperparameterError, ModelFileError, ShapeError, StateError
-from fusedstep.framework.data.bootstrap import bootstrap, feature_subset, left_out
-from fusedstep.framework.data.splits import split
+from fusedstep.framework.tables.bootstrap import bootstrap, feature_subset, left_out
+from fusedstep.framework.tables.splits import split
 
 BACKENDS = ["numpy", "numba"]
 

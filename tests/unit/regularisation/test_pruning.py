@@ -12,8 +12,8 @@ from sklearn.datasets import load_digits
 
 import fusedstep as fs
 from fusedstep.errors import HyperparameterError, ModelFileError
-from fusedstep.framework.data.splits import split
 from fusedstep.framework.optimizers import OPTIMIZERS
+from fusedstep.framework.tables.splits import split
 
 BACKENDS = ["numpy", "numba"]
 VARIANTS = [
@@ -66,7 +66,7 @@ def test_b9_pruned_weights_stay_exactly_zero(name, arguments, settings, backend)
 @pytest.mark.parametrize("name", ["Momentum", "Adam", "LAMB"])
 def test_b9_the_mask_adds_no_kernel_call(name, monkeypatch):
     step, x, y = make_step(OPTIMIZERS[name](), "numba")
-    from fusedstep.backends.executors.program import Program
+    from fusedstep.backends.numba.program import Program
 
     calls, played = [], Program.run
 

@@ -8,13 +8,13 @@ import pytest
 import fusedstep as fs
 from fusedstep.backends import Backend
 from fusedstep.backends import backend as find
-from fusedstep.backends.dual_backend import DualBackend
+from fusedstep.backends.forward_mode.backend import DualBackend
 from fusedstep.errors import HyperparameterError, NotDifferentiable, ShapeError, TooLarge
-from fusedstep.framework.arena import Arena
+from fusedstep.framework.engine.arena import Arena
+from fusedstep.framework.engine.tape import Tape
 from fusedstep.framework.layers import LAYERS, Dropout, GaussianNoise
 from fusedstep.framework.layers.activations import _Elementwise
 from fusedstep.framework.losses import LOSSES
-from fusedstep.framework.tape import Tape
 
 RANDOM = {"Dropout", "GaussianNoise", "Residual"}
 """Names in the table of layers that hold dropout or noise there; Residual is tested here without."""

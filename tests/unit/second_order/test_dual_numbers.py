@@ -7,7 +7,7 @@ import pytest
 
 import fusedstep.kernels.formulas  # noqa: F401 – registers all formulas
 from fusedstep.backends import backend as find
-from fusedstep.backends.dual_backend import DualBackend
+from fusedstep.backends.forward_mode.backend import DualBackend
 from fusedstep.errors import NotDifferentiable
 from fusedstep.kernels.formula import REGISTRY
 from fusedstep.kernels.formulas.activations import ACTIVATIONS

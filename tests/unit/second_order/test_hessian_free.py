@@ -7,10 +7,10 @@ import pytest
 
 import fusedstep as fs
 from fusedstep.errors import HyperparameterError
-from fusedstep.framework.data.bundled import read_bundled
 from fusedstep.framework.second_order.hessian_free import _row_squares
 from fusedstep.framework.second_order.linear_solver import conjugate_gradients
 from fusedstep.framework.second_order.vectors import Vectors
+from fusedstep.framework.tables.bundled import read_bundled
 
 
 class System:

@@ -1,0 +1,282 @@
+"""The CUDA backend: CuPy's arrays, products by cuBLASLt, everything between them compiled by Numba for the GPU.
+
+With NUMBA_ENABLE_CUDASIM=1 it runs in Numba's simulator, on NumPy arrays: slow, but every line of it.
+"""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import lru_cache
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ...kernels.formula import Formula
+from ..base import Array, Random, Unavailable
+from ..cupy.backend import CupyBackend
+from ..executors.base import Executor, Work
+from .captured import CapturedGraph, capture
+from .cublaslt import CublasLt, CupyDevice, Gemms, PlannedProducts
+from .graph import GraphExecutor
+from .rows import CudaRows
+from .streams import own_stream
+from .toolchain import compiler_problem, current_capability, numba_cuda_problem
+
+_DEFAULT_STREAMS = (0, 1, 2)
+"""Handles of CUDA's default streams, which cannot be captured."""
+WRAPPED = 16_384
+"""Device arrays whose wrappers for Numba are kept."""
+_COMPUTE_TYPE = threading.Lock()
+"""Held where CuPy's own products are told a precision, which it keeps for all threads."""
+
+
+def simulated() -> bool:
+    """Whether Numba was started as a simulator of CUDA."""
+    from numba.core import config
+
+    return bool(config.ENABLE_CUDASIM)
+
+
+@lru_cache(maxsize=WRAPPED)
+def _wrapped(pointer: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
+    """Numba's handle on device memory.
+
+    It holds no reference: whoever launches a kernel holds the array, and a later array at the same place, with the
+    same shape and type, is described by the same handle.
+    """
+    from numba.cuda.api import from_cuda_array_interface
+
+    return from_cuda_array_interface(
+        {"data": (pointer, False), "shape": shape, "typestr": dtype.str, "strides": None, "version": 3}, sync=False
+    )
+
+
+@lru_cache(maxsize=1024)
+def _stream(pointer: int) -> Any:
+    """Numba's handle on CuPy's stream; 0 is the default one for both."""
+    from numba import cuda
+
+    return cuda.external_stream(pointer) if pointer else 0
+
+
+@lru_cache(maxsize=WRAPPED)
+def _launcher(compiled: Any, pointer: int, grid: tuple[int, ...], block: tuple[int, ...], shared: int = 0) -> Any:
+    with warnings.catch_warnings():
+        # Numba warns of every grid of less than 128 blocks, in bold type; small work has small grids.
+        warnings.filterwarnings("ignore", message=".*Grid size .* under-utilization")
+        return compiled[grid, block, _stream(pointer), shared]
+
+
+@lru_cache(maxsize=1)
+def _driver_errors() -> tuple[type[Exception], ...]:
+    """What Numba and the package cuda.core below it raise where the driver refuses a call: no RuntimeErrors."""
+    found: list[type[Exception]] = []
+    with suppress(ImportError):
+        from numba.cuda.cudadrv.error import CudaDriverError
+
+        found.append(CudaDriverError)
+    with suppress(ImportError):
+        from cuda.core._utils.cuda_utils import CUDAError
+
+        found.append(CUDAError)
+    return tuple(found)
+
+
+class OnDevice:
+    """What the backend holds on one device.
+
+    Attributes: lock – see CudaBackend.exclusive; buffers – by stream and use; outgrown – those that a captured graph may still
+        write to; ones – an array with a single 1, by type; apart – by stream, the one on which its work is captured.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.buffers: dict[tuple[Hashable, str], Array] = {}
+        self.outgrown: list[Array] = []
+        self.ones: dict[str, Array] = {}
+        self.apart: dict[Hashable, Any] = {}
+
+
+class CudaBackend(PlannedProducts, CudaRows, CupyBackend):
+    """CuPy arrays with kernels compiled by Numba and products planned by cuBLASLt, on CuPy's current stream.
+
+    Attributes: launches – how many kernels have been launched so far; the others as in PlannedProducts.
+    """
+
+    name: ClassVar[str] = "cuda"
+    precisions: ClassVar[tuple[str, ...]] = ("float32", "float64", "tf32", "bfloat16", "float16")
+
+    @classmethod
+    def unavailable(cls) -> Unavailable | None:
+        """All that CuPy may lack, and Numba CUDA, its compiler and its linker; the simulator needs Numba CUDA alone."""
+        if simulated():
+            return numba_cuda_problem()
+        problem = super().unavailable() or numba_cuda_problem()
+        if problem is None:
+            from cupy.cuda import runtime
+
+            problem = compiler_problem(current_capability(), int(runtime.driverGetVersion()))
+        return problem
+
+    def __new__(cls) -> CudaBackend:
+        """Under the simulator the class that keeps its arrays on the host."""
+        if cls is CudaBackend and simulated():
+            from .simulated import SimulatedCuda
+
+            return object.__new__(SimulatedCuda)
+        return object.__new__(cls)
+
+    def __init__(self) -> None:
+        self._start()
+        from ...kernels.targets.cuda import bits, maps, updates
+
+        self._bits, self._maps, self._updates = bits, maps, updates
+        self._take_row_kernels()
+        self._devices: dict[int, OnDevice] = {}
+
+    def _start(self) -> None:
+        super().__init__()
+
+    def _device_number(self) -> int:
+        number: int = self.xp.cuda.runtime.getDevice()
+        return number
+
+    @property
+    def _device(self) -> OnDevice:
+        """What is held on the current device."""
+        number = self._device_number()
+        found = self._devices.get(number)
+        return self._devices.setdefault(number, OnDevice()) if found is None else found
+
+    def exclusive(self) -> AbstractContextManager[Any]:
+        """See Backend.exclusive: what one thread captures, or launches with buffers of its stream, no other one joins."""
+        return self._device.lock
+
+    def lane(self) -> Hashable:
+        """Device and stream that the work of this thread goes to: what is captured on one is replayed on that one."""
+        return self._device_number(), own_stream(self._stream_pointer())
+
+    def _stream_pointer(self) -> int:
+        pointer: int = self.xp.cuda.get_current_stream().ptr
+        return pointer
+
+    def _launch(self, kernel: Any, geometry: Any, arguments: Sequence[Any]) -> None:
+        """Hands a kernel to the device, on CuPy's current stream; Numba would copy an array of the host in silence."""
+        self.require(*(a for a in arguments if isinstance(a, np.ndarray)))
+        given = [
+            _wrapped(a.data.ptr, *kernel.shown(k, a)) if self.is_array(a) else a for k, a in enumerate(kernel.check(arguments))
+        ]
+        self.launches += 1
+        _launcher(kernel.compiled, self._stream_pointer(), *geometry)(*given)
+
+    def _scratch(self, like: Array) -> Callable[[int], Array]:
+        """A function that lends a flat buffer; kernels of one stream run in order, so each stream has its own.
+
+        Outgrown buffers are kept, because a captured graph may still write to them.
+        """
+        device, key = self._device, (own_stream(self._stream_pointer()), like.dtype.name)
+
+        def lend(size: int) -> Array:
+            buffer = device.buffers.get(key)
+            if buffer is None or buffer.size < size:
+                if buffer is not None:
+                    device.outgrown.append(buffer)
+                buffer = device.buffers[key] = self.empty((max(size, 65_536),), like.dtype.name)
+            return buffer[:size]
+
+        return lend
+
+    def _counters(self) -> Array:
+        """The numbers with which the blocks of a kernel count each other, 0 before and after; each stream has its own."""
+        buffers, key = self._device.buffers, (own_stream(self._stream_pointer()), "counters")
+        if key not in buffers:
+            buffers[key] = self.zeros((self._launches.COUNTERS,), "uint32")
+        return buffers[key]
+
+    def _one(self, like: Array) -> Array:
+        """An array with a single 1 in the type of another one."""
+        ones, name = self._device.ones, like.dtype.name
+        if name not in ones:
+            one = self.asarray(np.ones(1, name))
+            self.synchronize()  # from now on work on any stream may read it
+            ones[name] = one
+        return ones[name]
+
+    # Products
+
+    def _make_gemms(self) -> Gemms:
+        return Gemms(CublasLt(), CupyDevice(self.xp, self._device.lock))
+
+    def _product(self, a: Array, b: Array, out: Array, accumulate: bool) -> None:
+        """By CuPy, which rounds factors to TF32 only where it is told to."""
+        from cupy._core import _routines_linalg as linalg
+
+        single = np.dtype(np.float32)
+        with _COMPUTE_TYPE:
+            before = linalg.get_compute_type(single)
+            linalg.set_compute_type(single, linalg.COMPUTE_TYPE_TF32 if self.tf32 else before)
+            try:
+                super()._product(a, b, out, accumulate)
+            finally:
+                linalg.set_compute_type(single, before)
+
+    # Graphs
+
+    @property
+    def captures(self) -> bool:
+        """Whether steps can be captured: CuPy's own products cannot."""
+        return self.gemms is not None
+
+    @property
+    def capture_errors(self) -> tuple[type[BaseException], ...]:
+        """What is raised where something cannot be captured: RuntimeErrors by CuPy and by us, others by Numba."""
+        return (RuntimeError, *_driver_errors())
+
+    def executor(self, work: Work) -> Executor:
+        """Steps as graphs."""
+        return GraphExecutor(self, work)
+
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """Within it work goes to a stream that can be captured, between what was handed out before and what comes after.
+
+        That stream is the same one for all threads whose work goes to the default stream, so it takes `exclusive` around it.
+        """
+        before = self.xp.cuda.get_current_stream()
+        if before.ptr not in _DEFAULT_STREAMS:
+            yield
+            return
+        streams, key = self._device.apart, own_stream(before.ptr)
+        if key not in streams:
+            streams[key] = self.xp.cuda.Stream(non_blocking=True)
+        stream = streams[key]
+        stream.wait_event(before.record())
+        try:
+            with stream:
+                yield
+        finally:
+            # Also where it was broken off: what was handed out until then still writes to the arrays of the step.
+            before.wait_event(stream.record())
+
+    def capture(self, work: Callable[[], object]) -> CapturedGraph:
+        """A graph of what `work` hands to the device, with `launch`; nothing is computed meanwhile."""
+        return capture(self.xp, work)
+
+    # Formulas
+
+    def _map(self, formula: Formula, outputs: tuple[Array, ...], arguments: Sequence[Any], random: Random | None) -> None:
+        self._maps.run_map(formula, outputs, arguments, random, self._launch)
+
+    def _update(
+        self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Any, random: Random | None
+    ) -> None:
+        self._updates.run_update(formula, arrays, scalars, segments, random, self._launch)
+
+    def random_bits(self, rows: int, width: int, random: Random) -> Array:
+        """See Backend.random_bits."""
+        out = self.empty((rows, width), "uint32")
+        self._bits.random_bits(out, random.state, random.stream, self._launch)
+        return out

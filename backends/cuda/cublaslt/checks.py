@@ -1,0 +1,121 @@
+"""Questions to cuBLASLt itself: does it mean by ReLU and GELU what our formulas mean? Each is asked once, when it matters.
+
+Documentation leaves open what its ReLU does with NaN and at exactly 0, and how precise its GELU is.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ....kernels.formulas.activations import ACTIVATIONS
+from .codes import MASK_COLUMNS, Epilogue
+from .gemms import Gemms
+
+Array = Any
+
+_SIZE = 16
+_GELU_ERROR = {"float32": 1e-5, "tf32": 2e-3, "float16": 2e-3, "bfloat16": 1.6e-2}
+"""What its GELU may be off by for inputs from -4 to 4: our own elementwise tolerance, or the step of a coarser precision."""
+
+
+class Relu(NamedTuple):
+    """How the library's ReLU behaves where implementations differ.
+
+    Attributes: sound – NaN stays NaN, and values and slopes are right elsewhere; zero_at_zero – the slope at 0 is 0.
+    """
+
+    sound: bool
+    zero_at_zero: bool
+
+
+class LibraryChecks:
+    """The questions and their answers, for each precision.
+
+    Args: backend – whose arrays are used; gemms – its plans.
+    """
+
+    def __init__(self, backend: Any, gemms: Gemms) -> None:
+        self._backend = backend
+        self._gemms = gemms
+        self._relus: dict[tuple[str, bool], Relu] = {}
+        self._gelus: dict[tuple[str, bool], bool] = {}
+
+    def relu(self, dtype: str, tf32: bool) -> Relu:
+        """What its ReLU does with NaN and at 0."""
+        known = self._relus.get((dtype, tf32))
+        if known is None:
+            known = self._relus[dtype, tf32] = self._ask_relu(dtype, tf32)
+            if not known.sound:
+                _warn("ReLU", "keep NaN and sign", dtype)
+        return known
+
+    def gelu(self, dtype: str, tf32: bool) -> bool:
+        """Whether its GELU and the slope of it are those of the formula with tanh."""
+        known = self._gelus.get((dtype, tf32))
+        if known is None:
+            known = self._gelus[dtype, tf32] = self._ask_gelu(dtype, tf32)
+            if not known:
+                _warn("GELU", "be the form with tanh", dtype)
+        return known
+
+    def _ask_relu(self, dtype: str, tf32: bool) -> Relu:
+        inputs = np.resize(np.array([-1.0, 0.0, 1.0, np.nan]), _SIZE)
+        mask = self._backend.zeros((_SIZE, MASK_COLUMNS // 8), "uint8")
+        values = self._forward(Epilogue.RELU_AUX_BIAS, inputs, dtype, tf32, mask, MASK_COLUMNS)
+        marked = values is not None
+        if not marked:
+            values = self._forward(Epilogue.RELU_BIAS, inputs, dtype, tf32)
+        if values is None:
+            return Relu(True, True)  # there is none to be careful with
+        plain = ~np.isnan(inputs)
+        sound = np.array_equal(values[plain], np.maximum(inputs[plain], 0.0)) and bool(np.isnan(values[~plain]).all())
+        slopes = self._backward(Epilogue.DRELU, dtype, tf32, mask, MASK_COLUMNS) if marked else None
+        if slopes is None:
+            return Relu(sound, True)
+        sound = sound and bool((slopes[inputs < 0.0] == 0.0).all() and (slopes[inputs > 0.0] == 1.0).all())
+        return Relu(sound, bool((slopes[inputs == 0.0] == 0.0).all()))
+
+    def _ask_gelu(self, dtype: str, tf32: bool) -> bool:
+        formula, bound = ACTIVATIONS["gelu_tanh"], _GELU_ERROR["tf32" if tf32 else dtype]
+        inputs = np.linspace(-4.0, 4.0, 2 * _SIZE)[::2]
+        given = self._backend.to_numpy(self._array(inputs, dtype)).astype(np.float64)
+        kept = self._backend.zeros((_SIZE, _SIZE), dtype)
+        values = self._forward(Epilogue.GELU_AUX_BIAS, inputs, dtype, tf32, kept, _SIZE)
+        slopes = None if values is None else self._backward(Epilogue.DGELU, dtype, tf32, kept, _SIZE)
+        if values is None:
+            values = self._forward(Epilogue.GELU_BIAS, inputs, dtype, tf32)
+        near = values is None or bool(np.abs(values - formula.value(given)).max() <= bound)
+        return near and (slopes is None or bool(np.abs(slopes - formula.slope(given)).max() <= bound))
+
+    def _array(self, values: Any, dtype: str) -> Array:
+        return self._backend.asarray(np.asarray(values), dtype)
+
+    def _forward(
+        self, epilogue: Epilogue, inputs: Any, dtype: str, tf32: bool, aux: Array | None = None, aux_leading: int = 0
+    ) -> Any:
+        """What an activation makes of these numbers, given as a bias; None where it is not supported."""
+        nothing, out = (self._backend.zeros((_SIZE, _SIZE), dtype) for _ in range(2))
+        identity = self._array(np.eye(_SIZE), dtype)
+        done = self._gemms.fused(
+            nothing, identity, out, epilogue, None, self._array(inputs, dtype), aux, aux_leading, tf32=tf32
+        )
+        return self._backend.to_numpy(out)[0].astype(np.float64) if done else None
+
+    def _backward(self, epilogue: Epilogue, dtype: str, tf32: bool, aux: Array, aux_leading: int) -> Any:
+        """The slopes where the activation was taken before; None where that is not supported."""
+        ones, out = self._array(np.ones((_SIZE, _SIZE)), dtype), self._backend.zeros((_SIZE, _SIZE), dtype)
+        identity = self._array(np.eye(_SIZE), dtype)
+        done = self._gemms.fused(ones, identity, out, epilogue, None, None, aux, aux_leading, tf32=tf32)
+        return self._backend.to_numpy(out)[0].astype(np.float64) if done else None
+
+
+def _warn(what: str, wish: str, dtype: str) -> None:
+    warnings.warn(
+        f"expected the {what} of cuBLASLt to {wish}, as fusedstep's formula does; in {dtype} it does not, so {what} runs in a "
+        "kernel of its own",
+        RuntimeWarning,
+        stacklevel=2,
+    )

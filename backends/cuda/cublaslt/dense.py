@@ -1,0 +1,109 @@
+"""Dense layers on cuBLASLt: bias, activation, its derivative and the bias gradient inside the products.
+
+Each operation has the fallback of backends/base.py, a product and kernels; what is faster for a shape is timed once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ....kernels.formulas.activations import Activation
+from .checks import LibraryChecks
+from .codes import AUX_COLUMNS, BGRAD, MASK_COLUMNS, Epilogue
+from .gemms import Gemms
+
+Array = Any
+
+FUSIBLE = ("float32", "float16", "bfloat16")
+"""Types whose products take epilogues; cuBLASLt has none for float64."""
+
+
+class DenseProducts:
+    """The operations of a dense layer by one call each, where that is faster.
+
+    Args: backend – whose arrays and fallbacks are used; gemms – its plans.
+    """
+
+    def __init__(self, backend: Any, gemms: Gemms) -> None:
+        self._backend = backend
+        self._gemms = gemms
+        self._checks = LibraryChecks(backend, gemms)
+        # Nothing is said of the order in which an epilogue adds up a bias gradient; our own kernels have a fixed one.
+        self._sums = not gemms.deterministic
+
+    def mask_bytes(self, activation: Activation, width: int, dtype: str, tf32: bool) -> int:
+        """Bytes a row of the mask that the forward product writes for the backward one; 0 where there is none."""
+        if activation.name != "relu" or dtype not in FUSIBLE:
+            return 0
+        relu = self._checks.relu(dtype, tf32)
+        # float32 follows the formulas to the letter; the coarser precisions may take the subgradient 1 at exactly 0.
+        exact = dtype == "float32" and not tf32
+        return -(-width // MASK_COLUMNS) * MASK_COLUMNS // 8 if relu.sound and (relu.zero_at_zero or not exact) else 0
+
+    def forward(
+        self, x: Array, weight: Array, bias: Array | None, activation: Activation, out: Array, kept: Array | None,
+        mask: Array | None, tf32: bool, unfused: Callable[[], object],
+    ) -> bool | None:  # fmt: skip
+        """True with the mask written, False without, None where nothing was done."""
+        name = activation.name
+        if out.dtype.name not in FUSIBLE or (bias is not None and bias.dtype != out.dtype):
+            return None
+        biased = Epilogue.BIAS if bias is not None else Epilogue(0)
+        given: dict[str, Any] = {"vector": bias, "tf32": tf32}
+
+        def run(epilogue: Epilogue, **more: Any) -> bool:
+            return self._gemms.fused(x, weight, out, epilogue, unfused, **given, **more)
+
+        if name == "identity" and bias is not None:
+            return False if run(Epilogue.BIAS) else None
+        if name == "relu" and self._checks.relu(out.dtype.name, tf32).sound:
+            if mask is not None and run(Epilogue.RELU_AUX | biased, aux=mask, aux_leading=mask.shape[1] * 8):
+                return True
+            return False if run(Epilogue.RELU | biased) else None
+        if name == "gelu_tanh" and self._checks.gelu(out.dtype.name, tf32):
+            if kept is None:
+                return False if run(Epilogue.GELU | biased) else None
+            if self._keeps(kept, out):
+                return False if run(Epilogue.GELU_AUX | biased, aux=kept, aux_leading=kept.shape[1]) else None
+        return None
+
+    def input_gradient(
+        self, dz: Array, weight: Array, out: Array, activation: Activation, kept: Array, mask: Array | None,
+        bias_gradient: Array | None, tf32: bool, unfused: Callable[[], object], summed: Callable[[], object],
+    ) -> bool | None:  # fmt: skip
+        """True with the bias gradient written, False without, None where nothing was done.
+
+        Args: unfused – the fallback; summed – the fallback, then the sum of the columns into `bias_gradient`.
+        """
+        if out.dtype.name not in FUSIBLE:
+            return None
+        given: dict[str, Any] = {"tf32": tf32}
+        if activation.name == "relu" and mask is not None:
+            epilogue, given["aux"], given["aux_leading"] = Epilogue.DRELU, mask, mask.shape[1] * 8
+        elif activation.name == "gelu_tanh" and self._keeps(kept, out) and self._checks.gelu(out.dtype.name, tf32):
+            epilogue, given["aux"], given["aux_leading"] = Epilogue.DGELU, kept, kept.shape[1]
+        else:
+            return None
+        fused, turned = self._gemms.fused, weight.T
+        if bias_gradient is not None and bias_gradient.dtype == out.dtype and self._sums:
+            with_sum = Epilogue(epilogue | BGRAD)
+            if fused(dz, turned, out, with_sum, summed, vector=bias_gradient, **given):
+                return True
+        return False if fused(dz, turned, out, epilogue, unfused, **given) else None
+
+    def weight_gradient(
+        self, x: Array, dz: Array, out: Array, accumulate: bool, bias_gradient: Array, tf32: bool,
+        summed: Callable[[], object],
+    ) -> bool:  # fmt: skip
+        """Whether weight and bias gradient were written; `summed` is the fallback for both."""
+        if out.dtype.name not in FUSIBLE or bias_gradient.dtype != out.dtype or not self._sums:
+            return False
+        return self._gemms.fused(
+            x.T, dz, out, Epilogue.BGRADA, summed, vector=bias_gradient, accumulate=accumulate, tf32=tf32
+        )
+
+    @staticmethod
+    def _keeps(kept: Array, out: Array) -> bool:
+        """Whether an epilogue may write or read the kept input of a GELU."""
+        return bool(kept.dtype == out.dtype and kept.shape[1] % AUX_COLUMNS == 0)

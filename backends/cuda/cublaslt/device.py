@@ -1,0 +1,122 @@
+"""What plans need of the device beside the library: addresses, streams, workspaces and a stopwatch."""
+
+from __future__ import annotations
+
+import statistics
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+from ....errors import OutOfDeviceMemory
+from ..captured import capture
+
+Array = Any
+
+WORKSPACE_BYTES = 32 << 20
+"""For each stream; what NVIDIA recommends for its largest devices."""
+LEAST_SECONDS, MOST_RUNS = 2e-3, 100
+"""A measurement takes at least this long, or this many runs."""
+
+
+class Device(Protocol):
+    """Where the arrays live.
+
+    Attributes: identity – device and driver, in words; measures – whether times mean anything here; lock – held while
+        something is made, timed or captured, so that no other thread does that meanwhile.
+    """
+
+    identity: str
+    measures: bool
+    lock: AbstractContextManager[Any]
+
+    def address(self, array: Array) -> int:
+        """Of its first element."""
+
+    def stream(self) -> int:
+        """The stream that work is handed to now."""
+
+    def recording(self) -> bool:
+        """Whether work handed out now is captured, so that nothing may be measured or allocated."""
+
+    def bytes(self, size: int) -> Array:
+        """A new flat array of that many bytes, its address a multiple of 256."""
+
+    def copy(self, array: Array) -> Array:
+        """A new array with the same values."""
+
+    def seconds(self, run: Callable[[], object]) -> float:
+        """What one of many runs of this takes."""
+
+
+class CupyDevice:
+    """The current device, through CuPy.
+
+    Args: lock – see Device; one of its own unless given.
+    """
+
+    measures = True
+
+    def __init__(self, cupy: Any, lock: AbstractContextManager[Any] | None = None) -> None:
+        self._cupy = cupy
+        self.lock = lock or threading.RLock()
+        self._current = cupy.cuda.get_current_stream
+        self._stopwatch = cupy.cuda.Stream(non_blocking=True)
+        runtime = cupy.cuda.runtime
+        properties = runtime.getDeviceProperties(runtime.getDevice())
+        name = properties["name"].decode()
+        self.identity = (
+            f"{name}, capability {properties['major']}.{properties['minor']}, {properties['multiProcessorCount']} "
+            f"multiprocessors, driver {runtime.driverGetVersion()}"
+        )
+
+    def address(self, array: Array) -> int:
+        """See Device."""
+        pointer: int = array.data.ptr
+        return pointer
+
+    def stream(self) -> int:
+        """See Device."""
+        pointer: int = self._current().ptr
+        return pointer
+
+    def recording(self) -> bool:
+        """See Device."""
+        return bool(self._current().is_capturing())
+
+    def bytes(self, size: int) -> Array:
+        """See Device; CuPy's allocations start at multiples of 512."""
+        try:
+            return self._cupy.empty((size,), dtype=self._cupy.uint8)
+        except self._cupy.cuda.memory.OutOfMemoryError as error:
+            raise OutOfDeviceMemory(
+                f"expected {size >> 20} MiB of device memory for the products of a stream; got {error}; free arrays, or use a "
+                "smaller batch_size"
+            ) from error
+
+    def copy(self, array: Array) -> Array:
+        """See Device."""
+        return array.copy()
+
+    def seconds(self, run: Callable[[], object]) -> float:
+        """See Device; measured inside a captured graph, where the host does not count, on a stream of its own."""
+        cuda = self._cupy.cuda
+        cuda.Device().synchronize()
+        stream = self._stopwatch
+        with stream:
+            run()
+            stream.synchronize()
+            once = self._timed(stream, run)
+            runs = int(min(max(LEAST_SECONDS / max(once, 1e-7), 1), MOST_RUNS))
+            graph = capture(self._cupy, lambda: [run() for _ in range(runs)])
+            graph.launch(stream)
+            return statistics.median(self._timed(stream, lambda: graph.launch(stream)) for _ in range(3)) / runs
+
+    def _timed(self, stream: Any, run: Callable[[], object]) -> float:
+        cuda = self._cupy.cuda
+        start, stop = cuda.Event(), cuda.Event()
+        start.record(stream)
+        run()
+        stop.record(stream)
+        stop.synchronize()
+        return float(cuda.get_elapsed_time(start, stop)) * 1e-3

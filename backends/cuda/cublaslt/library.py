@@ -1,0 +1,284 @@
+"""libcublasLt through ctypes: where it lies, and the few calls that plans make.
+
+Everything above talks to an object with the methods of `CublasLt`; the fake one in fake.py has the same.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from ....errors import BackendUnavailable, DeviceError, OutOfDeviceMemory
+from .codes import (
+    ALGORITHM_BYTES,
+    ALIGNMENTS,
+    ORDERED_REDUCTIONS,
+    Compute,
+    DataType,
+    DescriptorAttribute,
+    Epilogue,
+    PreferenceAttribute,
+    Status,
+)
+
+MAJORS = (13, 12)
+"""Major versions of the library that this interface was written for."""
+INSTALL = "pip install nvidia-cublas (CUDA 13) or nvidia-cublas-cu12 (CUDA 12), to suit the driver"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An algorithm that the library offers for a product, and the workspace that it needs, in bytes."""
+
+    algorithm: bytes
+    workspace: int
+
+
+Layouts = tuple[int, int, int]
+"""Handles of the layouts of A, B and D; C has that of D."""
+
+
+class Library(Protocol):
+    """What plans need of cuBLASLt; handles are integers. Every method but `matmul` may raise as `require` does."""
+
+    @property
+    def version(self) -> int:
+        """Of the library, such as 131000."""
+
+    def layout(self, dtype: DataType, rows: int, columns: int, leading: int) -> int:
+        """A column-major matrix layout."""
+
+    def descriptor(
+        self, compute: Compute, transpose_a: bool, transpose_b: bool, epilogue: Epilogue, vector: int, vector_type: DataType,
+        aux: int, aux_leading: int,
+    ) -> int:  # fmt: skip
+        """What to compute; vector – address of the bias or its gradient; aux – of the mask or the kept input."""
+
+    def candidates(
+        self, descriptor: int, layouts: Layouts, workspace: int, alignment: int, count: int, in_place: bool = True
+    ) -> list[Candidate]:
+        """Up to `count` algorithms, the one expected to be fastest first; none where the product is not supported.
+
+        Args: in_place – whether those may be among them that split a sum and add up its parts in the result, as they come.
+        """
+
+    def accepts(self, descriptor: int, layouts: Layouts, algorithm: bytes, workspace: int) -> bool:
+        """Whether an algorithm from an earlier run can compute this with a workspace of that size."""
+
+    def matmul(
+        self, descriptor: int, alpha: int, a: int, a_layout: int, b: int, b_layout: int, beta: int, c: int, c_layout: int,
+        d: int, d_layout: int, algorithm: int, workspace: int, workspace_bytes: int, stream: int,
+    ) -> int:  # fmt: skip
+        """D = alpha op(A) op(B) + beta C, handed to the stream; gives the status. All arguments are addresses or handles."""
+
+    def destroy(self, layouts: tuple[int, ...], descriptors: tuple[int, ...]) -> None:
+        """Frees handles."""
+
+
+def require(status: int, call: str) -> None:
+    """Raises what a status other than success means.
+
+    Raises: BackendUnavailable for a library that cannot start; OutOfDeviceMemory; DeviceError for everything else.
+    """
+    if status == Status.SUCCESS:
+        return
+    name = Status(status).name if status in set(Status) else "unknown"
+    came = f"expected {call} to succeed; got status {status} ({name})"
+    if status == Status.NOT_INITIALIZED:
+        raise BackendUnavailable(
+            f"{came}: cuBLASLt found no usable CUDA driver or device, or was not started; look at nvidia-smi and at "
+            "`fusedstep backends`"
+        )
+    if status == Status.ALLOC_FAILED:
+        raise OutOfDeviceMemory(f"{came}: no memory left; free arrays, or use a smaller batch_size")
+    hints = {
+        Status.NOT_SUPPORTED: "this library has no such product for these types and shapes on this device; update it",
+        Status.ARCH_MISMATCH: "this library has no code for this device; install the nvidia-cublas that suits it",
+        Status.EXECUTION_FAILED: "an earlier kernel may have failed; run with CUDA_LAUNCH_BLOCKING=1 to see which",
+    }
+    hint = hints.get(Status(status), "") if status in set(Status) else ""
+    raise DeviceError(f"{came}: {hint or 'the arguments do not fit together; please report this with shapes and dtypes'}")
+
+
+class _Heuristic(ctypes.Structure):
+    """cublasLtMatmulHeuristicResult_t."""
+
+    _fields_ = (
+        ("algorithm", ctypes.c_uint64 * (ALGORITHM_BYTES // 8)),
+        ("workspace", ctypes.c_size_t),
+        ("state", ctypes.c_int),
+        ("waves", ctypes.c_float),
+        ("reserved", ctypes.c_int * 4),
+    )
+
+
+_ADDRESS, _INT, _SIZE = ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t
+_SIGNATURES: dict[str, tuple[Any, ...]] = {
+    "cublasLtCreate": (_ADDRESS,),
+    "cublasLtDestroy": (_ADDRESS,),
+    "cublasLtMatrixLayoutCreate": (_ADDRESS, _INT, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_int64),
+    "cublasLtMatrixLayoutDestroy": (_ADDRESS,),
+    "cublasLtMatmulDescCreate": (_ADDRESS, _INT, _INT),
+    "cublasLtMatmulDescSetAttribute": (_ADDRESS, _INT, _ADDRESS, _SIZE),
+    "cublasLtMatmulDescDestroy": (_ADDRESS,),
+    "cublasLtMatmulPreferenceCreate": (_ADDRESS,),
+    "cublasLtMatmulPreferenceSetAttribute": (_ADDRESS, _INT, _ADDRESS, _SIZE),
+    "cublasLtMatmulPreferenceDestroy": (_ADDRESS,),
+    "cublasLtMatmulAlgoGetHeuristic": (*(_ADDRESS,) * 7, _INT, _ADDRESS, _ADDRESS),
+    "cublasLtMatmulAlgoCheck": (_ADDRESS,) * 8,
+    "cublasLtMatmul": (*(_ADDRESS,) * 14, _SIZE, _ADDRESS),
+}
+
+
+class CublasLt:
+    """The real library, with one handle for the device that is current when it is made.
+
+    Args: path – of libcublasLt; found where pip or the system put it unless given.
+    Raises: BackendUnavailable where it is missing, cannot be loaded, or finds no device.
+    """
+
+    def __init__(self, path: str | None = None) -> None:
+        self._library = load(path)
+        handle = ctypes.c_void_p()
+        self._call("Create", ctypes.byref(handle))
+        self._handle = int(handle.value or 0)
+        self._matmul = self._library.cublasLtMatmul
+
+    def _call(self, name: str, *arguments: Any) -> None:
+        require(getattr(self._library, f"cublasLt{name}")(*arguments), f"cublasLt{name}")
+
+    def _made(self, name: str, *arguments: Any) -> int:
+        handle = ctypes.c_void_p()
+        self._call(name, ctypes.byref(handle), *arguments)
+        return int(handle.value or 0)
+
+    @property
+    def version(self) -> int:
+        """See Library."""
+        return int(self._library.cublasLtGetVersion())
+
+    def layout(self, dtype: DataType, rows: int, columns: int, leading: int) -> int:
+        """See Library."""
+        return self._made("MatrixLayoutCreate", dtype, rows, columns, leading)
+
+    def descriptor(
+        self, compute: Compute, transpose_a: bool, transpose_b: bool, epilogue: Epilogue, vector: int, vector_type: DataType,
+        aux: int, aux_leading: int,
+    ) -> int:  # fmt: skip
+        """See Library."""
+        scale = DataType.float64 if compute is Compute.float64 else DataType.float32
+        handle = self._made("MatmulDescCreate", compute, scale)
+        attribute = DescriptorAttribute
+        values = [
+            (attribute.TRANSA, ctypes.c_int32(transpose_a)),
+            (attribute.TRANSB, ctypes.c_int32(transpose_b)),
+            (attribute.EPILOGUE, ctypes.c_uint32(epilogue)),
+        ]
+        if epilogue.takes_vector:
+            values.append((attribute.BIAS_POINTER, ctypes.c_void_p(vector)))  # type: ignore[arg-type]
+            values.append((attribute.BIAS_DATA_TYPE, ctypes.c_int32(vector_type)))
+        if epilogue.takes_mask or epilogue.takes_input:
+            values.append((attribute.EPILOGUE_AUX_POINTER, ctypes.c_void_p(aux)))  # type: ignore[arg-type]
+            values.append((attribute.EPILOGUE_AUX_LD, ctypes.c_int64(aux_leading)))
+        for which, value in values:
+            self._call("MatmulDescSetAttribute", handle, which, ctypes.byref(value), ctypes.sizeof(value))
+        return handle
+
+    def candidates(
+        self, descriptor: int, layouts: Layouts, workspace: int, alignment: int, count: int, in_place: bool = True
+    ) -> list[Candidate]:
+        """See Library."""
+        preference = self._made("MatmulPreferenceCreate")
+        try:
+            self._wish(preference, workspace, alignment, in_place)
+            results = (_Heuristic * count)()
+            found = ctypes.c_int()
+            a, b, d = layouts
+            status = self._library.cublasLtMatmulAlgoGetHeuristic(
+                self._handle, descriptor, a, b, d, d, preference, count, results, ctypes.byref(found)
+            )
+        finally:
+            self._library.cublasLtMatmulPreferenceDestroy(preference)
+        if status == Status.NOT_SUPPORTED:
+            return []
+        require(status, "cublasLtMatmulAlgoGetHeuristic")
+        return [Candidate(bytes(r.algorithm), r.workspace) for r in results[: found.value] if r.state == Status.SUCCESS]
+
+    def _wish(self, preference: int, workspace: int, alignment: int, in_place: bool) -> None:
+        """Tells a preference what algorithms are wanted."""
+        wanted = PreferenceAttribute
+        values: list[tuple[PreferenceAttribute, Any]] = [(wanted.MAX_WORKSPACE_BYTES, ctypes.c_uint64(workspace))]
+        if not in_place:
+            values.append((wanted.REDUCTION_SCHEME_MASK, ctypes.c_uint32(ORDERED_REDUCTIONS)))
+        values += [(which, ctypes.c_uint32(alignment)) for which in ALIGNMENTS]
+        for which, value in values:
+            self._call("MatmulPreferenceSetAttribute", preference, which, ctypes.byref(value), ctypes.sizeof(value))
+
+    def accepts(self, descriptor: int, layouts: Layouts, algorithm: bytes, workspace: int) -> bool:
+        """See Library."""
+        result = _Heuristic()
+        a, b, d = layouts
+        kept = ctypes.create_string_buffer(algorithm, ALGORITHM_BYTES)
+        status = self._library.cublasLtMatmulAlgoCheck(
+            self._handle, descriptor, a, b, d, d, ctypes.byref(kept), ctypes.byref(result)
+        )
+        return bool(status == Status.SUCCESS and result.workspace <= workspace)
+
+    def matmul(self, descriptor: int, *arguments: int) -> int:
+        """See Library."""
+        return int(self._matmul(self._handle, descriptor, *arguments))
+
+    def destroy(self, layouts: tuple[int, ...], descriptors: tuple[int, ...]) -> None:
+        """See Library."""
+        for handle in descriptors:
+            self._library.cublasLtMatmulDescDestroy(handle)
+        for handle in layouts:
+            self._library.cublasLtMatrixLayoutDestroy(handle)
+
+
+def load(path: str | None = None) -> ctypes.CDLL:
+    """The shared library, its functions told their types.
+
+    Raises: BackendUnavailable, with what was tried.
+    """
+    tried = []
+    for name in [path] if path else places():
+        try:
+            found = ctypes.CDLL(name)
+        except OSError as error:
+            tried.append(f"{name} ({error})")
+            continue
+        for function, types in _SIGNATURES.items():
+            getattr(found, function).argtypes = types
+        found.cublasLtGetVersion.restype = ctypes.c_size_t
+        return found
+    raise BackendUnavailable(f"expected the library libcublasLt; found none that loads: {'; '.join(tried)}; {INSTALL}")
+
+
+def places() -> Iterator[str]:
+    """Where libcublasLt may lie: in NVIDIA's wheels, then where the system looks, the major version of CuPy first."""
+    majors = sorted(MAJORS, key=lambda major: major != _major_of_cupy())
+    pattern = "bin/**/cublasLt64_{}.dll" if sys.platform == "win32" else "lib/libcublasLt.so.{}"
+    for major in majors:
+        for folder in _wheels():
+            yield from map(str, sorted(folder.glob(pattern.format(major))))
+    for major in majors:
+        yield f"cublasLt64_{major}.dll" if sys.platform == "win32" else f"libcublasLt.so.{major}"
+
+
+def _wheels() -> list[Path]:
+    """The folders of NVIDIA's wheels that may hold cuBLAS: nvidia/cu13 and nvidia/cublas."""
+    spec = importlib.util.find_spec("nvidia")
+    roots = [] if spec is None else list(spec.submodule_search_locations or [])
+    return [Path(root) / name for root in roots for name in (*(f"cu{m}" for m in MAJORS), "cublas")]
+
+
+def _major_of_cupy() -> int:
+    """The major version of CUDA that CuPy runs on; 0 where it is not loaded."""
+    cupy = sys.modules.get("cupy")
+    return 0 if cupy is None else int(cupy.cuda.runtime.runtimeGetVersion()) // 1000

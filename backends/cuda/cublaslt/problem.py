@@ -1,0 +1,135 @@
+"""A product of row-major arrays, as cuBLASLt sees it: column-major, with the operands exchanged.
+
+out = op(a) op(b), row by row in memory, is the same memory as out^T = op(b)^T op(a)^T, column by column. So what cuBLASLt
+calls A is our b, its B is our a, and its m counts the columns of out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ....errors import ShapeError
+from .codes import ITEM_BYTES, Compute, DataType, Epilogue
+
+Array = Any
+
+INPUTS = {(DataType.float32, DataType.float32), (DataType.float64, DataType.float64)} | {
+    (small, out) for small in (DataType.float16, DataType.bfloat16) for out in (small, DataType.float32)
+}
+"""(type of both operands, type of the result) of the products that cuBLASLt has and that are used here."""
+MOST_ALIGNMENT = 256
+"""Bytes; a larger alignment of a pointer opens no further algorithm."""
+
+
+class Unsuited(Exception):
+    """Arrays that cuBLASLt cannot take as they are: their types or their strides."""
+
+
+@dataclass(frozen=True)
+class Operand:
+    """A matrix in memory: [rows, columns] column-major with a leading dimension, and whether its transpose is meant."""
+
+    transposed: bool
+    rows: int
+    columns: int
+    leading: int
+
+    @classmethod
+    def of(cls, shape: tuple[int, ...], strides: tuple[int, ...], item: int) -> Operand:
+        """The transpose of an array of that shape, whose strides are in bytes.
+
+        Raises: Unsuited unless rows or columns lie without gaps between their elements, and do not overlap.
+        """
+        rows, columns = shape
+        down, across = strides
+        if columns <= 1 or across == item:
+            leading = max(columns, 1) if rows <= 1 else down // item
+            if leading >= max(columns, 1) and (rows <= 1 or down == leading * item):
+                return cls(False, columns, rows, leading)
+        if rows <= 1 or down == item:
+            leading = max(rows, 1) if columns <= 1 else across // item
+            if leading >= max(rows, 1) and (columns <= 1 or across == leading * item):
+                return cls(True, rows, columns, leading)
+        raise Unsuited(f"strides {strides} of an array {shape}")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Everything about a product but the addresses: what algorithms are chosen by.
+
+    Attributes: a, b, out – in cuBLASLt's order; accumulate – whether the product is added to what is there; alignment –
+        bytes that divide all addresses; aux_leading – of the mask or the kept input.
+    """
+
+    dtype: DataType
+    out_type: DataType
+    compute: Compute
+    a: Operand
+    b: Operand
+    out: Operand
+    accumulate: bool
+    alignment: int
+    epilogue: Epilogue = Epilogue.NONE
+    vector_type: DataType = DataType.float32
+    aux_leading: int = 0
+
+    @classmethod
+    def of(
+        cls, a: Array, b: Array, out: Array, accumulate: bool, alignment: int, tf32: bool, epilogue: Epilogue = Epilogue.NONE,
+        vector_type: DataType = DataType.float32, aux_leading: int = 0,
+    ) -> Problem:  # fmt: skip
+        """out = a b for arrays [m, k], [k, n] and [m, n], each row-major or the transpose of a row-major one.
+
+        Raises: Unsuited; ShapeError where they do not fit together.
+        """
+        if a.shape[1] != b.shape[0] or tuple(out.shape) != (a.shape[0], b.shape[1]):
+            raise ShapeError(
+                f"expected a product [m, k] [k, n] into [m, n]; got {tuple(a.shape)} {tuple(b.shape)} into {tuple(out.shape)}; "
+                "check the widths"
+            )
+        dtype, other, out_type = (data_type(x) for x in (a, b, out))
+        if dtype is not other or (dtype, out_type) not in INPUTS:
+            raise Unsuited(f"a product of {a.dtype} and {b.dtype} into {out.dtype}")
+        item = ITEM_BYTES[dtype]
+        target = Operand.of(out.shape, out.strides, ITEM_BYTES[out_type])
+        if target.transposed:
+            raise Unsuited(f"strides {out.strides} of a result {out.shape}")
+        compute = Compute.float64 if dtype is DataType.float64 else Compute.float32
+        if tf32 and dtype is DataType.float32:
+            compute = Compute.tf32
+        return cls(
+            dtype, out_type, compute, Operand.of(b.shape, b.strides, item), Operand.of(a.shape, a.strides, item), target,
+            accumulate, alignment, epilogue, vector_type, aux_leading,
+        )  # fmt: skip
+
+    @property
+    def name(self) -> str:
+        """By which its choice is kept."""
+        m, n = self.out.rows, self.out.columns
+        k = self.a.columns if not self.a.transposed else self.a.rows
+        letters = "".join("T" if operand.transposed else "N" for operand in (self.a, self.b))
+        return (
+            f"{self.dtype.name} {self.out_type.name} {self.compute.name} {letters} {m}x{n}x{k} ld {self.a.leading} "
+            f"{self.b.leading} {self.out.leading} beta {int(self.accumulate)} epilogue {int(self.epilogue)} "
+            f"{self.vector_type.name} {self.aux_leading} align {self.alignment}"
+        )
+
+
+def data_type(array: Array) -> DataType:
+    """The type of the elements.
+
+    Raises: Unsuited for all that cuBLASLt does not multiply here.
+    """
+    try:
+        return DataType[array.dtype.name]
+    except KeyError:
+        raise Unsuited(f"elements of type {array.dtype}") from None
+
+
+def alignment_of(*addresses: int) -> int:
+    """The largest power of two, up to MOST_ALIGNMENT, that divides all of them."""
+    bits = MOST_ALIGNMENT
+    for address in addresses:
+        bits |= address
+    return bits & -bits

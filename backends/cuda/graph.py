@@ -1,0 +1,130 @@
+"""Captures a whole step in a graph of the device once for each shape of minibatch, and replays it: one launch a step.
+
+What the host has to say to a step, its scalars and its number, is written to the device before the launch; the minibatch is
+copied to where it lay when the step was captured.
+"""
+
+from __future__ import annotations
+
+import warnings
+from functools import partial
+from typing import Any
+
+from ..executors.base import Array, in_rows
+from ..executors.passes import forward_backward
+from ..executors.plain import PlainExecutor
+from .several import SeveralSteps
+
+WARM_UP = 2
+"""Steps that run call by call before one is captured: kernels are compiled, products chosen, buffers made."""
+
+
+class GraphExecutor(PlainExecutor):
+    """As PlainExecutor; where layers and loss are recordable, a step is captured and then replayed.
+
+    Attributes: refusal – why steps are not captured, "" where they are.
+    """
+
+    def __init__(self, backend: Any, work: Any) -> None:
+        super().__init__(backend, work)
+        self.refusal = ""
+
+    @property
+    def _captures(self) -> bool:
+        return not self.refusal and bool(self.work.recordable and self.backend.captures)
+
+    def run(self, inputs: Array, targets: Array, number: int) -> tuple[Any, Any]:
+        """See Executor.run."""
+        if not self._captures:
+            return super().run(inputs, targets, number)
+        with self.backend.exclusive():
+            inputs, targets = in_rows(inputs, targets)
+            return self.planned(inputs, targets).run(inputs, targets, number)
+
+    def several(self, inputs: Array, targets: Array, rows: int, count: int) -> SeveralSteps | None:
+        """See Executor.several."""
+        if not self._captures:
+            return None
+        return SeveralSteps(self, inputs, targets, rows, count)
+
+    def planned(self, inputs: Array, targets: Array) -> GraphPlan:
+        """The plan for minibatches like this one, with the settings that hold now."""
+        kinds = (inputs.shape, inputs.dtype, targets.shape, targets.dtype)
+        key = (self.backend.lane(), *kinds, self.work.revision, self.work.state.largest)
+        plan: GraphPlan = self._plans.made(key, lambda: GraphPlan(self, inputs, targets))
+        return plan
+
+    def refuse(self, error: BaseException) -> None:
+        """From now on steps run call by call; said once."""
+        self.refusal = self.say(error, "runs this step call by call, because capturing it")
+
+    def say(self, error: BaseException, what: str) -> str:
+        """Warns that something else is done because capturing failed; gives the reason."""
+        reason = f"{type(error).__name__}: {error}"
+        warnings.warn(f"backend {self.backend.name!r} {what} failed ({reason})", RuntimeWarning, stacklevel=2)
+        return reason
+
+
+class GraphPlan:
+    """The graph of one shape of minibatch, its tape, and the arrays that it reads the minibatch from.
+
+    Attributes: graph – None until it is captured.
+    """
+
+    def __init__(self, executor: GraphExecutor, inputs: Array, targets: Array) -> None:
+        self.executor = executor
+        self.backend = backend = executor.backend
+        self.inputs, self.targets = (backend.empty(a.shape, backend.dtype_name(a)) for a in (inputs, targets))
+        self.tape = executor.work.new_tape(executor.work.gradient)
+        self.results = backend.zeros((2,), backend.dtype_name(executor.work.gradient))
+        self.graph: Any = None
+        self._steps = 0
+
+    @property
+    def warm(self) -> bool:
+        """Whether enough steps were taken call by call."""
+        return self._steps >= WARM_UP
+
+    def run(self, inputs: Array, targets: Array, number: int) -> tuple[Any, Any]:
+        """One step; see Executor.run."""
+        backend, state = self.backend, self.executor.work.state
+        backend.copy(inputs, self.inputs)
+        backend.copy(targets, self.targets)
+        self.tape.set_step(number)
+        if self.graph is None:
+            with backend.apart():
+                if not self.warm or not self._capture(state):
+                    self._steps += 1
+                    self.step(self.results)
+        if self.graph is not None:
+            state.t = number
+            self.graph.launch()
+        # A copy, because the next step writes to the same place, and a loss may be asked for later.
+        results = self.results.copy()
+        return results[0], results[1]
+
+    def _capture(self, state: Any) -> bool:
+        """Makes the graph, or remembers why it cannot be made."""
+        before = state.t
+        try:
+            self.graph = self.backend.capture(partial(self.step, self.results))
+        except self.backend.capture_errors as error:
+            self.executor.refuse(error)
+        finally:
+            state.t = before
+        return self.graph is not None
+
+    def step(self, results: Array) -> None:
+        """The calls of a step, none of which may ask the device for anything.
+
+        Args: results – [2], for the sum of the losses, and for the squares of the gradient; where losses are scaled, for
+            the verdict on the gradient in place of them.
+        """
+        work, backend, tape = self.executor.work, self.backend, self.tape
+        tape.begin(int(self.inputs.shape[0]))
+        with backend.quiet():
+            total = forward_backward(work, tape, self.inputs, self.targets)
+            squares = backend.sum_of_squares(work.gradient)
+            work.state.apply(work.gradient, squares + 0.0 * total)
+            results[0:1] = total
+            results[1:2] = squares if work.state.loss_scale is None else work.state.loss_scale.verdict

@@ -1,0 +1,136 @@
+"""Captures several steps of a loop over arrays of the device in one graph, so that all of them are one launch.
+
+What the host has to say to each step goes up in one copy before the launch, and so do the numbers of the rows. The device
+gathers the minibatches, moves the random numbers on, and keeps the result of each step until somebody asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+from ..executors.base import Array, in_rows
+
+if TYPE_CHECKING:
+    from .graph import GraphExecutor, GraphPlan
+
+
+class Results:
+    """Loss and squares of the gradient of each of several steps, on the device until one of them is asked for.
+
+    Args: backend; values – [steps, 2], which nobody writes to any more.
+    """
+
+    def __init__(self, backend: Any, values: Array) -> None:
+        self._backend = backend
+        self._values: Array | None = values
+        self._host: Any = None
+
+    def item(self, place: tuple[int, int]) -> float:
+        """One of the numbers; the first question waits for the device and brings all of them."""
+        if self._values is not None:
+            self._host, self._values = self._backend.to_numpy(self._values), None
+        return float(self._host[place])
+
+
+class SeveralSteps:
+    """`count` steps on minibatches of `rows` rows each, which are gathered from arrays of the device.
+
+    It works with the plan that single steps of this shape have as well, so that it costs no buffers of its own but for what
+    the host says, and gives their bits. It takes no step before that plan is warm.
+
+    Attributes: count, rows; refusal – why steps are not captured together, "" where they are.
+
+    Args: executor; inputs, targets – whole arrays; they may not be moved as long as this lives.
+    """
+
+    def __init__(self, executor: GraphExecutor, inputs: Array, targets: Array, rows: int, count: int) -> None:
+        self.executor = executor
+        self.backend = backend = executor.backend
+        self.count, self.rows = count, rows
+        self.refusal = ""
+        self._sources = in_rows(inputs, targets)
+        self._places = backend.empty((count * rows,), "int64")
+        tables = [table for table, _ in executor.work.state.tables]
+        self._cuts = list(pairwise(accumulate((prod(table.shape) for table in tables), initial=0)))
+        self._said = backend.empty((count, self._cuts[-1][1]), backend.dtype_name(tables[0]))
+        self._send = backend.sender(self._said)
+        self._results = backend.zeros((count, 2), backend.dtype_name(executor.work.gradient))
+        self._plan: GraphPlan | None = None
+        self._graph: Any = None
+
+    @property
+    def minibatch(self) -> tuple[Array, Array]:
+        """Inputs and targets of the last step, until the next one."""
+        assert self._plan is not None
+        return self._plan.inputs, self._plan.targets
+
+    def ready(self) -> bool:
+        """Whether the next steps can go in one launch; otherwise a step has to be taken by itself.
+
+        That is so for the first steps of a shape, after a setting of the network was changed, and where capture was refused.
+        """
+        if self.refusal or self.executor.refusal:
+            return False
+        with self.backend.exclusive():
+            plan = self.executor.planned(*(source[: self.rows, ...] for source in self._sources))
+            if plan is not self._plan:
+                self._plan, self._graph = plan, None
+            return plan.warm and (self._graph is not None or self._capture(plan))
+
+    def run(self, places: Array, number: int, said: Sequence[Sequence[Any]]) -> Results:
+        """Takes the steps, where this is ready.
+
+        Args: places – numbers of the rows, minibatch after minibatch; number – of the first step; said – for each step, what
+            the state of the optimiser `said`.
+        """
+        assert self._plan is not None
+        backend, state = self.backend, self.executor.work.state
+        with backend.exclusive():
+            backend.copy(places, self._places)
+            self._send([[x for table in step for row in table for x in row] for step in said])
+            self._plan.tape.set_step(number)
+            state.set_step(number)
+            self._graph.launch()
+            state.t = number + self.count - 1
+            return Results(backend, self._results.copy())
+
+    def _capture(self, plan: GraphPlan) -> bool:
+        """Makes the graph, or remembers why it cannot be made."""
+        state, backend = self.executor.work.state, self.backend
+        before = state.t
+        try:
+            with backend.apart():
+                backend.fill(self._places, 0)
+                self._bring(0, plan)  # once by itself, so that its kernels are there
+                self._move_on(plan)
+                self._graph = backend.capture(self._steps)
+        except backend.capture_errors as error:
+            self.refusal = self.executor.say(error, f"takes these steps one by one, because capturing {self.count} of them")
+        finally:
+            state.t = before
+        return self._graph is not None
+
+    def _steps(self) -> None:
+        plan = self._plan
+        assert plan is not None
+        for k in range(self.count):
+            self._bring(k, plan)
+            self.executor.work.state.look_ahead()
+            plan.step(self._results[k, ...])
+            self._move_on(plan)
+
+    def _bring(self, k: int, plan: GraphPlan) -> None:
+        """The minibatch of step k, and what the host said to it, to where the step reads them."""
+        chosen = self._places[k * self.rows : (k + 1) * self.rows]
+        for source, out in zip(self._sources, (plan.inputs, plan.targets), strict=True):
+            self.backend.take_rows(source, chosen, out)
+        for (start, stop), (table, _) in zip(self._cuts, self.executor.work.state.tables, strict=True):
+            self.backend.copy(self.backend.xp.reshape(self._said[k, start:stop], table.shape), table)
+
+    def _move_on(self, plan: GraphPlan) -> None:
+        """Random numbers to those of the next step."""
+        plan.tape.advance()
+        self.executor.work.state.advance()

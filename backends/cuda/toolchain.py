@@ -1,0 +1,282 @@
+"""Whether CuPy and Numba CUDA can compile and run a kernel here: each thing that can be wrong has its sentence and its fix.
+
+Asked before a backend is made. It loads what the first kernel loads, so that nothing is found out only then.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import threading
+from typing import Any
+
+from ..base import Unavailable
+
+Capability = tuple[int, int]
+
+EXTRAS = {
+    13: '"cupy-cuda13x>=14" "numba-cuda[cu13]>=0.30" "nvidia-cublas>=13" ml_dtypes',
+    12: '"cupy-cuda12x>=14" "numba-cuda[cu12]>=0.30" "nvidia-cublas-cu12>=12.4" ml_dtypes',
+}
+"""What the extras cuda13 and cuda12 install, by the major version of CUDA."""
+INSTALL = f"pip install {EXTRAS[13]}, or for a driver older than 580: pip install {EXTRAS[12]}"
+LEAST_CAPABILITY = (7, 0)
+"""The oldest devices that the kernels are written for: threads of a warp that each have their own place in the program."""
+NO_DRIVER, NO_DEVICE = 35, 100
+"""cudaErrorInsufficientDriver, which is also what comes without any driver, and cudaErrorNoDevice."""
+
+_PROBE = """\
+target triple = "nvptx64-nvidia-cuda"
+target datalayout = "{layout}"
+define void @probe() {{
+  ret void
+}}
+!nvvm.annotations = !{{!0}}
+!0 = !{{void ()* @probe, !"kernel", i32 1}}
+!nvvmir.version = !{{!1}}
+!1 = !{{i32 {0}, i32 {1}, i32 {2}, i32 {3}}}
+"""
+"""A kernel that does nothing, in the language of NVVM."""
+_looking = threading.Lock()
+
+
+def release(version: int) -> str:
+    """CUDA's number of a release, such as 12040, as it is written: 12.4."""
+    return f"{version // 1000}.{version % 1000 // 10}"
+
+
+def _told(error: BaseException) -> str:
+    """The type of an error and the first line of what it says."""
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+
+
+def cupy_problem() -> Unavailable | None:
+    """Why CuPy cannot run here: not installed, broken, no driver or one too old, no device, or no compiler."""
+    if importlib.util.find_spec("cupy") is None:
+        return Unavailable("CuPy is not installed", INSTALL, expected=False)
+    try:
+        import cupy
+    except Exception as error:  # a broken installation fails in many ways, and `unavailable` must not raise
+        return Unavailable(
+            f"CuPy is installed, but importing it fails ({_told(error)})",
+            f"remove all packages named cupy*, then {INSTALL}",
+            error,
+        )
+    runtime = cupy.cuda.runtime
+    try:
+        count = runtime.getDeviceCount()
+    except runtime.CUDARuntimeError as error:
+        return _driver_problem(runtime, error)
+    if count == 0:
+        return Unavailable("there is no CUDA device", "check CUDA_VISIBLE_DEVICES and nvidia-smi")
+    try:
+        cupy.cuda.nvrtc.getVersion()
+    except Exception as error:  # what is raised depends on who looks for the library
+        major = int(runtime.runtimeGetVersion()) // 1000
+        wheel = "nvidia-cuda-nvrtc-cu12" if major == 12 else f"nvidia-cuda-nvrtc=={major}.*"
+        return Unavailable(
+            f"CuPy is built for CUDA {major} and finds no NVRTC of that version, which compiles its kernels ({_told(error)})",
+            f'pip install "{wheel}", or take the CuPy of the CUDA that is installed: {INSTALL}',
+            error,
+        )
+    return None
+
+
+def _driver_problem(runtime: Any, error: Any) -> Unavailable:
+    """What a device count that fails means."""
+    status = getattr(error, "status", None)
+    if status == NO_DEVICE:
+        return Unavailable("there is no CUDA device", "check CUDA_VISIBLE_DEVICES and nvidia-smi", error)
+    update = "install or update the NVIDIA driver (580 or newer for CUDA 13, 525 for CUDA 12), and look at nvidia-smi"
+    driver, built = int(runtime.driverGetVersion()), int(runtime.runtimeGetVersion())
+    if status == NO_DRIVER and driver == 0:
+        return Unavailable("there is no NVIDIA driver", update, error)
+    if status == NO_DRIVER:
+        older = f", or pip uninstall cupy-cuda13x and pip install {EXTRAS[12]}" if driver // 1000 == 12 else ""
+        return Unavailable(
+            f"the NVIDIA driver is too old: it supports CUDA {release(driver)}, and CuPy is built for CUDA {release(built)}",
+            update + older,
+            error,
+        )
+    return Unavailable(f"no CUDA driver or device answers ({error})", update, error)
+
+
+def numba_cuda_problem() -> Unavailable | None:
+    """Why Numba CUDA cannot be imported."""
+    if importlib.util.find_spec("numba_cuda") is None:
+        # Somebody who has neither it nor CuPy does not expect a GPU.
+        return Unavailable("Numba CUDA is not installed", INSTALL, expected=importlib.util.find_spec("cupy") is not None)
+    try:
+        from numba import cuda  # noqa: F401
+    except Exception as error:  # as above
+        return Unavailable(
+            f"Numba CUDA is installed, but importing it fails ({_told(error)})", f"reinstall it with {INSTALL}", error
+        )
+    return None
+
+
+def current_capability() -> Capability:
+    """The compute capability of the current device."""
+    import cupy
+
+    text = cupy.cuda.Device().compute_capability
+    return int(text[:-1]), int(text[-1])
+
+
+def compiler_problem(capability: Capability, driver: int = 0) -> Unavailable | None:
+    """Why Numba CUDA cannot compile for a device: loads its compilers, and compiles and links a kernel that does nothing.
+
+    Args: driver – CUDA's number of the release that the driver supports, such as 12040; 0 where it does not matter.
+    """
+    if capability < LEAST_CAPABILITY:
+        return Unavailable(
+            "the GPU has compute capability {}.{}, and the kernels need {}.{} or newer".format(*capability, *LEAST_CAPABILITY),
+            "take the backend cupy or numba, or a newer GPU",
+        )
+    try:
+        from ...kernels.targets.cuda.compatibility import load_array_functions
+
+        load_array_functions()
+    except Exception as error:  # whatever its modules raise beside a NumPy that they do not know
+        from importlib.metadata import version
+
+        here = f"numba-cuda {version('numba-cuda')} and NumPy {version('numpy')}"
+        return Unavailable(
+            f"Numba CUDA cannot load its compiler ({_told(error)}) with {here}",
+            "install versions that go together: pip install --upgrade numba numba-cuda numpy",
+            error,
+        )
+    return _nvvm_problem() or _linking_problem(capability, driver)
+
+
+def _nvvm_problem() -> Unavailable | None:
+    """Loads NVVM and its library of functions: from the wheels, CUDA_HOME, CUDA_PATH, or else the folder of `nvcc`."""
+    from numba.cuda import cuda_paths
+
+    named = next((name for name in ("CUDA_HOME", "CUDA_PATH") if os.environ.get(name)), "")
+    with _looking:
+        try:
+            found = cuda_paths.get_cuda_paths()
+        except Exception as first:  # what is raised depends on who looks for the library
+            home = "" if named else nvcc_home()
+            if not home:
+                where = f"; {named} is {os.environ[named]}" if named else ""
+                return _without_nvvm(f"{_told(first)}{where}", first)
+            os.environ["CUDA_HOME"] = home
+            try:
+                found = cuda_paths.get_cuda_paths()
+            except Exception as error:
+                return _without_nvvm(f"{_told(error)}; nvcc is in {home}", error)
+            finally:
+                del os.environ["CUDA_HOME"]
+        if found["libdevice"].info is None:
+            return _without_nvvm("libdevice.10.bc, its library of functions, is not beside it", None)
+    return None
+
+
+def _without_nvvm(why: str, error: BaseException | None) -> Unavailable:
+    return Unavailable(
+        f"Numba CUDA finds no NVVM, which compiles its kernels ({why})",
+        'pip install "numba-cuda[cu13]" (CUDA 13) or "numba-cuda[cu12]" (CUDA 12), or set CUDA_HOME to the folder of a CUDA '
+        "toolkit, the one that holds nvvm",
+        error,
+    )
+
+
+def nvcc_home() -> str:
+    """The toolkit that the `nvcc` of the command line belongs to, by its own word; "" without one."""
+    command = shutil.which("nvcc")
+    if command is None:
+        return ""
+    try:
+        dry = [command, "--dryrun", "-x", "cu", "-c", os.devnull, "-o", os.devnull]
+        said = subprocess.run(dry, capture_output=True, text=True, timeout=10, check=False).stderr
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    top = re.search(r"^#\$ TOP=(.+)$", said, re.MULTILINE)
+    return os.path.realpath(top[1].strip()) if top else ""
+
+
+def _linking_problem(capability: Capability, driver: int) -> Unavailable | None:
+    """Whether the linker reads what NVVM writes, and both know the device."""
+    arch = "{}{}".format(*capability)
+    try:
+        text = probe_ptx(arch)
+    except Exception as error:
+        return Unavailable(
+            f"NVVM does not compile for compute capability {capability[0]}.{capability[1]} ({_told(error)})",
+            f"install one that does: pip install {EXTRAS[12 if capability < (7, 5) else 13]}",
+            error,
+        )
+    compiler = (re.findall(r"release (\d+\.\d+)", text) or ["of unknown release"])[0]
+    if driver and compiler[0].isdigit() and int(compiler.partition(".")[0]) > driver // 1000:
+        return Unavailable(
+            f"the NVIDIA driver supports CUDA {release(driver)}, and NVVM is of CUDA {compiler}",
+            f"update the driver, or pip uninstall nvidia-nvvm and pip install {EXTRAS.get(driver // 1000, EXTRAS[12])}",
+        )
+    linker = linker_release()
+    if linker is None:
+        # The driver links then, and reads the PTX of its own release and of older ones.
+        if driver and _numbers(compiler) > _numbers(release(driver)):
+            return Unavailable(
+                f"NVVM {compiler} writes PTX that the driver, of CUDA {release(driver)}, does not read, and nvJitLink is not "
+                "installed",
+                f'pip install "{_wheel(compiler)}=={compiler}.*"',
+            )
+        return None
+    try:
+        link(text, arch)
+    except Exception as error:
+        written = (re.findall(r"^\.version (\S+)", text, re.MULTILINE) or ["of unknown version"])[0]
+        newest = re.search(r"Unsupported \.version .*current version is '([\d.]+)'", str(error))
+        read = f"reads PTX up to {newest[1]}" if newest else f"does not link it ({_told(error)})"
+        return Unavailable(
+            f"NVVM {compiler} writes PTX {written}, and nvJitLink {linker} {read}",
+            f'install both of one release: pip install "{_wheel(linker)}=={compiler}.*"',
+            error,
+        )
+    return None
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(map(int, re.findall(r"\d+", text)))
+
+
+def _wheel(of: str) -> str:
+    """The package that brings nvJitLink of that release."""
+    return "nvidia-nvjitlink-cu12" if _numbers(of)[:1] == (12,) else "nvidia-nvjitlink"
+
+
+def probe_ptx(arch: str) -> str:
+    """PTX of a kernel that does nothing, by NVVM."""
+    from numba.cuda.cudadrv import nvvm
+
+    unit = nvvm.CompilationUnit({"arch": f"compute_{arch}"})
+    unit.add_module(_PROBE.format(*nvvm.NVVM().get_ir_version(), layout=nvvm.NVVM().data_layout).encode())
+    text: bytes = unit.compile()
+    return text.decode()
+
+
+def link(text: str, arch: str) -> None:
+    """Links PTX by nvJitLink, as Numba CUDA does."""
+    from cuda.core import Linker, LinkerOptions, ObjectCode
+
+    linker = Linker(ObjectCode.from_ptx(text.encode()), options=LinkerOptions(arch=f"sm_{arch}"))
+    try:
+        linker.link("cubin")
+    finally:
+        linker.close()
+
+
+def linker_release() -> str | None:
+    """The release of nvJitLink, or None without one that Numba CUDA can use."""
+    try:
+        from cuda.bindings import nvjitlink
+
+        major, minor = nvjitlink.version()
+    except Exception:  # it is missing, or too old to be asked: what is raised depends on who looks for the library
+        return None
+    return f"{major}.{minor}"

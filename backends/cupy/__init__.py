@@ -1,0 +1,1 @@
+"""The `cupy` backend, and pinned memory, which `cuda` uses as well."""

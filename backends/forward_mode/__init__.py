@@ -1,0 +1,1 @@
+"""Dual numbers through the calls of a backend: products with Hessians and Jacobians."""

@@ -1,0 +1,55 @@
+"""A backend on dual numbers: forward-mode derivatives of everything that the plain operations of the base class do.
+
+A backward pass on it is the exact derivative of the gradient along a direction, which is a product with the Hessian: no
+layer needs to know.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ...errors import NotDifferentiable
+from ..base import Array, Backend, Scalar
+from .numbers import Dual, DualSpace, no_derivative
+
+
+class DualBackend(Backend):
+    """The plain operations of `Backend`, on dual numbers whose parts live on another backend.
+
+    Args: native – that backend.
+    """
+
+    name: ClassVar[str] = "dual"
+
+    def __init__(self, native: Backend) -> None:
+        super().__init__(DualSpace(native))
+        self.native = native
+        self.precisions = native.precisions  # type: ignore[misc]
+
+    def pair(self, value: Array, tangent: Array | None = None) -> Dual:
+        """value + tangent e, from two arrays of the native backend; no tangent means a constant."""
+        return Dual(value, tangent, self.xp)
+
+    def asarray(self, values: Any, dtype: str | None = None) -> Array:
+        """A constant, or the dual number itself."""
+        return values if isinstance(values, Dual) else self.pair(self.native.asarray(values, dtype))
+
+    def to_numpy(self, array: Array) -> np.ndarray[Any, Any]:
+        """The value alone."""
+        return self.native.to_numpy(array.value)
+
+    def item(self, scalar: Scalar) -> float:
+        """The value alone."""
+        return self.native.item(scalar.value)
+
+    def take_rows(self, array: Array, indices: Array, out: Array | None = None) -> Array:
+        """Not needed in a pass."""
+        del array, indices, out
+        raise NotDifferentiable(no_derivative("take_rows"))
+
+    def quiet(self) -> AbstractContextManager[Any]:
+        """As the native backend."""
+        return self.native.quiet()

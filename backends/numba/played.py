@@ -1,0 +1,272 @@
+"""A recorded step: which calls each core makes, and who computes which part of the weight gradients.
+
+Phases: every shard of rows runs forward, loss and backward; then the weight gradients that are split by their own rows
+are computed; then what the shards have apart is added up and the squares of the gradient are summed; then it is settled
+how far the update may go, and then the parameters are updated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from ...kernels.targets.memory import aligned_empty, aligned_zeros, unwritten
+from ...kernels.targets.native import Address, address_of, gemm_entry, gemm_words, words_of
+from ..executors.passes import forward_backward
+from ..profiling import Label, Part
+from ..threads import single_threaded_blas
+from . import splitting
+from .backend import LEAST_ELEMENTS as CHUNK
+from .program import Program
+from .recorder import Call, Recorder
+from .splitting import LEAST_PIECE, split_parameters
+
+Array = Any
+
+
+class PlayedPlan:
+    """The program of one shape of minibatch, its tapes and buffers.
+
+    Attributes: updates – whether the update of the parameters is part of it.
+
+    Args: backend, work – see Executor; inputs, targets – a minibatch of that shape; shards – of its rows; threads; batch –
+        rows of the minibatch, where these are a piece of one; the gradient is then added to what is there.
+    Raises: NotRecordable.
+    """
+
+    def __init__(
+        self, backend: Any, work: Any, inputs: Array, targets: Array, shards: int, threads: int, batch: int | None = None
+    ) -> None:
+        self.backend = backend
+        self.work = work
+        # Recorded with arrays of their own, for those of a step may overlap; nothing is computed meanwhile.
+        inputs, targets = unwritten(inputs.shape, inputs.dtype), unwritten(targets.shape, targets.dtype)
+        self.rows = int(inputs.shape[0])
+        self.batch = batch
+        self.edges = [self.rows * k // shards for k in range(shards + 1)]
+        self.totals = np.zeros(shards)
+        self.squares = np.zeros(max(1, -(-work.gradient.size // CHUNK)))
+        self._sums = np.zeros(2)
+        self.pieces = shards if work.deterministic else threads
+        split = split_parameters(work, self.rows, shards)
+        while True:
+            program = self._build(inputs, targets, split)
+            if program is not None:
+                break
+        self.program = program.finish()
+
+    def _build(self, inputs: Array, targets: Array, split: set[Any]) -> Program | None:
+        """The program, or None after removing from `split` what cannot be split."""
+        recorders = self._record(inputs, targets, split)
+        deferred = {p: self._products(p, recorders) for p in split}
+        refused = {p for p, found in deferred.items() if found is None or not self._worth(p, found, len(recorders))}
+        if refused:
+            split -= refused
+            return None
+        taken = {id(call) for found in deferred.values() for group in found or () for call in group}
+        program = Program([inputs, targets])
+        for recorder in recorders:
+            for call in recorder.calls:
+                if id(call) not in taken:
+                    program.call(call.entry, call.words, _label(call), call)
+            program.end_task()
+        program.end_phase()
+        for found in deferred.values():
+            self._add_pieces(program, found or [])
+        program.end_phase()
+        self._add_sums(program)
+        program.end_phase()
+        self._without_update = program.phases
+        self.updates = self._add_update(program)
+        return program
+
+    # Recording
+
+    def _record(self, inputs: Array, targets: Array, split: set[Any]) -> list[Recorder]:
+        work, recorders = self.work, []
+        main = {p: work.gradient[a:b].reshape(p.shape) for p, (a, b) in work.ranges.items()}
+        self.summed = [p for p in work.ranges if p not in split]
+        self.parts: list[Mapping[Any, Array]] = []
+        self.tapes = []
+        shared: dict[int, Array] = {}
+        for k, (start, stop) in enumerate(pairwise(self.edges)):
+            gradients = main
+            if k:
+                own = {p: aligned_zeros(p.shape, work.gradient.dtype) for p in self.summed}
+                self.parts.append(own)
+                gradients = {**main, **own}
+            recorder = Recorder()
+            # Of a piece, the first shard adds to the sum of all pieces; what the others have apart is added to that later.
+            adds = self.batch is not None and k == 0
+            tape = work.new_tape(gradients, start, recorder, self._allocator(shared, start, stop), adds)
+            recorder.tape = tape
+            tape.begin(stop - start, self.rows if self.batch is None else self.batch)
+            summed = partial(recorder.sum_up, out=self.totals[k : k + 1])
+            forward_backward(work, tape, inputs[start:stop], targets[start:stop], summed)
+            self.tapes.append(tape)
+            recorders.append(recorder)
+        return recorders
+
+    def _allocator(self, shared: dict[int, Array], start: int, stop: int) -> Any:
+        """Buffers of a shard are rows of buffers of the whole minibatch, so that a product can span all of them."""
+
+        def allocate(position: int, shape: tuple[int, ...], dtype: str) -> Array:
+            if not shape or shape[0] != stop - start:
+                return aligned_empty(shape, dtype)
+            whole = shared.get(position)
+            if whole is None or whole.shape[1:] != shape[1:] or whole.dtype != dtype:
+                whole = shared[position] = aligned_empty((self.rows, *shape[1:]), dtype)
+            return whole[start:stop]
+
+        return allocate
+
+    def _worth(self, parameter: Any, products: Sequence[Sequence[Call]], shards: int) -> bool:
+        """Whether splitting is still worth it where products have more rows than samples, as those of a convolution."""
+        rows = max(_rows(group) for group in products)
+        return rows == self.rows or self.work.deterministic or splitting.splits_weights(
+            parameter.shape[0], parameter.shape[1], rows, shards
+        )
+
+    def _products(self, parameter: Any, recorders: Sequence[Recorder]) -> list[list[Call]] | None:
+        """The products that make up the gradient of a parameter, one list a product with its calls by shard.
+
+        None unless the gradient is made of nothing else, and every product spans the whole minibatch in memory.
+        """
+        low, high = self.work.ranges[parameter]
+        target = self.work.gradient[low:high]
+        start, end = address_of(target), address_of(target) + target.nbytes
+        by_shard: list[list[Call]] = []
+        for recorder in recorders:
+            mine: list[Call] = []
+            for call in recorder.calls:
+                if not any(start <= address_of(a) < end for a in call.arrays if a.size):
+                    if any(_overlap(w, x) for c in mine for x in c.arrays for w in call.written):
+                        return None
+                    continue
+                if call.kernel is not None or address_of(call.arguments[2]) != start:
+                    return None
+                a, b = call.arguments[:2]
+                if not a.transposed or b.transposed:
+                    return None
+                mine.append(call)
+            by_shard.append(mine)
+        if len({len(calls) for calls in by_shard}) != 1 or not by_shard[0]:
+            return None
+        products = [list(group) for group in zip(*by_shard, strict=True)]
+        for group in products:
+            for side in (0, 1):
+                operands = [call.arguments[side].array for call in group]
+                for one, following in pairwise(operands):
+                    if address_of(one) + one.nbytes != address_of(following):
+                        return None
+        return products
+
+    # Building
+
+    def _add_pieces(self, program: Program, products: Sequence[Sequence[Call]]) -> None:
+        """A weight gradient, cut by its rows: each piece is a task that takes all products in turn."""
+        if not products:
+            return
+        out = products[0][0].arguments[2]
+        count = max(1, min(self.pieces, out.shape[0] // LEAST_PIECE))
+        edges = [out.shape[0] * k // count for k in range(count + 1)]
+        size = out.itemsize
+        for low, high in pairwise(edges):
+            for group in products:
+                a, b, _, accumulate = group[0].arguments
+                rows = _rows(group)
+                extents = (high - low, out.shape[1], rows)
+                words = gemm_words(
+                    out.dtype, (Address(address_of(a.array) + low * size), a.row, True),
+                    (address_of(b.array), b.row, False),
+                    (Address(address_of(out) + low * out.shape[1] * size), out.shape[1]), extents, accumulate,
+                )  # fmt: skip
+                moved = (extents[0] * extents[1] + rows * (extents[0] + extents[1])) * size
+                label = Label("matmul", group[0].place, group[0].stage, 2 * extents[0] * extents[1] * extents[2], moved)
+                program.call(gemm_entry().address, words, label, group)
+            program.end_task()
+
+    def _add_sums(self, program: Program) -> None:
+        """Chunk by chunk: the shards' own gradients are added to the first one's, then the squares are summed."""
+        rows, gradient, backend = self.backend._rows, self.work.gradient, self.backend
+        add, square = (backend._rows.kernel(f, gradient.dtype) for f in (rows.add_to, rows.sum_of_squares))
+        ranges = [(p, *self.work.ranges[p]) for p in self.summed]
+        for chunk in range(self.squares.size):
+            low, high = chunk * CHUNK, min((chunk + 1) * CHUNK, gradient.size)
+            for parameter, start, stop in ranges if self.parts else ():
+                first, last = max(low, start), min(high, stop)
+                if first >= last:
+                    continue
+                here = gradient[first:last]
+                for part in self.parts:
+                    other = part[parameter].reshape(-1)[first - start : last - start]
+                    label = Label("add shards", "gradient", "sum", 0, 3 * here.nbytes)
+                    program.call(add.entry.address, words_of(add.parameters, (here, other)), label, other)
+            here = gradient[low:high]
+            words = words_of(square.parameters, (here, self.squares[chunk : chunk + 1]))
+            program.call(square.entry.address, words, Label("squares", "gradient", "sum", 0, here.nbytes), here)
+            program.end_task()
+
+    def _add_update(self, program: Program) -> bool:
+        """What `OptimizerState.apply` does, as far as it is one call of a formula."""
+        update = self.work.state.update(self.work.gradient)
+        if update is None:
+            return False
+        settle = self.backend._rows.kernel(self.backend._rows.settle, self.work.gradient.dtype)
+        arguments = (self.totals, self.squares, update.largest, update.table[0], self._sums)
+        words = words_of(settle.parameters, arguments)
+        program.call(settle.entry.address, words, Label("settle", "gradient", "sum", 0, self.squares.nbytes), arguments)
+        program.end_task()
+        program.end_phase()
+        for call in self.backend.update_calls(*update[:4], self.pieces):
+            program.call(*call)
+            program.end_task()
+        program.end_phase()
+        return True
+
+    # Running
+
+    def _play(
+        self, inputs: Array, targets: Array, number: int, threads: int, first: int = 0, **options: Any
+    ) -> None:
+        for tape in self.tapes:
+            tape.set_step(number, first)
+        with single_threaded_blas:
+            self.program.run((inputs, targets), threads, **options)
+
+    def gradient(self, inputs: Array, targets: Array, number: int, threads: int, first: int = 0) -> tuple[Any, Any]:
+        """(sum of the losses, sum of the squares of the gradient); `first` – as in Piece."""
+        self._play(inputs, targets, number, threads, first, phases=self._without_update)
+        return self.totals.sum(), self.squares.sum()
+
+    def step(self, inputs: Array, targets: Array, number: int, threads: int) -> tuple[Any, Any]:
+        """As `gradient`; the parameters are then updated."""
+        # Counted before, for no interrupt can come between the parts of what is played.
+        self.work.state.t += 1
+        self._play(inputs, targets, number, threads)
+        return self._sums[0], self._sums[1]
+
+    def timed(self, inputs: Array, targets: Array, number: int, threads: int) -> list[Part]:
+        """One run, call by call; what the threads do at the same time counts once."""
+        times = np.zeros(len(self.program.labels), np.int64)
+        self._play(inputs, targets, number, threads, times=times)
+        together = min(threads, self.program.width)
+        return [label.part(ns * 1e-9 / together) for label, ns in zip(self.program.labels, times.tolist(), strict=True)]
+
+
+def _rows(group: Sequence[Call]) -> int:
+    """Rows of the operands of a product of all shards."""
+    return sum(int(call.arguments[0].array.shape[0]) for call in group)
+
+
+def _label(call: Call) -> Label:
+    return Label(call.name, call.place, call.stage, call.flop, call.bytes)
+
+
+def _overlap(a: Array, b: Array) -> bool:
+    """Whether two contiguous arrays share memory."""
+    return bool(address_of(a) < address_of(b) + b.nbytes and address_of(b) < address_of(a) + a.nbytes)

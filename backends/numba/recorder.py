@@ -1,0 +1,135 @@
+"""A backend that computes nothing: it writes down which kernels a pass would call, with which arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ...kernels.formula import Formula
+from ...kernels.targets.cpu import Kernel
+from ...kernels.targets.native import address_of, gemm_entry, gemm_words, words_of
+from ..base import Array, Random
+from ..executors.base import NotRecordable
+from ..executors.recording import recorded_asarray, recorded_zeros, refuse, require_rows
+from .backend import NumbaBackend
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """An operand of a product: op(array), op being the transpose where asked for, and where its rows lie in memory."""
+
+    array: Array
+    transposed: bool
+    row: int
+
+    @classmethod
+    def of(cls, array: Array) -> Matrix:
+        """From an array that is row-major, or the transpose of one that is."""
+        if array.flags.c_contiguous:
+            return cls(array, False, array.shape[1])
+        if array.T.flags.c_contiguous:
+            return cls(array.T, True, array.shape[0])
+        raise NotRecordable(f"a matrix with strides {array.strides}")
+
+
+@dataclass
+class Call:
+    """One kernel and its arguments.
+
+    Attributes: name – of the kernel, or "matmul"; written – the arrays that it changes; place, stage – the layer and the
+        part of the step that asked for it.
+    """
+
+    name: str
+    arguments: tuple[Any, ...]
+    written: list[Array]
+    place: str
+    stage: str
+    kernel: Kernel | None = None
+
+    @property
+    def entry(self) -> int:
+        """The address of the compiled code."""
+        address: int = (gemm_entry() if self.kernel is None else self.kernel.entry).address
+        return address
+
+    @property
+    def words(self) -> list[int]:
+        """Its arguments, as that code takes them."""
+        if self.kernel is not None:
+            return words_of(self.kernel.parameters, self.arguments)
+        a, b, out, accumulate = self.arguments
+        return gemm_words(
+            out.dtype, (address_of(a.array), a.row, a.transposed), (address_of(b.array), b.row, b.transposed),
+            (address_of(out), out.shape[1]), (*out.shape, b.array.shape[b.transposed]), accumulate,
+        )  # fmt: skip
+
+    @property
+    def arrays(self) -> list[Array]:
+        """Every array among its arguments."""
+        return [a.array if isinstance(a, Matrix) else a for a in self.arguments if isinstance(a, np.ndarray | Matrix)]
+
+    @property
+    def flop(self) -> int:
+        """Floating-point operations of a product; 0 for the others, whose time goes into memory."""
+        if self.kernel is not None:
+            return 0
+        _, b, out, _ = self.arguments
+        return int(2 * out.size * b.array.shape[b.transposed])
+
+    @property
+    def bytes(self) -> int:
+        """What it has to read and write at least."""
+        written = {id(array) for array in self.written}
+        read = [a for a in self.arrays if id(a) not in written or self.kernel is not None]
+        return sum(int(a.nbytes) for a in read)
+
+
+class Recorder(NumbaBackend):
+    """Takes the calls of one pass.
+
+    Attributes: calls – in order; tape – the tape of the pass, which knows the place of each call.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[Call] = []
+        self.tape: Any = None
+
+    def _add(self, name: str, arguments: Sequence[Any], written: list[Array], kernel: Kernel | None = None) -> None:
+        self.calls.append(Call(name, tuple(arguments), written, self.tape.place, self.tape.stage, kernel))
+
+    def _run(self, function: Callable[..., Any], like: Array, *arguments: Any) -> None:
+        require_rows(arguments)
+        kernel = self._rows.kernel(function, like.dtype)
+        self._add(kernel.name, arguments, kernel.written(arguments), kernel)
+
+    def _map(self, formula: Formula, outputs: tuple[Array, ...], arguments: Sequence[Any], random: Random | None) -> None:
+        require_rows((*outputs, *arguments))
+        kernel, given = self._target.bind_map(formula, outputs, arguments, random)
+        self._add(kernel.name, given, kernel.written(given), kernel)
+
+    def _matmul(self, a: Array, b: Array, out: Array, accumulate: bool) -> None:
+        if not out.flags.c_contiguous:
+            raise NotRecordable(f"a product into an array with strides {out.strides}")
+        if not a.dtype == b.dtype == out.dtype:
+            raise NotRecordable(f"a product of {a.dtype} and {b.dtype} into {out.dtype}")
+        self._add("matmul", (Matrix.of(a), Matrix.of(b), out, accumulate), [out])
+
+    def fill(self, array: Array, value: float) -> None:
+        """See Backend.fill."""
+        if not array.flags.c_contiguous:
+            raise NotRecordable(f"filling an array with strides {array.strides}")
+        self._run(self._rows.fill, array, array.reshape(-1), value)
+
+    def sum_up(self, x: Array, out: Array) -> None:
+        """The sum of x goes to out [1]."""
+        self._run(self._rows.total, x, x, out)
+
+    zeros = recorded_zeros
+    asarray = recorded_asarray
+    copy = take_rows = item = to_numpy = random_bits = permutation = argmax = total = sum_of_squares = limit_norm = refuse
+    update = fold = refuse

@@ -1,0 +1,126 @@
+"""Spreads the rows of a minibatch over the cores: each runs forward and backward on its own, with one BLAS thread.
+
+GEMMs then need no hand-over between cores, and everything between them runs on all cores too.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from ..executors.base import Array, Executor, NotRecordable, Piece, in_rows
+from ..executors.passes import forward_backward
+from ..profiling import Part, median_of, merged
+from ..threads import num_threads, single_threaded_blas, workers
+from .splitting import split_parameters
+
+LEAST_ROWS = 8
+"""Rows below which a further core is not worth its hand-over."""
+
+PIECES = 16
+"""Parts that a deterministic step is cut into, whatever the number of threads."""
+
+
+class RowExecutor(Executor):
+    """Row-parallel forward, loss and backward.
+
+    Where layers and loss are recordable, a pass is recorded once for each shape, and then played by compiled code
+    (framework code does not run again); else each core runs the layers' own code on its rows.
+    The order of all sums depends on the number of threads, and on nothing else; in a deterministic step not even on it.
+    """
+
+    def run(self, inputs: Array, targets: Array, number: int) -> tuple[Any, Any]:
+        """See Executor.run; where a pass is played, the update is part of what is played."""
+        inputs, targets = in_rows(inputs, targets)
+        plan, threads = self._planned(inputs, targets)
+        if plan.updates:
+            total, squares = plan.step(inputs, targets, number, threads)
+        else:
+            total, squares = plan.gradient(inputs, targets, number, threads)
+            self._update(total, squares)
+        return total, squares
+
+    def gradient(self, inputs: Array, targets: Array, number: int, piece: Piece | None = None) -> tuple[Any, Any]:
+        """See Executor.gradient."""
+        inputs, targets = in_rows(inputs, targets)
+        first, batch = piece or (0, None)
+        plan, threads = self._planned(inputs, targets, batch)
+        total, squares = plan.gradient(inputs, targets, number, threads, first)
+        return total, squares
+
+    def profile(self, inputs: Array, targets: Array, number: int, repeats: int) -> list[Part]:
+        """See Executor.profile; where a pass is played, as it runs, on all cores."""
+        plan, threads = self._planned(inputs, targets)
+        if isinstance(plan, InterpretedPlan):
+            return super().profile(inputs, targets, number, repeats)
+        runs = []
+        for _ in range(repeats):
+            self.work.state.begin()
+            runs.append(plan.timed(inputs, targets, number, threads))
+            if not plan.updates:
+                runs[-1].append(self._timed_update(float(plan.squares.sum())))
+        return merged(median_of(runs))
+
+    def extra_gradients(self, rows: int) -> int:
+        """See Executor.extra_gradients."""
+        shards = self._shards(rows, num_threads())
+        split = split_parameters(self.work, rows, shards) if self._plays() else ()
+        return (shards - 1) * sum(int(p.size) for p in self.work.ranges if p not in split)
+
+    def _plays(self) -> bool:
+        """Whether passes are recorded: a subclass of the backend may do things its own way, so its methods are called."""
+        from .backend import NumbaBackend
+
+        return self.work.recordable and type(self.backend) is NumbaBackend
+
+    def _shards(self, rows: int, threads: int) -> int:
+        return max(1, min(PIECES if self.work.deterministic else threads, rows // LEAST_ROWS))
+
+    def _planned(self, inputs: Array, targets: Array, batch: int | None = None) -> tuple[Any, int]:
+        work, threads = self.work, num_threads()
+        rows = int(inputs.shape[0])
+        shards = self._shards(rows, threads)
+        kinds = (inputs.shape, inputs.dtype, targets.shape, targets.dtype)
+        key = (shards, 0 if work.deterministic else threads, *kinds, batch, work.revision, work.state.largest)
+        return self._plans.made(key, partial(self._plan, inputs, targets, shards, threads, batch)), threads
+
+    def _plan(self, inputs: Array, targets: Array, shards: int, threads: int, batch: int | None) -> Any:
+        if self._plays():
+            from .played import PlayedPlan
+
+            try:
+                return PlayedPlan(self.backend, self.work, inputs, targets, shards, threads, batch)
+            except NotRecordable:
+                pass
+        return InterpretedPlan(self.backend, self.work, int(inputs.shape[0]), shards, batch)
+
+
+class InterpretedPlan:
+    """Each core runs the layers' code on its rows; their gradients are added up in one more pass over the cores."""
+
+    updates = False
+
+    def __init__(self, backend: Any, work: Any, rows: int, shards: int, batch: int | None) -> None:
+        self.backend = backend
+        self.work = work
+        self.batch = rows if batch is None else batch
+        edges = [rows * k // shards for k in range(shards + 1)]
+        self.gradients = [work.gradient]
+        self.gradients += [backend.zeros(work.gradient.shape, str(work.gradient.dtype)) for _ in edges[2:]]
+        self.shards = [
+            (work.new_tape(gradient, start, adds=batch is not None and not start), start, stop)
+            for gradient, start, stop in zip(self.gradients, edges[:-1], edges[1:], strict=True)
+        ]
+
+    def _share(self, inputs: Array, targets: Array, number: int, first: int, tape: Any, start: int, stop: int) -> Any:
+        tape.begin(stop - start, self.batch)
+        tape.set_step(number, first)
+        with self.backend.quiet():
+            return forward_backward(self.work, tape, inputs[start:stop], targets[start:stop])
+
+    def gradient(self, inputs: Array, targets: Array, number: int, threads: int, first: int = 0) -> tuple[Any, Any]:
+        """(sum of the losses, sum of the squares of the gradient); `first` – as in Piece."""
+        shares = [partial(self._share, inputs, targets, number, first, *shard) for shard in self.shards]
+        with single_threaded_blas:
+            totals = workers.run(shares, threads)
+        return sum(totals[1:], start=totals[0]), self.backend.fold(self.gradients)

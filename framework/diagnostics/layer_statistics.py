@@ -1,0 +1,189 @@
+"""LayerStatistics: mean and deviation of what flows through each layer, over depth and over time.
+
+It runs a pass of its own when it looks, and nothing at all in between; plots/layers.py draws the figures.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import HyperparameterError, StateError
+from ..engine.precision import Scaling
+from ..layers import Identity, Layer, Maxout, PReLU, Softmax
+from ..layers.activations import _Elementwise
+from ..settings import choice, whole
+from ..training.callbacks import Callback
+from .units import THRESHOLD, active, can_die, check_threshold, saturated, saturates
+from .watched import places, watched
+
+if TYPE_CHECKING:
+    from ..engine.step import TrainStep
+    from ..export.persistence import PathLike
+    from ..training.trainer import Trainer
+
+Array = Any
+
+QUANTITIES = ("activation_mean", "activation_std", "gradient_mean", "gradient_std", "saturated", "dead")
+
+
+class LayerStatistics(Callback):
+    """Mean and standard deviation of every layer's outputs and of the gradient by them, and saturated and dead units.
+
+    It looks after the first step of a fit and after each step whose number is a multiple of `every`: one more forward and
+    backward pass, in training mode and in the precision of the step, with the parameters as the step left them. Numbers stay
+    on the device until they are asked for. Training itself is not changed by a single bit. While a fit runs it holds the
+    buffers of that pass and one more gradient.
+
+    Args: every – steps from one look to the next, >= 1, default 50; data – (x, y) to look at, also once before the first
+        step; None (default) takes the minibatch of the step, or the last piece of it where it is taken in pieces; threshold –
+        which outputs count as saturated, see unit_report.
+    Attributes: layers – names of the layers, those inside others included, as in model.parameters(); shown – positions of
+        those that `plot` shows; steps – number of the step of each look.
+
+    statistics[quantity] is a NumPy array [looks, layers], for quantity
+        "activation_mean", "activation_std" – over rows and units of the output, dropout of later layers not counted;
+        "gradient_mean", "gradient_std" – of the gradient by that output of the loss over the rows looked at;
+        "saturated" – share of the outputs of Sigmoid and Tanh that are near a limit, NaN for other layers;
+        "dead" – share of the ReLU units that are active for no row that was looked at, NaN for other layers: over a small
+        minibatch that is more than over a data set, so give `data` for it, or see unit_report.
+
+        statistics = fs.LayerStatistics(every=100)
+        fs.Trainer(step, callbacks=[statistics]).fit(x, y)
+        statistics.plot("layers.png")
+    Source: notes 000, 002 and 004 (vanishing and exploding gradients); Glorot and Bengio (2010).
+    """
+
+    def __init__(self, every: int = 50, data: tuple[Any, Any] | None = None, threshold: float = THRESHOLD) -> None:
+        self.every = whole(every, "every of LayerStatistics")
+        if data is not None and not (isinstance(data, tuple | list) and len(data) == 2):
+            raise HyperparameterError(f"expected data=(x, y), or None; got {data!r}")
+        self.data = data
+        self.threshold = check_threshold(threshold)
+        self.layers: list[str] = []
+        self.shown: list[int] = []
+        self.steps: list[int] = []
+        self._kept: list[Array] = []
+        self._places: list[tuple[str, int]] = []
+        self._prepared: tuple[Array, Array] | None = None
+        self._look: _Look | None = None
+        self._to_numpy: Any = None
+
+    def on_fit_begin(self, trainer: Trainer) -> None:
+        """Forgets an earlier fit, and looks for the first time where there is data."""
+        self.steps, self._kept, self._places = [], [], []
+        step = trainer.step
+        self._look = _Look(step, self.threshold)
+        self._to_numpy = step.backend.to_numpy
+        self.layers = [name for name, _ in self._look.layers]
+        self.shown = _worth_showing([layer for _, layer in self._look.layers])
+        if self.data is not None:
+            self._prepared = step.prepare(*self.data, "x of LayerStatistics")
+            self._record(step, self._prepared)
+
+    def on_step_end(self, trainer: Trainer, done: int, total: int) -> None:
+        """Looks where it is time."""
+        del total
+        number = trainer.step.steps
+        if number % self.every == 0 or (done == 1 and not self.steps):
+            seen = self._prepared or trainer.minibatch
+            assert seen is not None
+            self._record(trainer.step, seen)
+
+    def on_fit_end(self, trainer: Trainer) -> None:  # noqa: ARG002
+        """Lets go of buffers and data."""
+        self._look = self._prepared = None
+
+    def _record(self, step: TrainStep, seen: tuple[Array, Array]) -> None:
+        assert self._look is not None
+        found = self._look.at(*seen, step.steps)
+        self._places = list(found)
+        self._kept.append(step.backend.xp.stack(list(found.values())))
+        self.steps.append(step.steps)
+
+    def __getitem__(self, quantity: str) -> NDArray[np.float64]:
+        column = choice(quantity, "quantity", QUANTITIES)
+        values = np.full((len(self.steps), len(self.layers)), np.nan)
+        for row, kept in zip(values, self._kept, strict=True):
+            for (name, layer), value in zip(self._places, self._to_numpy(kept).tolist(), strict=True):
+                if name == column:
+                    row[layer] = value
+        return values
+
+    def plot(self, path: PathLike | None = None) -> Any:
+        """Activations and gradients over depth (first, middle and last look) and over time; saturated and dead units.
+
+        Shown are the layers that are activations (all layers, where there are none) and the last layer.
+
+        Args: path – of a .png, .svg or .pdf to write; None writes nothing.
+        Returns: the matplotlib Figure; it is not shown.
+        Raises: StateError before the first look, MissingDependency without matplotlib, OutputPathError.
+        """
+        if not self.steps:
+            raise StateError("expected at least one look at the layers; got none; train with this callback first")
+        from .plots.layers import plot_statistics
+
+        return plot_statistics(self, path)
+
+    def __repr__(self) -> str:
+        return f"<LayerStatistics every {self.every} steps: {len(self.steps)} looks at {len(self.layers)} layers>"
+
+
+class _Look:
+    """One pass through the layers of a step, which keeps scalars of what it sees."""
+
+    def __init__(self, step: TrainStep, threshold: float) -> None:
+        self.step = step
+        self.threshold = threshold
+        # The loss scale of float16 stands at the end of the chain and is no layer of the model.
+        self.layers = [(name, layer) for name, layer in places(step.chain) if not isinstance(layer, Scaling)]
+        self.chain = watched(step.chain, self)
+        self.tape = step.new_tape(step.model.arena.new())
+        self.found: dict[tuple[str, int], Array] = {}
+
+    def at(self, inputs: Array, targets: Array, number: int) -> dict[tuple[str, int], Array]:
+        """(quantity, layer) -> float64 scalar on the device."""
+        self.found = {}
+        self.tape.begin(int(inputs.shape[0]))
+        self.tape.set_step(number)
+        with self.step.backend.quiet(), self.step.products():
+            outputs = self.chain.forward(inputs, self.tape)
+            _, slope = self.step.loss.evaluate(outputs, targets, self.tape)
+            self.chain.backward(slope, self.tape, needs_input=False)
+        return self.found
+
+    def forward(self, place: int, y: Array) -> None:
+        """See Watcher."""
+        if place == len(self.layers):
+            return
+        backend, layer = self.step.backend, self.layers[place][1]
+        self._moments("activation", place, y, 1.0)
+        if saturates(layer):
+            near = saturated(backend, layer, y, self.threshold)
+            self.found["saturated", place] = near / (int(y.shape[0]) * int(y.shape[1]))
+        elif can_die(layer):
+            alive = backend.xp.astype(active(backend, layer, y), backend.xp.float64)
+            self.found["dead", place] = 1.0 - backend.xp.mean(alive)
+
+    def backward(self, place: int, dy: Array) -> None:
+        """See Watcher."""
+        scale = self.step.state.loss_scale
+        if place < len(self.layers):
+            self._moments("gradient", place, dy, 1.0 if scale is None else scale.scale[0])
+
+    def _moments(self, name: str, place: int, values: Array, scale: Any) -> None:
+        backend = self.step.backend
+        wide = backend.xp.astype(backend.wide(values), backend.xp.float64)
+        self.found[f"{name}_mean", place] = backend.xp.mean(wide) / scale
+        self.found[f"{name}_std", place] = backend.xp.std(wide) / scale
+
+
+def _worth_showing(layers: list[Layer]) -> list[int]:
+    """Positions of the activations and of the last layer; of all layers, where there is no activation."""
+    kinds = (_Elementwise, PReLU, Maxout, Softmax)
+    chosen = [k for k, layer in enumerate(layers) if isinstance(layer, kinds) and not isinstance(layer, Identity)]
+    if not chosen:
+        return list(range(len(layers)))
+    return chosen if chosen[-1] == len(layers) - 1 else [*chosen, len(layers) - 1]

@@ -1,0 +1,65 @@
+"""ParameterPath: where the parameters went in training, for the path over a loss surface."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..settings import whole
+from ..training.callbacks import Callback
+
+if TYPE_CHECKING:
+    from ..engine.arena import Arena
+    from ..training.trainer import Trainer
+
+Array = Any
+
+
+class ParameterPath(Callback):
+    """Copies of all parameters, made during training on their device: before the first step and after each epoch.
+
+    Every copy takes as much memory as the model. The last one is where training ended; early stopping may take the model
+    back to an earlier point afterwards.
+
+    Args: every – None (default), or a number of steps >= 1 after which there is a copy as well.
+    Attributes: points – the copies, flat arrays in the order of the arena; steps – number of the step of each; arena – the
+        parameters that they were copied from.
+
+        path = fs.ParameterPath(every=10)
+        fs.Trainer(step, callbacks=[path]).fit(x, y)
+        fs.loss_surface(step, None, x, y, path=path).plot("surface.png")
+    """
+
+    def __init__(self, every: int | None = None) -> None:
+        self.every = None if every is None else whole(every, "every of ParameterPath")
+        self.points: list[Array] = []
+        self.steps: list[int] = []
+        self.arena: Arena | None = None
+
+    def on_fit_begin(self, trainer: Trainer) -> None:
+        """Forgets an earlier fit; the first point."""
+        self.points, self.steps = [], []
+        self.arena = trainer.step.model.arena
+        self._copy(trainer)
+
+    def on_step_end(self, trainer: Trainer, done: int, total: int) -> None:  # noqa: ARG002
+        """A point where it is time."""
+        if self.every is not None and trainer.step.steps % self.every == 0:
+            self._copy(trainer)
+
+    def on_epoch_end(self, trainer: Trainer, row: dict[str, float]) -> None:  # noqa: ARG002
+        """A point, unless the last step made one."""
+        if self.steps[-1] != trainer.step.steps:
+            self._copy(trainer)
+
+    def _copy(self, trainer: Trainer) -> None:
+        arena = trainer.step.model.arena
+        point = arena.new()
+        arena.backend.copy(arena.values, point)
+        self.points.append(point)
+        self.steps.append(trainer.step.steps)
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def __repr__(self) -> str:
+        return f"<ParameterPath of {len(self)} points>"

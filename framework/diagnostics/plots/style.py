@@ -1,0 +1,125 @@
+"""Colours and marks of the figures, how matplotlib is set up, and how a figure is saved.
+
+Readable in print and by the colour-blind: the palette is the one of Okabe and Ito (2008), and no two lines differ by their
+colour alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+from ....errors import MissingDependency, OutputPathError
+from ...export.persistence import PathLike, replacing
+
+Figure = Any
+"""A matplotlib Figure, made without pyplot: it opens no window, and is in no list of open figures."""
+
+BLUE, SKY, ORANGE, GREEN, VERMILION, PURPLE, YELLOW, GREY = (
+    "#0072B2", "#56B4E9", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#F0E442", "#7F7F7F",
+)  # fmt: skip
+DARK = "#333333"
+
+LOOKS = (
+    (BLUE, "o"), (VERMILION, "s"), (GREEN, "^"), (ORANGE, "D"), (PURPLE, "v"), (SKY, "P"), (DARK, "X"),
+)  # fmt: skip
+"""Colour and mark of the first, second, … of several things of one kind."""
+
+SETTINGS: dict[str, Any] = {
+    "font.size": 9.0,
+    "axes.titlesize": 10.0,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#DDDDDD",
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "fusedstep",
+}
+
+FORMATS: dict[str, dict[str, None]] = {".png": {"Software": None}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
+"""End of a file's name -> what is left out of it, so that the same figure gives the same bytes."""
+
+DOTS = 200
+"""For each inch of a PNG."""
+
+
+def look(position: int) -> tuple[str, str]:
+    """Colour and mark number `position`; where the colours come again, the marks are others."""
+    colour, mark = LOOKS[position % len(LOOKS)][0], LOOKS[(position + position // len(LOOKS)) % len(LOOKS)][1]
+    return colour, mark
+
+
+def shades(count: int) -> list[Any]:
+    """Colours from dark to light for what has an order, such as depth or time; told apart in grey as well."""
+    import matplotlib as mpl
+
+    colours = mpl.colormaps["viridis"]
+    return [colours(0.88 * k / max(count - 1, 1)) for k in range(count)]
+
+
+def settings() -> AbstractContextManager[Any]:
+    """The context in which figures are drawn; raises MissingDependency without matplotlib."""
+    try:
+        import matplotlib as mpl
+    except ImportError as error:
+        raise MissingDependency(
+            'expected matplotlib for figures; it is not installed; run: pip install "fusedstep[plot]"'
+        ) from error
+    context: AbstractContextManager[Any] = mpl.rc_context(SETTINGS)
+    return context
+
+
+@contextmanager
+def canvas(path: PathLike | None, width: float, height: float) -> Iterator[Figure]:
+    """An empty figure to draw on; when it is done it is saved, where a path is given.
+
+    Args: path – ends in .png, .svg or .pdf, or None; width, height – in inches.
+    Raises: MissingDependency, OutputPathError also for another ending.
+    """
+    if path is not None:
+        require_format(path)
+    with settings():
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(width, height), layout="constrained")
+        yield figure
+        if path is not None:
+            ending = require_format(path)
+            with replacing(path, "a figure") as part:
+                figure.savefig(part, format=ending[1:], dpi=DOTS, metadata=FORMATS[ending])
+
+
+def require_format(path: PathLike) -> str:
+    """The ending of a figure's file name, in small letters; raises OutputPathError for one that is not in FORMATS."""
+    ending = Path(path).suffix.lower()
+    if ending not in FORMATS:
+        raise OutputPathError(
+            f"expected a figure's file name to end in {', '.join(FORMATS)}; got {str(path)!r}; rename it, such as figure.png"
+        )
+    return ending
+
+
+def whole_ticks(axis: Any) -> None:
+    """Ticks at whole numbers, for epochs and iterations."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+
+
+def plain_logarithm(axis: Any) -> None:
+    """A logarithmic axis whose ticks are 0.1, 0.2, 0.5, 1, … where it covers little, and powers of ten where it covers much."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    axis.axes.set_yscale("log")
+    low, high = axis.get_view_interval()
+    if low > 0.0 and high / low < 300.0:
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
+        axis.set_minor_locator(NullLocator())

@@ -1,0 +1,96 @@
+"""Loss surfaces as contours, with the optimiser's path; several beside each other share one scale of colours."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ....errors import HyperparameterError
+from ...export.persistence import PathLike
+from .style import DARK, ORANGE, VERMILION, Figure, canvas
+
+if TYPE_CHECKING:
+    from ..loss_surface import LossSurface
+
+LEVELS = 15
+"""Contours."""
+LOGARITHMIC = 10.0
+"""Ratio of the largest to the smallest loss from which on the contours stand at equal ratios instead of differences."""
+
+
+def plot_surfaces(surfaces: Mapping[str, LossSurface], path: PathLike | None = None) -> Figure:
+    """Loss surfaces side by side, with the same colours for the same loss: such as with and without skip connections.
+
+    Where losses overflow, the surface is white. The star is the model itself; a path begins at the circle.
+
+    Args: surfaces – title -> what fs.loss_surface gave; path – of a .png, .svg or .pdf to write, None for none.
+    Returns: the matplotlib Figure; it is not shown.
+    Raises: HyperparameterError, MissingDependency without matplotlib, OutputPathError.
+
+        fs.plot_surfaces({"plain": plain, "with skip connections": skipping}, "surfaces.png")
+    """
+    from ..loss_surface import LossSurface
+
+    if not isinstance(surfaces, Mapping) or not all(isinstance(s, LossSurface) for s in surfaces.values()) or not surfaces:
+        raise HyperparameterError(f'expected a dict of titles and loss surfaces, such as {{"ReLU": surface}}; got {surfaces!r}')
+    finite = np.concatenate([s.values[np.isfinite(s.values)] for s in surfaces.values()])
+    with canvas(path, 4.4 * len(surfaces) + 0.6, 4.5) as figure:
+        from matplotlib.ticker import MaxNLocator
+
+        levels, norm = _levels(finite)
+        panels = figure.subplots(1, len(surfaces), squeeze=False)[0]
+        filled = None
+        for axes, (title, surface) in zip(panels, surfaces.items(), strict=True):
+            values = np.ma.masked_invalid(surface.values)
+            filled = axes.contourf(surface.a, surface.b, values, levels, norm=norm, cmap="viridis")
+            axes.contour(surface.a, surface.b, values, levels[::2], norm=norm, colors="white", linewidths=0.5, alpha=0.7)
+            _draw_path(axes, surface)
+            title = f"{title} (star: {surface.origin_loss:.3g})"
+            axes.set(xlabel=surface.labels[0], ylabel=surface.labels[1], title=title)
+            for axis in (axes.xaxis, axes.yaxis):
+                axis.label.set_fontsize(8.5)
+                axis.set_major_locator(MaxNLocator(5))
+            axes.grid(False)
+        _bar(figure, filled, panels, levels)
+        handles = {label: h for axes in panels for h, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3, fontsize=8)
+    return figure
+
+
+def _levels(finite: Any) -> tuple[Any, Any]:
+    """Where contours stand, and the scale of the colours."""
+    from matplotlib.colors import LogNorm, Normalize
+
+    low, high = float(finite.min()), float(finite.max())
+    if high <= low:
+        low, high = low - 0.5, high + 0.5
+    if low > 0.0 and high / low > LOGARITHMIC:
+        return np.geomspace(low, high, LEVELS), LogNorm(low, high)
+    return np.linspace(low, high, LEVELS), Normalize(low, high)
+
+
+def _bar(figure: Figure, filled: Any, panels: Any, levels: Any) -> None:
+    from matplotlib.ticker import FuncFormatter, NullLocator
+
+    bar = figure.colorbar(filled, ax=list(panels), label="loss", ticks=levels[::2])
+    digits = max(3, 2 - math.floor(math.log10((levels[-1] - levels[0]) / np.abs(levels).max())))
+    plain = FuncFormatter(lambda value, _: f"{value:.{digits}g}" if abs(value) < 1e3 or value > 1e7 else f"{value:,.0f}")
+    bar.ax.yaxis.set_major_formatter(plain)
+    bar.ax.yaxis.set_minor_locator(NullLocator())
+
+
+def _draw_path(axes: Any, surface: LossSurface) -> None:
+    """The path as a line with dots, its start, and the place of the model."""
+    edge = {"markeredgecolor": DARK, "linestyle": "none", "zorder": 5}
+    if surface.path is not None:
+        a, b = surface.path.T
+        axes.plot(a, b, color="white", linewidth=2.6, zorder=3)
+        each = max(1, len(a) // 40)
+        axes.plot(
+            a, b, color=VERMILION, linewidth=1.3, marker=".", markersize=4, markevery=each, zorder=4, label="path of training"
+        )
+        axes.plot(a[:1], b[:1], marker="o", markersize=7, color="white", label="its start", **edge)
+    axes.plot([0.0], [0.0], marker="*", markersize=12, color=ORANGE, label="the model", **edge)

@@ -1,0 +1,95 @@
+"""TensorBoard: the figures of a training as event files, written by the library tensorboardX."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...errors import HyperparameterError, OutputPathError
+from ..optional import require
+from ..training.callbacks import Callback
+from .layer_statistics import QUANTITIES, LayerStatistics
+
+if TYPE_CHECKING:
+    from ..training.trainer import Trainer
+
+NAMES = {
+    "loss": "loss/training",
+    "val_loss": "loss/validation",
+    "accuracy": "accuracy/training",
+    "val_accuracy": "accuracy/validation",
+    "r2": "r2/training",
+    "val_r2": "r2/validation",
+    "lr": "training/learning_rate",
+    "samples_per_second": "training/samples_per_second",
+}
+"""Column of the history -> tag; one before the stroke is one chart."""
+
+
+class TensorBoard(Callback):
+    """Writes event files that `tensorboard --logdir DIR` shows while training runs.
+
+    The step of every number is the step of the TrainStep, so that a second fit goes on where the first ended. After each
+    epoch: the row of the history, and the loss of every minibatch ("loss/minibatch"). Where a LayerStatistics is among the
+    callbacks of the Trainer, its looks are written at the end, one chart a quantity.
+
+    Args: folder – made if it is not there; every training should have one of its own; histograms – whether the values
+        of each parameter are written after each epoch as well, which waits for the device; default False.
+    Raises: MissingDependency without tensorboardX, OutputPathError for a folder that cannot be written.
+
+        fs.Trainer(step, callbacks=[fs.TensorBoard("runs/first")]).fit(x, y)
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], histograms: bool = False) -> None:
+        if not isinstance(folder, str | os.PathLike) or not str(folder):
+            raise HyperparameterError(
+                f"expected the path of a folder for TensorBoard; got {folder!r}; give one such as 'runs/first'"
+            )
+        self.folder = Path(folder)
+        self.histograms = bool(histograms)
+        self._writer: Any = None
+        self._library = require("tensorboardX", "tensorboard", "fs.TensorBoard")
+
+    def on_fit_begin(self, trainer: Trainer) -> None:
+        """Opens a new event file in the folder."""
+        # The library names files by the second; two fits in one second must not overwrite each other.
+        suffix = f".{os.getpid()}.{trainer.step.steps}"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._writer = self._library.SummaryWriter(str(self.folder), filename_suffix=suffix)
+        except OSError as error:
+            raise OutputPathError(
+                f"expected a folder that can be written, for TensorBoard; {str(self.folder)!r} cannot "
+                f"({error.strerror or error}); choose another"
+            ) from error
+
+    def on_epoch_end(self, trainer: Trainer, row: dict[str, float]) -> None:
+        """Writes the row and the losses of its minibatches."""
+        last, history = trainer.step.steps, trainer.history
+        losses = history.step_losses[(len(history) - 1) * history.steps_per_epoch :]
+        for step, loss in enumerate(losses, last - len(losses) + 1):
+            self._writer.add_scalar("loss/minibatch", loss, step)
+        for column, value in row.items():
+            if column in NAMES:
+                self._writer.add_scalar(NAMES[column], value, last)
+        if self.histograms:
+            to_numpy = trainer.step.backend.to_numpy
+            for name, values in trainer.step.model.parameters().items():
+                self._writer.add_histogram(name, to_numpy(values), last)
+        self._writer.flush()
+
+    def on_fit_end(self, trainer: Trainer) -> None:
+        """Writes the statistics of layers, and closes the file."""
+        for callback in trainer.callbacks:
+            if isinstance(callback, LayerStatistics):
+                self._write_statistics(callback)
+        self._writer.close()
+        self._writer = None
+
+    def _write_statistics(self, statistics: LayerStatistics) -> None:
+        for quantity in QUANTITIES:
+            for step, values in zip(statistics.steps, statistics[quantity], strict=True):
+                for layer, value in zip(statistics.layers, values, strict=True):
+                    if value == value:  # a layer without that quantity has NaN
+                        self._writer.add_scalar(f"{quantity}/{layer}", float(value), step)

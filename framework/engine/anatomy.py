@@ -1,0 +1,93 @@
+"""What a step costs: its memory by a formula, its time by measurement."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from ...backends.profiling import Part
+from .snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from .step import TrainStep
+
+Array = Any
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes that a step holds, for one size of minibatch.
+
+    parameters = (s + c) P; gradient = s P; state = s k P; shards = s (T - 1) P'; buffers = a + b B: with s bytes a number, c
+    those of a number in the copy that layers read in 16 bits (0 without one), P numbers in the arena, k optimiser states, T
+    shards of the rows, P' numbers that each shard sums apart, B rows, and a, b by the network. The minibatch itself, and what
+    the array library takes for itself, are not among them.
+    """
+
+    parameters: int
+    gradient: int
+    state: int
+    shards: int
+    buffers: int
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return sum(getattr(self, f.name) for f in fields(self))
+
+    def __str__(self) -> str:
+        parts = ", ".join(f"{f.name} {getattr(self, f.name) / 1e6:.1f}" for f in fields(self))
+        return f"{self.total / 1e6:.1f} MB: {parts}"
+
+
+def memory_of(step: TrainStep, rows: int) -> Memory:
+    """See TrainStep.memory."""
+    arena = step.model.arena
+    size = int(arena.values.nbytes)
+    small, large = (_buffers(step, count) for count in (1, 2))
+    slope = large - small
+    shards = step.executor.extra_gradients(rows) * (size // max(arena.size, 1))
+    states = sum(int(a.nbytes) for a in step.state.states.values())
+    states += size if step.optimizer.looks_ahead else 0
+    copied = 0 if step.weights is None else int(step.weights.nbytes)
+    return Memory(size + copied, size, states, shards, small + slope * (rows - 1))
+
+
+def _buffers(step: TrainStep, rows: int) -> int:
+    """Bytes of the buffers of one pass over so many rows, which is what the tape gave out."""
+    backend, model = step.backend, step.model
+    given: list[Array] = []
+
+    def allocate(_: int, shape: tuple[int, ...], dtype: str) -> Array:
+        given.append(backend.empty(shape, dtype))
+        return given[-1]
+
+    tape = step.new_tape(model.arena.new(), allocate=allocate)
+    tape.begin(rows)
+    with backend.quiet():
+        outputs = step.chain.forward(backend.zeros((rows, int(model.inputs or 1)), step.precision.stored), tape)
+        targets = step.loss.example(rows, int(outputs.shape[1]), backend, model.dtype)
+        _, slope = step.loss.evaluate(outputs, targets, tape)
+        step.chain.backward(slope, tape, needs_input=False)
+    return sum(int(a.nbytes) for a in given)
+
+
+def profile_of(step: TrainStep, inputs: Array, targets: Array, repeats: int) -> list[Part]:
+    """See TrainStep.profile."""
+    backend, state = step.backend, step.state
+    kept = Snapshot(step)
+    total = []
+    try:
+        for _ in range(repeats + 2):
+            start = time.perf_counter()
+            step.run(inputs, targets)
+            backend.synchronize()
+            total.append(time.perf_counter() - start)
+        parts = step.executor.profile(inputs, targets, state.t, repeats)
+    finally:
+        kept.put_back()
+    from statistics import median
+
+    rest = median(total[2:]) - sum(p.seconds for p in parts)
+    return [*parts, Part("step", "other", "interpreter and waiting", max(rest, 0.0), 0, 0)]

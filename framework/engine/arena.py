@@ -1,0 +1,128 @@
+"""The arena: all parameters of a model in one flat array, so that an optimiser step is one kernel call.
+
+Gradients and optimiser states are arrays of the same layout.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ...backends import Backend, Random
+from ...errors import StateError
+from ...kernels.formulas.updates import masked
+from ..streams import INITIAL
+from .parameter import Parameter
+from .revision import revise
+
+Array = Any
+
+ALIGNMENT = 64
+"""Elements; every parameter starts at a multiple, so that neighbouring groups never share a vector register."""
+
+
+class Training:
+    """`with arena.training:` – within it the parameters are changed, by one thread.
+
+    Raises: StateError while another one is at it, for the result would be neither's.
+    """
+
+    def __init__(self) -> None:
+        # One that its own thread can take again, should an interrupt ever have left it taken.
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> None:
+        if not self._lock.acquire(blocking=False):
+            raise StateError(
+                "expected one thread at a time to train a model; another one is in the middle of a step on the same parameters "
+                "(or was, when this process was forked); give each thread a model of its own, or let them wait for each other"
+            )
+
+    def __exit__(self, *raised: object) -> None:
+        self._lock.release()
+
+
+class Arena:
+    """The layout of a model's parameters, and their values on one backend.
+
+    Parameters that decay come first, the others after them, each in the order of the model: the two default groups
+    are then two runs of elements. Gaps between parameters hold zeros for ever.
+
+    Attributes: mask – flat, 0 where an element was pruned and 1 elsewhere, or None where nothing ever was; every
+        optimiser keeps what it prunes at exactly 0; set by `prune`.
+
+    Args: parameters – name and declaration of each, in the order of the model; backend; dtype – "float32" or "float64".
+    """
+
+    def __init__(self, parameters: Iterable[tuple[str, Parameter]], backend: Backend, dtype: str) -> None:
+        self.backend = backend
+        self.dtype = dtype
+        self.names = {parameter: name for name, parameter in parameters}
+        self.parameters = list(self.names)
+        self.ranges: dict[Parameter, tuple[int, int]] = {}
+        position = 0
+        for parameter in sorted(self.parameters, key=lambda p: not p.decays):
+            self.ranges[parameter] = (position, position + parameter.size)
+            position += -(-parameter.size // ALIGNMENT) * ALIGNMENT
+        self.size = position
+        self.values = backend.zeros((self.size,), dtype)
+        self.views = self.views_of(self.values)
+        self.mask: Array | None = None
+        self.training = Training()
+
+    @property
+    def count(self) -> int:
+        """How many numbers are learned."""
+        return sum(p.size for p in self.parameters)
+
+    def new(self) -> Array:
+        """A flat array of zeros with this layout."""
+        return self.backend.zeros((self.size,), self.dtype)
+
+    def views_of(self, flat: Array) -> dict[Parameter, Array]:
+        """Each parameter's part of a flat array, in its own shape; writing to it writes to the flat array."""
+        xp = self.backend.xp
+        return {p: xp.reshape(flat[start:stop], p.shape) for p, (start, stop) in self.ranges.items()}
+
+    def prune(self, masks: Mapping[Parameter, Array]) -> None:
+        """Sets elements to 0 for good, where the array of their parameter in `masks` is 0."""
+        if self.mask is None:
+            self.mask = self.new()
+            self.backend.fill(self.mask, 1.0)
+            revise()
+        views = self.views_of(self.mask)
+        for parameter, mask in masks.items():
+            self.backend.copy(self.backend.asarray(mask, self.dtype), views[parameter])
+        self.hold()
+
+    def hold(self, flat: Array | None = None) -> None:
+        """Sets the pruned elements of a flat array to 0; of the values (default), after somebody wrote all of them."""
+        if self.mask is not None:
+            flat = self.values if flat is None else flat
+            self.backend.map(masked, flat, flat, self.mask)
+
+    def initialize(self, seed: int) -> None:
+        """Draws all initial values on the host and copies them to the backend."""
+        from ...backends import backend as find
+
+        host = find("numpy")
+        state = host.random_state(seed)
+        for position, parameter in enumerate(self.parameters):
+            shape = parameter.shape if len(parameter.shape) == 2 else (1, parameter.size)
+            random = Random(state, INITIAL + position)
+            drawn = parameter.initializer.fill(host, shape, parameter.fan_in, parameter.fan_out, random)
+            self.backend.copy(
+                self.backend.asarray(host.xp.reshape(drawn, parameter.shape), self.dtype), self.views[parameter]
+            )
+
+    def merged_ranges(self, group_of: Mapping[Parameter, int]) -> list[tuple[int, int, int]]:
+        """(start, stop, group) of the longest runs of elements that belong to one group, gaps included."""
+        runs: list[tuple[int, int, int]] = []
+        for parameter, (start, stop) in sorted(self.ranges.items(), key=lambda item: item[1]):
+            group = group_of[parameter]
+            if runs and runs[-1][2] == group:
+                runs[-1] = (runs[-1][0], stop, group)
+            else:
+                runs.append((start, stop, group))
+        return runs

@@ -1,0 +1,71 @@
+"""The error for a step whose loss or gradient is not finite.
+
+Where such a number first appears is found by running the layers one by one again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from ...backends.executors.base import Piece
+from ...errors import NonFiniteLossError
+
+if TYPE_CHECKING:
+    from .step import TrainStep
+
+Array = Any
+
+BACKWARD = "the backward pass"
+
+
+def failure_of(
+    step: TrainStep, pieces: Iterable[tuple[Array, Array]], rows: int, number: int, what: str
+) -> NonFiniteLossError:
+    """See TrainStep.failure."""
+    place, first = "", 0
+    for inputs, targets in pieces:
+        place = first_not_finite(step, inputs, targets, number, Piece(first, rows))
+        if place != BACKWARD:
+            break
+        first += int(inputs.shape[0])
+    return NonFiniteLossError(
+        f"expected a finite loss; got {what} in step {number}{', first in ' + place if place else ''}; the parameters "
+        f"of step {number - 1} are kept; lower the learning rate, clip the gradient (clip_norm=1.0), or check and "
+        "scale the data",
+        number,
+        place,
+    )
+
+
+def first_not_finite(step: TrainStep, inputs: Array, targets: Array, number: int, piece: Piece) -> str:
+    """The place, in words, where step `number` first had NaN or infinity: data, parameter, layer, loss, or backward pass.
+
+    Args: inputs, targets – all rows of the minibatch, or the piece of it that `piece` says.
+    """
+    backend, model = step.backend, step.model
+
+    def broken(array: Array) -> bool:
+        return not bool(backend.xp.all(backend.xp.isfinite(array)))
+
+    with backend.quiet():
+        if broken(inputs):
+            return "the input data"
+        if backend.dtype_name(targets).startswith("float") and broken(targets):
+            return "the targets"
+        names = {parameter: name for name, parameter in model.declared()}
+        tape = step.new_tape(model.arena.new())
+        tape.begin(int(inputs.shape[0]), piece.batch)
+        tape.set_step(number, piece.first)
+        x = inputs
+        for index, layer in enumerate(step.chain.layers):
+            for _, parameter in layer.declared():
+                if broken(model.arena.views[parameter]):
+                    return f"parameter {names.get(parameter, parameter.name)}"
+            x = layer.forward(x, tape)
+            if broken(x):
+                return f"the output of layer {index} ({layer!r})"
+        row_losses, gradient = step.loss.evaluate(x, targets, tape)
+        if broken(row_losses) or broken(gradient):
+            return f"the loss {step.loss!r}"
+    return BACKWARD

@@ -1,0 +1,63 @@
+"""Local Jacobians of a layer as explicit matrices, for small layers and for learning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ...backends import backend as find_backend
+from ...errors import ShapeError
+from ..layers import Layer
+from .arena import Arena
+from .model import Sequential
+from .tape import Tape
+
+Array = Any
+
+
+def local_jacobians(
+    layer: Layer, x: Any, parameters: Mapping[str, Any] | None = None, seed: int = 0
+) -> tuple[Array, Array]:
+    """(dz/dx [e, d], dz/dw [e, n]) of z = layer(x) at one sample x [d], in float64 on the host.
+
+    The columns of dz/dw are the parameters in the order of the layer, a weight matrix unit by unit (all weights into the
+    first output, then into the second, …) and then the bias. For an affine layer that is the e x e(d + 1) pattern of
+    the notes: x^T repeated e times, staggered, and the e x e identity at the end.
+
+    Args: layer – a layer, or a model, whose own parameters are used if it is initialised; x – the sample; parameters – name ->
+        array, as in model.parameters(), the others being drawn; None draws all where there are none; seed – for those.
+    Raises: ShapeError for x that is no vector of the layer's width, and for names of parameters that it does not have.
+    Source: notes 001; one slide there prints the 2 x 8 example with a column missing.
+    """
+    host = find_backend("numpy")
+    chain = layer if isinstance(layer, Sequential) else Sequential(layer)
+    arena = Arena(chain.declared(), host, "float64")
+    arena.initialize(seed)
+    if parameters is not None:
+        names = {name: p for p, name in arena.names.items()} | {name.rpartition(".")[2]: p for p, name in arena.names.items()}
+        for name, values in parameters.items():
+            if name not in names:
+                raise ShapeError(f"expected parameters out of {', '.join(arena.names.values())}; got {name!r}")
+            host.copy(host.asarray(values, "float64"), arena.views[names[name]])
+    elif chain.initialized:
+        for parameter, values in chain.arena.views.items():
+            host.copy(host.asarray(chain.backend.to_numpy(values), "float64"), arena.views[parameter])
+    row = host.asarray(x, "float64")
+    if len(row.shape) != 1:
+        raise ShapeError(f"expected one sample x [columns]; got shape {tuple(row.shape)}")
+    xp = host.xp
+    inputs = xp.reshape(row, (1, -1))
+    gradients = arena.new()
+    tape = Tape(arena, gradients=gradients)
+    width = chain.output_width(int(inputs.shape[1]))
+    by_input, by_parameters = [], []
+    for unit in range(width):
+        tape.begin(1)
+        chain.forward(inputs, tape)
+        direction = host.zeros((1, width), "float64")
+        direction[0, unit] = 1.0
+        dx = chain.backward(direction, tape)
+        by_input.append(xp.reshape(dx, (-1,)) + 0.0)
+        parts = [xp.reshape(arena.views_of(gradients)[p].T, (-1,)) for p in arena.parameters]
+        by_parameters.append(xp.concat(parts) if parts else host.zeros((0,), "float64"))
+    return xp.stack(by_input), xp.stack(by_parameters)

@@ -1,0 +1,76 @@
+"""How many rows are worked on at a time: a whole minibatch, pieces of a given size, or as many as the memory holds."""
+
+from __future__ import annotations
+
+import gc
+import logging
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from ...backends import Backend
+from ...errors import HyperparameterError
+from ..settings import whole
+
+Result = TypeVar("Result")
+
+AUTO = "auto"
+
+_logger = logging.getLogger("fusedstep")
+
+
+class MicroBatches:
+    """The rows of a piece, and what happens when there is not enough memory for it.
+
+    Args: setting – None: never cut; a number: pieces of at most that many rows; "auto": no cut until the memory does not
+        suffice, then half as many rows, and so on; backend – says what errors are a lack of memory; forget – gives back
+        all buffers of the step.
+    Attributes: setting; largest – the rows of a piece that "auto" has come to, None while nothing was cut.
+    """
+
+    def __init__(self, setting: int | str | None, backend: Backend, forget: Callable[[], Any]) -> None:
+        self.setting = checked(setting)
+        self.largest: int | None = None
+        self._backend = backend
+        self._forget = forget
+
+    def rows(self, batch: int) -> int:
+        """How many of that many rows are taken at a time."""
+        limit = self.largest if self.setting == AUTO else self.setting
+        return batch if limit is None else min(batch, int(limit))
+
+    def __repr__(self) -> str:
+        return f"MicroBatches({self.setting!r}, largest={self.largest})"
+
+    def attempt(self, batch: int, work: Callable[[int], Result]) -> Result:
+        """What `work` gives for a number of rows; with "auto" it is tried again with half of them where memory ran out.
+
+        Args: batch – rows that are wanted; work – called with the rows of a piece; where it fails it must have changed nothing.
+        """
+        while True:
+            size = self.rows(batch)
+            try:
+                return work(size)
+            except Exception as error:
+                if self.setting != AUTO or size == 1 or not self._backend.out_of_memory(error):
+                    raise
+                reason = f"{type(error).__name__}: {error}"
+            # Only here is the failed attempt, with the arrays that its traceback held, really gone.
+            self.largest = -(-size // 2)
+            self._forget()
+            gc.collect()
+            self._backend.trim_memory()
+            _logger.warning(
+                "micro_batch auto: not enough memory for %d rows at a time (%s); going on with %d, with the same result",
+                size, reason, self.largest,
+            )  # fmt: skip
+
+
+def checked(setting: Any) -> int | str | None:
+    """A possible setting; raises HyperparameterError for others."""
+    if setting is None or setting == AUTO:
+        return setting  # type: ignore[no-any-return]
+    if isinstance(setting, str):
+        raise HyperparameterError(
+            f'expected micro_batch to be a number of rows, "auto" or None; got {setting!r}; write micro_batch="auto"'
+        )
+    return whole(setting, "micro_batch")

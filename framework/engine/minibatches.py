@@ -1,0 +1,91 @@
+"""What a step is given, made ready for it: inputs and targets as checked arrays of its backend, whole or in pieces."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from ...backends.arrays import on_host
+from ...errors import EmptyDataError, NonFiniteDataError, ShapeError
+
+if TYPE_CHECKING:
+    from .step import TrainStep
+
+Array = Any
+Pieces = Callable[[int], Iterator[tuple[Array, Array]]]
+"""Given a number of rows: inputs and targets of a minibatch, at most that many rows at a time."""
+
+
+def prepared(step: TrainStep, x: Any, y: Any, name: str) -> tuple[Array, Array]:
+    """See TrainStep.prepare."""
+    inputs = step.stored(step.model.convert_input(x))
+    rows = int(inputs.shape[0])
+    if rows == 0:
+        raise EmptyDataError(f"expected at least one row of {name}; got none")
+    targets = step.prepare_targets(y, rows)
+    require_finite(step, inputs, x, name)
+    if step.backend.dtype_name(targets).startswith("float"):
+        require_finite(step, targets, y, name.replace("x", "y"))
+    return inputs, targets
+
+
+def require_finite(step: TrainStep, array: Array, given: Any, name: str) -> None:
+    """Raises NonFiniteDataError where an array has NaN or infinity, or what its squares make of it.
+
+    Args: given – what it was made of, to name the place; name – how the user calls it.
+    """
+    backend = step.backend
+    with backend.quiet():
+        squares = backend.item(backend.sum_of_squares(backend.xp.reshape(array, (-1,))))
+    if math.isfinite(squares):
+        return
+    from ..tables.validation import require_finite as require_finite_host
+
+    require_finite_host(backend.to_numpy(given) if backend.is_array(given) else on_host(given), name)
+    raise NonFiniteDataError(
+        f"expected values in {name} that {step.precision.name} can {'hold' if step.precision.scaled else 'square'}; got "
+        "larger ones; scale them, or use a precision with a larger range"
+    )
+
+
+def require_targets(y: Any, rows: int) -> None:
+    """Raises ShapeError where there is not one target for each row."""
+    count = y.shape[0] if getattr(y, "shape", None) else len(y) if hasattr(y, "__len__") else None
+    if count != rows:
+        raise ShapeError(f"expected one target for each of the {rows} rows of x; got {count}")
+
+
+def given_pieces(step: TrainStep, x: Any, y: Any, rows: int) -> Pieces:
+    """Those of a minibatch as the user gave it: each is converted and checked when its turn comes."""
+
+    def pieces(size: int) -> Iterator[tuple[Array, Array]]:
+        for start in range(0, rows, size):
+            stop = min(rows, start + size)
+            part, wanted = (a if size >= rows else _rows_of(a, start, stop) for a in (x, y))
+            yield step.stored(step.model.convert_input(part)), step.prepare_targets(wanted, stop - start)
+
+    return pieces
+
+
+def ready_pieces(inputs: Array, targets: Array, rows: int) -> Pieces:
+    """Those of a minibatch that is prepared."""
+
+    def pieces(size: int) -> Iterator[tuple[Array, Array]]:
+        for start in range(0, rows, size):
+            stop = min(rows, start + size)
+            yield inputs[start:stop, ...], targets[start:stop, ...]
+
+    return pieces
+
+
+def no_pieces(size: int) -> Iterator[tuple[Array, Array]]:
+    """For a minibatch that is handed over as a whole."""
+    del size
+    return iter(())
+
+
+def _rows_of(values: Any, start: int, stop: int) -> Any:
+    """Some rows of an array, a list, or a table of pandas, whose brackets take names."""
+    by_place = getattr(values, "iloc", values)
+    return values[start:stop, ...] if by_place is values and hasattr(values, "shape") else by_place[start:stop]

@@ -1,0 +1,454 @@
+"""Models: a Sequential of layers with its parameters, predictions, and the shorthand `mlp`."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Iterator
+from collections.abc import Sequence as Widths
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from ...backends import Backend
+from ...backends import backend as find_backend
+from ...errors import DtypeError, EmptyDataError, HyperparameterError, MixedBackends, NonFiniteDataError, ShapeError, StateError
+from ..layers import (
+    ELU,
+    GELU,
+    Dropout,
+    Layer,
+    LayerNorm,
+    LeakyReLU,
+    Linear,
+    PReLU,
+    ReLU,
+    Sequence,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Tanh,
+)
+from ..layers.fused import fuse
+from ..sources.row_source import RowSource, as_source
+from .arena import Arena
+from .initializers import Initializer
+from .tape import Tape
+
+Array = Any
+
+HEADS = ("classes", "binary", "signs", "values")
+"""How outputs are read: logits or probabilities of classes, one logit, one signed score, or plain numbers."""
+
+PREDICTION_ROWS = 4096
+"""Rows per pass in evaluation mode; bounds the memory that a prediction takes."""
+
+
+class Sequential(Sequence, public=False):
+    """A network: layers one after the other, and the parameters that they declare.
+
+    Args: layers; head – how `predict` reads the outputs, one of HEADS; None until a TrainStep sets it by its loss.
+
+    Widths that do not fit are refused here, where the first layer says how many columns it takes.
+    """
+
+    def __init__(self, *layers: Layer, head: str | None = None) -> None:
+        super().__init__(*layers)
+        if head is not None and head not in HEADS:
+            raise HyperparameterError(f"expected head to be one of {', '.join(HEADS)}; got {head!r}")
+        self.head = head
+        self.head_is_given = head is not None
+        self.inputs = next((w for w in map(_input_width, self.layers) if w is not None), None)
+        self._arena: Arena | None = None
+        self._local = threading.local()
+        if self.inputs is not None:
+            self.outputs: int | None = self._check_widths(self.inputs)
+        else:
+            self.outputs = None
+
+    def _check_widths(self, width: int) -> int:
+        for index, layer in enumerate(self.layers):
+            try:
+                width = layer.output_width(width)
+            except ShapeError as error:
+                raise ShapeError(f"layer {index}: {error}") from None
+        return width
+
+    # Parameters
+
+    def initialize(
+        self, seed: int = 0, backend: str | Backend | None = None, dtype: str = "float32"
+    ) -> Sequential:
+        """Draws the initial parameters; call it once, or leave it to TrainStep.
+
+        Args: seed – the same seed gives the same bits on every backend; backend – name, or None for the one in use;
+            dtype – "float32", or "float64" for checks.
+        Returns: the model itself. A TrainStep that was made before does not know the new parameters: make a new one.
+        Raises: HyperparameterError for the seed, DtypeError; UnknownBackend, BackendUnavailable.
+        """
+        _require_dtype(dtype)
+        require_seed(seed)
+        self.place(find_backend(backend), dtype)
+        self.arena.initialize(int(seed))
+        return self
+
+    def place(self, backend: Backend, dtype: str) -> None:
+        """Makes room for the parameters on a backend; they are 0 until `initialize` or `load_parameters` sets them."""
+        self._arena = Arena(self.declared(), backend, dtype)
+        self._local = threading.local()
+
+    @property
+    def initialized(self) -> bool:
+        """Whether the parameters have values."""
+        return self._arena is not None
+
+    @property
+    def arena(self) -> Arena:
+        """Where the parameters live; raises StateError before `initialize`."""
+        if self._arena is None:
+            raise StateError(
+                "expected an initialised model; got one without parameters; train it first (a TrainStep makes them), or call "
+                "model.initialize()"
+            )
+        return self._arena
+
+    @property
+    def backend(self) -> Backend:
+        """The backend that the parameters live on."""
+        return self.arena.backend
+
+    @property
+    def dtype(self) -> str:
+        """"float32" or "float64"."""
+        return self.arena.dtype
+
+    def parameters(self) -> dict[str, Array]:
+        """Name -> array view on the backend, in the order of the layers; writing to a view changes the model."""
+        arena = self.arena
+        return {name: arena.views[parameter] for name, parameter in self.declared()}
+
+    def load_parameters(self, values: dict[str, Any]) -> None:
+        """Overwrites all parameters, in place, so that a TrainStep goes on from them.
+
+        Args: values – name -> array or list; names and shapes must be exactly the model's own.
+        Raises: ShapeError before anything is overwritten; DtypeError; StateError before `initialize`.
+        """
+        arena = self.arena
+        declared = dict(self.declared())
+        if set(values) != set(declared):
+            missing, extra = sorted(set(declared) - set(values)), sorted(set(values) - set(declared))
+            raise ShapeError(f"expected exactly this model's parameters; missing: {missing}; unknown: {extra}")
+        backend = arena.backend
+        arrays = {k: v if hasattr(v, "shape") else backend.asarray(v, arena.dtype) for k, v in values.items()}
+        for name, parameter in declared.items():
+            shape = tuple(arrays[name].shape)
+            if shape != parameter.shape:
+                raise ShapeError(f"parameter {name}: expected shape {parameter.shape}; got {shape}")
+        for name, parameter in declared.items():
+            backend.copy(backend.asarray(arrays[name], arena.dtype), arena.views[parameter])
+        arena.hold()
+
+    def masks(self) -> dict[str, Array]:
+        """Name -> array of 0 (pruned) and 1 on the backend, of the weights of which some were pruned; see `fs.prune`."""
+        arena = self.arena
+        if arena.mask is None:
+            return {}
+        views = arena.views_of(arena.mask)
+        found = {name: views[parameter] for name, parameter in self.declared()}
+        return {name: mask for name, mask in found.items() if not bool(arena.backend.xp.all(mask > 0.0))}
+
+    def load_masks(self, values: dict[str, Any]) -> None:
+        """Prunes the weights where the array of their name is 0; they stay 0 in all further training."""
+        declared = dict(self.declared())
+        for name, mask in values.items():
+            if name not in declared or tuple(mask.shape) != declared[name].shape:
+                raise ShapeError(f"expected a mask for each pruned parameter, in its shape; got {name} {tuple(mask.shape)}")
+        if values:
+            self.arena.prune({declared[name]: mask for name, mask in values.items()})
+
+    def to(self, backend: str | Backend, dtype: str | None = None) -> Sequential:
+        """Moves the parameters to another backend or dtype; returns the model itself."""
+        old = self.arena
+        target = find_backend(backend)
+        _require_dtype(dtype or old.dtype)
+        values = {name: old.backend.to_numpy(array) for name, array in self.parameters().items()}
+        masks = {name: old.backend.to_numpy(array) for name, array in self.masks().items()}
+        self.place(target, dtype or old.dtype)
+        self.load_parameters(values)
+        self.load_masks(masks)
+        return self
+
+    def summary(self) -> str:
+        """One line a layer: index, layer, columns out, parameters."""
+        width, lines = self.inputs, []
+        for index, layer in enumerate(self.layers):
+            width = None if width is None else layer.output_width(width)
+            count = sum(p.size for _, p in layer.declared())
+            lines.append(f"{index:>3}  {layer!r:<48} {'' if width is None else width:>8} {count:>12,}")
+        total = sum(p.size for _, p in self.declared())
+        return "\n".join([*lines, f"{'':>3}  {'parameters':<48} {'':>8} {total:>12,}"])
+
+    # Evaluation
+
+    def convert_input(self, x: Any) -> Array:
+        """`x` as a matrix [B, inputs] of this model's backend and dtype; refuses what does not fit."""
+        arena = self.arena
+        array = arena.backend.asarray(x, arena.dtype)
+        self.check_input_shape(array.shape)
+        return array
+
+    def check_input_shape(self, shape: Widths[int]) -> int:
+        """The number of columns of an input; raises ShapeError for what is no matrix of the width of the first layer."""
+        if len(shape) != 2 or (self.inputs is not None and shape[1] != self.inputs):
+            if len(shape) == 2:
+                hint = "choose the columns as in training, or change the width of that layer"
+            elif len(shape) > 2:
+                hint = "one sample is a row: x.reshape(len(x), -1) puts all of each in its row"
+            elif self.inputs == 1:
+                hint = "one sample is a row: x.reshape(-1, 1) makes a matrix with one column"
+            else:
+                hint = "one sample is a row: reshape it to [1, columns] with x.reshape(1, -1)"
+            raise ShapeError(
+                f"{self.layers[0]!r} (layer 0) expected a matrix [rows, {self.inputs or 'columns'}]; got shape "
+                f"{tuple(shape)}; {hint}"
+            )
+        return int(shape[1])
+
+    def __call__(self, x: Any) -> Array:
+        """The outputs [B, e] in evaluation mode (no dropout, no noise), on the model's backend.
+
+        Args: x – [B, d]: NumPy, CuPy, any DLPack array; or a RowSource, of which PREDICTION_ROWS rows are in memory at a time.
+        Raises: ShapeError, DtypeError, EmptyDataError for x; StateError before `initialize`.
+        """
+        source = as_source(x)
+        if source is not None:
+            return self._streamed(source)
+        array = self.convert_input(x)
+        rows = int(array.shape[0])
+        if rows == 0:
+            raise EmptyDataError("expected at least one row to predict; got none")
+        backend = self.backend
+        if rows <= PREDICTION_ROWS:
+            return self._evaluate(array, copy=True)
+        width = self._check_widths(int(array.shape[1]))
+        out = backend.empty((rows, width), self.dtype)
+        for start in range(0, rows, PREDICTION_ROWS):
+            stop = min(rows, start + PREDICTION_ROWS)
+            backend.copy(self._evaluate(array[start:stop, ...], copy=False), out[start:stop, ...])
+        return out
+
+    def _streamed(self, source: RowSource) -> Array:
+        """The outputs for a source, block by block."""
+        rows, backend = len(source), self.backend
+        out = backend.empty((rows, self._check_widths(self.check_input_shape(source.shape))), self.dtype)
+        for block, part in _blocks_of(source, self.dtype):
+            backend.copy(self._evaluate(self.convert_input(part), copy=False), out[block, ...])
+        return out
+
+    def _evaluate(self, x: Array, copy: bool) -> Array:
+        """One pass; every thread has tapes of its own, for the two latest batch sizes."""
+        rows = int(x.shape[0])
+        tapes: dict[int, Tape] = self._local.__dict__.setdefault("tapes", {})
+        tape = tapes.get(rows)
+        if tape is None:
+            if len(tapes) >= 2:
+                tapes.clear()
+            tape = tapes[rows] = Tape(self.arena)
+        tape.begin(rows)
+        with self.backend.quiet():
+            y = self.forward(x, tape)
+        if not copy:
+            return y
+        out = self.backend.empty(tuple(y.shape), self.dtype)
+        self.backend.copy(y, out)
+        return out
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles: the parameters and masks as host arrays, and the name of the backend."""
+        state = {k: v for k, v in vars(self).items() if k not in ("_arena", "_local", "fused")}
+        if self._arena is not None:
+            values = {name: self.backend.to_numpy(array) for name, array in self.parameters().items()}
+            masks = {name: self.backend.to_numpy(array) for name, array in self.masks().items()}
+            state["placed"] = (self.backend.name, self.dtype, values, masks)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        placed = state.pop("placed", None)
+        vars(self).update(state)
+        self.fused = fuse(self.layers)
+        self._arena = None
+        self._local = threading.local()
+        if placed is not None:
+            backend, dtype, values, masks = placed
+            self.place(find_backend(backend), dtype)
+            self.load_parameters(values)
+            self.load_masks(masks)
+
+    def predict(self, x: Any) -> Array:
+        """What the outputs stand for.
+
+        Returns: for head "classes" the label [B] with the largest output; for "binary" and "signs" 0 or 1, [B] for one
+            output and [B, e] for several; for "values", or without a head, the outputs [B, e].
+        Raises: NonFiniteDataError for NaN or infinity in x; waits for the device.
+        """
+        y = self._finite_outputs(x)
+        if self.head == "classes":
+            return self.backend.argmax(y)
+        if self.head in ("binary", "signs"):
+            answers = self.backend.xp.astype(y > 0.0, self.backend.dtype("int32"))
+            return answers[:, 0] if y.shape[1] == 1 else answers
+        return y
+
+    def _finite_outputs(self, x: Any) -> Array:
+        """The outputs, or an error that says whether the data or the model is to blame."""
+        y = self(x)
+        if math.isfinite(self.backend.item(self.backend.sum_of_squares(self.backend.xp.reshape(y, (-1,))))):
+            return y
+        from ..tables.validation import require_finite
+
+        source = as_source(x)
+        parts = [(slice(0), x)] if source is None else _blocks_of(source, self.dtype)
+        for block, part in parts:
+            name = "x" if not block.start else f"x from row {block.start + 1} on"
+            require_finite(self.backend.to_numpy(self.convert_input(part)), name)
+        raise NonFiniteDataError(
+            "expected finite outputs; the data is finite, but the model makes NaN or infinity of it; "
+            "look at model.parameters(), or scale the data as in training"
+        )
+
+    def predict_proba(self, x: Any) -> Array:
+        """Probabilities of the classes [B, K]: a point of the simplex in each row.
+
+        For head "binary" with one output the columns are those of class 0 and class 1; with several outputs, which are
+        independent questions, [B, e] probabilities of yes. The scores of a MultiClassHinge are read as logits too, though
+        that loss trains no probabilities: they rank the classes, and say no more.
+        Raises: StateError for a model whose outputs are not logits; NonFiniteDataError for NaN or infinity in x.
+        """
+        from ...kernels.formulas.activations import ACTIVATIONS
+
+        backend = self.backend
+        y = self._finite_outputs(x)
+        if self.head == "binary":
+            one = backend.empty(tuple(y.shape), self.dtype)
+            backend.map(ACTIVATIONS["sigmoid"].forward, one, y)
+            if y.shape[1] > 1:
+                return one
+            both = backend.empty((y.shape[0], 2), self.dtype)
+            both[:, 1:] = one
+            both[:, :1] = 1.0 - one
+            return both
+        if self.head not in (None, "classes"):
+            raise StateError(
+                f"expected a model whose outputs are logits of classes; got head {self.head!r}; use predict instead"
+            )
+        if not isinstance(self.layers[-1], Softmax):
+            backend.softmax(y, y)
+        return y
+
+    def require_arena(self, arena: Arena, holder: str) -> None:
+        """Raises StateError where the parameters are in `arena` no more; holder – the class that was made for those."""
+        if self.arena is not arena:
+            raise StateError(
+                f"expected the parameters that this {holder} was made for; the model was initialised again or moved since; "
+                f"make a new {holder} after model.initialize() and model.to()"
+            )
+
+    def require_backend(self, backend: Backend) -> None:
+        """Raises MixedBackends unless the parameters live on `backend`."""
+        if self.backend is not backend:
+            raise MixedBackends(
+                f"expected a model on backend {backend.name!r}; got one on {self.backend.name!r}; "
+                f'move it with model.to("{backend.name}")'
+            )
+
+
+def require_model(model: Any) -> None:
+    """Raises HyperparameterError for what is no model, such as the step that has it."""
+    if not isinstance(model, Sequential):
+        hint = "; pass step.model" if isinstance(getattr(model, "model", None), Sequential) else ""
+        raise HyperparameterError(f"expected a model; got {model!r}{hint}")
+
+
+def require_seed(seed: Any) -> None:
+    """Raises HyperparameterError unless `seed` is a whole number of 64 bits."""
+    if isinstance(seed, bool) or not hasattr(seed, "__index__") or not 0 <= int(seed) < 2**64:
+        raise HyperparameterError(f"expected a seed between 0 and 2^64 - 1; got {seed!r}; any whole number there will do")
+
+
+def _blocks_of(source: RowSource, dtype: str) -> Iterator[tuple[slice, Any]]:
+    """The rows of a source, PREDICTION_ROWS at a time, in an array that is used again."""
+    buffer = np.empty((min(PREDICTION_ROWS, len(source)), *source.row_shape), dtype)
+    for start in range(0, len(source), PREDICTION_ROWS):
+        rows = slice(start, min(len(source), start + PREDICTION_ROWS))
+        source.read(rows, buffer[: rows.stop - start])
+        yield rows, buffer[: rows.stop - start]
+
+
+def _require_dtype(dtype: str) -> None:
+    if dtype not in ("float32", "float64"):
+        raise DtypeError(f"expected dtype 'float32' or 'float64'; got {dtype!r}")
+
+
+def _input_width(layer: Layer) -> int | None:
+    """How many columns a layer takes, if it says so."""
+    for name in ("inputs", "features"):
+        width = getattr(layer, name, None)
+        if isinstance(width, int):
+            return width
+    if isinstance(layer, Sequence):
+        return next((w for w in map(_input_width, layer.layers) if w is not None), None)
+    affine = getattr(layer, "affine", None)
+    return _input_width(affine) if isinstance(affine, Layer) else None
+
+
+ACTIVATION_LAYERS: dict[str, Any] = {
+    "relu": ReLU,
+    "leaky_relu": LeakyReLU,
+    "prelu": PReLU,
+    "elu": ELU,
+    "gelu": GELU,
+    "silu": SiLU,
+    "sigmoid": Sigmoid,
+    "tanh": Tanh,
+}
+
+
+def mlp(
+    widths: Widths[int],
+    activation: str = "relu",
+    dropout: float = 0.0,
+    layer_norm: bool = False,
+    weight_init: str | float | Initializer | None = None,
+    bias_init: str | float | Initializer = 0.0,
+) -> Sequential:
+    """A multi-layer perceptron: Linear, [LayerNorm], activation, [Dropout] for each hidden width, then Linear.
+
+    Args: widths – columns of the input, of each hidden layer, and of the output; activation – name of one of
+        ACTIVATION_LAYERS, default "relu"; dropout – share of the hidden units that is dropped, default 0; layer_norm – whether
+        a LayerNorm stands before each activation, default False; weight_init – an initializer, its name or a constant; None
+        (default) takes "glorot_uniform" for sigmoid and tanh and "he_normal" for the others; bias_init – of the hidden
+        layers, default 0.
+    Returns: a Sequential without parameters; `initialize` or a TrainStep makes them.
+    Raises: HyperparameterError.
+    """
+    if not hasattr(widths, "__len__") or len(widths) < 2:
+        raise HyperparameterError(
+            f"expected a list of widths, of at least input and output; got {widths!r}; write them as in fs.mlp([8, 32, 2])"
+        )
+    if activation not in ACTIVATION_LAYERS:
+        raise HyperparameterError(f"expected an activation out of {', '.join(ACTIVATION_LAYERS)}; got {activation!r}")
+    init = weight_init if weight_init is not None else (
+        "glorot_uniform" if activation in ("sigmoid", "tanh") else "he_normal"
+    )
+    layers: list[Layer] = []
+    for inputs, outputs in pairwise(widths[:-1]):
+        layers.append(Linear(inputs, outputs, weight_init=init, bias_init=bias_init))
+        if layer_norm:
+            layers.append(LayerNorm(outputs))
+        make = ACTIVATION_LAYERS[activation]
+        layers.append(make(outputs) if make is PReLU else make())
+        if dropout:
+            layers.append(Dropout(dropout))
+    layers.append(Linear(widths[-2], widths[-1], weight_init=init))
+    return Sequential(*layers)

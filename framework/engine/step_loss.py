@@ -1,0 +1,106 @@
+"""The loss that a step gives: a number that waits for the device only when it is asked for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from numbers import Real
+from typing import Any
+
+from ...errors import NonFiniteLossError
+
+BROKEN_GRADIENT = "a gradient with NaN or infinity"
+
+
+class StepLoss:
+    """The loss of one step: a scalar that stays on the device until `float(loss)` asks for it.
+
+    It compares, adds, multiplies and prints like a number, and waits for the device when it does; `item()` is the same as
+    `float(loss)`. What arithmetic gives is a float, and a pickle holds the number alone.
+
+    Raises: NonFiniteLossError when it is asked for and the loss or the gradient was NaN or infinite (on a GPU, where such a
+        step changes nothing; on a CPU the step itself raises).
+    """
+
+    __slots__ = ("_error", "_factor", "_item", "_squares", "_total", "_value")
+
+    def __init__(
+        self, total: Any, squares: Any, factor: float, item: Callable[[Any], float], error: Callable[[str], NonFiniteLossError]
+    ) -> None:
+        self._total = total
+        self._squares = squares
+        self._factor = factor
+        self._item = item
+        self._error = error
+        self._value: float | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        try:
+            return _known, (float(self),)
+        except NonFiniteLossError:
+            return _known, (math.nan,)  # which raises again when it is asked for
+
+    def __float__(self) -> float:
+        if self._value is None:
+            value = self._item(self._total) * self._factor
+            if not math.isfinite(value):
+                raise self._error(f"a loss of {value}")
+            if not math.isfinite(self._item(self._squares)):
+                raise self._error(BROKEN_GRADIENT)
+            self._value = value
+        return self._value
+
+    def __eq__(self, other: object) -> bool:
+        return float(self) == float(other) if isinstance(other, StepLoss | Real) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(float(self))
+
+    def __lt__(self, other: Any) -> bool:
+        return float(self) < float(other)
+
+    def __le__(self, other: Any) -> bool:
+        return float(self) <= float(other)
+
+    def __gt__(self, other: Any) -> bool:
+        return float(self) > float(other)
+
+    def __ge__(self, other: Any) -> bool:
+        return float(self) >= float(other)
+
+    def __add__(self, other: Any) -> float:
+        return float(self) + float(other)
+
+    __radd__ = __add__
+
+    def __sub__(self, other: Any) -> float:
+        return float(self) - float(other)
+
+    def __rsub__(self, other: Any) -> float:
+        return float(other) - float(self)
+
+    def __mul__(self, other: Any) -> float:
+        return float(self) * float(other)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, other: Any) -> float:
+        return float(self) / float(other)
+
+    def __round__(self, digits: int | None = None) -> float:
+        return round(float(self), digits)
+
+    def item(self) -> float:
+        """The number."""
+        return float(self)
+
+    def __repr__(self) -> str:
+        return f"{float(self):.6g}"
+
+    def __format__(self, specification: str) -> str:
+        return format(float(self), specification)
+
+
+def _known(value: float) -> StepLoss:
+    """The loss of a step that is long done, such as one from a pickle."""
+    return StepLoss(value, 0.0, 1.0, float, lambda what: NonFiniteLossError(f"expected a finite loss; got {what}, in a copy"))

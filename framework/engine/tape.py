@@ -1,0 +1,218 @@
+"""The tape: everything that one pass through a network needs besides its parameters.
+
+Layers push on it going forward and pop going backward; its buffers are made once and used again in every step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ...backends import Backend, Random
+from ...kernels.formulas.precision import as_stored
+from ..streams import LAYER
+from .arena import Arena
+from .parameter import Parameter
+
+Array = Any
+
+
+class Tape:
+    """One pass: its backend, mode, buffers, gradients and random numbers.
+
+    Several tapes may run the same layers at once, each on its own rows.
+
+    Args: arena – the parameters; training – whether dropout and noise act; random – the random state, needed if so;
+        gradients – a flat array that the backward pass writes to, or one array a parameter; tangents – a flat array, the
+        direction of jvp; weights – flat, of 16 bits and with the arena's layout: what `begin` rounds the parameters to and
+        layers see in their place; buffers then have that type as well; backend – who carries out the operations, the arena's
+        own unless given; allocate – (position, shape, dtype) -> array, who gives the buffers, that backend unless given;
+        first_row – of the random state; adds – whether gradients are added to what is there; loss_scale – see there.
+    Attributes: place, stage – which layer is at work and in what part of the step, for whoever records or times it;
+        below – in the backward pass of an affine layer, the fused layer whose output it took, and nobody else;
+        hands_on – whether what the loss gives as its gradient goes back as it is; said after `begin`, by whoever runs the pass;
+        loss_scale – [1], what a loss that is `fused` multiplies its gradient by; None for 1.
+    """
+
+    def __init__(
+        self,
+        arena: Arena,
+        training: bool = False,
+        random: Array | None = None,
+        gradients: Array | Mapping[Parameter, Array] | None = None,
+        tangents: Array | None = None,
+        weights: Array | None = None,
+        backend: Backend | None = None,
+        allocate: Callable[[int, tuple[int, ...], str], Array] | None = None,
+        first_row: int = 0,
+        adds: bool = False,
+        loss_scale: Array | None = None,
+    ) -> None:
+        self.loss_scale = loss_scale
+        self.backend: Backend = arena.backend if backend is None else backend
+        self.place = self.stage = ""
+        self.below: Any = None
+        self.wide = arena.dtype
+        self.dtype = arena.dtype if weights is None else arena.backend.dtype_name(weights)
+        self.training = training
+        self.records = gradients is not None
+        """Whether a backward pass will follow, so that layers have to keep what it needs."""
+        self.rows = 0
+        self.batch_rows = 0
+        self._master, self._weights = arena.values, weights
+        self._values = arena.views if weights is None else arena.views_of(weights)
+        self._allocate = allocate or (lambda _, shape, dtype: self.backend.empty(shape, dtype))
+        given = {} if gradients is None else gradients
+        self._gradients: Mapping[Parameter, Array] = given if isinstance(given, Mapping) else arena.views_of(given)
+        self._tangents = {} if tangents is None else arena.views_of(tangents)
+        self._random = random
+        self._first_row = self._row = first_row
+        self._adds = adds
+        self._buffers: list[Any] = []
+        self._cursor = 0
+        self._stack: list[tuple[Any, ...]] = []
+        self._random_layers = 0
+        self._written: set[Parameter] = set()
+        self.hands_on = False
+        self._offer: tuple[Array, Parameter | None] = (None, None)
+        self._summed: Array = None
+        self._tables: dict[tuple[Any, ...], Array] = {}
+        self._constants: dict[tuple[float, ...], Array] = {}
+
+    def begin(self, rows: int, batch_rows: int | None = None) -> None:
+        """Starts a pass over `rows` rows, which are all or a part of a minibatch of `batch_rows`."""
+        self.rows = rows
+        self.batch_rows = rows if batch_rows is None else batch_rows
+        self._cursor = 0
+        self._random_layers = 0
+        self._stack.clear()
+        self._written.clear()
+        self.hands_on = False
+        self._offer, self._summed = (None, None), None
+        if self._weights is not None:
+            # In every pass, because anybody may have written to the parameters since the last one.
+            self.place, self.stage = "parameters", "rounding"
+            self.backend.map(as_stored, self._weights, self._master)
+
+    def set_step(self, number: int, first: int = 0) -> None:
+        """Moves the random numbers to another step, and to a piece of its minibatch that begins at row `first`."""
+        if self._random is None:
+            return
+        self.backend.set_step(self._random, number)
+        if self._row != self._first_row + first:
+            self._row = self._first_row + first
+            self.backend.set_first_row(self._random, self._row)
+
+    def advance(self) -> None:
+        """Moves the random numbers to the next step, on the backend."""
+        if self._random is not None:
+            self.backend.advance(self._random)
+
+    def empty(self, shape: Sequence[int], dtype: str | None = None) -> Array:
+        """A buffer with arbitrary content, the same one at the same place of every pass of this shape.
+
+        Args: dtype – None for that of this pass; vectors, which hold sums and moments of rows, are then never of 16 bits.
+        """
+        wanted = (tuple(shape), dtype or (self.dtype if len(shape) > 1 else self.wide))
+        position = self._cursor
+        self._cursor += 1
+        if position < len(self._buffers):
+            known, buffer = self._buffers[position]
+            if known == wanted:
+                return buffer
+            del self._buffers[position:]
+        buffer = self._allocate(position, *wanted)
+        self._buffers.append((wanted, buffer))
+        return buffer
+
+    def empty_like(self, array: Array) -> Array:
+        """A buffer of the shape and type of an array."""
+        return self.empty(array.shape, self.backend.dtype_name(array))
+
+    def constant(self, values: tuple[float, ...]) -> Array:
+        """A vector with these values, made once."""
+        if values not in self._constants:
+            self._constants[values] = self.backend.asarray(list(values), self.wide)
+        return self._constants[values]
+
+    def table(self, make: Callable[..., Any], *arguments: Any) -> Array:
+        """The whole numbers that `make`, a function that remembers its results, gives on the host; brought over once."""
+        key = (make, *arguments)
+        if key not in self._tables:
+            self._tables[key] = self.backend.asarray(make(*arguments))
+        return self._tables[key]
+
+    def parameter(self, parameter: Parameter) -> Array:
+        """The values of a parameter."""
+        return self._values[parameter]
+
+    def tangent(self, parameter: Parameter) -> Array | None:
+        """The direction of a parameter in a forward-mode product, or None where only the input moves."""
+        return self._tangents.get(parameter)
+
+    def gradient(self, parameter: Parameter) -> tuple[Array, bool]:
+        """Where a parameter's gradient goes, and whether it must be added to what is there."""
+        again = self._adds or parameter in self._written
+        self._written.add(parameter)
+        return self._gradients[parameter], again
+
+    def gradient_sum(self, parameter: Parameter) -> Array:
+        """Where a parameter's gradient is to be added; zeroed the first time in a pass, unless the tape adds."""
+        target, again = self.gradient(parameter)
+        if not again:
+            self.backend.fill(target, 0.0)
+        return target
+
+    def sum_rows(self, values: Array, parameter: Parameter) -> None:
+        """The sum of the rows of a matrix to where a parameter's gradient goes."""
+        target, again = self.gradient(parameter)
+        self.backend.column_sum(values, target, again)
+
+    def unwritten(self, parameter: Parameter) -> Array | None:
+        """Where a parameter's gradient goes, unless it must be added to what is there; does not count as writing."""
+        return None if self._adds or parameter in self._written else self._gradients[parameter]
+
+    def offer(self, output: Array, bias: Parameter | None) -> None:
+        """Says that `bias` was added to all rows of `output`: its gradient is the sum of the rows of the one of `output`."""
+        self._offer = (output, bias)
+
+    def room_for_sum(self, output: Array) -> tuple[Array | None, bool]:
+        """Where the sum of the rows of the gradient of `output` may go, if anywhere, and whether it has to be added there.
+
+        Only where this pass `hands_on` the gradient of the loss as it is: else the sum would not be the one of what goes back.
+        `put_sum` says that it went there.
+        """
+        offered, bias = self._offer
+        if bias is None or offered is not output or not (self.records and self.hands_on):
+            return None, False
+        return self._gradients[bias], self._adds or bias in self._written
+
+    def put_sum(self, gradient: Array) -> None:
+        """The sum of the rows of `gradient` was written to where `room_for_sum` said."""
+        bias = self._offer[1]
+        assert bias is not None
+        self.gradient(bias)
+        self._summed = gradient
+
+    def take_sum(self, gradient: Array) -> bool:
+        """Whether the sum of the rows of this very array is where it belongs; asked once."""
+        summed, self._summed = self._summed, None
+        return summed is not None and summed is gradient
+
+    def random(self) -> Random:
+        """The random numbers of the next random layer of this pass."""
+        stream = LAYER + self._random_layers
+        self._random_layers += 1
+        return Random(self._random, stream)
+
+    def push(self, *values: Any) -> None:
+        """Keeps what the backward pass of the same layer will pop."""
+        self._stack.append(values)
+
+    def pop(self) -> tuple[Any, ...]:
+        """What the layer pushed last."""
+        return self._stack.pop()
+
+    def top(self) -> tuple[Any, ...]:
+        """What was pushed last, left where it is."""
+        return self._stack[-1]

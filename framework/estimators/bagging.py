@@ -1,0 +1,358 @@
+"""Bagging: several models, each trained on a bootstrap sample of the data, that answer together.
+
+How a file holds them is in bagging_file.py, what each of them sees in data/bootstrap.py.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ...backends import Backend
+from ...backends import backend as find_backend
+from ...backends.threads import available_threads, single_threaded_blas, using_threads
+from ...errors import HyperparameterError, ShapeError, StateError
+from ..engine.model import Sequential, require_seed
+from ..engine.step import TrainStep
+from ..losses import Loss
+from ..optimizers import Adam, Optimizer
+from ..optional import require
+from ..settings import choice, real, whole
+from ..tables.bootstrap import bootstrap, feature_subset, left_out
+from ..training.trainer import Trainer
+
+Array = Any
+MakeModel = Callable[[int], Sequential]
+
+COMBINE = ("average", "vote")
+
+
+@dataclass
+class Member:
+    """One model of the ensemble.
+
+    Attributes: features – numbers of the columns that it sees, or None for all; rows – those that it was trained on, with
+        repetitions; None after loading from a file; loss – of its last epoch.
+    """
+
+    model: Sequential
+    features: Any = None
+    rows: Any = None
+    loss: float = math.nan
+
+
+class Bagging:
+    """k models, each trained on rows drawn with replacement, whose answers are averaged or counted.
+
+    Args: models – a function that makes an uninitialised model for a number of input columns, or such a model itself, or
+        a list of them, which the members take in turn; loss – a Loss; members – k >= 1, default 10; optimizer – or a list of
+        them, taken in turn, default Adam(1e-3); combine – "average" of probabilities (of outputs for numbers and signed
+        scores, default) or majority "vote" (the smallest class among equals); samples – rows of a sample as a share of
+        all, in (0, 1], default 1; features – share of the columns that a member sees, chosen at random, in (0, 1], default
+        1; seed – of samples, columns and initial weights; backend – name, or None for the one in use; precision – as in
+        TrainStep; jobs – processes on a CPU, None for one a core where joblib is installed. A member takes one thread, so
+        the result is the same for any number of jobs; on a GPU the members are trained one after another.
+    Attributes: members – list of Member, after `fit`; out_of_bag – figures of every row as answered by the members that
+        did not see it: for classes accuracy, error and standard_error = sqrt(error (1 - error) / rows), for numbers mse,
+        its standard_error, and r2; rows – how many rows some member did not see; empty before `fit` and after `load`.
+
+        bagging = fs.Bagging(lambda d: fs.mlp([d, 32, 10]), fs.SoftmaxCrossEntropy(), members=8)
+        bagging.fit(x, y, epochs=20); bagging.predict(x); bagging.out_of_bag["error"]
+    Source: Breiman (1996); notes 002.
+    """
+
+    def __init__(
+        self,
+        models: MakeModel | Sequential | Sequence[MakeModel | Sequential],
+        loss: Loss,
+        members: int = 10,
+        optimizer: Optimizer | Sequence[Optimizer] | None = None,
+        combine: str = "average",
+        samples: float = 1.0,
+        features: float = 1.0,
+        seed: int = 0,
+        backend: str | Backend | None = None,
+        precision: str | None = None,
+        jobs: int | None = None,
+    ) -> None:
+        self.models = _several(models, lambda m: callable(m) or isinstance(m, Sequential), "functions that make a model")
+        chosen = Adam(1e-3) if optimizer is None else optimizer
+        self.optimizers = _several(chosen, lambda o: isinstance(o, Optimizer), "optimisers")
+        if not isinstance(loss, Loss):
+            raise HyperparameterError(f"expected a Loss; got {loss!r}; did you forget ()?")
+        require_seed(seed)
+        self.loss = loss
+        self.count = whole(members, "members of Bagging")
+        self.combine = choice(combine, "combine", COMBINE)
+        if loss.head == "values" and combine == "vote":
+            raise HyperparameterError(f'expected combine="average" for numbers, as {loss!r} has; got "vote"')
+        self.samples = real(samples, "samples of Bagging", 0.0, 1.0, "(]", "pass the share of the rows, such as 1.0")
+        self.features = real(features, "features of Bagging", 0.0, 1.0, "(]", "pass the share of the columns, such as 0.5")
+        self.seed = int(seed)
+        self.backend = find_backend(backend)
+        self.precision = precision or "float32"
+        self.jobs = None if jobs is None else whole(jobs, "jobs of Bagging")
+        if self.backend.device != "cpu" and self.jobs not in (None, 1):
+            raise HyperparameterError(f"expected jobs=1 on backend {self.backend.name!r}, which has one device; got {jobs}")
+        self.members: list[Member] = []
+        self.head = loss.head
+        self.out_of_bag: dict[str, float] = {}
+
+    # Training
+
+    def fit(self, x: Any, y: Any, epochs: int = 10, batch_size: int | None = 128) -> Bagging:
+        """Trains all members anew, and takes the out-of-bag figures.
+
+        Args: x [N, d], y [N] or [N, e]; epochs, batch_size – as in Trainer.fit.
+        Returns: itself.
+        Raises: what Trainer.fit raises; MissingDependency for jobs > 1 without joblib.
+        """
+        whole(epochs, "epochs")
+        inputs = self._matrix(x)
+        rows, width = (int(extent) for extent in inputs.shape)
+        jobs = [self._job(k, rows, width, epochs, batch_size) for k in range(self.count)]
+        first = jobs[0].member.model
+        wanted = self._targets(y, rows, first.output_width(int(first.inputs or width)))
+        count = min(self.count, self._jobs())
+        if count == 1:
+            self.members = [_train(job, x, y) for job in jobs]
+        else:
+            joblib = require("joblib", "ensemble", f"training members in {count} processes")
+            with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
+                work = (joblib.delayed(_train)(job, x, y) for job in jobs)
+                self.members = joblib.Parallel(n_jobs=count)(work)
+        self.out_of_bag = self._out_of_bag(inputs, wanted)
+        return self
+
+    def _jobs(self) -> int:
+        """Processes to train in."""
+        if self.backend.device != "cpu":
+            return 1
+        if self.jobs is not None:
+            return self.jobs
+        try:
+            import joblib  # noqa: F401
+        except ImportError:
+            return 1
+        return available_threads()
+
+    def _job(self, k: int, rows: int, width: int, epochs: int, batch_size: int | None) -> _Job:
+        size = max(1, round(self.features * width))
+        columns = None if size == width else feature_subset(width, size, self.seed, k)
+        make = self.models[k % len(self.models)]
+        model = copy.deepcopy(make) if isinstance(make, Sequential) else make(size)
+        if not isinstance(model, Sequential):
+            raise HyperparameterError(f"expected a function that returns a model for {size} columns; it returned {model!r}")
+        if model.inputs is not None and model.inputs != size:
+            raise ShapeError(
+                f"expected member {k} to take the {size} columns that it sees; got {model.layers[0]!r}; pass a function of "
+                "the number of columns"
+            )
+        sample = bootstrap(rows, max(1, round(self.samples * rows)), self.seed, k)
+        seed = (1_000_003 * self.seed + k) % 2**64
+        optimizer = self.optimizers[k % len(self.optimizers)]
+        member = Member(model, columns, sample)
+        return _Job(member, self.loss, optimizer, seed, self.backend.name, self.precision, epochs, batch_size)
+
+    # Answers
+
+    def predict(self, x: Any) -> Array:
+        """The joint answer: labels [N] for classes, 0 or 1 for yes-or-no questions, outputs [N, e] for numbers."""
+        return self._answers(self._joint(self._matrix(x)))
+
+    def predict_proba(self, x: Any) -> Array:
+        """Probabilities of the classes [N, K]: the mean over the members, or their shares of the votes.
+
+        Raises: StateError where the members give no probabilities.
+        """
+        if self.head in ("signs", "values"):
+            raise StateError(f"expected members that give probabilities; got head {self.head!r}; use predict")
+        return self._joint(self._matrix(x))
+
+    def evaluate(self, x: Any, y: Any) -> dict[str, float]:
+        """Figures on other data: accuracy and error (mse and r2 for numbers), and their mean over the members, alone.
+
+        Returns: such as {"accuracy", "error", "member_accuracy", "member_error"}.
+        """
+        inputs = self._matrix(x)
+        scores = [self._scores(member, inputs) for member in self._trained()]
+        wanted = self._targets(y, int(inputs.shape[0]), self._outputs())
+        joint = self._figures(self._mean(scores), wanted)
+        alone = [self._figures(score, wanted) for score in scores]
+        kept = [name for name in joint if name not in ("standard_error", "rows")]
+        return {**{name: joint[name] for name in kept},
+                **{f"member_{name}": sum(one[name] for one in alone) / len(alone) for name in kept}}  # fmt: skip
+
+    def _trained(self) -> list[Member]:
+        if not self.members:
+            raise StateError("expected a trained ensemble; got one without members; call fit first")
+        return self.members
+
+    def _matrix(self, x: Any) -> Array:
+        array = self.backend.asarray(x, self.precision)
+        if len(array.shape) != 2:
+            raise ShapeError(f"expected a matrix [rows, columns]; got shape {tuple(array.shape)}; one sample is a row")
+        return array
+
+    def _scores(self, member: Member, inputs: Array) -> Array:
+        """What is averaged: probabilities, votes as one-hot rows, or outputs."""
+        backend, model = self.backend, member.model
+        own = inputs if member.features is None else _columns(backend, inputs, member.features)
+        xp = backend.xp
+        if self.head == "values":
+            return model.predict(own)
+        if self.combine == "average":
+            return model(own) if self.head == "signs" else model.predict_proba(own)
+        votes = model.predict(own)
+        if self.head == "classes":
+            numbers = backend.asarray(list(range(model.output_width(int(own.shape[1])))), "int32")
+            votes = xp.reshape(votes, (-1, 1)) == xp.reshape(numbers, (1, -1))
+        votes = backend.asarray(xp.astype(xp.reshape(votes, (int(own.shape[0]), -1)), backend.dtype(self.precision)))
+        if self.head == "signs":
+            return 2.0 * votes - 1.0
+        return xp.concat([1.0 - votes, votes], axis=1) if self.head == "binary" and votes.shape[1] == 1 else votes
+
+    def _mean(self, scores: Sequence[Array]) -> Array:
+        total = scores[0] + 0.0
+        for score in scores[1:]:
+            total = total + score
+        return total / float(len(scores))
+
+    def _joint(self, inputs: Array) -> Array:
+        return self._mean([self._scores(member, inputs) for member in self._trained()])
+
+    def _answers(self, scores: Array) -> Array:
+        """What averaged scores stand for."""
+        backend = self.backend
+        if self.head == "classes":
+            return backend.argmax(scores)
+        if self.head == "values":
+            return scores
+        if self.head == "binary" and int(scores.shape[1]) == 2 and self._outputs() == 1:
+            return backend.argmax(scores)
+        answers = backend.xp.astype(scores > (0.5 if self.head == "binary" else 0.0), backend.dtype("int32"))
+        return answers[:, 0] if answers.shape[1] == 1 else answers
+
+    def _outputs(self) -> int:
+        first = self.members[0].model
+        return first.output_width(int(first.inputs or 0))
+
+    # Figures
+
+    def _targets(self, y: Any, rows: int, outputs: int) -> Array:
+        """Targets as the loss takes them; their classes where they are distributions, 0 and 1 for yes-or-no questions."""
+        count = len(y) if hasattr(y, "__len__") else None
+        if count != rows:
+            raise ShapeError(f"expected one target for each of the {rows} rows of x; got {count}")
+        targets = self.loss.prepare(y, outputs, self.backend, self.precision)
+        if self.head == "classes" and len(targets.shape) == 2:
+            return self.backend.argmax(targets)
+        if self.head in ("binary", "signs"):
+            answers = targets > (0.5 if self.head == "binary" else 0.0)
+            return answers[:, 0] if answers.shape[1] == 1 else answers
+        return targets
+
+    def _figures(self, scores: Array, wanted: Array, mask: Array | None = None) -> dict[str, float]:
+        """Accuracy and error, or mse and r2, over the rows where `mask` [N, 1] is 1."""
+        backend, xp = self.backend, self.backend.xp
+        rows = int(scores.shape[0])
+        weights = xp.ones((rows, 1), dtype=xp.float64) if mask is None else mask
+        count = backend.item(xp.sum(weights))
+        if count == 0.0:
+            return {}
+
+        def mean(values: Array) -> float:
+            each = xp.reshape(xp.astype(values, xp.float64), (rows, -1))
+            return backend.item(xp.sum(xp.mean(each, axis=1, keepdims=True) * weights)) / count
+
+        if self.head != "values":
+            accuracy = mean(self._answers(scores) == wanted)
+            spread = math.sqrt(max(0.0, accuracy * (1.0 - accuracy)) / count)
+            return {"accuracy": accuracy, "error": 1.0 - accuracy, "standard_error": spread, "rows": count}
+        squares = (xp.astype(scores, xp.float64) - wanted) ** 2
+        mse = mean(squares)
+        spread = math.sqrt(max(0.0, mean(xp.mean(squares, axis=1) ** 2) - mse**2) / count)
+        centre = xp.sum(wanted * weights, axis=0) / count
+        variance = mean((wanted - centre) ** 2)
+        r2 = 1.0 - mse / variance if variance > 0.0 else math.nan
+        return {"mse": mse, "r2": r2, "standard_error": spread, "rows": count}
+
+    def _out_of_bag(self, inputs: Array, wanted: Array) -> dict[str, float]:
+        backend, xp, rows = self.backend, self.backend.xp, int(inputs.shape[0])
+        total: Array = 0.0
+        answers = backend.zeros((rows, 1), "float64")
+        for member in self.members:
+            mask = backend.asarray(left_out(rows, member.rows))
+            total = total + mask * self._scores(member, inputs)
+            answers = answers + mask
+        covered = xp.astype(answers > 0.0, xp.float64)
+        return self._figures(total / xp.maximum(answers, covered * 0.0 + 1.0), wanted, covered)
+
+    # Files
+
+    def save(self, path: Any, notes: Any = None) -> None:
+        """Writes all members to one safetensors file; see `Bagging.load`.
+
+        Raises: StateError before `fit`; OutputPathError for a path that cannot be written.
+        """
+        from .bagging_file import save_bagging
+
+        save_bagging(self, self._trained(), path, dict(notes or {}))
+
+    @classmethod
+    def load(cls, path: Any, backend: str | Backend | None = None) -> Bagging:
+        """Reads an ensemble that `save` wrote, ready for predict, predict_proba and evaluate, on any backend.
+
+        Raises: ModelFileError for a file that is missing, truncated, foreign or of another version.
+        """
+        from .bagging_file import load_bagging
+
+        return load_bagging(cls, path, find_backend(backend))
+
+    def __repr__(self) -> str:
+        return f"Bagging(members={self.count}, loss={self.loss!r}, combine={self.combine!r})"
+
+
+@dataclass
+class _Job:
+    """What a worker needs to train one member, besides the data."""
+
+    member: Member
+    loss: Loss
+    optimizer: Optimizer
+    seed: int
+    backend: str
+    precision: str
+    epochs: int
+    batch_size: int | None
+
+
+def _train(job: _Job, x: Any, y: Any) -> Member:
+    """Trains one member, on one thread of a CPU."""
+    member, chosen = job.member, find_backend(job.backend)
+    with using_threads(1), single_threaded_blas:
+        rows = chosen.asarray(member.rows)
+        inputs = chosen.take_rows(chosen.asarray(x, job.precision), rows)
+        targets = chosen.take_rows(chosen.asarray(y), rows)
+        if member.features is not None:
+            inputs = _columns(chosen, inputs, member.features)
+        step = TrainStep(member.model, job.loss, job.optimizer, job.seed, chosen, job.precision)
+        history = Trainer(step).fit(inputs, targets, epochs=job.epochs, batch_size=job.batch_size)
+    member.loss = history[-1]["loss"]
+    return member
+
+
+def _columns(backend: Backend, inputs: Array, features: Any) -> Array:
+    """The chosen columns, as a matrix of their own."""
+    return backend.asarray(backend.xp.take(inputs, backend.asarray(features), axis=1))
+
+
+def _several(given: Any, fits: Callable[[Any], bool], what: str) -> list[Any]:
+    """A list of settings from one or several."""
+    several = [given] if fits(given) else list(given) if isinstance(given, Sequence) and not isinstance(given, str) else []
+    if not several or not all(map(fits, several)):
+        raise HyperparameterError(f"expected one or several {what}; got {given!r}")
+    return several

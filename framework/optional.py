@@ -1,0 +1,27 @@
+"""Import of the optional libraries, at the moment when they are first needed.
+
+No other module of this folder imports pyarrow or scikit-learn.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from ..errors import MissingDependency
+
+
+def require(module: str, extra: str, purpose: str) -> Any:
+    """Import an optional module.
+
+    Args: module – dotted name; extra – the extra of this package that installs it; purpose – what needs it.
+    Returns: the module.
+    Raises: MissingDependency, the original ImportError chained, with the install line.
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        library = module.partition(".")[0]
+        raise MissingDependency(
+            f'{purpose} needs {library}, which cannot be imported here ({error}); pip install "fusedstep[{extra}]"'
+        ) from error

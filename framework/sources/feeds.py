@@ -1,0 +1,297 @@
+"""Feeds: where the minibatches of a loop come from, arrays on the backend or rows that are streamed to it.
+
+What a minibatch contains is the same either way: the order is a function of seed and epoch (see data/order.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...backends import Random
+from ...backends import backend as find_backend
+from ...backends.arrays import on_host
+from ...backends.slots import Slot
+from ...errors import EmptyDataError, HyperparameterError, LabelError, NonFiniteDataError, ShapeError
+from ..settings import choice
+from ..streams import SHUFFLE
+from .loader import Loader, fast_finite
+from .order import RowOrder
+from .row_source import ArrayRows, RowSource, as_source
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..engine.step import TrainStep
+
+Array = Any
+
+PLACES = ("auto", "device", "stream")
+"""Where a loop may keep its data; see `feed_for`."""
+FITTING_SHARE = 0.5
+"""Of the device's free memory, that a data set may take; the rest is for the step and its buffers."""
+BUFFERS = 4
+"""Buffers of gathered minibatches that are kept: inputs and targets of the whole ones and of the last one of an epoch."""
+
+
+class Feed:
+    """Rows of x and y for one loop.
+
+    Attributes: rows – how many there are.
+    """
+
+    rows: int
+
+    def shuffle(self, seed: int, epoch: int) -> None:
+        """Draws the order of an epoch; before the first call the rows come as they are stored."""
+        raise NotImplementedError
+
+    def pieces(self, start: int, stop: int, size: int) -> Iterator[tuple[Array, Array]]:
+        """The minibatch from place start to stop of the order, in pieces of `size` rows (the last may be smaller).
+
+        Inputs and targets of a piece may be read until the next one is asked for.
+        """
+        raise NotImplementedError
+
+    def everything(self, batch: int, size: int) -> Iterator[tuple[Array, Array]]:
+        """All minibatches of `batch` rows, in pieces of `size` rows."""
+        for start in range(0, self.rows, batch):
+            yield from self.pieces(start, min(self.rows, start + batch), size)
+
+    def target_blocks(self) -> Iterator[Array]:
+        """The targets in the order in which they are stored, in one or several arrays of the backend."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Ends what runs beside the loop."""
+
+
+class ResidentFeed(Feed):
+    """Arrays on the backend; minibatches are gathered there.
+
+    Attributes: inputs, targets – all of them, as they are stored.
+
+    Args: step; inputs, targets – as TrainStep.prepare gives them; source – where x came from, if its order goes by blocks.
+    """
+
+    def __init__(self, step: TrainStep, inputs: Array, targets: Array, source: RowSource | None = None) -> None:
+        self.rows = int(inputs.shape[0])
+        self._backend = step.backend
+        self.inputs, self.targets = inputs, targets
+        self._source = source
+        self._order: Array | None = None
+        self._stored: Array | None = None
+        self._buffers: dict[tuple[str, int], Array] = {}
+        self._size = 0
+
+    def shuffle(self, seed: int, epoch: int) -> None:
+        """See Feed.shuffle."""
+        backend, source = self._backend, self._source
+        if source is not None and source.edges is not None:
+            order = RowOrder(self.rows, seed, epoch, source.edges, source.window)
+            self._order = backend.asarray(order.numbers(0, self.rows))
+        else:
+            self._order = backend.permutation(self.rows, Random(backend.random_state(seed, epoch), SHUFFLE))
+
+    def pieces(self, start: int, stop: int, size: int) -> Iterator[tuple[Array, Array]]:
+        """See Feed.pieces."""
+        if size < self._size:
+            self._buffers.clear()  # pieces have become smaller because memory is short
+        self._size = size
+        for low in range(start, stop, size):
+            high = min(stop, low + size)
+            if self._order is None:
+                yield self.inputs[low:high, ...], self.targets[low:high, ...]
+            else:
+                chosen = self._order[low:high, ...]
+                yield self._gathered("inputs", self.inputs, chosen), self._gathered("targets", self.targets, chosen)
+
+    def places(self, start: int, stop: int) -> Array:
+        """The numbers of the rows from place start to stop of the order, on the backend."""
+        order = self._order
+        if order is None:
+            if self._stored is None:
+                self._stored = self._backend.asarray(np.arange(self.rows, dtype=np.int64))
+            order = self._stored
+        return order[start:stop]
+
+    def _gathered(self, name: str, source: Array, chosen: Array) -> Array:
+        """The chosen rows, in a buffer that is used again for the next piece of that size."""
+        key = (name, int(chosen.shape[0]))
+        buffer = self._buffers.get(key)
+        if buffer is not None:
+            return self._backend.take_rows(source, chosen, buffer)
+        while len(self._buffers) >= BUFFERS:
+            self._buffers.pop(next(iter(self._buffers)))
+        taken = self._buffers[key] = self._backend.take_rows(source, chosen)
+        return taken
+
+    def target_blocks(self) -> Iterator[Array]:
+        """See Feed.target_blocks."""
+        yield self.targets
+
+
+class StreamedFeed(Feed):
+    """Rows of sources; a thread reads, checks and sends the next piece while the step works on the one before.
+
+    Memory: two pieces on the host and two on the device, whatever the number of rows (and 8 bytes a row for the order, unless
+    the source goes by blocks).
+
+    Args: step; x, y – sources; batch – rows of a minibatch, so that the loader knows what comes next; name – of x, in messages.
+    """
+
+    def __init__(self, step: TrainStep, x: RowSource, y: RowSource, batch: int, name: str = "x") -> None:
+        self.rows = len(x)
+        self.batch = batch
+        self._step = step
+        self._x, self._y = x, y
+        self._name = name
+        self._host = find_backend("numpy")
+        self._order: RowOrder | None = None
+        self._loader: Loader | None = None
+        self._slots: list[Slot] = []
+        self._coming: Iterator[tuple[int, int]] = iter(())
+        self._expected: tuple[int, int] | None = None
+        # One row tells the shape and type of prepared targets, and refuses what does not fit before anything is trained.
+        width = step.model.check_input_shape(x.shape)
+        self._outputs = step.model.outputs or step.model.output_width(width)
+        targets = self._prepared(slice(0, 1), np.empty((1, *y.row_shape), y.dtype))
+        self._kinds = ((width,), step.model.dtype), (tuple(targets.shape[1:]), str(targets.dtype))
+
+    def shuffle(self, seed: int, epoch: int) -> None:
+        """See Feed.shuffle."""
+        self.close()
+        blocks = self._x if self._x.edges is not None else self._y
+        self._order = RowOrder(self.rows, seed, epoch, blocks.edges, blocks.window)
+
+    def pieces(self, start: int, stop: int, size: int) -> Iterator[tuple[Array, Array]]:
+        """See Feed.pieces."""
+        for low in range(start, stop, size):
+            yield self._piece(low, min(stop, low + size), start, size)
+
+    def _piece(self, low: int, high: int, start: int, size: int) -> tuple[Array, Array]:
+        """What the loader has read, if this piece is what it was to read next; else it begins anew here."""
+        if self._loader is None or self._expected != (low, high):
+            self.close()
+            self._coming = self._cuts(low, start, size)
+            self._expected = next(self._coming)
+            self._loader = Loader(self._fill, self._slots_for(min(size, self.batch)), self._cuts(low, start, size))
+        inputs, targets = self._loader.next()
+        self._expected = next(self._coming, None)
+        return self._step.stored(inputs), targets
+
+    def _slots_for(self, rows: int) -> list[Slot]:
+        """Two slots with room for so many rows, kept from epoch to epoch."""
+        if not self._slots or len(self._slots[0].host[0]) != rows:
+            self._slots = []
+            kinds = [((rows, *shape), dtype) for shape, dtype in self._kinds]
+            self._slots = [self._step.backend.slot(kinds) for _ in range(2)]
+        return self._slots
+
+    def _cuts(self, low: int, start: int, size: int) -> Iterator[tuple[int, int]]:
+        """The pieces from `low` on, which lies in the minibatch that begins at `start`, to the end of the epoch."""
+        for begin in range(start, self.rows, self.batch):
+            stop = min(begin + self.batch, self.rows)
+            for first in range(max(begin, low), stop, size):
+                yield first, min(stop, first + size)
+
+    def _fill(self, host: tuple[NDArray[Any], ...], start: int, stop: int) -> None:
+        """Reads and checks rows; runs in the loader's thread."""
+        chosen = slice(start, stop) if self._order is None else self._order.numbers(start, stop)
+        inputs = host[0][: stop - start]
+        self._x.read(chosen, inputs)
+        self._require_finite(inputs, chosen, self._x, self._name)
+        targets = self._prepared(chosen, np.empty((stop - start, *self._y.row_shape), self._y.dtype))
+        self._require_finite(targets, chosen, self._y, self._name.replace("x", "y"))
+        host[1][: stop - start] = targets
+
+    def _prepared(self, chosen: Any, block: NDArray[Any]) -> NDArray[Any]:
+        """Targets as the loss takes them."""
+        step = self._step
+        self._y.read(chosen, block)
+        try:
+            prepared: NDArray[Any] = step.loss.prepare(block, self._outputs, self._host, step.model.dtype)
+        except LabelError as error:
+            numbers = _numbers(chosen)
+            raise LabelError(
+                f"{error}; counted among what was read, from rows {numbers.min() + 1} to {numbers.max() + 1} of "
+                f"{self._y.name or 'y'}"
+            ) from error
+        return prepared
+
+    def _require_finite(self, block: NDArray[Any], chosen: Any, source: RowSource, name: str) -> None:
+        """Raises NonFiniteDataError with the row's number in the source."""
+        if fast_finite(block):
+            return
+        first = int(np.argmin(np.isfinite(block.reshape(len(block), -1)).all(axis=1)))
+        raise NonFiniteDataError(
+            f"{name}{f' ({source.name})' if source.name else ''}: expected finite numbers that {block.dtype} can hold; got "
+            f"NaN, infinity or a larger number in row {int(_numbers(chosen)[first]) + 1}; the parameters of the step before "
+            "are kept; fill in, scale or drop such rows"
+        )
+
+    def target_blocks(self) -> Iterator[Array]:
+        """See Feed.target_blocks."""
+        backend = self._step.backend
+        for start in range(0, self.rows, self.batch):
+            stop = min(self.rows, start + self.batch)
+            block = self._prepared(slice(start, stop), np.empty((stop - start, *self._y.row_shape), self._y.dtype))
+            yield backend.asarray(block)
+
+    def close(self) -> None:
+        """See Feed.close."""
+        loader, self._loader, self._expected = self._loader, None, None
+        if loader is not None:
+            loader.close()
+
+
+def _numbers(chosen: Any) -> NDArray[np.int64]:
+    return np.arange(chosen.start, chosen.stop) if isinstance(chosen, slice) else chosen
+
+
+def feed_for(step: TrainStep, x: Any, y: Any, batch: int | None, place: str = "auto", name: str = "x") -> Feed:
+    """The feed for x and y.
+
+    place "device": everything is brought to the backend once and gathered there. "stream": rows are read as they are needed.
+    "auto": on a CPU, arrays are used where they are and sources (see RowSource) and memory-mapped arrays are streamed; on a
+    device, what takes at most FITTING_SHARE of its free memory is brought there and the rest is streamed.
+
+    Raises: what TrainStep.prepare raises, HyperparameterError for another place, MixedBackends and the like.
+    """
+    choice(place, "data", PLACES)
+    rows_x, rows_y = as_source(x), as_source(y)
+    given = rows_x is not None or rows_y is not None
+    free = step.backend.free_memory()
+    if not given and (place == "device" or (place == "auto" and (free is None or step.backend.is_array(x)))):
+        return ResidentFeed(step, *step.prepare(x, y, name))
+    if place == "stream" and step.backend.is_array(x) and step.backend.device != "cpu":
+        raise HyperparameterError('expected x on the host for data="stream"; got an array on the device; leave data="auto"')
+    rows_x = rows_x or ArrayRows(_on_host(step, x, name), name)
+    rows_y = rows_y or ArrayRows(_on_host(step, y, name.replace("x", "y")), name.replace("x", "y"))
+    if len(rows_x) != len(rows_y):
+        raise ShapeError(f"expected one target for each of the {len(rows_x)} rows of {name}; got {len(rows_y)}")
+    size = np.dtype(step.model.dtype).itemsize
+    bytes_needed = size * (int(np.prod(rows_x.shape)) + int(np.prod(rows_y.shape)))
+    if place == "device" or (place == "auto" and free is not None and bytes_needed <= FITTING_SHARE * free):
+        step.model.check_input_shape(rows_x.shape)
+        return ResidentFeed(step, *step.prepare(_brought(step, rows_x), rows_y.whole(), name), rows_x)
+    return StreamedFeed(step, rows_x, rows_y, min(batch or len(rows_x), len(rows_x)), name)
+
+
+def _on_host(step: TrainStep, values: Any, name: str) -> NDArray[Any]:
+    """An array of the host, for ArrayRows."""
+    host = step.backend.to_numpy(values) if step.backend.is_array(values) else on_host(values, step.backend.name)
+    if host.ndim == 0 or host.shape[0] == 0:
+        raise EmptyDataError(f"expected at least one row of {name}; got none")
+    return host
+
+
+def _brought(step: TrainStep, source: RowSource) -> Array:
+    """All rows of a source on the backend, in the model's dtype."""
+    backend, dtype = step.backend, step.model.dtype
+    out = backend.empty(source.shape, dtype)
+    for rows, block in source.blocks(dtype):
+        backend.copy(block, out[rows, ...])
+    return out

@@ -1,0 +1,131 @@
+"""`ParquetRows`: columns of a Parquet file as rows of numbers, decoded one row group at a time.
+
+Parquet files that are read into memory are in parquet_source.py.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import DataFileError
+from ..optional import require
+from ..settings import whole
+from .names import listed, unknown_column
+from .row_source import RowNumbers, RowSource
+
+_PANDAS_INDEX = "__index_level_"
+
+
+def parquet_names(path: str | os.PathLike[str]) -> list[str]:
+    """The names of the columns of a file, without an index that pandas wrote along."""
+    arrow = require("pyarrow", "data", "reading Parquet")
+    try:
+        schema = require("pyarrow.parquet", "data", "reading Parquet").read_schema(path)
+    except (arrow.ArrowException, OSError) as error:
+        raise DataFileError(f"{path}: expected a Parquet file, reading failed ({error}); write it again") from error
+    return [name for name in schema.names if not name.startswith(_PANDAS_INDEX)]
+
+
+class ParquetRows(RowSource):
+    """Numeric columns of a Parquet file; at most `window` row groups of it, and the next one, are in memory.
+
+    The rows of an epoch are shuffled by blocks: the row groups are taken in random order, and the rows of each `window` of
+    them are shuffled together. The smaller the row groups and the larger the window, the closer to a full shuffle.
+
+    Args: path; columns – names of the columns to read, in this order: a list gives rows [N, d], one name gives [N]; None takes
+        all; window – row groups that are shuffled together, default 4.
+    Raises: DataFileError for a damaged file and for columns of text, dates and the like; UnknownColumn; EmptyDataError;
+        MissingDependency without pyarrow. Missing entries become NaN, which training refuses, with the row.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], columns: str | Sequence[str] | None = None, window: int = 4) -> None:
+        self._arrow = require("pyarrow", "data", "reading Parquet")
+        self.path = Path(path)
+        self._lock = threading.Lock()
+        self._groups: dict[int, NDArray[Any]] = {}
+        try:
+            self._file = require("pyarrow.parquet", "data", "reading Parquet").ParquetFile(self.path)
+        except (self._arrow.ArrowException, OSError) as error:
+            raise self._damaged(error) from error
+        schema = self._file.schema_arrow
+        known = [name for name in schema.names if not name.startswith(_PANDAS_INDEX)]
+        if len(set(known)) < len(known):
+            raise DataFileError(f"{path}: expected different column names, found {listed(known)}; rename them")
+        self.columns = [columns] if isinstance(columns, str) else list(known if columns is None else columns)
+        missing = [name for name in self.columns if name not in known]
+        if missing:
+            raise unknown_column(missing, known, self.path.name)
+        dtype = np.result_type(*(self._kind(schema.field(name)) for name in self.columns))
+        metadata = self._file.metadata
+        sizes = [metadata.row_group(k).num_rows for k in range(metadata.num_row_groups)]
+        self._starts = np.concatenate([[0], np.cumsum(np.array(sizes, np.int64))]).astype(np.int64)
+        rows = int(self._starts[-1])
+        shape = (rows,) if isinstance(columns, str) else (rows, len(self.columns))
+        super().__init__(shape, dtype, self.path.name, tuple(self.columns), np.unique(self._starts), whole(window, "window"))
+
+    def _kind(self, field: Any) -> np.dtype[Any]:
+        types, kind = self._arrow.types, field.type
+        if types.is_decimal(kind) or types.is_null(kind):
+            return np.dtype(np.float64)
+        if types.is_boolean(kind) or types.is_integer(kind) or types.is_floating(kind):
+            plain = np.dtype(kind.to_pandas_dtype())
+            return np.dtype(np.float64) if field.nullable and plain.kind != "f" and self._has_nulls(field.name) else plain
+        raise DataFileError(
+            f"{self.path}, column {field.name!r}: expected numbers or booleans; found {kind}; write it as numbers, "
+            "name the columns to read, or read the file into memory (without --stream)"
+        )
+
+    def _has_nulls(self, name: str) -> bool:
+        """Whether a column may lack entries, by the statistics of the file."""
+        metadata = self._file.metadata
+        position = self._file.schema_arrow.names.index(name)
+        for group in range(metadata.num_row_groups):
+            statistics = metadata.row_group(group).column(position).statistics
+            if statistics is None or not statistics.has_null_count or statistics.null_count:
+                return True
+        return False
+
+    def read(self, rows: RowNumbers, out: NDArray[Any]) -> None:
+        """See RowSource.read."""
+        numbers = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows
+        group_of = np.searchsorted(self._starts, numbers, side="right") - 1
+        with self._lock, np.errstate(over="ignore"):
+            # What is in memory goes first: reading another group may push it out.
+            wanted = sorted(np.unique(group_of).tolist(), key=lambda group: group not in self._groups)
+            for group in wanted:
+                chosen = group_of == group
+                out[chosen] = self._group(group)[numbers[chosen] - self._starts[group]]
+
+    def _group(self, group: int) -> NDArray[Any]:
+        if group in self._groups:
+            self._groups[group] = self._groups.pop(group)
+            return self._groups[group]
+        while len(self._groups) > self.window:
+            self._groups.pop(next(iter(self._groups)))
+        try:
+            # Single-threaded, for the cores are at work on the minibatch before.
+            table = self._file.read_row_group(group, columns=self.columns, use_threads=False)
+        except (self._arrow.ArrowException, OSError) as error:
+            raise self._damaged(error) from error
+        decoded = np.empty((table.num_rows, *self.row_shape), self.dtype)
+        for position, name in enumerate(self.columns):
+            column = table.column(name)
+            if self._arrow.types.is_boolean(column.type) and column.null_count:
+                column = column.cast(self._arrow.int8())
+            if self._arrow.types.is_decimal(column.type) or self._arrow.types.is_null(column.type):
+                column = column.cast(self._arrow.float64(), safe=False)
+            (decoded[:, position] if decoded.ndim == 2 else decoded)[...] = column.to_numpy()
+        self._groups[group] = decoded
+        return decoded
+
+    def _damaged(self, error: Exception) -> DataFileError:
+        if isinstance(error, FileNotFoundError):
+            return DataFileError(f"expected a Parquet file; {str(self.path)!r} does not exist; give its path")
+        return DataFileError(f"{self.path}: expected a Parquet file, reading failed ({error}); write it again")

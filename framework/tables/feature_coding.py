@@ -1,0 +1,246 @@
+"""Coding of feature columns: numbers standardised, text one-hot, with statistics of the training part.
+
+Coding of the target lives in `target_coding.py`; the two together are the `Preprocessor`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ...errors import DataFileError, DtypeError, EmptyDataError, ShapeError
+from ..sources.names import listed
+from ..sources.row_source import RowNumbers, RowSource
+from .columns import Column, is_text
+from .moments import FloatArray, column_moments, source_moments
+from .table import Features, Matrix, Table, as_features
+from .validation import require_finite_features
+
+_ALWAYS_ALLOWED = 100
+_NEVER_EXCEEDED = 10_000
+
+
+def most_categories(rows: int) -> int:
+    """How many categories a text column may have: half the training rows, but no fewer than 100, no more than 10,000.
+
+    With more, most are seen once or never again (an identifier, free text), and one-hot coding fills the memory.
+    """
+    return min(max(_ALWAYS_ALLOWED, rows // 2), _NEVER_EXCEEDED)
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureCoding:
+    """What is known of the feature columns.
+
+    Args: names – input columns, in order; mean, scale – one entry per numeric column, in that order;
+        categories – text column -> its sorted categories.
+    """
+
+    names: tuple[str, ...]
+    mean: FloatArray
+    scale: FloatArray
+    categories: dict[str, tuple[str, ...]]
+
+    @classmethod
+    def fit(cls, features: Features) -> FeatureCoding:
+        """Learn means, scales and categories.
+
+        Raises: EmptyDataError for no rows or columns; NonFiniteDataError for NaN; DataFileError for a text column of more
+            than `most_categories`.
+        """
+        _require_rows(features)
+        require_finite_features(features)
+        if isinstance(features, Matrix):
+            return cls(features.names, *column_moments(features.values, features.names), {})
+        moments: list[tuple[FloatArray, FloatArray]] = []
+        categories: dict[str, tuple[str, ...]] = {}
+        for name, column in features.columns.items():
+            if is_text(column):
+                categories[name] = _categories(name, column)
+            else:
+                moments.append(column_moments(column[:, np.newaxis], [name]))
+        mean = np.array([mean[0] for mean, _ in moments], dtype=np.float64)
+        scale = np.array([scale[0] for _, scale in moments], dtype=np.float64)
+        return cls(features.names, mean, scale, categories)
+
+    @classmethod
+    def fit_source(cls, source: RowSource) -> FeatureCoding:
+        """As `fit`, for numbers that are streamed, in one pass over them."""
+        _require_matrix(source)
+        return cls(source.names, *source_moments(source, source.name or "features"), {})
+
+    def transform_source(self, source: RowSource) -> RowSource:
+        """A source that codes rows as they are read."""
+        _require_matrix(source)
+        if self.categories or source.shape[1] != len(self.names):
+            raise ShapeError(
+                f"features: expected a source of {len(self.names)} columns of numbers ({listed(self.names)}), got "
+                f"{source.shape[1]}; texts are not streamed; give the columns that were fitted"
+            )
+        return StandardizedRows(source, self.mean, self.scale)
+
+    @property
+    def width(self) -> int:
+        """Number of columns that come out."""
+        return self.mean.size + sum(len(entries) for entries in self.categories.values())
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Names of the columns that come out: a number's own, and `column=category` for text."""
+        made: list[str] = []
+        for name in self.names:
+            entries = self.categories.get(name)
+            made.extend([name] if entries is None else [f"{name}={entry}" for entry in entries])
+        return tuple(made)
+
+    def transform(self, features: Features | ArrayLike) -> FloatArray:
+        """Code features as [N, width] float64, C-contiguous; errors as `Preprocessor.transform` states them."""
+        table = self._selected(features)
+        _require_rows(table)
+        self._require_kinds(table)
+        require_finite_features(table)
+        out = np.empty((len(table), self.width))
+        if isinstance(table, Matrix):
+            np.subtract(table.values, self.mean, out=out)
+            out /= self.scale
+            return out
+        start = number = 0
+        for name, column in table.columns.items():
+            if name in self.categories:
+                entries = self.categories[name]
+                _one_hot(column, entries, out[:, start : start + len(entries)])
+                start += len(entries)
+            else:
+                np.subtract(column, self.mean[number], out=out[:, start])
+                out[:, start] /= self.scale[number]
+                start, number = start + 1, number + 1
+        return out
+
+    def unseen(self, features: Features | ArrayLike) -> dict[str, int]:
+        """Text column -> in how many rows it holds a category that `fit` did not see; columns without such are left out."""
+        if not self.categories:
+            return {}
+        table = self._selected(features)
+        counts: dict[str, int] = {}
+        for name, entries in self.categories.items():
+            known = set(entries)
+            counts[name] = sum(entry not in known for entry in table.column(name).tolist())
+        return {name: count for name, count in counts.items() if count}
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """One plain dict per input column."""
+        columns: list[dict[str, Any]] = []
+        numeric = zip(self.mean.tolist(), self.scale.tolist(), strict=True)
+        for name in self.names:
+            if name in self.categories:
+                columns.append({"name": name, "kind": "text", "categories": list(self.categories[name])})
+            else:
+                mean, scale = next(numeric)
+                columns.append({"name": name, "kind": "numeric", "mean": mean, "scale": scale})
+        return columns
+
+    @classmethod
+    def from_json(cls, columns: Sequence[Mapping[str, Any]]) -> FeatureCoding:
+        """Rebuild what `to_json` gave; KeyError, TypeError or ValueError if a part is missing or wrong."""
+        numeric = [column for column in columns if column["kind"] == "numeric"]
+        text = [column for column in columns if column["kind"] == "text"]
+        if len(numeric) + len(text) != len(columns):
+            raise ValueError("a column is neither numeric nor text")
+        return cls(
+            tuple(str(column["name"]) for column in columns),
+            np.array([column["mean"] for column in numeric], dtype=np.float64),
+            np.array([column["scale"] for column in numeric], dtype=np.float64),
+            {str(column["name"]): tuple(column["categories"]) for column in text},
+        )
+
+    def _selected(self, features: Features | ArrayLike) -> Features:
+        if isinstance(features, (Table, Matrix, Mapping)):
+            table = as_features(features).select(self.names)
+        else:
+            values = np.asarray(features)
+            if values.ndim != 2 or values.shape[1] != len(self.names):
+                raise ShapeError(
+                    f"features: expected shape [N, {len(self.names)}] with the columns {listed(self.names)}, "
+                    f"got {values.shape}; give the columns that were fitted"
+                )
+            table = Matrix(values, self.names)
+        if isinstance(table, Matrix) and self.categories:
+            return Table({name: table.column(name) for name in table.names}, table.source)
+        return table
+
+    def _require_kinds(self, table: Features) -> None:
+        if isinstance(table, Matrix):
+            return
+        for name, column in table.columns.items():
+            if name in self.categories and not is_text(column):
+                raise DtypeError(
+                    f"column {name!r}: expected text as in fit, got numbers; "
+                    f"load it with text=preprocessor.text_columns"
+                )
+            if name not in self.categories and is_text(column):
+                raise DtypeError(
+                    f"column {name!r}: expected numbers as in fit, got text{_first_non_number(column)}; mend or drop it"
+                )
+
+
+class StandardizedRows(RowSource):
+    """(x - mean) / scale of the rows of another source, computed in float64 as they are read."""
+
+    def __init__(self, source: RowSource, mean: FloatArray, scale: FloatArray) -> None:
+        super().__init__(source.shape, np.float64, source.name, source.names, source.edges, source.window)
+        self.source = source
+        self.mean, self.scale = mean, scale
+
+    def read(self, rows: RowNumbers, out: NDArray[Any]) -> None:
+        """See RowSource.read."""
+        wide = np.empty(out.shape)
+        self.source.read(rows, wide)
+        wide -= self.mean
+        wide /= self.scale
+        out[...] = wide
+
+
+def _require_matrix(source: RowSource) -> None:
+    if len(source.shape) != 2:
+        raise ShapeError(f"{source.name or 'features'}: expected rows [N, d], got {list(source.shape)}; give several columns")
+
+
+def _require_rows(features: Features) -> None:
+    if len(features) == 0 or not features.names:
+        raise EmptyDataError(
+            f"features: expected at least one row and one column, got {len(features)} rows of {len(features.names)} "
+            f"columns; check the source and the split"
+        )
+
+
+def _categories(name: str, column: Column) -> tuple[str, ...]:
+    found = set(column.tolist())
+    most = most_categories(len(column))
+    if len(found) > most:
+        raise DataFileError(
+            f"column {name!r}: expected at most {most:,} categories for {len(column):,} training rows (half the rows, but "
+            f"{_ALWAYS_ALLOWED:,} to {_NEVER_EXCEEDED:,}), found {len(found):,}, such as {min(found)!r}; remove the column if "
+            f"it is an identifier or free text, put its values into fewer groups, or write them as numbers"
+        )
+    return tuple(sorted(found))
+
+
+def _one_hot(column: Column, categories: tuple[str, ...], out: FloatArray) -> None:
+    index = {entry: number for number, entry in enumerate(categories)}
+    codes = np.fromiter((index.get(entry, -1) for entry in column.tolist()), np.int64, len(column))
+    out[:] = 0.0
+    seen = np.flatnonzero(codes >= 0)
+    out[seen, codes[seen]] = 1.0
+
+
+def _first_non_number(column: Column) -> str:
+    for row, entry in enumerate(column.tolist()):
+        try:
+            float(entry)
+        except ValueError:
+            return f" such as {entry!r} in row {row + 1}"
+    return ""

@@ -1,0 +1,174 @@
+"""`Preprocessor`: from features and target as read to what a network takes, stored as plain values with the model.
+
+How columns and targets are coded lives in `feature_coding.py` and `target_coding.py`; it is put together here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ...errors import ModelFileError, ShapeError, StateError
+from ..sources.row_source import RowSource
+from .columns import Column, as_column
+from .feature_coding import FeatureCoding
+from .moments import FloatArray
+from .table import Features, Task, as_features
+from .target_coding import Label, TargetCoding
+
+_FORMAT = "fusedstep.preprocessor/1"
+
+
+class Preprocessor:
+    """Standardised numbers, one-hot text and coded targets, with statistics of the training part only.
+
+    numeric column: (x − mean) / scale, scale the standard deviation (ddof = 0), 1 for a constant column
+    text column: one 0/1 column per category of the training part, sorted; an unseen category gives zeros only
+    class labels: index into `classes`, which are sorted and keep their type (str, int, float or bool)
+    regression target: (y − mean) / scale, as for a numeric column
+
+    Differs from: scikit-learn's OneHotEncoder, which by default refuses unseen categories.
+    """
+
+    def __init__(self) -> None:
+        self._fitted: tuple[FeatureCoding, TargetCoding] | None = None
+
+    def fit(
+        self, features: Features | ArrayLike | RowSource, target: ArrayLike | RowSource, task: Task | None = None
+    ) -> Preprocessor:
+        """Learn means, scales, categories and classes; nothing is learned, and nothing forgotten, if this raises.
+
+        Args: features – the training part: Table, Matrix, mapping of columns, [N, d] numbers, or a RowSource, which is read
+            once, block by block; target – [N], or a RowSource, which is read into memory; task – None leaves it to
+            `find_task`.
+        Returns: itself.
+        Raises: EmptyDataError for no rows or columns; ShapeError for unequal lengths; NonFiniteDataError for NaN or
+            infinity; LabelError for an empty label or a single class; DtypeError for regression on text; DataFileError
+            for a text column with more categories than half the rows (100 are always allowed, 10,000 at most).
+        """
+        column = as_column(target.whole() if isinstance(target, RowSource) else target, "target")
+        if isinstance(features, RowSource):
+            if len(features) != len(column):
+                raise ShapeError(
+                    f"expected one target per row, got {len(features)} rows and {len(column)} targets; align them"
+                )
+            self._fitted = (FeatureCoding.fit_source(features), TargetCoding.fit(column, task))
+            return self
+        table = as_features(features)
+        if len(table) != len(column):
+            raise ShapeError(
+                f"expected one target per row, got {len(table)} rows and {len(column)} targets; align them"
+            )
+        self._fitted = (FeatureCoding.fit(table), TargetCoding.fit(column, task))
+        return self
+
+    @property
+    def task(self) -> Task:
+        """What was fitted: "classification" or "regression"."""
+        return self._codings()[1].task
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """Names of the columns that `transform` takes; `load_features(source, columns=…)` wants them."""
+        return self._codings()[0].names
+
+    @property
+    def text_columns(self) -> tuple[str, ...]:
+        """Names of the input columns that hold text; `load_features(source, text=…)` wants them."""
+        return tuple(self._codings()[0].categories)
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Names of the columns that `transform` gives: a number's own, and `column=category` for text."""
+        return self._codings()[0].output_names
+
+    @property
+    def width(self) -> int:
+        """Number of columns that `transform` gives: the fan-in of the first layer."""
+        return self._codings()[0].width
+
+    @property
+    def outputs(self) -> int:
+        """Number of outputs the network needs: one per class, or 1 for regression."""
+        return len(self.classes) or 1
+
+    @property
+    def classes(self) -> list[Label]:
+        """Class labels in the order of their indices; empty for regression."""
+        labels: list[Label] = self._codings()[1].classes.tolist()
+        return labels
+
+    @overload
+    def transform(self, features: RowSource) -> RowSource: ...
+    @overload
+    def transform(self, features: Features | ArrayLike) -> FloatArray: ...
+    def transform(self, features: Features | ArrayLike | RowSource) -> FloatArray | RowSource:
+        """Features as the network takes them.
+
+        Args: features – Table, Matrix or mapping with the columns `input_names` (others are ignored), or [N, d]
+            numbers in the order of `input_names`, or a RowSource of those.
+        Returns: [N, width] float64, C-contiguous, on the host; of a RowSource another one, which codes rows as they are read.
+        Raises: UnknownColumn, ShapeError, DtypeError if the columns are not those of `fit`; NonFiniteDataError;
+            EmptyDataError for no rows.
+        """
+        coding = self._codings()[0]
+        return coding.transform_source(features) if isinstance(features, RowSource) else coding.transform(features)
+
+    def unseen(self, features: Features | ArrayLike) -> dict[str, int]:
+        """How often text columns hold what the training part does not, which `transform` turns into zeros only.
+
+        Args: features – as for `transform`.
+        Returns: column -> number of rows; columns without such texts are left out.
+        """
+        return self._codings()[0].unseen(features)
+
+    def transform_target(self, target: ArrayLike) -> NDArray[np.int64] | FloatArray:
+        """Target as the loss takes it.
+
+        Args: target – [N] labels or numbers.
+        Returns: class indices [N] int64, or standardised numbers [N, 1] float64, on the host.
+        Raises: LabelError for labels that the training part does not have; NonFiniteDataError; EmptyDataError;
+            DtypeError for text where numbers were fitted.
+        """
+        return self._codings()[1].transform(target)
+
+    def inverse_target(self, predictions: ArrayLike) -> Column:
+        """Predictions in the units of the target as read.
+
+        Args: predictions – classification: indices [N] or scores [N, C], of which the largest counts;
+            regression: standardised numbers [N] or [N, 1].
+        Returns: [N] class labels of their own type, or float64 numbers, on the host.
+        Raises: ShapeError for other shapes; LabelError for indices out of range.
+        """
+        return self._codings()[1].inverse(predictions)
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything fitted, as plain values that `json` writes and reads back without loss."""
+        features, target = self._codings()
+        return {"format": _FORMAT, "features": features.to_json(), "target": target.to_json()}
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Preprocessor:
+        """Rebuild what `to_json` gave; ModelFileError if it is of another format or incomplete."""
+        found = stored.get("format") if isinstance(stored, Mapping) else type(stored).__name__
+        if found != _FORMAT:
+            raise ModelFileError(
+                f"preprocessor: expected format {_FORMAT!r}, found {found!r}; save the model again with this version"
+            )
+        made = cls()
+        try:
+            made._fitted = (FeatureCoding.from_json(stored["features"]), TargetCoding.from_json(stored["target"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelFileError(
+                f"preprocessor: expected features and target as to_json writes them, found a part missing or of "
+                f"another type ({error!r}); save the model again"
+            ) from error
+        return made
+
+    def _codings(self) -> tuple[FeatureCoding, TargetCoding]:
+        if self._fitted is None:
+            raise StateError("expected a fitted preprocessor, this one is not; call fit(features, target) first")
+        return self._fitted

@@ -1,0 +1,231 @@
+"""`load` and `load_features`: from the name of a bundled set or a path to data in memory, by the file's extension.
+
+How each format is read lives in the `*_source.py` modules.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Collection, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from ...errors import DataFileError, EmptyDataError, UnknownColumn
+from ..sources.memory_map import memory_map
+from ..sources.names import did_you_mean, listed, unknown_column
+from ..sources.parquet_rows import ParquetRows, parquet_names
+from ..sources.row_source import RowSource
+from .bundled import BUNDLED, read_bundled
+from .columns import Column, narrowed
+from .csv_source import read_csv
+from .idx_source import read_idx
+from .npy_source import read_labels, read_npy
+from .npz_source import open_npz, read_npz
+from .parquet_source import read_parquet
+from .svmlight_source import read_svmlight
+from .table import Dataset, Features, Matrix, Table
+
+Format: TypeAlias = Literal["bundled", "csv", "parquet", "npy", "npz", "idx", "svmlight"]
+TableReader: TypeAlias = Callable[[Path, Collection[str] | None, Collection[str]], dict[str, Column]]
+
+EXTENSIONS: dict[str, Format] = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".txt": "csv",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".npy": "npy",
+    ".npz": "npz",
+    ".idx": "idx",
+    ".ubyte": "idx",
+    ".svm": "svmlight",
+    ".svmlight": "svmlight",
+    ".libsvm": "svmlight",
+}
+"""Extension -> format; csv, idx and svmlight may also end in .gz, and names like `…-idx3-ubyte` are IDX."""
+
+_TABLES: dict[Format, TableReader] = {"csv": read_csv, "parquet": read_parquet}
+_IDX_NAME = re.compile(r"[-.]idx\d?(-ubyte)?$")
+_NUMBERED = re.compile(r"x(\d+)")
+
+
+def load(
+    source: str | os.PathLike[str],
+    target: str | None = None,
+    labels: str | os.PathLike[str] | None = None,
+    text: Collection[str] = (),
+    stream: bool = False,
+) -> Dataset:
+    """Read features and target.
+
+    Args: source – one of `BUNDLED`, or the path of a file with one of `EXTENSIONS`; target – name of the target
+        column; needed for tables (CSV, Parquet), for .npz the name of the target array ("y" by default), elsewhere
+        the source has one target only; labels – path of the labels file of an IDX source, if it is not beside it, or of an
+        .npy source, which needs one; text – names of table columns to read as text even if they hold numbers, such as
+        postcodes; stream – leave the features in their file (.npy, .npz, .parquet), to be read as they are needed; the
+        target is in memory.
+    Returns: Dataset on the host, with a RowSource as its features where they are streamed; a whole-numbered target is int64,
+        so that class labels read 3 and not 3.0.
+    Raises: DataFileError for a source that is unknown, missing or damaged; UnknownColumn if the target is missing or
+        not given; EmptyDataError for no rows or no features; MissingDependency for an absent optional library.
+    """
+    form, path = find_format(source)
+    _labels_only_where_used(form, labels)
+    name = path.name.split(".")[0]
+    labels_path = None if labels is None else _existing(Path(labels))
+    if stream:
+        return _streamed(form, path, target, labels_path, text)
+    if form in _TABLES:
+        columns = _TABLES[form](path, None, text)
+        if target is None:
+            raise UnknownColumn(
+                f"expected the name of the target column of {path.name}, none was given; "
+                f"give --target (in Python target=) one of: {listed(list(columns))}"
+            )
+        if target not in columns:
+            raise unknown_column([target], list(columns), path.name, "target column")
+        values = columns.pop(target)
+        if not columns:
+            raise EmptyDataError(f"{path}: expected feature columns beside the target {target!r}, found none; add some")
+        return Dataset(Table(columns, path.name), narrowed(values) if form == "csv" else values, name, target)
+    if form == "npz":
+        matrix, y = read_npz(path, target or "y")
+        assert y is not None
+        return Dataset(matrix, y, name, target or "y")
+    if form == "npy":
+        x = read_npy(path)
+        return Dataset(Matrix(x.reshape(len(x), -1), (), path.name), read_labels(labels_path, len(x), path), name)
+    only_target = "target" if form == "bundled" else "label"
+    if target not in (None, only_target):
+        raise unknown_column([target], [only_target], path.name, "target")
+    if form == "bundled":
+        return read_bundled(os.fspath(source))
+    if form == "idx":
+        matrix, y = read_idx(path, labels_path, with_labels=True)
+        assert y is not None
+        return Dataset(matrix, y, name, only_target, "classification")
+    matrix, y = read_svmlight(path)
+    return Dataset(matrix, y, name, only_target)
+
+
+def _streamed(form: Format, path: Path, target: str | None, labels: Path | None, text: Collection[str]) -> Dataset:
+    """A data set whose features stay in their file."""
+    name = path.name.split(".")[0]
+    if form == "npy":
+        rows = memory_map(path)
+        return Dataset(rows, read_labels(labels, len(rows), path), name)
+    if form == "npz":
+        rows, y = open_npz(path, target or "y")
+        assert y is not None
+        return Dataset(rows, y, name, target or "y")
+    if form == "parquet":
+        names = parquet_names(path)
+        if target not in names:
+            raise unknown_column([target or "(none given)"], names, path.name, "target column")
+        others = [column for column in names if column != target]
+        if not others:
+            raise EmptyDataError(f"{path}: expected feature columns beside the target {target!r}, found none; add some")
+        values = read_parquet(path, [target], text)[target]
+        return Dataset(ParquetRows(path, others), values, name, target)
+    raise _not_streamed(path, form)
+
+
+def open_features(source: str | os.PathLike[str], columns: Sequence[str] | None = None) -> RowSource:
+    """As `load_features`, with the features left in their file (.npy, .npz, .parquet)."""
+    form, path = find_format(source)
+    if form == "parquet":
+        return ParquetRows(path, columns)
+    if form in ("npy", "npz"):
+        return memory_map(path) if form == "npy" else open_npz(path, None)[0]
+    raise _not_streamed(path, form)
+
+
+def _not_streamed(path: Path, form: Format) -> DataFileError:
+    return DataFileError(
+        f"--stream: expected an .npy, .npz or .parquet file, whose rows can be read alone; got {str(path)!r} ({form}); "
+        "convert it, or leave out --stream"
+    )
+
+
+def load_features(
+    source: str | os.PathLike[str], columns: Sequence[str] | None = None, text: Collection[str] = ()
+) -> Features:
+    """Read features without a target, for prediction; a target that is there does no harm.
+
+    Args: source – as for `load`; columns – names of the feature columns wanted, in this order (a fitted
+        preprocessor's `input_names`), other columns are left out; None takes all, in tables the target among them;
+        text – names of table columns to read as text (a fitted preprocessor's `text_columns`).
+    Returns: Table for CSV and Parquet, Matrix for the other formats, on the host.
+    Raises: as `load`; UnknownColumn for columns that are not there.
+    """
+    form, path = find_format(source)
+    features: Features
+    if form in _TABLES:
+        features = Table(_TABLES[form](path, columns, text), path.name)
+    elif form == "npz":
+        features, _ = read_npz(path, None)
+    elif form == "npy":
+        x = read_npy(path)
+        features = Matrix(x.reshape(len(x), -1), (), path.name)
+    elif form == "bundled":
+        bundled = read_bundled(os.fspath(source)).features
+        assert not isinstance(bundled, RowSource)
+        features = bundled
+    elif form == "idx":
+        features, _ = read_idx(path, None, with_labels=False)
+    else:
+        numbered = [_NUMBERED.fullmatch(name) for name in columns or ()]
+        features, _ = read_svmlight(path, max((int(match[1]) + 1 for match in numbered if match), default=None))
+    return features if columns is None else features.select(columns)
+
+
+def find_format(source: str | os.PathLike[str]) -> tuple[Format, Path]:
+    """Tell how to read a source, by its name alone; of files, only whether they exist is looked at.
+
+    Raises: DataFileError if the name is neither a bundled set nor ends in a known extension, or there is no such file.
+    """
+    text = os.fspath(source)
+    path = Path(text)
+    if text in BUNDLED:
+        return "bundled", path
+    name = path.name.lower()
+    plain = name.removesuffix(".gz")
+    form = EXTENSIONS.get(Path(plain).suffix) or ("idx" if _IDX_NAME.search(plain) or plain != name else None)
+    if form is None and path.is_dir():
+        _existing(path)
+    if form is None:
+        raise DataFileError(
+            f"expected a bundled set ({', '.join(BUNDLED)}) or a file ending in {', '.join(EXTENSIONS)} "
+            f"(.gz also for text and IDX), got {text!r}{did_you_mean(text, BUNDLED) or '; rename or convert the file'}"
+        )
+    if plain != name and form in ("parquet", "npy", "npz"):
+        raise DataFileError(f"{path}: expected an uncompressed {form} file, got .gz; gunzip it first")
+    return form, _existing(path)
+
+
+def _existing(path: Path) -> Path:
+    if path.is_file():
+        return path
+    if path.is_dir():
+        raise DataFileError(f"expected a data file, {str(path)!r} is a folder; give the path of one file in it")
+    if path.exists():
+        raise DataFileError(
+            f"expected a data file, {str(path)!r} is a pipe, socket or device and not a regular file; "
+            f"write the data to a file first"
+        )
+    if path.is_symlink():
+        raise DataFileError(f"expected a data file, {str(path)!r} is a link to a file that does not exist; mend the link")
+    there = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    nearest = get_close_matches(path.name, there, n=1)
+    hint = f"did you mean {nearest[0]!r}?" if nearest else f"check the path (current folder: {Path.cwd()})"
+    raise DataFileError(f"expected a data file, {str(path)!r} does not exist; {hint}")
+
+
+def _labels_only_where_used(form: Format, labels: str | os.PathLike[str] | None) -> None:
+    if labels is not None and form not in ("idx", "npy"):
+        raise DataFileError(
+            f"expected labels= with an IDX images file or an .npy file only, got it with a {form} source; "
+            "give target= instead"
+        )

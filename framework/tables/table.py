@@ -1,0 +1,171 @@
+"""What a source of data becomes in memory: named feature columns or a named matrix, and with a target a `Dataset`.
+
+Reading files lives in the `*_source.py` modules; nothing here changes a value beyond its dtype.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ...errors import DtypeError, ShapeError
+from ..sources.names import unknown_column
+from ..sources.row_source import RowSource
+from .columns import Column, as_column, as_feature
+
+Task: TypeAlias = Literal["classification", "regression"]
+Rows: TypeAlias = NDArray[np.intp] | NDArray[np.int64] | NDArray[np.bool_] | slice | Sequence[int]
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Named columns of equal length, numbers and text side by side.
+
+    Args: columns – name -> 1-D array; numbers of any kind become float64, text becomes object arrays of `str`;
+        source – where it came from, for error messages.
+    Raises: ShapeError for columns of different lengths; DtypeError for a column that is neither numbers nor text.
+    """
+
+    columns: dict[str, Column]
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        columns = {name: as_feature(values, f"column {name!r}") for name, values in self.columns.items()}
+        lengths = {name: len(column) for name, column in columns.items()}
+        if len(set(lengths.values())) > 1:
+            raise ShapeError(f"expected columns of equal length, got {lengths}; pad or drop rows")
+        object.__setattr__(self, "columns", columns)
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values()))) if self.columns else 0
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Column names, in order."""
+        return tuple(self.columns)
+
+    def column(self, name: str) -> Column:
+        """One column [N]; UnknownColumn if there is none of that name."""
+        _require_names([name], self.names, self.source)
+        return self.columns[name]
+
+    def select(self, names: Sequence[str]) -> Table:
+        """Only these columns, in this order; UnknownColumn if one is not there."""
+        _require_names(names, self.names, self.source)
+        return Table({name: self.columns[name] for name in names}, self.source)
+
+    def take(self, rows: Rows) -> Table:
+        """Only these rows, given as indices, a mask or a slice."""
+        return Table({name: column[rows] for name, column in self.columns.items()}, self.source)
+
+
+@dataclass(frozen=True, eq=False)
+class Matrix:
+    """Numeric features [N, d] in one block, with a name for each of the d columns.
+
+    Args: values – [N, d], kept as float64 and C-contiguous; names – d names, by default x0, x1, …;
+        source – where it came from, for error messages.
+    Raises: ShapeError if values are not 2-D or the names are not d different ones; DtypeError if not numbers.
+    Differs from: `Table`, which may hold text and stores column by column.
+    """
+
+    values: NDArray[np.float64]
+    names: tuple[str, ...] = ()
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        values: NDArray[Any] = np.asarray(self.values)
+        if values.ndim != 2:
+            raise ShapeError(f"features: expected a matrix [rows, columns], got shape {values.shape}; reshape it")
+        if values.dtype.kind not in "biuf":
+            raise DtypeError(f"features: expected a matrix of numbers, got {values.dtype}; put text in a Table")
+        names = tuple(self.names) or tuple(f"x{index}" for index in range(values.shape[1]))
+        if len(names) != values.shape[1] or len(set(names)) != len(names):
+            raise ShapeError(
+                f"features: expected {values.shape[1]} different column names, got {len(names)} "
+                f"({len(set(names))} different); give one name per column"
+            )
+        object.__setattr__(self, "values", np.ascontiguousarray(values, dtype=np.float64))
+        object.__setattr__(self, "names", names)
+
+    def __len__(self) -> int:
+        return int(self.values.shape[0])
+
+    def column(self, name: str) -> Column:
+        """One column [N], a strided view; UnknownColumn if there is none of that name."""
+        _require_names([name], self.names, self.source)
+        return self.values[:, self.names.index(name)]
+
+    def select(self, names: Sequence[str]) -> Matrix:
+        """Only these columns, in this order; UnknownColumn if one is not there."""
+        if tuple(names) == self.names:
+            return self
+        _require_names(names, self.names, self.source)
+        index = {name: position for position, name in enumerate(self.names)}
+        return Matrix(self.values[:, [index[name] for name in names]], tuple(names), self.source)
+
+    def take(self, rows: Rows) -> Matrix:
+        """Only these rows, given as indices, a mask or a slice."""
+        return Matrix(self.values[rows], self.names, self.source)
+
+
+Features: TypeAlias = Table | Matrix
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Features and the target that is to be learned from them, as read and before any preprocessing.
+
+    Args: features – `Table` or `Matrix` of N rows, or a RowSource that reads them as they are needed;
+        target – [N] float64, int64, bool or object of `str`; name – of the data set; target_name – of the target column;
+        task – if the source knows it, else None.
+    Raises: ShapeError if features and target differ in length.
+    """
+
+    features: Features | RowSource
+    target: Column
+    name: str = ""
+    target_name: str = "target"
+    task: Task | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "target", as_column(self.target, f"target {self.target_name!r}"))
+        if len(self.features) != len(self.target):
+            raise ShapeError(
+                f"expected one target per row, got {len(self.features)} rows of features and "
+                f"{len(self.target)} targets; drop the rows that lack one"
+            )
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Names of the feature columns, in order."""
+        return self.features.names
+
+    def take(self, rows: Rows) -> Dataset:
+        """Only these rows, given as indices (ascending ones, of streamed features), a mask or a slice."""
+        features = self.features
+        taken = features.take(np.arange(len(self))[rows]) if isinstance(features, RowSource) else features.take(rows)
+        return Dataset(taken, self.target[rows], self.name, self.target_name, self.task)
+
+
+def as_features(features: Features | Mapping[str, ArrayLike] | ArrayLike) -> Features:
+    """Accept a Table, a Matrix, a mapping of columns, or a bare [N, d] array (columns then called x0, x1, …)."""
+    if isinstance(features, (Table, Matrix)):
+        return features
+    if isinstance(features, Mapping):
+        return Table({str(name): np.asarray(column) for name, column in features.items()})
+    return Matrix(np.asarray(features))
+
+
+def _require_names(wanted: Sequence[str], known: Sequence[str], source: str) -> None:
+    there = set(known)
+    missing = [name for name in wanted if name not in there]
+    if missing:
+        raise unknown_column(missing, known, source)

@@ -1,0 +1,129 @@
+"""Coding of the target: class labels as indices, numbers standardised, and both ways back.
+
+Coding of the features lives in `feature_coding.py`; the two together are the `Preprocessor`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ...errors import DtypeError, EmptyDataError, LabelError, ShapeError
+from ..sources.names import did_you_mean, listed
+from .columns import Column, as_column, is_text
+from .moments import FloatArray, column_moments
+from .table import Task
+from .task import find_task
+from .validation import require_finite
+
+Label: TypeAlias = str | int | float | bool
+
+
+@dataclass(frozen=True, eq=False)
+class TargetCoding:
+    """What is known of the target: for classification its sorted `classes` [C], for regression `mean` and `scale`."""
+
+    task: Task
+    classes: Column
+    mean: float = 0.0
+    scale: float = 1.0
+
+    @classmethod
+    def fit(cls, target: ArrayLike, requested: str | None = None) -> TargetCoding:
+        """Learn classes, or mean and scale; errors as `Preprocessor.fit` states them."""
+        column = as_column(target, "target")
+        require_present(column)
+        task = find_task(column, requested)
+        if task == "regression":
+            mean, scale = column_moments(column.astype(np.float64)[:, np.newaxis], ["target"])
+            return cls(task, np.zeros(0, dtype=np.int64), float(mean[0]), float(scale[0]))
+        classes = np.array(sorted(set(column.tolist())), dtype=object) if is_text(column) else np.unique(column)
+        if len(classes) < 2:
+            raise LabelError(
+                f"target: expected at least 2 classes in the training part, found only {classes.tolist()}; "
+                f"check the target column or use a larger training part"
+            )
+        return cls(task, classes)
+
+    def transform(self, target: ArrayLike) -> NDArray[np.int64] | FloatArray:
+        """Class indices [N] int64, or standardised numbers [N, 1] float64."""
+        column = as_column(target, "target")
+        require_present(column)
+        if self.task == "classification":
+            return self._indices(column)
+        if is_text(column):
+            raise DtypeError(f"target: expected numbers as in fit, got text such as {column[0]!r}; check the column")
+        standardised: FloatArray = (column.astype(np.float64) - self.mean) / self.scale
+        return standardised[:, np.newaxis]
+
+    def inverse(self, predictions: ArrayLike) -> Column:
+        """Class labels of indices [N] or scores [N, C], or numbers [N] in the units of the target as read."""
+        values = np.asarray(predictions)
+        if self.task == "regression":
+            if values.ndim != 1 and values.shape[1:] != (1,):
+                raise ShapeError(f"predictions: expected shape [N] or [N, 1], got {values.shape}; give one per row")
+            restored: FloatArray = values.reshape(-1).astype(np.float64) * self.scale + self.mean
+            return restored
+        count = len(self.classes)
+        if values.ndim == 2 and values.shape[1] == count:
+            values = values.argmax(axis=1)
+        elif values.ndim != 1 or values.dtype.kind not in "iu":
+            raise ShapeError(
+                f"predictions: expected class indices [N] or scores [N, {count}], got {values.dtype} of shape "
+                f"{values.shape}; give one whole number or one row of scores per row"
+            )
+        low, high = (int(values.min()), int(values.max())) if values.size else (0, 0)
+        if low < 0 or high >= count:
+            raise LabelError(
+                f"predictions: expected class indices from 0 to {count - 1}, got {low} to {high}; "
+                f"check the number of outputs of the network"
+            )
+        labels: Column = self.classes[values]
+        return labels
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"task": self.task, "classes": self.classes.tolist(), "mean": self.mean, "scale": self.scale}
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> TargetCoding:
+        """Rebuild what `to_json` gave; KeyError, TypeError or ValueError if a part is missing or wrong."""
+        labels = np.empty(len(stored["classes"]), dtype=object)
+        labels[:] = stored["classes"]
+        classes = as_column(labels, "classes") if len(labels) else np.zeros(0, dtype=np.int64)
+        return cls(find_task([0.0], stored["task"]), classes, float(stored["mean"]), float(stored["scale"]))
+
+    def _indices(self, column: Column) -> NDArray[np.int64]:
+        found = np.full(len(column), -1, dtype=np.int64)
+        if is_text(column) == is_text(self.classes):
+            index = {label: number for number, label in enumerate(self.classes.tolist())}
+            found = np.fromiter((index.get(label, -1) for label in column.tolist()), np.int64, len(column))
+        unseen = np.flatnonzero(found < 0)
+        if unseen.size:
+            first = column[unseen[:1]].tolist()[0]
+            known = [str(label) for label in self.classes.tolist()]
+            hint = did_you_mean(first, known) if isinstance(first, str) else ""
+            raise LabelError(
+                f"target: expected labels seen in training ({listed(known)}), found {unseen.size} others, the first "
+                f"{first!r} in row {unseen[0] + 1}{hint or '; drop these rows or train with them'}"
+            )
+        return found
+
+
+def require_present(column: Column) -> None:
+    """Raises LabelError for empty labels, NonFiniteDataError for NaN and infinity, EmptyDataError for no rows."""
+    if column.size == 0:
+        raise EmptyDataError("target: expected at least one row, got none; check the source and the split")
+    if not is_text(column):
+        require_finite(column, "target")
+        return
+    absent = np.flatnonzero(column == "")
+    if absent.size:
+        raise LabelError(
+            f"target: expected a label in every row, found {absent.size} empty, the first in row {absent[0] + 1}; "
+            f"drop these rows"
+        )

@@ -1,0 +1,88 @@
+"""The check that data holds neither NaN nor infinity, in blocks so that it costs little memory.
+
+Checks of shapes and names live with the tables; checks of the loss live in the training step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import DtypeError, NonFiniteDataError
+from ..sources.blocks import row_blocks
+from .columns import is_text
+from .table import Features, Matrix
+
+
+class NonFinite(NamedTuple):
+    """How many entries are NaN or infinite, and the 0-based row and column of the first."""
+
+    total: int
+    row: int
+    column: int
+
+
+def find_nonfinite(matrix: NDArray[Any]) -> NonFinite | None:
+    """Count NaN and infinity and find the first row, by blocks of rows; None if there are none.
+
+    Args: matrix – [N] or [N, d, …] of numbers or booleans, on the host; axes after the first count as columns.
+    """
+    if matrix.dtype.kind in "biu":
+        return None
+    count, row, column = 0, -1, -1
+    width = int(np.prod(matrix.shape[1:], dtype=np.int64))
+    for block in row_blocks(matrix.shape[0], width):
+        part = matrix[block]
+        finite = np.isfinite(part)
+        if finite.all():
+            continue
+        if count == 0:
+            position = int(np.argmin(finite.reshape(-1)))
+            row, column = block.start + position // width, position % width
+        count += finite.size - int(np.count_nonzero(finite))
+    return NonFinite(count, row, column) if count else None
+
+
+def require_finite(matrix: NDArray[Any], name: str, columns: Sequence[str] | None = None) -> None:
+    """Raise unless every entry is a finite number.
+
+    Args: matrix – [N] or [N, d, …] of numbers, on the host; name – what the message calls it;
+        columns – names of the d columns, to name the one at fault.
+    Raises: NonFiniteDataError with the count, the first row and its column, by name or else by number, both from 1;
+        DtypeError if not numbers.
+    """
+    if matrix.dtype.kind not in "biuf":
+        raise DtypeError(f"{name}: expected real numbers, got {matrix.dtype}; convert it first")
+    found = find_nonfinite(matrix)
+    if found is None:
+        return
+    label = ""
+    if matrix.ndim > 1:
+        label = repr(columns[found.column]) if columns is not None else f"{found.column + 1} (counted from 1)"
+    raise _error(name, found.total, found.row, label)
+
+
+def require_finite_features(features: Features, name: str = "features") -> None:
+    """Raise unless every numeric column of a Table or Matrix is finite; text columns are not looked at."""
+    if isinstance(features, Matrix):
+        require_finite(features.values, name, features.names)
+        return
+    total, first = 0, (len(features), "")
+    for label, column in features.columns.items():
+        found = None if is_text(column) else find_nonfinite(column)
+        if found is not None:
+            total += found.total
+            first = min(first, (found.row, label), key=lambda place: place[0])
+    if total:
+        raise _error(name, total, first[0], repr(first[1]))
+
+
+def _error(name: str, count: int, row: int, label: str) -> NonFiniteDataError:
+    values = "1 NaN, infinite or missing value" if count == 1 else f"{count} NaN, infinite or missing values"
+    where = f"row {row + 1}, column {label}" if label else f"row {row + 1}"
+    return NonFiniteDataError(
+        f"{name}: expected finite numbers, found {values}, the first in {where}; fill in or drop these rows"
+    )

@@ -1,0 +1,1 @@
+"""The loop over data: trainer, schedules, stopping, callbacks, history, metrics."""

@@ -1,0 +1,103 @@
+"""What training did, epoch by epoch."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ...errors import StateError, UnknownColumn
+
+if TYPE_CHECKING:
+    from ..export.persistence import PathLike
+
+
+class History:
+    """One row of figures per epoch.
+
+    Each row holds epoch (from 1), loss (mean over the epoch's minibatches, before each update), val_loss and
+    val_accuracy or val_r2 where there is validation data, accuracy or r2 where the Trainer evaluates training data, lr,
+    momentum where a schedule moves it, seconds, samples_per_second.
+
+    Attributes: rows – a dict for each epoch; step_losses – the loss of every single minibatch, before its update;
+        steps_per_epoch – minibatches; stopped_because – why training ended before its last epoch, in words, or "".
+
+        history["val_loss"]  -> the column, one number an epoch
+        history[-1]          -> the last row
+        history[-3:]         -> the last three, a list
+    """
+
+    def __init__(self, steps_per_epoch: int = 0) -> None:
+        self.rows: list[dict[str, float]] = []
+        self.step_losses = array("d")
+        self.steps_per_epoch = steps_per_epoch
+        self.stopped_because = ""
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs were trained."""
+        return len(self.rows)
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns."""
+        return list(self.rows[0]) if self.rows else []
+
+    def __getitem__(self, key: str | int | slice) -> Any:
+        if not isinstance(key, str):
+            return self.rows[key]
+        if self.rows and key not in self.rows[0]:
+            raise UnknownColumn(
+                f"expected a column out of {', '.join(self.columns)}; got {key!r}"
+                + ("; pass validation=(x, y) to fit for it" if key.startswith("val_") else "")
+            )
+        return [row[key] for row in self.rows]
+
+    def __iter__(self) -> Iterator[dict[str, float]]:
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def best(self, column: str = "val_loss") -> dict[str, float]:
+        """The row with the smallest value in a column (largest for accuracy and r2).
+
+        Raises: StateError before the first epoch; UnknownColumn, such as for "val_loss" without validation data.
+        """
+        if not self.rows:
+            raise StateError("expected at least one trained epoch; got none; call fit first")
+        sign = -1.0 if larger_is_better(column) else 1.0
+        figures = [(math.isnan(value), sign * value) for value in self[column]]
+        return self.rows[figures.index(min(figures))]
+
+    def plot(self, path: PathLike | None = None) -> Any:
+        """Loss, and accuracy or R² where there is one, against epoch and iteration, for training and validation.
+
+        The training loss of an epoch is the mean over its minibatches, before each update; the validation loss is that
+        after the epoch. The axis of the losses is logarithmic where they fall by more than a factor of 30.
+
+        Args: path – of a .png, .svg or .pdf to write; None writes nothing.
+        Returns: the matplotlib Figure; it is not shown.
+        Raises: StateError before the first epoch, MissingDependency without matplotlib, OutputPathError.
+
+            trainer.fit(x, y, validation=(xv, yv)).plot("curves.png")
+        """
+        from ..diagnostics.plots.curves import plot_history
+
+        return plot_history(self, path)
+
+    def __repr__(self) -> str:
+        last = ", ".join(f"{k}={v:.4g}" for k, v in self.rows[-1].items()) if self.rows else "nothing yet"
+        return f"<History of {self.epochs} epochs: {last}>"
+
+
+def score(row: Mapping[str, float], column: str) -> float:
+    """A figure as a number that falls as the model gets better; infinite for NaN."""
+    value = -row[column] if larger_is_better(column) else row[column]
+    return math.inf if math.isnan(value) else value
+
+
+def larger_is_better(column: str) -> bool:
+    """Whether a figure is one that grows as the model gets better."""
+    return column.removeprefix("val_") in ("accuracy", "r2")

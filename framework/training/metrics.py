@@ -1,0 +1,70 @@
+"""Evaluation of a model on data: loss, accuracy and 0-1 error, or R².
+
+Sums are taken on the backend, minibatch by minibatch, in evaluation mode.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ...backends import Backend
+
+if TYPE_CHECKING:
+    from ..engine.step import TrainStep
+    from ..sources.feeds import Feed
+
+Array = Any
+
+
+def evaluate(step: TrainStep, feed: Feed, batch_rows: int, size: int) -> dict[str, float]:
+    """Mean loss over the rows (their sum for a loss with reduction "sum"), and the metric of the loss's kind.
+
+    Args: feed – of rows in the order in which they are stored; batch_rows – rows of a minibatch; size – rows per
+        pass, at most as many.
+    Returns: {"loss", "accuracy", "error"} for classes, where error = 1 - accuracy is the 0-1 loss, over all questions where
+        each output is one; {"loss", "r2"} for numbers, R² = 1 - sum (y - t)^2 / sum (t - mean t)^2 over all outputs, NaN
+        where all targets are the same.
+    """
+    backend, loss = step.backend, step.loss
+    rows, xp = feed.rows, backend.xp
+    total = right = squares = spread = 0.0
+    mean, constant = _spread_of(backend, feed) if loss.head == "values" else (None, False)
+    tape = step.evaluation_tape()
+
+    def count(answers: Array) -> float:
+        return backend.item(xp.sum(xp.astype(answers, xp.float64)))
+
+    for part, wanted in feed.everything(batch_rows, size):
+        tape.begin(int(part.shape[0]), rows)
+        numbers = backend.dtype_name(wanted).startswith("float")
+        with backend.quiet(), backend.products("float32", step.deterministic):
+            outputs = step.chain.forward(part, tape)
+            losses, _ = loss.evaluate(outputs, wanted, tape)
+            total += backend.item(backend.total(losses))
+            if loss.head == "values":
+                squares += backend.item(xp.sum((backend.wide(outputs) - wanted) ** 2))
+                spread += backend.item(xp.sum((wanted - mean) ** 2))
+            elif loss.head == "classes":
+                right += count(backend.argmax(outputs) == (backend.argmax(wanted) if numbers else wanted))
+            else:
+                threshold = 0.5 if loss.head == "binary" else 0.0
+                right += count((outputs > 0.0) == (wanted > threshold)) / int(outputs.shape[1])
+    result = {"loss": total / rows if loss.reduction == "mean" else total}
+    if loss.head == "values":
+        return {**result, "r2": float("nan") if constant else 1.0 - squares / spread}
+    return {**result, "accuracy": right / rows, "error": 1.0 - right / rows}
+
+
+def _spread_of(backend: Backend, feed: Feed) -> tuple[Array, bool]:
+    """The mean of the targets by column, and whether each column has one value only."""
+    xp, total, low, high, like = backend.xp, None, None, None, None
+    for block in feed.target_blocks():
+        like = block
+        part = xp.sum(xp.astype(block, xp.float64), axis=0)
+        least, most = xp.min(block, axis=0), xp.max(block, axis=0)
+        total = part if total is None else total + part
+        low = least if low is None else xp.minimum(low, least)
+        high = most if high is None else xp.maximum(high, most)
+    assert total is not None
+    assert like is not None
+    return xp.astype(total / feed.rows, like.dtype), bool(xp.all(low == high))

@@ -1,0 +1,105 @@
+"""What a Trainer does with its schedules: copies them, checks them before training, sets the step's values in time."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ....errors import HyperparameterError
+from ...settings import not_negative, share
+from .base import RateSchedule, Schedule
+from .named import parse_schedule
+
+if TYPE_CHECKING:
+    from ...engine.step import TrainStep
+
+UserSchedule = Callable[[int, int], float]
+"""(epoch, step) -> value, both counted from 0 in what is finished."""
+
+
+class Course:
+    """The schedules of one Trainer, and how far they are.
+
+    Args: step – whose values are set; schedule – of the learning rate: a RateSchedule, its text, or a UserSchedule; momentum –
+        the same for the momentum (no text); None leaves either alone.
+    Raises: HyperparameterError for anything else, and for a momentum that the optimiser does not have.
+    """
+
+    def __init__(self, step: TrainStep, schedule: Any = None, momentum: Any = None) -> None:
+        if isinstance(schedule, str):
+            schedule = parse_schedule(schedule)
+        if isinstance(schedule, type) or not (schedule is None or isinstance(schedule, RateSchedule) or _is_function(schedule)):
+            raise HyperparameterError(
+                f"expected a schedule of the learning rate, its name, or a function (epoch, step) -> lr; got {schedule!r}; "
+                "write schedule=fs.StepDecay(), for instance"
+            )
+        wrong = isinstance(momentum, RateSchedule | type) or not (
+            momentum is None or isinstance(momentum, Schedule) or _is_function(momentum)
+        )
+        if wrong:
+            raise HyperparameterError(
+                f"expected a schedule of the momentum, or a function (epoch, step) -> momentum; got {momentum!r}; "
+                "write momentum=fs.MomentumRamp(0.5, 0.9), for instance"
+            )
+        if momentum is not None and step.momentum is None:
+            raise HyperparameterError(
+                f"expected an optimiser with a momentum that a schedule can move; got {step.optimizer!r}; use fs.Momentum or "
+                "fs.Nesterov"
+            )
+        self.step = step
+        self.schedule = copy.deepcopy(schedule) if isinstance(schedule, Schedule) else schedule
+        self.momentum = copy.deepcopy(momentum) if isinstance(momentum, Schedule) else momentum
+        self.moves_momentum = momentum is not None or (
+            isinstance(schedule, RateSchedule) and schedule.moves_momentum and step.momentum is not None
+        )
+
+    def begin(self, epoch: int, step: int, steps: int, steps_per_epoch: int, columns: Sequence[str]) -> None:
+        """Checks all that can be checked before training, and sets the first values.
+
+        Args: epoch, step – what is finished; steps – that will be finished at the end; columns – of the history.
+        """
+        for name, course in (("schedule", self.schedule), ("momentum", self.momentum)):
+            if not isinstance(course, Schedule):
+                continue
+            if course.monitor is not None and course.monitor not in columns:
+                raise HyperparameterError(
+                    f"{name} {type(course).__name__}: expected a column of the history ({', '.join(columns)}); got "
+                    f"{course.monitor!r}; pass validation=(x, y) to fit for those that start with val_"
+                )
+            course.plan(steps, steps_per_epoch)
+        if isinstance(self.schedule, RateSchedule) and self.schedule.lr is None:
+            self.schedule.lr = self.step.lr
+        self.set(epoch, step)
+
+    def set(self, epoch: int, step: int) -> None:
+        """Sets the values for the step that follows after so many finished epochs and steps."""
+        if self.schedule is not None:
+            rate = not_negative(self.schedule(epoch, step), f"the learning rate of schedule(epoch={epoch}, step={step})")
+            self.step.state.lr = rate
+        if self.moves_momentum:
+            course: Any = self.momentum
+            if course is None:
+                course = self.schedule.momentum_at  # type: ignore[union-attr]
+            self.step.momentum = share(course(epoch, step), f"the momentum of its schedule(epoch={epoch}, step={step})")
+
+    def observe(self, row: Mapping[str, float]) -> None:
+        """Shows an epoch to the schedules that want to see it."""
+        for course in (self.schedule, self.momentum):
+            if isinstance(course, Schedule):
+                course.observe(row)
+
+    def state(self) -> dict[str, Any]:
+        """What the schedules remember, as plain values."""
+        both = {"schedule": self.schedule, "momentum": self.momentum}
+        return {name: course.state() if isinstance(course, Schedule) else {} for name, course in both.items()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on from a `state`."""
+        for name, course in (("schedule", self.schedule), ("momentum", self.momentum)):
+            if isinstance(course, Schedule):
+                course.restore(state[name])
+
+
+def _is_function(value: Any) -> bool:
+    return callable(value) and not isinstance(value, Schedule)

@@ -1,0 +1,115 @@
+"""Learning rates that fall when a figure of the history says so: on a worse epoch, on a plateau.
+
+They act after the epoch in which they saw it, and remember what they saw in `state`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from ...settings import not_negative, share, whole
+from ..history import score
+from .base import RateSchedule
+from .decay import drop
+
+
+class _Observed(RateSchedule):
+    """lr = max(lr0 scale, smallest_lr), where `observe` multiplies scale by `factor`. Per epoch."""
+
+    remembered: tuple[str, ...] = ("scale",)
+
+    def __init__(self, factor: float, monitor: str, smallest_lr: float, lr: float | None) -> None:
+        super().__init__(lr)
+        self.factor = drop(factor)
+        self.monitor = monitor
+        self.smallest_lr = not_negative(smallest_lr, "smallest_lr")
+        self.scale = 1.0
+
+    def multiplier(self, epoch: int, step: int) -> float:
+        """All drops until now."""
+        del epoch, step
+        return self.scale
+
+    def __call__(self, epoch: int, step: int) -> float:
+        """The learning rate after the epochs that were observed."""
+        rate = super().__call__(epoch, step)
+        return max(rate, min(self.smallest_lr, float(self.lr or 0.0)))
+
+    def state(self) -> dict[str, Any]:
+        """lr0 and what was seen."""
+        return {**super().state(), **{name: getattr(self, name) for name in self.remembered}}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on from a `state`."""
+        super().restore(state)
+        for name in self.remembered:
+            setattr(self, name, state[name])
+
+
+class HalveOnWorse(_Observed):
+    """Halves the rate after an epoch whose validation error is larger than that of the epoch before. Per epoch.
+
+    Args: factor – in (0, 1), default 0.5; monitor – column of the history, default "val_loss" (of "val_accuracy" and
+        "val_r2" less is worse); NaN counts as worse; smallest_lr – the rate does not fall below, default 0; lr – as in
+        RateSchedule.
+    Source: notes 002, "Tips for annealing learning rate".
+    """
+
+    remembered = ("scale", "previous")
+
+    def __init__(
+        self, factor: float = 0.5, monitor: str = "val_loss", smallest_lr: float = 0.0, lr: float | None = None
+    ) -> None:
+        super().__init__(factor, monitor, smallest_lr, lr)
+        self.previous: float | None = None
+
+    def observe(self, row: Mapping[str, float]) -> None:
+        """Compares an epoch with the one before."""
+        value = score(row, str(self.monitor))
+        if self.previous is not None and (value > self.previous or math.isinf(value)):
+            self.scale *= self.factor
+        self.previous = value
+
+
+class ReduceOnPlateau(_Observed):
+    """Divides the rate by ten when a figure has not improved for `patience` epochs. Per epoch.
+
+    An epoch improves on the best one if figure < best - threshold |best| (for accuracy and R²: figure > best + …).
+
+    Args: factor – in (0, 1), default 0.1; patience – epochs without improvement, >= 1, default 5; threshold – relative,
+        in [0, 1), default 1e-4; cooldown – epochs after a drop that do not count, default 0; monitor, smallest_lr – as in
+        HalveOnWorse; lr – as in RateSchedule.
+    Differs from: torch.optim.lr_scheduler.ReduceLROnPlateau, which waits one epoch more than its patience; equal to
+        optax.contrib.reduce_on_plateau and Keras in this.
+    Source: notes 003, section 3.3.3 ("every time the accuracy plateaus, alpha is divided by 10"); 001.
+    """
+
+    remembered = ("scale", "best", "waited", "cooling")
+
+    def __init__(
+        self, factor: float = 0.1, patience: int = 5, threshold: float = 1e-4, cooldown: int = 0,
+        monitor: str = "val_loss", smallest_lr: float = 0.0, lr: float | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(factor, monitor, smallest_lr, lr)
+        self.patience = whole(patience, "patience")
+        self.threshold = share(threshold, "threshold")
+        self.cooldown = whole(cooldown, "cooldown", 0)
+        self.best: float | None = None
+        self.waited = 0
+        self.cooling = 0
+
+    def observe(self, row: Mapping[str, float]) -> None:
+        """Counts epochs without improvement, and drops the rate in time."""
+        value = score(row, str(self.monitor))
+        if self.best is None or value < self.best - self.threshold * abs(self.best):
+            self.best, self.waited = value, 0
+        else:
+            self.waited += 1
+        if self.cooling:
+            self.cooling -= 1
+            self.waited = 0
+        if self.waited >= self.patience:
+            self.scale *= self.factor
+            self.waited, self.cooling = 0, self.cooldown

@@ -1,0 +1,178 @@
+"""Rules that end training: early stopping, a loss that no longer changes, a figure that was reached, a key that was pressed.
+
+A number of epochs or of steps is an argument of Trainer.fit.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+from typing import TYPE_CHECKING, Any
+
+from ...errors import HyperparameterError
+from ..engine.snapshot import Snapshot
+from ..settings import finite, not_negative, real, whole
+from .callbacks import Callback
+from .history import larger_is_better, score
+
+if TYPE_CHECKING:
+    from .trainer import Trainer
+
+
+class StoppingRule(Callback):
+    """A callback that looks at one column of the history.
+
+    Args: monitor – the column; "val_loss", "val_accuracy" and "val_r2" are there with validation data only.
+    """
+
+    def __init__(self, monitor: str) -> None:
+        self.monitor = monitor
+
+    def on_fit_begin(self, trainer: Trainer) -> None:
+        """Refuses a column that this fit will not have, before anything is trained."""
+        if self.monitor not in trainer.columns:
+            raise HyperparameterError(
+                f"{type(self).__name__}: expected a column of the history ({', '.join(trainer.columns)}); got "
+                f"{self.monitor!r}; pass validation=(x, y) to fit for those that start with val_"
+            )
+
+
+class EarlyStopping(StoppingRule):
+    """Stops when a figure has not improved for `patience` epochs, and restores the parameters of the best epoch.
+
+    "If you are at step k and there was no improvement in validation error in the previous p steps then stop training and
+    return the model stored at step k - p": the parameters come back bit for bit, also where training ends by itself.
+
+    Args: patience – p, epochs without improvement, >= 1; monitor – a column of the history, default "val_loss" (accuracy and
+        R² improve when they grow); smallest_change – what counts as an improvement is larger than this, default 0;
+        restore_best – default True; restore_optimizer – whether optimiser states, step count, learning rate and momentum
+        go back with the parameters, default False: needed only to train on from there, and costs their memory again.
+    Attributes: best_epoch – of this fit, from 1; best – its figure (with the sign changed for accuracy and R²).
+    Source: notes 002, "Early stopping"; 000, section 19.123.3.
+    """
+
+    def __init__(
+        self, patience: int, monitor: str = "val_loss", smallest_change: float = 0.0, restore_best: bool = True,
+        restore_optimizer: bool = False,
+    ) -> None:  # fmt: skip
+        super().__init__(monitor)
+        self.patience = whole(patience, "patience")
+        self.smallest_change = real(smallest_change, "smallest_change", low=0.0)
+        if restore_optimizer and not restore_best:
+            raise HyperparameterError(
+                "expected restore_best=True where the optimiser is to be restored; got restore_best=False; leave it out"
+            )
+        self.restore_best = restore_best
+        self.restore_optimizer = restore_optimizer
+        self.best = math.inf
+        self.best_epoch = 0
+        self._kept: Snapshot | None = None
+
+    def on_fit_begin(self, trainer: Trainer) -> None:
+        """Forgets earlier fits; refuses a figure that this fit will not have, before anything is trained."""
+        super().on_fit_begin(trainer)
+        self.best, self.best_epoch, self._kept = math.inf, 0, None
+
+    def on_epoch_end(self, trainer: Trainer, row: dict[str, float]) -> None:
+        """Keeps the best parameters, on their device, and stops in time."""
+        value = score(row, self.monitor)
+        if value < self.best - self.smallest_change or not self.best_epoch:
+            self.best, self.best_epoch = value, int(row["epoch"])
+            if self._kept is not None:
+                self._kept.take()
+            elif self.restore_best:
+                self._kept = Snapshot(trainer.step, self.restore_optimizer)
+        elif row["epoch"] - self.best_epoch >= self.patience:
+            trainer.stop(f"no better {self.monitor} for {self.patience} epochs; the best was epoch {self.best_epoch}")
+
+    def on_fit_end(self, trainer: Trainer) -> None:  # noqa: ARG002
+        """Puts the best parameters back."""
+        if self._kept is not None:
+            self._kept.put_back()
+            self._kept = None
+
+
+class StopOnStall(StoppingRule):
+    """Stops when there is no significant change in the loss any more.
+
+    After epoch k, over the figures f of the epochs k - p, …, k: max f - min f <= tolerance max |f|.
+
+    Args: tolerance – relative, >= 0, default 1e-3; patience – p >= 1, default 5; monitor – default "loss", which needs no
+        validation data.
+    Source: notes 000, section 19.123.3, "no significant change in the loss"; 001, "until a stopping criterion is met".
+    """
+
+    def __init__(self, tolerance: float = 1e-3, patience: int = 5, monitor: str = "loss") -> None:
+        super().__init__(monitor)
+        self.tolerance = not_negative(tolerance, "tolerance")
+        self.patience = whole(patience, "patience")
+        self._last: list[float] = []
+
+    def on_fit_begin(self, trainer: Trainer) -> None:
+        """Forgets earlier fits."""
+        super().on_fit_begin(trainer)
+        self._last = []
+
+    def on_epoch_end(self, trainer: Trainer, row: dict[str, float]) -> None:
+        """Looks at the last p + 1 epochs."""
+        self._last = [*self._last, row[self.monitor]][-self.patience - 1 :]
+        low, high = min(self._last), max(self._last)
+        if len(self._last) > self.patience and high - low <= self.tolerance * max(abs(low), abs(high)):
+            trainer.stop(f"{self.monitor} changed by no more than {self.tolerance:g} of itself in {self.patience} epochs")
+
+
+class StopOnTarget(StoppingRule):
+    """Stops when a figure is reached: f <= target, or f >= target for accuracy and R².
+
+    Args: target; monitor – default "val_loss".
+    """
+
+    def __init__(self, target: float, monitor: str = "val_loss") -> None:
+        super().__init__(monitor)
+        self.target = finite(target, "target")
+
+    def on_epoch_end(self, trainer: Trainer, row: dict[str, float]) -> None:
+        """Compares."""
+        value = row[self.monitor]
+        if value >= self.target if larger_is_better(self.monitor) else value <= self.target:
+            trainer.stop(f"{self.monitor} reached {self.target:g}")
+
+
+class StopOnInterrupt(Callback):
+    """Stops after the step at hand when SIGINT comes (Ctrl-C, the stop button of a notebook), so that nothing learned is lost.
+
+    `fit` evaluates and returns as always, and callbacks such as EarlyStopping do what they do at the end. A second SIGINT
+    raises KeyboardInterrupt as if this were not there. Where fit does not run in the main thread, or SIGINT is ignored, as by
+    programs in the background of a shell, nothing is changed.
+
+    Attributes: interrupted – whether the last fit was.
+    """
+
+    def __init__(self) -> None:
+        self.interrupted = False
+        self._before: Any = None
+
+    def on_fit_begin(self, trainer: Trainer) -> None:
+        """Listens."""
+        self.interrupted = False
+        before = signal.getsignal(signal.SIGINT)
+        if threading.current_thread() is not threading.main_thread() or before in (None, signal.SIG_IGN):
+            return
+
+        def stop(*_: Any) -> None:
+            self.interrupted = True
+            self._give_back()
+            trainer.stop("stopped from the keyboard", at_once=True)
+
+        self._before = before
+        signal.signal(signal.SIGINT, stop)
+
+    def on_fit_end(self, trainer: Trainer) -> None:  # noqa: ARG002
+        """Leaves the signal to whom it belonged."""
+        self._give_back()
+
+    def _give_back(self) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+            self._before = None

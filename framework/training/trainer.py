@@ -1,0 +1,311 @@
+"""The Trainer: epochs, minibatches, validation, callbacks. It holds no mathematics."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any
+
+from ...backends.arrays import describe
+from ...errors import DtypeError, HyperparameterError, LabelError, NonFiniteLossError, ShapeError
+from ..engine.step import TrainStep, require_step
+from ..engine.step_loss import StepLoss
+from ..settings import whole
+from ..sources.feeds import Feed, ResidentFeed, feed_for
+from .augmentation import Augmentations
+from .callbacks import Callback, ProgressBar
+from .history import History
+from .launches import STEPS, Launches
+from .metrics import evaluate
+from .schedules import Course, RateSchedule, Schedule, UserSchedule
+
+Array = Any
+
+EVALUATION_ROWS = 4096
+"""Rows per pass of the validation."""
+SHUFFLES = ("each_epoch", "once", "never")
+
+
+class Trainer:
+    """Runs a TrainStep over data.
+
+    Args: step; callbacks; shuffle – "each_epoch" (default), "once" (batches made once and used again in every epoch, as
+        notes 000 suggest), or "never"; progress – whether to show a bar on the terminal; schedule – of the learning rate:
+        a schedule such as fs.StepDecay(), its text ("step:every=5"), or a function (epoch, step) -> lr of the finished
+        epochs and steps, called before each step; momentum – of the momentum, fs.MomentumRamp() or such a function;
+        steps_per_launch – how many steps go to a GPU at once where the data are on it (default 16; 1 for one by one), as far as
+        nothing on the host has to come between them: a callback with on_step_end, an augmentation, micro_batch. The
+        results are the same to the bit; schedules are asked for all rates of a launch before it;
+        evaluate_training – whether every epoch ends with a pass over the training data, in evaluation mode, for its
+        accuracy or R² (column "accuracy" or "r2" of the history; it costs about a third of the epoch); augment – what is
+        done to each minibatch before its step, in that order: InputNoise, FeatureMasking, Mixup, or Augmentations of
+        your own; in a step that takes its minibatch in pieces, to each piece.
+    Attributes: epochs_done, steps_done – in all fits; last_loss – of the last step, still on its device; minibatch –
+        (inputs, targets) of the step that was just done (its last piece, where it came in pieces), on the backend, for
+        callbacks; the next step may overwrite them; history – of the last fit; columns – that its rows have.
+
+        trainer = fs.Trainer(step, schedule=fs.StepDecay(), callbacks=[fs.EarlyStopping(patience=5)])
+        history = trainer.fit(x, y, validation=(xv, yv), epochs=20, batch_size=128)
+    """
+
+    def __init__(
+        self,
+        step: TrainStep,
+        callbacks: Sequence[Callback] = (),
+        shuffle: str = "each_epoch",
+        progress: bool = False,
+        schedule: RateSchedule | UserSchedule | str | None = None,
+        momentum: Schedule | UserSchedule | None = None,
+        evaluate_training: bool = False,
+        augment: Sequence[Any] = (),
+        steps_per_launch: int = STEPS,
+    ) -> None:
+        require_step(step)
+        if shuffle not in SHUFFLES:
+            raise HyperparameterError(f"expected shuffle to be one of {', '.join(SHUFFLES)}; got {shuffle!r}")
+        if isinstance(callbacks, Callback):
+            raise HyperparameterError(f"expected a list of callbacks; got {callbacks!r}; write callbacks=[...]")
+        for callback in callbacks:
+            if not isinstance(callback, Callback):
+                raise HyperparameterError(f"expected Callbacks; got {callback!r}; did you forget ()?")
+        self.step = step
+        self.callbacks = [*callbacks, *([ProgressBar()] if progress else [])]
+        self.augment = Augmentations(augment, step)
+        self.shuffle = shuffle
+        self.course = Course(step, schedule, momentum)
+        self.evaluate_training = bool(evaluate_training)
+        self.steps_per_launch = whole(steps_per_launch, "steps_per_launch")
+        self.minibatch: tuple[Array, Array] | None = None
+        self.epochs = 0
+        self.epochs_done = 0
+        self.steps_done = 0
+        self.columns: tuple[str, ...] = ()
+        self.history = History()
+        self.last_loss: StepLoss | None = None
+        self._stop = ""
+        self._at_once = False
+        self._launches: Launches | None = None
+
+    def stop(self, reason: str, at_once: bool = False) -> None:
+        """Ends training after this epoch; callbacks call it.
+
+        Args: reason – for the history; at_once – after this step, not after this epoch.
+        """
+        self._stop, self._at_once = reason, at_once
+
+    def state(self) -> dict[str, Any]:
+        """How far training is, as plain values that JSON can hold; with the step itself, all that is needed to go on."""
+        return {"epochs_done": self.epochs_done, "steps_done": self.steps_done, **self.course.state()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes on from a `state`: the next fit does what it would have done in the Trainer that gave it.
+
+        Args: state – of a Trainer with the same kinds of schedules.
+        """
+        self.epochs_done, self.steps_done = state["epochs_done"], state["steps_done"]
+        self.course.restore(state)
+
+    def fit(
+        self,
+        x: Any,
+        y: Any,
+        validation: tuple[Any, Any] | None = None,
+        epochs: int | None = 10,
+        batch_size: int | None = 128,
+        max_steps: int | None = None,
+        data: str = "auto",
+    ) -> History:
+        """Trains for a number of epochs; a second call goes on where the first ended.
+
+        Args: x [N, d], y [N] or [N, e] – NumPy, CuPy, any DLPack array, or a RowSource such as fs.memory_map gives, of
+            which only some rows are in memory at a time; validation – (x, y) that are evaluated after every epoch, given
+            likewise; epochs – >= 1, or None where max_steps alone ends training; batch_size – rows of a minibatch, 1 for
+            single samples, None for the whole batch; the last minibatch of an epoch may be smaller; max_steps – steps of
+            this call, after which it ends, also within an epoch (whose row of the history then tells of its part); data –
+            "device": all of it is brought to the backend once; "stream": the next minibatch is read, checked and sent by a
+            thread while a step works; "auto" (default): on a CPU, arrays are used where they are and sources are streamed;
+            on a device, what takes at most half of its free memory is brought there, and the rest is streamed. The
+            minibatches are the same in each case.
+        Returns: the history of this call.
+        Raises: what TrainStep raises, and NonFiniteDataError for NaN or infinity in x or y, before anything has changed;
+            where rows are streamed, before the step that would use such a row. DataFileError where reading failed.
+            When the loss becomes NaN or infinite, NonFiniteLossError; the parameters of the last good step are kept.
+        """
+        if max_steps is not None:
+            max_steps = whole(max_steps, "max_steps")
+        elif epochs is None:
+            raise HyperparameterError("expected epochs or max_steps; got neither; write epochs=10, for instance")
+        epochs = None if epochs is None else whole(epochs, "epochs")
+        step = self.step
+        require_pair(validation)
+        size = None if batch_size is None else whole(batch_size, "batch_size")
+        with ExitStack() as feeds:
+            feed = feed_for(step, x, y, size, data)
+            feeds.callback(feed.close)
+            held_out = trained = None
+            if validation is not None:
+                with _of_validation():
+                    held_out = feed_for(step, *validation, EVALUATION_ROWS, data, "validation x")
+                feeds.callback(held_out.close)
+            if self.evaluate_training:
+                trained = feed if isinstance(feed, ResidentFeed) else feed_for(step, x, y, EVALUATION_ROWS, data)
+                feeds.callback(trained.close)
+            size = feed.rows if size is None else min(feed.rows, size)
+            per_epoch = -(-feed.rows // size)
+            steps = min(n for n in (max_steps, None if epochs is None else epochs * per_epoch) if n is not None)
+            ending = f"{max_steps} steps were taken" if steps == max_steps else ""
+            return self._fit(feed, trained, held_out, steps, per_epoch, size, ending)
+
+    def _fit(
+        self, feed: Feed, trained: Feed | None, held_out: Feed | None, steps: int, per_epoch: int, size: int, reason: str
+    ) -> History:
+        """So many steps, in epochs; `trained`, `held_out` – what is evaluated; `reason` – why training ends with the last."""
+        step = self.step
+        last_step = self.steps_done + steps
+        self.epochs = epochs = -(-steps // per_epoch)
+        self.columns = self._columns(held_out is not None)
+        self.history = history = History(per_epoch)
+        self._stop, self._at_once = "", False
+        shuffled = False
+        with ExitStack() as ending:
+            for callback in self.callbacks:
+                callback.on_fit_begin(self)
+                ending.callback(callback.on_fit_end, self)
+            ending.callback(setattr, self, "minibatch", None)
+            ending.callback(setattr, self, "_launches", None)
+            self._launches = Launches(self, feed, size, self.steps_per_launch)
+            self.course.begin(self.epochs_done, self.steps_done, last_step, per_epoch, self.columns)
+            for epoch in range(1, epochs + 1):
+                for callback in self.callbacks:
+                    callback.on_epoch_begin(self, epoch)
+                if self.shuffle == "each_epoch" or (self.shuffle == "once" and not shuffled):
+                    feed.shuffle(step.seed, 0 if self.shuffle == "once" else self.epochs_done)
+                    shuffled = True
+                started = time.perf_counter()
+                loss, seen = self._epoch(feed, size, last_step - self.steps_done)
+                step.backend.synchronize()
+                seconds = time.perf_counter() - started
+                self.epochs_done += 1
+                row = {"epoch": float(len(history) + 1), "loss": loss}
+                if trained is not None:
+                    row[self._metric] = self._evaluate(trained)[self._metric]
+                if held_out is not None:
+                    row.update({f"val_{name}": value for name, value in self._evaluate(held_out).items() if name != "error"})
+                row["lr"] = step.lr
+                if self.course.moves_momentum:
+                    row["momentum"] = float(step.momentum or 0.0)
+                row.update(seconds=seconds, samples_per_second=seen / max(seconds, 1e-9))
+                history.rows.append(row)
+                self.course.observe(row)
+                for callback in self.callbacks:
+                    callback.on_epoch_end(self, row)
+                if self._stop:
+                    history.stopped_because = self._stop
+                    break
+            else:
+                history.stopped_because = reason
+        return history
+
+    def _columns(self, validated: bool) -> tuple[str, ...]:
+        """The columns that the history will have."""
+        held_out = ("val_loss", f"val_{self._metric}") if validated else ()
+        trained = (self._metric,) if self.evaluate_training else ()
+        momentum = ("momentum",) if self.course.moves_momentum else ()
+        return ("epoch", "loss", *trained, *held_out, "lr", *momentum, "seconds", "samples_per_second")
+
+    @property
+    def _metric(self) -> str:
+        return "r2" if self.step.loss.head == "values" else "accuracy"
+
+    def _epoch(self, feed: Feed, size: int, most: int) -> tuple[float, int]:
+        """One pass over the data, of `most` steps at most.
+
+        Returns: the mean loss of its minibatches, weighted by their rows, and the number of rows.
+        """
+        rows = min(feed.rows, most * size)
+        total = -(-rows // size)
+        losses: list[tuple[StepLoss, int]] = []
+        while len(losses) < total:
+            start = len(losses) * size
+            try:
+                taken = self._next(feed, start, min(rows, start + size), rows)
+            except NonFiniteLossError:
+                self.history.step_losses.extend(float(loss) for loss, _ in losses)
+                raise
+            losses += [(loss, start + k * size) for k, loss in enumerate(taken)]
+            self.last_loss = taken[-1]
+            self.steps_done += len(taken)
+            for callback in self.callbacks:
+                callback.on_step_end(self, len(losses), total)
+            if self._at_once:
+                break
+        rows = min(rows, len(losses) * size)
+        feed.close()  # where the epoch was not finished, so that nobody else reads beside the loader
+        mean = 0.0
+        for loss, start in losses:
+            stop = min(rows, start + size)
+            try:
+                value = float(loss)
+                self.history.step_losses.append(value)
+                mean += value * ((stop - start) / rows if self.step.loss.reduction == "mean" else 1.0)
+            except NonFiniteLossError as error:
+                # On a device this comes after the epoch; the minibatch is gathered again to name the place.
+                pieces = self._pieces(feed, start, stop, self.step.micro.rows(stop - start), error.step)
+                raise self.step.failure(pieces, stop - start, error.step, "NaN or infinity in loss or gradient") from error
+        return mean, rows
+
+    def _next(self, feed: Feed, start: int, stop: int, end: int) -> list[StepLoss]:
+        """The losses of the steps that are taken next: those of a launch, or of one step, from place start to stop.
+
+        Args: end – where the epoch ends.
+        """
+        taken = [] if self._launches is None else self._launches.take(start, end)
+        if taken:
+            return taken
+        self.course.set(self.epochs_done, self.steps_done)
+        return [self._step(feed, start, stop)]
+
+    def _step(self, feed: Feed, start: int, stop: int) -> StepLoss:
+        """A step on the minibatch from place start to stop of the epoch's order."""
+        rows, step = stop - start, self.step
+        if step.micro.setting is None:
+            self.minibatch = next(self._pieces(feed, start, stop, rows, step.steps + 1))
+            return step.run(*self.minibatch)
+
+        def pieces(size: int) -> Iterator[tuple[Array, Array]]:
+            for piece in self._pieces(feed, start, stop, size, step.steps + 1):
+                self.minibatch = piece
+                yield piece
+
+        return step.take(rows, pieces)
+
+    def _pieces(self, feed: Feed, start: int, stop: int, size: int, number: int) -> Iterator[tuple[Array, Array]]:
+        """The minibatch of step `number`, in pieces of at most `size` rows, augmented."""
+        first = 0
+        for inputs, targets in feed.pieces(start, stop, size):
+            yield self.augment.apply(inputs, targets, number, first)
+            first += int(inputs.shape[0])
+
+    def _evaluate(self, feed: Feed) -> dict[str, float]:
+        return self.step.micro.attempt(EVALUATION_ROWS, partial(evaluate, self.step, feed, EVALUATION_ROWS))
+
+
+def require_pair(validation: Any) -> None:
+    """Raises HyperparameterError unless validation data are x and y, or None."""
+    if validation is None or (isinstance(validation, tuple | list) and len(validation) == 2):
+        return
+    came = describe(validation) + (f" of {len(validation)}" if isinstance(validation, tuple | list) else "")
+    raise HyperparameterError(
+        f"expected validation=(x, y), rows that are not trained on; got a {came}; split them off beforehand"
+    )
+
+
+@contextmanager
+def _of_validation() -> Iterator[None]:
+    """Says in the errors of shapes, types and labels that it is the validation data that has them."""
+    try:
+        yield
+    except (ShapeError, DtypeError, LabelError) as error:
+        raise type(error)(f"validation: {error}") from error
