@@ -99,4 +99,4 @@ class OutputPathError(FusedstepError, OSError):
 
 
 class MissingDependency(FusedstepError, ImportError):
-    """An optional library that this call needs; the message names the extra that installs it."""
+    """An optional library that this call needs; the message ends with the line that installs it."""

@@ -1,4 +1,4 @@
-"""What mkdocs does beside rendering: `fs.Name` becomes a link, examples get their figures, the reference gets its sources.
+"""What mkdocs does beside rendering: links for `fs.Name`, figures of examples, sources of the reference, reports of benchmarks.
 
 Code blocks stay as they are (see mkdocs.yml); a page on which one was not recognised is an error.
 """
@@ -13,10 +13,12 @@ from typing import Any
 
 from mkdocs.exceptions import PluginError
 from mkdocs.plugins import event_priority
+from mkdocs.structure.files import File
 
 ROOT = Path(__file__).resolve().parents[1]
 FIGURES = ROOT / "docs" / "figures"
 SOURCES = tempfile.TemporaryDirectory(prefix="fusedstep-docs-")
+REPORTS = "benchmarks/results"
 BLOCK = re.compile(r"(^```.*?^```$)", re.M | re.S)
 NAME = re.compile(r"(?<!\[)`fs\.(\w+(?:\.\w+)*)`")
 CONTINUED = re.compile(r"^(```python) continued$", re.M)
@@ -42,6 +44,14 @@ def on_config(config: Any, **_: Any) -> None:
     config.plugins["mkdocstrings"].config.handlers["python"]["paths"] = [SOURCES.name]
 
 
+def on_files(files: Any, config: Any, **_: Any) -> Any:
+    """Adds the committed reports and their figures, which pages link to, below the folder that they have in the repository."""
+    for path in sorted((ROOT / REPORTS).glob("cpu-*")):
+        if path.suffix in (".md", ".png"):
+            files.append(File.generated(config, f"{REPORTS}/{path.name}", abs_src_path=str(path)))
+    return files
+
+
 def with_figure(heading: re.Match[str]) -> str:
     """The heading of an example, and below it its figure, or how to make it."""
     name = heading[1]
@@ -54,6 +64,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Called by mkdocs for every page."""
     if page.file.src_uri == "gallery.md":
         markdown = EXAMPLE.sub(with_figure, markdown)
+    markdown = markdown.replace(f"](../{REPORTS}/", f"]({REPORTS}/")
     parts = BLOCK.split(CONTINUED.sub(r"\1", markdown))
     return "".join(p if p.startswith("```") else NAME.sub(link, p) for p in parts)
 

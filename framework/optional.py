@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import Any
 
 from ..errors import MissingDependency
+from ..extras import install_line
 
 
 def require(module: str, extra: str, purpose: str) -> Any:
@@ -23,5 +24,5 @@ def require(module: str, extra: str, purpose: str) -> Any:
     except ImportError as error:
         library = module.partition(".")[0]
         raise MissingDependency(
-            f'{purpose} needs {library}, which cannot be imported here ({error}); pip install "fusedstep[{extra}]"'
+            f"{purpose} needs {library}, which cannot be imported here ({error}); {install_line(extra)}"
         ) from error

@@ -13,16 +13,14 @@ import subprocess
 import threading
 from typing import Any
 
+from ...extras import install_line
 from ..base import Unavailable
 
 Capability = tuple[int, int]
 
-EXTRAS = {
-    13: '"cupy-cuda13x>=14" "numba-cuda[cu13]>=0.30" "nvidia-cublas>=13" ml_dtypes',
-    12: '"cupy-cuda12x>=14" "numba-cuda[cu12]>=0.30" "nvidia-cublas-cu12>=12.4" ml_dtypes',
-}
-"""What the extras cuda13 and cuda12 install, by the major version of CUDA."""
-INSTALL = f"pip install {EXTRAS[13]}, or for a driver older than 580: pip install {EXTRAS[12]}"
+INSTALL_LINES = {13: install_line("cuda13"), 12: install_line("cuda12")}
+"""The command that installs what the backends need, by the major version of CUDA."""
+INSTALL = f"{INSTALL_LINES[13]}, or for a driver older than 580: {INSTALL_LINES[12]}"
 LEAST_CAPABILITY = (7, 0)
 """The oldest devices that the kernels are written for: threads of a warp that each have their own place in the program."""
 NO_DRIVER, NO_DEVICE = 35, 100
@@ -95,7 +93,7 @@ def _driver_problem(runtime: Any, error: Any) -> Unavailable:
     if status == NO_DRIVER and driver == 0:
         return Unavailable("there is no NVIDIA driver", update, error)
     if status == NO_DRIVER:
-        older = f", or pip uninstall cupy-cuda13x and pip install {EXTRAS[12]}" if driver // 1000 == 12 else ""
+        older = f", or pip uninstall cupy-cuda13x and {INSTALL_LINES[12]}" if driver // 1000 == 12 else ""
         return Unavailable(
             f"the NVIDIA driver is too old: it supports CUDA {release(driver)}, and CuPy is built for CUDA {release(built)}",
             update + older,
@@ -208,14 +206,14 @@ def _linking_problem(capability: Capability, driver: int) -> Unavailable | None:
     except Exception as error:
         return Unavailable(
             f"NVVM does not compile for compute capability {capability[0]}.{capability[1]} ({_told(error)})",
-            f"install one that does: pip install {EXTRAS[12 if capability < (7, 5) else 13]}",
+            f"install one that does: {INSTALL_LINES[12 if capability < (7, 5) else 13]}",
             error,
         )
     compiler = (re.findall(r"release (\d+\.\d+)", text) or ["of unknown release"])[0]
     if driver and compiler[0].isdigit() and int(compiler.partition(".")[0]) > driver // 1000:
         return Unavailable(
             f"the NVIDIA driver supports CUDA {release(driver)}, and NVVM is of CUDA {compiler}",
-            f"update the driver, or pip uninstall nvidia-nvvm and pip install {EXTRAS.get(driver // 1000, EXTRAS[12])}",
+            f"update the driver, or pip uninstall nvidia-nvvm and {INSTALL_LINES.get(driver // 1000, INSTALL_LINES[12])}",
         )
     linker = linker_release()
     if linker is None:

@@ -26,9 +26,7 @@ class TorchEager(Contender):
     """
 
     name: ClassVar[str] = "torch"
-    needs: ClassVar[tuple[tuple[str, str], ...]] = (
-        ("torch", "torch --index-url https://download.pytorch.org/whl/cpu"),
-    )
+    needs: ClassVar[tuple[tuple[str, str], ...]] = (("torch", "torch"),)
 
     def __init__(self, where: Where = HERE) -> None:
         self.where = where

@@ -18,6 +18,7 @@ def backends(backend: BackendName = None, debug: Debug = False) -> None:
     from ...backends import backend as find
     from ...backends import backends as all_backends
     from ...backends.selection import AUTO_ORDER, BUILT_IN, backend_class
+    from ...extras import install_line
 
     console = Console(highlight=False)
     table = Table("backend", "works", "device", "why not, and what to do", show_lines=True)
@@ -35,7 +36,7 @@ def backends(backend: BackendName = None, debug: Debug = False) -> None:
     if library:
         console.print(f"It multiplies matrices with [bold]{escape(library)}[/bold]; FUSEDSTEP_BLAS=numpy or mkl chooses.")
         if lacks_mkl():
-            console.print(escape('oneMKL is often faster at that on Intel processors: pip install "fusedstep[mkl]".'))
+            console.print(escape(f"oneMKL is often faster at that on Intel processors: {install_line('mkl')}"))
     console.print("Auto takes the first that works of " + ", ".join(AUTO_ORDER) + ".")
     console.print("Choose another with FUSEDSTEP_BACKEND=NAME or --backend NAME.")
 

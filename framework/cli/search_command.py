@@ -40,7 +40,7 @@ def search(
 
     Every candidate is trained on the training part, and judged by the smallest validation loss of its epochs; those that are
     worse than the median are given up early. The test part is not used. At the end, the command is printed that trains a model
-    with what was found. Needs Optuna: pip install "fusedstep[search]".
+    with what was found. Needs Optuna.
 
     With --storage, a search that was stopped goes on where it was, also after a power cut, and the same search with more
     --trials goes on from its last one.

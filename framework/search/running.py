@@ -61,7 +61,7 @@ def search(
         weights and shuffles of every trial; pruning; outputs – of the network, default by y; report – called after each
         trial with its number, from 1, and the trial; options – backend, precision and others of TrainStep.
     Returns: a SearchResult.
-    Raises: MissingDependency without Optuna (pip install "fusedstep[search]"); HyperparameterError for impossible settings,
+    Raises: MissingDependency without Optuna; HyperparameterError for impossible settings,
         and for a storage that belongs to a search with others; OutputPathError for a storage that cannot be used.
     Source: Akiba et al. (2019); Bergstra et al. (2011); notes 004, "hyperparameters search".
     """

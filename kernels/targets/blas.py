@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from threadpoolctl import ThreadpoolController
 
 from ...errors import HyperparameterError, MissingDependency
+from ...extras import install_line
 
 VARIABLE = "FUSEDSTEP_BLAS"
 _CHOICES = ("auto", "mkl", "numpy")
@@ -51,8 +52,7 @@ def mkl() -> Blas | None:
     found = _mkl() if wanted != "numpy" else None
     if found is None and wanted == "mkl":
         raise MissingDependency(
-            f"expected the package mkl for {VARIABLE}=mkl; it is not installed; "
-            f'pip install "fusedstep[mkl]", or unset {VARIABLE}'
+            f"expected the package mkl for {VARIABLE}=mkl; it is not installed; {install_line('mkl')}, or unset {VARIABLE}"
         )
     return found
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import MissingDependency
+from ...extras import install_line
 
 NARROW = ("bfloat16", "float16")
 """Types of 16 bits that arrays may have and that nothing is computed in."""
@@ -23,7 +24,7 @@ def bfloat16() -> np.dtype[Any]:
     except ImportError as error:
         raise MissingDependency(
             "expected the package ml_dtypes, which gives NumPy the type bfloat16; it is not installed; "
-            'pip install "fusedstep[precision]"'
+            + install_line("precision")
         ) from error
     found: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
     return found

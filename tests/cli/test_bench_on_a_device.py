@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -16,6 +17,10 @@ from fusedstep.backends import selection
 from fusedstep.backends.base import Unavailable
 from fusedstep.benchmarks.device.calls import MEASURE
 from fusedstep.benchmarks.device.plan import SECONDS
+
+needs_numba_cuda = pytest.mark.skipif(
+    importlib.util.find_spec("numba_cuda") is None, reason="needs Numba CUDA: pip install -e '.[test-cuda]'"
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -89,6 +94,7 @@ def test_a_part_that_failed_is_exit_code_1(call, monkeypatch):
     assert "products: done" in answer.flat
 
 
+@needs_numba_cuda
 @pytest.mark.slow
 def test_a_dry_run_claims_no_figure_and_is_taken_up_again(dry):
     out, document, text = dry("--parts", "adam,softmax")
@@ -110,6 +116,7 @@ def test_a_dry_run_claims_no_figure_and_is_taken_up_again(dry):
     assert [part["name"] for part in document["parts"]] == ["adam", "softmax", "copy"]
 
 
+@needs_numba_cuda
 @pytest.mark.slow
 def test_our_own_step_in_the_simulator_beside_the_processor(dry):
     _, document, _ = dry("--parts", "cpu")
@@ -122,6 +129,7 @@ def test_our_own_step_in_the_simulator_beside_the_processor(dry):
     assert ours["numba"][:both] == pytest.approx(ours["cuda, float32"][:both], rel=1e-3)
 
 
+@needs_numba_cuda
 @pytest.mark.parametrize(("call", "limit"), [("check", 330), ("measure", 240)])
 def test_a_dry_run_of_the_script_walks_through_a_call_and_prints_its_plan(call, limit, tmp_path):
     """Every part of it, with all peers that are installed here."""

@@ -251,11 +251,11 @@ def test_what_is_not_a_regular_file(refused, tmp_path):
     assert "'folder' is a folder" in refused("train", "folder")
 
 
-def test_a_missing_library_names_the_extra(refused, monkeypatch):
+def test_a_missing_library_says_how_to_install_it(refused, monkeypatch):
     from fusedstep.framework import optional
 
     def absent(name):
         raise ImportError(f"No module named {name!r}")
 
     monkeypatch.setattr(optional, "import_module", absent)
-    assert 'pip install "fusedstep[sklearn]"' in refused("train", "iris")
+    assert 'pip install "scikit-learn>=' in refused("train", "iris")

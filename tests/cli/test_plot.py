@@ -51,7 +51,7 @@ def test_figures_that_cannot_be_written_are_refused_before_training(refused, tmp
     assert "is not a folder" in refused("train", "iris", "--plot", "file/figures")
     assert "png, svg, pdf" in refused("train", "iris", "--plot", "figures", "--plot-format", "jpeg")
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    assert 'pip install "fusedstep[plot]"' in refused("train", "iris", "--plot", "figures")
+    assert 'pip install "matplotlib>=' in refused("train", "iris", "--plot", "figures")
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs a folder in which nobody can make one: /proc")

@@ -4,6 +4,7 @@ In a session that also runs other folders the simulator would change theirs, so 
 unless NUMBA_ENABLE_CUDASIM=1 came with the environment.
 """
 
+import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -23,6 +24,13 @@ def pytest_configure(config):
     alone = bool(paths) and all(p == HERE or HERE in p.parents for p in paths)
     if alone and "numba" not in sys.modules:
         os.environ["NUMBA_ENABLE_CUDASIM"] = "1"
+
+
+def pytest_collection_modifyitems(items):
+    if importlib.util.find_spec("numba_cuda") is None:
+        for item in items:
+            if HERE in item.path.parents:
+                item.add_marker(pytest.mark.skip(reason="needs Numba CUDA: pip install -e '.[test-cuda]'"))
 
 
 @pytest.fixture(scope="session", autouse=True)

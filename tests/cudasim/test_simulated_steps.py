@@ -49,7 +49,7 @@ def test_a_network_trains_as_on_numpy(optimizer) -> None:
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 @pytest.mark.parametrize("optimizer", [lambda: fs.AdamW(1e-2, clip_norm=0.5), lambda: fs.LAMB(1e-2)], ids=["AdamW", "LAMB"])
 def test_a_network_trains_in_16_bits_as_on_numpy(optimizer, precision, monkeypatch, cuda) -> None:
-    pytest.importorskip("ml_dtypes", reason="needs ml_dtypes: pip install 'fusedstep[precision]'")
+    pytest.importorskip("ml_dtypes", reason="needs ml_dtypes: pip install ml_dtypes")
     # numpy rounds the product before it adds the bias; a fused product rounds once, after it.
     monkeypatch.setattr(cuda, "fuses", False)
     runs = []
@@ -186,7 +186,7 @@ PIECES = pytest.mark.parametrize("micro_batch", [None, 4], ids=["whole", "pieces
 @PIECES
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
 def test_no_pass_over_the_slope_of_the_loss_is_made_for_the_last_bias(monkeypatch, precision, micro_batch, cuda) -> None:
-    pytest.importorskip("ml_dtypes", reason="needs ml_dtypes: pip install 'fusedstep[precision]'")
+    pytest.importorskip("ml_dtypes", reason="needs ml_dtypes: pip install ml_dtypes")
     names: list[str] = []
     launch = type(cuda)._launch
     summed: list[tuple[int, ...]] = []
@@ -226,7 +226,7 @@ def test_no_pass_over_the_slope_of_the_loss_is_made_for_the_last_bias(monkeypatc
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
 def test_the_loss_with_all_that_follows_it_is_the_one_without(monkeypatch, precision, targets, micro_batch, cuda) -> None:
     """Beside the loss, its scale and the sum for the last bias one after the other, and all of it in float64."""
-    pytest.importorskip("ml_dtypes", reason="needs ml_dtypes: pip install 'fusedstep[precision]'")
+    pytest.importorskip("ml_dtypes", reason="needs ml_dtypes: pip install ml_dtypes")
     monkeypatch.setattr(cuda, "fuses", False)
     y = Y if targets == "labels" else np.random.default_rng(4).dirichlet(np.ones(3), 6).astype("f")
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-numba_cuda = pytest.importorskip("numba_cuda", reason="needs numba-cuda: pip install 'fusedstep[test]'")
+numba_cuda = pytest.importorskip("numba_cuda", reason="needs numba-cuda: pip install -e '.[test-cuda]'")
 
 import kernel_cases as cases
 import numba.core.config

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ....errors import MissingDependency, OutputPathError
+from ....extras import install_line
 from ...export.persistence import PathLike, replacing
 
 Figure = Any
@@ -69,9 +70,7 @@ def settings() -> AbstractContextManager[Any]:
     try:
         import matplotlib as mpl
     except ImportError as error:
-        raise MissingDependency(
-            'expected matplotlib for figures; it is not installed; run: pip install "fusedstep[plot]"'
-        ) from error
+        raise MissingDependency(f"expected matplotlib for figures; it is not installed; {install_line('plot')}") from error
     context: AbstractContextManager[Any] = mpl.rc_context(SETTINGS)
     return context
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -18,6 +19,10 @@ from fusedstep.benchmarks.device import preflight, tested
 from fusedstep.benchmarks.device.calls import CHECK, LIMITS, MEASURE, TESTS, group, main, planned
 from fusedstep.benchmarks.device.plan import SECONDS, STEPS
 from fusedstep.errors import HyperparameterError
+
+needs_numba_cuda = pytest.mark.skipif(
+    importlib.util.find_spec("numba_cuda") is None, reason="needs Numba CUDA: pip install -e '.[test-cuda]'"
+)
 
 GPU = Path(__file__).parents[2] / "gpu"
 
@@ -153,6 +158,7 @@ def test_no_test_begins_when_the_time_is_over_and_those_that_did_not_run_are_cou
 # Preflight
 
 
+@needs_numba_cuda
 def test_the_preflight_passes_in_the_simulator():
     done = subprocess.run(
         [sys.executable, "-P", "-m", "fusedstep.benchmarks.device.preflight", "--dry-run"],
@@ -181,6 +187,7 @@ raise SystemExit(main(["--dry-run"]))
 """
 
 
+@needs_numba_cuda
 def test_where_a_graph_cannot_be_captured_the_preflight_ends_with_the_reason():
     done = subprocess.run([sys.executable, "-c", REFUSING], capture_output=True, text=True, check=False)
     assert done.returncode == 1

@@ -182,5 +182,5 @@ def test_without_matplotlib(monkeypatch):
         return real(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", fail)
-    with pytest.raises(MissingDependency, match=r'pip install "fusedstep\[plot\]"'):
+    with pytest.raises(MissingDependency, match=r'pip install "matplotlib>=3\.9"$'):
         settings()

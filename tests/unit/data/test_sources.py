@@ -134,17 +134,17 @@ def test_labels_go_with_idx_only(people):
 
 
 @pytest.mark.parametrize(
-    ("source", "module", "extra"),
-    [("iris", "sklearn", "sklearn"), ("a.svm", "sklearn", "sklearn"), ("a.pq", "pyarrow", "data")],
+    ("source", "module", "requirement"),
+    [("iris", "sklearn", "scikit-learn>="), ("a.svm", "sklearn", "scikit-learn>="), ("a.pq", "pyarrow", "pyarrow>=")],
 )
-def test_missing_library_names_the_extra(tmp_path, monkeypatch, source, module, extra):
+def test_missing_library_says_how_to_install_it(tmp_path, monkeypatch, source, module, requirement):
     monkeypatch.chdir(tmp_path)
     if "." in source:
         (tmp_path / source).touch()
     for name in [name for name in sys.modules if name.partition(".")[0] == module]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(MissingDependency, match=rf'pip install "fusedstep\[{extra}\]"') as caught:
+    with pytest.raises(MissingDependency, match=f'pip install "{requirement}') as caught:
         load(source, "y" if source == "a.pq" else None)
     assert isinstance(caught.value.__cause__, ImportError)
 

@@ -180,4 +180,4 @@ try:
 except fs.MissingDependency as error:
     print(error)
 """
-    assert 'pip install "fusedstep[mkl]"' in " ".join(run(program, "mkl"))
+    assert 'pip install "mkl>=' in " ".join(run(program, "mkl"))

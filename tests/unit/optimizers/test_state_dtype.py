@@ -9,7 +9,7 @@ import fusedstep as fs
 from fusedstep.backends.base import Random
 from fusedstep.kernels.formulas.updates import RULES, update_formula
 
-pytest.importorskip("ml_dtypes", reason="needs ml_dtypes: pip install 'fusedstep[precision]'")
+pytest.importorskip("ml_dtypes", reason="needs ml_dtypes: pip install ml_dtypes")
 
 
 def step_with(optimizer, backend="numpy", **options):

@@ -163,5 +163,5 @@ def test_d1_what_cannot_be_drawn_or_written_is_refused(make_step, data, tmp_path
 def test_d1_without_matplotlib_the_error_says_what_to_install(make_step, data, monkeypatch):
     history = _trained(make_step, data)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(fs.MissingDependency, match=r'pip install "fusedstep\[plot\]"'):
+    with pytest.raises(fs.MissingDependency, match=r'pip install "matplotlib>=3\.9"$'):
         history.plot()

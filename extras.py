@@ -1,0 +1,32 @@
+"""What each extra of this package installs, and the line that installs it.
+
+The package is on no index, so advice names the requirements themselves. A test compares the table with pyproject.toml.
+"""
+
+from __future__ import annotations
+
+EXTRAS: dict[str, tuple[str, ...]] = {
+    "cuda13": ("cupy-cuda13x>=14", "numba-cuda[cu13]>=0.30", "nvidia-cublas>=13", "ml_dtypes>=0.5"),
+    "cuda12": ("cupy-cuda12x>=14", "numba-cuda[cu12]>=0.30", "nvidia-cublas-cu12>=12.4", "ml_dtypes>=0.5"),
+    "mkl": ("mkl>=2024.2",),
+    "precision": ("ml_dtypes>=0.5",),
+    "sklearn": ("scikit-learn>=1.5",),
+    "data": ("pyarrow>=17",),
+    "plot": ("matplotlib>=3.9",),
+    "ensemble": ("joblib>=1.4",),
+    "search": ("optuna>=4.1",),
+    "tensorboard": ("tensorboardX>=2.6",),
+}
+"""The requirements of each extra that users install, without environment markers."""
+
+
+def install_line(extra: str) -> str:
+    """The command that installs what an extra needs.
+
+    Args: extra – a key of EXTRAS.
+    Returns: one line for a shell.
+
+    >>> install_line("data")
+    'pip install "pyarrow>=17"'
+    """
+    return "pip install " + " ".join(f'"{requirement}"' for requirement in EXTRAS[extra])
