@@ -28,14 +28,14 @@ MOVED = {
     ("framework", "framework"): "seeing=diagnostics",
     ("framework", "framework.diagnostics"): "plots",
     ("framework", "framework.engine"): (
-        "anatomy arena checks diagnosis initializers jacobians micro_batches minibatches model parameter precision "
+        "anatomy arena checks diagnosis initializers jacobians metrics micro_batches minibatches model parameter precision "
         "revision snapshot step step_loss tape training_chain"
     ),
     ("framework", "framework.estimators"): "bagging bagging_file",
     ("framework", "framework.export"): "persistence",
     ("framework", "framework.search"): "rate_search",
     ("framework", "framework.sources"): "feeds",
-    ("framework", "framework.training"): "augmentation callbacks history launches metrics pruning schedules stopping trainer",
+    ("framework", "framework.training"): "augmentation callbacks history launches pruning schedules stopping trainer",
     ("framework.data", "framework"): "optional",
     ("framework.data", "framework.sources"): "blocks loader memory_map names order parquet_rows row_source",
     ("framework.data", "framework.tables"): (

@@ -5,6 +5,7 @@ A subclass overrides what its library does better; everything else keeps working
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar, NamedTuple
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from .contract.columns import Columns
 from .contract.products import Products
+from .contract.random import Random as Random
 from .contract.reductions import Reductions
 from .contract.rows import Rows
 from .executors.base import Executor, Work
@@ -21,13 +23,6 @@ Array = Any
 """An array of the backend's library."""
 Scalar = Any
 """A number that may still be on the device; `float(backend.item(s))` waits for it."""
-
-
-class Random(NamedTuple):
-    """Where random bits come from: state – uint32 [4] on the backend (key, key, step, first row); stream – which use."""
-
-    state: Array
-    stream: int
 
 
 class Unavailable(NamedTuple):
@@ -58,6 +53,8 @@ class Backend(Products, Rows, Columns, Reductions):
     name: ClassVar[str] = "base"
     device: ClassVar[str] = "cpu"
     precisions: ClassVar[tuple[str, ...]] = ("float32", "float64")
+    find: ClassVar[Callable[[str], Any]]
+    """Finds the backend of a name, where a pickle is read; selection.py gives it."""
 
     def __init__(self, xp: Any = np) -> None:
         self.xp = xp
@@ -68,6 +65,11 @@ class Backend(Products, Rows, Columns, Reductions):
         """None where this backend can run, else the reason; must not raise."""
         return None
 
+    @classmethod
+    def double(cls) -> str | None:
+        """What stands in for this backend in this process, as "module:class" below backends; None for itself."""
+        return None
+
     def __repr__(self) -> str:
         return f"<fusedstep backend {self.name}>"
 
@@ -76,9 +78,7 @@ class Backend(Products, Rows, Columns, Reductions):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A pickle names it: where it is read, the backend of that name must be known."""
-        from .selection import backend
-
-        return backend, (self.name,)
+        return type(self).find, (self.name,)
 
     # Steps
 

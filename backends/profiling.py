@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
+from .contract.products import Products
+
 Array = Any
 
 
@@ -61,12 +63,10 @@ class TimedBackend:
         self._backend = backend
         self.parts: list[Part] = []
         self.tape: Any = None
-        from .base import Backend
-
         for name in OPERATIONS:
             setattr(self, name, self._timed(name, getattr(backend, name)))
         for name in DENSE:
-            own, default = getattr(type(backend), name), getattr(Backend, name)
+            own, default = getattr(type(backend), name), getattr(Products, name)
             whole = own is not default
             setattr(self, name, self._timed(name, getattr(backend, name)) if whole else partial(default, self))
 

@@ -49,13 +49,18 @@ def names() -> tuple[str, ...]:
     return (*BUILT_IN, *sorted(_registered()))
 
 
+def _loaded(where: str) -> type[Backend]:
+    """A class from "module:class" below this package."""
+    module, _, attribute = where.partition(":")
+    found: type[Backend] = getattr(importlib.import_module(f"{__package__}.{module}"), attribute)
+    return found
+
+
 @cache
 def backend_class(name: str) -> type[Backend]:
     """The class of a backend by name; raises UnknownBackend."""
     if name in BUILT_IN:
-        module, _, attribute = BUILT_IN[name].partition(":")
-        found: type[Backend] = getattr(importlib.import_module(f"{__package__}.{module}"), attribute)
-        return found
+        return _loaded(BUILT_IN[name])
     if name in _registered():
         loaded: type[Backend] = _registered()[name].load()
         return loaded
@@ -67,7 +72,9 @@ def backend_class(name: str) -> type[Backend]:
 @cache
 def _instance(name: str) -> Backend:
     with uninterrupted():
-        return backend_class(name)()
+        found = backend_class(name)
+        double = found.double()
+        return found() if double is None else _loaded(double)()
 
 
 @cache
@@ -132,6 +139,9 @@ def backend(name: str | Backend | None = None) -> Backend:
             f"(`fusedstep backends` lists what works)"
         ) from problem.cause
     return _instance(wanted)
+
+
+Backend.find = staticmethod(backend)
 
 
 class _Block(AbstractContextManager[Backend]):

@@ -7,15 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from ...errors import DtypeError, ShapeError
 from ...kernels.formula import Formula
 from ...kernels.targets.storage import is_narrow
-from .random import RandomNumbers
-
-if TYPE_CHECKING:
-    from ..base import Random
+from .random import Random, RandomNumbers
 
 Array = Any
 

@@ -5,17 +5,21 @@ The layout of the bits is that of kernels/rows/reference.py, on every backend.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ...kernels.rows import reference
 from .arrays import Arrays
 
-if TYPE_CHECKING:
-    from ..base import Random
-
 Array = Any
+
+
+class Random(NamedTuple):
+    """Where random bits come from: state – uint32 [4] on the backend (key, key, step, first row); stream – which use."""
+
+    state: Array
+    stream: int
 
 
 class RandomNumbers(Arrays):

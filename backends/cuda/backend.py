@@ -121,13 +121,10 @@ class CudaBackend(PlannedProducts, CudaRows, CupyBackend):
             problem = compiler_problem(current_capability(), int(runtime.driverGetVersion()))
         return problem
 
-    def __new__(cls) -> CudaBackend:
+    @classmethod
+    def double(cls) -> str | None:
         """Under the simulator the class that keeps its arrays on the host."""
-        if cls is CudaBackend and simulated():
-            from .simulated import SimulatedCuda
-
-            return object.__new__(SimulatedCuda)
-        return object.__new__(cls)
+        return "cuda.simulated:SimulatedCuda" if simulated() else None
 
     def __init__(self) -> None:
         self._start()

@@ -9,12 +9,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from ..executors.base import Array, in_rows
 
-if TYPE_CHECKING:
-    from .graph import GraphExecutor, GraphPlan
+
+class StepPlan(Protocol):
+    """A captured single step of one shape, whose buffers, tape and calls those of several steps use; see graph.py.
+
+    Attributes: inputs, targets – where a step reads its minibatch; tape; warm – whether enough steps were taken call by call.
+    """
+
+    inputs: Array
+    targets: Array
+    tape: Any
+
+    @property
+    def warm(self) -> bool:
+        """See the class."""
+
+    def step(self, results: Array) -> None:
+        """The calls of a step; results – [2], for its numbers."""
 
 
 class Results:
@@ -46,7 +61,7 @@ class SeveralSteps:
     Args: executor; inputs, targets – whole arrays; they may not be moved as long as this lives.
     """
 
-    def __init__(self, executor: GraphExecutor, inputs: Array, targets: Array, rows: int, count: int) -> None:
+    def __init__(self, executor: Any, inputs: Array, targets: Array, rows: int, count: int) -> None:
         self.executor = executor
         self.backend = backend = executor.backend
         self.count, self.rows = count, rows
@@ -58,7 +73,7 @@ class SeveralSteps:
         self._said = backend.empty((count, self._cuts[-1][1]), backend.dtype_name(tables[0]))
         self._send = backend.sender(self._said)
         self._results = backend.zeros((count, 2), backend.dtype_name(executor.work.gradient))
-        self._plan: GraphPlan | None = None
+        self._plan: StepPlan | None = None
         self._graph: Any = None
 
     @property
@@ -97,7 +112,7 @@ class SeveralSteps:
             state.t = number + self.count - 1
             return Results(backend, self._results.copy())
 
-    def _capture(self, plan: GraphPlan) -> bool:
+    def _capture(self, plan: StepPlan) -> bool:
         """Makes the graph, or remembers why it cannot be made."""
         state, backend = self.executor.work.state, self.backend
         before = state.t
@@ -122,7 +137,7 @@ class SeveralSteps:
             plan.step(self._results[k, ...])
             self._move_on(plan)
 
-    def _bring(self, k: int, plan: GraphPlan) -> None:
+    def _bring(self, k: int, plan: StepPlan) -> None:
         """The minibatch of step k, and what the host said to it, to where the step reads them."""
         chosen = self._places[k * self.rows : (k + 1) * self.rows]
         for source, out in zip(self._sources, (plan.inputs, plan.targets), strict=True):
@@ -130,7 +145,7 @@ class SeveralSteps:
         for (start, stop), (table, _) in zip(self._cuts, self.executor.work.state.tables, strict=True):
             self.backend.copy(self.backend.xp.reshape(self._said[k, start:stop], table.shape), table)
 
-    def _move_on(self, plan: GraphPlan) -> None:
+    def _move_on(self, plan: StepPlan) -> None:
         """Random numbers to those of the next step."""
         plan.tape.advance()
         self.executor.work.state.advance()

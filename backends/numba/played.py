@@ -20,7 +20,7 @@ from ..executors.passes import forward_backward
 from ..profiling import Label, Part
 from ..threads import single_threaded_blas
 from . import splitting
-from .backend import LEAST_ELEMENTS as CHUNK
+from .operations import LEAST_ELEMENTS as CHUNK
 from .program import Program
 from .recorder import Call, Recorder
 from .splitting import LEAST_PIECE, split_parameters

@@ -14,7 +14,7 @@ from ...kernels.targets.native import address_of, gemm_entry, gemm_words, words_
 from ..base import Array, Random
 from ..executors.base import NotRecordable
 from ..executors.recording import recorded_asarray, recorded_zeros, refuse, require_rows
-from .backend import NumbaBackend
+from .operations import NumbaOperations
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Call:
         return sum(int(a.nbytes) for a in read)
 
 
-class Recorder(NumbaBackend):
+class Recorder(NumbaOperations):
     """Takes the calls of one pass.
 
     Attributes: calls – in order; tape – the tape of the pass, which knows the place of each call.

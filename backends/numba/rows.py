@@ -27,7 +27,13 @@ class RowExecutor(Executor):
     Where layers and loss are recordable, a pass is recorded once for each shape, and then played by compiled code
     (framework code does not run again); else each core runs the layers' own code on its rows.
     The order of all sums depends on the number of threads, and on nothing else; in a deterministic step not even on it.
+
+    Args: records – whether passes may be recorded.
     """
+
+    def __init__(self, backend: Any, work: Any, records: bool = True) -> None:
+        super().__init__(backend, work)
+        self._records = records
 
     def run(self, inputs: Array, targets: Array, number: int) -> tuple[Any, Any]:
         """See Executor.run; where a pass is played, the update is part of what is played."""
@@ -68,10 +74,8 @@ class RowExecutor(Executor):
         return (shards - 1) * sum(int(p.size) for p in self.work.ranges if p not in split)
 
     def _plays(self) -> bool:
-        """Whether passes are recorded: a subclass of the backend may do things its own way, so its methods are called."""
-        from .backend import NumbaBackend
-
-        return self.work.recordable and type(self.backend) is NumbaBackend
+        """Whether passes are recorded."""
+        return self._records and self.work.recordable
 
     def _shards(self, rows: int, threads: int) -> int:
         return max(1, min(PIECES if self.work.deterministic else threads, rows // LEAST_ROWS))

@@ -15,7 +15,7 @@ from ...kernels.targets.storage import is_narrow
 from ..base import Array, Random
 from ..executors.recording import recorded_asarray, recorded_zeros, refuse, require_rows
 from ..profiling import Label
-from .backend import NumpyBackend, ones
+from .operations import NumpyOperations, ones
 
 LATER = (
     "softmax", "softmax_cross_entropy_soft", "multi_class_hinge", "layer_norm",
@@ -25,7 +25,7 @@ LATER = (
 """Operations that are called as they are."""
 
 
-class ScriptRecorder(NumpyBackend):
+class ScriptRecorder(NumpyOperations):
     """Takes the calls of one pass.
 
     Attributes: calls – functions and their arguments, in order; labels – what each is; tape – whose place they get.
@@ -38,7 +38,7 @@ class ScriptRecorder(NumpyBackend):
         self.tape: Any = None
         self._registers = target.Registers()
         self._products: list[tuple[int, tuple[Array, Array, Array], bool]] = []
-        real = NumpyBackend()
+        real = NumpyOperations()
         for name in LATER:
             setattr(self, name, self._later(getattr(real, name)))
 

@@ -15,6 +15,7 @@ from ..executors.passes import forward_backward
 from ..executors.plain import PlainExecutor
 from ..profiling import Label, Part, median_of, merged
 from ..threads import single_threaded_blas
+from .recorder import ScriptRecorder
 
 Call = tuple[Callable[..., Any], tuple[Any, ...]]
 
@@ -86,8 +87,6 @@ class Script:
     """The calls of one shape of minibatch, and their buffers."""
 
     def __init__(self, work: Any, inputs: Array, targets: Array, batch: int | None) -> None:
-        from .recorder import ScriptRecorder
-
         # Recorded with arrays of their own, for those of a step may overlap; nothing is computed meanwhile.
         inputs, targets = unwritten(inputs.shape, inputs.dtype), unwritten(targets.shape, targets.dtype)
         recorder = ScriptRecorder()

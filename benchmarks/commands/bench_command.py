@@ -94,7 +94,7 @@ def bench(
     from ...errors import HyperparameterError
     from ..machine import describe
     from ..reports import terminal
-    from ..results import load, save
+    from ..result_files import load, save
     from ..session import Plan, run
     from ..timing import Pace
     from .watching import watch
@@ -157,7 +157,7 @@ def _require_figures() -> None:
 def _write(
     console: Console, report: Report, out: Path | None, html: Path | None, markdown: Path | None, png: Path | None
 ) -> None:
-    from ..results import save, write
+    from ..result_files import save, write
 
     if out is not None:
         save(report, out)

@@ -13,7 +13,8 @@ from typing import Any
 from ...errors import OutputPathError
 from .. import machine
 from ..profiles import profile
-from ..results import Case, KernelCase, Part, Profile, Report, load, save, write
+from ..result_files import load, save, write
+from ..results import Case, KernelCase, Part, Profile, Report
 from .allowance import GRACE, Allowance, OutOfTime, watchdog
 from .kernels import Bench
 from .place import DRY, Place

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...backends.profiling import Part
 from .snapshot import Snapshot
 
-if TYPE_CHECKING:
-    from .step import TrainStep
-
 Array = Any
+Step = Any
+"""A TrainStep, which imports this module."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class Memory:
         return f"{self.total / 1e6:.1f} MB: {parts}"
 
 
-def memory_of(step: TrainStep, rows: int) -> Memory:
+def memory_of(step: Step, rows: int) -> Memory:
     """See TrainStep.memory."""
     arena = step.model.arena
     size = int(arena.values.nbytes)
@@ -54,7 +53,7 @@ def memory_of(step: TrainStep, rows: int) -> Memory:
     return Memory(size + copied, size, states, shards, small + slope * (rows - 1))
 
 
-def _buffers(step: TrainStep, rows: int) -> int:
+def _buffers(step: Step, rows: int) -> int:
     """Bytes of the buffers of one pass over so many rows, which is what the tape gave out."""
     backend, model = step.backend, step.model
     given: list[Array] = []
@@ -73,7 +72,7 @@ def _buffers(step: TrainStep, rows: int) -> int:
     return sum(int(a.nbytes) for a in given)
 
 
-def profile_of(step: TrainStep, inputs: Array, targets: Array, repeats: int) -> list[Part]:
+def profile_of(step: Step, inputs: Array, targets: Array, repeats: int) -> list[Part]:
     """See TrainStep.profile."""
     backend, state = step.backend, step.state
     kept = Snapshot(step)

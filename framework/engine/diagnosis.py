@@ -6,21 +6,20 @@ Where such a number first appears is found by running the layers one by one agai
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...backends.executors.base import Piece
 from ...errors import NonFiniteLossError
 
-if TYPE_CHECKING:
-    from .step import TrainStep
-
 Array = Any
+Step = Any
+"""A TrainStep, which imports this module."""
 
 BACKWARD = "the backward pass"
 
 
 def failure_of(
-    step: TrainStep, pieces: Iterable[tuple[Array, Array]], rows: int, number: int, what: str
+    step: Step, pieces: Iterable[tuple[Array, Array]], rows: int, number: int, what: str
 ) -> NonFiniteLossError:
     """See TrainStep.failure."""
     place, first = "", 0
@@ -38,7 +37,7 @@ def failure_of(
     )
 
 
-def first_not_finite(step: TrainStep, inputs: Array, targets: Array, number: int, piece: Piece) -> str:
+def first_not_finite(step: Step, inputs: Array, targets: Array, number: int, piece: Piece) -> str:
     """The place, in words, where step `number` first had NaN or infinity: data, parameter, layer, loss, or backward pass.
 
     Args: inputs, targets – all rows of the minibatch, or the piece of it that `piece` says.

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...backends.arrays import on_host
 from ...errors import EmptyDataError, NonFiniteDataError, ShapeError
 
-if TYPE_CHECKING:
-    from .step import TrainStep
-
 Array = Any
+Step = Any
+"""A TrainStep, which imports this module."""
 Pieces = Callable[[int], Iterator[tuple[Array, Array]]]
 """Given a number of rows: inputs and targets of a minibatch, at most that many rows at a time."""
 
 
-def prepared(step: TrainStep, x: Any, y: Any, name: str) -> tuple[Array, Array]:
+def prepared(step: Step, x: Any, y: Any, name: str) -> tuple[Array, Array]:
     """See TrainStep.prepare."""
     inputs = step.stored(step.model.convert_input(x))
     rows = int(inputs.shape[0])
@@ -30,7 +29,7 @@ def prepared(step: TrainStep, x: Any, y: Any, name: str) -> tuple[Array, Array]:
     return inputs, targets
 
 
-def require_finite(step: TrainStep, array: Array, given: Any, name: str) -> None:
+def require_finite(step: Step, array: Array, given: Any, name: str) -> None:
     """Raises NonFiniteDataError where an array has NaN or infinity, or what its squares make of it.
 
     Args: given – what it was made of, to name the place; name – how the user calls it.
@@ -56,7 +55,7 @@ def require_targets(y: Any, rows: int) -> None:
         raise ShapeError(f"expected one target for each of the {rows} rows of x; got {count}")
 
 
-def given_pieces(step: TrainStep, x: Any, y: Any, rows: int) -> Pieces:
+def given_pieces(step: Step, x: Any, y: Any, rows: int) -> Pieces:
     """Those of a minibatch as the user gave it: each is converted and checked when its turn comes."""
 
     def pieces(size: int) -> Iterator[tuple[Array, Array]]:

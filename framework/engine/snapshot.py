@@ -5,12 +5,11 @@ Files of models are written in persistence.py; nothing here leaves the device.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from .step import TrainStep
+from typing import Any
 
 Array = Any
+Step = Any
+"""A TrainStep, which imports this module."""
 
 
 class Snapshot:
@@ -20,7 +19,7 @@ class Snapshot:
         default True.
     """
 
-    def __init__(self, step: TrainStep, optimizer: bool = True) -> None:
+    def __init__(self, step: Step, optimizer: bool = True) -> None:
         self.step = step
         self.optimizer = optimizer
         backend = step.backend

@@ -372,7 +372,7 @@ class TrainStep:
         Args: x, y – arrays or RowSources; batch_rows – rows per pass.
         """
         from ..sources.feeds import feed_for
-        from ..training.metrics import evaluate
+        from .metrics import evaluate
 
         rows = whole(batch_rows, "batch_rows")
         feed = feed_for(self, x, y, rows)

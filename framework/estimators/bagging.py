@@ -23,25 +23,12 @@ from ..optional import require
 from ..settings import choice, real, whole
 from ..tables.bootstrap import bootstrap, feature_subset, left_out
 from ..training.trainer import Trainer
+from .member import Member
 
 Array = Any
 MakeModel = Callable[[int], Sequential]
 
 COMBINE = ("average", "vote")
-
-
-@dataclass
-class Member:
-    """One model of the ensemble.
-
-    Attributes: features – numbers of the columns that it sees, or None for all; rows – those that it was trained on, with
-        repetitions; None after loading from a file; loss – of its last epoch.
-    """
-
-    model: Sequential
-    features: Any = None
-    rows: Any = None
-    loss: float = math.nan
 
 
 class Bagging:
@@ -310,7 +297,8 @@ class Bagging:
         """
         from .bagging_file import load_bagging
 
-        return load_bagging(cls, path, find_backend(backend))
+        loaded: Bagging = load_bagging(cls, path, find_backend(backend))
+        return loaded
 
     def __repr__(self) -> str:
         return f"Bagging(members={self.count}, loss={self.loss!r}, combine={self.combine!r})"

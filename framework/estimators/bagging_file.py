@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -12,16 +12,14 @@ from ...backends import Backend
 from ...errors import FusedstepError, ModelFileError
 from ..export.persistence import PathLike, as_json, built, described, read_tensors, replacing
 from ..losses import LOSSES
-
-if TYPE_CHECKING:
-    from .bagging import Bagging, Member
+from .member import Member
 
 FORMAT = "fusedstep.bagging"
 VERSION = "1"
 COLUMNS = "columns"
 
 
-def save_bagging(bagging: Bagging, members: list[Member], path: PathLike, notes: dict[str, Any]) -> None:
+def save_bagging(bagging: Any, members: list[Member], path: PathLike, notes: dict[str, Any]) -> None:
     """See Bagging.save."""
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
@@ -49,10 +47,8 @@ def save_bagging(bagging: Bagging, members: list[Member], path: PathLike, notes:
         save_file(tensors, part, metadata)
 
 
-def load_bagging(cls: type[Bagging], path: PathLike, backend: Backend) -> Bagging:
+def load_bagging(cls: Any, path: PathLike, backend: Backend) -> Any:
     """See Bagging.load."""
-    from .bagging import Member
-
     where = Path(path)
     header, tensors = read_tensors(where)
     if (header.get("format"), header.get("version")) != (FORMAT, VERSION):

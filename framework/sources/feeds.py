@@ -24,9 +24,9 @@ from .row_source import ArrayRows, RowSource, as_source
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..engine.step import TrainStep
-
 Array = Any
+Step = Any
+"""A TrainStep, which imports this module."""
 
 PLACES = ("auto", "device", "stream")
 """Where a loop may keep its data; see `feed_for`."""
@@ -76,7 +76,7 @@ class ResidentFeed(Feed):
     Args: step; inputs, targets – as TrainStep.prepare gives them; source – where x came from, if its order goes by blocks.
     """
 
-    def __init__(self, step: TrainStep, inputs: Array, targets: Array, source: RowSource | None = None) -> None:
+    def __init__(self, step: Step, inputs: Array, targets: Array, source: RowSource | None = None) -> None:
         self.rows = int(inputs.shape[0])
         self._backend = step.backend
         self.inputs, self.targets = inputs, targets
@@ -142,7 +142,7 @@ class StreamedFeed(Feed):
     Args: step; x, y – sources; batch – rows of a minibatch, so that the loader knows what comes next; name – of x, in messages.
     """
 
-    def __init__(self, step: TrainStep, x: RowSource, y: RowSource, batch: int, name: str = "x") -> None:
+    def __init__(self, step: Step, x: RowSource, y: RowSource, batch: int, name: str = "x") -> None:
         self.rows = len(x)
         self.batch = batch
         self._step = step
@@ -251,7 +251,7 @@ def _numbers(chosen: Any) -> NDArray[np.int64]:
     return np.arange(chosen.start, chosen.stop) if isinstance(chosen, slice) else chosen
 
 
-def feed_for(step: TrainStep, x: Any, y: Any, batch: int | None, place: str = "auto", name: str = "x") -> Feed:
+def feed_for(step: Step, x: Any, y: Any, batch: int | None, place: str = "auto", name: str = "x") -> Feed:
     """The feed for x and y.
 
     place "device": everything is brought to the backend once and gathered there. "stream": rows are read as they are needed.
@@ -276,11 +276,12 @@ def feed_for(step: TrainStep, x: Any, y: Any, batch: int | None, place: str = "a
     bytes_needed = size * (int(np.prod(rows_x.shape)) + int(np.prod(rows_y.shape)))
     if place == "device" or (place == "auto" and free is not None and bytes_needed <= FITTING_SHARE * free):
         step.model.check_input_shape(rows_x.shape)
-        return ResidentFeed(step, *step.prepare(_brought(step, rows_x), rows_y.whole(), name), rows_x)
+        inputs, targets = step.prepare(_brought(step, rows_x), rows_y.whole(), name)
+        return ResidentFeed(step, inputs, targets, rows_x)
     return StreamedFeed(step, rows_x, rows_y, min(batch or len(rows_x), len(rows_x)), name)
 
 
-def _on_host(step: TrainStep, values: Any, name: str) -> NDArray[Any]:
+def _on_host(step: Step, values: Any, name: str) -> NDArray[Any]:
     """An array of the host, for ArrayRows."""
     host = step.backend.to_numpy(values) if step.backend.is_array(values) else on_host(values, step.backend.name)
     if host.ndim == 0 or host.shape[0] == 0:
@@ -288,7 +289,7 @@ def _on_host(step: TrainStep, values: Any, name: str) -> NDArray[Any]:
     return host
 
 
-def _brought(step: TrainStep, source: RowSource) -> Array:
+def _brought(step: Step, source: RowSource) -> Array:
     """All rows of a source on the backend, in the model's dtype."""
     backend, dtype = step.backend, step.model.dtype
     out = backend.empty(source.shape, dtype)

@@ -5,28 +5,25 @@ A callback sees the trainer and the rows of the history; it computes no steps. T
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from .trainer import Trainer
+from typing import Any
 
 
 class Callback:
     """Override any of these; all do nothing."""
 
-    def on_fit_begin(self, trainer: Trainer) -> None:
+    def on_fit_begin(self, trainer: Any) -> None:
         """Before the first epoch."""
 
-    def on_epoch_begin(self, trainer: Trainer, epoch: int) -> None:
+    def on_epoch_begin(self, trainer: Any, epoch: int) -> None:
         """Before each epoch of the fit, numbered from 1."""
 
-    def on_step_end(self, trainer: Trainer, done: int, total: int) -> None:
+    def on_step_end(self, trainer: Any, done: int, total: int) -> None:
         """After each step; `done` of `total` minibatches of the epoch are done. Must not wait for the device."""
 
-    def on_epoch_end(self, trainer: Trainer, row: dict[str, float]) -> None:
+    def on_epoch_end(self, trainer: Any, row: dict[str, float]) -> None:
         """After each epoch, with its row of the history; call `trainer.stop(reason)` to end training."""
 
-    def on_fit_end(self, trainer: Trainer) -> None:
+    def on_fit_end(self, trainer: Any) -> None:
         """After the last epoch, also when training was interrupted."""
 
 
@@ -37,7 +34,7 @@ class ProgressBar(Callback):
         self._progress: Any = None
         self._task: Any = None
 
-    def on_fit_begin(self, trainer: Trainer) -> None:
+    def on_fit_begin(self, trainer: Any) -> None:
         """Shows the bar."""
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -48,12 +45,12 @@ class ProgressBar(Callback):
         self._task = self._progress.add_task("", total=trainer.epochs)
         self._progress.start()
 
-    def on_epoch_end(self, trainer: Trainer, row: dict[str, float]) -> None:  # noqa: ARG002
+    def on_epoch_end(self, trainer: Any, row: dict[str, float]) -> None:  # noqa: ARG002
         """Moves the bar."""
         figures = [f"{k} {v:.4f}" for k, v in row.items() if k.endswith(("loss", "accuracy", "r2"))]
         self._progress.update(self._task, advance=1, description="  ".join(figures))
 
-    def on_fit_end(self, trainer: Trainer) -> None:  # noqa: ARG002
+    def on_fit_end(self, trainer: Any) -> None:  # noqa: ARG002
         """Removes the bar."""
         if self._progress is not None:
             self._progress.stop()

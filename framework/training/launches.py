@@ -15,13 +15,12 @@ from .callbacks import Callback
 
 if TYPE_CHECKING:
     from ..engine.step_loss import StepLoss
-    from .trainer import Trainer
 
 STEPS = 16
 """Steps of a launch, unless a Trainer is told otherwise."""
 
 
-def one_by_one(trainer: Trainer, feed: Feed) -> str:
+def one_by_one(trainer: Any, feed: Feed) -> str:
     """Why the host has to be there between two steps, in words; "" where it has not."""
     if not isinstance(feed, ResidentFeed) or trainer.step.backend.device == "cpu":
         return "the data are not on a device"
@@ -47,7 +46,7 @@ class Launches:
         of a launch.
     """
 
-    def __init__(self, trainer: Trainer, feed: Feed, size: int, most: int) -> None:
+    def __init__(self, trainer: Any, feed: Feed, size: int, most: int) -> None:
         self._trainer = trainer
         self._size = size
         self._several: Any = None
@@ -78,7 +77,7 @@ class Launches:
             trainer.course.set(trainer.epochs_done, trainer.steps_done + ahead)
 
         places = self._feed.places(start, start + several.count * self._size)
-        losses = trainer.step.run_several(several, places, prepare)
+        losses: list[StepLoss] = trainer.step.run_several(several, places, prepare)
         if losses:
             trainer.minibatch = several.minibatch
         return losses

@@ -10,6 +10,7 @@ from typing import Any
 
 from ...backends.arrays import describe
 from ...errors import DtypeError, HyperparameterError, LabelError, NonFiniteLossError, ShapeError
+from ..engine.metrics import evaluate
 from ..engine.step import TrainStep, require_step
 from ..engine.step_loss import StepLoss
 from ..settings import whole
@@ -18,7 +19,6 @@ from .augmentation import Augmentations
 from .callbacks import Callback, ProgressBar
 from .history import History
 from .launches import STEPS, Launches
-from .metrics import evaluate
 from .schedules import Course, RateSchedule, Schedule, UserSchedule
 
 Array = Any

@@ -48,7 +48,7 @@ def test_a_whole_measurement(call, tmp_path):
 def test_what_was_measured_before_an_interrupt_is_in_the_file(monkeypatch, tmp_path):
     from fusedstep.benchmarks import steps
     from fusedstep.benchmarks.commands import bench_command
-    from fusedstep.benchmarks.results import load
+    from fusedstep.benchmarks.result_files import load
 
     real, out = steps.time_steps, tmp_path / "bench.json"
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from ....errors import HyperparameterError, StateError
 from ...export.persistence import PathLike
 from ...settings import choice
-from ...training.history import History
 from .style import BLUE, GREY, VERMILION, Figure, canvas, look, plain_logarithm, whole_ticks
 
 METRICS = {"accuracy": "accuracy", "r2": "R²"}
@@ -22,7 +21,23 @@ LOGARITHMIC = 30.0
 """Ratio of the largest to the smallest loss from which on its axis is logarithmic."""
 
 
-def plot_history(history: History, path: PathLike | None = None) -> Figure:
+@runtime_checkable
+class Curves(Protocol):
+    """What a history holds that is drawn; see training/history.py."""
+
+    step_losses: Any
+    steps_per_epoch: int
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns."""
+
+    def __getitem__(self, key: Any) -> Any: ...
+
+    def __len__(self) -> int: ...
+
+
+def plot_history(history: Curves, path: PathLike | None = None) -> Figure:
     """See History.plot."""
     metric = _metric([history])
     _require_epochs({"this history": history})
@@ -44,7 +59,7 @@ def plot_history(history: History, path: PathLike | None = None) -> Figure:
     return figure
 
 
-def plot_runs(runs: Mapping[str, History], path: PathLike | None = None, against: str = "epoch") -> Figure:
+def plot_runs(runs: Mapping[str, Curves], path: PathLike | None = None, against: str = "epoch") -> Figure:
     """Loss, and accuracy or R² where there is one, of several trainings in one figure.
 
     Training is a solid line, validation a dashed one; every run has its own colour and mark.
@@ -58,7 +73,7 @@ def plot_runs(runs: Mapping[str, History], path: PathLike | None = None, against
         fs.plot_runs({"Adam": first, "SGD": second}, "runs.png")
     """
     choice(against, "against", ("epoch", "iteration", "seconds"))
-    if not isinstance(runs, Mapping) or not runs or not all(isinstance(h, History) for h in runs.values()):
+    if not isinstance(runs, Mapping) or not runs or not all(isinstance(h, Curves) for h in runs.values()):
         raise HyperparameterError(f'expected a dict of names and histories, such as {{"Adam": history}}; got {runs!r}')
     _require_epochs({repr(name): history for name, history in runs.items()})
     metric = _metric(runs.values())
@@ -86,13 +101,13 @@ def _plain_locator() -> Any:
     return MaxNLocator(nbins=6)
 
 
-def _require_epochs(histories: Mapping[str, History]) -> None:
+def _require_epochs(histories: Mapping[str, Curves]) -> None:
     for name, history in histories.items():
         if not len(history):
             raise StateError(f"expected at least one trained epoch; got none in {name}; call fit first")
 
 
-def _metric(histories: Iterable[History]) -> str:
+def _metric(histories: Iterable[Curves]) -> str:
     """The figure beside the loss that any of the histories has, or nothing."""
     columns = {column.removeprefix("val_") for history in histories for column in history.columns}
     return next((name for name in METRICS if name in columns), "")
@@ -102,7 +117,7 @@ def _line(axes: Any, at: Sequence[float], values: Sequence[float], **looks: Any)
     axes.plot(at, values, markersize=4.5, linewidth=1.5, markevery=max(1, len(values) // 8), **looks)
 
 
-def _draw_steps(axes: Any, history: History) -> None:
+def _draw_steps(axes: Any, history: Curves) -> None:
     """The losses of single minibatches behind the means of the epochs."""
     losses = history.step_losses
     if len(losses) < 2 or history.steps_per_epoch < 2:
@@ -117,7 +132,7 @@ def _draw_steps(axes: Any, history: History) -> None:
     axes.plot(at, values, color=GREY, linewidth=0.7, alpha=0.6, label=label, zorder=1)
 
 
-def _places(history: History, against: str) -> list[float]:
+def _places(history: Curves, against: str) -> list[float]:
     """Where the rows of the history stand; the last epoch may have been cut short."""
     if against == "seconds":
         return list(accumulate(history["seconds"]))
@@ -137,7 +152,7 @@ def _finish(axes: Any, name: str, below: str) -> None:
         axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100.0 * share:.4g} %"))
 
 
-def _iterations_above(axes: Any, history: History) -> None:
+def _iterations_above(axes: Any, history: Curves) -> None:
     """A second axis that counts minibatches."""
     each = history.steps_per_epoch
     if each < 2:
@@ -148,7 +163,7 @@ def _iterations_above(axes: Any, history: History) -> None:
     whole_ticks(above.xaxis)
 
 
-def _scale(axes: Any, histories: Iterable[History]) -> None:
+def _scale(axes: Any, histories: Iterable[Curves]) -> None:
     """A logarithmic axis for losses that fall by much."""
     names = ("loss", "val_loss")
     losses = [value for h in histories for name in names if name in h.columns for value in h[name]]

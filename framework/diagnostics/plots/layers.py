@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...export.persistence import PathLike
 from .style import BLUE, GREEN, LOOKS, VERMILION, Figure, canvas, plain_logarithm, shades, whole_ticks
-
-if TYPE_CHECKING:
-    from ..layer_statistics import LayerStatistics
 
 MOST_NAMES = 6
 """Layers that a legend names; of more, some are picked evenly."""
@@ -23,7 +20,7 @@ MOST_TICKS = 10
 COLUMNS = (("activation", "Activations", "outputs"), ("gradient", "Gradients", "∂J/∂output"))
 
 
-def plot_statistics(statistics: LayerStatistics, path: PathLike | None = None) -> Figure:
+def plot_statistics(statistics: Any, path: PathLike | None = None) -> Figure:
     """See LayerStatistics.plot."""
     shown = statistics.shown
     names = [statistics.layers[k] for k in shown]

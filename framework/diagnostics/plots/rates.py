@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...export.persistence import PathLike
 from .style import BLUE, DARK, GREY, VERMILION, Figure, canvas, plain_logarithm
-
-if TYPE_CHECKING:
-    from ...search.rate_search import RateSearch
 
 LOGARITHMIC = 20.0
 """Ratio of the largest to the smallest loss from which on its axis is logarithmic."""
 
 
-def plot_rates(found: RateSearch, path: PathLike | None = None) -> Figure:
+def plot_rates(found: Any, path: PathLike | None = None) -> Figure:
     """See RateSearch.plot."""
     with canvas(path, 5.4, 3.5) as figure:
         axes = figure.add_subplot()
@@ -30,7 +27,7 @@ def plot_rates(found: RateSearch, path: PathLike | None = None) -> Figure:
     return figure
 
 
-def _sweep(axes: Any, found: RateSearch) -> None:
+def _sweep(axes: Any, found: Any) -> None:
     rates, losses, smoothed = zip(*((t.rate, t.loss, t.smoothed) for t in found.trials), strict=True)
     axes.plot(rates, losses, ".", color=VERMILION, markersize=4, label="each minibatch")
     axes.plot(rates, smoothed, "-", color=BLUE, linewidth=1.8, label="smoothed")
@@ -39,7 +36,7 @@ def _sweep(axes: Any, found: RateSearch) -> None:
     axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
 
 
-def _stages(axes: Any, found: RateSearch) -> None:
+def _stages(axes: Any, found: Any) -> None:
     finite = sorted((t.rate, t.loss) for t in found.trials if math.isfinite(t.loss))
     axes.plot(*zip(*finite, strict=True), "-", color=GREY, linewidth=1.0)
     for stage, marker, colour, label in (("decades", "o", BLUE, "powers of ten"), ("finer", "s", VERMILION, "finer search")):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -12,16 +12,42 @@ from ....errors import HyperparameterError
 from ...export.persistence import PathLike
 from .style import DARK, ORANGE, VERMILION, Figure, canvas
 
-if TYPE_CHECKING:
-    from ..loss_surface import LossSurface
-
 LEVELS = 15
 """Contours."""
 LOGARITHMIC = 10.0
 """Ratio of the largest to the smallest loss from which on the contours stand at equal ratios instead of differences."""
 
 
-def plot_surfaces(surfaces: Mapping[str, LossSurface], path: PathLike | None = None) -> Figure:
+@runtime_checkable
+class Slice(Protocol):
+    """What a LossSurface holds that is drawn; see loss_surface.py."""
+
+    @property
+    def a(self) -> Any:
+        """Places along the first direction."""
+
+    @property
+    def b(self) -> Any:
+        """Places along the second one."""
+
+    @property
+    def values(self) -> Any:
+        """The losses there."""
+
+    @property
+    def labels(self) -> Any:
+        """What the directions are, in words."""
+
+    @property
+    def origin_loss(self) -> float:
+        """The loss of the model itself."""
+
+    @property
+    def path(self) -> Any:
+        """The way of a training over the slice, or None."""
+
+
+def plot_surfaces(surfaces: Mapping[str, Slice], path: PathLike | None = None) -> Figure:
     """Loss surfaces side by side, with the same colours for the same loss: such as with and without skip connections.
 
     Where losses overflow, the surface is white. The star is the model itself; a path begins at the circle.
@@ -32,9 +58,7 @@ def plot_surfaces(surfaces: Mapping[str, LossSurface], path: PathLike | None = N
 
         fs.plot_surfaces({"plain": plain, "with skip connections": skipping}, "surfaces.png")
     """
-    from ..loss_surface import LossSurface
-
-    if not isinstance(surfaces, Mapping) or not all(isinstance(s, LossSurface) for s in surfaces.values()) or not surfaces:
+    if not isinstance(surfaces, Mapping) or not all(isinstance(s, Slice) for s in surfaces.values()) or not surfaces:
         raise HyperparameterError(f'expected a dict of titles and loss surfaces, such as {{"ReLU": surface}}; got {surfaces!r}')
     finite = np.concatenate([s.values[np.isfinite(s.values)] for s in surfaces.values()])
     with canvas(path, 4.4 * len(surfaces) + 0.6, 4.5) as figure:
@@ -82,7 +106,7 @@ def _bar(figure: Figure, filled: Any, panels: Any, levels: Any) -> None:
     bar.ax.yaxis.set_minor_locator(NullLocator())
 
 
-def _draw_path(axes: Any, surface: LossSurface) -> None:
+def _draw_path(axes: Any, surface: Slice) -> None:
     """The path as a line with dots, its start, and the place of the model."""
     edge = {"markeredgecolor": DARK, "linestyle": "none", "zorder": 5}
     if surface.path is not None:

@@ -34,7 +34,8 @@ from fusedstep.benchmarks.device.tables import best_rate
 from fusedstep.benchmarks.device.targets import gaps, outcomes, targets
 from fusedstep.benchmarks.networks import Network
 from fusedstep.benchmarks.problem import Problem
-from fusedstep.benchmarks.results import Case, KernelCase, LeftOut, Part, Profile, Report, Timing, load
+from fusedstep.benchmarks.result_files import load
+from fusedstep.benchmarks.results import Case, KernelCase, LeftOut, Part, Profile, Report, Timing
 from fusedstep.benchmarks.steps import failed
 from fusedstep.benchmarks.timing import Pace
 from fusedstep.errors import DataFileError, HyperparameterError

@@ -7,7 +7,8 @@ import json
 import pytest
 
 from fusedstep.benchmarks.comparison import compare, same_machine, slower_than
-from fusedstep.benchmarks.results import Report, load, save, to_json
+from fusedstep.benchmarks.result_files import load, save, to_json
+from fusedstep.benchmarks.results import Report
 from fusedstep.errors import DataFileError, OutputPathError
 
 

@@ -12,7 +12,7 @@ from fusedstep.benchmarks import gemms, machine
 from fusedstep.benchmarks.contenders import base
 from fusedstep.benchmarks.kernels import kernel_cases
 from fusedstep.benchmarks.profiles import profiles
-from fusedstep.benchmarks.results import to_json
+from fusedstep.benchmarks.result_files import to_json
 from fusedstep.benchmarks.session import Plan, run
 from fusedstep.errors import BackendUnavailable, DtypeError, HyperparameterError, UnknownBackend
 

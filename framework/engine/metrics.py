@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 from ...backends import Backend
 
 if TYPE_CHECKING:
-    from ..engine.step import TrainStep
     from ..sources.feeds import Feed
 
 Array = Any
+Step = Any
+"""A TrainStep, which imports this module."""
 
 
-def evaluate(step: TrainStep, feed: Feed, batch_rows: int, size: int) -> dict[str, float]:
+def evaluate(step: Step, feed: Feed, batch_rows: int, size: int) -> dict[str, float]:
     """Mean loss over the rows (their sum for a loss with reduction "sum"), and the metric of the loss's kind.
 
     Args: feed – of rows in the order in which they are stored; batch_rows – rows of a minibatch; size – rows per
@@ -32,7 +33,7 @@ def evaluate(step: TrainStep, feed: Feed, batch_rows: int, size: int) -> dict[st
     tape = step.evaluation_tape()
 
     def count(answers: Array) -> float:
-        return backend.item(xp.sum(xp.astype(answers, xp.float64)))
+        return float(backend.item(xp.sum(xp.astype(answers, xp.float64))))
 
     for part, wanted in feed.everything(batch_rows, size):
         tape.begin(int(part.shape[0]), rows)

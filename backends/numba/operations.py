@@ -1,0 +1,260 @@
+"""What the `numba` backend computes: NumPy's GEMMs, everything between them compiled by Numba.
+
+The kernels run on one thread each and release the GIL; rows, and elements of the arena, are spread over cores here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from ...kernels.formula import Formula
+from ..base import Array, Random, Scalar, Unavailable
+from ..numpy.operations import NumpyOperations
+from ..profiling import Label
+from ..segments import Segments
+from ..threads import num_threads, workers
+
+if TYPE_CHECKING:
+    from .program import Program
+
+LEAST_ELEMENTS = 32_768
+"""Elements of the arena below which a further thread is not worth its hand-over; also the chunk of its sums."""
+
+
+class NumbaOperations(NumpyOperations):
+    """NumPy arrays with kernels compiled for this CPU."""
+
+    name: ClassVar[str] = "numba"
+    precisions: ClassVar[tuple[str, ...]] = ("float32", "float64")
+
+    @classmethod
+    def unavailable(cls) -> Unavailable | None:
+        """Numba may be missing, too old for the installed NumPy, or switched off."""
+        try:
+            import numba
+        except ImportError as error:
+            return Unavailable(f"Numba cannot be imported ({error})", 'pip install "numba>=0.61"', error)
+        if numba.config.DISABLE_JIT:
+            return Unavailable("Numba is told not to compile (NUMBA_DISABLE_JIT)", "unset NUMBA_DISABLE_JIT")
+        try:
+            import scipy.linalg.cython_blas  # noqa: F401
+        except ImportError as error:
+            return Unavailable(f"SciPy, whose GEMM it calls, cannot be imported ({error})", 'pip install "scipy>=1.13"', error)
+        return None
+
+    def __init__(self) -> None:
+        super().__init__()
+        import scipy.linalg.cython_blas  # noqa: F401
+
+        from ...kernels.rows import cpu as rows
+        from ...kernels.targets import cpu as target
+        from ...kernels.targets.blas import blas
+
+        self.blas = blas().name  # loaded here, before anybody lists the BLAS libraries of this process
+        self._rows = rows
+        self._target = target
+        self._no_weights = {np.dtype(d): np.empty(0, d) for d in (np.float32, np.float64)}
+
+    def _run(self, function: Callable[..., Any], like: Array, *arguments: Any) -> None:
+        self._rows.kernel(function, like.dtype).function(*arguments)
+
+    def _map(self, formula: Formula, outputs: tuple[Array, ...], arguments: Sequence[Any], random: Random | None) -> None:
+        self._target.run_map(formula, outputs, arguments, random)
+
+    def _update_key(self, formula: Formula, random: Random | None) -> Hashable:
+        del random
+        return formula, num_threads()
+
+    def _new_update(
+        self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Segments, random: Random | None
+    ) -> Callable[[Array], None]:
+        self._check_update(formula, arrays, scalars, random)
+        threads = num_threads()
+        program = self._update_program(formula, arrays, scalars, segments, threads)
+        return lambda scalars: program.run((scalars,), threads)
+
+    def update_calls(
+        self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Segments, threads: int
+    ) -> Iterator[tuple[int, list[int], Label, Any]]:
+        """What `Program.call` takes, for each thread that is worth its hand-over."""
+        from ...kernels.targets.native import words_of
+
+        kernel = self._target.update_kernel(formula, arrays[0].dtype)
+        for part in cut_segments(segments.table, min(threads, max(1, segments.elements // LEAST_ELEMENTS))):
+            words = words_of(kernel.parameters, (*arrays, scalars, part))
+            elements = int((part[:, 1] - part[:, 0]).sum())
+            moved = elements * arrays[0].itemsize * (len(arrays) + len(formula.overwrites))
+            yield kernel.entry.address, words, Label(formula.name, "parameters", "update", 0, moved), part
+
+    def _update_program(
+        self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Segments, threads: int
+    ) -> Program:
+        from .program import Program
+
+        program = Program([scalars])
+        for call in self.update_calls(formula, arrays, scalars, segments, threads):
+            program.call(*call)
+            program.end_task()
+        program.end_phase()
+        return program.finish()
+
+    def random_bits(self, rows: int, width: int, random: Random) -> Array:
+        """See Backend.random_bits."""
+        out = np.empty((rows, width), np.uint32)
+        self._target.random_bits(out, random.state, random.stream)
+        return out
+
+    def softmax(self, x: Array, out: Array) -> None:
+        """See Backend.softmax."""
+        self.require(x, out)
+        self._run(self._rows.softmax, x, x, out)
+
+    def softmax_cross_entropy(
+        self, logits: Array, labels: Array, weights: Array | None, on: float, off: float, factor: float,
+        losses: Array, gradient: Array, sums: Array | None = None, accumulate: bool = False, scale: Array | None = None,
+    ) -> bool:  # fmt: skip
+        """See Backend.softmax_cross_entropy."""
+        del sums, accumulate
+        self.require(logits, labels, losses, gradient)
+        given = self._no_weights[logits.dtype] if weights is None else weights
+        whole = self.scaled(factor, scale)
+        self._run(self._rows.softmax_cross_entropy, logits, logits, labels, given, on, off, whole, losses, gradient)
+        return False
+
+    def softmax_cross_entropy_soft(
+        self, logits: Array, targets: Array, factor: float, losses: Array, gradient: Array, sums: Array | None = None,
+        accumulate: bool = False, scale: Array | None = None,
+    ) -> bool:  # fmt: skip
+        """See Backend.softmax_cross_entropy_soft."""
+        del sums, accumulate
+        self.require(logits, targets, losses, gradient)
+        whole = self.scaled(factor, scale)
+        self._run(self._rows.softmax_cross_entropy_soft, logits, logits, targets, whole, losses, gradient)
+        return False
+
+    def multi_class_hinge(self, scores: Array, labels: Array, factor: float, losses: Array, gradient: Array) -> None:
+        """See Backend.multi_class_hinge."""
+        self.require(scores, labels, losses, gradient)
+        self._run(self._rows.multi_class_hinge, scores, scores, labels, factor, losses, gradient)
+
+    def layer_norm(
+        self, x: Array, gain: Array, offset: Array, epsilon: float, out: Array, mean: Array, scale: Array
+    ) -> None:
+        """See Backend.layer_norm."""
+        self.require(x, gain, offset, out, mean, scale)
+        self._run(self._rows.layer_norm, x, x, gain, offset, epsilon, out, mean, scale)
+
+    def layer_norm_backward(
+        self, dy: Array, x: Array, gain: Array, mean: Array, scale: Array, dx: Array, dgain: Array, doffset: Array,
+        accumulate: bool = True,
+    ) -> None:  # fmt: skip
+        """See Backend.layer_norm_backward."""
+        self.require(dy, x, gain, mean, scale, dx, dgain, doffset)
+        if not accumulate:
+            self.fill(dgain, 0.0)
+            self.fill(doffset, 0.0)
+        self._run(self._rows.layer_norm_backward, x, dy, x, gain, mean, scale, dx, dgain, doffset)
+
+    def column_sum(self, x: Array, out: Array, accumulate: bool = True) -> None:
+        """See Backend.column_sum."""
+        self.require(x, out)
+        if not accumulate:
+            self.fill(out, 0.0)
+        self._run(self._rows.column_sum, x, x, out)
+
+    def maxout(self, z: Array, out: Array, winner: Array) -> None:
+        """See Backend.maxout."""
+        self.require(z, out, winner)
+        self._run(self._rows.maxout, z, z, out, winner)
+
+    def maxout_spread(self, dy: Array, winner: Array, dz: Array) -> None:
+        """See Backend.maxout_spread."""
+        self.require(dy, winner, dz)
+        self._run(self._rows.maxout_spread, dy, dy, winner, dz)
+
+    def maxout_pick(self, z: Array, winner: Array, out: Array) -> None:
+        """See Backend.maxout_pick."""
+        self.require(z, winner, out)
+        self._run(self._rows.maxout_pick, z, z, winner, out)
+
+    def take_columns(self, x: Array, table: Array, out: Array) -> None:
+        """See Backend.take_columns."""
+        self.require(x, table, out)
+        self._run(self._rows.take_columns, x, x, table, out)
+
+    def sum_columns(self, x: Array, table: Array, out: Array) -> None:
+        """See Backend.sum_columns."""
+        self.require(x, table, out)
+        self._run(self._rows.sum_columns, x, x, table, out)
+
+    def largest_columns(self, x: Array, table: Array, out: Array, winner: Array) -> None:
+        """See Backend.largest_columns."""
+        self.require(x, table, out, winner)
+        self._run(self._rows.largest_columns, x, x, table, out, winner)
+
+    def largest_columns_spread(self, dy: Array, winner: Array, table: Array, dx: Array) -> None:
+        """See Backend.largest_columns_spread."""
+        self.require(dy, winner, table, dx)
+        self._run(self._rows.largest_columns_spread, dy, dy, winner, table, dx)
+
+    def largest_columns_pick(self, x: Array, table: Array, winner: Array, out: Array) -> None:
+        """See Backend.largest_columns_pick."""
+        self.require(x, table, winner, out)
+        self._run(self._rows.largest_columns_pick, x, x, table, winner, out)
+
+    def total(self, x: Array) -> Scalar:
+        """See Backend.total."""
+        self.require(x)
+        out = np.empty(1)
+        self._run(self._rows.total, x, x, out)
+        return out[0]
+
+    def sum_of_squares(self, x: Array) -> Scalar:
+        """See Backend.sum_of_squares."""
+        self.require(x)
+        return self.fold([x])
+
+    def fold(self, parts: Sequence[Array]) -> Scalar:
+        """Adds the flat arrays parts[1:] to parts[0] and returns the sum of the squares of the result.
+
+        The squares are summed in chunks of a fixed size, so the result does not depend on the number of threads.
+        """
+        first = parts[0]
+        chunks = max(1, -(-first.size // LEAST_ELEMENTS))
+        squares = np.empty(chunks)
+        count = min(num_threads(), chunks)
+        edges = [chunks * k // count for k in range(count + 1)]
+        workers.run([partial(self._fold, parts, squares, edges[k], edges[k + 1]) for k in range(count)])
+        return squares.sum()
+
+    def _fold(self, parts: Sequence[Array], squares: Array, low: int, high: int) -> None:
+        first, size = parts[0], LEAST_ELEMENTS
+        add = self._rows.kernel(self._rows.add_to, first.dtype)
+        sum_of_squares = self._rows.kernel(self._rows.sum_of_squares, first.dtype)
+        for chunk in range(low, high):
+            here = slice(chunk * size, min((chunk + 1) * size, first.size))
+            for other in parts[1:]:
+                add(first[here], other[here])
+            sum_of_squares(first[here], squares[chunk : chunk + 1])
+
+
+def cut_segments(segments: Array, count: int) -> list[Array]:
+    """(start, stop, group) rows cut into `count` lists of about equally many elements, at multiples of 64."""
+    total = int((segments[:, 1] - segments[:, 0]).sum())
+    share = -(-total // count // 64) * 64 + 64
+    cuts: list[list[tuple[int, int, int]]] = [[]]
+    room = share
+    for start, stop, group in segments.tolist():
+        while start < stop:
+            end = min(stop, start + room)
+            cuts[-1].append((start, end, group))
+            room -= end - start
+            start = end
+            if room <= 0:
+                cuts.append([])
+                room = share
+    return [np.array(cut, np.int64).reshape(-1, 3) for cut in cuts if cut]

@@ -1,0 +1,188 @@
+"""What the reference backend computes: NumPy, multi-threaded products (by oneMKL where blas.py says so), formulas in blocks.
+
+It is the oracle of every test. How its steps are carried out is in backend.py.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Sequence
+from contextlib import AbstractContextManager
+from functools import lru_cache, partial
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ...kernels.formula import Formula
+from ...kernels.rows import blocks
+from ...kernels.targets import numpy as target
+from ...kernels.targets.blas import mkl
+from ...kernels.targets.memory import aligned_empty, aligned_zeros
+from ...kernels.targets.numpy_update import Update
+from ...kernels.targets.products import by_numpy, multiplier
+from ...kernels.targets.storage import is_narrow
+from ..arrays import c_order, cast, on_host
+from ..base import Array, Backend, Random, Scalar
+from ..segments import Segments
+
+SQUARES = 9984
+"""Elements whose squares BLAS sums at a time: few enough for it to stay on one thread and for float32 to be exact enough."""
+
+_NAMES: dict[Any, str] = {
+    np.dtype(name): name
+    for name in ("float32", "float64", "float16", "bool", *(f"{u}int{bits}" for u in ("", "u") for bits in (8, 16, 32, 64)))
+}
+"""Names of data types in this machine's byte order, which NumPy takes microseconds to spell."""
+
+_UNSIGNED = {bytes_: np.dtype(f"u{bytes_}") for bytes_ in (1, 2, 4, 8)}
+
+
+class NumpyOperations(Backend):
+    """NumPy on the host."""
+
+    name: ClassVar[str] = "numpy"
+    precisions: ClassVar[tuple[str, ...]] = ("float32", "float64", "bfloat16", "float16")
+
+    def __init__(self) -> None:
+        super().__init__(np)
+        library = mkl()  # loaded here, before anybody lists the BLAS libraries of this process
+        self.blas = library.name if library else "BLAS of NumPy"
+
+    def empty(self, shape: Sequence[int], dtype: str = "float32") -> Array:
+        """See Backend.empty."""
+        return aligned_empty(shape, self.dtype(dtype))
+
+    def zeros(self, shape: Sequence[int], dtype: str = "float32") -> Array:
+        """See Backend.zeros."""
+        return aligned_zeros(shape, self.dtype(dtype))
+
+    def asarray(self, values: Any, dtype: str | None = None) -> Array:
+        """See Backend.asarray."""
+        if type(values) is np.ndarray and values.flags.c_contiguous:
+            name = _NAMES.get(values.dtype)
+            if name is not None and (dtype is None or dtype == name):
+                return values
+            if name is not None and dtype is not None and values.dtype.kind in "iu" and dtype.startswith("int"):
+                return values.astype(dtype)
+        host = on_host(values, self.name)
+        if dtype is None or host.dtype.kind != "f":
+            return c_order(cast(host, dtype))
+        with self.quiet():
+            return c_order(cast(host, dtype))
+
+    def to_numpy(self, array: Array) -> np.ndarray[Any, Any]:
+        """A copy."""
+        return np.array(array)
+
+    def dtype_name(self, array: Array) -> str:
+        """See Backend.dtype_name."""
+        return _NAMES.get(array.dtype) or str(array.dtype)
+
+    def quiet(self) -> AbstractContextManager[Any]:
+        """See Backend.quiet."""
+        return np.errstate(over="ignore", invalid="ignore", divide="ignore")
+
+    def sender(self, out: Array) -> Callable[[Any], None]:
+        """See Backend.sender."""
+        return partial(out.__setitem__, ...)
+
+    def take_rows(self, array: Array, indices: Array, out: Array | None = None) -> Array:
+        """See Backend.take_rows; indices must be in range."""
+        return np.take(array, indices, axis=0, out=out, mode="clip" if out is not None else "raise")
+
+    def all_below(self, array: Array, bound: int) -> bool:
+        """See Backend.all_below; negative numbers read without their sign are large ones."""
+        if array.dtype.kind == "f":
+            return super().all_below(array, bound)
+        return bool(np.maximum.reduce(array.view(_UNSIGNED[array.itemsize]), None) < bound)
+
+    def _matmul(self, a: Array, b: Array, out: Array, accumulate: bool) -> None:
+        if is_narrow(a) or is_narrow(b) or is_narrow(out):
+            super()._matmul(a, b, out, accumulate)
+        elif bound := multiplier(a, b, out, accumulate):
+            bound(a, b, out)
+        else:
+            by_numpy(a, b, out, accumulate)
+
+    def _map(self, formula: Formula, outputs: tuple[Array, ...], arguments: Sequence[Any], random: Random | None) -> None:
+        target.run_map(formula, outputs, arguments, random)
+
+    def update(
+        self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Any, random: Random | None = None
+    ) -> None:
+        """See Backend.update; arrays are checked once, where `_new_update` makes what runs it: subclasses define that."""
+        if type(scalars) is not np.ndarray:
+            self.require(scalars)
+        key = self._update_key(formula, random)
+        made = segments.made(key, arrays, partial(self._new_update, formula, arrays, scalars, segments, random))
+        made(scalars)
+
+    def _update_key(self, formula: Formula, random: Random | None) -> Hashable:
+        """What an update is made for, besides its arrays."""
+        return formula, None if random is None else id(random.state)
+
+    def _new_update(
+        self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Segments, random: Random | None
+    ) -> Callable[[Array], None]:
+        """What runs it, with scalars that it is given."""
+        self._check_update(formula, arrays, scalars, random)
+        return Update(formula, arrays, segments.table, int(scalars.shape[1]), random).run
+
+    def segments(self, ranges: Sequence[tuple[int, int, int]]) -> Any:
+        """See Backend.segments."""
+        return Segments(np.array(ranges, np.int64).reshape(-1, 3))
+
+    def column_sum(self, x: Array, out: Array, accumulate: bool = True) -> None:
+        """See Backend.column_sum."""
+        self.require(x, out)
+        wide = self.wide(x)
+        sums = np.dot(ones(x.shape[0], wide.dtype), wide)
+        if accumulate:
+            out += sums
+        else:
+            out[...] = sums
+
+    def softmax_cross_entropy(
+        self, logits: Array, labels: Array, weights: Array | None, on: float, off: float, factor: float,
+        losses: Array, gradient: Array, sums: Array | None = None, accumulate: bool = False, scale: Array | None = None,
+    ) -> bool:  # fmt: skip
+        """See Backend.softmax_cross_entropy; in place, a block of rows at a time."""
+        del sums, accumulate
+        self.require(logits, labels, losses, gradient)
+        in_place = not is_narrow(gradient) and gradient.flags.c_contiguous
+        slope = gradient if in_place else np.empty(gradient.shape, losses.dtype)
+        whole = self.scaled(factor, scale)
+        blocks.softmax_cross_entropy(self.wide(logits), labels, weights, on, off, whole, losses, slope)
+        if slope is not gradient:
+            gradient[...] = slope
+        return False
+
+    def random_bits(self, rows: int, width: int, random: Random) -> Array:
+        """See Backend.random_bits."""
+        out = np.empty((rows, width), np.uint32)
+        target.random_bits(rows, width, random.state, random.stream, 0, out)
+        return out
+
+    def sum_of_squares(self, x: Array) -> Scalar:
+        """In float64, from blocks that BLAS sums; a block whose sum overflows is summed again in float64."""
+        self.require(x)
+        total = 0.0
+        narrow = is_narrow(x)
+        for start in range(0, x.size, SQUARES):
+            part = x[start : start + SQUARES]
+            if narrow:
+                part = self.wide(part)
+            squares = float(part.dot(part))
+            total += squares if squares < math.inf else _wide_squares(part)
+        return total
+
+
+@lru_cache(maxsize=16)
+def ones(rows: int, dtype: np.dtype[Any]) -> Array:
+    """A vector whose product with a matrix is the sum of its rows."""
+    return np.ones(rows, dtype)
+
+
+def _wide_squares(part: Array) -> float:
+    wide = part.astype(np.float64)
+    return float(np.dot(wide, wide))
