@@ -10,12 +10,13 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 MOVED = {
+    ("backends", "backends"): "kept=bounded_cache",
     ("backends", "backends.cuda"): (
         "captured cublaslt cuda_backend=backend cuda_rows=rows cuda_toolchain=toolchain simulated_cuda=simulated "
         "streams"
     ),
     ("backends", "backends.cupy"): "cupy_backend=backend pinned pinned_ring pinned_slots",
-    ("backends", "backends.executors"): "kept recording",
+    ("backends", "backends.executors"): "recording",
     ("backends", "backends.forward_mode"): "dual_backend=backend dual_numbers=numbers",
     ("backends", "backends.numba"): "numba_backend=backend recorder",
     ("backends", "backends.numpy"): "numpy_backend=backend script_recorder=recorder",

@@ -53,7 +53,7 @@ class Backend(Products, Rows, Columns, Reductions):
     name: ClassVar[str] = "base"
     device: ClassVar[str] = "cpu"
     precisions: ClassVar[tuple[str, ...]] = ("float32", "float64")
-    find: ClassVar[Callable[[str], Any]]
+    _find: ClassVar[Callable[[str], Any]]
     """Finds the backend of a name, where a pickle is read; selection.py gives it."""
 
     def __init__(self, xp: Any = np) -> None:
@@ -66,7 +66,7 @@ class Backend(Products, Rows, Columns, Reductions):
         return None
 
     @classmethod
-    def double(cls) -> str | None:
+    def _double(cls) -> str | None:
         """What stands in for this backend in this process, as "module:class" below backends; None for itself."""
         return None
 
@@ -78,7 +78,7 @@ class Backend(Products, Rows, Columns, Reductions):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A pickle names it: where it is read, the backend of that name must be known."""
-        return type(self).find, (self.name,)
+        return type(self)._find, (self.name,)
 
     # Steps
 

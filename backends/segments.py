@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
-from .executors.kept import Kept
+from .bounded_cache import BoundedCache
 
 Array = Any
 
@@ -19,7 +19,7 @@ class Segments:
     def __init__(self, table: Array) -> None:
         self.table = table
         self.elements = int((table[:, 1] - table[:, 0]).sum())
-        self._made = Kept()
+        self._made = BoundedCache()
 
     def __reduce__(self) -> Any:
         return Segments, (self.table,)

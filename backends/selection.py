@@ -73,7 +73,7 @@ def backend_class(name: str) -> type[Backend]:
 def _instance(name: str) -> Backend:
     with uninterrupted():
         found = backend_class(name)
-        double = found.double()
+        double = found._double()
         return found() if double is None else _loaded(double)()
 
 
@@ -141,7 +141,7 @@ def backend(name: str | Backend | None = None) -> Backend:
     return _instance(wanted)
 
 
-Backend.find = staticmethod(backend)
+Backend._find = staticmethod(backend)
 
 
 class _Block(AbstractContextManager[Backend]):

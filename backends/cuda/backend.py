@@ -122,7 +122,7 @@ class CudaBackend(PlannedProducts, CudaRows, CupyBackend):
         return problem
 
     @classmethod
-    def double(cls) -> str | None:
+    def _double(cls) -> str | None:
         """Under the simulator the class that keeps its arrays on the host."""
         return "cuda.simulated:SimulatedCuda" if simulated() else None
 

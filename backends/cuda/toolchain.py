@@ -1,4 +1,4 @@
-"""Whether CuPy and Numba CUDA can compile and run a kernel here: each thing that can be wrong has its sentence and its fix.
+"""Whether Numba CUDA can compile and run a kernel here: each thing that can be wrong has its sentence and its fix.
 
 Asked before a backend is made. It loads what the first kernel loads, so that nothing is found out only then.
 """
@@ -11,20 +11,14 @@ import re
 import shutil
 import subprocess
 import threading
-from typing import Any
 
-from ...extras import install_line
 from ..base import Unavailable
+from ..cupy.availability import INSTALL, INSTALL_LINES, release, told
 
 Capability = tuple[int, int]
 
-INSTALL_LINES = {13: install_line("cuda13"), 12: install_line("cuda12")}
-"""The command that installs what the backends need, by the major version of CUDA."""
-INSTALL = f"{INSTALL_LINES[13]}, or for a driver older than 580: {INSTALL_LINES[12]}"
 LEAST_CAPABILITY = (7, 0)
 """The oldest devices that the kernels are written for: threads of a warp that each have their own place in the program."""
-NO_DRIVER, NO_DEVICE = 35, 100
-"""cudaErrorInsufficientDriver, which is also what comes without any driver, and cudaErrorNoDevice."""
 
 _PROBE = """\
 target triple = "nvptx64-nvidia-cuda"
@@ -41,67 +35,6 @@ define void @probe() {{
 _looking = threading.Lock()
 
 
-def release(version: int) -> str:
-    """CUDA's number of a release, such as 12040, as it is written: 12.4."""
-    return f"{version // 1000}.{version % 1000 // 10}"
-
-
-def _told(error: BaseException) -> str:
-    """The type of an error and the first line of what it says."""
-    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
-
-
-def cupy_problem() -> Unavailable | None:
-    """Why CuPy cannot run here: not installed, broken, no driver or one too old, no device, or no compiler."""
-    if importlib.util.find_spec("cupy") is None:
-        return Unavailable("CuPy is not installed", INSTALL, expected=False)
-    try:
-        import cupy
-    except Exception as error:  # a broken installation fails in many ways, and `unavailable` must not raise
-        return Unavailable(
-            f"CuPy is installed, but importing it fails ({_told(error)})",
-            f"remove all packages named cupy*, then {INSTALL}",
-            error,
-        )
-    runtime = cupy.cuda.runtime
-    try:
-        count = runtime.getDeviceCount()
-    except runtime.CUDARuntimeError as error:
-        return _driver_problem(runtime, error)
-    if count == 0:
-        return Unavailable("there is no CUDA device", "check CUDA_VISIBLE_DEVICES and nvidia-smi")
-    try:
-        cupy.cuda.nvrtc.getVersion()
-    except Exception as error:  # what is raised depends on who looks for the library
-        major = int(runtime.runtimeGetVersion()) // 1000
-        wheel = "nvidia-cuda-nvrtc-cu12" if major == 12 else f"nvidia-cuda-nvrtc=={major}.*"
-        return Unavailable(
-            f"CuPy is built for CUDA {major} and finds no NVRTC of that version, which compiles its kernels ({_told(error)})",
-            f'pip install "{wheel}", or take the CuPy of the CUDA that is installed: {INSTALL}',
-            error,
-        )
-    return None
-
-
-def _driver_problem(runtime: Any, error: Any) -> Unavailable:
-    """What a device count that fails means."""
-    status = getattr(error, "status", None)
-    if status == NO_DEVICE:
-        return Unavailable("there is no CUDA device", "check CUDA_VISIBLE_DEVICES and nvidia-smi", error)
-    update = "install or update the NVIDIA driver (580 or newer for CUDA 13, 525 for CUDA 12), and look at nvidia-smi"
-    driver, built = int(runtime.driverGetVersion()), int(runtime.runtimeGetVersion())
-    if status == NO_DRIVER and driver == 0:
-        return Unavailable("there is no NVIDIA driver", update, error)
-    if status == NO_DRIVER:
-        older = f", or pip uninstall cupy-cuda13x and {INSTALL_LINES[12]}" if driver // 1000 == 12 else ""
-        return Unavailable(
-            f"the NVIDIA driver is too old: it supports CUDA {release(driver)}, and CuPy is built for CUDA {release(built)}",
-            update + older,
-            error,
-        )
-    return Unavailable(f"no CUDA driver or device answers ({error})", update, error)
-
-
 def numba_cuda_problem() -> Unavailable | None:
     """Why Numba CUDA cannot be imported."""
     if importlib.util.find_spec("numba_cuda") is None:
@@ -111,7 +44,7 @@ def numba_cuda_problem() -> Unavailable | None:
         from numba import cuda  # noqa: F401
     except Exception as error:  # as above
         return Unavailable(
-            f"Numba CUDA is installed, but importing it fails ({_told(error)})", f"reinstall it with {INSTALL}", error
+            f"Numba CUDA is installed, but importing it fails ({told(error)})", f"reinstall it with {INSTALL}", error
         )
     return None
 
@@ -143,7 +76,7 @@ def compiler_problem(capability: Capability, driver: int = 0) -> Unavailable | N
 
         here = f"numba-cuda {version('numba-cuda')} and NumPy {version('numpy')}"
         return Unavailable(
-            f"Numba CUDA cannot load its compiler ({_told(error)}) with {here}",
+            f"Numba CUDA cannot load its compiler ({told(error)}) with {here}",
             "install versions that go together: pip install --upgrade numba numba-cuda numpy",
             error,
         )
@@ -162,12 +95,12 @@ def _nvvm_problem() -> Unavailable | None:
             home = "" if named else nvcc_home()
             if not home:
                 where = f"; {named} is {os.environ[named]}" if named else ""
-                return _without_nvvm(f"{_told(first)}{where}", first)
+                return _without_nvvm(f"{told(first)}{where}", first)
             os.environ["CUDA_HOME"] = home
             try:
                 found = cuda_paths.get_cuda_paths()
             except Exception as error:
-                return _without_nvvm(f"{_told(error)}; nvcc is in {home}", error)
+                return _without_nvvm(f"{told(error)}; nvcc is in {home}", error)
             finally:
                 del os.environ["CUDA_HOME"]
         if found["libdevice"].info is None:
@@ -205,7 +138,7 @@ def _linking_problem(capability: Capability, driver: int) -> Unavailable | None:
         text = probe_ptx(arch)
     except Exception as error:
         return Unavailable(
-            f"NVVM does not compile for compute capability {capability[0]}.{capability[1]} ({_told(error)})",
+            f"NVVM does not compile for compute capability {capability[0]}.{capability[1]} ({told(error)})",
             f"install one that does: {INSTALL_LINES[12 if capability < (7, 5) else 13]}",
             error,
         )
@@ -230,7 +163,7 @@ def _linking_problem(capability: Capability, driver: int) -> Unavailable | None:
     except Exception as error:
         written = (re.findall(r"^\.version (\S+)", text, re.MULTILINE) or ["of unknown version"])[0]
         newest = re.search(r"Unsupported \.version .*current version is '([\d.]+)'", str(error))
-        read = f"reads PTX up to {newest[1]}" if newest else f"does not link it ({_told(error)})"
+        read = f"reads PTX up to {newest[1]}" if newest else f"does not link it ({told(error)})"
         return Unavailable(
             f"NVVM {compiler} writes PTX {written}, and nvJitLink {linker} {read}",
             f'install both of one release: pip install "{_wheel(linker)}=={compiler}.*"',

@@ -20,8 +20,8 @@ from ...kernels.targets.segments import segment_table
 from ...kernels.targets.storage import is_narrow
 from ..arrays import describe, is_real
 from ..base import Array, Backend, Random, Scalar, Unavailable
-from ..cuda.toolchain import cupy_problem
 from ..slots import Kind, Slot
+from .availability import cupy_problem
 
 _DLPACK_CUDA = (2, 13)
 """Device types of DLPack that CuPy reads without a copy: CUDA and managed memory."""

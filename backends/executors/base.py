@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
 
+from ..bounded_cache import BoundedCache
 from ..profiling import Label, Part, TimedBackend, median_of, merged
-from .kept import Kept
 from .passes import forward_backward
 
 Array = Any
@@ -72,11 +72,11 @@ class Executor:
     def __init__(self, backend: Any, work: Work) -> None:
         self.backend = backend
         self.work = work
-        self._plans = Kept()
+        self._plans = BoundedCache()
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the plans: they hold buffers, and addresses of buffers, that belong to this object alone."""
-        return {**self.__dict__, "_plans": Kept()}
+        return {**self.__dict__, "_plans": BoundedCache()}
 
     def run(self, inputs: Array, targets: Array, number: int) -> tuple[Any, Any]:
         """One step, whose scalars `state.begin` has prepared: the gradient, then the update.

@@ -8,7 +8,7 @@ from typing import Any
 MOST = 4
 
 
-class Kept(dict[Hashable, Any]):
+class BoundedCache(dict[Hashable, Any]):
     """At most MOST things."""
 
     def made(self, key: Hashable, make: Callable[[], Any]) -> Any:

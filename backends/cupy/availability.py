@@ -1,0 +1,79 @@
+"""Whether CuPy can run here: a package that works, a driver that suits it, a device, a compiler; each with its fix.
+
+What Numba CUDA needs beside that is in backends/cuda/toolchain.py.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+from ...extras import install_line
+from ..base import Unavailable
+
+INSTALL_LINES = {13: install_line("cuda13"), 12: install_line("cuda12")}
+"""The command that installs what the backends need, by the major version of CUDA."""
+INSTALL = f"{INSTALL_LINES[13]}, or for a driver older than 580: {INSTALL_LINES[12]}"
+NO_DRIVER, NO_DEVICE = 35, 100
+"""cudaErrorInsufficientDriver, which is also what comes without any driver, and cudaErrorNoDevice."""
+
+
+def release(version: int) -> str:
+    """CUDA's number of a release, such as 12040, as it is written: 12.4."""
+    return f"{version // 1000}.{version % 1000 // 10}"
+
+
+def told(error: BaseException) -> str:
+    """The type of an error and the first line of what it says."""
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+
+
+def cupy_problem() -> Unavailable | None:
+    """Why CuPy cannot run here: not installed, broken, no driver or one too old, no device, or no compiler."""
+    if importlib.util.find_spec("cupy") is None:
+        return Unavailable("CuPy is not installed", INSTALL, expected=False)
+    try:
+        import cupy
+    except Exception as error:  # a broken installation fails in many ways, and `unavailable` must not raise
+        return Unavailable(
+            f"CuPy is installed, but importing it fails ({told(error)})",
+            f"remove all packages named cupy*, then {INSTALL}",
+            error,
+        )
+    runtime = cupy.cuda.runtime
+    try:
+        count = runtime.getDeviceCount()
+    except runtime.CUDARuntimeError as error:
+        return _driver_problem(runtime, error)
+    if count == 0:
+        return Unavailable("there is no CUDA device", "check CUDA_VISIBLE_DEVICES and nvidia-smi")
+    try:
+        cupy.cuda.nvrtc.getVersion()
+    except Exception as error:  # what is raised depends on who looks for the library
+        major = int(runtime.runtimeGetVersion()) // 1000
+        wheel = "nvidia-cuda-nvrtc-cu12" if major == 12 else f"nvidia-cuda-nvrtc=={major}.*"
+        return Unavailable(
+            f"CuPy is built for CUDA {major} and finds no NVRTC of that version, which compiles its kernels ({told(error)})",
+            f'pip install "{wheel}", or take the CuPy of the CUDA that is installed: {INSTALL}',
+            error,
+        )
+    return None
+
+
+def _driver_problem(runtime: Any, error: Any) -> Unavailable:
+    """What a device count that fails means."""
+    status = getattr(error, "status", None)
+    if status == NO_DEVICE:
+        return Unavailable("there is no CUDA device", "check CUDA_VISIBLE_DEVICES and nvidia-smi", error)
+    update = "install or update the NVIDIA driver (580 or newer for CUDA 13, 525 for CUDA 12), and look at nvidia-smi"
+    driver, built = int(runtime.driverGetVersion()), int(runtime.runtimeGetVersion())
+    if status == NO_DRIVER and driver == 0:
+        return Unavailable("there is no NVIDIA driver", update, error)
+    if status == NO_DRIVER:
+        older = f", or pip uninstall cupy-cuda13x and {INSTALL_LINES[12]}" if driver // 1000 == 12 else ""
+        return Unavailable(
+            f"the NVIDIA driver is too old: it supports CUDA {release(driver)}, and CuPy is built for CUDA {release(built)}",
+            update + older,
+            error,
+        )
+    return Unavailable(f"no CUDA driver or device answers ({error})", update, error)
