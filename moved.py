@@ -12,20 +12,20 @@ from types import ModuleType
 MOVED = {
     ("backends", "backends"): "kept=bounded_cache",
     ("backends", "backends.cuda"): (
-        "captured cublaslt cuda_backend=backend cuda_rows=rows cuda_toolchain=toolchain simulated_cuda=simulated "
+        "captured=capture cublaslt cuda_backend=backend cuda_rows=rows cuda_toolchain=toolchain simulated_cuda=simulated "
         "streams"
     ),
     ("backends", "backends.cupy"): "cupy_backend=backend pinned pinned_ring pinned_slots",
-    ("backends", "backends.executors"): "recording",
+    ("backends", "backends.executors"): "recording=capturing",
     ("backends", "backends.forward_mode"): "dual_backend=backend dual_numbers=numbers",
-    ("backends", "backends.numba"): "numba_backend=backend recorder",
-    ("backends", "backends.numpy"): "numpy_backend=backend script_recorder=recorder",
+    ("backends", "backends.numba"): "numba_backend=backend recorder=capture",
+    ("backends", "backends.numpy"): "numpy_backend=backend script_recorder=capture",
     ("backends.cublaslt", "backends.cuda.cublaslt"): (
         "checks choices codes dense device fake gemms host library plan problem products"
     ),
     ("backends.executors", "backends.cuda"): "graph several",
-    ("backends.executors", "backends.numba"): "crew pace played program rows splitting",
-    ("backends.executors", "backends.numpy"): "script",
+    ("backends.executors", "backends.numba"): "crew=thread_pool pace=thread_count played=plan program=replay rows splitting",
+    ("backends.executors", "backends.numpy"): "script=plan",
     ("framework", "framework"): "seeing=diagnostics",
     ("framework", "framework.diagnostics"): "plots",
     ("framework", "framework.engine"): (

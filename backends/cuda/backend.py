@@ -18,7 +18,7 @@ from ...kernels.formula import Formula
 from ..base import Array, Random, Unavailable
 from ..cupy.backend import CupyBackend
 from ..executors.base import Executor, Work
-from .captured import CapturedGraph, capture
+from .capture import CapturedGraph, capture
 from .cublaslt import CublasLt, CupyDevice, Gemms, PlannedProducts
 from .graph import GraphExecutor
 from .rows import CudaRows

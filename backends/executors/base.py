@@ -18,7 +18,7 @@ class NotRecordable(Exception):
 
 
 def in_rows(inputs: Array, targets: Array) -> tuple[Array, Array]:
-    """A minibatch whose arrays are row-major without gaps, as what was recorded reads them."""
+    """A minibatch whose arrays are row-major without gaps, as what was captured reads them."""
     return (
         inputs if inputs.flags.c_contiguous else inputs.copy(order="C"),
         targets if targets.flags.c_contiguous else targets.copy(order="C"),
@@ -53,7 +53,7 @@ class Work(Protocol):
 
     @property
     def recordable(self) -> bool:
-        """Whether a pass may be recorded and played again."""
+        """Whether a pass may be captured and replayed."""
 
     @property
     def revision(self) -> int:

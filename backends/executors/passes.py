@@ -1,4 +1,4 @@
-"""Forward, loss and backward on one tape, as every executor runs, times or records them: the only place that spells them out.
+"""Forward, loss and backward on one tape, as every executor runs, times or captures them: the only place that spells them out.
 
 Which rows, which tape and what becomes of the sum of the losses is the executor's business.
 """

@@ -11,5 +11,5 @@ class NumbaBackend(NumbaOperations):
     """NumPy arrays with kernels compiled for this CPU."""
 
     def executor(self, work: Work) -> Executor:
-        """Rows over cores; a subclass may do things its own way, so its methods are called, and its steps not recorded."""
-        return RowExecutor(self, work, records=type(self) is NumbaBackend)
+        """Rows over cores; a subclass may do things its own way, so its methods are called, and its steps not captured."""
+        return RowExecutor(self, work, captures=type(self) is NumbaBackend)

@@ -19,7 +19,7 @@ from ..segments import Segments
 from ..threads import num_threads, workers
 
 if TYPE_CHECKING:
-    from .program import Program
+    from .replay import Replay
 
 LEAST_ELEMENTS = 32_768
 """Elements of the arena below which a further thread is not worth its hand-over; also the chunk of its sums."""
@@ -80,7 +80,7 @@ class NumbaOperations(NumpyOperations):
     def update_calls(
         self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Segments, threads: int
     ) -> Iterator[tuple[int, list[int], Label, Any]]:
-        """What `Program.call` takes, for each thread that is worth its hand-over."""
+        """What `Replay.call` takes, for each thread that is worth its hand-over."""
         from ...kernels.targets.native import words_of
 
         kernel = self._target.update_kernel(formula, arrays[0].dtype)
@@ -92,10 +92,10 @@ class NumbaOperations(NumpyOperations):
 
     def _update_program(
         self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Segments, threads: int
-    ) -> Program:
-        from .program import Program
+    ) -> Replay:
+        from .replay import Replay
 
-        program = Program([scalars])
+        program = Replay([scalars])
         for call in self.update_calls(formula, arrays, scalars, segments, threads):
             program.call(*call)
             program.end_task()

@@ -24,19 +24,19 @@ PIECES = 16
 class RowExecutor(Executor):
     """Row-parallel forward, loss and backward.
 
-    Where layers and loss are recordable, a pass is recorded once for each shape, and then played by compiled code
+    Where layers and loss are recordable, a pass is captured once for each shape, and then replayed by compiled code
     (framework code does not run again); else each core runs the layers' own code on its rows.
     The order of all sums depends on the number of threads, and on nothing else; in a deterministic step not even on it.
 
-    Args: records – whether passes may be recorded.
+    Args: captures – whether passes may be captured.
     """
 
-    def __init__(self, backend: Any, work: Any, records: bool = True) -> None:
+    def __init__(self, backend: Any, work: Any, captures: bool = True) -> None:
         super().__init__(backend, work)
-        self._records = records
+        self._captures = captures
 
     def run(self, inputs: Array, targets: Array, number: int) -> tuple[Any, Any]:
-        """See Executor.run; where a pass is played, the update is part of what is played."""
+        """See Executor.run; where a pass is replayed, the update is part of what is replayed."""
         inputs, targets = in_rows(inputs, targets)
         plan, threads = self._planned(inputs, targets)
         if plan.updates:
@@ -55,7 +55,7 @@ class RowExecutor(Executor):
         return total, squares
 
     def profile(self, inputs: Array, targets: Array, number: int, repeats: int) -> list[Part]:
-        """See Executor.profile; where a pass is played, as it runs, on all cores."""
+        """See Executor.profile; where a pass is replayed, as it runs, on all cores."""
         plan, threads = self._planned(inputs, targets)
         if isinstance(plan, InterpretedPlan):
             return super().profile(inputs, targets, number, repeats)
@@ -70,12 +70,12 @@ class RowExecutor(Executor):
     def extra_gradients(self, rows: int) -> int:
         """See Executor.extra_gradients."""
         shards = self._shards(rows, num_threads())
-        split = split_parameters(self.work, rows, shards) if self._plays() else ()
+        split = split_parameters(self.work, rows, shards) if self._replays() else ()
         return (shards - 1) * sum(int(p.size) for p in self.work.ranges if p not in split)
 
-    def _plays(self) -> bool:
-        """Whether passes are recorded."""
-        return self._records and self.work.recordable
+    def _replays(self) -> bool:
+        """Whether passes are captured."""
+        return self._captures and self.work.recordable
 
     def _shards(self, rows: int, threads: int) -> int:
         return max(1, min(PIECES if self.work.deterministic else threads, rows // LEAST_ROWS))
@@ -89,11 +89,11 @@ class RowExecutor(Executor):
         return self._plans.made(key, partial(self._plan, inputs, targets, shards, threads, batch)), threads
 
     def _plan(self, inputs: Array, targets: Array, shards: int, threads: int, batch: int | None) -> Any:
-        if self._plays():
-            from .played import PlayedPlan
+        if self._replays():
+            from .plan import RowsPlan
 
             try:
-                return PlayedPlan(self.backend, self.work, inputs, targets, shards, threads, batch)
+                return RowsPlan(self.backend, self.work, inputs, targets, shards, threads, batch)
             except NotRecordable:
                 pass
         return InterpretedPlan(self.backend, self.work, int(inputs.shape[0]), shards, batch)

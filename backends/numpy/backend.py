@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..executors.base import Executor, Work
 from ..executors.plain import PlainExecutor
 from .operations import NumpyOperations
-from .script import ScriptExecutor
+from .plan import ReplayExecutor
 
 
 class NumpyBackend(NumpyOperations):
@@ -13,4 +13,4 @@ class NumpyBackend(NumpyOperations):
 
     def executor(self, work: Work) -> Executor:
         """In order, without going through the layers again; a subclass may do things its own way, so its methods are called."""
-        return ScriptExecutor(self, work) if type(self) is NumpyBackend else PlainExecutor(self, work)
+        return ReplayExecutor(self, work) if type(self) is NumpyBackend else PlainExecutor(self, work)

@@ -1,4 +1,4 @@
-"""Notices when a setting of a layer or a loss changes, so that what was recorded with the old one is not played again."""
+"""Notices when a setting of a layer or a loss changes, so that what was captured with the old one is not replayed again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _latest = 0
 class Revised:
     """Base of layers and losses: setting an attribute that was there already makes a new revision.
 
-    Class attribute recordable: a pass of a class outside this package is recorded and played only where the class says
+    Class attribute recordable: a pass of a class outside this package is captured and replayed only where the class says
     `recordable = True`, which promises that forward, backward and evaluate do nothing but call their tape and its backend.
     A class of this package is taken as such, unless it says False.
     """

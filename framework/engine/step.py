@@ -144,7 +144,7 @@ class TrainStep:
 
     @property
     def recordable(self) -> bool:
-        """Whether layers and loss do nothing but call their tape and its backend, so that a pass can be recorded."""
+        """Whether layers and loss do nothing but call their tape and its backend, so that a pass can be captured."""
         return is_recordable(self.loss) and all(map(is_recordable, self.chain.walk()))
 
     @property

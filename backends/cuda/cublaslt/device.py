@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from ....errors import OutOfDeviceMemory
-from ..captured import capture
+from ..capture import capture
 
 Array = Any
 

@@ -221,7 +221,7 @@ def test_c10_momentum_schedule_reaches_the_update(backend, form, new_step, valid
 
 
 def test_c10_new_rates_and_momenta_make_no_new_kernel_and_no_new_plan(backend, new_step, validated, monkeypatch):
-    from fusedstep.backends.numba import played, rows
+    from fusedstep.backends.numba import plan, rows
     from fusedstep.framework.optimizers import base
 
     made = []
@@ -231,8 +231,8 @@ def test_c10_new_rates_and_momenta_make_no_new_kernel_and_no_new_plan(backend, n
         monkeypatch.setattr(owner, name, lambda *args: made.append(name) or original(*args))
 
     counted(base, "update_formula")
-    for plan in (played.PlayedPlan, rows.InterpretedPlan):
-        counted(plan, "__init__")
+    for kind in (plan.RowsPlan, rows.InterpretedPlan):
+        counted(kind, "__init__")
     step = new_step(backend, fs.Nesterov(0.05))
     trainer = fs.Trainer(step, schedule=lambda epoch, t: 0.05 / (1 + t), momentum=lambda epoch, t: 0.5 + 0.01 * t)
     trainer.fit(**validated, epochs=1)

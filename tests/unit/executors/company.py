@@ -1,4 +1,4 @@
-"""What the processes of test_company.py run: a small model, trained a little, as bytes."""
+"""What the processes of test_concurrency.py run: a small model, trained a little, as bytes."""
 
 import hashlib
 import os

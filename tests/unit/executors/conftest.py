@@ -26,7 +26,7 @@ def dtype(request):
 @pytest.fixture
 def made_plans(monkeypatch):
     """A list that grows by one name for each plan that is made."""
-    from fusedstep.backends.numba import played, rows
+    from fusedstep.backends.numba import plan, rows
 
     made = []
 
@@ -39,6 +39,6 @@ def made_plans(monkeypatch):
 
         monkeypatch.setattr(cls, "__init__", init)
 
-    counting(played.PlayedPlan)
+    counting(plan.RowsPlan)
     counting(rows.InterpretedPlan)
     return made

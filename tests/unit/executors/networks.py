@@ -1,4 +1,4 @@
-"""Small networks with every layer and every loss, their minibatches, and steps that are not played."""
+"""Small networks with every layer and every loss, their minibatches, and steps that are not replayed."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ ZOO = {
 
 
 class InterpretedStep(fs.TrainStep):
-    """A step that is never played."""
+    """A step that is never replayed."""
 
     @property
     def recordable(self):

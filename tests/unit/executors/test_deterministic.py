@@ -23,7 +23,7 @@ def test_a_deterministic_step_has_the_same_bits_with_any_number_of_threads(name)
         fs.set_num_threads(threads)
         step = step_for(name, optimizer=ADAM, deterministic=True)
         results.append(train(step, minibatches(name)))
-        assert kind_of_plan(step) == "PlayedPlan"
+        assert kind_of_plan(step) == "RowsPlan"
         assert all(len(plan.tapes) > 1 for plan in plans(step))
     assert all(result == results[0] for result in results)
 

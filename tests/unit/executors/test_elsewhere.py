@@ -52,8 +52,8 @@ from fusedstep.kernels.targets import native
 native.sys = types.SimpleNamespace(platform="win32")
 import company
 bits = company.trained(0, 2, 5)
-from fusedstep.backends.executors import crew
-print(bits, crew.crew()._together, company.own_threads())
+from fusedstep.backends.numba import thread_pool
+print(bits, thread_pool.thread_pool()._together, company.own_threads())
 """
     assert run(program) == [alone, "False", "['fusedstep']"]
 
@@ -70,12 +70,12 @@ clock = kind(lambda wanted, place: real(number if wanted == 6 else 99, ctypes.c_
 from fusedstep.kernels.targets import native
 known = native.system_call
 address = ctypes.cast(clock, ctypes.c_void_p).value
-from fusedstep.backends.executors import crew
-crew.system_call = lambda name: address if name == "clock_gettime" else known(name)
+from fusedstep.backends.numba import thread_pool
+thread_pool.system_call = lambda name: address if name == "clock_gettime" else known(name)
 import company
 bits = company.trained(0, 2, 5)
 for _ in range(100):
-    asleep = int(crew.crew()._box[native.BOX["AT_SLEEPERS"]])
+    asleep = int(thread_pool.thread_pool()._box[native.BOX["AT_SLEEPERS"]])
     if asleep:
         break
     time.sleep(0.05)
@@ -111,9 +111,9 @@ def test_without_room_for_threads_the_calling_one_does_it_all(alone):
     program = START + """
 import resource
 company.trained(0, 2, 1)
-from fusedstep.backends.executors import crew
-crew.crew().close()
-crew._after_fork()
+from fusedstep.backends.numba import thread_pool
+thread_pool.thread_pool().close()
+thread_pool._after_fork()
 used = int(next(line for line in open("/proc/self/status") if line.startswith("VmSize")).split()[1]) * 1024
 threading.stack_size(2**30)
 resource.setrlimit(resource.RLIMIT_AS, (used + 2**28, used + 2**28))

@@ -64,7 +64,7 @@ def test_every_step_may_bring_other_memory(name, deterministic):
         assert float(step(*kept[-1])) == float(wanted(x.copy(), y.copy()))
         np.testing.assert_array_equal(np.asarray(kept[-1][0], "f4"), x)
     assert step.model.arena.values.tobytes() == wanted.model.arena.values.tobytes()
-    assert kind_of_plan(step) == "PlayedPlan"
+    assert kind_of_plan(step) == "RowsPlan"
 
 
 def separate(step, x, y):

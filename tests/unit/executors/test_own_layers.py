@@ -1,4 +1,4 @@
-"""Layers and losses of a user: played only where their own class promises that it can be, and right in both cases."""
+"""Layers and losses of a user: replayed only where their own class promises that it can be, and right in both cases."""
 
 import numpy as np
 import pytest
@@ -62,7 +62,7 @@ class Scale(fs.Layer, public=False):
 
 
 class SubScale(Scale, public=False):
-    """Says nothing itself, so it does not promise anything, and does what could not be recorded."""
+    """Says nothing itself, so it does not promise anything, and does what could not be captured."""
 
     def forward(self, x, tape):
         return super().forward(np.array(x), tape)
@@ -157,9 +157,9 @@ def test_a_layer_in_numpy_inside_others_is_interpreted():
     )
 
 
-def test_a_layer_that_promises_is_played():
+def test_a_layer_that_promises_is_replayed():
     make = lambda: [fs.Linear(COLUMNS, 8), Scale(8), fs.Linear(8, 2)]  # noqa: E731
-    require_right(make, "PlayedPlan")
+    require_right(make, "RowsPlan")
     assert fs.gradient_check(fs.Sequential(*make()), None, X[:5], backend="numba").passed
 
 
@@ -186,7 +186,7 @@ def test_a_subclass_that_changes_nothing_is_right_too():
 def test_own_losses():
     layers = lambda: [fs.Linear(COLUMNS, 8), fs.ReLU(), fs.Linear(8, 2)]  # noqa: E731
     plain = take(step_of(*layers()), X, Y)
-    for loss, kind in ((OwnLoss(), "InterpretedPlan"), (PromisingLoss(), "PlayedPlan")):
+    for loss, kind in ((OwnLoss(), "InterpretedPlan"), (PromisingLoss(), "RowsPlan")):
         step = require_right(layers, kind, loss=loss)
         conformance.close(take(step, X, Y)[1], plain[1], "float64", "sum")
 
@@ -199,7 +199,7 @@ def test_gradients_that_cannot_be_split_are_summed(deterministic, monkeypatch):
         lambda: [HalfLinear(COLUMNS, 64), fs.ReLU(), HalfLinear(64, 2)],
         lambda: [fs.Linear(COLUMNS, 64), fs.Tanh(), HalfLinear(64, 64), fs.Linear(64, 2)],
     ):
-        step = require_right(make, "PlayedPlan", deterministic=deterministic)
+        step = require_right(make, "RowsPlan", deterministic=deterministic)
         (plan,) = plans(step)
         summed = {p.name for p in plan.summed if len(p.shape) == 2}
         assert summed == {"gain" if any(isinstance(a, Scale) for a in step.model.layers) else "weight"}
@@ -216,7 +216,7 @@ def test_a_parameter_without_a_gradient():
     conformance.close(own[1], reference[1], "float64", "sum")
 
 
-# What a promise covers: whatever the tape's backend offers is recorded, or makes the pass be interpreted
+# What a promise covers: whatever the tape's backend offers is captured, or makes the pass be interpreted
 
 class Promise(fs.Layer, public=False):
     """y = x, and its gradient passes through the function that is tested; both sides in calls of the backend only."""

@@ -1,4 +1,4 @@
-"""Settings that change between steps count from the next step on; where none changes, nothing is recorded again."""
+"""Settings that change between steps count from the next step on; where none changes, nothing is captured again."""
 
 import numpy as np
 import pytest
@@ -122,7 +122,7 @@ def test_steady_training_makes_one_plan(made_plans):
     step = step_of(_fused(fs.Dropout(0.2)), fs.SoftmaxCrossEntropy())
     for _ in range(20):
         step(X, LABELS)
-    assert made_plans == ["PlayedPlan"]
+    assert made_plans == ["RowsPlan"]
     step.lr = 0.01
     step.evaluate(X, LABELS)
     step.model.predict(X)
@@ -135,7 +135,7 @@ def test_an_epoch_with_a_remainder_makes_two_plans(made_plans):
     step = step_of(_fused(fs.Dropout(0.2)), fs.SoftmaxCrossEntropy())
     trainer = fs.Trainer(step)
     trainer.fit(X, LABELS, validation=(X, LABELS), epochs=4, batch_size=10)
-    assert made_plans == ["PlayedPlan"] * 2
+    assert made_plans == ["RowsPlan"] * 2
 
 
 def test_distributions_after_labels_make_a_plan_of_their_own(made_plans):
@@ -143,7 +143,7 @@ def test_distributions_after_labels_make_a_plan_of_their_own(made_plans):
     shares = np.eye(3, dtype="f4")[LABELS]
     first = gradient_of(step, X, LABELS)
     second = gradient_of(step, X, shares)
-    assert made_plans == ["PlayedPlan"] * 2
+    assert made_plans == ["RowsPlan"] * 2
     np.testing.assert_allclose(first, second, atol=1e-6)
     assert gradient_of(step, X, LABELS).tobytes() == first.tobytes()
     assert len(made_plans) == 2

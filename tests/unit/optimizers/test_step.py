@@ -37,15 +37,15 @@ def make_step(optimizer, backend, loss=None):
 @pytest.mark.parametrize(("name", "arguments"), VARIANTS, ids=IDS)
 @pytest.mark.parametrize("settings", [{}, FULL], ids=["plain", "with everything"])
 def test_one_step_is_one_kernel_call_over_the_arena(name, arguments, settings, monkeypatch):
-    from fusedstep.backends.numba.program import Program
+    from fusedstep.backends.numba.replay import Replay
 
     kernels, sizes = 0, []
-    played = Program.run
+    run = Replay.run
 
     def counted(program, *given, **options):
         nonlocal kernels
         kernels += sum(label.stage == "update" for label in program.labels)
-        return played(program, *given, **options)
+        return run(program, *given, **options)
 
     _, step, x, y = make_step(OPTIMIZERS[name](**arguments | settings), "numba")
     update_calls = step.backend.update_calls
@@ -54,7 +54,7 @@ def test_one_step_is_one_kernel_call_over_the_arena(name, arguments, settings, m
         sizes.extend(int(a.size) for a in arrays)
         return update_calls(formula, arrays, *given)
 
-    monkeypatch.setattr(Program, "run", counted)
+    monkeypatch.setattr(Replay, "run", counted)
     monkeypatch.setattr(step.backend, "update_calls", spy)
     step(x[0], y[0])
     assert kernels == KERNEL_CALLS[" ".join([name, *arguments.values()])]

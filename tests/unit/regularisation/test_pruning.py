@@ -66,15 +66,15 @@ def test_b9_pruned_weights_stay_exactly_zero(name, arguments, settings, backend)
 @pytest.mark.parametrize("name", ["Momentum", "Adam", "LAMB"])
 def test_b9_the_mask_adds_no_kernel_call(name, monkeypatch):
     step, x, y = make_step(OPTIMIZERS[name](), "numba")
-    from fusedstep.backends.numba.program import Program
+    from fusedstep.backends.numba.replay import Replay
 
-    calls, played = [], Program.run
+    calls, run = [], Replay.run
 
     def counted(program, *given, **rest):
         calls.append(sum(label.stage == "update" for label in program.labels))
-        return played(program, *given, **rest)
+        return run(program, *given, **rest)
 
-    monkeypatch.setattr(Program, "run", counted)
+    monkeypatch.setattr(Replay, "run", counted)
     step(x[0], y[0])
     before = sum(calls)
     fs.prune(step, 0.5)

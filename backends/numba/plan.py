@@ -1,4 +1,4 @@
-"""A recorded step: which calls each core makes, and who computes which part of the weight gradients.
+"""A captured step: which calls each core makes, and who computes which part of the weight gradients.
 
 Phases: every shard of rows runs forward, loss and backward; then the weight gradients that are split by their own rows
 are computed; then what the shards have apart is added up and the squares of the gradient are summed; then it is settled
@@ -20,15 +20,15 @@ from ..executors.passes import forward_backward
 from ..profiling import Label, Part
 from ..threads import single_threaded_blas
 from . import splitting
+from .capture import Call, Capture
 from .operations import LEAST_ELEMENTS as CHUNK
-from .program import Program
-from .recorder import Call, Recorder
+from .replay import Replay
 from .splitting import LEAST_PIECE, split_parameters
 
 Array = Any
 
 
-class PlayedPlan:
+class RowsPlan:
     """The program of one shape of minibatch, its tapes and buffers.
 
     Attributes: updates – whether the update of the parameters is part of it.
@@ -59,18 +59,18 @@ class PlayedPlan:
                 break
         self.program = program.finish()
 
-    def _build(self, inputs: Array, targets: Array, split: set[Any]) -> Program | None:
+    def _build(self, inputs: Array, targets: Array, split: set[Any]) -> Replay | None:
         """The program, or None after removing from `split` what cannot be split."""
-        recorders = self._record(inputs, targets, split)
-        deferred = {p: self._products(p, recorders) for p in split}
-        refused = {p for p, found in deferred.items() if found is None or not self._worth(p, found, len(recorders))}
+        captures = self._capture(inputs, targets, split)
+        deferred = {p: self._products(p, captures) for p in split}
+        refused = {p for p, found in deferred.items() if found is None or not self._worth(p, found, len(captures))}
         if refused:
             split -= refused
             return None
         taken = {id(call) for found in deferred.values() for group in found or () for call in group}
-        program = Program([inputs, targets])
-        for recorder in recorders:
-            for call in recorder.calls:
+        program = Replay([inputs, targets])
+        for capture in captures:
+            for call in capture.calls:
                 if id(call) not in taken:
                     program.call(call.entry, call.words, _label(call), call)
             program.end_task()
@@ -86,8 +86,8 @@ class PlayedPlan:
 
     # Recording
 
-    def _record(self, inputs: Array, targets: Array, split: set[Any]) -> list[Recorder]:
-        work, recorders = self.work, []
+    def _capture(self, inputs: Array, targets: Array, split: set[Any]) -> list[Capture]:
+        work, captures = self.work, []
         main = {p: work.gradient[a:b].reshape(p.shape) for p, (a, b) in work.ranges.items()}
         self.summed = [p for p in work.ranges if p not in split]
         self.parts: list[Mapping[Any, Array]] = []
@@ -99,17 +99,17 @@ class PlayedPlan:
                 own = {p: aligned_zeros(p.shape, work.gradient.dtype) for p in self.summed}
                 self.parts.append(own)
                 gradients = {**main, **own}
-            recorder = Recorder()
+            capture = Capture()
             # Of a piece, the first shard adds to the sum of all pieces; what the others have apart is added to that later.
             adds = self.batch is not None and k == 0
-            tape = work.new_tape(gradients, start, recorder, self._allocator(shared, start, stop), adds)
-            recorder.tape = tape
+            tape = work.new_tape(gradients, start, capture, self._allocator(shared, start, stop), adds)
+            capture.tape = tape
             tape.begin(stop - start, self.rows if self.batch is None else self.batch)
-            summed = partial(recorder.sum_up, out=self.totals[k : k + 1])
+            summed = partial(capture.sum_up, out=self.totals[k : k + 1])
             forward_backward(work, tape, inputs[start:stop], targets[start:stop], summed)
             self.tapes.append(tape)
-            recorders.append(recorder)
-        return recorders
+            captures.append(capture)
+        return captures
 
     def _allocator(self, shared: dict[int, Array], start: int, stop: int) -> Any:
         """Buffers of a shard are rows of buffers of the whole minibatch, so that a product can span all of them."""
@@ -131,7 +131,7 @@ class PlayedPlan:
             parameter.shape[0], parameter.shape[1], rows, shards
         )
 
-    def _products(self, parameter: Any, recorders: Sequence[Recorder]) -> list[list[Call]] | None:
+    def _products(self, parameter: Any, captures: Sequence[Capture]) -> list[list[Call]] | None:
         """The products that make up the gradient of a parameter, one list a product with its calls by shard.
 
         None unless the gradient is made of nothing else, and every product spans the whole minibatch in memory.
@@ -140,9 +140,9 @@ class PlayedPlan:
         target = self.work.gradient[low:high]
         start, end = address_of(target), address_of(target) + target.nbytes
         by_shard: list[list[Call]] = []
-        for recorder in recorders:
+        for capture in captures:
             mine: list[Call] = []
-            for call in recorder.calls:
+            for call in capture.calls:
                 if not any(start <= address_of(a) < end for a in call.arrays if a.size):
                     if any(_overlap(w, x) for c in mine for x in c.arrays for w in call.written):
                         return None
@@ -167,7 +167,7 @@ class PlayedPlan:
 
     # Building
 
-    def _add_pieces(self, program: Program, products: Sequence[Sequence[Call]]) -> None:
+    def _add_pieces(self, program: Replay, products: Sequence[Sequence[Call]]) -> None:
         """A weight gradient, cut by its rows: each piece is a task that takes all products in turn."""
         if not products:
             return
@@ -190,7 +190,7 @@ class PlayedPlan:
                 program.call(gemm_entry().address, words, label, group)
             program.end_task()
 
-    def _add_sums(self, program: Program) -> None:
+    def _add_sums(self, program: Replay) -> None:
         """Chunk by chunk: the shards' own gradients are added to the first one's, then the squares are summed."""
         rows, gradient, backend = self.backend._rows, self.work.gradient, self.backend
         add, square = (backend._rows.kernel(f, gradient.dtype) for f in (rows.add_to, rows.sum_of_squares))
@@ -211,7 +211,7 @@ class PlayedPlan:
             program.call(square.entry.address, words, Label("squares", "gradient", "sum", 0, here.nbytes), here)
             program.end_task()
 
-    def _add_update(self, program: Program) -> bool:
+    def _add_update(self, program: Replay) -> bool:
         """What `OptimizerState.apply` does, as far as it is one call of a formula."""
         update = self.work.state.update(self.work.gradient)
         if update is None:
@@ -245,7 +245,7 @@ class PlayedPlan:
 
     def step(self, inputs: Array, targets: Array, number: int, threads: int) -> tuple[Any, Any]:
         """As `gradient`; the parameters are then updated."""
-        # Counted before, for no interrupt can come between the parts of what is played.
+        # Counted before, for no interrupt can come between the parts of what is replayed.
         self.work.state.t += 1
         self._play(inputs, targets, number, threads)
         return self._sums[0], self._sums[1]

@@ -1,4 +1,4 @@
-"""A recorded pass as a table that compiled code walks: calls, grouped into tasks, grouped into phases.
+"""A captured pass as a table that compiled code walks: calls, grouped into tasks, grouped into phases.
 
 Tasks of one phase may run at the same time; every thread waits for the others between two phases.
 """
@@ -13,13 +13,13 @@ import numpy as np
 
 from ...kernels.targets.native import Address, address_of
 from ..profiling import Label
-from .crew import crew
-from .pace import Pace
+from .thread_count import ThreadCount
+from .thread_pool import thread_pool
 
 Array = Any
 
 
-class Program:
+class Replay:
     """Built call by call, then run any number of times.
 
     Args: sources – arrays of the minibatch; the program reads them wherever those of a run are.
@@ -59,7 +59,7 @@ class Program:
         if len(self._tasks) > self._phases[-1]:
             self._phases.append(len(self._tasks))
 
-    def finish(self) -> Program:
+    def finish(self) -> Replay:
         """Lays the tables out in memory."""
         self._table = np.array(self._words, np.int64)
         calls = np.array(self._calls, np.int64).reshape(-1, 2)
@@ -72,7 +72,7 @@ class Program:
         self._job = np.array([*map(address_of, self._tables), len(self._phases) - 1, address_of(self._arrivals), 0], np.int64)
         # A plain number: compiled functions take long to find out what a subclass is.
         self._place = int(address_of(self._job))
-        self._paces: dict[int, Pace] = {}
+        self._paces: dict[int, ThreadCount] = {}
         return self
 
     @property
@@ -96,11 +96,11 @@ class Program:
         self._job[5] = 0 if times is None else address_of(times)
         most = min(threads, self.width)
         if most == 1 or times is not None:
-            crew().run(self._place, most)
+            thread_pool().run(self._place, most)
             return
         pace = self._paces.get(most)
         if pace is None:
-            pace = self._paces[most] = Pace(most)
+            pace = self._paces[most] = ThreadCount(most)
         start = time.perf_counter()
-        crew().run(self._place, pace.walkers())
+        thread_pool().run(self._place, pace.walkers())
         pace.took(time.perf_counter() - start)

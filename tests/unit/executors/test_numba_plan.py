@@ -1,4 +1,4 @@
-"""A played step gives the gradient that the layers' own code gives, whichever way the weight gradients are made."""
+"""A replayed step gives the gradient that the layers' own code gives, whichever way the weight gradients are made."""
 
 import numpy as np
 import pytest
@@ -40,7 +40,7 @@ def test_played_equals_numpy_and_interpreted(name, dtype):
             fs.set_num_threads(threads)
             own, interpreted = step_for(name, dtype), step_for(name, dtype, kind=InterpretedStep)
             got = take(own, x, y)
-            assert kind_of_plan(own) == "PlayedPlan"
+            assert kind_of_plan(own) == "RowsPlan"
             assert len(plans(own)[0].tapes) == max(1, min(threads, rows // 8))
             agree(got, reference, dtype, f"{rows} rows, {threads} threads, against numpy")
             other = take(interpreted, x, y)

@@ -14,7 +14,7 @@ Array = Any
 
 def refuse(*_: Any, **__: Any) -> Any:
     """In place of operations whose results a pass would look at, or that a record does not hold."""
-    raise NotRecordable("an operation that is not recorded")
+    raise NotRecordable("an operation that is not captured")
 
 
 def recorded_zeros(recorder: Any, shape: Sequence[int], dtype: str = "float32") -> Array:

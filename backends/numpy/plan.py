@@ -15,21 +15,21 @@ from ..executors.passes import forward_backward
 from ..executors.plain import PlainExecutor
 from ..profiling import Label, Part, median_of, merged
 from ..threads import single_threaded_blas
-from .recorder import ScriptRecorder
+from .capture import CallCapture
 
 Call = tuple[Callable[..., Any], tuple[Any, ...]]
 
 
-class ScriptExecutor(PlainExecutor):
-    """As PlainExecutor; where layers and loss are recordable, a pass is recorded once for each shape and run from then on."""
+class ReplayExecutor(PlainExecutor):
+    """As PlainExecutor; where layers and loss are recordable, a pass is captured once for each shape and run from then on."""
 
     def run(self, inputs: Array, targets: Array, number: int) -> tuple[Any, Any]:
         """See Executor.run."""
-        script = None if self.work.deterministic else self._script(*(given := in_rows(inputs, targets)))
-        if script is None:
+        plan = None if self.work.deterministic else self._plan(*(given := in_rows(inputs, targets)))
+        if plan is None:
             return super().run(inputs, targets, number)
         with self.backend.quiet():
-            total, squares = script.run(*given, number), self.backend.sum_of_squares(self.work.gradient)
+            total, squares = plan.run(*given, number), self.backend.sum_of_squares(self.work.gradient)
             self.work.state.apply(self.work.gradient, squares + 0.0 * total)
         return total, squares
 
@@ -42,60 +42,60 @@ class ScriptExecutor(PlainExecutor):
 
     def profile(self, inputs: Array, targets: Array, number: int, repeats: int) -> list[Part]:
         """See Executor.profile."""
-        script = self._script(inputs, targets)
-        if script is None:
+        plan = self._plan(inputs, targets)
+        if plan is None:
             return super().profile(inputs, targets, number, repeats)
         runs = []
         for _ in range(repeats):
             with self.backend.quiet():
-                parts = script.timed(inputs, targets, number)
+                parts = plan.timed(inputs, targets, number)
                 start = time.perf_counter()
                 squares = self.backend.sum_of_squares(self.work.gradient)
                 label = Label("squares", "gradient", "sum", 0, int(self.work.gradient.nbytes))
                 runs.append([*parts, label.part(time.perf_counter() - start), self._timed_update(squares)])
         return merged(median_of(runs))
 
-    def _script(self, inputs: Array, targets: Array, batch: int | None = None) -> Script | None:
-        """The script for a minibatch of that shape; None where layers or loss have to be asked each time.
+    def _plan(self, inputs: Array, targets: Array, batch: int | None = None) -> CallPlan | None:
+        """The plan for a minibatch of that shape; None where layers or loss have to be asked each time.
 
         Args: batch – rows of the minibatch, where these are a piece of one.
         """
         key = (inputs.shape, inputs.dtype, targets.shape, targets.dtype, batch, self.work.revision)
-        script: Script | None = self._plans.get(key)
-        return script or self._plans.made(key, partial(self._record, inputs, targets, batch))
+        plan: CallPlan | None = self._plans.get(key)
+        return plan or self._plans.made(key, partial(self._capture, inputs, targets, batch))
 
-    def _record(self, inputs: Array, targets: Array, batch: int | None) -> Script | None:
+    def _capture(self, inputs: Array, targets: Array, batch: int | None) -> CallPlan | None:
         if not self.work.recordable:
             return None
         try:
-            return Script(self.work, inputs, targets, batch)
+            return CallPlan(self.work, inputs, targets, batch)
         except NotRecordable:
             return None
 
     def _gradient(self, inputs: Array, targets: Array, number: int, piece: Piece | None) -> tuple[Any, Any]:
         inputs, targets = in_rows(inputs, targets)
         batch = None if piece is None else piece.batch
-        script = self._script(inputs, targets, batch)
-        if script is None:
+        plan = self._plan(inputs, targets, batch)
+        if plan is None:
             return super().gradient(inputs, targets, number, piece)
         with self.backend.quiet():
-            total = script.run(inputs, targets, number, 0 if piece is None else piece.first)
+            total = plan.run(inputs, targets, number, 0 if piece is None else piece.first)
             return total, self.backend.sum_of_squares(self.work.gradient)
 
 
-class Script:
+class CallPlan:
     """The calls of one shape of minibatch, and their buffers."""
 
     def __init__(self, work: Any, inputs: Array, targets: Array, batch: int | None) -> None:
         # Recorded with arrays of their own, for those of a step may overlap; nothing is computed meanwhile.
         inputs, targets = unwritten(inputs.shape, inputs.dtype), unwritten(targets.shape, targets.dtype)
-        recorder = ScriptRecorder()
-        self.tape = recorder.tape = tape = work.new_tape(work.gradient, 0, recorder, adds=batch is not None)
+        capture = CallCapture()
+        self.tape = capture.tape = tape = work.new_tape(work.gradient, 0, capture, adds=batch is not None)
         tape.begin(int(inputs.shape[0]), batch)
-        self.total = forward_backward(work, tape, inputs, targets, recorder.sum_up)
-        recorder.settle()
-        self.calls: list[Call] = recorder.calls
-        self._labels = recorder.labels
+        self.total = forward_backward(work, tape, inputs, targets, capture.sum_up)
+        capture.settle()
+        self.calls: list[Call] = capture.calls
+        self._labels = capture.labels
         self._sources: tuple[Array, ...] = (inputs, targets)
         self._moving = [(k, found) for k, call in enumerate(self.calls) if (found := self._find(call[1]))]
 

@@ -256,7 +256,7 @@ print(*(bits for bits, _ in results), ended)
 
 @FORK
 def test_forked_while_a_step_runs(alone):
-    """A fork at any moment of a step in another thread: the child has a crew of its own."""
+    """A fork at any moment of a step in another thread: the child has a thread pool of its own."""
     program = """
 import os, signal, threading, time, warnings
 warnings.simplefilter("ignore", DeprecationWarning)

@@ -21,7 +21,7 @@ GAIN = 0.97
 """Part of the time of all threads below which fewer of them are worth it."""
 
 
-class Pace:
+class ThreadCount:
     """The numbers of threads that are tried in turn, what they took, and the best of them.
 
     Args: threads – that may walk; each half of it is tried as well, down to one.

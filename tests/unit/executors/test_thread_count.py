@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
-from fusedstep.backends.numba.pace import LONGEST, REST, TRIALS, WARM_UP, Pace
+from fusedstep.backends.numba.thread_count import LONGEST, REST, TRIALS, WARM_UP, ThreadCount
 
 
 def driven(pace, seconds, runs):
@@ -18,11 +18,11 @@ def driven(pace, seconds, runs):
 
 @pytest.mark.parametrize(("threads", "candidates"), [(1, [1]), (2, [2, 1]), (6, [6, 3, 1]), (16, [16, 8, 4, 2, 1])])
 def test_each_half_is_tried(threads, candidates):
-    assert Pace(threads).candidates == candidates
+    assert ThreadCount(threads).candidates == candidates
 
 
 def test_all_threads_warm_up_then_every_number_is_tried_in_turn():
-    pace = Pace(4)
+    pace = ThreadCount(4)
     assert driven(pace, {4: 4e-4, 2: 3e-4, 1: 5e-4}, WARM_UP + 6) == [4] * WARM_UP + [4, 2, 1, 4, 2, 1]
 
 
@@ -32,7 +32,7 @@ def test_all_threads_warm_up_then_every_number_is_tried_in_turn():
     ids=["a half", "all", "hardly faster does not count"],
 )
 def test_the_fastest_is_kept_until_it_is_tried_again(seconds, best):
-    pace = Pace(4)
+    pace = ThreadCount(4)
     driven(pace, seconds, WARM_UP + 3 * TRIALS)
     assert set(driven(pace, seconds, REST)) == {best}
     again = driven(pace, dict.fromkeys((4, 2), 9e-4) | {1: 1e-4}, 1 + 3 * TRIALS)
@@ -41,7 +41,7 @@ def test_the_fastest_is_kept_until_it_is_tried_again(seconds, best):
 
 
 def test_one_run_that_was_held_up_does_not_decide():
-    pace = Pace(2)
+    pace = ThreadCount(2)
     for run in range(WARM_UP + 2 * TRIALS):
         held_up = run == WARM_UP + 2 and pace.walkers() == 2
         pace.took(1.0 if held_up else {2: 3e-4, 1: 4e-4}[pace.walkers()])
@@ -49,13 +49,13 @@ def test_one_run_that_was_held_up_does_not_decide():
 
 
 def test_a_long_program_is_left_to_all_threads():
-    pace = Pace(2)
+    pace = ThreadCount(2)
     assert set(driven(pace, {2: 2 * LONGEST, 1: LONGEST}, WARM_UP + 2 * TRIALS + REST)) == {2}
 
 
 def test_bits_do_not_depend_on_how_many_walk(monkeypatch):
     def trained(count):
-        monkeypatch.setattr(Pace, "walkers", lambda self: count)
+        monkeypatch.setattr(ThreadCount, "walkers", lambda self: count)
         with_threads = fs.Sequential(fs.Linear(20, 32), fs.ReLU(), fs.Linear(32, 4))
         rng = np.random.default_rng(0)
         x, y = rng.standard_normal((64, 20)).astype(np.float32), rng.integers(0, 4, 64)

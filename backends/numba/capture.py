@@ -13,7 +13,7 @@ from ...kernels.targets.cpu import Kernel
 from ...kernels.targets.native import address_of, gemm_entry, gemm_words, words_of
 from ..base import Array, Random
 from ..executors.base import NotRecordable
-from ..executors.recording import recorded_asarray, recorded_zeros, refuse, require_rows
+from ..executors.capturing import recorded_asarray, recorded_zeros, refuse, require_rows
 from .operations import NumbaOperations
 
 
@@ -88,7 +88,7 @@ class Call:
         return sum(int(a.nbytes) for a in read)
 
 
-class Recorder(NumbaOperations):
+class Capture(NumbaOperations):
     """Takes the calls of one pass.
 
     Attributes: calls – in order; tape – the tape of the pass, which knows the place of each call.

@@ -8,9 +8,9 @@ import pytest
 from networks import batch_for, in_a_process, step_for, train
 
 import fusedstep as fs
-from fusedstep.backends.numba import crew as crews
-from fusedstep.backends.numba.crew import Crew
-from fusedstep.backends.numba.program import Label, Program
+from fusedstep.backends.numba import thread_pool
+from fusedstep.backends.numba.replay import Label, Replay
+from fusedstep.backends.numba.thread_pool import ThreadPool
 from fusedstep.kernels.rows import cpu
 from fusedstep.kernels.targets.native import BOX, words_of
 
@@ -18,25 +18,25 @@ NOTHING = Label("fill", "", "", 0, 0)
 
 
 @pytest.fixture
-def crew(monkeypatch):
-    """A crew of its own, which programs use during the test."""
-    made = Crew()
-    monkeypatch.setattr(crews, "_crew", made)
+def pool(monkeypatch):
+    """A pool of its own, which programs use during the test."""
+    made = ThreadPool()
+    monkeypatch.setattr(thread_pool, "_pool", made)
     return made
 
 
-def number_of(crew):
+def number_of(pool):
     """Jobs that were handed out so far."""
-    return int(crew._box[0]) >> 8
+    return int(pool._box[0]) >> 8
 
 
-def asleep(crew):
-    return int(crew._box[BOX["AT_SLEEPERS"]])
+def asleep(pool):
+    return int(pool._box[BOX["AT_SLEEPERS"]])
 
 
 def filling(phases):
     """A program that fills arrays: phases – for each one the numbers, one task each; and the arrays."""
-    program, arrays = Program([]), []
+    program, arrays = Replay([]), []
     kernel = cpu.kernel(cpu.fill, np.dtype("f4"))
     for numbers in phases:
         for number in numbers:
@@ -54,7 +54,7 @@ def adding(phases, tasks):
     It is right only if no thread starts a phase before all others have ended the one before.
     """
     add = cpu.kernel(cpu.add_to, np.dtype("f8"))
-    program, cells = Program([]), np.zeros((phases + 1, tasks, 64))
+    program, cells = Replay([]), np.zeros((phases + 1, tasks, 64))
     for phase in range(phases):
         for task in range(tasks):
             for other in range(tasks):
@@ -83,33 +83,33 @@ def run_in_time(work, seconds=60):
         raise errors[0]
 
 
-def test_one_thread_wakes_nobody(crew):
+def test_one_thread_wakes_nobody(pool):
     program, arrays = filling([[1, 2, 3], [4]])
     before = threading.active_count()
     for _ in range(20):
         program.run((), 1)
     assert [a[99] for a in arrays] == [1, 2, 3, 4]
-    assert (len(crew._threads), number_of(crew), threading.active_count()) == (0, 0, before)
+    assert (len(pool._threads), number_of(pool), threading.active_count()) == (0, 0, before)
 
 
-def test_threads_are_made_once_and_woken_when_asleep(crew):
+def test_threads_are_made_once_and_woken_when_asleep(pool):
     program, arrays = filling([[1, 2, 3], [4]])
     run_in_time(lambda: program.run((), 3))
     assert [a[99] for a in arrays] == [1, 2, 3, 4]
-    assert (len(crew._threads), number_of(crew)) == (2, 1)
+    assert (len(pool._threads), number_of(pool)) == (2, 1)
     deadline = time.monotonic() + 10.0
-    while asleep(crew) < 2 and time.monotonic() < deadline:
+    while asleep(pool) < 2 and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert asleep(crew) == 2
+    assert asleep(pool) == 2
     run_in_time(lambda: program.run((), 2))
-    assert (len(crew._threads), number_of(crew)) == (2, 2)
+    assert (len(pool._threads), number_of(pool)) == (2, 2)
 
 
-def test_a_closed_crew_is_gone_and_comes_back(crew):
+def test_a_closed_crew_is_gone_and_comes_back(pool):
     program, arrays = filling([[1, 2, 3], [4]])
     run_in_time(lambda: program.run((), 3))
-    threads = list(crew._threads)
-    run_in_time(crew.close)
+    threads = list(pool._threads)
+    run_in_time(pool.close)
     assert not any(thread.is_alive() for thread in threads)
     arrays[2][...] = 0.0
     run_in_time(lambda: program.run((), 3))
@@ -117,14 +117,14 @@ def test_a_closed_crew_is_gone_and_comes_back(crew):
 
 
 @pytest.mark.parametrize("threads", [2, 3, 5, 16])
-def test_more_threads_than_tasks(threads, crew):
+def test_more_threads_than_tasks(threads, pool):
     program, arrays = filling([[1, 2], [3], [4, 5]])
     run_in_time(lambda: [program.run((), threads) for _ in range(50)])
     assert [a[0] for a in arrays] == [1, 2, 3, 4, 5]
-    assert len(crew._threads) == 1  # no more than the widest phase can use
+    assert len(pool._threads) == 1  # no more than the widest phase can use
 
 
-def test_a_program_without_tasks(crew):
+def test_a_program_without_tasks(pool):
     program, _ = filling([])
     run_in_time(lambda: program.run((), 3))
     program, _ = filling([[], []])
@@ -132,7 +132,7 @@ def test_a_program_without_tasks(crew):
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 5])
-def test_nobody_starts_a_phase_early(threads, crew):
+def test_nobody_starts_a_phase_early(threads, pool):
     phases, tasks = 6, 5
     program, cells = adding(phases, tasks)
 
@@ -146,7 +146,7 @@ def test_nobody_starts_a_phase_early(threads, crew):
     run_in_time(work)
 
 
-def test_numbers_of_threads_in_turn(crew):
+def test_numbers_of_threads_in_turn(pool):
     """Jobs for few and for many, so that some who are awake have no part and some who sleep have one."""
     program, cells = adding(3, 7)
 
@@ -162,19 +162,19 @@ def test_numbers_of_threads_in_turn(crew):
     run_in_time(work)
 
 
-def test_while_the_crew_is_busy_a_program_is_walked_alone(crew):
+def test_while_the_crew_is_busy_a_program_is_walked_alone(pool):
     program, arrays = filling([[1, 2, 3], [4]])
-    crew._box[BOX["AT_BUSY"]] = 1
+    pool._box[BOX["AT_BUSY"]] = 1
     run_in_time(lambda: program.run((), 3))
     assert [a[50] for a in arrays] == [1, 2, 3, 4]
-    assert number_of(crew) == 0
-    crew._box[BOX["AT_BUSY"]] = 0
+    assert number_of(pool) == 0
+    pool._box[BOX["AT_BUSY"]] = 0
     run_in_time(lambda: program.run((), 3))
-    assert number_of(crew) == 1
-    assert crew._box[BOX["AT_BUSY"]] == 0
+    assert number_of(pool) == 1
+    assert pool._box[BOX["AT_BUSY"]] == 0
 
 
-def test_many_callers_at_once(crew):
+def test_many_callers_at_once(pool):
     made = [adding(4, 4) for _ in range(4)]
 
     def work(k):
@@ -204,7 +204,7 @@ def test_many_callers_at_once(crew):
     run_in_time(together)
 
 
-def test_times_of_calls(crew):
+def test_times_of_calls(pool):
     program, _ = filling([[1, 2, 3], [4]])
     times = np.zeros(4, np.int64)
     for threads in (1, 2):
@@ -216,11 +216,11 @@ def test_times_of_calls(crew):
 
 
 @pytest.mark.parametrize("threads", [65, 255])
-def test_a_crowd(threads, crew):
+def test_a_crowd(threads, pool):
     program, arrays = filling([list(range(1, 300)), [300]])
     run_in_time(lambda: [program.run((), threads) for _ in range(3)], 30)
     assert [a[7] for a in arrays] == list(range(1, 301))
-    run_in_time(crew.close, 30)
+    run_in_time(pool.close, 30)
 
 
 @pytest.mark.parametrize("threads", [3, 5])
@@ -276,9 +276,9 @@ print(interrupted)
 
 
 def test_an_interrupt_between_any_two_lines_leaves_a_crew_that_works():
-    """KeyboardInterrupt before each line of the code that hands a job to the crew, one after the other.
+    """KeyboardInterrupt before each line of the code that hands a job to the pool, one after the other.
 
-    Afterwards steps end, the crew is not busy, BLAS has its threads, and a new run has the bits of an undisturbed one.
+    Afterwards steps end, the pool is not busy, BLAS has its threads, and a new run has the bits of an undisturbed one.
     (What limits BLAS is left out: a line of __enter__ or __exit__ cannot be taken back.)
     """
     program = """
@@ -286,7 +286,7 @@ import sys
 import numpy as np
 import fusedstep as fs
 from threadpoolctl import threadpool_info
-from fusedstep.backends.executors import crew as crews, program
+from fusedstep.backends.numba import replay, thread_pool
 from fusedstep.kernels.targets import native
 from fusedstep.backends import threads as limits
 
@@ -307,7 +307,7 @@ def trained():
     return step.model.arena.values.tobytes()
 
 wanted, before = trained(), counts()
-where = [crews.Crew.run.__code__, program.Program.run.__code__]
+where = [thread_pool.ThreadPool.run.__code__, replay.Replay.run.__code__]
 BOX = native.BOX
 
 def traced(position):
@@ -339,9 +339,9 @@ while True:
         sys.settrace(None)
     print(position, place, flush=True)
     step(x, y)
-    if crews.crew()._box[BOX["AT_BUSY"]]:
-        problems.append(f"{place}: the crew stays busy")
-        crews.crew()._box[BOX["AT_BUSY"]] = 0
+    if thread_pool.thread_pool()._box[BOX["AT_BUSY"]]:
+        problems.append(f"{place}: the pool stays busy")
+        thread_pool.thread_pool()._box[BOX["AT_BUSY"]] = 0
     if limits.single_threaded_blas._inside:
         problems.append(f"{place}: BLAS stays limited")
         limits.single_threaded_blas.__exit__()
@@ -357,7 +357,7 @@ assert not problems, problems
 
 
 def test_a_step_inside_a_step():
-    """A signal handler or a callback that trains another model: the crew is busy, so it walks alone."""
+    """A signal handler or a callback that trains another model: the pool is busy, so it walks alone."""
     fs.set_num_threads(2)
     batches = [batch_for("wide", 33, "float32", k) for k in range(3)]
     wanted = train(step_for("wide"), batches)

@@ -13,7 +13,7 @@ from ...kernels.targets import numpy as target
 from ...kernels.targets.products import multipliers
 from ...kernels.targets.storage import is_narrow
 from ..base import Array, Random
-from ..executors.recording import recorded_asarray, recorded_zeros, refuse, require_rows
+from ..executors.capturing import recorded_asarray, recorded_zeros, refuse, require_rows
 from ..profiling import Label
 from .operations import NumpyOperations, ones
 
@@ -25,7 +25,7 @@ LATER = (
 """Operations that are called as they are."""
 
 
-class ScriptRecorder(NumpyOperations):
+class CallCapture(NumpyOperations):
     """Takes the calls of one pass.
 
     Attributes: calls – functions and their arguments, in order; labels – what each is; tape – whose place they get.

@@ -16,7 +16,7 @@ from ...kernels.targets.native import BOX, MOST_THREADS, SYSTEM, address_of, sys
 from ..threads import limit_this_thread, started, workers
 
 
-class Crew:
+class ThreadPool:
     """Threads, made on first use, and again after a fork; on systems without POSIX threads those of `workers`."""
 
     def __init__(self) -> None:
@@ -70,26 +70,26 @@ class Crew:
             self._threads = []
 
 
-_crew: Crew | None = None
+_pool: ThreadPool | None = None
 _making = threading.Lock()
 
 
-def crew() -> Crew:
+def thread_pool() -> ThreadPool:
     """The threads of this process."""
-    global _crew
-    if _crew is None:
+    global _pool
+    if _pool is None:
         with _making:
-            if _crew is None:
-                _crew = Crew()
-                atexit.register(_crew.close)
-    return _crew
+            if _pool is None:
+                _pool = ThreadPool()
+                atexit.register(_pool.close)
+    return _pool
 
 
 def _after_fork() -> None:
-    global _crew, _making
-    if _crew is not None:
-        atexit.unregister(_crew.close)
-    _crew, _making = None, threading.Lock()
+    global _pool, _making
+    if _pool is not None:
+        atexit.unregister(_pool.close)
+    _pool, _making = None, threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from fusedstep.backends.cuda.backend import CudaBackend, _driver_errors
-from fusedstep.backends.cuda.captured import capture
+from fusedstep.backends.cuda.capture import capture
 
 
 class Memory:
