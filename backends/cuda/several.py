@@ -70,8 +70,8 @@ class SeveralSteps:
         self._places = backend.empty((count * rows,), "int64")
         tables = [table for table, _ in executor.work.state.tables]
         self._cuts = list(pairwise(accumulate((prod(table.shape) for table in tables), initial=0)))
-        self._said = backend.empty((count, self._cuts[-1][1]), backend.dtype_name(tables[0]))
-        self._send = backend.sender(self._said)
+        self._scalars = backend.empty((count, self._cuts[-1][1]), backend.dtype_name(tables[0]))
+        self._send = backend.sender(self._scalars)
         self._results = backend.zeros((count, 2), backend.dtype_name(executor.work.gradient))
         self._plan: StepPlan | None = None
         self._graph: Any = None
@@ -95,17 +95,17 @@ class SeveralSteps:
                 self._plan, self._graph = plan, None
             return plan.warm and (self._graph is not None or self._capture(plan))
 
-    def run(self, places: Array, number: int, said: Sequence[Sequence[Any]]) -> Results:
+    def run(self, places: Array, number: int, scalars: Sequence[Sequence[Any]]) -> Results:
         """Takes the steps, where this is ready.
 
-        Args: places – numbers of the rows, minibatch after minibatch; number – of the first step; said – for each step, what
-            the state of the optimiser `said`.
+        Args: places – numbers of the rows, minibatch after minibatch; number – of the first step; scalars – for each step, what
+            `scalars_for_step` of the state gave.
         """
         assert self._plan is not None
         backend, state = self.backend, self.executor.work.state
         with backend.exclusive():
             backend.copy(places, self._places)
-            self._send([[x for table in step for row in table for x in row] for step in said])
+            self._send([[x for table in step for row in table for x in row] for step in scalars])
             self._plan.tape.set_step(number)
             state.set_step(number)
             self._graph.launch()
@@ -138,12 +138,12 @@ class SeveralSteps:
             self._move_on(plan)
 
     def _bring(self, k: int, plan: StepPlan) -> None:
-        """The minibatch of step k, and what the host said to it, to where the step reads them."""
+        """The minibatch of step k, and its scalars, to where the step reads them."""
         chosen = self._places[k * self.rows : (k + 1) * self.rows]
         for source, out in zip(self._sources, (plan.inputs, plan.targets), strict=True):
             self.backend.take_rows(source, chosen, out)
         for (start, stop), (table, _) in zip(self._cuts, self.executor.work.state.tables, strict=True):
-            self.backend.copy(self.backend.xp.reshape(self._said[k, start:stop], table.shape), table)
+            self.backend.copy(self.backend.xp.reshape(self._scalars[k, start:stop], table.shape), table)
 
     def _move_on(self, plan: StepPlan) -> None:
         """Random numbers to those of the next step."""

@@ -320,11 +320,11 @@ class TrainStep:
         with state.arena.training, self.products():
             if not several.ready():
                 return []
-            first, said = state.t + 1, []
+            first, scalars = state.t + 1, []
             for ahead in range(several.count):
                 prepare(ahead)
-                said.append(state.said(ahead))
-            results = several.run(places, first, said)
+                scalars.append(state.scalars_for_step(ahead))
+            results = several.run(places, first, scalars)
         return [
             StepLoss((k, 0), (k, 1), self.loss.factor(rows), results.item, partial(self.failure, (), rows, first + k))
             for k in range(several.count)

@@ -259,7 +259,7 @@ class OptimizerState:
         """What the host writes before a step: arrays [scalars, groups], and the names of the scalars."""
         return ((self.table, self._names),)
 
-    def said(self, ahead: int = 0) -> list[list[list[float]]]:
+    def scalars_for_step(self, ahead: int = 0) -> list[list[list[float]]]:
         """What the host says to the step after `ahead` others, with the rates that are set now: numbers for `tables`."""
         values = self.scalars(ahead)
         return [self._by_group(names, values) for _, names in self.tables]
@@ -320,7 +320,7 @@ class OptimizerState:
             self.formula = self._formula()
         if not self._senders:
             self._senders = [self.arena.backend.sender(table) for table, _ in self.tables]
-        for send, numbers in zip(self._senders, self.said(), strict=True):
+        for send, numbers in zip(self._senders, self.scalars_for_step(), strict=True):
             send(numbers)
         self.set_step(self.t + 1)
         self.look_ahead()
