@@ -13,7 +13,7 @@ import sys as _sys
 
 import lazy_loader
 
-from .moved import install as _install
+from fusedstep.moved import install as _install
 
 _install()
 __version__ = "0.2.0"
