@@ -1,4 +1,4 @@
-"""What mkdocs does beside rendering: links for `fs.Name`, figures of examples, sources of the reference, reports of benchmarks.
+"""What mkdocs does beside rendering: links for `fs.Name` and to source files, figures of examples, reports of benchmarks.
 
 Code blocks stay as they are (see mkdocs.yml); a page on which one was not recognised is an error.
 """
@@ -24,6 +24,8 @@ NAME = re.compile(r"(?<!\[)`fs\.(\w+(?:\.\w+)*)`")
 CONTINUED = re.compile(r"^(```python) continued$", re.M)
 SHADOWED = {"backends": "backends.backends", "memory_map": "framework.sources.memory_map.memory_map"}
 """Functions that have the name of a folder or module on their way, and where the reference finds them."""
+SOURCE = re.compile(r"\]\(\.\./((?:backends|framework|kernels)/[\w/]+\.py)\)")
+"""A link from a page that is in no folder to a source file. The site has a copy as text, which browsers show."""
 EXAMPLE = re.compile(r"^## `(\S+)`.*$", re.M)
 
 
@@ -45,10 +47,13 @@ def on_config(config: Any, **_: Any) -> None:
 
 
 def on_files(files: Any, config: Any, **_: Any) -> Any:
-    """Adds the committed reports and their figures, which pages link to, below the folder that they have in the repository."""
+    """Adds what pages link to below the folder that it has in the repository: reports with their figures, and source files."""
     for path in sorted((ROOT / REPORTS).glob("cpu-*")):
         if path.suffix in (".md", ".png"):
             files.append(File.generated(config, f"{REPORTS}/{path.name}", abs_src_path=str(path)))
+    pages = "".join(page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs").glob("*.md")))
+    for name in sorted(set(SOURCE.findall(pages))):
+        files.append(File.generated(config, f"{name}.txt", abs_src_path=str(ROOT / name)))
     return files
 
 
@@ -65,6 +70,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     if page.file.src_uri == "gallery.md":
         markdown = EXAMPLE.sub(with_figure, markdown)
     markdown = markdown.replace(f"](../{REPORTS}/", f"]({REPORTS}/")
+    markdown = SOURCE.sub(r"](\1.txt)", markdown)
     parts = BLOCK.split(CONTINUED.sub(r"\1", markdown))
     return "".join(p if p.startswith("```") else NAME.sub(link, p) for p in parts)
 
