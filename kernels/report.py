@@ -32,6 +32,8 @@ from .targets.cuda.maps import map_source
 from .targets.cuda.updates import update_source
 
 CAPABILITY = (9, 0)
+OLDER = (8, 0)
+"""The other capability that everything has to compile for; the table says nothing of it."""
 SAVED = 20
 """Kernels after which the table is written again while it is being made."""
 NAME = "ptx-sm90"
@@ -135,6 +137,35 @@ def ptx_of(generated: Generated, capability: tuple[int, int] = CAPABILITY) -> st
     return str(text)
 
 
+def ptx_for(generated: Generated, *capabilities: tuple[int, int]) -> list[str]:
+    """The PTX of a kernel for each capability; Numba's own passes, nearly all of the time, are run once for all of them.
+
+    Numba has no public function for that; one that has lost this one compiles for each.
+    """
+    from numba.cuda import compiler
+
+    compile_once = getattr(compiler, "_compile_pyfunc_with_fixup", None)
+    if compile_once is None:
+        return [ptx_of(generated, capability) for capability in capabilities]
+    with without_device(capabilities[0]):
+        library, _ = compile_once(
+            generated.function(), generated.parameters, device=False, abi="numba", cc=capabilities[0]
+        )
+    return [library.get_asm_str(cc=capability) for capability in capabilities]
+
+
+def require_single(variant: Variant, text: str) -> None:
+    """Raises RuntimeError for double arithmetic, and for functions that nothing defines or that were not inlined."""
+    for what, found in (
+        ("a kernel", ".entry" not in text),
+        ("no double arithmetic", ".f64" in text),
+        ("no function that nothing defines", re.search(r"^\s*\.extern(?!.*\.shared)", text, re.MULTILINE)),
+        ("every function inlined", re.search(r"^\s*call", text, re.MULTILINE)),
+    ):
+        if found:
+            raise RuntimeError(f"expected {what} in kernel {variant}; got this PTX:\n{text}")
+
+
 def find_ptxas() -> str | None:
     """The assembler of the wheel nvidia-cuda-nvcc, or None without it."""
     try:
@@ -149,6 +180,7 @@ def compilers(ptxas: str) -> dict[str, str]:
     """The versions that decide what the table says."""
     said = subprocess.run([ptxas, "--version"], capture_output=True, text=True, check=True).stdout
     return {
+        "numpy": version("numpy"),
         "numba": version("numba"),
         "numba-cuda": version("numba-cuda"),
         "nvvm": next((version(p) for p in ("nvidia-nvvm", "nvidia-nvvm-cu12") if _installed(p)), "of the system"),
@@ -256,7 +288,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if kept is not None and kept.source == digest(generated):
             entries.append(kept)
             continue
-        entries.append(entry(variant, ptx_of(generated), ptxas))
+        text, older = ptx_for(generated, CAPABILITY, OLDER)
+        require_single(variant, text)
+        require_single(variant, older)
+        entries.append(entry(variant, text, ptxas))
         if len(entries) % SAVED == 0:
             _write(folder, found, [*entries, *known.values()])  # so that a run that is stopped is not lost
     _write(folder, found, entries)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -18,6 +19,18 @@ hypothesis.settings.load_profile("fusedstep")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--require-gpu", action="store_true", help="fail, instead of skipping, where there is no CUDA device")
+    parser.addoption("--exhaustive", action="store_true", help="run the tests marked exhaustive as well")
+
+
+GPU = Path(__file__).parent / "gpu"
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Tests of a real device are collected with --require-gpu, or where their folder is asked for."""
+    if collection_path != GPU or config.getoption("--require-gpu"):
+        return None
+    asked = [Path(config.invocation_params.dir, argument.partition("::")[0]).resolve() for argument in config.args]
+    return None if any(path == GPU or GPU in path.parents for path in asked) else True
 
 
 def _why_no_gpu() -> str | None:
@@ -31,6 +44,11 @@ def _why_no_gpu() -> str | None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--exhaustive"):
+        left_out = [item for item in items if item.get_closest_marker("exhaustive")]
+        if left_out:
+            config.hook.pytest_deselected(items=left_out)
+            items[:] = [item for item in items if not item.get_closest_marker("exhaustive")]
     gpu = [item for item in items if item.get_closest_marker("gpu")]
     if not gpu:
         if config.getoption("--require-gpu"):

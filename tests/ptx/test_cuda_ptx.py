@@ -1,6 +1,7 @@
 """Numba CUDA kernels compile to PTX without double arithmetic, calls or spilled registers, as the committed table says."""
 
 # ruff: noqa: E402 – modules can be skipped before they import what they need
+import dataclasses
 import re
 import subprocess
 import sys
@@ -16,11 +17,9 @@ import numpy as np
 if numba.core.config.ENABLE_CUDASIM:
     pytest.skip("Numba's simulator is switched on, which compiles nothing", allow_module_level=True)
 
-from numba.cuda import compiler
-
 from fusedstep.kernels import report
 from fusedstep.kernels.formula import REGISTRY
-from fusedstep.kernels.report import ptx_of
+from fusedstep.kernels.report import OLDER, ptx_for, ptx_of
 from fusedstep.kernels.rows.cuda import compiled
 from fusedstep.kernels.targets.cuda.bits import bits_source
 from fusedstep.kernels.targets.cuda.geometry import BLOCK
@@ -28,8 +27,6 @@ from fusedstep.kernels.targets.cuda.maps import map_source
 from fusedstep.kernels.targets.cuda.updates import update_source
 
 SINGLE, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
-OLDER = (8, 0)
-"""The other capability that everything has to compile for."""
 IN_DOUBLE = ("bias_gelu_dropout_kept", "gaussian_noise", "binary_cross_entropy", "row_product", "nadam_update")
 OWN = [f for f in REGISTRY.values() if f.function.__module__.startswith("fusedstep.kernels.")]
 """Without those that other tests register."""
@@ -51,46 +48,73 @@ def table():
     return report.read(report.results())
 
 
-def check_single(text):
-    assert ".entry" in text
-    assert ".f64" not in text, "double arithmetic in a float32 kernel"
-    assert not re.search(r"^\s*\.extern(?!.*\.shared)", text, re.MULTILINE), "a function that nothing defines"
-    assert not re.search(r"^\s*call", text, re.MULTILINE), "a function that was not inlined"
-
-
-def ptx_for(generated, *capabilities):
-    """The PTX of a kernel for each capability; Numba's own passes, nearly all of the time, are run once for all of them.
-
-    Numba has no public function for that; one that has lost this one compiles for each.
-    """
-    compile_once = getattr(compiler, "_compile_pyfunc_with_fixup", None)
-    if compile_once is None:
-        return [ptx_of(generated, capability) for capability in capabilities]
-    with report.without_device(capabilities[0]):
-        library, _ = compile_once(
-            generated.function(), generated.parameters, device=False, abi="numba", cc=capabilities[0]
-        )
-    return [library.get_asm_str(cc=capability) for capability in capabilities]
-
-
 def without_names(text):
     """The PTX of a kernel without its name and that of what belongs to it, for Numba gives it another one each time."""
     return re.sub(r"_ZN[\w$]+?(?=_param_\d|[^\w$])", "name", text)
 
 
-@pytest.mark.parametrize("variant", VARIANTS, ids=str)
-def test_kernel_for_both_capabilities(variant, ptxas, table):
+def check_compiled(variant, ptxas, table):
+    """Compiles a kernel for both capabilities, and compares what the assembler says with the table where that is of it."""
     text, older = ptx_for(variant.source(), report.CAPABILITY, OLDER)
-    check_single(text)
-    check_single(older)
+    report.require_single(variant, text)
+    report.require_single(variant, older)
     assert ".target sm_80" in older
     found = report.entry(variant, text, ptxas)
     assert found.spills == 0
     assert found.registers * BLOCK <= 65_536, "a block does not fit a multiprocessor"
+    if is_listed(variant, ptxas, table):
+        listed = table[1][variant.kernel, variant.stored]
+        assert found == listed, "not what the committed table says; run python -m fusedstep.kernels.report"
+
+
+def is_listed(variant, ptxas, table):
+    """Whether the table was made from this source by these compilers; what made it refused what `check_compiled` refuses."""
     compilers, entries = table
     listed = entries.get((variant.kernel, variant.stored))
-    if listed is not None and listed.source == found.source and compilers == report.compilers(ptxas):
-        assert found == listed, "not what the committed table says; run python -m fusedstep.kernels.report"
+    return listed is not None and listed.source == report.digest(variant.source()) and compilers == report.compilers(ptxas)
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+def test_a_kernel_that_is_not_in_the_table_compiles_for_both_capabilities(variant, ptxas, table):
+    if not is_listed(variant, ptxas, table):
+        check_compiled(variant, ptxas, table)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+def test_kernel_for_both_capabilities(variant, ptxas, table):
+    check_compiled(variant, ptxas, table)
+
+
+@pytest.mark.parametrize("name", ["adam_outside_update-float32", "softmax_cross_entropy-bfloat16", "gaussian_noise-float32"])
+def test_some_are_compiled_always(name, ptxas, table):
+    check_compiled(next(v for v in VARIANTS if str(v) == name), ptxas, table)
+
+
+def test_a_changed_kernel_and_other_compilers_are_noticed(ptxas, table):
+    variant = VARIANTS[0]
+    entries = table[1]
+    now = report.compilers(ptxas)
+    kept = entries[variant.kernel, variant.stored]
+    same = {(variant.kernel, variant.stored): dataclasses.replace(kept, source=report.digest(variant.source()))}
+    assert is_listed(variant, ptxas, (now, same))
+    assert not is_listed(variant, ptxas, ({**now, "numpy": "1.0"}, same))
+    assert not is_listed(variant, ptxas, (now, {}))
+    assert not is_listed(variant, ptxas, (now, {(variant.kernel, variant.stored): dataclasses.replace(kept, source="other")}))
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("nothing", "a kernel"),
+        (".entry\nadd.f64 x;", "no double arithmetic"),
+        (".entry\n.extern .func f", "no function that nothing defines"),
+        (".entry\n  call f;", "every function inlined"),
+    ],
+)
+def test_what_no_kernel_may_hold_is_refused(text, what):
+    with pytest.raises(RuntimeError, match=f"expected {what} in kernel {VARIANTS[0]}"):
+        report.require_single(VARIANTS[0], text)
 
 
 def test_the_committed_table_is_that_of_these_kernels(table):
