@@ -53,7 +53,7 @@ def lacks_mkl() -> bool:
 
 
 def why(argument: str | None, chosen: str) -> str:
-    """In a few words, why this backend is in use.
+    """In a few words, why this backend is in use; of those that nobody has installed it says nothing.
 
     Args: argument – what the user gave with --backend, if anything; chosen – the name of the backend that was found.
     """
@@ -66,6 +66,6 @@ def why(argument: str | None, chosen: str) -> str:
     refused: dict[str, list[str]] = {}
     for name in AUTO_ORDER[: AUTO_ORDER.index(chosen)]:
         problem = why_not(name)
-        if problem is not None:
+        if problem is not None and problem.expected:
             refused.setdefault(problem.reason.partition(" (")[0], []).append(name)
     return "auto" + "".join(f"; not {' or '.join(names)}: {reason}" for reason, names in refused.items())

@@ -69,6 +69,10 @@ def test_the_table_of_backends(call, monkeypatch):
                       "In use now: numba (auto; not cuda or cupy: no device)"):  # fmt: skip
             assert words in answer.flat
         assert answer.err == "", "why auto fell back is said once, on stdout"
+        missing = problem._replace(expected=False)
+        with monkeypatch.context() as context:
+            context.setattr(selection, "why_not", lambda name: missing if name in ("cupy", "cuda") else None)
+            assert "In use now: numba (auto)" in call("backends").flat
         assert "In use now: numpy (given by --backend)" in call("backends", "--backend", "numpy").flat
         monkeypatch.setenv("FUSEDSTEP_BACKEND", "numpy")
         assert "In use now: numpy (given by FUSEDSTEP_BACKEND=numpy)" in call("backends").flat
