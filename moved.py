@@ -12,8 +12,7 @@ from types import ModuleType
 MOVED = {
     ("backends", "backends"): "kept=bounded_cache",
     ("backends", "backends.cuda"): (
-        "captured=capture cublaslt cuda_backend=backend cuda_rows=rows cuda_toolchain=toolchain simulated_cuda=simulated "
-        "streams"
+        "captured=capture cublaslt cuda_backend=backend cuda_rows=rows cuda_toolchain=toolchain streams"
     ),
     ("backends", "backends.cupy"): "cupy_backend=backend pinned pinned_ring pinned_slots",
     ("backends", "backends.executors"): "recording=capturing",
@@ -21,7 +20,7 @@ MOVED = {
     ("backends", "backends.numba"): "numba_backend=backend recorder=capture",
     ("backends", "backends.numpy"): "numpy_backend=backend script_recorder=capture",
     ("backends.cublaslt", "backends.cuda.cublaslt"): (
-        "checks choices codes dense device fake gemms host library plan problem products"
+        "checks choices codes dense device gemms library plan problem products"
     ),
     ("backends.executors", "backends.cuda"): "graph several",
     ("backends.executors", "backends.numba"): "crew=thread_pool pace=thread_count played=plan program=replay rows splitting",

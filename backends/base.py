@@ -65,11 +65,6 @@ class Backend(Products, Rows, Columns, Reductions):
         """None where this backend can run, else the reason; must not raise."""
         return None
 
-    @classmethod
-    def _double(cls) -> str | None:
-        """What stands in for this backend in this process, as "module:class" below backends; None for itself."""
-        return None
-
     def __repr__(self) -> str:
         return f"<fusedstep backend {self.name}>"
 

@@ -32,6 +32,8 @@ AUTO_ORDER = ("cuda", "cupy", "numba", "numpy")
 
 P = ParamSpec("P")
 R = TypeVar("R")
+_replaced: dict[str, type[Backend]] = {}
+"""What stands in for a built-in backend in this process, by its name."""
 _logger = logging.getLogger("fusedstep")
 _chosen: ContextVar[Backend | None] = ContextVar("fusedstep_backend", default=None)
 
@@ -49,32 +51,38 @@ def names() -> tuple[str, ...]:
     return (*BUILT_IN, *sorted(_registered()))
 
 
-def _loaded(where: str) -> type[Backend]:
-    """A class from "module:class" below this package."""
-    module, _, attribute = where.partition(":")
-    found: type[Backend] = getattr(importlib.import_module(f"{__package__}.{module}"), attribute)
-    return found
-
-
 @cache
 def backend_class(name: str) -> type[Backend]:
     """The class of a backend by name; raises UnknownBackend."""
+    found: type[Backend]
+    if name in _replaced:
+        return _replaced[name]
     if name in BUILT_IN:
-        return _loaded(BUILT_IN[name])
+        module, _, attribute = BUILT_IN[name].partition(":")
+        found = getattr(importlib.import_module(f"{__package__}.{module}"), attribute)
+        return found
     if name in _registered():
-        loaded: type[Backend] = _registered()[name].load()
-        return loaded
+        found = _registered()[name].load()
+        return found
     near = difflib.get_close_matches(name.lower(), names(), n=1)
     hint = f"did you mean {near[0]!r}?" if near else "choose one of these"
     raise UnknownBackend(f"expected a backend out of {', '.join(names())} or auto; got {name!r}; {hint}")
 
 
+def replace_backend(name: str, kind: type[Backend]) -> None:
+    """From now on, in this process, the name of a built-in backend means another class: a double, for tests and dry runs.
+
+    Args: name – such as "cuda"; kind – the class; its `unavailable` says whether it can run here.
+    """
+    _replaced[name] = kind
+    for known in (backend_class, why_not, _automatic):
+        known.cache_clear()
+
+
 @cache
-def _instance(name: str) -> Backend:
+def _instance(kind: type[Backend]) -> Backend:
     with uninterrupted():
-        found = backend_class(name)
-        double = found._double()
-        return found() if double is None else _loaded(double)()
+        return kind()
 
 
 @cache
@@ -138,7 +146,7 @@ def backend(name: str | Backend | None = None) -> Backend:
             f"expected backend {wanted!r} to work here; {problem.reason}; {problem.remedy}, or choose another backend "
             f"(`fusedstep backends` lists what works)"
         ) from problem.cause
-    return _instance(wanted)
+    return _instance(backend_class(wanted))  # type: ignore[arg-type]  # for mypy a class is not Hashable
 
 
 Backend._find = staticmethod(backend)

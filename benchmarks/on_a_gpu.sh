@@ -113,7 +113,7 @@ check() {
     if [ -n "$dry" ]; then
         say machine 'compile: left out, it needs a device'
     else
-        run compile machine "$(planned compile)" "$python" -P -m fusedstep.kernels.warm
+        run compile machine "$(planned compile)" "$python" -P -m fusedstep.tools.warm_cache
     fi
     tests
     return 0
@@ -162,8 +162,8 @@ measure() { # Where a process ends in the middle, up to three others go on with 
     return 0
 }
 
-if ! has fusedstep; then
-    # The checkout is the package, so a link of that name will do where nothing is installed.
+if ! has fusedstep.tools; then
+    # The checkout is the package, so a link of that name will do where it is not installed.
     site=$(mktemp -d) && ln -s "$PWD" "$site/fusedstep" && export PYTHONPATH="$site${PYTHONPATH:+:$PYTHONPATH}"
 fi
 bring

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib.util
 import os
 from pathlib import Path
 
@@ -20,6 +21,15 @@ hypothesis.settings.load_profile("fusedstep")
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--require-gpu", action="store_true", help="fail, instead of skipping, where there is no CUDA device")
     parser.addoption("--exhaustive", action="store_true", help="run the tests marked exhaustive as well")
+
+
+@pytest.hookimpl(trylast=True)  # after tests/cudasim/conftest.py, which may switch the simulator on
+def pytest_configure() -> None:
+    """In Numba's simulator "cuda" is its double."""
+    if os.environ.get("NUMBA_ENABLE_CUDASIM") == "1" and importlib.util.find_spec("numba_cuda") is not None:
+        from fusedstep.tests.fakes import simulate_cuda
+
+        simulate_cuda()
 
 
 GPU = Path(__file__).parent / "gpu"

@@ -1,6 +1,6 @@
 """The CUDA backend: CuPy's arrays, products by cuBLASLt, everything between them compiled by Numba for the GPU.
 
-With NUMBA_ENABLE_CUDASIM=1 it runs in Numba's simulator, on NumPy arrays: slow, but every line of it.
+Its double in Numba's simulator, on NumPy arrays, is in tests/fakes/simulated_cuda.py: slow, but every line of this runs.
 """
 
 from __future__ import annotations
@@ -111,20 +111,18 @@ class CudaBackend(PlannedProducts, CudaRows, CupyBackend):
 
     @classmethod
     def unavailable(cls) -> Unavailable | None:
-        """All that CuPy may lack, and Numba CUDA, its compiler and its linker; the simulator needs Numba CUDA alone."""
+        """All that CuPy may lack, and Numba CUDA, its compiler and its linker; in Numba's simulator there is no device."""
         if simulated():
-            return numba_cuda_problem()
+            return numba_cuda_problem() or Unavailable(
+                "Numba's simulator is switched on (NUMBA_ENABLE_CUDASIM=1), and nothing stands in for the device",
+                "unset NUMBA_ENABLE_CUDASIM; or, in a checkout, call fusedstep.tests.fakes.simulate_cuda() first",
+            )
         problem = super().unavailable() or numba_cuda_problem()
         if problem is None:
             from cupy.cuda import runtime
 
             problem = compiler_problem(current_capability(), int(runtime.driverGetVersion()))
         return problem
-
-    @classmethod
-    def _double(cls) -> str | None:
-        """Under the simulator the class that keeps its arrays on the host."""
-        return "cuda.simulated:SimulatedCuda" if simulated() else None
 
     def __init__(self) -> None:
         self._start()

@@ -146,13 +146,28 @@ def _device() -> Any:
     ) from (problem.cause if problem is not None else None)
 
 
+def simulated_cuda() -> Any:
+    """The double of the cuda backend in Numba's simulator; it comes with the tests, so a dry run needs a checkout.
+
+    Raises: BackendUnavailable.
+    """
+    try:
+        from ...tests.fakes import simulate_cuda
+    except ImportError as error:
+        raise BackendUnavailable(
+            "expected a checkout of the repository, whose tests/fakes stand in for a device; got an installed package without "
+            "them; clone the repository and run it there"
+        ) from error
+    return simulate_cuda()
+
+
 def _stand_in() -> Any:
     """Our CUDA backend in Numba's simulator, or NumPy where Numba has been imported without it."""
     from ...backends import backend
     from ...backends.cuda.backend import simulated
-    from ...backends.selection import why_not
+    from ...backends.cuda.toolchain import numba_cuda_problem
 
-    return backend("cuda" if simulated() and why_not("cuda") is None else "numpy")
+    return simulated_cuda() if simulated() and numba_cuda_problem() is None else backend("numpy")
 
 
 def _described(backend: Any) -> str:

@@ -17,8 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from ...errors import BackendUnavailable
 from .. import machine
-from .place import prepare_process
+from .place import prepare_process, simulated_cuda
 
 PRECISIONS = ("float32", "bfloat16")
 STEPS = 4
@@ -73,14 +74,16 @@ def find_backend(dry: bool) -> Any:
     Raises: Broken with the reason why there is none.
     """
     from ...backends import backend
-    from ...backends.cuda.backend import simulated
     from ...backends.selection import why_not
 
+    if dry:
+        try:
+            return simulated_cuda()
+        except BackendUnavailable as error:
+            raise Broken(str(error)) from error
     problem = why_not("cuda")
     if problem is not None:
         raise Broken(f"backend 'cuda' cannot run here: {problem.reason} ({problem.remedy})")
-    if simulated() != dry:
-        raise Broken("Numba was started as a simulator of CUDA" if simulated() else "Numba had been imported without simulator")
     return backend("cuda")
 
 

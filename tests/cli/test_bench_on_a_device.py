@@ -266,7 +266,7 @@ def test_a_second_round_of_tests_knows_what_passed(script):
     assert done.returncode == 0, done.stdout + done.stderr
     (preflight, warm, tests, before) = asked
     assert preflight == "-P -m fusedstep.benchmarks.device.preflight"
-    assert warm == "-P -m fusedstep.kernels.warm"
+    assert warm == "-P -m fusedstep.tools.warm_cache"
     assert "-m pytest" in tests
     assert before == "before:"
     assert script("check")[1][3] == "before:", "without --resume all begin anew"

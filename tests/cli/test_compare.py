@@ -77,7 +77,7 @@ def test_faults_are_found(call, monkeypatch, fault, words):
     real = selection.backend_class
     monkeypatch.setattr(selection, "backend_class", lambda name: Wrong if name == "wrong" else real(name))
     monkeypatch.setattr(selection, "why_not", lambda _: None)
-    monkeypatch.setattr(selection, "_instance", lambda name: selection.backend_class(name)())
+    monkeypatch.setattr(selection, "_instance", lambda kind: kind())
     answer = call("compare", "numpy", "wrong", "--steps", 12)
     assert answer.code == 1, answer
     assert words in answer.flat

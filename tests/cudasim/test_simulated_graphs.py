@@ -11,7 +11,7 @@ if not numba_config.ENABLE_CUDASIM:
 
 import fusedstep as fs  # noqa: E402
 from fusedstep.backends import backend as find_backend  # noqa: E402
-from fusedstep.backends.cuda.cublaslt.fake import Fault  # noqa: E402
+from fusedstep.tests.fakes.cublaslt import Fault  # noqa: E402
 
 ROWS, COLUMNS, CLASSES = 6, 5, 3
 rng = np.random.default_rng(4)

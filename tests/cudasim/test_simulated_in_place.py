@@ -18,7 +18,7 @@ if not numba.core.config.ENABLE_CUDASIM:
 
 import numpy as np
 
-from fusedstep.backends.cuda import simulated as simulated_cuda
+from fusedstep.tests.fakes import simulated_cuda
 
 ROWS, WIDTH = 5, 9
 

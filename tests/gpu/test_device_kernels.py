@@ -353,7 +353,7 @@ def test_nothing_waits_for_the_device(gpu_backend):
 def test_kernels_that_were_compiled_beforehand_come_from_the_cache():
     from fusedstep.kernels.targets import cache
     from fusedstep.kernels.targets.cuda.kernel import Kernel
-    from fusedstep.kernels.warm import compile_share, share
+    from fusedstep.tools.warm_cache import compile_share, share
 
     if cache.folder() is None:
         pytest.skip("the kernel cache is switched off")

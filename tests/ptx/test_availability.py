@@ -292,6 +292,45 @@ def test_the_compiler_is_of_a_newer_cuda_than_the_driver(compilers):
         assert "numba-cuda[cu12]" in problem.remedy
 
 
+# Numba's simulator
+
+SIMULATED = """
+import pickle, sys
+import fusedstep as fs
+from fusedstep.backends import selection
+
+print(selection.why_not("cuda"))
+if sys.argv[1:]:
+    print(pickle.loads(bytes.fromhex(sys.argv[1])))
+else:
+    from fusedstep.tests.fakes import simulate_cuda
+    print(pickle.dumps(simulate_cuda()).hex())
+print(type(fs.backend("cuda")).__name__)
+"""
+
+
+def simulated(*arguments):
+    environment = {**os.environ, "NUMBA_ENABLE_CUDASIM": "1"}
+    command = [sys.executable, "-c", SIMULATED, *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()
+
+
+def test_in_the_simulator_cuda_needs_its_double_which_a_pickle_of_it_brings_along():
+    pytest.importorskip("numba_cuda", reason="needs Numba CUDA, as the extras cuda12 and cuda13 install it")
+    said, pickled, kind = simulated()
+    assert "Numba's simulator is switched on (NUMBA_ENABLE_CUDASIM=1), and nothing stands in for the device" in said
+    assert "unset NUMBA_ENABLE_CUDASIM; or, in a checkout, call fusedstep.tests.fakes.simulate_cuda() first" in said
+    assert kind == "SimulatedCuda"
+    assert simulated(pickled)[1:] == ["<fusedstep backend cuda>", kind]
+
+
+def test_without_the_simulator_its_double_cannot_run(compilers):
+    from fusedstep.tests.fakes.simulated_cuda import SimulatedCuda
+
+    assert SimulatedCuda.unavailable().remedy == "set NUMBA_ENABLE_CUDASIM=1 before Python starts"
+
+
 # What `auto` says
 
 

@@ -17,26 +17,26 @@ import numpy as np
 if numba.core.config.ENABLE_CUDASIM:
     pytest.skip("Numba's simulator is switched on, which compiles nothing", allow_module_level=True)
 
-from fusedstep.kernels import report
 from fusedstep.kernels.formula import REGISTRY
-from fusedstep.kernels.report import OLDER, ptx_for, ptx_of
 from fusedstep.kernels.rows.cuda import compiled
 from fusedstep.kernels.targets.cuda.bits import bits_source
 from fusedstep.kernels.targets.cuda.geometry import BLOCK
 from fusedstep.kernels.targets.cuda.maps import map_source
 from fusedstep.kernels.targets.cuda.updates import update_source
+from fusedstep.tools import register_table
+from fusedstep.tools.register_table import OLDER, ptx_for, ptx_of
 
 SINGLE, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 IN_DOUBLE = ("bias_gelu_dropout_kept", "gaussian_noise", "binary_cross_entropy", "row_product", "nadam_update")
 OWN = [f for f in REGISTRY.values() if f.function.__module__.startswith("fusedstep.kernels.")]
 """Without those that other tests register."""
-VARIANTS = list(report.variants(OWN))
+VARIANTS = list(register_table.variants(OWN))
 
 
 @pytest.fixture(scope="module")
 def ptxas():
     """The assembler that fits this Numba's PTX, from the wheel nvidia-cuda-nvcc."""
-    found = report.find_ptxas()
+    found = register_table.find_ptxas()
     if found is None:
         pytest.skip("needs ptxas: pip install nvidia-cuda-nvcc")
     return found
@@ -45,7 +45,7 @@ def ptxas():
 @pytest.fixture(scope="module")
 def table():
     """(versions of the compilers, entries) as committed."""
-    return report.read(report.results())
+    return register_table.read(register_table.results())
 
 
 def without_names(text):
@@ -55,23 +55,24 @@ def without_names(text):
 
 def check_compiled(variant, ptxas, table):
     """Compiles a kernel for both capabilities, and compares what the assembler says with the table where that is of it."""
-    text, older = ptx_for(variant.source(), report.CAPABILITY, OLDER)
-    report.require_single(variant, text)
-    report.require_single(variant, older)
+    text, older = ptx_for(variant.source(), register_table.CAPABILITY, OLDER)
+    register_table.require_single(variant, text)
+    register_table.require_single(variant, older)
     assert ".target sm_80" in older
-    found = report.entry(variant, text, ptxas)
+    found = register_table.entry(variant, text, ptxas)
     assert found.spills == 0
     assert found.registers * BLOCK <= 65_536, "a block does not fit a multiprocessor"
     if is_listed(variant, ptxas, table):
         listed = table[1][variant.kernel, variant.stored]
-        assert found == listed, "not what the committed table says; run python -m fusedstep.kernels.report"
+        assert found == listed, "not what the committed table says; run python -m fusedstep.tools.register_table"
 
 
 def is_listed(variant, ptxas, table):
     """Whether the table was made from this source by these compilers; what made it refused what `check_compiled` refuses."""
     compilers, entries = table
     listed = entries.get((variant.kernel, variant.stored))
-    return listed is not None and listed.source == report.digest(variant.source()) and compilers == report.compilers(ptxas)
+    is_same = listed is not None and listed.source == register_table.digest(variant.source())
+    return is_same and compilers == register_table.compilers(ptxas)
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
@@ -94,9 +95,9 @@ def test_some_are_compiled_always(name, ptxas, table):
 def test_a_changed_kernel_and_other_compilers_are_noticed(ptxas, table):
     variant = VARIANTS[0]
     entries = table[1]
-    now = report.compilers(ptxas)
+    now = register_table.compilers(ptxas)
     kept = entries[variant.kernel, variant.stored]
-    same = {(variant.kernel, variant.stored): dataclasses.replace(kept, source=report.digest(variant.source()))}
+    same = {(variant.kernel, variant.stored): dataclasses.replace(kept, source=register_table.digest(variant.source()))}
     assert is_listed(variant, ptxas, (now, same))
     assert not is_listed(variant, ptxas, ({**now, "numpy": "1.0"}, same))
     assert not is_listed(variant, ptxas, (now, {}))
@@ -114,20 +115,20 @@ def test_a_changed_kernel_and_other_compilers_are_noticed(ptxas, table):
 )
 def test_what_no_kernel_may_hold_is_refused(text, what):
     with pytest.raises(RuntimeError, match=f"expected {what} in kernel {VARIANTS[0]}"):
-        report.require_single(VARIANTS[0], text)
+        register_table.require_single(VARIANTS[0], text)
 
 
 def test_the_committed_table_is_that_of_these_kernels(table):
     """Compared by the digests of their sources, so nothing is compiled for it."""
-    now = {(v.kernel, v.stored): report.digest(v.source()) for v in VARIANTS}
+    now = {(v.kernel, v.stored): register_table.digest(v.source()) for v in VARIANTS}
     listed = {key: e.source for key, e in table[1].items()}
     stale = sorted(key for key in {*now, *listed} if now.get(key) != listed.get(key))
-    assert not stale, f"{len(stale)} kernels changed since, such as {stale[0]}; run python -m fusedstep.kernels.report"
+    assert not stale, f"{len(stale)} kernels changed since, such as {stale[0]}; run python -m fusedstep.tools.register_table"
 
 
 def test_the_committed_table_has_neither_spills_nor_double_arithmetic(table):
     assert all((e.spills, e.double) == (0, False) for e in table[1].values())
-    lines = (report.results() / f"{report.NAME}.md").read_text().splitlines()
+    lines = (register_table.results() / f"{register_table.NAME}.md").read_text().splitlines()
     rows_of_it = [line.split("|")[1:4] for line in lines if line.startswith("| ") and "kernel" not in line]
     assert {(k.strip(), s.strip(), int(r)) for k, s, r in rows_of_it} == {(*key, e.registers) for key, e in table[1].items()}
 
@@ -135,8 +136,8 @@ def test_the_committed_table_has_neither_spills_nor_double_arithmetic(table):
 @pytest.mark.parametrize("name", ["adam_inside_update-bfloat16", "bias_gelu_dropout_kept-float32"])
 def test_each_capability_gets_what_is_compiled_for_it_alone(name):
     generated = next(v for v in VARIANTS if str(v) == name).source()
-    together = [without_names(text) for text in ptx_for(generated, report.CAPABILITY, OLDER)]
-    assert together == [without_names(ptx_of(generated, capability)) for capability in (report.CAPABILITY, OLDER)]
+    together = [without_names(text) for text in ptx_for(generated, register_table.CAPABILITY, OLDER)]
+    assert together == [without_names(ptx_of(generated, capability)) for capability in (register_table.CAPABILITY, OLDER)]
 
 
 def test_random_bits():
@@ -178,4 +179,4 @@ def test_all_formulas_are_covered():
 def test_what_the_assembler_refuses_is_told(ptxas):
     variant = next(v for v in VARIANTS if str(v) == "sgd_update-float32")
     with pytest.raises(RuntimeError, match="kernel sgd_update-float32"):
-        report.entry(variant, ".version 9.0\n.target sm_90\n.entry nonsense", ptxas)
+        register_table.entry(variant, ".version 9.0\n.target sm_90\n.entry nonsense", ptxas)

@@ -32,7 +32,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
 
 
 def test_every_package_is_in_the_wheel(wheel: zipfile.ZipFile) -> None:
-    skipped = {"tests", ".venv", "build", "dist"}
+    skipped = {"tests", "tools", ".venv", "build", "dist"}
     folders = {
         path.parent.relative_to(ROOT)
         for path in ROOT.rglob("__init__.py")
@@ -48,7 +48,7 @@ def test_every_package_is_in_the_wheel(wheel: zipfile.ZipFile) -> None:
 def test_nothing_else_is_in_the_wheel(wheel: zipfile.ZipFile) -> None:
     tops = {name.partition("/")[0] for name in wheel.namelist()}
     assert tops == {"fusedstep", next(t for t in tops if t.endswith(".dist-info"))}
-    assert not any(name.startswith(("fusedstep/tests", "fusedstep/.")) for name in wheel.namelist())
+    assert not any(name.startswith(("fusedstep/tests", "fusedstep/tools", "fusedstep/.")) for name in wheel.namelist())
 
 
 def test_a_name_that_is_not_there_gets_a_suggestion() -> None:

@@ -77,6 +77,14 @@ def test_there_are_no_circles_of_imports():
         raise AssertionError(f"files that import each other in a circle: {' -> '.join(error.args[1])}") from error
 
 
+def test_what_is_installed_needs_neither_tests_nor_tools():
+    """But for a dry run, which says that it needs a checkout."""
+    imports = Imports(package_files())
+    used = {(module, source) for module in imports.files for source, _, _ in imports.named(module)}
+    wrong = {(module, source) for module, source in used if source.partition(".")[0] in ("tests", "tools")}
+    assert wrong == {("benchmarks.device.place", "tests.fakes")}
+
+
 def test_a_circle_would_be_found(tmp_path):
     """Also one for a type, through a package that hands on."""
     texts = {

@@ -1,6 +1,6 @@
 """libcublasLt through ctypes: where it lies, and the few calls that plans make.
 
-Everything above talks to an object with the methods of `CublasLt`; the fake one in fake.py has the same.
+Everything above talks to an object with the methods of `CublasLt`; the fake one in tests/fakes has the same.
 """
 
 from __future__ import annotations

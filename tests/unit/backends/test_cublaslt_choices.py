@@ -11,8 +11,8 @@ import pytest
 import fusedstep as fs
 from fusedstep.backends.cuda.cublaslt import Epilogue, Gemms, Status
 from fusedstep.backends.cuda.cublaslt.codes import ALGORITHM_BYTES
-from fusedstep.backends.cuda.cublaslt.fake import FakeCublasLt, Fault, HostDevice
 from fusedstep.kernels.targets import cache
+from fusedstep.tests.fakes.cublaslt import FakeCublasLt, Fault, HostDevice
 
 A, OUT = np.ones((16, 16), np.float32), np.empty((16, 16), np.float32)
 BIAS = np.ones(16, np.float32)

@@ -11,7 +11,7 @@ import pytest
 import fusedstep as fs
 from fusedstep.backends.cuda.cublaslt import CublasLt, DataType, Epilogue, library
 from fusedstep.backends.cuda.cublaslt.codes import Compute, DescriptorAttribute
-from fusedstep.backends.cuda.cublaslt.host import HostProducts
+from fusedstep.tests.fakes.host_products import HostProducts
 
 
 def installed() -> bool:

@@ -14,7 +14,7 @@ from product_cases import SMALL, Cases, ProductTests, normal
 
 from fusedstep.backends.conformance import close
 from fusedstep.backends.cuda.cublaslt import Epilogue, Gemms, Unsuited
-from fusedstep.backends.cuda.cublaslt.fake import FakeCublasLt, HostDevice
+from fusedstep.tests.fakes.cublaslt import FakeCublasLt, HostDevice
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from fusedstep.backends.cuda.cublaslt import Epilogue, Gemms, Status
 from fusedstep.backends.cuda.cublaslt import gemms as gemms_module
 from fusedstep.backends.cuda.cublaslt.codes import Compute, DataType
 from fusedstep.backends.cuda.cublaslt.device import WORKSPACE_BYTES
-from fusedstep.backends.cuda.cublaslt.fake import ALGORITHMS, FakeCublasLt, Fault, HostDevice
 from fusedstep.backends.cuda.cublaslt.plan import Plan
 from fusedstep.backends.cuda.cublaslt.problem import Problem
+from fusedstep.tests.fakes.cublaslt import ALGORITHMS, FakeCublasLt, Fault, HostDevice
 
 F32 = DataType.float32
 

@@ -14,8 +14,8 @@ import pytest
 import fusedstep as fs
 from fusedstep.backends.cuda.backend import CudaBackend
 from fusedstep.backends.cuda.cublaslt import Gemms
-from fusedstep.backends.cuda.cublaslt.fake import FakeCublasLt, HostDevice
 from fusedstep.backends.cuda.streams import PER_THREAD, own_stream
+from fusedstep.tests.fakes.cublaslt import FakeCublasLt, HostDevice
 
 
 class Machine:

@@ -9,9 +9,9 @@ import fusedstep as fs
 from fusedstep.backends import Backend, conformance
 from fusedstep.backends.cuda.cublaslt import Epilogue
 from fusedstep.backends.cuda.cublaslt.dense import DenseProducts
-from fusedstep.backends.cuda.cublaslt.fake import IN_PLACE, FakeCublasLt, HostDevice
-from fusedstep.backends.cuda.cublaslt.host import HostProducts
 from fusedstep.kernels.formulas.activations import ACTIVATIONS
+from fusedstep.tests.fakes.cublaslt import IN_PLACE, FakeCublasLt, HostDevice
+from fusedstep.tests.fakes.host_products import HostProducts
 
 CHECKS = conformance.checks(groups=["products", "signatures"], small=True)
 EVERYTHING = list(Epilogue.__members__.values())

@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import logging
+import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import EntryPoint
@@ -193,6 +194,24 @@ def test_auto_says_nothing_where_the_first_choice_works(only_numpy, caplog):
     caplog.set_level(logging.DEBUG, logger="fusedstep")
     assert selection._automatic() == "cuda"
     assert not caplog.records
+
+
+class Double(NumpyBackend):
+    """Stands in for a backend that cannot run here."""
+
+    name = "cuda"
+
+
+def test_a_double_stands_in_for_a_backend_of_that_name(monkeypatch):
+    monkeypatch.setattr(selection, "_replaced", {})
+    before = fs.backend("numpy"), selection.why_not("cuda")
+    selection.replace_backend("cuda", Double)
+    assert type(fs.backend("cuda")) is Double
+    assert fs.backend() is fs.backend("cuda"), "auto takes it as well"
+    assert fs.backends()["cuda"] is None
+    selection.replace_backend("cuda", Double)
+    assert fs.backend("numpy") is before[0]
+    assert pickle.loads(pickle.dumps(fs.backend("cuda"))) is fs.backend("cuda")
 
 
 def test_the_list_of_backends(only_numpy):

@@ -176,7 +176,7 @@ def test_the_preflight_passes_in_the_simulator():
 REFUSING = """
 import os
 os.environ["NUMBA_ENABLE_CUDASIM"] = "1"
-from fusedstep.backends.cuda.simulated import SimulatedCuda
+from fusedstep.tests.fakes.simulated_cuda import SimulatedCuda
 from fusedstep.benchmarks.device.preflight import main
 
 def capture(self, work):
@@ -193,6 +193,12 @@ def test_where_a_graph_cannot_be_captured_the_preflight_ends_with_the_reason():
     assert done.returncode == 1
     reason = "steps in float32 are right and cannot be captured: RuntimeError: operation not permitted"
     assert done.stdout.endswith(f"preflight failed: {reason}\n"), done.stdout + done.stderr
+
+
+def test_a_dry_run_of_an_installed_package_says_that_it_needs_a_checkout(monkeypatch):
+    monkeypatch.setitem(sys.modules, "fusedstep.tests.fakes", None)
+    with pytest.raises(preflight.Broken, match=r"expected a checkout of the repository, whose tests/fakes .* clone the repo"):
+        preflight.find_backend(dry=True)
 
 
 def test_without_a_device_the_preflight_ends_with_the_reason(monkeypatch, capsys):

@@ -17,12 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import c_order, cast, on_host
-from ..base import Array, Backend
-from ..slots import Kind, Slot
-from .backend import CudaBackend
-from .cublaslt import Gemms
-from .cublaslt.fake import FakeCublasLt, Fault, HostDevice
+from ...backends.arrays import c_order, cast, on_host
+from ...backends.base import Array, Backend, Unavailable
+from ...backends.cuda.backend import CudaBackend, simulated
+from ...backends.cuda.cublaslt import Gemms
+from ...backends.cuda.toolchain import numba_cuda_problem
+from ...backends.slots import Kind, Slot
+from . import simulate_cuda
+from .cublaslt import FakeCublasLt, Fault, HostDevice
 from .streams import SimulatedStreams
 
 _APART = 1
@@ -169,6 +171,18 @@ class SimulatedGraph:
 
 class SimulatedCuda(CudaBackend):
     """Numba's simulator in place of the device: NumPy stands in for CuPy."""
+
+    @classmethod
+    def unavailable(cls) -> Unavailable | None:
+        """Numba CUDA may not be there, or have been imported without the simulator."""
+        problem = numba_cuda_problem()
+        if problem is None and not simulated():
+            return Unavailable("Numba was imported without its simulator", "set NUMBA_ENABLE_CUDASIM=1 before Python starts")
+        return problem
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A process that reads the pickle simulates as well."""
+        return simulate_cuda, ()
 
     def _start(self) -> None:
         Backend.__init__(self, np)

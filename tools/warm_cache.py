@@ -1,6 +1,6 @@
 """Every CUDA kernel compiled for the device that is here, on all cores, and kept in the kernel cache.
 
-`python -m fusedstep.kernels.warm`: where minutes on a device are few, nobody waits for a compiler afterwards.
+`python -m fusedstep.tools.warm_cache`: where minutes on a device are few, nobody waits for a compiler afterwards.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from multiprocessing import get_context
 
 import numpy as np
 
-from .formula import REGISTRY
-from .report import Variant, variants
-from .rows.cuda import compiled
-from .targets import cache
-from .targets.cuda.maps import map_source
-from .targets.cuda.updates import update_source
+from ..kernels.formula import REGISTRY
+from ..kernels.rows.cuda import compiled
+from ..kernels.targets import cache
+from ..kernels.targets.cuda.maps import map_source
+from ..kernels.targets.cuda.updates import update_source
+from .register_table import Variant, variants
 
 MOST = 16
 """Processes; each holds a context of the device."""
 
 
 def doubles() -> Iterator[Variant]:
-    """The kernels of float64, which checks and second-order methods launch; those of steps are in kernels/report.py."""
+    """The kernels of float64, which checks and second-order methods launch; those of steps are in register_table.py."""
     double = np.dtype(np.float64)
     for formula in REGISTRY.values():
         source = update_source if formula.overwrites else map_source
@@ -42,7 +42,7 @@ def share(first: int, step: int) -> list[Variant]:
 
 def compile_share(first: int, step: int) -> list[str]:
     """Compiles a share; gives what went wrong, by kernel."""
-    from .targets.cuda.kernel import Kernel
+    from ..kernels.targets.cuda.kernel import Kernel
 
     wrong = []
     for variant in share(first, step):

@@ -1,6 +1,6 @@
 """Every CUDA kernel compiled for one capability, without a device: registers, spills and the rest, as a table.
 
-`python -m fusedstep.kernels.report` writes it to benchmarks/results; tests/ptx compares it with what compiles today.
+`python -m fusedstep.tools.register_table` writes it to benchmarks/results; tests/ptx compares it with what compiles today.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import formulas  # noqa: F401 – registers all formulas
-from .formula import REGISTRY, Formula
-from .rows.cuda import compiled
-from .targets import cache
-from .targets.cuda.bits import bits_source
-from .targets.cuda.geometry import BLOCK
-from .targets.cuda.kernel import Generated
-from .targets.cuda.maps import map_source
-from .targets.cuda.updates import update_source
+from ..kernels import formulas  # noqa: F401 – registers all formulas
+from ..kernels.formula import REGISTRY, Formula
+from ..kernels.rows.cuda import compiled
+from ..kernels.targets import cache
+from ..kernels.targets.cuda.bits import bits_source
+from ..kernels.targets.cuda.geometry import BLOCK
+from ..kernels.targets.cuda.kernel import Generated
+from ..kernels.targets.cuda.maps import map_source
+from ..kernels.targets.cuda.updates import update_source
 
 CAPABILITY = (9, 0)
 OLDER = (8, 0)
@@ -240,7 +240,7 @@ def _markdown(found: dict[str, str], entries: Sequence[Entry]) -> str:
         f"{total} kernels; {spilled} spill registers, {doubled} have float64 instructions. No device was used: these are the "
         "words of the compiler, "
         + ", ".join(f"{name} {number}" for name, number in found.items())
-        + ". Written by `python -m fusedstep.kernels.report`.",
+        + ". Written by `python -m fusedstep.tools.register_table`.",
         "",
         f"A block has {BLOCK} threads. Stored: how matrices (for updates: optimiser states) lie in memory; all is "
         "computed in float32. Widest: bytes of the widest single access to global memory.",
@@ -270,7 +270,7 @@ def results() -> Path:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Writes the table; what it holds already from the same compilers and the same source is not compiled again."""
-    parser = argparse.ArgumentParser(prog="python -m fusedstep.kernels.report", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m fusedstep.tools.register_table", description=main.__doc__)
     parser.add_argument("--out", type=Path, default=results(), help="folder to write to (default: %(default)s)")
     folder: Path = parser.parse_args(arguments).out
     ptxas = find_ptxas()

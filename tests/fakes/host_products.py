@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from ...base import Backend
-from ...executors.base import Executor, Work
-from ...numpy.backend import NumpyBackend
-from .fake import FakeCublasLt, HostDevice
-from .gemms import Gemms
-from .products import PlannedProducts
+from ...backends.base import Backend
+from ...backends.cuda.cublaslt.gemms import Gemms
+from ...backends.cuda.cublaslt.products import PlannedProducts
+from ...backends.executors.base import Executor, Work
+from ...backends.numpy.backend import NumpyBackend
+from .cublaslt import FakeCublasLt, HostDevice
 
 
 class HostProducts(PlannedProducts, NumpyBackend):

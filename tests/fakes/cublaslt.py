@@ -20,11 +20,20 @@ from typing import Any
 
 import numpy as np
 
-from ....kernels.formulas.activations import ACTIVATIONS
-from ..streams import SimulatedStreams
-from .codes import ALGORITHM_BYTES, AUX_COLUMNS, ITEM_BYTES, MASK_COLUMNS, Compute, DataType, Epilogue, Status
-from .library import Candidate, Layouts, require
-from .problem import INPUTS
+from ...backends.cuda.cublaslt.codes import (
+    ALGORITHM_BYTES,
+    AUX_COLUMNS,
+    ITEM_BYTES,
+    MASK_COLUMNS,
+    Compute,
+    DataType,
+    Epilogue,
+    Status,
+)
+from ...backends.cuda.cublaslt.library import Candidate, Layouts, require
+from ...backends.cuda.cublaslt.problem import INPUTS
+from ...kernels.formulas.activations import ACTIVATIONS
+from .streams import SimulatedStreams
 
 Array = Any
 _MAGIC = b"fakealgo"
