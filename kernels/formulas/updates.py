@@ -5,6 +5,7 @@ A rule maps (theta, g, states, scalars) to (theta, states); step-dependent scala
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -31,41 +32,60 @@ class Rule:
     scalars: tuple[str, ...] = ("lr",)
 
 
+RULES: dict[str, Rule] = {}
+"""The update rules by name; optimisers, tests and targets go through it."""
+
+
+def rule(function: Callable[..., tuple[Value, ...]]) -> Callable[..., tuple[Value, ...]]:
+    """Decorator: enters a rule in RULES; of its arguments after theta and g, those before lr are states, the others scalars."""
+    arguments = tuple(inspect.signature(function).parameters)
+    lr = arguments.index("lr")
+    RULES[function.__name__] = Rule(function.__name__, function, arguments[2:lr], arguments[lr:])
+    return function
+
+
+@rule
 def sgd(theta: Value, g: Value, lr: Value) -> tuple[Value, ...]:
     """theta -= lr g."""
     return (theta - lr * g,)
 
 
+@rule
 def momentum_update(theta: Value, g: Value, u: Value, lr: Value, gamma: Value) -> tuple[Value, ...]:
     """u = gamma u + lr g; theta -= u. Source: notes 002; Polyak (1964)."""
     u = gamma * u + lr * g
     return theta - u, u
 
 
+@rule
 def momentum_velocity(theta: Value, g: Value, velocity: Value, lr: Value, mu: Value) -> tuple[Value, ...]:
     """M = mu M - lr g; theta += M. Source: notes 003."""
     velocity = mu * velocity - lr * g
     return theta + velocity, velocity
 
 
+@rule
 def momentum_average(theta: Value, g: Value, m: Value, lr: Value, beta: Value, rest: Value) -> tuple[Value, ...]:
     """m = beta m + (1 - beta) g; theta -= lr m, with rest = 1 - beta. Source: notes 004."""
     m = beta * m + rest * g
     return theta - lr * m, m
 
 
+@rule
 def momentum_sum(theta: Value, g: Value, u: Value, lr: Value, gamma: Value) -> tuple[Value, ...]:
     """u = gamma u + g; theta -= lr u: the form of PyTorch, in which a new lr acts at once on the whole history."""
     u = gamma * u + g
     return theta - lr * u, u
 
 
+@rule
 def nesterov(theta: Value, g: Value, u: Value, lr: Value, gamma: Value) -> tuple[Value, ...]:
     """u = gamma u + g; theta -= lr (g + gamma u), theta being the look-ahead point. Source: Sutskever et al. (2013)."""
     u = gamma * u + g
     return theta - lr * (g + gamma * u), u
 
 
+@rule
 def nesterov_look_ahead(theta: Value, g: Value, u: Value, lr: Value, gamma: Value) -> tuple[Value, ...]:
     """u' = gamma u + lr g with g taken at theta - gamma u, which is where theta stands now; theta += gamma u - u'.
 
@@ -75,30 +95,35 @@ def nesterov_look_ahead(theta: Value, g: Value, u: Value, lr: Value, gamma: Valu
     return theta + gamma * u - updated, updated
 
 
+@rule
 def adagrad_outside(theta: Value, g: Value, v: Value, lr: Value, eps: Value) -> tuple[Value, ...]:
     """v += g^2; theta -= lr g / (sqrt(v) + eps). Source: Duchi, Hazan and Singer (2011); PyTorch."""
     v = v + g * g
     return theta - lr * g / (sqrt(v) + eps), v
 
 
+@rule
 def adagrad_inside(theta: Value, g: Value, v: Value, lr: Value, eps: Value) -> tuple[Value, ...]:
     """v += g^2; theta -= lr g / sqrt(v + eps). Source: notes 002."""
     v = v + g * g
     return theta - lr * g / sqrt(v + eps), v
 
 
+@rule
 def rmsprop_outside(theta: Value, g: Value, v: Value, lr: Value, rest: Value, eps: Value) -> tuple[Value, ...]:
     """v = beta v + (1 - beta) g^2; theta -= lr g / (sqrt(v) + eps), rest = 1 - beta. Source: PyTorch."""
     v = v + rest * (g * g - v)
     return theta - lr * g / (sqrt(v) + eps), v
 
 
+@rule
 def rmsprop_inside(theta: Value, g: Value, v: Value, lr: Value, rest: Value, eps: Value) -> tuple[Value, ...]:
     """v = beta v + (1 - beta) g^2; theta -= lr g / sqrt(v + eps). Source: notes 002 and 003; Tieleman, Hinton (2012)."""
     v = v + rest * (g * g - v)
     return theta - lr * g / sqrt(v + eps), v
 
 
+@rule
 def adadelta_inside(theta: Value, g: Value, v: Value, d: Value, lr: Value, rest: Value, eps: Value) -> tuple[Value, ...]:
     """v = rho v + (1 - rho) g^2; s = sqrt(d + eps) / sqrt(v + eps) g; d = rho d + (1 - rho) s^2; theta -= lr s.
 
@@ -109,6 +134,7 @@ def adadelta_inside(theta: Value, g: Value, v: Value, d: Value, lr: Value, rest:
     return theta - lr * s, v, d + rest * (s * s - d)
 
 
+@rule
 def adadelta_outside(theta: Value, g: Value, v: Value, d: Value, lr: Value, rest: Value, eps: Value) -> tuple[Value, ...]:
     """As `adadelta_inside`, with s = (sqrt(d) + eps) / (sqrt(v) + eps) g."""
     v = v + rest * (g * g - v)
@@ -116,6 +142,7 @@ def adadelta_outside(theta: Value, g: Value, v: Value, d: Value, lr: Value, rest
     return theta - lr * s, v, d + rest * (s * s - d)
 
 
+@rule
 def adam_outside(
     theta: Value, g: Value, m: Value, v: Value, lr: Value, rest1: Value, rest2: Value, root: Value, eps: Value
 ) -> tuple[Value, ...]:
@@ -129,6 +156,7 @@ def adam_outside(
     return theta - lr * m / (sqrt(v) * root + eps), m, v
 
 
+@rule
 def adam_inside(
     theta: Value, g: Value, m: Value, v: Value, lr: Value, rest1: Value, rest2: Value, root: Value, eps: Value
 ) -> tuple[Value, ...]:
@@ -138,6 +166,7 @@ def adam_inside(
     return theta - lr * m / sqrt(v * root * root + eps), m, v
 
 
+@rule
 def nadam(
     theta: Value, g: Value, m: Value, v: Value,
     lr: Value, rest1: Value, rest2: Value, root: Value, eps: Value, ahead: Value, now: Value,
@@ -152,6 +181,7 @@ def nadam(
     return theta - lr * (ahead * m + now * g) / (sqrt(v) * root + eps), m, v
 
 
+@rule
 def adamax(
     theta: Value, g: Value, m: Value, u: Value, lr: Value, rest1: Value, beta2: Value, eps: Value
 ) -> tuple[Value, ...]:
@@ -164,41 +194,17 @@ def adamax(
     return theta - lr * m / u, m, u
 
 
+@rule
 def lion(theta: Value, g: Value, m: Value, lr: Value, rest1: Value, rest2: Value) -> tuple[Value, ...]:
     """theta -= lr sign(b1 m + (1 - b1) g); m = b2 m + (1 - b2) g. Source: Chen et al. (2023)."""
     return theta - lr * sign(m + rest1 * (g - m)), m + rest2 * (g - m)
 
 
+@rule
 def sign_descent(theta: Value, g: Value, lr: Value) -> tuple[Value, ...]:
     """theta -= lr sign(g). Source: notes 004 (the normalised step); Bernstein et al. (2018)."""
     return (theta - lr * sign(g),)
 
-
-RULES = {
-    r.name: r
-    for r in (
-        Rule("sgd", sgd),
-        Rule("momentum_update", momentum_update, ("u",), ("lr", "gamma")),
-        Rule("momentum_velocity", momentum_velocity, ("velocity",), ("lr", "mu")),
-        Rule("momentum_average", momentum_average, ("m",), ("lr", "beta", "rest")),
-        Rule("momentum_sum", momentum_sum, ("u",), ("lr", "gamma")),
-        Rule("nesterov", nesterov, ("u",), ("lr", "gamma")),
-        Rule("nesterov_look_ahead", nesterov_look_ahead, ("u",), ("lr", "gamma")),
-        Rule("adagrad_outside", adagrad_outside, ("v",), ("lr", "eps")),
-        Rule("adagrad_inside", adagrad_inside, ("v",), ("lr", "eps")),
-        Rule("rmsprop_outside", rmsprop_outside, ("v",), ("lr", "rest", "eps")),
-        Rule("rmsprop_inside", rmsprop_inside, ("v",), ("lr", "rest", "eps")),
-        Rule("adadelta_inside", adadelta_inside, ("v", "d"), ("lr", "rest", "eps")),
-        Rule("adadelta_outside", adadelta_outside, ("v", "d"), ("lr", "rest", "eps")),
-        Rule("adam_outside", adam_outside, ("m", "v"), ("lr", "rest1", "rest2", "root", "eps")),
-        Rule("adam_inside", adam_inside, ("m", "v"), ("lr", "rest1", "rest2", "root", "eps")),
-        Rule("nadam", nadam, ("m", "v"), ("lr", "rest1", "rest2", "root", "eps", "ahead", "now")),
-        Rule("adamax", adamax, ("m", "u"), ("lr", "rest1", "beta2", "eps")),
-        Rule("lion", lion, ("m",), ("lr", "rest1", "rest2")),
-        Rule("sign_descent", sign_descent),
-    )
-}
-"""The table of update rules; a new optimiser is one more row."""
 
 FEATURES = ("clip_value", "l2", "l1", "l1_proximal", "weight_decay")
 """What may be switched on around a rule; each adds one scalar of that name, in this order, after the learning rate."""
