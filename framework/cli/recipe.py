@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 from ...errors import HyperparameterError
-from ..engine.model import ACTIVATION_LAYERS
+from ..layers.activations import ACTIVATION_LAYERS
 from ..optimizers import OPTIMIZERS, Optimizer
 from ..sources.names import did_you_mean
 from ..tables.table import Task

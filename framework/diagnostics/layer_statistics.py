@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from ...errors import HyperparameterError, StateError
 from ..engine.precision import Scaling
-from ..layers import Identity, Layer, Maxout, PReLU, Softmax
-from ..layers.activations import _Elementwise
+from ..layers import Identity, Layer, Maxout, Softmax
+from ..layers.activations import HiddenActivation
 from ..settings import choice, whole
 from ..training.callbacks import Callback
 from .units import THRESHOLD, active, can_die, check_threshold, saturated, saturates
@@ -182,7 +182,7 @@ class _Look:
 
 def _worth_showing(layers: list[Layer]) -> list[int]:
     """Positions of the activations and of the last layer; of all layers, where there is no activation."""
-    kinds = (_Elementwise, PReLU, Maxout, Softmax)
+    kinds = (HiddenActivation, Maxout, Softmax)
     chosen = [k for k, layer in enumerate(layers) if isinstance(layer, kinds) and not isinstance(layer, Identity)]
     if not chosen:
         return list(range(len(layers)))

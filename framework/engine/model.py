@@ -14,22 +14,8 @@ import numpy as np
 from ...backends import Backend
 from ...backends import backend as find_backend
 from ...errors import DtypeError, EmptyDataError, HyperparameterError, MixedBackends, NonFiniteDataError, ShapeError, StateError
-from ..layers import (
-    ELU,
-    GELU,
-    Dropout,
-    Layer,
-    LayerNorm,
-    LeakyReLU,
-    Linear,
-    PReLU,
-    ReLU,
-    Sequence,
-    Sigmoid,
-    SiLU,
-    Softmax,
-    Tanh,
-)
+from ..layers import Dropout, Layer, LayerNorm, Linear, Sequence, Softmax
+from ..layers.activations import ACTIVATION_LAYERS
 from ..layers.fused import fuse
 from ..sources.row_source import RowSource, as_source
 from .arena import Arena
@@ -402,18 +388,6 @@ def _input_width(layer: Layer) -> int | None:
     return _input_width(affine) if isinstance(affine, Layer) else None
 
 
-ACTIVATION_LAYERS: dict[str, Any] = {
-    "relu": ReLU,
-    "leaky_relu": LeakyReLU,
-    "prelu": PReLU,
-    "elu": ELU,
-    "gelu": GELU,
-    "silu": SiLU,
-    "sigmoid": Sigmoid,
-    "tanh": Tanh,
-}
-
-
 def mlp(
     widths: Widths[int],
     activation: str = "relu",
@@ -438,16 +412,14 @@ def mlp(
         )
     if activation not in ACTIVATION_LAYERS:
         raise HyperparameterError(f"expected an activation out of {', '.join(ACTIVATION_LAYERS)}; got {activation!r}")
-    init = weight_init if weight_init is not None else (
-        "glorot_uniform" if activation in ("sigmoid", "tanh") else "he_normal"
-    )
+    kind = ACTIVATION_LAYERS[activation]
+    init = kind.weight_init if weight_init is None else weight_init
     layers: list[Layer] = []
     for inputs, outputs in pairwise(widths[:-1]):
         layers.append(Linear(inputs, outputs, weight_init=init, bias_init=bias_init))
         if layer_norm:
             layers.append(LayerNorm(outputs))
-        make = ACTIVATION_LAYERS[activation]
-        layers.append(make(outputs) if make is PReLU else make())
+        layers.append(kind.of_width(outputs))
         if dropout:
             layers.append(Dropout(dropout))
     layers.append(Linear(widths[-2], widths[-1], weight_init=init))

@@ -15,12 +15,38 @@ from ..engine.tape import Tape
 from ..settings import choice, finite, positive, real, whole
 from .base import Array, Layer, require_width, zeros
 
+ACTIVATION_LAYERS: dict[str, type[HiddenActivation]] = {}
+"""Those that may stand behind a hidden layer, by the name that `mlp`, searches and commands take."""
 
-class _Elementwise(Layer):
+
+class HiddenActivation(Layer, public=False):
+    """An activation that may stand behind a hidden layer; one that has a name of its own is entered in ACTIVATION_LAYERS."""
+
+    short_name = ""
+    """What `mlp` and the commands call it."""
+    weight_init = "he_normal"
+    """How `mlp` draws the weights in front of it."""
+    keeps_image = True
+
+    def __init_subclass__(cls, public: bool = True) -> None:
+        super().__init_subclass__(public)
+        if "short_name" in vars(cls):
+            ACTIVATION_LAYERS[cls.short_name] = cls
+
+    @classmethod
+    def of_width(cls, width: int) -> Layer:
+        """One with the default settings, for that many columns."""
+        del width
+        return cls()
+
+
+class _Elementwise(HiddenActivation):
     """y = value(x, *scalars), by a row of the table of activations."""
 
-    activation: Activation
-    keeps_image = True
+    @property
+    def activation(self) -> Activation:
+        """The row of the table."""
+        return ACTIVATIONS[self.short_name]
 
     @property
     def scalars(self) -> tuple[float, ...]:
@@ -55,31 +81,33 @@ class _Elementwise(Layer):
 class Identity(_Elementwise):
     """y = x."""
 
-    activation = ACTIVATIONS["identity"]
+    short_name = "identity"
 
 
 class ReLU(_Elementwise):
     """y = max(0, x); the subgradient at 0 is 0. Source: Nair and Hinton (2010); notes 000, 002."""
 
-    activation = ACTIVATIONS["relu"]
+    short_name = "relu"
 
 
 class Sigmoid(_Elementwise):
     """y = 1 / (1 + e^-x), dy/dx = y (1 - y). Source: notes 000, 002, 003."""
 
-    activation = ACTIVATIONS["sigmoid"]
+    short_name = "sigmoid"
+    weight_init = "glorot_uniform"
 
 
 class Tanh(_Elementwise):
     """y = tanh x, dy/dx = 1 - y^2. Source: notes 002."""
 
-    activation = ACTIVATIONS["tanh"]
+    short_name = "tanh"
+    weight_init = "glorot_uniform"
 
 
 class SiLU(_Elementwise):
     """y = x sigmoid(x), also called swish. Source: Elfwing, Uchibe and Doya (2018)."""
 
-    activation = ACTIVATIONS["silu"]
+    short_name = "silu"
 
 
 class LeakyReLU(_Elementwise):
@@ -89,7 +117,7 @@ class LeakyReLU(_Elementwise):
     Source: Maas, Hannun and Ng (2013); notes 002, which writes max(0.01 x, x).
     """
 
-    activation = ACTIVATIONS["leaky_relu"]
+    short_name = "leaky_relu"
 
     def __init__(self, slope: float = 0.01) -> None:
         self.slope = real(slope, "slope of LeakyReLU", 0.0, 1.0, "()", "pass a slope such as 0.01; for slope 0 use ReLU")
@@ -113,7 +141,7 @@ class ELU(_Elementwise):
     Source: Clevert, Unterthiner and Hochreiter (2016).
     """
 
-    activation = ACTIVATIONS["elu"]
+    short_name = "elu"
 
     def __init__(self, a: float = 1.0) -> None:
         self.a = positive(a, "a of ELU", "pass a > 0, such as 1.0; for a = 0 use ReLU")
@@ -136,11 +164,13 @@ class GELU(_Elementwise):
     Source: Hendrycks and Gimpel (2016).
     """
 
+    short_name = "gelu"
+
     def __init__(self, approximate: str = "none") -> None:
         self.approximate = choice(approximate, "approximate of GELU", ("none", "tanh"))
 
     @property
-    def activation(self) -> Activation:  # type: ignore[override]
+    def activation(self) -> Activation:
         """The exact form or the approximation."""
         return ACTIVATIONS["gelu" if self.approximate == "none" else "gelu_tanh"]
 
@@ -150,7 +180,7 @@ class GELU(_Elementwise):
         return {"approximate": self.approximate}
 
 
-class PReLU(Layer):
+class PReLU(HiddenActivation):
     """y = x where x > 0, else alpha x, with one learned alpha per column.
 
     Args: features – number of columns; alpha – initial value, default 0.25.
@@ -158,7 +188,7 @@ class PReLU(Layer):
     Source: He et al. (2015); notes 002.
     """
 
-    keeps_image = True
+    short_name = "prelu"
 
     def __init__(self, features: int, alpha: float = 0.25) -> None:
         self.features = whole(features, "features of PReLU")
@@ -169,6 +199,11 @@ class PReLU(Layer):
     def settings(self) -> dict[str, Any]:
         """The arguments that make this layer again."""
         return {"features": self.features, "alpha": self.start}
+
+    @classmethod
+    def of_width(cls, width: int) -> Layer:
+        """One alpha for each of that many columns."""
+        return cls(width)
 
     def declared(self) -> Iterator[tuple[str, Parameter]]:
         """alpha [features]."""

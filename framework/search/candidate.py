@@ -10,8 +10,9 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from ...errors import HyperparameterError
-from ..engine.model import ACTIVATION_LAYERS, mlp
+from ..engine.model import mlp
 from ..engine.step import TrainStep
+from ..layers.activations import ACTIVATION_LAYERS
 from ..losses import Loss
 from ..optimizers import OPTIMIZERS
 from ..settings import not_negative, positive, share, whole
