@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from ..framework.engine.model import Sequential
-from ..framework.layers import Linear
-from ..framework.optimizers import Adam
+from ..framework.layers.dense import Linear
+from ..framework.optimizers.adaptive import Adam
 from ..kernels.formulas.activations import ACTIVATIONS, dense_forward
 from .contenders.ours import Threads
 from .copying import COPY_ELEMENTS, copies, device_copy

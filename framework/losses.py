@@ -13,7 +13,9 @@ from ..errors import DtypeError, HyperparameterError, LabelError, ShapeError
 from ..kernels.formulas import losses as formulas
 from .engine.revision import Revised
 from .engine.tape import Tape
-from .layers import Layer, ReLU, Sigmoid, Softmax
+from .layers import Layer
+from .layers.activations import ReLU, Sigmoid
+from .layers.softmax import Softmax
 from .settings import choice, not_negative, share
 
 Array = Any

@@ -12,7 +12,7 @@ from ...backends.threads import num_threads, set_num_threads
 from ...framework.engine.model import Sequential, mlp
 from ...framework.engine.step import TrainStep
 from ...framework.losses import SoftmaxCrossEntropy
-from ...framework.optimizers import Adam, AdamW
+from ...framework.optimizers.adaptive import Adam, AdamW
 from ..problem import BETA1, BETA2, CLIP_NORM, EPSILON, WEIGHT_DECAY, Problem
 from ..team import blas_threads
 from ..timing import Prepared

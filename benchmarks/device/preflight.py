@@ -141,7 +141,7 @@ def _steps(run: Any, precision: str) -> tuple[list[float], Any]:
     from ...framework.engine.model import mlp
     from ...framework.engine.step import TrainStep
     from ...framework.losses import SoftmaxCrossEntropy
-    from ...framework.optimizers import Adam
+    from ...framework.optimizers.adaptive import Adam
 
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((ROWS, WIDTHS[0]), np.float32), rng.integers(0, WIDTHS[-1], ROWS)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .options import Activation, BackendName, Debug, Hidden, Labels, Precision, Source, Target, TaskName
+from .options import Activation, BackendName, Debug, Hidden, Labels, Optimizer, Precision, Source, Target, TaskName
 
 
 def find_lr(
@@ -17,7 +17,7 @@ def find_lr(
     task: TaskName = None,
     hidden: Hidden = None,
     activation: Activation = None,
-    optimizer: Annotated[str | None, typer.Option(metavar="NAME", help="AdamW, Adam, SGD, Nesterov, Lion, …")] = None,
+    optimizer: Optimizer = None,
     batch_size: Annotated[int | None, typer.Option(help="Rows of a minibatch.")] = None,
     sweep: Annotated[
         bool, typer.Option("--sweep", help="One short training with a growing rate, in place of one training per rate.")

@@ -15,10 +15,15 @@ from ...backends import backend as find_backend
 from ...errors import DtypeError, HyperparameterError
 from ..engine.model import Sequential
 from ..engine.step import TrainStep
-from ..layers import ELU, GELU, Dropout, GaussianNoise, Layer, LayerNorm, Linear, Residual, Sigmoid, SiLU, Tanh
-from ..layers import Sequence as Chain
+from ..layers import Layer
+from ..layers.activations import ELU, GELU, Sigmoid, SiLU, Tanh
+from ..layers.dense import Linear
+from ..layers.noise import Dropout, GaussianNoise
+from ..layers.normalization import LayerNorm
+from ..layers.residual import Residual
+from ..layers.sequence import Sequence as Chain
 from ..losses import SoftmaxCrossEntropy
-from ..optimizers import AdamW
+from ..optimizers.adaptive import AdamW
 from ..streams import LAYER, SHUFFLE
 
 TOLERANCES = {"float32": 1e-5, "float64": 1e-12}

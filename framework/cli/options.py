@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from .names import ACTIVATIONS, OPTIMIZERS
+
 DEBUG_KEY = "fusedstep.debug"
 """Where a context keeps whether tracebacks are wanted."""
 
@@ -44,9 +46,8 @@ TaskName = Annotated[str | None, typer.Option("--task", metavar="TASK", help="cl
 Hidden = Annotated[
     str | None, typer.Option(metavar="WIDTHS", help='Hidden widths, such as "256,128"; none: a linear model.')
 ]
-Activation = Annotated[
-    str | None, typer.Option(metavar="NAME", help="relu, leaky_relu, prelu, elu, gelu, silu, sigmoid or tanh.")
-]
+Activation = Annotated[str | None, typer.Option(metavar="NAME", help=f"{ACTIVATIONS}.")]
+Optimizer = Annotated[str | None, typer.Option(metavar="NAME", help=f"{OPTIMIZERS}, in any case.")]
 Precision = Annotated[
     str, typer.Option(metavar="NAME", help="float32 or float64; tf32, bfloat16 or float16 where the backend has it.")
 ]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .names import ACTIVATIONS, OPTIMIZERS
 from .options import Debug
 
 if TYPE_CHECKING:
@@ -46,11 +47,9 @@ def train(
     hidden: Annotated[
         str | None, _network(metavar="WIDTHS", help='Hidden widths, such as "256,128"; none: a linear model.')
     ] = None,
-    activation: Annotated[
-        str | None, _network(metavar="NAME", help="relu, leaky_relu, prelu, elu, gelu, silu, sigmoid or tanh.")
-    ] = None,
+    activation: Annotated[str | None, _network(metavar="NAME", help=f"{ACTIVATIONS}.")] = None,
     dropout: Annotated[float | None, _network(help="Share of hidden units dropped in training, 0 <= p < 1.")] = None,
-    optimizer: Annotated[str | None, _training(metavar="NAME", help="AdamW, Adam, SGD, Nesterov, Lion, …")] = None,
+    optimizer: Annotated[str | None, _training(metavar="NAME", help=f"{OPTIMIZERS}, in any case.")] = None,
     lr: Annotated[float | None, _training(help="Learning rate, > 0.")] = None,
     batch_size: Annotated[int | None, _training(help="Rows of a minibatch.")] = None,
     micro_batch: Annotated[

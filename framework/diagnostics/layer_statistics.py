@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from ...errors import HyperparameterError, StateError
 from ..engine.precision import Scaling
-from ..layers import Identity, Layer, Maxout, Softmax
-from ..layers.activations import HiddenActivation
+from ..layers import Layer
+from ..layers.activations import HiddenActivation, Identity
+from ..layers.dense import Maxout
+from ..layers.softmax import Softmax
 from ..settings import choice, whole
 from ..training.callbacks import Callback
 from .units import THRESHOLD, active, can_die, check_threshold, saturated, saturates

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 
 from ..engine.tape import Tape
-from ..layers import Layer, Sequence
+from ..layers import Layer
+from ..layers.sequence import Sequence
 
 Array = Any
 

@@ -14,9 +14,14 @@ import numpy as np
 from ...backends import Backend
 from ...backends import backend as find_backend
 from ...errors import DtypeError, EmptyDataError, HyperparameterError, MixedBackends, NonFiniteDataError, ShapeError, StateError
-from ..layers import Dropout, Layer, LayerNorm, Linear, Sequence, Softmax
+from ..layers import Layer
 from ..layers.activations import ACTIVATION_LAYERS
+from ..layers.dense import Linear
 from ..layers.fused import fuse
+from ..layers.noise import Dropout
+from ..layers.normalization import LayerNorm
+from ..layers.sequence import Sequence
+from ..layers.softmax import Softmax
 from ..sources.row_source import RowSource, as_source
 from .arena import Arena
 from .initializers import Initializer

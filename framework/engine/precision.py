@@ -11,7 +11,8 @@ from typing import Any
 from ...backends import Backend, having
 from ...errors import DtypeError
 from ...kernels.formulas.precision import adapt_loss_scale, as_stored, times
-from ..layers import Layer, Sequence
+from ..layers import Layer
+from ..layers.sequence import Sequence
 from .tape import Tape
 
 Array = Any

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ..layers import Sequence, Softmax
+from ..layers.sequence import Sequence
+from ..layers.softmax import Softmax
 from ..losses import Loss
 from .model import Sequential
 

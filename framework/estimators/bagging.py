@@ -18,7 +18,8 @@ from ...errors import HyperparameterError, ShapeError, StateError
 from ..engine.model import Sequential, require_seed
 from ..engine.step import TrainStep
 from ..losses import Loss
-from ..optimizers import Adam, Optimizer
+from ..optimizers import Optimizer
+from ..optimizers.adaptive import Adam
 from ..optional import require
 from ..settings import choice, real, whole
 from ..tables.bootstrap import bootstrap, feature_subset, left_out

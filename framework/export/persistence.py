@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from ...backends import Backend
 from ...errors import DtypeError, FusedstepError, ModelFileError, OutputPathError
 from ..engine.model import Sequential, require_model
-from ..layers import LAYERS, Layer, Sequence
+from ..layers import LAYERS, Layer
+from ..layers.sequence import Sequence
 
 FORMAT = "fusedstep.model"
 VERSION = 1

@@ -91,14 +91,14 @@ class ReLU(_Elementwise):
 
 
 class Sigmoid(_Elementwise):
-    """y = 1 / (1 + e^-x), dy/dx = y (1 - y). Source: notes 000, 002, 003."""
+    """y = 1 / (1 + e^-x). Source: notes 000, 002, 003."""
 
     short_name = "sigmoid"
     weight_init = "glorot_uniform"
 
 
 class Tanh(_Elementwise):
-    """y = tanh x, dy/dx = 1 - y^2. Source: notes 002."""
+    """y = tanh x. Source: notes 002."""
 
     short_name = "tanh"
     weight_init = "glorot_uniform"
@@ -222,7 +222,7 @@ class PReLU(HiddenActivation):
         return y
 
     def backward(self, dy: Array, tape: Tape, needs_input: bool = True) -> Array | None:  # noqa: ARG002
-        """dx, and d alpha = sum over rows of dy min(x, 0)."""
+        """dx = dy where x > 0, else alpha dy; d alpha = sum over rows of dy min(x, 0)."""
         (x,) = tape.pop()
         dx, share = tape.empty(x.shape), tape.empty(x.shape)
         tape.backend.map(prelu_backward, (dx, share), dy, x, tape.parameter(self.alpha))

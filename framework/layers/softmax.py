@@ -8,7 +8,7 @@ from .base import Array, Layer, zeros
 
 
 class Softmax(Layer):
-    """y_k = exp(x_k) / sum over j of exp(x_j) in each row: a point of the probability simplex.
+    """y_k = exp(x_k) / (sum over j of exp(x_j)) in each row: a point of the probability simplex.
 
     Source: notes 000, 001.
     """

@@ -1,34 +1,23 @@
 """First-order optimisers: hyperparameters and step-dependent scalars; the rules are in kernels/formulas/updates.py.
 
-One step is one kernel call over the arena, with clipping, penalties and decay inside.
+One step is one kernel call over the arena, with clipping, penalties and decay inside. A class enters OPTIMIZERS when its file
+is imported, which is here; `fs.Name` and the pages that list optimisers follow by tools/generate.py.
 """
 
-from .adaptive import AdaDelta, AdaGrad, Adam, Adamax, AdamW, NAdam, RMSProp
+from . import adaptive, layerwise, momentum, signs
 from .base import OPTIMIZERS, Optimizer, OptimizerState, ParameterGroup
 from .full_batch import FULL_BATCH, FullBatchMethod, refuse_full_batch
-from .layerwise import LAMB
-from .momentum import SGD, Momentum, Nesterov
-from .signs import Lion, SignDescent
 
 __all__ = [
     "FULL_BATCH",
-    "LAMB",
     "OPTIMIZERS",
-    "SGD",
-    "AdaDelta",
-    "AdaGrad",
-    "Adam",
-    "AdamW",
-    "Adamax",
     "FullBatchMethod",
-    "Lion",
-    "Momentum",
-    "NAdam",
-    "Nesterov",
     "Optimizer",
     "OptimizerState",
     "ParameterGroup",
-    "RMSProp",
-    "SignDescent",
+    "adaptive",
+    "layerwise",
+    "momentum",
     "refuse_full_batch",
+    "signs",
 ]

@@ -18,9 +18,9 @@ from ...kernels.formulas.vectors import sign_rows
 from ..engine.model import Sequential
 from ..engine.step import TrainStep
 from ..engine.tape import Tape
-from ..layers import Dropout, GaussianNoise
+from ..layers.noise import Dropout, GaussianNoise
 from ..losses import Loss
-from ..optimizers import SGD
+from ..optimizers.momentum import SGD
 from ..settings import not_negative
 from .limits import require_room
 from .vectors import Packing, Vectors

@@ -14,7 +14,7 @@ from ...errors import HyperparameterError
 from ...kernels.formulas.augmentation import masked_features, mixed, mixed_labels
 from ...kernels.formulas.random import gaussian_noise
 from ..engine.step import TrainStep
-from ..layers import GaussianNoise
+from ..layers.noise import GaussianNoise
 from ..settings import finite, positive, share
 from ..streams import AUGMENT
 

@@ -17,7 +17,8 @@ from safetensors.numpy import save_file
 import fusedstep as fs
 from fusedstep.errors import DtypeError, ModelFileError, OutputPathError, StateError
 from fusedstep.framework.export.persistence import VERSION, load_with_metadata, replacing, require_writable
-from fusedstep.framework.layers import LAYERS, Sequence
+from fusedstep.framework.layers import LAYERS
+from fusedstep.framework.layers.sequence import Sequence
 
 
 def every_layer():

@@ -12,8 +12,9 @@ from fusedstep.backends.forward_mode.backend import DualBackend
 from fusedstep.errors import HyperparameterError, NotDifferentiable, ShapeError, TooLarge
 from fusedstep.framework.engine.arena import Arena
 from fusedstep.framework.engine.tape import Tape
-from fusedstep.framework.layers import LAYERS, Dropout, GaussianNoise
+from fusedstep.framework.layers import LAYERS
 from fusedstep.framework.layers.activations import _Elementwise
+from fusedstep.framework.layers.noise import Dropout, GaussianNoise
 from fusedstep.framework.losses import LOSSES
 
 RANDOM = {"Dropout", "GaussianNoise", "Residual"}
