@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from optimizer_cases import torch_cases
 
 import fusedstep as fs
 
@@ -27,42 +28,7 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
-CASES = {
-    "SGD": (lambda: fs.SGD(0.1), O.SGD, {"lr": 0.1}, 0.0),
-    "SGD with l2": (lambda: fs.SGD(0.1, l2=0.02), O.SGD, {"lr": 0.1}, 0.02),
-    "Momentum sum": (lambda: fs.Momentum(0.05, 0.9, form="sum"), O.SGD, {"lr": 0.05, "momentum": 0.9}, 0.0),
-    "Momentum sum with l2": (
-        lambda: fs.Momentum(0.05, 0.9, form="sum", l2=0.02), O.SGD, {"lr": 0.05, "momentum": 0.9}, 0.02,
-    ),
-    "Nesterov": (lambda: fs.Nesterov(0.05, 0.9), O.SGD, {"lr": 0.05, "momentum": 0.9, "nesterov": True}, 0.0),
-    "Nesterov with l2": (
-        lambda: fs.Nesterov(0.05, 0.9, l2=0.02), O.SGD, {"lr": 0.05, "momentum": 0.9, "nesterov": True}, 0.02,
-    ),
-    "AdaGrad outside": (lambda: fs.AdaGrad(0.05, 1e-10), O.Adagrad, {"lr": 0.05, "eps": 1e-10}, 0.0),
-    "AdaGrad outside with l2": (
-        lambda: fs.AdaGrad(0.05, 1e-6, l2=0.02), O.Adagrad, {"lr": 0.05, "eps": 1e-6}, 0.02,
-    ),
-    "RMSProp outside": (
-        lambda: fs.RMSProp(0.01, 0.95, 1e-6), O.RMSprop, {"lr": 0.01, "alpha": 0.95, "eps": 1e-6}, 0.0,
-    ),
-    "RMSProp outside with l2": (
-        lambda: fs.RMSProp(0.01, 0.95, 1e-6, l2=0.02), O.RMSprop, {"lr": 0.01, "alpha": 0.95, "eps": 1e-6}, 0.02,
-    ),
-    "AdaDelta inside": (
-        lambda: fs.AdaDelta(1.0, 0.9, 1e-4), O.Adadelta, {"lr": 1.0, "rho": 0.9, "eps": 1e-4}, 0.0,
-    ),
-    "Adam outside": (lambda: fs.Adam(0.01), O.Adam, {"lr": 0.01, "betas": (0.9, 0.999), "eps": 1e-8}, 0.0),
-    "Adam outside with l2": (
-        lambda: fs.Adam(0.01, 0.8, 0.99, 1e-7, l2=0.02), O.Adam, {"lr": 0.01, "betas": (0.8, 0.99), "eps": 1e-7}, 0.02,
-    ),
-    "AdamW": (lambda: fs.AdamW(0.01, weight_decay=0.1), O.AdamW, {"lr": 0.01}, 0.1),
-    "Adamax": (
-        lambda: fs.Adamax(0.01, 0.9, 0.99, 1e-8), O.Adamax, {"lr": 0.01, "betas": (0.9, 0.99), "eps": 1e-8}, 0.0,
-    ),
-    "Adamax with l2": (
-        lambda: fs.Adamax(0.01, 0.9, 0.99, 1e-8, l2=0.02), O.Adamax, {"lr": 0.01, "betas": (0.9, 0.99), "eps": 1e-8}, 0.02,
-    ),
-}  # fmt: skip
+CASES = list(torch_cases(O))
 
 
 def make_theirs(problem, kind, settings, decay):
@@ -113,14 +79,14 @@ def both_backends(problem, ours, theirs, run):
 @pytest.mark.row("C2", "C3", "C4", "C5", "C6")
 @pytest.mark.parametrize("case", CASES)
 def test_recorded_gradients(case, problem):
-    make, kind, settings, decay = CASES[case]
+    ours, kind, settings, decay = torch_cases(O)[case]
     theirs = run_recorded(problem, kind, settings, decay)
-    both_backends(problem, make(), theirs, lambda o, b: problem.run_recorded(o, b, problem.gradients))
+    both_backends(problem, ours, theirs, lambda o, b: problem.run_recorded(o, b, problem.gradients))
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_training_run(case, problem):
-    make, kind, settings, decay = CASES[case]
+    ours, kind, settings, decay = torch_cases(O)[case]
     parameters, optimizer = make_theirs(problem, kind, settings, decay)
     rows = []
     for x, y in zip(problem.x, problem.y, strict=True):
@@ -128,18 +94,18 @@ def test_training_run(case, problem):
         network_loss(parameters, torch.tensor(x), torch.tensor(y)).backward()
         optimizer.step()
         rows.append(snapshot(problem, parameters))
-    both_backends(problem, make(), np.array(rows), lambda o, b: problem.run_training(o, b, problem.x, problem.y))
+    both_backends(problem, ours, np.array(rows), lambda o, b: problem.run_training(o, b, problem.x, problem.y))
 
 
 @pytest.mark.parametrize("case", ["Momentum sum with l2", "Nesterov", "Adam outside", "AdamW", "Adamax"])
 def test_learning_rate_that_changes_between_steps(case, problem):
-    make, kind, settings, decay = CASES[case]
+    ours, kind, settings, decay = torch_cases(O)[case]
 
     def rate_of(t):
         return settings["lr"] * (0.5 if t > 30 else 1.0) * 0.99**t
 
     theirs = run_recorded(problem, kind, settings, decay, rate_of)
-    both_backends(problem, make(), theirs, lambda o, b: problem.run_recorded(o, b, problem.gradients, rate_of))
+    both_backends(problem, ours, theirs, lambda o, b: problem.run_recorded(o, b, problem.gradients, rate_of))
 
 
 def test_clipping_by_value(problem):

@@ -7,123 +7,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from optimizer_cases import REFERENCES, adam_moments
 
 import fusedstep as fs
 from fusedstep.framework.optimizers import OPTIMIZERS, ParameterGroup
 
 BOUND = 1e-10
 BACKENDS = ["base", "numpy", "numba"]
-
-
-def sgd(theta, g, m, t, lr):
-    return theta - lr * g
-
-
-def momentum_update(theta, g, m, t, lr, gamma=0.9):
-    m["u"] = gamma * m.get("u", 0.0) + lr * g
-    return theta - m["u"]
-
-
-def momentum_velocity(theta, g, m, t, lr, gamma=0.9):
-    m["M"] = gamma * m.get("M", 0.0) - lr * g
-    return theta + m["M"]
-
-
-def momentum_average(theta, g, m, t, lr, gamma=0.9):
-    m["m"] = gamma * m.get("m", 0.0) + (1 - gamma) * g
-    return theta - lr * m["m"]
-
-
-def momentum_sum(theta, g, m, t, lr, gamma=0.9):
-    m["u"] = gamma * m.get("u", 0.0) + g
-    return theta - lr * m["u"]
-
-
-def nesterov(theta, g, m, t, lr, gamma=0.9):
-    m["u"] = gamma * m.get("u", 0.0) + g
-    return theta - lr * (g + gamma * m["u"])
-
-
-def adagrad(theta, g, m, t, lr, eps=1e-4, inside=False):
-    m["v"] = m.get("v", 0.0) + g**2
-    return theta - lr * g / (np.sqrt(m["v"] + eps) if inside else np.sqrt(m["v"]) + eps)
-
-
-def rmsprop(theta, g, m, t, lr, beta=0.8, eps=1e-4, inside=False):
-    m["v"] = beta * m.get("v", 0.0) + (1 - beta) * g**2
-    return theta - lr * g / (np.sqrt(m["v"] + eps) if inside else np.sqrt(m["v"]) + eps)
-
-
-def adadelta(theta, g, m, t, lr, rho=0.8, eps=1e-4, inside=True):
-    def root(x):
-        return np.sqrt(x + eps) if inside else np.sqrt(x) + eps
-
-    m["v"] = rho * m.get("v", 0.0) + (1 - rho) * g**2
-    s = root(m.get("d", 0.0)) / root(m["v"]) * g
-    m["d"] = rho * m.get("d", 0.0) + (1 - rho) * s**2
-    return theta - lr * s
-
-
-def adam_moments(g, m, b1, b2):
-    m["m"] = b1 * m.get("m", 0.0) + (1 - b1) * g
-    m["v"] = b2 * m.get("v", 0.0) + (1 - b2) * g**2
-
-
-def adam(theta, g, m, t, lr, b1=0.8, b2=0.95, eps=1e-4, inside=False):
-    adam_moments(g, m, b1, b2)
-    first, second = m["m"] / (1 - b1**t), m["v"] / (1 - b2**t)
-    return theta - lr * first / (np.sqrt(second + eps) if inside else np.sqrt(second) + eps)
-
-
-def nadam(theta, g, m, t, lr, b1=0.8, b2=0.95, eps=1e-4):
-    adam_moments(g, m, b1, b2)
-    first = b1 * m["m"] / (1 - b1 ** (t + 1)) + (1 - b1) * g / (1 - b1**t)
-    return theta - lr * first / (np.sqrt(m["v"] / (1 - b2**t)) + eps)
-
-
-def adamax(theta, g, m, t, lr, b1=0.8, b2=0.95, eps=1e-4):
-    m["m"] = b1 * m.get("m", 0.0) + (1 - b1) * g
-    m["u"] = np.maximum(b2 * m.get("u", 0.0), np.abs(g) + eps)
-    return theta - lr / (1 - b1**t) * m["m"] / m["u"]
-
-
-def lion(theta, g, m, t, lr, b1=0.8, b2=0.95):
-    old = m.get("m", np.zeros_like(g))
-    m["m"] = b2 * old + (1 - b2) * g
-    return theta - lr * np.sign(b1 * old + (1 - b1) * g)
-
-
-def sign_descent(theta, g, m, t, lr):
-    return theta - lr * np.sign(g)
-
-
-EPS = {"epsilon": 1e-4}
-BETAS = {"beta1": 0.8, "beta2": 0.95}
-
-# (class name, arguments, reference, arguments of the reference); LAMB and look-ahead Nesterov have functions of their own.
-REFERENCES = [
-    ("SGD", {"lr": 0.01}, sgd, {}),
-    ("Momentum", {"lr": 0.01, "form": "update"}, momentum_update, {}),
-    ("Momentum", {"lr": 0.01, "form": "velocity"}, momentum_velocity, {}),
-    ("Momentum", {"lr": 0.05, "form": "average"}, momentum_average, {}),
-    ("Momentum", {"lr": 0.01, "form": "sum"}, momentum_sum, {}),
-    ("Nesterov", {"lr": 0.01, "form": "reformulated"}, nesterov, {}),
-    ("Nesterov", {"lr": 0.01, "form": "look_ahead"}, "look-ahead", {}),
-    ("AdaGrad", {"lr": 0.05, **EPS}, adagrad, {}),
-    ("AdaGrad", {"lr": 0.05, "epsilon_placement": "inside", **EPS}, adagrad, {"inside": True}),
-    ("RMSProp", {"lr": 0.01, "beta": 0.8, **EPS}, rmsprop, {}),
-    ("RMSProp", {"lr": 0.01, "beta": 0.8, "epsilon_placement": "inside", **EPS}, rmsprop, {"inside": True}),
-    ("AdaDelta", {"lr": 0.7, "rho": 0.8, **EPS}, adadelta, {}),
-    ("AdaDelta", {"lr": 0.7, "rho": 0.8, "epsilon_placement": "outside", **EPS}, adadelta, {"inside": False}),
-    ("Adam", {"lr": 0.01, **BETAS, **EPS}, adam, {}),
-    ("Adam", {"lr": 0.01, **BETAS, **EPS, "epsilon_placement": "inside"}, adam, {"inside": True}),
-    ("AdamW", {"lr": 0.01, **BETAS, **EPS, "weight_decay": 0.0}, adam, {}),
-    ("NAdam", {"lr": 0.01, **BETAS, **EPS}, nadam, {}),
-    ("Adamax", {"lr": 0.01, **BETAS, **EPS}, adamax, {}),
-    ("Lion", {"lr": 0.003, **BETAS}, lion, {}),
-    ("SignDescent", {"lr": 0.003}, sign_descent, {}),
-    ("LAMB", {"lr": 0.01, **BETAS, **EPS}, "lamb", {}),
-]
 
 # What goes around the rule; the references read the same keys.
 AROUND = {
