@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 
 import fusedstep as fs
 from fusedstep.benchmarks.timing import Prepared
 from fusedstep.framework.engine.tape import Tape
+from fusedstep.framework.layers.activations import ACTIVATION_LAYERS
 
 ROWS, COLUMNS = 1024, 512
 
 LAYERS = {
+    **{kind.__name__: partial(kind.of_width, COLUMNS) for kind in ACTIVATION_LAYERS.values()},
     "Linear": lambda: fs.Linear(COLUMNS, COLUMNS),
-    "ReLU": fs.ReLU,
-    "GELU": fs.GELU,
-    "SiLU": fs.SiLU,
-    "Tanh": fs.Tanh,
     "Softmax": fs.Softmax,
-    "PReLU": lambda: fs.PReLU(COLUMNS),
     "Maxout": lambda: fs.Maxout(COLUMNS, COLUMNS, pieces=2),
     "Dropout": lambda: fs.Dropout(0.1),
     "GaussianNoise": lambda: fs.GaussianNoise(0.1),

@@ -6,20 +6,13 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
+from fusedstep.framework.layers.activations import ACTIVATION_LAYERS
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.peers
 
 F = torch.nn.functional
-ACTIVATIONS = {
-    "tanh": torch.tanh,
-    "sigmoid": torch.sigmoid,
-    "gelu": F.gelu,
-    "silu": F.silu,
-    "elu": F.elu,
-    "relu": torch.relu,
-    "leaky_relu": F.leaky_relu,
-}
+ACTIVATIONS = {name: getattr(F, name) for name in ACTIVATION_LAYERS if name not in ("identity", "prelu")}
 LOSSES = {
     "SoftmaxCrossEntropy": (fs.SoftmaxCrossEntropy(), lambda z, y: F.cross_entropy(z, y)),
     "MSE": (fs.MSE(), lambda z, y: ((z - F.one_hot(y, 3).double()) ** 2).sum(dim=1).mean()),

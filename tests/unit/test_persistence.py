@@ -18,6 +18,7 @@ import fusedstep as fs
 from fusedstep.errors import DtypeError, ModelFileError, OutputPathError, StateError
 from fusedstep.framework.export.persistence import VERSION, load_with_metadata, replacing, require_writable
 from fusedstep.framework.layers import LAYERS
+from fusedstep.framework.layers.activations import ACTIVATION_LAYERS
 from fusedstep.framework.layers.sequence import Sequence
 
 
@@ -25,19 +26,15 @@ def every_layer():
     """One model per class of LAYERS, with settings that are not the defaults."""
     shared = fs.Linear(6, 4)
     return {
+        **{kind.__name__: [fs.Linear(6, 3), kind.of_width(3)] for kind in ACTIVATION_LAYERS.values()},
         "Linear": [fs.Linear(6, 3, bias=False), fs.Linear(3, 2, weight_init="glorot_uniform", bias_init=0.3)],
         "TiedLinear": [shared, fs.Tanh(), fs.TiedLinear(shared)],
         "Maxout": [fs.Maxout(6, 3, pieces=4)],
         "Residual": [fs.Residual(fs.Linear(6, 4), fs.ReLU(), fs.Residual(fs.Linear(4, 4), fs.SiLU()), fs.Linear(4, 6))],
-        "ReLU": [fs.Linear(6, 3), fs.ReLU()],
         "LeakyReLU": [fs.Linear(6, 3), fs.LeakyReLU(0.3)],
         "PReLU": [fs.Linear(6, 3), fs.PReLU(3, 0.1)],
         "ELU": [fs.Linear(6, 3), fs.ELU(0.7)],
         "GELU": [fs.Linear(6, 3), fs.GELU("tanh")],
-        "SiLU": [fs.Linear(6, 3), fs.SiLU()],
-        "Sigmoid": [fs.Linear(6, 3), fs.Sigmoid()],
-        "Tanh": [fs.Linear(6, 3), fs.Tanh()],
-        "Identity": [fs.Linear(6, 3), fs.Identity()],
         "Softmax": [fs.Linear(6, 3), fs.Softmax()],
         "Dropout": [fs.Dropout(0.25), fs.Linear(6, 3)],
         "GaussianNoise": [fs.GaussianNoise(0.2), fs.Linear(6, 3)],

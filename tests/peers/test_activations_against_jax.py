@@ -1,0 +1,89 @@
+"""Every activation that jax.nn has, with its first and second derivative: in float64, far from 0 too, and in float32.
+
+The second derivative is that of the dual numbers, which products with a Hessian are made of.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import fusedstep as fs
+from fusedstep.backends.conformance.tolerances import tolerance
+from fusedstep.backends.forward_mode.backend import DualBackend
+from fusedstep.framework.layers.activations import ACTIVATION_LAYERS
+
+pytestmark = pytest.mark.peers
+
+THEIRS = {name: getattr(jax.nn, name) for name in ACTIVATION_LAYERS if name != "prelu"}
+THEIRS["gelu"] = lambda x: jax.nn.gelu(x, approximate=False)
+NEAR = np.concatenate([np.linspace(-20.0, 20.0, 801), [-1e-3, 1e-3, -1e-9, 1e-9]])
+FAR = np.array([s * x for x in (30.0, 60.0, 87.0, 100.0, 700.0, 745.0, 1e4, 1e30, 1e300) for s in (-1.0, 1.0)])
+CORNERS = ("relu", "leaky_relu", "elu")
+
+
+@pytest.fixture(autouse=True)
+def float64_in_jax():
+    """JAX computes in float32 unless told otherwise."""
+    with jax.enable_x64(True) if hasattr(jax, "enable_x64") else jax.experimental.enable_x64():
+        yield
+
+
+def ours(name, backend, x):
+    """y and dy/dx by the kernels of a backend, as arrays of the host."""
+    layer, run = ACTIVATION_LAYERS[name](), fs.backend(backend)
+    given, ones = run.asarray(x.reshape(1, -1)), run.asarray(np.ones((1, x.size), x.dtype))
+    y, slope = (run.empty(given.shape, str(x.dtype)) for _ in range(2))
+    with run.quiet():
+        run.map(layer.activation.forward, y, given, *layer.scalars)
+        run.map(layer.activation.backward, slope, ones, y if layer.activation.keeps == "output" else given, *layer.scalars)
+    return [run.to_numpy(a).reshape(-1) for a in (y, slope)]
+
+
+def our_second_derivative(name, backend, x):
+    """By dual numbers, whose value is x and whose tangent is 1."""
+    layer, run = ACTIVATION_LAYERS[name](), DualBackend(fs.backend(backend))
+    ones = run.native.asarray(np.ones((1, x.size)))
+    given = run.pair(run.native.asarray(x.reshape(1, -1)), ones)
+    y, slope = (run.empty(given.shape, "float64") for _ in range(2))
+    run.map(layer.activation.forward, y, given, *layer.scalars)
+    kept = y if layer.activation.keeps == "output" else given
+    run.map(layer.activation.backward, slope, run.pair(ones), kept, *layer.scalars)
+    return np.zeros(x.size) if slope.tangent is None else run.native.to_numpy(slope.tangent).reshape(-1)
+
+
+def theirs(name, x):
+    """The same by JAX, in float64."""
+    first = jax.grad(THEIRS[name])
+    return [np.asarray(jax.vmap(f)(jnp.asarray(x, jnp.float64))) for f in (THEIRS[name], first, jax.grad(first))]
+
+
+@pytest.mark.row("A2")
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+@pytest.mark.parametrize("name", THEIRS)
+def test_value_and_two_derivatives(name, backend):
+    x = NEAR if name not in CORNERS else NEAR[NEAR != 0.0]
+    for got, expected in zip([*ours(name, backend, x), our_second_derivative(name, backend, x)], theirs(name, x), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.row("A2")
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+@pytest.mark.parametrize("name", THEIRS)
+def test_value_and_derivative_far_from_zero(name, backend):
+    """Where e^x overflows or vanishes, they are the limits: no NaN."""
+    for got, expected in zip(ours(name, backend, FAR)[:2], theirs(name, FAR)[:2], strict=True):
+        assert np.isfinite(got).all()
+        np.testing.assert_allclose(got, expected, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+@pytest.mark.parametrize("name", THEIRS)
+def test_float32_is_within_the_table(name, backend):
+    x = np.concatenate([NEAR[NEAR != 0.0], FAR[np.abs(FAR) < 1e38]]).astype(np.float32)
+    for got, expected in zip(ours(name, backend, x)[:2], theirs(name, x)[:2], strict=True):
+        assert got.dtype == np.float32
+        allowed = tolerance("float32", "elementwise").allows(got, expected)
+        assert allowed.all(), (x[~allowed], got[~allowed], expected[~allowed])
