@@ -95,7 +95,6 @@ def test_a_part_that_failed_is_exit_code_1(call, monkeypatch):
 
 
 @needs_numba_cuda
-@pytest.mark.slow
 def test_a_dry_run_claims_no_figure_and_is_taken_up_again(dry):
     out, document, text = dry("--parts", "adam,softmax")
     assert "DRY RUN on stand-ins for a device: the cuda backend in Numba's simulator" in out
@@ -117,7 +116,7 @@ def test_a_dry_run_claims_no_figure_and_is_taken_up_again(dry):
 
 
 @needs_numba_cuda
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_our_own_step_in_the_simulator_beside_the_processor(dry):
     _, document, _ = dry("--parts", "cpu")
     (case,) = document["cases"]
@@ -161,7 +160,7 @@ def test_a_dry_run_of_the_script_walks_through_a_call_and_prints_its_plan(call, 
     assert (tmp_path / "bench.log").read_text().count(": done") == len(MEASURE)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_dry_run_of_all_parts(dry):
     _, document, _ = dry()
     assert [(part["name"], part["state"]) for part in document["parts"]] == [(name, "done") for name in SECONDS]

@@ -208,18 +208,15 @@ def test_many_rows_get_larger_minibatches():
     assert recipe_for(200_000, "classification", True).batch_size == 512
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("source", "least"), [("breast_cancer", 0.96), ("wine", 0.96), ("iris", 0.94)])
 def test_accuracy_of_the_defaults(source, least):
     assert np.mean([_test_figure(source, seed)["accuracy"] for seed in range(5)]) >= least
 
 
-@pytest.mark.slow
 def test_accuracy_on_digits():
     assert np.mean([_test_figure("digits", seed)["accuracy"] for seed in range(5)]) >= 0.975
 
 
-@pytest.mark.slow
 def test_diabetes_is_at_least_close_to_linear_regression():
     figures = [_train("diabetes", seed) for seed in range(5)]
     assert np.mean([f.figures["test"]["r2"] - f.baseline for f in figures]) > -0.01

@@ -7,10 +7,11 @@ from fusedstep.backends import backend, conformance
 
 
 @pytest.mark.row("F1")
-@pytest.mark.parametrize("check", conformance.checks(), ids=str)
+@pytest.mark.parametrize("group", conformance.GROUPS)
 @pytest.mark.parametrize("name", ["numpy", "numba"])
-def test_conformance(name, check):
-    check(backend(name))
+def test_conformance(name, group):
+    report = conformance.run(backend(name), [group])
+    assert report.passed, str(report)
 
 
 @pytest.fixture(scope="module")
@@ -18,6 +19,7 @@ def strict():
     return StrictBackend()
 
 
-@pytest.mark.parametrize("check", conformance.checks(small=True), ids=str)
-def test_conformance_of_the_example(strict, check):
-    check(strict)
+@pytest.mark.parametrize("group", conformance.GROUPS)
+def test_conformance_of_the_example(strict, group):
+    report = conformance.run(strict, [group], small=True)
+    assert report.passed, str(report)

@@ -80,10 +80,7 @@ CASES = {
     "a function as schedule": (lambda: fs.SGD(0.1), {}, {"schedule": lambda: lambda epoch, step: 0.1 / (1 + step)}),
 }
 
-QUICK = ("float16, whose loss is scaled", "rate and momentum by schedule", "look-ahead Nesterov")
-
-
-@pytest.mark.parametrize("case", [pytest.param(c, marks=[pytest.mark.slow] * (c not in QUICK)) for c in CASES])
+@pytest.mark.parametrize("case", CASES)
 def test_f5_a_launch_of_several_steps_gives_the_bits_of_single_ones(case, launched):
     optimizer, step_options, options = CASES[case]
     runs = []

@@ -74,7 +74,6 @@ def test_nan_stays_nan_through_relu(gpu_backend):
     np.testing.assert_array_equal(gpu_backend.to_numpy(out), [[np.nan, 0.0, 2.0]])
 
 
-@pytest.mark.slow
 def test_more_elements_than_32_bits_count(gpu_backend):
     count = 2**31 + 1000
     xp = gpu_backend.xp

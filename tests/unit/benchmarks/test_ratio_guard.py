@@ -19,7 +19,7 @@ from fusedstep.benchmarks.steps import time_steps
 from fusedstep.benchmarks.timing import Pace
 from fusedstep.framework.engine.step import TrainStep
 
-PACE = Pace(rounds=9, seconds=0.05, pause=0.05)
+PACE = Pace(rounds=7, seconds=0.03, pause=0.02)
 
 
 def timed(network, names=("numba", "numpy")):
@@ -30,14 +30,16 @@ def timed(network, names=("numba", "numpy")):
     return case, {timing.name: timing.seconds for timing in case.timings}
 
 
-@pytest.mark.parametrize("network", ["256-256-256-10@256", "784-512-512-10@256"])
+@pytest.mark.parametrize(
+    "network", ["256-256-256-10@256", pytest.param("784-512-512-10@256", marks=pytest.mark.exhaustive)]
+)
 def test_compiled_steps_are_not_slower_than_plain_numpy(network):
     _, seconds = timed(network)
     assert pair_ratio(seconds["numba"], seconds["numpy"]) < 1.5
 
 
 def test_steps_stay_near_the_matrix_products():
-    case, seconds = timed("784-1024-1024-10@512", ["numba"])
+    case, seconds = timed("784-1024-512-10@256", ["numba"])
     assert pair_ratio(seconds["numba"], floor(case).seconds) < 2.0
 
 
@@ -52,5 +54,5 @@ def test_the_guard_can_fail(monkeypatch):
         return loss
 
     monkeypatch.setattr(TrainStep, "__call__", slow)
-    case, seconds = timed("784-512-512-10@128", ["numba"])
+    case, seconds = timed("256-512-512-10@128", ["numba"])
     assert pair_ratio(seconds["numba"], floor(case).seconds) > 2.0

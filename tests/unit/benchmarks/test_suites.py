@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[3]
 
 
+@pytest.mark.exhaustive
 def test_suites_run():
     pytest.importorskip("pytest_benchmark")
     command = [sys.executable, "-m", "pytest", "benchmarks/suites", "-q", "--benchmark-disable", "-p", "no:cacheprovider",

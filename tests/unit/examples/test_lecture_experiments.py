@@ -11,6 +11,8 @@ import fusedstep as fs
 from fusedstep.framework.examples import EXAMPLES, find_example
 
 both = pytest.mark.parametrize("run", ["numpy", "numba"])
+long = pytest.mark.parametrize("run", [pytest.param("numpy", marks=pytest.mark.exhaustive), "numba"])
+"""For those that train for seconds."""
 
 
 def result_of(row, backend):
@@ -69,7 +71,7 @@ def test_e6_l2_holds_the_weights_small_at_no_cost(run):
     assert result["with L2: accuracy"] > result["without: accuracy"] - 0.005
 
 
-@both
+@long
 def test_e7_decay_prune_and_retrain_keeps_the_accuracy_over_five_seeds(run):
     result = result_of("e7", run)
     assert result["weights in %"] >= 80.0 - 0.01
@@ -91,7 +93,7 @@ def test_e9_gradient_descent_and_sgd_reach_the_closed_form(run):
     assert result["SGD, falling rate"] < 0.1 * result["SGD, constant rate"]
 
 
-@both
+@long
 def test_e10_signals_vanish_hold_and_explode_over_50_layers_as_theory_says(run):
     result = result_of("e10", run)
     for name, gain in (("too small", 0.5), ("He", 1.0), ("too large", 2.0)):
@@ -101,8 +103,7 @@ def test_e10_signals_vanish_hold_and_explode_over_50_layers_as_theory_says(run):
     assert result["too large: activations"] > 1e6
 
 
-@both
-@pytest.mark.slow
+@long
 def test_e11_every_optimizer_learns_with_a_rate_of_its_own_and_sgd_is_last_with_every_seed(run):
     result = result_of("e11", run)
     assert len(result.findings) == 8

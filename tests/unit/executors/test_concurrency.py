@@ -326,7 +326,7 @@ print(company.native_threads() - before, len(company.own_threads()))
     assert run(program, FUSEDSTEP_NUM_THREADS=threads) == [str(threads - 1)] * 2
 
 
-@pytest.mark.parametrize("kind", ["loky", "threading"])
+@pytest.mark.parametrize("kind", ["loky", pytest.param("threading", marks=pytest.mark.exhaustive)])
 def test_workers_of_joblib_keep_to_what_was_asked(kind):
     program = f"""
 from joblib import Parallel, delayed

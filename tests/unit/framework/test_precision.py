@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from functools import cache
 
 import numpy as np
 import pytest
@@ -34,6 +35,11 @@ def clusters(rows=6000, inputs=40, classes=12, seed=5):
     return x.astype(np.float32), labels
 
 
+@cache
+def accuracy_on_digits(precision):
+    return accuracy(precision, digits(), 1300, (64, 64, 10), 12, 64)
+
+
 def accuracy(precision, data, split, widths, epochs, batch, seed=0):
     x, y = data
     step = fs.TrainStep(
@@ -48,17 +54,14 @@ def standard_error(a, b, rows):
     return float(np.sqrt((a * (1 - a) + b * (1 - b)) / rows))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("precision", NARROW)
 def test_f5_digits_are_learned_as_well_as_in_float32(precision):
-    data = digits()
-    task = (data, 1300, (64, 96, 96, 10), 15, 64)
-    wide, narrow = accuracy("float32", *task), accuracy(precision, *task)
+    wide, narrow = accuracy_on_digits("float32"), accuracy_on_digits(precision)
     assert wide > 0.9
-    assert abs(narrow - wide) <= standard_error(wide, narrow, len(data[1]) - 1300)
+    assert abs(narrow - wide) <= standard_error(wide, narrow, len(digits()[1]) - 1300)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("precision", NARROW)
 def test_f5_a_larger_task_is_learned_as_well_as_in_float32(precision):
     task = (clusters(), 4000, (40, 192, 192, 12), 6, 128)

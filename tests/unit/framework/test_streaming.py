@@ -132,7 +132,6 @@ print(tracemalloc.get_traced_memory()[1], peak.peak - before)
 """
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="asks Linux for the memory of the process")
 @pytest.mark.parametrize("run", BACKENDS)
 def test_f5_memory_stays_bounded_for_a_file_much_larger_than_the_bound(run, tmp_path) -> None:

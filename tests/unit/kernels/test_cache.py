@@ -51,8 +51,9 @@ def test_a_second_start_finds_what_the_first_one_compiled(folder):
     assert sum(again.stats.cache_hits.values()) == 1
 
 
-@pytest.mark.parametrize("kind", ["nbi", "nbc", "nb?"])
-@pytest.mark.parametrize("damage", ["cut", "empty", "garbage"])
+@pytest.mark.parametrize(
+    ("kind", "damage"), [("nbi", "cut"), ("nbc", "cut"), ("nbc", "empty"), ("nbi", "garbage"), ("nb?", "garbage")]
+)
 def test_damaged_entries_are_made_anew(folder, kind, damage):
     assert works(kernel())
     names = entries(folder)
@@ -98,7 +99,7 @@ def test_a_folder_that_disappears_after_the_source_was_written(folder, monkeypat
 
 
 @pytest.mark.skipif(os.name != "posix", reason="limits the size of files")
-@pytest.mark.parametrize("most", [0, 100, 4000])
+@pytest.mark.parametrize("most", [pytest.param(0, marks=pytest.mark.exhaustive), 100, 4000])
 def test_a_disk_without_room(tmp_path, most):
     """Files may grow to so many bytes: none is written, sources are cut, sources are whole and machine code is not."""
     code = f"""
@@ -123,7 +124,7 @@ print("done")
     assert not [name for name in os.listdir(tmp_path / "kernels") if name.endswith(".tmp")]
 
 
-@pytest.mark.parametrize("cold", [2, 3])
+@pytest.mark.parametrize("cold", [3])
 def test_processes_that_start_cold_together(tmp_path, cold):
     code = "from test_cache import kernel, works; print(works(kernel()))"
     paths = filter(None, [os.path.dirname(__file__), os.environ.get("PYTHONPATH")])

@@ -228,7 +228,6 @@ def test_b12_wrong_settings_are_refused():
 SETS = {"digits": (load_digits, 24, 12), "wine": (load_wine, 8, 30), "breast_cancer": (load_breast_cancer, 8, 20)}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", SETS)
 def test_b12_an_ensemble_beats_its_members_and_its_out_of_bag_error_is_that_of_the_test(name):
     """Over five seeds of split, samples and weights; the errors agree within the standard error of their difference."""

@@ -168,7 +168,7 @@ def autoencoder():
     return fs.mlp([64, 32, 16, 8, 16, 32, 64], activation="sigmoid"), images
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_c9_hessian_free_beats_sgd_per_epoch_on_a_deep_autoencoder():
     """SGD stays on the plateau where every image is answered by the mean one; curvature leads off it."""
     epochs, losses = 15, {}

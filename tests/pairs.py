@@ -1,0 +1,27 @@
+"""Combinations for parametrised tests: every pair of values of two axes, in far fewer cases than the whole product."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+
+def pairwise(*axes: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """Cases, one value of each axis, in which each pair of values of any two axes occurs; the same ones every time.
+
+    Greedy: the next case is the one of the whole product with the most pairs that have not occurred.
+    """
+    places = list(itertools.product(*(range(len(axis)) for axis in axes)))
+    both = list(itertools.combinations(range(len(axes)), 2))
+
+    def pairs(case: tuple[int, ...]) -> set[tuple[int, int, int, int]]:
+        return {(a, case[a], b, case[b]) for a, b in both}
+
+    left = set().union(*map(pairs, places))
+    chosen = []
+    while left:
+        best = max(places, key=lambda case: len(pairs(case) & left))
+        left -= pairs(best)
+        chosen.append(tuple(axis[k] for axis, k in zip(axes, best, strict=True)))
+    return chosen
