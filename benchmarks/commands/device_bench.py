@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import HyperparameterError, OutputPathError
+from .bench_options import BenchOptions
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -16,15 +17,15 @@ if TYPE_CHECKING:
 DEVICES = ("cpu", "cuda")
 
 
-def require_device(device: str, given: dict[str, Any]) -> bool:
+def is_on_a_gpu(options: BenchOptions) -> bool:
     """Whether the run on a GPU is wanted.
 
-    Args: device – "cpu" or "cuda"; given – the options that belong to the other device, where they were given.
     Raises: HyperparameterError for another device, and for options that do not belong to it.
     """
+    device = options.device
     if device not in DEVICES:
         raise HyperparameterError(f"expected --device cpu or cuda; got {device!r}; leave it out for the processor")
-    foreign = [name for name, value in given.items() if value]
+    foreign = options.foreign()
     if foreign:
         other = "cuda" if device == "cpu" else "cpu"
         raise HyperparameterError(
@@ -34,8 +35,8 @@ def require_device(device: str, given: dict[str, Any]) -> bool:
     return device == "cuda"
 
 
-def measure(console: Console, parts: str, budget: float | None, output: Path | None, resume: bool, dry: bool) -> int:
-    """All parts, each written when it is done; options as in `bench`.
+def measure(console: Console, options: BenchOptions) -> int:
+    """All parts, each written when it is done.
 
     Returns: the exit code: 0, or 1 where a wanted part failed, or allowance.ENDED where another process is to go on.
     Raises: HyperparameterError, BackendUnavailable, OutputPathError, DataFileError.
@@ -43,8 +44,9 @@ def measure(console: Console, parts: str, budget: float | None, output: Path | N
     from ..device.place import find_place, prepare_process
     from ..device.plan import Plan
 
-    plan = Plan(parts, budget, dry)
-    folder = output or default_folder()
+    dry = options.dry_run
+    plan = Plan(options.parts, options.budget, dry)
+    folder = options.output or default_folder()
     if not folder.is_dir():
         raise OutputPathError(f"expected a folder that exists; got {str(folder)!r}; make it first, or choose another --output")
     prepare_process(dry)
@@ -61,7 +63,7 @@ def measure(console: Console, parts: str, budget: float | None, output: Path | N
         console.print(f"left out: {left.name}: {left.reason}", markup=False)
 
     def run(tell: Any) -> Session:
-        session = Session(plan, place, folder, resume, tell, lambda part: _show(console, part, dry))
+        session = Session(plan, place, folder, options.resume, tell, lambda part: _show(console, part, dry))
         session.run()
         return session
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ...framework.cli.options import BackendName, Debug
+from ...framework.cli.options import BackendName, FullPrecision, Variant
 
 
 def profile(
@@ -14,20 +14,15 @@ def profile(
         str, typer.Argument(help='Such as "784-512-512-10@256": widths, then @ and the batch.', show_default=False)
     ],
     backend: BackendName = None,
-    precision: Annotated[str, typer.Option(metavar="NAME", help="float32 or float64.")] = "float32",
-    variant: Annotated[
-        str,
-        typer.Option(metavar="NAME", help="plain: ReLU and Adam. full: LayerNorm, GELU, dropout, clipping and AdamW."),
-    ] = "plain",
+    precision: FullPrecision = "float32",
+    variant: Variant = "plain",
     repeats: Annotated[int, typer.Option(help="The times are medians over so many steps.")] = 20,
-    debug: Debug = False,
 ) -> None:
     """Show where the time of one training step goes, by layer and pass.
 
     For each layer, pass and kernel: milliseconds, share of the step, floating-point operations and bytes, and how many of
     each a second. Kernels with a low rate of operations and a high rate of bytes are bound by memory.
     """
-    del debug
     from rich.console import Console
 
     from ...backends import backend as find_backend

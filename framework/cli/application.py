@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 from ...errors import FusedstepError
 from .backends_command import backends
 from .compare_command import compare
+from .declared import command
 from .example_command import example
 from .find_lr_command import find_lr
 from .later import LATER, Later
@@ -126,13 +127,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(backends)
-app.command()(train)
-app.command()(predict)
-app.command("find-lr")(find_lr)
-app.command()(search)
-app.command()(compare)
-app.command()(example)
+for _run in (backends, train, predict, find_lr, search, compare, example):
+    app.command(_run.__name__.replace("_", "-"))(command(_run))
 
 
 def _version(wanted: bool) -> None:

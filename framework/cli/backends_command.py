@@ -5,12 +5,11 @@ from __future__ import annotations
 import platform
 from importlib import metadata
 
-from .options import BackendName, Debug
+from .options import BackendName
 
 
-def backends(backend: BackendName = None, debug: Debug = False) -> None:
+def backends(backend: BackendName = None) -> None:
     """Show which backends work here, why the others do not, and which one is chosen now."""
-    del debug
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table

@@ -6,16 +6,15 @@ from typing import Annotated
 
 import typer
 
-from .options import Debug
+from .options import FullPrecision
 
 
 def compare(
     backend_a: Annotated[str, typer.Argument(help="The reference, such as numpy.", show_default=False)],
     backend_b: Annotated[str, typer.Argument(help="The one compared with it.", show_default=False)],
     steps: Annotated[int, typer.Option(help="How many training steps.")] = 50,
-    precision: Annotated[str, typer.Option(metavar="NAME", help="float32 or float64.")] = "float32",
+    precision: FullPrecision = "float32",
     seed: Annotated[int, typer.Option(help="Of data, weights, dropout and shuffles.")] = 0,
-    debug: Debug = False,
 ) -> None:
     """Train the same small network on two backends and show how far their numbers are apart.
 
@@ -23,7 +22,6 @@ def compare(
     and of the parameters (largest difference over largest value, the worst parameter counts) for each step. Exit code 1 if
     the losses differ by more than 1e-5 in float32 or 1e-12 in float64, or if bits differ that should not.
     """
-    del debug
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.markup import escape

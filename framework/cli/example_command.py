@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .options import BackendName, Debug
+from .options import BackendName
 
 
 def example(
@@ -16,14 +16,12 @@ def example(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for the figure.")] = Path("examples"),
     figure: Annotated[bool, typer.Option("--figure/--no-figure", help="Whether the figure is drawn.")] = True,
     backend: BackendName = None,
-    debug: Debug = False,
 ) -> None:
     """Run an experiment of the lecture notes.
 
     Prints what was found beside what theory says, and saves a figure, NAME.png. Ends with exit code 1 where something came
     otherwise than expected. The experiments are short files in the folder framework/examples of the package, made to be copied.
     """
-    del debug
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table

@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Option
 
-from .options import Activation, BackendName, Debug, Hidden, Labels, Optimizer, Precision, Source, Target, TaskName
+from . import options as shared
 
 
-def find_lr(
-    source: Source,
-    target: Target = None,
-    labels: Labels = None,
-    task: TaskName = None,
-    hidden: Hidden = None,
-    activation: Activation = None,
-    optimizer: Optimizer = None,
-    batch_size: Annotated[int | None, typer.Option(help="Rows of a minibatch.")] = None,
+@dataclass(frozen=True)
+class FindLrOptions:
+    """What a user asks for; None where the number of training rows decides, or where nothing is wanted."""
+
+    source: shared.Source
+    target: shared.Target = None
+    labels: shared.Labels = None
+    task: shared.TaskName = None
+    hidden: shared.Hidden = None
+    activation: shared.Activation = None
+    optimizer: shared.Optimizer = None
+    batch_size: shared.BatchSize = None
     sweep: Annotated[
-        bool, typer.Option("--sweep", help="One short training with a growing rate, in place of one training per rate.")
-    ] = False,
-    epochs: Annotated[int, typer.Option(help="For each rate; a sweep has 100 minibatches in all.")] = 3,
-    seed: Annotated[int, typer.Option(help="Of split, weights, dropout and shuffles.")] = 0,
-    plot: Annotated[Path | None, typer.Option(help="File for a picture: PNG, SVG or PDF.")] = None,
-    backend: BackendName = None,
-    precision: Precision = "float32",
-    debug: Debug = False,
-) -> None:
+        bool, Option("--sweep", help="One short training with a growing rate, in place of one training per rate.")
+    ] = False
+    rate_epochs: Annotated[int, Option("--epochs", help="For each rate; a sweep has 100 minibatches in all.")] = 3
+    seed: shared.Seed = 0
+    plot: Annotated[Path | None, Option(help="File for a picture: PNG, SVG or PDF.")] = None
+    backend: shared.BackendName = None
+    precision: shared.Precision = "float32"
+
+
+def find_lr(options: FindLrOptions) -> None:
     """Look for a learning rate that suits a data set and a network.
 
     Trains a few epochs with each of 0.0001, 0.001, 0.01, 0.1 and 1 (and further powers of ten while the best one is the
@@ -38,7 +43,6 @@ def find_lr(
 
     Data are split and networks are chosen as in `fusedstep train`.
     """
-    del debug
     from rich.console import Console
     from rich.markup import escape
 
@@ -47,32 +51,28 @@ def find_lr(
     from ..export.persistence import require_writable
     from ..settings import whole
     from ..tables.reading import load
-    from .recipe import check, find_optimizer, parse_hidden, recipe_for
+    from .recipe import choices, recipe_for
     from .report import Reporter
     from .training import few_threads, new_step, prepare, search_rate
 
-    given = {
-        "hidden": parse_hidden(hidden), "activation": activation, "optimizer": find_optimizer(optimizer),
-        "batch_size": batch_size,
-    }  # fmt: skip
-    check(given)
-    whole(epochs, "--epochs")
-    chosen = find_backend(backend)
+    given, plot = choices(options), options.plot
+    whole(options.rate_epochs, "--epochs")
+    backend = find_backend(options.backend)
     if plot is not None:
         require_format(plot)
         require_writable(plot)
         with settings():
             pass  # Without matplotlib it ends here, and not after the search.
     report = Reporter(quiet=False)
-    data = prepare(load(source, target, labels), task, (0.2, 0.1), seed)
+    data = prepare(load(options.source, options.target, options.labels), options.task, (0.2, 0.1), options.seed)
     report.data(data)
-    report.backend(chosen, backend)
+    report.backend(backend, options.backend)
     recipe = recipe_for(len(data.parts["training"]), data.task, "validation" in data.parts, **given)
-    step = new_step(data, recipe, seed, chosen, precision)
-    with few_threads(data, recipe.hidden, recipe.batch_size, chosen):
-        found = search_rate(step, data, recipe, epochs, sweep)
+    step = new_step(data, recipe, options.seed, backend, options.precision)
+    with few_threads(data, recipe.hidden, recipe.batch_size, backend):
+        found = search_rate(step, data, recipe, options.rate_epochs, options.sweep)
     console = Console(highlight=False)
-    if sweep:
+    if options.sweep:
         console.print(f"Minibatches: {len(found.trials)}, rates {found.trials[0].rate:g} to {found.trials[-1].rate:.3g}")
     else:
         console.print(escape(str(found).rpartition("\n")[0]))
@@ -80,4 +80,4 @@ def find_lr(
     if plot is not None:
         found.plot(plot)
         console.print(f"Picture: [bold]{escape(str(plot))}[/bold]", soft_wrap=True)
-    console.print(f"Use it: fusedstep train {escape(source)} … --lr {found.suggestion:g}", soft_wrap=True)
+    console.print(f"Use it: fusedstep train {escape(options.source)} … --lr {found.suggestion:g}", soft_wrap=True)

@@ -8,6 +8,8 @@ from typing import Any
 import typer
 from typer.core import TyperCommand
 
+from .declared import command
+
 LATER = {
     "bench": (
         "benchmarks.commands.bench_command",
@@ -45,5 +47,5 @@ def load(name: str) -> Any:
         rich_markup_mode="markdown",
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    single.command(name)(function)
+    single.command(name)(command(function))
     return typer.main.get_command(single)

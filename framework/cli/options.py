@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""Options that several commands share; how they become those of a command is in declared.py."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ Debug = Annotated[
     typer.Option("--debug", callback=_remember, is_eager=True, help="Show the traceback of an error, beside its message."),
 ]
 
+# Where it runs
 BackendName = Annotated[
     str | None,
     typer.Option(
@@ -32,22 +33,40 @@ BackendName = Annotated[
         help="numpy, numba, cupy, cuda or auto. Default: FUSEDSTEP_BACKEND, else the best that works here.",
     ),
 ]
+Precision = Annotated[
+    str, typer.Option(metavar="NAME", help="float32 or float64; tf32, bfloat16 or float16 where the backend has it.")
+]
+FullPrecision = Annotated[str, typer.Option(metavar="NAME", help="float32 or float64.")]
+Seed = Annotated[int, typer.Option(help="Of split, weights, dropout and shuffles.")]
 
+# Data
 Source = Annotated[
     str,
     typer.Argument(
-        help="A bundled set (digits, iris, wine, breast_cancer, diabetes) or a file: CSV, Parquet, NPY, NPZ, IDX, svmlight.",
+        help="A bundled set (digits, iris, wine, breast_cancer, diabetes), or a file: CSV, Parquet, NPY, NPZ, IDX, svmlight.",
         show_default=False,
     ),
 ]
 Target = Annotated[str | None, typer.Option(help="Column to learn; needed for CSV and Parquet.")]
 Labels = Annotated[Path | None, typer.Option(help="File of labels of an IDX or NPY source.")]
-TaskName = Annotated[str | None, typer.Option("--task", metavar="TASK", help="classification or regression.")]
+TaskName = Annotated[
+    str | None,
+    typer.Option(
+        "--task",
+        metavar="TASK",
+        help="classification or regression. Default: text, or few different whole numbers, are classes.",
+    ),
+]
+
+# The network and its training
 Hidden = Annotated[
     str | None, typer.Option(metavar="WIDTHS", help='Hidden widths, such as "256,128"; none: a linear model.')
 ]
 Activation = Annotated[str | None, typer.Option(metavar="NAME", help=f"{ACTIVATIONS}.")]
 Optimizer = Annotated[str | None, typer.Option(metavar="NAME", help=f"{OPTIMIZERS}, in any case.")]
-Precision = Annotated[
-    str, typer.Option(metavar="NAME", help="float32 or float64; tf32, bfloat16 or float16 where the backend has it.")
+BatchSize = Annotated[int | None, typer.Option(help="Rows of a minibatch.")]
+
+# What is measured
+Variant = Annotated[
+    str, typer.Option(metavar="NAME", help="plain: ReLU and Adam. full: LayerNorm, GELU, dropout, clipping and AdamW.")
 ]

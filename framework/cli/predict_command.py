@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .options import BackendName, Debug
+from .options import BackendName
 
 
 def predict(
@@ -26,7 +26,6 @@ def predict(
         bool, typer.Option("--stream", help="Leave DATA in its file (NPY, NPZ, Parquet) and read it block by block.")
     ] = False,
     backend: BackendName = None,
-    debug: Debug = False,
 ) -> None:
     """Predict with a saved model, on any backend, whatever it was trained on.
 
@@ -34,7 +33,6 @@ def predict(
     numbers the number in the units of the training data. A text that the training data does not have counts as none of those
     it has; a note on stderr says how often that happens.
     """
-    del debug
     import sys
 
     from ...errors import ModelFileError, OutputPathError

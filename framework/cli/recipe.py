@@ -5,8 +5,8 @@ Nothing is trained here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from itertools import pairwise
 from typing import Any
 
@@ -16,6 +16,7 @@ from ..optimizers import OPTIMIZERS, Optimizer
 from ..sources.names import did_you_mean
 from ..tables.table import Task
 from ..training.schedules import parse_schedule, schedule_text
+from .train_options import TrainOptions
 
 SMALLEST_VALIDATION = 10
 """Rows; a smaller validation part says nothing, so its rows are trained on and the number of epochs is fixed."""
@@ -88,10 +89,33 @@ def recipe_for(rows: int, task: Task, has_validation: bool, **given: Any) -> Rec
     return Recipe(**chosen)
 
 
-def parse_hidden(text: str | None) -> tuple[int, ...] | None:
-    """Widths from "256,128"; "none" is no hidden layer, a linear model; None leaves it to the recipe."""
-    if text is None:
-        return None
+def choices(options: Any) -> dict[str, Any]:
+    """What the options of a command choose of a Recipe, by its fields, parsed and checked; what is None is open.
+
+    Raises: HyperparameterError that names the option.
+    """
+    asked = {field.name: getattr(options, field.name, None) for field in fields(Recipe)}
+    given = {name: value for name, value in asked.items() if value is not None}
+    given.update({name: parse(given[name]) for name, parse in PARSERS.items() if name in given})
+    check(given)
+    return given
+
+
+def check_options(options: TrainOptions) -> None:
+    """Refuses impossible options before any data is read.
+
+    Raises: HyperparameterError that names the option.
+    """
+    given = choices(options)
+    parse_micro_batch(options.micro_batch)
+    if options.find_lr and options.lr is not None:
+        raise HyperparameterError(f"--find-lr: expected no --lr beside it; got --lr {options.lr:g}; leave one of them out")
+    if options.validation_share == 0.0:
+        require_validation(given, "--validation-share 0")
+
+
+def parse_hidden(text: str) -> tuple[int, ...]:
+    """Widths from "256,128"; "none" is no hidden layer, a linear model."""
     if text.strip().lower() == "none":
         return ()
     try:
@@ -134,10 +158,8 @@ def parse_micro_batch(text: str) -> int | str | None:
     return rows
 
 
-def find_optimizer(name: str | None, option: str = "--optimizer") -> str | None:
-    """The class name of an optimiser, whatever its case; None leaves it to the recipe."""
-    if name is None:
-        return None
+def find_optimizer(name: str, option: str = "--optimizer") -> str:
+    """The class name of an optimiser, whatever its case."""
     known = {entry.lower(): entry for entry in OPTIMIZERS if not entry.startswith("_")}
     if name.lower() not in known:
         raise HyperparameterError(
@@ -146,14 +168,18 @@ def find_optimizer(name: str | None, option: str = "--optimizer") -> str | None:
     return known[name.lower()]
 
 
-def find_schedule(text: str | None) -> str | None:
-    """The text of a schedule in its shortest form, "constant" included; None leaves it to the recipe."""
-    if text is None:
-        return None
+def find_schedule(text: str) -> str:
+    """The text of a schedule in its shortest form, "constant" included."""
     try:
         return schedule_text(parse_schedule(text))
     except HyperparameterError as error:
         raise HyperparameterError(f"--schedule: {error}") from error
+
+
+PARSERS: dict[str, Callable[[str], Any]] = {
+    "hidden": parse_hidden, "optimizer": find_optimizer, "schedule": find_schedule
+}  # fmt: skip
+"""Of the fields of a Recipe that are not written as they are on the command line."""
 
 
 def require_validation(given: dict[str, Any], because: str) -> None:
@@ -176,7 +202,7 @@ def require_validation(given: dict[str, Any], because: str) -> None:
 
 
 def check(given: dict[str, Any]) -> None:
-    """Refuses impossible settings before any data is read.
+    """Refuses impossible settings.
 
     Raises: HyperparameterError that names the option.
     """

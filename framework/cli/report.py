@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -127,13 +128,9 @@ def notes_of(data: Prepared, trained: Trained, seed: int) -> dict[str, Any]:
             for name, figures in trained.figures.items()
         },
         "training": {
-            "optimizer": recipe.optimizer,
+            **asdict(recipe),
             "lr": trained.lr,
             "schedule": recipe.schedule or CONSTANT,
-            "max_steps": recipe.max_steps,
-            "weight_decay": recipe.weight_decay,
-            "clip_norm": recipe.clip_norm,
-            "batch_size": recipe.batch_size,
             "epochs": trained.history.epochs,
             "best_epoch": trained.best_epoch,
             "seed": seed,

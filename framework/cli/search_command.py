@@ -2,40 +2,47 @@
 
 from __future__ import annotations
 
-import shlex
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Option
 
-from .options import BackendName, Debug, Labels, Precision, Source, Target, TaskName
+from .declared import command_line
+from .options import BackendName, Labels, Precision, Source, Target, TaskName
+from .train_options import TrainOptions
 
 if TYPE_CHECKING:
     from ..search import SearchTrial
 
 
-def search(
-    source: Source,
-    target: Target = None,
-    labels: Labels = None,
-    task: TaskName = None,
-    trials: Annotated[int, typer.Option(help="Candidates in all, those in the storage included.")] = 20,
-    epochs: Annotated[int, typer.Option(help="Of each candidate that is not given up.")] = 20,
+@dataclass(frozen=True)
+class SearchOptions:
+    """What a user asks for; None for the usual space, and where nothing is wanted."""
+
+    source: Source
+    target: Target = None
+    labels: Labels = None
+    task: TaskName = None
+    trials: Annotated[int, Option(help="Candidates in all, those in the storage included.")] = 20
+    epochs: Annotated[int, Option(help="Of each candidate that is not given up.")] = 20
     storage: Annotated[
-        Path | None, typer.Option(help="SQLite file, such as search.db, with which a stopped search goes on.")
-    ] = None,
-    optimizers: Annotated[str | None, typer.Option(metavar="NAMES", help='Such as "Adam,Nesterov".')] = None,
+        Path | None, Option(help="SQLite file, such as search.db, with which a stopped search goes on.")
+    ] = None
+    optimizers: Annotated[str | None, Option(metavar="NAMES", help='Such as "Adam,Nesterov".')] = None
     schedules: Annotated[
-        str | None, typer.Option(metavar="NAMES", help='Separated by blanks, such as "constant step:every=10 cosine".')
-    ] = None,
-    batch_sizes: Annotated[str | None, typer.Option(metavar="ROWS", help='Such as "32,128".')] = None,
-    layers: Annotated[str | None, typer.Option(metavar="FROM-TO", help='Hidden layers, such as "1-3".')] = None,
-    width: Annotated[str | None, typer.Option(metavar="FROM-TO", help='Units of each, such as "32-256".')] = None,
-    seed: Annotated[int, typer.Option(help="Of the search, the split, weights, dropout and shuffles.")] = 0,
-    backend: BackendName = None,
-    precision: Precision = "float32",
-    debug: Debug = False,
-) -> None:
+        str | None, Option(metavar="NAMES", help='Separated by blanks, such as "constant step:every=10 cosine".')
+    ] = None
+    batch_sizes: Annotated[str | None, Option(metavar="ROWS", help='Such as "32,128".')] = None
+    layers: Annotated[str | None, Option(metavar="FROM-TO", help='Hidden layers, such as "1-3".')] = None
+    width: Annotated[str | None, Option(metavar="FROM-TO", help='Units of each, such as "32-256".')] = None
+    seed: Annotated[int, Option(help="Of the search, the split, weights, dropout and shuffles.")] = 0
+    backend: BackendName = None
+    precision: Precision = "float32"
+
+
+def search(options: SearchOptions) -> None:
     """Look for the optimiser, learning rate, schedule, batch size and network that suit a data set.
 
     Every candidate is trained on the training part, and judged by the smallest validation loss of its epochs; those that are
@@ -45,7 +52,6 @@ def search(
     With --storage, a search that was stopped goes on where it was, also after a power cut, and the same search with more
     --trials goes on from its last one.
     """
-    del debug
     from rich.console import Console
     from rich.markup import escape
 
@@ -56,34 +62,22 @@ def search(
     from ..search import search as run
     from ..settings import whole
     from ..tables.reading import load
-    from .recipe import find_optimizer
     from .report import Reporter
     from .training import few_threads, loss_of, prepare
 
-    given: dict[str, Any] = {}
-    if optimizers is not None:
-        given["optimizer"] = tuple(str(find_optimizer(name.strip(), "--optimizers")) for name in optimizers.split(","))
-    if schedules is not None:
-        given["schedule"] = tuple(schedules.split())
-    if batch_sizes is not None:
-        given["batch_size"] = numbers(batch_sizes, ",", "--batch-sizes", '"32,128"')
-    for name, text, example in (("layers", layers, '"1-3"'), ("width", width, '"32-256"')):
-        if text is not None:
-            ends = numbers(text, "-", f"--{name}", example)
-            given[name] = (ends[0], ends[-1])
-    space = SearchSpace(**given)
-    whole(trials, "--trials")
-    whole(epochs, "--epochs")
+    space = SearchSpace(**_given(options))
+    whole(options.trials, "--trials")
+    whole(options.epochs, "--epochs")
     require("optuna", "search", "a hyperparameter search")
-    chosen = find_backend(backend)
+    backend, storage = find_backend(options.backend), options.storage
     report = Reporter(quiet=False)
-    data = prepare(load(source, target, labels), task, (0.2, 0.1), seed)
+    data = prepare(load(options.source, options.target, options.labels), options.task, (0.2, 0.1), options.seed)
     if "validation" not in data.parts:
         raise HyperparameterError(
             f"expected a validation part, by which candidates are compared; there is none ({data.remark}); use more rows"
         )
     report.data(data)
-    report.backend(chosen, backend)
+    report.backend(backend, options.backend)
     console = Console(highlight=False)
 
     told = 0
@@ -97,11 +91,11 @@ def search(
 
     part, validation = data.parts["training"], data.parts["validation"]
     widest = [space.width[1]] * space.layers[1]
-    with few_threads(data, widest, max(space.batch_size), chosen):
+    with few_threads(data, widest, max(space.batch_size), backend):
         try:
             found = run(
-                part.x, part.y, (validation.x, validation.y), loss_of(data), space, trials, epochs, storage, seed,
-                outputs=data.preprocessor.outputs, report=tell, backend=chosen, precision=precision,
+                part.x, part.y, (validation.x, validation.y), loss_of(data), space, options.trials, options.epochs, storage,
+                options.seed, outputs=data.preprocessor.outputs, report=tell, backend=backend, precision=options.precision,
             )  # fmt: skip
         except KeyboardInterrupt:
             if storage is None:
@@ -113,14 +107,31 @@ def search(
         console.print(f"These trials were in {escape(str(storage))} already; a larger --trials adds to them.", soft_wrap=True)
     console.print(f"[bold]Best of {len(found.trials)}:[/bold] {escape(described(best))}", soft_wrap=True)
     c = best.candidate
-    words = [
-        "fusedstep", "train", source, *(("--target", target) if target else ()), *(("--task", task) if task else ()),
-        *(("--labels", str(labels)) if labels else ()), "--hidden", ",".join(map(str, c.hidden)) or "none",
-        "--activation", c.activation, "--dropout", f"{c.dropout:.4g}", "--optimizer", c.optimizer, "--lr", f"{c.lr:.4g}",
-        "--weight-decay", f"{c.weight_decay:.4g}", "--batch-size", str(c.batch_size), "--schedule", c.schedule,
-        "--epochs", str(epochs), *(("--seed", str(seed)) if seed else ()),
-    ]  # fmt: skip
-    console.print(f"Train it: {escape(shlex.join(words))}", soft_wrap=True)
+    same = {name: getattr(options, name) for name in ("source", "target", "labels", "task", "epochs", "seed")}
+    found_options = TrainOptions(
+        **same, hidden=",".join(map(str, c.hidden)) or "none", activation=c.activation, dropout=c.dropout,
+        optimizer=c.optimizer, lr=c.lr, weight_decay=c.weight_decay, batch_size=c.batch_size, schedule=c.schedule,
+    )  # fmt: skip
+    console.print(f"Train it: {escape(command_line('train', found_options))}", soft_wrap=True)
+
+
+def _given(options: SearchOptions) -> dict[str, Any]:
+    """The fields of a SearchSpace that a user chose."""
+    from .recipe import find_optimizer
+
+    given: dict[str, Any] = {}
+    if options.optimizers is not None:
+        names = options.optimizers.split(",")
+        given["optimizer"] = tuple(find_optimizer(name.strip(), "--optimizers") for name in names)
+    if options.schedules is not None:
+        given["schedule"] = tuple(options.schedules.split())
+    if options.batch_sizes is not None:
+        given["batch_size"] = numbers(options.batch_sizes, ",", "--batch-sizes", '"32,128"')
+    for name, text, example in (("layers", options.layers, '"1-3"'), ("width", options.width, '"32-256"')):
+        if text is not None:
+            ends = numbers(text, "-", f"--{name}", example)
+            given[name] = (ends[0], ends[-1])
+    return given
 
 
 def numbers(text: str, separator: str, option: str, example: str) -> tuple[int, ...]:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
-from .names import ACTIVATIONS, OPTIMIZERS
-from .options import Debug
+from .train_options import TrainOptions
 
 if TYPE_CHECKING:
     from .figures import Figures
@@ -17,98 +15,8 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 """The exit status of programs that were ended from the keyboard: 128 and the number of the signal."""
 
-_data = partial(typer.Option, rich_help_panel="Data")
-_network = partial(typer.Option, rich_help_panel="Network (defaults suit the size of the data, see above)")
-_training = partial(typer.Option, rich_help_panel="Training")
-_run = partial(typer.Option, rich_help_panel="Where it runs, what it writes")
 
-
-def train(
-    source: Annotated[
-        str,
-        typer.Argument(
-            help="A bundled set (digits, iris, wine, breast_cancer, diabetes), or a file: CSV, Parquet, NPY, NPZ, IDX, "
-            "svmlight.",
-            show_default=False,
-        ),
-    ],
-    target: Annotated[str | None, _data(help="Column to learn; needed for CSV and Parquet.")] = None,
-    labels: Annotated[Path | None, _data(help="File of labels of an IDX or NPY source.")] = None,
-    stream: Annotated[
-        bool,
-        _data("--stream", help="Leave the features in their file (NPY, NPZ, Parquet) and read minibatches as they are needed."),
-    ] = False,
-    task: Annotated[
-        str | None,
-        _data(metavar="TASK", help="classification or regression. Default: text, or few different whole numbers, are classes."),
-    ] = None,
-    test_share: Annotated[float, _data(help="Share of the rows that only the final test sees.")] = 0.2,
-    validation_share: Annotated[float, _data(help="Share of the rows that decides when to stop; 0 for none.")] = 0.1,
-    hidden: Annotated[
-        str | None, _network(metavar="WIDTHS", help='Hidden widths, such as "256,128"; none: a linear model.')
-    ] = None,
-    activation: Annotated[str | None, _network(metavar="NAME", help=f"{ACTIVATIONS}.")] = None,
-    dropout: Annotated[float | None, _network(help="Share of hidden units dropped in training, 0 <= p < 1.")] = None,
-    optimizer: Annotated[str | None, _training(metavar="NAME", help=f"{OPTIMIZERS}, in any case.")] = None,
-    lr: Annotated[float | None, _training(help="Learning rate, > 0.")] = None,
-    batch_size: Annotated[int | None, _training(help="Rows of a minibatch.")] = None,
-    micro_batch: Annotated[
-        str,
-        _training(
-            metavar="ROWS",
-            help="Rows worked on at a time, with the same result; auto: fewer where memory runs out; none: always all.",
-        ),
-    ] = "auto",
-    epochs: Annotated[int | None, _training(help="Passes over the data, at most.")] = None,
-    patience: Annotated[
-        int | None,
-        _training(
-            "--patience", "--early-stopping", help="Epochs without a better validation loss before stopping; 0: never stop."
-        ),
-    ] = None,
-    max_steps: Annotated[int | None, _training(help="Minibatches, at most.")] = None,
-    schedule: Annotated[
-        str | None,
-        _training(
-            metavar="NAME:SETTING=VALUE,…",
-            help='How the learning rate changes, such as "step:factor=0.5,every=5", see above. Default: it does not.',
-        ),
-    ] = None,
-    find_lr: Annotated[
-        bool, _training("--find-lr", help="First look for the learning rate, as fusedstep find-lr does, and train with it.")
-    ] = False,
-    weight_decay: Annotated[float | None, _training(help="Decoupled weight decay.")] = None,
-    clip_norm: Annotated[float | None, _training(help="Largest norm of the gradient.")] = None,
-    seed: Annotated[int, _training(help="Of split, weights, dropout and shuffles.")] = 0,
-    backend: Annotated[
-        str | None,
-        _run(
-            metavar="NAME", help="numpy, numba, cupy, cuda or auto. Default: FUSEDSTEP_BACKEND, else the best that works here."
-        ),
-    ] = None,
-    precision: Annotated[
-        str, _run(metavar="NAME", help="float32 or float64; tf32, bfloat16 or float16 where the backend has it.")
-    ] = "float32",
-    out: Annotated[
-        Path | None,
-        _run(
-            "--out",
-            "-o",
-            help="Model file. Default: SOURCE's name with .safetensors, here; an older one is replaced, and a note says so.",
-        ),
-    ] = None,
-    plot: Annotated[
-        Path | None,
-        _run(
-            metavar="DIR",
-            help="Folder for figures: learning curves, layers, loss surface, and for two inputs the decision regions.",
-            show_default=False,
-        ),
-    ] = None,
-    plot_format: Annotated[str, _run(metavar="NAME", help="Of the figures: png, svg or pdf.")] = "png",
-    quiet: Annotated[bool, _run("--quiet", "-q", help="Print nothing but errors and notes.")] = False,
-    debug: Debug = False,
-) -> None:
+def train(options: TrainOptions) -> None:
     """Train a network on a data set, and save it.
 
     The rows are split (by class, where there are classes), numbers are standardised and texts one-hot coded by what the
@@ -142,53 +50,33 @@ def train(
     - `cosine:warmup_steps=100` and `one-cycle`, over all epochs
     - `warmup:steps=100` rises to the rate first, and may stand before another: `warmup:steps=100+step:every=10`
     """
-    del debug
     import sys
 
     from ...backends import backend as find_backend
-    from ...errors import HyperparameterError
     from ..export.persistence import require_writable, save
     from ..tables.reading import load
-    from .recipe import check, find_optimizer, find_schedule, parse_hidden, parse_micro_batch, require_validation
+    from .recipe import check_options
     from .report import Reporter, notes_of
     from .training import prepare, train_model
 
-    given = {
-        "hidden": parse_hidden(hidden),
-        "activation": activation,
-        "dropout": dropout,
-        "optimizer": find_optimizer(optimizer),
-        "lr": lr,
-        "batch_size": batch_size,
-        "epochs": epochs,
-        "patience": patience,
-        "max_steps": max_steps,
-        "schedule": find_schedule(schedule),
-        "weight_decay": weight_decay,
-        "clip_norm": clip_norm,
-    }
-    check(given)
-    pieces = parse_micro_batch(micro_batch)
-    if find_lr and lr is not None:
-        raise HyperparameterError(f"--find-lr: expected no --lr beside it; got --lr {lr:g}; leave one of them out")
-    if validation_share == 0.0:
-        require_validation(given, "--validation-share 0")
-    chosen = find_backend(backend)
-    path = out if out is not None else Path(f"{Path(source).name.split('.')[0] or 'model'}.safetensors")
+    check_options(options)
+    backend = find_backend(options.backend)
+    path = options.out or Path(f"{Path(options.source).name.split('.')[0] or 'model'}.safetensors")
     require_writable(path)
-    _require_other_file(path, source, labels)
-    figures = _figures(plot, plot_format)
+    _require_other_file(path, options)
+    figures = _figures(options)
 
-    report = Reporter(quiet)
-    data = prepare(load(source, target, labels, stream=stream), task, (test_share, validation_share), seed)
+    report = Reporter(options.quiet)
+    dataset = load(options.source, options.target, options.labels, stream=options.stream)
+    data = prepare(dataset, options.task, (options.test_share, options.validation_share), options.seed)
     report.data(data)
-    report.backend(chosen, backend)
+    report.backend(backend, options.backend)
     watching = [] if figures is None else figures.callbacks(data)
-    trained = train_model(data, given, seed, chosen, precision, report.shows_progress, watching, find_lr, pieces)
+    trained = train_model(data, options, backend, report.shows_progress, watching)
     if trained.interrupted and path.exists():
         path = path.with_stem(f"{path.stem}-interrupted")
-    replaced = out is None and path.exists()
-    save(trained.model, path, data.preprocessor.to_json(), notes_of(data, trained, seed))
+    replaced = options.out is None and path.exists()
+    save(trained.model, path, data.preprocessor.to_json(), notes_of(data, trained, options.seed))
     report.results(data, trained, path)
     if figures is not None:
         report.figures(figures.draw(data, trained))
@@ -200,19 +88,19 @@ def train(
         raise typer.Exit(INTERRUPTED)
 
 
-def _figures(folder: Path | None, form: str) -> Figures | None:
+def _figures(options: TrainOptions) -> Figures | None:
     """Who draws the figures, loaded only if any are wanted."""
-    if folder is None:
+    if options.plot is None:
         return None
     from .figures import Figures
 
-    return Figures(folder, form)
+    return Figures(options.plot, options.plot_format)
 
 
-def _require_other_file(path: Path, source: str, labels: Path | None) -> None:
+def _require_other_file(path: Path, options: TrainOptions) -> None:
     from ...errors import OutputPathError
 
-    for read in (source, labels):
+    for read in (options.source, options.labels):
         if read is not None and path.exists() and Path(read).exists() and path.samefile(read):
             raise OutputPathError(
                 f"expected another file than the data to write to; got {str(path)!r}; give --out another name"

@@ -33,7 +33,8 @@ from ..training.callbacks import Callback
 from ..training.history import History
 from ..training.stopping import EarlyStopping, StopOnInterrupt
 from ..training.trainer import Trainer
-from .recipe import SMALLEST_VALIDATION, Recipe, recipe_for, require_size, require_validation
+from .recipe import SMALLEST_VALIDATION, Recipe, choices, parse_micro_batch, recipe_for, require_size, require_validation
+from .train_options import TrainOptions
 
 SMALL_PRODUCT = 1 << 22
 """Multiplications in a matrix product below which a second BLAS thread costs more than it brings."""
@@ -176,37 +177,28 @@ def search_rate(
 
 
 def train_model(
-    data: Prepared,
-    given: dict[str, Any],
-    seed: int,
-    backend: Backend,
-    precision: str,
-    progress: bool,
-    watching: Sequence[Callback] = (),
-    find_lr: bool = False,
-    micro_batch: int | str | None = None,
+    data: Prepared, options: TrainOptions, backend: Backend, progress: bool = False, watching: Sequence[Callback] = ()
 ) -> Trained:
     """Train by the recipe for this many rows.
 
-    Args: data; given – fields of Recipe that the user chose, None elsewhere; seed – of weights, dropout and shuffles;
-        backend; precision; progress – whether to show a bar; watching – callbacks; where there are any, the accuracy or R² of
-        the training part is found after each epoch as well; find_lr – whether to look for the learning rate first;
-        micro_batch – see TrainStep.
+    Args: data; options – those of the command; backend; progress – whether to show a bar; watching – callbacks; where there
+        are any, the accuracy or R² of the training part is found after each epoch as well.
     """
+    given = choices(options)
     validation = data.parts.get("validation")
     part = data.parts["training"]
     if validation is None:
         require_validation(given, data.remark or "it was not asked for")
     recipe = recipe_for(len(part), data.task, validation is not None, **given)
     started = time.perf_counter()
-    step = new_step(data, recipe, seed, backend, precision, micro_batch)
+    step = new_step(data, recipe, options.seed, backend, options.precision, parse_micro_batch(options.micro_batch))
     keyboard = StopOnInterrupt()
     callbacks: list[Callback] = [*watching, keyboard]
     stopping = EarlyStopping(recipe.patience) if validation is not None and recipe.patience else None
     if stopping is not None:
         callbacks.append(stopping)
     with few_threads(data, recipe.hidden, recipe.batch_size, backend):
-        if find_lr:
+        if options.find_lr:
             step.lr = search_rate(step, data, recipe).suggestion
         lr = step.lr
         trainer = Trainer(

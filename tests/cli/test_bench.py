@@ -48,6 +48,7 @@ def test_a_whole_measurement(call, tmp_path):
 def test_what_was_measured_before_an_interrupt_is_in_the_file(monkeypatch, tmp_path):
     from fusedstep.benchmarks import steps
     from fusedstep.benchmarks.commands import bench_command
+    from fusedstep.benchmarks.commands.bench_options import BenchOptions
     from fusedstep.benchmarks.result_files import load
 
     real, out = steps.time_steps, tmp_path / "bench.json"
@@ -59,10 +60,10 @@ def test_what_was_measured_before_an_interrupt_is_in_the_file(monkeypatch, tmp_p
 
     monkeypatch.setattr(steps, "time_steps", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        bench_command.bench(networks="9-4@16", backends="numpy", rounds=2, seconds=0.01, pause=0.0, out=out)
+        bench_command.bench(BenchOptions("9-4@16", backends="numpy", rounds=2, seconds=0.01, pause=0.0, out=out))
     assert not out.exists()
     with pytest.raises(KeyboardInterrupt, match=r"networks that were done are in .*bench\.json"):
-        bench_command.bench(networks="5-6-3@8,9-4@16", backends="numpy", rounds=2, seconds=0.01, pause=0.0, out=out)
+        bench_command.bench(BenchOptions("5-6-3@8,9-4@16", backends="numpy", rounds=2, seconds=0.01, pause=0.0, out=out))
     assert [case.network for case in load(out).cases] == ["5-6-3@8"]
 
 

@@ -223,10 +223,11 @@ def test_diabetes_is_at_least_close_to_linear_regression():
 
 
 def _train(source, seed):
+    from fusedstep.framework.cli.train_options import TrainOptions
     from fusedstep.framework.cli.training import train_model
 
     data = prepare(load(source), None, (0.2, 0.1), seed)
-    return train_model(data, {}, seed, fs.backend(), "float32", progress=False)
+    return train_model(data, TrainOptions(source, seed=seed), fs.backend())
 
 
 def _test_figure(source, seed):

@@ -1,0 +1,80 @@
+"""Options that are declared once, as the fields of a frozen dataclass: how typer gets them, and how they are written out again.
+
+What each of them means is said where it is declared; nothing here knows a command.
+"""
+
+from __future__ import annotations
+
+import inspect
+import shlex
+from collections.abc import Callable
+from copy import copy
+from dataclasses import MISSING, fields
+from typing import Annotated, Any, get_args, get_type_hints
+
+from typer.models import ParameterInfo
+
+from .options import Debug
+
+
+class Panel(str):
+    """The heading under which --help lists an option, in its annotation."""
+
+
+def command(run: Callable[..., None]) -> Callable[..., None]:
+    """What typer makes a command of: a function with the parameters of `run`, and --debug.
+
+    Args: run – takes its options one by one, or all of them as `options`, whose type is a dataclass with a field for each.
+    """
+    kind = get_type_hints(run).get("options")
+    hints = get_type_hints(kind or run, include_extras=True)
+    parameters = [
+        one.replace(kind=one.KEYWORD_ONLY, annotation=_in_panel(hints[name]))
+        for name, one in inspect.signature(kind or run).parameters.items()
+    ]
+    parameters.append(inspect.Parameter("debug", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Debug))
+
+    def call(debug: bool, **given: Any) -> None:
+        del debug
+        if kind is None:
+            run(**given)
+        else:
+            run(kind(**given))
+
+    call.__name__, call.__doc__ = run.__name__, run.__doc__
+    call.__annotations__ = {one.name: one.annotation for one in parameters}
+    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return call
+
+
+def _in_panel(hint: Any) -> Any:
+    """An annotation with its panel where typer looks for it."""
+    kind, *notes = get_args(hint)
+    panels = [note for note in notes if isinstance(note, Panel)]
+    if not panels:
+        return hint
+    (shown,) = (copy(note) for note in notes if isinstance(note, ParameterInfo))
+    shown.rich_help_panel = panels[0]
+    return Annotated[kind, shown]
+
+
+def option_name(field: str) -> str:
+    """Of a field, as it is typed: "--batch-size"."""
+    return f"--{field.replace('_', '-')}"
+
+
+def changed(options: Any) -> dict[str, Any]:
+    """Option -> value, of those that are not at their defaults, such as {"--batch-size": 64}."""
+    found = {field.name: (getattr(options, field.name), field.default) for field in fields(options)}
+    return {option_name(name): value for name, (value, default) in found.items() if value != default != MISSING}
+
+
+def command_line(name: str, options: Any) -> str:
+    """What a user types for these options, with four digits of a number.
+
+    Args: name – of the command.
+    """
+    words = ["fusedstep", name, *(getattr(options, field.name) for field in fields(options) if field.default is MISSING)]
+    for option, value in changed(options).items():
+        words += [option] if value is True else [option, f"{value:.4g}" if isinstance(value, float) else str(value)]
+    return shlex.join(words)
