@@ -19,7 +19,7 @@ from ..framework.layers.softmax import Softmax
 from ..framework.losses import LOSSES
 from ..framework.optimizers import OPTIMIZERS
 from ..kernels.formulas.activations import ACTIVATIONS
-from . import register_table
+from . import ptx, register_table
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = __package__.removesuffix(".tools")
@@ -166,7 +166,7 @@ def main() -> int:
         if not (ROOT / name).exists() or (ROOT / name).read_text(encoding="utf-8") != text:
             (ROOT / name).write_text(text, encoding="utf-8")
             print(f"wrote {name}")
-    if register_table.find_ptxas() is None:
+    if ptx.find_ptxas() is None:
         print("The table of registers needs ptxas: pip install nvidia-cuda-nvcc", file=sys.stderr)
         return 2
     return register_table.main([])

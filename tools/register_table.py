@@ -11,45 +11,21 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cache as once
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
-
-from ..kernels import formulas  # noqa: F401 – registers all formulas
-from ..kernels.formula import REGISTRY, Formula
-from ..kernels.rows.cuda import compiled
-from ..kernels.targets import cache
-from ..kernels.targets.cuda.bits import bits_source
 from ..kernels.targets.cuda.geometry import BLOCK
-from ..kernels.targets.cuda.kernel import Generated
-from ..kernels.targets.cuda.maps import map_source
-from ..kernels.targets.cuda.updates import update_source
+from .kernel_variants import Variant, digest, variants
+from .ptx import CAPABILITY, OLDER, find_ptxas, ptx_for, require_single
 
-CAPABILITY = (9, 0)
-OLDER = (8, 0)
-"""The other capability that everything has to compile for; the table says nothing of it."""
 SAVED = 20
 """Kernels after which the table is written again while it is being made."""
 NAME = "ptx-sm90"
 """Of the files, without their endings."""
-SINGLE = np.dtype(np.float32)
-
-
-class Variant(NamedTuple):
-    """A kernel for one way of storing its arrays: its name, how they are stored, and what makes its source."""
-
-    kernel: str
-    stored: str
-    source: Callable[[], Generated]
-
-    def __str__(self) -> str:
-        return f"{self.kernel}-{self.stored}"
 
 
 @dataclass(frozen=True)
@@ -72,109 +48,6 @@ class Entry:
     source: str
 
 
-def _narrow_map(formula: Formula) -> list[str]:
-    """How arrays are stored in a step of bfloat16: matrices and rows in 16 bits, what belongs to whole rows in float32."""
-    kinds = (*formula.outputs, *(k for k in formula.kinds if k not in ("scalar", "bits")))
-    return ["bfloat16" if kind in ("each", "row") else "float32" for kind in kinds]
-
-
-def _narrow_states(formula: Formula) -> list[str]:
-    """How arrays are stored with state_dtype="bfloat16"."""
-    arrays = [p for p, k in zip(formula.parameters, formula.kinds, strict=True) if k == "each"]
-    states = set(arrays) - {"theta", "gradient", "direction"}
-    return ["bfloat16" if a in states else "float32" for a in arrays]
-
-
-def variants(registered: Sequence[Formula] | None = None) -> Iterator[Variant]:
-    """Everything that a step on a GPU may launch: float32 all of it, and what has arrays of 16 bits with those as well."""
-    for formula in REGISTRY.values() if registered is None else registered:
-        if formula.overwrites:
-            yield Variant(formula.name, "float32", lambda f=formula: update_source(f, [SINGLE]))  # type: ignore[misc]
-            states = _narrow_states(formula)
-            if "bfloat16" in states:
-                yield Variant(formula.name, "bfloat16", lambda f=formula, d=states: update_source(f, d))  # type: ignore[misc]
-        else:
-            yield Variant(formula.name, "float32", lambda f=formula: map_source(f, [SINGLE]))  # type: ignore[misc]
-            mixed = _narrow_map(formula)
-            yield Variant(formula.name, "bfloat16", lambda f=formula, d=mixed: map_source(f, d))  # type: ignore[misc]
-    for function, (kinds, _, _) in compiled.SIGNATURES.items():
-        narrow = ("bfloat16", "float16") if {"matrix", "vector"} & set(kinds) else ()
-        for stored in ("float32", *narrow):
-            yield Variant(
-                function.__name__, stored,
-                lambda f=function, s=stored: compiled.source(f, SINGLE, "" if s == "float32" else s),  # type: ignore[misc]
-            )  # fmt: skip
-    yield Variant("random_bits", "uint32", bits_source)
-
-
-@contextmanager
-def without_device(capability: tuple[int, int] = CAPABILITY) -> Iterator[None]:
-    """Numba asks the device for its capability when it types `view` of a scalar, although the code is inlined."""
-    import numba.cuda.dispatcher as dispatcher
-
-    class Device:
-        compute_capability = capability
-
-    before = dispatcher.get_current_device
-    dispatcher.get_current_device = lambda: Device
-    try:
-        yield
-    finally:
-        dispatcher.get_current_device = before
-
-
-def digest(generated: Generated) -> str:
-    """What tells whether a kernel is still the one that was compiled."""
-    return cache.digest(generated.text + repr(generated.parameters))
-
-
-def ptx_of(generated: Generated, capability: tuple[int, int] = CAPABILITY) -> str:
-    """The PTX of a kernel."""
-    from numba.cuda import compile_ptx
-
-    with without_device(capability):
-        text, _ = compile_ptx(generated.function(), generated.parameters, cc=capability)
-    return str(text)
-
-
-def ptx_for(generated: Generated, *capabilities: tuple[int, int]) -> list[str]:
-    """The PTX of a kernel for each capability; Numba's own passes, nearly all of the time, are run once for all of them.
-
-    Numba has no public function for that; one that has lost this one compiles for each.
-    """
-    from numba.cuda import compiler
-
-    compile_once = getattr(compiler, "_compile_pyfunc_with_fixup", None)
-    if compile_once is None:
-        return [ptx_of(generated, capability) for capability in capabilities]
-    with without_device(capabilities[0]):
-        library, _ = compile_once(
-            generated.function(), generated.parameters, device=False, abi="numba", cc=capabilities[0]
-        )
-    return [library.get_asm_str(cc=capability) for capability in capabilities]
-
-
-def require_single(variant: Variant, text: str) -> None:
-    """Raises RuntimeError for double arithmetic, and for functions that nothing defines or that were not inlined."""
-    for what, found in (
-        ("a kernel", ".entry" not in text),
-        ("no double arithmetic", ".f64" in text),
-        ("no function that nothing defines", re.search(r"^\s*\.extern(?!.*\.shared)", text, re.MULTILINE)),
-        ("every function inlined", re.search(r"^\s*call", text, re.MULTILINE)),
-    ):
-        if found:
-            raise RuntimeError(f"expected {what} in kernel {variant}; got this PTX:\n{text}")
-
-
-def find_ptxas() -> str | None:
-    """The assembler of the wheel nvidia-cuda-nvcc, or None without it."""
-    try:
-        import nvidia  # type: ignore[import-untyped]
-    except ImportError:
-        return None
-    return next((str(p) for root in nvidia.__path__ for p in Path(root).glob("*/bin/ptxas")), None)
-
-
 @once
 def compilers(ptxas: str) -> dict[str, str]:
     """The versions that decide what the table says."""
@@ -189,8 +62,6 @@ def compilers(ptxas: str) -> dict[str, str]:
 
 
 def _installed(package: str) -> bool:
-    from importlib.metadata import PackageNotFoundError
-
     try:
         version(package)
     except PackageNotFoundError:

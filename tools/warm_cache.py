@@ -7,32 +7,16 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from itertools import chain, islice
 from multiprocessing import get_context
 
-import numpy as np
-
-from ..kernels.formula import REGISTRY
-from ..kernels.rows.cuda import compiled
 from ..kernels.targets import cache
-from ..kernels.targets.cuda.maps import map_source
-from ..kernels.targets.cuda.updates import update_source
-from .register_table import Variant, variants
+from .kernel_variants import Variant, doubles, variants
 
 MOST = 16
 """Processes; each holds a context of the device."""
-
-
-def doubles() -> Iterator[Variant]:
-    """The kernels of float64, which checks and second-order methods launch; those of steps are in register_table.py."""
-    double = np.dtype(np.float64)
-    for formula in REGISTRY.values():
-        source = update_source if formula.overwrites else map_source
-        yield Variant(formula.name, "float64", lambda f=formula, s=source: s(f, [double]))  # type: ignore[misc]
-    for function in compiled.SIGNATURES:
-        yield Variant(function.__name__, "float64", lambda f=function: compiled.source(f, double))  # type: ignore[misc]
 
 
 def share(first: int, step: int) -> list[Variant]:

@@ -24,19 +24,20 @@ from fusedstep.kernels.targets.cuda.geometry import BLOCK
 from fusedstep.kernels.targets.cuda.maps import map_source
 from fusedstep.kernels.targets.cuda.updates import update_source
 from fusedstep.tools import register_table
-from fusedstep.tools.register_table import OLDER, ptx_for, ptx_of
+from fusedstep.tools.kernel_variants import digest, variants
+from fusedstep.tools.ptx import CAPABILITY, OLDER, find_ptxas, ptx_for, ptx_of, require_single
 
 SINGLE, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 IN_DOUBLE = ("bias_gelu_dropout_kept", "gaussian_noise", "binary_cross_entropy", "row_product", "nadam_update")
 OWN = [f for f in REGISTRY.values() if f.function.__module__.startswith("fusedstep.kernels.")]
 """Without those that other tests register."""
-VARIANTS = list(register_table.variants(OWN))
+VARIANTS = list(variants(OWN))
 
 
 @pytest.fixture(scope="module")
 def ptxas():
     """The assembler that fits this Numba's PTX, from the wheel nvidia-cuda-nvcc."""
-    found = register_table.find_ptxas()
+    found = find_ptxas()
     if found is None:
         pytest.skip("needs ptxas: pip install nvidia-cuda-nvcc")
     return found
@@ -55,9 +56,9 @@ def without_names(text):
 
 def check_compiled(variant, ptxas, table):
     """Compiles a kernel for both capabilities, and compares what the assembler says with the table where that is of it."""
-    text, older = ptx_for(variant.source(), register_table.CAPABILITY, OLDER)
-    register_table.require_single(variant, text)
-    register_table.require_single(variant, older)
+    text, older = ptx_for(variant.source(), CAPABILITY, OLDER)
+    require_single(variant, text)
+    require_single(variant, older)
     assert ".target sm_80" in older
     found = register_table.entry(variant, text, ptxas)
     assert found.spills == 0
@@ -71,7 +72,7 @@ def is_listed(variant, ptxas, table):
     """Whether the table was made from this source by these compilers; what made it refused what `check_compiled` refuses."""
     compilers, entries = table
     listed = entries.get((variant.kernel, variant.stored))
-    is_same = listed is not None and listed.source == register_table.digest(variant.source())
+    is_same = listed is not None and listed.source == digest(variant.source())
     return is_same and compilers == register_table.compilers(ptxas)
 
 
@@ -97,7 +98,7 @@ def test_a_changed_kernel_and_other_compilers_are_noticed(ptxas, table):
     entries = table[1]
     now = register_table.compilers(ptxas)
     kept = entries[variant.kernel, variant.stored]
-    same = {(variant.kernel, variant.stored): dataclasses.replace(kept, source=register_table.digest(variant.source()))}
+    same = {(variant.kernel, variant.stored): dataclasses.replace(kept, source=digest(variant.source()))}
     assert is_listed(variant, ptxas, (now, same))
     assert not is_listed(variant, ptxas, ({**now, "numpy": "1.0"}, same))
     assert not is_listed(variant, ptxas, (now, {}))
@@ -115,12 +116,12 @@ def test_a_changed_kernel_and_other_compilers_are_noticed(ptxas, table):
 )
 def test_what_no_kernel_may_hold_is_refused(text, what):
     with pytest.raises(RuntimeError, match=f"expected {what} in kernel {VARIANTS[0]}"):
-        register_table.require_single(VARIANTS[0], text)
+        require_single(VARIANTS[0], text)
 
 
 def test_the_committed_table_is_that_of_these_kernels(table):
     """Compared by the digests of their sources, so nothing is compiled for it."""
-    now = {(v.kernel, v.stored): register_table.digest(v.source()) for v in VARIANTS}
+    now = {(v.kernel, v.stored): digest(v.source()) for v in VARIANTS}
     listed = {key: e.source for key, e in table[1].items()}
     stale = sorted(key for key in {*now, *listed} if now.get(key) != listed.get(key))
     assert not stale, f"{len(stale)} kernels changed since, such as {stale[0]}; run python -m fusedstep.tools.register_table"
@@ -138,8 +139,8 @@ def test_the_committed_table_has_neither_spills_nor_double_arithmetic(table):
 )
 def test_each_capability_gets_what_is_compiled_for_it_alone(name):
     generated = next(v for v in VARIANTS if str(v) == name).source()
-    together = [without_names(text) for text in ptx_for(generated, register_table.CAPABILITY, OLDER)]
-    assert together == [without_names(ptx_of(generated, capability)) for capability in (register_table.CAPABILITY, OLDER)]
+    together = [without_names(text) for text in ptx_for(generated, CAPABILITY, OLDER)]
+    assert together == [without_names(ptx_of(generated, capability)) for capability in (CAPABILITY, OLDER)]
 
 
 def test_random_bits():

@@ -10,7 +10,8 @@ import pytest
 pytest.importorskip("numba_cuda", reason="needs Numba CUDA, as the extras cuda12 and cuda13 install it")
 
 COMPILED = """
-from fusedstep.tools.register_table import ptx_of, variants
+from fusedstep.tools.kernel_variants import variants
+from fusedstep.tools.ptx import ptx_of
 variant = next(v for v in variants() if str(v) == "sgd_update-float32")
 assert ".entry" in ptx_of(variant.source())
 """

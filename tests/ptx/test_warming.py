@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from fusedstep.kernels.targets import cache
 from fusedstep.tools import warm_cache
-from fusedstep.tools.register_table import variants
+from fusedstep.tools.kernel_variants import doubles, variants
 
 
 def test_shares_are_all_kernels_and_each_once():
     shares = [[str(v) for v in warm_cache.share(first, 7)] for first in range(7)]
-    wanted = [str(v) for v in (*variants(), *warm_cache.doubles())]
+    wanted = [str(v) for v in (*variants(), *doubles())]
     assert len(set(wanted)) == len(wanted)
     assert sorted(name for share in shares for name in share) == sorted(wanted)
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
 def test_kernels_of_float64_are_of_that_type():
-    found = [variant.source() for variant in warm_cache.doubles()]
+    found = [variant.source() for variant in doubles()]
     assert len(found) > 100
     for kernel in found:
         assert any("float64" in str(kind) for kind in kernel.parameters), kernel.name

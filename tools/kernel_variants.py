@@ -1,0 +1,79 @@
+"""Every CUDA kernel, for each way of storing its arrays in which it may be launched; nothing is compiled here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from ..kernels import formulas  # noqa: F401 – registers all formulas
+from ..kernels.formula import REGISTRY, Formula
+from ..kernels.rows.cuda import compiled
+from ..kernels.targets import cache
+from ..kernels.targets.cuda.bits import bits_source
+from ..kernels.targets.cuda.kernel import Generated
+from ..kernels.targets.cuda.maps import map_source
+from ..kernels.targets.cuda.updates import update_source
+
+SINGLE, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
+
+
+class Variant(NamedTuple):
+    """A kernel for one way of storing its arrays: its name, how they are stored, and what makes its source."""
+
+    kernel: str
+    stored: str
+    source: Callable[[], Generated]
+
+    def __str__(self) -> str:
+        return f"{self.kernel}-{self.stored}"
+
+
+def digest(generated: Generated) -> str:
+    """What tells whether a kernel is still the one that was compiled."""
+    return cache.digest(generated.text + repr(generated.parameters))
+
+
+def _narrow_map(formula: Formula) -> list[str]:
+    """How arrays are stored in a step of bfloat16: matrices and rows in 16 bits, what belongs to whole rows in float32."""
+    kinds = (*formula.outputs, *(k for k in formula.kinds if k not in ("scalar", "bits")))
+    return ["bfloat16" if kind in ("each", "row") else "float32" for kind in kinds]
+
+
+def _narrow_states(formula: Formula) -> list[str]:
+    """How arrays are stored with state_dtype="bfloat16"."""
+    arrays = [p for p, k in zip(formula.parameters, formula.kinds, strict=True) if k == "each"]
+    states = set(arrays) - {"theta", "gradient", "direction"}
+    return ["bfloat16" if a in states else "float32" for a in arrays]
+
+
+def variants(registered: Sequence[Formula] | None = None) -> Iterator[Variant]:
+    """Everything that a step on a GPU may launch: float32 all of it, and what has arrays of 16 bits with those as well."""
+    for formula in REGISTRY.values() if registered is None else registered:
+        if formula.overwrites:
+            yield Variant(formula.name, "float32", lambda f=formula: update_source(f, [SINGLE]))  # type: ignore[misc]
+            states = _narrow_states(formula)
+            if "bfloat16" in states:
+                yield Variant(formula.name, "bfloat16", lambda f=formula, d=states: update_source(f, d))  # type: ignore[misc]
+        else:
+            yield Variant(formula.name, "float32", lambda f=formula: map_source(f, [SINGLE]))  # type: ignore[misc]
+            mixed = _narrow_map(formula)
+            yield Variant(formula.name, "bfloat16", lambda f=formula, d=mixed: map_source(f, d))  # type: ignore[misc]
+    for function, (kinds, _, _) in compiled.SIGNATURES.items():
+        narrow = ("bfloat16", "float16") if {"matrix", "vector"} & set(kinds) else ()
+        for stored in ("float32", *narrow):
+            yield Variant(
+                function.__name__, stored,
+                lambda f=function, s=stored: compiled.source(f, SINGLE, "" if s == "float32" else s),  # type: ignore[misc]
+            )  # fmt: skip
+    yield Variant("random_bits", "uint32", bits_source)
+
+
+def doubles() -> Iterator[Variant]:
+    """The kernels of float64, which checks and second-order methods launch; those of steps are in `variants`."""
+    for formula in REGISTRY.values():
+        source = update_source if formula.overwrites else map_source
+        yield Variant(formula.name, "float64", lambda f=formula, s=source: s(f, [DOUBLE]))  # type: ignore[misc]
+    for function in compiled.SIGNATURES:
+        yield Variant(function.__name__, "float64", lambda f=function: compiled.source(f, DOUBLE))  # type: ignore[misc]
