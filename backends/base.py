@@ -5,13 +5,14 @@ A subclass overrides what its library does better; everything else keeps working
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from .contract.columns import Columns
+from ..kernels.rows.reference import ROWS
 from .contract.products import Products
 from .contract.random import Random as Random
 from .contract.reductions import Reductions
@@ -38,7 +39,7 @@ class Unavailable(NamedTuple):
     expected: bool = True
 
 
-class Backend(Products, Rows, Columns, Reductions):
+class Backend(Products, Rows, Reductions):
     """Arrays, products and kernels on one device; this class runs on any array library that follows the array API.
 
     Contract: matrices are [rows, columns] in row-major order; every operation writes into arrays that the caller gives
@@ -64,6 +65,17 @@ class Backend(Products, Rows, Columns, Reductions):
     def unavailable(cls) -> Unavailable | None:
         """None where this backend can run, else the reason; must not raise."""
         return None
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Callable[..., bool]:
+            """Row operations were methods in 0.2.0."""
+            if name not in ROWS:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
+            warnings.warn(
+                f"Backend.{name} is deprecated since 0.3.0; call backend.rows({name!r}, ...)", DeprecationWarning, stacklevel=2
+            )
+            return lambda *arguments, **options: self.rows(name, *ROWS[name].in_order(*arguments, **options))
 
     def __repr__(self) -> str:
         return f"<fusedstep backend {self.name}>"

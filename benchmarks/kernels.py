@@ -59,7 +59,7 @@ def layer_norm(backend: Any, threads: int, rows: int = ROWS, columns: int = COLU
     mean, scale = _vectors(backend, rows)
     return _rows(
         backend,
-        lambda here: backend.layer_norm(x[here], gain, offset, 1e-5, out[here], mean[here], scale[here]),
+        lambda here: backend.rows("layer_norm", x[here], gain, offset, 1e-5, out[here], mean[here], scale[here]),
         threads,
         rows,
     )
@@ -72,8 +72,8 @@ def softmax_cross_entropy(backend: Any, threads: int, rows: int = ROWS, columns:
     losses, _ = _vectors(backend, rows)
     return _rows(
         backend,
-        lambda here: backend.softmax_cross_entropy(
-            logits[here], labels[here], None, 1.0, 0.0, 1.0 / rows, losses[here], gradient[here]
+        lambda here: backend.rows(
+            "softmax_cross_entropy", logits[here], labels[here], None, 1.0, 0.0, 1.0 / rows, losses[here], gradient[here]
         ),
         threads,
         rows,
@@ -87,9 +87,9 @@ def summed_cross_entropy(backend: Any, threads: int, rows: int, columns: int) ->
     (losses, _), (sums, _) = _vectors(backend, rows), _vectors(backend, columns)
 
     def step() -> None:
-        if not backend.softmax_cross_entropy(logits, labels, None, 1.0, 0.0, 1.0 / rows, losses, gradient, sums):
+        if not backend.rows("softmax_cross_entropy", logits, labels, None, 1.0, 0.0, 1.0 / rows, losses, gradient, sums):
             backend.fill(sums, 0.0)
-            backend.column_sum(gradient, sums)
+            backend.rows("column_sum", gradient, sums)
 
     return _prepared(backend, step, threads)
 

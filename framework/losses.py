@@ -273,7 +273,7 @@ class SoftmaxCrossEntropy(Loss):
         rows, gradient = tape.empty((y.shape[0],)), tape.empty_like(y)
         factor, further = self.factor(tape.batch_rows), (*tape.room_for_sum(y), tape.loss_scale)
         if len(targets.shape) == 2:
-            if backend.softmax_cross_entropy_soft(y, targets, factor, rows, gradient, *further):
+            if backend.rows("softmax_cross_entropy_soft", y, targets, factor, rows, gradient, *further):
                 tape.put_sum(gradient)
             return rows, gradient
         weights = None if self.class_weights is None else tape.constant(self.class_weights)
@@ -283,7 +283,7 @@ class SoftmaxCrossEntropy(Loss):
             on, off = 1.0 - eps, eps / (classes - 1)
         else:
             on, off = 1.0 - eps + eps / classes, eps / classes
-        if backend.softmax_cross_entropy(y, targets, weights, on, off, factor, rows, gradient, *further):
+        if backend.rows("softmax_cross_entropy", y, targets, weights, on, off, factor, rows, gradient, *further):
             tape.put_sum(gradient)
         return rows, gradient
 
@@ -324,7 +324,7 @@ class MultiClassHinge(Loss):
     def evaluate(self, y: Array, targets: Array, tape: Tape) -> tuple[Array, Array]:
         """One pass over the scores."""
         rows, gradient = tape.empty((y.shape[0],)), tape.empty_like(y)
-        tape.backend.multi_class_hinge(y, targets, self.factor(tape.batch_rows), rows, gradient)
+        tape.backend.rows("multi_class_hinge", y, targets, self.factor(tape.batch_rows), rows, gradient)
         return rows, gradient
 
 

@@ -143,7 +143,7 @@ def run_rows(backend: Backend, rows: int, width: int, dtype: str) -> None:
     soft = (soft / soft.sum(axis=1, keepdims=True)).astype(dtype)
 
     def both(name: str, outputs: dict[str, np.ndarray[Any, Any]], *given: Any) -> None:
-        """Calls the method on both backends; names among the arguments are outputs, host arrays are inputs."""
+        """Runs the operation on both backends; names among the arguments are outputs, host arrays are inputs."""
         device = {k: backend.asarray(v.copy()) for k, v in outputs.items()}
         host = {k: v.astype(np.float64) if v.dtype.kind == "f" else v.copy() for k, v in outputs.items()}
         for where, arrays, wide in ((backend, device, False), (oracle, host, True)):
@@ -156,7 +156,7 @@ def run_rows(backend: Backend, rows: int, width: int, dtype: str) -> None:
                     arguments.append(where.asarray(values))
                 else:
                     arguments.append(a)
-            getattr(where, name)(*arguments)
+            where.rows(name, *arguments)
         for key, want in host.items():
             allowed = tolerance(dtype, max(rows, width))
             message = f"{name}: {key} of {rows}x{width} in {dtype}"
@@ -242,12 +242,12 @@ def run_narrow_rows(backend: Backend, rows: int, width: int, dtype: str) -> None
     for name, outputs, *given in calls:
         device = {k: backend.asarray(v.copy()) for k, v in outputs.items()}
         host = {k: v.copy() if v.dtype == np.uint8 else v.astype(np.float64) for k, v in outputs.items()}
-        getattr(backend, name)(
-            *(device[a] if isinstance(a, str) else backend.asarray(a) if isinstance(a, np.ndarray) else a for a in given)
+        backend.rows(
+            name, *(device[a] if isinstance(a, str) else backend.asarray(a) if isinstance(a, np.ndarray) else a for a in given)
         )
         exact = [host[a] if isinstance(a, str) else a for a in given]
         exact = [a.astype(np.float64) if isinstance(a, np.ndarray) and a.dtype.kind not in "iu" else a for a in exact]
-        getattr(oracle, name)(*[host[g] if isinstance(g, str) else e for g, e in zip(given, exact, strict=True)])
+        oracle.rows(name, *[host[g] if isinstance(g, str) else e for g, e in zip(given, exact, strict=True)])
         for key, want in host.items():
             got = backend.to_numpy(device[key])
             assert got.dtype == outputs[key].dtype
@@ -278,7 +278,7 @@ def run_summed(backend: Backend, rows: int, width: int, dtype: str, soft: bool) 
         name, given = "softmax_cross_entropy", [generator.integers(0, width, rows).astype(np.int32), weights, 0.9, 0.05, 0.25]
     losses, slope = np.empty(rows), np.empty((rows, width))
     exact = [a.astype(np.float64) if isinstance(a, np.ndarray) and a.dtype.kind == "f" else a for a in given]
-    getattr(Backend(np), name)(x.astype(np.float64), *exact, losses, slope)
+    Backend(np).rows(name, x.astype(np.float64), *exact, losses, slope)
     given = [backend.asarray(a) if isinstance(a, np.ndarray) else a for a in given]
     counters, found = getattr(backend, "_counters", None), []
     four = backend.asarray(np.array([4.0], real))
@@ -286,7 +286,7 @@ def run_summed(backend: Backend, rows: int, width: int, dtype: str, soft: bool) 
         logits, row_losses = backend.asarray(x.copy()), backend.empty((rows,), real)
         sums = backend.asarray(np.full(width, 7.0, real))
         before = getattr(backend, "launches", 0)
-        written = getattr(backend, name)(logits, *given, row_losses, logits, *((sums, *further) if further else ()))
+        written = backend.rows(name, logits, *given, row_losses, logits, *((sums, *further) if further else ()))
         launches = getattr(backend, "launches", 0) - before
         found.append((written, *(backend.to_numpy(a) for a in (row_losses, logits, sums))))
         assert counters is None or not backend.to_numpy(counters()).any()

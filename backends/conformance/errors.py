@@ -43,6 +43,13 @@ _PIECES, _WINNER, _WINDOWS = ("real", (4, 6)), ("uint8", (4, 3)), ("int32", (3, 
 
 CALLS: dict[str, tuple[Any, ...]] = {
     "matmul": (("real", (4, 2)), ("real", (2, 3)), _R),
+    "argmax": (_R,),
+    "total": (_V,),
+    "sum_of_squares": (_V,),
+}
+"""Arguments of the methods that take arrays, as (dtype, shape), and plain values between them."""
+
+ROW_CALLS: dict[str, tuple[Any, ...]] = {
     "softmax": (_R, _R),
     "softmax_cross_entropy": (_R, _L, None, 1.0, 0.0, 1.0, _V, _R),
     "softmax_cross_entropy_soft": (_R, _R, 1.0, _V, _R),
@@ -58,17 +65,15 @@ CALLS: dict[str, tuple[Any, ...]] = {
     "largest_columns": (_PIECES, _WINDOWS, _R, _WINNER),
     "largest_columns_spread": (_R, _WINNER, ("int32", (6, 2)), _PIECES),
     "largest_columns_pick": (_PIECES, _WINDOWS, _WINNER, _R),
-    "argmax": (_R,),
-    "total": (_V,),
-    "sum_of_squares": (_V,),
 }
-"""Arguments of the methods that take arrays, as (dtype, shape), and plain values between them."""
+"""Likewise of the row operations."""
 
 
-@check("errors", method=tuple(CALLS), dtype=REALS)
+@check("errors", method=(*CALLS, *ROW_CALLS), dtype=REALS)
 def foreign_array(backend: Backend, sizes: Sizes, method: str, dtype: str) -> None:  # noqa: ARG001
     """MixedBackends wherever one array is of another library."""
-    specifications = CALLS[method]
+    specifications = {**CALLS, **ROW_CALLS}[method]
+    call = partial(backend.rows, method) if method in ROW_CALLS else getattr(backend, method)
 
     def arguments(foreign: int) -> list[Any]:
         made: list[Any] = []
@@ -80,16 +85,19 @@ def foreign_array(backend: Backend, sizes: Sizes, method: str, dtype: str) -> No
             made.append(ForeignArray(given[1], kind) if position == foreign else backend.zeros(given[1], kind))
         return made
 
-    getattr(backend, method)(*arguments(-1))
+    call(*arguments(-1))
     for position, given in enumerate(specifications):
         if isinstance(given, tuple):
-            refused(
-                MixedBackends,
-                partial(getattr(backend, method), *arguments(position)),
-                f"{method}, argument {position}",
-                backend.name,
-                "fs.asarray(",
-            )
+            what = f"{method}, argument {position}"
+            refused(MixedBackends, partial(call, *arguments(position)), what, backend.name, "fs.asarray(")
+
+
+@check("errors")
+def wrong_rows(backend: Backend, sizes: Sizes) -> None:  # noqa: ARG001
+    """ValueError for a row operation that there is not, ShapeError for a wrong number of arguments."""
+    x = backend.zeros((4, 3))
+    refused(ValueError, lambda: backend.rows("softmix", x, x), "softmix", "softmix", "softmax")
+    refused(ShapeError, lambda: backend.rows("softmax", x), "softmax without out", "softmax")
 
 
 @check("errors", dtype=REALS)

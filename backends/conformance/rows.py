@@ -46,11 +46,11 @@ def softmax(backend: Backend, sizes: Sizes, dtype: str, size: float) -> None:
     for shape in sizes.matrices:
         x = _logits(dtype, shape, size)
         given, out = backend.asarray(x), backend.empty(shape, dtype)
-        backend.softmax(given, out)
+        backend.rows("softmax", given, out)
         close(host(backend, out, shape, dtype, f"{shape}"), plain_softmax(x), dtype, "row", f"{shape}")
         exactly(backend.to_numpy(given), x, f"the input at {shape}")
         replaced = backend.asarray(x.copy())
-        backend.softmax(replaced, replaced)
+        backend.rows("softmax", replaced, replaced)
         exactly(backend.to_numpy(replaced), backend.to_numpy(out), f"{shape}, in place")
 
 
@@ -71,7 +71,8 @@ def softmax_cross_entropy(backend: Backend, sizes: Sizes, dtype: str, size: floa
         for _ in range(2):
             losses, gradient = backend.empty((rows,), dtype), backend.empty(shape, dtype)
             given = None if weights is None else backend.asarray(weights)
-            backend.softmax_cross_entropy(backend.asarray(x), backend.asarray(y), given, on, off, 0.25, losses, gradient)
+            own, own_labels = backend.asarray(x), backend.asarray(y)
+            backend.rows("softmax_cross_entropy", own, own_labels, given, on, off, 0.25, losses, gradient)
             results.append((host(backend, losses, (rows,), dtype, "losses"), host(backend, gradient, shape, dtype, "gradient")))
         close(results[0][0], wanted_losses, dtype, "row", f"losses {shape}")
         close(results[0][1], wanted_gradient, dtype, "row", f"gradient {shape}")
@@ -86,7 +87,7 @@ def softmax_cross_entropy_soft(backend: Backend, sizes: Sizes, dtype: str, size:
         x, q = _logits(dtype, shape, size), between(dtype, shape, 0.0, 1.0, "targets")
         q = np.where(q < 0.2, np.asarray(0.0, dtype), q)
         losses, gradient = backend.empty(shape[:1], dtype), backend.empty(shape, dtype)
-        backend.softmax_cross_entropy_soft(backend.asarray(x), backend.asarray(q), 0.5, losses, gradient)
+        backend.rows("softmax_cross_entropy_soft", backend.asarray(x), backend.asarray(q), 0.5, losses, gradient)
         wide = _wide(q)
         mass = wide.sum(axis=1, keepdims=True)
         close(
@@ -117,10 +118,10 @@ def cross_entropy_with_sums(backend: Backend, sizes: Sizes, dtype: str, soft: bo
             losses, gradient, sums = backend.empty((rows,), dtype), backend.empty(shape, dtype), backend.asarray(before.copy())
             further = (0.5, losses, gradient, sums, accumulate, backend.asarray(np.array([8.0], dtype)))
             if soft:
-                written = backend.softmax_cross_entropy_soft(backend.asarray(x), backend.asarray(q), *further)
+                written = backend.rows("softmax_cross_entropy_soft", backend.asarray(x), backend.asarray(q), *further)
             else:
                 y = backend.asarray(labels(rows, classes))
-                written = backend.softmax_cross_entropy(backend.asarray(x), y, None, 1.0, 0.0, *further)
+                written = backend.rows("softmax_cross_entropy", backend.asarray(x), y, None, 1.0, 0.0, *further)
             close(host(backend, gradient, shape, dtype, "gradient"), wanted, dtype, "sum", f"gradient {shape}")
             added = before if accumulate or not written else np.zeros_like(before)
             total = added + (wanted.sum(axis=0) if written else 0.0)
@@ -149,7 +150,7 @@ def multi_class_hinge(backend: Backend, sizes: Sizes, dtype: str) -> None:
         for x in (normal(dtype, shape, "scores"), np.round(normal(dtype, shape, "equal scores")) + 0):
             y = labels(*shape)
             losses, gradient = backend.empty(shape[:1], dtype), backend.empty(shape, dtype)
-            backend.multi_class_hinge(backend.asarray(x), backend.asarray(y), 0.5, losses, gradient)
+            backend.rows("multi_class_hinge", backend.asarray(x), backend.asarray(y), 0.5, losses, gradient)
             wanted = plain_hinge(x, y, 0.5)
             close(host(backend, losses, shape[:1], dtype, "losses"), wanted[0], dtype, "row", f"losses {shape}")
             close(host(backend, gradient, shape, dtype, "gradient"), wanted[1], dtype, "row", f"gradient {shape}")
@@ -157,7 +158,7 @@ def multi_class_hinge(backend: Backend, sizes: Sizes, dtype: str) -> None:
 
 def _normalised(backend: Backend, dtype: str, x: Host, gain: Host, offset: Host) -> Any:
     out, mean, scale = backend.empty(x.shape, dtype), *(backend.empty(x.shape[:1], dtype) for _ in range(2))
-    backend.layer_norm(backend.asarray(x), backend.asarray(gain), backend.asarray(offset), 1e-3, out, mean, scale)
+    backend.rows("layer_norm", backend.asarray(x), backend.asarray(gain), backend.asarray(offset), 1e-3, out, mean, scale)
     return out, mean, scale
 
 
@@ -198,9 +199,8 @@ def layer_norm_backward(backend: Backend, sizes: Sizes, dtype: str, accumulate: 
         results = []
         for _ in range(2):
             dx, dgain, doffset = backend.empty(shape, dtype), *(backend.asarray(row.copy()) for row in before)
-            backend.layer_norm_backward(
-                backend.asarray(dy), backend.asarray(x), backend.asarray(gain), mean, scale, dx, dgain, doffset, accumulate
-            )
+            own = [backend.asarray(values) for values in (dy, x, gain)]
+            backend.rows("layer_norm_backward", *own, mean, scale, dx, dgain, doffset, accumulate)
             results.append([
                 host(backend, dx, shape, dtype, "dx"),
                 host(backend, dgain, shape[1:], dtype, "dgain"), host(backend, doffset, shape[1:], dtype, "doffset"),
@@ -221,7 +221,7 @@ def column_sum(backend: Backend, sizes: Sizes, dtype: str, accumulate: bool) -> 
         results = []
         for _ in range(2):
             out = backend.asarray(before.copy())
-            backend.column_sum(backend.asarray(x), out, accumulate)
+            backend.rows("column_sum", backend.asarray(x), out, accumulate)
             results.append(host(backend, out, shape[1:], dtype, f"{shape}"))
         close(results[0], (before if accumulate else 0.0) + _wide(x).sum(axis=0), dtype, "sum", f"{shape}")
         exactly(results[1], results[0], f"{shape}, a second time")
@@ -235,17 +235,17 @@ def maxout(backend: Backend, sizes: Sizes, dtype: str, pieces: int) -> None:
             split = z.reshape(rows, pieces, units)
             wanted = split.argmax(axis=1)
             out, winner = backend.empty((rows, units), dtype), backend.empty((rows, units), "uint8")
-            backend.maxout(backend.asarray(z), out, winner)
+            backend.rows("maxout", backend.asarray(z), out, winner)
             what = f"{(rows, units)}"
             exactly(host(backend, out, (rows, units), dtype, "out"), split.max(axis=1), what)
             exactly(host(backend, winner, (rows, units), "uint8", "winner"), wanted.astype(np.uint8), f"winner {what}")
 
             dy, other = normal(dtype, (rows, units), "dy"), normal(dtype, z.shape, "other")
             dz, picked = backend.empty(z.shape, dtype), backend.empty((rows, units), dtype)
-            backend.maxout_spread(backend.asarray(dy), winner, dz)
+            backend.rows("maxout_spread", backend.asarray(dy), winner, dz)
             spread = np.where(wanted[:, None, :] == np.arange(pieces)[None, :, None], dy[:, None, :], 0.0)
             close(host(backend, dz, z.shape, dtype, "dz"), spread.reshape(z.shape), dtype, "exact", f"dz {what}")
-            backend.maxout_pick(backend.asarray(other), winner, picked)
+            backend.rows("maxout_pick", backend.asarray(other), winner, picked)
             chosen = np.take_along_axis(other.reshape(split.shape), wanted[:, None, :], axis=1)[:, 0, :]
             close(host(backend, picked, (rows, units), dtype, "picked"), chosen, dtype, "exact", f"picked {what}")
 
@@ -257,14 +257,14 @@ def columns(backend: Backend, sizes: Sizes, dtype: str) -> None:
         x = normal(dtype, (rows, width), "x")
         table = generator((rows, width)).integers(-1, width, 2 * width + 1).astype(np.int32)
         out = backend.empty((rows, table.size), dtype)
-        backend.take_columns(backend.asarray(x), backend.asarray(table), out)
+        backend.rows("take_columns", backend.asarray(x), backend.asarray(table), out)
         chosen = np.where(table >= 0, x[:, table], 0.0)
         exactly(host(backend, out, chosen.shape, dtype, "out"), chosen.astype(dtype), f"take_columns of {(rows, width)}")
 
         dy, places = normal(dtype, chosen.shape, "dy"), [np.flatnonzero(table == j) for j in range(width)]
         transposed = inverse(table, np.arange(table.size), width)
         dx = backend.empty((rows, width), dtype)
-        backend.sum_columns(backend.asarray(dy), backend.asarray(transposed), dx)
+        backend.rows("sum_columns", backend.asarray(dy), backend.asarray(transposed), dx)
         wanted = np.stack([_wide(dy)[:, found].sum(axis=1) for found in places], axis=1)
         close(host(backend, dx, (rows, width), dtype, "dx"), wanted, dtype, "sum", f"sum_columns to {(rows, width)}")
 
@@ -282,19 +282,19 @@ def largest(backend: Backend, sizes: Sizes, dtype: str) -> None:
             wanted = windows.argmax(axis=2)
             out, winner = backend.empty((rows, units), dtype), backend.empty((rows, units), "uint8")
             own = backend.asarray(table)
-            backend.largest_columns(backend.asarray(x), own, out, winner)
+            backend.rows("largest_columns", backend.asarray(x), own, out, winner)
             what = f"{(rows, units)}"
             exactly(host(backend, out, (rows, units), dtype, "out"), windows.max(axis=2), what)
             exactly(host(backend, winner, (rows, units), "uint8", "winner"), wanted.astype(np.uint8), f"winner {what}")
 
             dy, other = normal(dtype, (rows, units), "dy"), normal(dtype, x.shape, "other")
             dx, picked = backend.empty(x.shape, dtype), backend.empty((rows, units), dtype)
-            backend.largest_columns_spread(backend.asarray(dy), winner, backend.asarray(transposed), dx)
+            backend.rows("largest_columns_spread", backend.asarray(dy), winner, backend.asarray(transposed), dx)
             spread = np.zeros(x.shape)
             for i, u in np.ndindex(rows, units):
                 spread[i, table[u, wanted[i, u]]] += dy[i, u]
             close(host(backend, dx, x.shape, dtype, "dx"), spread, dtype, "sum", f"dx {what}")
-            backend.largest_columns_pick(backend.asarray(other), own, winner, picked)
+            backend.rows("largest_columns_pick", backend.asarray(other), own, winner, picked)
             chosen = np.take_along_axis(other[:, table], wanted[:, :, None], axis=2)[:, :, 0]
             exactly(host(backend, picked, (rows, units), dtype, "picked"), chosen, f"picked {what}")
 
@@ -317,17 +317,17 @@ def read_only_arguments(backend: Backend, sizes: Sizes, dtype: str) -> None:  # 
     own, own_labels, own_gain = (backend.asarray(values) for values in (x, y, gain))
     part, part_labels, rows = own[1:5, ...], own_labels[1:5], x[1:5]
     out, losses, mean, scale = backend.empty((4, 5), dtype), *(backend.empty((4,), dtype) for _ in range(3))
-    backend.softmax(part, out)
+    backend.rows("softmax", part, out)
     close(backend.to_numpy(out), plain_softmax(rows), dtype, "row", "softmax")
-    backend.softmax_cross_entropy(part, part_labels, own_gain, 1.0, 0.0, 1.0, losses, out)
+    backend.rows("softmax_cross_entropy", part, part_labels, own_gain, 1.0, 0.0, 1.0, losses, out)
     wanted = -gain[y[1:5]] * plain_log_softmax(rows)[np.arange(4), y[1:5]]
     close(backend.to_numpy(losses), wanted, dtype, "row", "softmax_cross_entropy")
-    backend.multi_class_hinge(part, part_labels, 1.0, losses, out)
+    backend.rows("multi_class_hinge", part, part_labels, 1.0, losses, out)
     close(backend.to_numpy(losses), plain_hinge(rows, y[1:5], 1.0)[0], dtype, "row", "multi_class_hinge")
-    backend.layer_norm(part, own_gain, own_gain, 1e-3, out, mean, scale)
+    backend.rows("layer_norm", part, own_gain, own_gain, 1e-3, out, mean, scale)
     close(backend.to_numpy(mean), _wide(rows).mean(axis=1), dtype, "row", "layer_norm")
     sums = backend.zeros((5,), dtype)
-    backend.column_sum(part, sums)
+    backend.rows("column_sum", part, sums)
     close(backend.to_numpy(sums), _wide(rows).sum(axis=0), dtype, "sum", "column_sum")
     exactly(backend.to_numpy(backend.argmax(part)).astype(np.int64), rows.argmax(axis=1), "argmax")
     exactly(backend.to_numpy(own), x, "the input")

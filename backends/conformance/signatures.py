@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 
+from ...kernels.rows.reference import ROWS
 from ..base import Backend
 from .comparison import expect
 from .suite import REALS, Sizes, check
@@ -27,6 +28,14 @@ def signature(backend: Backend, sizes: Sizes, method: str) -> None:  # noqa: ARG
         all(p.default is not p.empty or p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL) for p in got[len(wanted) :]),
         f"expected further parameters of {method} to have defaults; got {', '.join(map(str, got))}",
     )
+
+
+@check("signatures")
+def row_operations(backend: Backend, sizes: Sizes) -> None:  # noqa: ARG001
+    """All row operations are in the table; none is a method of the class, which nobody would call."""
+    expect(set(ROWS) <= set(backend.row_table), f"expected all of {set(ROWS)} in row_table; got {set(backend.row_table)}")
+    methods = sorted(set(ROWS) & set(dir(type(backend))))
+    expect(not methods, f"expected row operations in row_table; got methods {', '.join(methods)}")
 
 
 @check("signatures")

@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ...errors import DtypeError, MixedBackends
-from ...kernels.targets.storage import bfloat16, is_narrow
+from ...kernels.rows.operation import wide
+from ...kernels.targets.storage import bfloat16
 from ..arrays import c_order, cast, describe, on_host
 from ..slots import Kind, Slot
 
@@ -87,7 +88,7 @@ class Arrays:
 
     def wide(self, array: Array) -> Array:
         """The array in a type that is computed in: float32 where it has 16 bits, else itself."""
-        return self.xp.astype(array, self.xp.float32) if is_narrow(array) else array
+        return wide(self.xp, array)
 
     def _cast(self, values: Array, like: Array) -> Array:
         return values if values.dtype == like.dtype else self.xp.astype(values, like.dtype)

@@ -50,17 +50,22 @@ class NumbaOperations(NumpyOperations):
         super().__init__()
         import scipy.linalg.cython_blas  # noqa: F401
 
-        from ...kernels.rows import cpu as rows
+        from ...kernels.rows import cpu as kernels
         from ...kernels.targets import cpu as target
         from ...kernels.targets.blas import blas
 
         self.blas = blas().name  # loaded here, before anybody lists the BLAS libraries of this process
-        self._rows = rows
+        self._kernels = kernels
         self._target = target
-        self._no_weights = {np.dtype(d): np.empty(0, d) for d in (np.float32, np.float64)}
+        self.row_table = kernels.ROWS
 
-    def _run(self, function: Callable[..., Any], like: Array, *arguments: Any) -> None:
-        self._rows.kernel(function, like.dtype).function(*arguments)
+    @property
+    def _row_target(self) -> Any:
+        return self._run
+
+    def _run(self, function: Callable[..., Any], *arguments: Any) -> None:
+        """One of the kernels of kernels/rows/cpu.py, on arrays of the type of the first one."""
+        self._kernels.kernel(function, arguments[0].dtype).function(*arguments)
 
     def _map(self, formula: Formula, outputs: tuple[Array, ...], arguments: Sequence[Any], random: Random | None) -> None:
         self._target.run_map(formula, outputs, arguments, random)
@@ -108,109 +113,11 @@ class NumbaOperations(NumpyOperations):
         self._target.random_bits(out, random.state, random.stream)
         return out
 
-    def softmax(self, x: Array, out: Array) -> None:
-        """See Backend.softmax."""
-        self.require(x, out)
-        self._run(self._rows.softmax, x, x, out)
-
-    def softmax_cross_entropy(
-        self, logits: Array, labels: Array, weights: Array | None, on: float, off: float, factor: float,
-        losses: Array, gradient: Array, sums: Array | None = None, accumulate: bool = False, scale: Array | None = None,
-    ) -> bool:  # fmt: skip
-        """See Backend.softmax_cross_entropy."""
-        del sums, accumulate
-        self.require(logits, labels, losses, gradient)
-        given = self._no_weights[logits.dtype] if weights is None else weights
-        whole = self.scaled(factor, scale)
-        self._run(self._rows.softmax_cross_entropy, logits, logits, labels, given, on, off, whole, losses, gradient)
-        return False
-
-    def softmax_cross_entropy_soft(
-        self, logits: Array, targets: Array, factor: float, losses: Array, gradient: Array, sums: Array | None = None,
-        accumulate: bool = False, scale: Array | None = None,
-    ) -> bool:  # fmt: skip
-        """See Backend.softmax_cross_entropy_soft."""
-        del sums, accumulate
-        self.require(logits, targets, losses, gradient)
-        whole = self.scaled(factor, scale)
-        self._run(self._rows.softmax_cross_entropy_soft, logits, logits, targets, whole, losses, gradient)
-        return False
-
-    def multi_class_hinge(self, scores: Array, labels: Array, factor: float, losses: Array, gradient: Array) -> None:
-        """See Backend.multi_class_hinge."""
-        self.require(scores, labels, losses, gradient)
-        self._run(self._rows.multi_class_hinge, scores, scores, labels, factor, losses, gradient)
-
-    def layer_norm(
-        self, x: Array, gain: Array, offset: Array, epsilon: float, out: Array, mean: Array, scale: Array
-    ) -> None:
-        """See Backend.layer_norm."""
-        self.require(x, gain, offset, out, mean, scale)
-        self._run(self._rows.layer_norm, x, x, gain, offset, epsilon, out, mean, scale)
-
-    def layer_norm_backward(
-        self, dy: Array, x: Array, gain: Array, mean: Array, scale: Array, dx: Array, dgain: Array, doffset: Array,
-        accumulate: bool = True,
-    ) -> None:  # fmt: skip
-        """See Backend.layer_norm_backward."""
-        self.require(dy, x, gain, mean, scale, dx, dgain, doffset)
-        if not accumulate:
-            self.fill(dgain, 0.0)
-            self.fill(doffset, 0.0)
-        self._run(self._rows.layer_norm_backward, x, dy, x, gain, mean, scale, dx, dgain, doffset)
-
-    def column_sum(self, x: Array, out: Array, accumulate: bool = True) -> None:
-        """See Backend.column_sum."""
-        self.require(x, out)
-        if not accumulate:
-            self.fill(out, 0.0)
-        self._run(self._rows.column_sum, x, x, out)
-
-    def maxout(self, z: Array, out: Array, winner: Array) -> None:
-        """See Backend.maxout."""
-        self.require(z, out, winner)
-        self._run(self._rows.maxout, z, z, out, winner)
-
-    def maxout_spread(self, dy: Array, winner: Array, dz: Array) -> None:
-        """See Backend.maxout_spread."""
-        self.require(dy, winner, dz)
-        self._run(self._rows.maxout_spread, dy, dy, winner, dz)
-
-    def maxout_pick(self, z: Array, winner: Array, out: Array) -> None:
-        """See Backend.maxout_pick."""
-        self.require(z, winner, out)
-        self._run(self._rows.maxout_pick, z, z, winner, out)
-
-    def take_columns(self, x: Array, table: Array, out: Array) -> None:
-        """See Backend.take_columns."""
-        self.require(x, table, out)
-        self._run(self._rows.take_columns, x, x, table, out)
-
-    def sum_columns(self, x: Array, table: Array, out: Array) -> None:
-        """See Backend.sum_columns."""
-        self.require(x, table, out)
-        self._run(self._rows.sum_columns, x, x, table, out)
-
-    def largest_columns(self, x: Array, table: Array, out: Array, winner: Array) -> None:
-        """See Backend.largest_columns."""
-        self.require(x, table, out, winner)
-        self._run(self._rows.largest_columns, x, x, table, out, winner)
-
-    def largest_columns_spread(self, dy: Array, winner: Array, table: Array, dx: Array) -> None:
-        """See Backend.largest_columns_spread."""
-        self.require(dy, winner, table, dx)
-        self._run(self._rows.largest_columns_spread, dy, dy, winner, table, dx)
-
-    def largest_columns_pick(self, x: Array, table: Array, winner: Array, out: Array) -> None:
-        """See Backend.largest_columns_pick."""
-        self.require(x, table, winner, out)
-        self._run(self._rows.largest_columns_pick, x, x, table, winner, out)
-
     def total(self, x: Array) -> Scalar:
         """See Backend.total."""
         self.require(x)
         out = np.empty(1)
-        self._run(self._rows.total, x, x, out)
+        self._run(self._kernels.total, x, out)
         return out[0]
 
     def sum_of_squares(self, x: Array) -> Scalar:
@@ -233,8 +140,8 @@ class NumbaOperations(NumpyOperations):
 
     def _fold(self, parts: Sequence[Array], squares: Array, low: int, high: int) -> None:
         first, size = parts[0], LEAST_ELEMENTS
-        add = self._rows.kernel(self._rows.add_to, first.dtype)
-        sum_of_squares = self._rows.kernel(self._rows.sum_of_squares, first.dtype)
+        add = self._kernels.kernel(self._kernels.add_to, first.dtype)
+        sum_of_squares = self._kernels.kernel(self._kernels.sum_of_squares, first.dtype)
         for chunk in range(low, high):
             here = slice(chunk * size, min((chunk + 1) * size, first.size))
             for other in parts[1:]:

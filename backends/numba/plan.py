@@ -192,8 +192,8 @@ class RowsPlan:
 
     def _add_sums(self, program: Replay) -> None:
         """Chunk by chunk: the shards' own gradients are added to the first one's, then the squares are summed."""
-        rows, gradient, backend = self.backend._rows, self.work.gradient, self.backend
-        add, square = (backend._rows.kernel(f, gradient.dtype) for f in (rows.add_to, rows.sum_of_squares))
+        kernels, gradient = self.backend._kernels, self.work.gradient
+        add, square = (kernels.kernel(f, gradient.dtype) for f in (kernels.add_to, kernels.sum_of_squares))
         ranges = [(p, *self.work.ranges[p]) for p in self.summed]
         for chunk in range(self.squares.size):
             low, high = chunk * CHUNK, min((chunk + 1) * CHUNK, gradient.size)
@@ -216,7 +216,7 @@ class RowsPlan:
         update = self.work.state.update(self.work.gradient)
         if update is None:
             return False
-        settle = self.backend._rows.kernel(self.backend._rows.settle, self.work.gradient.dtype)
+        settle = self.backend._kernels.kernel(self.backend._kernels.settle, self.work.gradient.dtype)
         arguments = (self.totals, self.squares, update.largest, update.table[0], self._sums)
         words = words_of(settle.parameters, arguments)
         program.call(settle.entry.address, words, Label("settle", "gradient", "sum", 0, self.squares.nbytes), arguments)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,14 +15,7 @@ from ...kernels.targets.storage import is_narrow
 from ..base import Array, Random
 from ..executors.capturing import recorded_asarray, recorded_zeros, refuse, require_rows
 from ..profiling import Label
-from .operations import NumpyOperations, ones
-
-LATER = (
-    "softmax", "softmax_cross_entropy_soft", "multi_class_hinge", "layer_norm",
-    "layer_norm_backward", "maxout", "maxout_spread", "maxout_pick",
-    "take_columns", "sum_columns", "largest_columns", "largest_columns_spread", "largest_columns_pick",
-)  # fmt: skip
-"""Operations that are called as they are."""
+from .operations import NumpyOperations
 
 
 class CallCapture(NumpyOperations):
@@ -38,9 +31,6 @@ class CallCapture(NumpyOperations):
         self.tape: Any = None
         self._registers = target.Registers()
         self._products: list[tuple[int, tuple[Array, Array, Array], bool]] = []
-        real = NumpyOperations()
-        for name in LATER:
-            setattr(self, name, self._later(getattr(real, name)))
 
     def _add(self, name: str, calls: Iterable[target.Call], moved: int, flop: int = 0) -> None:
         """Takes calls that together are one operation; the first one carries its work."""
@@ -51,12 +41,21 @@ class CallCapture(NumpyOperations):
             self.labels.append(Label(name, self.tape.place, self.tape.stage, *work))
             first = False
 
-    def _later(self, operation: Callable[..., Any]) -> Callable[..., None]:
-        def add(*arguments: Any) -> None:
-            moved = sum(int(a.nbytes) for a in arguments if isinstance(a, np.ndarray))
-            self._add(operation.__name__, [(operation, arguments)], moved)
+    def rows(self, operation: str, *arguments: Any) -> bool:
+        """See Backend.rows; call by call where that is possible, else as it is."""
+        moved = sum(int(a.nbytes) for a in arguments if isinstance(a, np.ndarray))
+        if operation == "column_sum":
+            self._column_sum(*arguments)
+        elif operation == "softmax_cross_entropy" and self._call_by_call(arguments):
+            self._add(operation, blocks.bind_softmax_cross_entropy(*(*arguments[:8], self._registers)), moved)
+        else:
+            self._add(operation, [(super().rows, (operation, *arguments))], moved)
+        return False
 
-        return add
+    @staticmethod
+    def _call_by_call(arguments: Sequence[Any]) -> bool:
+        """Whether softmax_cross_entropy is a list of calls: not in 16 bits, nor where the host may not know the scale yet."""
+        return not any(map(is_narrow, (arguments[0], arguments[7]))) and not any(a is not None for a in arguments[10:])
 
     def _map(self, formula: Formula, outputs: tuple[Array, ...], arguments: Sequence[Any], random: Random | None) -> None:
         require_rows((*outputs, *arguments))
@@ -92,28 +91,15 @@ class CallCapture(NumpyOperations):
         """See Backend.fill."""
         self._add("fill", [(array.fill, (value,))], int(array.nbytes))
 
-    def column_sum(self, x: Array, out: Array, accumulate: bool = True) -> None:
-        """See Backend.column_sum; written at once where nothing has to be added and x need not be widened."""
-        rows = ones(x.shape[0], x.dtype)
+    def _column_sum(self, x: Array, out: Array, accumulate: bool = True) -> None:
+        """Written at once where nothing has to be added and x need not be widened."""
+        rows = blocks.ones(x.shape[0], x.dtype)
         call: target.Call
         if accumulate or x.dtype != out.dtype:
-            call = (super().column_sum, (x, out, accumulate))
+            call = (super().rows, ("column_sum", x, out, accumulate))
         else:
             call = (rows.dot, (x, out))
         self._multiply("column_sum", call, (rows[None], x, out[None]), accumulate)
-
-    def softmax_cross_entropy(
-        self, logits: Array, labels: Array, weights: Array | None, on: float, off: float, factor: float,
-        losses: Array, gradient: Array, sums: Array | None = None, accumulate: bool = False, scale: Array | None = None,
-    ) -> bool:  # fmt: skip
-        """See Backend.softmax_cross_entropy; call by call, but in 16 bits and where the host may not know the scale yet."""
-        arguments = (logits, labels, weights, on, off, factor, losses, gradient)
-        if is_narrow(logits) or is_narrow(gradient) or scale is not None:
-            self._later(super().softmax_cross_entropy)(*arguments, sums, accumulate, scale)
-        else:
-            calls = blocks.bind_softmax_cross_entropy(*arguments, self._registers)
-            self._add("softmax_cross_entropy", calls, int(logits.nbytes + labels.nbytes + losses.nbytes + gradient.nbytes))
-        return False
 
     def sum_up(self, x: Array) -> Array:
         """An array [] that will hold the sum."""

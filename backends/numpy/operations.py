@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -42,6 +42,7 @@ class NumpyOperations(Backend):
 
     name: ClassVar[str] = "numpy"
     precisions: ClassVar[tuple[str, ...]] = ("float32", "float64", "bfloat16", "float16")
+    row_table = blocks.ROWS
 
     def __init__(self) -> None:
         super().__init__(np)
@@ -132,31 +133,6 @@ class NumpyOperations(Backend):
         """See Backend.segments."""
         return Segments(np.array(ranges, np.int64).reshape(-1, 3))
 
-    def column_sum(self, x: Array, out: Array, accumulate: bool = True) -> None:
-        """See Backend.column_sum."""
-        self.require(x, out)
-        wide = self.wide(x)
-        sums = np.dot(ones(x.shape[0], wide.dtype), wide)
-        if accumulate:
-            out += sums
-        else:
-            out[...] = sums
-
-    def softmax_cross_entropy(
-        self, logits: Array, labels: Array, weights: Array | None, on: float, off: float, factor: float,
-        losses: Array, gradient: Array, sums: Array | None = None, accumulate: bool = False, scale: Array | None = None,
-    ) -> bool:  # fmt: skip
-        """See Backend.softmax_cross_entropy; in place, a block of rows at a time."""
-        del sums, accumulate
-        self.require(logits, labels, losses, gradient)
-        in_place = not is_narrow(gradient) and gradient.flags.c_contiguous
-        slope = gradient if in_place else np.empty(gradient.shape, losses.dtype)
-        whole = self.scaled(factor, scale)
-        blocks.softmax_cross_entropy(self.wide(logits), labels, weights, on, off, whole, losses, slope)
-        if slope is not gradient:
-            gradient[...] = slope
-        return False
-
     def random_bits(self, rows: int, width: int, random: Random) -> Array:
         """See Backend.random_bits."""
         out = np.empty((rows, width), np.uint32)
@@ -175,12 +151,6 @@ class NumpyOperations(Backend):
             squares = float(part.dot(part))
             total += squares if squares < math.inf else _wide_squares(part)
         return total
-
-
-@lru_cache(maxsize=16)
-def ones(rows: int, dtype: np.dtype[Any]) -> Array:
-    """A vector whose product with a matrix is the sum of its rows."""
-    return np.ones(rows, dtype)
 
 
 def _wide_squares(part: Array) -> float:

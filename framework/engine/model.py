@@ -334,7 +334,7 @@ class Sequential(Sequence, public=False):
                 f"expected a model whose outputs are logits of classes; got head {self.head!r}; use predict instead"
             )
         if not isinstance(self.layers[-1], Softmax):
-            backend.softmax(y, y)
+            backend.rows("softmax", y, y)
         return y
 
     def require_arena(self, arena: Arena, holder: str) -> None:

@@ -166,7 +166,7 @@ class Tape:
     def sum_rows(self, values: Array, parameter: Parameter) -> None:
         """The sum of the rows of a matrix to where a parameter's gradient goes."""
         target, again = self.gradient(parameter)
-        self.backend.column_sum(values, target, again)
+        self.backend.rows("column_sum", values, target, again)
 
     def unwritten(self, parameter: Parameter) -> Array | None:
         """Where a parameter's gradient goes, unless it must be added to what is there; does not count as writing."""

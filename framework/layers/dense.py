@@ -227,7 +227,7 @@ class Maxout(Layer):
         z = self.affine.forward(x, tape)
         y = tape.empty((x.shape[0], self.outputs))
         winner = tape.empty(y.shape, "uint8")
-        tape.backend.maxout(z, y, winner)
+        tape.backend.rows("maxout", z, y, winner)
         tape.push(z.shape, winner)
         return y
 
@@ -235,7 +235,7 @@ class Maxout(Layer):
         """The gradient goes to the winning pieces only."""
         shape, winner = tape.pop()
         dz = tape.empty(shape)
-        tape.backend.maxout_spread(dy, winner, dz)
+        tape.backend.rows("maxout_spread", dy, winner, dz)
         return self.affine.backward(dz, tape, needs_input)
 
     def jvp(self, x: Array, dx: Array | None, tape: Tape) -> tuple[Array, Array]:
@@ -243,8 +243,8 @@ class Maxout(Layer):
         z, dz = self.affine.jvp(x, dx, tape)
         y = tape.empty((x.shape[0], self.outputs))
         winner = tape.empty(y.shape, "uint8")
-        tape.backend.maxout(z, y, winner)
+        tape.backend.rows("maxout", z, y, winner)
         tape.push(z.shape, winner)
         dy = tape.empty(y.shape)
-        tape.backend.maxout_pick(dz, winner, dy)
+        tape.backend.rows("maxout_pick", dz, winner, dy)
         return y, dy

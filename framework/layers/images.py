@@ -161,7 +161,7 @@ class Conv2d(_Patchwise):
         """The patches of all images, one a row: [B * positions, kernel height * kernel width * in_channels]."""
         table = tape.table(patches.patches, self.known_image(), self.kernel, self.stride, self.padding)
         cut = tape.empty((x.shape[0], table.shape[0]))
-        tape.backend.take_columns(x, table, cut)
+        tape.backend.rows("take_columns", x, table, cut)
         return tape.backend.xp.reshape(cut, (-1, self.weight.shape[0]))
 
     def forward(self, x: Array, tape: Tape) -> Array:
@@ -191,7 +191,7 @@ class Conv2d(_Patchwise):
         slopes, dx = tape.empty((shape[0], width)), tape.empty(shape)
         backend.matmul(flat, tape.parameter(self.weight), backend.xp.reshape(slopes, cut.shape), transpose_b=True)
         table = tape.table(patches.patches_transposed, self.known_image(), self.kernel, self.stride, self.padding)
-        backend.sum_columns(slopes, table, dx)
+        backend.rows("sum_columns", slopes, table, dx)
         return dx
 
     def jvp(self, x: Array, dx: Array | None, tape: Tape) -> tuple[Array, Array]:
@@ -245,7 +245,7 @@ class MaxPool2d(_Patchwise):
         table = tape.table(patches.windows, self.known_image(), self.kernel, self.stride)
         y = tape.empty((x.shape[0], table.shape[0]))
         winner = tape.empty(y.shape, "uint8")
-        tape.backend.largest_columns(x, table, y, winner)
+        tape.backend.rows("largest_columns", x, table, y, winner)
         tape.push(x.shape, table, winner)
         return y
 
@@ -256,7 +256,7 @@ class MaxPool2d(_Patchwise):
             return None
         dx = tape.empty(shape)
         transposed = tape.table(patches.windows_transposed, self.known_image(), self.kernel, self.stride)
-        tape.backend.largest_columns_spread(dy, winner, transposed, dx)
+        tape.backend.rows("largest_columns_spread", dy, winner, transposed, dx)
         return dx
 
     def jvp(self, x: Array, dx: Array | None, tape: Tape) -> tuple[Array, Array]:
@@ -267,7 +267,7 @@ class MaxPool2d(_Patchwise):
         if dx is None:
             tape.backend.fill(dy, 0.0)
         else:
-            tape.backend.largest_columns_pick(dx, table, winner, dy)
+            tape.backend.rows("largest_columns_pick", dx, table, winner, dy)
         return y, dy
 
 

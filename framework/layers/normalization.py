@@ -49,7 +49,7 @@ class LayerNorm(Layer):
         y = tape.empty(x.shape)
         mean, scale = tape.empty((x.shape[0],)), tape.empty((x.shape[0],))
         gain, offset = tape.parameter(self.gain), tape.parameter(self.offset)
-        tape.backend.layer_norm(x, gain, offset, self.epsilon, y, mean, scale)
+        tape.backend.rows("layer_norm", x, gain, offset, self.epsilon, y, mean, scale)
         tape.push(x, mean, scale)
         return y
 
@@ -58,7 +58,7 @@ class LayerNorm(Layer):
         x, mean, scale = tape.pop()
         dx = tape.empty(x.shape)
         (dgain, again), (doffset, _) = tape.gradient(self.gain), tape.gradient(self.offset)
-        tape.backend.layer_norm_backward(dy, x, tape.parameter(self.gain), mean, scale, dx, dgain, doffset, again)
+        tape.backend.rows("layer_norm_backward", dy, x, tape.parameter(self.gain), mean, scale, dx, dgain, doffset, again)
         return dx
 
     def jvp(self, x: Array, dx: Array | None, tape: Tape) -> tuple[Array, Array]:
@@ -73,12 +73,12 @@ class LayerNorm(Layer):
             one = zeros(tape, (self.features,))
             backend.fill(one, 1.0)
             spare = zeros(tape, (2, self.features))
-            backend.layer_norm_backward(dx, x, one, mean, scale, dy, spare[0, ...], spare[1, ...])
+            backend.rows("layer_norm_backward", dx, x, one, mean, scale, dy, spare[0, ...], spare[1, ...])
             backend.map(scale_columns, dy, dy, tape.parameter(self.gain), no_offset)
         dgain, doffset = tape.tangent(self.gain), tape.tangent(self.offset)
         if dgain is not None and doffset is not None:
             moved = tape.empty(x.shape)
             unused = tape.empty((2, x.shape[0]))
-            backend.layer_norm(x, dgain, doffset, self.epsilon, moved, unused[0, ...], unused[1, ...])
+            backend.rows("layer_norm", x, dgain, doffset, self.epsilon, moved, unused[0, ...], unused[1, ...])
             backend.map(add, dy, dy, moved)
         return y, dy

@@ -1,13 +1,17 @@
-"""Row kernels in NumPy that allocate nothing of the size of a matrix; meaning and arguments as in kernels/rows/reference.py."""
+"""The table of row operations on NumPy: the reference, but for those that here allocate nothing of the size of a matrix."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from ..targets.numpy import BLOCK, Call, Registers
+from ..targets.storage import is_narrow
+from . import reference
+from .operation import scaled, wide
 
 Array = Any
 
@@ -17,13 +21,36 @@ FEW_CLASSES = 32
 _registers = Registers()
 
 
+@lru_cache(maxsize=16)
+def ones(rows: int, dtype: np.dtype[Any]) -> Array:
+    """A vector whose product with a matrix is the sum of its rows."""
+    return np.ones(rows, dtype)
+
+
+def column_sum(xp: Any, x: Array, out: Array, accumulate: bool = True) -> None:
+    """A product."""
+    x = wide(xp, x)
+    sums = np.dot(ones(x.shape[0], x.dtype), x)
+    if accumulate:
+        out += sums
+    else:
+        out[...] = sums
+
+
 def softmax_cross_entropy(
-    logits: Array, labels: Array, weights: Array | None, on: float, off: float, factor: float,
-    losses: Array, gradient: Array,
-) -> None:  # fmt: skip
+    xp: Any, logits: Array, labels: Array, weights: Array | None, on: float, off: float, factor: float, losses: Array,
+    gradient: Array, sums: Array | None = None, accumulate: bool = False, scale: Array | None = None,
+) -> bool:  # fmt: skip
     """The calls of `bind_softmax_cross_entropy`, made at once."""
-    for function, given in bind_softmax_cross_entropy(logits, labels, weights, on, off, factor, losses, gradient, _registers):
-        function(*given)
+    del sums, accumulate
+    in_place = not is_narrow(gradient) and gradient.flags.c_contiguous
+    slope = gradient if in_place else np.empty(gradient.shape, losses.dtype)
+    given = (wide(xp, logits), labels, weights, on, off, scaled(factor, scale), losses, slope)
+    for function, arguments in bind_softmax_cross_entropy(*given, _registers):
+        function(*arguments)
+    if slope is not gradient:
+        gradient[...] = slope
+    return False
 
 
 def bind_softmax_cross_entropy(
@@ -104,3 +131,9 @@ def bind_softmax_cross_entropy(
         yield cells.__setitem__, (place, at_label)
         if turned:
             yield result.__setitem__, (..., slope.T)
+
+
+ROWS: dict[str, Callable[..., Any]] = {
+    **reference.ROWS, "column_sum": column_sum, "softmax_cross_entropy": softmax_cross_entropy,
+}  # fmt: skip
+"""Operation -> what runs it, on `numpy` and the arguments of the reference."""

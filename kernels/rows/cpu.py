@@ -1,4 +1,4 @@
-"""Row and column kernels compiled for the CPU; names, arguments and meaning as in kernels/rows/reference.py.
+"""Row operations compiled for the CPU, and their table; names, arguments and meaning as in kernels/rows/reference.py.
 
 Sums over rows are taken in blocks, in a fixed order, so that the same call always gives the same bits.
 """
@@ -18,6 +18,8 @@ from numba import types
 
 from ..targets.cpu import Kernel, array_type, expansions
 from ..targets.handwritten import kernel_text
+from . import reference
+from .operation import scaled
 
 real = float
 f64 = float
@@ -302,30 +304,71 @@ def largest_columns_pick(x, table, winner, out):
 SUMS = frozenset({"reassoc", "nsz"})
 """Sums are taken in vector lanes: the order is the compiler's, and the same in every call."""
 
-_R2, _R1, _W2, _W1 = "real matrix", "real vector", "written matrix", "written vector"
-_SIGNATURES: dict[Callable[..., Any], tuple[tuple[str, ...], tuple[str, ...]]] = {
-    softmax: ((_R2, _W2), ("exp",)),
-    softmax_cross_entropy: ((_R2, "labels", _R1, "number", "number", "number", _W1, _W2), ("exp", "log")),
-    softmax_cross_entropy_soft: ((_R2, _R2, "number", _W1, _W2), ("exp", "log")),
-    multi_class_hinge: ((_R2, "labels", "number", _W1, _W2), ()),
-    layer_norm: ((_R2, _R1, _R1, "number", _W2, _W1, _W1), ("sqrt",)),
-    layer_norm_backward: ((_R2, _R2, _R1, _R1, _R1, _W2, _W1, _W1), ()),
-    column_sum: ((_R2, _W1), ()),
-    total: ((_R1, "double"), ()),
-    sum_of_squares: ((_R1, "double"), ()),
-    add_to: ((_W1, _R1), ()),
-    settle: (("double", "double", "one double", _W1, "double"), ()),
-    fill: ((_W1, "number"), ()),
-    maxout: ((_R2, _W2, "written winners"), ()),
-    maxout_spread: ((_R2, "winners", _W2), ()),
-    maxout_pick: ((_R2, "winners", _W2), ()),
-    take_columns: ((_R2, "labels", _W2), ()),
-    sum_columns: ((_R2, "table", _W2), ()),
-    largest_columns: ((_R2, "table", _W2, "written winners"), ()),
-    largest_columns_spread: ((_R2, "winners", "table", _W2), ()),
-    largest_columns_pick: ((_R2, "table", "winners", _W2), ()),
+Run = Callable[..., None]
+"""Runs a kernel on arguments, the first of which has the type that it is compiled for."""
+
+
+def _alone(function: Callable[..., Any]) -> Callable[..., None]:
+    """An operation that is one kernel, with the same arguments."""
+    return lambda run, *arguments: run(function, *arguments)
+
+
+@cache
+def _no_weights(dtype: np.dtype[Any]) -> Any:
+    return np.empty(0, dtype)
+
+
+def _cross_entropy(
+    run: Run, logits: Any, labels: Any, weights: Any, on: float, off: float, factor: float, losses: Any, gradient: Any,
+    sums: Any = None, accumulate: bool = False, scale: Any = None,
+) -> None:  # fmt: skip
+    del sums, accumulate
+    given = _no_weights(logits.dtype) if weights is None else weights
+    run(softmax_cross_entropy, logits, labels, given, on, off, scaled(factor, scale), losses, gradient)
+
+
+def _cross_entropy_soft(
+    run: Run, logits: Any, targets: Any, factor: float, losses: Any, gradient: Any, sums: Any = None, accumulate: bool = False,
+    scale: Any = None,
+) -> None:  # fmt: skip
+    del sums, accumulate
+    run(softmax_cross_entropy_soft, logits, targets, scaled(factor, scale), losses, gradient)
+
+
+def _column_sum(run: Run, x: Any, out: Any, accumulate: bool = True) -> None:
+    if not accumulate:
+        run(fill, out, 0.0)
+    run(column_sum, x, out)
+
+
+def _layer_norm_backward(
+    run: Run, dy: Any, x: Any, gain: Any, mean: Any, scale: Any, dx: Any, dgain: Any, doffset: Any, accumulate: bool = True
+) -> None:  # fmt: skip
+    if not accumulate:
+        run(fill, dgain, 0.0)
+        run(fill, doffset, 0.0)
+    run(layer_norm_backward, dy, x, gain, mean, scale, dx, dgain, doffset)
+
+
+_KERNELS = {name: globals()[name] for name in reference.ROWS}
+ROWS: dict[str, Callable[..., None]] = {
+    **{name: _alone(function) for name, function in _KERNELS.items()},
+    "softmax_cross_entropy": _cross_entropy,
+    "softmax_cross_entropy_soft": _cross_entropy_soft,
+    "layer_norm_backward": _layer_norm_backward,
+    "column_sum": _column_sum,
 }
-"""What each kernel takes, and the words of the vocabulary that it calls."""
+"""Operation -> what runs it, on a `Run` and the arguments of the reference."""
+
+KINDS: dict[Callable[..., Any], tuple[str, ...]] = {
+    **{_KERNELS[name]: operation.kinds[: operation.required] for name, operation in reference.ROWS.items()},
+    total: ("vector", "double"),
+    sum_of_squares: ("vector", "double"),
+    add_to: ("written vector", "vector"),
+    settle: ("double", "double", "one double", "written vector", "double"),
+    fill: ("written vector", "number"),
+}
+"""What each kernel takes; those of row operations take what must be given to these."""
 
 
 def _type(kind: str, dtype: np.dtype[Any]) -> types.Type:
@@ -345,9 +388,10 @@ def _type(kind: str, dtype: np.dtype[Any]) -> types.Type:
 @cache
 def kernel(function: Callable[..., Any], dtype: np.dtype[Any]) -> Kernel:
     """One of the functions above, compiled for arrays of that dtype."""
-    kinds, words = _SIGNATURES[function]
+    called = function.__code__.co_names
+    words = [word for word in ("exp", "log", "sqrt") if word in called]
+    helpers = [row_top] if "row_top" in called else []
     settings = {"BLOCK_ROWS": BLOCK_ROWS}
-    helpers = [row_top] if "exp" in words else []
     text = kernel_text(function, words, dtype, expansions(dtype), '@numba.njit(error_model="numpy")', settings, helpers)
-    parameters = {f"a{k}": _type(kind, dtype) for k, kind in enumerate(kinds)}
+    parameters = {f"a{k}": _type(kind, dtype) for k, kind in enumerate(KINDS[function])}
     return Kernel(function.__name__, text, parameters, {"numba": numba}, SUMS)

@@ -1,6 +1,7 @@
-"""Row and column kernels in plain array operations, for any NumPy-like library: the oracle of the compiled ones.
+"""Row operations, declared and computed in plain array operations of any NumPy-like library: the oracle of the compiled ones.
 
-Each takes the array library `xp` first and writes its results into arrays that the caller gives.
+Each takes the array library `xp` first and writes its results into arrays that the caller gives; a backend runs its own table
+of them by name, `backend.rows("softmax", x, out)`. Random bits, which are no row operation, have their layout here.
 """
 
 from __future__ import annotations
@@ -8,6 +9,21 @@ from __future__ import annotations
 from typing import Any
 
 from ..formulas.random import philox4x32
+from .operation import ROWS as ROWS
+from .operation import (
+    Flag,
+    Labels,
+    Matrix,
+    Number,
+    Table,
+    Vector,
+    Winners,
+    WrittenMatrix,
+    WrittenVector,
+    WrittenWinners,
+    row_operation,
+    scaled,
+)
 
 Array = Any
 
@@ -25,7 +41,8 @@ def random_bits(xp: Any, rows: int, width: int, state: Array, stream: int) -> Ar
     return xp.concat(words, axis=1)[:, :width]
 
 
-def softmax(xp: Any, x: Array, out: Array) -> None:
+@row_operation
+def softmax(xp: Any, x: Matrix, out: WrittenMatrix) -> None:
     """Each row of `out` is exp(x - max x) / sum exp(x - max x)."""
     shifted = xp.exp(x - xp.max(x, axis=1, keepdims=True))
     out[...] = shifted / xp.sum(shifted, axis=1, keepdims=True)
@@ -47,26 +64,38 @@ def _is_label(xp: Any, logits: Array, labels: Array) -> Array:
     return xp.reshape(xp.arange(logits.shape[1], dtype=labels.dtype), (1, -1)) == xp.reshape(labels, (-1, 1))
 
 
+@row_operation
 def softmax_cross_entropy(
-    xp: Any, logits: Array, labels: Array, weights: Array | None, on: float, off: float, factor: float,
-    losses: Array, gradient: Array,
-) -> None:  # fmt: skip
-    """losses = -w sum_k q_k ln p_k and gradient = factor w (p sum_k q_k - q), with p = softmax(logits).
+    xp: Any, logits: Matrix, labels: Labels, weights: Vector, on: Number, off: Number, factor: Number,
+    losses: WrittenVector, gradient: WrittenMatrix, sums: WrittenVector = None, accumulate: Flag = False,
+    scale: Vector = None,
+) -> bool:  # fmt: skip
+    """losses = -w sum_k q_k ln p_k and gradient = factor scale w (p sum_k q_k - q), with p = softmax(logits).
 
     q is `on` at the label and `off` elsewhere; w = weights[label], or 1.
 
-    Args: logits [B, K]; labels – integers [B]; weights [K] or None; losses – out [B]; gradient – out [B, K].
+    Args: logits [B, K]; labels – integers [B]; weights [K] or None; losses – out [B]; gradient – out [B, K]; sums – [K], where
+        a target may leave the sum of the rows of the gradient, None where it is not wanted; accumulate – whether it is then
+        added to what is there; scale – [1], in the type of the losses, or None for 1.
+    Returns: whether `sums` was written.
     """
+    del sums, accumulate
     hit = _as(xp, _is_label(xp, logits, labels), logits)
     q = hit * (on - off) + off
-    _cross_entropy(xp, logits, q, xp.sum(hit * weights, axis=1) if weights is not None else None, factor, losses, gradient)
+    row_weights = None if weights is None else xp.sum(hit * weights, axis=1)
+    _cross_entropy(xp, logits, q, row_weights, scaled(factor, scale), losses, gradient)
+    return False
 
 
+@row_operation
 def softmax_cross_entropy_soft(
-    xp: Any, logits: Array, targets: Array, factor: float, losses: Array, gradient: Array
-) -> None:
+    xp: Any, logits: Matrix, targets: Matrix, factor: Number, losses: WrittenVector, gradient: WrittenMatrix,
+    sums: WrittenVector = None, accumulate: Flag = False, scale: Vector = None,
+) -> bool:  # fmt: skip
     """As `softmax_cross_entropy`, for distributions q = targets [B, K]."""
-    _cross_entropy(xp, logits, targets, None, factor, losses, gradient)
+    del sums, accumulate
+    _cross_entropy(xp, logits, targets, None, scaled(factor, scale), losses, gradient)
+    return False
 
 
 def _cross_entropy(
@@ -83,9 +112,10 @@ def _cross_entropy(
     gradient[...] = slope * factor
 
 
+@row_operation
 def multi_class_hinge(
-    xp: Any, scores: Array, labels: Array, factor: float, losses: Array, gradient: Array
-) -> None:
+    xp: Any, scores: Matrix, labels: Labels, factor: Number, losses: WrittenVector, gradient: WrittenMatrix
+) -> None:  # fmt: skip
     """losses = max(0, 1 + max over k != label of s_k - s_label) (Crammer and Singer, 2001), gradient = factor times slope.
 
     Among equal rivals the first one takes the subgradient.
@@ -101,9 +131,11 @@ def multi_class_hinge(
     gradient[...] = slope * xp.reshape(_as(xp, active, scores), (-1, 1)) * factor
 
 
+@row_operation
 def layer_norm(
-    xp: Any, x: Array, gain: Array, offset: Array, epsilon: float, out: Array, mean: Array, scale: Array
-) -> None:
+    xp: Any, x: Matrix, gain: Vector, offset: Vector, epsilon: Number, out: WrittenMatrix, mean: WrittenVector,
+    scale: WrittenVector,
+) -> None:  # fmt: skip
     """out = (x - mean) scale gain + offset, with scale = 1 / sqrt(variance + epsilon), mean and variance by row."""
     average = xp.mean(x, axis=1, keepdims=True)
     centred = x - average
@@ -113,27 +145,35 @@ def layer_norm(
     out[...] = centred * inverse * gain + offset
 
 
+@row_operation
 def layer_norm_backward(
-    xp: Any, dy: Array, x: Array, gain: Array, mean: Array, scale: Array, dx: Array, dgain: Array, doffset: Array
-) -> None:
-    """dx = scale (g - mean(g) - n mean(g n)) with n = (x - mean) scale and g = dy gain; adds to dgain and doffset.
+    xp: Any, dy: Matrix, x: Matrix, gain: Vector, mean: Vector, scale: Vector, dx: WrittenMatrix, dgain: WrittenVector,
+    doffset: WrittenVector, accumulate: Flag = True,
+) -> None:  # fmt: skip
+    """dx = scale (g - mean(g) - n mean(g n)) with n = (x - mean) scale and g = dy gain; dgain += sum dy n, doffset += sum dy.
 
-    The sums over rows dgain += sum dy n and doffset += sum dy go on top of what the two arrays hold.
+    Args: accumulate – whether the two sums over rows are added to what their arrays hold, or take its place.
     """
     inverse = xp.reshape(scale, (-1, 1))
     n = (x - xp.reshape(mean, (-1, 1))) * inverse
-    dgain[...] = dgain + xp.sum(dy * n, axis=0)
-    doffset[...] = doffset + xp.sum(dy, axis=0)
+    _put(dgain, xp.sum(dy * n, axis=0), accumulate)
+    _put(doffset, xp.sum(dy, axis=0), accumulate)
     g = dy * gain
     dx[...] = inverse * (g - xp.mean(g, axis=1, keepdims=True) - n * xp.mean(g * n, axis=1, keepdims=True))
 
 
-def column_sum(xp: Any, x: Array, out: Array) -> None:
-    """out += the sum of x [B, d] over its rows."""
-    out[...] = out + xp.sum(x, axis=0)
+@row_operation
+def column_sum(xp: Any, x: Matrix, out: WrittenVector, accumulate: Flag = True) -> None:
+    """out += the sum of x [B, d] over its rows; without `accumulate` it takes the place of what is there."""
+    _put(out, xp.sum(x, axis=0), accumulate)
 
 
-def maxout(xp: Any, z: Array, out: Array, winner: Array) -> None:
+def _put(out: Array, values: Array, accumulate: bool) -> None:
+    out[...] = out + values if accumulate else values
+
+
+@row_operation
+def maxout(xp: Any, z: Matrix, out: WrittenMatrix, winner: WrittenWinners) -> None:
     """out = the largest of the k pieces of each unit, z being [B, k e] with the pieces side by side; winner = which."""
     rows, units = out.shape
     pieces = xp.reshape(z, (rows, z.shape[1] // units, units))
@@ -141,14 +181,16 @@ def maxout(xp: Any, z: Array, out: Array, winner: Array) -> None:
     winner[...] = _as(xp, xp.argmax(pieces, axis=1), winner)
 
 
-def maxout_spread(xp: Any, dy: Array, winner: Array, dz: Array) -> None:
+@row_operation
+def maxout_spread(xp: Any, dy: Matrix, winner: Winners, dz: WrittenMatrix) -> None:
     """dz = dy at the winning piece of each unit and 0 at the others: the transpose of `maxout_pick`."""
     pieces = dz.shape[1] // dy.shape[1]
     parts = [dy * _as(xp, winner == piece, dy) for piece in range(pieces)]
     dz[...] = xp.concat(parts, axis=1)
 
 
-def maxout_pick(xp: Any, z: Array, winner: Array, out: Array) -> None:
+@row_operation
+def maxout_pick(xp: Any, z: Matrix, winner: Winners, out: WrittenMatrix) -> None:
     """out = the piece that `winner` names of each unit: the derivative of maxout along z."""
     rows, units = out.shape
     pieces = xp.reshape(z, (rows, z.shape[1] // units, units))
@@ -164,7 +206,8 @@ def _known(xp: Any, x: Array, columns: Array) -> Array:
     return xp.where(xp.reshape(columns >= 0, (1, -1)), taken, xp.zeros_like(taken))
 
 
-def take_columns(xp: Any, x: Array, table: Array, out: Array) -> None:
+@row_operation
+def take_columns(xp: Any, x: Matrix, table: Labels, out: WrittenMatrix) -> None:
     """out[i, j] = x[i, table[j]], and 0 where table[j] < 0: patches of images, with their padding.
 
     Args: x [B, d]; table – int32 [n]; out [B, n].
@@ -172,7 +215,8 @@ def take_columns(xp: Any, x: Array, table: Array, out: Array) -> None:
     out[...] = _known(xp, x, table)
 
 
-def sum_columns(xp: Any, x: Array, table: Array, out: Array) -> None:
+@row_operation
+def sum_columns(xp: Any, x: Matrix, table: Table, out: WrittenMatrix) -> None:
     """out[i, j] = sum over k of x[i, table[j, k]], without the negative numbers: the transpose of `take_columns`.
 
     Args: x [B, n]; table – int32 [d, m], in each row the columns that add up; out [B, d].
@@ -183,7 +227,8 @@ def sum_columns(xp: Any, x: Array, table: Array, out: Array) -> None:
     out[...] = total
 
 
-def largest_columns(xp: Any, x: Array, table: Array, out: Array, winner: Array) -> None:
+@row_operation
+def largest_columns(xp: Any, x: Matrix, table: Table, out: WrittenMatrix, winner: WrittenWinners) -> None:
     """out[i, j] = the largest of x[i, table[j, k]] over k, winner[i, j] = the first k that gives it.
 
     Args: x [B, d]; table – int32 [e, m] with m <= 256, no number negative; out [B, e]; winner – uint8 [B, e].
@@ -193,7 +238,8 @@ def largest_columns(xp: Any, x: Array, table: Array, out: Array, winner: Array) 
     winner[...] = _as(xp, xp.argmax(windows, axis=2), winner)
 
 
-def largest_columns_spread(xp: Any, dy: Array, winner: Array, table: Array, dx: Array) -> None:
+@row_operation
+def largest_columns_spread(xp: Any, dy: Matrix, winner: Winners, table: Table, dx: WrittenMatrix) -> None:
     """dx[i, j] = sum over k of dy[i, u] where winner[i, u] = p, with table[j, k] = 256 u + p: the gradient of the above.
 
     Args: dy, winner [B, e]; table – int32 [d, m], negative where nothing is; dx [B, d].
@@ -209,7 +255,8 @@ def largest_columns_spread(xp: Any, dy: Array, winner: Array, table: Array, dx: 
     dx[...] = total
 
 
-def largest_columns_pick(xp: Any, x: Array, table: Array, winner: Array, out: Array) -> None:
+@row_operation
+def largest_columns_pick(xp: Any, x: Matrix, table: Table, winner: Winners, out: WrittenMatrix) -> None:
     """out[i, j] = x[i, table[j, winner[i, j]]]: the derivative of `largest_columns` along x."""
     total = xp.zeros(out.shape, dtype=x.dtype)
     for k in range(table.shape[1]):

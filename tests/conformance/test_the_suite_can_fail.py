@@ -11,24 +11,34 @@ from fusedstep.backends import Backend, backend, conformance
 from fusedstep.backends.conformance.signatures import METHODS
 from fusedstep.backends.numpy.backend import NumpyBackend
 from fusedstep.backends.slots import Slot
+from fusedstep.kernels.rows.reference import ROWS
 
 
 class Broken(NumpyBackend):
     name = "broken"
 
 
+def with_rows(**own):
+    """The table of NumPy with other functions in it."""
+    return {**NumpyBackend.row_table, **own}
+
+
+def unshifted_softmax(xp, x, out):
+    raised = xp.exp(x)
+    out[...] = raised / raised.sum(axis=1, keepdims=True)
+
+
 class SoftmaxWithoutShift(Broken):
-    def softmax(self, x, out):
-        self.require(x, out)
-        raised = np.exp(x)
-        out[...] = raised / raised.sum(axis=1, keepdims=True)
+    row_table = with_rows(softmax=unshifted_softmax)
+
+
+def zeroing_softmax(xp, x, out):
+    out[...] = 0.0
+    ROWS["softmax"](xp, x, out)
 
 
 class SoftmaxNotInPlace(Broken):
-    def softmax(self, x, out):
-        self.require(x, out)
-        out[...] = 0.0
-        super().softmax(x, out)
+    row_table = with_rows(softmax=zeroing_softmax)
 
 
 class IgnoredTranspose(Broken):
@@ -60,19 +70,23 @@ class PromisesASum(Broken):
         return True
 
 
+def overwriting_column_sum(xp, x, out, accumulate=True):
+    del accumulate
+    out[...] = xp.sum(x, axis=0)
+
+
 class OverwritingColumnSum(Broken):
-    def column_sum(self, x, out, accumulate=True):
-        del accumulate
-        self.require(x, out)
-        out[...] = x.sum(axis=0)
+    row_table = with_rows(column_sum=overwriting_column_sum)
+
+
+def last_of_equal_pieces(xp, z, out, winner):
+    pieces = z.reshape(out.shape[0], z.shape[1] // out.shape[1], out.shape[1])[:, ::-1]
+    out[...] = xp.max(pieces, axis=1)
+    winner[...] = pieces.shape[1] - 1 - pieces.argmax(axis=1)
 
 
 class LastOfEqualPieces(Broken):
-    def maxout(self, z, out, winner):
-        self.require(z, out, winner)
-        pieces = z.reshape(out.shape[0], z.shape[1] // out.shape[1], out.shape[1])[:, ::-1]
-        out[...] = pieces.max(axis=1)
-        winner[...] = pieces.shape[1] - 1 - pieces.argmax(axis=1)
+    row_table = with_rows(maxout=last_of_equal_pieces)
 
 
 class NoGate(Broken):
@@ -136,14 +150,26 @@ class ClipsTheWrongWay(Broken):
 
 
 class WithoutWeights(Broken):
-    def softmax_cross_entropy(self, logits, labels, weights, on, off, factor, losses, gradient, *further):
-        return super().softmax_cross_entropy(logits, labels, None, on, off, factor, losses, gradient, *further)
+    row_table = with_rows(
+        softmax_cross_entropy=lambda xp, logits, labels, weights, *further: ROWS["softmax_cross_entropy"](
+            xp, logits, labels, None, *further
+        )
+    )
 
 
 class ForgetsTheLossScale(Broken):
-    def softmax_cross_entropy_soft(self, logits, targets, factor, losses, gradient, sums=None, accumulate=False, scale=None):
-        del scale
-        return super().softmax_cross_entropy_soft(logits, targets, factor, losses, gradient, sums, accumulate)
+    row_table = with_rows(
+        softmax_cross_entropy_soft=lambda xp, *arguments: ROWS["softmax_cross_entropy_soft"](xp, *arguments[:7])
+    )
+
+
+class LacksAnOperation(Broken):
+    row_table = {name: function for name, function in NumpyBackend.row_table.items() if name != "maxout"}
+
+
+class OverridesAMethodThatNobodyCalls(Broken):
+    def softmax(self, x, out):
+        self.rows("softmax", x, out)
 
 
 class OtherParameterNames(Broken):
@@ -241,6 +267,8 @@ BROKEN = [
     (WithoutWeights, "rows", "softmax_cross_entropy-float32-1.0-True-0.0"),
     (ForgetsTheLossScale, "rows", "cross_entropy_with_sums-float64-True"),
     (OtherParameterNames, "signatures", "signature-argmax"),
+    (LacksAnOperation, "signatures", "row_operations"),
+    (OverridesAMethodThatNobodyCalls, "signatures", "row_operations"),
     (FillsTheFirstRow, "arrays", "filled-float64"),
     (EntersOnce, "arrays", "work_may_be_exclusive"),
     (HidesErrors, "arrays", "work_may_be_exclusive"),
@@ -305,8 +333,20 @@ def test_every_method_of_the_contract_is_called():
     assert conformance.run(Recording(), groups, small=True).passed
     missing = set(METHODS) - called - {"map", "update", "segments", "unavailable"}
     assert not missing, f"no check calls {missing}"
-    assert set(METHODS) >= {"map", "matmul", "softmax", "unavailable"}
+    assert set(METHODS) >= {"map", "matmul", "rows", "unavailable"}
     assert "require" in dir(Backend)
+
+
+def test_every_row_operation_is_run():
+    run = set()
+
+    class Recording(NumpyBackend):
+        def rows(self, operation, *arguments):
+            run.add(operation)
+            return super().rows(operation, *arguments)
+
+    assert conformance.run(Recording(), ["rows"], small=True).passed
+    assert run == set(ROWS) == set(conformance.errors.ROW_CALLS)
 
 
 def test_every_formula_is_covered():

@@ -18,6 +18,7 @@ if not numba.core.config.ENABLE_CUDASIM:
 
 import numpy as np
 
+from fusedstep.kernels.rows.cuda import launches, normalization
 from fusedstep.tests.fakes import simulated_cuda
 
 ROWS, WIDTH = 5, 9
@@ -58,27 +59,27 @@ def draw(cuda, *shape):
 
 
 def softmax(cuda, x):
-    cuda.softmax(x, x)
+    cuda.rows("softmax", x, x)
 
 
 def labelled(cuda, x):
     labels = cuda.asarray(np.arange(1, ROWS + 1, dtype=np.int32))
-    cuda.softmax_cross_entropy(x, labels, None, 0.9, 0.01, 1.0, draw(cuda, ROWS), x)
+    cuda.rows("softmax_cross_entropy", x, labels, None, 0.9, 0.01, 1.0, draw(cuda, ROWS), x)
 
 
 def soft(cuda, x):
     targets = cuda.asarray(np.full((ROWS, WIDTH), 1.0 / WIDTH, "f"))
-    cuda.softmax_cross_entropy_soft(x, targets, 1.0, draw(cuda, ROWS), x)
+    cuda.rows("softmax_cross_entropy_soft", x, targets, 1.0, draw(cuda, ROWS), x)
 
 
 def layer_norm(cuda, x):
-    cuda.layer_norm(x, draw(cuda, WIDTH), draw(cuda, WIDTH), 1e-3, x, draw(cuda, ROWS), draw(cuda, ROWS))
+    cuda.rows("layer_norm", x, draw(cuda, WIDTH), draw(cuda, WIDTH), 1e-3, x, draw(cuda, ROWS), draw(cuda, ROWS))
 
 
 def layer_norm_input(cuda, x, over_inputs=False):
     other, moments = draw(cuda, ROWS, WIDTH), (draw(cuda, WIDTH), draw(cuda, ROWS), draw(cuda, ROWS))
     given = (other, x) if over_inputs else (x, other)
-    cuda._run(cuda._normalization.layer_norm_input, x.shape, *given, *moments, x)
+    launches.run(normalization.layer_norm_input, *x.shape, (*given, *moments, x), cuda._launch)
 
 
 def layer_norm_input_over_inputs(cuda, x):

@@ -119,8 +119,8 @@ def test_states_of_16_bits_are_rounded_as_on_numpy(cuda, name, size):
 def test_in_place(cuda, dtype):
     x = cuda.asarray(np.random.default_rng(1).normal(size=(4, 6)), dtype)
     y = cuda.empty((4, 6), dtype)
-    cuda.softmax(x, y)
-    cuda.softmax(x, x)
+    cuda.rows("softmax", x, y)
+    cuda.rows("softmax", x, x)
     np.testing.assert_array_equal(cuda.to_numpy(x), cuda.to_numpy(y))
 
 
@@ -141,9 +141,9 @@ def test_a_kernel_refuses_an_array_of_another_kind(cuda):
     with pytest.raises(DtypeError, match="float64"):
         cuda.map(REGISTRY["add"], out, x, cuda.zeros((2, 3), "float64"))
     with pytest.raises(DtypeError, match="bfloat16"):
-        cuda.softmax(x, cuda.zeros((2, 3)))
+        cuda.rows("softmax", x, cuda.zeros((2, 3)))
     with pytest.raises(DtypeError, match="expected row-major float32"):
-        cuda.column_sum(x, cuda.zeros((3,), "bfloat16"))
+        cuda.rows("column_sum", x, cuda.zeros((3,), "bfloat16"))
 
 
 @pytest.mark.row("F3")

@@ -162,7 +162,7 @@ def test_the_same_call_gives_the_same_bits(gpu_backend):
     results = []
     for _ in range(3):
         sums, terms = gpu_backend.zeros((513,)), gpu_backend.empty((3000,))
-        gpu_backend.column_sum(x, sums)
+        gpu_backend.rows("column_sum", x, sums)
         gpu_backend.map(REGISTRY["row_product"], terms, x, x)
         squares = gpu_backend.item(gpu_backend.sum_of_squares(x.reshape(-1)))
         results.append((gpu_backend.to_numpy(sums).tobytes(), gpu_backend.to_numpy(terms).tobytes(), squares))
@@ -200,7 +200,7 @@ def test_arrays_come_and_go(gpu_backend):
     gpu_backend.copy(host.T[:2], out)
     np.testing.assert_array_equal(gpu_backend.to_numpy(out), host.T[:2])
     with pytest.raises(MixedBackends, match=r"fs\.asarray"):
-        gpu_backend.softmax(host, device)
+        gpu_backend.rows("softmax", host, device)
     with pytest.raises(MixedBackends):
         NumpyBackend().asarray(device)
 
@@ -244,8 +244,8 @@ def work(backend, arrays):
     x, y, labels, losses, sums, state, theta, gradient, m, v, scalars, table = arrays
     backend.map(REGISTRY["bias_gelu_tanh_dropout"], y, x, sums, 0.5, 2.0, random=Random(state, 1))
     backend.map(REGISTRY["row_product"], losses, x, y)
-    backend.softmax_cross_entropy(y, labels, None, 1.0, 0.0, 0.1, losses, y)
-    backend.column_sum(y, sums)
+    backend.rows("softmax_cross_entropy", y, labels, None, 1.0, 0.0, 0.1, losses, y)
+    backend.rows("column_sum", y, sums)
     backend.limit_norm(scalars[0], backend.sum_of_squares(gradient), 1.0)
     backend.update(REGISTRY["adam_outside_update"], [theta, gradient, m, v], scalars, table)
 
@@ -320,10 +320,10 @@ def test_row_kernels_allocate_nothing(gpu_backend, allocations):
     x, y, labels, losses, sums, *_ = fresh(gpu_backend)
 
     def calls():
-        gpu_backend.softmax(x, y)
-        gpu_backend.softmax_cross_entropy(x, labels, None, 0.9, 0.01, 1.0, losses, y)
-        gpu_backend.column_sum(x, sums)
-        gpu_backend.layer_norm(x, sums, sums, 1e-5, y, losses, losses)
+        gpu_backend.rows("softmax", x, y)
+        gpu_backend.rows("softmax_cross_entropy", x, labels, None, 0.9, 0.01, 1.0, losses, y)
+        gpu_backend.rows("column_sum", x, sums)
+        gpu_backend.rows("layer_norm", x, sums, sums, 1e-5, y, losses, losses)
 
     calls()
     with allocations() as counter:

@@ -180,7 +180,7 @@ class PlannedProducts(Backend):
 
         def summed() -> None:
             unfused()
-            self.column_sum(out, bias_gradient, False)
+            self.rows("column_sum", out, bias_gradient, False)
 
         done = None
         if fusing is not None and dz.size and out.size:
@@ -199,7 +199,7 @@ class PlannedProducts(Backend):
 
         def summed() -> None:
             unfused()
-            self.column_sum(dz, bias_gradient, False)
+            self.rows("column_sum", dz, bias_gradient, False)
 
         if fusing is None or bias_gradient is None or not x.size or not dz.size:
             return unfused()

@@ -1,22 +1,39 @@
-"""How the kernels are launched: their geometry, the buffers between two of them, and in what order.
+"""The table of row operations on CUDA: how their kernels are launched, in what order, with which buffers between them.
 
-A `launch` is the backend's way to hand a kernel to the device.
+What takes a buffer has the device to itself until its last launch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple
 
 from ...targets.cuda.geometry import BLOCK, MOST_BLOCKS, SIMULATED, Geometry, flat_geometry, matrix_geometry, team_geometry
 from ...targets.cuda.kernel import Launch
-from . import columns
+from . import columns, hinge, softmax
 from .compiled import SIGNATURES, kernel
-from .normalization import layer_norm_columns, layer_norm_input
+from .normalization import layer_norm, layer_norm_columns, layer_norm_input
 from .sums import column_sum, limit_norm
 
 Scratch = Callable[[int], Any]
 """Lends a flat buffer of that many elements until the next call."""
+
+
+class Device(NamedTuple):
+    """What launches need of a backend.
+
+    Attributes: launch – hands a kernel to the device; exclusive – within it no other thread uses the buffers; scratch – gives a
+        buffer of the type of an array; counters – gives COUNTERS of blocks, all 0; one – gives an array with a single 1, of the
+        type of another one.
+    """
+
+    launch: Launch
+    exclusive: Callable[[], AbstractContextManager[Any]]
+    scratch: Callable[[Any], Scratch]
+    counters: Callable[[], Any]
+    one: Callable[[Any], Any]
+
 
 COUNTERS = MOST_BLOCKS
 """Of blocks, one for each place of a grid along x."""
@@ -54,69 +71,124 @@ def run(function: Callable[..., Any], rows: int, width: int, arguments: tuple[An
         launch(kernel(function, dtype), (team_geometry if reduces else matrix_geometry)(rows, width), arguments)
 
 
-def run_column_sum(x: Any, out: Any, accumulate: bool, scratch: Scratch, counters: Any, launch: Launch) -> None:
-    """out = the sum over the rows of x, or added to `out`, in one launch.
+def _each(function: Callable[..., Any], of: int = 0) -> Callable[..., None]:
+    """An operation that is one kernel; `of` – the argument that has as many rows and columns as there is work."""
 
-    Args: scratch – of the dtype of out; counters – COUNTERS of blocks, all 0.
-    """
-    rows, width = x.shape
-    chunks, geometry = chunk_geometry(rows, width)
-    partial = scratch(chunks * width).reshape(chunks, width)
-    launch(kernel(column_sum, x.dtype), geometry, (x, partial, counters, out.reshape(1, width), accumulate))
+    def launch(device: Device, *arguments: Any) -> None:
+        rows, width = arguments[of].shape
+        run(function, rows, width, arguments, device.launch)
+
+    return launch
 
 
-def run_layer_norm_backward(
-    dy: Any, x: Any, gain: Any, mean: Any, scale: Any, dx: Any, dgain: Any, doffset: Any, accumulate: bool,
-    scratch: Scratch, counters: Any, launch: Launch,
+def _column_sum(device: Device, x: Any, out: Any, accumulate: bool = True) -> None:
+    """One launch."""
+    if x.size:
+        rows, width = x.shape
+        chunks, geometry = chunk_geometry(rows, width)
+        with device.exclusive():
+            partial = device.scratch(out)(chunks * width).reshape(chunks, width)
+            arguments = (x, partial, device.counters(), out.reshape(1, width), accumulate)
+            device.launch(kernel(column_sum, x.dtype), geometry, arguments)
+    elif not accumulate:
+        out[...] = 0.0
+
+
+def _layer_norm_backward(
+    device: Device, dy: Any, x: Any, gain: Any, mean: Any, scale: Any, dx: Any, dgain: Any, doffset: Any,
+    accumulate: bool = True,
 ) -> None:  # fmt: skip
-    """See `layer_norm_backward` in kernels/rows/reference.py; sums over rows first, so that dx may be dy or x."""
-    rows, width = x.shape
-    chunks, geometry = chunk_geometry(rows, width)
-    partial = scratch(2 * chunks * width).reshape(2, chunks, width)
-    sums = (partial[0], partial[1], counters, dgain.reshape(1, width), doffset.reshape(1, width), accumulate)
-    launch(kernel(layer_norm_columns, x.dtype), geometry, (dy, x, mean, scale, *sums))
-    run(layer_norm_input, rows, width, (dy, x, gain, mean, scale, dx), launch)
+    """Two launches; sums over rows first, so that dx may be dy or x."""
+    if x.size:
+        rows, width = x.shape
+        chunks, geometry = chunk_geometry(rows, width)
+        with device.exclusive():
+            partial = device.scratch(dgain)(2 * chunks * width).reshape(2, chunks, width)
+            sums = (partial[0], partial[1], device.counters(), dgain.reshape(1, width), doffset.reshape(1, width), accumulate)
+            device.launch(kernel(layer_norm_columns, x.dtype), geometry, (dy, x, mean, scale, *sums))
+            run(layer_norm_input, rows, width, (dy, x, gain, mean, scale, dx), device.launch)
+    elif not accumulate:
+        dgain[...] = 0.0
+        doffset[...] = 0.0
 
 
-def run_cross_entropy(
-    function: Callable[..., Any], arguments: tuple[Any, ...], sums: Any, accumulate: bool, unused: Any, scratch: Scratch,
-    counters: Any, launch: Launch,
+def _softmax_cross_entropy(
+    device: Device, logits: Any, labels: Any, weights: Any, on: float, off: float, factor: float, losses: Any, gradient: Any,
+    sums: Any = None, accumulate: bool = False, scale: Any = None,
 ) -> bool:  # fmt: skip
-    """One of the cross-entropies of softmax.py, and the column sums of its gradient where there is room for them.
+    one = device.one(losses)
+    given = (logits, labels, one if weights is None else weights, on, off, factor, one if scale is None else scale)
+    return _cross_entropy(device, softmax.softmax_cross_entropy, (*given, losses, gradient), sums, accumulate)
 
-    Args: arguments – of the kernel, the gradient last; sums – where the column sums go, or None; accumulate – whether they are
-        added to what is there; unused – one number on the device; counters – as for `run_column_sum`.
+
+def _softmax_cross_entropy_soft(
+    device: Device, logits: Any, targets: Any, factor: float, losses: Any, gradient: Any, sums: Any = None,
+    accumulate: bool = False, scale: Any = None,
+) -> bool:  # fmt: skip
+    given = (logits, targets, factor, device.one(losses) if scale is None else scale)
+    return _cross_entropy(device, softmax.softmax_cross_entropy_soft, (*given, losses, gradient), sums, accumulate)
+
+
+def _cross_entropy(
+    device: Device, function: Callable[..., Any], arguments: tuple[Any, ...], sums: Any, accumulate: bool
+) -> bool:
+    """One of the cross-entropies of softmax.py; the column sums of its gradient, before that is rounded, where there is room.
+
+    Args: arguments – of the kernel, losses and gradient last; sums – where the column sums go, or None.
     Returns: whether `sums` was written.
     """
     rows, width = arguments[-1].shape
     if not rows:
         return False
+    losses = arguments[-2]
     grid, (lanes, teams) = team_geometry(rows, width)
     code = kernel(function, arguments[-1].dtype)
-    held = teams * width * unused.itemsize
-    if sums is None or held > MOST_HELD:
-        nothing = unused.reshape(1, 1)
-        launch(code, (grid, (lanes, teams)), (*arguments, 0, nothing, counters, nothing, False))
-        return False
-    blocks = min(grid[0], MOST_SUMMING)
-    room, total = scratch((blocks + 1) * width).reshape(blocks + 1, width), sums.reshape(1, width)
-    partial, last = room[:blocks], room[blocks:]
-    stages = 2 if blocks * width <= LAST_BLOCK else 1
-    geometry = ((blocks,), (lanes, teams), held)
-    launch(code, geometry, (*arguments, stages, partial, counters, total, accumulate))
-    if stages == 1:
-        columns = min(-(-width // SUMMED_ACROSS), COUNTERS), 1
-        block = (SUMMED_ACROSS, BLOCK // SUMMED_ACROSS)
-        launch(kernel(column_sum, partial.dtype), (columns, block), (partial, last, counters, total, accumulate))
+    held = teams * width * losses.itemsize
+    with device.exclusive():
+        counters = device.counters()
+        if sums is None or held > MOST_HELD:
+            nothing = device.one(losses).reshape(1, 1)
+            device.launch(code, (grid, (lanes, teams)), (*arguments, 0, nothing, counters, nothing, False))
+            return False
+        blocks = min(grid[0], MOST_SUMMING)
+        room, total = device.scratch(losses)((blocks + 1) * width).reshape(blocks + 1, width), sums.reshape(1, width)
+        partial, last = room[:blocks], room[blocks:]
+        stages = 2 if blocks * width <= LAST_BLOCK else 1
+        device.launch(code, ((blocks,), (lanes, teams), held), (*arguments, stages, partial, counters, total, accumulate))
+        if stages == 1:
+            across = min(-(-width // SUMMED_ACROSS), COUNTERS), 1
+            block = (SUMMED_ACROSS, BLOCK // SUMMED_ACROSS)
+            device.launch(kernel(column_sum, partial.dtype), (across, block), (partial, last, counters, total, accumulate))
     return True
 
 
-def run_sum(function: Callable[..., Any], x: Any, out: Any, scratch: Scratch, counters: Any, launch: Launch) -> None:
+ROWS: dict[str, Callable[..., Any]] = {
+    "softmax": _each(softmax.softmax),
+    "softmax_cross_entropy": _softmax_cross_entropy,
+    "softmax_cross_entropy_soft": _softmax_cross_entropy_soft,
+    "multi_class_hinge": _each(hinge.multi_class_hinge),
+    "layer_norm": _each(layer_norm),
+    "layer_norm_backward": _layer_norm_backward,
+    "column_sum": _column_sum,
+    "maxout": _each(columns.maxout, 1),
+    "maxout_spread": _each(columns.maxout_spread),
+    "maxout_pick": _each(columns.maxout_pick, 2),
+    "take_columns": _each(columns.take_columns, 2),
+    "sum_columns": _each(columns.sum_columns, 2),
+    "largest_columns": _each(columns.largest_columns, 2),
+    "largest_columns_spread": _each(columns.largest_columns_spread, 3),
+    "largest_columns_pick": _each(columns.largest_columns_pick, 3),
+}
+"""Operation -> what launches it, on a Device and the arguments of the reference."""
+
+
+def run_sum(device: Device, function: Callable[..., Any], x: Any, out: Any) -> None:
     """out[0] = the sum of a flat array (`total`) or of its squares (`sum_of_squares`), in one launch."""
     blocks, geometry = part_geometry(x.shape[0])
-    launch(kernel(function, x.dtype), geometry, (x, scratch(blocks), counters, out))
+    with device.exclusive():
+        device.launch(kernel(function, x.dtype), geometry, (x, device.scratch(out)(blocks), device.counters(), out))
 
 
-def run_limit_norm(scales: Any, squares: Any, largest: float, launch: Launch) -> None:
+def run_limit_norm(device: Device, scales: Any, squares: Any, largest: float) -> None:
     """Scales by min(1, largest / sqrt(squares[0])), on the device."""
-    launch(kernel(limit_norm, scales.dtype), flat_geometry(scales.shape[0]), (scales, squares, largest))
+    device.launch(kernel(limit_norm, scales.dtype), flat_geometry(scales.shape[0]), (scales, squares, largest))

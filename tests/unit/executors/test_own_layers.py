@@ -58,7 +58,7 @@ class Scale(fs.Layer, public=False):
     def weigh(self, x, dy, tape):
         share = tape.empty(x.shape)
         tape.backend.map(product, share, x, dy)
-        tape.backend.column_sum(share, tape.gradient_sum(self.gain)[0])
+        tape.backend.rows("column_sum", share, tape.gradient_sum(self.gain)[0])
 
 
 class SubScale(Scale, public=False):

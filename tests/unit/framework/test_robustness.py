@@ -133,10 +133,10 @@ def test_hinge_and_maxout_do_not_hide_nan(run: str, column: int) -> None:
     scores[0, column] = np.nan
     losses, gradient = chosen.zeros((1,), "float64"), chosen.zeros((1, 3), "float64")
     for label in (0, 1, 2):
-        chosen.multi_class_hinge(scores, chosen.asarray([label], "int32"), 1.0, losses, gradient)
+        chosen.rows("multi_class_hinge", scores, chosen.asarray([label], "int32"), 1.0, losses, gradient)
         assert np.isnan(losses[0])
     out, winner = chosen.zeros((1, 1), "float64"), chosen.empty((1, 1), "uint8")
-    chosen.maxout(scores, out, winner)
+    chosen.rows("maxout", scores, out, winner)
     assert np.isnan(out[0, 0])
 
 

@@ -56,7 +56,7 @@ def test_softmax_cross_entropy_of_few_and_of_many_classes_follows_float64(classe
     weights = rng.uniform(0.5, 2.0, classes).astype(dtype)
     losses, gradient = np.empty(rows, dtype), np.empty_like(logits)
     on, off = 0.9 + 0.1 / classes, 0.1 / classes
-    numpy.softmax_cross_entropy(logits, label, weights, on, off, 0.25, losses, gradient)
+    numpy.rows("softmax_cross_entropy", logits, label, weights, on, off, 0.25, losses, gradient)
 
     wide = logits.astype(np.float64)
     log_p = wide - wide.max(axis=1, keepdims=True)

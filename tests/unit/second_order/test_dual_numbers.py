@@ -74,7 +74,7 @@ KERNELS = {
 
 @pytest.mark.parametrize("case", KERNELS)
 def test_c8_the_tangent_of_every_row_kernel(case, dual, lab):
-    method, given, outputs = KERNELS[case]
+    operation, given, outputs = KERNELS[case]
     generator = np.random.default_rng(2)
     shapes = {"x": X.shape, "dy": X.shape, "gain": (6,), "offset": (6,), "mean": (ROWS,), "scale": (ROWS,)}
     point = {name: X if name == "x" else generator.uniform(0.5, 1.5, shape) for name, shape in shapes.items()}
@@ -83,13 +83,13 @@ def test_c8_the_tangent_of_every_row_kernel(case, dual, lab):
     def evaluate(offset):
         made = [np.zeros(shape) for shape in outputs.values()]
         arguments = [point[g] + offset * along[g] if isinstance(g, str) else g for g in given]
-        getattr(find("numpy"), method)(*arguments, *made)
+        find("numpy").rows(operation, *arguments, *made)
         return np.concatenate([m.ravel() for m in made])
 
     made = [dual.zeros(shape, "float64") for shape in outputs.values()]
     arguments = [dual.pair(point[g], along[g]) if isinstance(g, str) else g for g in given]
     arguments = [dual.pair(a) if isinstance(a, np.ndarray) else a for a in arguments]
-    getattr(dual, method)(*arguments, *made)
+    dual.rows(operation, *arguments, *made)
     got = np.concatenate([m.tangent.ravel() for m in made])
     np.testing.assert_allclose(np.concatenate([m.value.ravel() for m in made]), evaluate(0.0), rtol=1e-13, atol=1e-13)
     np.testing.assert_allclose(got, lab.difference(evaluate), rtol=1e-7, atol=1e-9)
@@ -98,14 +98,14 @@ def test_c8_the_tangent_of_every_row_kernel(case, dual, lab):
 def test_c8_maxout_follows_its_winners(dual):
     z, dz = np.random.default_rng(0).standard_normal((2, 3, 8))
     out, winner = dual.empty((3, 4), "float64"), dual.empty((3, 4), "uint8")
-    dual.maxout(dual.pair(z, dz), out, winner)
+    dual.rows("maxout", dual.pair(z, dz), out, winner)
     left = z[:, :4] > z[:, 4:]
     np.testing.assert_array_equal(out.tangent, np.where(left, dz[:, :4], dz[:, 4:]))
     back = dual.empty((3, 8), "float64")
-    dual.maxout_spread(out, winner, back)
+    dual.rows("maxout_spread", out, winner, back)
     np.testing.assert_array_equal(back.tangent, np.hstack([np.where(left, dz[:, :4], 0), np.where(left, 0, dz[:, 4:])]))
     picked = dual.empty((3, 4), "float64")
-    dual.maxout_pick(dual.pair(z, dz), winner, picked)
+    dual.rows("maxout_pick", dual.pair(z, dz), winner, picked)
     np.testing.assert_array_equal(picked.tangent, out.tangent)
 
 

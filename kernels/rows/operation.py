@@ -1,0 +1,103 @@
+"""What a row operation is: its name, the kinds of its arguments in order, which of them it writes, and its reference.
+
+The operations are declared in reference.py; each target has one table, name -> what runs it there.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from inspect import Parameter, signature
+from itertools import compress
+from typing import Annotated, Any
+
+from ...errors import ShapeError
+from ..targets.storage import is_narrow
+
+Matrix = Annotated[Any, "matrix"]
+"""Reals [rows, columns]."""
+Vector = Annotated[Any, "vector"]
+"""Reals, one a row or one a column."""
+Labels = Annotated[Any, "labels"]
+"""Whole numbers, int32 [n]."""
+Table = Annotated[Any, "table"]
+"""Numbers of columns, int32 [n, m], negative where nothing is."""
+Winners = Annotated[Any, "winners"]
+"""Which of several was the largest, uint8 [rows, columns]."""
+Number = Annotated[Any, "number"]
+"""One real number for the whole call."""
+Flag = Annotated[Any, "flag"]
+"""True or False."""
+WrittenMatrix = Annotated[Matrix, "written"]
+WrittenVector = Annotated[Vector, "written"]
+WrittenWinners = Annotated[Winners, "written"]
+
+
+@dataclass(frozen=True, eq=False)
+class RowOperation:
+    """A named function of whole rows or columns.
+
+    Calling it runs the reference on arrays of any library: reals that are read come to it in the type that is computed in.
+
+    Attributes: kinds – of all arguments, such as "matrix" or "written vector"; required – how many must be given; arrays that
+        are optional may be None.
+    """
+
+    name: str
+    reference: Callable[..., Any]
+    kinds: tuple[str, ...]
+    required: int
+
+    @cached_property
+    def _arrays(self) -> tuple[bool, ...]:
+        return tuple(kind not in ("number", "flag") for kind in self.kinds)
+
+    @cached_property
+    def _reads(self) -> tuple[bool, ...]:
+        return tuple(kind in ("matrix", "vector") for kind in self.kinds)
+
+    def arrays(self, arguments: Sequence[Any]) -> list[Any]:
+        """Those of the arguments that are arrays; raises ShapeError where there are too few or too many arguments."""
+        if not self.required <= len(arguments) <= len(self.kinds):
+            raise ShapeError(f"{self!r} expected {self.required} to {len(self.kinds)} arguments; got {len(arguments)}")
+        return [a for a in compress(arguments, self._arrays) if a is not None]
+
+    def in_order(self, *arguments: Any, **named: Any) -> tuple[Any, ...]:
+        """Arguments of which some are given by name, in the order of the operation, with the defaults of the others."""
+        bound = signature(self.reference).bind(None, *arguments, **named)
+        bound.apply_defaults()
+        return bound.args[1:]
+
+    def __call__(self, xp: Any, *arguments: Any) -> Any:
+        """The reference, on arrays of the library `xp`."""
+        reads = zip(arguments, self._reads, strict=False)
+        return self.reference(xp, *(wide(xp, a) if read and a is not None else a for a, read in reads))
+
+    def __repr__(self) -> str:
+        return f"<row operation {self.name}>"
+
+
+ROWS: dict[str, RowOperation] = {}
+"""All row operations; at the same time the table of the reference, which runs on any array library."""
+
+
+def row_operation(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorator: declares the operation of which this function is the reference, with the kinds that its annotations say."""
+    hints = typing.get_type_hints(function, include_extras=True)
+    given = list(signature(function).parameters.values())[1:]
+    kinds = tuple(" ".join(reversed(hints[p.name].__metadata__)) for p in given)
+    required = sum(p.default is Parameter.empty for p in given)
+    ROWS[function.__name__] = RowOperation(function.__name__, function, kinds, required)
+    return function
+
+
+def wide(xp: Any, array: Any) -> Any:
+    """An array in a type that is computed in: float32 where it has 16 bits, else itself."""
+    return xp.astype(array, xp.float32) if is_narrow(array) else array
+
+
+def scaled(factor: float, scale: Any) -> Any:
+    """A factor times the number in an array [1], where there is one."""
+    return factor if scale is None else factor * scale[0]
