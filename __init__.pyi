@@ -102,6 +102,7 @@ from .framework.layers.activations import (
     GELU as GELU,
     Identity as Identity,
     LeakyReLU as LeakyReLU,
+    Mish as Mish,
     PReLU as PReLU,
     ReLU as ReLU,
     Sigmoid as Sigmoid,
