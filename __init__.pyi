@@ -154,6 +154,7 @@ from .framework.optimizers.adaptive import (
     Adamax as Adamax,
     AdamW as AdamW,
     NAdam as NAdam,
+    RAdam as RAdam,
     RMSProp as RMSProp,
 )
 from .framework.optimizers.layerwise import (
