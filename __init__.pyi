@@ -102,6 +102,7 @@ from .framework.layers.activations import (
     GELU as GELU,
     Identity as Identity,
     LeakyReLU as LeakyReLU,
+    Mish as Mish,
     PReLU as PReLU,
     ReLU as ReLU,
     Sigmoid as Sigmoid,
@@ -153,6 +154,7 @@ from .framework.optimizers.adaptive import (
     Adamax as Adamax,
     AdamW as AdamW,
     NAdam as NAdam,
+    RAdam as RAdam,
     RMSProp as RMSProp,
 )
 from .framework.optimizers.layerwise import (

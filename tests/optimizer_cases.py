@@ -77,6 +77,17 @@ def nadam(theta, g, m, t, lr, b1=0.8, b2=0.95, eps=1e-4):
     return theta - lr * first / (np.sqrt(m["v"] / (1 - b2**t)) + eps)
 
 
+def radam(theta, g, m, t, lr, b1=0.8, b2=0.95, eps=1e-4, inside=False):
+    adam_moments(g, m, b1, b2)
+    first, longest = m["m"] / (1 - b1**t), 2 / (1 - b2) - 1
+    length = longest - 2 * t * b2**t / (1 - b2**t)
+    if length <= 5:
+        return theta - lr * first
+    r = np.sqrt((length - 4) / (longest - 4) * (length - 2) / (longest - 2) * longest / length)
+    second = m["v"] / (1 - b2**t)
+    return theta - lr * r * first / (np.sqrt(second + eps) if inside else np.sqrt(second) + eps)
+
+
 def adamax(theta, g, m, t, lr, b1=0.8, b2=0.95, eps=1e-4):
     m["m"] = b1 * m.get("m", 0.0) + (1 - b1) * g
     m["u"] = np.maximum(b2 * m.get("u", 0.0), np.abs(g) + eps)
@@ -115,6 +126,8 @@ REFERENCES = [
     ("Adam", {"lr": 0.01, **BETAS, **EPS, "epsilon_placement": "inside"}, adam, {"inside": True}),
     ("AdamW", {"lr": 0.01, **BETAS, **EPS, "weight_decay": 0.0}, adam, {}),
     ("NAdam", {"lr": 0.01, **BETAS, **EPS}, nadam, {}),
+    ("RAdam", {"lr": 0.01, **BETAS, **EPS}, radam, {}),
+    ("RAdam", {"lr": 0.01, **BETAS, **EPS, "epsilon_placement": "inside"}, radam, {"inside": True}),
     ("Adamax", {"lr": 0.01, **BETAS, **EPS}, adamax, {}),
     ("Lion", {"lr": 0.003, **BETAS}, lion, {}),
     ("SignDescent", {"lr": 0.003}, sign_descent, {}),
@@ -188,6 +201,15 @@ def optax_cases(optax):
             fs.NAdam(0.01, 0.9, 0.99, 1e-8, weight_decay=0.1),
             optax.nadamw(0.01, 0.9, 0.99, 1e-8, weight_decay=0.1, mask=weights_only),
         ),
+        "RAdam": (fs.RAdam(0.01, 0.9, 0.999, 1e-8), optax.radam(0.01, 0.9, 0.999, 1e-8)),
+        "RAdam inside": (
+            fs.RAdam(0.01, 0.9, 0.999, 1e-6, epsilon_placement="inside"), optax.radam(0.01, 0.9, 0.999, eps=0.0, eps_root=1e-6),
+        ),
+        "RAdam with l2": (
+            fs.RAdam(0.01, 0.8, 0.99, 1e-7, l2=0.05),
+            optax.chain(decayed(0.05), optax.radam(0.01, 0.8, 0.99, 1e-7)),
+        ),
+        "RAdam that stays momentum": (fs.RAdam(0.01, 0.9, 0.6), optax.radam(0.01, 0.9, 0.6)),
         "Adamax": (fs.Adamax(0.01, 0.9, 0.99, 1e-8), optax.adamax(0.01, 0.9, 0.99, 1e-8)),
         "Adamax with weight_decay": (
             fs.Adamax(0.01, 0.9, 0.99, 1e-8, weight_decay=0.1),
@@ -247,6 +269,11 @@ def torch_cases(optim):
             fs.Adam(0.01, 0.8, 0.99, 1e-7, l2=0.02), optim.Adam, {"lr": 0.01, "betas": (0.8, 0.99), "eps": 1e-7}, 0.02,
         ),
         "AdamW": (fs.AdamW(0.01, weight_decay=0.1), optim.AdamW, {"lr": 0.01}, 0.1),
+        # Their epsilon is added to the root before the bias is corrected; one of 1e-14 makes no difference of 1e-10.
+        "RAdam": (fs.RAdam(0.01, epsilon=1e-14), optim.RAdam, {"lr": 0.01, "betas": (0.9, 0.999), "eps": 1e-14}, 0.0),
+        "RAdam with l2": (
+            fs.RAdam(0.01, 0.8, 0.99, 1e-14, l2=0.02), optim.RAdam, {"lr": 0.01, "betas": (0.8, 0.99), "eps": 1e-14}, 0.02,
+        ),
         "Adamax": (
             fs.Adamax(0.01, 0.9, 0.99, 1e-8), optim.Adamax, {"lr": 0.01, "betas": (0.9, 0.99), "eps": 1e-8}, 0.0,
         ),

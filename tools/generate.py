@@ -28,10 +28,10 @@ COMMAND = "python -m fusedstep.tools.generate"
 
 SYMBOLS = {
     r"weight_decay": "λ", r"\btheta\b": "θ", r"\blr\b": "η", r"\balpha\b": "α", r"\bbeta\b": "β", r"\bgamma\b": "γ",
-    r"\brho\b": "ρ", r"\beps(?:ilon)?\b": "ε", r"\bPhi\b": "Φ", r"\bphi\b": "φ", r"\bsum over j of\b": "Σⱼ",
+    r"\brho_t\b": "ρₜ", r"\brho\b": "ρ", r"\beps(?:ilon)?\b": "ε", r"\bPhi\b": "Φ", r"\bphi\b": "φ", r"\bsum over j of\b": "Σⱼ",
     r"\bb1\b": "β₁", r"\bb2\b": "β₂", r"_k\b": "ₖ", r"_j\b": "ⱼ",
     r"\^\(t\+1\)": "ᵗ⁺¹", r"\^t\b": "ᵗ", r"\^-x\b": "⁻ˣ", r"\^x\b": "ˣ", r"\^2\b": "²", r"\^3\b": "³",
-    r"\b([mv])\^": "\\1\u0302", r"sqrt\((\w)\)": r"√\1", r"\bsqrt\b": "√", r"\|\|": "‖", r"\|": r"\|", r"<": "&lt;",
+    r"\b([mv])\^": "\\1\u0302", r"sqrt\((\w)\)": r"√\1", r"\bsqrt\b": "√", r"\|\|": "‖", r"\|": r"\|", r"<=": "≤", r"<": "&lt;",
     r"(?<=\s)-(?==|\s)": "−",
 }  # fmt: skip
 """How the formulas of docstrings are set in the tables."""

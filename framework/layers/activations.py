@@ -110,6 +110,12 @@ class SiLU(_Elementwise):
     short_name = "silu"
 
 
+class Mish(_Elementwise):
+    """y = x tanh(softplus(x)), softplus(x) = log(1 + e^x). Source: Misra (2019)."""
+
+    short_name = "mish"
+
+
 class LeakyReLU(_Elementwise):
     """y = x where x > 0, else slope x.
 

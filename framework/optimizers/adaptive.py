@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ..settings import choice, share, stabiliser
@@ -143,6 +144,30 @@ class NAdam(Adam):
         ahead = self.beta1 / (1.0 - self.beta1 ** (t + 1))
         now = (1.0 - self.beta1) / (1.0 - self.beta1**t)
         return {**super().scalars(t, lr), "lr": lr, "ahead": ahead, "now": now}
+
+
+class RAdam(Adam):
+    """theta -= lr r m^ / (sqrt(v^) + epsilon), m^ and v^ as in Adam; theta -= lr m^ in the first steps, rho_t <= 5.
+
+    rho_t = rho - 2 t b2^t / (1 - b2^t), with rho = 2 / (1 - b2) - 1, counts the gradients that v^ is made of; while they are
+    few, 1 / sqrt(v^) varies much, and r = sqrt((rho_t - 4) (rho_t - 2) rho / ((rho - 4) (rho - 2) rho_t)) makes up for that.
+    With b2 = 0.999 the first five steps are those of momentum; with b2 <= 2/3 all are.
+
+    Args: as in Adam.
+    Differs from: the paper, whose threshold is 4 (its code has 5); torch.optim.RAdam, which adds epsilon to sqrt(v), not to
+        sqrt(v^). Equal to optax.radam.
+    Source: Liu et al. (2020), "On the Variance of the Adaptive Learning Rate and Beyond", algorithm 2.
+    """
+
+    def scalars(self, t: int, lr: float) -> dict[str, float]:
+        """Those of Adam, lr times r; before that, root 0 and epsilon 1 make its divisor 1."""
+        adam = super().scalars(t, lr)
+        rho = 2.0 / (1.0 - self.beta2) - 1.0
+        rho_t = rho - 2.0 * t * self.beta2**t / (1.0 - self.beta2**t)
+        if rho_t <= 5.0:
+            return {**adam, "root": 0.0, "eps": 1.0}
+        r = math.sqrt((rho_t - 4.0) * (rho_t - 2.0) * rho / ((rho - 4.0) * (rho - 2.0) * rho_t))
+        return {**adam, "lr": adam["lr"] * r}
 
 
 class Adamax(Optimizer):

@@ -117,6 +117,26 @@ def silu_slope(x: Value) -> Value:
     return s * (1.0 + x * (1.0 - s))
 
 
+def _mish_terms(x: Value) -> tuple[Value, Value, Value]:
+    """w = e^-|x| <= 1, and a, b with tanh(softplus(x)) = a / b, where nothing overflows or cancels."""
+    positive = x > 0.0
+    w = exp(select(positive, -x, x))
+    a = select(positive, 1.0 + 2.0 * w, w * (w + 2.0))
+    return w, a, a + 2.0 * select(positive, w * w, 1.0)
+
+
+def mish(x: Value) -> Value:
+    """y = x tanh(softplus(x)), softplus(x) = log(1 + e^x). Source: Misra (2019)."""
+    _, a, b = _mish_terms(x)
+    return x * (a / b)
+
+
+def mish_slope(x: Value) -> Value:
+    """dy/dx = t + x (1 - t^2) sigmoid(x) with t = tanh(softplus(x))."""
+    w, a, b = _mish_terms(x)
+    return a / b + x * (4.0 * w * (1.0 + w) * select(x > 0.0, w, 1.0) / (b * b))
+
+
 def gelu(x: Value) -> Value:
     """y = x Phi(x) with the normal distribution function Phi. Source: Hendrycks and Gimpel (2016)."""
     return 0.5 * x * (1.0 + erf(x * 0.70710678118654752))
@@ -153,6 +173,7 @@ ACTIVATIONS = {
         Activation("sigmoid", sigmoid, sigmoid_slope, bounds=(0.0, 1.0)),
         Activation("tanh", hyperbolic_tangent, hyperbolic_tangent_slope, bounds=(-1.0, 1.0)),
         Activation("silu", silu, silu_slope, keeps="input"),
+        Activation("mish", mish, mish_slope, keeps="input"),
         Activation("gelu", gelu, gelu_slope, keeps="input"),
         Activation("gelu_tanh", gelu_tanh, gelu_tanh_slope, keeps="input"),
     )
