@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from .evaluation import fastest_copy, floor
-from .results import Case, KernelCase, Report, Timing
+from .results import BenchReport, Case, KernelCase, Timing
 from .statistics import pair_ratios, spread
 
 LEAST_NOISE = 0.02
@@ -47,7 +47,7 @@ class Change:
         return "faster" if self.ratio < 1.0 / (1.0 + self.noise) else "same"
 
 
-def compare(old: Report, new: Report) -> list[Change]:
+def compare(old: BenchReport, new: BenchReport) -> list[Change]:
     """Everything that both runs have: same network, variant, precision, threads and contender; kernels likewise."""
     before: dict[tuple[object, ...], Case | KernelCase] = {_key(case): case for case in _cases(old)}
     changes = []
@@ -65,12 +65,12 @@ def slower_than(changes: list[Change], limit: float) -> list[Change]:
     return [c for c in changes if c.kind == "ours" and c.ratio > limit and c.verdict == "slower"]
 
 
-def same_machine(old: Report, new: Report) -> bool:
+def same_machine(old: BenchReport, new: BenchReport) -> bool:
     """Whether both ran on the same model of processor with the same number of them."""
     return all(old.machine.get(key) == new.machine.get(key) for key in ("cpu", "usable_processors"))
 
 
-def _cases(report: Report) -> list[Case | KernelCase]:
+def _cases(report: BenchReport) -> list[Case | KernelCase]:
     return [*report.cases, *report.kernels]
 
 

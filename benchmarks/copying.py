@@ -20,12 +20,12 @@ def copies(threads: int, elements: int = COPY_ELEMENTS) -> dict[str, Prepared]:
     made = {"copy, 1 thread": Prepared(lambda: np.copyto(target, source))}
     if threads > 1:
         parts = [slice(low, high) for low, high in cuts(source.size, threads)]
-        crew = team(threads)
+        pool = team(threads)
 
         def work(number: int) -> None:
             np.copyto(target[parts[number]], source[parts[number]])
 
-        made[f"copy, {threads} threads"] = Prepared(lambda: crew.run(work))
+        made[f"copy, {threads} threads"] = Prepared(lambda: pool.run(work))
     return made
 
 

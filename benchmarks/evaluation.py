@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import median
 from typing import Any
 
-from .results import Case, KernelCase, Report, Timing
+from .results import BenchReport, Case, KernelCase, Timing
 from .statistics import geometric_mean, pair_ratio, spread
 
 
@@ -64,12 +64,12 @@ def figures(case: Case, timing: Timing) -> dict[str, Any]:
     }
 
 
-def grid(report: Report) -> list[Case]:
+def grid(report: BenchReport) -> list[Case]:
     """The cases that belong to no sweep."""
     return [case for case in report.cases if not case.sweep]
 
 
-def summary(report: Report) -> dict[str, dict[str, float]]:
+def summary(report: BenchReport) -> dict[str, dict[str, float]]:
     """For each of our backends, and for the best of them ("best"): geometric means over the networks of the grid.
 
     Returns: name -> {"to_best_peer", "share_of_floor", "networks"}; a mean that has no case is left out.

@@ -72,8 +72,8 @@ def _as_compiled(a: Array, b: Array, out: Array) -> Callable[[], Any]:
     words = np.array(gemm_words(out.dtype, side(a), side(b), (address_of(out), extents[1]), extents, False), np.int64)
     entry, place = ctypes.CFUNCTYPE(None, ctypes.c_size_t)(gemm_entry().address), int(address_of(words))
 
-    def call(kept: tuple[Array, ...] = (words, a, b, out)) -> None:
-        del kept  # held, because the words are their addresses
+    def call(holds: tuple[Array, ...] = (words, a, b, out)) -> None:
+        del holds  # held, because the words are their addresses
         entry(place)
 
     return call
@@ -105,9 +105,9 @@ def rows_floor(problem: Problem) -> Prepared:
         for call in parts[number]:
             call()
 
-    crew: Team = team(count)
-    crew.run(lambda number: limit_this_thread() if number else None)
-    return Prepared(lambda: crew.run(work), around=lambda: blas_threads(1))
+    pool: Team = team(count)
+    pool.run(lambda number: limit_this_thread() if number else None)
+    return Prepared(lambda: pool.run(work), around=lambda: blas_threads(1))
 
 
 def device_floor(problem: Problem, backend: Any) -> Prepared:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from .networks import Network
 
 
-class Product(NamedTuple):
+class GemmCase(NamedTuple):
     """[rows, inner] times [inner, columns].
 
     Args: layer – index of the linear layer; kind – "forward" X W, "weights" X^T dY or "inputs" dY W^T.
@@ -26,19 +26,19 @@ class Product(NamedTuple):
         return 2 * self.rows * self.inner * self.columns
 
 
-def products(network: Network) -> list[Product]:
+def products(network: Network) -> list[GemmCase]:
     """The products of one step, in the order in which it needs them.
 
     Forward Y = X W and the gradient of the weights X^T dY for each layer; the gradient of the input dY W^T for all layers but
     the first, whose input is data.
     """
     sizes, rows = list(pairwise(network.widths)), network.batch
-    forward = [Product(k, "forward", rows, n, m) for k, (n, m) in enumerate(sizes)]
+    forward = [GemmCase(k, "forward", rows, n, m) for k, (n, m) in enumerate(sizes)]
     backward = []
     for k, (n, m) in reversed(list(enumerate(sizes))):
-        backward.append(Product(k, "weights", n, rows, m))
+        backward.append(GemmCase(k, "weights", n, rows, m))
         if k:
-            backward.append(Product(k, "inputs", rows, m, n))
+            backward.append(GemmCase(k, "inputs", rows, m, n))
     return forward + backward
 
 

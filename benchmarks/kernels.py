@@ -18,7 +18,7 @@ from .contenders.ours import Threads
 from .copying import COPY_ELEMENTS, copies, device_copy
 from .results import KernelCase, LeftOut, Timing
 from .team import cuts, team
-from .timing import Pace, Prepared, interleave
+from .timing import Prepared, Sampling, interleave
 
 Array = Any
 
@@ -124,8 +124,8 @@ def _rows(backend: Any, kernel: Callable[[slice], Any], threads: int, rows: int)
     if backend.name != "numba":
         return _prepared(backend, lambda: kernel(slice(0, rows)), threads)
     parts = [slice(low, high) for low, high in cuts(rows, threads)]
-    crew = team(threads)
-    return _prepared(backend, lambda: crew.run(lambda number: kernel(parts[number])), threads)
+    pool = team(threads)
+    return _prepared(backend, lambda: pool.run(lambda number: kernel(parts[number])), threads)
 
 
 def torch_adam(parameters: int, threads: int, device: str = "cpu") -> Prepared:
@@ -141,13 +141,13 @@ def torch_adam(parameters: int, threads: int, device: str = "cpu") -> Prepared:
 
 
 def kernel_cases(
-    backends: Sequence[Any], pace: Pace, threads: int, torch: bool, tell: Callable[[str], None],
+    backends: Sequence[Any], sampling: Sampling, threads: int, torch: bool, progress: Callable[[str], None],
     adam_parameters: Sequence[int] = ADAM_PARAMETERS, copied: int = COPY_ELEMENTS,
 ) -> list[KernelCase]:
     """Times all kernels on all backends.
 
-    Args: backends – that work here; pace; threads; torch – whether torch's fused Adam stands beside ours; tell – is told what
-        happens; adam_parameters – sizes; copied – elements of the array that is copied.
+    Args: backends – that work here; sampling; threads; torch – whether torch's fused Adam stands beside ours; progress – is
+        told what happens; adam_parameters – sizes; copied – elements of the array that is copied.
     """
     matrix = f"{ROWS} x {COLUMNS}"
     plans: list[tuple[KernelCase, Callable[[Any], Prepared]]] = [
@@ -172,7 +172,7 @@ def kernel_cases(
     for case, make_ready in plans:
         ready = dict(beside)
         for backend in backends:
-            tell(f"{case.kernel}: {backend.name}")
+            progress(f"{case.kernel}: {backend.name}")
             ready[backend.name] = make_ready(backend)
             case.timings.append(Timing(backend.name, "ours", 0, [], backend.device))
         if torch and case.kernel == "Adam update":
@@ -180,7 +180,7 @@ def kernel_cases(
             case.timings.append(Timing("torch", "peer", 0, []))
         elif torch:
             case.left_out.append(LeftOut("torch", "only its fused Adam is timed"))
-        turns = interleave(ready, pace, lambda what, case=case: tell(f"{case.kernel}, {what}"))  # type: ignore[misc]
+        turns = interleave(ready, sampling, lambda what, case=case: progress(f"{case.kernel}, {what}"))  # type: ignore[misc]
         for timing in case.timings:
             timing.calls, timing.seconds = turns[timing.name]
         case.timings += [Timing(name, "copy", *turns[name], device, memory=8 * copied) for name, device in devices.items()]

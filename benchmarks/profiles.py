@@ -39,12 +39,12 @@ def profile(problem: Problem, backend: Any, repeats: int | None = None) -> Profi
 
 
 def profiles(
-    problems: Sequence[tuple[str, Problem]], backends: Sequence[Any], tell: Callable[[str], None]
+    problems: Sequence[tuple[str, Problem]], backends: Sequence[Any], progress: Callable[[str], None]
 ) -> list[Profile]:
     """Of each problem that belongs to no sweep, on each backend."""
     found = []
     for sweep, problem in problems:
         for backend in backends if not sweep else ():
-            tell(f"profile of {problem.network} on {backend.name}")
+            progress(f"profile of {problem.network} on {backend.name}")
             found.append(profile(problem, backend))
     return found

@@ -10,12 +10,12 @@ from typing import Any
 from ..errors import DataFileError, OutputPathError
 from .device.targets import as_values, outcomes
 from .evaluation import figures
-from .results import Case, KernelCase, LeftOut, Part, Profile, Report, Timing
+from .results import BenchReport, Case, KernelCase, LeftOut, Profile, ReportPart, Timing
 
 FORMAT, VERSION = "fusedstep-bench", 1
 
 
-def to_json(report: Report) -> str:
+def to_json(report: BenchReport) -> str:
     """The text of the file; that of a dry run holds no times and no figures, that of a run on a GPU its targets."""
     document: dict[str, Any] = {"format": FORMAT, "version": VERSION, **asdict(report)}
     if report.parts:
@@ -32,7 +32,7 @@ def to_json(report: Report) -> str:
     return json.dumps(document, indent=1, allow_nan=False) + "\n"
 
 
-def save(report: Report, path: Path) -> None:
+def save(report: BenchReport, path: Path) -> None:
     """Writes the file; raises OutputPathError where that cannot be."""
     write(path, to_json(report))
 
@@ -49,7 +49,7 @@ def write(path: Path, content: str | bytes) -> None:
         ) from error
 
 
-def load(path: Path, dry: bool = False) -> Report:
+def load(path: Path, dry: bool = False) -> BenchReport:
     """Reads a file that `save` wrote.
 
     Args: dry – whether a dry run is wanted, or measurements.
@@ -79,15 +79,15 @@ def load(path: Path, dry: bool = False) -> Report:
     return report
 
 
-def _report(document: dict[str, Any]) -> Report:
-    return Report(
+def _report(document: dict[str, Any]) -> BenchReport:
+    return BenchReport(
         document["machine"],
         document["settings"],
         [Case(**_parts(case)) for case in document["cases"]],
         [KernelCase(**_parts(case)) for case in document["kernels"]],
         [Profile(**profile) for profile in document["profiles"]],
         [LeftOut(**left) for left in document["left_out"]],
-        [Part(**part) for part in document.get("parts", [])],
+        [ReportPart(**part) for part in document.get("parts", [])],
     )
 
 

@@ -107,7 +107,7 @@ class Profile:
 
 
 @dataclass
-class Part:
+class ReportPart:
     """One part of a run that is written part by part.
 
     Args: name; state – "done", "cut" (its time was over before everything was measured) or "failed"; seconds – that it took;
@@ -121,7 +121,7 @@ class Part:
 
 
 @dataclass
-class Report:
+class BenchReport:
     """A whole run: machine, settings, cases of steps, cases of kernels, profiles, what was left out everywhere; and the parts
     of a run that was written part by part, by whose names the cases and profiles say where they come from.
     """
@@ -132,7 +132,7 @@ class Report:
     kernels: list[KernelCase] = field(default_factory=list)
     profiles: list[Profile] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
-    parts: list[Part] = field(default_factory=list)
+    parts: list[ReportPart] = field(default_factory=list)
 
     @property
     def dry(self) -> bool:

@@ -12,18 +12,18 @@ from .contenders import PEERS, make_peer, peer_names
 from .contenders.base import Contender
 from .networks import GRIDS, nearest, parse, require_grid
 from .problem import VARIANTS, Problem
-from .results import LeftOut, Report
-from .timing import Pace, require_pace
+from .results import BenchReport, LeftOut
+from .timing import Sampling, require_sampling
 
 PRECISIONS = ("float32", "float64")
 
 
 @dataclass
-class Plan:
+class BenchPlan:
     """What is asked for; checked when it is made.
 
     Args: networks – as in networks.parse, or "" for the grid; grid – name; backends – names, or "" for all that work;
-        peers – as in contenders.peer_names; precisions; variant; pace; kernels – whether memory-bound kernels are timed too;
+        peers – as in contenders.peer_names; precisions; variant; sampling; kernels – whether memory-bound kernels are timed;
         profiles – whether it is asked where a step's time goes.
     Raises: HyperparameterError, DtypeError, UnknownBackend, BackendUnavailable.
     """
@@ -34,7 +34,7 @@ class Plan:
     peers: str = ""
     precisions: str = "float32"
     variant: str = "plain"
-    pace: Pace = field(default_factory=Pace)
+    sampling: Sampling = field(default_factory=Sampling)
     kernels: bool = False
     profiles: bool = False
 
@@ -44,7 +44,7 @@ class Plan:
             raise HyperparameterError(
                 f"expected a variant out of {', '.join(VARIANTS)}; got {self.variant!r}; {nearest(self.variant, VARIANTS)}"
             )
-        require_pace(self.pace)
+        require_sampling(self.sampling)
         self.precision_list = _names(self.precisions)
         for name in self.precision_list or [""]:
             if name not in PRECISIONS:
@@ -88,41 +88,41 @@ def _backends(text: str) -> tuple[list[Any], list[LeftOut]]:
     return [backend(name) for name in reversed(known) if known[name] is None], left
 
 
-def run(plan: Plan, tell: Callable[[str], None], done: Callable[[Any, Report], None]) -> Report:
+def run(plan: BenchPlan, progress: Callable[[str], None], done: Callable[[Any, BenchReport], None]) -> BenchReport:
     """Carries out a plan.
 
-    Args: plan; tell – is told what happens now; done – is given each case when it is complete, and everything so far.
+    Args: plan; progress – is told what happens now; done – is given each case when it is complete, and everything so far.
     Returns: everything that was found.
     """
     from . import machine
     from .contenders.ours import Ours
     from .steps import time_steps
 
-    report = Report(machine.describe(), _settings(plan), left_out=list(plan.left_out))
+    report = BenchReport(machine.describe(), _settings(plan), left_out=list(plan.left_out))
     peers = _present(plan.peer_list, report)
     contenders: list[Contender] = [*map(Ours, plan.usable), *peers]
     for number, (sweep, problem) in enumerate(plan.problems, 1):
         where = f"{number} of {len(plan.problems)}: {problem.network}, "
-        case = time_steps(problem, contenders, plan.pace, lambda what, where=where: tell(where + what), sweep)  # type: ignore[misc]
+        case = time_steps(problem, contenders, plan.sampling, lambda what, where=where: progress(where + what), sweep)  # type: ignore[misc]
         report.cases.append(case)
         done(case, report)
     if plan.kernels:
         from .kernels import kernel_cases
 
-        for kernel in kernel_cases(plan.usable, plan.pace, num_threads(), _has(peers, "torch"), tell):
+        for kernel in kernel_cases(plan.usable, plan.sampling, num_threads(), _has(peers, "torch"), progress):
             report.kernels.append(kernel)
             done(kernel, report)
     if plan.profiles:
         from .profiles import profiles
 
-        report.profiles = profiles(plan.problems, plan.usable, tell)
+        report.profiles = profiles(plan.problems, plan.usable, progress)
     # Once more, because libraries that were loaded since bring their own.
     report.machine["blas"] = machine.blas()
     report.machine["devices"] = {b.name: machine.device(b) for b in plan.usable if b.device != "cpu"}
     return report
 
 
-def _present(names: Sequence[str], report: Report) -> list[Contender]:
+def _present(names: Sequence[str], report: BenchReport) -> list[Contender]:
     """The peers that are installed; why the others are not here goes into the report."""
     found = []
     for name in names:
@@ -140,7 +140,7 @@ def _has(contenders: Sequence[Contender], name: str) -> bool:
     return any(c.name == name for c in contenders)
 
 
-def _settings(plan: Plan) -> dict[str, Any]:
+def _settings(plan: BenchPlan) -> dict[str, Any]:
     return {
         "grid": plan.grid if not plan.networks.strip() else None,
         "networks": plan.networks or None,
@@ -148,8 +148,8 @@ def _settings(plan: Plan) -> dict[str, Any]:
         "peers": plan.peer_list,
         "precisions": plan.precision_list,
         "variant": plan.variant,
-        "rounds": plan.pace.rounds,
-        "seconds": plan.pace.seconds,
-        "pause": plan.pace.pause,
+        "rounds": plan.sampling.rounds,
+        "seconds": plan.sampling.seconds,
+        "pause": plan.sampling.pause,
         "threads": num_threads(),
     }

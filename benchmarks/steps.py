@@ -13,15 +13,15 @@ from .floor import BLAS_FLOOR, ROWS_FLOOR, blas_floor, device_floor, rows_floor
 from .memory import predicted, taken
 from .problem import Problem
 from .results import Case, LeftOut, Timing
-from .timing import Pace, Prepared, interleave
+from .timing import Prepared, Sampling, interleave
 
 
 def time_steps(
-    problem: Problem, contenders: Sequence[Contender], pace: Pace, tell: Callable[[str], None], sweep: str = ""
+    problem: Problem, contenders: Sequence[Contender], sampling: Sampling, progress: Callable[[str], None], sweep: str = ""
 ) -> Case:
     """Compares losses first, then takes times.
 
-    Args: problem; contenders – that can run here; pace; tell – is told what happens; sweep – which one this belongs to.
+    Args: problem; contenders – that can run here; sampling; progress – is told what happens; sweep – which one this belongs to.
     Returns: a case with the contenders that do the same work; why the others are left out stands beside them.
     """
     network = problem.network
@@ -31,16 +31,16 @@ def time_steps(
     with warnings.catch_warnings():
         # What other libraries warn of while they load and compile is not about this measurement.
         warnings.simplefilter("ignore")
-        tell("the losses that all should have")
+        progress("the losses that all should have")
         wanted = reference(problem)
         ready: dict[str, Prepared] = {}
         for contender in contenders:
-            tell(f"{contender.name}: getting ready")
+            progress(f"{contender.name}: getting ready")
             prepared = prepare_checked(contender, problem, wanted, case)
             if prepared is not None:
                 ready[contender.name] = prepared
         floors = _floors(problem, contenders)
-        turns = interleave({**ready, **{name: prepared for name, _, prepared in floors}}, pace, tell)
+        turns = interleave({**ready, **{name: prepared for name, _, prepared in floors}}, sampling, progress)
         measured = {c.name: taken(problem, c) for c in contenders if sweep and c.name in ready}
     for timing in case.timings:
         timing.calls, timing.seconds = turns[timing.name]

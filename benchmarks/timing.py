@@ -49,7 +49,7 @@ class Prepared:
     losses: Callable[[Any], list[float]] = lambda handle: [float(handle)]
 
 
-class Pace(NamedTuple):
+class Sampling(NamedTuple):
     """How the clock is used.
 
     Args: rounds – how often each contender has its turn; seconds – length of a burst; pause – seconds of rest before a burst:
@@ -65,31 +65,31 @@ class Pace(NamedTuple):
     most: float = math.inf
 
 
-class Turns(NamedTuple):
+class Interleaved(NamedTuple):
     """Calls in the last burst, and seconds per call in each round, or per step of a call that covers several."""
 
     calls: int
     seconds: list[float]
 
 
-def require_pace(pace: Pace) -> Pace:
-    """The pace itself; raises HyperparameterError for values that cannot be."""
-    if pace.rounds < 1:
-        raise HyperparameterError(f"expected at least one round; got {pace.rounds}; use --rounds 7")
-    if not 0.0 < pace.seconds <= 60.0:
-        raise HyperparameterError(f"expected --seconds above 0, and at most 60; got {pace.seconds}; use 0.15")
-    if not 0.0 <= pace.pause <= 10.0:
-        raise HyperparameterError(f"expected --pause between 0 and 10 seconds; got {pace.pause}; use 0.05")
-    return pace
+def require_sampling(sampling: Sampling) -> Sampling:
+    """The sampling itself; raises HyperparameterError for values that cannot be."""
+    if sampling.rounds < 1:
+        raise HyperparameterError(f"expected at least one round; got {sampling.rounds}; use --rounds 7")
+    if not 0.0 < sampling.seconds <= 60.0:
+        raise HyperparameterError(f"expected --seconds above 0, and at most 60; got {sampling.seconds}; use 0.15")
+    if not 0.0 <= sampling.pause <= 10.0:
+        raise HyperparameterError(f"expected --pause between 0 and 10 seconds; got {sampling.pause}; use 0.05")
+    return sampling
 
 
 def interleave(
-    contenders: Mapping[str, Prepared], pace: Pace, tell: Callable[[str], None] = _nothing,
+    contenders: Mapping[str, Prepared], sampling: Sampling, progress: Callable[[str], None] = _nothing,
     lost: dict[str, Exception] | None = None,
-) -> dict[str, Turns]:  # fmt: skip
+) -> dict[str, Interleaved]:  # fmt: skip
     """Times all contenders in rounds; in each, every contender has one burst, and another one is first.
 
-    Args: contenders – by name; tell – is told what happens now; lost – where given, whoever fails is put there with its error,
+    Args: contenders – by name; progress – is told what happens now; lost – where given, who fails is put there with its error,
         and the others go on without it.
     Returns: the turns of all that did not fail.
     """
@@ -107,31 +107,31 @@ def interleave(
     def warm(name: str) -> None:
         contender = contenders[name]
         # A clock that stands still does not tell how many calls fill a burst.
-        filling = 1 if isinstance(contender.clock, StandIn) else _calls(contender, pace.seconds)
-        calls[name] = max(math.ceil(pace.least_calls / contender.covers), filling)
+        filling = 1 if isinstance(contender.clock, StandIn) else _calls(contender, sampling.seconds)
+        calls[name] = max(math.ceil(sampling.least_calls / contender.covers), filling)
 
     def turn(name: str) -> None:
         took = burst(contenders[name], calls[name])
         taken[name].append(took)
         # Where a busy moment made the first estimate too long, the next bursts are filled better.
-        calls[name] = max(calls[name], _filling(contenders[name], pace.seconds, took))
+        calls[name] = max(calls[name], _filling(contenders[name], sampling.seconds, took))
 
     for name in contenders:
-        tell(f"{name}: warming up")
+        progress(f"{name}: warming up")
         tried(name, partial(warm, name))
     taken: dict[str, list[float]] = {name: [] for name in contenders}
     begun = time.monotonic()
-    for number in range(pace.rounds):
+    for number in range(sampling.rounds):
         spent = time.monotonic() - begun
-        if number >= LEAST_ROUNDS and spent * (number + 1) / number > pace.most:
+        if number >= LEAST_ROUNDS and spent * (number + 1) / number > sampling.most:
             break
         names = list(calls)
         first = number % max(1, len(names))
         for name in names[first:] + names[:first]:
-            tell(f"round {number + 1} of {pace.rounds}: {name}")
-            time.sleep(pace.pause)
+            progress(f"round {number + 1} of {sampling.rounds}: {name}")
+            time.sleep(sampling.pause)
             tried(name, partial(turn, name))
-    return {name: Turns(calls[name], taken[name]) for name in calls}
+    return {name: Interleaved(calls[name], taken[name]) for name in calls}
 
 
 def burst(contender: Prepared, calls: int) -> float:

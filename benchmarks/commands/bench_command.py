@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ..comparison import Change
-    from ..results import Report
+    from ..results import BenchReport
 
 
 def bench(options: BenchOptions) -> None:
@@ -41,8 +41,8 @@ def bench(options: BenchOptions) -> None:
     from ..machine import describe
     from ..reports import terminal
     from ..result_files import load, save
-    from ..session import Plan, run
-    from ..timing import Pace
+    from ..session import BenchPlan, run
+    from ..timing import Sampling
     from .watching import watch
 
     limit, out = options.fail_slower, options.out
@@ -52,9 +52,9 @@ def bench(options: BenchOptions) -> None:
             + ("" if options.compare else " without --compare")
             + "; write --compare OLD.json --fail-slower 1.1"
         )
-    plan = Plan(
+    plan = BenchPlan(
         options.networks, options.grid, options.backends, options.peers, options.precision, options.variant,
-        Pace(options.rounds, options.seconds, options.pause), options.kernels, profiles=bool(out or options.html),
+        Sampling(options.rounds, options.seconds, options.pause), options.kernels, profiles=bool(out or options.html),
     )  # fmt: skip
     if options.png is not None and options.grid == "none" and not options.networks.strip():
         raise HyperparameterError("expected a network to draw with --png; got --grid none; use another --grid, or --networks")
@@ -64,19 +64,19 @@ def bench(options: BenchOptions) -> None:
         _require_figures()
     terminal.show_beginning(console, describe())
 
-    kept = False
+    written = False
 
-    def done(case: Any, so_far: Report) -> None:
-        nonlocal kept
+    def done(case: Any, so_far: BenchReport) -> None:
+        nonlocal written
         terminal.show_case(console, case)
         if out is not None:
             save(so_far, out)
-            kept = True
+            written = True
 
     try:
-        report = watch(console, lambda tell: run(plan, tell, done))
+        report = watch(console, lambda progress: run(plan, progress, done))
     except KeyboardInterrupt as stopped:
-        if not kept:
+        if not written:
             raise
         raise KeyboardInterrupt(f"the networks that were done are in {out}") from stopped
     terminal.show_end(console, report)
@@ -105,7 +105,7 @@ def _require_figures() -> None:
     settings()
 
 
-def _write(console: Console, report: Report, options: BenchOptions) -> None:
+def _write(console: Console, report: BenchReport, options: BenchOptions) -> None:
     from ..result_files import save, write
 
     if options.out is not None:
@@ -126,7 +126,7 @@ def _write(console: Console, report: Report, options: BenchOptions) -> None:
         console.print(f"Written: {path}", soft_wrap=True, markup=False)
 
 
-def _compare(console: Console, old: Report, new: Report, limit: float | None) -> None:
+def _compare(console: Console, old: BenchReport, new: BenchReport, limit: float | None) -> None:
     """Prints what changed; exit code 1 for steps of ours that are slower by more than `limit` and than the noise."""
     from ..comparison import compare, same_machine, slower_than
     from ..reports.tables import comparison_table

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ..device.targets import Outcome
-    from ..results import Part
+    from ..results import ReportPart
 
 DEVICES = ("cpu", "cuda")
 
@@ -42,10 +42,10 @@ def measure(console: Console, options: BenchOptions) -> int:
     Raises: HyperparameterError, BackendUnavailable, OutputPathError, DataFileError.
     """
     from ..device.place import find_place, prepare_process
-    from ..device.plan import Plan
+    from ..device.plan import DevicePlan
 
     dry = options.dry_run
-    plan = Plan(options.parts, options.budget, dry)
+    plan = DevicePlan(options.parts, options.budget, dry)
     folder = options.output or default_folder()
     if not folder.is_dir():
         raise OutputPathError(f"expected a folder that exists; got {str(folder)!r}; make it first, or choose another --output")
@@ -62,8 +62,8 @@ def measure(console: Console, options: BenchOptions) -> int:
     for left in place.left_out:
         console.print(f"left out: {left.name}: {left.reason}", markup=False)
 
-    def run(tell: Any) -> Session:
-        session = Session(plan, place, folder, options.resume, tell, lambda part: _show(console, part, dry))
+    def run(progress: Any) -> Session:
+        session = Session(plan, place, folder, options.resume, progress, lambda part: _show(console, part, dry))
         session.run()
         return session
 
@@ -87,7 +87,7 @@ def default_folder() -> Path:
     return results if results.is_dir() and (ROOT / ".git").exists() else Path()
 
 
-def _show(console: Console, part: Part, dry: bool) -> None:
+def _show(console: Console, part: ReportPart, dry: bool) -> None:
     took = "" if dry else f", {part.seconds:.0f} s"
     console.print(f"{part.name}: {part.state}{took}" + (f": {part.reason}" if part.reason else ""), markup=False)
 

@@ -33,12 +33,12 @@ def profile(
     from ..profiles import profile as measure
     from ..reports.tables import profile_table
     from ..reports.terminal import show
-    from ..session import Plan
+    from ..session import BenchPlan
 
     if repeats < 1:
         raise HyperparameterError(f"expected --repeats >= 1; got {repeats}; use --repeats 20")
     chosen = find_backend(backend)
-    plan = Plan(grid="none", backends=chosen.name, precisions=precision, variant=variant)
+    plan = BenchPlan(grid="none", backends=chosen.name, precisions=precision, variant=variant)
     networks = parse(network)
     console = Console(highlight=False)
     for wanted in networks:

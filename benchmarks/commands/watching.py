@@ -13,9 +13,9 @@ T = TypeVar("T")
 
 
 def watch(console: Console, work: Callable[[Callable[[str], None]], T], log: bool = False) -> T:
-    """Runs `work(tell)` under a line that says what happens, where somebody is there to read it.
+    """Runs `work(progress)` under a line that says what happens, where somebody is there to read it.
 
-    Args: log – whether it is said in lines with the seconds so far where nobody is: but for the rounds of a measurement,
+    Args: log – whether it is printed in lines with the seconds so far where nobody is: but for the rounds of a measurement,
         everything that may take long, so that a log tells where time went and where it ended.
     """
     if not console.is_terminal:

@@ -26,7 +26,7 @@ class ReLULayers:
         hidden = problem.network.widths[1:-1]
         self.xp = xp
         self.passes = [xp.empty((rows, m), bool) for m in hidden]
-        self.kept: list[Array] = [None] * len(hidden)
+        self.saved: list[Array] = [None] * len(hidden)
 
     def bind(self, theta: Array, gradient: Array) -> None:
         """There is nothing to learn here."""
@@ -36,12 +36,12 @@ class ReLULayers:
 
     def forward(self, k: int, z: Array) -> Array:
         """The activations, in the array of the sums."""
-        self.kept[k] = self.xp.maximum(z, 0.0, out=z)
+        self.saved[k] = self.xp.maximum(z, 0.0, out=z)
         return z
 
     def backward(self, k: int, d: Array) -> None:
         """d becomes the slope of the sums."""
-        self.xp.greater(self.kept[k], 0.0, out=self.passes[k])
+        self.xp.greater(self.saved[k], 0.0, out=self.passes[k])
         d *= self.passes[k]
 
 

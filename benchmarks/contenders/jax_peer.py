@@ -178,8 +178,8 @@ class JaxStep:
                 x = centred * jax.lax.rsqrt(variance + LAYER_NORM_EPSILON) * layer["gain"] + layer["offset"]
                 x = jax.nn.gelu(x, approximate=False)
             if keep < 1.0:
-                kept = jax.random.bernoulli(jax.random.fold_in(key, k), keep, x.shape)
-                x = jnp.where(kept, x / keep, 0.0)
+                mask = jax.random.bernoulli(jax.random.fold_in(key, k), keep, x.shape)
+                x = jnp.where(mask, x / keep, 0.0)
         return x
 
     def _loss(self, parameters: Any, x: Any, y: Any, key: Any) -> Any:

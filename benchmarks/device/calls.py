@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from ...errors import FusedstepError, HyperparameterError
-from .plan import SECONDS, Plan
+from .plan import SECONDS, DevicePlan
 
 LIMITS = {"check": 330, "measure": 240}
 """Seconds of a call, unless another number is asked for."""
@@ -46,7 +46,7 @@ def planned(call: str, limit: int | None = None, parts: str = "") -> dict[str, i
         wanted: Mapping[str, float] = {f"tests/{name}": seconds for name, seconds in TESTS.items()}
     else:
         before, after = {"start": START}, {"ending": ENDING}
-        wanted = {name: SECONDS[name] for name in Plan(parts or ",".join(MEASURE)).names}
+        wanted = {name: SECONDS[name] for name in DevicePlan(parts or ",".join(MEASURE)).names}
     rest = limit - sum(before.values()) - sum(after.values())
     if rest < len(wanted):
         least = limit - rest + len(wanted)

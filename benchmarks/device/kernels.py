@@ -11,23 +11,23 @@ from ..contenders.base import Where
 from ..copying import device_copy
 from ..results import KernelCase, LeftOut, Timing
 from ..steps import failed
-from ..timing import Pace, Prepared, interleave
+from ..timing import Prepared, Sampling, interleave
 from .allowance import Allowance
 from .floor import normal_values, own_products
 from .place import Place
-from .plan import PRECISIONS, Sizes
+from .plan import PRECISIONS, DeviceSizes
 
-Tell = Callable[[str], None]
+Progress = Callable[[str], None]
 
 
 class Bench:
     """Times the kernels of a place; what is copied and overwritten is made once for all of them.
 
-    Args: place; sizes; pace; tell – is told what happens.
+    Args: place; sizes; sampling; progress – is told what happens.
     """
 
-    def __init__(self, place: Place, sizes: Sizes, pace: Pace, tell: Tell) -> None:
-        self.place, self.sizes, self.pace, self.tell = place, sizes, pace, tell
+    def __init__(self, place: Place, sizes: DeviceSizes, sampling: Sampling, progress: Progress) -> None:
+        self.place, self.sizes, self.sampling, self.progress = place, sizes, sampling, progress
 
     def copy(self, allowance: Allowance) -> list[KernelCase]:
         """The rate at which the device copies an array that fits in no cache."""
@@ -144,9 +144,9 @@ class Bench:
             except Exception as error:
                 case.left_out.append(LeftOut(name, failed(error)))
                 del ours[name]
-        pace = self.pace._replace(most=0.8 * allowance.left)
+        sampling = self.sampling._replace(most=0.8 * allowance.left)
         lost: dict[str, Exception] = {}
-        turns = interleave({**ours, **peers, **beside}, pace, lambda what: self.tell(f"{case.kernel}: {what}"), lost)
+        turns = interleave({**ours, **peers, **beside}, sampling, lambda what: self.progress(f"{case.kernel}: {what}"), lost)
         case.left_out += [LeftOut(name, failed(error)) for name, error in lost.items()]
         device = self.place.device
         for kind, group in (("ours", ours), ("peer", peers), ("copy", beside)):

@@ -91,9 +91,9 @@ def prepare_process(dry: bool) -> None:
         if "XLA_PYTHON_CLIENT_MEM_FRACTION" not in os.environ:  # the older name, which may not be there besides
             os.environ.setdefault("XLA_CLIENT_MEM_FRACTION", JAX_SHARE)
         # What it compiled is there for the process that goes on, as it is from torch.compile.
-        kept = cache.folder()
-        if kept is not None:
-            os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(kept / "jax"))
+        compiled = cache.folder()
+        if compiled is not None:
+            os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(compiled / "jax"))
     elif "numba" not in sys.modules:
         os.environ[SIMULATOR] = "1"
 

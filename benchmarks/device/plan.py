@@ -11,10 +11,10 @@ from ...errors import HyperparameterError
 from ...framework.training.launches import STEPS as LAUNCH
 from .. import gemms
 from ..networks import Network, nearest
-from ..timing import Pace
+from ..timing import Sampling
 
 
-class Sizes(NamedTuple):
+class DeviceSizes(NamedTuple):
     """Of the kernels.
 
     Args: copied – elements of the array that is copied, float32; product – of the square matrices that are multiplied; adam –
@@ -84,7 +84,7 @@ PRECISIONS = ("float32", "tf32", "bfloat16")
 
 
 @dataclass(frozen=True)
-class Plan:
+class DevicePlan:
     """What is asked for; checked when it is made.
 
     Args: parts – names joined by commas, or "" for all; budget – seconds for these parts together, out of which each gets its
@@ -117,23 +117,23 @@ class Plan:
         return sum(SECONDS[name] for name in self.names) if self.budget is None else self.budget
 
     @property
-    def sizes(self) -> Sizes:
+    def sizes(self) -> DeviceSizes:
         """Of the kernels."""
         if self.dry:
-            return Sizes(copied=256, product=8, adam=2000, rows=4, classes=8, width=8, flushed=256)
-        return Sizes(
+            return DeviceSizes(copied=256, product=8, adam=2000, rows=4, classes=8, width=8, flushed=256)
+        return DeviceSizes(
             copied=2**27, product=8192, adam=60_000_000, rows=65_536, classes=1000, width=8192, flushed=2**28
         )  # fmt: skip
 
     @property
-    def pace(self) -> Pace:
+    def sampling(self) -> Sampling:
         """For steps and kernels: at least 50 calls of each contender."""
-        return Pace(1, 1e-3, 0.0) if self.dry else Pace(rounds=10, seconds=0.05, pause=0.0, least_calls=5)
+        return Sampling(1, 1e-3, 0.0) if self.dry else Sampling(rounds=10, seconds=0.05, pause=0.0, least_calls=5)
 
     @property
-    def processor_pace(self) -> Pace:
+    def processor_sampling(self) -> Sampling:
         """For the processor, which takes seconds for a step, and for the device beside it."""
-        return self.pace if self.dry else Pace(rounds=3, seconds=0.1, pause=0.05)
+        return self.sampling if self.dry else Sampling(rounds=3, seconds=0.1, pause=0.05)
 
     def network(self, network: Network) -> Network:
         """The network itself; in a dry run a tiny one of two layers."""
@@ -146,7 +146,7 @@ class Plan:
         """Steps that may be taken in one launch: as many as a Trainer takes; of large networks as many as a burst needs."""
         if self.dry:
             return 2
-        return LAUNCH if self.short(network) else self.pace.least_calls
+        return LAUNCH if self.short(network) else self.sampling.least_calls
 
     def short(self, network: Network) -> bool:
         """Whether the steps of a network are so short that launches are worth a look: with those of single steps beside."""

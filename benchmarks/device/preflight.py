@@ -109,11 +109,11 @@ def check_products(backend: Any) -> str:
     """
     from ...backends.cuda.cublaslt.checks import LibraryChecks
 
-    with warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         gemms = backend.gemms
         if gemms is None:
-            raise Broken("; ".join(str(warning.message) for warning in said) or "there is no cuBLASLt")
+            raise Broken("; ".join(str(warning.message) for warning in caught) or "there is no cuBLASLt")
         checks = LibraryChecks(backend, gemms)
         relus = {precision: checks.relu(precision, False) for precision in PRECISIONS}
         gelus = {precision: checks.gelu(precision, False) for precision in PRECISIONS}
@@ -150,7 +150,7 @@ def _steps(run: Any, precision: str) -> tuple[list[float], Any]:
     return [float(step(x, y)) for _ in range(STEPS)], step
 
 
-def check(dry: bool, tell: Callable[[str], None]) -> None:
+def check(dry: bool, progress: Callable[[str], None]) -> None:
     """Everything, in order.
 
     Raises: Broken at the first thing that is wrong.
@@ -158,7 +158,7 @@ def check(dry: bool, tell: Callable[[str], None]) -> None:
     began = time.monotonic()
 
     def done(what: str) -> None:
-        tell(f"{time.monotonic() - began:5.1f} s  {what}")
+        progress(f"{time.monotonic() - began:5.1f} s  {what}")
 
     backend = find_backend(dry)
     facts = {} if dry else machine.device(backend)

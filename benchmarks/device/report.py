@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..reports.markdown import markdown_table
-from ..reports.tables import KERNEL_NOTE, Table, absences, case_table, kernel_table, machine_line, profile_table
-from ..results import Case, KernelCase, Report
+from ..reports.tables import KERNEL_NOTE, ReportTable, absences, case_table, kernel_table, machine_line, profile_table
+from ..results import BenchReport, Case, KernelCase
 from .plan import SECONDS
 from .tables import blank, target_table, utilization_table
 
@@ -24,7 +24,7 @@ STEP_NOTE = (
 STATES = {"done": "done", "cut": "cut short", "failed": "failed"}
 
 
-def markdown(report: Report) -> str:
+def markdown(report: BenchReport) -> str:
     """The whole report."""
     device = report.machine.get("device", {})
     parts = ["# fusedstep bench --device cuda" + (" (DRY RUN)" if report.dry else "")]
@@ -52,22 +52,22 @@ def markdown(report: Report) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _table(report: Report, table: Table) -> str:
+def _table(report: BenchReport, table: ReportTable) -> str:
     # The targets of a dry run are their own blanks.
     return markdown_table(blank(table) if report.dry and table.title != "Targets" else table)
 
 
-def _kernel(case: KernelCase) -> Table:
+def _kernel(case: KernelCase) -> ReportTable:
     counted = {t.name: t.launches for t in case.timings if t.launches is not None}
     return _with_column(kernel_table(case), "launches", counted)
 
 
-def _case(case: Case) -> Table:
+def _case(case: Case) -> ReportTable:
     counted = {t.name: t.steps for t in case.timings if t.kind != "floor"}
     return _with_column(case_table(case), "steps a call", counted if max(counted.values(), default=1) > 1 else {})
 
 
-def _with_column(table: Table, heading: str, counted: dict[str, int]) -> Table:
+def _with_column(table: ReportTable, heading: str, counted: dict[str, int]) -> ReportTable:
     """A table with one more column of numbers, by the name in the first one; itself where there are none."""
     if not counted:
         return table
@@ -75,13 +75,13 @@ def _with_column(table: Table, heading: str, counted: dict[str, int]) -> Table:
     return table._replace(headings=[*table.headings, heading], rows=rows)
 
 
-def _state(report: Report, name: str) -> str:
+def _state(report: BenchReport, name: str) -> str:
     part = next(part for part in report.parts if part.name == name)
     took = "" if report.dry else f", {part.seconds:.0f} s"
     return f"- {name}: {STATES[part.state]}{took}" + (f": {part.reason}" if part.reason else "")
 
 
-def _missing(report: Report) -> list[str]:
+def _missing(report: BenchReport) -> list[str]:
     """The parts of which there is nothing: those that were wanted, and those that nobody asked for."""
     there, wanted = {part.name for part in report.parts}, report.settings.get("parts", ())
     late = [f"- {name}: not begun" for name in wanted if name not in there]

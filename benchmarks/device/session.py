@@ -14,13 +14,13 @@ from ...errors import OutputPathError
 from .. import machine
 from ..profiles import profile
 from ..result_files import load, save, write
-from ..results import Case, KernelCase, Part, Profile, Report
+from ..results import BenchReport, Case, KernelCase, Profile, ReportPart
 from .allowance import GRACE, Allowance, OutOfTime, watchdog
 from .kernels import Bench
 from .place import DRY, Place
-from .plan import SECONDS, STEPS, Plan
+from .plan import SECONDS, STEPS, DevicePlan
 from .report import markdown
-from .steps import Tell, precision_here, problem_of, processor_beside_device, steps_beside_peers
+from .steps import Progress, precision_here, problem_of, processor_beside_device, steps_beside_peers
 from .targets import gaps
 
 DONE, CUT, FAILED = "done", "cut", "failed"
@@ -50,17 +50,17 @@ class Found:
 class Session:
     """Carries out a plan.
 
-    Args: plan; place; folder – for the two files; resume – whether the newest report of this device there is continued; tell –
-        is told what happens; done – is given each part when it is over.
+    Args: plan; place; folder – for the two files; resume – whether the newest report of this device there is continued;
+        progress – is told what happens; done – is given each part when it is over.
     Attributes: report; path – of the JSON file; the Markdown is beside it; lost – why no part was begun any more, "" where
         all were.
     Raises: DataFileError for a file that cannot be continued; OutputPathError where nothing can be written.
     """
 
     def __init__(
-        self, plan: Plan, place: Place, folder: Path, resume: bool, tell: Tell, done: Callable[[Part], None]
+        self, plan: DevicePlan, place: Place, folder: Path, resume: bool, progress: Progress, done: Callable[[ReportPart], None]
     ) -> None:
-        self.plan, self.place, self.tell, self.done = plan, place, tell, done
+        self.plan, self.place, self.progress, self.done = plan, place, progress, done
         self._bench: Bench | None = None
         self.lost = ""
         name = "dry-run" if plan.dry else slug(str(place.facts["name"]))
@@ -76,7 +76,7 @@ class Session:
             settings = {
                 "device": DRY if plan.dry else "cuda", "dry_run": plan.dry, "budget": plan.total, "parts": plan.names,
             }  # fmt: skip
-            self.report = Report(machine.describe() | {"device": place.facts}, settings, left_out=list(place.left_out))
+            self.report = BenchReport(machine.describe() | {"device": place.facts}, settings, left_out=list(place.left_out))
 
     def _note_round(self) -> None:
         """The report says which parts were wanted by any call, and when and from which sources it was continued."""
@@ -87,7 +87,7 @@ class Session:
             *settings.get("continued", ()), {name: now[name] for name in ("date", "commit", "changed", "libraries")},
         ]  # fmt: skip
 
-    def run(self) -> Report:
+    def run(self) -> BenchReport:
         """All parts that are wanted and not done, as long as there is a device; returns everything that was found."""
         due = self._due()
         shares = self.plan.shares(due)
@@ -96,7 +96,7 @@ class Session:
         for name in due:
             share = shares[name]
             if not self.plan.dry and total - whole.spent < LEAST * share:
-                late = Part(name, CUT, reason=NO_TIME)
+                late = ReportPart(name, CUT, reason=NO_TIME)
                 if name not in {part.name for part in self.report.parts}:  # else what it came to before is the better answer
                     self._keep(late, Found())
                 self.done(late)
@@ -108,7 +108,8 @@ class Session:
                 part, found = self._part(name, allowance)
                 self.lost = self.place.lost()
             if self.lost:
-                part = Part(name, FAILED, reason="; ".join(filter(None, (part.reason, f"the device was lost: {self.lost}"))))
+                why = "; ".join(filter(None, (part.reason, f"the device was lost: {self.lost}")))
+                part = ReportPart(name, FAILED, reason=why)
             behind = 0.0 if self.plan.dry else behind + allowance.spent - share
             part.seconds = allowance.spent
             self.done(self._keep(part, found))
@@ -132,40 +133,40 @@ class Session:
 
     def _begin(self, name: str) -> None:
         """Notes that a part was begun, in case that the process ends in it."""
-        self._take(Part(name, FAILED, reason="begun, and not finished: the process ended in it"), Found())
+        self._take(ReportPart(name, FAILED, reason="begun, and not finished: the process ended in it"), Found())
         self._write()
 
-    def _part(self, name: str, allowance: Allowance) -> tuple[Part, Found]:
+    def _part(self, name: str, allowance: Allowance) -> tuple[ReportPart, Found]:
         """One part; what goes wrong in it is its own reason, and the others are run all the same."""
-        part, found = Part(name, DONE), Found()
+        part, found = ReportPart(name, DONE), Found()
         try:
             found = self._work(name, allowance)
             if found.broken or found.cut:
-                part = Part(name, FAILED if found.broken else CUT, reason=found.broken or found.cut)
+                part = ReportPart(name, FAILED if found.broken else CUT, reason=found.broken or found.cut)
         except Exception as error:  # whatever it is: the machine is there for minutes only, and the reason is kept
-            part = Part(name, FAILED, reason=_told(error))
+            part = ReportPart(name, FAILED, reason=in_short(error))
         try:
             self.place.tidy()
         except Exception as error:  # a device that is lost cannot be tidied up either; what was measured before is kept
-            part.reason = "; ".join(filter(None, (part.reason, f"tidying up failed: {_told(error)}")))
+            part.reason = "; ".join(filter(None, (part.reason, f"tidying up failed: {in_short(error)}")))
         return part, found
 
     def _work(self, name: str, allowance: Allowance) -> Found:
-        tell: Tell = lambda what: self.tell(f"{name}: {what}")  # noqa: E731
+        progress: Progress = lambda what: self.progress(f"{name}: {what}")  # noqa: E731
         if name not in KERNELS:
             self._bench = None  # its arrays make room
         if name in STEPS:
-            case = steps_beside_peers(STEPS[name], self.place, self.plan, tell, allowance)
-            return self._judged(case, self.plan.pace.rounds)
+            case = steps_beside_peers(STEPS[name], self.place, self.plan, progress, allowance)
+            return self._judged(case, self.plan.sampling.rounds)
         if name == "cpu":
-            case = processor_beside_device(self.place, self.plan, tell, allowance)
-            return self._judged(case, self.plan.processor_pace.rounds)
+            case = processor_beside_device(self.place, self.plan, progress, allowance)
+            return self._judged(case, self.plan.processor_sampling.rounds)
         if name == "profile":
-            return self._profiles(tell, allowance)
+            return self._profiles(progress, allowance)
         if self._bench is None:
-            self._bench = Bench(self.place, self.plan.sizes, self.plan.pace, self.tell)
+            self._bench = Bench(self.place, self.plan.sizes, self.plan.sampling, self.progress)
         kernels: list[KernelCase] = getattr(self._bench, name)(allowance)
-        return Found(kernels=kernels, cut=_shortened(kernels, self.plan.pace.rounds), broken=self._broken(kernels))
+        return Found(kernels=kernels, cut=_shortened(kernels, self.plan.sampling.rounds), broken=self._broken(kernels))
 
     def _judged(self, case: Case, rounds: int) -> Found:
         """A case with what its part's time did not suffice for, and with what went wrong in our own steps."""
@@ -180,7 +181,7 @@ class Session:
             if left.name.partition(",")[0] == self.place.backend.name and left.reason.startswith(("failed", "does other"))
         )  # fmt: skip
 
-    def _profiles(self, tell: Tell, allowance: Allowance) -> Found:
+    def _profiles(self, progress: Progress, allowance: Allowance) -> Found:
         """Of the steps that missed a target, beside those that are there already."""
         found, wanted = Found(profiles=list(self.report.profiles)), self._unprofiled()
         for number, name in enumerate(wanted):
@@ -189,18 +190,18 @@ class Session:
                 found.cut = f"no time for {', '.join(wanted[number:])}"
                 break
             problem = problem_of(steps.network, precision_here(steps.precision, self.place), self.plan)
-            tell(f"profile of {name}")
+            progress(f"profile of {name}")
             try:
                 made = profile(problem, self.place.backend, 1 if self.plan.dry else REPEATS)
             except Exception as error:  # the others are made all the same
-                found.broken = "; ".join(filter(None, (found.broken, f"{name}: {_told(error)}")))
+                found.broken = "; ".join(filter(None, (found.broken, f"{name}: {in_short(error)}")))
                 continue
             made.precision = problem.precision
             found.profiles.append(made)
             self.place.tidy()
         return found
 
-    def _take(self, part: Part, found: Found) -> None:
+    def _take(self, part: ReportPart, found: Found) -> None:
         """Puts a part into the report, in place of an earlier attempt that was worth no more."""
         report = self.report
         earlier = next((p for p in report.parts if p.name == part.name), None)
@@ -211,13 +212,13 @@ class Session:
         both: list[tuple[list[Any], list[Any]]] = [
             (report.cases, found.cases), (report.kernels, found.kernels), (report.profiles, found.profiles),
         ]  # fmt: skip
-        for kept, new in both:
+        for stored, new in both:
             for one in new:
                 one.part = part.name
-            kept[:] = [one for one in kept if one.part != part.name] + new
+            stored[:] = [one for one in stored if one.part != part.name] + new
         report.parts = [p for p in report.parts if p.name != part.name] + [part]
 
-    def _keep(self, part: Part, found: Found) -> Part:
+    def _keep(self, part: ReportPart, found: Found) -> ReportPart:
         """Takes a part and writes the report; where what it found cannot be written, its failure instead."""
         report = self.report
         before = list(report.cases), list(report.kernels), list(report.profiles), list(report.parts)
@@ -228,7 +229,7 @@ class Session:
             raise
         except Exception as error:  # figures that nobody expected: the other parts are to be kept
             report.cases, report.kernels, report.profiles, report.parts = before
-            part = Part(part.name, FAILED, part.seconds, f"cannot be written: {_told(error)}")
+            part = ReportPart(part.name, FAILED, part.seconds, f"cannot be written: {in_short(error)}")
             self._take(part, Found())
             self._write()
         return part
@@ -246,12 +247,12 @@ def _set_aside(path: Path) -> None:
             file.rename(file.with_name(f"{file.stem}-until-{datetime.now(UTC):%H%M%S}{file.suffix}"))
 
 
-def _told(error: Exception) -> str:
+def in_short(error: Exception) -> str:
     """An error in a line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
 
 
-def _worth(part: Part, cases: Sequence[Case | KernelCase]) -> tuple[int, int, int]:
+def _worth(part: ReportPart, cases: Sequence[Case | KernelCase]) -> tuple[int, int, int]:
     """What an attempt is worth: how far it came, how many took part, and in how many rounds all of them."""
     timings = [timing for case in cases for timing in case.timings]
     return WORTH[part.state], len(timings), min((len(timing.seconds) for timing in timings), default=0)
@@ -268,7 +269,7 @@ def slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
-def _filled(report: Report) -> Report:
+def _filled(report: BenchReport) -> BenchReport:
     """A dry run that was read again, with the times of the clock that stands still in place of those left out of its file."""
     if report.dry:
         cases: list[Case | KernelCase] = [*report.cases, *report.kernels]

@@ -20,18 +20,18 @@ from ..networks import Network
 from ..problem import Problem
 from ..results import Case, LeftOut, Timing
 from ..steps import failed, prepare_checked
-from ..timing import Pace, Prepared, interleave
+from ..timing import Prepared, Sampling, interleave
 from .allowance import Allowance, OutOfTime, deadline
 from .floor import floors
 from .place import Place
-from .plan import CPU, PRECISIONS, Plan, Steps, learning_rate
+from .plan import CPU, PRECISIONS, DevicePlan, Steps, learning_rate
 
-Tell = Callable[[str], None]
+Progress = Callable[[str], None]
 
 SLOWLY = 1e12
 """Operations of a step from which on ours is not timed in float32 in place of a precision that the backend does not have."""
 
-KEPT = 0.35
+RESERVED = 0.35
 """The share of a part's time that is kept for measuring: nobody is got ready any more when less is left."""
 
 LATE, AGAIN = "cut: the time of this part was over", "run it again with --resume"
@@ -43,7 +43,7 @@ SINGLE = ", single steps"
 """What the name of ours ends with where each step is a launch of its own."""
 
 
-def steps_beside_peers(wanted: Steps, place: Place, plan: Plan, tell: Tell, allowance: Allowance) -> Case:
+def steps_beside_peers(wanted: Steps, place: Place, plan: DevicePlan, progress: Progress, allowance: Allowance) -> Case:
     """One network in one precision: ours, all peers, and the floor; of short steps also those that go one by one."""
     problem = problem_of(wanted.network, wanted.precision, plan)
     short = plan.short(wanted.network)
@@ -56,7 +56,7 @@ def steps_beside_peers(wanted: Steps, place: Place, plan: Plan, tell: Tell, allo
         if short:
             takes_part.append((Ours(place.backend, place.ours, label + SINGLE), replace(own, launch=1)))
     takes_part += [(peer, problem) for peer in place.peers if short or not peer.several]
-    case = _case(problem, takes_part, place, plan.pace, tell, allowance, with_floor=True)
+    case = _case(problem, takes_part, place, plan.sampling, progress, allowance, with_floor=True)
     case.left_out += [
         LeftOut(peer.name, "a step takes so long here that launches are nothing beside it", "", case.network)
         for peer in place.peers if peer.several and not short
@@ -64,14 +64,14 @@ def steps_beside_peers(wanted: Steps, place: Place, plan: Plan, tell: Tell, allo
     return case
 
 
-def processor_beside_device(place: Place, plan: Plan, tell: Tell, allowance: Allowance) -> Case:
+def processor_beside_device(place: Place, plan: DevicePlan, progress: Progress, allowance: Allowance) -> Case:
     """The same network by the `numba` backend on all cores in float32, and on the device in each precision that it has."""
     problem = problem_of(CPU, "float32", plan)
     takes_part: list[tuple[Contender, Problem]] = [(Ours(find_backend("numba")), problem)]
     for precision in PRECISIONS:
         contender = Ours(place.backend, place.ours, f", {precision}")
         takes_part.append((contender, replace(problem, precision=precision)))
-    return _case(problem, takes_part, place, plan.processor_pace, tell, allowance, with_floor=False)
+    return _case(problem, takes_part, place, plan.processor_sampling, progress, allowance, with_floor=False)
 
 
 def precision_here(wanted: str, place: Place) -> str:
@@ -79,7 +79,7 @@ def precision_here(wanted: str, place: Place) -> str:
     return wanted if wanted in place.backend.precisions else "float32"
 
 
-def problem_of(network: Network, precision: str, plan: Plan) -> Problem:
+def problem_of(network: Network, precision: str, plan: DevicePlan) -> Problem:
     """What is trained: the plain variant, at a learning rate that suits the width, on data that lie where the steps run."""
     small = plan.network(network)
     return Problem(
@@ -88,7 +88,7 @@ def problem_of(network: Network, precision: str, plan: Plan) -> Problem:
 
 
 def _case(
-    problem: Problem, takes_part: list[tuple[Contender, Problem]], place: Place, pace: Pace, tell: Tell,
+    problem: Problem, takes_part: list[tuple[Contender, Problem]], place: Place, sampling: Sampling, progress: Progress,
     allowance: Allowance, with_floor: bool,
 ) -> Case:  # fmt: skip
     network = problem.network
@@ -99,22 +99,22 @@ def _case(
     with warnings.catch_warnings():
         # What other libraries warn of while they load and compile is not about this measurement.
         warnings.simplefilter("ignore")
-        tell("the losses that all should have")
+        progress("the losses that all should have")
         wanted = _common(problem, place)
         beside = floors(problem, place, case) if with_floor else {}
         ready: dict[str, Prepared] = {}
         alone: set[str] = set()
         for contender, own in takes_part:
-            if contender.kind == "peer" and allowance.below(KEPT):
+            if contender.kind == "peer" and allowance.below(RESERVED):
                 case.left_out.append(LeftOut(contender.name, LATE, AGAIN, case.network))
                 continue
             if contender.kind == "ours" and own.launch == 1 and own.precision in alone:
                 continue  # they would be the same steps, or be refused for the same reason
-            tell(f"{contender.name}: getting ready")
+            progress(f"{contender.name}: getting ready")
             own.__dict__.update({name: getattr(problem, name) for name in DRAWN})
             prepared = None
             try:
-                with deadline(allowance.until(KEPT) if contender.kind == "peer" else math.inf):
+                with deadline(allowance.until(RESERVED) if contender.kind == "peer" else math.inf):
                     prepared = prepare_checked(contender, own, wanted, case, forgiving=True)
             except OutOfTime as error:
                 case.left_out.append(LeftOut(contender.name, failed(error), "", case.network))
@@ -129,7 +129,7 @@ def _case(
                 what = f"{own.launch} steps a launch" if own.launch > 1 else "a step in one launch"
                 case.left_out.append(LeftOut(f"{contender.name}, {what}", f"not taken: {reason}", "", case.network))
         lost: dict[str, Exception] = {}
-        turns = interleave({**ready, **beside}, pace._replace(most=0.9 * allowance.left), tell, lost)
+        turns = interleave({**ready, **beside}, sampling._replace(most=0.9 * allowance.left), progress, lost)
     case.left_out += [LeftOut(name, failed(error), "", case.network) for name, error in lost.items()]
     case.timings = [timing for timing in case.timings if timing.name in turns]
     for timing in case.timings:

@@ -5,22 +5,22 @@ from __future__ import annotations
 from statistics import median
 
 from ..evaluation import of_kind
-from ..reports.tables import Table, number, percent
-from ..results import Report
+from ..reports.tables import ReportTable, number, percent
+from ..results import BenchReport
 from .peaks import peak
 from .targets import Outcome, Target, outcomes
 
 BLANK = "–"
 
 
-def target_table(report: Report) -> Table:
+def target_table(report: BenchReport) -> ReportTable:
     """Each target, its figure, whether it was held, and for one that was not where the time goes."""
     rows: list[list[str]] = []
     strong: list[int] = []
     for outcome in outcomes(report):
         strong += [len(rows)] if outcome.state == "missed" else []
         rows.append([outcome.target.what, _limit(outcome.target), _figure(outcome), outcome.state, outcome.note])
-    return Table("Targets", ["", "target", "measured", "", "note"], rows, strong)
+    return ReportTable("Targets", ["", "target", "measured", "", "note"], rows, strong)
 
 
 def _limit(target: Target) -> str:
@@ -37,14 +37,14 @@ def _with_unit(value: float, unit: str) -> str:
     return f"{100.0 * value:.1f} %" if unit == "%" else f"{value:.3f}x" if unit else f"{value:g}"
 
 
-def best_rate(report: Report, precision: str) -> float | None:
+def best_rate(report: BenchReport, precision: str) -> float | None:
     """Operations a second of the fastest products of this run in that precision, single ones and chains; None without any."""
     products = [(case.flop, t) for case in report.kernels if case.precision == precision and case.flop for t in case.timings]
     chains = [(case.flop, t) for case in report.cases if case.precision == precision for t in of_kind(case, "floor")]
     return max((flop / median(t.seconds) for flop, t in (*products, *chains)), default=None)
 
 
-def utilization_table(report: Report) -> Table:
+def utilization_table(report: BenchReport) -> ReportTable:
     """Model FLOP utilisation: the operations of the products of a step over its time, as shares of two rates."""
     stated = peak(str(report.machine.get("device", {}).get("name", "")))
     rows = []
@@ -59,9 +59,10 @@ def utilization_table(report: Report) -> Table:
                 ]
             )  # fmt: skip
     source = f" ({stated.source})" if stated else ""
-    return Table("Operations a second", ["", "TFLOP/s", f"of the stated peak{source}", "of the best product here"], rows, [])
+    headings = ["", "TFLOP/s", f"of the stated peak{source}", "of the best product here"]
+    return ReportTable("Operations a second", headings, rows, [])
 
 
-def blank(table: Table) -> Table:
+def blank(table: ReportTable) -> ReportTable:
     """The table of a dry run: who took part, and no figure."""
     return table._replace(rows=[[row[0], *(BLANK for _ in row[1:])] for row in table.rows])

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ..evaluation import best_peer, floor, of_kind, share_of_copy, smallest
-from ..results import Case, KernelCase, Report, Timing
+from ..results import BenchReport, Case, KernelCase, Timing
 from ..statistics import pair_ratio
 from .plan import STEPS
 
@@ -108,12 +108,12 @@ def as_values(outcome: Outcome) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def outcomes(report: Report) -> list[Outcome]:
+def outcomes(report: BenchReport) -> list[Outcome]:
     """What became of each target; a dry run measures none."""
     return [_outcome(target, report) for target in targets()]
 
 
-def _outcome(target: Target, report: Report) -> Outcome:
+def _outcome(target: Target, report: BenchReport) -> Outcome:
     if report.dry:
         return Outcome(target, None, OPEN, "dry run")
     cases: list[Case | KernelCase] = [*report.cases, *report.kernels]
@@ -127,7 +127,7 @@ def _outcome(target: Target, report: Report) -> Outcome:
     return Outcome(target, figure, HELD if held else MISSED, "" if held else _where_it_goes(target.part, report))
 
 
-def _why_not(part: str, case: Case | KernelCase | None, report: Report) -> str:
+def _why_not(part: str, case: Case | KernelCase | None, report: BenchReport) -> str:
     """The reason of the part, or those of whoever was left out of its case or everywhere."""
     if case is None:
         return next((p.reason or p.state for p in report.parts if p.name == part), "the part was not run")
@@ -135,7 +135,7 @@ def _why_not(part: str, case: Case | KernelCase | None, report: Report) -> str:
     return "; ".join(left) or "nobody to compare with"
 
 
-def _where_it_goes(part: str, report: Report) -> str:
+def _where_it_goes(part: str, report: BenchReport) -> str:
     """The three operations of the step that take longest, where its profile is there."""
     if part not in STEPS:
         return ""
@@ -150,7 +150,7 @@ def _where_it_goes(part: str, report: Report) -> str:
     )
 
 
-def gaps(report: Report) -> list[str]:
+def gaps(report: BenchReport) -> list[str]:
     """The parts whose step missed a target, the one that missed it by most first; in a dry run two of all."""
     if report.dry:
         return list(STEPS)[:2]

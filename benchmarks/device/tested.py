@@ -51,9 +51,9 @@ def summary(found: dict[str, str]) -> list[str]:
     lines = []
     for name, counted in counts.items():
         if counted:
-            told = [f"{counted[outcome]} {outcome}" for outcome in OUTCOMES if counted[outcome]]
-            told += [f"{counted[COLLECTED]} not run"] if counted[COLLECTED] else []
-            lines.append(f"{name}: {', '.join(told)}")
+            shown = [f"{counted[outcome]} {outcome}" for outcome in OUTCOMES if counted[outcome]]
+            shown += [f"{counted[COLLECTED]} not run"] if counted[COLLECTED] else []
+            lines.append(f"{name}: {', '.join(shown)}")
     return lines
 
 

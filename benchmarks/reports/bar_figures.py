@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..evaluation import best_peer, grid, share_of_floor, summary, to_best_peer
-from ..results import Case, Profile, Report, Timing
+from ..results import BenchReport, Case, Profile, Timing
 from .style import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, YELLOW, look, settings
 from .tables import number
 
@@ -14,7 +14,7 @@ BAR = 0.8
 """Height of all bars of a network together."""
 
 
-def floor_figure(report: Report) -> Any:
+def floor_figure(report: BenchReport) -> Any:
     """The share of the floor, a bar for each network and contender; None where nothing has a floor."""
     means = summary(report)
     best = means.get("best", {}).get("share_of_floor")
@@ -24,7 +24,7 @@ def floor_figure(report: Report) -> Any:
     return _grouped(grid(report), share_of_floor, title, "time of the matrix products alone / time of the step, in %", 100.0)
 
 
-def peer_figure(report: Report) -> Any:
+def peer_figure(report: BenchReport) -> Any:
     """Time relative to the best peer, a bar for each network and contender; None where there are no peers."""
     means = summary(report)
     best = means.get("best", {}).get("to_best_peer")
@@ -121,9 +121,9 @@ def profile_figure(profiles: list[Profile]) -> Any:
         left = [0.0] * len(profiles)
         for name in names:
             widths = [100.0 * p.get(name, 0.0) / total for p, total in zip(parts, totals, strict=True)]
-            said = PART_NAMES.get(name, name)
+            label = PART_NAMES.get(name, name)
             colour = STAGE_LOOKS.get(name, GREY)
-            axes.barh(range(len(profiles)), widths, 0.7, left, color=colour, edgecolor="#333333", linewidth=0.4, label=said)
+            axes.barh(range(len(profiles)), widths, 0.7, left, color=colour, edgecolor="#333333", linewidth=0.4, label=label)
             left = [a + b for a, b in zip(left, widths, strict=True)]
         axes.set(
             xlim=(0, 100), xlabel="share of the time of a step, in %", yticks=range(len(profiles)),

@@ -8,10 +8,21 @@ import re
 from html import escape
 from typing import Any
 
-from ..results import Report
+from ..results import BenchReport
 from .bar_figures import floor_figure, peer_figure, profile_figure
 from .line_figures import memory_points, scaling_figure, throughput_figure
-from .tables import KERNEL_NOTE, Table, absences, busy, case_table, kernel_table, machine_line, number, profile_table, sentences
+from .tables import (
+    KERNEL_NOTE,
+    ReportTable,
+    absences,
+    busy,
+    case_table,
+    kernel_table,
+    machine_line,
+    number,
+    profile_table,
+    sentences,
+)
 
 STYLE = """
 :root { color-scheme: light; }
@@ -43,7 +54,7 @@ GROWTH = (
 )
 
 
-def html(report: Report) -> str:
+def html(report: BenchReport) -> str:
     """The page; raises MissingDependency without matplotlib."""
     parts = [
         "<!DOCTYPE html>", '<html lang="en"><head><meta charset="utf-8"><title>fusedstep bench</title>',
@@ -75,7 +86,7 @@ def html(report: Report) -> str:
     return "\n".join(part for part in parts if part) + "\n"
 
 
-def _figures(report: Report) -> list[str]:
+def _figures(report: BenchReport) -> list[str]:
     made = [
         ("floor", floor_figure(report), "Share of the limit. The dashed line is the matrix products alone."),
         ("peers", peer_figure(report), "Time beside the best of the other libraries, round by round."),
@@ -106,7 +117,7 @@ def svg(figure: Any, name: str, label: str) -> str:
     return found.replace("<svg", f'<svg role="img" aria-label="{escape(label)}"', 1)
 
 
-def _table(table: Table, kind: str = "") -> str:
+def _table(table: ReportTable, kind: str = "") -> str:
     head = "".join(f"<th>{escape(h)}</th>" for h in table.headings)
     rows = [
         f"<tr{' class=strong' * (place in table.strong)}>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>"
@@ -124,11 +135,11 @@ def _list(title: str, lines: list[str]) -> str:
     return f"<p>{escape(title)}:</p><ul>{''.join(f'<li>{escape(line)}</li>' for line in lines)}</ul>"
 
 
-def _memory(report: Report) -> str:
+def _memory(report: BenchReport) -> str:
     """A table of what steps say of their memory; nothing where none does."""
     rows = [
         [f"{network}, {name}", number(1e-6 * size)]
         for name, points in memory_points(report).items()
         for network, size in points
     ]
-    return "<h2>Memory of a step</h2>" + _table(Table("", ["", "MB"], rows, [])) if rows else ""
+    return "<h2>Memory of a step</h2>" + _table(ReportTable("", ["", "MB"], rows, [])) if rows else ""

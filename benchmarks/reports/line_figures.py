@@ -6,12 +6,12 @@ from statistics import median
 from typing import Any
 
 from ..evaluation import best_ours
-from ..results import Case, Report, Timing
+from ..results import BenchReport, Case, Timing
 from ..scaling import AXES, place
 from .style import look, settings
 
 
-def batches(report: Report) -> list[Case]:
+def batches(report: BenchReport) -> list[Case]:
     """The cases of the network shape that was timed with most batches, at least two; by batch."""
     shapes: dict[tuple[object, ...], dict[int, Case]] = {}
     for case in report.cases:
@@ -22,7 +22,7 @@ def batches(report: Report) -> list[Case]:
     return [most[batch] for batch in sorted(most)] if len(most) > 1 else []
 
 
-def throughput_figure(report: Report) -> Any:
+def throughput_figure(report: BenchReport) -> Any:
     """Samples a second against rows of a minibatch, both logarithmic; None without several batches of one network."""
     cases = batches(report)
     if not cases:
@@ -64,7 +64,7 @@ def _plain_ticks(axes: Any, values: list[int]) -> None:
         axis.set_minor_locator(NullLocator())
 
 
-def scaling_figure(report: Report) -> Any:
+def scaling_figure(report: BenchReport) -> Any:
     """Time and memory of a step against batch, width, depth and threads, a row of panels each; None without sweeps."""
     sweeps = [name for name in AXES if any(case.sweep == name for case in report.cases)]
     if not sweeps:
@@ -132,7 +132,7 @@ def _title(sweep: str, what: str, values: list[float], at: list[int]) -> str:
     return f"{at[-1] // at[0]} x the {sweep}: {factor:.3g} x the {what}"
 
 
-def memory_points(report: Report) -> dict[str, list[tuple[str, int]]]:
+def memory_points(report: BenchReport) -> dict[str, list[tuple[str, int]]]:
     """Backend -> (network, bytes of the step's buffers), for the steps that tell; empty where none does."""
     found: dict[str, list[tuple[str, int]]] = {}
     for case in report.cases:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ..results import Report
-from .tables import Table, absences, busy, case_table, kernel_table, machine_line, profile_table, sentences
+from ..results import BenchReport
+from .tables import ReportTable, absences, busy, case_table, kernel_table, machine_line, profile_table, sentences
 
 
-def markdown(report: Report) -> str:
+def markdown(report: BenchReport) -> str:
     """The whole report."""
     parts = ["# fusedstep bench", machine_line(report), f"{report.machine.get('date')}"]
     warning = busy(report)
@@ -23,7 +23,7 @@ def markdown(report: Report) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def markdown_table(table: Table) -> str:
+def markdown_table(table: ReportTable) -> str:
     """One table under its title; numbers to the right."""
     width = len(table.headings)
     lines = [f"## {table.title}", "", _line(table.headings), _line(["---", *["---:"] * (width - 1)])]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 
 from ...errors import HyperparameterError
-from ..results import Report
+from ..results import BenchReport
 from .bar_figures import floor_figure, peer_figure
 from .line_figures import scaling_figure
 from .style import settings
@@ -14,7 +14,7 @@ DOTS = 200
 """For each inch."""
 
 
-def picture(report: Report) -> bytes:
+def picture(report: BenchReport) -> bytes:
     """Time relative to the best peer; without peers, the share of the floor; of a report of sweeps, how the time grows.
 
     Raises: HyperparameterError where the report has no step at all; MissingDependency without matplotlib.

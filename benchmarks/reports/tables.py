@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from ..comparison import Change
 from ..evaluation import copied_bytes, figures, share_of_copy, summary
-from ..results import Case, KernelCase, LeftOut, Profile, Report, Timing
+from ..results import BenchReport, Case, KernelCase, LeftOut, Profile, Timing
 from ..statistics import spread
 
 ORDER = ("ours", "peer", "floor", "copy")
@@ -19,7 +19,7 @@ KERNEL_NOTE = (
 )
 
 
-class Table(NamedTuple):
+class ReportTable(NamedTuple):
     """A title, headings (the first column is text, the others are numbers), rows, and the indices of rows that stand out."""
 
     title: str
@@ -49,7 +49,7 @@ def _ordered(timings: list[Timing]) -> list[Timing]:
     return sorted(timings, key=lambda t: (ORDER.index(t.kind), median(t.seconds)))
 
 
-def case_table(case: Case) -> Table:
+def case_table(case: Case) -> ReportTable:
     """One network: a row for each contender, then the products alone.
 
     "of floor" is the time of the floor over that of the step; "/ peer" the time over that of the best peer.
@@ -71,10 +71,10 @@ def case_table(case: Case) -> Table:
     headings = ["", "ms/step", "quartiles", "samples/s", "GFLOP/s", "of floor", "/ peer"]
     if not any(row[-1] for row in rows):
         headings, rows = headings[:-1], [row[:-1] for row in rows]
-    return Table(case.title, headings, rows, strong)
+    return ReportTable(case.title, headings, rows, strong)
 
 
-def kernel_table(case: KernelCase) -> Table:
+def kernel_table(case: KernelCase) -> ReportTable:
     """One kernel: a row for each contender, then the copies; a product by its operations, any other by its bytes."""
     rows: list[list[str]] = []
     strong: list[int] = []
@@ -90,10 +90,10 @@ def kernel_table(case: KernelCase) -> Table:
         share = "" if timing.kind == "copy" else percent(share_of_copy(case, timing))
         rows.append([*row, number(1e-9 * moved / median(timing.seconds)), share])
     headings = ["", "ms", "quartiles", *(["TFLOP/s"] if case.flop else ["GB/s", "of the copy rate"])]
-    return Table(f"{case.kernel}, {case.size}, {case.precision}", headings, rows, strong)
+    return ReportTable(f"{case.kernel}, {case.size}, {case.precision}", headings, rows, strong)
 
 
-def profile_table(profile: Profile) -> Table:
+def profile_table(profile: Profile) -> ReportTable:
     """One step: for each stage its sum and a row for each layer and kernel; the whole step last."""
     total = sum(row["seconds"] for row in profile.rows) or 1.0
     rows: list[list[str]] = []
@@ -106,7 +106,7 @@ def profile_table(profile: Profile) -> Table:
     strong.append(len(rows))
     rows.append(["step", "", *_amounts(_together(profile.rows), total)])
     headings = ["place", "operation", "ms", "share", "MFLOP", "GFLOP/s", "MB", "GB/s"]
-    return Table(f"{profile.network} on {profile.backend}", headings, rows, strong)
+    return ReportTable(f"{profile.network} on {profile.backend}", headings, rows, strong)
 
 
 def _together(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -123,7 +123,7 @@ def _amounts(row: dict[str, Any], total: float) -> list[str]:
     return amounts
 
 
-def comparison_table(changes: list[Change]) -> Table:
+def comparison_table(changes: list[Change]) -> ReportTable:
     """Then and now: for each network that both runs have, a row for each contender that both have."""
     rows: list[list[str]] = []
     strong: list[int] = []
@@ -140,10 +140,10 @@ def comparison_table(changes: list[Change]) -> Table:
             ]
         )  # fmt: skip
     headings = ["", "ms then", "ms now", "now/then", "per limit", "noise", "verdict"]
-    return Table("Compared with the earlier run", headings, rows, strong)
+    return ReportTable("Compared with the earlier run", headings, rows, strong)
 
 
-def sentences(report: Report) -> list[str]:
+def sentences(report: BenchReport) -> list[str]:
     """The result in words: geometric means over the networks of the grid."""
     found = []
     known = summary(report)
@@ -170,7 +170,7 @@ def absences(left_out: list[LeftOut]) -> list[str]:
     ]
 
 
-def machine_line(report: Report) -> str:
+def machine_line(report: BenchReport) -> str:
     """The machine in a line."""
     machine = report.machine
     memory = machine.get("memory_bytes")
@@ -184,7 +184,7 @@ def machine_line(report: Report) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def busy(report: Report) -> str | None:
+def busy(report: BenchReport) -> str | None:
     """A warning where other programs were at work when the run began."""
     load, cores = report.machine.get("load_average"), report.machine.get("usable_processors") or 1
     if load is None or load < 0.5 * cores:

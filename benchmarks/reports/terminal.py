@@ -9,11 +9,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from ..results import Case, KernelCase, Report
-from .tables import KERNEL_NOTE, Table, absences, busy, case_table, kernel_table, machine_line, sentences
+from ..results import BenchReport, Case, KernelCase
+from .tables import KERNEL_NOTE, ReportTable, absences, busy, case_table, kernel_table, machine_line, sentences
 
 
-def show(console: Console, table: Table, texts: int = 1) -> None:
+def show(console: Console, table: ReportTable, texts: int = 1) -> None:
     """Prints one table.
 
     Args: texts – how many of the first columns are text, not numbers.
@@ -43,14 +43,14 @@ def show_case(console: Console, case: Case | KernelCase) -> None:
 
 def show_beginning(console: Console, machine: dict[str, Any]) -> None:
     """Where it runs, and a warning where that is no quiet place."""
-    report = Report(machine, {})
+    report = BenchReport(machine, {})
     console.print(escape(machine_line(report)))
     warning = busy(report)
     if warning:
         console.print(f"[yellow]{escape(warning)}[/yellow]")
 
 
-def show_end(console: Console, report: Report) -> None:
+def show_end(console: Console, report: BenchReport) -> None:
     """The result in words, and who was left out everywhere."""
     if report.kernels:
         console.print(KERNEL_NOTE, markup=False)

@@ -1,16 +1,16 @@
-"""A report with known numbers, and a pace that is over at once."""
+"""A report with known numbers, and a sampling that is over at once."""
 
 from __future__ import annotations
 
 import pytest
 
-from fusedstep.benchmarks.results import Case, KernelCase, LeftOut, Profile, Report, Timing
-from fusedstep.benchmarks.timing import Pace
+from fusedstep.benchmarks.results import BenchReport, Case, KernelCase, LeftOut, Profile, Timing
+from fusedstep.benchmarks.timing import Sampling
 
 
 @pytest.fixture
 def quick():
-    return Pace(rounds=2, seconds=0.001, pause=0.0)
+    return Sampling(rounds=2, seconds=0.001, pause=0.0)
 
 
 def make_case(network="784-512-512-10@256", scale=1.0, sweep="", threads=2):
@@ -47,7 +47,7 @@ def report():
     ]
     row = {"place": "1.Linear+ReLU", "stage": "forward", "operation": "matmul", "seconds": 3e-3, "flop": 10**9, "bytes": 10**6}
     update = {**row, "place": "all", "stage": "update", "operation": "adam", "seconds": 1e-3, "flop": 0}
-    return Report(
+    return BenchReport(
         {"cpu": "a <processor>", "usable_processors": 2, "load_average": 0.1, "date": "2026-01-01T00:00:00+00:00",
          "system": "Linux", "python": "3.12", "memory_bytes": 2**34, "commit": "0123456789abcdef", "changed": True},
         {"rounds": 3},

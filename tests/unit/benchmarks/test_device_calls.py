@@ -88,15 +88,15 @@ def test_the_last_result_of_a_test_counts(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("when", "outcome", "said"),
+    ("when", "outcome", "wanted"),
     [
         ("setup", "passed", None), ("call", "passed", "passed"), ("teardown", "passed", None), ("setup", "failed", "failed"),
         ("setup", "skipped", "skipped"), ("call", "skipped", "skipped"), ("teardown", "failed", "failed"),
         ("???", "failed", "failed"),
     ],
 )  # fmt: skip
-def test_what_a_stage_says_of_a_test(when, outcome, said):
-    assert tested.outcome_of(when, outcome) == said
+def test_what_a_stage_says_of_a_test(when, outcome, wanted):
+    assert tested.outcome_of(when, outcome) == wanted
 
 
 STEPS_TESTS = "def test_first():\n    pass\n"

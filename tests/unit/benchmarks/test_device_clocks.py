@@ -8,7 +8,7 @@ import pytest
 
 from fusedstep.benchmarks import clocks, timing
 from fusedstep.benchmarks.clocks import HOST, Events, StandIn
-from fusedstep.benchmarks.timing import Pace, Prepared, burst, interleave
+from fusedstep.benchmarks.timing import Prepared, Sampling, burst, interleave
 
 
 class Device:
@@ -86,8 +86,8 @@ def test_cold_calls_are_timed_one_by_one_and_what_empties_the_cache_is_not_timed
 def test_the_clock_of_a_dry_run_waits_for_the_work_and_measures_nothing():
     device = Device()
     prepared = Prepared(device.work, device.finish, clock=StandIn())
-    turns = interleave({"a": prepared}, Pace(rounds=3, seconds=0.001, pause=0.0))
-    assert turns["a"] == timing.Turns(1, [1.0, 1.0, 1.0])
+    turns = interleave({"a": prepared}, Sampling(rounds=3, seconds=0.001, pause=0.0))
+    assert turns["a"] == timing.Interleaved(1, [1.0, 1.0, 1.0])
     assert device.lines.count("work") == device.lines.count("finish")
     assert Prepared(device.work).clock is HOST
 
@@ -96,10 +96,10 @@ def test_no_round_is_begun_when_the_time_is_over(monkeypatch):
     seconds = itertools.count()
     monkeypatch.setattr(timing.time, "monotonic", lambda: float(next(seconds)))
     prepared = Prepared(lambda: None, clock=StandIn())
-    assert len(interleave({"a": prepared}, Pace(9, 0.001, 0.0, most=4.5))["a"].seconds) == 3, "the fourth would end after 5.3"
-    assert len(interleave({"a": prepared}, Pace(9, 0.001, 0.0, most=0.0))["a"].seconds) == timing.LEAST_ROUNDS
-    assert len(interleave({"a": prepared}, Pace(9, 0.001, 0.0))["a"].seconds) == 9
+    assert len(interleave({"a": prepared}, Sampling(9, 0.001, 0.0, most=4.5))["a"].seconds) == 3, "a fourth ends after 5.3"
+    assert len(interleave({"a": prepared}, Sampling(9, 0.001, 0.0, most=0.0))["a"].seconds) == timing.LEAST_ROUNDS
+    assert len(interleave({"a": prepared}, Sampling(9, 0.001, 0.0))["a"].seconds) == 9
 
 
 def test_a_burst_has_at_least_so_many_calls():
-    assert interleave({"a": Prepared(lambda: None, clock=StandIn())}, Pace(1, 0.001, 0.0, least_calls=5))["a"].calls == 5
+    assert interleave({"a": Prepared(lambda: None, clock=StandIn())}, Sampling(1, 0.001, 0.0, least_calls=5))["a"].calls == 5

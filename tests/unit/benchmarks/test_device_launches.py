@@ -17,11 +17,11 @@ from fusedstep.benchmarks.contenders import DEVICE_PEERS, Where, make_device_pee
 from fusedstep.benchmarks.contenders.ours import Ours
 from fusedstep.benchmarks.device.allowance import Allowance
 from fusedstep.benchmarks.device.place import Place
-from fusedstep.benchmarks.device.plan import CPU, STEPS, Plan
+from fusedstep.benchmarks.device.plan import CPU, STEPS, DevicePlan
 from fusedstep.benchmarks.device.steps import steps_beside_peers
 from fusedstep.benchmarks.networks import Network
 from fusedstep.benchmarks.problem import Problem
-from fusedstep.benchmarks.timing import Pace, burst
+from fusedstep.benchmarks.timing import Sampling, burst
 from fusedstep.framework.training.launches import STEPS as LAUNCH
 
 SMALL = Network((6, 5, 4), 8)
@@ -40,8 +40,8 @@ class Together:
     def ready(self):
         return len(self.executor.log) >= 2
 
-    def run(self, places, number, said):
-        assert len(said) == self.count
+    def run(self, places, number, wanted):
+        assert len(wanted) == self.count
         found = np.empty((self.count, 2))
         state = self.executor.work.state
         for k in range(self.count):
@@ -95,12 +95,12 @@ def placed(backend):
     return Place(backend, False, Where("cuda", HOST), [], [], {"name": "Paper"})
 
 
-class Quick(Plan):
+class Quick(DevicePlan):
     """Small networks with the launches of the real ones."""
 
     @property
-    def pace(self):
-        return Pace(2, 1e-4, 0.0, least_calls=5)
+    def sampling(self):
+        return Sampling(2, 1e-4, 0.0, least_calls=5)
 
     def network(self, network):
         return Network(tuple(min(width, 6) for width in network.widths), min(network.batch, 8))
@@ -152,10 +152,10 @@ def test_a_short_step_is_timed_in_launches_and_by_itself():
 
 def test_a_long_step_is_timed_in_launches_that_fill_a_burst():
     plan = Quick()
-    assert plan.launch(STEPS["8192x4-bfloat16"].network) == plan.pace.least_calls
+    assert plan.launch(STEPS["8192x4-bfloat16"].network) == plan.sampling.least_calls
     assert plan.launch(STEPS["784-tf32"].network) == plan.launch(CPU) == LAUNCH
     assert [part for part, steps in STEPS.items() if plan.short(steps.network)] == ["1024x3-tf32", "784-tf32", "256x4-tf32"]
-    assert Plan(dry=True).launch(CPU) > 1
+    assert DevicePlan(dry=True).launch(CPU) > 1
 
 
 def test_launches_that_are_refused_are_in_the_report_with_the_reason_and_single_steps_are_timed_once():

@@ -26,7 +26,7 @@ from fusedstep.benchmarks.device import session as sessions
 from fusedstep.benchmarks.device.allowance import ENDED, Allowance, OutOfTime, deadline
 from fusedstep.benchmarks.device.peaks import peak
 from fusedstep.benchmarks.device.place import Place
-from fusedstep.benchmarks.device.plan import PRECISIONS, SECONDS, STEPS, TOTAL, Plan, learning_rate
+from fusedstep.benchmarks.device.plan import PRECISIONS, SECONDS, STEPS, TOTAL, DevicePlan, learning_rate
 from fusedstep.benchmarks.device.report import markdown
 from fusedstep.benchmarks.device.session import Session, slug
 from fusedstep.benchmarks.device.steps import steps_beside_peers
@@ -35,9 +35,9 @@ from fusedstep.benchmarks.device.targets import gaps, outcomes, targets
 from fusedstep.benchmarks.networks import Network
 from fusedstep.benchmarks.problem import Problem
 from fusedstep.benchmarks.result_files import load
-from fusedstep.benchmarks.results import Case, KernelCase, LeftOut, Part, Profile, Report, Timing
+from fusedstep.benchmarks.results import BenchReport, Case, KernelCase, LeftOut, Profile, ReportPart, Timing
 from fusedstep.benchmarks.steps import failed
-from fusedstep.benchmarks.timing import Pace
+from fusedstep.benchmarks.timing import Sampling
 from fusedstep.errors import DataFileError, HyperparameterError
 
 
@@ -50,18 +50,18 @@ class Paper(NumpyBackend):
 
 
 @dataclass(frozen=True)
-class Tiny(Plan):
+class Tiny(DevicePlan):
     """Sizes and paces of a dry run, and yet no dry run."""
 
     @property
     def sizes(self):
-        return Plan(dry=True).sizes
+        return DevicePlan(dry=True).sizes
 
     @property
-    def pace(self):
-        return Pace(2, 1e-3, 0.0)
+    def sampling(self):
+        return Sampling(2, 1e-3, 0.0)
 
-    processor_pace = pace
+    processor_sampling = sampling
 
     def network(self, network):
         return Network(tuple(min(width, 6) for width in network.widths), min(network.batch, 8))
@@ -143,7 +143,7 @@ def test_our_own_step_that_fails_is_a_failed_part_with_the_others_measured(start
 
 def test_what_there_was_no_time_for_says_so_and_is_taken_up_again(start, monkeypatch):
     monkeypatch.setattr(sessions.Allowance, "left", property(lambda self: 0.0))
-    monkeypatch.setattr(Tiny, "pace", Pace(5, 1e-3, 0.0))
+    monkeypatch.setattr(Tiny, "sampling", Sampling(5, 1e-3, 0.0))
     session, done = start("copy")
     assert done == [("copy", "cut")]
     assert session.report.parts[0].reason == "2 of 5 rounds"
@@ -234,7 +234,7 @@ def test_a_device_that_answers_is_not_lost_and_one_that_does_not_says_why(place,
 def test_parts_never_begun_come_first_then_those_cut_short_then_those_that_failed(start):
     session, _ = start("copy")
     session.plan = Tiny("copy,products,adam,softmax")
-    session.report.parts = [Part("copy", "failed"), Part("products", "cut"), Part("adam", "done")]
+    session.report.parts = [ReportPart("copy", "failed"), ReportPart("products", "cut"), ReportPart("adam", "done")]
     assert session._due() == ["softmax", "products", "copy"]
 
 
@@ -330,18 +330,18 @@ def test_ours_that_fails_while_it_is_timed_is_a_failed_part_with_the_copy_measur
 
 def test_an_attempt_that_measured_less_takes_nothing_away():
     cases = [KernelCase("copy", "", 1, timings=[Timing("a", "ours", 1, [1.0] * n)]) for n in (2, 6)]
-    part = Part("copy", "cut")
+    part = ReportPart("copy", "cut")
     assert sessions._worth(part, cases[:1]) < sessions._worth(part, cases[1:])
-    assert sessions._worth(part, cases[1:]) < sessions._worth(Part("copy", "done"), cases[:1])
+    assert sessions._worth(part, cases[1:]) < sessions._worth(ReportPart("copy", "done"), cases[:1])
 
 
 def test_a_missed_target_without_a_profile_makes_the_profiles_due_again(start, place, tmp_path):
     session, _ = start("copy")
     report = made_report()
     report.machine["device"] = place.facts
-    report.parts.append(Part("profile", "done"))
+    report.parts.append(ReportPart("profile", "done"))
     session.report = report
-    session.plan = Plan("adam,profile")
+    session.plan = DevicePlan("adam,profile")
     assert session._due() == []
     report.profiles.clear()
     assert session._due() == ["profile"]
@@ -392,9 +392,9 @@ def test_a_floor_that_fails_is_left_out(place, monkeypatch):
 
 
 def test_a_log_tells_where_time_goes_and_leaves_the_rounds_out():
-    def work(tell):
-        tell("adam: round 1 of 10: cuda")
-        tell("784-tf32: jax: getting ready")
+    def work(progress):
+        progress("adam: round 1 of 10: cuda")
+        progress("784-tf32: jax: getting ready")
 
     for log, wanted in ((True, r" +\d+\.\d s  784-tf32: jax: getting ready\n"), (False, "")):
         file = io.StringIO()
@@ -417,24 +417,24 @@ def test_a_dry_run_is_no_measurement(start, tmp_path):
 )
 def test_impossible_plans_are_refused(options, words):
     with pytest.raises(HyperparameterError, match=words):
-        Plan(**options)
+        DevicePlan(**options)
 
 
 def test_the_plan():
     assert TOTAL == 450.0, "as the help of the command says"
     assert set(STEPS) < set(SECONDS)
-    assert Plan("cpu, adam").names == ["adam", "cpu"]
-    assert sum(Plan(budget=46.0).shares().values()) == pytest.approx(46.0)
-    assert Plan("profile", budget=100.0).shares() == {"profile": pytest.approx(100.0)}
-    assert Plan("adam,cpu").shares() == {name: SECONDS[name] for name in ("adam", "cpu")}
-    assert Plan("adam,cpu", budget=100.0).shares(["cpu"]) == {"cpu": pytest.approx(100.0)}, "what is done needs no time"
-    assert Plan(budget=100.0).shares([]) == {}
-    assert Plan(dry=True).shares()["copy"] == math.inf
-    assert Plan().total == TOTAL
-    assert Plan().sizes.adam >= 50_000_000
-    assert (Plan().sizes.rows, Plan().sizes.classes) == (65_536, 1000)
-    pace = Plan().pace
-    assert pace.rounds * pace.least_calls >= 50
+    assert DevicePlan("cpu, adam").names == ["adam", "cpu"]
+    assert sum(DevicePlan(budget=46.0).shares().values()) == pytest.approx(46.0)
+    assert DevicePlan("profile", budget=100.0).shares() == {"profile": pytest.approx(100.0)}
+    assert DevicePlan("adam,cpu").shares() == {name: SECONDS[name] for name in ("adam", "cpu")}
+    assert DevicePlan("adam,cpu", budget=100.0).shares(["cpu"]) == {"cpu": pytest.approx(100.0)}, "what is done needs no time"
+    assert DevicePlan(budget=100.0).shares([]) == {}
+    assert DevicePlan(dry=True).shares()["copy"] == math.inf
+    assert DevicePlan().total == TOTAL
+    assert DevicePlan().sizes.adam >= 50_000_000
+    assert (DevicePlan().sizes.rows, DevicePlan().sizes.classes) == (65_536, 1000)
+    sampling = DevicePlan().sampling
+    assert sampling.rounds * sampling.least_calls >= 50
     assert {steps.precision for steps in STEPS.values()} <= set(PRECISIONS)
     assert learning_rate(Network((512, 256, 10), 1)) == 1e-3
     assert learning_rate(Network((8192, 8192), 1)) == pytest.approx(1e-3 / 16)
@@ -479,9 +479,12 @@ def made_report():
     row = {"place": "0", "stage": "forward", "operation": "matmul", "seconds": 3e-3, "flop": 10**9, "bytes": 10**6}
     update = {**row, "operation": "adam", "seconds": 1e-3}
     profile = Profile(str(bad.network), "cuda", [row, update], "bfloat16", "profile")
-    return Report(
+    return BenchReport(
         {"device": {"name": "NVIDIA H200"}, "date": "2026-01-01"}, {"device": "cuda"}, cases, [adam], [profile],
-        parts=[Part("adam", "done", 9.0), Part("4096x3-tf32", "done", 9.0), Part("8192x4-bfloat16", "cut", 9.0, "late")],
+        parts=[
+            ReportPart("adam", "done", 9.0), ReportPart("4096x3-tf32", "done", 9.0),
+            ReportPart("8192x4-bfloat16", "cut", 9.0, "late"),
+        ],
     )  # fmt: skip
 
 

@@ -18,9 +18,9 @@ def test_a_step_takes_what_the_formula_says(name):
     prepared = contender.prepare(PROBLEM)
     with prepared.around():
         prepared.step()
-    said, found = predicted(prepared, 1024), taken(PROBLEM, contender)
+    wanted, found = predicted(prepared, 1024), taken(PROBLEM, contender)
     # Beside it are tables of calls, and block buffers of the numpy target.
-    assert 0.97 * said["total"] <= found <= 1.03 * said["total"] + 1.5e6
+    assert 0.97 * wanted["total"] <= found <= 1.03 * wanted["total"] + 1.5e6
 
 
 def test_the_formula_counts_the_threads_of_the_problem():

@@ -16,17 +16,17 @@ from fusedstep.benchmarks.networks import parse
 from fusedstep.benchmarks.problem import Problem
 from fusedstep.benchmarks.statistics import pair_ratio
 from fusedstep.benchmarks.steps import time_steps
-from fusedstep.benchmarks.timing import Pace
+from fusedstep.benchmarks.timing import Sampling
 from fusedstep.framework.engine.step import TrainStep
 
-PACE = Pace(rounds=7, seconds=0.03, pause=0.02)
+SAMPLING = Sampling(rounds=7, seconds=0.03, pause=0.02)
 
 
 def timed(network, names=("numba", "numpy")):
     from fusedstep.backends.threads import num_threads
 
     problem = Problem(parse(network)[0], threads=num_threads())
-    case = time_steps(problem, [Ours(backend(name)) for name in names], PACE, lambda what: None)
+    case = time_steps(problem, [Ours(backend(name)) for name in names], SAMPLING, lambda what: None)
     return case, {timing.name: timing.seconds for timing in case.timings}
 
 

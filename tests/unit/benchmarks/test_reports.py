@@ -15,7 +15,7 @@ from fusedstep.benchmarks.reports.bar_figures import parts_of
 from fusedstep.benchmarks.reports.line_figures import batches, memory_points
 from fusedstep.benchmarks.reports.markdown import markdown
 from fusedstep.benchmarks.reports.tables import busy, case_table, kernel_table, number, percent, profile_table, sentences
-from fusedstep.benchmarks.results import Profile, Report
+from fusedstep.benchmarks.results import BenchReport, Profile
 from fusedstep.errors import HyperparameterError, MissingDependency
 
 
@@ -152,7 +152,7 @@ def test_the_page_of_an_empty_report():
     pytest.importorskip("matplotlib")
     from fusedstep.benchmarks.reports.html import html
 
-    page = html(Report({"cpu": "c"}, {}))
+    page = html(BenchReport({"cpu": "c"}, {}))
     assert "<figure" not in page
     assert "How it was measured" in page
 

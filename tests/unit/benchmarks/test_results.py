@@ -8,7 +8,7 @@ import pytest
 
 from fusedstep.benchmarks.comparison import compare, same_machine, slower_than
 from fusedstep.benchmarks.result_files import load, save, to_json
-from fusedstep.benchmarks.results import Report
+from fusedstep.benchmarks.results import BenchReport
 from fusedstep.errors import DataFileError, OutputPathError
 
 
@@ -54,7 +54,7 @@ def test_a_folder_that_does_not_exist(report, tmp_path):
 def slowed(report, name, factor, only=None):
     """A copy in which one contender takes `factor` times as long."""
     document = json.loads(to_json(report))
-    copy = Report(document["machine"], document["settings"], *_lists(report))
+    copy = BenchReport(document["machine"], document["settings"], *_lists(report))
     for case in [*copy.cases, *copy.kernels]:
         for timing in case.timings:
             if name in (timing.name, None) and only in (None, case):

@@ -13,7 +13,7 @@ from fusedstep.benchmarks.contenders import base
 from fusedstep.benchmarks.kernels import kernel_cases
 from fusedstep.benchmarks.profiles import profiles
 from fusedstep.benchmarks.result_files import to_json
-from fusedstep.benchmarks.session import Plan, run
+from fusedstep.benchmarks.session import BenchPlan, run
 from fusedstep.errors import BackendUnavailable, DtypeError, HyperparameterError, UnknownBackend
 
 
@@ -26,7 +26,7 @@ def test_without_any_peer_installed(quick, monkeypatch):
         raise ImportError(f"No module named {module!r}")
 
     monkeypatch.setattr(base, "import_module", fail)
-    plan = Plan("5-6-3@8", peers="all", backends="numpy", pace=quick)
+    plan = BenchPlan("5-6-3@8", peers="all", backends="numpy", sampling=quick)
     report = run(plan, nothing, nothing)
     left = {absent.name: absent for absent in report.left_out}
     assert set(left) == {"torch", "torch-compile", "jax", "sklearn", "handwritten"}
@@ -39,18 +39,20 @@ def test_backends_that_do_not_work_here_are_left_out(monkeypatch, quick):
     problem = Unavailable("no device", "buy one")
     real = selection.why_not
     monkeypatch.setattr(selection, "why_not", lambda name: problem if name in ("cuda", "cupy", "numba") else real(name))
-    plan = Plan("5-6-3@8", pace=quick)
+    plan = BenchPlan("5-6-3@8", sampling=quick)
     assert [b.name for b in plan.usable] == ["numpy"]
     assert {(left.name, left.reason, left.remedy) for left in plan.left_out} == {
         (name, "no device", "buy one") for name in ("numba", "cupy", "cuda")
     }
     with pytest.raises(BackendUnavailable, match="no device"):
-        Plan("5-6-3@8", backends="numba")
+        BenchPlan("5-6-3@8", backends="numba")
 
 
 def test_a_run(quick):
     seen = []
-    plan = Plan("5-6-3@8,9-4@16", backends="numba,numpy", peers="handwritten", precisions="float32,float64", pace=quick)
+    plan = BenchPlan(
+        "5-6-3@8,9-4@16", backends="numba,numpy", peers="handwritten", precisions="float32,float64", sampling=quick
+    )  # fmt: skip
     report = run(plan, nothing, lambda case, so_far: seen.append(so_far.cases[-1] is case and case))
     assert [(case.network, case.precision) for case in report.cases] == [
         ("5-6-3@8", "float32"), ("9-4@16", "float32"), ("5-6-3@8", "float64"), ("9-4@16", "float64"),
@@ -81,12 +83,12 @@ def test_a_run(quick):
 )
 def test_settings_are_checked_before_anything_is_run(arguments, error, words):
     with pytest.raises(error, match=words):
-        Plan(**arguments)
+        BenchPlan(**arguments)
 
 
 def test_the_scaling_grid(monkeypatch):
     monkeypatch.setattr("fusedstep.benchmarks.session.num_threads", lambda: 2)
-    plan = Plan(grid="scaling", backends="numpy")
+    plan = BenchPlan(grid="scaling", backends="numpy")
     assert [sweep for sweep, _ in plan.problems] == ["batch"] * 5 + ["width"] * 5 + ["depth"] * 5 + ["threads"] * 2
 
 
@@ -101,7 +103,7 @@ def test_kernels(quick):
 
 @pytest.mark.parametrize("name", ["numba", "numpy"])
 def test_profiles(name):
-    plan = Plan("5-6-3@8", backends=name)
+    plan = BenchPlan("5-6-3@8", backends=name)
     (found,) = profiles(plan.problems, plan.usable, nothing)
     assert (found.network, found.backend) == ("5-6-3@8", name)
     stages = {row["stage"] for row in found.rows}
@@ -113,7 +115,7 @@ def test_profiles(name):
 
 
 def test_sweeps_are_not_profiled():
-    plan = Plan(grid="scaling", backends="numpy")
+    plan = BenchPlan(grid="scaling", backends="numpy")
     assert profiles(plan.problems, plan.usable, nothing) == []
 
 

@@ -17,7 +17,7 @@ from fusedstep.benchmarks.copying import copies, device_copy
 from fusedstep.benchmarks.networks import parse
 from fusedstep.benchmarks.problem import Problem
 from fusedstep.benchmarks.team import Team, cuts
-from fusedstep.benchmarks.timing import Pace, Prepared, burst, interleave, require_pace
+from fusedstep.benchmarks.timing import Prepared, Sampling, burst, interleave, require_sampling
 from fusedstep.errors import HyperparameterError
 
 
@@ -53,14 +53,14 @@ def test_contenders_take_turns_and_another_one_is_first_each_time(monkeypatch):
 
     monkeypatch.setattr(timing, "_calls", lambda contender, seconds: 1)
     lines = []
-    turns = interleave({name: Diary(name, lines).prepared() for name in "abc"}, Pace(3, 0.01, 0.0))
+    turns = interleave({name: Diary(name, lines).prepared() for name in "abc"}, Sampling(3, 0.01, 0.0))
     assert [name for name, what in lines if what == "enter"] == list("abcbcacab")
     assert {name: len(t.seconds) for name, t in turns.items()} == dict.fromkeys("abc", 3)
     assert all(t.calls > 10 for t in turns.values()), "bursts that are too short grow"
 
 
 def test_a_burst_is_filled_with_calls():
-    turns = interleave({"nothing": Prepared(lambda: None)}, Pace(1, 0.002, 0.0))
+    turns = interleave({"nothing": Prepared(lambda: None)}, Sampling(1, 0.002, 0.0))
     assert turns["nothing"].calls > 100
 
 
@@ -77,9 +77,9 @@ def test_a_call_that_takes_several_steps_is_told_by_the_step():
 
     prepared = Prepared(lambda: None, clock=Clock(), covers=4)
     assert burst(prepared, 3) == 1.0
-    found = interleave({"several": Prepared(lambda: None, clock=StandIn(), covers=4)}, Pace(1, 0.01, 0.0, least_calls=6))
+    found = interleave({"several": Prepared(lambda: None, clock=StandIn(), covers=4)}, Sampling(1, 0.01, 0.0, least_calls=6))
     assert found["several"] == (2, [1.0 / 8]), "8 steps are 6 at least"
-    quick = interleave({"nothing": Prepared(lambda: None, covers=300)}, Pace(1, 0.5, 0.0))
+    quick = interleave({"nothing": Prepared(lambda: None, covers=300)}, Sampling(1, 0.5, 0.0))
     assert quick["nothing"].calls == 3, "no longer a training than with single steps"
 
 
@@ -92,20 +92,20 @@ def test_whoever_fails_is_lost_and_the_others_go_on():
         return {"good": Prepared(lambda: None), "at once": Prepared(fails(0)), "late": Prepared(fails(60), clock=StandIn())}
 
     lost = {}
-    turns = interleave(contenders(), Pace(4, 1e-4, 0.0, least_calls=20), lost=lost)
+    turns = interleave(contenders(), Sampling(4, 1e-4, 0.0, least_calls=20), lost=lost)
     assert set(turns) == {"good"}
     assert len(turns["good"].seconds) == 4
     assert {name: type(error) for name, error in lost.items()} == {"at once": StopIteration, "late": StopIteration}
     with pytest.raises(StopIteration):
-        interleave(contenders(), Pace(4, 1e-4, 0.0))
+        interleave(contenders(), Sampling(4, 1e-4, 0.0))
 
 
 @pytest.mark.parametrize(
-    "pace", [Pace(rounds=0), Pace(seconds=0.0), Pace(seconds=math.nan), Pace(pause=-1.0), Pace(pause=99.0)]
+    "sampling", [Sampling(0), Sampling(seconds=0.0), Sampling(seconds=math.nan), Sampling(pause=-1.0), Sampling(pause=99.0)]
 )
-def test_an_impossible_pace_is_refused(pace):
+def test_an_impossible_sampling_is_refused(sampling):
     with pytest.raises(HyperparameterError, match="expected"):
-        require_pace(pace)
+        require_sampling(sampling)
 
 
 def test_a_team_runs_at_the_same_time_and_passes_errors_on():
