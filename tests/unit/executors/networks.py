@@ -9,6 +9,7 @@ import sys
 import numpy as np
 
 import fusedstep as fs
+from fusedstep.framework.layers.activations import ACTIVATION_LAYERS
 
 COLUMNS = 6
 
@@ -53,6 +54,11 @@ def _hidden(*between, inputs=COLUMNS, units=16, outputs=3):
     return [fs.Linear(inputs, units, bias_init=0.1), *between, fs.Linear(units, outputs)]
 
 
+def _every_activation():
+    links = [[kind.of_width(8), fs.Linear(8, 8)] for kind in ACTIVATION_LAYERS.values()]
+    return [fs.Linear(COLUMNS, 8), *(layer for link in links for layer in link)]
+
+
 ZOO = {
     "relu, dropout, labels": (lambda: _hidden(fs.ReLU(), fs.Dropout(0.3)), fs.SoftmaxCrossEntropy, labels),
     "layer norm, gelu, smoothing": (
@@ -62,6 +68,7 @@ ZOO = {
         lambda: _hidden(fs.GELU("tanh")), lambda: fs.SoftmaxCrossEntropy(0.1, "uniform", [1.0, 2.0, 0.5]), labels,
     ),
     "silu, distributions": (lambda: _hidden(fs.SiLU()), fs.SoftmaxCrossEntropy, shares),
+    "every activation": (_every_activation, fs.MSE, numbers(8)),
     "softmax end, sum": (
         lambda: [*_hidden(fs.Tanh()), fs.Softmax()], lambda: fs.SoftmaxCrossEntropy(reduction="sum"), labels,
     ),
