@@ -43,7 +43,7 @@ MOVED = {
         "preprocessing sources=reading splits svmlight_source table target_coding task validation"
     ),
     ("framework.plots", "framework.diagnostics.plots"): "curves layers rates regions style surface",
-    ("framework.schedules", "framework.training.schedules"): "base course decay named observed rising",
+    ("framework.schedules", "framework.training.schedules"): "base course=runner decay named observed rising",
     ("framework.seeing", "framework.diagnostics"): "layer_statistics loss_surface parameter_path tensorboard units watched",
 }
 """(old folder, new folder) -> modules; "a=b" where the name is another one as well."""
@@ -54,6 +54,10 @@ for (_old, _new), _names in MOVED.items():
     for _name in _names.split():
         _before, _, _after = _name.partition("=")
         ALIASES[f"{_old}.{_before}"] = f"{_new}.{_after or _before}"
+
+
+CLASSES = {"framework.training.schedules.runner": {"Course": "ScheduleRunner"}}
+"""Module, by its new name -> old name of a class -> new name."""
 
 
 class _Alias(Loader):
@@ -67,6 +71,8 @@ class _Alias(Loader):
         """See Loader."""
         module = importlib.import_module(self._name)
         self._spec = module.__spec__
+        for before, now in CLASSES.get(self._name.removeprefix(f"{__package__}."), {}).items():
+            setattr(module, before, getattr(module, now))
         return module
 
     def exec_module(self, module: ModuleType) -> None:

@@ -67,7 +67,7 @@ class ResidentSteps:
         start, size, trainer = self.start, self.size, self.trainer
         losses = self.launches.take(start, self.feed.rows)
         if not losses:
-            trainer.course.set(0, trainer.steps_done)
+            trainer.schedule_runner.set(0, trainer.steps_done)
             losses = [self.step.run(*next(self.feed.pieces(start, start + size, size)))]
         trainer.steps_done += len(losses)
         self.start = (start + len(losses) * size) % self.feed.rows

@@ -14,7 +14,7 @@ from ..training.callbacks import Callback
 
 if TYPE_CHECKING:
     from ..training.trainer import Trainer
-    from .training import Prepared, Trained
+    from .training import PreparedData, Trained
 
 LOOKS = 100
 """Looks at the layers in a training of full length."""
@@ -42,14 +42,14 @@ class Figures:
         self.statistics = LayerStatistics()
         self.path = _Path()
 
-    def callbacks(self, data: Prepared) -> list[Callback]:
+    def callbacks(self, data: PreparedData) -> list[Callback]:
         """What has to be recorded."""
         made(self.folder)
         part = data.parts["training"]
         self.statistics = _Layers(data=part.first(ROWS))
         return [self.statistics, self.path]
 
-    def draw(self, data: Prepared, trained: Trained) -> list[Path]:
+    def draw(self, data: PreparedData, trained: Trained) -> list[Path]:
         """Writes the figures; gives their paths."""
         from ..diagnostics.loss_surface import loss_surface
         from ..diagnostics.plots.regions import plot_decision_regions

@@ -15,7 +15,7 @@ from rich.table import Table
 from ...backends import Backend
 from ..training.schedules.named import CONSTANT
 from .backends_command import why
-from .training import Prepared, Trained
+from .training import PreparedData, Trained
 
 
 class Reporter:
@@ -28,7 +28,7 @@ class Reporter:
         self.console = Console(highlight=False, quiet=quiet)
         self.shows_progress = not quiet and self.console.is_terminal
 
-    def data(self, data: Prepared) -> None:
+    def data(self, data: PreparedData) -> None:
         """What was read and how it is divided."""
         dataset, coded = data.dataset, data.preprocessor
         what = f"{len(coded.classes)} classes" if data.task == "classification" else "numbers"
@@ -47,7 +47,7 @@ class Reporter:
         """Where it will run, and why there."""
         self.console.print(f"Backend: [bold]{escape(backend.name)}[/bold] ({escape(why(argument, backend.name))})")
 
-    def results(self, data: Prepared, trained: Trained, path: Path) -> None:
+    def results(self, data: PreparedData, trained: Trained, path: Path) -> None:
         """The table of figures, then how they came about."""
         recipe, history = trained.recipe, trained.history
         table = Table(title="Results", title_justify="left", title_style="bold")
@@ -89,7 +89,7 @@ def number(value: float) -> str:
     return "undefined" if math.isnan(value) else f"{value:.4f}"
 
 
-def comparison(data: Prepared, trained: Trained) -> str:
+def comparison(data: PreparedData, trained: Trained) -> str:
     """One sentence: does the network beat what can be had without one?"""
     assert trained.baseline is not None
     test = trained.figures["test"]
@@ -115,7 +115,7 @@ def rates(trained: Trained) -> str:
     return text
 
 
-def notes_of(data: Prepared, trained: Trained, seed: int) -> dict[str, Any]:
+def notes_of(data: PreparedData, trained: Trained, seed: int) -> dict[str, Any]:
     """What the model file says about its making: plain values, None where a figure is undefined."""
     recipe = trained.recipe
     return {

@@ -80,13 +80,13 @@ def search(options: SearchOptions) -> None:
     report.backend(backend, options.backend)
     console = Console(highlight=False)
 
-    told = 0
+    reported = 0
 
-    def tell(number: int, trial: SearchTrial) -> None:
-        nonlocal told
-        if not told and number > 1:
+    def finished(number: int, trial: SearchTrial) -> None:
+        nonlocal reported
+        if not reported and number > 1:
             console.print(f"Going on after the {number - 1} finished trials in {escape(str(storage))}.", soft_wrap=True)
-        told += 1
+        reported += 1
         console.print(f"{number:>3}. {escape(described(trial))}", soft_wrap=True)
 
     part, validation = data.parts["training"], data.parts["validation"]
@@ -95,7 +95,7 @@ def search(options: SearchOptions) -> None:
         try:
             found = run(
                 part.x, part.y, (validation.x, validation.y), loss_of(data), space, options.trials, options.epochs, storage,
-                options.seed, outputs=data.preprocessor.outputs, report=tell, backend=backend, precision=options.precision,
+                options.seed, outputs=data.preprocessor.outputs, report=finished, backend=backend, precision=options.precision,
             )  # fmt: skip
         except KeyboardInterrupt:
             if storage is None:
@@ -103,7 +103,7 @@ def search(options: SearchOptions) -> None:
             console.print(f"Stopped. The finished trials are in {escape(str(storage))}; the same command goes on from there.")
             raise typer.Exit(2) from None
     best = found.best_trial
-    if not told:
+    if not reported:
         console.print(f"These trials were in {escape(str(storage))} already; a larger --trials adds to them.", soft_wrap=True)
     console.print(f"[bold]Best of {len(found.trials)}:[/bold] {escape(described(best))}", soft_wrap=True)
     c = best.candidate

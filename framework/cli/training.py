@@ -45,7 +45,7 @@ MOST_COLUMNS = 4096
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class DataPart:
     """Training, validation or test rows as the network takes them."""
 
     x: NDArray[np.float64] | RowSource
@@ -69,13 +69,13 @@ class Part:
 
 
 @dataclass(frozen=True, eq=False)
-class Prepared:
+class PreparedData:
     """A data set, split and preprocessed; parts that were left out are not in `parts`."""
 
     dataset: Dataset
     task: Task
     preprocessor: Preprocessor
-    parts: dict[str, Part]
+    parts: dict[str, DataPart]
     remark: str = ""
 
 
@@ -99,7 +99,7 @@ class Trained:
     interrupted: bool = False
 
 
-def prepare(dataset: Dataset, task: str | None, shares: tuple[float, float], seed: int) -> Prepared:
+def prepare(dataset: Dataset, task: str | None, shares: tuple[float, float], seed: int) -> PreparedData:
     """Split and preprocess; statistics come from the training part only.
 
     Args: dataset – as read; task – wins over what the source and the target suggest; shares – (test, validation); seed.
@@ -128,17 +128,17 @@ def prepare(dataset: Dataset, task: str | None, shares: tuple[float, float], see
     for name, chosen in zip(("training", "validation", "test"), rows, strict=True):
         if len(chosen):
             part = dataset.take(chosen)
-            parts[name] = Part(preprocessor.transform(part.features), preprocessor.transform_target(part.target))
-    return Prepared(dataset, found, preprocessor, parts, remark)
+            parts[name] = DataPart(preprocessor.transform(part.features), preprocessor.transform_target(part.target))
+    return PreparedData(dataset, found, preprocessor, parts, remark)
 
 
-def loss_of(data: Prepared) -> Loss:
+def loss_of(data: PreparedData) -> Loss:
     """The loss that suits the task."""
     return SoftmaxCrossEntropy() if data.task == "classification" else MSE()
 
 
 def new_step(
-    data: Prepared, recipe: Recipe, seed: int, backend: Backend, precision: str, micro_batch: int | str | None = None
+    data: PreparedData, recipe: Recipe, seed: int, backend: Backend, precision: str, micro_batch: int | str | None = None
 ) -> TrainStep:
     """A step on a new network by the recipe; refuses one that is too large."""
     widths = [data.preprocessor.width, *recipe.hidden, data.preprocessor.outputs]
@@ -148,7 +148,7 @@ def new_step(
 
 
 @contextmanager
-def few_threads(data: Prepared, hidden: Sequence[int], batch_size: int | None, backend: Backend) -> Iterator[None]:
+def few_threads(data: PreparedData, hidden: Sequence[int], batch_size: int | None, backend: Backend) -> Iterator[None]:
     """One BLAS thread while only small matrices are multiplied on the CPU."""
     rows = len(data.parts["training"])
     widths = [data.preprocessor.width, *hidden, data.preprocessor.outputs]
@@ -163,7 +163,7 @@ def few_threads(data: Prepared, hidden: Sequence[int], batch_size: int | None, b
 
 
 def search_rate(
-    step: TrainStep, data: Prepared, recipe: Recipe, epochs: int = SEARCH_EPOCHS, sweep: bool = False
+    step: TrainStep, data: PreparedData, recipe: Recipe, epochs: int = SEARCH_EPOCHS, sweep: bool = False
 ) -> RateSearch:
     """A learning rate for this network and data; the step is left as it was.
 
@@ -177,7 +177,7 @@ def search_rate(
 
 
 def train_model(
-    data: Prepared, options: TrainOptions, backend: Backend, progress: bool = False, watching: Sequence[Callback] = ()
+    data: PreparedData, options: TrainOptions, backend: Backend, progress: bool = False, watching: Sequence[Callback] = ()
 ) -> Trained:
     """Train by the recipe for this many rows.
 
@@ -222,7 +222,7 @@ def train_model(
     return result
 
 
-def _figures(step: TrainStep, part: Part, preprocessor: Preprocessor) -> dict[str, float]:
+def _figures(step: TrainStep, part: DataPart, preprocessor: Preprocessor) -> dict[str, float]:
     figures = step.evaluate(part.x, part.y)
     figures.pop("error", None)
     if "r2" in figures:
@@ -231,7 +231,7 @@ def _figures(step: TrainStep, part: Part, preprocessor: Preprocessor) -> dict[st
     return figures
 
 
-def _baseline(data: Prepared) -> float | None:
+def _baseline(data: PreparedData) -> float | None:
     training, test = data.parts["training"], data.parts["test"]
     if data.task == "classification":
         return float(np.mean(test.y == np.bincount(training.y).argmax()))
@@ -240,7 +240,7 @@ def _baseline(data: Prepared) -> float | None:
     return linear_r2(training, test)
 
 
-def linear_r2(training: Part, test: Part) -> float:
+def linear_r2(training: DataPart, test: DataPart) -> float:
     """R² on the test part of least squares with an intercept, fitted on the training part; NaN for a constant target."""
     if isinstance(training.x, RowSource) or isinstance(test.x, RowSource):
         return streamed_linear_r2(training, test)
@@ -250,7 +250,7 @@ def linear_r2(training: Part, test: Part) -> float:
     return _r2(float(np.sum(residuals**2)), test)
 
 
-def streamed_linear_r2(training: Part, test: Part) -> float:
+def streamed_linear_r2(training: DataPart, test: DataPart) -> float:
     """As `linear_r2`, by the normal equations, which one pass over the standardised training part gives."""
     width = training.x.shape[1] + 1
     products, moments = np.zeros((width, width)), np.zeros((width, 1))
@@ -261,14 +261,14 @@ def streamed_linear_r2(training: Part, test: Part) -> float:
     return _r2(sum(float(np.sum((test.y[rows] - block @ coefficients) ** 2)) for rows, block in _blocks(test)), test)
 
 
-def _blocks(part: Part) -> Iterator[tuple[slice, NDArray[np.float64]]]:
+def _blocks(part: DataPart) -> Iterator[tuple[slice, NDArray[np.float64]]]:
     """The rows of a part with a one behind them, block by block."""
     source = part.x if isinstance(part.x, RowSource) else ArrayRows(part.x)
     for rows, block in source.blocks(np.float64):
         yield rows, np.column_stack([block, np.ones(len(block))])
 
 
-def _r2(squares: float, test: Part) -> float:
+def _r2(squares: float, test: DataPart) -> float:
     """R² from the sum of the squared residuals."""
     spread = float(np.sum((test.y - test.y.mean()) ** 2))
     return 1.0 - squares / spread if spread > 0.0 else float("nan")

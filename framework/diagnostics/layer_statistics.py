@@ -19,7 +19,7 @@ from ..layers.softmax import Softmax
 from ..settings import choice, whole
 from ..training.callbacks import Callback
 from .units import THRESHOLD, active, can_die, check_threshold, saturated, saturates
-from .watched import places, watched
+from .watched import named_layers, watched
 
 if TYPE_CHECKING:
     from ..engine.step import TrainStep
@@ -67,15 +67,15 @@ class LayerStatistics(Callback):
         self.layers: list[str] = []
         self.shown: list[int] = []
         self.steps: list[int] = []
-        self._kept: list[Array] = []
-        self._places: list[tuple[str, int]] = []
+        self._stacked: list[Array] = []
+        self._named: list[tuple[str, int]] = []
         self._prepared: tuple[Array, Array] | None = None
         self._look: _Look | None = None
         self._to_numpy: Any = None
 
     def on_fit_begin(self, trainer: Trainer) -> None:
         """Forgets an earlier fit, and looks for the first time where there is data."""
-        self.steps, self._kept, self._places = [], [], []
+        self.steps, self._stacked, self._named = [], [], []
         step = trainer.step
         self._look = _Look(step, self.threshold)
         self._to_numpy = step.backend.to_numpy
@@ -101,15 +101,15 @@ class LayerStatistics(Callback):
     def _record(self, step: TrainStep, seen: tuple[Array, Array]) -> None:
         assert self._look is not None
         found = self._look.at(*seen, step.steps)
-        self._places = list(found)
-        self._kept.append(step.backend.xp.stack(list(found.values())))
+        self._named = list(found)
+        self._stacked.append(step.backend.xp.stack(list(found.values())))
         self.steps.append(step.steps)
 
     def __getitem__(self, quantity: str) -> NDArray[np.float64]:
         column = choice(quantity, "quantity", QUANTITIES)
         values = np.full((len(self.steps), len(self.layers)), np.nan)
-        for row, kept in zip(values, self._kept, strict=True):
-            for (name, layer), value in zip(self._places, self._to_numpy(kept).tolist(), strict=True):
+        for row, stacked in zip(values, self._stacked, strict=True):
+            for (name, layer), value in zip(self._named, self._to_numpy(stacked).tolist(), strict=True):
                 if name == column:
                     row[layer] = value
         return values
@@ -140,7 +140,7 @@ class _Look:
         self.step = step
         self.threshold = threshold
         # The loss scale of float16 stands at the end of the chain and is no layer of the model.
-        self.layers = [(name, layer) for name, layer in places(step.chain) if not isinstance(layer, Scaling)]
+        self.layers = [(name, layer) for name, layer in named_layers(step.chain) if not isinstance(layer, Scaling)]
         self.chain = watched(step.chain, self)
         self.tape = step.new_tape(step.model.arena.new())
         self.found: dict[tuple[str, int], Array] = {}
@@ -152,8 +152,8 @@ class _Look:
         self.tape.set_step(number)
         with self.step.backend.quiet(), self.step.products():
             outputs = self.chain.forward(inputs, self.tape)
-            _, slope = self.step.loss.evaluate(outputs, targets, self.tape)
-            self.chain.backward(slope, self.tape, needs_input=False)
+            _, gradient = self.step.loss.evaluate(outputs, targets, self.tape)
+            self.chain.backward(gradient, self.tape, needs_input=False)
         return self.found
 
     def forward(self, place: int, y: Array) -> None:

@@ -15,7 +15,7 @@ from ..engine.model import Sequential, require_model
 from ..engine.tape import Tape
 from ..layers import Layer
 from ..settings import real, whole
-from .watched import places, watched
+from .watched import named_layers, watched
 
 Array = Any
 
@@ -131,7 +131,7 @@ def unit_report(model: Sequential, x: Any, threshold: float = THRESHOLD, batch_r
     if rows == 0:
         raise EmptyDataError("expected at least one row of x; got none")
     backend = model.backend
-    counts = _Counts(backend, list(places(model)), threshold)
+    counts = _Counts(backend, list(named_layers(model)), threshold)
     chain, tape = watched(model, counts), Tape(model.arena)
     for start in range(0, rows, size):
         part = inputs[start : min(rows, start + size), ...]

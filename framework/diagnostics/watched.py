@@ -45,7 +45,7 @@ class _Pane(Layer, public=False):
         return self.layer.backward(dy, tape, needs_input)
 
 
-def places(chain: Sequence, prefix: str = "") -> Iterator[tuple[str, Layer]]:
+def named_layers(chain: Sequence, prefix: str = "") -> Iterator[tuple[str, Layer]]:
     """(name, layer) of every layer, also of those inside others, in the order in which their outputs come.
 
     Names are as in parameters: "2.ReLU", and "3.Residual.1.ReLU" for the second layer inside the fourth.
@@ -53,7 +53,7 @@ def places(chain: Sequence, prefix: str = "") -> Iterator[tuple[str, Layer]]:
     for index, layer in enumerate(chain.layers):
         name = f"{prefix}{index}.{type(layer).__name__}"
         if isinstance(layer, Sequence):
-            yield from places(layer, f"{name}.")
+            yield from named_layers(layer, f"{name}.")
         yield name, layer
 
 

@@ -66,9 +66,9 @@ class Bagging:
         precision: str | None = None,
         jobs: int | None = None,
     ) -> None:
-        self.models = _several(models, lambda m: callable(m) or isinstance(m, Sequential), "functions that make a model")
+        self.models = _as_list(models, lambda m: callable(m) or isinstance(m, Sequential), "functions that make a model")
         chosen = Adam(1e-3) if optimizer is None else optimizer
-        self.optimizers = _several(chosen, lambda o: isinstance(o, Optimizer), "optimisers")
+        self.optimizers = _as_list(chosen, lambda o: isinstance(o, Optimizer), "optimisers")
         if not isinstance(loss, Loss):
             raise HyperparameterError(f"expected a Loss; got {loss!r}; did you forget ()?")
         require_seed(seed)
@@ -170,9 +170,9 @@ class Bagging:
         wanted = self._targets(y, int(inputs.shape[0]), self._outputs())
         joint = self._figures(self._mean(scores), wanted)
         alone = [self._figures(score, wanted) for score in scores]
-        kept = [name for name in joint if name not in ("standard_error", "rows")]
-        return {**{name: joint[name] for name in kept},
-                **{f"member_{name}": sum(one[name] for one in alone) / len(alone) for name in kept}}  # fmt: skip
+        names = [name for name in joint if name not in ("standard_error", "rows")]
+        return {**{name: joint[name] for name in names},
+                **{f"member_{name}": sum(one[name] for one in alone) / len(alone) for name in names}}  # fmt: skip
 
     def _trained(self) -> list[Member]:
         if not self.members:
@@ -339,9 +339,9 @@ def _columns(backend: Backend, inputs: Array, features: Any) -> Array:
     return backend.asarray(backend.xp.take(inputs, backend.asarray(features), axis=1))
 
 
-def _several(given: Any, fits: Callable[[Any], bool], what: str) -> list[Any]:
+def _as_list(given: Any, fits: Callable[[Any], bool], what: str) -> list[Any]:
     """A list of settings from one or several."""
-    several = [given] if fits(given) else list(given) if isinstance(given, Sequence) and not isinstance(given, str) else []
-    if not several or not all(map(fits, several)):
+    items = [given] if fits(given) else list(given) if isinstance(given, Sequence) and not isinstance(given, str) else []
+    if not items or not all(map(fits, items)):
         raise HyperparameterError(f"expected one or several {what}; got {given!r}")
-    return several
+    return items

@@ -20,8 +20,8 @@ class Wave(fs.Layer, public=False):
     recordable = False
     """Nothing here is a call of the backend, so a step cannot be recorded; layers outside this package need not say so."""
 
-    def __init__(self, name: str, slope: str, sign: float = 1.0) -> None:
-        self.name, self.slope, self.sign = name, slope, sign
+    def __init__(self, name: str, derivative: str, sign: float = 1.0) -> None:
+        self.name, self.derivative, self.sign = name, derivative, sign
 
     def forward(self, x: Any, tape: Any) -> Any:
         """f(x); x is kept for the way back."""
@@ -31,7 +31,7 @@ class Wave(fs.Layer, public=False):
     def backward(self, dy: Any, tape: Any, needs_input: bool = True) -> Any:  # noqa: ARG002
         """dy f'(x)."""
         (x,) = tape.pop()
-        return dy * self.sign * getattr(tape.backend.xp, self.slope)(x)
+        return dy * self.sign * getattr(tape.backend.xp, self.derivative)(x)
 
 
 def run(backend: str | None = None) -> Result:
@@ -73,11 +73,11 @@ def _draw(model: fs.Sequential, path: Any) -> Any:
 
     x, h = np.linspace(-3.0, 3.0, 241), 1e-5
     some = x[::10]
-    slopes = [np.asarray(fs.local_jacobians(model, [value])[0])[0, 0] for value in x]
+    derivatives = [np.asarray(fs.local_jacobians(model, [value])[0])[0, 0] for value in x]
     with canvas(path, 5.4, 3.5) as figure:
         axes = figure.subplots()
         axes.plot(x, y(x), color=BLUE, label="y")
-        axes.plot(x, slopes, color=VERMILION, linestyle="--", label="dy/dx by backpropagation")
+        axes.plot(x, derivatives, color=VERMILION, linestyle="--", label="dy/dx by backpropagation")
         axes.plot(some, (y(some + h) - y(some - h)) / (2.0 * h), "o", color=VERMILION, markersize=4, fillstyle="none",
                   label="dy/dx by central differences")  # fmt: skip
         axes.set(xlabel="x", ylabel="value", title="cos(exp(sin(.))) and its derivative")

@@ -22,20 +22,20 @@ def run(backend: str | None = None) -> Result:
     found = pulled_back(model, x, [[1.0]])
     dw = [*found["0.Linear.weight"].ravel(), *found["0.Linear.bias"]]
 
-    slope = y * (1.0 - y)  # of the sigmoid; the chain rule multiplies it by the input of each weight
+    derivative = y * (1.0 - y)  # of the sigmoid; the chain rule multiplies it by the input of each weight
     return Result(
         [
             Finding("output y = s(1)", y, "1 / (1 + e^-1) = 0.731", abs(y - 1.0 / (1.0 + np.exp(-1.0))) < 1e-12),
-            Finding("dL/dw1 = -y (1 - y)", dw[0], "-0.20", abs(dw[0] + slope) < 1e-12),
-            Finding("dL/dw2 = -2 y (1 - y)", dw[1], "-0.39 (printed as -0.4)", abs(dw[1] + 2.0 * slope) < 1e-12),
-            Finding("dL/db = y (1 - y)", dw[2], "0.20", abs(dw[2] - slope) < 1e-12),
+            Finding("dL/dw1 = -y (1 - y)", dw[0], "-0.20", abs(dw[0] + derivative) < 1e-12),
+            Finding("dL/dw2 = -2 y (1 - y)", dw[1], "-0.39 (printed as -0.4)", abs(dw[1] + 2.0 * derivative) < 1e-12),
+            Finding("dL/db = y (1 - y)", dw[2], "0.20", abs(dw[2] - derivative) < 1e-12),
         ],
         "Each weight's gradient is its input times the slope of the sigmoid, so the weight with the larger input moves more.",
-        lambda path: _draw(y, slope, path),
+        lambda path: _draw(y, derivative, path),
     )
 
 
-def _draw(y: float, slope: float, path: Any) -> Any:
+def _draw(y: float, derivative: float, path: Any) -> Any:
     from ..diagnostics.plots.style import BLUE, VERMILION, canvas
 
     z = np.linspace(-5.0, 5.0, 201)
@@ -43,7 +43,7 @@ def _draw(y: float, slope: float, path: Any) -> Any:
     with canvas(path, 4.6, 3.2) as figure:
         axes = figure.subplots()
         axes.plot(z, 1.0 / (1.0 + np.exp(-z)), color=BLUE, label="y = s(z)")
-        axes.plot(near, y + slope * (near - 1.0), color=VERMILION, linestyle="--", label=f"tangent, slope {slope:.3f}")
+        axes.plot(near, y + derivative * (near - 1.0), color=VERMILION, linestyle="--", label=f"tangent, {derivative:.3f}")
         axes.plot([1.0], [y], "o", color=VERMILION, label=f"the neuron: z = 1, y = {y:.3f}")
         axes.set(xlabel="z = w1 x1 + w2 x2 + b", ylabel="output y", title="One sigmoid neuron and its slope")
         axes.legend(loc="upper left")

@@ -103,7 +103,7 @@ def find_learning_rate(
     whole(epochs, "epochs")
     held_out = (x, y) if validation is None else validation
     done: dict[float, Trial] = {}
-    kept = Snapshot(step)
+    snapshot = Snapshot(step)
 
     def run(rate: float, stage: str) -> None:
         rate = float(f"{rate:.6g}")
@@ -118,7 +118,7 @@ def find_learning_rate(
         except NonFiniteLossError:
             pass  # The loss stays infinite.
         finally:
-            kept.put_back()
+            snapshot.put_back()
         done[rate] = Trial(rate, loss, stage)
 
     for rate in first:
@@ -175,7 +175,7 @@ def sweep_learning_rate(
     steps = whole(steps, "steps", 10)
     smoothing = share(smoothing, "smoothing")
     sweep = _Sweep(smoothing)
-    kept = Snapshot(step)
+    snapshot = Snapshot(step)
     try:
         trainer = Trainer(step, [sweep], schedule=lambda _, t: low * (high / low) ** (t / (steps - 1)))
         trainer.fit(x, y, epochs=None, batch_size=batch_size, max_steps=steps)
@@ -183,7 +183,7 @@ def sweep_learning_rate(
         if not sweep.trials:
             raise
     finally:
-        kept.put_back()
+        snapshot.put_back()
     rate, rule = _suggestion(sweep.trials)
     return RateSearch(tuple(sweep.trials), rate, rule, "loss of the minibatch")
 

@@ -157,11 +157,11 @@ def _finished(optuna: Any, study: Any) -> list[SearchTrial]:
     states = optuna.trial.TrialState
     result = []
     for trial in study.get_trials(deepcopy=False, states=(states.COMPLETE, states.PRUNED)):
-        kept = trial.user_attrs
-        value = math.inf if kept[_VALUE] is None else float(kept[_VALUE])
+        attributes = trial.user_attrs
+        value = math.inf if attributes[_VALUE] is None else float(attributes[_VALUE])
         state = "diverged" if math.isinf(value) else "pruned" if trial.state is states.PRUNED else "complete"
-        candidate = Candidate(**{**kept[_CANDIDATE], "hidden": tuple(kept[_CANDIDATE]["hidden"])})
-        result.append(SearchTrial(candidate, value, kept[_EPOCHS], state))
+        candidate = Candidate(**{**attributes[_CANDIDATE], "hidden": tuple(attributes[_CANDIDATE]["hidden"])})
+        result.append(SearchTrial(candidate, value, attributes[_EPOCHS], state))
     return result
 
 

@@ -45,7 +45,7 @@ def conjugate_gradients(
     vectors.combine(direction, 1.0, z, 0.0, z)
     energy = vectors.dot(residual, z)
     models = [_model(x, b, residual, vectors)]
-    kept: list[Iterate] = []
+    iterates: list[Iterate] = []
     due = 1.0
     for i in range(1, iterations + 1):
         product(direction, bent)
@@ -61,7 +61,7 @@ def conjugate_gradients(
             i > k and models[-1] < 0.0 and models[-1] - models[-1 - k] > k * tolerance * models[-1]
         )
         if i >= due or last:
-            kept.append(Iterate(i, vectors.copy(x), models[-1]))
+            iterates.append(Iterate(i, vectors.copy(x), models[-1]))
             while due <= i:
                 due *= spread
         if last:
@@ -69,9 +69,9 @@ def conjugate_gradients(
         precondition(residual, z)
         before, energy = energy, vectors.dot(residual, z)
         vectors.combine(direction, 1.0, z, energy / before, direction)
-    if not kept or kept[-1].number < len(models) - 1:
-        kept.append(Iterate(len(models) - 1, vectors.copy(x), models[-1]))
-    return kept
+    if not iterates or iterates[-1].number < len(models) - 1:
+        iterates.append(Iterate(len(models) - 1, vectors.copy(x), models[-1]))
+    return iterates
 
 
 def _model(x: Array, b: Array, residual: Array, vectors: Vectors) -> float:

@@ -137,7 +137,7 @@ class _Run:
     ) -> None:
         self.objective, self.walk, self.history, self.callback = objective, walk, history, callback
         self.best, self.best_norm, self._lowest = math.inf, math.inf, math.inf
-        self._kept = objective.vectors.new()
+        self._best = objective.vectors.new()
         self._started = time.perf_counter()
 
     def record(self, row: dict[str, float]) -> None:
@@ -147,7 +147,7 @@ class _Run:
         limit = self._lowest + 2.0 * walk.rounding
         if walk.value <= limit and (walk.norm <= self.best_norm or self.best > limit):
             self.best, self.best_norm = walk.value, walk.norm
-            objective.backend.copy(walk.theta, self._kept)
+            objective.backend.copy(walk.theta, self._best)
         rows = self.history.rows
         rows.append({
             "epoch": float(len(rows)), "loss": walk.value, "gradient_norm": walk.norm, "step": row["step"],
@@ -160,4 +160,4 @@ class _Run:
 
     def keep_best(self) -> None:
         """Puts the model on the best point."""
-        self.objective.backend.copy(self._kept, self.objective.parameters)
+        self.objective.backend.copy(self._best, self.objective.parameters)

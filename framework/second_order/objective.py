@@ -101,14 +101,14 @@ class Objective:
     def __getstate__(self) -> dict[str, Any]:
         """What makes the same function again, of a copy of the model."""
         to_host = self.backend.to_numpy
-        kept: dict[str, Any] = {name: getattr(self, name) for name in ("model", "loss", "l2", "seed", "passes", "products")}
-        return {**kept, "inputs": to_host(self.inputs), "targets": to_host(self.targets)}
+        state: dict[str, Any] = {name: getattr(self, name) for name in ("model", "loss", "l2", "seed", "passes", "products")}
+        return {**state, "inputs": to_host(self.inputs), "targets": to_host(self.targets)}
 
-    def __setstate__(self, kept: dict[str, Any]) -> None:
+    def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(  # type: ignore[misc]
-            kept["model"], kept["loss"], kept["inputs"], kept["targets"], kept["l2"], kept["seed"]
+            state["model"], state["loss"], state["inputs"], state["targets"], state["l2"], state["seed"]
         )
-        self.passes, self.products = kept["passes"], kept["products"]
+        self.passes, self.products = state["passes"], state["products"]
 
     @property
     def parameters(self) -> Array:
@@ -143,16 +143,16 @@ class Objective:
         tape.begin(self.rows)
         with self.backend.quiet():
             outputs = self.chain.forward(self.inputs, tape)
-            losses, slope = self.loss.evaluate(outputs, self.targets, tape)
+            losses, gradient = self.loss.evaluate(outputs, self.targets, tape)
             value = self._with_penalty(losses)
-            self.rounding = self._rounding(value, outputs, slope)
-            self.chain.backward(slope, tape, needs_input=False)
+            self.rounding = self._rounding(value, outputs, gradient)
+            self.chain.backward(gradient, tape, needs_input=False)
             self.backend.copy(self._gradient, out)
             self._add_penalty(out, self.parameters)
             self.arena.hold(out)
         return value, out
 
-    def _rounding(self, value: float, outputs: Array, slope: Array) -> float:
+    def _rounding(self, value: float, outputs: Array, gradient: Array) -> float:
         """ROUNDINGS eps (|f| + sum |df/dy_ij y_ij|): outputs y that are off by some eps of themselves, and so is f.
 
         The rows are computed in the parameters' dtype, whatever they are summed in; 0 where this is not finite.
@@ -160,7 +160,7 @@ class Objective:
         Source: first-order error analysis, as in Higham (2002), "Accuracy and stability of numerical algorithms", chapter 3.
         """
         xp = self.backend.xp
-        spread = self.backend.item(xp.sum(xp.abs(outputs * slope)))
+        spread = self.backend.item(xp.sum(xp.abs(outputs * gradient)))
         rounding = ROUNDINGS * EPSILON[self.arena.dtype] * (abs(value) + spread)
         return rounding if math.isfinite(rounding) else 0.0
 
@@ -250,9 +250,9 @@ class Objective:
         tape.begin(self.rows)
         with self.backend.quiet():
             outputs = self.chain.forward(self.inputs, tape)
-            _, slope = self.loss.evaluate(outputs, self.targets, tape)
-            self.backend.map(sign_rows, slope, slope, signs)
-            self.chain.backward(slope, tape, needs_input=False)
+            _, gradient = self.loss.evaluate(outputs, self.targets, tape)
+            self.backend.map(sign_rows, gradient, gradient, signs)
+            self.chain.backward(gradient, tape, needs_input=False)
         self.backend.copy(self._gradient, out)
         self.arena.hold(out)
 
@@ -293,8 +293,8 @@ class _Curvature:
         f = self.objective
         self._along(direction)
         self.twice.begin(f.rows)
-        _, slope = f.loss.evaluate(f.chain.forward(self.inputs, self.twice), self.targets, self.twice)
-        f.chain.backward(slope, self.twice, needs_input=False)
+        _, gradient = f.loss.evaluate(f.chain.forward(self.inputs, self.twice), self.targets, self.twice)
+        f.chain.backward(gradient, self.twice, needs_input=False)
         f.backend.copy(self.result, out)
 
     def gauss_newton(self, direction: Array, out: Array) -> None:
@@ -304,6 +304,6 @@ class _Curvature:
         self.jacobian.begin(f.rows)
         y, dy = f.chain.jvp(f.inputs, None, self.jacobian)
         self.outputs.begin(f.rows)
-        _, slope = f.loss.evaluate(self.dual.pair(y, dy), self.targets, self.outputs)
-        f.chain.backward_unfused(slope.tangent, self.jacobian, needs_input=False)
+        _, gradient = f.loss.evaluate(self.dual.pair(y, dy), self.targets, self.outputs)
+        f.chain.backward_unfused(gradient.tangent, self.jacobian, needs_input=False)
         f.backend.copy(self.result, out)

@@ -15,7 +15,7 @@ from ..streams import SHUFFLE
 Numbers = NDArray[np.int64]
 
 _CHUNK = 1 << 16
-_KEPT_WINDOWS = 2
+_CACHED_WINDOWS = 2
 """A minibatch may end in the next window."""
 
 
@@ -67,7 +67,7 @@ class RowOrder:
 
     def _window(self, k: int) -> Numbers:
         if k not in self._windows:
-            while len(self._windows) >= _KEPT_WINDOWS:
+            while len(self._windows) >= _CACHED_WINDOWS:
                 self._windows.pop(next(iter(self._windows)))
             rows = np.concatenate([np.arange(self._edges[b], self._edges[b + 1]) for b in self._blocks[k]])
             self._windows[k] = rows[permutation(rows.size, self._seed, self._epoch, SHUFFLE + 1 + k)]

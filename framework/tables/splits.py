@@ -120,8 +120,8 @@ def _require_rows(count: int, parts: tuple[int, ...], shares: tuple[float, ...],
         if share > 0.0 and size < 1:
             needed = ceil(1.0 / min(positive for positive in shares if positive > 0.0))
             rows = "1 row leaves" if count == 1 else f"{count} rows leave"
-            kept = ", two or more of each class," if stratified else ""
+            of_each = ", two or more of each class," if stratified else ""
             raise EmptyDataError(
                 f"split: expected at least one row in the {name} part (share {share:.3g}), {rows} it empty; "
-                f"give {max(needed, count + 1)} rows or more{kept or ','} or other shares"
+                f"give {max(needed, count + 1)} rows or more{of_each or ','} or other shares"
             )

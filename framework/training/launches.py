@@ -74,7 +74,7 @@ class Launches:
             return []
 
         def prepare(ahead: int) -> None:
-            trainer.course.set(trainer.epochs_done, trainer.steps_done + ahead)
+            trainer.schedule_runner.set(trainer.epochs_done, trainer.steps_done + ahead)
 
         places = self._feed.places(start, start + several.count * self._size)
         losses: list[StepLoss] = trainer.step.run_several(several, places, prepare)

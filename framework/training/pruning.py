@@ -79,10 +79,10 @@ def prune(step: TrainStep, target: float, scope: str = "global") -> dict[str, fl
     sets = [sizes] if scope == "global" else [{p: size} for p, size in sizes.items()]
     masks = {}
     for chosen in sets:
-        kept = _largest(xp, xp.concat(list(chosen.values())), wanted)
+        mask = _largest(xp, xp.concat(list(chosen.values())), wanted)
         position = 0
         for parameter in chosen:
-            part = xp.reshape(kept[position : position + parameter.size], parameter.shape)
+            part = xp.reshape(mask[position : position + parameter.size], parameter.shape)
             masks[parameter] = part * known[parameter] if parameter in known else part
             position += parameter.size
     arena.prune({p: xp.astype(mask, model.backend.dtype(arena.dtype)) for p, mask in masks.items()})

@@ -67,30 +67,30 @@ class EarlyStopping(StoppingRule):
         self.restore_optimizer = restore_optimizer
         self.best = math.inf
         self.best_epoch = 0
-        self._kept: Snapshot | None = None
+        self._snapshot: Snapshot | None = None
 
     def on_fit_begin(self, trainer: Trainer) -> None:
         """Forgets earlier fits; refuses a figure that this fit will not have, before anything is trained."""
         super().on_fit_begin(trainer)
-        self.best, self.best_epoch, self._kept = math.inf, 0, None
+        self.best, self.best_epoch, self._snapshot = math.inf, 0, None
 
     def on_epoch_end(self, trainer: Trainer, row: dict[str, float]) -> None:
         """Keeps the best parameters, on their device, and stops in time."""
         value = score(row, self.monitor)
         if value < self.best - self.smallest_change or not self.best_epoch:
             self.best, self.best_epoch = value, int(row["epoch"])
-            if self._kept is not None:
-                self._kept.take()
+            if self._snapshot is not None:
+                self._snapshot.take()
             elif self.restore_best:
-                self._kept = Snapshot(trainer.step, self.restore_optimizer)
+                self._snapshot = Snapshot(trainer.step, self.restore_optimizer)
         elif row["epoch"] - self.best_epoch >= self.patience:
             trainer.stop(f"no better {self.monitor} for {self.patience} epochs; the best was epoch {self.best_epoch}")
 
     def on_fit_end(self, trainer: Trainer) -> None:  # noqa: ARG002
         """Puts the best parameters back."""
-        if self._kept is not None:
-            self._kept.put_back()
-            self._kept = None
+        if self._snapshot is not None:
+            self._snapshot.put_back()
+            self._snapshot = None
 
 
 class StopOnStall(StoppingRule):

@@ -19,7 +19,7 @@ from .augmentation import Augmentations
 from .callbacks import Callback, ProgressBar
 from .history import History
 from .launches import STEPS, Launches
-from .schedules import Course, RateSchedule, Schedule, UserSchedule
+from .schedules import RateSchedule, Schedule, ScheduleRunner, UserSchedule
 
 Array = Any
 
@@ -74,7 +74,7 @@ class Trainer:
         self.callbacks = [*callbacks, *([ProgressBar()] if progress else [])]
         self.augment = Augmentations(augment, step)
         self.shuffle = shuffle
-        self.course = Course(step, schedule, momentum)
+        self.schedule_runner = ScheduleRunner(step, schedule, momentum)
         self.evaluate_training = bool(evaluate_training)
         self.steps_per_launch = whole(steps_per_launch, "steps_per_launch")
         self.minibatch: tuple[Array, Array] | None = None
@@ -88,6 +88,11 @@ class Trainer:
         self._at_once = False
         self._launches: Launches | None = None
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Of a pickle; in those of version 0.1.0 the schedule runner has another name."""
+        state.setdefault("schedule_runner", state.pop("course", None))
+        self.__dict__.update(state)
+
     def stop(self, reason: str, at_once: bool = False) -> None:
         """Ends training after this epoch; callbacks call it.
 
@@ -97,7 +102,7 @@ class Trainer:
 
     def state(self) -> dict[str, Any]:
         """How far training is, as plain values that JSON can hold; with the step itself, all that is needed to go on."""
-        return {"epochs_done": self.epochs_done, "steps_done": self.steps_done, **self.course.state()}
+        return {"epochs_done": self.epochs_done, "steps_done": self.steps_done, **self.schedule_runner.state()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Goes on from a `state`: the next fit does what it would have done in the Trainer that gave it.
@@ -105,7 +110,7 @@ class Trainer:
         Args: state – of a Trainer with the same kinds of schedules.
         """
         self.epochs_done, self.steps_done = state["epochs_done"], state["steps_done"]
-        self.course.restore(state)
+        self.schedule_runner.restore(state)
 
     def fit(
         self,
@@ -176,7 +181,7 @@ class Trainer:
             ending.callback(setattr, self, "minibatch", None)
             ending.callback(setattr, self, "_launches", None)
             self._launches = Launches(self, feed, size, self.steps_per_launch)
-            self.course.begin(self.epochs_done, self.steps_done, last_step, per_epoch, self.columns)
+            self.schedule_runner.begin(self.epochs_done, self.steps_done, last_step, per_epoch, self.columns)
             for epoch in range(1, epochs + 1):
                 for callback in self.callbacks:
                     callback.on_epoch_begin(self, epoch)
@@ -194,11 +199,11 @@ class Trainer:
                 if held_out is not None:
                     row.update({f"val_{name}": value for name, value in self._evaluate(held_out).items() if name != "error"})
                 row["lr"] = step.lr
-                if self.course.moves_momentum:
+                if self.schedule_runner.moves_momentum:
                     row["momentum"] = float(step.momentum or 0.0)
                 row.update(seconds=seconds, samples_per_second=seen / max(seconds, 1e-9))
                 history.rows.append(row)
-                self.course.observe(row)
+                self.schedule_runner.observe(row)
                 for callback in self.callbacks:
                     callback.on_epoch_end(self, row)
                 if self._stop:
@@ -212,7 +217,7 @@ class Trainer:
         """The columns that the history will have."""
         held_out = ("val_loss", f"val_{self._metric}") if validated else ()
         trained = (self._metric,) if self.evaluate_training else ()
-        momentum = ("momentum",) if self.course.moves_momentum else ()
+        momentum = ("momentum",) if self.schedule_runner.moves_momentum else ()
         return ("epoch", "loss", *trained, *held_out, "lr", *momentum, "seconds", "samples_per_second")
 
     @property
@@ -264,7 +269,7 @@ class Trainer:
         taken = [] if self._launches is None else self._launches.take(start, end)
         if taken:
             return taken
-        self.course.set(self.epochs_done, self.steps_done)
+        self.schedule_runner.set(self.epochs_done, self.steps_done)
         return [self._step(feed, start, stop)]
 
     def _step(self, feed: Feed, start: int, stop: int) -> StepLoss:

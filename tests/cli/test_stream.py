@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
-from fusedstep.framework.cli.training import Part, linear_r2, streamed_linear_r2
+from fusedstep.framework.cli.training import DataPart, linear_r2, streamed_linear_r2
 from fusedstep.framework.export.persistence import load_with_metadata
 
 QUICK = ("--backend", "numpy", "--epochs", "15", "--hidden", "16", "--dropout", "0")
@@ -83,8 +83,8 @@ def test_f5_the_comparison_is_the_same_for_a_stream() -> None:
     rng = np.random.default_rng(1)
     x = rng.standard_normal((500, 6))
     y = (x @ np.arange(6.0) + rng.standard_normal(500))[:, np.newaxis]
-    parts = Part(x[:400], y[:400]), Part(x[400:], y[400:])
-    streamed = [Part(fs.ArrayRows(part.x), part.y) for part in parts]
+    parts = DataPart(x[:400], y[:400]), DataPart(x[400:], y[400:])
+    streamed = [DataPart(fs.ArrayRows(part.x), part.y) for part in parts]
     assert linear_r2(*streamed) == pytest.approx(linear_r2(*parts), rel=1e-10)
     assert streamed_linear_r2(*parts) == pytest.approx(linear_r2(*parts), rel=1e-10)
 

@@ -4,16 +4,16 @@ A Trainer takes them as `schedule=` and `momentum=`; any function (epoch, step) 
 """
 
 from .base import RateSchedule, Schedule
-from .course import Course, UserSchedule
 from .decay import CosineDecay, ExponentialDecay, InverseTimeDecay, StepDecay
 from .named import SCHEDULES, parse_schedule, schedule_text
 from .observed import HalveOnWorse, ReduceOnPlateau
 from .rising import LinearWarmup, MomentumRamp, OneCycle
+from .runner import ScheduleRunner, UserSchedule
 
 __all__ = [
     "SCHEDULES",
     "CosineDecay",
-    "Course",
+    "ScheduleRunner",
     "ExponentialDecay",
     "HalveOnWorse",
     "InverseTimeDecay",

@@ -1,6 +1,6 @@
 """What every schedule shares: settings, time, and the figures that it may look at after an epoch.
 
-The formulas are in the files beside this one; course.py applies them while a Trainer runs.
+The formulas are in the files beside this one; runner.py applies them while a Trainer runs.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ UserSchedule = Callable[[int, int], float]
 """(epoch, step) -> value, both counted from 0 in what is finished."""
 
 
-class Course:
+class ScheduleRunner:
     """The schedules of one Trainer, and how far they are.
 
     Args: step – whose values are set; schedule – of the learning rate: a RateSchedule, its text, or a UserSchedule; momentum –
@@ -59,15 +59,15 @@ class Course:
 
         Args: epoch, step – what is finished; steps – that will be finished at the end; columns – of the history.
         """
-        for name, course in (("schedule", self.schedule), ("momentum", self.momentum)):
-            if not isinstance(course, Schedule):
+        for name, schedule in (("schedule", self.schedule), ("momentum", self.momentum)):
+            if not isinstance(schedule, Schedule):
                 continue
-            if course.monitor is not None and course.monitor not in columns:
+            if schedule.monitor is not None and schedule.monitor not in columns:
                 raise HyperparameterError(
-                    f"{name} {type(course).__name__}: expected a column of the history ({', '.join(columns)}); got "
-                    f"{course.monitor!r}; pass validation=(x, y) to fit for those that start with val_"
+                    f"{name} {type(schedule).__name__}: expected a column of the history ({', '.join(columns)}); got "
+                    f"{schedule.monitor!r}; pass validation=(x, y) to fit for those that start with val_"
                 )
-            course.plan(steps, steps_per_epoch)
+            schedule.plan(steps, steps_per_epoch)
         if isinstance(self.schedule, RateSchedule) and self.schedule.lr is None:
             self.schedule.lr = self.step.lr
         self.set(epoch, step)
@@ -78,27 +78,27 @@ class Course:
             rate = not_negative(self.schedule(epoch, step), f"the learning rate of schedule(epoch={epoch}, step={step})")
             self.step.state.lr = rate
         if self.moves_momentum:
-            course: Any = self.momentum
-            if course is None:
-                course = self.schedule.momentum_at  # type: ignore[union-attr]
-            self.step.momentum = share(course(epoch, step), f"the momentum of its schedule(epoch={epoch}, step={step})")
+            schedule: Any = self.momentum
+            if schedule is None:
+                schedule = self.schedule.momentum_at  # type: ignore[union-attr]
+            self.step.momentum = share(schedule(epoch, step), f"the momentum of its schedule(epoch={epoch}, step={step})")
 
     def observe(self, row: Mapping[str, float]) -> None:
         """Shows an epoch to the schedules that want to see it."""
-        for course in (self.schedule, self.momentum):
-            if isinstance(course, Schedule):
-                course.observe(row)
+        for schedule in (self.schedule, self.momentum):
+            if isinstance(schedule, Schedule):
+                schedule.observe(row)
 
     def state(self) -> dict[str, Any]:
         """What the schedules remember, as plain values."""
         both = {"schedule": self.schedule, "momentum": self.momentum}
-        return {name: course.state() if isinstance(course, Schedule) else {} for name, course in both.items()}
+        return {name: schedule.state() if isinstance(schedule, Schedule) else {} for name, schedule in both.items()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Goes on from a `state`."""
-        for name, course in (("schedule", self.schedule), ("momentum", self.momentum)):
-            if isinstance(course, Schedule):
-                course.restore(state[name])
+        for name, schedule in (("schedule", self.schedule), ("momentum", self.momentum)):
+            if isinstance(schedule, Schedule):
+                schedule.restore(state[name])
 
 
 def _is_function(value: Any) -> bool:
