@@ -68,6 +68,7 @@ CASES = {
     "Adam, clipped": (lambda: fs.Adam(1e-2, clip_norm=0.5), {}, {}),
     "float16, whose loss is scaled": (lambda: fs.AdamW(1e-2), {"precision": "float16"}, {}),
     "states rounded at random": (lambda: fs.AdamW(1e-2, state_dtype="bfloat16"), {}, {}),
+    "RAdam, whose divisor changes between steps 7 and 8, which are one launch": (lambda: fs.RAdam(1e-2, beta2=0.75), {}, {}),
     "LAMB, with two tables": (lambda: fs.LAMB(1e-2), {}, {"shuffle": "never"}),
     "rate and momentum by schedule": (lambda: fs.Momentum(0.05), {}, {"schedule": lambda: fs.OneCycle()}),
     "look-ahead Nesterov": (
