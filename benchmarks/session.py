@@ -118,7 +118,7 @@ def run(plan: Plan, tell: Callable[[str], None], done: Callable[[Any, Report], N
         report.profiles = profiles(plan.problems, plan.usable, tell)
     # Once more, because libraries that were loaded since bring their own.
     report.machine["blas"] = machine.blas()
-    report.machine["devices"] = {b.name: machine.device(b) for b in plan.usable if b.device != "cpu"}
+    report.machine["devices"] = {b.name: machine.device(b) for b in plan.usable if not b.on_host}
     return report
 
 
