@@ -10,9 +10,9 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 MOVED = {
-    ("backends", "backends"): "kept=bounded_cache",
+    ("backends", "backends"): "base=contract kept=bounded_cache",
     ("backends", "backends.cuda"): (
-        "captured=capture cublaslt cuda_backend=backend cuda_rows=rows cuda_toolchain=toolchain streams"
+        "captured=capture cublaslt cuda_backend=backend cuda_rows=backend cuda_toolchain=toolchain streams"
     ),
     ("backends", "backends.cupy"): "cupy_backend=backend pinned pinned_ring pinned_slots",
     ("backends", "backends.executors"): "recording=capturing",

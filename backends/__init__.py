@@ -1,9 +1,9 @@
 """Where a step runs: arrays, products, kernels and random numbers of one device behind one contract.
 
-`base` is the whole contract; `selection` finds a backend by name; `conformance` checks one.
+`contract` is the whole contract; `selection` finds a backend by name; `conformance` checks one.
 """
 
-from .base import Backend, Random, Unavailable
+from .contract import Backend, Random, Unavailable
 from .selection import asarray, backend, backends, having, use_backend
 
 __all__ = ["Backend", "Random", "Unavailable", "asarray", "backend", "backends", "having", "use_backend"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
-from .contract.products import Products
+from .defaults import dense
 
 Array = Any
 
@@ -45,8 +45,12 @@ class Label(NamedTuple):
 
 
 OPERATIONS = ("map", "matmul", "fill", "rows", "total", "sum_of_squares")
-DENSE = ("dense_forward", "dense_input_gradient", "dense_weight_gradient")
-"""Operations that are timed as one where a backend does them in one call, else by their parts."""
+DENSE: dict[str, Callable[..., Any]] = {
+    "dense_forward": dense.forward,
+    "dense_input_gradient": dense.input_gradient,
+    "dense_weight_gradient": dense.weight_gradient,
+}
+"""Operations that are timed as one where a backend fuses them, else by their parts."""
 
 
 class TimedBackend:
@@ -61,10 +65,8 @@ class TimedBackend:
         self.tape: Any = None
         for name in OPERATIONS:
             setattr(self, name, self._timed(name, getattr(backend, name)))
-        for name in DENSE:
-            own, default = getattr(type(backend), name), getattr(Products, name)
-            whole = own is not default
-            setattr(self, name, self._timed(name, getattr(backend, name)) if whole else partial(default, self))
+        for name, parts in DENSE.items():
+            setattr(self, name, self._timed(name, getattr(backend, name)) if backend.fuses else partial(parts, self))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._backend, name)

@@ -18,7 +18,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from ..errors import BackendUnavailable, UnknownBackend
 from ..kernels.interrupts import uninterrupted
-from .base import Array, Backend, Unavailable
+from .contract import Array, Backend, Unavailable
 
 VARIABLE = "FUSEDSTEP_BACKEND"
 ENTRY_POINTS = "fusedstep.backends"

@@ -121,7 +121,7 @@ def _prepared(backend: Any, step: Callable[[], Any], threads: int) -> Prepared:
 
 def _rows(backend: Any, kernel: Callable[[slice], Any], threads: int, rows: int) -> Prepared:
     """A row kernel: whole where the device divides the work itself, else a share of the rows for each core."""
-    if backend.name != "numba":
+    if not backend.splits_rows:
         return _prepared(backend, lambda: kernel(slice(0, rows)), threads)
     parts = [slice(low, high) for low, high in cuts(rows, threads)]
     pool = team(threads)
@@ -166,7 +166,7 @@ def kernel_cases(
     beside = copies(threads, copied)
     devices = dict.fromkeys(beside, "cpu")
     for backend in backends:
-        if backend.device != "cpu":
+        if not backend.on_host:
             beside[f"copy, {backend.name}"] = device_copy(backend, copied)
             devices[f"copy, {backend.name}"] = backend.device
     for case, make_ready in plans:

@@ -99,7 +99,7 @@ def blas() -> list[dict[str, Any]]:
 
 def device(backend: Any) -> dict[str, Any]:
     """Name, memory, driver and runtime of the device of a backend; empty for the processor."""
-    if backend.device == "cpu":
+    if backend.on_host:
         return {}
     runtime = backend.xp.cuda.runtime
     properties = runtime.getDeviceProperties(backend.xp.cuda.Device().id)

@@ -118,7 +118,7 @@ def run(plan: BenchPlan, progress: Callable[[str], None], done: Callable[[Any, B
         report.profiles = profiles(plan.problems, plan.usable, progress)
     # Once more, because libraries that were loaded since bring their own.
     report.machine["blas"] = machine.blas()
-    report.machine["devices"] = {b.name: machine.device(b) for b in plan.usable if b.device != "cpu"}
+    report.machine["devices"] = {b.name: machine.device(b) for b in plan.usable if not b.on_host}
     return report
 
 

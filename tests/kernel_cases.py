@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import fusedstep.kernels.formulas  # noqa: F401 – registers all formulas
-from fusedstep.backends.base import Backend, Random
+from fusedstep.backends.contract import Backend, Random
 from fusedstep.backends.numpy.backend import NumpyBackend
 from fusedstep.kernels.formula import REGISTRY, Formula
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..base import Backend
+from ..contract import Backend
 from .comparison import exactly, expect, host, normal
 from .suite import REALS, ConformanceError, Sizes, check
 

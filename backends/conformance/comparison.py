@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..base import Array, Backend
+from ..contract import Array, Backend
 from .suite import ConformanceError
 from .tolerances import tolerance
 

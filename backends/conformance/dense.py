@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...kernels.formulas.activations import ACTIVATIONS
-from ..base import Backend
+from ..contract import Backend
 from .comparison import close, expect, host, normal
 from .suite import REALS, Sizes, check
 

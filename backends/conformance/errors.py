@@ -11,7 +11,7 @@ import numpy as np
 from ...errors import DtypeError, MixedBackends, ShapeError
 from ...kernels.formulas import elementwise
 from ...kernels.formulas.updates import RULES, update_formula
-from ..base import Backend
+from ..contract import Backend
 from .comparison import expect
 from .suite import REALS, Sizes, check
 

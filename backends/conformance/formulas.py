@@ -14,7 +14,7 @@ from ...kernels.formula import REGISTRY, Formula
 from ...kernels.formulas import elementwise
 from ...kernels.formulas import random as random_formulas
 from ...kernels.formulas.activations import ACTIVATIONS
-from ..base import Backend, Random
+from ..contract import Backend, Random
 from .comparison import Host, between, close, exactly, expect, generator, host, normal
 from .random import plain_bits
 from .suite import REALS, Sizes, check

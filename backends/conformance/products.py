@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..base import Backend
+from ..contract import Backend
 from .comparison import close, exactly, host, normal
 from .suite import REALS, Sizes, check
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...kernels.rows import reference
-from ..base import Backend, Random
+from ..contract import Backend, Random
 from .comparison import Host, exactly, host
 from .suite import Sizes, check
 

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from ..base import Backend
+from ..contract import Backend
 from .comparison import between, close, expect, host, normal
 from .suite import REALS, Sizes, check
 

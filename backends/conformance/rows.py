@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ...kernels.rows.patches import MOST_IN_WINDOW, inverse
-from ..base import Backend
+from ..contract import Backend
 from .comparison import Host, between, close, exactly, generator, host, labels, normal
 from .suite import REALS, Sizes, check
 

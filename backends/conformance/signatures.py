@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 
 from ...kernels.rows.reference import ROWS
-from ..base import Backend
+from ..contract import Backend
+from ..profiling import DENSE
 from .comparison import expect
 from .suite import REALS, Sizes, check
 
@@ -43,6 +44,8 @@ def description(backend: Backend, sizes: Sizes) -> None:  # noqa: ARG001
     """Name, device, precisions, and whether it can run."""
     expect(isinstance(backend, Backend), "expected a subclass of fusedstep.backends.Backend")
     expect(isinstance(backend.name, str) and backend.name not in ("", "base", "auto"), f"expected a name; got {backend.name!r}")
+    own = [name for name in DENSE if getattr(type(backend), name) is not getattr(Backend, name)]
+    expect(backend.fuses or not own, f"expected fuses = True, because it overrides {', '.join(own)}; got {backend.fuses}")
     expect(isinstance(backend.device, str) and bool(backend.device), f"expected a device name; got {backend.device!r}")
     expect(set(REALS) <= set(backend.precisions), f"expected precisions to hold {REALS}; got {backend.precisions}")
     expect(type(backend).unavailable() is None, f"expected to be available; got {type(backend).unavailable()}")

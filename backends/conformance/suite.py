@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..base import Backend
+from ..contract import Backend
 
 REALS = ("float32", "float64")
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import NonFiniteLossError
-from ..base import Backend
+from ..contract import Backend
 from .comparison import between, close, exactly, expect, labels, normal
 from .errors import refused
 from .suite import REALS, Sizes, check

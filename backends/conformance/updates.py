@@ -8,7 +8,7 @@ import numpy as np
 
 from ...kernels.formula import Formula
 from ...kernels.formulas.updates import FEATURES, MASK, RULES, update_formula
-from ..base import Backend
+from ..contract import Backend
 from .comparison import Host, between, close, exactly, host, normal
 from .formulas import own_formulas
 from .suite import REALS, Sizes, check

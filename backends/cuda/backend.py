@@ -6,29 +6,25 @@ Its double in Numba's simulator, on NumPy arrays, is in tests/fakes/simulated_cu
 from __future__ import annotations
 
 import threading
-import warnings
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
-from functools import lru_cache
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, ClassVar
 
 import numpy as np
 
 from ...kernels.formula import Formula
-from ..base import Array, Random, Unavailable
+from ..contract import Array, Random, Scalar, Unavailable
 from ..cupy.backend import CupyBackend
 from ..executors.base import Executor, Work
-from .capture import CapturedGraph, capture
+from .capture import CapturedGraph, capture, driver_errors
 from .cublaslt import CublasLt, CupyDevice, Gemms, PlannedProducts
 from .graph import GraphExecutor
-from .rows import CudaRows
+from .handles import launcher, wrapped
 from .streams import own_stream
 from .toolchain import compiler_problem, current_capability, numba_cuda_problem
 
 _DEFAULT_STREAMS = (0, 1, 2)
 """Handles of CUDA's default streams, which cannot be captured."""
-WRAPPED = 16_384
-"""Device arrays whose wrappers for Numba are kept."""
 _COMPUTE_TYPE = threading.Lock()
 """Held where CuPy's own products are told a precision, which it keeps for all threads."""
 
@@ -38,51 +34,6 @@ def simulated() -> bool:
     from numba.core import config
 
     return bool(config.ENABLE_CUDASIM)
-
-
-@lru_cache(maxsize=WRAPPED)
-def _wrapped(pointer: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
-    """Numba's handle on device memory.
-
-    It holds no reference: whoever launches a kernel holds the array, and a later array at the same place, with the
-    same shape and type, is described by the same handle.
-    """
-    from numba.cuda.api import from_cuda_array_interface
-
-    return from_cuda_array_interface(
-        {"data": (pointer, False), "shape": shape, "typestr": dtype.str, "strides": None, "version": 3}, sync=False
-    )
-
-
-@lru_cache(maxsize=1024)
-def _stream(pointer: int) -> Any:
-    """Numba's handle on CuPy's stream; 0 is the default one for both."""
-    from numba import cuda
-
-    return cuda.external_stream(pointer) if pointer else 0
-
-
-@lru_cache(maxsize=WRAPPED)
-def _launcher(compiled: Any, pointer: int, grid: tuple[int, ...], block: tuple[int, ...], shared: int = 0) -> Any:
-    with warnings.catch_warnings():
-        # Numba warns of every grid of less than 128 blocks, in bold type; small work has small grids.
-        warnings.filterwarnings("ignore", message=".*Grid size .* under-utilization")
-        return compiled[grid, block, _stream(pointer), shared]
-
-
-@lru_cache(maxsize=1)
-def _driver_errors() -> tuple[type[Exception], ...]:
-    """What Numba and the package cuda.core below it raise where the driver refuses a call: no RuntimeErrors."""
-    found: list[type[Exception]] = []
-    with suppress(ImportError):
-        from numba.cuda.cudadrv.error import CudaDriverError
-
-        found.append(CudaDriverError)
-    with suppress(ImportError):
-        from cuda.core._utils.cuda_utils import CUDAError
-
-        found.append(CUDAError)
-    return tuple(found)
 
 
 class OnDevice:
@@ -100,14 +51,15 @@ class OnDevice:
         self.apart: dict[Hashable, Any] = {}
 
 
-class CudaBackend(PlannedProducts, CudaRows, CupyBackend):
+class CudaBackend(CupyBackend):
     """CuPy arrays with kernels compiled by Numba and products planned by cuBLASLt, on CuPy's current stream.
 
-    Attributes: launches – how many kernels have been launched so far; the others as in PlannedProducts.
+    Attributes: launches – how many kernels have been launched so far; fuses – see Backend; may be switched off.
     """
 
     name: ClassVar[str] = "cuda"
     precisions: ClassVar[tuple[str, ...]] = ("float32", "float64", "tf32", "bfloat16", "float16")
+    fuses = True
 
     @classmethod
     def unavailable(cls) -> Unavailable | None:
@@ -126,10 +78,12 @@ class CudaBackend(PlannedProducts, CudaRows, CupyBackend):
 
     def __init__(self) -> None:
         self._start()
+        from ...kernels.rows.cuda import launches, sums
         from ...kernels.targets.cuda import bits, maps, updates
 
-        self._bits, self._maps, self._updates = bits, maps, updates
-        self._take_row_kernels()
+        self._bits, self._maps, self._updates, self._launches, self._sums = bits, maps, updates, launches, sums
+        self.row_table = launches.ROWS
+        self._dense = PlannedProducts()
         self._devices: dict[int, OnDevice] = {}
 
     def _start(self) -> None:
@@ -162,10 +116,10 @@ class CudaBackend(PlannedProducts, CudaRows, CupyBackend):
         """Hands a kernel to the device, on CuPy's current stream; Numba would copy an array of the host in silence."""
         self.require(*(a for a in arguments if isinstance(a, np.ndarray)))
         given = [
-            _wrapped(a.data.ptr, *kernel.shown(k, a)) if self.is_array(a) else a for k, a in enumerate(kernel.check(arguments))
+            wrapped(a.data.ptr, *kernel.shown(k, a)) if self.is_array(a) else a for k, a in enumerate(kernel.check(arguments))
         ]
         self.launches += 1
-        _launcher(kernel.compiled, self._stream_pointer(), *geometry)(*given)
+        launcher(kernel.compiled, self._stream_pointer(), *geometry)(*given)
 
     def _scratch(self, like: Array) -> Callable[[int], Array]:
         """A function that lends a flat buffer; kernels of one stream run in order, so each stream has its own.
@@ -202,19 +156,33 @@ class CudaBackend(PlannedProducts, CudaRows, CupyBackend):
 
     # Products
 
+    @property
+    def gemms(self) -> Gemms | None:
+        """The plans of products on the current device, made at the first one; None without cuBLASLt, which is said once."""
+        found: Gemms | None = self._dense.gemms(self)
+        return found
+
+    def _matmul(self, a: Array, b: Array, out: Array, accumulate: bool) -> None:
+        self._dense.matmul(self, a, b, out, accumulate)
+
+    def products(self, precision: str, deterministic: bool = False) -> AbstractContextManager[Any]:
+        """See Backend.products."""
+        within: AbstractContextManager[Any] = self._dense.products(precision, deterministic)
+        return within
+
     def _make_gemms(self) -> Gemms:
         return Gemms(CublasLt(), CupyDevice(self.xp, self._device.lock))
 
     def _product(self, a: Array, b: Array, out: Array, accumulate: bool) -> None:
-        """By CuPy, which rounds factors to TF32 only where it is told to."""
+        """A product that cuBLASLt does not take, by CuPy, which rounds factors to TF32 only where it is told to."""
         from cupy._core import _routines_linalg as linalg
 
         single = np.dtype(np.float32)
         with _COMPUTE_TYPE:
             before = linalg.get_compute_type(single)
-            linalg.set_compute_type(single, linalg.COMPUTE_TYPE_TF32 if self.tf32 else before)
+            linalg.set_compute_type(single, linalg.COMPUTE_TYPE_TF32 if self._dense.wanted.tf32 else before)
             try:
-                super()._product(a, b, out, accumulate)
+                super()._matmul(a, b, out, accumulate)
             finally:
                 linalg.set_compute_type(single, before)
 
@@ -228,7 +196,7 @@ class CudaBackend(PlannedProducts, CudaRows, CupyBackend):
     @property
     def capture_errors(self) -> tuple[type[BaseException], ...]:
         """What is raised where something cannot be captured: RuntimeErrors by CuPy and by us, others by Numba."""
-        return (RuntimeError, *_driver_errors())
+        return (RuntimeError, *driver_errors())
 
     def executor(self, work: Work) -> Executor:
         """Steps as graphs."""
@@ -275,3 +243,30 @@ class CudaBackend(PlannedProducts, CudaRows, CupyBackend):
         out = self.empty((rows, width), "uint32")
         self._bits.random_bits(out, random.state, random.stream, self._launch)
         return out
+
+    # Rows and sums
+
+    @property
+    def _row_target(self) -> Any:
+        return self._launches.Device(self._launch, self.exclusive, self._scratch, self._counters, self._one)
+
+    def _sum(self, function: Callable[..., Any], x: Array) -> Scalar:
+        out = self.empty((1,), "float64" if x.dtype.name == "float64" else "float32")
+        self._launches.run_sum(self._row_target, function, x.reshape(-1), out)
+        return out.reshape(())
+
+    def total(self, x: Array) -> Scalar:
+        """In the precision of x, at least float32, compensated, as an array of no dimensions on the device; one launch."""
+        self.require(x)
+        return self._sum(self._sums.total, x) if x.size else super().total(x)
+
+    def sum_of_squares(self, x: Array) -> Scalar:
+        """In the precision of x, at least float32, compensated, as an array of no dimensions; one launch."""
+        self.require(x)
+        return self._sum(self._sums.sum_of_squares, x) if x.size else super().total(x)
+
+    def limit_norm(self, scales: Array, squares: Scalar, largest: float) -> None:
+        """See Backend.limit_norm; nothing leaves the device."""
+        self.require(scales)
+        given = self.xp.asarray(squares, dtype=scales.dtype).reshape(1)
+        self._launches.run_limit_norm(self._row_target, scales, given, largest)

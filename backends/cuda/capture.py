@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any
 
 
@@ -51,3 +52,18 @@ def capture(cupy: Any, work: Callable[[], object]) -> CapturedGraph:
             stream.end_capture()
         raise
     return CapturedGraph(stream.end_capture(), held)
+
+
+@lru_cache(maxsize=1)
+def driver_errors() -> tuple[type[Exception], ...]:
+    """What Numba and the package cuda.core below it raise where the driver refuses a call: no RuntimeErrors."""
+    found: list[type[Exception]] = []
+    with suppress(ImportError):
+        from numba.cuda.cudadrv.error import CudaDriverError
+
+        found.append(CudaDriverError)
+    with suppress(ImportError):
+        from cuda.core._utils.cuda_utils import CUDAError
+
+        found.append(CUDAError)
+    return tuple(found)

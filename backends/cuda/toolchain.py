@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import threading
 
-from ..base import Unavailable
+from ..contract import Unavailable
 from ..cupy.availability import INSTALL, INSTALL_LINES, release, told
 
 Capability = tuple[int, int]

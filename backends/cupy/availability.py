@@ -9,7 +9,7 @@ import importlib.util
 from typing import Any
 
 from ...extras import install_line
-from ..base import Unavailable
+from ..contract import Unavailable
 
 INSTALL_LINES = {13: install_line("cuda13"), 12: install_line("cuda12")}
 """The command that installs what the backends need, by the major version of CUDA."""

@@ -19,7 +19,7 @@ from ...kernels.targets.device_memory import is_exhausted
 from ...kernels.targets.segments import segment_table
 from ...kernels.targets.storage import is_narrow
 from ..arrays import describe, is_real
-from ..base import Array, Backend, Random, Scalar, Unavailable
+from ..contract import Array, Backend, Random, Scalar, Unavailable
 from ..slots import Kind, Slot
 from .availability import cupy_problem
 

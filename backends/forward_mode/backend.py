@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ...errors import NotDifferentiable
-from ..base import Array, Backend, Scalar
+from ..contract import Array, Backend, Scalar
 from .numbers import Dual, DualSpace, no_derivative
 
 

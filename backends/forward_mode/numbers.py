@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ...errors import NotDifferentiable
-from ..base import Array, Backend
+from ..contract import Array, Backend
 
 DTYPES = frozenset({"float32", "float64", "int32", "int64", "uint8", "uint32", "uint64", "bool"})
 """Names of data types that are taken from the array library as they are."""

@@ -11,7 +11,7 @@ import numpy as np
 from ...kernels.formula import Formula
 from ...kernels.targets.cpu import Kernel
 from ...kernels.targets.native import address_of, gemm_entry, gemm_words, words_of
-from ..base import Array, Random
+from ..contract import Array, Random
 from ..executors.base import NotRecordable
 from ..executors.capturing import recorded_asarray, recorded_zeros, refuse, require_rows
 from .operations import NumbaOperations

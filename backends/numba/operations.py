@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ...kernels.formula import Formula
-from ..base import Array, Random, Scalar, Unavailable
+from ..contract import Array, Random, Scalar, Unavailable
+from ..defaults.formulas import check_update
 from ..numpy.operations import NumpyOperations
 from ..profiling import Label
 from ..segments import Segments
@@ -30,6 +31,7 @@ class NumbaOperations(NumpyOperations):
 
     name: ClassVar[str] = "numba"
     precisions: ClassVar[tuple[str, ...]] = ("float32", "float64")
+    splits_rows = True
 
     @classmethod
     def unavailable(cls) -> Unavailable | None:
@@ -77,7 +79,7 @@ class NumbaOperations(NumpyOperations):
     def _new_update(
         self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Segments, random: Random | None
     ) -> Callable[[Array], None]:
-        self._check_update(formula, arrays, scalars, random)
+        check_update(self, formula, arrays, scalars, random)
         threads = num_threads()
         program = self._update_program(formula, arrays, scalars, segments, threads)
         return lambda scalars: program.run((scalars,), threads)

@@ -12,7 +12,7 @@ from ...kernels.rows import blocks
 from ...kernels.targets import numpy as target
 from ...kernels.targets.products import multipliers
 from ...kernels.targets.storage import is_narrow
-from ..base import Array, Random
+from ..contract import Array, Random
 from ..executors.capturing import recorded_asarray, recorded_zeros, refuse, require_rows
 from ..profiling import Label
 from .operations import NumpyOperations

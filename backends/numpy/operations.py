@@ -22,7 +22,8 @@ from ...kernels.targets.numpy_update import Update
 from ...kernels.targets.products import by_numpy, multiplier
 from ...kernels.targets.storage import is_narrow
 from ..arrays import c_order, cast, on_host
-from ..base import Array, Backend, Random, Scalar
+from ..contract import Array, Backend, Random, Scalar
+from ..defaults.formulas import check_update
 from ..segments import Segments
 
 SQUARES = 9984
@@ -126,7 +127,7 @@ class NumpyOperations(Backend):
         self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Segments, random: Random | None
     ) -> Callable[[Array], None]:
         """What runs it, with scalars that it is given."""
-        self._check_update(formula, arrays, scalars, random)
+        check_update(self, formula, arrays, scalars, random)
         return Update(formula, arrays, segments.table, int(scalars.shape[1]), random).run
 
     def segments(self, ranges: Sequence[tuple[int, int, int]]) -> Any:

@@ -91,7 +91,7 @@ class Turns:
     def __init__(self, problem: Problem, step: TrainStep) -> None:
         self.batches = on_backend(problem, step.backend)
         self.take: Callable[..., Any] = step
-        if step.backend.device != "cpu":
+        if not step.backend.on_host:
             self.batches = [step.prepare(x, y) for x, y in self.batches]
             self.take = step.run
         self.begin()

@@ -153,7 +153,7 @@ def few_threads(data: PreparedData, hidden: Sequence[int], batch_size: int | Non
     rows = len(data.parts["training"])
     widths = [data.preprocessor.width, *hidden, data.preprocessor.outputs]
     largest_product = min(batch_size or rows, rows) * max(a * b for a, b in pairwise(widths))
-    if backend.device != "cpu" or largest_product > SMALL_PRODUCT:
+    if not backend.on_host or largest_product > SMALL_PRODUCT:
         yield
         return
     from threadpoolctl import threadpool_limits

@@ -209,7 +209,7 @@ class TrainStep:
         else:
             y = self.prepare_targets(y, rows)
             loss = self.run(x, y)
-        if self.backend.device != "cpu":
+        if not self.backend.on_host:
             # Until the loss is asked for, it keeps the minibatch, to name the layer if something went wrong.
             number, size, again = self.state.t, self.micro.rows(rows), given_pieces(self, x, y, rows)
             loss._error = lambda what: self.failure(again(size), rows, number, what)
@@ -297,7 +297,7 @@ class TrainStep:
         if state.loss_scale is not None:
             # A gradient that overflowed is no failure: the update was skipped, and the scale is smaller now.
             squares = state.loss_scale.take_verdict()
-        if backend.device == "cpu":
+        if backend.on_host:
             value, norm = backend.item(total), backend.item(squares)
             if not (math.isfinite(value) and math.isfinite(norm)):
                 state.t -= 1

@@ -83,7 +83,7 @@ class Bagging:
         self.backend = find_backend(backend)
         self.precision = precision or "float32"
         self.jobs = None if jobs is None else whole(jobs, "jobs of Bagging")
-        if self.backend.device != "cpu" and self.jobs not in (None, 1):
+        if not self.backend.on_host and self.jobs not in (None, 1):
             raise HyperparameterError(f"expected jobs=1 on backend {self.backend.name!r}, which has one device; got {jobs}")
         self.members: list[Member] = []
         self.head = loss.head
@@ -117,7 +117,7 @@ class Bagging:
 
     def _jobs(self) -> int:
         """Processes to train in."""
-        if self.backend.device != "cpu":
+        if not self.backend.on_host:
             return 1
         if self.jobs is not None:
             return self.jobs

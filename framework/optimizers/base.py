@@ -372,7 +372,7 @@ class OptimizerState:
         self._judge(self._squares(gradient, squares))
         arrays = (self.arena.values, gradient, *self.masks, *self.states.values())
         backend.update(self.formula, arrays, self.table, self.segments, self._rounding)
-        if self._start is not None and (backend.device != "cpu" or self.loss_scale is not None):
+        if self._start is not None and (not backend.on_host or self.loss_scale is not None):
             self._restore_if_skipped(self.table)
 
     def _judge(self, squares: Any) -> None:

@@ -266,7 +266,7 @@ def feed_for(step: Step, x: Any, y: Any, batch: int | None, place: str = "auto",
     free = step.backend.free_memory()
     if not given and (place == "device" or (place == "auto" and (free is None or step.backend.is_array(x)))):
         return ResidentFeed(step, *step.prepare(x, y, name))
-    if place == "stream" and step.backend.is_array(x) and step.backend.device != "cpu":
+    if place == "stream" and step.backend.is_array(x) and not step.backend.on_host:
         raise HyperparameterError('expected x on the host for data="stream"; got an array on the device; leave data="auto"')
     rows_x = rows_x or ArrayRows(_on_host(step, x, name), name)
     rows_y = rows_y or ArrayRows(_on_host(step, y, name.replace("x", "y")), name.replace("x", "y"))

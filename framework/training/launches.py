@@ -22,7 +22,7 @@ STEPS = 16
 
 def one_by_one(trainer: Any, feed: Feed) -> str:
     """Why the host has to be there between two steps, in words; "" where it has not."""
-    if not isinstance(feed, ResidentFeed) or trainer.step.backend.device == "cpu":
+    if not isinstance(feed, ResidentFeed) or trainer.step.backend.on_host:
         return "the data are not on a device"
     if trainer.step.micro.setting is not None:
         return "the minibatch may be cut into pieces"

@@ -12,7 +12,7 @@ import pytest
 
 import fusedstep as fs
 from fusedstep.backends import selection
-from fusedstep.backends.base import Unavailable
+from fusedstep.backends.contract import Unavailable
 from fusedstep.framework.cli import backends_command
 
 MAIN = [sys.executable, "-c", "from fusedstep.framework.cli import main; main()"]

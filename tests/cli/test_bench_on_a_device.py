@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from fusedstep.backends import selection
-from fusedstep.backends.base import Unavailable
+from fusedstep.backends.contract import Unavailable
 from fusedstep.benchmarks.device.calls import MEASURE
 from fusedstep.benchmarks.device.plan import SECONDS
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fusedstep.backends import selection
-from fusedstep.backends.base import Unavailable
+from fusedstep.backends.contract import Unavailable
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ if not numba.core.config.ENABLE_CUDASIM:
 import kernel_cases as cases
 import numpy as np
 
-from fusedstep.backends.base import Backend, Random
+from fusedstep.backends.contract import Backend, Random
 from fusedstep.backends.numpy.backend import NumpyBackend
 from fusedstep.errors import DtypeError, MixedBackends
 from fusedstep.kernels.formula import REGISTRY

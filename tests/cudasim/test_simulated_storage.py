@@ -15,8 +15,8 @@ ml_dtypes = pytest.importorskip("ml_dtypes", reason="needs ml_dtypes: pip instal
 import kernel_cases as cases
 import numpy as np
 
-from fusedstep.backends.base import Random
 from fusedstep.backends.conformance.tolerances import tolerance
+from fusedstep.backends.contract import Random
 from fusedstep.backends.numpy.backend import NumpyBackend
 from fusedstep.errors import DtypeError
 from fusedstep.kernels.formula import REGISTRY

@@ -108,18 +108,18 @@ def test_without_the_lock_it_is(cuda, monkeypatch):
 
 
 def test_each_thread_has_its_own_precision(cuda):
-    seen = {}
+    seen, wanted = {}, cuda._dense.wanted
 
     def look():
-        seen["other"] = cuda.tf32, cuda.deterministic
+        seen["other"] = wanted.tf32, wanted.deterministic
 
     with cuda.products("tf32", deterministic=True):
-        seen["own"] = cuda.tf32, cuda.deterministic
+        seen["own"] = wanted.tf32, wanted.deterministic
         thread = threading.Thread(target=look)
         thread.start()
         thread.join(LONG)
     assert seen == {"own": (True, True), "other": (False, False)}
-    assert (cuda.tf32, cuda.deterministic) == (False, False)
+    assert (wanted.tf32, wanted.deterministic) == (False, False)
 
 
 def test_many_threads_get_the_bits_of_one(cuda):

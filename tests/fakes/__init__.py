@@ -5,7 +5,7 @@ Tests use them, and dry runs of a checkout; they are not installed.
 
 from __future__ import annotations
 
-from ...backends.base import Backend
+from ...backends.contract import Backend
 from ...backends.selection import backend, replace_backend
 
 

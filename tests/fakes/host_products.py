@@ -5,9 +5,10 @@ For tests and dry runs of what is built on plans; everybody else is served bette
 
 from __future__ import annotations
 
-from typing import ClassVar
+from contextlib import AbstractContextManager
+from typing import Any, ClassVar
 
-from ...backends.base import Backend
+from ...backends.contract import Array, Backend
 from ...backends.cuda.cublaslt.gemms import Gemms
 from ...backends.cuda.cublaslt.products import PlannedProducts
 from ...backends.executors.base import Executor, Work
@@ -15,7 +16,7 @@ from ...backends.numpy.backend import NumpyBackend
 from .cublaslt import FakeCublasLt, HostDevice
 
 
-class HostProducts(PlannedProducts, NumpyBackend):
+class HostProducts(NumpyBackend):
     """NumPy with planned products.
 
     Args: library – the fake to use; a new one unless given; candidates – see Gemms.
@@ -23,11 +24,33 @@ class HostProducts(PlannedProducts, NumpyBackend):
 
     name: ClassVar[str] = "host_products"
     precisions: ClassVar[tuple[str, ...]] = ("float32", "float64", "tf32", "bfloat16", "float16")
+    fuses = True
 
     def __init__(self, library: FakeCublasLt | None = None, candidates: int | None = None) -> None:
         super().__init__()
         self.library = FakeCublasLt(HostDevice()) if library is None else library
         self._candidates = candidates
+        self._dense = PlannedProducts()
+
+    @property
+    def gemms(self) -> Gemms | None:
+        """The plans of products."""
+        found: Gemms | None = self._dense.gemms(self)
+        return found
+
+    def _matmul(self, a: Array, b: Array, out: Array, accumulate: bool) -> None:
+        self._dense.matmul(self, a, b, out, accumulate)
+
+    def products(self, precision: str, deterministic: bool = False) -> AbstractContextManager[Any]:
+        """See Backend.products."""
+        within: AbstractContextManager[Any] = self._dense.products(precision, deterministic)
+        return within
+
+    def _device_number(self) -> int:
+        return 0
+
+    def _product(self, a: Array, b: Array, out: Array, accumulate: bool) -> None:
+        super()._matmul(a, b, out, accumulate)
 
     def _make_gemms(self) -> Gemms:
         return Gemms(self.library, self.library.device, self._candidates)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ...backends.arrays import c_order, cast, on_host
-from ...backends.base import Array, Backend, Unavailable
+from ...backends.contract import Array, Backend, Unavailable
 from ...backends.cuda.backend import CudaBackend, simulated
 from ...backends.cuda.cublaslt import Gemms
 from ...backends.cuda.toolchain import numba_cuda_problem

@@ -4,7 +4,7 @@ import kernel_cases as cases
 import numpy as np
 import pytest
 
-from fusedstep.backends.base import Random
+from fusedstep.backends.contract import Random
 from fusedstep.backends.numpy.backend import NumpyBackend
 from fusedstep.errors import DtypeError, MixedBackends
 from fusedstep.kernels.formula import REGISTRY

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
-from fusedstep.backends.base import Random
 from fusedstep.backends.conformance.tolerances import tolerance
+from fusedstep.backends.contract import Random
 from fusedstep.kernels.formula import REGISTRY
 from fusedstep.kernels.formulas.updates import RULES, update_formula
 

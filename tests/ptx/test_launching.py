@@ -17,12 +17,12 @@ def nothing(x):
 def test_small_work_may_have_a_small_grid(grid):
     from numba import cuda
 
-    from fusedstep.backends.cuda.backend import _launcher
+    from fusedstep.backends.cuda import handles
 
     kernel = cuda.jit(nothing)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        launcher = _launcher(kernel, 0, grid, (32,), 64)
+        launcher = handles.launcher(kernel, 0, grid, (32,), 64)
     assert not said
     assert launcher.griddim == (*grid, 1, 1)[:3]
     assert (launcher.blockdim, launcher.sharedmem) == ((32, 1, 1), 64)

@@ -12,8 +12,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from fusedstep.backends.cuda.backend import CudaBackend, _driver_errors
-from fusedstep.backends.cuda.capture import capture
+from fusedstep.backends.cuda.backend import CudaBackend
+from fusedstep.backends.cuda.capture import capture, driver_errors
 
 
 class Memory:
@@ -124,8 +124,8 @@ def test_what_comes_after_work_apart_waits_for_it_also_where_it_was_broken_off(c
 
 def test_errors_of_numba_and_of_the_package_below_it_are_reasons_not_to_capture():
     pytest.importorskip("numba_cuda", reason="needs Numba CUDA, as the extras cuda12 and cuda13 install it")
-    names = {error.__name__ for error in _driver_errors()}
+    names = {error.__name__ for error in driver_errors()}
     assert names == {"CudaDriverError", "CUDAError"}
-    assert not any(issubclass(error, RuntimeError) for error in _driver_errors()), "they would not have to be named"
+    assert not any(issubclass(error, RuntimeError) for error in driver_errors()), "they would not have to be named"
     backend = object.__new__(CudaBackend)
     assert issubclass(RuntimeError, backend.capture_errors)

@@ -13,7 +13,7 @@ import pytest
 
 import fusedstep as fs
 from fusedstep.backends.cuda.backend import CudaBackend
-from fusedstep.backends.cuda.cublaslt import Gemms
+from fusedstep.backends.cuda.cublaslt import Gemms, PlannedProducts
 from fusedstep.backends.cuda.streams import PER_THREAD, own_stream
 from fusedstep.tests.fakes.cublaslt import FakeCublasLt, HostDevice
 
@@ -52,7 +52,7 @@ def machine():
 def cuda(machine, monkeypatch):
     backend = object.__new__(CudaBackend)
     backend.xp, backend._devices, backend.array_type = machine, {}, np.ndarray
-    backend._launches = SimpleNamespace(COUNTERS=8)
+    backend._launches, backend._dense = SimpleNamespace(COUNTERS=8), PlannedProducts()
     for name, make in (("empty", np.empty), ("zeros", np.zeros)):
         monkeypatch.setattr(CudaBackend, name, lambda self, shape, dtype, make=make: make(shape, dtype))
     monkeypatch.setattr(CudaBackend, "_make_gemms", lambda self: Gemms(FakeCublasLt(HostDevice()), HostDevice()))

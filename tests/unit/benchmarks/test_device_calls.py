@@ -203,7 +203,7 @@ def test_a_dry_run_of_an_installed_package_says_that_it_needs_a_checkout(monkeyp
 
 def test_without_a_device_the_preflight_ends_with_the_reason(monkeypatch, capsys):
     from fusedstep.backends import selection
-    from fusedstep.backends.base import Unavailable
+    from fusedstep.backends.contract import Unavailable
 
     monkeypatch.setattr(preflight, "versions", lambda: ["Python 3"])
     monkeypatch.setattr(preflight, "prepare_process", lambda dry: None)

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from fusedstep.backends import backend, selection
-from fusedstep.backends.base import Unavailable
+from fusedstep.backends.contract import Unavailable
 from fusedstep.benchmarks import gemms, machine
 from fusedstep.benchmarks.contenders import base
 from fusedstep.benchmarks.kernels import kernel_cases

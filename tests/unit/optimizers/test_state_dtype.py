@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
-from fusedstep.backends.base import Random
+from fusedstep.backends.contract import Random
 from fusedstep.framework.optimizers import OPTIMIZERS
 from fusedstep.kernels.formulas.updates import RULES, update_formula
 

@@ -1,0 +1,58 @@
+"""The operations of a dense layer as a product and one pass of a formula; what they mean is in contract.py.
+
+`backend` is whose products and formulas are used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ...kernels.formulas.activations import Activation, dense_backward, dense_forward
+from ...kernels.formulas.elementwise import add_bias
+
+Array = Any
+
+
+def mask_bytes(backend: Any, activation: Activation, width: int, dtype: str) -> int:
+    """No mask."""
+    del backend, activation, width, dtype
+    return 0
+
+
+def forward(
+    backend: Any, x: Array, weight: Array, bias: Array | None, activation: Activation, settings: Sequence[float], out: Array,
+    kept: Array | None = None, mask: Array | None = None,
+) -> bool:  # fmt: skip
+    """See Backend.dense_forward."""
+    del mask
+    z = out if kept is None else kept
+    backend.matmul(x, weight, z)
+    biases = () if bias is None else (bias,)
+    if activation.name == "identity" and kept is None:
+        if bias is not None:
+            backend.map(add_bias, out, out, bias)
+    else:
+        formula = dense_forward(activation, bias is not None, False, kept is not None)
+        backend.map(formula, out if kept is None else (out, z), z, *biases, *settings)
+    return False
+
+
+def input_gradient(
+    backend: Any, dz: Array, weight: Array, activation: Activation, settings: Sequence[float], kept: Array, out: Array,
+    mask: Array | None = None, bias_gradient: Array | None = None,
+) -> bool:  # fmt: skip
+    """See Backend.dense_input_gradient."""
+    del mask, bias_gradient
+    backend.matmul(dz, weight, out, transpose_b=True)
+    backend.map(dense_backward(activation, False), out, out, kept, *settings)
+    return False
+
+
+def weight_gradient(
+    backend: Any, x: Array, dz: Array, out: Array, accumulate: bool = False, bias_gradient: Array | None = None
+) -> bool:
+    """See Backend.dense_weight_gradient."""
+    del bias_gradient
+    backend.matmul(x, dz, out, transpose_a=True, accumulate=accumulate)
+    return False

@@ -1,0 +1,90 @@
+"""Formulas operation by operation on arrays of the library, and what is checked before; what they mean is in contract.py."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from ...errors import DtypeError, ShapeError
+from ...kernels.formula import Formula
+from ...kernels.targets.storage import is_narrow
+
+Array = Any
+
+
+def check_map(backend: Any, formula: Formula, outputs: tuple[Array, ...], arguments: Sequence[Any]) -> None:
+    """Raises MixedBackends or ShapeError unless all arrays are the backend's and fit: compiled loops do not look."""
+    arrays, kinds = (*outputs, *arguments), (*formula.outputs, *formula.given)
+    if len(arrays) != len(kinds):
+        raise ShapeError(f"{formula!r} expected {len(formula.given)} arguments; got {len(arguments)}")
+    whole = next(getattr(a, "shape", ()) for a, kind in zip(arrays, kinds, strict=True) if kind == "each")
+    for array, kind in zip(arrays, kinds, strict=True):
+        if kind == "scalar":
+            continue
+        if not isinstance(array, backend.array_type):
+            backend.require(array)
+        if kind == "each":
+            wanted = whole
+        elif len(whole) == 2:
+            wanted = whole[1:] if kind == "row" else whole[:1]
+        else:
+            raise ShapeError(f"{formula!r} expected matrices [rows, columns]; got shape {tuple(whole)}")
+        if array.shape != wanted:
+            raise ShapeError(f"{formula!r} expected shape {tuple(wanted)}; got {tuple(array.shape)}; check the widths")
+
+
+def run_map(backend: Any, formula: Formula, outputs: tuple[Array, ...], arguments: Sequence[Any], random: Any) -> None:
+    """See Backend.map."""
+    xp, kinds = backend.xp, (*formula.outputs, *formula.given)
+    shape = next(a.shape for a, k in zip((*outputs, *arguments), kinds, strict=True) if k == "each")
+    given = iter(arguments)
+    values = []
+    for kind in formula.kinds:
+        if kind == "bits":
+            assert random is not None
+            values.append(backend.random_bits(shape[0], shape[1], random))
+            continue
+        value = next(given)
+        if kind != "scalar":
+            value = backend.wide(value)
+        if kind == "row":
+            value = xp.reshape(value, (1, -1))
+        elif kind == "column":
+            value = xp.reshape(value, (-1, 1))
+        elif kind == "scalar":
+            value = xp.asarray(value, dtype=xp.float32 if is_narrow(outputs[0]) else outputs[0].dtype)
+        values.append(value)
+    results = formula(*values)
+    results = results if isinstance(results, tuple) else (results,)
+    for target, result, kind in zip(outputs, results, formula.outputs, strict=True):
+        put(xp, xp.sum(result, axis=1) if kind == "rowsum" else result, target)
+
+
+def check_update(backend: Any, formula: Formula, arrays: Sequence[Array], scalars: Array, random: Any) -> None:
+    """Raises MixedBackends, ShapeError or DtypeError where these arrays cannot be updated by it."""
+    backend.require(*arrays, scalars)
+    if any(a.shape != arrays[0].shape for a in arrays) or len(arrays[0].shape) != 1:
+        raise ShapeError(f"{formula!r} expected flat arrays of one length; got {[tuple(a.shape) for a in arrays]}")
+    narrow = [p for p, a in zip(formula.parameters, arrays, strict=False) if is_narrow(a) and p in formula.overwrites]
+    if narrow and ("bfloat16" not in backend.precisions or random is None):
+        raise DtypeError(
+            f"expected {' and '.join(narrow)} in float32 on backend {backend.name!r}, or a source of random bits to round "
+            f"them with; got {formula!r} with 16 bits; choose another backend, or state_dtype=None"
+        )
+
+
+def run_update(backend: Any, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Any) -> None:
+    """See Backend.update."""
+    if math.isnan(float(scalars[0, 0])):
+        return
+    for start, stop, group in segments:
+        parts = [a[start:stop] for a in arrays]
+        results = formula(*map(backend.wide, parts), *(scalars[k, group] for k in range(scalars.shape[0])))
+        for name, result in zip(formula.overwrites, results, strict=True):
+            put(backend.xp, result, parts[formula.parameters.index(name)])
+
+
+def put(xp: Any, values: Array, out: Array) -> None:
+    """Overwrites `out`, in its own type."""
+    out[...] = values if values.dtype == out.dtype else xp.astype(values, out.dtype)
