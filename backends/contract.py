@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -18,8 +18,7 @@ from ..errors import DtypeError, MixedBackends, ShapeError
 from ..kernels.formula import Formula
 from ..kernels.formulas.activations import Activation
 from ..kernels.rows import reference
-from ..kernels.rows.operation import wide
-from ..kernels.targets.storage import bfloat16
+from ..kernels.targets.storage import bfloat16, is_narrow
 from .arrays import c_order, cast, describe, on_host
 from .defaults import dense, formulas
 from .executors.base import Executor, Work
@@ -62,10 +61,11 @@ class Backend:
     written. Operations refuse arrays of another library with MixedBackends.
 
     Attributes: name; device – such as "cpu"; precisions – types that a step may compute in; xp – the array library;
-        array_type – the class of its arrays; row_table – row operation -> what runs it, a function of `xp` and the arguments of
-        the operation: where a library does some better than the reference, {**Backend.row_table, "softmax": own_softmax};
-        fuses – whether operations of dense layers may do several things in one call, which are then timed as one;
-        splits_rows – whether `map` and `rows` run on the calling thread alone, so that threads may share the rows.
+        array_type – the class of its arrays; row_table – row operation -> what runs it, a function of the backend and the
+        arguments of the operation; what a library does better than the reference goes there, such as
+        {**Backend.row_table, "softmax": own_softmax}; fuses – whether operations of dense layers may do several things in one
+        call, which are then timed as one; splits_rows – whether `map` and `rows` run on the calling thread alone, so that
+        threads may share the rows.
 
     Args: xp – the module of the array library.
     """
@@ -94,17 +94,6 @@ class Backend:
     def on_host(self) -> bool:
         """Whether arrays lie in the memory of the host, and results are there when a call returns."""
         return self.device == "cpu"
-
-    if not TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> Callable[..., bool]:
-            """Row operations were methods in 0.2.0."""
-            if name not in reference.ROWS:
-                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
-            warnings.warn(
-                f"Backend.{name} is deprecated since 0.3.0; call backend.rows({name!r}, ...)", DeprecationWarning, stacklevel=2
-            )
-            return lambda *arguments, **options: self.rows(name, *reference.ROWS[name].in_order(*arguments, **options))
 
     def __repr__(self) -> str:
         return f"<fusedstep backend {self.name}>"
@@ -175,7 +164,7 @@ class Backend:
 
     def wide(self, array: Array) -> Array:
         """The array in a type that is computed in: float32 where it has 16 bits, else itself."""
-        return wide(self.xp, array)
+        return self.xp.astype(array, self.xp.float32) if is_narrow(array) else array
 
     def copy(self, source: Array, out: Array) -> None:
         """Overwrites `out` with the values of `source`, an array of this backend or of the host, or a list of numbers."""
@@ -353,12 +342,7 @@ class Backend:
         if known is None:
             raise ValueError(f"expected a row operation out of {', '.join(reference.ROWS)}; got {operation!r}")
         self.require(*known.arrays(arguments))
-        return bool(self.row_table[operation](self._row_target, *arguments))
-
-    @property
-    def _row_target(self) -> Any:
-        """What the functions of `row_table` get first."""
-        return self.xp
+        return bool(self.row_table[operation](self, *arguments))
 
     def argmax(self, x: Array) -> Array:
         """The column of the largest value of each row, the first among equals."""
@@ -428,3 +412,19 @@ class Backend:
     def executor(self, work: Work) -> Executor:
         """What carries out the steps of a TrainStep on this backend."""
         return PlainExecutor(self, work)
+
+
+def _method(name: str) -> Callable[..., bool]:
+    """What a row operation was in 0.2.0: a method."""
+
+    def method(self: Backend, *arguments: Any, **named: Any) -> bool:
+        warnings.warn(
+            f"Backend.{name} is deprecated since 0.3.0; call backend.rows({name!r}, ...)", DeprecationWarning, stacklevel=2
+        )
+        return self.rows(name, *reference.ROWS[name].in_order(*arguments, **named))
+
+    return method
+
+
+for _name in reference.ROWS:
+    setattr(Backend, _name, _method(_name))

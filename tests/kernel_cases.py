@@ -280,7 +280,7 @@ def run_summed(backend: Backend, rows: int, width: int, dtype: str, soft: bool) 
     exact = [a.astype(np.float64) if isinstance(a, np.ndarray) and a.dtype.kind == "f" else a for a in given]
     Backend(np).rows(name, x.astype(np.float64), *exact, losses, slope)
     given = [backend.asarray(a) if isinstance(a, np.ndarray) else a for a in given]
-    counters, found = getattr(backend, "_counters", None), []
+    counters, found = getattr(backend, "counters", None), []
     four = backend.asarray(np.array([4.0], real))
     for further in ((), (False,), (False,), (True,), (False, four)):
         logits, row_losses = backend.asarray(x.copy()), backend.empty((rows,), real)

@@ -112,7 +112,7 @@ class CudaBackend(CupyBackend):
         pointer: int = self.xp.cuda.get_current_stream().ptr
         return pointer
 
-    def _launch(self, kernel: Any, geometry: Any, arguments: Sequence[Any]) -> None:
+    def launch(self, kernel: Any, geometry: Any, arguments: Sequence[Any]) -> None:
         """Hands a kernel to the device, on CuPy's current stream; Numba would copy an array of the host in silence."""
         self.require(*(a for a in arguments if isinstance(a, np.ndarray)))
         given = [
@@ -121,7 +121,7 @@ class CudaBackend(CupyBackend):
         self.launches += 1
         launcher(kernel.compiled, self._stream_pointer(), *geometry)(*given)
 
-    def _scratch(self, like: Array) -> Callable[[int], Array]:
+    def scratch(self, like: Array) -> Callable[[int], Array]:
         """A function that lends a flat buffer; kernels of one stream run in order, so each stream has its own.
 
         Outgrown buffers are kept, because a captured graph may still write to them.
@@ -138,14 +138,14 @@ class CudaBackend(CupyBackend):
 
         return lend
 
-    def _counters(self) -> Array:
+    def counters(self) -> Array:
         """The numbers with which the blocks of a kernel count each other, 0 before and after; each stream has its own."""
         buffers, key = self._device.buffers, (own_stream(self._stream_pointer()), "counters")
         if key not in buffers:
             buffers[key] = self.zeros((self._launches.COUNTERS,), "uint32")
         return buffers[key]
 
-    def _one(self, like: Array) -> Array:
+    def one(self, like: Array) -> Array:
         """An array with a single 1 in the type of another one."""
         ones, name = self._device.ones, like.dtype.name
         if name not in ones:
@@ -231,28 +231,24 @@ class CudaBackend(CupyBackend):
     # Formulas
 
     def _map(self, formula: Formula, outputs: tuple[Array, ...], arguments: Sequence[Any], random: Random | None) -> None:
-        self._maps.run_map(formula, outputs, arguments, random, self._launch)
+        self._maps.run_map(formula, outputs, arguments, random, self.launch)
 
     def _update(
         self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Any, random: Random | None
     ) -> None:
-        self._updates.run_update(formula, arrays, scalars, segments, random, self._launch)
+        self._updates.run_update(formula, arrays, scalars, segments, random, self.launch)
 
     def random_bits(self, rows: int, width: int, random: Random) -> Array:
         """See Backend.random_bits."""
         out = self.empty((rows, width), "uint32")
-        self._bits.random_bits(out, random.state, random.stream, self._launch)
+        self._bits.random_bits(out, random.state, random.stream, self.launch)
         return out
 
     # Rows and sums
 
-    @property
-    def _row_target(self) -> Any:
-        return self._launches.Device(self._launch, self.exclusive, self._scratch, self._counters, self._one)
-
     def _sum(self, function: Callable[..., Any], x: Array) -> Scalar:
         out = self.empty((1,), "float64" if x.dtype.name == "float64" else "float32")
-        self._launches.run_sum(self._row_target, function, x.reshape(-1), out)
+        self._launches.run_sum(self, function, x.reshape(-1), out)
         return out.reshape(())
 
     def total(self, x: Array) -> Scalar:
@@ -269,4 +265,4 @@ class CudaBackend(CupyBackend):
         """See Backend.limit_norm; nothing leaves the device."""
         self.require(scales)
         given = self.xp.asarray(squares, dtype=scales.dtype).reshape(1)
-        self._launches.run_limit_norm(self._row_target, scales, given, largest)
+        self._launches.run_limit_norm(self, scales, given, largest)

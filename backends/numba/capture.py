@@ -102,7 +102,8 @@ class Capture(NumbaOperations):
     def _add(self, name: str, arguments: Sequence[Any], written: list[Array], kernel: Kernel | None = None) -> None:
         self.calls.append(Call(name, tuple(arguments), written, self.tape.place, self.tape.stage, kernel))
 
-    def _run(self, function: Callable[..., Any], *arguments: Any) -> None:
+    def run(self, function: Callable[..., Any], *arguments: Any) -> None:
+        """See NumbaOperations.run."""
         require_rows(arguments)
         kernel = self._kernels.kernel(function, arguments[0].dtype)
         self._add(kernel.name, arguments, kernel.written(arguments), kernel)
@@ -123,11 +124,11 @@ class Capture(NumbaOperations):
         """See Backend.fill."""
         if not array.flags.c_contiguous:
             raise NotRecordable(f"filling an array with strides {array.strides}")
-        self._run(self._kernels.fill, array.reshape(-1), value)
+        self.run(self._kernels.fill, array.reshape(-1), value)
 
     def sum_up(self, x: Array, out: Array) -> None:
         """The sum of x goes to out [1]."""
-        self._run(self._kernels.total, x, out)
+        self.run(self._kernels.total, x, out)
 
     zeros = recorded_zeros
     asarray = recorded_asarray

@@ -61,11 +61,7 @@ class NumbaOperations(NumpyOperations):
         self._target = target
         self.row_table = kernels.ROWS
 
-    @property
-    def _row_target(self) -> Any:
-        return self._run
-
-    def _run(self, function: Callable[..., Any], *arguments: Any) -> None:
+    def run(self, function: Callable[..., Any], *arguments: Any) -> None:
         """One of the kernels of kernels/rows/cpu.py, on arrays of the type of the first one."""
         self._kernels.kernel(function, arguments[0].dtype).function(*arguments)
 
@@ -119,7 +115,7 @@ class NumbaOperations(NumpyOperations):
         """See Backend.total."""
         self.require(x)
         out = np.empty(1)
-        self._run(self._kernels.total, x, out)
+        self.run(self._kernels.total, x, out)
         return out[0]
 
     def sum_of_squares(self, x: Array) -> Scalar:

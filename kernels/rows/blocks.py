@@ -11,7 +11,7 @@ import numpy as np
 from ..targets.numpy import BLOCK, Call, Registers
 from ..targets.storage import is_narrow
 from . import reference
-from .operation import scaled, wide
+from .operation import scaled
 
 Array = Any
 
@@ -27,9 +27,9 @@ def ones(rows: int, dtype: np.dtype[Any]) -> Array:
     return np.ones(rows, dtype)
 
 
-def column_sum(xp: Any, x: Array, out: Array, accumulate: bool = True) -> None:
+def column_sum(backend: Any, x: Array, out: Array, accumulate: bool = True) -> None:
     """A product."""
-    x = wide(xp, x)
+    x = backend.wide(x)
     sums = np.dot(ones(x.shape[0], x.dtype), x)
     if accumulate:
         out += sums
@@ -38,14 +38,14 @@ def column_sum(xp: Any, x: Array, out: Array, accumulate: bool = True) -> None:
 
 
 def softmax_cross_entropy(
-    xp: Any, logits: Array, labels: Array, weights: Array | None, on: float, off: float, factor: float, losses: Array,
+    backend: Any, logits: Array, labels: Array, weights: Array | None, on: float, off: float, factor: float, losses: Array,
     gradient: Array, sums: Array | None = None, accumulate: bool = False, scale: Array | None = None,
 ) -> bool:  # fmt: skip
     """The calls of `bind_softmax_cross_entropy`, made at once."""
     del sums, accumulate
     in_place = not is_narrow(gradient) and gradient.flags.c_contiguous
     slope = gradient if in_place else np.empty(gradient.shape, losses.dtype)
-    given = (wide(xp, logits), labels, weights, on, off, scaled(factor, scale), losses, slope)
+    given = (backend.wide(logits), labels, weights, on, off, scaled(factor, scale), losses, slope)
     for function, arguments in bind_softmax_cross_entropy(*given, _registers):
         function(*arguments)
     if slope is not gradient:
@@ -136,4 +136,4 @@ def bind_softmax_cross_entropy(
 ROWS: dict[str, Callable[..., Any]] = {
     **reference.ROWS, "column_sum": column_sum, "softmax_cross_entropy": softmax_cross_entropy,
 }  # fmt: skip
-"""Operation -> what runs it, on `numpy` and the arguments of the reference."""
+"""Operation -> what runs it, on a backend and the arguments of the reference."""

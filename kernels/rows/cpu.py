@@ -304,13 +304,12 @@ def largest_columns_pick(x, table, winner, out):
 SUMS = frozenset({"reassoc", "nsz"})
 """Sums are taken in vector lanes: the order is the compiler's, and the same in every call."""
 
-Run = Callable[..., None]
-"""Runs a kernel on arguments, the first of which has the type that it is compiled for."""
+# The functions of the table get a backend first, of which they `run` kernels and `fill` arrays.
 
 
 def _alone(function: Callable[..., Any]) -> Callable[..., None]:
     """An operation that is one kernel, with the same arguments."""
-    return lambda run, *arguments: run(function, *arguments)
+    return lambda backend, *arguments: backend.run(function, *arguments)
 
 
 @cache
@@ -319,35 +318,35 @@ def _no_weights(dtype: np.dtype[Any]) -> Any:
 
 
 def _cross_entropy(
-    run: Run, logits: Any, labels: Any, weights: Any, on: float, off: float, factor: float, losses: Any, gradient: Any,
+    backend: Any, logits: Any, labels: Any, weights: Any, on: float, off: float, factor: float, losses: Any, gradient: Any,
     sums: Any = None, accumulate: bool = False, scale: Any = None,
 ) -> None:  # fmt: skip
     del sums, accumulate
     given = _no_weights(logits.dtype) if weights is None else weights
-    run(softmax_cross_entropy, logits, labels, given, on, off, scaled(factor, scale), losses, gradient)
+    backend.run(softmax_cross_entropy, logits, labels, given, on, off, scaled(factor, scale), losses, gradient)
 
 
 def _cross_entropy_soft(
-    run: Run, logits: Any, targets: Any, factor: float, losses: Any, gradient: Any, sums: Any = None, accumulate: bool = False,
-    scale: Any = None,
+    backend: Any, logits: Any, targets: Any, factor: float, losses: Any, gradient: Any, sums: Any = None,
+    accumulate: bool = False, scale: Any = None,
 ) -> None:  # fmt: skip
     del sums, accumulate
-    run(softmax_cross_entropy_soft, logits, targets, scaled(factor, scale), losses, gradient)
+    backend.run(softmax_cross_entropy_soft, logits, targets, scaled(factor, scale), losses, gradient)
 
 
-def _column_sum(run: Run, x: Any, out: Any, accumulate: bool = True) -> None:
+def _column_sum(backend: Any, x: Any, out: Any, accumulate: bool = True) -> None:
     if not accumulate:
-        run(fill, out, 0.0)
-    run(column_sum, x, out)
+        backend.fill(out, 0.0)
+    backend.run(column_sum, x, out)
 
 
 def _layer_norm_backward(
-    run: Run, dy: Any, x: Any, gain: Any, mean: Any, scale: Any, dx: Any, dgain: Any, doffset: Any, accumulate: bool = True
+    backend: Any, dy: Any, x: Any, gain: Any, mean: Any, scale: Any, dx: Any, dgain: Any, doffset: Any, accumulate: bool = True
 ) -> None:  # fmt: skip
     if not accumulate:
-        run(fill, dgain, 0.0)
-        run(fill, doffset, 0.0)
-    run(layer_norm_backward, dy, x, gain, mean, scale, dx, dgain, doffset)
+        backend.fill(dgain, 0.0)
+        backend.fill(doffset, 0.0)
+    backend.run(layer_norm_backward, dy, x, gain, mean, scale, dx, dgain, doffset)
 
 
 _KERNELS = {name: globals()[name] for name in reference.ROWS}
@@ -358,7 +357,7 @@ ROWS: dict[str, Callable[..., None]] = {
     "layer_norm_backward": _layer_norm_backward,
     "column_sum": _column_sum,
 }
-"""Operation -> what runs it, on a `Run` and the arguments of the reference."""
+"""Operation -> what runs it, on a backend and the arguments of the reference."""
 
 KINDS: dict[Callable[..., Any], tuple[str, ...]] = {
     **{_KERNELS[name]: operation.kinds[: operation.required] for name, operation in reference.ROWS.items()},

@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from inspect import Parameter, signature
 from itertools import compress
 from typing import Annotated, Any
 
 from ...errors import ShapeError
-from ..targets.storage import is_narrow
 
 Matrix = Annotated[Any, "matrix"]
 """Reals [rows, columns]."""
@@ -35,34 +32,30 @@ WrittenVector = Annotated[Vector, "written"]
 WrittenWinners = Annotated[Winners, "written"]
 
 
-@dataclass(frozen=True, eq=False)
 class RowOperation:
     """A named function of whole rows or columns.
 
-    Calling it runs the reference on arrays of any library: reals that are read come to it in the type that is computed in.
+    Calling it with a backend runs the reference on that one's array library: reals that are read come to it in the type that is
+    computed in.
 
     Attributes: kinds – of all arguments, such as "matrix" or "written vector"; required – how many must be given; arrays that
         are optional may be None.
     """
 
-    name: str
-    reference: Callable[..., Any]
-    kinds: tuple[str, ...]
-    required: int
-
-    @cached_property
-    def _arrays(self) -> tuple[bool, ...]:
-        return tuple(kind not in ("number", "flag") for kind in self.kinds)
-
-    @cached_property
-    def _reads(self) -> tuple[bool, ...]:
-        return tuple(kind in ("matrix", "vector") for kind in self.kinds)
+    def __init__(self, name: str, reference: Callable[..., Any], kinds: tuple[str, ...], required: int) -> None:
+        self.name = name
+        self.reference = reference
+        self.kinds = kinds
+        self.required = required
+        self._counts = range(required, len(kinds) + 1)
+        self._arrays = [kind not in ("number", "flag") for kind in kinds]
+        self._reads = [kind in ("matrix", "vector") for kind in kinds]
 
     def arrays(self, arguments: Sequence[Any]) -> list[Any]:
         """Those of the arguments that are arrays; raises ShapeError where there are too few or too many arguments."""
-        if not self.required <= len(arguments) <= len(self.kinds):
+        if len(arguments) not in self._counts:
             raise ShapeError(f"{self!r} expected {self.required} to {len(self.kinds)} arguments; got {len(arguments)}")
-        return [a for a in compress(arguments, self._arrays) if a is not None]
+        return [array for array in compress(arguments, self._arrays) if array is not None]
 
     def in_order(self, *arguments: Any, **named: Any) -> tuple[Any, ...]:
         """Arguments of which some are given by name, in the order of the operation, with the defaults of the others."""
@@ -70,17 +63,17 @@ class RowOperation:
         bound.apply_defaults()
         return bound.args[1:]
 
-    def __call__(self, xp: Any, *arguments: Any) -> Any:
-        """The reference, on arrays of the library `xp`."""
+    def __call__(self, backend: Any, *arguments: Any) -> Any:
+        """The reference on arrays of a backend."""
         reads = zip(arguments, self._reads, strict=False)
-        return self.reference(xp, *(wide(xp, a) if read and a is not None else a for a, read in reads))
+        return self.reference(backend.xp, *(backend.wide(a) if read and a is not None else a for a, read in reads))
 
     def __repr__(self) -> str:
         return f"<row operation {self.name}>"
 
 
 ROWS: dict[str, RowOperation] = {}
-"""All row operations; at the same time the table of the reference, which runs on any array library."""
+"""All row operations, and so the table of the reference, which runs on any array library."""
 
 
 def row_operation(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -91,11 +84,6 @@ def row_operation(function: Callable[..., Any]) -> Callable[..., Any]:
     required = sum(p.default is Parameter.empty for p in given)
     ROWS[function.__name__] = RowOperation(function.__name__, function, kinds, required)
     return function
-
-
-def wide(xp: Any, array: Any) -> Any:
-    """An array in a type that is computed in: float32 where it has 16 bits, else itself."""
-    return xp.astype(array, xp.float32) if is_narrow(array) else array
 
 
 def scaled(factor: float, scale: Any) -> Any:

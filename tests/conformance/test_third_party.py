@@ -68,3 +68,12 @@ def test_the_report_of_a_run_can_be_read(registered):
     assert "backend strict" in str(report)
     assert "reductions" in str(report)
     assert "FAILED" not in str(report)
+
+
+def test_row_operations_may_still_be_called_as_methods(registered):
+    backend = fs.backend(registered)
+    x, wanted, out = backend.asarray(np.ones((2, 3), "f4")), backend.zeros((3,)), backend.zeros((3,))
+    backend.rows("column_sum", x, wanted, False)
+    with pytest.warns(DeprecationWarning, match="call backend.rows.'column_sum'"):
+        backend.column_sum(x, out=out, accumulate=False)
+    assert np.array_equal(backend.to_numpy(out), backend.to_numpy(wanted))

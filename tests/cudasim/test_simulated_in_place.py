@@ -79,7 +79,7 @@ def layer_norm(cuda, x):
 def layer_norm_input(cuda, x, over_inputs=False):
     other, moments = draw(cuda, ROWS, WIDTH), (draw(cuda, WIDTH), draw(cuda, ROWS), draw(cuda, ROWS))
     given = (other, x) if over_inputs else (x, other)
-    launches.run(normalization.layer_norm_input, *x.shape, (*given, *moments, x), cuda._launch)
+    launches.run(normalization.layer_norm_input, *x.shape, (*given, *moments, x), cuda.launch)
 
 
 def layer_norm_input_over_inputs(cuda, x):

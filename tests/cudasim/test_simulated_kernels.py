@@ -127,7 +127,7 @@ def test_a_sum_over_everything_is_one_launch_and_leaves_its_counter_at_0(cuda):
         results = {cuda.item(sum_up(x)) for _ in range(3)}
         assert len(results) == 1
         assert cuda.launches == before + 3
-        assert not cuda.to_numpy(cuda._counters()).any()
+        assert not cuda.to_numpy(cuda.counters()).any()
 
 
 def test_sums_of_nothing(cuda):
@@ -159,13 +159,13 @@ def test_nan_stays_nan_through_relu(cuda):
 
 def test_every_row_kernel_was_run(cuda, monkeypatch):
     names = set()
-    launch = type(cuda)._launch
+    launch = type(cuda).launch
 
     def recording(self, kernel, geometry, arguments):
         names.add(kernel.name)
         launch(self, kernel, geometry, arguments)
 
-    monkeypatch.setattr(type(cuda), "_launch", recording)
+    monkeypatch.setattr(type(cuda), "launch", recording)
     cases.run_rows(cuda, 2, 3, "float32")
     cases.run_sums(cuda, 5, "float32")
     cases.run_limit(cuda, "float32")
@@ -208,7 +208,7 @@ def test_step_and_scratch(cuda):
     random_state = cuda.random_state(1)
     cuda.set_step(random_state, 2**32 + 5)
     assert cuda.to_numpy(random_state).tolist() == [1, 0, 5, 0]
-    lend = cuda._scratch(cuda.zeros((1,)))
+    lend = cuda.scratch(cuda.zeros((1,)))
     first = lend(10)
     assert first.shape == (10,)
     assert lend(100_000).size == 100_000

@@ -188,14 +188,14 @@ PIECES = pytest.mark.parametrize("micro_batch", [None, 4], ids=["whole", "pieces
 def test_no_pass_over_the_slope_of_the_loss_is_made_for_the_last_bias(monkeypatch, precision, micro_batch, cuda) -> None:
     pytest.importorskip("ml_dtypes", reason="needs ml_dtypes: pip install ml_dtypes")
     names: list[str] = []
-    launch = type(cuda)._launch
+    launch = type(cuda).launch
     summed: list[tuple[int, ...]] = []
 
     def recording(self, kernel, geometry, arguments):
         names.append(kernel.name)
         launch(self, kernel, geometry, arguments)
 
-    monkeypatch.setattr(type(cuda), "_launch", recording)
+    monkeypatch.setattr(type(cuda), "launch", recording)
     monkeypatch.setattr(cuda, "fuses", False)
     rows = type(cuda).rows
 

@@ -56,7 +56,7 @@ def beside_each_other(cuda, monkeypatch):
     steps = {name: new_step(name) for name in DATA}
     capturing, launched = threading.Event(), threading.Event()
     wrong = []
-    capture, launch = type(cuda).capture, type(cuda)._launch
+    capture, launch = type(cuda).capture, type(cuda).launch
 
     def slow_capture(self, work):
         def with_company():
@@ -83,7 +83,7 @@ def beside_each_other(cuda, monkeypatch):
             wrong.append(error)
 
     monkeypatch.setattr(type(cuda), "capture", slow_capture)
-    monkeypatch.setattr(type(cuda), "_launch", told_launch)
+    monkeypatch.setattr(type(cuda), "launch", told_launch)
     threads = [threading.Thread(target=train, name=name) for name in DATA]
     for thread in threads:
         thread.start()

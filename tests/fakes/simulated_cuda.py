@@ -195,7 +195,7 @@ class SimulatedCuda(CudaBackend):
     def _stream_pointer(self) -> int:
         return _streams.current
 
-    def _launch(self, kernel: Any, geometry: Any, arguments: Sequence[Any]) -> None:
+    def launch(self, kernel: Any, geometry: Any, arguments: Sequence[Any]) -> None:
         from numba.cuda.simulator.cudadrv.devicearray import FakeCUDAArray
 
         # Wrapped here, because the simulator would copy an array once for each argument that it is.

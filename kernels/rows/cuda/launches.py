@@ -5,12 +5,12 @@ What takes a buffer has the device to itself until its last launch.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple
+from typing import Any, Protocol
 
 from ...targets.cuda.geometry import BLOCK, MOST_BLOCKS, SIMULATED, Geometry, flat_geometry, matrix_geometry, team_geometry
-from ...targets.cuda.kernel import Launch
+from ...targets.cuda.kernel import Kernel, Launch
 from . import columns, hinge, softmax
 from .compiled import SIGNATURES, kernel
 from .normalization import layer_norm, layer_norm_columns, layer_norm_input
@@ -20,19 +20,23 @@ Scratch = Callable[[int], Any]
 """Lends a flat buffer of that many elements until the next call."""
 
 
-class Device(NamedTuple):
-    """What launches need of a backend.
+class Device(Protocol):
+    """What launches need of a backend."""
 
-    Attributes: launch – hands a kernel to the device; exclusive – within it no other thread uses the buffers; scratch – gives a
-        buffer of the type of an array; counters – gives COUNTERS of blocks, all 0; one – gives an array with a single 1, of the
-        type of another one.
-    """
+    def launch(self, kernel: Kernel, geometry: Geometry, arguments: Sequence[Any]) -> None:
+        """Hands a kernel to the device."""
 
-    launch: Launch
-    exclusive: Callable[[], AbstractContextManager[Any]]
-    scratch: Callable[[Any], Scratch]
-    counters: Callable[[], Any]
-    one: Callable[[Any], Any]
+    def exclusive(self) -> AbstractContextManager[Any]:
+        """Within it no other thread uses the buffers."""
+
+    def scratch(self, like: Any) -> Scratch:
+        """Lends buffers of the type of an array."""
+
+    def counters(self) -> Any:
+        """COUNTERS of blocks, all 0."""
+
+    def one(self, like: Any) -> Any:
+        """An array with a single 1, of the type of another one."""
 
 
 COUNTERS = MOST_BLOCKS

@@ -70,7 +70,7 @@ def in_a_thread(call):
 def belongings(cuda):
     """The addresses of what work on the current device and stream uses."""
     like = np.zeros(1, "f4")
-    return cuda._scratch(like)(4).ctypes.data, cuda._counters().ctypes.data
+    return cuda.scratch(like)(4).ctypes.data, cuda.counters().ctypes.data
 
 
 def test_buffers_belong_to_a_device_and_a_stream(cuda, machine):
