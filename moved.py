@@ -15,16 +15,14 @@ MOVED = {
         "captured=capture cublaslt cuda_backend=backend cuda_rows=backend cuda_toolchain=toolchain streams"
     ),
     ("backends", "backends.cupy"): "cupy_backend=backend pinned pinned_ring pinned_slots",
-    ("backends", "backends.executors"): "recording=capturing",
     ("backends", "backends.forward_mode"): "dual_backend=backend dual_numbers=numbers",
     ("backends", "backends.numba"): "numba_backend=backend recorder=capture",
-    ("backends", "backends.numpy"): "numpy_backend=backend script_recorder=capture",
+    ("backends", "backends.numpy"): "numpy_backend=backend",
     ("backends.cublaslt", "backends.cuda.cublaslt"): (
         "checks choices codes dense device gemms library plan problem products"
     ),
     ("backends.executors", "backends.cuda"): "graph several",
     ("backends.executors", "backends.numba"): "crew=thread_pool pace=thread_count played=plan program=replay rows splitting",
-    ("backends.executors", "backends.numpy"): "script=plan",
     ("framework", "framework"): "seeing=diagnostics",
     ("framework", "framework.diagnostics"): "plots",
     ("framework", "framework.engine"): (

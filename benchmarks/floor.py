@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..backends.threads import limit_this_thread
-from ..kernels.targets.products import multipliers
+from ..kernels.targets.products import multiply
 from .gemms import products
 from .problem import Problem
 from .team import Team, blas_threads, cuts, team
@@ -55,8 +55,7 @@ class _Operands:
 
 def _whole(given: Sequence[tuple[Array, Array, Array]]) -> list[Callable[[], Any]]:
     """The products as steps of the NumPy backend compute them."""
-    by_mkl = multipliers([(*each, False) for each in given])
-    return [partial(mine or np.matmul, *each) for mine, each in zip(by_mkl, given, strict=True)]
+    return [partial(multiply, *each) for each in given]
 
 
 def _as_compiled(a: Array, b: Array, out: Array) -> Callable[[], Any]:

@@ -55,12 +55,17 @@ class Formula:
         """The kinds of the arguments that a caller gives: all but the random bits."""
         return tuple(kind for kind in self.kinds if kind != "bits")
 
-    @property
+    @cached_property
+    def places(self) -> tuple[str, ...]:
+        """The kinds of the outputs, then of all arguments."""
+        return (*self.outputs, *self.kinds)
+
+    @cached_property
     def random(self) -> bool:
         """Whether the loop has to make random bits for it."""
         return "bits" in self.kinds
 
-    @property
+    @cached_property
     def flat(self) -> bool:
         """Whether rows and columns do not matter, so that arrays may be walked as one run of elements."""
         return not {"row", "column", "bits"} & set(self.kinds) and "rowsum" not in self.outputs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from ...errors import DtypeError, ShapeError
@@ -15,23 +16,30 @@ Array = Any
 
 def check_map(backend: Any, formula: Formula, outputs: tuple[Array, ...], arguments: Sequence[Any]) -> None:
     """Raises MixedBackends or ShapeError unless all arrays are the backend's and fit: compiled loops do not look."""
-    arrays, kinds = (*outputs, *arguments), (*formula.outputs, *formula.given)
-    if len(arrays) != len(kinds):
-        raise ShapeError(f"{formula!r} expected {len(formula.given)} arguments; got {len(arguments)}")
-    whole = next(getattr(a, "shape", ()) for a, kind in zip(arrays, kinds, strict=True) if kind == "each")
-    for array, kind in zip(arrays, kinds, strict=True):
+    arrays = (*outputs, *arguments)
+    wrong = misfit(formula, tuple([tuple(a.shape) if isinstance(a, backend.array_type) else None for a in arrays]))
+    if wrong is not None:
+        kinds = (*formula.outputs, *formula.given)
+        backend.require(*(a for a, kind in zip(arrays, kinds, strict=False) if kind != "scalar"))
+        raise ShapeError(wrong)
+
+
+@lru_cache(maxsize=1024)
+def misfit(formula: Formula, shapes: tuple[tuple[int, ...] | None, ...]) -> str | None:
+    """What is wrong with outputs and arguments of these shapes, None being that of a number; None where nothing is."""
+    kinds = (*formula.outputs, *formula.given)
+    if len(shapes) != len(kinds):
+        return f"{formula!r} expected {len(formula.given)} arguments; got {len(shapes) - len(formula.outputs)}"
+    whole = next(shape for shape, kind in zip(shapes, kinds, strict=True) if kind == "each") or ()
+    for shape, kind in zip(shapes, kinds, strict=True):
         if kind == "scalar":
             continue
-        if not isinstance(array, backend.array_type):
-            backend.require(array)
-        if kind == "each":
-            wanted = whole
-        elif len(whole) == 2:
-            wanted = whole[1:] if kind == "row" else whole[:1]
-        else:
-            raise ShapeError(f"{formula!r} expected matrices [rows, columns]; got shape {tuple(whole)}")
-        if array.shape != wanted:
-            raise ShapeError(f"{formula!r} expected shape {tuple(wanted)}; got {tuple(array.shape)}; check the widths")
+        if kind != "each" and len(whole) != 2:
+            return f"{formula!r} expected matrices [rows, columns]; got shape {whole}"
+        wanted = whole if kind == "each" else whole[1:] if kind == "row" else whole[:1]
+        if shape != wanted:
+            return f"{formula!r} expected shape {wanted}; got {shape}; check the widths"
+    return None
 
 
 def run_map(backend: Any, formula: Formula, outputs: tuple[Array, ...], arguments: Sequence[Any], random: Any) -> None:
@@ -66,7 +74,7 @@ def check_update(backend: Any, formula: Formula, arrays: Sequence[Array], scalar
     backend.require(*arrays, scalars)
     if any(a.shape != arrays[0].shape for a in arrays) or len(arrays[0].shape) != 1:
         raise ShapeError(f"{formula!r} expected flat arrays of one length; got {[tuple(a.shape) for a in arrays]}")
-    narrow = [p for p, a in zip(formula.parameters, arrays, strict=False) if is_narrow(a) and p in formula.overwrites]
+    narrow = [p for p, a in zip(formula.parameters, arrays, strict=False) if p in formula.overwrites and is_narrow(a)]
     if narrow and ("bfloat16" not in backend.precisions or random is None):
         raise DtypeError(
             f"expected {' and '.join(narrow)} in float32 on backend {backend.name!r}, or a source of random bits to round "

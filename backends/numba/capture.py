@@ -13,8 +13,19 @@ from ...kernels.targets.cpu import Kernel
 from ...kernels.targets.native import address_of, gemm_entry, gemm_words, words_of
 from ..contract import Array, Random
 from ..executors.base import NotRecordable
-from ..executors.capturing import recorded_asarray, recorded_zeros, refuse, require_rows
 from .operations import NumbaOperations
+
+
+def _refuse(*_: Any, **__: Any) -> Any:
+    """In place of operations whose results a pass would look at, or that a plan does not hold."""
+    raise NotRecordable("an operation that is not captured")
+
+
+def _require_rows(arrays: Sequence[Any]) -> None:
+    """Raises NotRecordable where an array has gaps, because flattening it would make a copy."""
+    for array in arrays:
+        if isinstance(array, np.ndarray) and not array.flags.c_contiguous:
+            raise NotRecordable(f"an array with strides {array.strides}")
 
 
 @dataclass(frozen=True)
@@ -104,12 +115,12 @@ class Capture(NumbaOperations):
 
     def run(self, function: Callable[..., Any], *arguments: Any) -> None:
         """See NumbaOperations.run."""
-        require_rows(arguments)
+        _require_rows(arguments)
         kernel = self._kernels.kernel(function, arguments[0].dtype)
         self._add(kernel.name, arguments, kernel.written(arguments), kernel)
 
     def _map(self, formula: Formula, outputs: tuple[Array, ...], arguments: Sequence[Any], random: Random | None) -> None:
-        require_rows((*outputs, *arguments))
+        _require_rows((*outputs, *arguments))
         kernel, given = self._target.bind_map(formula, outputs, arguments, random)
         self._add(kernel.name, given, kernel.written(given), kernel)
 
@@ -130,7 +141,18 @@ class Capture(NumbaOperations):
         """The sum of x goes to out [1]."""
         self.run(self._kernels.total, x, out)
 
-    zeros = recorded_zeros
-    asarray = recorded_asarray
-    copy = take_rows = item = to_numpy = random_bits = permutation = argmax = total = sum_of_squares = limit_norm = refuse
-    update = fold = refuse
+    def zeros(self, shape: Sequence[int], dtype: str = "float32") -> Array:
+        """A buffer that is filled with zeros in every pass."""
+        array = self.empty(shape, dtype)
+        self.fill(array, 0.0)
+        return array
+
+    def asarray(self, values: Any, dtype: str | None = None) -> Array:
+        """Numbers as an array, made once; arrays only where they stay what they are."""
+        array = super().asarray(values, dtype)
+        if hasattr(values, "dtype") and array is not values:
+            raise NotRecordable("a conversion of an array")
+        return array
+
+    copy = take_rows = item = to_numpy = random_bits = permutation = argmax = total = sum_of_squares = limit_norm = _refuse
+    update = fold = _refuse

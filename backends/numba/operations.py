@@ -5,7 +5,8 @@ The kernels run on one thread each and release the GIL; rows, and elements of th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,7 +15,7 @@ import numpy as np
 from ...kernels.formula import Formula
 from ..contract import Array, Random, Scalar, Unavailable
 from ..defaults.formulas import check_update
-from ..numpy.operations import NumpyOperations
+from ..numpy.backend import NumpyBackend
 from ..profiling import Label
 from ..segments import Segments
 from ..threads import num_threads, workers
@@ -26,12 +27,13 @@ LEAST_ELEMENTS = 32_768
 """Elements of the arena below which a further thread is not worth its hand-over; also the chunk of its sums."""
 
 
-class NumbaOperations(NumpyOperations):
+class NumbaOperations(NumpyBackend):
     """NumPy arrays with kernels compiled for this CPU."""
 
     name: ClassVar[str] = "numba"
     precisions: ClassVar[tuple[str, ...]] = ("float32", "float64")
     splits_rows = True
+    own_products: ClassVar[int] = 2**23
 
     @classmethod
     def unavailable(cls) -> Unavailable | None:
@@ -68,17 +70,24 @@ class NumbaOperations(NumpyOperations):
     def _map(self, formula: Formula, outputs: tuple[Array, ...], arguments: Sequence[Any], random: Random | None) -> None:
         self._target.run_map(formula, outputs, arguments, random)
 
-    def _update_key(self, formula: Formula, random: Random | None) -> Hashable:
-        del random
-        return formula, num_threads()
+    def products(self, precision: str, deterministic: bool = False) -> AbstractContextManager[Any]:
+        """See Backend.products; its steps limit the BLAS themselves."""
+        del precision, deterministic
+        return nullcontext()
 
-    def _new_update(
-        self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Segments, random: Random | None
-    ) -> Callable[[Array], None]:
-        check_update(self, formula, arrays, scalars, random)
+    def update(
+        self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Segments, random: Random | None = None
+    ) -> None:
+        """See Backend.update; arrays are checked once, where what runs it is made."""
+        if type(scalars) is not np.ndarray:
+            self.require(scalars)
         threads = num_threads()
-        program = self._update_program(formula, arrays, scalars, segments, threads)
-        return lambda scalars: program.run((scalars,), threads)
+
+        def make() -> Replay:
+            check_update(self, formula, arrays, scalars, random)
+            return self._update_program(formula, arrays, scalars, segments, threads)
+
+        segments.made((formula, threads), arrays, make).run((scalars,), threads)
 
     def update_calls(
         self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Segments, threads: int

@@ -1,14 +1,14 @@
-"""The NumPy target: a traced formula as a list of ufunc calls on cache-sized blocks, with no temporaries.
+"""The NumPy target: a traced formula as ufunc calls on cache-sized blocks of arrays, and the random bits that formulas take.
 
-The registers that hold intermediate values are reused as soon as their value is dead.
+Intermediate values lie in a few registers, which are used again as soon as their value is dead.
 """
 
 from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from functools import cache, lru_cache
+from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -25,95 +25,59 @@ Array = np.ndarray[Any, Any]
 BLOCK = 32_768
 """Elements per block: a few registers of that size stay in the cache of a core, and the calls are few."""
 
-Call = tuple[Callable[..., Any], tuple[Any, ...]]
-"""A function and its arguments, the array to write to last."""
+MOST_SHAPES = 64
+"""Sets of registers that are kept ready."""
 
 _BITS: dict[int, np.dtype[Any]] = {4: np.dtype(np.int32), 8: np.dtype(np.int64)}
+_SINGLE, _WORD = np.dtype(np.float32), np.dtype(np.uint32)
+_COMPUTED = (_SINGLE, np.dtype(np.float64))
 
 
-def _select(condition: Any, if_true: Any, if_false: Any, out: Array) -> None:
+class _Registers(threading.local):
+    """Buffers for one block: the n-th one of a type lies in the same place each time, in each thread its own."""
+
+    def __init__(self) -> None:
+        self._buffers: dict[tuple[int, np.dtype[Any]], Array] = {}
+        self._taken: dict[Any, list[Array]] = {}
+
+    def take(self, dtypes: tuple[np.dtype[Any], ...], shape: tuple[int, ...]) -> list[Array]:
+        """One array of that shape per type."""
+        key = (dtypes, shape)
+        if key not in self._taken:
+            if len(self._taken) >= MOST_SHAPES:
+                self._taken.clear()
+            self._taken[key] = [self._view(*numbered, shape) for numbered in enumerate(dtypes)]
+        return self._taken[key]
+
+    def _view(self, number: int, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
+        size = math.prod(shape)
+        buffer = self._buffers.get((number, dtype))
+        if buffer is None or buffer.size < size:
+            buffer = self._buffers[number, dtype] = aligned_empty((max(size, BLOCK),), dtype)
+        return buffer[:size].reshape(shape)
+
+
+_registers, _scratch = _Registers(), _Registers()
+
+
+def _select(condition: Any, if_true: Any, if_false: Any, out: Array) -> Array:
     """if_true where the condition holds, else if_false, by masks of bits: `np.where` takes several times as long."""
-    if np.ndim(if_true) == 0 and np.ndim(if_false) == 0 and if_false == 0.0 and math.isfinite(if_true):
-        np.multiply(condition, out.dtype.type(if_true), out=out)
-        return
+    if not isinstance(if_true, np.ndarray) and not isinstance(if_false, np.ndarray) and (
+        if_false == 0.0 and math.isfinite(if_true)
+    ):
+        out[...] = condition
+        return out if if_true == 1.0 else np.multiply(out, if_true, out=out)
     kind = _BITS[out.dtype.itemsize]
-    size = out.size
-    mask, spare = (r[:size].reshape(out.shape) for r in _scratch.take([kind, kind], size))
+    mask, spare = _scratch.take((kind, kind), out.shape)
     np.negative(condition.view(np.int8), out=mask, dtype=kind, casting="unsafe")
     a, b = (np.asarray(x, out.dtype).view(kind) for x in (if_true, if_false))
     if np.ndim(if_false) == 0 and if_false == 0.0 and not np.signbit(if_false):
         np.bitwise_and(a, mask, out=out.view(kind))
-        return
+        return out
     np.bitwise_xor(a, b, out=spare)
     np.bitwise_and(spare, mask, out=spare)
     np.bitwise_xor(spare, b, out=out.view(kind))
-
-
-def _copy(x: Any, out: Array) -> None:
-    out[...] = x
-
-
-def _exponent(x: Any, out: Array) -> None:
-    np.copyto(out, np.frexp(x)[1] - 1, casting="unsafe")
-
-
-def _mantissa(x: Any, out: Array) -> None:
-    np.multiply(np.frexp(x)[0], 2.0, out=out)
-
-
-def _power_of_two(n: Any, out: Array) -> None:
-    np.ldexp(out.dtype.type(1.0), np.asarray(n).astype(np.int32), out=out)
-
-
-def _maximum(a: Any, b: Any, out: Array) -> None:
-    np.maximum(a, b, out=out)  # takes it by name only
-
-
-def _minimum(a: Any, b: Any, out: Array) -> None:
-    np.minimum(a, b, out=out)
-
-
-_WORDS: dict[str, Callable[..., Any]] = {
-    "select": _select,
-    "uint32": _copy,
-    "uint64": _copy,
-    "real": _copy,
-    "abs": np.absolute,
-    "exponent": _exponent,
-    "mantissa": _mantissa,
-    "maximum": _maximum,
-    "minimum": _minimum,
-    "power_of_two": _power_of_two,
-}
-_SLOW_WITH_NUMBERS = (_maximum, _minimum)
-"""Functions that take four times as long between an array and one number as between two arrays."""
-_NOT_IN_PLACE = frozenset({"select", "mantissa"})
-
-
-def _is_fixed(x: Any) -> bool:
-    """Whether this is a number, and no array that holds one for now."""
-    return not isinstance(x, np.ndarray)
-
-
-class Registers(threading.local):
-    """Block buffers: the n-th one of a type is the same array each time, in each thread its own."""
-
-    def __init__(self) -> None:
-        self._pool: dict[tuple[int, np.dtype[Any]], Array] = {}
-
-    def take(self, dtypes: Sequence[np.dtype[Any]], size: int, first: int = 0) -> list[Array]:
-        """One flat array per type, of at least that size, counted from the `first` one."""
-        found = []
-        for key in enumerate(dtypes, first):
-            buffer = self._pool.get(key)
-            if buffer is None or buffer.size < size:
-                buffer = self._pool[key] = aligned_empty((max(size, BLOCK),), key[1])
-            found.append(buffer)
-        return found
-
-
-_registers = Registers()
-_scratch = Registers()
+    return out
 
 
 _constants: dict[tuple[bytes, np.dtype[Any]], Array] = {}
@@ -125,307 +89,269 @@ def _repeated(number: Any, like: Array) -> Array:
     key = (value.tobytes(), like.dtype)
     found = _constants.get(key)
     if found is None or found.size < like.size:
-        found = aligned_empty((max(like.size, BLOCK),), like.dtype)
-        found.fill(value)
-        _constants[key] = found
-    return found[: like.size].reshape(like.shape)
+        found = _constants[key] = np.full(max(like.size, BLOCK), value)
+    same: Array = found[: like.size].reshape(like.shape)
+    return same
 
 
-class Plan:
-    """A formula compiled for one real dtype: steps that run once per call, steps that run once per block."""
+def _extreme(ufunc: np.ufunc) -> Callable[..., Array]:
+    """Maximum or minimum, which take four times as long between an array and one number as between two arrays."""
+
+    def word(a: Any, b: Any, out: Array) -> Array:
+        a = a if isinstance(a, np.ndarray) else _repeated(a, out)
+        b = b if isinstance(b, np.ndarray) else _repeated(b, out)
+        ufunc(a, b, out=out)
+        return out
+
+    return word
+
+
+def _scaled(factor: Any, x: Array, out: Array) -> Array:
+    """factor x, which is x itself where the factor is 1, as that of a gradient is in most steps."""
+    return x if factor == 1.0 else np.multiply(factor, x, out=out)
+
+
+def _copy(x: Any, out: Array) -> Array:
+    out[...] = x
+    return out
+
+
+def _exponent(x: Any, out: Array) -> Array:
+    return _copy(np.frexp(x)[1] - 1, out)
+
+
+def _mantissa(x: Any, out: Array) -> Array:
+    return np.multiply(np.frexp(x)[0], 2.0, out=out)
+
+
+def _power_of_two(n: Any, out: Array) -> Array:
+    return _copy(np.ldexp(out.dtype.type(1.0), np.asarray(n).astype(np.int32)), out)
+
+
+_WORDS: dict[str, Callable[..., Any]] = {
+    "select": _select,
+    "uint32": _copy,
+    "uint64": _copy,
+    "real": _copy,
+    "abs": np.absolute,
+    "maximum": _extreme(np.maximum),
+    "minimum": _extreme(np.minimum),
+    "exponent": _exponent,
+    "mantissa": _mantissa,
+    "power_of_two": _power_of_two,
+}
+"""Operations that are no ufunc of the same name; each writes to `out` and returns what holds the result."""
+
+
+class _Places:
+    """Where the results of a program go: to outputs, and to registers, which are used again when their value is dead.
+
+    A result goes to an output where no input that may be the same array is read any more, and an intermediate one as well,
+    until the output is computed.
+
+    Args: program; dtypes – by kind; stored – which outputs are arrays to write to; overwrites – by output the position of the
+        input that is the same array; () where any may be.
+    Attributes: of – the name of the place of each operation, "o0" for an output and "r0" for a register; registers – their
+        types; scaled – products of an input with a number that may be 1.
+    """
 
     def __init__(
-        self, program: Program, dtype: np.dtype[Any], stored: frozenset[int], overwrites: Sequence[int] | None = None
+        self, program: Program, dtypes: dict[str, np.dtype[Any]], stored: Sequence[int], overwrites: Sequence[int]
     ) -> None:
-        """Args: program; dtype – of reals; stored – positions of the outputs that are written to arrays as they are;
-        overwrites – by output the number of the input that is the same array; None where any may be.
-        """  # fmt: skip
-        self.dtype = dtype
-        self._overwrites = overwrites
-        self._stored = stored
-        self._dtypes = {REAL: dtype, BOOL: np.dtype(bool), UINT32: np.dtype(np.uint32), UINT64: np.dtype(np.uint64)}
-        self.inputs = [i for i, n in enumerate(program.nodes) if n.operation == "input"]
-        self.outputs = program.outputs
-        self.template: list[Any] = [None] * len(program.nodes)
-        self.uniform: list[tuple[Callable[..., Any], tuple[int, ...], int, np.dtype[Any]]] = []
-        self.steps: list[tuple[Callable[..., Any], tuple[int, ...], int]] = []
-        self.register_of: dict[int, int] = {}
-        self.register_dtypes: list[np.dtype[Any]] = []
-        self.direct: dict[int, int] = {}
-        self._plan(program)
-
-    def _plan(self, program: Program) -> None:
-        body: list[int] = []
-        last_use = dict.fromkeys(program.outputs, len(program.nodes))
-        for index, node in enumerate(program.nodes):
+        nodes, outputs = program.nodes, program.outputs
+        self.of: dict[int, str] = {}
+        self.registers: list[np.dtype[Any]] = []
+        inputs = [i for i, n in enumerate(nodes) if n.operation == "input"]
+        arrays = {i for i in inputs if not nodes[i].uniform}
+        self.scaled = {
+            i for i, n in enumerate(nodes)
+            if n.operation == "multiply" and i not in outputs and n.arguments[1] in arrays
+            and nodes[n.arguments[0]].uniform and n.arguments[0] in inputs
+        }  # fmt: skip
+        reads = {i: i for i in arrays} | {i: nodes[i].arguments[1] for i in self.scaled}
+        last_use, last_read = dict.fromkeys(outputs, len(nodes)), dict.fromkeys(arrays, -1)
+        for index, node in enumerate(nodes):
             for argument in node.arguments:
                 last_use[argument] = max(last_use.get(argument, 0), index)
-            if node.operation == "constant":
-                self.template[index] = node.value if node.kind in (REAL, BOOL) else self._dtypes[node.kind].type(node.value)
-            elif node.operation == "input":
+                if argument in reads:
+                    last_read[reads[argument]] = index
+        written: dict[int, int] = {}  # output -> the first operation whose result may go there
+        for k in stored:
+            rivals = [inputs[overwrites[k]]] if overwrites else arrays
+            if outputs.count(outputs[k]) == 1 and not (len(outputs) > 1 and arrays & set(outputs)):
+                written[k] = max((last_read.get(i, -1) for i in rivals), default=-1)
+        busy: dict[str, int] = {}  # place -> the last use of what is there
+        for index, node in enumerate(nodes):
+            if node.uniform or not node.arguments:
                 continue
-            elif node.uniform:
-                word = _WORDS.get(node.operation) or getattr(np, node.operation)
-                self.uniform.append((word, node.arguments, index, self._dtypes[node.kind]))
-            else:
-                body.append(index)
-        arrays = {i for i in self.inputs if not program.nodes[i].uniform}
-        self._whole = arrays
-        self._uniform = {i for i, n in enumerate(program.nodes) if n.uniform and n.operation == "input"}
-        last_read = max((i for i in body if arrays & set(program.nodes[i].arguments)), default=-1)
-        final = {a: max((i for i in body if a in program.nodes[i].arguments), default=-1) for a in self.inputs}
-        self._passed_on = arrays & set(program.outputs)
-        if self._passed_on:
-            last_read = len(program.nodes)
-        free: dict[np.dtype[Any], list[int]] = {}
-        for index in body:
-            node = program.nodes[index]
-            word = _WORDS.get(node.operation) or getattr(np, node.operation)
-            dtype = self._dtypes[node.kind]
-            # Results go straight to the output once no input, which may be the same array, is read any more.
-            if program.outputs.count(index) == 1:
-                position = program.outputs.index(index)
-                own = None if self._overwrites is None else final[self.inputs[self._overwrites[position]]]
-                if position in self._stored and index >= (last_read if own is None or self._passed_on else own):
-                    self.direct[index] = position
-            dying = [a for a in node.arguments if last_use[a] == index and a in self.register_of]
-            if node.operation not in _NOT_IN_PLACE:
-                self._release(dying, free)
-            if index not in self.direct:
-                candidates = free.setdefault(dtype, [])
-                if candidates:
-                    register = candidates.pop()
-                else:
-                    register = len(self.register_dtypes)
-                    self.register_dtypes.append(dtype)
-                self.register_of[index] = register
-            if node.operation in _NOT_IN_PLACE:
-                self._release(dying, free)
-            self.steps.append((word, node.arguments, index))
+            busy = {place: last for place, last in busy.items() if last > index}
+            dtype = dtypes[node.kind]
+            places = [
+                f"o{k}" for k, first in written.items()
+                if first <= index and (index == outputs[k] or last_use[index] <= outputs[k])
+                and dtypes[nodes[outputs[k]].kind] == dtype
+            ]  # fmt: skip
+            places += [f"r{k}" for k, kept in enumerate(self.registers) if kept == dtype]
+            place = next((p for p in places if p not in busy), None)
+            if place is None:
+                place = f"r{len(self.registers)}"
+                self.registers.append(dtype)
+            self.of[index], busy[place] = place, last_use[index]
 
-    def _release(self, dying: list[int], free: dict[np.dtype[Any], list[int]]) -> None:
-        for register in dict.fromkeys(self.register_of[a] for a in dying):
-            free.setdefault(self.register_dtypes[register], []).append(register)
 
-    def prepare(self, uniform_inputs: dict[int, Any]) -> list[Any]:
-        """The slots with constants and everything that is the same for all blocks filled in."""
-        slots = self.template.copy()
-        for index, value in uniform_inputs.items():
-            slots[index] = value if isinstance(value, np.ndarray) else self.dtype.type(value)
-        for word, arguments, index, dtype in self.uniform:
-            out = np.empty(1, dtype)
-            word(*(slots[a] for a in arguments), out=out)
-            slots[index] = out
-        return slots
-
-    def bind(
-        self, slots: list[Any], outputs: Sequence[Array | None], shape: tuple[int, ...], registers: Registers
-    ) -> list[Call]:
-        """The calls for one block of that shape; an output of None is left in its slot for the caller to reduce."""
-        size = math.prod(shape)
-        views = [r[:size].reshape(shape) for r in registers.take(self.register_dtypes, size)]
-        calls: list[Call] = []
-        for word, arguments, index in self.steps:
-            if word is np.multiply and self._keeps(slots, arguments):
-                slots[index] = slots[arguments[1]]
-                continue
-            out = outputs[self.direct[index]] if index in self.direct else views[self.register_of[index]]
-            given = [slots[a] for a in arguments]
-            if word is _select and all(_is_fixed(x) and x == y for x, y in zip(given[1:], (1.0, 0.0), strict=True)):
-                assert out is not None
-                calls.append((out.__setitem__, (..., given[0])))
-            elif word in _SLOW_WITH_NUMBERS and out is not None and out.size:
-                calls.append((word, (*(_repeated(x, out) if _is_fixed(x) else x for x in given), out)))
-            else:
-                calls.append((word, (*given, out)))
-            slots[index] = out
-        if len(self.outputs) > 1:
-            for index in self._passed_on:  # the copies below may overwrite these inputs
-                kept = np.empty_like(slots[index])
-                calls.append((_copy, (slots[index], kept)))
-                slots[index] = kept
-        for position, index in enumerate(self.outputs):
-            target = outputs[position]
-            if target is not None and slots[index] is not target:
-                calls.append((_copy, (slots[index], target)))
-        return calls
-
-    def _keeps(self, slots: list[Any], arguments: tuple[int, ...]) -> bool:
-        """Whether a product is 1 times an input, which is that input."""
-        factor, array = arguments
-        return array in self._whole and factor in self._uniform and float(np.ravel(slots[factor])[0]) == 1.0
+def _function(
+    name: str, program: Program, dtype: np.dtype[Any], kinds: Sequence[str], outputs: Sequence[str],
+    overwrites: Sequence[int] = (),
+) -> Callable[..., None]:  # fmt: skip
+    """A program as the Python function of (*outputs, *inputs) that one would write by hand, for one real dtype."""
+    dtypes = {REAL: dtype, BOOL: np.dtype(bool), UINT32: _WORD, UINT64: np.dtype(np.uint64)}
+    places = _Places(program, dtypes, [k for k, kind in enumerate(outputs) if kind == "each"], overwrites)
+    names: dict[str, Any] = {"np": np, "take": _registers.take, "types": tuple(places.registers), "scaled": _scaled, **_WORDS}
+    names |= {f"t_{kind}": kept for kind, kept in dtypes.items()}
+    inputs = [i for i, n in enumerate(program.nodes) if n.operation == "input"]
+    parameters = [f"o{k}" for k in range(len(outputs))] + [f"v{i}" for i in inputs]
+    lines = [f"v{i} = v{i}[:, None]" for i, kind in zip(inputs, kinds, strict=True) if kind == "column"]
+    whole = next(p for p, kind in zip(parameters, (*outputs, *kinds), strict=True) if kind in ("each", "bits"))
+    if places.registers:
+        lines.append(f"{', '.join(f'r{k}' for k in range(len(places.registers)))}, = take(types, {whole}.shape)")
+    for index, node in enumerate(program.nodes):
+        if node.operation == "constant":
+            names[f"v{index}"] = dtypes[node.kind].type(node.value)
+        elif node.operation != "input":
+            word = node.operation if node.operation in _WORDS else f"np.{node.operation}"
+            word = "scaled" if index in places.scaled else word
+            room = f"np.empty(1, t_{node.kind})" if node.uniform else places.of[index]
+            lines.append(f"v{index} = {word}({', '.join(f'v{a}' for a in node.arguments)}, out={room})")
+    if len(outputs) > 1:  # what is written next may be one of the inputs
+        lines += [f"v{i} = v{i}.copy()" for i in dict.fromkeys(program.outputs) if i in inputs]
+    for k, (index, kind) in enumerate(zip(program.outputs, outputs, strict=True)):
+        if kind == "rowsum":
+            lines.append(f"np.sum(v{index}, axis=1, out=o{k})")
+        elif places.of.get(index) != f"o{k}":
+            lines.append(f"o{k}[...] = v{index}")
+    text = "\n    ".join([f"def {name}({', '.join(parameters)}):", *lines])
+    exec(compile(text, f"<fusedstep {name} for numpy>", "exec"), names)
+    made: Callable[..., None] = names[name]
+    return made
 
 
 @cache
-def plan(formula: Formula, dtype: np.dtype[Any]) -> Plan:
-    """The compiled formula."""
-    stored = frozenset(i for i, kind in enumerate(formula.outputs) if kind == "each")
-    overwrites = [formula.parameters.index(name) for name in formula.overwrites] or None
-    return Plan(trace(formula, ERROR_FUNCTION), dtype, stored, overwrites)
+def function_of(formula: Formula, dtype: np.dtype[Any]) -> Callable[..., None]:
+    """The formula as a function of arrays: outputs, then inputs."""
+    program, overwrites = trace(formula, ERROR_FUNCTION), [formula.parameters.index(name) for name in formula.overwrites]
+    return _function(formula.name, program, dtype, formula.kinds, formula.outputs, overwrites)
 
 
-@lru_cache(maxsize=1)
-def _philox_plan() -> Plan:
-    program = Program()
-    names = ("column", "row", "stream", "step", "key0", "key1")
-    column, row, stream, step, key0, key1 = (program.input(n, UINT32, uniform=n not in ("column", "row")) for n in names)
-    return Plan(program.finish(philox4x32(column, row, stream, step, key0, key1)), np.dtype(np.float32), frozenset())
+def _run(formula: Formula, values: Sequence[Any]) -> list[tuple[Array, Array]]:
+    """Evaluates a formula for one block.
 
-
-def random_bits(rows: int, width: int, state: Array, stream: int, first_row: int, out: Array) -> None:
-    """Philox words for rows first_row … first_row + rows of a matrix of that width.
-
-    Column j of a row is word j // q of the block with counter (j % q, row, stream, step), where q = ceil(width / 4):
-    four runs of neighbouring columns, so that every target reads and writes contiguously.
-
-    Args: state – uint32 [4]: key, key, step, number of the first row; out – uint32 [rows, width].
+    Args: values – outputs, then all arguments.
+    Returns: for each output of 16 bits the output, and its values, which have to be rounded to it.
     """
-    quarter = -(-width // 4)
-    columns = np.arange(quarter, dtype=np.uint32)[None, :]
-    block_rows = max(1, BLOCK // max(quarter, 1))
-    compiled = _philox_plan()
-    key0, key1, step, offset = (state[i : i + 1].reshape(1, 1) for i in range(4))
-    uniform = dict(zip(compiled.inputs[2:], (np.full((1, 1), stream, np.uint32), step, key0, key1), strict=True))
-    for start in range(0, rows, block_rows):
-        count = min(block_rows, rows - start)
-        numbers = np.arange(first_row + start, first_row + start + count, dtype=np.uint32)[:, None] + offset
-        slots = compiled.prepare(uniform)
-        slots[compiled.inputs[0]], slots[compiled.inputs[1]] = columns, numbers
-        for function, arguments in compiled.bind(slots, [None] * 4, (count, quarter), _registers):
-            function(*arguments)
-        for word, index in enumerate(compiled.outputs):
-            size = min(quarter, width - word * quarter)
-            if size > 0:
-                out[start : start + count, word * quarter : word * quarter + size] = slots[index][:, :size]
-
-
-def bind_map(
-    formula: Formula,
-    outputs: Sequence[Array],
-    arguments: Sequence[Any],
-    random: tuple[Array, int] | None,
-    registers: Registers,
-) -> Iterator[Call]:
-    """The calls that evaluate a formula over arrays [rows, width] (or of one shape, where rows do not matter), in order.
-
-    Args: outputs – one array per output, sums over rows as [rows]; they may be inputs as well;
-        arguments – arrays and numbers in the order of the formula, without the bits; random – (state, stream), which are
-        read when the calls are made; registers – buffers that nobody else uses meanwhile.
-    """
-    shape = next(o.shape for o, k in zip(outputs, formula.outputs, strict=True) if k == "each") if (
-        "each" in formula.outputs
-    ) else next(a.shape for a, k in zip(arguments, formula.kinds, strict=False) if k == "each")
-    compiled = plan(formula, _computed_in(outputs[0]))
-    given = list(arguments)
-    if formula.random:
-        given.insert(formula.kinds.index("bits"), None)
-    uniform = {
-        index: value for index, value, kind in zip(compiled.inputs, given, formula.kinds, strict=True) if kind == "scalar"
-    }
-    slots = compiled.prepare(uniform)
-    varying = [(i, a, k) for i, a, k in zip(compiled.inputs, given, formula.kinds, strict=True) if k != "scalar"]
-    # Flattening an output with gaps would copy it, and what is written would be lost.
-    if formula.flat and (len(shape) == 1 or all(o.flags.c_contiguous for o in outputs)):
-        rows, block, tail = math.prod(shape), BLOCK, ()
-        flat_outputs = [o.reshape(-1) for o in outputs]
-        varying = [(i, a.reshape(-1), k) for i, a, k in varying]
-    else:
-        flat_outputs = list(outputs)
-        many = _rows_together(formula, shape, [*outputs, *(a for _, a, _ in varying)])
-        if many > 1:
-            shape = (shape[0] // many, many * shape[1])
-            flat_outputs = [o.reshape(shape) for o in outputs]
-            for position, (index, array, kind) in enumerate(varying):
-                if kind == "row":
-                    tile = aligned_empty((shape[1],), array.dtype)
-                    yield tile.reshape(many, -1).__setitem__, (..., array)
-                    varying[position] = (index, tile, kind)
-                else:
-                    varying[position] = (index, array.reshape(shape), kind)
-        rows, block, tail = shape[0], max(1, BLOCK // max(shape[1], 1)), shape[1:]
-    for start in range(0, rows, block):
-        stop = min(start + block, rows)
-        wide, widening = Wide(registers), list[Call]()
-        for index, value, kind in varying:
-            if kind == "each":
-                slots[index] = wide.read(value[start:stop], widening)
-            elif kind == "row":
-                slots[index] = wide.read(value, widening)
-            elif kind == "column":
-                slots[index] = wide.read(value[start:stop, None], widening)
-            else:
-                assert random is not None
-                count = (stop - start) * shape[1]
-                bits = registers.take([WORD], count, FOR_BITS)[0][:count].reshape(stop - start, shape[1])
-                yield random_bits, (stop - start, shape[1], random[0], random[1], start, bits)
-                slots[index] = bits
-        yield from widening
-        wanted = [wide.written(o[start:stop]) for o in flat_outputs]
-        parts = [w if k == "each" else None for w, k in zip(wanted, formula.outputs, strict=True)]
-        yield from compiled.bind(slots, parts, (stop - start, *tail), registers)
-        for position, kind in enumerate(formula.outputs):
-            if kind == "rowsum":
-                yield np.sum, (slots[compiled.outputs[position]], 1, None, wanted[position])
-        yield from wide.rounded
-
-
-WORD, _SINGLE = np.dtype(np.uint32), np.dtype(np.float32)
-FOR_BITS, FOR_WIDE = 1000, 2000
-"""The registers of random bits and of widened arrays, which no plan counts up to."""
-
-LONG = 2048
-"""Elements that a loop over a row should have; NumPy takes 50 ns to begin one."""
-
-
-def _rows_together(formula: Formula, shape: tuple[int, ...], arrays: Sequence[Array]) -> int:
-    """How many short rows can be worked on as one, beside that many copies of each row vector; 1 where that is not possible."""
-    kinds = {*formula.kinds, *formula.outputs}
-    if not {"row"} < kinds <= {"each", "row", "scalar"} or any(is_narrow(a) or not a.flags.c_contiguous for a in arrays):
-        return 1
-    return math.gcd(shape[0], 1 << (max(1, LONG // max(shape[1], 1)).bit_length() - 1))
-
-
-def _computed_in(array: Array) -> np.dtype[Any]:
-    """The type that arrays like this one are computed in."""
-    return _SINGLE if is_narrow(array) else array.dtype
-
-
-class Wide:
-    """Stands float32 buffers in for the parts of arrays of 16 bits, for one block.
-
-    Attributes: rounded – the calls that write the results to where they belong.
-    """
-
-    def __init__(self, registers: Registers) -> None:
-        self._registers = registers
-        self._taken = FOR_WIDE
-        self.rounded: list[Call] = []
-
-    def _buffer(self, part: Array) -> Array:
-        (buffer,) = self._registers.take([_SINGLE], part.size, self._taken)
-        self._taken += 1
-        return buffer[: part.size].reshape(part.shape)
-
-    def read(self, part: Array, calls: list[Call]) -> Array:
-        """What to read in place of a part of an array; the call that fills it is appended."""
-        if not is_narrow(part):
-            return part
-        buffer = self._buffer(part)
-        calls.append((_copy, (part, buffer)))
-        return buffer
-
-    def written(self, part: Array) -> Array:
-        """What to write in place of a part of an array."""
-        if not is_narrow(part):
-            return part
-        buffer = self._buffer(part)
-        self.rounded.append((_copy, (buffer, part)))
-        return buffer
+    given = values[0].dtype
+    if given in _COMPUTED:
+        for value in values:
+            if getattr(value, "dtype", given) not in (given, _WORD):
+                break
+        else:
+            function_of(formula, given)(*values)
+            return []
+    dtype, count = _SINGLE if is_narrow(values[0]) else given, len(formula.outputs)
+    outputs = [o if o.dtype == dtype else np.empty(o.shape, dtype) for o in values[:count]]
+    inputs = [v.astype(dtype) if getattr(v, "dtype", dtype) not in (dtype, _WORD) else v for v in values[count:]]
+    function_of(formula, dtype)(*outputs, *inputs)
+    return [(to, value) for to, value in zip(values[:count], outputs, strict=True) if value is not to]
 
 
 def run_map(
     formula: Formula, outputs: Sequence[Array], arguments: Sequence[Any], random: tuple[Array, int] | None
 ) -> None:
-    """Evaluates a formula over arrays, block by block; arguments as in `bind_map`."""
-    for function, given in bind_map(formula, outputs, arguments, random, _registers):
-        function(*given)
+    """Evaluates a formula over arrays [rows, width] (or of one shape, where rows do not matter), block by block.
+
+    Args: outputs – one array per output, sums over rows as [rows]; they may be inputs as well; arguments – arrays and numbers
+        in the order of the formula, without the bits; random – (state, stream).
+    """
+    kinds, values = formula.places, [*outputs, *arguments]
+    if formula.random:
+        values.insert(kinds.index("bits"), None)
+    whole = values[kinds.index("each")]
+    # Flattening an output with gaps would copy it, and what is written would be lost.
+    if whole.size > BLOCK and formula.flat and all(o.flags.c_contiguous for o in outputs):
+        values = [v.reshape(-1) if kind == "each" else v for v, kind in zip(values, kinds, strict=True)]
+        whole = whole.reshape(-1)
+    rows = len(whole)
+    step = max(1, BLOCK * rows // max(whole.size, 1))
+    parts = values
+    for low in range(0, rows, step):
+        if rows > step:
+            parts = [v[low : low + step] if kind in _BY_ROW else v for v, kind in zip(values, kinds, strict=True)]
+        if formula.random:
+            assert random is not None
+            parts[kinds.index("bits")] = random_bits(min(step, rows - low), whole.shape[1], *random, low)
+        for out, values_of in _run(formula, parts):
+            out[...] = values_of
+
+
+_BY_ROW = frozenset({"each", "column", "rowsum"})
+"""Kinds of arrays that have a part for each block."""
+
+
+def run_update(
+    formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Array, random: tuple[Array, int] | None
+) -> None:
+    """Applies an update formula to flat arrays, segment by segment, in blocks; changes nothing where the first scalar is NaN.
+
+    Args: arrays – in the order of the formula, all of one length; scalars – [scalars, groups]; segments – int64 [segments, 3]:
+        start, stop, group; random – (state, stream) of the bits that round new values of bfloat16, see Backend.update.
+    """
+    if math.isnan(scalars[0, 0]):
+        return
+    overwritten = [formula.parameters.index(name) for name in formula.overwrites]
+    for start, stop, group in segments.tolist():
+        numbers = scalars[:, group].tolist()
+        for low in range(start, stop, BLOCK):
+            parts = [a[low : min(low + BLOCK, stop)] for a in arrays]
+            narrow = _run(formula, [*[parts[k] for k in overwritten], *parts, *numbers])
+            if narrow:
+                assert random is not None
+                bits = random_bits(-(-parts[0].size // 4), 4, *random, low // 4).reshape(-1)[: parts[0].size]
+                for n, (out, values) in enumerate(narrow):
+                    _round_at_random(values, bits, 16 * n, out)
+
+
+def _round_at_random(values: Array, bits: Array, shift: int, out: Array) -> None:
+    """Values as bfloat16, rounded up with the probability of what is cut off; see Storage.rounded."""
+    upper = (values.view(np.uint32).astype(np.uint64) + ((bits >> np.uint32(shift)) & np.uint32(0xFFFF))) >> np.uint64(16)
+    np.copyto(out.view(np.uint16), upper.astype(np.uint16))
+    np.copyto(out, np.nan, where=np.isnan(values))
+
+
+@cache
+def _philox() -> Callable[..., None]:
+    """(w0, w1, w2, w3, column, row, stream, step, key0, key1), all words of 32 bits."""
+    program = Program()
+    kinds = {"column": "row", "row": "each", "stream": "scalar", "step": "scalar", "key0": "scalar", "key1": "scalar"}
+    column, row, *rest = (program.input(name, UINT32, uniform=kind == "scalar") for name, kind in kinds.items())
+    return _function("philox", program.finish(philox4x32(column, row, *rest)), _SINGLE, [*kinds.values()], ("each",) * 4)
+
+
+def random_bits(rows: int, width: int, state: Array, stream: int, first_row: int = 0) -> Array:
+    """Philox words, uint32 [rows, width], for rows first_row … first_row + rows of a matrix of that width.
+
+    Column j of a row is word j // q of the block with counter (j % q, row, stream, step), where q = ceil(width / 4):
+    four runs of neighbouring columns, so that every target reads and writes contiguously.
+
+    Args: state – uint32 [4]: key, key, step, number of the first row.
+    """
+    out = np.empty((rows, width), _WORD)
+    quarter = -(-width // 4)
+    columns = np.arange(quarter, dtype=_WORD)
+    key0, key1, step, offset = state
+    block = max(1, BLOCK // max(quarter, 1))
+    for low in range(0, rows, block):
+        high = min(low + block, rows)
+        row = np.arange(first_row + low, first_row + high, dtype=_WORD)[:, None] + offset
+        words = np.empty((4, high - low, quarter), _WORD)
+        _philox()(*words, columns, row, _WORD.type(stream), step, key0, key1)
+        out[low:high] = words.swapaxes(0, 1).reshape(high - low, 4 * quarter)[:, :width]
+    return out

@@ -11,8 +11,7 @@ from fusedstep.backends.conformance.tolerances import tolerance
 from fusedstep.backends.executors.base import Piece
 
 EXECUTORS = {
-    "numpy plan": {"backend": "numpy"},
-    "plain": {"backend": "numpy", "kind": InterpretedStep},
+    "plain": {"backend": "numpy"},
     "numba plan": {"backend": "numba"},
     "interpreted": {"backend": "numba", "kind": InterpretedStep},
     "deterministic": {"backend": "numba", "deterministic": True},
@@ -71,7 +70,7 @@ def test_f5_training_in_pieces_is_training(name, optimizer, dtype, how) -> None:
 
 def test_f5_the_plans_are_those_that_are_expected() -> None:
     fs.set_num_threads(2)
-    kinds = {"numpy plan": "CallPlan", "numba plan": "RowsPlan", "interpreted": "InterpretedPlan", "plain": "Tape"}
+    kinds = {"numba plan": "RowsPlan", "interpreted": "InterpretedPlan", "plain": "Tape"}
     for name, kind in kinds.items():
         step = step_for("tied, wide", micro_batch=16, **EXECUTORS[name])
         step(*batch_for("tied, wide", 40))

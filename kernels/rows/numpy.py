@@ -1,0 +1,67 @@
+"""The table of row operations on NumPy: the reference, but for those that here allocate nothing of the size of a matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from ..targets.products import multiply
+from ..targets.storage import is_narrow
+from . import reference
+from .operation import scaled
+
+Array = Any
+
+OWN_SUMS = 2304 * 4
+"""Elements of a matrix up to which NumPy's library sums its columns, also beside MKL: so far OpenBLAS takes one thread."""
+
+
+@lru_cache(maxsize=16)
+def ones(rows: int, dtype: np.dtype[Any]) -> Array:
+    """A matrix [1, rows] whose product with another one is the sum of its rows."""
+    return np.ones((1, rows), dtype)
+
+
+def column_sum(backend: Any, x: Array, out: Array, accumulate: bool = True) -> None:
+    """A product."""
+    x = backend.wide(x)
+    multiply(ones(x.shape[0], x.dtype), x, out[None], accumulate, OWN_SUMS)
+
+
+def softmax_cross_entropy(
+    backend: Any, logits: Array, labels: Array, weights: Array | None, on: float, off: float, factor: float,
+    losses: Array, gradient: Array, sums: Array | None = None, accumulate: bool = False, scale: Array | None = None,
+) -> bool:  # fmt: skip
+    """In the array of the gradient."""
+    del sums, accumulate
+    rows, width = logits.shape
+    mass, drop = on + off * (width - 1), on - off
+    slope = np.empty(gradient.shape, losses.dtype) if is_narrow(gradient) else gradient
+    label = labels.astype(np.intp)
+    weight: Any = scaled(factor, scale) if weights is None else scaled(factor, scale) * weights[label]
+    place, logits = (np.arange(rows), label), backend.wide(logits)
+    np.subtract(logits, np.maximum.reduce(logits, axis=1, keepdims=True), out=slope)
+    np.multiply(slope[place], -drop, out=losses)
+    if off != 0.0:
+        losses -= off * np.add.reduce(slope, axis=1)
+    np.exp(slope, out=slope)
+    total = np.add.reduce(slope, axis=1)
+    losses += mass * np.log(total)
+    if weights is not None:
+        losses *= weights[label]
+    slope *= (weight * mass / total)[:, None]
+    if off != 0.0:
+        slope -= off * weight if weights is None else (off * weight)[:, None]
+    slope[place] -= weight * drop
+    if slope is not gradient:
+        gradient[...] = slope
+    return False
+
+
+ROWS: dict[str, Callable[..., Any]] = {
+    **reference.ROWS, "column_sum": column_sum, "softmax_cross_entropy": softmax_cross_entropy,
+}  # fmt: skip
+"""Operation -> what runs it, on a backend and the arguments of the reference."""
