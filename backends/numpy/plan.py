@@ -60,7 +60,7 @@ class ReplayExecutor(PlainExecutor):
 
         Args: batch – rows of the minibatch, where these are a piece of one.
         """
-        key = (inputs.shape, inputs.dtype, targets.shape, targets.dtype, batch, self.work.revision)
+        key = (inputs.shape, inputs.dtype, targets.shape, targets.dtype, batch)
         plan: CallPlan | None = self._plans.get(key)
         return plan or self._plans.made(key, partial(self._capture, inputs, targets, batch))
 
