@@ -27,7 +27,7 @@ MOVED = {
     ("framework", "framework.diagnostics"): "plots",
     ("framework", "framework.engine"): (
         "anatomy arena checks diagnosis initializers jacobians metrics micro_batches minibatches model parameter precision "
-        "revision snapshot step step_loss tape training_chain"
+        "revision=frozen snapshot step step_loss tape training_chain"
     ),
     ("framework", "framework.estimators"): "bagging bagging_file",
     ("framework", "framework.export"): "persistence",

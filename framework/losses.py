@@ -11,7 +11,7 @@ from typing import Any
 from ..backends import Backend
 from ..errors import DtypeError, HyperparameterError, LabelError, ShapeError
 from ..kernels.formulas import losses as formulas
-from .engine.revision import Revised
+from .engine.frozen import Frozen
 from .engine.tape import Tape
 from .layers import Layer
 from .layers.activations import ReLU, Sigmoid
@@ -21,7 +21,7 @@ from .settings import choice, not_negative, share
 Array = Any
 
 
-class Loss(Revised):
+class Loss(Frozen, frozen=False):
     """The cost of outputs Y [B, e] against targets.
 
     Args: reduction – "mean" (over the rows, default) or "sum" (as the notes write it).
@@ -42,6 +42,8 @@ class Loss(Revised):
     """Whether `evaluate` does what follows it as well: it multiplies its gradient by the loss scale of the tape, and may bring
     the gradient of the last layer's bias. The class itself says so, not for subclasses, because one that changes what it
     inherits would leave a sum that does not belong to it."""
+
+    _instead = "make a new loss and a new TrainStep"
 
     def __init__(self, reduction: str = "mean") -> None:
         self.reduction = choice(reduction, "reduction", ("mean", "sum"))

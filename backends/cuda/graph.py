@@ -50,7 +50,7 @@ class GraphExecutor(PlainExecutor):
     def planned(self, inputs: Array, targets: Array) -> GraphPlan:
         """The plan for minibatches like this one, with the settings that hold now."""
         kinds = (inputs.shape, inputs.dtype, targets.shape, targets.dtype)
-        key = (self.backend.lane(), *kinds, self.work.revision, self.work.state.largest)
+        key = (self.backend.lane(), *kinds, self.work.state.features)
         plan: GraphPlan = self._plans.made(key, lambda: GraphPlan(self, inputs, targets))
         return plan
 

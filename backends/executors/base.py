@@ -55,10 +55,6 @@ class Work(Protocol):
     def recordable(self) -> bool:
         """Whether a pass may be captured and replayed."""
 
-    @property
-    def revision(self) -> int:
-        """A number that changes when a setting of the chain or the loss may have changed."""
-
     def new_tape(
         self, gradients: Any, first_row: int = 0, backend: Any = None, allocate: Callable[..., Array] | None = None,
         adds: bool = False,

@@ -85,7 +85,7 @@ class RowExecutor(Executor):
         rows = int(inputs.shape[0])
         shards = self._shards(rows, threads)
         kinds = (inputs.shape, inputs.dtype, targets.shape, targets.dtype)
-        key = (shards, 0 if work.deterministic else threads, *kinds, batch, work.revision, work.state.largest)
+        key = (shards, 0 if work.deterministic else threads, *kinds, batch, work.state.features)
         return self._plans.made(key, partial(self._plan, inputs, targets, shards, threads, batch)), threads
 
     def _plan(self, inputs: Array, targets: Array, shards: int, threads: int, batch: int | None) -> Any:

@@ -71,7 +71,6 @@ def _mirror(chain: Sequence, watcher: Watcher, number: int) -> tuple[Sequence, i
         panes.append(_Pane(inner, number, watcher))
         number += 1
     mirror: Sequence = object.__new__(type(chain))
-    # Not by assignment, which would make whoever recorded a step believe that a setting has changed.
     names = [f"{k} {layer.label}" for k, layer in enumerate(chain.layers)]
     vars(mirror).update({**vars(chain), "layers": panes, "fused": panes, "places": names})
     return mirror, number

@@ -14,7 +14,6 @@ from ...errors import StateError
 from ...kernels.formulas.updates import masked
 from ..streams import INITIAL
 from .parameter import Parameter
-from .revision import revise
 
 Array = Any
 
@@ -90,7 +89,6 @@ class Arena:
         if self.mask is None:
             self.mask = self.new()
             self.backend.fill(self.mask, 1.0)
-            revise()
         views = self.views_of(self.mask)
         for parameter, mask in masks.items():
             self.backend.copy(self.backend.asarray(mask, self.dtype), views[parameter])

@@ -44,6 +44,8 @@ class Sequential(Sequence, public=False):
     Widths that do not fit are refused here, where the first layer says how many columns it takes.
     """
 
+    _may_change = frozenset({"head", "head_is_given", "_arena", "_local"})
+
     def __init__(self, *layers: Layer, head: str | None = None) -> None:
         super().__init__(*layers)
         if head is not None and head not in HEADS:
@@ -266,10 +268,7 @@ class Sequential(Sequence, public=False):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         placed = state.pop("placed", None)
-        vars(self).update(state)
-        self.fused = fuse(self.layers)
-        self._arena = None
-        self._local = threading.local()
+        super().__setstate__({**state, "fused": tuple(fuse(state["layers"])), "_arena": None, "_local": threading.local()})
         if placed is not None:
             backend, dtype, values, masks = placed
             self.place(find_backend(backend), dtype)

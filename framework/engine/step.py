@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, closing
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from ...backends import Backend
@@ -21,17 +21,21 @@ from ..optimizers import Optimizer, refuse_full_batch
 from ..settings import positive, share, whole
 from .anatomy import Memory, memory_of, profile_of
 from .diagnosis import failure_of
+from .frozen import captured_settings, is_recordable
 from .micro_batches import MicroBatches
 from .minibatches import Pieces, given_pieces, no_pieces, prepared, ready_pieces, require_targets
 from .model import Sequential, require_seed
 from .parameter import Parameter
 from .precision import LossScale, precision_of, scaled_chain
-from .revision import is_recordable, revision
 from .step_loss import BROKEN_GRADIENT, StepLoss
 from .tape import Tape
 from .training_chain import training_chain
 
 Array = Any
+
+
+_FOR_GOOD = ("model", "loss", "optimizer")
+"""Attributes of a step that what it captures is made of."""
 
 
 class TrainStep:
@@ -109,8 +113,15 @@ class TrainStep:
                 self.chain = scaled_chain(self.chain, self.state.loss_scale)
         self.seed = seed
         self.deterministic = bool(deterministic)
+        captured = (loss, *self.chain.walk()) if self.recordable else ()
+        self._own_settings = captured_settings((optimizer, *captured))
         self.executor = chosen.executor(self)
         self.micro = MicroBatches(micro_batch, chosen, self.executor.forget)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _FOR_GOOD and name in self.__dict__:
+            raise StateError(f"expected a TrainStep to keep its {name}; got {value!r}; make a new TrainStep")
+        super().__setattr__(name, value)
 
     def __getstate__(self) -> dict[str, Any]:
         """What makes the same step again, with everything that it has learned and remembers."""
@@ -142,15 +153,10 @@ class TrainStep:
         """Where each parameter's gradient lies in `gradient`."""
         return self.state.arena.ranges
 
-    @property
+    @cached_property
     def recordable(self) -> bool:
         """Whether layers and loss do nothing but call their tape and its backend, so that a pass can be captured."""
         return is_recordable(self.loss) and all(map(is_recordable, self.chain.walk()))
-
-    @property
-    def revision(self) -> int:
-        """Changes whenever a setting of some layer or loss is set."""
-        return revision()
 
     @property
     def steps(self) -> int:
@@ -273,6 +279,8 @@ class TrainStep:
         """One step, on pieces of `size` rows; where one piece is the whole minibatch, it may be given as that."""
         backend, state = self.backend, self.state
         self._require_own_parameters()
+        for own in self._own_settings:
+            own.require_same()
         if whole is None and size >= rows:
             whole = next(pieces(rows))
         if whole is not None:
@@ -294,6 +302,8 @@ class TrainStep:
                     "cannot be taken again; start from the last checkpoint, with a smaller micro_batch"
                 ) from error
             raise
+        for own in self._own_settings:
+            own.remember()
         if state.loss_scale is not None:
             # A gradient that overflowed is no failure: the update was skipped, and the scale is smaller now.
             squares = state.loss_scale.take_verdict()
@@ -317,6 +327,8 @@ class TrainStep:
         """
         state, rows = self.state, several.rows
         self._require_own_parameters()
+        for own in self._own_settings:
+            own.require_same()
         with state.arena.training, self.products():
             if not several.ready():
                 return []

@@ -28,8 +28,8 @@ class HiddenActivation(Layer, public=False):
     """How `mlp` draws the weights in front of it."""
     keeps_image = True
 
-    def __init_subclass__(cls, public: bool = True) -> None:
-        super().__init_subclass__(public)
+    def __init_subclass__(cls, public: bool = True, frozen: bool | None = None) -> None:
+        super().__init_subclass__(public, frozen)
         if "short_name" in vars(cls):
             ACTIVATION_LAYERS[cls.short_name] = cls
 

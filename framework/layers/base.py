@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from ...errors import HyperparameterError, ShapeError
+from ..engine.frozen import Frozen
 from ..engine.parameter import Parameter
-from ..engine.revision import Revised
 from ..engine.tape import Tape
 
 Array = Any
@@ -21,7 +21,7 @@ Image = tuple[int, int, int]
 LAYERS: dict[str, type[Layer]] = {}
 
 
-class Layer(Revised):
+class Layer(Frozen, frozen=False):
     """One link of the chain x -> y.
 
     A subclass sets its hyperparameters in `__init__`, returns them in `settings`, and defines forward, backward, jvp.
@@ -30,8 +30,10 @@ class Layer(Revised):
     keeps_image = False
     """Whether rows that are images stay images of the same size: so where every element is treated by itself."""
 
-    def __init_subclass__(cls, public: bool = True) -> None:
-        super().__init_subclass__()
+    _instead = "make a new layer and a new model of it, and bring the parameters over with load_parameters"
+
+    def __init_subclass__(cls, public: bool = True, frozen: bool | None = None) -> None:
+        super().__init_subclass__(frozen)
         if public and not cls.__name__.startswith("_"):
             _register(cls)
 

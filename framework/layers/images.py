@@ -79,7 +79,7 @@ class _Patchwise(Layer, public=False):
     def image_after(self, image: Image | None) -> Image | None:
         """Takes the image over where none was declared."""
         if image is not None and self.image is None:
-            self.image = image
+            vars(self)["image"] = image  # a frozen layer, but it is not in use before its model knows the image
         elif image is not None and image != self.image:
             raise ShapeError(
                 f"{self!r} expected images [height, width, channels] of {list(self.known_image())}; got {list(image)}; "

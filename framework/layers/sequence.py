@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ...errors import HyperparameterError, ShapeError, StateError
+from ...errors import HyperparameterError, ShapeError
 from ..engine.parameter import Parameter
 from ..engine.tape import Tape
 from .base import Array, Image, Layer
@@ -23,13 +23,7 @@ class Sequence(Layer, public=False):
     Attributes: layers – a tuple, for good: parameters, fused neighbours and recorded steps belong to these very layers.
     """
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name == "layers" and name in self.__dict__:
-            raise StateError(
-                f"expected the layers of a {type(self).__name__} to stay as they are; got others; make a new one of "
-                "them, and bring the parameters over with load_parameters"
-            )
-        super().__setattr__(name, value)
+    _instead = "make a new one of other layers, and bring the parameters over with load_parameters"
 
     def __init__(self, *layers: Layer) -> None:
         for layer in layers:
@@ -41,8 +35,8 @@ class Sequence(Layer, public=False):
             raise HyperparameterError(f"{type(self).__name__}: expected at least one layer; got none")
         self.layers = tuple(layers)
         self.image_after(None)
-        self.fused = fuse(self.layers)
-        self.places = [f"{k} {layer.label}" for k, layer in enumerate(self.fused)]
+        self.fused = tuple(fuse(self.layers))
+        self.places = tuple(f"{k} {layer.label}" for k, layer in enumerate(self.fused))
 
     def declared(self) -> Iterator[tuple[str, Parameter]]:
         """Those of all layers, named "<index>.<Layer>.<name>"; a shared one only where it comes first."""

@@ -11,10 +11,11 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...backends import Random, having
-from ...errors import DtypeError, HyperparameterError, StateError
+from ...errors import DtypeError, HyperparameterError
 from ...kernels.formula import Formula
 from ...kernels.formulas.updates import GRADIENT_SCALE, MASK, RULES, Rule, keep_if_skipped, masked, step_back, update_formula
 from ..engine.arena import Arena
+from ..engine.frozen import Frozen
 from ..engine.parameter import Parameter
 from ..settings import choice, not_negative, positive
 from ..streams import ROUNDING
@@ -62,7 +63,7 @@ def _checked(groups: Any) -> tuple[ParameterGroup, ...]:
     return checked
 
 
-class Optimizer:
+class Optimizer(Frozen):
     """A rule that turns gradients into new parameters.
 
     Args: lr – learning rate > 0; l2 – alpha of the penalty (alpha / 2) ||theta||^2, whose gradient alpha theta is added
@@ -78,15 +79,15 @@ class Optimizer:
 
     Order in a step: clip_norm, clip_value, l2 and l1, weight_decay, the rule, the proximal step.
 
-    One optimiser can serve several steps, so its settings are those that it was made with: setting one of them once a step has
-    it raises StateError. `step.lr` and `step.momentum` may be set; a copy (copy.copy) may be changed until a step has it.
+    One optimiser can serve several steps, so its settings are those that it was made with: setting one of them raises
+    StateError. `step.lr` and `step.momentum` may be set.
     """
 
     rule_name = "sgd"
-    _taken = False
+    _instead = "set step.lr or step.momentum, or make a new optimiser and a new TrainStep"
 
-    def __init_subclass__(cls) -> None:
-        super().__init_subclass__()
+    def __init_subclass__(cls, frozen: bool | None = None) -> None:
+        super().__init_subclass__(frozen)
         OPTIMIZERS[cls.__name__] = cls
 
     def __init__(
@@ -111,19 +112,6 @@ class Optimizer:
         self.l1_form = choice(l1_form, "l1_form", ("subgradient", "proximal"))
         self.groups = _checked(groups)
         self.state_dtype = None if state_dtype is None else choice(state_dtype, "state_dtype", ("float32", "bfloat16"))
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        # A step has made its kernel, and read most of the settings, when it was made: they would not count any more.
-        if self._taken and name in self.__dict__:
-            raise StateError(
-                f"expected {self!r} to keep its {name} while a TrainStep has it; got {value!r}; set step.lr or step.momentum "
-                "for those, or make a new optimiser and a new TrainStep"
-            )
-        super().__setattr__(name, value)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """The settings; a copy belongs to no step yet."""
-        return {name: value for name, value in self.__dict__.items() if name != "_taken"}
 
     @property
     def rule(self) -> Rule:
@@ -180,7 +168,6 @@ class OptimizerState:
 
     def __init__(self, optimizer: Optimizer, arena: Arena) -> None:
         self.optimizer = optimizer
-        vars(optimizer)["_taken"] = True
         self.arena = arena
         self.t = 0
         self.lr = optimizer.lr

@@ -15,10 +15,10 @@ def minibatches(count, rows=130, start=0):
         yield generator.standard_normal((rows, 96)).astype("f4"), generator.integers(0, 4, rows)
 
 
-def new_step(seed=0, deterministic=False):
+def new_step(seed=0, deterministic=False, loss=None):
     model = fs.mlp([96, 96, 64, 4], dropout=0.2)
     return fs.TrainStep(
-        model, fs.SoftmaxCrossEntropy(), fs.Adam(1e-3), seed=seed, backend="numba", deterministic=deterministic
+        model, loss or fs.SoftmaxCrossEntropy(), fs.Adam(1e-3), seed=seed, backend="numba", deterministic=deterministic
     )
 
 

@@ -115,8 +115,7 @@ class Looking(fs.SoftmaxCrossEntropy):
         return super().evaluate(y, targets, tape)
 before = blas()
 def look():
-    step = company.new_step()
-    step.loss = Looking()
+    step = company.new_step(loss=Looking())
     company.go_on(step, 2)
     assert blas() == before, (blas(), before)
 def elsewhere():

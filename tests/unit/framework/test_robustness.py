@@ -163,7 +163,7 @@ def test_numbers_too_large_for_float32(run: str) -> None:
 
 @pytest.mark.parametrize("run", BACKENDS)
 def test_an_interrupt_leaves_the_parameters(run: str) -> None:
-    class Interrupting(fs.MSE):
+    class Interrupting(fs.MSE, frozen=False):
         broken = False
 
         def evaluate(self, y, targets, tape):

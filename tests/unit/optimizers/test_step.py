@@ -76,7 +76,7 @@ def test_the_number_of_calls_does_not_grow_with_the_number_of_layers(monkeypatch
         assert len(calls) == 1
 
 
-class NaNGradient(fs.MSE):
+class NaNGradient(fs.MSE, frozen=False):
     """A loss that is finite and whose gradient is not, in the steps listed."""
 
     def __init__(self, value=float("nan")):

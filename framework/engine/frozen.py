@@ -1,0 +1,123 @@
+"""Layers, losses and optimisers stay as they were made, so that nothing has to watch them while steps are replayed.
+
+Also here: what is asked of the classes of a user, whether their passes may be captured, and that they then stay the same.
+"""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABCMeta
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+from ...errors import StateError
+
+OURS = f"{__name__.partition('.engine.')[0]}."
+"""What the names of our own modules of layers, losses and optimisers begin with."""
+_MARK = "_frozen"
+
+
+class _FreezingType(ABCMeta):
+    """Freezes an object as soon as the outermost `__init__` has returned."""
+
+    _freezes: bool
+
+    def __call__(cls, *arguments: Any, **settings: Any) -> Any:
+        made = super().__call__(*arguments, **settings)
+        if cls._freezes:
+            vars(made)[_MARK] = True
+        return made
+
+    @property
+    def __signature__(cls) -> inspect.Signature:
+        """That of `__init__`, not of the call above."""
+        own = inspect.signature(cls.__init__)  # type: ignore[misc]
+        return own.replace(parameters=list(own.parameters.values())[1:])
+
+
+class Frozen(metaclass=_FreezingType):
+    """Base of layers, losses and optimisers: their attributes are those that they were made with.
+
+    A class of this package is frozen, and so is what is derived from it; a class of a user that is derived from Layer or Loss
+    itself is not. `class Own(fs.Tanh, frozen=False)` says otherwise.
+
+    Class attribute recordable: a pass of a class outside this package is captured and replayed only where the class says
+    `recordable = True`, which promises that forward, backward and evaluate do nothing but call their tape and its backend.
+    A class of this package is taken as such, unless it says False.
+    """
+
+    _freezes = False
+    _may_change: ClassVar[frozenset[str]] = frozenset()
+    """Attributes that may be set all the same."""
+    _instead: ClassVar[str] = "make a new one"
+    """What to do instead of setting an attribute."""
+
+    def __init_subclass__(cls, frozen: bool | None = None, **others: Any) -> None:
+        super().__init_subclass__(**others)
+        if frozen is not None or cls.__module__.startswith(OURS):
+            cls._freezes = frozen is not False
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if is_frozen(self) and name not in self._may_change:
+            raise self._refusal(f"{name} = {value!r}")
+        super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        if is_frozen(self):
+            raise self._refusal(f"del {name}")
+        super().__delattr__(name)
+
+    def _refusal(self, came: str) -> StateError:
+        cls = type(self)
+        opened = "" if cls.__module__.startswith(OURS) else f", or write class {cls.__name__}(…, frozen=False) if it may change"
+        return StateError(f"expected {self!r} to stay as it was made; got {came}; {self._instead}{opened}")
+
+    def __setstate__(self, state: Any) -> None:
+        own, slots = state if isinstance(state, tuple) else (state, None)
+        vars(self).update(own or {})
+        for name, value in (slots or {}).items():
+            super().__setattr__(name, value)
+        if type(self)._freezes:
+            vars(self)[_MARK] = True
+
+
+def is_frozen(thing: Frozen) -> bool:
+    """Whether its attributes cannot be set any more."""
+    return _MARK in thing.__dict__
+
+
+def is_recordable(thing: Frozen) -> bool:
+    """What its own class says; where that says nothing, whether it is of this package."""
+    cls = type(thing)
+    return bool(cls.__dict__.get("recordable", cls.__module__.startswith(OURS)))
+
+
+class CapturedSettings:
+    """The attributes of one object that is not frozen, as they are in what a step has captured."""
+
+    def __init__(self, thing: Frozen) -> None:
+        self._thing = thing
+        self._captured: dict[str, Any] | None = None
+
+    def remember(self) -> None:
+        """What is there now has been captured."""
+        self._captured = dict(vars(self._thing))
+
+    def require_same(self) -> None:
+        """Raises StateError where an attribute was set or deleted since, which a replay would not see."""
+        if self._captured is None:
+            return
+        cls, now = type(self._thing), vars(self._thing)
+        for name in (*self._captured, *(n for n in now if n not in self._captured and hasattr(cls, n))):
+            before, after = (values.get(name, getattr(cls, name, None)) for values in (self._captured, now))
+            if before is not after and not (isinstance(before, int | float | str) and before == after):
+                asked = ", or leave recordable = True out of the class" if "recordable" in vars(cls) else ""
+                raise StateError(
+                    f"expected {self._thing!r} to keep its {name} while a TrainStep uses it; got {after!r} in place of "
+                    f"{before!r}; make a new {cls.__name__} and a new TrainStep{asked}"
+                )
+
+
+def captured_settings(things: Iterable[Frozen]) -> list[CapturedSettings]:
+    """Of those that are not frozen."""
+    return [CapturedSettings(thing) for thing in things if not is_frozen(thing)]
