@@ -104,6 +104,15 @@ class Program:
         return kept
 
 
+def _operator(operation: str, swapped: bool = False) -> Callable[[Symbol, Any], Symbol]:
+    """An operator of symbols; `swapped` – the symbol is its right operand."""
+
+    def record(self: Symbol, other: Any) -> Symbol:
+        return self.program.emit(operation, *((other, self) if swapped else (self, other)))
+
+    return record
+
+
 class Symbol:
     """One value of a program while it is traced; arithmetic on it is recorded."""
 
@@ -121,53 +130,17 @@ class Symbol:
     def __bool__(self) -> bool:
         raise TypeError("a formula cannot branch on a value with `if`, `and` or `or`; write select(condition, a, b)")
 
-    def __add__(self, other: Any) -> Symbol:
-        return self.program.emit("add", self, other)
-
-    def __radd__(self, other: Any) -> Symbol:
-        return self.program.emit("add", other, self)
-
-    def __sub__(self, other: Any) -> Symbol:
-        return self.program.emit("subtract", self, other)
-
-    def __rsub__(self, other: Any) -> Symbol:
-        return self.program.emit("subtract", other, self)
-
-    def __mul__(self, other: Any) -> Symbol:
-        return self.program.emit("multiply", self, other)
-
-    def __rmul__(self, other: Any) -> Symbol:
-        return self.program.emit("multiply", other, self)
-
-    def __truediv__(self, other: Any) -> Symbol:
-        return self.program.emit("divide", self, other)
-
-    def __rtruediv__(self, other: Any) -> Symbol:
-        return self.program.emit("divide", other, self)
+    __add__, __radd__ = _operator("add"), _operator("add", swapped=True)
+    __sub__, __rsub__ = _operator("subtract"), _operator("subtract", swapped=True)
+    __mul__, __rmul__ = _operator("multiply"), _operator("multiply", swapped=True)
+    __truediv__, __rtruediv__ = _operator("divide"), _operator("divide", swapped=True)
+    __lt__, __le__ = _operator("less"), _operator("less_equal")
+    __gt__, __ge__ = _operator("greater"), _operator("greater_equal")
+    __xor__, __and__ = _operator("bitwise_xor"), _operator("bitwise_and")
+    __rshift__ = _operator("right_shift")
 
     def __neg__(self) -> Symbol:
         return self.program.emit("negative", self)
-
-    def __lt__(self, other: Any) -> Symbol:
-        return self.program.emit("less", self, other)
-
-    def __le__(self, other: Any) -> Symbol:
-        return self.program.emit("less_equal", self, other)
-
-    def __gt__(self, other: Any) -> Symbol:
-        return self.program.emit("greater", self, other)
-
-    def __ge__(self, other: Any) -> Symbol:
-        return self.program.emit("greater_equal", self, other)
-
-    def __xor__(self, other: Any) -> Symbol:
-        return self.program.emit("bitwise_xor", self, other)
-
-    def __rshift__(self, other: int) -> Symbol:
-        return self.program.emit("right_shift", self, other)
-
-    def __and__(self, other: Any) -> Symbol:
-        return self.program.emit("bitwise_and", self, other)
 
 
 def program_of(*values: Any) -> Program | None:

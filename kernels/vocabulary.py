@@ -6,6 +6,7 @@ Each works on numbers, on arrays of any NumPy-like library, and on the symbols t
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -103,26 +104,23 @@ def erf(x: Value) -> Value:
     return erf_rational(x)
 
 
-def maximum(a: Value, b: Value) -> Value:
-    """The larger of two values; NaN in the first one is kept."""
+def _either(word: str, a: Value, b: Value, takes_b: Callable[[], Value]) -> Value:
+    """`b` where the condition holds, else `a`; by one operation of a program, or the function of an array type."""
     program = program_of(a, b)
     if program is not None:
-        return program.emit("maximum", a, b)
-    own = _own("maximum", a, b)
-    if own is not None:
-        return own(a, b)
-    return select(a < b, b, a)
+        return program.emit(word, a, b)
+    own = _own(word, a, b)
+    return select(takes_b(), b, a) if own is None else own(a, b)
+
+
+def maximum(a: Value, b: Value) -> Value:
+    """The larger of two values; NaN in the first one is kept."""
+    return _either("maximum", a, b, lambda: a < b)
 
 
 def minimum(a: Value, b: Value) -> Value:
     """The smaller of two values; NaN in the first one is kept."""
-    program = program_of(a, b)
-    if program is not None:
-        return program.emit("minimum", a, b)
-    own = _own("minimum", a, b)
-    if own is not None:
-        return own(a, b)
-    return select(b < a, b, a)
+    return _either("minimum", a, b, lambda: b < a)
 
 
 def select(condition: Value, if_true: Value, if_false: Value) -> Value:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import Any
 
 import numpy as np
 
 from ...kernels.rows.patches import MOST_IN_WINDOW, inverse
+from ...kernels.rows.reference import ROWS
 from ..contract import Backend
 from .comparison import Host, between, close, exactly, generator, host, labels, normal
 from .suite import REALS, Sizes, check
@@ -40,23 +42,50 @@ def _logits(dtype: str, shape: tuple[int, int], size: float) -> Host:
 SIZES_OF_LOGITS = (1.0, 1e4)
 
 
+def _blank(dtype: str, *shape: int) -> Host:
+    """What an operation has to write all of."""
+    return np.full(shape, 77 if dtype == "uint8" else np.nan, dtype)
+
+
+def _gives(backend: Backend, name: str, arguments: tuple[Any, ...], kind: str, **wanted: Host) -> dict[str, Host]:
+    """An operation writes what is wanted of it, twice the same bits, and leaves what it reads as it was.
+
+    Args: arguments – arrays of the host, those to be written with what is there before, and numbers; kind – of the tolerance,
+        or "bits" for none; wanted – by the names of the reference.
+    Returns: all arrays after it, by those names.
+    """
+    names = list(signature(ROWS[name].reference).parameters)[1:]
+    arrays = {n: (k, a) for k, (n, a) in enumerate(zip(names, arguments, strict=False)) if isinstance(a, np.ndarray)}
+    what = f"{name} of {arguments[0].shape}"
+    runs = []
+    for _ in range(2):
+        own = [backend.asarray(a.copy()) if isinstance(a, np.ndarray) else a for a in arguments]
+        backend.rows(name, *own)
+        runs.append({n: host(backend, own[k], a.shape, str(a.dtype), f"{what}: {n}") for n, (k, a) in arrays.items()})
+    first, second = runs
+    for n, (k, a) in arrays.items():
+        if n in wanted and kind != "bits":
+            close(first[n], wanted[n], str(a.dtype), kind, f"{what}: {n}")
+        elif n in wanted or not ROWS[name].kinds[k].startswith("written"):
+            exactly(first[n], wanted.get(n, a).astype(a.dtype), f"{what}: {n}")
+        exactly(second[n], first[n], f"{what}: {n}, a second time")
+    return first
+
+
 @check("rows", dtype=REALS, size=SIZES_OF_LOGITS)
 def softmax(backend: Backend, sizes: Sizes, dtype: str, size: float) -> None:
     """Also for logits of 1e4, and in place."""
     for shape in sizes.matrices:
         x = _logits(dtype, shape, size)
-        given, out = backend.asarray(x), backend.empty(shape, dtype)
-        backend.rows("softmax", given, out)
-        close(host(backend, out, shape, dtype, f"{shape}"), plain_softmax(x), dtype, "row", f"{shape}")
-        exactly(backend.to_numpy(given), x, f"the input at {shape}")
+        found = _gives(backend, "softmax", (x, _blank(dtype, *shape)), "row", out=plain_softmax(x))
         replaced = backend.asarray(x.copy())
         backend.rows("softmax", replaced, replaced)
-        exactly(backend.to_numpy(replaced), backend.to_numpy(out), f"{shape}, in place")
+        exactly(backend.to_numpy(replaced), found["out"], f"{shape}, in place")
 
 
 @check("rows", dtype=REALS, size=SIZES_OF_LOGITS, weighted=(False, True), smoothing=(0.0, 0.125))
 def softmax_cross_entropy(backend: Backend, sizes: Sizes, dtype: str, size: float, weighted: bool, smoothing: float) -> None:
-    """Losses and gradient for labels, with class weights and label smoothing; twice the same bits."""
+    """Losses and gradient for labels, with class weights and label smoothing."""
     for shape in sizes.matrices:
         rows, classes = shape
         x, y = _logits(dtype, shape, size), labels(rows, classes)
@@ -65,19 +94,11 @@ def softmax_cross_entropy(backend: Backend, sizes: Sizes, dtype: str, size: floa
         q = np.full(shape, off)
         q[np.arange(rows), y] = on
         w = np.ones(rows) if weights is None else _wide(weights)[y]
-        wanted_losses = -w * (q * plain_log_softmax(x)).sum(axis=1)
-        wanted_gradient = 0.25 * w[:, None] * (plain_softmax(x) * q.sum(axis=1, keepdims=True) - q)
-        results = []
-        for _ in range(2):
-            losses, gradient = backend.empty((rows,), dtype), backend.empty(shape, dtype)
-            given = None if weights is None else backend.asarray(weights)
-            own, own_labels = backend.asarray(x), backend.asarray(y)
-            backend.rows("softmax_cross_entropy", own, own_labels, given, on, off, 0.25, losses, gradient)
-            results.append((host(backend, losses, (rows,), dtype, "losses"), host(backend, gradient, shape, dtype, "gradient")))
-        close(results[0][0], wanted_losses, dtype, "row", f"losses {shape}")
-        close(results[0][1], wanted_gradient, dtype, "row", f"gradient {shape}")
-        exactly(results[1][0], results[0][0], f"losses {shape}, a second time")
-        exactly(results[1][1], results[0][1], f"gradient {shape}, a second time")
+        _gives(
+            backend, "softmax_cross_entropy", (x, y, weights, on, off, 0.25, _blank(dtype, rows), _blank(dtype, *shape)), "row",
+            losses=-w * (q * plain_log_softmax(x)).sum(axis=1),
+            gradient=0.25 * w[:, None] * (plain_softmax(x) * q.sum(axis=1, keepdims=True) - q),
+        )  # fmt: skip
 
 
 @check("rows", dtype=REALS, size=SIZES_OF_LOGITS)
@@ -86,24 +107,12 @@ def softmax_cross_entropy_soft(backend: Backend, sizes: Sizes, dtype: str, size:
     for shape in sizes.matrices:
         x, q = _logits(dtype, shape, size), between(dtype, shape, 0.0, 1.0, "targets")
         q = np.where(q < 0.2, np.asarray(0.0, dtype), q)
-        losses, gradient = backend.empty(shape[:1], dtype), backend.empty(shape, dtype)
-        backend.rows("softmax_cross_entropy_soft", backend.asarray(x), backend.asarray(q), 0.5, losses, gradient)
         wide = _wide(q)
-        mass = wide.sum(axis=1, keepdims=True)
-        close(
-            host(backend, losses, shape[:1], dtype, "losses"),
-            -(wide * plain_log_softmax(x)).sum(axis=1),
-            dtype,
-            "row",
-            f"losses {shape}",
-        )
-        close(
-            host(backend, gradient, shape, dtype, "gradient"),
-            0.5 * (plain_softmax(x) * mass - wide),
-            dtype,
-            "row",
-            f"gradient {shape}",
-        )
+        _gives(
+            backend, "softmax_cross_entropy_soft", (x, q, 0.5, _blank(dtype, shape[0]), _blank(dtype, *shape)), "row",
+            losses=-(wide * plain_log_softmax(x)).sum(axis=1),
+            gradient=0.5 * (plain_softmax(x) * wide.sum(axis=1, keepdims=True) - wide),
+        )  # fmt: skip
 
 
 @check("rows", dtype=REALS, soft=(False, True))
@@ -149,17 +158,9 @@ def multi_class_hinge(backend: Backend, sizes: Sizes, dtype: str) -> None:
             continue
         for x in (normal(dtype, shape, "scores"), np.round(normal(dtype, shape, "equal scores")) + 0):
             y = labels(*shape)
-            losses, gradient = backend.empty(shape[:1], dtype), backend.empty(shape, dtype)
-            backend.rows("multi_class_hinge", backend.asarray(x), backend.asarray(y), 0.5, losses, gradient)
-            wanted = plain_hinge(x, y, 0.5)
-            close(host(backend, losses, shape[:1], dtype, "losses"), wanted[0], dtype, "row", f"losses {shape}")
-            close(host(backend, gradient, shape, dtype, "gradient"), wanted[1], dtype, "row", f"gradient {shape}")
-
-
-def _normalised(backend: Backend, dtype: str, x: Host, gain: Host, offset: Host) -> Any:
-    out, mean, scale = backend.empty(x.shape, dtype), *(backend.empty(x.shape[:1], dtype) for _ in range(2))
-    backend.rows("layer_norm", backend.asarray(x), backend.asarray(gain), backend.asarray(offset), 1e-3, out, mean, scale)
-    return out, mean, scale
+            losses, gradient = plain_hinge(x, y, 0.5)
+            given = (x, y, 0.5, _blank(dtype, shape[0]), _blank(dtype, *shape))
+            _gives(backend, "multi_class_hinge", given, "row", losses=losses, gradient=gradient)
 
 
 @check("rows", dtype=REALS)
@@ -172,59 +173,44 @@ def layer_norm(backend: Backend, sizes: Sizes, dtype: str) -> None:
                 x[1] = 2.0
             gain, offset = normal(dtype, shape[1:], "gain"), normal(dtype, shape[1:], "offset")
             wide = _wide(x)
-            average = wide.mean(axis=1)
-            inverse = 1.0 / np.sqrt(wide.var(axis=1) + 1e-3)
-            wanted = (wide - average[:, None]) * inverse[:, None] * gain + offset
-            out, mean, scale = _normalised(backend, dtype, x, gain, offset)
-            kind = "row" if shift == 0.0 else "sum"
-            what = f"{shape} around {shift:g}"
-            close(host(backend, mean, shape[:1], dtype, "mean"), average, dtype, kind, f"mean {what}")
-            close(host(backend, scale, shape[:1], dtype, "scale"), inverse, dtype, kind, f"scale {what}")
-            close(host(backend, out, shape, dtype, "out"), wanted, dtype, kind, f"out {what}")
+            mean = wide.mean(axis=1)
+            scale = 1.0 / np.sqrt(wide.var(axis=1) + 1e-3)
+            blank = (_blank(dtype, *shape), _blank(dtype, shape[0]), _blank(dtype, shape[0]))
+            _gives(
+                backend, "layer_norm", (x, gain, offset, 1e-3, *blank), "row" if shift == 0.0 else "sum",
+                mean=mean, scale=scale, out=(wide - mean[:, None]) * scale[:, None] * gain + offset,
+            )  # fmt: skip
 
 
 @check("rows", dtype=REALS, accumulate=(True, False))
 def layer_norm_backward(backend: Backend, sizes: Sizes, dtype: str, accumulate: bool) -> None:
-    """Dx, and the gradients of gain and offset on top of what was there or in place of it; twice the same bits."""
+    """Dx, and the gradients of gain and offset on top of what was there or in place of it."""
     for shape in sizes.matrices:
         if shape[1] < 2:
             continue  # A single column is always 0 after centring; its gradient is rounding.
         x, dy = normal(dtype, shape, "x"), normal(dtype, shape, "dy")
         gain, before = normal(dtype, shape[1:], "gain"), normal(dtype, (2, shape[1]), "before")
-        _, mean, scale = _normalised(backend, dtype, x, gain, gain)
-        centre, inverse = _wide(backend.to_numpy(mean))[:, None], _wide(backend.to_numpy(scale))[:, None]
-        n = (_wide(x) - centre) * inverse
+        blank = (_blank(dtype, *shape), _blank(dtype, shape[0]), _blank(dtype, shape[0]))
+        forward = _gives(backend, "layer_norm", (x, gain, gain, 1e-3, *blank), "row")
+        mean, scale = forward["mean"], forward["scale"]
+        inverse = _wide(scale)[:, None]
+        n = (_wide(x) - _wide(mean)[:, None]) * inverse
         g = _wide(dy) * gain
-        wanted = inverse * (g - g.mean(axis=1, keepdims=True) - n * (g * n).mean(axis=1, keepdims=True))
-        results = []
-        for _ in range(2):
-            dx, dgain, doffset = backend.empty(shape, dtype), *(backend.asarray(row.copy()) for row in before)
-            own = [backend.asarray(values) for values in (dy, x, gain)]
-            backend.rows("layer_norm_backward", *own, mean, scale, dx, dgain, doffset, accumulate)
-            results.append([
-                host(backend, dx, shape, dtype, "dx"),
-                host(backend, dgain, shape[1:], dtype, "dgain"), host(backend, doffset, shape[1:], dtype, "doffset"),
-            ])  # fmt: skip
-        close(results[0][0], wanted, dtype, "sum", f"dx {shape}")
-        before = before if accumulate else np.zeros_like(before)
-        close(results[0][1], before[0] + (_wide(dy) * n).sum(axis=0), dtype, "sum", f"dgain {shape}")
-        close(results[0][2], before[1] + _wide(dy).sum(axis=0), dtype, "sum", f"doffset {shape}")
-        for second, first in zip(results[1], results[0], strict=True):
-            exactly(second, first, f"{shape}, a second time")
+        kept = before if accumulate else np.zeros_like(before)
+        _gives(
+            backend, "layer_norm_backward", (dy, x, gain, mean, scale, _blank(dtype, *shape), *before, accumulate), "sum",
+            dx=inverse * (g - g.mean(axis=1, keepdims=True) - n * (g * n).mean(axis=1, keepdims=True)),
+            dgain=kept[0] + (_wide(dy) * n).sum(axis=0), doffset=kept[1] + _wide(dy).sum(axis=0),
+        )  # fmt: skip
 
 
 @check("rows", dtype=REALS, accumulate=(True, False))
 def column_sum(backend: Backend, sizes: Sizes, dtype: str, accumulate: bool) -> None:
-    """Added to what was there, or in place of it; twice the same bits."""
+    """Added to what was there, or in place of it."""
     for shape in sizes.matrices:
         x, before = normal(dtype, shape, "x"), normal(dtype, shape[1:], "before")
-        results = []
-        for _ in range(2):
-            out = backend.asarray(before.copy())
-            backend.rows("column_sum", backend.asarray(x), out, accumulate)
-            results.append(host(backend, out, shape[1:], dtype, f"{shape}"))
-        close(results[0], (before if accumulate else 0.0) + _wide(x).sum(axis=0), dtype, "sum", f"{shape}")
-        exactly(results[1], results[0], f"{shape}, a second time")
+        wanted = (before if accumulate else 0.0) + _wide(x).sum(axis=0)
+        _gives(backend, "column_sum", (x, before, accumulate), "sum", out=wanted)
 
 
 @check("rows", dtype=REALS, pieces=(2, 3))
@@ -232,22 +218,17 @@ def maxout(backend: Backend, sizes: Sizes, dtype: str, pieces: int) -> None:
     """The largest piece, the first among equals; its gradient; and the piece that was chosen, of another matrix."""
     for rows, units in sizes.matrices:
         for z in (normal(dtype, (rows, pieces * units), "z"), np.round(normal(dtype, (rows, pieces * units), "equal")) + 0):
-            split = z.reshape(rows, pieces, units)
+            split, blank = z.reshape(rows, pieces, units), _blank(dtype, rows, units)
             wanted = split.argmax(axis=1)
-            out, winner = backend.empty((rows, units), dtype), backend.empty((rows, units), "uint8")
-            backend.rows("maxout", backend.asarray(z), out, winner)
-            what = f"{(rows, units)}"
-            exactly(host(backend, out, (rows, units), dtype, "out"), split.max(axis=1), what)
-            exactly(host(backend, winner, (rows, units), "uint8", "winner"), wanted.astype(np.uint8), f"winner {what}")
+            given = (z, blank, _blank("uint8", rows, units))
+            winner = _gives(backend, "maxout", given, "bits", out=split.max(axis=1), winner=wanted)["winner"]
 
             dy, other = normal(dtype, (rows, units), "dy"), normal(dtype, z.shape, "other")
-            dz, picked = backend.empty(z.shape, dtype), backend.empty((rows, units), dtype)
-            backend.rows("maxout_spread", backend.asarray(dy), winner, dz)
             spread = np.where(wanted[:, None, :] == np.arange(pieces)[None, :, None], dy[:, None, :], 0.0)
-            close(host(backend, dz, z.shape, dtype, "dz"), spread.reshape(z.shape), dtype, "exact", f"dz {what}")
-            backend.rows("maxout_pick", backend.asarray(other), winner, picked)
+            given = (dy, winner, _blank(dtype, *z.shape))
+            _gives(backend, "maxout_spread", given, "exact", dz=spread.reshape(z.shape))
             chosen = np.take_along_axis(other.reshape(split.shape), wanted[:, None, :], axis=1)[:, 0, :]
-            close(host(backend, picked, (rows, units), dtype, "picked"), chosen, dtype, "exact", f"picked {what}")
+            _gives(backend, "maxout_pick", (other, winner, blank), "exact", out=chosen)
 
 
 @check("rows", dtype=REALS)
@@ -256,17 +237,13 @@ def columns(backend: Backend, sizes: Sizes, dtype: str) -> None:
     for rows, width in sizes.matrices:
         x = normal(dtype, (rows, width), "x")
         table = generator((rows, width)).integers(-1, width, 2 * width + 1).astype(np.int32)
-        out = backend.empty((rows, table.size), dtype)
-        backend.rows("take_columns", backend.asarray(x), backend.asarray(table), out)
         chosen = np.where(table >= 0, x[:, table], 0.0)
-        exactly(host(backend, out, chosen.shape, dtype, "out"), chosen.astype(dtype), f"take_columns of {(rows, width)}")
+        _gives(backend, "take_columns", (x, table, _blank(dtype, rows, table.size)), "bits", out=chosen)
 
         dy, places = normal(dtype, chosen.shape, "dy"), [np.flatnonzero(table == j) for j in range(width)]
         transposed = inverse(table, np.arange(table.size), width)
-        dx = backend.empty((rows, width), dtype)
-        backend.rows("sum_columns", backend.asarray(dy), backend.asarray(transposed), dx)
         wanted = np.stack([_wide(dy)[:, found].sum(axis=1) for found in places], axis=1)
-        close(host(backend, dx, (rows, width), dtype, "dx"), wanted, dtype, "sum", f"sum_columns to {(rows, width)}")
+        _gives(backend, "sum_columns", (dy, transposed, _blank(dtype, rows, width)), "sum", out=wanted)
 
 
 @check("rows", dtype=REALS)
@@ -278,25 +255,18 @@ def largest(backend: Backend, sizes: Sizes, dtype: str) -> None:
         codes = MOST_IN_WINDOW * np.arange(units)[:, None] + np.arange(size)
         transposed = inverse(table.reshape(-1), codes.reshape(-1), width)
         for x in (normal(dtype, (rows, width), "x"), np.round(normal(dtype, (rows, width), "equal")) + 0):
-            windows = x[:, table]
+            windows, blank = x[:, table], _blank(dtype, rows, units)
             wanted = windows.argmax(axis=2)
-            out, winner = backend.empty((rows, units), dtype), backend.empty((rows, units), "uint8")
-            own = backend.asarray(table)
-            backend.rows("largest_columns", backend.asarray(x), own, out, winner)
-            what = f"{(rows, units)}"
-            exactly(host(backend, out, (rows, units), dtype, "out"), windows.max(axis=2), what)
-            exactly(host(backend, winner, (rows, units), "uint8", "winner"), wanted.astype(np.uint8), f"winner {what}")
+            given = (x, table, blank, _blank("uint8", rows, units))
+            winner = _gives(backend, "largest_columns", given, "bits", out=windows.max(axis=2), winner=wanted)["winner"]
 
             dy, other = normal(dtype, (rows, units), "dy"), normal(dtype, x.shape, "other")
-            dx, picked = backend.empty(x.shape, dtype), backend.empty((rows, units), dtype)
-            backend.rows("largest_columns_spread", backend.asarray(dy), winner, backend.asarray(transposed), dx)
             spread = np.zeros(x.shape)
             for i, u in np.ndindex(rows, units):
                 spread[i, table[u, wanted[i, u]]] += dy[i, u]
-            close(host(backend, dx, x.shape, dtype, "dx"), spread, dtype, "sum", f"dx {what}")
-            backend.rows("largest_columns_pick", backend.asarray(other), own, winner, picked)
+            _gives(backend, "largest_columns_spread", (dy, winner, transposed, _blank(dtype, *x.shape)), "sum", dx=spread)
             chosen = np.take_along_axis(other[:, table], wanted[:, :, None], axis=2)[:, :, 0]
-            exactly(host(backend, picked, (rows, units), dtype, "picked"), chosen, f"picked {what}")
+            _gives(backend, "largest_columns_pick", (other, table, winner, blank), "bits", out=chosen)
 
 
 @check("rows", dtype=REALS)

@@ -16,6 +16,15 @@ DTYPES = frozenset({"float32", "float64", "int32", "int64", "uint8", "uint32", "
 """Names of data types that are taken from the array library as they are."""
 
 
+def _comparison(name: str) -> Callable[[Dual, Any], Dual]:
+    """A comparison of values, whose result has no tangent."""
+
+    def compare(self: Dual, other: Any) -> Dual:
+        return Dual(getattr(self.value, name)(_parts(other)[0]), None, self.space)
+
+    return compare
+
+
 class Dual:
     """value + tangent e with e^2 = 0: an array and its derivative along one direction.
 
@@ -122,27 +131,9 @@ class Dual:
     def __mod__(self, other: Any) -> Dual:
         return self._whole(other, "__mod__")
 
-    def _compared(self, other: Any, comparison: str) -> Dual:
-        return Dual(getattr(self.value, comparison)(_parts(other)[0]), None, self.space)
-
-    def __lt__(self, other: Any) -> Dual:
-        return self._compared(other, "__lt__")
-
-    def __le__(self, other: Any) -> Dual:
-        return self._compared(other, "__le__")
-
-    def __gt__(self, other: Any) -> Dual:
-        return self._compared(other, "__gt__")
-
-    def __ge__(self, other: Any) -> Dual:
-        return self._compared(other, "__ge__")
-
-    def __eq__(self, other: Any) -> Dual:  # type: ignore[override]
-        return self._compared(other, "__eq__")
-
-    def __ne__(self, other: Any) -> Dual:  # type: ignore[override]
-        return self._compared(other, "__ne__")
-
+    __lt__, __le__ = _comparison("__lt__"), _comparison("__le__")
+    __gt__, __ge__ = _comparison("__gt__"), _comparison("__ge__")
+    __eq__, __ne__ = _comparison("__eq__"), _comparison("__ne__")  # type: ignore[assignment]
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:

@@ -30,7 +30,8 @@ from ...backends.cuda.cublaslt.codes import (
     Epilogue,
     Status,
 )
-from ...backends.cuda.cublaslt.library import Candidate, Layouts, require
+from ...backends.cuda.cublaslt.device import CupyDevice
+from ...backends.cuda.cublaslt.library import Candidate, CublasLt, Layouts, require
 from ...backends.cuda.cublaslt.problem import INPUTS
 from ...kernels.formulas.activations import ACTIVATIONS
 from .streams import SimulatedStreams
@@ -49,11 +50,11 @@ class Fault(AssertionError):
     """A call that would break a real device, or a captured graph."""
 
 
-class HostDevice:
+class HostDevice(CupyDevice):
     """Host memory in place of a device's; knows which arrays are alive.
 
     Args: clock – gives the seconds of a measurement, in place of running a stopwatch; None for a device that does not measure;
-        streams – those of the device; its own unless given; lock – see Device.
+        streams – those of the device; its own unless given; lock – see CupyDevice.
     """
 
     identity = "host memory"
@@ -78,7 +79,7 @@ class HostDevice:
             raise Fault(f"expected nothing but products while a graph is captured; got {what}")
 
     def address(self, array: Array) -> int:
-        """See Device; from now on the array's memory counts as the device's, as long as the array lives."""
+        """See CupyDevice; from now on the array's memory counts as the device's, as long as the array lives."""
         owner = array
         while isinstance(owner.base, np.ndarray):
             owner = owner.base
@@ -98,26 +99,26 @@ class HostDevice:
         raise Fault(f"expected {what} inside a living array; got {size} bytes at {start:#x}, which belong to none")
 
     def stream(self) -> int:
-        """See Device."""
+        """See CupyDevice."""
         return self.streams.current
 
     def recording(self) -> bool:
-        """See Device."""
+        """See CupyDevice."""
         return self.streams.capturing
 
     def bytes(self, size: int) -> Array:
-        """See Device."""
+        """See CupyDevice."""
         self.allow("an allocation")
         buffer = np.empty(size + 256, np.uint8)
         return buffer[-int(buffer.ctypes.data) % 256 :][:size]
 
     def copy(self, array: Array) -> Array:
-        """See Device."""
+        """See CupyDevice."""
         self.allow("an allocation")
         return array.copy()
 
     def seconds(self, run: Callable[[], object]) -> float:
-        """See Device."""
+        """See CupyDevice."""
         self.allow("a measurement")
         assert self._clock is not None
         return self._clock(run)
@@ -148,8 +149,8 @@ class _Descriptor:
     aux_leading: int
 
 
-class FakeCublasLt:
-    """See the module, and Library for the methods.
+class FakeCublasLt(CublasLt):
+    """See the module, and CublasLt for the methods.
 
     Args: device – whose memory it works on; unsupported – epilogues that it has no algorithm for; failing – status that
         every product gives, in place of success; zero_passes – whether its ReLU mask lets the gradient pass at exactly 0;
@@ -173,7 +174,7 @@ class FakeCublasLt:
         self._gelu = ACTIVATIONS[gelu]
         self._next = 1
 
-    def _made(self, thing: _Layout | _Descriptor, call: str) -> int:
+    def _new_handle(self, thing: _Layout | _Descriptor, call: str) -> int:
         self.device.allow(call)
         handle = self._next
         self._next += 1
@@ -181,19 +182,19 @@ class FakeCublasLt:
         return handle
 
     def layout(self, dtype: DataType, rows: int, columns: int, leading: int) -> int:
-        """See Library."""
-        return self._made(_Layout(DataType(dtype), rows, columns, leading), "a new layout")
+        """See CublasLt."""
+        return self._new_handle(_Layout(DataType(dtype), rows, columns, leading), "a new layout")
 
     def descriptor(
         self, compute: Compute, transpose_a: bool, transpose_b: bool, epilogue: Epilogue, vector: int, vector_type: DataType,
         aux: int, aux_leading: int,
     ) -> int:  # fmt: skip
-        """See Library."""
+        """See CublasLt."""
         made = _Descriptor(compute, transpose_a, transpose_b, epilogue, vector, vector_type, aux, aux_leading)
-        return self._made(made, "a new descriptor")
+        return self._new_handle(made, "a new descriptor")
 
     def destroy(self, layouts: tuple[int, ...], descriptors: tuple[int, ...]) -> None:
-        """See Library; destroying twice is a fault."""
+        """See CublasLt; destroying twice is a fault."""
         for handle in (*layouts, *descriptors):
             if self.live.pop(handle, None) is None:
                 raise Fault(f"expected a handle to be destroyed once; got {handle} again")
@@ -250,7 +251,7 @@ class FakeCublasLt:
     def candidates(
         self, descriptor: int, layouts: Layouts, workspace: int, alignment: int, count: int, in_place: bool = True
     ) -> list[Candidate]:
-        """See Library."""
+        """See CublasLt."""
         self.device.allow("a heuristic")
         status = self._status(descriptor, layouts)
         if status == Status.NOT_SUPPORTED:
@@ -264,7 +265,7 @@ class FakeCublasLt:
         ][:count]
 
     def accepts(self, descriptor: int, layouts: Layouts, algorithm: bytes, workspace: int) -> bool:
-        """See Library."""
+        """See CublasLt."""
         self.device.allow("a check of an algorithm")
         magic, needed, _, digest = struct.unpack("<8sQQ32s8x", algorithm)
         return bool(magic == _MAGIC and needed <= workspace and digest == self._digest(descriptor, layouts))
@@ -275,7 +276,7 @@ class FakeCublasLt:
         self, descriptor: int, alpha: int, a: int, a_layout: int, b: int, b_layout: int, beta: int, c: int, c_layout: int,
         d: int, d_layout: int, algorithm: int, workspace: int, workspace_bytes: int, stream: int,
     ) -> int:  # fmt: skip
-        """See Library."""
+        """See CublasLt."""
         del stream
         if self._failing:
             return self._failing

@@ -5,13 +5,13 @@ library.py talks to the real library; tests/fakes/cublaslt.py stands in for it w
 
 from .codes import Compute, DataType, Epilogue, Status
 from .dense import DenseProducts
-from .device import CupyDevice, Device
+from .device import CupyDevice
 from .gemms import Gemms
-from .library import CublasLt, Library
+from .library import CublasLt
 from .problem import Unsuited
 from .products import PlannedProducts
 
 __all__ = [
-    "Compute", "CublasLt", "CupyDevice", "DataType", "DenseProducts", "Device", "Epilogue", "Gemms", "Library",
-    "PlannedProducts", "Status", "Unsuited",
+    "Compute", "CublasLt", "CupyDevice", "DataType", "DenseProducts", "Epilogue", "Gemms", "PlannedProducts", "Status",
+    "Unsuited",
 ]  # fmt: skip

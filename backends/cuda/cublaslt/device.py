@@ -6,7 +6,7 @@ import statistics
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any
 
 from ....errors import OutOfDeviceMemory
 from ..capture import capture
@@ -19,42 +19,15 @@ LEAST_SECONDS, MOST_RUNS = 2e-3, 100
 """A measurement takes at least this long, or this many runs."""
 
 
-class Device(Protocol):
-    """Where the arrays live.
+class CupyDevice:
+    """Where the arrays live: the current device, through CuPy.
 
+    Args: lock – one of its own unless given.
     Attributes: identity – device and driver, in words; measures – whether times mean anything here; lock – held while
         something is made, timed or captured, so that no other thread does that meanwhile.
     """
 
     identity: str
-    measures: bool
-    lock: AbstractContextManager[Any]
-
-    def address(self, array: Array) -> int:
-        """Of its first element."""
-
-    def stream(self) -> int:
-        """The stream that work is handed to now."""
-
-    def recording(self) -> bool:
-        """Whether work handed out now is captured, so that nothing may be measured or allocated."""
-
-    def bytes(self, size: int) -> Array:
-        """A new flat array of that many bytes, its address a multiple of 256."""
-
-    def copy(self, array: Array) -> Array:
-        """A new array with the same values."""
-
-    def seconds(self, run: Callable[[], object]) -> float:
-        """What one of many runs of this takes."""
-
-
-class CupyDevice:
-    """The current device, through CuPy.
-
-    Args: lock – see Device; one of its own unless given.
-    """
-
     measures = True
 
     def __init__(self, cupy: Any, lock: AbstractContextManager[Any] | None = None) -> None:
@@ -71,21 +44,21 @@ class CupyDevice:
         )
 
     def address(self, array: Array) -> int:
-        """See Device."""
+        """Of its first element."""
         pointer: int = array.data.ptr
         return pointer
 
     def stream(self) -> int:
-        """See Device."""
+        """The stream that work is handed to now."""
         pointer: int = self._current().ptr
         return pointer
 
     def recording(self) -> bool:
-        """See Device."""
+        """Whether work handed out now is captured, so that nothing may be measured or allocated."""
         return bool(self._current().is_capturing())
 
     def bytes(self, size: int) -> Array:
-        """See Device; CuPy's allocations start at multiples of 512."""
+        """A new flat array of that many bytes, its address a multiple of 256; CuPy's allocations start at multiples of 512."""
         try:
             return self._cupy.empty((size,), dtype=self._cupy.uint8)
         except self._cupy.cuda.memory.OutOfMemoryError as error:
@@ -95,11 +68,11 @@ class CupyDevice:
             ) from error
 
     def copy(self, array: Array) -> Array:
-        """See Device."""
+        """A new array with the same values."""
         return array.copy()
 
     def seconds(self, run: Callable[[], object]) -> float:
-        """See Device; measured inside a captured graph, where the host does not count, on a stream of its own."""
+        """What one of many runs takes: inside a captured graph, where the host does not count, on a stream of its own."""
         cuda = self._cupy.cuda
         cuda.Device().synchronize()
         stream = self._stopwatch

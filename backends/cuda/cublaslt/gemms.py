@@ -16,8 +16,8 @@ from ....errors import DeviceError, HyperparameterError, ShapeError, StateError
 from ..streams import own_stream
 from .choices import Choice, Choices
 from .codes import Epilogue
-from .device import WORKSPACE_BYTES, Device
-from .library import Candidate, Library
+from .device import WORKSPACE_BYTES, CupyDevice
+from .library import Candidate, CublasLt
 from .plan import Plan
 from .problem import Problem, Unsuited, alignment_of, data_type
 
@@ -56,7 +56,7 @@ class Gemms:
     """
 
     def __init__(
-        self, library: Library, device: Device, candidates: int | None = None, deterministic: bool = False
+        self, library: CublasLt, device: CupyDevice, candidates: int | None = None, deterministic: bool = False
     ) -> None:
         self.library = library
         self.device = device

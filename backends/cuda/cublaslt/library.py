@@ -1,6 +1,6 @@
 """libcublasLt through ctypes: where it lies, and the few calls that plans make.
 
-Everything above talks to an object with the methods of `CublasLt`; the fake one in tests/fakes has the same.
+The fake one in tests/fakes has the same methods.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from ....errors import BackendUnavailable, DeviceError, OutOfDeviceMemory
 from .codes import (
@@ -41,43 +41,6 @@ class Candidate:
 
 Layouts = tuple[int, int, int]
 """Handles of the layouts of A, B and D; C has that of D."""
-
-
-class Library(Protocol):
-    """What plans need of cuBLASLt; handles are integers. Every method but `matmul` may raise as `require` does."""
-
-    @property
-    def version(self) -> int:
-        """Of the library, such as 131000."""
-
-    def layout(self, dtype: DataType, rows: int, columns: int, leading: int) -> int:
-        """A column-major matrix layout."""
-
-    def descriptor(
-        self, compute: Compute, transpose_a: bool, transpose_b: bool, epilogue: Epilogue, vector: int, vector_type: DataType,
-        aux: int, aux_leading: int,
-    ) -> int:  # fmt: skip
-        """What to compute; vector – address of the bias or its gradient; aux – of the mask or the kept input."""
-
-    def candidates(
-        self, descriptor: int, layouts: Layouts, workspace: int, alignment: int, count: int, in_place: bool = True
-    ) -> list[Candidate]:
-        """Up to `count` algorithms, the one expected to be fastest first; none where the product is not supported.
-
-        Args: in_place – whether those may be among them that split a sum and add up its parts in the result, as they come.
-        """
-
-    def accepts(self, descriptor: int, layouts: Layouts, algorithm: bytes, workspace: int) -> bool:
-        """Whether an algorithm from an earlier run can compute this with a workspace of that size."""
-
-    def matmul(
-        self, descriptor: int, alpha: int, a: int, a_layout: int, b: int, b_layout: int, beta: int, c: int, c_layout: int,
-        d: int, d_layout: int, algorithm: int, workspace: int, workspace_bytes: int, stream: int,
-    ) -> int:  # fmt: skip
-        """D = alpha op(A) op(B) + beta C, handed to the stream; gives the status. All arguments are addresses or handles."""
-
-    def destroy(self, layouts: tuple[int, ...], descriptors: tuple[int, ...]) -> None:
-        """Frees handles."""
 
 
 def require(status: int, call: str) -> None:
@@ -136,14 +99,18 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
 
 
 class CublasLt:
-    """The real library, with one handle for the device that is current when it is made.
+    """The library, with one handle for the device that is current when it is made.
+
+    Handles of layouts and descriptors are integers. Every method but `matmul` may raise as `require` does.
 
     Args: path – of libcublasLt; found where pip or the system put it unless given.
+    Attributes: version – such as 131000.
     Raises: BackendUnavailable where it is missing, cannot be loaded, or finds no device.
     """
 
     def __init__(self, path: str | None = None) -> None:
         self._library = load(path)
+        self.version = int(self._library.cublasLtGetVersion())
         handle = ctypes.c_void_p()
         self._call("Create", ctypes.byref(handle))
         self._handle = int(handle.value or 0)
@@ -157,20 +124,15 @@ class CublasLt:
         self._call(name, ctypes.byref(handle), *arguments)
         return int(handle.value or 0)
 
-    @property
-    def version(self) -> int:
-        """See Library."""
-        return int(self._library.cublasLtGetVersion())
-
     def layout(self, dtype: DataType, rows: int, columns: int, leading: int) -> int:
-        """See Library."""
+        """A column-major matrix layout."""
         return self._made("MatrixLayoutCreate", dtype, rows, columns, leading)
 
     def descriptor(
         self, compute: Compute, transpose_a: bool, transpose_b: bool, epilogue: Epilogue, vector: int, vector_type: DataType,
         aux: int, aux_leading: int,
     ) -> int:  # fmt: skip
-        """See Library."""
+        """What to compute; vector – address of the bias or its gradient; aux – of the mask or the kept input."""
         scale = DataType.float64 if compute is Compute.float64 else DataType.float32
         handle = self._made("MatmulDescCreate", compute, scale)
         attribute = DescriptorAttribute
@@ -192,7 +154,10 @@ class CublasLt:
     def candidates(
         self, descriptor: int, layouts: Layouts, workspace: int, alignment: int, count: int, in_place: bool = True
     ) -> list[Candidate]:
-        """See Library."""
+        """Up to `count` algorithms, the one expected to be fastest first; none where the product is not supported.
+
+        Args: in_place – whether those may be among them that split a sum and add up its parts in the result, as they come.
+        """
         preference = self._made("MatmulPreferenceCreate")
         try:
             self._wish(preference, workspace, alignment, in_place)
@@ -220,7 +185,7 @@ class CublasLt:
             self._call("MatmulPreferenceSetAttribute", preference, which, ctypes.byref(value), ctypes.sizeof(value))
 
     def accepts(self, descriptor: int, layouts: Layouts, algorithm: bytes, workspace: int) -> bool:
-        """See Library."""
+        """Whether an algorithm from an earlier run can compute this with a workspace of that size."""
         result = _Heuristic()
         a, b, d = layouts
         kept = ctypes.create_string_buffer(algorithm, ALGORITHM_BYTES)
@@ -229,12 +194,18 @@ class CublasLt:
         )
         return bool(status == Status.SUCCESS and result.workspace <= workspace)
 
-    def matmul(self, descriptor: int, *arguments: int) -> int:
-        """See Library."""
-        return int(self._matmul(self._handle, descriptor, *arguments))
+    def matmul(
+        self, descriptor: int, alpha: int, a: int, a_layout: int, b: int, b_layout: int, beta: int, c: int, c_layout: int,
+        d: int, d_layout: int, algorithm: int, workspace: int, workspace_bytes: int, stream: int,
+    ) -> int:  # fmt: skip
+        """D = alpha op(A) op(B) + beta C, handed to the stream; gives the status. All arguments are addresses or handles."""
+        return int(self._matmul(
+            self._handle, descriptor, alpha, a, a_layout, b, b_layout, beta, c, c_layout, d, d_layout, algorithm, workspace,
+            workspace_bytes, stream,
+        ))  # fmt: skip
 
     def destroy(self, layouts: tuple[int, ...], descriptors: tuple[int, ...]) -> None:
-        """See Library."""
+        """Frees handles."""
         for handle in descriptors:
             self._library.cublasLtMatmulDescDestroy(handle)
         for handle in layouts:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 
 from .codes import ALGORITHM_BYTES, DataType
-from .library import Layouts, Library, require
+from .library import CublasLt, Layouts, require
 from .problem import Operand, Problem
 
 _NUMBERS = {
@@ -25,7 +25,7 @@ class Plan:
     Args: vector – address of the bias or of its gradient; aux – address of the mask or the kept input; 0 without.
     """
 
-    def __init__(self, library: Library, problem: Problem, vector: int = 0, aux: int = 0) -> None:
+    def __init__(self, library: CublasLt, problem: Problem, vector: int = 0, aux: int = 0) -> None:
         self.library = library
         self.problem = problem
         self._matmul = library.matmul

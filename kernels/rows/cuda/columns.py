@@ -1,114 +1,79 @@
-"""Maxout, pooling and columns by number: a thread has an element of the result to itself.
+"""Maxout, pooling and columns by number: what a thread does for the element (i, j), which it has to itself.
 
-The threads of a two-dimensional grid stride over rows and columns.
+The kernels around these functions are all the same loop; see LOOP.
 """
 
 # mypy: disallow-untyped-defs=False, disallow-untyped-calls=False
 from __future__ import annotations
 
-from numba import cuda
+from collections.abc import Callable
+from typing import Any
 
 from .teams import Signatures, load, real, store
 
 
-def maxout(z, out, winner):
-    rows, units = out.shape
+def maxout(i, j, z, out, winner):
+    units = out.shape[1]
     pieces = z.shape[1] // units
-    left, above = cuda.grid(2)
-    across, down = cuda.gridsize(2)
-    for i in range(above, rows, down):
-        for j in range(left, units, across):
-            best = load(z[i, j])
-            which = 0
-            for k in range(1, pieces):
-                value = load(z[i, k * units + j])
-                if value > best or value != value:
-                    best = value
-                    which = k
-            out[i, j] = store(best)
-            winner[i, j] = which
+    best = load(z[i, j])
+    which = 0
+    for k in range(1, pieces):
+        value = load(z[i, k * units + j])
+        if value > best or value != value:
+            best = value
+            which = k
+    out[i, j] = store(best)
+    winner[i, j] = which
 
 
-def maxout_spread(dy, winner, dz):
-    rows, units = dy.shape
+def maxout_spread(i, j, dy, winner, dz):
+    units = dy.shape[1]
     pieces = dz.shape[1] // units
-    left, above = cuda.grid(2)
-    across, down = cuda.gridsize(2)
-    for i in range(above, rows, down):
-        for j in range(left, units, across):
-            for k in range(pieces):
-                dz[i, k * units + j] = store(load(dy[i, j]) if winner[i, j] == k else real(0.0))
+    for k in range(pieces):
+        dz[i, k * units + j] = store(load(dy[i, j]) if winner[i, j] == k else real(0.0))
 
 
-def maxout_pick(z, winner, out):
-    rows, units = out.shape
-    left, above = cuda.grid(2)
-    across, down = cuda.gridsize(2)
-    for i in range(above, rows, down):
-        for j in range(left, units, across):
-            out[i, j] = store(load(z[i, winner[i, j] * units + j]))
+def maxout_pick(i, j, z, winner, out):
+    out[i, j] = store(load(z[i, winner[i, j] * out.shape[1] + j]))
 
 
-def take_columns(x, table, out):
-    left, above = cuda.grid(2)
-    across, down = cuda.gridsize(2)
-    for i in range(above, x.shape[0], down):
-        for j in range(left, table.shape[0], across):
-            column = table[j]
-            out[i, j] = store(load(x[i, column]) if column >= 0 else real(0.0))
+def take_columns(i, j, x, table, out):
+    column = table[j]
+    out[i, j] = store(load(x[i, column]) if column >= 0 else real(0.0))
 
 
-def sum_columns(x, table, out):
-    width, most = table.shape
-    left, above = cuda.grid(2)
-    across, down = cuda.gridsize(2)
-    for i in range(above, x.shape[0], down):
-        for j in range(left, width, across):
-            value = real(0.0)
-            for k in range(most):
-                column = table[j, k]
-                if column >= 0:
-                    value += load(x[i, column])
-            out[i, j] = store(value)
+def sum_columns(i, j, x, table, out):
+    value = real(0.0)
+    for k in range(table.shape[1]):
+        column = table[j, k]
+        if column >= 0:
+            value += load(x[i, column])
+    out[i, j] = store(value)
 
 
-def largest_columns(x, table, out, winner):
-    units, size = table.shape
-    left, above = cuda.grid(2)
-    across, down = cuda.gridsize(2)
-    for i in range(above, x.shape[0], down):
-        for j in range(left, units, across):
-            best = load(x[i, table[j, 0]])
-            which = 0
-            for k in range(1, size):
-                value = load(x[i, table[j, k]])
-                if value > best or value != value:
-                    best = value
-                    which = k
-            out[i, j] = store(best)
-            winner[i, j] = which
+def largest_columns(i, j, x, table, out, winner):
+    best = load(x[i, table[j, 0]])
+    which = 0
+    for k in range(1, table.shape[1]):
+        value = load(x[i, table[j, k]])
+        if value > best or value != value:
+            best = value
+            which = k
+    out[i, j] = store(best)
+    winner[i, j] = which
 
 
-def largest_columns_spread(dy, winner, table, dx):
-    width, most = table.shape
-    left, above = cuda.grid(2)
-    across, down = cuda.gridsize(2)
-    for i in range(above, dy.shape[0], down):
-        for j in range(left, width, across):
-            value = real(0.0)
-            for k in range(most):
-                code = table[j, k]
-                if code >= 0 and winner[i, code >> 8] == code & 255:
-                    value += load(dy[i, code >> 8])
-            dx[i, j] = store(value)
+def largest_columns_spread(i, j, dy, winner, table, dx):
+    value = real(0.0)
+    for k in range(table.shape[1]):
+        code = table[j, k]
+        if code >= 0 and winner[i, code >> 8] == code & 255:
+            value += load(dy[i, code >> 8])
+    dx[i, j] = store(value)
 
 
-def largest_columns_pick(x, table, winner, out):
-    left, above = cuda.grid(2)
-    across, down = cuda.gridsize(2)
-    for i in range(above, x.shape[0], down):
-        for j in range(left, table.shape[0], across):
-            out[i, j] = store(load(x[i, table[j, winner[i, j]]]))
+def largest_columns_pick(i, j, x, table, winner, out):
+    out[i, j] = store(load(x[i, table[j, winner[i, j]]]))
 
 
 SIGNATURES: Signatures = {
@@ -121,3 +86,17 @@ SIGNATURES: Signatures = {
     largest_columns_spread: (("matrix", "winners", "columns", "matrix"), (), ()),
     largest_columns_pick: (("matrix", "columns", "winners", "matrix"), (), ()),
 }
+WORK: dict[Callable[..., Any], int] = {
+    maxout: 1, maxout_spread: 0, maxout_pick: 2, take_columns: 2, sum_columns: 2, largest_columns: 2, largest_columns_spread: 3,
+    largest_columns_pick: 3,
+}  # fmt: skip
+"""The argument that has as many rows and columns as there is work."""
+LOOP = """\
+def {name}({arguments}):
+    left, above = cuda.grid(2)
+    across, down = cuda.gridsize(2)
+    for i in range(above, {work}.shape[0], down):
+        for j in range(left, {work}.shape[1], across):
+            element(i, j, {arguments})
+"""
+"""A kernel: threads of a two-dimensional grid stride over the rows and columns of the work."""

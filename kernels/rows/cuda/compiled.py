@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from inspect import signature
 from typing import Any
 
 import numba
@@ -59,6 +60,10 @@ def source(function: Callable[..., Any], dtype: np.dtype[Any], stored: str = "")
     else:
         ways = f"load = store = {spelling.real}"
     text = kernel_text(function, words, dtype, expansions(dtype), decorator, settings, helpers, ways)
+    if function in columns.WORK:
+        name, arguments = function.__name__, list(signature(function).parameters)[2:]
+        loop = columns.LOOP.format(name=name, arguments=", ".join(arguments), work=arguments[columns.WORK[function]])
+        text = text.replace(f"def {name}(", f"{decorator}\ndef element(") + f"\n\n{loop}"
     parameters: list[types.Type] = []
     narrow: dict[int, str] = {}
     for position, kind in enumerate(kinds):

@@ -70,7 +70,7 @@ def part_geometry(count: int) -> tuple[int, Geometry]:
 def run(function: Callable[..., Any], rows: int, width: int, arguments: tuple[Any, ...], launch: Launch) -> None:
     """Launches a kernel whose rows are independent: teams for those that reduce, else a thread per element."""
     if rows:
-        reduces = function not in columns.SIGNATURES
+        reduces = function not in columns.WORK
         dtype = next(a.dtype for a, kind in zip(arguments, SIGNATURES[function][0], strict=True) if kind == "matrix")
         launch(kernel(function, dtype), (team_geometry if reduces else matrix_geometry)(rows, width), arguments)
 
@@ -174,14 +174,7 @@ ROWS: dict[str, Callable[..., Any]] = {
     "layer_norm": _each(layer_norm),
     "layer_norm_backward": _layer_norm_backward,
     "column_sum": _column_sum,
-    "maxout": _each(columns.maxout, 1),
-    "maxout_spread": _each(columns.maxout_spread),
-    "maxout_pick": _each(columns.maxout_pick, 2),
-    "take_columns": _each(columns.take_columns, 2),
-    "sum_columns": _each(columns.sum_columns, 2),
-    "largest_columns": _each(columns.largest_columns, 2),
-    "largest_columns_spread": _each(columns.largest_columns_spread, 3),
-    "largest_columns_pick": _each(columns.largest_columns_pick, 3),
+    **{function.__name__: _each(function, of) for function, of in columns.WORK.items()},
 }
 """Operation -> what launches it, on a Device and the arguments of the reference."""
 
