@@ -105,7 +105,7 @@ def pages() -> dict[str, list[tuple[str, str, str]]]:
             for what, registry in (("layers", LAYERS), ("losses", LOSSES), ("optimisers", OPTIMIZERS))
         ],
         "docs/features.md": [
-            ("| A2 | Activations; slope 0 of ReLU at 0 | ", " | ", public(activations())),
+            ("| A2 | Activations; the derivative of ReLU at 0 is 0 | ", " | ", public(activations())),
             ("| C6 | Adam and its relatives, sign descent and others | ", " | ", public(others)),
         ],
         "docs/reference/layers.md": [(block.format("layers"), f"\n\n{END}", reference(built_in(LAYERS)))],
