@@ -38,12 +38,18 @@ class Loss(Frozen, frozen=False):
     mixes_targets = True
     """Whether a mixture of two prepared targets is one as well, labels being taken as distributions."""
 
-    fused = False
-    """Whether `evaluate` does what follows it as well: it multiplies its gradient by the loss scale of the tape, and may bring
-    the gradient of the last layer's bias. The class itself says so, not for subclasses, because one that changes what it
-    inherits would leave a sum that does not belong to it."""
+    is_one_operation = False
+    """Whether `evaluate` makes the one row operation that `operation` names, and does nothing else. A step may then make it
+    itself, and have it scale the gradient and sum its rows (`sums`, `accumulate` and `scale` of kernels/rows/reference.py). A
+    subclass that defines `evaluate` anew does not inherit that."""
 
     _instead = "make a new loss and a new TrainStep"
+
+    def __init_subclass__(cls, frozen: bool | None = None) -> None:
+        super().__init_subclass__(frozen)
+        owner: Any = next(base for base in cls.__mro__ if "is_one_operation" in vars(base))
+        if cls.evaluate is not owner.evaluate:
+            cls.is_one_operation = False
 
     def __init__(self, reduction: str = "mean") -> None:
         self.reduction = choice(reduction, "reduction", ("mean", "sum"))
@@ -76,6 +82,10 @@ class Loss(Frozen, frozen=False):
     def evaluate(self, y: Array, targets: Array, tape: Tape) -> tuple[Array, Array]:
         """(losses by row [B], gradient [B, e] times the factor) for prepared targets."""
         raise NotImplementedError(f"{type(self).__name__} must define evaluate")
+
+    def operation(self, y: Array, targets: Array, tape: Tape) -> tuple[Any, ...]:
+        """Name and arguments of the row operation of `evaluate`, but for what it writes; for a loss that is one operation."""
+        raise NotImplementedError(f"{type(self).__name__} must define operation")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({'' if self.reduction == 'mean' else repr(self.reduction)})"
@@ -220,6 +230,7 @@ class SoftmaxCrossEntropy(Loss):
 
     head = "classes"
     softmax_inside = True
+    is_one_operation = True
 
     def __init__(
         self,
@@ -233,11 +244,6 @@ class SoftmaxCrossEntropy(Loss):
         self.smoothing = choice(smoothing, "smoothing", ("notes", "uniform"))
         self.class_weights = None if class_weights is None else _class_weights(class_weights)
         self.mixes_targets = not self.label_smoothing and self.class_weights is None
-
-    @property
-    def fused(self) -> bool:  # type: ignore[override]
-        """See Loss."""
-        return type(self) is SoftmaxCrossEntropy
 
     def prepare(self, targets: Any, width: int, backend: Backend, dtype: str) -> Array:
         """int32 labels [B], or distributions [B, K]."""
@@ -270,14 +276,16 @@ class SoftmaxCrossEntropy(Loss):
         return distributions(targets, width, backend, dtype)
 
     def evaluate(self, y: Array, targets: Array, tape: Tape) -> tuple[Array, Array]:
-        """One pass over the logits; with the loss scale, and the gradient of the last layer's bias where the backend can."""
-        backend = tape.backend
+        """One pass over the logits."""
         rows, gradient = tape.empty((y.shape[0],)), tape.empty_like(y)
-        factor, further = self.factor(tape.batch_rows), (*tape.room_for_sum(y), tape.loss_scale)
+        tape.backend.rows(*self.operation(y, targets, tape), rows, gradient)
+        return rows, gradient
+
+    def operation(self, y: Array, targets: Array, tape: Tape) -> tuple[Any, ...]:
+        """See Loss."""
+        factor = self.factor(tape.batch_rows)
         if len(targets.shape) == 2:
-            if backend.rows("softmax_cross_entropy_soft", y, targets, factor, rows, gradient, *further):
-                tape.put_sum(gradient)
-            return rows, gradient
+            return "softmax_cross_entropy_soft", y, targets, factor
         weights = None if self.class_weights is None else tape.constant(self.class_weights)
         classes = int(y.shape[1])
         eps = self.label_smoothing
@@ -285,9 +293,7 @@ class SoftmaxCrossEntropy(Loss):
             on, off = 1.0 - eps, eps / (classes - 1)
         else:
             on, off = 1.0 - eps + eps / classes, eps / classes
-        if backend.rows("softmax_cross_entropy", y, targets, weights, on, off, factor, rows, gradient, *further):
-            tape.put_sum(gradient)
-        return rows, gradient
+        return "softmax_cross_entropy", y, targets, weights, on, off, factor
 
 
 def _class_weights(given: Any) -> tuple[float, ...]:

@@ -35,14 +35,13 @@ class Piece(NamedTuple):
 class Work(Protocol):
     """A step as its executor sees it.
 
-    Attributes: chain – layers with forward and backward; loss – with evaluate; gradient – flat, where the gradient goes;
+    Attributes: chain_with_loss – the layers and the loss, with forward and backward; gradient – flat, where the gradient goes;
         state – the optimiser's: `begin`, then `apply` or the call that `update` describes; ranges – (start, stop) of each
         parameter in the gradient; deterministic – whether the bits may not depend on the number of threads; recordable –
         whether layers and loss do nothing but call their tape and its backend.
     """
 
-    chain: Any
-    loss: Any
+    chain_with_loss: Any
     gradient: Array
     state: Any
     deterministic: bool

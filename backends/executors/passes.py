@@ -20,10 +20,7 @@ def forward_backward(
         buffers again; None for `total` of the tape's backend.
     Returns: what `total` gave.
     """
-    outputs = work.chain.forward(inputs, tape)
-    tape.place, tape.stage = repr(work.loss), "loss"
-    tape.hands_on = work.loss.fused
-    row_losses, slope = work.loss.evaluate(outputs, targets, tape)
+    row_losses = work.chain_with_loss.forward(inputs, targets, tape)
     summed = (total or tape.backend.total)(row_losses)
-    work.chain.backward(slope, tape, needs_input=False)
+    work.chain_with_loss.backward(tape)
     return summed

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import HyperparameterError, StateError
-from ..engine.precision import Scaling
+from ..engine.training_chain import chain_with_loss
 from ..layers import Layer
 from ..layers.activations import HiddenActivation, Identity
 from ..layers.dense import Maxout
@@ -139,9 +139,8 @@ class _Look:
     def __init__(self, step: TrainStep, threshold: float) -> None:
         self.step = step
         self.threshold = threshold
-        # The loss scale of float16 stands at the end of the chain and is no layer of the model.
-        self.layers = [(name, layer) for name, layer in named_layers(step.chain) if not isinstance(layer, Scaling)]
-        self.chain = watched(step.chain, self)
+        self.layers = list(named_layers(step.chain))
+        self.chain = chain_with_loss(watched(step.chain, self), step.loss, step.state.loss_scale)
         self.tape = step.new_tape(step.model.arena.new())
         self.found: dict[tuple[str, int], Array] = {}
 
@@ -151,15 +150,12 @@ class _Look:
         self.tape.begin(int(inputs.shape[0]))
         self.tape.set_step(number)
         with self.step.backend.quiet(), self.step.products():
-            outputs = self.chain.forward(inputs, self.tape)
-            _, gradient = self.step.loss.evaluate(outputs, targets, self.tape)
-            self.chain.backward(gradient, self.tape, needs_input=False)
+            self.chain.forward(inputs, targets, self.tape)
+            self.chain.backward(self.tape)
         return self.found
 
     def forward(self, place: int, y: Array) -> None:
         """See Watcher."""
-        if place == len(self.layers):
-            return
         backend, layer = self.step.backend, self.layers[place][1]
         self._moments("activation", place, y, 1.0)
         if saturates(layer):
@@ -172,8 +168,7 @@ class _Look:
     def backward(self, place: int, dy: Array) -> None:
         """See Watcher."""
         scale = self.step.state.loss_scale
-        if place < len(self.layers):
-            self._moments("gradient", place, dy, 1.0 if scale is None else scale.scale[0])
+        self._moments("gradient", place, dy, 1.0 if scale is None else scale.scale[0])
 
     def _moments(self, name: str, place: int, values: Array, scale: Any) -> None:
         backend = self.step.backend

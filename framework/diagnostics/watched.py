@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from ..engine.tape import Tape
 from ..layers import Layer
+from ..layers.fused import Nodes
 from ..layers.sequence import Sequence
 
 Array = Any
@@ -71,6 +72,6 @@ def _mirror(chain: Sequence, watcher: Watcher, number: int) -> tuple[Sequence, i
         panes.append(_Pane(inner, number, watcher))
         number += 1
     mirror: Sequence = object.__new__(type(chain))
-    names = [f"{k} {layer.label}" for k, layer in enumerate(chain.layers)]
-    vars(mirror).update({**vars(chain), "layers": panes, "fused": panes, "places": names})
+    nodes = Nodes((f"{k} {layer.label}", pane) for k, (layer, pane) in enumerate(zip(chain.layers, panes, strict=True)))
+    vars(mirror).update({**vars(chain), "layers": tuple(panes), "fused": nodes})
     return mirror, number

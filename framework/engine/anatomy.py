@@ -65,10 +65,10 @@ def _buffers(step: Step, rows: int) -> int:
     tape = step.new_tape(model.arena.new(), allocate=allocate)
     tape.begin(rows)
     with backend.quiet():
-        outputs = step.chain.forward(backend.zeros((rows, int(model.inputs or 1)), step.precision.stored), tape)
-        targets = step.loss.example(rows, int(outputs.shape[1]), backend, model.dtype)
-        _, slope = step.loss.evaluate(outputs, targets, tape)
-        step.chain.backward(slope, tape, needs_input=False)
+        inputs = backend.zeros((rows, int(model.inputs or 1)), step.precision.stored)
+        targets = step.loss.example(rows, step.chain.output_width(int(inputs.shape[1])), backend, model.dtype)
+        step.chain_with_loss.forward(inputs, targets, tape)
+        step.chain_with_loss.backward(tape)
     return sum(int(a.nbytes) for a in given)
 
 

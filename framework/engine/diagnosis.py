@@ -64,7 +64,7 @@ def first_not_finite(step: Step, inputs: Array, targets: Array, number: int, pie
             x = layer.forward(x, tape)
             if broken(x):
                 return f"the output of layer {index} ({layer!r})"
-        row_losses, gradient = step.loss.evaluate(x, targets, tape)
+        row_losses, gradient = step.chain_with_loss.evaluate(x, targets, tape)
         if broken(row_losses) or broken(gradient):
             return f"the loss {step.loss!r}"
     return BACKWARD

@@ -17,7 +17,6 @@ from ...errors import DtypeError, EmptyDataError, HyperparameterError, MixedBack
 from ..layers import Layer
 from ..layers.activations import ACTIVATION_LAYERS
 from ..layers.dense import Linear
-from ..layers.fused import fuse
 from ..layers.noise import Dropout
 from ..layers.normalization import LayerNorm
 from ..layers.sequence import Sequence
@@ -259,7 +258,7 @@ class Sequential(Sequence, public=False):
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles: the parameters and masks as host arrays, and the name of the backend."""
-        state = {k: v for k, v in vars(self).items() if k not in ("_arena", "_local", "fused")}
+        state = {k: v for k, v in super().__getstate__().items() if k not in ("_arena", "_local")}
         if self._arena is not None:
             values = {name: self.backend.to_numpy(array) for name, array in self.parameters().items()}
             masks = {name: self.backend.to_numpy(array) for name, array in self.masks().items()}
@@ -268,7 +267,7 @@ class Sequential(Sequence, public=False):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         placed = state.pop("placed", None)
-        super().__setstate__({**state, "fused": tuple(fuse(state["layers"])), "_arena": None, "_local": threading.local()})
+        super().__setstate__({**state, "_arena": None, "_local": threading.local()})
         if placed is not None:
             backend, dtype, values, masks = placed
             self.place(find_backend(backend), dtype)

@@ -10,10 +10,7 @@ from typing import Any
 
 from ...backends import Backend, having
 from ...errors import DtypeError
-from ...kernels.formulas.precision import adapt_loss_scale, as_stored, times
-from ..layers import Layer
-from ..layers.sequence import Sequence
-from .tape import Tape
+from ...kernels.formulas.precision import adapt_loss_scale, times
 
 Array = Any
 
@@ -113,30 +110,3 @@ class LossScale:
         column = xp.reshape(scales, (-1, 1))
         backend.map(times, column, column, self._inverse)
         return self._squares
-
-
-class Scaling(Layer, public=False):
-    """The end of a chain in float16, where the loss does not scale its gradient by itself.
-
-    The loss sees float32, and its gradient is scaled before it is rounded.
-    """
-
-    def __init__(self, loss_scale: LossScale) -> None:
-        self.loss_scale = loss_scale
-
-    def forward(self, x: Array, tape: Tape) -> Array:
-        """x in float32."""
-        y = tape.empty(x.shape, "float32")
-        tape.backend.map(as_stored, y, x)
-        return y
-
-    def backward(self, dy: Array, tape: Tape, needs_input: bool = True) -> Array | None:  # noqa: ARG002
-        """dy times the loss scale, in float16."""
-        dx, reshape = tape.empty(dy.shape), tape.backend.xp.reshape
-        tape.backend.map(times, reshape(dx, (-1, 1)), reshape(dy, (-1, 1)), self.loss_scale.scale)
-        return dx
-
-
-def scaled_chain(chain: Sequence, loss_scale: LossScale) -> Sequence:
-    """The layers of a training chain with the loss scale behind them."""
-    return Sequence(*chain.layers, Scaling(loss_scale))

@@ -26,10 +26,10 @@ from .micro_batches import MicroBatches
 from .minibatches import Pieces, given_pieces, no_pieces, prepared, ready_pieces, require_targets
 from .model import Sequential, require_seed
 from .parameter import Parameter
-from .precision import LossScale, precision_of, scaled_chain
+from .precision import LossScale, precision_of
 from .step_loss import BROKEN_GRADIENT, StepLoss
 from .tape import Tape
-from .training_chain import training_chain
+from .training_chain import chain_with_loss, training_chain
 
 Array = Any
 
@@ -109,8 +109,7 @@ class TrainStep:
         self.weights = chosen.zeros((model.arena.size,), self.precision.stored) if self.precision.narrow else None
         if self.precision.scaled:
             self.state.loss_scale = LossScale(chosen)
-            if not loss.fused:
-                self.chain = scaled_chain(self.chain, self.state.loss_scale)
+        self.chain_with_loss = chain_with_loss(self.chain, loss, self.state.loss_scale)
         self.seed = seed
         self.deterministic = bool(deterministic)
         captured = (loss, *self.chain.walk()) if self.recordable else ()
@@ -247,11 +246,7 @@ class TrainStep:
     ) -> Tape:
         """A training tape for rows from `first_row` on; the other arguments as in Tape."""
         random = self.backend.random_state(self.seed, 0, first_row)
-        scale = self.state.loss_scale
-        return Tape(
-            self.state.arena, True, random, gradients, None, self.weights, backend, allocate, first_row, adds,
-            scale.scale if scale is not None and self.loss.fused else None,
-        )  # fmt: skip
+        return Tape(self.state.arena, True, random, gradients, None, self.weights, backend, allocate, first_row, adds)
 
     def evaluation_tape(self) -> Tape:
         """A tape for evaluation mode, in the precision of the step."""

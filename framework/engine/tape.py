@@ -27,11 +27,8 @@ class Tape:
         direction of jvp; weights – flat, of 16 bits and with the arena's layout: what `begin` rounds the parameters to and
         layers see in their place; buffers then have that type as well; backend – who carries out the operations, the arena's
         own unless given; allocate – (position, shape, dtype) -> array, who gives the buffers, that backend unless given;
-        first_row – of the random state; adds – whether gradients are added to what is there; loss_scale – see there.
-    Attributes: place, stage – which layer is at work and in what part of the step, for whoever records or times it;
-        below – in the backward pass of an affine layer, the fused layer whose output it took, and nobody else;
-        hands_on – whether what the loss gives as its gradient goes back as it is; said after `begin`, by whoever runs the pass;
-        loss_scale – [1], what a loss that is `fused` multiplies its gradient by; None for 1.
+        first_row – of the random state; adds – whether gradients are added to what is there.
+    Attributes: place, stage – which layer is at work and in what part of the step, for whoever records or times it.
     """
 
     def __init__(
@@ -46,12 +43,9 @@ class Tape:
         allocate: Callable[[int, tuple[int, ...], str], Array] | None = None,
         first_row: int = 0,
         adds: bool = False,
-        loss_scale: Array | None = None,
     ) -> None:
-        self.loss_scale = loss_scale
         self.backend: Backend = arena.backend if backend is None else backend
         self.place = self.stage = ""
-        self.below: Any = None
         self.wide = arena.dtype
         self.dtype = arena.dtype if weights is None else arena.backend.dtype_name(weights)
         self.training = training
@@ -73,9 +67,6 @@ class Tape:
         self._stack: list[tuple[Any, ...]] = []
         self._random_layers = 0
         self._written: set[Parameter] = set()
-        self.hands_on = False
-        self._offer: tuple[Array, Parameter | None] = (None, None)
-        self._summed: Array = None
         self._tables: dict[tuple[Any, ...], Array] = {}
         self._constants: dict[tuple[float, ...], Array] = {}
 
@@ -87,8 +78,6 @@ class Tape:
         self._random_layers = 0
         self._stack.clear()
         self._written.clear()
-        self.hands_on = False
-        self._offer, self._summed = (None, None), None
         if self._weights is not None:
             # In every pass, because anybody may have written to the parameters since the last one.
             self.place, self.stage = "parameters", "rounding"
@@ -167,37 +156,6 @@ class Tape:
         """The sum of the rows of a matrix to where a parameter's gradient goes."""
         target, again = self.gradient(parameter)
         self.backend.rows("column_sum", values, target, again)
-
-    def unwritten(self, parameter: Parameter) -> Array | None:
-        """Where a parameter's gradient goes, unless it must be added to what is there; does not count as writing."""
-        return None if self._adds or parameter in self._written else self._gradients[parameter]
-
-    def offer(self, output: Array, bias: Parameter | None) -> None:
-        """Says that `bias` was added to all rows of `output`: its gradient is the sum of the rows of the one of `output`."""
-        self._offer = (output, bias)
-
-    def room_for_sum(self, output: Array) -> tuple[Array | None, bool]:
-        """Where the sum of the rows of the gradient of `output` may go, if anywhere, and whether it has to be added there.
-
-        Only where this pass `hands_on` the gradient of the loss as it is: else the sum would not be the one of what goes back.
-        `put_sum` says that it went there.
-        """
-        offered, bias = self._offer
-        if bias is None or offered is not output or not (self.records and self.hands_on):
-            return None, False
-        return self._gradients[bias], self._adds or bias in self._written
-
-    def put_sum(self, gradient: Array) -> None:
-        """The sum of the rows of `gradient` was written to where `room_for_sum` said."""
-        bias = self._offer[1]
-        assert bias is not None
-        self.gradient(bias)
-        self._summed = gradient
-
-    def take_sum(self, gradient: Array) -> bool:
-        """Whether the sum of the rows of this very array is where it belongs; asked once."""
-        summed, self._summed = self._summed, None
-        return summed is not None and summed is gradient
 
     def random(self) -> Random:
         """The random numbers of the next random layer of this pass."""

@@ -1,11 +1,22 @@
-"""Which layers of a model training runs."""
+"""What a step runs: the layers of a model that training needs, and the loss behind them.
+
+Whether the loss is computed together with the last Linear layer is decided here, once, when a step is made.
+"""
 
 from __future__ import annotations
 
+from typing import Any
+
+from ...kernels.formulas.precision import as_stored, times
+from ..layers.fused import DenseRun, Nodes
 from ..layers.sequence import Sequence
 from ..layers.softmax import Softmax
 from ..losses import Loss
 from .model import Sequential
+from .precision import LossScale
+from .tape import Tape
+
+Array = Any
 
 
 def training_chain(model: Sequential, loss: Loss) -> Sequence:
@@ -13,3 +24,79 @@ def training_chain(model: Sequential, loss: Loss) -> Sequence:
     if loss.softmax_inside and len(model.layers) > 1 and isinstance(model.layers[-1], Softmax):
         return Sequence(*model.layers[:-1])
     return model
+
+
+class ChainWithLoss:
+    """The layers, then the loss.
+
+    Args: chain – see training_chain; loss; scale – what the gradient of the loss is multiplied by in float16, None for 1.
+    """
+
+    def __init__(self, chain: Sequence, loss: Loss, scale: LossScale | None = None) -> None:
+        self._chain = chain
+        self._loss = loss
+        self._scale = None if scale is None else scale.scale
+
+    def forward(self, x: Array, targets: Array, tape: Tape) -> Array:
+        """The losses of the rows."""
+        y = self._chain.forward(x, tape)
+        tape.place, tape.stage = repr(self._loss), "loss"
+        rows, gradient = self.evaluate(y, targets, tape)
+        tape.push(gradient)
+        return rows
+
+    def evaluate(self, y: Array, targets: Array, tape: Tape) -> tuple[Array, Array]:
+        """(losses of the rows, gradient that goes back) for outputs y; with a scale the loss sees them in float32."""
+        if self._scale is None:
+            return self._loss.evaluate(y, targets, tape)
+        wide = tape.empty(y.shape, "float32")
+        tape.backend.map(as_stored, wide, y)
+        rows, gradient = self._loss.evaluate(wide, targets, tape)
+        scaled, reshape = tape.empty(y.shape), tape.backend.xp.reshape
+        tape.backend.map(times, reshape(scaled, (-1, 1)), reshape(gradient, (-1, 1)), self._scale)
+        return rows, scaled
+
+    def backward(self, tape: Tape) -> None:
+        """The gradients of all parameters into the tape."""
+        (gradient,) = tape.pop()
+        self._chain.backward(gradient, tape, needs_input=False)
+
+
+class _LossInOneOperation(ChainWithLoss):
+    """With a loss that is one operation, which scales its gradient by itself.
+
+    Where a Linear layer comes last, that operation may also sum the rows of its gradient, for the bias.
+    """
+
+    def __init__(self, chain: Sequence, loss: Loss, scale: LossScale | None = None) -> None:
+        super().__init__(chain, loss, scale)
+        nodes, cls = chain.fused.nodes, type(chain)
+        last = nodes[-1][1]
+        runs_nodes = (cls.forward, cls.backward) == (Sequence.forward, Sequence.backward)
+        self._below = Nodes(nodes[:-1])
+        self._run = last if runs_nodes and isinstance(last, DenseRun) and last.ends_in_linear else None
+
+    def evaluate(self, y: Array, targets: Array, tape: Tape) -> tuple[Array, Array]:
+        """See ChainWithLoss; leaves on the tape what is left to do for the bias."""
+        rows, gradient = tape.empty((y.shape[0],)), tape.empty_like(y)
+        bias = None if self._run is None else self._run.bias_gradient(tape)
+        sums, adds = bias or (None, False)
+        operation = self._loss.operation(y, targets, tape)
+        summed = tape.backend.rows(*operation, rows, gradient, sums, adds, self._scale)
+        tape.push(None if summed else bias)
+        return rows, gradient
+
+    def backward(self, tape: Tape) -> None:
+        """See ChainWithLoss."""
+        (gradient,), (bias,) = tape.pop(), tape.pop()
+        if self._run is None:
+            self._chain.backward(gradient, tape, needs_input=False)
+            return
+        tape.stage = "backward"
+        gradient = self._run.back(gradient, tape, bool(self._below.nodes), bias)
+        self._below.backward(gradient, tape, needs_input=False)
+
+
+def chain_with_loss(chain: Sequence, loss: Loss, scale: LossScale | None = None) -> ChainWithLoss:
+    """What a step runs of a chain and a loss."""
+    return (_LossInOneOperation if loss.is_one_operation else ChainWithLoss)(chain, loss, scale)

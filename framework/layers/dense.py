@@ -17,6 +17,14 @@ from ..engine.tape import Tape
 from ..settings import whole
 from .base import Array, Layer, require_width, zeros
 
+BiasGradient = tuple[Array, bool] | None
+"""Where the gradient of a bias goes, and whether it is added to what is there; None where nothing is left to do."""
+
+
+def room_for(bias: BiasGradient) -> Array | None:
+    """Where a product may write the gradient of a bias beside its own result; it cannot add to what is there."""
+    return None if bias is None or bias[1] else bias[0]
+
 
 def make_bias(size: int, init: Any, fan_in: int) -> Parameter:
     """The declaration of a bias."""
@@ -79,29 +87,23 @@ class Linear(Layer):
     def backward(self, dy: Array, tape: Tape, needs_input: bool = True) -> Array | None:
         """Gradients of W and b into the tape; dX."""
         (x,) = tape.pop()
-        return self.gradients(x, dy, tape, needs_input, tape.take_sum(dy))
-
-    def gradients(self, x: Array, dy: Array, tape: Tape, needs_input: bool, summed: bool = False) -> Array | None:
-        """As `backward`, for the input x; `summed` says that db is there already.
-
-        Where the layer below is a fused one, dX comes multiplied by its slope (see Tape.below).
-        """
-        below, tape.below = tape.below, None
-        weight_gradient, again = tape.gradient(self.weight)
-        bias = None if summed else self.bias
-        room = None if bias is None else tape.unwritten(bias)
-        summed = tape.backend.dense_weight_gradient(x, dy, weight_gradient, again, room)
-        if bias is not None:
-            if summed:
-                tape.gradient(bias)
-            else:
-                tape.sum_rows(dy, bias)
+        self.parameter_gradients(x, dy, tape, self.bias_gradient(tape))
         if not needs_input:
             return None
-        dx, weight = tape.empty(x.shape), tape.parameter(self.weight)
-        if below is None or not below.pull(dy, weight, dx, tape):
-            tape.backend.matmul(dy, weight, dx, transpose_b=True)
+        dx = tape.empty(x.shape)
+        tape.backend.matmul(dy, tape.parameter(self.weight), dx, transpose_b=True)
         return dx
+
+    def bias_gradient(self, tape: Tape) -> BiasGradient:
+        """Where db goes, and whether it is added to what is there; None without b."""
+        return None if self.bias is None else tape.gradient(self.bias)
+
+    def parameter_gradients(self, x: Array, dy: Array, tape: Tape, bias: BiasGradient) -> None:
+        """dW into the tape, and db to where `bias` says; None where nothing is to be done for it."""
+        weight, again = tape.gradient(self.weight)
+        written = tape.backend.dense_weight_gradient(x, dy, weight, again, room_for(bias))
+        if bias is not None and not written:
+            tape.backend.rows("column_sum", dy, *bias)
 
     def jvp(self, x: Array, dx: Array | None, tape: Tape) -> tuple[Array, Array]:
         """dY = dX W + X dW + db."""

@@ -1,33 +1,60 @@
-"""Neighbours that one kernel computes: Linear, then an activation, then dropout.
+"""What a chain runs in place of its layers: Linear layers, each with its activation and dropout, are computed together.
 
-A backend may do the bias and the activation inside the product, backward inside the product of the layer above; otherwise,
-and with dropout, a single pass follows the product.
+What is computed together is decided here, once, when a chain is made; the layers themselves know nothing of it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Sequence as Layers
+from itertools import groupby
+from typing import Any
 
 from ...kernels.formulas.activations import ACTIVATIONS, Activation, dense_backward, dense_forward
 from ..engine.tape import Tape
 from .activations import _Elementwise
 from .base import Array, Layer
-from .dense import Linear
+from .dense import BiasGradient, Linear, room_for
 from .noise import Dropout
 
-_WAITS, _SLOPED, _SUMMED = range(3)
-"""What was done to the gradient that arrives: nothing; multiplied by the slope; and the bias gradient is there as well."""
+
+class Nodes:
+    """Layers, or what stands for several of them, one after the other.
+
+    Args: nodes – (name in profiles, layer), in order.
+    """
+
+    def __init__(self, nodes: Iterable[tuple[str, Layer]]) -> None:
+        self.nodes = tuple(nodes)
+
+    def forward(self, x: Array, tape: Tape) -> Array:
+        """Through all of them."""
+        for place, node in self.nodes:
+            tape.place, tape.stage = place, "forward"
+            x = node.forward(x, tape)
+        return x
+
+    def backward(self, dy: Array, tape: Tape, needs_input: bool = True) -> Array | None:
+        """Back through all of them; stops before the input's gradient where it is not needed."""
+        gradient: Any = dy
+        for position in range(len(self.nodes) - 1, -1, -1):
+            place, node = self.nodes[position]
+            tape.place, tape.stage = place, "backward"
+            gradient = node.backward(gradient, tape, needs_input or position > 0)
+        return gradient
 
 
-class _Dense(Layer):
-    """dropout(activation(x W + b)), equal to the three layers one after the other."""
+class _Dense:
+    """dropout(activation(x W + b)), equal to the three layers one after the other; backward is up to the DenseRun.
+
+    Attributes: label – the names of the layers that it stands for.
+    """
 
     def __init__(self, linear: Linear, activation: _Elementwise | None, drop: Dropout | None) -> None:
         self.linear = linear
         self.after = activation
         self.drop = drop
-        parts = [linear, *([] if activation is None else [activation]), *([] if drop is None else [drop])]
-        self._label = " + ".join(type(part).__name__ for part in parts)
+        self.label = " + ".join(type(part).__name__ for part in (linear, activation, drop) if part is not None)
 
     @property
     def activation(self) -> Activation:
@@ -38,11 +65,6 @@ class _Dense(Layer):
     def scalars(self) -> tuple[float, ...]:
         """What the activation takes beside x, as the layer has it now."""
         return () if self.after is None else self.after.scalars
-
-    @property
-    def label(self) -> str:
-        """The names of the layers that it stands for."""
-        return self._label
 
     def forward(self, x: Array, tape: Tape) -> Array:
         """One product with what follows it; with dropout a product and one pass, in place."""
@@ -55,7 +77,7 @@ class _Dense(Layer):
         mask = tape.empty((x.shape[0], bytes_a_row), "uint8") if bytes_a_row else None
         bias = None if linear.bias is None else tape.parameter(linear.bias)
         marked = backend.dense_forward(x, tape.parameter(linear.weight), bias, activation, self.scalars, y, z, mask)
-        tape.push(x, y if z is None else z, None, mask if marked else None, _WAITS)
+        tape.push(x, y if z is None else z, None, mask if marked else None)
         return y
 
     def _forward_dropping(self, x: Array, tape: Tape, drop: Dropout) -> Array:
@@ -67,36 +89,81 @@ class _Dense(Layer):
         random = tape.random()
         y = tape.empty(z.shape) if keeps_input else z
         tape.backend.map(formula, (y, z) if keeps_input else y, z, *biases, *self.scalars, *drop.scalars, random=random)
-        tape.push(x, z if keeps_input else y, random, None, _WAITS)
+        tape.push(x, z if keeps_input else y, random, None)
         return y
 
-    def backward(self, dy: Array, tape: Tape, needs_input: bool = True) -> Array | None:
-        """One pass, unless the layer above has done it, then the products of the affine layer."""
-        x, kept, random, _, state = tape.pop()
-        dz = dy
-        if state == _WAITS and (self.activation.name != "identity" or random is not None):
-            dz = tape.empty(dy.shape)
-            dropped = self.drop.scalars if self.drop is not None and random is not None else ()
-            formula = dense_backward(self.activation, random is not None)
-            tape.backend.map(formula, dz, dy, kept, *self.scalars, *dropped, random=random)
-        return self.linear.gradients(x, dz, tape, needs_input, state == _SUMMED)
+    def through_activation(self, dy: Array, kept: Array, random: Any, tape: Tape) -> Array:
+        """dz of y = dropout(activation(z)), in one pass."""
+        if self.activation.name == "identity" and random is None:
+            return dy
+        dz = tape.empty(dy.shape)
+        dropped = self.drop.scalars if self.drop is not None and random is not None else ()
+        formula = dense_backward(self.activation, random is not None)
+        tape.backend.map(formula, dz, dy, kept, *self.scalars, *dropped, random=random)
+        return dz
 
-    def pull(self, dy: Array, weight: Array, out: Array, tape: Tape) -> bool:
-        """out = (dY W^T) times the slope of this layer, for the layer above with its W, whose only input this one gives.
+    def joins_the_product_above(self, tape: Tape) -> bool:
+        """Whether the layer above may take the gradient through this activation, beside its own product.
 
-        Returns: whether that was done; not with dropout, whose mask is replayed in a pass of its own.
+        Not with dropout, whose mask is replayed in a pass of its own.
         """
-        x, kept, random, mask, _ = tape.top()
-        if random is not None or self.activation.name == "identity":
-            return False
-        tape.pop()
-        bias = self.linear.bias
-        room = None if bias is None else tape.unwritten(bias)
-        summed = tape.backend.dense_input_gradient(dy, weight, self.activation, self.scalars, kept, out, mask, room)
-        if summed and bias is not None:
-            tape.gradient(bias)
-        tape.push(x, kept, None, None, _SUMMED if summed else _SLOPED)
-        return True
+        return self.activation.name != "identity" and tape.top()[2] is None
+
+
+class DenseRun(Layer, public=False):
+    """Linear layers one after the other, each with what follows it.
+
+    Backward, the derivative of an activation and the gradient of its bias may come with the product of the layer above.
+
+    Args: blocks – (name in profiles, layer), in order.
+    """
+
+    def __init__(self, blocks: Iterable[tuple[str, _Dense]]) -> None:
+        self.blocks = tuple(blocks)
+
+    @property
+    def ends_in_linear(self) -> bool:
+        """Whether nothing follows the last Linear layer."""
+        last = self.blocks[-1][1]
+        return last.after is None and last.drop is None
+
+    def bias_gradient(self, tape: Tape) -> BiasGradient:
+        """Where that of the last block goes."""
+        return self.blocks[-1][1].linear.bias_gradient(tape)
+
+    def forward(self, x: Array, tape: Tape) -> Array:
+        """Through all blocks."""
+        for place, block in self.blocks:
+            tape.place = place
+            x = block.forward(x, tape)
+        return x
+
+    def backward(self, dy: Array, tape: Tape, needs_input: bool = True) -> Array | None:
+        """Back through all blocks."""
+        return self.back(dy, tape, needs_input, self.bias_gradient(tape))
+
+    def back(self, dy: Array, tape: Tape, needs_input: bool, bias: BiasGradient) -> Array | None:
+        """As `backward`; bias – what is left to do for the bias of the last block."""
+        derived = False
+        for position in range(len(self.blocks) - 1, -1, -1):
+            tape.place, block = self.blocks[position]
+            x, kept, random, _ = tape.pop()
+            dz = dy if derived else block.through_activation(dy, kept, random, tape)
+            block.linear.parameter_gradients(x, dz, tape, bias)
+            if not (needs_input or position):
+                return None
+            dy, weight = tape.empty(x.shape), tape.parameter(block.linear.weight)
+            below = self.blocks[position - 1][1] if position else None
+            bias = None if below is None else below.linear.bias_gradient(tape)
+            derived = below is not None and below.joins_the_product_above(tape)
+            if below is None or not derived:
+                tape.backend.matmul(dz, weight, dy, transpose_b=True)
+                continue
+            _, kept, _, mask = tape.top()
+            given = (dz, weight, below.activation, below.scalars, kept, dy, mask)
+            if tape.backend.dense_input_gradient(*given, room_for(bias)):
+                bias = None
+        return dy
 
 
 def _plain(layer: Layer) -> bool:
@@ -105,29 +172,22 @@ def _plain(layer: Layer) -> bool:
     return isinstance(layer, _Elementwise) and (cls.forward, cls.backward) == (_Elementwise.forward, _Elementwise.backward)
 
 
-def fuse(layers: Layers[Layer]) -> list[Layer]:
-    """The layers with every run of Linear, [activation], [Dropout] replaced by one."""
-    result: list[Layer] = []
-    position = 0
-    while position < len(layers):
-        layer = layers[position]
-        position += 1
-        if type(layer) is not Linear:
-            result.append(layer)
-            continue
-        activation = drop = None
-        if position < len(layers) and _plain(layers[position]):
-            activation = layers[position]
-            position += 1
-        if position < len(layers) and type(layers[position]) is Dropout:
-            drop = layers[position]
-            position += 1
-        fusible = activation is not None or drop is not None
-        result.append(_Dense(layer, activation, drop) if fusible else layer)  # type: ignore[arg-type]
-    return result
+def fuse(layers: Layers[Layer]) -> Nodes:
+    """The layers, with neighbouring Linear layers and the activations and dropouts behind them as one DenseRun.
 
-
-def below(layers: Layers[Layer], position: int) -> _Dense | None:
-    """Of fused layers, the one below `position` whose part of the backward pass that one may do; see Tape.below."""
-    under = layers[position - 1] if position and type(layers[position]) in (Linear, _Dense) else None
-    return under if isinstance(under, _Dense) else None
+    A subclass of Linear or Dropout may do something else, and stays by itself.
+    """
+    waiting = list(layers)
+    parts: list[tuple[str, Any]] = []
+    while waiting:
+        part: Any = waiting.pop(0)
+        if type(part) is Linear:
+            activation: Any = waiting.pop(0) if waiting and _plain(waiting[0]) else None
+            drop: Any = waiting.pop(0) if waiting and type(waiting[0]) is Dropout else None
+            part = _Dense(part, activation, drop)
+        parts.append((f"{len(parts)} {part.label}", part))
+    nodes: list[tuple[str, Layer]] = []
+    for dense, group in groupby(parts, lambda part: isinstance(part[1], _Dense)):
+        neighbours = list(group)
+        nodes += [(neighbours[0][0], DenseRun(neighbours))] if dense else neighbours
+    return Nodes(nodes)

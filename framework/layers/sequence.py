@@ -12,8 +12,7 @@ from ...errors import HyperparameterError, ShapeError
 from ..engine.parameter import Parameter
 from ..engine.tape import Tape
 from .base import Array, Image, Layer
-from .dense import Linear
-from .fused import below, fuse
+from .fused import fuse
 
 
 class Sequence(Layer, public=False):
@@ -35,8 +34,14 @@ class Sequence(Layer, public=False):
             raise HyperparameterError(f"{type(self).__name__}: expected at least one layer; got none")
         self.layers = tuple(layers)
         self.image_after(None)
-        self.fused = tuple(fuse(self.layers))
-        self.places = tuple(f"{k} {layer.label}" for k, layer in enumerate(self.fused))
+        self.fused = fuse(self.layers)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The settings; what is fused is made again."""
+        return {name: value for name, value in vars(self).items() if name != "fused"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__({**state, "fused": fuse(state["layers"])})
 
     def declared(self) -> Iterator[tuple[str, Parameter]]:
         """Those of all layers, named "<index>.<Layer>.<name>"; a shared one only where it comes first."""
@@ -70,20 +75,11 @@ class Sequence(Layer, public=False):
 
     def forward(self, x: Array, tape: Tape) -> Array:
         """Through all layers, neighbours fused."""
-        for place, layer in zip(self.places, self.fused, strict=True):
-            tape.place, tape.stage = place, "forward"
-            x = layer.forward(x, tape)
-        last = self.fused[-1]
-        tape.offer(x, last.bias if type(last) is Linear else None)
-        return x
+        return self.fused.forward(x, tape)
 
     def backward(self, dy: Array, tape: Tape, needs_input: bool = True) -> Array | None:
         """Back through all layers; stops before the input's gradient where it is not needed."""
-        gradient: Any = dy
-        for position in range(len(self.fused) - 1, -1, -1):
-            tape.place, tape.stage, tape.below = self.places[position], "backward", below(self.fused, position)
-            gradient = self.fused[position].backward(gradient, tape, needs_input or position > 0)
-        return gradient
+        return self.fused.backward(dy, tape, needs_input)
 
     def jvp(self, x: Array, dx: Array | None, tape: Tape) -> tuple[Array, Array]:
         """Through all layers, one by one; `backward_unfused` goes back on the tape that this leaves."""

@@ -232,7 +232,7 @@ def test_the_loss_with_all_that_follows_it_is_the_one_without(monkeypatch, preci
     y = Y if targets == "labels" else np.random.default_rng(4).dirichlet(np.ones(3), 6).astype("f")
 
     def stepped(precision, fused):
-        monkeypatch.setattr(fs.SoftmaxCrossEntropy, "fused", fused)
+        monkeypatch.setattr(fs.SoftmaxCrossEntropy, "is_one_operation", fused)
         model = fs.Sequential(fs.Linear(5, 4), fs.Tanh(), fs.Linear(4, 3))
         options = {"precision": precision, "micro_batch": micro_batch}
         step = fs.TrainStep(model, fs.SoftmaxCrossEntropy(), fs.SGD(0.1), seed=2, backend="cuda", **options)

@@ -124,6 +124,10 @@ class Interpreted(Scaled, public=False):
     """The same, called in every step."""
 
 
+class OpenLeakyReLU(fs.LeakyReLU, public=False, frozen=False):
+    """Called in every step as well, though it is computed together with the Linear layer before it."""
+
+
 class OpenDropout(fs.Dropout, public=False, frozen=False):
     """A layer of the package that may be set."""
 
@@ -202,11 +206,13 @@ def test_an_attribute_that_hides_one_of_the_class_is_a_change():
 
 
 @pytest.mark.parametrize("backend", ["numba", "numpy"])
-def test_an_own_class_that_is_called_in_every_step_may_change(backend):
-    step, layer, _, _ = own_step(Interpreted, backend)
-    for scale in (0.3, 0.9, 0.3):
-        layer.scale = scale
-        wanted = step_of(_residual(Interpreted(scale)), fs.MSE(), backend)
+@pytest.mark.parametrize(("kind", "name"), [(Interpreted, "scale"), (OpenLeakyReLU, "slope")])
+def test_an_own_class_that_is_called_in_every_step_may_change(backend, kind, name):
+    layer = kind(0.3)
+    step = step_of(_residual(layer), fs.MSE(), backend)
+    for value in (0.3, 0.9, 0.3):
+        setattr(layer, name, value)
+        wanted = step_of(_residual(kind(value)), fs.MSE(), backend)
         wanted.model.arena.values[...] = step.model.arena.values
         assert float(step(X, NUMBERS)) == float(wanted(X, NUMBERS))
 

@@ -9,7 +9,7 @@ from fusedstep.backends.numpy.backend import NumpyBackend
 from fusedstep.framework.engine.tape import Tape
 from fusedstep.framework.layers import LAYERS
 from fusedstep.framework.layers.activations import _Elementwise
-from fusedstep.framework.layers.fused import _Dense, fuse
+from fusedstep.framework.layers.fused import DenseRun, fuse
 
 ACTIVATIONS = [cls for cls in LAYERS.values() if issubclass(cls, _Elementwise)]
 MADE = [*(cls() for cls in ACTIVATIONS), fs.GELU("tanh"), fs.LeakyReLU(0.2), fs.ELU(0.5), None]
@@ -40,14 +40,24 @@ def test_fused_equals_unfused(name, dtype, activation, bias, share):
     model = fs.Sequential(*layers, fs.Linear(7, 2)).initialize(1, name, dtype)
     generator = np.random.default_rng(0)
     x, dy = generator.normal(size=(9, 5)).astype(dtype), generator.normal(size=(9, 2)).astype(dtype)
-    fused = fuse(layers)
-    assert len(fused) == 1
-    assert isinstance(fused[0], _Dense) == (len(layers) > 1)
     last = model.layers[-1]
-    for result, reference in zip(run(model, [*fused, last], x, dy), run(model, [*layers, last], x, dy), strict=True):
+    (fused,) = unnamed([*layers, last])
+    for result, reference in zip(run(model, [fused], x, dy), run(model, [*layers, last], x, dy), strict=True):
         conformance.close(result, reference, dtype, "product")
     if share:
-        assert (run(model, fused, x, np.ones((9, 7), dtype))[0] == 0.0).any()
+        assert (run(model, unnamed(layers), x, np.ones((9, 7), dtype))[0] == 0.0).any()
+
+
+def unnamed(layers):
+    """What runs in place of the layers."""
+    return [node for _, node in fuse(layers).nodes]
+
+
+def described(layers):
+    """The names of what runs in place of the layers; those of a run in a list."""
+    return [
+        [place for place, _ in node.blocks] if isinstance(node, DenseRun) else place for place, node in fuse(layers).nodes
+    ]
 
 
 def test_what_is_fused():
@@ -56,8 +66,9 @@ def test_what_is_fused():
         fs.LayerNorm(4),
         fs.Linear(4, 4), fs.PReLU(4), fs.Dropout(0.5), fs.Linear(4, 4), fs.Linear(4, 4),
     ]  # fmt: skip
-    assert [type(layer).__name__ for layer in fuse(layers)] == [
-        "_Dense", "ReLU", "_Dense", "Linear", "LayerNorm", "Linear", "PReLU", "Dropout", "Linear", "Linear",
+    assert described(layers) == [
+        ["0 Linear + ReLU + Dropout"], "1 ReLU", ["2 Linear + Dropout", "3 Linear"], "4 LayerNorm", ["5 Linear"], "6 PReLU",
+        "7 Dropout", ["8 Linear", "9 Linear"],
     ]  # fmt: skip
 
 
@@ -65,7 +76,11 @@ def test_a_subclass_is_left_alone():
     class Own(fs.Linear, public=False):
         pass
 
-    assert [type(layer).__name__ for layer in fuse([Own(3, 3), fs.ReLU()])] == ["Own", "ReLU"]
+    class OwnDropout(fs.Dropout, public=False):
+        pass
+
+    layers = [Own(3, 3), fs.ReLU(), fs.Linear(3, 3), OwnDropout(0.1), fs.Linear(3, 3)]
+    assert described(layers) == ["0 Own", "1 ReLU", ["2 Linear"], "3 OwnDropout", ["4 Linear"]]
 
 
 def test_evaluation_does_not_drop(name, data):
@@ -92,7 +107,7 @@ class SumsAsItGoes(NumpyBackend):
         written = super().rows(operation, *arguments)
         if operation == "column_sum":
             self.asked.append(arguments[0].shape[1])
-        if operation != "softmax_cross_entropy" or arguments[8] is None:
+        if operation != "softmax_cross_entropy" or len(arguments) < 9 or arguments[8] is None:
             return written
         gradient, sums, accumulate = arguments[7:10]
         sums[...] = gradient.sum(axis=0, dtype=sums.dtype) + (sums if accumulate else 0.0)
@@ -170,23 +185,59 @@ def test_c8_rows_with_signs_do_not_leave_the_sum_of_the_rows_without():
     np.testing.assert_allclose(gradients[1], gradients[0], rtol=1e-12)
 
 
-def test_a_loss_of_something_else_than_the_output_has_no_room_for_the_sum():
-    model = fs.Sequential(fs.Linear(5, 3)).initialize(0, "numpy")
-    tape = Tape(model.arena, training=True, gradients=model.arena.new())
-    tape.begin(4)
-    y = model.forward(np.ones((4, 5), "f"), tape)
-    assert tape.room_for_sum(y) == (None, False), "nobody says that the gradient goes back as it is"
-    tape.hands_on = True
-    room, again = tape.room_for_sum(y)
-    assert (room.shape, again) == ((3,), False)
-    assert tape.room_for_sum(y.copy()) == (None, False)
-    tape.put_sum(dy := np.ones((4, 3), "f"))
-    assert tape.room_for_sum(y)[1], "it has to be added to what is there now"
-    assert not tape.take_sum(dy.copy())
-    assert not tape.take_sum(dy), "asked once"
-    tape.begin(4)
-    assert tape.room_for_sum(y) == (None, False)
-    looking = Tape(model.arena)
-    looking.begin(4)
-    looking.hands_on = True
-    assert looking.room_for_sum(model.forward(np.ones((4, 5), "f"), looking)) == (None, False)
+class Doubling(fs.Sequential, public=False):
+    """Gives the loss something else than the output of its last layer."""
+
+    def forward(self, x, tape):
+        y = super().forward(x, tape)
+        y *= 2.0
+        return y
+
+    def backward(self, dy, tape, needs_input=True):
+        return super().backward(2.0 * dy, tape, needs_input)
+
+
+def test_a_loss_of_something_else_than_the_output_does_not_sum_its_gradient():
+    generator = np.random.default_rng(3)
+    x, y = generator.normal(size=(9, 5)).astype("f"), generator.integers(0, 3, 9)
+    backend, gradients = SumsAsItGoes(), []
+    for where in ("numpy", backend):
+        step = fs.TrainStep(Doubling(fs.Linear(5, 3)), fs.SoftmaxCrossEntropy(), fs.SGD(0.1), seed=1, backend=where)
+        step(x, y)
+        gradients.append(np.array(step.gradient))
+    conformance.close(gradients[1], gradients[0], "float32", "sum")
+    assert (backend.written, backend.asked) == (0, [3])
+
+
+def test_looking_at_the_loss_writes_no_gradient():
+    backend = SumsAsItGoes()
+    step = fs.TrainStep(fs.Sequential(fs.Linear(5, 3)), fs.SoftmaxCrossEntropy(), fs.SGD(0.1), seed=1, backend=backend)
+    step.evaluate(np.ones((4, 5), "f"), [0, 1, 2, 0])
+    assert (backend.written, backend.asked) == (0, [])
+
+
+def test_only_a_subclass_that_evaluates_as_its_base_is_one_operation():
+    class Heavier(fs.SoftmaxCrossEntropy):
+        def factor(self, rows):
+            return 2.0 * super().factor(rows)
+
+    class Mixed:
+        def evaluate(self, y, targets, tape):
+            raise NotImplementedError
+
+    class FromMixed(Mixed, Heavier):
+        pass
+
+    class Again(Doubled):
+        is_one_operation = True
+
+    kinds = (fs.Loss, fs.MSE, fs.SoftmaxCrossEntropy, Heavier, Doubled, FromMixed, Again)
+    assert [kind.is_one_operation for kind in kinds] == [False, False, True, True, False, False, True]
+    x, y = np.ones((9, 5), "f"), [0, 1, 2] * 3
+    backend, gradients = SumsAsItGoes(), []
+    for loss in (fs.SoftmaxCrossEntropy(), Heavier()):
+        step = fs.TrainStep(fs.Sequential(fs.Linear(5, 3)), loss, fs.SGD(0.1), seed=1, backend=backend)
+        step(x, y)
+        gradients.append(np.array(step.gradient))
+    conformance.close(gradients[1], 2.0 * gradients[0], "float32", "sum")
+    assert backend.written == 2
