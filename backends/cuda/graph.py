@@ -43,7 +43,7 @@ class GraphExecutor(PlainExecutor):
 
     def several(self, inputs: Array, targets: Array, rows: int, count: int) -> SeveralSteps | None:
         """See Executor.several."""
-        if not self._captures:
+        if not self._captures or self.work.state.one_by_one:
             return None
         return SeveralSteps(self, inputs, targets, rows, count)
 

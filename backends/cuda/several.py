@@ -133,7 +133,6 @@ class SeveralSteps:
         assert plan is not None
         for k in range(self.count):
             self._bring(k, plan)
-            self.executor.work.state.look_ahead()
             plan.step(self._results[k, ...])
             self._move_on(plan)
 

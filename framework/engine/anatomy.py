@@ -47,10 +47,8 @@ def memory_of(step: Step, rows: int) -> Memory:
     small, large = (_buffers(step, count) for count in (1, 2))
     slope = large - small
     shards = step.executor.extra_gradients(rows) * (size // max(arena.size, 1))
-    states = sum(int(a.nbytes) for a in step.state.states.values())
-    states += size if step.optimizer.looks_ahead else 0
     copied = 0 if step.weights is None else int(step.weights.nbytes)
-    return Memory(size + copied, size, states, shards, small + slope * (rows - 1))
+    return Memory(size + copied, size, step.state.nbytes, shards, small + slope * (rows - 1))
 
 
 def _buffers(step: Step, rows: int) -> int:

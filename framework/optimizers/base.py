@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ...backends import Random, having
 from ...errors import DtypeError, HyperparameterError
 from ...kernels.formula import Formula
-from ...kernels.formulas.updates import GRADIENT_SCALE, MASK, RULES, Rule, keep_if_skipped, masked, step_back, update_formula
+from ...kernels.formulas.updates import GRADIENT_SCALE, MASK, RULES, Rule, masked, update_formula
 from ..engine.arena import Arena
 from ..engine.frozen import Frozen
 from ..engine.parameter import Parameter
@@ -88,6 +88,11 @@ class Optimizer(Frozen):
 
     def __init_subclass__(cls, frozen: bool | None = None) -> None:
         super().__init_subclass__(frozen)
+        if "looks_ahead" in cls.__dict__:
+            raise HyperparameterError(
+                f"expected {cls.__name__} to define `bind`; got `looks_ahead`, which nothing asks any more; return "
+                "framework.optimizers.momentum.LookAheadState(self, arena) from `bind`"
+            )
         OPTIMIZERS[cls.__name__] = cls
 
     def __init__(
@@ -128,9 +133,6 @@ class Optimizer(Frozen):
         del momentum
         return {}
 
-    looks_ahead = False
-    """Whether the gradient has to be taken at theta - gamma u, with the rule's scalar gamma and its state u."""
-
     def bind(self, arena: Arena) -> OptimizerState:
         """The state of this optimiser for one model."""
         return OptimizerState(self, arena)
@@ -166,6 +168,9 @@ class OptimizerState:
         backend, of the step that `begin` prepared; loss_scale – what the loss of a step in float16 is multiplied by.
     """
 
+    one_by_one = ""
+    """Why its steps cannot be several of one launch, in words; "" where they can."""
+
     def __init__(self, optimizer: Optimizer, arena: Arena) -> None:
         self.optimizer = optimizer
         self.arena = arena
@@ -181,7 +186,6 @@ class OptimizerState:
         self.table = self._new_table(self.formula)
         self._names = scalars_of(self.formula)
         self._senders: list[Callable[[Any], None]] = []
-        self._start: Array | None = None
         self.loss_scale: LossScale | None = None
 
     def _new_states(self) -> dict[str, Array]:
@@ -242,6 +246,11 @@ class OptimizerState:
         return [s[position] for s in self.settings]
 
     @property
+    def nbytes(self) -> int:
+        """What it keeps between two steps, or during one, for each number of the arena, in bytes."""
+        return sum(int(state.nbytes) for state in self.states.values())
+
+    @property
     def tables(self) -> tuple[tuple[Array, tuple[str, ...]], ...]:
         """What the host writes before a step: arrays [scalars, groups], and the names of the scalars."""
         return ((self.table, self._names),)
@@ -299,10 +308,7 @@ class OptimizerState:
         return values if self.momentum is None else {**values, **self.optimizer.momentum_scalars(self.momentum)}
 
     def begin(self) -> None:
-        """Prepares a step: its scalars, and the parameters where the gradient has to be taken (look-ahead Nesterov only).
-
-        Whatever the host has to tell the backend is told here; `look_ahead` and `apply` only run kernels.
-        """
+        """Prepares a step: whatever the host has to tell the backend is told here; `apply` only runs kernels."""
         if self.arena.mask is not None and MASK not in self.formula.parameters:
             self.formula = self._formula()
         if not self._senders:
@@ -310,18 +316,6 @@ class OptimizerState:
         for send, numbers in zip(self._senders, self.scalars_for_step(), strict=True):
             send(numbers)
         self.set_step(self.t + 1)
-        self.look_ahead()
-
-    def look_ahead(self) -> None:
-        """Moves the parameters to where the gradient has to be taken (look-ahead Nesterov only), by what `tables` say."""
-        if not self.optimizer.looks_ahead:
-            return
-        backend, theta = self.arena.backend, self.arena.values
-        if self._start is None:
-            self._start = self.arena.new()
-        backend.copy(theta, self._start)
-        row = self._names.index("gamma")
-        backend.update(step_back, (theta, self.states["u"]), self.table[row : row + 1, ...], self.segments)
 
     def set_step(self, number: int) -> None:
         """Moves the random numbers, where states are rounded by them, to another step."""
@@ -334,9 +328,7 @@ class OptimizerState:
             self.arena.backend.advance(self._rounding.state)
 
     def undo(self) -> None:
-        """Takes back `begin`, to the bit, where the step is given up."""
-        if self._start is not None:
-            self.arena.backend.copy(self._start, self.arena.values)
+        """Takes back what `begin` did to the parameters, to the bit, where the step is given up."""
 
     def update(self, gradient: Array) -> Update | None:
         """The call that `apply` makes, for those who make it themselves; None where it makes others.
@@ -359,8 +351,6 @@ class OptimizerState:
         self._judge(self._squares(gradient, squares))
         arrays = (self.arena.values, gradient, *self.masks, *self.states.values())
         backend.update(self.formula, arrays, self.table, self.segments, self._rounding)
-        if self._start is not None and (not backend.on_host or self.loss_scale is not None):
-            self._restore_if_skipped(self.table)
 
     def _judge(self, squares: Any) -> None:
         """Finishes the first scalar, what gradients are multiplied by: the loss scale out, the norm limited, NaN to skip."""
@@ -368,12 +358,6 @@ class OptimizerState:
         if self.loss_scale is not None:
             squares = self.arena.backend.xp.reshape(self.loss_scale.judge(squares, scales), ())
         self.arena.backend.limit_norm(scales, squares, self.largest)
-
-    def _restore_if_skipped(self, table: Array) -> None:
-        """Where the update itself found that the gradient is not finite, and nobody will ask: back to before `begin`."""
-        backend, xp = self.arena.backend, self.arena.backend.xp
-        theta, start = (xp.reshape(a, (-1, 1)) for a in (self.arena.values, self._start))
-        backend.map(keep_if_skipped, theta, theta, start, table[0][:1])
 
 
 def scalars_of(formula: Formula) -> tuple[str, ...]:

@@ -75,6 +75,11 @@ class _LambState(OptimizerState):
         return {parameter: k for k, parameter in enumerate(self.arena.parameters)}, own
 
     @property
+    def nbytes(self) -> int:
+        """The direction as well."""
+        return super().nbytes + int(self.direction.nbytes)
+
+    @property
     def tables(self) -> tuple[tuple[Array, tuple[str, ...]], ...]:
         """Also that of the second kernel."""
         return (*super().tables, (self._second, scalars_of(self._step)))

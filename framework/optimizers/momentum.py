@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...kernels.formulas.updates import RULES, update_formula
+from ..engine.arena import Arena
 from ..settings import choice, share
-from .base import Optimizer
+from .base import Optimizer, OptimizerState, scalars_of
+
+Array = Any
 
 
 class SGD(Optimizer):
@@ -79,7 +83,54 @@ class Nesterov(Optimizer):
         """gamma."""
         return {"gamma": momentum}
 
+    def bind(self, arena: Arena) -> OptimizerState:
+        """A state that takes the gradient where the form wants it."""
+        return LookAheadState(self, arena) if self.form == "look_ahead" else super().bind(arena)
+
+
+class LookAheadState(OptimizerState):
+    """Has the gradient taken at theta - gamma u, to which a step of SGD along u moves the parameters; the rule moves them back.
+
+    The rule has a scalar gamma and a state u.
+    """
+
+    one_by_one = "look-ahead Nesterov moves the parameters before each gradient"
+
+    def __init__(self, optimizer: Optimizer, arena: Arena) -> None:
+        super().__init__(optimizer, arena)
+        self._start = arena.new()
+        self._move = update_formula(RULES["sgd"])
+        self._gammas = self._new_table(self._move)
+
     @property
-    def looks_ahead(self) -> bool:  # type: ignore[override]
-        """In the form of the notes."""
-        return self.form == "look_ahead"
+    def nbytes(self) -> int:
+        """The parameters of before the step as well."""
+        return super().nbytes + int(self._start.nbytes)
+
+    @property
+    def tables(self) -> tuple[tuple[Array, tuple[str, ...]], ...]:
+        """Also that of the move."""
+        return (*super().tables, (self._gammas, scalars_of(self._move)))
+
+    def scalars_for_step(self, ahead: int = 0) -> list[list[list[float]]]:
+        """See OptimizerState; the rate of the move is gamma, for all groups."""
+        told, (scale, decay_lr, _) = super().scalars_for_step(ahead)
+        return [told, [scale, decay_lr, [self.scalars(ahead)["gamma"]] * len(self.settings)]]
+
+    def begin(self) -> None:
+        """Also moves the parameters."""
+        super().begin()
+        backend, theta = self.arena.backend, self.arena.values
+        backend.copy(theta, self._start)
+        backend.update(self._move, (theta, self.states["u"]), self._gammas, self.segments)
+
+    def undo(self) -> None:
+        """See OptimizerState."""
+        self.arena.backend.copy(self._start, self.arena.values)
+
+    def apply(self, gradient: Array, squares: Any) -> None:
+        """See OptimizerState; where the update was skipped and the host may not know, the parameters move back."""
+        super().apply(gradient, squares)
+        backend, theta = self.arena.backend, self.arena.values
+        if not backend.on_host or self.loss_scale is not None:
+            backend.copy(backend.xp.where(self.table[0][:1] >= 0.0, theta, self._start), theta)

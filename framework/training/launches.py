@@ -28,6 +28,8 @@ def one_by_one(trainer: Any, feed: Feed) -> str:
         return "the minibatch may be cut into pieces"
     if trainer.augment.chain:
         return "augmentations draw numbers on the host for each minibatch"
+    if trainer.step.state.one_by_one:
+        return str(trainer.step.state.one_by_one)
     watching = next((c for c in trainer.callbacks if type(c).on_step_end is not Callback.on_step_end), None)
     if watching is not None:
         return f"{type(watching).__name__} looks at each step"

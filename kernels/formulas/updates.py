@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from ..formula import Each, Formula, Row, formula, make_formula
+from ..formula import Each, Formula, formula, make_formula
 from ..vocabulary import Value, absolute, maximum, minimum, select, sign, sqrt
 
 GRADIENT_SCALE = "gradient_scale"
@@ -302,20 +302,6 @@ def trust_ratio(theta_squares: Each, direction_squares: Each) -> Each:
     """||theta|| / ||direction|| from their squares, and 1 where either is 0."""
     usable = minimum(theta_squares, direction_squares) > 0.0
     return select(usable, sqrt(theta_squares / select(usable, direction_squares, 1.0)), 1.0)
-
-
-def _step_back(theta: Value, u: Value, gamma: Value) -> tuple[Value, ...]:
-    return (theta - gamma * u,)
-
-
-step_back = make_formula("step_back", _step_back, {"theta": "each", "u": "each", "gamma": "group"}, ("each",), ("theta",))
-"""theta - gamma u: to the look-ahead point of Nesterov's method before the gradient is taken."""
-
-
-@formula
-def keep_if_skipped(theta: Each, start: Each, scale: Row) -> Each:
-    """theta, or where its update was skipped because `scale` is NaN, what it was at the start of the step."""
-    return select(scale >= 0.0, theta, start)
 
 
 @formula

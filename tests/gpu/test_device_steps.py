@@ -46,7 +46,6 @@ CASES = {
     "bfloat16, states too": (lambda: fs.AdamW(1e-3, state_dtype="bfloat16"), {"precision": "bfloat16"}, {}),
     "float16": (lambda: fs.AdamW(1e-3, clip_norm=1.0), {"precision": "float16"}, {}),
     "LAMB": (lambda: fs.LAMB(1e-3), {}, {}),
-    "look-ahead Nesterov": (lambda: fs.Nesterov(0.01, form="look_ahead"), {}, {}),
     "one cycle": (lambda: fs.Momentum(0.05), {}, {"schedule": fs.OneCycle}),
 }
 

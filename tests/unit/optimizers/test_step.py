@@ -283,3 +283,34 @@ def test_lamb_makes_its_direction_once():
     moved = before[start:stop] - np.asarray(model.arena.values)[start:stop]
     along = direction[start:stop] * np.linalg.norm(before[start:stop]) / np.linalg.norm(direction[start:stop])
     np.testing.assert_allclose(moved, 0.01 * along, rtol=1e-9, atol=1e-15)
+
+
+def test_an_optimiser_that_says_the_old_way_that_it_looks_ahead_is_told_the_new_one():
+    with pytest.raises(HyperparameterError, match=r"Peeking to define `bind`; got `looks_ahead`.*LookAheadState"):
+
+        class Peeking(fs.Momentum):
+            looks_ahead = True
+
+    assert "Peeking" not in OPTIMIZERS
+
+
+def test_a_custom_optimiser_can_look_ahead():
+    from fusedstep.framework.optimizers.momentum import LookAheadState
+
+    class Peeking(fs.Optimizer):
+        rule_name = "nesterov_look_ahead"
+
+        def scalars(self, t, lr):
+            return {"lr": lr, "gamma": 0.5}
+
+        def bind(self, arena):
+            return LookAheadState(self, arena)
+
+    ends = []
+    for optimizer in (Peeking(0.1), fs.Nesterov(0.1, 0.5, form="look_ahead")):
+        model, step, x, y = make_step(optimizer, "numpy")
+        for k in range(5):
+            step(x[k], y[k])
+        ends.append(model.arena.values.copy())
+    del OPTIMIZERS["Peeking"]
+    np.testing.assert_array_equal(*ends)
