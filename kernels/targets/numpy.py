@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -80,26 +80,18 @@ def _select(condition: Any, if_true: Any, if_false: Any, out: Array) -> Array:
     return out
 
 
-_constants: dict[tuple[bytes, np.dtype[Any]], Array] = {}
-
-
-def _repeated(number: Any, like: Array) -> Array:
-    """An array of that shape and type that holds one number everywhere; it is never written to."""
-    value = like.dtype.type(number)
-    key = (value.tobytes(), like.dtype)
-    found = _constants.get(key)
-    if found is None or found.size < like.size:
-        found = _constants[key] = np.full(max(like.size, BLOCK), value)
-    same: Array = found[: like.size].reshape(like.shape)
-    return same
+@lru_cache(maxsize=16)
+def _repeated(number: Any, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
+    """An array that holds one number everywhere; it is never written to."""
+    return np.full(shape, number, dtype)
 
 
 def _extreme(ufunc: np.ufunc) -> Callable[..., Array]:
     """Maximum or minimum, which take four times as long between an array and one number as between two arrays."""
 
     def word(a: Any, b: Any, out: Array) -> Array:
-        a = a if isinstance(a, np.ndarray) else _repeated(a, out)
-        b = b if isinstance(b, np.ndarray) else _repeated(b, out)
+        a = a if isinstance(a, np.ndarray) else _repeated(a, out.dtype, out.shape)
+        b = b if isinstance(b, np.ndarray) else _repeated(b, out.dtype, out.shape)
         ufunc(a, b, out=out)
         return out
 
