@@ -271,7 +271,7 @@ def run_map(
     if whole.size > BLOCK and formula.flat and all(o.flags.c_contiguous for o in outputs):
         values = [v.reshape(-1) if kind == "each" else v for v, kind in zip(values, kinds, strict=True)]
         whole = whole.reshape(-1)
-    rows = len(whole)
+    rows = whole.shape[0] if whole.shape else 1
     step = max(1, BLOCK * rows // max(whole.size, 1))
     parts = values
     for low in range(0, rows, step):

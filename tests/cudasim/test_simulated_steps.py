@@ -63,8 +63,9 @@ def test_a_network_trains_in_16_bits_as_on_numpy(optimizer, precision, monkeypat
     assert tolerance(precision, "parameter").allows(end_b, end_a).all()
 
 
-def test_overflow_in_float16_skips_the_step_without_a_question_to_the_device() -> None:
-    optimizer = fs.Nesterov(0.1, form="look_ahead")
+@pytest.mark.parametrize("state_dtype", [None, "bfloat16"])
+def test_overflow_in_float16_skips_the_step_without_a_question_to_the_device(state_dtype) -> None:
+    optimizer = fs.Nesterov(0.1, form="look_ahead", state_dtype=state_dtype)
     step = fs.TrainStep(network(), fs.SoftmaxCrossEntropy(), optimizer, backend="cuda", precision="float16")
     step.state.loss_scale.numbers = (2.0**24, 3.0)
     before = np.array(step.model.arena.values)
