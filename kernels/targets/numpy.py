@@ -210,10 +210,10 @@ def _function(
         if node.operation == "constant":
             names[f"v{index}"] = dtypes[node.kind].type(node.value)
         elif node.operation != "input":
-            word = node.operation if node.operation in _WORDS else f"np.{node.operation}"
-            word = "scaled" if index in places.scaled else word
-            room = f"np.empty(1, t_{node.kind})" if node.uniform else places.of[index]
-            lines.append(f"v{index} = {word}({', '.join(f'v{a}' for a in node.arguments)}, out={room})")
+            word = "scaled" if index in places.scaled else node.operation
+            names.setdefault(word, getattr(np, word, None))
+            room = f"np.empty((), t_{node.kind})" if node.uniform else places.of[index]
+            lines.append(f"v{index} = {word}({', '.join(f'v{a}' for a in node.arguments)}, {room})")
     if len(outputs) > 1:  # what is written next may be one of the inputs
         lines += [f"v{i} = v{i}.copy()" for i in dict.fromkeys(program.outputs) if i in inputs]
     for k, (index, kind) in enumerate(zip(program.outputs, outputs, strict=True)):
@@ -221,9 +221,9 @@ def _function(
             lines.append(f"np.sum(v{index}, axis=1, out=o{k})")
         elif places.of.get(index) != f"o{k}":
             lines.append(f"o{k}[...] = v{index}")
-    text = "\n    ".join([f"def {name}({', '.join(parameters)}):", *lines])
+    text = "\n    ".join([f"def {name}_({', '.join(parameters)}):", *lines])
     exec(compile(text, f"<fusedstep {name} for numpy>", "exec"), names)
-    made: Callable[..., None] = names[name]
+    made: Callable[..., None] = names[f"{name}_"]
     return made
 
 
