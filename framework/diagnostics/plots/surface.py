@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ....errors import HyperparameterError
 from ...export.persistence import PathLike
@@ -18,33 +20,16 @@ LOGARITHMIC = 10.0
 """Ratio of the largest to the smallest loss from which on the contours stand at equal ratios instead of differences."""
 
 
-@runtime_checkable
-class Slice(Protocol):
-    """What a LossSurface holds that is drawn; see loss_surface.py."""
+@dataclass(frozen=True, eq=False)
+class Slice:
+    """What is drawn of a LossSurface, which says more of it."""
 
-    @property
-    def a(self) -> Any:
-        """Places along the first direction."""
-
-    @property
-    def b(self) -> Any:
-        """Places along the second one."""
-
-    @property
-    def values(self) -> Any:
-        """The losses there."""
-
-    @property
-    def labels(self) -> Any:
-        """What the directions are, in words."""
-
-    @property
-    def origin_loss(self) -> float:
-        """The loss of the model itself."""
-
-    @property
-    def path(self) -> Any:
-        """The way of a training over the slice, or None."""
+    a: NDArray[np.float64]
+    b: NDArray[np.float64]
+    values: NDArray[np.float64]
+    origin_loss: float
+    labels: tuple[str, str]
+    path: NDArray[np.float64] | None = None
 
 
 def plot_surfaces(surfaces: Mapping[str, Slice], path: PathLike | None = None) -> Figure:
