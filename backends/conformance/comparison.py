@@ -92,3 +92,8 @@ def exactly(result: Any, reference: Any, what: str = "result") -> None:
     raise ConformanceError(
         f"{what}: expected {reference.dtype} of shape {reference.shape}; got {result.dtype} of shape {result.shape}"
     )
+
+
+def holds(backend: Backend, array: Array, values: Any, what: str = "result") -> None:
+    """Raises ConformanceError unless an array of the backend has the dtype, shape and bits of host values."""
+    exactly(host(backend, array, values.shape, str(values.dtype), what), values, what)
