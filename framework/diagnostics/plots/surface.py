@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ....errors import HyperparameterError
 from ...export.persistence import PathLike
-from .style import DARK, ORANGE, VERMILION, Figure, canvas
+from .style import DARK, ORANGE, VERMILION, Figure, canvas, legend_below
 
 LEVELS = 15
 """Contours."""
@@ -64,8 +64,7 @@ def plot_surfaces(surfaces: Mapping[str, Slice], path: PathLike | None = None) -
                 axis.set_major_locator(MaxNLocator(5))
             axes.grid(False)
         _bar(figure, filled, panels, levels)
-        handles = {label: h for axes in panels for h, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3, fontsize=8)
+        legend_below(figure, panels, 3, fontsize=8)
     return figure
 
 
