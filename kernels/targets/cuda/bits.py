@@ -19,7 +19,7 @@ def bits_source() -> Generated:
     lines = [
         "rows, width = u64(out.shape[0]), u64(out.shape[1])",
         *QUARTER,
-        *for_rows(for_columns(["out[i, j] = bits"], True)),
+        *for_rows(for_columns(["out[i, j] = bits"])),
     ]
     parameters = {"out": array_type(WORDS, 2), **RANDOM_PARAMETERS}
     return generate("random_bits", parameters, lines, philox().constants)

@@ -39,10 +39,8 @@ def strides(name: str, start: str, stop: str, stride: str, lines: Sequence[str])
     return [f"{name} = {start}", f"while {name} < {stop}:", *indent([*lines, f"{name} += {stride}"], 1)]
 
 
-def for_columns(lines: Sequence[str], random: bool) -> list[str]:
-    """A loop over the columns j of row i; with random bits, four columns per turn, a quarter of the width apart."""
-    if not random:
-        return strides("j", "left", "width", "across", lines)
+def for_columns(lines: Sequence[str]) -> list[str]:
+    """A loop over the columns j of row i with their random bits: four columns per turn, a quarter of the width apart."""
     words = philox()
     w0, w1, w2, w3 = words.results
     turn = [

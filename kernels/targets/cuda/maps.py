@@ -1,6 +1,6 @@
 """Maps: kernels that evaluate a formula for every element, with sums over rows and random bits where it has them.
 
-Two kinds of source: element by element, and four neighbouring elements at a time.
+A thread takes one element at a time, or four neighbouring ones in words of 8 bytes.
 """
 
 from __future__ import annotations
@@ -33,8 +33,7 @@ def map_source(formula: Formula, dtypes: Sequence[Any], wide: bool = True) -> Ge
         hold a multiple of 4 elements.
     """
     flat = formula.flat
-    here = "[i]" if flat else "[i, j]"
-    access = {"each": here, "row": "[j]", "column": "[i]", "scalar": ""}
+    access = {"each": "[i]" if flat else "[i, j]", "row": "[j]", "column": "[i]"}
     dimensions = {"each": 1 if flat else 2, "row": 1, "column": 1, "rowsum": 1}
     kinds = {f"o{k}": kind for k, kind in enumerate(formula.outputs)}
     kinds |= {f"a{k}": kind for k, kind in enumerate(formula.kinds) if kind != "bits"}
@@ -42,41 +41,63 @@ def map_source(formula: Formula, dtypes: Sequence[Any], wide: bool = True) -> Ge
     dtypes = list(dtypes) * (len(arrays) if len(dtypes) == 1 else 1)
     dtype = computed_in(dtypes)
     stored = storages(arrays, dtypes, dtype)
-    if wide and takes_words(formula) and words_fit(stored[n].name for n in arrays if kinds[n] in ("each", "row")):
-        return _wide_map(formula, kinds, stored, dtype)
+    whole = next(n for n, kind in kinds.items() if kind == "each")
+    rows = {"each": "" if flat else "i, ", "row": ""}
+    wide = wide and takes_words(formula) and words_fit(stored[n].name for n in arrays if kinds[n] in rows)
+    held = {n: Words(n, stored[n], rows[kinds[n]], n) for n in arrays if wide and kinds[n] in rows}
     parameters = {
-        n: numba.from_dtype(dtype) if kind == "scalar" else array_type(stored[n].seen, dimensions[kind])
+        n: numba.from_dtype(dtype) if kind == "scalar"
+        else array_type(np.dtype(np.uint64) if n in held else stored[n].seen, dimensions[kind])
         for n, kind in kinds.items()
     }  # fmt: skip
-    values = {}
-    for k, (name, kind) in enumerate(zip(formula.parameters, formula.kinds, strict=True)):
-        place = f"a{k}{access.get(kind, '')}"
-        values[name] = "bits" if kind == "bits" else place if kind == "scalar" else stored[f"a{k}"].load(place)
-    whole = next(n for n, kind in kinds.items() if kind == "each")
-    text = Lines(trace(formula, expansions(dtype)), Spelling(dtype), values)
-    stores, sums = [], []
-    for k, (kind, result) in enumerate(zip(formula.outputs, text.results, strict=True)):
-        stores += [f"sum{k} += {result}"] if kind == "rowsum" else stored[f"o{k}"].store(f"o{k}{here}", result)
-        sums += [k] if kind == "rowsum" else []
-
+    turn: list[str] = []
+    for k in range(4 if wide else 1):
+        values = {}
+        for position, (name, kind) in enumerate(zip(formula.parameters, formula.kinds, strict=True)):
+            n = f"a{position}"
+            if kind in ("bits", "scalar"):
+                values[name] = "bits" if kind == "bits" else n
+            else:
+                values[name] = held[n].load(k) if n in held else stored[n].load(f"{n}{access[kind]}")
+        text = Lines(trace(formula, expansions(dtype)), Spelling(dtype), values)
+        turn += text.body
+        for position, (kind, result) in enumerate(zip(formula.outputs, text.results, strict=True)):
+            n = f"o{position}"
+            if kind == "rowsum":
+                turn.append(f"sum{position} += {result}")
+            else:
+                turn += held[n].keep(k, result, None) if n in held else stored[n].store(f"{n}{access[kind]}", result)
+    if wide:
+        turn = [line for n in held if n[0] == "a" for line in held[n].begin()] + turn
+        turn += [line for n in held if n[0] == "o" for line in held[n].whole()]
+    count = f"u64({whole}.shape[{0 if flat else 1}])" + (f" >> u64({int(held[whole].each == 2)})" if wide else "")
     constants = dict(text.constants)
+    i, j = ("q", "q") if wide else ("i", "j")
     if flat:
         lines = [
+            f"count, stride = {count}, u64(cuda.gridsize(1))",
             *text.uniform,
-            f"count, stride = u64({whole}.shape[0]), u64(cuda.gridsize(1))",
-            *strides("i", "u64(cuda.grid(1))", "count", "stride", [*text.body, *stores]),
+            *strides(i, "u64(cuda.grid(1))", "count", "stride", turn),
         ]
         return generate(formula.name, parameters, lines, constants, stored)
-    lines = [f"rows, width = u64({whole}.shape[0]), u64({whole}.shape[1])", *text.uniform]
+    lines = [f"rows, width = u64({whole}.shape[0]), {count}", *text.uniform]
     if formula.random:
         parameters |= RANDOM_PARAMETERS
         constants |= philox().constants
         lines += QUARTER
-    columns = for_columns([*text.body, *stores], formula.random)
-    if not sums:
-        lines += for_rows(columns)
-        return generate(formula.name, parameters, lines, constants, stored)
-    constants |= {"BLOCK": str(BLOCK), "zero": f"{Spelling(dtype).real}(0.0)"}
+    columns = for_columns(turn) if formula.random else strides(j, "left", "width", "across", turn)
+    sums = {k: stored[f"o{k}"] for k, kind in enumerate(formula.outputs) if kind == "rowsum"}
+    if sums:
+        constants |= {"BLOCK": str(BLOCK), "real": Spelling(dtype).real, "zero": "real(0.0)"}
+    lines += _for_summed_rows(columns, sums) if sums else for_rows(columns)
+    return generate(formula.name, parameters, lines, constants, stored)
+
+
+def _for_summed_rows(columns: Sequence[str], sums: Mapping[int, Storage]) -> list[str]:
+    """A loop over rows, each shared by a team of threads, which then adds up what they found.
+
+    Args: columns – the loop over a row, which adds to sum0, …; sums – by number of the output, how it lies in memory.
+    """
     row = [
         "i = first + team",
         *(f"sum{k} = zero" for k in sums),
@@ -92,72 +113,21 @@ def map_source(formula: Formula, dtypes: Sequence[Any], wide: bool = True) -> Ge
         "    half >>= u64(1)",
         "if left == u64(0) and i < rows:",
         *(f"    total{k} = part{k}[slot]" for k in sums),
-        *indent([line for k in sums for line in stored[f"o{k}"].store(f"o{k}[i]", f"total{k}")], 1),
+        *indent([line for k, storage in sums.items() for line in storage.store(f"o{k}[i]", f"total{k}")], 1),
         "cuda.syncthreads()",
     ]
-    lines += [
-        *(f"part{k} = cuda.shared.array(BLOCK, {Spelling(dtype).real})" for k in sums),
+    return [
+        *(f"part{k} = cuda.shared.array(BLOCK, real)" for k in sums),
         "left, team = u64(cuda.threadIdx.x), u64(cuda.threadIdx.y)",
         "across, teams = u64(cuda.blockDim.x), u64(cuda.blockDim.y)",
         "slot, stride = team * across + left, u64(cuda.gridDim.x) * teams",
         *strides("first", "u64(cuda.blockIdx.x) * teams", "rows", "stride", row),
     ]
-    return generate(formula.name, parameters, lines, constants, stored)
 
 
 def takes_words(formula: Formula) -> bool:
     """Whether a map may take four neighbouring elements at a time: those with random bits take columns that lie apart."""
     return not formula.random and "rowsum" not in formula.outputs
-
-
-def _wide_map(
-    formula: Formula, kinds: Mapping[str, str], stored: Mapping[str, Storage], dtype: np.dtype[Any]
-) -> Generated:  # fmt: skip
-    """A map whose threads take four neighbouring elements of a row at a time.
-
-    Args: kinds – of the parameters by name; stored – how each array lies in memory; dtype – what it computes in.
-    """
-    row = "" if formula.flat else "i, "
-    rows = {"each": row, "row": ""}
-    held = {n: Words(n, stored[n], rows[kind], n) for n, kind in kinds.items() if kind in rows}
-    outputs = [f"o{k}" for k in range(len(formula.outputs))]
-    inputs = {name: f"a{k}" for k, name in enumerate(formula.parameters)}
-    whole = next(n for n, kind in kinds.items() if kind == "each")
-    uniform: list[str] = []
-    elements: list[str] = []
-    for k in range(4):
-        values = {}
-        for name, n in inputs.items():
-            kind = kinds[n]
-            values[name] = held[n].load(k) if n in held else n if kind == "scalar" else stored[n].load(f"{n}[i]")
-        text = Lines(trace(formula, expansions(dtype)), Spelling(dtype), values)
-        uniform = text.uniform
-        elements += text.body
-        for o, result in zip(outputs, text.results, strict=True):
-            elements += held[o].keep(k, result, None)
-    turn = [line for n in held if n not in outputs for line in held[n].begin()]
-    turn += [*elements, *(line for o in outputs for line in held[o].whole())]
-    halves = int(held[whole].each == 2)
-    if formula.flat:
-        lines = [
-            f"quads, stride = u64({whole}.shape[0]) >> u64({halves}), u64(cuda.gridsize(1))",
-            *uniform,
-            *strides("q", "u64(cuda.grid(1))", "quads", "stride", turn),
-        ]
-    else:
-        lines = [
-            f"rows, quads = u64({whole}.shape[0]), u64({whole}.shape[1]) >> u64({halves})",
-            *uniform,
-            *for_rows(strides("q", "left", "quads", "across", turn)),
-        ]
-    dimensions = {"each": 1 if formula.flat else 2, "row": 1, "column": 1}
-    words = np.dtype(np.uint64)
-    parameters = {
-        n: numba.from_dtype(dtype) if kind == "scalar"
-        else array_type(words if n in held else stored[n].seen, dimensions[kind])
-        for n, kind in kinds.items()
-    }  # fmt: skip
-    return generate(formula.name, parameters, lines, text.constants, stored)
 
 
 @cache
