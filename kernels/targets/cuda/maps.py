@@ -6,7 +6,6 @@ A thread takes one element at a time, or four neighbouring ones in words of 8 by
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import Any
 
 import numba
@@ -18,7 +17,7 @@ from ..cpu import expansions
 from ..source import Lines, Spelling, indent
 from ..storage import Storage, computed_in
 from .geometry import BLOCK, flat_geometry, matrix_geometry, quarter, team_geometry
-from .kernel import Generated, Kernel, Launch, array_type, generate
+from .kernel import Generated, Launch, array_type, compiled_kernel, generate
 from .loops import QUARTER, RANDOM_PARAMETERS, for_columns, for_rows, philox, strides
 from .words import Words, aligned, storages, words_fit
 
@@ -130,11 +129,6 @@ def takes_words(formula: Formula) -> bool:
     return not formula.random and "rowsum" not in formula.outputs
 
 
-@cache
-def _map_kernel(formula: Formula, dtypes: tuple[Any, ...], wide: bool) -> Kernel:
-    return Kernel(map_source(formula, dtypes, wide))
-
-
 def _flattened(array: Any) -> Any:
     """A one-dimensional view; a copy would lose what is written to it."""
     if not array.flags.c_contiguous:
@@ -151,24 +145,21 @@ def run_map(
     """Evaluates a formula over device arrays in one launch; arguments as in kernels/targets/numpy.py."""
     kinds = (*formula.outputs, *(k for k in formula.kinds if k != "bits"))
     given = [*outputs, *arguments]
-    shape = next(a.shape for a, k in zip(given, kinds, strict=True) if k == "each")
-    dtypes = tuple(a.dtype for a, k in zip(given, kinds, strict=True) if k != "scalar")
-    fits = takes_words(formula) and all(str(d) != "float64" for d in dtypes) and words_fit(
-        str(a.dtype) for a, k in zip(given, kinds, strict=True) if k in ("each", "row")
-    )
     if formula.flat:
         given = [a if k == "scalar" or a.ndim == 1 else _flattened(a) for a, k in zip(given, kinds, strict=True)]
-        count = given[0].shape[0]
-        wide = fits and count % 4 == 0 and aligned(given)
-        if count:
-            launch(_map_kernel(formula, dtypes, wide), flat_geometry(quarter(count) if wide else count), given)
-        return
-    rows, width = shape
-    wide = fits and width % 4 == 0 and aligned(a for a, k in zip(given, kinds, strict=True) if k in ("each", "row"))
-    kernel = _map_kernel(formula, dtypes, wide)
+    shape = next(a.shape for a, k in zip(given, kinds, strict=True) if k == "each")
     sums = "rowsum" in formula.outputs
-    if rows == 0 or (width == 0 and not sums):
+    if not shape[0] or not (shape[-1] or sums):
         return
-    columns = quarter(width) if formula.random or wide else width
-    given += [] if random is None else list(random)
-    launch(kernel, (team_geometry if sums else matrix_geometry)(rows, columns), given)
+    dtypes = tuple(a.dtype for a, k in zip(given, kinds, strict=True) if k != "scalar")
+    rows = [a for a, k in zip(given, kinds, strict=True) if k in ("each", "row")]
+    wide = (
+        takes_words(formula) and all(str(d) != "float64" for d in dtypes) and words_fit(str(a.dtype) for a in rows)
+        and shape[-1] % 4 == 0 and aligned(rows)
+    )  # fmt: skip
+    columns = quarter(shape[-1]) if formula.random or wide else shape[-1]
+    if formula.flat:
+        geometry = flat_geometry(columns)
+    else:
+        geometry = (team_geometry if sums else matrix_geometry)(shape[0], columns)
+    launch(compiled_kernel(map_source, formula, dtypes, wide), geometry, [*given, *(random or ())])
