@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from ..formula import Formula, trace
-from ..formulas.random import philox4x32
 from ..symbols import BOOL, REAL, UINT32, UINT64, Node, Program
 from .segments import COUNT_MASK, GROUP_SHIFT
+from .source import philox_program
 
 TEAM = 128
 """Threads that add up one row, in kernels with sums over rows."""
@@ -130,14 +130,11 @@ class Source:
 @lru_cache(maxsize=1)
 def _bits_lines() -> tuple[str, ...]:
     """C that declares `bits` for the element (row, column) of a matrix of `width` columns."""
-    names = ("block", "row", "stream", "step", "key0", "key1")
-    program = Program()
-    program = program.finish(philox4x32(*(program.input(n, UINT32) for n in names)))
     inputs = {
         "block": "block", "row": "(unsigned int)_ind.get()[0] + state[3]", "stream": "stream",
         "step": "state[2]", "key0": "state[0]", "key1": "state[1]",
     }  # fmt: skip
-    lines, (w0, w1, w2, w3) = statements(program, Spelling(np.dtype(np.float32)), inputs, "w")
+    lines, (w0, w1, w2, w3) = statements(philox_program(), Spelling(np.dtype(np.float32)), inputs, "w")
     return (
         "const unsigned int quarter = (unsigned int)((width + 3) / 4);",
         "const unsigned int part = (unsigned int)_ind.get()[1] / quarter;",
