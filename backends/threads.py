@@ -10,7 +10,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache, partial
 from itertools import product
 from pathlib import Path
@@ -166,33 +165,25 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-@dataclass(frozen=True)
-class _Blas:
-    """One BLAS library of this process.
-
-    Args: swap – sets its number of threads, and returns the number before; of_each_thread – whether that is the number of the
-        calling thread alone, or the same one for all.
-    """
-
-    swap: Callable[[int], int]
-    of_each_thread: bool
+Swap = Callable[[int], int]
+"""Sets the number of threads of a BLAS library, and returns the number before."""
 
 
 @cache
-def _blas_libraries() -> list[_Blas]:
+def _swaps() -> dict[bool, list[Swap]]:
+    """Of all BLAS libraries of this process; by whether that is the number of the calling thread, or the same one for all."""
     from threadpoolctl import ThreadpoolController
 
-    found = []
+    found: dict[bool, list[Swap]] = {True: [], False: []}
     for library in ThreadpoolController().select(user_api="blas").lib_controllers:
         if library.internal_api == "mkl":
             # 0 is what it says, and is told, where a thread has no number of its own.
-            found.append(_Blas(library.dynlib.MKL_Set_Num_Threads_Local, True))
+            found[True].append(library.dynlib.MKL_Set_Num_Threads_Local)
         elif getattr(library, "threading_layer", "") == "openmp":
-            found.append(_Blas(partial(_swap, library.get_num_threads, library.set_num_threads), True))
+            found[True].append(partial(_swap, library.get_num_threads, library.set_num_threads))
         else:
             getter, setter = (_of_openblas(library.dynlib, f"{verb}_num_threads") for verb in ("get", "set"))
-            getter, setter = getter or library.get_num_threads, setter or library.set_num_threads
-            found.append(_Blas(partial(_swap, getter, setter), False))
+            found[False].append(partial(_swap, getter or library.get_num_threads, setter or library.set_num_threads))
     return found
 
 
@@ -212,14 +203,9 @@ def _of_openblas(library: Any, name: str) -> Callable[..., Any] | None:
     return None
 
 
-@cache
-def _swaps(of_each_thread: bool) -> list[Callable[[int], int]]:
-    return [library.swap for library in _blas_libraries() if library.of_each_thread == of_each_thread]
-
-
-def limit_this_thread() -> list[tuple[Callable[[int], int], int]]:
+def limit_this_thread() -> list[tuple[Swap, int]]:
     """One thread for those BLAS libraries that count for each calling thread; how to set their numbers, and those before."""
-    return [(swap, swap(1)) for swap in _swaps(True)]
+    return [(swap, swap(1)) for swap in _swaps()[True]]
 
 
 class _SingleThreadedBlas:
@@ -231,14 +217,14 @@ class _SingleThreadedBlas:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._inside = 0
-        self._limited: list[tuple[Callable[[int], int], int]] = []
+        self._limited: list[tuple[Swap, int]] = []
         self._own = threading.local()
 
     def __enter__(self) -> None:
         with self._lock:
             self._inside += 1
             if self._inside == 1:
-                self._limited = [(swap, swap(1)) for swap in _swaps(False)]
+                self._limited = [(swap, swap(1)) for swap in _swaps()[False]]
         # Who enters twice in one thread finds, and later leaves, what the outer block set.
         self._own.__dict__.setdefault("limited", []).append(limit_this_thread())
 
@@ -258,7 +244,7 @@ class _SingleThreadedBlas:
         self.__init__()  # type: ignore[misc]
 
 
-def _restore(limited: list[tuple[Callable[[int], int], int]]) -> None:
+def _restore(limited: list[tuple[Swap, int]]) -> None:
     for swap, count in limited:
         swap(count)
 

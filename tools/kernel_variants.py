@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -51,29 +52,21 @@ def _narrow_states(formula: Formula) -> list[str]:
 def variants(registered: Sequence[Formula] | None = None) -> Iterator[Variant]:
     """Everything that a step on a GPU may launch: float32 all of it, and what has arrays of 16 bits with those as well."""
     for formula in REGISTRY.values() if registered is None else registered:
-        if formula.overwrites:
-            yield Variant(formula.name, "float32", lambda f=formula: update_source(f, [SINGLE]))  # type: ignore[misc]
-            states = _narrow_states(formula)
-            if "bfloat16" in states:
-                yield Variant(formula.name, "bfloat16", lambda f=formula, d=states: update_source(f, d))  # type: ignore[misc]
-        else:
-            yield Variant(formula.name, "float32", lambda f=formula: map_source(f, [SINGLE]))  # type: ignore[misc]
-            mixed = _narrow_map(formula)
-            yield Variant(formula.name, "bfloat16", lambda f=formula, d=mixed: map_source(f, d))  # type: ignore[misc]
+        source, narrow = (update_source, _narrow_states) if formula.overwrites else (map_source, _narrow_map)
+        yield Variant(formula.name, "float32", partial(source, formula, [SINGLE]))
+        mixed = narrow(formula)
+        if "bfloat16" in mixed:
+            yield Variant(formula.name, "bfloat16", partial(source, formula, mixed))
     for function, (kinds, _, _) in compiled.SIGNATURES.items():
-        narrow = ("bfloat16", "float16") if {"matrix", "vector"} & set(kinds) else ()
-        for stored in ("float32", *narrow):
-            yield Variant(
-                function.__name__, stored,
-                lambda f=function, s=stored: compiled.source(f, SINGLE, "" if s == "float32" else s),  # type: ignore[misc]
-            )  # fmt: skip
+        yield Variant(function.__name__, "float32", partial(compiled.source, function, SINGLE))
+        for stored in ("bfloat16", "float16") if {"matrix", "vector"} & set(kinds) else ():
+            yield Variant(function.__name__, stored, partial(compiled.source, function, SINGLE, stored))
     yield Variant("random_bits", "uint32", bits_source)
 
 
 def doubles() -> Iterator[Variant]:
     """The kernels of float64, which checks and second-order methods launch; those of steps are in `variants`."""
     for formula in REGISTRY.values():
-        source = update_source if formula.overwrites else map_source
-        yield Variant(formula.name, "float64", lambda f=formula, s=source: s(f, [DOUBLE]))  # type: ignore[misc]
+        yield Variant(formula.name, "float64", partial(update_source if formula.overwrites else map_source, formula, [DOUBLE]))
     for function in compiled.SIGNATURES:
-        yield Variant(function.__name__, "float64", lambda f=function: compiled.source(f, DOUBLE))  # type: ignore[misc]
+        yield Variant(function.__name__, "float64", partial(compiled.source, function, DOUBLE))

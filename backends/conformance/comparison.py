@@ -76,19 +76,21 @@ def close(result: Any, reference: Any, dtype: str, kind: str, what: str = "resul
 def exactly(result: Any, reference: Any, what: str = "result") -> None:
     """Raises ConformanceError unless host arrays have the same dtype, shape and bits (any NaN equals any NaN)."""
     result, reference = np.asarray(result), np.asarray(reference)
-    same = (result == reference) & (np.signbit(result) == np.signbit(reference)) if result.dtype.kind == "f" else None
-    if result.dtype == reference.dtype and result.shape == reference.shape:
-        if same is None:
-            same = result == reference
-        else:
-            same |= np.isnan(result) & np.isnan(reference)
-        if same.all():
-            return
+    expect(
+        result.dtype == reference.dtype and result.shape == reference.shape,
+        f"{what}: expected {reference.dtype} of shape {reference.shape}; got {result.dtype} of shape {result.shape}",
+    )
+    same = result == reference
+    if result.dtype.kind == "f":
+        same = (same & (np.signbit(result) == np.signbit(reference))) | (np.isnan(result) & np.isnan(reference))
+    if not same.all():
         place = tuple(int(i) for i in np.argwhere(~same)[0])
         raise ConformanceError(
             f"{what}: expected the same bits; {int((~same).sum())} of {same.size} elements differ, the first at {place}: "
             f"{result[place]!r} for {reference[place]!r}"
         )
-    raise ConformanceError(
-        f"{what}: expected {reference.dtype} of shape {reference.shape}; got {result.dtype} of shape {result.shape}"
-    )
+
+
+def holds(backend: Backend, array: Array, values: Any, what: str = "result") -> None:
+    """Raises ConformanceError unless an array of the backend has the dtype, shape and bits of host values."""
+    exactly(host(backend, array, values.shape, str(values.dtype), what), values, what)

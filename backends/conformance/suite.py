@@ -71,7 +71,7 @@ def check(group: str, **axes: Sequence[Any]) -> Callable[[Callable[..., None]], 
         name = function.__name__.strip("_")
         for choice in itertools.product(*axes.values()):
             settings = dict(zip(axes, choice, strict=True))
-            full = "-".join([name, *(str(getattr(value, "name", value)) for value in choice)])
+            full = "-".join([name, *(str(getattr(value, "name", getattr(value, "__name__", value))) for value in choice)])
             _registered.append((group, full, partial(function, **settings)))
         return function
 

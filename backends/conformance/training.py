@@ -56,21 +56,13 @@ def parameters(step: Any) -> dict[str, np.ndarray[Any, Any]]:
     return {name: step.backend.to_numpy(values) for name, values in step.model.parameters().items()}
 
 
-class _Named:
-    """A network as an axis of checks, shown by its name."""
-
-    def __init__(self, make: Any) -> None:
-        self.make = make
-        self.name = make.__name__
-
-
-@check("training", network=[_Named(n) for n in NETWORKS], dtype=REALS)
-def agrees_with_numpy(backend: Backend, sizes: Sizes, network: _Named, dtype: str) -> None:
+@check("training", network=NETWORKS, dtype=REALS)
+def agrees_with_numpy(backend: Backend, sizes: Sizes, network: Any, dtype: str) -> None:
     """The same bits to begin with, and losses and parameters that agree afterwards."""
-    own, reference = network.make(backend, dtype), network.make("numpy", dtype)
+    own, reference = network(backend, dtype), network("numpy", dtype)
     for name, values in parameters(reference).items():
         exactly(parameters(own)[name], values, f"initial {name}")
-    data = batches(network.make, dtype, sizes.steps)
+    data = batches(network, dtype, sizes.steps)
     losses = np.array([[float(own(x, y)), float(reference(x, y))] for x, y in data])
     close(losses[:, 0], losses[:, 1], dtype, "loss", "losses")
     expect(losses[-1, 1] != losses[0, 1], "expected the loss to change")
@@ -80,21 +72,21 @@ def agrees_with_numpy(backend: Backend, sizes: Sizes, network: _Named, dtype: st
     close(backend.to_numpy(own.model(x)), reference.backend.to_numpy(reference.model(x)), dtype, "parameter", "outputs")
 
 
-@check("training", network=[_Named(n) for n in NETWORKS], dtype=REALS)
-def twice_the_same(backend: Backend, sizes: Sizes, network: _Named, dtype: str) -> None:
+@check("training", network=NETWORKS, dtype=REALS)
+def twice_the_same(backend: Backend, sizes: Sizes, network: Any, dtype: str) -> None:
     """The same seed gives the same bits."""
-    first, second = network.make(backend, dtype), network.make(backend, dtype)
-    for x, y in batches(network.make, dtype, sizes.steps):
+    first, second = network(backend, dtype), network(backend, dtype)
+    for x, y in batches(network, dtype, sizes.steps):
         expect(float(first(x, y)) == float(second(x, y)), "expected the same loss twice")
     for name, values in parameters(first).items():
         exactly(parameters(second)[name], values, name)
 
 
-@check("training", network=[_Named(n) for n in NETWORKS], dtype=REALS)
-def pieces_of_a_minibatch(backend: Backend, sizes: Sizes, network: _Named, dtype: str) -> None:
+@check("training", network=NETWORKS, dtype=REALS)
+def pieces_of_a_minibatch(backend: Backend, sizes: Sizes, network: Any, dtype: str) -> None:
     """Micro-batches give the losses and parameters of the whole, with the same masks and noise."""
-    whole, cut = network.make(backend, dtype), network.make(backend, dtype)
-    for x, y in batches(network.make, dtype, sizes.steps):
+    whole, cut = network(backend, dtype), network(backend, dtype)
+    for x, y in batches(network, dtype, sizes.steps):
         inputs, targets = cut.prepare(x, y)
 
         def pieces(size: int, inputs: Any = inputs, targets: Any = targets) -> Any:

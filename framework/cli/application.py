@@ -22,7 +22,7 @@ from .compare_command import compare
 from .declared import command
 from .example_command import example
 from .find_lr_command import find_lr
-from .later import LATER, Later
+from .later import LATER, STYLE, Later
 from .options import DEBUG_KEY, Debug
 from .predict_command import predict
 from .search_command import search
@@ -118,15 +118,7 @@ def _has_working_folder() -> bool:
     return True
 
 
-app = typer.Typer(
-    name="fusedstep",
-    cls=_Group,
-    help=HELP,
-    rich_markup_mode="markdown",
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+app = typer.Typer(name="fusedstep", cls=_Group, help=HELP, **STYLE)
 for _run in (backends, train, predict, find_lr, search, compare, example):
     app.command(_run.__name__.replace("_", "-"))(command(_run))
 

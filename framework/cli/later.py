@@ -23,6 +23,15 @@ LATER = {
 """Name -> module below the package, which holds a function of that name, and the first line of its help."""
 
 
+STYLE: dict[str, Any] = {
+    "rich_markup_mode": "markdown",
+    "add_completion": False,
+    "pretty_exceptions_enable": False,
+    "context_settings": {"help_option_names": ["-h", "--help"]},
+}
+"""How our commands look, here and in application.py."""
+
+
 class Later(TyperCommand):
     """Stands for a command in the list of commands, and becomes it when it is called.
 
@@ -41,11 +50,6 @@ def load(name: str) -> Any:
     """The real command."""
     package = __package__.removesuffix(".framework.cli")
     function = getattr(import_module(f"{package}.{LATER[name][0]}"), name)
-    single = typer.Typer(
-        add_completion=False,
-        pretty_exceptions_enable=False,
-        rich_markup_mode="markdown",
-        context_settings={"help_option_names": ["-h", "--help"]},
-    )
+    single = typer.Typer(**STYLE)
     single.command(name)(command(function))
     return typer.main.get_command(single)

@@ -15,13 +15,11 @@ from ...backends import backend as find_backend
 from ...errors import DtypeError, HyperparameterError
 from ..engine.model import Sequential
 from ..engine.step import TrainStep
-from ..layers import Layer
 from ..layers.activations import ELU, GELU, Sigmoid, SiLU, Tanh
 from ..layers.dense import Linear
 from ..layers.noise import Dropout, GaussianNoise
 from ..layers.normalization import LayerNorm
 from ..layers.residual import Residual
-from ..layers.sequence import Sequence as Chain
 from ..losses import SoftmaxCrossEntropy
 from ..optimizers.adaptive import AdamW
 from ..streams import LAYER, SHUFFLE
@@ -65,7 +63,7 @@ class Lockstep:
             TrainStep(_network(), SoftmaxCrossEntropy(0.05), _optimizer(), seed, backend, precision)
             for backend in self.backends
         ]
-        self.random_layers = _random_layers(self.steps[0].model)
+        self.random_layers = sum(isinstance(layer, Dropout | GaussianNoise) for layer in self.steps[0].model.walk())
         self.bits = {WEIGHTS: self._same_weights(), MASKS: True, SHUFFLES: True}
         self.worst_loss = 0.0
         self.worst_parameters = 0.0
@@ -155,14 +153,6 @@ def _optimizer() -> AdamW:
     # With Adam's usual epsilon of 1e-8 the first step is the sign even of gradients that are rounding errors only, and the
     # parameters would show those instead of what the backends do differently.
     return AdamW(3e-3, epsilon=1e-5, clip_norm=5.0)
-
-
-def _random_layers(chain: Chain) -> int:
-    return sum(_random_layers(layer) if isinstance(layer, Chain) else _draws(layer) for layer in chain.layers)
-
-
-def _draws(layer: Layer) -> int:
-    return int(isinstance(layer, Dropout | GaussianNoise))
 
 
 def _data(seed: int) -> tuple[Any, Any]:

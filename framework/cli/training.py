@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...backends import Backend
+from ...backends.threads import single_threaded_blas
 from ..engine.model import Sequential, mlp
 from ..engine.step import TrainStep
 from ..losses import MSE, Loss, SoftmaxCrossEntropy
@@ -147,19 +148,14 @@ def new_step(
     return TrainStep(model, loss_of(data), recipe.make_optimizer(), seed, backend, precision, micro_batch=micro_batch)
 
 
-@contextmanager
-def few_threads(data: PreparedData, hidden: Sequence[int], batch_size: int | None, backend: Backend) -> Iterator[None]:
+def few_threads(
+    data: PreparedData, hidden: Sequence[int], batch_size: int | None, backend: Backend
+) -> AbstractContextManager[Any]:
     """One BLAS thread while only small matrices are multiplied on the CPU."""
     rows = len(data.parts["training"])
     widths = [data.preprocessor.width, *hidden, data.preprocessor.outputs]
     largest_product = min(batch_size or rows, rows) * max(a * b for a, b in pairwise(widths))
-    if not backend.on_host or largest_product > SMALL_PRODUCT:
-        yield
-        return
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(1, "blas"):
-        yield
+    return single_threaded_blas if backend.on_host and largest_product <= SMALL_PRODUCT else nullcontext()
 
 
 def search_rate(

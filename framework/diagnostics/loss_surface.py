@@ -28,6 +28,7 @@ from ..losses import Loss
 from ..settings import choice, positive, whole
 from ..streams import DIRECTION
 from .parameter_path import ParameterPath
+from .plots.surface import Slice, plot_surfaces
 
 if TYPE_CHECKING:
     from ..export.persistence import PathLike
@@ -42,7 +43,7 @@ FLAT = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
-class LossSurface:
+class LossSurface(Slice):
     """loss(origin + a first + b second) on a grid of (a, b).
 
     Attributes: a [n], b [m] – coordinates of the grid; values [m, n] – the losses there, infinite or NaN where they
@@ -50,12 +51,6 @@ class LossSurface:
         points, projected on the plane at right angles, or None; steps [k] – of those points; labels – of the two axes.
     """
 
-    a: NDArray[np.float64]
-    b: NDArray[np.float64]
-    values: NDArray[np.float64]
-    origin_loss: float
-    labels: tuple[str, str]
-    path: NDArray[np.float64] | None = None
     steps: list[int] = field(default_factory=list)
     _arena: Any = field(default=None, repr=False)
     _base: Any = field(default=None, repr=False)
@@ -75,8 +70,6 @@ class LossSurface:
         Returns: the matplotlib Figure; it is not shown.
         Raises: MissingDependency without matplotlib, OutputPathError.
         """
-        from .plots.surface import plot_surfaces
-
         return plot_surfaces({"Loss surface": self}, path)
 
 

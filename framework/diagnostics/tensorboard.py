@@ -14,16 +14,9 @@ from .layer_statistics import QUANTITIES, LayerStatistics
 if TYPE_CHECKING:
     from ..training.trainer import Trainer
 
-NAMES = {
-    "loss": "loss/training",
-    "val_loss": "loss/validation",
-    "accuracy": "accuracy/training",
-    "val_accuracy": "accuracy/validation",
-    "r2": "r2/training",
-    "val_r2": "r2/validation",
-    "lr": "training/learning_rate",
-    "samples_per_second": "training/samples_per_second",
-}
+NAMES = {"lr": "training/learning_rate", "samples_per_second": "training/samples_per_second"}
+for _figure in ("loss", "accuracy", "r2"):
+    NAMES |= {_figure: f"{_figure}/training", f"val_{_figure}": f"{_figure}/validation"}
 """Column of the history -> tag; one before the stroke is one chart."""
 
 

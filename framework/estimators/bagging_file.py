@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from ...backends import Backend
-from ...errors import FusedstepError, ModelFileError
-from ..export.persistence import PathLike, as_json, built, described, read_tensors, replacing
+from ...errors import ModelFileError
+from ..export.persistence import PathLike, as_json, as_written, built, described, read_tensors, write_tensors
 from ..losses import LOSSES
 from .member import Member
 
@@ -21,9 +21,6 @@ COLUMNS = "columns"
 
 def save_bagging(bagging: Any, members: list[Member], path: PathLike, notes: dict[str, Any]) -> None:
     """See Bagging.save."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import save_file
-
     kind = type(bagging.loss).__name__
     if LOSSES.get(kind) is not type(bagging.loss):
         raise ModelFileError(f"expected one of the losses {', '.join(LOSSES)} in an ensemble file; got {bagging.loss!r}")
@@ -43,8 +40,7 @@ def save_bagging(bagging: Any, members: list[Member], path: PathLike, notes: dic
         "format": FORMAT, "version": VERSION, "description": as_json(description, "description"),
         "notes": as_json(notes, "notes"),
     }  # fmt: skip
-    with replacing(path, "an ensemble file", (OSError, SafetensorError)) as part:
-        save_file(tensors, part, metadata)
+    write_tensors(path, "an ensemble file", tensors, metadata)
 
 
 def load_bagging(cls: Any, path: PathLike, backend: Backend) -> Any:
@@ -56,7 +52,7 @@ def load_bagging(cls: Any, path: PathLike, backend: Backend) -> Any:
             f"{where}: expected a file of format {FORMAT!r}, version {VERSION}; found {header.get('format')!r}, version "
             f"{header.get('version')!r}; give a file that Bagging.save wrote (fs.load reads single models)"
         )
-    try:
+    with as_written(where, "an ensemble as this version writes it", "save it again"):
         description = json.loads(header["description"])
         kind, reduction = description["loss"]
         models = [built(layers, None) for layers in description["layers"]]
@@ -70,9 +66,4 @@ def load_bagging(cls: Any, path: PathLike, backend: Backend) -> Any:
             model.place(backend, bagging.precision)
             model.load_parameters(mine)
             bagging.members.append(Member(model, columns))
-    except (FusedstepError, KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise ModelFileError(
-            f"{where}: expected an ensemble as this version writes it; found a part missing or wrong "
-            f"({type(error).__name__}: {error}); save it again"
-        ) from error
     return bagging

@@ -12,12 +12,7 @@ from .findings import Finding, Result
 from .tasks import SEEDS, digits
 
 OPTIMIZERS: dict[str, type[fs.Optimizer]] = {
-    "SGD": fs.SGD,
-    "Momentum": fs.Momentum,
-    "Nesterov": fs.Nesterov,
-    "AdaGrad": fs.AdaGrad,
-    "RMSProp": fs.RMSProp,
-    "Adam": fs.Adam,
+    cls.__name__: cls for cls in (fs.SGD, fs.Momentum, fs.Nesterov, fs.AdaGrad, fs.RMSProp, fs.Adam)
 }
 RATES = (0.003, 0.01, 0.03, 0.1, 0.3)
 EPOCHS = 12

@@ -62,9 +62,6 @@ def save(
         notes that JSON cannot hold; ModelFileError for a TiedLinear whose Linear is not in the model, and for layers that
         share a Parameter otherwise than as TiedLinear or as the same layer.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import save_file
-
     from ... import __version__
 
     require_model(model)
@@ -84,8 +81,7 @@ def save(
     tensors = {name: backend.to_numpy(array) for name, array in model.parameters().items()}
     for name, mask in model.masks().items():
         tensors[MASK + name] = np.packbits(backend.to_numpy(mask) > 0.0)
-    with replacing(path, "a model file", (OSError, SafetensorError)) as part:
-        save_file(tensors, part, metadata)
+    write_tensors(path, "a model file", tensors, metadata)
 
 
 def load(path: PathLike, backend: str | Backend | None = None, dtype: str | None = None) -> Sequential:
@@ -111,7 +107,7 @@ def load_with_metadata(
     where = Path(path)
     header, tensors = read_tensors(where)
     _require_version(where, header)
-    try:
+    with as_written(where, "a description of the network as this version writes it", "save the model again"):
         stored_dtype = header["dtype"]
         model = built(json.loads(header["layers"]), json.loads(header["head"]))
         model.head_is_given = False  # a loss that it is trained on next sets its own
@@ -121,13 +117,6 @@ def load_with_metadata(
             raise ValueError(f"dtype {stored_dtype!r}")
         if preprocessing is not None and not isinstance(preprocessing, dict):
             raise TypeError("preprocessing is not an object")
-    except ModelFileError as error:
-        raise ModelFileError(f"{where}: {error}") from error
-    except (FusedstepError, KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise ModelFileError(
-            f"{where}: expected a description of the network as this version writes it; found a part missing or wrong "
-            f"({type(error).__name__}: {error}); save the model again"
-        ) from error
     packed = {name.removeprefix(MASK): tensors.pop(name) for name in list(tensors) if name.startswith(MASK)}
     _require_tensors(where, model, tensors, stored_dtype)
     masks = _masks(where, model, packed)
@@ -319,7 +308,29 @@ class _Builder:
         return self._at(value["layer"]) if isinstance(value, dict) and "layer" in value else value
 
 
-# Reading
+# Reading and writing
+
+
+def write_tensors(path: PathLike, what: str, tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> None:
+    """A safetensors file, complete or not at all; see `replacing`."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import save_file
+
+    with replacing(path, what, (OSError, SafetensorError)) as part:
+        save_file(dict(tensors), part, dict(metadata))
+
+
+@contextmanager
+def as_written(path: Path, what: str, advice: str) -> Iterator[None]:
+    """Around whatever makes sense of a file: a ModelFileError where a part is missing or wrong, whoever finds that out."""
+    try:
+        yield
+    except ModelFileError as error:
+        raise ModelFileError(f"{path}: {error}") from error
+    except (FusedstepError, KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise ModelFileError(
+            f"{path}: expected {what}; found a part missing or wrong ({type(error).__name__}: {error}); {advice}"
+        ) from error
 
 
 def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, NDArray[Any]]]:

@@ -10,9 +10,8 @@ from ..optimizers.full_batch import FullBatchMethod
 from ..settings import whole
 from .descent import NO_STEP
 from .limits import require_room
-from .line_search import LineSearch, StrongWolfe
+from .line_search import LineSearch, StrongWolfe, search_or
 from .objective import MATRIX_LIMIT
-from .settings import search_or
 from .walk import Walk
 
 Array = Any

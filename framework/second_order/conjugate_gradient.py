@@ -8,8 +8,7 @@ from ..optimizers.full_batch import FullBatchMethod
 from ..settings import choice, positive, whole
 from .bfgs import first_step
 from .descent import NO_STEP
-from .line_search import LineSearch, StrongWolfe
-from .settings import search_or
+from .line_search import LineSearch, StrongWolfe, search_or
 from .walk import Walk
 
 

@@ -6,8 +6,7 @@ from collections.abc import Generator
 
 from ..optimizers.full_batch import FullBatchMethod
 from ..settings import positive
-from .line_search import Backtracking, LineSearch
-from .settings import search_or
+from .line_search import Backtracking, LineSearch, search_or
 from .walk import Walk
 
 NO_STEP = "no step along the direction lowers the loss: it is at a minimum, or at the limit of the precision"

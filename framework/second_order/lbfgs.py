@@ -10,8 +10,7 @@ from ..optimizers.full_batch import FullBatchMethod
 from ..settings import whole
 from .bfgs import CURVED, first_step
 from .descent import NO_STEP
-from .line_search import LineSearch, StrongWolfe
-from .settings import search_or
+from .line_search import LineSearch, StrongWolfe, search_or
 from .vectors import Vectors
 from .walk import Walk
 

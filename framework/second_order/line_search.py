@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ...errors import HyperparameterError
 from ..settings import positive, real, whole
@@ -227,3 +227,14 @@ def _cubic_minimum(a: Probe, b: Probe, rounding: float) -> float:
     margin = 0.01 * abs(width)
     low, high = min(a.step, b.step) + margin, max(a.step, b.step) - margin
     return min(max(step, low), high) if math.isfinite(step) else middle
+
+
+def search_or(value: Any, default: LineSearch) -> LineSearch:
+    """`value`, or the default for None; raises HyperparameterError for anything but a line search."""
+    if value is None:
+        return default
+    if not isinstance(value, LineSearch):
+        raise HyperparameterError(
+            f"expected a line search such as fs.StrongWolfe(); got {value!r}; did you forget ()?"
+        )
+    return value

@@ -8,9 +8,8 @@ from typing import Any
 
 from ..optimizers.full_batch import FullBatchMethod
 from ..settings import not_negative, whole
-from .line_search import Backtracking, LineSearch
+from .line_search import Backtracking, LineSearch, search_or
 from .objective import EPSILON, MATRIX_LIMIT
-from .settings import search_or
 from .walk import Walk
 
 Array = Any

@@ -50,12 +50,6 @@ def memory_map(
     return ArrayRows(mapped, f"{file.name}" + (f", {array}" if start[:2] == b"PK" else ""), (), block_rows, window)
 
 
-def array_names(path: str | os.PathLike[str]) -> list[str]:
-    """The names of the arrays in an archive."""
-    with zipfile.ZipFile(path) as archive:
-        return [name.removesuffix(".npy") for name in archive.namelist()]
-
-
 def _seek_member(path: Path, stream: IO[bytes], name: str) -> None:
     """Moves to where the bytes of an array begin, inside the archive."""
     with zipfile.ZipFile(stream) as archive:

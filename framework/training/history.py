@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ...errors import StateError, UnknownColumn
+from ...errors import HyperparameterError, StateError, UnknownColumn
 
 if TYPE_CHECKING:
     from ..export.persistence import PathLike
@@ -96,6 +96,15 @@ def score(row: Mapping[str, float], column: str) -> float:
     """A figure as a number that falls as the model gets better; infinite for NaN."""
     value = -row[column] if larger_is_better(column) else row[column]
     return math.inf if math.isnan(value) else value
+
+
+def require_column(who: str, column: str, columns: Sequence[str]) -> None:
+    """Refuses a column that the history of a fit will not have, before anything is trained."""
+    if column not in columns:
+        raise HyperparameterError(
+            f"{who}: expected a column of the history ({', '.join(columns)}); got {column!r}; pass validation=(x, y) to fit "
+            "for those that start with val_"
+        )
 
 
 def larger_is_better(column: str) -> bool:

@@ -14,7 +14,7 @@ from ...errors import HyperparameterError
 from ..engine.snapshot import Snapshot
 from ..settings import finite, not_negative, real, whole
 from .callbacks import Callback
-from .history import larger_is_better, score
+from .history import larger_is_better, require_column, score
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -31,11 +31,7 @@ class StoppingRule(Callback):
 
     def on_fit_begin(self, trainer: Trainer) -> None:
         """Refuses a column that this fit will not have, before anything is trained."""
-        if self.monitor not in trainer.columns:
-            raise HyperparameterError(
-                f"{type(self).__name__}: expected a column of the history ({', '.join(trainer.columns)}); got "
-                f"{self.monitor!r}; pass validation=(x, y) to fit for those that start with val_"
-            )
+        require_column(type(self).__name__, self.monitor, trainer.columns)
 
 
 class EarlyStopping(StoppingRule):

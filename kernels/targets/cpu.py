@@ -16,11 +16,9 @@ from numba import types
 from ...errors import ShapeError
 from ..formula import Formula, trace
 from ..formulas.mathematics import SINGLE_PRECISION
-from ..formulas.random import philox4x32
-from ..symbols import UINT32, Program
 from .compiling import compiled
 from .native import compile_entry, entry_text
-from .source import Lines, Spelling, build, indent, module_text
+from .source import PHILOX_INPUTS, Lines, Spelling, build, indent, module_text, philox_program
 
 FLOAT32 = np.dtype(np.float32)
 WORDS = np.dtype(np.uint32)
@@ -116,17 +114,14 @@ def fill_row_bits() -> Callable[..., None]:
 
     `bits` has room for 4 ceil(width / 4) words; the layout is that of `random_bits` in kernels/targets/numpy.py.
     """
-    names = ("block", "row", "stream", "step", "key0", "key1")
-    program = Program()
-    program = program.finish(philox4x32(*(program.input(n, UINT32) for n in names)))
-    text = Lines(program, Spelling(FLOAT32), {n: n for n in names})
+    text = Lines(philox_program(), Spelling(FLOAT32), {n: n for n in PHILOX_INPUTS})
     stores = [f"bits[{k} * quarter + q] = {word}" for k, word in enumerate(text.results)]
     lines = [
         "quarter = (width + 3) // 4",
         "for q in range(quarter):",
         *indent(["block = u32(q)", *text.body, *stores], 1),
     ]
-    parameters = {"bits": array_type(WORDS, 1, True), "width": types.intp, **dict.fromkeys(names[1:], types.uint32)}
+    parameters = {"bits": array_type(WORDS, 1, True), "width": types.intp, **dict.fromkeys(PHILOX_INPUTS[1:], types.uint32)}
     return generate("fill_row_bits", parameters, lines, text.constants).function
 
 

@@ -6,7 +6,7 @@ Only `build` imports CuPy; everything that produces C text works without it.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any
@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from ..formula import Formula, trace
-from ..formulas.random import philox4x32
 from ..symbols import BOOL, REAL, UINT32, UINT64, Node, Program
 from .segments import COUNT_MASK, GROUP_SHIFT
+from .source import philox_program
 
 TEAM = 128
 """Threads that add up one row, in kernels with sums over rows."""
@@ -130,14 +130,11 @@ class Source:
 @lru_cache(maxsize=1)
 def _bits_lines() -> tuple[str, ...]:
     """C that declares `bits` for the element (row, column) of a matrix of `width` columns."""
-    names = ("block", "row", "stream", "step", "key0", "key1")
-    program = Program()
-    program = program.finish(philox4x32(*(program.input(n, UINT32) for n in names)))
     inputs = {
         "block": "block", "row": "(unsigned int)_ind.get()[0] + state[3]", "stream": "stream",
         "step": "state[2]", "key0": "state[0]", "key1": "state[1]",
     }  # fmt: skip
-    lines, (w0, w1, w2, w3) = statements(program, Spelling(np.dtype(np.float32)), inputs, "w")
+    lines, (w0, w1, w2, w3) = statements(philox_program(), Spelling(np.dtype(np.float32)), inputs, "w")
     return (
         "const unsigned int quarter = (unsigned int)((width + 3) / 4);",
         "const unsigned int part = (unsigned int)_ind.get()[1] / quarter;",
@@ -267,30 +264,15 @@ def build(source: Source) -> Any:
 
 
 @cache
-def _map_kernel(formula: Formula, dtype: np.dtype[Any]) -> Any:
-    return build(map_source(formula, dtype))
-
-
-@cache
-def _update_kernel(formula: Formula, dtype: np.dtype[Any]) -> Any:
-    return build(update_source(formula, dtype))
-
-
-@cache
-def _bits_kernel() -> Any:
-    return build(bits_source())
-
-
-@cache
-def _limit_kernel(dtype: np.dtype[Any]) -> Any:
-    return build(limit_source(dtype))
+def _kernel(source: Callable[..., Source], *arguments: Any) -> Any:
+    return build(source(*arguments))
 
 
 def run_map(
     formula: Formula, outputs: Sequence[Any], arguments: Sequence[Any], random: tuple[Any, int] | None
 ) -> None:
     """Evaluates a formula over device arrays in one launch; arguments as in kernels/targets/numpy.py."""
-    kernel = _map_kernel(formula, outputs[0].dtype)
+    kernel = _kernel(map_source, formula, outputs[0].dtype)
     kinds = [k for k in formula.kinds if k != "bits"]
     if "rowsum" in formula.outputs:
         whole = next(
@@ -312,14 +294,14 @@ def run_update(formula: Formula, arrays: Sequence[Any], scalars: Any, table: Any
     named = dict(zip(formula.parameters, arrays, strict=False))
     read = [a for name, a in named.items() if name not in formula.overwrites]
     changed = [named[name] for name in formula.overwrites]
-    _update_kernel(formula, arrays[0].dtype)(*read, scalars, scalars.shape[1], table, table.shape[0], *changed)
+    _kernel(update_source, formula, arrays[0].dtype)(*read, scalars, scalars.shape[1], table, table.shape[0], *changed)
 
 
 def random_bits(out: Any, state: Any, stream: int) -> None:
     """Random bits for all of `out`; see kernels/targets/numpy.py."""
-    _bits_kernel()(state, stream, out.shape[1], out)
+    _kernel(bits_source)(state, stream, out.shape[1], out)
 
 
 def limit_norm(scales: Any, squares: Any, largest: float) -> None:
     """scales *= min(1, largest / sqrt(squares)), NaN where squares is not finite; squares – an array of no dimensions."""
-    _limit_kernel(scales.dtype)(squares, largest, scales)
+    _kernel(limit_source, scales.dtype)(squares, largest, scales)

@@ -9,13 +9,15 @@ import linecache
 import math
 import sys
 from collections.abc import Mapping, Sequence
+from functools import cache
 from types import FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
 
+from ..formulas.random import philox4x32
 from ..symbols import BOOL, REAL, UINT32, UINT64, Node, Program
-from . import cache
+from . import cache as kernel_cache
 
 _INFIX = {
     "add": "+", "subtract": "-", "multiply": "*", "divide": "/",
@@ -86,6 +88,16 @@ class Spelling:
         return {"f32": "np.float32", "f64": "np.float64", "u32": "np.uint32", "u64": "np.uint64"}[short]
 
 
+PHILOX_INPUTS = ("block", "row", "stream", "step", "key0", "key1")
+
+
+@cache
+def philox_program() -> Program:
+    """Four words of random bits from PHILOX_INPUTS."""
+    program = Program()
+    return program.finish(philox4x32(*(program.input(name, UINT32) for name in PHILOX_INPUTS)))
+
+
 class Lines:
     """A program as assignments.
 
@@ -142,12 +154,12 @@ def build(name: str, text: str, globals_: Mapping[str, Any] | None = None) -> Fu
 
     Args: globals_ – what the function refers to beyond its own module.
     """
-    path = cache.store(name, text)
+    path = kernel_cache.store(name, text)
     if path is None:
-        path = f"<fusedstep {name} {cache.digest(text)}>"
+        path = f"<fusedstep {name} {kernel_cache.digest(text)}>"
         linecache.cache[path] = (len(text), None, text.splitlines(keepends=True), path)
     # Numba finds a cached kernel's globals again through sys.modules, so the module needs a name there.
-    module = ModuleType(f"fusedstep_generated_{name}_{cache.digest(text)}")
+    module = ModuleType(f"fusedstep_generated_{name}_{kernel_cache.digest(text)}")
     sys.modules[module.__name__] = module
     module.__dict__.update(globals_ or {})
     code = compile(text, path, "exec")

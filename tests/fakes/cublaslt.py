@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager
 from copy import copy
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -149,6 +149,9 @@ class _Descriptor:
     aux_leading: int
 
 
+Thing = TypeVar("Thing", _Layout, _Descriptor)
+
+
 class FakeCublasLt(CublasLt):
     """See the module, and CublasLt for the methods.
 
@@ -199,24 +202,18 @@ class FakeCublasLt(CublasLt):
             if self.live.pop(handle, None) is None:
                 raise Fault(f"expected a handle to be destroyed once; got {handle} again")
 
-    def _descriptor_of(self, handle: int) -> _Descriptor:
+    def _of(self, kind: type[Thing], handle: int) -> Thing:
         found = self.live.get(handle)
-        if not isinstance(found, _Descriptor):
-            raise Fault(f"expected a descriptor that exists; got handle {handle}")
-        return found
-
-    def _layout_of(self, handle: int) -> _Layout:
-        found = self.live.get(handle)
-        if not isinstance(found, _Layout):
-            raise Fault(f"expected a layout that exists; got handle {handle}")
+        if not isinstance(found, kind):
+            raise Fault(f"expected a {kind.__name__[1:].lower()} that exists; got handle {handle}")
         return found
 
     # Algorithms
 
     def _status(self, descriptor: int, layouts: Sequence[int]) -> Status:
         """Whether the real library would take these."""
-        d = self._descriptor_of(descriptor)
-        a, b, out = (self._layout_of(handle) for handle in layouts)
+        d = self._of(_Descriptor, descriptor)
+        a, b, out = (self._of(_Layout, handle) for handle in layouts)
         if any(x.leading < x.rows or x.rows < 1 or x.columns < 1 for x in (a, b, out)):
             return Status.INVALID_VALUE
         m, k = (a.columns, a.rows) if d.transpose_a else (a.rows, a.columns)
@@ -243,9 +240,9 @@ class FakeCublasLt(CublasLt):
 
     def _digest(self, descriptor: int, layouts: Sequence[int]) -> bytes:
         """What an algorithm is good for: everything but addresses."""
-        d = self._descriptor_of(descriptor)
+        d = self._of(_Descriptor, descriptor)
         same = (d.compute, d.transpose_a, d.transpose_b, d.epilogue, d.aux_leading)
-        text = repr((same, [self._layout_of(handle) for handle in layouts]))
+        text = repr((same, [self._of(_Layout, handle) for handle in layouts]))
         return hashlib.sha256(text.encode()).digest()
 
     def candidates(
@@ -280,7 +277,7 @@ class FakeCublasLt(CublasLt):
         del stream
         if self._failing:
             return self._failing
-        how, layouts = self._descriptor_of(descriptor), (a_layout, b_layout, d_layout)
+        how, layouts = self._of(_Descriptor, descriptor), (a_layout, b_layout, d_layout)
         if c_layout != d_layout or c != d:
             raise Fault("expected the result to be added to where it goes; got another C")
         status = self._status(descriptor, layouts)
@@ -294,7 +291,7 @@ class FakeCublasLt(CublasLt):
         if workspace_bytes:
             self.device.require_alive("the workspace", workspace, workspace_bytes)
         first, second, out = (
-            self._matrix(what, address, self._layout_of(handle))
+            self._matrix(what, address, self._of(_Layout, handle))
             for what, address, handle in (("A", a, a_layout), ("B", b, b_layout), ("D", d, d_layout))
         )
         if np.shares_memory(out, first) or np.shares_memory(out, second):

@@ -11,7 +11,6 @@ from typing import Any, ClassVar
 from ...backends.contract import Array, Backend
 from ...backends.cuda.cublaslt.gemms import Gemms
 from ...backends.cuda.cublaslt.products import PlannedProducts
-from ...backends.executors.base import Executor, Work
 from ...backends.numpy.backend import NumpyBackend
 from .cublaslt import FakeCublasLt, HostDevice
 
@@ -38,6 +37,8 @@ class HostProducts(NumpyBackend):
         found: Gemms | None = self._dense.gemms(self)
         return found
 
+    _product = NumpyBackend._matmul
+
     def _matmul(self, a: Array, b: Array, out: Array, accumulate: bool) -> None:
         self._dense.matmul(self, a, b, out, accumulate)
 
@@ -49,12 +50,8 @@ class HostProducts(NumpyBackend):
     def _device_number(self) -> int:
         return 0
 
-    def _product(self, a: Array, b: Array, out: Array, accumulate: bool) -> None:
-        super()._matmul(a, b, out, accumulate)
-
     def _make_gemms(self) -> Gemms:
         return Gemms(self.library, self.library.device, self._candidates)
 
-    def executor(self, work: Work) -> Executor:
-        """One call after the other, as every call here looks at its arrays."""
-        return Backend.executor(self, work)
+    executor = Backend.executor
+    """One call after the other, as every call here looks at its arrays."""

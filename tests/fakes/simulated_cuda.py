@@ -22,7 +22,6 @@ from ...backends.contract import Array, Backend, Unavailable
 from ...backends.cuda.backend import CudaBackend, simulated
 from ...backends.cuda.cublaslt import Gemms
 from ...backends.cuda.toolchain import numba_cuda_problem
-from ...backends.slots import Kind, Slot
 from . import simulate_cuda
 from .cublaslt import FakeCublasLt, Fault, HostDevice
 from .streams import SimulatedStreams
@@ -240,29 +239,14 @@ class SimulatedCuda(CudaBackend):
             work()
         return graph
 
-    def require(self, *arrays: Any) -> None:
-        Backend.require(self, *arrays)
+    # What is done on NumPy's arrays as on those of any library, and not as CuPy does it
+
+    require, item, sender, synchronize = Backend.require, Backend.item, Backend.sender, Backend.synchronize
+    slot, free_memory, trim_memory = Backend.slot, Backend.free_memory, Backend.trim_memory
+    _product = Backend._matmul
 
     def to_numpy(self, array: Array) -> np.ndarray[Any, Any]:
         return np.array(array)
-
-    def item(self, scalar: Any) -> float:
-        return Backend.item(self, scalar)
-
-    def synchronize(self) -> None:
-        pass
-
-    def sender(self, out: Array) -> Callable[[Any], None]:
-        return Backend.sender(self, out)
-
-    def slot(self, kinds: Sequence[Kind]) -> Slot:
-        return Slot(self, kinds)
-
-    def free_memory(self) -> int | None:
-        return None
-
-    def trim_memory(self) -> None:
-        pass
 
     def quiet(self) -> AbstractContextManager[Any]:
         return np.errstate(all="ignore")
@@ -270,9 +254,6 @@ class SimulatedCuda(CudaBackend):
     def _make_gemms(self) -> Gemms:
         memory = HostDevice(streams=_streams, lock=self._device.lock)
         return Gemms(FakeCublasLt(memory), memory)
-
-    def _product(self, a: Array, b: Array, out: Array, accumulate: bool) -> None:
-        Backend._matmul(self, a, b, out, accumulate)
 
 
 def _mend_simulator() -> None:

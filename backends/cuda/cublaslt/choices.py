@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -56,10 +56,7 @@ class Choices:
         table = {**_read(self._path, self.identity), **self._table}
         text = {
             "format": FORMAT, "version": VERSION, "identity": self.identity,
-            "choices": {
-                key: {"algorithm": c.algorithm.hex(), "workspace": c.workspace, "seconds": c.seconds, "fused": c.fused}
-                for key, c in sorted(table.items())
-            },
+            "choices": {key: {**asdict(c), "algorithm": c.algorithm.hex()} for key, c in sorted(table.items())},
         }  # fmt: skip
         with contextlib.suppress(OSError):  # a cache that cannot be written costs time, nothing else
             cache.write_whole(self._path, json.dumps(text, indent=1))

@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 from ....errors import HyperparameterError, StateError
 from ...export.persistence import PathLike
 from ...settings import choice
-from .style import BLUE, GREY, VERMILION, Figure, canvas, look, plain_logarithm, whole_ticks
+from .style import BLUE, GREY, VERMILION, Figure, canvas, legend_below, look, plain_logarithm, whole_ticks
 
 METRICS = {"accuracy": "accuracy", "r2": "R²"}
 """Column of the history -> what it is called."""
@@ -55,7 +55,7 @@ def plot_history(history: Curves, path: PathLike | None = None) -> Figure:
             _finish(axes, name, "epoch")
             _iterations_above(axes, history)
         _scale(panels[0], [history])
-        _legend(figure, panels)
+        legend_below(figure, panels, 4)
     return figure
 
 
@@ -91,7 +91,7 @@ def plot_runs(runs: Mapping[str, Curves], path: PathLike | None = None, against:
             if against == "seconds":
                 axes.xaxis.set_major_locator(_plain_locator())
         _scale(panels[0], runs.values())
-        _legend(figure, panels)
+        legend_below(figure, panels, 4)
     return figure
 
 
@@ -169,9 +169,3 @@ def _scale(axes: Any, histories: Iterable[Curves]) -> None:
     losses = [value for h in histories for name in names if name in h.columns for value in h[name]]
     if min(losses) > 0.0 and max(losses) > LOGARITHMIC * min(losses):
         plain_logarithm(axes.yaxis)
-
-
-def _legend(figure: Figure, panels: Iterable[Any], columns: int = 4) -> None:
-    """One legend for all panels, below them, where it covers nothing."""
-    handles = {label: h for axes in panels for h, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=min(columns, len(handles)))

@@ -6,7 +6,7 @@ colour alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -103,6 +103,12 @@ def require_format(path: PathLike) -> str:
             f"expected a figure's file name to end in {', '.join(FORMATS)}; got {str(path)!r}; rename it, such as figure.png"
         )
     return ending
+
+
+def legend_below(figure: Figure, panels: Iterable[Any], columns: int, **looks: Any) -> None:
+    """One legend for all panels, below them, where it covers nothing."""
+    handles = {label: h for axes in panels for h, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns, **looks)
 
 
 def whole_ticks(axis: Any) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ....errors import HyperparameterError
 from ...export.persistence import PathLike
-from .style import DARK, ORANGE, VERMILION, Figure, canvas
+from .style import DARK, ORANGE, VERMILION, Figure, canvas, legend_below
 
 LEVELS = 15
 """Contours."""
@@ -18,33 +20,16 @@ LOGARITHMIC = 10.0
 """Ratio of the largest to the smallest loss from which on the contours stand at equal ratios instead of differences."""
 
 
-@runtime_checkable
-class Slice(Protocol):
-    """What a LossSurface holds that is drawn; see loss_surface.py."""
+@dataclass(frozen=True, eq=False)
+class Slice:
+    """What is drawn of a LossSurface, which says more of it."""
 
-    @property
-    def a(self) -> Any:
-        """Places along the first direction."""
-
-    @property
-    def b(self) -> Any:
-        """Places along the second one."""
-
-    @property
-    def values(self) -> Any:
-        """The losses there."""
-
-    @property
-    def labels(self) -> Any:
-        """What the directions are, in words."""
-
-    @property
-    def origin_loss(self) -> float:
-        """The loss of the model itself."""
-
-    @property
-    def path(self) -> Any:
-        """The way of a training over the slice, or None."""
+    a: NDArray[np.float64]
+    b: NDArray[np.float64]
+    values: NDArray[np.float64]
+    origin_loss: float
+    labels: tuple[str, str]
+    path: NDArray[np.float64] | None = None
 
 
 def plot_surfaces(surfaces: Mapping[str, Slice], path: PathLike | None = None) -> Figure:
@@ -79,8 +64,7 @@ def plot_surfaces(surfaces: Mapping[str, Slice], path: PathLike | None = None) -
                 axis.set_major_locator(MaxNLocator(5))
             axes.grid(False)
         _bar(figure, filled, panels, levels)
-        handles = {label: h for axes in panels for h, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3, fontsize=8)
+        legend_below(figure, panels, 3, fontsize=8)
     return figure
 
 

@@ -20,11 +20,12 @@ class Schedule:
     takes a copy, so one schedule can serve several.
 
     Attributes: per_step – whether the value may change within an epoch; monitor – the column of the history that
-        `observe` looks at, or None.
+        `observe` looks at, or None; remembered – the attributes that `state` keeps.
     """
 
     per_step = False
     monitor: str | None = None
+    remembered: tuple[str, ...] = ()
     steps_per_epoch: int | None = None
     planned_steps: int | None = None
 
@@ -40,11 +41,13 @@ class Schedule:
         """Takes notice of an epoch's row of the history."""
 
     def state(self) -> dict[str, Any]:
-        """What it has learned from `observe`, as plain values; empty for a function of time alone."""
-        return {}
+        """What it has learned from its Trainer, as plain values; empty for a function of time alone."""
+        return {name: getattr(self, name) for name in self.remembered}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Goes on from a `state`."""
+        for name in self.remembered:
+            setattr(self, name, state[name])
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -74,6 +77,7 @@ class RateSchedule(Schedule):
     Args: lr – lr0 > 0; None (default): the rate that the step has when a Trainer begins.
     """
 
+    remembered: tuple[str, ...] = ("lr",)
     moves_momentum = False
     """Whether the momentum follows as well, where the optimiser has one."""
 
@@ -96,14 +100,6 @@ class RateSchedule(Schedule):
                 "give lr=… to ask it by itself"
             )
         return self.lr * self.multiplier(epoch, step)
-
-    def state(self) -> dict[str, Any]:
-        """lr0, and what subclasses add."""
-        return {"lr": self.lr}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Goes on from a `state`."""
-        self.lr = state["lr"]
 
 
 def duration(steps: Any, epochs: Any, needed: str = "") -> tuple[int | None, int | None]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 from ...settings import not_negative, share, whole
 from ..history import score
@@ -17,8 +16,6 @@ from .decay import drop
 
 class _Observed(RateSchedule):
     """lr = max(lr0 scale, smallest_lr), where `observe` multiplies scale by `factor`. Per epoch."""
-
-    remembered: tuple[str, ...] = ("scale",)
 
     def __init__(self, factor: float, monitor: str, smallest_lr: float, lr: float | None) -> None:
         super().__init__(lr)
@@ -37,16 +34,6 @@ class _Observed(RateSchedule):
         rate = super().__call__(epoch, step)
         return max(rate, min(self.smallest_lr, float(self.lr or 0.0)))
 
-    def state(self) -> dict[str, Any]:
-        """lr0 and what was seen."""
-        return {**super().state(), **{name: getattr(self, name) for name in self.remembered}}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Goes on from a `state`."""
-        super().restore(state)
-        for name in self.remembered:
-            setattr(self, name, state[name])
-
 
 class HalveOnWorse(_Observed):
     """Halves the rate after an epoch whose validation error is larger than that of the epoch before. Per epoch.
@@ -57,7 +44,7 @@ class HalveOnWorse(_Observed):
     Source: notes 002, "Tips for annealing learning rate".
     """
 
-    remembered = ("scale", "previous")
+    remembered = ("lr", "scale", "previous")
 
     def __init__(
         self, factor: float = 0.5, monitor: str = "val_loss", smallest_lr: float = 0.0, lr: float | None = None
@@ -86,7 +73,7 @@ class ReduceOnPlateau(_Observed):
     Source: notes 003, section 3.3.3 ("every time the accuracy plateaus, alpha is divided by 10"); 001.
     """
 
-    remembered = ("scale", "best", "waited", "cooling")
+    remembered = ("lr", "scale", "best", "waited", "cooling")
 
     def __init__(
         self, factor: float = 0.1, patience: int = 5, threshold: float = 1e-4, cooldown: int = 0,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ....errors import HyperparameterError
 from ...settings import not_negative, share
+from ..history import require_column
 from .base import RateSchedule, Schedule
 from .named import parse_schedule
 
@@ -62,11 +63,8 @@ class ScheduleRunner:
         for name, schedule in (("schedule", self.schedule), ("momentum", self.momentum)):
             if not isinstance(schedule, Schedule):
                 continue
-            if schedule.monitor is not None and schedule.monitor not in columns:
-                raise HyperparameterError(
-                    f"{name} {type(schedule).__name__}: expected a column of the history ({', '.join(columns)}); got "
-                    f"{schedule.monitor!r}; pass validation=(x, y) to fit for those that start with val_"
-                )
+            if schedule.monitor is not None:
+                require_column(f"{name} {type(schedule).__name__}", schedule.monitor, columns)
             schedule.plan(steps, steps_per_epoch)
         if isinstance(self.schedule, RateSchedule) and self.schedule.lr is None:
             self.schedule.lr = self.step.lr

@@ -6,7 +6,6 @@ What each of them takes is in the table SIGNATURES, which the families fill.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from inspect import signature
 from typing import Any
 
@@ -16,7 +15,7 @@ from numba import types
 
 from ...targets.cpu import expansions
 from ...targets.cuda.geometry import BLOCK, WARP
-from ...targets.cuda.kernel import BOUND, Generated, Kernel, array_type
+from ...targets.cuda.kernel import BOUND, Generated, Kernel, array_type, compiled_kernel
 from ...targets.handwritten import kernel_text
 from ...targets.source import Spelling
 from ...targets.storage import NARROW, Storage, computed_in
@@ -82,12 +81,7 @@ def source(function: Callable[..., Any], dtype: np.dtype[Any], stored: str = "")
     return Generated(function.__name__, text, tuple(parameters), narrow)
 
 
-@cache
-def _kernel(function: Callable[..., Any], dtype: np.dtype[Any], stored: str) -> Kernel:
-    return Kernel(source(function, dtype, stored))
-
-
 def kernel(function: Callable[..., Any], dtype: Any) -> Kernel:
     """A function of the families, compiled for matrices and vectors of that type."""
     stored = str(dtype)
-    return _kernel(function, computed_in([dtype]), stored if stored in NARROW else "")
+    return compiled_kernel(source, function, computed_in([dtype]), stored if stored in NARROW else "")

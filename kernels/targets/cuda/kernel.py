@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -123,6 +124,12 @@ class Kernel:
         if seen is None:
             return array.shape, array.dtype
         return (*array.shape[:-1], array.shape[-1] * array.dtype.itemsize // seen.itemsize), seen
+
+
+@cache
+def compiled_kernel(source: Callable[..., Generated], *arguments: Any) -> Kernel:
+    """The kernel of a source for these arguments, compiled once."""
+    return Kernel(source(*arguments))
 
 
 Launch = Callable[[Kernel, Geometry, Sequence[Any]], None]

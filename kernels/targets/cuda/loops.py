@@ -10,10 +10,8 @@ from functools import cache
 
 from numba import types
 
-from ...formulas.random import philox4x32
-from ...symbols import UINT32, Program
 from ..cpu import FLOAT32, WORDS
-from ..source import Lines, Spelling, indent
+from ..source import Lines, Spelling, indent, philox_program
 from .kernel import array_type
 
 RANDOM_PARAMETERS = {"state": array_type(WORDS, 1), "stream": types.uint32}
@@ -23,15 +21,12 @@ QUARTER = ["quarter = (width + u64(3)) >> u64(2)"]
 @cache
 def philox(columns: bool = True) -> Lines:
     """Four random words: for a column block of row i of a matrix, or for row q of one that is four columns wide."""
-    names = ("block", "row", "stream", "step", "key0", "key1")
-    program = Program()
-    program = program.finish(philox4x32(*(program.input(n, UINT32) for n in names)))
     inputs = {
         "block": "u32(q)" if columns else "u32(0)", "row": f"u32(u64(state[3]) + {'i' if columns else 'q'})",
         "stream": "stream",
         "step": "state[2]", "key0": "state[0]", "key1": "state[1]",
     }  # fmt: skip
-    return Lines(program, Spelling(FLOAT32), inputs, prefix="w")
+    return Lines(philox_program(), Spelling(FLOAT32), inputs, prefix="w")
 
 
 def strides(name: str, start: str, stop: str, stride: str, lines: Sequence[str]) -> list[str]:
@@ -39,10 +34,8 @@ def strides(name: str, start: str, stop: str, stride: str, lines: Sequence[str])
     return [f"{name} = {start}", f"while {name} < {stop}:", *indent([*lines, f"{name} += {stride}"], 1)]
 
 
-def for_columns(lines: Sequence[str], random: bool) -> list[str]:
-    """A loop over the columns j of row i; with random bits, four columns per turn, a quarter of the width apart."""
-    if not random:
-        return strides("j", "left", "width", "across", lines)
+def for_columns(lines: Sequence[str]) -> list[str]:
+    """A loop over the columns j of row i with their random bits: four columns per turn, a quarter of the width apart."""
     words = philox()
     w0, w1, w2, w3 = words.results
     turn = [

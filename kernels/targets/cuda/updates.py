@@ -6,7 +6,6 @@ A thread takes four neighbouring elements, which belong to one group.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from ..segments import COUNT_MASK, GROUP_SHIFT
 from ..source import Lines, Spelling, indent
 from ..storage import NARROW, computed_in
 from .geometry import flat_geometry, quarter
-from .kernel import Generated, Kernel, Launch, array_type, generate
+from .kernel import Generated, Launch, array_type, compiled_kernel, generate
 from .loops import RANDOM_PARAMETERS, philox, strides
 from .words import Elements, Words, aligned, storages, words_fit
 
@@ -91,11 +90,6 @@ def update_source(formula: Formula, dtypes: Sequence[Any], wide: bool = True) ->
     return generate(formula.name, parameters, lines, constants, stored)
 
 
-@cache
-def _update_kernel(formula: Formula, dtypes: tuple[Any, ...], wide: bool) -> Kernel:
-    return Kernel(update_source(formula, dtypes, wide))
-
-
 def run_update(
     formula: Formula, arrays: Sequence[Any], scalars: Any, table: Any, random: tuple[Any, int] | None, launch: Launch
 ) -> None:
@@ -104,6 +98,6 @@ def run_update(
     if not count or not table.shape[0]:
         return
     wide = count % 4 == 0 and aligned(arrays)
-    kernel = _update_kernel(formula, tuple(a.dtype for a in arrays), wide)
+    kernel = compiled_kernel(update_source, formula, tuple(a.dtype for a in arrays), wide)
     given = [*arrays, scalars, table, *(random or ())]
     launch(kernel, flat_geometry(quarter(count)), given[: kernel.arity])
