@@ -384,7 +384,7 @@ def test_a_step_where_its_model_is_meant(data, call, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("call", [fs.find_learning_rate, fs.sweep_learning_rate, lambda step, x, y: fs.Trainer(step).fit(x, y)])
 def test_a_model_where_a_step_is_meant(data, call):
-    with pytest.raises(fs.HyperparameterError, match=r"expected a TrainStep, as fs\.TrainStep\(model, .* makes one"):
+    with pytest.raises(fs.HyperparameterError, match=r"expected a TrainStep; got .*; create one with fs\.TrainStep\(model, "):
         call(fs.mlp([6, 3]), *data)
 
 
