@@ -46,7 +46,7 @@ def test_c13_steps_and_patience(call, tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--schedule", "stp:every=5"), "--schedule: expected a schedule out of constant, step,"),
+        (("--schedule", "stp:every=5"), "--schedule: expected one of the schedules constant, step,"),
         (("--schedule", "stp:every=5"), "did you mean 'step'"),
         (("--schedule", "step:evry=5"), "did you mean 'every'"),
         (("--schedule", "step:every=0"), "every to be a whole number >= 1"),

@@ -73,7 +73,7 @@ def test_an_unavailable_backend(refused, call, monkeypatch):
     for arguments in (("train", "iris"), ("predict", "m.safetensors", "iris"), ("backends",)):
         answer = call(*arguments, "--backend", "cupy")
         assert answer.code == 2
-        assert answer.err.startswith("error: expected backend 'cupy' to work here; no device (none at all); buy one")
+        assert answer.err.startswith("error: expected backend 'cupy' to work on this machine; no device (none at all); buy one")
     message = refused("compare", "numpy", "cuda")
     assert "expected backend 'cuda'" in message
 
