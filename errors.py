@@ -1,14 +1,14 @@
-"""Every error that fusedstep raises on purpose.
+"""The exceptions of fusedstep.
 
-Each one also derives from the built-in class that a reader of the call would expect, and its message says three
-things in this order: what was expected, what came, and what to do.
+Each class also derives from the matching built-in exception. A message states, in this order, what was expected, what was
+received, and what to do.
 """
 
 from __future__ import annotations
 
 
 class FusedstepError(Exception):
-    """Base of all errors of this package; `except FusedstepError` catches them and nothing else."""
+    """Base class of all errors of this package; `except FusedstepError` catches exactly these."""
 
 
 class UnknownBackend(FusedstepError, ValueError):
@@ -16,45 +16,45 @@ class UnknownBackend(FusedstepError, ValueError):
 
 
 class BackendUnavailable(FusedstepError, RuntimeError):
-    """A backend that exists but cannot run here; the original cause is chained."""
+    """A backend that exists but cannot run on this machine; the original exception is chained."""
 
 
 class DeviceError(FusedstepError, RuntimeError):
-    """A library of the device refused a call, or a kernel failed; says which call and what came back."""
+    """A device library returned an error, or a kernel failed; the message states the call and the error."""
 
 
 class OutOfDeviceMemory(FusedstepError, MemoryError):
-    """The device has not enough memory left for what was asked for."""
+    """The device does not have enough free memory for the request."""
 
 
 class MixedBackends(FusedstepError, TypeError):
-    """An array of one backend was handed to another without conversion."""
+    """An array of one backend was passed to another without conversion."""
 
 
 class ShapeError(FusedstepError, ValueError):
-    """Array shapes, or the widths of neighbouring layers, do not fit together."""
+    """Array shapes, or the widths of adjacent layers, do not match."""
 
 
 class DtypeError(FusedstepError, TypeError):
-    """An array or option has a data type that cannot be used here."""
+    """An array or option has an unsupported data type."""
 
 
 class LabelError(FusedstepError, ValueError):
-    """Class labels that are out of range, negative, or not whole numbers."""
+    """Class labels that are out of range, negative, or not integers."""
 
 
 class EmptyDataError(FusedstepError, ValueError):
-    """A data set or minibatch without a single row."""
+    """A data set or minibatch without rows."""
 
 
 class NonFiniteDataError(FusedstepError, ValueError):
-    """NaN or infinity in the data; says how many and the first row."""
+    """NaN or infinity in the data; the message states how many and the first row."""
 
 
 class NonFiniteLossError(FusedstepError, ArithmeticError):
-    """NaN or infinity in the loss or the gradient; the parameters of the last good step are kept.
+    """NaN or infinity in the loss or the gradient; the parameters of the last valid step are kept.
 
-    Attributes: step – number of the failing step, from 1; layer – where it first appeared.
+    Attributes: step – number of the failing step, counted from 1; layer – where the value first appeared.
     """
 
     def __init__(self, message: str, step: int = 0, layer: str = "") -> None:
@@ -64,39 +64,39 @@ class NonFiniteLossError(FusedstepError, ArithmeticError):
 
 
 class HyperparameterError(FusedstepError, ValueError):
-    """A setting outside the range in which it makes sense (a learning rate of 0, a dropout share of 1)."""
+    """A setting outside its valid range (a learning rate of 0, a dropout fraction of 1)."""
 
 
 class StateError(FusedstepError, RuntimeError):
-    """A call that needs something done first, such as parameters that were never initialised."""
+    """A call that is not possible in the current state, such as training with parameters that are not initialised."""
 
 
 class NotDifferentiable(FusedstepError, TypeError):
-    """A second derivative was asked for of an operation, layer or loss that has none here."""
+    """A second derivative was requested of an operation, layer or loss that does not provide one."""
 
 
 class TooLarge(FusedstepError, MemoryError):
-    """A matrix of all pairs of parameters that would not fit; says how many bytes and operations it would take."""
+    """A matrix over all pairs of parameters would be too large; the message states the bytes and operations needed."""
 
 
 class DataFileError(FusedstepError, ValueError):
-    """A data file that is missing, truncated, ragged, or not of the format that its name says."""
+    """A data file that is missing, truncated, ragged, or not in the format that its name implies."""
 
 
 class UnknownColumn(FusedstepError, KeyError):
-    """A column name that the table does not have."""
+    """A column name that does not exist in the table."""
 
     def __str__(self) -> str:
         return str(self.args[0]) if self.args else ""
 
 
 class ModelFileError(FusedstepError, ValueError):
-    """A model file that is truncated, foreign, or of another version."""
+    """A model file that is truncated, of an unsupported version, or not written by this package."""
 
 
 class OutputPathError(FusedstepError, OSError):
-    """A path that cannot be written."""
+    """A path that cannot be written to."""
 
 
 class MissingDependency(FusedstepError, ImportError):
-    """An optional library that this call needs; the message ends with the line that installs it."""
+    """An optional library that is required but missing; the message ends with the command that installs it."""

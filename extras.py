@@ -1,6 +1,7 @@
-"""What each extra of this package installs, and the line that installs it.
+"""The requirements of each extra of this package, and the command that installs them.
 
-The package is on no index, so advice names the requirements themselves. A test compares the table with pyproject.toml.
+The package is on no package index, so the command names the requirements themselves. A test compares the table with
+pyproject.toml.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ EXTRAS: dict[str, tuple[str, ...]] = {
 
 
 def install_line(extra: str) -> str:
-    """The command that installs what an extra needs.
+    """The command that installs the requirements of an extra.
 
     Args: extra – a key of EXTRAS.
-    Returns: one line for a shell.
+    Returns: a shell command.
 
     >>> install_line("data")
     'pip install "pyarrow>=17"'

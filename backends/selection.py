@@ -1,6 +1,6 @@
-"""Which backend is in use: argument, `with use_backend(...)`, FUSEDSTEP_BACKEND, then `auto`.
+"""Selects the backend: argument, then `with use_backend(...)`, then FUSEDSTEP_BACKEND, then `auto`.
 
-Only `auto` ever falls back to another backend, and it says so once.
+Only `auto` falls back to another backend, and reports it once.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ AUTO_ORDER = ("cuda", "cupy", "numba", "numpy")
 P = ParamSpec("P")
 R = TypeVar("R")
 _replaced: dict[str, type[Backend]] = {}
-"""What stands in for a built-in backend in this process, by its name."""
+"""Replacements of built-in backends in this process, by name."""
 _logger = logging.getLogger("fusedstep")
 _chosen: ContextVar[Backend | None] = ContextVar("fusedstep_backend", default=None)
 
 
 @lru_cache(maxsize=1)
 def _registered() -> dict[str, Any]:
-    """Entry points of other packages, by name; ours cannot be replaced."""
+    """Entry points of other packages, by name; they cannot replace built-in backends."""
     from importlib.metadata import entry_points
 
     return {e.name: e for e in entry_points(group=ENTRY_POINTS) if e.name not in BUILT_IN}
 
 
 def names() -> tuple[str, ...]:
-    """All backends that are known here, whether or not they can run."""
+    """All known backends, whether or not they can run."""
     return (*BUILT_IN, *sorted(_registered()))
 
 
@@ -66,11 +66,11 @@ def backend_class(name: str) -> type[Backend]:
         return found
     near = difflib.get_close_matches(name.lower(), names(), n=1)
     hint = f"did you mean {near[0]!r}?" if near else "choose one of these"
-    raise UnknownBackend(f"expected a backend out of {', '.join(names())} or auto; got {name!r}; {hint}")
+    raise UnknownBackend(f"expected one of the backends {', '.join(names())} or auto; got {name!r}; {hint}")
 
 
 def replace_backend(name: str, kind: type[Backend]) -> None:
-    """From now on, in this process, the name of a built-in backend means another class: a double, for tests and dry runs.
+    """Replaces a built-in backend in this process by another class: a fake, for tests and dry runs.
 
     Args: name – such as "cuda"; kind – the class; its `unavailable` says whether it can run here.
     """
@@ -102,7 +102,7 @@ def why_not(name: str) -> Unavailable | None:
 
 @lru_cache(maxsize=1)
 def _automatic() -> str:
-    """The first backend of AUTO_ORDER that runs here."""
+    """The first backend of AUTO_ORDER that works."""
     skipped: dict[tuple[int, str, str], list[str]] = {}
     for name in AUTO_ORDER:
         problem = why_not(name)
@@ -112,11 +112,11 @@ def _automatic() -> str:
             return name
         level = logging.WARNING if problem.expected else logging.INFO
         skipped.setdefault((level, problem.reason, problem.remedy), []).append(name)
-    raise BackendUnavailable("expected NumPy at least to work; it does not; reinstall with: pip install numpy")
+    raise BackendUnavailable("expected at least NumPy to work; it does not; reinstall it with: pip install numpy")
 
 
 def requested(name: str | None = None) -> str:
-    """The name that applies now: `name`, else the context manager's, else the environment's, else "auto"."""
+    """The requested name: `name`, otherwise from the context manager, the environment variable, or "auto"."""
     if name is not None and not isinstance(name, str):
         raise UnknownBackend(f"expected the name of a backend; got {name!r}; choose one of {', '.join(names())}")
     if name == "":
@@ -128,9 +128,9 @@ def requested(name: str | None = None) -> str:
 def backend(name: str | Backend | None = None) -> Backend:
     """The backend in use.
 
-    Args: name – "numpy", "numba", "cupy", "cuda", one that another package registered, or "auto"; a Backend is
-        returned as it is; None asks the context manager, then FUSEDSTEP_BACKEND, then takes "auto".
-    Raises: UnknownBackend with the valid names; BackendUnavailable with the reason and what would mend it.
+    Args: name – "numpy", "numba", "cupy", "cuda", one registered by another package, or "auto"; a Backend is returned
+        unchanged; None uses the context manager, then FUSEDSTEP_BACKEND, then "auto".
+    Raises: UnknownBackend with the valid names; BackendUnavailable with the reason and how to fix it.
     """
     if isinstance(name, Backend):
         return name
@@ -143,8 +143,8 @@ def backend(name: str | Backend | None = None) -> Backend:
     problem = why_not(wanted)
     if problem is not None:
         raise BackendUnavailable(
-            f"expected backend {wanted!r} to work here; {problem.reason}; {problem.remedy}, or choose another backend "
-            f"(`fusedstep backends` lists what works)"
+            f"expected backend {wanted!r} to work on this machine; {problem.reason}; {problem.remedy}, or choose another "
+            "backend (`fusedstep backends` lists those that work)"
         ) from problem.cause
     return _instance(backend_class(wanted))  # type: ignore[arg-type]  # for mypy a class is not Hashable
 
@@ -153,7 +153,7 @@ Backend._find = staticmethod(backend)
 
 
 class _Block(AbstractContextManager[Backend]):
-    """`with use_backend(...)`, or a decorator; one that is neither entered nor decorates anything warns when it goes."""
+    """`with use_backend(...)`, or a decorator; warns on deletion if it was used as neither."""
 
     def __init__(self, chosen: Backend) -> None:
         self._chosen = chosen
@@ -190,34 +190,34 @@ class _Block(AbstractContextManager[Backend]):
 
 
 def use_backend(name: str | Backend) -> _Block:
-    """Within the `with` block (and this thread or task) `name` is the backend in use; as a decorator, within the function.
+    """Selects the backend within a `with` block (in this thread or task), or, as a decorator, within a function.
 
-    Args: name – as for `backend`, or a Backend. A call without `with` changes nothing, and warns; FUSEDSTEP_BACKEND sets it for
-        all.
-    Returns: a context for `with … as`, which gives the backend.
+    Args: name – as for `backend`, or a Backend. A call without `with` has no effect and warns; FUSEDSTEP_BACKEND selects the
+        backend globally.
+    Returns: a context manager whose value is the backend.
     Raises: UnknownBackend, BackendUnavailable, when it is called.
     """
     return _Block(backend(name))
 
 
 def backends() -> dict[str, Unavailable | None]:
-    """Every known backend, with None where it runs here and the reason where it does not."""
+    """All known backends: name -> None if it works on this machine, otherwise the reason."""
     return {name: why_not(name) for name in names()}
 
 
 def having(precision: str, device: str) -> list[str]:
-    """The built-in backends that have a precision, whether they run here or not; those of that device first."""
+    """The built-in backends that support a precision, whether or not they work here; those of that device first."""
     found = [name for name in BUILT_IN if precision in backend_class(name).precisions]
     return sorted(found, key=lambda name: backend_class(name).device != device)
 
 
 def asarray(values: Any, backend: str | Backend | None = None, dtype: str | None = None) -> Array:
-    """`values` as an array of a backend, also from another backend's device.
+    """Converts `values` to an array of a backend, also from the device of another backend.
 
     Args: values – numbers, a NumPy, CuPy or DLPack array; backend – name, or None for the one in use; dtype – such as
         "float32", None for that of the values.
-    Returns: an array where the backend lives; the values themselves where nothing has to be converted.
-    Raises: DtypeError for what is not numbers; UnknownBackend, BackendUnavailable.
+    Returns: an array on the device of the backend; the same object if no conversion is needed.
+    Raises: DtypeError for anything but numbers; UnknownBackend, BackendUnavailable.
     """
     target = globals()["backend"](backend)
     if not target.is_array(values) and hasattr(values, "get") and hasattr(values, "__cuda_array_interface__"):

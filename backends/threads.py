@@ -47,7 +47,7 @@ def _positive(value: Any, where: str) -> int:
 
 
 def num_threads() -> int:
-    """Threads that a step of the numba backend uses: set_num_threads, then FUSEDSTEP_NUM_THREADS, then what there is."""
+    """Threads of a step on `numba`: from set_num_threads, otherwise FUSEDSTEP_NUM_THREADS, otherwise all available CPUs."""
     if _chosen is not None:
         return _chosen
     named = os.environ.get(VARIABLE, "").strip()
@@ -55,9 +55,9 @@ def num_threads() -> int:
 
 
 def set_num_threads(count: int | None) -> None:
-    """Sets the number of threads for steps that start from now on; None goes back to the default.
+    """Sets the number of threads for all later steps; None restores the default.
 
-    Raises: HyperparameterError for anything but a whole number >= 1 or None.
+    Raises: HyperparameterError for anything but an integer >= 1 or None.
     """
     global _chosen
     _chosen = None if count is None else _positive(count, "for set_num_threads")

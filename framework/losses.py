@@ -1,4 +1,4 @@
-"""Losses: what a row of outputs costs, and the gradient; the table LOSSES lists them by name.
+"""Losses and their gradients; the table LOSSES lists them by name.
 
 The formulas are in kernels/formulas/losses.py and kernels/rows; targets are checked and converted here.
 """
@@ -22,21 +22,21 @@ Array = Any
 
 
 class Loss(Frozen, frozen=False):
-    """The cost of outputs Y [B, e] against targets.
+    """A loss: compares outputs Y [B, e] with targets.
 
-    Args: reduction – "mean" (over the rows, default) or "sum" (as the notes write it).
+    Args: reduction – "mean" (over the rows, default) or "sum" (as in the notes).
     """
 
     head = "values"
-    """How predictions read the outputs; see framework/engine/model.py."""
+    """How predictions interpret the outputs; see framework/engine/model.py."""
     softmax_inside = False
-    """Whether the loss takes logits and a final Softmax layer is left out in training."""
+    """Whether the loss takes logits, so that a final Softmax layer is skipped in training."""
     needs_simplex = False
-    """Whether the outputs themselves have to be distributions, so that the model must end in Softmax."""
+    """Whether the outputs must be distributions, so that the model must end in Softmax."""
     curved = True
-    """Whether it has a second derivative by the outputs; piecewise linear losses do not, to speak of."""
+    """Whether its second derivative with respect to the outputs is useful; for piecewise linear losses it is 0."""
     mixes_targets = True
-    """Whether a mixture of two prepared targets is one as well, labels being taken as distributions."""
+    """Whether a mixture of two prepared targets is a valid target, with labels as distributions."""
 
     is_one_operation = False
     """Whether `evaluate` makes the one row operation that `operation` names, and does nothing else. A step may then make it
@@ -55,7 +55,7 @@ class Loss(Frozen, frozen=False):
         self.reduction = choice(reduction, "reduction", ("mean", "sum"))
 
     def require_end(self, last: Layer) -> None:
-        """Raises HyperparameterError where the last layer of a model gives outputs that this loss cannot mean."""
+        """Raises HyperparameterError if the outputs of a model's last layer do not fit this loss."""
         if self.needs_simplex and not isinstance(last, Softmax):
             raise HyperparameterError(
                 f"{self!r} compares distributions, so it expected a model that ends in fs.Softmax(); got {last!r}; "
@@ -63,12 +63,12 @@ class Loss(Frozen, frozen=False):
             )
         if self.head in ("binary", "signs") and isinstance(last, Sigmoid | Softmax | ReLU):
             raise HyperparameterError(
-                f"{self!r} takes an output below 0 for no and one above for yes, so it expected a last layer that gives both; "
-                f"got {last!r}; leave that layer out: this loss needs none"
+                f"{self!r} predicts by the sign of the output, so it expected a last layer with outputs of both signs; "
+                f"got {last!r}; leave out that layer: this loss needs none"
             )
 
     def factor(self, rows: int) -> float:
-        """What the sum over that many rows is multiplied by."""
+        """Factor for the sum over that many rows."""
         return 1.0 / rows if self.reduction == "mean" else 1.0
 
     def prepare(self, targets: Any, width: int, backend: Backend, dtype: str) -> Array:
@@ -76,7 +76,7 @@ class Loss(Frozen, frozen=False):
         return real_targets(targets, width, backend, dtype)
 
     def example(self, rows: int, width: int, backend: Backend, dtype: str) -> Array:
-        """Prepared targets of no meaning, for finding out what buffers a pass needs."""
+        """Dummy prepared targets, to find out which buffers a pass needs."""
         return backend.zeros((rows, width), dtype)
 
     def evaluate(self, y: Array, targets: Array, tape: Tape) -> tuple[Array, Array]:
@@ -105,7 +105,7 @@ def real_targets(targets: Any, width: int, backend: Backend, dtype: str) -> Arra
 
 
 def as_numbers(targets: Any, backend: Backend) -> Array:
-    """Labels or distributions as an array of the backend; says how to number classes that come as text."""
+    """Labels or distributions as an array of the backend; the error for text explains how to number classes."""
     try:
         return backend.asarray(targets)
     except DtypeError as error:
@@ -115,11 +115,11 @@ def as_numbers(targets: Any, backend: Backend) -> Array:
 
 
 def class_labels(targets: Any, classes: int, backend: Backend) -> Array:
-    """Labels [B] as int32; refuses fractions, negative and too large ones, naming the first."""
+    """Labels [B] as int32; raises LabelError for fractions, negative or too large labels, and names the first."""
     array = as_numbers(targets, backend)
     if len(array.shape) != 1:
         raise ShapeError(
-            f"expected labels [rows], one whole number a row; got shape {tuple(array.shape)}; flatten a column of labels "
+            f"expected labels [rows], one integer per row; got shape {tuple(array.shape)}; flatten a column of labels "
             "with y.ravel(), and turn one-hot rows into labels with y.argmax(axis=1)"
         )
     if array.shape[0] == 0:
@@ -153,7 +153,7 @@ def class_labels(targets: Any, classes: int, backend: Backend) -> Array:
 
 
 class _Elementwise(Loss):
-    """A loss whose row is a sum of terms, one per output."""
+    """A loss that is a sum of terms, one per output."""
 
     formula = formulas.squared_error
 
@@ -165,7 +165,7 @@ class _Elementwise(Loss):
 
 
 class MSE(_Elementwise):
-    """Squared error: sum over the outputs of (y - t)^2, mean over the rows (or their sum, as in the notes).
+    """Squared error: sum over the outputs of (y - t)^2, mean over the rows (or sum, as in the notes).
 
     Differs from: torch.nn.MSELoss, which also divides by the number of outputs.
     Source: notes 000, 004.
@@ -175,7 +175,7 @@ class MSE(_Elementwise):
 class BinaryCrossEntropy(_Elementwise):
     """-t ln s - (1 - t) ln(1 - s) with s = sigmoid(y), computed from the logit y without overflow; t in [0, 1].
 
-    Several outputs are independent yes-or-no questions, summed. A model for it ends without a Sigmoid.
+    Several outputs are independent binary targets, whose losses are summed. The model must not end in Sigmoid.
     Same as: torch.nn.BCEWithLogitsLoss with the sum over the outputs, not their mean.
     Source: the likelihood of the sigmoid output of notes 003.
     """
@@ -190,13 +190,13 @@ class BinaryCrossEntropy(_Elementwise):
         if array.shape[0] and (not float(xp.min(array)) >= 0.0 or not float(xp.max(array)) <= 1.0):
             raise LabelError(
                 f"expected targets between 0 and 1; got values from {float(xp.min(array))} to {float(xp.max(array))}; "
-                "write 1 for yes and 0 for no"
+                "use 1 for the positive and 0 for the negative class"
             )
         return array
 
 
 class Hinge(_Elementwise):
-    """max(0, 1 - t y), t = -1 or 1; labels 0 and 1 are taken as -1 and 1. Source: notes 000."""
+    """max(0, 1 - t y), t = -1 or 1; labels 0 and 1 are converted to -1 and 1. Source: notes 000."""
 
     head = "signs"
     curved = False
@@ -219,10 +219,10 @@ class Hinge(_Elementwise):
 class SoftmaxCrossEntropy(Loss):
     """-sum_k q_k ln p_k with p = softmax(y), from the logits y, without overflow.
 
-    Args: label_smoothing – eps in [0, 1): the label gets 1 - eps and each other class eps / (K - 1);
-        smoothing – "notes" for that form (default), "uniform" for 1 - eps + eps / K and eps / K as in PyTorch;
-        class_weights – K factors >= 0 by which the loss of a row with that label is multiplied; reduction.
-    Targets: labels [B], or distributions [B, K] (which take no smoothing and no class weights).
+    Args: label_smoothing – eps in [0, 1): the target is 1 - eps for the label and eps / (K - 1) for each other class;
+        smoothing – "notes" for this form (default), "uniform" for 1 - eps + eps / K and eps / K as in PyTorch; class_weights –
+        K factors >= 0 that multiply the loss of rows with that label; reduction.
+    Targets: labels [B], or distributions [B, K] (without smoothing and class weights).
     Raises: HyperparameterError; for targets LabelError, ShapeError, DtypeError.
     Differs from: PyTorch, which divides the weighted sum by the sum of the weights; here it is divided by B.
     Source: notes 000, 001, 002.
@@ -271,7 +271,7 @@ class SoftmaxCrossEntropy(Loss):
             )
         if self.label_smoothing or self.class_weights is not None:
             raise HyperparameterError(
-                "expected labels where label_smoothing or class_weights are used; got distributions; mix them in beforehand"
+                "expected labels with label_smoothing or class_weights; got distributions; apply them to the targets before"
             )
         return distributions(targets, width, backend, dtype)
 
@@ -307,7 +307,7 @@ def _class_weights(given: Any) -> tuple[float, ...]:
     weights = tuple(not_negative(w, f"class weights (class {k})") for k, w in enumerate(values))
     if not any(weights):
         raise HyperparameterError(
-            f"expected class weights of which at least one is > 0; got {given!r}; the loss would be 0 for every row"
+            f"expected at least one class weight > 0; got {given!r}; otherwise the loss is 0 for every row"
         )
     return weights
 
@@ -352,7 +352,7 @@ def distributions(targets: Any, width: int, backend: Backend, dtype: str) -> Arr
 
 
 class _Divergence(_Elementwise):
-    """A distance of output distributions from target distributions; the network ends in Softmax."""
+    """A distance between output and target distributions; the network must end in Softmax."""
 
     head = "classes"
     needs_simplex = True
@@ -396,4 +396,4 @@ LOSSES: dict[str, type[Loss]] = {
         MSE, BinaryCrossEntropy, Hinge, SoftmaxCrossEntropy, MultiClassHinge, KLDivergence, SymmetricKL, Bhattacharyya,
     )
 }  # fmt: skip
-"""All losses by name, for tests and the command line."""
+"""All losses by name, for tests and commands."""

@@ -1,4 +1,4 @@
-"""Import of the optional libraries, at the moment when they are first needed.
+"""Imports optional libraries when they are first needed.
 
 No other module of this folder imports pyarrow or scikit-learn.
 """
@@ -15,14 +15,14 @@ from ..extras import install_line
 def require(module: str, extra: str, purpose: str) -> Any:
     """Import an optional module.
 
-    Args: module – dotted name; extra – the extra of this package that installs it; purpose – what needs it.
+    Args: module – dotted name; extra – the extra of this package that installs it; purpose – what needs it, for the message.
     Returns: the module.
-    Raises: MissingDependency, the original ImportError chained, with the install line.
+    Raises: MissingDependency with the install command; the original ImportError is chained.
     """
     try:
         return import_module(module)
     except ImportError as error:
         library = module.partition(".")[0]
         raise MissingDependency(
-            f"{purpose} needs {library}, which cannot be imported here ({error}); {install_line(extra)}"
+            f"{purpose} needs {library}, which cannot be imported ({error});  {install_line(extra)}"
         ) from error

@@ -1,6 +1,6 @@
-"""Checks of hyperparameters, shared by layers, losses, optimisers and the loop; each returns the plain Python value.
+"""Checks of hyperparameters for layers, losses, optimisers and the training loop; each returns the plain Python value.
 
-NumPy scalars are taken as numbers; bool, text, NaN and infinity are not. Arrays are checked in backends/arrays.py.
+NumPy scalars are accepted as numbers; bool, text, NaN and infinity are not. Arrays are checked in backends/arrays.py.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from typing import Any
 from ..errors import HyperparameterError
 
 LARGEST = 3.4e38
-"""Anything above is infinite in float32."""
+"""Larger values are infinite in float32."""
 SMALLEST = 1.2e-38
-"""A positive number below is 0 in float32, on a processor that flushes denormal numbers."""
+"""Smaller positive values are 0 in float32 on processors that flush denormal numbers."""
 
 
 def whole(value: Any, name: str, low: int = 1, high: int | None = None, advice: str = "") -> int:
-    """`value` as an int with low <= value, and value <= high where that is given.
+    """`value` as an int >= low, and <= high if given.
 
-    Args: name – what the message calls it, such as "epochs" or "inputs of Linear"; advice – what to do instead.
+    Args: name – its name in the message, such as "epochs" or "inputs of Linear"; advice – what to do instead.
     Raises: HyperparameterError.
     """
     try:
@@ -42,8 +42,8 @@ def real(
 ) -> float:
     """`value` as a float between low and high.
 
-    Args: ends – "[" or "(" and "]" or ")": whether each limit itself is allowed; the others as in `whole`.
-    Raises: HyperparameterError, also for NaN and for what float32 cannot hold.
+    Args: ends – "[" or "(", then "]" or ")": whether each limit is included; others as in `whole`.
+    Raises: HyperparameterError, also for NaN and for values that float32 cannot represent.
     """
     number = math.nan
     if isinstance(value, Real) and not isinstance(value, bool):
@@ -83,8 +83,8 @@ def share(value: Any, name: str, advice: str = "") -> float:
 
 
 def stabiliser(value: Any, name: str = "epsilon") -> float:
-    """What keeps a denominator from 0: a number > 0 that does not vanish in float32."""
-    return real(value, name, SMALLEST, advice="pass a small number such as 1e-8; what is below is 0 in float32")
+    """An epsilon that keeps a denominator above 0: a number > 0 that is not 0 in float32."""
+    return real(value, name, SMALLEST, advice="pass a small number such as 1e-8; smaller ones are 0 in float32")
 
 
 def choice(value: Any, name: str, choices: Iterable[str]) -> str:

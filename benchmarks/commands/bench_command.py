@@ -1,4 +1,4 @@
-"""`fusedstep bench`: times training steps beside the matrix products alone and beside other libraries, in one run."""
+"""`fusedstep bench`: times training steps, their matrix products alone, and other libraries, in one run."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 def bench(options: BenchOptions) -> None:
-    """Measure how fast a training step is here, beside its limit and other libraries.
+    """Measure the time of a training step, compared with its limit and other libraries.
 
-    The limit ("floor") is the matrix products of a step alone. All contenders start from the same weights, their losses are
-    compared before anything is timed, and they take turns, so that a busy moment hits all of them. Figures of a busy or a
-    shared machine spread widely: look at the quartiles.
+    The limit ("floor") is the time of the matrix products of a step alone. All contenders start from the same weights, their
+    losses are compared before timing, and they are timed in turn, so that background load affects all of them alike. On a busy
+    or shared machine timings vary widely: check the quartiles.
     """
     from rich.console import Console
 
@@ -32,7 +32,7 @@ def bench(options: BenchOptions) -> None:
         try:
             code = measure(console, options)
         except KeyboardInterrupt as stopped:
-            raise KeyboardInterrupt("the parts that were done are in the report; --resume goes on with the others") from stopped
+            raise KeyboardInterrupt("the finished parts are in the report; --resume continues with the others") from stopped
         if code:
             raise typer.Exit(code)
         return
@@ -57,7 +57,7 @@ def bench(options: BenchOptions) -> None:
         Sampling(options.rounds, options.seconds, options.pause), options.kernels, profiles=bool(out or options.html),
     )  # fmt: skip
     if options.png is not None and options.grid == "none" and not options.networks.strip():
-        raise HyperparameterError("expected a network to draw with --png; got --grid none; use another --grid, or --networks")
+        raise HyperparameterError("expected a network for --png; got --grid none; use another --grid, or --networks")
     earlier = None if options.compare is None else load(options.compare)
     _require_writable(_files(options))
     if options.html or options.png:
@@ -78,7 +78,7 @@ def bench(options: BenchOptions) -> None:
     except KeyboardInterrupt as stopped:
         if not written:
             raise
-        raise KeyboardInterrupt(f"the networks that were done are in {out}") from stopped
+        raise KeyboardInterrupt(f"the finished networks are in {out}") from stopped
     terminal.show_end(console, report)
     _write(console, report, options)
     if earlier is not None:
@@ -86,17 +86,17 @@ def bench(options: BenchOptions) -> None:
 
 
 def _files(options: BenchOptions) -> list[Path]:
-    """That are to be written."""
+    """The files to write."""
     return [path for path in (options.out, options.html, options.markdown, options.png) if path is not None]
 
 
 def _require_writable(paths: list[Path]) -> None:
-    """Raises OutputPathError before hours of measuring, not after them."""
+    """Raises OutputPathError before measuring, which can take hours."""
     from ...errors import OutputPathError
 
     for path in paths:
         if path.is_dir() or not path.absolute().parent.is_dir():
-            raise OutputPathError(f"expected a file in a folder that exists; got {str(path)!r}; make the folder first")
+            raise OutputPathError(f"expected a file in a folder that exists; got {str(path)!r}; create the folder first")
 
 
 def _require_figures() -> None:
@@ -127,19 +127,19 @@ def _write(console: Console, report: BenchReport, options: BenchOptions) -> None
 
 
 def _compare(console: Console, old: BenchReport, new: BenchReport, limit: float | None) -> None:
-    """Prints what changed; exit code 1 for steps of ours that are slower by more than `limit` and than the noise."""
+    """Prints the changes; exit code 1 if steps of fusedstep are slower by more than `limit` and by more than the noise."""
     from ..comparison import compare, same_machine, slower_than
     from ..reports.tables import comparison_table
     from ..reports.terminal import show
 
     changes: list[Change] = compare(old, new)
     if not changes:
-        console.print("Nothing to compare: no network, variant, precision and number of threads is in both runs.")
+        console.print("Nothing to compare: the runs share no combination of network, variant, precision and number of threads.")
     else:
         show(console, comparison_table(changes))
-        console.print('"per limit": the same of the times in units of the limit of their own run, where there is one.')
+        console.print('"per limit": the ratio of the times, each divided by the limit of its own run, if it has one.')
     if not same_machine(old, new):
-        console.print("[yellow]The earlier run was made on another machine: only units of the limit can be compared.[/yellow]")
+        console.print("[yellow]The earlier run was on another machine: compare only values per limit.[/yellow]")
     if limit is None:
         return
     slower = slower_than(changes, limit)

@@ -1,4 +1,4 @@
-"""The options of `fusedstep bench`, declared once."""
+"""The options of `fusedstep bench`."""
 
 from __future__ import annotations
 
@@ -14,58 +14,58 @@ from ...framework.cli.options import Variant
 
 @dataclass(frozen=True)
 class CpuOptions:
-    """Those of a measurement on the processor."""
+    """The options of a run on the CPU."""
 
     networks: Annotated[
-        str, Option(metavar="LIST", help='Such as "784-512-512-10@256,64-128-10@32": widths, then @ and the batch.')
+        str, Option(metavar="LIST", help='Widths, then @ and the batch size, such as "784-512-512-10@256,64-128-10@32".')
     ] = ""
     grid: Annotated[
-        str, Option(metavar="NAME", help="Networks by name, without --networks: quick, standard, scaling, or none.")
+        str, Option(metavar="NAME", help="Named networks, if --networks is not given: quick, standard, scaling, or none.")
     ] = "quick"
-    backends: Annotated[str, Option(metavar="LIST", help="Backends of fusedstep. Default: all that work here.")] = ""
+    backends: Annotated[str, Option(metavar="LIST", help="Backends to measure. Default: all that work here.")] = ""
     peers: Annotated[
         str,
-        Option(metavar="LIST", help="Others beside it: torch, torch-compile, jax, sklearn, handwritten, or all."),
+        Option(metavar="LIST", help="Libraries to compare with: torch, torch-compile, jax, sklearn, handwritten, or all."),
     ] = ""
     precision: Annotated[str, Option(metavar="LIST", help="float32, float64, or both.")] = "float32"
     variant: Variant = "plain"
-    rounds: Annotated[int, Option(help="How often each contender has its turn.")] = 7
-    seconds: Annotated[float, Option(help="Length of a timed burst of calls.")] = 0.15
-    pause: Annotated[float, Option(help="Seconds of rest before a burst, so that idle threads fall asleep.")] = 0.05
-    kernels: Annotated[bool, Option("--kernels", help="Time memory-bound kernels too, beside a copy.")] = False
-    out: Annotated[Path | None, Option(metavar="FILE.json", help="Write everything, as it comes, raw times too.")] = None
-    html: Annotated[Path | None, Option(metavar="FILE.html", help="Write one page with tables and figures.")] = None
+    rounds: Annotated[int, Option(help="Rounds; each contender is timed once per round.")] = 7
+    seconds: Annotated[float, Option(help="Duration of a timed burst of calls.")] = 0.15
+    pause: Annotated[float, Option(help="Pause before a burst, in seconds, until spinning threads are idle.")] = 0.05
+    kernels: Annotated[bool, Option("--kernels", help="Also time memory-bound kernels, compared with a copy.")] = False
+    out: Annotated[Path | None, Option(metavar="FILE.json", help="Write all results as they arrive, with raw times.")] = None
+    html: Annotated[Path | None, Option(metavar="FILE.html", help="Write a page with tables and figures.")] = None
     markdown: Annotated[Path | None, Option(metavar="FILE.md", help="Write the tables as Markdown.")] = None
-    png: Annotated[Path | None, Option(metavar="FILE.png", help="Write one figure, for a README.")] = None
+    png: Annotated[Path | None, Option(metavar="FILE.png", help="Write a figure, for example for a README.")] = None
     compare: Annotated[
-        Path | None, Option(metavar="OLD.json", help="Say what got slower or faster since an earlier --out.")
+        Path | None, Option(metavar="OLD.json", help="Compare with an earlier --out and report changes.")
     ] = None
     fail_slower: Annotated[
         float | None,
-        Option(metavar="RATIO", help="With --compare: exit code 1 if a step got slower by more, such as 1.1."),
+        Option(metavar="RATIO", help="With --compare: exit code 1 if a step is slower by more than this ratio, such as 1.1."),
     ] = None
 
 
 @dataclass(frozen=True)
 class BenchOptions(CpuOptions):
-    """All of them; what comes after the device belongs to a run on a GPU."""
+    """All options; those after `device` belong to a run on a GPU."""
 
     device: Annotated[
-        str, Option(metavar="NAME", help="cpu; or cuda: a fixed set of parts on a GPU, with the options below.")
+        str, Option(metavar="NAME", help="cpu, or cuda for a fixed set of parts on a GPU, with the options below.")
     ] = "cpu"
     output: Annotated[
-        Path | None, Option(metavar="DIR", help="cuda: folder of the report. Default: benchmarks/results.")
+        Path | None, Option(metavar="DIR", help="cuda: folder for the report. Default: benchmarks/results.")
     ] = None
-    parts: Annotated[str, Option(metavar="LIST", help="cuda: only these parts, such as adam,784-tf32.")] = ""
+    parts: Annotated[str, Option(metavar="LIST", help="cuda: run only these parts, such as adam,784-tf32.")] = ""
     budget: Annotated[
-        float | None, Option(metavar="SECONDS", help="cuda: for these parts together. Default: 450 for all.")
+        float | None, Option(metavar="SECONDS", help="cuda: time limit for these parts together. Default: 450 for all parts.")
     ] = None
-    resume: Annotated[bool, Option("--resume", help="cuda: take up the newest report of this device there.")] = False
+    resume: Annotated[bool, Option("--resume", help="cuda: continue the newest report of this device in the folder.")] = False
     dry_run: Annotated[
-        bool, Option("--dry-run", help="cuda: walk through everything without a device, and measure nothing.")
+        bool, Option("--dry-run", help="cuda: run all parts without a device, and measure nothing.")
     ] = False
 
     def foreign(self) -> list[str]:
-        """The options that were given and belong to the other device."""
+        """The given options that belong to the other device."""
         of_cpu = {option_name(field.name) for field in fields(CpuOptions)}
         return [name for name in changed(self) if name != "--device" and (name in of_cpu) == (self.device == "cuda")]

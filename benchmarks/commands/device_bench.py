@@ -1,4 +1,4 @@
-"""What `fusedstep bench --device cuda` does: finds the device, carries out the parts, and says where the report is."""
+"""The work of `fusedstep bench --device cuda`: finds the device, runs the parts, and prints where the report is."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ DEVICES = ("cpu", "cuda")
 
 
 def is_on_a_gpu(options: BenchOptions) -> bool:
-    """Whether the run on a GPU is wanted.
+    """Whether --device selects a GPU.
 
     Raises: HyperparameterError for another device, and for options that do not belong to it.
     """
     device = options.device
     if device not in DEVICES:
-        raise HyperparameterError(f"expected --device cpu or cuda; got {device!r}; leave it out for the processor")
+        raise HyperparameterError(f"expected --device cpu or cuda; got {device!r}; leave it out for the CPU")
     foreign = options.foreign()
     if foreign:
         other = "cuda" if device == "cpu" else "cpu"
@@ -36,9 +36,9 @@ def is_on_a_gpu(options: BenchOptions) -> bool:
 
 
 def measure(console: Console, options: BenchOptions) -> int:
-    """All parts, each written when it is done.
+    """Runs all parts and writes each as soon as it is finished.
 
-    Returns: the exit code: 0, or 1 where a wanted part failed, or allowance.ENDED where another process is to go on.
+    Returns: the exit code: 0, or 1 if a selected part failed, or allowance.ENDED if another process should continue.
     Raises: HyperparameterError, BackendUnavailable, OutputPathError, DataFileError.
     """
     from ..device.place import find_place, prepare_process
@@ -48,7 +48,7 @@ def measure(console: Console, options: BenchOptions) -> int:
     plan = DevicePlan(options.parts, options.budget, dry)
     folder = options.output or default_folder()
     if not folder.is_dir():
-        raise OutputPathError(f"expected a folder that exists; got {str(folder)!r}; make it first, or choose another --output")
+        raise OutputPathError(f"expected a folder that exists; got {str(folder)!r}; create it, or choose another --output")
     prepare_process(dry)
     place = find_place(dry)
 
@@ -57,7 +57,7 @@ def measure(console: Console, options: BenchOptions) -> int:
     from ..device.targets import outcomes
     from .watching import watch
 
-    where = f"stand-ins for a device: {place.facts['stand_in']}" if dry else place.facts["name"]
+    where = f"a fake device: {place.facts['stand_in']}" if dry else place.facts["name"]
     console.print(f"DRY RUN on {where}" if dry else f"{where}", markup=False)
     for left in place.left_out:
         console.print(f"left out: {left.name}: {left.reason}", markup=False)
@@ -74,13 +74,13 @@ def measure(console: Console, options: BenchOptions) -> int:
     for path in (session.path, session.path.with_suffix(".md")):
         console.print(f"Written: {path}", soft_wrap=True, markup=False)
     if session.lost:
-        console.print("the device was lost: run it again with --resume, which begins with the other parts", markup=False)
+        console.print("the device was lost: run it again with --resume, which starts with the other parts", markup=False)
         return ENDED
     return int(any(part.state == "failed" for part in session.report.parts if part.name in plan.names))
 
 
 def default_folder() -> Path:
-    """`benchmarks/results` of the checkout that this is, else the folder in which the command was called."""
+    """`benchmarks/results` in a checkout, otherwise the current folder."""
     from ..machine import ROOT
 
     results = ROOT / "benchmarks" / "results"

@@ -1,4 +1,4 @@
-"""`fusedstep profile NETWORK`: where the time of one training step goes."""
+"""`fusedstep profile NETWORK`: shows the time of one training step by layer and pass."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from ...framework.cli.options import BackendName, FullPrecision, Variant
 
 def profile(
     network: Annotated[
-        str, typer.Argument(help='Such as "784-512-512-10@256": widths, then @ and the batch.', show_default=False)
+        str, typer.Argument(help='Widths, then @ and the batch size, such as "784-512-512-10@256".', show_default=False)
     ],
     backend: BackendName = None,
     precision: FullPrecision = "float32",
     variant: Variant = "plain",
-    repeats: Annotated[int, typer.Option(help="The times are medians over so many steps.")] = 20,
+    repeats: Annotated[int, typer.Option(help="Number of steps; the times are medians over them.")] = 20,
 ) -> None:
-    """Show where the time of one training step goes, by layer and pass.
+    """Show the time of one training step by layer and pass.
 
-    For each layer, pass and kernel: milliseconds, share of the step, floating-point operations and bytes, and how many of
-    each a second. Kernels with a low rate of operations and a high rate of bytes are bound by memory.
+    For each layer, pass and kernel: milliseconds, fraction of the step, floating-point operations and bytes, and both per
+    second. Kernels with few operations per second and many bytes per second are memory-bound.
     """
     from rich.console import Console
 

@@ -1,4 +1,4 @@
-"""A line that says what happens while something is measured."""
+"""A status line during a measurement."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ T = TypeVar("T")
 
 
 def watch(console: Console, work: Callable[[Callable[[str], None]], T], log: bool = False) -> T:
-    """Runs `work(progress)` under a line that says what happens, where somebody is there to read it.
+    """Runs `work(progress)` with a status line, if the output is a terminal.
 
-    Args: log – whether it is printed in lines with the seconds so far where nobody is: but for the rounds of a measurement,
-        everything that may take long, so that a log tells where time went and where it ended.
+    Args: log – whether to print the messages with the elapsed seconds if the output is not a terminal: everything that may take
+        long, except the rounds of a measurement, so that a log shows where time was spent and where a run ended.
     """
     if not console.is_terminal:
         begun = time.monotonic()
@@ -28,6 +28,6 @@ def watch(console: Console, work: Callable[[Callable[[str], None]], T], log: boo
         return work(note)
     from rich.markup import escape
 
-    # Drawn once a second: more often would be work on the cores that are being measured.
+    # Refreshed once per second, because drawing uses the cores that are being measured.
     with console.status("getting ready", refresh_per_second=1.0) as status:
         return work(lambda what: status.update(escape(what)))

@@ -1,6 +1,6 @@
 """The application: its commands, its help, and how errors reach the terminal.
 
-What a user can mend becomes one line on stderr and exit code 2; what the commands do is in their own files.
+Errors that a user can fix are printed as one line on stderr, with exit code 2. The commands themselves are in other files.
 """
 
 from __future__ import annotations
@@ -33,27 +33,27 @@ HELP = """Train multi-layer perceptrons, on a CPU or a CUDA GPU with the same co
 **Start here**
 
 - `fusedstep train digits` trains on a bundled data set
-- `fusedstep train people.csv --target income` trains on your own table
-- `fusedstep predict people.safetensors new.csv -o answers.csv` uses what was trained
-- `fusedstep find-lr digits` looks for a learning rate, `fusedstep search digits` for everything else as well
-- `fusedstep example --list` shows the experiments of the lecture notes, ready to run
+- `fusedstep train people.csv --target income` trains on your data
+- `fusedstep predict people.safetensors new.csv -o answers.csv` makes predictions with the trained model
+- `fusedstep find-lr digits` suggests a learning rate; `fusedstep search digits` also tries optimisers, schedules and networks
+- `fusedstep example --list` lists the experiments of the lecture notes
 - `fusedstep bench` measures how fast steps are on this machine
 - `fusedstep COMMAND --help` explains a command
 
-The backend is the best one that works here; `FUSEDSTEP_BACKEND=NAME` or `--backend NAME` chooses another.
+By default, the best backend that works on this machine is used; `FUSEDSTEP_BACKEND=NAME` or `--backend NAME` selects another.
 """
 
 _SILENT = logging.NullHandler()
 
 _UsageError: Any = typer.BadParameter.__base__
-"""click's, which is a package of its own or a part of typer, depending on the version of typer."""
+"""The class from click, which is a separate package or a part of typer, depending on the version of typer."""
 
 
 class _Group(TyperGroup):
-    """Turns errors that a user can mend into one line and exit code 2; knows commands of higher floors by name only."""
+    """Prints errors that a user can fix as one line, with exit code 2; knows commands of higher layers only by name."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """Ours, then those that are loaded when they are used."""
+        """The commands of this package, then those that are loaded on first use."""
         return [*super().list_commands(ctx), *LATER]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
@@ -67,7 +67,7 @@ class _Group(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Runs the command."""
-        # Falling back is told by the commands themselves, in one place and in fewer words.
+        # The commands themselves report a fallback, in one place and in fewer words.
         logging.getLogger("fusedstep").addHandler(_SILENT)
         with _one_line(ctx):
             return super().invoke(ctx)
@@ -75,11 +75,11 @@ class _Group(TyperGroup):
 
 @contextmanager
 def _one_line(ctx: Any) -> Iterator[None]:
-    """Ends the program with a message for the errors that have one for users; the others show where they came from."""
+    """Ends the program with a one-line message for errors that users can fix; other errors keep their traceback."""
     try:
         yield
     except BrokenPipeError:
-        raise  # whoever read the output has seen enough
+        raise  # the reader of the output closed the pipe, as `head` does
     except (FusedstepError, MemoryError, OSError, KeyboardInterrupt, _UsageError) as error:
         context = ctx or getattr(error, "ctx", None)
         if context is not None and context.meta.get(DEBUG_KEY):
@@ -92,7 +92,7 @@ def _message(error: BaseException) -> str:
     if isinstance(error, FusedstepError):
         return str(error)
     if isinstance(error, KeyboardInterrupt):
-        # Commands that write as they go say what there is.
+        # Commands that write files while they run say in the message which ones exist.
         return f"stopped from the keyboard; {str(error) or 'no file was written; run the command again to start over'}"
     if isinstance(error, MemoryError):
         what = f" ({error})" if str(error) else ""

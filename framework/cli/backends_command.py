@@ -1,4 +1,4 @@
-"""`fusedstep backends`: what works here, what does not and why, and which one is in use."""
+"""`fusedstep backends`: which backends work on this machine, why others do not, and which one is in use."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .options import BackendName
 
 
 def backends(backend: BackendName = None) -> None:
-    """Show which backends work here, why the others do not, and which one is chosen now."""
+    """Show which backends work on this machine, why others do not, and which one is in use."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -20,7 +20,7 @@ def backends(backend: BackendName = None) -> None:
     from ...extras import install_line
 
     console = Console(highlight=False)
-    table = Table("backend", "works", "device", "why not, and what to do", show_lines=True)
+    table = Table("backend", "works", "device", "problem and fix", show_lines=True)
     for name, problem in all_backends().items():
         device = backend_class(name).device if problem is None or name in BUILT_IN else "?"
         if problem is None:
@@ -33,15 +33,15 @@ def backends(backend: BackendName = None) -> None:
     console.print(f"In use now: [bold]{escape(chosen.name)}[/bold] ({escape(why(backend, chosen.name))})")
     library = getattr(chosen, "blas", "")
     if library:
-        console.print(f"It multiplies matrices with [bold]{escape(library)}[/bold]; FUSEDSTEP_BLAS=numpy or mkl chooses.")
+        console.print(f"BLAS library: [bold]{escape(library)}[/bold]; FUSEDSTEP_BLAS=numpy or mkl selects another.")
         if lacks_mkl():
-            console.print(escape(f"oneMKL is often faster at that on Intel processors: {install_line('mkl')}"))
-    console.print("Auto takes the first that works of " + ", ".join(AUTO_ORDER) + ".")
-    console.print("Choose another with FUSEDSTEP_BACKEND=NAME or --backend NAME.")
+            console.print(escape(f"On Intel processors oneMKL is often faster: {install_line('mkl')}"))
+    console.print("auto selects the first of these that works: " + ", ".join(AUTO_ORDER) + ".")
+    console.print("Select another backend with FUSEDSTEP_BACKEND=NAME or --backend NAME.")
 
 
 def lacks_mkl() -> bool:
-    """Whether the package is not installed on a machine that has one."""
+    """Whether the package `mkl` could be installed on this machine, but is not."""
     if platform.machine() not in ("x86_64", "AMD64"):
         return False
     try:
@@ -52,16 +52,16 @@ def lacks_mkl() -> bool:
 
 
 def why(argument: str | None, chosen: str) -> str:
-    """In a few words, why this backend is in use; of those that nobody has installed it says nothing.
+    """Why this backend is in use, in a few words; backends that are not installed are not mentioned.
 
-    Args: argument – what the user gave with --backend, if anything; chosen – the name of the backend that was found.
+    Args: argument – the value of --backend, or None; chosen – the name of the backend in use.
     """
     from ...backends.selection import AUTO_ORDER, VARIABLE, requested, why_not
 
     if argument not in (None, "auto"):
-        return "given by --backend"
+        return "set by --backend"
     if argument is None and requested() != "auto":
-        return f"given by {VARIABLE}={requested()}"
+        return f"set by {VARIABLE}={requested()}"
     refused: dict[str, list[str]] = {}
     for name in AUTO_ORDER[: AUTO_ORDER.index(chosen)]:
         problem = why_not(name)

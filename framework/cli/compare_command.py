@@ -1,4 +1,4 @@
-"""`fusedstep compare A B`: the same small network trained on two backends in lockstep, step by step."""
+"""`fusedstep compare A B`: trains the same small network on two backends and compares them after every step."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from .options import FullPrecision
 
 
 def compare(
-    backend_a: Annotated[str, typer.Argument(help="The reference, such as numpy.", show_default=False)],
-    backend_b: Annotated[str, typer.Argument(help="The one compared with it.", show_default=False)],
-    steps: Annotated[int, typer.Option(help="How many training steps.")] = 50,
+    backend_a: Annotated[str, typer.Argument(help="Reference backend, such as numpy.", show_default=False)],
+    backend_b: Annotated[str, typer.Argument(help="Backend to compare with it.", show_default=False)],
+    steps: Annotated[int, typer.Option(help="Number of training steps.")] = 50,
     precision: FullPrecision = "float32",
-    seed: Annotated[int, typer.Option(help="Of data, weights, dropout and shuffles.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed for data, weights, dropout and shuffles.")] = 0,
 ) -> None:
-    """Train the same small network on two backends and show how far their numbers are apart.
+    """Train the same small network on two backends and show how much their results differ.
 
-    Says whether initial weights, dropout masks and shuffles are bit-identical, and prints the relative difference of the loss
-    and of the parameters (largest difference over largest value, the worst parameter counts) for each step. Exit code 1 if
-    the losses differ by more than 1e-5 in float32 or 1e-12 in float64, or if bits differ that should not.
+    Prints the relative difference of the loss and of the parameters for each step (largest difference divided by largest value,
+    for the parameter that differs most), and whether initial weights, dropout masks and shuffles are bit-identical. Exit code 1
+    if the losses differ by more than 1e-5 in float32 or 1e-12 in float64, or if any of these bits differ.
     """
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
@@ -33,7 +33,7 @@ def compare(
     console = Console(highlight=False)
     names = [escape(name) for name in run.names]
     console.print(f"[bold]{names[0]}[/bold] and [bold]{names[1]}[/bold], {precision}, seed {seed}: {run.description}")
-    table = Table("step", f"{names[0]} loss", f"{names[1]} loss", "apart", "parameters apart", "most in", box=SIMPLE_HEAD)
+    table = Table("step", f"{names[0]} loss", f"{names[1]} loss", "difference", "of parameters", "most in", box=SIMPLE_HEAD)
     for column in table.columns[:5]:
         column.justify = "right"
     for row in run:
@@ -46,7 +46,7 @@ def compare(
     tolerance = TOLERANCES[precision]
     verdict = f"largest difference of the loss {run.worst_loss:.1e}, of the parameters {run.worst_parameters:.1e}"
     if run.passed:
-        console.print(f"[green bold]passed[/green bold]: {verdict}; the losses may differ by {tolerance:g}")
+        console.print(f"[green bold]passed[/green bold]: {verdict}; tolerance of the loss {tolerance:g}")
         return
-    console.print(f"[red bold]failed[/red bold]: {verdict}; the losses may differ by {tolerance:g}, and bits not at all")
+    console.print(f"[red bold]failed[/red bold]: {verdict}; tolerance of the loss {tolerance:g}; bits must be identical")
     raise typer.Exit(1)

@@ -1,6 +1,6 @@
-"""Options that are declared once, as the fields of a frozen dataclass: how typer gets them, and how they are written out again.
+"""Converts options declared as fields of a frozen dataclass to a typer command, and back to a command line.
 
-What each of them means is said where it is declared; nothing here knows a command.
+The options themselves are declared elsewhere; this module is independent of the commands.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Panel(str):
 
 
 def command(run: Callable[..., None]) -> Callable[..., None]:
-    """What typer makes a command of: a function with the parameters of `run`, and --debug.
+    """The function from which typer builds a command: it has the parameters of `run`, and --debug.
 
     Args: run – takes its options one by one, or all of them as `options`, whose type is a dataclass with a field for each.
     """
@@ -48,7 +48,7 @@ def command(run: Callable[..., None]) -> Callable[..., None]:
 
 
 def _in_panel(hint: Any) -> Any:
-    """An annotation with its panel where typer looks for it."""
+    """An annotation with its panel set as typer expects it."""
     kind, *notes = get_args(hint)
     panels = [note for note in notes if isinstance(note, Panel)]
     if not panels:
@@ -59,18 +59,18 @@ def _in_panel(hint: Any) -> Any:
 
 
 def option_name(field: str) -> str:
-    """Of a field, as it is typed: "--batch-size"."""
+    """The option of a field, such as "--batch-size"."""
     return f"--{field.replace('_', '-')}"
 
 
 def changed(options: Any) -> dict[str, Any]:
-    """Option -> value, of those that are not at their defaults, such as {"--batch-size": 64}."""
+    """The options that differ from their defaults, option -> value, such as {"--batch-size": 64}."""
     found = {field.name: (getattr(options, field.name), field.default) for field in fields(options)}
     return {option_name(name): value for name, (value, default) in found.items() if value != default != MISSING}
 
 
 def command_line(name: str, options: Any) -> str:
-    """What a user types for these options, with four digits of a number.
+    """The command line for these options; floats have four digits.
 
     Args: name – of the command.
     """

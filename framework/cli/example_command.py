@@ -1,4 +1,4 @@
-"""`fusedstep example NAME`: an experiment of the lecture notes, with a table of findings and its figure."""
+"""`fusedstep example NAME`: runs an experiment of the lecture notes, and shows its results and figure."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from .options import BackendName
 
 
 def example(
-    name: Annotated[str | None, typer.Argument(help="Its name, or its number, such as e5.", show_default=False)] = None,
-    listed: Annotated[bool, typer.Option("--list", help="Show all examples.")] = False,
+    name: Annotated[str | None, typer.Argument(help="Name or number of the example, such as e5.", show_default=False)] = None,
+    listed: Annotated[bool, typer.Option("--list", help="List all examples.")] = False,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for the figure.")] = Path("examples"),
-    figure: Annotated[bool, typer.Option("--figure/--no-figure", help="Whether the figure is drawn.")] = True,
+    figure: Annotated[bool, typer.Option("--figure/--no-figure", help="Draw the figure, or not.")] = True,
     backend: BackendName = None,
 ) -> None:
     """Run an experiment of the lecture notes.
 
-    Prints what was found beside what theory says, and saves a figure, NAME.png. Ends with exit code 1 where something came
-    otherwise than expected. The experiments are short files in the folder framework/examples of the package, made to be copied.
+    Prints the measured results next to the theoretical ones, and saves a figure, NAME.png. Exit code 1 if a result is not as
+    expected. The experiments are short files in the folder framework/examples of the package, meant to be copied.
     """
     from rich.console import Console
     from rich.markup import escape
@@ -32,7 +32,7 @@ def example(
 
     console = Console(highlight=False)
     if listed:
-        table = Table("", "name", "what it asks", "notes", box=None, padding=(0, 2, 0, 0))
+        table = Table("", "name", "question", "notes", box=None, padding=(0, 2, 0, 0))
         for one in EXAMPLES:
             table.add_row(one.row.upper(), one.name, one.question, one.source)
         console.print(table)
@@ -47,16 +47,16 @@ def example(
 
         require_folder(out, "--out")
         with settings():
-            made(out, "--out")  # Without matplotlib or a folder it ends here, and not after the experiment.
+            made(out, "--out")  # If matplotlib or the folder is missing, fail here and not after the experiment.
     console.print(f"[bold]{chosen.row.upper()} {chosen.name}[/bold]: {escape(chosen.question)} (backend {run_on.name})\n")
     result = chosen.run(run_on.name)
-    table = Table("finding", "measured", "expected", "", box=None, padding=(0, 2, 0, 0))
+    table = Table("result", "measured", "expected", "as expected", box=None, padding=(0, 2, 0, 0))
     table.columns[1].justify = "right"
     for finding in result.findings:
         mark = "[green]yes[/green]" if finding.holds else "[red]no[/red]"
         table.add_row(escape(finding.what), finding.shown, escape(finding.expected), mark)
     console.print(table)
-    console.print(f"\n{escape(result.verdict)}" if result.holds else "\nNot everything came as expected.", soft_wrap=True)
+    console.print(f"\n{escape(result.verdict)}" if result.holds else "\nSome results are not as expected.", soft_wrap=True)
     if figure:
         path = out / f"{chosen.name}.png"
         result.draw(path)

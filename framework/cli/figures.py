@@ -1,4 +1,4 @@
-"""The figures of `fusedstep train --plot DIR`: what is recorded for them in training, and how they are drawn afterwards."""
+"""The figures of `fusedstep train --plot DIR`: records the data during training and draws the figures afterwards."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ if TYPE_CHECKING:
     from .training import PreparedData, Trained
 
 LOOKS = 100
-"""Looks at the layers in a training of full length."""
+"""Samples of the layers in a training of full length."""
 ROWS = 1024
-"""Training rows that layers and loss surface are looked at with."""
+"""Training rows with which layer statistics and loss surface are computed."""
 MOST_NUMBERS = 1 << 26
-"""Numbers of a recorded path (256 MiB in float32); for larger models the surface is drawn without one."""
+"""Largest size of a recorded path, in numbers (256 MiB in float32); for larger models the surface is drawn without a path."""
 
 
 class Figures:
-    """Draws the figures of a training into a folder.
+    """Draws the figures of a training run into a folder.
 
-    Args: folder – made when training begins; form – "png", "svg" or "pdf".
-    Raises: HyperparameterError, OutputPathError and MissingDependency now, before anything slow.
+    Args: folder – created when training begins; form – "png", "svg" or "pdf".
+    Raises: HyperparameterError, OutputPathError and MissingDependency, before training starts.
     """
 
     def __init__(self, folder: Path, form: str) -> None:
         self.ending = f".{form.lower()}"
         if self.ending not in FORMATS:
             known = ", ".join(ending[1:] for ending in FORMATS)
-            raise HyperparameterError(f"--plot-format: expected one of {known}; got {form!r}; png suits most")
+            raise HyperparameterError(f"--plot-format: expected one of {known}; got {form!r}; use png if in doubt")
         require_folder(folder)
         with settings():
             self.folder = folder
@@ -43,14 +43,14 @@ class Figures:
         self.path = _Path()
 
     def callbacks(self, data: PreparedData) -> list[Callback]:
-        """What has to be recorded."""
+        """The callbacks that record the data."""
         made(self.folder)
         part = data.parts["training"]
         self.statistics = _Layers(data=part.first(ROWS))
         return [self.statistics, self.path]
 
     def draw(self, data: PreparedData, trained: Trained) -> list[Path]:
-        """Writes the figures; gives their paths."""
+        """Writes the figures and returns their paths."""
         from ..diagnostics.loss_surface import loss_surface
         from ..diagnostics.plots.regions import plot_decision_regions
         from ..losses import MSE, SoftmaxCrossEntropy
@@ -77,19 +77,19 @@ class Figures:
 
 
 class _Layers(LayerStatistics):
-    """Looks so often that there are about LOOKS of them."""
+    """Samples at an interval that gives about LOOKS samples."""
 
     def on_fit_begin(self, trainer: Trainer) -> None:
-        """Sets how often."""
+        """Sets the interval."""
         self.every = max(1, trainer.epochs * trainer.history.steps_per_epoch // LOOKS)
         super().on_fit_begin(trainer)
 
 
 class _Path(ParameterPath):
-    """The points after each epoch, or none where they would take too much memory."""
+    """The points after each epoch, or none if they would need too much memory."""
 
     def on_fit_begin(self, trainer: Trainer) -> None:
-        """Decides."""
+        """Decides whether to record."""
         if (trainer.epochs + 1) * trainer.step.model.arena.size <= MOST_NUMBERS:
             super().on_fit_begin(trainer)
 
@@ -100,7 +100,7 @@ class _Path(ParameterPath):
 
 
 def require_folder(folder: Path, option: str = "--plot") -> None:
-    """Raises OutputPathError unless files can be written in a folder, or it can be made; makes nothing."""
+    """Raises OutputPathError unless files can be written to a folder, or it can be created; creates nothing."""
     there = folder
     while not there.exists() and there != there.parent:
         there = there.parent
@@ -110,11 +110,11 @@ def require_folder(folder: Path, option: str = "--plot") -> None:
 
 
 def made(folder: Path, option: str = "--plot") -> Path:
-    """The folder, made if it is not there; raises OutputPathError where it cannot be made."""
+    """The folder, created if it does not exist; raises OutputPathError if it cannot be created."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputPathError(
-            f"{option}: expected a folder for the figures; {str(folder)!r} cannot be made ({error.strerror}); choose another"
+            f"{option}: expected a folder for the figures; {str(folder)!r} cannot be created ({error.strerror}); choose another"
         ) from error
     return folder

@@ -1,4 +1,4 @@
-"""`fusedstep find-lr SOURCE`: a learning rate for a data set and a network, with a table and a picture."""
+"""`fusedstep find-lr SOURCE`: suggests a learning rate for a data set and a network, with a table and a figure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from . import options as shared
 
 @dataclass(frozen=True)
 class FindLrOptions:
-    """What a user asks for; None where the number of training rows decides, or where nothing is wanted."""
+    """The options; None if the default depends on the number of training rows, or if the option is off."""
 
     source: shared.Source
     target: shared.Target = None
@@ -24,24 +24,24 @@ class FindLrOptions:
     optimizer: shared.Optimizer = None
     batch_size: shared.BatchSize = None
     sweep: Annotated[
-        bool, Option("--sweep", help="One short training with a growing rate, in place of one training per rate.")
+        bool, Option("--sweep", help="One short training run with increasing rate, instead of one run per rate.")
     ] = False
-    rate_epochs: Annotated[int, Option("--epochs", help="For each rate; a sweep has 100 minibatches in all.")] = 3
+    rate_epochs: Annotated[int, Option("--epochs", help="Epochs for each rate; a sweep takes 100 minibatches in total.")] = 3
     seed: shared.Seed = 0
-    plot: Annotated[Path | None, Option(help="File for a picture: PNG, SVG or PDF.")] = None
+    plot: Annotated[Path | None, Option(help="File for a figure: PNG, SVG or PDF.")] = None
     backend: shared.BackendName = None
     precision: shared.Precision = "float32"
 
 
 def find_lr(options: FindLrOptions) -> None:
-    """Look for a learning rate that suits a data set and a network.
+    """Suggest a learning rate for a data set and a network.
 
-    Trains a few epochs with each of 0.0001, 0.001, 0.01, 0.1 and 1 (and further powers of ten while the best one is the
-    smallest or the largest), then with half, twice and three times the best one; the smallest validation loss wins. With
-    --sweep, the rate grows from 0.000001 to 10 within 100 minibatches, and the suggestion is read from their losses: a tenth
-    of the rate where the smoothed loss was smallest, or the rate where it fell most steeply, whichever is smaller.
+    Trains a few epochs with each of 0.0001, 0.001, 0.01, 0.1 and 1 (and further powers of ten while the best rate is the
+    smallest or largest one), then with half, twice and three times the best rate; suggests the rate with the smallest
+    validation loss. With --sweep, the rate grows from 0.000001 to 10 within 100 minibatches; the suggestion is a tenth of the
+    rate with the smallest smoothed loss, or the rate at which the loss fell most steeply, whichever is smaller.
 
-    Data are split and networks are chosen as in `fusedstep train`.
+    Data are split, and networks are selected, as in `fusedstep train`.
     """
     from rich.console import Console
     from rich.markup import escape
@@ -62,7 +62,7 @@ def find_lr(options: FindLrOptions) -> None:
         require_format(plot)
         require_writable(plot)
         with settings():
-            pass  # Without matplotlib it ends here, and not after the search.
+            pass  # If matplotlib is missing, fail here and not after the search.
     report = Reporter(quiet=False)
     data = prepare(load(options.source, options.target, options.labels), options.task, (0.2, 0.1), options.seed)
     report.data(data)
@@ -79,5 +79,5 @@ def find_lr(options: FindLrOptions) -> None:
     console.print(f"Learning rate for {recipe.optimizer}: [bold]{found.suggestion:g}[/bold] ({found.rule})")
     if plot is not None:
         found.plot(plot)
-        console.print(f"Picture: [bold]{escape(str(plot))}[/bold]", soft_wrap=True)
+        console.print(f"Figure: [bold]{escape(str(plot))}[/bold]", soft_wrap=True)
     console.print(f"Use it: fusedstep train {escape(options.source)} … --lr {found.suggestion:g}", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Commands of packages above this one: known by name, loaded when they are used."""
+"""Commands of packages above this one: known only by name, and imported when they are used."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from .declared import command
 LATER = {
     "bench": (
         "benchmarks.commands.bench_command",
-        "Measure how fast a training step is here, beside its limit and other libraries.",
+        "Measure the time of a training step, compared with its limit and other libraries.",
     ),
     "profile": (
         "benchmarks.commands.profile_command",
-        "Show where the time of one training step goes, by layer and pass.",
+        "Show the time of one training step by layer and pass.",
     ),
 }
-"""Name -> module below the package, which holds a function of that name, and the first line of its help."""
+"""Name -> module inside the package with a function of that name, and the first line of its help."""
 
 
 STYLE: dict[str, Any] = {
@@ -33,7 +33,7 @@ STYLE: dict[str, Any] = {
 
 
 class Later(TyperCommand):
-    """Stands for a command in the list of commands, and becomes it when it is called.
+    """A placeholder in the list of commands that loads the real command when it is called.
 
     Args: name – a key of LATER.
     """
@@ -42,7 +42,7 @@ class Later(TyperCommand):
         super().__init__(name, help=LATER[name][1])
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
-        """The context of the real command, which is loaded now."""
+        """Loads the real command and returns its context."""
         return load(str(self.name)).make_context(info_name, args, parent, **extra)
 
 

@@ -1,4 +1,4 @@
-"""Two backends in lockstep: the same network, data, masks and order of rows, and how far the numbers drift apart.
+"""Trains two backends in lockstep, with the same network, data, masks and row order, and measures how far the results diverge.
 
 Nothing is printed here.
 """
@@ -25,7 +25,7 @@ from ..optimizers.adaptive import AdamW
 from ..streams import LAYER, SHUFFLE
 
 TOLERANCES = {"float32": 1e-5, "float64": 1e-12}
-"""Relative, on the losses."""
+"""Relative tolerances of the losses."""
 
 ROWS, COLUMNS, CLASSES, BATCH = 512, 24, 5, 64
 
@@ -33,7 +33,7 @@ WEIGHTS, MASKS, SHUFFLES = "initial weights", "random bits of dropout and noise"
 
 
 class Row(NamedTuple):
-    """One step: the two losses, their relative difference, and that of the parameters with the one that differs most."""
+    """One step: both losses, their relative difference, and the largest difference of a parameter with its name."""
 
     step: int
     losses: tuple[float, float]
@@ -43,10 +43,10 @@ class Row(NamedTuple):
 
 
 class Lockstep:
-    """Iterate over it to run the steps; then `bits`, `worst_loss`, `worst_parameters` and `passed` are complete.
+    """Runs the steps when iterated over; afterwards `bits`, `worst_loss`, `worst_parameters` and `passed` are complete.
 
     Args: backend_a, backend_b – names; steps – >= 1; precision – "float32" or "float64"; seed.
-    Raises: UnknownBackend, BackendUnavailable, DtypeError, HyperparameterError, before anything is run.
+    Raises: UnknownBackend, BackendUnavailable, DtypeError, HyperparameterError, before the first step.
     """
 
     def __init__(self, backend_a: str, backend_b: str, steps: int, precision: str, seed: int) -> None:
@@ -70,7 +70,7 @@ class Lockstep:
 
     @property
     def description(self) -> str:
-        """What is trained."""
+        """The size of the network and of the minibatches."""
         model = self.steps[0].model
         return f"{len(model.layers)} layers, {model.arena.count:,} parameters, minibatches of {BATCH} rows"
 
@@ -103,7 +103,7 @@ class Lockstep:
         return all(first[name].tobytes() == second[name].tobytes() for name in first)
 
     def _shuffle(self, epoch: int) -> Any:
-        """The order of the rows in an epoch, as the Trainer draws it."""
+        """The row order of an epoch, as in Trainer."""
         first, second = (
             backend.to_numpy(backend.permutation(ROWS, Random(backend.random_state(self.seed, epoch), SHUFFLE)))
             for backend in self.backends
@@ -139,8 +139,8 @@ def relative(first: Any, second: Any) -> float:
 
 
 def _network() -> Sequential:
-    # Smooth throughout: where ReLU, PReLU or Maxout have a kink, a unit within rounding of it would take the other side on
-    # the other backend once in a few hundred steps, and the runs would part for a reason that is nobody's mistake.
+    # All activations are smooth. At a kink of ReLU, PReLU or Maxout, rounding would put a unit on different sides on the two
+    # backends once in a few hundred steps, and the runs would diverge without any error.
     return Sequential(
         Linear(COLUMNS, 48), GELU(), Dropout(0.2),
         LayerNorm(48), Residual(Linear(48, 32), SiLU(), Dropout(0.1), Linear(32, 48)),
@@ -150,13 +150,13 @@ def _network() -> Sequential:
 
 
 def _optimizer() -> AdamW:
-    # With Adam's usual epsilon of 1e-8 the first step is the sign even of gradients that are rounding errors only, and the
-    # parameters would show those instead of what the backends do differently.
+    # With Adam's usual epsilon of 1e-8, the first step is the sign of the gradient even where the gradient is only a rounding
+    # error, and this would hide real differences between the backends.
     return AdamW(3e-3, epsilon=1e-5, clip_norm=5.0)
 
 
 def _data(seed: int) -> tuple[Any, Any]:
-    """Overlapping Gaussian clusters, one or two a class, with a linear mixture of the columns."""
+    """Overlapping Gaussian clusters, one or two per class, with linearly mixed columns."""
     rng = np.random.Generator(np.random.Philox(seed))
     centres = 1.5 * rng.standard_normal((2 * CLASSES, COLUMNS))
     cluster = rng.integers(0, 2 * CLASSES, ROWS)

@@ -1,4 +1,4 @@
-"""Options that several commands share; how they become those of a command is in declared.py."""
+"""Options that several commands share; declared.py builds commands from them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 from .names import ACTIVATIONS, OPTIMIZERS
 
 DEBUG_KEY = "fusedstep.debug"
-"""Where a context keeps whether tracebacks are wanted."""
+"""Key of the typer context that stores whether to show tracebacks."""
 
 
 def _remember(context: typer.Context, value: bool) -> bool:
@@ -21,7 +21,7 @@ def _remember(context: typer.Context, value: bool) -> bool:
 
 Debug = Annotated[
     bool,
-    typer.Option("--debug", callback=_remember, is_eager=True, help="Show the traceback of an error, beside its message."),
+    typer.Option("--debug", callback=_remember, is_eager=True, help="Show the traceback of an error with its message."),
 ]
 
 # Where it runs
@@ -30,14 +30,14 @@ BackendName = Annotated[
     typer.Option(
         "--backend",
         metavar="NAME",
-        help="numpy, numba, cupy, cuda or auto. Default: FUSEDSTEP_BACKEND, else the best that works here.",
+        help="numpy, numba, cupy, cuda or auto. Default: FUSEDSTEP_BACKEND, otherwise the best that works on this machine.",
     ),
 ]
 Precision = Annotated[
-    str, typer.Option(metavar="NAME", help="float32 or float64; tf32, bfloat16 or float16 where the backend has it.")
+    str, typer.Option(metavar="NAME", help="float32 or float64; tf32, bfloat16 or float16 if the backend supports it.")
 ]
 FullPrecision = Annotated[str, typer.Option(metavar="NAME", help="float32 or float64.")]
-Seed = Annotated[int, typer.Option(help="Of split, weights, dropout and shuffles.")]
+Seed = Annotated[int, typer.Option(help="Seed for split, weights, dropout and shuffles.")]
 
 # Data
 Source = Annotated[
@@ -47,24 +47,24 @@ Source = Annotated[
         show_default=False,
     ),
 ]
-Target = Annotated[str | None, typer.Option(help="Column to learn; needed for CSV and Parquet.")]
-Labels = Annotated[Path | None, typer.Option(help="File of labels of an IDX or NPY source.")]
+Target = Annotated[str | None, typer.Option(help="Name of the target column; required for CSV and Parquet.")]
+Labels = Annotated[Path | None, typer.Option(help="File with the labels of an IDX or NPY source.")]
 TaskName = Annotated[
     str | None,
     typer.Option(
         "--task",
         metavar="TASK",
-        help="classification or regression. Default: text, or few different whole numbers, are classes.",
+        help="classification or regression. Default: classification for text or a few distinct integers, otherwise regression.",
     ),
 ]
 
 # The network and its training
 Hidden = Annotated[
-    str | None, typer.Option(metavar="WIDTHS", help='Hidden widths, such as "256,128"; none: a linear model.')
+    str | None, typer.Option(metavar="WIDTHS", help='Widths of the hidden layers, such as "256,128"; none: a linear model.')
 ]
 Activation = Annotated[str | None, typer.Option(metavar="NAME", help=f"{ACTIVATIONS}.")]
-Optimizer = Annotated[str | None, typer.Option(metavar="NAME", help=f"{OPTIMIZERS}, in any case.")]
-BatchSize = Annotated[int | None, typer.Option(help="Rows of a minibatch.")]
+Optimizer = Annotated[str | None, typer.Option(metavar="NAME", help=f"{OPTIMIZERS}; case-insensitive.")]
+BatchSize = Annotated[int | None, typer.Option(help="Rows per minibatch.")]
 
 # What is measured
 Variant = Annotated[

@@ -1,4 +1,4 @@
-"""`fusedstep predict MODEL DATA`: the answers of a saved model, as CSV."""
+"""`fusedstep predict MODEL DATA`: writes the predictions of a saved model as CSV."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from .options import BackendName
 def predict(
     model: Annotated[Path, typer.Argument(help="Model file that fusedstep train wrote.", show_default=False)],
     data: Annotated[
-        str, typer.Argument(help="Like SOURCE of fusedstep train; a target column need not be there.", show_default=False)
+        str, typer.Argument(help="As SOURCE of fusedstep train; a target column is not required.", show_default=False)
     ],
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="OUT.csv", help="File to write. Default: to the terminal.")
+        Path | None, typer.Option("--out", "-o", metavar="OUT.csv", help="File to write. Default: standard output.")
     ] = None,
     labels_only: Annotated[
-        bool, typer.Option("--labels-only", help="For classes: only the most probable one, without probabilities.")
+        bool, typer.Option("--labels-only", help="For classes: write only the most probable one, without probabilities.")
     ] = False,
     stream: Annotated[
-        bool, typer.Option("--stream", help="Leave DATA in its file (NPY, NPZ, Parquet) and read it block by block.")
+        bool, typer.Option("--stream", help="Read DATA block by block from its file (NPY, NPZ, Parquet).")
     ] = False,
     backend: BackendName = None,
 ) -> None:
-    """Predict with a saved model, on any backend, whatever it was trained on.
+    """Predict with a saved model, on any backend, not only the one used for training.
 
-    Writes one line per row of DATA (rows count from 1): for classes the most probable one and the probability of each, for
-    numbers the number in the units of the training data. A text that the training data does not have counts as none of those
-    it has; a note on stderr says how often that happens.
+    Writes one line per row of DATA, numbered from 1: for classification the most probable class and the probability of each
+    class, for regression the number in the units of the training data. A text value that did not occur in the training data is
+    treated as none of the known categories; a note on stderr reports how often this happens.
     """
     import sys
 
@@ -46,7 +46,7 @@ def predict(
         for read in (data, model):
             if out.exists() and Path(read).exists() and out.samefile(read):
                 raise OutputPathError(
-                    f"expected another file than the data and the model to write to; got {str(out)!r}; give another name"
+                    f"expected an output file other than the data and the model; got {str(out)!r}; give another name"
                 )
     network, metadata = load_with_metadata(model, backend)
     if metadata.preprocessing is None:
@@ -65,18 +65,18 @@ def predict(
     rows = _rows(network, preprocessor, inputs, labels_only)
     if unseen:
         counts = ", ".join(f"{name!r} in {count:,} of {len(inputs):,} rows" for name, count in unseen.items())
-        print(f"note: texts that the training data does not have count as none of those it has: {counts}", file=sys.stderr)
+        print(f"note: text values that did not occur in the training data are treated as unknown: {counts}", file=sys.stderr)
     if out is None:
         _write(sys.stdout, rows)
         return
     with replacing(out, "the predictions") as part, part.open("w", encoding="utf-8", newline="") as file:
         _write(file, rows)
     chosen = network.backend.name
-    print(f"{len(inputs):,} predictions in {out}, computed by {chosen} ({why(backend, chosen)})", file=sys.stderr)
+    print(f"{len(inputs):,} predictions in {out}, computed on {chosen} ({why(backend, chosen)})", file=sys.stderr)
 
 
 def _require_fit(path: Path, network: Any, preprocessor: Any) -> None:
-    """The network and the preprocessing of a file must belong together."""
+    """Checks that the network and the preprocessing of a file match."""
     from ...errors import ModelFileError
 
     if (network.inputs, network.outputs) != (preprocessor.width, preprocessor.outputs):
@@ -87,7 +87,7 @@ def _require_fit(path: Path, network: Any, preprocessor: Any) -> None:
 
 
 def _rows(network: Any, preprocessor: Any, inputs: Any, labels_only: bool) -> Iterator[Sequence[Any]]:
-    """The header, then one line per row; of a source, one block after the other."""
+    """The header, then one line per row; a source is read block by block."""
     from ..sources.row_source import RowSource
 
     shares = preprocessor.task == "classification" and not labels_only

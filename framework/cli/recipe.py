@@ -1,4 +1,4 @@
-"""The recipe: network, optimiser and training time, chosen by the number of training rows unless given.
+"""The recipe: network, optimiser and training length, selected by the number of training rows unless given.
 
 Nothing is trained here.
 """
@@ -19,22 +19,22 @@ from ..training.schedules import parse_schedule, schedule_text
 from .train_options import TrainOptions
 
 SMALLEST_VALIDATION = 10
-"""Rows; a smaller validation part says nothing, so its rows are trained on and the number of epochs is fixed."""
+"""Rows; a smaller validation part is not informative, so its rows are used for training, for a fixed number of epochs."""
 
 MOST_UNITS = 65_536
-"""Of one hidden layer."""
+"""Largest width of a hidden layer."""
 MOST_WEIGHTS = 1 << 31
-"""Of a network; with gradients and the two moments of Adam, 32 GiB in float32."""
+"""Largest number of weights; with gradients and the two moments of Adam, 32 GiB in float32."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is made and trained.
+    """How a network is built and trained.
 
-    Args: hidden – widths of the hidden layers; activation; dropout – share that is dropped; optimizer – class name; lr,
-        weight_decay, clip_norm – its settings; batch_size – rows, None for all; epochs – at most; patience – epochs
-        without a better validation loss before training ends, 0 for never; max_steps – minibatches at most, None for no
-        limit; schedule – of the learning rate, as text, None for a constant one.
+    Args: hidden – widths of the hidden layers; activation; dropout – fraction that is dropped; optimizer – class name; lr,
+        weight_decay, clip_norm – its settings; batch_size – rows, None for all; epochs – at most; patience – epochs without a
+        better validation loss before training ends, 0 for never; max_steps – minibatches at most, None for no limit; schedule –
+        of the learning rate, as text, None for a constant one.
     """
 
     hidden: tuple[int, ...]
@@ -51,7 +51,7 @@ class Recipe:
     schedule: str | None = None
 
     def make_optimizer(self) -> Optimizer:
-        """The optimiser; raises HyperparameterError for settings that it refuses."""
+        """The optimiser; raises HyperparameterError for invalid settings."""
         settings: dict[str, Any] = {"weight_decay": self.weight_decay, "clip_norm": self.clip_norm}
         if self.lr is not None:
             settings["lr"] = self.lr
@@ -59,10 +59,11 @@ class Recipe:
 
 
 def recipe_for(rows: int, task: Task, has_validation: bool, **given: Any) -> Recipe:
-    """The recipe for a training part; `given` settings that are not None win. The help of `fusedstep train` states the rule.
+    """The recipe for a training part; `given` settings that are not None take precedence. `fusedstep train --help` states the
+    rule.
 
-    Small sets need strong regularisation (dropout, decay, early stopping) more than width; on large ones many steps are
-    taken in an epoch, so fewer epochs and larger minibatches do.
+    Small data sets need strong regularisation (dropout, weight decay, early stopping) more than wide layers. An epoch of a
+    large data set has many steps, so fewer epochs and larger minibatches suffice.
 
     Args: rows – of the training part; task; has_validation – whether early stopping is possible; given – fields of Recipe.
     """
@@ -78,7 +79,7 @@ def recipe_for(rows: int, task: Task, has_validation: bool, **given: Any) -> Rec
         chosen["dropout"] = 0.1
     chosen["activation"] = "relu"
     if task == "regression" and rows < 1_000:
-        # With larger steps the few validation rows pick one of the first epochs by chance.
+        # With larger steps, the few validation rows select one of the first epochs by chance.
         chosen.update(hidden=(32,), activation="tanh", lr=1e-3, patience=30)
     chosen["weight_decay"] = 0.1 if rows < 10_000 else 0.01
     if not has_validation:
@@ -90,7 +91,7 @@ def recipe_for(rows: int, task: Task, has_validation: bool, **given: Any) -> Rec
 
 
 def choices(options: Any) -> dict[str, Any]:
-    """What the options of a command choose of a Recipe, by its fields, parsed and checked; what is None is open.
+    """The fields of a Recipe that the options of a command set, parsed and checked; options that are None are left out.
 
     Raises: HyperparameterError that names the option.
     """
@@ -102,20 +103,20 @@ def choices(options: Any) -> dict[str, Any]:
 
 
 def check_options(options: TrainOptions) -> None:
-    """Refuses impossible options before any data is read.
+    """Rejects invalid options before any data are read.
 
     Raises: HyperparameterError that names the option.
     """
     given = choices(options)
     parse_micro_batch(options.micro_batch)
     if options.find_lr and options.lr is not None:
-        raise HyperparameterError(f"--find-lr: expected no --lr beside it; got --lr {options.lr:g}; leave one of them out")
+        raise HyperparameterError(f"--find-lr: expected no --lr; got --lr {options.lr:g}; leave out one of them")
     if options.validation_share == 0.0:
         require_validation(given, "--validation-share 0")
 
 
 def parse_hidden(text: str) -> tuple[int, ...]:
-    """Widths from "256,128"; "none" is no hidden layer, a linear model."""
+    """Widths from "256,128"; "none" means no hidden layer, a linear model."""
     if text.strip().lower() == "none":
         return ()
     try:
@@ -128,13 +129,13 @@ def parse_hidden(text: str) -> tuple[int, ...]:
         )
     if max(widths) > MOST_UNITS:
         raise HyperparameterError(
-            f"--hidden: expected widths of at most {MOST_UNITS:,}; got {max(widths):,}; several narrower layers learn more"
+            f"--hidden: expected widths of at most {MOST_UNITS:,}; got {max(widths):,}; use several narrower layers"
         )
     return widths
 
 
 def require_size(widths: Sequence[int]) -> None:
-    """Refuses a network too large for any machine this is made for, before memory is asked for.
+    """Rejects a network that is too large, before memory is allocated.
 
     Args: widths – columns of the input, of each hidden layer, and of the output.
     Raises: HyperparameterError with the number of weights.
@@ -148,7 +149,7 @@ def require_size(widths: Sequence[int]) -> None:
 
 
 def parse_micro_batch(text: str) -> int | str | None:
-    """Rows from "4096"; "auto" is as many as the memory holds; "none" never cuts a minibatch."""
+    """Rows from "4096"; "auto": as many as fit into memory; "none": minibatches are never split."""
     word = text.strip().lower()
     if word in ("auto", "none"):
         return None if word == "none" else word
@@ -159,7 +160,7 @@ def parse_micro_batch(text: str) -> int | str | None:
 
 
 def find_optimizer(name: str, option: str = "--optimizer") -> str:
-    """The class name of an optimiser, whatever its case."""
+    """The class name of an optimiser; case-insensitive."""
     known = {entry.lower(): entry for entry in OPTIMIZERS if not entry.startswith("_")}
     if name.lower() not in known:
         raise HyperparameterError(
@@ -169,7 +170,7 @@ def find_optimizer(name: str, option: str = "--optimizer") -> str:
 
 
 def find_schedule(text: str) -> str:
-    """The text of a schedule in its shortest form, "constant" included."""
+    """The text of a schedule in its shortest form; may be "constant"."""
     try:
         return schedule_text(parse_schedule(text))
     except HyperparameterError as error:
@@ -179,13 +180,13 @@ def find_schedule(text: str) -> str:
 PARSERS: dict[str, Callable[[str], Any]] = {
     "hidden": parse_hidden, "optimizer": find_optimizer, "schedule": find_schedule
 }  # fmt: skip
-"""Of the fields of a Recipe that are not written as they are on the command line."""
+"""Parsers of the fields of a Recipe that have another form on the command line."""
 
 
 def require_validation(given: dict[str, Any], because: str) -> None:
-    """Refuses settings that watch a validation part where there is none.
+    """Rejects settings that need a validation part if there is none.
 
-    Args: given – fields of Recipe that the user chose; because – why there is none.
+    Args: given – fields of Recipe that the user chose; because – why there is none, for the message.
     Raises: HyperparameterError that names the option.
     """
     schedule = parse_schedule(given.get("schedule") or "constant")
@@ -196,13 +197,13 @@ def require_validation(given: dict[str, Any], because: str) -> None:
     ):
         if used:
             raise HyperparameterError(
-                f"--{name}: expected a validation part, by which {shown!r} decides; there is none ({because}); give "
-                f"--validation-share 0.1 and enough rows, or leave --{name} out"
+                f"--{name}: expected a validation part, which {shown!r} needs; there is none ({because}); give "
+                f"--validation-share 0.1 and enough rows, or leave out --{name}"
             )
 
 
 def check(given: dict[str, Any]) -> None:
-    """Refuses impossible settings.
+    """Rejects invalid settings.
 
     Raises: HyperparameterError that names the option.
     """
@@ -213,7 +214,7 @@ def check(given: dict[str, Any]) -> None:
             f"{did_you_mean(activation, ACTIVATION_LAYERS)}"
         )
     if dropout is not None and not 0.0 <= dropout < 1.0:
-        raise HyperparameterError(f"--dropout: expected a share in [0, 1); got {dropout}; 0.5 drops half of the units")
+        raise HyperparameterError(f"--dropout: expected a fraction in [0, 1); got {dropout}; 0.5 drops half of the units")
     for name, smallest in (("epochs", 1), ("batch_size", 1), ("patience", 0), ("max_steps", 1)):
         value = given.get(name)
         if value is not None and value < smallest:

@@ -1,4 +1,4 @@
-"""What `fusedstep train` prints, and what it notes in the model file; nothing is computed here."""
+"""The output of `fusedstep train`, and the notes that it writes to the model file; nothing is computed here."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .training import PreparedData, Trained
 
 
 class Reporter:
-    """Prints to stdout, or not at all.
+    """Prints to stdout, unless quiet.
 
     Args: quiet – print nothing.
     """
@@ -29,7 +29,7 @@ class Reporter:
         self.shows_progress = not quiet and self.console.is_terminal
 
     def data(self, data: PreparedData) -> None:
-        """What was read and how it is divided."""
+        """The data set and how it is split."""
         dataset, coded = data.dataset, data.preprocessor
         what = f"{len(coded.classes)} classes" if data.task == "classification" else "numbers"
         columns = len(dataset.feature_names)
@@ -44,11 +44,11 @@ class Reporter:
             self.console.print(f"[yellow]Note:[/yellow] {escape(data.remark)}")
 
     def backend(self, backend: Backend, argument: str | None) -> None:
-        """Where it will run, and why there."""
+        """The backend in use, and why."""
         self.console.print(f"Backend: [bold]{escape(backend.name)}[/bold] ({escape(why(argument, backend.name))})")
 
     def results(self, data: PreparedData, trained: Trained, path: Path) -> None:
-        """The table of figures, then how they came about."""
+        """The table of results, then network and training settings."""
         recipe, history = trained.recipe, trained.history
         table = Table(title="Results", title_justify="left", title_style="bold")
         classes = data.task == "classification"
@@ -75,7 +75,7 @@ class Reporter:
         self.console.print(f"Use it: fusedstep predict {escape(str(path))} DATA -o predictions.csv", soft_wrap=True)
 
     def figures(self, paths: Sequence[Path]) -> None:
-        """Where the figures are."""
+        """The paths of the figures."""
         self.console.print(f"Figures: {', '.join(escape(str(path)) for path in paths)}", soft_wrap=True)
 
 
@@ -85,22 +85,22 @@ def percent(share: float) -> str:
 
 
 def number(value: float) -> str:
-    """Four decimals, or "undefined" where there is no R² because the target does not vary."""
+    """Four decimals, or "undefined" if there is no R² because the target is constant."""
     return "undefined" if math.isnan(value) else f"{value:.4f}"
 
 
 def comparison(data: PreparedData, trained: Trained) -> str:
-    """One sentence: does the network beat what can be had without one?"""
+    """One sentence that compares the network with the baseline."""
     assert trained.baseline is not None
     test = trained.figures["test"]
     if data.task == "classification":
         return (
-            f"Always answering the most frequent class would give {percent(trained.baseline)} on the test part; "
+            f"Always predicting the most frequent class gives {percent(trained.baseline)} on the test part; "
             f"the network gives {percent(test['accuracy'])}."
         )
     if math.isnan(trained.baseline):
-        return "The target does not vary in the test part, so there is no R² to compare."
-    verdict = "The network beats it" if test["r2"] > trained.baseline else "The network does not beat it"
+        return "The target is constant in the test part, so there is no R² to compare."
+    verdict = "The network is better" if test["r2"] > trained.baseline else "The network is not better"
     return (
         f"Linear regression on the same split: test R² {trained.baseline:.4f}. {verdict} "
         f"({test['r2']:.4f}, {test['r2'] - trained.baseline:+.4f})."
@@ -108,7 +108,7 @@ def comparison(data: PreparedData, trained: Trained) -> str:
 
 
 def rates(trained: Trained) -> str:
-    """The learning rate, and with a schedule also its name and the rate of the last step."""
+    """The learning rate; with a schedule also its name and the rate of the last step."""
     text = f"{trained.lr:g}"
     if trained.recipe.schedule not in (None, CONSTANT):
         text += f" (schedule {trained.recipe.schedule}, {trained.history[-1]['lr']:.3g} at the end)"
@@ -116,7 +116,7 @@ def rates(trained: Trained) -> str:
 
 
 def notes_of(data: PreparedData, trained: Trained, seed: int) -> dict[str, Any]:
-    """What the model file says about its making: plain values, None where a figure is undefined."""
+    """How the model was trained, for the model file: plain values, None where a result is undefined."""
     recipe = trained.recipe
     return {
         "data": data.dataset.name,

@@ -1,4 +1,4 @@
-"""`fusedstep search SOURCE`: optimiser, rate, schedule, batch size and architecture, with pruning, and resumable."""
+"""`fusedstep search SOURCE`: searches optimiser, rate, schedule, batch size and architecture; prunes poor trials, resumable."""
 
 from __future__ import annotations
 
@@ -19,38 +19,38 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """What a user asks for; None for the usual space, and where nothing is wanted."""
+    """The options; None for the default search space, or if the option is off."""
 
     source: Source
     target: Target = None
     labels: Labels = None
     task: TaskName = None
-    trials: Annotated[int, Option(help="Candidates in all, those in the storage included.")] = 20
-    epochs: Annotated[int, Option(help="Of each candidate that is not given up.")] = 20
+    trials: Annotated[int, Option(help="Total number of candidates, including those in the storage.")] = 20
+    epochs: Annotated[int, Option(help="Epochs of each candidate that is not stopped early.")] = 20
     storage: Annotated[
-        Path | None, Option(help="SQLite file, such as search.db, with which a stopped search goes on.")
+        Path | None, Option(help="SQLite file, such as search.db, from which a stopped search resumes.")
     ] = None
-    optimizers: Annotated[str | None, Option(metavar="NAMES", help='Such as "Adam,Nesterov".')] = None
+    optimizers: Annotated[str | None, Option(metavar="NAMES", help='Optimisers to try, such as "Adam,Nesterov".')] = None
     schedules: Annotated[
-        str | None, Option(metavar="NAMES", help='Separated by blanks, such as "constant step:every=10 cosine".')
+        str | None, Option(metavar="NAMES", help='Schedules, separated by spaces, such as "constant step:every=10 cosine".')
     ] = None
-    batch_sizes: Annotated[str | None, Option(metavar="ROWS", help='Such as "32,128".')] = None
-    layers: Annotated[str | None, Option(metavar="FROM-TO", help='Hidden layers, such as "1-3".')] = None
-    width: Annotated[str | None, Option(metavar="FROM-TO", help='Units of each, such as "32-256".')] = None
-    seed: Annotated[int, Option(help="Of the search, the split, weights, dropout and shuffles.")] = 0
+    batch_sizes: Annotated[str | None, Option(metavar="ROWS", help='Batch sizes to try, such as "32,128".')] = None
+    layers: Annotated[str | None, Option(metavar="FROM-TO", help='Number of hidden layers, such as "1-3".')] = None
+    width: Annotated[str | None, Option(metavar="FROM-TO", help='Units per hidden layer, such as "32-256".')] = None
+    seed: Annotated[int, Option(help="Seed for the search, the split, weights, dropout and shuffles.")] = 0
     backend: BackendName = None
     precision: Precision = "float32"
 
 
 def search(options: SearchOptions) -> None:
-    """Look for the optimiser, learning rate, schedule, batch size and network that suit a data set.
+    """Search for the optimiser, learning rate, schedule, batch size and network that suit a data set.
 
-    Every candidate is trained on the training part, and judged by the smallest validation loss of its epochs; those that are
-    worse than the median are given up early. The test part is not used. At the end, the command is printed that trains a model
-    with what was found. Needs Optuna.
+    Each candidate is trained on the training part and rated by its smallest validation loss; candidates worse than the median
+    are stopped early. The test part is not used. At the end, the command that trains a model with the best settings is printed.
+    Needs Optuna.
 
-    With --storage, a search that was stopped goes on where it was, also after a power cut, and the same search with more
-    --trials goes on from its last one.
+    With --storage, a stopped search resumes where it ended, also after a power failure, and the same search with more --trials
+    continues after the last trial.
     """
     from rich.console import Console
     from rich.markup import escape
@@ -74,7 +74,7 @@ def search(options: SearchOptions) -> None:
     data = prepare(load(options.source, options.target, options.labels), options.task, (0.2, 0.1), options.seed)
     if "validation" not in data.parts:
         raise HyperparameterError(
-            f"expected a validation part, by which candidates are compared; there is none ({data.remark}); use more rows"
+            f"expected a validation part to compare candidates; there is none ({data.remark}); use more rows"
         )
     report.data(data)
     report.backend(backend, options.backend)
@@ -85,7 +85,7 @@ def search(options: SearchOptions) -> None:
     def finished(number: int, trial: SearchTrial) -> None:
         nonlocal reported
         if not reported and number > 1:
-            console.print(f"Going on after the {number - 1} finished trials in {escape(str(storage))}.", soft_wrap=True)
+            console.print(f"Resuming after the {number - 1} finished trials in {escape(str(storage))}.", soft_wrap=True)
         reported += 1
         console.print(f"{number:>3}. {escape(described(trial))}", soft_wrap=True)
 
@@ -100,11 +100,11 @@ def search(options: SearchOptions) -> None:
         except KeyboardInterrupt:
             if storage is None:
                 raise
-            console.print(f"Stopped. The finished trials are in {escape(str(storage))}; the same command goes on from there.")
+            console.print(f"Stopped. The finished trials are in {escape(str(storage))}; run the same command to resume.")
             raise typer.Exit(2) from None
     best = found.best_trial
     if not reported:
-        console.print(f"These trials were in {escape(str(storage))} already; a larger --trials adds to them.", soft_wrap=True)
+        console.print(f"All trials were in {escape(str(storage))} already; increase --trials to add more.", soft_wrap=True)
     console.print(f"[bold]Best of {len(found.trials)}:[/bold] {escape(described(best))}", soft_wrap=True)
     c = best.candidate
     same = {name: getattr(options, name) for name in ("source", "target", "labels", "task", "epochs", "seed")}
@@ -116,7 +116,7 @@ def search(options: SearchOptions) -> None:
 
 
 def _given(options: SearchOptions) -> dict[str, Any]:
-    """The fields of a SearchSpace that a user chose."""
+    """The fields of a SearchSpace that the options set."""
     from .recipe import find_optimizer
 
     given: dict[str, Any] = {}
@@ -144,11 +144,11 @@ def numbers(text: str, separator: str, option: str, example: str) -> tuple[int, 
     try:
         return tuple(int(part) for part in text.split(separator))
     except ValueError as error:
-        raise HyperparameterError(f"{option}: expected whole numbers such as {example}; got {text!r}; write it so") from error
+        raise HyperparameterError(f"{option}: expected whole numbers such as {example}; got {text!r}; use that form") from error
 
 
 def described(trial: SearchTrial) -> str:
-    """One line about a trial."""
+    """One line that describes a trial."""
     c = trial.candidate
     end = "" if trial.state == "complete" else f", {trial.state} after {trial.epochs} epochs"
     network = "-".join(map(str, c.hidden)) or "linear"

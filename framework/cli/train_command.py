@@ -1,4 +1,4 @@
-"""`fusedstep train SOURCE`: from a data set to one model file, with a table of what was reached."""
+"""`fusedstep train SOURCE`: trains a model on a data set, saves it to one file, and prints a table of results."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
     from .figures import Figures
 
 INTERRUPTED = 130
-"""The exit status of programs that were ended from the keyboard: 128 and the number of the signal."""
+"""Exit status of programs interrupted from the keyboard: 128 plus the number of the signal."""
 
 
 def train(options: TrainOptions) -> None:
-    """Train a network on a data set, and save it.
+    """Train a network on a data set and save it.
 
-    The rows are split (by class, where there are classes), numbers are standardised and texts one-hot coded by what the
-    training part shows, a network is trained, and the epoch with the best validation loss is kept. Nothing is chosen by the
-    test part, so its figures tell what to expect on new data.
+    The rows are split (stratified by class for classification), numbers are standardised and text columns one-hot encoded with
+    statistics of the training part, a network is trained, and the parameters of the epoch with the best validation loss are
+    kept. The test part is not used for any decision, so its results estimate the performance on new data.
 
-    **Defaults by the number of training rows**
+    **Defaults by number of training rows**
 
     - below 1,000: 64 relu units and AdamW at 0.003 with patience 20 for classes, 32 tanh units and AdamW at 0.001 with
     patience 30 for numbers; dropout 0.4, minibatches of 32, at most 300 epochs, weight decay 0.1
@@ -32,16 +32,17 @@ def train(options: TrainOptions) -> None:
     - from 10,000: 512 and 256 relu units, dropout 0.2 (0.1 for numbers), AdamW at 0.001, minibatches of 128 (512 from 100,000
     rows on), at most 60 epochs, patience 6, weight decay 0.01
 
-    With --stream the data may be larger than memory: a thread reads the next minibatch while a step works; columns must be
-    numbers, the target is kept in memory. The order of the rows is the same as without it; of a Parquet file, row groups are
-    shuffled, and the rows of four of them together.
+    With --stream the data may be larger than memory: a thread reads the next minibatch while a step runs. Columns must be
+    numbers, and the target is kept in memory. The row order is the same as without --stream, except for Parquet files: their
+    row groups are shuffled, and then the rows within windows of four row groups.
 
-    Ctrl-C ends training after the step at hand: what was learned until then is evaluated and saved, beside an older file of
-    the same name, and the exit status is 130. Another Ctrl-C gives up without a file.
+    Ctrl-C ends training after the current step: the model is evaluated and saved (without replacing an older file of the same
+    name), and the exit status is 130. A second Ctrl-C quits without saving.
 
-    A validation part of fewer than 10 rows is not split off: its rows are trained on, for a third of the epochs.
+    A validation part of fewer than 10 rows is not used: its rows are added to the training part, and training takes a third of
+    the epochs.
 
-    **Schedules of the learning rate**
+    **Learning-rate schedules**
 
     - `step:factor=0.5,every=5` halves it every 5 epochs (these are the defaults, so `step` does the same)
     - `halve-on-worse` halves it after an epoch whose validation loss rose
@@ -81,15 +82,15 @@ def train(options: TrainOptions) -> None:
     if figures is not None:
         report.figures(figures.draw(data, trained))
     if replaced:
-        print(f"note: {path} was there already and was replaced; give --out to keep an older model", file=sys.stderr)
+        print(f"note: an existing {path} was replaced; use --out to keep an older model", file=sys.stderr)
     if trained.interrupted:
-        ended = f"after {trained.history.epochs} of {trained.recipe.epochs} epochs, the last of them cut short"
-        print(f"note: stopped from the keyboard {ended}; what was learned until then is in {path}", file=sys.stderr)
+        ended = f"after {trained.history.epochs} of {trained.recipe.epochs} epochs, the last one incomplete"
+        print(f"note: stopped from the keyboard {ended}; the model trained so far is in {path}", file=sys.stderr)
         raise typer.Exit(INTERRUPTED)
 
 
 def _figures(options: TrainOptions) -> Figures | None:
-    """Who draws the figures, loaded only if any are wanted."""
+    """Draws the figures; imported only if requested."""
     if options.plot is None:
         return None
     from .figures import Figures
@@ -103,5 +104,5 @@ def _require_other_file(path: Path, options: TrainOptions) -> None:
     for read in (options.source, options.labels):
         if read is not None and path.exists() and Path(read).exists() and path.samefile(read):
             raise OutputPathError(
-                f"expected another file than the data to write to; got {str(path)!r}; give --out another name"
+                f"expected an output file other than the data; got {str(path)!r}; give --out another name"
             )

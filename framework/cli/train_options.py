@@ -1,4 +1,4 @@
-"""The options of `fusedstep train`, declared once; what becomes of the open ones is in recipe.py."""
+"""The options of `fusedstep train`; recipe.py selects values for those that are None."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from . import options as shared
 from .declared import Panel
 
 DATA = Panel("Data")
-NETWORK = Panel("Network (defaults suit the size of the data, see above)")
+NETWORK = Panel("Network (defaults depend on the size of the data, see above)")
 TRAINING = Panel("Training")
-RUN = Panel("Where it runs, what it writes")
+RUN = Panel("Backend and output")
 
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """What a user asks for; None where the number of training rows decides, or where nothing is wanted."""
+    """The options; None if the default depends on the number of training rows, or if the option is off."""
 
     source: shared.Source
     target: Annotated[shared.Target, DATA] = None
@@ -28,18 +28,18 @@ class TrainOptions:
         bool,
         DATA,
         Option(
-            "--stream", help="Leave the features in their file (NPY, NPZ, Parquet) and read minibatches as they are needed."
+            "--stream", help="Read minibatches from the file (NPY, NPZ, Parquet) instead of loading all features."
         ),
     ] = False
     task: Annotated[shared.TaskName, DATA] = None
-    test_share: Annotated[float, DATA, Option(help="Share of the rows that only the final test sees.")] = 0.2
+    test_share: Annotated[float, DATA, Option(help="Fraction of the rows used only for the final test.")] = 0.2
     validation_share: Annotated[
-        float, DATA, Option(help="Share of the rows that decides when to stop; 0 for none.")
+        float, DATA, Option(help="Fraction of the rows used for early stopping; 0 for none.")
     ] = 0.1
 
     hidden: Annotated[shared.Hidden, NETWORK] = None
     activation: Annotated[shared.Activation, NETWORK] = None
-    dropout: Annotated[float | None, NETWORK, Option(help="Share of hidden units dropped in training, 0 <= p < 1.")] = None
+    dropout: Annotated[float | None, NETWORK, Option(help="Fraction of hidden units dropped in training, 0 <= p < 1.")] = None
 
     optimizer: Annotated[shared.Optimizer, TRAINING] = None
     lr: Annotated[float | None, TRAINING, Option(help="Learning rate, > 0.")] = None
@@ -49,10 +49,10 @@ class TrainOptions:
         TRAINING,
         Option(
             metavar="ROWS",
-            help="Rows worked on at a time, with the same result; auto: fewer where memory runs out; none: always all.",
+            help="Rows processed at a time, with the same result; auto: fewer if memory runs out; none: always all.",
         ),
     ] = "auto"
-    epochs: Annotated[int | None, TRAINING, Option(help="Passes over the data, at most.")] = None
+    epochs: Annotated[int | None, TRAINING, Option(help="Largest number of epochs.")] = None
     patience: Annotated[
         int | None,
         TRAINING,
@@ -60,22 +60,22 @@ class TrainOptions:
             "--patience", "--early-stopping", help="Epochs without a better validation loss before stopping; 0: never stop."
         ),
     ] = None
-    max_steps: Annotated[int | None, TRAINING, Option(help="Minibatches, at most.")] = None
+    max_steps: Annotated[int | None, TRAINING, Option(help="Largest number of minibatches.")] = None
     schedule: Annotated[
         str | None,
         TRAINING,
         Option(
             metavar="NAME:SETTING=VALUE,…",
-            help='How the learning rate changes, such as "step:factor=0.5,every=5", see above. Default: it does not.',
+            help='How the learning rate changes, such as "step:factor=0.5,every=5", see above. Default: constant.',
         ),
     ] = None
     find_lr: Annotated[
         bool,
         TRAINING,
-        Option("--find-lr", help="First look for the learning rate, as fusedstep find-lr does, and train with it."),
+        Option("--find-lr", help="First search a learning rate, as fusedstep find-lr does, and train with it."),
     ] = False
     weight_decay: Annotated[float | None, TRAINING, Option(help="Decoupled weight decay.")] = None
-    clip_norm: Annotated[float | None, TRAINING, Option(help="Largest norm of the gradient.")] = None
+    clip_norm: Annotated[float | None, TRAINING, Option(help="Clip the gradient to this norm.")] = None
     seed: Annotated[shared.Seed, TRAINING] = 0
 
     backend: Annotated[shared.BackendName, RUN] = None
@@ -86,7 +86,7 @@ class TrainOptions:
         Option(
             "--out",
             "-o",
-            help="Model file. Default: SOURCE's name with .safetensors, here; an older one is replaced, and a note says so.",
+            help="Model file. Default: name of SOURCE with .safetensors, in the current folder; replaces an older file.",
         ),
     ] = None
     plot: Annotated[
@@ -94,9 +94,9 @@ class TrainOptions:
         RUN,
         Option(
             metavar="DIR",
-            help="Folder for figures: learning curves, layers, loss surface, and for two inputs the decision regions.",
+            help="Folder for figures: learning curves, layer statistics, loss surface, and decision regions for two inputs.",
             show_default=False,
         ),
     ] = None
-    plot_format: Annotated[str, RUN, Option(metavar="NAME", help="Of the figures: png, svg or pdf.")] = "png"
+    plot_format: Annotated[str, RUN, Option(metavar="NAME", help="Format of the figures: png, svg or pdf.")] = "png"
     quiet: Annotated[bool, RUN, Option("--quiet", "-q", help="Print nothing but errors and notes.")] = False

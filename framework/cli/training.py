@@ -1,4 +1,4 @@
-"""What `fusedstep train` does, without printing: split, preprocess, train, evaluate, compare with a plain baseline.
+"""The work of `fusedstep train`, without output: split, preprocess, train, evaluate, compare with a simple baseline.
 
 The command and its tables are in train_command.py and report.py.
 """
@@ -38,16 +38,16 @@ from .recipe import SMALLEST_VALIDATION, Recipe, choices, parse_micro_batch, rec
 from .train_options import TrainOptions
 
 SMALL_PRODUCT = 1 << 22
-"""Multiplications in a matrix product below which a second BLAS thread costs more than it brings."""
+"""Multiplications in a matrix product below which a second BLAS thread does not pay."""
 SEARCH_EPOCHS = 3
-"""Of each learning rate that is tried."""
+"""Epochs for each learning rate of a search."""
 MOST_COLUMNS = 4096
-"""Of streamed data that is compared with linear regression, whose normal equations are a matrix of as many rows and columns."""
+"""Largest number of streamed columns for the linear-regression baseline, whose normal equations have as many rows."""
 
 
 @dataclass(frozen=True, eq=False)
 class DataPart:
-    """Training, validation or test rows as the network takes them."""
+    """Training, validation or test rows in the form that the network takes."""
 
     x: NDArray[np.float64] | RowSource
     y: NDArray[Any]
@@ -65,13 +65,13 @@ class DataPart:
         return x, self.y[:count]
 
     def in_memory(self, rows: int) -> tuple[NDArray[np.float64], NDArray[Any]]:
-        """All rows, where they are in memory already, else the first ones."""
+        """All rows if they are in memory, otherwise the first ones."""
         return self.first(rows if isinstance(self.x, RowSource) else len(self))
 
 
 @dataclass(frozen=True, eq=False)
 class PreparedData:
-    """A data set, split and preprocessed; parts that were left out are not in `parts`."""
+    """A data set, split and preprocessed; empty parts are not in `parts`."""
 
     dataset: Dataset
     task: Task
@@ -82,11 +82,11 @@ class PreparedData:
 
 @dataclass(eq=False)
 class Trained:
-    """A trained model and what it reached.
+    """A trained model and its results.
 
-    Attributes: lr – the learning rate at the beginning; figures – part -> {"loss", "accuracy"} or {"loss", "r2", "rmse"},
-        rmse in the units of the target; baseline – the test figure of linear regression (R²) or of always answering the
-        most frequent class (accuracy), or None without a test part; interrupted – whether it was ended from the keyboard.
+    Attributes: lr – the learning rate at the beginning; figures – part -> {"loss", "accuracy"} or {"loss", "r2", "rmse"}, rmse
+        in the units of the target; baseline – the test result of linear regression (R²) or of always predicting the most
+        frequent class (accuracy), or None without a test part; interrupted – whether training was ended from the keyboard.
     """
 
     model: Sequential
@@ -103,7 +103,7 @@ class Trained:
 def prepare(dataset: Dataset, task: str | None, shares: tuple[float, float], seed: int) -> PreparedData:
     """Split and preprocess; statistics come from the training part only.
 
-    Args: dataset – as read; task – wins over what the source and the target suggest; shares – (test, validation); seed.
+    Args: dataset – as read; task – overrides the task inferred from source and target; shares – (test, validation); seed.
     Raises: NonFiniteDataError with the row in the file; what `split` and `Preprocessor.fit` raise.
     """
     if not isinstance(dataset.features, RowSource):
@@ -118,8 +118,8 @@ def prepare(dataset: Dataset, task: str | None, shares: tuple[float, float], see
     test, validation = shares
     if 0.0 < validation < 1.0 and round(len(dataset) * validation) < SMALLEST_VALIDATION:
         remark = (
-            f"{len(dataset):,} rows are too few for a validation part ({SMALLEST_VALIDATION} rows at least), so all but "
-            "the test rows are trained on, for a fixed number of epochs"
+            f"{len(dataset):,} rows are too few for a validation part (at least {SMALLEST_VALIDATION} rows), so all but "
+            "the test rows are used for training, for a fixed number of epochs"
         )
         validation = 0.0
     rows = split(len(dataset), (test, validation), seed, stratify=target if found == "classification" else None)
@@ -134,14 +134,14 @@ def prepare(dataset: Dataset, task: str | None, shares: tuple[float, float], see
 
 
 def loss_of(data: PreparedData) -> Loss:
-    """The loss that suits the task."""
+    """The loss for the task."""
     return SoftmaxCrossEntropy() if data.task == "classification" else MSE()
 
 
 def new_step(
     data: PreparedData, recipe: Recipe, seed: int, backend: Backend, precision: str, micro_batch: int | str | None = None
 ) -> TrainStep:
-    """A step on a new network by the recipe; refuses one that is too large."""
+    """A step on a new network built by the recipe; rejects a network that is too large."""
     widths = [data.preprocessor.width, *recipe.hidden, data.preprocessor.outputs]
     require_size(widths)
     model = mlp(widths, recipe.activation, recipe.dropout)
@@ -151,7 +151,7 @@ def new_step(
 def few_threads(
     data: PreparedData, hidden: Sequence[int], batch_size: int | None, backend: Backend
 ) -> AbstractContextManager[Any]:
-    """One BLAS thread while only small matrices are multiplied on the CPU."""
+    """Limits BLAS to one thread while all matrix products on the CPU are small."""
     rows = len(data.parts["training"])
     widths = [data.preprocessor.width, *hidden, data.preprocessor.outputs]
     largest_product = min(batch_size or rows, rows) * max(a * b for a, b in pairwise(widths))
@@ -161,9 +161,9 @@ def few_threads(
 def search_rate(
     step: TrainStep, data: PreparedData, recipe: Recipe, epochs: int = SEARCH_EPOCHS, sweep: bool = False
 ) -> RateSearch:
-    """A learning rate for this network and data; the step is left as it was.
+    """A learning rate for this network and data; restores the step.
 
-    Args: epochs – of each rate; sweep – one sweep in place of powers of ten.
+    Args: epochs – for each rate; sweep – one sweep instead of powers of ten.
     """
     part, validation = data.parts["training"], data.parts.get("validation")
     if sweep:
@@ -177,14 +177,14 @@ def train_model(
 ) -> Trained:
     """Train by the recipe for this many rows.
 
-    Args: data; options – those of the command; backend; progress – whether to show a bar; watching – callbacks; where there
-        are any, the accuracy or R² of the training part is found after each epoch as well.
+    Args: data; options – those of the command; backend; progress – whether to show a progress bar; watching – callbacks; if
+        there are any, the accuracy or R² of the training part is also computed after each epoch.
     """
     given = choices(options)
     validation = data.parts.get("validation")
     part = data.parts["training"]
     if validation is None:
-        require_validation(given, data.remark or "it was not asked for")
+        require_validation(given, data.remark or "it was not requested")
     recipe = recipe_for(len(part), data.task, validation is not None, **given)
     started = time.perf_counter()
     step = new_step(data, recipe, options.seed, backend, options.precision, parse_micro_batch(options.micro_batch))
@@ -247,7 +247,7 @@ def linear_r2(training: DataPart, test: DataPart) -> float:
 
 
 def streamed_linear_r2(training: DataPart, test: DataPart) -> float:
-    """As `linear_r2`, by the normal equations, which one pass over the standardised training part gives."""
+    """As `linear_r2`, with normal equations accumulated in one pass over the standardised training part."""
     width = training.x.shape[1] + 1
     products, moments = np.zeros((width, width)), np.zeros((width, 1))
     for rows, block in _blocks(training):
@@ -258,7 +258,7 @@ def streamed_linear_r2(training: DataPart, test: DataPart) -> float:
 
 
 def _blocks(part: DataPart) -> Iterator[tuple[slice, NDArray[np.float64]]]:
-    """The rows of a part with a one behind them, block by block."""
+    """The rows of a part with a column of ones appended, block by block."""
     source = part.x if isinstance(part.x, RowSource) else ArrayRows(part.x)
     for rows, block in source.blocks(np.float64):
         yield rows, np.column_stack([block, np.ones(len(block))])

@@ -32,25 +32,24 @@ QUANTITIES = ("activation_mean", "activation_std", "gradient_mean", "gradient_st
 
 
 class LayerStatistics(Callback):
-    """Mean and standard deviation of every layer's outputs and of the gradient by them, and saturated and dead units.
+    """Mean and standard deviation of each layer's outputs and their gradients, and fractions of saturated and dead units.
 
-    It looks after the first step of a fit and after each step whose number is a multiple of `every`: one more forward and
-    backward pass, in training mode and in the precision of the step, with the parameters as the step left them. Numbers stay
-    on the device until they are asked for. Training itself is not changed by a single bit. While a fit runs it holds the
-    buffers of that pass and one more gradient.
+    Samples are taken after the first step of a fit and after each step whose number is a multiple of `every`, by an additional
+    forward and backward pass in training mode and in the precision of the step, with the parameters after the step. Values stay
+    on the device until they are read. Training is not affected and stays bit-identical. During a fit it needs memory for the
+    buffers of that pass and an additional gradient.
 
-    Args: every – steps from one look to the next, >= 1, default 50; data – (x, y) to look at, also once before the first
-        step; None (default) takes the minibatch of the step, or the last piece of it where it is taken in pieces; threshold –
-        which outputs count as saturated, see unit_report.
-    Attributes: layers – names of the layers, those inside others included, as in model.parameters(); shown – positions of
-        those that `plot` shows; steps – number of the step of each look.
+    Args: every – steps between samples, >= 1, default 50; data – (x, y) for the pass, also sampled once before the first step;
+        None (default) uses the minibatch of the step, or its last micro-batch; threshold – which outputs count as saturated,
+        see unit_report.
+    Attributes: layers – names of the layers, including nested ones, as in model.parameters(); shown – positions of those that
+        `plot` shows; steps – step number of each sample.
 
-    statistics[quantity] is a NumPy array [looks, layers], for quantity
-        "activation_mean", "activation_std" – over rows and units of the output, dropout of later layers not counted;
-        "gradient_mean", "gradient_std" – of the gradient by that output of the loss over the rows looked at;
-        "saturated" – share of the outputs of Sigmoid and Tanh that are near a limit, NaN for other layers;
-        "dead" – share of the ReLU units that are active for no row that was looked at, NaN for other layers: over a small
-        minibatch that is more than over a data set, so give `data` for it, or see unit_report.
+    statistics[quantity] is a NumPy array [samples, layers], for quantity "activation_mean", "activation_std" – over rows and
+    units of the output, dropout of later layers not counted; "gradient_mean", "gradient_std" – of the gradient by that output
+    of the loss over the rows looked at; "saturated" – share of the outputs of Sigmoid and Tanh that are near a limit, NaN for
+    other layers; "dead" – share of the ReLU units that are active for no row that was looked at, NaN for other layers: over a
+    small minibatch that is more than over a data set, so give `data` for it, or see unit_report.
 
         statistics = fs.LayerStatistics(every=100)
         fs.Trainer(step, callbacks=[statistics]).fit(x, y)
@@ -115,16 +114,17 @@ class LayerStatistics(Callback):
         return values
 
     def plot(self, path: PathLike | None = None) -> Any:
-        """Activations and gradients over depth (first, middle and last look) and over time; saturated and dead units.
+        """Plots activations and gradients over depth (first, middle and last sample) and over time, and saturated and dead
+        units.
 
-        Shown are the layers that are activations (all layers, where there are none) and the last layer.
+        Shows the activation layers (all layers if there are none) and the last layer.
 
-        Args: path – of a .png, .svg or .pdf to write; None writes nothing.
+        Args: path – of a .png, .svg or .pdf file to write; None writes nothing.
         Returns: the matplotlib Figure; it is not shown.
-        Raises: StateError before the first look, MissingDependency without matplotlib, OutputPathError.
+        Raises: StateError before the first sample, MissingDependency without matplotlib, OutputPathError.
         """
         if not self.steps:
-            raise StateError("expected at least one look at the layers; got none; train with this callback first")
+            raise StateError("expected at least one sample of the layers; got none; train with this callback first")
         from .plots.layers import plot_statistics
 
         return plot_statistics(self, path)

@@ -46,9 +46,9 @@ FLAT = 1e-6
 class LossSurface(Slice):
     """loss(origin + a first + b second) on a grid of (a, b).
 
-    Attributes: a [n], b [m] – coordinates of the grid; values [m, n] – the losses there, infinite or NaN where they
-        overflow; origin_loss – the loss at (0, 0), the parameters of the model; path [k, 2] – coordinates of the path's
-        points, projected on the plane at right angles, or None; steps [k] – of those points; labels – of the two axes.
+    Attributes: a [n], b [m] – coordinates of the grid; values [m, n] – the losses there, infinite or NaN where they overflow;
+        origin_loss – the loss at (0, 0), the parameters of the model; path [k, 2] – coordinates of the path's points, projected
+        orthogonally onto the plane, or None; steps [k] – step numbers of those points; labels – of the two axes.
     """
 
     steps: list[int] = field(default_factory=list)
@@ -56,7 +56,7 @@ class LossSurface(Slice):
     _base: Any = field(default=None, repr=False)
 
     def point(self, a: float, b: float) -> dict[str, NDArray[Any]]:
-        """The parameters at (a, b), by name, on the host: what `model.load_parameters` takes."""
+        """The parameters at (a, b), by name, on the host, as `model.load_parameters` expects them."""
         arena, (origin, first, second) = self._arena, self._base
         flat = arena.new()
         arena.backend.map(plane, flat, origin, first, second, float(a), float(b))
@@ -64,9 +64,9 @@ class LossSurface(Slice):
         return {name: arena.backend.to_numpy(views[parameter]) for parameter, name in arena.names.items()}
 
     def plot(self, path: PathLike | None = None) -> Any:
-        """Contours of the loss, the model's own place in it, and the path.
+        """Plots contours of the loss, the position of the model, and the path.
 
-        Args: path – of a .png, .svg or .pdf to write; None writes nothing.
+        Args: path – of a .png, .svg or .pdf file to write; None writes nothing.
         Returns: the matplotlib Figure; it is not shown.
         Raises: MissingDependency without matplotlib, OutputPathError.
         """
@@ -89,19 +89,19 @@ def loss_surface(
     """The loss over x, y in evaluation mode on a two-dimensional slice through the model's parameters.
 
     Random directions are filter-normalised: d_j = z_j |w_j| / |z_j| for the weights w_j into each unit j, z standard normal,
-    and 0 for biases, gains and pruned weights. So the scale of a layer, which ReLU lets one change at will, does not show.
-    PCA directions are the first two principal components of the path's points, of length 1, over all parameters.
-    The model is not touched: the points are tried on a copy of its parameters. Penalties of the optimiser are not included.
+    and 0 for biases, gains and pruned weights. The result is therefore independent of the scale of a layer, which is arbitrary
+    with ReLU. PCA directions are the first two principal components of the path's points, of length 1, over all parameters. The
+    model is not changed: losses are computed with a copy of its parameters. Penalties of the optimiser are not included.
 
-    Args: model – initialised, or a TrainStep, whose model is meant; loss – None for that of the TrainStep; x, y – data;
-        path – a ParameterPath that was a callback of the training; directions – "random", or "pca", which needs a path that
-        spans a plane and is the default with one (over random directions a path hardly moves, as the paper shows); points –
-        of the grid on each axis, >= 2, an odd number includes the model itself; span – the grid goes from -span to span,
-        default 1 for random directions, and what covers the path where there is one; seed – of the random directions, which
-        are the same on every backend; batch_rows – rows of a pass.
+    Args: model – an initialised model, or a TrainStep for its model; loss – None for that of the TrainStep; x, y – data; path –
+        a ParameterPath that was a callback during training; directions – "random", or "pca", which needs a path that spans a
+        plane and is the default if there is one (along random directions a path hardly moves, as the paper shows); points – of
+        the grid per axis, >= 2, an odd number includes the model itself; span – the grid ranges from -span to span; default 1
+        for random directions, or the range of the path if there is one; seed – of the random directions, which are the same on
+        every backend; batch_rows – rows per pass.
     Returns: a LossSurface, on the host.
-    Raises: HyperparameterError, StateError for a path of another model, what the model and loss raise for x and y.
-    Differs from: the authors' program, which also projects the path by the cosine with each direction alone.
+    Raises: HyperparameterError, StateError for a path of another model, the errors of model and loss for x and y.
+    Differs from: the authors' program, which also projects the path by the cosine with each direction separately.
     Source: Li, Xu, Taylor, Studer and Goldstein (2018), Visualizing the loss landscape of neural nets.
 
         surface = fs.loss_surface(step, None, x, y, path=path)

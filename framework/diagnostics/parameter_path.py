@@ -15,14 +15,14 @@ Array = Any
 
 
 class ParameterPath(Callback):
-    """Copies of all parameters, made during training on their device: before the first step and after each epoch.
+    """Records copies of all parameters during training, on their device: before the first step and after each epoch.
 
-    Every copy takes as much memory as the model. The last one is where training ended; early stopping may take the model
-    back to an earlier point afterwards.
+    Each copy needs as much memory as the parameters. The last one is the point at which training ended; early stopping may then
+    restore an earlier point.
 
-    Args: every – None (default), or a number of steps >= 1 after which there is a copy as well.
-    Attributes: points – the copies, flat arrays in the order of the arena; steps – number of the step of each; arena – the
-        parameters that they were copied from.
+    Args: every – None (default), or an interval >= 1 in steps for additional copies.
+    Attributes: points – the copies, flat arrays in the order of the arena; steps – step number of each; arena – the parameters
+        from which they were copied.
 
         path = fs.ParameterPath(every=10)
         fs.Trainer(step, callbacks=[path]).fit(x, y)

@@ -1,4 +1,4 @@
-"""TensorBoard: the figures of a training as event files, written by the library tensorboardX."""
+"""TensorBoard: writes training metrics to event files with the library tensorboardX."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ for _figure in ("loss", "accuracy", "r2"):
 
 
 class TensorBoard(Callback):
-    """Writes event files that `tensorboard --logdir DIR` shows while training runs.
+    """Writes event files during training, which `tensorboard --logdir DIR` displays.
 
-    The step of every number is the step of the TrainStep, so that a second fit goes on where the first ended. After each
-    epoch: the row of the history, and the loss of every minibatch ("loss/minibatch"). Where a LayerStatistics is among the
-    callbacks of the Trainer, its looks are written at the end, one chart a quantity.
+    The step of every value is the step number of the TrainStep, so a second fit continues where the first ended. Written after
+    each epoch: the row of the history, and the loss of every minibatch ("loss/minibatch"). If a LayerStatistics is among the
+    callbacks of the Trainer, its samples are written at the end, one chart per quantity.
 
-    Args: folder – made if it is not there; every training should have one of its own; histograms – whether the values
-        of each parameter are written after each epoch as well, which waits for the device; default False.
-    Raises: MissingDependency without tensorboardX, OutputPathError for a folder that cannot be written.
+    Args: folder – created if it does not exist; use a separate one for each training run; histograms – whether to write the
+        values of each parameter after each epoch, which waits for the device; default False.
+    Raises: MissingDependency without tensorboardX, OutputPathError for a folder that cannot be written to.
 
         fs.Trainer(step, callbacks=[fs.TensorBoard("runs/first")]).fit(x, y)
     """

@@ -63,10 +63,10 @@ def check_threshold(threshold: float) -> float:
 
 @dataclass(frozen=True)
 class UnitReport:
-    """How many units are saturated or dead, by layer.
+    """Fractions of saturated and dead units by layer.
 
-    Attributes: rows – of the data; saturated – Sigmoid and Tanh layers: share of all outputs that are near a limit; dead –
-        ReLU layers: share of units that were active for no row; dead_units – the numbers of those units.
+    Attributes: rows – of the data; saturated – Sigmoid and Tanh layers: fraction of outputs near a limit; dead – ReLU layers:
+        fraction of units that were not active for any row; dead_units – indices of these units.
     """
 
     rows: int
@@ -112,14 +112,14 @@ class _Counts:
 def unit_report(model: Sequential, x: Any, threshold: float = THRESHOLD, batch_rows: int = 4096) -> UnitReport:
     """Saturated and dead units of a model on a data set, in evaluation mode.
 
-    An output y of Sigmoid or Tanh is saturated where min(y - low, high - y) < threshold (high - low), low and high being the
-    limits: by default below 0.02 or above 0.98 for Sigmoid, |y| > 0.96 for Tanh, where the slope is less than 8 % of its
-    largest. A ReLU unit is dead where y = 0 for every row of x: no gradient reaches its weights.
+    An output y of Sigmoid or Tanh is saturated if min(y - low, high - y) < threshold (high - low), with the limits low and
+    high: by default below 0.02 or above 0.98 for Sigmoid, |y| > 0.96 for Tanh, where the derivative is less than 8 % of its
+    maximum. A ReLU unit is dead if y = 0 for every row of x: no gradient reaches its weights.
 
-    Args: model – initialised; x [N, d]; threshold – in (0, 0.5); batch_rows – rows of a pass.
-    Returns: shares by layer, layers inside others included, named as in model.parameters().
-    Raises: what the model raises for x, HyperparameterError for the threshold.
-    Source: notes 002, which call a sigmoid neuron saturated at 0 or 1 itself.
+    Args: model – initialised; x [N, d]; threshold – in (0, 0.5); batch_rows – rows per pass.
+    Returns: fractions by layer, including nested layers, named as in model.parameters().
+    Raises: the errors of the model for x, HyperparameterError for the threshold.
+    Source: notes 002, in which a sigmoid neuron is saturated at 0 or 1.
 
         print(fs.unit_report(model, x))
     """

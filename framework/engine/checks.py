@@ -1,6 +1,6 @@
-"""The gradient check: analytic derivatives against central differences in float64, for any layer, loss or model.
+"""The gradient check: compares analytic gradients with central differences in float64, for any layer, loss or model.
 
-It works on a copy of the parameters; the model is not touched.
+It works on a copy of the parameters; the model is not changed.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ SPACING = 1e-4
 
 @dataclass(frozen=True)
 class GradientReport:
-    """How far analytic and numeric gradients are apart.
+    """The difference between analytic and numeric gradients.
 
-    Attributes: errors – name of each parameter (and "input") -> ||a - n|| / (||a|| + ||n||) over the elements checked;
-        checked – how many elements that were; tolerance.
+    Attributes: errors – name of each parameter (and "input") -> ||a - n|| / (||a|| + ||n||) over the checked elements;
+        checked – number of checked elements; tolerance.
     """
 
     errors: dict[str, float]
@@ -74,14 +74,14 @@ def gradient_check(
 ) -> GradientReport:
     """Compares the backward pass with (8 (f(+h) - f(-h)) - (f(+2h) - f(-2h))) / 12h, in float64.
 
-    Args: model – a layer, a model (its own parameters are used where it is initialised), or a Loss alone, whose gradient by
-        its outputs x is checked against targets y; loss – None checks a random projection of the outputs; x, y – data;
-        training – with dropout and noise, whose masks are held fixed; samples – elements that are tried of each array;
-        tolerance – default 1e-7; near the corner of a ReLU central differences are meaningless, so use data in general
-        position; seed – of initial parameters and of the choice of elements; backend – on which the passes are computed,
-        default "numpy", wherever the model lives.
+    Args: model – a layer, a model (with its parameters if it is initialised), or a Loss alone, whose gradient with respect to
+        its outputs x is checked for targets y; loss – None checks a random projection of the outputs; x, y – data; training –
+        whether to apply dropout and noise, with fixed masks; samples – number of elements checked per array; tolerance –
+        default 1e-7; near the kink of a ReLU central differences are meaningless, so use data in general position; seed – of
+        initial parameters and of the selection of elements; backend – for the computation, default "numpy", independent of the
+        backend of the model.
     Returns: a report per parameter and for the input.
-    Raises: HyperparameterError for what is no layer, model or loss; ShapeError, DtypeError, LabelError for x and y.
+    Raises: HyperparameterError for anything but a layer, model or loss; ShapeError, DtypeError, LabelError for x and y.
     """
     run = find_backend(backend)
     whole(samples, "samples")

@@ -1,6 +1,6 @@
 """Initial values of parameters.
 
-All are drawn on the host by the reference backend, so that every backend starts from the same bits.
+All are generated on the host by the reference backend, so every backend starts from the same bits.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Initializer:
 
 
 class Constant(Initializer):
-    """Every element is `value`; for biases, where 0 is usual and 0.01 keeps ReLU units alive at the start.
+    """Every element is `value`; for biases: 0 is usual, and 0.01 keeps ReLU units active at the start.
 
     Source: notes 002.
     """
@@ -45,7 +45,7 @@ class Constant(Initializer):
 
 
 class Zeros(Constant):
-    """Every element is 0. For weights symmetry is then never broken; a lesson of notes 000 and 002."""
+    """Every element is 0. With zero weights the symmetry between units is never broken (notes 000, 002)."""
 
     def __init__(self) -> None:
         super().__init__(0.0)
@@ -55,7 +55,7 @@ class Zeros(Constant):
 
 
 class _Gaussian(Initializer):
-    """Normal with mean 0 and a deviation that depends on the fans."""
+    """Normal with mean 0 and a standard deviation that depends on fan-in and fan-out."""
 
     def deviation(self, fan_in: int, fan_out: int) -> float:
         raise NotImplementedError
@@ -68,7 +68,7 @@ class _Gaussian(Initializer):
 
 
 class Normal(_Gaussian):
-    """N(0, deviation^2), whatever the fans: for the experiments with small and large initial weights."""
+    """N(0, deviation^2), independent of fan-in and fan-out: for experiments with small and large initial weights."""
 
     def __init__(self, deviation: float) -> None:
         self.standard_deviation = not_negative(deviation, "deviation of Normal", "pass a standard deviation >= 0")
@@ -106,7 +106,7 @@ class GlorotNormal(_Gaussian):
 
 
 class _Uniform(Initializer):
-    """Uniform in [-limit, limit) with a limit that depends on the fans."""
+    """Uniform in [-limit, limit) with a limit that depends on fan-in and fan-out."""
 
     def limit(self, fan_in: int, fan_out: int) -> float:
         raise NotImplementedError
@@ -146,7 +146,7 @@ INITIALIZERS: dict[str, Callable[[], Initializer]] = {
 
 
 def initializer(given: str | float | Initializer) -> Initializer:
-    """An initializer from its name, from a constant, or as it is."""
+    """An initializer from its name, from a constant, or unchanged."""
     if isinstance(given, Initializer):
         return given
     if isinstance(given, str) and given in INITIALIZERS:
@@ -154,6 +154,6 @@ def initializer(given: str | float | Initializer) -> Initializer:
     if isinstance(given, Real) and not isinstance(given, bool):
         return Constant(float(given))
     raise HyperparameterError(
-        f"expected an initializer out of {', '.join(INITIALIZERS)}, or a number; got {given!r}; "
+        f"expected one of the initializers {', '.join(INITIALIZERS)}, or a number; got {given!r}; "
         "pass one of those names, a constant, or an Initializer"
     )

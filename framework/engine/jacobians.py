@@ -1,4 +1,4 @@
-"""Local Jacobians of a layer as explicit matrices, for small layers and for learning."""
+"""Local Jacobians of a layer as explicit matrices, for small layers and for teaching."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ def local_jacobians(
 ) -> tuple[Array, Array]:
     """(dz/dx [e, d], dz/dw [e, n]) of z = layer(x) at one sample x [d], in float64 on the host.
 
-    The columns of dz/dw are the parameters in the order of the layer, a weight matrix unit by unit (all weights into the
-    first output, then into the second, …) and then the bias. For an affine layer that is the e x e(d + 1) pattern of
-    the notes: x^T repeated e times, staggered, and the e x e identity at the end.
+    The columns of dz/dw are the parameters in the order of the layer: the weight matrix by output unit (all weights of the
+    first output, then of the second, …), then the bias. For an affine layer this is the e x e(d + 1) matrix of the notes: each
+    row contains x^T, shifted by d columns from row to row, followed by the e x e identity.
 
-    Args: layer – a layer, or a model, whose own parameters are used if it is initialised; x – the sample; parameters – name ->
-        array, as in model.parameters(), the others being drawn; None draws all where there are none; seed – for those.
-    Raises: ShapeError for x that is no vector of the layer's width, and for names of parameters that it does not have.
-    Source: notes 001; one slide there prints the 2 x 8 example with a column missing.
+    Args: layer – a layer, or a model, whose parameters are used if it is initialised; x – the sample; parameters – name ->
+        array, as in model.parameters(); parameters that are not given are drawn at random; None draws all unless the model is
+        initialised; seed – for drawing.
+    Raises: ShapeError unless x is a vector of the layer's width, and for unknown parameter names.
+    Source: notes 001; on one slide the 2 x 8 example lacks a column.
     """
     host = find_backend("numpy")
     chain = layer if isinstance(layer, Sequential) else Sequential(layer)

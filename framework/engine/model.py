@@ -1,4 +1,4 @@
-"""Models: a Sequential of layers with its parameters, predictions, and the shorthand `mlp`."""
+"""Models: a Sequential of layers with its parameters and predictions, and the shorthand `mlp`."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ from .tape import Tape
 Array = Any
 
 HEADS = ("classes", "binary", "signs", "values")
-"""How outputs are read: logits or probabilities of classes, one logit, one signed score, or plain numbers."""
+"""Meaning of the outputs: logits or probabilities of classes, one logit, one signed score, or plain numbers."""
 
 PREDICTION_ROWS = 4096
-"""Rows per pass in evaluation mode; bounds the memory that a prediction takes."""
+"""Rows per pass in evaluation mode; limits the memory of a prediction."""
 
 
 class Sequential(Sequence, public=False):
-    """A network: layers one after the other, and the parameters that they declare.
+    """A network: a sequence of layers and the parameters that they declare.
 
-    Args: layers; head – how `predict` reads the outputs, one of HEADS; None until a TrainStep sets it by its loss.
+    Args: layers; head – how `predict` interprets the outputs, one of HEADS; None until a TrainStep sets it for its loss.
 
-    Widths that do not fit are refused here, where the first layer says how many columns it takes.
+    Widths that do not match raise ShapeError here if the first layer states its number of input columns.
     """
 
     _may_change = frozenset({"head", "head_is_given", "_arena", "_local"})
@@ -72,11 +72,11 @@ class Sequential(Sequence, public=False):
     def initialize(
         self, seed: int = 0, backend: str | Backend | None = None, dtype: str = "float32"
     ) -> Sequential:
-        """Draws the initial parameters; call it once, or leave it to TrainStep.
+        """Draws the initial parameters. TrainStep calls it if necessary.
 
-        Args: seed – the same seed gives the same bits on every backend; backend – name, or None for the one in use;
-            dtype – "float32", or "float64" for checks.
-        Returns: the model itself. A TrainStep that was made before does not know the new parameters: make a new one.
+        Args: seed – the same seed gives the same bits on every backend; backend – name, or None for the one in use; dtype –
+            "float32", or "float64" for checks.
+        Returns: the model itself. An existing TrainStep does not use the new parameters: create a new one.
         Raises: HyperparameterError for the seed, DtypeError; UnknownBackend, BackendUnavailable.
         """
         _require_dtype(dtype)
@@ -86,7 +86,7 @@ class Sequential(Sequence, public=False):
         return self
 
     def place(self, backend: Backend, dtype: str) -> None:
-        """Makes room for the parameters on a backend; they are 0 until `initialize` or `load_parameters` sets them."""
+        """Allocates the parameters on a backend; they are 0 until `initialize` or `load_parameters` sets them."""
         self._arena = Arena(self.declared(), backend, dtype)
         self._local = threading.local()
 
@@ -97,17 +97,17 @@ class Sequential(Sequence, public=False):
 
     @property
     def arena(self) -> Arena:
-        """Where the parameters live; raises StateError before `initialize`."""
+        """The array that holds all parameters; raises StateError before `initialize`."""
         if self._arena is None:
             raise StateError(
-                "expected an initialised model; got one without parameters; train it first (a TrainStep makes them), or call "
+                "expected an initialised model; got one without parameters; train it first (a TrainStep creates them), or call "
                 "model.initialize()"
             )
         return self._arena
 
     @property
     def backend(self) -> Backend:
-        """The backend that the parameters live on."""
+        """The backend of the parameters."""
         return self.arena.backend
 
     @property
@@ -121,9 +121,9 @@ class Sequential(Sequence, public=False):
         return {name: arena.views[parameter] for name, parameter in self.declared()}
 
     def load_parameters(self, values: dict[str, Any]) -> None:
-        """Overwrites all parameters, in place, so that a TrainStep goes on from them.
+        """Overwrites all parameters in place, so that an existing TrainStep continues with them.
 
-        Args: values – name -> array or list; names and shapes must be exactly the model's own.
+        Args: values – name -> array or list; names and shapes must be exactly those of the model.
         Raises: ShapeError before anything is overwritten; DtypeError; StateError before `initialize`.
         """
         arena = self.arena
@@ -142,7 +142,7 @@ class Sequential(Sequence, public=False):
         arena.hold()
 
     def masks(self) -> dict[str, Array]:
-        """Name -> array of 0 (pruned) and 1 on the backend, of the weights of which some were pruned; see `fs.prune`."""
+        """Name -> array of 0 (pruned) and 1 on the backend, for weights with pruned elements; see `fs.prune`."""
         arena = self.arena
         if arena.mask is None:
             return {}
@@ -151,7 +151,7 @@ class Sequential(Sequence, public=False):
         return {name: mask for name, mask in found.items() if not bool(arena.backend.xp.all(mask > 0.0))}
 
     def load_masks(self, values: dict[str, Any]) -> None:
-        """Prunes the weights where the array of their name is 0; they stay 0 in all further training."""
+        """Prunes weights where the array of that name is 0; they stay 0 in all further training."""
         declared = dict(self.declared())
         for name, mask in values.items():
             if name not in declared or tuple(mask.shape) != declared[name].shape:
@@ -172,7 +172,7 @@ class Sequential(Sequence, public=False):
         return self
 
     def summary(self) -> str:
-        """One line a layer: index, layer, columns out, parameters."""
+        """A table with one line per layer: index, layer, output columns, parameters."""
         width, lines = self.inputs, []
         for index, layer in enumerate(self.layers):
             width = None if width is None else layer.output_width(width)
@@ -184,14 +184,14 @@ class Sequential(Sequence, public=False):
     # Evaluation
 
     def convert_input(self, x: Any) -> Array:
-        """`x` as a matrix [B, inputs] of this model's backend and dtype; refuses what does not fit."""
+        """`x` as a matrix [B, inputs] of this model's backend and dtype; raises an error if it does not fit."""
         arena = self.arena
         array = arena.backend.asarray(x, arena.dtype)
         self.check_input_shape(array.shape)
         return array
 
     def check_input_shape(self, shape: Widths[int]) -> int:
-        """The number of columns of an input; raises ShapeError for what is no matrix of the width of the first layer."""
+        """The number of columns of an input; raises ShapeError unless it is a matrix that fits the first layer."""
         if len(shape) != 2 or (self.inputs is not None and shape[1] != self.inputs):
             if len(shape) == 2:
                 hint = "choose the columns as in training, or change the width of that layer"
@@ -210,7 +210,7 @@ class Sequential(Sequence, public=False):
     def __call__(self, x: Any) -> Array:
         """The outputs [B, e] in evaluation mode (no dropout, no noise), on the model's backend.
 
-        Args: x – [B, d]: NumPy, CuPy, any DLPack array; or a RowSource, of which PREDICTION_ROWS rows are in memory at a time.
+        Args: x – [B, d]: NumPy, CuPy, any DLPack array; or a RowSource, which is read PREDICTION_ROWS rows at a time.
         Raises: ShapeError, DtypeError, EmptyDataError for x; StateError before `initialize`.
         """
         source = as_source(x)
@@ -239,7 +239,7 @@ class Sequential(Sequence, public=False):
         return out
 
     def _evaluate(self, x: Array, copy: bool) -> Array:
-        """One pass; every thread has tapes of its own, for the two latest batch sizes."""
+        """One pass; each thread has separate tapes, for its two most recent batch sizes."""
         rows = int(x.shape[0])
         tapes: dict[int, Tape] = self._local.__dict__.setdefault("tapes", {})
         tape = tapes.get(rows)
@@ -275,7 +275,7 @@ class Sequential(Sequence, public=False):
             self.load_masks(masks)
 
     def predict(self, x: Any) -> Array:
-        """What the outputs stand for.
+        """The predictions: labels or numbers.
 
         Returns: for head "classes" the label [B] with the largest output; for "binary" and "signs" 0 or 1, [B] for one
             output and [B, e] for several; for "values", or without a head, the outputs [B, e].
@@ -290,7 +290,7 @@ class Sequential(Sequence, public=False):
         return y
 
     def _finite_outputs(self, x: Any) -> Array:
-        """The outputs, or an error that says whether the data or the model is to blame."""
+        """The outputs; raises an error that states whether the data or the model is the cause."""
         y = self(x)
         if math.isfinite(self.backend.item(self.backend.sum_of_squares(self.backend.xp.reshape(y, (-1,))))):
             return y
@@ -302,16 +302,16 @@ class Sequential(Sequence, public=False):
             name = "x" if not block.start else f"x from row {block.start + 1} on"
             require_finite(self.backend.to_numpy(self.convert_input(part)), name)
         raise NonFiniteDataError(
-            "expected finite outputs; the data is finite, but the model makes NaN or infinity of it; "
-            "look at model.parameters(), or scale the data as in training"
+            "expected finite outputs; the data are finite, but the model returns NaN or infinity; "
+            "check model.parameters(), or scale the data as in training"
         )
 
     def predict_proba(self, x: Any) -> Array:
-        """Probabilities of the classes [B, K]: a point of the simplex in each row.
+        """Probabilities of the classes [B, K]; each row sums to 1.
 
-        For head "binary" with one output the columns are those of class 0 and class 1; with several outputs, which are
-        independent questions, [B, e] probabilities of yes. The scores of a MultiClassHinge are read as logits too, though
-        that loss trains no probabilities: they rank the classes, and say no more.
+        For head "binary" with one output the columns are class 0 and class 1; with several outputs, which are independent
+        binary targets, [B, e] probabilities of 1. The scores of a model trained with MultiClassHinge are also treated as
+        logits; they rank the classes, but are not calibrated probabilities.
         Raises: StateError for a model whose outputs are not logits; NonFiniteDataError for NaN or infinity in x.
         """
         from ...kernels.formulas.activations import ACTIVATIONS
@@ -336,15 +336,15 @@ class Sequential(Sequence, public=False):
         return y
 
     def require_arena(self, arena: Arena, holder: str) -> None:
-        """Raises StateError where the parameters are in `arena` no more; holder – the class that was made for those."""
+        """Raises StateError if the parameters are no longer in `arena`; holder – the class that uses it."""
         if self.arena is not arena:
             raise StateError(
-                f"expected the parameters that this {holder} was made for; the model was initialised again or moved since; "
-                f"make a new {holder} after model.initialize() and model.to()"
+                f"expected the parameters of this {holder}; the model was initialised again or moved since; "
+                f"create a new {holder} after model.initialize() and model.to()"
             )
 
     def require_backend(self, backend: Backend) -> None:
-        """Raises MixedBackends unless the parameters live on `backend`."""
+        """Raises MixedBackends unless the parameters are on `backend`."""
         if self.backend is not backend:
             raise MixedBackends(
                 f"expected a model on backend {backend.name!r}; got one on {self.backend.name!r}; "
@@ -353,16 +353,16 @@ class Sequential(Sequence, public=False):
 
 
 def require_model(model: Any) -> None:
-    """Raises HyperparameterError for what is no model, such as the step that has it."""
+    """Raises HyperparameterError for anything but a model, such as a step."""
     if not isinstance(model, Sequential):
         hint = "; pass step.model" if isinstance(getattr(model, "model", None), Sequential) else ""
         raise HyperparameterError(f"expected a model; got {model!r}{hint}")
 
 
 def require_seed(seed: Any) -> None:
-    """Raises HyperparameterError unless `seed` is a whole number of 64 bits."""
+    """Raises HyperparameterError unless `seed` is an unsigned 64-bit integer."""
     if isinstance(seed, bool) or not hasattr(seed, "__index__") or not 0 <= int(seed) < 2**64:
-        raise HyperparameterError(f"expected a seed between 0 and 2^64 - 1; got {seed!r}; any whole number there will do")
+        raise HyperparameterError(f"expected a seed between 0 and 2^64 - 1; got {seed!r}; use any integer in this range")
 
 
 def _blocks_of(source: RowSource, dtype: str) -> Iterator[tuple[slice, Any]]:

@@ -1,7 +1,7 @@
 """TrainStep: forward, loss, backward and update of one minibatch, bound to a model, a loss and an optimiser.
 
-It holds no loop over data (that is the Trainer) and no formula (those are in kernels). How data become ready for it is in
-minibatches.py, what it says of numbers that are not finite in diagnosis.py, what it costs in anatomy.py.
+It contains no loop over data (see Trainer) and no formulas (see kernels). Conversion of data is in minibatches.py, error
+reports for values that are not finite in diagnosis.py, memory and time of a step in anatomy.py.
 """
 
 from __future__ import annotations
@@ -35,32 +35,32 @@ Array = Any
 
 
 _FOR_GOOD = ("model", "loss", "optimizer")
-"""Attributes of a step that what it captures is made of."""
+"""Attributes of a step that captured plans depend on."""
 
 
 class TrainStep:
-    """One training step, ready to be called with minibatches.
+    """One training step: call it with a minibatch.
 
-    Args: model – a Sequential, initialised here if it was not; loss; optimizer; seed – of the initial weights (where drawn
-        here), of dropout and of noise; backend – name, or None for the model's own or the one in use; precision –
-        "float32"; "float64" for checks; "tf32" (on `cuda`), whose products of float32 matrices round their factors to 11
-        bits; "bfloat16" or "float16" (on `cuda` and, as the reference for it, on `numpy`), in which activations and the
-        copy of the weights that products read have 16 bits, while parameters, sums, weight gradients and losses stay in
-        float32; None for the model's own; deterministic – the same bits for any number of threads (on `numba`), and in
-        every run on one device (on `cuda`, where products then take algorithms in the library's order, whatever the clock
-        says, and bias gradients have kernels of their own); it costs some speed; micro_batch – rows that are worked on at a
-        time: a larger minibatch is cut into pieces whose gradients
-        are added up before the one update, with the same result up to the rounding of sums; None (default) never cuts;
-        "auto" cuts when the memory does not suffice: it halves until it does, keeps that size, and says so once each time.
-    Attributes: steps – how many were taken, those that float16 skipped among them; lr, momentum – may be set between steps;
-        gradient – flat, of the last step; in float16 times the loss scale; loss_scale – that scale, 1 in other precisions;
-        micro – the size of the pieces, see MicroBatches.
-    Raises: HyperparameterError for settings, and for a loss that cannot mean what the last layer gives; DtypeError for a
-        precision that the backend or the model does not have; MixedBackends for a model that lives on another backend;
-        UnknownBackend, BackendUnavailable.
+    Args: model – a Sequential, initialised here if necessary; loss; optimizer; seed – of the initial weights (if initialised
+        here), of dropout and of noise; backend – name, or None for that of the model, otherwise the one in use; precision –
+        "float32"; "float64" for checks; "tf32" (on `cuda`), in which matrix products round float32 inputs to 11 bits;
+        "bfloat16" or "float16" (on `cuda` and, as its reference, on `numpy`), in which activations and the copy of the weights
+        for matrix products have 16 bits, while parameters, sums, weight gradients and losses stay in float32; None for that of
+        the model; deterministic – the same bits for any number of threads (on `numba`), and in every run on one device (on
+        `cuda`, where products use the first suitable algorithm of the library instead of the fastest one by measurement, and
+        bias gradients have separate kernels); somewhat slower; micro_batch – rows processed at a time: a larger minibatch is
+        split into parts whose gradients are accumulated before the single update, with the same result up to the rounding of
+        sums; None (default) never splits; "auto" splits when memory runs out: it halves the size until the parts fit, keeps
+        that size, and logs each change once.
+    Attributes: steps – number of steps, including those skipped in float16; lr, momentum – may be set between steps; gradient –
+        flat array of the last step, in float16 multiplied by the loss scale; loss_scale – that scale, 1 in other precisions;
+        micro – the size of micro-batches, see MicroBatches.
+    Raises: HyperparameterError for settings, and for a loss that does not fit the last layer; DtypeError for a precision that
+        the backend or the model does not support; MixedBackends for a model on another backend; UnknownBackend,
+        BackendUnavailable.
 
-    In float16 the loss is multiplied by a scale that adapts itself: where the gradient overflows, the step changes nothing
-    and the scale is halved; that is no error unless the scale is 1 already. 2000 good steps in a row double it.
+    In float16 the loss is multiplied by an adaptive scale: if the gradient overflows, the step changes nothing and the scale is
+    halved; this is an error only if the scale is already 1. After 2000 finite steps in a row it is doubled.
 
         step = fs.TrainStep(model, fs.SoftmaxCrossEntropy(), fs.Adam(1e-3), seed=0)
         loss = step(x, y)
@@ -123,7 +123,7 @@ class TrainStep:
         super().__setattr__(name, value)
 
     def __getstate__(self) -> dict[str, Any]:
-        """What makes the same step again, with everything that it has learned and remembers."""
+        """The state from which the same step, with all its values, is restored."""
         settings = {name: getattr(self, name) for name in ("model", "loss", "optimizer", "seed", "deterministic")}
         to_host = self.backend.to_numpy
         states = {name: to_host(array) for name, array in self.state.states.items()}
@@ -149,17 +149,17 @@ class TrainStep:
 
     @property
     def ranges(self) -> Mapping[Parameter, tuple[int, int]]:
-        """Where each parameter's gradient lies in `gradient`."""
+        """The range of each parameter's gradient in `gradient`."""
         return self.state.arena.ranges
 
     @cached_property
     def recordable(self) -> bool:
-        """Whether layers and loss do nothing but call their tape and its backend, so that a pass can be captured."""
+        """Whether layers and loss compute only through their tape and its backend, so that a pass can be captured."""
         return is_recordable(self.loss) and all(map(is_recordable, self.chain.walk()))
 
     @property
     def steps(self) -> int:
-        """How many steps were taken."""
+        """Number of steps taken."""
         return self.state.t
 
     @property
@@ -173,7 +173,7 @@ class TrainStep:
 
     @property
     def momentum(self) -> float | None:
-        """The momentum of Momentum and Nesterov, None for the others; assign to change it from the next step on."""
+        """The momentum of Momentum and Nesterov, None for other optimisers; assign to change it from the next step on."""
         if not self.optimizer.momentum_scalars(0.0):
             return None
         own: float = self.optimizer.momentum  # type: ignore[attr-defined]
@@ -189,18 +189,18 @@ class TrainStep:
 
     @property
     def loss_scale(self) -> float:
-        """What the loss of the next step is multiplied by before its gradient is rounded; waits for the device."""
+        """Factor by which the loss of the next step is multiplied before its gradient is rounded; waits for the device."""
         scale = self.state.loss_scale
         return 1.0 if scale is None else scale.numbers[0]
 
     def __call__(self, x: Any, y: Any) -> StepLoss:
-        """Takes one step on the minibatch x [B, d], y [B] or [B, e].
+        """Runs one step on the minibatch x [B, d], y [B] or [B, e].
 
-        Args: x, y – NumPy, CuPy, any DLPack array, or arrays of this step's backend; of arrays on the host, a step with
-            micro_batch brings one piece at a time to its device.
+        Args: x, y – NumPy, CuPy, any DLPack array, or arrays of this step's backend; with micro_batch, arrays on the host are
+            copied to the device one part at a time.
         Returns: the loss before the update, still on the device.
-        Raises: ShapeError, DtypeError, LabelError, EmptyDataError before anything has changed; NonFiniteLossError with the
-            parameters as they were before the step; StateError while another thread is in a step on the same parameters.
+        Raises: ShapeError, DtypeError, LabelError, EmptyDataError before anything is changed; NonFiniteLossError, with the
+            parameters as before the step; StateError while another thread runs a step on the same parameters.
         """
         cut = self.micro.setting is not None
         if not (cut and hasattr(x, "__len__")):
@@ -215,13 +215,13 @@ class TrainStep:
             y = self.prepare_targets(y, rows)
             loss = self.run(x, y)
         if not self.backend.on_host:
-            # Until the loss is asked for, it keeps the minibatch, to name the layer if something went wrong.
+            # The loss keeps the minibatch until it is read, so that an error can name the layer.
             number, size, again = self.state.t, self.micro.rows(rows), given_pieces(self, x, y, rows)
             loss._error = lambda what: self.failure(again(size), rows, number, what)
         return loss
 
     def prepare(self, x: Any, y: Any, name: str = "x") -> tuple[Array, Array]:
-        """x and y as checked arrays of the backend, for `run`; besides what a call refuses, also NaN and infinity in them."""
+        """x and y as checked arrays of the backend, for `run`; unlike a call, also rejects NaN and infinity."""
         return prepared(self, x, y, name)
 
     def prepare_targets(self, y: Any, rows: int) -> Array:
@@ -233,7 +233,7 @@ class TrainStep:
         return self.loss.prepare(y, width, self.backend, self.model.dtype)
 
     def stored(self, inputs: Array) -> Array:
-        """Inputs in the type of the activations."""
+        """Inputs in the data type of the activations."""
         return self.backend.asarray(inputs, self.precision.stored) if self.precision.narrow else inputs
 
     def new_tape(
@@ -244,7 +244,7 @@ class TrainStep:
         allocate: Callable[..., Array] | None = None,
         adds: bool = False,
     ) -> Tape:
-        """A training tape for rows from `first_row` on; the other arguments as in Tape."""
+        """A training tape for rows from `first_row` on; other arguments as in Tape."""
         random = self.backend.random_state(self.seed, 0, first_row)
         return Tape(self.state.arena, True, random, gradients, None, self.weights, backend, allocate, first_row, adds)
 
@@ -262,16 +262,16 @@ class TrainStep:
             return self._take(rows, no_pieces, rows, (inputs, targets))
 
     def take(self, rows: int, pieces: Pieces) -> StepLoss:
-        """One step on a minibatch that is handed over in pieces, as many rows at a time as `micro` says.
+        """One step on a minibatch that is passed in parts, with as many rows at a time as `micro` gives.
 
-        Args: rows – of the minibatch; pieces – called with the largest number of rows of a piece; gives the inputs and targets
-            of consecutive rows, already converted and checked. It may be called again with a smaller number.
+        Args: rows – of the minibatch; pieces – function of the largest number of rows of a part; yields the converted and
+            checked inputs and targets of consecutive rows. It may be called again with a smaller number.
         """
         with self.state.arena.training:
             return self.micro.attempt(rows, partial(self._take, rows, pieces))
 
     def _take(self, rows: int, pieces: Pieces, size: int, whole: tuple[Array, Array] | None = None) -> StepLoss:
-        """One step, on pieces of `size` rows; where one piece is the whole minibatch, it may be given as that."""
+        """One step on parts of `size` rows; a single part for the whole minibatch may be passed as `whole`."""
         backend, state = self.backend, self.state
         self._require_own_parameters()
         for own in self._own_settings:
@@ -293,14 +293,14 @@ class TrainStep:
                 state.undo()
             elif isinstance(error, MemoryError):
                 raise StateError(
-                    f"expected room for the update of the parameters; memory was gone in the middle of step {number}, which "
-                    "cannot be taken again; start from the last checkpoint, with a smaller micro_batch"
+                    f"expected enough memory for the update of the parameters; it ran out during step {number}, which "
+                    "cannot be repeated; restart from the last checkpoint with a smaller micro_batch"
                 ) from error
             raise
         for own in self._own_settings:
             own.remember()
         if state.loss_scale is not None:
-            # A gradient that overflowed is no failure: the update was skipped, and the scale is smaller now.
+            # An overflow of the scaled gradient is not an error: the update was skipped and the scale reduced.
             squares = state.loss_scale.take_verdict()
         if backend.on_host:
             value, norm = backend.item(total), backend.item(squares)
@@ -313,12 +313,12 @@ class TrainStep:
         return StepLoss(total, squares, self.loss.factor(rows), backend.item, error_of)
 
     def run_several(self, several: Any, places: Array, prepare: Callable[[int], object]) -> list[StepLoss]:
-        """Several steps in one launch, with the results of as many single ones.
+        """Several steps in one launch, with the same results as single steps.
 
-        Args: several – what the executor made for whole arrays, see backends/cuda/several.py; places – on the backend, the
-            numbers of their rows, minibatch after minibatch; prepare – called with 0, 1, … before the launch, to set
-            learning rate and momentum of that step.
-        Returns: their losses, still on the device; none where a single step has to be taken instead.
+        Args: several – created by the executor for whole arrays, see backends/cuda/several.py; places – the row indices of all
+            minibatches, on the backend; prepare – called with 0, 1, … before the launch, to set learning rate and momentum of
+            that step.
+        Returns: their losses, still on the device; an empty list if a single step must be run instead.
         """
         state, rows = self.state, several.rows
         self._require_own_parameters()
@@ -338,7 +338,7 @@ class TrainStep:
         ]
 
     def products(self) -> AbstractContextManager[Any]:
-        """Within it the backend computes matrix products as this step wants them."""
+        """Context in which the backend computes matrix products in the mode of this step."""
         return self.backend.products(self.precision.name, self.deterministic)
 
     def _require_own_parameters(self) -> None:
@@ -352,21 +352,21 @@ class TrainStep:
     def failure(self, pieces: Iterable[tuple[Array, Array]], rows: int, number: int, what: str) -> NonFiniteLossError:
         """The error for step `number`, whose parameters were not changed.
 
-        Args: pieces – of its minibatch, to name the place; none where it is not known any more; rows – of the minibatch; what –
-            came instead of finite numbers.
+        Args: pieces – parts of its minibatch, to find the layer; empty if they are no longer available; rows – of the
+            minibatch; what – the values that are not finite.
         """
         return failure_of(self, pieces, rows, number, what)
 
     def memory(self, rows: int) -> Memory:
-        """Bytes that this step holds for minibatches of that many rows, by formula; see Memory."""
+        """Computed memory of this step in bytes for minibatches of that many rows; see Memory."""
         return memory_of(self, whole(rows, "rows"))
 
     def profile(self, x: Any, y: Any, repeats: int = 20) -> list[Part]:
-        """Where the time of one step on this minibatch goes, by layer, stage and kernel.
+        """Time of one step on this minibatch by layer, stage and kernel.
 
-        Parameters, optimiser state and step count are afterwards as they were.
+        Parameters, optimiser state and step count are restored afterwards.
 
-        Args: repeats – of which the median is taken.
+        Args: repeats – the times are medians over them.
         """
         self._require_own_parameters()
         inputs, targets = self.prepare(x, y)
@@ -374,7 +374,7 @@ class TrainStep:
             return profile_of(self, inputs, targets, whole(repeats, "repeats"))
 
     def evaluate(self, x: Any, y: Any, batch_rows: int = 4096) -> dict[str, float]:
-        """Loss, and accuracy or R² by the kind of loss, of x and y in evaluation mode; changes nothing.
+        """Loss, and accuracy or R² depending on the loss, of x and y in evaluation mode; changes nothing.
 
         Args: x, y – arrays or RowSources; batch_rows – rows per pass.
         """
@@ -388,6 +388,6 @@ class TrainStep:
 
 
 def require_step(step: Any) -> None:
-    """Raises HyperparameterError for what is no step, such as the model that it trains."""
+    """Raises HyperparameterError for anything but a step, such as a model."""
     if not isinstance(step, TrainStep):
-        raise HyperparameterError(f"expected a TrainStep, as fs.TrainStep(model, loss, optimizer) makes one; got {step!r}")
+        raise HyperparameterError(f"expected a TrainStep; got {step!r}; create one with fs.TrainStep(model, loss, optimizer)")

@@ -1,4 +1,4 @@
-"""The loss that a step gives: a number that waits for the device only when it is asked for."""
+"""The loss that a step returns: a number that waits for the device only when it is read."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ BROKEN_GRADIENT = "a gradient with NaN or infinity"
 
 
 class StepLoss:
-    """The loss of one step: a scalar that stays on the device until `float(loss)` asks for it.
+    """The loss of one step: a scalar that stays on the device until it is read, for example by `float(loss)`.
 
-    It compares, adds, multiplies and prints like a number, and waits for the device when it does; `item()` is the same as
-    `float(loss)`. What arithmetic gives is a float, and a pickle holds the number alone.
+    It supports comparison, arithmetic and printing like a number; each of these waits for the device. `item()` equals
+    `float(loss)`. Arithmetic returns a float, and a pickle contains only the number.
 
-    Raises: NonFiniteLossError when it is asked for and the loss or the gradient was NaN or infinite (on a GPU, where such a
-        step changes nothing; on a CPU the step itself raises).
+    Raises: NonFiniteLossError when it is read, if the loss or the gradient was NaN or infinite (on a GPU, where such a step
+        changes nothing; on a CPU the step itself raises).
     """
 
     __slots__ = ("_error", "_factor", "_item", "_squares", "_total", "_value")
@@ -38,7 +38,7 @@ class StepLoss:
         try:
             return _known, (float(self),)
         except NonFiniteLossError:
-            return _known, (math.nan,)  # which raises again when it is asked for
+            return _known, (math.nan,)  # which raises again when it is read
 
     def __float__(self) -> float:
         if self._value is None:
@@ -102,5 +102,5 @@ class StepLoss:
 
 
 def _known(value: float) -> StepLoss:
-    """The loss of a step that is long done, such as one from a pickle."""
+    """The loss of a finished step, such as one from a pickle."""
     return StepLoss(value, 0.0, 1.0, float, lambda what: NonFiniteLossError(f"expected a finite loss; got {what}, in a copy"))

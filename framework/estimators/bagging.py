@@ -1,6 +1,6 @@
-"""Bagging: several models, each trained on a bootstrap sample of the data, that answer together.
+"""Bagging: several models, each trained on a bootstrap sample of the data, whose predictions are combined.
 
-How a file holds them is in bagging_file.py, what each of them sees in data/bootstrap.py.
+The file format is in bagging_file.py, the sampling in tables/bootstrap.py.
 """
 
 from __future__ import annotations
@@ -33,19 +33,20 @@ COMBINE = ("average", "vote")
 
 
 class Bagging:
-    """k models, each trained on rows drawn with replacement, whose answers are averaged or counted.
+    """k models, each trained on rows drawn with replacement; predictions are averaged or decided by vote.
 
-    Args: models – a function that makes an uninitialised model for a number of input columns, or such a model itself, or
-        a list of them, which the members take in turn; loss – a Loss; members – k >= 1, default 10; optimizer – or a list of
-        them, taken in turn, default Adam(1e-3); combine – "average" of probabilities (of outputs for numbers and signed
-        scores, default) or majority "vote" (the smallest class among equals); samples – rows of a sample as a share of
-        all, in (0, 1], default 1; features – share of the columns that a member sees, chosen at random, in (0, 1], default
-        1; seed – of samples, columns and initial weights; backend – name, or None for the one in use; precision – as in
-        TrainStep; jobs – processes on a CPU, None for one a core where joblib is installed. A member takes one thread, so
-        the result is the same for any number of jobs; on a GPU the members are trained one after another.
-    Attributes: members – list of Member, after `fit`; out_of_bag – figures of every row as answered by the members that
-        did not see it: for classes accuracy, error and standard_error = sqrt(error (1 - error) / rows), for numbers mse,
-        its standard_error, and r2; rows – how many rows some member did not see; empty before `fit` and after `load`.
+    Args: models – a function that returns an uninitialised model for a number of input columns, or such a model, or a list of
+        them, assigned to members in turn; loss – a Loss; members – k >= 1, default 10; optimizer – one, or a list of them,
+        assigned in turn, default Adam(1e-3); combine – "average" of probabilities (of outputs for regression and signed scores,
+        default) or majority "vote" (ties: the smallest class); samples – rows of a sample as a fraction of all, in (0, 1],
+        default 1; features – fraction of the columns for each member, chosen at random, in (0, 1], default 1; seed – of
+        samples, columns and initial weights; backend – name, or None for the one in use; precision – as in TrainStep; jobs –
+        processes on a CPU, None for one per core if joblib is installed. Each member uses one thread, so the result is the same
+        for any number of jobs; on a GPU the members are trained sequentially.
+    Attributes: members – list of Member, after `fit`; out_of_bag – metrics over rows, each predicted by the members that were
+        not trained on it: for classification accuracy, error and standard_error = sqrt(error (1 - error) / rows), for
+        regression mse, its standard_error, and r2; rows – number of rows that at least one member was not trained on; empty
+        before `fit` and after `load`.
 
         bagging = fs.Bagging(lambda d: fs.mlp([d, 32, 10]), fs.SoftmaxCrossEntropy(), members=8)
         bagging.fit(x, y, epochs=20); bagging.predict(x); bagging.out_of_bag["error"]
@@ -92,11 +93,11 @@ class Bagging:
     # Training
 
     def fit(self, x: Any, y: Any, epochs: int = 10, batch_size: int | None = 128) -> Bagging:
-        """Trains all members anew, and takes the out-of-bag figures.
+        """Trains all members from scratch, and computes the out-of-bag metrics.
 
         Args: x [N, d], y [N] or [N, e]; epochs, batch_size – as in Trainer.fit.
         Returns: itself.
-        Raises: what Trainer.fit raises; MissingDependency for jobs > 1 without joblib.
+        Raises: the errors of Trainer.fit; MissingDependency for jobs > 1 without joblib.
         """
         whole(epochs, "epochs")
         inputs = self._matrix(x)
@@ -148,20 +149,20 @@ class Bagging:
     # Answers
 
     def predict(self, x: Any) -> Array:
-        """The joint answer: labels [N] for classes, 0 or 1 for yes-or-no questions, outputs [N, e] for numbers."""
+        """The combined prediction: labels [N] for classes, 0 or 1 for binary targets, outputs [N, e] for regression."""
         return self._answers(self._joint(self._matrix(x)))
 
     def predict_proba(self, x: Any) -> Array:
-        """Probabilities of the classes [N, K]: the mean over the members, or their shares of the votes.
+        """Probabilities of the classes [N, K]: the mean over the members, or the fractions of their votes.
 
-        Raises: StateError where the members give no probabilities.
+        Raises: StateError if the members give no probabilities.
         """
         if self.head in ("signs", "values"):
             raise StateError(f"expected members that give probabilities; got head {self.head!r}; use predict")
         return self._joint(self._matrix(x))
 
     def evaluate(self, x: Any, y: Any) -> dict[str, float]:
-        """Figures on other data: accuracy and error (mse and r2 for numbers), and their mean over the members, alone.
+        """Metrics on other data: accuracy and error (mse and r2 for regression), and their mean over single members.
 
         Returns: such as {"accuracy", "error", "member_accuracy", "member_error"}.
         """
@@ -294,7 +295,7 @@ class Bagging:
     def load(cls, path: Any, backend: str | Backend | None = None) -> Bagging:
         """Reads an ensemble that `save` wrote, ready for predict, predict_proba and evaluate, on any backend.
 
-        Raises: ModelFileError for a file that is missing, truncated, foreign or of another version.
+        Raises: ModelFileError for a file that is missing, truncated, of another version, or not written by `save`.
         """
         from .bagging_file import load_bagging
 

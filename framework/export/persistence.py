@@ -36,10 +36,10 @@ PathLike = str | os.PathLike[str]
 
 @dataclass(frozen=True)
 class ModelMetadata:
-    """What a model file holds besides the network.
+    """The contents of a model file other than the network.
 
-    Args: preprocessing – what `Preprocessor.to_json` gave, or None; notes – such as results of training;
-        library – version of fusedstep that wrote the file; dtype – of the weights in the file.
+    Args: preprocessing – result of `Preprocessor.to_json`, or None; notes – for example results of training; library – version
+        of fusedstep that wrote the file; dtype – of the weights in the file.
     """
 
     preprocessing: dict[str, Any] | None = None
@@ -54,13 +54,13 @@ def save(
     preprocessing: Mapping[str, Any] | None = None,
     notes: Mapping[str, Any] | None = None,
 ) -> None:
-    """Writes a model to one safetensors file; an existing file is replaced, and only once the new one is complete.
+    """Writes a model to one safetensors file; replaces an existing file only after the new one is complete.
 
-    Args: model – initialised; path – of the file; preprocessing – `Preprocessor.to_json()`, for `fusedstep predict`;
-        notes – anything that JSON can hold.
-    Raises: StateError for a model without parameters; OutputPathError for a path that cannot be written; DtypeError for
-        notes that JSON cannot hold; ModelFileError for a TiedLinear whose Linear is not in the model, and for layers that
-        share a Parameter otherwise than as TiedLinear or as the same layer.
+    Args: model – initialised; path – of the file; preprocessing – `Preprocessor.to_json()`, for `fusedstep predict`; notes –
+        any values that JSON can represent.
+    Raises: StateError for a model without parameters; OutputPathError for a path that cannot be written; DtypeError for notes
+        that JSON cannot represent; ModelFileError for a TiedLinear whose Linear is not in the model, and for layers that share
+        a Parameter in another way than TiedLinear or using a layer twice.
     """
     from ... import __version__
 
@@ -87,10 +87,10 @@ def save(
 def load(path: PathLike, backend: str | Backend | None = None, dtype: str | None = None) -> Sequential:
     """Reads a model that `save` wrote, on any backend.
 
-    Args: path – of the file; backend – name, or None for the one in use; dtype – "float32" or "float64", or None for
-        that of the file.
-    Returns: the model, ready for `predict` and for a TrainStep; the same bits as when saved where dtype is that of the file.
-    Raises: ModelFileError for a file that is missing, truncated, foreign or of another version.
+    Args: path – of the file; backend – name, or None for the one in use; dtype – "float32" or "float64", or None for that of
+        the file.
+    Returns: the model, ready for `predict` and for a TrainStep; bit-identical to the saved one if dtype is that of the file.
+    Raises: ModelFileError for a file that is missing, truncated, of another version, or not a model file.
     """
     return load_with_metadata(path, backend, dtype)[0]
 

@@ -143,7 +143,7 @@ class ELU(_Elementwise):
     """y = x where x > 0, else a (e^x - 1).
 
     Args: a – > 0, default 1.
-    Differs from: notes 002, whose slide prints a e^x - 1 (not continuous at 0 unless a = 1; the same for a = 1).
+    Differs from: notes 002, whose slide prints a e^x - 1 (not continuous at 0 unless a = 1).
     Source: Clevert, Unterthiner and Hochreiter (2016).
     """
 

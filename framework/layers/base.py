@@ -22,7 +22,7 @@ LAYERS: dict[str, type[Layer]] = {}
 
 
 class Layer(Frozen, frozen=False):
-    """One link of the chain x -> y.
+    """A layer: maps x to y.
 
     A subclass sets its hyperparameters in `__init__`, returns them in `settings`, and defines forward, backward, jvp.
     """
@@ -39,7 +39,7 @@ class Layer(Frozen, frozen=False):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The arguments that make this layer again, as plain values."""
+        """The arguments that recreate this layer, as plain values."""
         return {}
 
     @property
@@ -48,26 +48,26 @@ class Layer(Frozen, frozen=False):
         return type(self).__name__
 
     def declared(self) -> Iterator[tuple[str, Parameter]]:
-        """(name, declaration) of each parameter, in a fixed order; shared ones may come again elsewhere."""
+        """(name, declaration) of each parameter, in a fixed order; other layers may repeat shared ones."""
         yield from ()
 
     def output_width(self, width: int) -> int:
-        """The number of columns that come out for `width` columns that go in; raises ShapeError if they do not fit."""
+        """The number of output columns for `width` input columns; raises ShapeError if they do not fit."""
         return width
 
     def image_after(self, image: Image | None) -> Image | None:
-        """What the rows that come out are, as images, given what goes in; None where they are plain columns.
+        """The image shape of the output rows for that of the input rows; None for plain columns.
 
-        Models call it when they are made, layer by layer; one that needs to know its image takes it over here.
+        Models call it for each layer when they are created; a layer that needs its image shape stores it here.
         """
         return image if self.keeps_image else None
 
     def forward(self, x: Array, tape: Tape) -> Array:
-        """y [B, e] for x [B, d]; pushes what backward needs on the tape."""
+        """y [B, e] for x [B, d]; pushes what backward needs onto the tape."""
         raise NotImplementedError(f"{type(self).__name__} must define forward")
 
     def backward(self, dy: Array, tape: Tape, needs_input: bool = True) -> Array | None:
-        """dx for dy, and the gradients of the parameters into the tape; dx may be None where it is not needed."""
+        """Returns dx for dy, and writes the gradients of the parameters to the tape; dx may be None if it is not needed."""
         raise NotImplementedError(f"{type(self).__name__} must define backward")
 
     def jvp(self, x: Array, dx: Array | None, tape: Tape) -> tuple[Array, Array]:
@@ -88,7 +88,7 @@ def _register(cls: type[Layer]) -> None:
         LAYERS[cls.__name__] = cls
     elif not known.__module__.startswith(f"{__package__}."):
         raise HyperparameterError(
-            f"expected one layer class with the name {cls.__name__!r}; got {cls.__module__}.{cls.__qualname__} beside "
+            f"expected one layer class with the name {cls.__name__!r}; got {cls.__module__}.{cls.__qualname__} and "
             f"{known.__module__}.{known.__qualname__}; rename one of them, or write class {cls.__name__}(…, public=False) "
             "if it is never saved"
         )
@@ -98,7 +98,7 @@ def require_width(layer: Layer, expected: int, width: int) -> None:
     """Raises a ShapeError that names the layer unless the widths agree."""
     if width != expected:
         raise ShapeError(
-            f"{layer!r} expected {expected} input columns; got {width}; change the width of this layer or of what feeds it"
+            f"{layer!r} expected {expected} input columns; got {width}; change the width of this layer or of the one before it"
         )
 
 

@@ -36,8 +36,8 @@ class Linear(Layer):
 
     dW = X^T dY, db = sum of the rows of dY, dX = dY W^T.
 
-    Args: inputs, outputs – numbers of columns; bias – whether b is there; weight_init – an initializer, its name, or a
-        constant, default "he_normal"; bias_init – likewise, default 0.
+    Args: inputs, outputs – numbers of columns; bias – whether to add b; weight_init – an initializer, its name, or a constant,
+        default "he_normal"; bias_init – the same kinds, default 0.
     Source: notes 000, 001, 004.
     """
 
@@ -133,9 +133,9 @@ def affine_tangent(
 class TiedLinear(Layer):
     """The decoder half of a tied autoencoder: Y = X W^T + b, with W the weight of another Linear layer.
 
-    Both uses add to the one gradient of W.
+    The gradients of both uses of W are added.
 
-    Args: of – the Linear layer whose weight is used; bias – whether b [of.inputs] is there; bias_init.
+    Args: of – the Linear layer whose weight is used; bias – whether to add b [of.inputs]; bias_init.
     Source: notes 002, parameter tying.
     """
 
@@ -191,7 +191,7 @@ class TiedLinear(Layer):
 
 
 class Maxout(Layer):
-    """y_j = max over k of (x W_k + b_k)_j: the largest of k affine pieces; learns its own activation function.
+    """y_j = max over k of (x W_k + b_k)_j: the largest of k affine pieces, a learned activation function.
 
     Args: inputs, outputs; pieces – k, 2 to 255; weight_init, bias_init as in Linear.
     Parameters: weight [inputs, k outputs] and bias [k outputs], the pieces side by side.

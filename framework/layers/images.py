@@ -91,17 +91,17 @@ class _Patchwise(Layer, public=False):
 class Conv2d(_Patchwise):
     """y[i, j, o] = b[o] + sum over (a, b, c) of x[i s + a - p, j s + b - p, c] W[(a, b, c), o], zeros beyond the border.
 
-    Rows are images [height, width, channels], channels last, one after the other; so are the rows that come out, with
-    (height + 2 padding - kernel) // stride + 1 in each direction. Computed as patches(x) W, whose gradients are those of a
-    Linear layer and the transposed cut.
+    Each row is an image [height, width, channels], channels last; so is each output row, with size (height + 2 padding -
+    kernel) // stride + 1 in each direction. Computed as patches(x) W; the gradients are those of a Linear layer and of the
+    transposed patch extraction.
 
     Args: in_channels, out_channels; kernel_size, stride, padding – whole numbers or (vertical, horizontal) pairs, stride
-        default 1, padding default 0; image – (height, width) of what comes in, needed in the first layer only; bias –
-        whether b is there; weight_init – default "he_normal" with fan-in kernel height * kernel width * in_channels; bias_init.
+        default 1, padding default 0; image – (height, width) of the input, needed in the first layer only; bias – whether to
+        add b; weight_init – default "he_normal" with fan-in kernel height * kernel width * in_channels; bias_init.
     Parameters: weight [kernel height * kernel width * in_channels, out_channels], bias [out_channels].
     Raises: HyperparameterError; ShapeError for images that are too small or do not fit.
-    Differs from: torch.nn.Conv2d, whose images are [channels, height, width] and whose weight is
-        [out_channels, in_channels, height, width]: ours is w.permute(2, 3, 1, 0).reshape(-1, out_channels) of that.
+    Differs from: torch.nn.Conv2d, whose images are [channels, height, width] and whose weight is [out_channels, in_channels,
+        height, width]: this layer's is w.permute(2, 3, 1, 0).reshape(-1, out_channels).
     Source: notes 001, 002; im2col: Chellapilla, Puri and Simard (2006).
     """
 
@@ -206,11 +206,12 @@ class Conv2d(_Patchwise):
 
 
 class MaxPool2d(_Patchwise):
-    """y[i, j, c] = the largest of x[i s + a, j s + b, c] over a, b < size, for each channel; the first among equals.
+    """y[i, j, c] = the largest of x[i s + a, j s + b, c] over a, b < size, for each channel; the first one if several are
+    equal.
 
-    Args: size – a whole number or (vertical, horizontal); at most 256 elements in all; stride – default size; image –
-        (height, width, channels), needed where no layer before declares it. What does not fill a window at the lower and
-        right border is left out.
+    Args: size – a whole number or (vertical, horizontal); at most 256 elements in total; stride – default size; image –
+        (height, width, channels), needed if no layer before declares it. Rows and columns that do not fill a window at the
+        lower and right border are ignored.
     Source: notes 001.
     """
 
@@ -272,7 +273,7 @@ class MaxPool2d(_Patchwise):
 
 
 class Flatten(Layer):
-    """Ends the image: what follows sees plain columns, in the order [height, width, channels]. Rows are flat already."""
+    """Ends the image: later layers see plain columns, in the order [height, width, channels]. Rows are flat already."""
 
     def forward(self, x: Array, tape: Tape) -> Array:  # noqa: ARG002
         """x."""

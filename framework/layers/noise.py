@@ -1,6 +1,6 @@
-"""Layers that act in training only: Dropout and GaussianNoise.
+"""Layers that are active only in training: Dropout and GaussianNoise.
 
-Their random numbers are functions of (seed, layer, step, row, column), so the backward pass replays the mask.
+Their random numbers depend only on (seed, layer, step, row, column), so the backward pass regenerates the mask.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .base import Array, Layer, zeros
 class Dropout(Layer):
     """Inverted dropout: in training y = x mask / (1 - p), mask = 0 with probability p; in evaluation y = x.
 
-    Args: p – the share that is dropped, 0 <= p < 1; the notes keep 0.5 of the hidden units (p = 0.5) and 0.8 of the
+    Args: p – the probability of dropping a unit, 0 <= p < 1; the notes keep 0.5 of the hidden units (p = 0.5) and 0.8 of the
         visible ones (p = 0.2).
     Differs from: the notes, which scale by 1 - p at test time; the expectation of every unit is the same.
     Source: Srivastava et al. (2014); notes 002.
@@ -38,7 +38,7 @@ class Dropout(Layer):
         return self.p, 1.0 / (1.0 - self.p)
 
     def forward(self, x: Array, tape: Tape) -> Array:
-        """The thinned x in training, x itself otherwise."""
+        """The masked x in training, otherwise x."""
         if not tape.training or self.p == 0.0:
             tape.push(None)
             return x
@@ -68,7 +68,7 @@ class Dropout(Layer):
 class GaussianNoise(Layer):
     """In training y = x + e with e ~ N(0, sigma^2) for every element; in evaluation y = x.
 
-    For a linear model this equals an L2 penalty (notes 002).
+    For a linear model this is equivalent to an L2 penalty (notes 002).
 
     Args: sigma – standard deviation, >= 0, in the units of x.
     """
@@ -84,7 +84,7 @@ class GaussianNoise(Layer):
         return {"sigma": self.sigma}
 
     def forward(self, x: Array, tape: Tape) -> Array:
-        """The noisy x in training, x itself otherwise."""
+        """The noisy x in training, otherwise x."""
         if not tape.training or self.sigma == 0.0:
             return x
         y = tape.empty(x.shape)

@@ -17,7 +17,7 @@ class LayerNorm(Layer):
     """y = (x - mean) / sqrt(variance + epsilon) gain + offset, mean and (biased) variance over the columns of a row.
 
     Args: features – number of columns; epsilon – default 1e-5.
-    Parameters: gain [features], starts at 1; offset [features], starts at 0; neither decays.
+    Parameters: gain [features], starts at 1; offset [features], starts at 0; neither has weight decay.
     Source: Ba, Kiros and Hinton (2016).
     """
 

@@ -10,7 +10,7 @@ from .sequence import Sequence
 
 
 class Residual(Sequence):
-    """y = x + f(x), f being the inner layers one after the other; their output must be as wide as x.
+    """y = x + f(x), where f applies the inner layers in sequence; their output must be as wide as x.
 
     Source: He et al. (2016); notes 002.
     """
@@ -20,7 +20,7 @@ class Residual(Sequence):
         inner = super().output_width(width)
         if inner != width:
             raise ShapeError(
-                f"{self!r} expected its inner layers to give {width} columns, as many as come in; got {inner}; "
+                f"{self!r} expected its inner layers to have {width} output columns, as many as input columns; got {inner}; "
                 "change the width of the last inner layer"
             )
         return width

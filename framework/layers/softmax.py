@@ -1,4 +1,4 @@
-"""Softmax as a layer; with SoftmaxCrossEntropy behind it the two are computed as one, from the logits."""
+"""Softmax as a layer; followed by SoftmaxCrossEntropy, both are computed in one pass from the logits."""
 
 from __future__ import annotations
 

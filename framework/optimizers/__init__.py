@@ -1,7 +1,7 @@
 """First-order optimisers: hyperparameters and step-dependent scalars; the rules are in kernels/formulas/updates.py.
 
-One step is one kernel call over the arena, with clipping, penalties and decay inside. A class enters OPTIMIZERS when its file
-is imported, which is here; `fs.Name` and the pages that list optimisers follow by tools/generate.py.
+A step is one kernel call over the arena that includes clipping, penalties and decay. Importing its file here registers a class
+in OPTIMIZERS; tools/generate.py then adds `fs.Name` and updates the pages that list optimisers.
 """
 
 from . import adaptive, layerwise, momentum, signs

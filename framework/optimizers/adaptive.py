@@ -1,6 +1,6 @@
-"""Optimisers with one step size per parameter: AdaGrad, RMSProp, AdaDelta, Adam and its relatives.
+"""Optimisers with one step size per parameter: AdaGrad, RMSProp, AdaDelta, Adam and its variants.
 
-`epsilon_placement` says whether epsilon stands inside the square root, as in the notes, or outside, as in PyTorch.
+`epsilon_placement` selects epsilon inside the square root, as in the notes, or outside, as in PyTorch.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class AdaDelta(Optimizer):
 class Adam(Optimizer):
     """m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2; theta -= lr m^ / (sqrt(v^) + epsilon).
 
-    m^ = m / (1 - b1^t) and v^ = v / (1 - b2^t) correct the bias towards the zeros that m and v start from.
+    m^ = m / (1 - b1^t) and v^ = v / (1 - b2^t) correct the bias of m and v towards their initial value 0.
 
     Args: lr – default 1e-3; beta1, beta2 – default 0.9 and 0.999; epsilon – default 1e-8; epsilon_placement – default
         "outside" (Kingma and Ba, PyTorch, optax.adam); "inside" is lr m^ / sqrt(v^ + epsilon) (eps_root of optax).
@@ -113,7 +113,7 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam with decoupled weight decay: theta -= lr weight_decay theta beside the step of Adam.
+    """Adam with decoupled weight decay: theta -= lr weight_decay theta in addition to the step of Adam.
 
     Args: as in Adam; weight_decay – default 0.01.
     Source: Loshchilov and Hutter (2019); biases and gains are exempt, unlike in torch.optim.AdamW.
@@ -129,7 +129,7 @@ class AdamW(Adam):
 class NAdam(Adam):
     """Adam with Nesterov momentum: m^ is replaced by b1 m / (1 - b1^(t+1)) + (1 - b1) g / (1 - b1^t).
 
-    Differs from: torch.optim.NAdam, which also lets b1 grow with t; equal to optax.nadam.
+    Differs from: torch.optim.NAdam, which also increases b1 with t. Equal to optax.nadam.
     Source: Dozat (2016).
     """
 
@@ -140,7 +140,7 @@ class NAdam(Adam):
         self.rule_name = "nadam"
 
     def scalars(self, t: int, lr: float) -> dict[str, float]:
-        """Those of Adam, the correction moved from lr into the two weights."""
+        """The scalars of Adam, with the bias correction moved from lr to the two weights."""
         ahead = self.beta1 / (1.0 - self.beta1 ** (t + 1))
         now = (1.0 - self.beta1) / (1.0 - self.beta1**t)
         return {**super().scalars(t, lr), "lr": lr, "ahead": ahead, "now": now}
@@ -149,9 +149,9 @@ class NAdam(Adam):
 class RAdam(Adam):
     """theta -= lr r m^ / (sqrt(v^) + epsilon), m^ and v^ as in Adam; theta -= lr m^ in the first steps, rho_t <= 5.
 
-    rho_t = rho - 2 t b2^t / (1 - b2^t), with rho = 2 / (1 - b2) - 1, counts the gradients that v^ is made of; while they are
-    few, 1 / sqrt(v^) varies much, and r = sqrt((rho_t - 4) (rho_t - 2) rho / ((rho - 4) (rho - 2) rho_t)) makes up for that.
-    With b2 = 0.999 the first five steps are those of momentum; with b2 <= 2/3 all are.
+    rho_t = rho - 2 t b2^t / (1 - b2^t), with rho = 2 / (1 - b2) - 1, is the effective number of gradients in v^. While it is
+    small, 1 / sqrt(v^) has a large variance, and r = sqrt((rho_t - 4) (rho_t - 2) rho / ((rho - 4) (rho - 2) rho_t))
+    compensates for that. With b2 = 0.999 the first five steps are momentum steps; with b2 <= 2/3 all are.
 
     Args: as in Adam.
     Differs from: the paper, whose threshold is 4 (its code has 5); torch.optim.RAdam, which adds epsilon to sqrt(v), not to
@@ -160,7 +160,7 @@ class RAdam(Adam):
     """
 
     def scalars(self, t: int, lr: float) -> dict[str, float]:
-        """Those of Adam, lr times r; before that, root 0 and epsilon 1 make its divisor 1."""
+        """The scalars of Adam with lr times r; in the first steps, root 0 and epsilon 1 make the divisor 1."""
         adam = super().scalars(t, lr)
         rho = 2.0 / (1.0 - self.beta2) - 1.0
         rho_t = rho - 2.0 * t * self.beta2**t / (1.0 - self.beta2**t)
@@ -173,7 +173,7 @@ class RAdam(Adam):
 class Adamax(Optimizer):
     """m = b1 m + (1 - b1) g; u = max(b2 u, |g| + epsilon); theta -= lr m / ((1 - b1^t) u).
 
-    Args: lr – default 2e-3; beta1, beta2 – default 0.9 and 0.999; epsilon – default 1e-8, which the paper leaves out.
+    Args: lr – default 2e-3; beta1, beta2 – default 0.9 and 0.999; epsilon – default 1e-8, not in the paper.
     Source: Kingma and Ba (2015), section 7.1.
     """
 

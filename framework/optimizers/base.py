@@ -30,11 +30,11 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {}
 
 @dataclass(frozen=True)
 class ParameterGroup:
-    """Settings for the parameters whose name matches a pattern; None keeps the optimiser's own.
+    """Settings for the parameters whose name matches a pattern; None keeps the settings of the optimiser.
 
-    Args: pattern – such as "0.Linear.*" or "*.bias", matched against the whole name; the first group that matches
-        counts; lr_scale – factor on the learning rate; l2, l1, weight_decay – as in the optimiser, and applied to
-        biases too where given here.
+    Args: pattern – such as "0.Linear.*" or "*.bias", matched against the whole name; the first matching group applies;
+        lr_scale – factor for the learning rate; l2, l1, weight_decay – as in the optimiser, and applied to biases too if given
+        here.
     """
 
     pattern: str
@@ -64,23 +64,23 @@ def _checked(groups: Any) -> tuple[ParameterGroup, ...]:
 
 
 class Optimizer(Frozen):
-    """A rule that turns gradients into new parameters.
+    """An optimiser: a rule that updates parameters from gradients.
 
-    Args: lr – learning rate > 0; l2 – alpha of the penalty (alpha / 2) ||theta||^2, whose gradient alpha theta is added
-        to g; weight_decay – lambda of theta -= lr lambda theta, decoupled from g (as in AdamW); l1 – beta of the penalty
-        beta ||theta||_1; l1_form – "subgradient" adds beta sign(theta) to g, "proximal" soft-thresholds by lr beta after
-        the rule, which gives exact zeros; clip_value – every element of g is clipped to [-c, c]; clip_norm – g is scaled
-        down to this global norm where it is larger; groups – ParameterGroups; state_dtype – "bfloat16" keeps what the
-        optimiser remembers in 16 bits, rounded at random so that small changes count on the average (on `numpy` and
-        `cuda`); None keeps it as the parameters.
+    Args: lr – learning rate > 0; l2 – alpha of the penalty (alpha / 2) ||theta||^2, whose gradient alpha theta is added to g;
+        weight_decay – lambda of theta -= lr lambda theta, decoupled from g (as in AdamW); l1 – beta of the penalty beta
+        ||theta||_1; l1_form – "subgradient" adds beta sign(theta) to g, "proximal" soft-thresholds by lr beta after the rule,
+        which gives exact zeros; clip_value – every element of g is clipped to [-c, c]; clip_norm – g is scaled down to this
+        global norm if its norm is larger; groups – ParameterGroups; state_dtype – "bfloat16" stores the optimiser state in 16
+        bits with stochastic rounding, so that small changes are kept on average (on `numpy` and `cuda`); None uses the type of
+        the parameters.
 
-    Biases, gains and offsets are exempt from penalties and decay. Clipping acts on the gradient of the loss, before penalties
-    are added.
+    Biases, gains and offsets are exempt from penalties and decay. Clipping is applied to the gradient of the loss, before
+    penalties are added.
 
     Order in a step: clip_norm, clip_value, l2 and l1, weight_decay, the rule, the proximal step.
 
-    One optimiser can serve several steps, so its settings are those that it was made with: setting one of them raises
-    StateError. `step.lr` and `step.momentum` may be set.
+    Several steps can share an optimiser, so its settings are fixed: setting one raises StateError. `step.lr` and
+    `step.momentum` can be set.
     """
 
     rule_name = "sgd"
@@ -124,12 +124,12 @@ class Optimizer(Frozen):
         return RULES[self.rule_name]
 
     def scalars(self, t: int, lr: float) -> dict[str, float]:
-        """The rule's scalars in step t = 1, 2, …; "lr" among them where the rule changes it."""
+        """The rule's scalars in step t = 1, 2, …; including "lr" if the rule changes it."""
         del t
         return {"lr": lr}
 
     def momentum_scalars(self, momentum: float) -> dict[str, float]:
-        """The scalars that belong to the momentum, for a value that a schedule gave; none where no schedule moves it."""
+        """The scalars that depend on the momentum, for a value set by a schedule; empty if the momentum has no schedule."""
         del momentum
         return {}
 

@@ -1,4 +1,4 @@
-"""LAMB: Adam with a step that is as long as the layer's own weights."""
+"""LAMB: Adam with a step length proportional to the norm of each layer's weights."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ Array = Any
 class LAMB(Optimizer):
     """r = m^ / (sqrt(v^) + epsilon) + weight_decay theta; theta -= lr (||theta|| / ||r||) r for each parameter array.
 
-    The ratio is 1 where either norm is 0. For large minibatches. Needs the norms between its two kernels, so a step is
-    two kernel calls over the arena and two reductions per parameter.
+    The ratio is 1 if either norm is 0. For large minibatches. A step consists of two kernel calls over the arena, with two
+    reductions per parameter between them for the norms.
 
     Args: lr – default 1e-3; beta1, beta2 – default 0.9 and 0.999; epsilon – default 1e-6; weight_decay – default 0.
-    Source: You et al. (2020), algorithm 2, without the function phi; equal to optax.lamb.
+    Source: You et al. (2020), algorithm 2, without the function phi. Equal to optax.lamb.
     """
 
     def __init__(

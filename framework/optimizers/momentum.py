@@ -1,4 +1,4 @@
-"""SGD and its momentum variants, in every convention that the notes use."""
+"""SGD and its momentum variants, in all conventions of the notes."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ Array = Any
 class SGD(Optimizer):
     """theta -= lr g. Source: all of the notes; Robbins and Monro (1951).
 
-    Args: lr – default 0.01; the rest as in Optimizer.
-    Differs from: torch.optim.SGD, whose `weight_decay` is `l2` here and whose momentum is a class of its own here.
+    Args: lr – default 0.01; others as in Optimizer.
+    Differs from: torch.optim.SGD, whose `weight_decay` is `l2` here, and whose momentum is a separate class here.
     """
 
     rule_name = "sgd"
@@ -57,10 +57,9 @@ class Momentum(Optimizer):
 class Nesterov(Optimizer):
     """Nesterov's accelerated gradient.
 
-    form "reformulated" (default): u = gamma u + g, theta -= lr (g + gamma u), theta being the look-ahead point itself.
-    form "look_ahead": u = gamma u + lr g(theta - gamma u), theta -= u, exactly as in the notes; costs one more
-        kernel call.
-    With a constant lr and momentum the look-ahead points of the second are the parameters of the first.
+    form "reformulated" (default): u = gamma u + g, theta -= lr (g + gamma u), where theta is the look-ahead point itself. form
+    "look_ahead": u = gamma u + lr g(theta - gamma u), theta -= u, exactly as in the notes; costs one more kernel call. With a
+    constant lr and momentum the look-ahead points of the second are the parameters of the first.
 
     Args: lr – default 0.01; momentum – gamma in [0, 1), default 0.9; form.
     Source: Nesterov (1983); Sutskever et al. (2013); notes 000, 002, 004.

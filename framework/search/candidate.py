@@ -25,7 +25,7 @@ LR_BELOW, LR_ABOVE = 0.1, 30.0
 
 @dataclass(frozen=True)
 class Candidate:
-    """One choice of everything that a search decides.
+    """One combination of all hyperparameters of a search.
 
     Attributes: hidden – widths of the hidden layers; activation; dropout; optimizer – class name; lr; weight_decay;
         batch_size; schedule – as text.
@@ -41,7 +41,7 @@ class Candidate:
     schedule: str
 
     def make_step(self, inputs: int, outputs: int, loss: Loss, seed: int = 0, **options: Any) -> TrainStep:
-        """A new network of this kind, ready to be trained.
+        """A step on a new network with these hyperparameters.
 
         Args: inputs, outputs – widths of the data; loss; seed; options – backend, precision and others of TrainStep.
         """
@@ -56,12 +56,12 @@ class Candidate:
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """What a search may choose from: lists of choices, and (low, high) for numbers, both ends included.
+    """The search space: lists of choices, and (low, high) for numbers, both inclusive.
 
-    Args: optimizer – class names; lr – numbers > 0, drawn on a log scale; None (default): a tenth to thirty times the
-        default of each optimiser; weight_decay – on a log scale where low > 0; batch_size – choices; schedule – choices, as
-        text; layers – how many hidden layers; width – of each, on a log scale; activation – choices; dropout – in [0, 1).
-    Raises: HyperparameterError for what is impossible, with the nearest known name.
+    Args: optimizer – class names; lr – numbers > 0, drawn on a log scale; None (default): a tenth to thirty times the default
+        of each optimiser; weight_decay – on a log scale where low > 0; batch_size – choices; schedule – choices, as text;
+        layers – number of hidden layers; width – of each, on a log scale; activation – choices; dropout – in [0, 1).
+    Raises: HyperparameterError for invalid values, with the nearest known name.
     """
 
     optimizer: Sequence[str] = ("AdamW", "Adam", "RMSProp", "Nesterov", "SGD")

@@ -1,6 +1,6 @@
 """Searches for a learning rate: powers of ten and then finer values, or one sweep from small to large.
 
-A search leaves the step as it was. The picture of a result is drawn in plots/rates.py.
+A search restores the step. plots/rates.py draws the figure of a result.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ class Trial:
 
 @dataclass(frozen=True)
 class RateSearch:
-    """What a search found.
+    """The result of a learning-rate search.
 
-    Attributes: trials – in the order in which they ran; suggestion – the learning rate to take; rule – how it was chosen, in
-        words; measured – what the losses are.
+    Attributes: trials – in the order in which they ran; suggestion – the suggested learning rate; rule – text that states how
+        it was chosen; measured – text that states what the losses are.
 
         found = fs.find_learning_rate(step, x, y)
         step.lr = found.suggestion
@@ -57,11 +57,12 @@ class RateSearch:
     measured: str
 
     def plot(self, path: PathLike | None = None) -> Any:
-        """Draws loss against learning rate, with the suggestion.
+        """Plots loss against learning rate, with the suggestion.
 
-        Args: path – of a .png, .svg or .pdf to write, None for none.
+        Args: path – of a .png, .svg or .pdf file to write, None for none.
         Returns: the matplotlib Figure; it is not shown.
-        Raises: OutputPathError for another ending or where the file cannot be written, MissingDependency without matplotlib.
+        Raises: OutputPathError for another file extension or if the file cannot be written, MissingDependency without
+            matplotlib.
         """
         from ..diagnostics.plots.rates import plot_rates
 
@@ -85,15 +86,15 @@ def find_learning_rate(
     epochs: int = 3,
     batch_size: int | None = 128,
 ) -> RateSearch:
-    """Trains with powers of ten for a few epochs each, then with values around the best one.
+    """Trains a few epochs with each of several powers of ten, then with values around the best one.
 
-    Every trial begins with the step as it is now. While the best rate is the smallest or the largest, the next power of ten
-    is tried as well. Afterwards parameters, optimiser state, step count and learning rate are as before, bit for bit.
+    Every trial starts from the current state of the step. While the best rate is the smallest or the largest, the next power of
+    ten is tried as well. Afterwards parameters, optimiser state, step count and learning rate are restored bit for bit.
 
-    Args: x, y, validation, batch_size – as in Trainer.fit; rates – tried first, default 1e-4 to 1; finer – factors on the
-        best of them, default 0.5, 2 and 3, empty for none; epochs – of each trial, default 3.
-    Returns: a RateSearch, whose losses are those of the validation data, or else of x and y, after training.
-    Raises: HyperparameterError before anything is trained; NonFiniteLossError if every rate diverges.
+    Args: x, y, validation, batch_size – as in Trainer.fit; rates – tried first, default 1e-4 to 1; finer – factors for the best
+        of them, default 0.5, 2 and 3, empty for none; epochs – per trial, default 3.
+    Returns: a RateSearch with the losses after training, on the validation data if given, otherwise on x and y.
+    Raises: HyperparameterError before training; NonFiniteLossError if every rate diverges.
     Source: notes 002, "Tips for initial learning rate"; 003, section 3.3.1.
     """
     require_step(step)
@@ -155,18 +156,18 @@ def sweep_learning_rate(
     batch_size: int | None = 128,
     smoothing: float = 0.8,
 ) -> RateSearch:
-    """One short training in which the rate grows from `low` to `high`: the range test.
+    """One short training run in which the rate increases from `low` to `high`: the range test.
 
-    In step t = 0, 1, … of n the rate is low (high / low)^(t / (n - 1)); the losses l_t before each update are smoothed,
-    s_t = b s_{t-1} + (1 - b) l_t, divided by 1 - b^(t+1). The sweep ends early where that is above four times its smallest
-    value, or a loss is not finite. The suggestion is the smaller of two: a tenth of the rate where s is smallest, and the
-    rate where s falls most over a tenth of the sweep, so that single minibatches do not decide.
-    Afterwards parameters, optimiser state, step count and learning rate are as before, bit for bit.
+    In step t = 0, 1, … of n the rate is low (high / low)^(t / (n - 1)); the losses l_t before each update are smoothed, s_t = b
+    s_{t-1} + (1 - b) l_t, divided by 1 - b^(t+1). The sweep ends early if that exceeds four times its smallest value, or if a
+    loss is not finite. The suggestion is the smaller of two rates: a tenth of the rate with the smallest s, and the rate at
+    which s decreases most over a tenth of the sweep, so that single minibatches have little influence. Afterwards parameters,
+    optimiser state, step count and learning rate are restored bit for bit.
 
-    Args: x, y, batch_size – as in Trainer.fit; low < high – default 1e-6 and 10; steps – n >= 10, default 100;
-        smoothing – b in [0, 1), default 0.8.
+    Args: x, y, batch_size – as in Trainer.fit; low < high – default 1e-6 and 10; steps – n >= 10, default 100; smoothing – b in
+        [0, 1), default 0.8.
     Returns: a RateSearch with a trial for every step.
-    Raises: HyperparameterError before anything is trained; NonFiniteLossError if the first step already fails.
+    Raises: HyperparameterError before training; NonFiniteLossError if the first step fails.
     Source: Smith (2017), section 3.3; the notes ask for such a search (002, 003).
     """
     require_step(step)

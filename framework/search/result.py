@@ -1,4 +1,4 @@
-"""What a search found: its trials in order, and the best candidate."""
+"""The result of a search: its trials in order, and the best candidate."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from .candidate import Candidate
 
 @dataclass(frozen=True)
 class SearchTrial:
-    """One candidate and what became of it.
+    """One candidate and its result.
 
-    Attributes: candidate; value – the smallest validation loss of its epochs, infinite where training diverged; epochs – that
-        it was trained; state – "complete", "pruned" (given up early, because its epochs were worse than the median of the
-        others) or "diverged".
+    Attributes: candidate; value – the smallest validation loss of its epochs, infinite where training diverged; epochs – number
+        trained; state – "complete", "pruned" (stopped early, because it was worse than the median of the others) or "diverged".
     """
 
     candidate: Candidate
@@ -25,7 +24,7 @@ class SearchTrial:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """The finished trials of a search, in their order.
+    """The finished trials of a search, in order.
 
         best = fs.search(x, y, (xv, yv), trials=20).best
         step = best.make_step(64, 10, fs.SoftmaxCrossEntropy())
@@ -38,17 +37,17 @@ class SearchResult:
 
     @property
     def best_trial(self) -> SearchTrial:
-        """The one with the smallest value among those that were trained to the end, or among all if none was."""
+        """The trial with the smallest value among the complete ones, or among all if none is complete."""
         return min(self.trials, key=lambda trial: (trial.state != "complete", trial.value))
 
     @property
     def best(self) -> Candidate:
-        """Its candidate."""
+        """The candidate of the best trial."""
         return self.best_trial.candidate
 
     @property
     def best_value(self) -> float:
-        """Its validation loss."""
+        """The validation loss of the best trial."""
         return self.best_trial.value
 
     def __str__(self) -> str:

@@ -47,22 +47,22 @@ def search(
     report: Callable[[int, SearchTrial], None] | None = None,
     **options: Any,
 ) -> SearchResult:
-    """Looks for optimiser, learning rate, schedule, batch size and architecture with a small validation loss.
+    """Searches optimiser, learning rate, schedule, batch size and architecture for a small validation loss.
 
-    Candidates come from Optuna's tree-structured Parzen estimator. A candidate is given up after an epoch that leaves it
-    worse than the median of the others at that epoch (never in the first quarter of its epochs). With a storage, a search
-    that was stopped, however hard, goes on with the same call, and finds what it would have found without the
-    interruption: the draw of a trial depends on the seed and on the finished trials alone. One process at a time may use
-    a storage.
+    Candidates come from Optuna's tree-structured Parzen estimator. A candidate is stopped after an epoch in which it is worse
+    than the median of the others (never in the first quarter of its epochs). With a storage, the same call resumes a search
+    that was stopped, even if it was killed, and gives the same result as without the interruption: a trial depends only on the
+    seed and the finished trials. Only one process at a time may use a storage.
 
-    Args: x [N, d], y, validation – as in Trainer.fit, on the host; loss – default SoftmaxCrossEntropy for y of an integer
-        type, else MSE; space – default SearchSpace(); trials – in all, those in the storage included; epochs – of each;
-        storage – path of an SQLite file, made if it is not there, or None to keep nothing; seed – of the search, and of the
-        weights and shuffles of every trial; pruning; outputs – of the network, default by y; report – called after each
-        trial with its number, from 1, and the trial; options – backend, precision and others of TrainStep.
+    Args: x [N, d], y, validation – as in Trainer.fit, on the host; loss – default SoftmaxCrossEntropy for y of an integer type,
+        else MSE; space – default SearchSpace(); trials – total number, including those in the storage; epochs – per trial;
+        storage – path of an SQLite file, created if it does not exist, or None to store nothing; seed – of the search, and of
+        the weights and shuffles of every trial; pruning – whether to stop poor candidates early; outputs – of the network,
+        default from y; report – called after each trial with its number, counted from 1, and the trial; options – backend,
+        precision and others of TrainStep.
     Returns: a SearchResult.
-    Raises: MissingDependency without Optuna; HyperparameterError for impossible settings,
-        and for a storage that belongs to a search with others; OutputPathError for a storage that cannot be used.
+    Raises: MissingDependency without Optuna; HyperparameterError for invalid settings, and for a storage of a search with
+        different settings; OutputPathError for a storage that cannot be used.
     Source: Akiba et al. (2019); Bergstra et al. (2011); notes 004, "hyperparameters search".
     """
     trials, epochs = whole(trials, "trials"), whole(epochs, "epochs")

@@ -23,9 +23,9 @@ CURVED = 1e-10
 class BFGS(FullBatchMethod):
     """p = -B g with B = (I - rho s y^T) B (I - rho y s^T) + rho s s^T, rho = 1 / <s, y>, s = step, y = change of g.
 
-    B [N, N] starts as <s, y> / <y, y> I after the first step, and starts again where it no longer gives a way down.
+    B [N, N] starts as <s, y> / <y, y> I after the first step, and is reset if p is no longer a descent direction.
 
-    Args: line_search – default StrongWolfe(), which makes <s, y> > 0; max_parameters – the largest network that is
+    Args: line_search – default StrongWolfe(), which makes <s, y> > 0; max_parameters – the largest number of parameters
         accepted, default 5000.
     Raises: TooLarge, from minimize, for a network with more parameters; use LBFGS for those.
     Source: Nocedal and Wright (2006), algorithm 6.1; notes 000.

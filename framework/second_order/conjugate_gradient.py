@@ -13,16 +13,15 @@ from .walk import Walk
 
 
 class ConjugateGradient(FullBatchMethod):
-    """p = -g + beta p, along which a line search goes; on a quadratic the directions are conjugate, <p, H p'> = 0.
+    """p = -g + beta p, followed by a line search along p; on a quadratic the directions are conjugate, <p, H p'> = 0.
 
-    beta "polak_ribiere": max(0, <g, g - g'> / <g', g'>) with the gradient g' before; "fletcher_reeves": <g, g> / <g', g'>.
-    The first step tried is -<g, p> / <p, G p> with one Gauss-Newton product, which is exact on a quadratic, so that N
-    iterations find its minimum.
+    beta "polak_ribiere": max(0, <g, g - g'> / <g', g'>) with the previous gradient g'; "fletcher_reeves": <g, g> / <g', g'>.
+    The first step tried is -<g, p> / <p, G p> with one Gauss-Newton product, which is exact on a quadratic, so N iterations
+    find its minimum.
 
     Args: beta – default "polak_ribiere"; restart_after – iterations until p is set to -g again, None for the number of
-        parameters; overlap – it is also restarted where |<g, g'>| >= overlap ||g||^2 (Powell's test, default 0.2), or
-        where p does not point downhill; line_search – default StrongWolfe(c2=0.1).
-    Rows of the history add restart, 1 where p was set to -g.
+        parameters; overlap – also restarts if |<g, g'>| >= overlap ||g||^2 (Powell's test, default 0.2), or if p is not a
+        descent direction; line_search – default StrongWolfe(c2=0.1). Rows of the history add restart, 1 if p was set to -g.
     Source: Nocedal and Wright (2006), section 5.2; notes 000, which print g for p in <p, H p'> = 0.
     """
 

@@ -1,4 +1,4 @@
-"""Steepest descent with a line search: the plainest full-batch method."""
+"""Steepest descent with a line search: the simplest full-batch method."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ NO_STEP = "no step along the direction lowers the loss: it is at a minimum, or a
 
 
 class SteepestDescent(FullBatchMethod):
-    """theta -= a g, with a chosen anew in every iteration.
+    """theta -= a g, with a from a line search in every iteration.
 
-    Args: line_search – default Backtracking(), which starts at twice the last step; BestOf(rates) is the notes' form;
-        first_step – of the first iteration, default 1.
+    Args: line_search – default Backtracking(), which starts at twice the previous step; BestOf(rates) is the form in the notes;
+        first_step – initial step of the first iteration, default 1.
     Source: Cauchy (1847); notes 002.
     """
 

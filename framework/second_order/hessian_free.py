@@ -22,17 +22,18 @@ Array = Any
 class HessianFree(FullBatchMethod):
     """theta += a p, where p minimises q(p) = <g, p> + p^T (G + lambda I) p / 2 by preconditioned conjugate gradients (CG).
 
-    In each iteration: CG starts from decay times the last p and stops when q falls too slowly; of its iterates the later
-    ones are given up for earlier ones as long as that lowers f; lambda *= 3/2 where the ratio rho = (f(theta + p) - f) /
-    q(p) is below 1/4, *= 2/3 where it is above 3/4 (Levenberg-Marquardt); a backtracks from 1. Differences of f that its
-    rounding hides come from the gradients, as in the line searches. The preconditioner is (D + lambda)^exponent, D being
-    the sum over the rows of the squared gradients, estimated by `probes` backward passes with random signs for the rows.
+    In each iteration, CG starts from decay times the previous p and stops when q decreases too slowly; later CG iterates are
+    discarded for earlier ones as long as this lowers f; lambda *= 3/2 if the ratio rho = (f(theta + p) - f) / q(p) is below
+    1/4, and *= 2/3 if it is above 3/4 (Levenberg-Marquardt); a is found by backtracking from 1. Differences of f that are
+    hidden by rounding are computed from the gradients, as in the line searches. The preconditioner is (D + lambda)^exponent,
+    where D is the sum over the rows of the squared gradients, estimated by `probes` backward passes with random signs for the
+    rows.
 
-    Args: damping – lambda at the start, > 0, default 0.01; cg_iterations – at most, default 250; cg_tolerance – default 5e-4;
-        decay – in [0, 1), default 0.95; exponent – default 0.75, 0 for no preconditioner; probes – default 8.
-    Rows of the history add damping (lambda afterwards), cg (iterations), rho.
-    Differs from: Martens (2010) in D, which that paper sums exactly, and in decay, which is 1 there and 0.95 in Martens and
-        Sutskever (2012); curvature is taken over the whole batch.
+    Args: damping – initial lambda, > 0, default 0.01; cg_iterations – largest number, default 250; cg_tolerance – default 5e-4;
+        decay – in [0, 1), default 0.95; exponent – default 0.75, 0 for no preconditioner; probes – default 8. Rows of the
+        history add damping (lambda afterwards), cg (iterations), rho.
+    Differs from: Martens (2010) in D, which is summed exactly there, and in decay, which is 1 there and 0.95 in Martens and
+        Sutskever (2012); curvature is computed over the full batch.
     Source: Martens (2010), "Deep learning via Hessian-free optimization".
     """
 

@@ -29,7 +29,7 @@ class _Pair(NamedTuple):
 class LBFGS(FullBatchMethod):
     """p = -B g with the B of BFGS, applied by the two-loop recursion over the last m pairs (s, y), from <s, y> / <y, y> I.
 
-    2 m + 2 flat arrays, O(m N) work beside the gradient.
+    Needs 2 m + 2 flat arrays and O(m N) operations in addition to the gradient.
 
     Args: memory – m >= 1, default 10; line_search – default StrongWolfe().
     Differs from: torch.optim.LBFGS, whose default is a fixed step without a line search.

@@ -66,15 +66,15 @@ def low_enough(start: Probe, here: Probe, c1: float) -> bool:
 
 
 class LineSearch:
-    """How far to go; `search` gives None where no step was found that lowers phi as it demands."""
+    """A line search; `search` returns None if it found no step that satisfies its condition."""
 
     needs_descent = True
     """Whether the direction has to point downhill."""
 
     def search(self, phi: Phi, start: Probe, first: float) -> Probe | None:
-        """The step that is taken.
+        """The accepted step.
 
-        Args: start – phi at 0, with its slope, and how far values may be off by rounding; first – the step to try first.
+        Args: start – phi at 0, with its derivative and the rounding error of values; first – the step to try first.
         """
         raise NotImplementedError(f"{type(self).__name__} must define search")
 
@@ -85,10 +85,10 @@ class LineSearch:
 class Backtracking(LineSearch):
     """a = first, shrink first, shrink^2 first, … until phi(a) <= phi(0) + c1 a phi'(0), the condition of Armijo.
 
-    Where rounding hides the difference of the values, until phi'(a) <= (2 c1 - 1) phi'(0), which is the same for a quadratic;
-    only there slopes are computed.
+    If rounding hides the difference of the values: until phi'(a) <= (2 c1 - 1) phi'(0), which is equivalent for a quadratic;
+    derivatives are computed only in this case.
 
-    Args: c1 – in (0, 1), default 1e-4; shrink – in (0, 1), default 0.5; probes – how many steps are tried, default 40.
+    Args: c1 – in (0, 1), default 1e-4; shrink – in (0, 1), default 0.5; probes – largest number of steps tried, default 40.
     Source: Armijo (1966); Nocedal and Wright (2006), algorithm 3.1; Hager and Zhang (2005), equation 4.1.
     """
 
@@ -109,7 +109,7 @@ class Backtracking(LineSearch):
 
 
 class BestOf(LineSearch):
-    """Tries every one of some learning rates, and keeps the one with the lowest loss, by the slopes where rounding hides it.
+    """Tries several learning rates and takes the one with the lowest loss; uses derivatives if rounding hides the difference.
 
     Args: rates – default 1e-3, 1e-2, 1e-1, 1, 10.
     Source: notes 002, line search.
@@ -131,7 +131,7 @@ class BestOf(LineSearch):
 
 
 class FixedStep(LineSearch):
-    """No search: always the same step, wherever it leads.
+    """No search: always takes the same step.
 
     Args: rate – > 0, default 1: a pure Newton step.
     """
@@ -148,14 +148,15 @@ class FixedStep(LineSearch):
 
 
 class StrongWolfe(LineSearch):
-    """phi(a) <= phi(0) + c1 a phi'(0) and |phi'(a)| <= c2 |phi'(0)|: low enough, and flat enough for quasi-Newton updates.
+    """phi(a) <= phi(0) + c1 a phi'(0) and |phi'(a)| <= c2 |phi'(0)|: sufficient decrease, and a curvature condition for
+    quasi-Newton updates.
 
-    A bracket is widened until it must hold such a step, then narrowed by the minimum of the cubic through its ends. Where
-    rounding hides differences of values, the first condition reads phi'(a) <= (2 c1 - 1) phi'(0), and the slopes tell which
-    end is lower. If no step satisfies both, the lowest one found that satisfies the first is taken.
+    A bracket is expanded until it must contain such a step, then narrowed by the minimum of the cubic through its ends. If
+    rounding hides differences of values, the first condition becomes phi'(a) <= (2 c1 - 1) phi'(0), and derivatives decide
+    which end is lower. If no step satisfies both, the lowest one found that satisfies the first is taken.
 
-    Args: c1 – default 1e-4; c2 – c1 < c2 < 1, default 0.9 for quasi-Newton directions, 0.1 suits conjugate gradients;
-        probes – the most evaluations, default 30; longest – the largest step, default 1e10.
+    Args: c1 – default 1e-4; c2 – c1 < c2 < 1, default 0.9 for quasi-Newton directions, 0.1 for conjugate gradients; probes –
+        largest number of evaluations, default 30; longest – the largest step, default 1e10.
     Source: Nocedal and Wright (2006), algorithms 3.5 and 3.6; Hager and Zhang (2005), equation 4.1.
     """
 

@@ -24,13 +24,13 @@ PATIENCE = 5
 
 @dataclass(frozen=True)
 class Minimization:
-    """What `fs.minimize` did; the model itself holds the parameters that were found.
+    """The result of `fs.minimize`; the model holds the parameters that were found.
 
-    Attributes: loss, gradient_norm – at the best point, with the l2 penalty: the lowest loss, and of points that are as low
-        to rounding the one with the smallest gradient; iterations; converged – whether the gradient is
-        below the tolerance; reason – why it stopped; passes – forward (and backward) passes for values and gradients;
-        products – passes for curvature; history – one row an iteration, row 0 the start: epoch (the iteration), loss,
-        gradient_norm, step, evaluations (passes + products so far), seconds, and what the method adds.
+    Attributes: loss, gradient_norm – at the best point, with the l2 penalty: the point with the lowest loss, or, among losses
+        that are equal up to rounding, the one with the smallest gradient; iterations; converged – whether the gradient is below
+        the tolerance; reason – why it stopped; passes – forward (and backward) passes for values and gradients; products –
+        passes for curvature; history – one row per iteration, row 0 is the start: epoch (the iteration), loss, gradient_norm,
+        step, evaluations (passes + products so far), seconds, and the columns that the method adds.
     """
 
     loss: float
@@ -59,21 +59,23 @@ def minimize(
     precision: str | None = None,
     callback: Callable[[History], None] | None = None,
 ) -> Minimization:
-    """Minimises the loss over all of x and y by a method that needs the whole batch.
+    """Minimises the loss over all of x and y with a full-batch method.
 
-    Vectors stay on the backend; the host asks for scalar products where it has to decide. The model ends at the best point
-    that was accepted, also where the run is interrupted or f becomes NaN on the way.
+    Vectors stay on the backend; the host reads only scalar products. The model ends at the best accepted point, even if the run
+    is interrupted or f becomes NaN.
 
-    Args: model – initialised in float64 if it was not; one in float32 is taken as it is, and reaches gradients of about
-        1e-7 of their first size before rounding hides the rest; loss; x, y – the whole batch; method – such as
-        fs.LBFGS(); iterations – at most; l2 – alpha of the penalty (alpha / 2) ||theta||^2 on what decays;
-        gradient_tolerance – it ends where ||g|| is at most that; progress_tolerance – and where f fell by no more than this
-        share of |f| in 5 iterations in a row, default 0; a step whose effect on f is lost in its rounding counts as progress
-        as long as the gradient gets smaller, unless this tolerance is above the rounding; seed, backend, precision – as in
-        Objective; callback – called with the history after every iteration, with the model at the point it reached.
-    Raises: HyperparameterError for a method of another kind and for models with dropout or noise; TooLarge for a matrix over
-        the method's limit; NotDifferentiable for Newton and HessianFree with a hinge loss, and for layers that leave their
-        tape's backend; NonFiniteLossError where loss or gradient are not finite at the start; what TrainStep raises for data.
+    Args: model – initialised in float64 if necessary; a float32 model stays in float32 and reaches gradients of about 1e-7
+        times the initial ones before rounding hides further progress; loss; x, y – the full batch; method – such as fs.LBFGS();
+        iterations – largest number; l2 – alpha of the penalty (alpha / 2) ||theta||^2 on parameters with decay;
+        gradient_tolerance – stops if ||g|| is at most this; progress_tolerance – also stops if f decreased by at most this
+        fraction of |f| in 5 consecutive iterations, default 0; a step whose effect on f is hidden by rounding counts as
+        progress as long as the gradient decreases, unless this tolerance is above the rounding error; seed, backend,
+        precision – as in Objective; callback – called with the history after every iteration, with the model at the current
+        point.
+    Raises: HyperparameterError for another kind of method and for models with dropout or noise; TooLarge for a matrix over the
+        method's limit; NotDifferentiable for Newton and HessianFree with a hinge loss, and for layers that compute outside
+        their tape's backend; NonFiniteLossError if loss or gradient are not finite at the start; the errors of TrainStep for
+        data.
 
         result = fs.minimize(model, fs.MSE(), x, y, fs.LBFGS(), iterations=100)
         result.loss, result.reason, result.history["loss"]

@@ -21,14 +21,14 @@ MARGIN = 1e-3
 class Newton(FullBatchMethod):
     """theta -= a (H + alpha I)^-1 g, with the exact Hessian H.
 
-    H is decomposed into eigenvalues and eigenvectors in every iteration: O(N^2) numbers, O(N^3) operations. Directions in
-    which H + alpha I is 0 (to rounding) are left out. Rows of the history add damping, the alpha that was used, and
-    negative, how many eigenvalues of H are below 0.
+    H is decomposed into eigenvalues and eigenvectors in every iteration: O(N^2) numbers, O(N^3) operations. Directions in which
+    H + alpha I is 0 (up to rounding) are ignored. Rows of the history add damping (the alpha used) and negative (the number of
+    negative eigenvalues of H).
 
-    Args: damping – alpha >= 0, default 0; as it grows, the step turns into gradient descent with rate 1 / alpha;
-        convexify – whether alpha is raised where H + alpha I has negative eigenvalues, along which a step would climb
-        (default True); line_search – default Backtracking() from a = 1; FixedStep() is the textbook's method, which may
-        climb; max_parameters – the largest network that is accepted, default 5000.
+    Args: damping – alpha >= 0, default 0; for large alpha the step approaches gradient descent with rate 1 / alpha; convexify –
+        whether to raise alpha if H + alpha I has negative eigenvalues, along which a step would increase f (default True);
+        line_search – default Backtracking() from a = 1; FixedStep() is the textbook method, which may increase f;
+        max_parameters – the largest number of parameters accepted, default 5000.
     Raises: TooLarge, from minimize, for a network with more parameters.
     Source: notes 000, which print the second-order term of the Taylor expansion without its 1/2.
     """

@@ -40,16 +40,16 @@ ROUNDINGS = 8.0
 class Objective:
     """f(theta) = loss of model on (x, y) + (l2 / 2) ||theta||^2 over the parameters that decay.
 
-    Weights that were pruned (fs.prune) are constants, 0: rows and columns of H and G, and elements of the gradient, are 0.
+    Pruned weights (fs.prune) are constants: their rows and columns of H and G, and their elements of the gradient, are 0.
 
-    Args: model – a Sequential, initialised in float64 if it was not; loss; x, y – the whole batch; l2 – >= 0, default 0;
-        seed, backend – as in TrainStep; precision – "float64" (default for a model that has no parameters yet) or "float32".
-    Attributes: parameters – flat, the model's own; writing to it moves the model; count – how many parameters there are;
-        passes – how many forward (and backward) passes were taken for values and gradients; products – how many for
-        products with a curvature matrix; rounding – by how much the last value that `gradient` gave may be off.
-    Raises: HyperparameterError for layers that draw random numbers, whose function would change from call to call; StateError
-        once the model was initialised again or moved;
-        NotDifferentiable from hessian_product for a layer or loss of one's own that leaves its tape's backend.
+    Args: model – a Sequential, initialised in float64 if necessary; loss; x, y – the full batch; l2 – >= 0, default 0; seed,
+        backend – as in TrainStep; precision – "float64" (default for a model without parameters) or "float32".
+    Attributes: parameters – the parameters of the model, flat; writing to it changes the model; count – number of parameters;
+        passes – number of forward (and backward) passes for values and gradients; products – number of passes for curvature
+        products; rounding – error bound of the last value from `gradient`.
+    Raises: HyperparameterError for layers that draw random numbers, because f would change from call to call; StateError after
+        the model was initialised again or moved; NotDifferentiable from hessian_product for a custom layer or loss that
+        computes outside its tape's backend.
 
         f = fs.Objective(model, fs.MSE(), x, y)
         value, gradient = f.gradient()
@@ -125,7 +125,7 @@ class Objective:
         return self._decaying, self.l2
 
     def value(self) -> float:
-        """f; NaN or infinite where it is."""
+        """f; may be NaN or infinite."""
         self._require_own_parameters()
         self.passes += 1
         self._values.begin(self.rows)
@@ -180,7 +180,7 @@ class Objective:
     def hessian_product(self, direction: Array, out: Array | None = None) -> Array:
         """H v, exact to rounding: the derivative of the gradient along v, by a backward pass on dual numbers.
 
-        At the corners of ReLU, Maxout and hinge losses it is that of the side which their gradient takes.
+        At the kinks of ReLU, Maxout and hinge losses it is the value of the side that their gradient takes.
 
         Args: direction – v, flat, with zeros in the gaps (as from `gradient` or arena.new()); out – flat, or a new array.
         Source: Pearlmutter (1994), whose R operator this is.
@@ -188,9 +188,9 @@ class Objective:
         return self._product(_Curvature.hessian, direction, out)
 
     def gauss_newton_product(self, direction: Array, out: Array | None = None) -> Array:
-        """G v = J^T H_L J v: J is the Jacobian of the outputs, H_L the Hessian of the loss by the outputs.
+        """G v = J^T H_L J v: J is the Jacobian of the outputs, H_L the Hessian of the loss with respect to the outputs.
 
-        Positive semi-definite for every smooth loss here; it is H where the outputs are linear in the parameters.
+        Positive semi-definite for every smooth loss here; equal to H if the outputs are linear in the parameters.
 
         Source: Schraudolph (2002); Martens (2010).
         """
@@ -218,12 +218,12 @@ class Objective:
         """H [count, count], the parameters in the order of the model, by one exact product for each.
 
         Args: limit – the largest count that is accepted.
-        Raises: TooLarge, with the memory and work that it would take.
+        Raises: TooLarge, with the memory and operations that it would need.
         """
         return self._matrix(self.hessian_product, limit, "the exact Hessian")
 
     def gauss_newton(self, limit: int = MATRIX_LIMIT) -> Array:
-        """G [count, count], likewise."""
+        """G [count, count]; as `hessian`."""
         return self._matrix(self.gauss_newton_product, limit, "the Gauss-Newton matrix")
 
     def _matrix(self, product: Callable[[Array, Array], Array], limit: int, what: str) -> Array:
@@ -239,7 +239,7 @@ class Objective:
         return (matrix + matrix.T) * 0.5
 
     def signed_gradient(self, signs: Array, out: Array) -> None:
-        """out = the sum over the rows of sign_i g_i, g_i being the gradient of row i's share of the loss.
+        """out = the sum over the rows of sign_i g_i, where g_i is the gradient of row i's contribution to the loss.
 
         Over independent random signs, the expectation of its square is the sum of the squares of the g_i.
 

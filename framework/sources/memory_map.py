@@ -25,13 +25,13 @@ _LOCAL_HEADER = struct.Struct("<4s22xHH")
 def memory_map(
     path: str | os.PathLike[str], array: str = "x", block_rows: int | None = None, window: int = 8
 ) -> ArrayRows:
-    """The rows of an array in a file, read by the operating system as they are needed.
+    """The rows of an array in a file, read on demand by memory mapping.
 
-    Args: path – of an .npy file, or of an .npz archive made with np.savez (np.savez_compressed cannot be mapped);
-        array – name of the array in the archive, without meaning for .npy; block_rows, window – see ArrayRows.
-    Returns: a source for Trainer.fit, TrainStep.evaluate and models; nothing is read yet.
+    Args: path – of an .npy file, or of an .npz archive made with np.savez (np.savez_compressed cannot be mapped); array – name
+        of the array in the archive, ignored for .npy; block_rows, window – see ArrayRows.
+    Returns: a source for Trainer.fit, TrainStep.evaluate and models; no rows are read yet.
     Raises: DataFileError for a file that is missing, damaged, compressed, pickled or in Fortran order; UnknownColumn for an
-        array that the archive does not have.
+        array that is not in the archive.
     """
     file = Path(path)
     try:

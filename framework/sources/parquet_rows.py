@@ -34,15 +34,15 @@ def parquet_names(path: str | os.PathLike[str]) -> list[str]:
 
 
 class ParquetRows(RowSource):
-    """Numeric columns of a Parquet file; at most `window` row groups of it, and the next one, are in memory.
+    """Numeric columns of a Parquet file; at most `window` row groups and the next one are in memory.
 
-    The rows of an epoch are shuffled by blocks: the row groups are taken in random order, and the rows of each `window` of
-    them are shuffled together. The smaller the row groups and the larger the window, the closer to a full shuffle.
+    The rows of an epoch are shuffled in blocks: row groups are read in random order, and the rows of `window` consecutive ones
+    are shuffled together. Smaller row groups and a larger window give a better shuffle.
 
-    Args: path; columns – names of the columns to read, in this order: a list gives rows [N, d], one name gives [N]; None takes
-        all; window – row groups that are shuffled together, default 4.
+    Args: path; columns – names of the columns to read, in this order: a list gives rows [N, d], one name gives [N]; None reads
+        all; window – number of row groups shuffled together, default 4.
     Raises: DataFileError for a damaged file and for columns of text, dates and the like; UnknownColumn; EmptyDataError;
-        MissingDependency without pyarrow. Missing entries become NaN, which training refuses, with the row.
+        MissingDependency without pyarrow. Missing entries become NaN, for which training raises an error with the row number.
     """
 
     def __init__(self, path: str | os.PathLike[str], columns: str | Sequence[str] | None = None, window: int = 4) -> None:

@@ -22,14 +22,14 @@ RowNumbers = slice | np.ndarray[Any, np.dtype[np.int64]]
 
 
 class RowSource:
-    """Rows of numbers that are read when they are asked for; Trainer.fit, TrainStep.evaluate and models take it for x and y.
+    """Rows of numbers that are read on demand; Trainer.fit, TrainStep.evaluate and models accept it for x and y.
 
-    A source of your own derives from this, calls __init__ and defines `read`; nothing else is needed.
+    A custom source derives from this class, calls __init__ and defines `read`.
 
-    Args: shape – [N, d], or [N] for labels and single targets; dtype – of the rows as they are stored, real numbers;
-        name – what error messages call it; names – of the d columns, x0, x1, … by default; edges – the first row of each
-        block, and N at the end, where rows are cheap to read only block by block; None where any row may be read alone;
-        window – how many blocks, drawn at random, are shuffled together and so have to be in memory at a time.
+    Args: shape – [N, d], or [N] for labels and single targets; dtype – of the stored rows, real numbers; name – its name in
+        error messages; names – of the d columns, x0, x1, … by default; edges – the first row of each block, and N at the end,
+        if rows can be read efficiently only in blocks; None if single rows can be read; window – number of randomly chosen
+        blocks that are shuffled together and must be in memory at the same time.
     Attributes: all of these.
     """
 
@@ -53,10 +53,10 @@ class RowSource:
         self.window = window
 
     def read(self, rows: RowNumbers, out: NDArray[Any]) -> None:
-        """Puts rows into `out` [len(rows), …], in the order asked for, converted to the dtype of `out`.
+        """Writes rows into `out` [len(rows), …] in the given order, converted to the dtype of `out`.
 
-        It is called from another thread than the one that made the source; by two at a time only where a callback evaluates
-        what is trained on at that moment.
+        It is called from a thread other than the one that created the source; by two threads at a time only if a callback
+        evaluates the data that are being trained on.
         """
         raise NotImplementedError(f"{type(self).__name__} must define read(rows, out)")
 
@@ -69,7 +69,7 @@ class RowSource:
         return self.shape[1:]
 
     def blocks(self, dtype: Any = None) -> Iterator[tuple[slice, NDArray[Any]]]:
-        """All rows in their order, about a million entries at a time; the array is used again for the next block."""
+        """All rows in order, about a million entries at a time; the array is reused for the next block."""
         width = int(np.prod(self.row_shape, dtype=np.int64))
         buffer: NDArray[Any] | None = None
         for rows in row_blocks(len(self), width):
@@ -86,7 +86,7 @@ class RowSource:
         return out
 
     def take(self, rows: NDArray[np.int64]) -> RowSource:
-        """Some of the rows as a source of its own; `rows` – row numbers, ascending, such as `split` gives them."""
+        """Some of the rows as a separate source; `rows` – ascending row indices, as returned by `split`."""
         return ChosenRows(self, rows)
 
     def __repr__(self) -> str:
@@ -94,11 +94,11 @@ class RowSource:
 
 
 class ArrayRows(RowSource):
-    """The rows of a NumPy array, which may be mapped from a file; see `memory_map`.
+    """The rows of a NumPy array, which may be memory-mapped; see `memory_map`.
 
     Args: array – [N], [N, d], or [N, …] whose later axes are flattened; name, names – as for RowSource; block_rows – None to
-        shuffle all rows (8 bytes of memory a row, 24 while the order is drawn), or how many neighbouring rows make
-        a block that is kept together when the order is drawn; window – how many such blocks are shuffled together.
+        shuffle all rows (8 bytes of memory per row, 24 while the order is drawn), or the number of adjacent rows in a block
+        that is read together; window – number of such blocks that are shuffled together.
     Raises: ShapeError, DtypeError, EmptyDataError.
     """
 
@@ -123,7 +123,7 @@ class ArrayRows(RowSource):
         self.array = array
 
     def read(self, rows: RowNumbers, out: NDArray[Any]) -> None:
-        """See RowSource.read; rows of a file are read in ascending order, whatever order they are wanted in."""
+        """See RowSource.read; rows of a file are read in ascending order, independent of the requested order."""
         with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused as such
             if isinstance(rows, slice) or not _is_mapped(self.array):
                 out[...] = self.array[rows]

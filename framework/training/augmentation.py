@@ -1,6 +1,6 @@
-"""Augmentation: what is done to each minibatch of a Trainer before the step, on the device that the step runs on.
+"""Augmentation of the minibatches of a Trainer before each step, on the device of the step.
 
-Random numbers are functions of (seed, position in the list, step), the same on every backend; the data is never changed.
+Random numbers depend on (seed, position in the list, step) and are the same on every backend; the data are never changed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Array = Any
 
 
 class Draw:
-    """What an augmentation gets besides the minibatch.
+    """Buffers and random numbers for an augmentation.
 
     Attributes: backend – of the step; classes – columns of the model's output; random – for `backend.map`.
     """
@@ -37,7 +37,7 @@ class Draw:
         self._buffers: dict[str, Array] = {}
 
     def begin(self, number: int, first_row: int = 0) -> None:
-        """Moves the random numbers to a step, and to the row of its minibatch that a piece begins with."""
+        """Sets the random numbers to a step, and to the first row of a micro-batch."""
         if first_row != self._first_row:
             self._first_row = first_row
             state = self.backend.random_state(self._host[0], number, first_row)
@@ -47,7 +47,7 @@ class Draw:
         self._host[2] = number
 
     def empty(self, name: str, shape: tuple[int, ...]) -> Array:
-        """A buffer of reals with arbitrary content; the same one in the next step where the shape is the same."""
+        """A float buffer with arbitrary content; the next step gets the same buffer if the shape is the same."""
         buffer = self._buffers.get(name)
         if buffer is None or tuple(buffer.shape) != shape:
             buffer = self._buffers[name] = self.backend.empty(shape, self.dtype)
@@ -55,11 +55,11 @@ class Draw:
 
     @cached_property
     def numbers(self) -> Array:
-        """The numbers of the classes, as a vector of reals."""
+        """The class indices, as a vector of floats."""
         return self.backend.asarray(list(range(self.classes)), self.dtype)
 
     def uniform(self) -> float:
-        """One number in (0, 1) for the whole minibatch, on the host: it does not wait for the device."""
+        """One number in (0, 1) for the whole minibatch, on the host; does not wait for the device."""
         from ...backends import backend
 
         seed, stream, step = self._host
@@ -69,15 +69,15 @@ class Draw:
 
 
 class Augmentation:
-    """One operation on a minibatch; subclass it and define `apply` for your own.
+    """One operation on a minibatch; for a custom one, derive a class and define `apply`.
 
-    Class attribute mixes_targets: whether targets come out as mixtures, so that labels turn into distributions.
+    Class attribute mixes_targets: whether targets are mixed, so that labels become distributions.
     """
 
     mixes_targets = False
 
     def apply(self, inputs: Array, targets: Array, draw: Draw) -> tuple[Array, Array]:
-        """The new inputs [B, d] and targets, in buffers of `draw` and not in place; see Draw for the random numbers."""
+        """The new inputs [B, d] and targets, in buffers of `draw`, not in place; `draw` also provides random numbers."""
         raise NotImplementedError(f"{type(self).__name__} must define apply")
 
     def __repr__(self) -> str:
@@ -85,7 +85,7 @@ class Augmentation:
 
 
 class InputNoise(Augmentation):
-    """x + e with e ~ N(0, sigma^2) for every element; the same as the layer GaussianNoise in front of the network.
+    """x + e with e ~ N(0, sigma^2) for every element; equivalent to the layer GaussianNoise as first layer.
 
     Args: sigma – standard deviation > 0, in the units of x.
     Source: notes 002.
@@ -105,7 +105,7 @@ class FeatureMasking(Augmentation):
     """Every feature of every sample is replaced by `value` with probability p.
 
     Args: p – 0 <= p < 1; value – default 0, the mean of standardised data.
-    Differs from: Dropout, which also divides what is left by 1 - p.
+    Differs from: Dropout, which also divides the remaining values by 1 - p.
     Source: Vincent et al. (2008), masking noise.
     """
 
@@ -114,18 +114,18 @@ class FeatureMasking(Augmentation):
         self.value = finite(value, "value of FeatureMasking")
 
     def apply(self, inputs: Array, targets: Array, draw: Draw) -> tuple[Array, Array]:
-        """The inputs with their gaps."""
+        """The masked inputs."""
         out = draw.empty("x", tuple(inputs.shape))
         draw.backend.map(masked_features, out, inputs, self.p, self.value, random=draw.random)
         return out, targets
 
 
 class Mixup(Augmentation):
-    """Samples are mixed in pairs: x = l x_i + (1 - l) x_j, and their targets likewise, with l ~ Beta(alpha, alpha).
+    """Mixes pairs of samples: x = l x_i + (1 - l) x_j, and the same for their targets, with l ~ Beta(alpha, alpha).
 
-    l is drawn once a minibatch, j = i + 1 in its random order; labels become distributions over the classes.
+    l is drawn once per minibatch, and j = i + 1 in its random order; labels become distributions over the classes.
 
-    Args: alpha > 0 – default 0.2; small ones mix little, 1 draws l uniformly.
+    Args: alpha > 0 – default 0.2; small values mix little, 1 draws l uniformly.
     Raises: (in a Trainer) HyperparameterError for a loss whose targets cannot be mixed.
     Source: Zhang et al. (2018).
     """
@@ -159,9 +159,9 @@ class Mixup(Augmentation):
 
 
 class Augmentations:
-    """A list of them, bound to a step.
+    """A list of augmentations, bound to a step.
 
-    Args: given – Augmentations, or GaussianNoise layers, which count as InputNoise; step.
+    Args: given – Augmentations, or GaussianNoise layers, which are treated as InputNoise; step.
     """
 
     def __init__(self, given: Sequence[Any], step: TrainStep) -> None:
@@ -183,10 +183,10 @@ class Augmentations:
             self.chain.append((one, Draw(step, position)))
 
     def apply(self, inputs: Array, targets: Array, number: int, first_row: int = 0) -> tuple[Array, Array]:
-        """The minibatch of step `number`, or a piece of it that begins with row `first_row`, through all of them."""
+        """Applies all augmentations to the minibatch of step `number`, or to a micro-batch that starts at row `first_row`."""
         if not self.chain:
             return inputs, targets
-        inputs = self.step.backend.asarray(inputs, self.step.model.dtype)  # which a step in 16 bits stores otherwise
+        inputs = self.step.backend.asarray(inputs, self.step.model.dtype)  # a 16-bit step stores them in another type
         for augmentation, draw in self.chain:
             draw.begin(number, first_row)
             inputs, targets = augmentation.apply(inputs, targets, draw)

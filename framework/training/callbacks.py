@@ -1,6 +1,6 @@
-"""Callbacks: what happens between the epochs of a Trainer.
+"""Callbacks: functions that a Trainer calls between epochs and steps.
 
-A callback sees the trainer and the rows of the history; it computes no steps. Those that end training are in stopping.py.
+A callback receives the trainer and the rows of the history; it computes no steps. Stopping rules are in stopping.py.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Callback:
-    """Override any of these; all do nothing."""
+    """Base class of callbacks: override any of these methods; by default they do nothing."""
 
     def on_fit_begin(self, trainer: Any) -> None:
         """Before the first epoch."""
@@ -18,7 +18,7 @@ class Callback:
         """Before each epoch of the fit, numbered from 1."""
 
     def on_step_end(self, trainer: Any, done: int, total: int) -> None:
-        """After each step; `done` of `total` minibatches of the epoch are done. Must not wait for the device."""
+        """After each step; `done` of `total` minibatches of the epoch are finished. Must not wait for the device."""
 
     def on_epoch_end(self, trainer: Any, row: dict[str, float]) -> None:
         """After each epoch, with its row of the history; call `trainer.stop(reason)` to end training."""
@@ -28,7 +28,7 @@ class Callback:
 
 
 class ProgressBar(Callback):
-    """A bar with the epoch, its loss and the validation figures, on the terminal."""
+    """A progress bar on the terminal with epoch, loss and validation metrics."""
 
     def __init__(self) -> None:
         self._progress: Any = None
@@ -46,7 +46,7 @@ class ProgressBar(Callback):
         self._progress.start()
 
     def on_epoch_end(self, trainer: Any, row: dict[str, float]) -> None:  # noqa: ARG002
-        """Moves the bar."""
+        """Advances the bar."""
         figures = [f"{k} {v:.4f}" for k, v in row.items() if k.endswith(("loss", "accuracy", "r2"))]
         self._progress.update(self._task, advance=1, description="  ".join(figures))
 

@@ -1,4 +1,4 @@
-"""What training did, epoch by epoch."""
+"""The history of training, one row per epoch."""
 
 from __future__ import annotations
 
@@ -14,18 +14,17 @@ if TYPE_CHECKING:
 
 
 class History:
-    """One row of figures per epoch.
+    """Losses and metrics, one row per epoch.
 
-    Each row holds epoch (from 1), loss (mean over the epoch's minibatches, before each update), val_loss and
-    val_accuracy or val_r2 where there is validation data, accuracy or r2 where the Trainer evaluates training data, lr,
-    momentum where a schedule moves it, seconds, samples_per_second.
+    Each row holds epoch (from 1), loss (mean over the epoch's minibatches, before each update), val_loss and val_accuracy or
+    val_r2 if there are validation data, accuracy or r2 if the Trainer evaluates the training data, lr, momentum if it has a
+    schedule, seconds, samples_per_second.
 
-    Attributes: rows – a dict for each epoch; step_losses – the loss of every single minibatch, before its update;
-        steps_per_epoch – minibatches; stopped_because – why training ended before its last epoch, in words, or "".
+    Attributes: rows – a dict for each epoch; step_losses – the loss of every minibatch, before its update; steps_per_epoch –
+        number of minibatches; stopped_because – text stating why training ended before its last epoch, or "".
 
-        history["val_loss"]  -> the column, one number an epoch
-        history[-1]          -> the last row
-        history[-3:]         -> the last three, a list
+    history["val_loss"]  -> the column, one number per epoch history[-1]          -> the last row history[-3:]         -> the
+    last three, a list
     """
 
     def __init__(self, steps_per_epoch: int = 0) -> None:
@@ -36,7 +35,7 @@ class History:
 
     @property
     def epochs(self) -> int:
-        """How many epochs were trained."""
+        """Number of trained epochs."""
         return len(self.rows)
 
     @property
@@ -49,7 +48,7 @@ class History:
             return self.rows[key]
         if self.rows and key not in self.rows[0]:
             raise UnknownColumn(
-                f"expected a column out of {', '.join(self.columns)}; got {key!r}"
+                f"expected one of the columns {', '.join(self.columns)}; got {key!r}"
                 + ("; pass validation=(x, y) to fit for it" if key.startswith("val_") else "")
             )
         return [row[key] for row in self.rows]
@@ -63,7 +62,7 @@ class History:
     def best(self, column: str = "val_loss") -> dict[str, float]:
         """The row with the smallest value in a column (largest for accuracy and r2).
 
-        Raises: StateError before the first epoch; UnknownColumn, such as for "val_loss" without validation data.
+        Raises: StateError before the first epoch; UnknownColumn, for example for "val_loss" without validation data.
         """
         if not self.rows:
             raise StateError("expected at least one trained epoch; got none; call fit first")
@@ -72,12 +71,12 @@ class History:
         return self.rows[figures.index(min(figures))]
 
     def plot(self, path: PathLike | None = None) -> Any:
-        """Loss, and accuracy or R² where there is one, against epoch and iteration, for training and validation.
+        """Plots loss, and accuracy or R² if available, against epoch and iteration, for training and validation.
 
-        The training loss of an epoch is the mean over its minibatches, before each update; the validation loss is that
-        after the epoch. The axis of the losses is logarithmic where they fall by more than a factor of 30.
+        The training loss of an epoch is the mean over its minibatches, before each update; the validation loss is computed
+        after the epoch. The loss axis is logarithmic if losses fall by more than a factor of 30.
 
-        Args: path – of a .png, .svg or .pdf to write; None writes nothing.
+        Args: path – of a .png, .svg or .pdf file to write; None writes nothing.
         Returns: the matplotlib Figure; it is not shown.
         Raises: StateError before the first epoch, MissingDependency without matplotlib, OutputPathError.
 
@@ -93,7 +92,7 @@ class History:
 
 
 def score(row: Mapping[str, float], column: str) -> float:
-    """A figure as a number that falls as the model gets better; infinite for NaN."""
+    """A metric as a number that decreases as the model improves; infinite for NaN."""
     value = -row[column] if larger_is_better(column) else row[column]
     return math.inf if math.isnan(value) else value
 
@@ -108,5 +107,5 @@ def require_column(who: str, column: str, columns: Sequence[str]) -> None:
 
 
 def larger_is_better(column: str) -> bool:
-    """Whether a figure is one that grows as the model gets better."""
+    """Whether a metric increases as the model improves."""
     return column.removeprefix("val_") in ("accuracy", "r2")

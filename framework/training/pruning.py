@@ -1,6 +1,6 @@
-"""L0 regularisation: the smallest weights are removed for good, the others are trained on, on a schedule by epoch.
+"""L0 regularisation: removes the smallest weights permanently, on a schedule by epoch, and continues to train the others.
 
-What keeps removed weights at exactly 0 is the mask of the arena, which every optimiser's update kernel reads.
+The mask of the arena, which every update kernel reads, keeps removed weights at exactly 0.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 Array = Any
 
 INDEX_BYTES = 4
-"""Of a column number or a row's start in compressed rows (CSR)."""
+"""Bytes of a column index or row start in compressed sparse rows (CSR)."""
 SCOPES = ("global", "layer")
 SCHEDULES = ("cubic", "linear")
 
 
 def sparsity(model: Sequential) -> dict[str, float]:
-    """How many weights of a model are exactly 0, and what that saves.
+    """The number of weights of a model that are exactly 0, and the memory that a sparse format would need.
 
-    Biases, gains and offsets are not counted as weights; in the sparse size they are stored whole, and every weight
-    matrix as compressed rows: nonzero (item + 4) + (rows + 1) 4 bytes.
+    Biases, gains and offsets are not counted as weights. The sparse size assumes that they are stored densely, and every weight
+    matrix as compressed sparse rows: nonzero (item + 4) + (rows + 1) 4 bytes.
 
-    Returns: {"sparsity" (the share of zeros among the weights), "weights", "nonzero", "dense_bytes", "sparse_bytes"}.
+    Returns: {"sparsity" (the fraction of zeros among the weights), "weights", "nonzero", "dense_bytes", "sparse_bytes"}.
     """
     require_model(model)
     arena, xp = model.arena, model.backend.xp
@@ -52,13 +52,13 @@ def sparsity(model: Sequential) -> dict[str, float]:
 
 
 def prune(step: TrainStep, target: float, scope: str = "global") -> dict[str, float]:
-    """Sets the smallest weights to 0 until `target` of them are, and keeps them there in all further steps.
+    """Sets the smallest weights to 0 until the fraction `target` is 0, and keeps them at 0 in all further steps.
 
-    What was pruned before stays pruned and counts. The optimiser forgets what it remembers about pruned weights, and
-    `clip_norm` does not see their gradients. `save`, `load` and `model.to` keep the mask; `initialize` begins without.
+    Weights that were pruned before stay pruned and count towards the target. The optimiser state of pruned weights is set to 0,
+    and `clip_norm` ignores their gradients. `save`, `load` and `model.to` keep the mask; `initialize` removes it.
 
-    Args: step – whose model is pruned; target – the share of the weights, 0 <= target < 1 (biases, gains and offsets are
-        never pruned); scope – "global" compares |w| over all weights, "layer" prunes the same share of each array.
+    Args: step – its model is pruned; target – the fraction of the weights, 0 <= target < 1 (biases, gains and offsets are never
+        pruned); scope – "global" compares |w| over all weights, "layer" prunes the same fraction of each array.
     Returns: see `sparsity`.
     Raises: HyperparameterError for a target outside [0, 1).
     Source: notes 000 (L0 by decay and pruning); Han et al. (2015).
@@ -97,16 +97,16 @@ def _largest(xp: Any, sizes: Array, pruned: float) -> Array:
 
 
 class Pruning(Callback):
-    """L0 by decay, prune, retrain: before some epochs the smallest weights are set to 0 for good, the others train on.
+    """L0 regularisation by decay, pruning and retraining: before some epochs, the smallest weights are set to 0 permanently.
 
-    Pruning number k = 1, …, n raises the share of zeros to target (1 - (1 - k / n)^3), or to target k / n ("linear").
-    Give the optimiser `weight_decay` (or l2, l1) for the decay between prunings. An EarlyStopping in the same trainer
-    begins anew with each pruning, so that it never brings pruned weights back.
+    Pruning number k = 1, …, n raises the fraction of zeros to target (1 - (1 - k / n)^3), or to target k / n ("linear"). Give
+    the optimiser `weight_decay` (or l2, l1) for the decay between prunings. EarlyStopping in the same trainer restarts with
+    each pruning, so that it never restores pruned weights.
 
-    Args: target – share of the weights that are 0 in the end, 0 <= target < 1; start – first epoch that is preceded by a
-        pruning, default 2; stop – the last one, None for two thirds of the epochs of the fit; every – epochs from one
-        pruning to the next; schedule – "cubic" (fast at first, default) or "linear"; scope – as in `prune`.
-    Attributes: report – one row an epoch: epoch, what `sparsity` gives, and the loss and validation figures of the epoch.
+    Args: target – final fraction of zero weights, 0 <= target < 1; start – first epoch that is preceded by a pruning, default
+        2; stop – the last one, None for two thirds of the epochs of the fit; every – epochs between prunings; schedule –
+        "cubic" (fast at first, default) or "linear"; scope – as in `prune`.
+    Attributes: report – one row per epoch: epoch, the values of `sparsity`, and the loss and validation metrics of the epoch.
     Differs from: Zhu and Gupta (2017), who count steps and whose first pruning removes nothing.
     Source: notes 000; Zhu and Gupta (2017) for the cubic schedule.
     """
@@ -130,7 +130,7 @@ class Pruning(Callback):
         self._last = 0
 
     def sparsity_at(self, epoch: int, stop: int) -> float:
-        """The share of zeros in that epoch of a fit whose last possible pruning precedes epoch `stop`."""
+        """The fraction of zeros in that epoch of a fit whose last possible pruning precedes epoch `stop`."""
         if epoch < self.start:
             return 0.0
         count = (stop - self.start) // self.every + 1
@@ -138,7 +138,7 @@ class Pruning(Callback):
         return self.target * (progress if self.schedule == "linear" else 1.0 - (1.0 - progress) ** 3)
 
     def on_fit_begin(self, trainer: Trainer) -> None:
-        """Refuses a schedule that does not fit into the epochs."""
+        """Raises HyperparameterError for a schedule that does not fit into the epochs."""
         self._last = max(self.start, 2 * trainer.epochs // 3) if self.stop is None else self.stop
         if self._last > trainer.epochs:
             raise HyperparameterError(
@@ -148,7 +148,7 @@ class Pruning(Callback):
         self.report = []
 
     def on_epoch_begin(self, trainer: Trainer, epoch: int) -> None:
-        """Prunes where the schedule says so."""
+        """Prunes if the schedule requires it."""
         if not self.start <= epoch <= self._last or (epoch - self.start) % self.every:
             return
         prune(trainer.step, self.sparsity_at(epoch, self._last), self.scope)
@@ -157,6 +157,6 @@ class Pruning(Callback):
                 callback.on_fit_begin(trainer)
 
     def on_epoch_end(self, trainer: Trainer, row: dict[str, float]) -> None:
-        """A row of the report."""
+        """Adds a row to the report."""
         figures = {k: v for k, v in row.items() if k.endswith(("loss", "accuracy", "r2"))}
         self.report.append({"epoch": row["epoch"], **sparsity(trainer.step.model), **figures})

@@ -1,4 +1,4 @@
-"""Rules that end training: early stopping, a loss that no longer changes, a figure that was reached, a key that was pressed.
+"""Stopping rules: early stopping, a loss that no longer changes, a target that is reached, an interrupt from the keyboard.
 
 A number of epochs or of steps is an argument of Trainer.fit.
 """
@@ -21,30 +21,30 @@ if TYPE_CHECKING:
 
 
 class StoppingRule(Callback):
-    """A callback that looks at one column of the history.
+    """A callback that monitors one column of the history.
 
-    Args: monitor – the column; "val_loss", "val_accuracy" and "val_r2" are there with validation data only.
+    Args: monitor – the column; "val_loss", "val_accuracy" and "val_r2" exist only with validation data.
     """
 
     def __init__(self, monitor: str) -> None:
         self.monitor = monitor
 
     def on_fit_begin(self, trainer: Trainer) -> None:
-        """Refuses a column that this fit will not have, before anything is trained."""
+        """Raises HyperparameterError before training if this fit will not have the column."""
         require_column(type(self).__name__, self.monitor, trainer.columns)
 
 
 class EarlyStopping(StoppingRule):
-    """Stops when a figure has not improved for `patience` epochs, and restores the parameters of the best epoch.
+    """Stops when a metric has not improved for `patience` epochs, and restores the parameters of the best epoch.
 
-    "If you are at step k and there was no improvement in validation error in the previous p steps then stop training and
-    return the model stored at step k - p": the parameters come back bit for bit, also where training ends by itself.
+    "If you are at step k and there was no improvement in validation error in the previous p steps then stop training and return
+    the model stored at step k - p": the parameters are restored bit for bit, also if training ends for another reason.
 
-    Args: patience – p, epochs without improvement, >= 1; monitor – a column of the history, default "val_loss" (accuracy and
-        R² improve when they grow); smallest_change – what counts as an improvement is larger than this, default 0;
-        restore_best – default True; restore_optimizer – whether optimiser states, step count, learning rate and momentum
-        go back with the parameters, default False: needed only to train on from there, and costs their memory again.
-    Attributes: best_epoch – of this fit, from 1; best – its figure (with the sign changed for accuracy and R²).
+    Args: patience – p, epochs without improvement, >= 1; monitor – a column of the history, default "val_loss" (accuracy and R²
+        improve when they increase); smallest_change – an improvement must be larger than this, default 0; restore_best –
+        default True; restore_optimizer – whether to restore optimiser states, step count, learning rate and momentum with the
+        parameters, default False: needed only to continue training from there; it doubles their memory.
+    Attributes: best_epoch – of this fit, counted from 1; best – its metric (with opposite sign for accuracy and R²).
     Source: notes 002, "Early stopping"; 000, section 19.123.3.
     """
 
@@ -57,7 +57,7 @@ class EarlyStopping(StoppingRule):
         self.smallest_change = real(smallest_change, "smallest_change", low=0.0)
         if restore_optimizer and not restore_best:
             raise HyperparameterError(
-                "expected restore_best=True where the optimiser is to be restored; got restore_best=False; leave it out"
+                "expected restore_best=True with restore_optimizer=True; got restore_best=False; leave it out"
             )
         self.restore_best = restore_best
         self.restore_optimizer = restore_optimizer
@@ -66,12 +66,12 @@ class EarlyStopping(StoppingRule):
         self._snapshot: Snapshot | None = None
 
     def on_fit_begin(self, trainer: Trainer) -> None:
-        """Forgets earlier fits; refuses a figure that this fit will not have, before anything is trained."""
+        """Resets the rule; raises HyperparameterError before training if this fit will not have the column."""
         super().on_fit_begin(trainer)
         self.best, self.best_epoch, self._snapshot = math.inf, 0, None
 
     def on_epoch_end(self, trainer: Trainer, row: dict[str, float]) -> None:
-        """Keeps the best parameters, on their device, and stops in time."""
+        """Keeps the best parameters, on their device, and stops when patience is exhausted."""
         value = score(row, self.monitor)
         if value < self.best - self.smallest_change or not self.best_epoch:
             self.best, self.best_epoch = value, int(row["epoch"])
@@ -83,16 +83,16 @@ class EarlyStopping(StoppingRule):
             trainer.stop(f"no better {self.monitor} for {self.patience} epochs; the best was epoch {self.best_epoch}")
 
     def on_fit_end(self, trainer: Trainer) -> None:  # noqa: ARG002
-        """Puts the best parameters back."""
+        """Restores the best parameters."""
         if self._snapshot is not None:
             self._snapshot.put_back()
             self._snapshot = None
 
 
 class StopOnStall(StoppingRule):
-    """Stops when there is no significant change in the loss any more.
+    """Stops when the loss no longer changes significantly.
 
-    After epoch k, over the figures f of the epochs k - p, …, k: max f - min f <= tolerance max |f|.
+    The condition after epoch k, for the values f of the epochs k - p, …, k: max f - min f <= tolerance max |f|.
 
     Args: tolerance – relative, >= 0, default 1e-3; patience – p >= 1, default 5; monitor – default "loss", which needs no
         validation data.
@@ -106,12 +106,12 @@ class StopOnStall(StoppingRule):
         self._last: list[float] = []
 
     def on_fit_begin(self, trainer: Trainer) -> None:
-        """Forgets earlier fits."""
+        """Resets the rule."""
         super().on_fit_begin(trainer)
         self._last = []
 
     def on_epoch_end(self, trainer: Trainer, row: dict[str, float]) -> None:
-        """Looks at the last p + 1 epochs."""
+        """Checks the last p + 1 epochs."""
         self._last = [*self._last, row[self.monitor]][-self.patience - 1 :]
         low, high = min(self._last), max(self._last)
         if len(self._last) > self.patience and high - low <= self.tolerance * max(abs(low), abs(high)):
@@ -119,7 +119,7 @@ class StopOnStall(StoppingRule):
 
 
 class StopOnTarget(StoppingRule):
-    """Stops when a figure is reached: f <= target, or f >= target for accuracy and R².
+    """Stops when a metric reaches a target: f <= target, or f >= target for accuracy and R².
 
     Args: target; monitor – default "val_loss".
     """
@@ -129,20 +129,21 @@ class StopOnTarget(StoppingRule):
         self.target = finite(target, "target")
 
     def on_epoch_end(self, trainer: Trainer, row: dict[str, float]) -> None:
-        """Compares."""
+        """Compares the metric with the target."""
         value = row[self.monitor]
         if value >= self.target if larger_is_better(self.monitor) else value <= self.target:
             trainer.stop(f"{self.monitor} reached {self.target:g}")
 
 
 class StopOnInterrupt(Callback):
-    """Stops after the step at hand when SIGINT comes (Ctrl-C, the stop button of a notebook), so that nothing learned is lost.
+    """Stops after the current step on SIGINT (Ctrl-C, or the stop button of a notebook), so that the trained parameters are
+    kept.
 
-    `fit` evaluates and returns as always, and callbacks such as EarlyStopping do what they do at the end. A second SIGINT
-    raises KeyboardInterrupt as if this were not there. Where fit does not run in the main thread, or SIGINT is ignored, as by
-    programs in the background of a shell, nothing is changed.
+    `fit` evaluates and returns as usual, and callbacks such as EarlyStopping run their `on_fit_end`. A second SIGINT raises
+    KeyboardInterrupt as it would without this callback. If fit does not run in the main thread, or if SIGINT is ignored (as for
+    background jobs of a shell), the callback has no effect.
 
-    Attributes: interrupted – whether the last fit was.
+    Attributes: interrupted – whether the last fit was interrupted.
     """
 
     def __init__(self) -> None:
@@ -150,7 +151,7 @@ class StopOnInterrupt(Callback):
         self._before: Any = None
 
     def on_fit_begin(self, trainer: Trainer) -> None:
-        """Listens."""
+        """Installs the signal handler."""
         self.interrupted = False
         before = signal.getsignal(signal.SIGINT)
         if threading.current_thread() is not threading.main_thread() or before in (None, signal.SIG_IGN):
@@ -165,7 +166,7 @@ class StopOnInterrupt(Callback):
         signal.signal(signal.SIGINT, stop)
 
     def on_fit_end(self, trainer: Trainer) -> None:  # noqa: ARG002
-        """Leaves the signal to whom it belonged."""
+        """Restores the previous signal handler."""
         self._give_back()
 
     def _give_back(self) -> None:

@@ -1,4 +1,4 @@
-"""The Trainer: epochs, minibatches, validation, callbacks. It holds no mathematics."""
+"""The Trainer: epochs, minibatches, validation, callbacks. It contains no formulas."""
 
 from __future__ import annotations
 
@@ -29,22 +29,21 @@ SHUFFLES = ("each_epoch", "once", "never")
 
 
 class Trainer:
-    """Runs a TrainStep over data.
+    """Trains a model: runs a TrainStep over the minibatches of a data set.
 
-    Args: step; callbacks; shuffle – "each_epoch" (default), "once" (batches made once and used again in every epoch, as
-        notes 000 suggest), or "never"; progress – whether to show a bar on the terminal; schedule – of the learning rate:
-        a schedule such as fs.StepDecay(), its text ("step:every=5"), or a function (epoch, step) -> lr of the finished
-        epochs and steps, called before each step; momentum – of the momentum, fs.MomentumRamp() or such a function;
-        steps_per_launch – how many steps go to a GPU at once where the data are on it (default 16; 1 for one by one), as far as
-        nothing on the host has to come between them: a callback with on_step_end, an augmentation, micro_batch. The
-        results are the same to the bit; schedules are asked for all rates of a launch before it;
-        evaluate_training – whether every epoch ends with a pass over the training data, in evaluation mode, for its
-        accuracy or R² (column "accuracy" or "r2" of the history; it costs about a third of the epoch); augment – what is
-        done to each minibatch before its step, in that order: InputNoise, FeatureMasking, Mixup, or Augmentations of
-        your own; in a step that takes its minibatch in pieces, to each piece.
-    Attributes: epochs_done, steps_done – in all fits; last_loss – of the last step, still on its device; minibatch –
-        (inputs, targets) of the step that was just done (its last piece, where it came in pieces), on the backend, for
-        callbacks; the next step may overwrite them; history – of the last fit; columns – that its rows have.
+    Args: step; callbacks; shuffle – "each_epoch" (default), "once" (the same shuffled batches in every epoch, as notes 000
+        suggest), or "never"; progress – whether to show a progress bar on the terminal; schedule – for the learning rate: a
+        schedule such as fs.StepDecay(), its text ("step:every=5"), or a function (epoch, step) -> lr of the finished epochs and
+        steps, called before each step; momentum – schedule for the momentum: fs.MomentumRamp() or a function as for the
+        learning rate; steps_per_launch – number of steps per GPU launch if the data are on the GPU (default 16; 1 for single
+        steps). Steps are launched one by one if the host has to act between them: a callback with on_step_end, an augmentation,
+        micro_batch. Results are bit-identical; schedules are evaluated for all steps of a launch in advance;
+        evaluate_training – whether to evaluate the training data after each epoch, in evaluation mode, for accuracy or R²
+        (column "accuracy" or "r2" of the history; costs about a third of the epoch); augment – augmentations applied in this
+        order to each minibatch (or micro-batch) before its step: InputNoise, FeatureMasking, Mixup, or custom Augmentations.
+    Attributes: epochs_done, steps_done – totals over all fits; last_loss – of the last step, still on its device; minibatch –
+        (inputs, targets) of the step that has just finished (its last micro-batch, if it was split), on the backend, for
+        callbacks; the next step may overwrite them; history – of the last fit; columns – names of its columns.
 
         trainer = fs.Trainer(step, schedule=fs.StepDecay(), callbacks=[fs.EarlyStopping(patience=5)])
         history = trainer.fit(x, y, validation=(xv, yv), epochs=20, batch_size=128)
@@ -89,23 +88,23 @@ class Trainer:
         self._launches: Launches | None = None
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Of a pickle; in those of version 0.1.0 the schedule runner has another name."""
+        """Restores a pickle; in pickles of version 0.1.0 the schedule runner has another name."""
         state.setdefault("schedule_runner", state.pop("course", None))
         self.__dict__.update(state)
 
     def stop(self, reason: str, at_once: bool = False) -> None:
-        """Ends training after this epoch; callbacks call it.
+        """Ends training after the current epoch; to be called by callbacks.
 
-        Args: reason – for the history; at_once – after this step, not after this epoch.
+        Args: reason – text for the history; at_once – end after the current step instead.
         """
         self._stop, self._at_once = reason, at_once
 
     def state(self) -> dict[str, Any]:
-        """How far training is, as plain values that JSON can hold; with the step itself, all that is needed to go on."""
+        """The progress of training, as plain values for JSON; together with the step, all that is needed to resume."""
         return {"epochs_done": self.epochs_done, "steps_done": self.steps_done, **self.schedule_runner.state()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Goes on from a `state`: the next fit does what it would have done in the Trainer that gave it.
+        """Resumes from a `state`: the next fit continues as it would have in the Trainer that returned it.
 
         Args: state – of a Trainer with the same kinds of schedules.
         """
@@ -122,21 +121,21 @@ class Trainer:
         max_steps: int | None = None,
         data: str = "auto",
     ) -> History:
-        """Trains for a number of epochs; a second call goes on where the first ended.
+        """Trains for a number of epochs; a second call continues where the first ended.
 
-        Args: x [N, d], y [N] or [N, e] – NumPy, CuPy, any DLPack array, or a RowSource such as fs.memory_map gives, of
-            which only some rows are in memory at a time; validation – (x, y) that are evaluated after every epoch, given
-            likewise; epochs – >= 1, or None where max_steps alone ends training; batch_size – rows of a minibatch, 1 for
-            single samples, None for the whole batch; the last minibatch of an epoch may be smaller; max_steps – steps of
-            this call, after which it ends, also within an epoch (whose row of the history then tells of its part); data –
-            "device": all of it is brought to the backend once; "stream": the next minibatch is read, checked and sent by a
-            thread while a step works; "auto" (default): on a CPU, arrays are used where they are and sources are streamed;
-            on a device, what takes at most half of its free memory is brought there, and the rest is streamed. The
-            minibatches are the same in each case.
+        Args: x [N, d], y [N] or [N, e] – NumPy, CuPy, any DLPack array, or a RowSource such as fs.memory_map returns, of which
+            only some rows are in memory at a time; validation – (x, y) of the same kinds, evaluated after every epoch; epochs –
+            >= 1, or None if only max_steps ends training; batch_size – rows per minibatch, 1 for single samples, None for the
+            full batch; the last minibatch of an epoch may be smaller; max_steps – largest number of steps of this call;
+            training may then end within an epoch (whose row of the history covers the part that was trained); data – "device":
+            all data are copied to the backend once; "stream": a thread reads, checks and copies the next minibatch while a step
+            runs; "auto" (default): on a CPU, arrays are used in place and sources are streamed; on a device, data that take at
+            most half of its free memory are copied there, and other data are streamed. The minibatches are the same in each
+            case.
         Returns: the history of this call.
-        Raises: what TrainStep raises, and NonFiniteDataError for NaN or infinity in x or y, before anything has changed;
-            where rows are streamed, before the step that would use such a row. DataFileError where reading failed.
-            When the loss becomes NaN or infinite, NonFiniteLossError; the parameters of the last good step are kept.
+        Raises: the errors of TrainStep; NonFiniteDataError for NaN or infinity in x or y, before anything is changed, or, if
+            rows are streamed, before the step that would use such a row; DataFileError if reading failed; NonFiniteLossError if
+            the loss becomes NaN or infinite (the parameters of the last valid step are kept).
         """
         if max_steps is not None:
             max_steps = whole(max_steps, "max_steps")

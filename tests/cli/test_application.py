@@ -73,9 +73,9 @@ def test_the_table_of_backends(call, monkeypatch):
         with monkeypatch.context() as context:
             context.setattr(selection, "why_not", lambda name: missing if name in ("cupy", "cuda") else None)
             assert "In use now: numba (auto)" in call("backends").flat
-        assert "In use now: numpy (given by --backend)" in call("backends", "--backend", "numpy").flat
+        assert "In use now: numpy (set by --backend)" in call("backends", "--backend", "numpy").flat
         monkeypatch.setenv("FUSEDSTEP_BACKEND", "numpy")
-        assert "In use now: numpy (given by FUSEDSTEP_BACKEND=numpy)" in call("backends").flat
+        assert "In use now: numpy (set by FUSEDSTEP_BACKEND=numpy)" in call("backends").flat
         assert "auto; not cuda or cupy" in call("backends", "--backend", "auto").flat
         monkeypatch.setenv("FUSEDSTEP_BACKEND", "abacus")
         answer = call("backends")
@@ -89,7 +89,7 @@ def test_the_table_of_backends(call, monkeypatch):
 def test_a_whole_session_in_a_shell(tmp_path):
     trained = shell("train", "iris", "--epochs", "5", cwd=tmp_path, FUSEDSTEP_BACKEND="numpy")
     assert (trained.returncode, trained.stderr) == (0, "")
-    assert "given by FUSEDSTEP_BACKEND=numpy" in trained.stdout
+    assert "set by FUSEDSTEP_BACKEND=numpy" in trained.stdout
     predicted = shell("predict", "iris.safetensors", "iris", "-o", "iris.csv", cwd=tmp_path)
     assert predicted.returncode == 0
     assert len((tmp_path / "iris.csv").read_text().splitlines()) == 151

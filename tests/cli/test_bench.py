@@ -16,7 +16,7 @@ TINY = ("--networks", "6-8-3@16", "--rounds", 2, "--seconds", 0.002, "--pause", 
 def test_a_picture_of_no_network_is_refused_before_anything_is_measured(call, tmp_path):
     answer = call("bench", "--grid", "none", "--kernels", "--png", "r.png")
     assert answer.code == 2
-    assert "expected a network to draw with --png" in answer.err
+    assert "expected a network for --png" in answer.err
     assert not (tmp_path / "r.png").exists()
 
 
@@ -62,7 +62,7 @@ def test_what_was_measured_before_an_interrupt_is_in_the_file(monkeypatch, tmp_p
     with pytest.raises(KeyboardInterrupt):
         bench_command.bench(BenchOptions("9-4@16", backends="numpy", rounds=2, seconds=0.01, pause=0.0, out=out))
     assert not out.exists()
-    with pytest.raises(KeyboardInterrupt, match=r"networks that were done are in .*bench\.json"):
+    with pytest.raises(KeyboardInterrupt, match=r"finished networks are in .*bench\.json"):
         bench_command.bench(BenchOptions("5-6-3@8,9-4@16", backends="numpy", rounds=2, seconds=0.01, pause=0.0, out=out))
     assert [case.network for case in load(out).cases] == ["5-6-3@8"]
 

@@ -74,7 +74,7 @@ def test_where_numba_is_there_already_numpy_stands_in_for_the_simulator(call, mo
     monkeypatch.setenv("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     answer = call("bench", "--device", "cuda", "--dry-run", "--output", ".", "--parts", "copy")
     assert answer.code == 0
-    assert "DRY RUN on stand-ins for a device: the numpy backend" in answer.flat
+    assert "DRY RUN on a fake device: the numpy backend" in answer.flat
     assert "copy, numpy" in next(tmp_path.glob("*.md")).read_text()
 
 
@@ -97,7 +97,7 @@ def test_a_part_that_failed_is_exit_code_1(call, monkeypatch):
 @needs_numba_cuda
 def test_a_dry_run_claims_no_figure_and_is_taken_up_again(dry):
     out, document, text = dry("--parts", "adam,softmax")
-    assert "DRY RUN on stand-ins for a device: the cuda backend in Numba's simulator" in out
+    assert "DRY RUN on a fake device: the cuda backend in Numba's simulator" in out
     assert document["settings"]["dry_run"] is True
     assert [(part["name"], part["state"], part["seconds"]) for part in document["parts"]] == [
         ("adam", "done", None), ("softmax", "done", None),
@@ -177,7 +177,7 @@ def test_a_run_that_lost_the_device_has_an_exit_code_of_its_own(call, monkeypatc
     answer = call("bench", "--device", "cuda", "--dry-run", "--output", ".", "--parts", "copy,products")
     assert answer.code == 3
     assert "products: failed: the device was lost: illegal address" in answer.flat
-    assert "run it again with --resume, which begins with the other parts" in answer.flat
+    assert "run it again with --resume, which starts with the other parts" in answer.flat
     assert "copy: " not in answer.flat
 
 

@@ -46,7 +46,7 @@ def test_c13_steps_and_patience(call, tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--schedule", "stp:every=5"), "--schedule: expected a schedule out of constant, step,"),
+        (("--schedule", "stp:every=5"), "--schedule: expected one of the schedules constant, step,"),
         (("--schedule", "stp:every=5"), "did you mean 'step'"),
         (("--schedule", "step:evry=5"), "did you mean 'every'"),
         (("--schedule", "step:every=0"), "every to be a whole number >= 1"),
@@ -73,7 +73,7 @@ def test_b11_patience_with_too_few_rows_to_validate_is_refused(refused, tmp_path
 def test_c11_find_lr_prints_a_table_a_suggestion_and_a_picture(call, tmp_path):
     answer = call("find-lr", "wine", "--backend", "numpy", "--epochs", "2", "--optimizer", "sgd", "--plot", "rates.png")
     assert answer.code == 0, answer
-    for word in ("wine: 178 rows", "0.0001", "decades", "finer", "rate for SGD:", "after 2 epochs", "Picture: rates.png"):
+    for word in ("wine: 178 rows", "0.0001", "decades", "finer", "rate for SGD:", "after 2 epochs", "Figure: rates.png"):
         assert word in answer.flat
     assert (tmp_path / "rates.png").read_bytes().startswith(b"\x89PNG")
     rate = float(answer.flat.partition("--lr ")[2])
@@ -120,9 +120,9 @@ def test_c12_search_goes_on_from_its_storage_and_prints_a_command_that_works(cal
     second = call("search", "wine", "--trials", "5", *small)
     assert "4. validation loss" in second.flat
     assert " 3. validation loss" not in second.flat
-    assert "Going on after the 3 finished trials in search.db." in second.flat
+    assert "Resuming after the 3 finished trials in search.db." in second.flat
     third = call("search", "wine", "--trials", "5", *small)
-    assert "These trials were in search.db already; a larger --trials adds to them. Best of 5:" in third.flat
+    assert "All trials were in search.db already; increase --trials to add more. Best of 5:" in third.flat
     command = shlex.split(second.out.rstrip().splitlines()[-1].removeprefix("Train it: fusedstep "))
     answer = call(*command, "--backend", "numpy", "-o", "best.safetensors")
     assert answer.code == 0, answer
@@ -146,7 +146,7 @@ def test_c12_a_search_stopped_from_the_keyboard_says_that_it_can_go_on(call, tmp
     arguments = ("search", "iris", "--trials", "3", "--epochs", "2", "--backend", "numpy", "--storage", "search.db")
     answer = call(*arguments)
     assert answer.code == 2
-    assert "Stopped. The finished trials are in search.db; the same command goes on from there." in answer.flat
+    assert "Stopped. The finished trials are in search.db; run the same command to resume." in answer.flat
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
     again = call(*arguments)

@@ -17,7 +17,7 @@ from fusedstep.backends.contract import Unavailable
         (("--lr", "0"), "lr in (0, inf); got 0.0"),
         (("--lr", "-1"), "lr in (0, inf)"),
         (("--lr", "nan"), "lr in (0, inf)"),
-        (("--dropout", "1"), "--dropout: expected a share in [0, 1)"),
+        (("--dropout", "1"), "--dropout: expected a fraction in [0, 1)"),
         (("--dropout", "-0.1"), "--dropout"),
         (("--weight-decay", "-1"), "weight_decay"),
         (("--clip-norm", "0"), "clip_norm"),
@@ -73,7 +73,7 @@ def test_an_unavailable_backend(refused, call, monkeypatch):
     for arguments in (("train", "iris"), ("predict", "m.safetensors", "iris"), ("backends",)):
         answer = call(*arguments, "--backend", "cupy")
         assert answer.code == 2
-        assert answer.err.startswith("error: expected backend 'cupy' to work here; no device (none at all); buy one")
+        assert answer.err.startswith("error: expected backend 'cupy' to work on this machine; no device (none at all); buy one")
     message = refused("compare", "numpy", "cuda")
     assert "expected backend 'cuda'" in message
 
@@ -166,7 +166,7 @@ def test_a_loss_that_explodes(refused, line, backend):
 
 def test_the_data_is_never_overwritten(refused, people):
     before = people.read_bytes()
-    assert "another file than the data" in refused("train", people, "--target", "answer", "--out", people)
+    assert "an output file other than the data" in refused("train", people, "--target", "answer", "--out", people)
     assert people.read_bytes() == before
 
 

@@ -61,4 +61,4 @@ def test_a_folder_that_cannot_be_made_is_refused_before_anything_is_computed(cal
     assert answer.code == 2
     assert "Results" not in answer.out
     assert "finding" not in answer.out
-    assert f"{command[-1]}: expected a folder for the figures; '/proc/nothing' cannot be made" in answer.err
+    assert f"{command[-1]}: expected a folder for the figures; '/proc/nothing' cannot be created" in answer.err

@@ -97,7 +97,7 @@ def test_an_unseen_text_is_no_error_but_is_told(call, trained, tmp_path, people)
     answer = call("predict", trained, "new.csv")
     assert answer.code == 0
     assert len(read(answer.out)) == 3
-    assert answer.err.startswith("note: texts that the training data does not have")
+    assert answer.err.startswith("note: text values that did not occur in the training data")
     assert answer.err.endswith(": 'city' in 2 of 3 rows\n")
     assert answer.err.count("\n") == 1
     assert call("predict", trained, people).err == ""
@@ -175,8 +175,8 @@ def test_an_output_that_cannot_be_written(refused, trained, people):
 
 def test_data_and_model_are_never_overwritten(refused, trained, people):
     before = people.read_bytes()
-    assert "another file" in refused("predict", trained, people, "-o", people)
-    assert "another file" in refused("predict", trained, people, "-o", trained)
+    assert "an output file other" in refused("predict", trained, people, "-o", people)
+    assert "an output file other" in refused("predict", trained, people, "-o", trained)
     assert people.read_bytes() == before
 
 

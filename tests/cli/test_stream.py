@@ -47,7 +47,7 @@ def test_f5_streamed_files_train_to_the_model_of_files_in_memory(call, files, tm
     )
     results = [load_with_metadata(tmp_path / f"{name}.safetensors")[1].notes["results"] for name in ("memory", "stream")]
     assert results[0]["test"]["accuracy"] == results[1]["test"]["accuracy"] > 0.6
-    assert "Always answering the most frequent class" in stream.flat
+    assert "Always predicting the most frequent class" in stream.flat
 
 
 def test_f5_parquet_is_streamed_with_a_target_of_words(call, files, tmp_path) -> None:

@@ -21,7 +21,7 @@ def test_a_bundled_set_without_any_option(call, tmp_path):
     assert answer.code == 0, answer
     assert answer.err == ""
     for word in ("iris: 150 rows, 4 columns", "105 training, 15 validation, 30 test", "Backend:", "accuracy", "parameters",
-                 "Model: iris.safetensors", "Always answering the most frequent class would give 33.33 %"):  # fmt: skip
+                 "Model: iris.safetensors", "Always predicting the most frequent class gives 33.33 %"):  # fmt: skip
         assert word in answer.flat
     model, metadata = load_with_metadata(tmp_path / "iris.safetensors")
     assert (model.inputs, model.outputs, model.head) == (4, 3, "classes")
@@ -46,7 +46,7 @@ def test_the_options_reach_the_training(call, tmp_path):
         "optimizer": "NAdam", "lr": 0.02, "weight_decay": 0.5, "clip_norm": 2.0, "batch_size": 50, "epochs": 4, "seed": 7,
     }  # fmt: skip
     assert metadata.notes["rows"] == {"training": 89, "validation": 36, "test": 53}
-    assert "given by --backend" in answer.flat
+    assert "set by --backend" in answer.flat
 
 
 def test_the_same_seed_twice_is_bit_identical_and_another_is_not(call, tmp_path):
@@ -70,7 +70,7 @@ def test_text_columns_and_a_text_target(call, people, tmp_path):
 def test_a_table_of_numbers_is_compared_with_linear_regression(call, line):
     answer = call("train", line, "--target", "price", *QUICK)
     assert "Linear regression on the same split: test R² 0.99" in answer.flat
-    assert "The network does not beat it" in answer.flat, "three epochs cannot beat it on linear data"
+    assert "The network is not better" in answer.flat, "three epochs cannot beat it on linear data"
     assert "RMSE" in answer.flat
 
 
@@ -152,7 +152,7 @@ def test_a_constant_target_has_no_r2(call, tmp_path):
     answer = call("train", "flat.csv", "--target", "y", "--task", "regression", *QUICK)
     assert answer.code == 0, answer
     assert "undefined" in answer.flat
-    assert "does not vary" in answer.flat
+    assert "is constant" in answer.flat
     assert load_with_metadata(tmp_path / "flat.safetensors")[1].notes["results"]["test"]["r2"] is None
 
 
@@ -173,14 +173,14 @@ def test_replacing_an_older_model_is_told(call, tmp_path, options):
     before = (tmp_path / "iris.safetensors").read_bytes()
     answer = call("train", "iris", "--seed", 1, *QUICK, *options)
     assert answer.code == 0
-    assert answer.err == "note: iris.safetensors was there already and was replaced; give --out to keep an older model\n"
+    assert answer.err == "note: an existing iris.safetensors was replaced; use --out to keep an older model\n"
     assert (tmp_path / "iris.safetensors").read_bytes() != before
     assert call("train", "iris", "--out", "iris.safetensors", *QUICK, *options).err == "", "it was asked for"
 
 
 def test_the_variable_chooses_the_backend(call, monkeypatch):
     monkeypatch.setenv("FUSEDSTEP_BACKEND", "numpy")
-    assert "Backend: numpy (given by FUSEDSTEP_BACKEND=numpy)" in call("train", "iris", "--epochs", 2).flat
+    assert "Backend: numpy (set by FUSEDSTEP_BACKEND=numpy)" in call("train", "iris", "--epochs", 2).flat
 
 
 def test_numpy_and_numba_train_to_the_same_model(call, tmp_path):

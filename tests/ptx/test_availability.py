@@ -165,7 +165,7 @@ def test_the_device_is_too_old(compilers, runtime, monkeypatch):
     assert "compute capability 6.1, and the kernels need 7.0" in problem.reason
     assert "cupy or numba" in problem.remedy
     selection.why_not.cache_clear()
-    with pytest.raises(fs.BackendUnavailable, match=r"expected backend 'cuda' to work here; .*capability 6\.1"):
+    with pytest.raises(fs.BackendUnavailable, match=r"expected backend 'cuda' to work on this machine; .*capability 6\.1"):
         fs.backend("cuda")
     selection.why_not.cache_clear()
 

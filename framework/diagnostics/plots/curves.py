@@ -60,11 +60,11 @@ def plot_history(history: Curves, path: PathLike | None = None) -> Figure:
 
 
 def plot_runs(runs: Mapping[str, Curves], path: PathLike | None = None, against: str = "epoch") -> Figure:
-    """Loss, and accuracy or R² where there is one, of several trainings in one figure.
+    """Plots loss, and accuracy or R² if available, of several training runs in one figure.
 
-    Training is a solid line, validation a dashed one; every run has its own colour and mark.
+    Training is a solid line, validation a dashed one; each run has its own colour and marker.
 
-    Args: runs – name -> history; path – of a .png, .svg or .pdf to write, None for none; against – "epoch" (default),
+    Args: runs – name -> history; path – of a .png, .svg or .pdf file to write, None for none; against – "epoch" (default),
         "iteration" or "seconds" (of training).
     Returns: the matplotlib Figure; it is not shown.
     Raises: HyperparameterError, StateError for a history without an epoch, MissingDependency without matplotlib,

@@ -32,18 +32,18 @@ def plot_decision_regions(
     features: Sequence[str] = ("x₁", "x₂"),
     classes: Sequence[str] | None = None,
 ) -> Figure:
-    """The plane of two inputs in the colours of the classes that a model gives to them, with data on it.
+    """Plots the plane of two inputs, coloured by the class that a model predicts, with data points.
 
-    Boundaries are where the largest output changes: the zeros of y_k - max of the other outputs, of the logit, or of the
-    score. Rows that the model gets wrong have a dark ring.
+    Boundaries are where the predicted class changes: the zeros of y_k - max of the other outputs, of the logit, or of the
+    score. Misclassified rows have a dark ring.
 
-    Args: model – of two input columns, for classes: its head is "classes", or "binary" or "signs" with one output; x [N, 2];
-        y [N] – labels as in training (one-hot rows, and -1 and 1 for signs, too); path – of a .png, .svg or .pdf to write,
-        None for none; points – of the grid on each axis, >= 2; margin – beyond the data, as a share of its extent; features –
+    Args: model – a classifier with two input columns: its head is "classes", or "binary" or "signs" with one output; x [N, 2];
+        y [N] – labels as in training (also one-hot rows, and -1 and 1 for signs); path – of a .png, .svg or .pdf file to write,
+        None for none; points – of the grid per axis, >= 2; margin – beyond the data, as a fraction of their extent; features –
         names of the two inputs, with their units; classes – names, default "class 0", "class 1", …
     Returns: the matplotlib Figure; it is not shown.
-    Raises: ShapeError for more inputs than two, HyperparameterError for a model that gives no classes, what the model
-        raises for x, MissingDependency without matplotlib, OutputPathError.
+    Raises: ShapeError for more than two inputs, HyperparameterError for a model that predicts no classes, the errors of the
+        model for x, MissingDependency without matplotlib, OutputPathError.
 
         fs.plot_decision_regions(model, x, y, "regions.png")
     """
@@ -53,7 +53,7 @@ def plot_decision_regions(
     rows = model.backend.to_numpy(model.convert_input(x)).astype(np.float64)
     if rows.shape[1] != 2:
         raise ShapeError(
-            f"expected a model of 2 inputs, whose plane can be drawn; got {rows.shape[1]} columns; train one on two of them"
+            f"expected a model with 2 inputs; got {rows.shape[1]} columns; train one on two of them"
         )
     labels = _labels(model, y, len(rows))
     given = model.backend.to_numpy(model.predict(x)).reshape(-1)
@@ -104,7 +104,7 @@ def _require_classes(model: Any) -> None:
     if model.head not in ("classes", "binary", "signs") or several:
         what = f"head {model.head!r} and {model.outputs} outputs" if several else f"head {model.head!r}"
         raise HyperparameterError(
-            f'expected a model that gives one class to each row (head "classes", or "binary" or "signs" with one output); '
+            f'expected a model that predicts one class per row (head "classes", or "binary" or "signs" with one output); '
             f"got {what}; train it with a loss for classes, such as SoftmaxCrossEntropy"
         )
 

@@ -33,11 +33,11 @@ class Slice:
 
 
 def plot_surfaces(surfaces: Mapping[str, Slice], path: PathLike | None = None) -> Figure:
-    """Loss surfaces side by side, with the same colours for the same loss: such as with and without skip connections.
+    """Plots loss surfaces side by side with a common colour scale, for example with and without skip connections.
 
-    Where losses overflow, the surface is white. The star is the model itself; a path begins at the circle.
+    The surface is white where losses overflow. The star marks the model; a path starts at the circle.
 
-    Args: surfaces – title -> what fs.loss_surface gave; path – of a .png, .svg or .pdf to write, None for none.
+    Args: surfaces – title -> result of fs.loss_surface; path – of a .png, .svg or .pdf file to write, None for none.
     Returns: the matplotlib Figure; it is not shown.
     Raises: HyperparameterError, MissingDependency without matplotlib, OutputPathError.
 

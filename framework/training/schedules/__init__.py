@@ -1,6 +1,6 @@
-"""Schedules of the learning rate and of the momentum: formulas of time, and rules that look at the history.
+"""Schedules for the learning rate and the momentum: functions of time, and rules that monitor the history.
 
-A Trainer takes them as `schedule=` and `momentum=`; any function (epoch, step) -> value does as well.
+Pass them to a Trainer as `schedule=` and `momentum=`; any function (epoch, step) -> value works, too.
 """
 
 from .base import RateSchedule, Schedule

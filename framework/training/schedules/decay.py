@@ -1,4 +1,4 @@
-"""Learning rates that fall by a formula of time alone: by steps, exponentially, as 1/t, along a cosine."""
+"""Learning rates that decay as a function of time only: in steps, exponentially, as 1/t, along a cosine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .base import RateSchedule, duration
 
 
 class StepDecay(RateSchedule):
-    """Falls by a factor every few epochs: lr = lr0 factor^floor(epoch / every). Per epoch.
+    """Multiplied by a factor every few epochs: lr = lr0 factor^floor(epoch / every). Per epoch.
 
     Args: factor – in (0, 1), default 0.5; every – epochs, default 5: "halve the learning rate after every 5 epochs";
         lr – as in RateSchedule.
@@ -47,7 +47,7 @@ class ExponentialDecay(_Smooth):
 
     Args: k – > 0; per – "step" (default, as in the notes) or "epoch"; lr – as in RateSchedule.
     Same as: torch.optim.lr_scheduler.ExponentialLR with gamma = e^-k.
-    Source: notes 002 (where the e is missing in print); 003, section 3.3.3.
+    Source: notes 002 (in which the e is missing); 003, section 3.3.3.
     """
 
     def multiplier(self, epoch: int, step: int) -> float:
@@ -73,10 +73,10 @@ class CosineDecay(RateSchedule):
     lr = lr0 t / w for t < w; then lr0 (final + (1 - final) (1 + cos(pi s)) / 2), s = min(1, (t - w) / (T - w)); t counts
     finished steps.
 
-    Args: steps or epochs – T, warm-up included; default: to the end of training; warmup_steps – w < T, default 0;
-        final – share of lr0 that is left at the end, in [0, 1), default 0; lr – as in RateSchedule.
+    Args: steps or epochs – T, warm-up included; default: to the end of training; warmup_steps – w < T, default 0; final – final
+        rate as a fraction of lr0, in [0, 1), default 0; lr – as in RateSchedule.
     Same as: torch.optim.lr_scheduler.CosineAnnealingLR; with warm-up, optax.warmup_cosine_decay_schedule.
-    Differs from: the paper, which starts again after T; here the rate stays at final lr0.
+    Differs from: the paper, which restarts after T; here the rate stays at final lr0.
     Source: Loshchilov and Hutter (2017), equation 5.
     """
 
@@ -102,5 +102,5 @@ class CosineDecay(RateSchedule):
 
 
 def drop(factor: float) -> float:
-    """A factor by which a rate falls: a number in (0, 1)."""
+    """A factor by which a rate decreases: a number in (0, 1)."""
     return real(factor, "factor", 0.0, 1.0, "()", "0.5 halves the rate, 0.1 divides it by ten")

@@ -1,4 +1,4 @@
-"""Schedules as text, for the command line and for notes in files: "step:factor=0.5,every=5", "warmup:steps=100+cosine"."""
+"""Schedules as text, for the command line and for model files: "step:factor=0.5,every=5", "warmup:steps=100+cosine"."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ SCHEDULES: dict[str, type[RateSchedule]] = {
 
 
 def parse_schedule(text: str) -> RateSchedule | None:
-    """The schedule that a text names; None for "constant".
+    """The schedule described by a text; None for "constant".
 
-    The form is NAME or NAME:SETTING=VALUE,…, and a warm-up may stand before another one: warmup:steps=100+step:every=10.
+    The form is NAME or NAME:SETTING=VALUE,…, and a warm-up may precede another schedule: warmup:steps=100+step:every=10.
 
-    Raises: HyperparameterError for an unknown name or setting, with the nearest known one, and for impossible values.
+    Raises: HyperparameterError for an unknown name or setting, with the nearest known one, and for invalid values.
     """
     first, plus, rest = (part.strip() for part in text.partition("+"))
     name, colon, listed = (part.strip() for part in first.partition(":"))
@@ -41,7 +41,7 @@ def parse_schedule(text: str) -> RateSchedule | None:
     if key not in SCHEDULES:
         known = [CONSTANT, *SCHEDULES]
         raise HyperparameterError(
-            f"expected a schedule out of {', '.join(known)}; got {name!r}{did_you_mean(key, known)}"
+            f"expected one of the schedules {', '.join(known)}; got {name!r}{did_you_mean(key, known)}"
             f"{'' if did_you_mean(key, known) else '; write step:factor=0.5,every=5, for instance'}"
         )
     if plus and (key != "warmup" or "+" in rest):
@@ -55,7 +55,7 @@ def parse_schedule(text: str) -> RateSchedule | None:
         return SCHEDULES[key](**settings)
     except TypeError as error:
         raise HyperparameterError(
-            f"expected every needed setting of {key!r}; got {text!r} ({error}); write {key}:k=0.001, for instance"
+            f"expected all required settings of {key!r}; got {text!r} ({error}); write {key}:k=0.001, for instance"
         ) from error
 
 
@@ -67,7 +67,7 @@ def _settings(name: str, listed: str) -> dict[str, Any]:
         key, equals, value = (p.strip() for p in part.partition("="))
         if key not in known:
             raise HyperparameterError(
-                f"expected a setting of {name!r} out of {', '.join(known)}; got {key!r}{did_you_mean(key, known)}"
+                f"expected a setting of {name!r}, one of {', '.join(known)}; got {key!r}{did_you_mean(key, known)}"
             )
         if not equals or not value or key in settings:
             raise HyperparameterError(

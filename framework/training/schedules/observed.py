@@ -1,6 +1,6 @@
-"""Learning rates that fall when a figure of the history says so: on a worse epoch, on a plateau.
+"""Learning rates that decrease depending on a metric of the history: after a worse epoch, on a plateau.
 
-They act after the epoch in which they saw it, and remember what they saw in `state`.
+They act after the epoch that they observed, and keep their observations in `state`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class _Observed(RateSchedule):
         self.scale = 1.0
 
     def multiplier(self, epoch: int, step: int) -> float:
-        """All drops until now."""
+        """The product of all reductions so far."""
         del epoch, step
         return self.scale
 
@@ -38,9 +38,8 @@ class _Observed(RateSchedule):
 class HalveOnWorse(_Observed):
     """Halves the rate after an epoch whose validation error is larger than that of the epoch before. Per epoch.
 
-    Args: factor – in (0, 1), default 0.5; monitor – column of the history, default "val_loss" (of "val_accuracy" and
-        "val_r2" less is worse); NaN counts as worse; smallest_lr – the rate does not fall below, default 0; lr – as in
-        RateSchedule.
+    Args: factor – in (0, 1), default 0.5; monitor – column of the history, default "val_loss" (for "val_accuracy" and "val_r2",
+        smaller is worse); NaN counts as worse; smallest_lr – lower bound of the rate, default 0; lr – as in RateSchedule.
     Source: notes 002, "Tips for annealing learning rate".
     """
 
@@ -61,15 +60,15 @@ class HalveOnWorse(_Observed):
 
 
 class ReduceOnPlateau(_Observed):
-    """Divides the rate by ten when a figure has not improved for `patience` epochs. Per epoch.
+    """Divides the rate by ten when a metric has not improved for `patience` epochs. Per epoch.
 
-    An epoch improves on the best one if figure < best - threshold |best| (for accuracy and R²: figure > best + …).
+    An epoch is an improvement if metric < best - threshold |best| (for accuracy and R²: metric > best + …).
 
-    Args: factor – in (0, 1), default 0.1; patience – epochs without improvement, >= 1, default 5; threshold – relative,
-        in [0, 1), default 1e-4; cooldown – epochs after a drop that do not count, default 0; monitor, smallest_lr – as in
+    Args: factor – in (0, 1), default 0.1; patience – epochs without improvement, >= 1, default 5; threshold – relative, in [0,
+        1), default 1e-4; cooldown – epochs after a reduction that are not counted, default 0; monitor, smallest_lr – as in
         HalveOnWorse; lr – as in RateSchedule.
-    Differs from: torch.optim.lr_scheduler.ReduceLROnPlateau, which waits one epoch more than its patience; equal to
-        optax.contrib.reduce_on_plateau and Keras in this.
+    Differs from: torch.optim.lr_scheduler.ReduceLROnPlateau, which waits one epoch more than its patience; in this, equal to
+        optax.contrib.reduce_on_plateau and Keras.
     Source: notes 003, section 3.3.3 ("every time the accuracy plateaus, alpha is divided by 10"); 001.
     """
 
@@ -88,7 +87,7 @@ class ReduceOnPlateau(_Observed):
         self.cooling = 0
 
     def observe(self, row: Mapping[str, float]) -> None:
-        """Counts epochs without improvement, and drops the rate in time."""
+        """Counts epochs without improvement, and reduces the rate after `patience` of them."""
         value = score(row, str(self.monitor))
         if self.best is None or value < self.best - self.threshold * abs(self.best):
             self.best, self.waited = value, 0

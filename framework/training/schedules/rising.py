@@ -1,4 +1,4 @@
-"""Schedules with a rise: linear warm-up before any other schedule, one cycle, and the momentum from 0.5 to 0.9."""
+"""Schedules with increasing values: linear warm-up before another schedule, one cycle, and momentum from 0.5 to 0.9."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from .base import RateSchedule, Schedule, duration
 
 
 class LinearWarmup(RateSchedule):
-    """Rises to lr0 in the first steps, and multiplies what another schedule says. Per step.
+    """Rises linearly to lr0 in the first steps, multiplied by another schedule. Per step.
 
     lr = (start + (1 - start) min(1, t / n)) then(epoch, t), with t the number of finished steps.
 
-    Args: steps or epochs – n; start – share of the rate in the first step, in [0, 1], default 0.1; then – another
-        schedule, default None: constant; it counts its time from the beginning, not from the end of the warm-up; lr – as in
+    Args: steps or epochs – n; start – fraction of the rate in the first step, in [0, 1], default 0.1; then – another schedule,
+        default None: constant; its time is counted from the start of training, not from the end of the warm-up; lr – as in
         RateSchedule.
     Same as: torch.optim.lr_scheduler.LinearLR with start_factor = start.
     Source: Goyal et al. (2017), section 2.2.
@@ -35,7 +35,7 @@ class LinearWarmup(RateSchedule):
         if then is not None and (not isinstance(then, RateSchedule) or then.moves_momentum):
             raise HyperparameterError(
                 f"expected another schedule of the learning rate after the warm-up; got {then!r}; write then=StepDecay(), for "
-                "instance (OneCycle has a warm-up of its own)"
+                "instance (OneCycle already contains a warm-up)"
             )
         if then is not None and then.lr is not None:
             raise HyperparameterError(
@@ -45,7 +45,7 @@ class LinearWarmup(RateSchedule):
         self.monitor = None if then is None else then.monitor
 
     def plan(self, steps: int, steps_per_epoch: int) -> None:
-        """Tells both."""
+        """Passed on to both schedules."""
         super().plan(steps, steps_per_epoch)
         if self.then is not None:
             self.then.plan(steps, steps_per_epoch)
@@ -72,15 +72,15 @@ class LinearWarmup(RateSchedule):
 
 
 class OneCycle(RateSchedule):
-    """Along a cosine from lr0 / divisor up to lr0, then down to lr0 / (divisor final_divisor). Per step.
+    """Rises along a cosine from lr0 / divisor to lr0, then falls to lr0 / (divisor final_divisor). Per step.
 
-    The rise takes the first `rise` T of the T steps. The momentum of Momentum and Nesterov, if the step has one of them, goes
-    the other way: from its larger value down to the smaller, and back.
+    The rise takes the first `rise` T of the T steps. The momentum of Momentum and Nesterov, if the step uses one of them,
+    changes in the opposite direction: from its larger value to the smaller one, and back.
 
     Args: steps or epochs – T; default: to the end of training; rise – in (0, 1), default 0.3; divisor – > 1, default 25;
         final_divisor – >= 1, default 1e4; low_momentum, high_momentum – default 0.85 and 0.95; lr – the peak lr0, as in
         RateSchedule.
-    Same as: torch.optim.lr_scheduler.OneCycleLR (whose betas of Adam are not moved here).
+    Same as: torch.optim.lr_scheduler.OneCycleLR, except that betas of Adam are not changed here.
     Source: Smith and Topin (2019).
     """
 
@@ -121,12 +121,12 @@ class OneCycle(RateSchedule):
 
 
 class MomentumRamp(Schedule):
-    """The momentum gamma: `start` until learning has settled, then `end`. Per epoch.
+    """The momentum gamma: `start` until training has stabilised, then `end`. Per epoch.
 
     gamma = start for epoch < after; then start + (end - start) min(1, (epoch - after + 1) / (over + 1)).
 
-    Args: start – in [0, 1), default 0.5; end – in [0, 1), default 0.9; after – epochs at `start`, default 5; over – epochs
-        in between, on the straight line, default 0: at once.
+    Args: start – in [0, 1), default 0.5; end – in [0, 1), default 0.9; after – epochs at `start`, default 5; over – epochs of
+        linear transition, default 0.
     Source: notes 002, "gamma is set to 0.5 until initial learning stabilizes and then increased to 0.9 or higher".
 
     >>> [MomentumRamp(after=2)(epoch, 0) for epoch in range(4)]
@@ -140,7 +140,7 @@ class MomentumRamp(Schedule):
         self.over = whole(over, "over", 0)
 
     def __call__(self, epoch: int, step: int) -> float:
-        """The momentum after so many finished epochs."""
+        """The momentum after that number of finished epochs."""
         del step
         done = min(1.0, max(0, epoch - self.after + 1) / (self.over + 1))
         return self.end if done == 1.0 else self.start + (self.end - self.start) * done

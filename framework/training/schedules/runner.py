@@ -1,4 +1,4 @@
-"""What a Trainer does with its schedules: copies them, checks them before training, sets the step's values in time."""
+"""Runs the schedules of a Trainer: copies them, checks them before training, and sets the values of the step."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from ...engine.step import TrainStep
 
 UserSchedule = Callable[[int, int], float]
-"""(epoch, step) -> value, both counted from 0 in what is finished."""
+"""(epoch, step) -> value, with the numbers of finished epochs and steps."""
 
 
 class ScheduleRunner:
-    """The schedules of one Trainer, and how far they are.
+    """The schedules of one Trainer and their progress.
 
-    Args: step – whose values are set; schedule – of the learning rate: a RateSchedule, its text, or a UserSchedule; momentum –
-        the same for the momentum (no text); None leaves either alone.
+    Args: step – its values are set; schedule – for the learning rate: a RateSchedule, its text, or a UserSchedule; momentum –
+        the same for the momentum (no text); None leaves the value unchanged.
     Raises: HyperparameterError for anything else, and for a momentum that the optimiser does not have.
     """
 
@@ -45,7 +45,7 @@ class ScheduleRunner:
             )
         if momentum is not None and step.momentum is None:
             raise HyperparameterError(
-                f"expected an optimiser with a momentum that a schedule can move; got {step.optimizer!r}; use fs.Momentum or "
+                f"expected an optimiser with a momentum for the schedule; got {step.optimizer!r}; use fs.Momentum or "
                 "fs.Nesterov"
             )
         self.step = step
@@ -56,9 +56,9 @@ class ScheduleRunner:
         )
 
     def begin(self, epoch: int, step: int, steps: int, steps_per_epoch: int, columns: Sequence[str]) -> None:
-        """Checks all that can be checked before training, and sets the first values.
+        """Checks the schedules before training, and sets the first values.
 
-        Args: epoch, step – what is finished; steps – that will be finished at the end; columns – of the history.
+        Args: epoch, step – finished so far; steps – finished at the end; columns – of the history.
         """
         for name, schedule in (("schedule", self.schedule), ("momentum", self.momentum)):
             if not isinstance(schedule, Schedule):
@@ -71,7 +71,7 @@ class ScheduleRunner:
         self.set(epoch, step)
 
     def set(self, epoch: int, step: int) -> None:
-        """Sets the values for the step that follows after so many finished epochs and steps."""
+        """Sets the values for the step after the given numbers of finished epochs and steps."""
         if self.schedule is not None:
             rate = not_negative(self.schedule(epoch, step), f"the learning rate of schedule(epoch={epoch}, step={step})")
             self.step.state.lr = rate
@@ -82,13 +82,13 @@ class ScheduleRunner:
             self.step.momentum = share(schedule(epoch, step), f"the momentum of its schedule(epoch={epoch}, step={step})")
 
     def observe(self, row: Mapping[str, float]) -> None:
-        """Shows an epoch to the schedules that want to see it."""
+        """Passes the row of an epoch to the schedules that monitor the history."""
         for schedule in (self.schedule, self.momentum):
             if isinstance(schedule, Schedule):
                 schedule.observe(row)
 
     def state(self) -> dict[str, Any]:
-        """What the schedules remember, as plain values."""
+        """The state of the schedules, as plain values."""
         both = {"schedule": self.schedule, "momentum": self.momentum}
         return {name: schedule.state() if isinstance(schedule, Schedule) else {} for name, schedule in both.items()}
 

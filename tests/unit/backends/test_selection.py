@@ -127,7 +127,7 @@ def test_backends_are_made_once_and_passed_through():
     ],
 )
 def test_unknown_names_list_and_suggest(monkeypatch, wrong, hint):
-    pattern = f"expected a backend out of numpy, numba, cupy, cuda.* or auto; got '{wrong}'.*{hint}"
+    pattern = f"expected one of the backends numpy, numba, cupy, cuda.* or auto; got '{wrong}'.*{hint}"
     with pytest.raises(fs.UnknownBackend, match=pattern):
         fs.backend(wrong)
     with pytest.raises(fs.UnknownBackend), fs.use_backend(wrong):

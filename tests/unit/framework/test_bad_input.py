@@ -168,7 +168,7 @@ def test_broken_targets_are_named(name, data):
             3,
             np.full((24, 3), 1 / 3),
             fs.HyperparameterError,
-            "expected labels where label_smoothing",
+            "expected labels with label_smoothing",
         ),
     ],
     ids=lambda value: repr(value)[:40] if isinstance(value, fs.Loss) else "",
@@ -187,7 +187,7 @@ def test_bad_targets_of_other_losses(name, data, loss, width, y, error, message)
         (lambda: (fs.Linear(4, 8), fs.ReLU(), fs.Linear(9, 2)), r"layer 2: Linear\(inputs=9, outputs=2\) expected 9 .*got 8"),
         (lambda: (fs.Linear(4, 8), fs.LayerNorm(7)), r"layer 1: LayerNorm\(features=7.* expected 7 input columns; got 8"),
         (lambda: (fs.Linear(4, 8), fs.PReLU(4)), r"layer 1: PReLU"),
-        (lambda: (fs.Linear(4, 8), fs.Residual(fs.Linear(8, 7))), r"layer 1: Residual.*to give 8 columns, .*; got 7"),
+        (lambda: (fs.Linear(4, 8), fs.Residual(fs.Linear(8, 7))), r"layer 1: Residual.*to have 8 output columns, .*; got 7"),
         (lambda: (fs.Linear(4, 8), fs.Residual(fs.Linear(8, 7), fs.Linear(8, 8))), r"layer 1: Linear\(inputs=8.*; got 7"),
         (lambda: (fs.Linear(4, 8), fs.Maxout(9, 3)), r"layer 1: Maxout"),
     ],
@@ -281,7 +281,7 @@ def test_a_model_that_changed_under_its_step(data, change):
     step(*data)
     change(step.model)
     before = np.array(step.model.arena.values)
-    with pytest.raises(fs.StateError, match="make a new TrainStep"):
+    with pytest.raises(fs.StateError, match="create a new TrainStep"):
         step(*data)
     assert np.array_equal(step.model.arena.values, before)
     assert step.steps == 1
@@ -303,7 +303,8 @@ def test_a_model_without_parameters():
 @pytest.mark.parametrize("last", [fs.Sigmoid(), fs.ReLU(), fs.Softmax()])
 def test_a_last_layer_that_is_never_negative_cannot_answer_no(loss, last):
     model = fs.Sequential(fs.Linear(6, 1), last)
-    with pytest.raises(fs.HyperparameterError, match=r"below 0 for no.*; got (Sigmoid|ReLU|Softmax)\(\); leave that layer out"):
+    refusal = r"predicts by the sign of the output.*; got (Sigmoid|ReLU|Softmax)\(\); leave out that layer"
+    with pytest.raises(fs.HyperparameterError, match=refusal):
         fs.TrainStep(model, loss, fs.SGD())
     assert not model.initialized
     fs.TrainStep(fs.Sequential(fs.Linear(6, 1), fs.Tanh()), loss, fs.SGD(), backend="numpy")
@@ -384,7 +385,7 @@ def test_a_step_where_its_model_is_meant(data, call, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("call", [fs.find_learning_rate, fs.sweep_learning_rate, lambda step, x, y: fs.Trainer(step).fit(x, y)])
 def test_a_model_where_a_step_is_meant(data, call):
-    with pytest.raises(fs.HyperparameterError, match=r"expected a TrainStep, as fs\.TrainStep\(model, .* makes one"):
+    with pytest.raises(fs.HyperparameterError, match=r"expected a TrainStep; got .*; create one with fs\.TrainStep\(model, "):
         call(fs.mlp([6, 3]), *data)
 
 

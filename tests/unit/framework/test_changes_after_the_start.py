@@ -215,7 +215,7 @@ def test_what_was_made_for_other_parameters_says_so(change, name, data):
     uses = [lambda: step(*data), lambda: step.evaluate(*data), lambda: step.profile(*data, 1)]
     uses += [objective.value, objective.gradient, lambda: objective.hessian_product(gradient), lambda: objective.parameters]
     for use in uses:
-        with pytest.raises(fs.StateError, match="the model was initialised again or moved since; make a new"):
+        with pytest.raises(fs.StateError, match="the model was initialised again or moved since; create a new"):
             use()
 
 

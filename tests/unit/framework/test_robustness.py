@@ -327,7 +327,7 @@ def test_a_copied_trainer_goes_on_as_the_first_does(run: str, make) -> None:
 def test_a_column_that_the_history_lacks() -> None:
     history = fs.Trainer(step_for("numpy")).fit(X, Y, epochs=3)
     for ask in (history.best, lambda: history["val_loss"]):
-        with pytest.raises(fs.UnknownColumn, match=r"out of epoch, loss, lr.*; got 'val_loss'; pass validation=") as caught:
+        with pytest.raises(fs.UnknownColumn, match=r"columns epoch, loss, lr.*; got 'val_loss'; pass validation=") as caught:
             ask()
         assert isinstance(caught.value, KeyError)
     assert history.best("loss") == history[-1]

@@ -78,7 +78,7 @@ def test_ranges_without_an_end_and_numbers_that_float32_cannot_hold():
 def test_stabilisers_do_not_vanish_in_float32():
     assert np.float32(stabiliser(1.2e-38)) >= np.finfo(np.float32).tiny
     for value in (0.0, 1e-39, 1e-46, 1e-300):
-        with pytest.raises(fs.HyperparameterError, match=r"expected epsilon .* is 0 in float32"):
+        with pytest.raises(fs.HyperparameterError, match=r"expected epsilon .* are 0 in float32"):
             stabiliser(value)
 
 

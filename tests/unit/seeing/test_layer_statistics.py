@@ -239,7 +239,7 @@ def test_d2_bad_input_is_refused(data, make_step):
         with pytest.raises(fs.HyperparameterError, match="threshold"):
             fs.LayerStatistics(threshold=wrong)
     statistics = fs.LayerStatistics()
-    with pytest.raises(fs.StateError, match="at least one look"):
+    with pytest.raises(fs.StateError, match="at least one sample"):
         statistics.plot()
     with pytest.raises(fs.HyperparameterError, match="'gradient_std'"):
         statistics["gradients"]
