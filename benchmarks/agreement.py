@@ -52,7 +52,7 @@ def objection(found: Sequence[float], wanted: Sequence[float], precision: str) -
     """Why the losses show other work, or None where they agree."""
     if agree(found, wanted, TOLERANCES[precision]):
         return None
-    return f"does other work: its losses are {_listed(found)} instead of {_listed(wanted)}"
+    return f"computes something else: its losses are {_listed(found)} instead of {_listed(wanted)}"
 
 
 def _listed(values: Sequence[float]) -> str:

@@ -45,7 +45,7 @@ def write(path: Path, content: str | bytes) -> None:
         beside.replace(path)
     except OSError as error:
         raise OutputPathError(
-            f"expected a file that can be written; got {str(path)!r} ({error.strerror}); choose another folder"
+            f"expected a writable file; got {str(path)!r} ({error.strerror}); choose another folder"
         ) from error
 
 

@@ -47,7 +47,7 @@ def place(sweep: str, network: Network, threads: int) -> int:
 
 
 AXES = {
-    "batch": "rows of a minibatch",
+    "batch": "rows per minibatch",
     "width": "columns of a hidden layer",
     "depth": "hidden layers",
     "threads": "threads",

@@ -31,7 +31,7 @@ def time_steps(
     with warnings.catch_warnings():
         # What other libraries warn of while they load and compile is not about this measurement.
         warnings.simplefilter("ignore")
-        progress("the losses that all should have")
+        progress("the reference losses")
         wanted = reference(problem)
         ready: dict[str, Prepared] = {}
         for contender in contenders:
@@ -69,7 +69,7 @@ def prepare_checked(
         count = contender.compared
         problems = objection(found[:count], wanted[:count], problem.precision)
         if problems is not None:
-            case.left_out.append(LeftOut(contender.name, problems, "look for what it does differently", case.network))
+            case.left_out.append(LeftOut(contender.name, problems, "check what it computes differently", case.network))
             return None
         prepared = certain if problem.dropped == 0.0 else contender.prepare(problem)
     except Exception as error:

@@ -35,7 +35,7 @@ class Training:
         if not self._lock.acquire(blocking=False):
             raise StateError(
                 "expected one thread at a time to train a model; another one is in the middle of a step on the same parameters "
-                "(or was, when this process was forked); give each thread a model of its own, or let them wait for each other"
+                "(or was, when this process was forked); use a separate model for each thread, or synchronise the threads"
             )
 
     def __exit__(self, *raised: object) -> None:

@@ -181,7 +181,7 @@ def require_writable(path: PathLike) -> Path:
         raise OutputPathError(f"expected the path of a plain file; {shown!r} is a device or pipe; choose another path")
     if not target.parent.exists():
         raise OutputPathError(
-            f"expected a path in a folder that exists; {str(target.parent)!r} does not; make it (mkdir -p) or choose another"
+            f"expected a path in a folder that exists; {str(target.parent)!r} does not; create it (mkdir -p) or choose another"
         )
     part = _part_of(target)
     try:
@@ -191,14 +191,14 @@ def require_writable(path: PathLike) -> Path:
         part.unlink()
     except OSError as error:
         raise OutputPathError(
-            f"expected a path that can be written; {shown!r} cannot ({error.strerror or error}); choose another or "
+            f"expected a writable path; {shown!r} is not ({error.strerror or error}); choose another or "
             "change its permissions"
         ) from error
     return target
 
 
 def _part_of(target: Path) -> Path:
-    """An unfinished file beside the target: on the same disk, so that renaming it is atomic; of nobody else."""
+    """A temporary file in the folder of the target: on the same disk, so that renaming it is atomic; the name is unique."""
     return target.with_name(f".fusedstep-{secrets.token_hex(8)}.part")
 
 
@@ -263,7 +263,7 @@ class _Describer:
         if name in LAYERS and LAYERS[name] is not type(layer):
             raise ModelFileError(
                 f"expected {name!r} to be the layer that is known by that name; got another class of the same name from "
-                f"{type(layer).__module__}; give it a name of its own, or it would come back as the other one"
+                f"{type(layer).__module__}; rename it, or it would be loaded as the other class"
             )
         if isinstance(layer, Sequence):
             return {"class": name, "layers": self._describe_all(layer)}
@@ -276,7 +276,7 @@ class _Describer:
         if id(value) not in self.paths:
             raise ModelFileError(
                 f"expected the layer that {type(layer).__name__} shares weights with to be in the model; {value!r} is not; "
-                "put it in the model or use a Linear of its own"
+                "put it in the model, or use a separate Linear"
             )
         return {"layer": self.paths[id(value)]}
 
