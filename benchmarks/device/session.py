@@ -178,7 +178,7 @@ class Session:
         """What went wrong in ours."""
         return "; ".join(
             f"{left.name}: {left.reason}" for case in cases for left in case.left_out
-            if left.name.partition(",")[0] == self.place.backend.name and left.reason.startswith(("failed", "computes something else"))
+            if left.name.partition(",")[0] == self.place.backend.name and left.reason.startswith(("failed", "computes"))
         )  # fmt: skip
 
     def _profiles(self, progress: Progress, allowance: Allowance) -> Found:

@@ -95,7 +95,7 @@ class Arena:
         self.hold()
 
     def hold(self, flat: Array | None = None) -> None:
-        """Sets the pruned elements of a flat array to 0; of the values (default), after somebody wrote all of them."""
+        """Sets the pruned elements of a flat array to 0; of the values (default), after all of them were overwritten."""
         if self.mask is not None:
             flat = self.values if flat is None else flat
             self.backend.map(masked, flat, flat, self.mask)

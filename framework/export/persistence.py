@@ -141,7 +141,7 @@ def load_with_metadata(
 def replacing(path: PathLike, what: str, failures: tuple[type[Exception], ...] = (OSError,)) -> Iterator[Path]:
     """Gives an unfinished file to write, which gets its name at the end: complete and on the disk, or not at all.
 
-    A file that is replaced keeps its permissions; a new one gets those of any new file, whoever writes it.
+    A file that is replaced keeps its permissions; a new one gets the default permissions.
 
     Args: path – of the file, replaced if it exists; what – for the message; failures – what writing raises.
     Raises: OutputPathError for a path that cannot be written and for writing that fails; nothing is left behind then.

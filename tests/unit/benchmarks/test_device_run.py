@@ -207,7 +207,7 @@ def test_what_a_process_left_behind_says_where_it_ended(start, tmp_path, monkeyp
     assert [(part.name, part.state) for part in load(path).parts] == [("adam", "done"), ("copy", "failed")]
     text = path.with_suffix(".md").read_text()
     assert "- copy: failed, 0 s: started but not finished" in text
-    assert "- rows: not begun\n" in text
+    assert "- rows: not started\n" in text
     assert "- not requested: products, softmax, 784-tf32, " in text
 
 

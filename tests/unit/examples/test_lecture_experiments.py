@@ -90,7 +90,7 @@ def test_e8_input_noise_is_an_l2_penalty_within_the_standard_error(run):
 def test_e9_gradient_descent_and_sgd_reach_the_closed_form(run):
     result = result_of("e9", run)
     assert result["gradient descent"] < 1e-10
-    assert result["SGD, falling rate"] < 0.1 * result["SGD, constant rate"]
+    assert result["SGD, decreasing rate"] < 0.1 * result["SGD, constant rate"]
 
 
 @long
