@@ -38,7 +38,7 @@ def run(backend: str | None = None) -> Result:
     runs: dict[str, tuple[int | None, Any]] = {
         "gradient descent": (None, None),
         "SGD, constant rate": (BATCH, None),
-        "SGD, falling rate": (BATCH, lambda _, step: 0.1 / (1.0 + 0.05 * step)),
+        "SGD, decreasing rate": (BATCH, lambda _, step: 0.1 / (1.0 + 0.05 * step)),
     }
     distances = {}
     for name, (size, schedule) in runs.items():
