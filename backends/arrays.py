@@ -1,6 +1,6 @@
-"""Getting foreign values onto the host: lists, NumPy arrays, and CPU arrays of any DLPack library.
+"""Converts values to host arrays: lists, NumPy arrays, and CPU arrays of any DLPack library.
 
-Nothing here knows a particular backend.
+Independent of any particular backend.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ _DLPACK_CPU = 1
 
 
 def describe(values: Any) -> str:
-    """A short description of what came, for error messages."""
+    """A short description of a value, for error messages."""
     kind = f"{type(values).__module__.partition('.')[0]}.{type(values).__name__}"
     shape, dtype = getattr(values, "shape", None), getattr(values, "dtype", None)
     return kind + (f" of shape {tuple(shape)}" if shape is not None else "") + (f" and dtype {dtype}" if dtype else "")
 
 
 def on_host(values: Any, backend: str = "numpy") -> np.ndarray[Any, Any]:
-    """`values` as a NumPy array, without a copy where that is possible.
+    """`values` as a NumPy array, without a copy if possible.
 
-    Raises: MixedBackends for an array on a GPU; DtypeError for what is not an array of real numbers.
+    Raises: MixedBackends for an array on a GPU; DtypeError for anything but an array of real numbers.
     """
     given = values
     if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
@@ -72,12 +72,12 @@ def on_host(values: Any, backend: str = "numpy") -> np.ndarray[Any, Any]:
 
 
 def is_real(array: Any) -> bool:
-    """Whether an array holds real numbers; bfloat16 is a type of its own, which NumPy counts among the opaque ones."""
+    """Whether an array holds real numbers; includes bfloat16, which NumPy treats as an opaque type."""
     return array.dtype.kind in "fiub" or str(array.dtype) == "bfloat16"
 
 
 def cast(host: np.ndarray[Any, Any], dtype: str | None) -> np.ndarray[Any, Any]:
-    """The array in that type, itself where it has it."""
+    """The array in that type; the same object if it already has it."""
     return host if dtype is None else host.astype(bfloat16() if dtype == "bfloat16" else dtype, copy=False)
 
 

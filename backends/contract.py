@@ -1,7 +1,7 @@
-"""The contract of a backend, on one page: all that a step asks of arrays, products, formulas, rows and random numbers.
+"""The contract of a backend in one file: arrays, matrix products, formulas, row operations and random numbers.
 
-Backend runs it on any NumPy-like array library. A subclass overrides what its library does better; what takes more than a few
-lines here is in backends/defaults, and row operations are in kernels/rows.
+Backend implements it for any NumPy-like array library; subclasses override what their library does better. Longer default
+implementations are in backends/defaults, row operations in kernels/rows.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ Scalar = Any
 class Unavailable(NamedTuple):
     """Why a backend cannot run here.
 
-    Attributes: reason; remedy – how to fix it; cause – the original error, if there was one; expected – whether somebody who
-        lets `auto` choose may expect this backend and has to be told; False where nothing of it is installed.
+    Attributes: reason; remedy – how to fix it; cause – the original error, if any; expected – whether users of `auto` may
+        expect this backend, so that its absence is reported; False if none of its packages is installed.
     """
 
     reason: str
@@ -45,27 +45,27 @@ class Unavailable(NamedTuple):
 
 
 class Random(NamedTuple):
-    """Where random bits come from: state – uint32 [4] on the backend (key, key, step, first row); stream – which use."""
+    """A source of random bits: state – uint32 [4] on the backend (key, key, step, first row); stream – number of the use."""
 
     state: Array
     stream: int
 
 
 class Backend:
-    """Arrays, products and kernels on one device; this class runs on any array library that follows the array API.
+    """Arrays, products and kernels on one device; this base class runs on any library that follows the array API.
 
-    Contract: matrices are [rows, columns] in row-major order; every operation writes into arrays that the caller gives
-    (`out`), which may be the same as an elementwise input; reals are float32 or float64, labels int32, the winners of
-    maxout uint8. Where `precisions` names a type of 16 bits, matrices, and vectors with one number per column, may have
-    that type as well: their values are computed with in float32, and results are rounded to nearest when they are
-    written. Operations refuse arrays of another library with MixedBackends.
+    Contract: matrices are [rows, columns] in row-major order; every operation writes to arrays provided by the caller (`out`),
+    which may be the same as an elementwise input; real numbers are float32 or float64, labels int32, indices of maxout pieces
+    uint8. If `precisions` contains a 16-bit type, matrices and vectors with one number per column may have that type as well:
+    computations use float32, and results are rounded to nearest when written. Operations raise MixedBackends for arrays of
+    another library.
 
     Attributes: name; device – such as "cpu"; precisions – types that a step may compute in; xp – the array library;
-        array_type – the class of its arrays; row_table – row operation -> what runs it, a function of the backend and the
-        arguments of the operation; what a library does better than the reference goes there, such as
-        {**Backend.row_table, "softmax": own_softmax}; fuses – whether operations of dense layers may do several things in one
-        call, which are then timed as one; splits_rows – whether `map` and `rows` run on the calling thread alone, so that
-        threads may share the rows.
+        array_type – the class of its arrays; row_table – row operation -> implementation, a function of the backend and the
+        arguments of the operation; enter implementations that are better than the reference, such as {**Backend.row_table,
+        "softmax": own_softmax}; fuses – whether an operation of dense layers may combine several computations in one call,
+        which is then timed as one; splits_rows – whether `map` and `rows` run only on the calling thread, so that threads may
+        divide the rows.
 
     Args: xp – the module of the array library.
     """
@@ -77,9 +77,9 @@ class Backend:
     fuses: bool = False
     splits_rows: ClassVar[bool] = False
     _dense: Any = dense
-    """What does the operations of dense layers, given the backend and their arguments: the functions of defaults/dense.py."""
+    """Implementation of the dense-layer operations, with the functions of defaults/dense.py."""
     _find: ClassVar[Callable[[str], Any]]
-    """Finds the backend of a name, where a pickle is read; selection.py gives it."""
+    """Finds a backend by name when a pickle is read; set by selection.py."""
 
     def __init__(self, xp: Any = np) -> None:
         self.xp = xp
@@ -87,12 +87,12 @@ class Backend:
 
     @classmethod
     def unavailable(cls) -> Unavailable | None:
-        """None where this backend can run, else the reason; must not raise."""
+        """None if this backend can run, otherwise the reason; must not raise."""
         return None
 
     @property
     def on_host(self) -> bool:
-        """Whether arrays lie in the memory of the host, and results are there when a call returns."""
+        """Whether arrays are in host memory, and results are available when a call returns."""
         return self.device == "cpu"
 
     def __repr__(self) -> str:
@@ -102,7 +102,7 @@ class Backend:
         return self  # it holds no numbers
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """A pickle names it: where it is read, the backend of that name must be known."""
+        """Pickles contain only the name; a backend of that name must be known when they are read."""
         return type(self)._find, (self.name,)
 
     # Arrays
@@ -119,7 +119,7 @@ class Backend:
             ) from None
 
     def dtype_name(self, array: Array) -> str:
-        """The plain name of an array's data type, such as "float32", also where the library shows it with its own name."""
+        """The plain name of an array's data type, such as "float32", without a prefix of the library."""
         return str(array.dtype).rpartition(".")[2]
 
     def empty(self, shape: Sequence[int], dtype: str = "float32") -> Array:
@@ -133,8 +133,8 @@ class Backend:
     def asarray(self, values: Any, dtype: str | None = None) -> Array:
         """`values` (numbers, NumPy, this backend's or any CPU DLPack array) as a row-major array of this backend.
 
-        Args: dtype – name of the wanted type; None keeps the type that came.
-        Returns: an array of this backend; the same object where nothing had to change.
+        Args: dtype – name of the type; None keeps the type of `values`.
+        Returns: an array of this backend; the same object if no conversion was needed.
         Raises: DtypeError for text and objects; MixedBackends for an array of another device.
         """
         if isinstance(values, self.array_type) and not isinstance(values, np.ndarray):
@@ -154,7 +154,7 @@ class Backend:
         return isinstance(values, self.array_type)
 
     def require(self, *arrays: Array) -> None:
-        """Raises MixedBackends unless all arrays are this backend's own."""
+        """Raises MixedBackends unless all arrays belong to this backend."""
         for array in arrays:
             if not isinstance(array, self.array_type):
                 raise MixedBackends(
@@ -163,7 +163,7 @@ class Backend:
                 )
 
     def wide(self, array: Array) -> Array:
-        """The array in a type that is computed in: float32 where it has 16 bits, else itself."""
+        """The array in a type for computation: float32 for 16-bit types, otherwise unchanged."""
         return self.xp.astype(array, self.xp.float32) if is_narrow(array) else array
 
     def copy(self, source: Array, out: Array) -> None:
@@ -171,7 +171,7 @@ class Backend:
         out[...] = source if self.is_array(source) else self.xp.asarray(source, dtype=out.dtype)
 
     def sender(self, out: Array) -> Callable[[Any], None]:
-        """A function that overwrites `out`, a row-major array, with numbers of the host, for what is said in every step."""
+        """A function that overwrites `out`, a row-major array, with numbers from the host in every step."""
         return partial(self.copy, out=out)
 
     def fill(self, array: Array, value: float) -> None:
@@ -180,7 +180,7 @@ class Backend:
         array[...] = value
 
     def take_rows(self, array: Array, indices: Array, out: Array | None = None) -> Array:
-        """The rows of `array` that `indices` (integers of this backend) name, in `out` or in a new array."""
+        """The rows of `array` at `indices` (integers of this backend), in `out` or in a new array."""
         taken = self.xp.take(array, indices, axis=0)
         if out is None:
             return taken
@@ -188,7 +188,7 @@ class Backend:
         return out
 
     def all_below(self, array: Array, bound: int) -> bool:
-        """Whether all of at least one number lie in [0, bound - 1]; waits for the device."""
+        """Whether all numbers (at least one) are in [0, bound - 1]; waits for the device."""
         return bool(self.xp.all((array >= 0) & (array <= bound - 1)))
 
     def item(self, scalar: Scalar) -> float:
@@ -196,24 +196,24 @@ class Backend:
         return float(scalar)
 
     def synchronize(self) -> None:
-        """Waits until all work that was handed out is done."""
+        """Waits until all submitted work is finished."""
 
     # Memory
 
     def slot(self, kinds: Sequence[Kind]) -> Slot:
-        """Room for a minibatch that a loader's thread fills; `kinds` – (shape, dtype) of its arrays."""
+        """A buffer for a minibatch that is filled by the thread of a loader; `kinds` – (shape, dtype) of its arrays."""
         return Slot(self, kinds)
 
     def free_memory(self) -> int | None:
-        """Bytes that arrays may still take on the device; None where arrays lie in the memory of the host."""
+        """Bytes available for arrays on the device; None if arrays are in host memory."""
         return None
 
     def out_of_memory(self, error: BaseException) -> bool:
-        """Whether an error says that there was not enough memory, so that a smaller piece of the work may succeed."""
+        """Whether an error means that memory ran out, so that smaller parts may succeed."""
         return isinstance(error, MemoryError)
 
     def trim_memory(self) -> None:
-        """Gives memory back that is kept for later but not in use."""
+        """Releases cached memory that is not in use."""
 
     # Products
 
@@ -221,7 +221,7 @@ class Backend:
         self, a: Array, b: Array, out: Array, transpose_a: bool = False, transpose_b: bool = False,
         accumulate: bool = False,
     ) -> None:  # fmt: skip
-        """out = op(a) op(b), op being the transpose where asked for; with `accumulate` it is added to `out`."""
+        """out = op(a) op(b), where op is the transpose if requested; with `accumulate` the product is added to `out`."""
         self.require(a, b, out)
         a, b = a.T if transpose_a else a, b.T if transpose_b else b
         if a.shape[1] != b.shape[0] or (a.shape[0], b.shape[1]) != tuple(out.shape):
@@ -236,9 +236,10 @@ class Backend:
         formulas.put(self.xp, out + product if accumulate else product, out)
 
     def products(self, precision: str, deterministic: bool = False) -> AbstractContextManager[Any]:
-        """Within it products of float32 matrices are computed as that precision wants them: only "tf32" differs.
+        """Context in which products of float32 matrices have that precision; only "tf32" makes a difference.
 
-        Args: deterministic – the same bits in every run, whatever is faster now; a backend that times nothing does so anyway.
+        Args: deterministic – the same bits in every run, without selection by timing; backends that do not time algorithms
+            ignore it.
         """
         del precision, deterministic
         return nullcontext()
@@ -246,7 +247,7 @@ class Backend:
     # Dense layers
 
     def mask_bytes(self, activation: Activation, width: int, dtype: str) -> int:
-        """Bytes a row of the mask that `dense_forward` writes for `dense_input_gradient`; 0 where it needs none."""
+        """Bytes per row of the mask that `dense_forward` writes for `dense_input_gradient`; 0 if it needs none."""
         count: int = self._dense.mask_bytes(self, activation, width, dtype)
         return count
 
@@ -256,8 +257,8 @@ class Backend:
     ) -> bool:  # fmt: skip
         """out = activation(x weight + bias, *settings).
 
-        Args: kept – where x weight + bias goes, for activations whose slope is written in their input; mask – uint8
-            [rows, mask_bytes], for those that have one.
+        Args: kept – output for x weight + bias, for activations whose derivative depends on their input; mask – uint8 [rows,
+            mask_bytes], for activations that have one.
         Returns: whether the mask was written.
         """
         done: bool = self._dense.forward(self, x, weight, bias, activation, settings, out, kept, mask)
@@ -267,11 +268,11 @@ class Backend:
         self, dz: Array, weight: Array, activation: Activation, settings: Sequence[float], kept: Array, out: Array,
         mask: Array | None = None, bias_gradient: Array | None = None,
     ) -> bool:  # fmt: skip
-        """out = (dz weight^T) slope(kept, *settings): back through a weight and the activation before it.
+        """out = (dz weight^T) slope(kept, *settings): backward through a weight and the derivative of the activation before it.
 
-        Args: kept – what the slope is written in; mask – as `dense_forward` wrote it; bias_gradient – where the sum of the
-            rows of `out` may go.
-        Returns: whether it went there.
+        Args: kept – the argument of the derivative; mask – as written by `dense_forward`; bias_gradient – optional output for
+            the sum of the rows of `out`.
+        Returns: whether it was written there.
         """
         done: bool = self._dense.input_gradient(self, dz, weight, activation, settings, kept, out, mask, bias_gradient)
         return done
@@ -281,8 +282,8 @@ class Backend:
     ) -> bool:
         """out = x^T dz, or added to `out`.
 
-        Args: bias_gradient – where the sum of the rows of dz may go.
-        Returns: whether it went there.
+        Args: bias_gradient – optional output for the sum of the rows of dz.
+        Returns: whether it was written there.
         """
         done: bool = self._dense.weight_gradient(self, x, dz, out, accumulate, bias_gradient)
         return done
@@ -292,8 +293,8 @@ class Backend:
     def map(self, formula: Formula, out: Array | tuple[Array, ...], *arguments: Any, random: Random | None = None) -> None:
         """Evaluates a formula for every element.
 
-        Args: out – one array per output (a vector [rows] for sums over rows); arguments – in the formula's order,
-            without the random bits: matrices, vectors and Python numbers; random – where its bits come from.
+        Args: out – one array per output (a vector [rows] for sums over rows); arguments – in the formula's order, without the
+            random bits: matrices, vectors and Python numbers; random – source of its random bits.
         """
         outputs = out if isinstance(out, tuple) else (out,)
         formulas.check_map(self, formula, outputs, arguments)
@@ -305,13 +306,13 @@ class Backend:
     def update(
         self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Any, random: Random | None = None
     ) -> None:
-        """Applies an update formula to flat arrays in place: one kernel call, whatever the number of parameters.
+        """Applies an update formula to flat arrays in place: one kernel call for any number of parameters.
 
-        Args: arrays – in the formula's order; scalars – [scalars, groups], in its order; segments – from `segments`.
-            Where the first scalar is NaN, nothing at all is changed. random – needed where it overwrites arrays of bfloat16
-            (at most two, on backends that have that precision): their new values are rounded up or down at random, so that
-            they are right on the average. Element i takes its bits from row i // 4, column i % 4 of `random_bits` with four
-            columns: the lower 16 of them for the first such array, the upper 16 for the second.
+        Args: arrays – in the formula's order; scalars – [scalars, groups], in its order; segments – from `segments`. If the
+            first scalar is NaN, nothing is changed. random – needed if it overwrites bfloat16 arrays (at most two, on backends
+            with that precision): their new values are rounded stochastically, so that they are correct on average. Element i
+            uses the bits of row i // 4, column i % 4 of `random_bits` with four columns: the lower 16 bits for the first such
+            array, the upper 16 for the second.
         """
         formulas.check_update(self, formula, arrays, scalars, random)
         self._update(formula, arrays, scalars, segments, random)
@@ -323,7 +324,7 @@ class Backend:
         formulas.run_update(self, formula, arrays, scalars, segments)
 
     def segments(self, ranges: Sequence[tuple[int, int, int]]) -> Any:
-        """What `update` needs to know which elements belong to which group, prepared once.
+        """The assignment of elements to groups for `update`, prepared once.
 
         Args: ranges – (start, stop, group); starts are multiples of 64.
         """
@@ -334,18 +335,18 @@ class Backend:
     def rows(self, operation: str, *arguments: Any) -> bool:
         """Runs a row operation.
 
-        Args: operation – a name of kernels/rows/reference.py; arguments – in its order, the arrays that it writes among them.
-        Returns: whether the operation wrote `sums`, of those that have it; else False.
+        Args: operation – a name of kernels/rows/reference.py; arguments – in its order, including output arrays.
+        Returns: whether the operation wrote `sums`, if it has that argument; otherwise False.
         Raises: MixedBackends; ValueError for an unknown name; ShapeError for a wrong number of arguments.
         """
         known = reference.ROWS.get(operation)
         if known is None:
-            raise ValueError(f"expected a row operation out of {', '.join(reference.ROWS)}; got {operation!r}")
+            raise ValueError(f"expected one of the row operations {', '.join(reference.ROWS)}; got {operation!r}")
         self.require(*known.arrays(arguments))
         return bool(self.row_table[operation](self, *arguments))
 
     def argmax(self, x: Array) -> Array:
-        """The column of the largest value of each row, the first among equals."""
+        """The column of the largest value of each row; the first one if several are equal."""
         self.require(x)
         return self.xp.argmax(self.wide(x), axis=1)
 
@@ -373,21 +374,21 @@ class Backend:
     # Random numbers
 
     def random_state(self, seed: int, step: int = 0, first_row: int = 0) -> Array:
-        """uint32 [4]: the two words of the seed, the step, and the number of the first row of the matrices to come."""
+        """uint32 [4]: both words of the seed, the step, and the index of the first row of the next matrices."""
         words = np.array([seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF, step & 0xFFFFFFFF, first_row], np.uint32)
         return self.asarray(words)
 
     def set_step(self, state: Array, step: int) -> None:
-        """Moves a random state to another step."""
+        """Sets a random state to another step."""
         state[2] = step & 0xFFFFFFFF
 
     def advance(self, state: Array) -> None:
-        """Moves a random state to the next step; unlike `set_step` it is work of the device, which a graph can do again."""
+        """Advances a random state to the next step; unlike `set_step` it runs on the device, so a graph can replay it."""
         word = state[2:3]
         word += 1
 
     def set_first_row(self, state: Array, row: int) -> None:
-        """Moves a random state to matrices that begin at another row."""
+        """Sets a random state to matrices that start at another row."""
         state[3] = row
 
     def random_bits(self, rows: int, width: int, random: Random) -> Array:
@@ -402,20 +403,20 @@ class Backend:
     # Steps
 
     def exclusive(self) -> AbstractContextManager[Any]:
-        """Within it no other thread captures, replays or plans work on the same device; a thread may enter it again."""
+        """Context in which no other thread captures, replays or plans work on the same device; reentrant."""
         return nullcontext()
 
     def quiet(self) -> AbstractContextManager[Any]:
-        """Within it the array library does not warn of overflow: a step checks its loss and gradient itself."""
+        """Context in which the array library does not warn of overflow: a step checks loss and gradient itself."""
         return nullcontext()
 
     def executor(self, work: Work) -> Executor:
-        """What carries out the steps of a TrainStep on this backend."""
+        """The executor that runs the steps of a TrainStep on this backend."""
         return PlainExecutor(self, work)
 
 
 def _method(name: str) -> Callable[..., bool]:
-    """What a row operation was in 0.2.0: a method."""
+    """A row operation as a method, as in 0.2.0."""
 
     def method(self: Backend, *arguments: Any, **named: Any) -> bool:
         warnings.warn(

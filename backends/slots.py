@@ -15,7 +15,7 @@ Kind = tuple[tuple[int, ...], str]
 class Slot:
     """Arrays of one minibatch, on the host and on the backend; on a CPU they are the same ones.
 
-    A loader's thread calls `begin`, fills `host` and calls `send`; then whoever runs the step takes `receive`, and calls
+    A loader's thread calls `begin`, fills `host` and calls `send`; then the thread that runs the step calls `receive`, and
     `release` when the step has been handed out.
 
     Args: backend; kinds – (shape, dtype) of each array, for the largest minibatch.

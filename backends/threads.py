@@ -1,6 +1,6 @@
-"""Worker threads for kernels that release the GIL, and how many there should be.
+"""Worker threads for kernels that release the GIL, and the number of threads to use.
 
-The calling thread works too; calls from inside a worker, or while another caller is at it, run one after the other.
+The calling thread works as well; calls from inside a worker, or while another caller uses the pool, run sequentially.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _chosen: int | None = None
 
 @cache
 def available_threads() -> int:
-    """Processors that this process may use: its affinity, cut by the limit of its control group, at least one."""
+    """Number of CPUs available to this process: its affinity, limited by its control group; at least one."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
@@ -65,7 +65,7 @@ def set_num_threads(count: int | None) -> None:
 
 @contextmanager
 def using_threads(count: int | None) -> Iterator[None]:
-    """Within it, as after `set_num_threads`; afterwards as before."""
+    """Context with `set_num_threads(count)`; restores the setting afterwards."""
     before = _chosen
     set_num_threads(count)
     try:
@@ -75,7 +75,7 @@ def using_threads(count: int | None) -> Iterator[None]:
 
 
 def started(thread: threading.Thread) -> bool:
-    """Starts a thread; says no where the system has no further one, and while Python ends, when none would ever run."""
+    """Starts a thread; returns False if the system cannot create one, or while Python is shutting down."""
     if sys.is_finalizing():
         return False
     try:
@@ -86,7 +86,7 @@ def started(thread: threading.Thread) -> bool:
 
 
 class Workers:
-    """A pool of daemon threads that is made on first use, and again after a fork."""
+    """A pool of daemon threads that is created on first use, and again after a fork."""
 
     def __init__(self) -> None:
         self._tasks: SimpleQueue[Callable[[], None]] = SimpleQueue()
@@ -107,10 +107,10 @@ class Workers:
             tasks.get()()
 
     def gather(self, threads: int, work: Callable[[int, int], None]) -> None:
-        """Calls work(k, count) on `count` threads at the same time, which may wait for each other.
+        """Calls work(k, count) on `count` threads concurrently; the threads may wait for each other.
 
-        Args: threads – the count that is wanted; it is smaller where the system gives no more, and 1 while the pool is at work
-            for another caller. The first error is raised once all have ended.
+        Args: threads – requested count; it is smaller if the system provides fewer, and 1 while another caller uses the pool.
+            The first error is raised after all have ended.
         """
         if threads == 1 or not self._busy.acquire(blocking=False):
             work(0, 1)
@@ -142,7 +142,7 @@ class Workers:
             raise errors[0]
 
     def run(self, tasks: Sequence[Callable[[], Any]], threads: int | None = None) -> list[Any]:
-        """The results of all tasks, spread over as many threads, or over fewer where that is asked for."""
+        """The results of all tasks, distributed over as many threads, or fewer if requested."""
         results: list[Any] = [None] * len(tasks)
 
         def take_every(first: int, count: int) -> None:
@@ -177,7 +177,7 @@ def _swaps() -> dict[bool, list[Swap]]:
     found: dict[bool, list[Swap]] = {True: [], False: []}
     for library in ThreadpoolController().select(user_api="blas").lib_controllers:
         if library.internal_api == "mkl":
-            # 0 is what it says, and is told, where a thread has no number of its own.
+            # 0 means that the thread has no setting of its own, for reading and for writing.
             found[True].append(library.dynlib.MKL_Set_Num_Threads_Local)
         elif getattr(library, "threading_layer", "") == "openmp":
             found[True].append(partial(_swap, library.get_num_threads, library.set_num_threads))
@@ -209,9 +209,9 @@ def limit_this_thread() -> list[tuple[Swap, int]]:
 
 
 class _SingleThreadedBlas:
-    """Limits every BLAS of this process to one thread while anybody is inside; the last one out restores it.
+    """Limits every BLAS of this process to one thread while at least one thread is inside; the last one restores it.
 
-    Libraries that count for each calling thread are limited for those that are inside.
+    Libraries with a setting per calling thread are limited for the threads inside.
     """
 
     def __init__(self) -> None:
@@ -225,7 +225,7 @@ class _SingleThreadedBlas:
             self._inside += 1
             if self._inside == 1:
                 self._limited = [(swap, swap(1)) for swap in _swaps()[False]]
-        # Who enters twice in one thread finds, and later leaves, what the outer block set.
+        # A nested entry in the same thread finds, and later restores, the setting of the outer block.
         self._own.__dict__.setdefault("limited", []).append(limit_this_thread())
 
     def __exit__(self, *error: object) -> None:
@@ -238,7 +238,7 @@ class _SingleThreadedBlas:
                 _restore(self._limited)
 
     def reset(self) -> None:
-        """Every library has its threads again; for a child that was forked inside, which nobody leaves."""
+        """Restores the threads of every library, for a child process that was forked inside."""
         for limited in (*reversed(self._own.__dict__.get("limited", [])), self._limited):
             _restore(limited)
         self.__init__()  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""Timing of steps and kernels, beside the matrix products alone and beside other libraries, in one run.
+"""Timing of steps and kernels, compared with the matrix products alone and with other libraries, in one run.
 
-`fusedstep bench` and `fusedstep profile` are the ways in; nothing of the package imports this folder.
+Used by `fusedstep bench` and `fusedstep profile`; no other part of the package imports this folder.
 """

@@ -1,4 +1,4 @@
-"""Before anything is timed: do the contenders do the same work? Their losses from the same start must agree."""
+"""Checks before timing that contenders compute the same: their losses from the same start must agree."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from .timing import Prepared
 STEPS = 3
 
 TOLERANCES = {"float32": 1e-3, "float64": 1e-6, "tf32": 1e-2, "bfloat16": 3e-2, "float16": 1e-2}
-"""Relative, on the losses. Adam's first steps are nearly the signs of the gradients, so rounding errors of tiny ones show."""
+"""Relative tolerances of the losses. Adam's first steps are nearly the signs of the gradients, so rounding errors of tiny
+gradients matter."""
 
 
 def losses(prepared: Prepared, steps: int = STEPS) -> list[float]:
-    """The losses of the first steps from the common start: of so many at least, and of all that a call takes."""
+    """The losses of the first steps from the common start: at least that many, and all steps of a call."""
     with prepared.around():
         prepared.reset()
         found: list[float] = []
@@ -30,9 +31,9 @@ def losses(prepared: Prepared, steps: int = STEPS) -> list[float]:
 
 
 def reference(problem: Problem, xp: Any = np) -> list[float]:
-    """What they should be: the step written by hand in NumPy, in float64, without dropout.
+    """The reference losses: from a step written directly in NumPy, in float64, without dropout.
 
-    Args: problem; xp – CuPy to have it computed on a GPU, for the plain variant.
+    Args: problem; xp – CuPy to compute on a GPU, for the plain variant.
     """
     start = replace(problem.without_dropout(), precision="float64")
     # The same numbers, not the same random seed at another precision.
@@ -49,10 +50,10 @@ def agree(found: Sequence[float], wanted: Sequence[float], tolerance: float) -> 
 
 
 def objection(found: Sequence[float], wanted: Sequence[float], precision: str) -> str | None:
-    """Why the losses show other work, or None where they agree."""
+    """The reason if the losses differ, or None if they agree."""
     if agree(found, wanted, TOLERANCES[precision]):
         return None
-    return f"does other work: its losses are {_listed(found)} instead of {_listed(wanted)}"
+    return f"computes something else: its losses are {_listed(found)} instead of {_listed(wanted)}"
 
 
 def _listed(values: Sequence[float]) -> str:

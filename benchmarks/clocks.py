@@ -1,4 +1,4 @@
-"""Clocks: the host's, the events of a device, and one that stands still for dry runs; what is timed by them is in timing.py."""
+"""Clocks: host clock, device events, and a fixed clock for dry runs; they are used in timing.py."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 Finish = Callable[[], None]
 
 DOUBTED, DOUBT = 5e-3, 0.8
-"""From so many host seconds on, events that saw less than this share of them are not believed."""
+"""From that many host seconds on, event times below this fraction of them are rejected."""
 
 
 class Clock:
-    """The host's clock: from `start` until the work that was handed out is done."""
+    """The host clock: from `start` until the submitted work is finished."""
 
     def start(self) -> Any:
         """A mark, for `stop`."""
@@ -22,7 +22,7 @@ class Clock:
     def stop(self, started: Any, finish: Finish, checked: bool = True) -> float:
         """Seconds since the mark; calls `finish`, which waits for the work.
 
-        Args: checked – whether nothing but the timed work was handed out since the mark was made.
+        Args: checked – whether only the timed work was submitted since the mark.
         """
         del checked
         finish()
@@ -30,9 +30,10 @@ class Clock:
 
 
 class Events(Clock):
-    """Events on the current stream of a device: from when the device begins until it is done, by its own clock.
+    """Events on the current stream of a device: time from start to end of the work, by the clock of the device.
 
-    Work on another stream hides from them: where the host waited clearly longer than the events say, its time counts.
+    They do not include work on other streams: if the host waited considerably longer than the event time, the host time is
+    used.
 
     Args: mark – makes an event and records it on the current stream; milliseconds – between two events that have happened.
     """
@@ -56,7 +57,7 @@ class Events(Clock):
 
 
 class StandIn(Clock):
-    """Measures nothing: everything takes a second. For dry runs, which walk through all code and claim no figure."""
+    """Measures nothing: everything takes a second. For dry runs, which run all code without reporting figures."""
 
     def stop(self, started: Any, finish: Finish, checked: bool = True) -> float:
         """1.0, after the work is done."""

@@ -1,6 +1,6 @@
-"""Two runs side by side: what got slower or faster, and whether that is more than noise.
+"""Compares two runs: what became slower or faster, and whether the difference exceeds the noise.
 
-Absolute times mean something on one quiet machine only; times in units of the floor of their own run also elsewhere.
+Absolute times are comparable only on the same quiet machine; times relative to the floor of their run also on others.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from .results import BenchReport, Case, KernelCase, Timing
 from .statistics import pair_ratios, spread
 
 LEAST_NOISE = 0.02
-"""Differences below it are never called slower or faster."""
+"""Smaller differences are never reported as slower or faster."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """One contender then and now.
+    """One contender in the old and the new run.
 
-    Args: where – the case; name; kind; old_ms, new_ms – medians; absolute – new over old; relative – the same of the times in
-        units of the floor, None where a run has none; noise – the ratio that the spreads of both runs explain, minus 1.
+    Args: where – the case; name; kind; old_ms, new_ms – medians; absolute – new over old; relative – the same for times
+        relative to the floor, None if a run has no floor; noise – the ratio explained by the spreads of both runs, minus 1.
     """
 
     where: str
@@ -36,7 +36,7 @@ class Change:
 
     @property
     def ratio(self) -> float:
-        """The one that counts: relative to the floor where there is one."""
+        """The ratio that is used: relative to the floor if there is one."""
         return self.absolute if self.relative is None else self.relative
 
     @property
@@ -48,7 +48,7 @@ class Change:
 
 
 def compare(old: BenchReport, new: BenchReport) -> list[Change]:
-    """Everything that both runs have: same network, variant, precision, threads and contender; kernels likewise."""
+    """Everything that is in both runs: same network, variant, precision, threads and contender; also kernels."""
     before: dict[tuple[object, ...], Case | KernelCase] = {_key(case): case for case in _cases(old)}
     changes = []
     for case in _cases(new):
@@ -61,7 +61,7 @@ def compare(old: BenchReport, new: BenchReport) -> list[Change]:
 
 
 def slower_than(changes: list[Change], limit: float) -> list[Change]:
-    """fusedstep's own contenders that got slower by more than `limit` and by more than the noise."""
+    """Contenders of fusedstep that became slower by more than `limit` and by more than the noise."""
     return [c for c in changes if c.kind == "ours" and c.ratio > limit and c.verdict == "slower"]
 
 
@@ -85,7 +85,7 @@ def _where(case: Case | KernelCase) -> str:
 
 
 def _limit(case: Case | KernelCase, timing: Timing) -> Timing | None:
-    """What a timing is divided by; nothing for the limits themselves."""
+    """The divisor of a timing; None for the limits themselves."""
     if timing.kind in ("floor", "copy"):
         return None
     if isinstance(case, Case):

@@ -1,4 +1,4 @@
-"""The copy rate: how fast this machine moves an array that fits in no cache, on one thread and on all."""
+"""The copy rate: speed of copying an array that does not fit into any cache, on one thread and on all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the raw times say: the floor, its share, the best peer, and the ratio to it, pair by pair."""
+"""Figures from the raw times: the floor, the fraction of it, the best peer, and the ratio to it by round."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ def of_kind(case: Case | KernelCase, kind: str) -> list[Timing]:
 
 
 def smallest(timings: list[Timing]) -> Timing | None:
-    """The one with the smallest median, None for none."""
+    """The timing with the smallest median, or None."""
     return min(timings, key=lambda t: median(t.seconds), default=None)
 
 
 def floor(case: Case, device: str = "cpu") -> Timing | None:
-    """The faster of the ways in which the matrix products alone were run on that device."""
+    """The fastest variant of the matrix products alone on that device."""
     return smallest([t for t in of_kind(case, "floor") if t.device == device])
 
 
@@ -47,7 +47,7 @@ def to_best_peer(case: Case, timing: Timing) -> float | None:
 
 
 def figures(case: Case, timing: Timing) -> dict[str, Any]:
-    """Everything that tables show of one contender, in plain units.
+    """All figures of one contender for tables, in plain units.
 
     Returns: median_ms, low_ms and high_ms (quartiles), samples_per_second, gflop_per_second (matrix products only),
         share_of_floor and to_best_peer, which may be None.
@@ -70,9 +70,9 @@ def grid(report: BenchReport) -> list[Case]:
 
 
 def summary(report: BenchReport) -> dict[str, dict[str, float]]:
-    """For each of our backends, and for the best of them ("best"): geometric means over the networks of the grid.
+    """Geometric means over the networks of the grid, for each backend and for the best one ("best").
 
-    Returns: name -> {"to_best_peer", "share_of_floor", "networks"}; a mean that has no case is left out.
+    Returns: name -> {"to_best_peer", "share_of_floor", "networks"}; means without a case are left out.
     """
     cases = grid(report)
     found: dict[str, dict[str, float]] = {}

@@ -1,7 +1,7 @@
-"""The floor: the matrix products (GEMMs) of a step and nothing else, as fast as the BLAS library can be made to do them.
+"""The floor: the time of only the matrix products (GEMMs) of a step, as fast as the BLAS library can compute them.
 
-Taken in two ways: whole products as the NumPy backend computes them, and rows split over threads with the products that
-compiled passes use. The smaller is the limit that a step on the same library can reach but not pass.
+Measured in two ways: whole products as on the NumPy backend, and rows split over threads as in compiled passes. The smaller
+time is a lower limit for a step with the same library.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ BLAS_FLOOR, ROWS_FLOOR = "GEMMs (BLAS)", "GEMMs (rows)"
 
 
 class _Operands:
-    """Inputs, weights and slopes of each layer for some rows, with standard normal values, and room for the results."""
+    """Inputs, weights and gradients of each layer for some rows, with standard normal values, and buffers for the results."""
 
     def __init__(self, problem: Problem, rows: int, seed: int) -> None:
         rng = np.random.default_rng([seed, 3])
@@ -92,7 +92,7 @@ def blas_floor(problem: Problem) -> Prepared:
 def rows_floor(problem: Problem) -> Prepared:
     """The rows of the minibatch split over one Python thread per core, each with single-threaded BLAS.
 
-    The gradients of the weights stay apart, one part for each thread: their sum is not a matrix product.
+    The weight gradients of the threads are not added: their sum is not a matrix product.
     """
     count = max(1, min(problem.threads, problem.network.batch))
     parts = [
@@ -110,7 +110,7 @@ def rows_floor(problem: Problem) -> Prepared:
 
 
 def device_floor(problem: Problem, backend: Any) -> Prepared:
-    """The products of a step by a backend's own `matmul`, on arrays that live on its device."""
+    """The products of a step by a backend's own `matmul`, on arrays on its device."""
     host = _Operands(problem, problem.network.batch, 0)
     inputs, slopes, weights = ([backend.asarray(a) for a in group] for group in (host.inputs, host.slopes, host.weights))
     outputs, weight_slopes, input_slopes = (

@@ -1,4 +1,4 @@
-"""The matrix products that a training step cannot do without, and how many operations they are."""
+"""The matrix products that a training step needs, and their number of operations."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class GemmCase(NamedTuple):
 def products(network: Network) -> list[GemmCase]:
     """The products of one step, in the order in which it needs them.
 
-    Forward Y = X W and the gradient of the weights X^T dY for each layer; the gradient of the input dY W^T for all layers but
-    the first, whose input is data.
+    Forward Y = X W and the gradient of the weights X^T dY for each layer; the gradient of the input dY W^T for all layers
+    except the first, whose input is data.
     """
     sizes, rows = list(pairwise(network.widths)), network.batch
     forward = [GemmCase(k, "forward", rows, n, m) for k, (n, m) in enumerate(sizes)]
@@ -43,5 +43,5 @@ def products(network: Network) -> list[GemmCase]:
 
 
 def flop(network: Network) -> int:
-    """Floating-point operations of the products of one step; everything else is not counted."""
+    """Floating-point operations of the matrix products of one step; other operations are not counted."""
     return sum(p.flop for p in products(network))

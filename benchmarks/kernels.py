@@ -1,6 +1,6 @@
-"""Kernels that are bound by memory: bytes per second, beside the rate at which this machine copies.
+"""Memory-bound kernels: bytes per second, compared with the copy rate of the machine.
 
-The row kernels are spread over the cores here as a step spreads them: each core has its share of the rows.
+Row kernels are distributed over the cores as in a step: each core processes a part of the rows.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ROWS, COLUMNS = 4096, 1024
 
 
 def adam(backend: Any, parameters: int, threads: int) -> Prepared:
-    """The update of all parameters in one kernel call, as a step makes it: reads theta, g, m, v, writes theta, m, v."""
+    """The update of all parameters in one kernel call, as in a step: reads theta, g, m, v, writes theta, m, v."""
     model = Sequential(Linear(1000, parameters // 1000 - 1))
     model.place(backend, "float32")
     rng = np.random.default_rng(0)
@@ -101,7 +101,7 @@ def global_norm(backend: Any, elements: int, threads: int) -> Prepared:
 
 
 def _matrices(backend: Any, rows: int, columns: int) -> list[Array]:
-    """Standard normal values, and room for the results."""
+    """Standard normal values, and buffers for the results."""
     values = np.random.default_rng(3).standard_normal((rows, columns), np.float32)
     return [backend.asarray(values), backend.empty((rows, columns))]
 
@@ -120,7 +120,7 @@ def _prepared(backend: Any, step: Callable[[], Any], threads: int) -> Prepared:
 
 
 def _rows(backend: Any, kernel: Callable[[slice], Any], threads: int, rows: int) -> Prepared:
-    """A row kernel: whole where the device divides the work itself, else a share of the rows for each core."""
+    """A row kernel: as one call if the device divides the work itself, otherwise with a part of the rows per core."""
     if not backend.splits_rows:
         return _prepared(backend, lambda: kernel(slice(0, rows)), threads)
     parts = [slice(low, high) for low, high in cuts(rows, threads)]
@@ -146,8 +146,8 @@ def kernel_cases(
 ) -> list[KernelCase]:
     """Times all kernels on all backends.
 
-    Args: backends – that work here; sampling; threads; torch – whether torch's fused Adam stands beside ours; progress – is
-        told what happens; adam_parameters – sizes; copied – elements of the array that is copied.
+    Args: backends – that work here; sampling; threads; torch – whether to time torch's fused Adam as well; progress – receives
+        status messages; adam_parameters – sizes; copied – elements of the copied array.
     """
     matrix = f"{ROWS} x {COLUMNS}"
     plans: list[tuple[KernelCase, Callable[[Any], Prepared]]] = [

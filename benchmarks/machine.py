@@ -1,4 +1,4 @@
-"""What has to be known of a machine and its software before a time means anything."""
+"""Facts about a machine and its software that are needed to interpret times."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def memory() -> int | None:
 
 
 def versions() -> dict[str, str]:
-    """Of the libraries that are installed; nothing is imported for it."""
+    """Versions of the installed libraries; nothing is imported."""
     found = {}
     for name in LIBRARIES:
         try:
@@ -87,7 +87,7 @@ def versions() -> dict[str, str]:
 
 
 def blas() -> list[dict[str, Any]]:
-    """The BLAS and OpenMP libraries that this process has loaded: which, their version, architecture and threads."""
+    """The BLAS and OpenMP libraries loaded in this process, with version, architecture and threads."""
     from threadpoolctl import threadpool_info
 
     keys = ("user_api", "internal_api", "prefix", "version", "architecture", "threading_layer", "num_threads")
@@ -98,7 +98,7 @@ def blas() -> list[dict[str, Any]]:
 
 
 def device(backend: Any) -> dict[str, Any]:
-    """Name, memory, driver and runtime of the device of a backend; empty for the processor."""
+    """Name, memory, driver and runtime of the device of a backend; empty for the CPU."""
     if backend.on_host:
         return {}
     runtime = backend.xp.cuda.runtime
@@ -113,7 +113,7 @@ def device(backend: Any) -> dict[str, Any]:
 
 
 def commit() -> dict[str, Any]:
-    """The commit of the sources and whether they were changed since; where they are not in a checkout, FUSEDSTEP_COMMIT."""
+    """The commit of the sources and whether they were changed since; outside a checkout, FUSEDSTEP_COMMIT."""
     top = _answer("git", "-C", str(ROOT), "rev-parse", "--show-toplevel")
     if not top or Path(top).resolve() != ROOT:
         return {"commit": os.environ.get("FUSEDSTEP_COMMIT") or None, "changed": None}

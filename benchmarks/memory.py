@@ -1,4 +1,4 @@
-"""What a step of ours holds in memory: by its own formula, and as it is really taken on the host."""
+"""Memory of a fusedstep step: computed by formula, and measured on the host."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from .problem import Problem
 from .timing import Prepared
 
 STEPS = 2
-"""Steps after which everything is there that a step keeps, and those during which it is looked at."""
+"""Steps until all buffers are allocated, and steps during which memory is measured."""
 
 
 def predicted(prepared: Prepared, rows: int) -> dict[str, int] | None:
-    """Bytes that a TrainStep of ours holds, by use, and their "total"; None for the steps of others."""
+    """Bytes of a fusedstep TrainStep by use, and their "total"; None for other libraries."""
     step: Any = prepared.notes.get("step")
     if step is None:
         return None
@@ -26,9 +26,9 @@ def predicted(prepared: Prepared, rows: int) -> dict[str, int] | None:
 
 
 def taken(problem: Problem, contender: Contender) -> int | None:
-    """Most bytes that a step takes on the host once it runs, with its model, beside its data; None for others, and on a device.
+    """Peak bytes of a running step on the host, with its model, without its data; None for other libraries and on a device.
 
-    What is compiled or made once in a process is not in it where the same step ran before.
+    Memory that is allocated once per process is not included if the same step ran before.
     """
     if not isinstance(contender, Ours) or contender.device != "cpu" or tracemalloc.is_tracing():
         return None

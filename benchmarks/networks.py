@@ -1,4 +1,4 @@
-"""Which networks are timed: their notation "784-512-512-10@256", and the grids that have a name."""
+"""The networks that are timed: the notation "784-512-512-10@256", and named grids."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..errors import HyperparameterError
 class Network:
     """A multi-layer perceptron and the size of its minibatches.
 
-    Args: widths – columns of the input, of each hidden layer, and of the output; batch – rows of a minibatch.
+    Args: widths – columns of the input, of each hidden layer, and of the output; batch – rows per minibatch.
     """
 
     widths: tuple[int, ...]
@@ -78,7 +78,7 @@ GRID_NAMES = (*GRIDS, "scaling", "none")
 
 
 def nearest(name: str, known: tuple[str, ...]) -> str:
-    """The last part of an error message about an unknown name: a suggestion, or the advice to choose."""
+    """The end of an error message about an unknown name: a suggestion, or the advice to choose."""
     near = difflib.get_close_matches(name.lower(), known, n=1)
     return f"did you mean {near[0]!r}?" if near else "choose one of these"
 

@@ -1,4 +1,4 @@
-"""One problem that all contenders solve: a network, its start, its minibatches, and what is trained with."""
+"""The problem that all contenders solve: a network, its initial weights, its minibatches, loss and optimiser."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ WEIGHT_DECAY, CLIP_NORM, DROPOUT = 0.01, 1.0, 0.1
 LAYER_NORM_EPSILON = 1e-5
 
 REDUCED = ("tf32", "bfloat16", "float16")
-"""Precisions in which products are taken while the parameters stay in float32; on a GPU only."""
+"""Precisions of matrix products while the parameters stay in float32; on a GPU only."""
 
 MOST_BATCHES, MOST_BYTES = 8, 64 * 2**20
-"""Minibatches that are taken in turn. A single one would be learned by heart, and its gradients would die away."""
+"""Minibatches that are used in turn. With a single one, the network would memorise it and gradients would vanish."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What is trained, on what, and from where; the same for every contender.
+    """Network, data and initial weights; the same for every contender.
 
     plain – ReLU, softmax-cross-entropy from logits, Adam(1e-3).
     full – Linear, LayerNorm, GELU (exact form), Dropout(0.1) in each hidden layer; softmax-cross-entropy; gradient clipped
         to norm 1; AdamW(1e-3) with weight decay 0.01 on weights, not on biases, gains and offsets.
 
-    Args: network; variant; precision – "float32" or "float64", or one of REDUCED; threads; dropout – None for the variant's
-        own share; learning_rate – smaller for wide networks, whose first steps would else lead far away from the start;
-        launch – 0: each step is handed its minibatch; else all data lie where the steps run, each step takes the rows of its
-        minibatch from there, and so many steps may be taken in one launch.
+    Args: network; variant; precision – "float32" or "float64", or one of REDUCED; threads; dropout – None for that of the
+        variant; learning_rate – smaller for wide networks, whose first steps would otherwise be too large; launch – 0: each
+        step receives its minibatch; otherwise all data are on the device, each step gathers its minibatch there, and that many
+        steps may run in one launch.
     """
 
     network: Network
@@ -51,7 +51,7 @@ class Problem:
 
     @property
     def resident(self) -> bool:
-        """Whether steps take their minibatches out of data that lie where they run."""
+        """Whether steps gather their minibatches from device-resident data."""
         return self.launch > 0
 
     @property
@@ -61,16 +61,16 @@ class Problem:
 
     @property
     def full(self) -> bool:
-        """Whether this is the variant with everything."""
+        """Whether this is the variant "full"."""
         return self.variant == "full"
 
     @property
     def dropped(self) -> float:
-        """The share of hidden units that is dropped."""
+        """The fraction of hidden units that is dropped."""
         return (DROPOUT if self.full else 0.0) if self.dropout is None else self.dropout
 
     def without_dropout(self) -> Problem:
-        """The same without chance, so that losses can be compared; itself where there is none."""
+        """The same problem without dropout, so that losses can be compared; itself if it has none."""
         if self.dropped == 0.0:
             return self
         certain = replace(self, dropout=0.0)

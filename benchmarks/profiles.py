@@ -1,4 +1,4 @@
-"""Where the time of a step goes, as `TrainStep.profile` tells it: rows of place, stage, operation, seconds, flop, bytes."""
+"""Profiles of steps from `TrainStep.profile`: rows of place, stage, operation, seconds, flop, bytes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .results import Profile
 
 FIELDS = ("place", "stage", "operation", "seconds", "flop", "bytes")
 REPEATS, LEAST, SECONDS = 20, 3, 4.0
-"""Steps of which the median is taken: so many, or as many as fit in so many seconds, but no fewer than a few."""
+"""Number of steps for the median: that many, or as many as fit into the given seconds, but at least a few."""
 
 
 def rows_of(entries: Iterable[Any]) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Reports as files: JSON with the figures that follow from the times, written whole or not at all, and read again."""
+"""Report files: JSON with times and derived figures, written atomically, and read back."""
 
 from __future__ import annotations
 
@@ -33,27 +33,27 @@ def to_json(report: BenchReport) -> str:
 
 
 def save(report: BenchReport, path: Path) -> None:
-    """Writes the file; raises OutputPathError where that cannot be."""
+    """Writes the file; raises OutputPathError if that fails."""
     write(path, to_json(report))
 
 
 def write(path: Path, content: str | bytes) -> None:
-    """Writes a file, whole or not at all; raises OutputPathError where that cannot be."""
+    """Writes a file atomically; raises OutputPathError if that fails."""
     beside = path.with_name(path.name + ".part")
     try:
         beside.write_bytes(content.encode() if isinstance(content, str) else content)
         beside.replace(path)
     except OSError as error:
         raise OutputPathError(
-            f"expected a file that can be written; got {str(path)!r} ({error.strerror}); choose another folder"
+            f"expected a writable file; got {str(path)!r} ({error.strerror}); choose another folder"
         ) from error
 
 
 def load(path: Path, dry: bool = False) -> BenchReport:
     """Reads a file that `save` wrote.
 
-    Args: dry – whether a dry run is wanted, or measurements.
-    Raises: DataFileError where it is missing, not JSON, something else, of another version, or a dry run where none is wanted.
+    Args: dry – whether a dry run is expected, or measurements.
+    Raises: DataFileError if it is missing, not JSON, of another format or version, or a dry run when measurements are expected.
     """
     advice = "give a file that `fusedstep bench --out FILE.json` wrote"
     try:

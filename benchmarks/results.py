@@ -1,6 +1,6 @@
-"""What a run found out, as plain values, and its file: JSON with a format and a version number.
+"""The results of a run as plain values, for a JSON file with format and version number.
 
-Raw times are kept; whatever can be computed from them is computed by evaluation.py.
+Only raw times are stored; evaluation.py computes everything else.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ FORMAT, VERSION = "fusedstep-bench", 1
 
 @dataclass
 class LeftOut:
-    """A contender that was not timed, why, and what would mend it; where – a network, or "" for all."""
+    """A contender that was not timed, with reason and fix; where – a network, or "" for all."""
 
     name: str
     reason: str
@@ -28,9 +28,9 @@ class Timing:
     """Times of one contender.
 
     Args: kind – "ours", "peer", "floor" or "copy"; device; version – of its library; calls – in the last burst; seconds – per
-        call, one value a round, or per step of a call that takes several; losses – of the first steps; memory – bytes by use,
-        with their "total" by formula and, in sweeps, what was really "taken", for our own steps; bytes moved for a copy;
-        launches – of our own kernels in one call, where they are counted; steps – of a call.
+        call, or per step of a call with several, one value per round; losses – of the first steps; memory – bytes by use, with
+        their computed "total" and, in sweeps, the measured value "taken", for fusedstep; bytes moved for a copy; launches – of
+        fusedstep kernels in one call, if counted; steps – per call.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Case:
     """One network with all its contenders.
 
     Args: network – such as "784-512-512-10@256"; sweep – name of the sweep that it belongs to, or ""; flop – of the matrix
-        products of a step; device – "cpu", or "cuda" where the contenders ran on a GPU; the others as in Problem.
+        products of a step; device – "cpu", or "cuda" if the contenders ran on a GPU; others as in Problem.
     """
 
     network: str
@@ -72,17 +72,17 @@ class Case:
 
     @property
     def title(self) -> str:
-        """What it is, in a line."""
+        """A one-line description."""
         where = f"{self.threads} thread{'s' * (self.threads != 1)}" if self.device == "cpu" else self.device
         return f"{self.network}, {self.variant}, {self.precision}, {where}"
 
 
 @dataclass
 class KernelCase:
-    """One kernel with all its contenders and, where it is bound by memory, the copy beside them.
+    """One kernel with all its contenders and, if it is memory-bound, the copy for comparison.
 
-    Args: kernel – name; size – in words; moved – bytes that have to be read and written at least, each array once; flop – of
-        a matrix product, 0 for what is bound by memory.
+    Args: kernel – name; size – in words; moved – minimum bytes read and written, each array once; flop – of a matrix product, 0
+        for memory-bound kernels.
     """
 
     kernel: str
@@ -97,7 +97,7 @@ class KernelCase:
 
 @dataclass
 class Profile:
-    """Where the time of a step goes: rows of place, stage, operation, seconds, flop and bytes."""
+    """A profile of a step: rows of place, stage, operation, seconds, flop and bytes."""
 
     network: str
     backend: str
@@ -110,8 +110,8 @@ class Profile:
 class ReportPart:
     """One part of a run that is written part by part.
 
-    Args: name; state – "done", "cut" (its time was over before everything was measured) or "failed"; seconds – that it took;
-        reason – for a part that is not simply done.
+    Args: name; state – "done", "cut" (its time ended before everything was measured) or "failed"; seconds – duration; reason –
+        if the state is not "done".
     """
 
     name: str
@@ -136,5 +136,5 @@ class BenchReport:
 
     @property
     def dry(self) -> bool:
-        """Whether nothing was measured: all code was run, on stand-ins for the device and its clock."""
+        """Whether it was a dry run: all code ran with a fake device and clock, and nothing was measured."""
         return bool(self.settings.get("dry_run"))

@@ -37,7 +37,7 @@ def sweeps(variant: str, precision: str, cores: int) -> list[tuple[str, Problem]
 
 
 def place(sweep: str, network: Network, threads: int) -> int:
-    """Where a case stands on the axis of its sweep."""
+    """The value of a case on the axis of its sweep."""
     return {
         "batch": network.batch,
         "width": network.widths[1],
@@ -47,9 +47,9 @@ def place(sweep: str, network: Network, threads: int) -> int:
 
 
 AXES = {
-    "batch": "rows of a minibatch",
+    "batch": "rows per minibatch",
     "width": "columns of a hidden layer",
     "depth": "hidden layers",
     "threads": "threads",
 }
-"""What the axis of each sweep counts."""
+"""The axis label of each sweep."""

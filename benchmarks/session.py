@@ -1,4 +1,4 @@
-"""A whole run: which backends and peers take part, who is left out and why, and one case after the other."""
+"""A complete run: determines backends and peers, and times one case after the other."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ PRECISIONS = ("float32", "float64")
 
 @dataclass
 class BenchPlan:
-    """What is asked for; checked when it is made.
+    """The settings of a run; checked on creation.
 
-    Args: networks – as in networks.parse, or "" for the grid; grid – name; backends – names, or "" for all that work;
-        peers – as in contenders.peer_names; precisions; variant; sampling; kernels – whether memory-bound kernels are timed;
-        profiles – whether it is asked where a step's time goes.
+    Args: networks – as in networks.parse, or "" for the grid; grid – name; backends – names, or "" for all that work; peers –
+        as in contenders.peer_names; precisions; variant; sampling; kernels – whether memory-bound kernels are timed; profiles –
+        whether to profile steps.
     Raises: HyperparameterError, DtypeError, UnknownBackend, BackendUnavailable.
     """
 
@@ -77,7 +77,7 @@ def _names(text: str) -> list[str]:
 
 
 def _backends(text: str) -> tuple[list[Any], list[LeftOut]]:
-    """The backends that take part, and those that cannot; one that is asked for by name and cannot run is an error."""
+    """The backends to measure, and those that cannot run; a backend that was requested by name must be able to run."""
     from ..backends import backend, backends
 
     if _names(text):
@@ -89,10 +89,10 @@ def _backends(text: str) -> tuple[list[Any], list[LeftOut]]:
 
 
 def run(plan: BenchPlan, progress: Callable[[str], None], done: Callable[[Any, BenchReport], None]) -> BenchReport:
-    """Carries out a plan.
+    """Runs a plan.
 
-    Args: plan; progress – is told what happens now; done – is given each case when it is complete, and everything so far.
-    Returns: everything that was found.
+    Args: plan; progress – receives status messages; done – called with each complete case and the report so far.
+    Returns: the report.
     """
     from . import machine
     from .contenders.ours import Ours
@@ -116,14 +116,14 @@ def run(plan: BenchPlan, progress: Callable[[str], None], done: Callable[[Any, B
         from .profiles import profiles
 
         report.profiles = profiles(plan.problems, plan.usable, progress)
-    # Once more, because libraries that were loaded since bring their own.
+    # Again, because libraries that were loaded meanwhile may have their own.
     report.machine["blas"] = machine.blas()
     report.machine["devices"] = {b.name: machine.device(b) for b in plan.usable if not b.on_host}
     return report
 
 
 def _present(names: Sequence[str], report: BenchReport) -> list[Contender]:
-    """The peers that are installed; why the others are not here goes into the report."""
+    """The installed peers; the report states why others are missing."""
     found = []
     for name in names:
         peer = make_peer(name)

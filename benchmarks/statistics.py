@@ -1,4 +1,4 @@
-"""Medians, quartiles and ratios of times that were taken round by round; no clock here."""
+"""Medians, quartiles and ratios of times measured in rounds; this module has no clock."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def pair_ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
-    """ours / theirs, round by round: what slows one round down slows both of its halves down."""
+    """ours / theirs by round: a disturbance of a round affects both values."""
     return [a / b for a, b in zip(ours, theirs, strict=True)]
 
 

@@ -21,17 +21,18 @@ def time_steps(
 ) -> Case:
     """Compares losses first, then takes times.
 
-    Args: problem; contenders – that can run here; sampling; progress – is told what happens; sweep – which one this belongs to.
-    Returns: a case with the contenders that do the same work; why the others are left out stands beside them.
+    Args: problem; contenders – that can run here; sampling; progress – receives status messages; sweep – name of the sweep, if
+        any.
+    Returns: a case with the contenders that agree, and the reasons why others were left out.
     """
     network = problem.network
     case = Case(
         str(network), problem.variant, problem.precision, problem.threads, gemms.flop(network), network.parameters, sweep
     )
     with warnings.catch_warnings():
-        # What other libraries warn of while they load and compile is not about this measurement.
+        # Warnings of other libraries while they load and compile do not concern this measurement.
         warnings.simplefilter("ignore")
-        progress("the losses that all should have")
+        progress("the reference losses")
         wanted = reference(problem)
         ready: dict[str, Prepared] = {}
         for contender in contenders:
@@ -54,10 +55,10 @@ def time_steps(
 def prepare_checked(
     contender: Contender, problem: Problem, wanted: list[float], case: Case, forgiving: bool = False
 ) -> Prepared | None:
-    """The contender ready to be timed, its timing noted in the case; or None, the reason noted there.
+    """The contender, prepared, with its timing added to the case; or None, with the reason added there.
 
-    Args: contender; problem; wanted – the losses that it should have; case; forgiving – whether errors of our own steps are
-        noted like those of others: where a machine is there for minutes only, the rest is to be measured all the same.
+    Args: contender; problem; wanted – the reference losses; case; forgiving – whether errors of fusedstep steps are recorded
+        like those of others, so that the rest is still measured if a machine is available only for minutes.
     """
     refusal = contender.refuses(problem)
     if refusal is not None:
@@ -69,7 +70,7 @@ def prepare_checked(
         count = contender.compared
         problems = objection(found[:count], wanted[:count], problem.precision)
         if problems is not None:
-            case.left_out.append(LeftOut(contender.name, problems, "look for what it does differently", case.network))
+            case.left_out.append(LeftOut(contender.name, problems, "check what it computes differently", case.network))
             return None
         prepared = certain if problem.dropped == 0.0 else contender.prepare(problem)
     except Exception as error:
@@ -84,7 +85,7 @@ def prepare_checked(
 
 
 def failed(error: BaseException) -> str:
-    """How a report says that somebody failed."""
+    """The text of a report for a failed contender."""
     return f"failed with {type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
 
 

@@ -1,6 +1,6 @@
-"""A fixed team of threads for the limits that are measured: the caller and one more thread for each further core.
+"""A fixed thread pool for measuring the limits: the caller and one thread for each further core.
 
-It is kept apart from the library's own pool, so that what is measured and what it is measured by share no code.
+It is separate from the pool of the library, so that measurement and measured code share nothing.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Team:
                 self._done.put(None)
 
     def run(self, task: Callable[[int], Any]) -> None:
-        """Returns when all have ended; raises the first error."""
+        """Returns when all tasks have ended; raises the first error."""
         for queue in self._given:
             queue.put(task)
         try:
@@ -52,7 +52,7 @@ class Team:
 
 @cache
 def team(count: int) -> Team:
-    """The team of that size."""
+    """The pool of that size."""
     return Team(count)
 
 
@@ -64,7 +64,7 @@ def cuts(total: int, count: int) -> list[tuple[int, int]]:
 
 @contextmanager
 def blas_threads(count: int) -> Iterator[None]:
-    """Within it every BLAS of this process that can be told uses `count` threads."""
+    """Context in which every BLAS of this process whose thread count can be set uses `count` threads."""
     with _controller().limit(limits=count):
         yield
 

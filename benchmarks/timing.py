@@ -1,4 +1,4 @@
-"""Bursts of calls, taken in turn, so that all contenders meet the same weather; the clocks are in clocks.py."""
+"""Timed bursts of calls, in turn, so that all contenders run under the same conditions; clocks are in clocks.py."""
 
 from __future__ import annotations
 
@@ -29,13 +29,12 @@ def _nothing(*given: Any) -> None:
 
 @dataclass
 class Prepared:
-    """Something that is ready to be called again and again.
+    """A prepared computation that can be called repeatedly.
 
-    Args: step – does the work once, and returns a handle; finish – waits until the work of a handle is done; reset – back to
-        the start: weights, states, order of minibatches; around – a context for the calls, such as a limit of threads, entered
-        outside of the timed part; clock; before – is called before each call, and then each call is timed alone: it empties
-        the caches, and is not timed; covers – steps that a call takes: times are told for one of them; losses – of those
-        steps, from a handle.
+    Args: step – runs the work once and returns a handle; finish – waits until the work of a handle is finished; reset –
+        restores weights, states and order of minibatches; around – a context for the calls, such as a thread limit, entered
+        outside the timed part; clock; before – called before each call (which is then timed separately) to clear caches; not
+        timed; covers – steps per call: times are per step; losses – of those steps, from a handle.
     """
 
     step: Callable[[], Any]
@@ -50,12 +49,11 @@ class Prepared:
 
 
 class Sampling(NamedTuple):
-    """How the clock is used.
+    """The settings of the timing.
 
-    Args: rounds – how often each contender has its turn; seconds – length of a burst; pause – seconds of rest before a burst:
-        idle threads of one library's pool wait actively for a while, and take cores from whoever comes next;
-        least_calls – in a burst, however long they take, each step of a call counted; most – seconds after which no round is
-        begun.
+    Args: rounds – number of bursts per contender; seconds – duration of a burst; pause – seconds before a burst, because idle
+        threads of one library's pool spin for a while and occupy cores; least_calls – minimum per burst, each step of a call
+        counted; most – seconds after which no round is started.
     """
 
     rounds: int = 7
@@ -87,11 +85,11 @@ def interleave(
     contenders: Mapping[str, Prepared], sampling: Sampling, progress: Callable[[str], None] = _nothing,
     lost: dict[str, Exception] | None = None,
 ) -> dict[str, Interleaved]:  # fmt: skip
-    """Times all contenders in rounds; in each, every contender has one burst, and another one is first.
+    """Times all contenders in rounds; in each round every contender runs one burst, starting with a different one.
 
-    Args: contenders – by name; progress – is told what happens now; lost – where given, who fails is put there with its error,
-        and the others go on without it.
-    Returns: the turns of all that did not fail.
+    Args: contenders – by name; progress – receives status messages; lost – if given, receives failing contenders with their
+        errors, and the others continue.
+    Returns: the bursts of all contenders that did not fail.
     """
     calls: dict[str, int] = {}
 
@@ -106,14 +104,14 @@ def interleave(
 
     def warm(name: str) -> None:
         contender = contenders[name]
-        # A clock that stands still does not tell how many calls fill a burst.
+        # A fixed clock cannot determine how many calls fill a burst.
         filling = 1 if isinstance(contender.clock, StandIn) else _calls(contender, sampling.seconds)
         calls[name] = max(math.ceil(sampling.least_calls / contender.covers), filling)
 
     def turn(name: str) -> None:
         took = burst(contenders[name], calls[name])
         taken[name].append(took)
-        # Where a busy moment made the first estimate too long, the next bursts are filled better.
+        # If a disturbance made the first estimate too long, later bursts contain more calls.
         calls[name] = max(calls[name], _filling(contenders[name], sampling.seconds, took))
 
     for name in contenders:
@@ -150,7 +148,7 @@ def burst(contender: Prepared, calls: int) -> float:
 
 
 def _alone(contender: Prepared, before: Callable[[], None]) -> float:
-    """Seconds of one call, after what has to be done before it."""
+    """Seconds of one call, after `before`."""
     before()
     started = contender.clock.start()
     handle = contender.step()
@@ -169,7 +167,7 @@ def _no_collection() -> Iterator[None]:
 
 
 def _calls(contender: Prepared, seconds: float) -> int:
-    """How many calls fill a burst, by the quickest of a few."""
+    """Number of calls per burst, estimated from the fastest of a few."""
     took = burst(contender, 1)
     for _ in range(3):
         call = took * contender.covers

@@ -1,6 +1,6 @@
 """Every CUDA kernel compiled for the device that is here, on all cores, and kept in the kernel cache.
 
-`python -m fusedstep.tools.warm_cache`: where minutes on a device are few, nobody waits for a compiler afterwards.
+`python -m fusedstep.tools.warm_cache`: so that no device time is spent on compilation afterwards.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def compile_share(first: int, step: int) -> list[str]:
     for variant in share(first, step):
         try:
             Kernel(variant.source())
-        except Exception as error:  # the others are compiled all the same, and whoever needs this one will meet the error
+        except Exception as error:  # the other kernels are still compiled; the error is raised again when this one is used
             wrong.append(f"{variant}: {type(error).__name__}: {error}")
     return wrong
 

@@ -194,7 +194,7 @@ def slots(backend: Backend, sizes: Sizes, dtype: str) -> None:  # noqa: ARG001
 
 @check("arrays")
 def memory(backend: Backend, sizes: Sizes) -> None:  # noqa: ARG001
-    """A lack of memory is told from other errors; what is free is a number of bytes, or not known."""
+    """Out-of-memory errors are distinguished from others; free memory is a number of bytes, or unknown."""
     expect(backend.out_of_memory(MemoryError("1 GiB")), "expected a MemoryError to be a lack of memory")
     expect(not backend.out_of_memory(ValueError("wrong shape")), "expected a ValueError to be something else")
     free = backend.free_memory()

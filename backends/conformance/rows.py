@@ -233,7 +233,7 @@ def maxout(backend: Backend, sizes: Sizes, dtype: str, pieces: int) -> None:
 
 @check("rows", dtype=REALS)
 def columns(backend: Backend, sizes: Sizes, dtype: str) -> None:
-    """Columns by number, negative ones giving 0, and the transpose of that, columns that nobody names among them."""
+    """Columns by index, with 0 for negative indices, and the transpose of that, including columns without an index."""
     for rows, width in sizes.matrices:
         x = normal(dtype, (rows, width), "x")
         table = generator((rows, width)).integers(-1, width, 2 * width + 1).astype(np.int32)

@@ -36,7 +36,7 @@ def signature(backend: Backend, sizes: Sizes, method: str) -> None:  # noqa: ARG
 
 @check("signatures")
 def row_operations(backend: Backend, sizes: Sizes) -> None:  # noqa: ARG001
-    """All row operations are in the table; none is a method of the class, which nobody would call."""
+    """All row operations are in the table; none is a method of the class, which would never be called."""
     expect(set(ROWS) <= set(backend.row_table), f"expected all of {set(ROWS)} in row_table; got {set(backend.row_table)}")
     methods = [name for name in ROWS if getattr(type(backend), name) is not getattr(Backend, name)]
     expect(not methods, f"expected row operations in row_table; got methods {', '.join(methods)}")

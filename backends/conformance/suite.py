@@ -81,7 +81,7 @@ def check(group: str, **axes: Sequence[Any]) -> Callable[[Callable[..., None]], 
 GROUPS = (
     "signatures", "arrays", "errors", "products", "random", "formulas", "updates", "rows", "reductions", "training",
 )  # fmt: skip
-"""The groups of checks, in the order in which a new backend is best mended."""
+"""The groups of checks, in the order in which to fix a new backend."""
 
 
 def checks(groups: Iterable[str] | None = None, small: bool = False) -> list[Check]:

@@ -26,7 +26,7 @@ from .toolchain import compiler_problem, current_capability, numba_cuda_problem
 _DEFAULT_STREAMS = (0, 1, 2)
 """Handles of CUDA's default streams, which cannot be captured."""
 _COMPUTE_TYPE = threading.Lock()
-"""Held where CuPy's own products are told a precision, which it keeps for all threads."""
+"""Held while the precision of CuPy's own products is set, because CuPy has one setting for all threads."""
 
 
 def simulated() -> bool:
@@ -158,7 +158,7 @@ class CudaBackend(CupyBackend):
 
     @property
     def gemms(self) -> Gemms | None:
-        """The plans of products on the current device, made at the first one; None without cuBLASLt, which is said once."""
+        """The product plans of the current device, created on first use; None without cuBLASLt, which is reported once."""
         found: Gemms | None = self._dense.gemms(self)
         return found
 
@@ -174,7 +174,7 @@ class CudaBackend(CupyBackend):
         return Gemms(CublasLt(), CupyDevice(self.xp, self._device.lock))
 
     def _product(self, a: Array, b: Array, out: Array, accumulate: bool) -> None:
-        """A product that cuBLASLt does not take, by CuPy, which rounds factors to TF32 only where it is told to."""
+        """A product that cuBLASLt does not support, computed by CuPy, which rounds factors to TF32 only on request."""
         from cupy._core import _routines_linalg as linalg
 
         single = np.dtype(np.float32)

@@ -16,8 +16,8 @@ WRAPPED = 16_384
 def wrapped(pointer: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
     """Numba's handle on device memory.
 
-    It holds no reference: whoever launches a kernel holds the array, and a later array at the same place, with the
-    same shape and type, is described by the same handle.
+    It holds no reference: the caller that launches a kernel holds the array, and a later array at the same place, with the same
+    shape and type, is described by the same handle.
     """
     from numba.cuda.api import from_cuda_array_interface
 

@@ -1,7 +1,7 @@
 """Captures several steps of a loop over arrays of the device in one graph, so that all of them are one launch.
 
 What the host has to say to each step goes up in one copy before the launch, and so do the numbers of the rows. The device
-gathers the minibatches, moves the random numbers on, and keeps the result of each step until somebody asks.
+gathers the minibatches, advances the random numbers, and stores the result of each step until it is read.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class StepPlan(Protocol):
 class Results:
     """Loss and squares of the gradient of each of several steps, on the device until one of them is asked for.
 
-    Args: backend; values – [steps, 2], which nobody writes to any more.
+    Args: backend; values – [steps, 2], no longer written to.
     """
 
     def __init__(self, backend: Any, values: Array) -> None:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Hashable
 
 PER_THREAD = 2
-"""The handle of CUDA's default stream where each thread has one of its own, all of them under this name."""
+"""The handle of CUDA's per-thread default stream, which is the same for all threads."""
 
 
 def own_stream(pointer: int) -> Hashable:

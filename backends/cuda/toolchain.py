@@ -150,7 +150,7 @@ def _linking_problem(capability: Capability, driver: int) -> Unavailable | None:
         )
     linker = linker_release()
     if linker is None:
-        # The driver links then, and reads the PTX of its own release and of older ones.
+        # In this case the driver links, and reads PTX of its own release and older ones.
         if driver and _numbers(compiler) > _numbers(release(driver)):
             return Unavailable(
                 f"NVVM {compiler} writes PTX that the driver, of CUDA {release(driver)}, does not read, and nvJitLink is not "

@@ -129,7 +129,7 @@ class CupyBackend(Backend):
     # Memory
 
     def slot(self, kinds: Sequence[Kind]) -> Slot:
-        """Pinned memory, copied on a stream of its own."""
+        """Pinned memory, copied on a separate stream."""
         from .pinned_slots import PinnedSlot
 
         return PinnedSlot(self, kinds)

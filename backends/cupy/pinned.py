@@ -1,4 +1,4 @@
-"""Pinned memory stays until the device has read it: CuPy's pool would give it to somebody else, who writes to it."""
+"""Keeps pinned memory until the device has read it; otherwise CuPy's pool could reuse it for other data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def keep_until_read(owner: object, events: Iterable[Any]) -> None:
 
     Args: events – each recorded behind the last copy from a part of the memory; they hold no reference to the owner.
     """
-    # At the end of the process nobody gets that memory any more.
+    # At the end of the process the memory is no longer reused.
     weakref.finalize(owner, _wait, tuple(events)).atexit = False
 
 

@@ -1,4 +1,4 @@
-"""What the host says to a CUDA device before each step: pinned memory in a ring, copied without anybody waiting.
+"""Sends scalars from the host to a CUDA device before each step: a ring of pinned memory, copied asynchronously.
 
 Minibatches, which a thread fills on another stream, are in pinned_slots.py.
 """

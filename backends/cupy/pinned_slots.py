@@ -1,4 +1,4 @@
-"""Slots of a CUDA device: pinned memory on the host, copied on a stream of their own while the step before computes."""
+"""Slots of a CUDA device: pinned host memory, copied on a separate stream while the previous step computes."""
 
 from __future__ import annotations
 

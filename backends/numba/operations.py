@@ -58,7 +58,7 @@ class NumbaOperations(NumpyBackend):
         from ...kernels.targets import cpu as target
         from ...kernels.targets.blas import blas
 
-        self.blas = blas().name  # loaded here, before anybody lists the BLAS libraries of this process
+        self.blas = blas().name  # loaded here, before the BLAS libraries of this process are listed
         self._kernels = kernels
         self._target = target
         self.row_table = kernels.ROWS

@@ -43,7 +43,7 @@ class RowsPlan:
     ) -> None:
         self.backend = backend
         self.work = work
-        # Recorded with arrays of their own, for those of a step may overlap; nothing is computed meanwhile.
+        # Captured with separate arrays, because those of a step may overlap; nothing is computed during capture.
         inputs, targets = unwritten(inputs.shape, inputs.dtype), unwritten(targets.shape, targets.dtype)
         self.rows = int(inputs.shape[0])
         self.batch = batch

@@ -49,7 +49,7 @@ class NumpyBackend(Backend):
 
     def __init__(self) -> None:
         super().__init__(np)
-        library = mkl()  # loaded here, before anybody lists the BLAS libraries of this process
+        library = mkl()  # loaded here, before the BLAS libraries of this process are listed
         self.blas = library.name if library else "BLAS of NumPy"
 
     def empty(self, shape: Sequence[int], dtype: str = "float32") -> Array:

@@ -1,6 +1,6 @@
-"""The contenders: fusedstep's own step on each backend, and other libraries', each written as its experts would.
+"""The contenders: the step of fusedstep on each backend, and steps in other libraries, written as their experts would.
 
-One file each; what they share is in base.py.
+One file each; base.py contains what they share.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PEERS = {
     "sklearn": "sklearn_peer:Sklearn",
     "handwritten": "handwritten:Handwritten",
 }
-"""Name -> module and class; none is imported before it is asked for."""
+"""Name -> module and class; imported on first use."""
 
 
 DEVICE_PEERS = {
@@ -32,7 +32,7 @@ DEVICE_PEERS = {
     "torch-compile": PEERS["torch-compile"],
     "torch-max-autotune": "torch_compiled:TorchMaxAutotune",
 }
-"""Those that also run on a GPU, the one that takes longest to get ready last."""
+"""The contenders that also run on a GPU; the one with the longest preparation comes last."""
 
 
 def make_peer(name: str) -> Contender:

@@ -1,4 +1,4 @@
-"""What a contender is: something that can train the common problem, or can say why it cannot."""
+"""Base class of contenders, which train the common problem or state why they cannot."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..timing import Prepared
 
 
 class Missing(NamedTuple):
-    """Why a contender is left out, and what would mend it ("" where nothing would)."""
+    """Why a contender is left out, and how to fix it ("" if not possible)."""
 
     reason: str
     remedy: str = ""
@@ -21,7 +21,7 @@ class Missing(NamedTuple):
 
 
 class Where(NamedTuple):
-    """Which device a library uses, "cpu" or "cuda", and the clock for it; a dry run has "cpu" and a clock that stands still."""
+    """The device of a library, "cpu" or "cuda", and its clock; a dry run has "cpu" and a fixed clock."""
 
     device: str = "cpu"
     clock: Clock = HOST
@@ -33,11 +33,11 @@ class Where(NamedTuple):
 
 
 class Contender:
-    """One way to carry out a training step.
+    """One implementation of a training step.
 
-    Attributes: name – as in tables and options; kind – "ours" or "peer"; device – "cpu" or "cuda"; needs – (module, package
-        that brings it) of each library that has to be there; compared – how many losses from the common start have to agree;
-        several – whether it is there to take several steps in a launch, and is nothing new where it takes one.
+    Attributes: name – as in tables and options; kind – "ours" or "peer"; device – "cpu" or "cuda"; needs – (module, package) of
+        each required library; compared – number of losses from the common start that must agree; several – whether its purpose
+        is to run several steps per launch, so that it is omitted for single steps.
     """
 
     name: ClassVar[str] = ""
@@ -48,18 +48,18 @@ class Contender:
     device = "cpu"
 
     def missing(self) -> Missing | None:
-        """Why it cannot run on this machine at all, or None; imports what it needs."""
+        """Why it cannot run on this machine, or None; imports its libraries."""
         for module, package in self.needs:
             try:
                 import_module(module)
             except ImportError as error:
                 return Missing(f"{module} cannot be imported ({error})", f"pip install {package}")
-            except Exception as error:  # libraries that do not fit together fail in many ways
+            except Exception as error:  # incompatible libraries fail in many ways
                 return Missing(f"{module} cannot be imported ({type(error).__name__}: {error})", f"reinstall {package}")
         return None
 
     def refuses(self, problem: Problem) -> Missing | None:
-        """Why it cannot do this problem although it runs, or None."""
+        """Why it cannot solve this problem although it runs, or None."""
         del problem
         return None
 
@@ -68,5 +68,5 @@ class Contender:
         return ", ".join(f"{module} {import_module(module).__version__}" for module, _ in self.needs)
 
     def prepare(self, problem: Problem) -> Prepared:
-        """Everything that is done once: memory, copies of the start, compilation. Steps then cost what they cost."""
+        """One-time preparation: memory, copies of the initial state, compilation."""
         raise NotImplementedError

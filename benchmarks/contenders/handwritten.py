@@ -1,4 +1,4 @@
-"""The step that an expert would write by hand in NumPy: nothing allocated, everything in place, BLAS on all cores."""
+"""A step that an expert would write directly in NumPy: no allocations, in-place operations, BLAS on all cores."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from .base import Contender
 Array = Any
 
 CHUNK = 32_768
-"""Elements of the parameters that the optimiser takes at once, so that its seven passes stay in the cache."""
+"""Block size of the optimiser, so that its seven passes stay in the cache."""
 
 
 class Handwritten(Contender):
     """Plain NumPy with preallocated buffers, `out=`, one flat array of parameters, and Adam in cache-sized chunks.
 
-    Elementwise work runs on one thread, as NumPy does it; the matrix products on all.
+    Elementwise operations run on one thread, as in NumPy; matrix products on all.
 
     Args: xp – numpy, or CuPy where it is to be the reference on a GPU (the plain variant only).
     """
@@ -42,7 +42,7 @@ class Handwritten(Contender):
 
 
 class NumpyStep:
-    """Forward, loss, backward and Adam; what happens between two linear layers is the business of `hidden`.
+    """Forward, loss, backward and Adam; `hidden` computes what is between two linear layers.
 
     Args: problem; hidden – with `parameters`, `start`, `bind`, `forward` and `backward`; see handwritten_layers; xp – numpy, or
         a library with the same functions.

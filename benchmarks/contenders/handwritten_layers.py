@@ -1,4 +1,4 @@
-"""What the hand-written step does between two linear layers: ReLU, or LayerNorm, GELU and Dropout; NumPy, in place."""
+"""The operations of the handwritten step between linear layers: ReLU, or LayerNorm, GELU and Dropout; NumPy, in place."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ def watchdog(seconds: float) -> Iterator[None]:
 
 def _end(seconds: float) -> None:
     try:
-        print(f"nothing came back within {seconds:.0f} s; run it again with --resume", file=sys.stderr, flush=True)
+        print(f"no response within {seconds:.0f} s; run it again with --resume", file=sys.stderr, flush=True)
         faulthandler.dump_traceback(sys.stderr)
     finally:
         os._exit(ENDED)

@@ -141,13 +141,13 @@ def _device() -> Any:
         return backend("cuda")
     found = f"Numba's simulator ({SIMULATOR}=1)" if problem is None else f"none ({problem.reason}; {problem.remedy})"
     raise BackendUnavailable(
-        f"expected a CUDA device to measure; got {found}; run it on a machine with one (bash benchmarks/on_a_gpu.sh does "
-        "everything there), or walk through it without one: fusedstep bench --device cuda --dry-run"
+        f"expected a CUDA device to measure; got {found}; run it on a machine with one (bash benchmarks/on_a_gpu.sh "
+        "runs everything), or do a dry run without one: fusedstep bench --device cuda --dry-run"
     ) from (problem.cause if problem is not None else None)
 
 
 def simulated_cuda() -> Any:
-    """The double of the cuda backend in Numba's simulator; it comes with the tests, so a dry run needs a checkout.
+    """The fake cuda backend in Numba's simulator; it is part of the tests, so a dry run needs a checkout.
 
     Raises: BackendUnavailable.
     """
@@ -155,8 +155,8 @@ def simulated_cuda() -> Any:
         from ...tests.fakes import simulate_cuda
     except ImportError as error:
         raise BackendUnavailable(
-            "expected a checkout of the repository, whose tests/fakes stand in for a device; got an installed package without "
-            "them; clone the repository and run it there"
+            "expected a checkout of the repository, whose tests/fakes contain a fake device; got an installed package without "
+            "them; clone the repository and run the command there"
         ) from error
     return simulate_cuda()
 

@@ -131,9 +131,9 @@ def check_steps(backend: Any, precision: str) -> list[float]:
     if not tolerance(precision, "loss").allows(found, wanted).all():
         raise Broken(f"steps in {precision} have the losses {found}; expected those of the numpy backend, {wanted}")
     if step.executor.refusal:
-        raise Broken(f"steps in {precision} are right and cannot be captured: {step.executor.refusal}")
+        raise Broken(f"steps in {precision} are correct but cannot be captured: {step.executor.refusal}")
     if not any(plan.graph is not None for plan in step.executor._plans.values()):
-        raise Broken(f"steps in {precision} are right and were not captured, and nothing says why")
+        raise Broken(f"steps in {precision} are correct but were not captured, without a stated reason")
     return found
 
 

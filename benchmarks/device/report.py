@@ -11,15 +11,15 @@ from .plan import SECONDS
 from .tables import blank, target_table, utilization_table
 
 DRY_RUN = (
-    "**DRY RUN: nothing was measured.** All code was run at tiny sizes on stand-ins for the device and its clock; "
-    "there are no times here, and no figure is claimed."
+    "**DRY RUN: nothing was measured.** All code was run at tiny sizes with a fake device and clock; "
+    "this report contains no times and claims no figures."
 )
 STEP_NOTE = (
-    "All data lie on the device as one array, and so do the numbers of the rows in each minibatch, in random order. Every step "
-    "takes its own rows out of it, and that is in its time; only the products alone (GEMMs) take none. Ours gather them in the "
-    "graph, several steps in one launch as a Trainer takes them, or by one more kernel where it says 'single steps'; torch by "
-    "indexing; torch-compile and torch-max-autotune inside of what is compiled; torch-graph inside its graph of several steps; "
-    "jax inside the jit, jax-scan in each turn of its scan over several steps. Times are for one step."
+    "All data are on the device as one array, together with the shuffled row indices of each minibatch. Every step gathers its "
+    "rows, and its time includes this; only the products alone (GEMMs) gather none. fusedstep gathers them in the graph, with "
+    "several steps per launch as in a Trainer, or by an additional kernel for 'single steps'; torch by indexing; torch-compile "
+    "and torch-max-autotune inside the compiled function; torch-graph inside its graph of several steps; jax inside the jit, "
+    "jax-scan in each iteration of its scan over several steps. Times are for one step."
 )
 STATES = {"done": "done", "cut": "cut short", "failed": "failed"}
 
@@ -82,11 +82,11 @@ def _state(report: BenchReport, name: str) -> str:
 
 
 def _missing(report: BenchReport) -> list[str]:
-    """The parts of which there is nothing: those that were wanted, and those that nobody asked for."""
+    """The parts without results: those that were requested, and those that were not."""
     there, wanted = {part.name for part in report.parts}, report.settings.get("parts", ())
-    late = [f"- {name}: not begun" for name in wanted if name not in there]
+    late = [f"- {name}: not started" for name in wanted if name not in there]
     others = [name for name in SECONDS if name not in there and name not in wanted]
-    return late + ([f"- not asked for: {', '.join(others)}"] if others else [])
+    return late + ([f"- not requested: {', '.join(others)}"] if others else [])
 
 
 def _versions(machine: dict[str, Any]) -> list[str]:

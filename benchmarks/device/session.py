@@ -31,7 +31,7 @@ LATE = ("cut", f"failed with {OutOfTime.__name__}")
 """What the reasons begin with for which somebody was left out who may take part when there is more time."""
 LEAST = 0.25
 """The share of its own time below which a part is not begun any more."""
-NO_TIME = "no time was left for it; run it again with --resume"
+NO_TIME = "no time was left; run the command again with --resume"
 REPEATS = 5
 KERNELS = ("copy", "products", "adam", "softmax", "rows")
 
@@ -133,7 +133,7 @@ class Session:
 
     def _begin(self, name: str) -> None:
         """Notes that a part was begun, in case that the process ends in it."""
-        self._take(ReportPart(name, FAILED, reason="begun, and not finished: the process ended in it"), Found())
+        self._take(ReportPart(name, FAILED, reason="started but not finished: the process ended"), Found())
         self._write()
 
     def _part(self, name: str, allowance: Allowance) -> tuple[ReportPart, Found]:
@@ -148,7 +148,7 @@ class Session:
         try:
             self.place.tidy()
         except Exception as error:  # a device that is lost cannot be tidied up either; what was measured before is kept
-            part.reason = "; ".join(filter(None, (part.reason, f"tidying up failed: {in_short(error)}")))
+            part.reason = "; ".join(filter(None, (part.reason, f"cleanup failed: {in_short(error)}")))
         return part, found
 
     def _work(self, name: str, allowance: Allowance) -> Found:
@@ -178,7 +178,7 @@ class Session:
         """What went wrong in ours."""
         return "; ".join(
             f"{left.name}: {left.reason}" for case in cases for left in case.left_out
-            if left.name.partition(",")[0] == self.place.backend.name and left.reason.startswith(("failed", "does other"))
+            if left.name.partition(",")[0] == self.place.backend.name and left.reason.startswith(("failed", "computes"))
         )  # fmt: skip
 
     def _profiles(self, progress: Progress, allowance: Allowance) -> Found:

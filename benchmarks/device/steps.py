@@ -34,7 +34,7 @@ SLOWLY = 1e12
 RESERVED = 0.35
 """The share of a part's time that is kept for measuring: nobody is got ready any more when less is left."""
 
-LATE, AGAIN = "cut: the time of this part was over", "run it again with --resume"
+LATE, AGAIN = "cut short: the time of this part was over", "run it again with --resume"
 DRAWN = ("start", "minibatches", "data", "places")
 """What all problems of a part have in common, drawn once."""
 
@@ -58,7 +58,7 @@ def steps_beside_peers(wanted: Steps, place: Place, plan: DevicePlan, progress: 
     takes_part += [(peer, problem) for peer in place.peers if short or not peer.several]
     case = _case(problem, takes_part, place, plan.sampling, progress, allowance, with_floor=True)
     case.left_out += [
-        LeftOut(peer.name, "a step takes so long here that launches are nothing beside it", "", case.network)
+        LeftOut(peer.name, "a step takes so long that launch overhead is negligible", "", case.network)
         for peer in place.peers if peer.several and not short
     ]  # fmt: skip
     return case
@@ -99,7 +99,7 @@ def _case(
     with warnings.catch_warnings():
         # What other libraries warn of while they load and compile is not about this measurement.
         warnings.simplefilter("ignore")
-        progress("the losses that all should have")
+        progress("the reference losses")
         wanted = _common(problem, place)
         beside = floors(problem, place, case) if with_floor else {}
         ready: dict[str, Prepared] = {}

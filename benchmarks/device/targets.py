@@ -81,10 +81,10 @@ def _processor_over_device(case: Case) -> float | None:
 def targets() -> list[Target]:
     """All of them, in the order of the parts."""
     found = [
-        Target("adam", "fused Adam over the arena: share of the copy rate", 0.90, True, "%", _of_copy),
+        Target("adam", "fused Adam over the arena: fraction of the copy rate", 0.90, True, "%", _of_copy),
         Target("adam", "fused Adam over the arena: time of torch's fused Adam over ours", 1.0, True, "x", _torch_over_ours),
-        Target("adam", "fused Adam over the arena: launches a step", 1.0, False, "", _launches),
-        Target("softmax", "softmax-cross-entropy, forward and backward: share of the copy rate", 0.80, True, "%", _of_copy),
+        Target("adam", "fused Adam over the arena: launches per step", 1.0, False, "", _launches),
+        Target("softmax", "softmax-cross-entropy, forward and backward: fraction of the copy rate", 0.80, True, "%", _of_copy),
     ]
     for part, steps in STEPS.items():
         name = f"{steps.network}, {steps.precision}"
@@ -128,11 +128,11 @@ def _outcome(target: Target, report: BenchReport) -> Outcome:
 
 
 def _why_not(part: str, case: Case | KernelCase | None, report: BenchReport) -> str:
-    """The reason of the part, or those of whoever was left out of its case or everywhere."""
+    """The reason of the part, or the reasons of the contenders that were left out."""
     if case is None:
         return next((p.reason or p.state for p in report.parts if p.name == part), "the part was not run")
     left = [f"{absent.name}: {absent.reason}" for absent in (*case.left_out, *report.left_out)]
-    return "; ".join(left) or "nobody to compare with"
+    return "; ".join(left) or "no contender to compare with"
 
 
 def _where_it_goes(part: str, report: BenchReport) -> str:
@@ -145,7 +145,7 @@ def _where_it_goes(part: str, report: BenchReport) -> str:
         return "no profile yet: run it again with --resume --parts profile"
     total = sum(row["seconds"] for row in profile.rows) or 1.0
     longest = sorted(profile.rows, key=lambda row: -row["seconds"])[:3]
-    return "the time goes to " + ", ".join(
+    return "most time is spent in " + ", ".join(
         f"{row['operation']} ({row['place']}, {row['stage']}) {100.0 * row['seconds'] / total:.0f} %" for row in longest
     )
 

@@ -126,7 +126,7 @@ def profile_figure(profiles: list[Profile]) -> Any:
             axes.barh(range(len(profiles)), widths, 0.7, left, color=colour, edgecolor="#333333", linewidth=0.4, label=label)
             left = [a + b for a, b in zip(left, widths, strict=True)]
         axes.set(
-            xlim=(0, 100), xlabel="share of the time of a step, in %", yticks=range(len(profiles)),
+            xlim=(0, 100), xlabel="fraction of the time of a step, in %", yticks=range(len(profiles)),
             title=f"Matrix products take {100 * share:.0f} % of a step on average",
         )  # fmt: skip
         labels = [f"{p.network}, {p.backend}\n{number(1e3 * total)} ms" for p, total in zip(profiles, totals, strict=True)]

@@ -42,15 +42,15 @@ tr.strong td { font-weight: 650; background: #eef5fa; } li { margin: 0.2rem 0; }
 @media print { body { margin: 0; max-width: none; font-size: 11px; } figure, table, tr { break-inside: avoid; } }
 """
 
-METHOD = """Every contender starts from the same weights and sees the same minibatches; its first losses were compared before
-anything was timed. Contenders and limits take turns: in each round each has one burst of calls, after a pause and one call
-that is not timed. Ratios are taken within each round, and their median is shown. The limit ("floor") is the matrix products
-of a step alone (GEMMs), by NumPy: once with the BLAS library's threads, once with the rows split over cores; the faster of
-the two counts. GFLOP/s counts the matrix products only. In the tables "of floor" is the time of the limit over the time of
-the step, and "/ peer" the time over that of the best peer."""
+METHOD = """Every contender starts from the same weights and uses the same minibatches; the first losses were compared before
+timing. Contenders and limits are timed in turn: in each round, each runs one burst of calls, after a pause and one untimed
+call. Ratios are computed within each round, and their median is shown. The limit ("floor") is the time of the matrix products
+of a step alone (GEMMs) in NumPy, with the BLAS library's threads or with the rows split over cores, whichever is faster.
+GFLOP/s counts only the matrix products. In the tables, "of floor" is the time of the limit divided by the time of the step, and
+"/ peer" the time divided by that of the best peer."""
 
 GROWTH = (
-    "How time and memory of a step grow. Dashed: the matrix products alone. Dotted: memory by formula; marks: as it was taken."
+    "How time and memory of a step grow. Dashed: the matrix products alone. Dotted: computed memory; markers: measured memory."
 )
 
 
@@ -72,7 +72,7 @@ def html(report: BenchReport) -> str:
         for case in report.cases:
             parts += [_table(case_table(case)), _list("Left out", absences(case.left_out))]
     if report.kernels:
-        parts.append("<h2>Kernels bound by memory</h2>")
+        parts.append("<h2>Memory-bound kernels</h2>")
         parts.append(f"<p>{escape(KERNEL_NOTE)}</p>")
         parts += [_table(kernel_table(case)) for case in report.kernels]
     if report.profiles:
@@ -88,11 +88,11 @@ def html(report: BenchReport) -> str:
 
 def _figures(report: BenchReport) -> list[str]:
     made = [
-        ("floor", floor_figure(report), "Share of the limit. The dashed line is the matrix products alone."),
-        ("peers", peer_figure(report), "Time beside the best of the other libraries, round by round."),
-        ("throughput", throughput_figure(report), "Throughput by size of the minibatch."),
+        ("floor", floor_figure(report), "Fraction of the limit. The dashed line is the matrix products alone."),
+        ("peers", peer_figure(report), "Time compared with the best other library, by round."),
+        ("throughput", throughput_figure(report), "Throughput by minibatch size."),
         ("scaling", scaling_figure(report), GROWTH),
-        ("profile", profile_figure(report.profiles), "Where the time of a step goes."),
+        ("profile", profile_figure(report.profiles), "Time of a step by part."),
     ]
     found = [
         f'<figure id="{name}">{svg(figure, name, caption)}<figcaption>{escape(caption)}</figcaption></figure>'

@@ -23,7 +23,7 @@ def batches(report: BenchReport) -> list[Case]:
 
 
 def throughput_figure(report: BenchReport) -> Any:
-    """Samples a second against rows of a minibatch, both logarithmic; None without several batches of one network."""
+    """Samples per second against rows per minibatch, both logarithmic; None without several batches of one network."""
     cases = batches(report)
     if not cases:
         return None
@@ -38,7 +38,7 @@ def throughput_figure(report: BenchReport) -> Any:
             points = [(c.parsed.batch, _rate(c, t)) for c in cases for t in c.timings if t.name == name]
             colour, mark = look(name)
             axes.plot(*zip(*points, strict=True), color=colour, marker=mark, label=name, markeredgecolor="#333333")
-        axes.set(xscale="log", yscale="log", xlabel="rows of a minibatch", ylabel="samples / s", title=title)
+        axes.set(xscale="log", yscale="log", xlabel="rows per minibatch", ylabel="samples / s", title=title)
         _plain_ticks(axes, [case.parsed.batch for case in cases])
         figure.legend(loc="outside right upper", fontsize=8)
     return figure
@@ -115,7 +115,7 @@ def _sizes(axes: Any, sweep: str, cases: list[Case], at: list[int]) -> None:
         colour, mark = look(name)
         last = [total for _, total, _ in known]
         axes.plot([x for x, _, _ in known], [1e-6 * total for total in last], color=colour, linestyle=":",
-                  label=f"{name}, memory by formula")  # fmt: skip
+                  label=f"{name}, computed memory")  # fmt: skip
         axes.plot([x for x, _, size in known if size], [1e-6 * size for _, _, size in known if size], color=colour, marker=mark,
                   linestyle="", markeredgecolor="#333333", markersize=5)  # fmt: skip
     axes.set(xscale="log", yscale="log", xlabel=AXES[sweep], ylabel="MB", title=_title(sweep, "memory", last, at))

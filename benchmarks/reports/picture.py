@@ -23,7 +23,7 @@ def picture(report: BenchReport) -> bytes:
         figure = peer_figure(report) or floor_figure(report) or scaling_figure(report)
         if figure is None:
             raise HyperparameterError(
-                "expected at least one network for a picture; got none; use another --grid than none, or --networks"
+                "expected at least one network for a figure; got none; use a --grid other than none, or --networks"
             )
         data = io.BytesIO()
         figure.savefig(data, format="png", dpi=DOTS, metadata={"Software": None})

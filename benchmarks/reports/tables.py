@@ -14,7 +14,7 @@ ORDER = ("ours", "peer", "floor", "copy")
 
 
 KERNEL_NOTE = (
-    "Bytes are those that have to be read and written at least, each array once. More than the copy rate is possible: what "
+    "Bytes are the minimum that must be read and written, each array once. Rates above the copy rate are possible: what "
     "fits in the cache of the processor never waits for memory, and an update in place writes to lines that it has just read."
 )
 
@@ -163,7 +163,7 @@ def sentences(report: BenchReport) -> list[str]:
 
 
 def absences(left_out: list[LeftOut]) -> list[str]:
-    """Who was left out: the reason, and what would mend it."""
+    """The contenders that were left out, with the reason and the fix."""
     return [
         f"{left.name}{f' ({left.where})' if left.where else ''}: {left.reason}" + (f" – {left.remedy}" if left.remedy else "")
         for left in left_out
@@ -185,8 +185,8 @@ def machine_line(report: BenchReport) -> str:
 
 
 def busy(report: BenchReport) -> str | None:
-    """A warning where other programs were at work when the run began."""
+    """A warning if other programs were busy when the run started."""
     load, cores = report.machine.get("load_average"), report.machine.get("usable_processors") or 1
     if load is None or load < 0.5 * cores:
         return None
-    return f"This machine was busy when the run began (load {load:.1f} on {cores} cores): expect a wide spread."
+    return f"This machine was busy when the run started (load {load:.1f} on {cores} cores): expect a wide spread."

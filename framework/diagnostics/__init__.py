@@ -1,4 +1,4 @@
-"""Looking into training: statistics of layers, dead and saturated units, loss surfaces, event files.
+"""Diagnostics of training: layer statistics, dead and saturated units, loss surfaces, event files.
 
-Everything is computed on the device, and only when it is asked for; figures of it are drawn in plots/.
+Everything is computed on the device, and only on request; figures are drawn in plots/.
 """

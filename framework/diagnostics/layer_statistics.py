@@ -1,6 +1,6 @@
-"""LayerStatistics: mean and deviation of what flows through each layer, over depth and over time.
+"""LayerStatistics: mean and standard deviation of activations and gradients of each layer, over depth and time.
 
-It runs a pass of its own when it looks, and nothing at all in between; plots/layers.py draws the figures.
+Each sample is a separate pass; nothing is computed between samples. plots/layers.py draws the figures.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ class Training:
         if not self._lock.acquire(blocking=False):
             raise StateError(
                 "expected one thread at a time to train a model; another one is in the middle of a step on the same parameters "
-                "(or was, when this process was forked); give each thread a model of its own, or let them wait for each other"
+                "(or was, when this process was forked); use a separate model for each thread, or synchronise the threads"
             )
 
     def __exit__(self, *raised: object) -> None:
@@ -95,7 +95,7 @@ class Arena:
         self.hold()
 
     def hold(self, flat: Array | None = None) -> None:
-        """Sets the pruned elements of a flat array to 0; of the values (default), after somebody wrote all of them."""
+        """Sets the pruned elements of a flat array to 0; of the values (default), after all of them were overwritten."""
         if self.mask is not None:
             flat = self.values if flat is None else flat
             self.backend.map(masked, flat, flat, self.mask)

@@ -22,13 +22,13 @@ class Tape:
 
     Several tapes may run the same layers at once, each on its own rows.
 
-    Args: arena – the parameters; training – whether dropout and noise act; random – the random state, needed if so;
-        gradients – a flat array that the backward pass writes to, or one array a parameter; tangents – a flat array, the
-        direction of jvp; weights – flat, of 16 bits and with the arena's layout: what `begin` rounds the parameters to and
-        layers see in their place; buffers then have that type as well; backend – who carries out the operations, the arena's
-        own unless given; allocate – (position, shape, dtype) -> array, who gives the buffers, that backend unless given;
-        first_row – of the random state; adds – whether gradients are added to what is there.
-    Attributes: place, stage – which layer is at work and in what part of the step, for whoever records or times it.
+    Args: arena – the parameters; training – whether dropout and noise act; random – the random state, needed if so; gradients –
+        a flat array that the backward pass writes to, or one array a parameter; tangents – a flat array, the direction of jvp;
+        weights – flat, of 16 bits and with the arena's layout: what `begin` rounds the parameters to and layers see in their
+        place; buffers then have that type as well; backend – who carries out the operations, the arena's own unless given;
+        allocate – (position, shape, dtype) -> array, who gives the buffers, that backend unless given; first_row – of the
+        random state; adds – whether gradients are added to what is there.
+    Attributes: place, stage – the current layer and part of the step, for capture and profiling.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class Tape:
         self._stack.clear()
         self._written.clear()
         if self._weights is not None:
-            # In every pass, because anybody may have written to the parameters since the last one.
+            # In every pass, because the parameters may have been written to since the last one.
             self.place, self.stage = "parameters", "rounding"
             self.backend.map(as_stored, self._weights, self._master)
 

@@ -336,7 +336,7 @@ def _train(job: _Job, x: Any, y: Any) -> Member:
 
 
 def _columns(backend: Backend, inputs: Array, features: Any) -> Array:
-    """The chosen columns, as a matrix of their own."""
+    """The chosen columns, as a separate matrix."""
     return backend.asarray(backend.xp.take(inputs, backend.asarray(features), axis=1))
 
 

@@ -38,18 +38,18 @@ class Example:
 
 
 EXAMPLES = (
-    Example("e1", "sigmoid-neuron", "Which way do the weights of one neuron pull?", "003"),
+    Example("e1", "sigmoid-neuron", "What are the gradients of a single neuron?", "003"),
     Example("e2", "affine-jacobian", "What is dz/dw of an affine layer?", "001"),
-    Example("e3", "affine-chain", "Is backpropagation through a chain right?", "004"),
-    Example("e4", "two-gaussians", "How do squared error and hinge loss fall?", "000"),
-    Example("e5", "symmetry", "What if all weights begin at zero, or at one?", "000, 002"),
-    Example("e6", "l2-penalty", "What does L2 do to weights and accuracy?", "000"),
+    Example("e3", "affine-chain", "Is backpropagation through a chain correct?", "004"),
+    Example("e4", "two-gaussians", "How do squared error and hinge loss decrease?", "000"),
+    Example("e5", "symmetry", "What if all weights start at zero, or at one?", "000, 002"),
+    Example("e6", "l2-penalty", "How does L2 affect weights and accuracy?", "000"),
     Example("e7", "pruning", "How many weights can be removed?", "000"),
-    Example("e8", "input-noise", "Is noise on the inputs an L2 penalty?", "002"),
+    Example("e8", "input-noise", "Is input noise equivalent to an L2 penalty?", "002"),
     Example("e9", "linear-regression", "Do GD and SGD reach the closed form?", "004"),
-    Example("e10", "initial-variance", "What becomes of signals in 50 layers?", "004"),
-    Example("e11", "optimizers", "Which optimiser lowers the loss fastest?", "003"),
-    Example("e12", "learning-rate", "How does a wrong learning rate show?", "003"),
+    Example("e10", "initial-variance", "What happens to signals over 50 layers?", "004"),
+    Example("e11", "optimizers", "Which optimiser reduces the loss fastest?", "003"),
+    Example("e12", "learning-rate", "What does a wrong learning rate look like?", "003"),
 )
 """In the order of their rows."""
 

@@ -15,7 +15,7 @@ PARAMETERS = {"w0": 1.2, "b0": 0.3, "w1": 0.8, "b1": -0.2, "w2": 1.5, "b2": 0.1}
 
 
 class Wave(fs.Layer, public=False):
-    """A layer of one's own: a function and its slope, by name, from the array library of the backend."""
+    """A custom layer: a function and its derivative, by name, from the array library of the backend."""
 
     recordable = False
     """Nothing here is a call of the backend, so a step cannot be recorded; layers outside this package need not say so."""
@@ -35,7 +35,7 @@ class Wave(fs.Layer, public=False):
 
 
 def run(backend: str | None = None) -> Result:
-    """The gradients of the six numbers: by backpropagation, by central differences, and by hand for w0."""
+    """The gradients of the six numbers: by backpropagation, by central differences, and by formula for w0."""
     model = fs.Sequential(
         fs.Linear(1, 1), Wave("sin", "cos"), fs.Linear(1, 1), Wave("exp", "exp"), fs.Linear(1, 1), Wave("cos", "sin", -1.0)
     ).initialize(backend=backend, dtype="float64")
@@ -60,7 +60,7 @@ def run(backend: str | None = None) -> Result:
     rows.append(Finding("dL/dw0 by backpropagation", found, f"{by_hand:.6f} by hand", abs(found - by_hand) < 1e-12, ".6f"))
     return Result(
         rows,
-        "Going back through the chain, each link multiplies by its own slope; the result is the true derivative.",
+        "In the backward pass, each function multiplies by its derivative; the result is the exact derivative.",
         lambda path: _draw(model, path),
     )
 

@@ -38,7 +38,7 @@ def run(backend: str | None = None) -> Result:
             Finding("difference from two backward passes", from_passes, "0 up to rounding", from_passes < 1e-14),
             Finding("difference of dz/dx from the weights", from_weights, "0", from_weights == 0.0),
         ],
-        "Each output sees its own copy of x and its own 1 for the bias; everything else is zero, so nobody stores this matrix.",
+        "Each output depends only on its own weights and bias; all other entries are zero, so this matrix is never stored.",
         lambda path: _draw(by_parameters, path),
     )
 

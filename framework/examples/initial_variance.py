@@ -57,8 +57,8 @@ def run(backend: str | None = None) -> Result:
         depth[name] = (np.sqrt(np.mean(squares, axis=0)), np.mean(gradients, axis=0))
     return Result(
         rows,
-        "A layer multiplies the mean square by n sigma² / 2. Below 1, signals and gradients die out over 50 layers; above 1, "
-        "they explode; with He's sigma² = 2 / n they hold.",
+        "A layer multiplies the mean square by n sigma² / 2. Below 1, signals and gradients vanish over 50 layers; above 1, "
+        "they explode; with He's sigma² = 2 / n they keep their scale.",
         lambda path: _draw(depth, path),
     )
 

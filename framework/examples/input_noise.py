@@ -47,8 +47,8 @@ def run(backend: str | None = None) -> Result:
             Finding("typical distance from theory, in standard errors", typical, "about 1", typical < 1.5, ".2f"),
             Finding("largest distance from theory, in standard errors", largest, "below 3", largest < 3.0, ".2f"),
         ],
-        "E[(y~ - y)^2] = E[(y^ - y)^2] + sigma^2 ||w||^2 within the standard error of the measurement: to a linear model, "
-        "noise on its inputs is an L2 penalty with alpha = 2 sigma^2.",
+        "E[(y~ - y)^2] = E[(y^ - y)^2] + sigma^2 ||w||^2 within the standard error of the measurement: for a linear model, "
+        "input noise is equivalent to an L2 penalty with alpha = 2 sigma^2.",
         lambda path: _draw(clean, measured, errors, theory, path),
     )
 
@@ -66,6 +66,6 @@ def _draw(clean: float, measured: list[float], errors: list[float], theory: list
         right.axhline(0.0, color=BLUE)
         right.errorbar(squared, np.subtract(measured, theory), yerr=errors, fmt="s", color=VERMILION, capsize=3,
                        label="measured, with its standard error")  # fmt: skip
-        right.set(xlabel="variance of the noise, sigma²", ylabel="measured minus theory", title="What is left is chance")
+        right.set(xlabel="variance of the noise, sigma²", ylabel="measured minus theory", title="Differences are random")
         figure.legend(loc="outside lower center", ncols=4)
     return figure

@@ -57,7 +57,7 @@ def run(backend: str | None = None) -> Result:
             Finding("without: accuracy on new points", free.accuracies[-1], "above 95%", free.accuracies[-1] > 0.95, ".2%"),
             Finding("with L2: accuracy on new points", held.accuracies[-1], "no worse", better > -0.005, ".2%"),
         ],
-        f"The penalty ({ALPHA:g} / 2) ||W||^2 holds the weights small, and the network classifies new points no worse for it.",
+        f"The penalty ({ALPHA:g} / 2) ||W||^2 keeps the weights small, without reducing the accuracy on new points.",
         lambda path: _draw(seen, path),
     )  # fmt: skip
 

@@ -26,16 +26,16 @@ def run(backend: str | None = None) -> Result:
     worst = max(high)
     return Result(
         [
-            Finding("right: validation loss in the end", right[-1], "lowest of the three", right[-1] < min(low[-1], high[-1])),
+            Finding("right: final validation loss", right[-1], "lowest of the three", right[-1] < min(low[-1], high[-1])),
             # 93.3 to 97.3 percent over fifteen seeds.
             Finding("right: accuracy", histories["right"]["val_accuracy"][-1], "above 90%",
                     histories["right"]["val_accuracy"][-1] > 0.9, ".1%"),
-            Finding("too low: validation loss in the end", low[-1], "still falling, and high",
+            Finding("too low: final validation loss", low[-1], "still decreasing, and high",
                     3.0 * right[-1] < low[-1] < low[-2]),
             Finding("too high: largest validation loss", worst, "above ln 10 = 2.3, that of guessing", worst > 2.303),
         ],
-        "Too low: the loss falls steadily, and hardly at all. Too high: it jumps about, far above where it could be. Right: it "
-        "falls fast and stays down.",
+        "Too low: the loss decreases steadily but very slowly. Too high: it oscillates at a high value. Right: it decreases "
+        "fast and stays low.",
         lambda path: _draw(histories, path),
     )  # fmt: skip
 

@@ -38,7 +38,7 @@ def run(backend: str | None = None) -> Result:
     runs: dict[str, tuple[int | None, Any]] = {
         "gradient descent": (None, None),
         "SGD, constant rate": (BATCH, None),
-        "SGD, falling rate": (BATCH, lambda _, step: 0.1 / (1.0 + 0.05 * step)),
+        "SGD, decreasing rate": (BATCH, lambda _, step: 0.1 / (1.0 + 0.05 * step)),
     }
     distances = {}
     for name, (size, schedule) in runs.items():
@@ -51,11 +51,11 @@ def run(backend: str | None = None) -> Result:
     return Result(
         [
             Finding("gradient descent: distance from the closed form", descent, "0 up to rounding", descent < 1e-10, ".1e"),
-            Finding("SGD, constant rate: distance", constant, "small, but it stays away", 1e-4 < constant < 0.3, ".1e"),
-            Finding("SGD, falling rate: distance", falling, "far smaller than that", falling < 0.1 * constant, ".1e"),
+            Finding("SGD, constant rate: distance", constant, "small, but not zero", 1e-4 < constant < 0.3, ".1e"),
+            Finding("SGD, decreasing rate: distance", falling, "much smaller", falling < 0.1 * constant, ".1e"),
         ],
-        "Gradient descent arrives at the closed form to the last digit. SGD with a constant rate wanders around it, because "
-        "every minibatch has a minimum of its own; with a falling rate it settles there.",
+        "Gradient descent reaches the closed form to the last digit. SGD with a constant rate fluctuates around it, because "
+        "every minibatch has a different minimum; with a decreasing rate it converges.",
         lambda path: _draw(distances, path),
     )
 

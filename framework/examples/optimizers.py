@@ -1,4 +1,4 @@
-"""E11: six optimisers on digits, from the same weights and with the same minibatches, each with a learning rate of its own."""
+"""E11: six optimisers on digits, from the same weights and with the same minibatches, each with its own learning rate."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ def run(backend: str | None = None) -> Result:
                     plain.mean() > 2.0 * last[fastest].mean(), ".1f"),
             Finding(f"test accuracy of {best}, the best", reached, "above 94%", reached > 0.94, ".1%"),
         ],
-        f"Means of {len(SEEDS)} seeds after {EPOCHS} epochs. The rates that suit them differ by a power of ten and more. With "
-        "such a rate each, all five that have momentum or a rate for each parameter beat plain SGD with every seed, "
-        f"{fastest} by most. The lowest training loss need not bring the best accuracy on new images: here {best} has that.",
+        f"Means of {len(SEEDS)} seeds after {EPOCHS} epochs. Suitable rates differ by more than a power of ten. With these "
+        "rates, all five optimisers with momentum or a rate per parameter beat plain SGD with every seed, "
+        f"{fastest} by the largest margin. The best accuracy on new images, that of {best}, need not go with the lowest loss.",
         lambda path: _draw(losses, rates, path),
     )  # fmt: skip
 

@@ -49,8 +49,8 @@ def run(backend: str | None = None) -> Result:
                     abs(min(zeros) - 100.0 * TARGET) < 0.1, ".1f"),
             Finding("size in % as compressed rows", size, "well below 100", size < 60.0, ".0f"),
         ],
-        "Means of 5 seeds, each with weights and a test part of its own. Most weights are not needed: removed a few at a time, "
-        "with training in between, they are hardly missed; removed all at once, they are.",
+        "Means of 5 seeds, each with its own weights and test part. Most weights are not needed: removing them in small "
+        "portions, with training in between, hardly changes the accuracy; removing them all at once does.",
         lambda path: _draw(means, shares, float(np.mean(at_once)), path),
     )  # fmt: skip
 

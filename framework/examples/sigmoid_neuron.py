@@ -30,7 +30,7 @@ def run(backend: str | None = None) -> Result:
             Finding("dL/dw2 = -2 y (1 - y)", dw[1], "-0.39 (printed as -0.4)", abs(dw[1] + 2.0 * derivative) < 1e-12),
             Finding("dL/db = y (1 - y)", dw[2], "0.20", abs(dw[2] - derivative) < 1e-12),
         ],
-        "Each weight's gradient is its input times the slope of the sigmoid, so the weight with the larger input moves more.",
+        "The gradient of each weight is its input times the derivative of the sigmoid, so larger inputs mean larger changes.",
         lambda path: _draw(y, derivative, path),
     )
 
@@ -45,6 +45,6 @@ def _draw(y: float, derivative: float, path: Any) -> Any:
         axes.plot(z, 1.0 / (1.0 + np.exp(-z)), color=BLUE, label="y = s(z)")
         axes.plot(near, y + derivative * (near - 1.0), color=VERMILION, linestyle="--", label=f"tangent, {derivative:.3f}")
         axes.plot([1.0], [y], "o", color=VERMILION, label=f"the neuron: z = 1, y = {y:.3f}")
-        axes.set(xlabel="z = w1 x1 + w2 x2 + b", ylabel="output y", title="One sigmoid neuron and its slope")
+        axes.set(xlabel="z = w1 x1 + w2 x2 + b", ylabel="output y", title="One sigmoid neuron and its derivative")
         axes.legend(loc="upper left")
     return figure

@@ -43,7 +43,7 @@ def run(backend: str | None = None) -> Result:
         ]  # fmt: skip
     return Result(
         rows,
-        "Units that begin equal get equal gradients and stay equal for ever, so eight of them can do no more than one; random "
+        "Units that start equal get equal gradients and stay equal, so eight of them are no better than one; random "
         "weights break the symmetry, and the network learns.",
         lambda path: _draw(models, histories, path),
     )

@@ -14,7 +14,7 @@ SEEDS = range(5)
 CENTRE = 1.5
 """Both coordinates of one cloud's centre; the other one lies opposite."""
 BEST_ACCURACY = 0.5 * (1.0 + math.erf(CENTRE))
-"""What nobody can beat on `two_gaussians`: Phi(|centre|) with |centre| = sqrt(2) CENTRE."""
+"""The best possible accuracy on `two_gaussians`: Phi(|centre|) with |centre| = sqrt(2) CENTRE."""
 
 
 def two_gaussians(rows: int, seed: int = 0) -> tuple[Any, Any]:

@@ -39,8 +39,8 @@ def run(backend: str | None = None) -> Result:
         histories[name] = history
     return Result(
         rows,
-        "Both losses fall and both networks separate the clouds nearly as well as is possible; the hinge loss stops caring "
-        "about points that are right by a margin, the squared error does not.",
+        "Both losses decrease, and both networks separate the clouds almost optimally; the hinge loss ignores points beyond "
+        "the margin, the squared error does not.",
         lambda path: _draw(histories, path),
     )
 

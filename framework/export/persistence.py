@@ -130,7 +130,7 @@ def load_with_metadata(
 def replacing(path: PathLike, what: str, failures: tuple[type[Exception], ...] = (OSError,)) -> Iterator[Path]:
     """Gives an unfinished file to write, which gets its name at the end: complete and on the disk, or not at all.
 
-    A file that is replaced keeps its permissions; a new one gets those of any new file, whoever writes it.
+    A file that is replaced keeps its permissions; a new one gets the default permissions.
 
     Args: path – of the file, replaced if it exists; what – for the message; failures – what writing raises.
     Raises: OutputPathError for a path that cannot be written and for writing that fails; nothing is left behind then.
@@ -170,7 +170,7 @@ def require_writable(path: PathLike) -> Path:
         raise OutputPathError(f"expected the path of a plain file; {shown!r} is a device or pipe; choose another path")
     if not target.parent.exists():
         raise OutputPathError(
-            f"expected a path in a folder that exists; {str(target.parent)!r} does not; make it (mkdir -p) or choose another"
+            f"expected a path in a folder that exists; {str(target.parent)!r} does not; create it (mkdir -p) or choose another"
         )
     part = _part_of(target)
     try:
@@ -180,14 +180,14 @@ def require_writable(path: PathLike) -> Path:
         part.unlink()
     except OSError as error:
         raise OutputPathError(
-            f"expected a path that can be written; {shown!r} cannot ({error.strerror or error}); choose another or "
+            f"expected a writable path; {shown!r} is not ({error.strerror or error}); choose another or "
             "change its permissions"
         ) from error
     return target
 
 
 def _part_of(target: Path) -> Path:
-    """An unfinished file beside the target: on the same disk, so that renaming it is atomic; of nobody else."""
+    """A temporary file in the folder of the target: on the same disk, so that renaming it is atomic; the name is unique."""
     return target.with_name(f".fusedstep-{secrets.token_hex(8)}.part")
 
 
@@ -252,7 +252,7 @@ class _Describer:
         if name in LAYERS and LAYERS[name] is not type(layer):
             raise ModelFileError(
                 f"expected {name!r} to be the layer that is known by that name; got another class of the same name from "
-                f"{type(layer).__module__}; give it a name of its own, or it would come back as the other one"
+                f"{type(layer).__module__}; rename it, or it would be loaded as the other class"
             )
         if isinstance(layer, Sequence):
             return {"class": name, "layers": self._describe_all(layer)}
@@ -265,7 +265,7 @@ class _Describer:
         if id(value) not in self.paths:
             raise ModelFileError(
                 f"expected the layer that {type(layer).__name__} shares weights with to be in the model; {value!r} is not; "
-                "put it in the model or use a Linear of its own"
+                "put it in the model, or use a separate Linear"
             )
         return {"layer": self.paths[id(value)]}
 

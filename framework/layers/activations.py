@@ -16,16 +16,16 @@ from ..settings import choice, finite, positive, real, whole
 from .base import Array, Layer, require_width, zeros
 
 ACTIVATION_LAYERS: dict[str, type[HiddenActivation]] = {}
-"""Those that may stand behind a hidden layer, by the name that `mlp`, searches and commands take."""
+"""Activations for hidden layers, by their name in `mlp`, searches and commands."""
 
 
 class HiddenActivation(Layer, public=False):
-    """An activation that may stand behind a hidden layer; one that has a name of its own is entered in ACTIVATION_LAYERS."""
+    """An activation for hidden layers; a class with a `short_name` is registered in ACTIVATION_LAYERS."""
 
     short_name = ""
-    """What `mlp` and the commands call it."""
+    """Its name in `mlp` and commands."""
     weight_init = "he_normal"
-    """How `mlp` draws the weights in front of it."""
+    """Initialisation of the weights before it in `mlp`."""
     keeps_image = True
 
     def __init_subclass__(cls, public: bool = True, frozen: bool | None = None) -> None:

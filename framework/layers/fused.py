@@ -105,7 +105,7 @@ class _Dense:
     def joins_the_product_above(self, tape: Tape) -> bool:
         """Whether the layer above may take the gradient through this activation, beside its own product.
 
-        Not with dropout, whose mask is replayed in a pass of its own.
+        Not with dropout, whose mask is regenerated in a separate pass.
         """
         return self.activation.name != "identity" and tape.top()[2] is None
 

@@ -83,7 +83,7 @@ class _Patchwise(Layer, public=False):
         elif image is not None and image != self.image:
             raise ShapeError(
                 f"{self!r} expected images [height, width, channels] of {list(self.known_image())}; got {list(image)}; "
-                "declare the image in the first layer only, and use a layer of its own for every size"
+                "declare the image in the first layer only, and use a separate layer for each size"
             )
         return None if self.image is None else self.output_image()
 

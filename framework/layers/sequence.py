@@ -1,6 +1,6 @@
-"""A chain of layers; the base of models and of what stands inside a Residual.
+"""A sequence of layers; the base class of models and Residual.
 
-Runs of neighbours that one kernel can do are fused here.
+Adjacent layers that a single kernel can compute are fused here.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .fused import fuse
 
 
 class Sequence(Layer, public=False):
-    """Layers one after the other.
+    """Layers applied in sequence.
 
     Args: layers – at least one.
     Attributes: layers – a tuple, for good: parameters, fused neighbours and recorded steps belong to these very layers.

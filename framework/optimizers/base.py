@@ -1,6 +1,6 @@
-"""What every optimiser shares: penalties, clipping, parameter groups, and the state that it keeps on a backend.
+"""Base class of optimisers: penalties, clipping, parameter groups, and the state on a backend.
 
-A subclass names its rule and gives the rule's scalars for step t.
+A subclass names its rule and returns the rule's scalars for step t.
 """
 
 from __future__ import annotations
@@ -308,7 +308,7 @@ class OptimizerState:
         return values if self.momentum is None else {**values, **self.optimizer.momentum_scalars(self.momentum)}
 
     def begin(self) -> None:
-        """Prepares a step: whatever the host has to tell the backend is told here; `apply` only runs kernels."""
+        """Prepares a step: sends all values from the host to the backend; `apply` only runs kernels."""
         if self.arena.mask is not None and MASK not in self.formula.parameters:
             self.formula = self._formula()
         if not self._senders:

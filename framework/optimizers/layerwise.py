@@ -53,7 +53,7 @@ class LAMB(Optimizer):
 
 
 class _LambState(OptimizerState):
-    """Every parameter array is a group of its own, so that it can have its own trust ratio.
+    """Every parameter array is a separate group, with its own trust ratio.
 
     Attributes: direction – flat, of the last step, before the trust ratio.
     """

@@ -115,7 +115,7 @@ class SearchSpace:
             activation=trial.suggest_categorical("activation", list(self.activation)),
             dropout=trial.suggest_float("dropout", *self.dropout),
             optimizer=optimizer,
-            # A rate that suits one optimiser says nothing about another, so each has a parameter of its own.
+            # Suitable rates of different optimisers are unrelated, so each has a separate parameter.
             lr=trial.suggest_float("lr" if self.lr else f"lr_{optimizer}", low, high, log=True),
             weight_decay=trial.suggest_float("weight_decay", *self.weight_decay, log=self.weight_decay[0] > 0.0),
             batch_size=trial.suggest_categorical("batch_size", list(self.batch_size)),

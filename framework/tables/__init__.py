@@ -1,6 +1,6 @@
 """Tables on the host, from a file or bundled set to matrices for a network: reading, task, splits, preprocessing.
 
-Rows that stay in their file are in framework/sources; minibatches, device arrays and training live elsewhere. scikit-learn and
+Rows that are read on demand are in framework/sources; minibatches, device arrays and training are elsewhere. scikit-learn and
 pyarrow are imported only when needed.
 """
 

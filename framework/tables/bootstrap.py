@@ -1,4 +1,4 @@
-"""What each member of an ensemble sees: rows drawn with replacement, columns without.
+"""The training sample of each ensemble member: rows drawn with replacement, columns without.
 
 The members themselves are in framework/estimators/bagging.py.
 """
@@ -11,7 +11,7 @@ from .splits import Indices
 
 
 def bootstrap(rows: int, size: int, seed: int, member: int) -> Indices:
-    """`size` of the numbers 0 to rows - 1, drawn with replacement; each seed and member has its own."""
+    """`size` of the numbers 0 to rows - 1, drawn with replacement; determined by seed and member."""
     return _generator(seed, member, 0).integers(0, rows, size)
 
 

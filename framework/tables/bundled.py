@@ -1,4 +1,4 @@
-"""The small data sets that come with scikit-learn; no network is used.
+"""The small data sets that are part of scikit-learn; nothing is downloaded.
 
 Files on disk are read by the `*_source.py` modules.
 """

@@ -1,6 +1,6 @@
-"""One column of data: which of our four types it has (float64, int64, bool, text), and the conversion into it.
+"""One column of data: its type (float64, int64, bool or text), and the conversion to it.
 
-Tables of columns live in `table.py`; standardising and one-hot coding live in `preprocessing.py`.
+Tables of columns are in `table.py`; standardisation and one-hot encoding are in `feature_coding.py`.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ def is_text(column: Column) -> bool:
 
 
 def as_column(values: ArrayLike, name: str) -> Column:
-    """Bring values of any usual type to one of the four column types.
+    """Convert values of any common type to one of the four column types.
 
     Missing entries of an object array (None, NaN) become NaN among numbers and the empty string among text.
 
-    Args: values – [N] or [N, 1]; name – how an error message calls them.
+    Args: values – [N] or [N, 1]; name – their name in error messages.
     Returns: [N] float64, int64, bool, or object of `str`, on the host.
     Raises: ShapeError for more than one column; DtypeError for dates, complex numbers and mixtures of text and numbers.
     """
@@ -54,13 +54,13 @@ def as_column(values: ArrayLike, name: str) -> Column:
 
 
 def as_feature(values: ArrayLike, name: str) -> Column:
-    """Like `as_column`, but every number, whole or boolean too, becomes float64."""
+    """Like `as_column`, but all numbers, including integers and booleans, become float64."""
     column = as_column(values, name)
     return column if is_text(column) else column.astype(np.float64, copy=False)
 
 
 def narrowed(column: Column) -> Column:
-    """Return int64 for float64 that holds whole numbers only, so that a label read as 1.0 is called 1 again."""
+    """Return int64 for float64 that holds only integers, so that a label read as 1.0 becomes 1 again."""
     if column.dtype != np.float64 or column.size == 0 or not np.isfinite(column).all():
         return column
     whole = bool((np.trunc(column) == column).all()) and float(np.abs(column).max()) < _LARGEST_EXACT

@@ -28,7 +28,7 @@ _BLOCK_ROWS = 256
 _COMMA_NUMBER = re.compile(
     r"[+-]?(\d+|\d{1,3}([. '\u00a0\u202f]\d{3})+)?,\d+([eE][+-]?\d+)?|[+-]?\d{1,3}(,\d{3})+(\.\d*)?"
 )
-"""1,5 and 1.234,5 and 1,234,567.8: numbers to a person, but not to this program."""
+"""1,5 and 1.234,5 and 1,234,567.8: numbers with commas, which this program does not read."""
 _ABSENT = frozenset({"", "-", "?", "na", "n/a", "nan", "null", "none"})
 
 
@@ -43,18 +43,18 @@ class Layout(NamedTuple):
 def read_csv(path: Path, only: Collection[str] | None = None, text: Collection[str] = ()) -> dict[str, Column]:
     """Read a delimited text file.
 
-    The delimiter is the one of comma, semicolon and tab that cuts the first lines into equally many cells. The first
-    row names the columns; if each of its cells is a number there is no header, and the columns are called c0, c1, ….
-    A column without a name is called by its number in the same way. A column is numeric if each cell that is not
-    empty is a number (decimal point, no thousands mark); its empty cells become NaN, and so do -, ?, NA, N/A, null and
-    none among numbers, which mean the same. A column of numbers with decimal commas or thousands marks is refused, so that it
-    does not become text unnoticed. In text columns, blanks at both ends of a cell are cut off. Blank lines are skipped.
+    The delimiter is comma, semicolon or tab, whichever splits the first lines into equally many cells. The first row names the
+    columns; if each of its cells is a number there is no header, and the columns are called c0, c1, …. A column without a name
+    is named by its number in the same way. A column is numeric if each cell that is not empty is a number (decimal point, no
+    thousands mark); its empty cells become NaN, and so do -, ?, NA, N/A, null and none among numbers. Numbers with decimal
+    commas or thousands separators raise an error, so that such a column does not silently become text. In text columns,
+    whitespace at both ends of a cell is removed. Blank lines are skipped.
 
-    Args: path – of an UTF-8 file; only – names of the columns to keep, all by default;
-        text – names of columns to read as text even if every cell is a number.
+    Args: path – of an UTF-8 file; only – names of the columns to keep, all by default; text – names of columns to read as text
+        even if every cell is a number.
     Returns: name -> [N] float64 or object of `str`, in the order of the file.
-    Raises: DataFileError for rows of unequal length, decimal commas, and files that are not text; EmptyDataError for no
-        data rows; UnknownColumn if one of `only` is not there.
+    Raises: DataFileError for rows of unequal length, decimal commas, and files that are not text; EmptyDataError for no data
+        rows; UnknownColumn if one of `only` does not exist.
     """
     try:
         layout = _layout(path)
@@ -125,7 +125,7 @@ def _fit(sample: Sequence[str], delimiter: str) -> tuple[bool, int]:
 def _convert(
     path: Path, layout: Layout, wanted: Sequence[int], as_text: set[int]
 ) -> tuple[dict[int, Column], set[int]]:
-    """Read the columns, and tell which of them turned out to be text only after their first block."""
+    """Read the columns, and return which of them turned out to be text only after their first block."""
     parts: dict[int, list[Column]] = {j: [] for j in wanted}
     text, found_later = set(as_text), set[int]()
     rows = 0
@@ -165,7 +165,7 @@ def _blocks(path: Path, layout: Layout) -> Iterator[list[list[str]]]:
             if len(row) != width:
                 raise DataFileError(
                     f"{path}, line {reader.line_num}: expected {width} cells, found {len(row)}; "
-                    f"mend the line (cells that contain {layout.delimiter!r} need quotes)"
+                    f"fix the line (cells that contain {layout.delimiter!r} need quotes)"
                 )
             block.append(row)
             if len(block) == _BLOCK_ROWS:
@@ -176,7 +176,7 @@ def _blocks(path: Path, layout: Layout) -> Iterator[list[list[str]]]:
 
 
 def _require_no_comma_numbers(cells: Sequence[str], where: str) -> None:
-    """Refuses cells that are all numbers, or absent, if some are written with commas."""
+    """Raises DataFileError for cells that are all numbers or missing, if some are written with commas."""
     first = ""
     for cell in cells:
         if cell.lower() in _ABSENT:
@@ -187,7 +187,7 @@ def _require_no_comma_numbers(cells: Sequence[str], where: str) -> None:
             return
     if first:
         raise DataFileError(
-            f"{where}: expected numbers with a decimal point and without thousands marks, such as 1.5 or 1234.5, "
+            f"{where}: expected numbers with a decimal point and without thousands separators, such as 1.5 or 1234.5, "
             f"found {first!r}; write a decimal point instead of a comma"
         )
 

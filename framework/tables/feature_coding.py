@@ -1,6 +1,6 @@
-"""Coding of feature columns: numbers standardised, text one-hot, with statistics of the training part.
+"""Encoding of feature columns: standardised numbers and one-hot text, with statistics of the training part.
 
-Coding of the target lives in `target_coding.py`; the two together are the `Preprocessor`.
+Encoding of the target is in `target_coding.py`; `Preprocessor` combines both.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ _NEVER_EXCEEDED = 10_000
 
 
 def most_categories(rows: int) -> int:
-    """How many categories a text column may have: half the training rows, but no fewer than 100, no more than 10,000.
+    """Largest number of categories of a text column: half the training rows, but at least 100 and at most 10,000.
 
-    With more, most are seen once or never again (an identifier, free text), and one-hot coding fills the memory.
+    With more, most categories occur only once (identifiers, free text), and one-hot encoding needs too much memory.
     """
     return min(max(_ALWAYS_ALLOWED, rows // 2), _NEVER_EXCEEDED)
 
 
 @dataclass(frozen=True, eq=False)
 class FeatureCoding:
-    """What is known of the feature columns.
+    """The fitted encoding of the feature columns.
 
     Args: names – input columns, in order; mean, scale – one entry per numeric column, in that order;
         categories – text column -> its sorted categories.
@@ -47,7 +47,7 @@ class FeatureCoding:
 
     @classmethod
     def fit(cls, features: Features) -> FeatureCoding:
-        """Learn means, scales and categories.
+        """Compute means, scales and categories.
 
         Raises: EmptyDataError for no rows or columns; NonFiniteDataError for NaN; DataFileError for a text column of more
             than `most_categories`.
@@ -69,28 +69,28 @@ class FeatureCoding:
 
     @classmethod
     def fit_source(cls, source: RowSource) -> FeatureCoding:
-        """As `fit`, for numbers that are streamed, in one pass over them."""
+        """As `fit`, for streamed numbers, in one pass."""
         _require_matrix(source)
         return cls(source.names, *source_moments(source, source.name or "features"), {})
 
     def transform_source(self, source: RowSource) -> RowSource:
-        """A source that codes rows as they are read."""
+        """A source that encodes rows when they are read."""
         _require_matrix(source)
         if self.categories or source.shape[1] != len(self.names):
             raise ShapeError(
                 f"features: expected a source of {len(self.names)} columns of numbers ({listed(self.names)}), got "
-                f"{source.shape[1]}; texts are not streamed; give the columns that were fitted"
+                f"{source.shape[1]}; text cannot be streamed; give the columns that were fitted"
             )
         return StandardizedRows(source, self.mean, self.scale)
 
     @property
     def width(self) -> int:
-        """Number of columns that come out."""
+        """Number of encoded columns."""
         return self.mean.size + sum(len(entries) for entries in self.categories.values())
 
     @property
     def output_names(self) -> tuple[str, ...]:
-        """Names of the columns that come out: a number's own, and `column=category` for text."""
+        """Names of the encoded columns: the column name for numbers, `column=category` for text."""
         made: list[str] = []
         for name in self.names:
             entries = self.categories.get(name)
@@ -98,7 +98,7 @@ class FeatureCoding:
         return tuple(made)
 
     def transform(self, features: Features | ArrayLike) -> FloatArray:
-        """Code features as [N, width] float64, C-contiguous; errors as `Preprocessor.transform` states them."""
+        """Encode features as [N, width] float64, C-contiguous; errors as in `Preprocessor.transform`."""
         table = self._selected(features)
         _require_rows(table)
         self._require_kinds(table)
@@ -121,7 +121,7 @@ class FeatureCoding:
         return out
 
     def unseen(self, features: Features | ArrayLike) -> dict[str, int]:
-        """Text column -> in how many rows it holds a category that `fit` did not see; columns without such are left out."""
+        """Text column -> number of rows with a category that did not occur in `fit`; columns without such rows are left out."""
         if not self.categories:
             return {}
         table = self._selected(features)
@@ -145,7 +145,7 @@ class FeatureCoding:
 
     @classmethod
     def from_json(cls, columns: Sequence[Mapping[str, Any]]) -> FeatureCoding:
-        """Rebuild what `to_json` gave; KeyError, TypeError or ValueError if a part is missing or wrong."""
+        """Restore the result of `to_json`; KeyError, TypeError or ValueError if a part is missing or wrong."""
         numeric = [column for column in columns if column["kind"] == "numeric"]
         text = [column for column in columns if column["kind"] == "text"]
         if len(numeric) + len(text) != len(columns):
@@ -183,7 +183,7 @@ class FeatureCoding:
                 )
             if name not in self.categories and is_text(column):
                 raise DtypeError(
-                    f"column {name!r}: expected numbers as in fit, got text{_first_non_number(column)}; mend or drop it"
+                    f"column {name!r}: expected numbers as in fit, got text{_first_non_number(column)}; fix or drop it"
                 )
 
 

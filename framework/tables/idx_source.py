@@ -1,6 +1,6 @@
-"""Reading of IDX files, the format of MNIST and its relatives, plain or gzipped.
+"""Reading of IDX files, the format of MNIST and similar data sets, plain or gzipped.
 
-Nothing is downloaded; the images file and the labels file have to be there.
+Nothing is downloaded; the images file and the labels file must exist.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ _PAIRS = (("images-idx3", "labels-idx1"), ("images.idx3", "labels.idx1"))
 def read_idx(path: Path, labels: Path | None, with_labels: bool) -> tuple[Matrix, Column | None]:
     """Read images, and with them their labels.
 
-    Args: path – of the images file; labels – of the labels file, by default found by the custom of the names:
-        `images-idx3` becomes `labels-idx1` (or, with dots, `images.idx3` becomes `labels.idx1`), gzipped or not;
-        with_labels – whether labels are wanted at all.
-    Returns: (features, labels or None): features [N, height·width], bytes scaled from 0…255 to [0, 1], other types as
-        they are, columns called pixel0, pixel1, … row by row; labels [N] int64.
-    Raises: DataFileError for a wrong magic number, a truncated or overlong file, missing labels, unequal counts;
-        EmptyDataError for no images.
+    Args: path – of the images file; labels – of the labels file, by default derived from the name of the images file:
+        `images-idx3` becomes `labels-idx1` (or, with dots, `images.idx3` becomes `labels.idx1`), gzipped or not; with_labels –
+        whether to read labels.
+    Returns: (features, labels or None): features [N, height·width], bytes scaled from 0…255 to [0, 1], other types as they are,
+        columns called pixel0, pixel1, … row by row; labels [N] int64.
+    Raises: DataFileError for a wrong magic number, a truncated or overlong file, missing labels, unequal counts; EmptyDataError
+        for no images.
     Source: Y. LeCun, C. Cortes, C. Burges, "The MNIST database", section "File formats".
     """
     images = read_idx_array(path)

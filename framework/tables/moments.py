@@ -1,6 +1,6 @@
-"""Mean and scale of the columns of a matrix, in blocks, safe against overflow and rounding.
+"""Mean and scale of the columns of a matrix, in blocks, robust against overflow and rounding.
 
-Applying them lives in `preprocessing.py`.
+They are applied in `feature_coding.py` and `target_coding.py`.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from .validation import require_finite
 
 FloatArray = NDArray[np.float64]
 _LARGE = 1e300
-"""Numbers from here on are not subtracted from others, for the difference might be infinite."""
+"""Larger numbers are not subtracted from others, because the difference could be infinite."""
 
 
 def column_moments(values: FloatArray, names: Sequence[str] | None = None) -> tuple[FloatArray, FloatArray]:
     """Mean and standard deviation of each column, with 1 in place of the deviation of a constant column.
 
-    mean = Σx/N, scale = √(Σ(x−mean)²/N) (ddof = 0), by the corrected two-pass formula, deviations divided by the
-    largest one before they are squared. A column counts as constant if all its entries are equal, or if the deviation
-    is below four roundings of the mean.
+    mean = Σx/N, scale = √(Σ(x−mean)²/N) (ddof = 0), by the corrected two-pass formula, deviations divided by the largest one
+    before they are squared. A column counts as constant if all its entries are equal, or if the deviation is below four
+    rounding errors of the mean.
 
     Args: values – [N, d] finite, N ≥ 1; names – of the columns, for the message.
     Returns: (mean [d], scale [d]), float64, on the host; scale > 0.
@@ -36,12 +36,12 @@ def column_moments(values: FloatArray, names: Sequence[str] | None = None) -> tu
 
 
 def source_moments(source: RowSource, name: str) -> tuple[FloatArray, FloatArray]:
-    """As `column_moments`, of the columns [N, d] of a source, in one pass: the moments of its blocks are joined.
+    """As `column_moments`, for the columns [N, d] of a source, in one pass that combines the moments of its blocks.
 
-    mean = mean_a + (n_b / n) d, scale² = (n_a scale_a² + n_b scale_b²) / n + (n_a n_b / n²) d², with d = mean_b - mean_a,
-    all of x minus the first row, so that d keeps its digits where the mean is large beside the deviation.
+    mean = mean_a + (n_b / n) d, scale² = (n_a scale_a² + n_b scale_b²) / n + (n_a n_b / n²) d², with d = mean_b - mean_a, all
+    of x minus the first row, so that d keeps its digits if the mean is large compared with the deviation.
 
-    Args: source; name – what an error message calls it.
+    Args: source; name – its name in error messages.
     Raises: NonFiniteDataError for NaN or infinity, with the row.
     Source: Chan, Golub, LeVeque, "Algorithms for computing the sample variance", 1983, equation 2.1.
     """

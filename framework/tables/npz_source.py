@@ -1,4 +1,4 @@
-"""Reading of NumPy archives (.npz) that hold features `x`, targets `y` and perhaps column `names`.
+"""Reading of NumPy archives (.npz) with features `x`, targets `y` and optional column `names`.
 
 Writing archives is not done here; single .npy files are in npy_source.py.
 """
@@ -27,12 +27,12 @@ _UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, Ru
 def read_npz(path: Path, target: str | None) -> tuple[Matrix, Column | None]:
     """Read an archive made with `np.savez(path, x=features, y=target)` or `np.savez_compressed`.
 
-    Args: path – of the archive. It holds x – [N, d] numbers, or [N, …] whose later axes are flattened; the target
-        array – [N] or [N, 1]; and, if you like, names – [d] text, otherwise the columns are called x0, x1, …;
-        target – name of the target array, "y" by custom; None does not read one.
+    Args: path – of the archive. It holds x – [N, d] numbers, or [N, …] whose later axes are flattened; the target array – [N]
+        or [N, 1]; and optionally names – [d] text, otherwise the columns are called x0, x1, …; target – name of the target
+        array, by convention "y"; None reads no target.
     Returns: (features, target or None).
-    Raises: DataFileError for a truncated archive, pickled objects or shapes that do not fit; UnknownColumn for an
-        array that is not there; EmptyDataError for no rows.
+    Raises: DataFileError for a truncated archive, pickled objects or shapes that do not fit; UnknownColumn for an array that
+        does not exist; EmptyDataError for no rows.
     """
     wanted = ["x", "names"] if target is None else ["x", "names", target]
     arrays = _required(path, wanted)
@@ -105,6 +105,6 @@ def _names(path: Path, stored: NDArray[Any] | None, width: int) -> tuple[str, ..
     if len(names) != width or len(set(names)) != width:
         raise DataFileError(
             f"{path}: expected {width} different entries in names, one per column of x, found {len(names)} "
-            f"({len(set(names))} different); mend names"
+            f"({len(set(names))} different); fix names"
         )
     return names

@@ -22,14 +22,14 @@ _PANDAS_INDEX = "__index_level_"
 def read_parquet(path: Path, only: Collection[str] | None = None, text: Collection[str] = ()) -> dict[str, Column]:
     """Read a Parquet file.
 
-    Missing entries become NaN in numeric columns and the empty string in text columns. An index column that pandas
-    wrote along is left out.
+    Missing entries become NaN in numeric columns and the empty string in text columns. An index column written by pandas is
+    left out.
 
-    Args: path – of the file; only – names of the columns to read, all by default;
-        text – names of columns to turn into text even if they hold numbers.
+    Args: path – of the file; only – names of the columns to read, all by default; text – names of columns to turn into text
+        even if they hold numbers.
     Returns: name -> [N] float64, int64, bool, or object of `str`.
     Raises: DataFileError for a damaged file and for columns of dates, lists and the like; EmptyDataError for no rows;
-        UnknownColumn if one of `only` is not there; MissingDependency without pyarrow.
+        UnknownColumn if one of `only` does not exist; MissingDependency without pyarrow.
     """
     arrow = require("pyarrow", "data", "reading Parquet")
     parquet = require("pyarrow.parquet", "data", "reading Parquet")

@@ -1,6 +1,6 @@
-"""`Preprocessor`: from features and target as read to what a network takes, stored as plain values with the model.
+"""`Preprocessor`: converts features and target to the input of a network; stored with the model as plain values.
 
-How columns and targets are coded lives in `feature_coding.py` and `target_coding.py`; it is put together here.
+The encodings of columns and targets are in `feature_coding.py` and `target_coding.py`; they are combined here.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _FORMAT = "fusedstep.preprocessor/1"
 
 
 class Preprocessor:
-    """Standardised numbers, one-hot text and coded targets, with statistics of the training part only.
+    """Standardised numbers, one-hot text and encoded targets, with statistics of the training part only.
 
     numeric column: (x − mean) / scale, scale the standard deviation (ddof = 0), 1 for a constant column
     text column: one 0/1 column per category of the training part, sorted; an unseen category gives zeros only
@@ -39,15 +39,15 @@ class Preprocessor:
     def fit(
         self, features: Features | ArrayLike | RowSource, target: ArrayLike | RowSource, task: Task | None = None
     ) -> Preprocessor:
-        """Learn means, scales, categories and classes; nothing is learned, and nothing forgotten, if this raises.
+        """Compute means, scales, categories and classes; the state is unchanged if this raises.
 
         Args: features – the training part: Table, Matrix, mapping of columns, [N, d] numbers, or a RowSource, which is read
-            once, block by block; target – [N], or a RowSource, which is read into memory; task – None leaves it to
+            once, block by block; target – [N], or a RowSource, which is read into memory; task – None: determined by
             `find_task`.
         Returns: itself.
-        Raises: EmptyDataError for no rows or columns; ShapeError for unequal lengths; NonFiniteDataError for NaN or
-            infinity; LabelError for an empty label or a single class; DtypeError for regression on text; DataFileError
-            for a text column with more categories than half the rows (100 are always allowed, 10,000 at most).
+        Raises: EmptyDataError for no rows or columns; ShapeError for unequal lengths; NonFiniteDataError for NaN or infinity;
+            LabelError for an empty label or a single class; DtypeError for regression on text; DataFileError for a text column
+            with more categories than half the rows (100 are always allowed, 10,000 at most).
         """
         column = as_column(target.whole() if isinstance(target, RowSource) else target, "target")
         if isinstance(features, RowSource):
@@ -67,32 +67,32 @@ class Preprocessor:
 
     @property
     def task(self) -> Task:
-        """What was fitted: "classification" or "regression"."""
+        """The fitted task: "classification" or "regression"."""
         return self._codings()[1].task
 
     @property
     def input_names(self) -> tuple[str, ...]:
-        """Names of the columns that `transform` takes; `load_features(source, columns=…)` wants them."""
+        """Names of the columns that `transform` expects; pass them to `load_features(source, columns=…)`."""
         return self._codings()[0].names
 
     @property
     def text_columns(self) -> tuple[str, ...]:
-        """Names of the input columns that hold text; `load_features(source, text=…)` wants them."""
+        """Names of the text input columns; pass them to `load_features(source, text=…)`."""
         return tuple(self._codings()[0].categories)
 
     @property
     def feature_names(self) -> tuple[str, ...]:
-        """Names of the columns that `transform` gives: a number's own, and `column=category` for text."""
+        """Names of the columns that `transform` returns: the column name for numbers, `column=category` for text."""
         return self._codings()[0].output_names
 
     @property
     def width(self) -> int:
-        """Number of columns that `transform` gives: the fan-in of the first layer."""
+        """Number of columns that `transform` returns: the fan-in of the first layer."""
         return self._codings()[0].width
 
     @property
     def outputs(self) -> int:
-        """Number of outputs the network needs: one per class, or 1 for regression."""
+        """Number of network outputs: one per class, or 1 for regression."""
         return len(self.classes) or 1
 
     @property
@@ -106,53 +106,53 @@ class Preprocessor:
     @overload
     def transform(self, features: Features | ArrayLike) -> FloatArray: ...
     def transform(self, features: Features | ArrayLike | RowSource) -> FloatArray | RowSource:
-        """Features as the network takes them.
+        """Encode features for the network.
 
-        Args: features – Table, Matrix or mapping with the columns `input_names` (others are ignored), or [N, d]
-            numbers in the order of `input_names`, or a RowSource of those.
-        Returns: [N, width] float64, C-contiguous, on the host; of a RowSource another one, which codes rows as they are read.
-        Raises: UnknownColumn, ShapeError, DtypeError if the columns are not those of `fit`; NonFiniteDataError;
-            EmptyDataError for no rows.
+        Args: features – Table, Matrix or mapping with the columns `input_names` (others are ignored), or [N, d] numbers in the
+            order of `input_names`, or a RowSource of those.
+        Returns: [N, width] float64, C-contiguous, on the host; for a RowSource, a source that encodes rows when they are read.
+        Raises: UnknownColumn, ShapeError, DtypeError if the columns are not those of `fit`; NonFiniteDataError; EmptyDataError
+            for no rows.
         """
         coding = self._codings()[0]
         return coding.transform_source(features) if isinstance(features, RowSource) else coding.transform(features)
 
     def unseen(self, features: Features | ArrayLike) -> dict[str, int]:
-        """How often text columns hold what the training part does not, which `transform` turns into zeros only.
+        """Count text values that did not occur in the training part, which `transform` encodes as all zeros.
 
         Args: features – as for `transform`.
-        Returns: column -> number of rows; columns without such texts are left out.
+        Returns: column -> number of rows; columns without such values are left out.
         """
         return self._codings()[0].unseen(features)
 
     def transform_target(self, target: ArrayLike) -> NDArray[np.int64] | FloatArray:
-        """Target as the loss takes it.
+        """Encode the target for the loss.
 
         Args: target – [N] labels or numbers.
         Returns: class indices [N] int64, or standardised numbers [N, 1] float64, on the host.
-        Raises: LabelError for labels that the training part does not have; NonFiniteDataError; EmptyDataError;
-            DtypeError for text where numbers were fitted.
+        Raises: LabelError for labels that did not occur in the training part; NonFiniteDataError; EmptyDataError; DtypeError
+            for text if numbers were fitted.
         """
         return self._codings()[1].transform(target)
 
     def inverse_target(self, predictions: ArrayLike) -> Column:
-        """Predictions in the units of the target as read.
+        """Convert predictions to the units of the original target.
 
-        Args: predictions – classification: indices [N] or scores [N, C], of which the largest counts;
-            regression: standardised numbers [N] or [N, 1].
-        Returns: [N] class labels of their own type, or float64 numbers, on the host.
+        Args: predictions – classification: indices [N] or scores [N, C], of which the largest is taken; regression:
+            standardised numbers [N] or [N, 1].
+        Returns: [N] class labels of their original type, or float64 numbers, on the host.
         Raises: ShapeError for other shapes; LabelError for indices out of range.
         """
         return self._codings()[1].inverse(predictions)
 
     def to_json(self) -> dict[str, Any]:
-        """Everything fitted, as plain values that `json` writes and reads back without loss."""
+        """The complete fitted state, as plain values that JSON can represent without loss."""
         features, target = self._codings()
         return {"format": _FORMAT, "features": features.to_json(), "target": target.to_json()}
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Preprocessor:
-        """Rebuild what `to_json` gave; ModelFileError if it is of another format or incomplete."""
+        """Restore the result of `to_json`; ModelFileError if it has another format or is incomplete."""
         found = stored.get("format") if isinstance(stored, Mapping) else type(stored).__name__
         if found != _FORMAT:
             raise ModelFileError(

@@ -1,6 +1,6 @@
-"""`load` and `load_features`: from the name of a bundled set or a path to data in memory, by the file's extension.
+"""`load` and `load_features`: read a bundled set or a file, whose format is given by its extension.
 
-How each format is read lives in the `*_source.py` modules.
+The readers of each format are in the `*_source.py` modules.
 """
 
 from __future__ import annotations
@@ -60,16 +60,15 @@ def load(
 ) -> Dataset:
     """Read features and target.
 
-    Args: source – one of `BUNDLED`, or the path of a file with one of `EXTENSIONS`; target – name of the target
-        column; needed for tables (CSV, Parquet), for .npz the name of the target array ("y" by default), elsewhere
-        the source has one target only; labels – path of the labels file of an IDX source, if it is not beside it, or of an
-        .npy source, which needs one; text – names of table columns to read as text even if they hold numbers, such as
-        postcodes; stream – leave the features in their file (.npy, .npz, .parquet), to be read as they are needed; the
-        target is in memory.
-    Returns: Dataset on the host, with a RowSource as its features where they are streamed; a whole-numbered target is int64,
-        so that class labels read 3 and not 3.0.
-    Raises: DataFileError for a source that is unknown, missing or damaged; UnknownColumn if the target is missing or
-        not given; EmptyDataError for no rows or no features; MissingDependency for an absent optional library.
+    Args: source – one of `BUNDLED`, or the path of a file with one of `EXTENSIONS`; target – name of the target column;
+        required for tables (CSV, Parquet); for .npz the name of the target array ("y" by default); other sources have only one
+        target; labels – path of the labels file of an IDX source, if it is not in the same folder, or of an .npy source, which
+        requires one; text – names of table columns to read as text even if they hold numbers, such as postcodes; stream – read
+        the features on demand from their file (.npy, .npz, .parquet); the target is in memory.
+    Returns: Dataset on the host, with a RowSource as features if they are streamed; a target of integers is int64, so that
+        class labels are 3 and not 3.0.
+    Raises: DataFileError for a source that is unknown, missing or damaged; UnknownColumn if the target does not exist or is not
+        given; EmptyDataError for no rows or no features; MissingDependency for a missing optional library.
     """
     form, path = find_format(source)
     _labels_only_where_used(form, labels)
@@ -111,7 +110,7 @@ def load(
 
 
 def _streamed(form: Format, path: Path, target: str | None, labels: Path | None, text: Collection[str]) -> Dataset:
-    """A data set whose features stay in their file."""
+    """A data set whose features are read on demand."""
     name = path.name.split(".")[0]
     if form == "npy":
         rows = memory_map(path)
@@ -133,7 +132,7 @@ def _streamed(form: Format, path: Path, target: str | None, labels: Path | None,
 
 
 def open_features(source: str | os.PathLike[str], columns: Sequence[str] | None = None) -> RowSource:
-    """As `load_features`, with the features left in their file (.npy, .npz, .parquet)."""
+    """As `load_features`, with features that are read on demand (.npy, .npz, .parquet)."""
     form, path = find_format(source)
     if form == "parquet":
         return ParquetRows(path, columns)
@@ -152,13 +151,13 @@ def _not_streamed(path: Path, form: Format) -> DataFileError:
 def load_features(
     source: str | os.PathLike[str], columns: Sequence[str] | None = None, text: Collection[str] = ()
 ) -> Features:
-    """Read features without a target, for prediction; a target that is there does no harm.
+    """Read features without a target, for prediction; the source may contain a target.
 
-    Args: source – as for `load`; columns – names of the feature columns wanted, in this order (a fitted
-        preprocessor's `input_names`), other columns are left out; None takes all, in tables the target among them;
-        text – names of table columns to read as text (a fitted preprocessor's `text_columns`).
+    Args: source – as for `load`; columns – names of the feature columns, in this order (`input_names` of a fitted
+        preprocessor); other columns are ignored; None reads all, in tables including the target; text – names of table columns
+        to read as text (`text_columns` of a fitted preprocessor).
     Returns: Table for CSV and Parquet, Matrix for the other formats, on the host.
-    Raises: as `load`; UnknownColumn for columns that are not there.
+    Raises: as `load`; UnknownColumn for columns that do not exist.
     """
     form, path = find_format(source)
     features: Features
@@ -182,7 +181,7 @@ def load_features(
 
 
 def find_format(source: str | os.PathLike[str]) -> tuple[Format, Path]:
-    """Tell how to read a source, by its name alone; of files, only whether they exist is looked at.
+    """Determine the format of a source from its name; of files, only their existence is checked.
 
     Raises: DataFileError if the name is neither a bundled set nor ends in a known extension, or there is no such file.
     """
@@ -216,7 +215,7 @@ def _existing(path: Path) -> Path:
             f"write the data to a file first"
         )
     if path.is_symlink():
-        raise DataFileError(f"expected a data file, {str(path)!r} is a link to a file that does not exist; mend the link")
+        raise DataFileError(f"expected a data file, {str(path)!r} is a link to a file that does not exist; fix the link")
     there = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
     nearest = get_close_matches(path.name, there, n=1)
     hint = f"did you mean {nearest[0]!r}?" if nearest else f"check the path (current folder: {Path.cwd()})"

@@ -1,6 +1,6 @@
-"""Division of row numbers into training, validation and test part.
+"""Splits row indices into training, validation and test part.
 
-Shuffling within an epoch and cutting into minibatches live elsewhere; no data is touched here.
+Shuffling and minibatches are elsewhere; no data are accessed here.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ def split(
     seed: int = 0,
     stratify: ArrayLike | None = None,
 ) -> tuple[Indices, Indices, Indices]:
-    """Divide row numbers at random into a training, a validation and a test part.
+    """Split row indices randomly into a training, a validation and a test part.
 
-    round(N·test) rows go to the test part, round(N·validation) to the validation part, the others to the training
-    part. With labels, each part draws from every class in proportion to its size by the method of largest
-    remainders, and at least one row of every class stays in the training part: a class of one row is never held out.
+    round(N·test) rows go to the test part, round(N·validation) to the validation part, the others to the training part. With
+    labels, the split is stratified: each part draws from every class in proportion to its size by the method of largest
+    remainders, and the training part keeps at least one row of every class.
 
-    Args: rows – number of rows N, or [N] class labels, which then also stratify;
-        fractions – (test, validation), shares of all rows, each in [0, 1), together below 1; 0 leaves a part out;
-        seed – of the Philox generator, ≥ 0: the same seed gives the same parts; stratify – [N] labels or None.
-    Returns: (training, validation, test), int64 row numbers in ascending order, on the host.
-    Raises: HyperparameterError for fractions or a seed out of range; EmptyDataError if a part would be empty;
-        ShapeError if there is not one label per row.
-    Differs from: scikit-learn's train_test_split, which refuses classes of one row and rounds the test part up.
+    Args: rows – number of rows N, or [N] class labels, which then also stratify; fractions – (test, validation), fractions of
+        all rows, each in [0, 1), sum below 1; 0 omits a part; seed – of the Philox generator, ≥ 0: the same seed gives the same
+        parts; stratify – [N] labels or None.
+    Returns: (training, validation, test), int64 row indices in ascending order, on the host.
+    Raises: HyperparameterError for fractions or a seed out of range; EmptyDataError if a part would be empty; ShapeError if
+        there is not one label per row.
+    Differs from: scikit-learn's train_test_split, which rejects classes of one row and rounds the test part up.
     Source: largest remainders: Hare (1859) / Hamilton (1792).
     """
     test, validation = _checked_fractions(fractions)
@@ -75,7 +75,7 @@ def _checked_fractions(fractions: tuple[float, float]) -> tuple[float, float]:
     for name, fraction in (("test", test), ("validation", validation)):
         if not (isfinite(fraction) and 0.0 <= fraction < 1.0):
             raise HyperparameterError(
-                f"{name} fraction: expected a share in [0, 1), got {fraction}; 0.2 holds out a fifth of the rows"
+                f"{name} fraction: expected a fraction in [0, 1), got {fraction}; 0.2 holds out a fifth of the rows"
             )
     if test + validation >= 1.0:
         raise HyperparameterError(
@@ -99,7 +99,7 @@ def _part_size(count: int, fraction: float) -> int:
 
 
 def _draw(sizes: NDArray[np.intp], total: int, ties: NDArray[np.intp]) -> NDArray[np.intp]:
-    """How many rows of each class to draw for `total` in all: quotas by size, one row of each class left behind."""
+    """Number of rows of each class for a total of `total`: proportional to size, leaving at least one row of each class."""
     capacity = np.maximum(sizes - 1, 0)
     total = min(total, int(capacity.sum()))
     counts = np.zeros_like(sizes)
@@ -122,6 +122,6 @@ def _require_rows(count: int, parts: tuple[int, ...], shares: tuple[float, ...],
             rows = "1 row leaves" if count == 1 else f"{count} rows leave"
             of_each = ", two or more of each class," if stratified else ""
             raise EmptyDataError(
-                f"split: expected at least one row in the {name} part (share {share:.3g}), {rows} it empty; "
-                f"give {max(needed, count + 1)} rows or more{of_each or ','} or other shares"
+                f"split: expected at least one row in the {name} part (fraction {share:.3g}), {rows} it empty; "
+                f"give {max(needed, count + 1)} rows or more{of_each or ','} or other fractions"
             )

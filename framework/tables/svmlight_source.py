@@ -1,6 +1,6 @@
 """Reading of svmlight / libsvm files, through scikit-learn, into a dense matrix.
 
-Sparse training is not offered: every entry that the file leaves out is stored as a zero.
+Sparse training is not supported: entries that are not in the file are stored as zeros.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ def read_svmlight(path: Path, width: int | None = None) -> tuple[Matrix, Column]
 
     Indices count from 1 unless a 0 occurs. The columns are called x0, x1, … from the lowest possible index.
 
-    Args: path – of the file, plain or .gz; width – number of columns of the data this file goes with: a file whose
-        last columns are all zero names fewer of them and is widened with zeros.
+    Args: path – of the file, plain or .gz; width – number of columns of the corresponding training data: a file whose last
+        columns are all zero has fewer and is padded with zeros.
     Returns: (features [N, d], labels [N], int64 where all are whole numbers and float64 otherwise).
     Raises: DataFileError for lines of another form; EmptyDataError for no rows; MissingDependency without scikit-learn.
     """
@@ -32,7 +32,7 @@ def read_svmlight(path: Path, width: int | None = None) -> tuple[Matrix, Column]
         sparse, labels = svmlight.load_svmlight_file(str(path))
     except (ValueError, OSError, EOFError, zlib.error, OverflowError) as error:
         raise DataFileError(
-            f"{path}: expected lines 'label index:value …', reading failed ({error}); mend the file"
+            f"{path}: expected lines 'label index:value …', reading failed ({error}); fix the file"
         ) from error
     if sparse.shape[0] == 0:
         raise EmptyDataError(f"{path}: expected data rows, found none; check how the file was made")

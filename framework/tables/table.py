@@ -1,6 +1,6 @@
-"""What a source of data becomes in memory: named feature columns or a named matrix, and with a target a `Dataset`.
+"""Data in memory: named feature columns or a named matrix, and, with a target, a `Dataset`.
 
-Reading files lives in the `*_source.py` modules; nothing here changes a value beyond its dtype.
+Files are read by the `*_source.py` modules; nothing here changes values other than their dtype.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Rows: TypeAlias = NDArray[np.intp] | NDArray[np.int64] | NDArray[np.bool_] | sli
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Named columns of equal length, numbers and text side by side.
+    """Named columns of equal length; numbers and text can be mixed.
 
     Args: columns – name -> 1-D array; numbers of any kind become float64, text becomes object arrays of `str`;
         source – where it came from, for error messages.
@@ -118,11 +118,11 @@ Features: TypeAlias = Table | Matrix
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Features and the target that is to be learned from them, as read and before any preprocessing.
+    """Features and target as read, before any preprocessing.
 
-    Args: features – `Table` or `Matrix` of N rows, or a RowSource that reads them as they are needed;
-        target – [N] float64, int64, bool or object of `str`; name – of the data set; target_name – of the target column;
-        task – if the source knows it, else None.
+    Args: features – `Table` or `Matrix` of N rows, or a RowSource that reads them on demand; target – [N] float64, int64, bool
+        or object of `str`; name – of the data set; target_name – of the target column; task – if the source specifies it,
+        otherwise None.
     Raises: ShapeError if features and target differ in length.
     """
 

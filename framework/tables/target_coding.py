@@ -1,6 +1,6 @@
-"""Coding of the target: class labels as indices, numbers standardised, and both ways back.
+"""Encoding of the target: class labels as indices, standardised numbers, and the inverse of both.
 
-Coding of the features lives in `feature_coding.py`; the two together are the `Preprocessor`.
+Encoding of the features is in `feature_coding.py`; `Preprocessor` combines both.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Label: TypeAlias = str | int | float | bool
 
 @dataclass(frozen=True, eq=False)
 class TargetCoding:
-    """What is known of the target: for classification its sorted `classes` [C], for regression `mean` and `scale`."""
+    """The fitted encoding of the target: for classification its sorted `classes` [C], for regression `mean` and `scale`."""
 
     task: Task
     classes: Column
@@ -34,7 +34,7 @@ class TargetCoding:
 
     @classmethod
     def fit(cls, target: ArrayLike, requested: str | None = None) -> TargetCoding:
-        """Learn classes, or mean and scale; errors as `Preprocessor.fit` states them."""
+        """Determine classes, or mean and scale; errors as in `Preprocessor.fit`."""
         column = as_column(target, "target")
         require_present(column)
         task = find_task(column, requested)
@@ -61,7 +61,7 @@ class TargetCoding:
         return standardised[:, np.newaxis]
 
     def inverse(self, predictions: ArrayLike) -> Column:
-        """Class labels of indices [N] or scores [N, C], or numbers [N] in the units of the target as read."""
+        """Class labels of indices [N] or scores [N, C], or numbers [N] in the units of the original target."""
         values = np.asarray(predictions)
         if self.task == "regression":
             if values.ndim != 1 and values.shape[1:] != (1,):
@@ -91,7 +91,7 @@ class TargetCoding:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> TargetCoding:
-        """Rebuild what `to_json` gave; KeyError, TypeError or ValueError if a part is missing or wrong."""
+        """Restore the result of `to_json`; KeyError, TypeError or ValueError if a part is missing or wrong."""
         labels = np.empty(len(stored["classes"]), dtype=object)
         labels[:] = stored["classes"]
         classes = as_column(labels, "classes") if len(labels) else np.zeros(0, dtype=np.int64)

@@ -1,6 +1,6 @@
-"""The decision between classification and regression, from the target alone.
+"""Decides between classification and regression from the target.
 
-What the decision leads to (loss, coding of the target) lives in `preprocessing.py` and in the command line.
+The consequences (loss, encoding of the target) are in `preprocessing.py` and in the commands.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ TASKS: tuple[Task, ...] = get_args(Task)
 
 
 def find_task(target: ArrayLike, requested: str | None = None) -> Task:
-    """Tell whether a target asks for classification or regression.
+    """Determine whether a target requires classification or regression.
 
-    Text and booleans: classification. Numbers: classification if all N of them are whole (2.0 counts as whole) and
-    the number k of different values is at most 2, or at most both max(20, √N) and N/2; else regression.
-    So ten classes in a thousand rows are classes, and whole-numbered prices, most of them seen once, are not.
-    NaN and infinity are passed over here; `Preprocessor.fit` reports them.
+    Text and booleans: classification. Numbers: classification if all N of them are integers (including 2.0) and the number k of
+    distinct values is at most 2, or at most both max(20, √N) and N/2; otherwise regression. So ten distinct values in a
+    thousand rows are classes, but integer prices that mostly occur once are not. NaN and infinity are ignored here;
+    `Preprocessor.fit` reports them.
 
-    Args: target – [N]; requested – "classification" or "regression" wins over the rule; None asks for the rule.
+    Args: target – [N]; requested – "classification" or "regression" overrides the rule; None applies the rule.
     Returns: "classification" or "regression".
-    Raises: DtypeError for regression on text; HyperparameterError for another word; EmptyDataError for no rows.
+    Raises: DtypeError for regression on text; HyperparameterError for another text; EmptyDataError for no rows.
     """
     column = as_column(target, "target")
     if column.size == 0:

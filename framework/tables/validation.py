@@ -1,6 +1,6 @@
-"""The check that data holds neither NaN nor infinity, in blocks so that it costs little memory.
+"""Checks that data contain neither NaN nor infinity, in blocks to save memory.
 
-Checks of shapes and names live with the tables; checks of the loss live in the training step.
+Shapes and names are checked by the tables, the loss by the training step.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .table import Features, Matrix
 
 
 class NonFinite(NamedTuple):
-    """How many entries are NaN or infinite, and the 0-based row and column of the first."""
+    """Number of entries that are NaN or infinite, and the 0-based row and column of the first."""
 
     total: int
     row: int
@@ -49,9 +49,9 @@ def find_nonfinite(matrix: NDArray[Any]) -> NonFinite | None:
 def require_finite(matrix: NDArray[Any], name: str, columns: Sequence[str] | None = None) -> None:
     """Raise unless every entry is a finite number.
 
-    Args: matrix – [N] or [N, d, …] of numbers, on the host; name – what the message calls it;
-        columns – names of the d columns, to name the one at fault.
-    Raises: NonFiniteDataError with the count, the first row and its column, by name or else by number, both from 1;
+    Args: matrix – [N] or [N, d, …] of numbers, on the host; name – its name in the message; columns – names of the d columns,
+        for the message.
+    Raises: NonFiniteDataError with the count, the first row and its column (by name, otherwise by number), counted from 1;
         DtypeError if not numbers.
     """
     if matrix.dtype.kind not in "biuf":
@@ -66,7 +66,7 @@ def require_finite(matrix: NDArray[Any], name: str, columns: Sequence[str] | Non
 
 
 def require_finite_features(features: Features, name: str = "features") -> None:
-    """Raise unless every numeric column of a Table or Matrix is finite; text columns are not looked at."""
+    """Raise unless every numeric column of a Table or Matrix is finite; text columns are ignored."""
     if isinstance(features, Matrix):
         require_finite(features.values, name, features.names)
         return

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..engine.step_loss import StepLoss
 
 STEPS = 16
-"""Steps of a launch, unless a Trainer is told otherwise."""
+"""Default number of steps per launch."""
 
 
 def one_by_one(trainer: Any, feed: Feed) -> str:

@@ -246,7 +246,7 @@ class Trainer:
             if self._at_once:
                 break
         rows = min(rows, len(losses) * size)
-        feed.close()  # where the epoch was not finished, so that nobody else reads beside the loader
+        feed.close()  # if the epoch was not finished, so that nothing else reads while the loader is running
         mean = 0.0
         for loss, start in losses:
             stop = min(rows, start + size)

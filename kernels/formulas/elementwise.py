@@ -1,6 +1,6 @@
 """Plain arithmetic between arrays that layers need: sums, scales, biases.
 
-Activations, losses and updates have files of their own.
+Activations, losses and updates are in separate files.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ BLOCK_ROWS = 128  # rows that are summed in the kernel's own precision before th
 
 # mypy: disallow-untyped-defs=False, disallow-untyped-calls=False
 def row_top(x, i):
-    # The largest of a row; NaN is left to whoever reads the row.
+    # The largest of a row; NaN is handled by the code that reads the row.
     top = x[i, 0]
     for j in range(1, x.shape[1]):
         top = x[i, j] if x[i, j] > top else top

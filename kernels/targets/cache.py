@@ -20,7 +20,7 @@ def digest(text: str) -> str:
 
 
 def _users_folder() -> Path | None:
-    """Below the user's cache folder; None where nobody says where that is: never in the working folder."""
+    """A folder inside the user's cache folder; None if that is unknown: never in the working folder."""
     base = os.environ.get("XDG_CACHE_HOME", "")
     if not os.path.isabs(base):
         base = os.path.join(os.path.expanduser("~"), ".cache")
@@ -52,7 +52,7 @@ def remove_entries(source: Path) -> None:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Writes a file so that nobody ever sees a part of it; raises OSError where that cannot be."""
+    """Writes a file atomically; raises OSError if that fails."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""How the libraries of a CUDA device name a lack of its memory: each raises an error of its own."""
+"""Out-of-memory errors of the libraries of a CUDA device: each raises a different exception."""
 
 from __future__ import annotations
 

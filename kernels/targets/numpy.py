@@ -195,7 +195,7 @@ def _function(
     name: str, program: Program, dtype: np.dtype[Any], kinds: Sequence[str], outputs: Sequence[str],
     overwrites: Sequence[int] = (),
 ) -> Callable[..., None]:  # fmt: skip
-    """A program as the Python function of (*outputs, *inputs) that one would write by hand, for one real dtype."""
+    """A program as a Python function of (*outputs, *inputs), as written directly in NumPy, for one real dtype."""
     dtypes = {REAL: dtype, BOOL: np.dtype(bool), UINT32: _WORD, UINT64: np.dtype(np.uint64)}
     places = _Places(program, dtypes, [k for k, kind in enumerate(outputs) if kind == "each"], overwrites)
     names: dict[str, Any] = {"np": np, "take": _registers.take, "types": tuple(places.registers), "scaled": _scaled, **_WORDS}

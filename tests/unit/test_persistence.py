@@ -232,7 +232,7 @@ def test_paths_that_cannot_be_written(tmp_path, name):
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs a folder that even root cannot write to")
 def test_a_folder_that_refuses_new_files():
-    with pytest.raises(OutputPathError, match="cannot"):
+    with pytest.raises(OutputPathError, match="expected a writable path"):
         require_writable("/proc/self/model.safetensors")
 
 
@@ -447,6 +447,6 @@ def test_a_class_that_only_shares_its_name_with_a_layer_is_refused(tmp_path):
         pass
 
     model = fs.Sequential(Linear(3, 2)).initialize(backend="numpy")
-    with pytest.raises(fs.ModelFileError, match="name of its own"):
+    with pytest.raises(fs.ModelFileError, match="rename it, or it would be loaded"):
         fs.save(model, tmp_path / "model.safetensors")
     assert not (tmp_path / "model.safetensors").exists()

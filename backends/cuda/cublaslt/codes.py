@@ -99,7 +99,7 @@ class PreferenceAttribute(IntEnum):
 
 ALIGNMENTS = tuple(which for which in PreferenceAttribute if which.name.startswith("MIN_ALIGNMENT"))
 ORDERED_REDUCTIONS = 2 | 4
-"""Of cublasLtReductionScheme_t those that add up the parts of a sum in a step of its own: all but INPLACE."""
+"""The values of cublasLtReductionScheme_t that add partial sums in a separate step: all except INPLACE."""
 
 
 class Status(IntEnum):

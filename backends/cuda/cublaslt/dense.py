@@ -29,7 +29,7 @@ class DenseProducts:
         self._backend = backend
         self._gemms = gemms
         self._checks = LibraryChecks(backend, gemms)
-        # Nothing is said of the order in which an epilogue adds up a bias gradient; our own kernels have a fixed one.
+        # cuBLASLt does not specify in which order an epilogue sums a bias gradient; our kernels use a fixed order.
         self._sums = not gemms.deterministic
 
     def mask_bytes(self, activation: Activation, width: int, dtype: str, tf32: bool) -> int:

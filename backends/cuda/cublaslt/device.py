@@ -22,9 +22,9 @@ LEAST_SECONDS, MOST_RUNS = 2e-3, 100
 class CupyDevice:
     """Where the arrays live: the current device, through CuPy.
 
-    Args: lock – one of its own unless given.
-    Attributes: identity – device and driver, in words; measures – whether times mean anything here; lock – held while
-        something is made, timed or captured, so that no other thread does that meanwhile.
+    Args: lock – a new one unless given.
+    Attributes: identity – device and driver, in words; measures – whether times mean anything here; lock – held while something
+        is made, timed or captured, so that no other thread does that meanwhile.
     """
 
     identity: str
@@ -72,7 +72,7 @@ class CupyDevice:
         return array.copy()
 
     def seconds(self, run: Callable[[], object]) -> float:
-        """What one of many runs takes: inside a captured graph, where the host does not count, on a stream of its own."""
+        """Time per run, measured in a captured graph on a separate stream, so that host time is not included."""
         cuda = self._cupy.cuda
         cuda.Device().synchronize()
         stream = self._stopwatch

@@ -187,7 +187,7 @@ class Gemms:
         if not self._disappointed:
             self._disappointed = True
             warnings.warn(
-                f"cuBLASLt refused a product with what follows it, which then has kernels of its own ({error})",
+                f"cuBLASLt rejected a product with its epilogue, which therefore runs in separate kernels ({error})",
                 RuntimeWarning,
                 stacklevel=2,
             )

@@ -65,7 +65,7 @@ class PlannedProducts:
         return self._planned.setdefault(number, _Planned()) if found is None else found
 
     def gemms(self, backend: Any) -> Gemms | None:
-        """The plans of products as they are wanted now, made at the first one; None without cuBLASLt, which is said once."""
+        """The product plans for the current settings, created on first use; None without cuBLASLt, which is reported once."""
         here = self._here(backend)
         if here.gemms is None and not here.absent:
             with backend.exclusive():

@@ -1,4 +1,4 @@
-"""Figures: what training did, drawn with matplotlib, which is imported only when one is drawn.
+"""Figures of training, drawn with matplotlib, which is imported only when needed.
 
-One file a figure; colours, marks and saving are in style.py. Nothing is computed here that is not shown.
+One file per figure; colours, markers and saving are in style.py.
 """

@@ -36,7 +36,7 @@ def case():
 def report():
     """Two networks, two sweeps, a kernel, a profile, and somebody left out."""
     cases = [make_case(), make_case("64-128-128-10@128", 0.1)]
-    cases[1].left_out.append(LeftOut("jax", "does other work: 1 instead of 2", "look", cases[1].network))
+    cases[1].left_out.append(LeftOut("jax", "computes something else: 1 instead of 2", "look", cases[1].network))
     cases += [make_case(f"784-512-512-10@{rows}", rows / 256, "batch") for rows in (32, 128, 512)]
     cases += [make_case("784-1024-1024-10@1024", 8.0 / n, "threads", n) for n in (1, 2)]
     kernel = KernelCase("Adam update", "1 M parameters", 28_000_000)

@@ -191,7 +191,7 @@ raise SystemExit(main(["--dry-run"]))
 def test_where_a_graph_cannot_be_captured_the_preflight_ends_with_the_reason():
     done = subprocess.run([sys.executable, "-c", REFUSING], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    reason = "steps in float32 are right and cannot be captured: RuntimeError: operation not permitted"
+    reason = "steps in float32 are correct but cannot be captured: RuntimeError: operation not permitted"
     assert done.stdout.endswith(f"preflight failed: {reason}\n"), done.stdout + done.stderr
 
 
@@ -244,10 +244,10 @@ def test_steps_that_were_captured_pass(captured, precision):
 
 def test_a_step_that_cannot_be_captured_is_a_reason(captured):
     captured.refusal = "RuntimeError: operation not permitted when stream is capturing"
-    with pytest.raises(preflight.Broken, match="float32 are right and cannot be captured: RuntimeError: operation not"):
+    with pytest.raises(preflight.Broken, match="float32 are correct but cannot be captured: RuntimeError: operation not"):
         preflight.check_steps("cuda", "float32")
     captured.refusal, captured._plans = "", {}
-    with pytest.raises(preflight.Broken, match="were not captured, and nothing says why"):
+    with pytest.raises(preflight.Broken, match="were not captured, without a stated reason"):
         preflight.check_steps("cuda", "float32")
 
 

@@ -116,7 +116,7 @@ def test_a_part_that_fails_keeps_its_reason_and_stops_no_other(start, monkeypatc
     assert "- adam: failed, " in markdown(session.report)
     assert load(session.path).parts[0].reason == "MemoryError: out of device memory"
     states = {o.target.what: o for o in outcomes(session.report)}
-    assert states["fused Adam over the arena: launches a step"].note == "MemoryError: out of device memory"
+    assert states["fused Adam over the arena: launches per step"].note == "MemoryError: out of device memory"
 
     monkeypatch.setattr(sessions.Bench, "adam", real)
     session, done = start("copy,adam", resume=True)
@@ -162,7 +162,7 @@ def test_parts_for_which_the_whole_time_does_not_suffice_are_not_begun_and_named
     states = dict(done)
     assert (states["adam"], states["copy"], states["softmax"]) == ("done", "cut", "cut")
     reasons = {part.name: part.reason for part in load(session.path).parts}
-    assert reasons["copy"] == reasons["softmax"] == "no time was left for it; run it again with --resume"
+    assert reasons["copy"] == reasons["softmax"] == "no time was left; run the command again with --resume"
     monkeypatch.setattr(sessions.Bench, "products", real)
     _, done = start("copy,softmax", resume=True)
     assert done == [("copy", "done"), ("softmax", "done")]
@@ -206,9 +206,9 @@ def test_what_a_process_left_behind_says_where_it_ended(start, tmp_path, monkeyp
     (path,) = tmp_path.glob("*.json")
     assert [(part.name, part.state) for part in load(path).parts] == [("adam", "done"), ("copy", "failed")]
     text = path.with_suffix(".md").read_text()
-    assert "- copy: failed, 0 s: begun, and not finished" in text
-    assert "- rows: not begun\n" in text
-    assert "- not asked for: products, softmax, 784-tf32, " in text
+    assert "- copy: failed, 0 s: started but not finished" in text
+    assert "- rows: not started\n" in text
+    assert "- not requested: products, softmax, 784-tf32, " in text
 
 
 def test_after_the_device_was_lost_no_part_is_begun_and_the_next_process_begins_with_the_others(start, monkeypatch):
@@ -246,7 +246,7 @@ def test_a_process_that_hangs_is_ended_and_says_where():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=50)
     assert done.returncode == ENDED == 3
-    assert "nothing came back within 0 s; run it again with --resume" in done.stderr
+    assert "no response within 0 s; run it again with --resume" in done.stderr
     assert 'File "<string>", line 6 in <module>' in done.stderr
 
 
@@ -309,7 +309,7 @@ def test_a_device_that_cannot_be_tidied_up_takes_no_figures_away(start, monkeypa
     monkeypatch.setattr(Place, "tidy", lambda self: (_ for _ in ()).throw(RuntimeError("device lost")))
     session, done = start("copy")
     assert done == [("copy", "done")]
-    assert session.report.parts[0].reason == "tidying up failed: RuntimeError: device lost"
+    assert session.report.parts[0].reason == "cleanup failed: RuntimeError: device lost"
     assert len(load(session.path).kernels) == 1
 
 
@@ -491,9 +491,9 @@ def made_report():
 def test_each_target_stands_beside_its_figure():
     found = {o.target.what: (o.figure, o.state) for o in outcomes(made_report())}
     assert len(found) == len(targets())
-    assert found["fused Adam over the arena: share of the copy rate"] == (pytest.approx(0.5), "missed")
+    assert found["fused Adam over the arena: fraction of the copy rate"] == (pytest.approx(0.5), "missed")
     assert found["fused Adam over the arena: time of torch's fused Adam over ours"] == (pytest.approx(2.0), "held")
-    assert found["fused Adam over the arena: launches a step"] == (1, "held")
+    assert found["fused Adam over the arena: launches per step"] == (1, "held")
     good, bad = "4096-4096-4096-4096@65536, tf32: step over ", "8192-8192-8192-8192-8192@32768, bfloat16: step over "
     assert found[good + "its GEMM floor"] == (pytest.approx(1.05), "held")
     assert found[good + "that of the best peer"] == (pytest.approx(1.05 / 1.2), "held")
@@ -506,7 +506,7 @@ def test_each_target_stands_beside_its_figure():
 def test_a_missed_target_stands_beside_its_profile():
     notes = {o.target.what: o.note for o in outcomes(made_report())}
     name = "8192-8192-8192-8192-8192@32768, bfloat16: step over its GEMM floor"
-    assert notes[name] == "the time goes to matmul (0, forward) 75 %, adam (0, forward) 25 %"
+    assert notes[name] == "most time is spent in matmul (0, forward) 75 %, adam (0, forward) 25 %"
     report = made_report()
     report.profiles.clear()
     assert "no profile yet" in {o.target.what: o.note for o in outcomes(report)}[name]
@@ -524,7 +524,7 @@ def test_the_markdown_has_targets_parts_and_utilization():
     text = markdown(made_report())
     assert "| **≤ 1.050x** | **1.500x** | **missed** |" in text
     assert "- 8192x4-bfloat16: cut short, 9 s: late" in text
-    assert "Every step takes its own rows out of it, and that is in its time" in text
+    assert "Every step gathers its rows, and its time includes this" in text
     assert "steps a call" not in text
     report = made_report()
     report.cases[0].timings[0].steps = 16

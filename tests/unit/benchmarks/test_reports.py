@@ -73,7 +73,7 @@ def test_a_busy_machine_is_told(report):
 def test_markdown(report):
     text = markdown(report)
     assert "| **numba** | **5.00** |" in text
-    assert "left out: jax (64-128-128-10@128): does other work" in text
+    assert "left out: jax (64-128-128-10@128): computes something else" in text
     assert "left out: cuda: no device – buy one" in text
 
 
@@ -139,8 +139,8 @@ def test_the_page_holds_tables_and_figures(page):
     for figure in ("floor", "peers", "throughput", "scaling", "profile"):
         assert f'<figure id="{figure}"><svg role="img" aria-label=' in page
     for words in (
-        "784-512-512-10@256, plain, float32, 2 threads", "51,200", "Kernels bound by memory", "Memory of a step",
-        "a &lt;processor&gt;", "commit 0123456789 with changes", "cuda: no device – buy one", "does other work",
+        "784-512-512-10@256, plain, float32, 2 threads", "51,200", "Memory-bound kernels", "Memory of a step",
+        "a &lt;processor&gt;", "commit 0123456789 with changes", "cuda: no device – buy one", "computes something else",
     ):  # fmt: skip
         assert words in page
     assert "a <processor>" not in page

@@ -47,7 +47,7 @@ def test_other_files_are_refused(content, words, tmp_path):
 
 
 def test_a_folder_that_does_not_exist(report, tmp_path):
-    with pytest.raises(OutputPathError, match="expected a file that can be written"):
+    with pytest.raises(OutputPathError, match="expected a writable file"):
         save(report, tmp_path / "nowhere" / "r.json")
 
 

@@ -118,7 +118,7 @@ def test_only_single_members_cannot_be_held_out():
 
 
 def test_one_row_is_told_in_the_singular():
-    with pytest.raises(EmptyDataError, match=r"1 row leaves it empty; give 5 rows or more, or other shares$"):
+    with pytest.raises(EmptyDataError, match=r"1 row leaves it empty; give 5 rows or more, or other fractions$"):
         split(1, (0.2, 0.0))
 
 

@@ -90,7 +90,7 @@ def test_e8_input_noise_is_an_l2_penalty_within_the_standard_error(run):
 def test_e9_gradient_descent_and_sgd_reach_the_closed_form(run):
     result = result_of("e9", run)
     assert result["gradient descent"] < 1e-10
-    assert result["SGD, falling rate"] < 0.1 * result["SGD, constant rate"]
+    assert result["SGD, decreasing rate"] < 0.1 * result["SGD, constant rate"]
 
 
 @long
@@ -113,7 +113,7 @@ def test_e11_every_optimizer_learns_with_a_rate_of_its_own_and_sgd_is_last_with_
 @both
 def test_e12_a_rate_too_low_or_too_high_shows_in_the_loss(run):
     result = result_of("e12", run)
-    assert result["right: validation loss"] < result["too low: validation loss"]
+    assert result["right: final validation loss"] < result["too low: final validation loss"]
     assert result["too high: largest"] > math.log(10.0)
 
 
