@@ -27,7 +27,10 @@ SIGNATURES: Signatures = {}
 for _family in (softmax, hinge, normalization, sums, columns):
     SIGNATURES |= _family.SIGNATURES
 
-_KINDS = {"labels": (np.int32, 1), "columns": (np.int32, 2), "winners": (np.uint8, 2), "counters": (np.uint32, 1)}
+_INTEGERS = {
+    "labels": array_type(np.dtype(np.int32), 1), "columns": array_type(np.dtype(np.int32), 2),
+    "winners": array_type(np.dtype(np.uint8), 2), "counters": array_type(np.dtype(np.uint32), 1), "count": types.int32,
+}  # fmt: skip
 _ROUND = """\
 {decorator}
 def load(x):
@@ -63,22 +66,12 @@ def source(function: Callable[..., Any], dtype: np.dtype[Any], stored: str = "")
         name, arguments = function.__name__, list(signature(function).parameters)[2:]
         loop = columns.LOOP.format(name=name, arguments=", ".join(arguments), work=arguments[columns.WORK[function]])
         text = text.replace(f"def {name}(", f"{decorator}\ndef element(") + f"\n\n{loop}"
-    parameters: list[types.Type] = []
-    narrow: dict[int, str] = {}
-    for position, kind in enumerate(kinds):
-        if kind == "number":
-            parameters.append(numba.from_dtype(dtype))
-        elif kind == "count":
-            parameters.append(types.int32)
-        elif kind in _KINDS:
-            element, dimensions = _KINDS[kind]
-            parameters.append(array_type(np.dtype(element), dimensions))
-        else:
-            held = storage.seen if kind in ("matrix", "vector") else dtype
-            if held is storage.seen:
-                narrow[position] = storage.name
-            parameters.append(array_type(held, 2 if kind in ("matrix", "table") else 1))
-    return Generated(function.__name__, text, tuple(parameters), narrow)
+    kind_types = {
+        **_INTEGERS, "number": numba.from_dtype(dtype), "table": array_type(dtype, 2), "sums": array_type(dtype, 1),
+        "matrix": array_type(storage.seen, 2), "vector": array_type(storage.seen, 1),
+    }  # fmt: skip
+    kept = {position: storage.name for position, kind in enumerate(kinds) if kind in ("matrix", "vector")}
+    return Generated(function.__name__, text, tuple(kind_types[kind] for kind in kinds), kept)
 
 
 def kernel(function: Callable[..., Any], dtype: Any) -> Kernel:
