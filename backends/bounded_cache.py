@@ -9,13 +9,21 @@ MOST = 4
 
 
 class BoundedCache(dict[Hashable, Any]):
-    """At most MOST things."""
+    """At most MOST things, unless another number is given."""
+
+    most = MOST
+
+    def __init__(self, most: int = MOST) -> None:
+        super().__init__()
+        self.most = most
+
+    def __setitem__(self, key: Hashable, thing: Any) -> None:
+        while key not in self and len(self) >= self.most:
+            self.pop(next(iter(self)))
+        super().__setitem__(key, thing)
 
     def made(self, key: Hashable, make: Callable[[], Any]) -> Any:
         """What was made for a key, made now where there is none."""
         if key not in self:
-            thing = make()
-            while len(self) >= MOST:
-                self.pop(next(iter(self)))
-            self[key] = thing
+            self[key] = make()
         return self[key]

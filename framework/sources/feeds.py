@@ -13,6 +13,7 @@ import numpy as np
 from ...backends import Random
 from ...backends import backend as find_backend
 from ...backends.arrays import on_host
+from ...backends.bounded_cache import BoundedCache
 from ...backends.slots import Slot
 from ...errors import EmptyDataError, HyperparameterError, LabelError, NonFiniteDataError, ShapeError
 from ..settings import choice
@@ -83,7 +84,7 @@ class ResidentFeed(Feed):
         self._source = source
         self._order: Array | None = None
         self._stored: Array | None = None
-        self._buffers: dict[tuple[str, int], Array] = {}
+        self._buffers = BoundedCache(BUFFERS)
         self._size = 0
 
     def shuffle(self, seed: int, epoch: int) -> None:
@@ -123,8 +124,6 @@ class ResidentFeed(Feed):
         buffer = self._buffers.get(key)
         if buffer is not None:
             return self._backend.take_rows(source, chosen, buffer)
-        while len(self._buffers) >= BUFFERS:
-            self._buffers.pop(next(iter(self._buffers)))
         taken = self._buffers[key] = self._backend.take_rows(source, chosen)
         return taken
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ...backends import Random
 from ...backends import backend as find_backend
+from ...backends.bounded_cache import BoundedCache
 from ..streams import SHUFFLE
 
 Numbers = NDArray[np.int64]
@@ -51,7 +52,7 @@ class RowOrder:
             sizes = np.diff(edges)
             self._ends = np.cumsum([int(sizes[chosen].sum()) for chosen in self._blocks])
             self._edges = edges
-            self._windows: dict[int, Numbers] = {}
+            self._windows = BoundedCache(_CACHED_WINDOWS)
 
     def numbers(self, start: int, stop: int) -> Numbers:
         """The row numbers at the places start to stop of the order."""
@@ -67,8 +68,7 @@ class RowOrder:
 
     def _window(self, k: int) -> Numbers:
         if k not in self._windows:
-            while len(self._windows) >= _CACHED_WINDOWS:
-                self._windows.pop(next(iter(self._windows)))
             rows = np.concatenate([np.arange(self._edges[b], self._edges[b + 1]) for b in self._blocks[k]])
             self._windows[k] = rows[permutation(rows.size, self._seed, self._epoch, SHUFFLE + 1 + k)]
-        return self._windows[k]
+        window: Numbers = self._windows[k]
+        return window

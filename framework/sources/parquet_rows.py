@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...backends.bounded_cache import BoundedCache
 from ...errors import DataFileError
 from ..optional import require
 from ..settings import whole
@@ -49,7 +50,6 @@ class ParquetRows(RowSource):
         self._arrow = require("pyarrow", "data", "reading Parquet")
         self.path = Path(path)
         self._lock = threading.Lock()
-        self._groups: dict[int, NDArray[Any]] = {}
         try:
             self._file = require("pyarrow.parquet", "data", "reading Parquet").ParquetFile(self.path)
         except (self._arrow.ArrowException, OSError) as error:
@@ -69,6 +69,7 @@ class ParquetRows(RowSource):
         rows = int(self._starts[-1])
         shape = (rows,) if isinstance(columns, str) else (rows, len(self.columns))
         super().__init__(shape, dtype, self.path.name, tuple(self.columns), np.unique(self._starts), whole(window, "window"))
+        self._groups = BoundedCache(self.window + 1)
 
     def _kind(self, field: Any) -> np.dtype[Any]:
         types, kind = self._arrow.types, field.type
@@ -105,10 +106,9 @@ class ParquetRows(RowSource):
 
     def _group(self, group: int) -> NDArray[Any]:
         if group in self._groups:
-            self._groups[group] = self._groups.pop(group)
-            return self._groups[group]
-        while len(self._groups) > self.window:
-            self._groups.pop(next(iter(self._groups)))
+            known: NDArray[Any] = self._groups.pop(group)
+            self._groups[group] = known
+            return known
         try:
             # Single-threaded, for the cores are at work on the minibatch before.
             table = self._file.read_row_group(group, columns=self.columns, use_threads=False)

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from ....errors import DeviceError, HyperparameterError, ShapeError, StateError
+from ...bounded_cache import BoundedCache
 from ..streams import own_stream
 from .choices import Choice, Choices
 from .codes import Epilogue
@@ -66,7 +67,7 @@ class Gemms:
         self._count = candidate_count() if candidates is None else candidates
         identity = f"{device.identity}, cuBLASLt {library.version}, {self._count} candidates"
         self._choices = Choices(identity, keep=self._measures)
-        self._plans: dict[Hashable, Plan | None] = {}
+        self._plans = BoundedCache(MOST_PLANS)
         self._workspaces: dict[Hashable, tuple[Array, int]] = {}
         self._handing_out = threading.Lock()
         self._disappointed = False
@@ -113,7 +114,7 @@ class Gemms:
                 if choice is None:
                     raise Unsuited(f"no algorithm for the product {problem.name}")
                 self._remember(problem.name, choice)
-                self._keep(key, plan)
+                self._plans[key] = plan
         self._run(plan, first, second, target)
 
     def fused(
@@ -148,7 +149,7 @@ class Gemms:
                     plan = self._better(
                         a, b, out, epilogue, unfused, vector, side, kept, aux_leading, accumulate, tf32, alignment
                     )
-                self._keep(key, plan)
+                self._plans[key] = plan
         if plan is None:
             return False
         self._run(plan, first, second, target)
@@ -198,11 +199,6 @@ class Gemms:
                 "expected only products that had run once before their work was captured; got a new one; run the step once "
                 "with these shapes first"
             )
-
-    def _keep(self, key: Hashable, plan: Plan | None) -> None:
-        while len(self._plans) >= MOST_PLANS:
-            del self._plans[next(iter(self._plans))]
-        self._plans[key] = plan
 
     # Choosing
 
