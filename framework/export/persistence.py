@@ -206,7 +206,10 @@ def as_json(value: Any, name: str) -> str:
 
 def described(model: Sequential) -> list[dict[str, Any]]:
     """The layers of a model as plain values."""
-    return _Describer(model).layers
+    paths: dict[int, list[int]] = {}
+    for path, layer in _placed(model, []):
+        paths.setdefault(id(layer), path)
+    return _described(model, [], paths)
 
 
 def built(layers: list[dict[str, Any]], head: str | None) -> Sequential:
@@ -226,48 +229,43 @@ def _require_same_parameters(layers: list[dict[str, Any]], model: Sequential) ->
         )
 
 
-class _Describer:
-    """Layers as plain values; a layer is known by its path, the list of indices that leads to it."""
-
-    def __init__(self, model: Sequential) -> None:
-        self.paths: dict[int, list[int]] = {}
-        self._find(model, [])
-        self._done: set[int] = set()
-        self.layers = self._describe_all(model)
-
-    def _find(self, chain: Sequence, path: list[int]) -> None:
-        for index, layer in enumerate(chain.layers):
-            self.paths.setdefault(id(layer), [*path, index])
-            if isinstance(layer, Sequence):
-                self._find(layer, [*path, index])
-
-    def _describe_all(self, chain: Sequence) -> list[dict[str, Any]]:
-        return [self._describe(layer) for layer in chain.layers]
-
-    def _describe(self, layer: Layer) -> dict[str, Any]:
-        if id(layer) in self._done:
-            return {"again": self.paths[id(layer)]}
-        self._done.add(id(layer))
-        name = type(layer).__name__
-        if name in LAYERS and LAYERS[name] is not type(layer):
-            raise ModelFileError(
-                f"expected {name!r} to be the layer that is known by that name; got another class of the same name from "
-                f"{type(layer).__module__}; rename it, or it would be loaded as the other class"
-            )
+def _placed(chain: Sequence, path: list[int]) -> Iterator[tuple[list[int], Layer]]:
+    """(path, layer) of every layer, those inside others after them; a path is the indices that lead to the layer."""
+    for index, layer in enumerate(chain.layers):
+        yield [*path, index], layer
         if isinstance(layer, Sequence):
-            return {"class": name, "layers": self._describe_all(layer)}
-        settings = {key: self._setting(layer, value) for key, value in layer.settings.items()}
-        return {"class": name, "settings": settings}
+            yield from _placed(layer, [*path, index])
 
-    def _setting(self, layer: Layer, value: Any) -> Any:
-        if not isinstance(value, Layer):
-            return value
-        if id(value) not in self.paths:
-            raise ModelFileError(
-                f"expected the layer that {type(layer).__name__} shares weights with to be in the model; {value!r} is not; "
-                "put it in the model, or use a separate Linear"
-            )
-        return {"layer": self.paths[id(value)]}
+
+def _described(chain: Sequence, path: list[int], paths: Mapping[int, list[int]]) -> list[dict[str, Any]]:
+    """The layers of a chain as plain values; `paths` – the first one of each layer, by which it is known."""
+    return [_description(layer, [*path, index], paths) for index, layer in enumerate(chain.layers)]
+
+
+def _description(layer: Layer, path: list[int], paths: Mapping[int, list[int]]) -> dict[str, Any]:
+    if paths[id(layer)] != path:
+        return {"again": paths[id(layer)]}
+    name = type(layer).__name__
+    if name in LAYERS and LAYERS[name] is not type(layer):
+        raise ModelFileError(
+            f"expected {name!r} to be the layer that is known by that name; got another class of the same name from "
+            f"{type(layer).__module__}; rename it, or it would be loaded as the other class"
+        )
+    if isinstance(layer, Sequence):
+        return {"class": name, "layers": _described(layer, path, paths)}
+    settings = {key: _setting(layer, value, paths) for key, value in layer.settings.items()}
+    return {"class": name, "settings": settings}
+
+
+def _setting(layer: Layer, value: Any, paths: Mapping[int, list[int]]) -> Any:
+    if not isinstance(value, Layer):
+        return value
+    if id(value) not in paths:
+        raise ModelFileError(
+            f"expected the layer that {type(layer).__name__} shares weights with to be in the model; {value!r} is not; "
+            "put it in the model, or use a separate Linear"
+        )
+    return {"layer": paths[id(value)]}
 
 
 class _Builder:
