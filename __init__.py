@@ -1,4 +1,4 @@
-"""fusedstep: train multi-layer perceptrons at the speed limit of the array library underneath.
+"""fusedstep: train multi-layer perceptrons as fast as the array library underneath allows.
 
     import fusedstep as fs
 
@@ -6,7 +6,7 @@
     step = fs.TrainStep(model, fs.SoftmaxCrossEntropy(), fs.Adam(1e-3), seed=0)
     loss = step(x, y)
 
-The public names are listed in __init__.pyi and loaded when they are first used, so that importing the package stays quick.
+The public names are listed in __init__.pyi and loaded when they are first used, so importing the package is fast.
 """
 
 import sys as _sys

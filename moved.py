@@ -1,4 +1,4 @@
-"""Where the modules of version 0.1.0 are now: pickles that it wrote name them, and find them here."""
+"""Maps module names of version 0.1.0 to the current ones, so that its pickles can be loaded."""
 
 from __future__ import annotations
 

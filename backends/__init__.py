@@ -1,6 +1,6 @@
-"""Where a step runs: arrays, products, kernels and random numbers of one device behind one contract.
+"""Backends: arrays, matrix products, kernels and random numbers of a device, behind one contract.
 
-`contract` is the whole contract; `selection` finds a backend by name; `conformance` checks one.
+`contract` defines the contract, `selection` finds a backend by name, `conformance` checks one.
 """
 
 from .contract import Backend, Random, Unavailable

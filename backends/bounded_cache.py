@@ -1,4 +1,4 @@
-"""A few made things, by key: the oldest gives way to a new one."""
+"""A cache of limited size: a new entry replaces the oldest one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the time of a pass goes: a backend that times every operation it passes on, and what comes out."""
+"""Profiling of a pass: a backend that times every operation it forwards, and the resulting entries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The segments of the arena as the CPU backends keep them, with what was prepared for updating them."""
+"""The segments of the arena on CPU backends, with prepared data for their updates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Slots: room for one minibatch that a loader fills on the host while the backend works on another one."""
+"""Slots: buffers for a minibatch that a loader fills on the host while the backend processes another one."""
 
 from __future__ import annotations
 

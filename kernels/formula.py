@@ -1,6 +1,6 @@
-"""A formula: one scalar Python function, with what each of its arguments is to the loop around it.
+"""A formula: a scalar Python function, with the role of each argument in the surrounding loop.
 
-The registry of all formulas is here as well, so that a table-driven test covers a new one without being told.
+It is entered in a registry of all formulas, so table-driven tests cover new ones automatically.
 """
 
 from __future__ import annotations

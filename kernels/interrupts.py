@@ -1,4 +1,4 @@
-"""Holding SIGINT back from what cannot bear to be ended in the middle, such as a compiler that is being loaded."""
+"""Delays SIGINT during operations that must not be interrupted, such as loading a compiler."""
 
 from __future__ import annotations
 

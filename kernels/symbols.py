@@ -1,6 +1,6 @@
-"""Tracing: a formula called on symbols leaves a straight-line program that any target can turn into code.
+"""Tracing: calling a formula on symbols gives a straight-line program, from which every target generates code.
 
-Only the program and its bookkeeping live here; how an operation is spelled belongs to the targets.
+This file contains only the program and its bookkeeping; the targets define the code of each operation.
 """
 
 from __future__ import annotations

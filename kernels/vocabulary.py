@@ -1,6 +1,6 @@
-"""The words that formulas are written in: `exp`, `select`, `uint32`, and so on.
+"""The functions that formulas use: `exp`, `select`, `uint32`, and so on.
 
-Each works on numbers, on arrays of any NumPy-like library, and on the symbols that a target traces; no formula is here.
+Each works on numbers, on arrays of any NumPy-like library, and on the symbols that a target traces.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Every CUDA kernel, for each way of storing its arrays in which it may be launched; nothing is compiled here."""
+"""Every CUDA kernel for each storage type of its arrays; nothing is compiled here."""
 
 from __future__ import annotations
 

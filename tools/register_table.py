@@ -1,6 +1,6 @@
-"""Every CUDA kernel compiled for one capability, without a device: registers, spills and the rest, as a table.
+"""The table of all CUDA kernels, compiled for one compute capability without a device: registers, spills and so on.
 
-`python -m fusedstep.tools.register_table` writes it to benchmarks/results; tests/ptx compares it with what compiles today.
+`python -m fusedstep.tools.register_table` writes it to benchmarks/results; tests/ptx compares it with the current kernels.
 """
 
 from __future__ import annotations

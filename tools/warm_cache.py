@@ -1,4 +1,4 @@
-"""Every CUDA kernel compiled for the device that is here, on all cores, and kept in the kernel cache.
+"""Compiles every CUDA kernel for the current device, on all cores, into the kernel cache.
 
 `python -m fusedstep.tools.warm_cache`: so that no device time is spent on compilation afterwards.
 """

@@ -1,14 +1,13 @@
-"""The conformance suite: what any backend, ours or another package's, has to do, as a list of checks.
+"""The conformance suite: a list of checks that every backend, including those of other packages, must pass.
 
     from fusedstep.backends import conformance
 
     print(conformance.run(MyBackend()))                                           # a report
 
-    @pytest.mark.parametrize("check", conformance.checks(), ids=str)              # or one test a check
-    def test_conformance(check):
-        check(my_backend)
+@pytest.mark.parametrize("check", conformance.checks(), ids=str)              # or one test per check def
+test_conformance(check): check(my_backend)
 
-Values are compared with plain formulas in float64, within TOLERANCES; nothing here needs pytest.
+Values are compared with plain formulas in float64, within TOLERANCES; pytest is not required.
 """
 
 from . import arrays, dense, errors, formulas, products, random, reductions, rows, signatures, training, updates

@@ -1,4 +1,4 @@
-"""Making, converting, copying and reading arrays."""
+"""Checks of creating, converting, copying and reading arrays."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Making inputs for checks, and comparing what a backend gives with what it should give."""
+"""Creates inputs for checks, and compares results of a backend with the expected ones."""
 
 from __future__ import annotations
 

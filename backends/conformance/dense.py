@@ -1,4 +1,4 @@
-"""Dense layers: products with bias and activation, and the way back through them, by whatever means a backend has."""
+"""Checks of dense layers: products with bias and activation, and their gradients, however a backend computes them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Wrong arguments are refused with the errors of the contract, in messages that say what to do."""
+"""Checks that invalid arguments raise the errors of the contract, with messages that say what to do."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Every formula of the library that is evaluated element by element, through `Backend.map`.
+"""Checks of every elementwise formula of the library, through `Backend.map`.
 
-The formulas are found in the registry, so a new one is covered without editing a list.
+Formulas are taken from the registry, so new ones are covered automatically.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What works on whole rows and columns: softmax and its losses, layer normalisation, column sums, maxout, columns by number."""
+"""Checks of row operations: softmax and its losses, layer normalisation, column sums, maxout, columns by index."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every public method is there, with the parameters of the contract."""
+"""Checks that every public method exists, with the parameters of the contract."""
 
 from __future__ import annotations
 

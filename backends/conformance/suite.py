@@ -1,4 +1,4 @@
-"""Checks, the list of all of them, and the report of a run; what they check is in the neighbouring files."""
+"""The list of all checks and the report of a run; the checks themselves are in the other files of this folder."""
 
 from __future__ import annotations
 

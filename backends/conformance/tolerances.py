@@ -1,4 +1,4 @@
-"""How closely results have to agree, by dtype and kind of operation: the one table for the whole project.
+"""Tolerances by dtype and kind of operation: the only table of the project.
 
 The reference is always computed in float64, from inputs that were rounded to the dtype first.
 """

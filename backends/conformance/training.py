@@ -1,4 +1,4 @@
-"""Small networks, trained through the public face of the library, agree with the reference backend step by step."""
+"""Checks that small networks, trained through the public interface, agree with the reference backend at every step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every update rule of the library, with all features and with none, through `Backend.update`."""
+"""Checks of every update rule of the library, with all features and with none, through `Backend.update`."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The `cuda` backend: its kernels, its products by cuBLASLt, its graphs, and what keeps it from working."""
+"""The `cuda` backend: kernels, products with cuBLASLt, CUDA graphs, and checks of the toolchain."""

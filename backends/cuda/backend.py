@@ -1,6 +1,6 @@
-"""The CUDA backend: CuPy's arrays, products by cuBLASLt, everything between them compiled by Numba for the GPU.
+"""The CUDA backend: CuPy arrays, products with cuBLASLt, everything between them compiled by Numba for the GPU.
 
-Its double in Numba's simulator, on NumPy arrays, is in tests/fakes/simulated_cuda.py: slow, but every line of this runs.
+Its fake in Numba's simulator, on NumPy arrays, is in tests/fakes/simulated_cuda.py; it runs every line of this file.
 """
 
 from __future__ import annotations

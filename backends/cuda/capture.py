@@ -1,7 +1,7 @@
-"""Work of the device captured in a graph by CuPy, together with the memory that it was given meanwhile.
+"""Captures work of the device in a CuPy graph, together with the memory that it allocates.
 
-What a graph computes between its inputs and outputs goes to addresses that it keeps. CuPy's pool would give them to somebody
-else as soon as the arrays are gone, so the graph holds all that was allocated while it was captured, and nothing else.
+A graph writes intermediate results to fixed addresses. CuPy's pool would reuse them after the arrays are freed, so the graph
+owns all memory that was allocated during capture, and no other.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Captures a whole step in a graph of the device once for each shape of minibatch, and replays it: one launch a step.
+"""Captures a whole step in a CUDA graph once for each minibatch shape, and replays it with one launch per step.
 
-What the host has to say to a step, its scalars and its number, is written to the device before the launch; the minibatch is
-copied to where it lay when the step was captured.
+The scalars and the number of a step are written to the device before the launch; the minibatch is copied to the addresses that
+were used during capture.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Numba's handles on what is CuPy's: memory and streams of the device; kept, because making one takes longer than a launch."""
+"""Numba handles of CuPy memory and streams; cached, because creating one takes longer than a launch."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Captures several steps of a loop over arrays of the device in one graph, so that all of them are one launch.
+"""Captures several steps of a loop over device-resident arrays in one graph, so that they are one launch.
 
-What the host has to say to each step goes up in one copy before the launch, and so do the numbers of the rows. The device
-gathers the minibatches, advances the random numbers, and stores the result of each step until it is read.
+The scalars of all steps are sent in one copy before the launch, and so are the row indices. The device gathers the minibatches,
+advances the random numbers, and stores the result of each step until it is read.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Streams of a device as the keys of what belongs to one of them: buffers, workspaces, captured steps."""
+"""Keys of streams of a device, for everything that belongs to a stream: buffers, workspaces, captured steps."""
 
 from __future__ import annotations
 

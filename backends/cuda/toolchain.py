@@ -1,6 +1,6 @@
-"""Whether Numba CUDA can compile and run a kernel here: each thing that can be wrong has its sentence and its fix.
+"""Checks whether Numba CUDA can compile and run kernels: each problem has a message and a fix.
 
-Asked before a backend is made. It loads what the first kernel loads, so that nothing is found out only then.
+Runs before a backend is created. It loads everything that the first kernel loads, so that problems are found early.
 """
 
 from __future__ import annotations

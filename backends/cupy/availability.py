@@ -1,6 +1,6 @@
-"""Whether CuPy can run here: a package that works, a driver that suits it, a device, a compiler; each with its fix.
+"""Checks whether CuPy can run: a working package, a suitable driver, a device, a compiler; each problem with its fix.
 
-What Numba CUDA needs beside that is in backends/cuda/toolchain.py.
+The additional requirements of Numba CUDA are in backends/cuda/toolchain.py.
 """
 
 from __future__ import annotations

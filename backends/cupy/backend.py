@@ -1,6 +1,6 @@
 """The CuPy backend: arrays, products and reductions of CuPy, formulas as elementwise kernels in CUDA C.
 
-Nothing waits for the device except `to_numpy`, `item` and `synchronize`.
+Only `to_numpy`, `item` and `synchronize` wait for the device.
 """
 
 from __future__ import annotations

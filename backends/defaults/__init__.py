@@ -1,1 +1,1 @@
-"""What the contract does on any array library where that takes more than a few lines; contract.py calls it."""
+"""Longer default implementations of the contract for any array library; called by contract.py."""

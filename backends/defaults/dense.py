@@ -1,6 +1,6 @@
-"""The operations of a dense layer as a product and one pass of a formula; what they mean is in contract.py.
+"""The operations of a dense layer as a product and one pass of a formula; contract.py specifies them.
 
-`backend` is whose products and formulas are used.
+`backend` provides the products and formulas.
 """
 
 from __future__ import annotations

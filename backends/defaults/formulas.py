@@ -1,4 +1,4 @@
-"""Formulas operation by operation on arrays of the library, and what is checked before; what they mean is in contract.py."""
+"""Evaluates formulas operation by operation on arrays of the library, after checking arguments; see contract.py."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What carries out a step: the contract of an executor, and the one that makes one call after the other.
+"""Executors run steps: their contract, and the executor that makes one call after the other.
 
-An executor runs the chain and the loss that it is given on tapes that it is given; it knows no layer. Those of one backend are
-in its folder.
+An executor runs the given layers and loss on the given tapes, independent of the kind of layers. Executors of a backend are in
+its folder.
 """

@@ -1,4 +1,4 @@
-"""What executors share: the work that a step hands them, and the plans that they keep by the shape of the minibatch."""
+"""Base class of executors: the work passed by a step, and the cached plans by minibatch shape."""
 
 from __future__ import annotations
 

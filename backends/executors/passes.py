@@ -1,6 +1,6 @@
-"""Forward, loss and backward on one tape, as every executor runs, times or captures them: the only place that spells them out.
+"""Forward, loss and backward on one tape, which every executor runs, times or captures.
 
-Which rows, which tape and what becomes of the sum of the losses is the executor's business.
+The executor selects rows and tape, and processes the sum of the losses.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""A backend on dual numbers: forward-mode derivatives of everything that the plain operations of the base class do.
+"""A backend on dual numbers: forward-mode derivatives of all operations of the base class.
 
-A backward pass on it is the exact derivative of the gradient along a direction, which is a product with the Hessian: no
-layer needs to know.
+A backward pass on it gives the exact derivative of the gradient along a direction, a product with the Hessian, without changes
+to layers.
 """
 
 from __future__ import annotations

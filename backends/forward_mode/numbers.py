@@ -1,6 +1,6 @@
 """Dual numbers over any array library: arrays that carry their derivative along one direction.
 
-The operations of a pass on them are in backend.py.
+Operations on them are in backend.py.
 """
 
 from __future__ import annotations

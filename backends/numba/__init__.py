@@ -1,1 +1,1 @@
-"""The `numba` backend: compiled kernels, and steps that are captured once and run by threads without Python."""
+"""The `numba` backend: compiled kernels, and steps that are captured once and replayed by threads without Python."""

@@ -1,4 +1,4 @@
-"""The CPU backend: the operations of operations.py, and steps whose rows are spread over cores."""
+"""The CPU backend: the operations of operations.py, and steps whose rows are divided among cores."""
 
 from __future__ import annotations
 

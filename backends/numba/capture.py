@@ -1,4 +1,4 @@
-"""A backend that computes nothing: it writes down which kernels a pass would call, with which arguments."""
+"""A backend that computes nothing, but records the kernel calls of a pass and their arguments."""
 
 from __future__ import annotations
 

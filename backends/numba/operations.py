@@ -1,6 +1,6 @@
-"""What the `numba` backend computes: NumPy's GEMMs, everything between them compiled by Numba.
+"""The operations of the `numba` backend: NumPy's GEMMs, and everything between them compiled by Numba.
 
-The kernels run on one thread each and release the GIL; rows, and elements of the arena, are spread over cores here.
+Each kernel runs on one thread and releases the GIL; rows, and elements of the arena, are divided among cores here.
 """
 
 from __future__ import annotations

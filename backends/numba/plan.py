@@ -1,8 +1,8 @@
-"""A captured step: which calls each core makes, and who computes which part of the weight gradients.
+"""A captured step: the calls of each core, and the division of weight gradients among threads.
 
-Phases: every shard of rows runs forward, loss and backward; then the weight gradients that are split by their own rows
-are computed; then what the shards have apart is added up and the squares of the gradient are summed; then it is settled
-how far the update may go, and then the parameters are updated.
+Phases: (1) every shard of rows runs forward, loss and backward; (2) weight gradients that are split by rows of the weight are
+computed; (3) all other gradients of the shards are added, and the squared norm of the gradient is computed; (4) the gradient is
+checked for NaN and its norm clipped; (5) the parameters are updated.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""A captured pass as a table that compiled code walks: calls, grouped into tasks, grouped into phases.
+"""A captured pass as a table that compiled code executes: calls, grouped into tasks, grouped into phases.
 
-Tasks of one phase may run at the same time; every thread waits for the others between two phases.
+Tasks of a phase may run concurrently; there is a barrier between phases.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Spreads the rows of a minibatch over the cores: each runs forward and backward on its own, with one BLAS thread.
+"""Divides the rows of a minibatch among cores: each runs forward and backward separately, with one BLAS thread.
 
-GEMMs then need no hand-over between cores, and everything between them runs on all cores too.
+GEMMs then need no synchronisation between cores, and everything between them runs on all cores too.
 """
 
 from __future__ import annotations

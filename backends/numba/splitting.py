@@ -1,4 +1,4 @@
-"""Which weight gradients are split by their own rows, and which are summed over shards of the minibatch."""
+"""Decides which weight gradients are split by rows of the weight, and which are summed over shards of the minibatch."""
 
 from __future__ import annotations
 

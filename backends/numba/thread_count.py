@@ -1,7 +1,7 @@
-"""How many threads walk a short program: handing it out may cost more than it brings, which only a clock can tell.
+"""Selects the number of threads for short plans by timing: distributing the work may cost more than it saves.
 
-Two processors may be two threads of one core, or busy with something else, and that changes while a program runs.
-The bits of a program do not depend on who walks it, so this is free to change from run to run.
+Two CPUs may be two threads of one core, or busy with other work, and this changes over time. Results do not depend on the
+number of threads, so it may change from run to run.
 """
 
 from __future__ import annotations

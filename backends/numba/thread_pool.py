@@ -1,6 +1,6 @@
-"""Threads that walk programs together, and wait a moment for the next one before they go to sleep.
+"""A pool of threads that execute plans together, and spin briefly for the next plan before they block.
 
-The calling thread is one of them. While they are at work for another caller, a program is walked by its caller alone.
+The calling thread is one of them. While the pool is busy with another caller, a caller executes its plan alone.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The reference backend: NumPy, multi-threaded products (by oneMKL where blas.py says so), formulas in blocks.
+"""The reference backend: NumPy, multi-threaded products (with oneMKL if blas.py selects it), formulas in blocks.
 
-It is the oracle of every test. Its steps make one call after the other.
+All tests compare with it. Its steps make one call after the other.
 """
 
 from __future__ import annotations

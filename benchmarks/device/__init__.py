@@ -1,4 +1,4 @@
-"""The run on a GPU: its parts, where they run, what they are to reach, and the report that is written part by part.
+"""The benchmark on a GPU: its parts, the device, the targets, and the report, which is written part by part.
 
-Everything that a run on a CPU has as well is one folder up. A dry run walks through all of it without a device.
+Code shared with a run on the CPU is in the parent folder. A dry run executes everything without a device.
 """

@@ -1,4 +1,4 @@
-"""The time that a part may take: what is left of it, and an end to what takes longer."""
+"""The time limit of a part: the remaining time, and the termination of calls that exceed it."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ class Allowance:
 
     @property
     def left(self) -> float:
-        """Seconds, 0 where they are spent."""
+        """Remaining seconds, at least 0."""
         return max(0.0, self.seconds - self.spent)
 
     def until(self, share: float) -> float:
-        """Seconds until no more than that share is left; infinity where there is no end."""
+        """Seconds until at most that fraction is left; infinity without a limit."""
         return self.seconds if math.isinf(self.seconds) else self.left - share * self.seconds
 
     def below(self, share: float) -> bool:
-        """Whether less than that share is left."""
+        """Whether less than that fraction is left."""
         return self.left < share * self.seconds
 
 
@@ -47,19 +47,19 @@ AGAIN = 10.0
 
 
 class OutOfTime(BaseException):
-    """Somebody took longer to get ready than there was time.
+    """Preparation of a contender exceeded the time limit.
 
-    No Exception, as KeyboardInterrupt is none: compilers turn every Exception into one of their own, or go on after it.
+    Not derived from Exception, like KeyboardInterrupt, because compilers convert every Exception to another one, or continue
+    after it.
     """
 
 
 @contextmanager
 def deadline(seconds: float) -> Iterator[None]:
-    """Within it OutOfTime is raised when so many seconds are over, in the main thread of systems that have alarms.
+    """Context that raises OutOfTime after that many seconds, in the main thread of systems with alarm signals.
 
-    It comes between two operations of Python, and again every few seconds in case that somebody catches it: a single call into
-    a library is not interrupted, nor is what the library does meanwhile in threads of its own. For calls that never return
-    there is `watchdog`.
+    It is raised between two Python operations, and again every few seconds in case it is caught. A single call of a library and
+    its own threads are not interrupted; `watchdog` handles calls that never return.
     """
     if math.isinf(seconds) or not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
         yield
@@ -79,14 +79,14 @@ def deadline(seconds: float) -> Iterator[None]:
 
 
 GRACE = 150.0
-"""Seconds after the end of its time that a part is waited for: our own steps are compiled however long that takes."""
+"""Grace period in seconds after the time limit of a part, because fusedstep steps are compiled without a limit."""
 ENDED = 3
-"""Exit code of a process that ended itself, and whose other parts another process is to do."""
+"""Exit code of a process that ended itself, so that another process should run the other parts."""
 
 
 @contextmanager
 def watchdog(seconds: float) -> Iterator[None]:
-    """Ends the whole process when what is done within it lasts so long: a call that hangs would take the time of all others."""
+    """Context that ends the whole process after that time, because a hanging call would use the time of all other parts."""
     if math.isinf(seconds):
         yield
         return

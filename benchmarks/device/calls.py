@@ -1,6 +1,6 @@
-"""The two calls of benchmarks/on_a_gpu.sh: their parts in order, and the seconds that are planned for each.
+"""The two calls of benchmarks/on_a_gpu.sh: their parts in order, and the planned seconds of each.
 
-`python -m fusedstep.benchmarks.device.calls check` prints a plan; the script reads from it how long its parts may take.
+`python -m fusedstep.benchmarks.device.calls check` prints a plan, from which the script reads the time limits of its parts.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from ...errors import FusedstepError, HyperparameterError
 from .plan import SECONDS, DevicePlan
 
 LIMITS = {"check": 330, "measure": 240}
-"""Seconds of a call, unless another number is asked for."""
+"""Default seconds of a call."""
 
 CHECK = {"versions": 10, "preflight": 20, "compile": 78}
-"""Before the tests; a preflight is given up after twice its time, and what it took is missing from the tests."""
+"""Seconds before the tests; a preflight is stopped after twice its time, and its time is taken from the tests."""
 
 TESTS = {"steps": 60, "products": 40, "precision": 35, "data": 20, "threads": 6, "kernels": 24, "conformance": 20, "others": 7}
-"""Groups of the tests of tests/gpu, the most valuable first. They come one after the other, as far as the time goes."""
+"""Groups of the tests of tests/gpu, the most valuable first. They run one after the other, as far as time allows."""
 
 MEASURE = ("adam", "products", "copy", "784-tf32", "4096x3-tf32", "8192x4-bfloat16")
 """Parts of the benchmark; `--parts` names others."""

@@ -1,4 +1,4 @@
-"""The floor on a GPU: the products of a step and nothing else, in the types of the step."""
+"""The floor on a GPU: only the matrix products of a step, in the types of the step."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LARGE = 2**27
 
 
 def floors(problem: Problem, place: Place, case: Case) -> dict[str, Prepared]:
-    """The ways in which the products are taken here; the fastest of them is the floor. The case is told of those that fail."""
+    """The available variants of the products; the fastest one is the floor. Failing variants are recorded in the case."""
     ways: dict[str, Callable[[], Prepared]] = {}
     if place.torch is not None:
         ways["GEMMs (torch)"] = partial(torch_floor, problem, place.torch)
@@ -95,7 +95,7 @@ def each(
 
 
 def torch_floor(problem: Problem, where: Where) -> Prepared:
-    """By torch's `mm`, replayed as one CUDA graph, so that no launch from the host is in its time."""
+    """With torch's `mm`, replayed as one CUDA graph, so that the time contains no launches from the host."""
     import torch
 
     dtype = torch.bfloat16 if problem.precision == "bfloat16" else torch.float32
@@ -113,7 +113,7 @@ def torch_floor(problem: Problem, where: Where) -> Prepared:
 
 
 def own_floor(problem: Problem, backend: Any, clock: Clock = HOST) -> Prepared:
-    """By the backend's own `matmul`, one call after the other."""
+    """With the backend's `matmul`, one call after the other."""
     normal = normal_values(backend, problem.precision)
 
     def multiply(a: Array, b: Array, out: Array, transpose_a: bool, transpose_b: bool) -> None:

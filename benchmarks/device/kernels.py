@@ -1,4 +1,4 @@
-"""Single kernels on a GPU with a cold cache, beside the copy in the same run; and how fast plain products are."""
+"""Single kernels on a GPU with a cold cache, compared with the copy rate of the same run; and plain products."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ Progress = Callable[[str], None]
 
 
 class Bench:
-    """Times the kernels of a place; what is copied and overwritten is made once for all of them.
+    """Times the kernels of a place; the arrays that are copied and overwritten are allocated once.
 
-    Args: place; sizes; sampling; progress – is told what happens.
+    Args: place; sizes; sampling; progress – receives status messages.
     """
 
     def __init__(self, place: Place, sizes: DeviceSizes, sampling: Sampling, progress: Progress) -> None:
@@ -36,7 +36,7 @@ class Bench:
         return [self._timed(case, {}, {}, allowance)]
 
     def adam(self, allowance: Allowance) -> list[KernelCase]:
-        """The update of all parameters, as a step makes it, beside torch's fused Adam."""
+        """The update of all parameters as in a step, compared with torch's fused Adam."""
         count = self.sizes.adam
         case = KernelCase("Adam update", f"{count / 1e6:g} M parameters", 28 * count)
         peers = self._torch(case, lambda where: kernels.torch_adam(count, 1, where.device))
@@ -44,7 +44,7 @@ class Bench:
         return [self._timed(case, ours, peers, allowance)]
 
     def softmax(self, allowance: Allowance) -> list[KernelCase]:
-        """Loss and gradient of each row of logits in one pass, beside torch's cross_entropy forward and backward.
+        """Loss and gradient of each row of logits in one pass, compared with torch's cross_entropy forward and backward.
 
         Then the same with the gradient of the bias that the logits came from.
         """
@@ -75,7 +75,7 @@ class Bench:
         return [*found, self._timed(case, ours, {}, allowance)]
 
     def products(self, allowance: Allowance) -> list[KernelCase]:
-        """Square matrices, in each precision: the rate that products reach here, whatever the stated peak."""
+        """Square matrices, in each precision: the measured rate of products."""
         size = self.sizes.product
         found = []
         for number, precision in enumerate(PRECISIONS):
@@ -95,7 +95,7 @@ class Bench:
         return str(self.place.backend.name)
 
     def _ours(self, case: KernelCase, make: Callable[[], Prepared]) -> dict[str, Prepared]:
-        """What is got ready, or a reason in the case: the other kernels and the copies are timed all the same."""
+        """The prepared call, or None with a reason in the case: other kernels and the copies are still timed."""
         try:
             return {self._name: make()}
         except Exception as error:
@@ -110,7 +110,7 @@ class Bench:
             return {}
         try:
             made = make(where)
-        except Exception as error:  # whatever it is, ours is measured all the same
+        except Exception as error:  # in any case, fusedstep is still measured
             case.left_out.append(LeftOut("torch", failed(error)))
             return {}
         made.clock = where.clock

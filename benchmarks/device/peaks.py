@@ -1,4 +1,4 @@
-"""What vendors state of their GPUs, by the name that the driver gives: the most operations a second in each precision.
+"""Peak rates of GPUs according to their vendors, by the name that the driver reports: operations per second by precision.
 
 Dense products, without sparsity, in TFLOP/s. Sources: NVIDIA H200 and H100 data sheets (2024; the figures there for TF32 and
 bfloat16 count structured sparsity and are halved here), NVIDIA A100 data sheet (2021).

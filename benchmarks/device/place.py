@@ -1,4 +1,4 @@
-"""Where a run on a GPU takes place: the device with its clocks, or in a dry run the stand-ins for them."""
+"""The device of a run with its clocks, or fakes of them in a dry run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ JAX_SHARE = "0.35"
 
 @dataclass
 class Place:
-    """A device, or what stands in for it.
+    """A device, or a fake device.
 
     Args: backend – fusedstep's; dry – whether it is a dry run; ours – the clock of our own calls; peers – those that can run
         here; left_out – those that cannot; facts – name, memory and versions of the device; drawn – what has been drawn for the
@@ -50,14 +50,14 @@ class Place:
         return next((peer.where for peer in self.peers if peer.name == "torch"), None)  # type: ignore[attr-defined]
 
     def tidy(self) -> None:
-        """Gives memory of the device back: each library keeps what it has had, and the next part needs it."""
+        """Releases device memory: each library caches its memory, and the next part needs it."""
         compiler = sys.modules.get("torch._dynamo")
         if compiler is not None:
             compiler.reset()
         self.release(search=True)
 
     def lost(self) -> str:
-        """Why the device does nothing more for this process, "" where it does.
+        """Why the device no longer works in this process, "" if it does.
 
         After a kernel that read or wrote where nothing is, CUDA refuses everything until the process ends, to all libraries.
         """
@@ -68,9 +68,9 @@ class Place:
         return ""
 
     def release(self, search: bool = False) -> None:
-        """Gives back what nobody holds any more; what is compiled or captured stays.
+        """Releases unreferenced memory; compiled and captured objects stay.
 
-        Args: search – whether also what only holds itself is looked for, which takes about a second.
+        Args: search – whether to collect reference cycles as well, which takes about a second.
         """
         if search:
             gc.collect()

@@ -1,4 +1,4 @@
-"""What is measured on a GPU: the parts by name, their sizes, and how much time each may take."""
+"""The parts of a measurement on a GPU: names, sizes and time limits."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ PRECISIONS = ("float32", "tf32", "bfloat16")
 
 @dataclass(frozen=True)
 class DevicePlan:
-    """What is asked for; checked when it is made.
+    """The settings of a run; checked on creation.
 
     Args: parts – names joined by commas, or "" for all; budget – seconds for these parts together, out of which each gets its
         share, or None for what SECONDS gives them; dry – whether everything is walked through at tiny sizes, and nothing

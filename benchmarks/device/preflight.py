@@ -1,4 +1,4 @@
-"""Does a GPU do at all what everything after it needs? Asked first, so that minutes on a device are not lost to one fault.
+"""Checks first whether a GPU works at all, so that no device time is lost to a basic fault.
 
 `python -m fusedstep.benchmarks.device.preflight`: versions, one kernel, and four steps each in float32 and in bfloat16, the
 last of them replayed from a graph. With --dry-run the same in Numba's simulator.
@@ -28,7 +28,7 @@ WIDTHS, ROWS = (16, 32, 3), 32
 
 
 class Broken(Exception):
-    """What is wrong, in one sentence."""
+    """A failure of the preflight; the message is one sentence."""
 
 
 def _asked(ask: Callable[[], Any]) -> str:

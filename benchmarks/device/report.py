@@ -1,4 +1,4 @@
-"""The report of a run on a GPU as Markdown: targets first, then every part as far as it has come."""
+"""The report of a run on a GPU as Markdown: targets first, then every part with its results so far."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A whole run on a GPU: one part after the other, each written as soon as it is done, and taken up again where it stopped."""
+"""A complete run on a GPU: one part after the other, each written as soon as it is finished; resumable."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from .targets import gaps
 DONE, CUT, FAILED = "done", "cut", "failed"
 WORTH = {DONE: 2, CUT: 1, FAILED: 0}
 TURN = {None: 0, CUT: 1, FAILED: 2}
-"""When a part's turn is, by how it ended the last time: those that failed come last, because they may end the process again."""
+"""The order of parts by their last state: failed parts come last, because they may end the process again."""
 LATE = ("cut", f"failed with {OutOfTime.__name__}")
-"""What the reasons begin with for which somebody was left out who may take part when there is more time."""
+"""Prefixes of the reasons of contenders that were left out for lack of time."""
 LEAST = 0.25
-"""The share of its own time below which a part is not begun any more."""
+"""Fraction of its time below which a part is not started."""
 NO_TIME = "no time was left; run the command again with --resume"
 REPEATS = 5
 KERNELS = ("copy", "products", "adam", "softmax", "rows")
@@ -51,9 +51,9 @@ class Session:
     """Carries out a plan.
 
     Args: plan; place; folder – for the two files; resume – whether the newest report of this device there is continued;
-        progress – is told what happens; done – is given each part when it is over.
-    Attributes: report; path – of the JSON file; the Markdown is beside it; lost – why no part was begun any more, "" where
-        all were.
+        progress – receives status messages; done – called with each finished part.
+    Attributes: report; path – of the JSON file; the Markdown is beside it; lost – why no part was begun any more, "" where all
+        were.
     Raises: DataFileError for a file that cannot be continued; OutputPathError where nothing can be written.
     """
 
@@ -175,7 +175,7 @@ class Session:
         return Found([case], cut="; ".join(filter(None, cut)), broken=self._broken([case]))
 
     def _broken(self, cases: Sequence[Case | KernelCase]) -> str:
-        """What went wrong in ours."""
+        """The failures of fusedstep contenders."""
         return "; ".join(
             f"{left.name}: {left.reason}" for case in cases for left in case.left_out
             if left.name.partition(",")[0] == self.place.backend.name and left.reason.startswith(("failed", "computes"))

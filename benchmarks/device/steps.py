@@ -1,4 +1,4 @@
-"""Whole steps on a GPU beside other libraries and beside the products alone; and the processor beside the GPU."""
+"""Whole steps on a GPU, compared with other libraries and with the products alone; and the CPU compared with the GPU."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ DRAWN = ("start", "minibatches", "data", "places")
 
 
 SINGLE = ", single steps"
-"""What the name of ours ends with where each step is a launch of its own."""
+"""Suffix of the name of fusedstep if each step is a separate launch."""
 
 
 def steps_beside_peers(wanted: Steps, place: Place, plan: DevicePlan, progress: Progress, allowance: Allowance) -> Case:
@@ -97,7 +97,7 @@ def _case(
         device="cuda",
     )  # fmt: skip
     with warnings.catch_warnings():
-        # What other libraries warn of while they load and compile is not about this measurement.
+        # Warnings of other libraries while they load and compile do not concern this measurement.
         warnings.simplefilter("ignore")
         progress("the reference losses")
         wanted = _common(problem, place)

@@ -1,4 +1,4 @@
-"""The tables of a run on a GPU: targets, and operations a second beside the stated peak and beside the best product."""
+"""The tables of a run on a GPU: targets, and operations per second compared with the stated peak and the best product."""
 
 from __future__ import annotations
 
@@ -64,5 +64,5 @@ def utilization_table(report: BenchReport) -> ReportTable:
 
 
 def blank(table: ReportTable) -> ReportTable:
-    """The table of a dry run: who took part, and no figure."""
+    """The table of a dry run: the contenders without figures."""
     return table._replace(rows=[[row[0], *(BLANK for _ in row[1:])] for row in table.rows])

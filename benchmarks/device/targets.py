@@ -1,4 +1,4 @@
-"""What a run on a GPU is to reach, and what it reached: each target beside its measured figure."""
+"""The targets of a run on a GPU, and their measured figures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HELD, MISSED, OPEN, STATED = "held", "missed", "not measured", "stated"
 
 
 class Target(NamedTuple):
-    """One thing to be reached.
+    """One target.
 
     Args: part – the part of the run that measures it; what – in words; limit – the figure; least – whether it is the smallest
         that will do, else the largest; None for a figure that is only to be stated; unit – "%", "x" or ""; measure – the
@@ -30,7 +30,7 @@ class Target(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """A target and what became of it.
+    """A target and its result.
 
     Args: target; figure – None where it was not measured; state; note – why it was not measured, or where the time goes.
     """

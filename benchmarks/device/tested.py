@@ -1,4 +1,4 @@
-"""The results of tests on a GPU, a line each, written as they come: what is told at the end, and what a later round leaves out.
+"""The results of tests on a GPU, one line each, written as they arrive; used for the summary, and by --resume.
 
 A line is `passed 0.123 tests/gpu/test_device_steps.py::test_…`; the last one of a test counts.
 """
@@ -13,13 +13,13 @@ from .calls import TESTS, group
 
 OUTCOMES = ("passed", "failed", "skipped")
 DONE = ("passed", "skipped")
-"""Outcomes that another round would not change."""
+"""Final outcomes, which are not run again."""
 COLLECTED = "collected"
 """In place of an outcome: the test was to be run."""
 
 
 def line(outcome: str, seconds: float, test: str) -> str:
-    """A result as it stands in the file."""
+    """The line of a result in the file."""
     return f"{outcome} {seconds:.3f} {test}\n"
 
 

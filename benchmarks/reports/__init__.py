@@ -1,1 +1,1 @@
-"""How results are shown: in the terminal, as Markdown, as one HTML page, and as a picture; nothing is measured here."""
+"""Output of results: terminal, Markdown, an HTML page, and a PNG figure; nothing is measured here."""

@@ -1,4 +1,4 @@
-"""Figures with bars: share of the floor, time relative to the best peer, and where the time of a step goes."""
+"""Bar figures: fraction of the floor, time relative to the best peer, and time of a step by part."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def parts_of(profile: Profile) -> dict[str, float]:
 
 
 def profile_figure(profiles: list[Profile]) -> Any:
-    """Where the time of a step goes: one stacked bar for each network and backend; None without profiles."""
+    """Time of a step by part: one stacked bar for each network and backend; None without profiles."""
     if not profiles:
         return None
     from matplotlib.figure import Figure

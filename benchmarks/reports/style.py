@@ -21,5 +21,5 @@ LOOKS = {
 
 
 def look(name: str) -> tuple[str, str]:
-    """Colour and mark of a contender; grey for those without a look of their own."""
+    """Colour and marker of a contender; grey for those without an entry."""
     return LOOKS.get(name, (GREY, "."))

@@ -1,4 +1,4 @@
-"""Prints tables with rich; everything that is said comes from tables.py."""
+"""Prints tables with rich; tables.py provides all content."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def show(console: Console, table: ReportTable, texts: int = 1) -> None:
         if place < texts:
             made.add_column(heading, overflow="fold")
         else:
-            # Where the terminal is narrow, words are folded, and figures stay whole.
+            # In a narrow terminal, text is wrapped and numbers are not.
             widest = max(len(row[place]) for row in [table.headings, *table.rows])
             made.add_column(heading, justify="right", no_wrap=True, min_width=widest)
     for place, row in enumerate(table.rows):

@@ -1,4 +1,4 @@
-"""What a step costs: its memory by a formula, its time by measurement."""
+"""Memory of a step, computed by a formula, and its time, measured."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Step = Any
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes that a step holds, for one size of minibatch.
+    """Bytes that a step needs for one minibatch size.
 
     parameters = (s + c) P; gradient = s P; state = s k P; shards = s (T - 1) P'; buffers = a + b B: with s bytes a number, c
     those of a number in the copy that layers read in 16 bits (0 without one), P numbers in the arena, k optimiser states, T

@@ -1,4 +1,4 @@
-"""The arena: all parameters of a model in one flat array, so that an optimiser step is one kernel call.
+"""The arena: all parameters of a model in one flat array, so that an optimiser update is one kernel call.
 
 Gradients and optimiser states are arrays of the same layout.
 """
@@ -45,8 +45,8 @@ class Training:
 class Arena:
     """The layout of a model's parameters, and their values on one backend.
 
-    Parameters that decay come first, the others after them, each in the order of the model: the two default groups
-    are then two runs of elements. Gaps between parameters hold zeros for ever.
+    Parameters that decay come first, the others after them, each in the order of the model: the two default groups are then two
+    runs of elements. Gaps between parameters always hold zeros.
 
     Attributes: mask – flat, 0 where an element was pruned and 1 elsewhere, or None where nothing ever was; every
         optimiser keeps what it prunes at exactly 0; set by `prune`.
@@ -72,7 +72,7 @@ class Arena:
 
     @property
     def count(self) -> int:
-        """How many numbers are learned."""
+        """Number of parameters."""
         return sum(p.size for p in self.parameters)
 
     def new(self) -> Array:

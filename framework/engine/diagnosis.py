@@ -1,6 +1,6 @@
 """The error for a step whose loss or gradient is not finite.
 
-Where such a number first appears is found by running the layers one by one again.
+The place where such a value first appears is found by running the layers again, one by one.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def failure_of(
 
 
 def first_not_finite(step: Step, inputs: Array, targets: Array, number: int, piece: Piece) -> str:
-    """The place, in words, where step `number` first had NaN or infinity: data, parameter, layer, loss, or backward pass.
+    """Text that states where step `number` first had NaN or infinity: data, parameter, layer, loss, or backward pass.
 
     Args: inputs, targets – all rows of the minibatch, or the piece of it that `piece` says.
     """

@@ -1,6 +1,6 @@
 """Evaluation of a model on data: loss, accuracy and 0-1 error, or R².
 
-Sums are taken on the backend, minibatch by minibatch, in evaluation mode.
+Sums are computed on the backend, by minibatch, in evaluation mode.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How many rows are worked on at a time: a whole minibatch, pieces of a given size, or as many as the memory holds."""
+"""Number of rows processed at a time: a whole minibatch, parts of a given size, or as many as fit into memory."""
 
 from __future__ import annotations
 
@@ -19,12 +19,11 @@ _logger = logging.getLogger("fusedstep")
 
 
 class MicroBatches:
-    """The rows of a piece, and what happens when there is not enough memory for it.
+    """The rows of a micro-batch, and the reaction to a lack of memory.
 
-    Args: setting – None: never cut; a number: pieces of at most that many rows; "auto": no cut until the memory does not
-        suffice, then half as many rows, and so on; backend – says what errors are a lack of memory; forget – gives back
-        all buffers of the step.
-    Attributes: setting; largest – the rows of a piece that "auto" has come to, None while nothing was cut.
+    Args: setting – None: never split; a number: parts of at most that many rows; "auto": split only if memory runs out, then
+        into half as many rows, and so on; backend – recognises out-of-memory errors; forget – releases all buffers of the step.
+    Attributes: setting; largest – the size found by "auto", None if nothing was split so far.
     """
 
     def __init__(self, setting: int | str | None, backend: Backend, forget: Callable[[], Any]) -> None:
@@ -34,7 +33,7 @@ class MicroBatches:
         self._forget = forget
 
     def rows(self, batch: int) -> int:
-        """How many of that many rows are taken at a time."""
+        """Number of rows processed at a time, of that many rows."""
         limit = self.largest if self.setting == AUTO else self.setting
         return batch if limit is None else min(batch, int(limit))
 
@@ -66,7 +65,7 @@ class MicroBatches:
 
 
 def checked(setting: Any) -> int | str | None:
-    """A possible setting; raises HyperparameterError for others."""
+    """The setting, checked; raises HyperparameterError if it is invalid."""
     if setting is None or setting == AUTO:
         return setting  # type: ignore[no-any-return]
     if isinstance(setting, str):

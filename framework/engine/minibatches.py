@@ -1,4 +1,4 @@
-"""What a step is given, made ready for it: inputs and targets as checked arrays of its backend, whole or in pieces."""
+"""Prepares minibatches for a step: inputs and targets as checked arrays of its backend, whole or in parts."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def prepared(step: Step, x: Any, y: Any, name: str) -> tuple[Array, Array]:
 def require_finite(step: Step, array: Array, given: Any, name: str) -> None:
     """Raises NonFiniteDataError where an array has NaN or infinity, or what its squares make of it.
 
-    Args: given – what it was made of, to name the place; name – how the user calls it.
+    Args: given – the original values, to find the position; name – its name in the message.
     """
     backend = step.backend
     with backend.quiet():
@@ -49,7 +49,7 @@ def require_finite(step: Step, array: Array, given: Any, name: str) -> None:
 
 
 def require_targets(y: Any, rows: int) -> None:
-    """Raises ShapeError where there is not one target for each row."""
+    """Raises ShapeError unless there is one target for each row."""
     count = y.shape[0] if getattr(y, "shape", None) else len(y) if hasattr(y, "__len__") else None
     if count != rows:
         raise ShapeError(f"expected one target for each of the {rows} rows of x; got {count}")

@@ -1,6 +1,6 @@
 """A parameter as a layer declares it: shape, initial values, and whether penalties apply to it.
 
-Its numbers live in the arena of the model that the layer is in.
+Its values are in the arena of the model that contains the layer.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from .initializers import Initializer
 
 @dataclass(frozen=True, eq=False)
 class Parameter:
-    """One array of numbers to be learned; the same object in two layers means that they share it.
+    """A declared array of learnable numbers; two layers with the same object share it.
 
     Args: name – such as "weight"; shape; initializer; fan_in, fan_out – inputs and outputs of one unit, for it;
         decays – whether L1, L2 and weight decay apply: weights do, biases and gains do not.

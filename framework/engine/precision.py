@@ -1,6 +1,6 @@
-"""What a step computes and stores in: the table of precisions, the weights in 16 bits, the loss scale of float16.
+"""The table of precisions, and the loss scale of float16.
 
-Master weights, their gradients and the losses are in float32 in all of them (in float64 for "float64").
+In all precisions, master weights, their gradients and the losses are in float32 (float64 for "float64").
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def precision_of(name: str, backend: Backend) -> Precision:
 
 
 class LossScale:
-    """Dynamic scaling of the loss for float16: numbers on the backend, which the host never has to look at.
+    """Dynamic loss scaling for float16; its values are on the backend and are not read by the host.
 
     The gradient of the loss is multiplied by `scale` before it is rounded to float16, and the update divides by it. Where
     the gradient of a step is not finite, the update does nothing and the scale is halved (to no less than 1); after

@@ -1,6 +1,6 @@
-"""What a step has learned, kept on its device and put back bit for bit: parameters, optimiser states, time.
+"""A copy of the state of a step on its device, restored bit for bit: parameters, optimiser states, step count.
 
-Files of models are written in persistence.py; nothing here leaves the device.
+Model files are written by persistence.py; nothing here leaves the device.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Snapshot:
         return [values, *state.states.values(), *scale]
 
     def take(self) -> None:
-        """Keeps what is there now, in the same memory as before."""
+        """Copies the current state, into the same memory as before."""
         state = self.step.state
         for array, kept in zip(self._arrays(), self._copies, strict=True):
             self.step.backend.copy(array, kept)

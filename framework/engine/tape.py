@@ -1,6 +1,6 @@
-"""The tape: everything that one pass through a network needs besides its parameters.
+"""The tape: everything that a pass through a network needs in addition to its parameters.
 
-Layers push on it going forward and pop going backward; its buffers are made once and used again in every step.
+Layers push in the forward pass and pop in the backward pass; buffers are allocated once and reused in every step.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Every elementwise formula of the library, one small function each.
 
-Importing this package registers them all; what needs whole rows or columns lives in kernels/rows instead.
+Importing this package registers all of them; operations on whole rows or columns are in kernels/rows.
 """
 
 from . import activations, augmentation, elementwise, losses, precision, random, updates, vectors

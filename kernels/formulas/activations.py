@@ -1,6 +1,6 @@
 """Activation functions and their derivatives, one pair of small functions each.
 
-A derivative is written in the output y wherever that is possible, so that a layer needs to keep only one array.
+Derivatives are expressed in the output y if possible, so that a layer stores only one array.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What augmentation does to the elements of a minibatch: masks and mixtures of two samples.
+"""Formulas of augmentation: masks, and mixtures of two samples.
 
 Noise is in random.py.
 """

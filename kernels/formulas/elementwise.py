@@ -1,4 +1,4 @@
-"""Plain arithmetic between arrays that layers need: sums, scales, biases.
+"""Elementwise arithmetic for layers: sums, scaling, biases.
 
 Activations, losses and updates are in separate files.
 """

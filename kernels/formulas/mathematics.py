@@ -1,6 +1,6 @@
-"""Transcendental functions as short polynomials, for targets whose own are slow or missing.
+"""Transcendental functions as short polynomials, for targets whose own functions are slow or missing.
 
-They are spelled in plain arithmetic, so that they vectorise, and give the same bits wherever they are compiled.
+They use only plain arithmetic, so they vectorise and give the same bits on every compiled target.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What goes with types of 16 bits: values in another type, and the loss scale that keeps gradients within float16."""
+"""Formulas for 16-bit types: conversion, and the loss scale that keeps gradients in the range of float16."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Random numbers as formulas: Philox4x32-10 and what is made of its bits.
+"""Random numbers as formulas: Philox4x32-10 and distributions derived from its bits.
 
-Every number is a function of (seed, stream, step, row, column), so nothing is stored and every backend agrees.
+Every number is a function of (seed, stream, step, row, column), so nothing is stored and all backends agree.
 """
 
 from __future__ import annotations

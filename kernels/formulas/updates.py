@@ -1,4 +1,4 @@
-"""The update rules of the optimisers, and what goes around them: clipping, penalties, decay.
+"""The update rules of the optimisers, and the operations around them: clipping, penalties, decay.
 
 A rule maps (theta, g, states, scalars) to (theta, states); step-dependent scalars come from framework/optimizers.
 """

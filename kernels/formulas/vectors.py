@@ -1,4 +1,4 @@
-"""Formulas on flat vectors and square matrices, for the methods that look at more than one gradient."""
+"""Formulas on flat vectors and square matrices, for second-order methods."""
 
 from __future__ import annotations
 

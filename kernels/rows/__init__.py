@@ -1,5 +1,5 @@
-"""Operations that need a whole row or column at once, written by hand once per target with the same names.
+"""Operations on whole rows or columns, with one implementation per target under the same names.
 
-`operation` says what one is; `reference` declares them, runs on any array library and is the oracle of the others; `numpy`,
-`cpu` (Numba) and `cuda.launches` have a table each, name -> what runs it.
+`operation` defines the declaration; `reference` declares all of them and is the reference implementation for any array library;
+`numpy`, `cpu` (Numba) and `cuda.launches` each have a table, name -> implementation.
 """

@@ -1,6 +1,6 @@
 """Row operations compiled for the CPU, and their table; names, arguments and meaning as in kernels/rows/reference.py.
 
-Sums over rows are taken in blocks, in a fixed order, so that the same call always gives the same bits.
+Sums over rows are computed in blocks, in a fixed order, so the same call always gives the same bits.
 """
 
 # The functions below are compiled with `real` as the type of the arrays and the words of the vocabulary in its

@@ -1,4 +1,4 @@
-"""The table of row operations on NumPy: the reference, but for those that here allocate nothing of the size of a matrix."""
+"""The table of row operations on NumPy: the reference, or versions of it without matrix-sized temporaries."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What a row operation is: its name, the kinds of its arguments in order, which of them it writes, and its reference.
+"""The declaration of a row operation: name, kinds of its arguments in order, its outputs, and its reference.
 
-The operations are declared in reference.py; each target has one table, name -> what runs it there.
+Operations are declared in reference.py; each target has a table, name -> implementation.
 """
 
 from __future__ import annotations

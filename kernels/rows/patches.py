@@ -1,6 +1,6 @@
-"""Which columns of a row, taken as an image [height, width, channels], make the patches of a convolution or pooling.
+"""Index tables of the patches of a convolution or pooling, for rows that are images [height, width, channels].
 
-The tables are made once on the host; the kernels that use them are take_columns, sum_columns and largest_columns.
+They are created once on the host; the kernels take_columns, sum_columns and largest_columns use them.
 """
 
 from __future__ import annotations

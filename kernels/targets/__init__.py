@@ -1,1 +1,1 @@
-"""Turning traced formulas into code: one module per target, nothing about any particular formula."""
+"""Code generation from traced formulas: one module per target, independent of particular formulas."""

@@ -1,6 +1,6 @@
-"""Which BLAS library multiplies matrices on the CPU: NumPy's own, or Intel's oneMKL where it is installed.
+"""Selects the BLAS library on the CPU: NumPy's own, or Intel's oneMKL if it is installed.
 
-FUSEDSTEP_BLAS says "numpy" or "mkl"; unset or "auto" takes MKL where the package `mkl` is installed (the extra of that name).
+FUSEDSTEP_BLAS is "numpy" or "mkl"; unset or "auto" selects MKL if the package `mkl` is installed (extra `mkl`).
 """
 
 from __future__ import annotations

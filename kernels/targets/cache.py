@@ -1,7 +1,7 @@
-"""Where generated kernels are kept between runs, so that a second start does not compile them again.
+"""The cache of generated kernels, so that they are not compiled again in later runs.
 
-FUSEDSTEP_CACHE_DIR names the folder; empty switches the cache off; unset means the user's cache folder. Without a folder that
-can be written, kernels are compiled again in every process.
+FUSEDSTEP_CACHE_DIR is the folder; an empty value disables the cache; if unset, it is in the user's cache folder. Without a
+writable folder, kernels are compiled in every process.
 """
 
 from __future__ import annotations

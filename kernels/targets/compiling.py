@@ -1,4 +1,4 @@
-"""Generated functions as machine code that Numba makes, or finds in the kernel cache, undisturbed by interrupts and forks."""
+"""Compiles generated functions with Numba, or loads them from the kernel cache; safe with interrupts and forks."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The CPU target: loops around traced formulas, compiled by Numba, one thread, the GIL released.
 
-Rows over cores is the executor's work; hand-written row kernels are in kernels/rows/cpu.py.
+Executors divide rows among cores; row kernels are in kernels/rows/cpu.py.
 """
 
 from __future__ import annotations

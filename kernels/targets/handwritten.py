@@ -1,4 +1,4 @@
-"""Hand-written kernels as generated modules: their own source, with the words that they use spelled for one dtype.
+"""Compiles handwritten kernels: their source, with the functions of the vocabulary defined for one dtype.
 
 Used for the row kernels of the CPU and of CUDA; what the kernels do is in kernels/rows.
 """

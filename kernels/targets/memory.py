@@ -1,7 +1,7 @@
-"""Arrays of the host that begin on a cache line: a vector of 64 bytes that lies across two of them is read in two halves.
+"""Host arrays that start on a cache line, because a vector of 64 bytes across two lines is read in two halves.
 
-Large ones begin at different places of their pages: where a loop reads and writes several arrays, those that are equally far
-into a page compete for the same lines of the cache. And arrays that nobody ever fills.
+Large arrays start at different offsets in their pages: if a loop accesses several arrays at the same page offset, they compete
+for the same cache lines. Also arrays whose memory is never touched.
 """
 
 from __future__ import annotations

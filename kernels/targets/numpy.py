@@ -1,6 +1,6 @@
 """The NumPy target: a traced formula as ufunc calls on cache-sized blocks of arrays, and the random bits that formulas take.
 
-Intermediate values lie in a few registers, which are used again as soon as their value is dead.
+Intermediate values are in a few registers, which are reused as soon as their value is no longer needed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Products of NumPy arrays: by the GEMM of oneMKL, where that is what multiplies, and by NumPy's own library otherwise.
+"""Products of NumPy arrays: with the GEMM of oneMKL if it is selected, otherwise with NumPy's library.
 
-In a child that was forked NumPy multiplies, also where MKL was to: a child without MKL's threads was once seen waiting for
-them for ever.
+In a forked child NumPy is used even if MKL is selected: a child without MKL's threads was once observed to wait for them
+forever.
 """
 
 from __future__ import annotations

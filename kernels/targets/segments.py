@@ -1,6 +1,6 @@
-"""Which element of the arena belongs to which parameter group, as a table that a GPU thread reads with one load.
+"""The parameter group of each element of the arena, as a table that a GPU thread reads with one load.
 
-The CPU targets walk over ranges instead; see `Update` in kernels/targets/numpy.py.
+The CPU targets loop over ranges instead; see `Update` in kernels/targets/numpy.py.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A traced formula as Python statements, for the targets that compile Python (Numba on the CPU and on CUDA).
 
-Loops around the statements belong to those targets; this file spells operations and makes functions from source.
+The targets add the loops; this file generates the code of operations and creates functions from source.
 """
 
 from __future__ import annotations

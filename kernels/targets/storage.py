@@ -1,6 +1,6 @@
-"""How reals lie in memory: float32 and float64 as they are, bfloat16 and float16 widened when read, rounded when written.
+"""Storage of real numbers: float32 and float64 unchanged, bfloat16 and float16 widened when read and rounded when written.
 
-Kernels compute in float32 or float64 only; this file spells the way in and out for the targets that compile Python.
+Kernels compute only in float32 or float64; this file generates loads and stores for the targets that compile Python.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Matrix products of the CUDA backend through cuBLASLt: plans that are made once and run by a single call.
+"""Matrix products of the CUDA backend with cuBLASLt: plans that are created once and run by a single call.
 
-library.py talks to the real library; tests/fakes/cublaslt.py stands in for it without a device, and the rest is the same.
+library.py calls the real library; tests/fakes/cublaslt.py replaces it without a device, and the other files stay the same.
 """
 
 from .codes import Compute, DataType, Epilogue, Status

@@ -1,6 +1,6 @@
-"""Questions to cuBLASLt itself: does it mean by ReLU and GELU what our formulas mean? Each is asked once, when it matters.
+"""Checks whether ReLU and GELU of cuBLASLt agree with the formulas of this package; each check runs once, when needed.
 
-Documentation leaves open what its ReLU does with NaN and at exactly 0, and how precise its GELU is.
+The documentation does not specify what its ReLU does with NaN and at exactly 0, and how precise its GELU is.
 """
 
 from __future__ import annotations

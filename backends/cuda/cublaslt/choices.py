@@ -1,6 +1,6 @@
-"""Which algorithm was fastest for which product, kept between runs beside the generated kernels.
+"""Cache of the fastest algorithm for each product, stored next to the generated kernels.
 
-One small JSON file for each device, driver and version of the library: algorithms mean nothing to another version.
+One small JSON file for each device, driver and library version, because algorithms are specific to a version.
 """
 
 from __future__ import annotations

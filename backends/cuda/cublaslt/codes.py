@@ -1,4 +1,4 @@
-"""The numbers of cuBLASLt's C interface that are used here: data types, compute types, epilogues, attributes, statuses.
+"""Constants of cuBLASLt's C interface that are used here: data types, compute types, epilogues, attributes, statuses.
 
 Names are those of the header without their prefixes.
 """

@@ -1,6 +1,6 @@
 """Dense layers on cuBLASLt: bias, activation, its derivative and the bias gradient inside the products.
 
-Each operation has the fallback of backends/defaults/dense.py, a product and kernels; what is faster for a shape is timed once.
+Each operation has the fallback of backends/defaults/dense.py, a product and kernels; timing decides once per shape.
 """
 
 from __future__ import annotations

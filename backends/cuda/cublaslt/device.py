@@ -1,4 +1,4 @@
-"""What plans need of the device beside the library: addresses, streams, workspaces and a stopwatch."""
+"""What plans need from the device in addition to the library: addresses, streams, workspaces and timing."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The plans of one device: found by a dictionary access, made and timed when a product comes for the first time.
+"""The product plans of one device, in a dictionary; created and timed when a product first occurs.
 
-After that a product is one call of the library: nothing is allocated, measured or waited for.
+Afterwards a product is a single library call without allocation, timing or synchronisation.
 """
 
 from __future__ import annotations

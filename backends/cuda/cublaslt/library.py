@@ -1,4 +1,4 @@
-"""libcublasLt through ctypes: where it lies, and the few calls that plans make.
+"""libcublasLt through ctypes: finds the library, and wraps the few functions that plans call.
 
 The fake one in tests/fakes has the same methods.
 """

@@ -1,4 +1,4 @@
-"""One product, ready to run: layouts, descriptor and algorithm made once, so that running it is a single call."""
+"""One prepared product: layouts, descriptor and algorithm are created once, so running it is a single call."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A product of row-major arrays, as cuBLASLt sees it: column-major, with the operands exchanged.
+"""Translates a product of row-major arrays for cuBLASLt: column-major, with exchanged operands.
 
-out = op(a) op(b), row by row in memory, is the same memory as out^T = op(b)^T op(a)^T, column by column. So what cuBLASLt
-calls A is our b, its B is our a, and its m counts the columns of out.
+out = op(a) op(b), row by row in memory, is the same memory as out^T = op(b)^T op(a)^T, column by column. So A of cuBLASLt is
+our b, its B is our a, and its m is the number of columns of out.
 """
 
 from __future__ import annotations

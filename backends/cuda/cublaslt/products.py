@@ -1,4 +1,4 @@
-"""Products and dense layers through plans of cuBLASLt, where it is there, on the arrays of the backend that has them."""
+"""Matrix products and dense layers with cuBLASLt plans, if available, on the arrays of a backend."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Maxout, pooling and columns by number: what a thread does for the element (i, j), which it has to itself.
+"""Maxout, pooling and columns by index: the work of a thread for the element (i, j), which only it writes.
 
 The kernels around these functions are all the same loop; see LOOP.
 """

@@ -1,6 +1,6 @@
-"""Kernels made of the functions of all families: their source for one type of arrays, compiled at the first use.
+"""Kernels from the functions of all families: source for one type of arrays, compiled on first use.
 
-What each of them takes is in the table SIGNATURES, which the families fill.
+Their arguments are in the table SIGNATURES, which the families fill.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The multi-class hinge loss of each row, with its subgradient.
 
-The largest rival is found with its column, so this has a reduction of its own. Its barriers stand between all that is read of a
-row and all that is written, so the gradient may be written over the scores.
+The largest other score is found together with its column, by a separate reduction. Its barriers separate all reads of a row
+from all writes, so the gradient may overwrite the scores.
 """
 
 # mypy: disallow-untyped-defs=False, disallow-untyped-calls=False

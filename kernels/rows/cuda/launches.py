@@ -1,6 +1,6 @@
-"""The table of row operations on CUDA: how their kernels are launched, in what order, with which buffers between them.
+"""The table of row operations on CUDA: how their kernels are launched, in which order, with which buffers.
 
-What takes a buffer has the device to itself until its last launch.
+An operation that uses a buffer has exclusive access to the device until its last launch.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Sums over rows and over whole arrays, and what clips by the norm that comes of them.
+"""Sums over rows and over whole arrays, and norm clipping based on them.
 
-Blocks write partial sums, which the last block adds up in a fixed order, so that each takes one launch.
+Blocks write partial sums, which the last block adds in a fixed order, so each sum takes one launch.
 """
 
 # mypy: disallow-untyped-defs=False, disallow-untyped-calls=False

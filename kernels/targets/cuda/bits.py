@@ -1,4 +1,4 @@
-"""Random bits alone: the kernel that fills a matrix of words with what a formula with this state and stream would get.
+"""Random bits: the kernel that fills a matrix with the words that a formula with the same state and stream gets.
 
 The words are those of Philox4x32-10, four columns at a time.
 """

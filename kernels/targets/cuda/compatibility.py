@@ -1,4 +1,4 @@
-"""Numba CUDA beside a NumPy that is newer than it: names that it still asks for, in place while its array functions load.
+"""Makes Numba CUDA work with newer NumPy versions: provides names that it still uses while its array functions load.
 
 Every kernel passes here once, through `Generated.function`. What else a compiler needs is in backends/cuda/toolchain.py.
 """

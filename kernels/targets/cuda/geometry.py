@@ -1,6 +1,6 @@
-"""How work is cut into blocks and threads: the sizes, small in the simulator, and the grids made of them.
+"""Sizes of blocks and grids; small in the simulator.
 
-A grid never depends on anything but the shape, so that sums are always taken in the same order.
+A grid depends only on the shape, so that sums are always computed in the same order.
 """
 
 from __future__ import annotations

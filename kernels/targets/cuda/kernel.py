@@ -1,6 +1,6 @@
-"""A kernel: its generated source, and what it is once compiled, which checks the arrays that it gets.
+"""A kernel: its generated source and its compiled form, which checks its array arguments.
 
-How it is launched is the backend's business.
+The backend launches it.
 """
 
 from __future__ import annotations

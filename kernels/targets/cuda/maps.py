@@ -1,6 +1,6 @@
-"""Maps: kernels that evaluate a formula for every element, with sums over rows and random bits where it has them.
+"""Maps: kernels that evaluate a formula for every element, optionally with sums over rows and random bits.
 
-A thread takes one element at a time, or four neighbouring ones in words of 8 bytes.
+A thread processes one element at a time, or four adjacent ones in words of 8 bytes.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Updates: one launch over the whole arena, whatever the number of parameters and groups.
+"""Updates: one launch over the whole arena, for any number of parameters and groups.
 
-A thread takes four neighbouring elements, which belong to one group.
+A thread processes four adjacent elements, which belong to the same group.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""How the generated kernels read and write four neighbouring elements: one by one, or in words of 8 bytes.
+"""How generated kernels read and write four adjacent elements: one by one, or in words of 8 bytes.
 
-Numba has no wider access than 8 bytes, and reaches it only through arrays of such words.
+Numba's widest access is 8 bytes, and only through arrays of such words.
 """
 
 from __future__ import annotations

@@ -174,7 +174,7 @@ def test_the_kept_input_of_a_gelu_needs_a_multiple_of_eight():
     device = HostDevice()
     gemms = Gemms(FakeCublasLt(device), device)
     x, w, y, kept = (np.zeros(s, np.float32) for s in ((4, 4), (4, 10), (4, 10), (4, 10)))
-    with pytest.warns(RuntimeWarning, match="kernels of its own.*INVALID_VALUE"):
+    with pytest.warns(RuntimeWarning, match="runs in separate kernels.*INVALID_VALUE"):
         assert not gemms.fused(x, w, y, Epilogue.GELU_AUX, None, aux=kept, aux_leading=10)
     # Known from now on, and said once.
     assert not gemms.fused(x, w, y, Epilogue.GELU_AUX, None, aux=kept, aux_leading=10)
