@@ -115,7 +115,7 @@ class LibraryChecks:
 def _warn(what: str, wish: str, dtype: str) -> None:
     warnings.warn(
         f"expected the {what} of cuBLASLt to {wish}, as fusedstep's formula does; in {dtype} it does not, so {what} runs in a "
-        "kernel of its own",
+        "separate kernel",
         RuntimeWarning,
         stacklevel=2,
     )
