@@ -97,7 +97,7 @@ def settings(problem: Problem, device: str) -> Iterator[None]:
         if problem.precision == "float64":
             stack.enter_context(jax.enable_x64(True))
         if problem.precision == "float32":
-            # On a GPU XLA takes products of float32 in TF32 unless it is told not to.
+            # On a GPU XLA computes products of float32 in TF32 by default.
             stack.enter_context(jax.default_matmul_precision("highest"))
         yield
 

@@ -90,7 +90,7 @@ def prepare_process(dry: bool) -> None:
         # It takes more in ever larger pieces and gives none back; what it needs here is less than half of its share.
         if "XLA_PYTHON_CLIENT_MEM_FRACTION" not in os.environ:  # the older name, which may not be there besides
             os.environ.setdefault("XLA_CLIENT_MEM_FRACTION", JAX_SHARE)
-        # What it compiled is there for the process that goes on, as it is from torch.compile.
+        # The next process can use what it compiled, as with torch.compile.
         compiled = cache.folder()
         if compiled is not None:
             os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(compiled / "jax"))

@@ -284,7 +284,7 @@ def _projected(backend: Backend, travelled: Array, first: Array, second: Array) 
 
 
 def _extents(path: NDArray[np.float64] | None, span: float | None) -> list[tuple[float, float]]:
-    """From where to where the grid goes on each axis."""
+    """The range of the grid on each axis."""
     if span is not None or path is None:
         reach = span or 1.0
         return [(-reach, reach)] * 2

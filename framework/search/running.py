@@ -1,4 +1,4 @@
-"""The search itself: Optuna suggests, a Trainer trains, the validation loss of every epoch decides what is given up.
+"""The search: Optuna suggests candidates, a Trainer trains them, and poor ones are stopped by their validation loss.
 
 Optuna is imported only when a search is started.
 """
@@ -26,9 +26,9 @@ from .result import SearchResult, SearchTrial
 
 STUDY = "fusedstep"
 STARTUP_TRIALS = 5
-"""Trials that are drawn at random, and never given up, before the sampler and the pruner look at results."""
+"""Number of initial random trials, which are never stopped early and which sampler and pruner start from."""
 WORST = 1e300
-"""Stands for what is not finite in the losses of epochs, of which the pruner takes a median."""
+"""Replaces losses that are not finite, because the pruner computes medians of them."""
 _SETTINGS, _CANDIDATE, _EPOCHS, _VALUE = "settings", "candidate", "epochs", "value"
 
 
@@ -115,7 +115,7 @@ def search(
 
 
 class _Pruning(Callback):
-    """Shows each epoch to the trial, and ends its training when the trial is given up."""
+    """Reports each epoch to the trial, and ends training when the trial is pruned."""
 
     def __init__(self, trial: Any) -> None:
         self.trial = trial

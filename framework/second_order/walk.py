@@ -1,6 +1,6 @@
 """Where a minimisation stands: the accepted parameters with value and gradient, and the trials around them.
 
-Where rounding hides what a step changes, no run climbs or goes on without end. f is compared with the lowest value so far,
+If rounding hides the effect of a step, no run increases f or continues without end. f is compared with the lowest value so far,
 not with the last one, so it stays within 2 `rounding` of it, however many such steps follow each other. A step is in vain if
 neither the gradient's norm is lower than ever before nor f by more than its usual error. The run ends after VAIN of them in a
 row, if they also cost two thirds of all evaluations since f last fell visibly: slow methods go on for longer.
