@@ -126,6 +126,11 @@ class NumpyBackend(Backend):
         """See Backend.random_bits."""
         return target.random_bits(rows, width, random.state, random.stream)
 
+    def total(self, x: Array) -> Scalar:
+        """See Backend.total."""
+        self.require(x)
+        return np.add.reduce(self.wide(x), None, np.float64)
+
     def sum_of_squares(self, x: Array) -> Scalar:
         """In float64, from blocks that BLAS sums; a block whose sum overflows is summed again in float64."""
         self.require(x)
