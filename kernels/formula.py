@@ -61,6 +61,11 @@ class Formula:
         return (*self.outputs, *self.kinds)
 
     @cached_property
+    def overwritten(self) -> tuple[int, ...]:
+        """Where in `parameters` those of `overwrites` are."""
+        return tuple(map(self.parameters.index, self.overwrites))
+
+    @cached_property
     def random(self) -> bool:
         """Whether the loop has to make random bits for it."""
         return "bits" in self.kinds

@@ -17,7 +17,8 @@ Array = Any
 def check_map(backend: Any, formula: Formula, outputs: tuple[Array, ...], arguments: Sequence[Any]) -> None:
     """Raises MixedBackends or ShapeError unless all arrays are the backend's and fit: compiled loops do not look."""
     arrays = (*outputs, *arguments)
-    wrong = misfit(formula, tuple([tuple(a.shape) if isinstance(a, backend.array_type) else None for a in arrays]))
+    own = backend.array_type
+    wrong = misfit(formula, tuple([a.shape if isinstance(a, own) else None for a in arrays]))
     if wrong is not None:
         kinds = (*formula.outputs, *formula.given)
         backend.require(*(a for a, kind in zip(arrays, kinds, strict=False) if kind != "scalar"))
@@ -35,10 +36,11 @@ def misfit(formula: Formula, shapes: tuple[tuple[int, ...] | None, ...]) -> str 
         if kind == "scalar":
             continue
         if kind != "each" and len(whole) != 2:
-            return f"{formula!r} expected matrices [rows, columns]; got shape {whole}"
+            return f"{formula!r} expected matrices [rows, columns]; got shape {tuple(whole)}"
         wanted = whole if kind == "each" else whole[1:] if kind == "row" else whole[:1]
         if shape != wanted:
-            return f"{formula!r} expected shape {wanted}; got {shape}; check the widths"
+            got = shape if shape is None else tuple(shape)
+            return f"{formula!r} expected shape {tuple(wanted)}; got {got}; check the widths"
     return None
 
 
@@ -72,9 +74,10 @@ def run_map(backend: Any, formula: Formula, outputs: tuple[Array, ...], argument
 def check_update(backend: Any, formula: Formula, arrays: Sequence[Array], scalars: Array, random: Any) -> None:
     """Raises MixedBackends, ShapeError or DtypeError where these arrays cannot be updated by it."""
     backend.require(*arrays, scalars)
-    if any(a.shape != arrays[0].shape for a in arrays) or len(arrays[0].shape) != 1:
-        raise ShapeError(f"{formula!r} expected flat arrays of one length; got {[tuple(a.shape) for a in arrays]}")
-    narrow = [p for p, a in zip(formula.parameters, arrays, strict=False) if p in formula.overwrites and is_narrow(a)]
+    shapes = [a.shape for a in arrays]
+    if len(shapes[0]) != 1 or shapes.count(shapes[0]) != len(shapes):
+        raise ShapeError(f"{formula!r} expected flat arrays of one length; got {[tuple(shape) for shape in shapes]}")
+    narrow = [formula.parameters[k] for k in formula.overwritten if is_narrow(arrays[k])]
     if narrow and ("bfloat16" not in backend.precisions or random is None):
         raise DtypeError(
             f"expected {' and '.join(narrow)} in float32 on backend {backend.name!r}, or a source of random bits to round "
@@ -89,8 +92,8 @@ def run_update(backend: Any, formula: Formula, arrays: Sequence[Array], scalars:
     for start, stop, group in segments:
         parts = [a[start:stop] for a in arrays]
         results = formula(*map(backend.wide, parts), *(scalars[k, group] for k in range(scalars.shape[0])))
-        for name, result in zip(formula.overwrites, results, strict=True):
-            put(backend.xp, result, parts[formula.parameters.index(name)])
+        for k, result in zip(formula.overwritten, results, strict=True):
+            put(backend.xp, result, parts[k])
 
 
 def put(xp: Any, values: Array, out: Array) -> None:

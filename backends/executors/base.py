@@ -81,8 +81,9 @@ class Executor:
         Args: number – of the step, for its random numbers.
         Returns: as `gradient`.
         """
-        total, squares = self.gradient(inputs, targets, number)
-        self._update(total, squares)
+        with self.backend.quiet():
+            total, squares = self.gradient(inputs, targets, number)
+            self._update(total, squares)
         return total, squares
 
     def run_pieces(self, pieces: Iterable[tuple[Array, Array]], rows: int, number: int) -> tuple[Any, Any]:
@@ -95,11 +96,12 @@ class Executor:
         first = 0
         self.backend.fill(self.work.gradient, 0.0)
         for inputs, targets in pieces:
-            part, squares = self.gradient(inputs, targets, number, Piece(first, rows))
-            first += int(inputs.shape[0])
             with self.backend.quiet():
+                part, squares = self.gradient(inputs, targets, number, Piece(first, rows))
                 total = total + part
-        self._update(total, squares)
+            first += int(inputs.shape[0])
+        with self.backend.quiet():
+            self._update(total, squares)
         return total, squares
 
     def several(self, inputs: Array, targets: Array, rows: int, count: int) -> Any:
@@ -114,12 +116,11 @@ class Executor:
         self._plans.clear()
 
     def _update(self, total: Any, squares: Any) -> None:
-        with self.backend.quiet():
-            # The update looks at one scalar, so that has to know of the loss as well.
-            self.work.state.apply(self.work.gradient, squares + 0.0 * total)
+        # The update looks at one scalar, so that has to know of the loss as well.
+        self.work.state.apply(self.work.gradient, squares + 0.0 * total)
 
     def gradient(self, inputs: Array, targets: Array, number: int, piece: Piece | None = None) -> tuple[Any, Any]:
-        """Forward, loss and backward alone; the gradient is then in its place.
+        """Forward, loss and backward alone, within `quiet` of the backend; the gradient is then in its place.
 
         Args: piece – where the rows are a part of a minibatch: losses and random numbers are then those that they have in it,
             and the gradient is added to what is there.
@@ -147,7 +148,8 @@ class Executor:
         state.begin()
         self.backend.synchronize()
         start = time.perf_counter()
-        self._update(0.0, squares)
+        with self.backend.quiet():
+            self._update(0.0, squares)
         self.backend.synchronize()
         seconds = time.perf_counter() - start
         moved = (2 * len(state.states) + 3) * int(gradient.nbytes)

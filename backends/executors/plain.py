@@ -20,6 +20,5 @@ class PlainExecutor(Executor):
         tape = self._plans.made((rows, adds), lambda: work.new_tape(work.gradient, adds=adds))
         tape.begin(rows, batch)
         tape.set_step(number, first)
-        with backend.quiet():
-            total = forward_backward(work, tape, inputs, targets)
-            return total, backend.sum_of_squares(work.gradient)
+        total = forward_backward(work, tape, inputs, targets)
+        return total, backend.sum_of_squares(work.gradient)

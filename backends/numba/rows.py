@@ -43,7 +43,8 @@ class RowExecutor(Executor):
             total, squares = plan.step(inputs, targets, number, threads)
         else:
             total, squares = plan.gradient(inputs, targets, number, threads)
-            self._update(total, squares)
+            with self.backend.quiet():
+                self._update(total, squares)
         return total, squares
 
     def gradient(self, inputs: Array, targets: Array, number: int, piece: Piece | None = None) -> tuple[Any, Any]:

@@ -205,7 +205,7 @@ class TrainStep:
         cut = self.micro.setting is not None
         if not (cut and hasattr(x, "__len__")):
             x = self.stored(self.model.convert_input(x))
-        rows = len(x) if isinstance(x, list | tuple) else int(x.shape[0])
+        rows = int(x.shape[0]) if hasattr(x, "shape") else len(x)
         if rows == 0:
             raise EmptyDataError("expected a minibatch of at least one row; got none")
         if cut:

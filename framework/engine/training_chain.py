@@ -36,11 +36,12 @@ class ChainWithLoss:
         self._chain = chain
         self._loss = loss
         self._scale = None if scale is None else scale.scale
+        self._place = repr(loss)
 
     def forward(self, x: Array, targets: Array, tape: Tape) -> Array:
         """The losses of the rows."""
         y = self._chain.forward(x, tape)
-        tape.place, tape.stage = repr(self._loss), "loss"
+        tape.place, tape.stage = self._place, "loss"
         rows, gradient = self.evaluate(y, targets, tape)
         tape.push(gradient)
         return rows

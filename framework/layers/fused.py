@@ -10,7 +10,8 @@ from collections.abc import Sequence as Layers
 from itertools import groupby
 from typing import Any
 
-from ...kernels.formulas.activations import ACTIVATIONS, Activation, dense_backward, dense_forward
+from ...kernels.formulas.activations import ACTIVATIONS, dense_backward, dense_forward
+from ..engine.frozen import is_frozen
 from ..engine.tape import Tape
 from .activations import _Elementwise
 from .base import Array, Layer
@@ -47,24 +48,17 @@ class Nodes:
 class _Dense:
     """dropout(activation(x W + b)), equal to the three layers one after the other; backward is up to the DenseRun.
 
-    Attributes: label – the names of the layers that it stands for.
+    Attributes: activation – the row of the table of activations; scalars – what that takes beside x; label – the names of the
+        layers that it stands for.
     """
 
     def __init__(self, linear: Linear, activation: _Elementwise | None, drop: Dropout | None) -> None:
         self.linear = linear
         self.after = activation
         self.drop = drop
+        self.activation = ACTIVATIONS["identity"] if activation is None else activation.activation
+        self.scalars = () if activation is None else activation.scalars
         self.label = " + ".join(type(part).__name__ for part in (linear, activation, drop) if part is not None)
-
-    @property
-    def activation(self) -> Activation:
-        """The row of the table of activations, as the layer has it now."""
-        return ACTIVATIONS["identity"] if self.after is None else self.after.activation
-
-    @property
-    def scalars(self) -> tuple[float, ...]:
-        """What the activation takes beside x, as the layer has it now."""
-        return () if self.after is None else self.after.scalars
 
     def forward(self, x: Array, tape: Tape) -> Array:
         """One product with what follows it; with dropout a product and one pass, in place."""
@@ -73,7 +67,8 @@ class _Dense:
         linear, activation, backend = self.linear, self.activation, tape.backend
         y = tape.empty((x.shape[0], linear.outputs))
         z = tape.empty(y.shape) if activation.keeps == "input" and tape.records else None
-        bytes_a_row = backend.mask_bytes(activation, linear.outputs, tape.dtype) if tape.records else 0
+        masks = backend.fuses and tape.records
+        bytes_a_row = backend.mask_bytes(activation, linear.outputs, tape.dtype) if masks else 0
         mask = tape.empty((x.shape[0], bytes_a_row), "uint8") if bytes_a_row else None
         bias = None if linear.bias is None else tape.parameter(linear.bias)
         marked = backend.dense_forward(x, tape.parameter(linear.weight), bias, activation, self.scalars, y, z, mask)
@@ -167,9 +162,9 @@ class DenseRun(Layer, public=False):
 
 
 def _plain(layer: Layer) -> bool:
-    """Whether it is an activation that computes what its formula says, not a subclass that does something else."""
-    cls = type(layer)
-    return isinstance(layer, _Elementwise) and (cls.forward, cls.backward) == (_Elementwise.forward, _Elementwise.backward)
+    """Whether it is an activation that computes what its formula says, for good, not a subclass that does something else."""
+    cls, own = type(layer), _Elementwise
+    return isinstance(layer, own) and is_frozen(layer) and (cls.forward, cls.backward) == (own.forward, own.backward)
 
 
 def fuse(layers: Layers[Layer]) -> Nodes:

@@ -230,8 +230,8 @@ def _function(
 @cache
 def function_of(formula: Formula, dtype: np.dtype[Any]) -> Callable[..., None]:
     """The formula as a function of arrays: outputs, then inputs."""
-    program, overwrites = trace(formula, ERROR_FUNCTION), [formula.parameters.index(name) for name in formula.overwrites]
-    return _function(formula.name, program, dtype, formula.kinds, formula.outputs, overwrites)
+    program = trace(formula, ERROR_FUNCTION)
+    return _function(formula.name, program, dtype, formula.kinds, formula.outputs, formula.overwritten)
 
 
 def _run(formula: Formula, values: Sequence[Any]) -> list[tuple[Array, Array]]:
@@ -267,21 +267,29 @@ def run_map(
     if formula.random:
         values.insert(kinds.index("bits"), None)
     whole = values[kinds.index("each")]
+    if whole.size <= BLOCK:
+        _run_block(formula, values, random, 0)
+        return
     # Flattening an output with gaps would copy it, and what is written would be lost.
-    if whole.size > BLOCK and formula.flat and all(o.flags.c_contiguous for o in outputs):
+    if formula.flat and all(o.flags.c_contiguous for o in outputs):
         values = [v.reshape(-1) if kind == "each" else v for v, kind in zip(values, kinds, strict=True)]
         whole = whole.reshape(-1)
-    rows = whole.shape[0] if whole.shape else 1
-    step = max(1, BLOCK * rows // max(whole.size, 1))
-    parts = values
+    rows = whole.shape[0]
+    step = max(1, BLOCK * rows // whole.size)
     for low in range(0, rows, step):
-        if rows > step:
-            parts = [v[low : low + step] if kind in _BY_ROW else v for v, kind in zip(values, kinds, strict=True)]
-        if formula.random:
-            assert random is not None
-            parts[kinds.index("bits")] = random_bits(min(step, rows - low), whole.shape[1], *random, low)
-        for out, values_of in _run(formula, parts):
-            out[...] = values_of
+        parts = [v[low : low + step] if kind in _BY_ROW else v for v, kind in zip(values, kinds, strict=True)]
+        _run_block(formula, parts, random, low)
+
+
+def _run_block(formula: Formula, values: list[Any], random: tuple[Array, int] | None, first_row: int) -> None:
+    """Evaluates a formula for one block, which begins at that row; its random bits are made here."""
+    if formula.random:
+        assert random is not None
+        kinds = formula.places
+        rows, width = values[kinds.index("each")].shape
+        values[kinds.index("bits")] = random_bits(rows, width, *random, first_row)
+    for out, values_of in _run(formula, values):
+        out[...] = values_of
 
 
 _BY_ROW = frozenset({"each", "column", "rowsum"})
@@ -298,12 +306,11 @@ def run_update(
     """
     if math.isnan(scalars[0, 0]):
         return
-    overwritten = [formula.parameters.index(name) for name in formula.overwrites]
     for start, stop, group in segments.tolist():
         numbers = scalars[:, group].tolist()
         for low in range(start, stop, BLOCK):
             parts = [a[low : min(low + BLOCK, stop)] for a in arrays]
-            narrow = _run(formula, [*[parts[k] for k in overwritten], *parts, *numbers])
+            narrow = _run(formula, [*[parts[k] for k in formula.overwritten], *parts, *numbers])
             if narrow:
                 assert random is not None
                 bits = random_bits(-(-parts[0].size // 4), 4, *random, low // 4).reshape(-1)[: parts[0].size]

@@ -32,7 +32,7 @@ def bfloat16() -> np.dtype[Any]:
 
 def is_narrow(array: Any) -> bool:
     """Whether an array has elements of 16 bits, which are widened before anything is computed."""
-    return bool(getattr(array.dtype, "itemsize", 0) == 2 and str(array.dtype) in NARROW)
+    return getattr(array.dtype, "itemsize", 0) == 2 and str(array.dtype) in NARROW
 
 
 def computed_in(dtypes: Iterable[Any]) -> np.dtype[Any]:
