@@ -253,7 +253,7 @@ class Backend:
 
     def dense_forward(
         self, x: Array, weight: Array, bias: Array | None, activation: Activation, settings: Sequence[float], out: Array,
-        kept: Array | None = None, mask: Array | None = None,
+        saved: Array | None = None, mask: Array | None = None,
     ) -> bool:  # fmt: skip
         """out = activation(x weight + bias, *settings).
 
@@ -261,11 +261,11 @@ class Backend:
             mask_bytes], for activations that have one.
         Returns: whether the mask was written.
         """
-        done: bool = self._dense.forward(self, x, weight, bias, activation, settings, out, kept, mask)
+        done: bool = self._dense.forward(self, x, weight, bias, activation, settings, out, saved, mask)
         return done
 
     def dense_input_gradient(
-        self, dz: Array, weight: Array, activation: Activation, settings: Sequence[float], kept: Array, out: Array,
+        self, dz: Array, weight: Array, activation: Activation, settings: Sequence[float], saved: Array, out: Array,
         mask: Array | None = None, bias_gradient: Array | None = None,
     ) -> bool:  # fmt: skip
         """out = (dz weight^T) slope(kept, *settings): backward through a weight and the derivative of the activation before it.
@@ -274,7 +274,7 @@ class Backend:
             the sum of the rows of `out`.
         Returns: whether it was written there.
         """
-        done: bool = self._dense.input_gradient(self, dz, weight, activation, settings, kept, out, mask, bias_gradient)
+        done: bool = self._dense.input_gradient(self, dz, weight, activation, settings, saved, out, mask, bias_gradient)
         return done
 
     def dense_weight_gradient(

@@ -34,7 +34,7 @@ def best_ours(case: Case) -> Timing | None:
     return smallest(of_kind(case, "ours"))
 
 
-def share_of_floor(case: Case, timing: Timing) -> float | None:
+def fraction_of_floor(case: Case, timing: Timing) -> float | None:
     """Time of the floor over time of the step, the median over the rounds; None without a floor."""
     limit = floor(case, timing.device)
     return None if limit is None else pair_ratio(limit.seconds, timing.seconds)
@@ -59,7 +59,7 @@ def figures(case: Case, timing: Timing) -> dict[str, Any]:
         "high_ms": 1e3 * times.high,
         "samples_per_second": case.parsed.batch / times.median,
         "gflop_per_second": 1e-9 * case.flop / times.median,
-        "share_of_floor": share_of_floor(case, timing),
+        "share_of_floor": fraction_of_floor(case, timing),
         "to_best_peer": to_best_peer(case, timing),
     }
 
@@ -80,7 +80,7 @@ def summary(report: BenchReport) -> dict[str, dict[str, float]]:
     for name in [*names, "best"]:
         chosen = [(case, t) for case in cases if (t := _chosen(case, name)) is not None]
         means = {"networks": float(len(chosen))}
-        for key, measure in (("to_best_peer", to_best_peer), ("share_of_floor", share_of_floor)):
+        for key, measure in (("to_best_peer", to_best_peer), ("share_of_floor", fraction_of_floor)):
             values = [v for case, t in chosen if (v := measure(case, t)) is not None]
             if values:
                 means[key] = geometric_mean(values)
@@ -105,7 +105,7 @@ def copied_bytes(timing: Timing) -> int:
     return int(timing.memory)
 
 
-def share_of_copy(case: KernelCase, timing: Timing) -> float | None:
+def fraction_of_copy(case: KernelCase, timing: Timing) -> float | None:
     """Rate of a kernel over the rate of the copy on its device, the median over the rounds."""
     copy = fastest_copy(case, timing.device)
     if copy is None:

@@ -32,22 +32,22 @@ class _Operands:
         rng = np.random.default_rng([seed, 3])
         widths, dtype = problem.network.widths, np.dtype(problem.dtype)
         self.inputs = [rng.standard_normal((rows, n)).astype(dtype) for n in widths[:-1]]
-        self.slopes = [rng.standard_normal((rows, m)).astype(dtype) for m in widths[1:]]
+        self.gradients = [rng.standard_normal((rows, m)).astype(dtype) for m in widths[1:]]
         self.weights = [weights for weights, _ in problem.start]
-        self.outputs = [np.empty_like(s) for s in self.slopes]
-        self.weight_slopes = [np.empty_like(w) for w in self.weights]
-        self.input_slopes = [np.empty_like(x) for x in self.inputs]
+        self.outputs = [np.empty_like(s) for s in self.gradients]
+        self.weight_gradients = [np.empty_like(w) for w in self.weights]
+        self.input_gradients = [np.empty_like(x) for x in self.inputs]
 
     def factors(self, problem: Problem) -> list[tuple[Array, Array, Array]]:
         """(a, b, a b) of each product, in the order of a step."""
         made = []
         for product in products(problem.network):
             k = product.layer
-            x, w, d = self.inputs[k], self.weights[k], self.slopes[k]
+            x, w, d = self.inputs[k], self.weights[k], self.gradients[k]
             given = {
                 "forward": (x, w, self.outputs[k]),
-                "weights": (x.T, d, self.weight_slopes[k]),
-                "inputs": (d, w.T, self.input_slopes[k]),
+                "weights": (x.T, d, self.weight_gradients[k]),
+                "inputs": (d, w.T, self.input_gradients[k]),
             }
             made.append(given[product.kind])
         return made
@@ -112,9 +112,9 @@ def rows_floor(problem: Problem) -> Prepared:
 def device_floor(problem: Problem, backend: Any) -> Prepared:
     """The products of a step by a backend's own `matmul`, on arrays on its device."""
     host = _Operands(problem, problem.network.batch, 0)
-    inputs, slopes, weights = ([backend.asarray(a) for a in group] for group in (host.inputs, host.slopes, host.weights))
-    outputs, weight_slopes, input_slopes = (
-        [backend.empty(a.shape, problem.dtype) for a in group] for group in (slopes, weights, inputs)
+    inputs, gradients, weights = ([backend.asarray(a) for a in group] for group in (host.inputs, host.gradients, host.weights))
+    outputs, weight_gradients, input_gradients = (
+        [backend.empty(a.shape, problem.dtype) for a in group] for group in (gradients, weights, inputs)
     )
     order = products(problem.network)
 
@@ -124,9 +124,9 @@ def device_floor(problem: Problem, backend: Any) -> Prepared:
             if product.kind == "forward":
                 backend.matmul(inputs[k], weights[k], outputs[k])
             elif product.kind == "weights":
-                backend.matmul(inputs[k], slopes[k], weight_slopes[k], transpose_a=True)
+                backend.matmul(inputs[k], gradients[k], weight_gradients[k], transpose_a=True)
             else:
-                backend.matmul(slopes[k], weights[k], input_slopes[k], transpose_b=True)
+                backend.matmul(gradients[k], weights[k], input_gradients[k], transpose_b=True)
 
     def finish(handle: object) -> None:
         del handle

@@ -112,7 +112,7 @@ class Problem:
         return (x[0], y[0]) if len(x) == 1 else (np.concatenate(x), np.concatenate(y))
 
     @cached_property
-    def places(self) -> Array:
+    def indices(self) -> Array:
         """[minibatches, B] int64: which rows of `data` each of them has, in random order, as shuffling leaves them."""
         rng, rows = np.random.default_rng([self.seed, 3]), self.network.batch
         return np.stack([k * rows + rng.permutation(rows) for k in range(len(self.minibatches))])

@@ -21,10 +21,10 @@ class Spread(NamedTuple):
         return (self.high - self.low) / self.median if self.median else 0.0
 
 
-def quantile(values: Sequence[float], share: float) -> float:
+def quantile(values: Sequence[float], fraction: float) -> float:
     """Linear between neighbours of the sorted values, as numpy.quantile by default."""
     ordered = sorted(values)
-    place = share * (len(ordered) - 1)
+    place = fraction * (len(ordered) - 1)
     below = math.floor(place)
     above = min(below + 1, len(ordered) - 1)
     return ordered[below] + (place - below) * (ordered[above] - ordered[below])

@@ -16,7 +16,7 @@ from .engine.tape import Tape
 from .layers import Layer
 from .layers.activations import ReLU, Sigmoid
 from .layers.softmax import Softmax
-from .settings import choice, not_negative, share
+from .settings import choice, fraction, not_negative
 
 Array = Any
 
@@ -152,7 +152,7 @@ def class_labels(targets: Any, classes: int, backend: Backend) -> Array:
     return array if kind == "int32" else backend.asarray(array, "int32")
 
 
-class _Elementwise(Loss):
+class _ElementwiseLoss(Loss):
     """A loss that is a sum of terms, one per output."""
 
     formula = formulas.squared_error
@@ -164,7 +164,7 @@ class _Elementwise(Loss):
         return rows, gradient
 
 
-class MSE(_Elementwise):
+class MSE(_ElementwiseLoss):
     """Squared error: sum over the outputs of (y - t)^2, mean over the rows (or sum, as in the notes).
 
     Differs from: torch.nn.MSELoss, which also divides by the number of outputs.
@@ -172,7 +172,7 @@ class MSE(_Elementwise):
     """
 
 
-class BinaryCrossEntropy(_Elementwise):
+class BinaryCrossEntropy(_ElementwiseLoss):
     """-t ln s - (1 - t) ln(1 - s) with s = sigmoid(y), computed from the logit y without overflow; t in [0, 1].
 
     Several outputs are independent binary targets, whose losses are summed. The model must not end in Sigmoid.
@@ -195,7 +195,7 @@ class BinaryCrossEntropy(_Elementwise):
         return array
 
 
-class Hinge(_Elementwise):
+class Hinge(_ElementwiseLoss):
     """max(0, 1 - t y), t = -1 or 1; labels 0 and 1 are converted to -1 and 1. Source: notes 000."""
 
     head = "signs"
@@ -240,7 +240,7 @@ class SoftmaxCrossEntropy(Loss):
         reduction: str = "mean",
     ) -> None:
         super().__init__(reduction)
-        self.label_smoothing = share(label_smoothing, "label_smoothing")
+        self.label_smoothing = fraction(label_smoothing, "label_smoothing")
         self.smoothing = choice(smoothing, "smoothing", ("notes", "uniform"))
         self.class_weights = None if class_weights is None else _class_weights(class_weights)
         self.mixes_targets = not self.label_smoothing and self.class_weights is None
@@ -351,7 +351,7 @@ def distributions(targets: Any, width: int, backend: Backend, dtype: str) -> Arr
     return array
 
 
-class _Divergence(_Elementwise):
+class _Divergence(_ElementwiseLoss):
     """A distance between output and target distributions; the network must end in Softmax."""
 
     head = "classes"

@@ -77,12 +77,12 @@ def not_negative(value: Any, name: str, advice: str = "") -> float:
     return real(value, name, 0.0, advice=advice)
 
 
-def share(value: Any, name: str, advice: str = "") -> float:
+def fraction(value: Any, name: str, advice: str = "") -> float:
     """A number in [0, 1)."""
     return real(value, name, 0.0, 1.0, "[)", advice)
 
 
-def stabiliser(value: Any, name: str = "epsilon") -> float:
+def epsilon_above_zero(value: Any, name: str = "epsilon") -> float:
     """An epsilon that keeps a denominator above 0: a number > 0 that is not 0 in float32."""
     return real(value, name, SMALLEST, advice="pass a small number such as 1e-8; smaller ones are 0 in float32")
 

@@ -93,15 +93,15 @@ class Program:
         for index in range(len(self.nodes) - 1, -1, -1):
             if index in needed:
                 needed.update(self.nodes[index].arguments)
-        kept = Program()
+        saved = Program()
         place: dict[int, int] = {}
         for index, node in enumerate(self.nodes):
             if index in needed or node.operation == "input":
-                place[index] = len(kept.nodes)
+                place[index] = len(saved.nodes)
                 arguments = tuple(place[a] for a in node.arguments)
-                kept.nodes.append(Node(node.operation, arguments, node.kind, node.uniform, node.value))
-        kept.outputs = [place[o] for o in outputs]
-        return kept
+                saved.nodes.append(Node(node.operation, arguments, node.kind, node.uniform, node.value))
+        saved.outputs = [place[o] for o in outputs]
+        return saved
 
 
 def _operator(operation: str, swapped: bool = False) -> Callable[[Symbol, Any], Symbol]:

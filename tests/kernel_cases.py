@@ -181,12 +181,13 @@ def run_rows(backend: Backend, rows: int, width: int, dtype: str) -> None:
     both("layer_norm", moments, x, gain, offset, 1e-3, "out", "mean", "scale")
     mean = x.astype(np.float64).mean(axis=1)
     scale = 1.0 / np.sqrt(x.astype(np.float64).var(axis=1) + 1e-3)
-    slopes = {"dx": matrix, "dgain": normal(width), "doffset": normal(width)}
+    derivatives = {"dx": matrix, "dgain": normal(width), "doffset": normal(width)}
     both(
-        "layer_norm_backward", slopes, dy, x, gain, mean.astype(dtype), scale.astype(dtype), "dx", "dgain", "doffset"
+        "layer_norm_backward", derivatives, dy, x, gain, mean.astype(dtype), scale.astype(dtype), "dx", "dgain", "doffset"
     )
     both(
-        "layer_norm_backward", slopes, dy, x, gain, mean.astype(dtype), scale.astype(dtype), "dx", "dgain", "doffset", False
+        "layer_norm_backward", derivatives, dy, x, gain, mean.astype(dtype), scale.astype(dtype), "dx", "dgain", "doffset",
+        False,
     )
     both("column_sum", {"out": normal(width)}, x, "out")
     both("column_sum", {"out": normal(width)}, x, "out", False)
@@ -276,9 +277,9 @@ def run_summed(backend: Backend, rows: int, width: int, dtype: str, soft: bool) 
     else:
         weights = generator.uniform(0.5, 2.0, width).astype(real)
         name, given = "softmax_cross_entropy", [generator.integers(0, width, rows).astype(np.int32), weights, 0.9, 0.05, 0.25]
-    losses, slope = np.empty(rows), np.empty((rows, width))
+    losses, derivative = np.empty(rows), np.empty((rows, width))
     exact = [a.astype(np.float64) if isinstance(a, np.ndarray) and a.dtype.kind == "f" else a for a in given]
-    Backend(np).rows(name, x.astype(np.float64), *exact, losses, slope)
+    Backend(np).rows(name, x.astype(np.float64), *exact, losses, derivative)
     given = [backend.asarray(a) if isinstance(a, np.ndarray) else a for a in given]
     counters, found = getattr(backend, "counters", None), []
     four = backend.asarray(np.array([4.0], real))
@@ -305,7 +306,7 @@ def run_summed(backend: Backend, rows: int, width: int, dtype: str, soft: bool) 
     np.testing.assert_array_equal(larger[3], 4.0 * once[3])
     # The terms are below 0.5; they may cancel.
     allowed = table(real, "sum")
-    close_enough = np.abs(once[3] - slope.sum(axis=0)) <= max(rows, 1) ** 0.5 * (allowed.atol + allowed.rtol)
+    close_enough = np.abs(once[3] - derivative.sum(axis=0)) <= max(rows, 1) ** 0.5 * (allowed.atol + allowed.rtol)
     assert close_enough.all(), f"{name}: column sums of {rows}x{width} in {dtype}"
     return int(launches)
 

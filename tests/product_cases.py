@@ -109,8 +109,8 @@ class Cases:
         side = {"vector": gradient} if summed else {}
         epilogue = Epilogue(back | 16) if summed else back
         self.fused(self.place(dy), self.place(above).T, out, epilogue, aux=aux, aux_leading=leading, **side)
-        kept = self.host(y if activation == "relu" else aux).astype(float)
-        want = (dy.astype(float) @ above.astype(float).T) * ACTIVATIONS[activation].slope(kept)
+        saved = self.host(y if activation == "relu" else aux).astype(float)
+        want = (dy.astype(float) @ above.astype(float).T) * ACTIVATIONS[activation].derivative(saved)
         self.near(out, want, dtype)
         if summed:
             eps = float(ml_dtypes.finfo(DTYPES[dtype]).eps)

@@ -67,7 +67,7 @@ def activation_table() -> str:
     rows = []
     for name, cls in activations().items():
         row = ACTIVATIONS.get(getattr(cls, "short_name", ""))
-        derivative = cls.backward.__doc__ if row is None else row.slope.__doc__
+        derivative = cls.backward.__doc__ if row is None else row.derivative.__doc__
         parts = (in_symbols(text) for text in (cls.__doc__, derivative))
         value, derivative = (re.sub(r"^(?:y|dy/dx) = ", "", part) for part in parts)
         rows.append(f"| `fs.{name}` | {value} | {derivative} |")

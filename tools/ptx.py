@@ -20,11 +20,11 @@ def without_device(capability: tuple[int, int] = CAPABILITY) -> Iterator[None]:
     """Numba asks the device for its capability when it types `view` of a scalar, although the code is inlined."""
     import numba.cuda.dispatcher as dispatcher
 
-    class Device:
+    class NoDevice:
         compute_capability = capability
 
     before = dispatcher.get_current_device
-    dispatcher.get_current_device = lambda: Device
+    dispatcher.get_current_device = lambda: NoDevice
     try:
         yield
     finally:

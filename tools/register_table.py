@@ -51,13 +51,13 @@ class Entry:
 @once
 def compilers(ptxas: str) -> dict[str, str]:
     """The versions that decide what the table says."""
-    said = subprocess.run([ptxas, "--version"], capture_output=True, text=True, check=True).stdout
+    printed = subprocess.run([ptxas, "--version"], capture_output=True, text=True, check=True).stdout
     return {
         "numpy": version("numpy"),
         "numba": version("numba"),
         "numba-cuda": version("numba-cuda"),
         "nvvm": next((version(p) for p in ("nvidia-nvvm", "nvidia-nvvm-cu12") if _installed(p)), "of the system"),
-        "ptxas": re.findall(r"V(\d[\d.]*)", said)[0],
+        "ptxas": re.findall(r"V(\d[\d.]*)", printed)[0],
     }
 
 
@@ -86,15 +86,15 @@ def entry(variant: Variant, text: str, ptxas: str) -> Entry:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"expected ptxas to take kernel {variant}; it said: {done.stderr}")
-    said = done.stderr
+    printed = done.stderr
     widths = [int(bits) // 8 * int((vector or "v1")[1:]) for vector, bits in _ACCESS.findall(text)]
     body = text[text.index(".entry") :]
     return Entry(
         variant.kernel,
         variant.stored,
-        int(re.findall(r"Used (\d+) registers", said)[0]),
-        sum(map(int, re.findall(r"(\d+) bytes spill", said))),
-        sum(map(int, re.findall(r"(\d+) bytes smem", said))),
+        int(re.findall(r"Used (\d+) registers", printed)[0]),
+        sum(map(int, re.findall(r"(\d+) bytes spill", printed))),
+        sum(map(int, re.findall(r"(\d+) bytes smem", printed))),
         sum(name not in ("reg", "shared", "param") for name in _INSTRUCTION.findall(body)),
         max(widths, default=0),
         ".f64" in text,
@@ -129,9 +129,9 @@ def _markdown(found: dict[str, str], entries: Sequence[Entry]) -> str:
 
 def read(folder: Path) -> tuple[dict[str, str], dict[tuple[str, str], Entry]]:
     """(versions of the compilers, entries by kernel and storage) of a table that was written."""
-    kept: dict[str, Any] = json.loads((folder / f"{NAME}.json").read_text(encoding="utf-8"))
-    entries = [Entry(**e) for e in kept["kernels"]]
-    return kept["compilers"], {(e.kernel, e.stored): e for e in entries}
+    saved: dict[str, Any] = json.loads((folder / f"{NAME}.json").read_text(encoding="utf-8"))
+    entries = [Entry(**e) for e in saved["kernels"]]
+    return saved["compilers"], {(e.kernel, e.stored): e for e in entries}
 
 
 def results() -> Path:
@@ -154,10 +154,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         known = {}
     folder.mkdir(parents=True, exist_ok=True)
     for variant in variants():
-        kept = known.pop((variant.kernel, variant.stored), None)
+        saved = known.pop((variant.kernel, variant.stored), None)
         generated = variant.source()
-        if kept is not None and kept.source == digest(generated):
-            entries.append(kept)
+        if saved is not None and saved.source == digest(generated):
+            entries.append(saved)
             continue
         text, older = ptx_for(generated, CAPABILITY, OLDER)
         require_single(variant, text)

@@ -19,19 +19,19 @@ MOST = 16
 """Processes; each holds a context of the device."""
 
 
-def share(first: int, step: int) -> list[Variant]:
+def fraction(first: int, step: int) -> list[Variant]:
     """Every so many of the kernels, from the one of that number on."""
     return list(islice(chain(variants(), doubles()), first, None, step))
 
 
-def compile_share(first: int, step: int) -> list[str]:
+def compile_fraction(first: int, step: int) -> list[str]:
     """Compiles a share; gives what went wrong, by kernel."""
-    from ..kernels.targets.cuda.kernel import Kernel
+    from ..kernels.targets.cuda.kernel import CudaKernel
 
     wrong = []
-    for variant in share(first, step):
+    for variant in fraction(first, step):
         try:
-            Kernel(variant.source())
+            CudaKernel(variant.source())
         except Exception as error:  # the other kernels are still compiled; the error is raised again when this one is used
             wrong.append(f"{variant}: {type(error).__name__}: {error}")
     return wrong
@@ -55,9 +55,9 @@ def main(arguments: Sequence[str] = ()) -> int:
     count = min(MOST, os.cpu_count() or 1)
     wrong: list[str] = []
     with ProcessPoolExecutor(count, get_context("spawn")) as pool:
-        for done in as_completed([pool.submit(compile_share, first, count) for first in range(count)]):
+        for done in as_completed([pool.submit(compile_fraction, first, count) for first in range(count)]):
             wrong += done.result()
-    print(f"{len(share(0, 1)) - len(wrong)} kernels are in {folder}", *wrong, sep="\n")
+    print(f"{len(fraction(0, 1)) - len(wrong)} kernels are in {folder}", *wrong, sep="\n")
     return int(bool(wrong))
 
 

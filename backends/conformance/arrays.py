@@ -171,8 +171,8 @@ def sender(backend: Backend, sizes: Sizes, dtype: str) -> None:  # noqa: ARG001
         send([[float(step), 0.1, -step]] * 2 if step % 2 else own)
         backend.copy(out, seen[step, ...])
     steps = np.arange(80.0)[:, None, None]
-    said = np.where(steps % 2, np.concatenate([steps, 0.0 * steps + 0.1, -steps], axis=2), steps).astype(dtype)
-    holds(backend, seen, np.broadcast_to(said, (80, 2, 3)), "seen")
+    sent = np.where(steps % 2, np.concatenate([steps, 0.0 * steps + 0.1, -steps], axis=2), steps).astype(dtype)
+    holds(backend, seen, np.broadcast_to(sent, (80, 2, 3)), "seen")
 
 
 @check("arrays", dtype=REALS)
@@ -199,9 +199,9 @@ def memory(backend: Backend, sizes: Sizes) -> None:  # noqa: ARG001
     expect(not backend.out_of_memory(ValueError("wrong shape")), "expected a ValueError to be something else")
     free = backend.free_memory()
     expect(free is None or (isinstance(free, int) and free > 0), f"expected bytes or None; got {free!r}")
-    kept = backend.asarray(np.arange(6.0))
+    saved = backend.asarray(np.arange(6.0))
     backend.trim_memory()
-    exactly(backend.to_numpy(kept), np.arange(6.0), "an array in use, after trim_memory")
+    exactly(backend.to_numpy(saved), np.arange(6.0), "an array in use, after trim_memory")
 
 
 @check("arrays")

@@ -25,21 +25,21 @@ def dense(backend: Backend, sizes: Sizes, activation: str, dtype: str, bias: boo
         z = x.astype(np.float64) @ w.astype(np.float64) + (b if bias else 0.0)
         given = [backend.asarray(array) for array in (x, w, b, dz, above)]
         out = backend.empty((rows, width), dtype)
-        kept = backend.empty((rows, width), dtype) if row.keeps == "input" else None
+        saved = backend.empty((rows, width), dtype) if row.keeps == "input" else None
         size = backend.mask_bytes(row, width, dtype)
         mask = backend.empty((rows, size), "uint8") if size else None
-        marked = backend.dense_forward(given[0], given[1], given[2] if bias else None, row, settings, out, kept, mask)
+        marked = backend.dense_forward(given[0], given[1], given[2] if bias else None, row, settings, out, saved, mask)
         expect(not marked or mask is not None, f"{shape}: expected no mask to be written where none was given")
         close(host(backend, out, (rows, width), dtype, f"{shape}"), row.value(z, *settings), dtype, "product", f"{shape}")
-        if kept is not None:
-            close(host(backend, kept, (rows, width), dtype, f"{shape}"), z, dtype, "product", f"{shape}, kept")
-        source = out if kept is None else kept
-        slope = row.slope(backend.to_numpy(source).astype(np.float64), *settings)
+        if saved is not None:
+            close(host(backend, saved, (rows, width), dtype, f"{shape}"), z, dtype, "product", f"{shape}, kept")
+        source = out if saved is None else saved
+        derivative = row.derivative(backend.to_numpy(source).astype(np.float64), *settings)
         dx, sums = backend.empty((rows, width), dtype), backend.empty((width,), dtype)
         summed = backend.dense_input_gradient(
             given[3], given[4], row, settings, source, dx, mask if marked else None, sums
         )
-        reference = (dz.astype(np.float64) @ above.astype(np.float64).T) * slope
+        reference = (dz.astype(np.float64) @ above.astype(np.float64).T) * derivative
         close(host(backend, dx, (rows, width), dtype, f"{shape}"), reference, dtype, "product", f"{shape}, backward")
         if summed:
             close(backend.to_numpy(sums), reference.sum(axis=0), dtype, "sum", f"{shape}, bias gradient")

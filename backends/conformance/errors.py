@@ -39,7 +39,7 @@ def refused(wanted: type[Exception], call: Callable[[], Any], what: str, *words:
 
 
 _R, _V, _W, _L = ("real", (4, 3)), ("real", (4,)), ("real", (3,)), ("int32", (4,))
-_PIECES, _WINNER, _WINDOWS = ("real", (4, 6)), ("uint8", (4, 3)), ("int32", (3, 2))
+_PARTS, _WINNER, _WINDOWS = ("real", (4, 6)), ("uint8", (4, 3)), ("int32", (3, 2))
 
 CALLS: dict[str, tuple[Any, ...]] = {
     "matmul": (("real", (4, 2)), ("real", (2, 3)), _R),
@@ -57,14 +57,14 @@ ROW_CALLS: dict[str, tuple[Any, ...]] = {
     "layer_norm": (_R, _W, _W, 1e-5, _R, _V, _V),
     "layer_norm_backward": (_R, _R, _W, _V, _V, _R, _W, _W),
     "column_sum": (_R, _W),
-    "maxout": (_PIECES, _R, _WINNER),
-    "maxout_spread": (_R, _WINNER, _PIECES),
-    "maxout_pick": (_PIECES, _WINNER, _R),
+    "maxout": (_PARTS, _R, _WINNER),
+    "maxout_spread": (_R, _WINNER, _PARTS),
+    "maxout_pick": (_PARTS, _WINNER, _R),
     "take_columns": (_R, ("int32", (5,)), ("real", (4, 5))),
-    "sum_columns": (_PIECES, _WINDOWS, _R),
-    "largest_columns": (_PIECES, _WINDOWS, _R, _WINNER),
-    "largest_columns_spread": (_R, _WINNER, ("int32", (6, 2)), _PIECES),
-    "largest_columns_pick": (_PIECES, _WINDOWS, _WINNER, _R),
+    "sum_columns": (_PARTS, _WINDOWS, _R),
+    "largest_columns": (_PARTS, _WINDOWS, _R, _WINNER),
+    "largest_columns_spread": (_R, _WINNER, ("int32", (6, 2)), _PARTS),
+    "largest_columns_pick": (_PARTS, _WINDOWS, _WINNER, _R),
 }
 """Likewise of the row operations."""
 

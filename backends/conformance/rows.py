@@ -196,11 +196,11 @@ def layer_norm_backward(backend: Backend, sizes: Sizes, dtype: str, accumulate: 
         inverse = _wide(scale)[:, None]
         n = (_wide(x) - _wide(mean)[:, None]) * inverse
         g = _wide(dy) * gain
-        kept = before if accumulate else np.zeros_like(before)
+        saved = before if accumulate else np.zeros_like(before)
         _gives(
             backend, "layer_norm_backward", (dy, x, gain, mean, scale, _blank(dtype, *shape), *before, accumulate), "sum",
             dx=inverse * (g - g.mean(axis=1, keepdims=True) - n * (g * n).mean(axis=1, keepdims=True)),
-            dgain=kept[0] + (_wide(dy) * n).sum(axis=0), doffset=kept[1] + _wide(dy).sum(axis=0),
+            dgain=saved[0] + (_wide(dy) * n).sum(axis=0), doffset=saved[1] + _wide(dy).sum(axis=0),
         )  # fmt: skip
 
 

@@ -35,7 +35,7 @@ def autoencoder(backend: Backend | str, dtype: str) -> Any:
     """A step with maxout, PReLU, a residual block, tied weights, noise, L2 and a group."""
     fs = _library()
     encoder = fs.Linear(5, 6, weight_init="glorot_uniform")
-    inner = (fs.Maxout(6, 7, pieces=3), fs.PReLU(7), fs.Linear(7, 6))
+    inner = (fs.Maxout(6, 7, micro_batches=3), fs.PReLU(7), fs.Linear(7, 6))
     model = fs.Sequential(fs.GaussianNoise(0.1), encoder, fs.Tanh(), fs.Residual(*inner), fs.ELU(), fs.TiedLinear(encoder))
     model.initialize(8, backend, dtype)
     groups = [fs.ParameterGroup("*.bias", lr_scale=2.0)]
@@ -83,18 +83,18 @@ def twice_the_same(backend: Backend, sizes: Sizes, network: Any, dtype: str) -> 
 
 
 @check("training", network=NETWORKS, dtype=REALS)
-def pieces_of_a_minibatch(backend: Backend, sizes: Sizes, network: Any, dtype: str) -> None:
+def micro_batches_of_a_minibatch(backend: Backend, sizes: Sizes, network: Any, dtype: str) -> None:
     """Micro-batches give the losses and parameters of the whole, with the same masks and noise."""
     whole, cut = network(backend, dtype), network(backend, dtype)
     for x, y in batches(network, dtype, sizes.steps):
         inputs, targets = cut.prepare(x, y)
 
-        def pieces(size: int, inputs: Any = inputs, targets: Any = targets) -> Any:
+        def micro_batches(size: int, inputs: Any = inputs, targets: Any = targets) -> Any:
             del size
             return ((inputs[a:b, ...], targets[a:b, ...]) for a, b in ((0, 5), (5, 10), (10, ROWS)))
 
         cut.micro.setting = 5
-        close(float(cut.take(ROWS, pieces)), float(whole(x, y)), dtype, "loss", "loss")
+        close(float(cut.take(ROWS, micro_batches)), float(whole(x, y)), dtype, "loss", "loss")
     for name, values in parameters(whole).items():
         close(parameters(cut)[name], values, dtype, "parameter", name)
 
@@ -134,20 +134,20 @@ def targets_of_every_kind(backend: Backend, sizes: Sizes) -> None:  # noqa: ARG0
     fs = _library()
     x = normal("float32", (ROWS, 4))
     classes = between("float32", (ROWS, 3), 0.1, 1.0)
-    shares = classes / classes.sum(axis=1, keepdims=True)
+    shards = classes / classes.sum(axis=1, keepdims=True)
     two = labels(ROWS, 2)
     for loss, width, y, softmax in (
         (fs.SoftmaxCrossEntropy(), 3, labels(ROWS, 3), False),
         (fs.SoftmaxCrossEntropy(), 3, labels(ROWS, 3).astype(np.int64), True),
         (fs.SoftmaxCrossEntropy(), 3, labels(ROWS, 3).astype(np.float64), False),
-        (fs.SoftmaxCrossEntropy(), 3, shares, False),
+        (fs.SoftmaxCrossEntropy(), 3, shards, False),
         (fs.MultiClassHinge(), 3, labels(ROWS, 3), False),
         (fs.BinaryCrossEntropy(), 1, two, False),
         (fs.Hinge(), 1, two, False),
         (fs.MSE(), 2, normal("float32", (ROWS, 2), "y"), False),
-        (fs.KLDivergence(), 3, shares, True),
-        (fs.SymmetricKL(), 3, shares, True),
-        (fs.Bhattacharyya(), 3, shares, True),
+        (fs.KLDivergence(), 3, shards, True),
+        (fs.SymmetricKL(), 3, shards, True),
+        (fs.Bhattacharyya(), 3, shards, True),
     ):
         layers = [fs.Linear(4, width), *([fs.Softmax()] if softmax else [])]
         results = []

@@ -67,7 +67,7 @@ class SeveralSteps:
         self.count, self.rows = count, rows
         self.refusal = ""
         self._sources = in_rows(inputs, targets)
-        self._places = backend.empty((count * rows,), "int64")
+        self._indices = backend.empty((count * rows,), "int64")
         tables = [table for table, _ in executor.work.state.tables]
         self._cuts = list(pairwise(accumulate((prod(table.shape) for table in tables), initial=0)))
         self._scalars = backend.empty((count, self._cuts[-1][1]), backend.dtype_name(tables[0]))
@@ -95,16 +95,16 @@ class SeveralSteps:
                 self._plan, self._graph = plan, None
             return plan.warm and (self._graph is not None or self._capture(plan))
 
-    def run(self, places: Array, number: int, scalars: Sequence[Sequence[Any]]) -> Results:
+    def run(self, indices: Array, number: int, scalars: Sequence[Sequence[Any]]) -> Results:
         """Takes the steps, where this is ready.
 
-        Args: places – numbers of the rows, minibatch after minibatch; number – of the first step; scalars – for each step, what
+        Args: indices – the row indices, minibatch after minibatch; number – of the first step; scalars – for each step, what
             `scalars_for_step` of the state gave.
         """
         assert self._plan is not None
         backend, state = self.backend, self.executor.work.state
         with backend.exclusive():
-            backend.copy(places, self._places)
+            backend.copy(indices, self._indices)
             self._send([[x for table in step for row in table for x in row] for step in scalars])
             self._plan.tape.set_step(number)
             state.set_step(number)
@@ -118,7 +118,7 @@ class SeveralSteps:
         before = state.t
         try:
             with backend.apart():
-                backend.fill(self._places, 0)
+                backend.fill(self._indices, 0)
                 self._bring(0, plan)  # once by itself, so that its kernels are there
                 self._move_on(plan)
                 self._graph = backend.capture(self._steps)
@@ -138,7 +138,7 @@ class SeveralSteps:
 
     def _bring(self, k: int, plan: StepPlan) -> None:
         """The minibatch of step k, and its scalars, to where the step reads them."""
-        chosen = self._places[k * self.rows : (k + 1) * self.rows]
+        chosen = self._indices[k * self.rows : (k + 1) * self.rows]
         for source, out in zip(self._sources, (plan.inputs, plan.targets), strict=True):
             self.backend.take_rows(source, chosen, out)
         for (start, stop), (table, _) in zip(self._cuts, self.executor.work.state.tables, strict=True):

@@ -13,7 +13,7 @@ import subprocess
 import threading
 
 from ..contract import Unavailable
-from ..cupy.availability import INSTALL, INSTALL_LINES, release, told
+from ..cupy.availability import INSTALL, INSTALL_LINES, brief, release
 
 Capability = tuple[int, int]
 
@@ -44,7 +44,7 @@ def numba_cuda_problem() -> Unavailable | None:
         from numba import cuda  # noqa: F401
     except Exception as error:  # as above
         return Unavailable(
-            f"Numba CUDA is installed, but importing it fails ({told(error)})", f"reinstall it with {INSTALL}", error
+            f"Numba CUDA is installed, but importing it fails ({brief(error)})", f"reinstall it with {INSTALL}", error
         )
     return None
 
@@ -76,7 +76,7 @@ def compiler_problem(capability: Capability, driver: int = 0) -> Unavailable | N
 
         here = f"numba-cuda {version('numba-cuda')} and NumPy {version('numpy')}"
         return Unavailable(
-            f"Numba CUDA cannot load its compiler ({told(error)}) with {here}",
+            f"Numba CUDA cannot load its compiler ({brief(error)}) with {here}",
             "install versions that go together: pip install --upgrade numba numba-cuda numpy",
             error,
         )
@@ -95,12 +95,12 @@ def _nvvm_problem() -> Unavailable | None:
             home = "" if named else nvcc_home()
             if not home:
                 where = f"; {named} is {os.environ[named]}" if named else ""
-                return _without_nvvm(f"{told(first)}{where}", first)
+                return _without_nvvm(f"{brief(first)}{where}", first)
             os.environ["CUDA_HOME"] = home
             try:
                 found = cuda_paths.get_cuda_paths()
             except Exception as error:
-                return _without_nvvm(f"{told(error)}; nvcc is in {home}", error)
+                return _without_nvvm(f"{brief(error)}; nvcc is in {home}", error)
             finally:
                 del os.environ["CUDA_HOME"]
         if found["libdevice"].info is None:
@@ -124,10 +124,10 @@ def nvcc_home() -> str:
         return ""
     try:
         dry = [command, "--dryrun", "-x", "cu", "-c", os.devnull, "-o", os.devnull]
-        said = subprocess.run(dry, capture_output=True, text=True, timeout=10, check=False).stderr
+        sent = subprocess.run(dry, capture_output=True, text=True, timeout=10, check=False).stderr
     except (OSError, subprocess.SubprocessError):
         return ""
-    top = re.search(r"^#\$ TOP=(.+)$", said, re.MULTILINE)
+    top = re.search(r"^#\$ TOP=(.+)$", sent, re.MULTILINE)
     return os.path.realpath(top[1].strip()) if top else ""
 
 
@@ -138,7 +138,7 @@ def _linking_problem(capability: Capability, driver: int) -> Unavailable | None:
         text = probe_ptx(arch)
     except Exception as error:
         return Unavailable(
-            f"NVVM does not compile for compute capability {capability[0]}.{capability[1]} ({told(error)})",
+            f"NVVM does not compile for compute capability {capability[0]}.{capability[1]} ({brief(error)})",
             f"install one that does: {INSTALL_LINES[12 if capability < (7, 5) else 13]}",
             error,
         )
@@ -163,7 +163,7 @@ def _linking_problem(capability: Capability, driver: int) -> Unavailable | None:
     except Exception as error:
         written = (re.findall(r"^\.version (\S+)", text, re.MULTILINE) or ["of unknown version"])[0]
         newest = re.search(r"Unsupported \.version .*current version is '([\d.]+)'", str(error))
-        read = f"reads PTX up to {newest[1]}" if newest else f"does not link it ({told(error)})"
+        read = f"reads PTX up to {newest[1]}" if newest else f"does not link it ({brief(error)})"
         return Unavailable(
             f"NVVM {compiler} writes PTX {written}, and nvJitLink {linker} {read}",
             f'install both of one release: pip install "{_wheel(linker)}=={compiler}.*"',

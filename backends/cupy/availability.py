@@ -23,7 +23,7 @@ def release(version: int) -> str:
     return f"{version // 1000}.{version % 1000 // 10}"
 
 
-def told(error: BaseException) -> str:
+def brief(error: BaseException) -> str:
     """The type of an error and the first line of what it says."""
     return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
 
@@ -36,7 +36,7 @@ def cupy_problem() -> Unavailable | None:
         import cupy
     except Exception as error:  # a broken installation fails in many ways, and `unavailable` must not raise
         return Unavailable(
-            f"CuPy is installed, but importing it fails ({told(error)})",
+            f"CuPy is installed, but importing it fails ({brief(error)})",
             f"remove all packages named cupy*, then {INSTALL}",
             error,
         )
@@ -53,7 +53,7 @@ def cupy_problem() -> Unavailable | None:
         major = int(runtime.runtimeGetVersion()) // 1000
         wheel = "nvidia-cuda-nvrtc-cu12" if major == 12 else f"nvidia-cuda-nvrtc=={major}.*"
         return Unavailable(
-            f"CuPy is built for CUDA {major} and finds no NVRTC of that version, which compiles its kernels ({told(error)})",
+            f"CuPy is built for CUDA {major} and finds no NVRTC of that version, which compiles its kernels ({brief(error)})",
             f'pip install "{wheel}", or take the CuPy of the CUDA that is installed: {INSTALL}',
             error,
         )

@@ -11,7 +11,7 @@ from .pinned import keep_until_read
 
 Array = Any
 
-PLACES = 32
+SLOTS = 32
 """How far the host may be ahead of the device before it waits; a place takes as many bytes as the array."""
 
 
@@ -29,17 +29,17 @@ class PinnedRing:
 
         self._cuda = cuda = backend.xp.cuda
         self._out = out
-        places = cupyx.empty_pinned((PLACES, *out.shape), out.dtype)
-        self._places = [(places[k, ...], cuda.Event(disable_timing=True)) for k in range(PLACES)]
+        slots = cupyx.empty_pinned((SLOTS, *out.shape), out.dtype)
+        self._slots = [(slots[k, ...], cuda.Event(disable_timing=True)) for k in range(SLOTS)]
         self._sent = 0
-        keep_until_read(self, (event for _, event in self._places))
+        keep_until_read(self, (event for _, event in self._slots))
 
     def send(self, values: Any) -> None:
         """Hands the numbers over; they may be changed at once.
 
         Args: values – of the array's shape, an array of the host or nested lists; rounded to its type.
         """
-        host, read = self._places[self._sent % PLACES]
+        host, read = self._slots[self._sent % SLOTS]
         self._sent += 1
         read.synchronize()  # an event that was never recorded is past
         host[...] = values

@@ -22,30 +22,30 @@ def mask_bytes(backend: Any, activation: Activation, width: int, dtype: str) -> 
 
 def forward(
     backend: Any, x: Array, weight: Array, bias: Array | None, activation: Activation, settings: Sequence[float], out: Array,
-    kept: Array | None = None, mask: Array | None = None,
+    saved: Array | None = None, mask: Array | None = None,
 ) -> bool:  # fmt: skip
     """See Backend.dense_forward."""
     del mask
-    z = out if kept is None else kept
+    z = out if saved is None else saved
     backend.matmul(x, weight, z)
     biases = () if bias is None else (bias,)
-    if activation.name == "identity" and kept is None:
+    if activation.name == "identity" and saved is None:
         if bias is not None:
             backend.map(add_bias, out, out, bias)
     else:
-        formula = dense_forward(activation, bias is not None, False, kept is not None)
-        backend.map(formula, out if kept is None else (out, z), z, *biases, *settings)
+        formula = dense_forward(activation, bias is not None, False, saved is not None)
+        backend.map(formula, out if saved is None else (out, z), z, *biases, *settings)
     return False
 
 
 def input_gradient(
-    backend: Any, dz: Array, weight: Array, activation: Activation, settings: Sequence[float], kept: Array, out: Array,
+    backend: Any, dz: Array, weight: Array, activation: Activation, settings: Sequence[float], saved: Array, out: Array,
     mask: Array | None = None, bias_gradient: Array | None = None,
 ) -> bool:  # fmt: skip
     """See Backend.dense_input_gradient."""
     del mask, bias_gradient
     backend.matmul(dz, weight, out, transpose_b=True)
-    backend.map(dense_backward(activation, False), out, out, kept, *settings)
+    backend.map(dense_backward(activation, False), out, out, saved, *settings)
     return False
 
 

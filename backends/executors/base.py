@@ -13,7 +13,7 @@ from .passes import forward_backward
 Array = Any
 
 
-class NotRecordable(Exception):
+class NotCapturable(Exception):
     """The pass did something that a record cannot hold; it has to be run by the interpreter each time."""
 
 
@@ -25,7 +25,7 @@ def in_rows(inputs: Array, targets: Array) -> tuple[Array, Array]:
     )
 
 
-class Piece(NamedTuple):
+class MicroBatch(NamedTuple):
     """Which part of a minibatch some rows are: the number of the first one in it, and how many rows it has."""
 
     first: int
@@ -86,7 +86,7 @@ class Executor:
             self._update(total, squares)
         return total, squares
 
-    def run_pieces(self, pieces: Iterable[tuple[Array, Array]], rows: int, number: int) -> tuple[Any, Any]:
+    def run_micro_batches(self, micro_batches: Iterable[tuple[Array, Array]], rows: int, number: int) -> tuple[Any, Any]:
         """As `run`, for a minibatch that comes in pieces: their gradients are added up, then there is one update.
 
         Args: pieces – inputs and targets of consecutive rows, each read before the next is asked for; rows – of all of them.
@@ -95,9 +95,9 @@ class Executor:
         squares: Any = 0.0
         first = 0
         self.backend.fill(self.work.gradient, 0.0)
-        for inputs, targets in pieces:
+        for inputs, targets in micro_batches:
             with self.backend.quiet():
-                part, squares = self.gradient(inputs, targets, number, Piece(first, rows))
+                part, squares = self.gradient(inputs, targets, number, MicroBatch(first, rows))
                 total = total + part
             first += int(inputs.shape[0])
         with self.backend.quiet():
@@ -119,7 +119,7 @@ class Executor:
         # The update looks at one scalar, so that has to know of the loss as well.
         self.work.state.apply(self.work.gradient, squares + 0.0 * total)
 
-    def gradient(self, inputs: Array, targets: Array, number: int, piece: Piece | None = None) -> tuple[Any, Any]:
+    def gradient(self, inputs: Array, targets: Array, number: int, micro_batch: MicroBatch | None = None) -> tuple[Any, Any]:
         """Forward, loss and backward alone, within `quiet` of the backend; the gradient is then in its place.
 
         Args: piece – where the rows are a part of a minibatch: losses and random numbers are then those that they have in it,

@@ -179,9 +179,9 @@ class DualSpace:
         """An array that does not depend on the parameters."""
         return Dual(value, None, self)
 
-    def _chain(self, x: Dual, value: Array, slope: Callable[[], Array]) -> Dual:
+    def _chain(self, x: Dual, value: Array, derivative: Callable[[], Array]) -> Dual:
         """value, with tangent slope x'."""
-        return Dual(value, None if x.tangent is None else slope() * x.tangent, self)
+        return Dual(value, None if x.tangent is None else derivative() * x.tangent, self)
 
     def _linear(self, x: Dual, function: Callable[[Array], Array]) -> Dual:
         """function of the value and of the tangent alike."""

@@ -9,27 +9,27 @@ from typing import Any
 import numpy as np
 
 from ...kernels.formula import Formula
-from ...kernels.targets.cpu import Kernel
+from ...kernels.targets.cpu import CpuKernel
 from ...kernels.targets.native import address_of, gemm_entry, gemm_words, words_of
 from ..contract import Array, Random
-from ..executors.base import NotRecordable
+from ..executors.base import NotCapturable
 from .operations import NumbaOperations
 
 
 def _refuse(*_: Any, **__: Any) -> Any:
     """In place of operations whose results a pass would look at, or that a plan does not hold."""
-    raise NotRecordable("an operation that is not captured")
+    raise NotCapturable("an operation that is not captured")
 
 
 def _require_rows(arrays: Sequence[Any]) -> None:
     """Raises NotRecordable where an array has gaps, because flattening it would make a copy."""
     for array in arrays:
         if isinstance(array, np.ndarray) and not array.flags.c_contiguous:
-            raise NotRecordable(f"an array with strides {array.strides}")
+            raise NotCapturable(f"an array with strides {array.strides}")
 
 
 @dataclass(frozen=True)
-class Matrix:
+class Factor:
     """An operand of a product: op(array), op being the transpose where asked for, and where its rows lie in memory."""
 
     array: Array
@@ -37,13 +37,13 @@ class Matrix:
     row: int
 
     @classmethod
-    def of(cls, array: Array) -> Matrix:
+    def of(cls, array: Array) -> Factor:
         """From an array that is row-major, or the transpose of one that is."""
         if array.flags.c_contiguous:
             return cls(array, False, array.shape[1])
         if array.T.flags.c_contiguous:
             return cls(array.T, True, array.shape[0])
-        raise NotRecordable(f"a matrix with strides {array.strides}")
+        raise NotCapturable(f"a matrix with strides {array.strides}")
 
 
 @dataclass
@@ -59,7 +59,7 @@ class Call:
     written: list[Array]
     place: str
     stage: str
-    kernel: Kernel | None = None
+    kernel: CpuKernel | None = None
 
     @property
     def entry(self) -> int:
@@ -81,7 +81,7 @@ class Call:
     @property
     def arrays(self) -> list[Array]:
         """Every array among its arguments."""
-        return [a.array if isinstance(a, Matrix) else a for a in self.arguments if isinstance(a, np.ndarray | Matrix)]
+        return [a.array if isinstance(a, Factor) else a for a in self.arguments if isinstance(a, np.ndarray | Factor)]
 
     @property
     def flop(self) -> int:
@@ -110,7 +110,7 @@ class Capture(NumbaOperations):
         self.calls: list[Call] = []
         self.tape: Any = None
 
-    def _add(self, name: str, arguments: Sequence[Any], written: list[Array], kernel: Kernel | None = None) -> None:
+    def _add(self, name: str, arguments: Sequence[Any], written: list[Array], kernel: CpuKernel | None = None) -> None:
         self.calls.append(Call(name, tuple(arguments), written, self.tape.place, self.tape.stage, kernel))
 
     def run(self, function: Callable[..., Any], *arguments: Any) -> None:
@@ -126,15 +126,15 @@ class Capture(NumbaOperations):
 
     def _matmul(self, a: Array, b: Array, out: Array, accumulate: bool) -> None:
         if not out.flags.c_contiguous:
-            raise NotRecordable(f"a product into an array with strides {out.strides}")
+            raise NotCapturable(f"a product into an array with strides {out.strides}")
         if not a.dtype == b.dtype == out.dtype:
-            raise NotRecordable(f"a product of {a.dtype} and {b.dtype} into {out.dtype}")
-        self._add("matmul", (Matrix.of(a), Matrix.of(b), out, accumulate), [out])
+            raise NotCapturable(f"a product of {a.dtype} and {b.dtype} into {out.dtype}")
+        self._add("matmul", (Factor.of(a), Factor.of(b), out, accumulate), [out])
 
     def fill(self, array: Array, value: float) -> None:
         """See Backend.fill."""
         if not array.flags.c_contiguous:
-            raise NotRecordable(f"filling an array with strides {array.strides}")
+            raise NotCapturable(f"filling an array with strides {array.strides}")
         self.run(self._kernels.fill, array.reshape(-1), value)
 
     def sum_up(self, x: Array, out: Array) -> None:
@@ -151,7 +151,7 @@ class Capture(NumbaOperations):
         """Numbers as an array, made once; arrays only where they stay what they are."""
         array = super().asarray(values, dtype)
         if hasattr(values, "dtype") and array is not values:
-            raise NotRecordable("a conversion of an array")
+            raise NotCapturable("a conversion of an array")
         return array
 
     copy = take_rows = item = to_numpy = random_bits = permutation = argmax = total = sum_of_squares = limit_norm = _refuse

@@ -23,7 +23,7 @@ from . import splitting
 from .capture import Call, Capture
 from .operations import LEAST_ELEMENTS as CHUNK
 from .replay import Replay
-from .splitting import LEAST_PIECE, split_parameters
+from .splitting import LEAST_PART, split_parameters
 
 Array = Any
 
@@ -51,7 +51,7 @@ class RowsPlan:
         self.totals = np.zeros(shards)
         self.squares = np.zeros(max(1, -(-work.gradient.size // CHUNK)))
         self._sums = np.zeros(2)
-        self.pieces = shards if work.deterministic else threads
+        self.micro_batches = shards if work.deterministic else threads
         split = split_parameters(work, self.rows, shards)
         while True:
             program = self._build(inputs, targets, split)
@@ -76,7 +76,7 @@ class RowsPlan:
             program.end_task()
         program.end_phase()
         for found in deferred.values():
-            self._add_pieces(program, found or [])
+            self._add_parts(program, found or [])
         program.end_phase()
         self._add_sums(program)
         program.end_phase()
@@ -167,12 +167,12 @@ class RowsPlan:
 
     # Building
 
-    def _add_pieces(self, program: Replay, products: Sequence[Sequence[Call]]) -> None:
+    def _add_parts(self, program: Replay, products: Sequence[Sequence[Call]]) -> None:
         """A weight gradient, cut by its rows: each piece is a task that takes all products in turn."""
         if not products:
             return
         out = products[0][0].arguments[2]
-        count = max(1, min(self.pieces, out.shape[0] // LEAST_PIECE))
+        count = max(1, min(self.micro_batches, out.shape[0] // LEAST_PART))
         edges = [out.shape[0] * k // count for k in range(count + 1)]
         size = out.itemsize
         for low, high in pairwise(edges):
@@ -222,7 +222,7 @@ class RowsPlan:
         program.call(settle.entry.address, words, Label("settle", "gradient", "sum", 0, self.squares.nbytes), arguments)
         program.end_task()
         program.end_phase()
-        for call in self.backend.update_calls(*update[:4], self.pieces):
+        for call in self.backend.update_calls(*update[:4], self.micro_batches):
             program.call(*call)
             program.end_task()
         program.end_phase()
@@ -230,7 +230,7 @@ class RowsPlan:
 
     # Running
 
-    def _play(
+    def _replay(
         self, inputs: Array, targets: Array, number: int, threads: int, first: int = 0, **options: Any
     ) -> None:
         for tape in self.tapes:
@@ -240,20 +240,20 @@ class RowsPlan:
 
     def gradient(self, inputs: Array, targets: Array, number: int, threads: int, first: int = 0) -> tuple[Any, Any]:
         """(sum of the losses, sum of the squares of the gradient); `first` – as in Piece."""
-        self._play(inputs, targets, number, threads, first, phases=self._without_update)
+        self._replay(inputs, targets, number, threads, first, phases=self._without_update)
         return self.totals.sum(), self.squares.sum()
 
     def step(self, inputs: Array, targets: Array, number: int, threads: int) -> tuple[Any, Any]:
         """As `gradient`; the parameters are then updated."""
         # Counted before, for no interrupt can come between the parts of what is replayed.
         self.work.state.t += 1
-        self._play(inputs, targets, number, threads)
+        self._replay(inputs, targets, number, threads)
         return self._sums[0], self._sums[1]
 
     def timed(self, inputs: Array, targets: Array, number: int, threads: int) -> list[Part]:
         """One run, call by call; what the threads do at the same time counts once."""
         times = np.zeros(len(self.program.labels), np.int64)
-        self._play(inputs, targets, number, threads, times=times)
+        self._replay(inputs, targets, number, threads, times=times)
         together = min(threads, self.program.width)
         return [label.part(ns * 1e-9 / together) for label, ns in zip(self.program.labels, times.tolist(), strict=True)]
 

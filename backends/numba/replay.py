@@ -32,7 +32,7 @@ class Replay:
         self._tasks: list[tuple[int, int]] = []
         self._phases: list[int] = [0]
         self._moving: list[tuple[int, int, int]] = []
-        self._kept: list[Any] = []
+        self._references: list[Any] = []
         self._places: list[Address] = []
         self.labels: list[Label] = []
 
@@ -46,7 +46,7 @@ class Replay:
                         self._moving.append((len(self._words), source, word - low))
             self._words.append(int(word))
         self.labels.append(label)
-        self._kept.append(keep)
+        self._references.append(keep)
 
     def end_task(self) -> None:
         """The calls since the last task are one task."""
@@ -98,9 +98,9 @@ class Replay:
         if most == 1 or times is not None:
             thread_pool().run(self._place, most)
             return
-        pace = self._paces.get(most)
-        if pace is None:
-            pace = self._paces[most] = ThreadCount(most)
+        count = self._paces.get(most)
+        if count is None:
+            count = self._paces[most] = ThreadCount(most)
         start = time.perf_counter()
-        thread_pool().run(self._place, pace.walkers())
-        pace.took(time.perf_counter() - start)
+        thread_pool().run(self._place, count.walkers())
+        count.took(time.perf_counter() - start)

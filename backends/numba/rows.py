@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from ..executors.base import Array, Executor, NotRecordable, Piece, in_rows
+from ..executors.base import Array, Executor, MicroBatch, NotCapturable, in_rows
 from ..executors.passes import forward_backward
 from ..profiling import Part, median_of, merged
 from ..threads import num_threads, single_threaded_blas, workers
@@ -17,7 +17,7 @@ from .splitting import split_parameters
 LEAST_ROWS = 8
 """Rows below which a further core is not worth its hand-over."""
 
-PIECES = 16
+PARTS = 16
 """Parts that a deterministic step is cut into, whatever the number of threads."""
 
 
@@ -47,10 +47,10 @@ class RowExecutor(Executor):
                 self._update(total, squares)
         return total, squares
 
-    def gradient(self, inputs: Array, targets: Array, number: int, piece: Piece | None = None) -> tuple[Any, Any]:
+    def gradient(self, inputs: Array, targets: Array, number: int, micro_batch: MicroBatch | None = None) -> tuple[Any, Any]:
         """See Executor.gradient."""
         inputs, targets = in_rows(inputs, targets)
-        first, batch = piece or (0, None)
+        first, batch = micro_batch or (0, None)
         plan, threads = self._planned(inputs, targets, batch)
         total, squares = plan.gradient(inputs, targets, number, threads, first)
         return total, squares
@@ -79,7 +79,7 @@ class RowExecutor(Executor):
         return self._captures and self.work.recordable
 
     def _shards(self, rows: int, threads: int) -> int:
-        return max(1, min(PIECES if self.work.deterministic else threads, rows // LEAST_ROWS))
+        return max(1, min(PARTS if self.work.deterministic else threads, rows // LEAST_ROWS))
 
     def _planned(self, inputs: Array, targets: Array, batch: int | None = None) -> tuple[Any, int]:
         work, threads = self.work, num_threads()
@@ -95,7 +95,7 @@ class RowExecutor(Executor):
 
             try:
                 return RowsPlan(self.backend, self.work, inputs, targets, shards, threads, batch)
-            except NotRecordable:
+            except NotCapturable:
                 pass
         return InterpretedPlan(self.backend, self.work, int(inputs.shape[0]), shards, batch)
 
@@ -117,7 +117,7 @@ class InterpretedPlan:
             for gradient, start, stop in zip(self.gradients, edges[:-1], edges[1:], strict=True)
         ]
 
-    def _share(self, inputs: Array, targets: Array, number: int, first: int, tape: Any, start: int, stop: int) -> Any:
+    def _shard(self, inputs: Array, targets: Array, number: int, first: int, tape: Any, start: int, stop: int) -> Any:
         tape.begin(stop - start, self.batch)
         tape.set_step(number, first)
         with self.backend.quiet():
@@ -125,7 +125,7 @@ class InterpretedPlan:
 
     def gradient(self, inputs: Array, targets: Array, number: int, threads: int, first: int = 0) -> tuple[Any, Any]:
         """(sum of the losses, sum of the squares of the gradient); `first` – as in Piece."""
-        shares = [partial(self._share, inputs, targets, number, first, *shard) for shard in self.shards]
+        shards = [partial(self._shard, inputs, targets, number, first, *shard) for shard in self.shards]
         with single_threaded_blas:
-            totals = workers.run(shares, threads)
+            totals = workers.run(shards, threads)
         return sum(totals[1:], start=totals[0]), self.backend.fold(self.gradients)

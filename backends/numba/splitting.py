@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-LEAST_PIECE = 16
+LEAST_PART = 16
 """Rows of a weight gradient below which a further piece is not worth a call."""
 
 
@@ -15,7 +15,7 @@ def splits_weights(inputs: int, outputs: int, rows: int, shards: int) -> bool:
     and read again, and the sum is written. Split: the shards wait for each other, then each piece reads the whole
     gradient of the outputs, [rows, outputs], and all of X and dY comes from memory a second time.
     """
-    if shards == 1 or inputs < shards * LEAST_PIECE:
+    if shards == 1 or inputs < shards * LEAST_PART:
         return False
     summed = inputs * outputs * (2 * (shards - 1) + 1)
     split = rows * outputs * (shards - 1) + rows * (inputs + outputs)

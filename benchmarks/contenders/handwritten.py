@@ -59,10 +59,11 @@ class NumpyStep:
         self.chunk = min(size, CHUNK if xp is np else 1024 * CHUNK)
         self.scratch = xp.empty((2, self.chunk), dtype)
         self.minibatches = [(xp.asarray(x), xp.asarray(y)) for x, y in problem.minibatches]
-        (self.weights, self.biases), (self.weight_slopes, self.bias_slopes) = map(self._views, (self.theta, self.gradient))
+        self.weights, self.biases = self._views(self.theta)
+        self.weight_gradients, self.bias_gradients = self._views(self.gradient)
         hidden.bind(self.theta[weights + biases :], self.gradient[weights + biases :])
         self.outputs = [xp.empty((rows, m), dtype) for _, m in problem.sizes]
-        self.slopes = [xp.empty((rows, m), dtype) for _, m in problem.sizes]
+        self.derivatives = [xp.empty((rows, m), dtype) for _, m in problem.sizes]
         self.ones, self.every = xp.ones(rows, dtype), xp.arange(rows)
         self.column = xp.empty((rows, 1), dtype)
         self.reset()
@@ -96,11 +97,11 @@ class NumpyStep:
             activations.append(self.hidden.forward(k, z) if k < last else z)
         loss = self._loss(activations[-1], y)
         for k in range(last, -1, -1):
-            d = self.slopes[k]
-            xp.matmul(activations[k].T, d, out=self.weight_slopes[k])
-            xp.dot(self.ones, d, out=self.bias_slopes[k])
+            d = self.derivatives[k]
+            xp.matmul(activations[k].T, d, out=self.weight_gradients[k])
+            xp.dot(self.ones, d, out=self.bias_gradients[k])
             if k:
-                below = xp.matmul(d, self.weights[k].T, out=self.slopes[k - 1])
+                below = xp.matmul(d, self.weights[k].T, out=self.derivatives[k - 1])
                 self.hidden.backward(k - 1, below)
         self._update()
         return loss
@@ -108,7 +109,7 @@ class NumpyStep:
     def _loss(self, logits: Array, y: Array) -> float:
         """The mean of log sum exp z - z_label, and its gradient (softmax(z) - one_hot) / B."""
         xp = self.xp
-        rows, d = len(y), self.slopes[-1]
+        rows, d = len(y), self.derivatives[-1]
         xp.subtract(logits, xp.max(logits, axis=1, keepdims=True, out=self.column), out=logits)
         of_label = logits[self.every, y]
         xp.exp(logits, out=d)

@@ -66,9 +66,9 @@ class HiddenWithEverything:
     def bind(self, theta: Array, gradient: Array) -> None:
         """Gains and offsets, and their gradients, in the flat arrays."""
         edges = list(accumulate((m for m in self.hidden for _ in range(2)), initial=0))
-        values, slopes = ([flat[a:b] for a, b in pairwise(edges)] for flat in (theta, gradient))
+        values, derivatives = ([flat[a:b] for a, b in pairwise(edges)] for flat in (theta, gradient))
         self.gain, self.offset = values[::2], values[1::2]
-        self.gain_slope, self.offset_slope = slopes[::2], slopes[1::2]
+        self.gain_gradient, self.offset_gradient = derivatives[::2], derivatives[1::2]
 
     def start(self) -> None:
         """Gains 1, offsets 0."""
@@ -110,8 +110,8 @@ class HiddenWithEverything:
         spare += cdf
         d *= spare
         np.multiply(d, n, out=spare)
-        np.dot(self.ones, spare, out=self.gain_slope[k])
-        np.dot(self.ones, d, out=self.offset_slope[k])
+        np.dot(self.ones, spare, out=self.gain_gradient[k])
+        np.dot(self.ones, d, out=self.offset_gradient[k])
         d *= self.gain[k]
         np.multiply(n, np.einsum("ij,ij->i", d, n)[:, None] / n.shape[1], out=spare)
         d -= np.mean(d, axis=1, keepdims=True)

@@ -128,18 +128,18 @@ class JaxStep:
         if problem.resident:
             x, y = problem.data
             self.data = (jnp.asarray(x, data), jnp.asarray(y, "int32"))
-            self.minibatches = self._places()
+            self.minibatches = self._indices()
         else:
             self.minibatches = [(jnp.asarray(x, data), jnp.asarray(y, "int32")) for x, y in problem.minibatches]
         self.start = [(jnp.asarray(w), jnp.asarray(b)) for w, b in problem.start]
         self.compiled = partial(jax.jit, donate_argnums=(0, 1))(self._taken if problem.resident else self._train)
         self.reset()
 
-    def _places(self) -> list[Any]:
+    def _indices(self) -> list[Any]:
         """What a call on resident data is given in turn: the numbers of the rows of its minibatch."""
         import jax.numpy as jnp
 
-        return [jnp.asarray(chosen, "int32") for chosen in self.problem.places]
+        return [jnp.asarray(chosen, "int32") for chosen in self.problem.indices]
 
     def reset(self) -> None:
         """The common start, states 0, the same random key, minibatches from the first."""
@@ -215,11 +215,11 @@ class JaxSteps(JaxStep):
     Args: problem – resident.
     """
 
-    def _places(self) -> list[Any]:
+    def _indices(self) -> list[Any]:
         import jax.numpy as jnp
 
         problem = self.problem
-        turns = np.tile(problem.places, (problem.launch, 1)).reshape(-1, problem.launch, problem.network.batch)
+        turns = np.tile(problem.indices, (problem.launch, 1)).reshape(-1, problem.launch, problem.network.batch)
         return [jnp.asarray(chosen, "int32") for chosen in turns]
 
     def _taken(self, parameters: Any, state: Any, x: Any, y: Any, chosen: Any, key: Any, number: Any) -> Any:

@@ -44,7 +44,7 @@ class ResidentSteps:
         x, y = problem.data
         inputs, targets = step.prepare(x, y.astype(np.int32))
         # As long as every minibatch needs to be once in every place of a launch.
-        order = np.tile(problem.places.reshape(-1), problem.launch)
+        order = np.tile(problem.indices.reshape(-1), problem.launch)
         self.feed = ListedFeed(step, inputs, targets, step.backend.asarray(order))
         self.trainer = Trainer(step, shuffle="never", steps_per_launch=problem.launch)
         self.launches = Launches(self.trainer, self.feed, self.size, problem.launch)
@@ -68,7 +68,7 @@ class ResidentSteps:
         losses = self.launches.take(start, self.feed.rows)
         if not losses:
             trainer.schedule_runner.set(0, trainer.steps_done)
-            losses = [self.step.run(*next(self.feed.pieces(start, start + size, size)))]
+            losses = [self.step.run(*next(self.feed.micro_batches(start, start + size, size)))]
         trainer.steps_done += len(losses)
         self.start = (start + len(losses) * size) % self.feed.rows
         return losses

@@ -161,7 +161,7 @@ class TorchStep:
             for array in (inputs, labels):
                 # Else a compiled step that is replayed as a CUDA graph would copy all of it to a place of its own each time.
                 torch._dynamo.mark_static_address(array)
-            self.minibatches = [(chosen,) for chosen in torch.from_numpy(problem.places).to(device)]
+            self.minibatches = [(chosen,) for chosen in torch.from_numpy(problem.indices).to(device)]
         else:
             self.minibatches = [brought(x, y) for x, y in problem.minibatches]
         self.start = list(self._start(device))

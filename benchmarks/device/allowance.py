@@ -33,13 +33,13 @@ class Allowance:
         """Remaining seconds, at least 0."""
         return max(0.0, self.seconds - self.spent)
 
-    def until(self, share: float) -> float:
+    def until(self, fraction: float) -> float:
         """Seconds until at most that fraction is left; infinity without a limit."""
-        return self.seconds if math.isinf(self.seconds) else self.left - share * self.seconds
+        return self.seconds if math.isinf(self.seconds) else self.left - fraction * self.seconds
 
-    def below(self, share: float) -> bool:
+    def below(self, fraction: float) -> bool:
         """Whether less than that fraction is left."""
-        return self.left < share * self.seconds
+        return self.left < fraction * self.seconds
 
 
 AGAIN = 10.0

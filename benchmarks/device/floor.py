@@ -54,17 +54,17 @@ def chain(
         out, whether a is transposed, whether b is).
     """
     widths, rows = problem.network.widths, problem.network.batch
-    inputs, slopes, weights = (
+    inputs, gradients, weights = (
         each(shapes, lambda shape: normal(*shape), math.prod)
         for shapes in ([(rows, n) for n in widths[:-1]], [(rows, m) for m in widths[1:]], problem.sizes)
     )
-    outputs, weight_slopes, input_slopes = (
-        each(group, empty, lambda a: math.prod(a.shape), id) for group in (slopes, weights, inputs)
+    outputs, weight_gradients, input_gradients = (
+        each(group, empty, lambda a: math.prod(a.shape), id) for group in (gradients, weights, inputs)
     )
     operands = {
         "forward": (inputs, weights, outputs, False, False),
-        "weights": (inputs, slopes, weight_slopes, True, False),
-        "inputs": (slopes, weights, input_slopes, False, True),
+        "weights": (inputs, gradients, weight_gradients, True, False),
+        "inputs": (gradients, weights, input_gradients, False, True),
     }
     calls = []
     for product in products_of(problem.network):

@@ -85,9 +85,9 @@ class Bench:
             ours: dict[str, Prepared] = {}
             if precision in self.place.backend.precisions:
                 ours = self._ours(case, lambda precision=precision: self._product(size, precision))  # type: ignore[misc]
-            share = Allowance(allowance.left / (len(PRECISIONS) - number))
+            fraction = Allowance(allowance.left / (len(PRECISIONS) - number))
             if ours or peers:
-                found.append(self._interleaved(case, ours, peers, {}, share))
+                found.append(self._interleaved(case, ours, peers, {}, fraction))
         return found
 
     @property

@@ -18,7 +18,7 @@ from ..results import LeftOut
 
 SIMULATOR = "NUMBA_ENABLE_CUDASIM"
 DRY = "dry run"
-JAX_SHARE = "0.35"
+JAX_FRACTION = "0.35"
 """Of the memory of the device, at most: on 80 GB all libraries have to be there at once."""
 
 
@@ -89,7 +89,7 @@ def prepare_process(dry: bool) -> None:
     if not dry:
         # It takes more in ever larger pieces and gives none back; what it needs here is less than half of its share.
         if "XLA_PYTHON_CLIENT_MEM_FRACTION" not in os.environ:  # the older name, which may not be there besides
-            os.environ.setdefault("XLA_CLIENT_MEM_FRACTION", JAX_SHARE)
+            os.environ.setdefault("XLA_CLIENT_MEM_FRACTION", JAX_FRACTION)
         # The next process can use what it compiled, as with torch.compile.
         compiled = cache.folder()
         if compiled is not None:

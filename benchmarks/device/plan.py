@@ -152,7 +152,7 @@ class DevicePlan:
         """Whether the steps of a network are so short that launches are worth a look: with those of single steps beside."""
         return LAUNCH * gemms.flop(network) <= LONG
 
-    def shares(self, due: Sequence[str] | None = None) -> dict[str, float]:
+    def fractions(self, due: Sequence[str] | None = None) -> dict[str, float]:
         """Seconds for each part; a dry run has all the time.
 
         Args: due – the parts that are still to be done, which have the budget for themselves; None for all that are wanted.

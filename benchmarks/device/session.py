@@ -90,12 +90,12 @@ class Session:
     def run(self) -> BenchReport:
         """All parts that are wanted and not done, as long as there is a device; returns everything that was found."""
         due = self._due()
-        shares = self.plan.shares(due)
-        total, whole, behind = sum(shares.values()), Allowance(math.inf), 0.0
+        fractions = self.plan.fractions(due)
+        total, whole, behind = sum(fractions.values()), Allowance(math.inf), 0.0
         self._write()
         for name in due:
-            share = shares[name]
-            if not self.plan.dry and total - whole.spent < LEAST * share:
+            fraction = fractions[name]
+            if not self.plan.dry and total - whole.spent < LEAST * fraction:
                 late = ReportPart(name, CUT, reason=NO_TIME)
                 if name not in {part.name for part in self.report.parts}:  # else what it came to before is the better answer
                     self._keep(late, Found())
@@ -103,14 +103,14 @@ class Session:
                 continue
             self._begin(name)
             # A part that took too long takes the time of those after it, but leaves them a quarter of their own.
-            allowance = Allowance(max(share - behind, LEAST * share))
-            with watchdog(share + GRACE):
+            allowance = Allowance(max(fraction - behind, LEAST * fraction))
+            with watchdog(fraction + GRACE):
                 part, found = self._part(name, allowance)
                 self.lost = self.place.lost()
             if self.lost:
                 why = "; ".join(filter(None, (part.reason, f"the device was lost: {self.lost}")))
                 part = ReportPart(name, FAILED, reason=why)
-            behind = 0.0 if self.plan.dry else behind + allowance.spent - share
+            behind = 0.0 if self.plan.dry else behind + allowance.spent - fraction
             part.seconds = allowance.spent
             self.done(self._keep(part, found))
             if self.lost:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ..evaluation import best_peer, floor, of_kind, share_of_copy, smallest
+from ..evaluation import best_peer, floor, fraction_of_copy, of_kind, smallest
 from ..results import BenchReport, Case, KernelCase, Timing
 from ..statistics import pair_ratio
 from .plan import STEPS
@@ -48,7 +48,7 @@ def _ours(case: Case | KernelCase) -> Timing | None:
 
 def _of_copy(case: KernelCase) -> float | None:
     ours = _ours(case)
-    return None if ours is None else share_of_copy(case, ours)
+    return None if ours is None else fraction_of_copy(case, ours)
 
 
 def _torch_over_ours(case: Case | KernelCase) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..evaluation import best_peer, grid, share_of_floor, summary, to_best_peer
+from ..evaluation import best_peer, fraction_of_floor, grid, summary, to_best_peer
 from ..results import BenchReport, Case, Profile, Timing
 from .style import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, YELLOW, look, settings
 from .tables import number
@@ -21,7 +21,7 @@ def floor_figure(report: BenchReport) -> Any:
     if best is None:
         return None
     title = f"fusedstep runs at {100 * best:.0f} % of the speed of the matrix products alone"
-    return _grouped(grid(report), share_of_floor, title, "time of the matrix products alone / time of the step, in %", 100.0)
+    return _grouped(grid(report), fraction_of_floor, title, "time of the matrix products alone / time of the step, in %", 100.0)
 
 
 def peer_figure(report: BenchReport) -> Any:
@@ -114,7 +114,7 @@ def profile_figure(profiles: list[Profile]) -> Any:
     parts = [parts_of(profile) for profile in profiles]
     totals = [sum(p.values()) or 1.0 for p in parts]
     names = list(dict.fromkeys(name for p in parts for name in p))
-    share = sum(p.get("matmul", 0.0) / total for p, total in zip(parts, totals, strict=True)) / len(parts)
+    fraction = sum(p.get("matmul", 0.0) / total for p, total in zip(parts, totals, strict=True)) / len(parts)
     with settings():
         figure = Figure(figsize=(7.2, 1.2 + 0.38 * len(profiles)), layout="constrained")
         axes = figure.subplots()
@@ -127,7 +127,7 @@ def profile_figure(profiles: list[Profile]) -> Any:
             left = [a + b for a, b in zip(left, widths, strict=True)]
         axes.set(
             xlim=(0, 100), xlabel="fraction of the time of a step, in %", yticks=range(len(profiles)),
-            title=f"Matrix products take {100 * share:.0f} % of a step on average",
+            title=f"Matrix products take {100 * fraction:.0f} % of a step on average",
         )  # fmt: skip
         labels = [f"{p.network}, {p.backend}\n{number(1e3 * total)} ms" for p, total in zip(profiles, totals, strict=True)]
         axes.set_yticklabels(labels)

@@ -6,7 +6,7 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from ..comparison import Change
-from ..evaluation import copied_bytes, figures, share_of_copy, summary
+from ..evaluation import copied_bytes, figures, fraction_of_copy, summary
 from ..results import BenchReport, Case, KernelCase, LeftOut, Profile, Timing
 from ..statistics import spread
 
@@ -35,9 +35,9 @@ def number(value: float) -> str:
     return f"{value:.1f}" if value >= 10.0 else f"{value:.2f}" if value >= 1.0 else f"{value:.3g}"
 
 
-def percent(share: float | None) -> str:
+def percent(fraction: float | None) -> str:
     """0.876 as "88 %", and nothing for None."""
-    return "" if share is None else f"{100.0 * share:.0f} %"
+    return "" if fraction is None else f"{100.0 * fraction:.0f} %"
 
 
 def times(ratio: float | None) -> str:
@@ -87,8 +87,8 @@ def kernel_table(case: KernelCase) -> ReportTable:
             rows.append([*row, number(1e-12 * case.flop / median(timing.seconds))])
             continue
         moved = copied_bytes(timing) if timing.kind == "copy" else case.moved
-        share = "" if timing.kind == "copy" else percent(share_of_copy(case, timing))
-        rows.append([*row, number(1e-9 * moved / median(timing.seconds)), share])
+        fraction = "" if timing.kind == "copy" else percent(fraction_of_copy(case, timing))
+        rows.append([*row, number(1e-9 * moved / median(timing.seconds)), fraction])
     headings = ["", "ms", "quartiles", *(["TFLOP/s"] if case.flop else ["GB/s", "of the copy rate"])]
     return ReportTable(f"{case.kernel}, {case.size}, {case.precision}", headings, rows, strong)
 
@@ -156,7 +156,7 @@ def sentences(report: BenchReport) -> list[str]:
         if "to_best_peer" in means:
             parts.append(f"takes {means['to_best_peer']:.2f} times as long as the best peer")
         if "share_of_floor" in means:
-            parts.append(f"reaches {percent(means['share_of_floor'])} of the speed of the matrix products alone")
+            parts.append(f"reaches {percent(means['fraction_of_floor'])} of the speed of the matrix products alone")
         if parts:
             found.append(f"{who} {' and '.join(parts)} ({count}).")
     return found

@@ -90,13 +90,13 @@ def _rows(network: Any, preprocessor: Any, inputs: Any, labels_only: bool) -> It
     """The header, then one line per row; a source is read block by block."""
     from ..sources.row_source import RowSource
 
-    shares = preprocessor.task == "classification" and not labels_only
-    yield "row", "prediction", *(f"probability_{label}" for label in preprocessor.classes if shares)
+    fractions = preprocessor.task == "classification" and not labels_only
+    yield "row", "prediction", *(f"probability_{label}" for label in preprocessor.classes if fractions)
     for rows, block in inputs.blocks() if isinstance(inputs, RowSource) else [(slice(0, len(inputs)), inputs)]:
-        yield from _block(network, preprocessor, block, rows.start + 1, shares)
+        yield from _block(network, preprocessor, block, rows.start + 1, fractions)
 
 
-def _block(network: Any, preprocessor: Any, inputs: Any, first: int, shares: bool) -> Iterator[Sequence[Any]]:
+def _block(network: Any, preprocessor: Any, inputs: Any, first: int, fractions: bool) -> Iterator[Sequence[Any]]:
     """One line for each of some rows; `first` – the number of the first one; `shares` – whether with probabilities."""
     backend = network.backend
     if preprocessor.task == "regression":
@@ -105,11 +105,11 @@ def _block(network: Any, preprocessor: Any, inputs: Any, first: int, shares: boo
         return
     probabilities = backend.to_numpy(network.predict_proba(inputs))
     answers = preprocessor.inverse_target(probabilities)
-    if not shares:
+    if not fractions:
         yield from enumerate(answers.tolist(), first)
         return
     for row, (answer, given) in enumerate(zip(answers.tolist(), probabilities.tolist(), strict=True), first):
-        yield row, answer, *(f"{share:.6g}" for share in given)
+        yield row, answer, *(f"{fraction:.6g}" for fraction in given)
 
 
 def _write(stream: Any, rows: Iterator[Sequence[Any]]) -> None:

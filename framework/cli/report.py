@@ -79,9 +79,9 @@ class Reporter:
         self.console.print(f"Figures: {', '.join(escape(str(path)) for path in paths)}", soft_wrap=True)
 
 
-def percent(share: float) -> str:
+def percent(fraction: float) -> str:
     """0.9765 as "97.65 %"."""
-    return f"{100.0 * share:.2f} %"
+    return f"{100.0 * fraction:.2f} %"
 
 
 def number(value: float) -> str:

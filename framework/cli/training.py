@@ -100,7 +100,7 @@ class Trained:
     interrupted: bool = False
 
 
-def prepare(dataset: Dataset, task: str | None, shares: tuple[float, float], seed: int) -> PreparedData:
+def prepare(dataset: Dataset, task: str | None, fractions: tuple[float, float], seed: int) -> PreparedData:
     """Split and preprocess; statistics come from the training part only.
 
     Args: dataset – as read; task – overrides the task inferred from source and target; shares – (test, validation); seed.
@@ -115,7 +115,7 @@ def prepare(dataset: Dataset, task: str | None, shares: tuple[float, float], see
         require_finite(target, f"target {dataset.target_name!r}")
     found = find_task(target, task or dataset.task)
     remark = ""
-    test, validation = shares
+    test, validation = fractions
     if 0.0 < validation < 1.0 and round(len(dataset) * validation) < SMALLEST_VALIDATION:
         remark = (
             f"{len(dataset):,} rows are too few for a validation part (at least {SMALLEST_VALIDATION} rows), so all but "

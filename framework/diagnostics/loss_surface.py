@@ -253,8 +253,8 @@ def _principal(arena: Arena, travelled: Array) -> tuple[Array, Array, tuple[str,
     centred = products - xp.reshape(means, (1, -1)) - xp.reshape(means, (-1, 1)) + xp.mean(means)
     variances, vectors = xp.linalg.eigh(centred)
     total = backend.item(xp.sum(xp.astype(variances > 0.0, xp.float64) * variances))
-    shares = [backend.item(variances[count - k]) / total if total > 0.0 and count >= k else 0.0 for k in (1, 2)]
-    if count < 3 or shares[1] < FLAT:
+    fractions = [backend.item(variances[count - k]) / total if total > 0.0 and count >= k else 0.0 for k in (1, 2)]
+    if count < 3 or fractions[1] < FLAT:
         return None
     found = []
     for k in (1, 2):
@@ -265,7 +265,7 @@ def _principal(arena: Arena, travelled: Array) -> tuple[Array, Array, tuple[str,
         length = math.sqrt(backend.item(backend.sum_of_squares(flat)))
         start = backend.item(xp.sum(travelled[0, ...] * flat))
         found.append(flat * (-1.0 / length if start > 0.0 else 1.0 / length))
-    labels = [f"PCA direction {k} ({share:.1%} of the path's variance)" for k, share in enumerate(shares, 1)]
+    labels = [f"PCA direction {k} ({fraction:.1%} of the path's variance)" for k, fraction in enumerate(fractions, 1)]
     return found[0], found[1], (labels[0], labels[1])
 
 

@@ -78,8 +78,8 @@ class UnitReport:
     def __str__(self) -> str:
         lines = [f"{self.rows:,} rows"]
         width = max(map(len, (*self.saturated, *self.dead)), default=0)
-        lines += [f"{name:<{width}}  {share:7.1%} of the outputs saturated" for name, share in self.saturated.items()]
-        lines += [f"{name:<{width}}  {share:7.1%} of the units dead" for name, share in self.dead.items()]
+        lines += [f"{name:<{width}}  {fraction:7.1%} of the outputs saturated" for name, fraction in self.saturated.items()]
+        lines += [f"{name:<{width}}  {fraction:7.1%} of the units dead" for name, fraction in self.dead.items()]
         return "\n".join(lines if width else [*lines, "no layer that saturates or dies (Sigmoid, Tanh, ReLU)"])
 
 

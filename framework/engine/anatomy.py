@@ -45,10 +45,10 @@ def memory_of(step: Step, rows: int) -> Memory:
     arena = step.model.arena
     size = int(arena.values.nbytes)
     small, large = (_buffers(step, count) for count in (1, 2))
-    slope = large - small
+    derivative = large - small
     shards = step.executor.extra_gradients(rows) * (size // max(arena.size, 1))
     copied = 0 if step.weights is None else int(step.weights.nbytes)
-    return Memory(size + copied, size, step.state.nbytes, shards, small + slope * (rows - 1))
+    return Memory(size + copied, size, step.state.nbytes, shards, small + derivative * (rows - 1))
 
 
 def _buffers(step: Step, rows: int) -> int:
@@ -73,7 +73,7 @@ def _buffers(step: Step, rows: int) -> int:
 def profile_of(step: Step, inputs: Array, targets: Array, repeats: int) -> list[Part]:
     """See TrainStep.profile."""
     backend, state = step.backend, step.state
-    kept = Snapshot(step)
+    saved = Snapshot(step)
     total = []
     try:
         for _ in range(repeats + 2):
@@ -83,7 +83,7 @@ def profile_of(step: Step, inputs: Array, targets: Array, repeats: int) -> list[
             total.append(time.perf_counter() - start)
         parts = step.executor.profile(inputs, targets, state.t, repeats)
     finally:
-        kept.put_back()
+        saved.put_back()
     from statistics import median
 
     rest = median(total[2:]) - sum(p.seconds for p in parts)

@@ -113,11 +113,11 @@ def gradient_check(
         tape.begin(rows)
         outputs = layers.forward(inputs, tape)
         if loss is None:
-            total, slope = float(run.item(run.xp.sum(outputs * direction))), direction * 1.0
+            total, derivative = float(run.item(run.xp.sum(outputs * direction))), direction * 1.0
         else:
-            row_losses, slope = loss.evaluate(outputs, targets, tape)
+            row_losses, derivative = loss.evaluate(outputs, targets, tape)
             total = run.item(run.total(row_losses)) * loss.factor(tape.batch_rows)
-        return total, layers.backward(slope, tape) if with_gradient else None
+        return total, layers.backward(derivative, tape) if with_gradient else None
 
     _, input_gradient = value(with_gradient=True)
     arrays = {name: (arena.views[p], arena.views_of(gradients)[p]) for p, name in arena.names.items()}

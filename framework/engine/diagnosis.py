@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ...backends.executors.base import Piece
+from ...backends.executors.base import MicroBatch
 from ...errors import NonFiniteLossError
 
 Array = Any
@@ -19,12 +19,12 @@ BACKWARD = "the backward pass"
 
 
 def failure_of(
-    step: Step, pieces: Iterable[tuple[Array, Array]], rows: int, number: int, what: str
+    step: Step, micro_batches: Iterable[tuple[Array, Array]], rows: int, number: int, what: str
 ) -> NonFiniteLossError:
     """See TrainStep.failure."""
     place, first = "", 0
-    for inputs, targets in pieces:
-        place = first_not_finite(step, inputs, targets, number, Piece(first, rows))
+    for inputs, targets in micro_batches:
+        place = first_not_finite(step, inputs, targets, number, MicroBatch(first, rows))
         if place != BACKWARD:
             break
         first += int(inputs.shape[0])
@@ -37,7 +37,7 @@ def failure_of(
     )
 
 
-def first_not_finite(step: Step, inputs: Array, targets: Array, number: int, piece: Piece) -> str:
+def first_not_finite(step: Step, inputs: Array, targets: Array, number: int, micro_batch: MicroBatch) -> str:
     """Text that states where step `number` first had NaN or infinity: data, parameter, layer, loss, or backward pass.
 
     Args: inputs, targets – all rows of the minibatch, or the piece of it that `piece` says.
@@ -54,8 +54,8 @@ def first_not_finite(step: Step, inputs: Array, targets: Array, number: int, pie
             return "the targets"
         names = {parameter: name for name, parameter in model.declared()}
         tape = step.new_tape(model.arena.new())
-        tape.begin(int(inputs.shape[0]), piece.batch)
-        tape.set_step(number, piece.first)
+        tape.begin(int(inputs.shape[0]), micro_batch.batch)
+        tape.set_step(number, micro_batch.first)
         x = inputs
         for index, layer in enumerate(step.chain.layers):
             for _, parameter in layer.declared():

@@ -86,7 +86,7 @@ def is_frozen(thing: Frozen) -> bool:
     return _MARK in thing.__dict__
 
 
-def is_recordable(thing: Frozen) -> bool:
+def is_capturable(thing: Frozen) -> bool:
     """What its own class says; where that says nothing, whether it is of this package."""
     cls = type(thing)
     return bool(cls.__dict__.get("recordable", cls.__module__.startswith(OURS)))

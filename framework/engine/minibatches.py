@@ -12,7 +12,7 @@ from ...errors import EmptyDataError, NonFiniteDataError, ShapeError
 Array = Any
 Step = Any
 """A TrainStep, which imports this module."""
-Pieces = Callable[[int], Iterator[tuple[Array, Array]]]
+MicroBatchSource = Callable[[int], Iterator[tuple[Array, Array]]]
 """Given a number of rows: inputs and targets of a minibatch, at most that many rows at a time."""
 
 
@@ -55,30 +55,30 @@ def require_targets(y: Any, rows: int) -> None:
         raise ShapeError(f"expected one target for each of the {rows} rows of x; got {count}")
 
 
-def given_pieces(step: Step, x: Any, y: Any, rows: int) -> Pieces:
+def given_micro_batches(step: Step, x: Any, y: Any, rows: int) -> MicroBatchSource:
     """Those of a minibatch as the user gave it: each is converted and checked when its turn comes."""
 
-    def pieces(size: int) -> Iterator[tuple[Array, Array]]:
+    def micro_batches(size: int) -> Iterator[tuple[Array, Array]]:
         for start in range(0, rows, size):
             stop = min(rows, start + size)
             part, wanted = (a if size >= rows else _rows_of(a, start, stop) for a in (x, y))
             yield step.stored(step.model.convert_input(part)), step.prepare_targets(wanted, stop - start)
 
-    return pieces
+    return micro_batches
 
 
-def ready_pieces(inputs: Array, targets: Array, rows: int) -> Pieces:
+def ready_micro_batches(inputs: Array, targets: Array, rows: int) -> MicroBatchSource:
     """Those of a minibatch that is prepared."""
 
-    def pieces(size: int) -> Iterator[tuple[Array, Array]]:
+    def micro_batches(size: int) -> Iterator[tuple[Array, Array]]:
         for start in range(0, rows, size):
             stop = min(rows, start + size)
             yield inputs[start:stop, ...], targets[start:stop, ...]
 
-    return pieces
+    return micro_batches
 
 
-def no_pieces(size: int) -> Iterator[tuple[Array, Array]]:
+def no_micro_batches(size: int) -> Iterator[tuple[Array, Array]]:
     """For a minibatch that is handed over as a whole."""
     del size
     return iter(())

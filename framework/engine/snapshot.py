@@ -36,15 +36,15 @@ class Snapshot:
     def take(self) -> None:
         """Copies the current state, into the same memory as before."""
         state = self.step.state
-        for array, kept in zip(self._arrays(), self._copies, strict=True):
-            self.step.backend.copy(array, kept)
+        for array, saved in zip(self._arrays(), self._copies, strict=True):
+            self.step.backend.copy(array, saved)
         self._scalars = (state.t, state.lr, state.momentum)
 
     def put_back(self) -> None:
         """Makes the step what it was; weights that were pruned since stay 0."""
         state = self.step.state
-        for array, kept in zip(self._arrays(), self._copies, strict=True):
-            self.step.backend.copy(kept, array)
+        for array, saved in zip(self._arrays(), self._copies, strict=True):
+            self.step.backend.copy(saved, array)
         if self.optimizer:
             state.t, state.lr, state.momentum = self._scalars
         self.step.model.arena.hold()

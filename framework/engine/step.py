@@ -18,12 +18,12 @@ from ...backends.profiling import Part
 from ...errors import DtypeError, EmptyDataError, HyperparameterError, NonFiniteLossError, StateError
 from ..losses import Loss
 from ..optimizers import Optimizer, refuse_full_batch
-from ..settings import positive, share, whole
+from ..settings import fraction, positive, whole
 from .anatomy import Memory, memory_of, profile_of
 from .diagnosis import failure_of
-from .frozen import captured_settings, is_recordable
+from .frozen import captured_settings, is_capturable
 from .micro_batches import MicroBatches
-from .minibatches import Pieces, given_pieces, no_pieces, prepared, ready_pieces, require_targets
+from .minibatches import MicroBatchSource, given_micro_batches, no_micro_batches, prepared, ready_micro_batches, require_targets
 from .model import Sequential, require_seed
 from .parameter import Parameter
 from .precision import LossScale, precision_of
@@ -134,18 +134,18 @@ class TrainStep:
             settings["loss_scale"] = self.state.loss_scale.numbers
         return {**settings, **micro, **time, "states": states, "gradient": to_host(self.gradient)}
 
-    def __setstate__(self, kept: dict[str, Any]) -> None:
+    def __setstate__(self, saved: dict[str, Any]) -> None:
         self.__init__(  # type: ignore[misc]
-            kept["model"], kept["loss"], kept["optimizer"], kept["seed"], None, kept["precision"], kept["deterministic"],
-            kept["micro_batch"],
+            saved["model"], saved["loss"], saved["optimizer"], saved["seed"], None, saved["precision"], saved["deterministic"],
+            saved["micro_batch"],
         )  # fmt: skip
         if self.state.loss_scale is not None:
-            self.state.loss_scale.numbers = kept["loss_scale"]
-        self.micro.largest = kept["largest_piece"]
-        self.state.t, self.state.lr, self.state.momentum = kept["t"], kept["lr"], kept["momentum"]
-        for name, values in kept["states"].items():
+            self.state.loss_scale.numbers = saved["loss_scale"]
+        self.micro.largest = saved["largest_piece"]
+        self.state.t, self.state.lr, self.state.momentum = saved["t"], saved["lr"], saved["momentum"]
+        for name, values in saved["states"].items():
             self.backend.copy(values, self.state.states[name])
-        self.backend.copy(kept["gradient"], self.gradient)
+        self.backend.copy(saved["gradient"], self.gradient)
 
     @property
     def ranges(self) -> Mapping[Parameter, tuple[int, int]]:
@@ -155,7 +155,7 @@ class TrainStep:
     @cached_property
     def recordable(self) -> bool:
         """Whether layers and loss compute only through their tape and its backend, so that a pass can be captured."""
-        return is_recordable(self.loss) and all(map(is_recordable, self.chain.walk()))
+        return is_capturable(self.loss) and all(map(is_capturable, self.chain.walk()))
 
     @property
     def steps(self) -> int:
@@ -185,7 +185,7 @@ class TrainStep:
             raise HyperparameterError(
                 f"expected an optimiser with a momentum; got {self.optimizer!r}; use fs.Momentum or fs.Nesterov"
             )
-        self.state.momentum = share(value, "momentum")
+        self.state.momentum = fraction(value, "momentum")
 
     @property
     def loss_scale(self) -> float:
@@ -210,13 +210,13 @@ class TrainStep:
             raise EmptyDataError("expected a minibatch of at least one row; got none")
         if cut:
             require_targets(y, rows)
-            loss = self.take(rows, given_pieces(self, x, y, rows))
+            loss = self.take(rows, given_micro_batches(self, x, y, rows))
         else:
             y = self.prepare_targets(y, rows)
             loss = self.run(x, y)
         if not self.backend.on_host:
             # The loss keeps the minibatch until it is read, so that an error can name the layer.
-            number, size, again = self.state.t, self.micro.rows(rows), given_pieces(self, x, y, rows)
+            number, size, again = self.state.t, self.micro.rows(rows), given_micro_batches(self, x, y, rows)
             loss._error = lambda what: self.failure(again(size), rows, number, what)
         return loss
 
@@ -257,27 +257,29 @@ class TrainStep:
         """One step on arrays that are already converted and checked."""
         rows = int(inputs.shape[0])
         if self.micro.setting is not None:
-            return self.take(rows, ready_pieces(inputs, targets, rows))
+            return self.take(rows, ready_micro_batches(inputs, targets, rows))
         with self.state.arena.training:
-            return self._take(rows, no_pieces, rows, (inputs, targets))
+            return self._take(rows, no_micro_batches, rows, (inputs, targets))
 
-    def take(self, rows: int, pieces: Pieces) -> StepLoss:
+    def take(self, rows: int, micro_batches: MicroBatchSource) -> StepLoss:
         """One step on a minibatch that is passed in parts, with as many rows at a time as `micro` gives.
 
         Args: rows – of the minibatch; pieces – function of the largest number of rows of a part; yields the converted and
             checked inputs and targets of consecutive rows. It may be called again with a smaller number.
         """
         with self.state.arena.training:
-            return self.micro.attempt(rows, partial(self._take, rows, pieces))
+            return self.micro.attempt(rows, partial(self._take, rows, micro_batches))
 
-    def _take(self, rows: int, pieces: Pieces, size: int, whole: tuple[Array, Array] | None = None) -> StepLoss:
+    def _take(
+        self, rows: int, micro_batches: MicroBatchSource, size: int, whole: tuple[Array, Array] | None = None
+    ) -> StepLoss:  # fmt: skip
         """One step on parts of `size` rows; a single part for the whole minibatch may be passed as `whole`."""
         backend, state = self.backend, self.state
         self._require_own_parameters()
         for own in self._own_settings:
             own.require_same()
         if whole is None and size >= rows:
-            whole = next(pieces(rows))
+            whole = next(micro_batches(rows))
         if whole is not None:
             self._require_dtype(whole)
         number = state.t + 1
@@ -287,7 +289,8 @@ class TrainStep:
                 if whole is not None:
                     total, squares = self.executor.run(*whole, number)
                 else:
-                    total, squares = self.executor.run_pieces(map(self._require_dtype, pieces(size)), rows, number)
+                    checked = map(self._require_dtype, micro_batches(size))
+                    total, squares = self.executor.run_micro_batches(checked, rows, number)
         except BaseException as error:
             if state.t < number:
                 state.undo()
@@ -308,14 +311,14 @@ class TrainStep:
                 state.t -= 1
                 state.undo()
                 what = BROKEN_GRADIENT if math.isfinite(value) else f"a loss of {value}"
-                raise self.failure((whole,) if whole is not None else pieces(size), rows, number, what)
+                raise self.failure((whole,) if whole is not None else micro_batches(size), rows, number, what)
         error_of = partial(self.failure, (), rows, number)
         return StepLoss(total, squares, self.loss.factor(rows), backend.item, error_of)
 
-    def run_several(self, several: Any, places: Array, prepare: Callable[[int], object]) -> list[StepLoss]:
+    def run_several(self, several: Any, indices: Array, prepare: Callable[[int], object]) -> list[StepLoss]:
         """Several steps in one launch, with the same results as single steps.
 
-        Args: several – created by the executor for whole arrays, see backends/cuda/several.py; places – the row indices of all
+        Args: several – created by the executor for whole arrays, see backends/cuda/several.py; indices – the row indices of all
             minibatches, on the backend; prepare – called with 0, 1, … before the launch, to set learning rate and momentum of
             that step.
         Returns: their losses, still on the device; an empty list if a single step must be run instead.
@@ -331,7 +334,7 @@ class TrainStep:
             for ahead in range(several.count):
                 prepare(ahead)
                 scalars.append(state.scalars_for_step(ahead))
-            results = several.run(places, first, scalars)
+            results = several.run(indices, first, scalars)
         return [
             StepLoss((k, 0), (k, 1), self.loss.factor(rows), results.item, partial(self.failure, (), rows, first + k))
             for k in range(several.count)
@@ -344,18 +347,20 @@ class TrainStep:
     def _require_own_parameters(self) -> None:
         self.model.require_arena(self.state.arena, "TrainStep")
 
-    def _require_dtype(self, piece: tuple[Array, Array]) -> tuple[Array, Array]:
-        if piece[0].dtype != self._inputs_in:
-            raise DtypeError(f"expected arrays from step.prepare, in {self.precision.stored}; got inputs of {piece[0].dtype}")
-        return piece
+    def _require_dtype(self, micro_batch: tuple[Array, Array]) -> tuple[Array, Array]:
+        if micro_batch[0].dtype != self._inputs_in:
+            raise DtypeError(
+                f"expected arrays from step.prepare, in {self.precision.stored}; got inputs of {micro_batch[0].dtype}"
+            )
+        return micro_batch
 
-    def failure(self, pieces: Iterable[tuple[Array, Array]], rows: int, number: int, what: str) -> NonFiniteLossError:
+    def failure(self, micro_batches: Iterable[tuple[Array, Array]], rows: int, number: int, what: str) -> NonFiniteLossError:
         """The error for step `number`, whose parameters were not changed.
 
         Args: pieces – parts of its minibatch, to find the layer; empty if they are no longer available; rows – of the
             minibatch; what – the values that are not finite.
         """
-        return failure_of(self, pieces, rows, number, what)
+        return failure_of(self, micro_batches, rows, number, what)
 
     def memory(self, rows: int) -> Memory:
         """Computed memory of this step in bytes for minibatches of that many rows; see Memory."""

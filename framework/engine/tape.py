@@ -49,7 +49,7 @@ class Tape:
         self.wide = arena.dtype
         self.dtype = arena.dtype if weights is None else arena.backend.dtype_name(weights)
         self.training = training
-        self.records = gradients is not None
+        self.saves = gradients is not None
         """Whether a backward pass will follow, so that layers have to keep what it needs."""
         self.rows = 0
         self.batch_rows = 0

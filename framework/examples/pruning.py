@@ -22,7 +22,7 @@ def run(backend: str | None = None) -> Result:
         (x, y), test = digits(seed=seed)
         step = _step(seed, backend)
         history = fs.Trainer(step).fit(x, y, validation=test, epochs=EPOCHS, batch_size=64)
-        whole.append([100.0 * share for share in history["val_accuracy"]])
+        whole.append([100.0 * fraction for fraction in history["val_accuracy"]])
         fs.prune(step, TARGET)
         at_once.append(100.0 * step.evaluate(*test)["accuracy"])
 
@@ -38,7 +38,7 @@ def run(backend: str | None = None) -> Result:
     lost, lost_at_once = before - after, float(np.mean(before - at_once))
     size = float(np.mean(sizes))
     means = {"all weights": np.mean(whole, axis=0), "pruned on the way": np.mean(pruned, axis=0)}
-    shares = [100.0 * row["sparsity"] for row in pruning.report]
+    fractions = [100.0 * row["sparsity"] for row in pruning.report]
     return Result(
         [
             Finding("accuracy in % with all weights", before.mean(), "above 95", before.mean() > 95.0, ".1f"),
@@ -51,7 +51,7 @@ def run(backend: str | None = None) -> Result:
         ],
         "Means of 5 seeds, each with its own weights and test part. Most weights are not needed: removing them in small "
         "portions, with training in between, hardly changes the accuracy; removing them all at once does.",
-        lambda path: _draw(means, shares, float(np.mean(at_once)), path),
+        lambda path: _draw(means, fractions, float(np.mean(at_once)), path),
     )  # fmt: skip
 
 
@@ -60,14 +60,14 @@ def _step(seed: int, backend: str | None) -> fs.TrainStep:
     return fs.TrainStep(model, fs.SoftmaxCrossEntropy(), fs.AdamW(3e-3, weight_decay=0.05), seed=seed, backend=backend)
 
 
-def _draw(means: dict[str, Any], shares: list[float], at_once: float, path: Any) -> Any:
+def _draw(means: dict[str, Any], fractions: list[float], at_once: float, path: Any) -> Any:
     from ..diagnostics.plots.style import BLUE, GREEN, VERMILION, canvas, whole_ticks
 
     epochs = np.arange(1, EPOCHS + 1)
     looks = ((BLUE, "o", "-"), (VERMILION, "s", "--"))
     with canvas(path, 7.4, 3.5) as figure:
         left, right = figure.subplots(1, 2)
-        left.plot(epochs, shares, color=GREEN, drawstyle="steps-mid")
+        left.plot(epochs, fractions, color=GREEN, drawstyle="steps-mid")
         left.set(xlabel="epoch", ylabel="weights that are zero in %", title="Pruned in epochs 10 to 25", ylim=(0.0, 100.0))
         for (name, curve), (colour, mark, line) in zip(means.items(), looks, strict=True):
             right.plot(epochs, curve, color=colour, marker=mark, markersize=3, linestyle=line, label=name)

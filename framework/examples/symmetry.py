@@ -57,7 +57,7 @@ def _draw(models: dict[str, fs.Sequential], histories: dict[str, fs.History], pa
         for position, (name, history) in enumerate(histories.items()):
             colour, mark = look(position)
             looks = {"color": colour, "marker": mark}
-            percent = [100.0 * share for share in history["accuracy"]]
+            percent = [100.0 * fraction for fraction in history["accuracy"]]
             left.plot(history["epoch"], percent, markevery=4, markersize=4.5, label=name, **looks)
             weights = host(models[name])["0.Linear.weight"]
             right.plot(weights[0], weights[1], linestyle="", markersize=7, alpha=0.8, **looks)

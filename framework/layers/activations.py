@@ -62,9 +62,9 @@ class _Elementwise(HiddenActivation):
 
     def backward(self, dy: Array, tape: Tape, needs_input: bool = True) -> Array | None:  # noqa: ARG002
         """dx = dy times the slope."""
-        (kept,) = tape.pop()
+        (saved,) = tape.pop()
         dx = tape.empty(dy.shape)
-        tape.backend.map(self.activation.backward, dx, dy, kept, *self.scalars)
+        tape.backend.map(self.activation.backward, dx, dy, saved, *self.scalars)
         return dx
 
     def jvp(self, x: Array, dx: Array | None, tape: Tape) -> tuple[Array, Array]:
@@ -72,9 +72,9 @@ class _Elementwise(HiddenActivation):
         y = self.forward(x, tape)
         if dx is None:
             return y, zeros(tape, y.shape)
-        (kept,) = tape.top()
+        (saved,) = tape.top()
         dy = tape.empty(y.shape)
-        tape.backend.map(self.activation.backward, dy, dx, kept, *self.scalars)
+        tape.backend.map(self.activation.backward, dy, dx, saved, *self.scalars)
         return y, dy
 
 
@@ -230,9 +230,9 @@ class PReLU(HiddenActivation):
     def backward(self, dy: Array, tape: Tape, needs_input: bool = True) -> Array | None:  # noqa: ARG002
         """dx = dy where x > 0, else alpha dy; d alpha = sum over rows of dy min(x, 0)."""
         (x,) = tape.pop()
-        dx, share = tape.empty(x.shape), tape.empty(x.shape)
-        tape.backend.map(prelu_backward, (dx, share), dy, x, tape.parameter(self.alpha))
-        tape.sum_rows(share, self.alpha)
+        dx, fraction = tape.empty(x.shape), tape.empty(x.shape)
+        tape.backend.map(prelu_backward, (dx, fraction), dy, x, tape.parameter(self.alpha))
+        tape.sum_rows(fraction, self.alpha)
         return dx
 
     def jvp(self, x: Array, dx: Array | None, tape: Tape) -> tuple[Array, Array]:

@@ -66,8 +66,8 @@ class _Dense:
             return self._forward_dropping(x, tape, self.drop)
         linear, activation, backend = self.linear, self.activation, tape.backend
         y = tape.empty((x.shape[0], linear.outputs))
-        z = tape.empty(y.shape) if activation.keeps == "input" and tape.records else None
-        masks = backend.fuses and tape.records
+        z = tape.empty(y.shape) if activation.keeps == "input" and tape.saves else None
+        masks = backend.fuses and tape.saves
         bytes_a_row = backend.mask_bytes(activation, linear.outputs, tape.dtype) if masks else 0
         mask = tape.empty((x.shape[0], bytes_a_row), "uint8") if bytes_a_row else None
         bias = None if linear.bias is None else tape.parameter(linear.bias)
@@ -78,7 +78,7 @@ class _Dense:
     def _forward_dropping(self, x: Array, tape: Tape, drop: Dropout) -> Array:
         linear, activation = self.linear, self.activation
         z = linear.product(x, tape)
-        keeps_input = activation.keeps == "input" and tape.records
+        keeps_input = activation.keeps == "input" and tape.saves
         formula = dense_forward(activation, linear.bias is not None, True, keeps_input)
         biases = [] if linear.bias is None else [tape.parameter(linear.bias)]
         random = tape.random()
@@ -87,14 +87,14 @@ class _Dense:
         tape.push(x, z if keeps_input else y, random, None)
         return y
 
-    def through_activation(self, dy: Array, kept: Array, random: Any, tape: Tape) -> Array:
+    def through_activation(self, dy: Array, saved: Array, random: Any, tape: Tape) -> Array:
         """dz of y = dropout(activation(z)), in one pass."""
         if self.activation.name == "identity" and random is None:
             return dy
         dz = tape.empty(dy.shape)
         dropped = self.drop.scalars if self.drop is not None and random is not None else ()
         formula = dense_backward(self.activation, random is not None)
-        tape.backend.map(formula, dz, dy, kept, *self.scalars, *dropped, random=random)
+        tape.backend.map(formula, dz, dy, saved, *self.scalars, *dropped, random=random)
         return dz
 
     def joins_the_product_above(self, tape: Tape) -> bool:
@@ -142,8 +142,8 @@ class DenseRun(Layer, public=False):
         derived = False
         for position in range(len(self.blocks) - 1, -1, -1):
             tape.place, block = self.blocks[position]
-            x, kept, random, _ = tape.pop()
-            dz = dy if derived else block.through_activation(dy, kept, random, tape)
+            x, saved, random, _ = tape.pop()
+            dz = dy if derived else block.through_activation(dy, saved, random, tape)
             block.linear.parameter_gradients(x, dz, tape, bias)
             if not (needs_input or position):
                 return None
@@ -154,8 +154,8 @@ class DenseRun(Layer, public=False):
             if below is None or not derived:
                 tape.backend.matmul(dz, weight, dy, transpose_b=True)
                 continue
-            _, kept, _, mask = tape.top()
-            given = (dz, weight, below.activation, below.scalars, kept, dy, mask)
+            _, saved, _, mask = tape.top()
+            given = (dz, weight, below.activation, below.scalars, saved, dy, mask)
             if tape.backend.dense_input_gradient(*given, room_for(bias)):
                 bias = None
         return dy

@@ -188,10 +188,10 @@ class Conv2d(_Patchwise):
         if not needs_input:
             return None
         width = cut.shape[0] // shape[0] * cut.shape[1]
-        slopes, dx = tape.empty((shape[0], width)), tape.empty(shape)
-        backend.matmul(flat, tape.parameter(self.weight), backend.xp.reshape(slopes, cut.shape), transpose_b=True)
+        derivatives, dx = tape.empty((shape[0], width)), tape.empty(shape)
+        backend.matmul(flat, tape.parameter(self.weight), backend.xp.reshape(derivatives, cut.shape), transpose_b=True)
         table = tape.table(patches.patches_transposed, self.known_image(), self.kernel, self.stride, self.padding)
-        backend.rows("sum_columns", slopes, table, dx)
+        backend.rows("sum_columns", derivatives, table, dx)
         return dx
 
     def jvp(self, x: Array, dx: Array | None, tape: Tape) -> tuple[Array, Array]:

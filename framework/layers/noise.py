@@ -9,7 +9,7 @@ from typing import Any
 
 from ...kernels.formulas.random import dropout, gaussian_noise
 from ..engine.tape import Tape
-from ..settings import not_negative, share
+from ..settings import fraction, not_negative
 from .base import Array, Layer, zeros
 
 
@@ -25,7 +25,7 @@ class Dropout(Layer):
     keeps_image = True
 
     def __init__(self, p: float = 0.5) -> None:
-        self.p = share(p, "p of Dropout", "pass the share that is dropped, such as 0.5")
+        self.p = fraction(p, "p of Dropout", "pass the share that is dropped, such as 0.5")
 
     @property
     def settings(self) -> dict[str, Any]:

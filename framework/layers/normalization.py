@@ -9,7 +9,7 @@ from ...kernels.formulas.elementwise import add, scale_columns
 from ..engine.initializers import initializer
 from ..engine.parameter import Parameter
 from ..engine.tape import Tape
-from ..settings import stabiliser, whole
+from ..settings import epsilon_above_zero, whole
 from .base import Array, Layer, require_width, zeros
 
 
@@ -25,7 +25,7 @@ class LayerNorm(Layer):
 
     def __init__(self, features: int, epsilon: float = 1e-5) -> None:
         self.features = whole(features, "features of LayerNorm")
-        self.epsilon = stabiliser(epsilon, "epsilon of LayerNorm")
+        self.epsilon = epsilon_above_zero(epsilon, "epsilon of LayerNorm")
         self.gain = Parameter("gain", (self.features,), initializer(1.0), 1, 1, decays=False)
         self.offset = Parameter("offset", (self.features,), initializer(0.0), 1, 1, decays=False)
 

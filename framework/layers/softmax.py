@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...kernels.formulas.elementwise import row_product, softmax_slope
+from ...kernels.formulas.elementwise import row_product, softmax_derivative
 from ..engine.tape import Tape
 from .base import Array, Layer, zeros
 
@@ -20,19 +20,19 @@ class Softmax(Layer):
         tape.push(y)
         return y
 
-    def _slope(self, direction: Array, y: Array, tape: Tape) -> Array:
+    def _derivative(self, direction: Array, y: Array, tape: Tape) -> Array:
         dot = tape.empty((y.shape[0],))
         tape.backend.map(row_product, dot, direction, y)
         out = tape.empty(y.shape)
-        tape.backend.map(softmax_slope, out, direction, y, dot)
+        tape.backend.map(softmax_derivative, out, direction, y, dot)
         return out
 
     def backward(self, dy: Array, tape: Tape, needs_input: bool = True) -> Array | None:  # noqa: ARG002
         """dx = y (dy - <dy, y>)."""
         (y,) = tape.pop()
-        return self._slope(dy, y, tape)
+        return self._derivative(dy, y, tape)
 
     def jvp(self, x: Array, dx: Array | None, tape: Tape) -> tuple[Array, Array]:
         """The same product: the Jacobian of softmax is symmetric."""
         y = self.forward(x, tape)
-        return y, zeros(tape, y.shape) if dx is None else self._slope(dx, y, tape)
+        return y, zeros(tape, y.shape) if dx is None else self._derivative(dx, y, tape)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..settings import choice, share, stabiliser
+from ..settings import choice, epsilon_above_zero, fraction
 from .base import Optimizer
 
 
@@ -27,7 +27,7 @@ class AdaGrad(Optimizer):
         self, lr: float = 0.01, epsilon: float = 1e-10, epsilon_placement: str = "outside", **penalties: Any
     ) -> None:
         super().__init__(lr, **penalties)
-        self.epsilon = stabiliser(epsilon)
+        self.epsilon = epsilon_above_zero(epsilon)
         self.rule_name = f"adagrad_{_placed(epsilon_placement)}"
 
     def scalars(self, t: int, lr: float) -> dict[str, float]:
@@ -49,8 +49,8 @@ class RMSProp(Optimizer):
         **penalties: Any,
     ) -> None:  # fmt: skip
         super().__init__(lr, **penalties)
-        self.beta = share(beta, "beta")
-        self.epsilon = stabiliser(epsilon)
+        self.beta = fraction(beta, "beta")
+        self.epsilon = epsilon_above_zero(epsilon)
         self.rule_name = f"rmsprop_{_placed(epsilon_placement)}"
 
     def scalars(self, t: int, lr: float) -> dict[str, float]:
@@ -72,8 +72,8 @@ class AdaDelta(Optimizer):
         **penalties: Any,
     ) -> None:  # fmt: skip
         super().__init__(lr, **penalties)
-        self.rho = share(rho, "rho")
-        self.epsilon = stabiliser(epsilon)
+        self.rho = fraction(rho, "rho")
+        self.epsilon = epsilon_above_zero(epsilon)
         self.rule_name = f"adadelta_{_placed(epsilon_placement)}"
 
     def scalars(self, t: int, lr: float) -> dict[str, float]:
@@ -97,8 +97,8 @@ class Adam(Optimizer):
         epsilon_placement: str = "outside", **penalties: Any,
     ) -> None:  # fmt: skip
         super().__init__(lr, **penalties)
-        self.beta1, self.beta2 = share(beta1, "beta1"), share(beta2, "beta2")
-        self.epsilon = stabiliser(epsilon)
+        self.beta1, self.beta2 = fraction(beta1, "beta1"), fraction(beta2, "beta2")
+        self.epsilon = epsilon_above_zero(epsilon)
         self.rule_name = f"adam_{_placed(epsilon_placement)}"
 
     def scalars(self, t: int, lr: float) -> dict[str, float]:
@@ -181,8 +181,8 @@ class Adamax(Optimizer):
         self, lr: float = 2e-3, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8, **penalties: Any
     ) -> None:
         super().__init__(lr, **penalties)
-        self.beta1, self.beta2 = share(beta1, "beta1"), share(beta2, "beta2")
-        self.epsilon = stabiliser(epsilon)
+        self.beta1, self.beta2 = fraction(beta1, "beta1"), fraction(beta2, "beta2")
+        self.epsilon = epsilon_above_zero(epsilon)
         self.rule_name = "adamax"
 
     def scalars(self, t: int, lr: float) -> dict[str, float]:

@@ -8,7 +8,7 @@ from ...kernels.formula import Formula
 from ...kernels.formulas.updates import RULES, Rule, lamb_direction, trust_ratio, update_formula
 from ..engine.arena import Arena
 from ..engine.parameter import Parameter
-from ..settings import share, stabiliser
+from ..settings import epsilon_above_zero, fraction
 from .base import Optimizer, OptimizerState, scalars_of
 
 Array = Any
@@ -28,8 +28,8 @@ class LAMB(Optimizer):
         self, lr: float = 1e-3, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-6, **penalties: Any
     ) -> None:
         super().__init__(lr, **penalties)
-        self.beta1, self.beta2 = share(beta1, "beta1"), share(beta2, "beta2")
-        self.epsilon = stabiliser(epsilon)
+        self.beta1, self.beta2 = fraction(beta1, "beta1"), fraction(beta2, "beta2")
+        self.epsilon = epsilon_above_zero(epsilon)
 
     @property
     def rule(self) -> Rule:

@@ -6,7 +6,7 @@ from typing import Any
 
 from ...kernels.formulas.updates import RULES, update_formula
 from ..engine.arena import Arena
-from ..settings import choice, share
+from ..settings import choice, fraction
 from .base import Optimizer, OptimizerState, scalars_of
 
 Array = Any
@@ -40,7 +40,7 @@ class Momentum(Optimizer):
 
     def __init__(self, lr: float = 0.01, momentum: float = 0.9, form: str = "update", **penalties: Any) -> None:
         super().__init__(lr, **penalties)
-        self.momentum = share(momentum, "momentum")
+        self.momentum = fraction(momentum, "momentum")
         self.form = choice(form, "form", self.FORMS)
         self.rule_name = f"momentum_{form}"
 
@@ -69,7 +69,7 @@ class Nesterov(Optimizer):
 
     def __init__(self, lr: float = 0.01, momentum: float = 0.9, form: str = "reformulated", **penalties: Any) -> None:
         super().__init__(lr, **penalties)
-        self.momentum = share(momentum, "momentum")
+        self.momentum = fraction(momentum, "momentum")
         self.form = choice(form, "form", self.FORMS)
         self.rule_name = "nesterov" if form == "reformulated" else "nesterov_look_ahead"
 
@@ -113,8 +113,8 @@ class LookAheadState(OptimizerState):
 
     def scalars_for_step(self, ahead: int = 0) -> list[list[list[float]]]:
         """See OptimizerState; the rate of the move is gamma, for all groups."""
-        told, (scale, decay_lr, _) = super().scalars_for_step(ahead)
-        return [told, [scale, decay_lr, [self.scalars(ahead)["gamma"]] * len(self.settings)]]
+        asked, (scale, decay_lr, _) = super().scalars_for_step(ahead)
+        return [asked, [scale, decay_lr, [self.scalars(ahead)["gamma"]] * len(self.settings)]]
 
     def begin(self) -> None:
         """Also moves the parameters."""

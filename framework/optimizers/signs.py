@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..settings import share
+from ..settings import fraction
 from .base import Optimizer
 
 
@@ -32,7 +32,7 @@ class Lion(Optimizer):
 
     def __init__(self, lr: float = 1e-4, beta1: float = 0.9, beta2: float = 0.99, **penalties: Any) -> None:
         super().__init__(lr, **penalties)
-        self.beta1, self.beta2 = share(beta1, "beta1"), share(beta2, "beta2")
+        self.beta1, self.beta2 = fraction(beta1, "beta1"), fraction(beta2, "beta2")
 
     def scalars(self, t: int, lr: float) -> dict[str, float]:
         """lr, 1 - b1, 1 - b2."""

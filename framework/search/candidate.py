@@ -15,7 +15,7 @@ from ..engine.step import TrainStep
 from ..layers.activations import ACTIVATION_LAYERS
 from ..losses import Loss
 from ..optimizers import OPTIMIZERS
-from ..settings import not_negative, positive, share, whole
+from ..settings import fraction, not_negative, positive, whole
 from ..sources.names import did_you_mean
 from ..training.schedules import parse_schedule
 
@@ -97,7 +97,7 @@ class SearchSpace:
         if self.lr is not None:
             _range(self.lr, "lr", positive)
         _range(self.weight_decay, "weight_decay", not_negative)
-        _range(self.dropout, "dropout", share)
+        _range(self.dropout, "dropout", fraction)
         _range(self.layers, "layers", lambda value, name: whole(value, name, 0))
         _range(self.width, "width", whole)
 

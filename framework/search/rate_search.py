@@ -14,7 +14,7 @@ from ...errors import HyperparameterError, NonFiniteLossError
 from ..engine.snapshot import Snapshot
 from ..engine.step import TrainStep, require_step
 from ..export.persistence import PathLike
-from ..settings import positive, real, share, whole
+from ..settings import fraction, positive, real, whole
 from ..training.callbacks import Callback
 from ..training.trainer import Trainer, require_pair
 
@@ -174,7 +174,7 @@ def sweep_learning_rate(
     low = positive(low, "low")
     high = real(high, "high", low, ends="(]", advice=f"the sweep goes up from low={low:g}")
     steps = whole(steps, "steps", 10)
-    smoothing = share(smoothing, "smoothing")
+    smoothing = fraction(smoothing, "smoothing")
     sweep = _Sweep(smoothing)
     snapshot = Snapshot(step)
     try:

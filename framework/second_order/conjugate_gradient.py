@@ -53,12 +53,12 @@ class ConjugateGradient(FullBatchMethod):
                 if abs(across) < self.overlap * own:
                     beta = own / squares if self.beta == "fletcher_reeves" else max(0.0, (own - across) / squares)
             vectors.combine(direction, -1.0, walk.gradient, beta, direction)
-            if beta and walk.slope(direction) >= 0.0:
+            if beta and walk.derivative(direction) >= 0.0:
                 beta = 0.0
                 vectors.combine(direction, -1.0, walk.gradient, 0.0, direction)
             since = since + 1 if beta else 1
             curvature = vectors.dot(direction, f.gauss_newton_product(direction, bent))
-            first = -walk.slope(direction) / curvature if curvature > 0.0 else first_step(walk, True)
+            first = -walk.derivative(direction) / curvature if curvature > 0.0 else first_step(walk, True)
             step = walk.advance(self.line_search, direction, first)
             if not step:
                 if not beta:

@@ -9,7 +9,7 @@ from ...backends import Random
 from ...kernels.formulas.random import normal
 from ...kernels.formulas.vectors import add_square, precondition
 from ..optimizers.full_batch import FullBatchMethod
-from ..settings import positive, real, share, whole
+from ..settings import fraction, positive, real, whole
 from ..streams import CHECK
 from .line_search import Backtracking
 from .linear_solver import Iterate, conjugate_gradients
@@ -51,7 +51,7 @@ class HessianFree(FullBatchMethod):
         self.damping = positive(damping, "damping")
         self.cg_iterations = whole(cg_iterations, "cg_iterations")
         self.cg_tolerance = positive(cg_tolerance, "cg_tolerance")
-        self.decay = share(decay, "decay")
+        self.decay = fraction(decay, "decay")
         self.exponent = real(exponent, "exponent", 0.0, 1.0)
         self.probes = whole(probes, "probes")
 

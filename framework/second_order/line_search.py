@@ -22,7 +22,7 @@ class Probe(NamedTuple):
 
     step: float
     value: float
-    slope: float = math.nan
+    derivative: float = math.nan
     rounding: float = 0.0
 
 
@@ -49,8 +49,8 @@ def change(a: Probe, b: Probe, rounding: float) -> float:
     by_values = b.value - a.value
     if not hidden(a, b, rounding):
         return by_values
-    by_slopes = 0.5 * (b.step - a.step) * (a.slope + b.slope)
-    return by_slopes if abs(by_slopes) < 4.0 * rounding else by_values
+    by_derivatives = 0.5 * (b.step - a.step) * (a.derivative + b.derivative)
+    return by_derivatives if abs(by_derivatives) < 4.0 * rounding else by_values
 
 
 def measured(phi: Phi, start: Probe, step: float) -> Probe:
@@ -62,7 +62,7 @@ def measured(phi: Phi, start: Probe, step: float) -> Probe:
 def low_enough(start: Probe, here: Probe, c1: float) -> bool:
     """Armijo's condition, and strictly below phi(0) where rounding eats the margin."""
     fall = change(start, here, start.rounding)
-    return fall < 0.0 and fall <= c1 * here.step * start.slope
+    return fall < 0.0 and fall <= c1 * here.step * start.derivative
 
 
 class LineSearch:
@@ -177,9 +177,9 @@ class StrongWolfe(LineSearch):
             higher = last is not start and change(last, here, start.rounding) >= 0.0
             if higher or not low_enough(start, here, self.c1):
                 return self._zoom(phi, start, last, here, left)
-            if abs(here.slope) <= -self.c2 * start.slope:
+            if abs(here.derivative) <= -self.c2 * start.derivative:
                 return here
-            if here.slope >= 0.0:
+            if here.derivative >= 0.0:
                 return self._zoom(phi, start, here, last, left)
             low = last = here
             if step >= self.longest:
@@ -197,9 +197,9 @@ class StrongWolfe(LineSearch):
             if not low_enough(start, here, self.c1) or change(low, here, start.rounding) >= 0.0:
                 high = here
                 continue
-            if abs(here.slope) <= -self.c2 * start.slope:
+            if abs(here.derivative) <= -self.c2 * start.derivative:
                 return here
-            if here.slope * (high.step - low.step) >= 0.0:
+            if here.derivative * (high.step - low.step) >= 0.0:
                 high = low
             low = here
         return low if low.step > 0.0 else None
@@ -214,17 +214,17 @@ def _cubic_minimum(a: Probe, b: Probe, rounding: float) -> float:
     """
     middle = 0.5 * (a.step + b.step)
     width = b.step - a.step
-    if not all(map(math.isfinite, (b.value, b.slope, a.slope))):
+    if not all(map(math.isfinite, (b.value, b.derivative, a.derivative))):
         return middle
-    d1 = a.slope + b.slope - 3.0 * change(a, b, rounding) / width
-    inside = d1 * d1 - a.slope * b.slope
+    d1 = a.derivative + b.derivative - 3.0 * change(a, b, rounding) / width
+    inside = d1 * d1 - a.derivative * b.derivative
     if not inside >= 0.0:
         return middle
     d2 = math.copysign(math.sqrt(inside), width)
-    denominator = b.slope - a.slope + 2.0 * d2
+    denominator = b.derivative - a.derivative + 2.0 * d2
     if denominator == 0.0:
         return middle
-    step = b.step - width * (b.slope + d2 - d1) / denominator
+    step = b.step - width * (b.derivative + d2 - d1) / denominator
     margin = 0.01 * abs(width)
     low, high = min(a.step, b.step) + margin, max(a.step, b.step) - margin
     return min(max(step, low), high) if math.isfinite(step) else middle

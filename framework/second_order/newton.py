@@ -52,7 +52,7 @@ class Newton(FullBatchMethod):
         f, backend = walk.objective, walk.objective.backend
         direction = walk.vectors.new()
         # Eigenvalues below this share of the largest one are rounding: along them there is nothing to divide by.
-        flat_share = 8.0 * EPSILON[f.arena.dtype] * max(f.count, 100)
+        flat_fraction = 8.0 * EPSILON[f.arena.dtype] * max(f.count, 100)
         column = backend.zeros((f.count, 1), f.arena.dtype)
         rotated, flat = (backend.empty((f.count, 1), f.arena.dtype) for _ in range(2))
         while True:
@@ -65,18 +65,18 @@ class Newton(FullBatchMethod):
             if size == 0.0 and self.damping == 0.0:
                 return "the Hessian is 0, so that there is no Newton step; use a loss with curvature, or damping"
             damping = self.damping
-            if self.convexify and lowest < -flat_share * size:
+            if self.convexify and lowest < -flat_fraction * size:
                 damping = max(damping, MARGIN * size - lowest)
             f.packing.pack(walk.gradient, column[:, 0])
             backend.matmul(vectors, column, rotated, transpose_a=True)
-            backend.copy(_divided(backend.xp, rotated, values + damping, flat_share * (size + damping)), rotated)
+            backend.copy(_divided(backend.xp, rotated, values + damping, flat_fraction * (size + damping)), rotated)
             backend.matmul(vectors, rotated, flat)
             f.packing.unpack(flat[:, 0], direction)
             step = walk.advance(self.line_search, direction)
             if not step:
-                uphill = walk.slope(direction) >= 0.0 and walk.norm > 0.0
+                uphill = walk.derivative(direction) >= 0.0 and walk.norm > 0.0
                 return UPHILL if uphill else NO_LOWER
-            negative = backend.item(backend.xp.sum(backend.xp.astype(values < -flat_share * size, backend.dtype("float64"))))
+            negative = backend.item(backend.xp.sum(backend.xp.astype(values < -flat_fraction * size, backend.dtype("float64"))))
             yield {"step": step, "damping": damping, "negative": negative}
 
 

@@ -54,21 +54,21 @@ class Walk:
         self._known = None
         self.objective.backend.copy(self.theta, self.objective.parameters)
 
-    def slope(self, direction: Array) -> float:
+    def derivative(self, direction: Array) -> float:
         """<gradient, direction>."""
         return self.vectors.dot(self.gradient, direction)
 
-    def probe(self, direction: Array, step: float, slope: bool = False) -> Probe:
+    def probe(self, direction: Array, step: float, derivative: bool = False) -> Probe:
         """f at theta + step direction, where the model then stands; with its slope where that is wanted."""
         objective = self.objective
         self.vectors.combine(objective.parameters, 1.0, self.theta, step, direction)
         objective.arena.hold()  # what was pruned stays 0 to the bit, whatever rounding left in the direction
         self._known = None
-        value = objective.gradient(self._trial)[0] if slope else objective.value()
+        value = objective.gradient(self._trial)[0] if derivative else objective.value()
         if not math.isfinite(value):
             self.broken += 1
             return Probe(step, math.inf)
-        if not slope:
+        if not derivative:
             return Probe(step, value)
         self._known = Probe(step, value, self.vectors.dot(self._trial, direction))
         return self._known
@@ -76,12 +76,12 @@ class Walk:
     def advance(self, search: LineSearch, direction: Array, first: float = 1.0) -> float:
         """Searches along a direction and accepts what is found; the step, or 0 where nothing is and theta stays."""
         self.hidden = False
-        slope = self.slope(direction)
+        derivative = self.derivative(direction)
         vain, hidden = (self._evaluations - since for since in (self._gained, self._began))
         spent = self._vain >= VAIN and 3 * vain >= 2 * hidden
-        if spent or not math.isfinite(slope) or (search.needs_descent and slope >= 0.0):
+        if spent or not math.isfinite(derivative) or (search.needs_descent and derivative >= 0.0):
             return 0.0
-        start = Probe(0.0, self._lowest, slope, self.rounding)
+        start = Probe(0.0, self._lowest, derivative, self.rounding)
         found = search.search(lambda step, wanted: self.probe(direction, step, wanted), start, first)
         if found is not None and self._accept(direction, found.step):
             return found.step
@@ -90,7 +90,7 @@ class Walk:
 
     def change(self, direction: Array) -> float:
         """f(theta + direction) - f(theta), from the gradients where rounding hides it; infinite where f is not finite."""
-        start = Probe(0.0, self.value, self.slope(direction), self.rounding)
+        start = Probe(0.0, self.value, self.derivative(direction), self.rounding)
         end = measured(lambda step, wanted: self.probe(direction, step, wanted), start, 1.0)
         return change(start, end, self.rounding)
 
@@ -98,7 +98,7 @@ class Walk:
         """Makes theta + step direction the accepted point, unless f or its gradient is not finite there."""
         known = self._known
         if known is None or known.step != step:
-            known = self.probe(direction, step, slope=True)
+            known = self.probe(direction, step, derivative=True)
         norm = self.vectors.norm(self._trial)
         if not (math.isfinite(known.value) and math.isfinite(norm)):
             return False

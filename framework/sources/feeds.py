@@ -29,9 +29,9 @@ Array = Any
 Step = Any
 """A TrainStep, which imports this module."""
 
-PLACES = ("auto", "device", "stream")
+PLACEMENTS = ("auto", "device", "stream")
 """Where a loop may keep its data; see `feed_for`."""
-FITTING_SHARE = 0.5
+FITTING_FRACTION = 0.5
 """Of the device's free memory, that a data set may take; the rest is for the step and its buffers."""
 BUFFERS = 4
 """Buffers of gathered minibatches that are kept: inputs and targets of the whole ones and of the last one of an epoch."""
@@ -49,7 +49,7 @@ class Feed:
         """Draws the order of an epoch; before the first call the rows come as they are stored."""
         raise NotImplementedError
 
-    def pieces(self, start: int, stop: int, size: int) -> Iterator[tuple[Array, Array]]:
+    def micro_batches(self, start: int, stop: int, size: int) -> Iterator[tuple[Array, Array]]:
         """The minibatch from place start to stop of the order, in pieces of `size` rows (the last may be smaller).
 
         Inputs and targets of a piece may be read until the next one is asked for.
@@ -59,7 +59,7 @@ class Feed:
     def everything(self, batch: int, size: int) -> Iterator[tuple[Array, Array]]:
         """All minibatches of `batch` rows, in pieces of `size` rows."""
         for start in range(0, self.rows, batch):
-            yield from self.pieces(start, min(self.rows, start + batch), size)
+            yield from self.micro_batches(start, min(self.rows, start + batch), size)
 
     def target_blocks(self) -> Iterator[Array]:
         """The targets in the order in which they are stored, in one or several arrays of the backend."""
@@ -96,7 +96,7 @@ class ResidentFeed(Feed):
         else:
             self._order = backend.permutation(self.rows, Random(backend.random_state(seed, epoch), SHUFFLE))
 
-    def pieces(self, start: int, stop: int, size: int) -> Iterator[tuple[Array, Array]]:
+    def micro_batches(self, start: int, stop: int, size: int) -> Iterator[tuple[Array, Array]]:
         """See Feed.pieces."""
         if size < self._size:
             self._buffers.clear()  # pieces have become smaller because memory is short
@@ -109,7 +109,7 @@ class ResidentFeed(Feed):
                 chosen = self._order[low:high, ...]
                 yield self._gathered("inputs", self.inputs, chosen), self._gathered("targets", self.targets, chosen)
 
-    def places(self, start: int, stop: int) -> Array:
+    def indices(self, start: int, stop: int) -> Array:
         """The numbers of the rows from place start to stop of the order, on the backend."""
         order = self._order
         if order is None:
@@ -165,12 +165,12 @@ class StreamedFeed(Feed):
         blocks = self._x if self._x.edges is not None else self._y
         self._order = RowOrder(self.rows, seed, epoch, blocks.edges, blocks.window)
 
-    def pieces(self, start: int, stop: int, size: int) -> Iterator[tuple[Array, Array]]:
+    def micro_batches(self, start: int, stop: int, size: int) -> Iterator[tuple[Array, Array]]:
         """See Feed.pieces."""
         for low in range(start, stop, size):
-            yield self._piece(low, min(stop, low + size), start, size)
+            yield self._micro_batch(low, min(stop, low + size), start, size)
 
-    def _piece(self, low: int, high: int, start: int, size: int) -> tuple[Array, Array]:
+    def _micro_batch(self, low: int, high: int, start: int, size: int) -> tuple[Array, Array]:
         """What the loader has read, if this piece is what it was to read next; else it begins anew here."""
         if self._loader is None or self._expected != (low, high):
             self.close()
@@ -259,7 +259,7 @@ def feed_for(step: Step, x: Any, y: Any, batch: int | None, place: str = "auto",
 
     Raises: what TrainStep.prepare raises, HyperparameterError for another place, MixedBackends and the like.
     """
-    choice(place, "data", PLACES)
+    choice(place, "data", PLACEMENTS)
     rows_x, rows_y = as_source(x), as_source(y)
     given = rows_x is not None or rows_y is not None
     free = step.backend.free_memory()
@@ -273,7 +273,7 @@ def feed_for(step: Step, x: Any, y: Any, batch: int | None, place: str = "auto",
         raise ShapeError(f"expected one target for each of the {len(rows_x)} rows of {name}; got {len(rows_y)}")
     size = np.dtype(step.model.dtype).itemsize
     bytes_needed = size * (int(np.prod(rows_x.shape)) + int(np.prod(rows_y.shape)))
-    if place == "device" or (place == "auto" and free is not None and bytes_needed <= FITTING_SHARE * free):
+    if place == "device" or (place == "auto" and free is not None and bytes_needed <= FITTING_FRACTION * free):
         step.model.check_input_shape(rows_x.shape)
         inputs, targets = step.prepare(_brought(step, rows_x), rows_y.whole(), name)
         return ResidentFeed(step, inputs, targets, rows_x)

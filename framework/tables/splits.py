@@ -115,13 +115,13 @@ def _draw(sizes: NDArray[np.intp], total: int, ties: NDArray[np.intp]) -> NDArra
     return counts
 
 
-def _require_rows(count: int, parts: tuple[int, ...], shares: tuple[float, ...], stratified: bool) -> None:
-    for name, size, share in zip(("training", "validation", "test"), parts, shares, strict=True):
-        if share > 0.0 and size < 1:
-            needed = ceil(1.0 / min(positive for positive in shares if positive > 0.0))
+def _require_rows(count: int, parts: tuple[int, ...], fractions: tuple[float, ...], stratified: bool) -> None:
+    for name, size, fraction in zip(("training", "validation", "test"), parts, fractions, strict=True):
+        if fraction > 0.0 and size < 1:
+            needed = ceil(1.0 / min(positive for positive in fractions if positive > 0.0))
             rows = "1 row leaves" if count == 1 else f"{count} rows leave"
             of_each = ", two or more of each class," if stratified else ""
             raise EmptyDataError(
-                f"split: expected at least one row in the {name} part (fraction {share:.3g}), {rows} it empty; "
+                f"split: expected at least one row in the {name} part (fraction {fraction:.3g}), {rows} it empty; "
                 f"give {max(needed, count + 1)} rows or more{of_each or ','} or other fractions"
             )

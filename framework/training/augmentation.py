@@ -15,7 +15,7 @@ from ...kernels.formulas.augmentation import masked_features, mixed, mixed_label
 from ...kernels.formulas.random import gaussian_noise
 from ..engine.step import TrainStep
 from ..layers.noise import GaussianNoise
-from ..settings import finite, positive, share
+from ..settings import finite, fraction, positive
 from ..streams import AUGMENT
 
 Array = Any
@@ -110,7 +110,7 @@ class FeatureMasking(Augmentation):
     """
 
     def __init__(self, p: float, value: float = 0.0) -> None:
-        self.p = share(p, "p of FeatureMasking", "pass the share that is masked, such as 0.1")
+        self.p = fraction(p, "p of FeatureMasking", "pass the share that is masked, such as 0.1")
         self.value = finite(value, "value of FeatureMasking")
 
     def apply(self, inputs: Array, targets: Array, draw: Draw) -> tuple[Array, Array]:

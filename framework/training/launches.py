@@ -78,8 +78,8 @@ class Launches:
         def prepare(ahead: int) -> None:
             trainer.schedule_runner.set(trainer.epochs_done, trainer.steps_done + ahead)
 
-        places = self._feed.places(start, start + several.count * self._size)
-        losses: list[StepLoss] = trainer.step.run_several(several, places, prepare)
+        indices = self._feed.indices(start, start + several.count * self._size)
+        losses: list[StepLoss] = trainer.step.run_several(several, indices, prepare)
         if losses:
             trainer.minibatch = several.minibatch
         return losses

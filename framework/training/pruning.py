@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ...errors import HyperparameterError
 from ..engine.model import Sequential, require_model
 from ..engine.step import TrainStep
-from ..settings import choice, share, whole
+from ..settings import choice, fraction, whole
 from .callbacks import Callback
 from .stopping import EarlyStopping
 
@@ -46,9 +46,9 @@ def sparsity(model: Sequential) -> dict[str, float]:
         weights += parameter.size
         nonzero += here
         stored += here * (item + INDEX_BYTES) + (parameter.shape[0] + 1) * INDEX_BYTES
-    share_of_zeros = 1.0 - nonzero / weights if weights else 0.0
+    fraction_of_zeros = 1.0 - nonzero / weights if weights else 0.0
     figures = {"weights": weights, "nonzero": nonzero, "dense_bytes": dense, "sparse_bytes": stored}
-    return {"sparsity": share_of_zeros, **{name: float(value) for name, value in figures.items()}}
+    return {"sparsity": fraction_of_zeros, **{name: float(value) for name, value in figures.items()}}
 
 
 def prune(step: TrainStep, target: float, scope: str = "global") -> dict[str, float]:
@@ -65,7 +65,7 @@ def prune(step: TrainStep, target: float, scope: str = "global") -> dict[str, fl
     """
     if not isinstance(step, TrainStep):
         raise HyperparameterError(f"expected a TrainStep to prune; got {step!r}; write fs.prune(step, 0.8)")
-    wanted = share(target, "the share of weights to prune", "pass such as 0.8; a net without weights cannot learn")
+    wanted = fraction(target, "the share of weights to prune", "pass such as 0.8; a net without weights cannot learn")
     choice(scope, "scope", SCOPES)
     model, arena = step.model, step.model.arena
     xp, known = model.backend.xp, {} if arena.mask is None else arena.views_of(arena.mask)
@@ -120,7 +120,7 @@ class Pruning(Callback):
         schedule: str = "cubic",
         scope: str = "global",
     ) -> None:
-        self.target = share(target, "target of Pruning", "pass such as 0.8; a net without weights cannot learn")
+        self.target = fraction(target, "target of Pruning", "pass such as 0.8; a net without weights cannot learn")
         self.start = whole(start, "start of Pruning")
         self.stop = None if stop is None else whole(stop, "stop of Pruning", self.start, advice="begin earlier or stop later")
         self.every = whole(every, "every of Pruning")

@@ -256,8 +256,8 @@ class Trainer:
                 mean += value * ((stop - start) / rows if self.step.loss.reduction == "mean" else 1.0)
             except NonFiniteLossError as error:
                 # On a device this comes after the epoch; the minibatch is gathered again to name the place.
-                pieces = self._pieces(feed, start, stop, self.step.micro.rows(stop - start), error.step)
-                raise self.step.failure(pieces, stop - start, error.step, "NaN or infinity in loss or gradient") from error
+                again = self._micro_batches(feed, start, stop, self.step.micro.rows(stop - start), error.step)
+                raise self.step.failure(again, stop - start, error.step, "NaN or infinity in loss or gradient") from error
         return mean, rows
 
     def _next(self, feed: Feed, start: int, stop: int, end: int) -> list[StepLoss]:
@@ -275,20 +275,20 @@ class Trainer:
         """A step on the minibatch from place start to stop of the epoch's order."""
         rows, step = stop - start, self.step
         if step.micro.setting is None:
-            self.minibatch = next(self._pieces(feed, start, stop, rows, step.steps + 1))
+            self.minibatch = next(self._micro_batches(feed, start, stop, rows, step.steps + 1))
             return step.run(*self.minibatch)
 
-        def pieces(size: int) -> Iterator[tuple[Array, Array]]:
-            for piece in self._pieces(feed, start, stop, size, step.steps + 1):
-                self.minibatch = piece
-                yield piece
+        def micro_batches(size: int) -> Iterator[tuple[Array, Array]]:
+            for micro_batch in self._micro_batches(feed, start, stop, size, step.steps + 1):
+                self.minibatch = micro_batch
+                yield micro_batch
 
-        return step.take(rows, pieces)
+        return step.take(rows, micro_batches)
 
-    def _pieces(self, feed: Feed, start: int, stop: int, size: int, number: int) -> Iterator[tuple[Array, Array]]:
+    def _micro_batches(self, feed: Feed, start: int, stop: int, size: int, number: int) -> Iterator[tuple[Array, Array]]:
         """The minibatch of step `number`, in pieces of at most `size` rows, augmented."""
         first = 0
-        for inputs, targets in feed.pieces(start, stop, size):
+        for inputs, targets in feed.micro_batches(start, stop, size):
             yield self.augment.apply(inputs, targets, number, first)
             first += int(inputs.shape[0])
 

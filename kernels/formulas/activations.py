@@ -19,14 +19,14 @@ from .random import dropout_factor
 class Activation:
     """An elementwise function and its derivative.
 
-    Args: name – as in the layer's name; value – y = value(x, *settings); slope – dy/dx as slope(y or x, *settings);
-        keeps – "output" where the slope is written in y, "input" where it needs x; settings – names of the scalars;
+    Args: name – as in the layer's name; value – y = value(x, *settings); derivative – dy/dx as derivative(y or x, *settings);
+        keeps – "output" where the derivative is written in y, "input" where it needs x; settings – names of the scalars;
         bounds – limits that the output saturates at, for diagnostics.
     """
 
     name: str
     value: Callable[..., Value]
-    slope: Callable[..., Value]
+    derivative: Callable[..., Value]
     keeps: str = "output"
     settings: tuple[str, ...] = ()
     bounds: tuple[float | None, float | None] = (None, None)
@@ -42,7 +42,7 @@ class Activation:
 
     @property
     def backward(self) -> Formula:
-        """dx = dy slope(kept, *settings)."""
+        """dx = dy derivative(kept, *settings)."""
         return dense_backward(self, dropout=False)
 
 
@@ -51,7 +51,7 @@ def identity(x: Value) -> Value:
     return x * 1.0
 
 
-def identity_slope(y: Value) -> Value:
+def identity_derivative(y: Value) -> Value:
     """dy/dx = 1."""
     return y * 0.0 + 1.0
 
@@ -61,7 +61,7 @@ def relu(x: Value) -> Value:
     return maximum(x, 0.0)
 
 
-def relu_slope(y: Value) -> Value:
+def relu_derivative(y: Value) -> Value:
     """dy/dx = 1 where y > 0, else 0: the subgradient at 0 is 0."""
     return select(y > 0.0, 1.0, 0.0)
 
@@ -71,7 +71,7 @@ def leaky_relu(x: Value, slope: Value) -> Value:
     return select(x > 0.0, x, slope * x)
 
 
-def leaky_relu_slope(y: Value, slope: Value) -> Value:
+def leaky_relu_derivative(y: Value, slope: Value) -> Value:
     """dy/dx = 1 where y > 0, else slope (slope > 0, so y has the sign of x)."""
     return select(y > 0.0, 1.0, slope)
 
@@ -81,7 +81,7 @@ def elu(x: Value, a: Value) -> Value:
     return select(x > 0.0, x, a * expm1(select(x > 0.0, 0.0, x)))
 
 
-def elu_slope(y: Value, a: Value) -> Value:
+def elu_derivative(y: Value, a: Value) -> Value:
     """dy/dx = 1 where y > 0, else y + a (a > 0)."""
     return select(y > 0.0, 1.0, y + a)
 
@@ -91,7 +91,7 @@ def sigmoid(x: Value) -> Value:
     return 1.0 / (1.0 + exp(-x))
 
 
-def sigmoid_slope(y: Value) -> Value:
+def sigmoid_derivative(y: Value) -> Value:
     """dy/dx = y (1 - y)."""
     return y * (1.0 - y)
 
@@ -101,7 +101,7 @@ def hyperbolic_tangent(x: Value) -> Value:
     return tanh(x)
 
 
-def hyperbolic_tangent_slope(y: Value) -> Value:
+def hyperbolic_tangent_derivative(y: Value) -> Value:
     """dy/dx = 1 - y^2."""
     return 1.0 - y * y
 
@@ -111,7 +111,7 @@ def silu(x: Value) -> Value:
     return x * sigmoid(x)
 
 
-def silu_slope(x: Value) -> Value:
+def silu_derivative(x: Value) -> Value:
     """dy/dx = s (1 + x (1 - s)) with s = sigmoid(x)."""
     s = sigmoid(x)
     return s * (1.0 + x * (1.0 - s))
@@ -131,7 +131,7 @@ def mish(x: Value) -> Value:
     return x * (a / b)
 
 
-def mish_slope(x: Value) -> Value:
+def mish_derivative(x: Value) -> Value:
     """dy/dx = t + x (1 - t^2) sigmoid(x) with t = tanh(softplus(x))."""
     w, a, b = _mish_terms(x)
     return a / b + x * (4.0 * w * (1.0 + w) * select(x > 0.0, w, 1.0) / (b * b))
@@ -142,7 +142,7 @@ def gelu(x: Value) -> Value:
     return 0.5 * x * (1.0 + erf(x * 0.70710678118654752))
 
 
-def gelu_slope(x: Value) -> Value:
+def gelu_derivative(x: Value) -> Value:
     """dy/dx = Phi(x) + x phi(x)."""
     return 0.5 * (1.0 + erf(x * 0.70710678118654752)) + x * 0.39894228040143268 * exp(-0.5 * x * x)
 
@@ -156,26 +156,26 @@ def gelu_tanh(x: Value) -> Value:
     return 0.5 * x * (1.0 + _gelu_inner(x))
 
 
-def gelu_tanh_slope(x: Value) -> Value:
+def gelu_tanh_derivative(x: Value) -> Value:
     """The exact derivative of the approximation."""
     t = _gelu_inner(x)
-    inner_slope = 0.79788456080286536 * (1.0 + 0.134145 * x * x)
-    return 0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * inner_slope
+    inner_derivative = 0.79788456080286536 * (1.0 + 0.134145 * x * x)
+    return 0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * inner_derivative
 
 
 ACTIVATIONS = {
     a.name: a
     for a in (
-        Activation("identity", identity, identity_slope),
-        Activation("relu", relu, relu_slope, bounds=(0.0, None)),
-        Activation("leaky_relu", leaky_relu, leaky_relu_slope, settings=("slope",)),
-        Activation("elu", elu, elu_slope, settings=("a",)),
-        Activation("sigmoid", sigmoid, sigmoid_slope, bounds=(0.0, 1.0)),
-        Activation("tanh", hyperbolic_tangent, hyperbolic_tangent_slope, bounds=(-1.0, 1.0)),
-        Activation("silu", silu, silu_slope, keeps="input"),
-        Activation("mish", mish, mish_slope, keeps="input"),
-        Activation("gelu", gelu, gelu_slope, keeps="input"),
-        Activation("gelu_tanh", gelu_tanh, gelu_tanh_slope, keeps="input"),
+        Activation("identity", identity, identity_derivative),
+        Activation("relu", relu, relu_derivative, bounds=(0.0, None)),
+        Activation("leaky_relu", leaky_relu, leaky_relu_derivative, settings=("slope",)),
+        Activation("elu", elu, elu_derivative, settings=("a",)),
+        Activation("sigmoid", sigmoid, sigmoid_derivative, bounds=(0.0, 1.0)),
+        Activation("tanh", hyperbolic_tangent, hyperbolic_tangent_derivative, bounds=(-1.0, 1.0)),
+        Activation("silu", silu, silu_derivative, keeps="input"),
+        Activation("mish", mish, mish_derivative, keeps="input"),
+        Activation("gelu", gelu, gelu_derivative, keeps="input"),
+        Activation("gelu_tanh", gelu_tanh, gelu_tanh_derivative, keeps="input"),
     )
 }
 """The table that layers, tests and targets go through; a new activation is one more row."""
@@ -209,44 +209,44 @@ def dense_forward(activation: Activation, bias: bool, dropout: bool, keep_input:
     """What follows the GEMM of a dense layer, in one pass: y = dropout(activation(z + bias)).
 
     Arguments of the formula: z, [bias], *settings, [share, scale, bits].
-    With `keep_input` it also returns z + bias, for activations whose slope is written in their input.
+    With `keep_input` it also returns z + bias, for activations whose derivative is written in their input.
     """
     kinds = {"z": "each", **({"bias": "row"} if bias else {}), **dict.fromkeys(activation.settings, "scalar")}
     if dropout:
-        kinds.update(share="scalar", scale="scalar", bits="bits")
+        kinds.update(fraction="scalar", scale="scalar", bits="bits")
 
     def function(z: Any, *rest: Any) -> Any:
         settings = rest[bias : bias + len(activation.settings)]
         x = z + rest[0] if bias else z
         y = activation.value(x, *settings)
         if dropout:
-            share, scale, bits = rest[-3:]
-            y = y * dropout_factor(bits, share, scale, z)
+            fraction, scale, bits = rest[-3:]
+            y = y * dropout_factor(bits, fraction, scale, z)
         return (y, x) if keep_input else y
 
-    parts = ["bias"] * bias + [activation.name] + ["dropout"] * dropout + ["kept"] * keep_input
+    parts = ["bias"] * bias + [activation.name] + ["dropout"] * dropout + ["saved"] * keep_input
     return make_formula("_".join(parts), function, kinds, ("each",) * (1 + keep_input))
 
 
 @cache
 def dense_backward(activation: Activation, dropout: bool) -> Formula:
-    """The backward pass of `dense_forward`, in one pass: dz = dy slope(kept), the dropout mask replayed.
+    """The backward pass of `dense_forward`, in one pass: dz = dy derivative(kept), the dropout mask replayed.
 
     Arguments of the formula: dy, kept, *settings, [share, scale, bits]; where dropout scaled the kept output, the
     activation's own output is found back by dividing.
     """
-    kinds = {"dy": "each", "kept": "each", **dict.fromkeys(activation.settings, "scalar")}
+    kinds = {"dy": "each", "saved": "each", **dict.fromkeys(activation.settings, "scalar")}
     if dropout:
-        kinds.update(share="scalar", scale="scalar", bits="bits")
+        kinds.update(fraction="scalar", scale="scalar", bits="bits")
 
-    def function(dy: Any, kept: Any, *rest: Any) -> Any:
+    def function(dy: Any, saved: Any, *rest: Any) -> Any:
         settings = rest[: len(activation.settings)]
         if not dropout:
-            return dy * activation.slope(kept, *settings)
-        share, scale, bits = rest[-3:]
+            return dy * activation.derivative(saved, *settings)
+        fraction, scale, bits = rest[-3:]
         if activation.keeps == "output":
-            kept = kept / scale
-        return dy * activation.slope(kept, *settings) * dropout_factor(bits, share, scale, dy)
+            saved = saved / scale
+        return dy * activation.derivative(saved, *settings) * dropout_factor(bits, fraction, scale, dy)
 
     parts = [activation.name] + ["dropout"] * dropout + ["backward"]
     return make_formula("_".join(parts), function, kinds, ("each",))

@@ -11,9 +11,9 @@ from .random import to_uniform
 
 
 @formula
-def masked_features(x: Each, share: Scalar, value: Scalar, bits: Bits) -> Each:
+def masked_features(x: Each, fraction: Scalar, value: Scalar, bits: Bits) -> Each:
     """value with probability `share`, else x."""
-    return select(to_uniform(bits, x) >= share, x, value)
+    return select(to_uniform(bits, x) >= fraction, x, value)
 
 
 @formula

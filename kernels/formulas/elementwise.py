@@ -39,6 +39,6 @@ def scale_columns(x: Each, factor: Row, offset: Row) -> Each:
 
 
 @formula
-def softmax_slope(dy: Each, y: Each, dot: Column) -> Each:
+def softmax_derivative(dy: Each, y: Each, dot: Column) -> Each:
     """dx = y (dy - dot) for y = softmax(x), with dot the scalar product of dy and y in each row."""
     return y * (dy - dot)

@@ -62,19 +62,19 @@ def normal(mean: Scalar, deviation: Scalar, bits: Bits) -> Each:
     return mean + deviation * to_normal(bits, mean)
 
 
-def dropout_factor(bits: Value, share: Value, scale: Value, like: Value) -> Value:
+def dropout_factor(bits: Value, fraction: Value, scale: Value, like: Value) -> Value:
     """scale where u >= share, else 0: what inverted dropout multiplies an element by."""
-    return select(to_uniform(bits, like) >= share, scale, 0.0)
+    return select(to_uniform(bits, like) >= fraction, scale, 0.0)
 
 
 @formula
-def dropout(x: Each, share: Scalar, scale: Scalar, bits: Bits) -> Each:
+def dropout(x: Each, fraction: Scalar, scale: Scalar, bits: Bits) -> Each:
     """Inverted dropout: x scale where u >= share, else 0; `share` is the probability p of dropping, scale = 1/(1 - p).
 
     The same formula on dy, with the same bits, is the backward pass.
     Source: Srivastava et al. (2014); the notes scale by 1 - p at test time instead, which has the same expectation.
     """
-    return x * dropout_factor(bits, share, scale, x)
+    return x * dropout_factor(bits, fraction, scale, x)
 
 
 @formula

@@ -16,7 +16,7 @@ import numba
 import numpy as np
 from numba import types
 
-from ..targets.cpu import Kernel, array_type, expansions
+from ..targets.cpu import CpuKernel, array_type, expansions
 from ..targets.handwritten import kernel_text
 from . import reference
 from .operation import scaled
@@ -114,17 +114,17 @@ def multi_class_hinge(scores, labels, factor, losses, gradient):
 
 def layer_norm(x, gain, offset, epsilon, out, mean, scale):
     rows, width = x.shape
-    share = real(1.0) / real(width)
+    fraction = real(1.0) / real(width)
     for i in range(rows):
         total = real(0.0)
         for j in range(width):
             total += x[i, j]
-        average = total * share
+        average = total * fraction
         squares = real(0.0)
         for j in range(width):
             centred = x[i, j] - average
             squares += centred * centred
-        inverse = real(1.0) / sqrt(squares * share + epsilon)
+        inverse = real(1.0) / sqrt(squares * fraction + epsilon)
         mean[i] = average
         scale[i] = inverse
         for j in range(width):
@@ -133,7 +133,7 @@ def layer_norm(x, gain, offset, epsilon, out, mean, scale):
 
 def layer_norm_backward(dy, x, gain, mean, scale, dx, dgain, doffset):
     rows, width = x.shape
-    share = real(1.0) / real(width)
+    fraction = real(1.0) / real(width)
     gain_part = np.zeros(width, gain.dtype)
     offset_part = np.zeros(width, gain.dtype)
     for start in range(0, rows, BLOCK_ROWS):
@@ -151,8 +151,8 @@ def layer_norm_backward(dy, x, gain, mean, scale, dx, dgain, doffset):
                 offset_part[j] += dy[i, j]
                 plain += g
                 product += g * n
-            plain *= share
-            product *= share
+            plain *= fraction
+            product *= fraction
             for j in range(width):
                 n = (x[i, j] - average) * inverse
                 dx[i, j] = inverse * (dy[i, j] * gain[j] - plain - n * product)
@@ -385,7 +385,7 @@ def _type(kind: str, dtype: np.dtype[Any]) -> types.Type:
 
 
 @cache
-def kernel(function: Callable[..., Any], dtype: np.dtype[Any]) -> Kernel:
+def kernel(function: Callable[..., Any], dtype: np.dtype[Any]) -> CpuKernel:
     """One of the functions above, compiled for arrays of that dtype."""
     called = function.__code__.co_names
     words = [word for word in ("exp", "log", "sqrt") if word in called]
@@ -393,4 +393,4 @@ def kernel(function: Callable[..., Any], dtype: np.dtype[Any]) -> Kernel:
     settings = {"BLOCK_ROWS": BLOCK_ROWS}
     text = kernel_text(function, words, dtype, expansions(dtype), '@numba.njit(error_model="numpy")', settings, helpers)
     parameters = {f"a{k}": _type(kind, dtype) for k, kind in enumerate(KINDS[function])}
-    return Kernel(function.__name__, text, parameters, {"numba": numba}, SUMS)
+    return CpuKernel(function.__name__, text, parameters, {"numba": numba}, SUMS)

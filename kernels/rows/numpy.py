@@ -43,26 +43,26 @@ def softmax_cross_entropy(
     del sums, accumulate
     rows, width = logits.shape
     mass, drop = on + off * (width - 1), on - off
-    slope = np.empty(gradient.shape, losses.dtype) if is_narrow(gradient) else gradient
+    derivative = np.empty(gradient.shape, losses.dtype) if is_narrow(gradient) else gradient
     label = labels.astype(np.intp)
     weight: Any = scaled(factor, scale) if weights is None else scaled(factor, scale) * weights[label]
     place, logits = (np.arange(rows), label), backend.wide(logits)
     lines = logits.copy("F") if width <= SHORT else logits
-    np.subtract(logits, np.maximum.reduce(lines, axis=1, keepdims=True), out=slope)
-    np.multiply(slope[place], -drop, out=losses)
+    np.subtract(logits, np.maximum.reduce(lines, axis=1, keepdims=True), out=derivative)
+    np.multiply(derivative[place], -drop, out=losses)
     if off != 0.0:
-        losses -= off * np.add.reduce(slope, axis=1)
-    np.exp(slope, out=slope)
-    total = np.add.reduce(slope, axis=1)
+        losses -= off * np.add.reduce(derivative, axis=1)
+    np.exp(derivative, out=derivative)
+    total = np.add.reduce(derivative, axis=1)
     losses += mass * np.log(total)
     if weights is not None:
         losses *= weights[label]
-    slope *= (weight * mass / total)[:, None]
+    derivative *= (weight * mass / total)[:, None]
     if off != 0.0:
-        slope -= off * weight if weights is None else (off * weight)[:, None]
-    slope[place] -= weight * drop
-    if slope is not gradient:
-        gradient[...] = slope
+        derivative -= off * weight if weights is None else (off * weight)[:, None]
+    derivative[place] -= weight * drop
+    if derivative is not gradient:
+        gradient[...] = derivative
     return False
 
 

@@ -104,12 +104,12 @@ def _cross_entropy(
     shifted, raised, total = _log_sum_exp(xp, logits)
     mass = xp.sum(q, axis=1, keepdims=True)
     row = xp.sum(q * (xp.log(total) - shifted), axis=1)
-    slope = raised / total * mass - q
+    derivative = raised / total * mass - q
     if weights is not None:
         row = row * weights
-        slope = slope * xp.reshape(weights, (-1, 1))
+        derivative = derivative * xp.reshape(weights, (-1, 1))
     losses[...] = row
-    gradient[...] = slope * factor
+    gradient[...] = derivative * factor
 
 
 @row_operation
@@ -127,8 +127,8 @@ def multi_class_hinge(
     margin = 1.0 + xp.max(rivals, axis=1) - own
     active = xp.logical_not(margin <= 0.0)
     losses[...] = xp.where(active, margin, xp.zeros_like(margin))
-    slope = _as(xp, _is_label(xp, scores, rival), scores) - _as(xp, hit, scores)
-    gradient[...] = slope * xp.reshape(_as(xp, active, scores), (-1, 1)) * factor
+    derivative = _as(xp, _is_label(xp, scores, rival), scores) - _as(xp, hit, scores)
+    gradient[...] = derivative * xp.reshape(_as(xp, active, scores), (-1, 1)) * factor
 
 
 @row_operation
@@ -250,8 +250,8 @@ def largest_columns_spread(xp: Any, dy: Matrix, winner: Winners, table: Table, d
         unit = xp.where(code < 0, code, code // 256)
         place = _as(xp, xp.reshape(code % 256, (1, -1)), winner)
         known = xp.take(winner, xp.where(code < 0, xp.zeros_like(code), unit), axis=1)
-        share = _known(xp, dy, unit)
-        total = total + xp.where(known == place, share, xp.zeros_like(share))
+        fraction = _known(xp, dy, unit)
+        total = total + xp.where(known == place, fraction, xp.zeros_like(fraction))
     dx[...] = total
 
 

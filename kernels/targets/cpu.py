@@ -34,7 +34,7 @@ def array_type(dtype: np.dtype[Any], dimensions: int, written: bool) -> types.Ar
     return types.Array(numba.from_dtype(dtype), dimensions, "C", readonly=not written)
 
 
-class Kernel:
+class CpuKernel:
     """A compiled function, to be called with arrays and numbers, or entered with its arguments as words of memory.
 
     Each of the two is compiled when it is first asked for, for exactly these types of arguments: a call with anything else
@@ -71,7 +71,7 @@ class Kernel:
             made = build(self.name, self._text, self._globals)
             signature = types.void(*self.parameters.values())
             options = {"nogil": True, "error_model": "numpy", "fastmath": self._fastmath}
-            self._function = compiled(made, lambda kept: numba.njit([signature], cache=kept, **options)(made))
+            self._function = compiled(made, lambda saved: numba.njit([signature], cache=saved, **options)(made))
         return self._function
 
     def __call__(self, *arguments: Any) -> None:
@@ -98,14 +98,14 @@ def generate(
     lines: Sequence[str],
     constants: Mapping[str, str],
     globals_: Mapping[str, Any] | None = None,
-) -> Kernel:
+) -> CpuKernel:
     """A compiled kernel from generated statements.
 
     The names of the modules of what it calls go into its text: a change there makes it a new kernel, for Numba's cache
     looks at nothing but the kernel's own file.
     """
     called = [f"# calls {value.py_func.__module__}" for value in (globals_ or {}).values() if hasattr(value, "py_func")]
-    return Kernel(name, module_text(name, list(parameters), [*called, *lines], constants), parameters, globals_)
+    return CpuKernel(name, module_text(name, list(parameters), [*called, *lines], constants), parameters, globals_)
 
 
 @cache
@@ -126,7 +126,7 @@ def fill_row_bits() -> Callable[..., None]:
 
 
 @cache
-def _map_kernel(formula: Formula, dtype: np.dtype[Any], aliases: tuple[int, ...]) -> Kernel:
+def _map_kernel(formula: Formula, dtype: np.dtype[Any], aliases: tuple[int, ...]) -> CpuKernel:
     """The loop for one formula and dtype.
 
     Args: aliases – for each output the position of the argument that is the same array, or -1. The compiler is told,
@@ -182,7 +182,7 @@ def _map_kernel(formula: Formula, dtype: np.dtype[Any], aliases: tuple[int, ...]
 
 def bind_map(
     formula: Formula, outputs: Sequence[Any], arguments: Sequence[Any], random: tuple[Any, int] | None
-) -> tuple[Kernel, tuple[Any, ...]]:
+) -> tuple[CpuKernel, tuple[Any, ...]]:
     """The kernel that evaluates a formula over arrays, and its arguments; ours are as in kernels/targets/numpy.py."""
     aliases = tuple([next((i for i, a in enumerate(arguments) if a is o), -1) for o in outputs])
     kernel = _map_kernel(formula, outputs[0].dtype, aliases)
@@ -208,7 +208,7 @@ def run_map(
 
 
 @cache
-def update_kernel(formula: Formula, dtype: np.dtype[Any]) -> Kernel:
+def update_kernel(formula: Formula, dtype: np.dtype[Any]) -> CpuKernel:
     """The loop of an update over segments of flat arrays: (arrays, scalars [scalars, groups], segments [segments, 3]).
 
     Where the first scalar is NaN it does nothing.
@@ -234,7 +234,7 @@ def update_kernel(formula: Formula, dtype: np.dtype[Any]) -> Kernel:
 
 
 @cache
-def _bits_kernel() -> Kernel:
+def _bits_kernel() -> CpuKernel:
     lines = [
         "rows, width = out.shape",
         "bits = np.empty(width + 3, np.uint32)",

@@ -28,7 +28,7 @@ _INFIX = {
 _CALLS = {"exp", "expm1", "log", "log1p", "sqrt", "tanh", "sin", "cos", "erf", "floor"}
 
 
-class Spelling:
+class CupySpelling:
     """How one real dtype is written in CUDA C."""
 
     def __init__(self, dtype: np.dtype[Any]) -> None:
@@ -82,15 +82,15 @@ class Spelling:
         if name == "exponent":
             return f"({self.real})(({self.signed})({bits} >> {self.mantissa_bits}) - {self.bias})"
         if name == "mantissa":
-            kept = f"({bits} & {hex((1 << self.mantissa_bits) - 1)})"
-            return f"{self.from_bits}({kept} | {hex(self.bias << self.mantissa_bits)})"
+            saved = f"({bits} & {hex((1 << self.mantissa_bits) - 1)})"
+            return f"{self.from_bits}({saved} | {hex(self.bias << self.mantissa_bits)})"
         if name == "power_of_two":
             return f"{self.from_bits}(({self.unsigned})(({self.signed}){a[0]} + {self.bias}) << {self.mantissa_bits})"
         raise KeyError(f"the CuPy target has no word for {name!r}; add it to kernels/targets/cupy.py")
 
 
 def statements(
-    program: Program, spelling: Spelling, inputs: Mapping[str, str], prefix: str = "t"
+    program: Program, spelling: CupySpelling, inputs: Mapping[str, str], prefix: str = "t"
 ) -> tuple[list[str], list[str]]:
     """(declarations of constants of type C, expressions of the outputs); all inputs are read first.
 
@@ -134,7 +134,7 @@ def _bits_lines() -> tuple[str, ...]:
         "block": "block", "row": "(unsigned int)_ind.get()[0] + state[3]", "stream": "stream",
         "step": "state[2]", "key0": "state[0]", "key1": "state[1]",
     }  # fmt: skip
-    lines, (w0, w1, w2, w3) = statements(philox_program(), Spelling(np.dtype(np.float32)), inputs, "w")
+    lines, (w0, w1, w2, w3) = statements(philox_program(), CupySpelling(np.dtype(np.float32)), inputs, "w")
     return (
         "const unsigned int quarter = (unsigned int)((width + 3) / 4);",
         "const unsigned int part = (unsigned int)_ind.get()[1] / quarter;",
@@ -154,7 +154,7 @@ def map_source(formula: Formula, dtype: np.dtype[Any]) -> Source:
     """
     if "rowsum" in formula.outputs:
         return _sum_source(formula, dtype)
-    spelling = Spelling(dtype)
+    spelling = CupySpelling(dtype)
     named = zip(formula.parameters, formula.kinds, strict=True)
     values = {name: "bits" if kind == "bits" else f"a{i}" for i, (name, kind) in enumerate(named)}
     lines, results = statements(trace(formula), spelling, values)
@@ -174,7 +174,7 @@ def _sum_source(formula: Formula, dtype: np.dtype[Any]) -> Source:
     """
     if formula.random:
         raise NotImplementedError(f"formula {formula.name!r} has both random bits and sums over rows: split it in two")
-    spelling = Spelling(dtype)
+    spelling = CupySpelling(dtype)
     access = {"each": "[row * width + j]", "row": "[j]", "column": "[row]", "scalar": ""}
     values, inputs = {}, []
     for i, (name, kind) in enumerate(zip(formula.parameters, formula.kinds, strict=True)):
@@ -212,7 +212,7 @@ def update_source(formula: Formula, dtype: np.dtype[Any]) -> Source:
 
     Args of the kernel: groups – number of columns of `scalars`; table, runs – from kernels/targets/segments.py.
     """
-    spelling = Spelling(dtype)
+    spelling = CupySpelling(dtype)
     arrays = [p for p, k in zip(formula.parameters, formula.kinds, strict=True) if k == "each"]
     scalars = [p for p, k in zip(formula.parameters, formula.kinds, strict=True) if k == "group"]
     values = {a: f"{a}_" for a in arrays} | {s: f"scalars[{k} * groups + group]" for k, s in enumerate(scalars)}
@@ -241,7 +241,7 @@ def bits_source() -> Source:
 
 def limit_source(dtype: np.dtype[Any]) -> Source:
     """The kernel (squares, largest, scales) that limits a norm; see Backend.limit_norm."""
-    spelling = Spelling(dtype)
+    spelling = CupySpelling(dtype)
     real, one = spelling.real, "1.0f" if spelling.single else "1.0"
     infinity = spelling.constant(Node("constant", (), REAL, True, math.inf))
     lines = [

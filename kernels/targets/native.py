@@ -151,7 +151,7 @@ def compile_entry(name: str, text: str, globals_: Mapping[str, Any]) -> Any:
     """The C function (address of words) of a module that defines NAME_entry; tables of calls hold its `address`."""
     function = build(f"{name}_entry", text, {**WORDS_USED, **globals_})
     return compiled(
-        function, lambda kept: numba.cfunc(types.void(types.intp), cache=kept, error_model="numpy")(function)
+        function, lambda saved: numba.cfunc(types.void(types.intp), cache=saved, error_model="numpy")(function)
     )
 
 
@@ -355,7 +355,7 @@ CLOCK = getattr(time, "CLOCK_MONOTONIC", 0)
 MOST_THREADS = 255
 
 
-class Walk(NamedTuple):
+class ThreadWalk(NamedTuple):
     """The compiled functions of WALK_TEXT."""
 
     part: Callable[[int, int, int, int, int], None]
@@ -364,20 +364,20 @@ class Walk(NamedTuple):
 
 
 @cache
-def walk() -> Walk:
+def walk() -> ThreadWalk:
     """Compiles them."""
     settings = "".join(f"{name} = {value}\n" for name, value in {**BOX, "CLOCK": CLOCK}.items())
     text = WALK_TEXT.replace(HEADER, HEADER + settings)
     made = build("serve", text, WORDS_USED).__globals__
     word = types.int64
     signatures = {"part": types.void(*[word] * 5), "lead": word(word, word, word), "serve": types.void(word, word, word)}
-    return Walk(**{name: _free(made[name], signature) for name, signature in signatures.items()})
+    return ThreadWalk(**{name: _free(made[name], signature) for name, signature in signatures.items()})
 
 
 def _free(function: Any, signature: Any) -> Any:
     """The function compiled for that signature, without the GIL."""
     return compiled(
-        function, lambda kept: numba.njit([signature], error_model="numpy", nogil=True, cache=kept)(function)
+        function, lambda saved: numba.njit([signature], error_model="numpy", nogil=True, cache=saved)(function)
     )
 
 

@@ -183,7 +183,7 @@ class _Places:
                 if first <= index and (index == outputs[k] or last_use[index] <= outputs[k])
                 and dtypes[nodes[outputs[k]].kind] == dtype
             ]  # fmt: skip
-            places += [f"r{k}" for k, kept in enumerate(self.registers) if kept == dtype]
+            places += [f"r{k}" for k, saved in enumerate(self.registers) if saved == dtype]
             place = next((p for p in places if p not in busy), None)
             if place is None:
                 place = f"r{len(self.registers)}"
@@ -199,7 +199,7 @@ def _function(
     dtypes = {REAL: dtype, BOOL: np.dtype(bool), UINT32: _WORD, UINT64: np.dtype(np.uint64)}
     places = _Places(program, dtypes, [k for k, kind in enumerate(outputs) if kind == "each"], overwrites)
     names: dict[str, Any] = {"np": np, "take": _registers.take, "types": tuple(places.registers), "scaled": _scaled, **_WORDS}
-    names |= {f"t_{kind}": kept for kind, kept in dtypes.items()}
+    names |= {f"t_{kind}": saved for kind, saved in dtypes.items()}
     inputs = [i for i, n in enumerate(program.nodes) if n.operation == "input"]
     parameters = [f"o{k}" for k in range(len(outputs))] + [f"v{i}" for i in inputs]
     lines = [f"v{i} = v{i}[:, None]" for i, kind in zip(inputs, kinds, strict=True) if kind == "column"]

@@ -33,7 +33,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-class Layout(NamedTuple):
+class GemmLayout(NamedTuple):
     """How a matrix lies in memory."""
 
     shape: tuple[int, ...]
@@ -54,12 +54,12 @@ class Layout(NamedTuple):
         return None
 
 
-def _layout(array: Array) -> Layout:
-    return Layout(array.shape, array.strides, array.dtype)
+def _layout(array: Array) -> GemmLayout:
+    return GemmLayout(array.shape, array.strides, array.dtype)
 
 
 @lru_cache(maxsize=256)
-def _gemm(a: Layout, b: Layout, out: Layout, accumulate: bool) -> Callable[[int, int, int], None] | None:
+def _gemm(a: GemmLayout, b: GemmLayout, out: GemmLayout, accumulate: bool) -> Callable[[int, int, int], None] | None:
     """MKL's GEMM for matrices that lie like these, called with their addresses; None where it cannot read or write them."""
     library = mkl()
     if library is None or not a.dtype == b.dtype == out.dtype or out.dtype.str not in ("<f4", "<f8"):

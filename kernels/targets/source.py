@@ -75,8 +75,8 @@ class Spelling:
         if name == "exponent":
             return f"{real}({self.signed}({bits} >> {self.unsigned}({self.mantissa_bits})) - {self.signed}({self.bias}))"
         if name == "mantissa":
-            kept = f"{bits} & {self.unsigned}({self.mantissa_mask})"
-            return f"{self.unsigned}({self.unsigned}({kept}) | {self.unsigned}({self.one_bits})).view({self.name(real)})"
+            saved = f"{bits} & {self.unsigned}({self.mantissa_mask})"
+            return f"{self.unsigned}({self.unsigned}({saved}) | {self.unsigned}({self.one_bits})).view({self.name(real)})"
         if name == "power_of_two":
             shifted = f"({self.signed}({a[0]}) + {self.signed}({self.bias})) << {self.signed}({self.mantissa_bits})"
             return f"{self.signed}({shifted}).view({self.name(real)})"

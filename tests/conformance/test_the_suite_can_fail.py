@@ -58,7 +58,7 @@ class HalfPrecisionProducts(Broken):
 
 
 class ForgetsTheSlope(Broken):
-    def dense_input_gradient(self, dz, weight, activation, settings, kept, out, mask=None, bias_gradient=None):
+    def dense_input_gradient(self, dz, weight, activation, settings, saved, out, mask=None, bias_gradient=None):
         self.matmul(dz, weight, out, transpose_b=True)
         return False
 

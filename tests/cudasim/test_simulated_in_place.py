@@ -91,9 +91,9 @@ def test_no_thread_reads_what_another_one_writes(cuda, watched, call):
     x = draw(cuda, ROWS, WIDTH)
     call(cuda, x)
     matrix = x.__array_interface__["data"][0]
-    places = [place for place in Watched.written if place[0] == matrix]
-    assert len(places) == ROWS * WIDTH
-    assert len({thread for place in places for thread in Watched.written[place]}) > ROWS, "a row has several threads"
-    for place in places:
+    indices = [place for place in Watched.written if place[0] == matrix]
+    assert len(indices) == ROWS * WIDTH
+    assert len({thread for place in indices for thread in Watched.written[place]}) > ROWS, "a row has several threads"
+    for place in indices:
         assert len(Watched.written[place]) == 1
         assert Watched.read[place] == Watched.written[place], f"element {place[1]}"

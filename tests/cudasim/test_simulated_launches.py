@@ -112,7 +112,7 @@ def test_f5_what_is_not_finite_is_found_and_changes_nothing(launched, optimizer)
             step(x[:SIZE], y[:SIZE])
     feed = ResidentFeed(together, together.backend.asarray(x), together.prepare_targets(y, len(x)))
     several = together.executor.several(feed.inputs, feed.targets, SIZE, 3)
-    losses = together.run_several(several, feed.places(2 * SIZE, 5 * SIZE), lambda ahead: None)
+    losses = together.run_several(several, feed.indices(2 * SIZE, 5 * SIZE), lambda ahead: None)
     assert launched == [3]
     wanted = [alone(x[k * SIZE : (k + 1) * SIZE], y[k * SIZE : (k + 1) * SIZE]) for k in (2, 3, 4)]
     assert [float(losses[k]) for k in (0, 2)] == [float(wanted[k]) for k in (0, 2)]

@@ -181,10 +181,10 @@ def test_one_launch_updates_every_parameter() -> None:
     assert calls == [1]
 
 
-PIECES = pytest.mark.parametrize("micro_batch", [None, 4], ids=["whole", "pieces"])
+PARTS = pytest.mark.parametrize("micro_batch", [None, 4], ids=["whole", "pieces"])
 
 
-@PIECES
+@PARTS
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
 def test_no_pass_over_the_slope_of_the_loss_is_made_for_the_last_bias(monkeypatch, precision, micro_batch, cuda) -> None:
     pytest.importorskip("ml_dtypes", reason="needs ml_dtypes: pip install ml_dtypes")
@@ -210,7 +210,7 @@ def test_no_pass_over_the_slope_of_the_loss_is_made_for_the_last_bias(monkeypatc
     options = {"precision": precision, "micro_batch": micro_batch}
     step = fs.TrainStep(model, fs.SoftmaxCrossEntropy(), fs.SGD(0.1), backend="cuda", **options)
     assert step.chain is model, "no layer stands between the last one and the loss"
-    slope = model.predict_proba(X) - np.eye(3, dtype="f")[Y]
+    derivative = model.predict_proba(X) - np.eye(3, dtype="f")[Y]
     names.clear()
     scale = step.loss_scale
     step(X, Y)
@@ -220,10 +220,10 @@ def test_no_pass_over_the_slope_of_the_loss_is_made_for_the_last_bias(monkeypatc
     bias = next(p for p in step.ranges if p.shape == (3,))
     start, stop = step.ranges[bias]
     allowed = 1e-6 if precision == "float32" else 2.0**-7
-    np.testing.assert_allclose(np.array(step.gradient)[start:stop] / scale, slope.mean(axis=0), atol=allowed)
+    np.testing.assert_allclose(np.array(step.gradient)[start:stop] / scale, derivative.mean(axis=0), atol=allowed)
 
 
-@PIECES
+@PARTS
 @pytest.mark.parametrize("targets", ["labels", "distributions"])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
 def test_the_loss_with_all_that_follows_it_is_the_one_without(monkeypatch, precision, targets, micro_batch, cuda) -> None:

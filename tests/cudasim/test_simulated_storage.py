@@ -95,9 +95,9 @@ def test_states_of_16_bits_are_rounded_as_on_numpy(cuda, name, size):
     arrays, scalars = cases.update_arguments(formula, size, 3, "float32")
     results = []
     for backend in (cuda, NumpyBackend()):
-        kept = {"u", "m", "v", "d"}
+        saved = {"u", "m", "v", "d"}
         given = [
-            backend.asarray(a.copy(), "bfloat16" if n in kept else None)
+            backend.asarray(a.copy(), "bfloat16" if n in saved else None)
             for n, a in zip(formula.parameters, arrays, strict=False)
         ]
         backend.update(formula, given, backend.asarray(scalars), backend.segments(ranges), Random(cases.state(backend), 3))

@@ -31,7 +31,7 @@ from ...backends.cuda.cublaslt.codes import (
     Status,
 )
 from ...backends.cuda.cublaslt.device import CupyDevice
-from ...backends.cuda.cublaslt.library import Candidate, CublasLt, Layouts, require
+from ...backends.cuda.cublaslt.library import CublasLt, Layouts, ProductAlgorithm, require
 from ...backends.cuda.cublaslt.problem import INPUTS
 from ...kernels.formulas.activations import ACTIVATIONS
 from .streams import SimulatedStreams
@@ -247,7 +247,7 @@ class FakeCublasLt(CublasLt):
 
     def candidates(
         self, descriptor: int, layouts: Layouts, workspace: int, alignment: int, count: int, in_place: bool = True
-    ) -> list[Candidate]:
+    ) -> list[ProductAlgorithm]:
         """See CublasLt."""
         self.device.allow("a heuristic")
         status = self._status(descriptor, layouts)
@@ -256,7 +256,7 @@ class FakeCublasLt(CublasLt):
         require(status, "cublasLtMatmulAlgoGetHeuristic")
         digest = self._digest(descriptor, layouts)
         return [
-            Candidate(struct.pack("<8sQQ32s8x", _MAGIC, needed, aligned, digest), needed)
+            ProductAlgorithm(struct.pack("<8sQQ32s8x", _MAGIC, needed, aligned, digest), needed)
             for needed, aligned in ALGORITHMS
             if needed <= workspace and aligned <= alignment and (in_place or (needed, aligned) not in IN_PLACE)
         ][:count]
@@ -331,7 +331,7 @@ class FakeCublasLt(CublasLt):
         self.device.require_alive("the mask", how.aux, columns * row)
         return _bytes(how.aux, columns * row).reshape(columns, row)
 
-    def _kept(self, how: _Descriptor, out: Array, dtype: DataType) -> Array:
+    def _saved(self, how: _Descriptor, out: Array, dtype: DataType) -> Array:
         return self._matrix("the kept input", how.aux, _Layout(dtype, out.shape[0], out.shape[1], how.aux_leading))
 
     def _compute(self, how: _Descriptor, a: Array, b: Array, out: Array, scale: float, keep: float) -> None:
@@ -353,13 +353,13 @@ class FakeCublasLt(CublasLt):
                 z = self._relu(how, z)
             elif epilogue & 32:
                 if epilogue.takes_input:
-                    self._kept(how, out, dtype)[...] = z.astype(out.dtype)
+                    self._saved(how, out, dtype)[...] = z.astype(out.dtype)
                 z = self._gelu.value(z).astype(wide, copy=False)
             elif epilogue & 8:
                 bits = np.unpackbits(self._mask(how, z.shape[1]), axis=1, bitorder="little")[:, : z.shape[0]].T
                 z = np.where(bits, z, wide(0.0))
             elif epilogue & 64:
-                z = z * self._gelu.slope(self._kept(how, out, dtype).astype(wide)).astype(wide, copy=False)
+                z = z * self._gelu.derivative(self._saved(how, out, dtype).astype(wide)).astype(wide, copy=False)
             out[...] = z.astype(out.dtype)
             if epilogue & 16:
                 self._vector(how, out.shape[0])[...] = out.astype(wide).sum(axis=1).astype(out.dtype)

@@ -36,16 +36,16 @@ def test_c10_rate_and_momentum_schedules_follow_numpy(gpu_backend, optimizer, da
 @pytest.mark.parametrize("restore_optimizer", [False, True])
 def test_b11_early_stopping_restores_step_k_minus_p_bit_for_bit(gpu_backend, restore_optimizer, data):
     x, y = data
-    kept = {}
+    saved = {}
 
     class Keep(fs.Callback):
         def on_epoch_end(self, trainer, row):
-            kept[int(row["epoch"])] = copy.deepcopy(trainer.step)
+            saved[int(row["epoch"])] = copy.deepcopy(trainer.step)
 
     step = _step(gpu_backend, fs.Adam(0.05))
     stop = fs.EarlyStopping(4, restore_optimizer=restore_optimizer)
     history = fs.Trainer(step, [Keep(), stop]).fit(x[:60], y[:60], (x[200:], y[200:]), epochs=200, batch_size=20)
-    then = kept[history.epochs - 4]
+    then = saved[history.epochs - 4]
     to_host = gpu_backend.to_numpy
     np.testing.assert_array_equal(to_host(step.model.arena.values), to_host(then.model.arena.values))
     assert (step.steps == then.steps) == restore_optimizer
@@ -60,8 +60,8 @@ def test_c11_a_search_leaves_the_step_as_it_was(gpu_backend, search, data):
     found = search(step, *data)
     assert 1e-4 < found.suggestion < 1
     assert (step.steps, step.lr) == (1, 0.02)
-    for array, kept in zip((step.model.arena.values, *step.state.states.values()), before, strict=True):
-        np.testing.assert_array_equal(to_host(array), kept)
+    for array, saved in zip((step.model.arena.values, *step.state.states.values()), before, strict=True):
+        np.testing.assert_array_equal(to_host(array), saved)
 
 
 def test_c11_a_rate_that_diverges_is_found_out_on_a_device(gpu_backend, data):

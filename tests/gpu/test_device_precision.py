@@ -95,14 +95,14 @@ def test_f5_pieces_and_the_loss_scale_take_the_bias_gradient_from_the_loss(cuda,
     model = fs.Sequential(fs.Linear(20, 64), fs.Tanh(), fs.Linear(64, 500))
     options = {"precision": precision, "micro_batch": 300}
     step = fs.TrainStep(model, fs.SoftmaxCrossEntropy(), fs.SGD(0.1), seed=7, backend="cuda", **options)
-    slope = cuda.to_numpy(model.predict_proba(x)) - np.eye(500)[y]
+    derivative = cuda.to_numpy(model.predict_proba(x)) - np.eye(500)[y]
     scale = step.loss_scale
     step(x, y)
     assert summed == [64] * 4
     start, stop = next(place for p, place in step.ranges.items() if p.shape == (500,))
     got = cuda.to_numpy(step.gradient)[start:stop] / scale
     allowed = {"float32": 1e-6, "bfloat16": 2.0**-8, "float16": 2.0**-11}[precision]
-    np.testing.assert_allclose(got, slope.mean(axis=0), atol=allowed)
+    np.testing.assert_allclose(got, derivative.mean(axis=0), atol=allowed)
 
 
 def test_tf32_stores_float32_and_stays_near_it(cuda):

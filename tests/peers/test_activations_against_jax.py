@@ -35,11 +35,11 @@ def ours(name, backend, x):
     """y and dy/dx by the kernels of a backend, as arrays of the host."""
     layer, run = ACTIVATION_LAYERS[name](), fs.backend(backend)
     given, ones = run.asarray(x.reshape(1, -1)), run.asarray(np.ones((1, x.size), x.dtype))
-    y, slope = (run.empty(given.shape, str(x.dtype)) for _ in range(2))
+    y, derivative = (run.empty(given.shape, str(x.dtype)) for _ in range(2))
     with run.quiet():
         run.map(layer.activation.forward, y, given, *layer.scalars)
-        run.map(layer.activation.backward, slope, ones, y if layer.activation.keeps == "output" else given, *layer.scalars)
-    return [run.to_numpy(a).reshape(-1) for a in (y, slope)]
+        run.map(layer.activation.backward, derivative, ones, y if layer.activation.keeps == "output" else given, *layer.scalars)
+    return [run.to_numpy(a).reshape(-1) for a in (y, derivative)]
 
 
 def our_second_derivative(name, backend, x):
@@ -47,11 +47,11 @@ def our_second_derivative(name, backend, x):
     layer, run = ACTIVATION_LAYERS[name](), DualBackend(fs.backend(backend))
     ones = run.native.asarray(np.ones((1, x.size)))
     given = run.pair(run.native.asarray(x.reshape(1, -1)), ones)
-    y, slope = (run.empty(given.shape, "float64") for _ in range(2))
+    y, derivative = (run.empty(given.shape, "float64") for _ in range(2))
     run.map(layer.activation.forward, y, given, *layer.scalars)
-    kept = y if layer.activation.keeps == "output" else given
-    run.map(layer.activation.backward, slope, run.pair(ones), kept, *layer.scalars)
-    return np.zeros(x.size) if slope.tangent is None else run.native.to_numpy(slope.tangent).reshape(-1)
+    saved = y if layer.activation.keeps == "output" else given
+    run.map(layer.activation.backward, derivative, run.pair(ones), saved, *layer.scalars)
+    return np.zeros(x.size) if derivative.tangent is None else run.native.to_numpy(derivative.tangent).reshape(-1)
 
 
 def theirs(name, x):

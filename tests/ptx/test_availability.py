@@ -374,7 +374,7 @@ def test_auto_says_once_that_numba_cuda_cannot_compile(runtime, monkeypatch, cap
     finally:
         for known in (selection.why_not, selection._automatic):
             known.cache_clear()
-    (said,) = [record.getMessage() for record in caplog.records]
+    (said,) = [record.getMessage() for record in caplog.saves]
     assert said.startswith("backend auto takes cupy, not cuda: the GPU has compute capability 6.1")
 
 
@@ -422,7 +422,7 @@ def test_a_device_without_room_for_a_kernel(compilers, monkeypatch, tmp_path, sa
 
     from fusedstep.kernels.targets import cache
     from fusedstep.kernels.targets.cuda.bits import bits_source
-    from fusedstep.kernels.targets.cuda.kernel import Kernel
+    from fusedstep.kernels.targets.cuda.kernel import CudaKernel
 
     monkeypatch.setattr(cache, "folder", lambda: tmp_path)
     tried, removed = [], []
@@ -435,10 +435,10 @@ def test_a_device_without_room_for_a_kernel(compilers, monkeypatch, tmp_path, sa
     monkeypatch.setattr(cache, "remove_entries", removed.append)
     if says == "other":
         with pytest.raises(RuntimeError, match="other"):
-            Kernel(bits_source())
+            CudaKernel(bits_source())
         assert (len(tried), len(removed)) == (3, 1)
         return
     with pytest.raises(fs.OutOfDeviceMemory, match="room on the device for the code of kernel 'random_bits'; got") as caught:
-        Kernel(bits_source())
+        CudaKernel(bits_source())
     assert CupyBackend.out_of_memory(object.__new__(CupyBackend), caught.value)
     assert (tried, removed) == ([True], [])

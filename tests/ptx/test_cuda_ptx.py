@@ -28,7 +28,7 @@ from fusedstep.tools.kernel_variants import digest, variants
 from fusedstep.tools.ptx import CAPABILITY, OLDER, find_ptxas, ptx_for, ptx_of, require_single
 
 SINGLE, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
-IN_DOUBLE = ("bias_gelu_dropout_kept", "gaussian_noise", "binary_cross_entropy", "row_product", "nadam_update")
+IN_DOUBLE = ("bias_gelu_dropout_saved", "gaussian_noise", "binary_cross_entropy", "row_product", "nadam_update")
 OWN = [f for f in REGISTRY.values() if f.function.__module__.startswith("fusedstep.kernels.")]
 """Without those that other tests register."""
 VARIANTS = list(variants(OWN))
@@ -97,12 +97,12 @@ def test_a_changed_kernel_and_other_compilers_are_noticed(ptxas, table):
     variant = VARIANTS[0]
     entries = table[1]
     now = register_table.compilers(ptxas)
-    kept = entries[variant.kernel, variant.stored]
-    same = {(variant.kernel, variant.stored): dataclasses.replace(kept, source=digest(variant.source()))}
+    saved = entries[variant.kernel, variant.stored]
+    same = {(variant.kernel, variant.stored): dataclasses.replace(saved, source=digest(variant.source()))}
     assert is_listed(variant, ptxas, (now, same))
     assert not is_listed(variant, ptxas, ({**now, "numpy": "1.0"}, same))
     assert not is_listed(variant, ptxas, (now, {}))
-    assert not is_listed(variant, ptxas, (now, {(variant.kernel, variant.stored): dataclasses.replace(kept, source="other")}))
+    assert not is_listed(variant, ptxas, (now, {(variant.kernel, variant.stored): dataclasses.replace(saved, source="other")}))
 
 
 @pytest.mark.parametrize(

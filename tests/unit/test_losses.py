@@ -49,10 +49,10 @@ def test_cross_entropy_with_smoothing_and_weights(run: str, form: str) -> None:
     q = np.full((7, 5), eps / 4 if form == "notes" else eps / 5)
     q[np.arange(7), LABELS] = 1 - eps if form == "notes" else 1 - eps + eps / 5
     expected = -(q * log_softmax(LOGITS)).sum(axis=1) * weights[LABELS]
-    slope = (np.exp(log_softmax(LOGITS)) - q) * weights[LABELS][:, None] / 7
+    derivative = (np.exp(log_softmax(LOGITS)) - q) * weights[LABELS][:, None] / 7
     rows, gradient = evaluate(fs.SoftmaxCrossEntropy(eps, form, weights), LOGITS, LABELS, run)
     np.testing.assert_allclose(rows, expected, rtol=1e-12)
-    np.testing.assert_allclose(gradient, slope, rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(gradient, derivative, rtol=1e-12, atol=1e-15)
 
 
 @pytest.mark.parametrize("run", BACKENDS)

@@ -133,11 +133,11 @@ def test_same_seed_is_bit_identical(run: str, data) -> None:
 @pytest.mark.parametrize("run", BACKENDS)
 def test_early_stopping_restores_the_best_epoch_bit_for_bit(run: str, data) -> None:
     x, y = data
-    kept: dict[int, np.ndarray] = {}
+    saved: dict[int, np.ndarray] = {}
 
     class Keep(fs.Callback):
         def on_epoch_end(self, trainer, row):
-            kept[int(row["epoch"])] = np.array(trainer.step.model.arena.values)
+            saved[int(row["epoch"])] = np.array(trainer.step.model.arena.values)
 
     step = _step(run, fs.Adam(0.05))
     stop = fs.EarlyStopping(patience=4)
@@ -147,7 +147,7 @@ def test_early_stopping_restores_the_best_epoch_bit_for_bit(run: str, data) -> N
     assert history.epochs < 200
     assert stop.best_epoch == history.epochs - 4
     assert "no better val_loss for 4 epochs" in history.stopped_because
-    np.testing.assert_array_equal(step.model.arena.values, kept[stop.best_epoch])
+    np.testing.assert_array_equal(step.model.arena.values, saved[stop.best_epoch])
 
 
 def test_early_stopping_on_accuracy_grows() -> None:

@@ -72,23 +72,23 @@ class LibraryChecks:
             return Relu(True, True)  # there is none to be careful with
         plain = ~np.isnan(inputs)
         sound = np.array_equal(values[plain], np.maximum(inputs[plain], 0.0)) and bool(np.isnan(values[~plain]).all())
-        slopes = self._backward(Epilogue.DRELU, dtype, tf32, mask, MASK_COLUMNS) if marked else None
-        if slopes is None:
+        derivatives = self._backward(Epilogue.DRELU, dtype, tf32, mask, MASK_COLUMNS) if marked else None
+        if derivatives is None:
             return Relu(sound, True)
-        sound = sound and bool((slopes[inputs < 0.0] == 0.0).all() and (slopes[inputs > 0.0] == 1.0).all())
-        return Relu(sound, bool((slopes[inputs == 0.0] == 0.0).all()))
+        sound = sound and bool((derivatives[inputs < 0.0] == 0.0).all() and (derivatives[inputs > 0.0] == 1.0).all())
+        return Relu(sound, bool((derivatives[inputs == 0.0] == 0.0).all()))
 
     def _ask_gelu(self, dtype: str, tf32: bool) -> bool:
         formula, bound = ACTIVATIONS["gelu_tanh"], _GELU_ERROR["tf32" if tf32 else dtype]
         inputs = np.linspace(-4.0, 4.0, 2 * _SIZE)[::2]
         given = self._backend.to_numpy(self._array(inputs, dtype)).astype(np.float64)
-        kept = self._backend.zeros((_SIZE, _SIZE), dtype)
-        values = self._forward(Epilogue.GELU_AUX_BIAS, inputs, dtype, tf32, kept, _SIZE)
-        slopes = None if values is None else self._backward(Epilogue.DGELU, dtype, tf32, kept, _SIZE)
+        saved = self._backend.zeros((_SIZE, _SIZE), dtype)
+        values = self._forward(Epilogue.GELU_AUX_BIAS, inputs, dtype, tf32, saved, _SIZE)
+        derivatives = None if values is None else self._backward(Epilogue.DGELU, dtype, tf32, saved, _SIZE)
         if values is None:
             values = self._forward(Epilogue.GELU_BIAS, inputs, dtype, tf32)
         near = values is None or bool(np.abs(values - formula.value(given)).max() <= bound)
-        return near and (slopes is None or bool(np.abs(slopes - formula.slope(given)).max() <= bound))
+        return near and (derivatives is None or bool(np.abs(derivatives - formula.derivative(given)).max() <= bound))
 
     def _array(self, values: Any, dtype: str) -> Array:
         return self._backend.asarray(np.asarray(values), dtype)

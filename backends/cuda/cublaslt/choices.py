@@ -68,13 +68,13 @@ def _read(path: Path, identity: str) -> dict[str, Choice]:
         given: Any = json.loads(path.read_text(encoding="utf-8"))
         if (given["format"], given["version"], given["identity"]) != (FORMAT, VERSION, identity):
             return {}
-        return {str(name): _choice(kept) for name, kept in given["choices"].items()}
+        return {str(name): _choice(saved) for name, saved in given["choices"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
 
 
-def _choice(kept: dict[str, Any]) -> Choice:
-    algorithm = bytes.fromhex(kept["algorithm"])
+def _choice(saved: dict[str, Any]) -> Choice:
+    algorithm = bytes.fromhex(saved["algorithm"])
     if len(algorithm) not in (0, ALGORITHM_BYTES):
         raise ValueError(f"an algorithm of {len(algorithm)} bytes")
-    return Choice(algorithm, int(kept["workspace"]), float(kept["seconds"]), bool(kept["fused"]))
+    return Choice(algorithm, int(saved["workspace"]), float(saved["seconds"]), bool(saved["fused"]))

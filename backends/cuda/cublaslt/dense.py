@@ -42,7 +42,7 @@ class DenseProducts:
         return -(-width // MASK_COLUMNS) * MASK_COLUMNS // 8 if relu.sound and (relu.zero_at_zero or not exact) else 0
 
     def forward(
-        self, x: Array, weight: Array, bias: Array | None, activation: Activation, out: Array, kept: Array | None,
+        self, x: Array, weight: Array, bias: Array | None, activation: Activation, out: Array, saved: Array | None,
         mask: Array | None, tf32: bool, unfused: Callable[[], object],
     ) -> bool | None:  # fmt: skip
         """True with the mask written, False without, None where nothing was done."""
@@ -62,14 +62,14 @@ class DenseProducts:
                 return True
             return False if run(Epilogue.RELU | biased) else None
         if name == "gelu_tanh" and self._checks.gelu(out.dtype.name, tf32):
-            if kept is None:
+            if saved is None:
                 return False if run(Epilogue.GELU | biased) else None
-            if self._keeps(kept, out):
-                return False if run(Epilogue.GELU_AUX | biased, aux=kept, aux_leading=kept.shape[1]) else None
+            if self._keeps(saved, out):
+                return False if run(Epilogue.GELU_AUX | biased, aux=saved, aux_leading=saved.shape[1]) else None
         return None
 
     def input_gradient(
-        self, dz: Array, weight: Array, out: Array, activation: Activation, kept: Array, mask: Array | None,
+        self, dz: Array, weight: Array, out: Array, activation: Activation, saved: Array, mask: Array | None,
         bias_gradient: Array | None, tf32: bool, unfused: Callable[[], object], summed: Callable[[], object],
     ) -> bool | None:  # fmt: skip
         """True with the bias gradient written, False without, None where nothing was done.
@@ -81,8 +81,8 @@ class DenseProducts:
         given: dict[str, Any] = {"tf32": tf32}
         if activation.name == "relu" and mask is not None:
             epilogue, given["aux"], given["aux_leading"] = Epilogue.DRELU, mask, mask.shape[1] * 8
-        elif activation.name == "gelu_tanh" and self._keeps(kept, out) and self._checks.gelu(out.dtype.name, tf32):
-            epilogue, given["aux"], given["aux_leading"] = Epilogue.DGELU, kept, kept.shape[1]
+        elif activation.name == "gelu_tanh" and self._keeps(saved, out) and self._checks.gelu(out.dtype.name, tf32):
+            epilogue, given["aux"], given["aux_leading"] = Epilogue.DGELU, saved, saved.shape[1]
         else:
             return None
         fused, turned = self._gemms.fused, weight.T
@@ -104,6 +104,6 @@ class DenseProducts:
         )
 
     @staticmethod
-    def _keeps(kept: Array, out: Array) -> bool:
+    def _keeps(saved: Array, out: Array) -> bool:
         """Whether an epilogue may write or read the kept input of a GELU."""
-        return bool(kept.dtype == out.dtype and kept.shape[1] % AUX_COLUMNS == 0)
+        return bool(saved.dtype == out.dtype and saved.shape[1] % AUX_COLUMNS == 0)

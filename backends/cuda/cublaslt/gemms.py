@@ -18,9 +18,9 @@ from ..streams import own_stream
 from .choices import Choice, Choices
 from .codes import Epilogue
 from .device import WORKSPACE_BYTES, CupyDevice
-from .library import Candidate, CublasLt
-from .plan import Plan
-from .problem import Problem, Unsuited, alignment_of, data_type
+from .library import CublasLt, ProductAlgorithm
+from .plan import ProductPlan
+from .problem import ProductProblem, Unsuited, alignment_of, data_type
 
 Array = Any
 
@@ -86,7 +86,7 @@ class Gemms:
             found = self._workspaces[key] = buffer, self.device.address(buffer)
         return found[1]
 
-    def _run(self, plan: Plan, a: int, b: int, out: int) -> None:
+    def _run(self, plan: ProductPlan, a: int, b: int, out: int) -> None:
         stream = self.device.stream()
         # One product may be several kernels that meet in the workspace: no other thread may put its own between them.
         with self._handing_out:
@@ -109,7 +109,7 @@ class Gemms:
         if plan is None:
             with self.device.lock:
                 self._refuse_recording()
-                problem = Problem.of(a, b, out, accumulate, alignment, tf32)
+                problem = ProductProblem.of(a, b, out, accumulate, alignment, tf32)
                 plan, choice = self._planned(problem, 0, 0, a, b, out)
                 if choice is None:
                     raise Unsuited(f"no algorithm for the product {problem.name}")
@@ -131,11 +131,11 @@ class Gemms:
         where = self.device.address
         first, second, target = where(a), where(b), where(out)
         side = 0 if vector is None else where(vector)
-        kept = 0 if aux is None else where(aux)
+        saved = 0 if aux is None else where(aux)
         alignment = alignment_of(first, second, target)
         key = (
             a.shape, a.strides, b.shape, b.strides, out.shape, out.strides, a.dtype, b.dtype, out.dtype, accumulate, tf32,
-            alignment, int(epilogue), side, kept, aux_leading, None if vector is None else (vector.shape, vector.dtype),
+            alignment, int(epilogue), side, saved, aux_leading, None if vector is None else (vector.shape, vector.dtype),
             None if aux is None else aux.shape,
         )  # fmt: skip
         if key in self._plans:
@@ -145,9 +145,9 @@ class Gemms:
                 self._refuse_recording()
                 _require_sides(out, epilogue, vector, aux, aux_leading)
                 plan = None
-                if not (side | kept) % VECTOR_BYTES:
+                if not (side | saved) % VECTOR_BYTES:
                     plan = self._better(
-                        a, b, out, epilogue, unfused, vector, side, kept, aux_leading, accumulate, tf32, alignment
+                        a, b, out, epilogue, unfused, vector, side, saved, aux_leading, accumulate, tf32, alignment
                     )
                 self._plans[key] = plan
         if plan is None:
@@ -157,17 +157,17 @@ class Gemms:
 
     def _better(
         self, a: Array, b: Array, out: Array, epilogue: Epilogue, unfused: Callable[[], object] | None, vector: Array | None,
-        side: int, kept: int, aux_leading: int, accumulate: bool, tf32: bool, alignment: int,
-    ) -> Plan | None:  # fmt: skip
+        side: int, saved: int, aux_leading: int, accumulate: bool, tf32: bool, alignment: int,
+    ) -> ProductPlan | None:  # fmt: skip
         """The plan with the epilogue, or None where there is none or `unfused` is faster."""
         try:
             kind = data_type(out if vector is None else vector)
-            problem = Problem.of(a, b, out, accumulate, alignment, tf32, epilogue, kind, aux_leading)
+            problem = ProductProblem.of(a, b, out, accumulate, alignment, tf32, epilogue, kind, aux_leading)
         except Unsuited:
             return None
         known = self._choices.get(problem.name)
         try:
-            plan, choice = self._planned(problem, side, kept, a, b, out)
+            plan, choice = self._planned(problem, side, saved, a, b, out)
         except DeviceError as error:
             self._say_unfused(error)
             return None
@@ -203,10 +203,10 @@ class Gemms:
     # Choosing
 
     def _planned(
-        self, problem: Problem, side: int, kept: int, a: Array, b: Array, out: Array
-    ) -> tuple[Plan, Choice | None]:
+        self, problem: ProductProblem, side: int, saved: int, a: Array, b: Array, out: Array
+    ) -> tuple[ProductPlan, Choice | None]:
         """A plan with the algorithm that is fastest by an earlier measurement or one made now; no choice if there is none."""
-        plan = Plan(self.library, problem, side, kept)
+        plan = ProductPlan(self.library, problem, side, saved)
         choice = self._choices.get(problem.name)
         if choice is not None and not choice.algorithm:
             return plan, None
@@ -220,7 +220,7 @@ class Gemms:
         if self._choices.get(name) != choice:
             self._choices.put(name, choice)
 
-    def _fastest(self, plan: Plan, a: Array, b: Array, out: Array) -> Choice | None:
+    def _fastest(self, plan: ProductPlan, a: Array, b: Array, out: Array) -> Choice | None:
         problem, device = plan.problem, self.device
         where = (device.address(a), device.address(b), device.address(out))
         before = device.copy(out) if problem.accumulate else None
@@ -230,7 +230,7 @@ class Gemms:
             if plan.try_run(*where, self._workspace(stream), WORKSPACE_BYTES, stream):
                 raise _Refused
 
-        best: tuple[float, Candidate] | None = None
+        best: tuple[float, ProductAlgorithm] | None = None
         offered = self.library.candidates(
             plan.descriptor, plan.layouts, WORKSPACE_BYTES, problem.alignment, self._count, not self.deterministic
         )

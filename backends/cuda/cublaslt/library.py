@@ -32,7 +32,7 @@ INSTALL = "pip install nvidia-cublas (CUDA 13) or nvidia-cublas-cu12 (CUDA 12), 
 
 
 @dataclass(frozen=True)
-class Candidate:
+class ProductAlgorithm:
     """An algorithm that the library offers for a product, and the workspace that it needs, in bytes."""
 
     algorithm: bytes
@@ -153,7 +153,7 @@ class CublasLt:
 
     def candidates(
         self, descriptor: int, layouts: Layouts, workspace: int, alignment: int, count: int, in_place: bool = True
-    ) -> list[Candidate]:
+    ) -> list[ProductAlgorithm]:
         """Up to `count` algorithms, the one expected to be fastest first; none where the product is not supported.
 
         Args: in_place – whether those may be among them that split a sum and add up its parts in the result, as they come.
@@ -172,7 +172,7 @@ class CublasLt:
         if status == Status.NOT_SUPPORTED:
             return []
         require(status, "cublasLtMatmulAlgoGetHeuristic")
-        return [Candidate(bytes(r.algorithm), r.workspace) for r in results[: found.value] if r.state == Status.SUCCESS]
+        return [ProductAlgorithm(bytes(r.algorithm), r.workspace) for r in results[: found.value] if r.state == Status.SUCCESS]
 
     def _wish(self, preference: int, workspace: int, alignment: int, in_place: bool) -> None:
         """Tells a preference what algorithms are wanted."""
@@ -188,9 +188,9 @@ class CublasLt:
         """Whether an algorithm from an earlier run can compute this with a workspace of that size."""
         result = _Heuristic()
         a, b, d = layouts
-        kept = ctypes.create_string_buffer(algorithm, ALGORITHM_BYTES)
+        saved = ctypes.create_string_buffer(algorithm, ALGORITHM_BYTES)
         status = self._library.cublasLtMatmulAlgoCheck(
-            self._handle, descriptor, a, b, d, d, ctypes.byref(kept), ctypes.byref(result)
+            self._handle, descriptor, a, b, d, d, ctypes.byref(saved), ctypes.byref(result)
         )
         return bool(status == Status.SUCCESS and result.workspace <= workspace)
 
@@ -218,7 +218,7 @@ def load(path: str | None = None) -> ctypes.CDLL:
     Raises: BackendUnavailable, with what was tried.
     """
     tried = []
-    for name in [path] if path else places():
+    for name in [path] if path else library_paths():
         try:
             found = ctypes.CDLL(name)
         except OSError as error:
@@ -231,7 +231,7 @@ def load(path: str | None = None) -> ctypes.CDLL:
     raise BackendUnavailable(f"expected the library libcublasLt; found none that loads: {'; '.join(tried)}; {INSTALL}")
 
 
-def places() -> Iterator[str]:
+def library_paths() -> Iterator[str]:
     """Where libcublasLt may lie: in NVIDIA's wheels, then where the system looks, the major version of CuPy first."""
     majors = sorted(MAJORS, key=lambda major: major != _major_of_cupy())
     pattern = "bin/**/cublasLt64_{}.dll" if sys.platform == "win32" else "lib/libcublasLt.so.{}"

@@ -6,7 +6,7 @@ import ctypes
 
 from .codes import ALGORITHM_BYTES, DataType
 from .library import CublasLt, Layouts, require
-from .problem import Operand, Problem
+from .problem import Operand, ProductProblem
 
 _NUMBERS = {
     kind: {value: word(value) for value in (0.0, 1.0)}
@@ -19,13 +19,13 @@ def _address(kind: DataType, value: float) -> int:
     return ctypes.addressof(_NUMBERS[kind][value])
 
 
-class Plan:
+class ProductPlan:
     """The handles of one product, freed with it.
 
     Args: vector – address of the bias or of its gradient; aux – address of the mask or the kept input; 0 without.
     """
 
-    def __init__(self, library: CublasLt, problem: Problem, vector: int = 0, aux: int = 0) -> None:
+    def __init__(self, library: CublasLt, problem: ProductProblem, vector: int = 0, aux: int = 0) -> None:
         self.library = library
         self.problem = problem
         self._matmul = library.matmul

@@ -55,7 +55,7 @@ class Operand:
 
 
 @dataclass(frozen=True)
-class Problem:
+class ProductProblem:
     """Everything about a product but the addresses: what algorithms are chosen by.
 
     Attributes: a, b, out – in cuBLASLt's order; accumulate – whether the product is added to what is there; alignment –
@@ -78,7 +78,7 @@ class Problem:
     def of(
         cls, a: Array, b: Array, out: Array, accumulate: bool, alignment: int, tf32: bool, epilogue: Epilogue = Epilogue.NONE,
         vector_type: DataType = DataType.float32, aux_leading: int = 0,
-    ) -> Problem:  # fmt: skip
+    ) -> ProductProblem:  # fmt: skip
         """out = a b for arrays [m, k], [k, n] and [m, n], each row-major or the transpose of a row-major one.
 
         Raises: Unsuited; ShapeError where they do not fit together.

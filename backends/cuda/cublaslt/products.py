@@ -132,25 +132,25 @@ class PlannedProducts:
 
     def forward(
         self, backend: Any, x: Array, weight: Array, bias: Array | None, activation: Activation, settings: Sequence[float],
-        out: Array, kept: Array | None = None, mask: Array | None = None,
+        out: Array, saved: Array | None = None, mask: Array | None = None,
     ) -> bool:  # fmt: skip
         """See Backend.dense_forward; in one call where the product has such an epilogue and was timed faster with it."""
-        backend.require(x, weight, out, *(a for a in (bias, kept, mask) if a is not None))
+        backend.require(x, weight, out, *(a for a in (bias, saved, mask) if a is not None))
         fusing = self._fusing(backend)
-        unfused = partial(dense.forward, backend, x, weight, bias, activation, settings, out, kept)
+        unfused = partial(dense.forward, backend, x, weight, bias, activation, settings, out, saved)
         done = None
         if fusing is not None and x.size and out.size:
-            done = fusing.forward(x, weight, bias, activation, out, kept, mask, self.wanted.tf32, unfused)
+            done = fusing.forward(x, weight, bias, activation, out, saved, mask, self.wanted.tf32, unfused)
         return unfused() if done is None else done
 
     def input_gradient(
-        self, backend: Any, dz: Array, weight: Array, activation: Activation, settings: Sequence[float], kept: Array,
+        self, backend: Any, dz: Array, weight: Array, activation: Activation, settings: Sequence[float], saved: Array,
         out: Array, mask: Array | None = None, bias_gradient: Array | None = None,
     ) -> bool:  # fmt: skip
         """See Backend.dense_input_gradient; in one call where that is supported and was timed faster."""
-        backend.require(dz, weight, kept, out, *(a for a in (mask, bias_gradient) if a is not None))
+        backend.require(dz, weight, saved, out, *(a for a in (mask, bias_gradient) if a is not None))
         fusing = self._fusing(backend)
-        unfused = partial(dense.input_gradient, backend, dz, weight, activation, settings, kept, out)
+        unfused = partial(dense.input_gradient, backend, dz, weight, activation, settings, saved, out)
 
         def summed() -> None:
             unfused()
@@ -159,7 +159,7 @@ class PlannedProducts:
         done = None
         if fusing is not None and dz.size and out.size:
             done = fusing.input_gradient(
-                dz, weight, out, activation, kept, mask, bias_gradient, self.wanted.tf32, unfused, summed
+                dz, weight, out, activation, saved, mask, bias_gradient, self.wanted.tf32, unfused, summed
             )
         return unfused() if done is None else done
 

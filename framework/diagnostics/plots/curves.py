@@ -149,7 +149,7 @@ def _finish(axes: Any, name: str, below: str) -> None:
     axes.set_xlim(left=0.0)
     whole_ticks(axes.xaxis)
     if name == "accuracy":
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100.0 * share:.4g} %"))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda fraction, _: f"{100.0 * fraction:.4g} %"))
 
 
 def _iterations_above(axes: Any, history: Curves) -> None:

@@ -24,9 +24,9 @@ def plot_statistics(statistics: Any, path: PathLike | None = None) -> Figure:
     """See LayerStatistics.plot."""
     shown = statistics.shown
     names = [statistics.layers[k] for k in shown]
-    shares = [q for q in ("saturated", "dead") if not np.isnan(statistics[q][:, shown]).all()]
-    with canvas(path, 7.4, 8.4 if shares else 6.4) as figure:
-        panels = figure.subplots(4 if shares else 3, 2)
+    fractions = [q for q in ("saturated", "dead") if not np.isnan(statistics[q][:, shown]).all()]
+    with canvas(path, 7.4, 8.4 if fractions else 6.4) as figure:
+        panels = figure.subplots(4 if fractions else 3, 2)
         for column, (quantity, title, what) in zip(panels.T, COLUMNS, strict=True):
             means = statistics[f"{quantity}_mean"][:, shown]
             deviations = statistics[f"{quantity}_std"][:, shown]
@@ -36,9 +36,9 @@ def plot_statistics(statistics: Any, path: PathLike | None = None) -> Figure:
             for axes, values in ((column[1], deviations), (column[2], deviations)):
                 if (values > 0.0).any():
                     plain_logarithm(axes.yaxis)
-        for axes, quantity in zip(panels[3] if shares else (), shares, strict=False):
-            _shares(axes, names, statistics.steps, statistics[quantity][:, shown], quantity, statistics.threshold)
-        if len(shares) == 1:
+        for axes, quantity in zip(panels[3] if fractions else (), fractions, strict=False):
+            _fractions(axes, names, statistics.steps, statistics[quantity][:, shown], quantity, statistics.threshold)
+        if len(fractions) == 1:
             panels[3, 1].set_visible(False)
         looks = panels[0, 0].get_legend_handles_labels()
         figure.legend(*looks, loc="outside upper center", ncols=3, fontsize=8, title="over depth")
@@ -79,7 +79,7 @@ def _over_time(axes: Any, names: Sequence[str], steps: Sequence[int], values: ND
     whole_ticks(axes.xaxis)
 
 
-def _shares(
+def _fractions(
     axes: Any, names: Sequence[str], steps: Sequence[int], values: NDArray[Any], quantity: str, threshold: float
 ) -> None:
     """Saturated outputs or dead units in per cent, for the layers that have them."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ...settings import choice, positive, real, share, whole
+from ...settings import choice, fraction, positive, real, whole
 from .base import RateSchedule, duration
 
 
@@ -89,7 +89,7 @@ class CosineDecay(RateSchedule):
         super().__init__(lr)
         self.steps, self.epochs = duration(steps, epochs)
         self.warmup_steps = whole(warmup_steps, "warmup_steps", 0, None if steps is None else self.steps - 1)  # type: ignore[operator]
-        self.final = share(final, "final")
+        self.final = fraction(final, "final")
 
     def multiplier(self, epoch: int, step: int) -> float:
         """The formula above."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from ...settings import not_negative, share, whole
+from ...settings import fraction, not_negative, whole
 from ..history import score
 from .base import RateSchedule
 from .decay import drop
@@ -80,7 +80,7 @@ class ReduceOnPlateau(_Observed):
     ) -> None:  # fmt: skip
         super().__init__(factor, monitor, smallest_lr, lr)
         self.patience = whole(patience, "patience")
-        self.threshold = share(threshold, "threshold")
+        self.threshold = fraction(threshold, "threshold")
         self.cooldown = whole(cooldown, "cooldown", 0)
         self.best: float | None = None
         self.waited = 0

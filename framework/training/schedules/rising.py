@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ....errors import HyperparameterError
-from ...settings import real, share, whole
+from ...settings import fraction, real, whole
 from .base import RateSchedule, Schedule, duration
 
 
@@ -96,7 +96,7 @@ class OneCycle(RateSchedule):
         self.rise = real(rise, "rise", 0.0, 1.0, "()")
         self.divisor = real(divisor, "divisor", 1.0, ends="(]", advice="the cycle starts below its peak; 25 is usual")
         self.final_divisor = real(final_divisor, "final_divisor", 1.0)
-        self.high_momentum = share(high_momentum, "high_momentum")
+        self.high_momentum = fraction(high_momentum, "high_momentum")
         self.low_momentum = real(low_momentum, "low_momentum", 0.0, self.high_momentum)
 
     def _between(self, step: int, start: float, peak: float, end: float) -> float:
@@ -134,8 +134,8 @@ class MomentumRamp(Schedule):
     """
 
     def __init__(self, start: float = 0.5, end: float = 0.9, after: int = 5, over: int = 0) -> None:
-        self.start = share(start, "start")
-        self.end = share(end, "end")
+        self.start = fraction(start, "start")
+        self.end = fraction(end, "end")
         self.after = whole(after, "after", 0)
         self.over = whole(over, "over", 0)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ....errors import HyperparameterError
-from ...settings import not_negative, share
+from ...settings import fraction, not_negative
 from ..history import require_column
 from .base import RateSchedule, Schedule
 from .named import parse_schedule
@@ -79,7 +79,7 @@ class ScheduleRunner:
             schedule: Any = self.momentum
             if schedule is None:
                 schedule = self.schedule.momentum_at  # type: ignore[union-attr]
-            self.step.momentum = share(schedule(epoch, step), f"the momentum of its schedule(epoch={epoch}, step={step})")
+            self.step.momentum = fraction(schedule(epoch, step), f"the momentum of its schedule(epoch={epoch}, step={step})")
 
     def observe(self, row: Mapping[str, float]) -> None:
         """Passes the row of an epoch to the schedules that monitor the history."""

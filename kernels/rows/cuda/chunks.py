@@ -14,9 +14,9 @@ from .teams import last_block, places, real, shared_sum
 
 def chunk_rows(rows):
     # From where to where the rows of this block's chunk go.
-    share = (rows + cuda.gridDim.y - 1) // cuda.gridDim.y
-    start = cuda.blockIdx.y * share
-    return start, min(rows, start + share)
+    fraction = (rows + cuda.gridDim.y - 1) // cuda.gridDim.y
+    start = cuda.blockIdx.y * fraction
+    return start, min(rows, start + fraction)
 
 
 def sum_to(part, value, j, table, row, adds):

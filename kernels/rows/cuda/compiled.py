@@ -15,7 +15,7 @@ from numba import types
 
 from ...targets.cpu import expansions
 from ...targets.cuda.geometry import BLOCK, WARP
-from ...targets.cuda.kernel import BOUND, Generated, Kernel, array_type, compiled_kernel
+from ...targets.cuda.kernel import BOUND, CudaKernel, Generated, array_type, compiled_kernel
 from ...targets.handwritten import kernel_text
 from ...targets.source import Spelling
 from ...targets.storage import NARROW, Storage, computed_in
@@ -70,11 +70,11 @@ def source(function: Callable[..., Any], dtype: np.dtype[Any], stored: str = "")
         **_INTEGERS, "number": numba.from_dtype(dtype), "table": array_type(dtype, 2), "sums": array_type(dtype, 1),
         "matrix": array_type(storage.seen, 2), "vector": array_type(storage.seen, 1),
     }  # fmt: skip
-    kept = {position: storage.name for position, kind in enumerate(kinds) if kind in ("matrix", "vector")}
-    return Generated(function.__name__, text, tuple(kind_types[kind] for kind in kinds), kept)
+    saved = {position: storage.name for position, kind in enumerate(kinds) if kind in ("matrix", "vector")}
+    return Generated(function.__name__, text, tuple(kind_types[kind] for kind in kinds), saved)
 
 
-def kernel(function: Callable[..., Any], dtype: Any) -> Kernel:
+def kernel(function: Callable[..., Any], dtype: Any) -> CudaKernel:
     """A function of the families, compiled for matrices and vectors of that type."""
     stored = str(dtype)
     return compiled_kernel(source, function, computed_in([dtype]), stored if stored in NARROW else "")

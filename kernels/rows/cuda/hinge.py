@@ -54,8 +54,8 @@ def multi_class_hinge(scores, labels, factor, losses, gradient):
             if lane == 0:
                 losses[i] = margin if active else real(0.0)
             for j in range(lane, width, lanes):
-                slope = factor if j == rival else (-factor if j == label else real(0.0))
-                gradient[i, j] = store(slope if active else real(0.0))
+                derivative = factor if j == rival else (-factor if j == label else real(0.0))
+                gradient[i, j] = store(derivative if active else real(0.0))
 
 
 SIGNATURES: Signatures = {multi_class_hinge: (("matrix", "labels", "number", "sums", "matrix"), (), (places,))}

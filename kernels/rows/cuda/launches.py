@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from ...targets.cuda.geometry import BLOCK, MOST_BLOCKS, SIMULATED, Geometry, flat_geometry, matrix_geometry, team_geometry
-from ...targets.cuda.kernel import Kernel, Launch
+from ...targets.cuda.kernel import CudaKernel, Launch
 from . import columns, hinge, softmax
 from .compiled import SIGNATURES, kernel
 from .normalization import layer_norm, layer_norm_columns, layer_norm_input
@@ -23,7 +23,7 @@ Scratch = Callable[[int], Any]
 class Device(Protocol):
     """What launches need of a backend."""
 
-    def launch(self, kernel: Kernel, geometry: Geometry, arguments: Sequence[Any]) -> None:
+    def launch(self, kernel: CudaKernel, geometry: Geometry, arguments: Sequence[Any]) -> None:
         """Hands a kernel to the device."""
 
     def exclusive(self) -> AbstractContextManager[Any]:

@@ -18,7 +18,7 @@ from .teams import SUM, Signatures, load, places, real, store, team_sum
 def layer_norm(x, gain, offset, epsilon, out, mean, scale):
     part = cuda.shared.array(BLOCK, real)
     rows, width = x.shape
-    share = real(1.0) / real(width)
+    fraction = real(1.0) / real(width)
     lane, team, lanes, teams, slot = places()
     for first in range(cuda.blockIdx.x * teams, rows, cuda.gridDim.x * teams):
         i = first + team
@@ -26,14 +26,14 @@ def layer_norm(x, gain, offset, epsilon, out, mean, scale):
         if i < rows:
             for j in range(lane, width, lanes):
                 total += load(x[i, j])
-        average = team_sum(part, slot, lane, lanes, total) * share
+        average = team_sum(part, slot, lane, lanes, total) * fraction
         squares = real(0.0)
         if i < rows:
             for j in range(lane, width, lanes):
                 centred = load(x[i, j]) - average
                 squares += centred * centred
         squares = team_sum(part, slot, lane, lanes, squares)
-        inverse = real(1.0) / sqrt(squares * share + epsilon)
+        inverse = real(1.0) / sqrt(squares * fraction + epsilon)
         if i < rows:
             if lane == 0:
                 mean[i] = average
@@ -45,7 +45,7 @@ def layer_norm(x, gain, offset, epsilon, out, mean, scale):
 def layer_norm_input(dy, x, gain, mean, scale, dx):
     part = cuda.shared.array(BLOCK, real)
     rows, width = x.shape
-    share = real(1.0) / real(width)
+    fraction = real(1.0) / real(width)
     lane, team, lanes, teams, slot = places()
     for first in range(cuda.blockIdx.x * teams, rows, cuda.gridDim.x * teams):
         i = first + team
@@ -60,8 +60,8 @@ def layer_norm_input(dy, x, gain, mean, scale, dx):
                 g = load(dy[i, j]) * load(gain[j])
                 plain += g
                 product += g * ((load(x[i, j]) - average) * inverse)
-        plain = team_sum(part, slot, lane, lanes, plain) * share
-        product = team_sum(part, slot, lane, lanes, product) * share
+        plain = team_sum(part, slot, lane, lanes, plain) * fraction
+        product = team_sum(part, slot, lane, lanes, product) * fraction
         if i < rows:
             for j in range(lane, width, lanes):
                 n = (load(x[i, j]) - average) * inverse
@@ -79,9 +79,9 @@ def layer_norm_columns(dy, x, mean, scale, gain_parts, offset_parts, counters, d
         offset_sum = real(0.0)
         if j < width:
             for i in range(start + team, stop, teams):
-                slope = load(dy[i, j])
-                gain_sum += slope * ((load(x[i, j]) - mean[i]) * scale[i])
-                offset_sum += slope
+                derivative = load(dy[i, j])
+                gain_sum += derivative * ((load(x[i, j]) - mean[i]) * scale[i])
+                offset_sum += derivative
         sum_to(part, gain_sum, j, gain_parts, cuda.blockIdx.y, 0)
         sum_to(part, offset_sum, j, offset_parts, cuda.blockIdx.y, 0)
     if last_chunk(counters):

@@ -106,12 +106,12 @@ def softmax_cross_entropy(
             inverse = size * mass / total
             shift = size * off
             for j in range(lane, width, lanes):
-                slope = exp(load(logits[i, j]) - top) * inverse - shift
+                derivative = exp(load(logits[i, j]) - top) * inverse - shift
                 if j == label:
-                    slope -= size * (on - off)
-                gradient[i, j] = store(slope)
+                    derivative -= size * (on - off)
+                gradient[i, j] = store(derivative)
                 if stages > 0:
-                    held[team * width + j] += slope
+                    held[team * width + j] += derivative
     column_sums(held, width, stages, partial, counter, sums, adds)
 
 
@@ -143,10 +143,10 @@ def softmax_cross_entropy_soft(logits, targets, factor, scale, losses, gradient,
                 losses[i] = mass * log(total) - product
             inverse = mass / total
             for j in range(lane, width, lanes):
-                slope = whole * (exp(load(logits[i, j]) - top) * inverse - targets[i, j])
-                gradient[i, j] = store(slope)
+                derivative = whole * (exp(load(logits[i, j]) - top) * inverse - targets[i, j])
+                gradient[i, j] = store(derivative)
                 if stages > 0:
-                    held[team * width + j] += slope
+                    held[team * width + j] += derivative
     column_sums(held, width, stages, partial, counter, sums, adds)
 
 

@@ -65,7 +65,7 @@ def generate(
     return Generated(name, text, tuple(parameters.values()), seen)
 
 
-class Kernel:
+class CudaKernel:
     """A compiled kernel that refuses arrays of any other type than its own.
 
     Attributes: compiled – what `compiled[grid, block, stream](*arguments)` launches; arity – how many arguments it takes;
@@ -81,7 +81,7 @@ class Kernel:
             signature = types.void(*generated.parameters)
             # Not once more at link time: what runs is then the PTX that was looked at, and it is made only once.
             try:
-                self.compiled = compiled(function, lambda kept: cuda.jit(signature, cache=kept, lto=False)(function))
+                self.compiled = compiled(function, lambda saved: cuda.jit(signature, cache=saved, lto=False)(function))
             except Exception as error:
                 if not is_exhausted(error):
                     raise
@@ -127,10 +127,10 @@ class Kernel:
 
 
 @cache
-def compiled_kernel(source: Callable[..., Generated], *arguments: Any) -> Kernel:
+def compiled_kernel(source: Callable[..., Generated], *arguments: Any) -> CudaKernel:
     """The kernel of a source for these arguments, compiled once."""
-    return Kernel(source(*arguments))
+    return CudaKernel(source(*arguments))
 
 
-Launch = Callable[[Kernel, Geometry, Sequence[Any]], None]
+Launch = Callable[[CudaKernel, Geometry, Sequence[Any]], None]
 """What the backend does with a kernel: wraps the arrays, picks the stream, launches."""

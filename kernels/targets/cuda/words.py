@@ -16,8 +16,8 @@ from ..storage import NARROW, Storage
 
 def storages(names: Sequence[str], dtypes: Sequence[Any], compute: np.dtype[Any]) -> dict[str, Storage]:
     """How each array is stored: in 16 bits where it is, else as what the kernel computes in, which Kernel.check insists on."""
-    kept = (str(d) if str(d) in NARROW and compute == FLOAT32 else str(compute) for d in dtypes)
-    return {n: Storage(k) for n, k in zip(names, kept, strict=True)}
+    saved = (str(d) if str(d) in NARROW and compute == FLOAT32 else str(compute) for d in dtypes)
+    return {n: Storage(k) for n, k in zip(names, saved, strict=True)}
 
 
 def words_fit(names: Iterable[str]) -> bool:

@@ -43,7 +43,7 @@ def timed(*times, candidates=16, **library):
     return Gemms(FakeCublasLt(device, **library), device, candidates), clock
 
 
-def kept(folder):
+def saved(folder):
     (file,) = folder.glob("products_*.json")
     return file, json.loads(file.read_text())
 
@@ -74,7 +74,7 @@ def test_timing_leaves_what_is_added_to_alone():
 def test_choices_outlive_the_process(folder):
     first, _ = timed(3.0, 2.0, 1.0)
     first.matmul(A, A, OUT)
-    _, text = kept(folder)
+    _, text = saved(folder)
     ((name, choice),) = text["choices"].items()
     assert "float32 float32 float32 NN 16x16x16" in name
     assert (choice["workspace"], choice["seconds"], choice["fused"]) == (4 << 20, 1.0, True)
@@ -87,7 +87,7 @@ def test_choices_outlive_the_process(folder):
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"format": "fusedstep.products", "version": 2}', "algorithm"])
 def test_a_damaged_file_is_made_anew(folder, damage):
     timed(1.0, 2.0, 3.0)[0].matmul(A, A, OUT)
-    file, text = kept(folder)
+    file, text = saved(folder)
     if damage == "algorithm":
         next(iter(text["choices"].values()))["algorithm"] = "abcd"
         damage = json.dumps(text)
@@ -95,12 +95,12 @@ def test_a_damaged_file_is_made_anew(folder, damage):
     again, clock = timed(1.0, 2.0, 3.0)
     again.matmul(A, A, OUT)
     assert clock.count == 3
-    assert len(kept(folder)[1]["choices"]) == 1
+    assert len(saved(folder)[1]["choices"]) == 1
 
 
 def test_an_algorithm_that_no_longer_fits_is_chosen_again(folder):
     timed(1.0, 2.0, 3.0)[0].matmul(A, A, OUT)
-    file, text = kept(folder)
+    file, text = saved(folder)
     next(iter(text["choices"].values()))["algorithm"] = "00" * 64
     file.write_text(json.dumps(text))
     again, clock = timed(2.0, 1.0, 3.0)
@@ -150,7 +150,7 @@ def test_that_an_epilogue_is_not_supported_is_remembered(folder):
         gemms, clock = timed(unsupported=[Epilogue.BIAS])
         assert not gemms.fused(A, A, OUT, Epilogue.BIAS, None, vector=BIAS)
         assert clock.count == 0
-    assert len(kept(folder)[1]["choices"]) == 1
+    assert len(saved(folder)[1]["choices"]) == 1
 
 
 def test_timing_fused_against_unfused_leaves_what_is_added_to_alone():

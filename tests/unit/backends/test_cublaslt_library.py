@@ -26,7 +26,7 @@ needs_library = pytest.mark.skipif(not installed(), reason="needs libcublasLt (p
 
 
 def test_the_error_of_a_missing_library_says_what_was_tried_and_what_to_install(monkeypatch):
-    monkeypatch.setattr(library, "places", lambda: iter(["/nowhere/libcublasLt.so.13", "libcublasLt-nowhere.so"]))
+    monkeypatch.setattr(library, "library_paths", lambda: iter(["/nowhere/libcublasLt.so.13", "libcublasLt-nowhere.so"]))
     with pytest.raises(fs.BackendUnavailable, match=r"nvidia-cublas-cu12") as caught:
         CublasLt()
     assert "/nowhere/libcublasLt.so.13" in str(caught.value)
@@ -40,13 +40,13 @@ def test_wheels_come_before_the_system(tmp_path, monkeypatch):
     monkeypatch.setattr(library.sys, "platform", "linux")
     monkeypatch.setattr(library, "_major_of_cupy", lambda: 0)
     monkeypatch.setattr(library, "_wheels", lambda: [tmp_path / "cu13", tmp_path / "cu12", tmp_path / "cublas"])
-    found = list(library.places())
+    found = list(library.library_paths())
     assert found == [
         str(tmp_path / "cu13/lib/libcublasLt.so.13"), str(tmp_path / "cublas/lib/libcublasLt.so.12"),
         "libcublasLt.so.13", "libcublasLt.so.12",
     ]  # fmt: skip
     monkeypatch.setattr(library, "_major_of_cupy", lambda: 12)
-    assert next(library.places()).endswith(".so.12")
+    assert next(library.library_paths()).endswith(".so.12")
 
 
 def test_without_the_library_products_are_the_other_backends_and_that_is_said_once(monkeypatch):

@@ -12,8 +12,8 @@ from fusedstep.backends.cuda.cublaslt import Epilogue, Gemms, Status
 from fusedstep.backends.cuda.cublaslt import gemms as gemms_module
 from fusedstep.backends.cuda.cublaslt.codes import Compute, DataType
 from fusedstep.backends.cuda.cublaslt.device import WORKSPACE_BYTES
-from fusedstep.backends.cuda.cublaslt.plan import Plan
-from fusedstep.backends.cuda.cublaslt.problem import Problem
+from fusedstep.backends.cuda.cublaslt.plan import ProductPlan
+from fusedstep.backends.cuda.cublaslt.problem import ProductProblem
 from fusedstep.tests.fakes.cublaslt import ALGORITHMS, FakeCublasLt, Fault, HostDevice
 
 F32 = DataType.float32
@@ -30,9 +30,9 @@ class Bench:
         self.out, self.bias = np.empty((6, 5), np.float32), np.zeros(5, np.float32)
         self.mask = np.zeros((6, 16), np.uint8)
         self.workspace = self.device.bytes(WORKSPACE_BYTES)
-        problem = Problem.of(self.a, self.b, self.out, False, 16, False, epilogue, F32, 128)
+        problem = ProductProblem.of(self.a, self.b, self.out, False, 16, False, epilogue, F32, 128)
         where = self.device.address
-        self.plan = Plan(self.library, problem, where(self.bias), where(self.mask))
+        self.plan = ProductPlan(self.library, problem, where(self.bias), where(self.mask))
         found = self.library.candidates(self.plan.descriptor, self.plan.layouts, WORKSPACE_BYTES, 16, 8)
         self.candidates = found
         if found:
@@ -86,8 +86,8 @@ def test_memory_outside_an_array_or_of_one_that_is_gone_is_a_fault(operand):
     with pytest.raises(Fault, match="living array"):
         bench.run(**{operand: bench.device.address(array) + 16 * 4})
     address = bench.device.address(array)
-    kept = array.copy()
-    setattr(bench, operand, kept)
+    saved = array.copy()
+    setattr(bench, operand, saved)
     del array
     gc.collect()
     with pytest.raises(Fault, match="living array"):
@@ -173,12 +173,12 @@ def test_layouts_that_the_real_library_refuses(rows, columns, leading):
 def test_the_kept_input_of_a_gelu_needs_a_multiple_of_eight():
     device = HostDevice()
     gemms = Gemms(FakeCublasLt(device), device)
-    x, w, y, kept = (np.zeros(s, np.float32) for s in ((4, 4), (4, 10), (4, 10), (4, 10)))
+    x, w, y, saved = (np.zeros(s, np.float32) for s in ((4, 4), (4, 10), (4, 10), (4, 10)))
     with pytest.warns(RuntimeWarning, match="runs in separate kernels.*INVALID_VALUE"):
-        assert not gemms.fused(x, w, y, Epilogue.GELU_AUX, None, aux=kept, aux_leading=10)
+        assert not gemms.fused(x, w, y, Epilogue.GELU_AUX, None, aux=saved, aux_leading=10)
     # Known from now on, and said once.
-    assert not gemms.fused(x, w, y, Epilogue.GELU_AUX, None, aux=kept, aux_leading=10)
-    assert not gemms.fused(x[:2], w, y[:2], Epilogue.GELU_AUX, None, aux=kept[:2], aux_leading=10)
+    assert not gemms.fused(x, w, y, Epilogue.GELU_AUX, None, aux=saved, aux_leading=10)
+    assert not gemms.fused(x[:2], w, y[:2], Epilogue.GELU_AUX, None, aux=saved[:2], aux_leading=10)
 
 
 # Captured graphs

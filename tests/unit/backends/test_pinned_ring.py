@@ -18,7 +18,7 @@ pytest.importorskip("cupyx")
 from fusedstep.backends.cupy import pinned_ring
 from fusedstep.backends.cupy.pinned_ring import PinnedRing
 
-PLACES, STEPS = 2, 60
+SLOTS, STEPS = 2, 60
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +26,7 @@ def unpinned(monkeypatch):
     import cupyx
 
     monkeypatch.setattr(cupyx, "empty_pinned", lambda shape, dtype: np.full(shape, -2, dtype))
-    monkeypatch.setattr(pinned_ring, "PLACES", PLACES)  # few, so that this device falls behind that far
+    monkeypatch.setattr(pinned_ring, "SLOTS", SLOTS)  # few, so that this device falls behind that far
 
 
 def _seen(seed: int) -> list[list[float]]:
@@ -54,11 +54,11 @@ def test_the_host_waits_only_when_it_is_a_whole_ring_ahead(monkeypatch):
     monkeypatch.setattr(backend.lazy, "go_on", lambda: False)  # a device that does nothing at all
     ring = PinnedRing(backend, backend.empty((1,), "float32"))
     waited = []
-    for _, event in ring._places:
+    for _, event in ring._slots:
         monkeypatch.setattr(event, "synchronize", lambda event=event: waited.append(event.recorded - event.reached))
-    for step in range(PLACES + 2):
+    for step in range(SLOTS + 2):
         ring.send([step])
-    assert waited == [0] * PLACES + [1, 1]
+    assert waited == [0] * SLOTS + [1, 1]
 
 
 def test_without_the_wait_steps_read_what_was_said_to_later_ones(monkeypatch):
@@ -66,7 +66,7 @@ def test_without_the_wait_steps_read_what_was_said_to_later_ones(monkeypatch):
 
     def careless(ring, backend, out):
         begin(ring, backend, out)
-        for _, event in ring._places:
+        for _, event in ring._slots:
             event.synchronize = lambda: None
 
     monkeypatch.setattr(PinnedRing, "__init__", careless)
@@ -144,16 +144,16 @@ def test_memory_is_not_given_back_before_it_is_read(pool, seed):
 def test_nor_is_that_of_a_minibatch(pool, seed):
     from fusedstep.backends.cupy.pinned_slots import PinnedSlot
 
-    kept = []
+    saved = []
 
     def send(backend, slot):
         slot.begin()
         slot.host[0][...] = 5.0
         slot.send(2)
-        kept.extend(slot.receive(2))
+        saved.extend(slot.receive(2))
 
     _read_after_the_end(pool, seed, lambda backend: PinnedSlot(backend, [((2, 3), "float32")]), send)
-    np.testing.assert_array_equal(kept[0], 5.0)
+    np.testing.assert_array_equal(saved[0], 5.0)
 
 
 def test_without_the_wait_it_is(pool, monkeypatch):
@@ -177,7 +177,7 @@ def test_a_device_that_was_lost_is_no_reason_to_complain(pool):
     def lost():
         raise RuntimeError("cudaErrorIllegalAddress")
 
-    events = [event for _, event in ring._places]
+    events = [event for _, event in ring._slots]
     for event in events:
         event.synchronize = lost
     del ring

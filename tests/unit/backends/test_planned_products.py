@@ -29,15 +29,15 @@ def backend(**library) -> HostProducts:
 def epilogues(monkeypatch):
     """The epilogues of the plans that are run from now on, in order."""
     seen = []
-    from fusedstep.backends.cuda.cublaslt.plan import Plan
+    from fusedstep.backends.cuda.cublaslt.plan import ProductPlan
 
-    run = Plan.run
+    run = ProductPlan.run
 
     def noting(plan, *arguments):
         seen.append(plan.problem.epilogue)
         run(plan, *arguments)
 
-    monkeypatch.setattr(Plan, "run", noting)
+    monkeypatch.setattr(ProductPlan, "run", noting)
     return seen
 
 

@@ -40,12 +40,12 @@ class Together:
     def ready(self):
         return len(self.executor.log) >= 2
 
-    def run(self, places, number, wanted):
+    def run(self, indices, number, wanted):
         assert len(wanted) == self.count
         found = np.empty((self.count, 2))
         state = self.executor.work.state
         for k in range(self.count):
-            chosen = places[k * self.rows : (k + 1) * self.rows]
+            chosen = indices[k * self.rows : (k + 1) * self.rows]
             state.begin()
             found[k] = PlainExecutor.run(self.executor, *(source[chosen] for source in self.sources), number + k)
         self.executor.log.append(self.count)
@@ -110,11 +110,11 @@ def test_every_row_of_a_minibatch_is_found_in_the_data_under_its_number():
     problem = replace(THREE, network=Network((6, 5, 4), 9))
     x, y = problem.data
     assert len(x) == len(y) == 8 * 9
-    for (rows, labels), chosen in zip(problem.minibatches, problem.places, strict=True):
+    for (rows, labels), chosen in zip(problem.minibatches, problem.indices, strict=True):
         order = np.lexsort(rows.T), np.lexsort(x[chosen].T)
         assert rows[order[0]].tobytes() == x[chosen][order[1]].tobytes()
         assert labels[order[0]].tolist() == y[chosen][order[1]].tolist()
-    assert np.any(np.diff(problem.places[0]) != 1), "in random order"
+    assert np.any(np.diff(problem.indices[0]) != 1), "in random order"
 
 
 def test_what_is_timed_are_launches_and_no_single_steps():

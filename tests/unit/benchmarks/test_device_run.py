@@ -424,12 +424,12 @@ def test_the_plan():
     assert TOTAL == 450.0, "as the help of the command says"
     assert set(STEPS) < set(SECONDS)
     assert DevicePlan("cpu, adam").names == ["adam", "cpu"]
-    assert sum(DevicePlan(budget=46.0).shares().values()) == pytest.approx(46.0)
-    assert DevicePlan("profile", budget=100.0).shares() == {"profile": pytest.approx(100.0)}
-    assert DevicePlan("adam,cpu").shares() == {name: SECONDS[name] for name in ("adam", "cpu")}
-    assert DevicePlan("adam,cpu", budget=100.0).shares(["cpu"]) == {"cpu": pytest.approx(100.0)}, "what is done needs no time"
-    assert DevicePlan(budget=100.0).shares([]) == {}
-    assert DevicePlan(dry=True).shares()["copy"] == math.inf
+    assert sum(DevicePlan(budget=46.0).fractions().values()) == pytest.approx(46.0)
+    assert DevicePlan("profile", budget=100.0).fractions() == {"profile": pytest.approx(100.0)}
+    assert DevicePlan("adam,cpu").fractions() == {name: SECONDS[name] for name in ("adam", "cpu")}
+    assert DevicePlan("adam,cpu", budget=100.0).fractions(["cpu"]) == {"cpu": pytest.approx(100.0)}, "the rest is done"
+    assert DevicePlan(budget=100.0).fractions([]) == {}
+    assert DevicePlan(dry=True).fractions()["copy"] == math.inf
     assert DevicePlan().total == TOTAL
     assert DevicePlan().sizes.adam >= 50_000_000
     assert (DevicePlan().sizes.rows, DevicePlan().sizes.classes) == (65_536, 1000)

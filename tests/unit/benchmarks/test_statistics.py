@@ -20,8 +20,8 @@ def test_spread():
 
 def test_quantiles_are_numpys():
     values = np.random.default_rng(0).random(17).tolist()
-    for share in (0.0, 0.1, 0.25, 0.5, 0.9, 1.0):
-        assert quantile(values, share) == pytest.approx(np.quantile(values, share))
+    for fraction in (0.0, 0.1, 0.25, 0.5, 0.9, 1.0):
+        assert quantile(values, fraction) == pytest.approx(np.quantile(values, fraction))
 
 
 def test_ratios_are_taken_pair_by_pair():
@@ -54,9 +54,9 @@ def test_the_floor_is_the_smaller_one_of_the_same_device(case):
     assert evaluation.floor(case).name == "GEMMs (BLAS)"
     assert evaluation.floor(case, "cuda") is None
     case.timings.append(Timing("cuda", "ours", 1, [1e-3] * 3, "cuda"))
-    assert evaluation.share_of_floor(case, case.timings[-1]) is None
+    assert evaluation.fraction_of_floor(case, case.timings[-1]) is None
     case.timings.append(Timing("GEMMs (cuda)", "floor", 1, [5e-4] * 3, "cuda"))
-    assert evaluation.share_of_floor(case, case.timings[-2]) == pytest.approx(0.5)
+    assert evaluation.fraction_of_floor(case, case.timings[-2]) == pytest.approx(0.5)
 
 
 def test_best_of_each_kind(case):
@@ -75,4 +75,4 @@ def test_share_of_the_copy_rate(report):
     (kernel,) = report.kernels
     assert evaluation.fastest_copy(kernel).name == "copy, 2 threads"
     assert evaluation.fastest_copy(kernel, "cuda") is None
-    assert evaluation.share_of_copy(kernel, kernel.timings[0]) == pytest.approx(14.0 / 20.0)
+    assert evaluation.fraction_of_copy(kernel, kernel.timings[0]) == pytest.approx(14.0 / 20.0)

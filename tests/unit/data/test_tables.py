@@ -61,8 +61,8 @@ def test_as_column_refuses_several_columns():
 
 def test_narrowed_only_where_nothing_is_lost():
     assert narrowed(np.array([1.0, -2.0])).dtype == np.int64
-    for kept in ([1.5, 2.0], [1.0, np.nan], [1e300], [2.0**53]):
-        assert narrowed(np.array(kept)).dtype == np.float64
+    for saved in ([1.5, 2.0], [1.0, np.nan], [1e300], [2.0**53]):
+        assert narrowed(np.array(saved)).dtype == np.float64
 
 
 def test_table_makes_numbers_float64_and_keeps_text():

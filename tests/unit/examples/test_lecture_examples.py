@@ -28,8 +28,8 @@ def test_E1_sigmoid_neuron(run: str, dtype: str) -> None:
     views = model.arena.views_of(gradients)
     linear = model.layers[0]
     dw = [*views[linear.weight].ravel().tolist(), *views[linear.bias].tolist()]
-    slope = 0.19661193324148185
-    np.testing.assert_allclose(dw, [-slope, -2 * slope, slope], rtol=1e-6)
+    derivative = 0.19661193324148185
+    np.testing.assert_allclose(dw, [-derivative, -2 * derivative, derivative], rtol=1e-6)
     assert [round(v, 2) for v in dw] == [-0.2, -0.39, 0.2]
 
 
@@ -47,8 +47,8 @@ def test_E2_affine_jacobian() -> None:
 class _Wave(Layer, public=False):
     """sin, exp or cos, written as somebody would who needs a layer that is not there."""
 
-    def __init__(self, value, slope) -> None:
-        self.value, self.slope = value, slope
+    def __init__(self, value, derivative) -> None:
+        self.value, self.derivative = value, derivative
 
     def forward(self, x, tape):
         tape.push(x)
@@ -56,7 +56,7 @@ class _Wave(Layer, public=False):
 
     def backward(self, dy, tape, needs_input=True):
         (x,) = tape.pop()
-        return dy * self.slope(x)
+        return dy * self.derivative(x)
 
 
 def test_E3_cos_exp_sin_chain() -> None:

@@ -27,8 +27,8 @@ def result_of(row, backend):
 def test_e1_sigmoid_neuron_has_the_gradient_of_the_notes(run):
     result = result_of("e1", run)
     dw = [result["dL/dw1"], result["dL/dw2"], result["dL/db"]]
-    slope = 0.19661193324148185
-    np.testing.assert_allclose(dw, [-slope, -2.0 * slope, slope], rtol=1e-12)
+    derivative = 0.19661193324148185
+    np.testing.assert_allclose(dw, [-derivative, -2.0 * derivative, derivative], rtol=1e-12)
     assert [round(value, 2) for value in dw] == [-0.2, -0.39, 0.2]
 
 

@@ -33,9 +33,9 @@ def test_copies_of_steps(name, make):
     train(step, batches(name, 0))
     twin = make(step)
     assert state_of(twin) == state_of(step)
-    before, kept, gradient = state_of(step), buffers(step), step.gradient.tobytes()
+    before, saved, gradient = state_of(step), buffers(step), step.gradient.tobytes()
     continued = train(twin, batches(name, 5))
-    assert (state_of(step), buffers(step), step.gradient.tobytes()) == (before, kept, gradient)
+    assert (state_of(step), buffers(step), step.gradient.tobytes()) == (before, saved, gradient)
     assert train(step, batches(name, 5)) == continued
     assert state_of(twin) == state_of(step)
 
@@ -48,9 +48,9 @@ def test_copies_of_models_while_plans_exist(name, make):
     train(step, batches(name, 0))
     twin = fs.TrainStep(make(step.model), ZOO[name][1](), fs.SGD(1e-3), seed=3)
     twin.state.t = step.state.t
-    before, kept = state_of(step), buffers(step)
+    before, saved = state_of(step), buffers(step)
     continued = train(twin, batches(name, 5))
-    assert (state_of(step), buffers(step)) == (before, kept)
+    assert (state_of(step), buffers(step)) == (before, saved)
     assert train(step, batches(name, 5)) == continued
 
 

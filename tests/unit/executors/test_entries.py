@@ -164,10 +164,10 @@ def test_products(transpose_a, transpose_b, accumulate, dtype):
         out = np.full((m, n), np.nan, dtype) if not accumulate else generator.standard_normal((m, n)).astype(dtype)
         a_, b_ = (x.astype("f8").T if t else x.astype("f8") for x, t in ((a, transpose_a), (b, transpose_b)))
         wanted = a_ @ b_ + (out.astype("f8") if accumulate else 0.0)
-        kept = a.tobytes(), b.tobytes()
+        saved = a.tobytes(), b.tobytes()
         product(a, b, out, transpose_a, transpose_b, accumulate)
         conformance.close(out, wanted, dtype, "product", f"[{m}, {k}] [{k}, {n}]")
-        assert (a.tobytes(), b.tobytes()) == kept
+        assert (a.tobytes(), b.tobytes()) == saved
 
 
 def test_a_piece_of_a_product(dtype):

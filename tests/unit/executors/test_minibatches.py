@@ -56,13 +56,13 @@ PLACES = {
 def test_every_step_may_bring_other_memory(name, deterministic):
     fs.set_num_threads(2)
     wanted, step = step_for(name, deterministic=deterministic), step_for(name, deterministic=deterministic)
-    kept = []
+    saved = []
     for number, place in enumerate([*PLACES.values(), *PLACES.values()]):
         x, y = batch_for(name, ROWS, "float32", number)
         y = y.astype("i4") if y.dtype.kind == "i" else y
-        kept.append((place(x), place(y)))  # alive, so that no array comes to lie where another one was
-        assert float(step(*kept[-1])) == float(wanted(x.copy(), y.copy()))
-        np.testing.assert_array_equal(np.asarray(kept[-1][0], "f4"), x)
+        saved.append((place(x), place(y)))  # alive, so that no array comes to lie where another one was
+        assert float(step(*saved[-1])) == float(wanted(x.copy(), y.copy()))
+        np.testing.assert_array_equal(np.asarray(saved[-1][0], "f4"), x)
     assert step.model.arena.values.tobytes() == wanted.model.arena.values.tobytes()
     assert kind_of_plan(step) == "RowsPlan"
 

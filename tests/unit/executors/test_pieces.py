@@ -8,7 +8,7 @@ from networks import ZOO, InterpretedStep, batch_for, kind_of_plan, plans, step_
 
 import fusedstep as fs
 from fusedstep.backends.conformance.tolerances import tolerance
-from fusedstep.backends.executors.base import Piece
+from fusedstep.backends.executors.base import MicroBatch
 
 EXECUTORS = {
     "plain": {"backend": "numpy"},
@@ -37,7 +37,7 @@ def test_f5_pieces_add_up_to_the_gradient_of_the_whole_in_float64(name, size, ho
     total = 0.0
     for start in range(0, ROWS, size):
         part = inputs[start : start + size], targets[start : start + size]
-        loss, added = cut.executor.gradient(*part, 5, Piece(start, ROWS))
+        loss, added = cut.executor.gradient(*part, 5, MicroBatch(start, ROWS))
         total += loss
     np.testing.assert_allclose(cut.gradient, whole.gradient, rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose([total, added], [wanted, squares], rtol=1e-12)

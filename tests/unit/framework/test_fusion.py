@@ -155,10 +155,10 @@ class Doubled(fs.SoftmaxCrossEntropy):
     """Changes in place what it inherits."""
 
     def evaluate(self, y, targets, tape):
-        losses, slope = super().evaluate(y, targets, tape)
+        losses, derivative = super().evaluate(y, targets, tape)
         losses *= 2.0
-        slope *= 2.0
-        return losses, slope
+        derivative *= 2.0
+        return losses, derivative
 
 
 def test_a_loss_that_changes_its_slope_does_not_leave_the_sum_of_the_old_one():

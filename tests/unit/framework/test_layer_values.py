@@ -45,8 +45,8 @@ def test_a5_inverted_dropout_is_the_notes_dropout_with_rescaled_weights(name):
     run.map(dropout, plain, run.asarray(x, "float64"), p, 1.0, random=random)
     inverted, plain = run.to_numpy(inverted), run.to_numpy(plain)
     np.testing.assert_allclose(inverted @ (keep * w), plain @ w, atol=1e-12)  # the same network in training
-    kept = np.mean(plain != 0.0)
-    assert abs(kept - keep) < 4.0 * np.sqrt(p * keep / x.size)
+    saved = np.mean(plain != 0.0)
+    assert abs(saved - keep) < 4.0 * np.sqrt(p * keep / x.size)
     model = fs.Sequential(fs.Dropout(p), fs.Linear(4, 3, bias=False)).initialize(0, name, "float64")
     model.load_parameters({"1.Linear.weight": keep * w})
     np.testing.assert_allclose(np.array(model(x)), (keep * x) @ w, atol=1e-12)  # and when it is used

@@ -235,9 +235,9 @@ def test_predictions_in_parts_are_predictions_at_once(name, monkeypatch):
 def test_results_are_the_callers_own(name, data):
     model = fs.mlp([6, 4, 3]).initialize(0, name)
     first = model(data[0])
-    kept = np.array(first)
+    saved = np.array(first)
     model(data[0] * 2.0)
-    assert np.array_equal(first, kept)
+    assert np.array_equal(first, saved)
     one = model(data[0][:1])
     assert one.shape == (1, 3)
 

@@ -11,14 +11,14 @@ import pytest
 import fusedstep as fs
 from fusedstep.framework.engine.initializers import initializer
 from fusedstep.framework.layers import LAYERS
-from fusedstep.framework.settings import LARGEST, choice, finite, not_negative, positive, real, share, stabiliser, whole
+from fusedstep.framework.settings import LARGEST, choice, epsilon_above_zero, finite, not_negative, positive, real, share, whole
 from fusedstep.kernels.formula import REGISTRY, Each, formula, make_formula
 
 NAN, INF = math.nan, math.inf
 NO_NUMBERS = ("1", None, True, False, np.True_, NAN, INF, -INF, np.float32("nan"), 1j, [1.0], decimal.Decimal(1), 10**400, 1e39)
 
 
-@pytest.mark.parametrize("check", [whole, finite, positive, not_negative, share, stabiliser])
+@pytest.mark.parametrize("check", [whole, finite, positive, not_negative, share, epsilon_above_zero])
 @pytest.mark.parametrize("value", NO_NUMBERS, ids=repr)
 def test_what_is_no_finite_number_is_refused(check, value):
     if check is whole and type(value) is int:
@@ -76,10 +76,10 @@ def test_ranges_without_an_end_and_numbers_that_float32_cannot_hold():
 
 
 def test_stabilisers_do_not_vanish_in_float32():
-    assert np.float32(stabiliser(1.2e-38)) >= np.finfo(np.float32).tiny
+    assert np.float32(epsilon_above_zero(1.2e-38)) >= np.finfo(np.float32).tiny
     for value in (0.0, 1e-39, 1e-46, 1e-300):
         with pytest.raises(fs.HyperparameterError, match=r"expected epsilon .* are 0 in float32"):
-            stabiliser(value)
+            epsilon_above_zero(value)
 
 
 def test_names_out_of_a_set():

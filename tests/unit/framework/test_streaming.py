@@ -176,18 +176,18 @@ class _Broken(fs.RowSource):
 def test_f5_errors_of_the_loader_surface_with_their_cause(run, data) -> None:
     x, y = data
     step = _step(run)
-    kept = None
+    saved = None
 
     class Keep(fs.Callback):
         def on_step_end(self, trainer, done, total):
-            nonlocal kept
-            kept = trainer.step.model.arena.values.copy()
+            nonlocal saved
+            saved = trainer.step.model.arena.values.copy()
 
     with pytest.raises(errors.DataFileError, match=r"ValueError: the disk is gone.*read\(rows, out\)") as failed:
         fs.Trainer(step, [Keep()]).fit(_Broken(x, 4, "error"), y, epochs=2, batch_size=64)
     assert isinstance(failed.value.__cause__, ValueError)
     assert step.steps == 3
-    np.testing.assert_array_equal(kept, step.model.arena.values)
+    np.testing.assert_array_equal(saved, step.model.arena.values)
     with pytest.raises(MemoryError, match="no room"):
         fs.Trainer(step).fit(_Broken(x, 2, "memory"), y, epochs=2, batch_size=64)
     with pytest.raises(errors.NonFiniteDataError, match=r"x \(mine\).*row \d+"):

@@ -11,7 +11,7 @@ import pytest
 from fusedstep.kernels.formula import REGISTRY
 from fusedstep.kernels.formulas import activations, losses
 from fusedstep.kernels.formulas.activations import ACTIVATIONS, dense_backward, dense_forward
-from fusedstep.kernels.formulas.elementwise import softmax_slope
+from fusedstep.kernels.formulas.elementwise import softmax_derivative
 
 BOUND = 1e-7
 STEP = 1e-3
@@ -47,9 +47,9 @@ def test_slope_of_every_activation(name, points):
     activation = ACTIVATIONS[name]
     settings = settings_of(activation)
     y = activation.value(points, *settings)
-    kept = y if activation.keeps == "output" else points
+    saved = y if activation.keeps == "output" else points
     expected = difference(lambda x: activation.value(x, *settings), points)
-    assert relative(np.broadcast_to(activation.slope(kept, *settings), points.shape), expected) < BOUND
+    assert relative(np.broadcast_to(activation.derivative(saved, *settings), points.shape), expected) < BOUND
 
 
 @pytest.mark.row("A2")
@@ -58,15 +58,15 @@ def test_slope_at_zero_is_a_subgradient(name):
     activation = ACTIVATIONS[name]
     settings = settings_of(activation)
     zero = np.zeros(1)
-    kept = activation.value(zero, *settings) if activation.keeps == "output" else zero
-    slope = float(np.broadcast_to(activation.slope(kept, *settings), (1,))[0])
+    saved = activation.value(zero, *settings) if activation.keeps == "output" else zero
+    derivative = float(np.broadcast_to(activation.derivative(saved, *settings), (1,))[0])
     left, right = (
         float(((activation.value(np.array([s * 1e-7]), *settings) - activation.value(zero, *settings)) / (s * 1e-7))[0])
         for s in (-1.0, 1.0)
     )
-    assert min(left, right) - 1e-6 <= slope <= max(left, right) + 1e-6
+    assert min(left, right) - 1e-6 <= derivative <= max(left, right) + 1e-6
     if name == "relu":
-        assert slope == 0.0
+        assert derivative == 0.0
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
@@ -100,9 +100,9 @@ def test_backward_of_every_dense_layer(name, bias, dropout, points):
         result = run(z)
         return result[0] if keep_input else result
 
-    kept = run(z)[1] if keep_input else run(z)
+    saved = run(z)[1] if keep_input else run(z)
     dy = rng.normal(size=points.size)
-    got = backward(dy, kept, *settings_of(activation), *random)
+    got = backward(dy, saved, *settings_of(activation), *random)
     assert relative(got, dy * difference(output, z)) < BOUND
     if dropout:
         assert (got == 0.0).mean() > 0.15
@@ -180,7 +180,7 @@ def test_softmax_slope():
         return e / e.sum(axis=1, keepdims=True)
 
     y = softmax(x)
-    dx = softmax_slope(dy, y, (dy * y).sum(axis=1, keepdims=True))
+    dx = softmax_derivative(dy, y, (dy * y).sum(axis=1, keepdims=True))
     for k in range(5):
         shift = np.eye(5)[k]
         expected = difference(lambda s, e=shift: (dy * softmax(x + s[:, None] * e)).sum(axis=1), np.zeros(30))

@@ -66,8 +66,8 @@ def test_softmax_cross_entropy_of_few_and_of_many_classes_follows_float64(classe
     weight = weights.astype(np.float64)[label][:, None]
     tolerance = 2e-6 if dtype == "float32" else 1e-14
     np.testing.assert_allclose(losses, -(weight * wanted * log_p).sum(axis=1), rtol=4 * tolerance, atol=4 * tolerance)
-    slope = 0.25 * weight * (np.exp(log_p) * wanted.sum(axis=1, keepdims=True) - wanted)
-    np.testing.assert_allclose(gradient, slope, rtol=4 * tolerance, atol=tolerance)
+    derivative = 0.25 * weight * (np.exp(log_p) * wanted.sum(axis=1, keepdims=True) - wanted)
+    np.testing.assert_allclose(gradient, derivative, rtol=4 * tolerance, atol=tolerance)
 
 
 def test_labels_of_any_shape_are_compared_with_a_bound():

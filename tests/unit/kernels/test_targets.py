@@ -231,7 +231,7 @@ def test_formulas_that_are_hard_on_a_register_plan(formula, name):
 
 HOSTS = {"base": lambda: Backend(np), "numpy": lambda: backend("numpy"), "numba": lambda: backend("numba")}
 SAMPLE = {
-    "flat": vectors.combination, "row": elementwise.add_bias, "column": elementwise.softmax_slope,
+    "flat": vectors.combination, "row": elementwise.add_bias, "column": elementwise.softmax_derivative,
     "row sum": elementwise.row_product, "row sum and gradient": losses.squared_error, "two outputs": prelu_backward,
     "prelu": prelu, "bits": dropout,
 }  # fmt: skip

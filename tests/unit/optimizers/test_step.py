@@ -131,8 +131,8 @@ def test_the_kernel_itself_does_nothing_where_the_gradient_is_not_finite(name, a
     gradient[7] = value
     step.state.apply(gradient, step.backend.sum_of_squares(gradient))
     np.testing.assert_array_equal(np.asarray(model.arena.values), before)
-    for n, kept in states.items():
-        np.testing.assert_array_equal(np.asarray(step.state.states[n]), kept)
+    for n, saved in states.items():
+        np.testing.assert_array_equal(np.asarray(step.state.states[n]), saved)
 
 
 @pytest.mark.parametrize("backend", ["numpy", "numba"])

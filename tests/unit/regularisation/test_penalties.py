@@ -44,18 +44,18 @@ def test_b7_one_step_of_l2_and_one_of_decay_follow_their_formulas(backend):
     before = fitted(fs.SGD(0.1), backend, 0, bias=True)
     w, b = before["0.Linear.weight"], before["0.Linear.bias"]
     error = x @ w + b - y[:, None]
-    slope, offset = 2.0 * x.T @ error / len(x), 2.0 * error.mean(0)
+    derivative, offset = 2.0 * x.T @ error / len(x), 2.0 * error.mean(0)
     for name in ("l2", "weight_decay"):  # theta -= lr g + lr alpha theta is the same for plain gradient descent
         after = fitted(fs.SGD(0.1, **{name: 0.3}), backend, 1, bias=True)
-        np.testing.assert_allclose(after["0.Linear.weight"], w - 0.1 * slope - 0.1 * 0.3 * w, rtol=1e-12)
+        np.testing.assert_allclose(after["0.Linear.weight"], w - 0.1 * derivative - 0.1 * 0.3 * w, rtol=1e-12)
         np.testing.assert_allclose(after["0.Linear.bias"], b - 0.1 * offset, rtol=1e-12)  # exempt
     # Adam divides l2 by the size of the gradient; decay acts on the weight alone.
     after = fitted(fs.Adam(0.1, weight_decay=0.3, epsilon=1e-12), backend, 1)["0.Linear.weight"]
     w = fitted(fs.SGD(0.1), backend, 0)["0.Linear.weight"]
-    slope = 2.0 * x.T @ (x @ w - y[:, None]) / len(x)
-    np.testing.assert_allclose(after, w - 0.1 * 0.3 * w - 0.1 * np.sign(slope), rtol=1e-9)
+    derivative = 2.0 * x.T @ (x @ w - y[:, None]) / len(x)
+    np.testing.assert_allclose(after, w - 0.1 * 0.3 * w - 0.1 * np.sign(derivative), rtol=1e-9)
     after = fitted(fs.Adam(0.1, l2=0.3, epsilon=1e-12), backend, 1)["0.Linear.weight"]
-    np.testing.assert_allclose(after, w - 0.1 * np.sign(slope + 0.3 * w), rtol=1e-9)
+    np.testing.assert_allclose(after, w - 0.1 * np.sign(derivative + 0.3 * w), rtol=1e-9)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

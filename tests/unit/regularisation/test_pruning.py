@@ -52,7 +52,7 @@ def test_b9_pruned_weights_stay_exactly_zero(name, arguments, settings, backend)
     assert sum(z.sum() for z in pruned.values()) == round(0.6 * (9 * 40 + 40 * 20 + 20 * 3))
     for n, before in others.items():
         np.testing.assert_array_equal(np.array(step.model.parameters()[n]), before, err_msg=f"{n} is exempt")
-    kept = {n: np.array(step.model.parameters()[n])[~z] for n, z in pruned.items()}
+    saved = {n: np.array(step.model.parameters()[n])[~z] for n, z in pruned.items()}
     for t in range(10, 60):
         step(x[t], y[t])
         # Nesterov's look-ahead must not move them either when it takes the gradient.
@@ -60,7 +60,7 @@ def test_b9_pruned_weights_stay_exactly_zero(name, arguments, settings, backend)
     for n, z in pruned.items():
         values = np.array(step.model.parameters()[n])
         assert np.all(values[z] == 0.0)
-        assert np.mean(values[~z] != kept[n]) > 0.5  # a unit without any weight after it rests
+        assert np.mean(values[~z] != saved[n]) > 0.5  # a unit without any weight after it rests
 
 
 @pytest.mark.parametrize("name", ["Momentum", "Adam", "LAMB"])

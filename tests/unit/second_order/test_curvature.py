@@ -107,8 +107,8 @@ def test_c9_the_curvature_of_every_loss_agrees_with_differences_of_its_gradient(
             unit = unit.reshape(outputs.shape)
             tape = Tape(Arena([], native, "float64"), backend=dual)
             tape.begin(len(outputs))
-            _, slope = loss.evaluate(dual.pair(outputs.copy(), unit), dual.pair(prepared), tape)
-            matrix[k] = slope.tangent.ravel()
+            _, derivative = loss.evaluate(dual.pair(outputs.copy(), unit), dual.pair(prepared), tape)
+            matrix[k] = derivative.tangent.ravel()
 
             def gradient(offset, unit=unit, loss=loss, outputs=outputs, prepared=prepared):
                 plain = Tape(Arena([], native, "float64"))
@@ -252,11 +252,11 @@ def test_c8_a_product_changes_neither_parameters_nor_gradient(backend, lab):
     objective = fs.Objective(problem.model, problem.loss, problem.x, problem.y)
     before, (value, gradient) = np.array(objective.parameters), objective.gradient()
     direction = lab.random_direction(objective)
-    kept = direction.copy()
+    saved = direction.copy()
     objective.hessian_product(direction)
     objective.gauss_newton_product(direction)
     np.testing.assert_array_equal(objective.parameters, before)
-    np.testing.assert_array_equal(direction, kept)
+    np.testing.assert_array_equal(direction, saved)
     again, gradient_again = objective.gradient()
     assert again == value
     np.testing.assert_array_equal(gradient_again, gradient)

@@ -116,10 +116,10 @@ def test_c8_at_a_corner_the_tangent_takes_the_slope_of_the_layer(name, dual):
     zero, direction = np.zeros((1, 1)), np.ones((1, 1))
     y = dual.empty((1, 1), "float64")
     dual.map(activation.forward, y, dual.pair(zero, direction), *settings)
-    kept = y.value if activation.keeps == "output" else zero
-    slope = np.empty((1, 1))
-    find("numpy").map(activation.backward, slope, direction, kept, *settings)
-    np.testing.assert_allclose(y.tangent, slope, atol=1e-15)
+    saved = y.value if activation.keeps == "output" else zero
+    derivative = np.empty((1, 1))
+    find("numpy").map(activation.backward, derivative, direction, saved, *settings)
+    np.testing.assert_allclose(y.tangent, derivative, atol=1e-15)
 
 
 def test_c8_the_curvature_of_cross_entropy_at_a_logit_of_exactly_zero(dual):

@@ -16,17 +16,17 @@ from fusedstep.framework.second_order.line_search import Probe
 class Line:
     """phi with its derivative, and a record of the steps that were tried."""
 
-    def __init__(self, value, slope):
-        self.value, self.slope, self.steps = value, slope, []
+    def __init__(self, value, derivative):
+        self.value, self.derivative, self.steps = value, derivative, []
 
     def __call__(self, step, wanted=True):
         self.steps.append(step)
         value = self.value(step)
-        return Probe(step, value if math.isfinite(value) else math.inf, self.slope(step) if wanted else math.nan)
+        return Probe(step, value if math.isfinite(value) else math.inf, self.derivative(step) if wanted else math.nan)
 
     @property
     def start(self):
-        return Probe(0.0, self.value(0.0), self.slope(0.0))
+        return Probe(0.0, self.value(0.0), self.derivative(0.0))
 
 
 # The test functions of More and Thuente (1994), table 5: a narrow valley, a long flat one, one of many wiggles.
@@ -53,10 +53,10 @@ def test_c7_strong_wolfe_conditions_hold(name, c2, first):
     phi = Line(*FUNCTIONS[name])
     found = fs.StrongWolfe(c1=1e-4, c2=c2).search(phi, phi.start, first)
     assert found is not None
-    assert found.value <= phi.start.value + 1e-4 * found.step * phi.start.slope
+    assert found.value <= phi.start.value + 1e-4 * found.step * phi.start.derivative
     # The slope at 0 of the second function is 5e-7: a thousandth of it means differences of phi far below rounding.
     rounding = 1e-7 if name == "More-Thuente 2" and c2 < 0.1 else 0.0
-    assert abs(found.slope) <= max(c2 * abs(phi.start.slope), rounding)
+    assert abs(found.derivative) <= max(c2 * abs(phi.start.derivative), rounding)
     assert found.value == phi.value(found.step)
     assert len(phi.steps) <= 30
 
@@ -70,7 +70,7 @@ def test_c7_backtracking_takes_the_first_step_that_satisfies_armijo(name, c1, sh
 
     def low_enough(step):
         value = phi.value(step)
-        return value <= phi.start.value + c1 * step * phi.start.slope
+        return value <= phi.start.value + c1 * step * phi.start.derivative
 
     assert low_enough(found.step)
     assert not any(low_enough(step) for step in phi.steps[:-1])

@@ -32,14 +32,14 @@ class Rounded:
     def __call__(self, step, wanted):
         self.asked.append((step, wanted))
         value = 1.0 + 1e-18 * (step - self.lowest) ** 2 + EPS * int(self.generator.integers(-3, 4))
-        return Probe(step, value, self.slope(step) if wanted else float("nan"))
+        return Probe(step, value, self.derivative(step) if wanted else float("nan"))
 
-    def slope(self, step):
+    def derivative(self, step):
         return 2e-18 * (step - self.lowest)
 
     @property
     def start(self):
-        return Probe(0.0, 1.0, self.slope(0.0), 4.0 * EPS)
+        return Probe(0.0, 1.0, self.derivative(0.0), 4.0 * EPS)
 
 
 @pytest.mark.parametrize("noise", range(10))
@@ -57,7 +57,7 @@ def test_c7_backtracking_goes_by_the_slopes_where_values_are_noise(noise):
 def test_c7_strong_wolfe_goes_by_the_slopes_where_values_are_noise(c2, first, noise):
     phi = Rounded(noise)
     found = fs.StrongWolfe(c2=c2).search(phi, phi.start, first)
-    assert abs(found.slope) <= c2 * abs(phi.start.slope)
+    assert abs(found.derivative) <= c2 * abs(phi.start.derivative)
     assert len(phi.asked) <= 14
 
 

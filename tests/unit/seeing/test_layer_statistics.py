@@ -25,14 +25,14 @@ def _by_hand(parameters, x, y, places):
             h = np.tanh(h) if index == 1 else np.maximum(h, 0.0)
         outputs.append(h)
     e = np.exp(h - h.max(axis=1, keepdims=True))
-    slope = (e / e.sum(axis=1, keepdims=True) - np.eye(h.shape[1])[y]) / len(x)
-    gradients = [slope]
+    derivative = (e / e.sum(axis=1, keepdims=True) - np.eye(h.shape[1])[y]) / len(x)
+    gradients = [derivative]
     for index in (4, 3, 2, 1):
         if index % 2 == 0:
-            slope = slope @ w[f"{index}.Linear.weight"].T
+            derivative = derivative @ w[f"{index}.Linear.weight"].T
         else:
-            slope = slope * (1.0 - outputs[1] ** 2 if index == 1 else outputs[3] > 0.0)
-        gradients.insert(0, slope)
+            derivative = derivative * (1.0 - outputs[1] ** 2 if index == 1 else outputs[3] > 0.0)
+        gradients.insert(0, derivative)
     assert len(outputs) == len(gradients) == places
     return outputs, gradients
 
@@ -126,11 +126,11 @@ def test_d2_layers_inside_others_and_dropout_are_seen_as_in_training(run, data, 
     for layer in model.layers:
         h = layer.forward(h, tape)
         seen.append(step.backend.to_numpy(h))
-    _, slope = step.loss.evaluate(h, targets, tape)
-    slopes = [slope]
+    _, derivative = step.loss.evaluate(h, targets, tape)
+    derivatives = [derivative]
     for layer in model.layers[:0:-1]:
-        slopes.insert(0, layer.backward(slopes[0], tape))
-    for place, y_, dy in zip((0, 5, 6, 7), seen, slopes, strict=True):
+        derivatives.insert(0, layer.backward(derivatives[0], tape))
+    for place, y_, dy in zip((0, 5, 6, 7), seen, derivatives, strict=True):
         assert statistics["activation_std"][0, place] == pytest.approx(np.std(y_, dtype=np.float64), rel=1e-5)
         assert statistics["gradient_std"][0, place] == pytest.approx(np.std(step.backend.to_numpy(dy)), rel=1e-5)
     assert (seen[2] == 0.0).mean() > 0.3
