@@ -50,7 +50,7 @@ def figures(case: Case, timing: Timing) -> dict[str, Any]:
     """All figures of one contender for tables, in plain units.
 
     Returns: median_ms, low_ms and high_ms (quartiles), samples_per_second, gflop_per_second (matrix products only),
-        share_of_floor and to_best_peer, which may be None.
+        fraction_of_floor and to_best_peer, which may be None.
     """
     times = spread(timing.seconds)
     return {
@@ -59,7 +59,7 @@ def figures(case: Case, timing: Timing) -> dict[str, Any]:
         "high_ms": 1e3 * times.high,
         "samples_per_second": case.parsed.batch / times.median,
         "gflop_per_second": 1e-9 * case.flop / times.median,
-        "share_of_floor": fraction_of_floor(case, timing),
+        "fraction_of_floor": fraction_of_floor(case, timing),
         "to_best_peer": to_best_peer(case, timing),
     }
 
@@ -72,7 +72,7 @@ def grid(report: BenchReport) -> list[Case]:
 def summary(report: BenchReport) -> dict[str, dict[str, float]]:
     """Geometric means over the networks of the grid, for each backend and for the best one ("best").
 
-    Returns: name -> {"to_best_peer", "share_of_floor", "networks"}; means without a case are left out.
+    Returns: name -> {"to_best_peer", "fraction_of_floor", "networks"}; means without a case are left out.
     """
     cases = grid(report)
     found: dict[str, dict[str, float]] = {}
@@ -80,7 +80,7 @@ def summary(report: BenchReport) -> dict[str, dict[str, float]]:
     for name in [*names, "best"]:
         chosen = [(case, t) for case in cases if (t := _chosen(case, name)) is not None]
         means = {"networks": float(len(chosen))}
-        for key, measure in (("to_best_peer", to_best_peer), ("share_of_floor", fraction_of_floor)):
+        for key, measure in (("to_best_peer", to_best_peer), ("fraction_of_floor", fraction_of_floor)):
             values = [v for case, t in chosen if (v := measure(case, t)) is not None]
             if values:
                 means[key] = geometric_mean(values)

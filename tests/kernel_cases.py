@@ -18,7 +18,7 @@ MAPS = [f for f in REGISTRY.values() if not f.overwrites]
 UPDATES = [f for f in REGISTRY.values() if f.overwrites]
 RANDOM = [f for f in MAPS if f.random]
 
-SIGNED = {"x", "y", "z", "a", "b", "dy", "dx", "kept", "logit", "theta", "gradient", "m", "u", "velocity", "bias", "offset"}
+SIGNED = {"x", "y", "z", "a", "b", "dy", "dx", "saved", "logit", "theta", "gradient", "m", "u", "velocity", "bias", "offset"}
 """Arguments that may be negative; all others are drawn from (0.05, 0.95), which every formula accepts."""
 
 TOLERANCE = {"float32": {"rtol": 3e-5, "atol": 3e-5}, "float64": {"rtol": 1e-11, "atol": 1e-12}}

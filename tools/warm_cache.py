@@ -19,7 +19,7 @@ MOST = 16
 """Processes; each holds a context of the device."""
 
 
-def fraction(first: int, step: int) -> list[Variant]:
+def part(first: int, step: int) -> list[Variant]:
     """Every so many of the kernels, from the one of that number on."""
     return list(islice(chain(variants(), doubles()), first, None, step))
 
@@ -29,7 +29,7 @@ def compile_fraction(first: int, step: int) -> list[str]:
     from ..kernels.targets.cuda.kernel import CudaKernel
 
     wrong = []
-    for variant in fraction(first, step):
+    for variant in part(first, step):
         try:
             CudaKernel(variant.source())
         except Exception as error:  # the other kernels are still compiled; the error is raised again when this one is used
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] = ()) -> int:
     with ProcessPoolExecutor(count, get_context("spawn")) as pool:
         for done in as_completed([pool.submit(compile_fraction, first, count) for first in range(count)]):
             wrong += done.result()
-    print(f"{len(fraction(0, 1)) - len(wrong)} kernels are in {folder}", *wrong, sep="\n")
+    print(f"{len(part(0, 1)) - len(wrong)} kernels are in {folder}", *wrong, sep="\n")
     return int(bool(wrong))
 
 

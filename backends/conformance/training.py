@@ -35,7 +35,7 @@ def autoencoder(backend: Backend | str, dtype: str) -> Any:
     """A step with maxout, PReLU, a residual block, tied weights, noise, L2 and a group."""
     fs = _library()
     encoder = fs.Linear(5, 6, weight_init="glorot_uniform")
-    inner = (fs.Maxout(6, 7, micro_batches=3), fs.PReLU(7), fs.Linear(7, 6))
+    inner = (fs.Maxout(6, 7, pieces=3), fs.PReLU(7), fs.Linear(7, 6))
     model = fs.Sequential(fs.GaussianNoise(0.1), encoder, fs.Tanh(), fs.Residual(*inner), fs.ELU(), fs.TiedLinear(encoder))
     model.initialize(8, backend, dtype)
     groups = [fs.ParameterGroup("*.bias", lr_scale=2.0)]

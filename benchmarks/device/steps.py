@@ -35,7 +35,7 @@ RESERVED = 0.35
 """The share of a part's time that is kept for measuring: nobody is got ready any more when less is left."""
 
 LATE, AGAIN = "cut short: the time of this part was over", "run it again with --resume"
-DRAWN = ("start", "minibatches", "data", "places")
+DRAWN = ("start", "minibatches", "data", "indices")
 """What all problems of a part have in common, drawn once."""
 
 

@@ -17,7 +17,7 @@ BAR = 0.8
 def floor_figure(report: BenchReport) -> Any:
     """The share of the floor, a bar for each network and contender; None where nothing has a floor."""
     means = summary(report)
-    best = means.get("best", {}).get("share_of_floor")
+    best = means.get("best", {}).get("fraction_of_floor")
     if best is None:
         return None
     title = f"fusedstep runs at {100 * best:.0f} % of the speed of the matrix products alone"

@@ -65,7 +65,7 @@ def case_table(case: Case) -> ReportTable:
             [
                 timing.name, number(found["median_ms"]), f"{number(found['low_ms'])}–{number(found['high_ms'])}",
                 "" if floor else number(found["samples_per_second"]), number(found["gflop_per_second"]),
-                percent(found["share_of_floor"]), "" if floor else times(found["to_best_peer"]),
+                percent(found["fraction_of_floor"]), "" if floor else times(found["to_best_peer"]),
             ]
         )  # fmt: skip
     headings = ["", "ms/step", "quartiles", "samples/s", "GFLOP/s", "of floor", "/ peer"]
@@ -155,7 +155,7 @@ def sentences(report: BenchReport) -> list[str]:
         parts = []
         if "to_best_peer" in means:
             parts.append(f"takes {means['to_best_peer']:.2f} times as long as the best peer")
-        if "share_of_floor" in means:
+        if "fraction_of_floor" in means:
             parts.append(f"reaches {percent(means['fraction_of_floor'])} of the speed of the matrix products alone")
         if parts:
             found.append(f"{who} {' and '.join(parts)} ({count}).")

@@ -275,7 +275,7 @@ BROKEN = [
     (FirstStepForEver, "random", "state"),
     (StandsStill, "random", "state"),
     (FirstRowForEver, "random", "state"),
-    (FirstRowForEver, "training", "pieces_of_a_minibatch-classifier-float32"),
+    (FirstRowForEver, "training", "micro_batches_of_a_minibatch-classifier-float32"),
     (SaysWhatWasSaidFirst, "arrays", "sender-float32"),
     (SaysWhatWasSaidFirst, "training", "agrees_with_numpy-classifier-float64"),
     (SendsAllButTheLastRow, "arrays", "slots-float32"),

@@ -115,7 +115,7 @@ def test_f5_a_real_lack_of_memory_makes_pieces_smaller_and_nothing_else(gpu_back
     finally:
         pool.set_limit(size=0)
     assert step.micro.largest is not None
-    assert any("micro_batch auto" in record.getMessage() for record in caplog.saves)
+    assert any("micro_batch auto" in record.getMessage() for record in caplog.records)
     np.testing.assert_allclose(found, wanted, rtol=1e-4)
     np.testing.assert_allclose(_values(step), _values(whole), rtol=1e-3, atol=1e-4)
 

@@ -352,11 +352,11 @@ def test_nothing_waits_for_the_device(gpu_backend):
 def test_kernels_that_were_compiled_beforehand_come_from_the_cache():
     from fusedstep.kernels.targets import cache
     from fusedstep.kernels.targets.cuda.kernel import CudaKernel
-    from fusedstep.tools.warm_cache import compile_fraction, share
+    from fusedstep.tools.warm_cache import compile_fraction, part
 
     if cache.folder() is None:
         pytest.skip("the kernel cache is switched off")
     assert compile_fraction(0, 60) == []
-    for variant in share(0, 60):
+    for variant in part(0, 60):
         stats = CudaKernel(variant.source()).compiled.stats
         assert (sum(stats.cache_hits.values()), sum(stats.cache_misses.values())) == (1, 0), str(variant)

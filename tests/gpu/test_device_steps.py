@@ -9,7 +9,7 @@ import pytest
 
 import fusedstep as fs
 from fusedstep.backends.cuda.several import SeveralSteps
-from fusedstep.backends.cupy.pinned_ring import PLACES
+from fusedstep.backends.cupy.pinned_ring import SLOTS
 
 pytestmark = pytest.mark.gpu
 
@@ -88,13 +88,13 @@ def test_f5_after_warming_up_an_epoch_allocates_only_what_it_gives_back(data, al
 
 def test_f5_the_host_may_run_ahead_of_what_the_device_reads(cuda):
     cupy = pytest.importorskip("cupy")
-    out, seen = cuda.zeros((2, 3)), cuda.zeros((4 * PLACES, 2, 3))
+    out, seen = cuda.zeros((2, 3)), cuda.zeros((4 * SLOTS, 2, 3))
     send, busy = cuda.sender(out), cupy.ones((2048, 2048), cupy.float32)
-    for step in range(4 * PLACES):
+    for step in range(4 * SLOTS):
         busy = busy @ busy * 1e-4  # the device is behind the host
         send([[step] * 3, [0.1] * 3])
         seen[step] = out
-    wanted = np.broadcast_to(np.arange(4 * PLACES, dtype=np.float32)[:, None], (4 * PLACES, 3))
+    wanted = np.broadcast_to(np.arange(4 * SLOTS, dtype=np.float32)[:, None], (4 * SLOTS, 3))
     np.testing.assert_array_equal(seen.get()[:, 0], wanted)
     np.testing.assert_array_equal(seen.get()[:, 1], np.float32(0.1))
 

@@ -374,7 +374,7 @@ def test_auto_says_once_that_numba_cuda_cannot_compile(runtime, monkeypatch, cap
     finally:
         for known in (selection.why_not, selection._automatic):
             known.cache_clear()
-    (said,) = [record.getMessage() for record in caplog.saves]
+    (said,) = [record.getMessage() for record in caplog.records]
     assert said.startswith("backend auto takes cupy, not cuda: the GPU has compute capability 6.1")
 
 

@@ -8,7 +8,7 @@ from fusedstep.tools.kernel_variants import doubles, variants
 
 
 def test_shares_are_all_kernels_and_each_once():
-    shares = [[str(v) for v in warm_cache.share(first, 7)] for first in range(7)]
+    shares = [[str(v) for v in warm_cache.part(first, 7)] for first in range(7)]
     wanted = [str(v) for v in (*variants(), *doubles())]
     assert len(set(wanted)) == len(wanted)
     assert sorted(name for share in shares for name in share) == sorted(wanted)

@@ -354,7 +354,7 @@ def test_a_missing_file_or_a_folder(tmp_path):
         fs.load(tmp_path)
 
 
-@pytest.mark.parametrize("kept", [0, 1, 7, 8, 9, 100, -1, -17])
+@pytest.mark.parametrize("saved", [0, 1, 7, 8, 9, 100, -1, -17])
 def test_a_truncated_file(path, saved):
     path.write_bytes(path.read_bytes()[:saved])
     with pytest.raises(ModelFileError, match="truncated"):

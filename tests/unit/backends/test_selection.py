@@ -171,21 +171,21 @@ def test_a_missing_numba_is_reported_with_the_line_that_mends_it(monkeypatch):
 def test_auto_falls_back_and_says_so_once(only_numpy, caplog):
     caplog.set_level(logging.DEBUG, logger="fusedstep")
     assert [fs.backend().name for _ in range(3)] == ["numpy"] * 3
-    said = [record.getMessage() for record in caplog.saves]
+    said = [record.getMessage() for record in caplog.records]
     assert len(said) == 3
     for name, message in zip(("cuda", "cupy", "numba"), said, strict=True):
         assert name in message
         assert only_numpy[name].reason in message
         assert only_numpy[name].remedy in message
     # What nobody has installed is no surprise; what is broken is, and so is a dependency that is missing.
-    assert [record.levelname for record in caplog.saves] == ["WARNING", "INFO", "WARNING"]
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO", "WARNING"]
 
 
 def test_auto_says_a_reason_that_two_backends_share_in_one_line(only_numpy, caplog):
     only_numpy["cupy"] = only_numpy["cuda"]
     only_numpy["numba"] = None
     fs.backend()
-    (said,) = [record.getMessage() for record in caplog.saves]
+    (said,) = [record.getMessage() for record in caplog.records]
     assert said.startswith("backend auto takes numba, not cuda or cupy: the driver is too old; to fix it: update")
 
 
@@ -193,7 +193,7 @@ def test_auto_says_nothing_where_the_first_choice_works(only_numpy, caplog):
     only_numpy["cuda"] = None
     caplog.set_level(logging.DEBUG, logger="fusedstep")
     assert selection._automatic() == "cuda"
-    assert not caplog.saves
+    assert not caplog.records
 
 
 class Double(NumpyBackend):

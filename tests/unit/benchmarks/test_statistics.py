@@ -46,7 +46,7 @@ def test_figures_of_a_case(case):
     assert found == {
         "median_ms": pytest.approx(5.0), "low_ms": pytest.approx(4.5), "high_ms": pytest.approx(5.5),
         "samples_per_second": pytest.approx(256 / 5e-3), "gflop_per_second": pytest.approx(200.0),
-        "share_of_floor": pytest.approx(0.5), "to_best_peer": pytest.approx(1.0),
+        "fraction_of_floor": pytest.approx(0.5), "to_best_peer": pytest.approx(1.0),
     }  # fmt: skip
 
 
@@ -66,7 +66,7 @@ def test_best_of_each_kind(case):
 
 def test_summary_leaves_sweeps_out(report):
     found = evaluation.summary(report)
-    assert found["numba"] == {"networks": 2.0, "to_best_peer": pytest.approx(1.0), "share_of_floor": pytest.approx(0.5)}
+    assert found["numba"] == {"networks": 2.0, "to_best_peer": pytest.approx(1.0), "fraction_of_floor": pytest.approx(0.5)}
     assert found["numpy"]["to_best_peer"] == pytest.approx(2.0)
     assert found["best"] == found["numba"]
 

@@ -172,7 +172,7 @@ def test_f5_pieces_are_halved_until_they_fit_and_the_result_is_the_same(small, p
     tolerance = 1e-4 if precision == "float32" else 1e-11
     np.testing.assert_allclose(_values(step), _values(whole), rtol=tolerance, atol=tolerance)
     assert step.steps == 4
-    said = [record.getMessage() for record in caplog.saves if "micro_batch auto" in record.getMessage()]
+    said = [record.getMessage() for record in caplog.records if "micro_batch auto" in record.getMessage()]
     assert len(said) == round(math.log2(ROWS / step.micro.largest)), "once each time the pieces become smaller"
     assert f"going on with {step.micro.largest}" in said[-1]
     step(x[:ROWS], y[:ROWS])

@@ -11,14 +11,24 @@ import pytest
 import fusedstep as fs
 from fusedstep.framework.engine.initializers import initializer
 from fusedstep.framework.layers import LAYERS
-from fusedstep.framework.settings import LARGEST, choice, epsilon_above_zero, finite, not_negative, positive, real, share, whole
+from fusedstep.framework.settings import (
+    LARGEST,
+    choice,
+    epsilon_above_zero,
+    finite,
+    fraction,
+    not_negative,
+    positive,
+    real,
+    whole,
+)
 from fusedstep.kernels.formula import REGISTRY, Each, formula, make_formula
 
 NAN, INF = math.nan, math.inf
 NO_NUMBERS = ("1", None, True, False, np.True_, NAN, INF, -INF, np.float32("nan"), 1j, [1.0], decimal.Decimal(1), 10**400, 1e39)
 
 
-@pytest.mark.parametrize("check", [whole, finite, positive, not_negative, share, epsilon_above_zero])
+@pytest.mark.parametrize("check", [whole, finite, positive, not_negative, fraction, epsilon_above_zero])
 @pytest.mark.parametrize("value", NO_NUMBERS, ids=repr)
 def test_what_is_no_finite_number_is_refused(check, value):
     if check is whole and type(value) is int:
