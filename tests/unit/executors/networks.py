@@ -23,7 +23,7 @@ def labels(generator, rows):
     return generator.integers(0, 3, rows)
 
 
-def shards(generator, rows):
+def distributions(generator, rows):
     return _simplex(generator, rows, 3)
 
 
@@ -67,14 +67,14 @@ ZOO = {
     "gelu tanh, class weights": (
         lambda: _hidden(fs.GELU("tanh")), lambda: fs.SoftmaxCrossEntropy(0.1, "uniform", [1.0, 2.0, 0.5]), labels,
     ),
-    "silu, distributions": (lambda: _hidden(fs.SiLU()), fs.SoftmaxCrossEntropy, shards),
+    "silu, distributions": (lambda: _hidden(fs.SiLU()), fs.SoftmaxCrossEntropy, distributions),
     "every activation": (_every_activation, fs.MSE, numbers(8)),
     "softmax end, sum": (
         lambda: [*_hidden(fs.Tanh()), fs.Softmax()], lambda: fs.SoftmaxCrossEntropy(reduction="sum"), labels,
     ),
-    "kl": (lambda: [*_hidden(fs.Tanh()), fs.Softmax()], fs.KLDivergence, shards),
-    "symmetric kl": (lambda: [*_hidden(fs.Sigmoid()), fs.Softmax()], fs.SymmetricKL, shards),
-    "bhattacharyya": (lambda: [*_hidden(), fs.Softmax()], fs.Bhattacharyya, shards),
+    "kl": (lambda: [*_hidden(fs.Tanh()), fs.Softmax()], fs.KLDivergence, distributions),
+    "symmetric kl": (lambda: [*_hidden(fs.Sigmoid()), fs.Softmax()], fs.SymmetricKL, distributions),
+    "bhattacharyya": (lambda: [*_hidden(), fs.Softmax()], fs.Bhattacharyya, distributions),
     "maxout, prelu, hinge": (
         lambda: [fs.Maxout(COLUMNS, 7, pieces=3), fs.PReLU(7), fs.Linear(7, 3)], fs.MultiClassHinge, labels,
     ),

@@ -56,9 +56,9 @@ class Scale(fs.Layer, public=False):
         return dx
 
     def weigh(self, x, dy, tape):
-        shard = tape.empty(x.shape)
-        tape.backend.map(product, shard, x, dy)
-        tape.backend.rows("column_sum", shard, tape.gradient_sum(self.gain)[0])
+        part = tape.empty(x.shape)
+        tape.backend.map(product, part, x, dy)
+        tape.backend.rows("column_sum", part, tape.gradient_sum(self.gain)[0])
 
 
 class SubScale(Scale, public=False):

@@ -240,9 +240,9 @@ def test_an_epoch_with_a_remainder_makes_two_plans(made_plans):
 
 def test_distributions_after_labels_make_a_plan_of_their_own(made_plans):
     step = step_of(_around(fs.Tanh()), fs.SoftmaxCrossEntropy())
-    shards = np.eye(3, dtype="f4")[LABELS]
+    targets = np.eye(3, dtype="f4")[LABELS]
     first = gradient_of(step, X, LABELS)
-    second = gradient_of(step, X, shards)
+    second = gradient_of(step, X, targets)
     assert made_plans == ["RowsPlan"] * 2
     np.testing.assert_allclose(first, second, atol=1e-6)
     assert gradient_of(step, X, LABELS).tobytes() == first.tobytes()
