@@ -22,7 +22,7 @@ from .suite import REALS, Sizes, check
 SEED, STEP, FIRST_ROW, STREAM = 2**40 + 3, 6, 2, 0x2000_0001
 
 SCALARS = {
-    "low": -0.5, "high": 1.5, "mean": 0.25, "deviation": 1.25, "share": 0.25, "scale": 1.3125, "slope": 0.125,
+    "low": -0.5, "high": 1.5, "mean": 0.25, "deviation": 1.25, "fraction": 0.25, "scale": 1.3125, "slope": 0.125,
     "a": 0.75, "factor": 0.375, "offset": -0.5, "gamma": 0.875,
 }  # fmt: skip
 """Values for the scalars of formulas, all exact in float32; others get DEFAULT_SCALAR."""

@@ -1,4 +1,4 @@
-"""Tolerances by dtype and kind of operation: the only table of the project.
+"""Tolerances of backends, by dtype and kind of operation; a test that needs another one says why beside it.
 
 The reference is always computed in float64, from inputs that were rounded to the dtype first.
 """

@@ -87,9 +87,9 @@ class Executor:
         return total, squares
 
     def run_micro_batches(self, micro_batches: Iterable[tuple[Array, Array]], rows: int, number: int) -> tuple[Any, Any]:
-        """As `run`, for a minibatch that comes in pieces: their gradients are added up, then there is one update.
+        """As `run`, for a minibatch that comes in micro-batches: their gradients are added up, then there is one update.
 
-        Args: pieces – inputs and targets of consecutive rows, each read before the next is asked for; rows – of all of them.
+        Args: micro_batches – inputs and targets of consecutive rows, each read before the next is asked for; rows – their sum.
         """
         total: Any = 0.0
         squares: Any = 0.0
@@ -122,7 +122,7 @@ class Executor:
     def gradient(self, inputs: Array, targets: Array, number: int, micro_batch: MicroBatch | None = None) -> tuple[Any, Any]:
         """Forward, loss and backward alone, within `quiet` of the backend; the gradient is then in its place.
 
-        Args: piece – where the rows are a part of a minibatch: losses and random numbers are then those that they have in it,
+        Args: micro_batch – where the rows are a part of a minibatch: losses and random numbers are then those of that one,
             and the gradient is added to what is there.
         Returns: (sum of the losses of the rows, sum of the squares of the gradient), both scalars of the backend.
         """

@@ -22,7 +22,7 @@ def _refuse(*_: Any, **__: Any) -> Any:
 
 
 def _require_rows(arrays: Sequence[Any]) -> None:
-    """Raises NotRecordable where an array has gaps, because flattening it would make a copy."""
+    """Raises NotCapturable where an array has gaps, because flattening it would make a copy."""
     for array in arrays:
         if isinstance(array, np.ndarray) and not array.flags.c_contiguous:
             raise NotCapturable(f"an array with strides {array.strides}")

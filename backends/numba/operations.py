@@ -159,9 +159,9 @@ class NumbaOperations(NumpyBackend):
 def cut_segments(segments: Array, count: int) -> list[Array]:
     """(start, stop, group) rows cut into `count` lists of about equally many elements, at multiples of 64."""
     total = int((segments[:, 1] - segments[:, 0]).sum())
-    fraction = -(-total // count // 64) * 64 + 64
+    elements = -(-total // count // 64) * 64 + 64
     cuts: list[list[tuple[int, int, int]]] = [[]]
-    room = fraction
+    room = elements
     for start, stop, group in segments.tolist():
         while start < stop:
             end = min(stop, start + room)
@@ -170,5 +170,5 @@ def cut_segments(segments: Array, count: int) -> list[Array]:
             start = end
             if room <= 0:
                 cuts.append([])
-                room = fraction
+                room = elements
     return [np.array(cut, np.int64).reshape(-1, 3) for cut in cuts if cut]

@@ -34,8 +34,8 @@ class RowsPlan:
     Attributes: updates – whether the update of the parameters is part of it.
 
     Args: backend, work – see Executor; inputs, targets – a minibatch of that shape; shards – of its rows; threads; batch –
-        rows of the minibatch, where these are a piece of one; the gradient is then added to what is there.
-    Raises: NotRecordable.
+        rows of the minibatch, where these are a part of it; the gradient is then added to what is there.
+    Raises: NotCapturable.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class RowsPlan:
         self.totals = np.zeros(shards)
         self.squares = np.zeros(max(1, -(-work.gradient.size // CHUNK)))
         self._sums = np.zeros(2)
-        self.micro_batches = shards if work.deterministic else threads
+        self.parts_of_updates = shards if work.deterministic else threads
         split = split_parameters(work, self.rows, shards)
         while True:
             program = self._build(inputs, targets, split)
@@ -100,7 +100,7 @@ class RowsPlan:
                 self.parts.append(own)
                 gradients = {**main, **own}
             capture = Capture()
-            # Of a piece, the first shard adds to the sum of all pieces; what the others have apart is added to that later.
+            # In a micro-batch the first shard adds to the sum of all of them; the sums of the other shards are added later.
             adds = self.batch is not None and k == 0
             tape = work.new_tape(gradients, start, capture, self._allocator(shared, start, stop), adds)
             capture.tape = tape
@@ -168,11 +168,11 @@ class RowsPlan:
     # Building
 
     def _add_parts(self, program: Replay, products: Sequence[Sequence[Call]]) -> None:
-        """A weight gradient, cut by its rows: each piece is a task that takes all products in turn."""
+        """A weight gradient, cut by its rows: each part is a task that takes all products in turn."""
         if not products:
             return
         out = products[0][0].arguments[2]
-        count = max(1, min(self.micro_batches, out.shape[0] // LEAST_PART))
+        count = max(1, min(self.parts_of_updates, out.shape[0] // LEAST_PART))
         edges = [out.shape[0] * k // count for k in range(count + 1)]
         size = out.itemsize
         for low, high in pairwise(edges):
@@ -222,7 +222,7 @@ class RowsPlan:
         program.call(settle.entry.address, words, Label("settle", "gradient", "sum", 0, self.squares.nbytes), arguments)
         program.end_task()
         program.end_phase()
-        for call in self.backend.update_calls(*update[:4], self.micro_batches):
+        for call in self.backend.update_calls(*update[:4], self.parts_of_updates):
             program.call(*call)
             program.end_task()
         program.end_phase()
@@ -239,7 +239,7 @@ class RowsPlan:
             self.program.run((inputs, targets), threads, **options)
 
     def gradient(self, inputs: Array, targets: Array, number: int, threads: int, first: int = 0) -> tuple[Any, Any]:
-        """(sum of the losses, sum of the squares of the gradient); `first` – as in Piece."""
+        """(sum of the losses, sum of the squares of the gradient); `first` – as in MicroBatch."""
         self._replay(inputs, targets, number, threads, first, phases=self._without_update)
         return self.totals.sum(), self.squares.sum()
 

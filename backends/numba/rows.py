@@ -124,7 +124,7 @@ class InterpretedPlan:
             return forward_backward(self.work, tape, inputs[start:stop], targets[start:stop])
 
     def gradient(self, inputs: Array, targets: Array, number: int, threads: int, first: int = 0) -> tuple[Any, Any]:
-        """(sum of the losses, sum of the squares of the gradient); `first` – as in Piece."""
+        """(sum of the losses, sum of the squares of the gradient); `first` – as in MicroBatch."""
         shards = [partial(self._shard, inputs, targets, number, first, *shard) for shard in self.shards]
         with single_threaded_blas:
             totals = workers.run(shards, threads)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 LEAST_PART = 16
-"""Rows of a weight gradient below which a further piece is not worth a call."""
+"""Rows of a weight gradient below which a further part is not worth a call."""
 
 
 def splits_weights(inputs: int, outputs: int, rows: int, shards: int) -> bool:
     """Whether a weight gradient [inputs, outputs] is cheaper split by its own rows than summed over shards of the batch.
 
     Cost model, in elements moved beyond what both forms move. Summed over shards: shards - 1 further copies are written
-    and read again, and the sum is written. Split: the shards wait for each other, then each piece reads the whole
+    and read again, and the sum is written. Split: the shards wait for each other, then each part reads the whole
     gradient of the outputs, [rows, outputs], and all of X and dY comes from memory a second time.
     """
     if shards == 1 or inputs < shards * LEAST_PART:

@@ -40,7 +40,7 @@ def failure_of(
 def first_not_finite(step: Step, inputs: Array, targets: Array, number: int, micro_batch: MicroBatch) -> str:
     """Text that states where step `number` first had NaN or infinity: data, parameter, layer, loss, or backward pass.
 
-    Args: inputs, targets – all rows of the minibatch, or the piece of it that `piece` says.
+    Args: inputs, targets – all rows of the minibatch, or the part of it that `micro_batch` describes.
     """
     backend, model = step.backend, step.model
 

@@ -402,7 +402,7 @@ def mlp(
     """A multi-layer perceptron: Linear, [LayerNorm], activation, [Dropout] for each hidden width, then Linear.
 
     Args: widths – columns of the input, of each hidden layer, and of the output; activation – name of one of
-        ACTIVATION_LAYERS, default "relu"; dropout – share of the hidden units that is dropped, default 0; layer_norm – whether
+        ACTIVATION_LAYERS, default "relu"; dropout – fraction of the hidden units to drop, default 0; layer_norm – whether
         a LayerNorm stands before each activation, default False; weight_init – an initializer, its name or a constant; None
         (default) takes "glorot_uniform" for sigmoid and tanh and "he_normal" for the others; bias_init – of the hidden
         layers, default 0.

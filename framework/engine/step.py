@@ -264,8 +264,8 @@ class TrainStep:
     def take(self, rows: int, micro_batches: MicroBatchSource) -> StepLoss:
         """One step on a minibatch that is passed in parts, with as many rows at a time as `micro` gives.
 
-        Args: rows – of the minibatch; pieces – function of the largest number of rows of a part; yields the converted and
-            checked inputs and targets of consecutive rows. It may be called again with a smaller number.
+        Args: rows – of the minibatch; micro_batches – function of the largest number of rows of a part; yields the converted
+            and checked inputs and targets of consecutive rows. It may be called again with a smaller number.
         """
         with self.state.arena.training:
             return self.micro.attempt(rows, partial(self._take, rows, micro_batches))
@@ -357,7 +357,7 @@ class TrainStep:
     def failure(self, micro_batches: Iterable[tuple[Array, Array]], rows: int, number: int, what: str) -> NonFiniteLossError:
         """The error for step `number`, whose parameters were not changed.
 
-        Args: pieces – parts of its minibatch, to find the layer; empty if they are no longer available; rows – of the
+        Args: micro_batches – parts of its minibatch, to find the layer; empty if they are no longer available; rows – of the
             minibatch; what – the values that are not finite.
         """
         return failure_of(self, micro_batches, rows, number, what)

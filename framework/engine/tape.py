@@ -84,7 +84,7 @@ class Tape:
             self.backend.map(as_stored, self._weights, self._master)
 
     def set_step(self, number: int, first: int = 0) -> None:
-        """Moves the random numbers to another step, and to a piece of its minibatch that begins at row `first`."""
+        """Moves the random numbers to another step, and to a part of its minibatch that begins at row `first`."""
         if self._random is None:
             return
         self.backend.set_step(self._random, number)

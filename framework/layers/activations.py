@@ -230,9 +230,9 @@ class PReLU(HiddenActivation):
     def backward(self, dy: Array, tape: Tape, needs_input: bool = True) -> Array | None:  # noqa: ARG002
         """dx = dy where x > 0, else alpha dy; d alpha = sum over rows of dy min(x, 0)."""
         (x,) = tape.pop()
-        dx, fraction = tape.empty(x.shape), tape.empty(x.shape)
-        tape.backend.map(prelu_backward, (dx, fraction), dy, x, tape.parameter(self.alpha))
-        tape.sum_rows(fraction, self.alpha)
+        dx, summed = tape.empty(x.shape), tape.empty(x.shape)
+        tape.backend.map(prelu_backward, (dx, summed), dy, x, tape.parameter(self.alpha))
+        tape.sum_rows(summed, self.alpha)
         return dx
 
     def jvp(self, x: Array, dx: Array | None, tape: Tape) -> tuple[Array, Array]:

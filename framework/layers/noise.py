@@ -25,7 +25,7 @@ class Dropout(Layer):
     keeps_image = True
 
     def __init__(self, p: float = 0.5) -> None:
-        self.p = fraction(p, "p of Dropout", "pass the share that is dropped, such as 0.5")
+        self.p = fraction(p, "p of Dropout", "pass the fraction that is dropped, such as 0.5")
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -34,7 +34,7 @@ class Dropout(Layer):
 
     @property
     def scalars(self) -> tuple[float, float]:
-        """(share, scale) of the formula."""
+        """(fraction, scale) of the formula."""
         return self.p, 1.0 / (1.0 - self.p)
 
     def forward(self, x: Array, tape: Tape) -> Array:

@@ -50,14 +50,14 @@ class Feed:
         raise NotImplementedError
 
     def micro_batches(self, start: int, stop: int, size: int) -> Iterator[tuple[Array, Array]]:
-        """The minibatch from place start to stop of the order, in pieces of `size` rows (the last may be smaller).
+        """The minibatch from place start to stop of the order, in micro-batches of `size` rows (the last may be smaller).
 
-        Inputs and targets of a piece may be read until the next one is asked for.
+        Inputs and targets of a micro-batch may be read until the next one is asked for.
         """
         raise NotImplementedError
 
     def everything(self, batch: int, size: int) -> Iterator[tuple[Array, Array]]:
-        """All minibatches of `batch` rows, in pieces of `size` rows."""
+        """All minibatches of `batch` rows, in micro-batches of `size` rows."""
         for start in range(0, self.rows, batch):
             yield from self.micro_batches(start, min(self.rows, start + batch), size)
 
@@ -97,9 +97,9 @@ class ResidentFeed(Feed):
             self._order = backend.permutation(self.rows, Random(backend.random_state(seed, epoch), SHUFFLE))
 
     def micro_batches(self, start: int, stop: int, size: int) -> Iterator[tuple[Array, Array]]:
-        """See Feed.pieces."""
+        """See Feed.micro_batches."""
         if size < self._size:
-            self._buffers.clear()  # pieces have become smaller because memory is short
+            self._buffers.clear()  # micro-batches have become smaller because memory is short
         self._size = size
         for low in range(start, stop, size):
             high = min(stop, low + size)
@@ -119,7 +119,7 @@ class ResidentFeed(Feed):
         return order[start:stop]
 
     def _gathered(self, name: str, source: Array, chosen: Array) -> Array:
-        """The chosen rows, in a buffer that is used again for the next piece of that size."""
+        """The chosen rows, in a buffer that is used again for the next micro-batch of that size."""
         key = (name, int(chosen.shape[0]))
         buffer = self._buffers.get(key)
         if buffer is not None:
@@ -133,10 +133,10 @@ class ResidentFeed(Feed):
 
 
 class StreamedFeed(Feed):
-    """Rows of sources; a thread reads, checks and sends the next piece while the step works on the one before.
+    """Rows of sources; a thread reads, checks and sends the next micro-batch while the step works on the one before.
 
-    Memory: two pieces on the host and two on the device, whatever the number of rows (and 8 bytes a row for the order, unless
-    the source goes by blocks).
+    Memory: two micro-batches on the host and two on the device, for any number of rows (and 8 bytes a row for the order, unless the
+    source goes by blocks).
 
     Args: step; x, y – sources; batch – rows of a minibatch, so that the loader knows what comes next; name – of x, in messages.
     """
@@ -166,12 +166,12 @@ class StreamedFeed(Feed):
         self._order = RowOrder(self.rows, seed, epoch, blocks.edges, blocks.window)
 
     def micro_batches(self, start: int, stop: int, size: int) -> Iterator[tuple[Array, Array]]:
-        """See Feed.pieces."""
+        """See Feed.micro_batches."""
         for low in range(start, stop, size):
             yield self._micro_batch(low, min(stop, low + size), start, size)
 
     def _micro_batch(self, low: int, high: int, start: int, size: int) -> tuple[Array, Array]:
-        """What the loader has read, if this piece is what it was to read next; else it begins anew here."""
+        """What the loader has read, if this micro-batch is what it was to read next; else it begins anew here."""
         if self._loader is None or self._expected != (low, high):
             self.close()
             self._coming = self._cuts(low, start, size)
@@ -190,7 +190,7 @@ class StreamedFeed(Feed):
         return self._slots
 
     def _cuts(self, low: int, start: int, size: int) -> Iterator[tuple[int, int]]:
-        """The pieces from `low` on, which lies in the minibatch that begins at `start`, to the end of the epoch."""
+        """The micro-batches from `low` on, which lies in the minibatch that begins at `start`, to the end of the epoch."""
         for begin in range(start, self.rows, self.batch):
             stop = min(begin + self.batch, self.rows)
             for first in range(max(begin, low), stop, size):

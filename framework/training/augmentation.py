@@ -110,7 +110,7 @@ class FeatureMasking(Augmentation):
     """
 
     def __init__(self, p: float, value: float = 0.0) -> None:
-        self.p = fraction(p, "p of FeatureMasking", "pass the share that is masked, such as 0.1")
+        self.p = fraction(p, "p of FeatureMasking", "pass the fraction that is masked, such as 0.1")
         self.value = finite(value, "value of FeatureMasking")
 
     def apply(self, inputs: Array, targets: Array, draw: Draw) -> tuple[Array, Array]:

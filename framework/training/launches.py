@@ -1,6 +1,6 @@
 """Several steps in one launch: when the loop of a Trainer can hand them over together, and how many.
 
-Why 16: around the launch of a graph the host hands out about eight small pieces of work, rows, scalars, results, and each costs
+Why 16: around the launch of a graph the host hands out about eight small tasks, rows, scalars, results, and each costs
 it 6 to 12 µs, so up to 0.1 ms: more than the device needs for a step of a small network. Shared by 16 steps that is 6 µs for
 each, as much as five more operations in its graph, at 1.3 µs; more steps would gain little and take longer to capture.
 This is reckoned from the costs of single calls; no device has timed it.
@@ -25,7 +25,7 @@ def one_by_one(trainer: Any, feed: Feed) -> str:
     if not isinstance(feed, ResidentFeed) or trainer.step.backend.on_host:
         return "the data are not on a device"
     if trainer.step.micro.setting is not None:
-        return "the minibatch may be cut into pieces"
+        return "the minibatch may be split into micro-batches"
     if trainer.augment.chain:
         return "augmentations draw numbers on the host for each minibatch"
     if trainer.step.state.one_by_one:

@@ -65,7 +65,7 @@ def prune(step: TrainStep, target: float, scope: str = "global") -> dict[str, fl
     """
     if not isinstance(step, TrainStep):
         raise HyperparameterError(f"expected a TrainStep to prune; got {step!r}; write fs.prune(step, 0.8)")
-    wanted = fraction(target, "the share of weights to prune", "pass such as 0.8; a net without weights cannot learn")
+    wanted = fraction(target, "the fraction of weights to prune", "pass such as 0.8; a net without weights cannot learn")
     choice(scope, "scope", SCOPES)
     model, arena = step.model, step.model.arena
     xp, known = model.backend.xp, {} if arena.mask is None else arena.views_of(arena.mask)
@@ -91,7 +91,7 @@ def prune(step: TrainStep, target: float, scope: str = "global") -> dict[str, fl
 
 
 def _largest(xp: Any, sizes: Array, pruned: float) -> Array:
-    """1 for each of the values but the smallest share `pruned` of them, 0 for those; among equal ones the first go."""
+    """1 for each of the values but the smallest fraction `pruned` of them, 0 for those; among equal ones the first go."""
     rank = xp.argsort(xp.argsort(sizes, stable=True), stable=True)
     return xp.astype(rank >= round(pruned * int(sizes.shape[0])), sizes.dtype)
 

@@ -286,7 +286,7 @@ class Trainer:
         return step.take(rows, micro_batches)
 
     def _micro_batches(self, feed: Feed, start: int, stop: int, size: int, number: int) -> Iterator[tuple[Array, Array]]:
-        """The minibatch of step `number`, in pieces of at most `size` rows, augmented."""
+        """The minibatch of step `number`, in micro-batches of at most `size` rows, augmented."""
         first = 0
         for inputs, targets in feed.micro_batches(start, stop, size):
             yield self.augment.apply(inputs, targets, number, first)

@@ -208,7 +208,7 @@ def prelu_tangent(dx: Each, x: Each, alpha: Row, dalpha: Row) -> Each:
 def dense_forward(activation: Activation, bias: bool, dropout: bool, keep_input: bool = False) -> Formula:
     """What follows the GEMM of a dense layer, in one pass: y = dropout(activation(z + bias)).
 
-    Arguments of the formula: z, [bias], *settings, [share, scale, bits].
+    Arguments of the formula: z, [bias], *settings, [fraction, scale, bits].
     With `keep_input` it also returns z + bias, for activations whose derivative is written in their input.
     """
     kinds = {"z": "each", **({"bias": "row"} if bias else {}), **dict.fromkeys(activation.settings, "scalar")}
@@ -232,7 +232,7 @@ def dense_forward(activation: Activation, bias: bool, dropout: bool, keep_input:
 def dense_backward(activation: Activation, dropout: bool) -> Formula:
     """The backward pass of `dense_forward`, in one pass: dz = dy derivative(kept), the dropout mask replayed.
 
-    Arguments of the formula: dy, kept, *settings, [share, scale, bits]; where dropout scaled the kept output, the
+    Arguments of the formula: dy, saved, *settings, [fraction, scale, bits]; where dropout scaled the saved output, the
     activation's own output is found back by dividing.
     """
     kinds = {"dy": "each", "saved": "each", **dict.fromkeys(activation.settings, "scalar")}

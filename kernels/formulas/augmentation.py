@@ -12,7 +12,7 @@ from .random import to_uniform
 
 @formula
 def masked_features(x: Each, fraction: Scalar, value: Scalar, bits: Bits) -> Each:
-    """value with probability `share`, else x."""
+    """value with probability `fraction`, else x."""
     return select(to_uniform(bits, x) >= fraction, x, value)
 
 

@@ -63,13 +63,13 @@ def normal(mean: Scalar, deviation: Scalar, bits: Bits) -> Each:
 
 
 def dropout_factor(bits: Value, fraction: Value, scale: Value, like: Value) -> Value:
-    """scale where u >= share, else 0: what inverted dropout multiplies an element by."""
+    """scale where u >= fraction, else 0: what inverted dropout multiplies an element by."""
     return select(to_uniform(bits, like) >= fraction, scale, 0.0)
 
 
 @formula
 def dropout(x: Each, fraction: Scalar, scale: Scalar, bits: Bits) -> Each:
-    """Inverted dropout: x scale where u >= share, else 0; `share` is the probability p of dropping, scale = 1/(1 - p).
+    """Inverted dropout: x scale where u >= fraction, else 0; `fraction` is the probability p of dropping, scale = 1/(1 - p).
 
     The same formula on dy, with the same bits, is the backward pass.
     Source: Srivastava et al. (2014); the notes scale by 1 - p at test time instead, which has the same expectation.

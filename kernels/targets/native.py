@@ -339,7 +339,7 @@ Threads find jobs in a box: word 0 is 256 times the number of the job plus n, an
 counts who is done; AT_BUSY is 1 while somebody leads; AT_SYSTEM holds the addresses of SYSTEM; AT_LOCK and AT_BELL are a mutex
 and a condition. `lead` hands out a job and is thread 0 of it, or returns 0 where another one leads; `serve` is a thread's life:
 after each job it spins for PATIENCE nanoseconds, yielding the core to whoever wants it, and then sleeps until the bell rings;
-`part` is one thread's share, for those who come together otherwise.
+`part` is one thread's part, for those who come together otherwise.
 """
 
 SYSTEM = (
