@@ -43,7 +43,7 @@ class MicroBatches:
     def attempt(self, batch: int, work: Callable[[int], Result]) -> Result:
         """What `work` gives for a number of rows; with "auto" it is tried again with half of them where memory ran out.
 
-        Args: batch – rows that are wanted; work – called with the rows of a micro-batch; if it fails it must have changed nothing.
+        Args: batch – rows that are wanted; work – called with the rows of a micro-batch; a failure must change nothing.
         """
         while True:
             size = self.rows(batch)

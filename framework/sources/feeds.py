@@ -135,8 +135,8 @@ class ResidentFeed(Feed):
 class StreamedFeed(Feed):
     """Rows of sources; a thread reads, checks and sends the next micro-batch while the step works on the one before.
 
-    Memory: two micro-batches on the host and two on the device, for any number of rows (and 8 bytes a row for the order, unless the
-    source goes by blocks).
+    Memory: two micro-batches on the host and two on the device, for any number of rows (and 8 bytes a row for the order, unless
+    the source goes by blocks).
 
     Args: step; x, y – sources; batch – rows of a minibatch, so that the loader knows what comes next; name – of x, in messages.
     """
