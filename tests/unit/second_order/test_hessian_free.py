@@ -83,9 +83,9 @@ def test_c9_iterates_are_kept_at_powers_of_the_spread(backend):
 
 def test_c9_cg_stops_by_relative_progress_of_the_model(backend):
     """It ends at the first i > k = max(10, i // 10) at which phi fell by less than k tolerance |phi| over k iterations."""
-    system = System(backend, condition=1e6)
+    system = System(backend, condition=1e8)
     end = system.solve(iterations=200, tolerance=5e-4)[-1]
-    assert 11 <= end.number < 30
+    assert 13 <= end.number < 30, "not at once where it may end first"
     full = [system.model(system.solve(iterations=i, tolerance=0.0)[-1].x) for i in range(1, end.number + 1)]
     phi = [0.0, *full]
     stops = [i for i in range(11, len(phi)) if phi[i] < 0 and (phi[i] - phi[i - 10]) / phi[i] < 10 * 5e-4]
