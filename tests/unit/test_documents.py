@@ -92,8 +92,8 @@ def test_docstrings_are_laid_out_for_the_site() -> None:
     )
 
 
-LONG = {"fusedstep bench": "--networks 32-16-4@8 --rounds 1 --seconds 0.01"}
-"""What is added to commands that take minutes as they stand; with --exhaustive they run as they are."""
+LONG = {"fusedstep bench": "--networks 32-16-4@8 --rounds 1 --seconds 0.01", "fusedstep search": "--trials 2"}
+"""What is added to commands that take long as they stand; with --exhaustive they run as they are."""
 
 
 def test_commands_of_a_console_run(tmp_path: Path, request: pytest.FixtureRequest) -> None:

@@ -142,7 +142,7 @@ def test_a9_what_does_not_fit_is_refused():
         fs.Sequential(fs.Conv2d(1, 2, 3, image=(4, 4))).initialize(0, "numpy")(np.zeros((2, 15), "f4"))
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", [pytest.param("numpy", marks=pytest.mark.exhaustive), "numba"])
 def test_a9_a_small_cnn_learns_digits(backend, tmp_path):
     """8 x 8 images; a file and the other backend then give the same answers."""
     digits = load_digits()

@@ -110,7 +110,7 @@ def test_e11_every_optimizer_learns_with_a_rate_of_its_own_and_sgd_is_last_with_
     assert result["loss of SGD / loss of"] > 2.0
 
 
-@both
+@long
 def test_e12_a_rate_too_low_or_too_high_shows_in_the_loss(run):
     result = result_of("e12", run)
     assert result["right: final validation loss"] < result["too low: final validation loss"]
