@@ -161,7 +161,7 @@ def test_f5_steps_that_the_host_must_see_go_one_by_one(launched):
     reasons = {
         "looks at each step": {"callbacks": [Watching()]},
         "augmentations": {"augment": [fs.InputNoise(0.1)]},
-        "cut into pieces": {"step_options": {"micro_batch": SIZE}},
+        "split into micro-batches": {"step_options": {"micro_batch": SIZE}},
         "look-ahead Nesterov moves": {"step_options": {"optimizer": fs.Nesterov(0.05, form="look_ahead")}},
     }
     for reason, given in reasons.items():
