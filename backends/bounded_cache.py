@@ -18,12 +18,15 @@ class BoundedCache(dict[Hashable, Any]):
         self.most = most
 
     def __setitem__(self, key: Hashable, thing: Any) -> None:
-        while key not in self and len(self) >= self.most:
-            self.pop(next(iter(self)))
+        if key not in self:
+            # A list at once: another thread may add or drop something while this one looks for the oldest.
+            for oldest in list(self)[: max(0, len(self) - self.most + 1)]:
+                self.pop(oldest, None)
         super().__setitem__(key, thing)
 
     def made(self, key: Hashable, make: Callable[[], Any]) -> Any:
         """What was made for a key, made now where there is none."""
-        if key not in self:
-            self[key] = make()
-        return self[key]
+        found = self.get(key)
+        if found is None:
+            found = self[key] = make()
+        return found

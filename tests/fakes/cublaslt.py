@@ -87,13 +87,13 @@ class HostDevice(CupyDevice):
         known = self._blocks.get(start)
         if known is None or known[1]() is not owner:
             if len(self._blocks) >= _MANY:
-                self._blocks = {k: block for k, block in self._blocks.items() if block[1]() is not None}
+                self._blocks = {k: block for k, block in list(self._blocks.items()) if block[1]() is not None}
             self._blocks[start] = int(owner.nbytes), weakref.ref(owner)
         return int(array.ctypes.data)
 
     def require_alive(self, what: str, start: int, size: int) -> None:
         """Raises Fault unless these bytes lie inside one living array that was given to the device."""
-        for first, (held, owner) in self._blocks.items():
+        for first, (held, owner) in list(self._blocks.items()):
             if first <= start and start + size <= first + held and owner() is not None:
                 return
         raise Fault(f"expected {what} inside a living array; got {size} bytes at {start:#x}, which belong to none")
