@@ -257,7 +257,7 @@ class Backend:
     ) -> bool:  # fmt: skip
         """out = activation(x weight + bias, *settings).
 
-        Args: kept – output for x weight + bias, for activations whose derivative depends on their input; mask – uint8 [rows,
+        Args: saved – output for x weight + bias, for activations whose derivative depends on their input; mask – uint8 [rows,
             mask_bytes], for activations that have one.
         Returns: whether the mask was written.
         """
@@ -268,9 +268,9 @@ class Backend:
         self, dz: Array, weight: Array, activation: Activation, settings: Sequence[float], saved: Array, out: Array,
         mask: Array | None = None, bias_gradient: Array | None = None,
     ) -> bool:  # fmt: skip
-        """out = (dz weight^T) slope(kept, *settings): backward through a weight and the derivative of the activation before it.
+        """out = (dz weight^T) derivative(saved, *settings): backward through a weight and the activation before it.
 
-        Args: kept – the argument of the derivative; mask – as written by `dense_forward`; bias_gradient – optional output for
+        Args: saved – the argument of the derivative; mask – as written by `dense_forward`; bias_gradient – optional output for
             the sum of the rows of `out`.
         Returns: whether it was written there.
         """

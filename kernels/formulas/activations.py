@@ -42,7 +42,7 @@ class Activation:
 
     @property
     def backward(self) -> Formula:
-        """dx = dy derivative(kept, *settings)."""
+        """dx = dy derivative(saved, *settings)."""
         return dense_backward(self, dropout=False)
 
 
@@ -230,7 +230,7 @@ def dense_forward(activation: Activation, bias: bool, dropout: bool, keep_input:
 
 @cache
 def dense_backward(activation: Activation, dropout: bool) -> Formula:
-    """The backward pass of `dense_forward`, in one pass: dz = dy derivative(kept), the dropout mask replayed.
+    """The backward pass of `dense_forward`, in one pass: dz = dy derivative(saved), the dropout mask replayed.
 
     Arguments of the formula: dy, saved, *settings, [fraction, scale, bits]; where dropout scaled the saved output, the
     activation's own output is found back by dividing.

@@ -105,5 +105,5 @@ class DenseProducts:
 
     @staticmethod
     def _keeps(saved: Array, out: Array) -> bool:
-        """Whether an epilogue may write or read the kept input of a GELU."""
+        """Whether an epilogue may write or read the saved input of a GELU."""
         return bool(saved.dtype == out.dtype and saved.shape[1] % AUX_COLUMNS == 0)
