@@ -15,7 +15,7 @@ SHAPES = ((3, 7, 8), (6, 5, 9))
 
 @check("products", activation=tuple(ACTIVATIONS), dtype=REALS, bias=(True, False))
 def dense(backend: Backend, sizes: Sizes, activation: str, dtype: str, bias: bool) -> None:  # noqa: ARG001
-    """Forward, and the input gradient from what forward kept; a bias gradient where the backend says that it gave one."""
+    """Forward, and the input gradient from what forward saved; a bias gradient if the backend returns one."""
     row = ACTIVATIONS[activation]
     settings = (0.1,) * len(row.settings)
     for shape in SHAPES:
@@ -32,7 +32,7 @@ def dense(backend: Backend, sizes: Sizes, activation: str, dtype: str, bias: boo
         expect(not marked or mask is not None, f"{shape}: expected no mask to be written where none was given")
         close(host(backend, out, (rows, width), dtype, f"{shape}"), row.value(z, *settings), dtype, "product", f"{shape}")
         if saved is not None:
-            close(host(backend, saved, (rows, width), dtype, f"{shape}"), z, dtype, "product", f"{shape}, kept")
+            close(host(backend, saved, (rows, width), dtype, f"{shape}"), z, dtype, "product", f"{shape}, saved")
         source = out if saved is None else saved
         derivative = row.derivative(backend.to_numpy(source).astype(np.float64), *settings)
         dx, sums = backend.empty((rows, width), dtype), backend.empty((width,), dtype)

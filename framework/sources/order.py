@@ -67,8 +67,9 @@ class RowOrder:
         return np.concatenate(parts)
 
     def _window(self, k: int) -> Numbers:
-        if k not in self._windows:
-            rows = np.concatenate([np.arange(self._edges[b], self._edges[b + 1]) for b in self._blocks[k]])
-            self._windows[k] = rows[permutation(rows.size, self._seed, self._epoch, SHUFFLE + 1 + k)]
-        window: Numbers = self._windows[k]
+        window: Numbers = self._windows.made(k, lambda: self._permuted(k))
         return window
+
+    def _permuted(self, k: int) -> Numbers:
+        rows = np.concatenate([np.arange(self._edges[b], self._edges[b + 1]) for b in self._blocks[k]])
+        return rows[permutation(rows.size, self._seed, self._epoch, SHUFFLE + 1 + k)]

@@ -24,7 +24,7 @@ _GELU_ERROR = {"float32": 1e-5, "tf32": 2e-3, "float16": 2e-3, "bfloat16": 1.6e-
 class Relu(NamedTuple):
     """How the library's ReLU behaves where implementations differ.
 
-    Attributes: sound – NaN stays NaN, and values and slopes are right elsewhere; zero_at_zero – the slope at 0 is 0.
+    Attributes: sound – NaN stays NaN, and values and derivatives are right elsewhere; zero_at_zero – the derivative at 0 is 0.
     """
 
     sound: bool
@@ -53,7 +53,7 @@ class LibraryChecks:
         return known
 
     def gelu(self, dtype: str, tf32: bool) -> bool:
-        """Whether its GELU and the slope of it are those of the formula with tanh."""
+        """Whether its GELU and its derivative are those of the formula with tanh."""
         known = self._gelus.get((dtype, tf32))
         if known is None:
             known = self._gelus[dtype, tf32] = self._ask_gelu(dtype, tf32)
