@@ -1,4 +1,4 @@
-"""Imports optional libraries when they are first needed.
+"""Optional libraries: imported, or only found, when they are first needed.
 
 No other module of this folder imports pyarrow or scikit-learn.
 """
@@ -6,6 +6,8 @@ No other module of this folder imports pyarrow or scikit-learn.
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from ..errors import MissingDependency
@@ -22,7 +24,23 @@ def require(module: str, extra: str, purpose: str) -> Any:
     try:
         return import_module(module)
     except ImportError as error:
-        library = module.partition(".")[0]
-        raise MissingDependency(
-            f"{purpose} needs {library}, which cannot be imported ({error});  {install_line(extra)}"
-        ) from error
+        raise _missing(module.partition(".")[0], extra, purpose, error) from error
+
+
+def folder_of(package: str, extra: str, purpose: str) -> Path:
+    """The folder of an optional package, which is not imported: some take a second, where only a file of theirs is needed.
+
+    Args: package – name without dots; extra, purpose – as for `require`.
+    Raises: MissingDependency, as `require`.
+    """
+    found = find_spec(package)
+    if found is None or not found.submodule_search_locations:
+        error = ModuleNotFoundError(f"No module named {package!r}", name=package)
+        raise _missing(package, extra, purpose, error) from error
+    return Path(found.submodule_search_locations[0])
+
+
+def _missing(library: str, extra: str, purpose: str, error: ImportError) -> MissingDependency:
+    return MissingDependency(
+        f"{purpose} needs {library}, which cannot be imported ({error});  {install_line(extra)}"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -252,10 +253,5 @@ def test_what_is_not_a_regular_file(refused, tmp_path):
 
 
 def test_a_missing_library_says_how_to_install_it(refused, monkeypatch):
-    from fusedstep.framework import optional
-
-    def absent(name):
-        raise ImportError(f"No module named {name!r}")
-
-    monkeypatch.setattr(optional, "import_module", absent)
+    monkeypatch.setitem(sys.modules, "sklearn", None)
     assert 'pip install "scikit-learn>=' in refused("train", "iris")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from fusedstep.errors import DataFileError, EmptyDataError, MissingDependency, UnknownColumn
+from fusedstep.framework.tables import bundled
 from fusedstep.framework.tables.bundled import BUNDLED
 from fusedstep.framework.tables.reading import find_format, load, load_features
 from fusedstep.framework.tables.table import Matrix, Table
@@ -23,16 +24,21 @@ def people(tmp_path):
 
 
 @pytest.mark.parametrize("name", BUNDLED)
-def test_bundled_sets_are_those_of_scikit_learn(name):
+@pytest.mark.parametrize("files", ["there", "elsewhere"])
+def test_bundled_sets_are_those_of_scikit_learn(name, files, monkeypatch, tmp_path):
     datasets = pytest.importorskip("sklearn.datasets", reason="the bundled sets come with scikit-learn")
+    if files == "elsewhere":  # as a later version of scikit-learn may have it
+        monkeypatch.setattr(bundled, "folder_of", lambda *_: tmp_path)
     data = load(name)
-    x, y = getattr(datasets, f"load_{name}")(return_X_y=True)
+    given = getattr(datasets, f"load_{name}")()
     assert isinstance(data.features, Matrix)
-    np.testing.assert_array_equal(data.features.values, x)
-    np.testing.assert_array_equal(data.target, y)
+    np.testing.assert_array_equal(data.features.values, given.data)
+    assert data.feature_names == tuple(map(str, given.feature_names))
+    np.testing.assert_array_equal(data.target, given.target)
+    assert data.target.dtype == given.target.dtype
     assert (data.name, data.target_name, data.task) == (name, "target", BUNDLED[name])
     assert find_task(data.target) == data.task
-    np.testing.assert_array_equal(load_features(name).values, x)
+    np.testing.assert_array_equal(load_features(name).values, given.data)
 
 
 def test_target_is_taken_out_and_narrowed(people):
