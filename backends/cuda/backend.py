@@ -5,6 +5,7 @@ Its fake in Numba's simulator, on NumPy arrays, is in tests/fakes/simulated_cuda
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -64,12 +65,13 @@ class CudaBackend(CupyBackend):
     @classmethod
     def unavailable(cls) -> Unavailable | None:
         """All that CuPy may lack, and Numba CUDA, its compiler and its linker; in Numba's simulator there is no device."""
-        if simulated():
+        problem = super().unavailable() or numba_cuda_problem()
+        # Numba is imported only where this backend may run or somebody asks for the simulator, for it takes long.
+        if (problem is None or "NUMBA_ENABLE_CUDASIM" in os.environ) and simulated():
             return numba_cuda_problem() or Unavailable(
                 "Numba's simulator is switched on (NUMBA_ENABLE_CUDASIM=1), and nothing stands in for the device",
                 "unset NUMBA_ENABLE_CUDASIM; or, in a checkout, call fusedstep.tests.fakes.simulate_cuda() first",
             )
-        problem = super().unavailable() or numba_cuda_problem()
         if problem is None:
             from cupy.cuda import runtime
 

@@ -5,7 +5,9 @@ The additional requirements of Numba CUDA are in backends/cuda/toolchain.py.
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
+import sys
 from typing import Any
 
 from ...extras import install_line
@@ -14,6 +16,7 @@ from ..contract import Unavailable
 INSTALL_LINES = {13: install_line("cuda13"), 12: install_line("cuda12")}
 """The command that installs what the backends need, by the major version of CUDA."""
 INSTALL = f"{INSTALL_LINES[13]}, or for a driver older than 580: {INSTALL_LINES[12]}"
+UPDATE = "install or update the NVIDIA driver (580 or newer for CUDA 13, 525 for CUDA 12), and look at nvidia-smi"
 NO_DRIVER, NO_DEVICE = 35, 100
 """cudaErrorInsufficientDriver, which is also what comes without any driver, and cudaErrorNoDevice."""
 
@@ -29,9 +32,13 @@ def brief(error: BaseException) -> str:
 
 
 def cupy_problem() -> Unavailable | None:
-    """Why CuPy cannot run here: not installed, broken, no driver or one too old, no device, or no compiler."""
+    """Why CuPy cannot run here: not installed, no driver or one too old, broken, no device, or no compiler."""
     if importlib.util.find_spec("cupy") is None:
         return Unavailable("CuPy is not installed", INSTALL, expected=False)
+    try:
+        load_driver()
+    except OSError as error:
+        return Unavailable("there is no NVIDIA driver", UPDATE, error)
     try:
         import cupy
     except Exception as error:  # a broken installation fails in many ways, and `unavailable` must not raise
@@ -60,20 +67,24 @@ def cupy_problem() -> Unavailable | None:
     return None
 
 
+def load_driver() -> None:
+    """Loads the library of NVIDIA's driver; raises OSError without one, much sooner than CuPy, which takes long to import."""
+    ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+
+
 def _driver_problem(runtime: Any, error: Any) -> Unavailable:
     """What a device count that fails means."""
     status = getattr(error, "status", None)
     if status == NO_DEVICE:
         return Unavailable("there is no CUDA device", "check CUDA_VISIBLE_DEVICES and nvidia-smi", error)
-    update = "install or update the NVIDIA driver (580 or newer for CUDA 13, 525 for CUDA 12), and look at nvidia-smi"
     driver, built = int(runtime.driverGetVersion()), int(runtime.runtimeGetVersion())
     if status == NO_DRIVER and driver == 0:
-        return Unavailable("there is no NVIDIA driver", update, error)
+        return Unavailable("there is no NVIDIA driver", UPDATE, error)
     if status == NO_DRIVER:
         older = f", or pip uninstall cupy-cuda13x and {INSTALL_LINES[12]}" if driver // 1000 == 12 else ""
         return Unavailable(
             f"the NVIDIA driver is too old: it supports CUDA {release(driver)}, and CuPy is built for CUDA {release(built)}",
-            update + older,
+            UPDATE + older,
             error,
         )
-    return Unavailable(f"no CUDA driver or device answers ({error})", update, error)
+    return Unavailable(f"no CUDA driver or device answers ({error})", UPDATE, error)

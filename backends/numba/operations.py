@@ -5,6 +5,7 @@ Each kernel runs on one thread and releases the GIL; rows, and elements of the a
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -44,16 +45,12 @@ class NumbaOperations(NumpyBackend):
             return Unavailable(f"Numba cannot be imported ({error})", 'pip install "numba>=0.61"', error)
         if numba.config.DISABLE_JIT:
             return Unavailable("Numba is told not to compile (NUMBA_DISABLE_JIT)", "unset NUMBA_DISABLE_JIT")
-        try:
-            import scipy.linalg.cython_blas  # noqa: F401
-        except ImportError as error:
-            return Unavailable(f"SciPy, whose GEMM it calls, cannot be imported ({error})", 'pip install "scipy>=1.13"', error)
+        if importlib.util.find_spec("scipy") is None:  # it is imported only where NumPy's own GEMM cannot be called
+            return Unavailable("SciPy, whose GEMM it may call, is not installed", 'pip install "scipy>=1.13"')
         return None
 
     def __init__(self) -> None:
         super().__init__()
-        import scipy.linalg.cython_blas  # noqa: F401
-
         from ...kernels.rows import cpu as kernels
         from ...kernels.targets import cpu as target
         from ...kernels.targets.blas import blas

@@ -1,4 +1,4 @@
-"""What the GPU backends say where they cannot run; importing CuPy works without a driver, running on it does not."""
+"""What the GPU backends say where they cannot run; without a driver CuPy is not even imported."""
 
 import importlib.util
 import logging
@@ -12,6 +12,7 @@ import fusedstep as fs
 from fusedstep.backends import selection
 from fusedstep.backends.cuda import toolchain
 from fusedstep.backends.cuda.backend import CudaBackend
+from fusedstep.backends.cupy import availability
 from fusedstep.backends.cupy.backend import CupyBackend
 from fusedstep.kernels.targets.cuda import compatibility
 
@@ -31,7 +32,13 @@ def hidden(monkeypatch):
 
 
 @pytest.fixture
-def runtime(monkeypatch):
+def driver(monkeypatch):
+    """The library of NVIDIA's driver can be loaded."""
+    monkeypatch.setattr(availability, "load_driver", lambda: None)
+
+
+@pytest.fixture
+def runtime(driver, monkeypatch):
     """CuPy's runtime, which says that there is a device whose driver supports the newest CUDA."""
     cupy = pytest.importorskip("cupy", reason="needs CuPy, as the extras cuda12 and cuda13 install it")
     monkeypatch.setattr(cupy.cuda.runtime, "getDeviceCount", lambda: 1)
@@ -73,7 +80,7 @@ def test_cupy_is_missing(hidden):
     assert not problem.expected
 
 
-def test_cupy_is_broken(monkeypatch, tmp_path):
+def test_cupy_is_broken(driver, monkeypatch, tmp_path):
     (tmp_path / "cupy").mkdir()
     (tmp_path / "cupy/__init__.py").write_text("raise ImportError('libcudart.so.13: cannot open shared object file')")
     monkeypatch.delitem(sys.modules, "cupy", raising=False)
@@ -91,6 +98,18 @@ def test_there_is_no_device(runtime, monkeypatch):
     problem = CupyBackend.unavailable()
     assert "no CUDA device" in problem.reason
     assert "CUDA_VISIBLE_DEVICES" in problem.remedy
+
+
+def test_cupy_is_not_imported_without_the_library_of_the_driver(monkeypatch):
+    pytest.importorskip("cupy", reason="needs CuPy, as the extras cuda12 and cuda13 install it")
+    monkeypatch.delitem(sys.modules, "cupy")
+    monkeypatch.setattr(availability, "load_driver", failing(OSError("libcuda.so.1: cannot open shared object file")))
+    for kind in (CupyBackend, CudaBackend):
+        problem = kind.unavailable()
+        assert problem.reason == "there is no NVIDIA driver"
+        assert "update the NVIDIA driver (580" in problem.remedy
+        assert isinstance(problem.cause, OSError)
+    assert "cupy" not in sys.modules
 
 
 def test_there_is_no_driver(runtime, monkeypatch):
