@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import platform
-from importlib import metadata
-
 from .options import BackendName
 
 
@@ -42,6 +39,9 @@ def backends(backend: BackendName = None) -> None:
 
 def lacks_mkl() -> bool:
     """Whether the package `mkl` could be installed on this machine, but is not."""
+    import platform
+    from importlib import metadata
+
     if platform.machine() not in ("x86_64", "AMD64"):
         return False
     try:

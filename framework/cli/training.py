@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,6 @@ from ...backends.threads import single_threaded_blas
 from ..engine.model import Sequential, mlp
 from ..engine.step import TrainStep
 from ..losses import MSE, Loss, SoftmaxCrossEntropy
-from ..search.rate_search import RateSearch, find_learning_rate, sweep_learning_rate
 from ..sources.row_source import ArrayRows, RowSource
 from ..tables.columns import is_text
 from ..tables.preprocessing import Preprocessor
@@ -36,6 +35,9 @@ from ..training.stopping import EarlyStopping, StopOnInterrupt
 from ..training.trainer import Trainer
 from .recipe import SMALLEST_VALIDATION, Recipe, choices, parse_micro_batch, recipe_for, require_size, require_validation
 from .train_options import TrainOptions
+
+if TYPE_CHECKING:
+    from ..search.rate_search import RateSearch
 
 SMALL_PRODUCT = 1 << 22
 """Multiplications in a matrix product below which a second BLAS thread does not pay."""
@@ -165,6 +167,8 @@ def search_rate(
 
     Args: epochs – for each rate; sweep – one sweep instead of powers of ten.
     """
+    from ..search.rate_search import find_learning_rate, sweep_learning_rate
+
     part, validation = data.parts["training"], data.parts.get("validation")
     if sweep:
         return sweep_learning_rate(step, part.x, part.y, batch_size=recipe.batch_size)
