@@ -7,7 +7,6 @@ from .options import BackendName
 
 def backends(backend: BackendName = None) -> None:
     """Show which backends work on this machine, why others do not, and which one is in use."""
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
@@ -15,8 +14,9 @@ def backends(backend: BackendName = None) -> None:
     from ...backends import backends as all_backends
     from ...backends.selection import AUTO_ORDER, BUILT_IN, backend_class
     from ...extras import install_line
+    from .console import new_console
 
-    console = Console(highlight=False)
+    console = new_console()
     table = Table("backend", "works", "device", "problem and fix", show_lines=True)
     for name, problem in all_backends().items():
         device = backend_class(name).device if problem is None or name in BUILT_IN else "?"

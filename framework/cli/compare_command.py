@@ -23,14 +23,14 @@ def compare(
     if the losses differ by more than 1e-5 in float32 or 1e-12 in float64, or if any of these bits differ.
     """
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
+    from .console import new_console
     from .lockstep import TOLERANCES, Lockstep
 
     run = Lockstep(backend_a, backend_b, steps, precision, seed)
-    console = Console(highlight=False)
+    console = new_console()
     names = [escape(name) for name in run.names]
     console.print(f"[bold]{names[0]}[/bold] and [bold]{names[1]}[/bold], {precision}, seed {seed}: {run.description}")
     table = Table("step", f"{names[0]} loss", f"{names[1]} loss", "difference", "of parameters", "most in", box=SIMPLE_HEAD)

@@ -22,15 +22,15 @@ def example(
     Prints the measured results next to the theoretical ones, and saves a figure, NAME.png. Exit code 1 if a result is not as
     expected. The experiments are short files in the folder framework/examples of the package, meant to be copied.
     """
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     from ...backends import backend as find_backend
     from ...errors import HyperparameterError
     from ..examples import EXAMPLES, find_example
+    from .console import new_console
 
-    console = Console(highlight=False)
+    console = new_console()
     if listed:
         table = Table("", "name", "question", "notes", box=None, padding=(0, 2, 0, 0))
         for one in EXAMPLES:

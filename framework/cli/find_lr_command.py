@@ -43,7 +43,6 @@ def find_lr(options: FindLrOptions) -> None:
 
     Data are split, and networks are selected, as in `fusedstep train`.
     """
-    from rich.console import Console
     from rich.markup import escape
 
     from ...backends import backend as find_backend
@@ -51,6 +50,7 @@ def find_lr(options: FindLrOptions) -> None:
     from ..export.persistence import require_writable
     from ..settings import whole
     from ..tables.reading import load
+    from .console import new_console
     from .recipe import choices, recipe_for
     from .report import Reporter
     from .training import few_threads, new_step, prepare, search_rate
@@ -71,7 +71,7 @@ def find_lr(options: FindLrOptions) -> None:
     step = new_step(data, recipe, options.seed, backend, options.precision)
     with few_threads(data, recipe.hidden, recipe.batch_size, backend):
         found = search_rate(step, data, recipe, options.rate_epochs, options.sweep)
-    console = Console(highlight=False)
+    console = new_console()
     if options.sweep:
         console.print(f"Minibatches: {len(found.trials)}, rates {found.trials[0].rate:g} to {found.trials[-1].rate:.3g}")
     else:

@@ -8,13 +8,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from ...backends import Backend
 from ..training.schedules.named import CONSTANT
 from .backends_command import why
+from .console import new_console
 from .training import PreparedData, Trained
 
 
@@ -25,7 +25,7 @@ class Reporter:
     """
 
     def __init__(self, quiet: bool) -> None:
-        self.console = Console(highlight=False, quiet=quiet)
+        self.console = new_console(quiet)
         self.shows_progress = not quiet and self.console.is_terminal
 
     def data(self, data: PreparedData) -> None:

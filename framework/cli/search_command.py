@@ -52,7 +52,6 @@ def search(options: SearchOptions) -> None:
     With --storage, a stopped search resumes where it ended, also after a power failure, and the same search with more --trials
     continues after the last trial.
     """
-    from rich.console import Console
     from rich.markup import escape
 
     from ...backends import backend as find_backend
@@ -62,6 +61,7 @@ def search(options: SearchOptions) -> None:
     from ..search import search as run
     from ..settings import whole
     from ..tables.reading import load
+    from .console import new_console
     from .report import Reporter
     from .training import few_threads, loss_of, prepare
 
@@ -78,7 +78,7 @@ def search(options: SearchOptions) -> None:
         )
     report.data(data)
     report.backend(backend, options.backend)
-    console = Console(highlight=False)
+    console = new_console()
 
     reported = 0
 

@@ -30,6 +30,15 @@ def test_a_bundled_set_without_any_option(call, tmp_path):
     assert metadata.preprocessing["target"]["task"] == "classification"
 
 
+def test_names_are_printed_as_they_are(call, tmp_path):
+    x = np.random.default_rng(0).standard_normal((40, 2))
+    np.savetxt(tmp_path / ":cat:[red].csv", x, delimiter=",", header="a,:dog:", comments="")
+    answer = call("train", ":cat:[red].csv", "--target", ":dog:", *QUICK)
+    assert answer.code == 0, answer
+    for words in (":cat:[red]: 40 rows", "target ':dog:'", "Model: :cat:[red].safetensors"):
+        assert words in answer.flat
+
+
 def test_the_options_reach_the_training(call, tmp_path):
     answer = call(
         "train", "wine", "--hidden", "12,7", "--activation", "prelu", "--dropout", "0.25", "--optimizer", "nadam", "--lr",
