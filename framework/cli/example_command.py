@@ -25,7 +25,6 @@ def example(
     from rich.markup import escape
     from rich.table import Table
 
-    from ...backends import backend as find_backend
     from ...errors import HyperparameterError
     from ..examples import EXAMPLES, find_example
     from .console import new_console
@@ -39,6 +38,8 @@ def example(
         return
     if name is None:
         raise HyperparameterError("expected the name of an example; got none; see fusedstep example --list")
+    from ...backends import backend as find_backend
+
     chosen = find_example(name)
     run_on = find_backend(backend)
     if figure:

@@ -8,8 +8,7 @@ import pytest
 
 NEVER = {"torch", "jax", "sklearn", "matplotlib", "pandas", "pyarrow", "optuna", "joblib", "numba.cuda", "scipy.stats",
          "scipy.special", "scipy.optimize", "fusedstep.framework.search", "fusedstep.framework.second_order",
-         "fusedstep.framework.estimators", "fusedstep.framework.examples", "fusedstep.framework.diagnostics",
-         "fusedstep.benchmarks"}  # fmt: skip
+         "fusedstep.framework.estimators", "fusedstep.framework.diagnostics", "fusedstep.benchmarks"}  # fmt: skip
 """None of these commands needs one of them."""
 NUMERIC = {"numpy", "numba", "cupy", "safetensors", "threadpoolctl"}
 RUN = """
@@ -24,6 +23,7 @@ COMMANDS = {
     "--help": NUMERIC,
     "--version": {*NUMERIC, "rich"},
     "train --help": NUMERIC,
+    "example --list": NUMERIC,
     "backends --backend numpy": set(),
     "train iris --epochs 1 --backend numpy -o other.safetensors": {"numba", "cupy", "scipy"},
     "train iris --epochs 1 --backend numba -o other.safetensors": {"cupy"},
