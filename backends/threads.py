@@ -1,19 +1,15 @@
-"""Worker threads for kernels that release the GIL, and the number of threads to use.
-
-The calling thread works as well; calls from inside a worker, or while another caller uses the pool, run sequentially.
-"""
+"""How many threads to use, and limits of BLAS libraries inside of them; the threads are in backends/numba/thread_pool.py."""
 
 from __future__ import annotations
 
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, partial
 from itertools import product
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any, cast
 
 from ..errors import HyperparameterError
@@ -85,79 +81,7 @@ def started(thread: threading.Thread) -> bool:
     return True
 
 
-class Workers:
-    """A pool of daemon threads that is created on first use, and again after a fork."""
-
-    def __init__(self) -> None:
-        self._tasks: SimpleQueue[Callable[[], None]] = SimpleQueue()
-        self._threads: list[threading.Thread] = []
-        self._busy = threading.Lock()
-
-    def _grow(self, count: int) -> None:
-        while len(self._threads) < count:
-            thread = threading.Thread(target=self._loop, args=(self._tasks,), daemon=True, name="fusedstep")
-            if not started(thread):
-                return
-            self._threads.append(thread)
-
-    @staticmethod
-    def _loop(tasks: SimpleQueue[Callable[[], None]]) -> None:
-        limit_this_thread()
-        while True:
-            tasks.get()()
-
-    def gather(self, threads: int, work: Callable[[int, int], None]) -> None:
-        """Calls work(k, count) on `count` threads concurrently; the threads may wait for each other.
-
-        Args: threads – requested count; it is smaller if the system provides fewer, and 1 while another caller uses the pool.
-            The first error is raised after all have ended.
-        """
-        if threads == 1 or not self._busy.acquire(blocking=False):
-            work(0, 1)
-            return
-        try:
-            self._grow(threads - 1)
-            threads = min(threads, len(self._threads) + 1)
-            errors: list[BaseException] = []
-            done: SimpleQueue[None] = SimpleQueue()
-
-            def take(position: int) -> None:
-                try:
-                    work(position, threads)
-                except BaseException as error:
-                    errors.append(error)
-                finally:
-                    done.put(None)
-
-            for position in range(1, threads):
-                self._tasks.put(partial(take, position))
-            try:
-                work(0, threads)
-            finally:
-                for _ in range(1, threads):
-                    done.get()
-        finally:
-            self._busy.release()
-        if errors:
-            raise errors[0]
-
-    def run(self, tasks: Sequence[Callable[[], Any]], threads: int | None = None) -> list[Any]:
-        """The results of all tasks, distributed over as many threads, or fewer if requested."""
-        results: list[Any] = [None] * len(tasks)
-
-        def take_every(first: int, count: int) -> None:
-            for position in range(first, len(tasks), count):
-                results[position] = tasks[position]()
-
-        self.gather(min(len(tasks), threads or len(tasks)), take_every)
-        return results
-
-
-workers = Workers()
-
-
 def _after_fork() -> None:
-    workers.__init__()  # type: ignore[misc]
     single_threaded_blas.reset()
 
 

@@ -5,7 +5,6 @@ Each kernel runs on one thread and releases the GIL; rows, and elements of the a
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -19,7 +18,7 @@ from ..defaults.formulas import check_update
 from ..numpy.backend import NumpyBackend
 from ..profiling import Label
 from ..segments import Segments
-from ..threads import num_threads, workers
+from ..threads import num_threads
 
 if TYPE_CHECKING:
     from .replay import Replay
@@ -38,15 +37,11 @@ class NumbaOperations(NumpyBackend):
 
     @classmethod
     def unavailable(cls) -> Unavailable | None:
-        """Numba may be missing, too old for the installed NumPy, or switched off."""
+        """The compiler may be missing."""
         try:
-            import numba
+            import llvmlite.binding  # noqa: F401
         except ImportError as error:
-            return Unavailable(f"Numba cannot be imported ({error})", 'pip install "numba>=0.61"', error)
-        if numba.config.DISABLE_JIT:
-            return Unavailable("Numba is told not to compile (NUMBA_DISABLE_JIT)", "unset NUMBA_DISABLE_JIT")
-        if importlib.util.find_spec("scipy") is None:  # it is imported only where NumPy's own GEMM cannot be called
-            return Unavailable("SciPy, whose GEMM it may call, is not installed", 'pip install "scipy>=1.13"')
+            return Unavailable(f"llvmlite cannot be imported ({error})", 'pip install "llvmlite>=0.45"', error)
         return None
 
     def __init__(self) -> None:
@@ -62,7 +57,7 @@ class NumbaOperations(NumpyBackend):
 
     def run(self, function: Callable[..., Any], *arguments: Any) -> None:
         """One of the kernels of kernels/rows/cpu.py, on arrays of the type of the first one."""
-        self._kernels.kernel(function, arguments[0].dtype).function(*arguments)
+        self._kernels.kernel(function, arguments[0].dtype)(*arguments)
 
     def _map(self, formula: Formula, outputs: tuple[Array, ...], arguments: Sequence[Any], random: Random | None) -> None:
         self._target.run_map(formula, outputs, arguments, random)
@@ -139,7 +134,9 @@ class NumbaOperations(NumpyBackend):
         squares = np.empty(chunks)
         count = min(num_threads(), chunks)
         edges = [chunks * k // count for k in range(count + 1)]
-        workers.run([partial(self._fold, parts, squares, edges[k], edges[k + 1]) for k in range(count)])
+        from .thread_pool import thread_pool
+
+        thread_pool().map([partial(self._fold, parts, squares, edges[k], edges[k + 1]) for k in range(count)])
         return squares.sum()
 
     def _fold(self, parts: Sequence[Array], squares: Array, low: int, high: int) -> None:

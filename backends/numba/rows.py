@@ -11,8 +11,9 @@ from typing import Any
 from ..executors.base import Array, Executor, MicroBatch, NotCapturable, in_rows
 from ..executors.passes import forward_backward
 from ..profiling import Part, median_of, merged
-from ..threads import num_threads, single_threaded_blas, workers
+from ..threads import num_threads, single_threaded_blas
 from .splitting import split_parameters
+from .thread_pool import thread_pool
 
 LEAST_ROWS = 8
 """Rows below which a further core is not worth its hand-over."""
@@ -127,5 +128,5 @@ class InterpretedPlan:
         """(sum of the losses, sum of the squares of the gradient); `first` – as in MicroBatch."""
         shards = [partial(self._shard, inputs, targets, number, first, *shard) for shard in self.shards]
         with single_threaded_blas:
-            totals = workers.run(shards, threads)
+            totals = thread_pool().map(shards, threads)
         return sum(totals[1:], start=totals[0]), self.backend.fold(self.gradients)

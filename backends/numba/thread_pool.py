@@ -1,6 +1,7 @@
-"""A pool of threads that execute plans together, and spin briefly for the next plan before they block.
+"""The threads of the CPU: they walk jobs of compiled code together, or run Python functions side by side.
 
-The calling thread is one of them. While the pool is busy with another caller, a caller executes its plan alone.
+The calling thread is one of them. After a job the others spin briefly for the next one before they block. While the pool is
+busy with another caller, and inside one of its own threads, a caller works alone.
 """
 
 from __future__ import annotations
@@ -9,62 +10,154 @@ import atexit
 import ctypes
 import os
 import threading
+from collections.abc import Callable, Sequence
+from functools import partial
+from queue import SimpleQueue
+from typing import Any
 
 import numpy as np
 
-from ...kernels.targets.native import BOX, MOST_THREADS, SYSTEM, address_of, system_call, walk
-from ..threads import limit_this_thread, started, workers
+from ...kernels.targets.native import address_of
+from ..threads import limit_this_thread, started
+from . import walk
+
+Work = Callable[[int, int], object]
+"""Called with the number of the thread, and how many there are."""
 
 
 class ThreadPool:
-    """Threads, made on first use, and again after a fork; on systems without POSIX threads those of `workers`."""
+    """Daemon threads that are made on first use, and again after a fork.
+
+    With POSIX threads they wait in compiled code (see walk.py), else in a queue of the interpreter.
+    """
 
     def __init__(self) -> None:
         self._growing = threading.Lock()
         self._threads: list[threading.Thread] = []
         self._closed = False
-        self._walk = walk()
-        self._system = [system_call(name) for name in SYSTEM]
-        self._box = np.zeros(BOX["SIZE"], np.int64)
+        self._walk = walk.walk()
+        self._system = [walk.system_call(name) for name in walk.SYSTEM]
+        self._box = np.zeros(walk.SIZE, np.int64)
         self._place = int(address_of(self._box))
-        self._box[BOX["AT_SYSTEM"] :][: len(SYSTEM)] = self._system
-        self._together = all(self._system)
-        if self._together:
+        self._box[walk.AT_SYSTEM :][: len(walk.SYSTEM)] = self._system
+        self._work: Work | None = None
+        self._errors: list[BaseException] = []
+        self._busy = threading.Lock()
+        self._queue: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._native = all(self._system)
+        if self._native:
             library = ctypes.CDLL(None)
-            for name, place in (("mutex", BOX["AT_LOCK"]), ("cond", BOX["AT_BELL"])):
+            for name, place in (("mutex", walk.AT_LOCK), ("cond", walk.AT_BELL)):
                 getattr(library, f"pthread_{name}_init")(ctypes.c_void_p(self._place + 8 * place), None)
 
-    def _grow(self, count: int) -> None:
-        while len(self._threads) < count and not self._closed:
-            me = len(self._threads) + 1
-            thread = threading.Thread(target=self._live, args=(me, int(self._box[0])), daemon=True, name=f"fusedstep {me}")
-            if not started(thread):
-                return
-            self._threads.append(thread)
-
-    def _live(self, me: int, seen: int) -> None:
-        limit_this_thread()
-        self._walk.serve(self._place, me, seen)
-
-    def run(self, place: int, threads: int) -> None:
-        """Walks the job at that address (see WALK_TEXT in kernels/targets/native.py) on that many threads, or on fewer."""
-        threads = min(threads, MOST_THREADS)
-        give_way, clock = self._system[:2]
-        if not self._together:
-            workers.gather(threads, lambda me, count: self._walk.part(place, me, count, give_way, clock))
-            return
+    def _grow(self, threads: int) -> int:
+        """Makes threads where there are not enough; returns how many there are, with the calling one."""
         if len(self._threads) < threads - 1:
             with self._growing:
-                self._grow(threads - 1)
-            threads = min(threads, len(self._threads) + 1)
+                while len(self._threads) < threads - 1 and not self._closed:
+                    me = len(self._threads) + 1
+                    given = (me, int(self._box[0]))
+                    life = self._live if self._native else self._live_in_python
+                    thread = threading.Thread(target=life, args=given, daemon=True, name=f"fusedstep {me}")
+                    if not started(thread):
+                        break
+                    self._threads.append(thread)
+        return min(threads, len(self._threads) + 1)
+
+    def _live(self, me: int, seen: int) -> None:
+        """A thread's life in compiled code, which it leaves for jobs of Python, and to end."""
+        limit_this_thread()
+        while True:
+            seen = self._walk.serve(self._place, me, seen)
+            threads = seen & 255
+            if threads == 0:
+                return
+            self._take(me, threads)
+            self._walk.arrive(self._place)
+
+    def _live_in_python(self, *_: int) -> None:
+        limit_this_thread()
+        while True:
+            self._queue.get()()
+
+    def _take(self, me: int, threads: int) -> None:
+        """A thread's part of a job of Python."""
+        assert self._work is not None
+        try:
+            self._work(me, threads)
+        except BaseException as error:
+            self._errors.append(error)
+
+    def run(self, place: int, threads: int) -> None:
+        """Walks the job at that address (see walk.py) on that many threads, or on fewer."""
+        give_way, clock = self._system[:2]
+        if not self._native:
+            self.gather(threads, lambda me, count: self._walk.part(place, me, count, give_way, clock))
+            return
+        threads = self._grow(min(threads, walk.MOST_THREADS))
         # `lead` is one call: no interrupt can come between handing out a job and its end.
         if threads <= 1 or not self._walk.lead(self._place, place, threads):
             self._walk.part(place, 0, 1, give_way, clock)
 
+    def gather(self, threads: int, work: Work) -> None:
+        """Calls work(k, count) for k = 0, …, count - 1 on `count` threads, or on fewer, which may wait for each other.
+
+        Raises: the first error, after all have ended.
+        """
+        threads = self._grow(min(threads, walk.MOST_THREADS)) if threads > 1 else 1
+        if threads == 1 or not self._busy.acquire(blocking=False):
+            work(0, 1)
+            return
+        try:
+            self._work, self._errors = work, []
+            if not (self._in_compiled_code(threads) if self._native else self._in_queue(threads)):
+                work(0, 1)
+            errors = self._errors
+        finally:
+            self._work = None
+            self._busy.release()
+        if errors:
+            raise errors[0]
+
+    def _in_compiled_code(self, threads: int) -> bool:
+        if not self._walk.begin(self._place, 0, threads):
+            return False
+        try:
+            self._take(0, threads)
+        finally:
+            self._walk.end(self._place, threads)
+        return True
+
+    def _in_queue(self, threads: int) -> bool:
+        done: SimpleQueue[None] = SimpleQueue()
+
+        def take(me: int) -> None:
+            self._take(me, threads)
+            done.put(None)
+
+        for me in range(1, threads):
+            self._queue.put(partial(take, me))
+        self._take(0, threads)
+        for _ in range(1, threads):
+            done.get()
+        return True
+
+    def map(self, tasks: Sequence[Callable[[], Any]], threads: int | None = None) -> list[Any]:
+        """The results of all tasks, distributed over as many threads, or fewer if requested."""
+        results: list[Any] = [None] * len(tasks)
+
+        def take_every(first: int, count: int) -> None:
+            for position in range(first, len(tasks), count):
+                results[position] = tasks[position]()
+
+        self.gather(min(len(tasks), threads or len(tasks)), take_every)
+        return results
+
     def close(self) -> None:
-        """Sends the threads home, as long as the code that they run is there; from now on there is but the calling one."""
+        """Ends the threads, while the code that they run is still there; from now on there is only the calling one."""
         self._closed = True
-        if self._threads and self._walk.lead(self._place, self._place + 8 * BOX["AT_JOB"], 0):
+        if self._native and self._threads and self._walk.begin(self._place, 0, 0):
+            self._walk.end(self._place, 1)
             for thread in self._threads:
                 thread.join(1.0)
             self._threads = []

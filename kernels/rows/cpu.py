@@ -7,17 +7,17 @@ Sums over rows are computed in blocks, in a fixed order, so the same call always
 # precision (see kernels/targets/handwritten.py); the imports here only make them readable and runnable as they stand.
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import cache
 from math import exp, log, sqrt
 from typing import Any
 
-import numba
 import numpy as np
-from numba import types
 
-from ..targets.cpu import CpuKernel, array_type, expansions
+from ..targets.cpu import CpuKernel, expansions
 from ..targets.handwritten import kernel_text
+from ..targets.llvm.kinds import F64, ArrayOf, Kind, scalar_of
 from . import reference
 from .operation import scaled
 
@@ -203,7 +203,7 @@ def settle(totals, squares, largest, scales, result):
     result[0] = total
     result[1] = square
     square += 0.0 * total
-    norm = square**0.5
+    norm = math.sqrt(square)
     factor = 1.0
     if norm > largest:
         factor = largest / norm
@@ -301,9 +301,6 @@ def largest_columns_pick(x, table, winner, out):
             out[i, j] = x[i, table[j, winner[i, j]]]
 
 
-SUMS = frozenset({"reassoc", "nsz"})
-"""Sums are taken in vector lanes: the order is the compiler's, and the same in every call."""
-
 # The functions of the table get a backend first, of which they `run` kernels and `fill` arrays.
 
 
@@ -370,18 +367,18 @@ KINDS: dict[Callable[..., Any], tuple[str, ...]] = {
 """What each kernel takes; those of row operations take what must be given to these."""
 
 
-def _type(kind: str, dtype: np.dtype[Any]) -> types.Type:
-    if kind == "number":
-        return numba.from_dtype(dtype)
-    if kind == "one double":
-        return types.float64
-    if kind in ("labels", "table"):
-        return array_type(np.dtype(np.int32), 1 if kind == "labels" else 2, False)
-    if kind == "double":
-        return array_type(np.dtype(np.float64), 1, True)
-    if kind.endswith("winners"):
-        return array_type(np.dtype(np.uint8), 2, kind.startswith("written"))
-    return array_type(dtype, 2 if kind.endswith("matrix") else 1, kind.startswith("written"))
+def _kind(name: str, dtype: np.dtype[Any]) -> Kind:
+    if name == "number":
+        return scalar_of(dtype)
+    if name == "one double":
+        return F64
+    if name in ("labels", "table"):
+        return ArrayOf(np.dtype(np.int32), 1 if name == "labels" else 2, False)
+    if name == "double":
+        return ArrayOf(np.dtype(np.float64), 1, True)
+    if name.endswith("winners"):
+        return ArrayOf(np.dtype(np.uint8), 2, name.startswith("written"))
+    return ArrayOf(dtype, 2 if name.endswith("matrix") else 1, name.startswith("written"))
 
 
 @cache
@@ -390,7 +387,6 @@ def kernel(function: Callable[..., Any], dtype: np.dtype[Any]) -> CpuKernel:
     called = function.__code__.co_names
     words = [word for word in ("exp", "log", "sqrt") if word in called]
     helpers = [row_top] if "row_top" in called else []
-    settings = {"BLOCK_ROWS": BLOCK_ROWS}
-    text = kernel_text(function, words, dtype, expansions(dtype), '@numba.njit(error_model="numpy")', settings, helpers)
-    parameters = {f"a{k}": _type(kind, dtype) for k, kind in enumerate(KINDS[function])}
-    return CpuKernel(function.__name__, text, parameters, {"numba": numba}, SUMS)
+    text = kernel_text(function, words, dtype, expansions(dtype), "", {"BLOCK_ROWS": BLOCK_ROWS}, helpers)
+    parameters = {f"a{k}": _kind(name, dtype) for k, name in enumerate(KINDS[function])}
+    return CpuKernel(function.__name__, text, parameters, reassociates=True)

@@ -51,12 +51,12 @@ def remove_entries(source: Path) -> None:
             entry.unlink()
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_whole(path: Path, content: bytes) -> None:
     """Writes a file atomically; raises OSError if that fails."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -72,7 +72,24 @@ def store(name: str, text: str) -> str | None:
     path = home / f"{name[:80]}_{digest(text)}.py"
     try:
         if not path.exists():
-            write_whole(path, text)
+            write_whole(path, text.encode())
     except OSError:
         return None
     return str(path)
+
+
+def read(name: str) -> bytes | None:
+    """The content of a file of the cache; None if there is none."""
+    home = folder()
+    try:
+        return None if home is None else (home / name).read_bytes()
+    except OSError:
+        return None
+
+
+def write(name: str, content: bytes) -> None:
+    """Writes a file of the cache, where that is possible."""
+    home = folder()
+    if home is not None:
+        with contextlib.suppress(OSError):
+            write_whole(home / name, content)

@@ -1,24 +1,25 @@
-"""The CPU target: loops around traced formulas, compiled by Numba, one thread, the GIL released.
+"""The CPU target: loops around traced formulas, compiled by LLVM, one thread, the GIL released.
 
 Executors divide rows among cores; row kernels are in kernels/rows/cpu.py.
 """
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
-import numba
 import numpy as np
-from numba import types
 
 from ...errors import ShapeError
 from ..formula import Formula, trace
 from ..formulas.mathematics import SINGLE_PRECISION
-from .compiling import compiled
-from .native import compile_entry, entry_text
-from .source import PHILOX_INPUTS, Lines, Spelling, build, indent, module_text, philox_program
+from .llvm.compiler import Module
+from .llvm.kinds import U32, ArrayOf, Kind, scalar_of
+from .llvm.machine import Native, functions
+from .native import words_of
+from .source import PHILOX_INPUTS, Lines, Spelling, indent, module_text, philox_program
 
 FLOAT32 = np.dtype(np.float32)
 WORDS = np.dtype(np.uint32)
@@ -29,100 +30,75 @@ def expansions(dtype: np.dtype[Any]) -> tuple[tuple[str, Callable[..., Any]], ..
     return SINGLE_PRECISION if dtype == FLOAT32 else ()
 
 
-def array_type(dtype: np.dtype[Any], dimensions: int, written: bool) -> types.Array:
-    """A C-contiguous array; those that are only read may be read-only."""
-    return types.Array(numba.from_dtype(dtype), dimensions, "C", readonly=not written)
-
-
 class CpuKernel:
     """A compiled function, to be called with arrays and numbers, or entered with its arguments as words of memory.
 
-    Each of the two is compiled when it is first asked for, for exactly these types of arguments: a call with anything else
-    is an error, never another compilation.
+    It is compiled when it is first used, for exactly these types of arguments: a call with anything else is an error, never
+    another compilation.
 
-    Args: name – of the function; text – of its module, where it comes last; parameters – its arguments and their types;
-        globals_ – what the module refers to beyond itself; fastmath – what the compiler may do to the function's own
-        arithmetic, such as "reassoc" to sum in another order than is written.
+    Args: name – of the function; text – of its module, where it comes last; parameters – its arguments and their kinds;
+        reassociates – whether the compiler may take its sums in another order than is written: in vector lanes, the same order
+        in every call.
     """
 
-    def __init__(
-        self,
-        name: str,
-        text: str,
-        parameters: Mapping[str, types.Type],
-        globals_: Mapping[str, Any] | None = None,
-        fastmath: frozenset[str] = frozenset(),
-    ) -> None:
+    def __init__(self, name: str, text: str, parameters: Mapping[str, Kind], reassociates: bool = False) -> None:
         self.name = name
         self.parameters = dict(parameters)
-        # The options are part of the text, because Numba's cache looks at nothing else.
-        self._options = "{" + ", ".join(map(repr, sorted(fastmath))) + "}" if fastmath else "False"
-        self._text = f"# fastmath: {self._options}\n{text}" if fastmath else text
-        self._globals = globals_ or {}
-        self._fastmath = set(fastmath) or False
+        self.reassociates = reassociates
+        self._text = text
         # No cached_property: before Python 3.12 it has a lock, which a child that is forked meanwhile would never get.
-        self._function: Callable[..., None] | None = None
-        self._entry: Any = None
+        self._entry: Native | None = None
 
     @property
-    def function(self) -> Callable[..., None]:
-        """Takes arrays and numbers; releases the GIL."""
-        if self._function is None:
-            made = build(self.name, self._text, self._globals)
-            signature = types.void(*self.parameters.values())
-            options = {"nogil": True, "error_model": "numpy", "fastmath": self._fastmath}
-            self._function = compiled(made, lambda saved: numba.njit([signature], cache=saved, **options)(made))
-        return self._function
-
-    def __call__(self, *arguments: Any) -> None:
-        """Runs on these arrays and numbers."""
-        self.function(*arguments)
-
-    @property
-    def entry(self) -> Any:
+    def entry(self) -> Native:
         """Takes the address of its words; see kernels/targets/native.py."""
         if self._entry is None:
-            text = entry_text(self.name, self._text, self.parameters, self._options)
-            self._entry = compile_entry(self.name, text, self._globals)
+            described = f"{self.name}{tuple(self.parameters.values())} {self.reassociates}\n{self._text}"
+            self._entry = Native(functions(self.name, described, (self.name,), self._assembly)[self.name])
         return self._entry
+
+    def _assembly(self, unique: Callable[[str], str]) -> str:
+        module = Module(self._text, reassociated=(self.name,) if self.reassociates else ())
+        module.entry(unique(self.name), self.name, tuple(self.parameters.values()))
+        return module.assembly
+
+    def __call__(self, *arguments: Any) -> None:
+        """Runs on these arrays and numbers; releases the GIL."""
+        words = words_of(self.parameters, arguments)
+        memory = (ctypes.c_int64 * len(words))(*words)
+        self.entry(ctypes.addressof(memory))
 
     def written(self, arguments: Sequence[Any]) -> list[Any]:
         """Those of the arguments that it writes to."""
         kinds = self.parameters.values()
-        return [a for a, k in zip(arguments, kinds, strict=True) if isinstance(k, types.Array) and k.mutable]
+        return [a for a, k in zip(arguments, kinds, strict=True) if isinstance(k, ArrayOf) and k.written]
 
 
 def generate(
-    name: str,
-    parameters: Mapping[str, types.Type],
-    lines: Sequence[str],
-    constants: Mapping[str, str],
-    globals_: Mapping[str, Any] | None = None,
+    name: str, parameters: Mapping[str, Kind], lines: Sequence[str], constants: Mapping[str, str], helpers: str = ""
 ) -> CpuKernel:
     """A compiled kernel from generated statements.
 
-    The names of the modules of what it calls go into its text: a change there makes it a new kernel, for Numba's cache
-    looks at nothing but the kernel's own file.
+    Args: helpers – source of the functions that it calls.
     """
-    called = [f"# calls {value.py_func.__module__}" for value in (globals_ or {}).values() if hasattr(value, "py_func")]
-    return CpuKernel(name, module_text(name, list(parameters), [*called, *lines], constants), parameters, globals_)
+    return CpuKernel(name, module_text(name, list(parameters), lines, constants, helpers), parameters)
 
 
 @cache
-def fill_row_bits() -> Callable[..., None]:
-    """A compiled function (bits, width, row, stream, step, key0, key1) that fills one row with random bits.
+def fill_row_bits() -> str:
+    """The source of a function (bits, width, row, stream, step, key0, key1) that fills one row with random bits.
 
     `bits` has room for 4 ceil(width / 4) words; the layout is that of `random_bits` in kernels/targets/numpy.py.
     """
-    text = Lines(philox_program(), Spelling(FLOAT32), {n: n for n in PHILOX_INPUTS})
+    text = Lines(philox_program(), Spelling(FLOAT32), {n: n for n in PHILOX_INPUTS}, prefix="p")
     stores = [f"bits[{k} * quarter + q] = {word}" for k, word in enumerate(text.results)]
     lines = [
         "quarter = (width + 3) // 4",
         "for q in range(quarter):",
         *indent(["block = u32(q)", *text.body, *stores], 1),
     ]
-    parameters = {"bits": array_type(WORDS, 1, True), "width": types.intp, **dict.fromkeys(PHILOX_INPUTS[1:], types.uint32)}
-    return generate("fill_row_bits", parameters, lines, text.constants).function
+    head = f"def fill_row_bits(bits, width, {', '.join(PHILOX_INPUTS[1:])}):"
+    return "\n".join([*(f"{key} = {value}" for key, value in text.constants.items()), "", "", head, *indent(lines, 1)])
 
 
 @cache
@@ -132,7 +108,7 @@ def _map_kernel(formula: Formula, dtype: np.dtype[Any], aliases: tuple[int, ...]
     Args: aliases – for each output the position of the argument that is the same array, or -1. The compiler is told,
         because a loop that might overlap itself does not vectorise.
     """
-    real = numba.from_dtype(dtype)
+    real = scalar_of(dtype)
     flat = formula.flat
     here = "[i]" if flat else "[i, j]"
     access = {"each": here, "row": "[j]", "column": "[i]", "scalar": "", "rowsum": "[i]"}
@@ -146,12 +122,12 @@ def _map_kernel(formula: Formula, dtype: np.dtype[Any], aliases: tuple[int, ...]
     values.update({name: a + access[k] for name, a, k in zip(plain, arguments, kinds, strict=True)})
     text = Lines(trace(formula, expansions(dtype)), Spelling(dtype), values)
 
-    parameters: dict[str, types.Type] = {}
+    parameters: dict[str, Kind] = {}
     for name, kind in zip(outputs, formula.outputs, strict=True):
         if name not in arguments:
-            parameters[name] = array_type(dtype, dimensions[kind], True)
+            parameters[name] = ArrayOf(dtype, dimensions[kind], True)
     for position, (name, kind) in enumerate(zip(arguments, kinds, strict=True)):
-        parameters[name] = real if kind == "scalar" else array_type(dtype, dimensions[kind], position in aliases)
+        parameters[name] = real if kind == "scalar" else ArrayOf(dtype, dimensions[kind], position in aliases)
 
     whole = next(n for n, k in zip([*outputs, *arguments], [*formula.outputs, *kinds], strict=True) if k == "each")
     stores, sums = [], []
@@ -159,14 +135,14 @@ def _map_kernel(formula: Formula, dtype: np.dtype[Any], aliases: tuple[int, ...]
         stores.append(f"sum{k} += {result}" if kind == "rowsum" else f"{name}{here} = {result}")
         sums += [(f"sum{k}", name)] if kind == "rowsum" else []
 
-    globals_: dict[str, Any] = {}
+    helpers = ""
     if flat:
         lines = [*text.uniform, f"for i in range({whole}.shape[0]):", *indent([*text.body, *stores], 1)]
     else:
         before, each_row = [f"rows, width = {whole}.shape", *text.uniform], []
         if formula.random:
-            globals_["fill_row_bits"] = fill_row_bits()
-            parameters |= {"state": array_type(WORDS, 1, False), "stream": types.uint32}
+            helpers = fill_row_bits()
+            parameters |= {"state": ArrayOf(WORDS, 1, False), "stream": U32}
             before.append("bits = np.empty(width + 3, np.uint32)")
             each_row = ["fill_row_bits(bits, width, u32(state[3] + i), stream, state[2], state[0], state[1])"]
         zero = "0.0" if dtype != FLOAT32 else "f32(0.0)"
@@ -177,7 +153,7 @@ def _map_kernel(formula: Formula, dtype: np.dtype[Any], aliases: tuple[int, ...]
             *indent(["for j in range(width):", *indent([*text.body, *stores], 1)], 1),
             *indent([f"{name}[i] = {total}" for total, name in sums], 1),
         ]
-    return generate(formula.name, parameters, lines, text.constants, globals_)
+    return generate(formula.name, parameters, lines, text.constants, helpers)
 
 
 def bind_map(
@@ -204,7 +180,7 @@ def run_map(
 ) -> None:
     """Evaluates a formula over arrays; arguments as in kernels/targets/numpy.py."""
     kernel, given = bind_map(formula, outputs, arguments, random)
-    kernel.function(*given)
+    kernel(*given)
 
 
 @cache
@@ -228,8 +204,8 @@ def update_kernel(formula: Formula, dtype: np.dtype[Any]) -> CpuKernel:
         "    for i in range(stop - start):",
         *indent([*text.body, *stores], 2),
     ]
-    parameters = {f"{a}__": array_type(dtype, 1, a in formula.overwrites) for a in arrays}
-    parameters |= {"scalars": array_type(dtype, 2, False), "segments": array_type(np.dtype(np.int64), 2, False)}
+    parameters: dict[str, Kind] = {f"{a}__": ArrayOf(dtype, 1, a in formula.overwrites) for a in arrays}
+    parameters |= {"scalars": ArrayOf(dtype, 2, False), "segments": ArrayOf(np.dtype(np.int64), 2, False)}
     return generate(formula.name, parameters, lines, text.constants)
 
 
@@ -243,8 +219,8 @@ def _bits_kernel() -> CpuKernel:
         "    for j in range(width):",
         "        out[i, j] = bits[j]",
     ]
-    parameters = {"out": array_type(WORDS, 2, True), "state": array_type(WORDS, 1, False), "stream": types.uint32}
-    return generate("random_bits", parameters, lines, {}, {"fill_row_bits": fill_row_bits()})
+    parameters: dict[str, Kind] = {"out": ArrayOf(WORDS, 2, True), "state": ArrayOf(WORDS, 1, False), "stream": U32}
+    return generate("random_bits", parameters, lines, {}, fill_row_bits())
 
 
 def random_bits(out: Any, state: Any, stream: int) -> None:

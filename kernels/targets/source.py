@@ -1,4 +1,4 @@
-"""A traced formula as Python statements, for the targets that compile Python (Numba on the CPU and on CUDA).
+"""A traced formula as Python statements, for the targets that compile Python (the kernel language on the CPU, Numba on CUDA).
 
 The targets add the loops; this file generates the code of operations and creates functions from source.
 """
@@ -142,11 +142,13 @@ floor = np.floor
 """What all generated modules begin with; a target may bind `floor` to another function after it."""
 
 
-def module_text(name: str, parameters: Sequence[str], lines: Sequence[str], constants: Mapping[str, str]) -> str:
-    """The source of a module that holds one generated function."""
+def module_text(
+    name: str, parameters: Sequence[str], lines: Sequence[str], constants: Mapping[str, str], helpers: str = ""
+) -> str:
+    """The source of a module that holds one generated function, after the functions that it calls."""
     definitions = [f"{key} = {value}" for key, value in constants.items()]
     head = f"def {name}({', '.join(parameters)}):"
-    return "\n".join([HEADER, *definitions, "", "", head, *indent(lines, 1)]) + "\n"
+    return "\n".join([HEADER, *([helpers] if helpers else []), *definitions, "", "", head, *indent(lines, 1)]) + "\n"
 
 
 def build(name: str, text: str, globals_: Mapping[str, Any] | None = None) -> FunctionType:

@@ -59,7 +59,7 @@ class Choices:
             "choices": {key: {**asdict(c), "algorithm": c.algorithm.hex()} for key, c in sorted(table.items())},
         }  # fmt: skip
         with contextlib.suppress(OSError):  # a cache that cannot be written costs time, nothing else
-            cache.write_whole(self._path, json.dumps(text, indent=1))
+            cache.write_whole(self._path, json.dumps(text, indent=1).encode())
 
 
 def _read(path: Path, identity: str) -> dict[str, Choice]:

@@ -17,11 +17,11 @@ import numpy as np
 from numba import cuda, types
 
 from ....errors import DtypeError, OutOfDeviceMemory
-from ..compiling import compiled
 from ..device_memory import is_exhausted
 from ..source import build, module_text
 from ..storage import Storage
 from .compatibility import load_array_functions
+from .compiling import compiled
 from .geometry import SIMULATED, Geometry
 
 BOUND = {"math": "quiet_math"} if SIMULATED else {"floor": "math.floor"}

@@ -8,11 +8,11 @@ import pytest
 from networks import batch_for, in_a_process, step_for, train
 
 import fusedstep as fs
-from fusedstep.backends.numba import thread_pool
+from fusedstep.backends.numba import thread_pool, walk
 from fusedstep.backends.numba.replay import Label, Replay
 from fusedstep.backends.numba.thread_pool import ThreadPool
 from fusedstep.kernels.rows import cpu
-from fusedstep.kernels.targets.native import BOX, words_of
+from fusedstep.kernels.targets.native import words_of
 
 NOTHING = Label("fill", "", "", 0, 0)
 
@@ -31,7 +31,7 @@ def number_of(pool):
 
 
 def asleep(pool):
-    return int(pool._box[BOX["AT_SLEEPERS"]])
+    return int(pool._box[walk.AT_SLEEPERS])
 
 
 def filling(phases):
@@ -164,14 +164,14 @@ def test_numbers_of_threads_in_turn(pool):
 
 def test_while_the_crew_is_busy_a_program_is_walked_alone(pool):
     program, arrays = filling([[1, 2, 3], [4]])
-    pool._box[BOX["AT_BUSY"]] = 1
+    pool._box[walk.AT_BUSY] = 1
     run_in_time(lambda: program.run((), 3))
     assert [a[50] for a in arrays] == [1, 2, 3, 4]
     assert number_of(pool) == 0
-    pool._box[BOX["AT_BUSY"]] = 0
+    pool._box[walk.AT_BUSY] = 0
     run_in_time(lambda: program.run((), 3))
     assert number_of(pool) == 1
-    assert pool._box[BOX["AT_BUSY"]] == 0
+    assert pool._box[walk.AT_BUSY] == 0
 
 
 def test_many_callers_at_once(pool):
@@ -286,8 +286,7 @@ import sys
 import numpy as np
 import fusedstep as fs
 from threadpoolctl import threadpool_info
-from fusedstep.backends.numba import replay, thread_pool
-from fusedstep.kernels.targets import native
+from fusedstep.backends.numba import replay, thread_pool, walk
 from fusedstep.backends import threads as limits
 
 fs.set_num_threads(3)
@@ -308,7 +307,6 @@ def trained():
 
 wanted, before = trained(), counts()
 where = [thread_pool.ThreadPool.run.__code__, replay.Replay.run.__code__]
-BOX = native.BOX
 
 def traced(position):
     seen = [0]
@@ -339,9 +337,9 @@ while True:
         sys.settrace(None)
     print(position, place, flush=True)
     step(x, y)
-    if thread_pool.thread_pool()._box[BOX["AT_BUSY"]]:
+    if thread_pool.thread_pool()._box[walk.AT_BUSY]:
         problems.append(f"{place}: the pool stays busy")
-        thread_pool.thread_pool()._box[BOX["AT_BUSY"]] = 0
+        thread_pool.thread_pool()._box[walk.AT_BUSY] = 0
     if limits.single_threaded_blas._inside:
         problems.append(f"{place}: BLAS stays limited")
         limits.single_threaded_blas.__exit__()

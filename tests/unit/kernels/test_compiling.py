@@ -1,4 +1,4 @@
-"""Numba while it compiles: an interrupt, or a fork, that comes in between leaves a process in which kernels work."""
+"""While a kernel is compiled: an interrupt, or a fork, that comes in between leaves a process in which kernels work."""
 
 from __future__ import annotations
 
@@ -24,46 +24,42 @@ def in_a_process(program, **environment):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends SIGINT to itself")
-def test_interrupts_while_numba_is_loaded_and_compiles_wait_for_its_end():
-    """One comes with every module that is imported, so in particular in the middle of what Numba registers only once."""
+def test_interrupts_while_a_kernel_is_compiled_wait_for_its_end():
     program = """
-import signal, sys
+import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)
+from fusedstep.kernels.targets.llvm.machine import Machine
 from test_cache import kernel, works
-
-class Interrupting:
-    asked = set()
-    @classmethod
-    def find_spec(cls, name, path=None, target=None):
-        if name not in cls.asked:
-            cls.asked.add(name)
-            signal.raise_signal(signal.SIGINT)
-
-sys.meta_path.insert(0, Interrupting)
+compiler, came = Machine.object_of, []
+def object_of(self, assembly):
+    came.append(1)
+    signal.raise_signal(signal.SIGINT)
+    return compiler(self, assembly)
+Machine.object_of = object_of
 interrupts = 0
-for _ in range(100):
+for _ in range(5):
     try:
         print(works(kernel()))
         break
     except KeyboardInterrupt:
         interrupts += 1
-print(interrupts > 0)
+print(interrupts, len(came))
 """
-    assert in_a_process(program, FUSEDSTEP_CACHE_DIR="") == ["True", "True"]
+    assert in_a_process(program, FUSEDSTEP_CACHE_DIR="") == ["True", "1", "1"]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 def test_a_child_that_is_forked_while_a_thread_compiles_can_compile():
     program = """
-import os, signal, threading, time, warnings
+import os, signal, threading, warnings
 warnings.simplefilter("ignore", DeprecationWarning)
-from fusedstep.kernels.targets import native
+from fusedstep.kernels.targets.llvm.machine import Machine
 from test_cache import kernel, works
-begun, make = threading.Event(), native.numba.cfunc
-def cfunc(*given, **options):
+begun, compiler = threading.Event(), Machine.object_of
+def object_of(self, assembly):
     begun.set()
-    return make(*given, **options)
-native.numba.cfunc = cfunc
+    return compiler(self, assembly)
+Machine.object_of = object_of
 thread = threading.Thread(target=lambda: works(kernel()))
 thread.start()
 begun.wait()
@@ -76,6 +72,30 @@ thread.join()
 print(works(kernel()))
 """
     assert in_a_process(program, FUSEDSTEP_CACHE_DIR="") == ["0", "True"]
+
+
+def test_threads_that_compile_first_together_use_one_engine():
+    program = """
+import threading
+from test_cache import kernel, works
+from fusedstep.kernels.targets.llvm import machine
+made, right, init = [], [], machine.Machine.__init__
+def counted(self):
+    made.append(self)
+    init(self)
+machine.Machine.__init__ = counted
+start = threading.Barrier(8)
+def work():
+    start.wait()
+    right.append(works(kernel()))
+threads = [threading.Thread(target=work) for _ in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print(len(made), right == [True] * 8)
+"""
+    assert in_a_process(program, FUSEDSTEP_CACHE_DIR="") == ["1", "True"]
 
 
 # Interrupts that are held back

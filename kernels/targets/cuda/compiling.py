@@ -9,9 +9,9 @@ from typing import TypeVar
 
 from numba.core.compiler_lock import global_compiler_lock
 
-from ..interrupts import uninterrupted
-from . import cache
-from .device_memory import is_exhausted
+from ...interrupts import uninterrupted
+from .. import cache
+from ..device_memory import is_exhausted
 
 Compiled = TypeVar("Compiled")
 
