@@ -26,9 +26,9 @@ COMMANDS = {
     "example --list": NUMERIC,
     "backends --backend numpy": set(),
     "train iris --epochs 1 --backend numpy -o other.safetensors": {"numba", "cupy", "scipy"},
-    "train iris --epochs 1 --backend numba -o other.safetensors": {"cupy"},
+    "train iris --epochs 1 --backend numba -o other.safetensors": {"cupy", "numba", "scipy"},
     "predict iris.safetensors iris --backend numpy -o iris.csv": {"numba", "cupy", "scipy", "rich"},
-    "predict iris.safetensors iris --backend numba -o iris.csv": {"cupy", "rich"},
+    "predict iris.safetensors iris --backend numba -o iris.csv": {"cupy", "numba", "scipy", "rich"},
 }
 """Command -> what it does not import beside NEVER."""
 

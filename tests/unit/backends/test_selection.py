@@ -37,7 +37,7 @@ def only_numpy(monkeypatch):
     problems = {
         "cuda": Unavailable("the driver is too old", "update the driver to 580 or newer", RuntimeError("CUDA_ERROR")),
         "cupy": Unavailable("CuPy is not installed", "pip install cupy-cuda13x", expected=False),
-        "numba": Unavailable("Numba cannot be imported", 'pip install "numba>=0.61"', ImportError("numba")),
+        "numba": Unavailable("llvmlite cannot be imported", 'pip install "llvmlite>=0.45"', ImportError("llvmlite")),
         "numpy": None,
     }
     real = selection.why_not
@@ -160,8 +160,8 @@ def test_asked_for_and_unavailable_is_an_error(only_numpy, monkeypatch):
             pass
 
 
-def test_a_missing_numba_is_reported_with_the_line_that_mends_it(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "numba", None)
+def test_a_missing_compiler_is_reported_with_the_line_that_mends_it(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "llvmlite.binding", None)
     selection.why_not.cache_clear()
     with pytest.raises(fs.BackendUnavailable, match="pip install") as caught:
         fs.backend("numba")
