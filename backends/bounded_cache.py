@@ -9,7 +9,7 @@ MOST = 4
 
 
 class BoundedCache(dict[Hashable, Any]):
-    """At most MOST things, unless another number is given."""
+    """A dictionary with at most `most` entries, by default MOST."""
 
     most = MOST
 
@@ -19,13 +19,13 @@ class BoundedCache(dict[Hashable, Any]):
 
     def __setitem__(self, key: Hashable, thing: Any) -> None:
         if key not in self:
-            # A list at once: another thread may add or drop something while this one looks for the oldest.
+            # `list` copies the keys in one go, because another thread may change the dictionary meanwhile.
             for oldest in list(self)[: max(0, len(self) - self.most + 1)]:
                 self.pop(oldest, None)
         super().__setitem__(key, thing)
 
     def made(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        """What was made for a key, made now where there is none."""
+        """The entry of a key; if there is none, the result of `make()`, which is stored."""
         found = self.get(key)
         if found is None:
             found = self[key] = make()

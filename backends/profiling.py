@@ -15,11 +15,11 @@ Array = Any
 
 @dataclass(frozen=True)
 class Part:
-    """What one operation of a step takes.
+    """The time of one operation of a step.
 
     Attributes: place – the layer, such as "0 Linear + ReLU"; stage – "forward", "loss", "backward", "sum" or "update";
-        operation – the kernel, or "matmul"; seconds – of the step's time: what several cores do at once counts once;
-        flop – floating-point operations of products, 0 for what is bound by memory; bytes – read and written at least.
+        operation – the kernel, or "matmul"; seconds – elapsed time, so work on several cores in parallel counts once; flop –
+        floating-point operations of products, 0 for other operations; bytes – lower bound of the bytes read and written.
     """
 
     place: str
@@ -31,7 +31,7 @@ class Part:
 
 
 class Label(NamedTuple):
-    """What a call is: its kernel, the layer and the part of the step that it belongs to, its work and its traffic."""
+    """A Part without its time: kernel, layer and stage of a call, its floating-point operations and bytes."""
 
     operation: str
     place: str
@@ -40,7 +40,7 @@ class Label(NamedTuple):
     bytes: int
 
     def part(self, seconds: float) -> Part:
-        """It, and the time that it took."""
+        """The Part with this time."""
         return Part(self.place, self.stage, self.operation, seconds, self.flop, self.bytes)
 
 
@@ -50,13 +50,13 @@ DENSE: dict[str, Callable[..., Any]] = {
     "dense_input_gradient": dense.input_gradient,
     "dense_weight_gradient": dense.weight_gradient,
 }
-"""Operations that are timed as one where a backend fuses them, else by their parts."""
+"""Operations that are timed as a whole if the backend fuses them, otherwise by their parts."""
 
 
 class TimedBackend:
-    """Passes everything on to a backend, and waits for and times each operation on arrays.
+    """Forwards all calls to a backend; waits for each operation on arrays and times it.
 
-    Attributes: parts – one a call, in order; tape – whose place and stage they get.
+    Attributes: parts – one per call, in order; tape – its `place` and `stage` are stored in each part.
     """
 
     def __init__(self, backend: Any) -> None:
@@ -92,7 +92,7 @@ class TimedBackend:
 
 
 def _flop(name: str, *arrays: Array, transpose_a: bool = False, **_: Any) -> int:
-    """2 m n k of an operation with a product [m, k] [k, n]; 0 of the others."""
+    """2 m n k for an operation that computes a product [m, k] [k, n], otherwise 0."""
     if name in ("dense_forward", "dense_input_gradient"):
         return int(2 * arrays[0].shape[0] * arrays[1].size)
     if name not in ("matmul", "dense_weight_gradient"):
@@ -102,7 +102,7 @@ def _flop(name: str, *arrays: Array, transpose_a: bool = False, **_: Any) -> int
 
 
 def median_of(runs: Sequence[Sequence[Part]]) -> list[Part]:
-    """Runs of the same operations, as one with the median time of each."""
+    """Several runs of the same operations as one run with the median time of each operation."""
     from statistics import median
 
     return [
@@ -113,7 +113,7 @@ def median_of(runs: Sequence[Sequence[Part]]) -> list[Part]:
 
 
 def merged(parts: Sequence[Part]) -> list[Part]:
-    """The parts with those of one place, stage and operation added up, in the order in which they came first."""
+    """The parts, added up for each (place, stage, operation), in the order of their first occurrence."""
     sums: dict[tuple[str, str, str], Part] = {}
     for p in parts:
         key = (p.place, p.stage, p.operation)

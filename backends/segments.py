@@ -11,9 +11,9 @@ Array = Any
 
 
 class Segments:
-    """int64 [segments, 3]: start, stop, group; and what a backend made for them.
+    """A table int64 [segments, 3] with start, stop and group, and a cache of calls that a backend prepared for it.
 
-    Copies and pickles of it hold the table alone: what was made refers to arrays by their place in memory.
+    Copies and pickles contain only the table, because prepared calls contain addresses of arrays.
     """
 
     def __init__(self, table: Array) -> None:
@@ -25,6 +25,6 @@ class Segments:
         return Segments, (self.table,)
 
     def made(self, key: Hashable, arrays: Sequence[Array], make: Callable[[], Any]) -> Any:
-        """What was made for these very arrays, made now where there is none."""
-        # What is kept holds the arrays, so that none of these numbers is given to another one.
+        """The cached result of `make()` for this key and these array objects; computed if there is none."""
+        # The entry also refers to the arrays, so that their ids are not reused while it exists.
         return self._made.made((key, *map(id, arrays)), lambda: (arrays, make()))[1]

@@ -9,14 +9,14 @@ import numpy as np
 
 Array = Any
 Kind = tuple[tuple[int, ...], str]
-"""Shape and data type's name of an array."""
+"""Shape of an array and name of its dtype."""
 
 
 class Slot:
-    """Arrays of one minibatch, on the host and on the backend; on a CPU they are the same ones.
+    """Arrays of one minibatch, on the host and on the backend; on CPU backends both are the same arrays.
 
-    A loader's thread calls `begin`, fills `host` and calls `send`; then the thread that runs the step calls `receive`, and
-    `release` when the step has been handed out.
+    The loader's thread calls `begin`, fills `host` and calls `send`; then the thread that runs the step calls `receive`, and
+    `release` after it has submitted the step.
 
     Args: backend; kinds – (shape, dtype) of each array, for the largest minibatch.
     """
@@ -32,17 +32,17 @@ class Slot:
         """Waits until `host` may be overwritten."""
 
     def send(self, rows: int) -> None:
-        """Begins to bring the first rows of `host` to the backend."""
+        """Starts copying the first rows of `host` to the backend."""
         for host, own in zip(self.host, self._own, strict=True):
             if own is not host:
                 self._backend.copy(host[:rows], own[:rows, ...])
 
     def receive(self, rows: int) -> tuple[Array, ...]:
-        """The arrays that the next work on the backend may read."""
+        """The arrays on the backend, for work that is submitted after this call."""
         return tuple(own[:rows, ...] for own in self._own)
 
     def release(self) -> None:
-        """What was handed out so far was the last that reads these arrays."""
+        """Marks that no later work reads these arrays until the next `receive`."""
 
     def close(self) -> None:
-        """Waits until nothing is under way any more."""
+        """Waits until all copies are finished."""

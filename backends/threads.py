@@ -95,7 +95,7 @@ Swap = Callable[[int], int]
 
 @cache
 def _swaps() -> dict[bool, list[Swap]]:
-    """Of all BLAS libraries of this process; by whether that is the number of the calling thread, or the same one for all."""
+    """The functions of all BLAS libraries of this process; key: whether the setting applies to the calling thread only."""
     from threadpoolctl import ThreadpoolController
 
     found: dict[bool, list[Swap]] = {True: [], False: []}
@@ -119,7 +119,7 @@ def _swap(getter: Callable[[], int], setter: Callable[[int], Any], count: int) -
 
 
 def _of_openblas(library: Any, name: str) -> Callable[..., Any] | None:
-    """OpenBLAS's own function: threadpoolctl lets only the first thread that ever set a number set another one."""
+    """The function of OpenBLAS itself: threadpoolctl's works only in the thread that first set a number."""
     for prefix, suffix in product(("", "scipy_"), ("", "64_", "_64")):
         function = getattr(library, f"{prefix}openblas_{name}{suffix}", None)
         if function is not None:
@@ -128,7 +128,7 @@ def _of_openblas(library: Any, name: str) -> Callable[..., Any] | None:
 
 
 def limit_this_thread() -> list[tuple[Swap, int]]:
-    """One thread for those BLAS libraries that count for each calling thread; how to set their numbers, and those before."""
+    """Sets one thread in libraries with a setting per calling thread; returns (function, previous number) to restore it."""
     return [(swap, swap(1)) for swap in _swaps()[True]]
 
 
@@ -154,7 +154,7 @@ class _SingleThreadedBlas:
 
     def __exit__(self, *error: object) -> None:
         if not self._own.__dict__.get("limited"):
-            return  # of a child that was forked inside
+            return  # in a child process that was forked inside the block
         _restore(self._own.limited.pop())
         with self._lock:
             self._inside -= 1
@@ -162,7 +162,7 @@ class _SingleThreadedBlas:
                 _restore(self._limited)
 
     def reset(self) -> None:
-        """Restores the threads of every library, for a child process that was forked inside."""
+        """Restores the number of threads of every library, in a child process that was forked inside the block."""
         for limited in (*reversed(self._own.__dict__.get("limited", [])), self._limited):
             _restore(limited)
         self.__init__()  # type: ignore[misc]

@@ -32,16 +32,16 @@ class Loss(Frozen, frozen=False):
     softmax_inside = False
     """Whether the loss takes logits, so that a final Softmax layer is skipped in training."""
     needs_simplex = False
-    """Whether the outputs must be distributions, so that the model must end in Softmax."""
+    """Whether the outputs must be distributions, so the model must end in Softmax."""
     curved = True
     """Whether its second derivative with respect to the outputs is useful; for piecewise linear losses it is 0."""
     mixes_targets = True
     """Whether a mixture of two prepared targets is a valid target, with labels as distributions."""
 
     is_one_operation = False
-    """Whether `evaluate` makes the one row operation that `operation` names, and does nothing else. A step may then make it
-    itself, and have it scale the gradient and sum its rows (`sums`, `accumulate` and `scale` of kernels/rows/reference.py). A
-    subclass that defines `evaluate` anew does not inherit that."""
+    """Whether `evaluate` consists of the one row operation that `operation` returns. A step may then call that operation
+    itself, with the arguments `sums`, `accumulate` and `scale` of kernels/rows/reference.py, which scale the gradient and sum
+    its rows. A subclass that overrides `evaluate` does not inherit this."""
 
     _instead = "make a new loss and a new TrainStep"
 
@@ -84,7 +84,7 @@ class Loss(Frozen, frozen=False):
         raise NotImplementedError(f"{type(self).__name__} must define evaluate")
 
     def operation(self, y: Array, targets: Array, tape: Tape) -> tuple[Any, ...]:
-        """Name and arguments of the row operation of `evaluate`, but for what it writes; for a loss that is one operation."""
+        """Name and input arguments of the row operation of `evaluate`; for losses with `is_one_operation`."""
         raise NotImplementedError(f"{type(self).__name__} must define operation")
 
     def __repr__(self) -> str:
@@ -297,7 +297,7 @@ class SoftmaxCrossEntropy(Loss):
 
 
 def _class_weights(given: Any) -> tuple[float, ...]:
-    """Factors by class, as plain numbers."""
+    """The checked weights of the classes, as floats."""
     values = given.tolist() if hasattr(given, "tolist") else given
     if not isinstance(values, Sequence) or isinstance(values, str):
         raise HyperparameterError(

@@ -24,7 +24,7 @@ Column = Annotated[Any, "column"]
 Scalar = Annotated[Any, "scalar"]
 """One real number for the whole call."""
 Bits = Annotated[Any, "bits"]
-"""32 random bits per element, made by the loop from (seed, stream, step, row, column)."""
+"""32 random bits per element, which the loop computes from (seed, stream, step, row, column)."""
 Group = Annotated[Any, "group"]
 """One real number per parameter group, in updates of the arena only."""
 RowSum = Annotated[Any, "rowsum"]
@@ -44,7 +44,7 @@ class Formula:
     kinds: tuple[str, ...]
     outputs: tuple[str, ...]
     overwrites: tuple[str, ...] = ()
-    """For updates of the arena: the parameter that each output replaces."""
+    """For updates of the arena: the name of the parameter that each output replaces; empty for other formulas."""
 
     def __call__(self, *arguments: Any) -> Any:
         """The plain value, in whatever type and precision the arguments have."""
@@ -52,7 +52,7 @@ class Formula:
 
     @cached_property
     def given(self) -> tuple[str, ...]:
-        """The kinds of the arguments that a caller gives: all but the random bits."""
+        """The kinds of the arguments that a caller passes: all except the random bits."""
         return tuple(kind for kind in self.kinds if kind != "bits")
 
     @cached_property
@@ -62,17 +62,17 @@ class Formula:
 
     @cached_property
     def overwritten(self) -> tuple[int, ...]:
-        """Where in `parameters` those of `overwrites` are."""
+        """The indices of `overwrites` in `parameters`."""
         return tuple(map(self.parameters.index, self.overwrites))
 
     @cached_property
     def random(self) -> bool:
-        """Whether the loop has to make random bits for it."""
+        """Whether the formula takes random bits, which the loop has to compute."""
         return "bits" in self.kinds
 
     @cached_property
     def flat(self) -> bool:
-        """Whether rows and columns do not matter, so that arrays may be walked as one run of elements."""
+        """Whether the result does not depend on row and column, so that the arrays may be treated as flat vectors."""
         return not {"row", "column", "bits"} & set(self.kinds) and "rowsum" not in self.outputs
 
     def __repr__(self) -> str:
@@ -89,10 +89,11 @@ def make_formula(
     outputs: tuple[str, ...],
     overwrites: tuple[str, ...] = (),
 ) -> Formula:
-    """A formula from its parts, registered under `name`; for those that are composed of others.
+    """Creates a formula and registers it under `name`; used for formulas that are composed from others.
 
-    The same definition may come again, from a builder or from a notebook cell that is run again; the last one counts.
-    Raises: ValueError where another formula has that name.
+    The same definition may be registered repeatedly, for example when a notebook cell is run again; the last one is used.
+
+    Raises: ValueError if a different formula has that name.
     """
     made = Formula(name, function, tuple(kinds), tuple(kinds.values()), outputs, overwrites)
     known = REGISTRY.get(name)
@@ -106,7 +107,7 @@ def make_formula(
 
 
 def _redefines(made: Formula, known: Formula) -> bool:
-    """Whether two formulas of one name come from the same place, so that the later may replace the earlier."""
+    """Whether two formulas of the same name are defined in the same place, so that the new one may replace the old one."""
     if made.function is known.function:
         return (made.parameters, made.kinds, made.outputs, made.overwrites) == (
             known.parameters, known.kinds, known.outputs, known.overwrites,
@@ -115,7 +116,7 @@ def _redefines(made: Formula, known: Formula) -> bool:
 
 
 def _same_origin(a: Any, b: Any) -> bool:
-    """Whether two values are equal, or functions defined in the same place around values of the same origin."""
+    """Whether two values are equal, or are functions defined in the same place whose closures have the same origin."""
     if a is b:
         return True
     if type(a) is not type(b):
@@ -149,7 +150,8 @@ def formula(function: Callable[..., Any]) -> Formula:
 def trace(target: Formula, expansions: tuple[tuple[str, Callable[..., Any]], ...] = ()) -> Program:
     """The straight-line program of a formula, in the vocabulary of a target.
 
-    Args: target – the formula; expansions – (operation, formula) pairs for what the target spells out.
+    Args: target – the formula; expansions – (operation, function) pairs: operations that the target lacks, or has only in a
+        slow form, and the function that computes each from other operations.
     """
     program = Program(dict(expansions))
     arguments = [

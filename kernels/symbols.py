@@ -19,7 +19,9 @@ _CASTS = {"uint32": UINT32, "uint64": UINT64, "real": REAL}
 class Node:
     """One step of a program: an input, a constant, or an operation on earlier nodes.
 
-    `uniform` holds where the value is the same for all elements, so that it can be computed once per call.
+    Attributes: operation; arguments – indices of earlier nodes; kind – REAL, BOOL, UINT32 or UINT64; uniform – whether the
+        value is the same for all elements, so that it is computed once per call; value – the name of an input, or the number
+        of a constant.
     """
 
     operation: str
@@ -30,9 +32,10 @@ class Node:
 
 
 class Program:
-    """A traced formula: nodes in order of computation, without repetition.
+    """A traced formula: nodes in order of computation, each only once.
 
-    Args: expansions – operations that this target has no word for (or only a slow one), spelled out by a formula.
+    Args: expansions – operation -> function that computes it from other operations, for operations that the target lacks or has
+        only in a slow form.
     """
 
     def __init__(self, expansions: Mapping[str, Callable[..., Any]] | None = None) -> None:
@@ -54,7 +57,7 @@ class Program:
         return self._append(Node("input", (), kind, uniform, name))
 
     def constant(self, value: float | int, kind: str) -> Symbol:
-        """A number written in the formula, in the kind of the values that it meets."""
+        """A number written in the formula, converted to the kind of the values that it is combined with."""
         if isinstance(value, bool) or not isinstance(value, float | int):
             raise TypeError(f"a formula takes real numbers as constants; got {value!r}: write it as a float")
         return self._append(Node("constant", (), kind, True, float(value) if kind == REAL else int(value)))
@@ -68,7 +71,7 @@ class Program:
         return self.constant(value, kind)
 
     def emit(self, operation: str, *arguments: Any) -> Symbol:
-        """Appends `operation`, or what the target spells it out as."""
+        """Appends `operation`, or its expansion if the target has one."""
         if operation in self._expansions:
             return self.symbol(self._expansions[operation](*arguments), REAL)
         kinds = [a.kind for a in (arguments[1:] if operation == "select" else arguments) if isinstance(a, Symbol)]
@@ -86,7 +89,7 @@ class Program:
         return self._append(Node(operation, tuple(s.index for s in symbols), kind, uniform))
 
     def finish(self, results: Any) -> Program:
-        """Marks what the formula returned as the outputs and drops the nodes that none of them needs."""
+        """A program whose outputs are what the formula returned, without the nodes that no output depends on."""
         values = results if isinstance(results, tuple) else (results,)
         outputs = [self.symbol(v, REAL).index for v in values]
         needed = set(outputs)
@@ -124,7 +127,7 @@ class Symbol:
 
     @property
     def kind(self) -> str:
-        """What the value is: a real, a truth value, or an unsigned integer."""
+        """The kind of the value: REAL, BOOL, UINT32 or UINT64."""
         return self.program.nodes[self.index].kind
 
     def __bool__(self) -> bool:

@@ -26,7 +26,7 @@ def _namespace(*values: Value) -> Any:
 
 
 def _own(word: str, *values: Value) -> Any:
-    """The function that an array type brings for a word, or None: dual numbers do, see backends/forward_mode/numbers.py."""
+    """The function that an array type defines for an operation, or None. Dual numbers do (backends/forward_mode/numbers.py)."""
     for value in values:
         space = getattr(value, "space", None)
         if space is not None:
@@ -83,7 +83,7 @@ def cos(x: Value) -> Value:
 
 
 def floor(x: Value) -> Value:
-    """Largest whole number <= x, as a real."""
+    """Largest integer <= x, as a real."""
     return _unary("floor", x)
 
 
@@ -105,7 +105,7 @@ def erf(x: Value) -> Value:
 
 
 def _either(word: str, a: Value, b: Value, takes_b: Callable[[], Value]) -> Value:
-    """`b` where the condition holds, else `a`; by one operation of a program, or the function of an array type."""
+    """`b` where `takes_b()` holds, else `a`; while tracing one node, and for array types that define it their own function."""
     program = program_of(a, b)
     if program is not None:
         return program.emit(word, a, b)
@@ -114,12 +114,12 @@ def _either(word: str, a: Value, b: Value, takes_b: Callable[[], Value]) -> Valu
 
 
 def maximum(a: Value, b: Value) -> Value:
-    """The larger of two values; NaN in the first one is kept."""
+    """The larger of two values; NaN if the first one is NaN."""
     return _either("maximum", a, b, lambda: a < b)
 
 
 def minimum(a: Value, b: Value) -> Value:
-    """The smaller of two values; NaN in the first one is kept."""
+    """The smaller of two values; NaN if the first one is NaN."""
     return _either("minimum", a, b, lambda: b < a)
 
 
@@ -197,7 +197,7 @@ def mantissa(x: Value) -> Value:
 
 
 def power_of_two(n: Value) -> Value:
-    """2**n, exactly, for a real n that is a whole number within the exponent range of normal numbers."""
+    """2**n, exactly, for an integer n stored as a real, within the exponent range of normal numbers."""
     if isinstance(n, Symbol):
         return n.program.emit("power_of_two", n)
     if _namespace(n) is np:
@@ -206,7 +206,7 @@ def power_of_two(n: Value) -> Value:
 
 
 def erf_rational(x: Value) -> Value:
-    """erf(x) in float64: three rational approximations, for |x| up to 0.5, up to 4, and beyond.
+    """erf(x) in float64: three rational approximations, for |x| <= 0.46875, for |x| < 4, and above.
 
     Relative error < 1e-15.
     Source: Cody (1969), Rational Chebyshev approximations for the error function.

@@ -2,10 +2,12 @@
 
     from fusedstep.backends import conformance
 
-    print(conformance.run(MyBackend()))                                           # a report
+    print(conformance.run(MyBackend()))                               # a report
 
-@pytest.mark.parametrize("check", conformance.checks(), ids=str)              # or one test per check def
-test_conformance(check): check(my_backend)
+
+    @pytest.mark.parametrize("check", conformance.checks(), ids=str)  # or one test per check
+    def test_conformance(check):
+        check(my_backend)
 
 Values are compared with plain formulas in float64, within TOLERANCES; pytest is not required.
 """

@@ -14,7 +14,7 @@ DTYPES = ("float32", "float64", "int32", "uint8", "uint32")
 
 
 class Lent:
-    """A foreign array on the host, which offers its values by DLPack and nothing else."""
+    """A foreign array on the host that supports only the DLPack protocol."""
 
     def __init__(self, values: np.ndarray[Any, Any]) -> None:
         self._values = values
@@ -30,7 +30,7 @@ class Lent:
 
 @check("arrays", dtype=DTYPES)
 def empty_and_zeros(backend: Backend, sizes: Sizes, dtype: str) -> None:
-    """Shapes with one and two axes, and without elements."""
+    """`empty` and `zeros` for shapes with one and two axes, and without elements."""
     for shape in ((0,), (1,), (65,), *sizes.matrices):
         host(backend, backend.empty(shape, dtype), shape, dtype, f"empty {shape}")
         holds(backend, backend.zeros(list(shape), dtype), np.zeros(shape, dtype), f"zeros {shape}")
@@ -38,7 +38,7 @@ def empty_and_zeros(backend: Backend, sizes: Sizes, dtype: str) -> None:
 
 @check("arrays", dtype=REALS)
 def filled(backend: Backend, sizes: Sizes, dtype: str) -> None:
-    """Every element of vectors and matrices gets the number, also of a part of an array, and nothing beside it changes."""
+    """`fill` sets every element of a vector, matrix or part of an array, and no other element."""
     for shape in ((0,), (65,), *sizes.matrices):
         array = backend.zeros(shape, dtype)
         backend.fill(array, 2.5)
@@ -52,14 +52,14 @@ def filled(backend: Backend, sizes: Sizes, dtype: str) -> None:
 
 @check("arrays")
 def float32_is_the_default(backend: Backend, sizes: Sizes) -> None:  # noqa: ARG001
-    """Where no dtype is given."""
+    """Arrays are float32 if no dtype is given."""
     host(backend, backend.empty((2,)), (2,), "float32", "empty")
     host(backend, backend.zeros((2,)), (2,), "float32", "zeros")
 
 
 @check("arrays", dtype=DTYPES)
 def there_and_back(backend: Backend, sizes: Sizes, dtype: str) -> None:
-    """Asarray keeps dtype and values; to_numpy gives them back as a copy."""
+    """`asarray` keeps dtype and values; `to_numpy` returns them as a copy."""
     for shape in ((0,), (65,), *sizes.matrices):
         values = (normal("float64", shape) * 100).clip(0, 255).astype(dtype)
         there = backend.asarray(values.copy())
@@ -72,7 +72,7 @@ def there_and_back(backend: Backend, sizes: Sizes, dtype: str) -> None:
 
 @check("arrays")
 def special_numbers(backend: Backend, sizes: Sizes) -> None:  # noqa: ARG001
-    """NaN, infinities and signed zeros survive."""
+    """NaN, infinities, signed zeros and extreme numbers are preserved by `asarray` and `to_numpy`."""
     for dtype in REALS:
         values = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, np.finfo(dtype).tiny, np.finfo(dtype).max], dtype)
         exactly(backend.to_numpy(backend.asarray(values)), values)
@@ -80,7 +80,7 @@ def special_numbers(backend: Backend, sizes: Sizes) -> None:  # noqa: ARG001
 
 @check("arrays")
 def conversions(backend: Backend, sizes: Sizes) -> None:  # noqa: ARG001
-    """Lists, numbers, booleans and other dtypes; nothing is copied where nothing has to change."""
+    """`asarray` converts lists, numbers, booleans and other dtypes, and returns the same object if nothing has to change."""
     for given, wanted in (
         ([[1, 2], [3, 4]], np.array([[1, 2], [3, 4]], "f4")),
         ([0.5, 1.5], np.array([0.5, 1.5])),
@@ -98,7 +98,7 @@ def conversions(backend: Backend, sizes: Sizes) -> None:  # noqa: ARG001
 
 @check("arrays", dtype=REALS)
 def any_layout(backend: Backend, sizes: Sizes, dtype: str) -> None:  # noqa: ARG001
-    """Transposed, strided, reversed, column-major and read-only values."""
+    """`asarray` accepts transposed, strided, reversed, column-major and read-only arrays."""
     base = normal(dtype, (8, 6))
     frozen = base.copy()
     frozen.flags.writeable = False
@@ -112,7 +112,7 @@ def any_layout(backend: Backend, sizes: Sizes, dtype: str) -> None:  # noqa: ARG
 
 @check("arrays", dtype=REALS)
 def dlpack(backend: Backend, sizes: Sizes, dtype: str) -> None:  # noqa: ARG001
-    """Arrays of any library on the host that speaks DLPack."""
+    """`asarray` accepts arrays on the host of any library that supports DLPack."""
     values = normal(dtype, (3, 5))
     holds(backend, backend.asarray(Lent(values)), values, "asarray")
     exactly(backend.to_numpy(backend.asarray(Lent(values), "float64")), values.astype("f8"))
@@ -120,7 +120,7 @@ def dlpack(backend: Backend, sizes: Sizes, dtype: str) -> None:  # noqa: ARG001
 
 @check("arrays", dtype=REALS)
 def copy_into_parts(backend: Backend, sizes: Sizes, dtype: str) -> None:  # noqa: ARG001
-    """Copy from the backend and from the host, into an array, some of its rows, and a reshaped part of a flat one."""
+    """`copy` from the backend and from the host into an array, some of its rows, and a reshaped part of a flat array."""
     values, more = normal(dtype, (6, 4)), normal(dtype, (2, 4), "more")
     out = backend.zeros((6, 4), dtype)
     backend.copy(values, out)
@@ -140,7 +140,7 @@ def copy_into_parts(backend: Backend, sizes: Sizes, dtype: str) -> None:  # noqa
 
 @check("arrays", dtype=("float32", "float64", "int32"))
 def take_rows(backend: Backend, sizes: Sizes, dtype: str) -> None:  # noqa: ARG001
-    """Any order, repeated, none; of matrices and of vectors."""
+    """`take_rows` of matrices and vectors, with indices in any order, repeated, or none."""
     matrix, vector = (normal("float64", (9, 5)) * 50).astype(dtype), (normal("float64", (9,)) * 50).astype(dtype)
     for indices in ([3], [8, 0, 0, 5], [], list(range(9))):
         index = np.array(indices, np.int32)
@@ -154,7 +154,7 @@ def take_rows(backend: Backend, sizes: Sizes, dtype: str) -> None:  # noqa: ARG0
 
 @check("arrays")
 def item_and_wait(backend: Backend, sizes: Sizes) -> None:  # noqa: ARG001
-    """Numbers come to the host as floats."""
+    """`item` returns a float; `is_array` accepts only arrays; `synchronize` can be called."""
     value = backend.item(backend.total(backend.asarray(np.array([1.5, 2.0], "f4"))))
     expect(type(value) is float and value == 3.5, f"expected the float 3.5; got {value!r}")
     expect(backend.is_array(backend.zeros((1,))) and not backend.is_array([0.0]), "expected is_array to tell arrays from lists")
@@ -163,7 +163,7 @@ def item_and_wait(backend: Backend, sizes: Sizes) -> None:  # noqa: ARG001
 
 @check("arrays", dtype=REALS)
 def sender(backend: Backend, sizes: Sizes, dtype: str) -> None:  # noqa: ARG001
-    """Work that was handed out after some numbers were said reads these and no later ones, however far the host is ahead."""
+    """Work submitted after `send` reads the numbers of that call, not later ones, however far the host is ahead."""
     out, seen = backend.zeros((2, 3), dtype), backend.zeros((80, 2, 3), dtype)
     send, own = backend.sender(out), normal(dtype, (2, 3))
     for step in range(80):
@@ -177,7 +177,7 @@ def sender(backend: Backend, sizes: Sizes, dtype: str) -> None:  # noqa: ARG001
 
 @check("arrays", dtype=REALS)
 def slots(backend: Backend, sizes: Sizes, dtype: str) -> None:  # noqa: ARG001
-    """What a loader puts into a slot is what the backend then sees, again and again, also where only some rows are used."""
+    """The backend receives what the loader wrote into a slot, repeatedly, also if only some rows are used."""
     slot = backend.slot([((5, 3), dtype), ((5,), "int32")])
     for number, rows in enumerate((5, 2, 5, 4)):
         values, labels = normal(dtype, (rows, 3), number), np.arange(number, number + rows, dtype=np.int32)
@@ -206,7 +206,7 @@ def memory(backend: Backend, sizes: Sizes) -> None:  # noqa: ARG001
 
 @check("arrays")
 def work_may_be_exclusive(backend: Backend, sizes: Sizes) -> None:
-    """A thread enters again what it holds, also after something was raised inside, and works as usual within it."""
+    """`exclusive` is reentrant, also after an exception inside, and the backend works as usual within it."""
     del sizes
     x = normal("float32", (15,), 0)
     come_out = False

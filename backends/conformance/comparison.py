@@ -32,7 +32,7 @@ def normal(dtype: str, shape: Sequence[int], *key: object) -> Host:
 
 
 def between(dtype: str, shape: Sequence[int], low: float, high: float, *key: object) -> Host:
-    """Numbers spread over [low, high), rounded to the dtype."""
+    """Uniform numbers in [low, high), rounded to the dtype."""
     return generator("between", tuple(shape), *key).uniform(low, high, tuple(shape)).astype(dtype)
 
 
@@ -42,7 +42,7 @@ def labels(rows: int, classes: int, *key: object) -> Host:
 
 
 def host(backend: Backend, array: Array, shape: Sequence[int], dtype: str, what: str) -> Host:
-    """The values of an array of the backend, after a look at its type, shape and dtype."""
+    """The values of an array of the backend on the host; raises ConformanceError for a wrong type, shape or dtype."""
     expect(backend.is_array(array), f"{what}: expected an array of the backend; got a {type(array).__name__}")
     expect(tuple(array.shape) == tuple(shape), f"{what}: expected shape {tuple(shape)}; got {tuple(array.shape)}")
     expect(backend.dtype_name(array) == dtype, f"{what}: expected dtype {dtype}; got {array.dtype}")
@@ -55,7 +55,7 @@ def host(backend: Backend, array: Array, shape: Sequence[int], dtype: str, what:
 
 
 def close(result: Any, reference: Any, dtype: str, kind: str, what: str = "result") -> None:
-    """Raises ConformanceError unless host values agree within TOLERANCES[dtype, kind]; says where they differ most."""
+    """Raises ConformanceError unless host values agree within TOLERANCES[dtype, kind]; reports the largest difference."""
     result, reference = np.asarray(result), np.asarray(reference)
     expect(result.shape == reference.shape, f"{what}: expected shape {reference.shape}; got {result.shape}")
     allowed = tolerance(dtype, kind)

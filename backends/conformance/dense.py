@@ -1,4 +1,4 @@
-"""Checks of dense layers: products with bias and activation, and their gradients, however a backend computes them."""
+"""Checks of dense layers: products with bias and activation, and their gradients, fused or not."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from .comparison import close, expect, host, normal
 from .suite import REALS, Sizes, check
 
 SHAPES = ((3, 7, 8), (6, 5, 9))
-"""(rows, inputs, outputs): with and without what fused products ask of the width."""
+"""(rows, inputs, outputs): the first width meets the alignment requirements of fused products, the second does not."""
 
 
 @check("products", activation=tuple(ACTIVATIONS), dtype=REALS, bias=(True, False))
 def dense(backend: Backend, sizes: Sizes, activation: str, dtype: str, bias: bool) -> None:  # noqa: ARG001
-    """Forward, and the input gradient from what forward saved; a bias gradient if the backend returns one."""
+    """Forward, and the input gradient from the arrays saved by forward; the bias gradient if the backend computes it."""
     row = ACTIVATIONS[activation]
     settings = (0.1,) * len(row.settings)
     for shape in SHAPES:
@@ -47,7 +47,7 @@ def dense(backend: Backend, sizes: Sizes, activation: str, dtype: str, bias: boo
 
 @check("products", dtype=REALS, accumulate=(False, True))
 def dense_weight_gradient(backend: Backend, sizes: Sizes, dtype: str, accumulate: bool) -> None:  # noqa: ARG001
-    """The weight gradient, also added to what is there, and a bias gradient where the backend says that it gave one."""
+    """The weight gradient, also accumulated, and the bias gradient if the backend reports that it was written."""
     for rows, inputs, width in SHAPES:
         x, dz = (normal(dtype, s, "gradient") / 2 for s in ((rows, inputs), (rows, width)))
         before = normal(dtype, (inputs, width), "before")

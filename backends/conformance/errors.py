@@ -17,7 +17,7 @@ from .suite import REALS, Sizes, check
 
 
 class ForeignArray:
-    """Looks like an array, and is of no library at all."""
+    """Has the attributes of an array, but belongs to no library."""
 
     def __init__(self, shape: tuple[int, ...], dtype: str) -> None:
         self.shape = shape
@@ -26,7 +26,7 @@ class ForeignArray:
 
 
 def refused(wanted: type[Exception], call: Callable[[], Any], what: str, *words: str) -> None:
-    """Expects an error of that type whose message holds the words."""
+    """Raises ConformanceError unless the call raises an error of that type whose message contains the words."""
     try:
         call()
     except wanted as error:
@@ -47,7 +47,7 @@ CALLS: dict[str, tuple[Any, ...]] = {
     "total": (_V,),
     "sum_of_squares": (_V,),
 }
-"""Arguments of the methods that take arrays, as (dtype, shape), and plain values between them."""
+"""Method -> its arguments: (dtype, shape) for arrays, other values as they are."""
 
 ROW_CALLS: dict[str, tuple[Any, ...]] = {
     "softmax": (_R, _R),
@@ -66,12 +66,12 @@ ROW_CALLS: dict[str, tuple[Any, ...]] = {
     "largest_columns_spread": (_R, _WINNER, ("int32", (6, 2)), _PARTS),
     "largest_columns_pick": (_PARTS, _WINDOWS, _WINNER, _R),
 }
-"""Likewise of the row operations."""
+"""Row operation -> its arguments, in the same form."""
 
 
 @check("errors", method=(*CALLS, *ROW_CALLS), dtype=REALS)
 def foreign_array(backend: Backend, sizes: Sizes, method: str, dtype: str) -> None:  # noqa: ARG001
-    """MixedBackends wherever one array is of another library."""
+    """MixedBackends if any array argument belongs to another library."""
     specifications = {**CALLS, **ROW_CALLS}[method]
     call = partial(backend.rows, method) if method in ROW_CALLS else getattr(backend, method)
 
@@ -94,7 +94,7 @@ def foreign_array(backend: Backend, sizes: Sizes, method: str, dtype: str) -> No
 
 @check("errors")
 def wrong_rows(backend: Backend, sizes: Sizes) -> None:  # noqa: ARG001
-    """ValueError for a row operation that there is not, ShapeError for a wrong number of arguments."""
+    """ValueError for an unknown row operation, ShapeError for a wrong number of arguments."""
     x = backend.zeros((4, 3))
     refused(ValueError, lambda: backend.rows("softmix", x, x), "softmix", "softmix", "softmax")
     refused(ShapeError, lambda: backend.rows("softmax", x), "softmax without out", "softmax")
@@ -102,7 +102,7 @@ def wrong_rows(backend: Backend, sizes: Sizes) -> None:  # noqa: ARG001
 
 @check("errors", dtype=REALS)
 def foreign_array_in_formulas(backend: Backend, sizes: Sizes, dtype: str) -> None:  # noqa: ARG001
-    """Likewise in map and update."""
+    """MixedBackends if any array passed to `map` or `update` belongs to another library."""
     own = [backend.zeros((4, 3), dtype) for _ in range(3)]
     foreign = ForeignArray((4, 3), dtype)
     for position in range(3):
@@ -119,7 +119,7 @@ def foreign_array_in_formulas(backend: Backend, sizes: Sizes, dtype: str) -> Non
 
 @check("errors", dtype=REALS)
 def shapes_of_products(backend: Backend, sizes: Sizes, dtype: str) -> None:  # noqa: ARG001
-    """ShapeError for inner or outer widths that do not fit, and nothing is written."""
+    """ShapeError for inner or outer widths that do not fit."""
     for a, b, out, transposes in (
         ((4, 3), (2, 5), (4, 5), (False, False)),
         ((4, 3), (3, 5), (5, 4), (False, False)),
@@ -138,7 +138,7 @@ def shapes_of_products(backend: Backend, sizes: Sizes, dtype: str) -> None:  # n
 
 @check("errors")
 def not_numbers(backend: Backend, sizes: Sizes) -> None:  # noqa: ARG001
-    """DtypeError for text, objects, complex numbers, ragged lists, and names that are no dtype."""
+    """DtypeError for text, objects, complex numbers, ragged lists, and unknown names of dtypes."""
     wrong: list[Any] = [["a", "b"], np.array(["a"]), np.array([None]), np.array([1j]), [[1.0, 2.0], [3.0]], [{}]]
     for values in wrong:
         refused(DtypeError, partial(backend.asarray, values), f"asarray({values!r})", "expected", "got")

@@ -35,7 +35,7 @@ SIGNS = {("hinge", "target")}
 
 
 def own_formulas() -> list[Formula]:
-    """The library's own formulas, by name, without those that other code has registered."""
+    """The formulas of this package, sorted by name, without those registered by other code."""
     home = library.__name__ + "."
     return sorted((f for f in REGISTRY.values() if f.function.__module__.startswith(home)), key=lambda f: f.name)
 
@@ -44,7 +44,7 @@ ELEMENTWISE = [formula for formula in own_formulas() if "group" not in formula.k
 
 
 def inputs(formula: Formula, dtype: str, shape: tuple[int, ...]) -> list[Any]:
-    """Host values for every argument but the random bits."""
+    """Host values for all arguments except the random bits."""
     made: list[Any] = []
     for name, kind in zip(formula.parameters, formula.kinds, strict=True):
         if kind == "scalar":
@@ -61,7 +61,7 @@ def inputs(formula: Formula, dtype: str, shape: tuple[int, ...]) -> list[Any]:
 
 
 def plain(formula: Formula, given: list[Any], shape: tuple[int, ...]) -> list[Host]:
-    """What the formula gives in float64, evaluated on whole arrays."""
+    """The outputs of the formula in float64, evaluated on whole arrays."""
     values, rest = [], iter(given)
     for kind in formula.kinds:
         if kind == "bits":
@@ -80,7 +80,7 @@ def plain(formula: Formula, given: list[Any], shape: tuple[int, ...]) -> list[Ho
 def evaluate(
     backend: Backend, formula: Formula, dtype: str, shape: tuple[int, ...], given: list[Any], over: bool
 ) -> list[Host]:
-    """What the backend gives; with `over`, outputs take the place of inputs, the last one that of the first."""
+    """The outputs of the backend; with `over`, outputs are written over inputs, the last output over the first input."""
     arguments = [backend.asarray(g.copy()) if isinstance(g, np.ndarray) else g for g in given]
     each = [a for a, k in zip(arguments, (k for k in formula.kinds if k != "bits"), strict=True) if k == "each"]
     outputs: list[Any] = []
@@ -96,13 +96,13 @@ def evaluate(
 
 
 def shapes_of(formula: Formula, sizes: Sizes) -> list[tuple[int, ...]]:
-    """Matrices, and vectors as well where rows and columns do not matter."""
+    """Shapes of matrices, and for flat formulas of vectors as well."""
     return [*sizes.matrices, *((length,) for length in sizes.lengths if formula.flat)]
 
 
 @check("formulas", formula=ELEMENTWISE, dtype=REALS)
 def values(backend: Backend, sizes: Sizes, formula: Formula, dtype: str) -> None:
-    """The formula in float64, at every size; twice the same bits."""
+    """Agrees with the formula in float64 at every size; repeated calls give the same bits."""
     for shape in shapes_of(formula, sizes):
         given = inputs(formula, dtype, shape)
         results = evaluate(backend, formula, dtype, shape, given, over=False)
@@ -116,7 +116,7 @@ def values(backend: Backend, sizes: Sizes, formula: Formula, dtype: str) -> None
 
 @check("formulas", formula=ELEMENTWISE)
 def in_place(backend: Backend, sizes: Sizes, formula: Formula) -> None:
-    """The same where outputs are written over inputs; in float64 only, as compilers take their time."""
+    """The same with outputs written over inputs; only in float64, because compiling both would take long."""
     for shape in shapes_of(formula, sizes):
         given = inputs(formula, "float64", shape)
         results = evaluate(backend, formula, "float64", shape, given, over=True)
@@ -127,7 +127,7 @@ def in_place(backend: Backend, sizes: Sizes, formula: Formula) -> None:
 
 @check("formulas", formula=[a.forward for a in ACTIVATIONS.values()], dtype=REALS)
 def nan_goes_through(backend: Backend, sizes: Sizes, formula: Formula, dtype: str) -> None:  # noqa: ARG001
-    """A NaN that goes into an activation comes out, so that no broken number is hidden; its neighbours are not touched."""
+    """NaN in the input of an activation gives NaN in that element of the output, and in no other."""
     shape = (3, 5)
     given = inputs(formula, dtype, shape)
     given[0][1, 2] = np.nan
@@ -138,7 +138,7 @@ def nan_goes_through(backend: Backend, sizes: Sizes, formula: Formula, dtype: st
 
 @check("formulas", dtype=REALS)
 def large_arguments(backend: Backend, sizes: Sizes, dtype: str) -> None:  # noqa: ARG001
-    """Activations with limits reach them for arguments of 50 and more, without NaN."""
+    """Bounded activations reach their limits for |x| >= 50, without NaN."""
     x = np.array([[-1e4, -80.0, -50.0, 50.0, 80.0, 1e4]], dtype)
     for activation in ACTIVATIONS.values():
         if activation.bounds[0] is None or activation.bounds[1] is None:
@@ -151,7 +151,7 @@ def large_arguments(backend: Backend, sizes: Sizes, dtype: str) -> None:  # noqa
 
 @check("formulas", dtype=REALS)
 def dropout_masks(backend: Backend, sizes: Sizes, dtype: str) -> None:
-    """Bit for bit the reference's, and the same in both precisions."""
+    """Masks have the bits of the reference, and are the same in both precisions."""
     for shape in sizes.matrices:
         given = [np.ones(shape, dtype), 0.3, 1.0]
         (result,) = evaluate(backend, random_formulas.dropout, dtype, shape, given, over=False)
@@ -161,7 +161,7 @@ def dropout_masks(backend: Backend, sizes: Sizes, dtype: str) -> None:
 
 @check("formulas", dtype=REALS)
 def read_only_arguments(backend: Backend, sizes: Sizes, dtype: str) -> None:  # noqa: ARG001
-    """Arguments that came from read-only memory, and rows of a larger array as arguments and output."""
+    """Arguments from read-only memory, and some rows of a larger array as output."""
     a, b = normal(dtype, (4, 6), "a"), normal(dtype, (6,), "b")
     a.flags.writeable = b.flags.writeable = False
     out = backend.zeros((6, 6), dtype)

@@ -1,4 +1,4 @@
-"""Matrix products."""
+"""Checks of matrix products."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TRANSPOSES = ("nn", "nt", "tn", "tt")
 
 @check("products", dtype=REALS, transposes=TRANSPOSES, accumulate=(False, True))
 def matmul(backend: Backend, sizes: Sizes, dtype: str, transposes: str, accumulate: bool) -> None:
-    """out = op(a) op(b), or added to out; also without rows, columns, or terms; twice the same bits."""
+    """out = op(a) op(b), also accumulated, and for empty dimensions; repeated calls give the same bits."""
     first, second = (letter == "t" for letter in transposes)
     for m, k, n in sizes.products:
         scale = max(k, 1) ** -0.25
@@ -34,7 +34,7 @@ def matmul(backend: Backend, sizes: Sizes, dtype: str, transposes: str, accumula
 
 @check("products", dtype=REALS)
 def parts_of_a_flat_array(backend: Backend, sizes: Sizes, dtype: str) -> None:  # noqa: ARG001
-    """Operands and result may be reshaped parts of flat arrays, as parameters and gradients are; the rest stays."""
+    """Operands and result may be reshaped parts of flat arrays, like parameters and gradients; nothing else is written."""
     flat = backend.asarray(normal(dtype, (192,)))
     out = backend.zeros((192,), dtype)
     xp = backend.xp

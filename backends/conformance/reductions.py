@@ -1,4 +1,4 @@
-"""Sums over whole arrays, and the clipping by norm that builds on them."""
+"""Checks of sums over whole arrays, and of clipping by norm."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .suite import REALS, Sizes, check
 
 @check("reductions", dtype=REALS)
 def total(backend: Backend, sizes: Sizes, dtype: str) -> None:
-    """The sum of a vector; twice the same bits; of read-only memory."""
+    """The sum of a vector from read-only memory; repeated calls give the same bits."""
     for length in sizes.lengths:
         x = between(dtype, (length,), 0.0, 2.0)
         x.flags.writeable = False
@@ -26,7 +26,7 @@ def total(backend: Backend, sizes: Sizes, dtype: str) -> None:
 
 @check("reductions", dtype=REALS)
 def sum_of_squares(backend: Backend, sizes: Sizes, dtype: str) -> None:
-    """Of a flat array and of a part of it; twice the same bits."""
+    """The sum of squares of a part of a flat array; repeated calls give the same bits."""
     for length in sizes.lengths:
         x = normal(dtype, (length + 64,))
         x.flags.writeable = False
@@ -38,7 +38,7 @@ def sum_of_squares(backend: Backend, sizes: Sizes, dtype: str) -> None:
 
 @check("reductions", dtype=REALS)
 def not_finite(backend: Backend, sizes: Sizes, dtype: str) -> None:
-    """NaN and infinities show in both sums, wherever they stand."""
+    """NaN or infinity at any position makes both sums NaN or infinite."""
     for length in sizes.lengths[1:]:
         for place in {0, length // 2, length - 1}:
             for value in (np.nan, np.inf, -np.inf):
@@ -54,7 +54,7 @@ def not_finite(backend: Backend, sizes: Sizes, dtype: str) -> None:
 
 @check("reductions", dtype=REALS)
 def limit_norm(backend: Backend, sizes: Sizes, dtype: str) -> None:  # noqa: ARG001
-    """Scales stay where the norm is small enough, shrink where it is not, become NaN where it is not finite."""
+    """Scales are unchanged for a small norm, reduced for a large one, and NaN if the norm is not finite."""
     for x, largest, factor in (
         ([3.0, 4.0], 10.0, 1.0),
         ([3.0, 4.0], 5.0, 1.0),

@@ -26,7 +26,7 @@ def plain_softmax(x: Host) -> Host:
 
 
 def plain_log_softmax(x: Host) -> Host:
-    """Its logarithm."""
+    """Logarithm of the softmax of each row."""
     shifted = _wide(x) - _wide(x).max(axis=1, keepdims=True)
     result: Host = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     return result
@@ -43,16 +43,16 @@ SIZES_OF_LOGITS = (1.0, 1e4)
 
 
 def _blank(dtype: str, *shape: int) -> Host:
-    """What an operation has to write all of."""
+    """An output array with values that the operation must overwrite completely."""
     return np.full(shape, 77 if dtype == "uint8" else np.nan, dtype)
 
 
 def _gives(backend: Backend, name: str, arguments: tuple[Any, ...], kind: str, **wanted: Host) -> dict[str, Host]:
-    """An operation writes what is wanted of it, twice the same bits, and leaves what it reads as it was.
+    """Runs an operation twice: it must write the expected values, give the same bits, and not change its inputs.
 
-    Args: arguments – arrays of the host, those to be written with what is there before, and numbers; kind – of the tolerance,
-        or "bits" for none; wanted – by the names of the reference.
-    Returns: all arrays after it, by those names.
+    Args: arguments – numbers and host arrays, including the initial values of outputs; kind – of the tolerance, or "bits" for
+        bit-identical results; wanted – expected outputs, by the argument names of the reference.
+    Returns: all arrays after the operation, by those names.
     """
     names = list(signature(ROWS[name].reference).parameters)[1:]
     arrays = {n: (k, a) for k, (n, a) in enumerate(zip(names, arguments, strict=False)) if isinstance(a, np.ndarray)}
@@ -74,7 +74,7 @@ def _gives(backend: Backend, name: str, arguments: tuple[Any, ...], kind: str, *
 
 @check("rows", dtype=REALS, size=SIZES_OF_LOGITS)
 def softmax(backend: Backend, sizes: Sizes, dtype: str, size: float) -> None:
-    """Also for logits of 1e4, and in place."""
+    """Softmax, also for logits of 1e4 and in place."""
     for shape in sizes.matrices:
         x = _logits(dtype, shape, size)
         found = _gives(backend, "softmax", (x, _blank(dtype, *shape)), "row", out=plain_softmax(x))
@@ -103,7 +103,7 @@ def softmax_cross_entropy(backend: Backend, sizes: Sizes, dtype: str, size: floa
 
 @check("rows", dtype=REALS, size=SIZES_OF_LOGITS)
 def softmax_cross_entropy_soft(backend: Backend, sizes: Sizes, dtype: str, size: float) -> None:
-    """Losses and gradient for target distributions, zeros among them."""
+    """Losses and gradient for target distributions, including probabilities of 0."""
     for shape in sizes.matrices:
         x, q = _logits(dtype, shape, size), between(dtype, shape, 0.0, 1.0, "targets")
         q = np.where(q < 0.2, np.asarray(0.0, dtype), q)
@@ -117,7 +117,7 @@ def softmax_cross_entropy_soft(backend: Backend, sizes: Sizes, dtype: str, size:
 
 @check("rows", dtype=REALS, soft=(False, True))
 def cross_entropy_with_sums(backend: Backend, sizes: Sizes, dtype: str, soft: bool) -> None:
-    """The gradient times a scale, and the sum of its rows where the backend says that it wrote that; else nothing is there."""
+    """The gradient times a scale, and its column sums if the backend reports them as written, else unchanged `sums`."""
     for shape in sizes.matrices:
         rows, classes = shape
         x, before = normal(dtype, shape, "logits"), normal(dtype, shape[1:], "before")
@@ -138,7 +138,7 @@ def cross_entropy_with_sums(backend: Backend, sizes: Sizes, dtype: str, soft: bo
 
 
 def plain_hinge(x: Host, y: Host, factor: float) -> tuple[Host, Host]:
-    """Row by row: the loss of Crammer and Singer and its subgradient."""
+    """The loss of Crammer and Singer and its subgradient, computed row by row."""
     losses, gradient = np.zeros(len(x)), np.zeros(x.shape)
     for i, label in enumerate(y):
         others = [k for k in range(x.shape[1]) if k != label]
@@ -152,7 +152,7 @@ def plain_hinge(x: Host, y: Host, factor: float) -> tuple[Host, Host]:
 
 @check("rows", dtype=REALS)
 def multi_class_hinge(backend: Backend, sizes: Sizes, dtype: str) -> None:
-    """Losses and subgradient; among equal rivals the first."""
+    """Losses and subgradient; of several classes with the largest score the first one counts."""
     for shape in sizes.matrices:
         if shape[1] < 2:
             continue
@@ -165,7 +165,7 @@ def multi_class_hinge(backend: Backend, sizes: Sizes, dtype: str) -> None:
 
 @check("rows", dtype=REALS)
 def layer_norm(backend: Backend, sizes: Sizes, dtype: str) -> None:
-    """Rows, means and 1 / deviations; also for rows that lie far from 0, and for constant rows."""
+    """Normalised rows, means and 1 / deviations; also for rows far from 0, and for constant rows."""
     for shape in sizes.matrices:
         for shift in (0.0, 30.0):
             x = normal(dtype, shape, "x") + np.asarray(shift, dtype)
@@ -184,7 +184,7 @@ def layer_norm(backend: Backend, sizes: Sizes, dtype: str) -> None:
 
 @check("rows", dtype=REALS, accumulate=(True, False))
 def layer_norm_backward(backend: Backend, sizes: Sizes, dtype: str, accumulate: bool) -> None:
-    """Dx, and the gradients of gain and offset on top of what was there or in place of it."""
+    """dx, and the gradients of gain and offset, accumulated or overwritten."""
     for shape in sizes.matrices:
         if shape[1] < 2:
             continue  # A single column is always 0 after centring; its gradient is rounding.
@@ -206,7 +206,7 @@ def layer_norm_backward(backend: Backend, sizes: Sizes, dtype: str, accumulate: 
 
 @check("rows", dtype=REALS, accumulate=(True, False))
 def column_sum(backend: Backend, sizes: Sizes, dtype: str, accumulate: bool) -> None:
-    """Added to what was there, or in place of it."""
+    """Column sums, accumulated or overwritten."""
     for shape in sizes.matrices:
         x, before = normal(dtype, shape, "x"), normal(dtype, shape[1:], "before")
         wanted = (before if accumulate else 0.0) + _wide(x).sum(axis=0)
@@ -215,7 +215,7 @@ def column_sum(backend: Backend, sizes: Sizes, dtype: str, accumulate: bool) -> 
 
 @check("rows", dtype=REALS, pieces=(2, 3))
 def maxout(backend: Backend, sizes: Sizes, dtype: str, pieces: int) -> None:
-    """The largest piece, the first among equals; its gradient; and the piece that was chosen, of another matrix."""
+    """The largest piece, the first one if several are equal; its gradient; and the same pieces of another matrix."""
     for rows, units in sizes.matrices:
         for z in (normal(dtype, (rows, pieces * units), "z"), np.round(normal(dtype, (rows, pieces * units), "equal")) + 0):
             split, blank = z.reshape(rows, pieces, units), _blank(dtype, rows, units)
@@ -233,7 +233,7 @@ def maxout(backend: Backend, sizes: Sizes, dtype: str, pieces: int) -> None:
 
 @check("rows", dtype=REALS)
 def columns(backend: Backend, sizes: Sizes, dtype: str) -> None:
-    """Columns by index, with 0 for negative indices, and the transpose of that, including columns without an index."""
+    """Columns by index, with 0 for negative indices, and the transposed operation, including columns without an index."""
     for rows, width in sizes.matrices:
         x = normal(dtype, (rows, width), "x")
         table = generator((rows, width)).integers(-1, width, 2 * width + 1).astype(np.int32)
@@ -248,7 +248,7 @@ def columns(backend: Backend, sizes: Sizes, dtype: str) -> None:
 
 @check("rows", dtype=REALS)
 def largest(backend: Backend, sizes: Sizes, dtype: str) -> None:
-    """The largest of windows that overlap, the first among equals; its gradient, and the winners of another matrix."""
+    """The first largest element of overlapping windows; its gradient; and the same elements of another matrix."""
     for rows, units in sizes.matrices:
         width, size = 2 * units + 1, 3
         table = (2 * np.arange(units)[:, None] + np.arange(size)).astype(np.int32)
@@ -271,7 +271,7 @@ def largest(backend: Backend, sizes: Sizes, dtype: str) -> None:
 
 @check("rows", dtype=REALS)
 def argmax(backend: Backend, sizes: Sizes, dtype: str) -> None:
-    """The column of the largest value, the first among equals, as whole numbers."""
+    """The column of the largest value, the first one if several are equal, as an integer."""
     for shape in sizes.matrices:
         for x in (normal(dtype, shape), np.round(normal(dtype, shape, "equal"))):
             found = backend.to_numpy(backend.argmax(backend.asarray(x)))
@@ -280,7 +280,7 @@ def argmax(backend: Backend, sizes: Sizes, dtype: str) -> None:
 
 @check("rows", dtype=REALS)
 def read_only_arguments(backend: Backend, sizes: Sizes, dtype: str) -> None:  # noqa: ARG001
-    """Inputs from read-only memory, rows of larger arrays among them."""
+    """Inputs from read-only memory, and some rows of larger arrays."""
     x, y, gain = normal(dtype, (6, 5)), labels(6, 5), normal(dtype, (5,), "gain")
     for values in (x, y, gain):
         values.flags.writeable = False

@@ -14,12 +14,12 @@ METHODS = tuple(
     name for name, member in inspect.getmembers(Backend)
     if not name.startswith("_") and inspect.isroutine(member) and name not in ROWS
 )  # fmt: skip
-"""All public methods of the contract, but for deprecated ones; a new one is covered without editing a list."""
+"""All public methods of the contract except deprecated ones."""
 
 
 @check("signatures", method=METHODS)
 def signature(backend: Backend, sizes: Sizes, method: str) -> None:  # noqa: ARG001
-    """Same names, order and defaults; further parameters only behind them and with defaults."""
+    """Parameters have the names, order and defaults of the contract; additional ones follow and have defaults."""
     own = getattr(type(backend), method, None)
     expect(callable(own), f"expected a method {method}; the backend has none")
     wanted = list(inspect.signature(getattr(Backend, method)).parameters.values())
@@ -36,7 +36,7 @@ def signature(backend: Backend, sizes: Sizes, method: str) -> None:  # noqa: ARG
 
 @check("signatures")
 def row_operations(backend: Backend, sizes: Sizes) -> None:  # noqa: ARG001
-    """All row operations are in the table; none is a method of the class, which would never be called."""
+    """All row operations are in `row_table`; none is a method of the class, because methods would never be called."""
     expect(set(ROWS) <= set(backend.row_table), f"expected all of {set(ROWS)} in row_table; got {set(backend.row_table)}")
     methods = [name for name in ROWS if getattr(type(backend), name) is not getattr(Backend, name)]
     expect(not methods, f"expected row operations in row_table; got methods {', '.join(methods)}")

@@ -16,13 +16,13 @@ REALS = ("float32", "float64")
 
 
 class ConformanceError(AssertionError):
-    """A backend that does not do what the contract says."""
+    """The backend violates the contract."""
 
 
 class Sizes(NamedTuple):
-    """The shapes that checks go through: matrices [rows, columns], lengths of flat arrays, (m, k, n) of products.
+    """The shapes that checks use: matrices [rows, columns], lengths of flat arrays, (m, k, n) of products; and training steps.
 
-    The full ones stand around the borders of blocks: 128 rows or columns, 16,384 elements.
+    The shapes of FULL are around the limits of blocks: 128 rows or columns, 16,384 elements.
     """
 
     matrices: tuple[tuple[int, int], ...]
@@ -43,7 +43,7 @@ SMALL = Sizes(((0, 5), (1, 1), (3, 6), (5, 1)), (0, 1, 65), ((0, 4, 3), (4, 0, 3
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that a backend must do: call it with the backend; it raises ConformanceError where that fails.
+    """One requirement: calling it with a backend raises ConformanceError if the backend does not meet it.
 
     Attributes: group – one of GROUPS; name – unique in its group.
     """
@@ -53,7 +53,7 @@ class Check:
     function: Callable[[Backend], None]
 
     def __call__(self, backend: Backend) -> None:
-        """Runs the check on a backend; overflow is part of some checks, so NumPy does not warn about it meanwhile."""
+        """Runs the check, without NumPy's warnings about overflow, which some checks cause on purpose."""
         with np.errstate(all="ignore"):
             self.function(backend)
 
@@ -65,7 +65,7 @@ _registered: list[tuple[str, str, Callable[..., None]]] = []
 
 
 def check(group: str, **axes: Sequence[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Registers function(backend, sizes, **one choice of each axis) as a check for every combination of the axes."""
+    """Decorator: registers function(backend, sizes, **settings) as one check per combination of the values in `axes`."""
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
         name = function.__name__.strip("_")
@@ -104,7 +104,7 @@ def checks(groups: Iterable[str] | None = None, small: bool = False) -> list[Che
 
 @dataclass(frozen=True)
 class Report:
-    """What came out of a run: (check, None or what was wrong) for each; print it to read it."""
+    """The result of a run: (check, None or the error message) for each check; `print` shows it as text."""
 
     backend: str
     results: tuple[tuple[Check, str | None], ...]
@@ -116,7 +116,7 @@ class Report:
 
     @property
     def failures(self) -> dict[str, str]:
-        """What was wrong, by the name of the check."""
+        """Name of each failed check -> error message."""
         return {str(check): message for check, message in self.results if message is not None}
 
     def __str__(self) -> str:

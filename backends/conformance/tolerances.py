@@ -1,4 +1,4 @@
-"""Tolerances of backends, by dtype and kind of operation; a test that needs another one says why beside it.
+"""Tolerances of backends, by dtype and kind of operation; a test that uses another tolerance states the reason next to it.
 
 The reference is always computed in float64, from inputs that were rounded to the dtype first.
 """
@@ -27,28 +27,29 @@ class Tolerance(NamedTuple):
 
 
 TOLERANCES: dict[tuple[str, str], Tolerance] = {
-    # One formula per element: the absolute part is for erf, good to 4e-7 in float32, and for slopes that cancel near 0.
+    # One formula per element: the absolute part is for erf, accurate to 4e-7 in float32, and for derivatives that cancel near
+    # 0.
     ("float32", "elementwise"): Tolerance(1e-5, 4e-6),
     ("float64", "elementwise"): Tolerance(1e-13, 1e-13),
     # One optimiser update of arrays with elements of about 1.
     ("float32", "update"): Tolerance(2e-6, 1e-5),
     ("float64", "update"): Tolerance(1e-14, 1e-13),
-    # Types of 16 bits: computed in float32 from the given values, then rounded once, by at most half the spacing of the
-    # type: 2^-9 of the result for bfloat16, 2^-12 for float16; a little is left for float32's own errors that tip a
-    # rounding the other way, which costs the same again, hence 2^-8 and 2^-11, the units in the last place. The absolute
-    # part is that of float32, and covers what float16 holds as subnormal numbers (spacing 6e-8).
+    # Types of 16 bits: computed in float32 from the given values, then rounded once, by at most half the spacing of the type:
+    # 2^-9 of the result for bfloat16, 2^-12 for float16. Errors of float32 can change the direction of a rounding, which
+    # doubles the error, hence 2^-8 and 2^-11, the units in the last place. The absolute part is that of float32, and covers
+    # subnormal numbers of float16 (spacing 6e-8).
     ("bfloat16", "elementwise"): Tolerance(1e-5, 2.0**-8),
     ("float16", "elementwise"): Tolerance(1e-5, 2.0**-11),
     ("bfloat16", "row"): Tolerance(1e-5, 2.0**-8),
     ("float16", "row"): Tolerance(1e-5, 2.0**-11),
-    # Losses and parameters of steps in 16 bits, beside those of another backend in the same precision: float32's own errors
-    # tip single roundings the other way, by a unit in the last place of one activation; what is allowed is that unit for
-    # the loss, and for parameters what such a unit in every gradient would move them by in some steps of Adam.
+    # Losses and parameters of steps in 16 bits, compared with another backend in the same precision: errors of float32 change
+    # the direction of single roundings, by one unit in the last place of an activation. Allowed are that unit for the loss, and
+    # for parameters the effect of such a unit in every gradient over some steps of Adam.
     ("bfloat16", "loss"): Tolerance(0.0, 2.0**-8),
     ("float16", "loss"): Tolerance(0.0, 2.0**-11),
     ("bfloat16", "parameter"): Tolerance(1e-3, 2.0**-8),
     ("float16", "parameter"): Tolerance(2e-4, 2.0**-11),
-    # Products whose terms are scaled so that results are of about 1.
+    # Products whose factors are scaled so that results are about 1.
     ("float32", "product"): Tolerance(1e-5, 1e-5),
     ("float64", "product"): Tolerance(1e-14, 1e-13),
     # Softmax, normalisation and the like, along one row.
@@ -71,5 +72,5 @@ TOLERANCES: dict[tuple[str, str], Tolerance] = {
 
 
 def tolerance(dtype: str, kind: str) -> Tolerance:
-    """The row of TOLERANCES; "exact" is a kind as well, with nothing allowed."""
+    """The entry of TOLERANCES; the additional kind "exact" allows no difference."""
     return Tolerance(0.0, 0.0) if kind == "exact" else TOLERANCES[dtype, kind]

@@ -16,7 +16,7 @@ ROWS = 12
 
 
 def _library() -> Any:
-    """The public names: the framework stands above the backends, so it is asked for only when a check runs."""
+    """The public package; imported only when a check runs, because the framework depends on the backends."""
     import fusedstep
 
     return fusedstep
@@ -58,7 +58,7 @@ def parameters(step: Any) -> dict[str, np.ndarray[Any, Any]]:
 
 @check("training", network=NETWORKS, dtype=REALS)
 def agrees_with_numpy(backend: Backend, sizes: Sizes, network: Any, dtype: str) -> None:
-    """The same bits to begin with, and losses and parameters that agree afterwards."""
+    """Initial parameters have the same bits as on numpy, and losses and parameters agree after training."""
     own, reference = network(backend, dtype), network("numpy", dtype)
     for name, values in parameters(reference).items():
         exactly(parameters(own)[name], values, f"initial {name}")
@@ -74,7 +74,7 @@ def agrees_with_numpy(backend: Backend, sizes: Sizes, network: Any, dtype: str) 
 
 @check("training", network=NETWORKS, dtype=REALS)
 def twice_the_same(backend: Backend, sizes: Sizes, network: Any, dtype: str) -> None:
-    """The same seed gives the same bits."""
+    """Two runs with the same seed give the same bits."""
     first, second = network(backend, dtype), network(backend, dtype)
     for x, y in batches(network, dtype, sizes.steps):
         expect(float(first(x, y)) == float(second(x, y)), "expected the same loss twice")
@@ -84,7 +84,7 @@ def twice_the_same(backend: Backend, sizes: Sizes, network: Any, dtype: str) -> 
 
 @check("training", network=NETWORKS, dtype=REALS)
 def micro_batches_of_a_minibatch(backend: Backend, sizes: Sizes, network: Any, dtype: str) -> None:
-    """Micro-batches give the losses and parameters of the whole, with the same masks and noise."""
+    """Micro-batches give the losses and parameters of whole minibatches, with the same masks and noise."""
     whole, cut = network(backend, dtype), network(backend, dtype)
     for x, y in batches(network, dtype, sizes.steps):
         inputs, targets = cut.prepare(x, y)
@@ -101,7 +101,7 @@ def micro_batches_of_a_minibatch(backend: Backend, sizes: Sizes, network: Any, d
 
 @check("training", dtype=REALS)
 def streamed_rows(backend: Backend, sizes: Sizes, dtype: str) -> None:  # noqa: ARG001
-    """A loop over rows that are streamed takes the same steps as one over arrays."""
+    """Training on streamed rows gives the same parameters as training on arrays."""
     fs = _library()
     (x, y), *_ = batches(classifier, dtype, 1)
     results = []
@@ -115,7 +115,7 @@ def streamed_rows(backend: Backend, sizes: Sizes, dtype: str) -> None:  # noqa: 
 
 @check("training", dtype=REALS)
 def broken_minibatch(backend: Backend, sizes: Sizes, dtype: str) -> None:  # noqa: ARG001
-    """NaN in the data: NonFiniteLossError, at the latest when the loss is read, and parameters that are left alone."""
+    """NaN in the data raises NonFiniteLossError, at the latest when the loss is read, and leaves the parameters unchanged."""
     step = classifier(backend, dtype)
     (x, y), (x2, y2) = batches(classifier, dtype, 2)
     float(step(x, y))
@@ -130,7 +130,7 @@ def broken_minibatch(backend: Backend, sizes: Sizes, dtype: str) -> None:  # noq
 
 @check("training")
 def targets_of_every_kind(backend: Backend, sizes: Sizes) -> None:  # noqa: ARG001
-    """Every loss takes its targets, evaluates, and predicts, from arrays of the host and of the backend."""
+    """Training, evaluation and prediction with every loss, with targets on the host and on the backend."""
     fs = _library()
     x = normal("float32", (ROWS, 4))
     classes = between("float32", (ROWS, 3), 0.1, 1.0)

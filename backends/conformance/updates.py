@@ -59,7 +59,7 @@ def updated(backend: Backend, formula: Formula, arrays: list[Host], table: Host,
 
 
 def _ranges(size: int) -> list[tuple[int, int, int]]:
-    """Runs of two groups with gaps between them, as far as the size allows; they start at multiples of 64."""
+    """(start, stop, group) of two groups with gaps, as far as the size allows; starts are multiples of 64."""
     last = max(size - 100, 128) // 64 * 64
     wanted = [(0, 33, 0), (64, 64, 0), (64, last - 3, 1), (last, size, 0)]
     return [(start, min(stop, size), group) for start, stop, group in wanted if start <= min(stop, size)]
@@ -67,7 +67,7 @@ def _ranges(size: int) -> list[tuple[int, int, int]]:
 
 @check("updates", formula=UPDATES, dtype=REALS)
 def values(backend: Backend, sizes: Sizes, formula: Formula, dtype: str) -> None:
-    """Each segment by the scalars of its group, gaps and arrays that are only read untouched; twice the same bits."""
+    """Segments use the scalars of their group; gaps and read-only arrays do not change; repeated calls give the same bits."""
     for size in sizes.lengths:
         arrays, table = prepared(formula, dtype, size)
         ranges = _ranges(size)
@@ -87,7 +87,7 @@ def values(backend: Backend, sizes: Sizes, formula: Formula, dtype: str) -> None
 
 @check("updates", dtype=REALS)
 def nan_gate(backend: Backend, sizes: Sizes, dtype: str) -> None:
-    """Where the first scalar is NaN nothing is changed, not even the states; broken gradients included."""
+    """If the first scalar is NaN, nothing is changed, not even the states, also with NaN in the gradient."""
     formula = update_formula(RULES["adam_outside"])
     for size in sizes.lengths[1:]:
         arrays, table = prepared(formula, dtype, size)

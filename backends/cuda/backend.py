@@ -1,6 +1,6 @@
-"""The CUDA backend: CuPy arrays, products with cuBLASLt, everything between them compiled by Numba for the GPU.
+"""The CUDA backend: CuPy arrays, matrix products by cuBLASLt, all other kernels compiled by Numba.
 
-Its fake in Numba's simulator, on NumPy arrays, is in tests/fakes/simulated_cuda.py; it runs every line of this file.
+tests/fakes/simulated_cuda.py is a fake on NumPy arrays in Numba's simulator; it runs every line of this file.
 """
 
 from __future__ import annotations
@@ -27,21 +27,22 @@ from .toolchain import compiler_problem, current_capability, numba_cuda_problem
 _DEFAULT_STREAMS = (0, 1, 2)
 """Handles of CUDA's default streams, which cannot be captured."""
 _COMPUTE_TYPE = threading.Lock()
-"""Held while the precision of CuPy's own products is set, because CuPy has one setting for all threads."""
+"""Held while the precision of CuPy's own products is changed, because CuPy has one setting for all threads."""
 
 
 def simulated() -> bool:
-    """Whether Numba was started as a simulator of CUDA."""
+    """Whether Numba's CUDA simulator is switched on."""
     from numba.core import config
 
     return bool(config.ENABLE_CUDASIM)
 
 
 class OnDevice:
-    """What the backend holds on one device.
+    """What the backend keeps for one device.
 
-    Attributes: lock – see CudaBackend.exclusive; buffers – by stream and use; outgrown – those that a captured graph may still
-        write to; ones – an array with a single 1, by type; apart – by stream, the one on which its work is captured.
+    Attributes: lock – see CudaBackend.exclusive; buffers – (stream, use) -> array; outgrown – replaced buffers, which a
+        captured graph may still write to; ones – dtype -> array [1] that contains 1; apart – stream -> stream on which its work
+        is captured.
     """
 
     def __init__(self) -> None:
@@ -55,7 +56,7 @@ class OnDevice:
 class CudaBackend(CupyBackend):
     """CuPy arrays with kernels compiled by Numba and products planned by cuBLASLt, on CuPy's current stream.
 
-    Attributes: launches – how many kernels have been launched so far; fuses – see Backend; may be switched off.
+    Attributes: launches – number of kernels launched so far; fuses – see Backend; may be set to False.
     """
 
     name: ClassVar[str] = "cuda"
@@ -64,7 +65,7 @@ class CudaBackend(CupyBackend):
 
     @classmethod
     def unavailable(cls) -> Unavailable | None:
-        """All that CuPy may lack, and Numba CUDA, its compiler and its linker; in Numba's simulator there is no device."""
+        """Checks CuPy, then Numba CUDA with its compiler and linker; in Numba's simulator there is no device."""
         problem = super().unavailable() or numba_cuda_problem()
         # Numba is imported only where this backend may run or somebody asks for the simulator, for it takes long.
         if (problem is None or "NUMBA_ENABLE_CUDASIM" in os.environ) and simulated():
@@ -97,17 +98,17 @@ class CudaBackend(CupyBackend):
 
     @property
     def _device(self) -> OnDevice:
-        """What is held on the current device."""
+        """The buffers, streams and lock of the current device."""
         number = self._device_number()
         found = self._devices.get(number)
         return self._devices.setdefault(number, OnDevice()) if found is None else found
 
     def exclusive(self) -> AbstractContextManager[Any]:
-        """See Backend.exclusive: what one thread captures, or launches with buffers of its stream, no other one joins."""
+        """See Backend.exclusive: no other thread captures on this device, or launches kernels that use shared buffers."""
         return self._device.lock
 
     def lane(self) -> Hashable:
-        """Device and stream that the work of this thread goes to: what is captured on one is replayed on that one."""
+        """(device, stream) that this thread submits work to; a graph is replayed on the lane on which it was captured."""
         return self._device_number(), own_stream(self._stream_pointer())
 
     def _stream_pointer(self) -> int:
@@ -115,7 +116,7 @@ class CudaBackend(CupyBackend):
         return pointer
 
     def launch(self, kernel: Any, geometry: Any, arguments: Sequence[Any]) -> None:
-        """Hands a kernel to the device, on CuPy's current stream; Numba would copy an array of the host in silence."""
+        """Launches a kernel on CuPy's current stream. NumPy arrays are refused, because Numba would copy them silently."""
         self.require(*(a for a in arguments if isinstance(a, np.ndarray)))
         given = [
             wrapped(a.data.ptr, *kernel.shown(k, a)) if self.is_array(a) else a for k, a in enumerate(kernel.check(arguments))
@@ -124,9 +125,9 @@ class CudaBackend(CupyBackend):
         launcher(kernel.compiled, self._stream_pointer(), *geometry)(*given)
 
     def scratch(self, like: Array) -> Callable[[int], Array]:
-        """A function that lends a flat buffer; kernels of one stream run in order, so each stream has its own.
+        """A function size -> flat buffer in the type of an array. Each stream has its own buffer, as its kernels run in order.
 
-        Outgrown buffers are kept, because a captured graph may still write to them.
+        A buffer that becomes too small is kept, because a captured graph may still write to it.
         """
         device, key = self._device, (own_stream(self._stream_pointer()), like.dtype.name)
 
@@ -141,18 +142,18 @@ class CudaBackend(CupyBackend):
         return lend
 
     def counters(self) -> Array:
-        """The numbers with which the blocks of a kernel count each other, 0 before and after; each stream has its own."""
+        """uint32 [COUNTERS], 0 before and after each kernel, by which its blocks count each other; one array per stream."""
         buffers, key = self._device.buffers, (own_stream(self._stream_pointer()), "counters")
         if key not in buffers:
             buffers[key] = self.zeros((self._launches.COUNTERS,), "uint32")
         return buffers[key]
 
     def one(self, like: Array) -> Array:
-        """An array with a single 1 in the type of another one."""
+        """An array [1] that contains 1, in the type of another array."""
         ones, name = self._device.ones, like.dtype.name
         if name not in ones:
             one = self.asarray(np.ones(1, name))
-            self.synchronize()  # from now on work on any stream may read it
+            self.synchronize()  # so that work on any stream may read it
             ones[name] = one
         return ones[name]
 
@@ -160,7 +161,7 @@ class CudaBackend(CupyBackend):
 
     @property
     def gemms(self) -> Gemms | None:
-        """The product plans of the current device, created on first use; None without cuBLASLt, which is reported once."""
+        """The product plans of the current device, created on first use; None without cuBLASLt, with one warning."""
         found: Gemms | None = self._dense.gemms(self)
         return found
 
@@ -176,7 +177,7 @@ class CudaBackend(CupyBackend):
         return Gemms(CublasLt(), CupyDevice(self.xp, self._device.lock))
 
     def _product(self, a: Array, b: Array, out: Array, accumulate: bool) -> None:
-        """A product that cuBLASLt does not support, computed by CuPy, which rounds factors to TF32 only on request."""
+        """A product that cuBLASLt does not support, computed by CuPy, in TF32 if `products` asks for it."""
         from cupy._core import _routines_linalg as linalg
 
         single = np.dtype(np.float32)
@@ -192,23 +193,23 @@ class CudaBackend(CupyBackend):
 
     @property
     def captures(self) -> bool:
-        """Whether steps can be captured: CuPy's own products cannot."""
+        """Whether steps can be captured: only with cuBLASLt, because CuPy's own products cannot be captured."""
         return self.gemms is not None
 
     @property
     def capture_errors(self) -> tuple[type[BaseException], ...]:
-        """What is raised where something cannot be captured: RuntimeErrors by CuPy and by us, others by Numba."""
+        """Errors that capturing may raise: RuntimeErrors from CuPy and this package, others from Numba."""
         return (RuntimeError, *driver_errors())
 
     def executor(self, work: Work) -> Executor:
-        """Steps as graphs."""
+        """See Backend.executor: steps are captured as CUDA graphs."""
         return GraphExecutor(self, work)
 
     @contextmanager
     def apart(self) -> Iterator[None]:
-        """Within it work goes to a stream that can be captured, between what was handed out before and what comes after.
+        """Context in which work goes to a stream that can be captured, ordered after earlier and before later work.
 
-        That stream is the same one for all threads whose work goes to the default stream, so it takes `exclusive` around it.
+        All threads that use the default stream share this stream, so callers must hold `exclusive`.
         """
         before = self.xp.cuda.get_current_stream()
         if before.ptr not in _DEFAULT_STREAMS:
@@ -223,11 +224,11 @@ class CudaBackend(CupyBackend):
             with stream:
                 yield
         finally:
-            # Also where it was broken off: what was handed out until then still writes to the arrays of the step.
+            # Also after an error: work that was already submitted still writes to the arrays of the step.
             before.wait_event(stream.record())
 
     def capture(self, work: Callable[[], object]) -> CapturedGraph:
-        """A graph of what `work` hands to the device, with `launch`; nothing is computed meanwhile."""
+        """A graph of the work that `work` submits, with a method `launch`; nothing is computed during capture."""
         return capture(self.xp, work)
 
     # Formulas
@@ -254,17 +255,17 @@ class CudaBackend(CupyBackend):
         return out.reshape(())
 
     def total(self, x: Array) -> Scalar:
-        """In the precision of x, at least float32, compensated, as an array of no dimensions on the device; one launch."""
+        """Compensated, in the precision of x but at least float32, as a zero-dimensional array on the device; one launch."""
         self.require(x)
         return self._sum(self._sums.total, x) if x.size else super().total(x)
 
     def sum_of_squares(self, x: Array) -> Scalar:
-        """In the precision of x, at least float32, compensated, as an array of no dimensions; one launch."""
+        """Compensated, in the precision of x but at least float32, as a zero-dimensional array on the device; one launch."""
         self.require(x)
         return self._sum(self._sums.sum_of_squares, x) if x.size else super().total(x)
 
     def limit_norm(self, scales: Array, squares: Scalar, largest: float) -> None:
-        """See Backend.limit_norm; nothing leaves the device."""
+        """See Backend.limit_norm; does not wait for the device."""
         self.require(scales)
         given = self.xp.asarray(squares, dtype=scales.dtype).reshape(1)
         self._launches.run_limit_norm(self, scales, given, largest)

@@ -1,7 +1,7 @@
-"""Captures work of the device in a CuPy graph, together with the memory that it allocates.
+"""Captures work on the device in a CUDA graph, through CuPy, together with the memory that it allocates.
 
-A graph writes intermediate results to fixed addresses. CuPy's pool would reuse them after the arrays are freed, so the graph
-owns all memory that was allocated during capture, and no other.
+A graph writes intermediate results to fixed addresses. CuPy's pool would reuse this memory after the arrays are freed, so the
+graph owns exactly the memory that was allocated during capture.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any
 
 
 class CapturedGraph:
-    """A graph of the device and the memory that it writes to.
+    """A CUDA graph and the memory that it writes to.
 
-    Args: graph – CuPy's; held – what was allocated while it was captured.
+    Args: graph – of CuPy; held – the memory that was allocated during capture.
     """
 
     __slots__ = ("_graph", "_held")
@@ -25,14 +25,14 @@ class CapturedGraph:
         self._held = held
 
     def launch(self, stream: Any = None) -> None:
-        """Hands everything to a stream, the current one unless given."""
+        """Launches the graph on a stream, by default the current one."""
         self._graph.launch(stream)
 
 
 def capture(cupy: Any, work: Callable[[], object]) -> CapturedGraph:
-    """A graph of what `work` hands to the current stream; nothing is computed meanwhile.
+    """A graph of the work that `work` submits to the current stream; nothing is computed during capture.
 
-    Raises: what `work` raises; the stream captures nothing any more then.
+    Raises: the errors of `work`, after capture was ended.
     """
     cuda = cupy.cuda
     stream, allocate = cuda.get_current_stream(), cuda.get_allocator()
@@ -48,7 +48,7 @@ def capture(cupy: Any, work: Callable[[], object]) -> CapturedGraph:
         with cuda.using_allocator(hold):
             work()
     except BaseException:
-        with suppress(RuntimeError):  # what was captured so far is of no use, and may be invalid
+        with suppress(RuntimeError):  # the partial graph is discarded, and may be invalid
             stream.end_capture()
         raise
     return CapturedGraph(stream.end_capture(), held)
@@ -56,7 +56,7 @@ def capture(cupy: Any, work: Callable[[], object]) -> CapturedGraph:
 
 @lru_cache(maxsize=1)
 def driver_errors() -> tuple[type[Exception], ...]:
-    """What Numba and the package cuda.core below it raise where the driver refuses a call: no RuntimeErrors."""
+    """Errors of Numba and of the package cuda.core that it uses, for failed driver calls; they are no RuntimeErrors."""
     found: list[type[Exception]] = []
     with suppress(ImportError):
         from numba.cuda.cudadrv.error import CudaDriverError

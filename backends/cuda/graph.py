@@ -1,7 +1,7 @@
 """Captures a whole step in a CUDA graph once for each minibatch shape, and replays it with one launch per step.
 
-The scalars and the number of a step are written to the device before the launch; the minibatch is copied to the addresses that
-were used during capture.
+Before each launch, the scalars and the number of the step are written to the device, and the minibatch is copied to the arrays
+that were used during capture.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from ..executors.plain import PlainExecutor
 from .several import SeveralSteps
 
 WARM_UP = 2
-"""Steps that run call by call before one is captured: kernels are compiled, products chosen, buffers made."""
+"""Steps that run call by call before capture: they compile kernels, select algorithms and allocate buffers."""
 
 
 class GraphExecutor(PlainExecutor):
-    """As PlainExecutor; where layers and loss are recordable, a step is captured and then replayed.
+    """A PlainExecutor that captures and replays steps if layers and loss are recordable.
 
-    Attributes: refusal – why steps are not captured, "" where they are.
+    Attributes: refusal – why steps are not captured after a failure, otherwise "".
     """
 
     def __init__(self, backend: Any, work: Any) -> None:
@@ -48,27 +48,27 @@ class GraphExecutor(PlainExecutor):
         return SeveralSteps(self, inputs, targets, rows, count)
 
     def planned(self, inputs: Array, targets: Array) -> GraphPlan:
-        """The plan for minibatches like this one, with the settings that hold now."""
+        """The plan for minibatches of these shapes and types, on this lane and with the current features of the update."""
         kinds = (inputs.shape, inputs.dtype, targets.shape, targets.dtype)
         key = (self.backend.lane(), *kinds, self.work.state.features)
         plan: GraphPlan = self._plans.made(key, lambda: GraphPlan(self, inputs, targets))
         return plan
 
     def refuse(self, error: BaseException) -> None:
-        """From now on steps run call by call; said once."""
+        """Makes all later steps run call by call, with one warning."""
         self.refusal = self.say(error, "runs this step call by call, because capturing it")
 
     def say(self, error: BaseException, what: str) -> str:
-        """Warns that something else is done because capturing failed; gives the reason."""
+        """Warns that the backend does `what` failed because of `error`; returns the reason."""
         reason = f"{type(error).__name__}: {error}"
         warnings.warn(f"backend {self.backend.name!r} {what} failed ({reason})", RuntimeWarning, stacklevel=2)
         return reason
 
 
 class GraphPlan:
-    """The graph of one shape of minibatch, its tape, and the arrays that it reads the minibatch from.
+    """The graph for one minibatch shape, with its tape and the arrays from which it reads the minibatch.
 
-    Attributes: graph – None until it is captured.
+    Attributes: inputs, targets – those arrays; tape; results – [2], see `step`; graph – None until it is captured.
     """
 
     def __init__(self, executor: GraphExecutor, inputs: Array, targets: Array) -> None:
@@ -82,7 +82,7 @@ class GraphPlan:
 
     @property
     def warm(self) -> bool:
-        """Whether enough steps were taken call by call."""
+        """Whether the warm-up steps have run, so that a step can be captured."""
         return self._steps >= WARM_UP
 
     def run(self, inputs: Array, targets: Array, number: int) -> tuple[Any, Any]:
@@ -99,12 +99,12 @@ class GraphPlan:
         if self.graph is not None:
             state.t = number
             self.graph.launch()
-        # A copy, because the next step writes to the same place, and a loss may be asked for later.
+        # A copy, because the next step overwrites this array, and a loss may be read later.
         results = self.results.copy()
         return results[0], results[1]
 
     def _capture(self, state: Any) -> bool:
-        """Makes the graph, or remembers why it cannot be made."""
+        """Captures the graph; returns whether that succeeded. After a failure all later steps run call by call."""
         before = state.t
         try:
             self.graph = self.backend.capture(partial(self.step, self.results))
@@ -115,10 +115,10 @@ class GraphPlan:
         return self.graph is not None
 
     def step(self, results: Array) -> None:
-        """The calls of a step, none of which may ask the device for anything.
+        """The calls of a step, none of which may wait for the device.
 
-        Args: results – [2], for the sum of the losses, and for the squares of the gradient; where losses are scaled, for
-            the verdict on the gradient in place of them.
+        Args: results – [2], output for the sum of the losses and the sum of squares of the gradient; with loss scaling, the
+            second is the verdict of LossScale.
         """
         work, backend, tape = self.executor.work, self.backend, self.tape
         tape.begin(int(self.inputs.shape[0]))

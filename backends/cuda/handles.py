@@ -1,4 +1,4 @@
-"""Numba handles of CuPy memory and streams; cached, because creating one takes longer than a launch."""
+"""Numba's objects for memory and streams of CuPy; cached, because creating one takes longer than a launch."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 
 WRAPPED = 16_384
-"""Device arrays whose wrappers for Numba are kept."""
+"""Number of cached objects of each kind."""
 
 
 @lru_cache(maxsize=WRAPPED)
 def wrapped(pointer: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
-    """Numba's handle on device memory.
+    """Numba's device array for this memory.
 
-    It holds no reference: the caller that launches a kernel holds the array, and a later array at the same place, with the same
-    shape and type, is described by the same handle.
+    It does not own the memory: whoever launches a kernel must keep the array alive. A later array at the same address with the
+    same shape and dtype gets the same object.
     """
     from numba.cuda.api import from_cuda_array_interface
 
@@ -28,7 +28,7 @@ def wrapped(pointer: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
 
 @lru_cache(maxsize=1024)
 def _stream(pointer: int) -> Any:
-    """Numba's handle on CuPy's stream; 0 is the default one for both."""
+    """Numba's object for a stream of CuPy; 0 is the default stream in both."""
     from numba import cuda
 
     return cuda.external_stream(pointer) if pointer else 0
@@ -36,7 +36,8 @@ def _stream(pointer: int) -> Any:
 
 @lru_cache(maxsize=WRAPPED)
 def launcher(compiled: Any, pointer: int, grid: tuple[int, ...], block: tuple[int, ...], shared: int = 0) -> Any:
+    """A compiled kernel configured for a launch: its stream, grid, block, and bytes of dynamic shared memory."""
     with warnings.catch_warnings():
-        # Numba warns of every grid of less than 128 blocks, in bold type; small work has small grids.
+        # Numba warns about every grid of less than 128 blocks, which small arrays have.
         warnings.filterwarnings("ignore", message=".*Grid size .* under-utilization")
         return compiled[grid, block, _stream(pointer), shared]

@@ -1,7 +1,7 @@
-"""Captures several steps of a loop over device-resident arrays in one graph, so that they are one launch.
+"""Captures several steps on device-resident arrays in one graph, so that they need only one launch.
 
-The scalars of all steps are sent in one copy before the launch, and so are the row indices. The device gathers the minibatches,
-advances the random numbers, and stores the result of each step until it is read.
+Before the launch, the scalars of all steps are sent in one copy, and the row indices are copied. The graph gathers the
+minibatches, advances the random numbers, and stores the results of each step until they are read.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from ..executors.base import Array, in_rows
 
 
 class StepPlan(Protocol):
-    """A captured single step of one shape, whose buffers, tape and calls those of several steps use; see graph.py.
+    """The plan of a single step, whose buffers, tape and calls the graph of several steps uses; see GraphPlan.
 
-    Attributes: inputs, targets – where a step reads its minibatch; tape; warm – whether enough steps were taken call by call.
+    Attributes: inputs, targets – the arrays from which a step reads its minibatch; tape; warm – whether a step can be captured.
     """
 
     inputs: Array
@@ -29,13 +29,13 @@ class StepPlan(Protocol):
         """See the class."""
 
     def step(self, results: Array) -> None:
-        """The calls of a step; results – [2], for its numbers."""
+        """The calls of a step; results – [2], output for loss and sum of squares."""
 
 
 class Results:
-    """Loss and squares of the gradient of each of several steps, on the device until one of them is asked for.
+    """Loss and sum of squares of the gradient for each of several steps, copied to the host when one of them is read.
 
-    Args: backend; values – [steps, 2], no longer written to.
+    Args: backend; values – [steps, 2], which must not be overwritten any more.
     """
 
     def __init__(self, backend: Any, values: Array) -> None:
@@ -44,7 +44,7 @@ class Results:
         self._host: Any = None
 
     def item(self, place: tuple[int, int]) -> float:
-        """One of the numbers; the first question waits for the device and brings all of them."""
+        """The number at (step, column); the first call waits for the device and copies all of them."""
         if self._values is not None:
             self._host, self._values = self._backend.to_numpy(self._values), None
         return float(self._host[place])
@@ -53,12 +53,12 @@ class Results:
 class SeveralSteps:
     """`count` steps on minibatches of `rows` rows each, which are gathered from arrays of the device.
 
-    It works with the plan that single steps of this shape have as well, so that it costs no buffers of its own but for what
-    the host says, and gives their bits. It takes no step before that plan is warm.
+    It uses the plan of single steps of this shape. So it needs no buffers of its own except for scalars, row indices and
+    results, and the bits are those of single steps. It can run only after the warm-up steps of that plan.
 
-    Attributes: count, rows; refusal – why steps are not captured together, "" where they are.
+    Attributes: count, rows; refusal – why capture failed, otherwise "".
 
-    Args: executor; inputs, targets – whole arrays; they may not be moved as long as this lives.
+    Args: executor; inputs, targets – all rows; the graph contains their addresses.
     """
 
     def __init__(self, executor: Any, inputs: Array, targets: Array, rows: int, count: int) -> None:
@@ -78,14 +78,15 @@ class SeveralSteps:
 
     @property
     def minibatch(self) -> tuple[Array, Array]:
-        """Inputs and targets of the last step, until the next one."""
+        """Inputs and targets of the last step; overwritten by the next launch."""
         assert self._plan is not None
         return self._plan.inputs, self._plan.targets
 
     def ready(self) -> bool:
-        """Whether the next steps can go in one launch; otherwise a step has to be taken by itself.
+        """Whether the next steps can be one launch; captures the graph if necessary.
 
-        That is so for the first steps of a shape, after a setting of the network was changed, and where capture was refused.
+        If not, the next step must be a single one: during the warm-up of a shape, after the features of the update changed, and
+        after capture failed.
         """
         if self.refusal or self.executor.refusal:
             return False
@@ -96,10 +97,11 @@ class SeveralSteps:
             return plan.warm and (self._graph is not None or self._capture(plan))
 
     def run(self, indices: Array, number: int, scalars: Sequence[Sequence[Any]]) -> Results:
-        """Takes the steps, where this is ready.
+        """Runs the steps; `ready` must have returned True.
 
-        Args: indices – the row indices, minibatch after minibatch; number – of the first step; scalars – for each step, what
-            `scalars_for_step` of the state gave.
+        Args: indices – row indices, one minibatch after the other; number – of the first step; scalars – the result of
+            OptimizerState.scalars_for_step for each step.
+        Returns: loss and sum of squares of each step.
         """
         assert self._plan is not None
         backend, state = self.backend, self.executor.work.state
@@ -113,13 +115,13 @@ class SeveralSteps:
             return Results(backend, self._results.copy())
 
     def _capture(self, plan: StepPlan) -> bool:
-        """Makes the graph, or remembers why it cannot be made."""
+        """Captures the graph; returns whether that succeeded. After a failure `refusal` contains the reason."""
         state, backend = self.executor.work.state, self.backend
         before = state.t
         try:
             with backend.apart():
                 backend.fill(self._indices, 0)
-                self._bring(0, plan)  # once by itself, so that its kernels are there
+                self._bring(0, plan)  # once outside of capture, to compile its kernels
                 self._move_on(plan)
                 self._graph = backend.capture(self._steps)
         except backend.capture_errors as error:
@@ -137,7 +139,7 @@ class SeveralSteps:
             self._move_on(plan)
 
     def _bring(self, k: int, plan: StepPlan) -> None:
-        """The minibatch of step k, and its scalars, to where the step reads them."""
+        """Copies the minibatch and the scalars of step k to the arrays from which a step reads them."""
         chosen = self._indices[k * self.rows : (k + 1) * self.rows]
         for source, out in zip(self._sources, (plan.inputs, plan.targets), strict=True):
             self.backend.take_rows(source, chosen, out)
@@ -145,6 +147,6 @@ class SeveralSteps:
             self.backend.copy(self.backend.xp.reshape(self._scalars[k, start:stop], table.shape), table)
 
     def _move_on(self, plan: StepPlan) -> None:
-        """Random numbers to those of the next step."""
+        """Advances the random numbers to the next step."""
         plan.tape.advance()
         self.executor.work.state.advance()

@@ -1,4 +1,4 @@
-"""Keys of streams of a device, for everything that belongs to a stream: buffers, workspaces, captured steps."""
+"""Dictionary keys for streams: buffers, workspaces and captured steps belong to a stream."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import threading
 from collections.abc import Hashable
 
 PER_THREAD = 2
-"""The handle of CUDA's per-thread default stream, which is the same for all threads."""
+"""Handle of CUDA's per-thread default stream. The handle is the same in all threads, although the streams differ."""
 
 
 def own_stream(pointer: int) -> Hashable:
-    """A stream, told apart from those of other threads that have the same handle."""
+    """A key for the stream with this handle; for the per-thread default stream it includes the thread."""
     return (pointer, threading.get_ident()) if pointer == PER_THREAD else pointer

@@ -1,6 +1,6 @@
 """Checks whether Numba CUDA can compile and run kernels: each problem has a message and a fix.
 
-Runs before a backend is created. It loads everything that the first kernel loads, so that problems are found early.
+Runs before a backend is created, and loads everything that the first kernel will load, so that problems are found early.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..cupy.availability import INSTALL, INSTALL_LINES, brief, release
 Capability = tuple[int, int]
 
 LEAST_CAPABILITY = (7, 0)
-"""The oldest devices that the kernels are written for: threads of a warp that each have their own place in the program."""
+"""Oldest supported devices (Volta): the kernels need independent thread scheduling within a warp."""
 
 _PROBE = """\
 target triple = "nvptx64-nvidia-cuda"
@@ -31,14 +31,14 @@ define void @probe() {{
 !nvvmir.version = !{{!1}}
 !1 = !{{i32 {0}, i32 {1}, i32 {2}, i32 {3}}}
 """
-"""A kernel that does nothing, in the language of NVVM."""
+"""NVVM IR of a kernel that does nothing."""
 _looking = threading.Lock()
 
 
 def numba_cuda_problem() -> Unavailable | None:
     """Why Numba CUDA cannot be imported."""
     if importlib.util.find_spec("numba_cuda") is None:
-        # Somebody who has neither it nor CuPy does not expect a GPU.
+        # A user who has neither Numba CUDA nor CuPy does not expect a GPU.
         return Unavailable("Numba CUDA is not installed", INSTALL, expected=importlib.util.find_spec("cupy") is not None)
     try:
         from numba import cuda  # noqa: F401
@@ -58,9 +58,9 @@ def current_capability() -> Capability:
 
 
 def compiler_problem(capability: Capability, driver: int = 0) -> Unavailable | None:
-    """Why Numba CUDA cannot compile for a device: loads its compilers, and compiles and links a kernel that does nothing.
+    """Why Numba CUDA cannot compile for a device, or None: loads its compilers, then compiles and links an empty kernel.
 
-    Args: driver – CUDA's number of the release that the driver supports, such as 12040; 0 where it does not matter.
+    Args: driver – newest CUDA version that the driver supports, such as 12040; 0 skips the comparison with it.
     """
     if capability < LEAST_CAPABILITY:
         return Unavailable(
@@ -71,7 +71,7 @@ def compiler_problem(capability: Capability, driver: int = 0) -> Unavailable | N
         from ...kernels.targets.cuda.compatibility import load_array_functions
 
         load_array_functions()
-    except Exception as error:  # whatever its modules raise beside a NumPy that they do not know
+    except Exception as error:  # importing its modules next to an unsupported NumPy can raise anything
         from importlib.metadata import version
 
         here = f"numba-cuda {version('numba-cuda')} and NumPy {version('numpy')}"
@@ -84,14 +84,14 @@ def compiler_problem(capability: Capability, driver: int = 0) -> Unavailable | N
 
 
 def _nvvm_problem() -> Unavailable | None:
-    """Loads NVVM and its library of functions: from the wheels, CUDA_HOME, CUDA_PATH, or else the folder of `nvcc`."""
+    """Loads NVVM and libdevice: from the wheels, CUDA_HOME, CUDA_PATH, or else the toolkit of `nvcc`."""
     from numba.cuda import cuda_paths
 
     named = next((name for name in ("CUDA_HOME", "CUDA_PATH") if os.environ.get(name)), "")
     with _looking:
         try:
             found = cuda_paths.get_cuda_paths()
-        except Exception as first:  # what is raised depends on who looks for the library
+        except Exception as first:  # different finders of the library raise different errors
             home = "" if named else nvcc_home()
             if not home:
                 where = f"; {named} is {os.environ[named]}" if named else ""
@@ -118,7 +118,7 @@ def _without_nvvm(why: str, error: BaseException | None) -> Unavailable:
 
 
 def nvcc_home() -> str:
-    """The toolkit that the `nvcc` of the command line belongs to, by its own word; "" without one."""
+    """The folder of the toolkit of the `nvcc` on PATH, as `nvcc --dryrun` reports it; "" without one."""
     command = shutil.which("nvcc")
     if command is None:
         return ""
@@ -132,7 +132,7 @@ def nvcc_home() -> str:
 
 
 def _linking_problem(capability: Capability, driver: int) -> Unavailable | None:
-    """Whether the linker reads what NVVM writes, and both know the device."""
+    """Why the PTX of NVVM cannot be linked, or None: both must support the device, and the linker the PTX version."""
     arch = "{}{}".format(*capability)
     try:
         text = probe_ptx(arch)
@@ -150,7 +150,7 @@ def _linking_problem(capability: Capability, driver: int) -> Unavailable | None:
         )
     linker = linker_release()
     if linker is None:
-        # In this case the driver links, and reads PTX of its own release and older ones.
+        # Then the driver links, which reads PTX up to its own release.
         if driver and _numbers(compiler) > _numbers(release(driver)):
             return Unavailable(
                 f"NVVM {compiler} writes PTX that the driver, of CUDA {release(driver)}, does not read, and nvJitLink is not "
@@ -177,12 +177,12 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def _wheel(of: str) -> str:
-    """The package that brings nvJitLink of that release."""
+    """The package that contains nvJitLink of that release."""
     return "nvidia-nvjitlink-cu12" if _numbers(of)[:1] == (12,) else "nvidia-nvjitlink"
 
 
 def probe_ptx(arch: str) -> str:
-    """PTX of a kernel that does nothing, by NVVM."""
+    """PTX of a kernel that does nothing, compiled by NVVM."""
     from numba.cuda.cudadrv import nvvm
 
     unit = nvvm.CompilationUnit({"arch": f"compute_{arch}"})
@@ -208,6 +208,6 @@ def linker_release() -> str | None:
         from cuda.bindings import nvjitlink
 
         major, minor = nvjitlink.version()
-    except Exception:  # it is missing, or too old to be asked: what is raised depends on who looks for the library
+    except Exception:  # missing or too old; different finders of the library raise different errors
         return None
     return f"{major}.{minor}"

@@ -1,1 +1,1 @@
-"""The `cupy` backend, and pinned memory, which `cuda` uses as well."""
+"""The `cupy` backend, and transfers through pinned memory, which `cuda` uses as well."""

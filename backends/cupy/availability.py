@@ -14,20 +14,20 @@ from ...extras import install_line
 from ..contract import Unavailable
 
 INSTALL_LINES = {13: install_line("cuda13"), 12: install_line("cuda12")}
-"""The command that installs what the backends need, by the major version of CUDA."""
+"""Major version of CUDA -> the command that installs what the backends need."""
 INSTALL = f"{INSTALL_LINES[13]}, or for a driver older than 580: {INSTALL_LINES[12]}"
 UPDATE = "install or update the NVIDIA driver (580 or newer for CUDA 13, 525 for CUDA 12), and look at nvidia-smi"
 NO_DRIVER, NO_DEVICE = 35, 100
-"""cudaErrorInsufficientDriver, which is also what comes without any driver, and cudaErrorNoDevice."""
+"""cudaErrorInsufficientDriver, which is also returned if there is no driver at all, and cudaErrorNoDevice."""
 
 
 def release(version: int) -> str:
-    """CUDA's number of a release, such as 12040, as it is written: 12.4."""
+    """A version number of CUDA, such as 12040, as text: "12.4"."""
     return f"{version // 1000}.{version % 1000 // 10}"
 
 
 def brief(error: BaseException) -> str:
-    """The type of an error and the first line of what it says."""
+    """The type of an error and the first line of its message."""
     return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
 
 
@@ -56,7 +56,7 @@ def cupy_problem() -> Unavailable | None:
         return Unavailable("there is no CUDA device", "check CUDA_VISIBLE_DEVICES and nvidia-smi")
     try:
         cupy.cuda.nvrtc.getVersion()
-    except Exception as error:  # what is raised depends on who looks for the library
+    except Exception as error:  # different finders of the library raise different errors
         major = int(runtime.runtimeGetVersion()) // 1000
         wheel = "nvidia-cuda-nvrtc-cu12" if major == 12 else f"nvidia-cuda-nvrtc=={major}.*"
         return Unavailable(
@@ -73,7 +73,7 @@ def load_driver() -> None:
 
 
 def _driver_problem(runtime: Any, error: Any) -> Unavailable:
-    """What a device count that fails means."""
+    """The reason why the number of devices cannot be read, from the error that this raised."""
     status = getattr(error, "status", None)
     if status == NO_DEVICE:
         return Unavailable("there is no CUDA device", "check CUDA_VISIBLE_DEVICES and nvidia-smi", error)

@@ -24,7 +24,7 @@ from ..slots import Kind, Slot
 from .availability import cupy_problem
 
 _DLPACK_CUDA = (2, 13)
-"""Device types of DLPack that CuPy reads without a copy: CUDA and managed memory."""
+"""DLPack device types that CuPy reads without a copy: CUDA and managed memory."""
 
 
 @lru_cache(maxsize=1)
@@ -41,7 +41,7 @@ def _sum_of_squares() -> Any:
 class CupyBackend(Backend):
     """CuPy arrays on the current CUDA device, on CuPy's current stream.
 
-    Attributes: launches – how many kernels `map`, `update` and row kernels have launched so far.
+    Attributes: launches – number of kernels that `map`, `update` and row operations have launched so far.
     """
 
     name: ClassVar[str] = "cupy"
@@ -49,7 +49,7 @@ class CupyBackend(Backend):
 
     @classmethod
     def unavailable(cls) -> Unavailable | None:
-        """CuPy may be missing or broken, or there may be no device."""
+        """See Backend.unavailable and cupy_problem."""
         return cupy_problem()
 
     def __init__(self) -> None:
@@ -61,7 +61,7 @@ class CupyBackend(Backend):
     # Arrays
 
     def require(self, *arrays: Any) -> None:
-        """See Backend.require; also refuses arrays of another device than the current one."""
+        """See Backend.require; also raises MixedBackends for arrays on a device other than the current one."""
         super().require(*arrays)
         here = self.xp.cuda.runtime.getDevice()
         for array in arrays:
@@ -73,7 +73,7 @@ class CupyBackend(Backend):
                 )
 
     def asarray(self, values: Any, dtype: str | None = None) -> Array:
-        """As Backend.asarray; arrays of other libraries on this device are taken over without a copy."""
+        """See Backend.asarray; arrays of other libraries on this device are used without a copy."""
         foreign = not self.is_array(values) and hasattr(values, "__dlpack_device__")
         if foreign and int(values.__dlpack_device__()[0]) in _DLPACK_CUDA:
             values = self.xp.from_dlpack(values.detach() if hasattr(values, "detach") else values)
@@ -86,9 +86,9 @@ class CupyBackend(Backend):
 
     @contextmanager
     def _waiting(self) -> Iterator[None]:
-        """Around whatever waits for the device: that is where an earlier piece of work is found to have failed.
+        """Context for calls that wait for the device, because errors of earlier asynchronous work are raised there.
 
-        Raises: DeviceError in place of CuPy's error, unless that says that there was not enough memory.
+        Raises: DeviceError in place of CuPy's error, unless that reports a lack of memory.
         """
         try:
             yield
@@ -116,35 +116,35 @@ class CupyBackend(Backend):
         return self.xp.take(array, indices, axis=0, out=out)
 
     def sender(self, out: Array) -> Callable[[Any], None]:
-        """See Backend.sender; through pinned memory, without waiting for the device."""
+        """See Backend.sender; copies through pinned memory, without waiting for the device."""
         from .pinned_ring import PinnedRing
 
         return PinnedRing(self, out).send
 
     def synchronize(self) -> None:
-        """Waits until the device has done everything, on all streams; none of them may be captured meanwhile."""
+        """Waits for all streams of the device; `exclusive` keeps other threads from capturing meanwhile."""
         with self.exclusive(), self._waiting():
             self.xp.cuda.Device().synchronize()
 
     # Memory
 
     def slot(self, kinds: Sequence[Kind]) -> Slot:
-        """Pinned memory, copied on a separate stream."""
+        """See Backend.slot; in pinned memory, copied on a separate stream."""
         from .pinned_slots import PinnedSlot
 
         return PinnedSlot(self, kinds)
 
     def free_memory(self) -> int | None:
-        """What the driver reports as free, and what CuPy's pool holds and has not given out."""
+        """Bytes that the driver reports as free, plus unused bytes in CuPy's pool."""
         free: int = self.xp.cuda.runtime.memGetInfo()[0]
         return free + int(self.xp.get_default_memory_pool().free_bytes())
 
     def out_of_memory(self, error: BaseException) -> bool:
-        """Besides CuPy's own error (a MemoryError): what the runtime, cuBLAS and Numba raise where the driver has none left."""
+        """See Backend.out_of_memory; includes the errors of CuPy, the CUDA runtime, cuBLAS and Numba."""
         return super().out_of_memory(error) or is_exhausted(error)
 
     def trim_memory(self) -> None:
-        """Empties CuPy's pools, after the work that was handed out."""
+        """Waits for the device, then empties CuPy's pools."""
         self.synchronize()
         self.xp.get_default_memory_pool().free_all_blocks()
         self.xp.get_default_pinned_memory_pool().free_all_blocks()
@@ -192,12 +192,12 @@ class CupyBackend(Backend):
     # Reductions
 
     def sum_of_squares(self, x: Array) -> Scalar:
-        """In float64, as an array of no dimensions on the device."""
+        """See Backend.sum_of_squares; in float64, as a zero-dimensional array on the device."""
         self.require(x)
         return _sum_of_squares()(x)
 
     def limit_norm(self, scales: Array, squares: Scalar, largest: float) -> None:
-        """See Backend.limit_norm; nothing leaves the device."""
+        """See Backend.limit_norm; does not wait for the device."""
         self.require(scales)
         self.launches += 1
         target.limit_norm(scales, self.xp.asarray(squares, dtype=scales.dtype), largest)

@@ -1,6 +1,6 @@
-"""Sends scalars from the host to a CUDA device before each step: a ring of pinned memory, copied asynchronously.
+"""Sends scalars from the host to a CUDA device before each step: a ring buffer in pinned memory, copied asynchronously.
 
-Minibatches, which a thread fills on another stream, are in pinned_slots.py.
+Minibatches, which the loader's thread copies on another stream, are in pinned_slots.py.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from .pinned import keep_until_read
 Array = Any
 
 SLOTS = 32
-"""How far the host may be ahead of the device before it waits; a place takes as many bytes as the array."""
+"""Number of slots of a ring: how many steps the host may be ahead of the device before it waits."""
 
 
 class PinnedRing:
-    """Overwrites one array of the device with numbers of the host, in the order of the current stream.
+    """Overwrites one array on the device with numbers from the host, in the order of the current stream.
 
-    The device reads a place when it comes to the copy, which may be long after `send`. So each place has an event behind its
-    last copy, and is written again only when the device is past that.
+    The device reads a slot when it executes the copy, which may be long after `send`. So an event is recorded after the copy
+    from each slot, and the host overwrites the slot only when this event has completed.
 
     Args: backend; out – the array, row-major without gaps.
     """
@@ -35,13 +35,13 @@ class PinnedRing:
         keep_until_read(self, (event for _, event in self._slots))
 
     def send(self, values: Any) -> None:
-        """Hands the numbers over; they may be changed at once.
+        """Submits a copy of the numbers; the caller may change them immediately afterwards.
 
-        Args: values – of the array's shape, an array of the host or nested lists; rounded to its type.
+        Args: values – an array on the host or nested lists, of the shape of `out`; rounded to its type.
         """
         host, read = self._slots[self._sent % SLOTS]
         self._sent += 1
-        read.synchronize()  # an event that was never recorded is past
+        read.synchronize()  # returns at once for an event that was never recorded
         host[...] = values
         stream = self._cuda.get_current_stream()
         self._out.set(host, stream=stream)

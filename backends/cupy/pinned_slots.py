@@ -10,10 +10,11 @@ from .pinned import keep_until_read
 
 
 class PinnedSlot(Slot):
-    """As Slot. Nobody waits for the device but the loader, and that only to overwrite a minibatch which is still being copied.
+    """A Slot in pinned memory. Only the loader's thread waits for the device, before it overwrites a minibatch that is being
+    copied.
 
-    Order is kept by two events: the copy waits, on its stream, for the last step that read this slot, and the step waits, on
-    its own stream, for the copy.
+    Two events order the work: the copy waits, on its stream, for the last step that read this slot, and the step waits, on its
+    own stream, for the copy.
     """
 
     def __init__(self, backend: Any, kinds: Sequence[Kind]) -> None:
@@ -27,7 +28,7 @@ class PinnedSlot(Slot):
         self._stream = cuda.Stream(non_blocking=True)
         self._copied = cuda.Event(disable_timing=True)
         self._used = cuda.Event(disable_timing=True)
-        # The pool may have handed out memory that earlier work on the current stream still reads.
+        # The pool may have returned memory that earlier work on the current stream still reads.
         self._used.record(cuda.get_current_stream())
         keep_until_read(self, [self._copied])
 

@@ -15,7 +15,7 @@ Array = Any
 
 
 def check_map(backend: Any, formula: Formula, outputs: tuple[Array, ...], arguments: Sequence[Any]) -> None:
-    """Raises MixedBackends or ShapeError unless all arrays are the backend's and fit: compiled loops do not look."""
+    """Raises MixedBackends or ShapeError unless all arrays belong to the backend and fit; compiled loops do not check this."""
     arrays = (*outputs, *arguments)
     own = backend.array_type
     wrong = misfit(formula, tuple([a.shape if isinstance(a, own) else None for a in arrays]))
@@ -27,7 +27,7 @@ def check_map(backend: Any, formula: Formula, outputs: tuple[Array, ...], argume
 
 @lru_cache(maxsize=1024)
 def misfit(formula: Formula, shapes: tuple[tuple[int, ...] | None, ...]) -> str | None:
-    """What is wrong with outputs and arguments of these shapes, None being that of a number; None where nothing is."""
+    """The error message for outputs and arguments of these shapes (None for a number); None if they fit."""
     kinds = (*formula.outputs, *formula.given)
     if len(shapes) != len(kinds):
         return f"{formula!r} expected {len(formula.given)} arguments; got {len(shapes) - len(formula.outputs)}"
@@ -72,7 +72,7 @@ def run_map(backend: Any, formula: Formula, outputs: tuple[Array, ...], argument
 
 
 def check_update(backend: Any, formula: Formula, arrays: Sequence[Array], scalars: Array, random: Any) -> None:
-    """Raises MixedBackends, ShapeError or DtypeError where these arrays cannot be updated by it."""
+    """Raises MixedBackends, ShapeError or DtypeError if the formula cannot update these arrays."""
     backend.require(*arrays, scalars)
     shapes = [a.shape for a in arrays]
     if len(shapes[0]) != 1 or shapes.count(shapes[0]) != len(shapes):

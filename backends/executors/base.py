@@ -1,4 +1,4 @@
-"""Base class of executors: the work passed by a step, and the cached plans by minibatch shape."""
+"""Base class of executors: the interface of the step that they run, and the cache of plans."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Array = Any
 
 
 class NotCapturable(Exception):
-    """The pass did something that a record cannot hold; it has to be run by the interpreter each time."""
+    """The pass did something that cannot be captured, so the layers have to be called in every step."""
 
 
 def in_rows(inputs: Array, targets: Array) -> tuple[Array, Array]:
-    """A minibatch whose arrays are row-major without gaps, as what was captured reads them."""
+    """The arrays of a minibatch, copied to contiguous row-major arrays if necessary, because captured kernels expect these."""
     return (
         inputs if inputs.flags.c_contiguous else inputs.copy(order="C"),
         targets if targets.flags.c_contiguous else targets.copy(order="C"),
@@ -26,7 +26,7 @@ def in_rows(inputs: Array, targets: Array) -> tuple[Array, Array]:
 
 
 class MicroBatch(NamedTuple):
-    """Which part of a minibatch some rows are: the number of the first one in it, and how many rows it has."""
+    """The position of some rows in a minibatch: index of the first row, and number of rows of the minibatch."""
 
     first: int
     batch: int
@@ -35,10 +35,10 @@ class MicroBatch(NamedTuple):
 class Work(Protocol):
     """A step as its executor sees it.
 
-    Attributes: chain_with_loss – the layers and the loss, with forward and backward; gradient – flat, where the gradient goes;
-        state – the optimiser's: `begin`, then `apply` or the call that `update` describes; ranges – (start, stop) of each
-        parameter in the gradient; deterministic – whether the bits may not depend on the number of threads; recordable –
-        whether layers and loss do nothing but call their tape and its backend.
+    Attributes: chain_with_loss – the layers and the loss, with forward and backward; gradient – flat array for the gradient;
+        state – OptimizerState: `begin`, then `apply` or the call that `update` describes; ranges – (start, stop) of each
+        parameter in the gradient; deterministic – whether the bits must not depend on the number of threads; recordable –
+        whether layers and loss compute only through their tape and its backend, so that a pass may be captured.
     """
 
     chain_with_loss: Any
@@ -58,11 +58,11 @@ class Work(Protocol):
         self, gradients: Any, first_row: int = 0, backend: Any = None, allocate: Callable[..., Array] | None = None,
         adds: bool = False,
     ) -> Any:  # fmt: skip
-        """A tape for rows from `first_row` on; `adds`: gradients are added to what is there; see framework/engine/tape.py."""
+        """A Tape for rows from `first_row` on; adds – whether to add to existing gradients; see framework/engine/tape.py."""
 
 
 class Executor:
-    """Carries out the steps of one Work on one backend."""
+    """Runs the steps of one Work on one backend."""
 
     def __init__(self, backend: Any, work: Work) -> None:
         self.backend = backend
@@ -70,13 +70,13 @@ class Executor:
         self._plans = BoundedCache()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the plans: they hold buffers, and addresses of buffers, that belong to this object alone."""
+        """Without the plans, which contain buffers and addresses of this object."""
         return {**self.__dict__, "_plans": BoundedCache()}
 
     def run(self, inputs: Array, targets: Array, number: int) -> tuple[Any, Any]:
-        """One step, whose scalars `state.begin` has prepared: the gradient, then the update.
+        """One step: the gradient, then the update. `state.begin` has already sent its scalars.
 
-        Where loss or gradient are not finite the update changes nothing. Nothing here asks a device for a number.
+        If loss or gradient is not finite, the update changes nothing. Does not wait for the device.
 
         Args: number – of the step, for its random numbers.
         Returns: as `gradient`.
@@ -87,9 +87,10 @@ class Executor:
         return total, squares
 
     def run_micro_batches(self, micro_batches: Iterable[tuple[Array, Array]], rows: int, number: int) -> tuple[Any, Any]:
-        """As `run`, for a minibatch that comes in micro-batches: their gradients are added up, then there is one update.
+        """As `run`, for a minibatch in micro-batches: their gradients are added, followed by one update.
 
-        Args: micro_batches – inputs and targets of consecutive rows, each read before the next is asked for; rows – their sum.
+        Args: micro_batches – inputs and targets of consecutive rows; each is used before the next one is requested; rows –
+            total number of rows.
         """
         total: Any = 0.0
         squares: Any = 0.0
@@ -105,31 +106,31 @@ class Executor:
         return total, squares
 
     def several(self, inputs: Array, targets: Array, rows: int, count: int) -> Any:
-        """What takes `count` steps in one launch (see several.py), on minibatches of `rows` rows of these arrays.
+        """An object that runs `count` steps in one launch, each on `rows` rows of these arrays; see backends/cuda/several.py.
 
-        Returns: None where steps go one by one.
+        Returns: None if this executor runs steps one by one.
         """
         del inputs, targets, rows, count
 
     def forget(self) -> None:
-        """Drops all plans and their buffers; they are made again when they are needed."""
+        """Drops all plans with their buffers; they are created again when needed."""
         self._plans.clear()
 
     def _update(self, total: Any, squares: Any) -> None:
-        # The update looks at one scalar, so that has to know of the loss as well.
+        # The update checks only `squares`, so NaN or infinity of the loss is added to it.
         self.work.state.apply(self.work.gradient, squares + 0.0 * total)
 
     def gradient(self, inputs: Array, targets: Array, number: int, micro_batch: MicroBatch | None = None) -> tuple[Any, Any]:
-        """Forward, loss and backward alone, within `quiet` of the backend; the gradient is then in its place.
+        """Forward, loss and backward without the update, writing to `work.gradient`; called within `quiet` of the backend.
 
-        Args: micro_batch – where the rows are a part of a minibatch: losses and random numbers are then those of that one,
-            and the gradient is added to what is there.
-        Returns: (sum of the losses of the rows, sum of the squares of the gradient), both scalars of the backend.
+        Args: micro_batch – set if the rows are a part of a minibatch: losses and random numbers are those of the whole
+            minibatch, and the result is added to `work.gradient`.
+        Returns: (sum of the losses of the rows, sum of squares of the gradient), both scalars of the backend.
         """
         raise NotImplementedError(f"{type(self).__name__} must define gradient")
 
     def profile(self, inputs: Array, targets: Array, number: int, repeats: int) -> list[Part]:
-        """What each operation of a step takes, the median of `repeats` steps in order, which move the parameters."""
+        """The time of each operation of a step, as the median over `repeats` steps; these steps change the parameters."""
         runs = []
         for _ in range(repeats):
             timed = TimedBackend(self.backend)
@@ -156,6 +157,6 @@ class Executor:
         return Label(state.formula.name, "parameters", "update", 0, moved).part(seconds)
 
     def extra_gradients(self, rows: int) -> int:
-        """Numbers in gradient buffers beyond the step's own, for minibatches of that many rows."""
+        """Number of elements in gradient buffers other than `work.gradient`, for minibatches of that many rows."""
         del rows
         return 0

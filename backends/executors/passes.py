@@ -1,4 +1,4 @@
-"""Forward, loss and backward on one tape, which every executor runs, times or captures.
+"""Forward, loss and backward on one tape; every executor runs, times or captures this function.
 
 The executor selects rows and tape, and processes the sum of the losses.
 """
@@ -14,11 +14,11 @@ Array = Any
 def forward_backward(
     work: Any, tape: Any, inputs: Array, targets: Array, total: Callable[[Array], Any] | None = None
 ) -> Any:
-    """Runs the rows through chain and loss and back again; the gradient is then where the tape puts it.
+    """Runs forward, loss and backward for the rows; the tape determines where gradients are written.
 
-    Args: work – see Work; tape – which has begun; total – takes the losses of the rows, before the backward pass may use their
-        buffers again; None for `total` of the tape's backend.
-    Returns: what `total` gave.
+    Args: work – see Work; tape – after `begin`; total – function of the losses of the rows, called before the backward pass may
+        reuse their buffer; None for `total` of the tape's backend.
+    Returns: the result of `total`.
     """
     row_losses = work.chain_with_loss.forward(inputs, targets, tape)
     summed = (total or tape.backend.total)(row_losses)

@@ -1,4 +1,4 @@
-"""Runs the calls of a step one after the other."""
+"""The executor that calls the operations of a step one after the other, without capture."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Dual numbers through the calls of a backend: products with Hessians and Jacobians."""
+"""Forward-mode differentiation: a backend on dual numbers, for products with Hessians and Jacobians."""

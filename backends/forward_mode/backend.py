@@ -1,7 +1,7 @@
-"""A backend on dual numbers: forward-mode derivatives of all operations of the base class.
+"""A backend on dual numbers, which gives forward-mode derivatives of all operations of the base class.
 
-A backward pass on it gives the exact derivative of the gradient along a direction, a product with the Hessian, without changes
-to layers.
+A backward pass on this backend gives the exact derivative of the gradient along a direction, which is a product with the
+Hessian. Layers need no changes for that.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .numbers import Dual, DualSpace, no_derivative
 
 
 class DualBackend(Backend):
-    """The plain operations of `Backend`, on dual numbers whose parts live on another backend.
+    """The default operations of `Backend` on dual numbers whose values and tangents are arrays of another backend.
 
     Args: native – that backend.
     """
@@ -30,7 +30,7 @@ class DualBackend(Backend):
         self.precisions = native.precisions  # type: ignore[misc]
 
     def pair(self, value: Array, tangent: Array | None = None) -> Dual:
-        """value + tangent e, from two arrays of the native backend; no tangent means a constant."""
+        """value + tangent e, from two arrays of the native backend; without a tangent it is a constant."""
         return Dual(value, tangent, self.xp)
 
     def asarray(self, values: Any, dtype: str | None = None) -> Array:
@@ -38,18 +38,18 @@ class DualBackend(Backend):
         return values if isinstance(values, Dual) else self.pair(self.native.asarray(values, dtype))
 
     def to_numpy(self, array: Array) -> np.ndarray[Any, Any]:
-        """The value alone."""
+        """The value, without its tangent."""
         return self.native.to_numpy(array.value)
 
     def item(self, scalar: Scalar) -> float:
-        """The value alone."""
+        """The value, without its tangent."""
         return self.native.item(scalar.value)
 
     def take_rows(self, array: Array, indices: Array, out: Array | None = None) -> Array:
-        """Not needed in a pass."""
+        """Not supported: no pass uses it."""
         del array, indices, out
         raise NotDifferentiable(no_derivative("take_rows"))
 
     def quiet(self) -> AbstractContextManager[Any]:
-        """As the native backend."""
+        """See Backend.quiet; the context of the native backend."""
         return self.native.quiet()

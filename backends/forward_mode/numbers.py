@@ -13,7 +13,7 @@ from ...errors import NotDifferentiable
 from ..contract import Array, Backend
 
 DTYPES = frozenset({"float32", "float64", "int32", "int64", "uint8", "uint32", "uint64", "bool"})
-"""Names of data types that are taken from the array library as they are."""
+"""Names of dtypes that are looked up in the array library."""
 
 
 def _comparison(name: str) -> Callable[[Dual, Any], Dual]:
@@ -28,7 +28,7 @@ def _comparison(name: str) -> Callable[[Dual, Any], Dual]:
 class Dual:
     """value + tangent e with e^2 = 0: an array and its derivative along one direction.
 
-    Args: value – an array; tangent – an array of the same shape, or None where it is 0; space – the functions.
+    Args: value – an array; tangent – an array of the same shape, or None for 0; space – the functions of dual numbers.
     """
 
     __slots__ = ("space", "tangent", "value")
@@ -81,7 +81,7 @@ class Dual:
             raise NotDifferentiable(no_derivative("a result that depends on the parameters in an array that is held constant"))
 
     def _made(self, value: Array, tangent: Array | None) -> Dual:
-        """A result; a tangent that came from a smaller operand is spread over the result's shape."""
+        """A result; the tangent is broadcast to the shape of the value."""
         if tangent is not None and tuple(tangent.shape) != tuple(value.shape):
             tangent = self.space.xp.broadcast_to(tangent, tuple(value.shape))
         return Dual(value, tangent, self.space)
@@ -120,7 +120,7 @@ class Dual:
         return Dual(quotient, None if self.tangent is None else -quotient * self.tangent / self.value, self.space)
 
     def _whole(self, other: Any, operation: str) -> Dual:
-        """An operation of whole numbers, which have no tangent."""
+        """An operation on integers, which have no tangent."""
         if self.tangent is not None:
             raise NotDifferentiable(no_derivative(operation))
         return Dual(getattr(self.value, operation)(_parts(other)[0]), None, self.space)
@@ -141,7 +141,7 @@ class Dual:
 
 
 def no_derivative(what: str) -> str:
-    """The message for an operation that is not here."""
+    """The error message for an operation without a known derivative."""
     return (
         f"expected only operations whose derivative is known here; got {what}; write the layer or loss with its tape's "
         "backend (tape.backend.map, matmul, …) and the functions of that backend's xp, or use a first-order optimiser"
@@ -149,7 +149,7 @@ def no_derivative(what: str) -> str:
 
 
 def _parts(x: Any) -> tuple[Any, Any]:
-    """(value, tangent) of a dual number, or of a plain one."""
+    """(value, tangent) of a dual number; (x, None) for anything else."""
     return (x.value, x.tangent) if isinstance(x, Dual) else (x, None)
 
 
@@ -159,16 +159,16 @@ def _sum(a: Array | None, b: Array | None) -> Array | None:
 
 
 class DualSpace:
-    """The functions of an array library, for dual numbers; what is not here has no derivative and says so.
+    """The functions of an array library, for dual numbers; a function that is not defined here raises NotDifferentiable.
 
-    Args: backend – whose arrays are the values and the tangents.
+    Args: backend – values and tangents are its arrays.
     """
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self.xp = backend.xp
         self.words = {"erf": self.erf, "maximum": self.maximum, "minimum": self.minimum}
-        """Words of the formulas whose derivative is not that of their spelling; see kernels/vocabulary.py."""
+        """Operations of formulas whose derivative is defined here, not by their expansion; see kernels/vocabulary.py."""
 
     def __getattr__(self, name: str) -> Any:
         if name in DTYPES:
@@ -180,11 +180,11 @@ class DualSpace:
         return Dual(value, None, self)
 
     def _chain(self, x: Dual, value: Array, derivative: Callable[[], Array]) -> Dual:
-        """value, with tangent slope x'."""
+        """The value, with the tangent derivative() x' by the chain rule."""
         return Dual(value, None if x.tangent is None else derivative() * x.tangent, self)
 
     def _linear(self, x: Dual, function: Callable[[Array], Array]) -> Dual:
-        """function of the value and of the tangent alike."""
+        """A linear function, applied to the value and to the tangent."""
         return Dual(function(x.value), None if x.tangent is None else function(x.tangent), self)
 
     # Making
@@ -245,7 +245,7 @@ class DualSpace:
         return self.constant(self.xp.argmax(x.value, axis=axis))
 
     def max(self, x: Dual, axis: int, keepdims: bool = False) -> Dual:
-        """The tangent is that of the first largest element."""
+        """Its tangent is that of the first element that attains the maximum."""
         value = self.xp.max(x.value, axis=axis, keepdims=keepdims)
         if x.tangent is None:
             return self.constant(value)
@@ -270,12 +270,12 @@ class DualSpace:
         return self.constant(self.xp.logical_not(x.value))
 
     def maximum(self, a: Any, b: Any) -> Dual:
-        """Among equals the second one counts, so that max(x, 0) has the slope 0 at 0 that the layers take."""
+        """If a = b, the derivative is that of b, so max(x, 0) has the derivative 0 at 0, as in the layers."""
         a, b = self._both(a, b)
         return self.where(a <= b, b, a)
 
     def minimum(self, a: Any, b: Any) -> Dual:
-        """Likewise."""
+        """If a = b, the derivative is that of b."""
         a, b = self._both(a, b)
         return self.where(a >= b, b, a)
 
@@ -286,7 +286,7 @@ class DualSpace:
     # Functions
 
     def abs(self, x: Dual) -> Dual:
-        """The slope at 0 is 1, from the right, like the branch that formulas take there."""
+        """The derivative at 0 is 1, from the right, as in the branches of the formulas."""
         one = self.xp.ones_like(x.value)
         return self._chain(x, self.xp.abs(x.value), lambda: self.xp.where(x.value >= 0.0, one, -one))
 

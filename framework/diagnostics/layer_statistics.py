@@ -45,11 +45,11 @@ class LayerStatistics(Callback):
     Attributes: layers – names of the layers, including nested ones, as in model.parameters(); shown – positions of those that
         `plot` shows; steps – step number of each sample.
 
-    statistics[quantity] is a NumPy array [samples, layers], for quantity "activation_mean", "activation_std" – over rows and
-    units of the output, dropout of later layers not counted; "gradient_mean", "gradient_std" – of the gradient by that output
-    of the loss over the rows looked at; "saturated" – share of the outputs of Sigmoid and Tanh that are near a limit, NaN for
-    other layers; "dead" – share of the ReLU units that are active for no row that was looked at, NaN for other layers: over a
-    small minibatch that is more than over a data set, so give `data` for it, or see unit_report.
+    statistics[quantity] is a NumPy array [samples, layers]. Quantities: "activation_mean", "activation_std" – over rows and
+    units of the layer's output, before dropout in later layers; "gradient_mean", "gradient_std" – of the gradient of the loss
+    with respect to that output; "saturated" – fraction of the outputs of Sigmoid and Tanh that are near a limit, NaN for other
+    layers; "dead" – fraction of the ReLU units that are active for no row of the sample, NaN for other layers. A small
+    minibatch has more dead units than a data set, so pass `data` for this quantity, or use unit_report.
 
         statistics = fs.LayerStatistics(every=100)
         fs.Trainer(step, callbacks=[statistics]).fit(x, y)
@@ -73,7 +73,7 @@ class LayerStatistics(Callback):
         self._to_numpy: Any = None
 
     def on_fit_begin(self, trainer: Trainer) -> None:
-        """Forgets an earlier fit, and looks for the first time where there is data."""
+        """Discards samples of an earlier fit; takes the first sample if `data` was given."""
         self.steps, self._stacked, self._named = [], [], []
         step = trainer.step
         self._look = _Look(step, self.threshold)
@@ -85,7 +85,7 @@ class LayerStatistics(Callback):
             self._record(step, self._prepared)
 
     def on_step_end(self, trainer: Trainer, done: int, total: int) -> None:
-        """Looks where it is time."""
+        """Takes a sample after the steps that `every` selects."""
         del total
         number = trainer.step.steps
         if number % self.every == 0 or (done == 1 and not self.steps):
@@ -94,7 +94,7 @@ class LayerStatistics(Callback):
             self._record(trainer.step, seen)
 
     def on_fit_end(self, trainer: Trainer) -> None:  # noqa: ARG002
-        """Lets go of buffers and data."""
+        """Releases buffers and data."""
         self._look = self._prepared = None
 
     def _record(self, step: TrainStep, seen: tuple[Array, Array]) -> None:
@@ -134,7 +134,7 @@ class LayerStatistics(Callback):
 
 
 class _Look:
-    """One pass through the layers of a step, which keeps scalars of what it sees."""
+    """A Watcher that computes the statistics of one sample by a pass through the layers of a step."""
 
     def __init__(self, step: TrainStep, threshold: float) -> None:
         self.step = step
@@ -145,7 +145,7 @@ class _Look:
         self.found: dict[tuple[str, int], Array] = {}
 
     def at(self, inputs: Array, targets: Array, number: int) -> dict[tuple[str, int], Array]:
-        """(quantity, layer) -> float64 scalar on the device."""
+        """Runs the pass; returns (quantity, layer number) -> float64 scalar on the device."""
         self.found = {}
         self.tape.begin(int(inputs.shape[0]))
         self.tape.set_step(number)
@@ -178,7 +178,7 @@ class _Look:
 
 
 def _worth_showing(layers: list[Layer]) -> list[int]:
-    """Positions of the activations and of the last layer; of all layers, where there is no activation."""
+    """Positions of the activation layers and the last layer; of all layers if there is no activation."""
     kinds = (HiddenActivation, Maxout, Softmax)
     chosen = [k for k, layer in enumerate(layers) if isinstance(layer, kinds) and not isinstance(layer, Identity)]
     if not chosen:

@@ -1,7 +1,6 @@
-"""The loss on a plane through the parameters, and the way that training took over it.
+"""The loss on a plane in parameter space, and the path of training on it.
 
-The plane is spanned by two random directions or by those in which the path varies most; the figure of it is drawn in
-framework/diagnostics/plots/surface.py.
+The plane is spanned by two random directions, or by the principal components of the path. plots/surface.py draws the figure.
 """
 
 from __future__ import annotations
@@ -37,9 +36,9 @@ Array = Any
 
 KINDS = ("random", "pca")
 MARGIN = 0.2
-"""What is shown beyond the path, as a share of its extent."""
+"""Margin of the grid around the path, as a fraction of its extent."""
 FLAT = 1e-6
-"""Share of a path's variance below which a second direction is rounding, not a direction."""
+"""Fraction of a path's variance below which its second principal component is only rounding error."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +144,7 @@ def loss_surface(
         raise NonFiniteDataError(
             f"expected data on which the model's loss is finite; got a loss of {origin_loss}; check x and y for NaN and scale"
         )
-    # All losses stay on the device until the last one is on its way.
+    # All losses are submitted before the first one is read, so that the device does not wait for the host.
     scalars = [[at(float(u), float(v)) for u in a] for v in b]
     values = np.array([[backend.item(scalar) for scalar in row] for row in scalars])
     steps = list(path.steps) if path is not None else []
@@ -184,7 +183,7 @@ def _require_path(network: Sequential, path: Any, directions: str) -> None:
 
 
 def _losses(network: Sequential, loss: Loss, x: Any, y: Any, size: int) -> Callable[[Arena], Array]:
-    """Parameters -> the loss over all rows, a scalar that stays on the device."""
+    """A function of an arena: the loss over all rows with its parameters, as a scalar on the device."""
     backend = network.backend
     inputs = network.convert_input(x)
     rows = int(inputs.shape[0])
@@ -211,7 +210,7 @@ def _losses(network: Sequential, loss: Loss, x: Any, y: Any, size: int) -> Calla
 
 
 def _random_direction(arena: Arena, seed: int, number: int) -> Array:
-    """A flat array: filter-normalised normal numbers for weights, 0 for vectors."""
+    """A random direction as a flat array: filter-normalised for weights, 0 for biases, gains and offsets."""
     backend, host = arena.backend, find_backend("numpy")
     xp = backend.xp
     flat = arena.new()
@@ -234,7 +233,7 @@ def _random_direction(arena: Arena, seed: int, number: int) -> Array:
 
 
 def _travelled(arena: Arena, path: ParameterPath) -> Array:
-    """[k, size]: the points of a path, seen from the model's parameters."""
+    """[k, size]: the points of a path minus the parameters of the model."""
     rows = arena.backend.empty((len(path), arena.size), arena.dtype)
     for k, point in enumerate(path.points):
         arena.backend.map(plane, rows[k, ...], point, arena.values, arena.values, -1.0, 0.0)
@@ -242,9 +241,9 @@ def _travelled(arena: Arena, path: ParameterPath) -> Array:
 
 
 def _principal(arena: Arena, travelled: Array) -> tuple[Array, Array, tuple[str, str]] | None:
-    """The first two principal components of the points, as flat arrays of length 1, and what they are; None for a line.
+    """(first, second, labels): the first two principal components of the points, of length 1; None if the points form a line.
 
-    From the matrix of scalar products of the centred points, k x k, which is small where the parameters are many.
+    Computed from the k x k matrix of scalar products of the centred points, which is small even for many parameters.
     """
     backend = arena.backend
     xp, count = backend.xp, int(travelled.shape[0])
@@ -277,7 +276,7 @@ def _products(backend: Backend, rows: Array, others: Array) -> Array:
 
 
 def _projected(backend: Backend, travelled: Array, first: Array, second: Array) -> NDArray[np.float64]:
-    """(a, b) of each point: the foot of the perpendicular on the plane."""
+    """[k, 2]: the coordinates (a, b) of each point, projected orthogonally onto the plane."""
     spanning = backend.xp.stack([first, second])
     overlaps = backend.to_numpy(_products(backend, travelled, spanning))
     return np.linalg.solve(backend.to_numpy(_products(backend, spanning, spanning)), overlaps.T).T

@@ -1,4 +1,4 @@
-"""ParameterPath: where the parameters went in training, for the path over a loss surface."""
+"""ParameterPath: records the parameters during training, for the path on a loss surface."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ class ParameterPath(Callback):
         self.arena: Arena | None = None
 
     def on_fit_begin(self, trainer: Trainer) -> None:
-        """Forgets an earlier fit; the first point."""
+        """Discards the points of an earlier fit; records the first point."""
         self.points, self.steps = [], []
         self.arena = trainer.step.model.arena
         self._copy(trainer)
 
     def on_step_end(self, trainer: Trainer, done: int, total: int) -> None:  # noqa: ARG002
-        """A point where it is time."""
+        """Records a point after the steps that `every` selects."""
         if self.every is not None and trainer.step.steps % self.every == 0:
             self._copy(trainer)
 
     def on_epoch_end(self, trainer: Trainer, row: dict[str, float]) -> None:  # noqa: ARG002
-        """A point, unless the last step made one."""
+        """Records a point, unless this was done after the last step."""
         if self.steps[-1] != trainer.step.steps:
             self._copy(trainer)
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 NAMES = {"lr": "training/learning_rate", "samples_per_second": "training/samples_per_second"}
 for _figure in ("loss", "accuracy", "r2"):
     NAMES |= {_figure: f"{_figure}/training", f"val_{_figure}": f"{_figure}/validation"}
-"""Column of the history -> tag; one before the stroke is one chart."""
+"""Column of the history -> tag; tags with the same text before the slash are shown together."""
 
 
 class TensorBoard(Callback):
@@ -58,7 +58,7 @@ class TensorBoard(Callback):
             ) from error
 
     def on_epoch_end(self, trainer: Trainer, row: dict[str, float]) -> None:
-        """Writes the row and the losses of its minibatches."""
+        """Writes the row of the epoch and the losses of its minibatches."""
         last, history = trainer.step.steps, trainer.history
         losses = history.step_losses[(len(history) - 1) * history.steps_per_epoch :]
         for step, loss in enumerate(losses, last - len(losses) + 1):
@@ -84,5 +84,5 @@ class TensorBoard(Callback):
         for quantity in QUANTITIES:
             for step, values in zip(statistics.steps, statistics[quantity], strict=True):
                 for layer, value in zip(statistics.layers, values, strict=True):
-                    if value == value:  # a layer without that quantity has NaN
+                    if value == value:  # NaN: the layer does not have this quantity
                         self._writer.add_scalar(f"{quantity}/{layer}", float(value), step)

@@ -1,4 +1,4 @@
-"""Saturated and dead units: what they are, and how many a network has on a data set.
+"""Saturated and dead units: their definition, and a report of their number on a data set.
 
 Which activations saturate, and where, is read from the table in kernels/formulas/activations.py.
 """
@@ -20,28 +20,28 @@ from .watched import named_layers, watched
 Array = Any
 
 THRESHOLD = 0.02
-"""Share of the range of a sigmoid or tanh, next to either limit, in which an output counts as saturated."""
+"""An output within this fraction of the range of a sigmoid or tanh from either limit counts as saturated."""
 
 
 def limits(layer: Layer) -> tuple[float | None, float | None]:
-    """Where the outputs of a layer end: (0, 1) for Sigmoid, (-1, 1) for Tanh, (0, None) for ReLU, else (None, None)."""
+    """(lower, upper) limits of a layer's outputs: (0, 1) for Sigmoid, (-1, 1) for Tanh, (0, None) for ReLU, else None."""
     activation = getattr(layer, "activation", None)
     return activation.bounds if isinstance(activation, Activation) else (None, None)
 
 
 def saturates(layer: Layer) -> bool:
-    """Whether its outputs have two limits."""
+    """Whether the outputs of a layer have two limits."""
     return None not in limits(layer)
 
 
 def can_die(layer: Layer) -> bool:
-    """Whether its outputs are constant on one side: ReLU, whose gradient is 0 there."""
+    """Whether the outputs of a layer have only a lower limit, as for ReLU, whose derivative is 0 there."""
     low, high = limits(layer)
     return low is not None and high is None
 
 
 def saturated(backend: Backend, layer: Layer, y: Array, threshold: float) -> Array:
-    """How many elements of y are within `threshold` times the range of a limit; a float64 scalar on the device."""
+    """The number of elements of y within threshold times the range from a limit, as a float64 scalar on the device."""
     low, high = limits(layer)
     assert low is not None
     assert high is not None
@@ -57,7 +57,7 @@ def active(backend: Backend, layer: Layer, y: Array) -> Array:
 
 
 def check_threshold(threshold: float) -> float:
-    """A share in (0, 0.5)."""
+    """The threshold, checked to be in (0, 0.5)."""
     return real(threshold, "threshold", 0.0, 0.5, "()", "0.02 counts outputs in the outermost 2 % of the range at each limit")
 
 
@@ -84,7 +84,7 @@ class UnitReport:
 
 
 class _Counts:
-    """Sums over the batches of a pass, kept on the device."""
+    """A Watcher that sums counts over several batches, on the device."""
 
     def __init__(self, backend: Backend, layers: list[tuple[str, Layer]], threshold: float) -> None:
         self.backend = backend
@@ -106,7 +106,7 @@ class _Counts:
             self.ever[name] = now | self.ever[name] if name in self.ever else now
 
     def backward(self, place: int, dy: Array) -> None:
-        """There is no backward pass."""
+        """Not called, because there is no backward pass."""
 
 
 def unit_report(model: Sequential, x: Any, threshold: float = THRESHOLD, batch_rows: int = 4096) -> UnitReport:

@@ -1,6 +1,6 @@
-"""A network whose layers show what goes through them: the same layers and parameters, each behind a pane of glass.
+"""Observes the layers of a network: a copy of its chain, with the same layers, that calls a Watcher for each of them.
 
-The network itself is not touched; the step that trains it does not know of this one.
+The network itself, and the step that trains it, are not changed.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ Array = Any
 
 
 class Watcher(Protocol):
-    """Who looks: is called with every layer's output and with the gradient of the loss by it, which it must not change."""
+    """Is called with the output of every layer and the gradient of the loss with respect to it; must not change them."""
 
     def forward(self, place: int, y: Array) -> None:
-        """The output y [B, e] of layer number `place`."""
+        """Receives the output y [B, e] of layer number `place`."""
 
     def backward(self, place: int, dy: Array) -> None:
-        """The gradient dy [B, e] by that output."""
+        """Receives the gradient dy [B, e] with respect to that output."""
 
 
 class _Pane(Layer, public=False):
-    """A layer that shows its output and the gradient by it."""
+    """A layer together with a Watcher of its output and of the gradient with respect to it."""
 
     def __init__(self, layer: Layer, place: int, watcher: Watcher) -> None:
         self.layer = layer
@@ -35,19 +35,19 @@ class _Pane(Layer, public=False):
         self.watcher = watcher
 
     def forward(self, x: Array, tape: Tape) -> Array:
-        """The layer's own."""
+        """See Layer; calls the Watcher."""
         y = self.layer.forward(x, tape)
         self.watcher.forward(self.place, y)
         return y
 
     def backward(self, dy: Array, tape: Tape, needs_input: bool = True) -> Array | None:
-        """The layer's own."""
+        """See Layer; calls the Watcher."""
         self.watcher.backward(self.place, dy)
         return self.layer.backward(dy, tape, needs_input)
 
 
 def named_layers(chain: Sequence, prefix: str = "") -> Iterator[tuple[str, Layer]]:
-    """(name, layer) of every layer, also of those inside others, in the order in which their outputs come.
+    """(name, layer) of every layer, including nested ones, in the order in which their outputs are computed.
 
     Names are as in parameters: "2.ReLU", and "3.Residual.1.ReLU" for the second layer inside the fourth.
     """
@@ -59,7 +59,7 @@ def named_layers(chain: Sequence, prefix: str = "") -> Iterator[tuple[str, Layer
 
 
 def watched(chain: Sequence, watcher: Watcher) -> Sequence:
-    """The same chain with panes before its layers, nothing fused; layers are numbered in the order of `places`."""
+    """A copy of a chain whose layers call the Watcher, without fusion; layers are numbered as by `named_layers`."""
     return _mirror(chain, watcher, 0)[0]
 
 

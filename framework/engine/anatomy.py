@@ -1,4 +1,4 @@
-"""Memory of a step, computed by a formula, and its time, measured."""
+"""The memory that a step needs, from a formula, and the time of its operations, measured."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ Step = Any
 class Memory:
     """Bytes that a step needs for one minibatch size.
 
-    parameters = (s + c) P; gradient = s P; state = s k P; shards = s (T - 1) P'; buffers = a + b B: with s bytes a number, c
-    those of a number in the copy that layers read in 16 bits (0 without one), P numbers in the arena, k optimiser states, T
-    shards of the rows, P' numbers that each shard sums apart, B rows, and a, b by the network. The minibatch itself, and what
-    the array library takes for itself, are not among them.
+    parameters = (s + c) P; gradient = s P; state = s k P; shards = s (T - 1) P'; buffers = a + b B. Here s is the size of a
+    number in bytes, c its size in the 16-bit copy of the parameters (0 without one), P the number of elements in the arena, k
+    the number of optimiser states, T the number of shards, P' the number of gradient elements that each shard sums separately,
+    and B the number of rows; a and b depend on the network. The minibatch itself and the memory of the array library are not
+    included.
     """
 
     parameters: int
@@ -32,7 +33,7 @@ class Memory:
 
     @property
     def total(self) -> int:
-        """All of it."""
+        """The sum of all parts."""
         return sum(getattr(self, f.name) for f in fields(self))
 
     def __str__(self) -> str:
@@ -52,7 +53,7 @@ def memory_of(step: Step, rows: int) -> Memory:
 
 
 def _buffers(step: Step, rows: int) -> int:
-    """Bytes of the buffers of one pass over so many rows, which is what the tape gave out."""
+    """Bytes of the buffers that a tape allocates in a forward and backward pass over that many rows."""
     backend, model = step.backend, step.model
     given: list[Array] = []
 

@@ -18,17 +18,17 @@ from .parameter import Parameter
 Array = Any
 
 ALIGNMENT = 64
-"""Elements; every parameter starts at a multiple, so that neighbouring groups never share a vector register."""
+"""Each parameter starts at a multiple of this many elements, so that groups never share a vector register."""
 
 
 class Training:
-    """`with arena.training:` – within it the parameters are changed, by one thread.
+    """The lock `with arena.training:`, held while a thread changes the parameters.
 
-    Raises: StateError while another one is at it, for the result would be neither's.
+    Raises: StateError, on entry, if another thread holds it.
     """
 
     def __init__(self) -> None:
-        # One that its own thread can take again, should an interrupt ever have left it taken.
+        # Reentrant, so that the same thread can continue if an interrupt has left the lock held.
         self._lock = threading.RLock()
 
     def __enter__(self) -> None:
@@ -45,13 +45,14 @@ class Training:
 class Arena:
     """The layout of a model's parameters, and their values on one backend.
 
-    Parameters that decay come first, the others after them, each in the order of the model: the two default groups are then two
-    runs of elements. Gaps between parameters always hold zeros.
+    Parameters with decay come first, followed by those without, each in the order of the model, so that the two default groups
+    are two contiguous ranges. Gaps between parameters always contain zeros.
 
-    Attributes: mask – flat, 0 where an element was pruned and 1 elsewhere, or None where nothing ever was; every
-        optimiser keeps what it prunes at exactly 0; set by `prune`.
+    Attributes: values – flat array with all parameters; views – parameter -> its part of `values`; ranges – parameter ->
+        (start, stop); names – parameter -> name; mask – flat, 0 where an element was pruned and 1 elsewhere, None if nothing
+        was pruned; set by `prune`. Every optimiser keeps pruned elements at exactly 0.
 
-    Args: parameters – name and declaration of each, in the order of the model; backend; dtype – "float32" or "float64".
+    Args: parameters – (name, declaration) of each, in the order of the model; backend; dtype – "float32" or "float64".
     """
 
     def __init__(self, parameters: Iterable[tuple[str, Parameter]], backend: Backend, dtype: str) -> None:
@@ -85,7 +86,7 @@ class Arena:
         return {p: xp.reshape(flat[start:stop], p.shape) for p, (start, stop) in self.ranges.items()}
 
     def prune(self, masks: Mapping[Parameter, Array]) -> None:
-        """Sets elements to 0 for good, where the array of their parameter in `masks` is 0."""
+        """Sets elements to 0 permanently where the array of their parameter in `masks` is 0."""
         if self.mask is None:
             self.mask = self.new()
             self.backend.fill(self.mask, 1.0)
@@ -95,7 +96,7 @@ class Arena:
         self.hold()
 
     def hold(self, flat: Array | None = None) -> None:
-        """Sets the pruned elements of a flat array to 0; of the values (default), after all of them were overwritten."""
+        """Sets the pruned elements of a flat array to 0, by default of `values`, after it was overwritten."""
         if self.mask is not None:
             flat = self.values if flat is None else flat
             self.backend.map(masked, flat, flat, self.mask)
@@ -115,7 +116,7 @@ class Arena:
             )
 
     def merged_ranges(self, group_of: Mapping[Parameter, int]) -> list[tuple[int, int, int]]:
-        """(start, stop, group) of the longest runs of elements that belong to one group, gaps included."""
+        """(start, stop, group) of the longest ranges whose parameters belong to one group, including gaps."""
         runs: list[tuple[int, int, int]] = []
         for parameter, (start, stop) in sorted(self.ranges.items(), key=lambda item: item[1]):
             group = group_of[parameter]

@@ -25,7 +25,7 @@ from .training_chain import training_chain
 Array = Any
 
 SPACING = 1e-4
-"""Distance of the four points of the difference formula; its error is of the order of spacing^4."""
+"""h in the difference formula, whose error is of the order of h^4."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def gradient_check(
     if chain.initialized:
         for parameter, values in chain.arena.views.items():
             run.copy(run.asarray(chain.backend.to_numpy(values), "float64"), arena.views[parameter])
-    # Central differences must not write into the caller's x, so the check takes a copy of it.
+    # A copy, because central differences overwrite elements.
     inputs = run.empty(tuple(run.asarray(x, "float64").shape), "float64")
     run.copy(run.asarray(x, "float64"), inputs)
     if len(inputs.shape) != 2:
@@ -147,7 +147,7 @@ def _check_loss(
 def _compare(
     arrays: dict[str, Array], analytic: dict[str, Any], value: Any, run: Backend, samples: int, tolerance: float, seed: int
 ) -> GradientReport:
-    """Numeric derivatives of `value()` by some elements of each array, against the analytic ones."""
+    """Compares numeric derivatives of `value()` with respect to some elements of each array with the analytic ones."""
     errors, checked = {}, {}
     host = find_backend("numpy")
     for position, (name, array) in enumerate(arrays.items()):
@@ -167,7 +167,7 @@ def _compare(
             difference += (exact - numeric) ** 2
             size_a += exact**2
             size_n += numeric**2
-        # Differences of rounding size around a gradient of zero are no error.
+        # A lower bound, so that rounding errors around a gradient of 0 do not count as errors.
         scale = max(math.sqrt(size_a) + math.sqrt(size_n), 1e-5)
         errors[name] = math.sqrt(difference) / scale
         checked[name] = len(order)

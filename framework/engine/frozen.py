@@ -1,6 +1,6 @@
-"""Layers, losses and optimisers stay as they were made, so that nothing has to watch them while steps are replayed.
+"""Frozen objects: the attributes of layers, losses and optimisers cannot be set after creation, because steps are replayed.
 
-Also here: what is asked of the classes of a user, whether their passes may be captured, and that they then stay the same.
+Also here, for custom classes: whether their passes may be captured, and the check that captured settings have not changed.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Any, ClassVar
 from ...errors import StateError
 
 OURS = f"{__name__.partition('.engine.')[0]}."
-"""What the names of our own modules of layers, losses and optimisers begin with."""
+"""Prefix of the module names of this package's layers, losses and optimisers."""
 _MARK = "_frozen"
 
 
 class _FreezingType(ABCMeta):
-    """Freezes an object as soon as the outermost `__init__` has returned."""
+    """Metaclass that freezes an object after the outermost `__init__` has returned."""
 
     _freezes: bool
 
@@ -30,27 +30,27 @@ class _FreezingType(ABCMeta):
 
     @property
     def __signature__(cls) -> inspect.Signature:
-        """That of `__init__`, not of the call above."""
+        """The signature of `__init__`, instead of that of `__call__`."""
         own = inspect.signature(cls.__init__)  # type: ignore[misc]
         return own.replace(parameters=list(own.parameters.values())[1:])
 
 
 class Frozen(metaclass=_FreezingType):
-    """Base of layers, losses and optimisers: their attributes are those that they were made with.
+    """Base class of layers, losses and optimisers: their attributes cannot be set after creation.
 
-    A class of this package is frozen, and so is what is derived from it; a class of a user that is derived from Layer or Loss
-    itself is not. `class Own(fs.Tanh, frozen=False)` says otherwise.
+    Classes of this package and classes derived from them are frozen; custom classes derived directly from Layer or Loss are
+    not. `class Own(fs.Tanh, frozen=False)` overrides this.
 
-    Class attribute recordable: a pass of a class outside this package is captured and replayed only where the class says
-    `recordable = True`, which promises that forward, backward and evaluate do nothing but call their tape and its backend.
-    A class of this package is taken as such, unless it says False.
+    Class attribute `recordable`: the pass of a class outside this package is captured and replayed only if the class sets
+    `recordable = True`. This promises that forward, backward and evaluate compute only through their tape and its backend. For
+    classes of this package True is the default.
     """
 
     _freezes = False
     _may_change: ClassVar[frozenset[str]] = frozenset()
-    """Attributes that may be set all the same."""
+    """Attributes that may be set nevertheless."""
     _instead: ClassVar[str] = "make a new one"
-    """What to do instead of setting an attribute."""
+    """Advice in the error message: what to do instead of setting an attribute."""
 
     def __init_subclass__(cls, frozen: bool | None = None, **others: Any) -> None:
         super().__init_subclass__(**others)
@@ -82,29 +82,29 @@ class Frozen(metaclass=_FreezingType):
 
 
 def is_frozen(thing: Frozen) -> bool:
-    """Whether its attributes cannot be set any more."""
+    """Whether the attributes of an object cannot be set any more."""
     return _MARK in thing.__dict__
 
 
 def is_capturable(thing: Frozen) -> bool:
-    """What its own class says; where that says nothing, whether it is of this package."""
+    """Whether passes of an object may be captured: `recordable` of its own class, by default whether it is of this package."""
     cls = type(thing)
     return bool(cls.__dict__.get("recordable", cls.__module__.startswith(OURS)))
 
 
 class CapturedSettings:
-    """The attributes of one object that is not frozen, as they are in what a step has captured."""
+    """The attributes that an object that is not frozen had when a step was captured."""
 
     def __init__(self, thing: Frozen) -> None:
         self._thing = thing
         self._captured: dict[str, Any] | None = None
 
     def remember(self) -> None:
-        """What is there now has been captured."""
+        """Stores the current attributes, which were captured."""
         self._captured = dict(vars(self._thing))
 
     def require_same(self) -> None:
-        """Raises StateError where an attribute was set or deleted since, which a replay would not see."""
+        """Raises StateError if an attribute was set or deleted since capture, because a replay ignores such changes."""
         if self._captured is None:
             return
         cls, now = type(self._thing), vars(self._thing)
@@ -119,5 +119,5 @@ class CapturedSettings:
 
 
 def captured_settings(things: Iterable[Frozen]) -> list[CapturedSettings]:
-    """Of those that are not frozen."""
+    """The CapturedSettings of all objects that are not frozen."""
     return [CapturedSettings(thing) for thing in things if not is_frozen(thing)]

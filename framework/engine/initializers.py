@@ -1,6 +1,6 @@
 """Initial values of parameters.
 
-All are generated on the host by the reference backend, so every backend starts from the same bits.
+They are generated on the host by the `numpy` backend, so that training starts from the same bits on every backend.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Normal(_Gaussian):
         self.standard_deviation = not_negative(deviation, "deviation of Normal", "pass a standard deviation >= 0")
 
     def deviation(self, fan_in: int, fan_out: int) -> float:  # noqa: ARG002
-        """The given one."""
+        """The given standard deviation."""
         return self.standard_deviation
 
     def __repr__(self) -> str:

@@ -19,7 +19,7 @@ _logger = logging.getLogger("fusedstep")
 
 
 class MicroBatches:
-    """The rows of a micro-batch, and the reaction to a lack of memory.
+    """The number of rows of micro-batches, and the response to running out of memory.
 
     Args: setting – None: never split; a number: parts of at most that many rows; "auto": split only if memory runs out, then
         into half as many rows, and so on; backend – recognises out-of-memory errors; forget – releases all buffers of the step.
@@ -33,7 +33,7 @@ class MicroBatches:
         self._forget = forget
 
     def rows(self, batch: int) -> int:
-        """Number of rows processed at a time, of that many rows."""
+        """Number of rows of a micro-batch, for a minibatch of that many rows."""
         limit = self.largest if self.setting == AUTO else self.setting
         return batch if limit is None else min(batch, int(limit))
 
@@ -41,9 +41,9 @@ class MicroBatches:
         return f"MicroBatches({self.setting!r}, largest={self.largest})"
 
     def attempt(self, batch: int, work: Callable[[int], Result]) -> Result:
-        """What `work` gives for a number of rows; with "auto" it is tried again with half of them where memory ran out.
+        """The result of `work(rows)`; with "auto", a call that runs out of memory is repeated with half as many rows.
 
-        Args: batch – rows that are wanted; work – called with the rows of a micro-batch; a failure must change nothing.
+        Args: batch – rows of the minibatch; work – function of the rows of a micro-batch; must change nothing if it fails.
         """
         while True:
             size = self.rows(batch)
@@ -53,7 +53,7 @@ class MicroBatches:
                 if self.setting != AUTO or size == 1 or not self._backend.out_of_memory(error):
                     raise
                 reason = f"{type(error).__name__}: {error}"
-            # Only here is the failed attempt, with the arrays that its traceback held, really gone.
+            # Only here, after the `except` block, are the traceback of the failed attempt and its arrays freed.
             self.largest = -(-size // 2)
             self._forget()
             gc.collect()

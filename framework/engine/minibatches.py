@@ -13,7 +13,7 @@ Array = Any
 Step = Any
 """A TrainStep, which imports this module."""
 MicroBatchSource = Callable[[int], Iterator[tuple[Array, Array]]]
-"""Given a number of rows: inputs and targets of a minibatch, at most that many rows at a time."""
+"""Number of rows -> iterator over the (inputs, targets) of a minibatch, with at most that many rows each."""
 
 
 def prepared(step: Step, x: Any, y: Any, name: str) -> tuple[Array, Array]:
@@ -30,7 +30,7 @@ def prepared(step: Step, x: Any, y: Any, name: str) -> tuple[Array, Array]:
 
 
 def require_finite(step: Step, array: Array, given: Any, name: str) -> None:
-    """Raises NonFiniteDataError where an array has NaN or infinity, or what its squares make of it.
+    """Raises NonFiniteDataError if an array contains NaN or infinity, or if its sum of squares overflows.
 
     Args: given – the original values, to find the position; name – its name in the message.
     """
@@ -56,7 +56,7 @@ def require_targets(y: Any, rows: int) -> None:
 
 
 def given_micro_batches(step: Step, x: Any, y: Any, rows: int) -> MicroBatchSource:
-    """Those of a minibatch as the user gave it: each is converted and checked when its turn comes."""
+    """The micro-batches of a minibatch as given by the user; each is converted and checked when it is requested."""
 
     def micro_batches(size: int) -> Iterator[tuple[Array, Array]]:
         for start in range(0, rows, size):
@@ -68,7 +68,7 @@ def given_micro_batches(step: Step, x: Any, y: Any, rows: int) -> MicroBatchSour
 
 
 def ready_micro_batches(inputs: Array, targets: Array, rows: int) -> MicroBatchSource:
-    """Those of a minibatch that is prepared."""
+    """The micro-batches of a minibatch that was prepared before."""
 
     def micro_batches(size: int) -> Iterator[tuple[Array, Array]]:
         for start in range(0, rows, size):
@@ -79,12 +79,12 @@ def ready_micro_batches(inputs: Array, targets: Array, rows: int) -> MicroBatchS
 
 
 def no_micro_batches(size: int) -> Iterator[tuple[Array, Array]]:
-    """For a minibatch that is handed over as a whole."""
+    """No micro-batches: for a minibatch that is passed as a whole."""
     del size
     return iter(())
 
 
 def _rows_of(values: Any, start: int, stop: int) -> Any:
-    """Some rows of an array, a list, or a table of pandas, whose brackets take names."""
+    """Some rows of an array, a list, or a pandas table, which needs `iloc` because its brackets select columns."""
     by_place = getattr(values, "iloc", values)
     return values[start:stop, ...] if by_place is values and hasattr(values, "shape") else by_place[start:stop]

@@ -12,10 +12,10 @@ from .initializers import Initializer
 
 @dataclass(frozen=True, eq=False)
 class Parameter:
-    """A declared array of learnable numbers; two layers with the same object share it.
+    """A declared array of learnable numbers; layers that hold the same Parameter object share it.
 
-    Args: name – such as "weight"; shape; initializer; fan_in, fan_out – inputs and outputs of one unit, for it;
-        decays – whether L1, L2 and weight decay apply: weights do, biases and gains do not.
+    Args: name – such as "weight"; shape; initializer; fan_in, fan_out – number of inputs and outputs of a unit, for the
+        initializer; decays – whether L1, L2 and weight decay apply: True for weights, False for biases and gains.
     """
 
     name: str

@@ -16,15 +16,15 @@ Array = Any
 
 FIRST_SCALE = 65536.0
 GOOD_STEPS = 2000
-"""Steps without overflow after which the loss scale is doubled; both numbers are those of the paper and of PyTorch."""
+"""Number of steps without overflow after which the loss scale is doubled; both constants as in the paper and in PyTorch."""
 
 
 @dataclass(frozen=True)
 class Precision:
-    """One way to compute a step.
+    """The types in which a step is computed.
 
     Attributes: name; master – type of the parameters; stored – type of activations and of the weights that products read;
-        scaled – whether the loss is scaled, so that gradients do not vanish in it.
+        scaled – whether the loss is scaled, so that small gradients do not underflow.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Precision:
 
     @property
     def narrow(self) -> bool:
-        """Whether what is stored is not what the parameters are kept in."""
+        """Whether activations have another type than the parameters."""
         return self.stored != self.master
 
 
@@ -48,11 +48,11 @@ PRECISIONS = {
         Precision("float16", stored="float16", scaled=True),
     )
 }
-"""By the name that TrainStep takes."""
+"""Name, as passed to TrainStep -> precision."""
 
 
 def precision_of(name: str, backend: Backend) -> Precision:
-    """The row of PRECISIONS; raises DtypeError where the backend does not have it, and names those that do."""
+    """The entry of PRECISIONS; raises DtypeError if the backend does not support it, and lists backends that do."""
     if name in PRECISIONS and name in backend.precisions:
         return PRECISIONS[name]
     if name not in PRECISIONS:
@@ -65,14 +65,14 @@ def precision_of(name: str, backend: Backend) -> Precision:
 
 
 class LossScale:
-    """Dynamic loss scaling for float16; its values are on the backend and are not read by the host.
+    """Dynamic loss scaling for float16; its values stay on the backend, so that the host does not wait for them.
 
-    The gradient of the loss is multiplied by `scale` before it is rounded to float16, and the update divides by it. Where
-    the gradient of a step is not finite, the update does nothing and the scale is halved (to no less than 1); after
-    GOOD_STEPS good ones in a row it is doubled (to no more than 2^24).
+    The gradient of the loss is multiplied by `scale` before it is rounded to float16, and the update divides by it. If the
+    gradient of a step is not finite, the update changes nothing and the scale is halved (to no less than 1); after GOOD_STEPS
+    good steps in a row it is doubled (to no more than 2^24).
 
-    Attributes: scale, good – float32 [1]: the scale, and how many steps in a row were good; verdict – float32 [1]: NaN or
-        infinity where the last gradient was not finite although the scale could not get smaller, else finite.
+    Attributes: scale, good – float32 [1]: the scale, and the number of good steps in a row; verdict – float32 [1]: NaN or
+        infinity if the last gradient was not finite at the smallest scale, otherwise finite.
     Source: Micikevicius et al. (2018), section 3.2; the constants of torch.amp.GradScaler.
     """
 
@@ -83,7 +83,7 @@ class LossScale:
 
     @property
     def numbers(self) -> tuple[float, float]:
-        """(scale, good steps in a row); waits for the device. May be set."""
+        """(scale, number of good steps in a row), which may be set; reading waits for the device."""
         scale, good = (self._backend.to_numpy(a) for a in (self.scale, self.good))
         return float(scale[0]), float(good[0])
 
@@ -93,15 +93,15 @@ class LossScale:
             self._backend.fill(array, value)
 
     def take_verdict(self) -> Any:
-        """The verdict on the last step, a scalar of the backend that the next step does not change."""
+        """A copy of the verdict on the last step, as a scalar of the backend."""
         return self.verdict[0] + 0.0
 
     def judge(self, squares: Any, scales: Array) -> Array:
         """Prepares the update of one step, and adapts the scale for the next one.
 
-        Args: squares – the sum of the squares of the scaled gradient; scales – what gradients are multiplied by, [groups],
-            which is divided by the scale.
-        Returns: the sum of the squares of the gradient itself, an array [1].
+        Args: squares – sum of squares of the scaled gradient; scales – [groups], the factors of the gradient in the update;
+            divided by the loss scale in place.
+        Returns: the sum of squares of the unscaled gradient, an array [1].
         """
         backend, xp = self._backend, self._backend.xp
         given = xp.reshape(xp.asarray(squares, dtype=xp.float32), (1,))

@@ -1,6 +1,6 @@
-"""A copy of the state of a step on its device, restored bit for bit: parameters, optimiser states, step count.
+"""A copy of the state of a step, which can be restored bit for bit: parameters, optimiser states, step count.
 
-Model files are written by persistence.py; nothing here leaves the device.
+Copies stay on the device; model files are written by framework/export/persistence.py.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ Step = Any
 
 
 class Snapshot:
-    """The state of a step at the moment of the last `take`; made, it has been taken once.
+    """The state of a step when it was created, or at the last `take`.
 
-    Args: step; optimizer – whether optimiser states, step count, learning rate, momentum and loss scale belong to it,
-        default True.
+    Args: step; optimizer – whether to include optimiser states, step count, learning rate, momentum and loss scale, default
+        True.
     """
 
     def __init__(self, step: Step, optimizer: bool = True) -> None:
@@ -34,14 +34,14 @@ class Snapshot:
         return [values, *state.states.values(), *scale]
 
     def take(self) -> None:
-        """Copies the current state, into the same memory as before."""
+        """Copies the current state, reusing the memory of the previous copy."""
         state = self.step.state
         for array, saved in zip(self._arrays(), self._copies, strict=True):
             self.step.backend.copy(array, saved)
         self._scalars = (state.t, state.lr, state.momentum)
 
     def put_back(self) -> None:
-        """Makes the step what it was; weights that were pruned since stay 0."""
+        """Restores the state; weights that were pruned since then stay 0."""
         state = self.step.state
         for array, saved in zip(self._arrays(), self._copies, strict=True):
             self.step.backend.copy(saved, array)

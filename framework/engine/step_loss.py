@@ -1,4 +1,4 @@
-"""The loss that a step returns: a number that waits for the device only when it is read."""
+"""The loss that a step returns: a number; only reading it waits for the device."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class StepLoss:
         try:
             return _known, (float(self),)
         except NonFiniteLossError:
-            return _known, (math.nan,)  # which raises again when it is read
+            return _known, (math.nan,)  # reading the copy raises the error again
 
     def __float__(self) -> float:
         if self._value is None:
@@ -91,7 +91,7 @@ class StepLoss:
         return round(float(self), digits)
 
     def item(self) -> float:
-        """The number."""
+        """The loss as a float."""
         return float(self)
 
     def __repr__(self) -> str:
@@ -102,5 +102,5 @@ class StepLoss:
 
 
 def _known(value: float) -> StepLoss:
-    """The loss of a finished step, such as one from a pickle."""
+    """A StepLoss with a known value, for pickles."""
     return StepLoss(value, 0.0, 1.0, float, lambda what: NonFiniteLossError(f"expected a finite loss; got {what}, in a copy"))

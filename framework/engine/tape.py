@@ -1,6 +1,7 @@
-"""The tape: everything that a pass through a network needs in addition to its parameters.
+"""The tape: everything that a pass through a network needs in addition to the parameters.
 
-Layers push in the forward pass and pop in the backward pass; buffers are allocated once and reused in every step.
+Layers push what they save in the forward pass, and pop it in the backward pass. Buffers are allocated once and reused in every
+pass.
 """
 
 from __future__ import annotations
@@ -18,17 +19,18 @@ Array = Any
 
 
 class Tape:
-    """One pass: its backend, mode, buffers, gradients and random numbers.
+    """The backend, mode, buffers, gradients and random numbers of a pass.
 
-    Several tapes may run the same layers at once, each on its own rows.
+    Several tapes may run the same layers concurrently, each on its own rows.
 
-    Args: arena – the parameters; training – whether dropout and noise act; random – the random state, needed if so; gradients –
-        a flat array that the backward pass writes to, or one array a parameter; tangents – a flat array, the direction of jvp;
-        weights – flat, of 16 bits and with the arena's layout: what `begin` rounds the parameters to and layers see in their
-        place; buffers then have that type as well; backend – who carries out the operations, the arena's own unless given;
-        allocate – (position, shape, dtype) -> array, who gives the buffers, that backend unless given; first_row – of the
-        random state; adds – whether gradients are added to what is there.
-    Attributes: place, stage – the current layer and part of the step, for capture and profiling.
+    Args: arena – the parameters; training – whether dropout and noise are active; random – the random state, needed for these;
+        gradients – output of the backward pass: a flat array, or parameter -> array; tangents – flat array, the direction of
+        jvp; weights – flat 16-bit array with the layout of the arena: `begin` rounds the parameters to it, layers read it
+        instead of them, and buffers have its type; backend – runs the operations, by default that of the arena; allocate –
+        (position, shape, dtype) -> buffer, by default `empty` of the backend; first_row – of the random state; adds – whether
+        to add gradients to existing values.
+    Attributes: rows, batch_rows – see `begin`; dtype – of matrices; wide – of the parameters and of vectors; place, stage – the
+        current layer and part of the step, for capture and profiling.
     """
 
     def __init__(
@@ -50,7 +52,7 @@ class Tape:
         self.dtype = arena.dtype if weights is None else arena.backend.dtype_name(weights)
         self.training = training
         self.saves = gradients is not None
-        """Whether a backward pass will follow, so that layers have to keep what it needs."""
+        """Whether a backward pass follows, for which layers have to save arrays."""
         self.rows = 0
         self.batch_rows = 0
         self._master, self._weights = arena.values, weights
@@ -71,7 +73,7 @@ class Tape:
         self._constants: dict[tuple[float, ...], Array] = {}
 
     def begin(self, rows: int, batch_rows: int | None = None) -> None:
-        """Starts a pass over `rows` rows, which are all or a part of a minibatch of `batch_rows`."""
+        """Starts a pass over `rows` rows of a minibatch that has `batch_rows` rows in total, by default `rows`."""
         self.rows = rows
         self.batch_rows = rows if batch_rows is None else batch_rows
         self._cursor = 0
@@ -79,12 +81,12 @@ class Tape:
         self._stack.clear()
         self._written.clear()
         if self._weights is not None:
-            # In every pass, because the parameters may have been written to since the last one.
+            # In every pass, because the parameters may have changed since the last one.
             self.place, self.stage = "parameters", "rounding"
             self.backend.map(as_stored, self._weights, self._master)
 
     def set_step(self, number: int, first: int = 0) -> None:
-        """Moves the random numbers to another step, and to a part of its minibatch that begins at row `first`."""
+        """Sets the random numbers to those of step `number`, for rows of its minibatch from `first` on."""
         if self._random is None:
             return
         self.backend.set_step(self._random, number)
@@ -93,14 +95,14 @@ class Tape:
             self.backend.set_first_row(self._random, self._row)
 
     def advance(self) -> None:
-        """Moves the random numbers to the next step, on the backend."""
+        """Advances the random numbers to the next step; runs on the backend, so that a graph can replay it."""
         if self._random is not None:
             self.backend.advance(self._random)
 
     def empty(self, shape: Sequence[int], dtype: str | None = None) -> Array:
-        """A buffer with arbitrary content, the same one at the same place of every pass of this shape.
+        """A buffer with arbitrary content; the n-th call of a pass returns the same buffer in every pass of this shape.
 
-        Args: dtype – None for that of this pass; vectors, which hold sums and moments of rows, are then never of 16 bits.
+        Args: dtype – None for the type of this pass; for vectors, which contain sums and moments of rows, never a 16-bit type.
         """
         wanted = (tuple(shape), dtype or (self.dtype if len(shape) > 1 else self.wide))
         position = self._cursor
@@ -119,13 +121,13 @@ class Tape:
         return self.empty(array.shape, self.backend.dtype_name(array))
 
     def constant(self, values: tuple[float, ...]) -> Array:
-        """A vector with these values, made once."""
+        """A vector with these values, created once."""
         if values not in self._constants:
             self._constants[values] = self.backend.asarray(list(values), self.wide)
         return self._constants[values]
 
     def table(self, make: Callable[..., Any], *arguments: Any) -> Array:
-        """The whole numbers that `make`, a function that remembers its results, gives on the host; brought over once."""
+        """The table of integers make(*arguments), computed on the host and copied to the backend once."""
         key = (make, *arguments)
         if key not in self._tables:
             self._tables[key] = self.backend.asarray(make(*arguments))
@@ -136,41 +138,41 @@ class Tape:
         return self._values[parameter]
 
     def tangent(self, parameter: Parameter) -> Array | None:
-        """The direction of a parameter in a forward-mode product, or None where only the input moves."""
+        """The direction of a parameter in a forward-mode product; None if only the input has one."""
         return self._tangents.get(parameter)
 
     def gradient(self, parameter: Parameter) -> tuple[Array, bool]:
-        """Where a parameter's gradient goes, and whether it must be added to what is there."""
+        """(array for the gradient of a parameter, whether to add to it: True after its first use in a pass, or with `adds`)."""
         again = self._adds or parameter in self._written
         self._written.add(parameter)
         return self._gradients[parameter], again
 
     def gradient_sum(self, parameter: Parameter) -> Array:
-        """Where a parameter's gradient is to be added; zeroed the first time in a pass, unless the tape adds."""
+        """The array to which to add the gradient of a parameter; set to 0 before its first use in a pass, unless `adds`."""
         target, again = self.gradient(parameter)
         if not again:
             self.backend.fill(target, 0.0)
         return target
 
     def sum_rows(self, values: Array, parameter: Parameter) -> None:
-        """The sum of the rows of a matrix to where a parameter's gradient goes."""
+        """Writes or adds the sum of the rows of a matrix to the gradient of a parameter."""
         target, again = self.gradient(parameter)
         self.backend.rows("column_sum", values, target, again)
 
     def random(self) -> Random:
-        """The random numbers of the next random layer of this pass."""
+        """The source of random bits for the next layer of this pass that needs one."""
         stream = LAYER + self._random_layers
         self._random_layers += 1
         return Random(self._random, stream)
 
     def push(self, *values: Any) -> None:
-        """Keeps what the backward pass of the same layer will pop."""
+        """Saves values for the backward pass of the same layer."""
         self._stack.append(values)
 
     def pop(self) -> tuple[Any, ...]:
-        """What the layer pushed last."""
+        """Removes and returns the values that were pushed last."""
         return self._stack.pop()
 
     def top(self) -> tuple[Any, ...]:
-        """What was pushed last, left where it is."""
+        """Returns the values that were pushed last, without removing them."""
         return self._stack[-1]

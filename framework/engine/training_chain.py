@@ -1,6 +1,6 @@
-"""What a step runs: the layers of a model that training needs, and the loss behind them.
+"""The computation of a step: the layers of a model that training needs, followed by the loss.
 
-Whether the loss is computed together with the last Linear layer is decided here, once, when a step is made.
+When a step is created, this file decides whether the loss is computed together with the last Linear layer.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ Array = Any
 
 
 def training_chain(model: Sequential, loss: Loss) -> Sequence:
-    """The layers of a model without the final Softmax, where the loss contains that."""
+    """The layers of a model, without the final Softmax if the loss includes it."""
     if loss.softmax_inside and len(model.layers) > 1 and isinstance(model.layers[-1], Softmax):
         return Sequence(*model.layers[:-1])
     return model
 
 
 class ChainWithLoss:
-    """The layers, then the loss.
+    """The layers, followed by the loss.
 
-    Args: chain – see training_chain; loss; scale – what the gradient of the loss is multiplied by in float16, None for 1.
+    Args: chain – see training_chain; loss; scale – factor of the gradient of the loss in float16, None for 1.
     """
 
     def __init__(self, chain: Sequence, loss: Loss, scale: LossScale | None = None) -> None:
@@ -47,7 +47,7 @@ class ChainWithLoss:
         return rows
 
     def evaluate(self, y: Array, targets: Array, tape: Tape) -> tuple[Array, Array]:
-        """(losses of the rows, gradient that goes back) for outputs y; with a scale the loss sees them in float32."""
+        """(losses of the rows, gradient with respect to y) for outputs y; with a scale, y is converted to float32 first."""
         if self._scale is None:
             return self._loss.evaluate(y, targets, tape)
         wide = tape.empty(y.shape, "float32")
@@ -58,15 +58,15 @@ class ChainWithLoss:
         return rows, scaled
 
     def backward(self, tape: Tape) -> None:
-        """The gradients of all parameters into the tape."""
+        """Writes the gradients of all parameters to the tape."""
         (gradient,) = tape.pop()
         self._chain.backward(gradient, tape, needs_input=False)
 
 
 class _LossInOneOperation(ChainWithLoss):
-    """With a loss that is one operation, which scales its gradient by itself.
+    """For a loss that consists of one row operation, which also scales its gradient.
 
-    Where a Linear layer comes last, that operation may also sum the rows of its gradient, for the bias.
+    If the last layer is Linear, that operation may also compute the column sums of the gradient, which are its bias gradient.
     """
 
     def __init__(self, chain: Sequence, loss: Loss, scale: LossScale | None = None) -> None:
@@ -78,7 +78,7 @@ class _LossInOneOperation(ChainWithLoss):
         self._run = last if runs_nodes and isinstance(last, DenseRun) and last.ends_in_linear else None
 
     def evaluate(self, y: Array, targets: Array, tape: Tape) -> tuple[Array, Array]:
-        """See ChainWithLoss; leaves on the tape what is left to do for the bias."""
+        """See ChainWithLoss; also pushes the bias gradient that is still to be computed, or None."""
         rows, gradient = tape.empty((y.shape[0],)), tape.empty_like(y)
         bias = None if self._run is None else self._run.bias_gradient(tape)
         sums, adds = bias or (None, False)
@@ -99,5 +99,5 @@ class _LossInOneOperation(ChainWithLoss):
 
 
 def chain_with_loss(chain: Sequence, loss: Loss, scale: LossScale | None = None) -> ChainWithLoss:
-    """What a step runs of a chain and a loss."""
+    """The ChainWithLoss for a chain and a loss."""
     return (_LossInOneOperation if loss.is_one_operation else ChainWithLoss)(chain, loss, scale)

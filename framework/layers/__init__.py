@@ -1,7 +1,7 @@
-"""The layers, one small file a family; each gives forward, backward and the forward-mode product.
+"""The layers, one file per family; each defines forward, backward and the forward-mode product.
 
-Layers hold hyperparameters and declarations of parameters only: numbers live in the arena and on the tape. A class enters
-LAYERS when its file is imported, which is here; `fs.Name` and the pages that list layers follow by tools/generate.py.
+Layers contain only hyperparameters and declarations of parameters: values are in the arena and on the tape. Importing its file
+here registers a class in LAYERS; tools/generate.py then adds `fs.Name` and updates the pages that list layers.
 """
 
 from . import activations, dense, images, noise, normalization, residual, sequence, softmax

@@ -1,6 +1,6 @@
 """Elementwise activation layers; the formulas themselves are in kernels/formulas/activations.py.
 
-A layer keeps its output, or its input where the derivative cannot be written in the output.
+A layer saves its output, or its input if the derivative is not a function of the output.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ class HiddenActivation(Layer, public=False):
     """An activation for hidden layers; a class with a `short_name` is registered in ACTIVATION_LAYERS."""
 
     short_name = ""
-    """Its name in `mlp` and commands."""
+    """Name in `mlp` and commands."""
     weight_init = "he_normal"
-    """Initialisation of the weights before it in `mlp`."""
+    """Initialisation, in `mlp`, of the weights before this activation."""
     keeps_image = True
 
     def __init_subclass__(cls, public: bool = True, frozen: bool | None = None) -> None:
@@ -35,22 +35,22 @@ class HiddenActivation(Layer, public=False):
 
     @classmethod
     def of_width(cls, width: int) -> Layer:
-        """One with the default settings, for that many columns."""
+        """A layer with default settings, for that many columns."""
         del width
         return cls()
 
 
 class _Elementwise(HiddenActivation):
-    """y = value(x, *scalars), by a row of the table of activations."""
+    """y = value(x, *scalars), with the formulas of an entry of ACTIVATIONS."""
 
     @property
     def activation(self) -> Activation:
-        """The row of the table."""
+        """The entry of ACTIVATIONS."""
         return ACTIVATIONS[self.short_name]
 
     @property
     def scalars(self) -> tuple[float, ...]:
-        """What the formula takes beside x."""
+        """The arguments of the formula after x."""
         return ()
 
     def forward(self, x: Array, tape: Tape) -> Array:
@@ -61,14 +61,14 @@ class _Elementwise(HiddenActivation):
         return y
 
     def backward(self, dy: Array, tape: Tape, needs_input: bool = True) -> Array | None:  # noqa: ARG002
-        """dx = dy times the slope."""
+        """dx = dy times the derivative."""
         (saved,) = tape.pop()
         dx = tape.empty(dy.shape)
         tape.backend.map(self.activation.backward, dx, dy, saved, *self.scalars)
         return dx
 
     def jvp(self, x: Array, dx: Array | None, tape: Tape) -> tuple[Array, Array]:
-        """dy = dx times the slope."""
+        """dy = dx times the derivative."""
         y = self.forward(x, tape)
         if dx is None:
             return y, zeros(tape, y.shape)
@@ -135,7 +135,7 @@ class LeakyReLU(_Elementwise):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The arguments that make this layer again."""
+        """See Layer."""
         return {"slope": self.slope}
 
 
@@ -159,7 +159,7 @@ class ELU(_Elementwise):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The arguments that make this layer again."""
+        """See Layer."""
         return {"a": self.a}
 
 
@@ -182,7 +182,7 @@ class GELU(_Elementwise):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The arguments that make this layer again."""
+        """See Layer."""
         return {"approximate": self.approximate}
 
 
@@ -203,7 +203,7 @@ class PReLU(HiddenActivation):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The arguments that make this layer again."""
+        """See Layer."""
         return {"features": self.features, "alpha": self.start}
 
     @classmethod

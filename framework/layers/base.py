@@ -1,6 +1,6 @@
-"""What every layer is: a stateless map with a backward pass and a forward-mode product.
+"""The base class of layers: a stateless map with a backward pass and a forward-mode product.
 
-The table LAYERS, by class name, is what model files and the generic tests go through.
+LAYERS lists them by class name; model files and the generic tests use this table.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from ..engine.tape import Tape
 Array = Any
 
 Image = tuple[int, int, int]
-"""(height, width, channels) of rows that are images, channels last."""
+"""(height, width, channels) of rows that are images with channels last."""
 
 LAYERS: dict[str, type[Layer]] = {}
 
 
 class Layer(Frozen, frozen=False):
-    """A layer: maps x to y.
+    """A layer: maps x [B, d] to y [B, e].
 
     A subclass sets its hyperparameters in `__init__`, returns them in `settings`, and defines forward, backward, jvp.
     """
 
     keeps_image = False
-    """Whether rows that are images stay images of the same size: so where every element is treated by itself."""
+    """Whether output rows are images of the same size as input rows, as in elementwise layers."""
 
     _instead = "make a new layer and a new model of it, and bring the parameters over with load_parameters"
 
@@ -44,11 +44,11 @@ class Layer(Frozen, frozen=False):
 
     @property
     def label(self) -> str:
-        """Its name in profiles."""
+        """Name in profiles."""
         return type(self).__name__
 
     def declared(self) -> Iterator[tuple[str, Parameter]]:
-        """(name, declaration) of each parameter, in a fixed order; other layers may repeat shared ones."""
+        """(name, declaration) of each parameter, in a fixed order; several layers may declare a shared one."""
         yield from ()
 
     def output_width(self, width: int) -> int:
@@ -82,7 +82,7 @@ class Layer(Frozen, frozen=False):
 
 
 def _register(cls: type[Layer]) -> None:
-    """Enters a class in LAYERS; built-in ones stay, and a class may be defined again where it was defined before."""
+    """Enters a class in LAYERS. A class can be defined again in the same place, but cannot replace any other one."""
     known = LAYERS.get(cls.__name__, cls)
     if (known.__module__, known.__qualname__) == (cls.__module__, cls.__qualname__):
         LAYERS[cls.__name__] = cls
@@ -103,7 +103,7 @@ def require_width(layer: Layer, expected: int, width: int) -> None:
 
 
 def zeros(tape: Tape, shape: tuple[int, ...]) -> Array:
-    """A buffer of zeros, for a direction that does not move."""
+    """A buffer of zeros."""
     out = tape.empty(shape)
     tape.backend.fill(out, 0.0)
     return out

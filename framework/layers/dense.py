@@ -18,11 +18,11 @@ from ..settings import whole
 from .base import Array, Layer, require_width, zeros
 
 BiasGradient = tuple[Array, bool] | None
-"""Where the gradient of a bias goes, and whether it is added to what is there; None where nothing is left to do."""
+"""(array for the gradient of a bias, whether to add to it); None if there is no bias, or its gradient is already written."""
 
 
 def room_for(bias: BiasGradient) -> Array | None:
-    """Where a product may write the gradient of a bias beside its own result; it cannot add to what is there."""
+    """The array to which a product may write the gradient of a bias as a second output; None if it would have to add to it."""
     return None if bias is None or bias[1] else bias[0]
 
 
@@ -56,7 +56,7 @@ class Linear(Layer):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The arguments that make this layer again."""
+        """See Layer."""
         return {"inputs": self.inputs, "outputs": self.outputs, **({} if self.bias else {"bias": False})}
 
     def declared(self) -> Iterator[tuple[str, Parameter]]:
@@ -85,7 +85,7 @@ class Linear(Layer):
         return y
 
     def backward(self, dy: Array, tape: Tape, needs_input: bool = True) -> Array | None:
-        """Gradients of W and b into the tape; dX."""
+        """Writes the gradients of W and b to the tape; returns dX."""
         (x,) = tape.pop()
         self.parameter_gradients(x, dy, tape, self.bias_gradient(tape))
         if not needs_input:
@@ -95,11 +95,11 @@ class Linear(Layer):
         return dx
 
     def bias_gradient(self, tape: Tape) -> BiasGradient:
-        """Where db goes, and whether it is added to what is there; None without b."""
+        """See BiasGradient."""
         return None if self.bias is None else tape.gradient(self.bias)
 
     def parameter_gradients(self, x: Array, dy: Array, tape: Tape, bias: BiasGradient) -> None:
-        """dW into the tape, and db to where `bias` says; None where nothing is to be done for it."""
+        """Writes dW to the tape, and db as `bias` says."""
         weight, again = tape.gradient(self.weight)
         written = tape.backend.dense_weight_gradient(x, dy, weight, again, room_for(bias))
         if bias is not None and not written:
@@ -147,11 +147,11 @@ class TiedLinear(Layer):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The arguments that make this layer again; model files replace `of` by its place in the model."""
+        """See Layer; model files replace `of` by its position in the model."""
         return {"of": self.of, **({} if self.bias else {"bias": False})}
 
     def declared(self) -> Iterator[tuple[str, Parameter]]:
-        """The shared weight, named where it was declared first, and the own bias."""
+        """The shared weight and the bias of this layer; a model names the weight after the layer that declares it first."""
         yield "weight", self.of.weight
         if self.bias is not None:
             yield "bias", self.bias
@@ -212,11 +212,11 @@ class Maxout(Layer):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The arguments that make this layer again."""
+        """See Layer."""
         return {"inputs": self.affine.inputs, "outputs": self.outputs, "pieces": self.pieces}
 
     def declared(self) -> Iterator[tuple[str, Parameter]]:
-        """Those of the affine pieces."""
+        """The parameters of the affine pieces."""
         yield from self.affine.declared()
 
     def output_width(self, width: int) -> int:
@@ -234,14 +234,14 @@ class Maxout(Layer):
         return y
 
     def backward(self, dy: Array, tape: Tape, needs_input: bool = True) -> Array | None:
-        """The gradient goes to the winning pieces only."""
+        """Each gradient goes to the largest piece only."""
         shape, winner = tape.pop()
         dz = tape.empty(shape)
         tape.backend.rows("maxout_spread", dy, winner, dz)
         return self.affine.backward(dz, tape, needs_input)
 
     def jvp(self, x: Array, dx: Array | None, tape: Tape) -> tuple[Array, Array]:
-        """The direction of the winning pieces."""
+        """The directional derivatives of the largest pieces."""
         z, dz = self.affine.jvp(x, dx, tape)
         y = tape.empty((x.shape[0], self.outputs))
         winner = tape.empty(y.shape, "uint8")

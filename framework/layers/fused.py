@@ -1,6 +1,6 @@
-"""What a chain runs in place of its layers: Linear layers, each with its activation and dropout, are computed together.
+"""Fusion: a Linear layer is computed together with the activation and dropout that follow it.
 
-What is computed together is decided here, once, when a chain is made; the layers themselves know nothing of it.
+This is decided here, once, when a chain of layers is created; the layers themselves do not depend on it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .noise import Dropout
 
 
 class Nodes:
-    """Layers, or what stands for several of them, one after the other.
+    """A sequence of layers or fused layers.
 
     Args: nodes – (name in profiles, layer), in order.
     """
@@ -29,14 +29,14 @@ class Nodes:
         self.nodes = tuple(nodes)
 
     def forward(self, x: Array, tape: Tape) -> Array:
-        """Through all of them."""
+        """The output of the last node."""
         for place, node in self.nodes:
             tape.place, tape.stage = place, "forward"
             x = node.forward(x, tape)
         return x
 
     def backward(self, dy: Array, tape: Tape, needs_input: bool = True) -> Array | None:
-        """Back through all of them; stops before the input's gradient where it is not needed."""
+        """The gradient with respect to the input; not computed if `needs_input` is False."""
         gradient: Any = dy
         for position in range(len(self.nodes) - 1, -1, -1):
             place, node = self.nodes[position]
@@ -46,10 +46,10 @@ class Nodes:
 
 
 class _Dense:
-    """dropout(activation(x W + b)), equal to the three layers one after the other; backward is up to the DenseRun.
+    """dropout(activation(x W + b)), equal to the three layers in sequence; its backward pass is in DenseRun.
 
-    Attributes: activation – the row of the table of activations; scalars – what that takes beside x; label – the names of the
-        layers that it stands for.
+    Attributes: after, drop – the layers, or None; activation – the entry of ACTIVATIONS; scalars – its further arguments; label
+        – the names of the layers.
     """
 
     def __init__(self, linear: Linear, activation: _Elementwise | None, drop: Dropout | None) -> None:
@@ -61,7 +61,7 @@ class _Dense:
         self.label = " + ".join(type(part).__name__ for part in (linear, activation, drop) if part is not None)
 
     def forward(self, x: Array, tape: Tape) -> Array:
-        """One product with what follows it; with dropout a product and one pass, in place."""
+        """One dense operation of the backend; with dropout a product, then one formula in place."""
         if self.drop is not None and tape.training and self.drop.p > 0.0:
             return self._forward_dropping(x, tape, self.drop)
         linear, activation, backend = self.linear, self.activation, tape.backend
@@ -88,7 +88,7 @@ class _Dense:
         return y
 
     def through_activation(self, dy: Array, saved: Array, random: Any, tape: Tape) -> Array:
-        """dz of y = dropout(activation(z)), in one pass."""
+        """dz for y = dropout(activation(z)), by one formula."""
         if self.activation.name == "identity" and random is None:
             return dy
         dz = tape.empty(dy.shape)
@@ -98,19 +98,20 @@ class _Dense:
         return dz
 
     def joins_the_product_above(self, tape: Tape) -> bool:
-        """Whether the layer above may take the gradient through this activation, beside its own product.
+        """Whether the input gradient of the next block may be computed together with the derivative of this activation.
 
-        Not with dropout, whose mask is regenerated in a separate pass.
+        Not with dropout, whose mask is computed again by a separate formula.
         """
         return self.activation.name != "identity" and tape.top()[2] is None
 
 
 class DenseRun(Layer, public=False):
-    """Linear layers one after the other, each with what follows it.
+    """Consecutive Linear layers, each with its activation and dropout.
 
-    Backward, the derivative of an activation and the gradient of its bias may come with the product of the layer above.
+    In the backward pass, the derivative of an activation and the gradient of the bias before it may be computed together with
+    the input gradient of the next block.
 
-    Args: blocks – (name in profiles, layer), in order.
+    Args: blocks – (name in profiles, block), in order.
     """
 
     def __init__(self, blocks: Iterable[tuple[str, _Dense]]) -> None:
@@ -118,27 +119,27 @@ class DenseRun(Layer, public=False):
 
     @property
     def ends_in_linear(self) -> bool:
-        """Whether nothing follows the last Linear layer."""
+        """Whether the last block has neither activation nor dropout."""
         last = self.blocks[-1][1]
         return last.after is None and last.drop is None
 
     def bias_gradient(self, tape: Tape) -> BiasGradient:
-        """Where that of the last block goes."""
+        """See BiasGradient; for the last block."""
         return self.blocks[-1][1].linear.bias_gradient(tape)
 
     def forward(self, x: Array, tape: Tape) -> Array:
-        """Through all blocks."""
+        """The output of the last block."""
         for place, block in self.blocks:
             tape.place = place
             x = block.forward(x, tape)
         return x
 
     def backward(self, dy: Array, tape: Tape, needs_input: bool = True) -> Array | None:
-        """Back through all blocks."""
+        """See Layer.backward."""
         return self.back(dy, tape, needs_input, self.bias_gradient(tape))
 
     def back(self, dy: Array, tape: Tape, needs_input: bool, bias: BiasGradient) -> Array | None:
-        """As `backward`; bias – what is left to do for the bias of the last block."""
+        """As `backward`; bias – see BiasGradient, for the last block."""
         derived = False
         for position in range(len(self.blocks) - 1, -1, -1):
             tape.place, block = self.blocks[position]
@@ -162,15 +163,15 @@ class DenseRun(Layer, public=False):
 
 
 def _plain(layer: Layer) -> bool:
-    """Whether it is an activation that computes what its formula says, for good, not a subclass that does something else."""
+    """Whether a layer is a frozen activation whose forward and backward are those of its formula, not overridden."""
     cls, own = type(layer), _Elementwise
     return isinstance(layer, own) and is_frozen(layer) and (cls.forward, cls.backward) == (own.forward, own.backward)
 
 
 def fuse(layers: Layers[Layer]) -> Nodes:
-    """The layers, with neighbouring Linear layers and the activations and dropouts behind them as one DenseRun.
+    """The nodes for some layers: adjacent Linear layers and the activations and dropouts after them become one DenseRun.
 
-    A subclass of Linear or Dropout may do something else, and stays by itself.
+    Subclasses of Linear and Dropout are not fused, because they may override anything.
     """
     waiting = list(layers)
     parts: list[tuple[str, Any]] = []

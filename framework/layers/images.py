@@ -30,9 +30,9 @@ def pair(value: Any, name: str, low: int = 1) -> Pair:
 
 
 class _Patchwise(Layer, public=False):
-    """What Conv2d and MaxPool2d share: the size of the image and of what slides over it.
+    """Base class of Conv2d and MaxPool2d: the sizes of image, kernel, stride and padding.
 
-    The image is declared in the first layer of a model, and flows from there through those that keep it.
+    The image size is declared in the first layer of a model; the following layers get it from the layers before.
     """
 
     kernel: Pair
@@ -41,11 +41,11 @@ class _Patchwise(Layer, public=False):
     image: Image | None
 
     def output_image(self) -> Image:
-        """(height, width, channels) that comes out."""
+        """(height, width, channels) of output rows."""
         raise NotImplementedError(f"{type(self).__name__} must define output_image")
 
     def known_image(self) -> Image:
-        """(height, width, channels) that goes in, or a ShapeError that says how to declare it."""
+        """(height, width, channels) of input rows; raises ShapeError, with advice, if they are not declared."""
         if self.image is None:
             raise ShapeError(
                 f"{self!r} expected to know the height and width of its images; nothing says so; write "
@@ -55,11 +55,11 @@ class _Patchwise(Layer, public=False):
 
     @property
     def inputs(self) -> int | None:
-        """Columns of a row, where the image is known."""
+        """Number of input columns; None if the image size is not known."""
         return None if self.image is None else self.image[0] * self.image[1] * self.image[2]
 
     def _sides(self) -> Pair:
-        """(height, width) that comes out; raises ShapeError where the kernel is larger than the image."""
+        """(height, width) of output rows; raises ShapeError if the kernel is larger than the image."""
         image = self.known_image()
         height, width = (patches.extent(image[k], self.kernel[k], self.stride[k], self.padding[k]) for k in (0, 1))
         if height < 1 or width < 1:
@@ -70,16 +70,16 @@ class _Patchwise(Layer, public=False):
         return height, width
 
     def output_width(self, width: int) -> int:
-        """The columns of the image that comes out."""
+        """Number of columns of the output image."""
         image = self.known_image()
         require_width(self, image[0] * image[1] * image[2], width)
         height, across, channels = self.output_image()
         return height * across * channels
 
     def image_after(self, image: Image | None) -> Image | None:
-        """Takes the image over where none was declared."""
+        """Stores the image size if none was declared; returns that of the output."""
         if image is not None and self.image is None:
-            vars(self)["image"] = image  # a frozen layer, but it is not in use before its model knows the image
+            vars(self)["image"] = image  # although the layer is frozen: it is not in use before its model is complete
         elif image is not None and image != self.image:
             raise ShapeError(
                 f"{self!r} expected images [height, width, channels] of {list(self.known_image())}; got {list(image)}; "
@@ -132,7 +132,7 @@ class Conv2d(_Patchwise):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The arguments that make this layer again."""
+        """See Layer."""
         given = {"in_channels": self.in_channels, "out_channels": self.out_channels, "kernel_size": list(self.kernel)}
         given |= {"stride": list(self.stride), "padding": list(self.padding)}
         given |= {} if self.image is None else {"image": list(self.image[:2])}
@@ -149,7 +149,7 @@ class Conv2d(_Patchwise):
         return (*self._sides(), self.out_channels)
 
     def image_after(self, image: Image | None) -> Image | None:
-        """See _Patchwise; refuses another number of channels."""
+        """See _Patchwise; raises ShapeError for another number of channels."""
         if image is not None and image[2] != self.in_channels:
             raise ShapeError(
                 f"{self!r} expected {self.in_channels} channels; got images [height, width, channels] of {list(image)}; "
@@ -158,7 +158,7 @@ class Conv2d(_Patchwise):
         return super().image_after(image)
 
     def _cut(self, x: Array, tape: Tape) -> Array:
-        """The patches of all images, one a row: [B * positions, kernel height * kernel width * in_channels]."""
+        """The patches of all images, one per row: [B * positions, kernel height * kernel width * in_channels]."""
         table = tape.table(patches.patches, self.known_image(), self.kernel, self.stride, self.padding)
         cut = tape.empty((x.shape[0], table.shape[0]))
         tape.backend.rows("take_columns", x, table, cut)
@@ -177,7 +177,7 @@ class Conv2d(_Patchwise):
         return y
 
     def backward(self, dy: Array, tape: Tape, needs_input: bool = True) -> Array | None:
-        """dW = patches(x)^T dY, db = sum of the rows of dY; dX sums what dY W^T gives for the patches of each column."""
+        """dW = patches(x)^T dY, db = sum of the rows of dY; dX = the transposed patch extraction of dY W^T."""
         cut, shape = tape.pop()
         backend = tape.backend
         flat = backend.xp.reshape(dy, (-1, self.out_channels))
@@ -232,7 +232,7 @@ class MaxPool2d(_Patchwise):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The arguments that make this layer again."""
+        """See Layer."""
         given: dict[str, Any] = {"size": list(self.kernel), "stride": list(self.stride)}
         return given if self.image is None else {**given, "image": list(self.image)}
 
@@ -241,7 +241,7 @@ class MaxPool2d(_Patchwise):
         return (*self._sides(), self.known_image()[2])
 
     def forward(self, x: Array, tape: Tape) -> Array:
-        """The largest of each window; keeps which it was."""
+        """The largest element of each window; saves its index."""
         self.output_width(int(x.shape[1]))
         table = tape.table(patches.windows, self.known_image(), self.kernel, self.stride)
         y = tape.empty((x.shape[0], table.shape[0]))
@@ -251,7 +251,7 @@ class MaxPool2d(_Patchwise):
         return y
 
     def backward(self, dy: Array, tape: Tape, needs_input: bool = True) -> Array | None:
-        """The gradient goes to the winners, and adds up where windows overlap."""
+        """Each gradient goes to the largest element of its window; gradients of overlapping windows are added."""
         shape, _, winner = tape.pop()
         if not needs_input:
             return None

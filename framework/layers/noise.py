@@ -29,7 +29,7 @@ class Dropout(Layer):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The arguments that make this layer again."""
+        """See Layer."""
         return {"p": self.p}
 
     @property
@@ -80,7 +80,7 @@ class GaussianNoise(Layer):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The arguments that make this layer again."""
+        """See Layer."""
         return {"sigma": self.sigma}
 
     def forward(self, x: Array, tape: Tape) -> Array:

@@ -31,7 +31,7 @@ class LayerNorm(Layer):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The arguments that make this layer again."""
+        """See Layer."""
         return {"features": self.features, "epsilon": self.epsilon}
 
     def declared(self) -> Iterator[tuple[str, Parameter]]:
@@ -45,7 +45,7 @@ class LayerNorm(Layer):
         return width
 
     def forward(self, x: Array, tape: Tape) -> Array:
-        """The normalised rows; keeps x, mean and 1 / deviation."""
+        """The normalised rows; saves x, mean and 1 / deviation."""
         y = tape.empty(x.shape)
         mean, scale = tape.empty((x.shape[0],)), tape.empty((x.shape[0],))
         gain, offset = tape.parameter(self.gain), tape.parameter(self.offset)
@@ -54,7 +54,7 @@ class LayerNorm(Layer):
         return y
 
     def backward(self, dy: Array, tape: Tape, needs_input: bool = True) -> Array | None:  # noqa: ARG002
-        """dx; the gradients of gain and offset into the tape."""
+        """Writes the gradients of gain and offset to the tape; returns dx."""
         x, mean, scale = tape.pop()
         dx = tape.empty(x.shape)
         (dgain, again), (doffset, _) = tape.gradient(self.gain), tape.gradient(self.offset)

@@ -40,11 +40,11 @@ class Residual(Sequence):
         return self._plus(dy, inner, tape) if needs_input else None
 
     def jvp(self, x: Array, dx: Array | None, tape: Tape) -> tuple[Array, Array]:
-        """dx + the direction through f."""
+        """dy = dx + the directional derivative of f."""
         y, dy = super().jvp(x, dx, tape)
         return self._plus(x, y, tape), dy if dx is None else self._plus(dx, dy, tape)
 
     def backward_unfused(self, dy: Array, tape: Tape, needs_input: bool = True) -> Array | None:
-        """As `backward`, for a tape that `jvp` left."""
+        """As `backward`, on a tape as `jvp` leaves it."""
         inner = super().backward_unfused(dy, tape, needs_input)
         return self._plus(dy, inner, tape) if needs_input else None

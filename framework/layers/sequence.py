@@ -1,6 +1,6 @@
 """A sequence of layers; the base class of models and Residual.
 
-Adjacent layers that a single kernel can compute are fused here.
+Which adjacent layers are fused is decided in fused.py.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ class Sequence(Layer, public=False):
     """Layers applied in sequence.
 
     Args: layers – at least one.
-    Attributes: layers – a tuple, for good: parameters, fused neighbours and recorded steps belong to these very layers.
+    Attributes: layers – a tuple that cannot be changed, because parameters and captured steps belong to these layers; fused –
+        the Nodes that are run.
     """
 
     _instead = "make a new one of other layers, and bring the parameters over with load_parameters"
@@ -37,14 +38,14 @@ class Sequence(Layer, public=False):
         self.fused = fuse(self.layers)
 
     def __getstate__(self) -> dict[str, Any]:
-        """The settings; what is fused is made again."""
+        """Without `fused`, which is created again."""
         return {name: value for name, value in vars(self).items() if name != "fused"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__({**state, "fused": fuse(state["layers"])})
 
     def declared(self) -> Iterator[tuple[str, Parameter]]:
-        """Those of all layers, named "<index>.<Layer>.<name>"; a shared one only where it comes first."""
+        """The parameters of all layers, named "<index>.<Layer>.<name>"; a shared one only at its first occurrence."""
         seen: set[Parameter] = set()
         for index, layer in enumerate(self.layers):
             for name, parameter in layer.declared():
@@ -53,13 +54,13 @@ class Sequence(Layer, public=False):
                     yield f"{index}.{type(layer).__name__}.{name}", parameter
 
     def walk(self) -> Iterator[Layer]:
-        """This chain, its layers, and those inside them."""
+        """This sequence, its layers, and the layers inside them."""
         yield self
         for layer in self.layers:
             yield from layer.walk() if isinstance(layer, Sequence) else (layer,)
 
     def image_after(self, image: Image | None) -> Image | None:
-        """Through all layers."""
+        """The image shape after all layers; see Layer."""
         for index, layer in enumerate(self.layers):
             try:
                 image = layer.image_after(image)
@@ -68,28 +69,28 @@ class Sequence(Layer, public=False):
         return image
 
     def output_width(self, width: int) -> int:
-        """Through all layers."""
+        """The width after all layers; see Layer."""
         for layer in self.layers:
             width = layer.output_width(width)
         return width
 
     def forward(self, x: Array, tape: Tape) -> Array:
-        """Through all layers, neighbours fused."""
+        """The output of the last layer; adjacent layers are fused."""
         return self.fused.forward(x, tape)
 
     def backward(self, dy: Array, tape: Tape, needs_input: bool = True) -> Array | None:
-        """Back through all layers; stops before the input's gradient where it is not needed."""
+        """See Layer."""
         return self.fused.backward(dy, tape, needs_input)
 
     def jvp(self, x: Array, dx: Array | None, tape: Tape) -> tuple[Array, Array]:
-        """Through all layers, one by one; `backward_unfused` goes back on the tape that this leaves."""
+        """See Layer; layers are not fused, so the backward pass on this tape is `backward_unfused`."""
         direction: Any = dx
         for layer in self.layers:
             x, direction = layer.jvp(x, direction, tape)
         return x, direction
 
     def backward_unfused(self, dy: Array, tape: Tape, needs_input: bool = True) -> Array | None:
-        """As `backward`, for a tape that `jvp` left."""
+        """As `backward`, on a tape as `jvp` leaves it."""
         gradient: Any = dy
         for position in range(len(self.layers) - 1, -1, -1):
             layer = self.layers[position]

@@ -33,6 +33,6 @@ class Softmax(Layer):
         return self._derivative(dy, y, tape)
 
     def jvp(self, x: Array, dx: Array | None, tape: Tape) -> tuple[Array, Array]:
-        """The same product: the Jacobian of softmax is symmetric."""
+        """dy = y (dx - <dx, y>): as `backward`, because the Jacobian of softmax is symmetric."""
         y = self.forward(x, tape)
         return y, zeros(tape, y.shape) if dx is None else self._derivative(dx, y, tape)

@@ -45,7 +45,7 @@ class ParameterGroup:
 
 
 def _checked(groups: Any) -> tuple[ParameterGroup, ...]:
-    """The groups, or a HyperparameterError that says which setting of which one is impossible."""
+    """The groups as a tuple; raises HyperparameterError for an invalid setting of a group."""
     checked = tuple(groups) if isinstance(groups, Sequence) and not isinstance(groups, str) else None
     if checked is None or not all(isinstance(group, ParameterGroup) for group in checked):
         raise HyperparameterError(
@@ -151,7 +151,7 @@ class Optimizer(Frozen):
 
 
 class Update(NamedTuple):
-    """One call of an update formula: what `Backend.update` takes, and the norm that the gradient is limited to before."""
+    """The call of an update formula: the arguments of `Backend.update`, and the largest norm of the gradient."""
 
     formula: Formula
     arrays: tuple[Array, ...]
@@ -161,15 +161,16 @@ class Update(NamedTuple):
 
 
 class OptimizerState:
-    """What an optimiser remembers about one model, and the step itself.
+    """The state of an optimiser for one model, and the update itself.
 
-    Attributes: t – number of steps taken; lr – the learning rate, which may be set between steps; momentum – the same, None
-        for the optimiser's own; states – name -> flat array with the arena's layout; table – [scalars, groups] on the
-        backend, of the step that `begin` prepared; loss_scale – what the loss of a step in float16 is multiplied by.
+    Attributes: t – number of steps taken; lr – the learning rate, which may be set between steps; momentum – likewise, None for
+        that of the optimiser; states – name -> flat array with the layout of the arena; table – [scalars, groups] on the
+        backend, for the step that `begin` prepared; loss_scale – the LossScale of steps in float16, otherwise None; settings –
+        (lr_scale, l2, l1, weight_decay) of each group; group_of – parameter -> group number.
     """
 
     one_by_one = ""
-    """Why its steps cannot be several of one launch, in words; "" where they can."""
+    """Why several steps cannot be run in one launch, as text; "" if they can."""
 
     def __init__(self, optimizer: Optimizer, arena: Arena) -> None:
         self.optimizer = optimizer
@@ -189,7 +190,7 @@ class OptimizerState:
         self.loss_scale: LossScale | None = None
 
     def _new_states(self) -> dict[str, Array]:
-        """Zeros by name."""
+        """The initial states: name -> zeros."""
         backend, wanted = self.arena.backend, self.optimizer.state_dtype or self.arena.dtype
         if wanted != self.arena.dtype and (wanted != "bfloat16" or wanted not in backend.precisions):
             others = having("bfloat16", backend.device)
@@ -200,15 +201,15 @@ class OptimizerState:
         return {name: backend.zeros((self.arena.size,), wanted) for name in self.optimizer.rule.states}
 
     def _formula(self) -> Formula:
-        """The kernel that `begin` prepares the scalars of."""
+        """The formula of the update, whose scalars `begin` sends."""
         return update_formula(self.optimizer.rule, self.features)
 
     def _new_table(self, formula: Formula) -> Array:
-        """Room for the scalars of a formula."""
+        """An array [scalars, groups] for the scalars of a formula."""
         return self.arena.backend.zeros((len(scalars_of(formula)), len(self.settings)), self.arena.dtype)
 
     def _groups(self) -> tuple[dict[Parameter, int], list[tuple[float, ...]]]:
-        """Group number of each parameter, and (lr_scale, l2, l1, weight_decay) of each group."""
+        """(parameter -> group number, (lr_scale, l2, l1, weight_decay) of each group)."""
         for group in self.optimizer.groups:
             if not any(fnmatchcase(name, group.pattern) for name in self.arena.names.values()):
                 raise HyperparameterError(
@@ -226,11 +227,11 @@ class OptimizerState:
 
     @property
     def features(self) -> tuple[str, ...]:
-        """What is switched on around the rule; the mask from the moment when weights of the model were pruned."""
+        """The optional operations of the update that are in use; MASK once weights of the model were pruned."""
         return self._features if self.arena.mask is None else (*self._features, MASK)
 
     def _used(self) -> tuple[str, ...]:
-        """What is switched on for any group."""
+        """The optional operations that any group uses, without the mask."""
         used = [name for k, name in enumerate(("l2", "l1", "weight_decay"), 1) if any(s[k] for s in self.settings)]
         if self.optimizer.clip_value is not None:
             used.append("clip_value")
@@ -247,21 +248,21 @@ class OptimizerState:
 
     @property
     def nbytes(self) -> int:
-        """What it keeps between two steps, or during one, for each number of the arena, in bytes."""
+        """Bytes of all arrays with the layout of the arena that this state keeps."""
         return sum(int(state.nbytes) for state in self.states.values())
 
     @property
     def tables(self) -> tuple[tuple[Array, tuple[str, ...]], ...]:
-        """What the host writes before a step: arrays [scalars, groups], and the names of the scalars."""
+        """The arrays [scalars, groups] that the host writes before a step, each with the names of its scalars."""
         return ((self.table, self._names),)
 
     def scalars_for_step(self, ahead: int = 0) -> list[list[list[float]]]:
-        """What the host says to the step after `ahead` others, with the rates that are set now: numbers for `tables`."""
+        """The numbers for `tables` in the step after `ahead` further ones, with the current learning rate and momentum."""
         values = self.scalars(ahead)
         return [self._by_group(names, values) for _, names in self.tables]
 
     def _by_group(self, names: Sequence[str], values: dict[str, float]) -> list[list[float]]:
-        """The scalars of a formula, for each group."""
+        """The scalars of a formula by name, each as a list over groups."""
         settings = self.settings
         rows: list[list[float]] = []
         for name in names:
@@ -280,18 +281,18 @@ class OptimizerState:
 
     @property
     def masks(self) -> tuple[Array, ...]:
-        """The mask of the arena, as the arrays that it adds to an update."""
+        """The mask of the arena, as a tuple of further arrays of an update: empty if nothing was pruned."""
         return () if self.arena.mask is None else (self.arena.mask,)
 
     def _squares(self, gradient: Array, squares: Any) -> Any:
-        """The sum of squares that the norm is clipped by: pruned weights do not count, at the cost of one more pass."""
+        """The sum of squares for norm clipping, without the gradient of pruned weights, which are first set to 0."""
         if self.arena.mask is None or self.optimizer.clip_norm is None:
             return squares
         self.arena.backend.map(masked, gradient, gradient, self.arena.mask)
         return self.arena.backend.sum_of_squares(gradient) + 0.0 * squares
 
     def hold(self) -> None:
-        """Sets the states of pruned weights to 0, so that no momentum of them is left."""
+        """Sets the states of pruned weights to 0, for example their momentum."""
         if self.arena.mask is not None:
             xp = self.arena.backend.xp
             for state in self.states.values():
@@ -299,16 +300,16 @@ class OptimizerState:
 
     @property
     def largest(self) -> float:
-        """The norm that the gradient is scaled down to where it is larger."""
+        """The largest norm of the gradient, which is scaled down to it; infinite without norm clipping."""
         return self.optimizer.clip_norm if self.optimizer.clip_norm is not None else float("inf")
 
     def scalars(self, ahead: int = 0) -> dict[str, float]:
-        """The rule's scalars for the step after `ahead` others, with the momentum that was set, if any."""
+        """The scalars of the rule in the step after `ahead` further ones, with the momentum that was set, if any."""
         values = self.optimizer.scalars(self.t + 1 + ahead, self.lr)
         return values if self.momentum is None else {**values, **self.optimizer.momentum_scalars(self.momentum)}
 
     def begin(self) -> None:
-        """Prepares a step: sends all values from the host to the backend; `apply` only runs kernels."""
+        """Prepares a step: sends its scalars to the backend, so that `apply` only runs kernels."""
         if self.arena.mask is not None and MASK not in self.formula.parameters:
             self.formula = self._formula()
         if not self._senders:
@@ -318,20 +319,20 @@ class OptimizerState:
         self.set_step(self.t + 1)
 
     def set_step(self, number: int) -> None:
-        """Moves the random numbers, where states are rounded by them, to another step."""
+        """Sets the random numbers, which round 16-bit states, to those of another step."""
         if self._rounding is not None:
             self.arena.backend.set_step(self._rounding.state, number)
 
     def advance(self) -> None:
-        """Moves them to the next step, on the backend."""
+        """Advances these random numbers to the next step; runs on the backend, so that a graph can replay it."""
         if self._rounding is not None:
             self.arena.backend.advance(self._rounding.state)
 
     def undo(self) -> None:
-        """Takes back what `begin` did to the parameters, to the bit, where the step is given up."""
+        """Restores the parameters bit for bit if `begin` changed them and the step is abandoned."""
 
     def update(self, gradient: Array) -> Update | None:
-        """The call that `apply` makes, for those who make it themselves; None where it makes others.
+        """The call that `apply` makes, for executors that capture it; None if `apply` consists of other or more calls.
 
         Args: gradient – flat, of the loss.
         """
@@ -341,10 +342,10 @@ class OptimizerState:
         return Update(self.formula, arrays, self.table, self.segments, self.largest)
 
     def apply(self, gradient: Array, squares: Any) -> None:
-        """One update of all parameters, in one kernel call, with the scalars of `begin`.
+        """Updates all parameters in one kernel call, with the scalars sent by `begin`.
 
-        Args: gradient – flat, of the loss; squares – the sum of its squares, a scalar of the backend; where it is not finite,
-            nothing is changed.
+        Args: gradient – flat, of the loss; squares – its sum of squares, a scalar of the backend; if it is not finite, nothing
+            is changed.
         """
         self.t += 1
         backend = self.arena.backend
@@ -353,7 +354,7 @@ class OptimizerState:
         backend.update(self.formula, arrays, self.table, self.segments, self._rounding)
 
     def _judge(self, squares: Any) -> None:
-        """Finishes the first scalar, what gradients are multiplied by: the loss scale out, the norm limited, NaN to skip."""
+        """Completes GRADIENT_SCALE: divides by the loss scale, clips the norm, and sets NaN if the update must be skipped."""
         scales = self.table[0, ...]
         if self.loss_scale is not None:
             squares = self.arena.backend.xp.reshape(self.loss_scale.judge(squares, scales), ())

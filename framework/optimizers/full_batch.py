@@ -1,6 +1,6 @@
-"""What the optimisers share that need the whole batch: `fs.minimize` runs them; a TrainStep points there.
+"""Base class of the optimisers that need the whole batch, which `fs.minimize` runs; a TrainStep refuses them.
 
-The methods themselves live in framework/second_order.
+The methods themselves are in framework/second_order.
 """
 
 from __future__ import annotations
@@ -11,27 +11,28 @@ from typing import Any
 from ...errors import HyperparameterError
 
 FULL_BATCH: dict[str, type[FullBatchMethod]] = {}
-"""All of them by name."""
+"""Name -> full-batch method."""
 
 
 class FullBatchMethod:
-    """An optimiser that looks at f(theta), its gradient and its curvature over all of the data.
+    """An optimiser that uses f(theta), its gradient and its curvature over all of the data.
 
-    A subclass defines `iterations`. Settings are what `vars` shows.
+    A subclass defines `iterations`; its instance attributes are its settings.
     """
 
     needs_curvature = False
-    """Whether it makes no sense for a loss without second derivative."""
+    """Whether the method needs a loss with a second derivative."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         FULL_BATCH[cls.__name__] = cls
 
     def iterations(self, walk: Any) -> Generator[dict[str, float], None, str]:
-        """Moves the walk's accepted point, once for each row that it yields; returns why it cannot go on.
+        """A generator that moves the accepted point of the walk once per iteration.
 
-        Args: walk – framework/second_order/walk.py.
-        Returns: rows with "step", the length of the step (0 where the point stayed), and what the method has to tell.
+        Args: walk – see framework/second_order/walk.py.
+        Yields: a row of the history: "step", the length of the step (0 if the point was not moved), and columns of the method.
+        Returns: the reason why the method cannot continue.
         """
         raise NotImplementedError(f"{type(self).__name__} must define iterations")
 
@@ -40,7 +41,7 @@ class FullBatchMethod:
 
 
 def refuse_full_batch(optimizer: Any) -> None:
-    """Raises HyperparameterError, with the call that works, for a method that cannot take single minibatches."""
+    """Raises HyperparameterError for a full-batch method, with the call that works instead."""
     if isinstance(optimizer, FullBatchMethod):
         name = type(optimizer).__name__
         raise HyperparameterError(

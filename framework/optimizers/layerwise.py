@@ -41,7 +41,7 @@ class LAMB(Optimizer):
         return _LambState(self, arena)
 
     def scalars(self, t: int, lr: float) -> dict[str, float]:
-        """Those of Adam, the first correction by itself."""
+        """The scalars of Adam, with 1 / (1 - b1^t) as a separate scalar."""
         return {
             "lr": lr,
             "correction": 1.0 / (1.0 - self.beta1**t),
@@ -53,9 +53,9 @@ class LAMB(Optimizer):
 
 
 class _LambState(OptimizerState):
-    """Every parameter array is a separate group, with its own trust ratio.
+    """The state of LAMB: every parameter array is a separate group, with its own trust ratio.
 
-    Attributes: direction – flat, of the last step, before the trust ratio.
+    Attributes: direction – flat, of the last step, without the trust ratio.
     """
 
     def __init__(self, optimizer: Optimizer, arena: Arena) -> None:
@@ -76,16 +76,16 @@ class _LambState(OptimizerState):
 
     @property
     def nbytes(self) -> int:
-        """The direction as well."""
+        """See OptimizerState; includes the direction."""
         return super().nbytes + int(self.direction.nbytes)
 
     @property
     def tables(self) -> tuple[tuple[Array, tuple[str, ...]], ...]:
-        """Also that of the second kernel."""
+        """See OptimizerState; includes the table of the second kernel."""
         return (*super().tables, (self._second, scalars_of(self._step)))
 
     def update(self, gradient: Array) -> None:
-        """None: a step is more than one call."""
+        """None, because a step consists of more than one call."""
         del gradient
 
     def apply(self, gradient: Array, squares: Any) -> None:
@@ -100,7 +100,7 @@ class _LambState(OptimizerState):
             self._theta_squares[position] = backend.sum_of_squares(arena.values[start:stop])
             self._direction_squares[position] = backend.sum_of_squares(self.direction[start:stop])
         backend.map(trust_ratio, self._ratio, self._theta_squares, self._direction_squares)
-        # The ratio goes where gradients are scaled: the direction is the gradient of this second kernel. It also
-        # carries the NaN by which the first kernel was skipped.
+        # The ratio is the gradient scale of the second kernel, whose gradient is the direction. Adding x - x carries over the
+        # NaN by which the first kernel was skipped.
         self._second[0, ...] = self._ratio + (table[0, ...] - table[0, ...])
         backend.update(self._step, (arena.values, self.direction), self._second, self.segments)

@@ -50,7 +50,7 @@ class Momentum(Optimizer):
         return {"lr": lr, **self.momentum_scalars(self.momentum)}
 
     def momentum_scalars(self, momentum: float) -> dict[str, float]:
-        """gamma under the names of all four rules."""
+        """gamma, under the names that the four rules use."""
         return {"gamma": momentum, "mu": momentum, "beta": momentum, "rest": 1.0 - momentum}
 
 
@@ -83,14 +83,15 @@ class Nesterov(Optimizer):
         return {"gamma": momentum}
 
     def bind(self, arena: Arena) -> OptimizerState:
-        """A state that takes the gradient where the form wants it."""
+        """See Optimizer; for form "look_ahead" a LookAheadState."""
         return LookAheadState(self, arena) if self.form == "look_ahead" else super().bind(arena)
 
 
 class LookAheadState(OptimizerState):
-    """Has the gradient taken at theta - gamma u, to which a step of SGD along u moves the parameters; the rule moves them back.
+    """Evaluates the gradient at theta - gamma u: `begin` moves the parameters there by SGD along u, and the rule moves them
+    back.
 
-    The rule has a scalar gamma and a state u.
+    The rule must have a scalar gamma and a state u.
     """
 
     one_by_one = "look-ahead Nesterov moves the parameters before each gradient"
@@ -103,21 +104,21 @@ class LookAheadState(OptimizerState):
 
     @property
     def nbytes(self) -> int:
-        """The parameters of before the step as well."""
+        """See OptimizerState; includes the copy of the parameters before the step."""
         return super().nbytes + int(self._start.nbytes)
 
     @property
     def tables(self) -> tuple[tuple[Array, tuple[str, ...]], ...]:
-        """Also that of the move."""
+        """See OptimizerState; includes the table of the move."""
         return (*super().tables, (self._gammas, scalars_of(self._move)))
 
     def scalars_for_step(self, ahead: int = 0) -> list[list[list[float]]]:
-        """See OptimizerState; the rate of the move is gamma, for all groups."""
+        """See OptimizerState; the learning rate of the move is gamma, for all groups."""
         asked, (scale, decay_lr, _) = super().scalars_for_step(ahead)
         return [asked, [scale, decay_lr, [self.scalars(ahead)["gamma"]] * len(self.settings)]]
 
     def begin(self) -> None:
-        """Also moves the parameters."""
+        """See OptimizerState; also moves the parameters to theta - gamma u."""
         super().begin()
         backend, theta = self.arena.backend, self.arena.values
         backend.copy(theta, self._start)
@@ -128,7 +129,7 @@ class LookAheadState(OptimizerState):
         self.arena.backend.copy(self._start, self.arena.values)
 
     def apply(self, gradient: Array, squares: Any) -> None:
-        """See OptimizerState; where the update was skipped and the host may not know, the parameters move back."""
+        """See OptimizerState; restores the parameters if the update was skipped, which the host may not know yet."""
         super().apply(gradient, squares)
         backend, theta = self.arena.backend, self.arena.values
         if not backend.on_host or self.loss_scale is not None:

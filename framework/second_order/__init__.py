@@ -1,6 +1,6 @@
-"""Beyond the gradient of a minibatch: line searches, curvature products, and the methods that use them on the whole batch.
+"""Full-batch optimisation: line searches, curvature products, and the methods that use them.
 
-`minimize` is the loop; each method is one file.
+`minimize` is the loop; each method has a file of its own.
 """
 
 from .bfgs import BFGS

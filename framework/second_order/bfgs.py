@@ -17,7 +17,7 @@ from .walk import Walk
 Array = Any
 
 CURVED = 1e-10
-"""A pair with <s, y> below this share of ||s|| ||y|| tells nothing reliable of the curvature and is left out."""
+"""A pair (s, y) is skipped if <s, y> is at most this fraction of ||s|| ||y||, because it contains no reliable curvature."""
 
 
 class BFGS(FullBatchMethod):
@@ -36,7 +36,7 @@ class BFGS(FullBatchMethod):
         self.max_parameters = whole(max_parameters, "max_parameters")
 
     def iterations(self, walk: Walk) -> Generator[dict[str, float], None, str]:
-        """One product with B, one line search and one update each."""
+        """See FullBatchMethod. An iteration is a product with B, a line search, and an update of B."""
         f, backend, vectors = walk.objective, walk.objective.backend, walk.vectors
         dtype, count = f.arena.dtype, f.count
         require_room(count, self.max_parameters, dtype, "the matrix of BFGS", solved=False)
@@ -75,7 +75,7 @@ class BFGS(FullBatchMethod):
 
 
 def first_step(walk: Walk, steepest: bool) -> float:
-    """1 for a direction that knows its length; for -g a step of length 1 at most."""
+    """The first step to try: 1, or if the direction is -g at most 1 / ||g||, a step of length 1."""
     return min(1.0, 1.0 / walk.norm) if steepest and walk.norm > 0.0 else 1.0
 
 

@@ -40,7 +40,7 @@ class ConjugateGradient(FullBatchMethod):
         self.line_search = search_or(line_search, StrongWolfe(c2=0.1))
 
     def iterations(self, walk: Walk) -> Generator[dict[str, float], None, str]:
-        """One curvature product and one line search each."""
+        """See FullBatchMethod. An iteration is a curvature product and a line search."""
         f, vectors = walk.objective, walk.vectors
         longest = self.restart_after or f.count
         direction, bent = vectors.new(), vectors.new()

@@ -25,7 +25,7 @@ class SteepestDescent(FullBatchMethod):
         self.first_step = positive(first_step, "first_step")
 
     def iterations(self, walk: Walk) -> Generator[dict[str, float], None, str]:
-        """One line search along -g each."""
+        """See FullBatchMethod. An iteration is a line search along -g."""
         vectors = walk.vectors
         direction = vectors.new()
         first = self.first_step

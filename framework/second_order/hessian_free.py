@@ -1,4 +1,4 @@
-"""Hessian-free optimisation: Newton steps by conjugate gradients on Gauss-Newton products, no matrix anywhere."""
+"""Hessian-free optimisation: Newton steps by conjugate gradients with Gauss-Newton products, without a matrix."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class HessianFree(FullBatchMethod):
         self.probes = whole(probes, "probes")
 
     def iterations(self, walk: Walk) -> Generator[dict[str, float], None, str]:
-        """One run of conjugate gradients and one line search each; it never gives up by itself."""
+        """See FullBatchMethod. An iteration is a run of conjugate gradients and a line search; never returns by itself."""
         f, vectors, backend = walk.objective, walk.vectors, walk.objective.backend
         search = Backtracking(c1=1e-2, shrink=0.8, probes=60)
         damping = self.damping
@@ -90,14 +90,14 @@ class HessianFree(FullBatchMethod):
                 damping /= 1.5
             step = walk.advance(search, chosen.x) if fall < float("inf") else 0.0
             if not step:
-                walk.restore()  # from the trials of `_best`; with the larger damping the next iteration goes less far
+                walk.restore()  # after the trials of `_best`; with more damping the next step will be shorter
             # The next run starts from where this one ended, even if an earlier iterate was taken as the step.
             vectors.combine(start, self.decay if step else 0.0, last.x, 0.0, last.x)
             yield {"step": step, "damping": damping, "cg": float(last.number), "rho": rho}
 
 
 def _best(walk: Walk, found: list[Iterate], change: float) -> tuple[Iterate, float]:
-    """(iterate, how f changes towards it): from the last iterate backwards, as long as f falls; change – to the last.
+    """(iterate, change of f at it): goes back from the last iterate as long as f decreases; change – of f at the last iterate.
 
     Source: Martens (2010), section 4.6.
     """
@@ -111,7 +111,7 @@ def _best(walk: Walk, found: list[Iterate], change: float) -> tuple[Iterate, flo
 
 
 def _row_squares(f: Objective, out: Array, probes: int, number: int) -> None:
-    """out = an estimate of the diagonal of sum over the rows of g_i g_i^T / factor, and l2: on the scale of G's diagonal."""
+    """out = estimated diagonal of the sum over rows of g_i g_i^T / factor, plus l2; it has the scale of the diagonal of G."""
     backend = f.backend
     drawn = backend.empty((f.rows, 1), f.arena.dtype)
     total = f.vectors.new()

@@ -1,4 +1,4 @@
-"""L-BFGS: BFGS that remembers the last few pairs instead of a matrix."""
+"""L-BFGS: BFGS with the last few pairs (s, y) instead of a matrix."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Array = Any
 
 
 class _Pair(NamedTuple):
-    """A step s, the change y of the gradient over it, <s, y> and <y, y>."""
+    """A step s and the change y of the gradient in it; curvature – <s, y>; squares – <y, y>."""
 
     s: Array
     y: Array
@@ -41,7 +41,7 @@ class LBFGS(FullBatchMethod):
         self.line_search = search_or(line_search, StrongWolfe())
 
     def iterations(self, walk: Walk) -> Generator[dict[str, float], None, str]:
-        """One recursion and one line search each."""
+        """See FullBatchMethod. An iteration is a two-loop recursion and a line search."""
         vectors = walk.vectors
         pairs: deque[_Pair] = deque(maxlen=self.memory)
         direction = vectors.new()
@@ -66,7 +66,7 @@ class LBFGS(FullBatchMethod):
 
 
 def _multiply(x: Array, pairs: deque[_Pair], vectors: Vectors) -> None:
-    """x = B x."""
+    """x = B x, in place, by the two-loop recursion."""
     weights = []
     for pair in reversed(pairs):
         weight = vectors.dot(pair.s, x) / pair.curvature

@@ -1,15 +1,15 @@
-"""What a matrix of all pairs of parameters costs, and the refusal where that is too much."""
+"""The limit for methods with an N x N matrix, and the error that states its cost."""
 
 from __future__ import annotations
 
 from ...errors import TooLarge
 
 SPEED = 1e11
-"""Operations in a second that estimates of time assume; stated in the message."""
+"""Operations per second assumed in estimates of time; stated in the message."""
 
 
 def require_room(count: int, limit: int, dtype: str, what: str, *, solved: bool = True) -> None:
-    """Raises TooLarge unless a [count, count] matrix is within the limit; solved – whether it is decomposed to be used."""
+    """Raises TooLarge if count > limit, with the cost of a [count, count] matrix; solved – whether it will be decomposed."""
     if count <= limit:
         return
     width = 8 if dtype == "float64" else 4

@@ -1,7 +1,7 @@
-"""Line searches: how far to go along a direction. Each looks at phi(a) = f(theta + a p) and nothing else.
+"""Line searches: the step length along a direction p, from phi(a) = f(theta + a p) only.
 
-A probe gives (phi(a), phi'(a)); values that are NaN count as infinite. Near a minimum the values differ by less than their
-rounding, and there the slopes decide: `change` is the one place where two values are compared.
+A probe gives (phi(a), phi'(a)); NaN is treated as infinite. Near a minimum, values differ by less than their rounding errors,
+and derivatives are compared instead: all comparisons of two values are made by `change`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from ..settings import positive, real, whole
 
 
 class Probe(NamedTuple):
-    """phi at one step: its value, and its slope where it was asked for (else NaN).
+    """phi at one step.
 
-    `rounding`, which the probe at 0 carries, is by how much each value along the line may be off; 0 for exact ones.
+    Attributes: step; value – phi(step); derivative – phi'(step), or NaN if it was not computed; rounding – only in the probe at
+        0: bound on the rounding error of each value along the line, 0 for exact values.
     """
 
     step: float
@@ -27,21 +28,21 @@ class Probe(NamedTuple):
 
 
 Phi = Callable[[float, bool], Probe]
-"""(step, whether the slope is wanted) -> Probe."""
+"""(step, whether to compute the derivative) -> Probe."""
 
 
 def hidden(a: Probe, b: Probe, rounding: float) -> bool:
-    """Whether the values are too close to tell by themselves which one is lower: each may be off by `rounding`."""
+    """Whether the difference of the values may be a rounding error: each may be off by `rounding`."""
     return abs(b.value - a.value) < 2.0 * rounding
 
 
 def change(a: Probe, b: Probe, rounding: float) -> float:
-    """phi(b) - phi(a), from the values; where rounding hides it, from the slopes: (b - a) (phi'(a) + phi'(b)) / 2.
+    """phi(b) - phi(a), from the values, or if rounding hides it from the derivatives: (b - a) (phi'(a) + phi'(b)) / 2.
 
-    Near a minimum phi is a quadratic, for which the trapezoid rule is exact. The values then tell phi to eps, and so where it
-    is lowest to sqrt(eps); the slopes tell that to eps. Against Armijo's condition phi(a) - phi(0) <= c1 a phi'(0), the second
-    form reads phi'(a) <= (2 c1 - 1) phi'(0): the approximate Wolfe condition. Slopes that foretell a change which the values
-    would show are not believed.
+    Near a minimum phi is approximately quadratic, for which this trapezoidal rule is exact. Values determine the position of
+    the minimum only to sqrt(eps), derivatives to eps. In the second form, Armijo's condition phi(a) - phi(0) <= c1 a phi'(0)
+    becomes phi'(a) <= (2 c1 - 1) phi'(0), the approximate Wolfe condition. If the derivatives imply a change so large that the
+    values would show it, they are ignored.
 
     Source: Hager and Zhang (2005), "A new conjugate gradient method with guaranteed descent and an efficient line search",
     SIAM J. Optim. 16(1), equation 4.1.
@@ -54,13 +55,13 @@ def change(a: Probe, b: Probe, rounding: float) -> float:
 
 
 def measured(phi: Phi, start: Probe, step: float) -> Probe:
-    """phi at a step, with the slope if that has to decide."""
+    """phi at a step, with the derivative if rounding hides the change of the value."""
     tried = phi(step, False)
     return phi(step, True) if hidden(start, tried, start.rounding) else tried
 
 
 def low_enough(start: Probe, here: Probe, c1: float) -> bool:
-    """Armijo's condition, and strictly below phi(0) where rounding eats the margin."""
+    """Whether a step satisfies Armijo's condition and lowers phi; the latter matters if rounding makes the margin 0."""
     fall = change(start, here, start.rounding)
     return fall < 0.0 and fall <= c1 * here.step * start.derivative
 
@@ -69,12 +70,12 @@ class LineSearch:
     """A line search; `search` returns None if it found no step that satisfies its condition."""
 
     needs_descent = True
-    """Whether the direction has to point downhill."""
+    """Whether the search needs a descent direction."""
 
     def search(self, phi: Phi, start: Probe, first: float) -> Probe | None:
-        """The accepted step.
+        """The accepted step, or None.
 
-        Args: start – phi at 0, with its derivative and the rounding error of values; first – the step to try first.
+        Args: phi; start – phi at 0, with its derivative and `rounding`; first – the step to try first.
         """
         raise NotImplementedError(f"{type(self).__name__} must define search")
 
@@ -98,7 +99,7 @@ class Backtracking(LineSearch):
         self.probes = whole(probes, "probes")
 
     def search(self, phi: Phi, start: Probe, first: float) -> Probe | None:
-        """The first step of the sequence that lowers phi enough."""
+        """The first step of the sequence that satisfies the condition."""
         step = first
         for _ in range(self.probes):
             tried = measured(phi, start, step)
@@ -123,7 +124,7 @@ class BestOf(LineSearch):
         self.rates = tuple(positive(rate, "rates") for rate in rates)
 
     def search(self, phi: Phi, start: Probe, first: float) -> Probe | None:  # noqa: ARG002
-        """The best of them, or None where none is lower than phi(0)."""
+        """The step with the lowest phi, or None if none is below phi(0)."""
         tried = [measured(phi, start, rate) for rate in self.rates]
         changes = [change(start, here, start.rounding) for here in tried]
         lowest = min(changes)
@@ -142,7 +143,7 @@ class FixedStep(LineSearch):
         self.rate = positive(rate, "rate")
 
     def search(self, phi: Phi, start: Probe, first: float) -> Probe | None:  # noqa: ARG002
-        """That step, if f is finite there."""
+        """The fixed step, or None if f is not finite there."""
         tried = phi(self.rate, False)
         return tried if math.isfinite(tried.value) else None
 
@@ -167,7 +168,7 @@ class StrongWolfe(LineSearch):
         self.longest = positive(longest, "longest")
 
     def search(self, phi: Phi, start: Probe, first: float) -> Probe | None:
-        """A step that satisfies both conditions, or at least the first."""
+        """A step that satisfies both conditions, otherwise one that satisfies the first, otherwise None."""
         left = self.probes
         last = low = start
         step = min(first, self.longest)
@@ -188,7 +189,7 @@ class StrongWolfe(LineSearch):
         return low if low is not start else None
 
     def _zoom(self, phi: Phi, start: Probe, low: Probe, high: Probe, left: int) -> Probe | None:
-        """Between `low`, the lowest that satisfies Armijo so far, and `high`, towards which phi falls from there."""
+        """Searches between `low`, the lowest probe that satisfies Armijo, and `high`, in whose direction phi decreases."""
         for _ in range(left):
             width = abs(high.step - low.step)
             if width <= 1e-14 * max(low.step, high.step):
@@ -206,9 +207,9 @@ class StrongWolfe(LineSearch):
 
 
 def _cubic_minimum(a: Probe, b: Probe, rounding: float) -> float:
-    """Where the cubic with the values and slopes of two probes is lowest, kept off the ends; else their middle.
+    """The minimum of the cubic with the values and derivatives of two probes, at some distance from both; else their midpoint.
 
-    Where rounding hides the difference of the values, it is the zero of the line through the slopes.
+    If rounding hides the difference of the values, the minimum is the zero of the line through the derivatives.
 
     Source: Nocedal and Wright (2006), equation 3.59.
     """

@@ -1,4 +1,4 @@
-"""Preconditioned conjugate gradients for A x = b with products A v only, as Hessian-free optimisation runs them."""
+"""Preconditioned conjugate gradients for A x = b, with the stopping rule of Hessian-free optimisation; needs only A v."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Array = Any
 
 
 class Iterate(NamedTuple):
-    """An approximate solution: after how many iterations, x, and phi(x) = x^T A x / 2 - b^T x."""
+    """An approximate solution: number – of iterations; x; model – phi(x) = x^T A x / 2 - b^T x."""
 
     number: int
     x: Array
@@ -29,13 +29,13 @@ def conjugate_gradients(
     tolerance: float = 5e-4,
     spread: float = 1.3,
 ) -> list[Iterate]:
-    """Iterates from the start x on, at the iterations ceil(spread^j) and the last one.
+    """Runs conjugate gradients from x; returns the iterates at iterations ceil(spread^j), j = 0, 1, …, and the last one.
 
-    It stops when phi fell over the last k = max(10, i / 10) iterations by less than k tolerance of |phi|: the solution is
-    wanted as a step, so what counts is phi and not the residual.
+    Stops in iteration i if phi has decreased by less than k tolerance |phi| over the last k = max(10, i / 10) iterations. The
+    criterion uses phi instead of the residual, because x is used as an optimisation step.
 
-    Args: product – (v, out) -> out = A v, with A positive definite; b; x – where to start, overwritten; precondition –
-        (r, out) -> out = M^-1 r; iterations – at most that many, >= 1.
+    Args: product – (v, out) -> out = A v, with A positive definite; b; x – starting point, overwritten; precondition – (r, out)
+        -> out = M^-1 r; vectors – arithmetic; iterations – largest number, >= 1; tolerance, spread – see above.
     Source: Martens (2010), sections 4.4 and 4.6.
     """
     residual, z, direction, bent = (vectors.new() for _ in range(4))

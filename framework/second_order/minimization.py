@@ -1,4 +1,4 @@
-"""The loop around the full-batch methods: stopping rules, history, and the promise to keep the best point."""
+"""`minimize`, the loop of the full-batch methods: stopping rules, history, and a copy of the best point."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .objective import Objective
 from .walk import Walk
 
 PATIENCE = 5
-"""Iterations in a row without progress, after which a run ends."""
+"""Number of consecutive iterations without progress after which a run ends."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def minimize(
 
 
 class _Run:
-    """The history, and a copy of the best point where the walk has left it."""
+    """The history of a run, and a copy of the best point."""
 
     def __init__(
         self, objective: Objective, walk: Walk, history: History, callback: Callable[[History], None] | None
@@ -143,7 +143,7 @@ class _Run:
         self._started = time.perf_counter()
 
     def record(self, row: dict[str, float]) -> None:
-        """One more row, of the point that the walk has accepted."""
+        """Adds a row for the accepted point of the walk, and copies the point if it is the best so far."""
         walk, objective = self.walk, self.objective
         self._lowest = min(self._lowest, walk.value)
         limit = self._lowest + 2.0 * walk.rounding
@@ -161,5 +161,5 @@ class _Run:
             self.callback(self.history)
 
     def keep_best(self) -> None:
-        """Puts the model on the best point."""
+        """Sets the parameters of the model to the best point."""
         self.objective.backend.copy(self._best, self.objective.parameters)

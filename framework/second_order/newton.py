@@ -15,7 +15,7 @@ from .walk import Walk
 Array = Any
 
 MARGIN = 1e-3
-"""Where an eigenvalue is negative, the damping makes it this share of the largest one."""
+"""If the lowest eigenvalue is negative, damping raises it to this fraction of the largest one."""
 
 
 class Newton(FullBatchMethod):
@@ -48,10 +48,10 @@ class Newton(FullBatchMethod):
         self.max_parameters = whole(max_parameters, "max_parameters")
 
     def iterations(self, walk: Walk) -> Generator[dict[str, float], None, str]:
-        """One Hessian, one decomposition and one line search each."""
+        """See FullBatchMethod. An iteration is a Hessian, its eigendecomposition and a line search."""
         f, backend = walk.objective, walk.objective.backend
         direction = walk.vectors.new()
-        # Eigenvalues below this share of the largest one are rounding: along them there is nothing to divide by.
+        # Eigenvalues below this fraction of the largest one are rounding errors; their directions are ignored.
         flat_fraction = 8.0 * EPSILON[f.arena.dtype] * max(f.count, 100)
         column = backend.zeros((f.count, 1), f.arena.dtype)
         rotated, flat = (backend.empty((f.count, 1), f.arena.dtype) for _ in range(2))
@@ -85,7 +85,7 @@ NO_LOWER = "no step along the Newton direction lowers the loss: it is at a minim
 
 
 def _divided(xp: Any, x: Array, by: Array, smallest: float) -> Array:
-    """-x / by, and 0 where |by| is below `smallest`."""
+    """-x / by, and 0 where |by| <= smallest."""
     by = xp.reshape(by, (-1, 1))
     usable = xp.abs(by) > smallest
     return xp.where(usable, -x / xp.where(usable, by, xp.ones_like(by)), xp.zeros_like(x))

@@ -1,7 +1,7 @@
 """A training problem as a function of one flat vector: value, gradient, and products with its curvature matrices.
 
-Everything is taken over the whole batch, in evaluation mode, at the parameters that the model has at that moment. Of a pruned
-model it is a function of the weights that are left: gradients and products are 0 where a weight was pruned.
+It is evaluated over the whole batch, in evaluation mode, at the current parameters of the model. For a pruned model it is a
+function of the remaining weights: gradients and products are 0 for pruned weights.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from .vectors import Packing, Vectors
 Array = Any
 
 MATRIX_LIMIT = 5000
-"""Parameters up to which an explicit matrix is made unless more are asked for: 200 MB in float64."""
+"""Default limit for the number of parameters of methods with an explicit matrix: 200 MB in float64."""
 
 EPSILON = {"float32": 2.0**-23, "float64": 2.0**-52}
 """The distance from 1 to the next number, by dtype."""
 
 ROUNDINGS = 8.0
-"""How many of them outputs and loss may be off; small networks of up to five layers show at most 1.5."""
+"""Assumed rounding error of outputs and loss in units of EPSILON; small networks of up to five layers show at most 1.5."""
 
 
 class Objective:
@@ -99,7 +99,7 @@ class Objective:
         self._curvature: _Curvature | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """What makes the same function again, of a copy of the model."""
+        """The arguments that recreate this function for a copy of the model."""
         to_host = self.backend.to_numpy
         state: dict[str, Any] = {name: getattr(self, name) for name in ("model", "loss", "l2", "seed", "passes", "products")}
         return {**state, "inputs": to_host(self.inputs), "targets": to_host(self.targets)}
@@ -121,7 +121,7 @@ class Objective:
 
     @property
     def l2_factors(self) -> tuple[int, float]:
-        """(end, l2): the penalty is on the first `end` elements of flat arrays, where the parameters that decay are."""
+        """(end, l2): the penalty applies to the first `end` elements of flat arrays, which are the parameters with decay."""
         return self._decaying, self.l2
 
     def value(self) -> float:
@@ -153,9 +153,10 @@ class Objective:
         return value, out
 
     def _rounding(self, value: float, outputs: Array, gradient: Array) -> float:
-        """ROUNDINGS eps (|f| + sum |df/dy_ij y_ij|): outputs y that are off by some eps of themselves, and so is f.
+        """ROUNDINGS eps (|f| + sum |df/dy_ij y_ij|): the effect of relative errors of some eps in the outputs y and in f.
 
-        The rows are computed in the parameters' dtype, whatever they are summed in; 0 where this is not finite.
+        eps is that of the parameters' dtype, in which rows are computed, even if they are summed in a wider type. 0 if the
+        result is not finite.
 
         Source: first-order error analysis, as in Higham (2002), "Accuracy and stability of numerical algorithms", chapter 3.
         """
@@ -215,9 +216,9 @@ class Objective:
         return out
 
     def hessian(self, limit: int = MATRIX_LIMIT) -> Array:
-        """H [count, count], the parameters in the order of the model, by one exact product for each.
+        """H [count, count] with the parameters in the order of the model, by one exact product per parameter.
 
-        Args: limit – the largest count that is accepted.
+        Args: limit – the largest accepted count.
         Raises: TooLarge, with the memory and operations that it would need.
         """
         return self._matrix(self.hessian_product, limit, "the exact Hessian")
@@ -241,9 +242,9 @@ class Objective:
     def signed_gradient(self, signs: Array, out: Array) -> None:
         """out = the sum over the rows of sign_i g_i, where g_i is the gradient of row i's contribution to the loss.
 
-        Over independent random signs, the expectation of its square is the sum of the squares of the g_i.
+        For independent random signs, the expectation of its elementwise square is the sum of the squares of the g_i.
 
-        Args: signs – [rows], of which only the sign counts; out – flat.
+        Args: signs – [rows], only their signs are used; out – flat.
         """
         self.products += 1
         tape = self._gradients
@@ -266,7 +267,7 @@ class Objective:
 
 
 class _Curvature:
-    """Buffers and tapes for products, made when the first one is asked for."""
+    """Buffers and tapes for curvature products, created for the first one."""
 
     def __init__(self, objective: Objective) -> None:
         self.objective = objective
@@ -284,12 +285,12 @@ class _Curvature:
         self.targets = self.dual.pair(objective.targets)
 
     def _along(self, direction: Array) -> None:
-        """Sets v, without what was pruned."""
+        """Sets the direction v, with 0 for pruned weights."""
         self.objective.backend.copy(direction, self.direction)
         self.objective.arena.hold(self.direction)
 
     def hessian(self, direction: Array, out: Array) -> None:
-        """Forward, loss and backward on (theta + v e); the tangent of the gradient is H v."""
+        """out = H v: the tangent of the gradient after forward, loss and backward at theta + v e."""
         f = self.objective
         self._along(direction)
         self.twice.begin(f.rows)
@@ -298,7 +299,7 @@ class _Curvature:
         f.backend.copy(self.result, out)
 
     def gauss_newton(self, direction: Array, out: Array) -> None:
-        """J v forward, H_L on the outputs as the derivative of the loss's gradient, J^T backward."""
+        """out = J^T H_L J v: J v by jvp, H_L as the tangent of the gradient of the loss, J^T by the backward pass."""
         f = self.objective
         self._along(direction)
         self.jacobian.begin(f.rows)

@@ -13,9 +13,9 @@ Array = Any
 
 
 class Vectors:
-    """The vector space of one arena; every result but `dot` stays on the backend.
+    """Arithmetic on the vectors of one arena; results other than `dot` and `norm` stay on the backend.
 
-    Args: arena – whose layout the vectors have; its gaps are 0 in all of them.
+    Args: arena – vectors have its layout, with 0 in the gaps between parameters.
     """
 
     def __init__(self, arena: Arena) -> None:
@@ -24,7 +24,7 @@ class Vectors:
         self._products = arena.new()
 
     def new(self) -> Array:
-        """Zeros."""
+        """A vector of zeros."""
         return self.arena.new()
 
     def copy(self, x: Array) -> Array:
@@ -51,9 +51,9 @@ class Vectors:
 
 
 class Packing:
-    """The parameters without the arena's gaps, one after the other in the order of the model.
+    """Converts vectors to and from arrays [count] without gaps, with the parameters in the order of the model.
 
-    Attributes: count – how many numbers there are.
+    Attributes: count – number of parameters.
     """
 
     def __init__(self, arena: Arena) -> None:
@@ -62,14 +62,14 @@ class Packing:
         self.ranges: Sequence[tuple[int, int]] = [arena.ranges[p] for p in arena.parameters]
 
     def pack(self, flat: Array, out: Array) -> None:
-        """out [count] from a flat array with the arena's layout."""
+        """Copies a flat array with the layout of the arena to out [count]."""
         position = 0
         for start, stop in self.ranges:
             self.arena.backend.copy(flat[start:stop], out[position : position + stop - start])
             position += stop - start
 
     def unpack(self, packed: Array, out: Array) -> None:
-        """The way back; the gaps stay as they are."""
+        """Copies packed [count] to a flat array with the layout of the arena; gaps are not changed."""
         position = 0
         for start, stop in self.ranges:
             self.arena.backend.copy(packed[position : position + stop - start], out[start:stop])

@@ -1,9 +1,10 @@
-"""Where a minimisation stands: the accepted parameters with value and gradient, and the trials around them.
+"""The state of a minimisation: the accepted point with value and gradient, and trial points around it.
 
-If rounding hides the effect of a step, no run increases f or continues without end. f is compared with the lowest value so far,
-not with the last one, so it stays within 2 `rounding` of it, however many such steps follow each other. A step is in vain if
-neither the gradient's norm is lower than ever before nor f by more than its usual error. The run ends after VAIN of them in a
-row, if they also cost two thirds of all evaluations since f last fell visibly: slow methods go on for longer.
+Rounding may hide the effect of a step on f. To keep f from creeping upwards over many such steps, f is compared with its lowest
+value so far instead of the last one, so it stays within 2 `rounding` of that. To make a run end, steps without effect are
+counted: those that neither reduce the gradient norm to a new minimum nor f by more than its usual error. The run ends after
+VAIN of them in a row, if they also took two thirds of all evaluations since f last decreased visibly, so that slow methods may
+continue for longer.
 """
 
 from __future__ import annotations
@@ -17,17 +18,17 @@ from .objective import Objective
 Array = Any
 
 VAIN = 15
-"""Steps in vain in a row that a run bears in any case: with Levenberg-Marquardt damping gradients rise and fall that long."""
+"""Consecutive steps without effect that are always allowed; Levenberg-Marquardt damping lets gradients oscillate that long."""
 USUAL = 0.25
-"""The share of `rounding`, which is a bound, that the error of f hardly ever exceeds."""
+"""The usual error of f as a fraction of `rounding`, which is an upper bound."""
 
 
 class Walk:
-    """The accepted point of an Objective; the model stands on the latest trial, and on this point after `restore`.
+    """The accepted point of an Objective. The model has the parameters of the latest trial, or after `restore` of this point.
 
-    Attributes: theta, gradient – flat, of the accepted point; before – the gradient of the point before it; value, norm –
-        f and ||gradient|| at the accepted point; rounding – by how much that value may be off; hidden – whether the last
-        step left f where it was before, to rounding; broken – at how many points that were tried f was not finite.
+    Attributes: theta, gradient – flat, of the accepted point; before – the gradient at the previous accepted point; value, norm
+        – f and ||gradient|| at the accepted point; rounding – error bound of that value; hidden – whether rounding hides the
+        effect of the last step on f; broken – number of trial points at which f was not finite.
     """
 
     def __init__(self, objective: Objective) -> None:
@@ -50,7 +51,7 @@ class Walk:
         return self.objective.passes + self.objective.products
 
     def restore(self) -> None:
-        """Puts the model back on the accepted point."""
+        """Sets the parameters of the model to the accepted point."""
         self._known = None
         self.objective.backend.copy(self.theta, self.objective.parameters)
 
@@ -59,10 +60,10 @@ class Walk:
         return self.vectors.dot(self.gradient, direction)
 
     def probe(self, direction: Array, step: float, derivative: bool = False) -> Probe:
-        """f at theta + step direction, where the model then stands; with its slope where that is wanted."""
+        """f at theta + step direction, to which the model is set; derivative – whether to compute phi' as well."""
         objective = self.objective
         self.vectors.combine(objective.parameters, 1.0, self.theta, step, direction)
-        objective.arena.hold()  # what was pruned stays 0 to the bit, whatever rounding left in the direction
+        objective.arena.hold()  # pruned weights stay exactly 0 in spite of rounding errors in the direction
         self._known = None
         value = objective.gradient(self._trial)[0] if derivative else objective.value()
         if not math.isfinite(value):
@@ -74,7 +75,7 @@ class Walk:
         return self._known
 
     def advance(self, search: LineSearch, direction: Array, first: float = 1.0) -> float:
-        """Searches along a direction and accepts what is found; the step, or 0 where nothing is and theta stays."""
+        """Searches along a direction and accepts the result; returns the step, or 0 if none was accepted."""
         self.hidden = False
         derivative = self.derivative(direction)
         vain, hidden = (self._evaluations - since for since in (self._gained, self._began))
@@ -89,7 +90,7 @@ class Walk:
         return 0.0
 
     def change(self, direction: Array) -> float:
-        """f(theta + direction) - f(theta), from the gradients where rounding hides it; infinite where f is not finite."""
+        """f(theta + direction) - f(theta), from the gradients if rounding hides it; infinite if f is not finite."""
         start = Probe(0.0, self.value, self.derivative(direction), self.rounding)
         end = measured(lambda step, wanted: self.probe(direction, step, wanted), start, 1.0)
         return change(start, end, self.rounding)
@@ -110,7 +111,7 @@ class Walk:
         return True
 
     def _count(self, value: float, norm: float) -> None:
-        """Notes what a step to a point with this value and norm has gained."""
+        """Updates `hidden` and the count of steps without effect, for a step to a point with this value and norm."""
         self.hidden = abs(value - self._lowest) < 2.0 * self.rounding
         if not self.hidden:
             self._lowest, self._mark, self._smallest = value, value, norm

@@ -20,8 +20,8 @@ class Activation:
     """An elementwise function and its derivative.
 
     Args: name – as in the layer's name; value – y = value(x, *settings); derivative – dy/dx as derivative(y or x, *settings);
-        keeps – "output" where the derivative is written in y, "input" where it needs x; settings – names of the scalars;
-        bounds – limits that the output saturates at, for diagnostics.
+        keeps – what the backward pass needs: "output" if the derivative is a function of y, "input" if it is one of x;
+        settings – names of the scalars; bounds – (lower, upper) limits at which the output saturates, for diagnostics.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Activation:
     bounds: tuple[float | None, float | None] = (None, None)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """A copy, or one read from a pickle, is the same row of the table: kernels are known by it."""
+        """Copies and unpickled activations are the same object as in the table, because kernels are cached by it."""
         return activation_named, (self.name,)
 
     @property
@@ -118,7 +118,7 @@ def silu_derivative(x: Value) -> Value:
 
 
 def _mish_terms(x: Value) -> tuple[Value, Value, Value]:
-    """w = e^-|x| <= 1, and a, b with tanh(softplus(x)) = a / b, where nothing overflows or cancels."""
+    """w = e^-|x| <= 1, and a, b with tanh(softplus(x)) = a / b, computed without overflow or cancellation."""
     positive = x > 0.0
     w = exp(select(positive, -x, x))
     a = select(positive, 1.0 + 2.0 * w, w * (w + 2.0))
@@ -178,7 +178,7 @@ ACTIVATIONS = {
         Activation("gelu_tanh", gelu_tanh, gelu_tanh_derivative, keeps="input"),
     )
 }
-"""The table that layers, tests and targets go through; a new activation is one more row."""
+"""Name -> activation. Layers, tests and targets iterate over this table; a new activation is a new row."""
 
 
 def activation_named(name: str) -> Activation:
@@ -194,7 +194,7 @@ def prelu(x: Each, alpha: Row) -> Each:
 
 @formula
 def prelu_backward(dy: Each, x: Each, alpha: Row) -> tuple[Each, Each]:
-    """(dx, what each element adds to the gradient of alpha)."""
+    """(dx, the contribution of each element to the gradient of alpha)."""
     return select(x > 0.0, dy, alpha * dy), select(x > 0.0, 0.0, x * dy)
 
 
@@ -206,10 +206,10 @@ def prelu_tangent(dx: Each, x: Each, alpha: Row, dalpha: Row) -> Each:
 
 @cache
 def dense_forward(activation: Activation, bias: bool, dropout: bool, keep_input: bool = False) -> Formula:
-    """What follows the GEMM of a dense layer, in one pass: y = dropout(activation(z + bias)).
+    """The elementwise part of a dense layer after its matrix product: y = dropout(activation(z + bias)).
 
-    Arguments of the formula: z, [bias], *settings, [fraction, scale, bits].
-    With `keep_input` it also returns z + bias, for activations whose derivative is written in their input.
+    Arguments of the formula: z, [bias], *settings, [fraction, scale, bits]. With `keep_input` it also returns z + bias, for
+    activations whose derivative is a function of their input.
     """
     kinds = {"z": "each", **({"bias": "row"} if bias else {}), **dict.fromkeys(activation.settings, "scalar")}
     if dropout:
@@ -230,10 +230,10 @@ def dense_forward(activation: Activation, bias: bool, dropout: bool, keep_input:
 
 @cache
 def dense_backward(activation: Activation, dropout: bool) -> Formula:
-    """The backward pass of `dense_forward`, in one pass: dz = dy derivative(saved), the dropout mask replayed.
+    """The backward pass of `dense_forward`: dz = dy derivative(saved), with the dropout mask computed again.
 
-    Arguments of the formula: dy, saved, *settings, [fraction, scale, bits]; where dropout scaled the saved output, the
-    activation's own output is found back by dividing.
+    Arguments of the formula: dy, saved, *settings, [fraction, scale, bits]. A saved output to which dropout was
+    applied is divided by `scale` first, which gives the output of the activation wherever the mask is not 0.
     """
     kinds = {"dy": "each", "saved": "each", **dict.fromkeys(activation.settings, "scalar")}
     if dropout:

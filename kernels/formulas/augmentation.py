@@ -24,6 +24,6 @@ def mixed(x: Each, other: Each, part: Scalar) -> Each:
 
 @formula
 def mixed_labels(label: Column, other: Column, number: Row, part: Scalar) -> Each:
-    """The mixture of two one-hot rows: part where the class `number` is the label, plus 1 - part where it is the other."""
+    """part one_hot(label) + (1 - part) one_hot(other); `number` is the class of each column."""
     first = select(absolute(label - number) < 0.5, part, 0.0)
     return first + select(absolute(other - number) < 0.5, 1.0 - part, 0.0)

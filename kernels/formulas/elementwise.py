@@ -16,7 +16,7 @@ def add(a: Each, b: Each) -> Each:
 
 @formula
 def plane(origin: Each, first: Each, second: Each, a: Scalar, b: Scalar) -> Each:
-    """origin + a first + b second: a point of the plane that two directions span."""
+    """origin + a first + b second: a point on the plane through `origin` that two directions span."""
     return origin + a * first + b * second
 
 
@@ -34,7 +34,7 @@ def row_product(a: Each, b: Each) -> RowSum:
 
 @formula
 def scale_columns(x: Each, factor: Row, offset: Row) -> Each:
-    """x times one number per column, plus another."""
+    """x factor + offset, with one factor and one offset per column."""
     return x * factor + offset
 
 

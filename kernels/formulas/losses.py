@@ -9,7 +9,7 @@ from ..formula import Column, Each, RowSum, Scalar, formula
 from ..vocabulary import absolute, exp, log, log1p, maximum, select, sqrt
 
 SMALLEST = 1e-30
-"""What a probability is raised to before its logarithm is taken; far above the smallest float32."""
+"""Lower bound applied to probabilities before a logarithm or a division; far above the smallest normal float32."""
 
 
 @formula

@@ -22,7 +22,7 @@ from ..vocabulary import (
 
 
 def _reduced_exponential(x: Value) -> tuple[Value, Value]:
-    """(n, e^r - 1) with x = n ln 2 + r, |r| <= ln(2) / 2, n whole: what both exponentials are made of."""
+    """(n, e^r - 1) with x = n ln 2 + r, |r| <= ln(2) / 2, n an integer; both exponentials are computed from it."""
     n = floor(x * 1.44269504088896341 + 0.5)
     r = x - n * 0.693359375
     r = r - n * -2.12194440e-4
@@ -38,7 +38,7 @@ def _reduced_exponential(x: Value) -> tuple[Value, Value]:
 def exp_polynomial(x: Value) -> Value:
     """e^x in float32: x = n ln 2 + r with |r| <= ln(2)/2, and a polynomial of degree 6 for e^r.
 
-    Relative error < 1.2e-7 for -87.3 <= x <= 88.7228; below it returns 0, above it infinity; NaN stays NaN.
+    Relative error < 1.2e-7 for -87.3 <= x <= 88.7228; 0 below this interval, infinity above it; NaN stays NaN.
     Source: the two-step reduction of Cody and Waite (1980); coefficients of Cephes (Moshier), expf.
     """
     clamped = minimum(maximum(x, -87.3), 88.722839)
@@ -63,8 +63,8 @@ def expm1_polynomial(x: Value) -> Value:
 def log_polynomial(x: Value) -> Value:
     """ln(x) in float32 for normal x > 0: x = m 2^e with m in [sqrt(1/2), sqrt(2)), a polynomial of degree 9 in m - 1.
 
-    Relative error < 1.2e-7. Negative numbers, zero and subnormal numbers count as the smallest normal one; infinity
-    and NaN stay what they are.
+    Relative error < 1.2e-7. Negative numbers, zero and subnormal numbers are treated as the smallest normal number;
+    infinity and NaN are returned unchanged.
     Source: coefficients of Cephes (Moshier), logf.
     """
     normal = maximum(x, 1.17549435e-38)
@@ -88,7 +88,7 @@ def log_polynomial(x: Value) -> Value:
 
 
 def log1p_polynomial(x: Value) -> Value:
-    """ln(1 + x) in float32 for finite x > -1: the logarithm of the rounded sum, corrected by what the rounding lost.
+    """ln(1 + x) in float32 for finite x > -1: the logarithm of the rounded sum, corrected for its rounding error.
 
     Relative error < 2e-7; NaN stays NaN.
     Source: Higham, Accuracy and Stability of Numerical Algorithms (2002), section 1.14.1.
@@ -119,7 +119,7 @@ def tanh_polynomial(x: Value) -> Value:
 def erf_short(x: Value) -> Value:
     """erf(x) in float32: 1 - (a1 t + ... + a5 t^5) e^(-x^2) with t = 1 / (1 + p |x|).
 
-    Absolute error < 7e-7 (1.5e-7 of the formula, the rest rounding).
+    Absolute error < 7e-7: 1.5e-7 from the formula, the rest from rounding.
     Source: Abramowitz and Stegun (1964), 7.1.26.
     """
     size = absolute(x)
@@ -136,7 +136,7 @@ def erf_short(x: Value) -> Value:
 def normal_quantile(p: Value) -> Value:
     """The z with P(Z > z) = p for a standard normal Z, for 0 < p <= 1/2.
 
-    Absolute error < 1e-5 for p >= 1.2e-8, and growing to 3e-3 at p = 1.2e-10, the smallest that random bits give.
+    Absolute error < 1e-5 for p >= 1.2e-8; it grows to 3e-3 at p = 1.2e-10, the smallest p that random bits produce.
 
     z = sqrt(2) x P(w) with x = 1 - 2p and w = -ln(4 p (1 - p)).
     Source: Giles (2010), Approximating the erfinv function, single precision.
@@ -163,7 +163,7 @@ SINGLE_PRECISION = (
     ("tanh", tanh_polynomial),
     ("erf", erf_short),
 )
-"""What compiled float32 kernels spell out, as (operation, formula) pairs."""
+"""(operation, function) pairs: operations that compiled float32 kernels compute by these functions."""
 
 ERROR_FUNCTION = (("erf", erf_rational),)
-"""What targets without an error function spell out."""
+"""Likewise, for targets without an error function."""

@@ -6,7 +6,7 @@ from ..formula import Each, Row, Scalar, formula
 from ..vocabulary import maximum, minimum, select
 
 LARGEST = 3.4028234663852886e38
-"""Of float32; what is not at most this is infinite or NaN."""
+"""The largest finite float32; `x <= LARGEST` is false for infinity and NaN."""
 LARGEST_SCALE = 16777216.0
 SMALLEST_SCALE = 1.0
 
@@ -27,10 +27,13 @@ def times(x: Each, factor: Row) -> Each:
 def adapt_loss_scale(
     squares: Each, scale: Each, good: Each, period: Scalar
 ) -> tuple[Each, Each, Each, Each, Each]:
-    """(squares / scale^2, 1 / scale, verdict, scale for the next step, good steps in a row) of one step.
+    """The update of a dynamic loss scale, from the sum of squares of the scaled gradient.
 
-    Where squares is finite, the step is good, and every `period` good steps the scale doubles; else it is halved. The
-    verdict is squares where they are not finite and the scale is as small as it gets, else 0.
+    A step is good if `squares` is finite. After `period` good steps in a row the scale is doubled, after a bad one it is
+    halved, within [SMALLEST_SCALE, LARGEST_SCALE].
+
+    Returns: (squares / scale^2, 1 / scale, verdict, scale for the next step, number of good steps in a row). The verdict is
+        `squares` if the step was bad at the smallest scale, otherwise 0.
     """
     finite = squares <= LARGEST
     counted = good + 1.0

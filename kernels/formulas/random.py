@@ -39,12 +39,12 @@ def philox4x32(c0: Value, c1: Value, c2: Value, c3: Value, k0: Value, k1: Value)
 
 
 def to_uniform(bits: Value, like: Value = None) -> Value:
-    """A real in [0, 1) from the upper 24 bits: exact in float32, and so the same in every precision."""
+    """A real in [0, 1) from the upper 24 bits, which float32 represents exactly: all precisions get the same number."""
     return real(bits >> 8, like) * 5.9604644775390625e-08
 
 
 def to_normal(bits: Value, like: Value = None) -> Value:
-    """A standard normal number: the lowest bit is its sign, the others choose its tail probability in (0, 1/2)."""
+    """A standard normal number: the lowest bit gives its sign, the other 31 its tail probability in (0, 1/2)."""
     tail = (real(bits >> 1, like) + 0.5) * 2.3283064365386963e-10
     size = normal_quantile(select(tail > 0.5, 0.5, tail))
     return size * (1.0 - 2.0 * real(bits & 1, like))
@@ -63,7 +63,7 @@ def normal(mean: Scalar, deviation: Scalar, bits: Bits) -> Each:
 
 
 def dropout_factor(bits: Value, fraction: Value, scale: Value, like: Value) -> Value:
-    """scale where u >= fraction, else 0: what inverted dropout multiplies an element by."""
+    """The factor of inverted dropout: scale where u >= fraction, else 0, with u uniform in [0, 1)."""
     return select(to_uniform(bits, like) >= fraction, scale, 0.0)
 
 
@@ -71,7 +71,7 @@ def dropout_factor(bits: Value, fraction: Value, scale: Value, like: Value) -> V
 def dropout(x: Each, fraction: Scalar, scale: Scalar, bits: Bits) -> Each:
     """Inverted dropout: x scale where u >= fraction, else 0; `fraction` is the probability p of dropping, scale = 1/(1 - p).
 
-    The same formula on dy, with the same bits, is the backward pass.
+    The backward pass is the same formula applied to dy, with the same bits.
     Source: Srivastava et al. (2014); the notes scale by 1 - p at test time instead, which has the same expectation.
     """
     return x * dropout_factor(bits, fraction, scale, x)

@@ -15,7 +15,7 @@ from ..formula import Each, Formula, formula, make_formula
 from ..vocabulary import Value, absolute, maximum, minimum, select, sign, sqrt
 
 GRADIENT_SCALE = "gradient_scale"
-"""First scalar of every update: what gradients are multiplied by; NaN there makes the whole update do nothing."""
+"""Name of the first scalar of every update, the factor of the gradient. If it is NaN, the update changes nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,11 +33,11 @@ class Rule:
 
 
 RULES: dict[str, Rule] = {}
-"""The update rules by name; optimisers, tests and targets go through it."""
+"""Name -> update rule. Optimisers and tests read this table."""
 
 
 def rule(function: Callable[..., tuple[Value, ...]]) -> Callable[..., tuple[Value, ...]]:
-    """Decorator: enters a rule in RULES; of its arguments after theta and g, those before lr are states, the others scalars."""
+    """Decorator: enters a rule in RULES. Of the arguments after theta and g, those before lr are states, the rest scalars."""
     arguments = tuple(inspect.signature(function).parameters)
     lr = arguments.index("lr")
     RULES[function.__name__] = Rule(function.__name__, function, arguments[2:lr], arguments[lr:])
@@ -73,7 +73,7 @@ def momentum_average(theta: Value, g: Value, m: Value, lr: Value, beta: Value, r
 
 @rule
 def momentum_sum(theta: Value, g: Value, u: Value, lr: Value, gamma: Value) -> tuple[Value, ...]:
-    """u = gamma u + g; theta -= lr u: the form of PyTorch, in which a new lr acts at once on the whole history."""
+    """u = gamma u + g; theta -= lr u: the form of PyTorch, in which a new lr applies to all past gradients at once."""
     u = gamma * u + g
     return theta - lr * u, u
 
@@ -87,7 +87,7 @@ def nesterov(theta: Value, g: Value, u: Value, lr: Value, gamma: Value) -> tuple
 
 @rule
 def nesterov_look_ahead(theta: Value, g: Value, u: Value, lr: Value, gamma: Value) -> tuple[Value, ...]:
-    """u' = gamma u + lr g with g taken at theta - gamma u, which is where theta stands now; theta += gamma u - u'.
+    """u' = gamma u + lr g; theta += gamma u - u'. The given theta is the look-ahead point, at which g was computed.
 
     Source: Nesterov (1983); notes 002 and 004.
     """
@@ -148,7 +148,7 @@ def adam_outside(
 ) -> tuple[Value, ...]:
     """m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2; theta -= lr m / (sqrt(v) root + eps).
 
-    lr comes divided by 1 - b1^t, and root is 1 / sqrt(1 - b2^t): together the bias correction.
+    Bias correction: the lr that is passed is already divided by 1 - b1^t, and root is 1 / sqrt(1 - b2^t).
     Source: Kingma and Ba (2015), algorithm 1.
     """
     m = m + rest1 * (g - m)
@@ -187,7 +187,7 @@ def adamax(
 ) -> tuple[Value, ...]:
     """m = b1 m + (1 - b1) g; u = max(b2 u, |g| + eps); theta -= lr m / u, lr divided by 1 - b1^t.
 
-    Source: Kingma and Ba (2015), algorithm 2; eps as in PyTorch, so that a zero gradient does no harm.
+    Source: Kingma and Ba (2015), algorithm 2; eps as in PyTorch, so that u > 0 even if the gradient is 0.
     """
     m = m + rest1 * (g - m)
     u = maximum(beta2 * u, absolute(g) + eps)
@@ -207,19 +207,19 @@ def sign_descent(theta: Value, g: Value, lr: Value) -> tuple[Value, ...]:
 
 
 FEATURES = ("clip_value", "l2", "l1", "l1_proximal", "weight_decay")
-"""What may be switched on around a rule; each adds one scalar of that name, in this order, after the learning rate."""
+"""Optional operations around a rule. Each in use adds a scalar of that name, in this order, after the learning rate."""
 
 MASK = "mask"
-"""Switched on like a feature; it adds no scalar but an array of 0 and 1, and where it is 0, theta and states become 0."""
+"""Another optional operation: an additional array of 0 and 1; where it is 0, theta and the states become 0."""
 
 
 def shrink(theta: Value, amount: Value) -> Value:
-    """sign(theta) max(|theta| - amount, 0): the proximal step of the L1 norm, which makes exact zeros."""
+    """sign(theta) max(|theta| - amount, 0): the proximal operator of the L1 norm, which gives exact zeros."""
     return select(theta > amount, theta - amount, select(theta < -amount, theta + amount, theta * 0.0))
 
 
 def penalised_gradient(theta: Value, gradient: Value, scale: Value, setting: dict[str, Value]) -> Value:
-    """g = clip(scale gradient, clip_value) + l2 theta + l1 sign(theta), each part only where `setting` has it."""
+    """g = clip(scale gradient, clip_value) + l2 theta + l1 sign(theta); operations that are not in `setting` are left out."""
     g = scale * gradient
     if "clip_value" in setting:
         g = minimum(maximum(g, -setting["clip_value"]), setting["clip_value"])
@@ -231,20 +231,19 @@ def penalised_gradient(theta: Value, gradient: Value, scale: Value, setting: dic
 
 
 def hold(mask: tuple[Value, ...], *values: Value) -> tuple[Value, ...]:
-    """The values, or 0 where there is a mask and it is 0."""
+    """The values, set to 0 where the mask is 0; `mask` is empty or holds one array."""
     return tuple(select(mask[0] > 0.0, value, 0.0) for value in values) if mask else values
 
 
 @cache
 def update_formula(rule: Rule, features: tuple[str, ...] = ()) -> Formula:
-    """A rule with the features in use, as one formula: all of it happens in one pass over the arena.
+    """A rule together with the features in use, as one formula that needs a single pass over the arena.
 
-    g = clip(gradient_scale gradient, clip_value) + l2 theta + l1 sign(theta); theta *= 1 - decay_lr weight_decay;
-    then the rule; then, with l1_proximal, the proximal step of size decay_lr l1_proximal.
+    g = clip(gradient_scale gradient, clip_value) + l2 theta + l1 sign(theta); theta *= 1 - decay_lr weight_decay; then the
+    rule; then, with l1_proximal, the proximal step of size decay_lr l1_proximal.
 
-    Arguments: theta, gradient, mask where it is among `features`, *states; scalars gradient_scale, decay_lr (the plain
-    learning rate), those of `features`, those of the rule. Penalties act on the clipped gradient, so clipping never
-    weakens them.
+    Arguments of the formula: theta, gradient, [mask], *states; scalars gradient_scale, decay_lr (the plain learning rate),
+    those of `features`, those of the rule. Penalties are added after clipping, so clipping does not weaken them.
     """
     masked = (MASK,) if MASK in features else ()
     features = tuple(f for f in FEATURES if f in features)
@@ -272,8 +271,10 @@ def update_formula(rule: Rule, features: tuple[str, ...] = ()) -> Formula:
 def lamb_direction(features: tuple[str, ...] = ()) -> Formula:
     """The first half of LAMB: direction = m / (1 - b1^t) / (sqrt(v) root + eps) + weight_decay theta; m, v as in Adam.
 
-    The second half scales each layer's direction by ||theta|| / ||direction||, which `trust_ratio` gives.
-    Source: You et al. (2020), algorithm 2. Clipping and l2 act on the gradient, as everywhere.
+    The second half multiplies the direction of each layer by `trust_ratio`, ||theta|| / ||direction||. Clipping and l2 apply to
+    the gradient, as in `update_formula`.
+
+    Source: You et al. (2020), algorithm 2.
     """
     masked = (MASK,) if MASK in features else ()
     features = tuple(f for f in FEATURES if f in features)
@@ -299,7 +300,7 @@ def lamb_direction(features: tuple[str, ...] = ()) -> Formula:
 
 @formula
 def trust_ratio(theta_squares: Each, direction_squares: Each) -> Each:
-    """||theta|| / ||direction|| from their squares, and 1 where either is 0."""
+    """||theta|| / ||direction|| from the squared norms; 1 if either is 0."""
     usable = minimum(theta_squares, direction_squares) > 0.0
     return select(usable, sqrt(theta_squares / select(usable, direction_squares, 1.0)), 1.0)
 

@@ -32,11 +32,11 @@ def precondition(x: Each, q: Each, damping: Scalar, exponent: Scalar) -> Each:
 
 @formula
 def sign_rows(x: Each, a: Column) -> Each:
-    """Each row of x with the sign of one number."""
+    """x sign(a): each row of x times the sign of its element of a."""
     return x * sign(a)
 
 
 @formula
 def inverse_update(h: Each, s: Column, u: Column, s_row: Row, u_row: Row, scale: Scalar, factor: Scalar) -> Each:
-    """h + factor s s^T - scale (u s^T + s u^T): the BFGS update of an inverse Hessian, with u = h y."""
+    """h + factor s s^T - scale (u s^T + s u^T): the BFGS update of an inverse Hessian h, with u = h y."""
     return h + factor * s * s_row - scale * (u * s_row + s * u_row)

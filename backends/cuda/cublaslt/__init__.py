@@ -1,6 +1,6 @@
 """Matrix products of the CUDA backend with cuBLASLt: plans that are created once and run by a single call.
 
-library.py calls the real library; tests/fakes/cublaslt.py replaces it without a device, and the other files stay the same.
+library.py calls the real library; without a device, tests/fakes/cublaslt.py replaces that one file.
 """
 
 from .codes import Compute, DataType, Epilogue, Status

@@ -18,7 +18,7 @@ Array = Any
 
 _SIZE = 16
 _GELU_ERROR = {"float32": 1e-5, "tf32": 2e-3, "float16": 2e-3, "bfloat16": 1.6e-2}
-"""What its GELU may be off by for inputs from -4 to 4: our own elementwise tolerance, or the step of a coarser precision."""
+"""Largest accepted error of its GELU for inputs in [-4, 4]: our elementwise tolerance, or the spacing of a coarser type."""
 
 
 class Relu(NamedTuple):
@@ -32,7 +32,7 @@ class Relu(NamedTuple):
 
 
 class LibraryChecks:
-    """The questions and their answers, for each precision.
+    """The results of the checks, for each precision.
 
     Args: backend – whose arrays are used; gemms – its plans.
     """
@@ -44,7 +44,7 @@ class LibraryChecks:
         self._gelus: dict[tuple[str, bool], bool] = {}
 
     def relu(self, dtype: str, tf32: bool) -> Relu:
-        """What its ReLU does with NaN and at 0."""
+        """How its ReLU treats NaN and 0; warns if it is not sound."""
         known = self._relus.get((dtype, tf32))
         if known is None:
             known = self._relus[dtype, tf32] = self._ask_relu(dtype, tf32)
@@ -53,7 +53,7 @@ class LibraryChecks:
         return known
 
     def gelu(self, dtype: str, tf32: bool) -> bool:
-        """Whether its GELU and its derivative are those of the formula with tanh."""
+        """Whether its GELU and derivative agree with the formula with tanh; warns if not."""
         known = self._gelus.get((dtype, tf32))
         if known is None:
             known = self._gelus[dtype, tf32] = self._ask_gelu(dtype, tf32)
@@ -69,7 +69,7 @@ class LibraryChecks:
         if not marked:
             values = self._forward(Epilogue.RELU_BIAS, inputs, dtype, tf32)
         if values is None:
-            return Relu(True, True)  # there is none to be careful with
+            return Relu(True, True)  # not supported, so it is never used
         plain = ~np.isnan(inputs)
         sound = np.array_equal(values[plain], np.maximum(inputs[plain], 0.0)) and bool(np.isnan(values[~plain]).all())
         derivatives = self._backward(Epilogue.DRELU, dtype, tf32, mask, MASK_COLUMNS) if marked else None
@@ -96,7 +96,7 @@ class LibraryChecks:
     def _forward(
         self, epilogue: Epilogue, inputs: Any, dtype: str, tf32: bool, aux: Array | None = None, aux_leading: int = 0
     ) -> Any:
-        """What an activation makes of these numbers, given as a bias; None where it is not supported."""
+        """The activation of these numbers, which are passed as a bias; None if the epilogue is not supported."""
         nothing, out = (self._backend.zeros((_SIZE, _SIZE), dtype) for _ in range(2))
         identity = self._array(np.eye(_SIZE), dtype)
         done = self._gemms.fused(
@@ -105,7 +105,7 @@ class LibraryChecks:
         return self._backend.to_numpy(out)[0].astype(np.float64) if done else None
 
     def _backward(self, epilogue: Epilogue, dtype: str, tf32: bool, aux: Array, aux_leading: int) -> Any:
-        """The slopes where the activation was taken before; None where that is not supported."""
+        """The derivatives at the inputs of the last `_forward`, from what it saved in `aux`; None if not supported."""
         ones, out = self._array(np.ones((_SIZE, _SIZE)), dtype), self._backend.zeros((_SIZE, _SIZE), dtype)
         identity = self._array(np.eye(_SIZE), dtype)
         done = self._gemms.fused(ones, identity, out, epilogue, None, None, aux, aux_leading, tf32=tf32)

@@ -20,10 +20,10 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Choice:
-    """What was chosen for a product.
+    """The algorithm that was selected for a product.
 
-    Attributes: algorithm – empty where the library has none; workspace – bytes that it needs; seconds – measured, or 0;
-        fused – whether this was faster than the product and kernels for the rest.
+    Attributes: algorithm – empty if the library has none; workspace – bytes that it needs; seconds – measured time, or 0; fused
+        – whether a product with an epilogue was faster than a plain product followed by other kernels.
     """
 
     algorithm: bytes
@@ -33,9 +33,9 @@ class Choice:
 
 
 class Choices:
-    """A table of choices by the name of the problem; reads its file once and writes it after every new choice.
+    """Name of a product -> Choice; reads its file once and writes it after each new choice.
 
-    Args: identity – device, driver and library, in words; keep – whether choices outlive the process.
+    Args: identity – text that describes device, driver and library; keep – whether to use a file.
     """
 
     def __init__(self, identity: str, keep: bool = True) -> None:
@@ -45,11 +45,11 @@ class Choices:
         self._table = {} if self._path is None else _read(self._path, identity)
 
     def get(self, name: str) -> Choice | None:
-        """What was chosen, or None."""
+        """The choice for a product, or None."""
         return self._table.get(name)
 
     def put(self, name: str, choice: Choice) -> None:
-        """Keeps a choice, in the file as well where there is one; other processes may have written to it meanwhile."""
+        """Stores a choice, also in the file, which is merged with what other processes have written in the meantime."""
         self._table[name] = choice
         if self._path is None:
             return
@@ -63,7 +63,7 @@ class Choices:
 
 
 def _read(path: Path, identity: str) -> dict[str, Choice]:
-    """The choices of a file; none where it is missing, damaged, or of another version: they can be made again."""
+    """The choices in a file; none if it is missing, damaged, or of another version, because they can be measured again."""
     try:
         given: Any = json.loads(path.read_text(encoding="utf-8"))
         if (given["format"], given["version"], given["identity"]) != (FORMAT, VERSION, identity):

@@ -8,11 +8,11 @@ from __future__ import annotations
 from enum import IntEnum, IntFlag
 
 ALGORITHM_BYTES = 64
-"""Size of cublasLtMatmulAlgo_t, which may be copied and kept for the same version of the library."""
+"""Size of cublasLtMatmulAlgo_t, which may be copied, and stored for the same version of the library."""
 MASK_COLUMNS = 128
 """The leading dimension of a ReLU bit mask, in bits, is a multiple of this."""
 AUX_COLUMNS = 8
-"""The leading dimension of the kept input of a GELU, in elements, is a multiple of this."""
+"""The leading dimension of the saved input of a GELU, in elements, is a multiple of this."""
 
 BGRAD = 16
 """The bit of an epilogue that adds the bias gradient to that of the activation."""
@@ -31,7 +31,7 @@ ITEM_BYTES = {DataType.float32: 4, DataType.float64: 8, DataType.float16: 2, Dat
 
 
 class Compute(IntEnum):
-    """cublasComputeType_t: what products are computed and accumulated in."""
+    """cublasComputeType_t: the type in which products are computed and accumulated."""
 
     float32 = 68
     float64 = 70
@@ -39,7 +39,7 @@ class Compute(IntEnum):
 
 
 class Epilogue(IntFlag):
-    """cublasLtEpilogue_t: what is done to the product before it is stored."""
+    """cublasLtEpilogue_t: operations on the product before it is stored."""
 
     NONE = 1
     RELU = 2

@@ -1,6 +1,6 @@
-"""Dense layers on cuBLASLt: bias, activation, its derivative and the bias gradient inside the products.
+"""Dense layers on cuBLASLt: bias, activation, its derivative and the bias gradient in the epilogues of products.
 
-Each operation has the fallback of backends/defaults/dense.py, a product and kernels; timing decides once per shape.
+The alternative is backends/defaults/dense.py, a plain product followed by kernels; timing selects one of them once per shape.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from .gemms import Gemms
 Array = Any
 
 FUSIBLE = ("float32", "float16", "bfloat16")
-"""Types whose products take epilogues; cuBLASLt has none for float64."""
+"""Types whose products support epilogues; cuBLASLt has none for float64."""
 
 
 class DenseProducts:
-    """The operations of a dense layer by one call each, where that is faster.
+    """The operations of a dense layer, each as a single product if that is faster.
 
-    Args: backend – whose arrays and fallbacks are used; gemms – its plans.
+    Args: backend – for its arrays; gemms – its product plans.
     """
 
     def __init__(self, backend: Any, gemms: Gemms) -> None:
@@ -33,11 +33,11 @@ class DenseProducts:
         self._sums = not gemms.deterministic
 
     def mask_bytes(self, activation: Activation, width: int, dtype: str, tf32: bool) -> int:
-        """Bytes a row of the mask that the forward product writes for the backward one; 0 where there is none."""
+        """Bytes per row of the mask that the forward product writes for the backward product; 0 if there is no mask."""
         if activation.name != "relu" or dtype not in FUSIBLE:
             return 0
         relu = self._checks.relu(dtype, tf32)
-        # float32 follows the formulas to the letter; the coarser precisions may take the subgradient 1 at exactly 0.
+        # In float32 the subgradient at 0 must be 0 as in the formula; coarser precisions may use 1 there.
         exact = dtype == "float32" and not tf32
         return -(-width // MASK_COLUMNS) * MASK_COLUMNS // 8 if relu.sound and (relu.zero_at_zero or not exact) else 0
 
@@ -45,7 +45,7 @@ class DenseProducts:
         self, x: Array, weight: Array, bias: Array | None, activation: Activation, out: Array, saved: Array | None,
         mask: Array | None, tf32: bool, unfused: Callable[[], object],
     ) -> bool | None:  # fmt: skip
-        """True with the mask written, False without, None where nothing was done."""
+        """Returns: None if nothing was done, otherwise whether the mask was written; unfused – the alternative."""
         name = activation.name
         if out.dtype.name not in FUSIBLE or (bias is not None and bias.dtype != out.dtype):
             return None
@@ -72,9 +72,10 @@ class DenseProducts:
         self, dz: Array, weight: Array, out: Array, activation: Activation, saved: Array, mask: Array | None,
         bias_gradient: Array | None, tf32: bool, unfused: Callable[[], object], summed: Callable[[], object],
     ) -> bool | None:  # fmt: skip
-        """True with the bias gradient written, False without, None where nothing was done.
+        """See Backend.dense_input_gradient.
 
-        Args: unfused – the fallback; summed – the fallback, then the sum of the columns into `bias_gradient`.
+        Args: unfused – the alternative; summed – the alternative, followed by the column sums into `bias_gradient`.
+        Returns: None if nothing was done, otherwise whether the bias gradient was written.
         """
         if out.dtype.name not in FUSIBLE:
             return None
@@ -96,7 +97,7 @@ class DenseProducts:
         self, x: Array, dz: Array, out: Array, accumulate: bool, bias_gradient: Array, tf32: bool,
         summed: Callable[[], object],
     ) -> bool:  # fmt: skip
-        """Whether weight and bias gradient were written; `summed` is the fallback for both."""
+        """Returns: whether both weight and bias gradient were written; summed – the alternative that writes both."""
         if out.dtype.name not in FUSIBLE or bias_gradient.dtype != out.dtype or not self._sums:
             return False
         return self._gemms.fused(

@@ -14,17 +14,17 @@ from ..capture import capture
 Array = Any
 
 WORKSPACE_BYTES = 32 << 20
-"""For each stream; what NVIDIA recommends for its largest devices."""
+"""Workspace of each stream; the size that NVIDIA recommends for its largest devices."""
 LEAST_SECONDS, MOST_RUNS = 2e-3, 100
-"""A measurement takes at least this long, or this many runs."""
+"""A measurement lasts at least so many seconds, but consists of at most so many runs."""
 
 
 class CupyDevice:
-    """Where the arrays live: the current device, through CuPy.
+    """The current device, through CuPy.
 
-    Args: lock – a new one unless given.
-    Attributes: identity – device and driver, in words; measures – whether times mean anything here; lock – held while something
-        is made, timed or captured, so that no other thread does that meanwhile.
+    Args: lock – a new one by default.
+    Attributes: identity – text that describes device and driver; measures – whether timing is meaningful (not in the
+        simulator); lock – held while plans are created, timed or captured, so that only one thread does so at a time.
     """
 
     identity: str
@@ -44,21 +44,21 @@ class CupyDevice:
         )
 
     def address(self, array: Array) -> int:
-        """Of its first element."""
+        """The address of the first element."""
         pointer: int = array.data.ptr
         return pointer
 
     def stream(self) -> int:
-        """The stream that work is handed to now."""
+        """The current stream."""
         pointer: int = self._current().ptr
         return pointer
 
     def recording(self) -> bool:
-        """Whether work handed out now is captured, so that nothing may be measured or allocated."""
+        """Whether the current stream is being captured, so that nothing may be timed or allocated."""
         return bool(self._current().is_capturing())
 
     def bytes(self, size: int) -> Array:
-        """A new flat array of that many bytes, its address a multiple of 256; CuPy's allocations start at multiples of 512."""
+        """A new flat uint8 array whose address is a multiple of 256; CuPy allocates at multiples of 512."""
         try:
             return self._cupy.empty((size,), dtype=self._cupy.uint8)
         except self._cupy.cuda.memory.OutOfMemoryError as error:

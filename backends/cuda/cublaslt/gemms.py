@@ -1,4 +1,4 @@
-"""The product plans of one device, in a dictionary; created and timed when a product first occurs.
+"""The product plans of one device: a plan is created, and algorithms are timed, when a product first occurs.
 
 Afterwards a product is a single library call without allocation, timing or synchronisation.
 """
@@ -25,15 +25,15 @@ from .problem import ProductProblem, Unsuited, alignment_of, data_type
 Array = Any
 
 CANDIDATES = "FUSEDSTEP_GEMM_CANDIDATES"
-"""Environment variable: how many algorithms are timed for each product; 1 takes the library's first without timing."""
+"""Environment variable: number of algorithms that are timed for each product; 1 uses the library's first without timing."""
 MOST_PLANS = 8192
-"""Plans that are kept; the oldest go first, which costs making them again."""
+"""Largest number of cached plans; the oldest are dropped, and created again when needed."""
 VECTOR_BYTES = 16
-"""Addresses of biases, masks and kept inputs must be multiples of this."""
+"""Addresses of biases, masks and saved inputs must be multiples of this."""
 
 
 def candidate_count() -> int:
-    """The setting of CANDIDATES, 16 unless given.
+    """The value of CANDIDATES, 16 by default.
 
     Raises: HyperparameterError unless it is a whole number from 1 to 64.
     """
@@ -44,16 +44,16 @@ def candidate_count() -> int:
 
 
 class _Refused(Exception):
-    """An algorithm that the library offered and then did not take."""
+    """The library rejected an algorithm that it had offered."""
 
 
 class Gemms:
     """Products of row-major arrays on one device.
 
-    Args: library – cuBLASLt, or what stands in for it; device – where the arrays live; candidates – see CANDIDATES;
-        deterministic – whether the bits may not depend on what was timed: each product then takes the first algorithm of
-        the library that adds in a fixed order, and what may be fused is.
-    Attributes: calls – how many products were handed to the device; deterministic.
+    Args: library – cuBLASLt or a fake; device – of the arrays; candidates – see CANDIDATES; deterministic – whether the bits
+        must not depend on timing: each product then uses the library's first algorithm that adds in a fixed order, and
+        epilogues are used wherever they are supported.
+    Attributes: calls – number of products that were run; deterministic.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Gemms:
         self._disappointed = False
 
     def _workspace(self, stream: int) -> int:
-        """The address of a workspace of that stream alone, whose kernels run in order."""
+        """The address of the workspace of a stream. Each stream has its own, because its kernels run in order."""
         key = own_stream(stream)
         found = self._workspaces.get(key)
         if found is None:
@@ -88,15 +88,15 @@ class Gemms:
 
     def _run(self, plan: ProductPlan, a: int, b: int, out: int) -> None:
         stream = self.device.stream()
-        # One product may be several kernels that meet in the workspace: no other thread may put its own between them.
+        # A product may consist of several kernels that use the workspace; those of other threads must not come between them.
         with self._handing_out:
             self.calls += 1
             plan.run(a, b, out, self._workspace(stream), WORKSPACE_BYTES, stream)
 
     def matmul(self, a: Array, b: Array, out: Array, accumulate: bool = False, tf32: bool = False) -> None:
-        """out = a b, or added to `out`, for arrays [m, k], [k, n] and [m, n] that are not empty.
+        """out = a b, or out += a b with `accumulate`, for non-empty arrays [m, k], [k, n] and [m, n].
 
-        Raises: Unsuited for types and strides that cuBLASLt does not take, or where it has no algorithm.
+        Raises: Unsuited for types and strides that cuBLASLt does not support, or if it has no algorithm.
         """
         where = self.device.address
         first, second, target = where(a), where(b), where(out)
@@ -122,11 +122,12 @@ class Gemms:
         vector: Array | None = None, aux: Array | None = None, aux_leading: int = 0,
         accumulate: bool = False, tf32: bool = False,
     ) -> bool:  # fmt: skip
-        """Computes out = a b with an epilogue, if that is supported and was timed to be faster than `unfused`.
+        """Computes out = a b with an epilogue, if that is supported and was measured to be faster than `unfused`.
 
-        Args: unfused – does the same by other means, and writes nothing else; None for no comparison; vector – the bias, or
-            where its gradient goes; aux – the mask or the kept input of the epilogue; aux_leading – its leading dimension.
-        Returns: whether it was done; otherwise nothing was, and the arrays hold arbitrary values.
+        Args: unfused – computes the same in another way, and writes nothing else; None skips the comparison; vector – the bias,
+            or the output for its gradient; aux – the mask or the saved input of the epilogue; aux_leading – its leading
+            dimension.
+        Returns: whether the result was computed; if not, the output arrays may contain arbitrary values from timing.
         """
         where = self.device.address
         first, second, target = where(a), where(b), where(out)
@@ -159,7 +160,7 @@ class Gemms:
         self, a: Array, b: Array, out: Array, epilogue: Epilogue, unfused: Callable[[], object] | None, vector: Array | None,
         side: int, saved: int, aux_leading: int, accumulate: bool, tf32: bool, alignment: int,
     ) -> ProductPlan | None:  # fmt: skip
-        """The plan with the epilogue, or None where there is none or `unfused` is faster."""
+        """The plan with the epilogue; None if it is not supported or `unfused` is faster."""
         try:
             kind = data_type(out if vector is None else vector)
             problem = ProductProblem.of(a, b, out, accumulate, alignment, tf32, epilogue, kind, aux_leading)
@@ -184,7 +185,7 @@ class Gemms:
         return plan if choice.fused else None
 
     def _say_unfused(self, error: DeviceError) -> None:
-        """Warns once: the library has no such epilogue here but says so otherwise than by offering nothing."""
+        """Warns once that the library raised an error for a product with an epilogue, instead of offering no algorithm."""
         if not self._disappointed:
             self._disappointed = True
             warnings.warn(
@@ -205,7 +206,7 @@ class Gemms:
     def _planned(
         self, problem: ProductProblem, side: int, saved: int, a: Array, b: Array, out: Array
     ) -> tuple[ProductPlan, Choice | None]:
-        """A plan with the algorithm that is fastest by an earlier measurement or one made now; no choice if there is none."""
+        """(plan, choice): the fastest algorithm by an earlier measurement or a new one; the choice is None if there is none."""
         plan = ProductPlan(self.library, problem, side, saved)
         choice = self._choices.get(problem.name)
         if choice is not None and not choice.algorithm:
@@ -241,7 +242,7 @@ class Gemms:
                 run()
                 seconds = device.seconds(run) if self._measures else 0.0
             except _Refused:
-                continue  # what the heuristics offer may still be refused, also only while it is captured to be timed
+                continue  # the library may reject an algorithm that it offered, even only during the capture for timing
             if best is None or seconds < best[0]:
                 best = seconds, candidate
             if not measures:
@@ -252,7 +253,7 @@ class Gemms:
 
 
 def _require_sides(out: Array, epilogue: Epilogue, vector: Array | None, aux: Array | None, aux_leading: int) -> None:
-    """Raises ShapeError unless bias and mask are as long as the epilogue takes for granted."""
+    """Raises ShapeError unless bias and mask have the shapes that the epilogue assumes; cuBLASLt does not check them."""
     length = out.shape[0] if epilogue & Epilogue.BGRADB else out.shape[1]
     if vector is not None and tuple(vector.shape) != (length,):
         raise ShapeError(f"expected a bias or bias gradient of shape ({length},); got {tuple(vector.shape)}; check the widths")

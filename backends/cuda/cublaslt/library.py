@@ -1,6 +1,6 @@
-"""libcublasLt through ctypes: finds the library, and wraps the few functions that plans call.
+"""libcublasLt through ctypes: finds the library, and wraps the functions that plans call.
 
-The fake one in tests/fakes has the same methods.
+The fake in tests/fakes/cublaslt.py has the same methods.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ class ProductAlgorithm:
 
 
 Layouts = tuple[int, int, int]
-"""Handles of the layouts of A, B and D; C has that of D."""
+"""Handles of the layouts of A, B and D; C has the layout of D."""
 
 
 def require(status: int, call: str) -> None:
-    """Raises what a status other than success means.
+    """Raises the error for a status other than success.
 
     Raises: BackendUnavailable for a library that cannot start; OutOfDeviceMemory; DeviceError for everything else.
     """
@@ -99,13 +99,13 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
 
 
 class CublasLt:
-    """The library, with one handle for the device that is current when it is made.
+    """The library, with a handle for the device that is current when the object is created.
 
-    Handles of layouts and descriptors are integers. Every method but `matmul` may raise as `require` does.
+    Handles of layouts and descriptors are integers. Every method except `matmul` may raise the errors of `require`.
 
-    Args: path – of libcublasLt; found where pip or the system put it unless given.
+    Args: path – of libcublasLt; by default it is searched in NVIDIA's wheels and in the system.
     Attributes: version – such as 131000.
-    Raises: BackendUnavailable where it is missing, cannot be loaded, or finds no device.
+    Raises: BackendUnavailable if it is missing, cannot be loaded, or finds no device.
     """
 
     def __init__(self, path: str | None = None) -> None:
@@ -132,7 +132,7 @@ class CublasLt:
         self, compute: Compute, transpose_a: bool, transpose_b: bool, epilogue: Epilogue, vector: int, vector_type: DataType,
         aux: int, aux_leading: int,
     ) -> int:  # fmt: skip
-        """What to compute; vector – address of the bias or its gradient; aux – of the mask or the kept input."""
+        """A product descriptor; vector – address of the bias or its gradient; aux – address of the mask or the saved input."""
         scale = DataType.float64 if compute is Compute.float64 else DataType.float32
         handle = self._made("MatmulDescCreate", compute, scale)
         attribute = DescriptorAttribute
@@ -154,9 +154,9 @@ class CublasLt:
     def candidates(
         self, descriptor: int, layouts: Layouts, workspace: int, alignment: int, count: int, in_place: bool = True
     ) -> list[ProductAlgorithm]:
-        """Up to `count` algorithms, the one expected to be fastest first; none where the product is not supported.
+        """Up to `count` algorithms, the one expected to be fastest first; none if the product is not supported.
 
-        Args: in_place – whether those may be among them that split a sum and add up its parts in the result, as they come.
+        Args: in_place – whether to include algorithms that split sums and add the parts to the result in arbitrary order.
         """
         preference = self._made("MatmulPreferenceCreate")
         try:
@@ -175,7 +175,7 @@ class CublasLt:
         return [ProductAlgorithm(bytes(r.algorithm), r.workspace) for r in results[: found.value] if r.state == Status.SUCCESS]
 
     def _wish(self, preference: int, workspace: int, alignment: int, in_place: bool) -> None:
-        """Tells a preference what algorithms are wanted."""
+        """Sets the attributes of a preference."""
         wanted = PreferenceAttribute
         values: list[tuple[PreferenceAttribute, Any]] = [(wanted.MAX_WORKSPACE_BYTES, ctypes.c_uint64(workspace))]
         if not in_place:
@@ -198,7 +198,7 @@ class CublasLt:
         self, descriptor: int, alpha: int, a: int, a_layout: int, b: int, b_layout: int, beta: int, c: int, c_layout: int,
         d: int, d_layout: int, algorithm: int, workspace: int, workspace_bytes: int, stream: int,
     ) -> int:  # fmt: skip
-        """D = alpha op(A) op(B) + beta C, handed to the stream; gives the status. All arguments are addresses or handles."""
+        """Submits D = alpha op(A) op(B) + beta C to the stream; returns the status. Arguments are addresses and handles."""
         return int(self._matmul(
             self._handle, descriptor, alpha, a, a_layout, b, b_layout, beta, c, c_layout, d, d_layout, algorithm, workspace,
             workspace_bytes, stream,
@@ -213,9 +213,9 @@ class CublasLt:
 
 
 def load(path: str | None = None) -> ctypes.CDLL:
-    """The shared library, its functions told their types.
+    """The shared library, with the argument types of its functions set.
 
-    Raises: BackendUnavailable, with what was tried.
+    Raises: BackendUnavailable, with the paths that were tried.
     """
     tried = []
     for name in [path] if path else library_paths():
@@ -232,7 +232,7 @@ def load(path: str | None = None) -> ctypes.CDLL:
 
 
 def library_paths() -> Iterator[str]:
-    """Where libcublasLt may lie: in NVIDIA's wheels, then where the system looks, the major version of CuPy first."""
+    """Candidates for libcublasLt: in NVIDIA's wheels, then in the system; in both, the major version of CuPy first."""
     majors = sorted(MAJORS, key=lambda major: major != _major_of_cupy())
     pattern = "bin/**/cublasLt64_{}.dll" if sys.platform == "win32" else "lib/libcublasLt.so.{}"
     for major in majors:
@@ -243,13 +243,13 @@ def library_paths() -> Iterator[str]:
 
 
 def _wheels() -> list[Path]:
-    """The folders of NVIDIA's wheels that may hold cuBLAS: nvidia/cu13 and nvidia/cublas."""
+    """Folders of NVIDIA's wheels that may contain cuBLAS: nvidia/cu13, nvidia/cu12 and nvidia/cublas."""
     spec = importlib.util.find_spec("nvidia")
     roots = [] if spec is None else list(spec.submodule_search_locations or [])
     return [Path(root) / name for root in roots for name in (*(f"cu{m}" for m in MAJORS), "cublas")]
 
 
 def _major_of_cupy() -> int:
-    """The major version of CUDA that CuPy runs on; 0 where it is not loaded."""
+    """The major version of CUDA that CuPy uses; 0 if CuPy is not imported."""
     cupy = sys.modules.get("cupy")
     return 0 if cupy is None else int(cupy.cuda.runtime.runtimeGetVersion()) // 1000

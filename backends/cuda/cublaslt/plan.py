@@ -12,7 +12,7 @@ _NUMBERS = {
     kind: {value: word(value) for value in (0.0, 1.0)}
     for kind, word in ((DataType.float32, ctypes.c_float), (DataType.float64, ctypes.c_double))
 }
-"""The values of alpha and beta, in host memory, for as long as the process lives."""
+"""Values of alpha and beta in host memory; never freed, because plans contain their addresses."""
 
 
 def _address(kind: DataType, value: float) -> int:
@@ -20,9 +20,9 @@ def _address(kind: DataType, value: float) -> int:
 
 
 class ProductPlan:
-    """The handles of one product, freed with it.
+    """The handles of one product, which are freed together with the plan.
 
-    Args: vector – address of the bias or of its gradient; aux – address of the mask or the kept input; 0 without.
+    Args: vector – address of the bias or of its gradient; aux – address of the mask or the saved input; 0 for none.
     """
 
     def __init__(self, library: CublasLt, problem: ProductProblem, vector: int = 0, aux: int = 0) -> None:
@@ -51,11 +51,11 @@ class ProductPlan:
         return self.library.layout(kind, operand.rows, operand.columns, operand.leading)
 
     def use(self, algorithm: bytes) -> None:
-        """Takes this algorithm from now on."""
+        """Sets the algorithm for later runs."""
         ctypes.memmove(self._algorithm, algorithm, ALGORITHM_BYTES)
 
     def try_run(self, a: int, b: int, out: int, workspace: int, size: int, stream: int) -> int:
-        """Hands the product of our a and b to a stream; gives the library's status."""
+        """Submits out = a b to a stream, given the addresses of row-major arrays; returns the library's status."""
         of_a, of_b, of_out = self.layouts
         return self._matmul(
             self.descriptor, self._alpha, b, of_a, a, of_b, self._beta, out, of_out, out, of_out, self._algorithm_address,
@@ -63,7 +63,7 @@ class ProductPlan:
         )  # fmt: skip
 
     def run(self, a: int, b: int, out: int, workspace: int, size: int, stream: int) -> None:
-        """As `try_run`; raises what a status other than success means."""
+        """As `try_run`, but raises an error for a status other than success."""
         status = self.try_run(a, b, out, workspace, size, stream)
         if status:
             require(status, f"cublasLtMatmul of {self.problem.name}")

@@ -1,7 +1,7 @@
 """Translates a product of row-major arrays for cuBLASLt: column-major, with exchanged operands.
 
-out = op(a) op(b), row by row in memory, is the same memory as out^T = op(b)^T op(a)^T, column by column. So A of cuBLASLt is
-our b, its B is our a, and its m is the number of columns of out.
+A row-major out = op(a) op(b) is the same memory as a column-major out^T = op(b)^T op(a)^T. So A of cuBLASLt is our b, its B is
+our a, and its m is the number of columns of out.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ Array = Any
 INPUTS = {(DataType.float32, DataType.float32), (DataType.float64, DataType.float64)} | {
     (small, out) for small in (DataType.float16, DataType.bfloat16) for out in (small, DataType.float32)
 }
-"""(type of both operands, type of the result) of the products that cuBLASLt has and that are used here."""
+"""(type of both operands, type of the result) of the products that are used here, all of which cuBLASLt supports."""
 MOST_ALIGNMENT = 256
-"""Bytes; a larger alignment of a pointer opens no further algorithm."""
+"""Bytes; algorithms do not require a larger alignment of pointers."""
 
 
 class Unsuited(Exception):
-    """Arrays that cuBLASLt cannot take as they are: their types or their strides."""
+    """cuBLASLt does not support the types or strides of the arrays."""
 
 
 @dataclass(frozen=True)
 class Operand:
-    """A matrix in memory: [rows, columns] column-major with a leading dimension, and whether its transpose is meant."""
+    """A column-major matrix [rows, columns] with a leading dimension; transposed – whether the product uses its transpose."""
 
     transposed: bool
     rows: int
@@ -37,9 +37,9 @@ class Operand:
 
     @classmethod
     def of(cls, shape: tuple[int, ...], strides: tuple[int, ...], item: int) -> Operand:
-        """The transpose of an array of that shape, whose strides are in bytes.
+        """The operand for an array of that shape and strides (in bytes), seen as its transpose.
 
-        Raises: Unsuited unless rows or columns lie without gaps between their elements, and do not overlap.
+        Raises: Unsuited unless the elements of each row or of each column are adjacent, and rows or columns do not overlap.
         """
         rows, columns = shape
         down, across = strides
@@ -56,10 +56,11 @@ class Operand:
 
 @dataclass(frozen=True)
 class ProductProblem:
-    """Everything about a product but the addresses: what algorithms are chosen by.
+    """Everything about a product except the addresses; algorithms are selected by it.
 
-    Attributes: a, b, out – in cuBLASLt's order; accumulate – whether the product is added to what is there; alignment –
-        bytes that divide all addresses; aux_leading – of the mask or the kept input.
+    Attributes: dtype – of both operands; out_type; compute – type of the computation; a, b, out – in cuBLASLt's order;
+        accumulate – whether the product is added to `out`; alignment – bytes that divide all addresses; epilogue; vector_type –
+        of the bias or its gradient; aux_leading – leading dimension of the mask or the saved input.
     """
 
     dtype: DataType
@@ -79,9 +80,9 @@ class ProductProblem:
         cls, a: Array, b: Array, out: Array, accumulate: bool, alignment: int, tf32: bool, epilogue: Epilogue = Epilogue.NONE,
         vector_type: DataType = DataType.float32, aux_leading: int = 0,
     ) -> ProductProblem:  # fmt: skip
-        """out = a b for arrays [m, k], [k, n] and [m, n], each row-major or the transpose of a row-major one.
+        """out = a b for arrays [m, k], [k, n] and [m, n]; a and b may be transposes of row-major arrays.
 
-        Raises: Unsuited; ShapeError where they do not fit together.
+        Raises: Unsuited; ShapeError if the shapes do not fit.
         """
         if a.shape[1] != b.shape[0] or tuple(out.shape) != (a.shape[0], b.shape[1]):
             raise ShapeError(
@@ -105,7 +106,7 @@ class ProductProblem:
 
     @property
     def name(self) -> str:
-        """By which its choice is kept."""
+        """The key under which the choice for this product is stored."""
         m, n = self.out.rows, self.out.columns
         k = self.a.columns if not self.a.transposed else self.a.rows
         letters = "".join("T" if operand.transposed else "N" for operand in (self.a, self.b))
@@ -119,7 +120,7 @@ class ProductProblem:
 def data_type(array: Array) -> DataType:
     """The type of the elements.
 
-    Raises: Unsuited for all that cuBLASLt does not multiply here.
+    Raises: Unsuited for types other than those of DataType.
     """
     try:
         return DataType[array.dtype.name]

@@ -1,4 +1,4 @@
-"""Matrix products and dense layers with cuBLASLt plans, if available, on the arrays of a backend."""
+"""Matrix products and dense layers of a backend: by cuBLASLt if it is available, otherwise by the backend itself."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ Array = Any
 
 
 class Wanted(threading.local):
-    """How the thread that asks wants its products: two that train side by side may want different things.
+    """The settings of products, separate for each thread because threads may train with different settings.
 
-    Attributes: tf32 – whether products of float32 round their factors to TF32 on their way into the tensor cores;
-        deterministic – whether their bits may not depend on what was timed.
+    Attributes: tf32 – whether products of float32 arrays round the factors to TF32 for the tensor cores; deterministic –
+        whether the bits must not depend on timing.
     """
 
     tf32 = False
@@ -33,8 +33,9 @@ class Wanted(threading.local):
 class _Planned:
     """The products of one device.
 
-    Attributes: gemms – in the order of the clock, None until the first product; ordered – those whose bits depend on nothing
-        that was timed; absent – whether cuBLASLt was found not to be there; dense – what fuses, by the plans that it uses.
+    Attributes: gemms – plans with algorithms selected by timing, None before the first product; ordered – plans with
+        deterministic algorithms; absent – whether cuBLASLt turned out to be unavailable; dense – plans -> the dense-layer
+        operations that use them.
     """
 
     def __init__(self) -> None:
@@ -45,13 +46,13 @@ class _Planned:
 
 
 class PlannedProducts:
-    """The products of a backend, which gives itself to each call.
+    """The products of a backend, which is passed to each call.
 
-    The backend says which device is current (`_device_number`), makes plans for it (`_make_gemms`, which raises
-    BackendUnavailable without the library), and multiplies what cuBLASLt does not take, or is not there for (`_product`).
-    Where its `fuses` is True, bias, activation and their gradients may go into the products.
+    The backend provides `_device_number` (the current device), `_make_gemms` (plans for it; raises BackendUnavailable without
+    the library) and `_product` (a product without cuBLASLt). If its `fuses` is True, bias, activation and their gradients may
+    be computed in the epilogues of products.
 
-    Attributes: wanted – set by `products`, for the thread that is in it.
+    Attributes: wanted – the settings of the current thread, set by `products`.
     """
 
     def __init__(self) -> None:
@@ -65,7 +66,7 @@ class PlannedProducts:
         return self._planned.setdefault(number, _Planned()) if found is None else found
 
     def gemms(self, backend: Any) -> Gemms | None:
-        """The product plans for the current settings, created on first use; None without cuBLASLt, which is reported once."""
+        """The product plans for the current settings, created on first use; None without cuBLASLt, with one warning."""
         here = self._here(backend)
         if here.gemms is None and not here.absent:
             with backend.exclusive():
@@ -92,7 +93,7 @@ class PlannedProducts:
             )
 
     def _fusing(self, backend: Any) -> DenseProducts | None:
-        """What fuses the operations of a dense layer; None without cuBLASLt, or where that is switched off."""
+        """The dense-layer operations with epilogues; None without cuBLASLt, or if `fuses` is False."""
         gemms = self.gemms(backend)
         if gemms is None or not backend.fuses:
             return None
@@ -134,7 +135,7 @@ class PlannedProducts:
         self, backend: Any, x: Array, weight: Array, bias: Array | None, activation: Activation, settings: Sequence[float],
         out: Array, saved: Array | None = None, mask: Array | None = None,
     ) -> bool:  # fmt: skip
-        """See Backend.dense_forward; in one call where the product has such an epilogue and was timed faster with it."""
+        """See Backend.dense_forward; a single product if it supports the epilogue and is faster that way."""
         backend.require(x, weight, out, *(a for a in (bias, saved, mask) if a is not None))
         fusing = self._fusing(backend)
         unfused = partial(dense.forward, backend, x, weight, bias, activation, settings, out, saved)
@@ -147,7 +148,7 @@ class PlannedProducts:
         self, backend: Any, dz: Array, weight: Array, activation: Activation, settings: Sequence[float], saved: Array,
         out: Array, mask: Array | None = None, bias_gradient: Array | None = None,
     ) -> bool:  # fmt: skip
-        """See Backend.dense_input_gradient; in one call where that is supported and was timed faster."""
+        """See Backend.dense_input_gradient; a single product if that is supported and faster."""
         backend.require(dz, weight, saved, out, *(a for a in (mask, bias_gradient) if a is not None))
         fusing = self._fusing(backend)
         unfused = partial(dense.input_gradient, backend, dz, weight, activation, settings, saved, out)
@@ -166,7 +167,7 @@ class PlannedProducts:
     def weight_gradient(
         self, backend: Any, x: Array, dz: Array, out: Array, accumulate: bool = False, bias_gradient: Array | None = None
     ) -> bool:
-        """See Backend.dense_weight_gradient; in one call where that is supported and was timed faster."""
+        """See Backend.dense_weight_gradient; a single product if that is supported and faster."""
         backend.require(x, dz, out, *(() if bias_gradient is None else (bias_gradient,)))
         fusing = self._fusing(backend)
         unfused = partial(dense.weight_gradient, backend, x, dz, out, accumulate)

@@ -1,4 +1,4 @@
-"""Loss and accuracy against epoch and iteration: one training, or several beside each other."""
+"""Loss and accuracy against epoch and iteration: of one training run, or of several."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from ...settings import choice
 from .style import BLUE, GREY, VERMILION, Figure, canvas, legend_below, look, plain_logarithm, whole_ticks
 
 METRICS = {"accuracy": "accuracy", "r2": "R²"}
-"""Column of the history -> what it is called."""
+"""Column of the history -> its name in the figure."""
 
 MOST_POINTS = 2000
-"""Single minibatches that are drawn; where there are more, neighbours are averaged."""
+"""Largest number of points for single minibatches; if there are more, adjacent ones are averaged."""
 
 LOGARITHMIC = 30.0
-"""Ratio of the largest to the smallest loss from which on its axis is logarithmic."""
+"""The axis of losses is logarithmic if the ratio of the largest to the smallest one is above this."""
 
 
 @runtime_checkable
 class Curves(Protocol):
-    """What a history holds that is drawn; see training/history.py."""
+    """The part of a History that is drawn; see training/history.py."""
 
     step_losses: Any
     steps_per_epoch: int
@@ -108,7 +108,7 @@ def _require_epochs(histories: Mapping[str, Curves]) -> None:
 
 
 def _metric(histories: Iterable[Curves]) -> str:
-    """The figure beside the loss that any of the histories has, or nothing."""
+    """The first column of METRICS that any of the histories has, or ""."""
     columns = {column.removeprefix("val_") for history in histories for column in history.columns}
     return next((name for name in METRICS if name in columns), "")
 
@@ -118,7 +118,7 @@ def _line(axes: Any, at: Sequence[float], values: Sequence[float], **looks: Any)
 
 
 def _draw_steps(axes: Any, history: Curves) -> None:
-    """The losses of single minibatches behind the means of the epochs."""
+    """Draws the losses of single minibatches, behind the means of the epochs."""
     losses = history.step_losses
     if len(losses) < 2 or history.steps_per_epoch < 2:
         return
@@ -133,7 +133,7 @@ def _draw_steps(axes: Any, history: Curves) -> None:
 
 
 def _places(history: Curves, against: str) -> list[float]:
-    """Where the rows of the history stand; the last epoch may have been cut short."""
+    """The x coordinates of the rows of a history; the last epoch may be incomplete."""
     if against == "seconds":
         return list(accumulate(history["seconds"]))
     each = history.steps_per_epoch
@@ -153,7 +153,7 @@ def _finish(axes: Any, name: str, below: str) -> None:
 
 
 def _iterations_above(axes: Any, history: Curves) -> None:
-    """A second axis that counts minibatches."""
+    """A second x axis, above, that counts minibatches."""
     each = history.steps_per_epoch
     if each < 2:
         return
@@ -164,7 +164,7 @@ def _iterations_above(axes: Any, history: Curves) -> None:
 
 
 def _scale(axes: Any, histories: Iterable[Curves]) -> None:
-    """A logarithmic axis for losses that fall by much."""
+    """A logarithmic axis for losses with a large range."""
     names = ("loss", "val_loss")
     losses = [value for h in histories for name in names if name in h.columns for value in h[name]]
     if min(losses) > 0.0 and max(losses) > LOGARITHMIC * min(losses):

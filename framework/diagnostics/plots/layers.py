@@ -1,4 +1,4 @@
-"""What flows through the layers, over depth and over time: the figure of LayerStatistics."""
+"""The figure of LayerStatistics: activations and gradients of the layers, over depth and over time."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from ...export.persistence import PathLike
 from .style import BLUE, GREEN, LOOKS, VERMILION, Figure, canvas, plain_logarithm, shades, whole_ticks
 
 MOST_NAMES = 6
-"""Layers that a legend names; of more, some are picked evenly."""
+"""Largest number of layers in the legend; if there are more, some of them are selected evenly."""
 
 MOST_TICKS = 10
-"""Layers whose numbers stand below an axis."""
+"""Largest number of tick labels on the axis of layers."""
 
 COLUMNS = (("activation", "Activations", "outputs"), ("gradient", "Gradients", "∂J/∂output"))
 
@@ -48,7 +48,7 @@ def plot_statistics(statistics: Any, path: PathLike | None = None) -> Figure:
 
 
 def _over_depth(axes: Any, names: Sequence[str], steps: Sequence[int], values: NDArray[Any], title: str, what: str) -> None:
-    """One line for the first, the middle and the last look."""
+    """One line for each of the first, the middle and the last sample."""
     from matplotlib.ticker import FuncFormatter
 
     looks = sorted({0, len(steps) // 2, len(steps) - 1})
@@ -66,7 +66,7 @@ def _over_depth(axes: Any, names: Sequence[str], steps: Sequence[int], values: N
 
 
 def _over_time(axes: Any, names: Sequence[str], steps: Sequence[int], values: NDArray[Any], title: str, what: str) -> None:
-    """One line a layer, dark for the first and light for the last."""
+    """One line per layer, dark for the first and light for the last."""
     colours = shades(len(names))
     named = set(np.linspace(0, len(names) - 1, min(MOST_NAMES, len(names))).round().astype(int).tolist())
     for k, (name, colour) in enumerate(zip(names, colours, strict=True)):

@@ -1,4 +1,4 @@
-"""The picture of a learning-rate search: loss against rate on a logarithmic axis, with the suggestion."""
+"""The figure of a learning-rate search: loss against rate on a logarithmic axis, with the suggestion."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ...export.persistence import PathLike
 from .style import BLUE, DARK, GREY, VERMILION, Figure, canvas, plain_logarithm
 
 LOGARITHMIC = 20.0
-"""Ratio of the largest to the smallest loss from which on its axis is logarithmic."""
+"""The axis of losses is logarithmic if the ratio of the largest to the smallest one is above this."""
 
 
 def plot_rates(found: Any, path: PathLike | None = None) -> Figure:
@@ -31,7 +31,7 @@ def _sweep(axes: Any, found: Any) -> None:
     rates, losses, smoothed = zip(*((t.rate, t.loss, t.smoothed) for t in found.trials), strict=True)
     axes.plot(rates, losses, ".", color=VERMILION, markersize=4, label="each minibatch")
     axes.plot(rates, smoothed, "-", color=BLUE, linewidth=1.8, label="smoothed")
-    # Where the sweep ends, losses may be huge; those before set the scale.
+    # Losses at the end of the sweep may be huge, so the range of the axis follows the earlier ones.
     low, high = min(*smoothed, *losses), min(max(smoothed), 2.0 * smoothed[0])
     axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
 

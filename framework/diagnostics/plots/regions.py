@@ -1,4 +1,4 @@
-"""Decision regions: which class a model gives to each point of a plane of two inputs."""
+"""Decision regions: the class that a model predicts for each point of the plane of two inputs."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from ...settings import positive, whole
 from .style import DARK, Figure, canvas, look
 
 TINT = 0.32
-"""How much of a class's colour its region has; the rest is white."""
+"""Fraction of the class's colour in its region; the rest is white."""
 
 MANY = 30
-"""Misclassified rows above which their rings are drawn thinner."""
+"""If there are more misclassified rows, their rings are drawn thinner."""
 
 
 def plot_decision_regions(
@@ -122,7 +122,7 @@ def _labels(model: Sequential, y: Any, rows: int) -> NDArray[np.int64]:
 
 
 def _scores(model: Sequential, across: NDArray[Any], up: NDArray[Any]) -> NDArray[Any]:
-    """[classes, points, points]: an output for each class, the largest of which wins."""
+    """[classes, points, points]: scores on the grid; the class with the largest score is predicted."""
     grid = np.stack([axis.ravel() for axis in np.meshgrid(across, up)], axis=1)
     outputs = model.backend.to_numpy(model(grid.astype(model.dtype))).astype(np.float64)
     if model.head != "classes":
@@ -131,7 +131,7 @@ def _scores(model: Sequential, across: NDArray[Any], up: NDArray[Any]) -> NDArra
 
 
 def _cells(axis: NDArray[Any]) -> tuple[float, float]:
-    """From where to where the cells go whose centres are the points of the grid."""
+    """(low, high): the range of the cells whose centres are the points of the grid."""
     half = (axis[1] - axis[0]) / 2
     return axis[0] - half, axis[-1] + half
 

@@ -1,7 +1,7 @@
-"""Colours and marks of the figures, how matplotlib is set up, and how a figure is saved.
+"""Colours and markers of the figures, settings of matplotlib, and saving of figures.
 
-Readable in print and by the colour-blind: the palette is the one of Okabe and Ito (2008), and no two lines differ by their
-colour alone.
+Figures are readable in print and by the colour-blind: the palette is that of Okabe and Ito (2008), and no two lines differ only
+in colour.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ....extras import install_line
 from ...export.persistence import PathLike, replacing
 
 Figure = Any
-"""A matplotlib Figure, made without pyplot: it opens no window, and is in no list of open figures."""
+"""A matplotlib Figure, created without pyplot: no window is opened, and pyplot does not keep a reference."""
 
 BLUE, SKY, ORANGE, GREEN, VERMILION, PURPLE, YELLOW, GREY = (
     "#0072B2", "#56B4E9", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#F0E442", "#7F7F7F",
@@ -26,7 +26,7 @@ DARK = "#333333"
 LOOKS = (
     (BLUE, "o"), (VERMILION, "s"), (GREEN, "^"), (ORANGE, "D"), (PURPLE, "v"), (SKY, "P"), (DARK, "X"),
 )  # fmt: skip
-"""Colour and mark of the first, second, … of several things of one kind."""
+"""(colour, marker) of the first, second, … of several lines of one kind."""
 
 SETTINGS: dict[str, Any] = {
     "font.size": 9.0,
@@ -45,20 +45,20 @@ SETTINGS: dict[str, Any] = {
 }
 
 FORMATS: dict[str, dict[str, None]] = {".png": {"Software": None}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
-"""End of a file's name -> what is left out of it, so that the same figure gives the same bytes."""
+"""Suffix of a file name -> metadata to leave out, so that the same figure gives the same bytes."""
 
 DOTS = 200
-"""For each inch of a PNG."""
+"""Resolution of PNG files, in dots per inch."""
 
 
 def look(position: int) -> tuple[str, str]:
-    """Colour and mark number `position`; where the colours come again, the marks are others."""
+    """(colour, marker) number `position`; when colours repeat, they get other markers."""
     colour, mark = LOOKS[position % len(LOOKS)][0], LOOKS[(position + position // len(LOOKS)) % len(LOOKS)][1]
     return colour, mark
 
 
 def shades(count: int) -> list[Any]:
-    """Colours from dark to light for what has an order, such as depth or time; told apart in grey as well."""
+    """Colours from dark to light for ordered lines, such as layers by depth; distinguishable in greyscale as well."""
     import matplotlib as mpl
 
     colours = mpl.colormaps["viridis"]
@@ -77,7 +77,7 @@ def settings() -> AbstractContextManager[Any]:
 
 @contextmanager
 def canvas(path: PathLike | None, width: float, height: float) -> Iterator[Figure]:
-    """An empty figure to draw on; when it is done it is saved, where a path is given.
+    """A context with an empty figure, which is saved at the end if a path is given.
 
     Args: path – ends in .png, .svg or .pdf, or None; width, height – in inches.
     Raises: MissingDependency, OutputPathError also for another ending.
@@ -96,7 +96,7 @@ def canvas(path: PathLike | None, width: float, height: float) -> Iterator[Figur
 
 
 def require_format(path: PathLike) -> str:
-    """The ending of a figure's file name, in small letters; raises OutputPathError for one that is not in FORMATS."""
+    """The suffix of a figure's file name, in lower case; raises OutputPathError if it is not in FORMATS."""
     ending = Path(path).suffix.lower()
     if ending not in FORMATS:
         raise OutputPathError(
@@ -106,20 +106,20 @@ def require_format(path: PathLike) -> str:
 
 
 def legend_below(figure: Figure, panels: Iterable[Any], columns: int, **looks: Any) -> None:
-    """One legend for all panels, below them, where it covers nothing."""
+    """One legend for all panels, below them."""
     handles = {label: h for axes in panels for h, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns, **looks)
 
 
 def whole_ticks(axis: Any) -> None:
-    """Ticks at whole numbers, for epochs and iterations."""
+    """Ticks at integers, for epochs and iterations."""
     from matplotlib.ticker import MaxNLocator
 
     axis.set_major_locator(MaxNLocator(integer=True, nbins=6))
 
 
 def plain_logarithm(axis: Any) -> None:
-    """A logarithmic axis whose ticks are 0.1, 0.2, 0.5, 1, … where it covers little, and powers of ten where it covers much."""
+    """Makes an axis logarithmic, with ticks at 0.1, 0.2, 0.5, 1, … for a small range, and at powers of ten for a large one."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     axis.axes.set_yscale("log")

@@ -1,4 +1,4 @@
-"""Loss surfaces as contours, with the optimiser's path; several beside each other share one scale of colours."""
+"""Contour plots of loss surfaces with the path of training; several surfaces share one colour scale."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from ...export.persistence import PathLike
 from .style import DARK, ORANGE, VERMILION, Figure, canvas, legend_below
 
 LEVELS = 15
-"""Contours."""
+"""Number of contours."""
 LOGARITHMIC = 10.0
-"""Ratio of the largest to the smallest loss from which on the contours stand at equal ratios instead of differences."""
+"""Contours are at equal ratios instead of differences if the ratio of the largest to the smallest loss is above this."""
 
 
 @dataclass(frozen=True, eq=False)
 class Slice:
-    """What is drawn of a LossSurface, which says more of it."""
+    """The part of a LossSurface that is drawn; see there."""
 
     a: NDArray[np.float64]
     b: NDArray[np.float64]
@@ -69,7 +69,7 @@ def plot_surfaces(surfaces: Mapping[str, Slice], path: PathLike | None = None) -
 
 
 def _levels(finite: Any) -> tuple[Any, Any]:
-    """Where contours stand, and the scale of the colours."""
+    """(levels of the contours, colour scale)."""
     from matplotlib.colors import LogNorm, Normalize
 
     low, high = float(finite.min()), float(finite.max())
@@ -91,7 +91,7 @@ def _bar(figure: Figure, filled: Any, panels: Any, levels: Any) -> None:
 
 
 def _draw_path(axes: Any, surface: Slice) -> None:
-    """The path as a line with dots, its start, and the place of the model."""
+    """Draws the path as a line with dots, its start, and the position of the model."""
     edge = {"markeredgecolor": DARK, "linestyle": "none", "zorder": 5}
     if surface.path is not None:
         a, b = surface.path.T

@@ -1,7 +1,8 @@
-"""Sums over the columns of a matrix in one launch: blocks take chunks of the rows, the last one of some columns adds them up.
+"""Column sums of a matrix in one launch: each block sums a chunk of the rows, and the last block of some columns adds the
+chunks.
 
-Along x a grid has the columns, along y the chunks; threads side by side take neighbouring columns. What a chunk gives goes to
-its row of a table of partial sums, which are added in an order that depends on nothing but the grid.
+The x axis of the grid covers the columns, the y axis the chunks; neighbouring threads process neighbouring columns. Each chunk
+writes a row of a table of partial sums. The order of the additions depends only on the grid.
 """
 
 # mypy: disallow-untyped-defs=False, disallow-untyped-calls=False
@@ -13,14 +14,14 @@ from .teams import last_block, places, real, shared_sum
 
 
 def chunk_rows(rows):
-    # From where to where the rows of this block's chunk go.
+    # (start, stop) of the rows in this block's chunk.
     fraction = (rows + cuda.gridDim.y - 1) // cuda.gridDim.y
     start = cuda.blockIdx.y * fraction
     return start, min(rows, start + fraction)
 
 
 def sum_to(part, value, j, table, row, adds):
-    # The sum over the threads of a column to its place in a row of the table, or added to what is there.
+    # Sums over the threads of a column, and writes the sum to table[row, j], or adds it there if `adds`.
     lane, team, _, teams, _ = places()
     value = shared_sum(part, lane * teams + team, team, teams, value)
     if team == 0 and j < table.shape[1]:
@@ -28,12 +29,12 @@ def sum_to(part, value, j, table, row, adds):
 
 
 def last_chunk(counters):
-    # Whether this block is the last one of its columns, so that it sees what all chunks of them gave.
+    # Whether all other blocks of these columns have finished, so that this block can read the sums of all chunks.
     return last_block(counters, cuda.blockIdx.x, cuda.gridDim.y)
 
 
 def add_chunks(part, partial, out, adds):
-    # Adds up the partial sums of this block's columns, which the threads of a column share.
+    # Adds the partial sums of this block's columns; the threads of a column divide the chunks among themselves.
     lane, team, lanes, teams, _ = places()
     for first in range(cuda.blockIdx.x * lanes, partial.shape[1], cuda.gridDim.x * lanes):
         j = first + lane

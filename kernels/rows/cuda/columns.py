@@ -1,6 +1,6 @@
-"""Maxout, pooling and columns by index: the work of a thread for the element (i, j), which only it writes.
+"""Maxout, pooling and columns by index: functions that compute the element (i, j) of the output in a single thread.
 
-The kernels around these functions are all the same loop; see LOOP.
+The kernels are these functions inside the loop LOOP.
 """
 
 # mypy: disallow-untyped-defs=False, disallow-untyped-calls=False
@@ -90,7 +90,7 @@ WORK: dict[Callable[..., Any], int] = {
     maxout: 1, maxout_spread: 0, maxout_pick: 2, take_columns: 2, sum_columns: 2, largest_columns: 2, largest_columns_spread: 3,
     largest_columns_pick: 3,
 }  # fmt: skip
-"""The argument that has as many rows and columns as there is work."""
+"""Function -> index of the argument whose rows and columns the loop runs over."""
 LOOP = """\
 def {name}({arguments}):
     left, above = cuda.grid(2)
@@ -99,4 +99,4 @@ def {name}({arguments}):
         for j in range(left, {work}.shape[1], across):
             element(i, j, {arguments})
 """
-"""A kernel: threads of a two-dimensional grid stride over the rows and columns of the work."""
+"""Source of a kernel: the threads of a two-dimensional grid stride over the rows and columns of one argument."""

@@ -1,6 +1,6 @@
-"""Kernels from the functions of all families: source for one type of arrays, compiled on first use.
+"""Creates the row kernels: source for one type of arrays, compiled on first use.
 
-Their arguments are in the table SIGNATURES, which the families fill.
+The functions are in the other files of this folder, which list their arguments in SIGNATURES.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from . import columns, hinge, normalization, softmax, sums
 from .teams import EVERYBODY, SHUFFLES, Signatures
 
 SIGNATURES: Signatures = {}
-"""Those of all families."""
+"""The signatures of all row kernels."""
 for _family in (softmax, hinge, normalization, sums, columns):
     SIGNATURES |= _family.SIGNATURES
 
@@ -44,9 +44,10 @@ def store(x):
 
 
 def source(function: Callable[..., Any], dtype: np.dtype[Any], stored: str = "") -> Generated:
-    """A function of the families as a module.
+    """The source of the module for one kernel.
 
-    Args: dtype – what it computes in; stored – how matrices and vectors are stored, the same unless given.
+    Args: function – a key of SIGNATURES; dtype – type of the computation; stored – name of the type in which matrices and
+        vectors are stored, default `dtype`.
     """
     kinds, words, helpers = SIGNATURES[function]
     storage = Storage(stored or str(dtype))
@@ -75,6 +76,6 @@ def source(function: Callable[..., Any], dtype: np.dtype[Any], stored: str = "")
 
 
 def kernel(function: Callable[..., Any], dtype: Any) -> CudaKernel:
-    """A function of the families, compiled for matrices and vectors of that type."""
+    """The kernel of a function of SIGNATURES, compiled for matrices and vectors of that type."""
     stored = str(dtype)
     return compiled_kernel(source, function, computed_in([dtype]), stored if stored in NARROW else "")

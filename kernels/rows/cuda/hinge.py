@@ -1,7 +1,7 @@
 """The multi-class hinge loss of each row, with its subgradient.
 
-The largest other score is found together with its column, by a separate reduction. Its barriers separate all reads of a row
-from all writes, so the gradient may overwrite the scores.
+The largest score of the other classes is found together with its column, by a reduction of its own. The barriers of that
+reduction separate all reads of a row from all writes, so the gradient may overwrite the scores.
 """
 
 # mypy: disallow-untyped-defs=False, disallow-untyped-calls=False

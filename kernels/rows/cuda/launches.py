@@ -1,4 +1,4 @@
-"""The table of row operations on CUDA: how their kernels are launched, in which order, with which buffers.
+"""The table of row operations on CUDA: which kernels each one launches, in which order, with which buffers.
 
 An operation that uses a buffer has exclusive access to the device until its last launch.
 """
@@ -17,41 +17,41 @@ from .normalization import layer_norm, layer_norm_columns, layer_norm_input
 from .sums import column_sum, limit_norm
 
 Scratch = Callable[[int], Any]
-"""Lends a flat buffer of that many elements until the next call."""
+"""Returns a flat buffer of that many elements, which is valid until the next call."""
 
 
 class Device(Protocol):
-    """What launches need of a backend."""
+    """The methods of a backend that launches need."""
 
     def launch(self, kernel: CudaKernel, geometry: Geometry, arguments: Sequence[Any]) -> None:
-        """Hands a kernel to the device."""
+        """Launches a kernel on the device."""
 
     def exclusive(self) -> AbstractContextManager[Any]:
-        """Within it no other thread uses the buffers."""
+        """Context in which no other thread uses the buffers."""
 
     def scratch(self, like: Any) -> Scratch:
-        """Lends buffers of the type of an array."""
+        """A function that returns buffers of the type of an array."""
 
     def counters(self) -> Any:
-        """COUNTERS of blocks, all 0."""
+        """uint32 [COUNTERS], all 0: used by kernels to count finished blocks."""
 
     def one(self, like: Any) -> Any:
-        """An array with a single 1, of the type of another one."""
+        """An array [1] that contains 1, of the type of another array."""
 
 
 COUNTERS = MOST_BLOCKS
-"""Of blocks, one for each place of a grid along x."""
+"""Number of block counters: one for each block along the x axis of a grid."""
 MOST_CHUNKS = 64
-"""Most parts that the rows of a matrix are cut into for sums over columns."""
+"""Largest number of chunks of rows in a column sum."""
 MOST_SUMMING = 2 if SIMULATED else 528
-"""Most blocks that sum columns beside their rows, because each leaves a row of partial sums: as many as an H100 or H200 with
-its 132 multiprocessors runs at once, at 64 registers a thread."""
+"""Largest number of blocks of a cross-entropy with column sums, because each block writes a row of partial sums: as many as an
+H100 or H200 with its 132 multiprocessors runs concurrently at 64 registers per thread."""
 MOST_HELD = 256 if SIMULATED else 47_000
-"""Most bytes of the sums that a block may hold: what a block has without asking for more, less what reductions of rows need."""
+"""Largest size in bytes of the sums in a block's shared memory: the default limit minus what reductions of rows need."""
 LAST_BLOCK = 16 if SIMULATED else 8192
-"""Partial sums that the last block adds up by itself; more are worth a launch over the whole device."""
+"""Largest number of partial sums that the last block adds by itself; more of them are added by a separate launch."""
 SUMMED_ACROSS = 2 if SIMULATED else 8
-"""Columns side by side in a block of that launch."""
+"""Columns per block in that separate launch."""
 
 
 def chunk_geometry(rows: int, width: int) -> tuple[int, Geometry]:
@@ -62,13 +62,13 @@ def chunk_geometry(rows: int, width: int) -> tuple[int, Geometry]:
 
 
 def part_geometry(count: int) -> tuple[int, Geometry]:
-    """(number of partial sums, geometry) for sums over everything: at least four elements for each thread."""
+    """(number of partial sums, geometry) for the sum of `count` elements: at least four elements per thread."""
     blocks = max(1, min(MOST_BLOCKS, -(-count // (4 * BLOCK)), 1024))
     return blocks, ((blocks,), (BLOCK,))
 
 
 def run(function: Callable[..., Any], rows: int, width: int, arguments: tuple[Any, ...], launch: Launch) -> None:
-    """Launches a kernel whose rows are independent: teams for those that reduce, else a thread per element."""
+    """Launches a kernel whose rows are independent: a team of threads per row if it reduces rows, else a thread per element."""
     if rows:
         reduces = function not in columns.WORK
         dtype = next(a.dtype for a, kind in zip(arguments, SIGNATURES[function][0], strict=True) if kind == "matrix")
@@ -76,7 +76,7 @@ def run(function: Callable[..., Any], rows: int, width: int, arguments: tuple[An
 
 
 def _each(function: Callable[..., Any], of: int = 0) -> Callable[..., None]:
-    """An operation that is one kernel; `of` – the argument that has as many rows and columns as there is work."""
+    """An operation that consists of one kernel; `of` – index of the argument that gives the number of rows and columns."""
 
     def launch(device: Device, *arguments: Any) -> None:
         rows, width = arguments[of].shape
@@ -102,7 +102,7 @@ def _layer_norm_backward(
     device: Device, dy: Any, x: Any, gain: Any, mean: Any, scale: Any, dx: Any, dgain: Any, doffset: Any,
     accumulate: bool = True,
 ) -> None:  # fmt: skip
-    """Two launches; sums over rows first, so that dx may be dy or x."""
+    """Two launches; the sums over rows come first, so that dx may be the same array as dy or x."""
     if x.size:
         rows, width = x.shape
         chunks, geometry = chunk_geometry(rows, width)
@@ -136,9 +136,9 @@ def _softmax_cross_entropy_soft(
 def _cross_entropy(
     device: Device, function: Callable[..., Any], arguments: tuple[Any, ...], sums: Any, accumulate: bool
 ) -> bool:
-    """One of the cross-entropies of softmax.py; the column sums of its gradient, before that is rounded, where there is room.
+    """Launches a cross-entropy of softmax.py, with the column sums of the unrounded gradient if they fit into shared memory.
 
-    Args: arguments – of the kernel, losses and gradient last; sums – where the column sums go, or None.
+    Args: arguments – of the kernel, the last two being losses and gradient; sums – output for the column sums, or None.
     Returns: whether `sums` was written.
     """
     rows, width = arguments[-1].shape
@@ -176,7 +176,7 @@ ROWS: dict[str, Callable[..., Any]] = {
     "column_sum": _column_sum,
     **{function.__name__: _each(function, of) for function, of in columns.WORK.items()},
 }
-"""Operation -> what launches it, on a Device and the arguments of the reference."""
+"""Operation -> function that launches it; takes a Device and the arguments of the reference."""
 
 
 def run_sum(device: Device, function: Callable[..., Any], x: Any, out: Any) -> None:
@@ -187,5 +187,5 @@ def run_sum(device: Device, function: Callable[..., Any], x: Any, out: Any) -> N
 
 
 def run_limit_norm(device: Device, scales: Any, squares: Any, largest: float) -> None:
-    """Scales by min(1, largest / sqrt(squares[0])), on the device."""
+    """scales *= min(1, largest / sqrt(squares[0])), on the device; NaN if squares[0] is not finite."""
     device.launch(kernel(limit_norm, scales.dtype), flat_geometry(scales.shape[0]), (scales, squares, largest))

@@ -1,6 +1,6 @@
-"""Layer normalisation and its gradient, by row, and by column for gain and offset.
+"""Layer normalisation and its gradients.
 
-Rows are normalised by teams of threads; the sums for gain and offset are those of chunks.py, two at once.
+Teams of threads process rows. The gradients of gain and offset are column sums as in chunks.py, both in one kernel.
 """
 
 # mypy: disallow-untyped-defs=False, disallow-untyped-calls=False

@@ -1,9 +1,9 @@
-"""Softmax by row; its cross-entropy with labels and with distributions, with the gradient and the column sums of that.
+"""Softmax by row, and its cross-entropy with labels or distributions, including the gradient and its column sums.
 
-Each reads a row three times, from the cache but for the first. A thread reads no element of a matrix but those that it writes
-itself, so the gradient may be written over the logits: nothing else orders the threads of a warp. The column sums, which are
-the gradient of the bias below, cost no further pass: each thread adds up what it writes, in shared memory of its own; see
-`column_sums`.
+Each kernel reads a row three times, the second and third time from the cache. A thread reads only those elements of the logits
+that it later overwrites, so the gradient may be written over the logits although the threads of a warp are not synchronised.
+The column sums are the gradient of the bias of the last layer. They need no further pass: each thread accumulates what it
+writes in shared memory; see `column_sums`.
 """
 
 # mypy: disallow-untyped-defs=False, disallow-untyped-calls=False
@@ -36,13 +36,14 @@ def softmax(x, out):
 
 
 def cleared(held, lane, lanes, team, width):
-    # Room for one number a team and column, of which each thread has its own.
+    # Sets the team's accumulators, one per column, to 0; each thread those of its own columns.
     for j in range(lane, width, lanes):
         held[team * width + j] = real(0.0)
 
 
 def add_teams(held, width, table, row, adds):
-    # The sums of all teams, one after the other, to a row of the table, or added to what is there.
+    # Adds the accumulators of all teams in a fixed order, and writes the sums to a row of the table, or adds them there if
+    # `adds`.
     lanes, teams = cuda.blockDim.x, cuda.blockDim.y
     cuda.syncthreads()
     for j in range(cuda.threadIdx.y * lanes + cuda.threadIdx.x, width, lanes * teams):
@@ -53,7 +54,7 @@ def add_teams(held, width, table, row, adds):
 
 
 def column_sums(held, width, stages, partial, counter, sums, adds):
-    # The block's own sums to its row of `partial`; with a second stage, the last block adds the rows up, in their order.
+    # Writes the block's sums to its row of `partial`; with two stages, the last block adds these rows in a fixed order.
     if stages > 0:
         add_teams(held, width, partial, cuda.blockIdx.x, 0)
         if stages > 1 and last_block(counter, 0, cuda.gridDim.x):
@@ -100,7 +101,7 @@ def softmax_cross_entropy(
             shifted_sum = real(0.0)
         if i < rows:
             weight = weights[label] if weights.shape[0] == width else real(1.0)
-            if lane == label & (lanes - 1):  # whose columns the label is one of
+            if lane == label & (lanes - 1):  # the thread that processes the column of the label
                 losses[i] = weight * (mass * log(total) - off * shifted_sum - (on - off) * own)
             size = weight * whole
             inverse = size * mass / total

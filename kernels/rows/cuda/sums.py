@@ -1,6 +1,6 @@
 """Sums over rows and over whole arrays, and norm clipping based on them.
 
-Blocks write partial sums, which the last block adds in a fixed order, so each sum takes one launch.
+Blocks write partial sums, and the last block adds them in a fixed order, so each sum takes one launch.
 """
 
 # mypy: disallow-untyped-defs=False, disallow-untyped-calls=False
@@ -32,7 +32,7 @@ def column_sum(x, partial, counters, out, adds):
 
 
 def add_parts(part, value, partial, counter, out):
-    # The threads' values to the block's place of `partial`; the last block adds these up, always in the same order.
+    # Writes the sum over the threads to the block's element of `partial`; the last block adds these in a fixed order.
     lane = cuda.threadIdx.x
     value = shared_sum(part, lane, lane, cuda.blockDim.x, value)
     if lane == 0:
@@ -47,7 +47,7 @@ def add_parts(part, value, partial, counter, out):
 
 
 def total(x, partial, counter, out):
-    # Compensated (Kahan), so that long strides lose nothing; the correction of an infinite sum would be NaN.
+    # Kahan summation, because one thread adds many terms. The correction is reset where it is NaN, after an infinite sum.
     part = cuda.shared.array(BLOCK, real)
     value = real(0.0)
     lost = real(0.0)
@@ -66,7 +66,7 @@ def sum_of_squares(x, partial, counter, out):
     lost = real(0.0)
     count, stride = x.shape[0], cuda.gridsize(1)
     for i in range(cuda.grid(1), count, 4 * stride):
-        # Four loads that do not wait for each other, added up before they enter the chain of the compensated sum.
+        # Four independent loads, added before the compensated sum, whose steps depend on each other.
         a = load(x[i])
         b = load(x[i + stride]) if i + stride < count else real(0.0)
         c = load(x[i + 2 * stride]) if i + 2 * stride < count else real(0.0)
@@ -83,7 +83,7 @@ def limit_norm(scales, squares, largest):
     norm = sqrt(squares[0])
     factor = largest / norm if norm > largest else real(1.0)
     if not norm < -LOWEST:
-        factor = norm - norm  # NaN, from infinity as well as from NaN
+        factor = norm - norm  # NaN, for infinity as well as for NaN
     for i in range(cuda.grid(1), scales.shape[0], cuda.gridsize(1)):
         scales[i] *= factor
 

@@ -1,8 +1,10 @@
-"""What the kernels of all families share: sums and maxima over a team of threads, and stand-ins for what `compiled` binds.
+"""Functions that all row kernels share: sums and maxima over a team of threads. Also placeholders for names bound by
+`compiled`.
 
-Kernels are compiled with `real` as the type that they compute in, `load` and `store` as the way in and out of arrays whose
-elements may have 16 bits, the words of the vocabulary and the constants below (see kernels/targets/handwritten.py); what stands
-in for them here only makes them readable. Loops that hold a `syncthreads` run equally often for all threads of a block.
+In a compiled kernel, `real` is the type of the computation, `load` and `store` convert from and to arrays whose elements may
+have 16 bits, and the functions of the vocabulary and the constants below are defined for that type (see
+kernels/targets/handwritten.py). The values here are placeholders for readers and linters. Loops that contain `syncthreads` run
+equally often in all threads of a block.
 """
 
 # mypy: disallow-untyped-defs=False, disallow-untyped-calls=False
@@ -18,31 +20,32 @@ from ...targets.cuda.geometry import SIMULATED, WARP
 real = load = store = float
 i32 = i64 = u32 = int
 REAL: Any = float
-"""The type as an object, for shared memory whose size the launch gives: the simulator asks it for the size of an element."""
+"""The type as a dtype object, for shared memory whose size is set by the launch: the simulator reads its item size."""
 LOWEST = -float("inf")
 EVERYBODY = 0xFFFFFFFF
 """All threads of a warp."""
 SHUFFLES = not SIMULATED
-"""Whether threads of a warp hand values to each other directly, which the simulator cannot."""
+"""Whether threads of a warp exchange values by shuffle instructions, which the simulator does not support."""
 
 Signatures = dict[Callable[..., Any], tuple[tuple[str, ...], tuple[str, ...], tuple[Callable[..., Any], ...]]]
-"""What each kernel takes, the words of the vocabulary that it calls, and the functions of this file that it needs.
+"""Kernel -> (kinds of its arguments, operations of the vocabulary that it calls, helper functions that it calls).
 
-"matrix" and "vector" are stored in any type, "table" and "sums" in what is computed in; "labels" are int32 [rows], "columns"
-int32 in two dimensions, "winners" uint8 in two, "counters" uint32, "count" is a whole number.
+Kinds: "matrix" and "vector" may be stored in a 16-bit type; "table" (two dimensions) and "sums" (one) have the type of the
+computation; "labels" int32 [rows]; "columns" int32 in two dimensions; "winners" uint8 in two; "counters" uint32 in one;
+"number" a real; "count" an integer.
 """
 
 
 def places():
-    # Teams of lanes side by side along x, one above the other along y: who this thread is, how many there are of each, and the
-    # thread's number in its block.
+    # The threads (lanes) of a team are along x, the teams along y. Returns: lane and team of this thread, number of lanes,
+    # number of teams, index of the thread in its block.
     lane, team = cuda.threadIdx.x, cuda.threadIdx.y
     lanes, teams = cuda.blockDim.x, cuda.blockDim.y
     return lane, team, lanes, teams, team * lanes + lane
 
 
 def shared_sum(part, slot, lane, lanes, value):
-    # The slots of a team lie side by side, whichever threads they belong to.
+    # The sum of `value` over a team; the slots of a team in `part` are adjacent, in whatever order of threads.
     part[slot] = value
     cuda.syncthreads()
     half = lanes >> 1
@@ -57,9 +60,9 @@ def shared_sum(part, slot, lane, lanes, value):
 
 
 def team_sum(part, slot, lane, lanes, value):
-    # For teams of threads that lie side by side along x.
+    # The sum of `value` over a team whose threads are adjacent along x.
     if SHUFFLES and lanes <= WARP:
-        # All threads of a warp come here, and a partner at a distance below `lanes` is of the same team.
+        # All threads of a warp are here, and a lane at a distance below `lanes` belongs to the same team.
         half = lanes >> 1
         while half > 0:
             value += cuda.shfl_xor_sync(EVERYBODY, value, half)
@@ -99,8 +102,8 @@ def row_max(part, slot, lane, lanes, x, i):
 
 
 def last_block(counters, place, blocks):
-    # Whether this block is the last one of so many to come here, so that it sees what all the others have written before. They
-    # are counted at that place, which begins at 0 and is then 0 again, for the next launch.
+    # Whether this block is the last one of `blocks` to arrive here; if so, it sees what all others wrote before. Arrivals are
+    # counted in counters[place], which starts at 0 and is 0 again afterwards, for the next launch.
     arrived = cuda.shared.array(1, i64)
     last = u32(blocks - 1)
     cuda.syncthreads()

@@ -1,6 +1,6 @@
-"""Random bits: the kernel that fills a matrix with the words that a formula with the same state and stream gets.
+"""The kernel that fills a matrix with random bits, the same as a formula with the same state and stream gets.
 
-The words are those of Philox4x32-10, four columns at a time.
+Philox4x32-10 gives four 32-bit words at a time, for four columns.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from .loops import QUARTER, RANDOM_PARAMETERS, for_columns, for_rows, philox
 
 
 def bits_source() -> Generated:
-    """The kernel (out, state, stream) that fills a matrix of words with random bits."""
+    """The kernel (out, state, stream) that fills a uint32 matrix with random bits."""
     lines = [
         "rows, width = u64(out.shape[0]), u64(out.shape[1])",
         *QUARTER,

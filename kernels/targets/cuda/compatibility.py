@@ -1,6 +1,6 @@
-"""Makes Numba CUDA work with newer NumPy versions: provides names that it still uses while its array functions load.
+"""Makes Numba CUDA work with newer NumPy versions: temporarily provides names that NumPy removed and Numba CUDA still uses.
 
-Every kernel passes here once, through `Generated.function`. What else a compiler needs is in backends/cuda/toolchain.py.
+`Generated.function` calls it before each compilation. Other checks of the compiler are in backends/cuda/toolchain.py.
 """
 
 from __future__ import annotations
@@ -16,24 +16,21 @@ import numpy as np
 from .geometry import SIMULATED
 
 ARRAY_FUNCTIONS = "numba.cuda.np.arrayobj"
-"""The module that registers the array functions of kernels; Numba imports it at the first compilation."""
+"""The module that registers array functions for kernels; Numba imports it at the first compilation."""
 _one_at_a_time = threading.Lock()
 
 
 def _row_stack(arrays: Sequence[Any]) -> Any:
-    """What NumPy before 2.5 had as `row_stack`; not `vstack` itself, which would then be registered twice."""
+    """`row_stack` of NumPy before 2.5; not `vstack` itself, which would be registered twice."""
     return np.vstack(arrays)
 
 
 REMOVED = {"row_stack": _row_stack}
-"""Names that numba-cuda, up to 0.30.4 at least, takes from NumPy without asking whether they are there."""
+"""Names that numba-cuda, at least up to 0.30.4, imports from NumPy without checking that they exist."""
 
 
 def load_array_functions() -> None:
-    """Imports the array functions of Numba CUDA, with NumPy as they expect it; NumPy is then as it was before.
-
-    Where NumPy has all the names, or where the module is loaded, nothing is put in place.
-    """
+    """Imports the array functions of Numba CUDA; missing names are added to NumPy during the import and removed afterwards."""
     if SIMULATED or ARRAY_FUNCTIONS in sys.modules:
         return
     with _one_at_a_time:

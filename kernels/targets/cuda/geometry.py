@@ -11,21 +11,21 @@ SIMULATED = bool(config.ENABLE_CUDASIM)
 """Whether kernels run in Numba's simulator, on NumPy arrays, one Python thread per CUDA thread."""
 
 BLOCK = 8 if SIMULATED else 256
-"""Threads per block; a power of two, written into the generated modules."""
+"""Threads per block; a power of two. Generated modules contain this number."""
 WARP = 4 if SIMULATED else 32
-"""Most threads side by side in a row of a two-dimensional block."""
+"""Largest x extent of a two-dimensional block."""
 LONG = 4 if SIMULATED else 64
-"""Elements of a row for each thread of a warp, beyond which a whole block takes the row."""
+"""Elements per thread up to which one warp processes a row; longer rows are processed by a whole block."""
 MOST_BLOCKS = 2 if SIMULATED else 4096
-"""Blocks along x; threads stride over what is left."""
+"""Largest number of blocks along x; threads stride over the remaining elements."""
 MOST_ROW_BLOCKS = 2 if SIMULATED else 1024
-"""Blocks along y."""
+"""Largest number of blocks along y."""
 
 Geometry = tuple[tuple[int, ...], tuple[int, ...]] | tuple[tuple[int, ...], tuple[int, ...], int]
-"""Blocks of the grid and threads of the block, as (x, y), and how many bytes of shared memory a block gets beside its own."""
+"""(blocks of the grid, threads of a block, [bytes of dynamic shared memory per block]); the first two as (x,) or (x, y)."""
 
 Plain = tuple[tuple[int, ...], tuple[int, ...]]
-"""A geometry without further shared memory."""
+"""A geometry without dynamic shared memory."""
 
 
 def _blocks(count: int, per_block: int, most: int) -> int:
@@ -38,27 +38,27 @@ def _power_of_two(count: int, most: int) -> int:
 
 
 def flat_geometry(count: int) -> Plain:
-    """One thread per element, then in strides."""
+    """One thread per element; larger arrays in strides."""
     return (_blocks(count, BLOCK, MOST_BLOCKS),), (BLOCK,)
 
 
 def matrix_geometry(rows: int, columns: int) -> Plain:
-    """Columns along x and rows along y, then in strides."""
+    """Columns along x and rows along y; larger matrices in strides."""
     across = _power_of_two(columns, WARP)
     grid = _blocks(columns, across, MOST_BLOCKS), _blocks(rows, BLOCK // across, MOST_ROW_BLOCKS)
     return grid, (across, BLOCK // across)
 
 
 def team_geometry(rows: int, width: int) -> Plain:
-    """A team of threads per row, side by side along x, with as many teams in a block as there is room for.
+    """One team of threads per row: the threads of a team are along x, the teams of a block along y.
 
-    A team is at most a warp, which needs no barrier, until a thread would have more than LONG elements of a row. Its size
-    depends on the width alone, so that sums over a row always come out the same.
+    A team is at most a warp, which needs no barriers, unless a thread would then process more than LONG elements of a row. Its
+    size depends only on the width, so that sums over a row do not depend on the number of rows.
     """
     lanes = _power_of_two(-(-width // 4), WARP if width <= LONG * WARP else BLOCK)
     return (_blocks(rows, BLOCK // lanes, MOST_BLOCKS),), (lanes, BLOCK // lanes)
 
 
 def quarter(width: int) -> int:
-    """Turns of four columns that a row of that width takes."""
+    """ceil(width / 4): number of iterations over a row if each processes four columns."""
     return -(-width // 4)

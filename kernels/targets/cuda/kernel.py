@@ -1,6 +1,6 @@
-"""A kernel: its generated source and its compiled form, which checks its array arguments.
+"""CUDA kernels: the generated source, and the compiled kernel, which checks its array arguments.
 
-The backend launches it.
+Backends launch them.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from .compiling import compiled
 from .geometry import SIMULATED, Geometry
 
 BOUND = {"math": "quiet_math"} if SIMULATED else {"floor": "math.floor"}
-"""What generated modules bind differently: Numba CUDA has no `np.floor`, but its `math.floor` gives a real; and in the
-simulator Python's `math` would raise an error where a device gives infinity or NaN."""
+"""Names that generated modules bind differently on CUDA: Numba CUDA has no `np.floor`, but its `math.floor` returns a real; in
+the simulator, Python's `math` would raise an error where a device returns infinity or NaN."""
 _QUIET_MATH = SimpleNamespace(
     exp=np.exp, expm1=np.expm1, log=np.log, log1p=np.log1p, sqrt=np.sqrt, tanh=np.tanh, sin=np.sin, cos=np.cos, erf=math.erf
 )
@@ -41,7 +41,8 @@ def array_type(dtype: np.dtype[Any], dimensions: int) -> types.Array:
 class Generated:
     """A kernel before compilation: its module's source and the types of its parameters.
 
-    Attributes: stored – by position, the type of arrays that the kernel sees as another one of bits.
+    Attributes: name; text – the source; parameters – Numba types; stored – position of a parameter -> name of the type of the
+        array that is passed, if the kernel accesses it as an array of unsigned integers.
     """
 
     name: str
@@ -59,17 +60,17 @@ def generate(
     name: str, parameters: Mapping[str, types.Type], lines: Sequence[str], constants: Mapping[str, str],
     stored: Mapping[str, Storage] | None = None,
 ) -> Generated:  # fmt: skip
-    """A generated function of these lines; `stored` says how arrays lie in memory."""
+    """A generated function with these body lines; `stored` – parameter -> how that array is stored in memory."""
     text = module_text(name, list(parameters), lines, {**BOUND, **constants})
     seen = {k: stored[p].name for k, p in enumerate(parameters) if stored and p in stored}
     return Generated(name, text, tuple(parameters.values()), seen)
 
 
 class CudaKernel:
-    """A compiled kernel that refuses arrays of any other type than its own.
+    """A compiled kernel that accepts only arrays of the types it was compiled for.
 
-    Attributes: compiled – what `compiled[grid, block, stream](*arguments)` launches; arity – how many arguments it takes;
-        seen – by position, the type that an array has to be shown as.
+    Attributes: name; compiled – launched by `compiled[grid, block, stream](*arguments)`; arity – number of arguments; seen –
+        position of an argument -> dtype as which the kernel accesses it, if that is not the type of the array.
     """
 
     def __init__(self, generated: Generated) -> None:
@@ -79,7 +80,8 @@ class CudaKernel:
             self.compiled = cuda.jit(function)
         else:
             signature = types.void(*generated.parameters)
-            # Not once more at link time: what runs is then the PTX that was looked at, and it is made only once.
+            # Without link-time optimisation: the PTX that the tests inspect is the code that runs, and it is compiled only
+            # once.
             try:
                 self.compiled = compiled(function, lambda saved: cuda.jit(signature, cache=saved, lto=False)(function))
             except Exception as error:
@@ -104,7 +106,7 @@ class CudaKernel:
                 self._numbers.append((position, np.dtype(str(kind)).type))
 
     def check(self, arguments: Sequence[Any]) -> list[Any]:
-        """The arguments with numbers in the kernel's own types; raises DtypeError for an array of another type."""
+        """The arguments, with numbers converted to the kernel's types; raises DtypeError for an array of another type."""
         given = list(arguments)
         for position, dtype, dimensions in self._arrays:
             array = given[position]
@@ -119,7 +121,7 @@ class CudaKernel:
         return given
 
     def shown(self, position: int, array: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
-        """(shape, type) as which the kernel sees an argument: words of bits where that differs from what it is."""
+        """(shape, dtype) as which the kernel accesses an array argument: unsigned integers where `seen` says so."""
         seen = self.seen.get(position)
         if seen is None:
             return array.shape, array.dtype
@@ -128,9 +130,9 @@ class CudaKernel:
 
 @cache
 def compiled_kernel(source: Callable[..., Generated], *arguments: Any) -> CudaKernel:
-    """The kernel of a source for these arguments, compiled once."""
+    """The kernel whose source is source(*arguments), compiled once per process."""
     return CudaKernel(source(*arguments))
 
 
 Launch = Callable[[CudaKernel, Geometry, Sequence[Any]], None]
-"""What the backend does with a kernel: wraps the arrays, picks the stream, launches."""
+"""A backend's function that launches a kernel: it wraps the arrays and selects the stream."""

@@ -25,11 +25,11 @@ from .words import Words, aligned, storages, words_fit
 def map_source(formula: Formula, dtypes: Sequence[Any], wide: bool = True) -> Generated:
     """The kernel (outputs …, arguments …, [state, stream]) of a formula.
 
-    An output may be the same array as an argument: each thread reads all of an element before it writes it.
+    An output may be the same array as an argument: a thread reads all values of an element before it writes results.
 
-    Args: dtypes – of the arrays, outputs first; one for all of them, or one for each; wide – whether memory is read and
-        written in words of 8 bytes where the formula lets it, for arrays that start at multiples of 8 bytes and whose rows
-        hold a multiple of 4 elements.
+    Args: dtypes – of the arrays, outputs first; one for all of them, or one for each; wide – whether to access memory in words
+        of 8 bytes, if the formula allows it; arrays must then start at multiples of 8 bytes, and their rows must have a
+        multiple of 4 elements.
     """
     flat = formula.flat
     access = {"each": "[i]" if flat else "[i, j]", "row": "[j]", "column": "[i]"}
@@ -93,9 +93,9 @@ def map_source(formula: Formula, dtypes: Sequence[Any], wide: bool = True) -> Ge
 
 
 def _for_summed_rows(columns: Sequence[str], sums: Mapping[int, Storage]) -> list[str]:
-    """A loop over rows, each shared by a team of threads, which then adds up what they found.
+    """A loop over rows, each processed by a team of threads whose sums are then added.
 
-    Args: columns – the loop over a row, which adds to sum0, …; sums – by number of the output, how it lies in memory.
+    Args: columns – the loop over a row, which adds to sum0, …; sums – index of each summed output -> how it is stored.
     """
     row = [
         "i = first + team",
@@ -125,12 +125,12 @@ def _for_summed_rows(columns: Sequence[str], sums: Mapping[int, Storage]) -> lis
 
 
 def takes_words(formula: Formula) -> bool:
-    """Whether a map may take four neighbouring elements at a time: those with random bits take columns that lie apart."""
+    """Whether a thread may process four adjacent elements: not with random bits, whose four columns are not adjacent."""
     return not formula.random and "rowsum" not in formula.outputs
 
 
 def _flattened(array: Any) -> Any:
-    """A one-dimensional view; a copy would lose what is written to it."""
+    """A one-dimensional view; raises DtypeError where `reshape` would copy, because results written to the copy are lost."""
     if not array.flags.c_contiguous:
         raise DtypeError(
             f"expected a row-major array; got one of shape {tuple(array.shape)} that is not contiguous; "

@@ -25,12 +25,13 @@ from .words import Elements, Words, aligned, storages, words_fit
 def update_source(formula: Formula, dtypes: Sequence[Any], wide: bool = True) -> Generated:
     """The kernel (arrays …, scalars, table, [state, stream]) of an update: one launch over the whole arena.
 
-    A thread takes four neighbouring elements at a time, which belong to one group. Where NaN gates it, nothing happens.
+    A thread processes four adjacent elements at a time, which belong to the same group. If scalars[0, 0] is NaN, nothing is
+    changed.
 
-    Args: dtypes – of the arrays, one for all of them or one for each; wide – whether memory is read and written in words of
-        8 bytes, for arrays of float32 and bfloat16 that start at multiples of 8 bytes and hold a multiple of 4 elements.
-    Args of the kernel: table – from kernels/targets/segments.py; state, stream – of the random bits by which new values are
-        rounded that go to arrays of 16 bits.
+    Args: dtypes – of the arrays, one for all of them or one for each; wide – whether to access memory in words of 8 bytes; the
+        arrays must then be float32 or bfloat16, start at multiples of 8 bytes and have a multiple of 4 elements.
+    Args of the kernel: table – from kernels/targets/segments.py; state, stream – of the random bits that round new values for
+        16-bit arrays.
     """
     arrays = [p for p, k in zip(formula.parameters, formula.kinds, strict=True) if k == "each"]
     groups = [p for p, k in zip(formula.parameters, formula.kinds, strict=True) if k == "group"]

@@ -1,6 +1,6 @@
 """How generated kernels read and write four adjacent elements: one by one, or in words of 8 bytes.
 
-Numba's widest access is 8 bytes, and only through arrays of such words.
+8 bytes is Numba's widest memory access; it needs arrays of uint64.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from ..storage import NARROW, Storage
 
 
 def storages(names: Sequence[str], dtypes: Sequence[Any], compute: np.dtype[Any]) -> dict[str, Storage]:
-    """How each array is stored: in 16 bits where it is, else as what the kernel computes in, which Kernel.check insists on."""
+    """Name -> how that array is stored: in 16 bits if its dtype is narrow, else in the type of the computation."""
     saved = (str(d) if str(d) in NARROW and compute == FLOAT32 else str(compute) for d in dtypes)
     return {n: Storage(k) for n, k in zip(names, saved, strict=True)}
 
 
 def words_fit(names: Iterable[str]) -> bool:
-    """Whether arrays stored so can be read and written in words of 8 bytes."""
+    """Whether arrays stored in these types can be accessed in words of 8 bytes."""
     return all(name in ("float32", "bfloat16") for name in names)
 
 
 def aligned(arguments: Iterable[Any]) -> bool:
-    """Whether all arrays among the arguments begin at multiples of 8 bytes."""
+    """Whether all arrays among the arguments start at multiples of 8 bytes."""
     for array in arguments:
         if hasattr(array, "dtype") and getattr(array, "ndim", False):
-            # NumPy has no view of memory in bfloat16, so `data` is asked of arrays of the device only.
+            # NumPy arrays of bfloat16 have no memoryview, so `data` is used only for arrays on the device.
             on_host = isinstance(array, np.ndarray)
             if (array.__array_interface__["data"][0] if on_host else array.data.ptr) % 8:
                 return False
@@ -37,7 +37,7 @@ def aligned(arguments: Iterable[Any]) -> bool:
 
 
 class Elements:
-    """Access to an array in an update, element by element."""
+    """Source of the accesses to an array in an update, element by element."""
 
     def __init__(self, name: str, storage: Storage) -> None:
         self._array, self._storage = f"{name}_", storage
@@ -60,12 +60,14 @@ class Elements:
 
 
 class Words:
-    """Access to four elements of an array in words of 8 bytes: two float32 or four bfloat16 each."""
+    """Source of the accesses to four elements of an array in words of 8 bytes, each two float32 or four bfloat16."""
 
     def __init__(self, name: str, storage: Storage, row: str = "", array: str = "") -> None:
-        """Args: name – what its variables begin with; storage; row – index of the row, if any; array – name_ unless given.
+        """Args: name – prefix of the variables in the source; storage; row – index of the row, such as "i, ", or "" for a
+        vector;
+            array – name of the array, default name_.
 
-        Attributes: each – elements of a word.
+        Attributes: each – number of elements in a word.
         """
         self._name, self._storage = name, storage
         self.each = 4 if storage.name in NARROW else 2
@@ -99,7 +101,7 @@ class Words:
         return lines
 
     def end(self) -> list[str]:
-        """Writes the words; elements beyond the group's last one, which share a word with it, stay what they were."""
+        """Writes the words; elements after the last one of the group that are in the same word keep their old values."""
         lines = ["if place + u64(4) > inside:"]
         lines += [f"    {self._name}_word{w} = {place}" for w, place in enumerate(self._places)]
         mask = "" if self.each == 2 else " & u32(65535)"
