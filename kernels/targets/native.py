@@ -244,25 +244,36 @@ def now(clock, stamp):
 
 @numba.njit(error_model="numpy")
 def march(job, me, threads, give_way, clock):
-    calls, tasks, phases, arrivals, times = job[0], job[1], job[2], job[4], job[5]
+    calls, tasks, phases, marks, times, deadline = job[0], job[1], job[2], job[4], job[5], job[7]
+    stop, taken = marks + 8, words(marks + 16, 1)
     timed = times != 0 and clock != 0
     stamp = np.zeros(2, np.int64)
     before = i64(0)
-    last = job[3] - 1
-    for phase in range(job[3]):
-        edges = words(phases + 8 * phase, 2)
-        for task in range(edges[0] + me, edges[1], threads):
-            part = words(tasks + 16 * task, 2)
-            for number in range(part[0], part[1]):
-                call = words(calls + 16 * number, 2)
-                if timed:
-                    before = now(clock, stamp)
-                call_1(call[0], call[1])
-                if timed:
-                    words(times + 8 * number, 1)[0] += now(clock, stamp) - before
-        if threads > 1 and phase < last:
-            arrive(arrivals + 8 * phase)
-            wait(arrivals + 8 * phase, threads, give_way)
+    expected = i64(0)
+    for step in range(job[6]):
+        if me == 0:
+            taken[0] = step
+            if step > 0 and deadline != 0 and clock != 0 and arrived(stop) == 0 and now(clock, stamp) > deadline:
+                exchange(stop, LATE)
+        for phase in range(job[3]):
+            if threads > 1 and step + phase > 0:
+                expected += threads
+                arrive(marks)
+                wait(marks, expected, give_way)
+            if phase == 0 and arrived(stop) != 0:
+                return
+            edges = words(phases + 8 * phase, 2)
+            for task in range(edges[0] + me, edges[1], threads):
+                part = words(tasks + 16 * task, 2)
+                for number in range(part[0], part[1]):
+                    call = words(calls + 16 * number, 2)
+                    if timed:
+                        before = now(clock, stamp)
+                    call_1(call[0], call[1])
+                    if timed:
+                        words(times + 8 * number, 1)[0] += now(clock, stamp) - before
+    if me == 0:
+        taken[0] = job[6]
 
 
 @numba.njit(error_model="numpy")
@@ -331,9 +342,11 @@ def serve(box, me, seen):
 """How threads walk a job together.
 
 A job is JOB words: the addresses of calls [calls, 2] (entry, address of its words), of tasks [tasks, 2] (first call, call after
-the last) and of phases (first task of each, and the number of tasks), the number of phases, the address of one zero a phase,
-and that of nanoseconds by call, or 0. In every phase thread k of n does tasks k, k + n, …, and waits for the others before the
-next one. Tasks and their order do not depend on n, so neither do the results.
+the last) and of phases (first task of each, and the number of tasks), the number of phases, the address of three marks, that of
+nanoseconds by call, or 0, the number of steps, in each of which all phases are run, and the time of CLOCK after which no step
+begins, or 0. In every phase thread k of n does tasks k, k + n, …, and waits for the others before the next one. Tasks and their
+order do not depend on n, so neither do the results. The marks: how often a thread has come to wait, 0 before; what ends the job
+before the next step, which a call may set to 1, and which is LATE after the deadline; the number of steps that were run.
 
 Threads find jobs in a box: word 0 is 256 times the number of the job plus n, and changes last; n = 0 sends them home. AT_DONE
 counts who is done; AT_BUSY is 1 while somebody leads; AT_SYSTEM holds the addresses of SYSTEM; AT_LOCK and AT_BELL are a mutex
@@ -347,8 +360,8 @@ SYSTEM = (
     "pthread_cond_broadcast",
 )  # fmt: skip
 BOX = {
-    "SPINS": 200, "PATIENCE": 300_000, "JOB": 6, "AT_DONE": 8, "AT_JOB": 16, "AT_SLEEPERS": 24, "AT_BUSY": 25,
-    "AT_SYSTEM": 32, "AT_LOCK": 40, "AT_BELL": 56, "SIZE": 72,
+    "SPINS": 200, "PATIENCE": 300_000, "JOB": 8, "AT_DONE": 8, "AT_JOB": 16, "AT_SLEEPERS": 24, "AT_BUSY": 25,
+    "AT_SYSTEM": 32, "AT_LOCK": 40, "AT_BELL": 56, "SIZE": 72, "LATE": 2,
 }  # fmt: skip
 CLOCK = getattr(time, "CLOCK_MONOTONIC", 0)
 """The number of the clock that never goes back: 1 in Linux, 6 in macOS."""
