@@ -104,12 +104,14 @@ class Executor:
             self._update(total, squares)
         return total, squares
 
-    def several(self, inputs: Array, targets: Array, rows: int, count: int) -> Any:
-        """What takes `count` steps in one launch (see several.py), on minibatches of `rows` rows of these arrays.
+    def several(self, inputs: Array, targets: Array, rows: int, minibatches: int, most: int | None) -> Any:
+        """What takes several steps in one launch (see several.py of `cuda` and of `numba`), on rows of these arrays.
 
+        Args: rows – of a minibatch; minibatches – how many whole ones an epoch has; most – steps of a launch, None for as many
+            as suit the backend.
         Returns: None where steps go one by one.
         """
-        del inputs, targets, rows, count
+        del inputs, targets, rows, minibatches, most
 
     def forget(self) -> None:
         """Drops all plans and their buffers; they are made again when they are needed."""
