@@ -13,7 +13,7 @@ from typing import Any
 from ..executors.base import Array, in_rows
 from ..executors.passes import forward_backward
 from ..executors.plain import PlainExecutor
-from .several import SeveralSteps
+from .several import STEPS, SeveralSteps, steps_of_a_launch
 
 WARM_UP = 2
 """Steps that run call by call before capture: they compile kernels, select algorithms and allocate buffers."""
@@ -41,9 +41,10 @@ class GraphExecutor(PlainExecutor):
             inputs, targets = in_rows(inputs, targets)
             return self.planned(inputs, targets).run(inputs, targets, number)
 
-    def several(self, inputs: Array, targets: Array, rows: int, count: int) -> SeveralSteps | None:
+    def several(self, inputs: Array, targets: Array, rows: int, minibatches: int, most: int | None) -> SeveralSteps | None:
         """See Executor.several."""
-        if not self._captures or self.work.state.one_by_one:
+        count = steps_of_a_launch(minibatches, STEPS if most is None else most)
+        if count == 1 or not self._captures or self.work.state.one_by_one:
             return None
         return SeveralSteps(self, inputs, targets, rows, count)
 

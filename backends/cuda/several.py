@@ -2,16 +2,28 @@
 
 Before the launch, the scalars of all steps are sent in one copy, and the row indices are copied. The graph gathers the
 minibatches, advances the random numbers, and stores the results of each step until they are read.
+
+Why 16 steps: around the launch of a graph the host hands out about eight small tasks, rows, scalars, results, and each costs
+it 6 to 12 µs, so up to 0.1 ms: more than the device needs for a step of a small network. Shared by 16 steps that is 6 µs for
+each, as much as five more operations in its graph, at 1.3 µs; more steps would gain little and take longer to capture.
+This is reckoned from the costs of single calls; no device has timed it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from math import prod
 from typing import Any, Protocol
 
 from ..executors.base import Array, in_rows
+
+STEPS = 16
+"""Steps of a launch, where nobody says how many it has."""
+
+
+def steps_of_a_launch(minibatches: int, most: int) -> int:
+    """At most `most`, so that an epoch takes as few launches as it can, those of single steps that are left over among them."""
+    return min(range(1, most + 1), key=lambda count: sum(divmod(minibatches, count)))
 
 
 class StepPlan(Protocol):
@@ -35,10 +47,13 @@ class StepPlan(Protocol):
 class Results:
     """Loss and sum of squares of the gradient for each of several steps, copied to the host when one of them is read.
 
+    Attributes: done – how many steps there are.
+
     Args: backend; values – [steps, 2], which must not be overwritten any more.
     """
 
     def __init__(self, backend: Any, values: Array) -> None:
+        self.done = int(values.shape[0])
         self._backend = backend
         self._values: Array | None = values
         self._host: Any = None
@@ -56,7 +71,7 @@ class SeveralSteps:
     It uses the plan of single steps of this shape. So it needs no buffers of its own except for scalars, row indices and
     results, and the bits are those of single steps. It can run only after the warm-up steps of that plan.
 
-    Attributes: count, rows; refusal – why capture failed, otherwise "".
+    Attributes: count, rows; refusal – why steps are not captured, together or at all, otherwise "".
 
     Args: executor; inputs, targets – all rows; the graph contains their addresses.
     """
@@ -65,7 +80,7 @@ class SeveralSteps:
         self.executor = executor
         self.backend = backend = executor.backend
         self.count, self.rows = count, rows
-        self.refusal = ""
+        self._refusal = ""
         self._sources = in_rows(inputs, targets)
         self._indices = backend.empty((count * rows,), "int64")
         tables = [table for table, _ in executor.work.state.tables]
@@ -77,10 +92,20 @@ class SeveralSteps:
         self._graph: Any = None
 
     @property
+    def refusal(self) -> str:
+        """See the class."""
+        refused: str = self._refusal or self.executor.refusal
+        return refused
+
+    @property
     def minibatch(self) -> tuple[Array, Array]:
         """Inputs and targets of the last step; overwritten by the next launch."""
         assert self._plan is not None
         return self._plan.inputs, self._plan.targets
+
+    def next(self, left: int) -> int:
+        """Steps of the next launch, where `left` whole minibatches are left in the epoch; 0 for a single step."""
+        return self.count if left >= self.count and not self.refusal else 0
 
     def ready(self) -> bool:
         """Whether the next steps can be one launch; captures the graph if necessary.
@@ -88,7 +113,7 @@ class SeveralSteps:
         If not, the next step must be a single one: during the warm-up of a shape, after the features of the update changed, and
         after capture failed.
         """
-        if self.refusal or self.executor.refusal:
+        if self.refusal:
             return False
         with self.backend.exclusive():
             plan = self.executor.planned(*(source[: self.rows, ...] for source in self._sources))
@@ -96,18 +121,18 @@ class SeveralSteps:
                 self._plan, self._graph = plan, None
             return plan.warm and (self._graph is not None or self._capture(plan))
 
-    def run(self, indices: Array, number: int, scalars: Sequence[Sequence[Any]]) -> Results:
+    def run(self, indices: Array, number: int, scalars: Any) -> Results:
         """Runs the steps; `ready` must have returned True.
 
-        Args: indices – row indices, one minibatch after the other; number – of the first step; scalars – the result of
-            OptimizerState.scalars_for_step for each step.
+        Args: indices – row indices, one minibatch after the other; number – of the first step; scalars – a row for each step,
+            the result of OptimizerState.scalars_for_steps, on the host.
         Returns: loss and sum of squares of each step.
         """
         assert self._plan is not None
         backend, state = self.backend, self.executor.work.state
         with backend.exclusive():
             backend.copy(indices, self._indices)
-            self._send([[x for table in step for row in table for x in row] for step in scalars])
+            self._send(scalars)
             self._plan.tape.set_step(number)
             state.set_step(number)
             self._graph.launch()
@@ -125,7 +150,7 @@ class SeveralSteps:
                 self._move_on(plan)
                 self._graph = backend.capture(self._steps)
         except backend.capture_errors as error:
-            self.refusal = self.executor.say(error, f"takes these steps one by one, because capturing {self.count} of them")
+            self._refusal = self.executor.say(error, f"takes these steps one by one, because capturing {self.count} of them")
         finally:
             state.t = before
         return self._graph is not None

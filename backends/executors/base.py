@@ -105,12 +105,14 @@ class Executor:
             self._update(total, squares)
         return total, squares
 
-    def several(self, inputs: Array, targets: Array, rows: int, count: int) -> Any:
-        """An object that runs `count` steps in one launch, each on `rows` rows of these arrays; see backends/cuda/several.py.
+    def several(self, inputs: Array, targets: Array, rows: int, minibatches: int, most: int | None) -> Any:
+        """An object that runs several steps in one launch, on rows of these arrays; see several.py of `cuda` and of `numba`.
 
+        Args: rows – of a minibatch; minibatches – how many whole ones an epoch has; most – steps of a launch, None for as many
+            as suit the backend.
         Returns: None if this executor runs steps one by one.
         """
-        del inputs, targets, rows, count
+        del inputs, targets, rows, minibatches, most
 
     def forget(self) -> None:
         """Drops all plans with their buffers; they are created again when needed."""

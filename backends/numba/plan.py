@@ -7,7 +7,7 @@ checked for NaN and its norm clipped; (5) the parameters are updated.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -24,6 +24,7 @@ from .capture import Call, Capture
 from .operations import LEAST_ELEMENTS as CHUNK
 from .replay import Replay
 from .splitting import LEAST_PART, split_parameters
+from .thread_count import ThreadCount
 
 Array = Any
 
@@ -31,7 +32,8 @@ Array = Any
 class RowsPlan:
     """The program of one shape of minibatch, its tapes and buffers.
 
-    Attributes: updates – whether the update of the parameters is part of it.
+    Attributes: updates – whether the update of the parameters is part of it; minibatch – (inputs, targets) that stand in for
+        those of a step while it is captured, and are never written; counts_of_launches – see Replay.
 
     Args: backend, work – see Executor; inputs, targets – a minibatch of that shape; shards – of its rows; threads; batch –
         rows of the minibatch, where these are a part of it; the gradient is then added to what is there.
@@ -44,7 +46,7 @@ class RowsPlan:
         self.backend = backend
         self.work = work
         # Captured with separate arrays, because those of a step may overlap; nothing is computed during capture.
-        inputs, targets = unwritten(inputs.shape, inputs.dtype), unwritten(targets.shape, targets.dtype)
+        self.minibatch = unwritten(inputs.shape, inputs.dtype), unwritten(targets.shape, targets.dtype)
         self.rows = int(inputs.shape[0])
         self.batch = batch
         self.edges = [self.rows * k // shards for k in range(shards + 1)]
@@ -53,36 +55,22 @@ class RowsPlan:
         self._sums = np.zeros(2)
         self.parts_of_updates = shards if work.deterministic else threads
         split = split_parameters(work, self.rows, shards)
-        while True:
-            program = self._build(inputs, targets, split)
-            if program is not None:
-                break
-        self.program = program.finish()
-
-    def _build(self, inputs: Array, targets: Array, split: set[Any]) -> Replay | None:
-        """The program, or None after removing from `split` what cannot be split."""
-        captures = self._capture(inputs, targets, split)
-        deferred = {p: self._products(p, captures) for p in split}
-        refused = {p for p, found in deferred.items() if found is None or not self._worth(p, found, len(captures))}
-        if refused:
-            split -= refused
-            return None
-        taken = {id(call) for found in deferred.values() for group in found or () for call in group}
-        program = Replay([inputs, targets])
-        for capture in captures:
-            for call in capture.calls:
-                if id(call) not in taken:
-                    program.call(call.entry, call.words, _label(call), call)
-            program.end_task()
-        program.end_phase()
-        for found in deferred.values():
-            self._add_parts(program, found or [])
-        program.end_phase()
-        self._add_sums(program)
-        program.end_phase()
+        while not self._divide(split):
+            pass
+        program = Replay(self.minibatch)
+        self.add_passes(program)
         self._without_update = program.phases
-        self.updates = self._add_update(program)
-        return program
+        self.updates = self.add_update(program)
+        self.program = program.finish()
+        self.counts_of_launches: dict[int, ThreadCount] = {}
+
+    def _divide(self, split: set[Any]) -> bool:
+        """Captures the shards, and finds the products of `split`; returns False after removing what cannot be split."""
+        self._captures = self._capture(*self.minibatch, split)
+        self._split = {p: self._products(p, self._captures) for p in split}
+        refused = {p for p, found in self._split.items() if found is None or not self._worth(p, found, len(self._captures))}
+        split -= refused
+        return not refused
 
     # Recording
 
@@ -167,6 +155,26 @@ class RowsPlan:
 
     # Building
 
+    def add_passes(self, program: Replay, before: Callable[[int], object] | None = None) -> None:
+        """All phases before the update.
+
+        Args: before – adds what comes first in the task of a shard; called with the number of the shard.
+        """
+        taken = {id(call) for found in self._split.values() for group in found or () for call in group}
+        for shard, capture in enumerate(self._captures):
+            if before is not None:
+                before(shard)
+            for call in capture.calls:
+                if id(call) not in taken:
+                    program.call(call.entry, call.words, _label(call), call)
+            program.end_task()
+        program.end_phase()
+        for found in self._split.values():
+            self._add_parts(program, found or [])
+        program.end_phase()
+        self._add_sums(program)
+        program.end_phase()
+
     def _add_parts(self, program: Replay, products: Sequence[Sequence[Call]]) -> None:
         """A weight gradient, cut by its rows: each part is a task that takes all products in turn."""
         if not products:
@@ -211,15 +219,25 @@ class RowsPlan:
             program.call(square.entry.address, words, Label("squares", "gradient", "sum", 0, here.nbytes), here)
             program.end_task()
 
-    def _add_update(self, program: Replay) -> bool:
-        """What `OptimizerState.apply` does, as far as it is one call of a formula."""
+    def add_update(
+        self, program: Replay, before: Callable[[], object] | None = None, after: Callable[[Array, Array], object] | None = None
+    ) -> bool:
+        """What `OptimizerState.apply` does, as far as it is one call of a formula; otherwise returns False.
+
+        Args: before, after – add calls that one thread runs around `settle`; after – called with the sums that it writes, and
+            with the row of scalars that it scales.
+        """
         update = self.work.state.update(self.work.gradient)
         if update is None:
             return False
         settle = self.backend._kernels.kernel(self.backend._kernels.settle, self.work.gradient.dtype)
         arguments = (self.totals, self.squares, update.largest, update.table[0], self._sums)
         words = words_of(settle.parameters, arguments)
+        if before is not None:
+            before()
         program.call(settle.entry.address, words, Label("settle", "gradient", "sum", 0, self.squares.nbytes), arguments)
+        if after is not None:
+            after(self._sums, update.table[0])
         program.end_task()
         program.end_phase()
         for call in self.backend.update_calls(*update[:4], self.parts_of_updates):

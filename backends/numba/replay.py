@@ -5,6 +5,7 @@ Tasks of a phase may run concurrently; there is a barrier between phases.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -15,17 +16,27 @@ from ...kernels.targets.native import Address, address_of
 from ..profiling import Label
 from .thread_count import ThreadCount
 from .thread_pool import thread_pool
+from .walk import CLOCK
 
 Array = Any
+
+STOPPED = 1
+"""What a call writes to `Replay.stop`."""
 
 
 class Replay:
     """Built call by call, then run any number of times.
 
-    Args: sources – arrays of the minibatch; the program reads them wherever those of a run are.
+    Attributes: stop – int64 [1], to which a call of the program may write STOPPED: a run of several steps then ends with this
+        step.
+
+    Args: sources – arrays of the minibatch; the program reads them wherever those of a run are; counts – what is known of the
+        number of threads, from an earlier program with the same calls, by the largest number.
     """
 
-    def __init__(self, sources: Sequence[Array]) -> None:
+    def __init__(self, sources: Sequence[Array], counts: dict[int, ThreadCount] | None = None) -> None:
+        self._marks = np.zeros(3, np.int64)
+        self.stop = self._marks[1:2]
         self._ranges = [(address_of(a), address_of(a) + max(int(a.nbytes), 1)) for a in sources]
         self._words: list[int] = []
         self._calls: list[tuple[int, int]] = []
@@ -35,6 +46,7 @@ class Replay:
         self._references: list[Any] = []
         self._places: list[Address] = []
         self.labels: list[Label] = []
+        self._counts = {} if counts is None else counts
 
     def call(self, entry: int, words: Sequence[int], label: Label, keep: Any = None) -> None:
         """Adds a call to the task at hand; `keep` stays alive as long as the program."""
@@ -68,11 +80,10 @@ class Replay:
         moving = np.array(self._moving, np.int64).reshape(-1, 3)
         self._where, self._source, self._offset = (np.ascontiguousarray(moving[:, k]) for k in range(3))
         self.width = max((int(n) for n in np.diff(self._phases)), default=1)
-        self._arrivals = np.zeros(len(self._phases), np.int64)
-        self._job = np.array([*map(address_of, self._tables), len(self._phases) - 1, address_of(self._arrivals), 0], np.int64)
+        job = [*map(address_of, self._tables), len(self._phases) - 1, address_of(self._marks), 0, 1, 0]
+        self._job = np.array(job, np.int64)
         # A plain number: compiled functions take long to find out what a subclass is.
         self._place = int(address_of(self._job))
-        self._paces: dict[int, ThreadCount] = {}
         return self
 
     @property
@@ -80,27 +91,46 @@ class Replay:
         """How many have been ended so far."""
         return len(self._phases) - 1
 
-    def run(self, sources: Sequence[Array], threads: int, times: Array | None = None, phases: int | None = None) -> None:
+    def run(
+        self, sources: Sequence[Array], threads: int, times: Array | None = None, phases: int | None = None, steps: int = 1,
+        seconds: float = math.inf,
+    ) -> None:  # fmt: skip
         """All phases, or only the first few.
 
         Args: sources – as in the constructor, of the same shapes and types; times – int64 [calls] where nanoseconds are
-            added up, where wanted; phases – how many, all by default.
+            added up, where wanted; phases – how many, all by default; steps – how often they are run, one time after the
+            other, unless `stop` ends it, or so many seconds have passed.
         """
         if sources:
             places = [address_of(a) for a in sources]
             if places != self._places:
                 self._places = places
                 self._table[self._where] = np.array(places, np.int64)[self._source] + self._offset
-        self._arrivals.fill(0)
         self._job[3] = len(self._phases) - 1 if phases is None else phases
         self._job[5] = 0 if times is None else address_of(times)
         most = min(threads, self.width)
-        if most == 1 or times is not None:
-            thread_pool().run(self._place, most)
-            return
-        count = self._paces.get(most)
+        count = self._counts.get(most)
         if count is None:
-            count = self._paces[most] = ThreadCount(most)
+            count = self._counts[most] = ThreadCount(most)
+        if times is not None:
+            self._walk(most, steps, 0)
+            return
         start = time.perf_counter()
-        thread_pool().run(self._place, count.walkers())
-        count.took(time.perf_counter() - start)
+        end = start + seconds
+        while True:
+            now = count.steps(steps)
+            walked = self._walk(count.walkers(), now, count.limit(now))
+            before, start = start, time.perf_counter()
+            count.took(start - before, walked)
+            steps -= walked
+            if steps <= 0 or self.stop[0] == STOPPED or start > end:
+                return
+
+    def _walk(self, threads: int, steps: int, limit: float) -> int:
+        """Runs so many steps, or fewer where they take longer than the limit, or where a call stops them; how many it were."""
+        self._marks.fill(0)
+        self._job[6] = steps
+        timed = steps > 1 and limit < math.inf and CLOCK != 0
+        self._job[7] = time.clock_gettime_ns(CLOCK) + int(1e9 * limit) if timed else 0
+        thread_pool().run(self._place, threads)
+        return int(self._marks[2])

@@ -6,7 +6,7 @@ GEMMs then need no synchronisation between cores, and everything between them ru
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..executors.base import Array, Executor, MicroBatch, NotCapturable, in_rows
 from ..executors.passes import forward_backward
@@ -14,6 +14,9 @@ from ..profiling import Part, median_of, merged
 from ..threads import num_threads, single_threaded_blas
 from .splitting import split_parameters
 from .thread_pool import thread_pool
+
+if TYPE_CHECKING:
+    from .several import RepeatedSteps
 
 LEAST_ROWS = 8
 """Rows below which a further core is not worth its hand-over."""
@@ -39,7 +42,7 @@ class RowExecutor(Executor):
     def run(self, inputs: Array, targets: Array, number: int) -> tuple[Any, Any]:
         """See Executor.run; where a pass is replayed, the update is part of what is replayed."""
         inputs, targets = in_rows(inputs, targets)
-        plan, threads = self._planned(inputs, targets)
+        plan, threads = self.planned(inputs, targets)
         if plan.updates:
             total, squares = plan.step(inputs, targets, number, threads)
         else:
@@ -52,13 +55,13 @@ class RowExecutor(Executor):
         """See Executor.gradient."""
         inputs, targets = in_rows(inputs, targets)
         first, batch = micro_batch or (0, None)
-        plan, threads = self._planned(inputs, targets, batch)
+        plan, threads = self.planned(inputs, targets, batch)
         total, squares = plan.gradient(inputs, targets, number, threads, first)
         return total, squares
 
     def profile(self, inputs: Array, targets: Array, number: int, repeats: int) -> list[Part]:
         """See Executor.profile; where a pass is replayed, as it runs, on all cores."""
-        plan, threads = self._planned(inputs, targets)
+        plan, threads = self.planned(inputs, targets)
         if isinstance(plan, InterpretedPlan):
             return super().profile(inputs, targets, number, repeats)
         runs = []
@@ -75,6 +78,14 @@ class RowExecutor(Executor):
         split = split_parameters(self.work, rows, shards) if self._replays() else ()
         return (shards - 1) * sum(int(p.size) for p in self.work.ranges if p not in split)
 
+    def several(self, inputs: Array, targets: Array, rows: int, minibatches: int, most: int | None) -> RepeatedSteps | None:
+        """See Executor.several."""
+        if minibatches < 2 or most == 1 or not self._replays() or self.work.state.one_by_one:
+            return None
+        from .several import RepeatedSteps
+
+        return RepeatedSteps(self, inputs, targets, rows, most)
+
     def _replays(self) -> bool:
         """Whether passes are captured."""
         return self._captures and self.work.recordable
@@ -82,7 +93,8 @@ class RowExecutor(Executor):
     def _shards(self, rows: int, threads: int) -> int:
         return max(1, min(PARTS if self.work.deterministic else threads, rows // LEAST_ROWS))
 
-    def _planned(self, inputs: Array, targets: Array, batch: int | None = None) -> tuple[Any, int]:
+    def planned(self, inputs: Array, targets: Array, batch: int | None = None) -> tuple[Any, int]:
+        """The plan for minibatches like this one, with the settings that hold now, and the number of threads."""
         work, threads = self.work, num_threads()
         rows = int(inputs.shape[0])
         shards = self._shards(rows, threads)
@@ -91,23 +103,28 @@ class RowExecutor(Executor):
         return self._plans.made(key, partial(self._plan, inputs, targets, shards, threads, batch)), threads
 
     def _plan(self, inputs: Array, targets: Array, shards: int, threads: int, batch: int | None) -> Any:
+        reason = "layers or loss are not recordable"
         if self._replays():
             from .plan import RowsPlan
 
             try:
                 return RowsPlan(self.backend, self.work, inputs, targets, shards, threads, batch)
-            except NotCapturable:
-                pass
-        return InterpretedPlan(self.backend, self.work, int(inputs.shape[0]), shards, batch)
+            except NotCapturable as error:
+                reason = f"a step contains {error}"
+        return InterpretedPlan(self.backend, self.work, int(inputs.shape[0]), shards, batch, reason)
 
 
 class InterpretedPlan:
-    """Each core runs the layers' code on its rows; their gradients are added up in one more pass over the cores."""
+    """Each core runs the layers' code on its rows; their gradients are added up in one more pass over the cores.
+
+    Attributes: reason – why nothing is captured, in words.
+    """
 
     updates = False
 
-    def __init__(self, backend: Any, work: Any, rows: int, shards: int, batch: int | None) -> None:
+    def __init__(self, backend: Any, work: Any, rows: int, shards: int, batch: int | None, reason: str) -> None:
         self.backend = backend
+        self.reason = reason
         self.work = work
         self.batch = rows if batch is None else batch
         edges = [rows * k // shards for k in range(shards + 1)]

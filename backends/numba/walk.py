@@ -1,9 +1,12 @@
 """How threads walk a job together, in the kernel language (see kernels/targets/llvm).
 
-A job is six words: the addresses of calls [calls, 2] (entry, address of its words), of tasks [tasks, 2] (first call, call after
-the last) and of phases (first task of each, and the number of tasks), the number of phases, the address of one zero a phase,
-and that of nanoseconds by call, or 0. In every phase thread k of n does tasks k, k + n, …, and waits for the others before the
-next one. Tasks and their order do not depend on n, so neither do the results.
+A job is eight words: the addresses of calls [calls, 2] (entry, address of its words), of tasks [tasks, 2] (first call, call
+after the last) and of phases (first task of each, and the number of tasks), the number of phases, the address of three marks,
+that of nanoseconds by call, or 0, the number of steps, in each of which all phases are run, and the time of CLOCK after which
+no step begins, or 0. In every phase thread k of n does tasks k, k + n, …, and waits for the others before the next one. Tasks
+and their order do not depend on n, so neither do the results. The marks: how often a thread has come to wait, 0 before; what
+ends the job before the next step, which a call may set to 1, and which is LATE after the deadline; the number of steps that
+were run.
 
 Threads find jobs in a box: word 0 is 256 times the number of the job plus n, and changes last; n = 0 ends the threads. A job of
 Python has the address 0: `serve` then returns to the interpreter. AT_DONE counts who is done; AT_BUSY is 1 while somebody
@@ -30,11 +33,15 @@ SYSTEM = (
     "pthread_cond_broadcast",
 )  # fmt: skip
 SPINS = 200
+"""Looks at a word before a thread gives way."""
 PATIENCE = 300_000
+"""Nanoseconds for which a thread without work spins."""
 AT_DONE, AT_JOB, AT_SLEEPERS, AT_BUSY, AT_SYSTEM, AT_LOCK, AT_BELL, SIZE = 8, 16, 24, 25, 32, 40, 56, 72
 CLOCK = getattr(time, "CLOCK_MONOTONIC", 0)
 """The number of the clock that never goes back: 1 in Linux, 6 in macOS."""
 MOST_THREADS = 255
+LATE = 2
+"""The mark of a job that ended at its deadline."""
 
 
 def word(address, index):
@@ -56,23 +63,34 @@ def wait(address, count, give_way):
 
 
 def march(job, me, threads, give_way, clock):
-    # The part of one thread in all phases.
-    calls, tasks, phases, arrivals, times = word(job, 0), word(job, 1), word(job, 2), word(job, 4), word(job, 5)
-    timed = clock != 0 and times != 0
+    # The part of one thread in all steps.
+    calls, tasks, phases, marks, times = word(job, 0), word(job, 1), word(job, 2), word(job, 4), word(job, 5)
+    deadline = word(job, 7)
+    stop, taken = marks + 8, marks + 16
     stamp = reserve(2)
     before = 0
-    last = word(job, 3) - 1
-    for phase in range(last + 1):
-        for task in range(word(phases, phase) + me, word(phases, phase + 1), threads):
-            for number in range(word(tasks, 2 * task), word(tasks, 2 * task + 1)):
-                if timed:
-                    before = now(clock, stamp)
-                call(word(calls, 2 * number), word(calls, 2 * number + 1))
-                if timed:
-                    store(times + 8 * number, word(times, number) + now(clock, stamp) - before)
-        if threads > 1 and phase < last:
-            add_atomic(arrivals + 8 * phase, 1)
-            wait(arrivals + 8 * phase, threads, give_way)
+    arrivals = 0
+    for step in range(word(job, 6)):
+        if me == 0:
+            store(taken, step)
+            if step > 0 and deadline != 0 and clock != 0 and load_atomic(stop) == 0 and now(clock, stamp) > deadline:
+                exchange(stop, LATE)
+        for phase in range(word(job, 3)):
+            if threads > 1 and step + phase > 0:
+                arrivals += threads
+                add_atomic(marks, 1)
+                wait(marks, arrivals, give_way)
+            if phase == 0 and load_atomic(stop) != 0:
+                return
+            for task in range(word(phases, phase) + me, word(phases, phase + 1), threads):
+                for number in range(word(tasks, 2 * task), word(tasks, 2 * task + 1)):
+                    if times != 0 and clock != 0:
+                        before = now(clock, stamp)
+                    call(word(calls, 2 * number), word(calls, 2 * number + 1))
+                    if times != 0 and clock != 0:
+                        store(times + 8 * number, word(times, number) + now(clock, stamp) - before)
+    if me == 0:
+        store(taken, word(job, 6))
 
 
 def part(job, me, threads, give_way, clock):

@@ -65,8 +65,8 @@ class ResidentSteps:
     def __call__(self) -> list[StepLoss]:
         """The losses of the steps that were taken, still on the device."""
         start, size, trainer = self.start, self.size, self.trainer
-        losses = self.launches.take(start, self.feed.rows)
-        if not losses:
+        losses: list[StepLoss] = []
+        if not self.launches.take(start, self.feed.rows, losses.extend):
             trainer.schedule_runner.set(0, trainer.steps_done)
             losses = [self.step.run(*next(self.feed.micro_batches(start, start + size, size)))]
         trainer.steps_done += len(losses)

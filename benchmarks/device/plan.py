@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from ...backends.cuda.several import STEPS as LAUNCH
 from ...errors import HyperparameterError
-from ...framework.training.launches import STEPS as LAUNCH
 from .. import gemms
 from ..networks import Network, nearest
 from ..timing import Sampling

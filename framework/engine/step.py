@@ -16,6 +16,7 @@ from ...backends import Backend
 from ...backends import backend as find_backend
 from ...backends.profiling import Part
 from ...errors import DtypeError, EmptyDataError, HyperparameterError, NonFiniteLossError, StateError
+from ...kernels.interrupts import uninterrupted
 from ..losses import Loss
 from ..optimizers import Optimizer, refuse_full_batch
 from ..settings import fraction, positive, whole
@@ -310,35 +311,51 @@ class TrainStep:
             if not (math.isfinite(value) and math.isfinite(norm)):
                 state.t -= 1
                 state.undo()
-                what = BROKEN_GRADIENT if math.isfinite(value) else f"a loss of {value}"
-                raise self.failure((whole,) if whole is not None else micro_batches(size), rows, number, what)
+                raise self.failure((whole,) if whole is not None else micro_batches(size), rows, number, _broken(value))
         error_of = partial(self.failure, (), rows, number)
         return StepLoss(total, squares, self.loss.factor(rows), backend.item, error_of)
 
-    def run_several(self, several: Any, indices: Array, prepare: Callable[[int], object]) -> list[StepLoss]:
+    def run_several(
+        self, several: Any, indices: Array, prepare: Callable[[int], object], taken: Callable[[list[StepLoss]], object]
+    ) -> bool:
         """Several steps in one launch, with the same results as single steps.
 
-        Args: several – created by the executor for whole arrays, see backends/cuda/several.py; indices – the row indices of all
-            minibatches, on the backend; prepare – called with 0, 1, … before the launch, to set learning rate and momentum of
-            that step.
-        Returns: their losses, still on the device; an empty list if a single step must be run instead.
+        On a CPU, a launch ends before a step whose loss or gradient is not finite; if that is its first one, the error is
+        raised.
+
+        Args: several – created by the executor for whole arrays, see several.py of the backend; indices – the row indices of
+            all minibatches, on the backend; prepare – called with 0, 1, … before the launch, to set learning rate and momentum
+            of that step; taken – called with the losses, still on the device, before an interrupt can come between.
+        Returns: whether steps were taken; otherwise a single step must be run instead.
         """
         state, rows = self.state, several.rows
         self._require_own_parameters()
         for own in self._own_settings:
             own.require_same()
         with state.arena.training, self.products():
+            state.follow_mask()
             if not several.ready():
-                return []
-            first, scalars = state.t + 1, []
-            for ahead in range(several.count):
+                return False
+            rates = []
+
+            def prepared(ahead: int) -> None:
                 prepare(ahead)
-                scalars.append(state.scalars_for_step(ahead))
-            results = several.run(indices, first, scalars)
-        return [
-            StepLoss((k, 0), (k, 1), self.loss.factor(rows), results.item, partial(self.failure, (), rows, first + k))
-            for k in range(several.count)
-        ]
+                rates.append((state.lr, state.momentum))
+
+            first, factor = state.t + 1, self.loss.factor(rows)
+            scalars = state.scalars_for_steps(len(indices) // rows, prepared)
+            with uninterrupted():
+                results = several.run(indices, first, scalars)
+                state.lr, state.momentum = rates[max(results.done, 1) - 1]
+                for own in self._own_settings:
+                    own.remember()
+                taken([
+                    StepLoss((k, 0), (k, 1), factor, results.item, partial(self.failure, (), rows, first + k))
+                    for k in range(results.done)
+                ])  # fmt: skip
+        if not results.done:
+            raise self.failure((several.minibatch,), rows, first, _broken(results.item((0, 0))))
+        return True
 
     def products(self) -> AbstractContextManager[Any]:
         """Context in which the backend computes matrix products in the mode of this step."""
@@ -390,6 +407,11 @@ class TrainStep:
         feed = feed_for(self, x, y, rows)
         with closing(feed):
             return self.micro.attempt(rows, partial(evaluate, self, feed, rows))
+
+
+def _broken(loss: float) -> str:
+    """What is not finite in a step with that sum of losses."""
+    return BROKEN_GRADIENT if math.isfinite(loss) else f"a loss of {loss}"
 
 
 def require_step(step: Any) -> None:

@@ -165,6 +165,11 @@ class Tape:
         self._random_layers += 1
         return Random(self._random, stream)
 
+    @property
+    def drawn(self) -> Array | None:
+        """The state of the random numbers, if a layer of the last pass asked for some."""
+        return self._random if self._random_layers else None
+
     def push(self, *values: Any) -> None:
         """Saves values for the backward pass of the same layer."""
         self._stack.append(values)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from ...backends import Random, having
 from ...errors import DtypeError, HyperparameterError
 from ...kernels.formula import Formula
@@ -21,6 +23,8 @@ from ..settings import choice, not_negative, positive
 from ..streams import ROUNDING
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from ..engine.precision import LossScale
 
 Array = Any
@@ -261,6 +265,14 @@ class OptimizerState:
         values = self.scalars(ahead)
         return [self._by_group(names, values) for _, names in self.tables]
 
+    def scalars_for_steps(self, count: int, prepare: Callable[[int], object]) -> NDArray[np.float64]:
+        """A row for each of the next steps, all numbers of `scalars_for_step`; `prepare` is called with 0, 1, … before it."""
+        rows = []
+        for ahead in range(count):
+            prepare(ahead)
+            rows.append([x for table in self.scalars_for_step(ahead) for row in table for x in row])
+        return np.array(rows)
+
     def _by_group(self, names: Sequence[str], values: dict[str, float]) -> list[list[float]]:
         """The scalars of a formula by name, each as a list over groups."""
         settings = self.settings
@@ -310,13 +322,17 @@ class OptimizerState:
 
     def begin(self) -> None:
         """Prepares a step: sends its scalars to the backend, so that `apply` only runs kernels."""
-        if self.arena.mask is not None and MASK not in self.formula.parameters:
-            self.formula = self._formula()
+        self.follow_mask()
         if not self._senders:
             self._senders = [self.arena.backend.sender(table) for table, _ in self.tables]
         for send, numbers in zip(self._senders, self.scalars_for_step(), strict=True):
             send(numbers)
         self.set_step(self.t + 1)
+
+    def follow_mask(self) -> None:
+        """Takes the formula with a mask from the moment when weights of the model were pruned."""
+        if self.arena.mask is not None and MASK not in self.formula.parameters:
+            self.formula = self._formula()
 
     def set_step(self, number: int) -> None:
         """Sets the random numbers, which round 16-bit states, to those of another step."""

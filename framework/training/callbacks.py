@@ -5,7 +5,11 @@ A callback receives the trainer and the rows of the history; it computes no step
 
 from __future__ import annotations
 
+import time
 from typing import Any
+
+REFRESH = 0.1
+"""Seconds between two moves of a progress bar within an epoch."""
 
 
 class Callback:
@@ -18,7 +22,13 @@ class Callback:
         """Before each epoch of the fit, numbered from 1."""
 
     def on_step_end(self, trainer: Any, done: int, total: int) -> None:
-        """After each step; `done` of `total` minibatches of the epoch are finished. Must not wait for the device."""
+        """After each step; `done` of `total` minibatches of the epoch are finished. Must not wait for the device.
+
+        For a callback with this method, the Trainer launches single steps; see `on_launch_end`.
+        """
+
+    def on_launch_end(self, trainer: Any, done: int, total: int) -> None:
+        """As on_step_end, but after each launch of one or more steps; it does not make the Trainer launch single steps."""
 
     def on_epoch_end(self, trainer: Any, row: dict[str, float]) -> None:
         """After each epoch, with its row of the history; call `trainer.stop(reason)` to end training."""
@@ -28,11 +38,13 @@ class Callback:
 
 
 class ProgressBar(Callback):
-    """A progress bar on the terminal with epoch, loss and validation metrics."""
+    """A progress bar on the terminal with epoch, loss and validation metrics; it also moves within an epoch."""
 
     def __init__(self) -> None:
         self._progress: Any = None
         self._task: Any = None
+        self._finished = 0
+        self._moved = 0.0
 
     def on_fit_begin(self, trainer: Any) -> None:
         """Shows the bar."""
@@ -45,10 +57,21 @@ class ProgressBar(Callback):
         self._task = self._progress.add_task("", total=trainer.epochs)
         self._progress.start()
 
+    def on_epoch_begin(self, trainer: Any, epoch: int) -> None:  # noqa: ARG002
+        """Notes which epoch begins."""
+        self._finished = epoch - 1
+
+    def on_launch_end(self, trainer: Any, done: int, total: int) -> None:  # noqa: ARG002
+        """Moves the bar, some times a second."""
+        now = time.monotonic()
+        if now > self._moved + REFRESH:
+            self._moved = now
+            self._progress.update(self._task, completed=self._finished + done / total)
+
     def on_epoch_end(self, trainer: Any, row: dict[str, float]) -> None:  # noqa: ARG002
-        """Advances the bar."""
+        """Moves the bar to the end of the epoch."""
         figures = [f"{k} {v:.4f}" for k, v in row.items() if k.endswith(("loss", "accuracy", "r2"))]
-        self._progress.update(self._task, advance=1, description="  ".join(figures))
+        self._progress.update(self._task, completed=self._finished + 1, description="  ".join(figures))
 
     def on_fit_end(self, trainer: Any) -> None:  # noqa: ARG002
         """Removes the bar."""

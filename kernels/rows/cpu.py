@@ -17,7 +17,7 @@ import numpy as np
 
 from ..targets.cpu import CpuKernel, expansions
 from ..targets.handwritten import kernel_text
-from ..targets.llvm.kinds import F64, ArrayOf, Kind, scalar_of
+from ..targets.llvm.kinds import F64, I64, ArrayOf, Kind, scalar_of
 from . import reference
 from .operation import scaled
 
@@ -218,6 +218,40 @@ def fill(out, value):
         out[i] = value
 
 
+# The following four run in a launch of several steps: `step` is the number of the current one, from 0.
+
+
+def gather(source, indices, step, rows, first, out):
+    # The rows from number `first` on, of a minibatch of `rows` rows.
+    begin = step[0] * rows + first
+    for i in range(out.shape[0]):
+        row = indices[begin + i]
+        for j in range(out.shape[1]):
+            out[i, j] = source[row, j]
+
+
+def scalars_of_step(scalars, step, out):
+    begin = step[0] * out.shape[0]
+    for k in range(out.shape[0]):
+        out[k] = scalars[begin + k]
+
+
+def end_step(sums, scales, results, step, stop):
+    # After `settle`: keeps its sums, and stops before the next step where it forbade the update.
+    place = 2 * step[0]
+    results[place] = sums[0]
+    results[place + 1] = sums[1]
+    if scales[0] == scales[0]:
+        step[0] += 1
+    else:
+        stop[0] = 1
+
+
+def next_random(state):
+    # To the random numbers of the next step.
+    state[2] += 1
+
+
 def maxout(z, out, winner):
     rows, units = out.shape
     pieces = z.shape[1] // units
@@ -363,6 +397,10 @@ KINDS: dict[Callable[..., Any], tuple[str, ...]] = {
     add_to: ("written vector", "vector"),
     settle: ("double", "double", "one double", "written vector", "double"),
     fill: ("written vector", "number"),
+    gather: ("matrix", "places", "places", "count", "count", "written matrix"),
+    scalars_of_step: ("vector", "places", "written vector"),
+    end_step: ("double", "vector", "double", "written places", "written places"),
+    next_random: ("written bits",),
 }
 """What each kernel takes; those of row operations take what must be given to these."""
 
@@ -376,6 +414,10 @@ def _kind(name: str, dtype: np.dtype[Any]) -> Kind:
         return ArrayOf(np.dtype(np.int32), 1 if name == "labels" else 2, False)
     if name == "double":
         return ArrayOf(np.dtype(np.float64), 1, True)
+    if name == "count":
+        return I64
+    if name.endswith(("places", "bits")):
+        return ArrayOf(np.dtype(np.int64 if name.endswith("places") else np.uint32), 1, name.startswith("written"))
     if name.endswith("winners"):
         return ArrayOf(np.dtype(np.uint8), 2, name.startswith("written"))
     return ArrayOf(dtype, 2 if name.endswith("matrix") else 1, name.startswith("written"))

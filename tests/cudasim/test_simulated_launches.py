@@ -8,10 +8,10 @@ if not numba_config.ENABLE_CUDASIM:
     pytest.skip("needs NUMBA_ENABLE_CUDASIM=1 before Numba is imported: run this folder alone", allow_module_level=True)
 
 import fusedstep as fs  # noqa: E402
-from fusedstep.backends.cuda.several import SeveralSteps  # noqa: E402
+from fusedstep.backends.cuda.several import SeveralSteps, steps_of_a_launch  # noqa: E402
 from fusedstep.framework.engine import minibatches  # noqa: E402
 from fusedstep.framework.sources.feeds import ResidentFeed, feed_for  # noqa: E402
-from fusedstep.framework.training.launches import one_by_one, steps_of_a_launch  # noqa: E402
+from fusedstep.framework.training.launches import one_by_one  # noqa: E402
 
 SIZE, COLUMNS, CLASSES = 2, 4, 3
 FULL = 5
@@ -111,8 +111,9 @@ def test_f5_what_is_not_finite_is_found_and_changes_nothing(launched, optimizer)
         for _ in range(2):
             step(x[:SIZE], y[:SIZE])
     feed = ResidentFeed(together, together.backend.asarray(x), together.prepare_targets(y, len(x)))
-    several = together.executor.several(feed.inputs, feed.targets, SIZE, 3)
-    losses = together.run_several(several, feed.indices(2 * SIZE, 5 * SIZE), lambda ahead: None)
+    several = together.executor.several(feed.inputs, feed.targets, SIZE, 3, 3)
+    losses = []
+    assert together.run_several(several, feed.indices(2 * SIZE, 5 * SIZE), lambda ahead: None, losses.extend)
     assert launched == [3]
     wanted = [alone(x[k * SIZE : (k + 1) * SIZE], y[k * SIZE : (k + 1) * SIZE]) for k in (2, 3, 4)]
     assert [float(losses[k]) for k in (0, 2)] == [float(wanted[k]) for k in (0, 2)]
@@ -169,7 +170,7 @@ def test_f5_steps_that_the_host_must_see_go_one_by_one(launched):
         assert reason in one_by_one(fs.Trainer(step, **given), feed_for(step, X, Y, SIZE))
     step = new_step()
     streamed = feed_for(step, fs.ArrayRows(X), fs.ArrayRows(Y), SIZE, "stream")
-    assert "on a device" in one_by_one(fs.Trainer(step), streamed)
+    assert "streamed" in one_by_one(fs.Trainer(step), streamed)
     assert one_by_one(fs.Trainer(step, [fs.EarlyStopping(3)]), feed_for(step, X, Y, SIZE)) == ""
     fitted(2, epochs=1, callbacks=[Watching()])
     assert launched == []

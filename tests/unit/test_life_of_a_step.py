@@ -69,7 +69,7 @@ def test_what_is_wrong_is_found() -> None:
     text = (
         "[`TrainStep.run`](../framework/engine/step.py) [`TrainStep.ran`](../framework/engine/step.py) "
         "[`Replay`](../backends/numba/capture.py) [`Replay`](../backends/numba/played.py) "
-        "[`STEPS`](../framework/training/launches.py) [`plan.py`](../backends/numba/replay.py) "
+        "[`STEPS`](../backends/cuda/several.py) [`plan.py`](../backends/numba/replay.py) "
         "[a step](../framework/engine/step.py) `TrainStep.run` `numba` `step.py` `StepLoss`\n"
         "```python\n[`x`](y)\n```\n"
     )

@@ -27,8 +27,8 @@ def enter(entry, words):
     table = np.array([*words, 0], np.int64)
     calls = np.array([[entry.address, table.ctypes.data]], np.int64)
     tasks, phases = np.array([[0, 1]], np.int64), np.array([0, 1], np.int64)
-    arrivals = np.zeros(2, np.int64)
-    job = np.array([*map(address_of, (calls, tasks, phases)), 1, address_of(arrivals), 0], np.int64)
+    marks = np.zeros(3, np.int64)
+    job = np.array([*map(address_of, (calls, tasks, phases)), 1, address_of(marks), 0, 1, 0], np.int64)
     walk().part(address_of(job), 0, 1, 0, 0)
 
 
@@ -84,6 +84,13 @@ def _row_cases(dtype):
         "sum_of_squares": [(real(101), np.zeros(1))],
         "add_to": [(real(101), real(101))],
         "fill": [(real(101), 0.3)],
+        "gather": [(x, generator.integers(0, ROWS, 12), np.array([2]), 4, 1, np.full((3, WIDTH), 9, dtype))],
+        "scalars_of_step": [(real(12), np.array([2]), real(4))],
+        "end_step": [
+            (np.array([1.0, 2.0]), np.array([scale], dtype), np.zeros(6), np.array([1]), np.zeros(1, "i8"))
+            for scale in (0.5, np.nan)
+        ],
+        "next_random": [(np.array([1, 2, 3, 4], "u4"),)],
         "maxout": [(real(*wide), out, np.full(matrix, 9, "u1"))],
         "maxout_spread": [(real(*matrix), winner, np.full(wide, 9, dtype))],
         "maxout_pick": [(real(*wide), winner, out)],

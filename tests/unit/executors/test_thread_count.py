@@ -4,7 +4,17 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
-from fusedstep.backends.numba.thread_count import LONGEST, REST, TRIALS, WARM_UP, ThreadCount
+from fusedstep.backends.numba.thread_count import (
+    LONGEST,
+    LONGEST_REST,
+    REST,
+    SLOW,
+    TOGETHER,
+    TRIAL_STEPS,
+    TRIALS,
+    WARM_UP,
+    ThreadCount,
+)  # fmt: skip
 
 
 def driven(pace, seconds, runs):
@@ -69,3 +79,39 @@ def test_bits_do_not_depend_on_how_many_walk(monkeypatch):
         assert trained(1) == trained(2)
     finally:
         fs.set_num_threads(None)
+
+
+def test_a_run_of_many_steps_tries_with_a_few_and_then_looks_at_the_clock_again_and_again():
+    pace, seconds, taken = ThreadCount(2), {2: 1e-4, 1: 2e-4}, []
+    for _ in range(WARM_UP + 2 * TRIALS + 3):
+        taken.append((pace.walkers(), pace.steps(1_000)))
+        pace.took(taken[-1][1] * seconds[taken[-1][0]], taken[-1][1])
+    together = round(TOGETHER / 1e-4)
+    assert taken == [(2, 1)] * WARM_UP + [(2, TRIAL_STEPS), (1, TRIAL_STEPS)] * TRIALS + [(2, together)] * 3
+    assert pace.limit(together) == pytest.approx(SLOW * TOGETHER)
+    assert pace.steps(3) == 3
+
+
+def test_steps_that_are_slow_all_at_once_are_tried_again():
+    pace = ThreadCount(2)
+    driven(pace, {2: 1e-4, 1: 2e-4}, WARM_UP + 2 * TRIALS)
+    pace.took(20 * 1e-4, 20)
+    assert pace.walkers() == 2
+    pace.took(2 * SLOW * 1e-4 * 20, 20)
+    driven(pace, {2: 2e-3, 1: 2e-4}, 1 + 2 * TRIALS)
+    assert pace.best == 1
+
+
+def test_the_same_number_again_is_tried_more_rarely():
+    def rest(pace):
+        runs = 0
+        while pace._runs >= pace._trials:
+            pace.took(3e-4 if pace.walkers() == 2 else 1e-4)
+            runs += 1
+        return runs
+
+    pace, rests = ThreadCount(2), []
+    for _ in range(6):
+        driven(pace, {2: 3e-4, 1: 1e-4}, 2 * TRIALS - pace._runs)
+        rests.append(rest(pace))
+    assert rests == [REST, 2 * REST, 4 * REST, LONGEST_REST, LONGEST_REST, LONGEST_REST]

@@ -9,7 +9,7 @@ from networks import batch_for, in_a_process, step_for, train
 
 import fusedstep as fs
 from fusedstep.backends.numba import thread_pool, walk
-from fusedstep.backends.numba.replay import Label, Replay
+from fusedstep.backends.numba.replay import STOPPED, Label, Replay
 from fusedstep.backends.numba.thread_pool import ThreadPool
 from fusedstep.kernels.rows import cpu
 from fusedstep.kernels.targets.native import words_of
@@ -371,3 +371,87 @@ def test_a_step_inside_a_step():
     outer = fs.TrainStep(step_for("wide").model, Calling(), fs.SGD(0.05), seed=3, backend="numba")
     run_in_time(lambda: outer(*batches[0]))
     assert inner == [wanted]
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_nobody_starts_a_step_early(threads, pool):
+    """Every step adds the sum of the cells of each half to each cell of the other half, in two phases."""
+    tasks, steps = 2, 4
+    add = cpu.kernel(cpu.add_to, np.dtype("f8"))
+    program, cells = Replay([]), np.zeros((2, tasks, 64))
+    for here, there in ((0, 1), (1, 0)):
+        for task in range(tasks):
+            for other in range(tasks):
+                pair = (cells[there, task], cells[here, other])
+                program.call(add.entry.address, words_of(add.parameters, pair), NOTHING, cells)
+            program.end_task()
+        program.end_phase()
+    program.finish()
+    wanted = np.array([1.0, 0.0])
+    for _ in range(steps):
+        wanted[1] += tasks * wanted[0]
+        wanted[0] += tasks * wanted[1]
+
+    def work():
+        for _ in range(200):
+            cells[0], cells[1] = 1.0, 0.0
+            program.run((), threads, steps=steps)
+            assert cells[:, :, 0].tolist() == [[wanted[0]] * tasks, [wanted[1]] * tasks]
+
+    run_in_time(work)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_a_call_may_stop_the_steps_and_so_may_the_clock(threads, pool):
+    cells = np.zeros((3, 5, 64))
+    calls = cpu.kernel(cpu.end_step, np.dtype("f4"))
+    step, scales, sums, results = np.zeros(1, "i8"), np.ones(1, "f4"), np.zeros(2), np.zeros(20)
+    program = Replay([])
+    for phase in range(3):
+        for task in range(5):
+            program.call(*_one_more(cells[phase, task]))
+            program.end_task()
+        program.end_phase()
+    program.call(calls.entry.address, words_of(calls.parameters, (sums, scales, results, step, program.stop)), NOTHING)
+    program.end_task()
+    program.end_phase()
+    for task in range(3):
+        program.call(*_one_more(cells[0, task]))
+        program.end_task()
+    program.end_phase()
+    program.finish()
+    cells[...] = 0.0
+    run_in_time(lambda: program.run((), threads, steps=7))
+    assert (int(step[0]), cells[2, 4, 0], cells[0, 0, 0]) == (7, 7.0, 2 * 7.0)
+    scales[0], cells[...] = np.nan, 0.0
+    run_in_time(lambda: program.run((), threads, steps=7))
+    assert (int(step[0]), cells[2, 4, 0], program.stop[0]) == (7, 1.0, STOPPED)
+    scales[0] = 1.0
+    step[0] = 0
+    run_in_time(lambda: [program.run((), threads, steps=1) for _ in range(5)])
+    assert int(step[0]) == 5
+
+
+def _one_more(cell):
+    kernel = cpu.kernel(cpu.add_to, np.dtype("f8"))
+    one = np.ones(cell.size)
+    return kernel.entry.address, words_of(kernel.parameters, (cell, one)), NOTHING, (one, cell)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_no_step_begins_after_the_deadline(threads, pool):
+    cell = np.zeros(64)
+    program = Replay([])
+    for _ in range(3):
+        program.call(*_one_more(np.zeros(64)))
+        program.end_task()
+    program.end_phase()
+    program.call(*_one_more(cell))
+    program.end_task()
+    program.end_phase()
+    program.finish()
+    run_in_time(lambda: program._walk(threads, 10**9, 1e-3))
+    assert 0 < cell[0] == program._marks[2] < 10**9
+    cell[...] = 0.0
+    run_in_time(lambda: program.run((), threads, steps=10**9, seconds=1e-3))
+    assert 0 < cell[0] < 10**9

@@ -1,0 +1,145 @@
+"""Runs many steps of a loop over resident arrays in one launch, which the threads walk without Python in between.
+
+The program is that of a single step, with further calls: each shard first gathers its rows by their indices, the scalars of the
+step come from a table that was filled for all steps of the launch, and the sums of each step are kept.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ...kernels.targets.memory import aligned_empty
+from ...kernels.targets.native import words_of
+from ..executors.base import Array, in_rows
+from ..profiling import Label
+from ..threads import single_threaded_blas
+from .replay import Replay
+
+SECONDS = 0.05
+"""Of a launch, where nobody says how many steps it has: an interrupt is heard between two launches."""
+
+
+class StepSums:
+    """The sums of the losses and the squares of the gradient of the steps of a launch, also of one that it stopped at.
+
+    Attributes: done – steps that were taken.
+    """
+
+    def __init__(self, values: list[list[float]], done: int) -> None:
+        self._values = values
+        self.done = done
+
+    def item(self, place: tuple[int, int]) -> float:
+        """One of the numbers, by step and column."""
+        return self._values[place[0]][place[1]]
+
+
+class RepeatedSteps:
+    """Any number of steps on minibatches of `rows` rows each, which are gathered from arrays.
+
+    It has the calls of the plan of single steps, and gives their bits. It stops before the update of a step whose loss or
+    gradient is not finite.
+
+    Attributes: rows; refusal – why steps go one by one, "" where they do not; minibatch – (inputs, targets) of the last step.
+
+    Args: executor; inputs, targets – whole arrays; most – steps of a launch, None for as many as take SECONDS.
+    """
+
+    def __init__(self, executor: Any, inputs: Array, targets: Array, rows: int, most: int | None) -> None:
+        self.executor = executor
+        self.rows = rows
+        self.refusal = ""
+        self._sources = in_rows(inputs, targets)
+        self._most = most
+        self._fitting = 1
+        self._plan: Any = None
+        self._threads = 1
+
+    def next(self, left: int) -> int:
+        """Steps of the next launch, where `left` whole minibatches are left in the epoch; 0 for a single step."""
+        return 0 if self.refusal else min(left, self._most or self._fitting)
+
+    def ready(self) -> bool:
+        """Whether steps can be launched with the settings that hold now; otherwise `refusal` says why not."""
+        plan, self._threads = self.executor.planned(*(source[: self.rows] for source in self._sources))
+        if plan is not self._plan:
+            self._plan = plan
+            if not plan.updates:
+                self.refusal = getattr(plan, "reason", "the update of the parameters takes more than one call")
+            else:
+                self._program = self._build(plan)
+        return not self.refusal
+
+    def run(self, indices: Array, number: int, scalars: Array) -> StepSums:
+        """Takes the steps, where this is ready.
+
+        Args: indices – the row indices, minibatch after minibatch; number – of the first step; scalars – a row for each step,
+            from `scalars_for_steps` of the state.
+        """
+        count = len(scalars)
+        if count > len(self._scalars):
+            self._reserve(count)
+        self._scalars[:count] = scalars
+        self._step[0] = 0
+        for tape in self._plan.tapes:
+            tape.set_step(number)
+        start = time.perf_counter()
+        with single_threaded_blas:
+            sources = (*self.minibatch, indices, self._scalars, self._results)
+            limit = 2.0 * SECONDS if self._most is None else math.inf
+            self._program.run(sources, self._threads, steps=count, seconds=limit)
+        done = int(self._step[0])
+        self._fitting = max(1, int(SECONDS * max(done, 1) / (time.perf_counter() - start)))
+        self.executor.work.state.t = number - 1 + done
+        return StepSums(self._results[: done + 1].tolist(), done)
+
+    def _reserve(self, count: int) -> None:
+        """Room for that many steps."""
+        table = self.executor.work.state.table
+        self._scalars = np.empty((count, table.size), table.dtype)
+        self._results = np.empty((count, 2))
+
+    def _build(self, plan: Any) -> Replay:
+        """The program of all phases, which reads what changes from launch to launch wherever it is."""
+        self.minibatch = tuple(aligned_empty(array.shape, array.dtype) for array in plan.minibatch)
+        self._step = np.zeros(1, np.int64)
+        self._reserve(1)
+        indices = np.empty(self.rows, np.int64)
+        program = Replay([*plan.minibatch, indices, self._scalars, self._results], plan.counts_of_launches)
+        kernels, state, step = self.executor.backend._kernels, plan.work.state, self._step
+
+        def call(function: Callable[..., Any], dtype: Any, place: str, *arguments: Any) -> None:
+            kernel = kernels.kernel(function, np.dtype(dtype))
+            moved = sum(int(a.nbytes) for a in kernel.written(arguments))
+            label = Label(kernel.name, place, "launch", 0, moved)
+            program.call(kernel.entry.address, words_of(kernel.parameters, arguments), label, arguments)
+
+        def gather(shard: int) -> None:
+            first, stop = plan.edges[shard], plan.edges[shard + 1]
+            for source, out in zip(self._sources, plan.minibatch, strict=True):
+                rows = _words(out)[first:stop]
+                call(kernels.gather, np.int32, "data", _words(source), indices, step, self.rows, first, rows)
+
+        def scalars() -> None:
+            table = state.table.reshape(-1)
+            call(kernels.scalars_of_step, table.dtype, "parameters", self._scalars.reshape(-1), step, table)
+
+        def end(sums: Array, scales: Array) -> None:
+            call(kernels.end_step, scales.dtype, "parameters", sums, scales, self._results.reshape(-1), step, program.stop)
+            for tape in plan.tapes:
+                if tape.drawn is not None:
+                    call(kernels.next_random, np.uint32, "parameters", tape.drawn)
+
+        plan.add_passes(program, gather)
+        plan.add_update(program, scalars, end)
+        return program.finish()
+
+
+def _words(rows: Array) -> Array:
+    """A matrix of 32-bit words with the same rows, whatever they hold."""
+    return rows.reshape(len(rows), -1).view(np.int32)
