@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ...kernels.targets.gemm_choices import planning
 from ...kernels.targets.memory import aligned_empty, aligned_zeros, unwritten
 from ...kernels.targets.native import Address, address_of, gemm_entry, gemm_words, words_of
 from ..executors.passes import forward_backward
@@ -53,10 +54,11 @@ class RowsPlan:
         self._sums = np.zeros(2)
         self.parts_of_updates = shards if work.deterministic else threads
         split = split_parameters(work, self.rows, shards)
-        while True:
-            program = self._build(inputs, targets, split)
-            if program is not None:
-                break
+        with single_threaded_blas, planning(work.deterministic):
+            while True:
+                program = self._build(inputs, targets, split)
+                if program is not None:
+                    break
         self.program = program.finish()
 
     def _build(self, inputs: Array, targets: Array, split: set[Any]) -> Replay | None:
