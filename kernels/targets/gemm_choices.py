@@ -43,8 +43,10 @@ BLOCK_SECONDS, BLOCKS = 1e-4, 7
 CLEAR = 1.3
 """If one library is so many times faster in the first three blocks, there are no more."""
 
-_CLOCK = time.perf_counter if sys.platform == "win32" else time.thread_time
+_CLOCK = time.perf_counter if sys.platform == "win32" else getattr(time, "thread_time", time.perf_counter)
 """Seconds that this thread computed, so that processes on the same core do not count; Windows counts these too coarsely."""
+_TICK = 1e-7
+"""The shortest time that is believed."""
 
 _NAME = re.compile(r"float(32|64) [NT][NT] \d+x\d+x\d+")
 
@@ -73,7 +75,7 @@ def representative(product: Product) -> Product:
     return product._replace(extents=(m, n, k))
 
 
-class _Plan:
+class _Planning:
     """What is timed while one plan is made: seconds that are left, and the libraries that were selected so far."""
 
     def __init__(self, deterministic: bool) -> None:
@@ -104,7 +106,7 @@ class GemmChoices:
     @contextmanager
     def planning(self, deterministic: bool) -> Iterator[None]:
         """See `planning`."""
-        before, plan = getattr(self._local, "plan", None), _Plan(deterministic)
+        before, plan = getattr(self._local, "plan", None), _Planning(deterministic)
         self._local.plan = plan
         try:
             yield
@@ -123,7 +125,7 @@ class GemmChoices:
             self.used[name] = chosen = self._chosen(representative(product), name, found, plan)
         return found[chosen]
 
-    def _chosen(self, product: Product, name: str, found: Mapping[str, Blas], plan: _Plan | None) -> str:
+    def _chosen(self, product: Product, name: str, found: Mapping[str, Blas], plan: _Planning | None) -> str:
         default = next(iter(found))
         if name in self.given:
             return self.given[name]
@@ -166,7 +168,7 @@ def fastest(product: Product, candidates: Mapping[str, Blas], seconds: float) ->
     calls = {name: _timed(product, library) for name, library in candidates.items()}
     end = _CLOCK() + seconds
     best = {name: call(1) for name, call in calls.items()}  # may include loading code
-    runs = max(1, int(BLOCK_SECONDS / min(best.values())))
+    runs = max(1, int(BLOCK_SECONDS / max(_TICK, min(best.values()))))
     for block in range(BLOCKS):
         for name in list(calls)[:: -1 if block % 2 else 1]:
             best[name] = min(best[name], calls[name](runs))

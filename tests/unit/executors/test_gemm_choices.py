@@ -129,6 +129,12 @@ def test_one_block_that_was_held_up_does_not_decide(monkeypatch):
     assert fastest(PRODUCT, {"a": "a", "b": "b"}, 1.0) == "a"
 
 
+def test_with_a_clock_that_stands_still_the_default_stays(monkeypatch):
+    monkeypatch.setattr(gemm_choices, "_CLOCK", lambda: 0.0)
+    library = blas._numpys() or blas._scipys()
+    assert fastest(PRODUCT, {"a": library, "b": library}, 0.01) == "a"
+
+
 def test_products_that_took_their_time_are_repeated_once():
     runs = []
     quick = blas._numpys() or blas._scipys()
