@@ -14,7 +14,7 @@ from networks import in_a_process
 
 import fusedstep as fs
 from fusedstep.backends.threads import single_threaded_blas
-from fusedstep.kernels.targets import blas, cache, gemm_choices
+from fusedstep.kernels.targets import blas, cache, gemm_choices, native
 from fusedstep.kernels.targets.gemm_choices import GemmChoices, Product, fastest, representative
 
 FLOAT = np.dtype("float32")
@@ -213,6 +213,26 @@ def test_a_deterministic_step_follows_the_fixed_rule(libraries, use, timed, fold
     assert planned(choices, PRODUCT, deterministic=True) == [gemm_choices.blas()]
     assert not timed
     assert not list(folder.glob("blas_*"))
+
+
+def test_a_whole_epoch_of_deterministic_steps_follows_the_fixed_rule(libraries, use, monkeypatch):
+    """Also where many steps are launched at once, and where the clock has already preferred the other library."""
+    default, given = slow(libraries["numpy"]), []
+    use({"slow": default, "numpy": libraries["numpy"]})
+    trained()
+    assert "numpy" in fs.blas_choices().values()
+    real = native.gemm_address
+    monkeypatch.setattr(native, "gemm_address", lambda *product: (given.append(real(*product)), given[-1])[1])
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((256, 40)).astype(FLOAT), rng.integers(0, 10, 256)
+    for deterministic in (True, False):
+        given.clear()
+        step = fs.TrainStep(
+            fs.mlp([40, 48, 10]), fs.SoftmaxCrossEntropy(), fs.SGD(0.1), backend="numba", deterministic=deterministic
+        )
+        fs.Trainer(step).fit(x, y, epochs=1, batch_size=64)
+        assert given
+        assert (set(given) == {default.sgemm}) == deterministic
 
 
 def test_without_a_cache_nothing_is_timed(libraries, use, timed, monkeypatch):
