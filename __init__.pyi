@@ -247,5 +247,9 @@ from .framework.training.stopping import (
 from .framework.training.trainer import (
     Trainer as Trainer,
 )
+from .kernels.targets.gemm_choices import (
+    blas_choices as blas_choices,
+    set_blas_choices as set_blas_choices,
+)
 
 __version__: str

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from ..backends.threads import limit_this_thread
+from ..backends.threads import limit_this_thread, single_threaded_blas
+from ..kernels.targets.gemm_choices import planning
 from ..kernels.targets.products import multiply
 from .gemms import products
 from .problem import Problem
@@ -95,10 +96,11 @@ def rows_floor(problem: Problem) -> Prepared:
     The weight gradients of the threads are not added: their sum is not a matrix product.
     """
     count = max(1, min(problem.threads, problem.network.batch))
-    parts = [
-        [_as_compiled(*each) for each in _Operands(problem, stop - start, number).factors(problem)]
-        for number, (start, stop) in enumerate(cuts(problem.network.batch, count))
-    ]
+    with single_threaded_blas, planning():
+        parts = [
+            [_as_compiled(*each) for each in _Operands(problem, stop - start, number).factors(problem)]
+            for number, (start, stop) in enumerate(cuts(problem.network.batch, count))
+        ]
 
     def work(number: int) -> None:
         for call in parts[number]:

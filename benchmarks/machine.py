@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..backends.threads import available_threads
+from ..kernels.targets.processor import processor
 
 LIBRARIES = (
     "numpy", "numba", "llvmlite", "scipy", "mkl", "threadpoolctl", "torch", "jax", "jaxlib", "optax", "scikit-learn",
@@ -48,16 +49,6 @@ def _own_version() -> str:
     from .. import __version__
 
     return __version__
-
-
-def processor() -> str:
-    """The model of the processor, as the system names it."""
-    for line in _lines("/proc/cpuinfo"):
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    if sys.platform == "darwin":
-        return _answer("sysctl", "-n", "machdep.cpu.brand_string") or platform.processor()
-    return platform.processor() or platform.machine()
 
 
 def clock() -> dict[str, float | None]:

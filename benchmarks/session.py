@@ -8,6 +8,7 @@ from typing import Any
 
 from ..backends.threads import num_threads
 from ..errors import DtypeError, HyperparameterError
+from ..kernels.targets.gemm_choices import blas_choices
 from .contenders import PEERS, make_peer, peer_names
 from .contenders.base import Contender
 from .networks import GRIDS, nearest, parse, require_grid
@@ -118,6 +119,7 @@ def run(plan: BenchPlan, progress: Callable[[str], None], done: Callable[[Any, B
         report.profiles = profiles(plan.problems, plan.usable, progress)
     # Again, because libraries that were loaded meanwhile may have their own.
     report.machine["blas"] = machine.blas()
+    report.machine["blas_choices"] = blas_choices()
     report.machine["devices"] = {b.name: machine.device(b) for b in plan.usable if not b.on_host}
     return report
 

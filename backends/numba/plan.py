@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ...kernels.targets.gemm_choices import planning
 from ...kernels.targets.memory import aligned_empty, aligned_zeros, unwritten
 from ...kernels.targets.native import Address, address_of, gemm_entry, gemm_words, words_of
 from ..executors.passes import forward_backward
@@ -161,17 +162,18 @@ class RowsPlan:
         Args: before – adds what comes first in the task of a shard; called with the number of the shard.
         """
         taken = {id(call) for found in self._split.values() for group in found or () for call in group}
-        for shard, capture in enumerate(self._captures):
-            if before is not None:
-                before(shard)
-            for call in capture.calls:
-                if id(call) not in taken:
-                    program.call(call.entry, call.words, _label(call), call)
-            program.end_task()
-        program.end_phase()
-        for found in self._split.values():
-            self._add_parts(program, found or [])
-        program.end_phase()
+        with single_threaded_blas, planning(self.work.deterministic):
+            for shard, capture in enumerate(self._captures):
+                if before is not None:
+                    before(shard)
+                for call in capture.calls:
+                    if id(call) not in taken:
+                        program.call(call.entry, call.words, _label(call), call)
+                program.end_task()
+            program.end_phase()
+            for found in self._split.values():
+                self._add_parts(program, found or [])
+            program.end_phase()
         self._add_sums(program)
         program.end_phase()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from ...kernels.targets.gemm_choices import generation
 from ..executors.base import Array, Executor, MicroBatch, NotCapturable, in_rows
 from ..executors.passes import forward_backward
 from ..profiling import Part, median_of, merged
@@ -99,7 +100,7 @@ class RowExecutor(Executor):
         rows = int(inputs.shape[0])
         shards = self._shards(rows, threads)
         kinds = (inputs.shape, inputs.dtype, targets.shape, targets.dtype)
-        key = (shards, 0 if work.deterministic else threads, *kinds, batch, work.state.features)
+        key = (shards, 0 if work.deterministic else threads, *kinds, batch, work.state.features, generation())
         return self._plans.made(key, partial(self._plan, inputs, targets, shards, threads, batch)), threads
 
     def _plan(self, inputs: Array, targets: Array, shards: int, threads: int, batch: int | None) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from statistics import median
 from typing import Any, NamedTuple
 
+from ...kernels.targets.gemm_choices import in_words
 from ..comparison import Change
 from ..evaluation import copied_bytes, figures, fraction_of_copy, summary
 from ..results import BenchReport, Case, KernelCase, LeftOut, Profile, Timing
@@ -178,6 +179,9 @@ def machine_line(report: BenchReport) -> str:
         str(machine.get("cpu")), f"{machine.get('usable_processors')} cores",
         f"{memory / 2**30:.0f} GiB" if memory else "", str(machine.get("system")), f"Python {machine.get('python')}",
     ]  # fmt: skip
+    choices = machine.get("blas_choices")
+    if choices:
+        parts.append(f"BLAS: {in_words(choices)}")
     commit = machine.get("commit")
     if commit:
         parts.append(f"commit {commit[:10]}" + (" with changes" if machine.get("changed") else ""))

@@ -14,6 +14,7 @@ def backends(backend: BackendName = None) -> None:
     from ...backends import backends as all_backends
     from ...backends.selection import AUTO_ORDER, BUILT_IN, backend_class
     from ...extras import install_line
+    from ...kernels.targets.gemm_choices import in_words, saved_blas_choices
     from .console import new_console
 
     console = new_console()
@@ -31,6 +32,9 @@ def backends(backend: BackendName = None) -> None:
     library = getattr(chosen, "blas", "")
     if library:
         console.print(f"BLAS library: [bold]{escape(library)}[/bold]; FUSEDSTEP_BLAS=numpy or mkl selects another.")
+        timed = in_words(saved_blas_choices()) if chosen.name == "numba" else ""
+        if timed:
+            console.print(f"Faster in the captured passes of this machine, by measurement: [bold]{timed}[/bold].")
         if lacks_mkl():
             console.print(escape(f"On Intel processors oneMKL is often faster: {install_line('mkl')}"))
     console.print("auto selects the first of these that works: " + ", ".join(AUTO_ORDER) + ".")

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .blas import blas
+from .gemm_choices import gemm_address
 from .llvm.compiler import Module
 from .llvm.kinds import F32, F64, ArrayOf, Kind
 from .llvm.machine import Native, functions
@@ -85,7 +85,7 @@ def gemm_words(
     m, n, k = extents
     numbers = [F32 if dtype == np.float32 else F64] * 2
     one, beta = words_of(dict(enumerate(numbers)), (1.0, float(accumulate)))  # type: ignore[arg-type]
-    gemm = blas().sgemm if dtype == np.float32 else blas().dgemm
+    gemm = gemm_address(dtype, (a[2], b[2]), extents)
     # Fortran sees every row-major matrix transposed, so it is asked for out^T = op(b)^T op(a)^T.
     return [
         gemm, ord("T" if b[2] else "N"), ord("T" if a[2] else "N"), n, m, k, one, b[0], max(b[1], 1),

@@ -1,4 +1,4 @@
-"""Products of NumPy arrays: with the GEMM of oneMKL if it is selected, otherwise with NumPy's library.
+"""Products of NumPy arrays: with the GEMM of oneMKL if it is the default library, otherwise with NumPy's library.
 
 In a forked child NumPy is used even if MKL is selected: a child without MKL's threads was once observed to wait for them
 forever.
@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .blas import mkl
+from .blas import Blas, mkl
 
 Array = np.ndarray[Any, Any]
 
@@ -68,11 +68,21 @@ def _gemm(a: GemmLayout, b: GemmLayout, out: GemmLayout, accumulate: bool) -> Ca
     sides = [line for line in lines if line is not None]
     if len(sides) < 3 or sides[2][0] == "T" or min(*a.shape, *b.shape) == 0 or max(*a.shape, *b.shape) > _LARGEST:
         return None
-    single = out.dtype.itemsize == 4
+    return bound_gemm(library, out.dtype, (*out.shape, a.shape[1]), sides, accumulate)
+
+
+def bound_gemm(
+    library: Blas, dtype: np.dtype[Any], extents: Sequence[int], sides: Sequence[tuple[str, int]], accumulate: bool = False
+) -> Callable[[int, int, int], None]:
+    """A library's GEMM in float32 or float64 for out [m, n] = a [m, k] b [k, n], called with their addresses.
+
+    Args: extents – (m, n, k); sides – of a, b and out, as `GemmLayout.line`, out row-major.
+    """
+    single = dtype.itemsize == 4
     real = ctypes.c_float if single else ctypes.c_double
     call = ctypes.CFUNCTYPE(None)(library.sgemm if single else library.dgemm)
     # Fortran sees every row-major matrix transposed, so it is asked for out^T = b^T a^T.
-    m, n, k = (ctypes.byref(ctypes.c_int64(count)) for count in (*out.shape, a.shape[1]))
+    m, n, k = (ctypes.byref(ctypes.c_int64(count)) for count in extents)
     form_a, form_b = (ctypes.byref(ctypes.c_char(form.encode())) for form, _ in sides[:2])
     line_a, line_b, line_out = (ctypes.byref(ctypes.c_int64(line)) for _, line in sides)
     one, beta = (ctypes.byref(real(value)) for value in (1.0, float(accumulate)))

@@ -15,6 +15,7 @@ import pytest
 import fusedstep as fs
 from fusedstep.backends import selection
 from fusedstep.backends.contract import Unavailable
+from fusedstep.kernels.targets import gemm_choices
 
 MAIN = [sys.executable, "-c", "from fusedstep.framework.cli import main; main()"]
 
@@ -57,6 +58,16 @@ def test_who_lacks_mkl_is_told_of_it(call, monkeypatch, machine, installed, said
     monkeypatch.setattr(metadata, "version", version)
     monkeypatch.setattr(platform, "machine", lambda: machine)
     assert call("backends", "--backend", "numpy").flat.count('pip install "mkl>=') == said
+
+
+def test_which_library_multiplies_is_shown_with_what_was_measured(call, monkeypatch):
+    assert "BLAS library" in call("backends", "--backend", "numpy").flat
+    saved = {"float32 NN 64x128x64": "mkl", "float32 NT 64x128x10": "numpy", "float32 TN 64x128x64": "mkl"}
+    for choices, said in ((saved, True), ({}, False)):
+        monkeypatch.setattr(gemm_choices, "saved_blas_choices", lambda choices=choices: choices)
+        answer = call("backends", "--backend", "numba").flat
+        assert ("by measurement: mkl for 2 products, numpy for 1." in answer) == said
+        assert "by measurement" not in call("backends", "--backend", "numpy").flat
 
 
 def test_the_table_of_backends(call, monkeypatch):

@@ -14,7 +14,16 @@ from fusedstep.benchmarks.profiles import rows_of
 from fusedstep.benchmarks.reports.bar_figures import parts_of
 from fusedstep.benchmarks.reports.line_figures import batches, memory_points
 from fusedstep.benchmarks.reports.markdown import markdown
-from fusedstep.benchmarks.reports.tables import busy, case_table, kernel_table, number, percent, profile_table, sentences
+from fusedstep.benchmarks.reports.tables import (
+    busy,
+    case_table,
+    kernel_table,
+    machine_line,
+    number,
+    percent,
+    profile_table,
+    sentences,
+)
 from fusedstep.benchmarks.results import BenchReport, Profile
 from fusedstep.errors import HyperparameterError, MissingDependency
 
@@ -62,6 +71,14 @@ def test_sentences(report):
         "(geometric mean of 2 networks)."
     )
     assert len(sentences(report)) == 2, "the best of each network is numba's own line again"
+
+
+def test_the_libraries_that_multiplied_are_told(report):
+    assert "BLAS" not in machine_line(report)
+    names = ("float32 NN 64x128x64", "float32 NT 64x128x10", "float32 TN 64x128x64")
+    report.machine["blas_choices"] = dict(zip(names, ("mkl", "numpy", "mkl"), strict=True))
+    assert "BLAS: mkl for 2 products, numpy for 1" in machine_line(report)
+    assert "BLAS: mkl for 2 products, numpy for 1" in markdown(report)
 
 
 def test_a_busy_machine_is_told(report):

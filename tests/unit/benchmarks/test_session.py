@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from fusedstep import blas_choices
 from fusedstep.backends import backend, selection
 from fusedstep.backends.contract import Unavailable
 from fusedstep.benchmarks import gemms, machine
@@ -67,6 +68,7 @@ def test_a_run(quick):
     assert document["settings"]["rounds"] == 2
     assert document["machine"]["libraries"]["numpy"]
     assert any("openblas" in str(b.get("internal_api")) or b.get("user_api") == "blas" for b in document["machine"]["blas"])
+    assert blas_choices().items() >= document["machine"]["blas_choices"].items() > {}.items()
 
 
 @pytest.mark.parametrize(

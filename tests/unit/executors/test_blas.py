@@ -42,8 +42,17 @@ def test_mkl_and_numpys_library_train_alike(backend, piece, dtype, tolerance):
 
 
 @MKL
-def test_auto_takes_mkl_where_it_is_installed():
-    assert run("from fusedstep.kernels.targets.blas import blas\nprint(blas().name)", "auto") == ["mkl"]
+@pytest.mark.parametrize("intel", [True, False])
+def test_mkl_is_the_default_on_intels_processors(intel):
+    program = f"""
+from fusedstep.kernels.targets import blas
+blas.is_intel = lambda: {intel}
+print(*blas.libraries(), blas.mkl() is not None, blas.blas() is next(iter(blas.libraries().values())))
+"""
+    names = ["mkl", "numpy"] if intel else ["numpy", "mkl"]
+    assert run(program, "auto") == [*names, str(intel), "True"]
+    assert run(program, "mkl") == ["mkl", "True", "True"]
+    assert run(program, "numpy") == ["numpy", "False", "True"]
 
 
 MULTIPLIED = """
