@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -25,6 +25,7 @@ from ...errors import HyperparameterError, MissingDependency
 from ...extras import install_line
 from . import cache
 from .blas import VARIABLE, Blas, blas, libraries, wanted
+from .memory import aligned_empty
 from .processor import processor
 from .products import bound_gemm
 from .saved_choices import SavedChoices
@@ -165,7 +166,11 @@ def fastest(product: Product, candidates: Mapping[str, Blas], seconds: float) ->
 
     Libraries take turns, and the shortest time of each counts: what else happens on the machine only lengthens times.
     """
-    calls = {name: _timed(product, library) for name, library in candidates.items()}
+    m, n, k = product.extents
+    matrices = [aligned_empty((count,), product.dtype) for count in (m * k, k * n, m * n)]
+    for matrix in matrices:
+        matrix.fill(1.0)
+    calls = {name: _timed(product, library, matrices) for name, library in candidates.items()}
     end = _CLOCK() + seconds
     best = {name: call(1) for name, call in calls.items()}  # may include loading code
     runs = max(1, int(BLOCK_SECONDS / max(_TICK, min(best.values()))))
@@ -178,20 +183,18 @@ def fastest(product: Product, candidates: Mapping[str, Blas], seconds: float) ->
     return winner if best[winner] * ADVANTAGE <= best[default] else default
 
 
-def _timed(product: Product, library: Blas) -> Callable[[int], float]:
-    """Seconds of one product, as the mean of so many."""
+def _timed(product: Product, library: Blas, matrices: Sequence[Any]) -> Callable[[int], float]:
+    """What computes a product so many times, with the same matrices for all libraries, and returns the mean of the seconds."""
     m, n, k = product.extents
-    a, b, out = (np.ones(count, product.dtype) for count in (m * k, k * n, m * n))
     columns = (m if product.transposed[0] else k, k if product.transposed[1] else n)
     sides = [("T" if t else "N", line) for t, line in zip(product.transposed, columns, strict=True)]
     gemm = bound_gemm(library, product.dtype, product.extents, [*sides, ("N", n)])
-    places = [int(array.__array_interface__["data"][0]) for array in (a, b, out)]
 
-    def seconds(runs: int, holds: tuple[Any, ...] = (a, b, out)) -> float:
-        del holds  # held, because the places are their addresses
+    def seconds(runs: int) -> float:
+        a, b, out = (int(matrix.__array_interface__["data"][0]) for matrix in matrices)
         start = _CLOCK()
         for _ in range(runs):
-            gemm(*places)
+            gemm(a, b, out)
         return (_CLOCK() - start) / runs
 
     return seconds

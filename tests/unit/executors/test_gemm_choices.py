@@ -119,13 +119,13 @@ def test_the_faster_library_is_selected_wherever_it_stands(libraries, product, a
 
 @pytest.mark.parametrize(("other", "winner"), [(0.5, "b"), (0.95, "b"), (0.96, "a"), (1.0, "a"), (2.0, "a")])
 def test_the_default_stays_unless_another_is_five_percent_faster(monkeypatch, other, winner):
-    monkeypatch.setattr(gemm_choices, "_timed", lambda product, seconds: lambda runs: seconds)
+    monkeypatch.setattr(gemm_choices, "_timed", lambda product, seconds, matrices: lambda runs: seconds)
     assert fastest(PRODUCT, {"a": 1e-3, "b": other * 1e-3}, 1.0) == winner
 
 
 def test_one_block_that_was_held_up_does_not_decide(monkeypatch):
     times = {"a": iter([9.0, 1e-3, 1e-3, 9.0] + [1e-3] * 9), "b": iter([1.1e-3] * 13)}
-    monkeypatch.setattr(gemm_choices, "_timed", lambda product, name: lambda runs: next(times[name]))
+    monkeypatch.setattr(gemm_choices, "_timed", lambda product, name, matrices: lambda runs: next(times[name]))
     assert fastest(PRODUCT, {"a": "a", "b": "b"}, 1.0) == "a"
 
 
@@ -140,8 +140,8 @@ def test_products_that_took_their_time_are_repeated_once():
     quick = blas._numpys() or blas._scipys()
     real = gemm_choices._timed
 
-    def counting(product, library):
-        seconds = real(product, library)
+    def counting(*arguments):
+        seconds = real(*arguments)
         return lambda count: (runs.append(count), seconds(count))[1]
 
     with pytest.MonkeyPatch.context() as context, single_threaded_blas:
