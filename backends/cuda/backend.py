@@ -5,6 +5,7 @@ tests/fakes/simulated_cuda.py is a fake on NumPy arrays in Numba's simulator; it
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import threading
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -32,6 +33,8 @@ _COMPUTE_TYPE = threading.Lock()
 
 def simulated() -> bool:
     """Whether Numba's CUDA simulator is switched on."""
+    if importlib.util.find_spec("numba") is None:
+        return False
     from numba.core import config
 
     return bool(config.ENABLE_CUDASIM)

@@ -11,6 +11,7 @@ import pytest
 if os.environ.get("NUMBA_ENABLE_CUDASIM") != "1":
     pytest.skip("needs NUMBA_ENABLE_CUDASIM=1 before Numba is imported: run this folder alone", allow_module_level=True)
 
+pytest.importorskip("numba.core.config", reason="needs Numba CUDA: pip install -e '.[test-cuda]'")
 import numba.core.config
 
 if not numba.core.config.ENABLE_CUDASIM:

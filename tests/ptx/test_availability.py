@@ -14,7 +14,6 @@ from fusedstep.backends.cuda import toolchain
 from fusedstep.backends.cuda.backend import CudaBackend
 from fusedstep.backends.cupy import availability
 from fusedstep.backends.cupy.backend import CupyBackend
-from fusedstep.kernels.targets.cuda import compatibility
 
 cuda_backend = sys.modules[CudaBackend.__module__]
 HOPPER = (9, 0)
@@ -197,6 +196,8 @@ def test_the_compiler_does_not_know_the_device(compilers):
 
 
 def test_numba_cuda_does_not_know_this_numpy(compilers, monkeypatch):
+    from fusedstep.kernels.targets.cuda import compatibility
+
     error = AttributeError("module 'numpy' has no attribute 'in1d'")
     monkeypatch.setattr(compatibility, "load_array_functions", failing(error))
     problem = toolchain.compiler_problem(HOPPER)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
+pytest.importorskip("numba", reason="needs Numba CUDA, as the extras cuda12 and cuda13 install it")
+
 from fusedstep.kernels.targets import cache
 from fusedstep.tools import warm_cache
 from fusedstep.tools.kernel_variants import doubles, variants

@@ -7,6 +7,8 @@ from types import ModuleType
 
 import pytest
 
+pytest.importorskip("numba", reason="needs Numba CUDA, as the extras cuda12 and cuda13 install it")
+
 import fusedstep as fs
 from fusedstep.framework import layers, optimizers
 from fusedstep.tools import generate

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fusedstep.backends import backend
+from fusedstep.backends.cuda.several import STEPS as LAUNCH
 from fusedstep.backends.cuda.several import Results
 from fusedstep.backends.executors.plain import PlainExecutor
 from fusedstep.backends.numpy.backend import NumpyBackend
@@ -22,7 +23,6 @@ from fusedstep.benchmarks.device.steps import steps_beside_peers
 from fusedstep.benchmarks.networks import Network
 from fusedstep.benchmarks.problem import Problem
 from fusedstep.benchmarks.timing import Sampling, burst
-from fusedstep.framework.training.launches import STEPS as LAUNCH
 
 SMALL = Network((6, 5, 4), 8)
 THREE = Problem(SMALL, threads=2, launch=3)
