@@ -5,7 +5,6 @@ A layer saves its output, or its input if the derivative is not a function of th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from ...kernels.formulas.activations import ACTIVATIONS, Activation, prelu, prelu_backward, prelu_tangent
@@ -50,8 +49,8 @@ class _Elementwise(HiddenActivation):
 
     @property
     def scalars(self) -> tuple[float, ...]:
-        """The arguments of the formula after x."""
-        return ()
+        """The arguments of the formula after x: the attributes that the entry of ACTIVATIONS names."""
+        return tuple(getattr(self, name) for name in self.activation.settings)
 
     def forward(self, x: Array, tape: Tape) -> Array:
         """y, in a new buffer."""
@@ -124,19 +123,10 @@ class LeakyReLU(_Elementwise):
     """
 
     short_name = "leaky_relu"
+    setting_names = ("slope",)
 
     def __init__(self, slope: float = 0.01) -> None:
         self.slope = real(slope, "slope of LeakyReLU", 0.0, 1.0, "()", "pass a slope such as 0.01; for slope 0 use ReLU")
-
-    @property
-    def scalars(self) -> tuple[float, ...]:
-        """(slope,)."""
-        return (self.slope,)
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """See Layer."""
-        return {"slope": self.slope}
 
 
 class ELU(_Elementwise):
@@ -148,19 +138,10 @@ class ELU(_Elementwise):
     """
 
     short_name = "elu"
+    setting_names = ("a",)
 
     def __init__(self, a: float = 1.0) -> None:
         self.a = positive(a, "a of ELU", "pass a > 0, such as 1.0; for a = 0 use ReLU")
-
-    @property
-    def scalars(self) -> tuple[float, ...]:
-        """(a,)."""
-        return (self.a,)
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """See Layer."""
-        return {"a": self.a}
 
 
 class GELU(_Elementwise):
@@ -171,6 +152,7 @@ class GELU(_Elementwise):
     """
 
     short_name = "gelu"
+    setting_names = ("approximate",)
 
     def __init__(self, approximate: str = "none") -> None:
         self.approximate = choice(approximate, "approximate of GELU", ("none", "tanh"))
@@ -180,16 +162,12 @@ class GELU(_Elementwise):
         """The exact form or the approximation."""
         return ACTIVATIONS["gelu" if self.approximate == "none" else "gelu_tanh"]
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """See Layer."""
-        return {"approximate": self.approximate}
-
 
 class PReLU(HiddenActivation):
     """y = x where x > 0, else alpha x, with one learned alpha per column.
 
     Args: features – number of columns; alpha – initial value, default 0.25.
+    Parameters: alpha [features].
     Differs from: torch.nn.PReLU, whose default is one alpha for all columns.
     Source: He et al. (2015); notes 002.
     """
@@ -210,10 +188,6 @@ class PReLU(HiddenActivation):
     def of_width(cls, width: int) -> Layer:
         """One alpha for each of that many columns."""
         return cls(width)
-
-    def declared(self) -> Iterator[tuple[str, Parameter]]:
-        """alpha [features]."""
-        yield "alpha", self.alpha
 
     def output_width(self, width: int) -> int:
         """`features`."""

@@ -6,7 +6,7 @@ LAYERS lists them by class name; model files and the generic tests use this tabl
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 from ...errors import HyperparameterError, ShapeError
 from ..engine.frozen import Frozen
@@ -24,9 +24,11 @@ LAYERS: dict[str, type[Layer]] = {}
 class Layer(Frozen, frozen=False):
     """A layer: maps x [B, d] to y [B, e].
 
-    A subclass sets its hyperparameters in `__init__`, returns them in `settings`, and defines forward, backward, jvp.
+    A subclass sets its hyperparameters in `__init__`, names them in `setting_names`, and defines forward, backward, jvp.
     """
 
+    setting_names: ClassVar[tuple[str, ...]] = ()
+    """The arguments of `__init__` that are attributes of the same name; the default of `settings`."""
     keeps_image = False
     """Whether output rows are images of the same size as input rows, as in elementwise layers."""
 
@@ -40,7 +42,7 @@ class Layer(Frozen, frozen=False):
     @property
     def settings(self) -> dict[str, Any]:
         """The arguments that recreate this layer, as plain values."""
-        return {}
+        return {name: getattr(self, name) for name in self.setting_names}
 
     @property
     def label(self) -> str:
@@ -48,8 +50,11 @@ class Layer(Frozen, frozen=False):
         return type(self).__name__
 
     def declared(self) -> Iterator[tuple[str, Parameter]]:
-        """(name, declaration) of each parameter, in a fixed order; several layers may declare a shared one."""
-        yield from ()
+        """(name, declaration) of each parameter, in a fixed order; several layers may declare a shared one.
+
+        By default the attributes that are Parameters, in the order in which they were set.
+        """
+        yield from ((name, value) for name, value in vars(self).items() if isinstance(value, Parameter))
 
     def output_width(self, width: int) -> int:
         """The number of output columns for `width` input columns; raises ShapeError if they do not fit."""

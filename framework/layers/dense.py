@@ -38,6 +38,7 @@ class Linear(Layer):
 
     Args: inputs, outputs – numbers of columns; bias – whether to add b; weight_init – an initializer, its name, or a constant,
         default "he_normal"; bias_init – the same kinds, default 0.
+    Parameters: weight [inputs, outputs], bias [outputs].
     Source: notes 000, 001, 004.
     """
 
@@ -58,12 +59,6 @@ class Linear(Layer):
     def settings(self) -> dict[str, Any]:
         """See Layer."""
         return {"inputs": self.inputs, "outputs": self.outputs, **({} if self.bias else {"bias": False})}
-
-    def declared(self) -> Iterator[tuple[str, Parameter]]:
-        """weight [inputs, outputs] and bias [outputs]."""
-        yield "weight", self.weight
-        if self.bias is not None:
-            yield "bias", self.bias
 
     def output_width(self, width: int) -> int:
         """`outputs`."""

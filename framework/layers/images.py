@@ -5,7 +5,7 @@ A convolution is a matrix product on patches; the tables that cut the patches ar
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ...errors import HyperparameterError, ShapeError
@@ -137,12 +137,6 @@ class Conv2d(_Patchwise):
         given |= {"stride": list(self.stride), "padding": list(self.padding)}
         given |= {} if self.image is None else {"image": list(self.image[:2])}
         return given if self.bias else {**given, "bias": False}
-
-    def declared(self) -> Iterator[tuple[str, Parameter]]:
-        """weight and bias."""
-        yield "weight", self.weight
-        if self.bias is not None:
-            yield "bias", self.bias
 
     def output_image(self) -> Image:
         """See _Patchwise."""

@@ -23,14 +23,10 @@ class Dropout(Layer):
     """
 
     keeps_image = True
+    setting_names = ("p",)
 
     def __init__(self, p: float = 0.5) -> None:
         self.p = fraction(p, "p of Dropout", "pass the fraction that is dropped, such as 0.5")
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """See Layer."""
-        return {"p": self.p}
 
     @property
     def scalars(self) -> tuple[float, float]:
@@ -74,14 +70,10 @@ class GaussianNoise(Layer):
     """
 
     keeps_image = True
+    setting_names = ("sigma",)
 
     def __init__(self, sigma: float) -> None:
         self.sigma = not_negative(sigma, "sigma of GaussianNoise", "pass a standard deviation in the units of x")
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """See Layer."""
-        return {"sigma": self.sigma}
 
     def forward(self, x: Array, tape: Tape) -> Array:
         """The noisy x in training, otherwise x."""

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
 from ...kernels.formulas.elementwise import add, scale_columns
 from ..engine.initializers import initializer
 from ..engine.parameter import Parameter
@@ -22,22 +19,13 @@ class LayerNorm(Layer):
     """
 
     keeps_image = True
+    setting_names = ("features", "epsilon")
 
     def __init__(self, features: int, epsilon: float = 1e-5) -> None:
         self.features = whole(features, "features of LayerNorm")
         self.epsilon = epsilon_above_zero(epsilon, "epsilon of LayerNorm")
         self.gain = Parameter("gain", (self.features,), initializer(1.0), 1, 1, decays=False)
         self.offset = Parameter("offset", (self.features,), initializer(0.0), 1, 1, decays=False)
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """See Layer."""
-        return {"features": self.features, "epsilon": self.epsilon}
-
-    def declared(self) -> Iterator[tuple[str, Parameter]]:
-        """gain and offset."""
-        yield "gain", self.gain
-        yield "offset", self.offset
 
     def output_width(self, width: int) -> int:
         """`features`."""
