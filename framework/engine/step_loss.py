@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable
 from numbers import Real
 from typing import Any
@@ -10,6 +11,16 @@ from typing import Any
 from ...errors import NonFiniteLossError
 
 BROKEN_GRADIENT = "a gradient with NaN or infinity"
+
+
+def _of_floats(function: Callable[[float, float], Any], swapped: bool = False) -> Callable[[Any, Any], Any]:
+    """A binary operator of StepLoss, applied to floats; swapped – the StepLoss is its right operand."""
+
+    def method(self: Any, other: Any) -> Any:
+        a, b = float(self), float(other)
+        return function(b, a) if swapped else function(a, b)
+
+    return method
 
 
 class StepLoss:
@@ -56,36 +67,12 @@ class StepLoss:
     def __hash__(self) -> int:
         return hash(float(self))
 
-    def __lt__(self, other: Any) -> bool:
-        return float(self) < float(other)
-
-    def __le__(self, other: Any) -> bool:
-        return float(self) <= float(other)
-
-    def __gt__(self, other: Any) -> bool:
-        return float(self) > float(other)
-
-    def __ge__(self, other: Any) -> bool:
-        return float(self) >= float(other)
-
-    def __add__(self, other: Any) -> float:
-        return float(self) + float(other)
-
-    __radd__ = __add__
-
-    def __sub__(self, other: Any) -> float:
-        return float(self) - float(other)
-
-    def __rsub__(self, other: Any) -> float:
-        return float(other) - float(self)
-
-    def __mul__(self, other: Any) -> float:
-        return float(self) * float(other)
-
-    __rmul__ = __mul__
-
-    def __truediv__(self, other: Any) -> float:
-        return float(self) / float(other)
+    __lt__, __le__ = _of_floats(operator.lt), _of_floats(operator.le)
+    __gt__, __ge__ = _of_floats(operator.gt), _of_floats(operator.ge)
+    __add__ = __radd__ = _of_floats(operator.add)
+    __mul__ = __rmul__ = _of_floats(operator.mul)
+    __sub__, __rsub__ = _of_floats(operator.sub), _of_floats(operator.sub, swapped=True)
+    __truediv__ = _of_floats(operator.truediv)
 
     def __round__(self, digits: int | None = None) -> float:
         return round(float(self), digits)
