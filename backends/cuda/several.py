@@ -3,45 +3,29 @@
 Before the launch, the scalars of all steps are sent in one copy, and the row indices are copied. The graph gathers the
 minibatches, advances the random numbers, and stores the results of each step until they are read.
 
-Why 16 steps: around the launch of a graph the host hands out about eight small tasks, rows, scalars, results, and each costs
-it 6 to 12 µs, so up to 0.1 ms: more than the device needs for a step of a small network. Shared by 16 steps that is 6 µs for
-each, as much as five more operations in its graph, at 1.3 µs; more steps would gain little and take longer to capture.
-This is reckoned from the costs of single calls; no device has timed it.
+Why 16 steps: for each launch the host submits about eight small calls (rows, scalars, results) of 6 to 12 µs each, so up to
+0.1 ms, which is more than a device needs for a step of a small network. Divided among 16 steps this is 6 µs per step, as much as
+five more operations of 1.3 µs in the graph; more steps would gain little and take longer to capture. These figures are estimated
+from the costs of single calls, not measured on a device.
 """
 
 from __future__ import annotations
 
 from itertools import accumulate, pairwise
 from math import prod
-from typing import Any, Protocol
+from typing import Any
 
 from ..executors.base import Array, in_rows
 
 STEPS = 16
-"""Steps of a launch, where nobody says how many it has."""
+"""Default number of steps of a launch."""
+Plan = Any
+"""A GraphPlan, whose module imports this one."""
 
 
 def steps_of_a_launch(minibatches: int, most: int) -> int:
-    """At most `most`, so that an epoch takes as few launches as it can, those of single steps that are left over among them."""
+    """Steps per launch, at most `most`, for the fewest launches per epoch, which include single steps that are left over."""
     return min(range(1, most + 1), key=lambda count: sum(divmod(minibatches, count)))
-
-
-class StepPlan(Protocol):
-    """The plan of a single step, whose buffers, tape and calls the graph of several steps uses; see GraphPlan.
-
-    Attributes: inputs, targets – the arrays from which a step reads its minibatch; tape; warm – whether a step can be captured.
-    """
-
-    inputs: Array
-    targets: Array
-    tape: Any
-
-    @property
-    def warm(self) -> bool:
-        """See the class."""
-
-    def step(self, results: Array) -> None:
-        """The calls of a step; results – [2], output for loss and sum of squares."""
 
 
 class Results:
@@ -88,19 +72,17 @@ class SeveralSteps:
         self._scalars = backend.empty((count, self._cuts[-1][1]), backend.dtype_name(tables[0]))
         self._send = backend.sender(self._scalars)
         self._results = backend.zeros((count, 2), backend.dtype_name(executor.work.gradient))
-        self._plan: StepPlan | None = None
+        self._plan: Plan = None
         self._graph: Any = None
 
     @property
     def refusal(self) -> str:
         """See the class."""
-        refused: str = self._refusal or self.executor.refusal
-        return refused
+        return str(self._refusal or self.executor.refusal)
 
     @property
     def minibatch(self) -> tuple[Array, Array]:
         """Inputs and targets of the last step; overwritten by the next launch."""
-        assert self._plan is not None
         return self._plan.inputs, self._plan.targets
 
     def next(self, left: int) -> int:
@@ -119,7 +101,7 @@ class SeveralSteps:
             plan = self.executor.planned(*(source[: self.rows, ...] for source in self._sources))
             if plan is not self._plan:
                 self._plan, self._graph = plan, None
-            return plan.warm and (self._graph is not None or self._capture(plan))
+            return plan.warm and (self._graph is not None or self._capture())
 
     def run(self, indices: Array, number: int, scalars: Any) -> Results:
         """Runs the steps; `ready` must have returned True.
@@ -128,7 +110,6 @@ class SeveralSteps:
             the result of OptimizerState.scalars_for_steps, on the host.
         Returns: loss and sum of squares of each step.
         """
-        assert self._plan is not None
         backend, state = self.backend, self.executor.work.state
         with backend.exclusive():
             backend.copy(indices, self._indices)
@@ -139,15 +120,15 @@ class SeveralSteps:
             state.t = number + self.count - 1
             return Results(backend, self._results.copy())
 
-    def _capture(self, plan: StepPlan) -> bool:
+    def _capture(self) -> bool:
         """Captures the graph; returns whether that succeeded. After a failure `refusal` contains the reason."""
         state, backend = self.executor.work.state, self.backend
         before = state.t
         try:
             with backend.apart():
                 backend.fill(self._indices, 0)
-                self._bring(0, plan)  # once outside of capture, to compile its kernels
-                self._move_on(plan)
+                self._bring(0)  # once outside of capture, to compile its kernels
+                self._move_on()
                 self._graph = backend.capture(self._steps)
         except backend.capture_errors as error:
             self._refusal = self.executor.say(error, f"takes these steps one by one, because capturing {self.count} of them")
@@ -156,22 +137,20 @@ class SeveralSteps:
         return self._graph is not None
 
     def _steps(self) -> None:
-        plan = self._plan
-        assert plan is not None
         for k in range(self.count):
-            self._bring(k, plan)
-            plan.step(self._results[k, ...])
-            self._move_on(plan)
+            self._bring(k)
+            self._plan.step(self._results[k, ...])
+            self._move_on()
 
-    def _bring(self, k: int, plan: StepPlan) -> None:
+    def _bring(self, k: int) -> None:
         """Copies the minibatch and the scalars of step k to the arrays from which a step reads them."""
         chosen = self._indices[k * self.rows : (k + 1) * self.rows]
-        for source, out in zip(self._sources, (plan.inputs, plan.targets), strict=True):
+        for source, out in zip(self._sources, self.minibatch, strict=True):
             self.backend.take_rows(source, chosen, out)
         for (start, stop), (table, _) in zip(self._cuts, self.executor.work.state.tables, strict=True):
             self.backend.copy(self.backend.xp.reshape(self._scalars[k, start:stop], table.shape), table)
 
-    def _move_on(self, plan: StepPlan) -> None:
+    def _move_on(self) -> None:
         """Advances the random numbers to the next step."""
-        plan.tape.advance()
+        self._plan.tape.advance()
         self.executor.work.state.advance()
