@@ -11,7 +11,7 @@ import hashlib
 import struct
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from copy import copy
 from dataclasses import dataclass
@@ -196,7 +196,7 @@ class FakeCublasLt(CublasLt):
         made = _Descriptor(compute, transpose_a, transpose_b, epilogue, vector, vector_type, aux, aux_leading)
         return self._new_handle(made, "a new descriptor")
 
-    def destroy(self, layouts: tuple[int, ...], descriptors: tuple[int, ...]) -> None:
+    def destroy(self, layouts: Iterable[int], descriptors: Iterable[int]) -> None:
         """See CublasLt; destroying twice is a fault."""
         for handle in (*layouts, *descriptors):
             if self.live.pop(handle, None) is None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -204,7 +204,7 @@ class CublasLt:
             workspace_bytes, stream,
         ))  # fmt: skip
 
-    def destroy(self, layouts: tuple[int, ...], descriptors: tuple[int, ...]) -> None:
+    def destroy(self, layouts: Iterable[int], descriptors: Iterable[int]) -> None:
         """Frees handles."""
         for handle in descriptors:
             self._library.cublasLtMatmulDescDestroy(handle)

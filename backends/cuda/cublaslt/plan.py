@@ -6,7 +6,7 @@ import ctypes
 
 from .codes import ALGORITHM_BYTES, DataType
 from .library import CublasLt, Layouts, require
-from .problem import Operand, ProductProblem
+from .problem import ProductProblem
 
 _NUMBERS = {
     kind: {value: word(value) for value in (0.0, 1.0)}
@@ -29,26 +29,20 @@ class ProductPlan:
         self.library = library
         self.problem = problem
         self._matmul = library.matmul
-        handles: list[int] = []
-        self._handles: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
-        try:
-            for operand, kind in ((problem.a, problem.dtype), (problem.b, problem.dtype), (problem.out, problem.out_type)):
-                handles.append(self._layout(operand, kind))
-        finally:
-            self._handles = (tuple(handles), ())
-        self.layouts: Layouts = (handles[0], handles[1], handles[2])
+        self._layouts: list[int] = []
+        self._descriptors: list[int] = []
+        for x, kind in ((problem.a, problem.dtype), (problem.b, problem.dtype), (problem.out, problem.out_type)):
+            self._layouts.append(library.layout(kind, x.rows, x.columns, x.leading))
+        self.layouts: Layouts = (self._layouts[0], self._layouts[1], self._layouts[2])
         self.descriptor = library.descriptor(
             problem.compute, problem.a.transposed, problem.b.transposed, problem.epilogue, vector, problem.vector_type, aux,
             problem.aux_leading,
         )  # fmt: skip
-        self._handles = (tuple(handles), (self.descriptor,))
+        self._descriptors.append(self.descriptor)
         scale = DataType.float64 if problem.dtype is DataType.float64 else DataType.float32
         self._alpha, self._beta = _address(scale, 1.0), _address(scale, float(problem.accumulate))
         self._algorithm = ctypes.create_string_buffer(ALGORITHM_BYTES)
         self._algorithm_address = ctypes.addressof(self._algorithm)
-
-    def _layout(self, operand: Operand, kind: DataType) -> int:
-        return self.library.layout(kind, operand.rows, operand.columns, operand.leading)
 
     def use(self, algorithm: bytes) -> None:
         """Sets the algorithm for later runs."""
@@ -69,4 +63,4 @@ class ProductPlan:
             require(status, f"cublasLtMatmul of {self.problem.name}")
 
     def __del__(self) -> None:
-        self.library.destroy(*self._handles)
+        self.library.destroy(self._layouts, self._descriptors)
