@@ -248,8 +248,7 @@ class Backend:
 
     def mask_bytes(self, activation: Activation, width: int, dtype: str) -> int:
         """Bytes per row of the mask that `dense_forward` writes for `dense_input_gradient`; 0 if it needs none."""
-        count: int = self._dense.mask_bytes(self, activation, width, dtype)
-        return count
+        return int(self._dense.mask_bytes(self, activation, width, dtype))
 
     def dense_forward(
         self, x: Array, weight: Array, bias: Array | None, activation: Activation, settings: Sequence[float], out: Array,
@@ -261,8 +260,7 @@ class Backend:
             mask_bytes], for activations that have one.
         Returns: whether the mask was written.
         """
-        done: bool = self._dense.forward(self, x, weight, bias, activation, settings, out, saved, mask)
-        return done
+        return bool(self._dense.forward(self, x, weight, bias, activation, settings, out, saved, mask))
 
     def dense_input_gradient(
         self, dz: Array, weight: Array, activation: Activation, settings: Sequence[float], saved: Array, out: Array,
@@ -274,8 +272,7 @@ class Backend:
             the sum of the rows of `out`.
         Returns: whether it was written there.
         """
-        done: bool = self._dense.input_gradient(self, dz, weight, activation, settings, saved, out, mask, bias_gradient)
-        return done
+        return bool(self._dense.input_gradient(self, dz, weight, activation, settings, saved, out, mask, bias_gradient))
 
     def dense_weight_gradient(
         self, x: Array, dz: Array, out: Array, accumulate: bool = False, bias_gradient: Array | None = None
@@ -285,8 +282,7 @@ class Backend:
         Args: bias_gradient – optional output for the sum of the rows of dz.
         Returns: whether it was written there.
         """
-        done: bool = self._dense.weight_gradient(self, x, dz, out, accumulate, bias_gradient)
-        return done
+        return bool(self._dense.weight_gradient(self, x, dz, out, accumulate, bias_gradient))
 
     # Formulas
 

@@ -89,15 +89,14 @@ class CudaBackend(CupyBackend):
 
         self._bits, self._maps, self._updates, self._launches, self._sums = bits, maps, updates, launches, sums
         self.row_table = launches.ROWS
-        self._dense = PlannedProducts()
+        self._dense: PlannedProducts = PlannedProducts()
         self._devices: dict[int, OnDevice] = {}
 
     def _start(self) -> None:
         super().__init__()
 
     def _device_number(self) -> int:
-        number: int = self.xp.cuda.runtime.getDevice()
-        return number
+        return int(self.xp.cuda.runtime.getDevice())
 
     @property
     def _device(self) -> OnDevice:
@@ -115,8 +114,7 @@ class CudaBackend(CupyBackend):
         return self._device_number(), own_stream(self._stream_pointer())
 
     def _stream_pointer(self) -> int:
-        pointer: int = self.xp.cuda.get_current_stream().ptr
-        return pointer
+        return int(self.xp.cuda.get_current_stream().ptr)
 
     def launch(self, kernel: Any, geometry: Any, arguments: Sequence[Any]) -> None:
         """Launches a kernel on CuPy's current stream. NumPy arrays are refused, because Numba would copy them silently."""
@@ -165,16 +163,14 @@ class CudaBackend(CupyBackend):
     @property
     def gemms(self) -> Gemms | None:
         """The product plans of the current device, created on first use; None without cuBLASLt, with one warning."""
-        found: Gemms | None = self._dense.gemms(self)
-        return found
+        return self._dense.gemms(self)
 
     def _matmul(self, a: Array, b: Array, out: Array, accumulate: bool) -> None:
         self._dense.matmul(self, a, b, out, accumulate)
 
     def products(self, precision: str, deterministic: bool = False) -> AbstractContextManager[Any]:
         """See Backend.products."""
-        within: AbstractContextManager[Any] = self._dense.products(precision, deterministic)
-        return within
+        return self._dense.products(precision, deterministic)
 
     def _make_gemms(self) -> Gemms:
         return Gemms(CublasLt(), CupyDevice(self.xp, self._device.lock))

@@ -45,13 +45,11 @@ class CupyDevice:
 
     def address(self, array: Array) -> int:
         """The address of the first element."""
-        pointer: int = array.data.ptr
-        return pointer
+        return int(array.data.ptr)
 
     def stream(self) -> int:
         """The current stream."""
-        pointer: int = self._current().ptr
-        return pointer
+        return int(self._current().ptr)
 
     def recording(self) -> bool:
         """Whether the current stream is being captured, so that nothing may be timed or allocated."""
