@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -105,11 +105,7 @@ def median_of(runs: Sequence[Sequence[Part]]) -> list[Part]:
     """Several runs of the same operations as one run with the median time of each operation."""
     from statistics import median
 
-    return [
-        Part(p.place, p.stage, p.operation, median(q.seconds for q in same), p.flop, p.bytes)
-        for same in zip(*runs, strict=True)
-        for p in same[:1]
-    ]
+    return [replace(same[0], seconds=median(part.seconds for part in same)) for same in zip(*runs, strict=True)]
 
 
 def merged(parts: Sequence[Part]) -> list[Part]:

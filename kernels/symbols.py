@@ -79,12 +79,7 @@ class Program:
         condition = () if operation != "select" else (self.symbol(arguments[0], BOOL),)
         rest = arguments[len(condition) :]
         symbols = (*condition, *(self.symbol(a, meeting) for a in rest))
-        if operation in _CASTS:
-            kind = _CASTS[operation]
-        elif operation in _COMPARISONS:
-            kind = BOOL
-        else:
-            kind = meeting
+        kind = _CASTS.get(operation) or (BOOL if operation in _COMPARISONS else meeting)
         uniform = all(self.nodes[s.index].uniform for s in symbols)
         return self._append(Node(operation, tuple(s.index for s in symbols), kind, uniform))
 

@@ -6,6 +6,7 @@ Its values are in the arena of the model that contains the layer.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 from .initializers import Initializer
 
@@ -28,7 +29,4 @@ class Parameter:
     @property
     def size(self) -> int:
         """The number of elements."""
-        product = 1
-        for extent in self.shape:
-            product *= extent
-        return product
+        return prod(self.shape)
