@@ -7,22 +7,43 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from ...errors import NotDifferentiable
+from ...kernels.vocabulary import erf
 from ..contract import Array, Backend
 
 DTYPES = frozenset({"float32", "float64", "int32", "int64", "uint8", "uint32", "uint64", "bool"})
 """Names of dtypes that are looked up in the array library."""
 
 
-def _comparison(name: str) -> Callable[[Dual, Any], Dual]:
-    """A comparison of values, whose result has no tangent."""
+DERIVATIVES: dict[str, Callable[[Any, Array, Array], Array]] = {
+    "abs": lambda xp, x, _y: xp.where(x >= 0.0, xp.ones_like(x), -xp.ones_like(x)),
+    "exp": lambda _xp, _x, y: y,
+    "expm1": lambda _xp, _x, y: y + 1.0,
+    "log": lambda _xp, x, _y: 1.0 / x,
+    "log1p": lambda _xp, x, _y: 1.0 / (1.0 + x),
+    "sqrt": lambda _xp, _x, y: 0.5 / y,
+    "tanh": lambda _xp, _x, y: 1.0 - y * y,
+}
+"""Elementwise function -> its derivative, from (array library, x, y = function(x)). That of abs at 0 is 1, from the right, as
+in the branches of the formulas."""
+LINEAR = frozenset({"reshape", "take", "sum", "mean"})
+"""Functions that are linear in their first argument."""
+CONSTANT = frozenset({"zeros_like", "full_like", "arange", "argmax", "logical_not"})
+"""Functions whose results do not depend on the parameters, or have the derivative 0."""
 
-    def compare(self: Dual, other: Any) -> Dual:
+
+def _without_tangent(name: str, integers: bool = False) -> Callable[[Dual, Any], Dual]:
+    """An operator whose result has no tangent; integers – raises NotDifferentiable if the left operand has one."""
+
+    def operate(self: Dual, other: Any) -> Dual:
+        if integers and self.tangent is not None:
+            raise NotDifferentiable(no_derivative(name))
         return Dual(getattr(self.value, name)(_parts(other)[0]), None, self.space)
 
-    return compare
+    return operate
 
 
 class Dual:
@@ -119,21 +140,10 @@ class Dual:
         quotient = other / self.value
         return Dual(quotient, None if self.tangent is None else -quotient * self.tangent / self.value, self.space)
 
-    def _whole(self, other: Any, operation: str) -> Dual:
-        """An operation on integers, which have no tangent."""
-        if self.tangent is not None:
-            raise NotDifferentiable(no_derivative(operation))
-        return Dual(getattr(self.value, operation)(_parts(other)[0]), None, self.space)
-
-    def __floordiv__(self, other: Any) -> Dual:
-        return self._whole(other, "__floordiv__")
-
-    def __mod__(self, other: Any) -> Dual:
-        return self._whole(other, "__mod__")
-
-    __lt__, __le__ = _comparison("__lt__"), _comparison("__le__")
-    __gt__, __ge__ = _comparison("__gt__"), _comparison("__ge__")
-    __eq__, __ne__ = _comparison("__eq__"), _comparison("__ne__")  # type: ignore[assignment]
+    __floordiv__, __mod__ = _without_tangent("__floordiv__", integers=True), _without_tangent("__mod__", integers=True)
+    __lt__, __le__ = _without_tangent("__lt__"), _without_tangent("__le__")
+    __gt__, __ge__ = _without_tangent("__gt__"), _without_tangent("__ge__")
+    __eq__, __ne__ = _without_tangent("__eq__"), _without_tangent("__ne__")  # type: ignore[assignment]
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
@@ -173,19 +183,29 @@ class DualSpace:
     def __getattr__(self, name: str) -> Any:
         if name in DTYPES:
             return getattr(self.xp, name)
+        for table, function in ((DERIVATIVES, self._elementwise), (LINEAR, self._linear), (CONSTANT, self._constant)):
+            if name in table:
+                return partial(function, name)
         raise NotDifferentiable(no_derivative(name))
 
     def constant(self, value: Array) -> Dual:
         """An array that does not depend on the parameters."""
         return Dual(value, None, self)
 
-    def _chain(self, x: Dual, value: Array, derivative: Callable[[], Array]) -> Dual:
-        """The value, with the tangent derivative() x' by the chain rule."""
-        return Dual(value, None if x.tangent is None else derivative() * x.tangent, self)
+    def _constant(self, name: str, *arguments: Any, **options: Any) -> Dual:
+        """The result of a function of CONSTANT."""
+        return self.constant(getattr(self.xp, name)(*(_parts(a)[0] for a in arguments), **options))
 
-    def _linear(self, x: Dual, function: Callable[[Array], Array]) -> Dual:
-        """A linear function, applied to the value and to the tangent."""
-        return Dual(function(x.value), None if x.tangent is None else function(x.tangent), self)
+    def _elementwise(self, name: str, x: Dual) -> Dual:
+        """The result of a function of DERIVATIVES, by the chain rule."""
+        y = getattr(self.xp, name)(x.value)
+        return Dual(y, None if x.tangent is None else DERIVATIVES[name](self.xp, x.value, y) * x.tangent, self)
+
+    def _linear(self, name: str, x: Dual, *arguments: Any, **options: Any) -> Dual:
+        """The result of a function of LINEAR, which is applied to the value and to the tangent."""
+        function, plain = getattr(self.xp, name), [_parts(a)[0] for a in arguments]
+        value, tangent = (None if a is None else function(a, *plain, **options) for a in _parts(x))
+        return Dual(value, tangent, self)
 
     # Making
 
@@ -196,15 +216,6 @@ class DualSpace:
         value = self.xp.zeros(shape, dtype=dtype)
         real = dtype in (None, self.xp.float32, self.xp.float64)
         return Dual(value, self.xp.zeros(shape, dtype=dtype) if real else None, self)
-
-    def zeros_like(self, x: Dual) -> Dual:
-        return self.constant(self.xp.zeros_like(x.value))
-
-    def full_like(self, x: Dual, value: float) -> Dual:
-        return self.constant(self.xp.full_like(x.value, value))
-
-    def arange(self, stop: int, dtype: Any = None) -> Dual:
-        return self.constant(self.xp.arange(stop, dtype=dtype))
 
     def asarray(self, x: Any, dtype: Any = None) -> Dual:
         return self.astype(x, dtype) if isinstance(x, Dual) else self.constant(self.xp.asarray(x, dtype=dtype))
@@ -221,12 +232,6 @@ class DualSpace:
 
     # Shapes
 
-    def reshape(self, x: Dual, shape: Any) -> Dual:
-        return self._linear(x, lambda a: self.xp.reshape(a, shape))
-
-    def take(self, x: Dual, indices: Any, axis: int) -> Dual:
-        return self._linear(x, lambda a: self.xp.take(a, _parts(indices)[0], axis=axis))
-
     def concat(self, parts: Sequence[Dual], axis: int = 0) -> Dual:
         moves = any(p.tangent is not None for p in parts)
         tangents = [self.xp.zeros_like(p.value) if p.tangent is None else p.tangent for p in parts] if moves else []
@@ -234,15 +239,6 @@ class DualSpace:
         return Dual(value, self.xp.concat(tangents, axis=axis) if moves else None, self)
 
     # Reductions
-
-    def sum(self, x: Dual, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> Dual:
-        return self._linear(x, lambda a: self.xp.sum(a, axis=axis, dtype=dtype, keepdims=keepdims))
-
-    def mean(self, x: Dual, axis: Any = None, keepdims: bool = False) -> Dual:
-        return self._linear(x, lambda a: self.xp.mean(a, axis=axis, keepdims=keepdims))
-
-    def argmax(self, x: Dual, axis: Any = None) -> Dual:
-        return self.constant(self.xp.argmax(x.value, axis=axis))
 
     def max(self, x: Dual, axis: int, keepdims: bool = False) -> Dual:
         """Its tangent is that of the first element that attains the maximum."""
@@ -266,9 +262,6 @@ class DualSpace:
         zero = self.xp.zeros_like(dx if dx is not None else dy)
         return Dual(value, self.xp.where(condition.value, zero if dx is None else dx, zero if dy is None else dy), self)
 
-    def logical_not(self, x: Dual) -> Dual:
-        return self.constant(self.xp.logical_not(x.value))
-
     def maximum(self, a: Any, b: Any) -> Dual:
         """If a = b, the derivative is that of b, so max(x, 0) has the derivative 0 at 0, as in the layers."""
         a, b = self._both(a, b)
@@ -285,37 +278,9 @@ class DualSpace:
 
     # Functions
 
-    def abs(self, x: Dual) -> Dual:
-        """The derivative at 0 is 1, from the right, as in the branches of the formulas."""
-        one = self.xp.ones_like(x.value)
-        return self._chain(x, self.xp.abs(x.value), lambda: self.xp.where(x.value >= 0.0, one, -one))
-
-    def exp(self, x: Dual) -> Dual:
-        y = self.xp.exp(x.value)
-        return self._chain(x, y, lambda: y)
-
-    def expm1(self, x: Dual) -> Dual:
-        y = self.xp.expm1(x.value)
-        return self._chain(x, y, lambda: y + 1.0)
-
-    def log(self, x: Dual) -> Dual:
-        return self._chain(x, self.xp.log(x.value), lambda: 1.0 / x.value)
-
-    def log1p(self, x: Dual) -> Dual:
-        return self._chain(x, self.xp.log1p(x.value), lambda: 1.0 / (1.0 + x.value))
-
-    def sqrt(self, x: Dual) -> Dual:
-        y = self.xp.sqrt(x.value)
-        return self._chain(x, y, lambda: 0.5 / y)
-
-    def tanh(self, x: Dual) -> Dual:
-        y = self.xp.tanh(x.value)
-        return self._chain(x, y, lambda: 1.0 - y * y)
-
     def erf(self, x: Dual) -> Dual:
-        from ...kernels.vocabulary import erf
-
-        return self._chain(x, erf(x.value), lambda: 2.0 / math.sqrt(math.pi) * self.xp.exp(-x.value * x.value))
+        tangent = None if x.tangent is None else 2.0 / math.sqrt(math.pi) * self.xp.exp(-x.value * x.value) * x.tangent
+        return Dual(erf(x.value), tangent, self)
 
     def matmul(self, a: Dual, b: Dual) -> Dual:
         xp = self.xp
