@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from ...kernels.formulas.updates import RULES, update_formula
 from ..engine.arena import Arena
@@ -36,13 +37,14 @@ class Momentum(Optimizer):
     Args: lr – default 0.01; momentum – gamma in [0, 1), default 0.9; form – default "update".
     """
 
-    FORMS = ("update", "velocity", "average", "sum")
+    FORMS: ClassVar[Mapping[str, str]] = {form: f"momentum_{form}" for form in ("update", "velocity", "average", "sum")}
+    """Form -> update rule."""
 
     def __init__(self, lr: float = 0.01, momentum: float = 0.9, form: str = "update", **penalties: Any) -> None:
         super().__init__(lr, **penalties)
         self.momentum = fraction(momentum, "momentum")
         self.form = choice(form, "form", self.FORMS)
-        self.rule_name = f"momentum_{form}"
+        self.rule_name = self.FORMS[form]
 
     def scalars(self, t: int, lr: float) -> dict[str, float]:
         """lr and the momentum."""
@@ -50,11 +52,11 @@ class Momentum(Optimizer):
         return {"lr": lr, **self.momentum_scalars(self.momentum)}
 
     def momentum_scalars(self, momentum: float) -> dict[str, float]:
-        """gamma, under the names that the four rules use."""
+        """gamma, under the names that the rules use."""
         return {"gamma": momentum, "mu": momentum, "beta": momentum, "rest": 1.0 - momentum}
 
 
-class Nesterov(Optimizer):
+class Nesterov(Momentum):
     """Nesterov's accelerated gradient.
 
     form "reformulated" (default): u = gamma u + g, theta -= lr (g + gamma u), where theta is the look-ahead point itself. form
@@ -65,22 +67,10 @@ class Nesterov(Optimizer):
     Source: Nesterov (1983); Sutskever et al. (2013); notes 000, 002, 004.
     """
 
-    FORMS = ("reformulated", "look_ahead")
+    FORMS: ClassVar[Mapping[str, str]] = {"reformulated": "nesterov", "look_ahead": "nesterov_look_ahead"}
 
     def __init__(self, lr: float = 0.01, momentum: float = 0.9, form: str = "reformulated", **penalties: Any) -> None:
-        super().__init__(lr, **penalties)
-        self.momentum = fraction(momentum, "momentum")
-        self.form = choice(form, "form", self.FORMS)
-        self.rule_name = "nesterov" if form == "reformulated" else "nesterov_look_ahead"
-
-    def scalars(self, t: int, lr: float) -> dict[str, float]:
-        """lr and gamma."""
-        del t
-        return {"lr": lr, **self.momentum_scalars(self.momentum)}
-
-    def momentum_scalars(self, momentum: float) -> dict[str, float]:
-        """gamma."""
-        return {"gamma": momentum}
+        super().__init__(lr, momentum, form, **penalties)
 
     def bind(self, arena: Arena) -> OptimizerState:
         """See Optimizer; for form "look_ahead" a LookAheadState."""
