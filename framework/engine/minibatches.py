@@ -58,24 +58,21 @@ def require_targets(y: Any, rows: int) -> None:
 def given_micro_batches(step: Step, x: Any, y: Any, rows: int) -> MicroBatchSource:
     """The micro-batches of a minibatch as given by the user; each is converted and checked when it is requested."""
 
-    def micro_batches(size: int) -> Iterator[tuple[Array, Array]]:
-        for start in range(0, rows, size):
-            stop = min(rows, start + size)
-            part, wanted = (a if size >= rows else _rows_of(a, start, stop) for a in (x, y))
-            yield step.stored(step.model.convert_input(part)), step.prepare_targets(wanted, stop - start)
+    def part(start: int, stop: int) -> tuple[Array, Array]:
+        inputs, targets = (a if stop - start == rows else _rows_of(a, start, stop) for a in (x, y))
+        return step.stored(step.model.convert_input(inputs)), step.prepare_targets(targets, stop - start)
 
-    return micro_batches
+    return _split(rows, part)
 
 
 def ready_micro_batches(inputs: Array, targets: Array, rows: int) -> MicroBatchSource:
     """The micro-batches of a minibatch that was prepared before."""
+    return _split(rows, lambda start, stop: (inputs[start:stop, ...], targets[start:stop, ...]))
 
-    def micro_batches(size: int) -> Iterator[tuple[Array, Array]]:
-        for start in range(0, rows, size):
-            stop = min(rows, start + size)
-            yield inputs[start:stop, ...], targets[start:stop, ...]
 
-    return micro_batches
+def _split(rows: int, part: Callable[[int, int], tuple[Array, Array]]) -> MicroBatchSource:
+    """Micro-batches of consecutive rows; part – (start, stop) -> inputs and targets of these rows."""
+    return lambda size: (part(start, min(rows, start + size)) for start in range(0, rows, size))
 
 
 def no_micro_batches(size: int) -> Iterator[tuple[Array, Array]]:
