@@ -90,14 +90,8 @@ def gradient_check(
     if not isinstance(model, Layer):
         raise HyperparameterError(f"expected a layer, a model or a loss; got {model!r}")
     chain = model if isinstance(model, Sequential) else Sequential(model)
-    arena = Arena(chain.declared(), run, "float64")
-    arena.initialize(seed)
-    if chain.initialized:
-        for parameter, values in chain.arena.views.items():
-            run.copy(run.asarray(chain.backend.to_numpy(values), "float64"), arena.views[parameter])
-    # A copy, because central differences overwrite elements.
-    inputs = run.empty(tuple(run.asarray(x, "float64").shape), "float64")
-    run.copy(run.asarray(x, "float64"), inputs)
+    arena = double_arena(chain, run, seed)
+    inputs = run.asarray(x, "float64") * 1.0  # a copy, because central differences overwrite elements
     if len(inputs.shape) != 2:
         raise ShapeError(f"expected x [rows, columns]; got shape {tuple(inputs.shape)}")
     gradients = arena.new()
@@ -126,12 +120,23 @@ def gradient_check(
     return _compare({n: v for n, (v, _) in arrays.items()}, analytic, lambda: value()[0], run, samples, tolerance, seed)
 
 
+def double_arena(model: Sequential, backend: Backend, seed: int, copied: bool = True) -> Arena:
+    """The parameters of a model in float64 on a backend, copied if the model is initialised, otherwise drawn at random.
+
+    Args: copied – False draws them even if the model is initialised.
+    """
+    arena = Arena(model.declared(), backend, "float64")
+    arena.initialize(seed)
+    if copied and model.initialized:
+        for parameter, values in model.arena.views.items():
+            backend.copy(backend.asarray(model.backend.to_numpy(values), "float64"), arena.views[parameter])
+    return arena
+
+
 def _check_loss(
     loss: Loss, outputs: Any, y: Any, run: Backend, samples: int, tolerance: float, seed: int
 ) -> GradientReport:
-    source = run.asarray(outputs, "float64")
-    inputs = run.empty(tuple(source.shape), "float64")
-    run.copy(source, inputs)
+    inputs = run.asarray(outputs, "float64") * 1.0
     targets = loss.prepare(y, int(inputs.shape[1]), run, "float64")
     tape = Tape(Arena([], run, "float64"), training=True)
 

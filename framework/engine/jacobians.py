@@ -8,7 +8,7 @@ from typing import Any
 from ...backends import backend as find_backend
 from ...errors import ShapeError
 from ..layers import Layer
-from .arena import Arena
+from .checks import double_arena
 from .model import Sequential
 from .tape import Tape
 
@@ -32,17 +32,12 @@ def local_jacobians(
     """
     host = find_backend("numpy")
     chain = layer if isinstance(layer, Sequential) else Sequential(layer)
-    arena = Arena(chain.declared(), host, "float64")
-    arena.initialize(seed)
-    if parameters is not None:
-        names = {name: p for p, name in arena.names.items()} | {name.rpartition(".")[2]: p for p, name in arena.names.items()}
-        for name, values in parameters.items():
-            if name not in names:
-                raise ShapeError(f"expected parameters out of {', '.join(arena.names.values())}; got {name!r}")
-            host.copy(host.asarray(values, "float64"), arena.views[names[name]])
-    elif chain.initialized:
-        for parameter, values in chain.arena.views.items():
-            host.copy(host.asarray(chain.backend.to_numpy(values), "float64"), arena.views[parameter])
+    arena = double_arena(chain, host, seed, copied=parameters is None)
+    names = {name: p for p, name in arena.names.items()} | {name.rpartition(".")[2]: p for p, name in arena.names.items()}
+    for name, values in (parameters or {}).items():
+        if name not in names:
+            raise ShapeError(f"expected parameters out of {', '.join(arena.names.values())}; got {name!r}")
+        host.copy(host.asarray(values, "float64"), arena.views[names[name]])
     row = host.asarray(x, "float64")
     if len(row.shape) != 1:
         raise ShapeError(f"expected one sample x [columns]; got shape {tuple(row.shape)}")
