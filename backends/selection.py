@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from contextvars import ContextVar, Token
 from functools import cache, lru_cache, wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 from ..errors import BackendUnavailable, UnknownBackend
 from ..kernels.interrupts import uninterrupted
@@ -54,16 +54,13 @@ def names() -> tuple[str, ...]:
 @cache
 def backend_class(name: str) -> type[Backend]:
     """The class of a backend by name; raises UnknownBackend."""
-    found: type[Backend]
     if name in _replaced:
         return _replaced[name]
     if name in BUILT_IN:
         module, _, attribute = BUILT_IN[name].partition(":")
-        found = getattr(importlib.import_module(f"{__package__}.{module}"), attribute)
-        return found
+        return cast("type[Backend]", getattr(importlib.import_module(f"{__package__}.{module}"), attribute))
     if name in _registered():
-        found = _registered()[name].load()
-        return found
+        return cast("type[Backend]", _registered()[name].load())
     near = difflib.get_close_matches(name.lower(), names(), n=1)
     hint = f"did you mean {near[0]!r}?" if near else "choose one of these"
     raise UnknownBackend(f"expected one of the backends {', '.join(names())} or auto; got {name!r}; {hint}")
