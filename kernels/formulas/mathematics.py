@@ -15,6 +15,7 @@ from ..vocabulary import (
     mantissa,
     maximum,
     minimum,
+    polynomial,
     power_of_two,
     select,
     sqrt,
@@ -26,12 +27,9 @@ def _reduced_exponential(x: Value) -> tuple[Value, Value]:
     n = floor(x * 1.44269504088896341 + 0.5)
     r = x - n * 0.693359375
     r = r - n * -2.12194440e-4
-    p = 1.9875691500e-4
-    p = p * r + 1.3981999507e-3
-    p = p * r + 8.3334519073e-3
-    p = p * r + 4.1665795894e-2
-    p = p * r + 1.6666665459e-1
-    p = p * r + 5.0000001201e-1
+    p = polynomial(
+        r, 1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1
+    )  # fmt: skip
     return n, p * r * r + r
 
 
@@ -73,15 +71,10 @@ def log_polynomial(x: Value) -> Value:
     large = m > 1.41421356237309505
     e = select(large, e + 1.0, e)
     r = select(large, m * 0.5, m) - 1.0
-    p = 7.0376836292e-2
-    p = p * r - 1.1514610310e-1
-    p = p * r + 1.1676998740e-1
-    p = p * r - 1.2420140846e-1
-    p = p * r + 1.4249322787e-1
-    p = p * r - 1.6668057665e-1
-    p = p * r + 2.0000714765e-1
-    p = p * r - 2.4999993993e-1
-    p = p * r + 3.3333331174e-1
+    p = polynomial(
+        r, 7.0376836292e-2, -1.1514610310e-1, 1.1676998740e-1, -1.2420140846e-1, 1.4249322787e-1, -1.6668057665e-1,
+        2.0000714765e-1, -2.4999993993e-1, 3.3333331174e-1,
+    )  # fmt: skip
     square = r * r
     tail = p * r * square + e * -2.12194440e-4 - 0.5 * square
     return select(normal < float("inf"), r + tail + e * 0.693359375, normal)
@@ -106,11 +99,7 @@ def tanh_polynomial(x: Value) -> Value:
     """
     size = absolute(x)
     square = x * x
-    p = -5.70498872745e-3
-    p = p * square + 2.06390887954e-2
-    p = p * square - 5.37397155531e-2
-    p = p * square + 1.33314422036e-1
-    p = p * square - 3.33332819422e-1
+    p = polynomial(square, -5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2, 1.33314422036e-1, -3.33332819422e-1)
     near = p * square * x + x
     far = 1.0 - 2.0 / (exp(2.0 * size) + 1.0)
     return select(size < 0.4, near, select(x < 0.0, -far, far))
@@ -124,11 +113,7 @@ def erf_short(x: Value) -> Value:
     """
     size = absolute(x)
     t = 1.0 / (1.0 + 0.3275911 * size)
-    p = 1.061405429
-    p = p * t - 1.453152027
-    p = p * t + 1.421413741
-    p = p * t - 0.284496736
-    p = p * t + 0.254829592
+    p = polynomial(t, 1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592)
     value = 1.0 - p * t * exp(-size * size)
     return select(x < 0.0, -value, value)
 
@@ -143,15 +128,15 @@ def normal_quantile(p: Value) -> Value:
     """
     w = -log_polynomial(4.0 * p * (1.0 - p))
     a = w - 2.5
-    centre = 2.81022636e-08
-    for c in (3.43273939e-07, -3.5233877e-06, -4.39150654e-06, 0.00021858087, -0.00125372503, -0.00417768164,
-              0.246640727, 1.50140941):
-        centre = centre * a + c
+    centre = polynomial(
+        a, 2.81022636e-08, 3.43273939e-07, -3.5233877e-06, -4.39150654e-06, 0.00021858087, -0.00125372503, -0.00417768164,
+        0.246640727, 1.50140941,
+    )  # fmt: skip
     b = sqrt(maximum(w, 5.0)) - 3.0
-    tail = -0.000200214257
-    for c in (0.000100950558, 0.00134934322, -0.00367342844, 0.00573950773, -0.0076224613, 0.00943887047,
-              1.00167406, 2.83297682):
-        tail = tail * b + c
+    tail = polynomial(
+        b, -0.000200214257, 0.000100950558, 0.00134934322, -0.00367342844, 0.00573950773, -0.0076224613, 0.00943887047,
+        1.00167406, 2.83297682,
+    )  # fmt: skip
     return 1.4142135623730951 * (1.0 - 2.0 * p) * select(w < 5.0, centre, tail)
 
 
