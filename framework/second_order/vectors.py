@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from itertools import accumulate, pairwise
 from typing import Any
 
 from ...kernels.formulas.vectors import combination, product
@@ -57,20 +57,19 @@ class Packing:
     """
 
     def __init__(self, arena: Arena) -> None:
-        self.arena = arena
+        self._backend = arena.backend
         self.count = arena.count
-        self.ranges: Sequence[tuple[int, int]] = [arena.ranges[p] for p in arena.parameters]
+        ends = accumulate((p.size for p in arena.parameters), initial=0)
+        self._parts = [
+            (slice(*arena.ranges[p]), slice(*part)) for p, part in zip(arena.parameters, pairwise(ends), strict=True)
+        ]
 
     def pack(self, flat: Array, out: Array) -> None:
         """Copies a flat array with the layout of the arena to out [count]."""
-        position = 0
-        for start, stop in self.ranges:
-            self.arena.backend.copy(flat[start:stop], out[position : position + stop - start])
-            position += stop - start
+        for spread, packed in self._parts:
+            self._backend.copy(flat[spread], out[packed])
 
     def unpack(self, packed: Array, out: Array) -> None:
         """Copies packed [count] to a flat array with the layout of the arena; gaps are not changed."""
-        position = 0
-        for start, stop in self.ranges:
-            self.arena.backend.copy(packed[position : position + stop - start], out[start:stop])
-            position += stop - start
+        for spread, part in self._parts:
+            self._backend.copy(packed[part], out[spread])

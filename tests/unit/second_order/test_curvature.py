@@ -125,7 +125,7 @@ def test_c9_the_curvature_of_every_loss_agrees_with_differences_of_its_gradient(
 def jacobian(objective):
     """J [rows * outputs, count] by differences of the outputs, one parameter at a time."""
     start, columns = np.array(objective.parameters), []
-    for first, last in objective.packing.ranges:
+    for first, last in (objective.arena.ranges[p] for p in objective.arena.parameters):
         for k in range(first, last):
             unit = np.zeros_like(start)
             unit[k] = 1.0
