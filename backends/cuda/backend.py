@@ -249,19 +249,20 @@ class CudaBackend(CupyBackend):
     # Rows and sums
 
     def _sum(self, function: Callable[..., Any], x: Array) -> Scalar:
+        self.require(x)
+        if not x.size:
+            return super().total(x)
         out = self.empty((1,), "float64" if x.dtype.name == "float64" else "float32")
         self._launches.run_sum(self, function, x.reshape(-1), out)
         return out.reshape(())
 
     def total(self, x: Array) -> Scalar:
         """Compensated, in the precision of x but at least float32, as a zero-dimensional array on the device; one launch."""
-        self.require(x)
-        return self._sum(self._sums.total, x) if x.size else super().total(x)
+        return self._sum(self._sums.total, x)
 
     def sum_of_squares(self, x: Array) -> Scalar:
         """Compensated, in the precision of x but at least float32, as a zero-dimensional array on the device; one launch."""
-        self.require(x)
-        return self._sum(self._sums.sum_of_squares, x) if x.size else super().total(x)
+        return self._sum(self._sums.sum_of_squares, x)
 
     def limit_norm(self, scales: Array, squares: Scalar, largest: float) -> None:
         """See Backend.limit_norm; does not wait for the device."""

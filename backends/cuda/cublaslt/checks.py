@@ -97,18 +97,18 @@ class LibraryChecks:
         self, epilogue: Epilogue, inputs: Any, dtype: str, tf32: bool, aux: Array | None = None, aux_leading: int = 0
     ) -> Any:
         """The activation of these numbers, which are passed as a bias; None if the epilogue is not supported."""
-        nothing, out = (self._backend.zeros((_SIZE, _SIZE), dtype) for _ in range(2))
-        identity = self._array(np.eye(_SIZE), dtype)
-        done = self._gemms.fused(
-            nothing, identity, out, epilogue, None, self._array(inputs, dtype), aux, aux_leading, tf32=tf32
-        )
-        return self._backend.to_numpy(out)[0].astype(np.float64) if done else None
+        return self._row(np.zeros((_SIZE, _SIZE)), epilogue, self._array(inputs, dtype), dtype, tf32, aux, aux_leading)
 
     def _backward(self, epilogue: Epilogue, dtype: str, tf32: bool, aux: Array, aux_leading: int) -> Any:
         """The derivatives at the inputs of the last `_forward`, from what it saved in `aux`; None if not supported."""
-        ones, out = self._array(np.ones((_SIZE, _SIZE)), dtype), self._backend.zeros((_SIZE, _SIZE), dtype)
-        identity = self._array(np.eye(_SIZE), dtype)
-        done = self._gemms.fused(ones, identity, out, epilogue, None, None, aux, aux_leading, tf32=tf32)
+        return self._row(np.ones((_SIZE, _SIZE)), epilogue, None, dtype, tf32, aux, aux_leading)
+
+    def _row(
+        self, a: Any, epilogue: Epilogue, vector: Array | None, dtype: str, tf32: bool, aux: Array | None, aux_leading: int
+    ) -> Any:
+        """The first row of the product of `a` and the identity, with an epilogue; None if that is not supported."""
+        out, identity = self._backend.zeros((_SIZE, _SIZE), dtype), self._array(np.eye(_SIZE), dtype)
+        done = self._gemms.fused(self._array(a, dtype), identity, out, epilogue, None, vector, aux, aux_leading, tf32=tf32)
         return self._backend.to_numpy(out)[0].astype(np.float64) if done else None
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -135,21 +135,20 @@ class CublasLt:
         """A product descriptor; vector – address of the bias or its gradient; aux – address of the mask or the saved input."""
         scale = DataType.float64 if compute is Compute.float64 else DataType.float32
         handle = self._made("MatmulDescCreate", compute, scale)
-        attribute = DescriptorAttribute
-        values = [
-            (attribute.TRANSA, ctypes.c_int32(transpose_a)),
-            (attribute.TRANSB, ctypes.c_int32(transpose_b)),
-            (attribute.EPILOGUE, ctypes.c_uint32(epilogue)),
-        ]
+        of = DescriptorAttribute
+        values: dict[int, Any] = {of.TRANSA: ctypes.c_int32(transpose_a), of.TRANSB: ctypes.c_int32(transpose_b)}
+        values[of.EPILOGUE] = ctypes.c_uint32(epilogue)
         if epilogue.takes_vector:
-            values.append((attribute.BIAS_POINTER, ctypes.c_void_p(vector)))  # type: ignore[arg-type]
-            values.append((attribute.BIAS_DATA_TYPE, ctypes.c_int32(vector_type)))
+            values |= {of.BIAS_POINTER: ctypes.c_void_p(vector), of.BIAS_DATA_TYPE: ctypes.c_int32(vector_type)}
         if epilogue.takes_mask or epilogue.takes_input:
-            values.append((attribute.EPILOGUE_AUX_POINTER, ctypes.c_void_p(aux)))  # type: ignore[arg-type]
-            values.append((attribute.EPILOGUE_AUX_LD, ctypes.c_int64(aux_leading)))
-        for which, value in values:
-            self._call("MatmulDescSetAttribute", handle, which, ctypes.byref(value), ctypes.sizeof(value))
+            values |= {of.EPILOGUE_AUX_POINTER: ctypes.c_void_p(aux), of.EPILOGUE_AUX_LD: ctypes.c_int64(aux_leading)}
+        self._set("MatmulDescSetAttribute", handle, values)
         return handle
+
+    def _set(self, call: str, handle: int, values: Mapping[int, Any]) -> None:
+        """Sets attributes of a descriptor or a preference, given as ctypes values."""
+        for which, value in values.items():
+            self._call(call, handle, which, ctypes.byref(value), ctypes.sizeof(value))
 
     def candidates(
         self, descriptor: int, layouts: Layouts, workspace: int, alignment: int, count: int, in_place: bool = True
@@ -176,13 +175,11 @@ class CublasLt:
 
     def _wish(self, preference: int, workspace: int, alignment: int, in_place: bool) -> None:
         """Sets the attributes of a preference."""
-        wanted = PreferenceAttribute
-        values: list[tuple[PreferenceAttribute, Any]] = [(wanted.MAX_WORKSPACE_BYTES, ctypes.c_uint64(workspace))]
+        values: dict[int, Any] = {PreferenceAttribute.MAX_WORKSPACE_BYTES: ctypes.c_uint64(workspace)}
         if not in_place:
-            values.append((wanted.REDUCTION_SCHEME_MASK, ctypes.c_uint32(ORDERED_REDUCTIONS)))
-        values += [(which, ctypes.c_uint32(alignment)) for which in ALIGNMENTS]
-        for which, value in values:
-            self._call("MatmulPreferenceSetAttribute", preference, which, ctypes.byref(value), ctypes.sizeof(value))
+            values[PreferenceAttribute.REDUCTION_SCHEME_MASK] = ctypes.c_uint32(ORDERED_REDUCTIONS)
+        values |= {which: ctypes.c_uint32(alignment) for which in ALIGNMENTS}
+        self._set("MatmulPreferenceSetAttribute", preference, values)
 
     def accepts(self, descriptor: int, layouts: Layouts, algorithm: bytes, workspace: int) -> bool:
         """Whether an algorithm from an earlier run can compute this with a workspace of that size."""
