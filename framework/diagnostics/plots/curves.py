@@ -89,16 +89,10 @@ def plot_runs(runs: Mapping[str, Curves], path: PathLike | None = None, against:
                         _line(axes, at, history[column], color=colour, marker=mark, linestyle=line, label=label)
             _finish(axes, name, {"seconds": "training time in s"}.get(against, against))
             if against == "seconds":
-                axes.xaxis.set_major_locator(_plain_locator())
+                axes.xaxis.get_major_locator().set_params(integer=False)
         _scale(panels[0], runs.values())
         legend_below(figure, panels, 4)
     return figure
-
-
-def _plain_locator() -> Any:
-    from matplotlib.ticker import MaxNLocator
-
-    return MaxNLocator(nbins=6)
 
 
 def _require_epochs(histories: Mapping[str, Curves]) -> None:

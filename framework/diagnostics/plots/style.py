@@ -82,15 +82,13 @@ def canvas(path: PathLike | None, width: float, height: float) -> Iterator[Figur
     Args: path – ends in .png, .svg or .pdf, or None; width, height – in inches.
     Raises: MissingDependency, OutputPathError also for another ending.
     """
-    if path is not None:
-        require_format(path)
+    ending = "" if path is None else require_format(path)
     with settings():
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=(width, height), layout="constrained")
         yield figure
         if path is not None:
-            ending = require_format(path)
             with replacing(path, "a figure") as part:
                 figure.savefig(part, format=ending[1:], dpi=DOTS, metadata=FORMATS[ending])
 
