@@ -18,26 +18,6 @@ from .suite import GROUPS, Check, ConformanceError, Report, checks, run
 from .tolerances import TOLERANCES, Tolerance, tolerance
 
 __all__ = [
-    "GROUPS",
-    "TOLERANCES",
-    "Check",
-    "ConformanceError",
-    "Report",
-    "Tolerance",
-    "arrays",
-    "checks",
-    "close",
-    "dense",
-    "errors",
-    "exactly",
-    "formulas",
-    "products",
-    "random",
-    "reductions",
-    "rows",
-    "run",
-    "signatures",
-    "tolerance",
-    "training",
-    "updates",
-]
+    "GROUPS", "TOLERANCES", "Check", "ConformanceError", "Report", "Tolerance", "arrays", "checks", "close", "dense", "errors",
+    "exactly", "formulas", "products", "random", "reductions", "rows", "run", "signatures", "tolerance", "training", "updates",
+]  # fmt: skip

@@ -8,14 +8,5 @@ from . import activations, dense, images, noise, normalization, residual, sequen
 from .base import LAYERS, Layer
 
 __all__ = [
-    "LAYERS",
-    "Layer",
-    "activations",
-    "dense",
-    "images",
-    "noise",
-    "normalization",
-    "residual",
-    "sequence",
-    "softmax",
-]
+    "LAYERS", "Layer", "activations", "dense", "images", "noise", "normalization", "residual", "sequence", "softmax",
+]  # fmt: skip

@@ -9,15 +9,6 @@ from .base import OPTIMIZERS, Optimizer, OptimizerState, ParameterGroup
 from .full_batch import FULL_BATCH, FullBatchMethod, refuse_full_batch
 
 __all__ = [
-    "FULL_BATCH",
-    "OPTIMIZERS",
-    "FullBatchMethod",
-    "Optimizer",
-    "OptimizerState",
-    "ParameterGroup",
-    "adaptive",
-    "layerwise",
-    "momentum",
-    "refuse_full_batch",
-    "signs",
-]
+    "FULL_BATCH", "OPTIMIZERS", "FullBatchMethod", "Optimizer", "OptimizerState", "ParameterGroup", "adaptive", "layerwise",
+    "momentum", "refuse_full_batch", "signs",
+]  # fmt: skip

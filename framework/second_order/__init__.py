@@ -14,18 +14,6 @@ from .newton import Newton
 from .objective import Objective
 
 __all__ = [
-    "BFGS",
-    "LBFGS",
-    "Backtracking",
-    "BestOf",
-    "ConjugateGradient",
-    "FixedStep",
-    "HessianFree",
-    "LineSearch",
-    "Minimization",
-    "Newton",
-    "Objective",
-    "SteepestDescent",
-    "StrongWolfe",
-    "minimize",
-]
+    "BFGS", "LBFGS", "Backtracking", "BestOf", "ConjugateGradient", "FixedStep", "HessianFree", "LineSearch", "Minimization",
+    "Newton", "Objective", "SteepestDescent", "StrongWolfe", "minimize",
+]  # fmt: skip
