@@ -216,7 +216,23 @@ class Hinge(_ElementwiseLoss):
         return array
 
 
-class SoftmaxCrossEntropy(Loss):
+class _LabelLoss(Loss):
+    """A loss of labels that consists of the row operation which `operation` names."""
+
+    head = "classes"
+
+    def example(self, rows: int, width: int, backend: Backend, dtype: str) -> Array:  # noqa: ARG002
+        """Labels 0."""
+        return backend.zeros((rows,), "int32")
+
+    def evaluate(self, y: Array, targets: Array, tape: Tape) -> tuple[Array, Array]:
+        """One pass over the outputs."""
+        rows, gradient = tape.empty((y.shape[0],)), tape.empty_like(y)
+        tape.backend.rows(*self.operation(y, targets, tape), rows, gradient)
+        return rows, gradient
+
+
+class SoftmaxCrossEntropy(_LabelLoss):
     """-sum_k q_k ln p_k with p = softmax(y), from the logits y, without overflow.
 
     Args: label_smoothing – eps in [0, 1): the target is 1 - eps for the label and eps / (K - 1) for each other class;
@@ -228,7 +244,6 @@ class SoftmaxCrossEntropy(Loss):
     Source: notes 000, 001, 002.
     """
 
-    head = "classes"
     softmax_inside = True
     is_one_operation = True
 
@@ -259,10 +274,6 @@ class SoftmaxCrossEntropy(Loss):
             return self._distributions(targets, width, backend, dtype)
         return class_labels(targets, width, backend)
 
-    def example(self, rows: int, width: int, backend: Backend, dtype: str) -> Array:  # noqa: ARG002
-        """Labels 0."""
-        return backend.zeros((rows,), "int32")
-
     def _distributions(self, targets: Any, width: int, backend: Backend, dtype: str) -> Array:
         if targets.shape[1] == 1:
             raise ShapeError(
@@ -274,12 +285,6 @@ class SoftmaxCrossEntropy(Loss):
                 "expected labels with label_smoothing or class_weights; got distributions; apply them to the targets before"
             )
         return distributions(targets, width, backend, dtype)
-
-    def evaluate(self, y: Array, targets: Array, tape: Tape) -> tuple[Array, Array]:
-        """One pass over the logits."""
-        rows, gradient = tape.empty((y.shape[0],)), tape.empty_like(y)
-        tape.backend.rows(*self.operation(y, targets, tape), rows, gradient)
-        return rows, gradient
 
     def operation(self, y: Array, targets: Array, tape: Tape) -> tuple[Any, ...]:
         """See Loss."""
@@ -312,10 +317,9 @@ def _class_weights(given: Any) -> tuple[float, ...]:
     return weights
 
 
-class MultiClassHinge(Loss):
+class MultiClassHinge(_LabelLoss):
     """max(0, 1 + max over k != label of y_k - y_label). Source: Crammer and Singer (2001)."""
 
-    head = "classes"
     curved = False
     mixes_targets = False
 
@@ -325,15 +329,9 @@ class MultiClassHinge(Loss):
             raise ShapeError(f"MultiClassHinge expected at least two outputs; got {width}; use Hinge for one")
         return class_labels(targets, width, backend)
 
-    def example(self, rows: int, width: int, backend: Backend, dtype: str) -> Array:  # noqa: ARG002
-        """Labels 0."""
-        return backend.zeros((rows,), "int32")
-
-    def evaluate(self, y: Array, targets: Array, tape: Tape) -> tuple[Array, Array]:
-        """One pass over the scores."""
-        rows, gradient = tape.empty((y.shape[0],)), tape.empty_like(y)
-        tape.backend.rows("multi_class_hinge", y, targets, self.factor(tape.batch_rows), rows, gradient)
-        return rows, gradient
+    def operation(self, y: Array, targets: Array, tape: Tape) -> tuple[Any, ...]:
+        """See Loss."""
+        return "multi_class_hinge", y, targets, self.factor(tape.batch_rows)
 
 
 def distributions(targets: Any, width: int, backend: Backend, dtype: str) -> Array:
