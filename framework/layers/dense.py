@@ -221,12 +221,15 @@ class Maxout(Layer):
 
     def forward(self, x: Array, tape: Tape) -> Array:
         """The largest piece of each unit."""
-        z = self.affine.forward(x, tape)
-        y = tape.empty((x.shape[0], self.outputs))
+        return self._largest(self.affine.forward(x, tape), tape)[0]
+
+    def _largest(self, z: Array, tape: Tape) -> tuple[Array, Array]:
+        """(the largest piece of each unit, its number)."""
+        y = tape.empty((z.shape[0], self.outputs))
         winner = tape.empty(y.shape, "uint8")
         tape.backend.rows("maxout", z, y, winner)
         tape.push(z.shape, winner)
-        return y
+        return y, winner
 
     def backward(self, dy: Array, tape: Tape, needs_input: bool = True) -> Array | None:
         """Each gradient goes to the largest piece only."""
@@ -238,10 +241,7 @@ class Maxout(Layer):
     def jvp(self, x: Array, dx: Array | None, tape: Tape) -> tuple[Array, Array]:
         """The directional derivatives of the largest pieces."""
         z, dz = self.affine.jvp(x, dx, tape)
-        y = tape.empty((x.shape[0], self.outputs))
-        winner = tape.empty(y.shape, "uint8")
-        tape.backend.rows("maxout", z, y, winner)
-        tape.push(z.shape, winner)
+        y, winner = self._largest(z, tape)
         dy = tape.empty(y.shape)
         tape.backend.rows("maxout_pick", dz, winner, dy)
         return y, dy
