@@ -235,13 +235,12 @@ class Backend:
         product = self.xp.matmul(self.wide(a), self.wide(b))
         formulas.put(self.xp, out + product if accumulate else product, out)
 
-    def products(self, precision: str, deterministic: bool = False) -> AbstractContextManager[Any]:
+    def products(self, precision: str, deterministic: bool = False) -> AbstractContextManager[Any]:  # noqa: ARG002
         """Context in which products of float32 matrices have that precision; only "tf32" makes a difference.
 
         Args: deterministic – the same bits in every run, without selection by timing; backends that do not time algorithms
             ignore it.
         """
-        del precision, deterministic
         return nullcontext()
 
     # Dense layers
@@ -314,9 +313,8 @@ class Backend:
         self._update(formula, arrays, scalars, segments, random)
 
     def _update(
-        self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Any, random: Random | None
+        self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Any, random: Random | None  # noqa: ARG002
     ) -> None:
-        del random
         formulas.run_update(self, formula, arrays, scalars, segments)
 
     def segments(self, ranges: Sequence[tuple[int, int, int]]) -> Any:

@@ -205,9 +205,8 @@ def memory(backend: Backend, sizes: Sizes) -> None:  # noqa: ARG001
 
 
 @check("arrays")
-def work_may_be_exclusive(backend: Backend, sizes: Sizes) -> None:
+def work_may_be_exclusive(backend: Backend, sizes: Sizes) -> None:  # noqa: ARG001
     """`exclusive` is reentrant, also after an exception inside, and the backend works as usual within it."""
-    del sizes
     x = normal("float32", (15,), 0)
     come_out = False
     try:

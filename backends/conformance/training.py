@@ -89,8 +89,7 @@ def micro_batches_of_a_minibatch(backend: Backend, sizes: Sizes, network: Any, d
     for x, y in batches(network, dtype, sizes.steps):
         inputs, targets = cut.prepare(x, y)
 
-        def micro_batches(size: int, inputs: Any = inputs, targets: Any = targets) -> Any:
-            del size
+        def micro_batches(size: int, inputs: Any = inputs, targets: Any = targets) -> Any:  # noqa: ARG001
             return ((inputs[a:b, ...], targets[a:b, ...]) for a, b in ((0, 5), (5, 10), (10, ROWS)))
 
         cut.micro.setting = 5

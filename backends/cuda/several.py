@@ -4,9 +4,9 @@ Before the launch, the scalars of all steps are sent in one copy, and the row in
 minibatches, advances the random numbers, and stores the results of each step until they are read.
 
 Why 16 steps: for each launch the host submits about eight small calls (rows, scalars, results) of 6 to 12 µs each, so up to
-0.1 ms, which is more than a device needs for a step of a small network. Divided among 16 steps this is 6 µs per step, as much as
-five more operations of 1.3 µs in the graph; more steps would gain little and take longer to capture. These figures are estimated
-from the costs of single calls, not measured on a device.
+0.1 ms, which is more than a device needs for a step of a small network. Divided among 16 steps this is 6 µs per step, as much
+as five more operations of 1.3 µs in the graph; more steps would gain little and take longer to capture. These figures are
+estimated from the costs of single calls, not measured on a device.
 """
 
 from __future__ import annotations

@@ -166,9 +166,8 @@ class CupyBackend(Backend):
         target.run_map(formula, outputs, arguments, random)
 
     def _update(
-        self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Any, random: Random | None
+        self, formula: Formula, arrays: Sequence[Array], scalars: Array, segments: Any, random: Random | None  # noqa: ARG002
     ) -> None:
-        del random
         self.launches += 1
         target.run_update(formula, arrays, scalars, segments)
 

@@ -14,18 +14,16 @@ from ...kernels.formulas.elementwise import add_bias
 Array = Any
 
 
-def mask_bytes(backend: Any, activation: Activation, width: int, dtype: str) -> int:
+def mask_bytes(backend: Any, activation: Activation, width: int, dtype: str) -> int:  # noqa: ARG001
     """No mask."""
-    del backend, activation, width, dtype
     return 0
 
 
 def forward(
     backend: Any, x: Array, weight: Array, bias: Array | None, activation: Activation, settings: Sequence[float], out: Array,
-    saved: Array | None = None, mask: Array | None = None,
+    saved: Array | None = None, mask: Array | None = None,  # noqa: ARG001
 ) -> bool:  # fmt: skip
     """See Backend.dense_forward."""
-    del mask
     z = out if saved is None else saved
     backend.matmul(x, weight, z)
     biases = () if bias is None else (bias,)
@@ -40,19 +38,17 @@ def forward(
 
 def input_gradient(
     backend: Any, dz: Array, weight: Array, activation: Activation, settings: Sequence[float], saved: Array, out: Array,
-    mask: Array | None = None, bias_gradient: Array | None = None,
+    mask: Array | None = None, bias_gradient: Array | None = None,  # noqa: ARG001
 ) -> bool:  # fmt: skip
     """See Backend.dense_input_gradient."""
-    del mask, bias_gradient
     backend.matmul(dz, weight, out, transpose_b=True)
     backend.map(dense_backward(activation, False), out, out, saved, *settings)
     return False
 
 
 def weight_gradient(
-    backend: Any, x: Array, dz: Array, out: Array, accumulate: bool = False, bias_gradient: Array | None = None
+    backend: Any, x: Array, dz: Array, out: Array, accumulate: bool = False, bias_gradient: Array | None = None  # noqa: ARG001
 ) -> bool:
     """See Backend.dense_weight_gradient."""
-    del bias_gradient
     backend.matmul(x, dz, out, transpose_a=True, accumulate=accumulate)
     return False

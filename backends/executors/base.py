@@ -112,7 +112,6 @@ class Executor:
             as suit the backend.
         Returns: None if this executor runs steps one by one.
         """
-        del inputs, targets, rows, minibatches, most
 
     def forget(self) -> None:
         """Drops all plans with their buffers; they are created again when needed."""
@@ -158,7 +157,6 @@ class Executor:
         moved = (2 * len(state.states) + 3) * int(gradient.nbytes)
         return Label(state.formula.name, "parameters", "update", 0, moved).part(seconds)
 
-    def extra_gradients(self, rows: int) -> int:
+    def extra_gradients(self, rows: int) -> int:  # noqa: ARG002
         """Number of elements in gradient buffers other than `work.gradient`, for minibatches of that many rows."""
-        del rows
         return 0

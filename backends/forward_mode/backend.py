@@ -45,9 +45,8 @@ class DualBackend(Backend):
         """The value, without its tangent."""
         return self.native.item(scalar.value)
 
-    def take_rows(self, array: Array, indices: Array, out: Array | None = None) -> Array:
+    def take_rows(self, array: Array, indices: Array, out: Array | None = None) -> Array:  # noqa: ARG002
         """Not supported: no pass uses it."""
-        del array, indices, out
         raise NotDifferentiable(no_derivative("take_rows"))
 
     def quiet(self) -> AbstractContextManager[Any]:

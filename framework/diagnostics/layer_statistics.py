@@ -84,9 +84,8 @@ class LayerStatistics(Callback):
             self._prepared = step.prepare(*self.data, "x of LayerStatistics")
             self._record(step, self._prepared)
 
-    def on_step_end(self, trainer: Trainer, done: int, total: int) -> None:
+    def on_step_end(self, trainer: Trainer, done: int, total: int) -> None:  # noqa: ARG002
         """Takes a sample after the steps that `every` selects."""
-        del total
         number = trainer.step.steps
         if number % self.every == 0 or (done == 1 and not self.steps):
             seen = self._prepared or trainer.minibatch

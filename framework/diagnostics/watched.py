@@ -1,4 +1,4 @@
-"""Observes the layers of a network: a copy of its chain, with the same layers, that calls a Watcher for each of them.
+"""Observes the layers of a network: a copy of its chain, with the same layers, that calls a function for each of them.
 
 The network itself, and the step that trains it, are not changed.
 """

@@ -75,9 +75,8 @@ def _split(rows: int, part: Callable[[int, int], tuple[Array, Array]]) -> MicroB
     return lambda size: (part(start, min(rows, start + size)) for start in range(0, rows, size))
 
 
-def no_micro_batches(size: int) -> Iterator[tuple[Array, Array]]:
+def no_micro_batches(size: int) -> Iterator[tuple[Array, Array]]:  # noqa: ARG001
     """No micro-batches: for a minibatch that is passed as a whole."""
-    del size
     return iter(())
 
 

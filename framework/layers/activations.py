@@ -33,9 +33,8 @@ class HiddenActivation(Layer, public=False):
             ACTIVATION_LAYERS[cls.short_name] = cls
 
     @classmethod
-    def of_width(cls, width: int) -> Layer:
+    def of_width(cls, width: int) -> Layer:  # noqa: ARG003
         """A layer with default settings, for that many columns."""
-        del width
         return cls()
 
 

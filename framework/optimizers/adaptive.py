@@ -30,9 +30,8 @@ class AdaGrad(Optimizer):
         self.epsilon = epsilon_above_zero(epsilon)
         self.rule_name = f"adagrad_{_placed(epsilon_placement)}"
 
-    def scalars(self, t: int, lr: float) -> dict[str, float]:
+    def scalars(self, t: int, lr: float) -> dict[str, float]:  # noqa: ARG002
         """lr and epsilon."""
-        del t
         return {"lr": lr, "eps": self.epsilon}
 
 
@@ -53,9 +52,8 @@ class RMSProp(Optimizer):
         self.epsilon = epsilon_above_zero(epsilon)
         self.rule_name = f"rmsprop_{_placed(epsilon_placement)}"
 
-    def scalars(self, t: int, lr: float) -> dict[str, float]:
+    def scalars(self, t: int, lr: float) -> dict[str, float]:  # noqa: ARG002
         """lr, 1 - beta, epsilon."""
-        del t
         return {"lr": lr, "rest": 1.0 - self.beta, "eps": self.epsilon}
 
 
@@ -76,9 +74,8 @@ class AdaDelta(Optimizer):
         self.epsilon = epsilon_above_zero(epsilon)
         self.rule_name = f"adadelta_{_placed(epsilon_placement)}"
 
-    def scalars(self, t: int, lr: float) -> dict[str, float]:
+    def scalars(self, t: int, lr: float) -> dict[str, float]:  # noqa: ARG002
         """lr, 1 - rho, epsilon."""
-        del t
         return {"lr": lr, "rest": 1.0 - self.rho, "eps": self.epsilon}
 
 

@@ -127,14 +127,12 @@ class Optimizer(Frozen):
         """The rule's formula."""
         return RULES[self.rule_name]
 
-    def scalars(self, t: int, lr: float) -> dict[str, float]:
+    def scalars(self, t: int, lr: float) -> dict[str, float]:  # noqa: ARG002
         """The rule's scalars in step t = 1, 2, …; including "lr" if the rule changes it."""
-        del t
         return {"lr": lr}
 
-    def momentum_scalars(self, momentum: float) -> dict[str, float]:
+    def momentum_scalars(self, momentum: float) -> dict[str, float]:  # noqa: ARG002
         """The scalars that depend on the momentum, for a value set by a schedule; empty if the momentum has no schedule."""
-        del momentum
         return {}
 
     def bind(self, arena: Arena) -> OptimizerState:

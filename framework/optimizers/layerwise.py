@@ -86,7 +86,6 @@ class _LambState(OptimizerState):
 
     def update(self, gradient: Array) -> None:
         """None, because a step consists of more than one call."""
-        del gradient
 
     def apply(self, gradient: Array, squares: Any) -> None:
         """The direction, the norms, then the step along it."""

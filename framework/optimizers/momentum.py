@@ -46,9 +46,8 @@ class Momentum(Optimizer):
         self.form = choice(form, "form", self.FORMS)
         self.rule_name = self.FORMS[form]
 
-    def scalars(self, t: int, lr: float) -> dict[str, float]:
+    def scalars(self, t: int, lr: float) -> dict[str, float]:  # noqa: ARG002
         """lr and the momentum."""
-        del t
         return {"lr": lr, **self.momentum_scalars(self.momentum)}
 
     def momentum_scalars(self, momentum: float) -> dict[str, float]:

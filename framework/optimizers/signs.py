@@ -34,7 +34,6 @@ class Lion(Optimizer):
         super().__init__(lr, **penalties)
         self.beta1, self.beta2 = fraction(beta1, "beta1"), fraction(beta2, "beta2")
 
-    def scalars(self, t: int, lr: float) -> dict[str, float]:
+    def scalars(self, t: int, lr: float) -> dict[str, float]:  # noqa: ARG002
         """lr, 1 - b1, 1 - b2."""
-        del t
         return {"lr": lr, "rest1": 1.0 - self.beta1, "rest2": 1.0 - self.beta2}
