@@ -3,7 +3,7 @@
 `contract` defines the contract, `selection` finds a backend by name, `conformance` checks one.
 """
 
-from .contract import Backend, Random, Unavailable
+from .contract import Array, Backend, Random, Unavailable
 from .selection import asarray, backend, backends, having, use_backend
 
-__all__ = ["Backend", "Random", "Unavailable", "asarray", "backend", "backends", "having", "use_backend"]
+__all__ = ["Array", "Backend", "Random", "Unavailable", "asarray", "backend", "backends", "having", "use_backend"]

@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
+from .arrays import Array
 from .defaults import dense
-
-Array = Any
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
+from .arrays import Array
 from .bounded_cache import BoundedCache
-
-Array = Any
 
 
 class Segments:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..backends import Backend
+from ..backends import Array, Backend
 from ..errors import DtypeError, HyperparameterError, LabelError, ShapeError
 from ..kernels.formulas import losses as formulas
 from .engine.frozen import Frozen
@@ -17,8 +17,6 @@ from .layers import Layer
 from .layers.activations import ReLU, Sigmoid
 from .layers.softmax import Softmax
 from .settings import choice, fraction, not_negative
-
-Array = Any
 
 
 class Loss(Frozen, frozen=False):

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..arrays import Array
 from .pinned import keep_until_read
-
-Array = Any
 
 SLOTS = 32
 """Number of slots of a ring: how many steps the host may be ahead of the device before it waits."""

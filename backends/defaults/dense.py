@@ -10,8 +10,7 @@ from typing import Any
 
 from ...kernels.formulas.activations import Activation, dense_backward, dense_forward
 from ...kernels.formulas.elementwise import add_bias
-
-Array = Any
+from ..arrays import Array
 
 
 def mask_bytes(backend: Any, activation: Activation, width: int, dtype: str) -> int:  # noqa: ARG001

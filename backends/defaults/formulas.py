@@ -10,8 +10,7 @@ from typing import Any
 from ...errors import DtypeError, ShapeError
 from ...kernels.formula import Formula
 from ...kernels.targets.storage import is_narrow
-
-Array = Any
+from ..arrays import Array
 
 
 def check_map(backend: Any, formula: Formula, outputs: tuple[Array, ...], arguments: Sequence[Any]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-Array = Any
+from ..arrays import Array
 
 
 def forward_backward(

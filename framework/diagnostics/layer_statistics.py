@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...backends import Array
 from ...errors import HyperparameterError, StateError
 from ..engine.training_chain import chain_with_loss
 from ..layers import Layer
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from ..engine.step import TrainStep
     from ..export.persistence import PathLike
     from ..training.trainer import Trainer
-
-Array = Any
 
 QUANTITIES = ("activation_mean", "activation_std", "gradient_mean", "gradient_std", "saturated", "dead")
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...backends import Backend, Random
+from ...backends import Array, Backend, Random
 from ...backends import backend as find_backend
 from ...errors import HyperparameterError, NonFiniteDataError, ShapeError, StateError
 from ...kernels.formulas.elementwise import plane
@@ -31,8 +31,6 @@ from .plots.surface import Slice, plot_surfaces
 
 if TYPE_CHECKING:
     from ..export.persistence import PathLike
-
-Array = Any
 
 KINDS = ("random", "pca")
 MARGIN = 0.2

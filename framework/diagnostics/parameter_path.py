@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from ...backends import Array
 from ..settings import whole
 from ..training.callbacks import Callback
 
 if TYPE_CHECKING:
     from ..engine.arena import Arena
     from ..training.trainer import Trainer
-
-Array = Any
 
 
 class ParameterPath(Callback):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...backends import Backend
+from ...backends import Array, Backend
 from ...errors import EmptyDataError
 from ...kernels.formulas.activations import Activation
 from ..engine.model import Sequential, require_model
@@ -16,8 +16,6 @@ from ..engine.tape import Tape
 from ..layers import Layer
 from ..settings import real, whole
 from .watched import named_layers, watched
-
-Array = Any
 
 THRESHOLD = 0.02
 """An output within this fraction of the range of a sigmoid or tanh from either limit counts as saturated."""

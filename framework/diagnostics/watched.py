@@ -6,14 +6,13 @@ The network itself, and the step that trains it, are not changed.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Protocol
 
+from ...backends import Array
 from ..engine.tape import Tape
 from ..layers import Layer
 from ..layers.fused import Nodes
 from ..layers.sequence import Sequence
-
-Array = Any
 
 
 class Watcher(Protocol):

@@ -6,10 +6,10 @@ import time
 from dataclasses import dataclass, fields
 from typing import Any
 
+from ...backends import Array
 from ...backends.profiling import Part
 from .snapshot import Snapshot
 
-Array = Any
 Step = Any
 """A TrainStep, which imports this module."""
 

@@ -7,15 +7,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping
-from typing import Any
 
-from ...backends import Backend, Random
+from ...backends import Array, Backend, Random
 from ...errors import StateError
 from ...kernels.formulas.updates import masked
 from ..streams import INITIAL
 from .parameter import Parameter
-
-Array = Any
 
 ALIGNMENT = 64
 """Each parameter starts at a multiple of this many elements, so that groups never share a vector register."""

@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from ...backends import Backend, Random
+from ...backends import Array, Backend, Random
 from ...backends import backend as find_backend
 from ...errors import HyperparameterError, ShapeError
 from ...kernels.formulas.random import normal
@@ -21,8 +21,6 @@ from .arena import Arena
 from .model import Sequential
 from .tape import Tape
 from .training_chain import training_chain
-
-Array = Any
 
 SPACING = 1e-4
 """h in the difference formula, whose error is of the order of h^4."""

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from ...backends import Array
 from ...backends.executors.base import MicroBatch
 from ...errors import NonFiniteLossError
 
-Array = Any
 Step = Any
 """A TrainStep, which imports this module."""
 

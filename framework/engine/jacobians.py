@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ...backends import Array
 from ...backends import backend as find_backend
 from ...errors import ShapeError
 from ..layers import Layer
 from .checks import double_arena
 from .model import Sequential
 from .tape import Tape
-
-Array = Any
 
 
 def local_jacobians(

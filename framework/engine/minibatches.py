@@ -6,10 +6,10 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from ...backends import Array
 from ...backends.arrays import on_host
 from ...errors import EmptyDataError, NonFiniteDataError, ShapeError
 
-Array = Any
 Step = Any
 """A TrainStep, which imports this module."""
 MicroBatchSource = Callable[[int], Iterator[tuple[Array, Array]]]

@@ -8,11 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ...backends import Backend, having
+from ...backends import Array, Backend, having
 from ...errors import DtypeError
 from ...kernels.formulas.precision import adapt_loss_scale, times
-
-Array = Any
 
 FIRST_SCALE = 65536.0
 GOOD_STEPS = 2000

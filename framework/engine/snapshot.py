@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-Array = Any
+from ...backends import Array
+
 Step = Any
 """A TrainStep, which imports this module."""
 

@@ -9,13 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ...backends import Backend, Random
+from ...backends import Array, Backend, Random
 from ...kernels.formulas.precision import as_stored
 from ..streams import LAYER
 from .arena import Arena
 from .parameter import Parameter
-
-Array = Any
 
 
 class Tape:

@@ -5,8 +5,7 @@ When a step is created, this file decides whether the loss is computed together 
 
 from __future__ import annotations
 
-from typing import Any
-
+from ...backends import Array
 from ...kernels.formulas.precision import as_stored, times
 from ..layers.fused import DenseRun, Nodes
 from ..layers.sequence import Sequence
@@ -15,8 +14,6 @@ from ..losses import Loss
 from .model import Sequential
 from .precision import LossScale
 from .tape import Tape
-
-Array = Any
 
 
 def training_chain(model: Sequential, loss: Loss) -> Sequence:

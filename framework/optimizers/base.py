@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ...backends import Random, having
+from ...backends import Array, Random, having
 from ...errors import DtypeError, HyperparameterError
 from ...kernels.formula import Formula
 from ...kernels.formulas.updates import GRADIENT_SCALE, MASK, RULES, Rule, masked, update_formula
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..engine.precision import LossScale
-
-Array = Any
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {}
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...backends import Array
 from ...kernels.formula import Formula
 from ...kernels.formulas.updates import RULES, Rule, lamb_direction, trust_ratio, update_formula
 from ..engine.arena import Arena
 from ..engine.parameter import Parameter
 from ..settings import epsilon_above_zero, fraction
 from .base import Optimizer, OptimizerState, scalars_of
-
-Array = Any
 
 
 class LAMB(Optimizer):

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from ...backends import Array
 from ...kernels.formulas.updates import RULES, update_formula
 from ..engine.arena import Arena
 from ..settings import choice, fraction
 from .base import Optimizer, OptimizerState, scalars_of
-
-Array = Any
 
 
 class SGD(Optimizer):

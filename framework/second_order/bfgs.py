@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any
 
+from ...backends import Array
 from ...kernels.formulas.vectors import inverse_update
 from ..optimizers.full_batch import FullBatchMethod
 from ..settings import whole
@@ -13,8 +14,6 @@ from .limits import require_room
 from .line_search import LineSearch, StrongWolfe, search_or
 from .objective import MATRIX_LIMIT
 from .walk import Walk
-
-Array = Any
 
 CURVED = 1e-10
 """A pair (s, y) is skipped if <s, y> is at most this fraction of ||s|| ||y||, because it contains no reliable curvature."""

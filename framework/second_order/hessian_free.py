@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Any
 
-from ...backends import Random
+from ...backends import Array, Random
 from ...kernels.formulas.random import normal
 from ...kernels.formulas.vectors import add_square, precondition
 from ..optimizers.full_batch import FullBatchMethod
@@ -15,8 +14,6 @@ from .line_search import Backtracking
 from .linear_solver import Iterate, conjugate_gradients
 from .objective import Objective
 from .walk import Walk
-
-Array = Any
 
 
 class HessianFree(FullBatchMethod):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Generator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from ...backends import Array
 from ..optimizers.full_batch import FullBatchMethod
 from ..settings import whole
 from .bfgs import CURVED, first_step
@@ -13,8 +14,6 @@ from .descent import NO_STEP
 from .line_search import LineSearch, StrongWolfe, search_or
 from .vectors import Vectors
 from .walk import Walk
-
-Array = Any
 
 
 class _Pair(NamedTuple):

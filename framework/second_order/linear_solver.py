@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from ...backends import Array
 from .vectors import Vectors
-
-Array = Any
 
 
 class Iterate(NamedTuple):

@@ -6,13 +6,12 @@ import math
 from collections.abc import Generator
 from typing import Any
 
+from ...backends import Array
 from ..optimizers.full_batch import FullBatchMethod
 from ..settings import not_negative, whole
 from .line_search import Backtracking, LineSearch, search_or
 from .objective import EPSILON, MATRIX_LIMIT
 from .walk import Walk
-
-Array = Any
 
 MARGIN = 1e-3
 """If the lowest eigenvalue is negative, damping raises it to this fraction of the largest one."""

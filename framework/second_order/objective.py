@@ -11,7 +11,7 @@ from collections.abc import Callable
 from copy import copy
 from typing import Any
 
-from ...backends import Backend
+from ...backends import Array, Backend
 from ...backends.forward_mode.backend import DualBackend
 from ...errors import DtypeError, HyperparameterError, NonFiniteLossError, ShapeError
 from ...kernels.formulas.vectors import sign_rows
@@ -24,8 +24,6 @@ from ..optimizers.momentum import SGD
 from ..settings import not_negative
 from .limits import require_room
 from .vectors import Packing, Vectors
-
-Array = Any
 
 MATRIX_LIMIT = 5000
 """Default limit for the number of parameters of methods with an explicit matrix: 200 MB in float64."""

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 from itertools import accumulate, pairwise
-from typing import Any
 
+from ...backends import Array
 from ...kernels.formulas.vectors import combination, product
 from ..engine.arena import Arena
-
-Array = Any
 
 
 class Vectors:

@@ -10,12 +10,10 @@ continue for longer.
 from __future__ import annotations
 
 import math
-from typing import Any
 
+from ...backends import Array
 from .line_search import LineSearch, Probe, change, measured
 from .objective import Objective
-
-Array = Any
 
 VAIN = 15
 """Consecutive steps without effect that are always allowed; Levenberg-Marquardt damping lets gradients oscillate that long."""

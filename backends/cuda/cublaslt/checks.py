@@ -11,10 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ....kernels.formulas.activations import ACTIVATIONS
+from ...arrays import Array
 from .codes import MASK_COLUMNS, Epilogue
 from .gemms import Gemms
-
-Array = Any
 
 _SIZE = 16
 _GELU_ERROR = {"float32": 1e-5, "tf32": 2e-3, "float16": 2e-3, "bfloat16": 1.6e-2}

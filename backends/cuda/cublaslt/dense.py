@@ -9,11 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 from ....kernels.formulas.activations import Activation
+from ...arrays import Array
 from .checks import LibraryChecks
 from .codes import AUX_COLUMNS, BGRAD, MASK_COLUMNS, Epilogue
 from .gemms import Gemms
-
-Array = Any
 
 FUSIBLE = ("float32", "float16", "bfloat16")
 """Types whose products support epilogues; cuBLASLt has none for float64."""

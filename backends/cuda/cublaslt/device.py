@@ -9,9 +9,8 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from ....errors import OutOfDeviceMemory
+from ...arrays import Array
 from ..capture import capture
-
-Array = Any
 
 WORKSPACE_BYTES = 32 << 20
 """Workspace of each stream; the size that NVIDIA recommends for its largest devices."""

@@ -10,9 +10,9 @@ import threading
 import warnings
 from collections.abc import Callable, Hashable
 from dataclasses import replace
-from typing import Any
 
 from ....errors import DeviceError, HyperparameterError, ShapeError, StateError
+from ...arrays import Array
 from ...bounded_cache import BoundedCache
 from ..streams import own_stream
 from .choices import Choice, Choices
@@ -21,8 +21,6 @@ from .device import WORKSPACE_BYTES, CupyDevice
 from .library import CublasLt, ProductAlgorithm
 from .plan import ProductPlan
 from .problem import ProductProblem, Unsuited, alignment_of, data_type
-
-Array = Any
 
 CANDIDATES = "FUSEDSTEP_GEMM_CANDIDATES"
 """Environment variable: number of algorithms that are timed for each product; 1 uses the library's first without timing."""

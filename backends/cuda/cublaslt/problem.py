@@ -7,12 +7,10 @@ our a, and its m is the number of columns of out.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from ....errors import ShapeError
+from ...arrays import Array
 from .codes import ITEM_BYTES, Compute, DataType, Epilogue
-
-Array = Any
 
 INPUTS = {(DataType.float32, DataType.float32), (DataType.float64, DataType.float64)} | {
     (small, out) for small in (DataType.float16, DataType.bfloat16) for out in (small, DataType.float32)

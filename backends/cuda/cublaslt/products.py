@@ -11,12 +11,11 @@ from typing import Any
 
 from ....errors import BackendUnavailable
 from ....kernels.formulas.activations import Activation
+from ...arrays import Array
 from ...defaults import dense
 from .dense import DenseProducts
 from .gemms import Gemms
 from .problem import Unsuited
-
-Array = Any
 
 
 class Wanted(threading.local):
