@@ -16,7 +16,7 @@ from ..device_memory import is_exhausted
 Compiled = TypeVar("Compiled")
 
 if hasattr(os, "register_at_fork"):
-    # A child that is forked while another thread compiles would wait for ever for that thread, which it does not have.
+    # A child process forked while another thread compiles would wait forever for a lock that no thread of it holds.
     os.register_at_fork(
         before=global_compiler_lock.acquire,
         after_in_parent=global_compiler_lock.release,
@@ -25,23 +25,23 @@ if hasattr(os, "register_at_fork"):
 
 
 def compiled(function: Callable[..., object], make: Callable[[bool], Compiled]) -> Compiled:
-    """What `make` compiles; kept in the cache, and taken from there, where that can be.
+    """The result of `make`, read from the kernel cache or stored there if possible.
 
-    Entries that are damaged are made anew. A folder that is full, or gone, costs time and nothing else.
+    Damaged cache entries are removed and compiled again. If the folder of the cache is full or missing, nothing is cached.
 
-    Args: function – that is compiled; make – compiles it; called with whether Numba may read and write the cache.
+    Args: function – the function to compile; make – compiles it; its argument says whether Numba may use the cache.
     """
     source = Path(function.__code__.co_filename)
     with uninterrupted():
-        if source.is_file():  # Numba keeps machine code beside its source
+        if source.is_file():  # Numba stores machine code next to the source
             for again in (True, False):
                 try:
                     return make(True)
                 except OSError:
                     break
-                except Exception as error:  # damaged entries may raise anything; what is wrong with the kernel comes again
+                except Exception as error:  # damaged entries may raise anything; errors of the kernel itself are raised again
                     if isinstance(error, MemoryError) or is_exhausted(error):
-                        raise  # that says nothing of the entry
+                        raise  # not caused by the entry
                     if again:
                         cache.remove_entries(source)
         return make(False)
