@@ -13,7 +13,7 @@ SIMULATED = bool(config.ENABLE_CUDASIM)
 BLOCK = 8 if SIMULATED else 256
 """Threads per block; a power of two. Generated modules contain this number."""
 WARP = 4 if SIMULATED else 32
-"""Largest x extent of a two-dimensional block."""
+"""Threads per warp; the largest x extent of a block, except where a whole block processes a row."""
 LONG = 4 if SIMULATED else 64
 """Elements per thread up to which one warp processes a row; longer rows are processed by a whole block."""
 MOST_BLOCKS = 2 if SIMULATED else 4096

@@ -41,8 +41,8 @@ def array_type(dtype: np.dtype[Any], dimensions: int) -> types.Array:
 class Generated:
     """A kernel before compilation: its module's source and the types of its parameters.
 
-    Attributes: name; text – the source; parameters – Numba types; stored – position of a parameter -> name of the type of the
-        array that is passed, if the kernel accesses it as an array of unsigned integers.
+    Attributes: name; text – the source; parameters – Numba types; stored – position of an array -> name of the type in
+        which it is stored, which differs from `parameters` if the kernel accesses it as unsigned integers.
     """
 
     name: str
