@@ -1,4 +1,7 @@
-"""How many threads to use, and limits of BLAS libraries inside of them; the threads are in backends/numba/thread_pool.py."""
+"""The number of threads to use, and the limit of BLAS libraries to one thread.
+
+The threads themselves are in backends/numba/thread_pool.py.
+"""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def steps_of_a_launch(minibatches: int, most: int) -> int:
 class Results:
     """Loss and sum of squares of the gradient for each of several steps, copied to the host when one of them is read.
 
-    Attributes: done – how many steps there are.
+    Attributes: done – number of steps.
 
     Args: backend; values – [steps, 2], which must not be overwritten any more.
     """
@@ -86,7 +86,7 @@ class SeveralSteps:
         return self._plan.inputs, self._plan.targets
 
     def next(self, left: int) -> int:
-        """Steps of the next launch, where `left` whole minibatches are left in the epoch; 0 for a single step."""
+        """Number of steps of the next launch if `left` whole minibatches remain in the epoch; 0 for a single step."""
         return self.count if left >= self.count and not self.refusal else 0
 
     def ready(self) -> bool:

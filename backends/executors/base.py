@@ -108,8 +108,8 @@ class Executor:
     def several(self, inputs: Array, targets: Array, rows: int, minibatches: int, most: int | None) -> Any:
         """An object that runs several steps in one launch, on rows of these arrays; see several.py of `cuda` and of `numba`.
 
-        Args: rows – of a minibatch; minibatches – how many whole ones an epoch has; most – steps of a launch, None for as many
-            as suit the backend.
+        Args: inputs, targets – all rows; rows – of a minibatch; minibatches – number of whole minibatches of an epoch; most –
+            largest number of steps per launch, None for the default of the backend.
         Returns: None if this executor runs steps one by one.
         """
 

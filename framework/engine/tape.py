@@ -165,7 +165,7 @@ class Tape:
 
     @property
     def drawn(self) -> Array | None:
-        """The state of the random numbers, if a layer of the last pass asked for some."""
+        """The random state if any layer of the last pass used random bits, otherwise None."""
         return self._random if self._random_layers else None
 
     def push(self, *values: Any) -> None:

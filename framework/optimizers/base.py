@@ -262,7 +262,7 @@ class OptimizerState:
         return [self._by_group(names, values) for _, names in self.tables]
 
     def scalars_for_steps(self, count: int, prepare: Callable[[int], object]) -> NDArray[np.float64]:
-        """A row for each of the next steps, all numbers of `scalars_for_step`; `prepare` is called with 0, 1, … before it."""
+        """[count, numbers]: all numbers of `scalars_for_step` for each of the next steps; prepare(k) is called before row k."""
         rows = []
         for ahead in range(count):
             prepare(ahead)
@@ -326,7 +326,7 @@ class OptimizerState:
         self.set_step(self.t + 1)
 
     def follow_mask(self) -> None:
-        """Takes the formula with a mask from the moment when weights of the model were pruned."""
+        """Changes to the formula with a mask once weights of the model were pruned."""
         if self.arena.mask is not None and MASK not in self.formula.parameters:
             self.formula = self._formula()
 
