@@ -14,7 +14,7 @@ from ..arrays import Array
 
 
 def mask_bytes(backend: Any, activation: Activation, width: int, dtype: str) -> int:  # noqa: ARG001
-    """No mask."""
+    """0: the derivative needs no mask."""
     return 0
 
 

@@ -255,7 +255,7 @@ class MaxPool2d(_Patchwise):
         return dx
 
     def jvp(self, x: Array, dx: Array | None, tape: Tape) -> tuple[Array, Array]:
-        """The direction of the winners."""
+        """The directional derivatives of the largest elements."""
         y = self.forward(x, tape)
         _, table, winner = tape.top()
         dy = tape.empty(y.shape)

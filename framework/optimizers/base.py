@@ -122,7 +122,7 @@ class Optimizer(Frozen):
 
     @property
     def rule(self) -> Rule:
-        """The rule's formula."""
+        """The update rule, by `rule_name`."""
         return RULES[self.rule_name]
 
     def scalars(self, t: int, lr: float) -> dict[str, float]:  # noqa: ARG002

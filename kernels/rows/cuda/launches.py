@@ -86,7 +86,7 @@ def _each(function: Callable[..., Any], of: int = 0) -> Callable[..., None]:
 
 
 def _column_sum(device: Device, x: Any, out: Any, accumulate: bool = True) -> None:
-    """One launch."""
+    """out = the column sums of x, or added to out; one launch."""
     if x.size:
         rows, width = x.shape
         chunks, geometry = chunk_geometry(rows, width)
