@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from numbers import Real
-from typing import Any
+from typing import Any, ClassVar
 
 from ...backends import Backend, Random
 from ...errors import HyperparameterError
@@ -54,16 +54,24 @@ class Zeros(Constant):
         return "Zeros()"
 
 
-class _Gaussian(Initializer):
-    """Normal with mean 0 and a standard deviation that depends on fan-in and fan-out."""
+class _Scaled(Initializer):
+    """Random numbers whose scale is sqrt(numerator / fan), where fan is fan_in, or fan_in + fan_out if `both`."""
 
-    def deviation(self, fan_in: int, fan_out: int) -> float:
-        raise NotImplementedError
+    numerator: ClassVar[float]
+    both: ClassVar[bool] = False
+
+    def scale(self, fan_in: int, fan_out: int) -> float:
+        """The standard deviation of a normal distribution, or the limit of a uniform one."""
+        return math.sqrt(self.numerator / (fan_in + fan_out if self.both else fan_in))
+
+
+class _Gaussian(_Scaled):
+    """Normal with mean 0 and standard deviation `scale`."""
 
     def fill(self, host: Backend, shape: tuple[int, int], fan_in: int, fan_out: int, random: Random) -> Any:
         """See Initializer."""
         out = host.empty(shape, "float64")
-        host.map(normal, out, 0.0, self.deviation(fan_in, fan_out), random=random)
+        host.map(normal, out, 0.0, self.scale(fan_in, fan_out), random=random)
         return out
 
 
@@ -73,7 +81,7 @@ class Normal(_Gaussian):
     def __init__(self, deviation: float) -> None:
         self.standard_deviation = not_negative(deviation, "deviation of Normal", "pass a standard deviation >= 0")
 
-    def deviation(self, fan_in: int, fan_out: int) -> float:  # noqa: ARG002
+    def scale(self, fan_in: int, fan_out: int) -> float:  # noqa: ARG002
         """The given standard deviation."""
         return self.standard_deviation
 
@@ -84,36 +92,27 @@ class Normal(_Gaussian):
 class LeCunNormal(_Gaussian):
     """N(0, 1 / fan_in): the unit Gaussian divided by sqrt(n) of notes 002. Source: LeCun et al. (1998), section 4.6."""
 
-    def deviation(self, fan_in: int, fan_out: int) -> float:  # noqa: ARG002
-        """1 / sqrt(fan_in)."""
-        return math.sqrt(1.0 / fan_in)
+    numerator = 1.0
 
 
 class HeNormal(_Gaussian):
     """N(0, 2 / fan_in), which keeps the variance through ReLU layers. Source: He et al. (2015), equation 10."""
 
-    def deviation(self, fan_in: int, fan_out: int) -> float:  # noqa: ARG002
-        """sqrt(2 / fan_in)."""
-        return math.sqrt(2.0 / fan_in)
+    numerator = 2.0
 
 
 class GlorotNormal(_Gaussian):
     """N(0, 2 / (fan_in + fan_out)), "Xavier". Source: Glorot and Bengio (2010), equation 12."""
 
-    def deviation(self, fan_in: int, fan_out: int) -> float:
-        """sqrt(2 / (fan_in + fan_out))."""
-        return math.sqrt(2.0 / (fan_in + fan_out))
+    numerator, both = 2.0, True
 
 
-class _Uniform(Initializer):
-    """Uniform in [-limit, limit) with a limit that depends on fan-in and fan-out."""
-
-    def limit(self, fan_in: int, fan_out: int) -> float:
-        raise NotImplementedError
+class _Uniform(_Scaled):
+    """Uniform in [-scale, scale)."""
 
     def fill(self, host: Backend, shape: tuple[int, int], fan_in: int, fan_out: int, random: Random) -> Any:
         """See Initializer."""
-        limit = self.limit(fan_in, fan_out)
+        limit = self.scale(fan_in, fan_out)
         out = host.empty(shape, "float64")
         host.map(uniform, out, -limit, limit, random=random)
         return out
@@ -122,17 +121,13 @@ class _Uniform(Initializer):
 class GlorotUniform(_Uniform):
     """Uniform with limit sqrt(6 / (fan_in + fan_out)). Source: Glorot and Bengio (2010), equation 16."""
 
-    def limit(self, fan_in: int, fan_out: int) -> float:
-        """sqrt(6 / (fan_in + fan_out))."""
-        return math.sqrt(6.0 / (fan_in + fan_out))
+    numerator, both = 6.0, True
 
 
 class HeUniform(_Uniform):
     """Uniform with limit sqrt(6 / fan_in), of the same variance as HeNormal. Source: He et al. (2015)."""
 
-    def limit(self, fan_in: int, fan_out: int) -> float:  # noqa: ARG002
-        """sqrt(6 / fan_in)."""
-        return math.sqrt(6.0 / fan_in)
+    numerator = 6.0
 
 
 INITIALIZERS: dict[str, Callable[[], Initializer]] = {
