@@ -28,15 +28,22 @@ class StepSums:
     """The sums of the losses and the squares of the gradient of the steps of a launch, also of one that it stopped at.
 
     Attributes: done – steps that were taken.
+
+    Args: values – [steps, 2], no longer written to.
     """
 
-    def __init__(self, values: list[list[float]], done: int) -> None:
+    def __init__(self, values: Array, done: int) -> None:
         self._values = values
         self.done = done
 
+    def losses(self, factor: float) -> list[float]:
+        """The sums of the losses of the steps that were taken, multiplied by a factor."""
+        found: list[float] = (self._values[: self.done, 0] * factor).tolist()
+        return found
+
     def item(self, place: tuple[int, int]) -> float:
-        """One of the numbers, by step and column."""
-        return self._values[place[0]][place[1]]
+        """One of the numbers."""
+        return float(self._values[place])
 
 
 class RepeatedSteps:
@@ -96,7 +103,7 @@ class RepeatedSteps:
         done = int(self._step[0])
         self._fitting = max(1, int(SECONDS * max(done, 1) / (time.perf_counter() - start)))
         self.executor.work.state.t = number - 1 + done
-        return StepSums(self._results[: done + 1].tolist(), done)
+        return StepSums(self._results[: done + 1].copy(), done)
 
     def _reserve(self, count: int) -> None:
         """Room for that many steps."""

@@ -350,8 +350,8 @@ class TrainStep:
                 for own in self._own_settings:
                     own.remember()
                 taken([
-                    StepLoss((k, 0), (k, 1), factor, results.item, partial(self.failure, (), rows, first + k))
-                    for k in range(results.done)
+                    StepLoss((k, 0), (k, 1), factor, results.item, partial(self.failure, (), rows, first + k), value)
+                    for k, value in enumerate(results.losses(factor))
                 ])  # fmt: skip
         if not results.done:
             raise self.failure((several.minibatch,), rows, first, _broken(results.item((0, 0))))
