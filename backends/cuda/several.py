@@ -109,8 +109,8 @@ class SeveralSteps:
         return self._plan.inputs, self._plan.targets
 
     def next(self, left: int) -> int:
-        """Steps of the next launch, where `left` whole minibatches are left in the epoch; 0 for a single step."""
-        return self.count if left >= self.count and not self.refusal else 0
+        """Steps of the next launch, where this is ready, and `left` whole minibatches are left; 0 for a single step."""
+        return self.count if left >= self.count else 0
 
     def ready(self) -> bool:
         """Whether the next steps can be one launch; captures the graph if necessary.
