@@ -19,7 +19,7 @@ from ..kernels.formula import Formula
 from ..kernels.formulas.activations import Activation
 from ..kernels.rows import reference
 from ..kernels.targets.storage import bfloat16, is_narrow
-from .arrays import c_order, cast, describe, on_host
+from .arrays import c_order, cast, describe, on_host, stable_order
 from .defaults import dense, formulas
 from .executors.base import Executor, Work
 from .executors.plain import PlainExecutor
@@ -392,7 +392,7 @@ class Backend:
     def permutation(self, count: int, random: Random) -> Array:
         """The numbers 0 to count - 1 in random order: sorted by 64 random bits each, equal ones by number."""
         words = self.to_numpy(self.random_bits(count, 2, random)).astype(np.uint64)
-        return self.asarray(np.argsort((words[:, 0] << np.uint64(32)) | words[:, 1], kind="stable"))
+        return self.asarray(stable_order((words[:, 0] << np.uint64(32)) | words[:, 1]))
 
     # Steps
 

@@ -42,6 +42,11 @@ class Results:
         self._values: Array | None = values
         self._host: Any = None
 
+    def losses(self, factor: float) -> list[None]:
+        """The sums of the losses, multiplied by a factor: None for each, as they are on the device."""
+        del factor
+        return [None] * self.done
+
     def item(self, place: tuple[int, int]) -> float:
         """The number at (step, column); the first call waits for the device and copies all of them."""
         if self._values is not None:
@@ -86,8 +91,8 @@ class SeveralSteps:
         return self._plan.inputs, self._plan.targets
 
     def next(self, left: int) -> int:
-        """Number of steps of the next launch if `left` whole minibatches remain in the epoch; 0 for a single step."""
-        return self.count if left >= self.count and not self.refusal else 0
+        """Number of steps of the next launch, where this is ready and `left` whole minibatches remain; 0 for a single step."""
+        return self.count if left >= self.count else 0
 
     def ready(self) -> bool:
         """Whether the next steps can be one launch; captures the graph if necessary.

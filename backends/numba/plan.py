@@ -25,7 +25,6 @@ from .capture import Call, Capture
 from .operations import LEAST_ELEMENTS as CHUNK
 from .replay import Replay
 from .splitting import LEAST_PART, split_parameters
-from .thread_count import ThreadCount
 
 Array = Any
 
@@ -34,7 +33,8 @@ class RowsPlan:
     """The program of one shape of minibatch, its tapes and buffers.
 
     Attributes: updates – whether the update of the parameters is part of it; minibatch – (inputs, targets) that stand in for
-        those of a step while it is captured, and are never written; counts_of_launches – see Replay.
+        those of a step while it is captured, and are never written; loop – its program for launches of many steps, made when it
+        is needed (see several.py).
 
     Args: backend, work – see Executor; inputs, targets – a minibatch of that shape; shards – of its rows; threads; batch –
         rows of the minibatch, where these are a part of it; the gradient is then added to what is there.
@@ -63,7 +63,7 @@ class RowsPlan:
         self._without_update = program.phases
         self.updates = self.add_update(program)
         self.program = program.finish()
-        self.counts_of_launches: dict[int, ThreadCount] = {}
+        self.loop: Any = None
 
     def _divide(self, split: set[Any]) -> bool:
         """Captures the shards, and finds the products of `split`; returns False after removing what cannot be split."""

@@ -30,11 +30,10 @@ class Replay:
     Attributes: stop – int64 [1], to which a call of the program may write STOPPED: a run of several steps then ends with this
         step.
 
-    Args: sources – arrays of the minibatch; the program reads them wherever those of a run are; counts – what is known of the
-        number of threads, from an earlier program with the same calls, by the largest number.
+    Args: sources – arrays of the minibatch; the program reads them wherever those of a run are.
     """
 
-    def __init__(self, sources: Sequence[Array], counts: dict[int, ThreadCount] | None = None) -> None:
+    def __init__(self, sources: Sequence[Array]) -> None:
         self._marks = np.zeros(3, np.int64)
         self.stop = self._marks[1:2]
         self._ranges = [(address_of(a), address_of(a) + max(int(a.nbytes), 1)) for a in sources]
@@ -46,7 +45,7 @@ class Replay:
         self._references: list[Any] = []
         self._places: list[Address] = []
         self.labels: list[Label] = []
-        self._counts = {} if counts is None else counts
+        self._counts: dict[int, ThreadCount] = {}
 
     def call(self, entry: int, words: Sequence[int], label: Label, keep: Any = None) -> None:
         """Adds a call to the task at hand; `keep` stays alive as long as the program."""

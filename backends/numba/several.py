@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ...kernels.targets.memory import aligned_empty
+from ...kernels.targets.memory import aligned_empty, unwritten
 from ...kernels.targets.native import words_of
 from ..executors.base import Array, in_rows
 from ..profiling import Label
@@ -28,58 +28,83 @@ class StepSums:
     """The sums of the losses and the squares of the gradient of the steps of a launch, also of one that it stopped at.
 
     Attributes: done – steps that were taken.
+
+    Args: values – [steps, 2], no longer written to.
     """
 
-    def __init__(self, values: list[list[float]], done: int) -> None:
+    def __init__(self, values: Array, done: int) -> None:
         self._values = values
         self.done = done
 
+    def losses(self, factor: float) -> list[float]:
+        """The sums of the losses of the steps that were taken, multiplied by a factor."""
+        found: list[float] = (self._values[: self.done, 0] * factor).tolist()
+        return found
+
     def item(self, place: tuple[int, int]) -> float:
-        """One of the numbers, by step and column."""
-        return self._values[place[0]][place[1]]
+        """One of the numbers."""
+        return float(self._values[place])
 
 
-class RepeatedSteps:
-    """Any number of steps on minibatches of `rows` rows each, which are gathered from arrays.
+class StepLoop:
+    """The program of a plan for launches of any number of steps, which reads data and scalars wherever those of a launch are.
 
-    It has the calls of the plan of single steps, and gives their bits. It stops before the update of a step whose loss or
-    gradient is not finite.
-
-    Attributes: rows; refusal – why steps go one by one, "" where they do not; minibatch – (inputs, targets) of the last step.
-
-    Args: executor; inputs, targets – whole arrays; most – steps of a launch, None for as many as take SECONDS.
+    Attributes: minibatch – (inputs, targets) of the last step; fitting – steps of a launch that should take SECONDS.
     """
 
-    def __init__(self, executor: Any, inputs: Array, targets: Array, rows: int, most: int | None) -> None:
-        self.executor = executor
-        self.rows = rows
-        self.refusal = ""
-        self._sources = in_rows(inputs, targets)
-        self._most = most
-        self._fitting = 1
-        self._plan: Any = None
-        self._threads = 1
+    def __init__(self, plan: Any) -> None:
+        self._plan = plan
+        self.minibatch = tuple(aligned_empty(array.shape, array.dtype) for array in plan.minibatch)
+        self.fitting = 1
+        self._step = np.zeros(1, np.int64)
+        self._reserve(1)
+        data = tuple(unwritten(array.shape, array.dtype) for array in plan.minibatch)
+        indices = np.empty(plan.rows, np.int64)
+        self._program = Replay([*plan.minibatch, *data, indices, self._scalars, self._results])
+        self._build(data, indices)
 
-    def next(self, left: int) -> int:
-        """Steps of the next launch, where `left` whole minibatches are left in the epoch; 0 for a single step."""
-        return 0 if self.refusal else min(left, self._most or self._fitting)
+    def _reserve(self, count: int) -> None:
+        """Room for that many steps."""
+        table = self._plan.work.state.table
+        self._scalars = np.empty((count, table.size), table.dtype)
+        self._results = np.empty((count, 2))
 
-    def ready(self) -> bool:
-        """Whether steps can be launched with the settings that hold now; otherwise `refusal` says why not."""
-        plan, self._threads = self.executor.planned(*(source[: self.rows] for source in self._sources))
-        if plan is not self._plan:
-            self._plan = plan
-            if not plan.updates:
-                self.refusal = getattr(plan, "reason", "the update of the parameters takes more than one call")
-            else:
-                self._program = self._build(plan)
-        return not self.refusal
+    def _build(self, data: tuple[Array, ...], indices: Array) -> None:
+        plan, program, step, table = self._plan, self._program, self._step, self._plan.work.state.table
+        kernels = plan.backend._kernels
 
-    def run(self, indices: Array, number: int, scalars: Array) -> StepSums:
-        """Takes the steps, where this is ready.
+        def call(function: Callable[..., Any], dtype: Any, place: str, *arguments: Any) -> None:
+            kernel = kernels.kernel(function, np.dtype(dtype))
+            moved = sum(int(a.nbytes) for a in kernel.written(arguments))
+            label = Label(kernel.name, place, "launch", 0, moved)
+            program.call(kernel.entry.address, words_of(kernel.parameters, arguments), label, arguments)
 
-        Args: indices – the row indices, minibatch after minibatch; number – of the first step; scalars – a row for each step,
-            from `scalars_for_steps` of the state.
+        def gather(shard: int) -> None:
+            first, stop = plan.edges[shard], plan.edges[shard + 1]
+            for source, out in zip(data, plan.minibatch, strict=True):
+                rows = _words(out)[first:stop]
+                call(kernels.gather, np.int32, "data", _words(source), indices, step, plan.rows, first, rows)
+
+        def scalars() -> None:
+            given = self._scalars.reshape(-1)
+            call(kernels.scalars_of_step, table.dtype, "parameters", given, step, table.reshape(-1))
+
+        def end(sums: Array, scales: Array) -> None:
+            call(kernels.end_step, scales.dtype, "parameters", sums, scales, self._results.reshape(-1), step, program.stop)
+            for tape in plan.tapes:
+                if tape.drawn is not None:
+                    call(kernels.next_random, np.uint32, "parameters", tape.drawn)
+
+        plan.add_passes(program, gather)
+        plan.add_update(program, scalars, end)
+        program.finish()
+
+    def run(
+        self, data: tuple[Array, Array], indices: Array, number: int, scalars: Array, threads: int, limit: float
+    ) -> StepSums:  # fmt: skip
+        """Takes as many steps as there are rows of scalars; see RepeatedSteps.run.
+
+        Args: data – all inputs and targets; limit – seconds after which it ends early.
         """
         count = len(scalars)
         if count > len(self._scalars):
@@ -90,54 +115,65 @@ class RepeatedSteps:
             tape.set_step(number)
         start = time.perf_counter()
         with single_threaded_blas:
-            sources = (*self.minibatch, indices, self._scalars, self._results)
-            limit = 2.0 * SECONDS if self._most is None else math.inf
-            self._program.run(sources, self._threads, steps=count, seconds=limit)
+            sources = (*self.minibatch, *data, indices, self._scalars, self._results)
+            self._program.run(sources, threads, steps=count, seconds=limit)
         done = int(self._step[0])
-        self._fitting = max(1, int(SECONDS * max(done, 1) / (time.perf_counter() - start)))
-        self.executor.work.state.t = number - 1 + done
-        return StepSums(self._results[: done + 1].tolist(), done)
+        self.fitting = max(1, int(SECONDS * max(done, 1) / (time.perf_counter() - start)))
+        self._plan.work.state.t = number - 1 + done
+        return StepSums(self._results[: done + 1].copy(), done)
 
-    def _reserve(self, count: int) -> None:
-        """Room for that many steps."""
-        table = self.executor.work.state.table
-        self._scalars = np.empty((count, table.size), table.dtype)
-        self._results = np.empty((count, 2))
 
-    def _build(self, plan: Any) -> Replay:
-        """The program of all phases, which reads what changes from launch to launch wherever it is."""
-        self.minibatch = tuple(aligned_empty(array.shape, array.dtype) for array in plan.minibatch)
-        self._step = np.zeros(1, np.int64)
-        self._reserve(1)
-        indices = np.empty(self.rows, np.int64)
-        program = Replay([*plan.minibatch, indices, self._scalars, self._results], plan.counts_of_launches)
-        kernels, state, step = self.executor.backend._kernels, plan.work.state, self._step
+class RepeatedSteps:
+    """Any number of steps on minibatches of `rows` rows each, which are gathered from arrays.
 
-        def call(function: Callable[..., Any], dtype: Any, place: str, *arguments: Any) -> None:
-            kernel = kernels.kernel(function, np.dtype(dtype))
-            moved = sum(int(a.nbytes) for a in kernel.written(arguments))
-            label = Label(kernel.name, place, "launch", 0, moved)
-            program.call(kernel.entry.address, words_of(kernel.parameters, arguments), label, arguments)
+    It has the calls of the plan of single steps, and gives their bits. It stops before the update of a step whose loss or
+    gradient is not finite.
 
-        def gather(shard: int) -> None:
-            first, stop = plan.edges[shard], plan.edges[shard + 1]
-            for source, out in zip(self._sources, plan.minibatch, strict=True):
-                rows = _words(out)[first:stop]
-                call(kernels.gather, np.int32, "data", _words(source), indices, step, self.rows, first, rows)
+    Attributes: rows; refusal – why steps go one by one, "" where they do not.
 
-        def scalars() -> None:
-            table = state.table.reshape(-1)
-            call(kernels.scalars_of_step, table.dtype, "parameters", self._scalars.reshape(-1), step, table)
+    Args: executor; inputs, targets – whole arrays; most – steps of a launch, None for as many as take SECONDS.
+    """
 
-        def end(sums: Array, scales: Array) -> None:
-            call(kernels.end_step, scales.dtype, "parameters", sums, scales, self._results.reshape(-1), step, program.stop)
-            for tape in plan.tapes:
-                if tape.drawn is not None:
-                    call(kernels.next_random, np.uint32, "parameters", tape.drawn)
+    def __init__(self, executor: Any, inputs: Array, targets: Array, rows: int, most: int | None) -> None:
+        self.rows = rows
+        self.refusal = ""
+        self._executor = executor
+        self._data = in_rows(inputs, targets)
+        self._most = most
+        self._loop: StepLoop | None = None
 
-        plan.add_passes(program, gather)
-        plan.add_update(program, scalars, end)
-        return program.finish()
+    @property
+    def minibatch(self) -> tuple[Array, Array]:
+        """Inputs and targets of the last step, until the next one."""
+        assert self._loop is not None
+        inputs, targets = self._loop.minibatch
+        return inputs, targets
+
+    def next(self, left: int) -> int:
+        """Steps of the next launch, where this is ready, and `left` whole minibatches are left; 0 for a single step."""
+        assert self._loop is not None
+        return min(left, self._loop.fitting if self._most is None else self._most)
+
+    def ready(self) -> bool:
+        """Whether steps can be launched with the settings that hold now; otherwise `refusal` says why not."""
+        plan, self._threads = self._executor.planned(*(source[: self.rows] for source in self._data))
+        if not plan.updates:
+            self.refusal = getattr(plan, "reason", "the update of the parameters takes more than one call")
+            return False
+        if plan.loop is None:
+            plan.loop = StepLoop(plan)
+        self._loop = plan.loop
+        return True
+
+    def run(self, indices: Array, number: int, scalars: Array) -> StepSums:
+        """Takes the steps, where this is ready.
+
+        Args: indices – the row indices, minibatch after minibatch; number – of the first step; scalars – a row for each step,
+            from `scalars_for_steps` of the state.
+        """
+        assert self._loop is not None
+        limit = 2.0 * SECONDS if self._most is None else math.inf
+        return self._loop.run(self._data, indices, number, scalars, self._threads, limit)
 
 
 def _words(rows: Array) -> Array:

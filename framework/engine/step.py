@@ -324,8 +324,9 @@ class TrainStep:
         raised.
 
         Args: several – created by the executor for whole arrays, see several.py of the backend; indices – the row indices of
-            all minibatches, on the backend; prepare – called with 0, 1, … before the launch, to set learning rate and momentum
-            of that step; taken – called with the losses, still on the device, before an interrupt can come between.
+            the minibatches that are left in the epoch, on the backend; prepare – called with 0, 1, … before the launch, to set
+            learning rate and momentum of that step; taken – called with the losses, still on the device, before an interrupt
+            can come between.
         Returns: whether steps were taken; otherwise a single step must be run instead.
         """
         state, rows = self.state, several.rows
@@ -334,7 +335,8 @@ class TrainStep:
             own.require_same()
         with state.arena.training, self.products():
             state.follow_mask()
-            if not several.ready():
+            count = several.next(len(indices) // rows) if several.ready() else 0
+            if not count:
                 return False
             rates = []
 
@@ -343,15 +345,15 @@ class TrainStep:
                 rates.append((state.lr, state.momentum))
 
             first, factor = state.t + 1, self.loss.factor(rows)
-            scalars = state.scalars_for_steps(len(indices) // rows, prepared)
+            scalars = state.scalars_for_steps(count, prepared)
             with uninterrupted():
-                results = several.run(indices, first, scalars)
+                results = several.run(indices[: count * rows], first, scalars)
                 state.lr, state.momentum = rates[max(results.done, 1) - 1]
                 for own in self._own_settings:
                     own.remember()
                 taken([
-                    StepLoss((k, 0), (k, 1), factor, results.item, partial(self.failure, (), rows, first + k))
-                    for k in range(results.done)
+                    StepLoss((k, 0), (k, 1), factor, results.item, partial(self.failure, (), rows, first + k), value)
+                    for k, value in enumerate(results.losses(factor))
                 ])  # fmt: skip
         if not results.done:
             raise self.failure((several.minibatch,), rows, first, _broken(results.item((0, 0))))

@@ -36,14 +36,15 @@ class StepLoss:
     __slots__ = ("_error", "_factor", "_item", "_squares", "_total", "_value")
 
     def __init__(
-        self, total: Any, squares: Any, factor: float, item: Callable[[Any], float], error: Callable[[str], NonFiniteLossError]
-    ) -> None:
+        self, total: Any, squares: Any, factor: float, item: Callable[[Any], float],
+        error: Callable[[str], NonFiniteLossError], value: float | None = None,
+    ) -> None:  # fmt: skip
         self._total = total
         self._squares = squares
         self._factor = factor
         self._item = item
         self._error = error
-        self._value: float | None = None
+        self._value = value  # None while it is on the device
 
     def __reduce__(self) -> tuple[Any, ...]:
         try:

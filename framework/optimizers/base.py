@@ -5,7 +5,7 @@ A subclass names its rule and returns the rule's scalars for step t.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -259,20 +259,24 @@ class OptimizerState:
     def scalars_for_step(self, ahead: int = 0) -> list[list[list[float]]]:
         """The numbers for `tables` in the step after `ahead` further ones, with the current learning rate and momentum."""
         values = self.scalars(ahead)
-        return [self._by_group(names, values) for _, names in self.tables]
+        return [self._by_group(names, values, self.lr) for _, names in self.tables]
 
     def scalars_for_steps(self, count: int, prepare: Callable[[int], object]) -> NDArray[np.float64]:
         """[count, numbers]: all numbers of `scalars_for_step` for each of the next steps; prepare(k) is called before row k."""
-        rows = []
+        rates, steps = [], []
         for ahead in range(count):
             prepare(ahead)
-            rows.append([x for table in self.scalars_for_step(ahead) for row in table for x in row])
-        return np.array(rows)
+            rates.append(self.lr)
+            steps.append(self.scalars(ahead))
+        values = {name: np.array([step[name] for step in steps]) for name in steps[0]}
+        tables = [self._by_group(names, values, np.array(rates)) for _, names in self.tables]
+        columns = [column for table in tables for row in table for column in row]
+        return np.stack(np.broadcast_arrays(*columns, values["lr"])[:-1], axis=1)
 
-    def _by_group(self, names: Sequence[str], values: dict[str, float]) -> list[list[float]]:
-        """The scalars of a formula by name, each as a list over groups."""
+    def _by_group(self, names: Sequence[str], values: Mapping[str, Any], lr: Any) -> list[list[Any]]:
+        """The scalars of a formula by name, each as a list over groups; `values` and `lr` may be vectors, of many steps."""
         settings = self.settings
-        rows: list[list[float]] = []
+        rows: list[list[Any]] = []
         for name in names:
             if name == "lr":
                 rate = values[name]
@@ -282,7 +286,7 @@ class OptimizerState:
             elif name == GRADIENT_SCALE:
                 rows.append([1.0] * len(settings))
             elif name == "decay_lr":
-                rows.append([self.lr * own[0] for own in settings])
+                rows.append([lr * own[0] for own in settings])
             else:
                 rows.append(self._feature(name))
         return rows

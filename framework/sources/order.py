@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ...backends import Random
 from ...backends import backend as find_backend
+from ...backends.arrays import stable_order
 from ...backends.bounded_cache import BoundedCache
 from ..streams import SHUFFLE
 
@@ -30,7 +31,7 @@ def permutation(count: int, seed: int, epoch: int, stream: int = SHUFFLE) -> Num
         keys[start:stop] = words[:, 0]
         keys[start:stop] <<= np.uint64(32)
         keys[start:stop] |= words[:, 1]
-    return np.argsort(keys, kind="stable")
+    return stable_order(keys)
 
 
 class RowOrder:

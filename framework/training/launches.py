@@ -64,14 +64,14 @@ class Launches:
         Returns: whether steps were taken; if not, a single step has to be.
         """
         several, trainer = self._several, self._trainer
-        count = 0 if several is None else several.next((stop - start) // self._size)
-        if not count:
+        whole = (stop - start) // self._size * self._size
+        if several is None or several.refusal or not whole:
             return False
 
         def prepare(ahead: int) -> None:
             trainer.schedule_runner.set(trainer.epochs_done, trainer.steps_done + ahead)
 
-        indices = self._feed.indices(start, start + count * self._size)
+        indices = self._feed.indices(start, start + whole)
         if not trainer.step.run_several(several, indices, prepare, taken):
             return False
         trainer.minibatch = several.minibatch

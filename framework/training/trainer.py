@@ -256,18 +256,22 @@ class Trainer:
             raise
         rows = min(rows, len(losses) * size)
         feed.close()  # if the epoch was not finished, so that nothing else reads while the loader is running
-        mean = 0.0
-        for start, loss in zip(range(0, rows, size), losses, strict=True):
+        values = self.history.step_losses
+        before = len(values)
+        try:
+            values.extend(map(float, losses))
+        except NonFiniteLossError as error:
+            # On a device this comes after the epoch; the minibatch is gathered again to name the place.
+            start = (len(values) - before) * size
             stop = min(rows, start + size)
-            try:
-                value = float(loss)
-                self.history.step_losses.append(value)
-                mean += value * ((stop - start) / rows if self.step.loss.reduction == "mean" else 1.0)
-            except NonFiniteLossError as error:
-                # On a device this comes after the epoch; the minibatch is gathered again to name the place.
-                again = self._micro_batches(feed, start, stop, self.step.micro.rows(stop - start), error.step)
-                raise self.step.failure(again, stop - start, error.step, "NaN or infinity in loss or gradient") from error
-        return mean, rows
+            again = self._micro_batches(feed, start, stop, self.step.micro.rows(stop - start), error.step)
+            raise self.step.failure(again, stop - start, error.step, "NaN or infinity in loss or gradient") from error
+        *whole, last = values[before:]
+        means = self.step.loss.reduction == "mean"
+        factor, mean = (size / rows if means else 1.0), 0.0
+        for value in whole:
+            mean += value * factor
+        return mean + last * ((rows - len(whole) * size) / rows if means else 1.0), rows
 
     def _step(self, feed: Feed, start: int, stop: int) -> StepLoss:
         """A step on the minibatch from place start to stop of the epoch's order."""

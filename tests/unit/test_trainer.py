@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 import fusedstep as fs
+from fusedstep.framework.training import callbacks
 
 BACKENDS = ["numpy", "numba"]
 
@@ -245,3 +246,21 @@ def test_progress_bar_shows_and_goes(data, monkeypatch) -> None:
     assert "epoch" in screen.getvalue()
     assert "2/2" in screen.getvalue()
     assert "val_accuracy 0." in screen.getvalue()
+
+
+@pytest.mark.parametrize("run", BACKENDS)
+def test_progress_bar_moves_within_an_epoch(run: str, data, monkeypatch) -> None:
+    monkeypatch.setattr("rich.progress.get_console", lambda: Console(file=io.StringIO(), force_terminal=True, width=100))
+    monkeypatch.setattr(callbacks, "REFRESH", 0.0)
+    bar, seen = fs.ProgressBar(), []
+
+    class Watching(fs.Callback):
+        def on_launch_end(self, trainer, done, total):
+            seen.append((bar._progress.tasks[0].completed, done / total))
+
+    trainer = fs.Trainer(_step(run), [bar, Watching()], steps_per_launch=2)
+    trainer.fit(*data, epochs=2, batch_size=50)
+    every = 1 if run == "numpy" else 2
+    wanted = [done / 6 for done in range(every, 7, every)]
+    assert [part for _, part in seen] == 2 * wanted
+    assert [completed for completed, _ in seen] == pytest.approx([*wanted, *(1.0 + part for part in wanted)])

@@ -10,6 +10,7 @@ import pytest
 import fusedstep as fs
 from fusedstep import errors
 from fusedstep.backends import Random
+from fusedstep.backends.arrays import stable_order
 from fusedstep.framework.sources.order import RowOrder, permutation
 from fusedstep.framework.sources.row_source import as_source
 from fusedstep.framework.streams import SHUFFLE
@@ -208,3 +209,11 @@ def test_f5_a_choice_keeps_the_blocks_of_its_source() -> None:
         source.take(np.array([3, 2]))
     with pytest.raises(errors.ShapeError, match="ascending"):
         source.take(np.array([3, 20]))
+
+
+def test_equal_keys_are_sorted_by_index():
+    keys = np.random.default_rng(0).integers(0, 50, 2_000).astype(np.uint64)
+    np.testing.assert_array_equal(stable_order(keys), np.argsort(keys, kind="stable"))
+    different = np.random.default_rng(0).permutation(2_000).astype(np.uint64)
+    np.testing.assert_array_equal(stable_order(different), np.argsort(different, kind="stable"))
+    assert stable_order(keys[:1]).tolist() == [0]

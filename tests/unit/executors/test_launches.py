@@ -304,10 +304,15 @@ def test_why_steps_go_one_by_one():
 
 
 def test_how_many_steps_a_launch_has():
-    several = RepeatedSteps(None, *map(np.asarray, data_for("tied")), SIZE, 7)
+    step = step_for("tied")
+    data = step.prepare(*data_for("tied"))
+    several, by_time = (step.executor.several(*data, SIZE, FULL, most) for most in (7, None))
+    assert several.ready()
+    assert by_time.ready()
     assert [several.next(left) for left in (100, 7, 3, 0)] == [7, 7, 3, 0]
-    several = RepeatedSteps(None, *map(np.asarray, data_for("tied")), SIZE, None)
-    assert several.next(100) == 1, "of which nobody knows how long they take"
+    assert by_time.next(100) == 1, "of which nobody knows how long they take"
+    by_time.run(np.arange(ROWS), 1, step.state.scalars_for_steps(FULL, lambda ahead: None))
+    assert by_time.next(10**9) > FULL
 
 
 def test_a_launch_that_takes_too_long_ends_early(monkeypatch):
