@@ -1,6 +1,7 @@
 """Many steps in one launch on `numba`: the bits of single steps, also where they end early, and what Python sees in between."""
 
 import json
+import sys
 import threading
 from itertools import cycle, product
 
@@ -312,7 +313,7 @@ def test_how_many_steps_a_launch_has(monkeypatch):
     assert [several.next(left) for left in (100, 7, 3, 0)] == [7, 7, 3, 0]
     assert by_time.next(100) == 1, "of which nobody knows how long they take"
     for seconds, fits in ((1e3, lambda steps: steps > FULL), (1e-9, lambda steps: steps == 1)):
-        monkeypatch.setattr("fusedstep.backends.numba.several.SECONDS", seconds)
+        monkeypatch.setattr(sys.modules[type(by_time).__module__], "SECONDS", seconds)
         by_time.run(np.arange(ROWS), 1, step.state.scalars_for_steps(FULL, lambda ahead: None))
         assert fits(by_time.next(10**9))
 
