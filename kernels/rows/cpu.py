@@ -335,6 +335,40 @@ def largest_columns_pick(x, table, winner, out):
             out[i, j] = x[i, table[j, winner[i, j]]]
 
 
+def argmax(x, out):
+    rows, width = x.shape
+    for i in range(rows):
+        best = x[i, 0]
+        which = 0
+        for j in range(1, width):
+            value = x[i, j]
+            # The first NaN counts as the largest, as in NumPy.
+            if value > best or (value != value and best == best):
+                best = value
+                which = j
+        out[i] = which
+
+
+def row_matmul(x, weight, out):
+    # out = x weight, row by row. The weight is read once for each row, which is all that a product of one row has to do.
+    inner, width = weight.shape
+    fourth = inner // 4 * 4
+    for i in range(x.shape[0]):
+        for j in range(width):
+            out[i, j] = real(0.0)
+        for k in range(0, fourth, 4):
+            a = x[i, k]
+            b = x[i, k + 1]
+            c = x[i, k + 2]
+            d = x[i, k + 3]
+            for j in range(width):
+                out[i, j] += (a * weight[k, j] + b * weight[k + 1, j]) + (c * weight[k + 2, j] + d * weight[k + 3, j])
+        for k in range(fourth, inner):
+            a = x[i, k]
+            for j in range(width):
+                out[i, j] += a * weight[k, j]
+
+
 # The functions of the table get a backend first, of which they `run` kernels and `fill` arrays.
 
 
@@ -401,6 +435,8 @@ KINDS: dict[Callable[..., Any], tuple[str, ...]] = {
     scalars_of_step: ("vector", "places", "written vector"),
     end_step: ("double", "vector", "double", "written places", "written places"),
     next_random: ("written bits",),
+    argmax: ("matrix", "written places"),
+    row_matmul: ("matrix", "matrix", "written matrix"),
 }
 """What each kernel takes; those of row operations take what must be given to these."""
 
