@@ -2,7 +2,7 @@
 
 Words of the calls that depend on the rows are written before each part, so that one table serves any number of rows.
 
-The words of `walk_rows` are: their own address; the addresses of calls [calls, 2] (entry, address of its words) and their number,
+The words of `walk_rows`: their own address; the addresses of calls [calls, 2] (entry, address of its words) and their number,
 of moves [moves, 4] and their number, of the words of all calls, and of sources [sources, 3]; the number of rows, and of the
 parts that they are cut into; and the range of parts to run: first, end, step.
 
