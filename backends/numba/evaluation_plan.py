@@ -76,7 +76,7 @@ class EvaluationPlan:
         return -(-wanted // unit) * unit
 
     def run(self, inputs: Sequence[Array], out: Array | None) -> tuple[Array, float]:
-        """See Evaluator.run; inputs and `out` without gaps."""
+        """See Evaluator.run; `out` without gaps."""
         rows = len(inputs[0])
         if rows == 1:
             single = _free(self._single) or _SingleRow(self)
@@ -84,6 +84,7 @@ class EvaluationPlan:
                 return single.run(inputs, out)
             finally:
                 self._single.append(single)
+        given = [np.ascontiguousarray(a) for a in inputs]
         if out is None:
             shape, dtype = self.calls.kinds[-1]
             out = np.empty((rows, *shape), dtype)
@@ -93,7 +94,7 @@ class EvaluationPlan:
         team = _free(teams) or _Team(self, threads)
         try:
             sums = np.zeros(parts)
-            team.point((*inputs, sums), out, rows, parts)
+            team.point((*given, sums), out, rows, parts)
             step = max(1, int(LAUNCH * parts / (rows * self.calls.flop + 1)) // UNIT) * UNIT
             with single_threaded_blas:
                 for start in range(0, parts, step):

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any, Literal
-
-import numpy as np
 
 from ..bounded_cache import BoundedCache
 from ..defaults.evaluator import Array, EvaluationWork, Evaluator
@@ -29,10 +26,12 @@ class CapturedEvaluator(Evaluator):
         if self.work.changed():
             self._plans.clear()
         kinds = tuple([(a.shape[1:], a.dtype) for a in inputs])
-        plan: EvaluationPlan | Literal[False] = self._plans.made(kinds, partial(self._captured, inputs))
+        plan: EvaluationPlan | Literal[False] | None = self._plans.get(kinds)
+        if plan is None:
+            plan = self._plans[kinds] = self._captured(inputs)
         if plan is False or (out is not None and not out.flags.c_contiguous):
             return super().run(inputs, out)
-        return plan.run([a if a.flags.c_contiguous else np.ascontiguousarray(a) for a in inputs], out)
+        return plan.run(inputs, out)
 
     def _captured(self, inputs: tuple[Array, ...]) -> EvaluationPlan | Literal[False]:
         if self.work.recordable:
