@@ -16,11 +16,13 @@ class EvaluationWork(Protocol):
     """A pass in evaluation mode as an evaluator sees it: each row of the result depends only on that row of the inputs.
 
     Attributes: rows – largest number of rows of one pass of the layers' own code, None for all that are given; recordable –
-        whether the pass does nothing but call its tape and its backend.
+        whether the pass does nothing but call its tape and its backend; deterministic – whether nothing may be selected by
+        timing.
     """
 
     rows: int | None
     recordable: bool
+    deterministic: bool
 
     def new_tape(self, backend: Any = None) -> Any:
         """A tape for this pass, on another backend if given."""

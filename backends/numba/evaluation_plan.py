@@ -59,13 +59,21 @@ class EvaluationPlan:
 
         with backend.quiet():
             self.calls = calls = RowCalls(work, inputs)
-            self.many, self.one = calls.tables(), calls.tables(of_one_row)
-            self._references = calls.forget_captures()
+            self.one = calls.tables(of_one_row, deterministic=True)
+        self._deterministic = work.deterministic
+        self._many: Tables | None = None
         low, high = PART_ROWS
         bytes_of_row = max(1, sum(extent.per_row for extent in calls.extents))
         self.part_rows = max(1, min(max(low, min(high, cache_per_core() // 2 // bytes_of_row)), BUFFERS // bytes_of_row))
         self._single: list[_SingleRow] = []
         self._teams: dict[int, list[_Team]] = {}
+
+    @property
+    def many(self) -> Tables:
+        """The tables for more than one row, made when they are first needed, because libraries of products may be timed."""
+        if self._many is None:
+            self._many = self.calls.tables(lambda call: call, self._deterministic)
+        return self._many
 
     def parts(self, rows: int) -> int:
         """Into how many parts rows are cut; independent of threads, because products of other shapes may round differently."""

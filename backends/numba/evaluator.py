@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from ...kernels.targets.gemm_choices import generation
 from ..bounded_cache import BoundedCache
 from ..defaults.evaluator import Array, EvaluationWork, Evaluator
 from ..executors.base import NotCapturable
@@ -16,6 +17,7 @@ class CapturedEvaluator(Evaluator):
     def __init__(self, backend: Any, work: EvaluationWork) -> None:
         super().__init__(backend, work)
         self._plans = BoundedCache()
+        self._generation = generation()
 
     def run(self, inputs: tuple[Array, ...], out: Array | None = None) -> tuple[Array, Any]:
         """See Evaluator.run; several threads may call it at the same time.
@@ -23,8 +25,9 @@ class CapturedEvaluator(Evaluator):
         The bits do not depend on the number of threads. They may depend on the number of rows, where the BLAS library rounds
         products of other shapes differently.
         """
-        if self.work.changed():
+        if self.work.changed() or self._generation != generation():
             self._plans.clear()
+            self._generation = generation()
         kinds = tuple([(a.shape[1:], a.dtype) for a in inputs])
         plan: EvaluationPlan | Literal[False] | None = self._plans.get(kinds)
         if plan is None:

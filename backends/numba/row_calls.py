@@ -12,14 +12,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...kernels.targets.gemm_choices import planning
 from ...kernels.targets.memory import unwritten
 from ...kernels.targets.native import Address, address_of
 from ..defaults.evaluator import Array, EvaluationWork
 from ..executors.base import NotCapturable
+from ..threads import single_threaded_blas
 from .capture import Call, Capture
 
 CAPTURED_ROWS = 256, 96, 64
-"""Numbers of rows that a pass is captured with; the first is a typical one, for which the library of a product is chosen."""
+"""Numbers of rows that a pass is captured with; for the first, a typical one, the libraries of products are selected."""
 
 
 class RowCapture(Capture):
@@ -123,38 +125,38 @@ class RowCalls:
             if any(not np.array_equal(arrays[0], other) for other in arrays[1:]):
                 raise NotCapturable("a constant that depends on the number of rows")
 
-    def tables(self, form: Callable[[Call], Call] = lambda call: call) -> Tables:
-        """The tables of all calls, each in the form that the function gives."""
+    def tables(self, form: Callable[[Call], Call], deterministic: bool) -> Tables:
+        """The tables of all calls, each in the form that the function gives.
+
+        Args: deterministic – whether a fixed rule selects the BLAS libraries.
+        """
+        first = self._captures[0]
+        versions = []
+        for capture in self._captures:
+            # Only the products of the first one are computed, so only for these a library is selected.
+            with single_threaded_blas, planning(deterministic or capture is not first):
+                versions.append([(call, capture.words(call)) for call in map(form, capture.calls)])
         calls: list[tuple[int, int]] = []
         values: list[int] = []
         moves: list[tuple[int, int, int, int]] = []
         blas = False
-        _same(len(c.calls) for c in self._captures)
-        for captured in zip(*(c.calls for c in self._captures), strict=True):
-            alike = [form(call) for call in captured]
-            calls.append((_same(call.entry for call in alike), len(values)))
-            product = alike[0].kernel is None
+        _same(map(len, versions))
+        for alike in zip(*versions, strict=True):
+            calls.append((_same(call.entry for call, _ in alike), len(values)))
+            product = alike[0][0].kernel is None
             blas |= product
-            words = [capture.words(call) for capture, call in zip(self._captures, alike, strict=True)]
-            for position, versions in enumerate(zip(*words, strict=True)):
-                source, value = versions[0]
-                if not (product and position == 0):  # that is the library, which may be another one for fewer rows
-                    source = _same(number for number, _ in versions)
-                    value, per_row = Extent.of([number for _, number in versions])
+            for position, words in enumerate(zip(*(words for _, words in alike), strict=True)):
+                source, value = words[0]
+                if not (product and position == 0):  # that is the library
+                    source = _same(number for number, _ in words)
+                    value, per_row = Extent.of([number for _, number in words])
                     if source < 0:
-                        source, value = 0, value + address_of(self._captures[0].constants[-1 - source])
+                        source, value = 0, value + address_of(first.constants[-1 - source])
                     if source or per_row:
                         moves.append((len(values), value, per_row, source))
                 values.append(value)
         table = np.array(moves, np.int64).reshape(-1, 4)
         return Tables(np.array(calls, np.int64).reshape(-1, 2), np.array(values, np.int64), table, blas)
-
-    def forget_captures(self) -> list[Array]:
-        """Drops the arrays of the captures, but for those that the calls read: these are returned."""
-        first = self._captures[0]
-        given = [array for call in first.calls for array in call.arrays if first._word(address_of(array))[0] <= 0]
-        self._captures = []
-        return given
 
 
 def _same(numbers: Iterable[int]) -> int:

@@ -58,15 +58,17 @@ class Evaluation:
     """A pass in evaluation mode: layers and an ending; see EvaluationWork in backends/defaults/evaluator.py.
 
     Args: chain – a Sequence; arena – its parameters; ending – see Ending; rows – largest number of rows of one pass of the
-        layers' own code, None for all; weights – as in Tape; further – what else the pass runs, such as a loss.
+        layers' own code, None for all; weights – as in Tape; further – what else the pass runs, such as a loss; deterministic –
+        as in TrainStep.
     """
 
     def __init__(
         self, chain: Any, arena: Arena, ending: Ending, rows: int | None = None, weights: Array | None = None,
-        further: Iterable[Frozen] = (),
+        further: Iterable[Frozen] = (), deterministic: bool = False,
     ) -> None:  # fmt: skip
         parts = [*chain.walk(), *further]
         self.rows = rows
+        self.deterministic = deterministic
         self.recordable = all(map(is_capturable, parts))
         self._chain = chain
         self._arena = arena

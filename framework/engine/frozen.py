@@ -104,7 +104,7 @@ class CapturedSettings:
         self._captured = dict(vars(self._thing))
 
     def change(self) -> tuple[str, Any, Any] | None:
-        """Name, old and new value of an attribute that was set or deleted since capture, because a replay ignores it; or None."""
+        """Name, old and new value of an attribute that was set or deleted since capture, which a replay ignores."""
         if self._captured is None:
             return None
         cls, now = type(self._thing), vars(self._thing)

@@ -256,8 +256,8 @@ class TrainStep:
         """What runs the layers in evaluation mode, with losses, in the precision of the step."""
         self._require_own_parameters()
         if self._evaluator is None:
-            ending = with_losses(self.loss)
-            work = Evaluation(self.chain, self.state.arena, ending, weights=self.weights, further=(self.loss,))
+            arena, loss = self.state.arena, self.loss
+            work = Evaluation(self.chain, arena, with_losses(loss), None, self.weights, (loss,), self.deterministic)
             self._evaluator = self.backend.evaluator(work)
         return self._evaluator
 

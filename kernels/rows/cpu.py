@@ -350,8 +350,8 @@ def argmax(x, out):
 
 
 def row_matmul(x, weight, out):
-    # out = x weight, row by row, for few rows: reading the weight takes most of the time. It is read in four long streams, which
-    # the processor can foresee.
+    # out = x weight, row by row, for few rows: reading the weight takes most of the time. It is read in four long streams,
+    # which the processor can foresee.
     inner, width = weight.shape
     quarter = inner // 4
     for i in range(x.shape[0]):

@@ -179,6 +179,15 @@ def test_a_change_of_an_own_layer_is_noticed():
     assert not np.allclose(model(x), before)
 
 
+def test_plans_are_made_anew_when_libraries_are_set():
+    model, x = small(), rows_of(9)
+    wanted = model(x)
+    before = plans(model)
+    fs.set_blas_choices({})
+    np.testing.assert_array_equal(model(x), wanted)
+    assert plans(model) != before
+
+
 @pytest.mark.parametrize("layer", [Plus(), fs.Dropout(0.5)], ids=["plain NumPy", "nothing to do"])
 def test_what_cannot_be_captured_runs_on_the_layers_own_code(layer):
     model, x = model_of(layer, head="values"), rows_of(9)
