@@ -20,6 +20,10 @@ from .replay import Replay
 from .row_calls import RowCalls, Tables
 from .row_walk import row_walk
 
+FEW = 3
+"""Rows up to which products take a kernel of this package, because libraries copy the weight before they read it."""
+COPIED = 128
+"""Rows up to which inputs and results are copied to and from arrays whose addresses are known."""
 PART_ROWS = 256, 512
 """Limits of the rows of a part where there are many; within them its buffers fit in half of the cache of a core. Products of
 fewer rows are slow, because a library copies the weight for each."""
@@ -47,8 +51,8 @@ class EvaluationPlan:
     def __init__(self, backend: Any, work: EvaluationWork, inputs: Sequence[Array]) -> None:
         kernels = backend._kernels
 
-        def of_one_row(call: Call) -> Call:
-            """A product by a kernel that reads the weight once; other calls as they are."""
+        def of_few_rows(call: Call) -> Call:
+            """A product by a kernel that reads the weight once for each row; other calls as they are."""
             if call.kernel is not None:
                 return call
             a, b, out, accumulate = call.arguments
@@ -59,13 +63,14 @@ class EvaluationPlan:
 
         with backend.quiet():
             self.calls = calls = RowCalls(work, inputs)
-            self.one = calls.tables(of_one_row, deterministic=True)
+            self.few = calls.tables(of_few_rows, deterministic=True)
         self._deterministic = work.deterministic
         self._many: Tables | None = None
         low, high = PART_ROWS
         bytes_of_row = max(1, sum(extent.per_row for extent in calls.extents))
         self.part_rows = max(1, min(max(low, min(high, cache_per_core() // 2 // bytes_of_row)), BUFFERS // bytes_of_row))
-        self._single: list[_SingleRow] = []
+        self._few: list[_FixedArrays] = []
+        self._copied: list[_FixedArrays] = []
         self._teams: dict[int, list[_Team]] = {}
 
     @property
@@ -86,17 +91,25 @@ class EvaluationPlan:
     def run(self, inputs: Sequence[Array], out: Array | None) -> tuple[Array, float]:
         """See Evaluator.run; `out` without gaps."""
         rows = len(inputs[0])
-        if rows == 1:
-            single = _free(self._single) or _SingleRow(self)
-            try:
-                return single.run(inputs, out)
-            finally:
-                self._single.append(single)
+        if rows <= FEW:
+            owned = self._few
+            lane = _free(owned) or _FixedArrays(self, self.few, FEW)
+        else:
+            parts = self.parts(rows)
+            if parts > 1 or rows > COPIED:
+                return self._run_parts(inputs, out, rows, parts)
+            owned = self._copied
+            lane = _free(owned) or _FixedArrays(self, self.many, min(COPIED, self.part_rows))
+        try:
+            return lane.run(inputs, out)
+        finally:
+            owned.append(lane)
+
+    def _run_parts(self, inputs: Sequence[Array], out: Array | None, rows: int, parts: int) -> tuple[Array, float]:
         given = [np.ascontiguousarray(a) for a in inputs]
         if out is None:
             shape, dtype = self.calls.kinds[-1]
             out = np.empty((rows, *shape), dtype)
-        parts = self.parts(rows)
         threads = min(num_threads(), parts) if parts > 1 else 1
         teams = self._teams.setdefault(threads, [])
         team = _free(teams) or _Team(self, threads)
@@ -191,35 +204,35 @@ class _Team:
         return replay.finish()
 
 
-class _SingleRow:
-    """A lane for one row, with its own arrays for the inputs and the result, so that its words are written only once."""
+class _FixedArrays:
+    """A lane for few rows, which are copied to and from its own arrays: this is faster than asking NumPy for addresses."""
 
-    def __init__(self, plan: EvaluationPlan) -> None:
-        calls, tables = plan.calls, plan.one
+    def __init__(self, plan: EvaluationPlan, tables: Tables, rows: int) -> None:
+        calls = plan.calls
         sources = np.zeros((len(calls.extents) + 1, 3), np.int64)
-        self._lane = _Lane(calls, tables, 1, np.zeros(12, np.int64), sources)
-        *self._inputs, self._out = [aligned_empty((1, *shape), dtype) for shape, dtype in calls.kinds]
+        self._arguments = np.zeros(12, np.int64)
+        self._lane = _Lane(calls, tables, rows, self._arguments, sources)
+        *self._inputs, self._out = [aligned_empty((rows, *shape), dtype) for shape, dtype in calls.kinds]
         self._sum = np.zeros(1)
         for number, array in enumerate((*self._inputs, self._sum), 1):
             sources[number, 0] = address_of(array)
         sources[calls.result + 1, 0] = address_of(self._out)
-        moves = tables.moves
-        self._lane.words[moves[:, 0]] = moves[:, 1] + moves[:, 2] + sources[moves[:, 3], 0]
-        self._lane.arguments[4] = 0
-        self._lane.arguments[7:] = 1, 1, 0, 1, 1
+        self._arguments[7:] = 0, 1, 0, 1, 1
         self._blas = tables.blas
-        self._walk, self._place = row_walk(), int(address_of(self._lane.arguments))
+        self._walk, self._place = row_walk(), int(address_of(self._arguments))
 
     def run(self, inputs: Sequence[Array], out: Array | None) -> tuple[Array, float]:
         """See EvaluationPlan.run."""
+        rows = len(inputs[0])
         for own, given in zip(self._inputs, inputs, strict=True):
-            own[...] = given
+            own[:rows] = given
+        self._arguments[7] = rows
         if self._blas:
             with single_threaded_blas:
                 self._walk(self._place)
         else:
             self._walk(self._place)
         if out is None:
-            return self._out.copy(), self._sum.item()
-        out[...] = self._out
+            return self._out[:rows].copy(), self._sum.item()
+        out[...] = self._out[:rows]
         return out, self._sum.item()
