@@ -40,6 +40,7 @@ class RowCapture(Capture):
         self.tape = work.new_tape(self)
         self.tape.begin(rows, 1)  # one row in the minibatch, because the factor of a mean would depend on the rows
         self.result = work.forward(self.tape, given, partial(self.sum_up, out=summed))
+        self.tape = None  # which refers to this object
 
     def empty(self, shape: Sequence[int], dtype: str = "float32") -> Array:
         """See Backend.empty."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Iterator
 from collections.abc import Sequence as Widths
 from itertools import pairwise
@@ -220,7 +221,9 @@ class Sequential(Sequence, public=False):
         evaluators = self.arena.evaluators
         evaluator = evaluators.get(ending)
         if evaluator is None:
-            evaluator = evaluators[ending] = self.backend.evaluator(Evaluation(self, self.arena, ending, PREDICTION_ROWS))
+            # Proxies, so that a model is freed as soon as nobody uses it.
+            work = Evaluation(weakref.proxy(self), weakref.proxy(self.arena), ending, PREDICTION_ROWS)
+            evaluator = evaluators[ending] = self.backend.evaluator(work)
         source = as_source(x)
         if source is not None:
             return self._streamed(source, evaluator)

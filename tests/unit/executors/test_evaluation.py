@@ -1,7 +1,9 @@
 """Predictions and metrics that are replayed give what the layers' own code gives, for any number of rows, parts and threads."""
 
 import copy
+import gc
 import pickle
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -267,6 +269,19 @@ def test_buffers_are_bounded():
     lanes = [*(lane for team in teams for lane in team._lanes), *(one._lane for one in fixed)]
     per_row = sum(extent.per_row for extent in plan.calls.extents)
     assert sum(b.nbytes for lane in lanes for b in lane._buffers) <= 5 * plan.part_rows * per_row
+
+
+def test_a_model_is_freed_without_the_garbage_collector():
+    gc.disable()
+    try:
+        model = small()
+        model.predict_proba(rows_of(1000))
+        model(rows_of(1))
+        arena = weakref.ref(model.arena)
+        del model
+        assert arena() is None
+    finally:
+        gc.enable()
 
 
 def test_the_parts_of_rows():
