@@ -21,6 +21,7 @@ from ..kernels.rows import reference
 from ..kernels.targets.storage import bfloat16, is_narrow
 from .arrays import c_order, cast, describe, on_host, stable_order
 from .defaults import dense, formulas
+from .defaults.evaluator import EvaluationWork, Evaluator
 from .executors.base import Executor, Work
 from .executors.plain import PlainExecutor
 from .slots import Kind, Slot
@@ -407,6 +408,12 @@ class Backend:
     def executor(self, work: Work) -> Executor:
         """The executor that runs the steps of a TrainStep on this backend."""
         return PlainExecutor(self, work)
+
+    # Evaluation
+
+    def evaluator(self, work: EvaluationWork) -> Evaluator:
+        """The evaluator that runs a pass in evaluation mode, for predictions and metrics, over any number of rows."""
+        return Evaluator(self, work)
 
 
 def _method(name: str) -> Callable[..., bool]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from ..defaults.evaluator import EvaluationWork, Evaluator
 from ..executors.base import Executor, Work
+from .evaluator import CapturedEvaluator
 from .operations import NumbaOperations
 from .rows import RowExecutor
 
@@ -13,3 +15,7 @@ class NumbaBackend(NumbaOperations):
     def executor(self, work: Work) -> Executor:
         """Rows over cores; a subclass may do things its own way, so its methods are called, and its steps not captured."""
         return RowExecutor(self, work, captures=type(self) is NumbaBackend)
+
+    def evaluator(self, work: EvaluationWork) -> Evaluator:
+        """Captured passes, with rows over cores; a subclass runs the layers' own code, as in `executor`."""
+        return CapturedEvaluator(self, work) if type(self) is NumbaBackend else super().evaluator(work)

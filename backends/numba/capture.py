@@ -137,6 +137,11 @@ class Capture(NumbaOperations):
             raise NotCapturable(f"filling an array with strides {array.strides}")
         self.run(self._kernels.fill, array.reshape(-1), value)
 
+    def argmax(self, x: Array) -> Array:
+        """See Backend.argmax."""
+        _require_rows((x,))
+        return super().argmax(x)
+
     def sum_up(self, x: Array, out: Array) -> None:
         """The sum of x goes to out [1]."""
         self.run(self._kernels.total, x, out)
@@ -154,5 +159,5 @@ class Capture(NumbaOperations):
             raise NotCapturable("a conversion of an array")
         return array
 
-    copy = take_rows = item = to_numpy = random_bits = permutation = argmax = total = sum_of_squares = limit_norm = _refuse
+    copy = take_rows = item = to_numpy = random_bits = permutation = total = sum_of_squares = limit_norm = _refuse
     update = fold = _refuse

@@ -112,6 +112,15 @@ class NumbaOperations(NumpyBackend):
         self._target.random_bits(out, random.state, random.stream)
         return out
 
+    def argmax(self, x: Array) -> Array:
+        """See Backend.argmax."""
+        self.require(x)
+        if not x.flags.c_contiguous or x.shape[1] == 0:
+            return super().argmax(x)
+        out = self.empty((x.shape[0],), "int64")
+        self.run(self._kernels.argmax, x, out)
+        return out
+
     def total(self, x: Array) -> Scalar:
         """See Backend.total."""
         self.require(x)

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from ...backends import Array, Backend, Random
+from ...backends.defaults.evaluator import Evaluator
 from ...errors import StateError
 from ...kernels.formulas.updates import masked
 from ..streams import INITIAL
@@ -47,7 +49,8 @@ class Arena:
 
     Attributes: values – flat array with all parameters; views – parameter -> its part of `values`; ranges – parameter ->
         (start, stop); names – parameter -> name; mask – flat, 0 where an element was pruned and 1 elsewhere, None if nothing
-        was pruned; set by `prune`. Every optimiser keeps pruned elements at exactly 0.
+        was pruned; set by `prune`. Every optimiser keeps pruned elements at exactly 0; evaluators – of the
+        model, by what follows its layers.
 
     Args: parameters – (name, declaration) of each, in the order of the model; backend; dtype – "float32" or "float64".
     """
@@ -67,6 +70,7 @@ class Arena:
         self.views = self.views_of(self.values)
         self.mask: Array | None = None
         self.training = Training()
+        self.evaluators: dict[Any, Evaluator] = {}
 
     @property
     def count(self) -> int:

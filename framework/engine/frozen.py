@@ -103,19 +103,27 @@ class CapturedSettings:
         """Stores the current attributes, which were captured."""
         self._captured = dict(vars(self._thing))
 
-    def require_same(self) -> None:
-        """Raises StateError if an attribute was set or deleted since capture, because a replay ignores such changes."""
+    def change(self) -> tuple[str, Any, Any] | None:
+        """Name, old and new value of an attribute that was set or deleted since capture, which a replay ignores."""
         if self._captured is None:
-            return
+            return None
         cls, now = type(self._thing), vars(self._thing)
         for name in (*self._captured, *(n for n in now if n not in self._captured and hasattr(cls, n))):
             before, after = (values.get(name, getattr(cls, name, None)) for values in (self._captured, now))
             if before is not after and not (isinstance(before, int | float | str) and before == after):
-                asked = ", or leave recordable = True out of the class" if "recordable" in vars(cls) else ""
-                raise StateError(
-                    f"expected {self._thing!r} to keep its {name} while a TrainStep uses it; got {after!r} in place of "
-                    f"{before!r}; make a new {cls.__name__} and a new TrainStep{asked}"
-                )
+                return name, before, after
+        return None
+
+    def require_same(self) -> None:
+        """Raises StateError where there is a change."""
+        found = self.change()
+        if found is not None:
+            cls, (name, before, after) = type(self._thing), found
+            asked = ", or leave recordable = True out of the class" if "recordable" in vars(cls) else ""
+            raise StateError(
+                f"expected {self._thing!r} to keep its {name} while a TrainStep uses it; got {after!r} in place of "
+                f"{before!r}; make a new {cls.__name__} and a new TrainStep{asked}"
+            )
 
 
 def captured_settings(things: Iterable[Frozen]) -> list[CapturedSettings]:

@@ -30,26 +30,24 @@ def evaluate(step: Step, feed: Feed, batch_rows: int, size: int) -> dict[str, fl
     rows, xp = feed.rows, backend.xp
     total = right = squares = spread = 0.0
     mean, constant = _spread_of(backend, feed) if loss.head == "values" else (None, False)
-    tape = step.evaluation_tape()
+    evaluator = step.evaluator()
 
     def count(answers: Array) -> float:
         return float(backend.item(xp.sum(xp.astype(answers, xp.float64))))
 
     for part, wanted in feed.everything(batch_rows, size):
-        tape.begin(int(part.shape[0]), rows)
-        numbers = backend.dtype_name(wanted).startswith("float")
         with backend.quiet(), backend.products("float32", step.deterministic):
-            outputs = step.chain.forward(part, tape)
-            losses, _ = loss.evaluate(outputs, wanted, tape)
-            total += backend.item(backend.total(losses))
+            results, losses = evaluator.run((part, wanted))
+            total += backend.item(losses)
             if loss.head == "values":
-                squares += backend.item(xp.sum((backend.wide(outputs) - wanted) ** 2))
+                squares += backend.item(xp.sum((backend.wide(results) - wanted) ** 2))
                 spread += backend.item(xp.sum((wanted - mean) ** 2))
             elif loss.head == "classes":
-                right += count(backend.argmax(outputs) == (backend.argmax(wanted) if numbers else wanted))
+                numbers = backend.dtype_name(wanted).startswith("float")
+                right += count(results == (backend.argmax(wanted) if numbers else wanted))
             else:
                 threshold = 0.5 if loss.head == "binary" else 0.0
-                right += count((outputs > 0.0) == (wanted > threshold)) / int(outputs.shape[1])
+                right += count((results > 0.0) == (wanted > threshold)) / int(results.shape[1])
     result = {"loss": total / rows if loss.reduction == "mean" else total}
     if loss.head == "values":
         return {**result, "r2": float("nan") if constant else 1.0 - squares / spread}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import threading
+import weakref
 from collections.abc import Iterator
 from collections.abc import Sequence as Widths
 from itertools import pairwise
@@ -13,6 +13,7 @@ import numpy as np
 
 from ...backends import Backend
 from ...backends import backend as find_backend
+from ...backends.defaults.evaluator import Evaluator
 from ...errors import DtypeError, EmptyDataError, HyperparameterError, MixedBackends, NonFiniteDataError, ShapeError, StateError
 from ..layers import Layer
 from ..layers.activations import ACTIVATION_LAYERS
@@ -23,10 +24,12 @@ from ..layers.sequence import Sequence
 from ..layers.softmax import Softmax
 from ..sources.row_source import RowSource, as_source
 from .arena import Arena
+from .evaluation import Ending, Evaluation, labels, outputs, sigmoid, softmax
 from .initializers import Initializer
-from .tape import Tape
 
 Array = Any
+Scalar = Any
+"""A number that may still be on the device."""
 
 HEADS = ("classes", "binary", "signs", "values")
 """Meaning of the outputs: logits or probabilities of classes, one logit, one signed score, or plain numbers."""
@@ -43,7 +46,7 @@ class Sequential(Sequence, public=False):
     Widths that do not match raise ShapeError here if the first layer states its number of input columns.
     """
 
-    _may_change = frozenset({"head", "head_is_given", "_arena", "_local"})
+    _may_change = frozenset({"head", "head_is_given", "_arena"})
 
     def __init__(self, *layers: Layer, head: str | None = None) -> None:
         super().__init__(*layers)
@@ -53,7 +56,6 @@ class Sequential(Sequence, public=False):
         self.head_is_given = head is not None
         self.inputs = next((w for w in map(_input_width, self.layers) if w is not None), None)
         self._arena: Arena | None = None
-        self._local = threading.local()
         if self.inputs is not None:
             self.outputs: int | None = self._check_widths(self.inputs)
         else:
@@ -88,7 +90,6 @@ class Sequential(Sequence, public=False):
     def place(self, backend: Backend, dtype: str) -> None:
         """Allocates the parameters on a backend; they are 0 until `initialize` or `load_parameters` sets them."""
         self._arena = Arena(self.declared(), backend, dtype)
-        self._local = threading.local()
 
     @property
     def initialized(self) -> bool:
@@ -213,52 +214,40 @@ class Sequential(Sequence, public=False):
         Args: x – [B, d]: NumPy, CuPy, any DLPack array; or a RowSource, which is read PREDICTION_ROWS rows at a time.
         Raises: ShapeError, DtypeError, EmptyDataError for x; StateError before `initialize`.
         """
+        return self._evaluated(x, outputs)[0]
+
+    def _evaluated(self, x: Any, ending: Ending) -> tuple[Array, Scalar]:
+        """The result of the ending for each row, and the sum of all outputs."""
+        evaluators = self.arena.evaluators
+        evaluator = evaluators.get(ending)
+        if evaluator is None:
+            # Proxies, so that a model is freed as soon as nobody uses it.
+            work = Evaluation(weakref.proxy(self), weakref.proxy(self.arena), ending, PREDICTION_ROWS)
+            evaluator = evaluators[ending] = self.backend.evaluator(work)
         source = as_source(x)
         if source is not None:
-            return self._streamed(source)
+            return self._streamed(source, evaluator)
         array = self.convert_input(x)
-        rows = int(array.shape[0])
-        if rows == 0:
+        if array.shape[0] == 0:
             raise EmptyDataError("expected at least one row to predict; got none")
-        backend = self.backend
-        if rows <= PREDICTION_ROWS:
-            return self._evaluate(array, copy=True)
-        width = self._check_widths(int(array.shape[1]))
-        out = backend.empty((rows, width), self.dtype)
-        for start in range(0, rows, PREDICTION_ROWS):
-            stop = min(rows, start + PREDICTION_ROWS)
-            backend.copy(self._evaluate(array[start:stop, ...], copy=False), out[start:stop, ...])
-        return out
+        return evaluator.run((array,))
 
-    def _streamed(self, source: RowSource) -> Array:
-        """The outputs for a source, block by block."""
-        rows, backend = len(source), self.backend
-        out = backend.empty((rows, self._check_widths(self.check_input_shape(source.shape))), self.dtype)
+    def _streamed(self, source: RowSource, evaluator: Evaluator) -> tuple[Array, Scalar]:
+        """As `_evaluated` for a source, block by block."""
+        self.check_input_shape(source.shape)
+        out: Array = None
+        total: Scalar = 0.0
         for block, part in _blocks_of(source, self.dtype):
-            backend.copy(self._evaluate(self.convert_input(part), copy=False), out[block, ...])
-        return out
-
-    def _evaluate(self, x: Array, copy: bool) -> Array:
-        """One pass; each thread has separate tapes, for its two most recent batch sizes."""
-        rows = int(x.shape[0])
-        tapes: dict[int, Tape] = self._local.__dict__.setdefault("tapes", {})
-        tape = tapes.get(rows)
-        if tape is None:
-            if len(tapes) >= 2:
-                tapes.clear()
-            tape = tapes[rows] = Tape(self.arena)
-        tape.begin(rows)
-        with self.backend.quiet():
-            y = self.forward(x, tape)
-        if not copy:
-            return y
-        out = self.backend.empty(tuple(y.shape), self.dtype)
-        self.backend.copy(y, out)
-        return out
+            results, summed = evaluator.run((self.convert_input(part),), None if out is None else out[block, ...])
+            total = total + summed
+            if out is None:
+                out = self.backend.empty((len(source), *results.shape[1:]), self.backend.dtype_name(results))
+                self.backend.copy(results, out[block, ...])
+        return out, total
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles: the parameters and masks as host arrays, and the name of the backend."""
-        state = {k: v for k, v in super().__getstate__().items() if k not in ("_arena", "_local")}
+        state = {k: v for k, v in super().__getstate__().items() if k != "_arena"}
         if self._arena is not None:
             values = {name: self.backend.to_numpy(array) for name, array in self.parameters().items()}
             masks = {name: self.backend.to_numpy(array) for name, array in self.masks().items()}
@@ -267,7 +256,7 @@ class Sequential(Sequence, public=False):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         placed = state.pop("placed", None)
-        super().__setstate__({**state, "_arena": None, "_local": threading.local()})
+        super().__setstate__({**state, "_arena": None})
         if placed is not None:
             backend, dtype, values, masks = placed
             self.place(find_backend(backend), dtype)
@@ -281,19 +270,17 @@ class Sequential(Sequence, public=False):
             output and [B, e] for several; for "values", or without a head, the outputs [B, e].
         Raises: NonFiniteDataError for NaN or infinity in x; waits for the device.
         """
-        y = self._finite_outputs(x)
-        if self.head == "classes":
-            return self.backend.argmax(y)
+        y = self._finite(x, labels if self.head == "classes" else outputs)
         if self.head in ("binary", "signs"):
             answers = self.backend.xp.astype(y > 0.0, self.backend.dtype("int32"))
             return answers[:, 0] if y.shape[1] == 1 else answers
         return y
 
-    def _finite_outputs(self, x: Any) -> Array:
-        """The outputs; raises an error that states whether the data or the model is the cause."""
-        y = self(x)
-        if math.isfinite(self.backend.item(self.backend.sum_of_squares(self.backend.xp.reshape(y, (-1,))))):
-            return y
+    def _finite(self, x: Any, ending: Ending) -> Array:
+        """As `_evaluated`; raises an error that states whether data or model is the cause where outputs are not finite."""
+        result, total = self._evaluated(x, ending)
+        if math.isfinite(self.backend.item(total)):
+            return result
         from ..tables.validation import require_finite
 
         source = as_source(x)
@@ -314,16 +301,11 @@ class Sequential(Sequence, public=False):
         logits; they rank the classes, but are not calibrated probabilities.
         Raises: StateError for a model whose outputs are not logits; NonFiniteDataError for NaN or infinity in x.
         """
-        from ...kernels.formulas.activations import ACTIVATIONS
-
-        backend = self.backend
-        y = self._finite_outputs(x)
         if self.head == "binary":
-            one = backend.empty(tuple(y.shape), self.dtype)
-            backend.map(ACTIVATIONS["sigmoid"].forward, one, y)
-            if y.shape[1] > 1:
+            one = self._finite(x, sigmoid)
+            if one.shape[1] > 1:
                 return one
-            both = backend.empty((y.shape[0], 2), self.dtype)
+            both = self.backend.empty((one.shape[0], 2), self.dtype)
             both[:, 1:] = one
             both[:, :1] = 1.0 - one
             return both
@@ -331,9 +313,7 @@ class Sequential(Sequence, public=False):
             raise StateError(
                 f"expected a model whose outputs are logits of classes; got head {self.head!r}; use predict instead"
             )
-        if not isinstance(self.layers[-1], Softmax):
-            backend.rows("softmax", y, y)
-        return y
+        return self._finite(x, outputs if isinstance(self.layers[-1], Softmax) else softmax)
 
     def require_arena(self, arena: Arena, holder: str) -> None:
         """Raises StateError if the parameters are no longer in `arena`; holder – the class that uses it."""
@@ -418,11 +398,11 @@ def mlp(
     kind = ACTIVATION_LAYERS[activation]
     init = kind.weight_init if weight_init is None else weight_init
     layers: list[Layer] = []
-    for inputs, outputs in pairwise(widths[:-1]):
-        layers.append(Linear(inputs, outputs, weight_init=init, bias_init=bias_init))
+    for width, following in pairwise(widths[:-1]):
+        layers.append(Linear(width, following, weight_init=init, bias_init=bias_init))
         if layer_norm:
-            layers.append(LayerNorm(outputs))
-        layers.append(kind.of_width(outputs))
+            layers.append(LayerNorm(following))
+        layers.append(kind.of_width(following))
         if dropout:
             layers.append(Dropout(dropout))
     layers.append(Linear(widths[-2], widths[-1], weight_init=init))

@@ -14,6 +14,7 @@ from typing import Any
 
 from ...backends import Backend
 from ...backends import backend as find_backend
+from ...backends.defaults.evaluator import Evaluator
 from ...backends.profiling import Part
 from ...errors import DtypeError, EmptyDataError, HyperparameterError, NonFiniteLossError, StateError
 from ...kernels.interrupts import uninterrupted
@@ -22,6 +23,7 @@ from ..optimizers import Optimizer, refuse_full_batch
 from ..settings import fraction, positive, whole
 from .anatomy import Memory, memory_of, profile_of
 from .diagnosis import failure_of
+from .evaluation import Evaluation, with_losses
 from .frozen import captured_settings, is_capturable
 from .micro_batches import MicroBatches
 from .minibatches import MicroBatchSource, given_micro_batches, no_micro_batches, prepared, ready_micro_batches, require_targets
@@ -116,7 +118,8 @@ class TrainStep:
         captured = (loss, *self.chain.walk()) if self.recordable else ()
         self._own_settings = captured_settings((optimizer, *captured))
         self.executor = chosen.executor(self)
-        self.micro = MicroBatches(micro_batch, chosen, self.executor.forget)
+        self._evaluator: Evaluator | None = None
+        self.micro = MicroBatches(micro_batch, chosen, self._forget)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in _FOR_GOOD and name in self.__dict__:
@@ -249,10 +252,14 @@ class TrainStep:
         random = self.backend.random_state(self.seed, 0, first_row)
         return Tape(self.state.arena, True, random, gradients, None, self.weights, backend, allocate, first_row, adds)
 
-    def evaluation_tape(self) -> Tape:
-        """A tape for evaluation mode, in the precision of the step."""
+    def evaluator(self) -> Evaluator:
+        """What runs the layers in evaluation mode, with losses, in the precision of the step."""
         self._require_own_parameters()
-        return Tape(self.state.arena, weights=self.weights)
+        if self._evaluator is None:
+            arena, loss = self.state.arena, self.loss
+            work = Evaluation(self.chain, arena, with_losses(loss), None, self.weights, (loss,), self.deterministic)
+            self._evaluator = self.backend.evaluator(work)
+        return self._evaluator
 
     def run(self, inputs: Array, targets: Array) -> StepLoss:
         """One step on arrays that are already converted and checked."""
@@ -358,6 +365,11 @@ class TrainStep:
         if not results.done:
             raise self.failure((several.minibatch,), rows, first, _broken(results.item((0, 0))))
         return True
+
+    def _forget(self) -> None:
+        """Releases all buffers; they are made again when they are needed."""
+        self.executor.forget()
+        self._evaluator = None
 
     def products(self) -> AbstractContextManager[Any]:
         """Context in which the backend computes matrix products in the mode of this step."""

@@ -335,6 +335,42 @@ def largest_columns_pick(x, table, winner, out):
             out[i, j] = x[i, table[j, winner[i, j]]]
 
 
+def argmax(x, out):
+    rows, width = x.shape
+    for i in range(rows):
+        best = x[i, 0]
+        which = 0
+        for j in range(1, width):
+            value = x[i, j]
+            # The first NaN counts as the largest, as in NumPy.
+            if value > best or (value != value and best == best):
+                best = value
+                which = j
+        out[i] = which
+
+
+def row_matmul(x, weight, out):
+    # out = x weight, row by row, for few rows: reading the weight takes most of the time. It is read in four long streams,
+    # which the processor can foresee.
+    inner, width = weight.shape
+    quarter = inner // 4
+    for i in range(x.shape[0]):
+        for j in range(width):
+            out[i, j] = real(0.0)
+        for k in range(quarter):
+            a = x[i, k]
+            b = x[i, quarter + k]
+            c = x[i, 2 * quarter + k]
+            d = x[i, 3 * quarter + k]
+            for j in range(width):
+                first = a * weight[k, j] + b * weight[quarter + k, j]
+                out[i, j] += first + (c * weight[2 * quarter + k, j] + d * weight[3 * quarter + k, j])
+        for k in range(4 * quarter, inner):
+            a = x[i, k]
+            for j in range(width):
+                out[i, j] += a * weight[k, j]
+
+
 # The functions of the table get a backend first, of which they `run` kernels and `fill` arrays.
 
 
@@ -401,6 +437,8 @@ KINDS: dict[Callable[..., Any], tuple[str, ...]] = {
     scalars_of_step: ("vector", "places", "written vector"),
     end_step: ("double", "vector", "double", "written places", "written places"),
     next_random: ("written bits",),
+    argmax: ("matrix", "written places"),
+    row_matmul: ("matrix", "matrix", "written matrix"),
 }
 """What each kernel takes; those of row operations take what must be given to these."""
 

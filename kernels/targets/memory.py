@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 import mmap
 from collections.abc import Callable, Sequence
+from functools import cache
 from itertools import cycle
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,8 @@ PAGE = 4096
 """Bytes of a page."""
 LARGE = 16 * PAGE
 """Bytes of an array that gets a page more, for its beginning."""
+CACHE = 512 * 1024
+"""Bytes of the second-level cache of a core, where the system does not say."""
 _beginnings = cycle(17 * LINE * k % PAGE for k in range(PAGE // LINE))
 """Adam over four arrays of 10 and of 50 million numbers takes 0.93 of the time that it takes where all begin with a page."""
 
@@ -42,6 +46,16 @@ def _aligned(make: Callable[..., Array], shape: Sequence[int], dtype: np.dtype[A
     room = make(size + unit + later, np.uint8)
     first = -room.__array_interface__["data"][0] % unit + later
     return room[first : first + size].view(dtype).reshape(shape)
+
+
+@cache
+def cache_per_core() -> int:
+    """Bytes of the largest cache that belongs to one core, of the first one; CACHE where the system does not say."""
+    try:
+        size = Path("/sys/devices/system/cpu/cpu0/cache/index2/size").read_text().strip()
+        return int(size.removesuffix("K")) * 1024
+    except (OSError, ValueError):
+        return CACHE
 
 
 def unwritten(shape: Sequence[int], dtype: Any) -> Array:

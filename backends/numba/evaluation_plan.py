@@ -1,0 +1,238 @@
+"""A captured pass in evaluation mode: the parts that rows are cut into, and the threads' own tables and buffers.
+
+Parts are small enough for their buffers to stay in the cache of a core, and do not depend on the number of threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+
+from ...kernels.targets.memory import aligned_empty, cache_per_core
+from ...kernels.targets.native import address_of
+from ..defaults.evaluator import Array, EvaluationWork
+from ..profiling import Label
+from ..threads import num_threads, single_threaded_blas
+from .capture import Call
+from .replay import Replay
+from .row_calls import RowCalls, Tables
+from .row_walk import row_walk
+
+FEW = 3
+"""Rows up to which products take a kernel of this package, because libraries copy the weight before they read it."""
+COPIED = 128
+"""Rows up to which inputs and results are copied to and from arrays whose addresses are known."""
+PART_ROWS = 256, 512
+"""Limits of the rows of a part where there are many; within them its buffers fit in half of the cache of a core. Products of
+fewer rows are slow, because a library copies the weight for each."""
+BUFFERS = 2**24
+"""Bytes of the buffers of a part; where PART_ROWS take more, as with images, parts have fewer rows."""
+CUT = (16, 128), (2, 48)
+"""For the sake of other cores, few rows are cut into at most so many parts of at least so many rows."""
+UNIT = 16
+"""The number of parts is a multiple of this number or, if it is smaller, a power of two, for any number of threads."""
+SHORT = 2e6
+"""Floating-point operations of a pass that is not worth a second thread."""
+LAUNCH = 4e9
+"""Floating-point operations until an interrupt is handled: some hundredths of a second."""
+
+Own = TypeVar("Own")
+
+
+class EvaluationPlan:
+    """A pass for inputs of certain types, with any number of rows; several threads may run it at the same time.
+
+    Args: backend, work – see Evaluator; inputs – see RowCalls.
+    Raises: NotCapturable.
+    """
+
+    def __init__(self, backend: Any, work: EvaluationWork, inputs: Sequence[Array]) -> None:
+        kernels = backend._kernels
+
+        def of_few_rows(call: Call) -> Call:
+            """A product by a kernel that reads the weight once for each row; other calls as they are."""
+            if call.kernel is not None:
+                return call
+            a, b, out, accumulate = call.arguments
+            if a.transposed or b.transposed or accumulate:
+                return call
+            kernel = kernels.kernel(kernels.row_matmul, out.dtype)
+            return Call("row_matmul", (a.array, b.array, out), [out], call.place, call.stage, kernel)
+
+        with backend.quiet():
+            self.calls = calls = RowCalls(work, inputs)
+            self.few = calls.tables(of_few_rows, deterministic=True)
+        self._deterministic = work.deterministic
+        self._many: Tables | None = None
+        low, high = PART_ROWS
+        bytes_of_row = max(1, sum(extent.per_row for extent in calls.extents))
+        self.part_rows = max(1, min(max(low, min(high, cache_per_core() // 2 // bytes_of_row)), BUFFERS // bytes_of_row))
+        self._few: list[_FixedArrays] = []
+        self._copied: list[_FixedArrays] = []
+        self._teams: dict[int, list[_Team]] = {}
+
+    @property
+    def many(self) -> Tables:
+        """The tables for more than one row, made when they are first needed, because libraries of products may be timed."""
+        if self._many is None:
+            self._many = self.calls.tables(lambda call: call, self._deterministic)
+        return self._many
+
+    def parts(self, rows: int) -> int:
+        """Into how many parts rows are cut; independent of threads, because products of other shapes may round differently."""
+        wanted = max(1, -(-rows // self.part_rows))
+        if rows * self.calls.flop > SHORT:
+            wanted = max(wanted, *(min(most, rows // least) for most, least in CUT))
+        unit = min(UNIT, 1 << (wanted.bit_length() - 1))
+        return -(-wanted // unit) * unit
+
+    def run(self, inputs: Sequence[Array], out: Array | None) -> tuple[Array, float]:
+        """See Evaluator.run; `out` without gaps."""
+        rows = len(inputs[0])
+        if rows <= FEW:
+            owned = self._few
+            lane = _free(owned) or _FixedArrays(self, self.few, FEW)
+        else:
+            parts = self.parts(rows)
+            if parts > 1 or rows > COPIED:
+                return self._run_parts(inputs, out, rows, parts)
+            owned = self._copied
+            lane = _free(owned) or _FixedArrays(self, self.many, min(COPIED, self.part_rows))
+        try:
+            return lane.run(inputs, out)
+        finally:
+            owned.append(lane)
+
+    def _run_parts(self, inputs: Sequence[Array], out: Array | None, rows: int, parts: int) -> tuple[Array, float]:
+        given = [np.ascontiguousarray(a) for a in inputs]
+        if out is None:
+            shape, dtype = self.calls.kinds[-1]
+            out = np.empty((rows, *shape), dtype)
+        threads = min(num_threads(), parts) if parts > 1 else 1
+        teams = self._teams.setdefault(threads, [])
+        team = _free(teams) or _Team(self, threads)
+        try:
+            sums = np.zeros(parts)
+            team.point((*given, sums), out, rows, parts)
+            step = max(1, int(LAUNCH * parts / (rows * self.calls.flop + 1)) // UNIT) * UNIT
+            with single_threaded_blas:
+                for start in range(0, parts, step):
+                    team.run(start, min(parts, start + step))
+        finally:
+            teams.append(team)
+        return out, float(sums.sum())
+
+
+def _free(owned: list[Own]) -> Own | None:
+    """One that no thread uses, taken from the list; threads may ask at the same time."""
+    try:
+        return owned.pop()
+    except IndexError:
+        return None
+
+
+class _Lane:
+    """The tables and buffers of one thread.
+
+    Attributes: arguments, sources – see `walk_rows`; inputs, sum and result have no address yet.
+    """
+
+    def __init__(self, calls: RowCalls, tables: Tables, rows: int, arguments: Array, sources: Array) -> None:
+        inputs = len(calls.kinds) - 1
+        self.words, self.moves, self._calls = tables.words.copy(), tables.moves, tables.calls.copy()
+        self._calls[:, 1] = self._calls[:, 1] * 8 + address_of(self.words)
+        self.arguments, self.sources = arguments, sources
+        self._buffers = []
+        for number, extent in enumerate(calls.extents):
+            if number < inputs or number == calls.result:
+                sources[number + 1, 1] = extent.per_row
+            elif number == inputs:
+                sources[number + 1, 2] = np.dtype(np.float64).itemsize
+            else:
+                self._buffers.append(aligned_empty((extent.at(rows),), np.uint8))
+                sources[number + 1, 0] = address_of(self._buffers[-1])
+        arguments[:7] = (
+            address_of(arguments), address_of(self._calls), len(self._calls), address_of(self.moves), len(self.moves),
+            address_of(self.words), address_of(sources),
+        )  # fmt: skip
+
+
+class _Team:
+    """As many lanes as threads may walk at the same time."""
+
+    def __init__(self, plan: EvaluationPlan, threads: int) -> None:
+        self._arguments = np.zeros((threads, 12), np.int64)
+        self._sources = np.zeros((threads, len(plan.calls.extents) + 1, 3), np.int64)
+        self._lanes = [
+            _Lane(plan.calls, plan.many, plan.part_rows, *own) for own in zip(self._arguments, self._sources, strict=True)
+        ]
+        self._result = plan.calls.result + 1
+        self._walk, self._place = row_walk(), int(address_of(self._arguments))
+        self._replays: dict[int, Replay] = {}
+        self._size = 0
+
+    def point(self, inputs: Sequence[Array], out: Array, rows: int, parts: int) -> None:
+        """Where the next runs read and write; `inputs` – with the sums of the parts at the end."""
+        for number, array in enumerate(inputs, 1):
+            self._sources[:, number, 0] = address_of(array)
+        self._sources[:, self._result, 0] = address_of(out)
+        self._arguments[:, 7:9] = rows, parts
+        self._size = rows.bit_length()
+
+    def run(self, start: int, stop: int) -> None:
+        """Runs the parts from `start` to `stop`."""
+        threads = len(self._lanes)
+        for k in range(threads):
+            self._arguments[k, 9:] = start + k, stop, threads
+        if threads == 1:
+            self._walk(self._place)
+            return
+        # One for each order of magnitude of the rows, because few rows may take fewer threads.
+        replay = self._replays.get(self._size)
+        if replay is None:
+            replay = self._replays[self._size] = self._replay()
+        replay.run((), threads)
+
+    def _replay(self) -> Replay:
+        replay = Replay([])
+        for lane in self._lanes:
+            replay.call(self._walk.address, [address_of(lane.arguments)], Label("rows", "model", "forward", 0, 0))
+            replay.end_task()
+        replay.end_phase()
+        return replay.finish()
+
+
+class _FixedArrays:
+    """A lane for few rows, which are copied to and from its own arrays: this is faster than asking NumPy for addresses."""
+
+    def __init__(self, plan: EvaluationPlan, tables: Tables, rows: int) -> None:
+        calls = plan.calls
+        sources = np.zeros((len(calls.extents) + 1, 3), np.int64)
+        self._arguments = np.zeros(12, np.int64)
+        self._lane = _Lane(calls, tables, rows, self._arguments, sources)
+        *self._inputs, self._out = [aligned_empty((rows, *shape), dtype) for shape, dtype in calls.kinds]
+        self._sum = np.zeros(1)
+        for number, array in enumerate((*self._inputs, self._sum), 1):
+            sources[number, 0] = address_of(array)
+        sources[calls.result + 1, 0] = address_of(self._out)
+        self._arguments[7:] = 0, 1, 0, 1, 1
+        self._blas = tables.blas
+        self._walk, self._place = row_walk(), int(address_of(self._arguments))
+
+    def run(self, inputs: Sequence[Array], out: Array | None) -> tuple[Array, float]:
+        """See EvaluationPlan.run."""
+        rows = len(inputs[0])
+        for own, given in zip(self._inputs, inputs, strict=True):
+            own[:rows] = given
+        self._arguments[7] = rows
+        if self._blas:
+            with single_threaded_blas:
+                self._walk(self._place)
+        else:
+            self._walk(self._place)
+        if out is None:
+            return self._out[:rows].copy(), self._sum.item()
+        out[...] = self._out[:rows]
+        return out, self._sum.item()
