@@ -44,6 +44,8 @@ class Launches:
         self._trainer = trainer
         self._size = size
         self._several: Any = None
+        self._values: dict[int, tuple[float | None, float | None]] = {}
+        """Those of schedules by number of the step, where a launch ended before it."""
         self._reason = one_by_one(trainer, feed)
         if isinstance(feed, ResidentFeed) and not self._reason:
             self._feed = feed
@@ -67,12 +69,18 @@ class Launches:
         whole = (stop - start) // self._size * self._size
         if several is None or several.refusal or not whole:
             return False
+        runner, epoch, number, values = trainer.schedule_runner, trainer.epochs_done, trainer.steps_done, self._values
 
         def prepare(ahead: int) -> None:
-            trainer.schedule_runner.set(trainer.epochs_done, trainer.steps_done + ahead)
+            if number + ahead not in values:
+                values[number + ahead] = runner.values(epoch, number + ahead)
+            runner.apply(values[number + ahead])
 
+        scheduled = runner.schedule is not None or runner.moves_momentum
         indices = self._feed.indices(start, start + whole)
-        if not trainer.step.run_several(several, indices, prepare, taken):
+        if not trainer.step.run_several(several, indices, prepare if scheduled else None, taken):
             return False
+        for done in range(number, trainer.steps_done):
+            values.pop(done, None)
         trainer.minibatch = several.minibatch
         return True
