@@ -76,7 +76,7 @@ def _cases(report: BenchReport) -> list[Case | KernelCase]:
 
 def _key(case: Case | KernelCase) -> tuple[object, ...]:
     if isinstance(case, Case):
-        return (case.network, case.variant, case.precision, case.threads)
+        return (case.workload, case.network, case.variant, case.precision, case.threads)
     return (case.kernel, case.size, case.precision)
 
 

@@ -8,6 +8,9 @@ from typing import Any
 from .results import BenchReport, Case, KernelCase, Timing
 from .statistics import geometric_mean, pair_ratio, spread
 
+BOUND = 0.7
+"""Below this fraction of the best peer's time for the matrix products alone, what is between them decides."""
+
 
 def of_kind(case: Case | KernelCase, kind: str) -> list[Timing]:
     """The timings of one kind, in their order."""
@@ -46,6 +49,12 @@ def to_best_peer(case: Case, timing: Timing) -> float | None:
     return None if peer is None else pair_ratio(timing.seconds, peer.seconds)
 
 
+def products_to_best_peer(case: Case) -> float | None:
+    """Time of the floor over that of the best peer, the median over the rounds; None if one of them is missing."""
+    limit = floor(case)
+    return None if limit is None else to_best_peer(case, limit)
+
+
 def figures(case: Case, timing: Timing) -> dict[str, Any]:
     """All figures of one contender for tables, in plain units.
 
@@ -57,24 +66,32 @@ def figures(case: Case, timing: Timing) -> dict[str, Any]:
         "median_ms": 1e3 * times.median,
         "low_ms": 1e3 * times.low,
         "high_ms": 1e3 * times.high,
-        "samples_per_second": case.parsed.batch / times.median,
+        "samples_per_second": (case.rows or case.parsed.batch) / times.median,
         "gflop_per_second": 1e-9 * case.flop / times.median,
         "fraction_of_floor": fraction_of_floor(case, timing),
         "to_best_peer": to_best_peer(case, timing),
     }
 
 
-def grid(report: BenchReport) -> list[Case]:
-    """The cases that belong to no sweep."""
-    return [case for case in report.cases if not case.sweep]
+def grid(report: BenchReport, workload: str = "step") -> list[Case]:
+    """The cases of a workload that belong to no sweep."""
+    return [case for case in report.cases if case.workload == workload and not case.sweep]
 
 
-def summary(report: BenchReport) -> dict[str, dict[str, float]]:
-    """Geometric means over the networks of the grid, for each backend and for the best one ("best").
+def by_products(cases: list[Case]) -> tuple[list[Case], list[Case]]:
+    """Those in which the matrix products alone take less than BOUND of the best peer's time, and those in which they take more.
+
+    Cases without a floor or a peer are in neither.
+    """
+    known = [(case, fraction) for case in cases if (fraction := products_to_best_peer(case)) is not None]
+    return [case for case, fraction in known if fraction < BOUND], [case for case, fraction in known if fraction >= BOUND]
+
+
+def summary(cases: list[Case]) -> dict[str, dict[str, float]]:
+    """Geometric means over the cases, for each backend and for the best one ("best").
 
     Returns: name -> {"to_best_peer", "fraction_of_floor", "networks"}; means without a case are left out.
     """
-    cases = grid(report)
     found: dict[str, dict[str, float]] = {}
     names = list(dict.fromkeys(t.name for case in cases for t in of_kind(case, "ours")))
     for name in [*names, "best"]:

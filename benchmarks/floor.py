@@ -1,7 +1,8 @@
-"""The floor: the time of only the matrix products (GEMMs) of a step, as fast as the BLAS library can compute them.
+"""The floor: the time of only the matrix products (GEMMs) of a workload, as fast as the BLAS library can compute them.
 
-Measured in two ways: whole products as on the NumPy backend, and rows split over threads as in compiled passes. The smaller
-time is a lower limit for a step with the same library.
+Measured in several ways: whole products as on the NumPy backend, rows split over threads as in compiled passes, and, for
+trainings and predictions, where products may be too small for several threads, all of them on one. The smallest time is a lower
+limit for the workload with the same library.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ import numpy as np
 from ..backends.threads import limit_this_thread, single_threaded_blas
 from ..kernels.targets.gemm_choices import planning
 from ..kernels.targets.products import multiply
-from .gemms import products
+from .gemms import GemmCase, products
 from .problem import Problem
 from .team import Team, blas_threads, cuts, team
 from .timing import Prepared
 
 Array = Any
 
-BLAS_FLOOR, ROWS_FLOOR = "GEMMs (BLAS)", "GEMMs (rows)"
+BLAS_FLOOR, ROWS_FLOOR, ONE_FLOOR = "GEMMs (BLAS)", "GEMMs (rows)", "GEMMs (1 thread)"
 
 
 class _Operands:
@@ -39,10 +40,10 @@ class _Operands:
         self.weight_gradients = [np.empty_like(w) for w in self.weights]
         self.input_gradients = [np.empty_like(x) for x in self.inputs]
 
-    def factors(self, problem: Problem) -> list[tuple[Array, Array, Array]]:
-        """(a, b, a b) of each product, in the order of a step."""
+    def factors(self, wanted: Sequence[GemmCase]) -> list[tuple[Array, Array, Array]]:
+        """(a, b, a b) of each product."""
         made = []
-        for product in products(problem.network):
+        for product in wanted:
             k = product.layer
             x, w, d = self.inputs[k], self.weights[k], self.gradients[k]
             given = {
@@ -81,34 +82,54 @@ def _as_compiled(a: Array, b: Array, out: Array) -> Callable[[], Any]:
 
 def blas_floor(problem: Problem) -> Prepared:
     """Each product whole, spread over the cores by the BLAS library."""
-    calls = _whole(_Operands(problem, problem.network.batch, 0).factors(problem))
+    parts = [(count, _whole(_Operands(problem, _rows(wanted), 0).factors(wanted))) for count, wanted in problem.products]
 
     def step() -> None:
-        for call in calls:
-            call()
+        for count, calls in parts:
+            for _ in range(count):
+                for call in calls:
+                    call()
 
     return Prepared(step, around=lambda: blas_threads(problem.threads))
 
 
 def rows_floor(problem: Problem) -> Prepared:
-    """The rows of the minibatch split over one Python thread per core, each with single-threaded BLAS.
+    """The rows of each minibatch split over one Python thread per core, each with single-threaded BLAS.
 
     The weight gradients of the threads are not added: their sum is not a matrix product.
     """
-    count = max(1, min(problem.threads, problem.network.batch))
+    threads = max(1, min(problem.threads, problem.network.batch))
+
+    def of_thread(number: int, wanted: Sequence[GemmCase]) -> list[Callable[[], Any]]:
+        start, stop = cuts(_rows(wanted), threads)[number]
+        return [_as_compiled(*each) for each in _Operands(problem, stop - start, number).factors(wanted)]
+
     with single_threaded_blas, planning():
-        parts = [
-            [_as_compiled(*each) for each in _Operands(problem, stop - start, number).factors(problem)]
-            for number, (start, stop) in enumerate(cuts(problem.network.batch, count))
-        ]
-
-    def work(number: int) -> None:
-        for call in parts[number]:
-            call()
-
-    pool: Team = team(count)
+        parts = [(count, [of_thread(number, wanted) for number in range(threads)]) for count, wanted in problem.products]
+    pool: Team = team(threads)
     pool.run(lambda number: limit_this_thread() if number else None)
-    return Prepared(lambda: pool.run(work), around=lambda: blas_threads(1))
+
+    def step() -> None:
+        for count, calls in parts:
+            for _ in range(count):
+                pool.run(partial(_all_of, calls))
+
+    return Prepared(step, around=lambda: blas_threads(1))
+
+
+def one_floor(problem: Problem) -> Prepared:
+    """Each product whole, on the calling thread."""
+    return rows_floor(problem.but(threads=1))
+
+
+def _all_of(calls: Sequence[Sequence[Callable[[], Any]]], number: int) -> None:
+    for call in calls[number]:
+        call()
+
+
+def _rows(wanted: Sequence[GemmCase]) -> int:
+    """Of the minibatch that goes through these products, the first of which is a forward one."""
+    return wanted[0].rows
 
 
 def device_floor(problem: Problem, backend: Any) -> Prepared:

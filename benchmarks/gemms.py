@@ -32,14 +32,18 @@ def products(network: Network) -> list[GemmCase]:
     Forward Y = X W and the gradient of the weights X^T dY for each layer; the gradient of the input dY W^T for all layers
     except the first, whose input is data.
     """
-    sizes, rows = list(pairwise(network.widths)), network.batch
-    forward = [GemmCase(k, "forward", rows, n, m) for k, (n, m) in enumerate(sizes)]
+    rows = network.batch
     backward = []
-    for k, (n, m) in reversed(list(enumerate(sizes))):
+    for k, (n, m) in reversed(list(enumerate(pairwise(network.widths)))):
         backward.append(GemmCase(k, "weights", n, rows, m))
         if k:
             backward.append(GemmCase(k, "inputs", rows, m, n))
-    return forward + backward
+    return forward(network, rows) + backward
+
+
+def forward(network: Network, rows: int) -> list[GemmCase]:
+    """The products of a forward pass over so many rows."""
+    return [GemmCase(k, "forward", rows, n, m) for k, (n, m) in enumerate(pairwise(network.widths))]
 
 
 def flop(network: Network) -> int:

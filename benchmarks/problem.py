@@ -1,14 +1,18 @@
-"""The problem that all contenders solve: a network, its initial weights, its minibatches, loss and optimiser."""
+"""The problem that all contenders solve: a network, its initial weights, its minibatches, loss and optimiser.
+
+Here the workload is a single step; workloads.py has the others.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from .gemms import GemmCase, products
 from .networks import Network
 
 Array = Any
@@ -40,6 +44,9 @@ class Problem:
         steps may run in one launch.
     """
 
+    workload: ClassVar[str] = "step"
+    shared: ClassVar[tuple[str, ...]] = ("start", "minibatches")
+
     network: Network
     variant: str = "plain"
     precision: str = "float32"
@@ -69,13 +76,25 @@ class Problem:
         """The fraction of hidden units that is dropped."""
         return (DROPOUT if self.full else 0.0) if self.dropout is None else self.dropout
 
-    def without_dropout(self) -> Problem:
+    def but(self, **changes: Any) -> Self:
+        """The same problem with other settings, and the same arrays."""
+        other = replace(self, **changes)
+        other.__dict__.update({name: getattr(self, name) for name in self.shared})
+        return other
+
+    def without_dropout(self) -> Self:
         """The same problem without dropout, so that losses can be compared; itself if it has none."""
-        if self.dropped == 0.0:
-            return self
-        certain = replace(self, dropout=0.0)
-        certain.__dict__.update(start=self.start, minibatches=self.minibatches)
-        return certain
+        return self if self.dropped == 0.0 else self.but(dropout=0.0)
+
+    @property
+    def rows(self) -> int:
+        """Rows that the timed unit of the workload processes."""
+        return self.network.batch
+
+    @property
+    def products(self) -> list[tuple[int, list[GemmCase]]]:
+        """(how many times, which) of the matrix products of that unit."""
+        return [(1, products(self.network))]
 
     @property
     def sizes(self) -> list[tuple[int, int]]:

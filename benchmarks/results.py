@@ -10,7 +10,8 @@ from typing import Any
 
 from .networks import Network, parse
 
-FORMAT, VERSION = "fusedstep-bench", 1
+UNITS = {"step": "", "fit": "epoch of ", "predict": "prediction of ", "start": "start of "}
+"""Workload -> what is timed, before the name of a network."""
 
 
 @dataclass
@@ -47,10 +48,12 @@ class Timing:
 
 @dataclass
 class Case:
-    """One network with all its contenders.
+    """One workload of one network with all its contenders.
 
     Args: network – such as "784-512-512-10@256"; sweep – name of the sweep that it belongs to, or ""; flop – of the matrix
-        products of a step; device – "cpu", or "cuda" if the contenders ran on a GPU; others as in Problem.
+        products of a step (or epoch, or prediction); device – "cpu", or "cuda" if the contenders ran on a GPU; workload –
+        "step", "fit", "predict" or "start"; rows – that a step (or epoch, or prediction) processes, 0 in older files, for the
+        batch; others as in Problem.
     """
 
     network: str
@@ -64,6 +67,8 @@ class Case:
     left_out: list[LeftOut] = field(default_factory=list)
     device: str = "cpu"
     part: str = ""
+    workload: str = "step"
+    rows: int = 0
 
     @property
     def parsed(self) -> Network:
@@ -74,7 +79,7 @@ class Case:
     def title(self) -> str:
         """A one-line description."""
         where = f"{self.threads} thread{'s' * (self.threads != 1)}" if self.device == "cpu" else self.device
-        return f"{self.network}, {self.variant}, {self.precision}, {where}"
+        return f"{UNITS[self.workload]}{self.network}, {self.variant}, {self.precision}, {where}"
 
 
 @dataclass

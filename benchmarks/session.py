@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
 from ..backends.threads import num_threads
 from ..errors import DtypeError, HyperparameterError
 from ..kernels.targets.gemm_choices import blas_choices
-from .contenders import PEERS, make_peer, peer_names
+from .contenders import PEERS, make_ours, make_peer, peer_names
 from .contenders.base import Contender
 from .networks import GRIDS, nearest, parse, require_grid
 from .problem import VARIANTS, Problem
 from .results import BenchReport, LeftOut
 from .timing import Sampling, require_sampling
+from .workloads import problem as problem_of
 
 PRECISIONS = ("float32", "float64")
 
@@ -25,7 +27,7 @@ class BenchPlan:
 
     Args: networks – as in networks.parse, or "" for the grid; grid – name; backends – names, or "" for all that work; peers –
         as in contenders.peer_names; precisions; variant; sampling; kernels – whether memory-bound kernels are timed; profiles –
-        whether to profile steps.
+        whether to profile steps; workloads – out of workloads.WORKLOADS, each on all networks.
     Raises: HyperparameterError, DtypeError, UnknownBackend, BackendUnavailable.
     """
 
@@ -38,9 +40,11 @@ class BenchPlan:
     sampling: Sampling = field(default_factory=Sampling)
     kernels: bool = False
     profiles: bool = False
+    workloads: Sequence[str] = ("step",)
 
     def __post_init__(self) -> None:
-        require_grid(self.grid)
+        for workload in self.workloads:
+            require_grid(self.grid, workload)
         if self.variant not in VARIANTS:
             raise HyperparameterError(
                 f"expected a variant out of {', '.join(VARIANTS)}; got {self.variant!r}; {nearest(self.variant, VARIANTS)}"
@@ -52,7 +56,7 @@ class BenchPlan:
                 raise DtypeError(
                     f"expected precisions out of {', '.join(PRECISIONS)}; got {name!r}; {nearest(name, PRECISIONS)}"
                 )
-        self.peer_list = peer_names(self.peers)
+        self.peer_list = peer_names(self.peers, self.workloads)
         self.problems = self._problems()
         self.usable, self.left_out = _backends(self.backends)
 
@@ -61,15 +65,12 @@ class BenchPlan:
 
         threads = num_threads()
         found: list[tuple[str, Problem]] = []
-        for precision in self.precision_list:
-            if self.networks.strip():
-                chosen = parse(self.networks)
-            elif self.grid == "scaling":
+        for workload, precision in product(self.workloads, self.precision_list):
+            networks = self.networks.strip() or GRIDS[workload][self.grid]
+            if not self.networks.strip() and self.grid == "scaling":
                 found += sweeps(self.variant, precision, threads)
-                continue
-            else:
-                chosen = parse(GRIDS[self.grid]) if self.grid in GRIDS else []
-            found += [("", Problem(network, self.variant, precision, threads)) for network in chosen]
+            elif networks:
+                found += [("", problem_of(workload, each, self.variant, precision, threads)) for each in parse(networks)]
         return found
 
 
@@ -96,27 +97,28 @@ def run(plan: BenchPlan, progress: Callable[[str], None], done: Callable[[Any, B
     Returns: the report.
     """
     from . import machine
-    from .contenders.ours import Ours
-    from .steps import time_steps
+    from .cases import time_case
 
     report = BenchReport(machine.describe(), _settings(plan), left_out=list(plan.left_out))
-    peers = _present(plan.peer_list, report)
-    contenders: list[Contender] = [*map(Ours, plan.usable), *peers]
+    contenders = {workload: _contenders(plan, workload, report) for workload in plan.workloads}
     for number, (sweep, problem) in enumerate(plan.problems, 1):
-        where = f"{number} of {len(plan.problems)}: {problem.network}, "
-        case = time_steps(problem, contenders, plan.sampling, lambda what, where=where: progress(where + what), sweep)  # type: ignore[misc]
+        where = f"{number} of {len(plan.problems)}: {problem.workload} {problem.network}, "
+        taking_part = contenders[problem.workload]
+        case = time_case(problem, taking_part, plan.sampling, lambda what, where=where: progress(where + what), sweep)  # type: ignore[misc]
         report.cases.append(case)
         done(case, report)
     if plan.kernels:
         from .kernels import kernel_cases
 
-        for kernel in kernel_cases(plan.usable, plan.sampling, num_threads(), _has(peers, "torch"), progress):
+        torch = any(contender.name == "torch" for found in contenders.values() for contender in found)
+        for kernel in kernel_cases(plan.usable, plan.sampling, num_threads(), torch, progress):
             report.kernels.append(kernel)
             done(kernel, report)
     if plan.profiles:
         from .profiles import profiles
 
-        report.profiles = profiles(plan.problems, plan.usable, progress)
+        steps = [(sweep, problem) for sweep, problem in plan.problems if problem.workload == "step"]
+        report.profiles = profiles(steps, plan.usable, progress)
     # Again, because libraries that were loaded meanwhile may have their own.
     report.machine["blas"] = machine.blas()
     report.machine["blas_choices"] = blas_choices()
@@ -124,26 +126,29 @@ def run(plan: BenchPlan, progress: Callable[[str], None], done: Callable[[Any, B
     return report
 
 
-def _present(names: Sequence[str], report: BenchReport) -> list[Contender]:
-    """The installed peers; the report states why others are missing."""
-    found = []
-    for name in names:
-        peer = make_peer(name)
+def _contenders(plan: BenchPlan, workload: str, report: BenchReport) -> list[Contender]:
+    """fusedstep's own, and the installed peers; the report states why others are missing.
+
+    The start of a process is timed on the first backend only.
+    """
+    backends = plan.usable[:1] if workload == "start" else plan.usable
+    found = [contender for backend in backends for contender in make_ours(backend, workload)]
+    for name in plan.peer_list:
+        if name not in PEERS[workload]:
+            continue
+        peer = make_peer(name, workload)
         absent = peer.missing()
-        if absent is None:
+        left = absent and LeftOut(name, absent.reason, absent.remedy)
+        if left is None:
             found.append(peer)
-        else:
-            report.left_out.append(LeftOut(name, absent.reason, absent.remedy))
+        elif left not in report.left_out:
+            report.left_out.append(left)
     return found
-
-
-def _has(contenders: Sequence[Contender], name: str) -> bool:
-    assert name in PEERS
-    return any(c.name == name for c in contenders)
 
 
 def _settings(plan: BenchPlan) -> dict[str, Any]:
     return {
+        "workloads": list(plan.workloads),
         "grid": plan.grid if not plan.networks.strip() else None,
         "networks": plan.networks or None,
         "backends": [b.name for b in plan.usable],

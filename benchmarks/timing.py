@@ -34,7 +34,8 @@ class Prepared:
     Args: step – runs the work once and returns a handle; finish – waits until the work of a handle is finished; reset –
         restores weights, states and order of minibatches; around – a context for the calls, such as a thread limit, entered
         outside the timed part; clock; before – called before each call (which is then timed separately) to clear caches; not
-        timed; covers – steps per call: times are per step; losses – of those steps, from a handle.
+        timed; covers – steps (or epochs) per call: times are per step; losses – of those steps, from a handle; untimed – calls
+        at the start of a burst that are not timed: 0 where a call takes long.
     """
 
     step: Callable[[], Any]
@@ -46,6 +47,7 @@ class Prepared:
     before: Callable[[], None] | None = None
     covers: int = 1
     losses: Callable[[Any], list[float]] = lambda handle: [float(handle)]
+    untimed: int = 1
 
 
 class Sampling(NamedTuple):
@@ -133,10 +135,11 @@ def interleave(
 
 
 def burst(contender: Prepared, calls: int) -> float:
-    """Seconds per step: back to the start, one call that is not timed, then `calls` of them; no garbage collection."""
+    """Seconds per step: back to the start, a call that is not timed, then `calls` of them; no garbage collection."""
     with contender.around():
         contender.reset()
-        contender.finish(contender.step())
+        for _ in range(contender.untimed):
+            contender.finish(contender.step())
         with _no_collection():
             if contender.before is not None:
                 return median(_alone(contender, contender.before) for _ in range(calls)) / contender.covers

@@ -16,16 +16,35 @@ from ...framework.cli.options import Variant
 class CpuOptions:
     """The options of a run on the CPU."""
 
+    fit: Annotated[bool, Option("--fit", help="Time whole epochs, with shuffle and validation, instead of steps.")] = False
+    predict: Annotated[bool, Option("--predict", help="Time predictions instead of steps.")] = False
+    start: Annotated[
+        bool, Option("--start", help="Time new processes instead of steps: to the first loss, and two commands.")
+    ] = False
     networks: Annotated[
-        str, Option(metavar="LIST", help='Widths, then @ and the batch size, such as "784-512-512-10@256,64-128-10@32".')
+        str,
+        Option(
+            metavar="LIST",
+            help='Widths, then @ and the batch size (--predict: rows), such as "784-512-512-10@256,64-128-10@32"; with --fit '
+            'also the rows, as in "64-128-10@32/1504".',
+        ),
     ] = ""
     grid: Annotated[
-        str, Option(metavar="NAME", help="Named networks, if --networks is not given: quick, standard, scaling, or none.")
+        str,
+        Option(
+            metavar="NAME",
+            help="Named networks, if --networks is not given: quick, standard, scaling, or none; with --fit, --predict or "
+            "--start: quick, standard or varied.",
+        ),
     ] = "quick"
     backends: Annotated[str, Option(metavar="LIST", help="Backends to measure. Default: all that work here.")] = ""
     peers: Annotated[
         str,
-        Option(metavar="LIST", help="Libraries to compare with: torch, torch-compile, jax, sklearn, handwritten, or all."),
+        Option(
+            metavar="LIST",
+            help="Libraries to compare with, or all. Steps: torch, torch-compile, jax, sklearn, handwritten. --fit: torch, "
+            "jax-scan, sklearn. --predict: torch, sklearn, onnxruntime. --start: torch.",
+        ),
     ] = ""
     precision: Annotated[str, Option(metavar="LIST", help="float32, float64, or both.")] = "float32"
     variant: Variant = "plain"
@@ -64,6 +83,11 @@ class BenchOptions(CpuOptions):
     dry_run: Annotated[
         bool, Option("--dry-run", help="cuda: run all parts without a device, and measure nothing.")
     ] = False
+
+    @property
+    def workloads(self) -> tuple[str, ...]:
+        """The selected workloads; steps if none is named."""
+        return tuple(name for name in ("fit", "predict", "start") if getattr(self, name)) or ("step",)
 
     def foreign(self) -> list[str]:
         """The given options that belong to the other device."""

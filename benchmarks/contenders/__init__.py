@@ -1,10 +1,11 @@
-"""The contenders: the step of fusedstep on each backend, and steps in other libraries, written as their experts would.
+"""The contenders: fusedstep on each backend, and other libraries, used as their experts would.
 
-One file each; base.py contains what they share.
+Steps: one file per library. Trainings (fits.py), predictions.py and starts.py: one file each. base.py contains what all share.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
@@ -12,32 +13,53 @@ from ...errors import HyperparameterError
 from ..networks import nearest
 from .base import Contender, Missing, Where
 
-__all__ = ["PEERS", "Contender", "Missing", "Where", "make_device_peer", "make_peer", "peer_names"]
+__all__ = ["PEERS", "Contender", "Missing", "Where", "make_device_peer", "make_ours", "make_peer", "peer_names"]
 
 PEERS = {
-    "torch": "torch_eager:TorchEager",
-    "torch-compile": "torch_compiled:TorchCompiled",
-    "jax": "jax_peer:Jax",
-    "sklearn": "sklearn_peer:Sklearn",
-    "handwritten": "handwritten:Handwritten",
+    "step": {
+        "torch": "torch_eager:TorchEager",
+        "torch-compile": "torch_compiled:TorchCompiled",
+        "jax": "jax_peer:Jax",
+        "sklearn": "sklearn_peer:Sklearn",
+        "handwritten": "handwritten:Handwritten",
+    },
+    "fit": {"torch": "fits:TorchLoop", "jax-scan": "fits:JaxEpochs", "sklearn": "fits:SklearnLoop"},
+    "predict": {
+        "torch": "predictions:TorchPredict",
+        "sklearn": "predictions:SklearnPredict",
+        "onnxruntime": "predictions:OnnxRuntime",
+    },
+    "start": {"torch": "starts:ImportTorch"},
 }
-"""Name -> module and class; imported on first use."""
+"""Workload -> name -> module and class; imported on first use."""
 
+OURS = {
+    "step": ["ours:Ours"],
+    "fit": ["fits:OursFit"],
+    "predict": ["predictions:OursPredict"],
+    "start": ["starts:ColdStart", "starts:WarmStart", "starts:TrainCommand", "starts:PredictCommand"],
+}
+"""Workload -> fusedstep's own contenders; each is made for a backend."""
 
 DEVICE_PEERS = {
-    "torch": PEERS["torch"],
+    "torch": PEERS["step"]["torch"],
     "torch-graph": "torch_graph:TorchGraph",
-    "jax": PEERS["jax"],
+    "jax": PEERS["step"]["jax"],
     "jax-scan": "jax_peer:JaxScan",
-    "torch-compile": PEERS["torch-compile"],
+    "torch-compile": PEERS["step"]["torch-compile"],
     "torch-max-autotune": "torch_compiled:TorchMaxAutotune",
 }
 """The contenders that also run on a GPU; the one with the longest preparation comes last."""
 
 
-def make_peer(name: str) -> Contender:
+def make_ours(backend: Any, workload: str) -> list[Contender]:
+    """fusedstep's own contenders on a backend that works here."""
+    return [_class(place)(backend) for place in OURS[workload]]
+
+
+def make_peer(name: str, workload: str = "step") -> Contender:
     """The peer of that name, whether or not it can run here."""
-    made: Contender = _class(PEERS[name])()
+    made: Contender = _class(PEERS[workload][name])()
     return made
 
 
@@ -52,16 +74,17 @@ def _class(place: str) -> Any:
     return getattr(import_module(f"{__package__}.{module}"), attribute)
 
 
-def peer_names(text: str) -> list[str]:
-    """The peers of a list such as "torch, jax"; "all" for all of them, nothing for none.
+def peer_names(text: str, workloads: Sequence[str] = ("step",)) -> list[str]:
+    """The peers of a list such as "torch, jax"; "all" for all that the workloads have, nothing for none.
 
     Raises: HyperparameterError for an unknown name.
     """
     wanted = [name.strip() for name in text.split(",") if name.strip()]
+    peers = list(dict.fromkeys(name for workload in workloads for name in PEERS[workload]))
     if "all" in wanted:
-        return list(PEERS)
+        return peers
     for name in wanted:
-        if name not in PEERS:
-            known = (*PEERS, "all")
+        if name not in peers:
+            known = (*peers, "all")
             raise HyperparameterError(f"expected peers out of {', '.join(known)}; got {name!r}; {nearest(name, known)}")
     return list(dict.fromkeys(wanted))

@@ -89,14 +89,9 @@ class NumpyStep:
     def __call__(self) -> float:
         xp = self.xp
         x, y = next(self.turn)
-        activations = [x]
-        last = len(self.weights) - 1
-        for k, (w, b) in enumerate(zip(self.weights, self.biases, strict=True)):
-            z = xp.matmul(activations[k], w, out=self.outputs[k])
-            z += b
-            activations.append(self.hidden.forward(k, z) if k < last else z)
+        activations = self.forward(x)
         loss = self._loss(activations[-1], y)
-        for k in range(last, -1, -1):
+        for k in range(len(self.weights) - 1, -1, -1):
             d = self.derivatives[k]
             xp.matmul(activations[k].T, d, out=self.weight_gradients[k])
             xp.dot(self.ones, d, out=self.bias_gradients[k])
@@ -105,6 +100,20 @@ class NumpyStep:
                 self.hidden.backward(k - 1, below)
         self._update()
         return loss
+
+    def forward(self, x: Array) -> list[Array]:
+        """The inputs of each linear layer, and the logits, of one minibatch."""
+        activations = [x]
+        last = len(self.weights) - 1
+        for k, (w, b) in enumerate(zip(self.weights, self.biases, strict=True)):
+            z = self.xp.matmul(activations[k], w, out=self.outputs[k])
+            z += b
+            activations.append(self.hidden.forward(k, z) if k < last else z)
+        return activations
+
+    def loss_of(self, x: Array, y: Array) -> float:
+        """The mean loss of a minibatch on which it is not trained."""
+        return self._loss(self.forward(x)[-1], y)
 
     def _loss(self, logits: Array, y: Array) -> float:
         """The mean of log sum exp z - z_label, and its gradient (softmax(z) - one_hot) / B."""

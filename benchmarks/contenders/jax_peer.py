@@ -159,6 +159,7 @@ class JaxStep:
         self.number = 0
 
     def _logits(self, parameters: Any, x: Any, key: Any) -> Any:
+        """The outputs; key – for dropout, None in evaluation mode."""
         import jax
         import jax.numpy as jnp
 
@@ -177,7 +178,7 @@ class JaxStep:
                 variance = jnp.mean(centred * centred, axis=1, keepdims=True)
                 x = centred * jax.lax.rsqrt(variance + LAYER_NORM_EPSILON) * layer["gain"] + layer["offset"]
                 x = jax.nn.gelu(x, approximate=False)
-            if keep < 1.0:
+            if keep < 1.0 and key is not None:
                 mask = jax.random.bernoulli(jax.random.fold_in(key, k), keep, x.shape)
                 x = jnp.where(mask, x / keep, 0.0)
         return x

@@ -54,7 +54,7 @@ class Ours(Contender):
     def prepare(self, problem: Problem) -> Prepared:
         """A model with the common start, its TrainStep, and the data or the minibatches on the backend."""
         step = make_step(problem, self.backend)
-        start = step.model.arena.values + 0.0
+        restart = restarter(step)
         take: Callable[[], Any]
         if problem.resident:
             steps = ResidentSteps(problem, step)
@@ -66,10 +66,7 @@ class Ours(Contender):
             losses = lambda handle: [float(handle)]  # noqa: E731
 
         def reset() -> None:
-            self.backend.copy(start, step.model.arena.values)
-            for state in step.state.states.values():
-                state[...] = 0.0
-            step.state.t = 0
+            restart()
             begin()
 
         def finish(handle: Any) -> None:
@@ -80,6 +77,20 @@ class Ours(Contender):
         return Prepared(
             take, finish, reset, lambda: Threads(problem.threads), notes, self.where.clock, covers=covers, losses=losses
         )
+
+
+def restarter(step: TrainStep) -> Callable[[], None]:
+    """The function that gives a step its present parameters again, and an optimiser that has not yet taken a step."""
+    values = step.model.arena.values
+    start = values + 0.0
+
+    def restart() -> None:
+        step.backend.copy(start, values)
+        for state in step.state.states.values():
+            state[...] = 0.0
+        step.state.t = 0
+
+    return restart
 
 
 class Turns:

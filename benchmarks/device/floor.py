@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from ..cases import failed
 from ..clocks import HOST, Clock
 from ..contenders.base import Where
 from ..contenders.torch_eager import captured, finisher, products
 from ..gemms import products as products_of
 from ..problem import Problem
 from ..results import Case, LeftOut
-from ..steps import failed
 from ..timing import Prepared
 from .place import Place
 

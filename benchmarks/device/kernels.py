@@ -7,10 +7,10 @@ from functools import cached_property
 from typing import Any
 
 from .. import kernels
+from ..cases import failed
 from ..contenders.base import Where
 from ..copying import device_copy
 from ..results import KernelCase, LeftOut, Timing
-from ..steps import failed
 from ..timing import Prepared, Sampling, interleave
 from .allowance import Allowance
 from .floor import normal_values, own_products

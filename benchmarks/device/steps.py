@@ -13,13 +13,13 @@ from ...backends import backend as find_backend
 from ...backends.threads import num_threads
 from .. import gemms
 from ..agreement import reference
+from ..cases import failed, prepare_checked
 from ..contenders.base import Contender
 from ..contenders.ours import Ours
 from ..memory import predicted
 from ..networks import Network
 from ..problem import Problem
 from ..results import Case, LeftOut, Timing
-from ..steps import failed, prepare_checked
 from ..timing import Prepared, Sampling, interleave
 from .allowance import Allowance, OutOfTime, deadline
 from .floor import floors

@@ -9,30 +9,35 @@ from ..evaluation import best_peer, fraction_of_floor, grid, summary, to_best_pe
 from ..results import BenchReport, Case, Profile, Timing
 from .style import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, YELLOW, look, settings
 from .tables import number
+from .wording import WORDING
 
 BAR = 0.8
 """Height of all bars of a network together."""
 
+LINE = 100
+"""Characters of a line of the legend."""
+
 
 def floor_figure(report: BenchReport) -> Any:
     """The share of the floor, a bar for each network and contender; None where nothing has a floor."""
-    means = summary(report)
-    best = means.get("best", {}).get("fraction_of_floor")
+    best = summary(grid(report)).get("best", {}).get("fraction_of_floor")
     if best is None:
         return None
     title = f"fusedstep runs at {100 * best:.0f} % of the speed of the matrix products alone"
     return _grouped(grid(report), fraction_of_floor, title, "time of the matrix products alone / time of the step, in %", 100.0)
 
 
-def peer_figure(report: BenchReport) -> Any:
+def peer_figure(report: BenchReport, workload: str = "step") -> Any:
     """Time relative to the best peer, a bar for each network and contender; None where there are no peers."""
-    means = summary(report)
-    best = means.get("best", {}).get("to_best_peer")
+    cases = [case for case in grid(report, workload) if best_peer(case) is not None]
+    best = summary(cases).get("best", {}).get("to_best_peer")
     if best is None:
         return None
-    title = f"A step of fusedstep takes {best:.2f} times as long as the best peer's"
-    cases = [case for case in grid(report) if best_peer(case) is not None]
-    return _grouped(cases, to_best_peer, title, "time of a step / the best peer's (1 = as fast; shorter is faster)", 1.0)
+    if workload == "start":
+        title = "New processes beside the import of PyTorch"
+        return _grouped(cases, to_best_peer, title, "time / that of the import of PyTorch", 1.0)
+    title = f"{WORDING[workload].subject} takes {best:.2f} times as long as the best peer's"
+    return _grouped(cases, to_best_peer, title, "time / the best peer's (1 = as fast; shorter is faster)", 1.0)
 
 
 def _grouped(
@@ -75,14 +80,18 @@ def _grouped(
 
 def _label(case: Case) -> str:
     extra = "" if case.precision == "float32" else f"\n{case.precision}"
-    return f"{case.parsed.shape}\nbatch {case.parsed.batch}{extra}"
+    batch = case.parsed.batch
+    sizes = {"fit": f"{case.rows:,} rows, batch {batch:,}", "predict": f"{batch:,} row{'s' * (batch > 1)}"}
+    return f"{case.parsed.shape}\n{sizes.get(case.workload, f'batch {batch}')}{extra}"
 
 
 def _legend(figure: Any, names: list[str]) -> None:
     from matplotlib.patches import Patch
 
     handles = [Patch(facecolor=look(name)[0], edgecolor="#333333", linewidth=0.4, label=name) for name in names]
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(7, len(names)), fontsize=8)
+    wide = sum(len(name) + 6 for name in names)
+    columns = min(7, -(-len(names) // -(-wide // LINE)))
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=8)
 
 
 STAGE_LOOKS = {

@@ -20,9 +20,11 @@ from .tables import (
     kernel_table,
     machine_line,
     number,
+    overview_table,
     profile_table,
     sentences,
 )
+from .wording import WORDING
 
 STYLE = """
 :root { color-scheme: light; }
@@ -43,11 +45,12 @@ tr.strong td { font-weight: 650; background: #eef5fa; } li { margin: 0.2rem 0; }
 """
 
 METHOD = """Every contender starts from the same weights and uses the same minibatches; the first losses were compared before
-timing. Contenders and limits are timed in turn: in each round, each runs one burst of calls, after a pause and one untimed
-call. Ratios are computed within each round, and their median is shown. The limit ("floor") is the time of the matrix products
-of a step alone (GEMMs) in NumPy, with the BLAS library's threads or with the rows split over cores, whichever is faster.
-GFLOP/s counts only the matrix products. In the tables, "of floor" is the time of the limit divided by the time of the step, and
-"/ peer" the time divided by that of the best peer."""
+timing. Contenders and limits are timed in turn: in each round, each runs one burst of calls, after a pause and (except for
+trainings and starts) one untimed call. Ratios are computed within each round, and their median is shown. The limit ("floor") is
+the time of the matrix products of a step (or epoch, or prediction) alone (GEMMs) in NumPy, with the BLAS library's threads or
+with the rows split over cores, whichever is faster. GFLOP/s counts only the matrix products. In the tables, "of floor" is the
+time of the limit divided by that of the contender, "/ peer" the time divided by that of the best peer, "/ GEMMs" the time
+divided by that of the limit, and "GEMMs / peer" the time of the limit divided by that of the best peer."""
 
 GROWTH = (
     "How time and memory of a step grow. Dashed: the matrix products alone. Dotted: computed memory; markers: measured memory."
@@ -56,10 +59,12 @@ GROWTH = (
 
 def html(report: BenchReport) -> str:
     """The page; raises MissingDependency without matplotlib."""
+    workloads = [workload for workload in WORDING if any(case.workload == workload for case in report.cases)] or ["step"]
+    subject = ", ".join(WORDING[workload].section.lower() for workload in workloads)
     parts = [
         "<!DOCTYPE html>", '<html lang="en"><head><meta charset="utf-8"><title>fusedstep bench</title>',
         '<meta name="viewport" content="width=device-width, initial-scale=1">', f"<style>{STYLE}</style></head><body>",
-        "<h1>How fast is a training step?</h1>",
+        f"<h1>How fast are {subject}?</h1>",
         f'<p class="where">{escape(machine_line(report))}; {escape(str(report.machine.get("date")))}</p>',
     ]  # fmt: skip
     warning = busy(report)
@@ -67,10 +72,13 @@ def html(report: BenchReport) -> str:
         parts.append(f'<p class="warning">{escape(warning)}</p>')
     parts += [f'<p class="result">{escape(sentence)}</p>' for sentence in sentences(report)]
     parts += _figures(report)
-    if report.cases:
-        parts.append("<h2>Steps</h2>")
+    for workload in workloads if report.cases else ():
+        parts.append(f"<h2>{WORDING[workload].section}</h2>")
+        overview = overview_table(report, workload)
+        parts += [_table(overview)] if overview else []
         for case in report.cases:
-            parts += [_table(case_table(case)), _list("Left out", absences(case.left_out))]
+            if case.workload == workload:
+                parts += [_table(case_table(case)), _list("Left out", absences(case.left_out))]
     if report.kernels:
         parts.append("<h2>Memory-bound kernels</h2>")
         parts.append(f"<p>{escape(KERNEL_NOTE)}</p>")
@@ -81,6 +89,7 @@ def html(report: BenchReport) -> str:
     parts.append(_memory(report))
     parts.append(_list("Left out everywhere", absences(report.left_out)))
     parts.append(f"<h2>How it was measured</h2><p>{escape(METHOD)}</p>")
+    parts += [f"<p>{escape(method)}</p>" for workload in workloads if (method := WORDING[workload].method)]
     details = json.dumps({"settings": report.settings, "machine": report.machine}, indent=1)
     parts.append(f"<details><summary>Settings and machine</summary><pre>{escape(details)}</pre></details></body></html>")
     return "\n".join(part for part in parts if part) + "\n"
@@ -90,6 +99,9 @@ def _figures(report: BenchReport) -> list[str]:
     made = [
         ("floor", floor_figure(report), "Fraction of the limit. The dashed line is the matrix products alone."),
         ("peers", peer_figure(report), "Time compared with the best other library, by round."),
+        ("fit", peer_figure(report, "fit"), "Time of an epoch compared with the best other library, by round."),
+        ("predict", peer_figure(report, "predict"), "Time of a prediction compared with the best other library, by round."),
+        ("start", peer_figure(report, "start"), "Time of a new process compared with the import of PyTorch, by round."),
         ("throughput", throughput_figure(report), "Throughput by minibatch size."),
         ("scaling", scaling_figure(report), GROWTH),
         ("profile", profile_figure(report.profiles), "Time of a step by part."),

@@ -15,7 +15,7 @@ def batches(report: BenchReport) -> list[Case]:
     """The cases of the network shape that was timed with most batches, at least two; by batch."""
     shapes: dict[tuple[object, ...], dict[int, Case]] = {}
     for case in report.cases:
-        if case.sweep in ("", "batch"):
+        if case.sweep in ("", "batch") and case.workload == "step":
             key = (case.parsed.shape, case.precision, case.threads)
             shapes.setdefault(key, {})[case.parsed.batch] = case
     most = max(shapes.values(), key=len, default={})

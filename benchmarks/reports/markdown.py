@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from ..results import BenchReport
-from .tables import ReportTable, absences, busy, case_table, kernel_table, machine_line, profile_table, sentences
+from .tables import (
+    ReportTable,
+    absences,
+    busy,
+    case_table,
+    kernel_table,
+    machine_line,
+    overview_table,
+    profile_table,
+    sentences,
+)
+from .wording import WORDING
 
 
 def markdown(report: BenchReport) -> str:
@@ -13,6 +24,7 @@ def markdown(report: BenchReport) -> str:
     if warning:
         parts.append(f"**{warning}**")
     parts += [f"- {sentence}" for sentence in sentences(report)]
+    parts += [markdown_table(table) for workload in WORDING if (table := overview_table(report, workload))]
     for case in report.cases:
         parts.append(markdown_table(case_table(case)))
         parts += [f"- left out: {line}" for line in absences(case.left_out)]

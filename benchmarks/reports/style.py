@@ -16,10 +16,17 @@ LOOKS = {
     "jax": (GREEN, "P"),
     "sklearn": (PURPLE, "X"),
     "handwritten": (YELLOW, "d"),
+    "jax-scan": (GREEN, "P"),
+    "onnxruntime": (ORANGE, "v"),
+    "import torch": (VERMILION, "^"),
+    "empty cache": (BLUE, "o"),
+    "full cache": (SKY, "s"),
+    "train iris": (GREEN, "P"),
+    "predict iris": (PURPLE, "X"),
 }
 """Name -> colour and mark, the same in every figure."""
 
 
 def look(name: str) -> tuple[str, str]:
-    """Colour and marker of a contender; grey for those without an entry."""
-    return LOOKS.get(name, (GREY, "."))
+    """Colour and marker of a contender, or of what follows the name of its backend; grey for those without an entry."""
+    return LOOKS.get(name) or LOOKS.get(name.partition(", ")[2], (GREY, "."))

@@ -7,9 +7,22 @@ from typing import Any, NamedTuple
 
 from ...kernels.targets.gemm_choices import in_words
 from ..comparison import Change
-from ..evaluation import copied_bytes, figures, fraction_of_copy, summary
+from ..evaluation import (
+    BOUND,
+    best_ours,
+    best_peer,
+    by_products,
+    copied_bytes,
+    figures,
+    fraction_of_copy,
+    grid,
+    products_to_best_peer,
+    summary,
+    to_best_peer,
+)
 from ..results import BenchReport, Case, KernelCase, LeftOut, Profile, Timing
 from ..statistics import spread
+from .wording import WORDING
 
 ORDER = ("ours", "peer", "floor", "copy")
 
@@ -65,14 +78,36 @@ def case_table(case: Case) -> ReportTable:
         rows.append(
             [
                 timing.name, number(found["median_ms"]), f"{number(found['low_ms'])}–{number(found['high_ms'])}",
-                "" if floor else number(found["samples_per_second"]), number(found["gflop_per_second"]),
+                "" if floor or case.workload == "start" else number(found["samples_per_second"]),
+                number(found["gflop_per_second"]) if case.flop else "",
                 percent(found["fraction_of_floor"]), "" if floor else times(found["to_best_peer"]),
             ]
         )  # fmt: skip
-    headings = ["", "ms/step", "quartiles", "samples/s", "GFLOP/s", "of floor", "/ peer"]
-    if not any(row[-1] for row in rows):
-        headings, rows = headings[:-1], [row[:-1] for row in rows]
-    return ReportTable(case.title, headings, rows, strong)
+    headings = ["", WORDING[case.workload].unit, "quartiles", "samples/s", "GFLOP/s", "of floor", "/ peer"]
+    shown = [place for place in range(len(headings)) if any(row[place] for row in rows)]
+    return ReportTable(case.title, [headings[k] for k in shown], [[row[k] for k in shown] for row in rows], strong)
+
+
+def overview_table(report: BenchReport, workload: str) -> ReportTable | None:
+    """All networks of a workload in one table: the fastest backend beside the best peer; None unless there are several.
+
+    "/ GEMMs" is the time over that of the matrix products alone, "GEMMs / peer" their time over that of the best peer.
+    """
+    rows = []
+    for case in grid(report, workload):
+        ours, peer = best_ours(case), best_peer(case)
+        if ours is None or peer is None or workload == "start":
+            continue
+        found, fraction = figures(case, ours), products_to_best_peer(case)
+        rows.append(
+            [
+                case.network, number(found["median_ms"]), f"{number(1e3 * median(peer.seconds))} ({peer.name})",
+                times(found["to_best_peer"]), times(found["fraction_of_floor"] and 1.0 / found["fraction_of_floor"]),
+                percent(fraction),
+            ]
+        )  # fmt: skip
+    headings = ["", WORDING[workload].unit, "best peer", "/ peer", "/ GEMMs", "GEMMs / peer"]
+    return ReportTable(f"{WORDING[workload].section} at a glance", headings, rows, []) if len(rows) > 1 else None
 
 
 def kernel_table(case: KernelCase) -> ReportTable:
@@ -146,11 +181,15 @@ def comparison_table(changes: list[Change]) -> ReportTable:
 
 def sentences(report: BenchReport) -> list[str]:
     """The result in words: geometric means over the networks of the grid."""
+    bounded = [line for workload in ("fit", "predict") for line in _bounded(report, workload)]
+    return _sentences(summary(grid(report))) + bounded + _started(report)
+
+
+def _sentences(known: dict[str, dict[str, float]]) -> list[str]:
     found = []
-    known = summary(report)
     for name, means in known.items():
         who = "The best backend of each network" if name == "best" else name
-        count = f"geometric mean of {means['networks']:.0f} networks" if means["networks"] > 1.0 else "one network"
+        count = _counted(means["networks"])
         if name == "best" and any(means == other for n, other in known.items() if n != name):
             continue
         parts = []
@@ -161,6 +200,37 @@ def sentences(report: BenchReport) -> list[str]:
         if parts:
             found.append(f"{who} {' and '.join(parts)} ({count}).")
     return found
+
+
+def _counted(networks: float) -> str:
+    return f"geometric mean of {networks:.0f} networks" if networks > 1.0 else "one network"
+
+
+def _bounded(report: BenchReport, workload: str) -> list[str]:
+    """The means for each backend, apart for the networks in which the products alone take less than BOUND, and more."""
+    few, many = map(summary, by_products(grid(report, workload)))
+    found = []
+    for name in dict.fromkeys([*few, *many]):
+        if name == "best":
+            continue
+        parts = [
+            f"{means[name]['to_best_peer']:.2f} times as long as the best peer where the matrix products alone take {bound} "
+            f"{percent(BOUND)} of that peer's time ({_counted(means[name]['networks'])})"
+            for means, bound in ((few, "less than"), (many, "at least"))
+            if name in means
+        ]
+        found.append(f"{WORDING[workload].subject} on {name} takes {', and '.join(parts)}.")
+    return found
+
+
+def _started(report: BenchReport) -> list[str]:
+    return [
+        f"{WORDING['start'].subject} ({timing.name}) takes {median(timing.seconds):.2f} s, {ratio:.2f} times as long as "
+        "the import of PyTorch."
+        for case in grid(report, "start")
+        for timing in case.timings
+        if timing.kind == "ours" and (ratio := to_best_peer(case, timing)) is not None
+    ]
 
 
 def absences(left_out: list[LeftOut]) -> list[str]:

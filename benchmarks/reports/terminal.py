@@ -10,7 +10,18 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from ..results import BenchReport, Case, KernelCase
-from .tables import KERNEL_NOTE, ReportTable, absences, busy, case_table, kernel_table, machine_line, sentences
+from .tables import (
+    KERNEL_NOTE,
+    ReportTable,
+    absences,
+    busy,
+    case_table,
+    kernel_table,
+    machine_line,
+    overview_table,
+    sentences,
+)
+from .wording import WORDING
 
 
 def show(console: Console, table: ReportTable, texts: int = 1) -> None:
@@ -54,6 +65,10 @@ def show_end(console: Console, report: BenchReport) -> None:
     """The result in words, and who was left out everywhere."""
     if report.kernels:
         console.print(KERNEL_NOTE, markup=False)
+    for workload in WORDING:
+        table = overview_table(report, workload)
+        if table is not None:
+            show(console, table)
     for sentence in sentences(report):
         console.print(f"[bold]{escape(sentence)}[/bold]")
     for line in absences(report.left_out):

@@ -8,9 +8,12 @@ import sys
 
 import pytest
 
+from fusedstep.benchmarks.reports.markdown import markdown
+from fusedstep.benchmarks.result_files import load as load_results
 from fusedstep.framework.cli.later import LATER, load
 
-TINY = ("--networks", "6-8-3@16", "--rounds", 2, "--seconds", 0.002, "--pause", 0)
+SHORT = ("--rounds", 2, "--seconds", 0.002, "--pause", 0)
+TINY = ("--networks", "6-8-3@16", *SHORT)
 
 
 def test_a_picture_of_no_network_is_refused_before_anything_is_measured(call, tmp_path):
@@ -45,26 +48,68 @@ def test_a_whole_measurement(call, tmp_path):
     assert "slower by more than 1.5: 6-8-3@16" in slower.flat
 
 
+@pytest.mark.row("F4")
+def test_whole_trainings_and_predictions(call, tmp_path, monkeypatch):
+    """Each workload beside a peer, and the files hold the same numbers."""
+    monkeypatch.setenv("COLUMNS", "160")
+    pytest.importorskip("sklearn")
+    answer = call("bench", "--fit", "--predict", *SHORT, "--networks", "6-8-3@16/64", "--backends", "numba,numpy",
+                  "--peers", "sklearn", "--out", "r.json", "--markdown", "r.md")  # fmt: skip
+    assert (answer.code, answer.err) == (0, "")
+    for words in ("epoch of 6-8-3@16/64, plain", "prediction of 6-8-3@16, plain", "ms/epoch", "GEMMs (1 thread)",
+                  "An epoch of fusedstep on numpy takes", "A prediction of fusedstep on numba takes",
+                  "the matrix products alone take less than 70 %"):  # fmt: skip
+        assert words in answer.flat
+    report = load_results(tmp_path / "r.json")
+    assert report.settings["workloads"] == ["fit", "predict"]
+    assert [(case.workload, case.rows) for case in report.cases] == [("fit", 64), ("predict", 16)]
+    for case in report.cases:
+        assert [t.name for t in case.timings] == [
+            "numba", "numpy", "sklearn", "GEMMs (BLAS)", "GEMMs (rows)", "GEMMs (1 thread)"
+        ]  # fmt: skip
+        assert all(len(t.seconds) == 2 and min(t.seconds) > 0.0 for t in case.timings)
+    assert (tmp_path / "r.md").read_text() == markdown(report)
+    again = call("bench", "--fit", *SHORT, "--networks", "6-8-3@16/64", "--backends", "numpy", "--compare", "r.json")
+    assert "epoch of 6-8-3@16/64" in again.flat
+    assert "prediction" not in again.flat
+
+
+@pytest.mark.row("F4")
+def test_starts(call, tmp_path):
+    """Real processes; the peer is not looked for, because its import takes seconds."""
+    pytest.importorskip("sklearn")
+    answer = call("bench", "--start", "--rounds", 1, "--pause", 0, "--backends", "numpy", "--networks", "4-5-3@8",
+                  "--out", "r.json")  # fmt: skip
+    assert (answer.code, answer.err) == (0, "")
+    (case,) = load_results(tmp_path / "r.json").cases
+    assert [t.name for t in case.timings] == [
+        "numpy, empty cache", "numpy, full cache", "numpy, train iris", "numpy, predict iris"
+    ]  # fmt: skip
+    assert all(t.seconds[0] > 0.01 for t in case.timings)
+    assert "start of 4-5-3@8, plain" in answer.flat
+    assert "GFLOP/s" not in answer.flat
+
+
 def test_what_was_measured_before_an_interrupt_is_in_the_file(monkeypatch, tmp_path):
-    from fusedstep.benchmarks import steps
+    from fusedstep.benchmarks import cases
     from fusedstep.benchmarks.commands import bench_command
     from fusedstep.benchmarks.commands.bench_options import BenchOptions
-    from fusedstep.benchmarks.result_files import load
-
-    real, out = steps.time_steps, tmp_path / "bench.json"
+    real, out = cases.time_case, tmp_path / "bench.json"
 
     def interrupted(problem, *given):
         if str(problem.network) == "9-4@16":
             raise KeyboardInterrupt
         return real(problem, *given)
 
-    monkeypatch.setattr(steps, "time_steps", interrupted)
+    monkeypatch.setattr(cases, "time_case", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        bench_command.bench(BenchOptions("9-4@16", backends="numpy", rounds=2, seconds=0.01, pause=0.0, out=out))
+        bench_command.bench(BenchOptions(networks="9-4@16", backends="numpy", rounds=2, seconds=0.01, pause=0.0, out=out))
     assert not out.exists()
     with pytest.raises(KeyboardInterrupt, match=r"finished networks are in .*bench\.json"):
-        bench_command.bench(BenchOptions("5-6-3@8,9-4@16", backends="numpy", rounds=2, seconds=0.01, pause=0.0, out=out))
-    assert [case.network for case in load(out).cases] == ["5-6-3@8"]
+        bench_command.bench(
+            BenchOptions(networks="5-6-3@8,9-4@16", backends="numpy", rounds=2, seconds=0.01, pause=0.0, out=out)
+        )
+    assert [case.network for case in load_results(out).cases] == ["5-6-3@8"]
 
 
 def test_backends_that_do_not_work_are_told(call):
@@ -89,6 +134,9 @@ def test_the_full_variant_in_double_precision(call):
         (("--networks", "6-8-3@0"), "batch >= 1"),
         (("--peers", "keras"), "expected peers out of torch"),
         (("--grid", "standart"), "did you mean 'standard'"),
+        (("--fit", "--grid", "scaling"), "quick, standard, varied with --fit; got 'scaling'"),
+        (("--fit", "--networks", "6-8-3@16/40"), "expected rows in whole minibatches"),
+        (("--predict", "--peers", "jax"), "expected peers out of torch, sklearn, onnxruntime, all"),
         (("--rounds", 0), "at least one round"),
         (("--compare", "nothing.json"), "expected results of an earlier run; got 'nothing.json'"),
         (("--fail-slower", 1.1), "without --compare"),

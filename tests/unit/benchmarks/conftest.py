@@ -13,7 +13,7 @@ def quick():
     return Sampling(rounds=2, seconds=0.001, pause=0.0)
 
 
-def make_case(network="784-512-512-10@256", scale=1.0, sweep="", threads=2):
+def make_case(network="784-512-512-10@256", scale=1.0, sweep="", threads=2, workload="step"):
     """numba 4, 5, 6 ms; numpy twice that; torch 5, 5, 5; floors 2, 2.5, 3 and 3, 3, 3 – all times `scale`."""
     ms = {
         ("numba", "ours"): [4.0, 5.0, 6.0],
@@ -24,12 +24,27 @@ def make_case(network="784-512-512-10@256", scale=1.0, sweep="", threads=2):
         ("GEMMs (rows)", "floor"): [3.0, 3.0, 3.0],
     }
     timings = [Timing(n, kind, 10, [1e-3 * scale * v for v in values]) for (n, kind), values in ms.items()]
-    return Case(network, "plain", "float32", threads, 10**9, 669_706, sweep, timings)
+    return Case(network, "plain", "float32", threads, 10**9, 669_706, sweep, timings, workload=workload)
 
 
 @pytest.fixture
 def case():
     return make_case()
+
+
+@pytest.fixture
+def workloads():
+    """Two trainings, in one of which the products take 60 % of the time of the best peer; two predictions; a start."""
+    cases = [make_case("784-512-512-10@256/1024", workload="fit"), make_case("64-10@32/320", 0.1, workload="fit")]
+    cases[0].timings[2].seconds = [s * 10.0 for s in cases[0].timings[2].seconds]
+    cases[1].timings[2].seconds = [2.5e-4, 4e-4, 5e-4]
+    cases += [make_case(f"784-10@{rows}", workload="predict") for rows in (1, 100)]
+    start = Case("20-64-3@32", "plain", "float32", 2, 0, 1539, workload="start", rows=32)
+    start.timings = [
+        Timing("numba, empty cache", "ours", 1, [3.0, 4.0, 5.0]), Timing("import torch", "peer", 1, [2.0, 2.0, 2.0])
+    ]  # fmt: skip
+    cases[0].rows, cases[1].rows = 1024, 320
+    return BenchReport({"cpu": "c", "usable_processors": 2}, {}, [*cases, start])
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ import pytest
 
 from fusedstep.backends import backend
 from fusedstep.benchmarks.agreement import losses, objection, reference
+from fusedstep.benchmarks.cases import time_case
 from fusedstep.benchmarks.contenders import PEERS, base, make_peer, peer_names
 from fusedstep.benchmarks.contenders.ours import Ours
 from fusedstep.benchmarks.networks import parse
 from fusedstep.benchmarks.problem import Problem
-from fusedstep.benchmarks.steps import time_steps
 from fusedstep.errors import HyperparameterError
 
 NETWORK = parse("12-16-9-4@32")[0]
@@ -51,7 +51,7 @@ def test_losses_agree(name, precision, variant):
 def test_dropout_is_done(name):
     if name in MODULES:
         pytest.importorskip(MODULES[name])
-    contender = make_peer(name) if name in PEERS else Ours(backend(name))
+    contender = make_peer(name) if name in PEERS["step"] else Ours(backend(name))
     problem = Problem(NETWORK, "full", threads=2)
     assert losses(contender.prepare(problem))[0] != pytest.approx(reference(problem)[0], rel=1e-4)
 
@@ -106,7 +106,7 @@ class Broken(Ours):
 def test_who_does_other_work_is_not_timed(quick):
     lazy, broken = Lazy(backend("numpy")), Broken(backend("numpy"))
     lazy.name, broken.name = "lazy", "broken"
-    case = time_steps(Problem(NETWORK, threads=2), [Ours(backend("numpy")), lazy, broken], quick, nothing)
+    case = time_case(Problem(NETWORK, threads=2), [Ours(backend("numpy")), lazy, broken], quick, nothing)
     assert [t.name for t in case.timings] == ["numpy", "GEMMs (BLAS)", "GEMMs (rows)"]
     reasons = {left.name: left.reason for left in case.left_out}
     assert "computes something else: its losses are" in reasons["lazy"]
@@ -117,18 +117,18 @@ def test_an_error_of_our_own_is_not_hidden(quick):
     broken = Broken(backend("numpy"))
     broken.kind = "ours"
     with pytest.raises(RuntimeError, match="no compiler"):
-        time_steps(Problem(NETWORK, threads=2), [broken], quick, nothing)
+        time_case(Problem(NETWORK, threads=2), [broken], quick, nothing)
 
 
 def test_names_of_peers():
     assert peer_names("") == []
     assert peer_names("jax, torch,jax") == ["jax", "torch"]
-    assert peer_names("all") == list(PEERS)
+    assert peer_names("all") == list(PEERS["step"])
     with pytest.raises(HyperparameterError, match=r"expected peers out of torch, .*; got 'pytorch'; did you mean 'torch'"):
         peer_names("pytorch")
 
 
-@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.parametrize("name", PEERS["step"])
 def test_a_peer_that_is_not_installed_says_what_to_install(name, monkeypatch):
     def fail(module):
         raise ImportError(f"No module named {module!r}")

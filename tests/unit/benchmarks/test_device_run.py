@@ -17,6 +17,7 @@ import pytest
 from rich.console import Console
 
 from fusedstep.backends.numpy.backend import NumpyBackend
+from fusedstep.benchmarks.cases import failed
 from fusedstep.benchmarks.clocks import HOST
 from fusedstep.benchmarks.commands.watching import watch
 from fusedstep.benchmarks.contenders import Contender, Where
@@ -36,7 +37,6 @@ from fusedstep.benchmarks.networks import Network
 from fusedstep.benchmarks.problem import Problem
 from fusedstep.benchmarks.result_files import load
 from fusedstep.benchmarks.results import BenchReport, Case, KernelCase, LeftOut, Profile, ReportPart, Timing
-from fusedstep.benchmarks.steps import failed
 from fusedstep.benchmarks.timing import Sampling
 from fusedstep.errors import DataFileError, HyperparameterError
 

@@ -15,17 +15,25 @@ from fusedstep.errors import HyperparameterError
 def test_parse():
     assert parse("784-512-512-10@256, 64-10@1") == [Network((784, 512, 512, 10), 256), Network((64, 10), 1)]
     assert str(parse("784-512-10@32")[0]) == "784-512-10@32"
+    assert parse("784-512-10@32/1504") == [Network((784, 512, 10), 32, 1504)]
+    assert str(parse("784-512-10@32/1504")[0]) == "784-512-10@32/1504"
     assert parse("3-4-2@5")[0].parameters == 3 * 4 + 4 + 4 * 2 + 2
 
 
-@pytest.mark.parametrize("text", ["784-512", "784@5", "784-10@", "784-10@x", "784-10@2.5", "784 10@5", "-784-10@5", "relu"])
+@pytest.mark.parametrize(
+    "text", ["784-512", "784@5", "784-10@", "784-10@x", "784-10@2.5", "784-10@2/", "784 10@5", "-784-10@5", "relu"]
+)
 def test_other_forms_are_refused(text):
     with pytest.raises(HyperparameterError, match=r"expected a network .*; got .*; write it as"):
         parse(text)
 
 
 @pytest.mark.parametrize(
-    ("text", "words"), [("784-10@0", "batch >= 1"), ("784-0-10@5", "widths >= 1"), ("784-1@5", "2 classes"), (",", "got none")]
+    ("text", "words"),
+    [
+        ("784-10@0", "batch >= 1"), ("784-0-10@5", "widths >= 1"), ("784-1@5", "2 classes"), (",", "got none"),
+        ("784-2@5/0", "rows in whole minibatches"), ("784-2@5/12", "a multiple of 5, such as 10"),
+    ],
 )
 def test_impossible_numbers_are_refused(text, words):
     with pytest.raises(HyperparameterError, match=words):
@@ -33,10 +41,16 @@ def test_impossible_numbers_are_refused(text, words):
 
 
 def test_the_standard_grid():
-    assert [str(network) for network in parse(GRIDS["standard"])] == [
+    assert [str(network) for network in parse(GRIDS["step"]["standard"])] == [
         "64-128-128-10@128", "784-512-512-10@256", "784-1024-1024-10@1024", "784-2048-2048-10@4096",
         "256-256-256-256-10@4096", "1024-4096-4096-1000@2048",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("workload", GRIDS)
+def test_all_grids_can_be_read(workload):
+    for networks in filter(None, GRIDS[workload].values()):
+        assert all(bool(network.rows) == (workload == "fit") for network in parse(networks))
 
 
 def test_an_unknown_grid_suggests_the_nearest():

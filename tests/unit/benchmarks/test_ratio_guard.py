@@ -10,12 +10,12 @@ import time
 import pytest
 
 from fusedstep.backends import backend
+from fusedstep.benchmarks.cases import time_case
 from fusedstep.benchmarks.contenders.ours import Ours
 from fusedstep.benchmarks.evaluation import floor
 from fusedstep.benchmarks.networks import parse
 from fusedstep.benchmarks.problem import Problem
 from fusedstep.benchmarks.statistics import pair_ratio
-from fusedstep.benchmarks.steps import time_steps
 from fusedstep.benchmarks.timing import Sampling
 from fusedstep.framework.engine.step import TrainStep
 
@@ -25,7 +25,7 @@ SAMPLING = Sampling(rounds=7, seconds=0.03, pause=0.02)
 def timed(network, names=("numba", "numpy")):
     """On one thread: what else runs on the machine then delays both alike."""
     problem = Problem(parse(network)[0], threads=1)
-    case = time_steps(problem, [Ours(backend(name)) for name in names], SAMPLING, lambda what: None)
+    case = time_case(problem, [Ours(backend(name)) for name in names], SAMPLING, lambda what: None)
     return case, {timing.name: timing.seconds for timing in case.timings}
 
 

@@ -20,6 +20,7 @@ from fusedstep.benchmarks.reports.tables import (
     kernel_table,
     machine_line,
     number,
+    overview_table,
     percent,
     profile_table,
     sentences,
@@ -79,6 +80,52 @@ def test_the_libraries_that_multiplied_are_told(report):
     report.machine["blas_choices"] = dict(zip(names, ("mkl", "numpy", "mkl"), strict=True))
     assert "BLAS: mkl for 2 products, numpy for 1" in machine_line(report)
     assert "BLAS: mkl for 2 products, numpy for 1" in markdown(report)
+
+
+def test_sentences_tell_trainings_with_few_products_from_others(workloads):
+    """One epoch takes 5 ms beside 50, of which the products take 2.5; the other 0.5 beside 0.4, of which they take 0.25."""
+    few = "where the matrix products alone take less than 70 % of that peer's time"
+    assert sentences(workloads) == [
+        f"An epoch of fusedstep on numba takes 0.35 times as long as the best peer {few} (geometric mean of 2 networks).",
+        f"An epoch of fusedstep on numpy takes 0.71 times as long as the best peer {few} (geometric mean of 2 networks).",
+        f"A prediction of fusedstep on numba takes 1.00 times as long as the best peer {few} (geometric mean of 2 networks).",
+        f"A prediction of fusedstep on numpy takes 2.00 times as long as the best peer {few} (geometric mean of 2 networks).",
+        "A process of fusedstep (numba, empty cache) takes 4.00 s, 2.00 times as long as the import of PyTorch.",
+    ]
+    (case, *_) = workloads.cases
+    case.timings[4].seconds = case.timings[5].seconds = [0.04, 0.04, 0.04]
+    assert sentences(workloads)[0] == (
+        f"An epoch of fusedstep on numba takes 1.25 times as long as the best peer {few} (one network), and 0.10 times as long "
+        "as the best peer where the matrix products alone take at least 70 % of that peer's time (one network)."
+    )
+
+
+def test_all_trainings_at_a_glance(workloads):
+    assert overview_table(workloads, "fit").rows == [
+        ["784-512-512-10@256/1024", "5.00", "50.0 (torch)", "0.10x", "2.00x", "5 %"],
+        ["64-10@32/320", "0.5", "0.4 (torch)", "1.25x", "2.00x", "62 %"],
+    ]
+    assert overview_table(workloads, "step") is None
+    assert overview_table(workloads, "start") is None
+    assert case_table(workloads.cases[0]).rows[0][3] == "204,800", "rows of an epoch, not of a minibatch"
+    assert case_table(workloads.cases[-1]).headings == ["", "ms", "quartiles", "/ peer"]
+    assert workloads.cases[-1].title == "start of 20-64-3@32, plain, float32, 2 threads"
+
+
+def test_a_page_of_workloads(workloads):
+    pytest.importorskip("matplotlib")
+    from fusedstep.benchmarks.reports.html import html
+    from fusedstep.benchmarks.reports.picture import picture
+
+    page = html(workloads)
+    for figure in ("fit", "predict", "start"):
+        assert f'<figure id="{figure}"><svg role="img" aria-label=' in page
+    for figure in ("floor", "peers", "throughput"):
+        assert f'<figure id="{figure}">' not in page
+    for words in ("How fast are whole trainings, predictions, starts?", "Whole trainings at a glance", "Starts: a new process"):
+        assert words in page
+    assert "| 64-10@32/320 | 0.5 | 0.4 (torch) | 1.25x | 2.00x | 62 % |" in markdown(workloads)
+    assert picture(workloads).startswith(b"\x89PNG")
 
 
 def test_a_busy_machine_is_told(report):

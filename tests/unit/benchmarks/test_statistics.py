@@ -65,7 +65,7 @@ def test_best_of_each_kind(case):
 
 
 def test_summary_leaves_sweeps_out(report):
-    found = evaluation.summary(report)
+    found = evaluation.summary(evaluation.grid(report))
     assert found["numba"] == {"networks": 2.0, "to_best_peer": pytest.approx(1.0), "fraction_of_floor": pytest.approx(0.5)}
     assert found["numpy"]["to_best_peer"] == pytest.approx(2.0)
     assert found["best"] == found["numba"]

@@ -1,4 +1,4 @@
-"""Times the steps of one problem: all contenders that can do it, and the floors, in turn."""
+"""Times one problem: all contenders that can do it, and the floors, in turn."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from . import gemms
 from .agreement import losses, objection, reference
 from .contenders.base import Contender
-from .floor import BLAS_FLOOR, ROWS_FLOOR, blas_floor, device_floor, rows_floor
+from .floor import BLAS_FLOOR, ONE_FLOOR, ROWS_FLOOR, blas_floor, device_floor, one_floor, rows_floor
 from .memory import predicted, taken
 from .problem import Problem
 from .results import Case, LeftOut, Timing
 from .timing import Prepared, Sampling, interleave
 
 
-def time_steps(
+def time_case(
     problem: Problem, contenders: Sequence[Contender], sampling: Sampling, progress: Callable[[str], None], sweep: str = ""
 ) -> Case:
     """Compares losses first, then takes times.
@@ -26,9 +25,11 @@ def time_steps(
     Returns: a case with the contenders that agree, and the reasons why others were left out.
     """
     network = problem.network
+    flop = sum(count * each.flop for count, found in problem.products for each in found)
     case = Case(
-        str(network), problem.variant, problem.precision, problem.threads, gemms.flop(network), network.parameters, sweep
-    )
+        str(network), problem.variant, problem.precision, problem.threads, flop, network.parameters, sweep,
+        workload=problem.workload, rows=problem.rows,
+    )  # fmt: skip
     with warnings.catch_warnings():
         # Warnings of other libraries while they load and compile do not concern this measurement.
         warnings.simplefilter("ignore")
@@ -66,8 +67,8 @@ def prepare_checked(
         return None
     try:
         certain = contender.prepare(problem.without_dropout())
-        found = losses(certain)
-        count = contender.compared
+        count = min(contender.compared, len(wanted))
+        found = losses(certain, len(wanted))
         problems = objection(found[:count], wanted[:count], problem.precision)
         if problems is not None:
             case.left_out.append(LeftOut(contender.name, problems, "check what it computes differently", case.network))
@@ -90,8 +91,15 @@ def failed(error: BaseException) -> str:
 
 
 def _floors(problem: Problem, contenders: Sequence[Contender]) -> list[tuple[str, str, Prepared]]:
-    """(name, device, ready to be timed) of the products alone: on the processor in two ways, on a device by its backend."""
+    """(name, device, ready to be timed) of the products alone: on the processor in several ways, on a device by its backend.
+
+    There are none for the start of a process, and none on a device but for steps.
+    """
+    if not problem.products:
+        return []
     made = [(BLAS_FLOOR, "cpu", blas_floor(problem)), (ROWS_FLOOR, "cpu", rows_floor(problem))]
+    if problem.workload != "step":
+        return [*made, (ONE_FLOOR, "cpu", one_floor(problem))]
     for contender in contenders:
         if contender.device != "cpu" and contender.kind == "ours":
             backend: Any = contender.backend  # type: ignore[attr-defined]
