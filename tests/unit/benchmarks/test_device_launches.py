@@ -37,11 +37,14 @@ class Together:
         self.executor, self.sources = executor, (inputs, targets)
         self.rows, self.count = rows, count
 
+    def next(self, left):
+        return self.count if left >= self.count else 0
+
     def ready(self):
         return len(self.executor.log) >= 2
 
-    def run(self, indices, number, wanted):
-        assert len(wanted) == self.count
+    def run(self, indices, number, scalars):
+        assert len(indices) == self.count * self.rows
         found = np.empty((self.count, 2))
         state = self.executor.work.state
         for k in range(self.count):
@@ -66,8 +69,8 @@ class Logging(PlainExecutor):
         self.log.append(1)
         return super().run(inputs, targets, number)
 
-    def several(self, inputs, targets, rows, count):
-        return Together(self, inputs, targets, rows, count)
+    def several(self, inputs, targets, rows, minibatches, most):
+        return Together(self, inputs, targets, rows, min(minibatches, most))
 
 
 class Launching(NumpyBackend):
@@ -134,9 +137,10 @@ def test_losses_of_launches_are_those_of_single_steps_and_of_the_reference():
     assert (alone.covers, alone.notes["refusal"]) == (1, "")
 
 
-def test_a_processor_takes_its_steps_one_by_one():
-    prepared = Ours(backend("numba")).prepare(THREE)
-    assert (prepared.covers, prepared.notes["refusal"]) == (1, "the data are not on a device")
+@pytest.mark.parametrize(("name", "covers"), [("numba", 3), ("numpy", 1)])
+def test_a_processor_launches_several_steps_where_it_captures_them(name, covers):
+    prepared = Ours(backend(name)).prepare(THREE)
+    assert (prepared.covers, "captures no steps" in prepared.notes["refusal"]) == (covers, covers == 1)
     assert losses(prepared) == pytest.approx(reference(THREE), rel=1e-5)
 
 
