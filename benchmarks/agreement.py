@@ -14,7 +14,7 @@ import numpy as np
 from .contenders.handwritten import Handwritten, NumpyStep
 from .problem import Problem
 from .timing import Prepared
-from .workloads import Training
+from .workloads import Fit
 
 Array = Any
 
@@ -45,7 +45,7 @@ def reference(problem: Problem, xp: Any = np) -> list[float]:
     if problem.workload == "start":
         return []
     run = cast(NumpyStep, Handwritten(xp).prepare(_in_double(problem)).step)
-    if isinstance(problem, Training):
+    if isinstance(problem, Fit):
         x, y = problem.held_out
         trained = [run() for _ in range(problem.steps)]
         held_out = [

@@ -1,6 +1,6 @@
 """Whole epochs with validation: fusedstep's Trainer, and the loops that experts write with other libraries.
 
-A call trains the epochs of a Training and returns the mean training loss and the validation loss of each.
+A call trains the epochs of a Fit and returns the mean training loss and the validation loss of each.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ...framework.training.trainer import Trainer
 from ..problem import Problem
 from ..team import blas_threads
 from ..timing import Prepared
-from ..workloads import Training
+from ..workloads import Fit
 from .jax_peer import Jax, JaxSteps, settings
 from .ours import Ours, Threads, make_step, restarter
 from .sklearn_peer import Sklearn, SklearnStep
@@ -25,7 +25,7 @@ from .torch_eager import TorchEager, TorchStep
 Array = Any
 
 
-def _prepared(problem: Training, fit: Callable[[], list[float]], reset: Callable[[], None], around: Any) -> Prepared:
+def _prepared(problem: Fit, fit: Callable[[], list[float]], reset: Callable[[], None], around: Any) -> Prepared:
     """A fit with all that its timing needs; its first epoch is timed as well."""
     return Prepared(fit, reset=reset, around=around, covers=problem.epochs, losses=list, untimed=0)
 
@@ -35,7 +35,7 @@ class OursFit(Ours):
 
     def prepare(self, problem: Problem) -> Prepared:
         """The TrainStep with the common start; each burst has a new Trainer."""
-        assert isinstance(problem, Training)
+        assert isinstance(problem, Fit)
         step = make_step(problem, self.backend)
         restart = restarter(step)
         trainers: list[Trainer] = []
@@ -62,7 +62,7 @@ class TorchLoop(TorchEager):
 
     def prepare(self, problem: Problem) -> Prepared:
         """Data and orders as tensors."""
-        assert isinstance(problem, Training)
+        assert isinstance(problem, Fit)
         fit = TorchFit(problem)
         return _prepared(problem, fit, fit.reset, super().prepared(fit.run, problem).around)
 
@@ -73,7 +73,7 @@ class TorchFit:
     Args: problem.
     """
 
-    def __init__(self, problem: Training) -> None:
+    def __init__(self, problem: Fit) -> None:
         import torch
 
         self.problem = problem
@@ -121,7 +121,7 @@ class JaxEpochs(Jax):
 
     def prepare(self, problem: Problem) -> Prepared:
         """Compiles nothing yet: the first call does."""
-        assert isinstance(problem, Training)
+        assert isinstance(problem, Fit)
         around = partial(settings, problem, self.where.device)
         with around():
             fit = JaxFit(problem.but(launch=problem.steps))
@@ -131,12 +131,12 @@ class JaxEpochs(Jax):
 class JaxFit(JaxSteps):
     """The epochs.
 
-    Args: problem – a Training all of whose steps are a launch.
+    Args: problem – a Fit all of whose steps are a launch.
     """
 
-    problem: Training
+    problem: Fit
 
-    def __init__(self, problem: Training) -> None:
+    def __init__(self, problem: Fit) -> None:
         import jax
         import jax.numpy as jnp
 
@@ -179,7 +179,7 @@ class SklearnLoop(Sklearn):
 
     def prepare(self, problem: Problem) -> Prepared:
         """The classifier, back at the common start."""
-        assert isinstance(problem, Training)
+        assert isinstance(problem, Fit)
         fit = SklearnFit(problem)
         return _prepared(problem, fit, fit.reset, lambda: blas_threads(problem.threads))
 
@@ -205,7 +205,7 @@ class SklearnFit(SklearnStep):
     Args: problem.
     """
 
-    problem: Training
+    problem: Fit
 
     def reset(self) -> None:
         """See SklearnStep; and the first order."""

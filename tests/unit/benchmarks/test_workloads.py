@@ -17,7 +17,7 @@ from fusedstep.benchmarks.contenders.starts import FIRST_LOSS, Process
 from fusedstep.benchmarks.gemms import forward, products
 from fusedstep.benchmarks.networks import parse
 from fusedstep.benchmarks.timing import burst
-from fusedstep.benchmarks.workloads import WORKLOADS, Training
+from fusedstep.benchmarks.workloads import WORKLOADS, Fit
 from fusedstep.benchmarks.workloads import problem as problem_of
 
 NETWORK = parse("12-16-9-4@32/256")[0]
@@ -106,8 +106,10 @@ def test_a_training_is_the_same_for_all():
     assert not np.array_equal(problem.orders[0], problem.orders[1])
     assert problem.but(launch=8).data is problem.data
     assert small("fit", network=parse("5-4-3@32")[0]).rows == 64 * 32
-    large = Training(parse("784-2048-2048-10@4096/40960")[0])
+    large = Fit(parse("784-2048-2048-10@4096/40960")[0])
     assert large.epochs == 1
+    assert floor.small(problem)
+    assert not floor.small(large)
 
 
 def test_products_of_the_workloads():
