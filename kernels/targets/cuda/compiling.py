@@ -10,8 +10,8 @@ from typing import TypeVar
 from numba.core.compiler_lock import global_compiler_lock
 
 from ...interrupts import uninterrupted
-from .. import cache
 from ..device_memory import is_exhausted
+from . import entries
 
 Compiled = TypeVar("Compiled")
 
@@ -27,7 +27,8 @@ if hasattr(os, "register_at_fork"):
 def compiled(function: Callable[..., object], make: Callable[[bool], Compiled]) -> Compiled:
     """What `make` compiles; kept in the cache, and taken from there, where that can be.
 
-    Entries that are damaged are made anew. A folder that is full, or gone, costs time and nothing else.
+    Entries that are damaged, or that others could have written, are made anew. A folder that is full, or gone, costs time and
+    nothing else.
 
     Args: function – that is compiled; make – compiles it; called with whether Numba may read and write the cache.
     """
@@ -36,12 +37,16 @@ def compiled(function: Callable[..., object], make: Callable[[bool], Compiled]) 
         if source.is_file():  # Numba keeps machine code beside its source
             for again in (True, False):
                 try:
-                    return make(True)
+                    entries.require_private(source)
+                    made = make(True)
                 except OSError:
                     break
                 except Exception as error:  # damaged entries may raise anything; what is wrong with the kernel comes again
                     if isinstance(error, MemoryError) or is_exhausted(error):
                         raise  # that says nothing of the entry
                     if again:
-                        cache.remove_entries(source)
+                        entries.remove(source)
+                else:
+                    entries.seal(source)
+                    return made
         return make(False)
