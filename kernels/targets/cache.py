@@ -1,7 +1,8 @@
 """The cache of generated kernels, so that they are not compiled again in later runs.
 
-FUSEDSTEP_CACHE_DIR is the folder; an empty value disables the cache; if unset, it is in the user's cache folder. Without a
-writable folder, kernels are compiled in every process.
+FUSEDSTEP_CACHE_DIR is the folder; an empty value disables the cache; if unset, it is in the user's cache folder. Its entries
+are code, so a folder that other users could write to is replaced by a private one; see ownership.py. Without a writable folder,
+kernels are compiled in every process.
 """
 
 from __future__ import annotations
@@ -10,8 +11,14 @@ import contextlib
 import hashlib
 import os
 import tempfile
+import warnings
 from functools import lru_cache
 from pathlib import Path
+
+from .ownership import read_private, why_not_private
+
+LARGEST = 2**28
+"""Bytes; a larger entry counts as damaged."""
 
 
 def digest(text: str) -> str:
@@ -29,26 +36,44 @@ def _users_folder() -> Path | None:
 
 @lru_cache(maxsize=1)
 def folder() -> Path | None:
-    """The cache folder, made on first use; None where it is switched off or cannot be written."""
+    """The cache folder, made on first use; None where it is switched off or cannot be written.
+
+    Warns once where others could write to it; a folder in the system's temporary folder is used instead.
+    """
     named = os.environ.get("FUSEDSTEP_CACHE_DIR")
     if named == "":
         return None
     path = Path(os.path.expanduser(named)).absolute() if named else _users_folder()
-    if path is None:
-        return None
+    found = None if path is None else _made(path)
+    problem = "" if found is None else why_not_private(found)
+    if not problem:
+        return found
+    found = _private_folder()
+    instead = "they are compiled in every process" if found is None else f"they are kept in {str(found)!r}"
+    warnings.warn(
+        f"expected a folder for compiled kernels that no other user can write to; {problem}; {instead}; change that, or set "
+        "FUSEDSTEP_CACHE_DIR to another folder (empty: no cache)",
+        RuntimeWarning, stacklevel=2,
+    )  # fmt: skip
+    return found
+
+
+def _made(path: Path) -> Path | None:
+    """The folder, created if necessary; None if it cannot be written."""
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for place in (*reversed(path.parents), path):
+            if not place.exists():
+                place.mkdir(mode=0o700, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
             return path
     except OSError:
         return None
 
 
-def remove_entries(source: Path) -> None:
-    """Removes what Numba kept of a generated module."""
-    for entry in source.parent.glob(f"__pycache__/{source.stem}.*"):
-        with contextlib.suppress(OSError):
-            entry.unlink()
+def _private_folder() -> Path | None:
+    """A folder of this user inside the system's temporary folder; None if somebody else has taken its name."""
+    found = _made(Path(tempfile.gettempdir()).absolute() / f"fusedstep-{os.geteuid()}")
+    return None if found is None or why_not_private(found) else found
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -65,13 +90,13 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def store(name: str, text: str) -> str | None:
-    """The path of a file with exactly this text, written if it was not there; None without a cache."""
+    """The path of a file with exactly this text, written if there was none; None without a cache."""
     home = folder()
     if home is None:
         return None
     path = home / f"{name[:80]}_{digest(text)}.py"
     try:
-        if not path.exists():
+        if read(path.name) != text.encode():
             write_whole(path, text.encode())
     except OSError:
         return None
@@ -79,10 +104,10 @@ def store(name: str, text: str) -> str | None:
 
 
 def read(name: str) -> bytes | None:
-    """The content of a file of the cache; None if there is none."""
+    """The content of a file of the cache; None if there is none, or if another user could have written it."""
     home = folder()
     try:
-        return None if home is None else (home / name).read_bytes()
+        return None if home is None else read_private(home / name, LARGEST)
     except OSError:
         return None
 

@@ -146,9 +146,15 @@ class GemmChoices:
     def saved(self) -> SavedChoices[str]:
         """The file for this processor and these libraries."""
         if self._saved is None:
-            names = list(libraries())
-            self._saved = SavedChoices("blas", VERSION, _identity(), lambda given: names[names.index(given)], str)
+            self._saved = SavedChoices("blas", VERSION, _identity(), _loaded, str)
         return self._saved
+
+
+def _loaded(product: str, library: Any) -> str:
+    """A choice from the file."""
+    if not _NAME.fullmatch(product) or library not in list(libraries()):
+        raise ValueError(f"no choice for {product}: {library!r}")
+    return str(library)
 
 
 def _identity() -> str:

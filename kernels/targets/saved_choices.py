@@ -19,12 +19,12 @@ class SavedChoices(Generic[Choice]):
     """The file of one kind of choices.
 
     Args: kind – with which the file's name starts; version – of what is saved; identity – device or processor and versions of
-        libraries, in words; load – a choice from its JSON value, raising ValueError, KeyError or TypeError if it is damaged;
-        dump – the JSON value of a choice.
+        libraries, in words; load – a choice from its name and JSON value, raising ValueError, KeyError or TypeError for
+        anything that `dump` would not have written; dump – the JSON value of a choice.
     """
 
     def __init__(
-        self, kind: str, version: int, identity: str, load: Callable[[Any], Choice], dump: Callable[[Choice], Any]
+        self, kind: str, version: int, identity: str, load: Callable[[str, Any], Choice], dump: Callable[[Choice], Any]
     ) -> None:
         self._file = f"{kind}_{cache.digest(identity)}.json"
         self._header = {"format": f"fusedstep.{kind}", "version": version, "identity": identity}
@@ -37,8 +37,8 @@ class SavedChoices(Generic[Choice]):
             given: Any = json.loads(content or b"")
             if any(given[key] != value for key, value in self._header.items()):
                 return {}
-            return {str(name): self._load(saved) for name, saved in given["choices"].items()}
-        except (ValueError, KeyError, TypeError, AttributeError):
+            return {name: self._load(name, saved) for name, saved in given["choices"].items()}
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return {}
 
     def add(self, choices: Mapping[str, Choice]) -> None:

@@ -5,11 +5,13 @@ One small JSON file for each device, driver and library version, because algorit
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from ....kernels.targets.saved_choices import SavedChoices
 from .codes import ALGORITHM_BYTES
+from .device import WORKSPACE_BYTES
 
 VERSION = 1
 
@@ -49,11 +51,17 @@ class Choices:
             self._saved.add(self._table)
 
 
-def _loaded(saved: dict[str, Any]) -> Choice:
-    algorithm = bytes.fromhex(saved["algorithm"])
-    if len(algorithm) not in (0, ALGORITHM_BYTES):
-        raise ValueError(f"an algorithm of {len(algorithm)} bytes")
-    return Choice(algorithm, int(saved["workspace"]), float(saved["seconds"]), bool(saved["fused"]))
+def _loaded(name: str, saved: dict[str, Any]) -> Choice:
+    """A choice from the file; whether the algorithm suits the product is asked of the library before it is used."""
+    choice = Choice(bytes.fromhex(saved["algorithm"]), saved["workspace"], saved["seconds"], saved["fused"])
+    if not (
+        len(choice.algorithm) in (0, ALGORITHM_BYTES)
+        and type(choice.workspace) is int and 0 <= choice.workspace <= WORKSPACE_BYTES
+        and type(choice.seconds) is float and 0.0 <= choice.seconds < math.inf
+        and isinstance(choice.fused, bool)
+    ):  # fmt: skip
+        raise ValueError(f"no choice for {name}: {saved}")
+    return choice
 
 
 def _dumped(choice: Choice) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from typing import TypeVar
 from numba.core.compiler_lock import global_compiler_lock
 
 from ...interrupts import uninterrupted
-from .. import cache
 from ..device_memory import is_exhausted
+from . import entries
 
 Compiled = TypeVar("Compiled")
 
@@ -27,7 +27,8 @@ if hasattr(os, "register_at_fork"):
 def compiled(function: Callable[..., object], make: Callable[[bool], Compiled]) -> Compiled:
     """The result of `make`, read from the kernel cache or stored there if possible.
 
-    Damaged cache entries are removed and compiled again. If the folder of the cache is full or missing, nothing is cached.
+    Cache entries that are damaged, or that others could have written, are removed and compiled again. If the folder of the cache
+    is full or missing, nothing is cached.
 
     Args: function – the function to compile; make – compiles it; its argument says whether Numba may use the cache.
     """
@@ -36,12 +37,16 @@ def compiled(function: Callable[..., object], make: Callable[[bool], Compiled]) 
         if source.is_file():  # Numba stores machine code next to the source
             for again in (True, False):
                 try:
-                    return make(True)
+                    entries.require_private(source)
+                    made = make(True)
                 except OSError:
                     break
                 except Exception as error:  # damaged entries may raise anything; errors of the kernel itself are raised again
                     if isinstance(error, MemoryError) or is_exhausted(error):
                         raise  # not caused by the entry
                     if again:
-                        cache.remove_entries(source)
+                        entries.remove(source)
+                else:
+                    entries.seal(source)
+                    return made
         return make(False)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import json
+import math
 
 import numpy as np
 import pytest
 
 import fusedstep as fs
 from fusedstep.backends.cuda.cublaslt import Epilogue, Gemms, Status
+from fusedstep.backends.cuda.cublaslt.choices import Choices
 from fusedstep.backends.cuda.cublaslt.codes import ALGORITHM_BYTES
 from fusedstep.kernels.targets import cache
 from fusedstep.tests.fakes.cublaslt import FakeCublasLt, Fault, HostDevice
@@ -96,6 +98,35 @@ def test_a_damaged_file_is_made_anew(folder, damage):
     again.matmul(A, A, OUT)
     assert clock.count == 3
     assert len(saved(folder)[1]["choices"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("workspace", value) for value in (math.inf, math.nan, -1, 2**70, 1.0, True, "8", None, [])),
+        *(("seconds", value) for value in (math.inf, -math.inf, math.nan, -1.0, 10**400, True, "1", None, {})),
+        *(("algorithm", value) for value in (None, 1, [], "0", "zz" * 64, "00" * 63, "00" * 65)),
+        *(("fused", value) for value in (0, "true", None, [])),
+    ],
+)
+def test_values_that_could_not_have_been_written_are_ignored(folder, field, value):
+    timed(1.0, 2.0, 3.0)[0].matmul(A, A, OUT)
+    file, text = saved(folder)
+    next(iter(text["choices"].values()))[field] = value
+    file.write_text(json.dumps(text))
+    again, clock = timed(1.0, 2.0, 3.0)
+    again.matmul(A, A, OUT)
+    assert clock.count == 3
+    np.testing.assert_array_equal(OUT, A @ A)
+
+
+@pytest.mark.parametrize("field", ["workspace", "seconds", "algorithm", "fused"])
+def test_a_choice_without_one_of_its_values_is_ignored(folder, field):
+    timed(1.0, 2.0, 3.0)[0].matmul(A, A, OUT)
+    file, text = saved(folder)
+    del next(iter(text["choices"].values()))[field]
+    file.write_text(json.dumps(text))
+    assert not Choices(text["identity"])._table
 
 
 def test_an_algorithm_that_no_longer_fits_is_chosen_again(folder):

@@ -273,7 +273,9 @@ def test_a_plan_with_many_products_takes_less_for_each(libraries, use, monkeypat
 
 # The file
 
-@pytest.mark.parametrize("damage", ["", "{", "[]", '{"format": "fusedstep.blas", "version": 99}', "library", "identity"])
+@pytest.mark.parametrize(
+    "damage", ["", "{", "[]", '{"format": "fusedstep.blas", "version": 99}', "library", "identity", "deep"]
+)
 def test_a_damaged_file_is_made_anew(libraries, use, timed, folder, damage):
     planned(use(libraries), PRODUCT)
     file, text = saved(folder)
@@ -281,10 +283,22 @@ def test_a_damaged_file_is_made_anew(libraries, use, timed, folder, damage):
         damage = json.dumps({**text, "choices": {NAME: "acml"}})
     elif damage == "identity":
         damage = json.dumps({**text, "identity": "another processor"})
+    elif damage == "deep":
+        damage = "[" * 100_000
     file.write_text(damage)
     planned(use(libraries), PRODUCT)
     assert timed == [NAME] * 2
     assert set(saved(folder)[1]["choices"]) == {NAME}
+
+
+@pytest.mark.parametrize(
+    "choices", [[], None, 1.5, {NAME: None}, {NAME: 1}, {NAME: ["numpy"]}, {NAME: {}}, {"product": "numpy"}]
+)
+def test_choices_that_could_not_have_been_written_are_ignored(libraries, use, folder, choices):
+    planned(use(libraries), PRODUCT)
+    file, text = saved(folder)
+    file.write_text(json.dumps({**text, "choices": choices}))
+    assert use(libraries).saved().read() == {}
 
 
 def test_processes_add_to_the_same_file(libraries, use, timed, folder):
