@@ -47,7 +47,7 @@ def find_lr(options: FindLrOptions) -> None:
 
     from ...backends import backend as find_backend
     from ..diagnostics.plots.style import require_format, settings
-    from ..export.persistence import require_writable
+    from ..export.output_paths import require_writable
     from ..settings import whole
     from ..tables.reading import load
     from .console import new_console

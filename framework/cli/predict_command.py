@@ -36,7 +36,8 @@ def predict(
     import sys
 
     from ...errors import ModelFileError, OutputPathError
-    from ..export.persistence import load_with_metadata, replacing, require_writable
+    from ..export.output_paths import replacing, require_writable
+    from ..export.persistence import load_with_metadata
     from ..tables.preprocessing import Preprocessor
     from ..tables.reading import load_features, open_features
     from .backends_command import why

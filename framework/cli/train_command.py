@@ -54,7 +54,8 @@ def train(options: TrainOptions) -> None:
     import sys
 
     from ...backends import backend as find_backend
-    from ..export.persistence import require_writable, save
+    from ..export.output_paths import require_writable
+    from ..export.persistence import save
     from ..tables.reading import load
     from .recipe import check_options
     from .report import Reporter, notes_of
