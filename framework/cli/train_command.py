@@ -69,7 +69,7 @@ def train(options: TrainOptions) -> None:
     figures = _figures(options)
 
     report = Reporter(options.quiet)
-    dataset = load(options.source, options.target, options.labels, stream=options.stream)
+    dataset = load(options.source, options.target, options.labels, stream=options.stream, max_unpacked=options.max_unpacked)
     data = prepare(dataset, options.task, (options.test_share, options.validation_share), options.seed)
     report.data(data)
     report.backend(backend, options.backend)
