@@ -94,11 +94,10 @@ def _files(options: BenchOptions) -> list[Path]:
 
 def _require_writable(paths: list[Path]) -> None:
     """Raises OutputPathError before measuring, which can take hours."""
-    from ...errors import OutputPathError
+    from ...framework.export.output_paths import require_writable
 
     for path in paths:
-        if path.is_dir() or not path.absolute().parent.is_dir():
-            raise OutputPathError(f"expected a file in a folder that exists; got {str(path)!r}; create the folder first")
+        require_writable(path)
 
 
 def _require_figures() -> None:

@@ -18,6 +18,7 @@ class FindLrOptions:
     source: shared.Source
     target: shared.Target = None
     labels: shared.Labels = None
+    max_unpacked: shared.MaxUnpacked = None
     task: shared.TaskName = None
     hidden: shared.Hidden = None
     activation: shared.Activation = None
@@ -47,7 +48,7 @@ def find_lr(options: FindLrOptions) -> None:
 
     from ...backends import backend as find_backend
     from ..diagnostics.plots.style import require_format, settings
-    from ..export.persistence import require_writable
+    from ..export.output_paths import require_writable
     from ..settings import whole
     from ..tables.reading import load
     from .console import new_console
@@ -64,7 +65,8 @@ def find_lr(options: FindLrOptions) -> None:
         with settings():
             pass  # If matplotlib is missing, fail here and not after the search.
     report = Reporter(quiet=False)
-    data = prepare(load(options.source, options.target, options.labels), options.task, (0.2, 0.1), options.seed)
+    dataset = load(options.source, options.target, options.labels, max_unpacked=options.max_unpacked)
+    data = prepare(dataset, options.task, (0.2, 0.1), options.seed)
     report.data(data)
     report.backend(backend, options.backend)
     recipe = recipe_for(len(data.parts["training"]), data.task, "validation" in data.parts, **given)

@@ -49,6 +49,15 @@ Source = Annotated[
 ]
 Target = Annotated[str | None, typer.Option(help="Name of the target column; required for CSV and Parquet.")]
 Labels = Annotated[Path | None, typer.Option(help="File with the labels of an IDX or NPY source.")]
+MaxUnpacked = Annotated[
+    str | None,
+    typer.Option(
+        "--max-unpacked",
+        metavar="SIZE",
+        help="Memory that a compressed or sparse file may become, such as 8GB. Default: 256 MiB, or 50 times its size.",
+        show_default=False,
+    ),
+]
 TaskName = Annotated[
     str | None,
     typer.Option(

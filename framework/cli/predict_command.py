@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .options import BackendName
+from .options import BackendName, MaxUnpacked
 
 
 def predict(
@@ -25,6 +25,11 @@ def predict(
     stream: Annotated[
         bool, typer.Option("--stream", help="Read DATA block by block from its file (NPY, NPZ, Parquet).")
     ] = False,
+    max_unpacked: MaxUnpacked = None,
+    raw_labels: Annotated[
+        bool,
+        typer.Option("--raw-labels", help="Write labels that begin with =, +, - or @ without an apostrophe before them."),
+    ] = False,
     backend: BackendName = None,
 ) -> None:
     """Predict with a saved model, on any backend, not only the one used for training.
@@ -32,11 +37,15 @@ def predict(
     Writes one line per row of DATA, numbered from 1: for classification the most probable class and the probability of each
     class, for regression the number in the units of the training data. A text value that did not occur in the training data is
     treated as none of the known categories; a note on stderr reports how often this happens.
+
+    A class label that is no number and begins with =, +, - or @ is written with an apostrophe before it, because a spreadsheet
+    would evaluate it as a formula; a note on stderr says so. --raw-labels writes it as it is.
     """
     import sys
 
     from ...errors import ModelFileError, OutputPathError
-    from ..export.persistence import load_with_metadata, replacing, require_writable
+    from ..export.output_paths import replacing, require_writable
+    from ..export.persistence import load_with_metadata
     from ..tables.preprocessing import Preprocessor
     from ..tables.reading import load_features, open_features
     from .backends_command import why
@@ -58,14 +67,19 @@ def predict(
     _require_fit(model, network, preprocessor)
     inputs: Any
     if stream:
-        inputs, unseen = preprocessor.transform(open_features(data, preprocessor.input_names)), {}
+        inputs, unseen = preprocessor.transform(open_features(data, preprocessor.input_names, max_unpacked)), {}
     else:
-        features = load_features(data, preprocessor.input_names, preprocessor.text_columns)
+        features = load_features(data, preprocessor.input_names, preprocessor.text_columns, max_unpacked)
         inputs, unseen = preprocessor.transform(features), preprocessor.unseen(features)
-    rows = _rows(network, preprocessor, inputs, labels_only)
+    written = {} if raw_labels else _not_formulas(preprocessor.classes)
+    rows = _rows(network, preprocessor, inputs, labels_only, written)
     if unseen:
         counts = ", ".join(f"{name!r} in {count:,} of {len(inputs):,} rows" for name, count in unseen.items())
         print(f"note: text values that did not occur in the training data are treated as unknown: {counts}", file=sys.stderr)
+    if written:
+        labels = ", ".join(map(repr, written))
+        print(f"note: labels that a spreadsheet would evaluate have an apostrophe before them: {labels}; "
+              "--raw-labels leaves it out", file=sys.stderr)  # fmt: skip
     if out is None:
         _write(sys.stdout, rows)
         return
@@ -86,29 +100,51 @@ def _require_fit(path: Path, network: Any, preprocessor: Any) -> None:
         )
 
 
-def _rows(network: Any, preprocessor: Any, inputs: Any, labels_only: bool) -> Iterator[Sequence[Any]]:
-    """The header, then one line per row; a source is read block by block."""
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What a cell begins with that spreadsheets evaluate, also in full width."""
+
+
+def _not_formulas(labels: Sequence[Any]) -> dict[Any, str]:
+    """Label -> how it is written, for those that a spreadsheet would take for a formula."""
+    texts = (label for label in labels if isinstance(label, str))
+    return {text: f"'{text}" for text in texts if text.startswith(_FORMULA) and not _number(text)}
+
+
+def _number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _rows(
+    network: Any, preprocessor: Any, inputs: Any, labels_only: bool, written: dict[Any, str]
+) -> Iterator[Sequence[Any]]:
+    """The header, then one line per row; a source is read block by block; `written` – labels that are written otherwise."""
     from ..sources.row_source import RowSource
 
     fractions = preprocessor.task == "classification" and not labels_only
     yield "row", "prediction", *(f"probability_{label}" for label in preprocessor.classes if fractions)
     for rows, block in inputs.blocks() if isinstance(inputs, RowSource) else [(slice(0, len(inputs)), inputs)]:
-        yield from _block(network, preprocessor, block, rows.start + 1, fractions)
+        yield from _block(network, preprocessor, block, rows.start + 1, fractions, written)
 
 
-def _block(network: Any, preprocessor: Any, inputs: Any, first: int, fractions: bool) -> Iterator[Sequence[Any]]:
-    """One line for each of some rows; `first` – the number of the first one; `shares` – whether with probabilities."""
+def _block(
+    network: Any, preprocessor: Any, inputs: Any, first: int, fractions: bool, written: dict[Any, str]
+) -> Iterator[Sequence[Any]]:
+    """One line for each of some rows; `first` – the number of the first one; `fractions` – whether with probabilities."""
     backend = network.backend
     if preprocessor.task == "regression":
         answers = preprocessor.inverse_target(backend.to_numpy(network(inputs)))
         yield from enumerate(answers.tolist(), first)
         return
     probabilities = backend.to_numpy(network.predict_proba(inputs))
-    answers = preprocessor.inverse_target(probabilities)
+    answers = [written.get(answer, answer) for answer in preprocessor.inverse_target(probabilities).tolist()]
     if not fractions:
-        yield from enumerate(answers.tolist(), first)
+        yield from enumerate(answers, first)
         return
-    for row, (answer, given) in enumerate(zip(answers.tolist(), probabilities.tolist(), strict=True), first):
+    for row, (answer, given) in enumerate(zip(answers, probabilities.tolist(), strict=True), first):
         yield row, answer, *(f"{fraction:.6g}" for fraction in given)
 
 

@@ -10,7 +10,7 @@ import typer
 from typer import Option
 
 from .declared import command_line
-from .options import BackendName, Labels, Precision, Source, Target, TaskName
+from .options import BackendName, Labels, MaxUnpacked, Precision, Source, Target, TaskName
 from .train_options import TrainOptions
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ class SearchOptions:
     source: Source
     target: Target = None
     labels: Labels = None
+    max_unpacked: MaxUnpacked = None
     task: TaskName = None
     trials: Annotated[int, Option(help="Total number of candidates, including those in the storage.")] = 20
     epochs: Annotated[int, Option(help="Epochs of each candidate that is not stopped early.")] = 20
@@ -71,7 +72,8 @@ def search(options: SearchOptions) -> None:
     require("optuna", "search", "a hyperparameter search")
     backend, storage = find_backend(options.backend), options.storage
     report = Reporter(quiet=False)
-    data = prepare(load(options.source, options.target, options.labels), options.task, (0.2, 0.1), options.seed)
+    dataset = load(options.source, options.target, options.labels, max_unpacked=options.max_unpacked)
+    data = prepare(dataset, options.task, (0.2, 0.1), options.seed)
     if "validation" not in data.parts:
         raise HyperparameterError(
             f"expected a validation part to compare candidates; there is none ({data.remark}); use more rows"
@@ -107,7 +109,7 @@ def search(options: SearchOptions) -> None:
         console.print(f"All trials were in {escape(str(storage))} already; increase --trials to add more.", soft_wrap=True)
     console.print(f"[bold]Best of {len(found.trials)}:[/bold] {escape(described(best))}", soft_wrap=True)
     c = best.candidate
-    same = {name: getattr(options, name) for name in ("source", "target", "labels", "task", "epochs", "seed")}
+    same = {name: getattr(options, name) for name in ("source", "target", "labels", "max_unpacked", "task", "epochs", "seed")}
     found_options = TrainOptions(
         **same, hidden=",".join(map(str, c.hidden)) or "none", activation=c.activation, dropout=c.dropout,
         optimizer=c.optimizer, lr=c.lr, weight_decay=c.weight_decay, batch_size=c.batch_size, schedule=c.schedule,

@@ -54,7 +54,8 @@ def train(options: TrainOptions) -> None:
     import sys
 
     from ...backends import backend as find_backend
-    from ..export.persistence import require_writable, save
+    from ..export.output_paths import require_writable
+    from ..export.persistence import save
     from ..tables.reading import load
     from .recipe import check_options
     from .report import Reporter, notes_of
@@ -68,7 +69,7 @@ def train(options: TrainOptions) -> None:
     figures = _figures(options)
 
     report = Reporter(options.quiet)
-    dataset = load(options.source, options.target, options.labels, stream=options.stream)
+    dataset = load(options.source, options.target, options.labels, stream=options.stream, max_unpacked=options.max_unpacked)
     data = prepare(dataset, options.task, (options.test_share, options.validation_share), options.seed)
     report.data(data)
     report.backend(backend, options.backend)

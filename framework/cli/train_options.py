@@ -31,6 +31,7 @@ class TrainOptions:
             "--stream", help="Read minibatches from the file (NPY, NPZ, Parquet) instead of loading all features."
         ),
     ] = False
+    max_unpacked: Annotated[shared.MaxUnpacked, DATA] = None
     task: Annotated[shared.TaskName, DATA] = None
     test_share: Annotated[float, DATA, Option(help="Fraction of the rows used only for the final test.")] = 0.2
     validation_share: Annotated[

@@ -24,7 +24,7 @@ from .watched import named_layers, watched
 
 if TYPE_CHECKING:
     from ..engine.step import TrainStep
-    from ..export.persistence import PathLike
+    from ..export.output_paths import PathLike
     from ..training.trainer import Trainer
 
 QUANTITIES = ("activation_mean", "activation_std", "gradient_mean", "gradient_std", "saturated", "dead")

@@ -30,7 +30,7 @@ from .parameter_path import ParameterPath
 from .plots.surface import Slice, plot_surfaces
 
 if TYPE_CHECKING:
-    from ..export.persistence import PathLike
+    from ..export.output_paths import PathLike
 
 KINDS = ("random", "pca")
 MARGIN = 0.2

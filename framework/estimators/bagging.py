@@ -336,7 +336,13 @@ def _train(job: _Job, x: Any, y: Any) -> Member:
 
 
 def _columns(backend: Backend, inputs: Array, features: Any) -> Array:
-    """The chosen columns, as a separate matrix."""
+    """The chosen columns, as a separate matrix; ShapeError if there are not so many."""
+    needed = int(features[-1]) + 1  # they are in ascending order
+    if inputs.shape[1] < needed:
+        raise ShapeError(
+            f"expected at least {needed} columns, the last that a member sees; got {inputs.shape[1]}; choose the columns as in "
+            "training"
+        )
     return backend.asarray(backend.xp.take(inputs, backend.asarray(features), axis=1))
 
 

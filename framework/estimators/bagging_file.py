@@ -7,10 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...backends import Backend
 from ...errors import ModelFileError
-from ..export.persistence import PathLike, as_json, as_written, built, described, read_tensors, write_tensors
+from ..engine.model import Sequential
+from ..engine.precision import PRECISIONS
+from ..export.description import built, described
+from ..export.output_paths import PathLike
+from ..export.tensor_file import as_json, as_written, read_tensors, require_unchanged, write_tensors
 from ..losses import LOSSES
 from .member import Member
 
@@ -52,6 +57,7 @@ def load_bagging(cls: Any, path: PathLike, backend: Backend) -> Any:
             f"{where}: expected a file of format {FORMAT!r}, version {VERSION}; found {header.get('format')!r}, version "
             f"{header.get('version')!r}; give a file that Bagging.save wrote (fs.load reads single models)"
         )
+    require_unchanged(where, header, tensors, ("format", "version", "description", "notes"))
     with as_written(where, "an ensemble as this version writes it", "save it again"):
         description = json.loads(header["description"])
         kind, reduction = description["loss"]
@@ -59,11 +65,48 @@ def load_bagging(cls: Any, path: PathLike, backend: Backend) -> Any:
         loss = LOSSES[kind](reduction=reduction)
         bagging = cls(models, loss, len(models), combine=description["combine"], backend=backend,
                       precision=description["precision"])  # fmt: skip
-        for k, model in enumerate(models):
-            mine = {name.split("/", 1)[1]: values for name, values in tensors.items() if name.split("/", 1)[0] == str(k)}
-            columns = mine.pop(COLUMNS, None)
+        dtype = np.dtype(PRECISIONS[description["precision"]].master)
+        parts = _by_member(tensors, len(models))
+        columns = [part.pop(COLUMNS, None) for part in parts]
+        _require_same_rows(models, columns)
+        for model, part, chosen in zip(models, parts, columns, strict=True):
+            if any(values.dtype != dtype for values in part.values()):
+                raise TypeError(f"expected weights of type {dtype}")
+            _require_shapes(model, part)
             model.head = loss.head
             model.place(backend, bagging.precision)
-            model.load_parameters(mine)
-            bagging.members.append(Member(model, columns))
+            model.load_parameters(part)
+            bagging.members.append(Member(model, chosen))
     return bagging
+
+
+def _by_member(tensors: dict[str, NDArray[Any]], members: int) -> list[dict[str, NDArray[Any]]]:
+    """The tensors of each member by their own names; KeyError for those of no member."""
+    parts: dict[str, dict[str, NDArray[Any]]] = {str(k): {} for k in range(members)}
+    for name, values in tensors.items():
+        member, _, own = name.partition("/")
+        parts[member][own] = values
+    return list(parts.values())
+
+
+def _require_shapes(model: Sequential, part: dict[str, NDArray[Any]]) -> None:
+    """Raises ValueError unless these are the parameters of a model; to be called before it is given memory."""
+    declared = {name: parameter.shape for name, parameter in model.declared()}
+    if declared != {name: values.shape for name, values in part.items()}:
+        raise ValueError("expected the parameters of the layers in their shapes")
+
+
+def _require_same_rows(models: list[Sequential], columns: list[NDArray[Any] | None]) -> None:
+    """Raises ValueError unless all members can be asked about the rows of one matrix, and give as many outputs."""
+    if len({model.outputs for model in models}) != 1 or None in {model.inputs for model in models}:
+        raise ValueError("expected members with the same number of outputs, and a known number of inputs")
+    whole = {int(model.inputs or 0) for model, chosen in zip(models, columns, strict=True) if chosen is None}
+    if len(whole) > 1:
+        raise ValueError("expected members that see all columns to take equally many")
+    for model, chosen in zip(models, columns, strict=True):
+        if chosen is None:
+            continue
+        if chosen.dtype != np.int64 or chosen.shape != (model.inputs,):
+            raise ValueError(f"expected {model.inputs} column numbers; found {chosen.dtype} {chosen.shape}")
+        if chosen[0] < 0 or bool((np.diff(chosen) <= 0).any()) or (whole and chosen[-1] >= min(whole)):
+            raise ValueError("expected ascending numbers of columns that exist")

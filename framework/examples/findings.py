@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..export.persistence import PathLike
+from ..export.output_paths import PathLike
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any
 from ...errors import HyperparameterError, NonFiniteLossError
 from ..engine.snapshot import Snapshot
 from ..engine.step import TrainStep, require_step
-from ..export.persistence import PathLike
+from ..export.output_paths import PathLike
 from ..settings import fraction, positive, real, whole
 from ..training.callbacks import Callback
 from ..training.trainer import Trainer, require_pair

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ...errors import DataFileError
 from .names import unknown_column
+from .npy_header import file_size, read_header
 from .row_source import ArrayRows
 
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
@@ -38,10 +39,9 @@ def memory_map(
         with file.open("rb") as stream:
             start = stream.read(4)
             stream.seek(0)
-            if start[:2] == b"PK":
-                _seek_member(file, stream, array)
-            mapped = _map(file, stream)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            available = _seek_member(file, stream, array) if start[:2] == b"PK" else file_size(stream)
+            mapped = _map(file, stream, available)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, struct.error, NotImplementedError, OverflowError) as error:
         if isinstance(error, DataFileError):
             raise
         if isinstance(error, FileNotFoundError):
@@ -50,8 +50,8 @@ def memory_map(
     return ArrayRows(mapped, f"{file.name}" + (f", {array}" if start[:2] == b"PK" else ""), (), block_rows, window)
 
 
-def _seek_member(path: Path, stream: IO[bytes], name: str) -> None:
-    """Moves to where the bytes of an array begin, inside the archive."""
+def _seek_member(path: Path, stream: IO[bytes], name: str) -> int:
+    """Moves to where the bytes of an array begin, inside the archive; returns their number."""
     with zipfile.ZipFile(stream) as archive:
         names = archive.namelist()
         if f"{name}.npy" not in names:
@@ -66,18 +66,13 @@ def _seek_member(path: Path, stream: IO[bytes], name: str) -> None:
     signature, name_length, extra_length = _LOCAL_HEADER.unpack(stream.read(_LOCAL_HEADER.size))
     if signature != b"PK\x03\x04":
         raise DataFileError(f"{path}: expected a zip archive; the entry of {name} is damaged; write it again")
-    stream.seek(name_length + extra_length, os.SEEK_CUR)
+    start = stream.seek(name_length + extra_length, os.SEEK_CUR)
+    return min(member.file_size, file_size(stream) - start)
 
 
-def _map(path: Path, stream: IO[bytes]) -> NDArray[Any]:
+def _map(path: Path, stream: IO[bytes], available: int) -> NDArray[Any]:
     """The array whose NPY header begins here."""
-    version = np.lib.format.read_magic(stream)
-    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    if version not in readers:
-        raise DataFileError(f"{path}: expected NPY format 1.0 or 2.0; got {version}; write plain numbers with np.save")
-    shape, fortran, dtype = readers[version](stream)
-    if dtype.hasobject:
-        raise DataFileError(f"{path}: expected plain numbers; got pickled objects, which are never read; save numbers")
+    shape, fortran, dtype = read_header(path, stream, available)
     if not shape:
         raise DataFileError(f"{path}: expected rows; got a single number; save an array [rows, columns]")
     if fortran and len(shape) > 1 and shape[0] > 1:

@@ -15,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...backends.bounded_cache import BoundedCache
-from ...errors import DataFileError
+from ...errors import DataFileError, FusedstepError
 from ..optional import require
 from ..settings import whole
 from .names import listed, unknown_column
 from .row_source import RowNumbers, RowSource
+from .unpacked import allowed_bytes, require_allowed
 
 _PANDAS_INDEX = "__index_level_"
 
@@ -29,9 +30,25 @@ def parquet_names(path: str | os.PathLike[str]) -> list[str]:
     arrow = require("pyarrow", "data", "reading Parquet")
     try:
         schema = require("pyarrow.parquet", "data", "reading Parquet").read_schema(path)
-    except (arrow.ArrowException, OSError) as error:
+    except (arrow.ArrowException, OSError, ValueError) as error:
         raise DataFileError(f"{path}: expected a Parquet file, reading failed ({error}); write it again") from error
     return [name for name in schema.names if not name.startswith(_PANDAS_INDEX)]
+
+
+def decoded_bytes(file: Any, columns: Sequence[str], group: int | None = None) -> int:
+    """Bytes that columns take when they are decoded, by what the file says of itself, for one row group or all of them.
+
+    Raises: ValueError for impossible numbers.
+    """
+    metadata, chosen, total = file.metadata, set(columns), 0
+    for number in range(metadata.num_row_groups) if group is None else (group,):
+        part = metadata.row_group(number)
+        parts = [part.column(k) for k in range(part.num_columns)]
+        sizes = [one.total_uncompressed_size for one in parts if one.path_in_schema.partition(".")[0] in chosen]
+        if part.num_rows < 0 or min(sizes, default=0) < 0:
+            raise ValueError(f"{part.num_rows} rows of {sizes} bytes")
+        total += max(sum(sizes), 8 * part.num_rows * len(chosen))
+    return total
 
 
 class ParquetRows(RowSource):
@@ -41,35 +58,52 @@ class ParquetRows(RowSource):
     are shuffled together. Smaller row groups and a larger window give a better shuffle.
 
     Args: path; columns – names of the columns to read, in this order: a list gives rows [N, d], one name gives [N]; None reads
-        all; window – number of row groups shuffled together, default 4.
-    Raises: DataFileError for a damaged file and for columns of text, dates and the like; UnknownColumn; EmptyDataError;
-        MissingDependency without pyarrow. Missing entries become NaN, for which training raises an error with the row number.
+        all; window – number of row groups shuffled together, default 4; max_unpacked – bytes that a row group may become, such
+        as 8_000_000_000 or "8GB", by default 256 MiB or 50 times the size of the file.
+    Raises: DataFileError for a damaged file, too large row groups, and columns of text, dates and the like; UnknownColumn;
+        EmptyDataError; MissingDependency without pyarrow. Missing entries become NaN, for which training raises an error with
+        the row number.
     """
 
-    def __init__(self, path: str | os.PathLike[str], columns: str | Sequence[str] | None = None, window: int = 4) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        columns: str | Sequence[str] | None = None,
+        window: int = 4,
+        max_unpacked: int | str | None = None,
+    ) -> None:
         self._arrow = require("pyarrow", "data", "reading Parquet")
         self.path = Path(path)
         self._lock = threading.Lock()
+        self._damages = (self._arrow.ArrowException, OSError, ValueError, OverflowError, LookupError)
         try:
             self._file = require("pyarrow.parquet", "data", "reading Parquet").ParquetFile(self.path)
-        except (self._arrow.ArrowException, OSError) as error:
+            self.columns = self._chosen(columns)
+            metadata, allowed = self._file.metadata, allowed_bytes(self.path, max_unpacked)
+            for group in range(metadata.num_row_groups):
+                require_allowed(self.path, decoded_bytes(self._file, self.columns, group), allowed)
+            dtype = np.result_type(*(self._kind(self._file.schema_arrow.field(name)) for name in self.columns))
+            sizes = [metadata.row_group(k).num_rows for k in range(metadata.num_row_groups)]
+        except self._damages as error:
+            if isinstance(error, FusedstepError):
+                raise
             raise self._damaged(error) from error
-        schema = self._file.schema_arrow
-        known = [name for name in schema.names if not name.startswith(_PANDAS_INDEX)]
-        if len(set(known)) < len(known):
-            raise DataFileError(f"{path}: expected different column names, found {listed(known)}; rename them")
-        self.columns = [columns] if isinstance(columns, str) else list(known if columns is None else columns)
-        missing = [name for name in self.columns if name not in known]
-        if missing:
-            raise unknown_column(missing, known, self.path.name)
-        dtype = np.result_type(*(self._kind(schema.field(name)) for name in self.columns))
-        metadata = self._file.metadata
-        sizes = [metadata.row_group(k).num_rows for k in range(metadata.num_row_groups)]
         self._starts = np.concatenate([[0], np.cumsum(np.array(sizes, np.int64))]).astype(np.int64)
         rows = int(self._starts[-1])
         shape = (rows,) if isinstance(columns, str) else (rows, len(self.columns))
         super().__init__(shape, dtype, self.path.name, tuple(self.columns), np.unique(self._starts), whole(window, "window"))
         self._groups = BoundedCache(self.window + 1)
+
+    def _chosen(self, columns: str | Sequence[str] | None) -> list[str]:
+        """The names of the columns to read, which must be there."""
+        known = [name for name in self._file.schema_arrow.names if not name.startswith(_PANDAS_INDEX)]
+        if len(set(known)) < len(known):
+            raise DataFileError(f"{self.path}: expected different column names, found {listed(known)}; rename them")
+        chosen = [columns] if isinstance(columns, str) else list(known if columns is None else columns)
+        missing = [name for name in chosen if name not in known]
+        if missing:
+            raise unknown_column(missing, known, self.path.name)
+        return chosen
 
     def _kind(self, field: Any) -> np.dtype[Any]:
         types, kind = self._arrow.types, field.type
@@ -112,8 +146,16 @@ class ParquetRows(RowSource):
         try:
             # Single-threaded, for the cores are at work on the minibatch before.
             table = self._file.read_row_group(group, columns=self.columns, use_threads=False)
-        except (self._arrow.ArrowException, OSError) as error:
+            if table.num_rows != self._starts[group + 1] - self._starts[group]:
+                raise ValueError(f"{table.num_rows} rows in group {group}")
+            decoded = self._decoded(table)
+        except self._damages as error:
             raise self._damaged(error) from error
+        self._groups[group] = decoded
+        return decoded
+
+    def _decoded(self, table: Any) -> NDArray[Any]:
+        """The numbers of a row group."""
         decoded = np.empty((table.num_rows, *self.row_shape), self.dtype)
         for position, name in enumerate(self.columns):
             column = table.column(name)
@@ -122,7 +164,6 @@ class ParquetRows(RowSource):
             if self._arrow.types.is_decimal(column.type) or self._arrow.types.is_null(column.type):
                 column = column.cast(self._arrow.float64(), safe=False)
             (decoded[:, position] if decoded.ndim == 2 else decoded)[...] = column.to_numpy()
-        self._groups[group] = decoded
         return decoded
 
     def _damaged(self, error: Exception) -> DataFileError:

@@ -6,9 +6,10 @@ Choosing the target among the columns lives in `sources.py`.
 from __future__ import annotations
 
 import csv
-import gzip
+import io
 import re
 import zlib
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from ...errors import DataFileError, EmptyDataError
 from ..sources.names import listed, unknown_column
+from ..sources.unpacked import allowed_bytes, opened
 from .columns import Column, is_text
 
 _DELIMITERS = (",", ";", "\t")
@@ -40,7 +42,9 @@ class Layout(NamedTuple):
     has_header: bool
 
 
-def read_csv(path: Path, only: Collection[str] | None = None, text: Collection[str] = ()) -> dict[str, Column]:
+def read_csv(
+    path: Path, only: Collection[str] | None = None, text: Collection[str] = (), max_unpacked: int | str | None = None
+) -> dict[str, Column]:
     """Read a delimited text file.
 
     The delimiter is comma, semicolon or tab, whichever splits the first lines into equally many cells. The first row names the
@@ -51,22 +55,23 @@ def read_csv(path: Path, only: Collection[str] | None = None, text: Collection[s
     whitespace at both ends of a cell is removed. Blank lines are skipped.
 
     Args: path – of an UTF-8 file; only – names of the columns to keep, all by default; text – names of columns to read as text
-        even if every cell is a number.
+        even if every cell is a number; max_unpacked – see `allowed_bytes`.
     Returns: name -> [N] float64 or object of `str`, in the order of the file.
     Raises: DataFileError for rows of unequal length, decimal commas, and files that are not text; EmptyDataError for no data
         rows; UnknownColumn if one of `only` does not exist.
     """
     try:
-        layout = _layout(path)
+        file = _File(path, allowed_bytes(path, max_unpacked))
+        layout = _layout(file)
         if only is not None:
             missing = [name for name in only if name not in layout.names]
             if missing:
                 raise unknown_column(missing, layout.names, path.name)
         wanted = [j for j, name in enumerate(layout.names) if only is None or name in only]
         as_text = {j for j in wanted if layout.names[j] in text}
-        columns, found_later = _convert(path, layout, wanted, as_text)
+        columns, found_later = _convert(file, layout, wanted, as_text)
         if found_later:
-            columns, _ = _convert(path, layout, wanted, as_text | found_later)
+            columns, _ = _convert(file, layout, wanted, as_text | found_later)
         for j, column in columns.items():
             if is_text(column) and j not in as_text:
                 _require_no_comma_numbers(column.tolist(), f"{path}, column {layout.names[j]!r}")
@@ -82,18 +87,25 @@ def read_csv(path: Path, only: Collection[str] | None = None, text: Collection[s
     return {layout.names[j]: column for j, column in columns.items()}
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[TextIO]:
-    if path.suffix.lower() == ".gz":
-        with gzip.open(path, "rt", encoding="utf-8-sig", newline="") as stream:
-            yield stream
-    else:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            yield stream
+class _File(NamedTuple):
+    """A file, and how many bytes it may become if it is gzipped."""
+
+    path: Path
+    allowed: int
+
+    @contextmanager
+    def opened(self) -> Iterator[TextIO]:
+        """Its text."""
+        with (
+            opened(self.path, self.allowed, self.path.suffix.lower() == ".gz") as stream,
+            io.TextIOWrapper(stream, encoding="utf-8-sig", newline="") as text,
+        ):
+            yield text
 
 
-def _layout(path: Path) -> Layout:
-    with _opened(path) as stream:
+def _layout(file: _File) -> Layout:
+    path = file.path
+    with file.opened() as stream:
         sample = list(islice(stream, _SAMPLE_LINES))
     delimiters = ("\t",) if path.name.lower().removesuffix(".gz").endswith(".tsv") else _DELIMITERS
     delimiter = max(delimiters, key=lambda candidate: _fit(sample, candidate))
@@ -106,14 +118,17 @@ def _layout(path: Path) -> Layout:
         _require_no_comma_numbers(cells, f"{path}, first row")
     named = cells if has_header else [""] * len(cells)
     names = tuple(cell or f"c{index}" for index, cell in enumerate(named))
-    repeated = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+    repeated = sorted(name for name, count in Counter(names).items() if count > 1)
     if repeated:
         raise DataFileError(f"{path}: expected different column names, found {listed(repeated)} repeated; rename them")
     return Layout(delimiter, names, has_header)
 
 
 def _fit(sample: Sequence[str], delimiter: str) -> tuple[bool, int]:
-    rows = [row for row in csv.reader(sample, delimiter=delimiter) if row]
+    try:
+        rows = [row for row in csv.reader(sample, delimiter=delimiter) if row]
+    except csv.Error:  # for another delimiter, a line of very many cells is one cell that is too long
+        return False, 0
     if len(sample) == _SAMPLE_LINES:
         rows = rows[:-1]  # the sample may end inside a quoted cell
     if not rows:
@@ -123,13 +138,13 @@ def _fit(sample: Sequence[str], delimiter: str) -> tuple[bool, int]:
 
 
 def _convert(
-    path: Path, layout: Layout, wanted: Sequence[int], as_text: set[int]
+    file: _File, layout: Layout, wanted: Sequence[int], as_text: set[int]
 ) -> tuple[dict[int, Column], set[int]]:
     """Read the columns, and return which of them turned out to be text only after their first block."""
     parts: dict[int, list[Column]] = {j: [] for j in wanted}
     text, found_later = set(as_text), set[int]()
     rows = 0
-    for block in _blocks(path, layout):
+    for block in _blocks(file, layout):
         cells_of = list(zip(*block, strict=True))
         for j in wanted:
             if j in found_later:
@@ -144,15 +159,15 @@ def _convert(
                 found_later.add(j)
         rows += len(block)
     if rows == 0:
-        raise EmptyDataError(f"{path}: expected data rows after the header, found none; check how the file was made")
+        raise EmptyDataError(f"{file.path}: expected data rows after the header, found none; check how the file was made")
     if found_later:
         return {}, found_later
     return {j: np.concatenate(column) for j, column in parts.items()}, found_later
 
 
-def _blocks(path: Path, layout: Layout) -> Iterator[list[list[str]]]:
+def _blocks(file: _File, layout: Layout) -> Iterator[list[list[str]]]:
     width = len(layout.names)
-    with _opened(path) as stream:
+    with file.opened() as stream:
         reader = csv.reader(stream, delimiter=layout.delimiter)
         block: list[list[str]] = []
         header_to_skip = layout.has_header
@@ -164,7 +179,7 @@ def _blocks(path: Path, layout: Layout) -> Iterator[list[list[str]]]:
                 continue
             if len(row) != width:
                 raise DataFileError(
-                    f"{path}, line {reader.line_num}: expected {width} cells, found {len(row)}; "
+                    f"{file.path}, line {reader.line_num}: expected {width} cells, found {len(row)}; "
                     f"fix the line (cells that contain {layout.delimiter!r} need quotes)"
                 )
             block.append(row)

@@ -16,7 +16,7 @@ from ...errors import DataFileError, DtypeError, EmptyDataError, ShapeError
 from ..sources.names import listed
 from ..sources.row_source import RowNumbers, RowSource
 from .columns import Column, is_text
-from .moments import FloatArray, column_moments, source_moments
+from .moments import FloatArray, column_moments, plain_number, source_moments
 from .table import Features, Matrix, Table, as_features
 from .validation import require_finite_features
 
@@ -147,14 +147,18 @@ class FeatureCoding:
     def from_json(cls, columns: Sequence[Mapping[str, Any]]) -> FeatureCoding:
         """Restore the result of `to_json`; KeyError, TypeError or ValueError if a part is missing or wrong."""
         numeric = [column for column in columns if column["kind"] == "numeric"]
-        text = [column for column in columns if column["kind"] == "text"]
-        if len(numeric) + len(text) != len(columns):
-            raise ValueError("a column is neither numeric nor text")
+        text = {column["name"]: column["categories"] for column in columns if column["kind"] == "text"}
+        names = [column["name"] for column in columns]
+        _require_different_texts(names)
+        for categories in text.values():
+            _require_different_texts(categories)
+        if len(numeric) + len(text) != len(columns) or not columns:
+            raise ValueError("a column is neither numeric nor text, or there is none")
         return cls(
-            tuple(str(column["name"]) for column in columns),
-            np.array([column["mean"] for column in numeric], dtype=np.float64),
-            np.array([column["scale"] for column in numeric], dtype=np.float64),
-            {str(column["name"]): tuple(column["categories"]) for column in text},
+            tuple(names),
+            np.array([plain_number(column["mean"]) for column in numeric], dtype=np.float64),
+            np.array([plain_number(column["scale"], above_zero=True) for column in numeric], dtype=np.float64),
+            {name: tuple(categories) for name, categories in text.items()},
         )
 
     def _selected(self, features: Features | ArrayLike) -> Features:
@@ -202,6 +206,14 @@ class StandardizedRows(RowSource):
         wide -= self.mean
         wide /= self.scale
         out[...] = wide
+
+
+def _require_different_texts(names: Any) -> None:
+    """Raises TypeError or ValueError unless this is a list of different texts."""
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise TypeError("names and categories are lists of texts")
+    if len(set(names)) < len(names):
+        raise ValueError("a name or a category occurs twice")
 
 
 def _require_matrix(source: RowSource) -> None:

@@ -5,8 +5,9 @@ They are applied in `feature_coding.py` and `target_coding.py`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +58,15 @@ def source_moments(source: RowSource, name: str) -> tuple[FloatArray, FloatArray
         joined = part if joined is None else joined.with_rows_of(part)
     assert joined is not None
     return joined.finished(source.names, shift)
+
+
+def plain_number(value: Any, above_zero: bool = False) -> float:
+    """A mean, or a scale above zero, as it was stored; TypeError or ValueError for anything but a finite number."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise TypeError(f"expected a number; found {value!r}")
+    if not math.isfinite(value) or (above_zero and value <= 0):
+        raise ValueError(f"expected a finite {'number above 0' if above_zero else 'number'}; found {value!r}")
+    return float(value)
 
 
 class _Moments(NamedTuple):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import DataFileError
+from ...errors import DataFileError, EmptyDataError
+from ..sources.npy_header import file_size, read_array
 from .columns import Column
 from .npz_source import one_per_row
 
@@ -16,11 +16,16 @@ from .npz_source import one_per_row
 def read_npy(path: Path) -> NDArray[Any]:
     """An array from a file that np.save wrote; raises DataFileError for damaged files and pickled objects."""
     try:
-        array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        with path.open("rb") as stream:
+            array = read_array(path, stream, file_size(stream))
+    except (OSError, ValueError) as error:
+        if isinstance(error, DataFileError):
+            raise
         raise DataFileError(f"{path}: expected an .npy file without pickled objects, reading failed ({error})") from error
-    if not isinstance(array, np.ndarray) or array.ndim == 0:
+    if array.ndim == 0:
         raise DataFileError(f"{path}: expected one array of rows in an .npy file; got something else; write it with np.save")
+    if array.size == 0:
+        raise EmptyDataError(f"{path}: expected data rows; found shape {list(array.shape)}; check how the file was made")
     return array
 
 

@@ -161,7 +161,7 @@ class Preprocessor:
         made = cls()
         try:
             made._fitted = (FeatureCoding.from_json(stored["features"]), TargetCoding.from_json(stored["target"]))
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
             raise ModelFileError(
                 f"preprocessor: expected features and target as to_json writes them, found a part missing or of "
                 f"another type ({error!r}); save the model again"

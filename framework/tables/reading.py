@@ -28,7 +28,7 @@ from .svmlight_source import read_svmlight
 from .table import Dataset, Features, Matrix, Table
 
 Format: TypeAlias = Literal["bundled", "csv", "parquet", "npy", "npz", "idx", "svmlight"]
-TableReader: TypeAlias = Callable[[Path, Collection[str] | None, Collection[str]], dict[str, Column]]
+TableReader: TypeAlias = Callable[[Path, Collection[str] | None, Collection[str], int | str | None], dict[str, Column]]
 
 EXTENSIONS: dict[str, Format] = {
     ".csv": "csv",
@@ -57,6 +57,7 @@ def load(
     labels: str | os.PathLike[str] | None = None,
     text: Collection[str] = (),
     stream: bool = False,
+    max_unpacked: int | str | None = None,
 ) -> Dataset:
     """Read features and target.
 
@@ -64,20 +65,22 @@ def load(
         required for tables (CSV, Parquet); for .npz the name of the target array ("y" by default); other sources have only one
         target; labels – path of the labels file of an IDX source, if it is not in the same folder, or of an .npy source, which
         requires one; text – names of table columns to read as text even if they hold numbers, such as postcodes; stream – read
-        the features on demand from their file (.npy, .npz, .parquet); the target is in memory.
+        the features on demand from their file (.npy, .npz, .parquet); the target is in memory; max_unpacked – bytes that a
+        compressed file, or an svmlight file without its zeros, may become in memory, such as 8_000_000_000 or "8GB"; by default
+        256 MiB, or 50 times its size if that is more.
     Returns: Dataset on the host, with a RowSource as features if they are streamed; a target of integers is int64, so that
         class labels are 3 and not 3.0.
-    Raises: DataFileError for a source that is unknown, missing or damaged; UnknownColumn if the target does not exist or is not
-        given; EmptyDataError for no rows or no features; MissingDependency for a missing optional library.
+    Raises: DataFileError for a source that is unknown, missing, damaged or too large; UnknownColumn if the target does not
+        exist or is not given; EmptyDataError for no rows or no features; MissingDependency for a missing optional library.
     """
     form, path = find_format(source)
     _labels_only_where_used(form, labels)
     name = path.name.split(".")[0]
     labels_path = None if labels is None else _existing(Path(labels))
     if stream:
-        return _streamed(form, path, target, labels_path, text)
+        return _streamed(form, path, target, labels_path, text, max_unpacked)
     if form in _TABLES:
-        columns = _TABLES[form](path, None, text)
+        columns = _TABLES[form](path, None, text, max_unpacked)
         if target is None:
             raise UnknownColumn(
                 f"expected the name of the target column of {path.name}, none was given; "
@@ -90,7 +93,7 @@ def load(
             raise EmptyDataError(f"{path}: expected feature columns beside the target {target!r}, found none; add some")
         return Dataset(Table(columns, path.name), narrowed(values) if form == "csv" else values, name, target)
     if form == "npz":
-        matrix, y = read_npz(path, target or "y")
+        matrix, y = read_npz(path, target or "y", max_unpacked)
         assert y is not None
         return Dataset(matrix, y, name, target or "y")
     if form == "npy":
@@ -102,21 +105,28 @@ def load(
     if form == "bundled":
         return read_bundled(os.fspath(source))
     if form == "idx":
-        matrix, y = read_idx(path, labels_path, with_labels=True)
+        matrix, y = read_idx(path, labels_path, True, max_unpacked)
         assert y is not None
         return Dataset(matrix, y, name, only_target, "classification")
-    matrix, y = read_svmlight(path)
+    matrix, y = read_svmlight(path, None, max_unpacked)
     return Dataset(matrix, y, name, only_target)
 
 
-def _streamed(form: Format, path: Path, target: str | None, labels: Path | None, text: Collection[str]) -> Dataset:
+def _streamed(
+    form: Format,
+    path: Path,
+    target: str | None,
+    labels: Path | None,
+    text: Collection[str],
+    max_unpacked: int | str | None,
+) -> Dataset:
     """A data set whose features are read on demand."""
     name = path.name.split(".")[0]
     if form == "npy":
         rows = memory_map(path)
         return Dataset(rows, read_labels(labels, len(rows), path), name)
     if form == "npz":
-        rows, y = open_npz(path, target or "y")
+        rows, y = open_npz(path, target or "y", max_unpacked)
         assert y is not None
         return Dataset(rows, y, name, target or "y")
     if form == "parquet":
@@ -126,18 +136,20 @@ def _streamed(form: Format, path: Path, target: str | None, labels: Path | None,
         others = [column for column in names if column != target]
         if not others:
             raise EmptyDataError(f"{path}: expected feature columns beside the target {target!r}, found none; add some")
-        values = read_parquet(path, [target], text)[target]
-        return Dataset(ParquetRows(path, others), values, name, target)
+        values = read_parquet(path, [target], text, max_unpacked)[target]
+        return Dataset(ParquetRows(path, others, max_unpacked=max_unpacked), values, name, target)
     raise _not_streamed(path, form)
 
 
-def open_features(source: str | os.PathLike[str], columns: Sequence[str] | None = None) -> RowSource:
+def open_features(
+    source: str | os.PathLike[str], columns: Sequence[str] | None = None, max_unpacked: int | str | None = None
+) -> RowSource:
     """As `load_features`, with features that are read on demand (.npy, .npz, .parquet)."""
     form, path = find_format(source)
     if form == "parquet":
-        return ParquetRows(path, columns)
+        return ParquetRows(path, columns, max_unpacked=max_unpacked)
     if form in ("npy", "npz"):
-        return memory_map(path) if form == "npy" else open_npz(path, None)[0]
+        return memory_map(path) if form == "npy" else open_npz(path, None, max_unpacked)[0]
     raise _not_streamed(path, form)
 
 
@@ -149,22 +161,25 @@ def _not_streamed(path: Path, form: Format) -> DataFileError:
 
 
 def load_features(
-    source: str | os.PathLike[str], columns: Sequence[str] | None = None, text: Collection[str] = ()
+    source: str | os.PathLike[str],
+    columns: Sequence[str] | None = None,
+    text: Collection[str] = (),
+    max_unpacked: int | str | None = None,
 ) -> Features:
     """Read features without a target, for prediction; the source may contain a target.
 
     Args: source – as for `load`; columns – names of the feature columns, in this order (`input_names` of a fitted
         preprocessor); other columns are ignored; None reads all, in tables including the target; text – names of table columns
-        to read as text (`text_columns` of a fitted preprocessor).
+        to read as text (`text_columns` of a fitted preprocessor); max_unpacked – as for `load`.
     Returns: Table for CSV and Parquet, Matrix for the other formats, on the host.
     Raises: as `load`; UnknownColumn for columns that do not exist.
     """
     form, path = find_format(source)
     features: Features
     if form in _TABLES:
-        features = Table(_TABLES[form](path, columns, text), path.name)
+        features = Table(_TABLES[form](path, columns, text, max_unpacked), path.name)
     elif form == "npz":
-        features, _ = read_npz(path, None)
+        features, _ = read_npz(path, None, max_unpacked)
     elif form == "npy":
         x = read_npy(path)
         features = Matrix(x.reshape(len(x), -1), (), path.name)
@@ -173,10 +188,10 @@ def load_features(
         assert not isinstance(bundled, RowSource)
         features = bundled
     elif form == "idx":
-        features, _ = read_idx(path, None, with_labels=False)
+        features, _ = read_idx(path, None, False, max_unpacked)
     else:
         numbered = [_NUMBERED.fullmatch(name) for name in columns or ()]
-        features, _ = read_svmlight(path, max((int(match[1]) + 1 for match in numbered if match), default=None))
+        features, _ = read_svmlight(path, max((int(match[1]) + 1 for match in numbered if match), default=None), max_unpacked)
     return features if columns is None else features.select(columns)
 
 
@@ -192,7 +207,7 @@ def find_format(source: str | os.PathLike[str]) -> tuple[Format, Path]:
     name = path.name.lower()
     plain = name.removesuffix(".gz")
     form = EXTENSIONS.get(Path(plain).suffix) or ("idx" if _IDX_NAME.search(plain) or plain != name else None)
-    if form is None and path.is_dir():
+    if form is None and os.path.isdir(path):
         _existing(path)
     if form is None:
         raise DataFileError(
@@ -205,18 +220,18 @@ def find_format(source: str | os.PathLike[str]) -> tuple[Format, Path]:
 
 
 def _existing(path: Path) -> Path:
-    if path.is_file():
+    if os.path.isfile(path):
         return path
-    if path.is_dir():
+    if os.path.isdir(path):
         raise DataFileError(f"expected a data file, {str(path)!r} is a folder; give the path of one file in it")
-    if path.exists():
+    if os.path.exists(path):
         raise DataFileError(
             f"expected a data file, {str(path)!r} is a pipe, socket or device and not a regular file; "
             f"write the data to a file first"
         )
-    if path.is_symlink():
+    if os.path.islink(path):
         raise DataFileError(f"expected a data file, {str(path)!r} is a link to a file that does not exist; fix the link")
-    there = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    there = [entry.name for entry in path.parent.iterdir()] if os.path.isdir(path.parent) else []
     nearest = get_close_matches(path.name, there, n=1)
     hint = f"did you mean {nearest[0]!r}?" if nearest else f"check the path (current folder: {Path.cwd()})"
     raise DataFileError(f"expected a data file, {str(path)!r} does not exist; {hint}")

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from ...errors import DtypeError, EmptyDataError, LabelError, ShapeError
 from ..sources.names import did_you_mean, listed
 from .columns import Column, as_column, is_text
-from .moments import FloatArray, column_moments
+from .moments import FloatArray, column_moments, plain_number
 from .table import Task
 from .task import find_task
 from .validation import require_finite
@@ -92,10 +92,17 @@ class TargetCoding:
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> TargetCoding:
         """Restore the result of `to_json`; KeyError, TypeError or ValueError if a part is missing or wrong."""
-        labels = np.empty(len(stored["classes"]), dtype=object)
-        labels[:] = stored["classes"]
+        given = stored["classes"]
+        labels = np.empty(len(given), dtype=object)
+        labels[:] = given
         classes = as_column(labels, "classes") if len(labels) else np.zeros(0, dtype=np.int64)
-        return cls(find_task([0.0], stored["task"]), classes, float(stored["mean"]), float(stored["scale"]))
+        task = find_task([0.0], stored["task"])
+        different = len(set(given)) if isinstance(given, list) else 0
+        if different < len(given) or different == 1 or (task == "regression") != (different == 0):
+            raise ValueError("classes are a list of at least two different labels; a regression has none")
+        if not is_text(classes):
+            require_finite(classes, "classes")
+        return cls(task, classes, plain_number(stored["mean"]), plain_number(stored["scale"], above_zero=True))
 
     def _indices(self, column: Column) -> NDArray[np.int64]:
         found = np.full(len(column), -1, dtype=np.int64)

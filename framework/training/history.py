@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ...errors import HyperparameterError, StateError, UnknownColumn
 
 if TYPE_CHECKING:
-    from ..export.persistence import PathLike
+    from ..export.output_paths import PathLike
 
 
 class History:

@@ -188,3 +188,39 @@ def test_a_failing_write_leaves_no_half_file(refused, trained, people, monkeypat
 
     monkeypatch.setattr(predict_command, "_write", full)
     assert "No space left" in refused("predict", trained, people, "-o", "out.csv")
+
+
+# Labels that a spreadsheet would evaluate
+
+
+@pytest.fixture
+def formulas(call, tmp_path):
+    """formulas.safetensors, trained on labels of which some are formulas, and its table."""
+    labels = ["=1+1", "@SUM(A1)", "+cmd|' /C calc'!A0", "-2+3", "\uff1d1", "plain", "-7.5"]
+    with (tmp_path / "formulas.csv").open("w", encoding="utf-8", newline="") as stream:
+        csv.writer(stream).writerows([["x", "y"], *([k % 7, labels[k % 7]] for k in range(70))])
+    assert call("train", "formulas.csv", "--target", "y", "--backend", "numpy", "--epochs", 60, "--lr", "0.05").code == 0
+    return labels
+
+
+def test_a_label_that_is_a_formula_is_written_as_text(call, formulas):
+    for options in ((), ("--labels-only",)):
+        answer = call("predict", "formulas.safetensors", "formulas.csv", *options)
+        found = {row["prediction"] for row in read(answer.out)}
+        assert found == {f"'{label}" for label in formulas[:5]} | {"plain", "-7.5"}
+        assert answer.err.startswith("note: labels that a spreadsheet would evaluate have an apostrophe before them: ")
+        assert answer.err.count("\n") == 1
+
+
+def test_raw_labels_are_those_of_the_data(call, formulas):
+    answer = call("predict", "formulas.safetensors", "formulas.csv", "--raw-labels")
+    assert {row["prediction"] for row in read(answer.out)} == set(formulas)
+    assert answer.err == ""
+
+
+def test_negative_numbers_stay_numbers(call, tmp_path):
+    (tmp_path / "down.csv").write_text("x,y\n" + "".join(f"{k},{-k - 0.5}\n" for k in range(60)))
+    assert call("train", "down.csv", "--target", "y", "--backend", "numpy", "--epochs", 2).code == 0
+    answer = call("predict", "down.safetensors", "down.csv")
+    assert any(float(row["prediction"]) < 0 for row in read(answer.out))
+    assert answer.err == ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import stat
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,9 @@ from safetensors.numpy import save_file
 
 import fusedstep as fs
 from fusedstep.errors import DtypeError, ModelFileError, OutputPathError, StateError
-from fusedstep.framework.export.persistence import VERSION, load_with_metadata, replacing, require_writable
+from fusedstep.framework.export.output_paths import replacing, require_writable
+from fusedstep.framework.export.persistence import VERSION, load_with_metadata
+from fusedstep.framework.export.tensor_file import checksum
 from fusedstep.framework.layers import LAYERS
 from fusedstep.framework.layers.activations import ACTIVATION_LAYERS
 from fusedstep.framework.layers.sequence import Sequence
@@ -68,11 +71,12 @@ def same(first, second):
 
 
 def rewrite(path, change):
-    """Changes the metadata of a file."""
+    """Changes the contents of a file, and its checksum with them."""
     with safe_open(str(path), framework="numpy") as stream:
         metadata = dict(stream.metadata())
         tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
     change(metadata, tensors)
+    metadata["checksum"] = checksum(metadata, tensors)
     save_file(tensors, path, metadata)
 
 
@@ -217,17 +221,25 @@ def test_notes_that_json_cannot_hold(tmp_path, notes):
         saved(tmp_path, fs.mlp([2, 2]).initialize(backend="numpy"), notes=notes)
 
 
-@pytest.mark.parametrize("name", ["missing/m.safetensors", "folder", "file/m.safetensors", "", "/dev/null"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "missing/m.safetensors", "folder", "file/m.safetensors", "", "/dev/null", "n" * 300, "\u6a21" * 90,
+        "deep/" * 1000 + "m", "loop", "loop/m", "a\0b", "\ud800", None, 7, b"bytes",
+    ],
+)  # fmt: skip
 def test_paths_that_cannot_be_written(tmp_path, name):
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_text("kept")
-    path = name if name in ("", "/dev/null") else tmp_path / name
+    (tmp_path / "loop").symlink_to("loop")
+    path = tmp_path / name if isinstance(name, str) and name not in ("", "/dev/null") else name
     model = fs.mlp([2, 2]).initialize(backend="numpy")
     with pytest.raises(OutputPathError, match="expected"):
         require_writable(path)
     with pytest.raises(OutputPathError, match="expected"):
         fs.save(model, path)
     assert (tmp_path / "file").read_text() == "kept"
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file", "folder", "loop"]
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs a folder that even root cannot write to")
@@ -310,6 +322,46 @@ except OSError as error:
     assert os.listdir(path.parent) == [path.name]
 
 
+@pytest.mark.skipif(os.name != "posix", reason="locks of POSIX")
+def test_what_killed_writers_left_is_removed_by_the_next_save(path):
+    """A process is killed in the middle of writing; a file that is being written meanwhile is not touched."""
+    code = """
+import os, sys
+from fusedstep.framework.export.output_paths import replacing
+with replacing(sys.argv[1], "a file") as part:
+    part.write_text("half")
+    os.kill(os.getpid(), 9)
+"""
+    folder = path.parent
+    (folder / f".fusedstep-{'0' * 16}.part").write_text("as version 0.1.0 left it")
+    killed = subprocess.run([sys.executable, "-c", code, str(path)], timeout=60)
+    assert killed.returncode == -9
+    assert len(os.listdir(folder)) == 3
+    fs.load(path)
+    with replacing(folder / "other", "another file") as part:
+        part.write_text("other")
+        fs.save(fs.mlp([6, 2]).initialize(backend="numpy"), path)
+        assert part.exists()
+        assert len(os.listdir(folder)) == 2, "that of the killed process is gone"
+    assert sorted(os.listdir(folder)) == [path.name, "other"]
+    assert (folder / "other").read_text() == "other"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="folders are synchronised on POSIX")
+def test_the_folder_is_on_the_disk_after_the_file_has_its_name(tmp_path, monkeypatch):
+    synced, fsync, replace = [], os.fsync, os.replace
+
+    def record(descriptor):
+        number = descriptor if isinstance(descriptor, int) else descriptor.fileno()
+        synced.append("folder" if stat.S_ISDIR(os.fstat(number).st_mode) else "file")
+        fsync(number)
+
+    monkeypatch.setattr(os, "fsync", record)
+    monkeypatch.setattr(os, "replace", lambda *paths: (synced.append("named"), replace(*paths)))
+    saved(tmp_path, fs.mlp([6, 2]).initialize(backend="numpy"))
+    assert synced == ["file", "named", "folder"]
+
+
 @pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
 def test_permissions_are_those_of_any_new_file_or_of_the_file_that_is_replaced(tmp_path):
     (tmp_path / "any").touch()
@@ -348,8 +400,9 @@ def test_a_link_stays_a_link(path, tmp_path):
 
 
 def test_a_missing_file_or_a_folder(tmp_path):
-    with pytest.raises(ModelFileError, match="does not exist"):
-        fs.load(tmp_path / "nothing")
+    for name in ("nothing", "n" * 300, "deep/" * 1000, "a\0b"):
+        with pytest.raises(ModelFileError, match="does not exist"):
+            fs.load(tmp_path / name)
     with pytest.raises(ModelFileError, match="is a folder"):
         fs.load(tmp_path)
 
@@ -412,6 +465,134 @@ def test_another_version(path):
 def test_a_damaged_description(path, change):
     rewrite(path, lambda metadata, _: metadata.update(change))
     with pytest.raises(ModelFileError, match="expected"):
+        fs.load(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"head": "[]"},
+        {"head": "7"},
+        {"layers": "null"},
+        {"layers": "[7]"},
+        {"layers": '["again"]'},
+        {"layers": '[{"class": ["Linear"], "settings": {}}]'},
+        {"layers": '[{"class": "Linear", "settings": [6, 3]}]'},
+        {"layers": '[{"class": "Linear", "settings": {"inputs": 6, "outputs": 1e999}}]'},
+        {"layers": '[{"class": "Linear", "settings": {"inputs": 6, "outputs": 1' + "0" * 400 + "}}]"},
+        {"layers": '[{"class": "Residual", "layers": 3}]'},
+        {"layers": '[{"class": "Tanh", "layers": [{"class": "Tanh", "settings": {}}]}]'},
+        {"layers": '[{"again": [-1]}, {"class": "Tanh", "settings": {}}]'},
+        {"layers": '[{"again": []}]'},
+        {"layers": '[{"again": "00"}]'},
+        {"layers": '[{"again": [1]}, {"again": [0]}]'},
+        {"layers": '[{"class": "Residual", "layers": [{"again": [0]}]}]'},
+        {"layers": '[{"class": "TiedLinear", "settings": {"of": {"layer": [0]}}}]'},
+        {"notes": "null"},
+        {"preprocessing": "[]"},
+    ],
+)
+def test_fields_of_another_kind(path, change):
+    rewrite(path, lambda metadata, _: metadata.update(change))
+    with pytest.raises(ModelFileError, match="expected"):
+        fs.load(path)
+
+
+def test_masks_of_another_kind(path):
+    original = path.read_bytes()
+    for name, mask in [
+        ("x", np.zeros(0, np.uint8)),
+        ("0.Linear.weight", np.zeros(0, np.uint8)),
+        ("0.Linear.weight", np.zeros(24, np.uint8)),
+        ("0.Linear.weight", np.zeros(3, np.int8)),
+        ("0.Linear.weight", np.zeros((3, 1), np.uint8)),
+    ]:
+        path.write_bytes(original)
+        rewrite(path, lambda _, tensors, key=f"mask of {name}", value=mask: tensors.update({key: value}))
+        with pytest.raises(ModelFileError, match="expected the mask of a parameter"):
+            fs.load(path)
+
+
+@pytest.mark.parametrize("levels", [8, 12, 16, 64, 2000])
+@pytest.mark.parametrize("kind", ["Sequence", "Residual"])
+def test_references_that_repeat_each_other(path, kind, levels):
+    """Each level holds the one before twice; more than 10,000 layers are refused before any is built."""
+    layers = [{"class": "Linear", "settings": {"inputs": 6, "outputs": 6}}, {"class": kind, "layers": [{"again": [0]}]}]
+    layers += [{"class": kind, "layers": [{"again": [k]}, {"again": [k]}]} for k in range(1, levels)]
+
+    def change(metadata, tensors):
+        tensors.clear()
+        tensors.update({"0.Linear.weight": np.eye(6, dtype=np.float32), "0.Linear.bias": np.zeros(6, np.float32)})
+        metadata["layers"] = json.dumps(layers)
+
+    rewrite(path, change)
+    if levels == 8:
+        assert fs.load(path).outputs == 6
+    else:
+        with pytest.raises(ModelFileError, match="at most 10,000 layers out of"):
+            fs.load(path)
+
+
+def test_a_long_model_without_repetitions_comes_back(tmp_path):
+    model = fs.Sequential(fs.Linear(2, 2), *(fs.Identity() for _ in range(10_001))).initialize(backend="numpy")
+    assert len(fs.load(saved(tmp_path, model)).layers) == 10_002
+
+
+def test_a_model_of_too_many_repetitions_is_refused_when_it_is_saved(tmp_path):
+    chain = fs.Residual(fs.Tanh())
+    for _ in range(13):
+        chain = fs.Residual(chain, chain)
+    with pytest.raises(ModelFileError, match="use fewer repetitions"):
+        saved(tmp_path, fs.Sequential(fs.Linear(2, 2), chain).initialize(backend="numpy"))
+    assert not list(tmp_path.iterdir())
+
+
+# The checksum
+
+
+def test_every_flipped_bit_is_noticed(path):
+    """In the header and in the weights; what loads nevertheless, as with another space between entries, is the same model."""
+    before, model = path.read_bytes(), fs.load(path)
+    start = 8 + int.from_bytes(before[:8], "little")
+    for place in [*range(0, start, 7), *range(start, len(before))]:
+        after = bytearray(before)
+        after[place] ^= 1 << place % 8
+        path.write_bytes(after)
+        try:
+            loaded = fs.load(path)
+        except ModelFileError:
+            continue
+        assert place < start
+        same(model, loaded)
+        assert repr(model) == repr(loaded)
+
+
+def test_weights_with_another_bit_are_named_damaged(path):
+    before = path.read_bytes()
+    path.write_bytes(before[:-1] + bytes([before[-1] ^ 64]))
+    with pytest.raises(ModelFileError, match=r"with the checksum 'sha256:.* damaged or was edited; copy it again"):
+        fs.load(path)
+
+
+@pytest.mark.parametrize("key", ["head", "notes", "library"])
+def test_edited_metadata_are_noticed(path, key):
+    with safe_open(str(path), framework="numpy") as stream:
+        metadata, tensors = stream.metadata(), {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
+    save_file(tensors, path, {**metadata, key: '"values"'})
+    with pytest.raises(ModelFileError, match="checksum"):
+        fs.load(path)
+
+
+@pytest.mark.parametrize("library", ["0.1.0", "0.2.0"])
+def test_a_file_of_a_version_without_checksums_loads_but_none_whose_checksum_lost_its_name(path, library):
+    with safe_open(str(path), framework="numpy") as stream:
+        metadata, tensors = stream.metadata(), {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
+    metadata["library"] = library
+    value = metadata.pop("checksum")
+    save_file(tensors, path, metadata)
+    assert fs.load(path).outputs == 3
+    save_file(tensors, path, {**metadata, "ch%cksum": value})
+    with pytest.raises(ModelFileError, match=r"expected the checksum .* found none, but 'ch%cksum': it is damaged"):
         fs.load(path)
 
 

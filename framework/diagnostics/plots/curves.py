@@ -7,7 +7,7 @@ from itertools import accumulate
 from typing import Any, Protocol, runtime_checkable
 
 from ....errors import HyperparameterError, StateError
-from ...export.persistence import PathLike
+from ...export.output_paths import PathLike
 from ...settings import choice
 from .style import BLUE, GREY, VERMILION, Figure, canvas, legend_below, look, plain_logarithm, whole_ticks
 

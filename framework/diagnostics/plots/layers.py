@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...export.persistence import PathLike
+from ...export.output_paths import PathLike
 from .style import BLUE, GREEN, LOOKS, VERMILION, Figure, canvas, plain_logarithm, shades, whole_ticks
 
 MOST_NAMES = 6

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ...export.persistence import PathLike
+from ...export.output_paths import PathLike
 from .style import BLUE, DARK, GREY, VERMILION, Figure, canvas, plain_logarithm
 
 LOGARITHMIC = 20.0

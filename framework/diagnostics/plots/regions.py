@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ....errors import HyperparameterError, ShapeError
 from ...engine.model import Sequential, require_model
-from ...export.persistence import PathLike
+from ...export.output_paths import PathLike
 from ...settings import positive, whole
 from .style import DARK, Figure, canvas, look
 

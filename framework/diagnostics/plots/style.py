@@ -13,7 +13,7 @@ from typing import Any
 
 from ....errors import MissingDependency, OutputPathError
 from ....extras import install_line
-from ...export.persistence import PathLike, replacing
+from ...export.output_paths import PathLike, replacing
 
 Figure = Any
 """A matplotlib Figure, created without pyplot: no window is opened, and pyplot does not keep a reference."""

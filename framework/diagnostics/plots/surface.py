@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....errors import HyperparameterError
-from ...export.persistence import PathLike
+from ...export.output_paths import PathLike
 from .style import DARK, ORANGE, VERMILION, Figure, canvas, legend_below
 
 LEVELS = 15

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
+from safetensors import safe_open
+from safetensors.numpy import save_file
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_wine
 
 import fusedstep as fs
 from fusedstep.errors import HyperparameterError, ModelFileError, ShapeError, StateError
+from fusedstep.framework.export.tensor_file import checksum
 from fusedstep.framework.tables.bootstrap import bootstrap, feature_subset, left_out
 from fusedstep.framework.tables.splits import split
 
@@ -194,6 +199,88 @@ def test_b12_wrong_files_are_refused(tmp_path):
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(ModelFileError, match="truncated"):
         fs.Bagging.load(path)
+
+
+def changed_file(path, change):
+    """Changes the contents of an ensemble file, and its checksum with them."""
+    with safe_open(str(path), framework="numpy") as stream:
+        metadata, tensors = stream.metadata(), {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
+    description = json.loads(metadata["description"])
+    change(description, tensors)
+    metadata["description"] = json.dumps(description)
+    metadata["checksum"] = checksum(metadata, tensors)
+    save_file(tensors, path, metadata)
+
+
+def columns(*numbers, dtype=np.int64):
+    return lambda description, tensors: tensors.update({"0/columns": np.array(numbers, dtype)})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda description, tensors: tensors.pop("0/columns"),
+        lambda description, tensors: tensors.update({"9/columns": tensors.pop("0/columns")}),
+        lambda description, tensors: tensors.update({"columns": np.arange(9)}),
+        lambda description, tensors: tensors.update({"0/0.Linear.bias": np.zeros(7, np.float32)}),
+        lambda description, tensors: tensors.update({"0/0.Linear.bias": tensors["0/0.Linear.bias"].astype(np.float64)}),
+        columns(0, 1),
+        columns(*range(9), dtype=np.int32),
+        columns(*range(9), dtype=np.float32),
+        columns(*range(-1, 8)),
+        columns(8, *range(8)),
+        columns(0, *range(8)),
+        lambda description, tensors: description.update(layers=[]),
+        lambda description, tensors: description.update(layers=7),
+        lambda description, tensors: description["layers"].pop(),
+        lambda description, tensors: description["layers"].append(description["layers"][0]),
+        lambda description, tensors: description["layers"][0].append({"again": [0]}),
+        lambda description, tensors: description["layers"][0].append({"class": "PReLU", "settings": {"width": 4}}),
+        lambda description, tensors: description.update(loss="mean"),
+        lambda description, tensors: description.update(loss=["Unheard", "mean"]),
+        lambda description, tensors: description.update(loss=[[], "mean"]),
+        lambda description, tensors: description.update(loss=["SoftmaxCrossEntropy", 3]),
+        lambda description, tensors: description.update(combine=["average"]),
+        lambda description, tensors: description.update(precision="float8"),
+        lambda description, tensors: description.update(precision=None),
+        lambda description, tensors: description.update(precision="float64"),
+        lambda description, tensors: description.pop("combine"),
+    ],
+)  # fmt: skip
+def test_b12_every_field_of_a_file_is_checked(change, tmp_path):
+    path = tmp_path / "e.safetensors"
+    fitted(epochs=1, members=2, features=0.7).save(path)
+    changed_file(path, change)
+    with pytest.raises(ModelFileError, match="expected"):
+        fs.Bagging.load(path)
+
+
+def test_b12_a_flipped_bit_is_noticed_and_old_files_load(tmp_path):
+    path = tmp_path / "e.safetensors"
+    fitted(epochs=1, members=2).save(path)
+    before = path.read_bytes()
+    path.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
+    with pytest.raises(ModelFileError, match="checksum"):
+        fs.Bagging.load(path)
+    path.write_bytes(before)
+    with safe_open(str(path), framework="numpy") as stream:
+        metadata, tensors = stream.metadata(), {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
+    old = {key: metadata[key] for key in ("format", "version", "description", "notes")}  # what version 0.1.0 wrote
+    save_file(tensors, path, old)
+    assert len(fs.Bagging.load(path).members) == 2
+
+
+def test_b12_too_few_columns_to_predict(tmp_path):
+    x, _ = wine()
+    bagging = fitted(epochs=1, members=2, features=0.7)
+    for ensemble in (bagging, saved_and_loaded(bagging, tmp_path)):
+        with pytest.raises(ShapeError, match="expected at least 13 columns"):
+            ensemble.predict(x[:, :5])
+
+
+def saved_and_loaded(bagging, folder):
+    bagging.save(folder / "e.safetensors")
+    return fs.Bagging.load(folder / "e.safetensors")
 
 
 def test_b12_processes_give_the_same_bits():
