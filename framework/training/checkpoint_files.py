@@ -29,7 +29,7 @@ FORMAT = "fusedstep.checkpoint"
 VERSION = 1
 """Raised whenever an older library could no longer read a file as it was meant."""
 BEST = "best.safetensors"
-LOG = "step-losses.f64"
+LOG = "losses.f64"
 LOCK = "lock"
 
 _PATTERN = "step-*.safetensors"
@@ -37,7 +37,7 @@ _NAMES = {"float32": "F32", "float64": "F64", "uint16": "U16", "uint8": "U8", "i
 _SPECIAL = "$"
 """Key of an object that stands for a value that JSON does not have."""
 
-_logger = logging.getLogger("fusedstep")
+_logger = logging.getLogger("fusedstep.checkpoint")
 
 
 class Damaged(Exception):

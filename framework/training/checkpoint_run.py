@@ -28,7 +28,7 @@ Trainer = Any
 EXIT_STATUS = 143
 """Of a process that a signal has ended, after it has written a checkpoint: 128 plus the number of SIGTERM."""
 
-_logger = logging.getLogger("fusedstep")
+_logger = logging.getLogger("fusedstep.checkpoint")
 
 
 class Position(NamedTuple):

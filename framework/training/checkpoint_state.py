@@ -30,7 +30,7 @@ Trainer = Any
 
 _MASK_BITS = "mask"
 
-_logger = logging.getLogger("fusedstep")
+_logger = logging.getLogger("fusedstep.checkpoint")
 
 
 # Settings: what must be the same when training is resumed

@@ -114,7 +114,7 @@ def test_leftovers_are_swept(folder, expected):
     assert resumed(folder) == expected
     assert not leftover.exists()
     names = sorted(path.name for path in folder.iterdir())
-    assert names == ["lock", "step-000000000050.safetensors", "step-000000000060.safetensors", "step-losses.f64"]
+    assert names == ["lock", "losses.f64", "step-000000000050.safetensors", "step-000000000060.safetensors"]
 
 
 @pytest.mark.parametrize("keep", [1, 3])
