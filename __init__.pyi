@@ -12,6 +12,7 @@ from .backends.threads import (
 )
 from .errors import (
     BackendUnavailable as BackendUnavailable,
+    CheckpointError as CheckpointError,
     DataFileError as DataFileError,
     DeviceError as DeviceError,
     DtypeError as DtypeError,
@@ -216,6 +217,9 @@ from .framework.training.augmentation import (
 from .framework.training.callbacks import (
     Callback as Callback,
     ProgressBar as ProgressBar,
+)
+from .framework.training.checkpoint import (
+    Checkpoint as Checkpoint,
 )
 from .framework.training.history import (
     History as History,

@@ -94,6 +94,10 @@ class ModelFileError(FusedstepError, ValueError):
     """A model file that is truncated, of an unsupported version, or not written by this package."""
 
 
+class CheckpointError(FusedstepError, ValueError):
+    """A checkpoint that is missing, damaged, of a newer version or of another training, or a folder that has one already."""
+
+
 class OutputPathError(FusedstepError, OSError):
     """A path that cannot be written to."""
 

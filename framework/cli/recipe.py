@@ -13,6 +13,7 @@ from typing import Any
 from ...errors import HyperparameterError
 from ..layers.activations import ACTIVATION_LAYERS
 from ..optimizers import OPTIMIZERS, Optimizer
+from ..settings import whole
 from ..sources.names import did_you_mean
 from ..tables.table import Task
 from ..training.schedules import parse_schedule, schedule_text
@@ -113,6 +114,11 @@ def check_options(options: TrainOptions) -> None:
         raise HyperparameterError(f"--find-lr: expected no --lr; got --lr {options.lr:g}; leave out one of them")
     if options.validation_share == 0.0:
         require_validation(given, "--validation-share 0")
+    for option, value in (("--resume", options.resume), ("--checkpoint-every", options.checkpoint_every is not None)):
+        if value and options.checkpoint is None:
+            raise HyperparameterError(f"{option}: expected a folder for checkpoints; got none; add --checkpoint DIR")
+    if options.checkpoint_every is not None:
+        whole(options.checkpoint_every, "--checkpoint-every")
 
 
 def parse_hidden(text: str) -> tuple[int, ...]:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,6 +43,10 @@ def train(options: TrainOptions) -> None:
     Ctrl-C ends training after the current step: the model is evaluated and saved (without replacing an older file of the same
     name), and the exit status is 130. A second Ctrl-C quits without saving.
 
+    With --checkpoint the whole state is saved at intervals. The same command with --resume goes on from there, with the same
+    result as without the interruption. SIGTERM and SIGUSR1 end training with a checkpoint after the current step, with exit
+    status 143 and without a model file.
+
     A validation part of fewer than 10 rows is not used: its rows are added to the training part, and training takes a third of
     the epochs.
 
@@ -51,8 +59,6 @@ def train(options: TrainOptions) -> None:
     - `cosine:warmup_steps=100` and `one-cycle`, over all epochs
     - `warmup:steps=100` rises to the rate first, and may stand before another: `warmup:steps=100+step:every=10`
     """
-    import sys
-
     from ...backends import backend as find_backend
     from ..export.output_paths import require_writable
     from ..export.persistence import save
@@ -74,7 +80,8 @@ def train(options: TrainOptions) -> None:
     report.data(data)
     report.backend(backend, options.backend)
     watching = [] if figures is None else figures.callbacks(data)
-    trained = train_model(data, options, backend, report.shows_progress, watching)
+    with _checkpoint_notes(options):
+        trained = train_model(data, options, backend, report.shows_progress, watching)
     if trained.interrupted and path.exists():
         path = path.with_stem(f"{path.stem}-interrupted")
     replaced = options.out is None and path.exists()
@@ -86,8 +93,24 @@ def train(options: TrainOptions) -> None:
         print(f"note: an existing {path} was replaced; use --out to keep an older model", file=sys.stderr)
     if trained.interrupted:
         ended = f"after {trained.history.epochs} of {trained.recipe.epochs} epochs, the last one incomplete"
-        print(f"note: stopped from the keyboard {ended}; the model trained so far is in {path}", file=sys.stderr)
+        on = "" if options.checkpoint is None else "; --resume goes on from the checkpoint"
+        print(f"note: stopped from the keyboard {ended}; the model trained so far is in {path}{on}", file=sys.stderr)
         raise typer.Exit(INTERRUPTED)
+
+
+@contextmanager
+def _checkpoint_notes(options: TrainOptions) -> Iterator[None]:
+    """Prints what happens to checkpoints on stderr, and where one is when a signal has ended the training."""
+    logger, handler = logging.getLogger("fusedstep.checkpoint"), logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("note: %(message)s"))
+    logger.addHandler(handler)
+    try:
+        yield
+    except SystemExit:
+        print(f"note: ended by a signal; a checkpoint is in {options.checkpoint}; --resume goes on from there", file=sys.stderr)
+        raise
+    finally:
+        logger.removeHandler(handler)
 
 
 def _figures(options: TrainOptions) -> Figures | None:

@@ -14,6 +14,7 @@ from .declared import Panel
 DATA = Panel("Data")
 NETWORK = Panel("Network (defaults depend on the size of the data, see above)")
 TRAINING = Panel("Training")
+CHECKPOINTS = Panel("Checkpoints")
 RUN = Panel("Backend and output")
 
 
@@ -78,6 +79,20 @@ class TrainOptions:
     weight_decay: Annotated[float | None, TRAINING, Option(help="Decoupled weight decay.")] = None
     clip_norm: Annotated[float | None, TRAINING, Option(help="Clip the gradient to this norm.")] = None
     seed: Annotated[shared.Seed, TRAINING] = 0
+
+    checkpoint: Annotated[
+        Path | None,
+        CHECKPOINTS,
+        Option(metavar="DIR", help="Folder for checkpoints, from which --resume goes on. Default: none.", show_default=False),
+    ] = None
+    checkpoint_every: Annotated[
+        int | None, CHECKPOINTS, Option(metavar="STEPS", help="Steps between two checkpoints. Default: one after each epoch.")
+    ] = None
+    resume: Annotated[
+        bool,
+        CHECKPOINTS,
+        Option("--resume", help="Go on from the newest checkpoint in DIR, or start if there is none."),
+    ] = False
 
     backend: Annotated[shared.BackendName, RUN] = None
     precision: Annotated[shared.Precision, RUN] = "float32"

@@ -30,6 +30,8 @@ from ..tables.target_coding import require_present
 from ..tables.task import find_task
 from ..tables.validation import require_finite, require_finite_features
 from ..training.callbacks import Callback
+from ..training.checkpoint import Checkpoint
+from ..training.checkpoint_files import checkpoints
 from ..training.history import History
 from ..training.stopping import EarlyStopping, StopOnInterrupt
 from ..training.trainer import Trainer
@@ -198,7 +200,9 @@ def train_model(
     if stopping is not None:
         callbacks.append(stopping)
     with few_threads(data, recipe.hidden, recipe.batch_size, backend):
-        if options.find_lr:
+        checkpoint = None if options.checkpoint is None else Checkpoint(options.checkpoint, options.checkpoint_every)
+        resumed = checkpoint is not None and options.resume and bool(checkpoints(checkpoint.folder))
+        if options.find_lr and not resumed:
             step.lr = search_rate(step, data, recipe).suggestion
         lr = step.lr
         trainer = Trainer(
@@ -211,7 +215,11 @@ def train_model(
             epochs=recipe.epochs,
             batch_size=recipe.batch_size,
             max_steps=recipe.max_steps,
+            checkpoint=checkpoint,
+            resume="auto" if options.resume else None,
         )
+        if options.find_lr and resumed:
+            lr = history[0]["lr"]
         seconds = time.perf_counter() - started
         best = history.epochs if stopping is None else stopping.best_epoch
         result = Trained(step.model, recipe, history, seconds, best, lr, interrupted=keyboard.interrupted)

@@ -5,6 +5,7 @@ Each sample is a separate pass; nothing is computed between samples. plots/layer
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -94,6 +95,17 @@ class LayerStatistics(Callback):
     def on_fit_end(self, trainer: Trainer) -> None:  # noqa: ARG002
         """Releases buffers and data."""
         self._look = self._prepared = None
+
+    def state(self) -> dict[str, Any]:
+        """The samples so far."""
+        return {"steps": self.steps, "named": self._named, "samples": [self._to_numpy(a) for a in self._stacked]}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """See Callback."""
+        assert self._look is not None
+        backend = self._look.step.backend
+        self.steps, self._named = list(state["steps"]), [(name, layer) for name, layer in state["named"]]
+        self._stacked = [backend.asarray(values, "float64") for values in state["samples"]]
 
     def _record(self, step: TrainStep, seen: tuple[Array, Array]) -> None:
         assert self._look is not None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from ...backends import Array
 from ..settings import whole
@@ -56,6 +57,18 @@ class ParameterPath(Callback):
         arena.backend.copy(arena.values, point)
         self.points.append(point)
         self.steps.append(trainer.step.steps)
+
+    def state(self) -> dict[str, Any]:
+        """The points, as NumPy arrays, and their steps."""
+        points = [] if self.arena is None else [self.arena.backend.to_numpy(point) for point in self.points]
+        return {"points": points, "steps": self.steps}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """See Callback."""
+        arena = self.arena
+        assert arena is not None
+        self.points = [arena.backend.asarray(point, arena.dtype) for point in state["points"]]
+        self.steps = list(state["steps"])
 
     def __len__(self) -> int:
         return len(self.points)

@@ -5,6 +5,7 @@ Copies stay on the device; model files are written by framework/export/persisten
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ...backends import Array
@@ -50,3 +51,13 @@ class Snapshot:
             state.t, state.lr, state.momentum = self._scalars
         self.step.model.arena.hold()
         state.hold()
+
+    def state(self) -> dict[str, Any]:
+        """The copies as NumPy arrays, and the scalars; for `restore`."""
+        return {"arrays": [self.step.backend.to_numpy(a) for a in self._copies], "scalars": list(self._scalars)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Replaces the copies by those of another snapshot of such a step, from its `state`."""
+        for saved, copy in zip(state["arrays"], self._copies, strict=True):
+            self.step.backend.copy(saved, copy)
+        self._scalars = tuple(state["scalars"])

@@ -40,10 +40,11 @@ BUFFERS = 4
 class Feed:
     """Rows of x and y for one loop.
 
-    Attributes: rows – how many there are.
+    Attributes: rows – how many there are; source – where x came from, None for arrays.
     """
 
     rows: int
+    source: RowSource | None = None
 
     def shuffle(self, seed: int, epoch: int) -> None:
         """Draws the order of an epoch; before the first call the rows come as they are stored."""
@@ -65,6 +66,10 @@ class Feed:
         """The targets in the order in which they are stored, in one or several arrays of the backend."""
         raise NotImplementedError
 
+    def sample(self, rows: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Inputs and prepared targets of rows by their numbers in the source, on the host."""
+        raise NotImplementedError
+
     def close(self) -> None:
         """Ends what runs beside the loop."""
 
@@ -81,7 +86,7 @@ class ResidentFeed(Feed):
         self.rows = int(inputs.shape[0])
         self._backend = step.backend
         self.inputs, self.targets = inputs, targets
-        self._source = source
+        self.source = source
         self._order: Array | None = None
         self._stored: Array | None = None
         self._buffers = BoundedCache(BUFFERS)
@@ -89,7 +94,7 @@ class ResidentFeed(Feed):
 
     def shuffle(self, seed: int, epoch: int) -> None:
         """See Feed.shuffle."""
-        backend, source = self._backend, self._source
+        backend, source = self._backend, self.source
         if source is not None and source.edges is not None:
             order = RowOrder(self.rows, seed, epoch, source.edges, source.window)
             self._order = backend.asarray(order.numbers(0, self.rows))
@@ -131,6 +136,13 @@ class ResidentFeed(Feed):
         """See Feed.target_blocks."""
         yield self.targets
 
+    def sample(self, rows: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """See Feed.sample."""
+        backend = self._backend
+        chosen = backend.asarray(rows)
+        inputs, targets = (backend.to_numpy(backend.take_rows(a, chosen)) for a in (self.inputs, self.targets))
+        return inputs, targets
+
 
 class StreamedFeed(Feed):
     """Rows of sources; a thread reads, checks and sends the next micro-batch while the step works on the one before.
@@ -146,6 +158,7 @@ class StreamedFeed(Feed):
         self.batch = batch
         self._step = step
         self._x, self._y = x, y
+        self.source = x
         self._name = name
         self._host = find_backend("numpy")
         self._order: RowOrder | None = None
@@ -238,6 +251,14 @@ class StreamedFeed(Feed):
             stop = min(self.rows, start + self.batch)
             block = self._prepared(slice(start, stop), np.empty((stop - start, *self._y.row_shape), self._y.dtype))
             yield backend.asarray(block)
+
+    def sample(self, rows: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """See Feed.sample."""
+        backend = self._step.backend
+        inputs = np.empty((len(rows), *self._kinds[0][0]), self._step.model.dtype)
+        self._x.read(rows, inputs)
+        targets = self._prepared(rows, np.empty((len(rows), *self._y.row_shape), self._y.dtype))
+        return backend.to_numpy(self._step.stored(backend.asarray(inputs))), targets
 
     def close(self) -> None:
         """See Feed.close."""

@@ -13,7 +13,11 @@ REFRESH = 0.1
 
 
 class Callback:
-    """Base class of callbacks: override any of these methods; by default they do nothing."""
+    """Base class of callbacks: override any of these methods; by default they do nothing.
+
+    A callback that remembers something from epoch to epoch also overrides `state` and `restore`, so that a training that is
+    resumed from a Checkpoint goes on as if it had not been interrupted.
+    """
 
     def on_fit_begin(self, trainer: Any) -> None:
         """Before the first epoch."""
@@ -36,6 +40,13 @@ class Callback:
     def on_fit_end(self, trainer: Any) -> None:
         """After the last epoch, also when training was interrupted."""
 
+    def state(self) -> Any:
+        """What it remembers: numbers, text, lists, dicts with text as keys, and NumPy arrays; None (default) for nothing."""
+        return None
+
+    def restore(self, state: Any) -> None:
+        """Goes on from a `state`; called after on_fit_begin. On resume within an epoch, its on_epoch_begin is not repeated."""
+
 
 class ProgressBar(Callback):
     """A progress bar on the terminal with epoch, loss and validation metrics; it also moves within an epoch."""
@@ -54,7 +65,8 @@ class ProgressBar(Callback):
             TextColumn("epoch"), MofNCompleteColumn(), BarColumn(), TextColumn("{task.description}"), TimeRemainingColumn(),
             transient=True,
         )  # fmt: skip
-        self._task = self._progress.add_task("", total=trainer.epochs)
+        self._finished = trainer.history.epochs
+        self._task = self._progress.add_task("", total=trainer.epochs, completed=self._finished)
         self._progress.start()
 
     def on_epoch_begin(self, trainer: Any, epoch: int) -> None:  # noqa: ARG002

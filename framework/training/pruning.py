@@ -160,3 +160,11 @@ class Pruning(Callback):
         """Adds a row to the report."""
         figures = {k: v for k, v in row.items() if k.endswith(("loss", "accuracy", "r2"))}
         self.report.append({"epoch": row["epoch"], **sparsity(trainer.step.model), **figures})
+
+    def state(self) -> list[dict[str, float]]:
+        """The report so far."""
+        return self.report
+
+    def restore(self, state: list[dict[str, float]]) -> None:
+        """See Callback."""
+        self.report = list(state)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import signal
 import threading
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ...errors import HyperparameterError
@@ -17,6 +18,7 @@ from .callbacks import Callback
 from .history import larger_is_better, require_column, score
 
 if TYPE_CHECKING:
+    from ..engine.step import TrainStep
     from .trainer import Trainer
 
 
@@ -64,11 +66,13 @@ class EarlyStopping(StoppingRule):
         self.best = math.inf
         self.best_epoch = 0
         self._snapshot: Snapshot | None = None
+        self._step: TrainStep | None = None
 
     def on_fit_begin(self, trainer: Trainer) -> None:
         """Resets the rule; raises HyperparameterError before training if this fit will not have the column."""
         super().on_fit_begin(trainer)
         self.best, self.best_epoch, self._snapshot = math.inf, 0, None
+        self._step = trainer.step
 
     def on_epoch_end(self, trainer: Trainer, row: dict[str, float]) -> None:
         """Keeps the best parameters, on their device, and stops when patience is exhausted."""
@@ -86,7 +90,19 @@ class EarlyStopping(StoppingRule):
         """Restores the best parameters."""
         if self._snapshot is not None:
             self._snapshot.put_back()
-            self._snapshot = None
+        self._snapshot = self._step = None
+
+    def state(self) -> dict[str, Any]:
+        """The best epoch, its metric and its parameters."""
+        best = None if self._snapshot is None else self._snapshot.state()
+        return {"best": self.best, "best_epoch": self.best_epoch, "snapshot": best}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """See Callback."""
+        self.best, self.best_epoch = state["best"], state["best_epoch"]
+        if state["snapshot"] is not None and self.restore_best:
+            self._snapshot = Snapshot(self._step, self.restore_optimizer)
+            self._snapshot.restore(state["snapshot"])
 
 
 class StopOnStall(StoppingRule):
@@ -116,6 +132,14 @@ class StopOnStall(StoppingRule):
         low, high = min(self._last), max(self._last)
         if len(self._last) > self.patience and high - low <= self.tolerance * max(abs(low), abs(high)):
             trainer.stop(f"{self.monitor} changed by no more than {self.tolerance:g} of itself in {self.patience} epochs")
+
+    def state(self) -> list[float]:
+        """The values of the last epochs."""
+        return self._last
+
+    def restore(self, state: list[float]) -> None:
+        """See Callback."""
+        self._last = list(state)
 
 
 class StopOnTarget(StoppingRule):

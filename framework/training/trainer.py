@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -15,8 +16,11 @@ from ..engine.step import TrainStep, require_step
 from ..engine.step_loss import StepLoss
 from ..settings import whole
 from ..sources.feeds import Feed, ResidentFeed, feed_for
+from ..sources.fingerprint import fingerprint
 from .augmentation import Augmentations
 from .callbacks import Callback, ProgressBar
+from .checkpoint import Checkpoint
+from .checkpoint_run import CheckpointRun
 from .history import History
 from .launches import Launches
 from .schedules import RateSchedule, Schedule, ScheduleRunner, UserSchedule
@@ -126,6 +130,8 @@ class Trainer:
         batch_size: int | None = 128,
         max_steps: int | None = None,
         data: str = "auto",
+        checkpoint: Checkpoint | None = None,
+        resume: str | os.PathLike[str] | None = None,
     ) -> History:
         """Trains for a number of epochs; a second call continues where the first ended.
 
@@ -137,11 +143,16 @@ class Trainer:
             all data are copied to the backend once; "stream": a thread reads, checks and copies the next minibatch while a step
             runs; "auto" (default): on a CPU, arrays are used in place and sources are streamed; on a device, data that take at
             most half of its free memory are copied there, and other data are streamed. The minibatches are the same in each
-            case.
+            case; checkpoint – when and where to save the whole state, see Checkpoint; resume – "auto": goes on from the newest
+            checkpoint in the folder of `checkpoint`, or starts if there is none; a folder: goes on from the newest one there;
+            None (default): starts, in a folder without checkpoints. With resume, epochs and max_steps count from the beginning
+            of the training, and the history begins there too.
         Returns: the history of this call.
         Raises: the errors of TrainStep; NonFiniteDataError for NaN or infinity in x or y, before anything is changed, or, if
             rows are streamed, before the step that would use such a row; DataFileError if reading failed; NonFiniteLossError if
-            the loss becomes NaN or infinite (the parameters of the last valid step are kept).
+            the loss becomes NaN or infinite (the parameters of the last valid step are kept); CheckpointError for checkpoints
+            of other data, model or settings, if all are damaged, and for a folder that has some, without `resume`; StateError
+            if another training writes to the folder; SystemExit with status 143 after SIGTERM or SIGUSR1, with `checkpoint`.
         """
         if max_steps is not None:
             max_steps = whole(max_steps, "max_steps")
@@ -166,19 +177,26 @@ class Trainer:
             per_epoch = -(-feed.rows // size)
             steps = min(n for n in (max_steps, None if epochs is None else epochs * per_epoch) if n is not None)
             ending = f"{max_steps} steps were taken" if steps == max_steps else ""
-            return self._fit(feed, trained, held_out, steps, per_epoch, size, ending)
+            self.columns = self._columns(held_out is not None)
+            prints = partial(_fingerprints, feed, held_out)
+            with CheckpointRun(self, checkpoint, resume, size, prints) as run:
+                return self._fit(feed, trained, held_out, steps, per_epoch, size, ending, run)
 
     def _fit(
-        self, feed: Feed, trained: Feed | None, held_out: Feed | None, steps: int, per_epoch: int, size: int, reason: str
-    ) -> History:
+        self, feed: Feed, trained: Feed | None, held_out: Feed | None, steps: int, per_epoch: int, size: int, reason: str,
+        run: CheckpointRun,
+    ) -> History:  # fmt: skip
         """So many steps, in epochs; `trained`, `held_out` – what is evaluated; `reason` – why training ends with the last."""
         step = self.step
-        last_step = self.steps_done + steps
         self.epochs = epochs = -(-steps // per_epoch)
-        self.columns = self._columns(held_out is not None)
-        self.history = history = History(per_epoch)
+        self.history = History(per_epoch)
         self._stop, self._at_once = "", False
         shuffled = False
+        position = run.begin()
+        history = self.history
+        last_step = position.first[1] + steps
+        losses: list[Any] = list(position.losses)
+        before = position.seconds
         with ExitStack() as ending:
             for callback in self.callbacks:
                 callback.on_fit_begin(self)
@@ -187,16 +205,22 @@ class Trainer:
             ending.callback(setattr, self, "_launches", None)
             self._launches = Launches(self, feed, size, self.steps_per_launch)
             self.schedule_runner.begin(self.epochs_done, self.steps_done, last_step, per_epoch, self.columns)
-            for epoch in range(1, epochs + 1):
-                for callback in self.callbacks:
+            run.restore_callbacks()
+            begun = bool(losses)
+            for epoch in range(len(history) + 1, epochs + 1):
+                if position.stopped:
+                    history.stopped_because = position.stopped
+                    break
+                for callback in () if begun else self.callbacks:
                     callback.on_epoch_begin(self, epoch)
                 if self.shuffle == "each_epoch" or (self.shuffle == "once" and not shuffled):
                     feed.shuffle(step.seed, 0 if self.shuffle == "once" else self.epochs_done)
                     shuffled = True
-                started = time.perf_counter()
-                loss, seen = self._epoch(feed, size, last_step - self.steps_done)
+                started = time.perf_counter() - before
+                loss, seen = self._epoch(feed, size, last_step - self.steps_done + len(losses), losses, started, run)
                 step.backend.synchronize()
                 seconds = time.perf_counter() - started
+                losses, before, begun = [], 0.0, False
                 self.epochs_done += 1
                 row = {"epoch": float(len(history) + 1), "loss": loss}
                 if trained is not None:
@@ -211,11 +235,13 @@ class Trainer:
                 self.schedule_runner.observe(row)
                 for callback in self.callbacks:
                     callback.on_epoch_end(self, row)
+                run.after_epoch(row, "" if self._at_once else self._stop)
                 if self._stop:
                     history.stopped_because = self._stop
                     break
             else:
                 history.stopped_because = reason
+            run.end()
         return history
 
     def _columns(self, validated: bool) -> tuple[str, ...]:
@@ -229,19 +255,26 @@ class Trainer:
     def _metric(self) -> str:
         return "r2" if self.step.loss.head == "values" else "accuracy"
 
-    def _epoch(self, feed: Feed, size: int, most: int) -> tuple[float, int]:
+    def _epoch(
+        self, feed: Feed, size: int, most: int, losses: list[Any], started: float, run: CheckpointRun
+    ) -> tuple[float, int]:
         """One pass over the data, of `most` steps at most.
 
+        Args: losses – of the steps that were taken before training was resumed, as numbers; those of further steps are
+            appended; started – time at which the pass began.
         Returns: the mean loss of its minibatches, weighted by their rows, and the number of rows.
         """
         rows = min(feed.rows, most * size)
         total = -(-rows // size)
-        losses: list[StepLoss] = []
 
         def taken(those: list[StepLoss]) -> None:
             losses.extend(those)
             self.last_loss = losses[-1] if losses else self.last_loss
             self.steps_done += len(those)
+
+        def values(first: int = 0) -> list[float]:
+            places = range(first * size, len(losses) * size, size)
+            return [self._value(feed, loss, at, min(rows, at + size)) for at, loss in zip(places, losses[first:], strict=True)]
 
         try:
             while len(losses) < total:
@@ -254,28 +287,37 @@ class Trainer:
                     callback.on_launch_end(self, len(losses), total)
                 if self._at_once:
                     break
+                run.after_launch(values, lambda: time.perf_counter() - started)
         except BaseException:
             with suppress(NonFiniteLossError):
                 self.history.step_losses.extend(map(float, losses))
             raise
+        if len(losses) < -(-feed.rows // size):
+            run.before_last_row(values, time.perf_counter() - started)
         rows = min(rows, len(losses) * size)
         feed.close()  # if the epoch was not finished, so that nothing else reads while the loader is running
-        values = self.history.step_losses
-        before = len(values)
+        found = self.history.step_losses
+        before = len(found)
         try:
-            values.extend(map(float, losses))
-        except NonFiniteLossError as error:
-            # On a device this comes after the epoch; the minibatch is gathered again to name the place.
-            start = (len(values) - before) * size
-            stop = min(rows, start + size)
-            again = self._micro_batches(feed, start, stop, self.step.micro.rows(stop - start), error.step)
-            raise self.step.failure(again, stop - start, error.step, "NaN or infinity in loss or gradient") from error
-        *whole, last = values[before:]
+            found.extend(map(float, losses))
+        except NonFiniteLossError:
+            values(len(found) - before)
+            raise
+        *whole, last = found[before:]
         means = self.step.loss.reduction == "mean"
         factor, mean = (size / rows if means else 1.0), 0.0
         for value in whole:
             mean += value * factor
         return mean + last * ((rows - len(whole) * size) / rows if means else 1.0), rows
+
+    def _value(self, feed: Feed, loss: Any, start: int, stop: int) -> float:
+        """The loss of the step on the minibatch from place start to stop of the epoch's order."""
+        try:
+            return float(loss)
+        except NonFiniteLossError as error:
+            # On a device this comes after the step; the minibatch is gathered again to name the place.
+            again = self._micro_batches(feed, start, stop, self.step.micro.rows(stop - start), error.step)
+            raise self.step.failure(again, stop - start, error.step, "NaN or infinity in loss or gradient") from error
 
     def _step(self, feed: Feed, start: int, stop: int) -> StepLoss:
         """A step on the minibatch from place start to stop of the epoch's order."""
@@ -310,6 +352,10 @@ def require_pair(validation: Any) -> None:
     raise HyperparameterError(
         f"expected validation=(x, y), rows that are not trained on; got a {came}; split them off beforehand"
     )
+
+
+def _fingerprints(training: Feed, validation: Feed | None) -> dict[str, Any]:
+    return {"training": fingerprint(training), "validation": None if validation is None else fingerprint(validation)}
 
 
 @contextmanager

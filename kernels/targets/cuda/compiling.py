@@ -27,8 +27,8 @@ if hasattr(os, "register_at_fork"):
 def compiled(function: Callable[..., object], make: Callable[[bool], Compiled]) -> Compiled:
     """The result of `make`, read from the kernel cache or stored there if possible.
 
-    Cache entries that are damaged, or that others could have written, are removed and compiled again. If the folder of the cache
-    is full or missing, nothing is cached.
+    Entries that are damaged, or that others could have written, are removed and compiled again. If the folder of the cache is
+    full or missing, nothing is cached.
 
     Args: function – the function to compile; make – compiles it; its argument says whether Numba may use the cache.
     """

@@ -1,0 +1,75 @@
+"""`fusedstep train --checkpoint`: killed at any moment, resumed, and the same model file at the end."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from safetensors.numpy import load_file
+
+TRAIN = ["train", "digits", "--epochs", "6", "--patience", "0", "--schedule", "one-cycle", "--backend", "numpy"]
+FOLDER = ["--checkpoint", "runs", "--checkpoint-every", "10"]
+
+
+def started(folder, *arguments):
+    command = [sys.executable, "-P", "-m", "fusedstep", *arguments]
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def weights(path):
+    return {name: values.tobytes() for name, values in load_file(path).items()}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends signals")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGKILL])
+def test_ended_by_a_signal_and_resumed(number, call, tmp_path):
+    assert call(*TRAIN, "-o", "whole.safetensors").code == 0
+    process = started(tmp_path, *TRAIN, *FOLDER, "-o", "part.safetensors")
+    while not list((tmp_path / "runs").glob("step-*")) and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    if number == signal.SIGKILL:
+        assert process.returncode == -9
+    else:
+        assert process.returncode == 143
+        assert "note: ended by a signal; a checkpoint is in runs; --resume goes on from there" in err
+    assert not (tmp_path / "part.safetensors").exists()
+    answer = call(*TRAIN, *FOLDER, "--resume", "-o", "part.safetensors")
+    assert answer.code == 0, answer
+    assert weights(tmp_path / "part.safetensors") == weights(tmp_path / "whole.safetensors")
+
+
+def test_resume_after_a_search_of_the_rate(call, tmp_path):
+    start = ["train", "iris", "--find-lr", "--checkpoint", "runs", "--backend", "numpy"]
+    assert call(*start, "--epochs", "3").code == 0
+    answer = call(*start, "--epochs", "5", "--resume")
+    assert answer.code == 0
+    assert call("train", "iris", "--find-lr", "--backend", "numpy", "--epochs", "5", "-o", "whole.safetensors").code == 0
+    assert weights("iris.safetensors") == weights("whole.safetensors")
+
+
+def test_refusals(call, refused, tmp_path):
+    assert "--resume: expected a folder for checkpoints" in refused("train", "iris", "--resume")
+    assert "--checkpoint-every: expected a folder" in refused("train", "iris", "--checkpoint-every", "5")
+    assert "--checkpoint-every to be a whole number" in refused("train", "iris", "--checkpoint", "r", "--checkpoint-every", "0")
+    assert call("train", "iris", "--checkpoint", "runs", "--epochs", "2").code == 0
+    assert "(--resume) to continue" in refused("train", "iris", "--checkpoint", "runs", "--epochs", "2")
+    assert "expected the settings of the training" in refused("train", "wine", "--checkpoint", "runs", "--resume")
+
+
+def test_other_data_and_damage(call, refused, tmp_path):
+    assert call("train", "iris", "--checkpoint", "runs", "--epochs", "3").code == 0
+    given = ["train", "iris", "--checkpoint", "runs", "--resume"]
+    assert re.search("expected the settings .* optimizer.lr", refused(*given, "--lr", "1"))
+    assert re.search("expected the data .* training.rows", refused(*given, "--test-share", "0.3"))
+    newest = max((tmp_path / "runs").glob("step-*"))
+    newest.write_bytes(newest.read_bytes()[:-1])
+    answer = call("train", "iris", "--checkpoint", "runs", "--epochs", "3", "--resume")
+    assert answer.code == 0
+    assert f"{newest.name} is damaged and was skipped" in answer.err
