@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import CheckpointError, OutputPathError, StateError
-from ..export.output_paths import replacing
+from ..export.output_paths import remove_abandoned, replacing
 
 Array = NDArray[Any]
 
@@ -127,7 +127,6 @@ def write(path: Path, state: Mapping[str, Any]) -> None:
         file.write(struct.pack("<Q", len(encoded)) + encoded)
         for values in arrays.values():
             file.write(values.reshape(-1).view(np.uint8).data)
-    sync_folder(path.parent)
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -209,17 +208,6 @@ def sweep(folder: Path, written: Path, keep: int) -> None:
             path.unlink(missing_ok=True)
 
 
-def sync_folder(folder: Path) -> None:
-    """Makes the names in a folder durable, where the system can."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 class Lock:
     """The exclusive use of a folder, released by `close` and by the end of the process.
 
@@ -248,8 +236,7 @@ class Lock:
         self._file.truncate(0)
         self._file.write(f"process {os.getpid()} on {socket.gethostname()}")
         self._file.flush()
-        for leftover in folder.glob(".fusedstep-*.part"):
-            leftover.unlink(missing_ok=True)
+        remove_abandoned(folder)
 
     def close(self) -> None:
         """Releases the folder."""
