@@ -35,6 +35,29 @@ def test_memory_by_formula_is_what_is_taken(name, widths, rows, deterministic):
     assert 0.97 * predicted <= peak <= 1.03 * predicted + 1.5e6
 
 
+def test_many_steps_in_one_launch_take_one_minibatch_more():
+    widths, rows, count = (200, 300, 300, 10), 2048, 4
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((rows * count, widths[0])).astype(np.float32)
+    y = rng.integers(0, widths[-1], rows * count).astype(np.int32)
+
+    def new():
+        return fs.TrainStep(fs.mlp(widths), fs.SoftmaxCrossEntropy(), fs.Adam(), seed=0, backend="numba")
+
+    fs.Trainer(new()).fit(x, y, epochs=2, batch_size=rows)
+    tracemalloc.start()
+    try:
+        step = new()
+        before = tracemalloc.get_traced_memory()[0] - int(step.model.arena.values.nbytes) * 4
+        tracemalloc.reset_peak()
+        fs.Trainer(step).fit(x, y, epochs=3, batch_size=rows)
+        peak = tracemalloc.get_traced_memory()[1] - max(before, 0)
+    finally:
+        tracemalloc.stop()
+    predicted = step.memory(rows).total + (x.nbytes + y.nbytes) / count
+    assert 0.97 * predicted <= peak <= 1.03 * predicted + 1.5e6
+
+
 def test_memory_grows_with_the_rows_by_what_the_buffers_take():
     step = fs.TrainStep(fs.mlp([20, 30, 5]), fs.SoftmaxCrossEntropy(), fs.SGD(0.1), backend="numpy")
     small, large = step.memory(100), step.memory(300)
