@@ -345,14 +345,20 @@ class TrainStep:
             count = several.next(len(indices) // rows) if several.ready() else 0
             if not count:
                 return False
-            rates = []
-
-            def prepared(ahead: int) -> None:
-                prepare(ahead)
-                rates.append((state.lr, state.momentum))
-
+            before, rates = (state.lr, state.momentum), []
+            try:
+                try:
+                    for ahead in range(count):
+                        prepare(ahead)
+                        rates.append((state.lr, state.momentum))
+                except Exception:
+                    count = several.next(len(rates))  # the steps before the error come first
+                    if not count:
+                        raise
+                scalars = state.scalars_for_steps(rates)
+            finally:
+                state.lr, state.momentum = before
             first, factor = state.t + 1, self.loss.factor(rows)
-            scalars = state.scalars_for_steps(count, prepared)
             with uninterrupted():
                 results = several.run(indices[: count * rows], first, scalars)
                 state.lr, state.momentum = rates[max(results.done, 1) - 1]

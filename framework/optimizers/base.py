@@ -261,17 +261,19 @@ class OptimizerState:
         values = self.scalars(ahead)
         return [self._by_group(names, values, self.lr) for _, names in self.tables]
 
-    def scalars_for_steps(self, count: int, prepare: Callable[[int], object]) -> NDArray[np.float64]:
-        """[count, numbers]: all numbers of `scalars_for_step` for each of the next steps; prepare(k) is called before row k."""
-        rates, steps = [], []
-        for ahead in range(count):
-            prepare(ahead)
-            rates.append(self.lr)
+    def scalars_for_steps(self, rates: Sequence[tuple[float, float | None]]) -> NDArray[np.float64]:
+        """[steps, numbers]: all numbers of `scalars_for_step` for each of the next steps.
+
+        Args: rates – learning rate and momentum of each step; those of the last one are set afterwards.
+        """
+        steps = []
+        for ahead, (self.lr, self.momentum) in enumerate(rates):
             steps.append(self.scalars(ahead))
         values = {name: np.array([step[name] for step in steps]) for name in steps[0]}
-        tables = [self._by_group(names, values, np.array(rates)) for _, names in self.tables]
+        lr = np.array([rate for rate, _ in rates])
+        tables = [self._by_group(names, values, lr) for _, names in self.tables]
         columns = [column for table in tables for row in table for column in row]
-        return np.stack(np.broadcast_arrays(*columns, values["lr"])[:-1], axis=1)
+        return np.stack(np.broadcast_arrays(*columns, lr)[:-1], axis=1)
 
     def _by_group(self, names: Sequence[str], values: Mapping[str, Any], lr: Any) -> list[list[Any]]:
         """The scalars of a formula by name, each as a list over groups; `values` and `lr` may be vectors, of many steps."""

@@ -44,6 +44,8 @@ class Launches:
         self._trainer = trainer
         self._size = size
         self._several: Any = None
+        self._rates: dict[int, tuple[float, float | None]] = {}
+        """By number of the step, those that were asked for and may not have been used yet: a launch may end early."""
         self._reason = one_by_one(trainer, feed)
         if isinstance(feed, ResidentFeed) and not self._reason:
             self._feed = feed
@@ -68,11 +70,19 @@ class Launches:
         if several is None or several.refusal or not whole:
             return False
 
+        state, number, rates = trainer.step.state, trainer.steps_done, self._rates
+
         def prepare(ahead: int) -> None:
-            trainer.schedule_runner.set(trainer.epochs_done, trainer.steps_done + ahead)
+            known = rates.get(number + ahead)
+            if known is None:
+                trainer.schedule_runner.set(trainer.epochs_done, number + ahead)
+                known = rates[number + ahead] = state.lr, state.momentum
+            state.lr, state.momentum = known
 
         indices = self._feed.indices(start, start + whole)
         if not trainer.step.run_several(several, indices, prepare, taken):
             return False
+        for done in range(number, trainer.steps_done):
+            rates.pop(done, None)
         trainer.minibatch = several.minibatch
         return True

@@ -89,6 +89,10 @@ class Trainer:
         self._at_once = False
         self._launches: Launches | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what belongs to a running fit."""
+        return {**self.__dict__, "_launches": None}
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restores a pickle; in pickles of version 0.1.0 the schedule runner has another name."""
         state.setdefault("schedule_runner", state.pop("course", None))

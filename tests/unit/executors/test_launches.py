@@ -1,6 +1,7 @@
 """Many steps in one launch on `numba`: the bits of single steps, also where they end early, and what Python sees in between."""
 
 import json
+import pickle
 import sys
 import threading
 from itertools import cycle, product
@@ -222,6 +223,54 @@ def test_a_step_goes_on_after_an_error(launched, monkeypatch):
     same(*ends)
 
 
+@pytest.mark.parametrize("bad", [0, 2, 4])
+def test_a_schedule_that_fails_leaves_the_steps_before(bad, launched):
+    def schedule(epoch, step):
+        return 0.01 * (step + 1) if step != FULL + 1 + bad else -1.0
+
+    ends = []
+    for count in (FULL, 1):
+        trainer = fs.Trainer(step_for("tied"), steps_per_launch=count, schedule=schedule)
+        with pytest.raises(fs.HyperparameterError, match=f"step={FULL + 1 + bad}") as caught:
+            trainer.fit(*data_for("tied"), epochs=2, batch_size=SIZE)
+        step, losses = trainer.step, list(trainer.history.step_losses)
+        ends.append((str(caught.value), step.steps, step.lr, trainer.steps_done, losses, state_of(step)))
+    assert ends[0] == ends[1]
+    assert ends[0][1] == FULL + 1 + bad
+    assert launched == [FULL, bad][: 1 + bool(bad)]
+
+
+def test_a_schedule_is_asked_once_for_each_step_also_if_launches_end_early(monkeypatch, launched):
+    run, asked = RepeatedSteps.run, []
+    monkeypatch.setattr(RepeatedSteps, "run", lambda self, rows, number, scalars: run(self, rows, number, scalars[:2]))
+    monkeypatch.setattr(RepeatedSteps, "next", lambda self, left: min(left, 4))
+
+    def schedule(epoch, step):
+        asked.append(step)
+        return 0.01
+
+    fitted(step_for("tied"), data_for("tied"), None, schedule=schedule)
+    assert launched == [2, 2, 1] * 2
+    assert asked == [0, *range(2 * (FULL + 1))], "and once before training"
+
+
+def test_a_trainer_is_pickled_while_it_trains(launched):
+    class Pickling(fs.Callback):
+        def on_launch_end(self, trainer, done, total):
+            copies.append(pickle.loads(pickle.dumps(trainer)))
+
+    copies = []
+    pickling = Pickling()
+    trainer = fs.Trainer(step_for("tied", optimizer=fs.Adam()), shuffle="never", steps_per_launch=2)
+    trainer.callbacks.append(pickling)
+    Pickling.__reduce__ = lambda self: (fs.Callback, ())
+    trainer.fit(*data_for("tied"), epochs=1, batch_size=SIZE)
+    again, x, y = copies[0], *data_for("tied")
+    assert (launched, again.steps_done) == ([2, 2, 1], 2)
+    again.fit(x[2 * SIZE :], y[2 * SIZE :], epochs=1, batch_size=SIZE)
+    assert state_of(again.step) == state_of(trainer.step)
+
+
 class Watching(fs.Callback):
     def __init__(self):
         self.seen = []
@@ -314,7 +363,7 @@ def test_how_many_steps_a_launch_has(monkeypatch):
     assert by_time.next(100) == 1, "of which nobody knows how long they take"
     for seconds, fits in ((1e3, lambda steps: steps > FULL), (1e-9, lambda steps: steps == 1)):
         monkeypatch.setattr(sys.modules[type(by_time).__module__], "SECONDS", seconds)
-        by_time.run(np.arange(ROWS), 1, step.state.scalars_for_steps(FULL, lambda ahead: None))
+        by_time.run(np.arange(ROWS), 1, step.state.scalars_for_steps([(0.01, None)] * FULL))
         assert fits(by_time.next(10**9))
 
 
@@ -325,7 +374,7 @@ def test_a_launch_that_takes_too_long_ends_early(monkeypatch):
     assert several.ready()
     order = np.arange(ROWS * 1000) % ROWS
     count = ROWS * 1000 // SIZE
-    scalars = step.state.scalars_for_steps(count, lambda ahead: None)
+    scalars = step.state.scalars_for_steps([(0.01, None)] * count)
     run = Replay.run
     monkeypatch.setattr(Replay, "run", lambda self, *given, seconds, **named: run(self, *given, seconds=0.0, **named))
     results = several.run(order, 1, scalars)
