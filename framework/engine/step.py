@@ -323,7 +323,7 @@ class TrainStep:
         return StepLoss(total, squares, self.loss.factor(rows), backend.item, error_of)
 
     def run_several(
-        self, several: Any, indices: Array, prepare: Callable[[int], object], taken: Callable[[list[StepLoss]], object]
+        self, several: Any, indices: Array, prepare: Callable[[int], object] | None, taken: Callable[[list[StepLoss]], object]
     ) -> bool:
         """Several steps in one launch, with the same results as single steps.
 
@@ -332,8 +332,8 @@ class TrainStep:
 
         Args: several – created by the executor for whole arrays, see several.py of the backend; indices – the row indices of
             the minibatches that are left in the epoch, on the backend; prepare – called with 0, 1, … before the launch, to set
-            learning rate and momentum of that step; taken – called with the losses, still on the device, before an interrupt
-            can come between.
+            learning rate and momentum of that step, None if they do not change; taken – called with the losses, still on the
+            device, before an interrupt can come between.
         Returns: whether steps were taken; otherwise a single step must be run instead.
         """
         state, rows = self.state, several.rows
@@ -345,22 +345,10 @@ class TrainStep:
             count = several.next(len(indices) // rows) if several.ready() else 0
             if not count:
                 return False
-            before, rates = (state.lr, state.momentum), []
-            try:
-                try:
-                    for ahead in range(count):
-                        prepare(ahead)
-                        rates.append((state.lr, state.momentum))
-                except Exception:
-                    count = several.next(len(rates))  # the steps before the error come first
-                    if not count:
-                        raise
-                scalars = state.scalars_for_steps(rates)
-            finally:
-                state.lr, state.momentum = before
+            rates, scalars = self._ahead(several, count, prepare)
             first, factor = state.t + 1, self.loss.factor(rows)
             with uninterrupted():
-                results = several.run(indices[: count * rows], first, scalars)
+                results = several.run(indices[: len(rates) * rows], first, scalars)
                 state.lr, state.momentum = rates[max(results.done, 1) - 1]
                 for own in self._own_settings:
                     own.remember()
@@ -371,6 +359,26 @@ class TrainStep:
         if not results.done:
             raise self.failure((several.minibatch,), rows, first, _broken(results.item((0, 0))))
         return True
+
+    def _ahead(self, several: Any, count: int, prepare: Callable[[int], object] | None) -> tuple[list[Any], Any]:
+        """(learning rate, momentum) and the scalars of each of the next steps, or of those before `prepare` fails."""
+        state = self.state
+        before, rates = (state.lr, state.momentum), []
+        try:
+            if prepare is None:
+                rates = [before] * count
+            while len(rates) < count:
+                assert prepare is not None
+                try:
+                    prepare(len(rates))
+                except Exception:
+                    if not several.next(len(rates)):
+                        raise
+                    break
+                rates.append((state.lr, state.momentum))
+            return rates, state.scalars_for_steps(rates)
+        finally:
+            state.lr, state.momentum = before
 
     def _forget(self) -> None:
         """Releases all buffers; they are made again when they are needed."""

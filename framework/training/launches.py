@@ -44,8 +44,8 @@ class Launches:
         self._trainer = trainer
         self._size = size
         self._several: Any = None
-        self._rates: dict[int, tuple[float, float | None]] = {}
-        """By number of the step, those that were asked for and may not have been used yet: a launch may end early."""
+        self._values: dict[int, tuple[float | None, float | None]] = {}
+        """Those of schedules by number of the step, where a launch ended before it."""
         self._reason = one_by_one(trainer, feed)
         if isinstance(feed, ResidentFeed) and not self._reason:
             self._feed = feed
@@ -69,20 +69,18 @@ class Launches:
         whole = (stop - start) // self._size * self._size
         if several is None or several.refusal or not whole:
             return False
-
-        state, number, rates = trainer.step.state, trainer.steps_done, self._rates
+        runner, epoch, number, values = trainer.schedule_runner, trainer.epochs_done, trainer.steps_done, self._values
 
         def prepare(ahead: int) -> None:
-            known = rates.get(number + ahead)
-            if known is None:
-                trainer.schedule_runner.set(trainer.epochs_done, number + ahead)
-                known = rates[number + ahead] = state.lr, state.momentum
-            state.lr, state.momentum = known
+            if number + ahead not in values:
+                values[number + ahead] = runner.values(epoch, number + ahead)
+            runner.apply(values[number + ahead])
 
+        scheduled = runner.schedule is not None or runner.moves_momentum
         indices = self._feed.indices(start, start + whole)
-        if not trainer.step.run_several(several, indices, prepare, taken):
+        if not trainer.step.run_several(several, indices, prepare if scheduled else None, taken):
             return False
         for done in range(number, trainer.steps_done):
-            rates.pop(done, None)
+            values.pop(done, None)
         trainer.minibatch = several.minibatch
         return True

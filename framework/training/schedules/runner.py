@@ -72,14 +72,27 @@ class ScheduleRunner:
 
     def set(self, epoch: int, step: int) -> None:
         """Sets the values for the step after the given numbers of finished epochs and steps."""
+        self.apply(self.values(epoch, step))
+
+    def values(self, epoch: int, step: int) -> tuple[float | None, float | None]:
+        """Learning rate and momentum for that step; None for what no schedule sets."""
+        rate = momentum = None
         if self.schedule is not None:
             rate = not_negative(self.schedule(epoch, step), f"the learning rate of schedule(epoch={epoch}, step={step})")
-            self.step.state.lr = rate
         if self.moves_momentum:
             schedule: Any = self.momentum
             if schedule is None:
                 schedule = self.schedule.momentum_at  # type: ignore[union-attr]
-            self.step.momentum = fraction(schedule(epoch, step), f"the momentum of its schedule(epoch={epoch}, step={step})")
+            momentum = fraction(schedule(epoch, step), f"the momentum of its schedule(epoch={epoch}, step={step})")
+        return rate, momentum
+
+    def apply(self, values: tuple[float | None, float | None]) -> None:
+        """Sets what `values` returned."""
+        rate, momentum = values
+        if rate is not None:
+            self.step.state.lr = rate
+        if momentum is not None:
+            self.step.momentum = momentum
 
     def observe(self, row: Mapping[str, float]) -> None:
         """Passes the row of an epoch to the schedules that monitor the history."""

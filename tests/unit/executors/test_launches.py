@@ -254,6 +254,23 @@ def test_a_schedule_is_asked_once_for_each_step_also_if_launches_end_early(monke
     assert asked == [0, *range(2 * (FULL + 1))], "and once before training"
 
 
+def test_a_rate_that_a_callback_sets_between_launches(launched):
+    class Setting(fs.Callback):
+        def on_launch_end(self, trainer, done, total):
+            trainer.step.lr = 0.01 / trainer.steps_done
+
+    x, y = data_for("tied")
+    trainer, history = fitted(step_for("tied"), (x, y), 2, callbacks=[Setting()], epochs=1, shuffle="never")
+    assert launched == [2, 2, 1]
+    by_hand, losses = step_for("tied"), []
+    for k in range(FULL + 1):
+        losses.append(float(by_hand(x[k * SIZE : (k + 1) * SIZE], y[k * SIZE : (k + 1) * SIZE])))
+        if k + 1 not in (1, 3):
+            by_hand.lr = 0.01 / (k + 1)
+    assert losses == list(history.step_losses)
+    assert state_of(trainer.step) == state_of(by_hand)
+
+
 def test_a_trainer_is_pickled_while_it_trains(launched):
     class Pickling(fs.Callback):
         def on_launch_end(self, trainer, done, total):
