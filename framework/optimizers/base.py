@@ -264,7 +264,7 @@ class OptimizerState:
     def scalars_for_steps(self, rates: Sequence[tuple[float, float | None]]) -> NDArray[np.float64]:
         """[steps, numbers]: all numbers of `scalars_for_step` for each of the next steps.
 
-        Args: rates – learning rate and momentum of each; those of the last are set afterwards.
+        Args: rates – learning rate and momentum of each step; those of the last one are set afterwards.
         """
         steps = []
         for ahead, (self.lr, self.momentum) in enumerate(rates):
