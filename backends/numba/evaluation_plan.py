@@ -38,6 +38,9 @@ SHORT = 2e6
 LAUNCH = 4e9
 """Floating-point operations until an interrupt is handled: some hundredths of a second."""
 
+WORDS = 11
+"""Words of `walk_rows`."""
+
 Own = TypeVar("Own")
 
 
@@ -163,11 +166,13 @@ class _Team:
     """As many lanes as threads may walk at the same time."""
 
     def __init__(self, plan: EvaluationPlan, threads: int) -> None:
-        self._arguments = np.zeros((threads, 12), np.int64)
+        self._arguments = np.zeros((threads, WORDS), np.int64)
         self._sources = np.zeros((threads, len(plan.calls.extents) + 1, 3), np.int64)
         self._lanes = [
             _Lane(plan.calls, plan.many, plan.part_rows, *own) for own in zip(self._arguments, self._sources, strict=True)
         ]
+        self._next = np.zeros(1, np.int64)
+        self._arguments[:, 9] = address_of(self._next)
         self._result = plan.calls.result + 1
         self._walk, self._place = row_walk(), int(address_of(self._arguments))
         self._replays: dict[int, Replay] = {}
@@ -184,8 +189,8 @@ class _Team:
     def run(self, start: int, stop: int) -> None:
         """Runs the parts from `start` to `stop`."""
         threads = len(self._lanes)
-        for k in range(threads):
-            self._arguments[k, 9:] = start + k, stop, threads
+        self._next[0] = start
+        self._arguments[:, 10] = stop
         if threads == 1:
             self._walk(self._place)
             return
@@ -210,14 +215,15 @@ class _FixedArrays:
     def __init__(self, plan: EvaluationPlan, tables: Tables, rows: int) -> None:
         calls = plan.calls
         sources = np.zeros((len(calls.extents) + 1, 3), np.int64)
-        self._arguments = np.zeros(12, np.int64)
+        self._arguments = np.zeros(WORDS, np.int64)
         self._lane = _Lane(calls, tables, rows, self._arguments, sources)
         *self._inputs, self._out = [aligned_empty((rows, *shape), dtype) for shape, dtype in calls.kinds]
         self._sum = np.zeros(1)
         for number, array in enumerate((*self._inputs, self._sum), 1):
             sources[number, 0] = address_of(array)
         sources[calls.result + 1, 0] = address_of(self._out)
-        self._arguments[7:] = 0, 1, 0, 1, 1
+        self._next = np.zeros(1, np.int64)
+        self._arguments[7:] = 0, 1, address_of(self._next), 1
         self._blas = tables.blas
         self._walk, self._place = row_walk(), int(address_of(self._arguments))
 
@@ -226,7 +232,7 @@ class _FixedArrays:
         rows = len(inputs[0])
         for own, given in zip(self._inputs, inputs, strict=True):
             own[:rows] = given
-        self._arguments[7] = rows
+        self._arguments[7], self._next[0] = rows, 0
         if self._blas:
             with single_threaded_blas:
                 self._walk(self._place)
