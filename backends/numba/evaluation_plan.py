@@ -219,6 +219,7 @@ class _FixedArrays:
         self._lane = _Lane(calls, tables, rows, self._arguments, sources)
         *self._inputs, self._out = [aligned_empty((rows, *shape), dtype) for shape, dtype in calls.kinds]
         self._sum = np.zeros(1)
+        self._rows = 0
         for number, array in enumerate((*self._inputs, self._sum), 1):
             sources[number, 0] = address_of(array)
         sources[calls.result + 1, 0] = address_of(self._out)
@@ -230,15 +231,19 @@ class _FixedArrays:
     def run(self, inputs: Sequence[Array], out: Array | None) -> tuple[Array, float]:
         """See EvaluationPlan.run."""
         rows = len(inputs[0])
-        for own, given in zip(self._inputs, inputs, strict=True):
-            own[:rows] = given
-        self._arguments[7], self._next[0] = rows, 0
+        if rows != self._rows:
+            self._rows = self._arguments[7] = rows
+            self._used = [array[:rows] for array in self._inputs], self._out[:rows]
+        given, result = self._used
+        for own, array in zip(given, inputs, strict=True):
+            own[...] = array
+        self._next[0] = 0
         if self._blas:
             with single_threaded_blas:
                 self._walk(self._place)
         else:
             self._walk(self._place)
         if out is None:
-            return self._out[:rows].copy(), self._sum.item()
-        out[...] = self._out[:rows]
+            return result.copy(), self._sum.item()
+        out[...] = result
         return out, self._sum.item()

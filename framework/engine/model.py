@@ -218,12 +218,12 @@ class Sequential(Sequence, public=False):
 
     def _evaluated(self, x: Any, ending: Ending) -> tuple[Array, Scalar]:
         """The result of the ending for each row, and the sum of all outputs."""
-        evaluators = self.arena.evaluators
-        evaluator = evaluators.get(ending)
+        arena = self.arena
+        evaluator = arena.evaluators.get(ending)
         if evaluator is None:
             # Proxies, so that a model is freed as soon as nobody uses it.
-            work = Evaluation(weakref.proxy(self), weakref.proxy(self.arena), ending, PREDICTION_ROWS)
-            evaluator = evaluators[ending] = self.backend.evaluator(work)
+            work = Evaluation(weakref.proxy(self), weakref.proxy(arena), ending, PREDICTION_ROWS)
+            evaluator = arena.evaluators[ending] = arena.backend.evaluator(work)
         source = as_source(x)
         if source is not None:
             return self._streamed(source, evaluator)

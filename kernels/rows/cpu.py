@@ -37,42 +37,54 @@ def row_top(x, i):
 
 def softmax(x, out):
     rows, width = x.shape
-    for i in range(rows):
-        top = row_top(x, i)
-        for j in range(width):
-            out[i, j] = exp(x[i, j] - top)
-        total = real(0.0)
-        for j in range(width):
-            total += out[i, j]
-        inverse = real(1.0) / total
-        for j in range(width):
-            out[i, j] *= inverse
+    for start in range(0, rows, BLOCK_ROWS):
+        stop = min(rows, start + BLOCK_ROWS)
+        for i in range(start, stop):
+            top = row_top(x, i)
+            for j in range(width):
+                out[i, j] = x[i, j] - top
+        # One loop over the rows of the block, which lie one after the other, because a loop over few columns is slow.
+        for k in range((stop - start) * width):
+            out[start, k] = exp(out[start, k])
+        for i in range(start, stop):
+            total = real(0.0)
+            for j in range(width):
+                total += out[i, j]
+            inverse = real(1.0) / total
+            for j in range(width):
+                out[i, j] *= inverse
 
 
 def softmax_cross_entropy(logits, labels, weights, on, off, factor, losses, gradient):
     rows, width = logits.shape
     mass = on + off * real(width - 1)
-    for i in range(rows):
-        label = labels[i]
-        top = row_top(logits, i)
-        shifted_sum = real(0.0)
-        if off != real(0.0):
+    for start in range(0, rows, BLOCK_ROWS):
+        stop = min(rows, start + BLOCK_ROWS)
+        for i in range(start, stop):
+            losses[i] = row_top(logits, i)
             for j in range(width):
-                shifted_sum += logits[i, j] - top
-        at_label = logits[i, label] - top
-        for j in range(width):
-            gradient[i, j] = exp(logits[i, j] - top)
-        total = real(0.0)
-        for j in range(width):
-            total += gradient[i, j]
-        weight = weights[label] if weights.shape[0] > 0 else real(1.0)
-        losses[i] = weight * (mass * log(total) - off * shifted_sum - (on - off) * at_label)
-        scale = weight * factor
-        inverse = scale * mass / total
-        shift = scale * off
-        for j in range(width):
-            gradient[i, j] = gradient[i, j] * inverse - shift
-        gradient[i, label] -= scale * (on - off)
+                gradient[i, j] = logits[i, j] - losses[i]
+        for k in range((stop - start) * width):  # as in softmax
+            gradient[start, k] = exp(gradient[start, k])
+        for i in range(start, stop):
+            label = labels[i]
+            top = losses[i]
+            shifted_sum = real(0.0)
+            if off != real(0.0):
+                for j in range(width):
+                    shifted_sum += logits[i, j] - top
+            at_label = logits[i, label] - top
+            total = real(0.0)
+            for j in range(width):
+                total += gradient[i, j]
+            weight = weights[label] if weights.shape[0] > 0 else real(1.0)
+            losses[i] = weight * (mass * log(total) - off * shifted_sum - (on - off) * at_label)
+            scale = weight * factor
+            inverse = scale * mass / total
+            shift = scale * off
+            for j in range(width):
+                gradient[i, j] = gradient[i, j] * inverse - shift
+            gradient[i, label] -= scale * (on - off)
 
 
 def softmax_cross_entropy_soft(logits, targets, factor, losses, gradient):
