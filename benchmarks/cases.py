@@ -8,7 +8,7 @@ from typing import Any
 
 from .agreement import losses, objection, reference
 from .contenders.base import Contender
-from .floor import BLAS_FLOOR, ONE_FLOOR, ROWS_FLOOR, blas_floor, device_floor, one_floor, rows_floor
+from .floor import BLAS_FLOOR, ONE_FLOOR, ROWS_FLOOR, blas_floor, device_floor, one_floor, rows_floor, small
 from .memory import predicted, taken
 from .problem import Problem
 from .results import Case, LeftOut, Timing
@@ -25,9 +25,8 @@ def time_case(
     Returns: a case with the contenders that agree, and the reasons why others were left out.
     """
     network = problem.network
-    flop = sum(count * each.flop for count, found in problem.products for each in found)
     case = Case(
-        str(network), problem.variant, problem.precision, problem.threads, flop, network.parameters, sweep,
+        str(network), problem.variant, problem.precision, problem.threads, problem.flop, network.parameters, sweep,
         workload=problem.workload, rows=problem.rows,
     )  # fmt: skip
     with warnings.catch_warnings():
@@ -99,7 +98,7 @@ def _floors(problem: Problem, contenders: Sequence[Contender]) -> list[tuple[str
         return []
     made = [(BLAS_FLOOR, "cpu", blas_floor(problem)), (ROWS_FLOOR, "cpu", rows_floor(problem))]
     if problem.workload != "step":
-        return [*made, (ONE_FLOOR, "cpu", one_floor(problem))]
+        return [*made, (ONE_FLOOR, "cpu", one_floor(problem))] if small(problem) else made
     for contender in contenders:
         if contender.device != "cpu" and contender.kind == "ours":
             backend: Any = contender.backend  # type: ignore[attr-defined]

@@ -1,7 +1,7 @@
 """The floor: the time of only the matrix products (GEMMs) of a workload, as fast as the BLAS library can compute them.
 
 Measured in several ways: whole products as on the NumPy backend, rows split over threads as in compiled passes, and, for
-trainings and predictions, where products may be too small for several threads, all of them on one. The smallest time is a lower
+trainings and predictions whose products are too small for several threads, all of them on one. The smallest time is a lower
 limit for the workload with the same library.
 """
 
@@ -25,6 +25,9 @@ from .timing import Prepared
 Array = Any
 
 BLAS_FLOOR, ROWS_FLOOR, ONE_FLOOR = "GEMMs (BLAS)", "GEMMs (rows)", "GEMMs (1 thread)"
+
+SMALL = 1e8
+"""Operations of a pass, from which on several threads are always faster: about a millisecond of one."""
 
 
 class _Operands:
@@ -115,6 +118,11 @@ def rows_floor(problem: Problem) -> Prepared:
                 pool.run(partial(_all_of, calls))
 
     return Prepared(step, around=lambda: blas_threads(1))
+
+
+def small(problem: Problem) -> bool:
+    """Whether one thread may be faster than several."""
+    return max(sum(each.flop for each in found) for _, found in problem.products) < SMALL
 
 
 def one_floor(problem: Problem) -> Prepared:

@@ -97,6 +97,11 @@ class Problem:
         return [(1, products(self.network))]
 
     @property
+    def flop(self) -> int:
+        """Floating-point operations of these products."""
+        return sum(count * each.flop for count, found in self.products for each in found)
+
+    @property
     def sizes(self) -> list[tuple[int, int]]:
         """(columns in, columns out) of each linear layer."""
         return list(pairwise(self.network.widths))

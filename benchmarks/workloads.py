@@ -19,7 +19,7 @@ MINIBATCHES = 64
 """In an epoch, if the network does not state its rows."""
 HELD_OUT = 4
 """One validation minibatch for so many training minibatches."""
-EPOCHS, FLOP = 10, 6e10
+EPOCHS, FLOP = 10, 1e10
 """Epochs of a call: that many, or as many as have about so many operations, but at least one."""
 ORDERS = 16
 """Row orders that are used in turn."""
@@ -58,8 +58,7 @@ class Training(Problem):
     @property
     def epochs(self) -> int:
         """Of one call."""
-        flop = sum(count * each.flop for count, found in self.products for each in found)
-        return max(1, min(EPOCHS, round(FLOP / flop)))
+        return max(1, min(EPOCHS, round(FLOP / self.flop)))
 
     @cached_property
     def data(self) -> tuple[Array, Array]:

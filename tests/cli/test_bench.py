@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from fusedstep.benchmarks.networks import GRIDS
 from fusedstep.benchmarks.reports.markdown import markdown
 from fusedstep.benchmarks.result_files import load as load_results
 from fusedstep.framework.cli.later import LATER, load
 
+ROOT = Path(__file__).resolve().parents[2]
 SHORT = ("--rounds", 2, "--seconds", 0.002, "--pause", 0)
 TINY = ("--networks", "6-8-3@16", *SHORT)
 
@@ -72,6 +76,25 @@ def test_whole_trainings_and_predictions(call, tmp_path, monkeypatch):
     again = call("bench", "--fit", *SHORT, "--networks", "6-8-3@16/64", "--backends", "numpy", "--compare", "r.json")
     assert "epoch of 6-8-3@16/64" in again.flat
     assert "prediction" not in again.flat
+
+
+def test_the_command_that_makes_all_reports(tmp_path):
+    """Its calls of `bench`, which an `echo` prints here, have options and grids that there are."""
+    script = ROOT / "benchmarks" / "on_a_cpu.sh"
+
+    def run(*arguments):
+        environment = {**os.environ, "PYTHON": "echo", "OUT": str(tmp_path)}
+        return subprocess.run(["bash", script, *arguments], env=environment, capture_output=True, text=True, check=False)
+
+    calls = [line.split() for line in run("mine").stdout.splitlines()]
+    assert [line[:4] for line in calls] == [["-P", "-m", "fusedstep", "bench"]] * 4
+    for words in calls:
+        given = load("bench").make_context("bench", words[4:]).params
+        for workload in [name for name in ("fit", "predict", "start") if given[name]] or ["step"]:
+            assert given["grid"] in GRIDS[workload]
+    written = [words[words.index("--out") + 1] for words in calls]
+    assert written == [f"{tmp_path}/mine-{part}.json" for part in ("steps", "standard", "varied", "starts")]
+    assert (run().returncode, run("mine", "fits").returncode) == (2, 2)
 
 
 @pytest.mark.row("F4")

@@ -108,6 +108,8 @@ def test_a_training_is_the_same_for_all():
     assert small("fit", network=parse("5-4-3@32")[0]).rows == 64 * 32
     large = Training(parse("784-2048-2048-10@4096/40960")[0])
     assert large.epochs == 1
+    assert floor.small(problem)
+    assert not floor.small(large)
 
 
 def test_products_of_the_workloads():
