@@ -1,4 +1,5 @@
-"""What follows from the registries of layers, losses and optimisers: the public stub, help texts, lists and tables of the docs.
+"""What follows from the registries of layers, losses and optimisers: the public stub, help texts, lists and tables of the docs;
+and from the benchmark reports: the results in docs/performance.md.
 
 `python -m fusedstep.tools.generate` writes it, and the table of registers with it; a test compares what is committed.
 """
@@ -19,7 +20,7 @@ from ..framework.layers.softmax import Softmax
 from ..framework.losses import LOSSES
 from ..framework.optimizers import OPTIMIZERS
 from ..kernels.formulas.activations import ACTIVATIONS
-from . import ptx, register_table
+from . import measured, ptx, register_table
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = __package__.removesuffix(".tools")
@@ -112,6 +113,7 @@ def pages() -> dict[str, list[tuple[str, str, str]]]:
         "docs/reference/losses.md": [(block.format("losses"), f"\n\n{END}", reference(built_in(LOSSES)))],
         "docs/reference/optimisers.md": [(block.format("optimisers"), f"\n\n{END}", reference(built_in(OPTIMIZERS)))],
         "docs/mathematics/layers.md": [(block.format("activations"), f"\n\n{END}", activation_table())],
+        "docs/performance.md": [(block.format("results"), f"\n\n{END}", measured.section(ROOT / "benchmarks" / "results"))],
         "docs/mathematics/optimisers.md": [(block.format("optimisers"), f"\n\n{END}", optimizer_table())],
     }
 

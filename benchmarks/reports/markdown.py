@@ -35,10 +35,10 @@ def markdown(report: BenchReport) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def markdown_table(table: ReportTable) -> str:
-    """One table under its title; numbers to the right."""
+def markdown_table(table: ReportTable, level: int = 2) -> str:
+    """One table under its title, a heading of that level; numbers to the right."""
     width = len(table.headings)
-    lines = [f"## {table.title}", "", _line(table.headings), _line(["---", *["---:"] * (width - 1)])]
+    lines = [f"{'#' * level} {table.title}", "", _line(table.headings), _line(["---", *["---:"] * (width - 1)])]
     for place, row in enumerate(table.rows):
         cells = [cell.replace("|", "\\|") for cell in row]
         lines.append(_line([f"**{cell}**" if cell and place in table.strong else cell for cell in cells]))

@@ -25,8 +25,10 @@ from fusedstep.benchmarks.reports.tables import (
     profile_table,
     sentences,
 )
+from fusedstep.benchmarks.result_files import save
 from fusedstep.benchmarks.results import BenchReport, Profile
 from fusedstep.errors import HyperparameterError, MissingDependency
+from fusedstep.tools.measured import NONE, section
 
 
 def test_numbers():
@@ -248,3 +250,23 @@ def test_without_matplotlib(monkeypatch):
     monkeypatch.setattr(builtins, "__import__", fail)
     with pytest.raises(MissingDependency, match=r'pip install "matplotlib>=3\.9"$'):
         settings()
+
+
+def test_the_page_on_performance_has_the_newest_report_of_each_kind(workloads, report, tmp_path):
+    """A file that names no workloads, or is no report, is left out."""
+    assert section(tmp_path) == NONE
+    workloads.settings = {"workloads": ["fit", "predict", "start"], "grid": "standard"}
+    for day in ("01", "02"):
+        workloads.machine["date"] = f"2026-01-{day}T00:00:00+00:00"
+        save(workloads, tmp_path / f"mine-{day}.json")
+    save(report, tmp_path / "old.json")
+    (tmp_path / "other.json").write_text("{}")
+    newest, earlier = section(tmp_path).split("Earlier: ")
+    assert newest.startswith("[mine-02](../benchmarks/results/mine-02.md): c, 2 cores")
+    for sentence in sentences(workloads):
+        assert sentence in newest
+        assert sentence in earlier
+    for title in ("Whole trainings at a glance", "Predictions at a glance", "start of 20-64-3@32, plain, float32, 2 threads"):
+        assert newest.count(f"### {title}\n") == 1
+        assert title not in earlier
+    assert "old" not in newest + earlier
