@@ -17,7 +17,12 @@ class Callback:
 
     A callback that remembers something from epoch to epoch also overrides `state` and `restore`, so that a training that is
     resumed from a Checkpoint goes on as if it had not been interrupted.
+
+    Class attribute columns: names of the metrics that its on_epoch_end adds to the row of the history, for callbacks after it
+    in the list that monitor them, such as EarlyStopping(5, "val_auc").
     """
+
+    columns: tuple[str, ...] = ()
 
     def on_fit_begin(self, trainer: Any) -> None:
         """Before the first epoch."""

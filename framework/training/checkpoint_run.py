@@ -56,7 +56,7 @@ class Writer:
     def start(self, job: Callable[[], object]) -> None:
         """Starts a job, after the one before has finished."""
         self.wait()
-        self._thread = threading.Thread(target=_logged, args=(job,), name="fusedstep checkpoint")
+        self._thread = threading.Thread(target=in_thread, args=(job,), name="fusedstep checkpoint")
         self._thread.start()
 
     def wait(self) -> None:
@@ -66,7 +66,8 @@ class Writer:
             self._thread = None
 
 
-def _logged(job: Callable[[], object]) -> None:
+def in_thread(job: Callable[[], object]) -> None:
+    """Runs a job, and logs why it failed."""
     try:
         job()
     except (FusedstepError, OSError, MemoryError) as error:
@@ -130,6 +131,7 @@ class CheckpointRun:
         self._unwritten = array("d")
         self._late = self._ended = False
         self._stopped = ""
+        self._buffers: dict[str, Any] = {}
         self._best = float("inf")
         self._best_model: Any = None
         self._contents: files.Contents | None = None
@@ -271,11 +273,12 @@ class CheckpointRun:
         """Copies the state, and leaves it to the thread."""
         trainer, checkpoint = self._trainer, self._checkpoint
         assert checkpoint is not None
+        self._writer.wait()  # it may still read the buffers
         finished = trainer.history.step_losses
         begun = losses(max(0, self._logged - len(finished))) if losses is not None else []
         new = array("d", [*finished[self._logged :], *begun])
         epoch = {"steps": self._logged + len(new) - len(finished), "seconds": seconds}
-        state = {**self._about, **state_of(trainer, self._first, epoch, self._stopped)}
+        state = {**self._about, **state_of(trainer, self._first, epoch, self._stopped, self._buffers)}
         self._logged += len(new)
         self._last_step = trainer.steps_done
         self._saved, self._late = self._place(), False

@@ -111,11 +111,13 @@ def require_same(contents: Contents, settings: Mapping[str, Any], data: Mapping[
 # Progress
 
 
-def state_of(trainer: Trainer, first: tuple[int, int], epoch: Mapping[str, Any], stopped: str) -> dict[str, Any]:
+def state_of(
+    trainer: Trainer, first: tuple[int, int], epoch: Mapping[str, Any], stopped: str, buffers: dict[str, Any]
+) -> dict[str, Any]:
     """The progress of a training between two steps, in copies that later steps do not change.
 
     Args: first – epochs and steps of the trainer before this fit; epoch – the position within an epoch that has begun;
-        stopped – why training has ended, or "".
+        stopped – why training has ended, or ""; buffers – arrays of the last call, whose memory is used again.
     """
     return {
         "first": list(first),
@@ -124,7 +126,7 @@ def state_of(trainer: Trainer, first: tuple[int, int], epoch: Mapping[str, Any],
         "stopped": stopped,
         "rows": list(trainer.history.rows),
         "steps_per_epoch": trainer.history.steps_per_epoch,
-        "step": _state_of_step(trainer.step),
+        "step": _state_of_step(trainer.step, buffers),
         "callbacks": copy.deepcopy([callback.state() for callback in _with_state(trainer.callbacks)]),
         "blas": blas_choices(),
         "backend": trainer.step.backend.name,
@@ -132,12 +134,20 @@ def state_of(trainer: Trainer, first: tuple[int, int], epoch: Mapping[str, Any],
     }
 
 
-def _state_of_step(step: TrainStep) -> dict[str, Any]:
-    state, arena, to_numpy = step.state, step.model.arena, step.backend.to_numpy
+def _state_of_step(step: TrainStep, buffers: dict[str, Any]) -> dict[str, Any]:
+    state, arena, backend = step.state, step.model.arena, step.backend
+
+    def copied(name: str, values: Any) -> Any:
+        if backend.on_host and name in buffers:
+            np.copyto(buffers[name], values)
+        else:
+            buffers[name] = backend.to_numpy(values)
+        return buffers[name]
+
     return {
-        "parameters": to_numpy(arena.values),
-        "optimizer": {name: to_numpy(values) for name, values in state.states.items()},
-        _MASK_BITS: None if arena.mask is None else np.packbits(to_numpy(arena.mask) > 0.0),
+        "parameters": copied("parameters", arena.values),
+        "optimizer": {name: copied(f"optimizer {name}", values) for name, values in state.states.items()},
+        _MASK_BITS: None if arena.mask is None else np.packbits(backend.to_numpy(arena.mask) > 0.0),
         "steps": state.t,
         "lr": state.lr,
         "momentum": state.momentum,

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...errors import HyperparameterError, StateError, UnknownColumn
+from ..settings import choice
 
 if TYPE_CHECKING:
     from ..export.output_paths import PathLike
@@ -59,15 +60,19 @@ class History:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def best(self, column: str = "val_loss") -> dict[str, float]:
-        """The row with the smallest value in a column (largest for accuracy and r2).
+    def best(self, column: str = "val_loss", mode: str | None = None) -> dict[str, float]:
+        """The row with the best value in a column.
 
-        Raises: StateError before the first epoch; UnknownColumn, for example for "val_loss" without validation data.
+        Args: column; mode – "min" if smaller values are better, "max" if larger ones are; None (default) for usual metrics,
+            whose direction is known: losses and errors, accuracy, R², AUC, F1 and the like.
+        Raises: StateError before the first epoch; UnknownColumn, for example for "val_loss" without validation data;
+            HyperparameterError for a column whose direction is not known, without mode.
         """
         if not self.rows:
             raise StateError("expected at least one trained epoch; got none; call fit first")
-        sign = -1.0 if larger_is_better(column) else 1.0
-        figures = [(math.isnan(value), sign * value) for value in self[column]]
+        values = self[column]
+        sign = -1.0 if larger_is_better(column, mode) else 1.0
+        figures = [(math.isnan(value), sign * value) for value in values]
         return self.rows[figures.index(min(figures))]
 
     def plot(self, path: PathLike | None = None) -> Any:
@@ -91,9 +96,13 @@ class History:
         return f"<History of {self.epochs} epochs: {last}>"
 
 
-def score(row: Mapping[str, float], column: str) -> float:
+def score(row: Mapping[str, float], column: str, mode: str | None = None) -> float:
     """A metric as a number that decreases as the model improves; infinite for NaN."""
-    value = -row[column] if larger_is_better(column) else row[column]
+    if column not in row:
+        raise HyperparameterError(
+            f"expected a row with {column!r}; got {', '.join(row)}; put the callback that adds it before those that read it"
+        )
+    value = -row[column] if larger_is_better(column, mode) else row[column]
     return math.inf if math.isnan(value) else value
 
 
@@ -106,6 +115,22 @@ def require_column(who: str, column: str, columns: Sequence[str]) -> None:
         )
 
 
-def larger_is_better(column: str) -> bool:
-    """Whether a metric increases as the model improves."""
-    return column.removeprefix("val_") in ("accuracy", "r2")
+_LARGER = ("accuracy", "r2", "auc", "f1", "precision", "recall", "ap", "mcc", "kappa", "iou", "dice", "samples_per_second")
+_SMALLER = ("loss", "error", "mse", "rmse", "mae", "mape", "nll", "perplexity", "brier", "seconds", "epoch")
+"""Names, or last words of names, of metrics that increase and that decrease as the model improves."""
+
+
+def larger_is_better(column: str, mode: str | None = None) -> bool:
+    """Whether a metric increases as the model improves.
+
+    Raises: HyperparameterError for a mode other than "min", "max" and None, and if the direction of the column is not known.
+    """
+    if mode is not None:
+        return choice(mode, "mode", ("min", "max")) == "max"
+    for names, larger in ((_LARGER, True), (_SMALLER, False)):
+        if any(column == name or column.endswith(f"_{name}") for name in names):
+            return larger
+    raise HyperparameterError(
+        f'expected a metric whose better direction is known; got {column!r}; pass mode="max" if larger values are better, '
+        'mode="min" if smaller ones are'
+    )

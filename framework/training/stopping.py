@@ -45,16 +45,19 @@ class EarlyStopping(StoppingRule):
     Args: patience – p, epochs without improvement, >= 1; monitor – a column of the history, default "val_loss" (accuracy and R²
         improve when they increase); smallest_change – an improvement must be larger than this, default 0; restore_best –
         default True; restore_optimizer – whether to restore optimiser states, step count, learning rate and momentum with the
-        parameters, default False: needed only to continue training from there; it doubles their memory.
+        parameters, default False: needed only to continue training from there; it doubles their memory; mode – "min" or "max"
+        for a metric whose direction is not known, such as one that a callback adds (see Callback.columns).
     Attributes: best_epoch – of this fit, counted from 1; best – its metric (with opposite sign for accuracy and R²).
     Source: notes 002, "Early stopping"; 000, section 19.123.3.
     """
 
     def __init__(
         self, patience: int, monitor: str = "val_loss", smallest_change: float = 0.0, restore_best: bool = True,
-        restore_optimizer: bool = False,
+        restore_optimizer: bool = False, mode: str | None = None,
     ) -> None:  # fmt: skip
         super().__init__(monitor)
+        self.mode = mode
+        larger_is_better(monitor, mode)
         self.patience = whole(patience, "patience")
         self.smallest_change = real(smallest_change, "smallest_change", low=0.0)
         if restore_optimizer and not restore_best:
@@ -76,7 +79,7 @@ class EarlyStopping(StoppingRule):
 
     def on_epoch_end(self, trainer: Trainer, row: dict[str, float]) -> None:
         """Keeps the best parameters, on their device, and stops when patience is exhausted."""
-        value = score(row, self.monitor)
+        value = score(row, self.monitor, self.mode)
         if value < self.best - self.smallest_change or not self.best_epoch:
             self.best, self.best_epoch = value, int(row["epoch"])
             if self._snapshot is not None:
@@ -143,19 +146,20 @@ class StopOnStall(StoppingRule):
 
 
 class StopOnTarget(StoppingRule):
-    """Stops when a metric reaches a target: f <= target, or f >= target for accuracy and R².
+    """Stops when a metric reaches a target: f <= target, or f >= target for metrics of which larger values are better.
 
-    Args: target; monitor – default "val_loss".
+    Args: target; monitor – default "val_loss"; mode – as in EarlyStopping.
     """
 
-    def __init__(self, target: float, monitor: str = "val_loss") -> None:
+    def __init__(self, target: float, monitor: str = "val_loss", mode: str | None = None) -> None:
         super().__init__(monitor)
         self.target = finite(target, "target")
+        self._larger = larger_is_better(monitor, mode)
 
     def on_epoch_end(self, trainer: Trainer, row: dict[str, float]) -> None:
         """Compares the metric with the target."""
         value = row[self.monitor]
-        if value >= self.target if larger_is_better(self.monitor) else value <= self.target:
+        if value >= self.target if self._larger else value <= self.target:
             trainer.stop(f"{self.monitor} reached {self.target:g}")
 
 

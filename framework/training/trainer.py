@@ -177,7 +177,8 @@ class Trainer:
             per_epoch = -(-feed.rows // size)
             steps = min(n for n in (max_steps, None if epochs is None else epochs * per_epoch) if n is not None)
             ending = f"{max_steps} steps were taken" if steps == max_steps else ""
-            self.columns = self._columns(held_out is not None)
+            added = (column for callback in self.callbacks for column in callback.columns)
+            self.columns = (*self._columns(held_out is not None), *added)
             prints = partial(_fingerprints, feed, held_out)
             with CheckpointRun(self, checkpoint, resume, size, prints) as run:
                 return self._fit(feed, trained, held_out, steps, per_epoch, size, ending, run)
@@ -204,7 +205,8 @@ class Trainer:
             ending.callback(setattr, self, "minibatch", None)
             ending.callback(setattr, self, "_launches", None)
             self._launches = Launches(self, feed, size, self.steps_per_launch)
-            self.schedule_runner.begin(self.epochs_done, self.steps_done, last_step, per_epoch, self.columns)
+            own = self._columns(held_out is not None)
+            self.schedule_runner.begin(self.epochs_done, self.steps_done, last_step, per_epoch, own)
             run.restore_callbacks()
             begun = bool(losses)
             for epoch in range(len(history) + 1, epochs + 1):
@@ -245,7 +247,7 @@ class Trainer:
         return history
 
     def _columns(self, validated: bool) -> tuple[str, ...]:
-        """The columns that the history will have."""
+        """The columns that the history will have, without those that callbacks add."""
         held_out = ("val_loss", f"val_{self._metric}") if validated else ()
         trained = (self._metric,) if self.evaluate_training else ()
         momentum = ("momentum",) if self.schedule_runner.moves_momentum else ()

@@ -19,7 +19,7 @@ from fusedstep.framework.training import checkpoint_run
 @pytest.fixture
 def at_once(monkeypatch):
     """Checkpoints are written in the thread of the training, so each one that is due is written."""
-    monkeypatch.setattr(checkpoint_run.Writer, "start", lambda writer, job: checkpoint_run._logged(job))
+    monkeypatch.setattr(checkpoint_run.Writer, "start", lambda writer, job: checkpoint_run.in_thread(job))
 
 
 @pytest.fixture

@@ -287,3 +287,58 @@ def test_c13_who_ignores_ctrl_c_goes_on(new_step, validated, handler):
     history = fs.Trainer(new_step(), [keyboard, _Press(2)]).fit(**validated, epochs=2)
     assert (history.epochs, keyboard.interrupted) == (2, False)
     assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
+class _Metric(fs.Callback):
+    """Adds a metric of its own."""
+
+    def __init__(self, name, values):
+        self.columns = (name,)
+        self.values = list(values)
+
+    def on_epoch_end(self, trainer, row):
+        row[self.columns[0]] = self.values[int(row["epoch"]) - 1]
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "best"),
+    [
+        ("val_auc", None, 2), ("val_macro_f1", None, 2), ("val_rmse", None, 1), ("val_gain", "max", 2), ("val_gain", "min", 1),
+        ("val_auc", "min", 1), ("train_loss", None, 1),
+    ],
+)  # fmt: skip
+def test_any_metric_with_its_direction(name, mode, best, new_step, validated):
+    stop = fs.EarlyStopping(2, name, mode=mode)
+    trainer = fs.Trainer(new_step(), [_Metric(name, [0.1, 0.5, 0.4, 0.3, 0.2]), stop])
+    history = trainer.fit(**validated, epochs=5)
+    assert stop.best_epoch == best
+    assert history.epochs == best + 2
+    assert history.best(name, mode)["epoch"] == best
+    assert history[name][:2] == [0.1, 0.5]
+
+
+def test_an_unknown_direction_is_asked_for(new_step, validated):
+    history = fs.Trainer(new_step(), [_Metric("val_gain", [0.1, 0.5])]).fit(**validated, epochs=2)
+    for call in (
+        lambda: history.best("val_gain"),
+        lambda: fs.EarlyStopping(2, "val_gain"),
+        lambda: fs.StopOnTarget(0.5, "val_gain"),
+        lambda: history.best("lr"),
+    ):
+        with pytest.raises(fs.HyperparameterError, match=r'direction is known; got .*; pass mode="max"'):
+            call()
+    with pytest.raises(fs.HyperparameterError, match="mode"):
+        history.best("val_gain", "largest")
+    with pytest.raises(KeyError, match="val_loss"):
+        history.best("nothing")
+
+
+def test_a_metric_that_comes_too_late(new_step, validated):
+    late = [fs.EarlyStopping(2, "val_auc"), _Metric("val_auc", [0.1, 0.5])]
+    with pytest.raises(fs.HyperparameterError, match="put the callback that adds it before"):
+        fs.Trainer(new_step(), late).fit(**validated, epochs=2)
+
+
+def test_a_target_that_is_reached_from_below(new_step, validated):
+    callbacks = [_Metric("val_auc", [0.1, 0.5, 0.9]), fs.StopOnTarget(0.5, "val_auc")]
+    assert fs.Trainer(new_step(), callbacks).fit(**validated, epochs=3).epochs == 2
