@@ -5,9 +5,12 @@ Gradients and optimiser states are arrays of the same layout.
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, TypeVar
+from weakref import WeakSet
 
 from ...backends import Array, Backend, Random
 from ...backends.defaults.evaluator import Evaluator
@@ -16,29 +19,98 @@ from ...kernels.formulas.updates import masked
 from ..streams import INITIAL
 from .parameter import Parameter
 
+Result = TypeVar("Result")
+
 ALIGNMENT = 64
 """Each parameter starts at a multiple of this many elements, so that groups never share a vector register."""
 
 
 class Training:
-    """The lock `with arena.training:`, held while a thread changes the parameters.
+    """Decides which thread may use the parameters of a model: one that takes a step, or those that read all of them.
 
-    Raises: StateError, on entry, if another thread holds it.
+    A thread that waits to read comes before the next step, however quickly steps follow each other. The locks are taken in a
+    way that an interrupt cannot leave one of them held.
     """
 
     def __init__(self) -> None:
-        # Reentrant, so that the same thread can continue if an interrupt has left the lock held.
-        self._lock = threading.RLock()
+        self._training: int | None = None  # the thread that is inside a step
+        self.unlock()
+        _every.add(self)
 
-    def __enter__(self) -> None:
-        if not self._lock.acquire(blocking=False):
+    def unlock(self) -> None:
+        """New locks, for a child process: the threads that held the old ones do not exist there."""
+        self._next, self._values = threading.RLock(), threading.RLock()
+
+    def run(self, work: Callable[..., Result], *arguments: Any) -> Result:
+        """work(*arguments), which changes the parameters; waits for threads that read them.
+
+        Raises: StateError if another thread is inside a step.
+        """
+        if self._is_inside():
+            return work(*arguments)
+        with self._values:
+            self._training = threading.get_ident()
+            try:
+                return work(*arguments)
+            finally:
+                self._training = None
+
+    @contextmanager
+    def step(self) -> Iterator[None]:
+        """The same as a context, which takes some microseconds longer."""
+        if self._is_inside():
+            yield
+            return
+        with self._values:
+            self._training = threading.get_ident()
+            try:
+                yield
+            finally:
+                self._training = None
+
+    def _is_inside(self) -> bool:
+        """Whether this thread is inside a step; if not, waits for threads that wait to read."""
+        training = self._training
+        if training is None:
+            with self._next:
+                return False
+        if training != threading.get_ident():
             raise StateError(
                 "expected one thread at a time to train a model; another one is in the middle of a step on the same parameters "
                 "(or was, when this process was forked); use a separate model for each thread, or synchronise the threads"
             )
+        return True
 
-    def __exit__(self, *raised: object) -> None:
-        self._lock.release()
+    @contextmanager
+    def between_steps(self) -> Iterator[None]:
+        """Held while a thread copies or replaces all parameters; waits for the end of the step at hand.
+
+        Raises: StateError, on entry, inside a step of the same thread.
+        """
+        if self._training == threading.get_ident():
+            raise StateError(
+                "expected to read or replace all parameters between two steps; got a call from inside a step, by a layer, a "
+                "loss or a signal handler; call it after the step, for example in a callback of the Trainer"
+            )
+        with self._next, self._values:
+            if self._training is not None:
+                raise StateError(
+                    "expected parameters between two steps; this process was forked while another thread was in the middle of "
+                    "one; fork between steps, or start processes by the method spawn"
+                )
+            yield
+
+
+_every: WeakSet[Training] = WeakSet()
+
+
+def _after_fork() -> None:
+    for training in _every:
+        training.unlock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 class Arena:
@@ -49,8 +121,8 @@ class Arena:
 
     Attributes: values – flat array with all parameters; views – parameter -> its part of `values`; ranges – parameter ->
         (start, stop); names – parameter -> name; mask – flat, 0 where an element was pruned and 1 elsewhere, None if nothing
-        was pruned; set by `prune`. Every optimiser keeps pruned elements at exactly 0; evaluators – of the
-        model, by what follows its layers.
+        was pruned; set by `prune`. Every optimiser keeps pruned elements at exactly 0; users – the threads that use it;
+        evaluators – of the model, by what follows its layers.
 
     Args: parameters – (name, declaration) of each, in the order of the model; backend; dtype – "float32" or "float64".
     """
@@ -69,8 +141,20 @@ class Arena:
         self.values = backend.zeros((self.size,), dtype)
         self.views = self.views_of(self.values)
         self.mask: Array | None = None
-        self.training = Training()
+        self.users = Training()
         self.evaluators: dict[Any, Evaluator] = {}
+
+    @property
+    def training(self) -> AbstractContextManager[None]:
+        """A context in which a thread changes the parameters; see Training.step."""
+        return self.users.step()
+
+    @contextmanager
+    def between_steps(self) -> Iterator[None]:
+        """A context in which no step changes the parameters; see Training.between_steps. Earlier steps are finished."""
+        with self.users.between_steps():
+            self.backend.synchronize()  # steps on a device may still be running, on another stream
+            yield
 
     @property
     def count(self) -> int:
@@ -88,13 +172,14 @@ class Arena:
 
     def prune(self, masks: Mapping[Parameter, Array]) -> None:
         """Sets elements to 0 permanently where the array of their parameter in `masks` is 0."""
-        if self.mask is None:
-            self.mask = self.new()
-            self.backend.fill(self.mask, 1.0)
-        views = self.views_of(self.mask)
-        for parameter, mask in masks.items():
-            self.backend.copy(self.backend.asarray(mask, self.dtype), views[parameter])
-        self.hold()
+        with self.between_steps():
+            if self.mask is None:
+                self.mask = self.new()
+                self.backend.fill(self.mask, 1.0)
+            views = self.views_of(self.mask)
+            for parameter, mask in masks.items():
+                self.backend.copy(self.backend.asarray(mask, self.dtype), views[parameter])
+            self.hold()
 
     def hold(self, flat: Array | None = None) -> None:
         """Sets the pruned elements of a flat array to 0, by default of `values`, after it was overwritten."""

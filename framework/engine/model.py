@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from collections.abc import Sequence as Widths
 from itertools import pairwise
 from typing import Any
@@ -30,6 +31,7 @@ from .initializers import Initializer
 Array = Any
 Scalar = Any
 """A number that may still be on the device."""
+HostArray = np.ndarray[Any, Any]
 
 HEADS = ("classes", "binary", "signs", "values")
 """Meaning of the outputs: logits or probabilities of classes, one logit, one signed score, or plain numbers."""
@@ -117,9 +119,23 @@ class Sequential(Sequence, public=False):
         return self.arena.dtype
 
     def parameters(self) -> dict[str, Array]:
-        """Name -> array view on the backend, in the order of the layers; writing to a view changes the model."""
+        """Name -> array view on the backend, in the order of the layers; writing to a view changes the model.
+
+        Views follow the training: while another thread trains, they can show a step that is half done.
+        """
         arena = self.arena
         return {name: arena.views[parameter] for name, parameter in self.declared()}
+
+    def host_copies(self) -> tuple[dict[str, HostArray], dict[str, HostArray]]:
+        """(parameters, masks): copies in host memory, by name, all after the same step, which is waited for.
+
+        Raises: StateError before `initialize`, and when called from inside a step.
+        """
+        backend = self.backend
+        with self.arena.between_steps():
+            found = self.parameters(), self.masks()
+            parameters, masks = ({name: backend.to_numpy(array) for name, array in arrays.items()} for arrays in found)
+        return parameters, masks
 
     def load_parameters(self, values: dict[str, Any]) -> None:
         """Overwrites all parameters in place, so that an existing TrainStep continues with them.
@@ -138,9 +154,10 @@ class Sequential(Sequence, public=False):
             shape = tuple(arrays[name].shape)
             if shape != parameter.shape:
                 raise ShapeError(f"parameter {name}: expected shape {parameter.shape}; got {shape}")
-        for name, parameter in declared.items():
-            backend.copy(backend.asarray(arrays[name], arena.dtype), arena.views[parameter])
-        arena.hold()
+        with arena.between_steps():
+            for name, parameter in declared.items():
+                backend.copy(backend.asarray(arrays[name], arena.dtype), arena.views[parameter])
+            arena.hold()
 
     def masks(self) -> dict[str, Array]:
         """Name -> array of 0 (pruned) and 1 on the backend, for weights with pruned elements; see `fs.prune`."""
@@ -165,12 +182,22 @@ class Sequential(Sequence, public=False):
         old = self.arena
         target = find_backend(backend)
         _require_dtype(dtype or old.dtype)
-        values = {name: old.backend.to_numpy(array) for name, array in self.parameters().items()}
-        masks = {name: old.backend.to_numpy(array) for name, array in self.masks().items()}
+        values, masks = self.host_copies()
         self.place(target, dtype or old.dtype)
         self.load_parameters(values)
         self.load_masks(masks)
         return self
+
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        preprocessing: Mapping[str, Any] | None = None,
+        notes: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Writes the model to a file; short for `fs.save(model, path)`, which tells about arguments and errors."""
+        from ... import save
+
+        save(self, path, preprocessing, notes)
 
     def summary(self) -> str:
         """A table with one line per layer: index, layer, output columns, parameters."""
@@ -249,9 +276,7 @@ class Sequential(Sequence, public=False):
         """For copies and pickles: the parameters and masks as host arrays, and the name of the backend."""
         state = {k: v for k, v in super().__getstate__().items() if k != "_arena"}
         if self._arena is not None:
-            values = {name: self.backend.to_numpy(array) for name, array in self.parameters().items()}
-            masks = {name: self.backend.to_numpy(array) for name, array in self.masks().items()}
-            state["placed"] = (self.backend.name, self.dtype, values, masks)
+            state["placed"] = (self.backend.name, self.dtype, *self.host_copies())
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -130,13 +130,18 @@ class TrainStep:
         """The state from which the same step, with all its values, is restored."""
         settings = {name: getattr(self, name) for name in ("model", "loss", "optimizer", "seed", "deterministic")}
         to_host = self.backend.to_numpy
-        states = {name: to_host(array) for name, array in self.state.states.items()}
-        micro = {"micro_batch": self.micro.setting, "largest_piece": self.micro.largest}
-        time = {"t": self.steps, "lr": self.lr, "momentum": self.state.momentum}
-        settings["precision"] = self.precision.name
-        if self.state.loss_scale is not None:
-            settings["loss_scale"] = self.state.loss_scale.numbers
-        return {**settings, **micro, **time, "states": states, "gradient": to_host(self.gradient)}
+        with self.state.arena.between_steps():
+            states = {name: to_host(array) for name, array in self.state.states.items()}
+            micro = {"micro_batch": self.micro.setting, "largest_piece": self.micro.largest}
+            time = {"t": self.steps, "lr": self.lr, "momentum": self.state.momentum}
+            settings["precision"] = self.precision.name
+            if self.state.loss_scale is not None:
+                settings["loss_scale"] = self.state.loss_scale.numbers
+            arrays: dict[str, Any] = {"states": states, "gradient": to_host(self.gradient)}
+            if self.model.initialized and self.model.arena is self.state.arena:
+                # The model is copied later, maybe after further steps of another thread.
+                arrays["parameters"] = to_host(self.state.arena.values)
+        return {**settings, **micro, **time, **arrays}
 
     def __setstate__(self, saved: dict[str, Any]) -> None:
         self.__init__(  # type: ignore[misc]
@@ -150,6 +155,9 @@ class TrainStep:
         for name, values in saved["states"].items():
             self.backend.copy(values, self.state.states[name])
         self.backend.copy(saved["gradient"], self.gradient)
+        if "parameters" in saved:  # not in pickles of version 0.2.0 and older
+            self.backend.copy(saved["parameters"], self.model.arena.values)
+            self.model.arena.hold()
 
     @property
     def ranges(self) -> Mapping[Parameter, tuple[int, int]]:
@@ -266,8 +274,7 @@ class TrainStep:
         rows = int(inputs.shape[0])
         if self.micro.setting is not None:
             return self.take(rows, ready_micro_batches(inputs, targets, rows))
-        with self.state.arena.training:
-            return self._take(rows, no_micro_batches, rows, (inputs, targets))
+        return self.state.arena.users.run(self._take, rows, no_micro_batches, rows, (inputs, targets))
 
     def take(self, rows: int, micro_batches: MicroBatchSource) -> StepLoss:
         """One step on a minibatch that is passed in parts, with as many rows at a time as `micro` gives.

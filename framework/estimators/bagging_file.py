@@ -31,8 +31,7 @@ def save_bagging(bagging: Any, members: list[Member], path: PathLike, notes: dic
         raise ModelFileError(f"expected one of the losses {', '.join(LOSSES)} in an ensemble file; got {bagging.loss!r}")
     tensors = {}
     for k, member in enumerate(members):
-        model = member.model
-        tensors.update({f"{k}/{name}": model.backend.to_numpy(values) for name, values in model.parameters().items()})
+        tensors.update({f"{k}/{name}": values for name, values in member.model.host_copies()[0].items()})
         if member.features is not None:
             tensors[f"{k}/{COLUMNS}"] = np.asarray(member.features, np.int64)
     description = {

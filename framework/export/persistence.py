@@ -58,14 +58,16 @@ def save(
 ) -> None:
     """Writes a model to one safetensors file; replaces an existing file only after the new one is complete.
 
+    While another thread trains the model, the file has the parameters after one of its steps: the step at hand is waited for,
+    and the next one waits until the parameters are copied, not until they are written.
+
     Args: model – initialised; path – of the file; preprocessing – `Preprocessor.to_json()`, for `fusedstep predict`; notes –
         any values that JSON can represent.
-    Raises: StateError for a model without parameters; OutputPathError for a path that cannot be written; DtypeError for notes
-        that JSON cannot represent; ModelFileError for a TiedLinear whose Linear is not in the model, and for layers that share
-        a Parameter in another way than TiedLinear or using a layer twice.
+    Raises: StateError for a model without parameters, and for a call from inside a step; OutputPathError for a path that cannot
+        be written; DtypeError for notes that JSON cannot represent; ModelFileError for a TiedLinear whose Linear is not in the
+        model, and for layers that share a Parameter in another way than TiedLinear or using a layer twice.
     """
     require_model(model)
-    backend = model.backend
     layers = described(model)
     require_same_parameters(layers, model)
     metadata = {
@@ -77,9 +79,9 @@ def save(
         "preprocessing": as_json(preprocessing, "preprocessing"),
         "notes": as_json(dict(notes or {}), "notes"),
     }
-    tensors = {name: backend.to_numpy(array) for name, array in model.parameters().items()}
-    for name, mask in model.masks().items():
-        tensors[MASK + name] = np.packbits(backend.to_numpy(mask) > 0.0)
+    tensors, masks = model.host_copies()
+    for name, mask in masks.items():
+        tensors[MASK + name] = np.packbits(mask > 0.0)
     write_tensors(path, "a model file", tensors, metadata)
 
 

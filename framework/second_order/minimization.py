@@ -74,8 +74,8 @@ def minimize(
         point.
     Raises: HyperparameterError for another kind of method and for models with dropout or noise; TooLarge for a matrix over the
         method's limit; NotDifferentiable for Newton and HessianFree with a hinge loss, and for layers that compute outside
-        their tape's backend; NonFiniteLossError if loss or gradient are not finite at the start; the errors of TrainStep for
-        data.
+        their tape's backend; NonFiniteLossError if loss or gradient are not finite at the start; StateError while another
+        thread trains the model; the errors of TrainStep for data.
 
         result = fs.minimize(model, fs.MSE(), x, y, fs.LBFGS(), iterations=100)
         result.loss, result.reason, result.history["loss"]
@@ -106,7 +106,8 @@ def minimize(
                 break
             before = walk.value
             try:
-                row = next(moves)
+                with objective.arena.training:
+                    row = next(moves)
             except StopIteration as end:
                 reason = str(end.value)
                 break

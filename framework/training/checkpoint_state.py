@@ -174,7 +174,7 @@ def restore(trainer: Trainer, state: Mapping[str, Any], losses: array[float]) ->
 
 def _restore_step(step: TrainStep, saved: Mapping[str, Any]) -> None:
     state, arena, backend = step.state, step.model.arena, step.backend
-    with arena.training:
+    with arena.between_steps():
         backend.copy(saved["parameters"], arena.values)
         for name, values in saved["optimizer"].items():
             backend.copy(values, state.states[name])
