@@ -4,17 +4,20 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
+from fusedstep.backends.numba import thread_count
 from fusedstep.backends.numba.thread_count import (
+    BUSY,
     LONGEST,
     LONGEST_REST,
     REST,
     SLOW,
     TOGETHER,
+    TRIAL_SECONDS,
     TRIAL_STEPS,
     TRIALS,
     WARM_UP,
     ThreadCount,
-)  # fmt: skip
+)
 
 
 def driven(pace, seconds, runs):
@@ -44,8 +47,8 @@ def test_all_threads_warm_up_then_every_number_is_tried_in_turn():
 def test_the_fastest_is_kept_until_it_is_tried_again(seconds, best):
     pace = ThreadCount(4)
     driven(pace, seconds, WARM_UP + 3 * TRIALS)
-    assert set(driven(pace, seconds, REST)) == {best}
-    again = driven(pace, dict.fromkeys((4, 2), 9e-4) | {1: 1e-4}, 1 + 3 * TRIALS)
+    assert set(driven(pace, seconds, int(0.99 * REST / seconds[best]))) == {best}
+    again = driven(pace, dict.fromkeys((4, 2), 9e-4) | {1: 1e-4}, 20 + 3 * TRIALS)
     assert set(again) == {4, 2, 1}
     assert pace.best == 1
 
@@ -58,9 +61,38 @@ def test_one_run_that_was_held_up_does_not_decide():
     assert pace.best == 2
 
 
-def test_a_long_program_is_left_to_all_threads():
+@pytest.mark.parametrize("seconds", [{2: BUSY, 1: BUSY / 2}, {2: 2 * LONGEST, 1: 3 * LONGEST}], ids=["very", "as half tell"])
+def test_a_long_program_is_left_to_all_threads(seconds):
     pace = ThreadCount(2)
-    assert set(driven(pace, {2: 2 * LONGEST, 1: LONGEST}, WARM_UP + 2 * TRIALS + REST)) == {2}
+    taken = driven(pace, seconds, WARM_UP + int(0.99 * LONGEST_REST / seconds[2]))
+    assert taken.count(1) == (seconds[2] < BUSY)
+    assert pace.steps(1_000) == 1_000
+
+
+def test_a_short_program_on_busy_cpus_is_not_taken_for_a_long_one():
+    pace = ThreadCount(2)
+    driven(pace, {2: 2 * LONGEST, 1: 1e-4}, WARM_UP + 1 + 2 * TRIALS)
+    assert pace.best == 1
+
+
+def test_a_number_that_is_twice_as_slow_is_tried_less():
+    pace, seconds = ThreadCount(4), {4: 9e-4, 2: 3e-4, 1: 2e-4}
+    assert driven(pace, seconds, WARM_UP + 10) == [4] * WARM_UP + [4, 2, 1] * 2 + [2, 1] * 2
+    assert pace.best == 1
+
+
+def test_it_goes_on_after_an_interrupt(monkeypatch):
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    pace = ThreadCount(2)
+    driven(pace, {2: 1e-4, 1: 2e-4}, WARM_UP + 3)
+    with monkeypatch.context() as patched:
+        patched.setattr(thread_count, "median", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            driven(pace, {2: 1e-4, 1: 2e-4}, 2 * TRIALS)
+    driven(pace, {2: 2e-4, 1: 1e-4}, 1 + WARM_UP + 2 * TRIALS)
+    assert pace.best == 1
 
 
 def test_bits_do_not_depend_on_how_many_walk(monkeypatch):
@@ -82,36 +114,41 @@ def test_bits_do_not_depend_on_how_many_walk(monkeypatch):
 
 
 def test_a_run_of_many_steps_tries_with_a_few_and_then_looks_at_the_clock_again_and_again():
-    pace, seconds, taken = ThreadCount(2), {2: 1e-4, 1: 2e-4}, []
+    pace, seconds, taken = ThreadCount(2), {2: 1e-4, 1: 1.5e-4}, []
     for _ in range(WARM_UP + 2 * TRIALS + 3):
-        taken.append((pace.walkers(), pace.steps(1_000)))
+        taken.append((pace.walkers(), pace.steps(1_000), pace.limit(pace.steps(1_000))))
         pace.took(taken[-1][1] * seconds[taken[-1][0]], taken[-1][1])
     together = round(TOGETHER / 1e-4)
-    assert taken == [(2, 1)] * WARM_UP + [(2, TRIAL_STEPS), (1, TRIAL_STEPS)] * TRIALS + [(2, together)] * 3
-    assert pace.limit(together) == pytest.approx(SLOW * TOGETHER)
+    warm_up, trials = [(2, 1, np.inf)] * WARM_UP, [(2, TRIAL_STEPS, TRIAL_SECONDS), (1, TRIAL_STEPS, TRIAL_SECONDS)] * TRIALS
+    assert taken == [*warm_up, *trials, *[(2, together, pytest.approx(SLOW * TOGETHER))] * 3]
     assert pace.steps(3) == 3
 
 
 def test_steps_that_are_slow_all_at_once_are_tried_again():
     pace = ThreadCount(2)
-    driven(pace, {2: 1e-4, 1: 2e-4}, WARM_UP + 2 * TRIALS)
+    driven(pace, {2: 1e-4, 1: 1.5e-4}, WARM_UP + 2 * TRIALS)
     pace.took(20 * 1e-4, 20)
-    assert pace.walkers() == 2
+    assert pace.steps(100) == round(TOGETHER / 1e-4)
     pace.took(2 * SLOW * 1e-4 * 20, 20)
-    driven(pace, {2: 2e-3, 1: 2e-4}, 1 + 2 * TRIALS)
+    assert pace.steps(100) == TRIAL_STEPS
+    driven(pace, {2: 2e-3, 1: 2e-4}, 2 * TRIALS)
     assert pace.best == 1
+    pace.took(20.0 * TOGETHER, 20)
+    assert pace.walkers() == 1, "fewer are not faster"
 
 
 def test_the_same_number_again_is_tried_more_rarely():
     def rest(pace):
-        runs = 0
-        while pace._runs >= pace._trials:
-            pace.took(3e-4 if pace.walkers() == 2 else 1e-4)
-            runs += 1
-        return runs
+        seconds = 0.0
+        while pace.steps(10**6) > TRIAL_STEPS:
+            steps = pace.steps(10**6)
+            pace.took(1e-4 * steps, steps)
+            seconds += 1e-4 * steps
+        return seconds
 
     pace, rests = ThreadCount(2), []
-    for _ in range(6):
-        driven(pace, {2: 3e-4, 1: 1e-4}, 2 * TRIALS - pace._runs)
+    driven(pace, {2: 1.5e-4, 1: 1e-4}, WARM_UP)
+    for _ in range(7):
+        driven(pace, {2: 1.5e-4, 1: 1e-4}, 2 * TRIALS)
         rests.append(rest(pace))
-    assert rests == [REST, 2 * REST, 4 * REST, LONGEST_REST, LONGEST_REST, LONGEST_REST]
+    assert rests == pytest.approx([REST * 2**k for k in range(5)] + [LONGEST_REST] * 2, rel=0.02)
