@@ -197,6 +197,23 @@ def test_what_is_not_finite_stops_before_its_step(bad, optimizer, launched, monk
     assert launched == ([bad, 0] if bad else [0])
 
 
+def test_a_gradient_that_overflows_while_the_loss_does_not(launched):
+    """Nothing is learned from zeros, until a row gives a gradient of 1e39."""
+    x, y = np.zeros((SIZE * FULL, 1), "f4"), np.zeros((SIZE * FULL, 1), "f4")
+    x[SIZE * 3], y[SIZE * 3] = 1e30, 1e9
+    ends = []
+    for count in (None, 1):
+        step = fs.TrainStep(fs.Sequential(fs.Linear(1, 1)), fs.MSE("sum"), fs.SGD(0.1), backend="numba")
+        step.model.arena.values[...] = 0.0
+        trainer = fs.Trainer(step, shuffle="never", steps_per_launch=count)
+        with pytest.raises(fs.NonFiniteLossError, match="a gradient with NaN or infinity in step 4, first in the b") as caught:
+            trainer.fit(x, y, epochs=1, batch_size=SIZE)
+        ends.append((str(caught.value), step.steps, list(trainer.history.step_losses), state_of(step)))
+    assert ends[0] == ends[1]
+    assert ends[0][1:3] == (3, [0.0] * 3)
+    assert sum(launched) == 3
+
+
 def test_a_training_that_diverges(launched):
     """A learning rate that is far too large: the layer where it first shows is named."""
     ends = []
