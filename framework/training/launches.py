@@ -80,7 +80,7 @@ class Launches:
         indices = self._feed.indices(start, start + whole)
         if not trainer.step.run_several(several, indices, prepare if scheduled else None, taken):
             return False
-        for done in range(number, trainer.steps_done):
-            values.pop(done, None)
+        for done in range(number, trainer.steps_done) if scheduled else ():
+            del values[done]
         trainer.minibatch = several.minibatch
         return True
