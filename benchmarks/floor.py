@@ -121,8 +121,8 @@ def rows_floor(problem: Problem) -> Prepared:
 
 
 def small(problem: Problem) -> bool:
-    """Whether one thread may be faster than several."""
-    return max(sum(each.flop for each in found) for _, found in problem.products) < SMALL
+    """Whether one thread may be faster than several, judged by the first pass: a step, or a prediction."""
+    return sum(each.flop for each in problem.products[0][1]) < SMALL
 
 
 def one_floor(problem: Problem) -> Prepared:

@@ -15,8 +15,8 @@ from .tables import (
     KERNEL_NOTE,
     ReportTable,
     absences,
-    busy,
     case_table,
+    cautions,
     kernel_table,
     machine_line,
     number,
@@ -67,9 +67,7 @@ def html(report: BenchReport) -> str:
         f"<h1>How fast are {subject}?</h1>",
         f'<p class="where">{escape(machine_line(report))}; {escape(str(report.machine.get("date")))}</p>',
     ]  # fmt: skip
-    warning = busy(report)
-    if warning:
-        parts.append(f'<p class="warning">{escape(warning)}</p>')
+    parts += [f'<p class="warning">{escape(caution)}</p>' for caution in cautions(report)]
     parts += [f'<p class="result">{escape(sentence)}</p>' for sentence in sentences(report)]
     parts += _figures(report)
     for workload in workloads if report.cases else ():

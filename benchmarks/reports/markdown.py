@@ -6,8 +6,8 @@ from ..results import BenchReport
 from .tables import (
     ReportTable,
     absences,
-    busy,
     case_table,
+    cautions,
     kernel_table,
     machine_line,
     overview_table,
@@ -20,9 +20,7 @@ from .wording import WORDING
 def markdown(report: BenchReport) -> str:
     """The whole report."""
     parts = ["# fusedstep bench", machine_line(report), f"{report.machine.get('date')}"]
-    warning = busy(report)
-    if warning:
-        parts.append(f"**{warning}**")
+    parts += [f"**{caution}**" for caution in cautions(report)]
     parts += [f"- {sentence}" for sentence in sentences(report)]
     parts += [markdown_table(table) for workload in WORDING if (table := overview_table(report, workload))]
     for case in report.cases:

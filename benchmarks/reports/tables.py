@@ -27,6 +27,9 @@ from .wording import WORDING
 ORDER = ("ours", "peer", "floor", "copy")
 
 
+FORCING = ("OPENBLAS_CORETYPE", "MKL_ENABLE_INSTRUCTIONS", "MKL_CBWR")
+"""Variables with which a BLAS library runs as on another processor."""
+
 KERNEL_NOTE = (
     "Bytes are the minimum that must be read and written, each array once. Rates above the copy rate are possible: what "
     "fits in the cache of the processor never waits for memory, and an update in place writes to lines that it has just read."
@@ -258,9 +261,16 @@ def machine_line(report: BenchReport) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def busy(report: BenchReport) -> str | None:
-    """A warning if other programs were busy when the run started."""
+def cautions(report: BenchReport) -> list[str]:
+    """Warnings: if other programs were busy when the run started, and if a variable limits a BLAS library."""
+    found = []
     load, cores = report.machine.get("load_average"), report.machine.get("usable_processors") or 1
-    if load is None or load < 0.5 * cores:
-        return None
-    return f"This machine was busy when the run started (load {load:.1f} on {cores} cores): expect a wide spread."
+    if load is not None and load >= 0.5 * cores:
+        found.append(f"This machine was busy when the run started (load {load:.1f} on {cores} cores): expect a wide spread.")
+    for name, value in (report.machine.get("variables") or {}).items():
+        if name in FORCING:
+            found.append(
+                f"{name}={value} was set: that library may not use all instructions of this processor; unset it before you "
+                "compare libraries."
+            )
+    return found

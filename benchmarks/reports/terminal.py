@@ -14,8 +14,8 @@ from .tables import (
     KERNEL_NOTE,
     ReportTable,
     absences,
-    busy,
     case_table,
+    cautions,
     kernel_table,
     machine_line,
     overview_table,
@@ -56,9 +56,8 @@ def show_beginning(console: Console, machine: dict[str, Any]) -> None:
     """Where it runs, and a warning where that is no quiet place."""
     report = BenchReport(machine, {})
     console.print(escape(machine_line(report)))
-    warning = busy(report)
-    if warning:
-        console.print(f"[yellow]{escape(warning)}[/yellow]")
+    for caution in cautions(report):
+        console.print(f"[yellow]{escape(caution)}[/yellow]")
 
 
 def show_end(console: Console, report: BenchReport) -> None:

@@ -93,7 +93,7 @@ def test_the_command_that_makes_all_reports(tmp_path):
         for workload in [name for name in ("fit", "predict", "start") if given[name]] or ["step"]:
             assert given["grid"] in GRIDS[workload]
     written = [words[words.index("--out") + 1] for words in calls]
-    assert written == [f"{tmp_path}/mine-{part}.json" for part in ("steps", "standard", "varied", "starts")]
+    assert written == [f"{tmp_path}/mine-{part}.json" for part in ("standard", "varied", "starts", "steps")]
     assert (run().returncode, run("mine", "fits").returncode) == (2, 2)
 
 

@@ -15,8 +15,8 @@ from fusedstep.benchmarks.reports.bar_figures import parts_of
 from fusedstep.benchmarks.reports.line_figures import batches, memory_points
 from fusedstep.benchmarks.reports.markdown import markdown
 from fusedstep.benchmarks.reports.tables import (
-    busy,
     case_table,
+    cautions,
     kernel_table,
     machine_line,
     number,
@@ -130,10 +130,14 @@ def test_a_page_of_workloads(workloads):
     assert picture(workloads).startswith(b"\x89PNG")
 
 
-def test_a_busy_machine_is_told(report):
-    assert busy(report) is None
+def test_a_machine_that_is_busy_or_held_back_is_told(report):
+    assert cautions(report) == []
     report.machine["load_average"] = 1.5
-    assert "busy" in busy(report)
+    report.machine["variables"] = {"OPENBLAS_CORETYPE": "Haswell", "OMP_NUM_THREADS": "2"}
+    busy, forced = cautions(report)
+    assert "busy" in busy
+    assert forced.startswith("OPENBLAS_CORETYPE=Haswell was set")
+    assert f"**{busy}**\n\n**{forced}**" in markdown(report)
 
 
 def test_markdown(report):
