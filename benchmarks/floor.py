@@ -17,7 +17,7 @@ import numpy as np
 from ..backends.threads import limit_this_thread, single_threaded_blas
 from ..kernels.targets.gemm_choices import planning
 from ..kernels.targets.products import multiply
-from .gemms import GemmCase, products
+from .gemms import GemmCase, blocks, products
 from .problem import Problem
 from .team import Team, blas_threads, cuts, team
 from .timing import Prepared
@@ -99,23 +99,34 @@ def blas_floor(problem: Problem) -> Prepared:
 def rows_floor(problem: Problem) -> Prepared:
     """The rows of each minibatch split over one Python thread per core, each with single-threaded BLAS.
 
-    The weight gradients of the threads are not added: their sum is not a matrix product.
+    The weight gradients of the threads are not added: their sum is not a matrix product. In a pass without a step, threads do
+    not wait for each other after each block.
     """
     threads = max(1, min(problem.threads, problem.network.batch))
 
-    def of_thread(number: int, wanted: Sequence[GemmCase]) -> list[Callable[[], Any]]:
-        start, stop = cuts(_rows(wanted), threads)[number]
-        return [_as_compiled(*each) for each in _Operands(problem, stop - start, number).factors(wanted)]
+    def calls(rows: int, wanted: Sequence[GemmCase], number: int) -> list[Callable[[], Any]]:
+        return [_as_compiled(*each) for each in _Operands(problem, rows, number).factors(wanted)]
 
+    def pass_of(rows: int, number: int) -> list[Callable[[], Any]]:
+        found = [count * calls(_rows(wanted), wanted, number) for count, wanted in blocks(problem.network, rows)]
+        return [call for part in found for call in part]
+
+    parts = []
     with single_threaded_blas, planning():
-        parts = [(count, [of_thread(number, wanted) for number in range(threads)]) for count, wanted in problem.products]
+        for count, wanted in problem.products:
+            if all(each.kind == "forward" for each in wanted):
+                given = cuts(count * _rows(wanted), threads)
+                parts.append((1, [pass_of(b - a, number) for number, (a, b) in enumerate(given)]))
+            else:
+                given = cuts(_rows(wanted), threads)
+                parts.append((count, [calls(b - a, wanted, number) for number, (a, b) in enumerate(given)]))
     pool: Team = team(threads)
     pool.run(lambda number: limit_this_thread() if number else None)
 
     def step() -> None:
-        for count, calls in parts:
+        for count, of_threads in parts:
             for _ in range(count):
-                pool.run(partial(_all_of, calls))
+                pool.run(partial(_all_of, of_threads))
 
     return Prepared(step, around=lambda: blas_threads(1))
 

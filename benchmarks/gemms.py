@@ -7,6 +7,9 @@ from typing import NamedTuple
 
 from .networks import Network
 
+BLOCK = 512
+"""Rows of a block of a pass without a step."""
+
 
 class GemmCase(NamedTuple):
     """[rows, inner] times [inner, columns].
@@ -44,6 +47,12 @@ def products(network: Network) -> list[GemmCase]:
 def forward(network: Network, rows: int) -> list[GemmCase]:
     """The products of a forward pass over so many rows."""
     return [GemmCase(k, "forward", rows, n, m) for k, (n, m) in enumerate(pairwise(network.widths))]
+
+
+def blocks(network: Network, rows: int) -> list[tuple[int, list[GemmCase]]]:
+    """(how many times, which) of a pass over so many rows, in blocks whose results stay in the cache."""
+    sizes = [(rows // BLOCK, BLOCK), (1, rows % BLOCK)]
+    return [(count, forward(network, size)) for count, size in sizes if count and size]
 
 
 def flop(network: Network) -> int:

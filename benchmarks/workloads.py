@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..framework.sources.order import permutation
-from .gemms import GemmCase, forward, products
+from .gemms import GemmCase, blocks, products
 from .networks import Network
 from .problem import Problem
 
@@ -53,7 +53,7 @@ class Fit(Problem):
     @property
     def products(self) -> list[tuple[int, list[GemmCase]]]:
         """Of all steps of an epoch, and of the forward pass over the validation rows."""
-        return [(self.steps, products(self.network)), (1, forward(self.network, self.held_out_rows))]
+        return [(self.steps, products(self.network)), *blocks(self.network, self.held_out_rows)]
 
     @property
     def epochs(self) -> int:
@@ -95,7 +95,7 @@ class Prediction(Problem):
     @property
     def products(self) -> list[tuple[int, list[GemmCase]]]:
         """Of the forward pass."""
-        return [(1, forward(self.network, self.rows))]
+        return blocks(self.network, self.rows)
 
 
 @dataclass(frozen=True)

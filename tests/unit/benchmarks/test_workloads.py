@@ -14,7 +14,7 @@ from fusedstep.benchmarks.agreement import losses, reference
 from fusedstep.benchmarks.cases import time_case
 from fusedstep.benchmarks.contenders import PEERS, make_ours, make_peer
 from fusedstep.benchmarks.contenders.starts import FIRST_LOSS, Process
-from fusedstep.benchmarks.gemms import forward, products
+from fusedstep.benchmarks.gemms import BLOCK, blocks, forward, products
 from fusedstep.benchmarks.networks import parse
 from fusedstep.benchmarks.timing import burst
 from fusedstep.benchmarks.workloads import WORKLOADS, Fit
@@ -120,10 +120,15 @@ def test_products_of_the_workloads():
     assert small("start").products == []
     assert [p.rows for p in forward(NETWORK, 64)] == [64, 64, 64]
     assert list(WORKLOADS) == list(PEERS)
+    assert blocks(NETWORK, 2 * BLOCK) == [(2, forward(NETWORK, BLOCK))]
+    assert blocks(NETWORK, 2 * BLOCK + 1) == [(2, forward(NETWORK, BLOCK)), (1, forward(NETWORK, 1))]
 
 
 @pytest.mark.parametrize("make", [floor.blas_floor, floor.rows_floor, floor.one_floor])
-def test_floors_do_every_product_of_an_epoch(make, monkeypatch):
+@pytest.mark.parametrize(
+    ("workload", "network"), [("fit", "12-16-9-4@32/256"), ("predict", "12-4@1"), ("predict", "12-4@1601")]
+)
+def test_floors_do_every_product(make, workload, network, monkeypatch):
     """Counted by their operations: the parts of all threads together are the whole."""
     done = []
 
@@ -133,9 +138,9 @@ def test_floors_do_every_product_of_an_epoch(make, monkeypatch):
     whole, compiled = floor._whole, floor._as_compiled
     monkeypatch.setattr(floor, "_whole", lambda given: [counted(c, *g) for c, g in zip(whole(given), given, strict=True)])
     monkeypatch.setattr(floor, "_as_compiled", lambda *given: counted(compiled(*given), *given))
-    problem = small("fit")
+    problem = small(workload, network=parse(network)[0])
     burst(make(problem), 1)
-    assert sum(done) == 2 * sum(count * each.flop for count, found in problem.products for each in found)
+    assert sum(done) == 2 * problem.flop
 
 
 def test_processes(tmp_path):
