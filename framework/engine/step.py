@@ -392,26 +392,6 @@ class TrainStep:
         self.executor.forget()
         self._evaluator = None
 
-    def _ahead(self, several: Any, count: int, prepare: Callable[[int], object] | None) -> tuple[list[Any], Any]:
-        """(learning rate, momentum) and the scalars of each of the next steps, or of those before `prepare` fails."""
-        state = self.state
-        before, rates = (state.lr, state.momentum), []
-        try:
-            if prepare is None:
-                rates = [before] * count
-            while len(rates) < count:
-                assert prepare is not None
-                try:
-                    prepare(len(rates))
-                except Exception:
-                    if not several.next(len(rates)):
-                        raise
-                    break
-                rates.append((state.lr, state.momentum))
-            return rates, state.scalars_for_steps(rates)
-        finally:
-            state.lr, state.momentum = before
-
     def products(self) -> AbstractContextManager[Any]:
         """Context in which the backend computes matrix products in the mode of this step."""
         return self.backend.products(self.precision.name, self.deterministic)
