@@ -67,6 +67,7 @@ class RowsPlan:
 
     def _divide(self, split: set[Any]) -> bool:
         """Captures the shards, and finds the products of `split`; returns False after removing what cannot be split."""
+        self._captures, self._split = [], {}  # of an attempt before: its buffers are free again
         self._captures = self._capture(*self.minibatch, split)
         self._split = {p: self._products(p, self._captures) for p in split}
         refused = {p for p, found in self._split.items() if found is None or not self._worth(p, found, len(self._captures))}
