@@ -36,21 +36,23 @@ class Snapshot:
         return [values, *state.states.values(), *scale]
 
     def take(self) -> None:
-        """Copies the current state, reusing the memory of the previous copy."""
+        """Copies the current state, reusing the memory of the previous copy; StateError if another thread trains the model."""
         state = self.step.state
-        for array, saved in zip(self._arrays(), self._copies, strict=True):
-            self.step.backend.copy(array, saved)
-        self._scalars = (state.t, state.lr, state.momentum)
+        with self.step.model.arena.training:
+            for array, saved in zip(self._arrays(), self._copies, strict=True):
+                self.step.backend.copy(array, saved)
+            self._scalars = (state.t, state.lr, state.momentum)
 
     def put_back(self) -> None:
-        """Restores the state; weights that were pruned since then stay 0."""
+        """Restores the state; weights that were pruned since then stay 0. StateError if another thread trains the model."""
         state = self.step.state
-        for array, saved in zip(self._arrays(), self._copies, strict=True):
-            self.step.backend.copy(saved, array)
-        if self.optimizer:
-            state.t, state.lr, state.momentum = self._scalars
-        self.step.model.arena.hold()
-        state.hold()
+        with self.step.model.arena.training:
+            for array, saved in zip(self._arrays(), self._copies, strict=True):
+                self.step.backend.copy(saved, array)
+            if self.optimizer:
+                state.t, state.lr, state.momentum = self._scalars
+            self.step.model.arena.hold()
+            state.hold()
 
     def state(self) -> dict[str, Any]:
         """The copies as NumPy arrays, and the scalars; for `restore`."""

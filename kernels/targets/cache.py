@@ -51,8 +51,8 @@ def folder() -> Path | None:
     found = _private_folder()
     instead = "they are compiled in every process" if found is None else f"they are kept in {str(found)!r}"
     warnings.warn(
-        f"expected a folder for compiled kernels that no other user can write to; {problem}; {instead}; change that, or set "
-        "FUSEDSTEP_CACHE_DIR to another folder (empty: no cache)",
+        f"expected a folder for compiled kernels that no other user can write to; {problem}; {instead}; change its owner or "
+        "permissions (chmod go-w), or set FUSEDSTEP_CACHE_DIR to another folder (empty: no cache)",
         RuntimeWarning, stacklevel=2,
     )  # fmt: skip
     return found

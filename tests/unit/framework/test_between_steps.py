@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
+from fusedstep.framework.engine.snapshot import Snapshot
 from fusedstep.framework.export.persistence import load_with_metadata
 
 BACKENDS = ("numpy", "numba")
@@ -263,6 +264,26 @@ def test_it_waits_for_the_step_at_hand(tmp_path):
         saving.join()
     assert order == ["step", "saved"]
     assert content(fs.load(tmp_path / "model", backend="numpy")) == content(step.model) != before
+
+
+def test_parameters_are_restored_when_nobody_reads_them():
+    step, order, entered, leave = new_step("numpy"), [], threading.Event(), threading.Event()
+    snapshot = Snapshot(step)
+
+    def read(step):
+        with step.model.arena.between_steps():
+            entered.set()
+            leave.wait(30)
+            order.append("read")
+
+    with training(read, step):
+        entered.wait(30)
+        restoring = threading.Thread(target=lambda: (snapshot.put_back(), order.append("restored")))
+        restoring.start()
+        restoring.join(0.1)
+        leave.set()
+        restoring.join()
+    assert order == ["read", "restored"]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
