@@ -102,10 +102,10 @@ class _Path(ParameterPath):
 def require_folder(folder: Path, option: str = "--plot") -> None:
     """Raises OutputPathError unless files can be written to a folder, or it can be created; creates nothing."""
     there = folder
-    while not there.exists() and there != there.parent:
+    while not os.path.exists(there) and there != there.parent:
         there = there.parent
-    if not there.is_dir() or not os.access(there, os.W_OK):
-        reason = "is not a folder" if not there.is_dir() else "is write-protected"
+    if not os.path.isdir(there) or not os.access(there, os.W_OK):
+        reason = "is not a folder" if not os.path.isdir(there) else "is write-protected"
         raise OutputPathError(f"{option}: expected a folder for the figures; {str(there)!r} {reason}; choose another")
 
 
@@ -113,8 +113,9 @@ def made(folder: Path, option: str = "--plot") -> Path:
     """The folder, created if it does not exist; raises OutputPathError if it cannot be created."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
+    except (OSError, ValueError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
         raise OutputPathError(
-            f"{option}: expected a folder for the figures; {str(folder)!r} cannot be created ({error.strerror}); choose another"
+            f"{option}: expected a folder for the figures; {str(folder)!r} cannot be created ({reason}); choose another"
         ) from error
     return folder

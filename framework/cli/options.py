@@ -54,7 +54,7 @@ MaxUnpacked = Annotated[
     typer.Option(
         "--max-unpacked",
         metavar="SIZE",
-        help="Memory that a compressed or sparse file may become, such as 8GB. Default: 256 MiB, or 50 times its size.",
+        help="Memory that a compressed or sparse file may become, such as 8GB. Default: 128 MiB, or 50 times its size.",
         show_default=False,
     ),
 ]

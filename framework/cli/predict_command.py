@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -53,7 +54,7 @@ def predict(
     if out is not None:
         require_writable(out)
         for read in (data, model):
-            if out.exists() and Path(read).exists() and out.samefile(read):
+            if out.exists() and os.path.exists(read) and out.samefile(read):
                 raise OutputPathError(
                     f"expected an output file other than the data and the model; got {str(out)!r}; give another name"
                 )

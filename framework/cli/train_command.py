@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -126,7 +127,7 @@ def _require_other_file(path: Path, options: TrainOptions) -> None:
     from ...errors import OutputPathError
 
     for read in (options.source, options.labels):
-        if read is not None and path.exists() and Path(read).exists() and path.samefile(read):
+        if read is not None and path.exists() and os.path.exists(read) and path.samefile(read):
             raise OutputPathError(
                 f"expected an output file other than the data; got {str(path)!r}; give --out another name"
             )

@@ -51,10 +51,11 @@ class TensorBoard(Callback):
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._writer = self._library.SummaryWriter(str(self.folder), filename_suffix=suffix)
-        except OSError as error:
+        except (OSError, ValueError) as error:
+            reason = (error.strerror if isinstance(error, OSError) else None) or error
             raise OutputPathError(
-                f"expected a folder that can be written, for TensorBoard; {str(self.folder)!r} cannot "
-                f"({error.strerror or error}); choose another"
+                f"expected a folder that can be written, for TensorBoard; {str(self.folder)!r} cannot ({reason}); "
+                "choose another"
             ) from error
 
     def on_epoch_end(self, trainer: Trainer, row: dict[str, float]) -> None:

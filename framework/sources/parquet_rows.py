@@ -23,6 +23,8 @@ from .row_source import RowNumbers, RowSource
 from .unpacked import allowed_bytes, require_allowed
 
 _PANDAS_INDEX = "__index_level_"
+_FIRST_BYTES = 1 << 16
+"""Read at a time of a column of which only the first entry is needed."""
 
 
 def parquet_names(path: str | os.PathLike[str]) -> list[str]:
@@ -38,16 +40,15 @@ def parquet_names(path: str | os.PathLike[str]) -> list[str]:
 def decoded_bytes(file: Any, columns: Sequence[str], group: int | None = None) -> int:
     """Bytes that columns take when they are decoded, by what the file says of itself, for one row group or all of them.
 
+    Not by the metadata of single columns: PyArrow ends the process if those are damaged.
     Raises: ValueError for impossible numbers.
     """
-    metadata, chosen, total = file.metadata, set(columns), 0
+    metadata, total = file.metadata, 0
     for number in range(metadata.num_row_groups) if group is None else (group,):
         part = metadata.row_group(number)
-        parts = [part.column(k) for k in range(part.num_columns)]
-        sizes = [one.total_uncompressed_size for one in parts if one.path_in_schema.partition(".")[0] in chosen]
-        if part.num_rows < 0 or min(sizes, default=0) < 0:
-            raise ValueError(f"{part.num_rows} rows of {sizes} bytes")
-        total += max(sum(sizes), 8 * part.num_rows * len(chosen))
+        if part.num_rows < 0 or part.total_byte_size < 0:
+            raise ValueError(f"{part.num_rows} rows of {part.total_byte_size} bytes")
+        total += max(part.total_byte_size, 8 * part.num_rows * len(columns))
     return total
 
 
@@ -59,7 +60,7 @@ class ParquetRows(RowSource):
 
     Args: path; columns – names of the columns to read, in this order: a list gives rows [N, d], one name gives [N]; None reads
         all; window – number of row groups shuffled together, default 4; max_unpacked – bytes that a row group may become, such
-        as 8_000_000_000 or "8GB", by default 256 MiB or 50 times the size of the file.
+        as 8_000_000_000 or "8GB", by default 128 MiB or 50 times the size of the file.
     Raises: DataFileError for a damaged file, too large row groups, and columns of text, dates and the like; UnknownColumn;
         EmptyDataError; MissingDependency without pyarrow. Missing entries become NaN, for which training raises an error with
         the row number.
@@ -73,11 +74,12 @@ class ParquetRows(RowSource):
         max_unpacked: int | str | None = None,
     ) -> None:
         self._arrow = require("pyarrow", "data", "reading Parquet")
+        self._parquet = require("pyarrow.parquet", "data", "reading Parquet")
         self.path = Path(path)
         self._lock = threading.Lock()
         self._damages = (self._arrow.ArrowException, OSError, ValueError, OverflowError, LookupError)
         try:
-            self._file = require("pyarrow.parquet", "data", "reading Parquet").ParquetFile(self.path)
+            self._file = self._parquet.ParquetFile(self.path)
             self.columns = self._chosen(columns)
             metadata, allowed = self._file.metadata, allowed_bytes(self.path, max_unpacked)
             for group in range(metadata.num_row_groups):
@@ -121,10 +123,13 @@ class ParquetRows(RowSource):
         """Whether a column may lack entries, by the statistics of the file."""
         metadata = self._file.metadata
         position = self._file.schema_arrow.names.index(name)
-        for group in range(metadata.num_row_groups):
-            statistics = metadata.row_group(group).column(position).statistics
-            if statistics is None or not statistics.has_null_count or statistics.null_count:
-                return True
+        with self._parquet.ParquetFile(self.path, buffer_size=_FIRST_BYTES) as probe:
+            for group in range(metadata.num_row_groups):
+                # PyArrow ends the process when it is asked for damaged metadata of a column, but not when it reads the column.
+                next(probe.iter_batches(1, row_groups=[group], columns=[name], use_threads=False), None)
+                statistics = metadata.row_group(group).column(position).statistics
+                if statistics is None or not statistics.has_null_count or statistics.null_count:
+                    return True
         return False
 
     def read(self, rows: RowNumbers, out: NDArray[Any]) -> None:

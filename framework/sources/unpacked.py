@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from ...errors import DataFileError, HyperparameterError
 
-SMALL = 256 * 2**20
+SMALL = 128 * 2**20
 """Bytes that every file may become."""
 TIMES = 50
 """How many times its own size a larger file may become."""
@@ -26,7 +26,7 @@ _BYTES = re.compile(r"(\d+(?:\.\d+)?) ?([kmgt]i?)?b?", re.IGNORECASE)
 
 
 def allowed_bytes(path: Path, max_unpacked: int | str | None) -> int:
-    """Bytes that a file may become: `max_unpacked`, such as 8_000_000_000 or "8GB"; None: 256 MiB, or 50 times its size.
+    """Bytes that a file may become: `max_unpacked`, such as 8_000_000_000 or "8GB"; None: 128 MiB, or 50 times its size.
 
     Raises: HyperparameterError for another value.
     """

@@ -47,7 +47,10 @@ def as_column(values: ArrayLike, name: str) -> Column:
     if kind in "UT":
         return array.astype(object)
     if kind == "S":
-        return np.char.decode(array, "utf-8").astype(object)
+        try:
+            return np.char.decode(array, "utf-8").astype(object)
+        except UnicodeDecodeError as error:
+            raise DtypeError(f"{name}: expected UTF-8 text, got other bytes ({error}); decode it first") from error
     if kind == "O":
         return _from_objects(array, name)
     raise DtypeError(f"{name}: expected numbers, booleans or text, got {array.dtype}; convert it to numbers first")

@@ -67,7 +67,7 @@ def load(
         requires one; text – names of table columns to read as text even if they hold numbers, such as postcodes; stream – read
         the features on demand from their file (.npy, .npz, .parquet); the target is in memory; max_unpacked – bytes that a
         compressed file, or an svmlight file without its zeros, may become in memory, such as 8_000_000_000 or "8GB"; by default
-        256 MiB, or 50 times its size if that is more.
+        128 MiB, or 50 times its size if that is more.
     Returns: Dataset on the host, with a RowSource as features if they are streamed; a target of integers is int64, so that
         class labels are 3 and not 3.0.
     Raises: DataFileError for a source that is unknown, missing, damaged or too large; UnknownColumn if the target does not

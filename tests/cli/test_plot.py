@@ -49,6 +49,7 @@ def test_figures_that_cannot_be_written_are_refused_before_training(refused, tmp
     (tmp_path / "file").write_text("")
     assert "is not a folder" in refused("train", "iris", "--plot", "file")
     assert "is not a folder" in refused("train", "iris", "--plot", "file/figures")
+    assert "cannot be created" in refused("train", "iris", "--plot", "n" * 300)
     assert "png, svg, pdf" in refused("train", "iris", "--plot", "figures", "--plot-format", "jpeg")
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert 'pip install "matplotlib>=' in refused("train", "iris", "--plot", "figures")

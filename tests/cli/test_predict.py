@@ -190,6 +190,14 @@ def test_a_failing_write_leaves_no_half_file(refused, trained, people, monkeypat
     assert "No space left" in refused("predict", trained, people, "-o", "out.csv")
 
 
+@pytest.mark.parametrize("name", ["n" * 300, "deep/" * 1000 + "m"])
+def test_names_that_no_file_can_have(refused, call, trained, people, name):
+    assert "does not exist" in refused("predict", name, people, "-o", "out.csv")
+    assert "expected a data file" in refused("predict", trained, f"{name}.csv")
+    assert "expected a writable path" in refused("predict", trained, people, "-o", name)
+    assert "expected a writable path" in refused("train", people, "--target", "answer", "-o", name)
+
+
 # Labels that a spreadsheet would evaluate
 
 

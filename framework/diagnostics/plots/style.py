@@ -6,6 +6,7 @@ in colour.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -95,7 +96,7 @@ def canvas(path: PathLike | None, width: float, height: float) -> Iterator[Figur
 
 def require_format(path: PathLike) -> str:
     """The suffix of a figure's file name, in lower case; raises OutputPathError if it is not in FORMATS."""
-    ending = Path(path).suffix.lower()
+    ending = Path(path).suffix.lower() if isinstance(path, str | os.PathLike) else ""
     if ending not in FORMATS:
         raise OutputPathError(
             f"expected a figure's file name to end in {', '.join(FORMATS)}; got {str(path)!r}; rename it, such as figure.png"

@@ -157,6 +157,9 @@ def test_d1_what_cannot_be_drawn_or_written_is_refused(make_step, data, tmp_path
         history.plot(tmp_path / "curves.jpg")
     with pytest.raises(fs.OutputPathError, match="does not"):
         history.plot(tmp_path / "nowhere" / "curves.png")
+    for path in (tmp_path / f"{'n' * 300}.png", tmp_path / "a\0.png", 7):
+        with pytest.raises(fs.OutputPathError, match="expected"):
+            history.plot(path)
     assert list(tmp_path.iterdir()) == []
 
 

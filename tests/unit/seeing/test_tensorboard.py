@@ -74,8 +74,9 @@ def test_d1_event_files_hold_the_history(run, make_step, data, tmp_path):
 
 def test_d1_event_files_that_cannot_be_written_are_refused(make_step, data, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
-    with pytest.raises(fs.OutputPathError, match="TensorBoard"):
-        fs.Trainer(make_step(), [fs.TensorBoard(tmp_path / "file" / "runs")]).fit(*data)
+    for folder in (tmp_path / "file" / "runs", tmp_path / ("n" * 300), tmp_path / "a\0b"):
+        with pytest.raises(fs.OutputPathError, match="TensorBoard"):
+            fs.Trainer(make_step(), [fs.TensorBoard(folder)]).fit(*data)
     for wrong in ("", 3, None):
         with pytest.raises(fs.HyperparameterError, match="folder"):
             fs.TensorBoard(wrong)
