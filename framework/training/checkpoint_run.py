@@ -11,7 +11,8 @@ import os
 import signal
 import threading
 from array import array
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -176,7 +177,8 @@ class CheckpointRun:
                 'resume="auto" to start a new training if there is none'
             )
         if found is not None:
-            require_same(found, self._about["settings"], self._about["data"])
+            with _as_written(found.path):
+                require_same(found, self._about["settings"], self._about["data"])
         return found
 
     def begin(self) -> Position:
@@ -186,8 +188,10 @@ class CheckpointRun:
         losses = array("d")
         if contents is not None:
             state, losses = contents.state, contents.losses
-            begun = restore(trainer, state, losses)
-            position = Position(tuple(state["first"]), begun, state["epoch"]["seconds"], state["stopped"])
+            with _as_written(contents.path):
+                begun = restore(trainer, state, losses)
+                epochs, steps = (int(number) for number in state["first"])
+                position = Position((epochs, steps), begun, float(state["epoch"]["seconds"]), str(state["stopped"]))
             _logger.info("resumed from %s, after %d steps", contents.path, trainer.steps_done)
         self._first = position.first
         self._saved = self._place() if contents is not None else (-1, -1)
@@ -207,7 +211,8 @@ class CheckpointRun:
         if self._contents is not None:
             state, step = self._contents.state, self._trainer.step
             step.state.lr, step.state.momentum = state["step"]["lr"], state["step"]["momentum"]
-            restore_callbacks(self._trainer.callbacks, state["callbacks"])
+            with _as_written(self._contents.path):
+                restore_callbacks(self._trainer.callbacks, state["callbacks"])
             self._contents = None
 
     # During the fit
@@ -308,6 +313,20 @@ class CheckpointRun:
         if self._signals is not None and self._signals.received:
             self._writer.wait()
             self._signals.act()
+
+
+@contextmanager
+def _as_written(path: Path) -> Iterator[None]:
+    """Around whatever makes sense of a state: a CheckpointError where a part is missing or wrong."""
+    try:
+        yield
+    except files.WRONG as error:
+        if isinstance(error, FusedstepError):
+            raise
+        raise CheckpointError(
+            f"{path}: expected the state of a training as this version writes it; found a part missing or wrong "
+            f"({type(error).__name__}: {error}); restore the folder from a copy, or start again in another folder"
+        ) from error
 
 
 def _source(settings: Checkpoint | None, resume: Any) -> Path | None:
