@@ -77,7 +77,7 @@ def main() -> None:
         between(self, *given)
         copied.append(time.thread_time() - start)
 
-    checkpoint_run.CheckpointRun.after_launch = copying  # type: ignore[method-assign]
+    checkpoint_run.CheckpointRun.after_launch = copying  # type: ignore[assignment, method-assign]
     elapsed, cpu = [], []
     with tempfile.TemporaryDirectory() as folder:
         for pair in range(given.pairs):
@@ -86,11 +86,11 @@ def main() -> None:
             elapsed.append(found[given.every][0] / found[None][0])
             cpu.append(found[given.every][1] / found[None][1])
             print(f"pair {pair + 1}: {elapsed[-1]:.4f} elapsed, {cpu[-1]:.4f} CPU", flush=True)
+    copy = sum(copied) / (given.pairs * ((BEFORE + given.steps) // given.every))
     print(
         f"median of {given.pairs} pairs of {given.steps} steps, a checkpoint every {given.every}: "
         f"{statistics.median(elapsed):.4f} elapsed, {statistics.median(cpu):.4f} CPU; "
-        f"CPU of a checkpoint: {1e3 * sum(copied) / len(written):.1f} ms for the copy, {1e3 * statistics.median(written):.1f} ms "
-        "in the thread"
+        f"CPU of a checkpoint: {1e3 * copy:.1f} ms for the copy, {1e3 * statistics.median(written):.1f} ms in the thread"
     )
 
 
