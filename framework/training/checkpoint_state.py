@@ -198,8 +198,8 @@ def _restore_step(step: TrainStep, saved: Mapping[str, Any]) -> None:
         if state.loss_scale is not None:
             state.loss_scale.numbers = tuple(saved["loss_scale"])
         step.micro.largest = saved["largest_micro_batch"]
-        if saved["skipped"] is not None and hasattr(step, "skipped"):
-            step.skipped = saved["skipped"]
+        if saved["skipped"] is not None and "_skipped" in vars(step):
+            vars(step)["_skipped"] += saved["skipped"] - getattr(step, "skipped", 0)
 
 
 def _require_whole(state: Mapping[str, Any], losses: int) -> None:
