@@ -14,6 +14,7 @@ from array import array
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, NamedTuple
 
 from ...errors import CheckpointError, FusedstepError, HyperparameterError
@@ -44,34 +45,54 @@ class Position(NamedTuple):
 
 
 class Writer:
-    """Runs one job at a time in a thread; a job that fails is logged."""
+    """Runs one job at a time in a thread, which begins with the first one; a job that fails is logged."""
 
     def __init__(self) -> None:
         self._thread: threading.Thread | None = None
+        self._jobs: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
+        self._idle = threading.Event()
+        self._idle.set()
 
     @property
     def busy(self) -> bool:
         """Whether a job is running."""
-        return self._thread is not None and self._thread.is_alive()
+        return not self._idle.is_set()
 
     def start(self, job: Callable[[], object]) -> None:
         """Starts a job, after the one before has finished."""
         self.wait()
-        self._thread = threading.Thread(target=in_thread, args=(job,), name="fusedstep checkpoint")
-        self._thread.start()
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="fusedstep checkpoint")
+            self._thread.start()
+        self._idle.clear()
+        self._jobs.put(job)
 
     def wait(self) -> None:
         """Waits until the job has finished."""
+        self._idle.wait()
+
+    def close(self) -> None:
+        """Waits, and ends the thread."""
+        self.wait()
         if self._thread is not None:
+            self._jobs.put(None)
             self._thread.join()
             self._thread = None
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            try:
+                in_thread(job)
+            finally:
+                del job
+                self._idle.set()
 
 
 def in_thread(job: Callable[[], object]) -> None:
     """Runs a job, and logs why it failed."""
     try:
         job()
-    except (FusedstepError, OSError, MemoryError) as error:
+    except Exception as error:  # whatever it is, training goes on
         _logger.warning("a checkpoint could not be written, training goes on: %s", error)
 
 
@@ -152,7 +173,7 @@ class CheckpointRun:
         return self
 
     def __exit__(self, *raised: object) -> None:
-        self._writer.wait()
+        self._writer.close()
         if self._signals is not None:
             self._signals.close()
         if self._lock is not None:
