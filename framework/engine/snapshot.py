@@ -60,6 +60,9 @@ class Snapshot:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Replaces the copies by those of another snapshot of such a step, from its `state`."""
+        steps, lr, momentum = state["scalars"]
         for saved, copy in zip(state["arrays"], self._copies, strict=True):
+            if saved.shape != tuple(copy.shape):
+                raise ValueError(f"expected copies of shape {list(copy.shape)}; got {list(saved.shape)}")
             self.step.backend.copy(saved, copy)
-        self._scalars = tuple(state["scalars"])
+        self._scalars = int(steps), float(lr), None if momentum is None else float(momentum)

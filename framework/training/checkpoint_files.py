@@ -41,6 +41,10 @@ _SPECIAL = "$"
 _logger = logging.getLogger("fusedstep.checkpoint")
 
 
+WRONG = (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
+"""What is raised where a part of a state is missing or of another kind than expected."""
+
+
 class Damaged(Exception):
     """A file that is not a whole checkpoint; the message states why."""
 
@@ -150,7 +154,7 @@ def read(path: Path) -> dict[str, Any]:
         raise
     except CheckpointError:
         raise
-    except (SafetensorError, OSError, ValueError, TypeError, KeyError, AttributeError, MemoryError, RecursionError) as error:
+    except (SafetensorError, OSError, MemoryError, *WRONG) as error:
         raise Damaged(f"{type(error).__name__}: {error}") from error
     return state
 
@@ -190,7 +194,9 @@ def newest(folder: Path) -> Contents | None:
         try:
             state = read(path)
             return Contents(path, state, Log.read(folder / LOG, state["losses"]))
-        except Damaged as error:
+        except CheckpointError:
+            raise
+        except (Damaged, *WRONG) as error:
             damaged.append(f"{path.name} ({error})")
             _logger.warning("checkpoint %s is damaged and was skipped: %s", path, error)
     if damaged:
@@ -286,9 +292,12 @@ class Log:
     @staticmethod
     def read(path: Path, about: Mapping[str, Any]) -> array[float]:
         """The losses that belong to a checkpoint; raises Damaged if they are not there any more."""
+        size = 8 * int(about["count"])
         try:
+            if not 0 <= size <= path.stat().st_size:
+                raise Damaged(f"the step losses in {path.name} have {path.stat().st_size} bytes and not {size}")
             with path.open("rb") as file:
-                data = file.read(8 * int(about["count"]))
+                data = file.read(size)
         except OSError as error:
             raise Damaged(f"the step losses in {path.name}: {error}") from error
         if hashlib.sha256(data).hexdigest() != about["checksum"]:

@@ -11,8 +11,10 @@ import os
 import signal
 import threading
 from array import array
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, NamedTuple
 
 from ...errors import CheckpointError, FusedstepError, HyperparameterError
@@ -43,34 +45,54 @@ class Position(NamedTuple):
 
 
 class Writer:
-    """Runs one job at a time in a thread; a job that fails is logged."""
+    """Runs one job at a time in a thread, which begins with the first one; a job that fails is logged."""
 
     def __init__(self) -> None:
         self._thread: threading.Thread | None = None
+        self._jobs: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
+        self._idle = threading.Event()
+        self._idle.set()
 
     @property
     def busy(self) -> bool:
         """Whether a job is running."""
-        return self._thread is not None and self._thread.is_alive()
+        return not self._idle.is_set()
 
     def start(self, job: Callable[[], object]) -> None:
         """Starts a job, after the one before has finished."""
         self.wait()
-        self._thread = threading.Thread(target=in_thread, args=(job,), name="fusedstep checkpoint")
-        self._thread.start()
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="fusedstep checkpoint")
+            self._thread.start()
+        self._idle.clear()
+        self._jobs.put(job)
 
     def wait(self) -> None:
         """Waits until the job has finished."""
+        self._idle.wait()
+
+    def close(self) -> None:
+        """Waits, and ends the thread."""
+        self.wait()
         if self._thread is not None:
+            self._jobs.put(None)
             self._thread.join()
             self._thread = None
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            try:
+                in_thread(job)
+            finally:
+                del job
+                self._idle.set()
 
 
 def in_thread(job: Callable[[], object]) -> None:
     """Runs a job, and logs why it failed."""
     try:
         job()
-    except (FusedstepError, OSError, MemoryError) as error:
+    except Exception as error:  # whatever it is, training goes on
         _logger.warning("a checkpoint could not be written, training goes on: %s", error)
 
 
@@ -151,7 +173,7 @@ class CheckpointRun:
         return self
 
     def __exit__(self, *raised: object) -> None:
-        self._writer.wait()
+        self._writer.close()
         if self._signals is not None:
             self._signals.close()
         if self._lock is not None:
@@ -176,7 +198,8 @@ class CheckpointRun:
                 'resume="auto" to start a new training if there is none'
             )
         if found is not None:
-            require_same(found, self._about["settings"], self._about["data"])
+            with _as_written(found.path):
+                require_same(found, self._about["settings"], self._about["data"])
         return found
 
     def begin(self) -> Position:
@@ -186,8 +209,10 @@ class CheckpointRun:
         losses = array("d")
         if contents is not None:
             state, losses = contents.state, contents.losses
-            begun = restore(trainer, state, losses)
-            position = Position(tuple(state["first"]), begun, state["epoch"]["seconds"], state["stopped"])
+            with _as_written(contents.path):
+                begun = restore(trainer, state, losses)
+                epochs, steps = (int(number) for number in state["first"])
+                position = Position((epochs, steps), begun, float(state["epoch"]["seconds"]), str(state["stopped"]))
             _logger.info("resumed from %s, after %d steps", contents.path, trainer.steps_done)
         self._first = position.first
         self._saved = self._place() if contents is not None else (-1, -1)
@@ -207,7 +232,8 @@ class CheckpointRun:
         if self._contents is not None:
             state, step = self._contents.state, self._trainer.step
             step.state.lr, step.state.momentum = state["step"]["lr"], state["step"]["momentum"]
-            restore_callbacks(self._trainer.callbacks, state["callbacks"])
+            with _as_written(self._contents.path):
+                restore_callbacks(self._trainer.callbacks, state["callbacks"])
             self._contents = None
 
     # During the fit
@@ -308,6 +334,20 @@ class CheckpointRun:
         if self._signals is not None and self._signals.received:
             self._writer.wait()
             self._signals.act()
+
+
+@contextmanager
+def _as_written(path: Path) -> Iterator[None]:
+    """Around whatever makes sense of a state: a CheckpointError where a part is missing or wrong."""
+    try:
+        yield
+    except files.WRONG as error:
+        if isinstance(error, FusedstepError):
+            raise
+        raise CheckpointError(
+            f"{path}: expected the state of a training as this version writes it; found a part missing or wrong "
+            f"({type(error).__name__}: {error}); restore the folder from a copy, or start again in another folder"
+        ) from error
 
 
 def _source(settings: Checkpoint | None, resume: Any) -> Path | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import logging
+import math
 from array import array
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,6 +18,7 @@ import numpy as np
 from ...backends.threads import num_threads
 from ...errors import CheckpointError, FusedstepError
 from ...kernels.targets.gemm_choices import blas_choices, set_blas_choices
+from ..engine.frozen import OURS
 from ..engine.step import TrainStep
 from ..layers import Layer
 from ..layers.sequence import Sequence as Layers
@@ -161,7 +163,13 @@ def restore(trainer: Trainer, state: Mapping[str, Any], losses: array[float]) ->
     """Puts a trainer, its step and its history where the training was; callbacks follow in `restore_callbacks`.
 
     Returns: the losses of the epoch that has begun.
+    Raises: before anything is changed, KeyError, TypeError or ValueError for a state that nothing here has written.
     """
+    _require_whole(state, len(losses))
+    for name in ("schedule", "momentum"):
+        if type(getattr(trainer.schedule_runner, name)).__module__.startswith(OURS):
+            _require_numbers(state["trainer"][name])
+    _require_fitting(trainer.step, state["step"])
     _restore_blas(trainer.step, state)
     _restore_step(trainer.step, state["step"])
     trainer.restore(state["trainer"])
@@ -190,8 +198,58 @@ def _restore_step(step: TrainStep, saved: Mapping[str, Any]) -> None:
         if state.loss_scale is not None:
             state.loss_scale.numbers = tuple(saved["loss_scale"])
         step.micro.largest = saved["largest_micro_batch"]
-        if saved["skipped"] is not None and hasattr(step, "skipped"):
-            step.skipped = saved["skipped"]
+        if saved["skipped"] is not None and "_skipped" in vars(step):
+            vars(step)["_skipped"] += saved["skipped"] - getattr(step, "skipped", 0)
+
+
+def _require_whole(state: Mapping[str, Any], losses: int) -> None:
+    """Checks that numbers are of their types and agree with each other."""
+    first, trainer, epoch = state["first"], state["trainer"], state["epoch"]
+    counts = (*first, trainer["epochs_done"], trainer["steps_done"], epoch["steps"], state["steps_per_epoch"], state["threads"])
+    if len(first) != 2 or not all(isinstance(count, int) and count >= 0 for count in counts):
+        raise TypeError("counts of epochs and steps")
+    epochs, steps = trainer["epochs_done"] - first[0], trainer["steps_done"] - first[1]
+    if not (epochs == len(state["rows"]) and steps == losses >= epoch["steps"]) or state["steps_per_epoch"] == 0:
+        raise ValueError("counts of epochs and steps that do not agree")
+    columns = list(state["rows"][0]) if state["rows"] else []
+    for row in state["rows"]:
+        if list(row) != columns or not all(isinstance(value, float) for value in row.values()):
+            raise TypeError("rows of the history")
+    texts, seconds = (state["stopped"], state["backend"], *state["blas"].keys(), *state["blas"].values()), epoch["seconds"]
+    if not (all(isinstance(text, str) for text in texts) and isinstance(seconds, float | int)):
+        raise TypeError("text or seconds")
+
+
+def _require_numbers(values: Mapping[str, Any]) -> None:
+    """Checks the state of a schedule."""
+    for name, value in values.items():
+        if isinstance(value, Mapping) and name == "then":
+            _require_numbers(value)
+        elif not (value is None or isinstance(value, float | int)):
+            raise TypeError(f"{name} of a schedule")
+
+
+def _require_fitting(step: TrainStep, saved: Mapping[str, Any]) -> None:
+    """Checks that arrays and numbers are those of such a step."""
+    state, backend = step.state, step.backend
+    pairs = [("parameters", saved["parameters"], step.model.arena.values)]
+    if set(saved["optimizer"]) != set(state.states):
+        raise ValueError(f"optimiser states {', '.join(saved['optimizer'])}")
+    pairs += [(name, saved["optimizer"][name], own) for name, own in state.states.items()]
+    for name, values, own in pairs:
+        if (values.shape, str(values.dtype)) != (tuple(own.shape), backend.dtype_name(own)):
+            raise ValueError(f"{name} of shape {list(values.shape)} in {values.dtype}")
+    bits, scale = saved[_MASK_BITS], saved["loss_scale"]
+    if bits is not None and (bits.dtype != np.uint8 or bits.shape != (-(-step.model.arena.size // 8),)):
+        raise ValueError("the mask of pruned weights")
+    whole = (saved["steps"], *(n for n in (saved["largest_micro_batch"], saved["skipped"]) if n is not None))
+    if not all(isinstance(number, int) and number >= 0 for number in whole):
+        raise TypeError("number of steps, or of rows of a micro-batch")
+    real = (saved["lr"], 0.0 if saved["momentum"] is None else saved["momentum"], *([] if scale is None else scale))
+    if not all(isinstance(number, float | int) and 0.0 <= number < math.inf for number in real):
+        raise ValueError("learning rate, momentum or loss scale")
+    if (scale is None) != (state.loss_scale is None) or (scale is not None and len(scale) != 2):
+        raise ValueError("the loss scale")
 
 
 def _restore_blas(step: TrainStep, state: Mapping[str, Any]) -> None:

@@ -102,7 +102,7 @@ class EarlyStopping(StoppingRule):
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """See Callback."""
-        self.best, self.best_epoch = state["best"], state["best_epoch"]
+        self.best, self.best_epoch = float(state["best"]), int(state["best_epoch"])
         if state["snapshot"] is not None and self.restore_best:
             self._snapshot = Snapshot(self._step, self.restore_optimizer)
             self._snapshot.restore(state["snapshot"])
@@ -142,7 +142,7 @@ class StopOnStall(StoppingRule):
 
     def restore(self, state: list[float]) -> None:
         """See Callback."""
-        self._last = list(state)
+        self._last = [float(value) for value in state]
 
 
 class StopOnTarget(StoppingRule):

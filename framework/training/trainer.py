@@ -209,10 +209,7 @@ class Trainer:
             self.schedule_runner.begin(self.epochs_done, self.steps_done, last_step, per_epoch, own)
             run.restore_callbacks()
             begun = bool(losses)
-            for epoch in range(len(history) + 1, epochs + 1):
-                if position.stopped:
-                    history.stopped_because = position.stopped
-                    break
+            for epoch in range(len(history) + 1, 0 if position.stopped else epochs + 1):
                 for callback in () if begun else self.callbacks:
                     callback.on_epoch_begin(self, epoch)
                 if self.shuffle == "each_epoch" or (self.shuffle == "once" and not shuffled):
@@ -242,7 +239,7 @@ class Trainer:
                     history.stopped_because = self._stop
                     break
             else:
-                history.stopped_because = reason
+                history.stopped_because = position.stopped or reason
             run.end()
         return history
 

@@ -6,6 +6,7 @@ import json
 import logging
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -155,6 +156,7 @@ def test_a_folder_without_checkpoints_is_refused_by_name(tmp_path):
 HOLDER = """
 import sys
 from pathlib import Path
+from pathlib import Path
 from fusedstep.framework.training.checkpoint_files import Lock
 lock = Lock(Path(sys.argv[1]))
 print("held", flush=True)
@@ -284,3 +286,13 @@ def test_best(backend, tmp_path, at_once):
     best = history.best("val_accuracy")
     model = fs.load(tmp_path / "best.safetensors", backend)
     np.testing.assert_array_equal(model.arena.values, points.points[int(best["epoch"])])
+
+
+def test_changed_files_are_refused_or_give_what_they_hold():
+    """`python tests/unit/checkpoints/mutate.py 10000` is the long run; in a process of its own, as it changes this one."""
+    program = "import sys; sys.path.append(sys.argv[1]); import mutate; print(*mutate.run(150), sep='\\n')"
+    command = [sys.executable, "-P", "-c", program, str(Path(__file__).parent)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "damaged" in done.stdout
+    assert "UNTYPED" not in done.stdout

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import threading
+
 import numpy as np
 import pytest
 from trainings import Stop, StopAfter, data, fit, result, trainer_of
@@ -181,6 +184,37 @@ def test_a_finished_training_returns_its_result_again(tmp_path):
         expected = result(trainer, fit(trainer, folder, 6))
         assert result(again, fit(again, folder, 6)) == expected
     assert "no better" in expected["stopped"]
+
+
+def test_stopped_in_the_last_epoch(tmp_path):
+    def make():
+        return trainer_of(extra=[StopInEpoch(6)])
+
+    trainer, again = make(), make()
+    expected = result(trainer, fit(trainer, tmp_path))
+    assert result(again, fit(again, tmp_path)) == expected
+    assert expected["stopped"] == "asked for"
+
+
+class StopInEpoch(fs.Callback):
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+    def on_epoch_end(self, trainer, row):
+        if row["epoch"] == self.epoch:
+            trainer.stop("asked for")
+
+
+def test_many_fits_leave_nothing_open(tmp_path):
+    def opened():
+        return len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+
+    counts = []
+    for number in range(12):
+        fit(trainer_of(), tmp_path / str(number), epochs=1)
+        fit(trainer_of(), tmp_path / str(number), epochs=2)
+        counts.append((threading.active_count(), opened()))
+    assert counts[-1] == counts[2]
 
 
 def test_stopped_from_a_callback_within_an_epoch(tmp_path):
