@@ -1,9 +1,11 @@
-"""`fusedstep search SOURCE`: searches optimiser, rate, schedule, batch size and architecture; prunes poor trials, resumable."""
+"""`fusedstep search SOURCE`: searches optimiser, rate, schedule, batch size and architecture; resumable, by several workers."""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -26,10 +28,15 @@ class SearchOptions:
     labels: Labels = None
     max_unpacked: MaxUnpacked = None
     task: TaskName = None
-    trials: Annotated[int, Option(help="Total number of candidates, including those in the storage.")] = 20
+    trials: Annotated[int, Option(help="Total number of candidates, of all workers and including those in the storage.")] = 20
     epochs: Annotated[int, Option(help="Epochs of each candidate that is not stopped early.")] = 20
     storage: Annotated[
-        Path | None, Option(help="SQLite file, such as search.db, from which a stopped search resumes.")
+        str | None,
+        Option(
+            metavar="FILE|URL",
+            help="Where trials are stored, so that a stopped search resumes and several workers share one: an SQLite file "
+            "(search.db) on one machine; a journal (search.journal) in a folder that machines share; or the URL of a database.",
+        ),
     ] = None
     optimizers: Annotated[str | None, Option(metavar="NAMES", help='Optimisers to try, such as "Adam,Nesterov".')] = None
     schedules: Annotated[
@@ -51,7 +58,8 @@ def search(options: SearchOptions) -> None:
     Needs Optuna.
 
     With --storage, a stopped search resumes where it ended, also after a power failure, and the same search with more --trials
-    continues after the last trial.
+    continues after the last trial. The same command, started several times, on one or several machines, shares the trials among
+    these workers; the trial of a worker that was killed is run again by another.
     """
     from rich.markup import escape
 
@@ -60,6 +68,7 @@ def search(options: SearchOptions) -> None:
     from ..optional import require
     from ..search import SearchSpace
     from ..search import search as run
+    from ..search.storage import shown
     from ..settings import whole
     from ..tables.reading import load
     from .console import new_console
@@ -82,18 +91,21 @@ def search(options: SearchOptions) -> None:
     report.backend(backend, options.backend)
     console = new_console()
 
-    reported = 0
+    place = escape(shown(storage))
+    ran: list[int] = []
+    messages: list[str] = []
 
     def finished(number: int, trial: SearchTrial) -> None:
-        nonlocal reported
-        if not reported and number > 1:
-            console.print(f"Resuming after the {number - 1} finished trials in {escape(str(storage))}.", soft_wrap=True)
-        reported += 1
+        ran.append(number)
         console.print(f"{number:>3}. {escape(described(trial))}", soft_wrap=True)
+
+    def tell(text: str) -> None:
+        messages.append(text)
+        console.print(escape(text), soft_wrap=True)
 
     part, validation = data.parts["training"], data.parts["validation"]
     widest = [space.width[1]] * space.layers[1]
-    with few_threads(data, widest, max(space.batch_size), backend):
+    with few_threads(data, widest, max(space.batch_size), backend), _messages_of_workers(tell):
         try:
             found = run(
                 part.x, part.y, (validation.x, validation.y), loss_of(data), space, options.trials, options.epochs, storage,
@@ -102,11 +114,11 @@ def search(options: SearchOptions) -> None:
         except KeyboardInterrupt:
             if storage is None:
                 raise
-            console.print(f"Stopped. The finished trials are in {escape(str(storage))}; run the same command to resume.")
+            console.print(f"Stopped. The finished trials are in {place}; run the same command to resume.")
             raise typer.Exit(2) from None
     best = found.best_trial
-    if not reported:
-        console.print(f"All trials were in {escape(str(storage))} already; increase --trials to add more.", soft_wrap=True)
+    if not ran and not messages:
+        console.print(f"All trials were in {place} already; increase --trials to add more.", soft_wrap=True)
     console.print(f"[bold]Best of {len(found.trials)}:[/bold] {escape(described(best))}", soft_wrap=True)
     c = best.candidate
     same = {name: getattr(options, name) for name in ("source", "target", "labels", "max_unpacked", "task", "epochs", "seed")}
@@ -115,6 +127,22 @@ def search(options: SearchOptions) -> None:
         optimizer=c.optimizer, lr=c.lr, weight_decay=c.weight_decay, batch_size=c.batch_size, schedule=c.schedule,
     )  # fmt: skip
     console.print(f"Train it: {escape(command_line('train', found_options))}", soft_wrap=True)
+
+
+@contextmanager
+def _messages_of_workers(tell: Callable[[str], None]) -> Iterator[None]:
+    """Passes on what a search says about trials of other workers."""
+    logger = logging.getLogger("fusedstep.search")
+    handler = logging.Handler(logging.INFO)
+    handler.emit = lambda record: tell(record.getMessage())  # type: ignore[method-assign]
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)
 
 
 def _given(options: SearchOptions) -> dict[str, Any]:

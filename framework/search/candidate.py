@@ -53,6 +53,21 @@ class Candidate:
         """Plain values by name."""
         return asdict(self)
 
+    @classmethod
+    def from_dict(cls, values: Any) -> Candidate:
+        """The candidate of such values.
+
+        Raises: ValueError if names or types are not those of a candidate.
+        """
+        candidate = cls(**{**values, "hidden": tuple(values["hidden"])})
+        plain = (candidate.activation, candidate.optimizer, candidate.schedule)
+        wholes = (*candidate.hidden, candidate.batch_size)
+        numbers = (candidate.dropout, candidate.lr, candidate.weight_decay)
+        for group, kinds in ((plain, str), (wholes, int), (numbers, int | float)):
+            if not all(isinstance(value, kinds) for value in group):
+                raise ValueError(f"it has a candidate {values!r:.200}")
+        return candidate
+
 
 @dataclass(frozen=True)
 class SearchSpace:

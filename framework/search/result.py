@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from ...errors import NonFiniteLossError
 from .candidate import Candidate
 
 
@@ -13,7 +14,8 @@ class SearchTrial:
     """One candidate and its result.
 
     Attributes: candidate; value – the smallest validation loss of its epochs, infinite where training diverged; epochs – number
-        trained; state – "complete", "pruned" (stopped early, because it was worse than the median of the others) or "diverged".
+        trained; state – "complete", "pruned" (stopped early, because it was worse than the median of the others) or "diverged"
+        (the loss, or the validation loss of an epoch, was not finite).
     """
 
     candidate: Candidate
@@ -37,8 +39,17 @@ class SearchResult:
 
     @property
     def best_trial(self) -> SearchTrial:
-        """The trial with the smallest value among the complete ones, or among all if none is complete."""
-        return min(self.trials, key=lambda trial: (trial.state != "complete", trial.value))
+        """The trial with the smallest value among the complete ones, or among the pruned ones if none is complete.
+
+        Raises: NonFiniteLossError if every trial diverged.
+        """
+        sound = [trial for trial in self.trials if trial.state != "diverged"]
+        if not sound:
+            raise NonFiniteLossError(
+                f"expected a trial with finite losses; all {len(self.trials)} diverged; search smaller learning rates, such as "
+                "space=fs.SearchSpace(lr=(1e-5, 1e-3)), or scale the data"
+            )
+        return min(sound, key=lambda trial: (trial.state != "complete", trial.value))
 
     @property
     def best(self) -> Candidate:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shlex
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -129,6 +132,28 @@ def test_c12_search_goes_on_from_its_storage_and_prints_a_command_that_works(cal
     notes = load_with_metadata(tmp_path / "best.safetensors")[1].notes
     best = float(second.flat.partition("Best of 5: validation loss ")[2].partition(":")[0])
     assert notes["results"]["validation"]["loss"] == pytest.approx(best, rel=0.01)
+
+
+@pytest.mark.parametrize("storage", ["search.db", "search.journal"])
+def test_c12_two_workers_share_a_search(storage, tmp_path):
+    pytest.importorskip("optuna")
+    command = (sys.executable, "-P", "-m", "fusedstep", "search", "wine", "--trials", "6", "--epochs", "3", "--width", "4-8",
+               "--backend", "numpy", "--storage", storage)  # fmt: skip
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    pair = [subprocess.Popen(command, cwd=tmp_path, text=True, **pipes) for _ in range(2)]
+    outputs = [worker.communicate(timeout=300) for worker in pair]
+    assert [worker.returncode for worker in pair] == [0, 0], outputs
+    trials = [re.findall(r"^ *(\d+)\. validation loss", out, re.MULTILINE) for out, _ in outputs]
+    assert sorted(trials[0] + trials[1]) == list("123456")
+    first, second = (out[out.index("Best of 6:") :] for out, _ in outputs)
+    assert first == second
+
+
+def test_c12_a_password_in_the_url_of_a_storage_is_not_shown(refused):
+    pytest.importorskip("optuna")
+    message = refused("search", "iris", "--backend", "numpy", "--storage", "nosuchsql://me:secret@host/name")
+    assert "nosuchsql://me:***@host/name" in message
+    assert "secret" not in message
 
 
 def test_c12_a_search_stopped_from_the_keyboard_says_that_it_can_go_on(call, tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from search_cases import small_search
 
 import fusedstep as fs
 
@@ -52,3 +53,9 @@ def rates():
             self.momentum.append(trainer.step.momentum)
 
     return Rates
+
+
+@pytest.fixture(scope="session")
+def found():
+    """The result of the small search, without storage or interruption."""
+    return small_search()

@@ -11,35 +11,18 @@ import time
 
 import numpy as np
 import pytest
+import search_cases
+from search_cases import SMALL, search_data, small_search
 
 import fusedstep as fs
 
 optuna = pytest.importorskip("optuna")
 
-SMALL = fs.SearchSpace(width=(4, 16), layers=(0, 2), batch_size=(20, 50))
-
-
-def _data():
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal((300, 5)).astype(np.float32)
-    y = (x[:, 0] + 0.5 * x[:, 1] > 0).astype(np.int64) + (x[:, 2] > 1)
-    return {"x": x[:200], "y": y[:200], "validation": (x[200:], y[200:])}
-
-
-def _search(**options):
-    return fs.search(**{**_data(), "space": SMALL, "epochs": 6, "trials": 9, "backend": "numpy", **options})
-
-
-@pytest.fixture(scope="module")
-def found():
-    return _search()
-
-
 def test_c12_the_value_of_a_trial_is_what_its_candidate_reaches(found):
     assert len(found.trials) == 9
     assert {t.state for t in found.trials} <= {"complete", "pruned", "diverged"}
     assert found.best_value == min(t.value for t in found.trials if t.state == "complete")
-    data = _data()
+    data = search_data()
     for trial in (found.best_trial, found.trials[0]):
         c = trial.candidate
         step = c.make_step(5, 3, fs.SoftmaxCrossEntropy(), backend="numpy")
@@ -49,8 +32,8 @@ def test_c12_the_value_of_a_trial_is_what_its_candidate_reaches(found):
 
 
 def test_c12_the_same_seed_finds_the_same_and_another_does_not(found):
-    assert _search().trials == found.trials
-    assert _search(seed=1).trials != found.trials
+    assert small_search().trials == found.trials
+    assert small_search(seed=1).trials != found.trials
 
 
 def test_c12_the_choices_stay_in_the_space(found):
@@ -71,7 +54,7 @@ def test_c12_the_choices_stay_in_the_space(found):
 
 def test_c12_poor_candidates_are_given_up_by_the_losses_of_their_epochs():
     space = fs.SearchSpace(optimizer=["SGD"], lr=(1e-6, 1.0), schedule=["constant"], layers=(1, 1), width=(8, 8))
-    pruned = _search(space=space, trials=16, epochs=8)
+    pruned = small_search(space=space, trials=16, epochs=8)
     states = [t.state for t in pruned.trials]
     assert "pruned" in states[5:]
     assert "pruned" not in states[:5]
@@ -79,12 +62,12 @@ def test_c12_poor_candidates_are_given_up_by_the_losses_of_their_epochs():
     assert all(2 < t.epochs < 8 for t in given_up)
     assert all(t.epochs == 8 for t in pruned.trials if t.state == "complete")
     assert pruned.best_value < np.median([t.value for t in given_up])
-    whole = _search(space=space, trials=16, epochs=8, pruning=False)
+    whole = small_search(space=space, trials=16, epochs=8, pruning=False)
     assert {t.state for t in whole.trials} == {"complete"}
 
 
 def test_c12_divergence_is_a_bad_trial_and_not_an_end():
-    x, y, (xv, yv) = _data().values()
+    x, y, (xv, yv) = search_data().values()
     space = fs.SearchSpace(optimizer=["SGD"], lr=(1e-3, 1e6), layers=(1, 1), width=(8, 8), schedule=["constant"])
     found = fs.search(x, y.astype("f4"), (xv, yv.astype("f4")), space=space, trials=8, epochs=4, backend="numpy")
     assert "diverged" in [t.state for t in found.trials]
@@ -94,26 +77,26 @@ def test_c12_divergence_is_a_bad_trial_and_not_an_end():
 
 def test_c12_a_storage_holds_the_trials_and_a_second_call_adds_to_them(found, tmp_path):
     storage = tmp_path / "search.db"
-    first = _search(storage=storage, trials=4)
+    first = small_search(storage=storage, trials=4)
     assert first.trials == found.trials[:4]
     told = []
-    assert _search(storage=storage, report=lambda *a: told.append(a)).trials == found.trials
+    assert small_search(storage=storage, report=lambda *a: told.append(a)).trials == found.trials
     assert told == list(enumerate(found.trials, 1))[4:]
-    assert _search(storage=storage, trials=2).trials == found.trials[:2]
+    assert small_search(storage=storage, trials=2).trials == found.trials[:2]
 
 
 PROGRAM = """
 import sys
 sys.path.insert(0, {folder!r})
-from test_search import _search
-_search(storage={storage!r}, trials=9)
+from search_cases import small_search
+small_search(storage={storage!r}, trials=9)
 """
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs a signal that cannot be caught")
 def test_c12_a_killed_search_goes_on_as_if_it_had_not_been(found, tmp_path):
     storage = str(tmp_path / "search.db")
-    code = PROGRAM.format(folder=os.path.dirname(__file__), storage=storage)
+    code = PROGRAM.format(folder=os.path.dirname(search_cases.__file__), storage=storage)
     process = subprocess.Popen([sys.executable, "-c", code])
     deadline = time.monotonic() + 120
     while _count(storage, "COMPLETE") < 3:
@@ -123,7 +106,7 @@ def test_c12_a_killed_search_goes_on_as_if_it_had_not_been(found, tmp_path):
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert 3 <= _count(storage, "COMPLETE") + _count(storage, "PRUNED") < 9
-    assert _search(storage=storage).trials == found.trials
+    assert small_search(storage=storage).trials == found.trials
     assert _count(storage, "RUNNING") == 0
 
 
@@ -142,19 +125,19 @@ def test_c12_an_error_in_a_trial_closes_it(found, tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        _search(storage=storage, report=stop)
-    assert _search(storage=storage).trials == found.trials
+        small_search(storage=storage, report=stop)
+    assert small_search(storage=storage).trials == found.trials
 
 
 def test_c12_a_storage_of_another_search_is_refused(tmp_path):
     storage = tmp_path / "search.db"
-    _search(storage=storage, trials=1)
+    small_search(storage=storage, trials=1)
     with pytest.raises(fs.HyperparameterError, match=r"different epochs, seed;"):
-        _search(storage=storage, trials=1, epochs=7, seed=3)
-    data = _data()
+        small_search(storage=storage, trials=1, epochs=7, seed=3)
+    data = search_data()
     data["x"][0, 0] += 1
     with pytest.raises(fs.HyperparameterError, match="different data;"):
-        _search(**data, storage=storage, trials=1)
+        small_search(**data, storage=storage, trials=1)
 
 
 @pytest.mark.parametrize("name", ["there.txt", "folder", "no/where.db", "broken.db", "what?.db"])
@@ -163,7 +146,7 @@ def test_c12_a_storage_that_is_none_is_refused_and_left_alone(name, tmp_path):
     (tmp_path / "broken.db").write_bytes(b"SQLite format 3\x00" + bytes(range(200)) * 30)
     (tmp_path / "there.txt").write_text("not a data base at all")
     with pytest.raises(fs.OutputPathError, match=r"SQLite.*search\.db"):
-        _search(storage=tmp_path / name, trials=1)
+        small_search(storage=tmp_path / name, trials=1)
     assert (tmp_path / "there.txt").read_text() == "not a data base at all"
 
 
@@ -203,7 +186,7 @@ def test_c12_impossible_spaces_are_refused(settings, words):
 )  # fmt: skip
 def test_c12_bad_input_is_refused_before_a_storage_is_made(options, error, tmp_path):
     with pytest.raises(error):
-        _search(storage=tmp_path / "search.db", **options)
+        small_search(storage=tmp_path / "search.db", **options)
     assert not list(tmp_path.iterdir())
 
 
@@ -225,7 +208,7 @@ else:
 
 @pytest.mark.parametrize("backend", ["numpy", "numba"])
 def test_c12_regression_on_each_backend(backend):
-    x, _, (xv, _) = _data().values()
+    x, _, (xv, _) = search_data().values()
     found = fs.search(
         x, x[:, :2].copy(), (xv, xv[:, :2].copy()), trials=3, epochs=4, backend=backend, precision="float64", space=SMALL
     )

@@ -1,0 +1,22 @@
+"""A small hyperparameter search, for tests of searches and the processes that they start."""
+
+from __future__ import annotations
+
+import numpy as np
+
+import fusedstep as fs
+
+SMALL = fs.SearchSpace(width=(4, 16), layers=(0, 2), batch_size=(20, 50))
+
+
+def search_data():
+    """x, y and validation of 3 classes."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((300, 5)).astype(np.float32)
+    y = (x[:, 0] + 0.5 * x[:, 1] > 0).astype(np.int64) + (x[:, 2] > 1)
+    return {"x": x[:200], "y": y[:200], "validation": (x[200:], y[200:])}
+
+
+def small_search(**options):
+    """The search; options replace its arguments."""
+    return fs.search(**{**search_data(), "space": SMALL, "epochs": 6, "trials": 9, "backend": "numpy", **options})
