@@ -124,6 +124,7 @@ class Sequential(Sequence, public=False):
         Views follow the training: while another thread trains, they can show a step that is half done.
         """
         arena = self.arena
+        arena.edition += 1  # because of what the caller may write to the views
         return {name: arena.views[parameter] for name, parameter in self.declared()}
 
     def host_copies(self) -> tuple[dict[str, HostArray], dict[str, HostArray]]:
