@@ -47,6 +47,7 @@ class SharedTrials:
 
     def __init__(self, optuna: Any, storage: str | Path | None, settings: dict[str, Any]) -> None:
         self.optuna, self.where = optuna, storage
+        self.finished_error = getattr(optuna.exceptions, "UpdateFinishedTrialError", RuntimeError)  # new in 4.2
         self._settings = json.loads(json.dumps(settings))
         self._worker = liveness.this_worker()
         self._watch = liveness.WorkerWatch()
@@ -110,7 +111,7 @@ class SharedTrials:
 
     def give_up(self, trial_id: int) -> None:
         """Marks a trial as given up, unless it is finished."""
-        with suppress(self.optuna.exceptions.UpdateFinishedTrialError):
+        with suppress(self.finished_error):
             self.storage.set_trial_state_values(trial_id, self.optuna.trial.TrialState.FAIL)
 
     def _take(self, slot: int, trials: list[Any]) -> Claim | None:
@@ -206,12 +207,12 @@ class Claim:
         self._ended.set()
         if self._beating.is_alive():
             self._beating.join()
-        if isinstance(error, TakenUp):
-            _logger.info("Trial %d was taken up by another worker; it is not continued here.", self.slot + 1)
-            return True
         if not self.finished:
             with suppress(Exception):  # the error at hand matters more
                 self._shared.give_up(self._trial_id)
+        if isinstance(error, TakenUp):
+            _logger.info("Trial %d was taken up by another worker; it is not continued here.", self.slot + 1)
+            return True
         return False
 
     def draw(self, space: SearchSpace, sampler: Any, pruner: Any) -> Candidate:
@@ -249,7 +250,7 @@ class Claim:
         with storage_errors(self._shared.where):
             try:
                 yield
-            except self._shared.optuna.exceptions.UpdateFinishedTrialError as error:
+            except self._shared.finished_error as error:
                 raise TakenUp from error
 
     def _beat(self) -> None:
