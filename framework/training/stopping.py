@@ -28,8 +28,11 @@ class StoppingRule(Callback):
     Args: monitor – the column; "val_loss", "val_accuracy" and "val_r2" exist only with validation data.
     """
 
-    def __init__(self, monitor: str) -> None:
-        self.monitor = monitor
+    mode: str | None = None
+    """Of the class, for pickles of version 0.1.0, which have none."""
+
+    def __init__(self, monitor: str, mode: str | None = None) -> None:
+        self.monitor, self.mode = monitor, mode
 
     def on_fit_begin(self, trainer: Trainer) -> None:
         """Raises HyperparameterError before training if this fit will not have the column."""
@@ -55,9 +58,8 @@ class EarlyStopping(StoppingRule):
         self, patience: int, monitor: str = "val_loss", smallest_change: float = 0.0, restore_best: bool = True,
         restore_optimizer: bool = False, mode: str | None = None,
     ) -> None:  # fmt: skip
-        super().__init__(monitor)
-        self.mode = mode
-        larger_is_better(monitor, mode)
+        super().__init__(monitor, mode)
+        larger_is_better(monitor, mode)  # asks for the mode now
         self.patience = whole(patience, "patience")
         self.smallest_change = real(smallest_change, "smallest_change", low=0.0)
         if restore_optimizer and not restore_best:
@@ -152,14 +154,14 @@ class StopOnTarget(StoppingRule):
     """
 
     def __init__(self, target: float, monitor: str = "val_loss", mode: str | None = None) -> None:
-        super().__init__(monitor)
+        super().__init__(monitor, mode)
+        larger_is_better(monitor, mode)
         self.target = finite(target, "target")
-        self._larger = larger_is_better(monitor, mode)
 
     def on_epoch_end(self, trainer: Trainer, row: dict[str, float]) -> None:
         """Compares the metric with the target."""
         value = row[self.monitor]
-        if value >= self.target if self._larger else value <= self.target:
+        if value >= self.target if larger_is_better(self.monitor, self.mode) else value <= self.target:
             trainer.stop(f"{self.monitor} reached {self.target:g}")
 
 

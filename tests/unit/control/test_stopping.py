@@ -342,3 +342,12 @@ def test_a_metric_that_comes_too_late(new_step, validated):
 def test_a_target_that_is_reached_from_below(new_step, validated):
     callbacks = [_Metric("val_auc", [0.1, 0.5, 0.9]), fs.StopOnTarget(0.5, "val_auc")]
     assert fs.Trainer(new_step(), callbacks).fit(**validated, epochs=3).epochs == 2
+
+
+def test_rules_from_pickles_without_a_mode(new_step, validated):
+    """As version 0.1.0 wrote them."""
+    rules = [fs.EarlyStopping(3), fs.StopOnTarget(-1.0), fs.StopOnStall(monitor="lr", patience=3)]
+    for rule in rules:
+        del rule.mode
+    history = fs.Trainer(new_step(), rules).fit(**validated, epochs=6)
+    assert "lr changed by no more" in history.stopped_because
