@@ -52,15 +52,17 @@ class NonFiniteDataError(FusedstepError, ValueError):
 
 
 class NonFiniteLossError(FusedstepError, ArithmeticError):
-    """NaN or infinity in the loss or the gradient; the parameters of the last valid step are kept.
+    """NaN or infinity in the loss, the gradient or an update; parameters and optimiser state of the last valid step are kept.
 
-    Attributes: step – number of the failing step, counted from 1; layer – where the value first appeared.
+    Attributes: step – number of the failing step, counted from 1; layer – where the value first appeared; what – what is not
+        finite, in words.
     """
 
-    def __init__(self, message: str, step: int = 0, layer: str = "") -> None:
+    def __init__(self, message: str, step: int = 0, layer: str = "", what: str = "") -> None:
         super().__init__(message)
         self.step = step
         self.layer = layer
+        self.what = what
 
 
 class HyperparameterError(FusedstepError, ValueError):

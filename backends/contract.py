@@ -6,6 +6,7 @@ implementations are in backends/defaults, row operations in kernels/rows.
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -358,10 +359,10 @@ class Backend:
         wide = self.xp.astype(x, self.xp.float64)
         return self.xp.sum(wide * wide)
 
-    def limit_norm(self, scales: Array, squares: Scalar, largest: float) -> None:
-        """scales *= min(1, largest / sqrt(squares)), and NaN where squares is not finite: clipping by global norm."""
+    def limit_norm(self, scales: Array, squares: Scalar, largest: float, most: float = sys.float_info.max) -> None:
+        """scales *= min(1, largest / sqrt(squares)), and NaN unless squares <= most: clipping by global norm."""
         norm = float(squares) ** 0.5
-        if not norm < float("inf"):
+        if not float(squares) <= most:
             scales[...] = scales * float("nan")
         elif norm > largest:
             scales[...] = scales * (largest / norm)

@@ -54,7 +54,7 @@ def not_finite(backend: Backend, sizes: Sizes, dtype: str) -> None:
 
 @check("reductions", dtype=REALS)
 def limit_norm(backend: Backend, sizes: Sizes, dtype: str) -> None:  # noqa: ARG001
-    """Scales are unchanged for a small norm, reduced for a large one, and NaN if the norm is not finite."""
+    """Scales are unchanged for a small norm, reduced for a large one, and NaN if the norm is not finite or above `most`."""
     for x, largest, factor in (
         ([3.0, 4.0], 10.0, 1.0),
         ([3.0, 4.0], 5.0, 1.0),
@@ -70,4 +70,9 @@ def limit_norm(backend: Backend, sizes: Sizes, dtype: str) -> None:  # noqa: ARG
         scales = backend.asarray(np.array([1.0, 0.5], dtype))
         backend.limit_norm(scales, backend.sum_of_squares(backend.asarray(np.array(x, dtype))), largest)
         what = f"a gradient of {x} limited to {largest}"
+        close(host(backend, scales, (2,), dtype, what), np.array([1.0, 0.5]) * factor, dtype, "elementwise", what)
+    for most, factor in ((25.0, 0.4), (24.0, float("nan"))):
+        scales = backend.asarray(np.array([1.0, 0.5], dtype))
+        backend.limit_norm(scales, backend.sum_of_squares(backend.asarray(np.array([3.0, 4.0], dtype))), 2.0, most)
+        what = f"a gradient whose squares add up to 25, where at most {most} is applied"
         close(host(backend, scales, (2,), dtype, what), np.array([1.0, 0.5]) * factor, dtype, "elementwise", what)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sys
 import threading
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -264,8 +265,9 @@ class CudaBackend(CupyBackend):
         """Compensated, in the precision of x but at least float32, as a zero-dimensional array on the device; one launch."""
         return self._sum(self._sums.sum_of_squares, x)
 
-    def limit_norm(self, scales: Array, squares: Scalar, largest: float) -> None:
+    def limit_norm(self, scales: Array, squares: Scalar, largest: float, most: float = sys.float_info.max) -> None:
         """See Backend.limit_norm; does not wait for the device."""
         self.require(scales)
         given = self.xp.asarray(squares, dtype=scales.dtype).reshape(1)
-        self._launches.run_limit_norm(self, scales, given, largest)
+        most = min(most, float(np.finfo(scales.dtype).max))
+        self._launches.run_limit_norm(self, scales, given, largest, most)

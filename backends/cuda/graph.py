@@ -128,4 +128,4 @@ class GraphPlan:
             squares = backend.sum_of_squares(work.gradient)
             work.state.apply(work.gradient, squares + 0.0 * total)
             results[0:1] = total
-            results[1:2] = squares if work.state.loss_scale is None else work.state.loss_scale.verdict
+            results[1:2] = work.state.verdict(squares)

@@ -5,6 +5,7 @@ Only `to_numpy`, `item` and `synchronize` wait for the device.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -195,8 +196,9 @@ class CupyBackend(Backend):
         self.require(x)
         return _sum_of_squares()(x)
 
-    def limit_norm(self, scales: Array, squares: Scalar, largest: float) -> None:
+    def limit_norm(self, scales: Array, squares: Scalar, largest: float, most: float = sys.float_info.max) -> None:
         """See Backend.limit_norm; does not wait for the device."""
         self.require(scales)
         self.launches += 1
-        target.limit_norm(scales, self.xp.asarray(squares, dtype=scales.dtype), largest)
+        most = min(most, float(np.finfo(scales.dtype).max))
+        target.limit_norm(scales, self.xp.asarray(squares, dtype=scales.dtype), largest, most)

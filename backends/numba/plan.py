@@ -233,7 +233,7 @@ class RowsPlan:
         if update is None:
             return False
         settle = self.backend._kernels.kernel(self.backend._kernels.settle, self.work.gradient.dtype)
-        arguments = (self.totals, self.squares, update.largest, update.table[0], self._sums)
+        arguments = (self.totals, self.squares, update.largest, update.most, update.table[0], self._sums)
         words = words_of(settle.parameters, arguments)
         if before is not None:
             before()

@@ -49,8 +49,8 @@ class Arena:
 
     Attributes: values – flat array with all parameters; views – parameter -> its part of `values`; ranges – parameter ->
         (start, stop); names – parameter -> name; mask – flat, 0 where an element was pruned and 1 elsewhere, None if nothing
-        was pruned; set by `prune`. Every optimiser keeps pruned elements at exactly 0; evaluators – of the
-        model, by what follows its layers.
+        was pruned; set by `prune`. Every optimiser keeps pruned elements at exactly 0; evaluators – of the model, by what
+        follows its layers; edition – changes when anything but an update may have overwritten `values`.
 
     Args: parameters – (name, declaration) of each, in the order of the model; backend; dtype – "float32" or "float64".
     """
@@ -69,6 +69,7 @@ class Arena:
         self.values = backend.zeros((self.size,), dtype)
         self.views = self.views_of(self.values)
         self.mask: Array | None = None
+        self.edition = 0
         self.training = Training()
         self.evaluators: dict[Any, Evaluator] = {}
 
@@ -98,6 +99,8 @@ class Arena:
 
     def hold(self, flat: Array | None = None) -> None:
         """Sets the pruned elements of a flat array to 0, by default of `values`, after it was overwritten."""
+        if flat is None:
+            self.edition += 1
         if self.mask is not None:
             flat = self.values if flat is None else flat
             self.backend.map(masked, flat, flat, self.mask)

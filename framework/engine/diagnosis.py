@@ -1,4 +1,4 @@
-"""The error for a step whose loss or gradient is not finite.
+"""The error for a step whose loss, gradient or update is not finite.
 
 The place where such a value first appears is found by running the layers again, one by one.
 """
@@ -11,6 +11,7 @@ from typing import Any
 from ...backends import Array
 from ...backends.executors.base import MicroBatch
 from ...errors import NonFiniteLossError
+from .step_loss import OVERFLOW
 
 Step = Any
 """A TrainStep, which imports this module."""
@@ -22,18 +23,21 @@ def failure_of(
     step: Step, micro_batches: Iterable[tuple[Array, Array]], rows: int, number: int, what: str
 ) -> NonFiniteLossError:
     """See TrainStep.failure."""
-    place, first = "", 0
+    place, first, expected = "", 0, "a finite loss"
+    if what.startswith(OVERFLOW):
+        micro_batches, expected = (), f"an update that stays finite in {step.model.dtype}"
     for inputs, targets in micro_batches:
         place = first_not_finite(step, inputs, targets, number, MicroBatch(first, rows))
         if place != BACKWARD:
             break
         first += int(inputs.shape[0])
     return NonFiniteLossError(
-        f"expected a finite loss; got {what} in step {number}{', first in ' + place if place else ''}; the parameters "
+        f"expected {expected}; got {what} in step {number}{', first in ' + place if place else ''}; the parameters "
         f"of step {number - 1} are kept; lower the learning rate, clip the gradient (clip_norm=1.0), or check and "
         "scale the data",
         number,
         place,
+        what,
     )
 
 

@@ -119,6 +119,7 @@ class Sequential(Sequence, public=False):
     def parameters(self) -> dict[str, Array]:
         """Name -> array view on the backend, in the order of the layers; writing to a view changes the model."""
         arena = self.arena
+        arena.edition += 1  # because of what the caller may write to the views
         return {name: arena.views[parameter] for name, parameter in self.declared()}
 
     def load_parameters(self, values: dict[str, Any]) -> None:

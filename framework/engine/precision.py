@@ -10,7 +10,7 @@ from typing import Any
 
 from ...backends import Array, Backend, having
 from ...errors import DtypeError
-from ...kernels.formulas.precision import adapt_loss_scale, times
+from ...kernels.formulas.precision import LARGEST, adapt_loss_scale, times
 
 FIRST_SCALE = 65536.0
 GOOD_STEPS = 2000
@@ -90,9 +90,14 @@ class LossScale:
         for array, value in zip((self.scale, self.good), values, strict=True):
             self._backend.fill(array, value)
 
-    def take_verdict(self) -> Any:
-        """A copy of the verdict on the last step, as a scalar of the backend."""
-        return self.verdict[0] + 0.0
+    def take_verdict(self, most: float) -> Any:
+        """A copy of the verdict on the last step, as a scalar of the backend.
+
+        Args: most – the largest sum of squares that is applied; a finite one above it is the verdict itself.
+        """
+        squares = self._squares[0]
+        too_large = (squares > min(most, LARGEST)) & (squares <= LARGEST)
+        return self._backend.xp.where(too_large, squares, self.verdict[0])
 
     def judge(self, squares: Any, scales: Array) -> Array:
         """Prepares the update of one step, and adapts the scale for the next one.

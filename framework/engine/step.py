@@ -7,10 +7,13 @@ reports for values that are not finite in diagnosis.py, memory and time of a ste
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, closing
 from functools import cached_property, partial
 from typing import Any
+
+import numpy as np
 
 from ...backends import Backend
 from ...backends import backend as find_backend
@@ -20,7 +23,7 @@ from ...errors import DtypeError, EmptyDataError, HyperparameterError, NonFinite
 from ...kernels.interrupts import uninterrupted
 from ..losses import Loss
 from ..optimizers import Optimizer, refuse_full_batch
-from ..settings import fraction, positive, whole
+from ..settings import choice, fraction, positive, whole
 from .anatomy import Memory, memory_of, profile_of
 from .diagnosis import failure_of
 from .evaluation import Evaluation, with_losses
@@ -30,12 +33,16 @@ from .minibatches import MicroBatchSource, given_micro_batches, no_micro_batches
 from .model import Sequential, require_seed
 from .parameter import Parameter
 from .precision import LossScale, precision_of
-from .step_loss import BROKEN_GRADIENT, StepLoss
+from .snapshot import Snapshot
+from .step_loss import OVERFLOW, StepLoss, broken
 from .tape import Tape
 from .training_chain import chain_with_loss, training_chain
 
 Array = Any
 
+
+ON_NONFINITE = ("raise", "skip")
+UPDATED = f"{OVERFLOW} makes"
 
 _FOR_GOOD = ("model", "loss", "optimizer")
 """Attributes of a step that captured plans depend on."""
@@ -54,10 +61,12 @@ class TrainStep:
         bias gradients have separate kernels); somewhat slower; micro_batch – rows processed at a time: a larger minibatch is
         split into parts whose gradients are accumulated before the single update, with the same result up to the rounding of
         sums; None (default) never splits; "auto" splits when memory runs out: it halves the size until the parts fit, keeps
-        that size, and logs each change once.
-    Attributes: steps – number of steps, including those skipped in float16; lr, momentum – may be set between steps; gradient –
-        flat array of the last step, in float16 multiplied by the loss scale; loss_scale – that scale, 1 in other precisions;
-        micro – the size of micro-batches, see MicroBatches.
+        that size, and logs each change once; on_nonfinite – what happens to a step whose loss, gradient or update is not
+            finite, and which therefore changes neither parameters nor optimiser state: "raise" (default) raises
+            NonFiniteLossError, "skip" leaves the step out, counts it, and goes on; its loss is returned as it is, maybe NaN.
+    Attributes: steps – number of steps, including those skipped in float16 and with on_nonfinite="skip"; skipped – number of
+        the latter; lr, momentum – may be set between steps; gradient – flat array of the last step, in float16 multiplied by
+        the loss scale; loss_scale – that scale, 1 in other precisions; micro – the size of micro-batches, see MicroBatches.
     Raises: HyperparameterError for settings, and for a loss that does not fit the last layer; DtypeError for a precision that
         the backend or the model does not support; MixedBackends for a model on another backend; UnknownBackend,
         BackendUnavailable.
@@ -79,6 +88,7 @@ class TrainStep:
         precision: str | None = None,
         deterministic: bool = False,
         micro_batch: int | str | None = None,
+        on_nonfinite: str = "raise",
     ) -> None:
         refuse_full_batch(optimizer)
         for value, kind, example in (
@@ -108,10 +118,14 @@ class TrainStep:
         self.chain = training_chain(model, loss)
         self.gradient = model.arena.new()
         self.state = optimizer.bind(model.arena)
+        self.on_nonfinite = choice(on_nonfinite, "on_nonfinite", ON_NONFINITE)
+        self._skipped = 0
         self._inputs_in = chosen.dtype(self.precision.stored)
         self.weights = chosen.zeros((model.arena.size,), self.precision.stored) if self.precision.narrow else None
         if self.precision.scaled:
             self.state.loss_scale = LossScale(chosen)
+        if self.on_nonfinite == "skip" and (self.precision.scaled or not chosen.on_host):
+            self.state.skips = chosen.zeros((1,), model.dtype)
         self.chain_with_loss = chain_with_loss(self.chain, loss, self.state.loss_scale)
         self.seed = seed
         self.deterministic = bool(deterministic)
@@ -134,6 +148,7 @@ class TrainStep:
         micro = {"micro_batch": self.micro.setting, "largest_piece": self.micro.largest}
         time = {"t": self.steps, "lr": self.lr, "momentum": self.state.momentum}
         settings["precision"] = self.precision.name
+        settings["on_nonfinite"], settings["skipped"] = self.on_nonfinite, self.skipped
         if self.state.loss_scale is not None:
             settings["loss_scale"] = self.state.loss_scale.numbers
         return {**settings, **micro, **time, "states": states, "gradient": to_host(self.gradient)}
@@ -141,8 +156,9 @@ class TrainStep:
     def __setstate__(self, saved: dict[str, Any]) -> None:
         self.__init__(  # type: ignore[misc]
             saved["model"], saved["loss"], saved["optimizer"], saved["seed"], None, saved["precision"], saved["deterministic"],
-            saved["micro_batch"],
+            saved["micro_batch"], saved.get("on_nonfinite", "raise"),
         )  # fmt: skip
+        self.skipped = saved.get("skipped", 0)
         if self.state.loss_scale is not None:
             self.state.loss_scale.numbers = saved["loss_scale"]
         self.micro.largest = saved["largest_piece"]
@@ -165,6 +181,18 @@ class TrainStep:
     def steps(self) -> int:
         """Number of steps taken."""
         return self.state.t
+
+    @property
+    def skipped(self) -> int:
+        """Number of steps that on_nonfinite="skip" left out; waits for the device."""
+        counted = self.state.skips
+        return self._skipped + (0 if counted is None else int(self.backend.to_numpy(counted)[0]))
+
+    @skipped.setter
+    def skipped(self, value: int) -> None:
+        self._skipped = value
+        if self.state.skips is not None:
+            self.backend.fill(self.state.skips, 0.0)
 
     @property
     def lr(self) -> float:
@@ -203,8 +231,9 @@ class TrainStep:
         Args: x, y – NumPy, CuPy, any DLPack array, or arrays of this step's backend; with micro_batch, arrays on the host are
             copied to the device one part at a time.
         Returns: the loss before the update, still on the device.
-        Raises: ShapeError, DtypeError, LabelError, EmptyDataError before anything is changed; NonFiniteLossError, with the
-            parameters as before the step; StateError while another thread runs a step on the same parameters.
+        Raises: ShapeError, DtypeError, LabelError, EmptyDataError before anything is changed; NonFiniteLossError, with
+            parameters and optimiser state as before the step; StateError while another thread runs a step on the same
+            parameters.
         """
         cut = self.micro.setting is not None
         if not (cut and hasattr(x, "__len__")):
@@ -290,9 +319,11 @@ class TrainStep:
             whole = next(micro_batches(rows))
         if whole is not None:
             self._require_dtype(whole)
-        number = state.t + 1
+        number, before = state.t + 1, None
         try:
             state.begin()
+            if not state.proven:
+                before = Snapshot(self)
             with self.products():
                 if whole is not None:
                     total, squares = self.executor.run(*whole, number)
@@ -310,25 +341,72 @@ class TrainStep:
             raise
         for own in self._own_settings:
             own.remember()
-        if state.loss_scale is not None:
-            # An overflow of the scaled gradient is not an error: the update was skipped and the scale reduced.
-            squares = state.loss_scale.take_verdict()
-        if backend.on_host:
+        # In float16, an overflow of the scaled gradient is not an error: the update was skipped and the scale reduced.
+        squares = state.verdict(squares)
+        if backend.on_host or before is not None:
             value, norm = backend.item(total), backend.item(squares)
-            if not (math.isfinite(value) and math.isfinite(norm)):
-                state.t -= 1
-                state.undo()
-                raise self.failure((whole,) if whole is not None else micro_batches(size), rows, number, _broken(value))
-        error_of = partial(self.failure, (), rows, number)
-        return StepLoss(total, squares, self.loss.factor(rows), backend.item, error_of)
+            if before is not None or not (math.isfinite(value) and norm <= state.most):
+                most = state.most if backend.on_host else self._most_read
+                what = self._refused(broken(value, norm, most), squares, before)
+                if what:
+                    state.undo()
+                    state.t = number
+                    if self.on_nonfinite == "raise":
+                        state.t -= 1
+                        raise self.failure((whole,) if whole is not None else micro_batches(size), rows, number, what)
+                    self._skipped += state.skips is None or what.startswith(UPDATED)
+        failure = partial(self.failure, (), rows, number) if self.on_nonfinite == "raise" else None
+        return StepLoss(total, squares, self.loss.factor(rows), backend.item, failure, most=self._most_read)
+
+    @property
+    def _most_read(self) -> float:
+        """The largest sum of squares that is no error when a loss is read; on a host all have been judged before."""
+        if self.backend.on_host:
+            return sys.float_info.max
+        # A device compares in the type of the parameters, to which it has rounded the sum.
+        return min(self.state.most * (1.0 + 0.5 * float(np.finfo(self.model.dtype).eps)), sys.float_info.max)
+
+    def _refused(self, what: str, squares: Any, before: Snapshot | None) -> str:
+        """What is not finite in the last step, "" if its update was applied after all.
+
+        Args: what – the same, before the update was looked at; squares – of the gradient; before – the state before the step if
+            the update may have overflowed.
+        """
+        if what.startswith(OVERFLOW) and self.backend.on_host and self.state.loss_scale is None:
+            return self._update_anyway(squares)
+        return self._look_at_update(before) if before is not None and not what else what
+
+    def _update_anyway(self, squares: Any) -> str:
+        """Applies the gradient of the last step, which was refused because its update can overflow, and looks at the result.
+
+        Returns: what overflowed, after everything was restored; otherwise "".
+        """
+        state = self.state
+        state.undo()
+        state.t -= 1
+        before, most = Snapshot(self), state.most
+        state.most = sys.float_info.max
+        try:
+            state.begin()
+            with self.backend.quiet():
+                state.apply(self.gradient, squares)
+        finally:
+            state.most = most
+        return self._look_at_update(before)
+
+    def _look_at_update(self, before: Snapshot) -> str:
+        """What is not finite after an update; everything is then restored."""
+        name = self.state.headroom.measure()
+        if name:
+            before.put_back()
+        return f"{UPDATED} {name} infinite" if name else ""
 
     def run_several(
         self, several: Any, indices: Array, prepare: Callable[[int], object] | None, taken: Callable[[list[StepLoss]], object]
     ) -> bool:
         """Several steps in one launch, with the same results as single steps.
 
-        On a CPU, a launch ends before a step whose loss or gradient is not finite; if that is its first one, the error is
-        raised.
+        On a CPU, a launch ends before a step whose loss or gradient is not finite; if that is its first one, no step was taken.
 
         Args: several – created by the executor for whole arrays, see several.py of the backend; indices – the row indices of
             the minibatches that are left in the epoch, on the backend; prepare – called with 0, 1, … before the launch, to set
@@ -346,19 +424,21 @@ class TrainStep:
             if not count:
                 return False
             rates, scalars = self._ahead(several, count, prepare)
-            first, factor = state.t + 1, self.loss.factor(rows)
+            if not state.proven:
+                return False
+            first = state.t + 1
             with uninterrupted():
                 results = several.run(indices[: len(rates) * rows], first, scalars)
                 state.lr, state.momentum = rates[max(results.done, 1) - 1]
                 for own in self._own_settings:
                     own.remember()
+                factor, most, raises = self.loss.factor(rows), self._most_read, self.on_nonfinite == "raise"
+                errors = (partial(self.failure, (), rows, first + k) if raises else None for k in range(results.done))
                 taken([
-                    StepLoss((k, 0), (k, 1), factor, results.item, partial(self.failure, (), rows, first + k), value)
-                    for k, value in enumerate(results.losses(factor))
+                    StepLoss((k, 0), (k, 1), factor, results.item, error, value, most)
+                    for k, (value, error) in enumerate(zip(results.losses(factor), errors, strict=True))
                 ])  # fmt: skip
-        if not results.done:
-            raise self.failure((several.minibatch,), rows, first, _broken(results.item((0, 0))))
-        return True
+        return bool(results.done)
 
     def _forget(self) -> None:
         """Releases all buffers; they are made again when they are needed."""
@@ -435,11 +515,6 @@ class TrainStep:
         feed = feed_for(self, x, y, rows)
         with closing(feed):
             return self.micro.attempt(rows, partial(evaluate, self, feed, rows))
-
-
-def _broken(loss: float) -> str:
-    """What is not finite in a step with that sum of losses."""
-    return BROKEN_GRADIENT if math.isfinite(loss) else f"a loss of {loss}"
 
 
 def require_step(step: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+import sys
 from collections.abc import Callable
 from numbers import Real
 from typing import Any
@@ -11,6 +12,20 @@ from typing import Any
 from ...errors import NonFiniteLossError
 
 BROKEN_GRADIENT = "a gradient with NaN or infinity"
+OVERFLOW = "an update that"
+"""How the text about an update begins that is not finite, or not known to be, although loss and gradient are."""
+
+
+def broken(loss: float, squares: float, most: float) -> str:
+    """What is not finite in a step, "" if nothing.
+
+    Args: loss; squares – sum of squares of the gradient; most – the largest one that is applied.
+    """
+    if not math.isfinite(loss):
+        return f"a loss of {loss}"
+    if not math.isfinite(squares):
+        return BROKEN_GRADIENT
+    return "" if squares <= most else f"{OVERFLOW} can overflow, with a gradient of norm {math.sqrt(squares):.3g}"
 
 
 def _of_floats(function: Callable[[float, float], Any], swapped: bool = False) -> Callable[[Any, Any], Any]:
@@ -29,15 +44,17 @@ class StepLoss:
     It supports comparison, arithmetic and printing like a number; each of these waits for the device. `item()` equals
     `float(loss)`. Arithmetic returns a float, and a pickle contains only the number.
 
+    Args: total – sum of the losses; squares – of the gradient; factor – of the sum; item – reads them; error – the error for a
+        step that changed nothing, None if such a step is left out without an error; most – see `broken`.
     Raises: NonFiniteLossError when it is read, if the loss or the gradient was NaN or infinite (on a GPU, where such a step
         changes nothing; on a CPU the step itself raises).
     """
 
-    __slots__ = ("_error", "_factor", "_item", "_squares", "_total", "_value")
+    __slots__ = ("_error", "_factor", "_item", "_most", "_squares", "_total", "_value")
 
     def __init__(
         self, total: Any, squares: Any, factor: float, item: Callable[[Any], float],
-        error: Callable[[str], NonFiniteLossError], value: float | None = None,
+        error: Callable[[str], NonFiniteLossError] | None, value: float | None = None, most: float = sys.float_info.max,
     ) -> None:  # fmt: skip
         self._total = total
         self._squares = squares
@@ -45,20 +62,20 @@ class StepLoss:
         self._item = item
         self._error = error
         self._value = value  # None while it is on the device
+        self._most = most
 
     def __reduce__(self) -> tuple[Any, ...]:
         try:
-            return _known, (float(self),)
+            return _known, (float(self), self._error is None)
         except NonFiniteLossError:
             return _known, (math.nan,)  # reading the copy raises the error again
 
     def __float__(self) -> float:
         if self._value is None:
             value = self._item(self._total) * self._factor
-            if not math.isfinite(value):
-                raise self._error(f"a loss of {value}")
-            if not math.isfinite(self._item(self._squares)):
-                raise self._error(BROKEN_GRADIENT)
+            squares = self._item(self._squares)
+            if not (math.isfinite(value) and squares <= self._most) and self._error is not None:
+                raise self._error(broken(value, squares, self._most))
             self._value = value
         return self._value
 
@@ -89,6 +106,10 @@ class StepLoss:
         return format(float(self), specification)
 
 
-def _known(value: float) -> StepLoss:
+def _known(value: float, skips: bool = False) -> StepLoss:
     """A StepLoss with a known value, for pickles."""
-    return StepLoss(value, 0.0, 1.0, float, lambda what: NonFiniteLossError(f"expected a finite loss; got {what}, in a copy"))
+
+    def error(what: str) -> NonFiniteLossError:
+        return NonFiniteLossError(f"expected a finite loss; got {what}, in a copy", what=what)
+
+    return StepLoss(value, 0.0, 1.0, float, None if skips else error)

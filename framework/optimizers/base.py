@@ -5,9 +5,12 @@ A subclass names its rule and returns the rule's scalars for step t.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -15,17 +18,23 @@ import numpy as np
 from ...backends import Array, Random, having
 from ...errors import DtypeError, HyperparameterError
 from ...kernels.formula import Formula
+from ...kernels.formulas.precision import count_above
+from ...kernels.formulas.reach import Reach
 from ...kernels.formulas.updates import GRADIENT_SCALE, MASK, RULES, Rule, masked, update_formula
 from ..engine.arena import Arena
 from ..engine.frozen import Frozen
 from ..engine.parameter import Parameter
 from ..settings import choice, not_negative, positive
 from ..streams import ROUNDING
+from .headroom import Headroom, most_squares
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..engine.precision import LossScale
+
+DECAY_LR = "decay_lr"
+"""Name of the plain learning rate among the scalars of an update."""
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {}
 
@@ -151,13 +160,14 @@ class Optimizer(Frozen):
 
 
 class Update(NamedTuple):
-    """The call of an update formula: the arguments of `Backend.update`, and the largest norm of the gradient."""
+    """The call of an update formula: the arguments of `Backend.update`, and those of `Backend.limit_norm` before it."""
 
     formula: Formula
     arrays: tuple[Array, ...]
     table: Array
     segments: Any
     largest: float
+    most: float
 
 
 class OptimizerState:
@@ -166,7 +176,10 @@ class OptimizerState:
     Attributes: t – number of steps taken; lr – the learning rate, which may be set between steps; momentum – likewise, None for
         that of the optimiser; states – name -> flat array with the layout of the arena; table – [scalars, groups] on the
         backend, for the step that `begin` prepared; loss_scale – the LossScale of steps in float16, otherwise None; settings –
-        (lr_scale, l2, l1, weight_decay) of each group; group_of – parameter -> group number.
+        (lr_scale, l2, l1, weight_decay) of each group; group_of – parameter -> group number; most – the largest sum of squares
+        of a gradient that is applied; skips – None, or [1], counts on the backend the steps that changed nothing; headroom –
+        what is known of the size of the arrays; scalar_names – of the rule, known from the first step on; proven – whether the
+        steps whose scalars were computed last cannot overflow.
     """
 
     one_by_one = ""
@@ -188,6 +201,13 @@ class OptimizerState:
         self._names = scalars_of(self.formula)
         self._senders: list[Callable[[Any], None]] = []
         self.loss_scale: LossScale | None = None
+        self.scalar_names: tuple[str, ...] = ()
+        clipped = min(self.largest, optimizer.clip_value or math.inf)
+        most = most_squares(arena.dtype)
+        self.most = most if clipped * clipped > most else sys.float_info.max
+        self.headroom = Headroom(self)
+        self.proven = False
+        self.skips: Array | None = None
 
     def _new_states(self) -> dict[str, Array]:
         """The initial states: name -> zeros."""
@@ -256,42 +276,48 @@ class OptimizerState:
         """The arrays [scalars, groups] that the host writes before a step, each with the names of its scalars."""
         return ((self.table, self._names),)
 
-    def scalars_for_step(self, ahead: int = 0) -> list[list[list[float]]]:
-        """The numbers for `tables` in the step after `ahead` further ones, with the current learning rate and momentum."""
-        values = self.scalars(ahead)
-        return [self._by_group(names, values, self.lr) for _, names in self.tables]
+    @property
+    def reach(self) -> Reach | None:
+        """How far steps can carry parameters and states; see kernels/formulas/reach.py."""
+        return self.optimizer.rule.reach
+
+    def sources(self) -> list[list[list[tuple[str, float]]]]:
+        """For every number of `tables`, its scalar and a factor; a scalar named "" is 1."""
+        return [[self._by_group(name) for name in names] for _, names in self.tables]
+
+    def _by_group(self, name: str) -> list[tuple[str, float]]:
+        """The source of a scalar of a formula for each group."""
+        if name in ("lr", DECAY_LR):
+            return [(name, own[0]) for own in self.settings]
+        if name in self.scalar_names:
+            return [(name, 1.0)] * len(self.settings)
+        return [("", value) for value in ([1.0] * len(self.settings) if name == GRADIENT_SCALE else self._feature(name))]
+
+    @cached_property
+    def _places(self) -> list[list[tuple[int, float]]]:
+        """For each table: of every number the place of its scalar in `_given`, and the factor."""
+        place = {name: k for k, name in enumerate(("", DECAY_LR, *self.scalar_names))}
+        return [[(place[name], factor) for row in table for name, factor in row] for table in self.sources()]
+
+    def _given(self, ahead: int = 0) -> tuple[float, ...]:
+        """1, the learning rate, and the scalars of the rule in the step after `ahead` further ones."""
+        scalars = self.scalars(ahead)
+        self.scalar_names = self.scalar_names or tuple(scalars)
+        return (1.0, self.lr, *scalars.values())
 
     def scalars_for_steps(self, rates: Sequence[tuple[float, float | None]]) -> NDArray[np.float64]:
-        """[steps, numbers]: all numbers of `scalars_for_step` for each of the next steps.
+        """[steps, numbers]: for each of the next steps all numbers of `tables`.
 
         Args: rates – learning rate and momentum of each; those of the last are set afterwards.
         """
         steps = []
         for ahead, (self.lr, self.momentum) in enumerate(rates):
-            steps.append(self.scalars(ahead))
-        values = {name: np.array([step[name] for step in steps]) for name in steps[0]}
-        lr = np.array([rate for rate, _ in rates])
-        tables = [self._by_group(names, values, lr) for _, names in self.tables]
-        columns = [column for table in tables for row in table for column in row]
-        return np.stack(np.broadcast_arrays(*columns, lr)[:-1], axis=1)
-
-    def _by_group(self, names: Sequence[str], values: Mapping[str, Any], lr: Any) -> list[list[Any]]:
-        """The scalars of a formula by name, each as a list over groups; `values` and `lr` may be vectors, of many steps."""
-        settings = self.settings
-        rows: list[list[Any]] = []
-        for name in names:
-            if name == "lr":
-                rate = values[name]
-                rows.append([rate * own[0] for own in settings])
-            elif name in values:
-                rows.append([values[name]] * len(settings))
-            elif name == GRADIENT_SCALE:
-                rows.append([1.0] * len(settings))
-            elif name == "decay_lr":
-                rows.append([lr * own[0] for own in settings])
-            else:
-                rows.append(self._feature(name))
-        return rows
+            steps.append(self._given(ahead))
+        scalars = np.array(steps)
+        self.proven = self.headroom.covers(scalars)
+        places, factors = zip(*(pair for table in self._places for pair in table), strict=True)
+        numbers: NDArray[np.float64] = scalars[:, list(places)] * np.array(factors)
+        return numbers
 
     @property
     def masks(self) -> tuple[Array, ...]:
@@ -300,7 +326,7 @@ class OptimizerState:
 
     def _squares(self, gradient: Array, squares: Any) -> Any:
         """The sum of squares for norm clipping, without the gradient of pruned weights, which are first set to 0."""
-        if self.arena.mask is None or self.optimizer.clip_norm is None:
+        if self.arena.mask is None or self.optimizer.clip_norm is None or self.most < sys.float_info.max:
             return squares
         self.arena.backend.map(masked, gradient, gradient, self.arena.mask)
         return self.arena.backend.sum_of_squares(gradient) + 0.0 * squares
@@ -326,9 +352,12 @@ class OptimizerState:
         """Prepares a step: sends its scalars to the backend, so that `apply` only runs kernels."""
         self.follow_mask()
         if not self._senders:
-            self._senders = [self.arena.backend.sender(table) for table, _ in self.tables]
-        for send, numbers in zip(self._senders, self.scalars_for_step(), strict=True):
-            send(numbers)
+            backend = self.arena.backend
+            self._senders = [backend.sender(backend.xp.reshape(table, (-1,))) for table, _ in self.tables]
+        given = self._given()
+        self.proven = self.headroom.covers_step(given)
+        for send, places in zip(self._senders, self._places, strict=True):
+            send([given[place] * factor for place, factor in places])
         self.set_step(self.t + 1)
 
     def follow_mask(self) -> None:
@@ -357,13 +386,13 @@ class OptimizerState:
         if self.arena.mask is not None and self.optimizer.clip_norm is not None:
             return None
         arrays = (self.arena.values, gradient, *self.masks, *self.states.values())
-        return Update(self.formula, arrays, self.table, self.segments, self.largest)
+        return Update(self.formula, arrays, self.table, self.segments, self.largest, self.most)
 
     def apply(self, gradient: Array, squares: Any) -> None:
         """Updates all parameters in one kernel call, with the scalars sent by `begin`.
 
-        Args: gradient – flat, of the loss; squares – its sum of squares, a scalar of the backend; if it is not finite, nothing
-            is changed.
+        Args: gradient – flat, of the loss; squares – its sum of squares, a scalar of the backend; if it is not finite, or more
+            than `most`, nothing is changed.
         """
         self.t += 1
         backend = self.arena.backend
@@ -371,12 +400,23 @@ class OptimizerState:
         arrays = (self.arena.values, gradient, *self.masks, *self.states.values())
         backend.update(self.formula, arrays, self.table, self.segments, self._rounding)
 
+    def verdict(self, squares: Any) -> Any:
+        """What decides whether the last step changed anything, a scalar of the backend: it did if that is at most `most`.
+
+        Args: squares – of its gradient; in float16 LossScale decides, and an overflow that only reduces the scale is fine.
+        """
+        return squares if self.loss_scale is None else self.loss_scale.take_verdict(self.most)
+
     def _judge(self, squares: Any) -> None:
         """Completes GRADIENT_SCALE: divides by the loss scale, clips the norm, and sets NaN if the update must be skipped."""
         scales = self.table[0, ...]
         if self.loss_scale is not None:
             squares = self.arena.backend.xp.reshape(self.loss_scale.judge(squares, scales), ())
-        self.arena.backend.limit_norm(scales, squares, self.largest)
+        if self.skips is not None:
+            xp, most = self.arena.backend.xp, min(self.most, float(np.finfo(self.arena.dtype).max))
+            judged = xp.reshape(xp.asarray(self.verdict(squares), dtype=self.skips.dtype), (1,))
+            self.arena.backend.map(count_above, self.skips, self.skips, judged, most)
+        self.arena.backend.limit_norm(scales, squares, self.largest, self.most)
 
 
 def scalars_of(formula: Formula) -> tuple[str, ...]:

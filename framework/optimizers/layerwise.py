@@ -6,6 +6,7 @@ from typing import Any
 
 from ...backends import Array
 from ...kernels.formula import Formula
+from ...kernels.formulas.reach import Reach, lamb
 from ...kernels.formulas.updates import RULES, Rule, lamb_direction, trust_ratio, update_formula
 from ..engine.arena import Arena
 from ..engine.parameter import Parameter
@@ -64,6 +65,11 @@ class _LambState(OptimizerState):
         self._second = self._new_table(self._step)
         groups = (len(self.settings),)
         self._theta_squares, self._direction_squares, self._ratio = (arena.backend.empty(groups, arena.dtype) for _ in range(3))
+
+    @property
+    def reach(self) -> Reach:
+        """See OptimizerState."""
+        return lamb
 
     def _formula(self) -> Formula:
         return lamb_direction(tuple(f for f in self.features if f != "l1_proximal"))

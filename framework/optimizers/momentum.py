@@ -100,10 +100,10 @@ class LookAheadState(OptimizerState):
         """See OptimizerState; includes the table of the move."""
         return (*super().tables, (self._gammas, scalars_of(self._move)))
 
-    def scalars_for_step(self, ahead: int = 0) -> list[list[list[float]]]:
+    def sources(self) -> list[list[list[tuple[str, float]]]]:
         """See OptimizerState; the learning rate of the move is gamma, for all groups."""
-        asked, (scale, decay_lr, _) = super().scalars_for_step(ahead)
-        return [asked, [scale, decay_lr, [self.scalars(ahead)["gamma"]] * len(self.settings)]]
+        asked, (scale, decay_lr, _) = super().sources()
+        return [asked, [scale, decay_lr, [("gamma", 1.0)] * len(self.settings)]]
 
     def begin(self) -> None:
         """See OptimizerState; also moves the parameters to theta - gamma u."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -191,6 +192,7 @@ class Trainer:
         self.epochs = epochs = -(-steps // per_epoch)
         self.history = History(per_epoch)
         self._stop, self._at_once = "", False
+        step.state.headroom.forget()
         shuffled = False
         position = run.begin()
         history = self.history
@@ -308,7 +310,8 @@ class Trainer:
         factor, mean = (size / rows if means else 1.0), 0.0
         for value in whole:
             mean += value * factor
-        return mean + last * ((rows - len(whole) * size) / rows if means else 1.0), rows
+        mean += last * ((rows - len(whole) * size) / rows if means else 1.0)
+        return mean if math.isfinite(mean) else _mean_of_finite([*whole, last], size, rows, means), rows
 
     def _value(self, feed: Feed, loss: Any, start: int, stop: int) -> float:
         """The loss of the step on the minibatch from place start to stop of the epoch's order."""
@@ -317,7 +320,7 @@ class Trainer:
         except NonFiniteLossError as error:
             # On a device this comes after the step; the minibatch is gathered again to name the place.
             again = self._micro_batches(feed, start, stop, self.step.micro.rows(stop - start), error.step)
-            raise self.step.failure(again, stop - start, error.step, "NaN or infinity in loss or gradient") from error
+            raise self.step.failure(again, stop - start, error.step, error.what) from error
 
     def _step(self, feed: Feed, start: int, stop: int) -> StepLoss:
         """A step on the minibatch from place start to stop of the epoch's order."""
@@ -342,6 +345,14 @@ class Trainer:
 
     def _evaluate(self, feed: Feed) -> dict[str, float]:
         return self.step.micro.attempt(EVALUATION_ROWS, partial(evaluate, self.step, feed, EVALUATION_ROWS))
+
+
+def _mean_of_finite(losses: list[float], size: int, rows: int, means: bool) -> float:
+    """The mean, or the sum, over minibatches of `size` rows without those whose steps were left out; NaN if all were."""
+    counts = [min(size, rows - start) for start in range(0, rows, size)]
+    finite = [(value, count) for value, count in zip(losses, counts, strict=True) if math.isfinite(value)]
+    total = sum(count for _, count in finite)
+    return sum(value * (count / total if means else 1.0) for value, count in finite) if finite else math.nan
 
 
 def require_pair(validation: Any) -> None:

@@ -24,6 +24,12 @@ def times(x: Each, factor: Row) -> Each:
 
 
 @formula
+def count_above(count: Each, x: Each, most: Scalar) -> Each:
+    """The count, plus 1 unless x <= most."""
+    return select(x <= most, count, count + 1.0)
+
+
+@formula
 def adapt_loss_scale(
     squares: Each, scale: Each, good: Each, period: Scalar
 ) -> tuple[Each, Each, Each, Each, Each]:

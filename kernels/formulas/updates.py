@@ -13,6 +13,8 @@ from typing import Any
 
 from ..formula import Each, Formula, formula, make_formula
 from ..vocabulary import Value, absolute, maximum, minimum, select, sign, sqrt
+from . import reach
+from .reach import Reach
 
 GRADIENT_SCALE = "gradient_scale"
 """Name of the first scalar of every update, the factor of the gradient. If it is NaN, the update changes nothing."""
@@ -23,69 +25,78 @@ class Rule:
     """One optimiser's formula.
 
     Args: name; function – (theta, g, *states, *scalars) -> (theta, *states); states – names of the state arrays;
-        scalars – names of the scalars, the first of which is always the learning rate.
+        scalars – names of the scalars, the first of which is always the learning rate; reach – how far it can carry parameters
+        and states, see reach.py; None if that is unknown, and the results of every step have to be looked at.
     """
 
     name: str
     function: Callable[..., tuple[Value, ...]]
     states: tuple[str, ...] = ()
     scalars: tuple[str, ...] = ("lr",)
+    reach: Reach | None = None
 
 
 RULES: dict[str, Rule] = {}
 """Name -> update rule. Optimisers and tests read this table."""
 
 
-def rule(function: Callable[..., tuple[Value, ...]]) -> Callable[..., tuple[Value, ...]]:
-    """Decorator: enters a rule in RULES. Of the arguments after theta and g, those before lr are states, the rest scalars."""
-    arguments = tuple(inspect.signature(function).parameters)
-    lr = arguments.index("lr")
-    RULES[function.__name__] = Rule(function.__name__, function, arguments[2:lr], arguments[lr:])
-    return function
+def rule(bound: Reach | None = None) -> Callable[[Callable[..., tuple[Value, ...]]], Callable[..., tuple[Value, ...]]]:
+    """Decorator: enters a rule in RULES. Of the arguments after theta and g, those before lr are states, the rest scalars.
+
+    Args: bound – its `reach`.
+    """
+
+    def enter(function: Callable[..., tuple[Value, ...]]) -> Callable[..., tuple[Value, ...]]:
+        arguments = tuple(inspect.signature(function).parameters)
+        lr = arguments.index("lr")
+        RULES[function.__name__] = Rule(function.__name__, function, arguments[2:lr], arguments[lr:], bound)
+        return function
+
+    return enter
 
 
-@rule
+@rule(reach.descent)
 def sgd(theta: Value, g: Value, lr: Value) -> tuple[Value, ...]:
     """theta -= lr g."""
     return (theta - lr * g,)
 
 
-@rule
+@rule(reach.rates_added)
 def momentum_update(theta: Value, g: Value, u: Value, lr: Value, gamma: Value) -> tuple[Value, ...]:
     """u = gamma u + lr g; theta -= u. Source: notes 002; Polyak (1964)."""
     u = gamma * u + lr * g
     return theta - u, u
 
 
-@rule
+@rule(reach.rates_added)
 def momentum_velocity(theta: Value, g: Value, velocity: Value, lr: Value, mu: Value) -> tuple[Value, ...]:
     """M = mu M - lr g; theta += M. Source: notes 003."""
     velocity = mu * velocity - lr * g
     return theta + velocity, velocity
 
 
-@rule
+@rule(reach.gradients_added)
 def momentum_average(theta: Value, g: Value, m: Value, lr: Value, beta: Value, rest: Value) -> tuple[Value, ...]:
     """m = beta m + (1 - beta) g; theta -= lr m, with rest = 1 - beta. Source: notes 004."""
     m = beta * m + rest * g
     return theta - lr * m, m
 
 
-@rule
+@rule(reach.gradients_added)
 def momentum_sum(theta: Value, g: Value, u: Value, lr: Value, gamma: Value) -> tuple[Value, ...]:
     """u = gamma u + g; theta -= lr u: the form of PyTorch, in which a new lr applies to all past gradients at once."""
     u = gamma * u + g
     return theta - lr * u, u
 
 
-@rule
+@rule(reach.gradients_added)
 def nesterov(theta: Value, g: Value, u: Value, lr: Value, gamma: Value) -> tuple[Value, ...]:
     """u = gamma u + g; theta -= lr (g + gamma u), theta being the look-ahead point. Source: Sutskever et al. (2013)."""
     u = gamma * u + g
     return theta - lr * (g + gamma * u), u
 
 
-@rule
+@rule(reach.rates_added)
 def nesterov_look_ahead(theta: Value, g: Value, u: Value, lr: Value, gamma: Value) -> tuple[Value, ...]:
     """u' = gamma u + lr g; theta += gamma u - u'. The given theta is the look-ahead point, at which g was computed.
 
@@ -95,35 +106,35 @@ def nesterov_look_ahead(theta: Value, g: Value, u: Value, lr: Value, gamma: Valu
     return theta + gamma * u - updated, updated
 
 
-@rule
+@rule(reach.adagrad)
 def adagrad_outside(theta: Value, g: Value, v: Value, lr: Value, eps: Value) -> tuple[Value, ...]:
     """v += g^2; theta -= lr g / (sqrt(v) + eps). Source: Duchi, Hazan and Singer (2011); PyTorch."""
     v = v + g * g
     return theta - lr * g / (sqrt(v) + eps), v
 
 
-@rule
+@rule(reach.adagrad)
 def adagrad_inside(theta: Value, g: Value, v: Value, lr: Value, eps: Value) -> tuple[Value, ...]:
     """v += g^2; theta -= lr g / sqrt(v + eps). Source: notes 002."""
     v = v + g * g
     return theta - lr * g / sqrt(v + eps), v
 
 
-@rule
+@rule(reach.rmsprop)
 def rmsprop_outside(theta: Value, g: Value, v: Value, lr: Value, rest: Value, eps: Value) -> tuple[Value, ...]:
     """v = beta v + (1 - beta) g^2; theta -= lr g / (sqrt(v) + eps), rest = 1 - beta. Source: PyTorch."""
     v = v + rest * (g * g - v)
     return theta - lr * g / (sqrt(v) + eps), v
 
 
-@rule
+@rule(reach.rmsprop)
 def rmsprop_inside(theta: Value, g: Value, v: Value, lr: Value, rest: Value, eps: Value) -> tuple[Value, ...]:
     """v = beta v + (1 - beta) g^2; theta -= lr g / sqrt(v + eps). Source: notes 002 and 003; Tieleman, Hinton (2012)."""
     v = v + rest * (g * g - v)
     return theta - lr * g / sqrt(v + eps), v
 
 
-@rule
+@rule(reach.adadelta)
 def adadelta_inside(theta: Value, g: Value, v: Value, d: Value, lr: Value, rest: Value, eps: Value) -> tuple[Value, ...]:
     """v = rho v + (1 - rho) g^2; s = sqrt(d + eps) / sqrt(v + eps) g; d = rho d + (1 - rho) s^2; theta -= lr s.
 
@@ -134,7 +145,7 @@ def adadelta_inside(theta: Value, g: Value, v: Value, d: Value, lr: Value, rest:
     return theta - lr * s, v, d + rest * (s * s - d)
 
 
-@rule
+@rule(reach.adadelta)
 def adadelta_outside(theta: Value, g: Value, v: Value, d: Value, lr: Value, rest: Value, eps: Value) -> tuple[Value, ...]:
     """As `adadelta_inside`, with s = (sqrt(d) + eps) / (sqrt(v) + eps) g."""
     v = v + rest * (g * g - v)
@@ -142,7 +153,7 @@ def adadelta_outside(theta: Value, g: Value, v: Value, d: Value, lr: Value, rest
     return theta - lr * s, v, d + rest * (s * s - d)
 
 
-@rule
+@rule(reach.adam)
 def adam_outside(
     theta: Value, g: Value, m: Value, v: Value, lr: Value, rest1: Value, rest2: Value, root: Value, eps: Value
 ) -> tuple[Value, ...]:
@@ -156,7 +167,7 @@ def adam_outside(
     return theta - lr * m / (sqrt(v) * root + eps), m, v
 
 
-@rule
+@rule(reach.adam)
 def adam_inside(
     theta: Value, g: Value, m: Value, v: Value, lr: Value, rest1: Value, rest2: Value, root: Value, eps: Value
 ) -> tuple[Value, ...]:
@@ -166,7 +177,7 @@ def adam_inside(
     return theta - lr * m / sqrt(v * root * root + eps), m, v
 
 
-@rule
+@rule(reach.nadam)
 def nadam(
     theta: Value, g: Value, m: Value, v: Value,
     lr: Value, rest1: Value, rest2: Value, root: Value, eps: Value, ahead: Value, now: Value,
@@ -181,7 +192,7 @@ def nadam(
     return theta - lr * (ahead * m + now * g) / (sqrt(v) * root + eps), m, v
 
 
-@rule
+@rule(reach.adamax)
 def adamax(
     theta: Value, g: Value, m: Value, u: Value, lr: Value, rest1: Value, beta2: Value, eps: Value
 ) -> tuple[Value, ...]:
@@ -194,13 +205,13 @@ def adamax(
     return theta - lr * m / u, m, u
 
 
-@rule
+@rule(reach.signs)
 def lion(theta: Value, g: Value, m: Value, lr: Value, rest1: Value, rest2: Value) -> tuple[Value, ...]:
     """theta -= lr sign(b1 m + (1 - b1) g); m = b2 m + (1 - b2) g. Source: Chen et al. (2023)."""
     return theta - lr * sign(m + rest1 * (g - m)), m + rest2 * (g - m)
 
 
-@rule
+@rule(reach.signs)
 def sign_descent(theta: Value, g: Value, lr: Value) -> tuple[Value, ...]:
     """theta -= lr sign(g). Source: notes 004 (the normalised step); Bernstein et al. (2018)."""
     return (theta - lr * sign(g),)
@@ -298,11 +309,16 @@ def lamb_direction(features: tuple[str, ...] = ()) -> Formula:
     return make_formula(name, function, kinds, ("each",) * 3, ("direction", "m", "v"))
 
 
+SMALLEST_RATIO = 1e-30
+"""Of the squared norms of direction and parameters in LAMB; the quotient of smaller ones can overflow."""
+
+
 @formula
 def trust_ratio(theta_squares: Each, direction_squares: Each) -> Each:
-    """||theta|| / ||direction|| from the squared norms; 1 if either is 0."""
+    """||theta|| / ||direction|| from the squared norms, at most 1e15; 1 if either is 0."""
     usable = minimum(theta_squares, direction_squares) > 0.0
-    return select(usable, sqrt(theta_squares / select(usable, direction_squares, 1.0)), 1.0)
+    divisor = maximum(direction_squares, theta_squares * SMALLEST_RATIO)
+    return select(usable, sqrt(theta_squares / select(usable, divisor, 1.0)), 1.0)
 
 
 @formula

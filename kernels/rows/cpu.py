@@ -204,7 +204,7 @@ def add_to(first, other):
         first[i] += other[i]
 
 
-def settle(totals, squares, largest, scales, result):
+def settle(totals, squares, largest, most, scales, result):
     # What comes between gradient and update: the sums, and Backend.limit_norm for the row of scales.
     total = 0.0
     for k in range(totals.shape[0]):
@@ -219,7 +219,7 @@ def settle(totals, squares, largest, scales, result):
     factor = 1.0
     if norm > largest:
         factor = largest / norm
-    if not norm < np.inf:
+    if not square <= most:
         factor = np.nan
     for k in range(scales.shape[0]):
         scales[k] *= real(factor)
@@ -443,7 +443,7 @@ KINDS: dict[Callable[..., Any], tuple[str, ...]] = {
     total: ("vector", "double"),
     sum_of_squares: ("vector", "double"),
     add_to: ("written vector", "vector"),
-    settle: ("double", "double", "one double", "written vector", "double"),
+    settle: ("double", "double", "one double", "one double", "written vector", "double"),
     fill: ("written vector", "number"),
     gather: ("matrix", "places", "places", "count", "count", "written matrix"),
     scalars_of_step: ("vector", "places", "written vector"),

@@ -240,16 +240,17 @@ def bits_source() -> Source:
 
 
 def limit_source(dtype: np.dtype[Any]) -> Source:
-    """The kernel (squares, largest, scales) that limits a norm; see Backend.limit_norm."""
+    """The kernel (squares, largest, most, scales) that limits a norm; see Backend.limit_norm."""
     spelling = CupySpelling(dtype)
     real, one = spelling.real, "1.0f" if spelling.single else "1.0"
     infinity = spelling.constant(Node("constant", (), REAL, True, math.inf))
     lines = [
         f"const {real} norm = {spelling.function('sqrt')}(squares);",
         f"const {real} factor = norm > largest ? largest / norm : {one};",
-        f"scales = scales * (norm < {infinity} ? factor : norm - norm);",
+        f"scales = scales * (squares <= most ? factor : {infinity} - {infinity});",
     ]
-    return Source("limit_norm", (f"{dtype.name} squares", f"{dtype.name} largest"), (f"{dtype.name} scales",), "\n".join(lines))
+    inputs = tuple(f"{dtype.name} {name}" for name in ("squares", "largest", "most"))
+    return Source("limit_norm", inputs, (f"{dtype.name} scales",), "\n".join(lines))
 
 
 def build(source: Source) -> Any:
@@ -302,6 +303,6 @@ def random_bits(out: Any, state: Any, stream: int) -> None:
     _kernel(bits_source)(state, stream, out.shape[1], out)
 
 
-def limit_norm(scales: Any, squares: Any, largest: float) -> None:
-    """scales *= min(1, largest / sqrt(squares)), NaN where squares is not finite; squares – an array of no dimensions."""
-    _kernel(limit_source, scales.dtype)(squares, largest, scales)
+def limit_norm(scales: Any, squares: Any, largest: float, most: float) -> None:
+    """scales *= min(1, largest / sqrt(squares)), NaN unless squares <= most; squares – an array of no dimensions."""
+    _kernel(limit_source, scales.dtype)(squares, largest, most, scales)

@@ -145,8 +145,8 @@ class HidesNaN(Broken):
 
 
 class ClipsTheWrongWay(Broken):
-    def limit_norm(self, scales, squares, largest):
-        super().limit_norm(scales, squares, 1.0 / largest if largest > 0 else largest)
+    def limit_norm(self, scales, squares, largest, most=sys.float_info.max):
+        super().limit_norm(scales, squares, 1.0 / largest if largest > 0 else largest, most)
 
 
 class WithoutWeights(Broken):

@@ -192,3 +192,44 @@ def test_f5_what_cannot_be_captured_together_goes_one_by_one_and_that_is_said_on
 )
 def test_an_epoch_takes_as_few_launches_as_it_can(minibatches, most, wanted):
     assert steps_of_a_launch(minibatches, most) == wanted
+
+
+def test_f5_steps_that_would_overflow_are_skipped_and_counted_on_the_device(launched, monkeypatch):
+    """One minibatch has a gradient whose square overflows, and one the sum of whose products does."""
+    monkeypatch.setattr(minibatches, "require_finite", lambda *_: None)
+    x, y = X.copy(), Y.copy()
+    x[2 * SIZE : 3 * SIZE], x[3 * SIZE : 4 * SIZE] = 1e25, 3e38
+    y[2 * SIZE : 4 * SIZE] = [0, 1] * SIZE  # of equal rows, so one of the two is wrong
+    runs = []
+    for per_launch in (2, 1):
+        options = {"chain": [fs.Linear(COLUMNS, CLASSES)], "on_nonfinite": "skip"}
+        step, history = fitted(per_launch, lambda: fs.Adam(1e-2), x=x, y=y, step_options=options, shuffle="never")
+        assert all(np.isfinite(array).all() for array in (step.model.arena.values, *step.state.states.values()))
+        assert np.isfinite(history["loss"]).all()
+        assert step.steps == 2 * (FULL + 1)
+        assert step.skipped == 4
+        runs.append(step.model.arena.values.tobytes())
+    assert runs[0] == runs[1]
+
+
+@pytest.mark.parametrize("on_nonfinite", ["raise", "skip"])
+def test_f5_what_no_bound_covers_is_looked_at_on_the_device(launched, on_nonfinite):
+    step = new_step(fs.SGD(3e38), chain=[fs.Linear(COLUMNS, CLASSES)], on_nonfinite=on_nonfinite)
+    before = step.model.arena.values.tobytes()
+    x = np.full((SIZE, COLUMNS), 1e10, "f")
+    if on_nonfinite == "raise":
+        with pytest.raises(fs.NonFiniteLossError, match="makes the parameters infinite in step 1"):
+            step(x, Y[:SIZE])
+    else:
+        assert np.isfinite(float(step(x, Y[:SIZE])))
+    assert step.model.arena.values.tobytes() == before
+    assert (step.skipped, step.steps) == ((0, 0) if on_nonfinite == "raise" else (1, 1))
+
+
+def test_f5_a_gradient_beyond_the_bounds_is_an_error_on_the_device():
+    step = new_step(fs.SGD(1e-30), chain=[fs.Linear(COLUMNS, CLASSES)])
+    before = step.model.arena.values.tobytes()
+    loss = step(np.full((SIZE, COLUMNS), 1e18, "f"), Y[:SIZE])
+    with pytest.raises(fs.NonFiniteLossError, match=r"can overflow, with a gradient of norm .*e.1[78] in step 1"):
+        float(loss)
+    assert step.model.arena.values.tobytes() == before

@@ -95,7 +95,7 @@ def test_formula_compiles(formula):
 
 def test_other_kernels_compile():
     check(target.bits_source(), {"stream", "width"}, 2)
-    check(target.limit_source(SINGLE), {"largest"}, 1)
+    check(target.limit_source(SINGLE), {"largest", "most"}, 1)
 
 
 # The host's compiler
@@ -146,7 +146,7 @@ def host_code(source, numbers, access):
     return "\n".join(lines)
 
 
-NUMBERS = {"stream", "width", "groups", "runs", "largest"}
+NUMBERS = {"stream", "width", "groups", "runs", "largest", "most"}
 
 
 @pytest.fixture(scope="module")
@@ -235,9 +235,10 @@ def test_random_bits_are_those_of_numpy(host, width):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_limit_norm(host, dtype):
-    for square, factor in ((0.25, 1.0), (16.0, 0.25), (0.0, 1.0), (np.inf, np.nan), (np.nan, np.nan)):
+    finite = ((0.25, 1.0), (16.0, 0.25), (0.0, 1.0), (1e4, 0.01), (1.1e4, np.nan))
+    for square, factor in (*finite, (np.inf, np.nan), (np.nan, np.nan)):
         scales = np.array([1.0, 0.5], dtype)
-        call(host[dtype], target.limit_source(np.dtype(dtype)), [square, 1.0, scales], 2, 1, 2)
+        call(host[dtype], target.limit_source(np.dtype(dtype)), [square, 1.0, 1e4, scales], 2, 1, 2)
         np.testing.assert_allclose(scales, factor * np.array([1.0, 0.5]), rtol=1e-6)
 
 

@@ -186,6 +186,6 @@ def run_sum(device: Device, function: Callable[..., Any], x: Any, out: Any) -> N
         device.launch(kernel(function, x.dtype), geometry, (x, device.scratch(out)(blocks), device.counters(), out))
 
 
-def run_limit_norm(device: Device, scales: Any, squares: Any, largest: float) -> None:
-    """scales *= min(1, largest / sqrt(squares[0])), on the device; NaN if squares[0] is not finite."""
-    device.launch(kernel(limit_norm, scales.dtype), flat_geometry(scales.shape[0]), (scales, squares, largest))
+def run_limit_norm(device: Device, scales: Any, squares: Any, largest: float, most: float) -> None:
+    """scales *= min(1, largest / sqrt(squares[0])), on the device; NaN unless squares[0] <= most."""
+    device.launch(kernel(limit_norm, scales.dtype), flat_geometry(scales.shape[0]), (scales, squares, largest, most))

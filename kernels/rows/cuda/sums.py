@@ -79,11 +79,11 @@ def sum_of_squares(x, partial, counter, out):
     add_parts(part, value, partial, counter, out)
 
 
-def limit_norm(scales, squares, largest):
+def limit_norm(scales, squares, largest, most):
     norm = sqrt(squares[0])
     factor = largest / norm if norm > largest else real(1.0)
-    if not norm < -LOWEST:
-        factor = norm - norm  # NaN, for infinity as well as for NaN
+    if not squares[0] <= most:
+        factor = LOWEST - LOWEST  # NaN, also where squares is NaN
     for i in range(cuda.grid(1), scales.shape[0], cuda.gridsize(1)):
         scales[i] *= factor
 
@@ -92,5 +92,5 @@ SIGNATURES: Signatures = {
     column_sum: (("matrix", "table", "counters", "table", "count"), (), CHUNKS),
     total: (("vector", "sums", "counters", "sums"), (), (shared_sum, last_block, add_parts)),
     sum_of_squares: (("vector", "sums", "counters", "sums"), (), (shared_sum, last_block, add_parts)),
-    limit_norm: (("sums", "sums", "number"), ("sqrt",), ()),
+    limit_norm: (("sums", "sums", "number", "number"), ("sqrt",), ()),
 }

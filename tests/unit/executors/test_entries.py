@@ -77,8 +77,9 @@ def _row_cases(dtype):
         "layer_norm_backward": [(real(*matrix), x, gain, real(ROWS), scale, out, real(WIDTH), real(WIDTH))],
         "column_sum": [(x, real(WIDTH)), (real(300, 5), real(5))],
         "settle": [
-            (np.array([1.0, 2.0]), np.array([3.0, 4.5]), 2.0, np.array([1.0, 0.5], dtype), np.zeros(2)),
-            (np.array([1.0]), np.array([np.inf]), np.inf, np.ones(1, dtype), np.zeros(2)),
+            (np.array([1.0, 2.0]), np.array([3.0, 4.5]), 2.0, 9.0, np.array([1.0, 0.5], dtype), np.zeros(2)),
+            (np.array([1.0, 2.0]), np.array([3.0, 4.5]), 2.0, 7.0, np.array([1.0, 0.5], dtype), np.zeros(2)),
+            (np.array([1.0]), np.array([np.inf]), np.inf, 1e308, np.ones(1, dtype), np.zeros(2)),
         ],
         "total": [(losses * real(ROWS), np.zeros(1))],
         "sum_of_squares": [(real(101), np.zeros(1))],
