@@ -299,6 +299,12 @@ class OptimizerState:
         place = {name: k for k, name in enumerate(("", DECAY_LR, *self.scalar_names))}
         return [[(place[name], factor) for row in table for name, factor in row] for table in self.sources()]
 
+    @cached_property
+    def _columns(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """The places and the factors of all tables."""
+        places, factors = zip(*(pair for table in self._places for pair in table), strict=True)
+        return np.array(places), np.array(factors)
+
     def _given(self, ahead: int = 0) -> tuple[float, ...]:
         """1, the learning rate, and the scalars of the rule in the step after `ahead` further ones."""
         scalars = self.scalars(ahead)
@@ -315,9 +321,8 @@ class OptimizerState:
             steps.append(self._given(ahead))
         scalars = np.array(steps)
         self.proven = self.headroom.covers(scalars)
-        places, factors = zip(*(pair for table in self._places for pair in table), strict=True)
-        numbers: NDArray[np.float64] = scalars[:, list(places)] * np.array(factors)
-        return numbers
+        places, factors = self._columns
+        return scalars[:, places] * factors
 
     @property
     def masks(self) -> tuple[Array, ...]:

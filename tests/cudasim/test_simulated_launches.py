@@ -197,12 +197,13 @@ def test_an_epoch_takes_as_few_launches_as_it_can(minibatches, most, wanted):
 def test_f5_steps_that_would_overflow_are_skipped_and_counted_on_the_device(launched, monkeypatch):
     """One minibatch has a gradient whose square overflows, and one the sum of whose products does."""
     monkeypatch.setattr(minibatches, "require_finite", lambda *_: None)
-    x = X.copy()
+    x, y = X.copy(), Y.copy()
     x[2 * SIZE : 3 * SIZE], x[3 * SIZE : 4 * SIZE] = 1e25, 3e38
+    y[2 * SIZE : 4 * SIZE] = [0, 1] * SIZE  # of equal rows, so one of the two is wrong
     runs = []
     for per_launch in (2, 1):
         options = {"chain": [fs.Linear(COLUMNS, CLASSES)], "on_nonfinite": "skip"}
-        step, history = fitted(per_launch, lambda: fs.Adam(1e-2), x=x, step_options=options, shuffle="never")
+        step, history = fitted(per_launch, lambda: fs.Adam(1e-2), x=x, y=y, step_options=options, shuffle="never")
         assert all(np.isfinite(array).all() for array in (step.model.arena.values, *step.state.states.values()))
         assert np.isfinite(history["loss"]).all()
         assert step.steps == 2 * (FULL + 1)
