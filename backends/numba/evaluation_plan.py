@@ -10,9 +10,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from ...kernels.targets.blas import libraries
 from ...kernels.targets.memory import aligned_empty, cache_per_core
 from ...kernels.targets.native import address_of
 from ..defaults.evaluator import Array, EvaluationWork
+from ..numpy.backend import NumpyBackend
 from ..profiling import Label
 from ..threads import num_threads, single_threaded_blas
 from .capture import Call
@@ -29,11 +31,11 @@ PART_ROWS = 256, 512
 fewer rows are slow, because a library copies the weight for each."""
 BUFFERS = 2**24
 """Bytes of the buffers of a part; where PART_ROWS take more, as with images, parts have fewer rows."""
-CUT = (16, 128), (2, 48)
+CUT = (16, 128), (2, 16)
 """For the sake of other cores, few rows are cut into at most so many parts of at least so many rows."""
 UNIT = 16
 """The number of parts is a multiple of this number or, if it is smaller, a power of two, for any number of threads."""
-SHORT = 2e6
+SHORT = 8e6
 """Floating-point operations of a pass that is not worth a second thread."""
 LAUNCH = 4e9
 """Floating-point operations until an interrupt is handled: some hundredths of a second."""
@@ -136,6 +138,13 @@ def _free(owned: list[Own]) -> Own | None:
         return None
 
 
+def _unlimited_rows(tables: Tables) -> int:
+    """Rows up to which no product takes several threads of BLAS, so that nothing has to be limited."""
+    if not tables.largest:
+        return FEW
+    return 0 if "mkl" in libraries() else NumpyBackend.own_products // tables.largest
+
+
 class _Lane:
     """The tables and buffers of one thread.
 
@@ -225,7 +234,7 @@ class _FixedArrays:
         sources[calls.result + 1, 0] = address_of(self._out)
         self._next = np.zeros(1, np.int64)
         self._arguments[7:] = 0, 1, address_of(self._next), 1
-        self._blas = tables.blas
+        self._unlimited = _unlimited_rows(tables)
         self._walk, self._place = row_walk(), int(address_of(self._arguments))
 
     def run(self, inputs: Sequence[Array], out: Array | None) -> tuple[Array, float]:
@@ -238,11 +247,11 @@ class _FixedArrays:
         for own, array in zip(given, inputs, strict=True):
             own[...] = array
         self._next[0] = 0
-        if self._blas:
+        if rows <= self._unlimited:
+            self._walk(self._place)
+        else:
             with single_threaded_blas:
                 self._walk(self._place)
-        else:
-            self._walk(self._place)
         if out is None:
             return result.copy(), self._sum.item()
         out[...] = result

@@ -89,12 +89,15 @@ class Extent(NamedTuple):
 
 
 class Tables(NamedTuple):
-    """What row_walk.py walks, with offsets in place of addresses; `blas` – whether one of the calls is a product of BLAS."""
+    """What row_walk.py walks, with offsets in place of addresses.
+
+    Attributes: largest – multiplications of the largest product of the BLAS library, for each row; 0 without one.
+    """
 
     calls: Array
     words: Array
     moves: Array
-    blas: bool
+    largest: int
 
 
 class RowCalls:
@@ -140,12 +143,12 @@ class RowCalls:
         calls: list[tuple[int, int]] = []
         values: list[int] = []
         moves: list[tuple[int, int, int, int]] = []
-        blas = False
+        largest = 0
         _same(map(len, versions))
         for alike in zip(*versions, strict=True):
             calls.append((_same(call.entry for call, _ in alike), len(values)))
             product = alike[0][0].kernel is None
-            blas |= product
+            largest = max(largest, alike[0][0].flop // 2 // CAPTURED_ROWS[0])
             for position, words in enumerate(zip(*(words for _, words in alike), strict=True)):
                 source, value = words[0]
                 if not (product and position == 0):  # that is the library
@@ -157,7 +160,7 @@ class RowCalls:
                         moves.append((len(values), value, per_row, source))
                 values.append(value)
         table = np.array(moves, np.int64).reshape(-1, 4)
-        return Tables(np.array(calls, np.int64).reshape(-1, 2), np.array(values, np.int64), table, blas)
+        return Tables(np.array(calls, np.int64).reshape(-1, 2), np.array(values, np.int64), table, largest)
 
 
 def _same(numbers: Iterable[int]) -> int:

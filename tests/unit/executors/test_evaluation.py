@@ -292,7 +292,7 @@ def test_the_parts_of_rows():
         flop = 10**6
 
     plan.calls = calls
-    assert [plan.parts(rows) for rows in (2, 95, 96, 256, 1000, 4096, 10_000)] == [1, 1, 2, 2, 8, 16, 48]
+    assert [plan.parts(rows) for rows in (2, 31, 32, 256, 1000, 4096, 10_000)] == [1, 1, 2, 2, 8, 16, 48]
     calls.flop = 1
     assert [plan.parts(rows) for rows in (2, 256, 257, 1000, 10_000)] == [1, 1, 2, 4, 48]
     for rows in range(1, 5000, 13):
