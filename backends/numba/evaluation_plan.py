@@ -64,7 +64,8 @@ class EvaluationPlan:
             if a.transposed or b.transposed or accumulate:
                 return call
             kernel = kernels.kernel(kernels.row_matmul, out.dtype)
-            return Call("row_matmul", (a.array, b.array, out), [out], call.place, call.stage, kernel)
+            arguments = a.array, b.array, out, 0, out.shape[1]
+            return Call(kernel.name, arguments, [out], call.place, call.stage, kernel)
 
         with backend.quiet():
             self.calls = calls = RowCalls(work, inputs)
