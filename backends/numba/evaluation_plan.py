@@ -6,6 +6,8 @@ Parts are small enough for their buffers to stay in the cache of a core, and do 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import numpy as np
@@ -13,6 +15,7 @@ import numpy as np
 from ...kernels.targets.blas import libraries
 from ...kernels.targets.memory import aligned_empty, cache_per_core
 from ...kernels.targets.native import address_of
+from ..bounded_cache import BoundedCache
 from ..defaults.evaluator import Array, EvaluationWork
 from ..numpy.backend import NumpyBackend
 from ..profiling import Label
@@ -24,6 +27,8 @@ from .row_walk import row_walk
 
 FEW = 3
 """Rows up to which products take a kernel of this package, because libraries copy the weight before they read it."""
+COLUMNS = 64
+"""Columns of a weight below which a further thread is not worth a product of few rows."""
 COPIED = 128
 """Rows up to which inputs and results are copied to and from arrays whose addresses are known."""
 PART_ROWS = 256, 512
@@ -64,8 +69,11 @@ class EvaluationPlan:
             if a.transposed or b.transposed or accumulate:
                 return call
             kernel = kernels.kernel(kernels.row_matmul, out.dtype)
-            return Call("row_matmul", (a.array, b.array, out), [out], call.place, call.stage, kernel)
+            self.by_columns.add(kernel.entry.address)
+            arguments = a.array, b.array, out, 0, out.shape[1]
+            return Call(kernel.name, arguments, [out], call.place, call.stage, kernel)
 
+        self.by_columns: set[int] = set()  # entries of kernels that compute a product by columns
         with backend.quiet():
             self.calls = calls = RowCalls(work, inputs)
             self.few = calls.tables(of_few_rows, deterministic=True)
@@ -235,7 +243,10 @@ class _FixedArrays:
         self._next = np.zeros(1, np.int64)
         self._arguments[7:] = 0, 1, address_of(self._next), 1
         self._unlimited = _unlimited_rows(tables)
-        self._walk, self._place = row_walk(), int(address_of(self._arguments))
+        self._walk_alone = partial(row_walk(), int(address_of(self._arguments)))
+        self._flop, self._tables = calls.flop, tables
+        self._by_columns = plan.by_columns if tables is plan.few else set()
+        self._replays = BoundedCache()
 
     def run(self, inputs: Sequence[Array], out: Array | None) -> tuple[Array, float]:
         """See EvaluationPlan.run."""
@@ -247,12 +258,41 @@ class _FixedArrays:
         for own, array in zip(given, inputs, strict=True):
             own[...] = array
         self._next[0] = 0
+        walk = self._walk_alone if rows * self._flop <= SHORT else self._walk_together
         if rows <= self._unlimited:
-            self._walk(self._place)
+            walk()
         else:
             with single_threaded_blas:
-                self._walk(self._place)
+                walk()
         if out is None:
             return result.copy(), self._sum.item()
         out[...] = result
         return out, self._sum.item()
+
+    def _walk_together(self) -> None:
+        """Large products are cut by the columns of the weight, which changes no bits."""
+        threads = num_threads() if self._by_columns else 1
+        if threads == 1:
+            self._walk_alone()
+        else:
+            self._replays.made((self._rows, threads), partial(self._replay, threads)).run((), threads)
+
+    def _replay(self, threads: int) -> Replay:
+        tables, words, moves = self._tables, self._tables.words.copy(), self._tables.moves
+        words[moves[:, 0]] = moves[:, 1] + moves[:, 2] * self._rows + self._lane.sources[moves[:, 3], 0]
+        replay, label = Replay([]), Label("rows", "model", "forward", 0, 0)
+        for (entry, start), end in zip(tables.calls.tolist(), [*tables.calls[1:, 1].tolist(), len(words)], strict=True):
+            given = words[start:end].tolist()
+            count = min(threads, given[-1] // COLUMNS) if entry in self._by_columns else 1
+            if count < 2:
+                replay.call(entry, given, label, self._lane)
+                continue
+            replay.end_task()
+            replay.end_phase()
+            for columns in pairwise(given[-1] * k // count for k in range(count + 1)):
+                replay.call(entry, [*given[:-2], *columns], label, self._lane)
+                replay.end_task()
+            replay.end_phase()
+        replay.end_task()
+        replay.end_phase()
+        return replay.finish()

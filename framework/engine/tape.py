@@ -55,7 +55,8 @@ class Tape:
         self.batch_rows = 0
         self._master, self._weights = arena.values, weights
         self._values = arena.views if weights is None else arena.views_of(weights)
-        self._allocate = allocate or (lambda _, shape, dtype: self.backend.empty(shape, dtype))
+        own = self.backend  # so that what is stored does not refer to the tape, which is then freed at once
+        self._allocate = allocate or (lambda _, shape, dtype: own.empty(shape, dtype))
         given = {} if gradients is None else gradients
         self._gradients: Mapping[Parameter, Array] = given if isinstance(given, Mapping) else arena.views_of(given)
         self._tangents = {} if tangents is None else arena.views_of(tangents)

@@ -361,25 +361,28 @@ def argmax(x, out):
         out[i] = which
 
 
-def row_matmul(x, weight, out):
-    # out = x weight, row by row, for few rows: reading the weight takes most of the time. It is read in four long streams,
-    # which the processor can foresee.
-    inner, width = weight.shape
+def row_matmul(x, weight, out, low, high):
+    # Columns low to high of out = x weight, for few rows: reading the weight takes most of the time. It is read in four long
+    # streams, which the processor can foresee, and in blocks, so that a second row finds them in the cache.
+    rows, inner = x.shape
     quarter = inner // 4
-    for i in range(x.shape[0]):
-        for j in range(width):
+    for i in range(rows):
+        for j in range(low, high):
             out[i, j] = real(0.0)
-        for k in range(quarter):
-            a = x[i, k]
-            b = x[i, quarter + k]
-            c = x[i, 2 * quarter + k]
-            d = x[i, 3 * quarter + k]
-            for j in range(width):
-                first = a * weight[k, j] + b * weight[quarter + k, j]
-                out[i, j] += first + (c * weight[2 * quarter + k, j] + d * weight[3 * quarter + k, j])
+    for start in range(0, quarter, 16):
+        for i in range(rows):
+            for k in range(start, min(start + 16, quarter)):
+                a = x[i, k]
+                b = x[i, quarter + k]
+                c = x[i, 2 * quarter + k]
+                d = x[i, 3 * quarter + k]
+                for j in range(low, high):
+                    first = a * weight[k, j] + b * weight[quarter + k, j]
+                    out[i, j] += first + (c * weight[2 * quarter + k, j] + d * weight[3 * quarter + k, j])
+    for i in range(rows):
         for k in range(4 * quarter, inner):
             a = x[i, k]
-            for j in range(width):
+            for j in range(low, high):
                 out[i, j] += a * weight[k, j]
 
 
@@ -450,7 +453,7 @@ KINDS: dict[Callable[..., Any], tuple[str, ...]] = {
     end_step: ("double", "vector", "double", "written places", "written places"),
     next_random: ("written bits",),
     argmax: ("matrix", "written places"),
-    row_matmul: ("matrix", "matrix", "written matrix"),
+    row_matmul: ("matrix", "matrix", "written matrix", "count", "count"),
 }
 """What each kernel takes; those of row operations take what must be given to these."""
 

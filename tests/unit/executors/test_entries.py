@@ -94,7 +94,9 @@ def _row_cases(dtype):
         "next_random": [(np.array([1, 2, 3, 4], "u4"),)],
         "argmax": [(x, np.full(vector, 9, "i8")), (np.where(x > 1.0, np.nan, x).astype(dtype), np.full(vector, 9, "i8"))],
         "row_matmul": [
-            (x, real(WIDTH, 5), np.full((ROWS, 5), 9, dtype)), (real(1, 8), real(8, 33), np.full((1, 33), 9, dtype)),
+            (x, real(WIDTH, 5), np.full((ROWS, 5), 9, dtype), 0, 5),
+            (real(1, 8), real(8, 33), np.full((1, 33), 9, dtype), 4, 33),
+            (real(3, 151), real(151, 20), np.full((3, 20), 9, dtype), 0, 20),
         ],
         "maxout": [(real(*wide), out, np.full(matrix, 9, "u1"))],
         "maxout_spread": [(real(*matrix), winner, np.full(wide, 9, dtype))],

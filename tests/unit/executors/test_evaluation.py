@@ -116,6 +116,22 @@ def test_the_bits_do_not_depend_on_threads_or_launches(monkeypatch):
     assert len(bits) == 1
 
 
+def test_few_rows_of_a_large_model_use_all_threads(monkeypatch):
+    monkeypatch.setattr(evaluation_plan, "SHORT", 0)
+    x, bits = rows_of(3), set()
+    reference = model_of(fs.Linear(COLUMNS, 300), fs.ReLU(), fs.Linear(300, 200), fs.ReLU(), fs.Linear(200, 3), backend="numpy")
+    for threads in (1, 2, 3, 5):
+        fs.set_num_threads(threads)
+        model = model_of(fs.Linear(COLUMNS, 300), fs.ReLU(), fs.Linear(300, 200), fs.ReLU(), fs.Linear(200, 3))
+        for rows in (1, 2, 3, 1):
+            conformance.close(model(x[:rows]), reference(x[:rows]), "float32", "sum")
+        bits.add((model(x).tobytes(), model(x[:1]).tobytes()))
+        (lane,) = plans(model)[0]._few
+        assert len(lane._replays) == (3 if threads > 1 else 0)
+        assert all(replay.width == min(threads, 4) for replay in lane._replays.values())
+    assert len(bits) == 1
+
+
 @pytest.mark.usefixtures("small_parts")
 def test_threads_may_predict_at_the_same_time():
     fs.set_num_threads(2)
@@ -277,9 +293,10 @@ def test_a_model_is_freed_without_the_garbage_collector():
         model = small()
         model.predict_proba(rows_of(1000))
         model(rows_of(1))
-        arena = weakref.ref(model.arena)
+        arena, memory = weakref.ref(model.arena), weakref.ref(model.arena.values.base)
         del model
         assert arena() is None
+        assert memory() is None
     finally:
         gc.enable()
 
