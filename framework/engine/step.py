@@ -427,7 +427,7 @@ class TrainStep:
             own.require_same()
         with state.arena.training, self.products():
             state.follow_mask()
-            count = several.next(len(indices) // rows) if several.ready() else 0
+            count = several.next(min(len(indices) // rows, state.headroom.at_once)) if several.ready() else 0
             if not count:
                 return False
             rates, scalars = self._ahead(several, count, prepare)

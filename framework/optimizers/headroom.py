@@ -58,6 +58,11 @@ class Headroom:
         self._place = 0
         self.forget()
 
+    @property
+    def at_once(self) -> int:
+        """The number of steps that the last bounds covered from the beginning, more than which a launch should not have."""
+        return HORIZONS[self._place]
+
     def forget(self) -> None:
         """The arrays were written to: they are read before the next step."""
         self._bounds: tuple[float, ...] = ()
@@ -113,7 +118,7 @@ class Headroom:
             self._since += self._taken
         self._taken = self._left = 0
         self._set_range(low, high)
-        if self._bounds and HORIZONS[self._place] >= SHORT:
+        if self._bounds and (not self._since or HORIZONS[self._place] >= SHORT):
             self._left = self._horizon()
         if self._left < max(count, SHORT) and (self._since or not self._bounds):
             self.measure()

@@ -215,6 +215,18 @@ def test_a_rule_without_bounds_is_looked_at_after_every_step(backend, monkeypatc
     assert not take(step, 1e25)
 
 
+def test_launches_have_as_many_steps_as_the_bounds_cover(monkeypatch):
+    """Those of AdaDelta cover about a hundred steps."""
+    counts, own = [], OptimizerState.scalars_for_steps
+    noting = lambda state, rates: counts.append(len(rates)) or own(state, rates)  # noqa: E731
+    monkeypatch.setattr(OptimizerState, "scalars_for_steps", noting)
+    step = new_step(fs.AdaDelta(), "numba")
+    fs.Trainer(step, steps_per_launch=1000).fit(np.tile(X, (20, 1)).astype("f"), np.tile(Y, 20), epochs=4, batch_size=1)
+    assert step.steps == 4 * 20 * 64
+    assert len(counts) < step.steps / 30
+    assert sum(counts) > 0.7 * step.steps
+
+
 def test_every_rule_says_how_far_it_reaches():
     assert not [name for name, rule in RULES.items() if rule.reach is None]
 
