@@ -5,6 +5,7 @@ Parts are small enough for their buffers to stay in the cache of a core, and do 
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
@@ -243,7 +244,7 @@ class _FixedArrays:
         self._next = np.zeros(1, np.int64)
         self._arguments[7:] = 0, 1, address_of(self._next), 1
         self._unlimited = _unlimited_rows(tables)
-        self._walk_alone = partial(row_walk(), int(address_of(self._arguments)))
+        self._walk_alone = partial(ctypes.CFUNCTYPE(None, ctypes.c_int64)(row_walk().address), int(address_of(self._arguments)))
         self._flop, self._tables = calls.flop, tables
         self._by_columns = plan.by_columns if tables is plan.few else set()
         self._replays = BoundedCache()

@@ -305,7 +305,7 @@ class Sequential(Sequence, public=False):
     def _finite(self, x: Any, ending: Ending) -> Array:
         """As `_evaluated`; raises an error that states whether data or model is the cause where outputs are not finite."""
         result, total = self._evaluated(x, ending)
-        if math.isfinite(self.backend.item(total)):
+        if math.isfinite(total if type(total) is float else self.backend.item(total)):
             return result
         from ..tables.validation import require_finite
 
