@@ -68,6 +68,7 @@ def require_writable(path: PathLike) -> Path:
         known = _mode(target)
         folder = _mode(target.parent)
     except (OSError, ValueError) as error:
+        os.getcwd()  # raises another error if the working folder was removed
         raise _not_writable(shown, error) from error
     if stat.S_ISDIR(known):
         raise OutputPathError(f"expected the path of a file to write; {shown!r} is a folder; add a file name to it")

@@ -441,6 +441,7 @@ def test_a_device_without_room_for_a_kernel(compilers, monkeypatch, tmp_path, sa
     from numba import cuda
 
     from fusedstep.kernels.targets import cache
+    from fusedstep.kernels.targets.cuda import entries
     from fusedstep.kernels.targets.cuda.bits import bits_source
     from fusedstep.kernels.targets.cuda.kernel import CudaKernel
 
@@ -452,7 +453,7 @@ def test_a_device_without_room_for_a_kernel(compilers, monkeypatch, tmp_path, sa
         return failing(RuntimeError(says))
 
     monkeypatch.setattr(cuda, "jit", jit)
-    monkeypatch.setattr(cache, "remove_entries", removed.append)
+    monkeypatch.setattr(entries, "remove", removed.append)
     if says == "other":
         with pytest.raises(RuntimeError, match="other"):
             CudaKernel(bits_source())

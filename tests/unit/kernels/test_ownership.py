@@ -13,7 +13,7 @@ import pytest
 from fusedstep.kernels.targets import cache
 from fusedstep.kernels.targets.ownership import read_private, why_not_private
 
-from .test_cache import kernel, works
+from .test_cache import Start, kernel, works
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="asks for owners and modes")
 
@@ -113,6 +113,7 @@ def test_a_shared_folder_is_left_alone_and_that_is_said_once(home, monkeypatch):
     assert folder == again == home / "tmp" / f"fusedstep-{os.geteuid()}"
     assert len(said) == 1
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    Start(monkeypatch)
     assert works(kernel())
     assert list(folder.glob("scale_everything_*.o"))
     assert os.listdir(shared) == []
