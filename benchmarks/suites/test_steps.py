@@ -11,6 +11,6 @@ from fusedstep.benchmarks.problem import VARIANTS, Problem
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("network", parse(GRIDS["quick"]), ids=str)
+@pytest.mark.parametrize("network", parse(GRIDS["step"]["quick"]), ids=str)
 def test_step(measure, backend, threads, network, variant):
     measure(Ours(backend).prepare(Problem(network, variant, threads=threads)), flop=flop(network), batch=network.batch)
