@@ -17,11 +17,10 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable
 from functools import cache
 
-from ...kernels.targets.llvm.compiler import Module
-from ...kernels.targets.llvm.machine import Native, functions
+from ...kernels.targets.llvm.exports import exported
+from ...kernels.targets.llvm.machine import Native
 from ...kernels.targets.llvm.memory import add_atomic, call, load, store
 
 
@@ -49,11 +48,4 @@ def walk_rows(address):
 def row_walk() -> Native:
     """`walk_rows`, compiled."""
     this = sys.modules[__name__]
-    text = inspect.getsource(this)
-
-    def assembly(unique: Callable[[str], str]) -> str:
-        module = Module(text, vars(this))
-        module.export(unique("walk_rows"), "walk_rows")
-        return module.assembly
-
-    return Native(functions("walk_rows", text, ("walk_rows",), assembly)["walk_rows"])
+    return Native(exported(inspect.getsource(this), vars(this), ("walk_rows",))["walk_rows"])

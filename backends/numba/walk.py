@@ -24,8 +24,8 @@ from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
 
-from ...kernels.targets.llvm.compiler import Module
-from ...kernels.targets.llvm.machine import Native, functions
+from ...kernels.targets.llvm.exports import exported
+from ...kernels.targets.llvm.machine import Native
 from ...kernels.targets.llvm.memory import add_atomic, call, exchange, load, load_atomic, reserve, store
 
 SYSTEM = (
@@ -182,15 +182,7 @@ class ThreadWalk(NamedTuple):
 def walk() -> ThreadWalk:
     """Compiles them."""
     this = sys.modules[__name__]
-    text = inspect.getsource(this)
-
-    def assembly(unique: Callable[[str], str]) -> str:
-        module = Module(text, vars(this))
-        for name in ThreadWalk._fields:
-            module.export(unique(name), name)
-        return module.assembly
-
-    found = functions("walk", f"{CLOCK}\n{text}", ThreadWalk._fields, assembly)
+    found = exported(inspect.getsource(this), vars(this), ThreadWalk._fields, f"clock {CLOCK}")
     arity = {name: getattr(this, name).__code__.co_argcount for name in found}
     returns = ("begin", "lead", "serve")
     return ThreadWalk(**{name: Native(address, arity[name], name in returns) for name, address in found.items()})

@@ -7,16 +7,16 @@ table of (entry, address of its words), which threads walk with the GIL released
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
 import numpy as np
 
 from .gemm_choices import gemm_address
-from .llvm.compiler import Module
+from .llvm.exports import exported
 from .llvm.kinds import F32, F64, ArrayOf, Kind
-from .llvm.machine import Native, functions
+from .llvm.machine import Native
 from .llvm.memory import call, load
 
 
@@ -64,13 +64,7 @@ def gemm(address):
 @cache
 def gemm_entry() -> Native:
     """A product with the words of `gemm_words`."""
-
-    def assembly(unique: Callable[[str], str]) -> str:
-        module = Module(GEMM, {"load": load, "call": call})
-        module.export(unique("gemm"), "gemm")
-        return module.assembly
-
-    return Native(functions("gemm", GEMM, ("gemm",), assembly)["gemm"])
+    return Native(exported(GEMM, {"load": load, "call": call}, ("gemm",))["gemm"])
 
 
 def gemm_words(

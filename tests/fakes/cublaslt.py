@@ -332,7 +332,7 @@ class FakeCublasLt(CublasLt):
         return _bytes(how.aux, columns * row).reshape(columns, row)
 
     def _saved(self, how: _Descriptor, out: Array, dtype: DataType) -> Array:
-        return self._matrix("the kept input", how.aux, _Layout(dtype, out.shape[0], out.shape[1], how.aux_leading))
+        return self._matrix("the saved input", how.aux, _Layout(dtype, out.shape[0], out.shape[1], how.aux_leading))
 
     def _compute(self, how: _Descriptor, a: Array, b: Array, out: Array, scale: float, keep: float) -> None:
         wide = np.float64 if how.compute is Compute.float64 else np.float32

@@ -258,6 +258,6 @@ def _require_sides(out: Array, epilogue: Epilogue, vector: Array | None, aux: Ar
     columns = aux_leading // 8 if epilogue.takes_mask else aux_leading
     if aux is not None and (tuple(aux.shape) != (out.shape[0], columns) or not aux.flags.c_contiguous):
         raise ShapeError(
-            f"expected a mask or kept input of shape ({out.shape[0]}, {columns}), row by row; got {tuple(aux.shape)}; make it "
+            f"expected a mask or saved input of shape ({out.shape[0]}, {columns}), row by row; got {tuple(aux.shape)}; make it "
             "with mask_bytes"
         )
