@@ -296,3 +296,14 @@ def test_changed_files_are_refused_or_give_what_they_hold():
     assert done.returncode == 0, done.stderr
     assert "damaged" in done.stdout
     assert "UNTYPED" not in done.stdout
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 64, 1 << 20])
+def test_a_checkpoint_written_in_parts_reads_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
+    monkeypatch.setattr(files, "_WRITTEN_AT_ONCE", at_once)
+    rng = np.random.default_rng(0)
+    state = {"weights": rng.standard_normal((5, 7)), "mask": rng.integers(0, 2, 13).astype(np.uint8), "empty": np.zeros(0)}
+    files.write(tmp_path / "step.safetensors", state)
+    found = files.read(tmp_path / "step.safetensors")
+    for name, values in state.items():
+        np.testing.assert_array_equal(found[name], values, strict=True)
