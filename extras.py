@@ -12,7 +12,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "mkl": ("mkl>=2024.2",),
     "precision": ("ml_dtypes>=0.5",),
     "sklearn": ("scikit-learn>=1.5",),
-    "data": ("pyarrow>=17",),
+    "tables": ("pyarrow>=17", "narwhals>=1.30"),
     "plot": ("matplotlib>=3.9",),
     "ensemble": ("joblib>=1.4",),
     "search": ("optuna>=4.1",),
@@ -27,7 +27,7 @@ def install_line(extra: str) -> str:
     Args: extra – a key of EXTRAS.
     Returns: a shell command.
 
-    >>> install_line("data")
-    'pip install "pyarrow>=17"'
+    >>> install_line("tables")
+    'pip install "pyarrow>=17" "narwhals>=1.30"'
     """
     return "pip install " + " ".join(f'"{requirement}"' for requirement in EXTRAS[extra])

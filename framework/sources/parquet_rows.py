@@ -29,9 +29,9 @@ _FIRST_BYTES = 1 << 16
 
 def parquet_names(path: str | os.PathLike[str]) -> list[str]:
     """The names of the columns of a file, without an index that pandas wrote along."""
-    arrow = require("pyarrow", "data", "reading Parquet")
+    arrow = require("pyarrow", "tables", "reading Parquet")
     try:
-        schema = require("pyarrow.parquet", "data", "reading Parquet").read_schema(path)
+        schema = require("pyarrow.parquet", "tables", "reading Parquet").read_schema(path)
     except (arrow.ArrowException, OSError, ValueError) as error:
         raise DataFileError(f"{path}: expected a Parquet file, reading failed ({error}); write it again") from error
     return [name for name in schema.names if not name.startswith(_PANDAS_INDEX)]
@@ -73,8 +73,8 @@ class ParquetRows(RowSource):
         window: int = 4,
         max_unpacked: int | str | None = None,
     ) -> None:
-        self._arrow = require("pyarrow", "data", "reading Parquet")
-        self._parquet = require("pyarrow.parquet", "data", "reading Parquet")
+        self._arrow = require("pyarrow", "tables", "reading Parquet")
+        self._parquet = require("pyarrow.parquet", "tables", "reading Parquet")
         self.path = Path(path)
         self._lock = threading.Lock()
         self._damages = (self._arrow.ArrowException, OSError, ValueError, OverflowError, LookupError)

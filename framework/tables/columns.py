@@ -1,37 +1,44 @@
-"""One column of data: its type (float64, int64, bool or text), and the conversion to it.
+"""One column of data: its type (float64, int64, bool, dates or text), and the conversion to it.
 
-Tables of columns are in `table.py`; standardisation and one-hot encoding are in `feature_coding.py`.
+Tables of columns are in `table.py`, conversion from Arrow is in `arrow_columns.py`; standardisation and one-hot encoding are
+in `feature_coding.py`.
 """
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ...errors import DtypeError, ShapeError
+from .text_column import TextColumn
 
-Column: TypeAlias = NDArray[Any]
-"""1-D, and float64, int64, bool, or object holding `str` only."""
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
+
+Column: TypeAlias = NDArray[Any] | TextColumn
+"""1-D float64 (missing: NaN), int64, bool or datetime64[us] (missing: NaT); or text."""
 
 _LARGEST_EXACT = 2.0**53
 
 
-def is_text(column: Column) -> bool:
+def is_text(column: Column) -> TypeIs[TextColumn]:
     """Whether a column made by `as_column` holds text."""
-    return bool(column.dtype == object)
+    return isinstance(column, TextColumn)
 
 
-def as_column(values: ArrayLike, name: str) -> Column:
-    """Convert values of any common type to one of the four column types.
+def as_column(values: ArrayLike | TextColumn, name: str) -> Column:
+    """Convert values of any common type to one of the five column types.
 
-    Missing entries of an object array (None, NaN) become NaN among numbers and the empty string among text.
+    Missing entries of an object array (None, NaN) become NaN among numbers and are missing among text.
 
     Args: values – [N] or [N, 1]; name – their name in error messages.
-    Returns: [N] float64, int64, bool, or object of `str`, on the host.
-    Raises: ShapeError for more than one column; DtypeError for dates, complex numbers and mixtures of text and numbers.
+    Returns: [N] float64, int64, bool, datetime64[us] or TextColumn, on the host.
+    Raises: ShapeError for more than one column; DtypeError for complex numbers and mixtures of text and numbers.
     """
+    if isinstance(values, TextColumn):
+        return values
     array = np.asarray(values)
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
@@ -44,27 +51,23 @@ def as_column(values: ArrayLike, name: str) -> Column:
         return _as_integers(array)
     if kind == "f":
         return array.astype(np.float64, copy=False)
+    if kind == "M":
+        return array.astype("datetime64[us]", copy=False)
     if kind in "UT":
-        return array.astype(object)
+        return TextColumn.of(array.tolist())
     if kind == "S":
         try:
-            return np.char.decode(array, "utf-8").astype(object)
+            return TextColumn.of(np.char.decode(array, "utf-8").tolist())
         except UnicodeDecodeError as error:
             raise DtypeError(f"{name}: expected UTF-8 text, got other bytes ({error}); decode it first") from error
     if kind == "O":
         return _from_objects(array, name)
-    raise DtypeError(f"{name}: expected numbers, booleans or text, got {array.dtype}; convert it to numbers first")
-
-
-def as_feature(values: ArrayLike, name: str) -> Column:
-    """Like `as_column`, but all numbers, including integers and booleans, become float64."""
-    column = as_column(values, name)
-    return column if is_text(column) else column.astype(np.float64, copy=False)
+    raise DtypeError(f"{name}: expected numbers, booleans, dates or text, got {array.dtype}; convert it to numbers first")
 
 
 def narrowed(column: Column) -> Column:
     """Return int64 for float64 that holds only integers, so that a label read as 1.0 becomes 1 again."""
-    if column.dtype != np.float64 or column.size == 0 or not np.isfinite(column).all():
+    if is_text(column) or column.dtype != np.float64 or column.size == 0 or not np.isfinite(column).all():
         return column
     whole = bool((np.trunc(column) == column).all()) and float(np.abs(column).max()) < _LARGEST_EXACT
     return column.astype(np.int64) if whole else column
@@ -80,8 +83,7 @@ def _from_objects(array: NDArray[Any], name: str) -> Column:
     missing = [entry is None or (isinstance(entry, (float, np.floating)) and bool(entry != entry)) for entry in entries]
     present = [entry for entry, absent in zip(entries, missing, strict=True) if not absent]
     if present and all(isinstance(entry, str) for entry in present):
-        texts = ["" if absent else str(entry) for entry, absent in zip(entries, missing, strict=True)]
-        return np.array(texts, dtype=object)
+        return TextColumn.of(None if absent else str(entry) for entry, absent in zip(entries, missing, strict=True))
     if len(present) == len(entries) and present:
         if all(isinstance(entry, (bool, np.bool_)) for entry in present):
             return np.array(entries, dtype=np.bool_)

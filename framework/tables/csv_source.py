@@ -12,9 +12,9 @@ import zlib
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from ...errors import DataFileError, EmptyDataError
 from ..sources.names import listed, unknown_column
 from ..sources.unpacked import allowed_bytes, opened
 from .columns import Column, is_text
+from .text_column import TextColumn
 
 _DELIMITERS = (",", ";", "\t")
 _SAMPLE_LINES = 50
@@ -56,7 +57,7 @@ def read_csv(
 
     Args: path – of an UTF-8 file; only – names of the columns to keep, all by default; text – names of columns to read as text
         even if every cell is a number; max_unpacked – see `allowed_bytes`.
-    Returns: name -> [N] float64 or object of `str`, in the order of the file.
+    Returns: name -> [N] float64 or TextColumn, in the order of the file.
     Raises: DataFileError for rows of unequal length, decimal commas, and files that are not text; EmptyDataError for no data
         rows; UnknownColumn if one of `only` does not exist.
     """
@@ -74,7 +75,7 @@ def read_csv(
             columns, _ = _convert(file, layout, wanted, as_text | found_later)
         for j, column in columns.items():
             if is_text(column) and j not in as_text:
-                _require_no_comma_numbers(column.tolist(), f"{path}, column {layout.names[j]!r}")
+                _require_no_comma_numbers([cell or "" for cell in column.tolist()], f"{path}, column {layout.names[j]!r}")
                 columns[j] = _numbers_with_gaps(column)
     except UnicodeDecodeError as error:
         raise DataFileError(
@@ -141,7 +142,7 @@ def _convert(
     file: _File, layout: Layout, wanted: Sequence[int], as_text: set[int]
 ) -> tuple[dict[int, Column], set[int]]:
     """Read the columns, and return which of them turned out to be text only after their first block."""
-    parts: dict[int, list[Column]] = {j: [] for j in wanted}
+    parts: dict[int, list[Any]] = {j: [] for j in wanted}
     text, found_later = set(as_text), set[int]()
     rows = 0
     for block in _blocks(file, layout):
@@ -154,7 +155,7 @@ def _convert(
                 parts[j].append(numbers)
             elif j in text or rows == 0:
                 text.add(j)
-                parts[j].append(np.array([cell.strip() for cell in cells_of[j]], dtype=object))
+                parts[j].append([cell.strip() or None for cell in cells_of[j]])
             else:
                 found_later.add(j)
         rows += len(block)
@@ -162,7 +163,9 @@ def _convert(
         raise EmptyDataError(f"{file.path}: expected data rows after the header, found none; check how the file was made")
     if found_later:
         return {}, found_later
-    return {j: np.concatenate(column) for j, column in parts.items()}, found_later
+    return {
+        j: TextColumn.of(chain.from_iterable(blocks)) if j in text else np.concatenate(blocks) for j, blocks in parts.items()
+    }, found_later
 
 
 def _blocks(file: _File, layout: Layout) -> Iterator[list[list[str]]]:
@@ -207,9 +210,9 @@ def _require_no_comma_numbers(cells: Sequence[str], where: str) -> None:
         )
 
 
-def _numbers_with_gaps(column: Column) -> Column:
+def _numbers_with_gaps(column: TextColumn) -> Column:
     """A text column as numbers, NaN where they are absent, if it holds nothing else; otherwise the column as it is."""
-    numbers = _numbers(["" if cell.lower() in _ABSENT else cell for cell in column.tolist()])
+    numbers = _numbers(["" if cell is None or cell.lower() in _ABSENT else cell for cell in column.tolist()])
     return column if numbers is None or np.isnan(numbers).all() else numbers
 
 

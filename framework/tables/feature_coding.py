@@ -15,9 +15,10 @@ from numpy.typing import ArrayLike, NDArray
 from ...errors import DataFileError, DtypeError, EmptyDataError, ShapeError
 from ..sources.names import listed
 from ..sources.row_source import RowNumbers, RowSource
-from .columns import Column, is_text
+from .columns import is_text
 from .moments import FloatArray, column_moments, plain_number, source_moments
 from .table import Features, Matrix, Table, as_features
+from .text_column import TextColumn
 from .validation import require_finite_features
 
 _ALWAYS_ALLOWED = 100
@@ -61,8 +62,12 @@ class FeatureCoding:
         for name, column in features.columns.items():
             if is_text(column):
                 categories[name] = _categories(name, column)
+            elif column.dtype.kind == "M":
+                raise DtypeError(
+                    f"column {name!r}: expected numbers, booleans or text, got dates; turn it into numbers or drop it"
+                )
             else:
-                moments.append(column_moments(column[:, np.newaxis], [name]))
+                moments.append(column_moments(column[:, np.newaxis].astype(np.float64, copy=False), [name]))
         mean = np.array([mean[0] for mean, _ in moments], dtype=np.float64)
         scale = np.array([scale[0] for _, scale in moments], dtype=np.float64)
         return cls(features.names, mean, scale, categories)
@@ -110,7 +115,7 @@ class FeatureCoding:
             return out
         start = number = 0
         for name, column in table.columns.items():
-            if name in self.categories:
+            if is_text(column):
                 entries = self.categories[name]
                 _one_hot(column, entries, out[:, start : start + len(entries)])
                 start += len(entries)
@@ -127,8 +132,9 @@ class FeatureCoding:
         table = self._selected(features)
         counts: dict[str, int] = {}
         for name, entries in self.categories.items():
-            known = set(entries)
-            counts[name] = sum(entry not in known for entry in table.column(name).tolist())
+            column = table.column(name)
+            if is_text(column):
+                counts[name] = int(np.count_nonzero(_positions(column, entries) < 0))
         return {name: count for name, count in counts.items() if count}
 
     def to_json(self) -> list[dict[str, Any]]:
@@ -185,10 +191,9 @@ class FeatureCoding:
                     f"column {name!r}: expected text as in fit, got numbers; "
                     f"load it with text=preprocessor.text_columns"
                 )
-            if name not in self.categories and is_text(column):
-                raise DtypeError(
-                    f"column {name!r}: expected numbers as in fit, got text{_first_non_number(column)}; fix or drop it"
-                )
+            if name not in self.categories and (is_text(column) or column.dtype.kind == "M"):
+                found = f"text{_first_non_number(column)}" if is_text(column) else "dates"
+                raise DtypeError(f"column {name!r}: expected numbers as in fit, got {found}; fix or drop it")
 
 
 class StandardizedRows(RowSource):
@@ -229,8 +234,8 @@ def _require_rows(features: Features) -> None:
         )
 
 
-def _categories(name: str, column: Column) -> tuple[str, ...]:
-    found = set(column.tolist())
+def _categories(name: str, column: TextColumn) -> tuple[str, ...]:
+    found = set(column.values[column.counts() > 0].tolist()) | ({""} if column.missing.any() else set())
     most = most_categories(len(column))
     if len(found) > most:
         raise DataFileError(
@@ -241,18 +246,24 @@ def _categories(name: str, column: Column) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def _one_hot(column: Column, categories: tuple[str, ...], out: FloatArray) -> None:
+def _positions(column: TextColumn, categories: tuple[str, ...]) -> NDArray[np.int64]:
+    """[N]: the position of each cell among the categories, where "" is the missing one; -1 if it is not among them."""
     index = {entry: number for number, entry in enumerate(categories)}
-    codes = np.fromiter((index.get(entry, -1) for entry in column.tolist()), np.int64, len(column))
+    of_value = np.array([index.get(entry, -1) for entry in (*column.values.tolist(), "")], dtype=np.int64)
+    return of_value[column.codes]
+
+
+def _one_hot(column: TextColumn, categories: tuple[str, ...], out: FloatArray) -> None:
+    codes = _positions(column, categories)
     out[:] = 0.0
     seen = np.flatnonzero(codes >= 0)
     out[seen, codes[seen]] = 1.0
 
 
-def _first_non_number(column: Column) -> str:
+def _first_non_number(column: TextColumn) -> str:
     for row, entry in enumerate(column.tolist()):
         try:
-            float(entry)
+            float(entry or "nan")
         except ValueError:
             return f" such as {entry!r} in row {row + 1}"
     return ""

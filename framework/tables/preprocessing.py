@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ...errors import ModelFileError, ShapeError, StateError
 from ..sources.row_source import RowSource
-from .columns import Column, as_column
+from .columns import as_column
 from .feature_coding import FeatureCoding
 from .moments import FloatArray
 from .table import Features, Task, as_features
@@ -135,7 +135,7 @@ class Preprocessor:
         """
         return self._codings()[1].transform(target)
 
-    def inverse_target(self, predictions: ArrayLike) -> Column:
+    def inverse_target(self, predictions: ArrayLike) -> NDArray[Any]:
         """Convert predictions to the units of the original target.
 
         Args: predictions – classification: indices [N] or scores [N, C], of which the largest is taken; regression:

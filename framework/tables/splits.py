@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ...errors import EmptyDataError, HyperparameterError, ShapeError
-from .columns import as_column
+from .columns import as_column, is_text
 
 Indices = NDArray[np.int64]
 
@@ -90,6 +90,10 @@ def _class_numbers(labels: ArrayLike | None, count: int) -> NDArray[np.intp]:
     column = as_column(labels, "stratify")
     if len(column) != count:
         raise ShapeError(f"stratify: expected {count} labels, one per row, got {len(column)}; give one for each row")
+    if is_text(column):
+        rank = np.full(len(column.values) + 1, -1)  # the last entry: of missing text
+        rank[np.argsort(column.values)] = np.arange(len(column.values))
+        column = rank[column.codes]
     numbers: NDArray[np.intp] = np.unique(column, return_inverse=True)[1].reshape(-1)
     return numbers
 

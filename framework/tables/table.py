@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from ...errors import DtypeError, ShapeError
 from ..sources.names import unknown_column
 from ..sources.row_source import RowSource
-from .columns import Column, as_column, as_feature
+from .columns import Column, as_column
 
 Task: TypeAlias = Literal["classification", "regression"]
 Rows: TypeAlias = NDArray[np.intp] | NDArray[np.int64] | NDArray[np.bool_] | slice | Sequence[int]
@@ -23,18 +23,17 @@ Rows: TypeAlias = NDArray[np.intp] | NDArray[np.int64] | NDArray[np.bool_] | sli
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Named columns of equal length; numbers and text can be mixed.
+    """Named columns of equal length, of any types.
 
-    Args: columns – name -> 1-D array; numbers of any kind become float64, text becomes object arrays of `str`;
-        source – where it came from, for error messages.
-    Raises: ShapeError for columns of different lengths; DtypeError for a column that is neither numbers nor text.
+    Args: columns – name -> 1-D array or TextColumn, converted by `as_column`; source – where it came from, for error messages.
+    Raises: ShapeError for columns of different lengths; DtypeError for a column that is neither numbers, dates nor text.
     """
 
     columns: dict[str, Column]
     source: str = ""
 
     def __post_init__(self) -> None:
-        columns = {name: as_feature(values, f"column {name!r}") for name, values in self.columns.items()}
+        columns = {name: as_column(values, f"column {name!r}") for name, values in self.columns.items()}
         lengths = {name: len(column) for name, column in columns.items()}
         if len(set(lengths.values())) > 1:
             raise ShapeError(f"expected columns of equal length, got {lengths}; pad or drop rows")
@@ -120,9 +119,8 @@ Features: TypeAlias = Table | Matrix
 class Dataset:
     """Features and target as read, before any preprocessing.
 
-    Args: features – `Table` or `Matrix` of N rows, or a RowSource that reads them on demand; target – [N] float64, int64, bool
-        or object of `str`; name – of the data set; target_name – of the target column; task – if the source specifies it,
-        otherwise None.
+    Args: features – `Table` or `Matrix` of N rows, or a RowSource that reads them on demand; target – a column [N];
+        name – of the data set; target_name – of the target column; task – if the source specifies it, otherwise None.
     Raises: ShapeError if features and target differ in length.
     """
 
@@ -160,7 +158,7 @@ def as_features(features: Features | Mapping[str, ArrayLike] | ArrayLike) -> Fea
     if isinstance(features, (Table, Matrix)):
         return features
     if isinstance(features, Mapping):
-        return Table({str(name): np.asarray(column) for name, column in features.items()})
+        return Table({str(name): as_column(column, f"column {name!r}") for name, column in features.items()})
     return Matrix(np.asarray(features))
 
 

@@ -5,7 +5,7 @@ Encoding of the features is in `feature_coding.py`; `Preprocessor` combines both
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -28,7 +28,7 @@ class TargetCoding:
     """The fitted encoding of the target: for classification its sorted `classes` [C], for regression `mean` and `scale`."""
 
     task: Task
-    classes: Column
+    classes: NDArray[Any]
     mean: float = 0.0
     scale: float = 1.0
 
@@ -38,10 +38,13 @@ class TargetCoding:
         column = as_column(target, "target")
         require_present(column)
         task = find_task(column, requested)
-        if task == "regression":
+        if is_text(column):
+            classes = _objects(sorted(column.values[column.counts() > 0]))
+        elif task == "classification":
+            classes = np.unique(column)
+        else:
             mean, scale = column_moments(column.astype(np.float64)[:, np.newaxis], ["target"])
             return cls(task, np.zeros(0, dtype=np.int64), float(mean[0]), float(scale[0]))
-        classes = np.array(sorted(set(column.tolist())), dtype=object) if is_text(column) else np.unique(column)
         if len(classes) < 2:
             raise LabelError(
                 f"target: expected at least 2 classes in the training part, found only {classes.tolist()}; "
@@ -56,11 +59,11 @@ class TargetCoding:
         if self.task == "classification":
             return self._indices(column)
         if is_text(column):
-            raise DtypeError(f"target: expected numbers as in fit, got text such as {column[0]!r}; check the column")
+            raise DtypeError(f"target: expected numbers as in fit, got text such as {column.tolist()[0]!r}; check the column")
         standardised: FloatArray = (column.astype(np.float64) - self.mean) / self.scale
         return standardised[:, np.newaxis]
 
-    def inverse(self, predictions: ArrayLike) -> Column:
+    def inverse(self, predictions: ArrayLike) -> NDArray[Any]:
         """Class labels of indices [N] or scores [N, C], or numbers [N] in the units of the original target."""
         values = np.asarray(predictions)
         if self.task == "regression":
@@ -82,7 +85,7 @@ class TargetCoding:
                 f"predictions: expected class indices from 0 to {count - 1}, got {low} to {high}; "
                 f"check the number of outputs of the network"
             )
-        labels: Column = self.classes[values]
+        labels: NDArray[Any] = self.classes[values]
         return labels
 
     def to_json(self) -> dict[str, Any]:
@@ -93,20 +96,21 @@ class TargetCoding:
     def from_json(cls, stored: Mapping[str, Any]) -> TargetCoding:
         """Restore the result of `to_json`; KeyError, TypeError or ValueError if a part is missing or wrong."""
         given = stored["classes"]
-        labels = np.empty(len(given), dtype=object)
-        labels[:] = given
-        classes = as_column(labels, "classes") if len(labels) else np.zeros(0, dtype=np.int64)
+        column = as_column(_objects(given), "classes") if len(given) else np.zeros(0, dtype=np.int64)
         task = find_task([0.0], stored["task"])
         different = len(set(given)) if isinstance(given, list) else 0
         if different < len(given) or different == 1 or (task == "regression") != (different == 0):
             raise ValueError("classes are a list of at least two different labels; a regression has none")
-        if not is_text(classes):
-            require_finite(classes, "classes")
+        if not is_text(column):
+            require_finite(column, "classes")
+        elif column.missing.any():
+            raise ValueError("a class is missing")
+        classes = _objects(given) if is_text(column) else column
         return cls(task, classes, plain_number(stored["mean"]), plain_number(stored["scale"], above_zero=True))
 
     def _indices(self, column: Column) -> NDArray[np.int64]:
         found = np.full(len(column), -1, dtype=np.int64)
-        if is_text(column) == is_text(self.classes):
+        if is_text(column) == (self.classes.dtype == object):
             index = {label: number for number, label in enumerate(self.classes.tolist())}
             found = np.fromiter((index.get(label, -1) for label in column.tolist()), np.int64, len(column))
         unseen = np.flatnonzero(found < 0)
@@ -121,14 +125,20 @@ class TargetCoding:
         return found
 
 
+def _objects(labels: Sequence[Any]) -> NDArray[Any]:
+    array = np.empty(len(labels), dtype=object)
+    array[:] = labels
+    return array
+
+
 def require_present(column: Column) -> None:
     """Raises LabelError for empty labels, NonFiniteDataError for NaN and infinity, EmptyDataError for no rows."""
-    if column.size == 0:
+    if len(column) == 0:
         raise EmptyDataError("target: expected at least one row, got none; check the source and the split")
     if not is_text(column):
         require_finite(column, "target")
         return
-    absent = np.flatnonzero(column == "")
+    absent = np.flatnonzero(column.missing | np.append(column.values == "", False)[column.codes])
     if absent.size:
         raise LabelError(
             f"target: expected a label in every row, found {absent.size} empty, the first in row {absent[0] + 1}; "

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from ...errors import DtypeError, EmptyDataError, HyperparameterError
 from ..sources.names import did_you_mean
-from .columns import as_column, is_text, narrowed
+from .columns import Column, as_column, is_text, narrowed
 from .table import Task
 
 TASKS: tuple[Task, ...] = get_args(Task)
@@ -32,27 +32,27 @@ def find_task(target: ArrayLike, requested: str | None = None) -> Task:
     Raises: DtypeError for regression on text; HyperparameterError for another text; EmptyDataError for no rows.
     """
     column = as_column(target, "target")
-    if column.size == 0:
+    if len(column) == 0:
         raise EmptyDataError("expected a target with at least one row, got none; check the source of the data")
     if requested is not None:
-        return _checked(requested, is_text(column), column)
+        return _checked(requested, column)
     if is_text(column) or column.dtype == np.bool_:
         return "classification"
     if column.dtype == np.float64:
         column = narrowed(column[np.isfinite(column)])
-    if column.dtype != np.int64:
+    if is_text(column) or column.dtype != np.int64:
         return "regression"
     rows, different = column.size, np.unique(column).size
     few = different <= 2 or (different <= max(20, isqrt(rows)) and 2 * different <= rows)
     return "classification" if few else "regression"
 
 
-def _checked(requested: str, text: bool, column: np.ndarray) -> Task:
+def _checked(requested: str, column: Column) -> Task:
     for task in TASKS:
         if requested == task:
-            if task == "regression" and text:
+            if task == "regression" and is_text(column):
                 raise DtypeError(
-                    f"regression: expected a numeric target, got text such as {column[0]!r}; "
+                    f"regression: expected a numeric target, got text such as {column.tolist()[0]!r}; "
                     f"ask for classification, or give a numeric target column"
                 )
             return task

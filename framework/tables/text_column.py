@@ -5,14 +5,14 @@ Reading of files into such columns is in the `*_source.py` modules, their encodi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-Rows: TypeAlias = NDArray[np.intp] | NDArray[np.int64] | NDArray[np.bool_] | slice
+Rows: TypeAlias = NDArray[np.intp] | NDArray[np.int64] | NDArray[np.bool_] | slice | Sequence[int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,14 +37,20 @@ class TextColumn:
     def __len__(self) -> int:
         return len(self.codes)
 
-    def take(self, rows: Rows) -> TextColumn:
-        """Only these rows, given as indices, a mask or a slice; the values stay as they are."""
+    def __getitem__(self, rows: Rows) -> TextColumn:
         return TextColumn(self.codes[rows], self.values)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """[N] object array of the cells, for NumPy."""
+        return np.append(self.values, [None])[self.codes].astype(dtype or object, copy=False)
+
+    def take(self, rows: Rows) -> TextColumn:
+        """Only these rows, given as indices, a mask or a slice, as column[rows]; the values stay as they are."""
+        return self[rows]
 
     def tolist(self) -> list[str | None]:
         """The cells, None where they are missing."""
-        cells = np.append(self.values, [None])
-        return list(cells[self.codes])
+        return list(self.__array__())
 
     @property
     def missing(self) -> NDArray[np.bool_]:

@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 OPTIONAL: dict[str, list[str]] = PROJECT["optional-dependencies"]
 FOR_DEVELOPERS = {"docs", "peers", "test", "test-cuda", "all"}
+FORMER_NAMES = {"data": "tables"}
 PRINTED = [path for folder in ("framework", "benchmarks", "backends", "kernels") for path in (ROOT / folder).rglob("*.py")]
 
 WORKFLOWS = sorted(path.name for path in (ROOT / ".github" / "workflows").glob("*.yml"))
@@ -46,14 +47,18 @@ def everything(extra: str) -> set[str]:
 # Extras and the lines that install them.
 
 
-@pytest.mark.parametrize("extra", sorted(set(OPTIONAL) - FOR_DEVELOPERS))
+@pytest.mark.parametrize("extra", sorted(set(OPTIONAL) - FOR_DEVELOPERS - set(FORMER_NAMES)))
 def test_install_lines_have_the_requirements_of_the_extra(extra: str) -> None:
     assert set(EXTRAS[extra]) == everything(extra)
     assert install_line(extra) == "pip install " + " ".join(f'"{requirement}"' for requirement in EXTRAS[extra])
 
 
 def test_there_is_a_line_for_every_extra_of_users() -> None:
-    assert set(EXTRAS) == set(OPTIONAL) - FOR_DEVELOPERS
+    assert set(EXTRAS) == set(OPTIONAL) - FOR_DEVELOPERS - set(FORMER_NAMES)
+
+
+def test_former_names_of_extras_still_install_the_same() -> None:
+    assert {former: members(former) for former in FORMER_NAMES} == {former: {now} for former, now in FORMER_NAMES.items()}
 
 
 def test_all_is_what_users_need_without_a_gpu() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from decimal import Decimal
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from fusedstep.errors import DtypeError, ShapeError, UnknownColumn
 from fusedstep.framework.tables.columns import as_column, narrowed
 from fusedstep.framework.tables.table import Dataset, Matrix, Table, as_features
+from fusedstep.framework.tables.text_column import TextColumn
 
 
 @pytest.mark.parametrize(
@@ -18,9 +20,7 @@ from fusedstep.framework.tables.table import Dataset, Matrix, Table, as_features
         (np.array([1, 2], dtype=np.uint8), np.int64, [1, 2]),
         (np.array([1, 2], dtype=np.float32), np.float64, [1.0, 2.0]),
         ([True, False], np.bool_, [True, False]),
-        (["a", "b"], object, ["a", "b"]),
-        (np.array([b"a", b"\xc3\xa9"]), object, ["a", "é"]),
-        (np.array(["a", None, float("nan")], dtype=object), object, ["a", "", ""]),
+        (np.array(["2020-01-01", "NaT"], dtype="datetime64[D]"), "datetime64[us]", [datetime(2020, 1, 1), None]),
         (np.array([1, 2], dtype=object), np.int64, [1, 2]),
         (np.array([True, False], dtype=object), np.bool_, [True, False]),
         (np.array([1, 2.5], dtype=object), np.float64, [1.0, 2.5]),
@@ -28,11 +28,27 @@ from fusedstep.framework.tables.table import Dataset, Matrix, Table, as_features
         (np.array([2**63], dtype=np.uint64), np.float64, [2.0**63]),
     ],
 )
-def test_as_column_brings_each_type_to_one_of_four(values, dtype, expected):
+def test_as_column_brings_each_type_of_numbers_and_dates_to_one_of_four(values, dtype, expected):
     column = as_column(values, "c")
     assert column.dtype == dtype
     assert column.tolist() == expected
     assert {type(entry) for entry in column.tolist()} == {type(entry) for entry in expected}
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (["a", "b"], ["a", "b"]),
+        (np.array([b"a", b"\xc3\xa9"]), ["a", "é"]),
+        (np.array(["a", None, float("nan"), ""], dtype=object), ["a", None, None, ""]),
+        (TextColumn.of(["b", None]), ["b", None]),
+    ],
+)
+def test_as_column_keeps_each_text_once(values, expected):
+    column = as_column(values, "c")
+    assert isinstance(column, TextColumn)
+    assert column.tolist() == expected
+    assert np.array(column).tolist() == expected
 
 
 def test_as_column_turns_missing_numbers_into_nan():
@@ -45,11 +61,10 @@ def test_as_column_turns_missing_numbers_into_nan():
     [
         np.array(["a", 1], dtype=object),
         np.array([Decimal(1)], dtype=object),
-        np.array(["2020-01-01"], dtype="datetime64[D]"),
         np.array([1j]),
     ],
 )
-def test_as_column_refuses_mixtures_dates_and_complex_numbers(values):
+def test_as_column_refuses_mixtures_and_complex_numbers(values):
     with pytest.raises(DtypeError, match=r"'age'.*expected"):
         as_column(values, "column 'age'")
 
@@ -65,9 +80,9 @@ def test_narrowed_only_where_nothing_is_lost():
         assert narrowed(np.array(saved)).dtype == np.float64
 
 
-def test_table_makes_numbers_float64_and_keeps_text():
+def test_table_keeps_types_and_takes_columns_and_rows():
     table = Table({"n": np.array([1, 2]), "flag": np.array([True, False]), "t": np.array(["a", "b"])})
-    assert [table.column(name).dtype for name in table.names] == [np.float64, np.float64, object]
+    assert [table.column(name).dtype for name in ("n", "flag")] == [np.int64, np.bool_]
     assert len(table) == 2
     assert table.select(["t", "n"]).names == ("t", "n")
     assert table.take([1]).column("t").tolist() == ["b"]

@@ -1,0 +1,120 @@
+"""Conversion of PyArrow's columns to those of a table, for every type that Arrow has.
+
+Reading of files is in the `*_source.py` modules; the columns of a table are described in `columns.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import DataFileError
+from ..optional import require
+from .columns import Column
+from .text_column import TextColumn
+
+
+def column_of(column: Any, name: str, where: str = "", as_text: bool = False) -> Column:
+    """A column of an Arrow table as numbers, booleans, dates or text.
+
+    Integers become int64. Those that lack entries, other numbers, and columns of nulls only become float64, NaN where an entry
+    is missing; integers that float64 or int64 do not hold exactly become text, so that none changes. Booleans become bool, or
+    text of "true" and "false" if entries are missing. Dates and timestamps become datetime64[us], those with a time zone in
+    UTC. Durations and times of day become seconds. Text, and bytes that are UTF-8, become text. Dictionaries and run-length
+    encodings count as what they encode, extension types as what they store.
+
+    Args: column – pyarrow.ChunkedArray [N]; name – of the column; where – the file, for messages; as_text – whether values of
+        all these types become text.
+    Returns: [N] float64, int64, bool, datetime64[us] or TextColumn, on the host.
+    Raises: DataFileError for lists, structs, maps and other types that are no single value, and for values that do not fit.
+    """
+    arrow = require("pyarrow", "tables", "reading tables")
+    label = f"{where}, column {name!r}" if where else f"column {name!r}"
+    try:
+        return _converted(arrow, column, label, as_text)
+    except (arrow.ArrowException, ValueError, OverflowError) as error:
+        if isinstance(error, DataFileError):
+            raise
+        raise DataFileError(
+            f"{label}: expected values of {column.type} that can be read, found others ({error}); check or drop the column"
+        ) from error
+
+
+def _converted(arrow: Any, column: Any, label: str, as_text: bool) -> Column:
+    types, kind = arrow.types, column.type
+    if isinstance(kind, arrow.BaseExtensionType):
+        return _converted(arrow, column.cast(kind.storage_type), label, as_text)
+    if types.is_run_end_encoded(kind):
+        decode = require("pyarrow.compute", "tables", "reading tables").run_end_decode
+        return _converted(arrow, arrow.chunked_array([decode(part) for part in column.chunks], kind.value_type), label, as_text)
+    if types.is_dictionary(kind):
+        if is_text_type(kind.value_type):
+            return _text(arrow, column)
+        return _converted(arrow, column.cast(kind.value_type), label, as_text)
+    if _is_bytes(types, kind) or is_text_type(kind):
+        return _text(arrow, column.cast(arrow.large_string()))
+    single = (
+        types.is_null(kind) or types.is_boolean(kind) or types.is_integer(kind) or types.is_floating(kind)
+        or types.is_decimal(kind) or types.is_date(kind) or types.is_timestamp(kind) or types.is_time(kind)
+        or types.is_duration(kind)
+    )  # fmt: skip
+    if not single:
+        raise DataFileError(
+            f"{label}: expected numbers, booleans, dates or text, found {kind}; drop the column or turn it into numbers"
+        )
+    if as_text or (types.is_boolean(kind) and column.null_count):
+        return _text(arrow, column.cast(arrow.large_string()))
+    if types.is_boolean(kind):
+        return _numpy(column, np.bool_)
+    if types.is_integer(kind):
+        return _integers(arrow, column)
+    if types.is_date(kind) or types.is_timestamp(kind):
+        finer = types.is_timestamp(kind) and kind.unit == "ns"
+        moments = column.cast(arrow.timestamp("us", getattr(kind, "tz", None)), safe=not finer)
+        return _numpy(moments.cast(arrow.timestamp("us")), "datetime64[us]")
+    if types.is_time(kind) or types.is_duration(kind):
+        ticks = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}[kind.unit]
+        whole = arrow.int32() if types.is_time32(kind) else arrow.int64()
+        return _numpy(column.cast(whole).cast(arrow.float64(), safe=False), np.float64) / ticks
+    return _numpy(column.cast(arrow.float64(), safe=False), np.float64)
+
+
+def _integers(arrow: Any, column: Any) -> Column:
+    try:
+        if column.null_count == 0:
+            return _numpy(column.cast(arrow.int64()), np.int64)
+        return _numpy(column.cast(arrow.float64()), np.float64)
+    except arrow.ArrowInvalid:  # one of them would become another number
+        return _text(arrow, column.cast(arrow.large_string()))
+
+
+def _text(arrow: Any, column: Any) -> TextColumn:
+    """Text, plain or in a dictionary, each different one once."""
+    coded = column if arrow.types.is_dictionary(column.type) else column.dictionary_encode()
+    if len(coded) == 0:
+        return TextColumn.of(())
+    coded = coded.unify_dictionaries()
+    # A dictionary may hold the same text twice, or none.
+    values = TextColumn.of(coded.chunk(0).dictionary.to_pylist())
+    code_of = np.append(values.codes, np.int32(-1))
+    codes = [chunk.indices.cast(arrow.int64()).fill_null(-1).to_numpy(zero_copy_only=False) for chunk in coded.chunks]
+    return TextColumn(code_of[np.concatenate(codes)], values.values)
+
+
+def _numpy(column: Any, dtype: Any) -> NDArray[Any]:
+    """As an array of its own, which can be written to."""
+    return np.array(column.to_numpy(), dtype=dtype)
+
+
+def is_text_type(kind: Any) -> bool:
+    """Whether an Arrow type is text, in any of its forms."""
+    types = require("pyarrow", "tables", "reading tables").types
+    return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))
+
+
+def _is_bytes(types: Any, kind: Any) -> bool:
+    return bool(
+        types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind) or types.is_fixed_size_binary(kind)
+    )
