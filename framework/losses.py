@@ -118,7 +118,7 @@ def class_labels(targets: Any, classes: int, backend: Backend) -> Array:
     if len(array.shape) != 1:
         raise ShapeError(
             f"expected labels [rows], one integer per row; got shape {tuple(array.shape)}; flatten a column of labels "
-            "with y.ravel(), and turn one-hot rows into labels with y.argmax(axis=1)"
+            "with y.ravel(), turn one-hot rows into labels with y.argmax(axis=1); BinaryCrossEntropy takes several labels a row"
         )
     if array.shape[0] == 0:
         return backend.asarray(array, "int32")
@@ -278,11 +278,12 @@ class SoftmaxCrossEntropy(_LabelLoss):
                 f"expected targets [rows, {width}], which are distributions, or labels [rows]; got shape "
                 f"{tuple(targets.shape)}; flatten a column of labels with y.ravel()"
             )
+        checked = distributions(targets, width, backend, dtype)
         if self.label_smoothing or self.class_weights is not None:
             raise HyperparameterError(
                 "expected labels with label_smoothing or class_weights; got distributions; apply them to the targets before"
             )
-        return distributions(targets, width, backend, dtype)
+        return checked
 
     def operation(self, y: Array, targets: Array, tape: Tape) -> tuple[Any, ...]:
         """See Loss."""
@@ -339,12 +340,22 @@ def distributions(targets: Any, width: int, backend: Backend, dtype: str) -> Arr
     if array.shape[0]:
         sums = xp.sum(array, axis=1)
         worst = float(xp.max(xp.abs(sums - 1.0)))
-        if not float(xp.min(array)) >= 0.0 or not worst <= 1e-3:
+        lowest, highest = float(xp.min(array)), float(xp.max(array))
+        if not lowest >= 0.0 or not worst <= 1e-3:
             raise LabelError(
-                f"expected rows of probabilities (>= 0, sum 1); got a minimum of {float(xp.min(array))} and a sum that is "
-                f"off by {worst:.3g}; divide each row by its sum"
+                f"expected rows of probabilities (>= 0, sum 1); got a minimum of {lowest} and a sum that is off by "
+                f"{worst:.3g}; {_of_wrong_sums(lowest, highest, bool(xp.all((array == 0.0) | (array == 1.0))))}"
             )
     return array
+
+
+def _of_wrong_sums(lowest: float, highest: float, binary: bool) -> str:
+    """What to do with targets whose rows are not distributions; `binary` – whether they are all 0 or 1."""
+    if binary:
+        return "for several labels a row use BinaryCrossEntropy (without Softmax); for shares divide each row by its sum"
+    if lowest >= 0.0 and highest <= 1.0:
+        return "divide each row by its sum, or use BinaryCrossEntropy (without Softmax) if the outputs are independent labels"
+    return "divide each row by its sum" if lowest >= 0.0 else "give probabilities, or use MSE for other numbers"
 
 
 class _Divergence(_ElementwiseLoss):

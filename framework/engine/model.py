@@ -44,11 +44,15 @@ class Sequential(Sequence, public=False):
     """A network: a sequence of layers and the parameters that they declare.
 
     Args: layers; head – how `predict` interprets the outputs, one of HEADS; None until a TrainStep sets it for its loss.
+    Attributes: target_ndim – dimensions of the y that it was last trained on, 1 for [N] and 2 for [N, e], which `predict`
+        returns for one output; None before training, and for models of files and pickles of version 0.2.0 and older. It may be
+        set.
 
     Widths that do not match raise ShapeError here if the first layer states its number of input columns.
     """
 
-    _may_change = frozenset({"head", "head_is_given", "_arena"})
+    _may_change = frozenset({"head", "head_is_given", "target_ndim", "_arena"})
+    target_ndim: int | None = None
 
     def __init__(self, *layers: Layer, head: str | None = None) -> None:
         super().__init__(*layers)
@@ -292,15 +296,30 @@ class Sequential(Sequence, public=False):
     def predict(self, x: Any) -> Array:
         """The predictions: labels or numbers.
 
-        Returns: for head "classes" the label [B] with the largest output; for "binary" and "signs" 0 or 1, [B] for one
-            output and [B, e] for several; for "values", or without a head, the outputs [B, e].
+        Returns: for head "classes" the label [B] with the largest output; for "binary" and "signs" 0 or 1, and for "values",
+            or without a head, the outputs: [B, e], and for one output in the shape of the y that the model was trained on, [B]
+            or [B, 1] (see `target_ndim`; without one, [B] for 0 or 1 and [B, 1] for outputs).
         Raises: NonFiniteDataError for NaN or infinity in x; waits for the device.
+        Differs from: a call of the model, which always returns the outputs [B, e].
         """
-        y = self._finite(x, labels if self.head == "classes" else outputs)
+        if self.head == "classes":
+            return self._finite(x, labels)
+        y = self._finite(x, outputs)
         if self.head in ("binary", "signs"):
-            answers = self.backend.xp.astype(y > 0.0, self.backend.dtype("int32"))
-            return answers[:, 0] if y.shape[1] == 1 else answers
-        return y
+            y = self.backend.xp.astype(y > 0.0, self.backend.dtype("int32"))
+        return self.in_shape_of_targets(y)
+
+    def in_shape_of_targets(self, answers: Array) -> Array:
+        """Answers [B, e] as `predict` returns them: a single column as a vector where the targets were one."""
+        ndim = self.target_ndim or (1 if self.head in ("binary", "signs") else 2)
+        return answers[:, 0] if ndim == 1 and answers.shape[1] == 1 else answers
+
+    def remember_targets(self, y: Any) -> None:
+        """Sets `target_ndim` by the targets [N] or [N, e] that the model is trained on, of any kind that a step takes."""
+        shape = getattr(y, "shape", None)
+        ndim = len(shape) if shape is not None else 2 if hasattr(y[0], "__len__") else 1
+        if ndim != self.target_ndim:
+            self.target_ndim = ndim
 
     def _finite(self, x: Any, ending: Ending) -> Array:
         """As `_evaluated`; raises an error that states whether data or model is the cause where outputs are not finite."""

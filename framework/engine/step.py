@@ -249,15 +249,17 @@ class TrainStep:
         rows = int(x.shape[0]) if hasattr(x, "shape") else len(x)
         if rows == 0:
             raise EmptyDataError("expected a minibatch of at least one row; got none")
+        targets = y
         if cut:
             require_targets(y, rows)
             loss = self.take(rows, given_micro_batches(self, x, y, rows))
         else:
-            y = self.prepare_targets(y, rows)
-            loss = self.run(x, y)
+            targets = self.prepare_targets(y, rows)
+            loss = self.run(x, targets)
+        self.model.remember_targets(y)
         if not self.backend.on_host:
             # The loss keeps the minibatch until it is read, so that an error can name the layer.
-            number, size, again = self.state.t, self.micro.rows(rows), given_micro_batches(self, x, y, rows)
+            number, size, again = self.state.t, self.micro.rows(rows), given_micro_batches(self, x, targets, rows)
             loss._error = lambda what: self.failure(again(size), rows, number, what)
         return loss
 

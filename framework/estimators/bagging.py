@@ -149,8 +149,14 @@ class Bagging:
     # Answers
 
     def predict(self, x: Any) -> Array:
-        """The combined prediction: labels [N] for classes, 0 or 1 for binary targets, outputs [N, e] for regression."""
-        return self._answers(self._joint(self._matrix(x)))
+        """The combined prediction: labels [N] for classes; 0 or 1 for binary targets and outputs for regression, both in the
+        shape of the y of `fit`, [N] or [N, e].
+        """
+        answers = self._answers(self._joint(self._matrix(x)))
+        if self.head == "classes":
+            return answers
+        columns = self.backend.xp.reshape(answers, (int(answers.shape[0]), -1))
+        return self.members[0].model.in_shape_of_targets(columns)
 
     def predict_proba(self, x: Any) -> Array:
         """Probabilities of the classes [N, K]: the mean over the members, or the fractions of their votes.
@@ -192,7 +198,7 @@ class Bagging:
         own = inputs if member.features is None else _columns(backend, inputs, member.features)
         xp = backend.xp
         if self.head == "values":
-            return model.predict(own)
+            return xp.reshape(model.predict(own), (int(own.shape[0]), -1))
         if self.combine == "average":
             return model(own) if self.head == "signs" else model.predict_proba(own)
         votes = model.predict(own)

@@ -15,6 +15,7 @@ from ..engine.model import Sequential
 from ..engine.precision import PRECISIONS
 from ..export.description import built, described
 from ..export.output_paths import PathLike
+from ..export.persistence import target_ndim_of
 from ..export.tensor_file import as_json, as_written, read_tensors, require_unchanged, write_tensors
 from ..losses import LOSSES
 from .member import Member
@@ -39,6 +40,7 @@ def save_bagging(bagging: Any, members: list[Member], path: PathLike, notes: dic
         "loss": [kind, bagging.loss.reduction],
         "combine": bagging.combine,
         "precision": bagging.precision,
+        "target_ndim": members[0].model.target_ndim,
     }
     metadata = {
         "format": FORMAT, "version": VERSION, "description": as_json(description, "description"),
@@ -60,6 +62,7 @@ def load_bagging(cls: Any, path: PathLike, backend: Backend) -> Any:
     with as_written(where, "an ensemble as this version writes it", "save it again"):
         description = json.loads(header["description"])
         kind, reduction = description["loss"]
+        ndim = target_ndim_of(description.get("target_ndim"))
         models = [built(layers, None) for layers in description["layers"]]
         loss = LOSSES[kind](reduction=reduction)
         bagging = cls(models, loss, len(models), combine=description["combine"], backend=backend,
@@ -72,7 +75,7 @@ def load_bagging(cls: Any, path: PathLike, backend: Backend) -> Any:
             if any(values.dtype != dtype for values in part.values()):
                 raise TypeError(f"expected weights of type {dtype}")
             _require_shapes(model, part)
-            model.head = loss.head
+            model.head, model.target_ndim = loss.head, ndim
             model.place(backend, bagging.precision)
             model.load_parameters(part)
             bagging.members.append(Member(model, chosen))

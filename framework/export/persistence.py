@@ -30,6 +30,7 @@ MASK = "mask of "
 """Before the name of a pruned parameter: the entry that holds its mask, one bit a weight, row by row."""
 
 _METADATA = ("format", "version", "library", "dtype", "head", "layers", "preprocessing", "notes")
+"""The names in files without a checksum, see `require_unchanged`; files with one may have `target_ndim`."""
 
 _KINDS: dict[str, tuple[type, ...]] = {"layers": (list,), "head": (str, type(None)), "preprocessing": (dict, type(None)),
                                        "notes": (dict,)}  # fmt: skip
@@ -75,6 +76,7 @@ def save(
         "version": str(VERSION),
         "dtype": model.dtype,
         "head": json.dumps(model.head),
+        "target_ndim": json.dumps(model.target_ndim),
         "layers": json.dumps(layers),
         "preprocessing": as_json(preprocessing, "preprocessing"),
         "notes": as_json(dict(notes or {}), "notes"),
@@ -119,6 +121,7 @@ def load_with_metadata(
                 raise TypeError(f"{name} is of type {type(parts[name]).__name__}")
         model = built(parts["layers"], parts["head"])
         model.head_is_given = False  # a loss that it is trained on next sets its own
+        model.target_ndim = target_ndim_of(json.loads(header.get("target_ndim", "null")))
     packed = {name.removeprefix(MASK): tensors.pop(name) for name in list(tensors) if name.startswith(MASK)}
     _require_tensors(where, model, tensors, stored_dtype)
     masks = _masks(where, model, packed)
@@ -126,6 +129,14 @@ def load_with_metadata(
     model.load_parameters(tensors)
     model.load_masks(masks)
     return model, ModelMetadata(parts["preprocessing"], parts["notes"], header.get("library", ""), stored_dtype)
+
+
+def target_ndim_of(stored: Any) -> int | None:
+    """`Sequential.target_ndim` as it was stored, None in files of versions without it; ValueError for anything else."""
+    if stored is not None and (type(stored) is not int or stored not in (1, 2)):
+        raise ValueError(f"target_ndim {stored!r}")
+    ndim: int | None = stored
+    return ndim
 
 
 def _require_version(path: Path, header: Mapping[str, str]) -> None:

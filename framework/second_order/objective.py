@@ -79,6 +79,7 @@ class Objective:
                     "every time; leave the layer out and use l2, or train with a first-order optimiser"
                 )
         self.inputs, self.targets = step.prepare(x, y)
+        model.remember_targets(y)
         self.model, self.loss, self.seed = model, loss, step.seed
         self.chain = step.chain
         self.arena = model.arena
@@ -103,9 +104,11 @@ class Objective:
         return {**state, "inputs": to_host(self.inputs), "targets": to_host(self.targets)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        ndim = state["model"].target_ndim
         self.__init__(  # type: ignore[misc]
             state["model"], state["loss"], state["inputs"], state["targets"], state["l2"], state["seed"]
         )
+        self.model.target_ndim = ndim  # the targets of a copy are prepared ones
         self.passes, self.products = state["passes"], state["products"]
 
     @property

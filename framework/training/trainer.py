@@ -166,6 +166,7 @@ class Trainer:
         with ExitStack() as feeds:
             feed = feed_for(step, x, y, size, data)
             feeds.callback(feed.close)
+            step.model.remember_targets(y)
             held_out = trained = None
             if validation is not None:
                 with _of_validation():

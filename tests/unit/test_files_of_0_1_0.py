@@ -35,6 +35,10 @@ def test_a_model_file_gives_the_same_predictions(data):
     np.testing.assert_allclose(model.predict_proba(data[0][:4]), EXPECTED["numpy"]["predictions"], rtol=1e-5)
 
 
+def test_a_model_file_knows_no_shape_of_y():
+    assert fs.load(FILES / "model.safetensors", backend="numpy").target_ndim is None
+
+
 @pytest.mark.parametrize("name", ["numpy", "numba"])
 def test_a_pickled_step_gives_the_same_predictions(name, data):
     step = unpickled(f"step-{name}")

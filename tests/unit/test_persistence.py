@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import re
 import stat
 import subprocess
@@ -106,6 +107,22 @@ def test_round_trip_is_bit_identical(name, dtype, tmp_path, x):
     same(model, back)
     np.testing.assert_array_equal(back(x), model(x))
     np.testing.assert_array_equal(back.predict(x), model.predict(x))
+
+
+@pytest.mark.parametrize("ndim", [None, 1, 2])
+def test_the_shape_of_y_comes_back(ndim, tmp_path, x):
+    model = fs.mlp([6, 4, 1]).initialize(3, "numpy")
+    model.target_ndim = ndim
+    for back in (fs.load(saved(tmp_path, model), backend="numpy"), pickle.loads(pickle.dumps(model))):
+        assert back.target_ndim == ndim
+        assert back.predict(x).shape == ((len(x),) if ndim == 1 else (len(x), 1))
+
+
+@pytest.mark.parametrize("stored", ["3", "true", "1.0", '"1"', "[1]", "}"])
+def test_a_wrong_shape_of_y_is_refused(stored, path):
+    rewrite(path, lambda metadata, _: metadata.update(target_ndim=stored))
+    with pytest.raises(ModelFileError, match="save the model again"):
+        fs.load(path, backend="numpy")
 
 
 def test_tied_weights_stay_tied(tmp_path):
@@ -588,6 +605,7 @@ def test_a_file_of_a_version_without_checksums_loads_but_none_whose_checksum_los
     with safe_open(str(path), framework="numpy") as stream:
         metadata, tensors = stream.metadata(), {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
     metadata["library"] = library
+    del metadata["target_ndim"]  # of files with a checksum
     value = metadata.pop("checksum")
     save_file(tensors, path, metadata)
     assert fs.load(path).outputs == 3

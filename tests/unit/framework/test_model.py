@@ -166,6 +166,55 @@ def test_predictions_of_numbers(name, data):
         model.predict_proba(data[0])
 
 
+TARGETS = {"vector": lambda y: y, "column": lambda y: y.reshape(-1, 1)}
+TRAININGS = {
+    "step": lambda step, x, y: step(x, y),
+    "micro-batches": lambda step, x, y: fs.TrainStep(step.model, step.loss, fs.Adam(), micro_batch=10)(x, y),
+    "lists": lambda step, x, y: step(x.tolist(), y.tolist()),
+    "arrays of the backend": lambda step, x, y: step(step.backend.asarray(x), step.backend.asarray(y)),
+    "trainer": lambda step, x, y: fs.Trainer(step).fit(x, y, epochs=1),
+    "rows of a source": lambda step, x, y: fs.Trainer(step).fit(x, y, epochs=1, data="stream"),
+    "minimize": lambda step, x, y: fs.minimize(step.model, step.loss, x, y, fs.LBFGS(), 2),
+}
+
+
+@pytest.mark.parametrize("loss", [fs.MSE(), fs.BinaryCrossEntropy(), fs.Hinge()], ids=repr)
+@pytest.mark.parametrize("form", TARGETS)
+@pytest.mark.parametrize("how", TRAININGS)
+def test_predictions_of_one_output_have_the_shape_of_y(name, data, loss, form, how):
+    x = data[0]
+    y = TARGETS[form]((data[1] > 0).astype("f4"))
+    step = fs.TrainStep(fs.mlp([6, 4, 1]), loss, fs.Adam(), backend=name)
+    TRAININGS[how](step, x, y)
+    predicted = np.asarray(step.model.predict(x))
+    assert (y - predicted).shape == y.shape == predicted.shape
+    assert np.asarray(step.model(x)).shape == (24, 1)
+
+
+def test_several_outputs_keep_their_shape(name, data):
+    x = data[0]
+    for loss in (fs.MSE(), fs.BinaryCrossEntropy()):
+        step = fs.TrainStep(fs.mlp([6, 4, 3]), loss, fs.Adam(), backend=name)
+        step(x, np.eye(3)[data[1]])
+        assert np.asarray(step.model.predict(x)).shape == (24, 3)
+
+
+def test_the_shape_of_y_is_that_of_the_last_training_and_may_be_set(name, data):
+    x, y = data[0], data[1].astype("f4")
+    step = fs.TrainStep(fs.mlp([6, 4, 1]), fs.MSE(), fs.Adam(), backend=name)
+    assert step.model.target_ndim is None
+    assert np.asarray(step.model.predict(x)).shape == (24, 1)
+    step(x, y)
+    step.evaluate(x, y.reshape(-1, 1))  # changes nothing
+    fs.Trainer(step).fit(x, y, (x, y.reshape(-1, 1)), epochs=1)
+    assert np.asarray(step.model.predict(x)).shape == (24,)
+    step.model.target_ndim = 2
+    assert np.asarray(step.model.predict(x)).shape == (24, 1)
+    with pytest.raises(fs.ShapeError):
+        step(x, np.zeros((24, 2)))
+    assert step.model.target_ndim == 2
+
+
 def test_a_head_that_was_given_stays(name):
     model = fs.Sequential(fs.Linear(3, 2), head="values")
     fs.TrainStep(model, fs.SoftmaxCrossEntropy(), fs.SGD(), backend=name)

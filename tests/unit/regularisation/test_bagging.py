@@ -122,7 +122,8 @@ def test_b12_numbers_and_yes_or_no_questions():
     settings = {"models": lambda d: fs.mlp([d, 6, 1]), "members": 5, "epochs": 8}
     bagging = fitted(data=(x, y), **settings | {"loss": fs.MSE()})
     outputs = [np.array(m.model(x)) for m in bagging.members]
-    np.testing.assert_allclose(np.array(bagging.predict(x)), np.mean(outputs, 0), rtol=1e-5, atol=1e-6)
+    assert np.array(bagging.predict(x)).shape == y.shape
+    np.testing.assert_allclose(np.array(bagging.predict(x)), np.mean(outputs, 0)[:, 0], rtol=1e-5, atol=1e-6)
     figures = bagging.evaluate(x, y)
     mse = np.mean((np.mean(outputs, 0)[:, 0] - y) ** 2)
     assert figures["mse"] == pytest.approx(mse, rel=1e-5)
@@ -181,6 +182,19 @@ def test_b12_files_keep_every_member(backend, combine, tmp_path):
     assert loaded.out_of_bag == {}
     other = fs.Bagging.load(tmp_path / "ensemble.safetensors", "numba" if backend == "numpy" else "numpy")
     np.testing.assert_allclose(np.array(other.predict_proba(x)), np.array(bagging.predict_proba(x)), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("loss", [fs.MSE(), fs.BinaryCrossEntropy(), fs.Hinge()], ids=repr)
+@pytest.mark.parametrize("combine", ["average", "vote"])
+def test_predictions_have_the_shape_of_y(loss, combine, tmp_path):
+    x, y = wine()
+    combine = "average" if loss.head == "values" else combine
+    for targets in ((y > 0).astype("f4"), (y > 0).astype("f4").reshape(-1, 1)):
+        bagging = fitted(data=(x, targets), models=lambda d: fs.mlp([d, 4, 1]), loss=loss, combine=combine, epochs=1)
+        assert np.array(bagging.predict(x)).shape == targets.shape
+        assert np.isfinite(bagging.evaluate(x, targets)["error" if loss.head != "values" else "mse"])
+        bagging.save(tmp_path / "shape.safetensors")
+        assert np.array(fs.Bagging.load(tmp_path / "shape.safetensors", "numpy").predict(x)).shape == targets.shape
 
 
 def test_b12_wrong_files_are_refused(tmp_path):
