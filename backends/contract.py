@@ -20,9 +20,10 @@ from ..kernels.formula import Formula
 from ..kernels.formulas.activations import Activation
 from ..kernels.rows import reference
 from ..kernels.targets.storage import bfloat16, is_narrow
-from .arrays import c_order, cast, describe, on_host, stable_order
+from .arrays import c_order, cast, on_host, stable_order
 from .defaults import dense, formulas
 from .defaults.evaluator import EvaluationWork, Evaluator
+from .entries import describe
 from .executors.base import Executor, Work
 from .executors.plain import PlainExecutor
 from .slots import Kind, Slot
@@ -143,6 +144,22 @@ class Backend:
             return self._convert(values, dtype)
         host = on_host(values, self.name)
         return self.xp.asarray(c_order(cast(host, dtype)))
+
+    def with_rows(self, values: Any, name: str) -> Array:
+        """`values` as an array in its own type, where it is if possible: one of which rows can be taken for `asarray`.
+
+        Args: name – with which errors begin, those of `asarray`.
+        """
+        try:
+            values = self._adopted(values)
+            own = isinstance(values, self.array_type) and not isinstance(values, np.ndarray)
+            return values if own else on_host(values, self.name)
+        except (DtypeError, MixedBackends) as error:
+            raise type(error)(f"{name}: {error}") from error
+
+    def _adopted(self, values: Any) -> Any:
+        """An array of another library, if this one can use its memory; everything else as it is."""
+        return values
 
     def _convert(self, array: Array, dtype: str | None) -> Array:
         return array if dtype is None or array.dtype == self.dtype(dtype) else self.xp.astype(array, self.dtype(dtype))

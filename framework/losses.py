@@ -102,22 +102,14 @@ def real_targets(targets: Any, width: int, backend: Backend, dtype: str) -> Arra
     return array
 
 
-def as_numbers(targets: Any, backend: Backend) -> Array:
-    """Labels or distributions as an array of the backend; the error for text explains how to number classes."""
-    try:
-        return backend.asarray(targets)
-    except DtypeError as error:
-        raise DtypeError(
-            f"labels: {error}; names, y = np.unique(y, return_inverse=True) numbers the classes"
-        ) from error
-
-
 def class_labels(targets: Any, classes: int, backend: Backend) -> Array:
-    """Labels [B] as int32; raises LabelError for fractions, negative or too large labels, and names the first."""
-    array = as_numbers(targets, backend)
+    """Labels [B] or [B, 1] as int32 [B]; raises LabelError for fractions, negative or too large labels, and names the first."""
+    array = backend.asarray(targets)
+    if len(array.shape) == 2 and array.shape[1] == 1:
+        array = backend.xp.reshape(array, (-1,))
     if len(array.shape) != 1:
         raise ShapeError(
-            f"expected labels [rows], one integer per row; got shape {tuple(array.shape)}; flatten a column of labels "
+            f"expected labels [rows] or [rows, 1], one integer per row; got shape {tuple(array.shape)}; flatten labels "
             "with y.ravel(), turn one-hot rows into labels with y.argmax(axis=1); BinaryCrossEntropy takes several labels a row"
         )
     if array.shape[0] == 0:
@@ -267,17 +259,12 @@ class SoftmaxCrossEntropy(_LabelLoss):
         if self.class_weights is not None and len(self.class_weights) != width:
             raise ShapeError(f"expected {width} class weights, one per output; got {len(self.class_weights)}")
         if not hasattr(targets, "shape"):
-            targets = as_numbers(targets, backend)
-        if len(targets.shape) == 2:
+            targets = backend.asarray(targets)
+        if len(targets.shape) == 2 and targets.shape[1] != 1:
             return self._distributions(targets, width, backend, dtype)
         return class_labels(targets, width, backend)
 
     def _distributions(self, targets: Any, width: int, backend: Backend, dtype: str) -> Array:
-        if targets.shape[1] == 1:
-            raise ShapeError(
-                f"expected targets [rows, {width}], which are distributions, or labels [rows]; got shape "
-                f"{tuple(targets.shape)}; flatten a column of labels with y.ravel()"
-            )
         checked = distributions(targets, width, backend, dtype)
         if self.label_smoothing or self.class_weights is not None:
             raise HyperparameterError(

@@ -19,8 +19,9 @@ from ...kernels.targets import cupy as target
 from ...kernels.targets.device_memory import is_exhausted
 from ...kernels.targets.segments import segment_table
 from ...kernels.targets.storage import is_narrow
-from ..arrays import describe, is_real
+from ..arrays import dlpack_device, is_real, plain_tensor
 from ..contract import Array, Backend, Random, Scalar, Unavailable
+from ..entries import describe
 from ..slots import Kind, Slot
 from .availability import cupy_problem
 
@@ -75,12 +76,17 @@ class CupyBackend(Backend):
 
     def asarray(self, values: Any, dtype: str | None = None) -> Array:
         """See Backend.asarray; arrays of other libraries on this device are used without a copy."""
+        return super().asarray(self._adopted(values), dtype)
+
+    def _adopted(self, values: Any) -> Any:
+        """See Backend; arrays of other libraries on this device."""
         foreign = not self.is_array(values) and hasattr(values, "__dlpack_device__")
-        if foreign and int(values.__dlpack_device__()[0]) in _DLPACK_CUDA:
-            values = self.xp.from_dlpack(values.detach() if hasattr(values, "detach") else values)
-            if not is_real(values):
-                raise DtypeError(f"expected real numbers; got a {describe(values)}; convert it first")
-        return super().asarray(values, dtype)
+        if not foreign or dlpack_device(values) not in _DLPACK_CUDA:
+            return values
+        adopted = self.xp.from_dlpack(plain_tensor(values))
+        if not is_real(adopted):
+            raise DtypeError(f"expected real numbers; got a {describe(adopted)}; convert it first")
+        return adopted
 
     def _convert(self, array: Array, dtype: str | None) -> Array:
         return self.xp.ascontiguousarray(array if dtype is None else array.astype(self.dtype(dtype), copy=False))

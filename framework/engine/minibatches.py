@@ -8,7 +8,8 @@ from typing import Any
 
 from ...backends import Array
 from ...backends.arrays import on_host
-from ...errors import EmptyDataError, NonFiniteDataError, ShapeError
+from ...backends.entries import refusal
+from ...errors import DtypeError, EmptyDataError, LabelError, NonFiniteDataError, ShapeError
 
 Step = Any
 """A TrainStep, which imports this module."""
@@ -49,18 +50,28 @@ def require_finite(step: Step, array: Array, given: Any, name: str) -> None:
 
 
 def require_targets(y: Any, rows: int) -> None:
-    """Raises ShapeError unless there is one target for each row."""
+    """Raises ShapeError unless there is one target for each row, and DtypeError for iterators."""
     count = y.shape[0] if getattr(y, "shape", None) else len(y) if hasattr(y, "__len__") else None
+    if count is None and hasattr(y, "__next__"):
+        raise DtypeError(f"y: {refusal(y)}")
     if count != rows:
         raise ShapeError(f"expected one target for each of the {rows} rows of x; got {count}")
 
 
 def given_micro_batches(step: Step, x: Any, y: Any, rows: int) -> MicroBatchSource:
-    """The micro-batches of a minibatch as given by the user; each is converted and checked when it is requested."""
+    """The micro-batches of a minibatch; each is converted and checked when it is requested.
+
+    Args: x, y – arrays of the backend or of the host, see Backend.with_rows.
+    """
 
     def part(start: int, stop: int) -> tuple[Array, Array]:
-        inputs, targets = (a if stop - start == rows else _rows_of(a, start, stop) for a in (x, y))
-        return step.stored(step.model.convert_input(inputs)), step.prepare_targets(targets, stop - start)
+        inputs = step.stored(step.model.convert_input(x[start:stop, ...]))
+        try:
+            return inputs, step.prepare_targets(y[start:stop, ...], stop - start)
+        except LabelError as error:
+            if not start:
+                raise
+            raise LabelError(f"{error}; counted from row {start + 1} of the minibatch on") from error
 
     return _split(rows, part)
 
@@ -78,9 +89,3 @@ def _split(rows: int, part: Callable[[int, int], tuple[Array, Array]]) -> MicroB
 def no_micro_batches(size: int) -> Iterator[tuple[Array, Array]]:  # noqa: ARG001
     """No micro-batches: for a minibatch that is passed as a whole."""
     return iter(())
-
-
-def _rows_of(values: Any, start: int, stop: int) -> Any:
-    """Some rows of an array, a list, or a pandas table, which needs `iloc` because its brackets select columns."""
-    by_place = getattr(values, "iloc", values)
-    return values[start:stop, ...] if by_place is values and hasattr(values, "shape") else by_place[start:stop]

@@ -219,7 +219,10 @@ class Sequential(Sequence, public=False):
     def convert_input(self, x: Any) -> Array:
         """`x` as a matrix [B, inputs] of this model's backend and dtype; raises an error if it does not fit."""
         arena = self.arena
-        array = arena.backend.asarray(x, arena.dtype)
+        try:
+            array = arena.backend.asarray(x, arena.dtype)
+        except (DtypeError, MixedBackends) as error:
+            raise type(error)(f"x: {error}") from error
         self.check_input_shape(array.shape)
         return array
 

@@ -19,7 +19,7 @@ from ...backends import Backend
 from ...backends import backend as find_backend
 from ...backends.defaults.evaluator import Evaluator
 from ...backends.profiling import Part
-from ...errors import DtypeError, EmptyDataError, HyperparameterError, NonFiniteLossError, StateError
+from ...errors import DtypeError, EmptyDataError, HyperparameterError, MixedBackends, NonFiniteLossError, StateError
 from ...kernels.interrupts import uninterrupted
 from ..losses import Loss
 from ..optimizers import Optimizer, refuse_full_batch
@@ -244,14 +244,18 @@ class TrainStep:
             parameters.
         """
         cut = self.micro.setting is not None
-        if not (cut and hasattr(x, "__len__")):
+        if cut:
+            x = self.backend.with_rows(x, "x")
+            self.model.check_input_shape(x.shape)
+        else:
             x = self.stored(self.model.convert_input(x))
-        rows = int(x.shape[0]) if hasattr(x, "shape") else len(x)
+        rows = int(x.shape[0])
         if rows == 0:
             raise EmptyDataError("expected a minibatch of at least one row; got none")
         targets = y
         if cut:
             require_targets(y, rows)
+            y = self.backend.with_rows(y, "y")
             loss = self.take(rows, given_micro_batches(self, x, y, rows))
         else:
             targets = self.prepare_targets(y, rows)
@@ -273,7 +277,10 @@ class TrainStep:
         width = self.model.outputs
         if width is None:
             width = self.model.output_width(int(self.model.inputs or 0))
-        return self.loss.prepare(y, width, self.backend, self.model.dtype)
+        try:
+            return self.loss.prepare(y, width, self.backend, self.model.dtype)
+        except (DtypeError, MixedBackends) as error:
+            raise type(error)(f"y: {error}") from error
 
     def stored(self, inputs: Array) -> Array:
         """Inputs in the data type of the activations."""

@@ -12,7 +12,6 @@ import numpy as np
 
 from ...backends import Random
 from ...backends import backend as find_backend
-from ...backends.arrays import on_host
 from ...backends.bounded_cache import BoundedCache
 from ...backends.slots import Slot
 from ...errors import EmptyDataError, HyperparameterError, LabelError, NonFiniteDataError, ShapeError
@@ -303,7 +302,8 @@ def feed_for(step: Step, x: Any, y: Any, batch: int | None, place: str = "auto",
 
 def _on_host(step: Step, values: Any, name: str) -> NDArray[Any]:
     """An array of the host, for ArrayRows."""
-    host = step.backend.to_numpy(values) if step.backend.is_array(values) else on_host(values, step.backend.name)
+    array = step.backend.with_rows(values, name)
+    host = array if isinstance(array, np.ndarray) else step.backend.to_numpy(array)
     if host.ndim == 0 or host.shape[0] == 0:
         raise EmptyDataError(f"expected at least one row of {name}; got none")
     return host

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import Any
 
-from ...backends.arrays import describe
+from ...backends.entries import describe
 from ...errors import DtypeError, HyperparameterError, LabelError, NonFiniteLossError, ShapeError
 from ..engine.metrics import evaluate
 from ..engine.step import TrainStep, require_step
