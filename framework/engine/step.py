@@ -252,11 +252,10 @@ class TrainStep:
         rows = int(x.shape[0])
         if rows == 0:
             raise EmptyDataError("expected a minibatch of at least one row; got none")
-        targets = y
         if cut:
             require_targets(y, rows)
-            y = self.backend.with_rows(y, "y")
-            loss = self.take(rows, given_micro_batches(self, x, y, rows))
+            targets = self.backend.with_rows(y, "y")
+            loss = self.take(rows, given_micro_batches(self, x, targets, rows))
         else:
             targets = self.prepare_targets(y, rows)
             loss = self.run(x, targets)
