@@ -53,19 +53,19 @@ class Figures:
         """Writes the figures and returns their paths."""
         from ..diagnostics.loss_surface import loss_surface
         from ..diagnostics.plots.regions import plot_decision_regions
-        from ..losses import MSE, SoftmaxCrossEntropy
+        from .training import loss_of
 
         files = {name: self.folder / f"{name}{self.ending}" for name in ("curves", "layers", "surface", "regions")}
-        part, classes = data.parts["training"], data.task == "classification"
+        part = data.parts["training"]
         trained.history.plot(files["curves"])
         self.statistics.plot(files["layers"])
         loss_surface(
             trained.model,
-            SoftmaxCrossEntropy() if classes else MSE(),
+            loss_of(data),
             *part.first(ROWS),
             path=self.path if self.path.points else None,
         ).plot(files["surface"])
-        if classes and data.preprocessor.width == 2:
+        if data.kind == "classes" and data.preprocessor.width == 2:
             names = [f"{name} (standardised)" for name in data.dataset.feature_names]
             plot_decision_regions(
                 trained.model, *part.in_memory(ROWS), files["regions"], classes=[str(c) for c in data.preprocessor.classes],

@@ -36,8 +36,9 @@ def predict(
     """Predict with a saved model, on any backend, not only the one used for training.
 
     Writes one line per row of DATA, numbered from 1: for classification the most probable class and the probability of each
-    class, for regression the number in the units of the training data. A text value that did not occur in the training data is
-    treated as none of the known categories; a note on stderr reports how often this happens.
+    class, for regression the number in the units of the training data. For several targets there is a column for each, and for
+    labels the probability of the second value (in alphabetical or numerical order) of each. A text value that did not occur in
+    the training data is treated as none of the known categories; a note on stderr reports how often this happens.
 
     A class label that is no number and begins with =, +, - or @ is written with an apostrophe before it, because a spreadsheet
     would evaluate it as a formula; a note on stderr says so. --raw-labels writes it as it is.
@@ -72,14 +73,16 @@ def predict(
     else:
         features = load_features(data, preprocessor.input_names, preprocessor.text_columns, max_unpacked)
         inputs, unseen = preprocessor.transform(features), preprocessor.unseen(features)
-    written = {} if raw_labels else _not_formulas(preprocessor.classes)
+    several = preprocessor.targets.values() if preprocessor.several else ()
+    labels = [*preprocessor.classes, *(label for coding in several for label in coding.classes.tolist())]
+    written = {} if raw_labels else _not_formulas(labels)
     rows = _rows(network, preprocessor, inputs, labels_only, written)
     if unseen:
         counts = ", ".join(f"{name!r} in {count:,} of {len(inputs):,} rows" for name, count in unseen.items())
         print(f"note: text values that did not occur in the training data are treated as unknown: {counts}", file=sys.stderr)
     if written:
-        labels = ", ".join(map(repr, written))
-        print(f"note: labels that a spreadsheet would evaluate have an apostrophe before them: {labels}; "
+        shown = ", ".join(map(repr, written))
+        print(f"note: labels that a spreadsheet would evaluate have an apostrophe before them: {shown}; "
               "--raw-labels leaves it out", file=sys.stderr)  # fmt: skip
     if out is None:
         _write(sys.stdout, rows)
@@ -126,7 +129,12 @@ def _rows(
     from ..sources.row_source import RowSource
 
     fractions = preprocessor.task == "classification" and not labels_only
-    yield "row", "prediction", *(f"probability_{label}" for label in preprocessor.classes if fractions)
+    if preprocessor.several:
+        second = ((name, coding.classes[1]) for name, coding in preprocessor.targets.items() if fractions)
+        names = (f"prediction_{name}" for name in preprocessor.targets)
+        yield "row", *names, *(f"probability_{name}={label}" for name, label in second)
+    else:
+        yield "row", "prediction", *(f"probability_{label}" for label in preprocessor.classes if fractions)
     for rows, block in inputs.blocks() if isinstance(inputs, RowSource) else [(slice(0, len(inputs)), inputs)]:
         yield from _block(network, preprocessor, block, rows.start + 1, fractions, written)
 
@@ -136,6 +144,9 @@ def _block(
 ) -> Iterator[Sequence[Any]]:
     """One line for each of some rows; `first` – the number of the first one; `fractions` – whether with probabilities."""
     backend = network.backend
+    if preprocessor.several:
+        yield from _block_of_several(network, preprocessor, inputs, first, fractions, written)
+        return
     if preprocessor.task == "regression":
         answers = preprocessor.inverse_target(backend.to_numpy(network(inputs)))
         yield from enumerate(answers.tolist(), first)
@@ -147,6 +158,20 @@ def _block(
         return
     for row, (answer, given) in enumerate(zip(answers, probabilities.tolist(), strict=True), first):
         yield row, answer, *(f"{fraction:.6g}" for fraction in given)
+
+
+def _block_of_several(
+    network: Any, preprocessor: Any, inputs: Any, first: int, fractions: bool, written: dict[Any, str]
+) -> Iterator[Sequence[Any]]:
+    """As `_block` for several targets: all predictions, then the probabilities."""
+    labels = preprocessor.task == "classification"
+    outputs = network.backend.to_numpy(network.predict_proba(inputs) if labels else network(inputs))
+    if labels and outputs.shape[1] != preprocessor.outputs:
+        outputs = outputs[:, 1:]  # of a single target, which has a column for each of its two values
+    columns = [[written.get(one, one) for one in column.tolist()] for column in preprocessor.inverse_target(outputs).values()]
+    shown = outputs.tolist() if fractions else [[]] * len(outputs)
+    for row, (answers, given) in enumerate(zip(zip(*columns, strict=True), shown, strict=True), first):
+        yield row, *answers, *(f"{fraction:.6g}" for fraction in given)
 
 
 def _write(stream: Any, rows: Iterator[Sequence[Any]]) -> None:

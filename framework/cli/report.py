@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,16 @@ from rich.markup import escape
 from rich.table import Table
 
 from ...backends import Backend
+from ..sources.names import listed
 from ..training.schedules.named import CONSTANT
 from .backends_command import why
 from .console import new_console
 from .training import PreparedData, Trained
+
+SHOWN_AS = {"accuracy": "accuracy", "f1": "F1", "auc": "AUC", "r2": "R²", "rmse": "RMSE"}
+"""Figures -> their headings."""
+MOST_TARGETS = 40
+"""Largest number of targets in a table."""
 
 
 class Reporter:
@@ -31,17 +38,21 @@ class Reporter:
     def data(self, data: PreparedData) -> None:
         """The data set and how it is split."""
         dataset, coded = data.dataset, data.preprocessor
-        what = f"{len(coded.classes)} classes" if data.task == "classification" else "numbers"
+        what = {"classes": f"{len(coded.classes)} classes", "labels": "labels of two values", "numbers": "numbers"}[data.kind]
         columns = len(dataset.feature_names)
         inputs = f"{columns:,} columns" + (f" ({coded.width:,} after coding)" if coded.width != columns else "")
         parts = ", ".join(f"{len(part):,} {name}" for name, part in data.parts.items())
         self.console.print(
             f"[bold]{escape(dataset.name)}[/bold]: {len(dataset):,} rows, {inputs}, "
-            f"target {escape(dataset.target_name)!r}: {what} ({data.task})"
+            f"{escape(targets_of(dataset.target_names))}: {what} ({data.task})"
         )
-        self.console.print(f"Rows: {parts}")
-        if data.remark:
-            self.console.print(f"[yellow]Note:[/yellow] {escape(data.remark)}")
+        self.console.print(f"Rows: {parts}{escape(division(data))}")
+        for note in (data.remark, *data.notes):
+            if note:
+                self.console.print(f"[yellow]Note:[/yellow] {escape(note)}")
+        if self.console.quiet:
+            for note in data.notes:
+                print(f"note: {note}", file=sys.stderr)
 
     def backend(self, backend: Backend, argument: str | None) -> None:
         """The backend in use, and why."""
@@ -51,15 +62,17 @@ class Reporter:
         """The table of results, then network and training settings."""
         recipe, history = trained.recipe, trained.history
         table = Table(title="Results", title_justify="left", title_style="bold")
-        classes = data.task == "classification"
-        for heading in ("part", "rows", "loss", *(("accuracy",) if classes else ("R²", "RMSE"))):
+        shown = [name for name in SHOWN_AS if any(name in figures for figures in trained.figures.values())]
+        for heading in ("part", "rows", "loss", *(SHOWN_AS[name] for name in shown)):
             table.add_column(heading, justify="left" if heading == "part" else "right")
         for name, figures in trained.figures.items():
-            metrics = [percent(figures["accuracy"])] if classes else [number(figures["r2"]), f"{figures['rmse']:.4g}"]
+            metrics = [figure(metric, figures[metric]) for metric in shown]
             table.add_row(
                 name, f"{len(data.parts[name]):,}", f"{figures['loss']:.4f}", *metrics, style="bold" if name == "test" else ""
             )
         self.console.print(table)
+        if trained.by_target:
+            self._by_target(data, trained)
         if trained.baseline is not None:
             self.console.print(comparison(data, trained))
         widths = " → ".join(str(w) for w in (data.preprocessor.width, *recipe.hidden, data.preprocessor.outputs))
@@ -74,9 +87,48 @@ class Reporter:
         self.console.print(f"Model: [bold]{escape(str(path))}[/bold]", soft_wrap=True)
         self.console.print(f"Use it: fusedstep predict {escape(str(path))} DATA -o predictions.csv", soft_wrap=True)
 
+    def _by_target(self, data: PreparedData, trained: Trained) -> None:
+        """A table with one line per target, for the test part, or without one for the training part."""
+        part = "test" if "test" in trained.by_target else "training"
+        targets = trained.by_target[part]
+        table = Table(title=f"Targets ({part} part)", title_justify="left", title_style="bold")
+        metrics = list(next(iter(targets.values())))
+        positive = {name: str(coding.classes[1]) for name, coding in data.preprocessor.targets.items() if len(coding.classes)}
+        table.add_column("target")
+        for heading in (*(("predicted",) if positive else ()), *(SHOWN_AS[name] for name in metrics)):
+            table.add_column(heading, justify="right")
+        for name in list(targets)[:MOST_TARGETS]:
+            values = [figure(metric, value) for metric, value in targets[name].items()]
+            table.add_row(escape(name), *([escape(positive[name])] if positive else []), *values)
+        self.console.print(table)
+        if len(targets) > MOST_TARGETS:
+            self.console.print(f"… and {len(targets) - MOST_TARGETS:,} more targets, whose results are in the model file")
+
     def figures(self, paths: Sequence[Path]) -> None:
         """The paths of the figures."""
         self.console.print(f"Figures: {', '.join(escape(str(path)) for path in paths)}", soft_wrap=True)
+
+
+def targets_of(names: Sequence[str]) -> str:
+    """The targets in a few words."""
+    return f"target {names[0]!r}" if len(names) == 1 else f"{len(names):,} targets ({listed(names)})"
+
+
+def division(data: PreparedData) -> str:
+    """What the rows are divided by, unless it is chance."""
+    by = data.dataset.split_by
+    if by is None:
+        return ""
+    if by.by == "time":
+        first = by.values[data.rows["test"]].tolist() if "test" in data.rows else []
+        return f", by time in {by.name!r}" + (f", the test part from {min(first)} on" if first else "")
+    groups = ", ".join(f"{len(set(by.values[chosen].tolist())):,}" for chosen in data.rows.values())
+    return f", by group in {by.name!r} ({groups} groups)"
+
+
+def figure(metric: str, value: float) -> str:
+    """A figure as it is printed."""
+    return percent(value) if metric == "accuracy" else f"{value:.4g}" if metric == "rmse" else number(value)
 
 
 def percent(fraction: float) -> str:
@@ -85,7 +137,7 @@ def percent(fraction: float) -> str:
 
 
 def number(value: float) -> str:
-    """Four decimals, or "undefined" if there is no R² because the target is constant."""
+    """Four decimals, or "undefined", as R² of a constant target."""
     return "undefined" if math.isnan(value) else f"{value:.4f}"
 
 
@@ -94,8 +146,9 @@ def comparison(data: PreparedData, trained: Trained) -> str:
     assert trained.baseline is not None
     test = trained.figures["test"]
     if data.task == "classification":
+        most = "most frequent class" if data.kind == "classes" else "more frequent value of each target"
         return (
-            f"Always predicting the most frequent class gives {percent(trained.baseline)} on the test part; "
+            f"Always predicting the {most} gives {percent(trained.baseline)} on the test part; "
             f"the network gives {percent(test['accuracy'])}."
         )
     if math.isnan(trained.baseline):
@@ -115,18 +168,24 @@ def rates(trained: Trained) -> str:
     return text
 
 
+def finite_or_none(figures: Mapping[str, float]) -> dict[str, float | None]:
+    """Figures as JSON can represent them."""
+    return {name: value if math.isfinite(value) else None for name, value in figures.items()}
+
+
 def notes_of(data: PreparedData, trained: Trained, seed: int) -> dict[str, Any]:
     """How the model was trained, for the model file: plain values, None where a result is undefined."""
     recipe = trained.recipe
     return {
         "data": data.dataset.name,
-        "target": data.dataset.target_name,
+        "target": list(data.dataset.target_names) if data.preprocessor.several else data.dataset.target_name,
         "task": data.task,
         "rows": {name: len(part) for name, part in data.parts.items()},
-        "results": {
-            name: {key: value if math.isfinite(value) else None for key, value in figures.items()}
-            for name, figures in trained.figures.items()
-        },
+        "results": {name: finite_or_none(figures) for name, figures in trained.figures.items()},
+        **({"results_by_target": {
+            name: {target: finite_or_none(figures) for target, figures in targets.items()}
+            for name, targets in trained.by_target.items()
+        }} if trained.by_target else {}),
         "training": {
             **asdict(recipe),
             "lr": trained.lr,

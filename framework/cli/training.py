@@ -20,21 +20,24 @@ from ...backends import Backend
 from ...backends.threads import single_threaded_blas
 from ..engine.model import Sequential, mlp
 from ..engine.step import TrainStep
-from ..losses import MSE, Loss, SoftmaxCrossEntropy
+from ..losses import MSE, BinaryCrossEntropy, Loss, SoftmaxCrossEntropy
 from ..sources.row_source import ArrayRows, RowSource
-from ..tables.columns import is_text
 from ..tables.preprocessing import Preprocessor
+from ..tables.several_targets import fit_target
 from ..tables.splits import split
 from ..tables.table import Dataset, Task
 from ..tables.target_coding import require_present
+from ..tables.target_notes import notes_on_classes, notes_on_constants, require_several_rows
+from ..tables.targets import by_name
 from ..tables.task import find_task
-from ..tables.validation import require_finite, require_finite_features
+from ..tables.validation import require_finite_features
 from ..training.callbacks import Callback
 from ..training.checkpoint import Checkpoint
 from ..training.checkpoint_files import checkpoints
 from ..training.history import History
 from ..training.stopping import EarlyStopping, StopOnInterrupt
 from ..training.trainer import Trainer
+from .figures_by_target import figures_by_target
 from .recipe import SMALLEST_VALIDATION, Recipe, choices, parse_micro_batch, recipe_for, require_size, require_validation
 from .train_options import TrainOptions
 
@@ -47,6 +50,8 @@ SEARCH_EPOCHS = 3
 """Epochs for each learning rate of a search."""
 MOST_COLUMNS = 4096
 """Largest number of streamed columns for the linear-regression baseline, whose normal equations have as many rows."""
+_DIVIDED = {"group": "groups", "time": "time"}
+"""Argument of `split` for each kind of SplitColumn."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,13 +80,24 @@ class DataPart:
 
 @dataclass(frozen=True, eq=False)
 class PreparedData:
-    """A data set, split and preprocessed; empty parts are not in `parts`."""
+    """A data set, split and preprocessed; empty parts are not in `parts`.
+
+    Args: remark – why there is no validation part, if there is none; notes – what is unusual about the target; rows – of the
+        data set in each part.
+    """
 
     dataset: Dataset
     task: Task
     preprocessor: Preprocessor
     parts: dict[str, DataPart]
     remark: str = ""
+    notes: tuple[str, ...] = ()
+    rows: dict[str, NDArray[np.int64]] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> str:
+        """What the network predicts: "classes", "labels" (several targets of two values each) or "numbers"."""
+        return "numbers" if self.task == "regression" else "labels" if self.preprocessor.several else "classes"
 
 
 @dataclass(eq=False)
@@ -89,8 +105,9 @@ class Trained:
     """A trained model and its results.
 
     Attributes: lr – the learning rate at the beginning; figures – part -> {"loss", "accuracy"} or {"loss", "r2", "rmse"}, rmse
-        in the units of the target; baseline – the test result of linear regression (R²) or of always predicting the most
-        frequent class (accuracy), or None without a test part; interrupted – whether training was ended from the keyboard.
+        in the units of the target; by_target – of several targets, part -> target -> figures, see `figures_by_target`; baseline
+        – the test result of linear regression (R²) or of always predicting the most frequent class (accuracy), or None without
+        a test part; interrupted – whether training was ended from the keyboard.
     """
 
     model: Sequential
@@ -100,6 +117,7 @@ class Trained:
     best_epoch: int
     lr: float
     figures: dict[str, dict[str, float]] = field(default_factory=dict)
+    by_target: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
     baseline: float | None = None
     interrupted: bool = False
 
@@ -108,15 +126,14 @@ def prepare(dataset: Dataset, task: str | None, fractions: tuple[float, float], 
     """Split and preprocess; statistics come from the training part only.
 
     Args: dataset – as read; task – overrides the task inferred from source and target; shares – (test, validation); seed.
-    Raises: NonFiniteDataError with the row in the file; what `split` and `Preprocessor.fit` raise.
+    Raises: NonFiniteDataError with the row in the file; LabelError if nothing can be learned; what `split` and
+        `Preprocessor.fit` raise.
     """
     if not isinstance(dataset.features, RowSource):
         require_finite_features(dataset.features)
     target = dataset.target
-    if is_text(target):
-        require_present(target)
-    else:
-        require_finite(target, f"target {dataset.target_name!r}")
+    for name, column in by_name(target, dataset.target_name).items():
+        require_present(column, f"target {name!r}")
     found = find_task(target, task or dataset.task)
     remark = ""
     test, validation = fractions
@@ -126,20 +143,34 @@ def prepare(dataset: Dataset, task: str | None, fractions: tuple[float, float], 
             "the test rows are used for training, for a fixed number of epochs"
         )
         validation = 0.0
-    rows = split(len(dataset), (test, validation), seed, stratify=target if found == "classification" else None)
-    training = dataset.take(rows[0])
-    preprocessor = Preprocessor().fit(training.features, training.target, found)
+    if found == "classification" and not isinstance(target, dict):
+        require_several_rows(dataset.target_name, target)
+    divided = {} if dataset.split_by is None else {_DIVIDED[dataset.split_by.by]: dataset.split_by.values}
+    strata: Any = None
+    if found == "classification" and "time" not in divided:
+        strata = fit_target(target, found).transform(target) if isinstance(target, dict) else target
+    chosen = split(len(dataset), (test, validation), seed, strata, **divided)
+    rows = {name: of for name, of in zip(("training", "validation", "test"), chosen, strict=True) if len(of)}
+    coding = fit_target(target, found)
+    encoded = coding.transform(target)
+    training = dataset.take(rows["training"])
+    preprocessor = Preprocessor().fit(training.features, training.target, found, target)
     parts = {}
-    for name, chosen in zip(("training", "validation", "test"), rows, strict=True):
-        if len(chosen):
-            part = dataset.take(chosen)
-            parts[name] = DataPart(preprocessor.transform(part.features), preprocessor.transform_target(part.target))
-    return PreparedData(dataset, found, preprocessor, parts, remark)
+    for name in rows:
+        part = dataset.take(rows[name])
+        parts[name] = DataPart(preprocessor.transform(part.features), preprocessor.transform_target(part.target))
+    if found == "classification" and not isinstance(target, dict):
+        notes = notes_on_classes(dataset.target_name, coding.classes, encoded, rows)
+    else:
+        what = "R² is undefined" if found == "regression" else "nothing can be learned about it"
+        notes = notes_on_constants(dataset.target_names, encoded, rows, what)
+    return PreparedData(dataset, found, preprocessor, parts, remark, notes, rows)
 
 
 def loss_of(data: PreparedData) -> Loss:
     """The loss for the task."""
-    return SoftmaxCrossEntropy() if data.task == "classification" else MSE()
+    losses: dict[str, Loss] = {"classes": SoftmaxCrossEntropy(), "labels": BinaryCrossEntropy(), "numbers": MSE()}
+    return losses[data.kind]
 
 
 def new_step(
@@ -225,6 +256,9 @@ def train_model(
         result = Trained(step.model, recipe, history, seconds, best, lr, interrupted=keyboard.interrupted)
         for name, held in data.parts.items():
             result.figures[name] = _figures(step, held, data.preprocessor)
+            if data.preprocessor.several:
+                outputs = backend.to_numpy(step.model(held.x))
+                result.by_target[name] = figures_by_target(outputs, held.y, data.preprocessor.targets)
     if "test" in data.parts:
         result.baseline = _baseline(data)
     return result
@@ -233,16 +267,17 @@ def train_model(
 def _figures(step: TrainStep, part: DataPart, preprocessor: Preprocessor) -> dict[str, float]:
     figures = step.evaluate(part.x, part.y)
     figures.pop("error", None)
-    if "r2" in figures:
-        low, high = preprocessor.inverse_target(np.array([0.0, 1.0])).tolist()
-        figures["rmse"] = math.sqrt(figures["loss"]) * (high - low)
+    if "r2" in figures and not preprocessor.several:
+        figures["rmse"] = math.sqrt(figures["loss"]) * preprocessor.targets["target"].scale
     return figures
 
 
 def _baseline(data: PreparedData) -> float | None:
     training, test = data.parts["training"], data.parts["test"]
-    if data.task == "classification":
+    if data.kind == "classes":
         return float(np.mean(test.y == np.bincount(training.y).argmax()))
+    if data.kind == "labels":
+        return float(np.mean(test.y == (training.y.mean(axis=0) > 0.5)))
     if isinstance(training.x, RowSource) and training.x.shape[1] > MOST_COLUMNS:
         return None
     return linear_r2(training, test)
@@ -261,7 +296,7 @@ def linear_r2(training: DataPart, test: DataPart) -> float:
 def streamed_linear_r2(training: DataPart, test: DataPart) -> float:
     """As `linear_r2`, with normal equations accumulated in one pass over the standardised training part."""
     width = training.x.shape[1] + 1
-    products, moments = np.zeros((width, width)), np.zeros((width, 1))
+    products, moments = np.zeros((width, width)), np.zeros((width, training.y.shape[1]))
     for rows, block in _blocks(training):
         products += block.T @ block
         moments += block.T @ training.y[rows]
@@ -278,5 +313,5 @@ def _blocks(part: DataPart) -> Iterator[tuple[slice, NDArray[np.float64]]]:
 
 def _r2(squares: float, test: DataPart) -> float:
     """R² from the sum of the squared residuals."""
-    spread = float(np.sum((test.y - test.y.mean()) ** 2))
+    spread = float(np.sum((test.y - test.y.mean(axis=0)) ** 2))
     return 1.0 - squares / spread if spread > 0.0 else float("nan")

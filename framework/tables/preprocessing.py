@@ -13,11 +13,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from ...errors import ModelFileError, ShapeError, StateError
 from ..sources.row_source import RowSource
-from .columns import as_column
 from .feature_coding import FeatureCoding
 from .moments import FloatArray
+from .several_targets import AnyCoding, SeveralTargets, fit_target, target_from_json
 from .table import Features, Task, as_features
 from .target_coding import Label, TargetCoding
+from .targets import TargetLike, as_target, rows_of
 
 _FORMAT = "fusedstep.preprocessor/1"
 
@@ -34,35 +35,33 @@ class Preprocessor:
     """
 
     def __init__(self) -> None:
-        self._fitted: tuple[FeatureCoding, TargetCoding] | None = None
+        self._fitted: tuple[FeatureCoding, AnyCoding] | None = None
 
     def fit(
-        self, features: Features | ArrayLike | RowSource, target: ArrayLike | RowSource, task: Task | None = None
+        self,
+        features: Features | ArrayLike | RowSource,
+        target: TargetLike | RowSource,
+        task: Task | None = None,
+        known_target: TargetLike | None = None,
     ) -> Preprocessor:
         """Compute means, scales, categories and classes; the state is unchanged if this raises.
 
         Args: features – the training part: Table, Matrix, mapping of columns, [N, d] numbers, or a RowSource, which is read
-            once, block by block; target – [N], or a RowSource, which is read into memory; task – None: determined by
-            `find_task`.
+            once, block by block; target – [N], or a RowSource, which is read into memory, or several as for `as_target`; task –
+            None: determined by `find_task`; known_target – the target of all rows, for classes that the training part lacks.
         Returns: itself.
         Raises: EmptyDataError for no rows or columns; ShapeError for unequal lengths; NonFiniteDataError for NaN or infinity;
             LabelError for an empty label or a single class; DtypeError for regression on text; DataFileError for a text column
             with more categories than half the rows (100 are always allowed, 10,000 at most).
         """
-        column = as_column(target.whole() if isinstance(target, RowSource) else target, "target")
-        if isinstance(features, RowSource):
-            if len(features) != len(column):
-                raise ShapeError(
-                    f"expected one target per row, got {len(features)} rows and {len(column)} targets; align them"
-                )
-            self._fitted = (FeatureCoding.fit_source(features), TargetCoding.fit(column, task))
-            return self
-        table = as_features(features)
-        if len(table) != len(column):
+        column = as_target(target.whole() if isinstance(target, RowSource) else target)
+        table = features if isinstance(features, RowSource) else as_features(features)
+        if len(table) != rows_of(column):
             raise ShapeError(
-                f"expected one target per row, got {len(table)} rows and {len(column)} targets; align them"
+                f"expected one target per row, got {len(table)} rows and {rows_of(column)} targets; align them"
             )
-        self._fitted = (FeatureCoding.fit(table), TargetCoding.fit(column, task))
+        coding = FeatureCoding.fit_source(table) if isinstance(table, RowSource) else FeatureCoding.fit(table)
+        self._fitted = (coding, fit_target(column, task, known_target))
         return self
 
     @property
@@ -92,14 +91,25 @@ class Preprocessor:
 
     @property
     def outputs(self) -> int:
-        """Number of network outputs: one per class, or 1 for regression."""
-        return len(self.classes) or 1
+        """Number of network outputs: one per class, 1 for regression, one per target for several."""
+        return self._codings()[1].outputs
 
     @property
     def classes(self) -> list[Label]:
-        """Class labels in the order of their indices; empty for regression."""
+        """Class labels in the order of their indices; empty for regression and for several targets."""
         labels: list[Label] = self._codings()[1].classes.tolist()
         return labels
+
+    @property
+    def several(self) -> bool:
+        """Whether several targets were fitted: labels of two values each, or numbers."""
+        return isinstance(self._codings()[1], SeveralTargets)
+
+    @property
+    def targets(self) -> dict[str, TargetCoding]:
+        """Name -> fitted encoding of each target, with `classes`, or `mean` and `scale`; a single one is called "target"."""
+        coding = self._codings()[1]
+        return coding.codings if isinstance(coding, SeveralTargets) else {"target": coding}
 
     @overload
     def transform(self, features: RowSource) -> RowSource: ...
@@ -125,22 +135,23 @@ class Preprocessor:
         """
         return self._codings()[0].unseen(features)
 
-    def transform_target(self, target: ArrayLike) -> NDArray[np.int64] | FloatArray:
+    def transform_target(self, target: TargetLike) -> NDArray[np.int64] | FloatArray:
         """Encode the target for the loss.
 
-        Args: target – [N] labels or numbers.
-        Returns: class indices [N] int64, or standardised numbers [N, 1] float64, on the host.
+        Args: target – [N] labels or numbers, or several targets as in `fit`.
+        Returns: class indices [N] int64, or standardised numbers [N, 1] float64, on the host; for several targets [N, k]
+            float64, of which labels are 0 and 1.
         Raises: LabelError for labels that did not occur in the training part; NonFiniteDataError; EmptyDataError; DtypeError
             for text if numbers were fitted.
         """
         return self._codings()[1].transform(target)
 
-    def inverse_target(self, predictions: ArrayLike) -> NDArray[Any]:
+    def inverse_target(self, predictions: ArrayLike) -> Any:
         """Convert predictions to the units of the original target.
 
         Args: predictions – classification: indices [N] or scores [N, C], of which the largest is taken; regression:
-            standardised numbers [N] or [N, 1].
-        Returns: [N] class labels of their original type, or float64 numbers, on the host.
+            standardised numbers [N] or [N, 1]; several targets: 0 and 1 or probabilities, or standardised numbers, [N, k].
+        Returns: [N] class labels of their original type, or float64 numbers, on the host; for several targets name -> [N].
         Raises: ShapeError for other shapes; LabelError for indices out of range.
         """
         return self._codings()[1].inverse(predictions)
@@ -160,7 +171,7 @@ class Preprocessor:
             )
         made = cls()
         try:
-            made._fitted = (FeatureCoding.from_json(stored["features"]), TargetCoding.from_json(stored["target"]))
+            made._fitted = (FeatureCoding.from_json(stored["features"]), target_from_json(stored["target"]))
         except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
             raise ModelFileError(
                 f"preprocessor: expected features and target as to_json writes them, found a part missing or of "
@@ -168,7 +179,7 @@ class Preprocessor:
             ) from error
         return made
 
-    def _codings(self) -> tuple[FeatureCoding, TargetCoding]:
+    def _codings(self) -> tuple[FeatureCoding, AnyCoding]:
         if self._fitted is None:
             raise StateError("expected a fitted preprocessor, this one is not; call fit(features, target) first")
         return self._fitted

@@ -1,6 +1,6 @@
 """Splits row indices into training, validation and test part.
 
-Shuffling and minibatches are elsewhere; no data are accessed here.
+Parts of whole groups or times are in `grouped_splits.py`. Shuffling and minibatches are elsewhere; no features are read here.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ from math import ceil, isfinite
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ...errors import EmptyDataError, HyperparameterError, ShapeError
-from .columns import as_column, is_text
+from ...errors import EmptyDataError, HyperparameterError
+from .columns import as_column
+from .grouped_splits import TEST, TRAINING, VALIDATION, parts_by_group, parts_by_time
+from .split_keys import Numbers, groups_of, ranks_in_time, strata
 
 Indices = NDArray[np.int64]
 
@@ -21,20 +23,29 @@ def split(
     fractions: tuple[float, float] = (0.2, 0.1),
     seed: int = 0,
     stratify: ArrayLike | None = None,
+    groups: ArrayLike | None = None,
+    time: ArrayLike | None = None,
 ) -> tuple[Indices, Indices, Indices]:
-    """Split row indices randomly into a training, a validation and a test part.
+    """Split row indices into a training, a validation and a test part: at random, by group, or by time.
 
-    round(N·test) rows go to the test part, round(N·validation) to the validation part, the others to the training part. With
-    labels, the split is stratified: each part draws from every class in proportion to its size by the method of largest
-    remainders, and the training part keeps at least one row of every class.
+    At random, round(N·test) rows go to the test part, round(N·validation) to the validation part, the others to the training
+    part. With labels, the split is stratified: each part draws from every class in proportion to its size by the method of
+    largest remainders, and the training part keeps at least one row of every class.
+
+    With groups, no group is in two parts: random groups fill the parts, whose sizes differ from those above by less than the
+    rows of one group; with labels, the classes are divided as evenly as the groups permit. With times, the latest rows are the
+    test part, and the latest before them the validation part; rows of the same time stay together.
 
     Args: rows – number of rows N, or [N] class labels, which then also stratify; fractions – (test, validation), fractions of
         all rows, each in [0, 1), sum below 1; 0 omits a part; seed – of the Philox generator, ≥ 0: the same seed gives the same
-        parts; stratify – [N] labels or None.
+        parts; stratify – [N] labels; [N] numbers, which are divided into bins; [N, k] several labels, 0 or 1; or None; groups –
+        [N] of any type; time – [N] dates, numbers, or text such as 2024-05-31.
     Returns: (training, validation, test), int64 row indices in ascending order, on the host.
-    Raises: HyperparameterError for fractions or a seed out of range; EmptyDataError if a part would be empty; ShapeError if
-        there is not one label per row.
-    Differs from: scikit-learn's train_test_split, which rejects classes of one row and rounds the test part up.
+    Raises: HyperparameterError for fractions or a seed out of range, and for times together with groups or labels;
+        EmptyDataError if a part would be empty; ShapeError if there is not one label, group or time per row; LabelError for a
+        missing group or time; DtypeError for text that is no date.
+    Differs from: scikit-learn's train_test_split, which rejects classes of one row and rounds the test part up, and its
+        GroupShuffleSplit, whose fractions are fractions of the groups.
     Source: largest remainders: Hare (1859) / Hamilton (1792).
     """
     test, validation = _checked_fractions(fractions)
@@ -48,26 +59,48 @@ def split(
         labels = rows if stratify is None else stratify
     if count <= 0:
         raise EmptyDataError(f"split: expected at least 1 row, got {count}; check the source of the data")
-    classes = _class_numbers(labels, count)
-    sizes = np.bincount(classes)
-
+    if time is not None:
+        for name, other in (("groups", groups), ("labels to stratify by", labels)):
+            if other is not None:
+                raise HyperparameterError(
+                    f"split: expected times alone, as they decide which rows are in which part; got {name} too; leave out one "
+                    "of them" + ("; rows may be their number" if other is rows else "")
+                )
+        return _rows_of(parts_by_time(ranks_in_time(time, count), (test, validation)))
+    classes = strata(labels, count)
     rng = np.random.Generator(np.random.Philox(int(seed)))
+    if groups is not None:
+        return _rows_of(parts_by_group(groups_of(groups, count), classes, (test, validation), rng))
+    return _at_random(classes, (test, validation), rng, labels is not None)
+
+
+def _at_random(
+    classes: Numbers, fractions: tuple[float, float], rng: np.random.Generator, stratified: bool
+) -> tuple[Indices, Indices, Indices]:
+    """Parts of single rows, in proportion to the sizes of the classes."""
+    (test, validation), count = fractions, len(classes)
+    sizes = np.bincount(classes)
     shuffled = rng.permutation(count)
     ties = rng.permutation(sizes.size)
     test_counts = _draw(sizes, _part_size(count, test), ties)
     validation_counts = _draw(sizes - test_counts, _part_size(count, validation), ties)
     parts = (count - int(test_counts.sum() + validation_counts.sum()), validation_counts.sum(), test_counts.sum())
-    _require_rows(count, parts, (1.0 - test - validation, validation, test), labels is not None)
+    _require_rows(count, parts, (1.0 - test - validation, validation, test), stratified)
 
     order = shuffled[np.argsort(classes[shuffled], kind="stable")]
     starts = np.repeat(np.cumsum(sizes) - sizes, sizes)
     place = np.arange(count) - starts
     members = classes[order]
-    is_test = place < test_counts[members]
-    is_validation = ~is_test & (place < (test_counts + validation_counts)[members])
-    chosen = (order[~is_test & ~is_validation], order[is_validation], order[is_test])
-    train_part, validation_part, test_part = (np.sort(part).astype(np.int64) for part in chosen)
-    return train_part, validation_part, test_part
+    part_of = np.empty(count, dtype=np.intp)
+    held_out = place < (test_counts + validation_counts)[members]
+    part_of[order] = np.where(place < test_counts[members], TEST, np.where(held_out, VALIDATION, TRAINING))
+    return _rows_of(part_of)
+
+
+def _rows_of(parts: NDArray[np.intp]) -> tuple[Indices, Indices, Indices]:
+    """The rows of each part, in ascending order."""
+    training, validation, test = (np.flatnonzero(parts == part).astype(np.int64) for part in (TRAINING, VALIDATION, TEST))
+    return training, validation, test
 
 
 def _checked_fractions(fractions: tuple[float, float]) -> tuple[float, float]:
@@ -82,20 +115,6 @@ def _checked_fractions(fractions: tuple[float, float]) -> tuple[float, float]:
             f"fractions: expected test + validation below 1, got {test} + {validation}; leave rows for training"
         )
     return test, validation
-
-
-def _class_numbers(labels: ArrayLike | None, count: int) -> NDArray[np.intp]:
-    if labels is None:
-        return np.zeros(count, dtype=np.intp)
-    column = as_column(labels, "stratify")
-    if len(column) != count:
-        raise ShapeError(f"stratify: expected {count} labels, one per row, got {len(column)}; give one for each row")
-    if is_text(column):
-        rank = np.full(len(column.values) + 1, -1)  # the last entry: of missing text
-        rank[np.argsort(column.values)] = np.arange(len(column.values))
-        column = rank[column.codes]
-    numbers: NDArray[np.intp] = np.unique(column, return_inverse=True)[1].reshape(-1)
-    return numbers
 
 
 def _part_size(count: int, fraction: float) -> int:

@@ -6,7 +6,7 @@ Files are read by the `*_source.py` modules; nothing here changes values other t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -16,6 +16,7 @@ from ...errors import DtypeError, ShapeError
 from ..sources.names import unknown_column
 from ..sources.row_source import RowSource
 from .columns import Column, as_column
+from .targets import Target, as_target, rows_of, take
 
 Task: TypeAlias = Literal["classification", "regression"]
 Rows: TypeAlias = NDArray[np.intp] | NDArray[np.int64] | NDArray[np.bool_] | slice | Sequence[int]
@@ -116,30 +117,55 @@ Features: TypeAlias = Table | Matrix
 
 
 @dataclass(frozen=True, eq=False)
+class SplitColumn:
+    """What divides the rows of a data set into parts: no group is in two parts, or the test part is the latest.
+
+    Args: by – "group" or "time"; name – of the column; values – [N].
+    """
+
+    by: Literal["group", "time"]
+    name: str
+    values: Column
+
+
+@dataclass(frozen=True, eq=False)
 class Dataset:
     """Features and target as read, before any preprocessing.
 
-    Args: features – `Table` or `Matrix` of N rows, or a RowSource that reads them on demand; target – a column [N];
-        name – of the data set; target_name – of the target column; task – if the source specifies it, otherwise None.
-    Raises: ShapeError if features and target differ in length.
+    Args: features – `Table` or `Matrix` of N rows, or a RowSource that reads them on demand; target – a column [N], or several
+        of them by name; name – of the data set; target_name – of a single target column; task – if the source specifies it,
+        otherwise None; split_by – the column by which rows are divided, which is not among the features; None: at random.
+    Raises: ShapeError if features, target and split column differ in length.
     """
 
     features: Features | RowSource
-    target: Column
+    target: Target
     name: str = ""
     target_name: str = "target"
     task: Task | None = None
+    split_by: SplitColumn | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "target", as_column(self.target, f"target {self.target_name!r}"))
-        if len(self.features) != len(self.target):
+        single = f"target {self.target_name!r}"
+        object.__setattr__(self, "target", as_target(self.target, "target" if isinstance(self.target, dict) else single))
+        if len(self.features) != len(self):
             raise ShapeError(
                 f"expected one target per row, got {len(self.features)} rows of features and "
-                f"{len(self.target)} targets; drop the rows that lack one"
+                f"{len(self)} targets; drop the rows that lack one"
+            )
+        if self.split_by is not None and len(self.split_by.values) != len(self):
+            raise ShapeError(
+                f"expected one {self.split_by.by} per row, got {len(self)} rows and {len(self.split_by.values)} in "
+                f"{self.split_by.name!r}; give one for each row"
             )
 
     def __len__(self) -> int:
-        return len(self.target)
+        return rows_of(self.target)
+
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        """Names of the targets, in order."""
+        return tuple(self.target) if isinstance(self.target, dict) else (self.target_name,)
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -150,7 +176,13 @@ class Dataset:
         """Only these rows, given as indices (ascending ones, of streamed features), a mask or a slice."""
         features = self.features
         taken = features.take(np.arange(len(self))[rows]) if isinstance(features, RowSource) else features.take(rows)
-        return Dataset(taken, self.target[rows], self.name, self.target_name, self.task)
+        by = self.split_by
+        return replace(
+            self,
+            features=taken,
+            target=take(self.target, rows),
+            split_by=None if by is None else replace(by, values=by.values[rows]),
+        )
 
 
 def as_features(features: Features | Mapping[str, ArrayLike] | ArrayLike) -> Features:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusedstep.errors import EmptyDataError, HyperparameterError, ShapeError
+from fusedstep.errors import DtypeError, EmptyDataError, HyperparameterError, LabelError, ShapeError
 from fusedstep.framework.tables.splits import split
 
 SHARES = st.floats(0.02, 0.45)
@@ -125,3 +125,177 @@ def test_one_row_is_told_in_the_singular():
 def test_one_label_per_row():
     with pytest.raises(ShapeError, match="expected 10 labels"):
         split(10, stratify=[0, 1])
+
+
+# Groups
+
+SIZES = st.lists(st.integers(1, 40), min_size=3, max_size=40)
+
+
+def grouped(sizes, seed):
+    """A group for each row, as text, in no order."""
+    groups = np.repeat([f"g{k}" for k in range(len(sizes))], sizes)
+    return np.random.default_rng(seed).permutation(groups)
+
+
+@given(SIZES, SHARES, SHARES, st.integers(0, 2**40), st.sampled_from([None, 2, 5]))
+def test_no_group_is_in_two_parts_and_sizes_are_within_one_group(sizes, test, validation, seed, classes):
+    groups = grouped(sizes, seed)
+    labels = None if classes is None else np.random.default_rng(seed).integers(0, classes, len(groups))
+    parts = split(len(groups), (test, validation), seed, labels, groups=groups)
+    np.testing.assert_array_equal(np.sort(np.concatenate(parts)), np.arange(len(groups)))
+    members = [set(groups[part].tolist()) for part in parts]
+    assert all(members)
+    assert sum(map(len, members)) == len(sizes)
+    assert all(part.dtype == np.int64 and (np.diff(part) > 0).all() for part in parts)
+    for part, share in ((parts[2], test), (parts[1], validation)):
+        assert abs(len(part) - share * len(groups)) <= max(sizes)
+
+
+@given(SIZES, SHARES, st.integers(0, 99))
+def test_a_part_that_is_not_asked_for_gets_no_group(sizes, test, seed):
+    groups = grouped(sizes, seed)
+    assert len(split(len(groups), (test, 0.0), seed, groups=groups)[1]) == 0
+    assert len(split(len(groups), (0.0, test), seed, groups=groups)[2]) == 0
+    assert len(split(len(groups), (0.0, 0.0), seed, groups=groups)[0]) == len(groups)
+
+
+def test_groups_of_one_row_are_split_as_single_rows():
+    parts = split(1000, (0.2, 0.1), 0, groups=np.arange(1000))
+    assert [len(part) for part in parts] == [700, 100, 200]
+    assert not np.array_equal(parts[2], split(1000, (0.2, 0.1), 1, groups=np.arange(1000))[2])
+
+
+def test_one_large_group_is_trained_on():
+    groups = np.repeat(np.arange(101), [900, *[1] * 100])
+    for seed in range(10):
+        train, validation, test = split(1000, (0.05, 0.02), seed, groups=groups)
+        assert (groups[train] == 0).sum() == 900
+        assert (len(test), len(validation)) == (50, 20)
+
+
+def test_classes_are_divided_as_evenly_as_the_groups_permit():
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(60), 10)
+    labels = (rng.random(60) < 0.2)[groups].astype(int)  # all rows of a group have one class
+    for seed in range(10):
+        for part in split(600, (0.2, 0.2), seed, labels, groups):
+            assert abs(labels[part].mean() - labels.mean()) < 0.05
+
+
+def test_the_training_part_has_every_class_if_some_division_gives_it():
+    groups = np.repeat(np.arange(10), 10)
+    labels = (groups >= 8).astype(int)  # two groups of the rarer class
+    for seed in range(10):
+        train, _, _ = split(100, (0.3, 0.2), seed, labels, groups)
+        assert set(labels[train]) == {0, 1}
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_fewer_groups_than_parts(count):
+    groups = np.arange(40) % count
+    with pytest.raises(EmptyDataError, match=r"at least 3 groups, one for each part \(training, validation, test\)"):
+        split(40, (0.2, 0.1), groups=groups)
+    if count == 2:
+        assert [len(part) for part in split(40, (0.2, 0.0), groups=groups)] == [20, 0, 20]
+
+
+@pytest.mark.parametrize("groups", [["a", None, "b", "c"], [1.0, np.nan, 2.0, 3.0]])
+def test_missing_groups_are_named(groups):
+    with pytest.raises(LabelError, match="expected a group in every row, found 1 missing, the first in row 2"):
+        split(4, groups=np.array(groups, object if groups[0] == "a" else float))
+
+
+def test_one_group_or_time_per_row():
+    with pytest.raises(ShapeError, match="groups: expected 10"):
+        split(10, groups=[0, 1])
+    with pytest.raises(ShapeError, match="time: expected 10"):
+        split(10, time=[0, 1])
+
+
+# Time
+
+FORMS = {
+    "numbers": lambda days: days.astype(float),
+    "whole numbers": lambda days: days,
+    "dates": lambda days: np.datetime64("2024-01-01") + days.astype("timedelta64[D]"),
+    "text": lambda days: (np.datetime64("2024-01-01") + days.astype("timedelta64[D]")).astype(str),
+    "text with times": lambda days: (np.datetime64("2024-01-01T00:30") + days.astype("timedelta64[D]")).astype(str),
+    "numbers as text": lambda days: days.astype(str).astype(object),
+}
+
+
+@given(st.lists(st.integers(0, 60), min_size=30, max_size=200), SHARES, SHARES, st.sampled_from(sorted(FORMS)))
+def test_the_test_part_is_the_latest(days, test, validation, form):
+    days = np.array(days)
+    if len(np.unique(days)) < 3:
+        days[:3] = [0, 1, 2]
+    parts = split(len(days), (test, validation), time=FORMS[form](days))
+    np.testing.assert_array_equal(np.sort(np.concatenate(parts)), np.arange(len(days)))
+    train, held, last = (days[part] for part in parts)
+    assert train.max() < held.min() <= held.max() < last.min()  # no time is in two parts
+    largest = np.bincount(days).max()
+    for part, share in ((last, test), (held, validation)):
+        assert abs(len(part) - share * len(days)) <= largest
+
+
+def test_times_give_parts_of_the_sizes_asked_for_in_any_order_of_rows():
+    days = np.random.default_rng(0).permutation(100)
+    train, validation, test = split(100, (0.2, 0.1), time=days)
+    assert sorted(days[test]) == list(range(80, 100))
+    assert sorted(days[validation]) == list(range(70, 80))
+    assert sorted(days[train]) == list(range(70))
+    assert [len(part) for part in split(100, (0.0, 0.1), time=days)] == [90, 10, 0]
+    assert [len(part) for part in split(100, (0.1, 0.0), time=days)] == [90, 0, 10]
+
+
+def test_fewer_times_than_parts():
+    with pytest.raises(EmptyDataError, match=r"at least 2 different times, one for each part \(training, test\), found 1"):
+        split(40, (0.2, 0.0), time=np.zeros(40))
+
+
+def test_times_that_are_no_dates_or_missing():
+    with pytest.raises(DtypeError, match="numbers, or dates such as 2024-05-31, found other text"):
+        split(3, time=["31.05.2024", "01.06.2024", "02.06.2024"])
+    for missing in (np.array([1.0, np.nan, 2.0]), np.array(["2024-01-01", "NaT", "2024-01-02"], "M8[D]"), ["1", "nan", "2"]):
+        with pytest.raises(LabelError, match="a date or number in every row, found 1 missing, the first in row 2"):
+            split(3, time=missing)
+
+
+def test_times_decide_alone():
+    with pytest.raises(HyperparameterError, match="got groups too"):
+        split(10, time=np.arange(10), groups=np.arange(10))
+    with pytest.raises(HyperparameterError, match="got labels to stratify by too"):
+        split(10, time=np.arange(10), stratify=np.arange(10) % 2)
+    with pytest.raises(HyperparameterError, match="rows may be their number"):
+        split(np.arange(10) % 2, time=np.arange(10))
+
+
+# Other strata
+
+
+def test_numbers_are_stratified_in_bins():
+    y = np.random.default_rng(0).exponential(size=300) ** 3
+    for seed in range(5):
+        for part, share in zip(split(300, (0.2, 0.1), seed, y), (0.7, 0.1, 0.2), strict=True):
+            counts = np.histogram(np.searchsorted(np.sort(y), y[part]), 10, (0, 300))[0]
+            np.testing.assert_array_equal(counts, np.full(10, round(30 * share)))
+
+
+@given(st.integers(2, 6), st.integers(100, 400), st.integers(0, 99))
+def test_the_rarest_of_several_labels_is_in_every_part(labels, count, seed):
+    rng = np.random.default_rng(seed)
+    several = rng.random((count, labels)) < np.linspace(0.5, 0.95, labels)
+    several[:, -1] = np.arange(count) < 10
+    several = rng.permutation(several)
+    train, validation, test = split(count, (0.3, 0.2), seed, several)
+    np.testing.assert_array_equal(np.sort(np.concatenate([train, validation, test])), np.arange(count))
+    rare = several.mean(axis=0).argmin()
+    if several[:, rare].sum() == 10 and (several.sum(axis=0) != 10).sum() == labels - 1:
+        assert abs(several[test, rare].sum() - 3) <= 1
+        assert abs(several[validation, rare].sum() - 2) <= 1
+
+
+def test_several_labels_are_zero_or_one():
+    with pytest.raises(LabelError, match="expected 0 and 1 in several columns of labels"):
+        split(10, stratify=np.arange(20).reshape(10, 2))

@@ -1,0 +1,79 @@
+"""What is unusual about a target, before it is trained on: too few rows of a class, classes that a part lacks, constants."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import LabelError
+from .columns import Column
+from .target_coding import classes_of
+
+Rows = Mapping[str, NDArray[np.int64]]
+
+FEW_ROWS = 10
+SHOWN = 5
+"""Largest number of classes that a note names."""
+
+
+def require_several_rows(name: str, target: Column) -> None:
+    """Raises LabelError if every class has a single row, and the number of rows is not the reason."""
+    rows = len(target)
+    if rows > FEW_ROWS and len(classes_of(target)) == rows:
+        raise LabelError(
+            f"target {name!r}: expected several rows of each class, found {rows:,} different values in as many rows, such as "
+            f"{target[:1].tolist()[0]!r}; give another column, as this one identifies rows, or --task regression for numbers"
+        )
+
+
+def notes_on_classes(name: str, classes: NDArray[Any], indices: NDArray[Any], rows: Rows) -> tuple[str, ...]:
+    """A sentence for each thing that a user should know about the classes.
+
+    Args: name – of the target; classes – [C] labels; indices – [N] class indices; rows – of each part, by name.
+    Raises: LabelError if the training part has a single class.
+    """
+    counts = {part: np.bincount(indices[chosen], minlength=len(classes)) for part, chosen in rows.items()}
+    trained, notes = counts["training"], []
+    if np.count_nonzero(trained) < 2:
+        only, others = _label(classes, trained.argmax()), _listed(classes, indices, trained == 0)
+        raise LabelError(
+            f"target {name!r}: expected at least 2 classes in the training part, found only {only} ({trained.sum():,} rows), "
+            f"as only other parts have {others}; divide the rows in another way"
+        )
+    if not trained.all():
+        notes.append(
+            f"the training part has no row of {_listed(classes, indices, trained == 0)}; the network cannot learn what it has "
+            "not seen, and these rows count as errors"
+        )
+    untested = (counts["test"] == 0) & (trained > 0) if "test" in rows else np.zeros(len(classes), np.bool_)
+    if untested.any():
+        notes.append(f"the test part has no row of {_listed(classes, indices, untested)}; its results do not cover them")
+    return tuple(notes)
+
+
+def notes_on_constants(names: Sequence[str], encoded: NDArray[Any], rows: Rows, what: str) -> tuple[str, ...]:
+    """A sentence for each target that has one value in the training part.
+
+    Args: names – of the targets; encoded – [N, k] numbers or labels; rows – of each part; what – cannot be done then.
+    """
+    training = encoded[rows["training"]]
+    constant = np.flatnonzero(training.min(axis=0) == training.max(axis=0))
+    return tuple(
+        f"target {names[k]!r} has the same value in all {len(training):,} training rows, so {what}" for k in constant.tolist()
+    )
+
+
+def _label(classes: NDArray[Any], index: Any) -> str:
+    """A class as a Python value: 3, and not np.int64(3)."""
+    return repr(classes[index : index + 1].tolist()[0])
+
+
+def _listed(classes: NDArray[Any], indices: NDArray[Any], chosen: NDArray[np.bool_]) -> str:
+    """Some classes with their numbers of rows in all parts."""
+    total, which = np.bincount(indices, minlength=len(classes)), np.flatnonzero(chosen)
+    shown = [f"{_label(classes, k)} ({total[k]:,} {'row' if total[k] == 1 else 'rows'})" for k in which[:SHOWN]]
+    more = f" and {len(which) - SHOWN:,} more" if len(which) > SHOWN else ""
+    return ("class " if len(which) == 1 else f"{len(which):,} classes: ") + ", ".join(shown) + more
