@@ -70,7 +70,9 @@ def predict(
     if stream:
         inputs, unseen = preprocessor.transform(open_features(data, preprocessor.input_names, max_unpacked)), {}
     else:
-        features = load_features(data, preprocessor.input_names, preprocessor.text_columns, max_unpacked)
+        features = load_features(
+            data, preprocessor.input_names, preprocessor.text_columns, max_unpacked, preprocessor.kinds
+        )
         inputs, unseen = preprocessor.transform(features), preprocessor.unseen(features)
     written = {} if raw_labels else _not_formulas(preprocessor.classes)
     rows = _rows(network, preprocessor, inputs, labels_only, written)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,6 +15,7 @@ from rich.table import Table
 from ...backends import Backend
 from ..training.schedules.named import CONSTANT
 from .backends_command import why
+from .column_report import print_columns, quiet_notes
 from .console import new_console
 from .training import PreparedData, Trained
 
@@ -40,6 +42,10 @@ class Reporter:
             f"target {escape(dataset.target_name)!r}: {what} ({data.task})"
         )
         self.console.print(f"Rows: {parts}")
+        if self.console.quiet:
+            for note in quiet_notes(dataset):
+                print(f"note: {note}", file=sys.stderr)
+        print_columns(self.console, dataset)
         if data.remark:
             self.console.print(f"[yellow]Note:[/yellow] {escape(data.remark)}")
 

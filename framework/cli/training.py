@@ -22,8 +22,11 @@ from ..engine.model import Sequential, mlp
 from ..engine.step import TrainStep
 from ..losses import MSE, Loss, SoftmaxCrossEntropy
 from ..sources.row_source import ArrayRows, RowSource
+from ..tables.cells import parse_missing
+from ..tables.column_kind import kinds_to_json
 from ..tables.columns import is_text
 from ..tables.preprocessing import Preprocessor
+from ..tables.reading import load
 from ..tables.splits import split
 from ..tables.table import Dataset, Task
 from ..tables.target_coding import require_present
@@ -104,6 +107,14 @@ class Trained:
     interrupted: bool = False
 
 
+def read(options: Any) -> Dataset:
+    """The data set that the options of a command describe."""
+    return load(
+        options.source, options.target, options.labels, options.text or (), getattr(options, "stream", False),
+        options.max_unpacked, options.number or (), options.drop or (), parse_missing(options.missing), options.task,
+    )  # fmt: skip
+
+
 def prepare(dataset: Dataset, task: str | None, fractions: tuple[float, float], seed: int) -> PreparedData:
     """Split and preprocess; statistics come from the training part only.
 
@@ -129,6 +140,7 @@ def prepare(dataset: Dataset, task: str | None, fractions: tuple[float, float], 
     rows = split(len(dataset), (test, validation), seed, stratify=target if found == "classification" else None)
     training = dataset.take(rows[0])
     preprocessor = Preprocessor().fit(training.features, training.target, found)
+    preprocessor.kinds = kinds_to_json(dataset.kinds, dataset.missing) if dataset.kinds else None
     parts = {}
     for name, chosen in zip(("training", "validation", "test"), rows, strict=True):
         if len(chosen):

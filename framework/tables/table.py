@@ -6,7 +6,7 @@ Files are read by the `*_source.py` modules; nothing here changes values other t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -15,6 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 from ...errors import DtypeError, ShapeError
 from ..sources.names import unknown_column
 from ..sources.row_source import RowSource
+from .cells import MISSING
+from .column_kind import ColumnKind
 from .columns import Column, as_column
 
 Task: TypeAlias = Literal["classification", "regression"]
@@ -120,7 +122,9 @@ class Dataset:
     """Features and target as read, before any preprocessing.
 
     Args: features – `Table` or `Matrix` of N rows, or a RowSource that reads them on demand; target – a column [N];
-        name – of the data set; target_name – of the target column; task – if the source specifies it, otherwise None.
+        name – of the data set; target_name – of the target column; task – if the source specifies it, otherwise None; kinds –
+        what the columns of a table file were taken for, also those that were dropped; notes – on the target; missing – texts
+        that stand for a missing value.
     Raises: ShapeError if features and target differ in length.
     """
 
@@ -129,6 +133,9 @@ class Dataset:
     name: str = ""
     target_name: str = "target"
     task: Task | None = None
+    kinds: tuple[ColumnKind, ...] = ()
+    notes: tuple[str, ...] = ()
+    missing: tuple[str, ...] = MISSING
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "target", as_column(self.target, f"target {self.target_name!r}"))
@@ -150,7 +157,7 @@ class Dataset:
         """Only these rows, given as indices (ascending ones, of streamed features), a mask or a slice."""
         features = self.features
         taken = features.take(np.arange(len(self))[rows]) if isinstance(features, RowSource) else features.take(rows)
-        return Dataset(taken, self.target[rows], self.name, self.target_name, self.task)
+        return replace(self, features=taken, target=self.target[rows])
 
 
 def as_features(features: Features | Mapping[str, ArrayLike] | ArrayLike) -> Features:
