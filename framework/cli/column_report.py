@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rich.markup import escape
-from rich.table import Table
+import numpy as np
+
+from ..tables.column_values import absent_rows
+from ..tables.table import Table
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from ..tables.column_kind import ColumnKind
-    from ..tables.table import Dataset
+    from ..tables.table import Dataset, Features
 
 FEW_COLUMNS = 12
 """Up to so many columns are listed one by one."""
@@ -22,11 +24,14 @@ _NAMES = 100
 
 def print_columns(console: Console, dataset: Dataset) -> None:
     """A table of few columns or a summary of many, the columns that were dropped and why, and notes; nothing for arrays."""
+    from rich.markup import escape
+    from rich.table import Table as Grid
+
     kinds = dataset.kinds
     if not kinds:
         return
     if len(kinds) <= FEW_COLUMNS:
-        table = Table(title="Columns", title_justify="left", title_style="bold")
+        table = Grid(title="Columns", title_justify="left", title_style="bold")
         gaps = any(one.missing for one in kinds)
         for heading in ("column", "taken for", "values", *(("missing",) if gaps else ())):
             table.add_column(heading, justify="right" if heading == "missing" else "left")
@@ -73,6 +78,16 @@ def notes(dataset: Dataset) -> list[str]:
     found = [*dataset.notes, *(one.note for one in dataset.kinds if one.note)]
     more = [f"{len(found) - _NOTES:,} more notes of this kind"] if len(found) > _NOTES else []
     return [*found[:_NOTES], *more]
+
+
+def missing_values(features: Features) -> list[str]:
+    """A note on missing values of a table, if there are any."""
+    if not isinstance(features, Table):
+        return []
+    counts = {name: int(np.count_nonzero(absent_rows(column))) for name, column in features.columns.items()}
+    found = [f"{name!r} in {count:,} of {len(features):,} rows" for name, count in counts.items() if count]
+    more = f" and {len(found) - _NOTES:,} more columns" if len(found) > _NOTES else ""
+    return [f"missing values: {', '.join(found[:_NOTES])}{more}"] if found else []
 
 
 def _listed(names: Sequence[str]) -> str:

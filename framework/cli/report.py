@@ -35,7 +35,8 @@ class Reporter:
         dataset, coded = data.dataset, data.preprocessor
         what = f"{len(coded.classes)} classes" if data.task == "classification" else "numbers"
         columns = len(dataset.feature_names)
-        inputs = f"{columns:,} columns" + (f" ({coded.width:,} after coding)" if coded.width != columns else "")
+        inputs = f"{columns:,} column" + "s" * (columns != 1)
+        inputs += f" ({coded.width:,} after coding)" if coded.width != columns else ""
         parts = ", ".join(f"{len(part):,} {name}" for name, part in data.parts.items())
         self.console.print(
             f"[bold]{escape(dataset.name)}[/bold]: {len(dataset):,} rows, {inputs}, "
