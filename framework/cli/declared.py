@@ -76,5 +76,6 @@ def command_line(name: str, options: Any) -> str:
     """
     words = ["fusedstep", name, *(getattr(options, field.name) for field in fields(options) if field.default is MISSING)]
     for option, value in changed(options).items():
-        words += [option] if value is True else [option, f"{value:.4g}" if isinstance(value, float) else str(value)]
+        for one in value if isinstance(value, list) else [value]:
+            words += [option] if one is True else [option, f"{one:.4g}" if isinstance(one, float) else str(one)]
     return shlex.join(words)

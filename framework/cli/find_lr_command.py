@@ -18,6 +18,10 @@ class FindLrOptions:
     source: shared.Source
     target: shared.Target = None
     labels: shared.Labels = None
+    text: shared.Text = None
+    number: shared.Number = None
+    drop: shared.Drop = None
+    missing: shared.Missing = None
     max_unpacked: shared.MaxUnpacked = None
     task: shared.TaskName = None
     hidden: shared.Hidden = None
@@ -50,11 +54,10 @@ def find_lr(options: FindLrOptions) -> None:
     from ..diagnostics.plots.style import require_format, settings
     from ..export.output_paths import require_writable
     from ..settings import whole
-    from ..tables.reading import load
     from .console import new_console
     from .recipe import choices, recipe_for
     from .report import Reporter
-    from .training import few_threads, new_step, prepare, search_rate
+    from .training import few_threads, new_step, prepare, read, search_rate
 
     given, plot = choices(options), options.plot
     whole(options.rate_epochs, "--epochs")
@@ -65,7 +68,7 @@ def find_lr(options: FindLrOptions) -> None:
         with settings():
             pass  # If matplotlib is missing, fail here and not after the search.
     report = Reporter(quiet=False)
-    dataset = load(options.source, options.target, options.labels, max_unpacked=options.max_unpacked)
+    dataset = read(options)
     data = prepare(dataset, options.task, (0.2, 0.1), options.seed)
     report.data(data)
     report.backend(backend, options.backend)

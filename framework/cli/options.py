@@ -49,6 +49,31 @@ Source = Annotated[
 ]
 Target = Annotated[str | None, typer.Option(help="Name of the target column; required for CSV and Parquet.")]
 Labels = Annotated[Path | None, typer.Option(help="File with the labels of an IDX or NPY source.")]
+Text = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--text", metavar="COLUMN", help="Take a column as text, such as postcodes. Repeatable.", show_default=False
+    ),
+]
+Number = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--number", metavar="COLUMN", help="Take a column as numbers; other cells are missing. Repeatable.", show_default=False
+    ),
+]
+Drop = Annotated[
+    list[str] | None, typer.Option("--drop", metavar="COLUMN", help="Leave out a column. Repeatable.", show_default=False)
+]
+Missing = Annotated[
+    str | None,
+    typer.Option(
+        "--missing",
+        metavar="CELLS",
+        help='Cells that mean "no value" instead of the usual ones (NA, N/A, null, ?, - and others), such as "-999,none"; '
+        'with + before the first, in addition to them: "+-999".',
+        show_default=False,
+    ),
+]
 MaxUnpacked = Annotated[
     str | None,
     typer.Option(

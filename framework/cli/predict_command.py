@@ -48,9 +48,11 @@ def predict(
     from ...errors import ModelFileError, OutputPathError
     from ..export.output_paths import replacing, require_writable
     from ..export.persistence import load_with_metadata
+    from ..tables.column_kind import kinds_from_json
     from ..tables.preprocessing import Preprocessor
     from ..tables.reading import load_features, open_features
     from .backends_command import why
+    from .column_report import missing_values, summary
 
     if out is not None:
         require_writable(out)
@@ -71,7 +73,9 @@ def predict(
     if stream:
         inputs, unseen = preprocessor.transform(open_features(data, preprocessor.input_names, max_unpacked)), {}
     else:
-        features = load_features(data, preprocessor.input_names, preprocessor.text_columns, max_unpacked)
+        features = load_features(
+            data, preprocessor.input_names, preprocessor.text_columns, max_unpacked, preprocessor.kinds
+        )
         inputs, unseen = preprocessor.transform(features), preprocessor.unseen(features)
     several = preprocessor.targets.values() if preprocessor.several else ()
     labels = [*preprocessor.classes, *(label for coding in several for label in coding.classes.tolist())]
@@ -80,6 +84,8 @@ def predict(
     if unseen:
         counts = ", ".join(f"{name!r} in {count:,} of {len(inputs):,} rows" for name, count in unseen.items())
         print(f"note: text values that did not occur in the training data are treated as unknown: {counts}", file=sys.stderr)
+    for note in [] if stream else missing_values(features):
+        print(f"note: {note}", file=sys.stderr)
     if written:
         shown = ", ".join(map(repr, written))
         print(f"note: labels that a spreadsheet would evaluate have an apostrophe before them: {shown}; "
@@ -89,6 +95,8 @@ def predict(
         return
     with replacing(out, "the predictions") as part, part.open("w", encoding="utf-8", newline="") as file:
         _write(file, rows)
+    if preprocessor.kinds is not None:
+        print(f"Columns as in the training data: {summary(kinds_from_json(preprocessor.kinds)[0])}", file=sys.stderr)
     chosen = network.backend.name
     print(f"{len(inputs):,} predictions in {out}, computed on {chosen} ({why(backend, chosen)})", file=sys.stderr)
 

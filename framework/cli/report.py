@@ -16,6 +16,7 @@ from ...backends import Backend
 from ..sources.names import listed
 from ..training.schedules.named import CONSTANT
 from .backends_command import why
+from .column_report import print_columns, quiet_notes
 from .console import new_console
 from .training import PreparedData, Trained
 
@@ -40,19 +41,21 @@ class Reporter:
         dataset, coded = data.dataset, data.preprocessor
         what = {"classes": f"{len(coded.classes)} classes", "labels": "labels of two values", "numbers": "numbers"}[data.kind]
         columns = len(dataset.feature_names)
-        inputs = f"{columns:,} columns" + (f" ({coded.width:,} after coding)" if coded.width != columns else "")
+        inputs = f"{columns:,} column" + "s" * (columns != 1)
+        inputs += f" ({coded.width:,} after coding)" if coded.width != columns else ""
         parts = ", ".join(f"{len(part):,} {name}" for name, part in data.parts.items())
         self.console.print(
             f"[bold]{escape(dataset.name)}[/bold]: {len(dataset):,} rows, {inputs}, "
             f"{escape(targets_of(dataset.target_names))}: {what} ({data.task})"
         )
         self.console.print(f"Rows: {parts}{escape(division(data))}")
+        if self.console.quiet:
+            for note in (*quiet_notes(dataset), *data.notes):
+                print(f"note: {note}", file=sys.stderr)
+        print_columns(self.console, dataset)
         for note in (data.remark, *data.notes):
             if note:
                 self.console.print(f"[yellow]Note:[/yellow] {escape(note)}")
-        if self.console.quiet:
-            for note in data.notes:
-                print(f"note: {note}", file=sys.stderr)
 
     def backend(self, backend: Backend, argument: str | None) -> None:
         """The backend in use, and why."""

@@ -12,7 +12,7 @@ import typer
 from typer import Option
 
 from .declared import command_line
-from .options import BackendName, Labels, MaxUnpacked, Precision, Source, Target, TaskName
+from .options import BackendName, Drop, Labels, MaxUnpacked, Missing, Number, Precision, Source, Target, TaskName, Text
 from .train_options import TrainOptions
 
 if TYPE_CHECKING:
@@ -26,6 +26,10 @@ class SearchOptions:
     source: Source
     target: Target = None
     labels: Labels = None
+    text: Text = None
+    number: Number = None
+    drop: Drop = None
+    missing: Missing = None
     max_unpacked: MaxUnpacked = None
     task: TaskName = None
     trials: Annotated[int, Option(help="Total number of candidates, of all workers and including those in the storage.")] = 20
@@ -70,10 +74,9 @@ def search(options: SearchOptions) -> None:
     from ..search import search as run
     from ..search.storage import shown
     from ..settings import whole
-    from ..tables.reading import load
     from .console import new_console
     from .report import Reporter
-    from .training import few_threads, loss_of, prepare
+    from .training import few_threads, loss_of, prepare, read
 
     space = SearchSpace(**_given(options))
     whole(options.trials, "--trials")
@@ -81,7 +84,7 @@ def search(options: SearchOptions) -> None:
     require("optuna", "search", "a hyperparameter search")
     backend, storage = find_backend(options.backend), options.storage
     report = Reporter(quiet=False)
-    dataset = load(options.source, options.target, options.labels, max_unpacked=options.max_unpacked)
+    dataset = read(options)
     data = prepare(dataset, options.task, (0.2, 0.1), options.seed)
     if "validation" not in data.parts:
         raise HyperparameterError(
@@ -121,7 +124,10 @@ def search(options: SearchOptions) -> None:
         console.print(f"All trials were in {place} already; increase --trials to add more.", soft_wrap=True)
     console.print(f"[bold]Best of {len(found.trials)}:[/bold] {escape(described(best))}", soft_wrap=True)
     c = best.candidate
-    same = {name: getattr(options, name) for name in ("source", "target", "labels", "max_unpacked", "task", "epochs", "seed")}
+    names = (
+        "source", "target", "labels", "text", "number", "drop", "missing", "max_unpacked", "task", "epochs", "seed"
+    )  # fmt: skip
+    same = {name: getattr(options, name) for name in names}
     found_options = TrainOptions(
         **same, hidden=",".join(map(str, c.hidden)) or "none", activation=c.activation, dropout=c.dropout,
         optimizer=c.optimizer, lr=c.lr, weight_decay=c.weight_decay, batch_size=c.batch_size, schedule=c.schedule,

@@ -63,10 +63,9 @@ def train(options: TrainOptions) -> None:
     from ...backends import backend as find_backend
     from ..export.output_paths import require_writable
     from ..export.persistence import save
-    from ..tables.reading import load
     from .recipe import check_options
     from .report import Reporter, notes_of
-    from .training import prepare, train_model
+    from .training import prepare, read, train_model
 
     check_options(options)
     backend = find_backend(options.backend)
@@ -76,7 +75,7 @@ def train(options: TrainOptions) -> None:
     figures = _figures(options)
 
     report = Reporter(options.quiet)
-    dataset = load(options.source, options.target, options.labels, stream=options.stream, max_unpacked=options.max_unpacked)
+    dataset = read(options)
     data = prepare(dataset, options.task, (options.test_share, options.validation_share), options.seed)
     report.data(data)
     report.backend(backend, options.backend)

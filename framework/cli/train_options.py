@@ -25,6 +25,10 @@ class TrainOptions:
     source: shared.Source
     target: Annotated[shared.Target, DATA] = None
     labels: Annotated[shared.Labels, DATA] = None
+    text: Annotated[shared.Text, DATA] = None
+    number: Annotated[shared.Number, DATA] = None
+    drop: Annotated[shared.Drop, DATA] = None
+    missing: Annotated[shared.Missing, DATA] = None
     stream: Annotated[
         bool,
         DATA,

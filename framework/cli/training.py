@@ -22,7 +22,10 @@ from ..engine.model import Sequential, mlp
 from ..engine.step import TrainStep
 from ..losses import MSE, BinaryCrossEntropy, Loss, SoftmaxCrossEntropy
 from ..sources.row_source import ArrayRows, RowSource
+from ..tables.cells import parse_missing
+from ..tables.column_kind import kinds_to_json
 from ..tables.preprocessing import Preprocessor
+from ..tables.reading import load
 from ..tables.several_targets import fit_target
 from ..tables.splits import split
 from ..tables.table import Dataset, Task
@@ -122,6 +125,14 @@ class Trained:
     interrupted: bool = False
 
 
+def read(options: Any) -> Dataset:
+    """The data set that the options of a command describe."""
+    return load(
+        options.source, options.target, options.labels, options.text or (), getattr(options, "stream", False),
+        options.max_unpacked, options.number or (), options.drop or (), parse_missing(options.missing), options.task,
+    )  # fmt: skip
+
+
 def prepare(dataset: Dataset, task: str | None, fractions: tuple[float, float], seed: int) -> PreparedData:
     """Split and preprocess; statistics come from the training part only.
 
@@ -155,6 +166,7 @@ def prepare(dataset: Dataset, task: str | None, fractions: tuple[float, float], 
     encoded = coding.transform(target)
     training = dataset.take(rows["training"])
     preprocessor = Preprocessor().fit(training.features, training.target, found, target)
+    preprocessor.kinds = kinds_to_json(dataset.kinds, dataset.missing) if dataset.kinds else None
     parts = {}
     for name in rows:
         part = dataset.take(rows[name])

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ...errors import ModelFileError, ShapeError, StateError
 from ..sources.row_source import RowSource
+from .column_kind import kinds_from_json
 from .feature_coding import FeatureCoding
 from .moments import FloatArray
 from .several_targets import AnyCoding, SeveralTargets, fit_target, target_from_json
@@ -31,10 +32,13 @@ class Preprocessor:
     class labels: index into `classes`, which are sorted and keep their type (str, int, float or bool)
     regression target: (y − mean) / scale, as for a numeric column
 
+    Attributes: kinds – what the columns of a file were taken for, by `kinds_to_json`; stored with the rest, and passed to
+        `load_features` for predictions; None without a file.
     Differs from: scikit-learn's OneHotEncoder, which by default refuses unseen categories.
     """
 
     def __init__(self) -> None:
+        self.kinds: Any = None
         self._fitted: tuple[FeatureCoding, AnyCoding] | None = None
 
     def fit(
@@ -159,7 +163,7 @@ class Preprocessor:
     def to_json(self) -> dict[str, Any]:
         """The complete fitted state, as plain values that JSON can represent without loss."""
         features, target = self._codings()
-        return {"format": _FORMAT, "features": features.to_json(), "target": target.to_json()}
+        return {"format": _FORMAT, "features": features.to_json(), "target": target.to_json(), "kinds": self.kinds}
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Preprocessor:
@@ -171,6 +175,9 @@ class Preprocessor:
             )
         made = cls()
         try:
+            made.kinds = stored.get("kinds")
+            if made.kinds is not None:
+                kinds_from_json(made.kinds)
             made._fitted = (FeatureCoding.from_json(stored["features"]), target_from_json(stored["target"]))
         except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
             raise ModelFileError(

@@ -7,20 +7,24 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
-from ...errors import DataFileError, EmptyDataError, UnknownColumn
+from ...errors import DataFileError, EmptyDataError, HyperparameterError, UnknownColumn
 from ..sources.memory_map import memory_map
 from ..sources.names import did_you_mean, listed, unknown_column
 from ..sources.parquet_rows import ParquetRows, parquet_names
 from ..sources.row_source import RowSource
 from .bundled import BUNDLED, read_bundled
-from .columns import Column, narrowed
+from .cells import MISSING
+from .column_kind import kinds_from_json
+from .columns import Column
 from .csv_source import read_csv
 from .idx_source import read_idx
+from .kinds import apply_kinds, find_kinds, require_names
+from .labels import find_target
 from .npy_source import read_labels, read_npy
 from .npz_source import open_npz, read_npz
 from .parquet_source import read_parquet
@@ -58,8 +62,12 @@ def load(
     text: Collection[str] = (),
     stream: bool = False,
     max_unpacked: int | str | None = None,
+    number: Collection[str] = (),
+    drop: Collection[str] = (),
+    missing: Collection[str] = MISSING,
+    task: str | None = None,
 ) -> Dataset:
-    """Read features and target.
+    """Read features and target, and find out what each column of a table is: see `find_kinds` and `find_target`.
 
     Args: source – one of `BUNDLED`, or the path of a file with one of `EXTENSIONS`; target – name of the target column;
         required for tables (CSV, Parquet); for .npz the name of the target array ("y" by default); other sources have only one
@@ -67,20 +75,24 @@ def load(
         requires one; text – names of table columns to read as text even if they hold numbers, such as postcodes; stream – read
         the features on demand from their file (.npy, .npz, .parquet); the target is in memory; max_unpacked – bytes that a
         compressed file, or an svmlight file without its zeros, may become in memory, such as 8_000_000_000 or "8GB"; by default
-        128 MiB, or 50 times its size if that is more.
-    Returns: Dataset on the host, with a RowSource as features if they are streamed; a target of integers is int64, so that
-        class labels are 3 and not 3.0.
-    Raises: DataFileError for a source that is unknown, missing, damaged or too large; UnknownColumn if the target does not
-        exist or is not given; EmptyDataError for no rows or no features; MissingDependency for a missing optional library.
+        128 MiB, or 50 times its size if that is more; number – names of table columns to read as numbers, where other cells
+        count as missing; drop – names of table columns to leave out; missing – texts in table cells that stand for a missing
+        value; task – of the target, if it is not to be inferred: labels that are written as numbers are text in a
+        classification if they would be printed otherwise, such as 01.
+    Returns: Dataset on the host, with a RowSource as features if they are streamed.
+    Raises: DataFileError for a source that is unknown, missing, damaged or too large, and for a column of numbers with a few
+        cells that are none; UnknownColumn if a column does not exist or the target is not given; LabelError for missing labels;
+        EmptyDataError for no rows or no features; MissingDependency for a missing optional library.
     """
     form, path = find_format(source)
     _labels_only_where_used(form, labels)
     name = path.name.split(".")[0]
     labels_path = None if labels is None else _existing(Path(labels))
     if stream:
-        return _streamed(form, path, target, labels_path, text, max_unpacked)
+        return _streamed(form, path, target, labels_path, text, drop, missing, task, max_unpacked)
     if form in _TABLES:
-        columns = _TABLES[form](path, None, text, max_unpacked)
+        written = [target] if form == "csv" and target is not None else []
+        columns = _TABLES[form](path, None, [*text, *written], max_unpacked)
         if target is None:
             raise UnknownColumn(
                 f"expected the name of the target column of {path.name}, none was given; "
@@ -88,10 +100,15 @@ def load(
             )
         if target not in columns:
             raise unknown_column([target], list(columns), path.name, "target column")
-        values = columns.pop(target)
+        _require_options(list(columns), target, text, number, drop, path.name)
+        typed = form != "csv"
+        values, kind = find_target(columns.pop(target), target, text, missing, task, typed)
         if not columns:
             raise EmptyDataError(f"{path}: expected feature columns beside the target {target!r}, found none; add some")
-        return Dataset(Table(columns, path.name), narrowed(values) if form == "csv" else values, name, target)
+        others = [column for column in text if column != target]
+        table, kinds = find_kinds(Table(columns, path.name), others, number, drop, missing, typed)
+        notes = (kind.note,) if kind.note else ()
+        return Dataset(table, values, name, target, kinds=kinds, notes=notes, missing=tuple(missing))
     if form == "npz":
         matrix, y = read_npz(path, target or "y", max_unpacked)
         assert y is not None
@@ -118,6 +135,9 @@ def _streamed(
     target: str | None,
     labels: Path | None,
     text: Collection[str],
+    drop: Collection[str],
+    missing: Collection[str],
+    task: str | None,
     max_unpacked: int | str | None,
 ) -> Dataset:
     """A data set whose features are read on demand."""
@@ -133,12 +153,23 @@ def _streamed(
         names = parquet_names(path)
         if target not in names:
             raise unknown_column([target or "(none given)"], names, path.name, "target column")
-        others = [column for column in names if column != target]
+        _require_options(names, target, text, (), drop, path.name)
+        others = [column for column in names if column != target and column not in drop]
         if not others:
             raise EmptyDataError(f"{path}: expected feature columns beside the target {target!r}, found none; add some")
-        values = read_parquet(path, [target], text, max_unpacked)[target]
+        values, _ = find_target(read_parquet(path, [target], text, max_unpacked)[target], target, text, missing, task, True)
         return Dataset(ParquetRows(path, others, max_unpacked=max_unpacked), values, name, target)
     raise _not_streamed(path, form)
+
+
+def _require_options(
+    names: Sequence[str], target: str, text: Collection[str], number: Collection[str], drop: Collection[str], source: str
+) -> None:
+    """Checks the columns that the caller decides about."""
+    require_names(names, text, number, drop, source)
+    for option, chosen in (("number", number), ("drop", drop)):
+        if target in chosen:
+            raise HyperparameterError(f"--{option} {target}: expected a feature column, got the target; name another one")
 
 
 def open_features(
@@ -165,17 +196,26 @@ def load_features(
     columns: Sequence[str] | None = None,
     text: Collection[str] = (),
     max_unpacked: int | str | None = None,
+    kinds: Mapping[str, Any] | None = None,
 ) -> Features:
     """Read features without a target, for prediction; the source may contain a target.
 
     Args: source – as for `load`; columns – names of the feature columns, in this order (`input_names` of a fitted
         preprocessor); other columns are ignored; None reads all, in tables including the target; text – names of table columns
-        to read as text (`text_columns` of a fitted preprocessor); max_unpacked – as for `load`.
+        to read as text (`text_columns` of a fitted preprocessor); max_unpacked – as for `load`; kinds – those of a fitted
+        preprocessor, by which the columns of a table are read; without them, columns of a CSV file are what they seem.
     Returns: Table for CSV and Parquet, Matrix for the other formats, on the host.
     Raises: as `load`; UnknownColumn for columns that do not exist.
     """
     form, path = find_format(source)
     features: Features
+    if form in _TABLES and kinds:
+        known, missing = kinds_from_json(kinds)
+        used = {one.name: one for one in known if one.kind != "dropped"}
+        names = [*used] if columns is None else columns
+        text = [*text, *(one.name for one in used.values() if one.kind == "text")]
+        table = Table(_TABLES[form](path, names, text, max_unpacked), path.name)
+        return apply_kinds(table, [used[name] for name in names if name in used], missing)
     if form in _TABLES:
         features = Table(_TABLES[form](path, columns, text, max_unpacked), path.name)
     elif form == "npz":

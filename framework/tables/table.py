@@ -15,6 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 from ...errors import DtypeError, ShapeError
 from ..sources.names import unknown_column
 from ..sources.row_source import RowSource
+from .cells import MISSING
+from .column_kind import ColumnKind
 from .columns import Column, as_column
 from .targets import Target, as_target, rows_of, take
 
@@ -134,7 +136,9 @@ class Dataset:
 
     Args: features – `Table` or `Matrix` of N rows, or a RowSource that reads them on demand; target – a column [N], or several
         of them by name; name – of the data set; target_name – of a single target column; task – if the source specifies it,
-        otherwise None; split_by – the column by which rows are divided, which is not among the features; None: at random.
+        otherwise None; split_by – the column by which rows are divided, which is not among the features; None: at random; kinds
+        – what the columns of a table file were taken for, also those that were dropped; notes – on the target; missing – texts
+        that stand for a missing value.
     Raises: ShapeError if features, target and split column differ in length.
     """
 
@@ -144,6 +148,9 @@ class Dataset:
     target_name: str = "target"
     task: Task | None = None
     split_by: SplitColumn | None = None
+    kinds: tuple[ColumnKind, ...] = ()
+    notes: tuple[str, ...] = ()
+    missing: tuple[str, ...] = MISSING
 
     def __post_init__(self) -> None:
         single = f"target {self.target_name!r}"

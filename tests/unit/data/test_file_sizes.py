@@ -164,7 +164,7 @@ def zeros_npz(path):
 
 
 def zeros_csv(path):
-    path.write_bytes(gzip.compress(b"a,b,y\n" + b"0,0,1\n0,0,0\n" * 10_000))
+    path.write_bytes(gzip.compress(b"a,b,y\n1,1,1\n" + b"0,0,1\n0,0,0\n" * 10_000))
 
 
 def zeros_idx(path):
@@ -184,7 +184,7 @@ def zeros_svmlight_gz(path):
 def zeros_parquet(path):
     arrow = pytest.importorskip("pyarrow", reason="Parquet is read through pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet", reason="Parquet is read through pyarrow")
-    parquet.write_table(arrow.table({"x": np.zeros(100_000), "y": np.zeros(100_000)}), path)
+    parquet.write_table(arrow.table({"x": np.arange(100_000) // 99_999.0, "y": np.zeros(100_000)}), path)
 
 
 COMPRESSED = {
