@@ -28,7 +28,7 @@ from ..tables.splits import split
 from ..tables.table import Dataset, Task
 from ..tables.target_coding import require_present
 from ..tables.task import find_task
-from ..tables.validation import require_finite, require_finite_features
+from ..tables.validation import require_finite, require_no_infinity
 from ..training.callbacks import Callback
 from ..training.checkpoint import Checkpoint
 from ..training.checkpoint_files import checkpoints
@@ -111,7 +111,7 @@ def prepare(dataset: Dataset, task: str | None, fractions: tuple[float, float], 
     Raises: NonFiniteDataError with the row in the file; what `split` and `Preprocessor.fit` raise.
     """
     if not isinstance(dataset.features, RowSource):
-        require_finite_features(dataset.features)
+        require_no_infinity(dataset.features)
     target = dataset.target
     if is_text(target):
         require_present(target)

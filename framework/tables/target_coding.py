@@ -1,6 +1,6 @@
 """Encoding of the target: class labels as indices, standardised numbers, and the inverse of both.
 
-Encoding of the features is in `feature_coding.py`; `Preprocessor` combines both.
+Encoding of the features is in `encoder.py`; `Preprocessor` combines both.
 """
 
 from __future__ import annotations
