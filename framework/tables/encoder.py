@@ -436,7 +436,8 @@ def _fit_stream(blocks: Iterable[Any], settings: Settings) -> dict[str, Coding]:
                 kind = kind_of(column)
                 of_kind.setdefault(kind if kind in ("number", "boolean") else name, []).append(name)
             collected = [_statistics(group, columns[group[0]], True) for group in of_kind.values()]
-        refuse_infinity(columns.items(), f"features, from row {row + 1} on" if row else "features")
+        label = block.source or "features"
+        refuse_infinity(columns.items(), f"{label}, from row {row + 1} on" if row else label)
         for statistics in collected:
             statistics.add([columns[name] for name in statistics.names])
         row += len(block)

@@ -42,13 +42,14 @@ class Preprocessor:
     class labels: index into `classes`, which are sorted and keep their type (str, int, float or bool)
     regression target: (y − mean) / scale, scale the standard deviation (ddof = 0), 1 for a constant target
 
-    Args: scaling, dtype – of the encoder.
+    Args: scaling, dtype – of the encoder; scaling None is "robust" for classes and "standard" for regression, where a target
+        may be linear in a number far from its median.
     Attributes: kinds – what the columns of a file were read as, as plain values; stored with the rest, for reading at predict
         time.
     """
 
-    def __init__(self, scaling: Scaling = "robust", dtype: DTypeLike = "float32") -> None:
-        self._scaling: Scaling = scaling
+    def __init__(self, scaling: Scaling | None = None, dtype: DTypeLike = "float32") -> None:
+        self._scaling = scaling
         self._dtype = dtype
         self._fitted: tuple[TableEncoder, TargetCoding] | None = None
         self.kinds: Any = None
@@ -69,9 +70,11 @@ class Preprocessor:
             raise ShapeError(
                 f"expected one target per row, got {len(table)} rows and {len(column)} targets; align them"
             )
-        encoder = TableEncoder(scaling=self._scaling, max_one_hot=None, dtype=self._dtype).fit(table)
+        coding = TargetCoding.fit(column, task)
+        scaling = self._scaling or ("robust" if coding.task == "classification" else "standard")
+        encoder = TableEncoder(scaling=scaling, max_one_hot=None, dtype=self._dtype).fit(table)
         _require_few_categories(encoder, len(table))
-        self._fitted = (encoder, TargetCoding.fit(column, task))
+        self._fitted = (encoder, coding)
         return self
 
     @property
