@@ -21,6 +21,7 @@ from fusedstep.errors import (
     StateError,
     UnknownColumn,
 )
+from fusedstep.framework.tables.column_kind import ColumnKind, kinds_to_json
 from fusedstep.framework.tables.moments import column_moments
 from fusedstep.framework.tables.preprocessing import Preprocessor, most_categories
 from fusedstep.framework.tables.table import Matrix, Table
@@ -297,7 +298,7 @@ def test_damaged_json_is_reported(change):
 
 def test_kinds_of_columns_are_stored():
     fitted = Preprocessor().fit(np.zeros((2, 1)), [0, 1])
-    fitted.kinds = [{"name": "a", "kind": "number"}]
+    fitted.kinds = kinds_to_json((ColumnKind("a", "number", "0 to 1"),), ("", "NA"))
     assert Preprocessor.from_json(json.loads(json.dumps(fitted.to_json()))).kinds == fitted.kinds
 
 
