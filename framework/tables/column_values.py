@@ -61,9 +61,12 @@ class TextCells:
 
 
 def as_text(column: Column) -> TextColumn:
-    """A column as text: whole numbers without a point, booleans as true and false, dates in ISO 8601."""
+    """A column as text: whole numbers without a point, booleans as true and false, dates in ISO 8601; blank text is missing."""
     if is_text(column):
-        return column
+        blank = np.array([not value or value.isspace() for value in column.values], dtype=np.bool_)
+        if not blank.any():
+            return column
+        return TextColumn(np.where(np.append(blank, True)[column.codes], -1, column.codes).astype(np.int32), column.values)
     values, places = np.unique(column, return_inverse=True)
     codes = places.reshape(-1).astype(np.int32)
     codes[absent_rows(column)] = -1
@@ -102,11 +105,23 @@ def counts_rows(column: Column) -> bool:
     return bool(np.array_equal(column, np.arange(len(column)) + int(column[0])))
 
 
-def describe(column: Column) -> str:
-    """The values of a column in a few words: their range, or how many there are and which."""
+def like_an_index(column: NDArray[Any]) -> bool:
+    """Whether a column holds whole numbers that mostly differ, or count by one: of the rows of one or several tables."""
+    if column.dtype.kind not in "if" or not bool((column == np.floor(column)).all()):
+        return False
+    return 2 * len(np.unique(column)) > len(column) or 10 * int(np.count_nonzero(np.diff(column) == 1)) > 9 * len(column)
+
+
+def describe(column: Column, boolean: bool = False) -> str:
+    """The values of a column in a few words: their range, or how many there are and which.
+
+    Args: column; boolean – whether text is that of booleans of which some are missing.
+    """
     absent = absent_rows(column)
     if absent.all():
         return "no values"
+    if is_text(column) and boolean:
+        return describe((column.values == "true")[column.codes[~absent]])
     if is_text(column):
         used = column.values[column.counts() > 0].tolist()
         names = ", ".join(sorted(used))
@@ -116,6 +131,11 @@ def describe(column: Column) -> str:
         return f"{100.0 * float(np.mean(column)):.3g} % true"
     known = column[~absent]
     return f"{short(known.min())} to {short(known.max())}"
+
+
+def quoted(text: str) -> str:
+    """A text in quotes, of which at most 60 characters are shown."""
+    return repr(str(text) if len(text) <= 60 else f"{text[:57]}…")
 
 
 def short(value: Any) -> str:

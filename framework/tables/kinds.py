@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -19,7 +19,7 @@ from ...errors import DataFileError, EmptyDataError, HyperparameterError
 from ..sources.names import unknown_column
 from .cells import DATE_FORMS, MISSING, DateForm, booleans, dates, integers, is_decorated, like_dates, missing_tokens, numbers
 from .column_kind import KINDS, ColumnKind, Kind, kinds_from_json, kinds_to_json
-from .column_values import FEW_ROWS, TextCells, absent_rows, as_text, counts_rows, describe, short
+from .column_values import FEW_ROWS, TextCells, absent_rows, as_text, counts_rows, describe, like_an_index, quoted, short
 from .columns import Column, is_text
 from .table import Table
 from .text_column import TextColumn
@@ -69,7 +69,7 @@ def find_kinds(
             kinds.append(ColumnKind(name, "dropped", "on request"))
             continue
         asked: Kind | None = "text" if name in text else "number" if name in number else None
-        found, made = _ColumnReader(name, tokens, typed, decimal, has_names).find(column, asked)
+        found, made = _ColumnReader(name, tokens, typed, decimal, has_names, table.source).find(column, asked)
         kinds.append(found)
         if found.kind != "dropped":
             columns[name] = made
@@ -95,9 +95,10 @@ def apply_kinds(
     tokens = missing_tokens(missing)
     used = [one for one in kinds if one.kind != "dropped"]
     chosen = table.select([one.name for one in used])
-    columns = {
-        one.name: _ColumnReader(one.name, tokens, decimal=decimal).read(chosen.columns[one.name], one) for one in used
-    }
+    columns: dict[str, Column] = {}
+    for one in used:
+        reader = _ColumnReader(one.name, tokens, decimal=decimal, source=table.source)
+        columns[one.name] = reader.read(chosen.columns[one.name], one)
     return Table(columns, table.source)
 
 
@@ -129,6 +130,12 @@ class _ColumnReader:
     typed: bool = False
     decimal: str = "."
     has_names: bool = True
+    source: str = ""
+
+    @property
+    def where(self) -> str:
+        """The column, for messages."""
+        return f"{self.source}, column {self.name!r}" if self.source else f"column {self.name!r}"
 
     def find(self, column: Column, asked: Kind | None) -> tuple[ColumnKind, Column]:
         """Its kind, and the column of that kind."""
@@ -137,7 +144,7 @@ class _ColumnReader:
             return self._described("text", made, useful=True), made
         if asked == "number":
             made, note = self._forced(column)
-            return self._described("number", made, note, useful=True), made
+            return replace(self._described("number", made, note, useful=True), forced=True), made
         if not is_text(column):
             kind: Kind = {"b": "boolean", "M": "date"}.get(column.dtype.kind, "number")  # type: ignore[assignment]
             return self._described(kind, column), column
@@ -152,14 +159,15 @@ class _ColumnReader:
         if is_text(column):
             cells = TextCells(column, self.tokens)
             if kind.kind == "number":
-                return self._require_all(cells, numbers(cells.values, self.decimal), "numbers")
+                found = numbers(cells.values, self.decimal)
+                return cells.spread(found) if kind.forced else self._require_all(cells, found, "numbers")
             return self._require_all(cells, dates(cells.values, kind.form or "Y-m-d"), "dates")
         if (column.dtype.kind == "M") == (kind.kind == "date"):
             return column.astype(np.float64) if column.dtype == np.bool_ else column
         if absent_rows(column).all():
             return np.full(len(column), "NaT", "datetime64[us]") if kind.kind == "date" else np.full(len(column), np.nan)
         raise DataFileError(
-            f"column {self.name!r}: expected {kind.kind}s as in the training data, found "
+            f"{self.where}: expected {kind.kind}s as in the training data, found "
             f"{'dates' if column.dtype.kind == 'M' else 'numbers'}; convert the column"
         )
 
@@ -184,11 +192,12 @@ class _ColumnReader:
             if 2 * rows > cells.present:
                 raise self._few_bad_cells(cells, np.isnan(found), "numbers")
             note = ""
-        form, date_note = self._date_form(cells)
+        form, moments, date_note = self._dates(cells)
         if form is not None:
-            made = cells.spread(dates(cells.values, form))
+            made = cells.spread(moments)
             return self._described("date", made, form=form), made
-        return self._described("text", cells.column, note or date_note), cells.column
+        made = as_text(cells.column)
+        return self._described("text", made, note or date_note), made
 
     def _described(
         self, kind: Kind, column: Column, note: str = "", form: DateForm | None = None, useful: bool = False
@@ -196,10 +205,11 @@ class _ColumnReader:
         """The kind with its values in words; `useful` – it is not dropped."""
         reason = None if useful else self._useless(column)
         if reason:
-            return ColumnKind(self.name, "dropped", reason)
+            return ColumnKind(self.name, "dropped", reason, note)
         if not note and kind == "number" and counts_rows(column):
             note = f"{self.name!r} counts the rows; if it only identifies them, leave it out with --drop"
-        return ColumnKind(self.name, kind, describe(column), note, form, int(np.count_nonzero(absent_rows(column))))
+        gaps = int(np.count_nonzero(absent_rows(column)))
+        return ColumnKind(self.name, kind, describe(column, kind == "boolean"), note, form, gaps)
 
     def _useless(self, column: Column) -> str:
         """Why a column is of no use as an input, or an empty text."""
@@ -218,7 +228,7 @@ class _ColumnReader:
             if different == present and 2 * present > len(column):
                 return "every value differs"
             constant = present == len(column) and different == 1
-            return f"always {str(column.values[column.codes[0]])!r}" if constant else ""
+            return f"always {quoted(column.values[column.codes[0]])}" if constant else ""
         if present == len(column) and bool((column == column[0]).all()):
             return f"always {short(column[0])}"
         return ""
@@ -229,50 +239,52 @@ class _ColumnReader:
         if not (numbered or _UNNAMED.fullmatch(self.name)) or len(column) < FEW_ROWS:
             return False
         nameless = self.has_names if numbered else self.name != "index"
-        return counts_rows(column) or (nameless and column.dtype == np.int64 and len(np.unique(column)) == len(column))
+        return counts_rows(column) or (nameless and like_an_index(column))
 
-    def _date_form(self, cells: TextCells) -> tuple[DateForm | None, str]:
-        """The form of the dates, or why text that looks like dates stays text.
+    def _dates(self, cells: TextCells) -> tuple[DateForm | None, NDArray[Any], str]:
+        """The form of the dates and the dates of the values, or why text that looks like dates stays text.
 
         Raises: DataFileError if more than half of the cells are dates, and others are not.
         """
+        nothing = np.zeros(0, "datetime64[us]")
         if 2 * cells.rows_of(like_dates(cells.values)) <= cells.present:
-            return None, ""
-        read = {form: ~np.isnat(dates(cells.values, form)) for form in DATE_FORMS}
-        rows = {form: cells.rows_of(readable) for form, readable in read.items()}
+            return None, nothing, ""
+        read = {form: dates(cells.values, form) for form in DATE_FORMS}
+        rows = {form: cells.rows_of(~np.isnat(moments)) for form, moments in read.items()}
         whole = [form for form in DATE_FORMS if rows[form] == cells.present]
         both = min(rows["d/m/Y"], rows["m/d/Y"])
         if len(whole) == 1:
-            return whole[0], ""
+            return whole[0], read[whole[0]], ""
         if len(whole) > 1 or 2 * both > cells.present:
-            first = next(value for value, readable in zip(cells.values, read["d/m/Y"], strict=True) if readable)
+            first = cells.first(~np.isnat(read["d/m/Y"]))[2]
             why = "may be day/month or month/day" if len(whole) > 1 else "mix day/month and month/day"
-            return None, f"dates such as {first!r} in {self.name!r} {why} and stay text; write them as YYYY-MM-DD"
+            note = f"dates such as {quoted(first)} in {self.name!r} {why} and stay text; write them as YYYY-MM-DD"
+            return None, nothing, note
         best = max(DATE_FORMS, key=lambda form: rows[form])
         if 2 * rows[best] > cells.present:
-            raise self._few_bad_cells(cells, ~read[best], "dates")
-        return None, ""
+            raise self._few_bad_cells(cells, np.isnat(read[best]), "dates")
+        return None, nothing, ""
 
     def _forced(self, column: Column) -> tuple[Column, str]:
         """The column as numbers because the caller says so, and how many cells became missing."""
         if not is_text(column):
             if column.dtype.kind == "M":
-                raise DataFileError(f"column {self.name!r}: expected numbers (--number), found dates; leave out --number")
+                raise DataFileError(f"{self.where}: expected numbers (--number), found dates; leave out --number")
             return (column.astype(np.float64) if column.dtype == np.bool_ else column), ""
         cells = TextCells(column, self.tokens)
         found = numbers(cells.values, self.decimal)
         bad = np.isnan(found)
         if cells.present and bad.all():
             raise DataFileError(
-                f"column {self.name!r}: expected numbers (--number), found none among {cells.present:,} cells; the first is "
-                f"{cells.values[0]!r}; leave out --number"
+                f"{self.where}: expected numbers (--number), found none among {cells.present:,} cells; the first is "
+                f"{quoted(cells.values[0])}; leave out --number"
             )
         whole = integers(cells.values) if not (cells.missing or bad.any()) else None
         made = cells.spread(found if whole is None else whole)
         if not bad.any():
             return made, self._rounded(cells, made)
         count, row, cell = cells.first(bad)
-        return made, f"{_count(count)} of {self.name!r} taken as missing (--number), the first {cell!r} in row {row:,}"
+        return made, f"{_count(count)} of {self.name!r} taken as missing (--number), the first {quoted(cell)} in row {row:,}"
 
     def _rounded(self, cells: TextCells, made: Column) -> str:
         """A note on whole numbers that float64 does not hold exactly."""
@@ -286,7 +298,7 @@ class _ColumnReader:
         if not changed.any():
             return ""
         _, row, cell = cells.first(changed)
-        return f"whole numbers of more than 15 digits in {self.name!r} are rounded, the first {cell!r} in row {row:,}"
+        return f"whole numbers of more than 15 digits in {self.name!r} are rounded, the first {quoted(cell)} in row {row:,}"
 
     def _read_booleans(self, column: Column) -> Column:
         if not is_text(column) and column.dtype == np.bool_:
@@ -310,7 +322,7 @@ class _ColumnReader:
         count, row, cell = cells.first(bad)
         more = f", and {_count(count - 1)} more" if count > 1 else ""
         return DataFileError(
-            f"column {self.name!r}: expected {what} as in the training data, found {cell!r} in row {row:,}{more}; "
+            f"{self.where}, row {row:,}: expected {what} as in the training data, found {quoted(cell)}{more}; "
             f"correct the cells, or leave them empty if the value is missing"
         )
 
@@ -320,9 +332,9 @@ class _ColumnReader:
         others = f", the first of {count:,} that are not" if count > 1 else ""
         name = shlex.quote(self.name)
         force = f" --number {name} (such cells are missing)," if what == "numbers" else ""
-        token = "" if "," in cell else f" --missing {shlex.quote('+' + cell)} (it stands for no value),"
+        token = "" if "," in cell or len(cell) > 30 else f" --missing {shlex.quote('+' + cell)} (it stands for no value),"
         return DataFileError(
-            f"column {self.name!r}, row {row:,}: expected {what}, found {cell!r}{others}; {good:,} of {cells.present:,} cells "
+            f"{self.where}, row {row:,}: expected {what}, found {quoted(cell)}{others}; {good:,} of {cells.present:,} cells "
             f"are {what}; correct it, or choose{token}{force} --text {name} or --drop {name} "
             f"(in Python missing=,{' number=,' if force else ''} text=, drop=)"
         )
@@ -335,8 +347,8 @@ class _ColumnReader:
             return
         _, row, cell = cells.first(signs)
         raise DataFileError(
-            f"column {self.name!r}, row {row:,}: expected numbers such as 1.5 or 1234.5, without signs and thousands "
-            f"separators, found {cell!r}; write plain numbers (--decimal , reads decimal commas), or keep the column as "
+            f"{self.where}, row {row:,}: expected numbers such as 1.5 or 1234.5, without signs and thousands "
+            f"separators, found {quoted(cell)}; write plain numbers (--decimal , reads decimal commas), or keep the column as "
             f"text with --text {shlex.quote(self.name)} (in Python text=)"
         )
 

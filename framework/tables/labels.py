@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ...errors import DataFileError, DtypeError, LabelError, NonFiniteDataError
 from .cells import MISSING, booleans, integers, missing_tokens, numbers
 from .column_kind import ColumnKind, Kind
-from .column_values import TextCells, as_text, describe
+from .column_values import TextCells, as_text, describe, quoted
 from .columns import Column, is_text, narrowed
 from .kinds import decorated
 from .task import find_task
@@ -73,13 +73,15 @@ def _as_written(cells: TextCells, found: NDArray[np.float64], name: str, task: s
     whole = integers(values)
     if whole is not None and [str(number) for number in whole.tolist()] == values:
         return cells.spread(whole), ""
-    if [repr(number) for number in found.tolist()] == values:
-        return cells.spread(found), ""
     exact = all(value.strip().lstrip("+-").isdecimal() for value in values)
-    if find_task(column.codes.astype(np.int64) if exact and whole is None else cells.spread(found), task) == "regression":
-        return cells.spread(found), ""
+    numbered = cells.spread(found)
+    too_large = exact and whole is None  # for int64; how many different ones there are tells the task as well
+    if find_task(column.codes.astype(np.int64) if too_large else numbered, task) == "regression":
+        return numbered, ""
+    if [repr(number) for number in found.tolist()] == values:
+        return numbered, ""
     if len(np.unique(found)) < len(values) and whole is None and not exact:
-        return narrowed(cells.spread(found)), (
+        return narrowed(numbered), (
             f"labels of {name!r} that are the same number, such as 1 and 1.0, are one class; --text keeps them apart"
         )
     return column, ""
@@ -88,7 +90,7 @@ def _as_written(cells: TextCells, found: NDArray[np.float64], name: str, task: s
 def _missing(name: str, cells: TextCells, is_number: bool) -> Exception:
     """The error for missing labels."""
     codes = cells.column.codes[cells.absent_rows]
-    spelled = sorted({repr(str(value)) for value in cells.column.values[codes[codes >= 0]] if value.strip()})
+    spelled = sorted({quoted(value) for value in cells.column.values[codes[codes >= 0]] if value.strip()})
     rows = np.flatnonzero(cells.absent_rows)
     what = f"{len(rows):,} missing ({', '.join(spelled)})" if spelled else f"{len(rows):,} empty"
     what += f", the first in row {rows[0] + 1:,}"
@@ -108,6 +110,6 @@ def _require_no_numbers(name: str, cells: TextCells, found: NDArray[np.float64],
     others = f", the first of {count:,} that are not" if count > 1 else ""
     fraction = f"; {good:,} of {cells.present:,} cells are numbers" if good else ""
     raise DataFileError(
-        f"target {name!r}, row {row:,}: expected numbers such as 1.5 or 1234.5, found {cell!r}{others}{fraction}; correct the "
-        f"cells or drop their rows, or make each value a class with --text {shlex.quote(name)} (in Python text=)"
+        f"target {name!r}, row {row:,}: expected numbers such as 1.5 or 1234.5, found {quoted(cell)}{others}{fraction}; "
+        f"correct the cells or drop their rows, or make each value a class with --text {shlex.quote(name)} (in Python text=)"
     )
