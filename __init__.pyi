@@ -208,6 +208,9 @@ from .framework.sources.row_source import (
     ArrayRows as ArrayRows,
     RowSource as RowSource,
 )
+from .framework.tables.encoder import (
+    TableEncoder as TableEncoder,
+)
 from .framework.training.augmentation import (
     Augmentation as Augmentation,
     FeatureMasking as FeatureMasking,

@@ -42,7 +42,7 @@ MOVED = {
     ("framework.data", "framework"): "optional",
     ("framework.data", "framework.sources"): "blocks loader memory_map names order parquet_rows row_source",
     ("framework.data", "framework.tables"): (
-        "bootstrap bundled columns csv_source feature_coding idx_source moments npy_source npz_source parquet_source "
+        "bootstrap bundled columns csv_source idx_source moments npy_source npz_source parquet_source "
         "preprocessing sources=reading splits svmlight_source table target_coding task validation"
     ),
     ("framework.plots", "framework.diagnostics.plots"): "curves layers rates regions style surface",

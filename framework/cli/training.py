@@ -33,7 +33,7 @@ from ..tables.target_coding import require_present
 from ..tables.target_notes import notes_on_classes, notes_on_constants, require_several_rows
 from ..tables.targets import by_name
 from ..tables.task import find_task
-from ..tables.validation import require_finite_features
+from ..tables.validation import require_no_infinity
 from ..training.callbacks import Callback
 from ..training.checkpoint import Checkpoint
 from ..training.checkpoint_files import checkpoints
@@ -141,7 +141,7 @@ def prepare(dataset: Dataset, task: str | None, fractions: tuple[float, float], 
         `Preprocessor.fit` raise.
     """
     if not isinstance(dataset.features, RowSource):
-        require_finite_features(dataset.features)
+        require_no_infinity(dataset.features)
     target = dataset.target
     for name, column in by_name(target, dataset.target_name).items():
         require_present(column, f"target {name!r}")

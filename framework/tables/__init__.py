@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .splits import split
     from .table import Dataset, Features, Matrix, Table, Task, as_features
     from .task import TASKS, find_task
-    from .validation import require_finite, require_finite_features
+    from .validation import require_finite, require_no_infinity
 
 # Loaded at first use: a training step needs little of this package.
 __getattr__, __dir__, _ = lazy_loader.attach(__name__, submod_attrs={
@@ -27,10 +27,10 @@ __getattr__, __dir__, _ = lazy_loader.attach(__name__, submod_attrs={
     "splits": ["split"],
     "table": ["Dataset", "Features", "Matrix", "Table", "Task", "as_features"],
     "task": ["TASKS", "find_task"],
-    "validation": ["require_finite", "require_finite_features"],
+    "validation": ["require_finite", "require_no_infinity"],
 })  # fmt: skip
 
 __all__ = [
     "BUNDLED", "EXTENSIONS", "TASKS", "Dataset", "Features", "Matrix", "Preprocessor", "Table", "Task", "as_features",
-    "find_task", "load", "load_features", "require_finite", "require_finite_features", "split",
+    "find_task", "load", "load_features", "require_finite", "require_no_infinity", "split",
 ]  # fmt: skip

@@ -1,7 +1,7 @@
 """One column of data: its type (float64, int64, bool, dates or text), and the conversion to it.
 
-Tables of columns are in `table.py`, conversion from Arrow is in `arrow_columns.py`; standardisation and one-hot encoding are
-in `feature_coding.py`.
+Tables of columns are in `table.py`, conversion from Arrow is in `arrow_columns.py`; their encoding for a
+network is in `column_codings.py`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What each column of a table is taken for: number, text, date or boolean, or dropped and why.
 
-What a single cell says is in `cells.py`, encoding for a network in `feature_coding.py`. No value is changed in silence: a
+What a single cell says is in `cells.py`, encoding for a network in `encoder.py`. No value is changed in silence: a
 column is converted as a whole, or not at all; what could be meant otherwise is said in `ColumnKind.note`.
 """
 

@@ -1,71 +1,85 @@
 """`Preprocessor`: converts features and target to the input of a network; stored with the model as plain values.
 
-The encodings of columns and targets are in `feature_coding.py` and `target_coding.py`; they are combined here.
+The encodings of features and targets are in `encoder.py` and `target_coding.py`; they are combined here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, overload
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from ...errors import ModelFileError, ShapeError, StateError
+from ...errors import DataFileError, ModelFileError, ShapeError, StateError
 from ..sources.row_source import RowSource
+from .column_codings import Coding, NumberCoding, TextCoding, require_different_texts
 from .column_kind import kinds_from_json
-from .feature_coding import FeatureCoding
-from .moments import FloatArray
+from .column_statistics import Scaling
+from .encoder import TableEncoder
+from .frames import named_columns
+from .moments import plain_number
 from .several_targets import AnyCoding, SeveralTargets, fit_target, target_from_json
-from .table import Features, Task, as_features
+from .table import Task
 from .target_coding import Label, TargetCoding
 from .targets import TargetLike, as_target, rows_of
 
-_FORMAT = "fusedstep.preprocessor/1"
+_FORMAT = "fusedstep.preprocessor/2"
+_FIRST_FORMAT = "fusedstep.preprocessor/1"
+_ALWAYS_ALLOWED = 100
+_NEVER_EXCEEDED = 10_000
+
+
+def most_categories(rows: int) -> int:
+    """Largest number of categories of a text column: half the training rows, but at least 100 and at most 10,000.
+
+    With more, most categories occur only once (identifiers, free text), and one-hot encoding needs too much memory.
+    """
+    return min(max(_ALWAYS_ALLOWED, rows // 2), _NEVER_EXCEEDED)
 
 
 class Preprocessor:
-    """Standardised numbers, one-hot text and encoded targets, with statistics of the training part only.
+    """A `TableEncoder` of the features and the encoded target, with statistics of the training part only.
 
-    numeric column: (x − mean) / scale, scale the standard deviation (ddof = 0), 1 for a constant column
-    text column: one 0/1 column per category of the training part, sorted; an unseen category gives zeros only
+    features: as of `TableEncoder`, with every text column one-hot
     class labels: index into `classes`, which are sorted and keep their type (str, int, float or bool)
-    regression target: (y − mean) / scale, as for a numeric column
+    regression target: (y − mean) / scale, scale the standard deviation (ddof = 0), 1 for a constant target
 
+    Args: scaling, dtype – of the encoder; scaling None is "robust" for classes and "standard" for regression, where a target
+        may be linear in a number far from its median.
     Attributes: kinds – what the columns of a file were taken for, by `kinds_to_json`; stored with the rest, and passed to
         `load_features` for predictions; None without a file.
-    Differs from: scikit-learn's OneHotEncoder, which by default refuses unseen categories.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, scaling: Scaling | None = None, dtype: DTypeLike = "float32") -> None:
+        self._scaling = scaling
+        self._dtype = dtype
+        self._fitted: tuple[TableEncoder, AnyCoding] | None = None
         self.kinds: Any = None
-        self._fitted: tuple[FeatureCoding, AnyCoding] | None = None
 
     def fit(
-        self,
-        features: Features | ArrayLike | RowSource,
-        target: TargetLike | RowSource,
-        task: Task | None = None,
-        known_target: TargetLike | None = None,
+        self, features: Any, target: TargetLike | RowSource, task: Task | None = None, known_target: TargetLike | None = None
     ) -> Preprocessor:
-        """Compute means, scales, categories and classes; the state is unchanged if this raises.
+        """Compute encodings and classes; the state is unchanged if this raises.
 
-        Args: features – the training part: Table, Matrix, mapping of columns, [N, d] numbers, or a RowSource, which is read
-            once, block by block; target – [N], or a RowSource, which is read into memory, or several as for `as_target`; task –
-            None: determined by `find_task`; known_target – the target of all rows, for classes that the training part lacks.
+        Args: features – the training part, as for `TableEncoder.fit`; target – [N], or a RowSource, which is read into memory,
+            or several as for `as_target`; task – None: determined by `find_task`; known_target – the target of all rows, for
+            classes that the training part lacks.
         Returns: itself.
-        Raises: EmptyDataError for no rows or columns; ShapeError for unequal lengths; NonFiniteDataError for NaN or infinity;
+        Raises: as `TableEncoder.fit`; ShapeError for unequal lengths; NonFiniteDataError for a missing or infinite target;
             LabelError for an empty label or a single class; DtypeError for regression on text; DataFileError for a text column
             with more categories than half the rows (100 are always allowed, 10,000 at most).
         """
         column = as_target(target.whole() if isinstance(target, RowSource) else target)
-        table = features if isinstance(features, RowSource) else as_features(features)
+        table = features if isinstance(features, RowSource) else named_columns(features)
         if len(table) != rows_of(column):
             raise ShapeError(
                 f"expected one target per row, got {len(table)} rows and {rows_of(column)} targets; align them"
             )
-        coding = FeatureCoding.fit_source(table) if isinstance(table, RowSource) else FeatureCoding.fit(table)
-        self._fitted = (coding, fit_target(column, task, known_target))
+        coding = fit_target(column, task, known_target)
+        scaling = self._scaling or ("robust" if coding.task == "classification" else "standard")
+        encoder = TableEncoder(scaling=scaling, max_one_hot=None, dtype=self._dtype).fit(table)
+        _require_few_categories(encoder, len(table))
+        self._fitted = (encoder, coding)
         return self
 
     @property
@@ -76,17 +90,17 @@ class Preprocessor:
     @property
     def input_names(self) -> tuple[str, ...]:
         """Names of the columns that `transform` expects; pass them to `load_features(source, columns=…)`."""
-        return self._codings()[0].names
+        return self._codings()[0].input_names
 
     @property
     def text_columns(self) -> tuple[str, ...]:
         """Names of the text input columns; pass them to `load_features(source, text=…)`."""
-        return tuple(self._codings()[0].categories)
+        return self._codings()[0].text_columns
 
     @property
     def feature_names(self) -> tuple[str, ...]:
         """Names of the columns that `transform` returns: the column name for numbers, `column=category` for text."""
-        return self._codings()[0].output_names
+        return tuple(self._codings()[0].get_feature_names_out().tolist())
 
     @property
     def width(self) -> int:
@@ -115,23 +129,29 @@ class Preprocessor:
         coding = self._codings()[1]
         return coding.codings if isinstance(coding, SeveralTargets) else {"target": coding}
 
+    @property
+    def categories(self) -> dict[int, int]:
+        """Column that `transform` returns -> number of its integer codes, for `fs.mlp(…, categories=…)`."""
+        return self._codings()[0].categories_
+
     @overload
     def transform(self, features: RowSource) -> RowSource: ...
     @overload
-    def transform(self, features: Features | ArrayLike) -> FloatArray: ...
-    def transform(self, features: Features | ArrayLike | RowSource) -> FloatArray | RowSource:
+    def transform(self, features: Any) -> NDArray[Any]: ...
+    def transform(self, features: Any) -> NDArray[Any] | RowSource:
         """Encode features for the network.
 
-        Args: features – Table, Matrix or mapping with the columns `input_names` (others are ignored), or [N, d] numbers in the
-            order of `input_names`, or a RowSource of those.
-        Returns: [N, width] float64, C-contiguous, on the host; for a RowSource, a source that encodes rows when they are read.
-        Raises: UnknownColumn, ShapeError, DtypeError if the columns are not those of `fit`; NonFiniteDataError; EmptyDataError
-            for no rows.
+        Args: features – as for `TableEncoder.transform`, with the columns `input_names`; others are ignored.
+        Returns: [N, width] float32, C-contiguous, on the host; for a RowSource, a source that encodes rows when they are read.
+        Raises: UnknownColumn, ShapeError, DtypeError if the columns are not those of `fit`; NonFiniteDataError for infinity;
+            EmptyDataError for no rows.
         """
-        coding = self._codings()[0]
-        return coding.transform_source(features) if isinstance(features, RowSource) else coding.transform(features)
+        encoder = self._codings()[0]
+        if isinstance(features, RowSource):
+            return encoder.transform_source(features)
+        return encoder.encode(named_columns(features).select(encoder.input_names)[0])
 
-    def unseen(self, features: Features | ArrayLike) -> dict[str, int]:
+    def unseen(self, features: Any) -> dict[str, int]:
         """Count text values that did not occur in the training part, which `transform` encodes as all zeros.
 
         Args: features – as for `transform`.
@@ -139,7 +159,7 @@ class Preprocessor:
         """
         return self._codings()[0].unseen(features)
 
-    def transform_target(self, target: TargetLike) -> NDArray[np.int64] | FloatArray:
+    def transform_target(self, target: TargetLike) -> NDArray[Any]:
         """Encode the target for the loss.
 
         Args: target – [N] labels or numbers, or several targets as in `fit`.
@@ -162,31 +182,63 @@ class Preprocessor:
 
     def to_json(self) -> dict[str, Any]:
         """The complete fitted state, as plain values that JSON can represent without loss."""
-        features, target = self._codings()
-        return {"format": _FORMAT, "features": features.to_json(), "target": target.to_json(), "kinds": self.kinds}
+        encoder, target = self._codings()
+        return {"format": _FORMAT, "encoder": encoder.to_json(), "target": target.to_json(), "kinds": self.kinds}
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Preprocessor:
-        """Restore the result of `to_json`; ModelFileError if it has another format or is incomplete."""
+        """Restore the result of `to_json`, also of version 0.1.0; ModelFileError if it has another format or is incomplete."""
         found = stored.get("format") if isinstance(stored, Mapping) else type(stored).__name__
-        if found != _FORMAT:
+        if found not in (_FORMAT, _FIRST_FORMAT):
             raise ModelFileError(
                 f"preprocessor: expected format {_FORMAT!r}, found {found!r}; save the model again with this version"
             )
         made = cls()
         try:
-            made.kinds = stored.get("kinds")
+            first = found == _FIRST_FORMAT
+            encoder = _first_encoder(stored["features"]) if first else TableEncoder.from_json(stored["encoder"])
+            made.kinds = stored.get("kinds") if first else stored["kinds"]
             if made.kinds is not None:
                 kinds_from_json(made.kinds)
-            made._fitted = (FeatureCoding.from_json(stored["features"]), target_from_json(stored["target"]))
+            made._scaling, made._dtype = encoder.scaling, encoder.dtype
+            made._fitted = (encoder, target_from_json(stored["target"]))
         except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
             raise ModelFileError(
-                f"preprocessor: expected features and target as to_json writes them, found a part missing or of "
+                f"preprocessor: expected encoder and target as to_json writes them, found a part missing or of "
                 f"another type ({error!r}); save the model again"
             ) from error
         return made
 
-    def _codings(self) -> tuple[FeatureCoding, AnyCoding]:
+    def _codings(self) -> tuple[TableEncoder, AnyCoding]:
         if self._fitted is None:
             raise StateError("expected a fitted preprocessor, this one is not; call fit(features, target) first")
         return self._fitted
+
+
+def _require_few_categories(encoder: TableEncoder, rows: int) -> None:
+    most = most_categories(rows)
+    for name, categories in encoder.text_categories().items():
+        if len(categories) > most:
+            raise DataFileError(
+                f"column {name!r}: expected at most {most:,} categories for {rows:,} training rows (half the rows, but "
+                f"{_ALWAYS_ALLOWED:,} to {_NEVER_EXCEEDED:,}), found {len(categories):,}, such as {categories[-1]!r}; remove "
+                "the column if it is an identifier or free text, put its values into fewer groups, or write them as numbers"
+            )
+
+
+def _first_encoder(columns: Sequence[Mapping[str, Any]]) -> TableEncoder:
+    """The encoder of a model file of version 0.1.0, which has no medians: missing numbers count as the mean."""
+    codings: list[tuple[str, Coding]] = []
+    for column in columns:
+        if column["kind"] == "numeric":
+            mean = plain_number(column["mean"])
+            codings.append((column["name"], NumberCoding(mean, plain_number(column["scale"], above_zero=True), mean)))
+        elif column["kind"] == "text":
+            require_different_texts(column["categories"])
+            codings.append((column["name"], TextCoding(tuple(column["categories"]))))
+        else:
+            raise ValueError("a column is neither numeric nor text")
+    require_different_texts([name for name, _ in codings])
+    if not codings:
+        raise ValueError("there is no column")
+    return TableEncoder.of_columns(codings, "float64")

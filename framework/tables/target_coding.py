@@ -1,6 +1,6 @@
 """Encoding of one target: class labels as indices, standardised numbers, and the inverse of both.
 
-Several targets are in `several_targets.py`, encoding of the features is in `feature_coding.py`; `Preprocessor` combines them.
+Several targets are in `several_targets.py`, encoding of the features is in `encoder.py`; `Preprocessor` combines them.
 """
 
 from __future__ import annotations

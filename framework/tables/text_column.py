@@ -1,6 +1,6 @@
 """A column of text in memory: each different value once, and one small integer a row.
 
-Reading of files into such columns is in the `*_source.py` modules, their encoding for a network in `feature_coding.py`.
+Reading of files into such columns is in the `*_source.py` modules, their encoding for a network in `column_codings.py`.
 """
 
 from __future__ import annotations

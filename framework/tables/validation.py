@@ -1,11 +1,11 @@
-"""Checks that data contain neither NaN nor infinity, in blocks to save memory.
+"""Checks that data contain neither NaN nor infinity, or no infinity only, in blocks to save memory.
 
 Shapes and names are checked by the tables, the loss by the training step.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ...errors import DtypeError, NonFiniteDataError
 from ..sources.blocks import row_blocks
-from .columns import is_text
+from .columns import Column, is_text
 from .table import Features, Matrix
 
 
@@ -25,18 +25,19 @@ class NonFinite(NamedTuple):
     column: int
 
 
-def find_nonfinite(matrix: NDArray[Any]) -> NonFinite | None:
+def find_nonfinite(matrix: NDArray[Any], missing: bool = False) -> NonFinite | None:
     """Count NaN and infinity and find the first row, by blocks of rows; None if there are none.
 
-    Args: matrix – [N] or [N, d, …] of numbers or booleans, on the host; axes after the first count as columns.
+    Args: matrix – [N] or [N, d, …] of numbers or booleans, on the host; axes after the first count as columns; missing –
+        whether NaN is allowed, as a missing entry.
     """
-    if matrix.dtype.kind in "biu":
+    if matrix.dtype.kind != "f":
         return None
     count, row, column = 0, -1, -1
     width = int(np.prod(matrix.shape[1:], dtype=np.int64))
     for block in row_blocks(matrix.shape[0], width):
         part = matrix[block]
-        finite = np.isfinite(part)
+        finite = ~np.isinf(part) if missing else np.isfinite(part)
         if finite.all():
             continue
         if count == 0:
@@ -65,23 +66,30 @@ def require_finite(matrix: NDArray[Any], name: str, columns: Sequence[str] | Non
     raise _error(name, found.total, found.row, label)
 
 
-def require_finite_features(features: Features, name: str = "features") -> None:
-    """Raise unless every numeric column of a Table or Matrix is finite; text columns are ignored."""
+def require_no_infinity(features: Features, name: str = "features") -> None:
+    """Raise if a number of a Table or Matrix is infinite; missing ones are allowed, other columns are ignored."""
     if isinstance(features, Matrix):
-        require_finite(features.values, name, features.names)
-        return
-    total, first = 0, (len(features), "")
-    for label, column in features.columns.items():
-        found = None if is_text(column) else find_nonfinite(column)
+        found = find_nonfinite(features.values, missing=True)
         if found is not None:
+            raise _error(name, found.total, found.row, repr(features.names[found.column]), "infinite")
+        return
+    refuse_infinity(features.columns.items(), name)
+
+
+def refuse_infinity(columns: Iterable[tuple[str, Column]], name: str = "features") -> None:
+    """As `require_no_infinity`, for columns and their names; `name` – of all of them in the message."""
+    total, first = 0, (-1, "")
+    for label, column in columns:
+        found = None if is_text(column) else find_nonfinite(column, missing=True)
+        if found is not None:
+            first = min(first, (found.row, label), key=lambda place: place[0]) if total else (found.row, label)
             total += found.total
-            first = min(first, (found.row, label), key=lambda place: place[0])
     if total:
-        raise _error(name, total, first[0], repr(first[1]))
+        raise _error(name, total, first[0], repr(first[1]), "infinite")
 
 
-def _error(name: str, count: int, row: int, label: str) -> NonFiniteDataError:
-    values = "1 NaN, infinite or missing value" if count == 1 else f"{count} NaN, infinite or missing values"
+def _error(name: str, count: int, row: int, label: str, what: str = "NaN, infinite or missing") -> NonFiniteDataError:
+    values = f"1 {what} value" if count == 1 else f"{count} {what} values"
     where = f"row {row + 1}, column {label}" if label else f"row {row + 1}"
     return NonFiniteDataError(
         f"{name}: expected finite numbers, found {values}, the first in {where}; fill in or drop these rows"

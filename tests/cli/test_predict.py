@@ -123,9 +123,13 @@ def test_decimal_commas_where_numbers_were(refused, trained, tmp_path):
     assert "column 'age': expected numbers with a decimal point" in refused("predict", trained, "new.csv")
 
 
-def test_missing_values(refused, trained, tmp_path):
+def test_missing_numbers_count_as_the_median(call, trained, tmp_path):
     (tmp_path / "new.csv").write_text("age,city,code\n30,Oslo,3\n,Oslo,3\n")
-    assert "1 NaN, infinite or missing value, the first in row 2, column 'age'" in refused("predict", trained, "new.csv")
+    median = next(c for c in load_with_metadata(trained)[1].preprocessing["encoder"]["columns"] if c["name"] == "age")["fill"]
+    (tmp_path / "filled.csv").write_text(f"age,city,code\n30,Oslo,3\n{median!r},Oslo,3\n")
+    answer = call("predict", trained, "new.csv")
+    assert answer.code == 0
+    assert answer.out == call("predict", trained, "filled.csv").out
 
 
 def test_no_rows(refused, trained, tmp_path):

@@ -119,9 +119,9 @@ def test_f5_what_cannot_be_streamed_is_refused(refused, files, arguments, words)
     assert words in refused("train", "--backend", "numpy", *arguments)
 
 
-def test_f5_a_missing_value_is_named_with_its_row(refused, files, tmp_path) -> None:
+def test_f5_infinity_is_named_with_its_row(refused, files, tmp_path) -> None:
     x, y = files
-    x[250, 1] = np.nan
+    x[250, 1] = np.inf
     np.savez(tmp_path / "gap.npz", x=x, y=y)
     message = refused("train", "gap.npz", *QUICK, "--stream")
     assert "gap.npz" in message

@@ -21,9 +21,9 @@ from fusedstep.errors import (
     StateError,
     UnknownColumn,
 )
-from fusedstep.framework.tables.feature_coding import most_categories
+from fusedstep.framework.tables.column_kind import ColumnKind, kinds_to_json
 from fusedstep.framework.tables.moments import column_moments
-from fusedstep.framework.tables.preprocessing import Preprocessor
+from fusedstep.framework.tables.preprocessing import Preprocessor, most_categories
 from fusedstep.framework.tables.table import Matrix, Table
 
 preprocessing = pytest.importorskip("sklearn.preprocessing", reason="scikit-learn is the oracle")
@@ -74,11 +74,14 @@ def test_unseen_categories_are_counted(mixed):
 def test_matrix_agrees_with_standard_scaler(rng):
     train, test = rng.normal(3, 2, (100, 7)), rng.normal(3, 2, (40, 7))
     train[:, 2] = 0.1
-    fitted = Preprocessor().fit(train, np.arange(100) % 3)
+    fitted = Preprocessor("standard", "float64").fit(train, np.arange(100) % 3)
     scaler = preprocessing.StandardScaler().fit(train)
     out = fitted.transform(test)
     assert out.dtype == np.float64
     assert out.flags.c_contiguous
+    narrow = Preprocessor("standard").fit(train, np.arange(100) % 3).transform(test)
+    assert narrow.flags.c_contiguous
+    np.testing.assert_array_equal(narrow, out.astype(np.float32))
     keep = [0, 1, 3, 4, 5, 6]
     np.testing.assert_allclose(out[:, keep], scaler.transform(test)[:, keep], rtol=1e-12, atol=1e-12)
     np.testing.assert_array_equal(fitted.transform(train)[:, 2], 0.0)
@@ -86,7 +89,7 @@ def test_matrix_agrees_with_standard_scaler(rng):
 
 
 def test_table_agrees_with_one_hot_encoder(mixed):
-    fitted = Preprocessor().fit(mixed, np.arange(50) % 2)
+    fitted = Preprocessor("standard", "float64").fit(mixed, np.arange(50) % 2)
     encoder = preprocessing.OneHotEncoder(sparse_output=False)
     text = np.column_stack([mixed.column("town"), mixed.column("sex")])
     one_hot = encoder.fit_transform(text)
@@ -107,7 +110,8 @@ def test_matrix_and_table_of_the_same_numbers_agree(rng):
     x = rng.normal(size=(30, 3))
     y = np.arange(30) % 2
     table = Table({f"x{j}": x[:, j] for j in range(3)})
-    by_matrix, by_table = Preprocessor().fit(x, y).transform(table), Preprocessor().fit(table, y).transform(x)
+    by_matrix = Preprocessor(dtype="float64").fit(x, y).transform(table)
+    by_table = Preprocessor(dtype="float64").fit(table, y).transform(x)
     np.testing.assert_allclose(by_matrix, by_table, rtol=1e-12, atol=1e-14)
 
 
@@ -209,16 +213,57 @@ def test_json_round_trip_is_exact(numbers, words, task):
     )  # fmt: skip
 
 
+FIRST = {
+    "format": "fusedstep.preprocessor/1",
+    "features": [
+        {"name": "a", "kind": "numeric", "mean": 3.0, "scale": 2.0},
+        {"name": "town", "kind": "text", "categories": ["", "Ulm"]},
+        {"name": "b", "kind": "numeric", "mean": 0.1, "scale": 0.3},
+    ],
+    "target": {"task": "classification", "classes": ["no", "yes"], "mean": 0.0, "scale": 1.0},
+}
+
+
+def test_preprocessing_of_version_0_1_0_gives_the_same_matrix():
+    fitted = Preprocessor.from_json(json.loads(json.dumps(FIRST)))
+    assert (fitted.input_names, fitted.text_columns, fitted.kinds) == (("a", "town", "b"), ("town",), None)
+    assert fitted.feature_names == ("a", "town=", "town=Ulm", "b")
+    table = {"b": [0.7, np.nan, 1], "more": ["", "x", ""], "town": ["Ulm", None, "Bonn"], "a": [True, False, True]}
+    out = fitted.transform(table)
+    assert out.dtype == np.float64
+    expected = [[(1 - 3.0) / 2, 0, 1, (0.7 - 0.1) / 0.3], [(0 - 3.0) / 2, 1, 0, 0], [(1 - 3.0) / 2, 0, 0, (1 - 0.1) / 0.3]]
+    np.testing.assert_array_equal(out, expected)
+    assert fitted.unseen(table) == {"town": 1}
+    again = Preprocessor.from_json(json.loads(json.dumps(fitted.to_json())))
+    np.testing.assert_array_equal(again.transform(table), expected)
+
+
+BOTH = [
+    lambda stored: stored.update(format="fusedstep.preprocessor/0"),
+    lambda stored: stored.pop("target"),
+    lambda stored: stored["target"].update(task="clustering"),
+    lambda stored: stored["target"].update(classes=[1, "a"]),
+    lambda stored: stored["target"].update(classes=None),
+    lambda stored: stored["target"].update(classes=[1]),
+    lambda stored: stored["target"].update(classes=[1, 1]),
+    lambda stored: stored["target"].update(classes=[[1], [2]]),
+    lambda stored: stored["target"].update(classes={"a": 1, "b": 2}),
+    lambda stored: stored["target"].update(classes=[1.5, float("inf")]),
+    lambda stored: stored["target"].update(classes=[10**30, 1]),
+    lambda stored: stored["target"].update(task="regression"),
+    lambda stored: stored["target"].update(task=["classification"]),
+    lambda stored: stored["target"].update(mean=True),
+    lambda stored: stored["target"].update(scale=-1.0),
+]
+
+
 @pytest.mark.parametrize(
     "change",
     [
-        lambda stored: stored.update(format="fusedstep.preprocessor/0"),
+        *BOTH,
         lambda stored: stored.pop("features"),
         lambda stored: stored["features"][0].pop("mean"),
         lambda stored: stored["features"][0].update(kind="date"),
-        lambda stored: stored["target"].update(task="clustering"),
-        lambda stored: stored["target"].update(classes=[1, "a"]),
-        lambda stored: stored["target"].update(classes=None),
         lambda stored: stored.update(features=[[1]]),
         lambda stored: stored.update(features=[]),
         lambda stored: stored.update(features={}),
@@ -232,16 +277,22 @@ def test_json_round_trip_is_exact(numbers, words, task):
         lambda stored: stored["features"][0].update(kind="text", categories="ab"),
         lambda stored: stored["features"][0].update(kind="text", categories=["a", "a"]),
         lambda stored: stored["features"][0].update(kind="text", categories=["a", 1]),
-        lambda stored: stored["target"].update(classes=[1]),
-        lambda stored: stored["target"].update(classes=[1, 1]),
-        lambda stored: stored["target"].update(classes=[[1], [2]]),
-        lambda stored: stored["target"].update(classes={"a": 1, "b": 2}),
-        lambda stored: stored["target"].update(classes=[1.5, float("inf")]),
-        lambda stored: stored["target"].update(classes=[10**30, 1]),
-        lambda stored: stored["target"].update(task="regression"),
-        lambda stored: stored["target"].update(task=["classification"]),
-        lambda stored: stored["target"].update(mean=True),
-        lambda stored: stored["target"].update(scale=-1.0),
+    ],
+)
+def test_damaged_json_of_version_0_1_0_is_reported(change):
+    stored = json.loads(json.dumps(FIRST))
+    change(stored)
+    with pytest.raises(ModelFileError, match="preprocessor: expected"):
+        Preprocessor.from_json(stored)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *BOTH,
+        lambda stored: stored.pop("kinds"),
+        lambda stored: stored.update(kinds=[3]),
+        lambda stored: stored["encoder"].pop("columns"),
     ],
 )
 def test_damaged_json_is_reported(change):
@@ -251,12 +302,18 @@ def test_damaged_json_is_reported(change):
         Preprocessor.from_json(stored)
 
 
+def test_kinds_of_columns_are_stored():
+    fitted = Preprocessor().fit(np.zeros((2, 1)), [0, 1])
+    fitted.kinds = kinds_to_json([ColumnKind("a", "number")], ["NA"])
+    assert Preprocessor.from_json(json.loads(json.dumps(fitted.to_json()))).kinds == fitted.kinds
+
+
 def test_json_of_another_kind_is_reported():
     with pytest.raises(ModelFileError, match="found 'list'"):
         Preprocessor.from_json([])
 
 
-def test_nan_is_reported_with_place_before_anything_is_fitted(mixed):
+def test_infinity_is_reported_with_place_before_anything_is_fitted(mixed):
     y = np.arange(50) % 2
     fitted = Preprocessor().fit(mixed, y)
     before = fitted.to_json()

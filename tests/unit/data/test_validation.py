@@ -13,8 +13,8 @@ from hypothesis.extra import numpy as hnp
 from fusedstep.errors import DtypeError, NonFiniteDataError
 from fusedstep.framework.sources import blocks
 from fusedstep.framework.tables import validation
-from fusedstep.framework.tables.table import Table
-from fusedstep.framework.tables.validation import require_finite, require_finite_features
+from fusedstep.framework.tables.table import Matrix, Table
+from fusedstep.framework.tables.validation import require_finite, require_no_infinity
 
 
 @given(
@@ -58,9 +58,17 @@ def test_whole_numbers_and_empty_arrays_pass_and_text_is_refused():
 
 
 def test_table_reports_the_first_row_over_all_columns():
-    table = Table({"a": [0.0, 1.0, np.nan], "t": ["x", "", "z"], "b": [0.0, np.inf, np.nan]})
-    with pytest.raises(NonFiniteDataError, match=r"features: .*found 3 .*row 2, column 'b'"):
-        require_finite_features(table)
+    table = Table({"a": [0.0, np.nan, np.inf], "t": ["x", "", "z"], "b": [0.0, -np.inf, np.inf]})
+    with pytest.raises(NonFiniteDataError, match=r"features: .*found 3 infinite values.*row 2, column 'b'"):
+        require_no_infinity(table)
+    matrix = Matrix(np.column_stack([table.columns["a"], table.columns["b"]]), ("a", "b"))
+    with pytest.raises(NonFiniteDataError, match=r"features: .*found 3 infinite values.*row 2, column 'b'"):
+        require_no_infinity(matrix)
+
+
+def test_missing_numbers_pass_where_only_infinity_is_refused():
+    require_no_infinity(Table({"a": [0.0, np.nan], "d": np.array(["2020-01-01", "NaT"], "datetime64[D]")}))
+    require_no_infinity(Matrix(np.array([[np.nan, 1.0]])))
 
 
 def test_memory_stays_far_below_one_copy():

@@ -1,0 +1,447 @@
+"""`TableEncoder`: converts a table of numbers, booleans, text and dates to the matrix of a network.
+
+The encodings of single columns are in `column_codings.py`, what is counted to fit them in `column_statistics.py`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, get_args
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from ...errors import DtypeError, EmptyDataError, HyperparameterError, ModelFileError, ShapeError, StateError
+from ..settings import whole
+from ..sources.blocks import row_blocks
+from ..sources.names import did_you_mean, listed
+from ..sources.row_source import RowNumbers, RowSource
+from .column_codings import (
+    KINDS,
+    Coding,
+    NumberCoding,
+    TextCoding,
+    as_dates,
+    as_numbers,
+    as_text,
+    encode_numbers,
+    kind_of,
+    require_different_texts,
+)
+from .column_statistics import (
+    DateStatistics,
+    NumberStatistics,
+    Scaling,
+    Settings,
+    Statistics,
+    TextStatistics,
+    gathered,
+)
+from .columns import Column
+from .frames import NamedColumns, named_columns
+from .table import Matrix
+from .validation import refuse_infinity
+
+_FORMAT = "fusedstep.table-encoder/1"
+_ENTRIES = 1 << 20
+"""Numbers that are in memory as float64 at a time."""
+_SCALINGS: tuple[Scaling, ...] = get_args(Scaling)
+_DTYPES = ("float32", "float64")
+
+
+class TableEncoder:
+    """Numbers, booleans, text and dates of a table as one matrix, with statistics of the rows of `fit` only.
+
+    number: u = (x − median) / (upper − lower quartile), then u / √(1 + (u/3)²), which keeps outliers within ±3 ("robust"), or
+        (x − mean) / standard deviation ("standard"). A missing number counts as the median, and if some were missing in fit, a
+        column of its own is 1 where it was.
+    boolean: 0 or 1
+    text of few categories: a column of 0 and 1 for each, sorted; missing is a category of its own. A value that did not occur
+        in fit is all zeros.
+    text of many categories: one column of integer codes, for `fs.mlp(…, categories=encoder.categories_)`: 0 for values that did
+        not occur in fit or hardly, the others from 1 on.
+    date: days and year as numbers, and sine and cosine of month, day of the month, weekday and hour as far as they differ.
+
+    Args: scaling – "robust" or "standard"; max_one_hot – largest number of categories of a text column that are columns of
+        their own, None for no limit; min_frequency – rows in which a value must occur for a code of its own, so that code 0 is
+        learned from those that are rare; dtype – of the output, "float32" or "float64".
+    Attributes, once fitted: n_features_in_, feature_names_in_ – of the input (no names if it had none); categories_ – column of
+        the output -> number of its codes.
+    Raises: HyperparameterError for other settings.
+    Differs from: scikit-learn's ColumnTransformer, whose interface it has: no column has to be assigned to a transformer, input
+        columns are found by name in any order, and memory is that of the output.
+    Source: smooth clipping: Holzmüller et al., "Better by default", 2024, appendix A.
+    """
+
+    _columns: tuple[tuple[str, Coding], ...] | None = None
+
+    def __init__(
+        self, *, scaling: Scaling = "robust", max_one_hot: int | None = 64, min_frequency: int = 2,
+        dtype: DTypeLike = "float32",
+    ) -> None:  # fmt: skip
+        self.scaling = scaling
+        self.max_one_hot = max_one_hot
+        self.min_frequency = min_frequency
+        self.dtype = dtype
+        self._settings()
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:  # noqa: ARG002
+        """The settings, by name, as scikit-learn asks for them."""
+        return {name: getattr(self, name) for name in ("scaling", "max_one_hot", "min_frequency", "dtype")}
+
+    def set_params(self, **params: Any) -> TableEncoder:
+        """Change settings, for the next fit; HyperparameterError for unknown names and values."""
+        known = self.get_params()
+        for name in params:
+            if name not in known:
+                raise HyperparameterError(
+                    f"TableEncoder: expected settings among {', '.join(known)}, got {name!r}{did_you_mean(name, known)}"
+                )
+        for name, value in params.items():
+            setattr(self, name, value)
+        self._settings()
+        return self
+
+    def fit(self, X: Any, y: Any = None) -> TableEncoder:  # noqa: ARG002
+        """Determine the kind of each column and what its encoding needs; the state is unchanged if this raises.
+
+        Args: X – a data frame (pandas, Polars, PyArrow, …), a mapping of columns, [N, d] numbers, or a RowSource, which is read
+            once, block by block; its medians and quartiles are those of a sample of up to 131,072 rows; y – ignored.
+        Returns: itself.
+        Raises: EmptyDataError for no rows or columns; NonFiniteDataError for infinity; ShapeError, DtypeError for what is no
+            table of numbers, booleans, text and dates; MissingDependency for frames without the extra `tables`.
+        """
+        settings = self._settings()
+        if isinstance(X, RowSource):
+            require_matrix(X)
+            names, named = X.names, True
+            codings = _fit_stream((Matrix(block, names, X.name) for _, block in X.blocks(np.float64)), settings)
+        else:
+            table = named_columns(X)
+            require_rows(table)
+            names, named = table.names, table.named
+            codings = _fit_table(table, settings)
+        self._set(tuple((name, codings[name]) for name in names), named)
+        return self
+
+    def fit_blocks(self, blocks: Iterable[Any]) -> TableEncoder:
+        """As `fit`, of a table that comes in blocks of rows, each of them as for `fit`, in one pass."""
+        given = iter(blocks)
+        first = named_columns(next(given, np.zeros((0, 0))))
+        require_rows(first)
+
+        def every() -> Iterator[Any]:
+            yield first
+            yield from given
+
+        codings = _fit_stream(every(), self._settings())
+        self._set(tuple((name, codings[name]) for name in first.names), first.named)
+        return self
+
+    def transform(self, X: Any) -> NDArray[Any]:
+        """Encode a table.
+
+        Args: X – as for `fit`. Columns are found by name in any order; those that were not in fit are ignored with a
+            UserWarning that names them. An array [N, d] has its columns in the order of fit.
+        Returns: [N, width], C-contiguous, on the host; for a RowSource a source that encodes rows when they are read.
+        Raises: UnknownColumn, ShapeError, DtypeError if the columns are not those of fit; NonFiniteDataError for infinity;
+            EmptyDataError for no rows; StateError before fit.
+        """
+        if isinstance(X, RowSource):
+            return self.transform_source(X)  # type: ignore[return-value]
+        table, others = named_columns(X).select(self.input_names)
+        if others:
+            warnings.warn(
+                f"features: columns that were not in fit are ignored: {listed([repr(name) for name in others])}", stacklevel=2
+            )
+        return self.encode(table)
+
+    def fit_transform(self, X: Any, y: Any = None) -> NDArray[Any]:
+        """`fit`, then `transform`."""
+        return self.fit(X, y).transform(X)
+
+    def transform_source(self, source: RowSource) -> RowSource:
+        """A source that encodes rows when they are read; errors as of `transform`."""
+        require_matrix(source)
+        if source.shape[1] != len(self.input_names):
+            raise ShapeError(
+                f"features: expected a source of {len(self.input_names)} columns ({listed(self.input_names)}), got "
+                f"{source.shape[1]}; give the columns that were fitted"
+            )
+        text = [name for name, coding in self._fitted() if not isinstance(coding, NumberCoding)]
+        if text:
+            raise DtypeError(
+                f"features: expected columns of numbers only, which can be streamed; fitted with others: {listed(text)}"
+            )
+        return EncodedRows(source, self)
+
+    def encode(self, table: NamedColumns) -> NDArray[Any]:
+        """`transform` of exactly the columns of `input_names`, in this order."""
+        require_rows(table)
+        out = np.zeros((len(table), self.width), self.dtype)
+        self.encode_into(table, out)
+        return out
+
+    def encode_into(self, table: NamedColumns, out: NDArray[Any], finite: bool = True) -> None:
+        """As `encode`, into zeros of any dtype; `finite` – whether infinity is refused."""
+        numbers: list[int] = []
+        starts = np.cumsum([0, *(coding.width for _, coding in self._fitted())])
+        for number, (name, coding) in enumerate(self._fitted()):
+            if isinstance(coding, NumberCoding):
+                numbers.append(number)
+            elif isinstance(coding, TextCoding):
+                coding.encode(as_text(table.column(number), name), out, int(starts[number]))
+            else:
+                coding.encode(as_dates(table.column(number), name), out, int(starts[number]))
+        for clip in (False, True):
+            chosen = [number for number in numbers if self._fitted()[number][1].clip == clip]  # type: ignore[union-attr]
+            for group in _groups(chosen, len(table)):
+                self._encode_group(table, group, starts[group], out, finite)
+
+    def _encode_group(
+        self, table: NamedColumns, group: Sequence[int], starts: NDArray[np.int64], out: NDArray[Any], finite: bool
+    ) -> None:
+        named = [self._fitted()[number] for number in group]
+        codings = [coding for _, coding in named if isinstance(coding, NumberCoding)]
+        columns = [
+            as_numbers(table.column(number), name, coding.boolean)
+            for number, (name, _), coding in zip(group, named, codings, strict=True)
+        ]
+        if finite:
+            refuse_infinity(zip([name for name, _ in named], columns, strict=True))
+        for rows in row_blocks(len(table), len(group) * 4):
+            encode_numbers(gathered(columns, rows), codings, starts, out[rows])
+
+    def unseen(self, X: Any) -> dict[str, int]:
+        """Text column -> rows whose value did not occur in fit; columns without such rows are left out."""
+        text = {name: coding for name, coding in self._fitted() if isinstance(coding, TextCoding)}
+        if not text:
+            return {}
+        table, _ = named_columns(X).select(self.input_names)
+        counts: dict[str, int] = {}
+        for number, name in enumerate(self.input_names):
+            if name in text:
+                column = as_text(table.column(number), name)
+                counts[name] = int(np.count_nonzero(text[name].numbers(column)[column.codes] < 0))
+        return {name: count for name, count in counts.items() if count}
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """Names of the input columns, x0, x1, … if there were none."""
+        return tuple(name for name, _ in self._fitted())
+
+    @property
+    def width(self) -> int:
+        """Number of columns of the output: the fan-in of the first layer."""
+        return sum(coding.width for _, coding in self._fitted())
+
+    @property
+    def text_columns(self) -> tuple[str, ...]:
+        """Names of the text columns."""
+        return tuple(name for name, coding in self._fitted() if isinstance(coding, TextCoding))
+
+    @property
+    def categories_(self) -> dict[int, int]:
+        """Column of the output -> number of its codes, 0 among them, for each text column of many categories."""
+        found: dict[int, int] = {}
+        start = 0
+        for _, coding in self._fitted():
+            if isinstance(coding, TextCoding) and coding.codes:
+                found[start] = len(coding.categories) + 1
+            start += coding.width
+        return found
+
+    def text_categories(self) -> dict[str, tuple[str | None, ...]]:
+        """Text column -> its categories; None stands for missing."""
+        return {name: coding.categories for name, coding in self._fitted() if isinstance(coding, TextCoding)}
+
+    def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
+        """Names of the columns of the output: "column", "column=category", "column is missing", "column month sin" and so on.
+
+        Args: input_features – None, or the names of the input, which must be those of fit.
+        """
+        if input_features is not None and tuple(input_features) != self.input_names:
+            raise ShapeError(f"input_features: expected the names of fit, {listed(self.input_names)}, got others; leave it out")
+        names = [made for name, coding in self._fitted() for made in coding.output_names(name)]
+        out = np.empty(len(names), dtype=object)
+        out[:] = names
+        return out
+
+    def to_json(self) -> dict[str, Any]:
+        """Settings and fitted state, as plain values that JSON can represent without loss."""
+        columns = [{"name": name, **coding.to_json()} for name, coding in self._fitted()]
+        settings = {**self.get_params(), "dtype": np.dtype(self.dtype).name}
+        return {"format": _FORMAT, **settings, "named": hasattr(self, "feature_names_in_"), "columns": columns}
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> TableEncoder:
+        """Restore the result of `to_json`; ModelFileError if it has another format or is incomplete."""
+        found = stored.get("format") if isinstance(stored, Mapping) else type(stored).__name__
+        if found != _FORMAT:
+            raise ModelFileError(
+                f"table encoder: expected format {_FORMAT!r}, found {found!r}; save it again with this version"
+            )
+        try:
+            made = cls(**{name: stored[name] for name in cls().get_params()})
+            codings = [(column["name"], KINDS[column["kind"]].from_json(column)) for column in stored["columns"]]
+            require_different_texts([name for name, _ in codings])
+            if not codings or not isinstance(stored["named"], bool):
+                raise ValueError("there is no column, or it is not known whether they were named")
+            made._set(tuple(codings), stored["named"])
+        except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
+            raise ModelFileError(
+                f"table encoder: expected settings and columns as to_json writes them, found a part missing or of another type "
+                f"({error!r}); save it again"
+            ) from error
+        return made
+
+    @classmethod
+    def of_columns(cls, columns: Sequence[tuple[str, Coding]], dtype: DTypeLike) -> TableEncoder:
+        """An encoder of columns that were fitted elsewhere."""
+        made = cls(scaling="standard", max_one_hot=None, dtype=dtype)
+        made._set(tuple(columns), True)
+        return made
+
+    def __repr__(self) -> str:
+        return f"TableEncoder({', '.join(f'{name}={value!r}' for name, value in self.get_params().items())})"
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """For scikit-learn."""
+        return self._columns is not None
+
+    def __sklearn_tags__(self) -> Any:
+        """For scikit-learn, which calls this."""
+        from sklearn.utils import InputTags, Tags, TargetTags, TransformerTags
+
+        inputs = InputTags(string=True, categorical=True, allow_nan=True)
+        return Tags(None, TargetTags(required=False), TransformerTags(preserves_dtype=[]), input_tags=inputs)
+
+    def _settings(self) -> Settings:
+        if self.scaling not in _SCALINGS:
+            raise HyperparameterError(
+                f"scaling: expected one of {', '.join(_SCALINGS)}, got {self.scaling!r}"
+                f"{did_you_mean(str(self.scaling), _SCALINGS)}"
+            )
+        if self.dtype is None or np.dtype(self.dtype).name not in _DTYPES:
+            raise HyperparameterError(f"dtype: expected one of {', '.join(_DTYPES)}, got {self.dtype!r}")
+        if self.max_one_hot is not None:
+            whole(self.max_one_hot, "max_one_hot")
+        whole(self.min_frequency, "min_frequency")
+        return Settings(self.scaling, self.max_one_hot, self.min_frequency)
+
+    def _set(self, columns: tuple[tuple[str, Coding], ...], named: bool) -> None:
+        self._columns = columns
+        self.n_features_in_ = len(columns)
+        vars(self).pop("feature_names_in_", None)
+        if named:
+            self.feature_names_in_ = np.empty(len(columns), dtype=object)
+            self.feature_names_in_[:] = [name for name, _ in columns]
+
+    def _fitted(self) -> tuple[tuple[str, Coding], ...]:
+        if self._columns is None:
+            raise StateError("expected a fitted TableEncoder, this one is not; call fit(X) first")
+        return self._columns
+
+
+class EncodedRows(RowSource):
+    """The rows of another source, encoded as they are read; infinity stays what it is, or becomes NaN, for others to refuse."""
+
+    def __init__(self, source: RowSource, encoder: TableEncoder) -> None:
+        names = tuple(encoder.get_feature_names_out().tolist())
+        super().__init__((len(source), encoder.width), encoder.dtype, source.name, names, source.edges, source.window)
+        self.source = source
+        self.encoder = encoder
+
+    def read(self, rows: RowNumbers, out: NDArray[Any]) -> None:
+        """See RowSource.read."""
+        wide = np.empty((len(out), self.source.shape[1]))
+        self.source.read(rows, wide)
+        out[...] = 0.0
+        table = NamedColumns(self.encoder.input_names, len(wide), lambda number: wide[:, number])
+        self.encoder.encode_into(table, out, finite=False)
+
+
+def require_rows(table: NamedColumns) -> None:
+    """Raises EmptyDataError for no rows or columns."""
+    if len(table) == 0 or not table.names:
+        raise EmptyDataError(
+            f"features: expected at least one row and one column, got {len(table)} rows of {len(table.names)} "
+            f"columns; check the source and the split"
+        )
+
+
+def require_matrix(source: RowSource) -> None:
+    """Raises ShapeError for a source of single values."""
+    if len(source.shape) != 2:
+        raise ShapeError(f"{source.name or 'features'}: expected rows [N, d], got {list(source.shape)}; give several columns")
+
+
+def _groups(numbers: Sequence[int], rows: int) -> Iterator[list[int]]:
+    """Column numbers, together so many that their rows are about a million entries."""
+    step = max(1, _ENTRIES // max(1, rows))
+    for start in range(0, len(numbers), step):
+        yield list(numbers[start : start + step])
+
+
+def _statistics(names: Sequence[str], column: Column, streamed: bool) -> Statistics:
+    """What to collect of columns that are all of the kind of this one, which are numbers if there are several."""
+    kind = kind_of(column)
+    if kind == "text":
+        return TextStatistics(names)
+    if kind == "date":
+        return DateStatistics(names, streamed)
+    return NumberStatistics(names, kind == "boolean", streamed)
+
+
+def _fit_table(table: NamedColumns, settings: Settings) -> dict[str, Coding]:
+    """The encodings of columns in memory: numbers in groups, other columns one by one."""
+    found: dict[str, Coding] = {}
+    together = max(1, _ENTRIES // len(table))
+    waiting: dict[str, list[tuple[str, Column]]] = {"number": [], "boolean": []}
+
+    def fit(columns: list[tuple[str, Column]]) -> None:
+        names, values = [name for name, _ in columns], [column for _, column in columns]
+        refuse_infinity(columns, table.source or "features")
+        statistics = _statistics(names, values[0], streamed=False)
+        statistics.add(values)
+        found.update(zip(names, statistics.codings(settings), strict=True))
+        columns.clear()
+
+    for number, name in enumerate(table.names):
+        column = table.column(number)
+        group = waiting.get(kind_of(column), [])
+        group.append((name, column))
+        if len(group) >= together or kind_of(column) not in waiting:
+            fit(group)
+    for group in waiting.values():
+        if group:
+            fit(group)
+    return found
+
+
+def _fit_stream(blocks: Iterable[Any], settings: Settings) -> dict[str, Coding]:
+    """The encodings of columns that come in blocks of rows; the first block decides what each column is."""
+    collected: list[Statistics] = []
+    names: tuple[str, ...] = ()
+    row = 0
+    for given in blocks:
+        block = named_columns(given)
+        block, _ = block.select(names or block.names)
+        names = block.names
+        columns = {name: block.column(number) for number, name in enumerate(names)}
+        if not collected:
+            of_kind: dict[str, list[str]] = {}
+            for name, column in columns.items():
+                kind = kind_of(column)
+                of_kind.setdefault(kind if kind in ("number", "boolean") else name, []).append(name)
+            collected = [_statistics(group, columns[group[0]], True) for group in of_kind.values()]
+        label = block.source or "features"
+        refuse_infinity(columns.items(), f"{label}, from row {row + 1} on" if row else label)
+        for statistics in collected:
+            statistics.add([columns[name] for name in statistics.names])
+        row += len(block)
+    found: dict[str, Coding] = {}
+    for statistics in collected:
+        found.update(zip(statistics.names, statistics.codings(settings), strict=True))
+    return found
