@@ -126,10 +126,11 @@ class SharedTrials:
         running = optuna.trial.TrialState.RUNNING
         new = optuna.trial.create_trial(state=running, user_attrs=attributes, **drawn)
         trial_id = self.storage.create_new_trial(self._study_id, template_trial=new)
-        if self._counted(self._trials())[slot]._trial_id != trial_id:
+        counted = self._counted(self._trials())[slot]
+        if counted._trial_id != trial_id:
             self.give_up(trial_id)
             return None
-        return Claim(self, slot, trial_id)
+        return Claim(self, slot, trial_id, counted.number)
 
     def _dead(self, held: dict[int, Any]) -> list[int] | None:
         """Slots whose workers ended; None if that cannot be known yet of one that was there from the start."""
@@ -187,11 +188,12 @@ class SharedTrials:
 class Claim:
     """A trial that this worker runs: as a context, it sends heartbeats, and gives the trial up if an error ends it.
 
-    Attributes: slot – number of the trial, from 0; finished – whether its result is in the storage.
+    Attributes: slot – number of the trial, from 0; number – of this attempt at it, by which the storage counts all attempts;
+        finished – whether its result is in the storage.
     """
 
-    def __init__(self, shared: SharedTrials, slot: int, trial_id: int) -> None:
-        self.slot, self.finished = slot, False
+    def __init__(self, shared: SharedTrials, slot: int, trial_id: int, number: int) -> None:
+        self.slot, self.number, self.finished = slot, number, False
         self._shared, self._trial_id = shared, trial_id
         self._reported: list[float] = []
         self._trial: Any = None
