@@ -202,6 +202,7 @@ def described(trial: SearchTrial) -> str:
     """One line that describes a trial."""
     c = trial.candidate
     end = "" if trial.state == "complete" else f", {trial.state} after {trial.epochs} epochs"
+    end += f" ({trial.reason})" if trial.reason else ""
     network = "-".join(map(str, c.hidden)) or "linear"
     return (
         f"validation loss {trial.value:.4f}{end}: {c.optimizer} at {c.lr:.2g}, {c.schedule}, minibatches of {c.batch_size}, "

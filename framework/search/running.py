@@ -60,7 +60,8 @@ def search(
     Several processes, on one or several machines, may make the same call with one storage at the same time. They share the
     trials: each trial is run by one of them, and the trial of a process that ended is run again by another, with the same
     hyperparameters. All of them return the same result, when the last trial has finished. A process is known to have ended by
-    its number on the same machine, and after a minute without heartbeats on another one.
+    its number on the same machine, and after a minute without heartbeats on another one. A trial whose process ended three
+    times in a row, never further in it than before, has failed, as has one that runs out of memory; the search goes on.
 
     With a checkpoint, each trial saves the whole state of its training at intervals, in a folder of its own within that of the
     checkpoint, and a trial that is run again goes on from there, to the same result. Without a storage, the trials are stored
@@ -123,11 +124,16 @@ def search(
             )  # fmt: skip
             with claim:
                 candidate = claim.draw(space, sampler, pruner)
-                made = candidate.make_step(_width(x), outputs, loss, seed, **options)
-                seen = _Pruning(claim, saved.act)
-                trainer = Trainer(made, [seen], schedule=candidate.schedule)
                 given = {"epochs": epochs, "batch_size": candidate.batch_size, **saved.of(claim.slot, claim.number)}
-                _train(claim, seen, partial(trainer.fit, x, y, validation, **given))
+                try:
+                    made = candidate.make_step(_width(x), outputs, loss, seed, **options)
+                    seen = _Pruning(claim, saved.act)
+                    trainer = Trainer(made, [seen], schedule=candidate.schedule)
+                    _train(claim, seen, partial(trainer.fit, x, y, validation, **given))
+                except Exception as error:
+                    if not step.backend.out_of_memory(error):
+                        raise
+                    claim.fail(f"{type(error).__name__}: {error}".partition("\n")[0])
             if claim.finished and report is not None:
                 report(claim.slot + 1, shared.finished(trials)[claim.slot])
     return SearchResult(tuple(finished.values()))
