@@ -80,6 +80,23 @@ def test_settings(settings, tmp_path):
     same(maker("numpy" if on_numpy else "numba", **given), tmp_path, after=after)
 
 
+@pytest.mark.parametrize("after", [(13, 29), (3, 4, 5), (20,)])
+@pytest.mark.parametrize(
+    ("backend", "precision", "together"),
+    [("numpy", "float32", None), ("numba", "float32", None), ("numba", "float32", 1), ("numpy", "float16", None)],
+)
+def test_steps_that_are_left_out(backend, precision, together, after, tmp_path):
+    x, y = data()
+    x[[7, 60, 149]] = 3e38
+    if precision == "float16":
+        x[::14] = 6e4 * np.sign(x[::14])  # often enough to bring the loss scale to 1, below which steps are left out
+        x[[7, 60, 149]] = 6e4
+    make = maker(backend, fs.Adam(0.01), precision=precision, on_nonfinite="skip", steps_per_launch=together, schedule=None)
+    trainer, resumed = same(make, tmp_path, after=after, rows=(x, y))
+    assert resumed.step.skipped == trainer.step.skipped > 5
+    assert not np.isfinite(resumed.history.step_losses).all()
+
+
 def test_pruned_weights_and_statistics(tmp_path):
     seen = []
 
