@@ -58,7 +58,7 @@ def train(options: TrainOptions) -> None:
     - `warmup:steps=100` rises to the rate first, and may stand before another: `warmup:steps=100+step:every=10`
     """
     from ...backends import backend as find_backend
-    from ..export.output_paths import require_writable
+    from ..export.output_paths import beside, require_writable
     from ..export.persistence import save
     from .checkpoint_notes import checkpoint_notes
     from .recipe import check_options
@@ -81,7 +81,7 @@ def train(options: TrainOptions) -> None:
     with checkpoint_notes(options.checkpoint):
         trained = train_model(data, options, backend, report.shows_progress, watching)
     if trained.interrupted and path.exists():
-        path = path.with_stem(f"{path.stem}-interrupted")
+        path = beside(path, "-interrupted")
     replaced = options.out is None and path.exists()
     save(trained.model, path, data.preprocessor.to_json(), notes_of(data, trained, options.seed))
     report.results(data, trained, path)

@@ -89,6 +89,23 @@ def require_writable(path: PathLike) -> Path:
     return target
 
 
+def beside(path: Path, suffix: str) -> Path:
+    """The path of another file in the folder of one that can be written: its name with a suffix, before the extension.
+
+    A name for which the file system has no room is shortened, so that the new one is as long as the old one.
+    """
+    path = Path(os.path.realpath(path)) if path.is_symlink() else path
+    longer = path.with_stem(path.stem + suffix)
+    try:
+        require_writable(longer)
+    except OutputPathError:
+        stem, ending = (path.stem, path.suffix) if len(path.suffix) < 20 else (path.name, "")
+        while stem and len(os.fsencode(stem + suffix + ending)) > len(os.fsencode(path.name)):
+            stem = stem[:-1]
+        return path.with_name(stem + suffix + ending)
+    return longer
+
+
 def sync_folder(folder: Path) -> None:
     """Writes the names in a folder to the disk, so that a renamed file is found there after a power failure."""
     if os.name != "posix":
