@@ -10,7 +10,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from ...errors import CheckpointError, HyperparameterError, OutputPathError
+from ...errors import CheckpointError, HyperparameterError
+from ..export.output_paths import require_folder
 from ..training.checkpoint import Checkpoint
 from ..training.checkpoint_files import checkpoints
 from ..training.checkpoint_run import Signals
@@ -51,18 +52,12 @@ class TrialCheckpoints:
         if self._settings is None:
             return storage
         folder = self._settings.folder
+        require_folder(folder, "checkpoints")
         if self._resume is None and (self._folders() or (folder / STORAGE).exists()):
             raise CheckpointError(
                 f"expected a folder without a search for a new one; {str(folder)!r} has one; pass "
                 'resume="auto" (--resume) to continue that search, or choose another folder'
             )
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputPathError(
-                f"expected a folder that can be written, for checkpoints; {str(folder)!r} cannot "
-                f"({error.strerror or error}); choose another"
-            ) from error
         return folder / STORAGE if storage is None else storage
 
     def __enter__(self) -> None:

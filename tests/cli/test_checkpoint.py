@@ -63,6 +63,13 @@ def test_refusals(call, refused, tmp_path):
     assert "expected the settings of the training" in refused("train", "wine", "--checkpoint", "runs", "--resume")
 
 
+@pytest.mark.parametrize("name", ["n" * 300, "deep/" * 1000 + "m", "iris.csv"])
+def test_names_that_no_folder_can_have(refused, tmp_path, name):
+    (tmp_path / "iris.csv").touch()
+    for options in ((), ("--resume",)):
+        assert "a folder that can be written, for checkpoints" in refused("train", "iris", "--checkpoint", name, *options)
+
+
 def test_other_data_and_damage(call, refused, tmp_path):
     assert call("train", "iris", "--checkpoint", "runs", "--epochs", "3").code == 0
     given = ["train", "iris", "--checkpoint", "runs", "--resume"]

@@ -234,9 +234,14 @@ def test_c12_a_folder_that_holds_a_search_is_refused_without_resume(tmp_path):
     with pytest.raises(fs.CheckpointError, match="has one"):
         small_search(checkpoint=fs.Checkpoint(tmp_path / "b"), storage=tmp_path / "search.db", trials=2)
     assert not (tmp_path / "search.db").exists()
+
+
+@pytest.mark.parametrize("name", ["n" * 300, "a\0b", "\ud800", "file", "file/x"])
+def test_c12_names_that_no_folder_can_have(name, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(fs.OutputPathError, match=r"folder that can be written, for checkpoints; .*file"):
-        small_search(checkpoint=fs.Checkpoint(tmp_path / "file"), trials=1)
+    for resume in (None, "auto"):
+        with pytest.raises(fs.OutputPathError, match="folder that can be written, for checkpoints"):
+            small_search(checkpoint=fs.Checkpoint(tmp_path / name), resume=resume, trials=1)
 
 
 @pytest.mark.parametrize(
