@@ -100,6 +100,21 @@ Activation = Annotated[str | None, typer.Option(metavar="NAME", help=f"{ACTIVATI
 Optimizer = Annotated[str | None, typer.Option(metavar="NAME", help=f"{OPTIMIZERS}; case-insensitive.")]
 BatchSize = Annotated[int | None, typer.Option(help="Rows per minibatch.")]
 
+# Checkpoints
+CheckpointFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--checkpoint",
+        metavar="DIR",
+        help="Folder for checkpoints, from which --resume goes on. Default: none.",
+        show_default=False,
+    ),
+]
+CheckpointEvery = Annotated[
+    int | None, typer.Option(metavar="STEPS", help="Steps between two checkpoints. Default: one after each epoch.")
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint in DIR, or start if there is none.")]
+
 # What is measured
 Variant = Annotated[
     str, typer.Option(metavar="NAME", help="plain: ReLU and Adam. full: LayerNorm, GELU, dropout, clipping and AdamW.")

@@ -114,6 +114,14 @@ def check_options(options: TrainOptions) -> None:
         raise HyperparameterError(f"--find-lr: expected no --lr; got --lr {options.lr:g}; leave out one of them")
     if options.validation_share == 0.0:
         require_validation(given, "--validation-share 0")
+    check_checkpoint(options)
+
+
+def check_checkpoint(options: Any) -> None:
+    """Rejects options of checkpoints without a folder, and an invalid interval.
+
+    Raises: HyperparameterError that names the option.
+    """
     for option, value in (("--resume", options.resume), ("--checkpoint-every", options.checkpoint_every is not None)):
         if value and options.checkpoint is None:
             raise HyperparameterError(f"{option}: expected a folder for checkpoints; got none; add --checkpoint DIR")

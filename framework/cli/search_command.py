@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Option
 
+from . import options as shared
 from .declared import command_line
-from .options import BackendName, Drop, Labels, MaxUnpacked, Missing, Number, Precision, Source, Target, TaskName, Text
 from .train_options import TrainOptions
 
 if TYPE_CHECKING:
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 class SearchOptions:
     """The options; None for the default search space, or if the option is off."""
 
-    source: Source
-    target: Target = None
-    labels: Labels = None
-    text: Text = None
-    number: Number = None
-    drop: Drop = None
-    missing: Missing = None
-    max_unpacked: MaxUnpacked = None
-    task: TaskName = None
+    source: shared.Source
+    target: shared.Target = None
+    labels: shared.Labels = None
+    text: shared.Text = None
+    number: shared.Number = None
+    drop: shared.Drop = None
+    missing: shared.Missing = None
+    max_unpacked: shared.MaxUnpacked = None
+    task: shared.TaskName = None
     trials: Annotated[int, Option(help="Total number of candidates, of all workers and including those in the storage.")] = 20
     epochs: Annotated[int, Option(help="Epochs of each candidate that is not stopped early.")] = 20
     storage: Annotated[
@@ -42,6 +42,9 @@ class SearchOptions:
             "(search.db) on one machine; a journal (search.journal) in a folder that machines share; or the URL of a database.",
         ),
     ] = None
+    checkpoint: shared.CheckpointFolder = None
+    checkpoint_every: shared.CheckpointEvery = None
+    resume: shared.Resume = False
     optimizers: Annotated[str | None, Option(metavar="NAMES", help='Optimisers to try, such as "Adam,Nesterov".')] = None
     schedules: Annotated[
         str | None, Option(metavar="NAMES", help='Schedules, separated by spaces, such as "constant step:every=10 cosine".')
@@ -50,8 +53,8 @@ class SearchOptions:
     layers: Annotated[str | None, Option(metavar="FROM-TO", help='Number of hidden layers, such as "1-3".')] = None
     width: Annotated[str | None, Option(metavar="FROM-TO", help='Units per hidden layer, such as "32-256".')] = None
     seed: Annotated[int, Option(help="Seed for the search, the split, weights, dropout and shuffles.")] = 0
-    backend: BackendName = None
-    precision: Precision = "float32"
+    backend: shared.BackendName = None
+    precision: shared.Precision = "float32"
 
 
 def search(options: SearchOptions) -> None:
@@ -64,6 +67,10 @@ def search(options: SearchOptions) -> None:
     With --storage, a stopped search resumes where it ended, also after a power failure, and the same search with more --trials
     continues after the last trial. The same command, started several times, on one or several machines, shares the trials among
     these workers; the trial of a worker that was killed is run again by another.
+
+    With --checkpoint, unfinished trials are saved at intervals as well, and the same command with --resume goes on within them.
+    Without --storage, the trials are stored in the same folder. SIGTERM and SIGUSR1 end the search with a checkpoint after the
+    current step, with exit status 143. Several workers share the folder if all of them are started with --resume.
     """
     from rich.markup import escape
 
@@ -74,13 +81,17 @@ def search(options: SearchOptions) -> None:
     from ..search import search as run
     from ..search.storage import shown
     from ..settings import whole
+    from ..training.checkpoint import Checkpoint
+    from .checkpoint_notes import checkpoint_notes
     from .console import new_console
+    from .recipe import check_checkpoint
     from .report import Reporter
     from .training import few_threads, loss_of, prepare, read
 
     space = SearchSpace(**_given(options))
     whole(options.trials, "--trials")
     whole(options.epochs, "--epochs")
+    check_checkpoint(options)
     require("optuna", "search", "a hyperparameter search")
     backend, storage = find_backend(options.backend), options.storage
     report = Reporter(quiet=False)
@@ -94,7 +105,8 @@ def search(options: SearchOptions) -> None:
     report.backend(backend, options.backend)
     console = new_console()
 
-    place = escape(shown(storage))
+    checkpoint = None if options.checkpoint is None else Checkpoint(options.checkpoint, options.checkpoint_every)
+    place = escape(shown(storage or options.checkpoint))
     ran: list[int] = []
     messages: list[str] = []
 
@@ -108,16 +120,19 @@ def search(options: SearchOptions) -> None:
 
     part, validation = data.parts["training"], data.parts["validation"]
     widest = [space.width[1]] * space.layers[1]
-    with few_threads(data, widest, max(space.batch_size), backend), _messages_of_workers(tell):
+    threads = few_threads(data, widest, max(space.batch_size), backend)
+    with threads, _messages_of_workers(tell), checkpoint_notes(options.checkpoint):
         try:
             found = run(
                 part.x, part.y, (validation.x, validation.y), loss_of(data), space, options.trials, options.epochs, storage,
-                options.seed, outputs=data.preprocessor.outputs, report=finished, backend=backend, precision=options.precision,
+                options.seed, outputs=data.preprocessor.outputs, report=finished, checkpoint=checkpoint,
+                resume="auto" if options.resume else None, backend=backend, precision=options.precision,
             )  # fmt: skip
         except KeyboardInterrupt:
-            if storage is None:
+            if storage is None and checkpoint is None:
                 raise
-            console.print(f"Stopped. The finished trials are in {place}; run the same command to resume.")
+            again = "run the same command to resume" if checkpoint is None else "run the same command with --resume to go on"
+            console.print(f"Stopped. The finished trials are in {place}; {again}.", soft_wrap=True)
             raise typer.Exit(2) from None
     best = found.best_trial
     if not ran and not messages:
@@ -187,6 +202,7 @@ def described(trial: SearchTrial) -> str:
     """One line that describes a trial."""
     c = trial.candidate
     end = "" if trial.state == "complete" else f", {trial.state} after {trial.epochs} epochs"
+    end += f" ({trial.reason})" if trial.reason else ""
     network = "-".join(map(str, c.hidden)) or "linear"
     return (
         f"validation loss {trial.value:.4f}{end}: {c.optimizer} at {c.lr:.2g}, {c.schedule}, minibatches of {c.batch_size}, "

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,8 +58,9 @@ def train(options: TrainOptions) -> None:
     - `warmup:steps=100` rises to the rate first, and may stand before another: `warmup:steps=100+step:every=10`
     """
     from ...backends import backend as find_backend
-    from ..export.output_paths import require_writable
+    from ..export.output_paths import beside, require_writable
     from ..export.persistence import save
+    from .checkpoint_notes import checkpoint_notes
     from .recipe import check_options
     from .report import Reporter, notes_of
     from .training import prepare, read, train_model
@@ -80,10 +78,10 @@ def train(options: TrainOptions) -> None:
     report.data(data)
     report.backend(backend, options.backend)
     watching = [] if figures is None else figures.callbacks(data)
-    with _checkpoint_notes(options):
+    with checkpoint_notes(options.checkpoint):
         trained = train_model(data, options, backend, report.shows_progress, watching)
     if trained.interrupted and path.exists():
-        path = path.with_stem(f"{path.stem}-interrupted")
+        path = beside(path, "-interrupted")
     replaced = options.out is None and path.exists()
     save(trained.model, path, data.preprocessor.to_json(), notes_of(data, trained, options.seed))
     report.results(data, trained, path)
@@ -96,21 +94,6 @@ def train(options: TrainOptions) -> None:
         on = "" if options.checkpoint is None else "; --resume goes on from the checkpoint"
         print(f"note: stopped from the keyboard {ended}; the model trained so far is in {path}{on}", file=sys.stderr)
         raise typer.Exit(INTERRUPTED)
-
-
-@contextmanager
-def _checkpoint_notes(options: TrainOptions) -> Iterator[None]:
-    """Prints what happens to checkpoints on stderr, and where one is when a signal has ended the training."""
-    logger, handler = logging.getLogger("fusedstep.checkpoint"), logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("note: %(message)s"))
-    logger.addHandler(handler)
-    try:
-        yield
-    except SystemExit:
-        print(f"note: ended by a signal; a checkpoint is in {options.checkpoint}; --resume goes on from there", file=sys.stderr)
-        raise
-    finally:
-        logger.removeHandler(handler)
 
 
 def _figures(options: TrainOptions) -> Figures | None:

@@ -84,19 +84,9 @@ class TrainOptions:
     clip_norm: Annotated[float | None, TRAINING, Option(help="Clip the gradient to this norm.")] = None
     seed: Annotated[shared.Seed, TRAINING] = 0
 
-    checkpoint: Annotated[
-        Path | None,
-        CHECKPOINTS,
-        Option(metavar="DIR", help="Folder for checkpoints, from which --resume goes on. Default: none.", show_default=False),
-    ] = None
-    checkpoint_every: Annotated[
-        int | None, CHECKPOINTS, Option(metavar="STEPS", help="Steps between two checkpoints. Default: one after each epoch.")
-    ] = None
-    resume: Annotated[
-        bool,
-        CHECKPOINTS,
-        Option("--resume", help="Go on from the newest checkpoint in DIR, or start if there is none."),
-    ] = False
+    checkpoint: Annotated[shared.CheckpointFolder, CHECKPOINTS] = None
+    checkpoint_every: Annotated[shared.CheckpointEvery, CHECKPOINTS] = None
+    resume: Annotated[shared.Resume, CHECKPOINTS] = False
 
     backend: Annotated[shared.BackendName, RUN] = None
     precision: Annotated[shared.Precision, RUN] = "float32"

@@ -32,10 +32,15 @@ def failure_of(
         if place != BACKWARD:
             break
         first += int(inputs.shape[0])
+    advice = (
+        f"the parameters of step {number - 1} are kept; lower the learning rate, clip the gradient (clip_norm=1.0), or check "
+        "and scale the data"
+    )
+    broken = step.state.headroom.broken()
+    if broken:
+        advice = f"{broken} had NaN or infinity before it, because of numbers that were written there; load earlier ones"
     return NonFiniteLossError(
-        f"expected {expected}; got {what} in step {number}{', first in ' + place if place else ''}; the parameters "
-        f"of step {number - 1} are kept; lower the learning rate, clip the gradient (clip_norm=1.0), or check and "
-        "scale the data",
+        f"expected {expected}; got {what} in step {number}{', first in ' + place if place else ''}; {advice}",
         number,
         place,
         what,

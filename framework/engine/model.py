@@ -137,7 +137,9 @@ class Sequential(Sequence, public=False):
     def parameters(self) -> dict[str, Array]:
         """Name -> array view on the backend, in the order of the layers; writing to a view changes the model.
 
-        Views follow the training: while another thread trains, they can show a step that is half done.
+        Views follow the training: while another thread trains, they can show a step that is half done. Call it again before you
+        write: a step checks what is written after a call, but not what is written to views of earlier calls, where numbers near
+        the limit of the type can become infinite in the update.
         """
         arena = self.arena
         arena.edition += 1  # because of what the caller may write to the views

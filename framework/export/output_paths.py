@@ -89,6 +89,41 @@ def require_writable(path: PathLike) -> Path:
     return target
 
 
+def require_folder(folder: Path, what: str) -> None:
+    """Creates a folder unless it is there; raises OutputPathError where that is impossible.
+
+    Args: what – is stored in it, for the message.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        raise folder_error(folder, what, error) from error
+
+
+def folder_error(folder: Path, what: str, error: OSError | ValueError) -> OutputPathError:
+    """For a folder that cannot be created or written to."""
+    return OutputPathError(
+        f"expected a folder that can be written, for {what}; {str(folder)!r} cannot ({_reason(error)}); choose another"
+    )
+
+
+def beside(path: Path, suffix: str) -> Path:
+    """The path of another file in the folder of one that can be written: its name with a suffix, before the extension.
+
+    A name for which the file system has no room is shortened, so that the new one is as long as the old one.
+    """
+    path = Path(os.path.realpath(path)) if path.is_symlink() else path
+    longer = path.with_stem(path.stem + suffix)
+    try:
+        require_writable(longer)
+    except OutputPathError:
+        stem, ending = (path.stem, path.suffix) if len(path.suffix) < 20 else (path.name, "")
+        while stem and len(os.fsencode(stem + suffix + ending)) > len(os.fsencode(path.name)):
+            stem = stem[:-1]
+        return path.with_name(stem + suffix + ending)
+    return longer
+
+
 def sync_folder(folder: Path) -> None:
     """Writes the names in a folder to the disk, so that a renamed file is found there after a power failure."""
     if os.name != "posix":
@@ -180,7 +215,10 @@ def _mode(path: Path) -> int:
 
 
 def _not_writable(shown: str, error: OSError | ValueError) -> OutputPathError:
-    reason = (error.strerror if isinstance(error, OSError) else None) or error
     return OutputPathError(
-        f"expected a writable path; {shown!r} is not ({reason}); choose another or change its permissions"
+        f"expected a writable path; {shown!r} is not ({_reason(error)}); choose another or change its permissions"
     )
+
+
+def _reason(error: OSError | ValueError) -> object:
+    return (error.strerror if isinstance(error, OSError) else None) or error

@@ -6,6 +6,7 @@ the bounds of the rule (kernels/formulas/reach.py), so the arrays are read only 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,6 +38,10 @@ def largest_element(backend: Any, array: Array) -> float:
     wide = backend.wide(array)
     top, bottom = (backend.item(extreme(wide)) for extreme in (backend.xp.max, backend.xp.min))
     return float(top if np.isnan(top) else max(abs(top), abs(bottom)))
+
+
+def _broken(largest: Mapping[str, float]) -> str:
+    return next((name for name, value in largest.items() if not np.isfinite(value)), "")
 
 
 class Headroom:
@@ -102,11 +107,20 @@ class Headroom:
 
     def measure(self) -> str:
         """Reads the arrays; returns the name of one that is not finite, otherwise ""."""
-        state, self._taken, self._since, self._left = self._state, 0, 0, 0
+        self._taken = self._since = self._left = 0
+        found = self._largest()
+        self._bounds, self._edition = tuple(found.values()), self._state.arena.edition
+        return _broken(found)
+
+    def broken(self) -> str:
+        """The same, for a message: nothing is remembered."""
+        return _broken(self._largest())
+
+    def _largest(self) -> dict[str, float]:
+        """The largest |element| of each array, by name."""
+        state = self._state
         arrays = {"the parameters": state.arena.values, **{f"state {name}": array for name, array in state.states.items()}}
-        found = {name: largest_element(state.arena.backend, array) for name, array in arrays.items()}
-        self._bounds, self._edition = tuple(found.values()), state.arena.edition
-        return next((name for name, value in found.items() if not np.isfinite(value)), "")
+        return {name: largest_element(state.arena.backend, array) for name, array in arrays.items()}
 
     def _extend(self, count: int, low: list[float], high: list[float]) -> bool:
         """Finds bounds for so many steps, with scalars from low to high, and as many more as they can cover."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ...errors import NonFiniteLossError
+from ...errors import NonFiniteLossError, StateError
 from .candidate import Candidate
 
 
@@ -13,15 +13,17 @@ from .candidate import Candidate
 class SearchTrial:
     """One candidate and its result.
 
-    Attributes: candidate; value – the smallest validation loss of its epochs, infinite where training diverged; epochs – number
-        trained; state – "complete", "pruned" (stopped early, because it was worse than the median of the others) or "diverged"
-        (the loss, or the validation loss of an epoch, was not finite).
+    Attributes: candidate; value – the smallest validation loss of its epochs, infinite where it diverged or failed; epochs –
+        number trained; state – "complete", "pruned" (stopped early, because it was worse than the median of the others),
+        "diverged" (the loss, or the validation loss of an epoch, was not finite) or "failed" (it ran out of memory, or its
+        workers ended several times); reason – why it failed.
     """
 
     candidate: Candidate
     value: float
     epochs: int
     state: str
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -41,9 +43,15 @@ class SearchResult:
     def best_trial(self) -> SearchTrial:
         """The trial with the smallest value among the complete ones, or among the pruned ones if none is complete.
 
-        Raises: NonFiniteLossError if every trial diverged.
+        Raises: NonFiniteLossError if every trial diverged; StateError if all failed, or the rest.
         """
-        sound = [trial for trial in self.trials if trial.state != "diverged"]
+        sound = [trial for trial in self.trials if trial.state not in ("diverged", "failed")]
+        failed = [trial for trial in self.trials if trial.state == "failed"]
+        if failed and not sound:
+            raise StateError(
+                f"expected a trial that can be run; of {len(self.trials)}, {len(failed)} failed and all others diverged; the "
+                f"first failure: {failed[0].reason}; search smaller networks, such as space=fs.SearchSpace(width=(32, 128))"
+            )
         if not sound:
             raise NonFiniteLossError(
                 f"expected a trial with finite losses; all {len(self.trials)} diverged; search smaller learning rates, such as "

@@ -9,6 +9,7 @@ import math
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,10 @@ from ..losses import MSE, Loss, SoftmaxCrossEntropy
 from ..optional import require
 from ..settings import whole
 from ..training.callbacks import Callback
+from ..training.checkpoint import Checkpoint
 from ..training.trainer import Trainer
 from .candidate import Candidate, SearchSpace
+from .checkpoints import TrialCheckpoints
 from .result import SearchResult, SearchTrial
 from .workers import Claim, SharedTrials
 
@@ -43,6 +46,8 @@ def search(
     pruning: bool = True,
     outputs: int | None = None,
     report: Callable[[int, SearchTrial], None] | None = None,
+    checkpoint: Checkpoint | None = None,
+    resume: str | None = None,
     **options: Any,
 ) -> SearchResult:
     """Searches optimiser, learning rate, schedule, batch size and architecture for a small validation loss.
@@ -55,7 +60,13 @@ def search(
     Several processes, on one or several machines, may make the same call with one storage at the same time. They share the
     trials: each trial is run by one of them, and the trial of a process that ended is run again by another, with the same
     hyperparameters. All of them return the same result, when the last trial has finished. A process is known to have ended by
-    its number on the same machine, and after a minute without heartbeats on another one.
+    its number on the same machine, and after a minute without heartbeats on another one. A trial whose process ended three
+    times in a row, never further in it than before, has failed, as has one that runs out of memory; the search goes on.
+
+    With a checkpoint, each trial saves the whole state of its training at intervals, in a folder of its own within that of the
+    checkpoint, and a trial that is run again goes on from there, to the same result. Without a storage, the trials are stored
+    there too, so one folder holds the search. SIGTERM and SIGUSR1 end the search with a checkpoint of the trial at hand.
+    Checkpoints of finished trials are removed.
 
     Args: x [N, d], y, validation – as in Trainer.fit, on the host; loss – default SoftmaxCrossEntropy for y of an integer type,
         else MSE; space – default SearchSpace(); trials – total number, of all processes and including those in the storage;
@@ -63,11 +74,15 @@ def search(
         several machines that share a folder, else an SQLite file, for processes of one machine; or the URL of a database, such
         as "postgresql://user@host/name"; None to store nothing; seed – of the search, and of the weights and shuffles of every
         trial; pruning – whether to stop poor candidates early; outputs – of the network, default from y; report – called after
-        each trial of this process with its number, counted from 1, and the trial; options – backend, precision and others of
-        TrainStep.
+        each trial of this process with its number, counted from 1, and the trial; checkpoint – when and where trials are saved;
+        its folder may be shared by workers as a storage is; resume – "auto": goes on with the search in the folder of
+        `checkpoint`, or starts if there is none, as every worker of several should; None (default): starts; options – backend,
+        precision and others of TrainStep.
     Returns: a SearchResult.
     Raises: MissingDependency without Optuna or the driver of a database; HyperparameterError for invalid settings, and for a
-        storage of a search with different settings; OutputPathError for a storage that cannot be used or is damaged.
+        storage of a search with different settings; OutputPathError for a storage that cannot be used or is damaged;
+        CheckpointError for a folder that holds a search, without `resume`, and for checkpoints of another training; SystemExit
+        with status 143 after SIGTERM or SIGUSR1, with `checkpoint`.
     Source: Akiba et al. (2019); Bergstra et al. (2011); notes 004, "hyperparameters search".
     """
     trials, epochs = whole(trials, "trials"), whole(epochs, "epochs")
@@ -79,6 +94,7 @@ def search(
         raise HyperparameterError(
             f"expected validation=(x, y), by which candidates are compared; got {validation!r:.60}; keep some rows for it"
         )
+    saved = TrialCheckpoints(checkpoint, resume)
     whole_numbers = on_host(y).dtype.kind in "iub"
     loss = loss if loss is not None else SoftmaxCrossEntropy() if whole_numbers else MSE()
     if outputs is None:
@@ -94,9 +110,10 @@ def search(
         "data": [_checksum(part) for part in (x, y, *validation)],
     }  # fmt: skip
     pruner = optuna.pruners.MedianPruner(STARTUP_TRIALS, max(1, epochs // 4)) if pruning else optuna.pruners.NopPruner()
-    with _quiet(optuna):
+    storage = saved.open(storage)
+    with _quiet(optuna), saved:
         shared = SharedTrials(optuna, storage, settings)
-        while len(finished := shared.finished(trials)) < trials:
+        while len(finished := saved.between(shared.finished(trials))) < trials:
             claim = shared.claim(trials)
             if claim is None:
                 shared.wait()
@@ -107,36 +124,59 @@ def search(
             )  # fmt: skip
             with claim:
                 candidate = claim.draw(space, sampler, pruner)
-                made = candidate.make_step(_width(x), outputs, loss, seed, **options)
-                _train(claim, candidate, Trainer(made, schedule=candidate.schedule), x, y, validation, epochs)
+                given = {"epochs": epochs, "batch_size": candidate.batch_size, **saved.of(claim.slot, claim.number)}
+                try:
+                    made = candidate.make_step(_width(x), outputs, loss, seed, **options)
+                    seen = _Pruning(claim, saved.act)
+                    trainer = Trainer(made, [seen], schedule=candidate.schedule)
+                    _train(claim, seen, partial(trainer.fit, x, y, validation, **given))
+                except Exception as error:
+                    if not step.backend.out_of_memory(error):
+                        raise
+                    claim.fail(f"{type(error).__name__}: {error}".partition("\n")[0])
             if claim.finished and report is not None:
                 report(claim.slot + 1, shared.finished(trials)[claim.slot])
     return SearchResult(tuple(finished.values()))
 
 
 class _Pruning(Callback):
-    """Reports each epoch to the storage, and ends training when the trial is pruned."""
+    """Reports each epoch to the storage, and ends training when the trial is pruned.
 
-    def __init__(self, claim: Claim) -> None:
-        self.claim = claim
+    Args: claim; begun – called when the fit has begun.
+    """
+
+    def __init__(self, claim: Claim, begun: Callable[[], None]) -> None:
+        self.claim, self.begun = claim, begun
         self.pruned = False
         self.values: list[float] = []
 
+    def on_fit_begin(self, trainer: Trainer) -> None:  # noqa: ARG002
+        self.begun()
+
     def on_epoch_end(self, trainer: Trainer, row: dict[str, float]) -> None:
-        self.values.append(row["val_loss"])
-        hopeless = self.claim.report(row["val_loss"] if math.isfinite(row["val_loss"]) else WORST)
-        if hopeless and len(self.values) < trainer.epochs:
+        if self._report(row["val_loss"]) and len(self.values) < trainer.epochs:
             self.pruned = True
             trainer.stop("given up: worse than the median of the other trials")
 
+    def state(self) -> dict[str, Any]:
+        return {"values": self.values, "pruned": self.pruned}
 
-def _train(claim: Claim, candidate: Candidate, trainer: Trainer, x: Any, y: Any, validation: Any, epochs: int) -> None:
+    def restore(self, state: dict[str, Any]) -> None:
+        """Reports the epochs up to the checkpoint again: an attempt is a new trial in the storage."""
+        for value in state["values"]:
+            self._report(float(value))
+        self.pruned = bool(state["pruned"])
+
+    def _report(self, value: float) -> bool:
+        self.values.append(value)
+        return self.claim.report(value if math.isfinite(value) else WORST)
+
+
+def _train(claim: Claim, seen: _Pruning, fit: Callable[[], object]) -> None:
     """One trial, up to its result in the storage."""
-    seen = _Pruning(claim)
-    trainer.callbacks.append(seen)
     diverged = False
     try:
-        trainer.fit(x, y, validation, epochs=epochs, batch_size=candidate.batch_size)
+        fit()
     except NonFiniteLossError:
         diverged = True
     diverged = diverged or not seen.values or not all(map(math.isfinite, seen.values))

@@ -2,7 +2,8 @@
 
 A search of n trials has n slots. The trial of a slot is the first one in the storage that has its number and was not given up;
 storages number trials one after the other, so all workers agree on it. Whoever adds a later one withdraws it. A trial of a
-worker that ended is given up, and its slot is free again. Optuna is not imported here, and training is in running.py.
+worker that ended is given up, and its slot is free again; one that ends its workers has failed. Optuna is not imported
+here, and training is in running.py.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ POLL = 0.5
 """Seconds between two looks at trials of other workers."""
 _SETTINGS, _CANDIDATE, _EPOCHS, _VALUE = "settings", "candidate", "epochs", "value"
 _SLOT, _WORKER, _BEAT = "slot", "worker", "beat"
+_LEFT, _FAILED = "left", "failed"
+TRIES = 3
+"""Times in a row that the workers of a trial may end, none further in it than one before, until it has failed."""
 
 _logger = logging.getLogger("fusedstep.search")
 
@@ -96,13 +100,13 @@ class SharedTrials:
                 )
                 return None
             for slot in dead:
-                _logger.info("Trial %d was left by a worker that ended; it is run again.", slot + 1)
-                self.give_up(held.pop(slot)._trial_id)
-                del counted[slot]
+                if not self._leave(slot, held.pop(slot), trials):
+                    del counted[slot]
             for slot in range(total):
                 if slot not in counted and (claim := self._take(slot, trials)):
                     return claim
-            self._log_once(f"Waiting for the {len(held)} trials that other workers run.")
+            if held:
+                self._log_once(f"Waiting for the {len(held)} trials that other workers run.")
         return None
 
     def wait(self) -> None:
@@ -113,6 +117,30 @@ class SharedTrials:
         """Marks a trial as given up, unless it is finished."""
         with suppress(self.finished_error):
             self.storage.set_trial_state_values(trial_id, self.optuna.trial.TrialState.FAIL)
+
+    def _leave(self, slot: int, left: Any, trials: list[Any]) -> bool:
+        """Gives up a trial whose worker ended, or lets it fail if it ends all its workers; returns whether it failed."""
+        tries = furthest = 0
+        for attempt in trials:
+            drawn = attempt.user_attrs.get(_SLOT) == slot and _CANDIDATE in attempt.user_attrs
+            if drawn and (attempt is left or _LEFT in attempt.user_attrs):
+                epochs = len(attempt.intermediate_values)
+                tries, furthest = (0, epochs) if epochs > furthest else (tries + 1, furthest)
+        with suppress(self.finished_error):
+            if tries < TRIES:
+                _logger.info("Trial %d was left by a worker that ended; it is run again.", slot + 1)
+                self.storage.set_trial_user_attr(left._trial_id, _LEFT, True)
+                self.give_up(left._trial_id)
+                return False
+            reason = f"{tries} workers that ran it ended, none further in it than one before; maybe it needs too much memory"
+            _logger.info("Trial %d has failed: %s.", slot + 1, reason)
+            self.fail(left._trial_id, reason)
+        return True
+
+    def fail(self, trial_id: int, reason: str) -> None:
+        """Enters that a trial has failed; raises an error if it is finished."""
+        self.storage.set_trial_user_attr(trial_id, _FAILED, reason)
+        self.storage.set_trial_state_values(trial_id, self.optuna.trial.TrialState.COMPLETE, [math.inf])
 
     def _take(self, slot: int, trials: list[Any]) -> Claim | None:
         """A new trial of that slot, with the candidate of one that was given up; None if another worker was first."""
@@ -126,10 +154,11 @@ class SharedTrials:
         running = optuna.trial.TrialState.RUNNING
         new = optuna.trial.create_trial(state=running, user_attrs=attributes, **drawn)
         trial_id = self.storage.create_new_trial(self._study_id, template_trial=new)
-        if self._counted(self._trials())[slot]._trial_id != trial_id:
+        counted = self._counted(self._trials())[slot]
+        if counted._trial_id != trial_id:
             self.give_up(trial_id)
             return None
-        return Claim(self, slot, trial_id)
+        return Claim(self, slot, trial_id, counted.number)
 
     def _dead(self, held: dict[int, Any]) -> list[int] | None:
         """Slots whose workers ended; None if that cannot be known yet of one that was there from the start."""
@@ -187,11 +216,12 @@ class SharedTrials:
 class Claim:
     """A trial that this worker runs: as a context, it sends heartbeats, and gives the trial up if an error ends it.
 
-    Attributes: slot – number of the trial, from 0; finished – whether its result is in the storage.
+    Attributes: slot – number of the trial, from 0; number – of this attempt at it, by which the storage counts all attempts;
+        finished – whether its result is in the storage.
     """
 
-    def __init__(self, shared: SharedTrials, slot: int, trial_id: int) -> None:
-        self.slot, self.finished = slot, False
+    def __init__(self, shared: SharedTrials, slot: int, trial_id: int, number: int) -> None:
+        self.slot, self.number, self.finished = slot, number, False
         self._shared, self._trial_id = shared, trial_id
         self._reported: list[float] = []
         self._trial: Any = None
@@ -245,6 +275,12 @@ class Claim:
             self._shared.storage.set_trial_state_values(self._trial_id, state, [stored])
         self.finished = True
 
+    def fail(self, reason: str) -> None:
+        """Enters that the trial cannot be run."""
+        with self._writing():
+            self._shared.fail(self._trial_id, reason)
+        self.finished = True
+
     @contextmanager
     def _writing(self) -> Iterator[None]:
         with storage_errors(self._shared.where):
@@ -264,8 +300,11 @@ class Claim:
 def _result(optuna: Any, trial: Any) -> SearchTrial:
     """A finished trial."""
     attributes = trial.user_attrs
+    candidate = Candidate.from_dict(attributes[_CANDIDATE])
+    if _FAILED in attributes and _VALUE not in attributes:
+        return SearchTrial(candidate, math.inf, len(trial.intermediate_values), "failed", str(attributes[_FAILED]))
     value = math.inf if attributes[_VALUE] is None else float(attributes[_VALUE])
     value = value if math.isfinite(value) else math.inf
     pruned = trial.state is optuna.trial.TrialState.PRUNED
     state = "diverged" if math.isinf(value) else "pruned" if pruned else "complete"
-    return SearchTrial(Candidate.from_dict(attributes[_CANDIDATE]), value, int(attributes[_EPOCHS]), state)
+    return SearchTrial(candidate, value, int(attributes[_EPOCHS]), state)

@@ -21,8 +21,8 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import CheckpointError, OutputPathError, StateError
-from ..export.output_paths import remove_abandoned, replacing
+from ...errors import CheckpointError, StateError
+from ..export.output_paths import folder_error, remove_abandoned, replacing, require_folder
 
 Array = NDArray[Any]
 
@@ -196,8 +196,8 @@ def path_of(folder: Path, steps: int) -> Path:
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """All files that have the name of a checkpoint, the newest first."""
-    return sorted(folder.glob(_PATTERN), reverse=True)
+    """All files that have the name of a checkpoint, the newest first; none for a path that no folder can have."""
+    return sorted(folder.glob(_PATTERN), reverse=True) if os.path.isdir(folder) else []
 
 
 def newest(folder: Path) -> Contents | None:
@@ -238,14 +238,11 @@ class Lock:
     """
 
     def __init__(self, folder: Path) -> None:
+        require_folder(folder, "checkpoints")
         try:
-            folder.mkdir(parents=True, exist_ok=True)
             self._file = (folder / LOCK).open("a+")
         except OSError as error:
-            raise OutputPathError(
-                f"expected a folder that can be written, for checkpoints; {str(folder)!r} cannot ({error.strerror or error}); "
-                "choose another"
-            ) from error
+            raise folder_error(folder, "checkpoints", error) from error
         try:
             _lock(self._file.fileno())
         except OSError as error:

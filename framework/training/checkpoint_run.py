@@ -97,7 +97,7 @@ def in_thread(job: Callable[[], object]) -> None:
 
 
 class Signals:
-    """SIGTERM and SIGUSR1 while a fit runs in the main thread: the first one is noted, a second one acts as before.
+    """SIGTERM and SIGUSR1 while a fit, or a search, runs in the main thread: the first is noted, a second one acts as before.
 
     Attributes: received – number of the signal, 0 if none has come.
     """
@@ -114,6 +114,9 @@ class Signals:
     def _note(self, number: int, _: Any) -> None:
         self.received = number
         self.close()
+        around = signal.getsignal(number)
+        if isinstance(getattr(around, "__self__", None), Signals):  # a search, whose handlers would swallow the second signal
+            around(number, None)  # type: ignore[operator, misc]
 
     def close(self) -> None:
         """Restores the handlers."""

@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import os
 import tempfile
+import time
 import warnings
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +20,9 @@ from .ownership import read_private, why_not_private
 
 LARGEST = 2**28
 """Bytes; a larger entry counts as damaged."""
+ABANDONED = 3600.0
+"""Seconds after which an unfinished file belongs to a process that was killed; writing one takes less than a second."""
+_UNFINISHED = "tmp"
 
 
 def digest(text: str) -> str:
@@ -77,8 +81,8 @@ def _private_folder() -> Path | None:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file atomically; raises OSError if that fails."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+    """Writes a file atomically, and removes unfinished ones of killed processes; raises OSError if writing fails."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=_UNFINISHED, suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
@@ -87,6 +91,15 @@ def write_whole(path: Path, content: bytes) -> None:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
+    _remove_abandoned(path.parent)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    with contextlib.suppress(OSError):  # another process may be faster
+        for entry in os.scandir(folder):
+            unfinished = entry.name.startswith(_UNFINISHED) and entry.name.endswith(".tmp")
+            if unfinished and time.time() - entry.stat().st_mtime > ABANDONED:
+                os.unlink(entry)
 
 
 def store(name: str, text: str) -> str | None:

@@ -163,9 +163,9 @@ main()
 """
 
 
-def interrupted(folder, signals, until="listening", patience="0"):
+def interrupted(folder, signals, until="listening", patience="0", out="digits.safetensors"):
     """(exit status, output, errors) of a training that gets SIGINT once a line of its output begins with those letters."""
-    arguments = ["train", "digits", "--backend", "numpy", "--epochs", "100000", "--patience", patience]
+    arguments = ["train", "digits", "--backend", "numpy", "--epochs", "100000", "--patience", patience, "--out", out]
     with subprocess.Popen(
         [sys.executable, "-c", HEARING + LISTENING, *arguments], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         text=True, encoding="utf-8",
@@ -201,6 +201,20 @@ def test_interrupting_a_training_leaves_an_older_file_alone(tmp_path):
     assert (code, older.read_bytes()) == (130, b"older")
     assert "digits-interrupted.safetensors" in err
     assert (tmp_path / "digits-interrupted.safetensors").stat().st_size > 1000
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
+@pytest.mark.parametrize("stem", ["n" * 243, "n" * 235, "\u6a21" * 81], ids=["255-bytes", "247-bytes", "not-ASCII"])
+def test_interrupting_a_training_keeps_what_was_learned_where_a_longer_name_does_not_fit(tmp_path, call, stem):
+    older = tmp_path / f"{stem}.safetensors"
+    older.write_bytes(b"older")
+    code, _, err = interrupted(tmp_path, 1, out=older.name)
+    assert (code, older.read_bytes()) == (130, b"older")
+    (written,) = set(tmp_path.iterdir()) - {older}
+    assert written.name.startswith(stem[:70])
+    assert written.name.endswith("-interrupted.safetensors")
+    assert f"the model trained so far is in {written.name}" in err
+    assert call("predict", written, "digits", "-o", tmp_path / "answers.csv").code == 0
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")

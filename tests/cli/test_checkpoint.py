@@ -1,4 +1,4 @@
-"""`fusedstep train --checkpoint`: killed at any moment, resumed, and the same model file at the end."""
+"""`--checkpoint` of `fusedstep train` and `search`: ended at any moment, resumed, and the same result at the end."""
 
 from __future__ import annotations
 
@@ -63,6 +63,13 @@ def test_refusals(call, refused, tmp_path):
     assert "expected the settings of the training" in refused("train", "wine", "--checkpoint", "runs", "--resume")
 
 
+@pytest.mark.parametrize("name", ["n" * 300, "deep/" * 1000 + "m", "iris.csv"])
+def test_names_that_no_folder_can_have(refused, tmp_path, name):
+    (tmp_path / "iris.csv").touch()
+    for options in ((), ("--resume",)):
+        assert "a folder that can be written, for checkpoints" in refused("train", "iris", "--checkpoint", name, *options)
+
+
 def test_other_data_and_damage(call, refused, tmp_path):
     assert call("train", "iris", "--checkpoint", "runs", "--epochs", "3").code == 0
     given = ["train", "iris", "--checkpoint", "runs", "--resume"]
@@ -73,3 +80,52 @@ def test_other_data_and_damage(call, refused, tmp_path):
     answer = call("train", "iris", "--checkpoint", "runs", "--epochs", "3", "--resume")
     assert answer.code == 0
     assert f"{newest.name} is damaged and was skipped" in answer.err
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends signals")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_search_ended_by_a_signal_and_resumed(number, call, tmp_path):
+    pytest.importorskip("optuna")
+    search = ["search", "digits", "--trials", "3", "--epochs", "8", "--backend", "numpy"]
+    whole = call(*search)
+    assert whole.code == 0
+    process = started(tmp_path, *search, *FOLDER)
+    while not list((tmp_path / "runs").glob("trial-2/*/step-*")) and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    if number == signal.SIGKILL:
+        assert process.returncode == -9
+    else:
+        assert process.returncode == 143
+        assert "note: ended by a signal; a checkpoint is in runs; --resume goes on from there" in err
+    answer = call(*search, *FOLDER, "--resume")
+    assert answer.code == 0, answer
+    assert f"Resuming after the 1 finished trials in {os.path.join('runs', 'search.journal')}." in answer.flat
+    lines = whole.out.splitlines()
+    assert answer.out.splitlines()[-4:] == lines[-4:]  # trials 2 and 3, the best, and its command
+    assert not list((tmp_path / "runs").glob("trial-*"))
+
+
+def test_refusals_of_a_search(call, refused, tmp_path):
+    pytest.importorskip("optuna")
+    search = ["search", "iris", "--trials", "1", "--epochs", "1", "--backend", "numpy"]
+    assert "--resume: expected a folder for checkpoints" in refused(*search, "--resume")
+    assert "--checkpoint-every: expected a folder" in refused(*search, "--checkpoint-every", "5")
+    assert "--checkpoint-every to be a whole number" in refused(*search, "--checkpoint", "r", "--checkpoint-every", "0")
+    assert call(*search, "--checkpoint", "runs").code == 0
+    assert "(--resume) to continue that search" in refused(*search, "--checkpoint", "runs")
+    assert "All trials were in runs already" in call(*search, "--checkpoint", "runs", "--resume").flat
+
+
+def test_a_search_stopped_from_the_keyboard_says_where_it_is(call, monkeypatch):
+    pytest.importorskip("optuna")
+    from fusedstep.framework.search import running
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(running, "_train", interrupted)
+    answer = call("search", "iris", "--trials", "1", "--backend", "numpy", "--checkpoint", "runs")
+    assert answer.code == 2
+    assert "The finished trials are in runs; run the same command with --resume to go on." in answer.flat

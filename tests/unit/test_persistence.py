@@ -18,7 +18,7 @@ from safetensors.numpy import save_file
 
 import fusedstep as fs
 from fusedstep.errors import DtypeError, ModelFileError, OutputPathError, StateError
-from fusedstep.framework.export.output_paths import replacing, require_writable
+from fusedstep.framework.export.output_paths import beside, replacing, require_writable
 from fusedstep.framework.export.persistence import VERSION, load_with_metadata
 from fusedstep.framework.export.tensor_file import checksum
 from fusedstep.framework.layers import LAYERS
@@ -397,6 +397,30 @@ def test_names_as_long_as_the_system_allows(tmp_path):
     fs.save(fs.mlp([6, 2]).initialize(backend="numpy"), longest)
     assert fs.load(longest).outputs == 2
     assert os.listdir(tmp_path) == [longest.name]
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("digits.safetensors", "digits-interrupted.safetensors"), ("digits", "digits-interrupted"), (".m", ".m-interrupted"),
+        ("n" * 230 + ".safetensors", "n" * 230 + "-interrupted.safetensors"),
+        ("n" * 232 + ".safetensors", "n" * 220 + "-interrupted.safetensors"),
+        ("\u6a21" * 81 + ".safetensors", "\u6a21" * 77 + "-interrupted.safetensors"),
+        ("n" * 255, "n" * 243 + "-interrupted"), ("m." + "n" * 250, "m." + "n" * 238 + "-interrupted"),
+        (os.fsdecode(b"\xff" * 250), os.fsdecode(b"\xff" * 238) + "-interrupted"),
+    ],
+    ids=range(9),
+)  # fmt: skip
+def test_a_file_beside_has_a_name_for_which_there_is_room(tmp_path, name, wanted):
+    path = tmp_path / name
+    path.touch()
+    found = beside(path, "-interrupted")
+    assert found == tmp_path / wanted
+    assert require_writable(found) == found
+    link = tmp_path / "link"
+    link.mkdir()
+    (link / "latest").symlink_to(path)
+    assert beside(link / "latest", "-interrupted") == found
 
 
 def test_threads_that_save_to_one_path_leave_one_whole_file(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -151,6 +152,20 @@ def test_a_folder_with_a_run_is_refused(folder):
 def test_a_folder_without_checkpoints_is_refused_by_name(tmp_path):
     with pytest.raises(fs.CheckpointError, match='has none; check the path, or pass resume="auto"'):
         fit(trainer_of(), tmp_path, resume=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["n" * 300, "\u6a21" * 90, "deep/" * 1000 + "m", "loop", "loop/m", "a\0b", "\ud800", "file", "file/x"], ids=range(9)
+)
+def test_names_that_no_folder_can_have(name, tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "loop").symlink_to("loop")
+    for resume in (None, "auto"):
+        with pytest.raises(fs.OutputPathError, match="expected a folder that can be written, for checkpoints"):
+            fit(trainer_of(), tmp_path / name, resume=resume)
+    with pytest.raises(fs.CheckpointError, match="has none; check the path"):
+        trainer_of().fit(*data(), resume=tmp_path / name)
+    assert sorted(os.listdir(tmp_path)) == ["file", "loop"]
 
 
 HOLDER = """

@@ -32,7 +32,8 @@ def data(rows=203, seed=0):
 
 def trainer_of(backend="numpy", optimizer=None, extra=(), seed=3, patience=4, **options):
     """A trainer with dropout, momentum by schedule, early stopping and a log of its own."""
-    step_options = {name: options.pop(name) for name in ("precision", "deterministic", "micro_batch") if name in options}
+    own = ("precision", "deterministic", "micro_batch", "on_nonfinite")
+    step_options = {name: options.pop(name) for name in own if name in options}
     optimizer = optimizer or fs.Momentum(0.05)
     step = fs.TrainStep(
         fs.mlp([5, 16, 3], dropout=0.3), fs.SoftmaxCrossEntropy(), optimizer, seed=seed, backend=backend, **step_options
@@ -58,7 +59,7 @@ def result(trainer, history):
         "parameters": np.asarray(step.model.arena.values).tobytes(),
         "states": states,
         "rows": repr(rows),
-        "losses": list(history.step_losses),
-        "steps": (step.steps, trainer.steps_done, trainer.epochs_done, step.lr, step.momentum),
+        "losses": [loss if loss == loss else "NaN" for loss in history.step_losses],
+        "steps": (step.steps, step.skipped, trainer.steps_done, trainer.epochs_done, step.lr, step.momentum),
         "stopped": history.stopped_because,
     }

@@ -136,6 +136,74 @@ def test_c12_the_trial_of_a_killed_worker_is_taken_up_with_its_hyperparameters(n
     assert taken.user_attrs["candidate"] == left.user_attrs["candidate"]
 
 
+DEADLY = """
+import os, signal, sys
+sys.path.insert(0, {folder!r})
+from search_cases import small_search
+from fusedstep.framework.search import running
+
+class Deadly(running._Pruning):
+    def on_epoch_begin(self, trainer, epoch):
+        if self.claim.slot == 1 and epoch == {epoch!r}:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+running._Pruning = Deadly
+small_search(storage={storage!r}, trials=3)
+"""
+
+
+@needs_kill
+@pytest.mark.parametrize(
+    ("name", "epochs"),
+    [("search.db", [1, 1, 1]), ("search.journal", [1, 1, 1]), ("search.db", [3, 4, 2, 5, 5, 4, 5])],
+    ids=["SQLite", "journal", "further-and-further"],
+)
+def test_c12_a_trial_that_ends_all_its_workers_fails(name, epochs, found, tmp_path, caplog):
+    caplog.set_level("INFO", "fusedstep.search")
+    storage = str(tmp_path / name)
+    for epoch in epochs:
+        code = DEADLY.format(folder=os.path.dirname(search_cases.__file__), epoch=epoch, storage=storage)
+        assert subprocess.run([sys.executable, "-P", "-c", code], check=False).returncode == -signal.SIGKILL
+    result = small_search(storage=storage, trials=3)
+    words = "3 workers that ran it ended, none further in it than one before; maybe it needs too much memory"
+    assert f"Trial 2 has failed: {words}." in caplog.messages
+    assert result.trials[0] == found.trials[0]
+    assert result.trials[1] == SearchTrial(found.trials[1].candidate, np.inf, epochs[-1] - 1, "failed", words)
+    assert result.trials[2].state == "complete"
+    assert result.best_trial.state == "complete"
+    assert small_search(storage=storage, trials=3).trials == result.trials
+
+
+@needs_kill
+def test_c12_a_trial_whose_workers_get_further_has_not_failed(found, tmp_path):
+    storage = str(tmp_path / "search.db")
+    for epoch in (2, 2, 2, 3):
+        code = DEADLY.format(folder=os.path.dirname(search_cases.__file__), epoch=epoch, storage=storage)
+        assert subprocess.run([sys.executable, "-P", "-c", code], check=False).returncode == -signal.SIGKILL
+    assert small_search(storage=storage, trials=3).trials == found.trials[:3]
+
+
+def test_c12_a_trial_that_runs_out_of_memory_fails_and_the_search_goes_on(found, tmp_path, monkeypatch):
+    fit, fits = fs.Trainer.fit, []
+
+    def hungry(trainer, *arguments, **options):
+        fits.append(trainer)
+        if len(fits) in failing:
+            raise MemoryError("Unable to allocate 3 TiB\nfor an array")
+        return fit(trainer, *arguments, **options)
+
+    monkeypatch.setattr(fs.Trainer, "fit", hungry)
+    failing, reason = {2}, "MemoryError: Unable to allocate 3 TiB"
+    result = small_search(storage=tmp_path / "search.db", trials=3)
+    assert result.trials[1] == SearchTrial(found.trials[1].candidate, np.inf, 0, "failed", reason)
+    assert [result.trials[0], result.trials[2].state] == [found.trials[0], "complete"]
+    assert "failed" in str(result)
+    fits.clear()
+    failing = {1, 2}
+    with pytest.raises(fs.StateError, match=r"of 2, 2 failed and all others diverged; .* 3 TiB; search smaller networks"):
+        small_search(trials=2).best  # noqa: B018
+
+
 @needs_kill
 @pytest.mark.parametrize("name", STORAGES)
 def test_c12_on_other_machines_heartbeats_tell_who_ended(name, start, tmp_path):

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -144,6 +145,14 @@ print("done")
     )  # fmt: skip
     assert done.stdout == "done\n", done.stderr
     assert not [name for name in os.listdir(tmp_path / "kernels") if name.endswith(".tmp")]
+
+
+def test_what_killed_processes_left_is_removed_by_the_next_write(tmp_path):
+    for name, hours in (("tmpabcdefgh.tmp", 2.0), ("tmpijklmnop.tmp", 0.0), ("products.tmp", 2.0)):
+        (tmp_path / name).write_bytes(b"half")
+        os.utime(tmp_path / name, (time.time() - hours * cache.ABANDONED,) * 2)
+    cache.write_whole(tmp_path / "products.json", b"whole")
+    assert sorted(os.listdir(tmp_path)) == ["products.json", "products.tmp", "tmpijklmnop.tmp"]
 
 
 @pytest.mark.parametrize("cold", [3])

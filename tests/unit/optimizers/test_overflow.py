@@ -204,6 +204,27 @@ def test_weights_that_the_caller_overwrites_are_read_again(backend):
 
 
 @both_backends
+def test_nothing_that_is_infinite_is_called_kept(backend):
+    """Numbers that are written to views of an earlier call are not looked at; the error that comes later says what happened."""
+    step = new_step(fs.Adam(1e-3, l2=1.0), backend)
+    views = step.model.parameters()
+    assert take(step, 1.0)
+    for value in views.values():
+        value[...] = 1e30
+    with np.errstate(all="ignore"):
+        step(X.astype("f"), Y)
+        assert np.isinf(step.state.states["v"]).any()
+        with pytest.raises(fs.NonFiniteLossError, match=r"; state v had NaN or infinity before it, because") as caught:
+            step((X * 1e30).astype("f"), Y)
+        assert "kept" not in str(caught.value)
+        with pytest.raises(fs.NonFiniteLossError, match=r"parameters infinite in step 3; state v had NaN or infinity"):
+            fs.Trainer(step).fit(X.astype("f"), Y)
+    views["0.Linear.bias"][...] = np.inf
+    with np.errstate(all="ignore"), pytest.raises(fs.NonFiniteLossError, match=r"in parameter .*; the parameters had NaN"):
+        step(X.astype("f"), Y)
+
+
+@both_backends
 def test_a_rule_without_bounds_is_looked_at_after_every_step(backend, monkeypatch):
     step, wanted = new_step(fs.Adam(1e-3), backend), new_step(fs.Adam(1e-3), backend)
     x, y = np.tile(X, (4, 1)).astype("f"), np.tile(Y, 4)
