@@ -12,7 +12,8 @@ import typer
 from typer import Option
 
 from .declared import command_line
-from .options import BackendName, Drop, Labels, MaxUnpacked, Missing, Number, Precision, Source, Target, TaskName, Text
+from .options import BackendName, Drop, Group, Labels, MaxUnpacked, Missing, Number, Precision, Source, Target, TaskName, Text
+from .options import Time as TimeColumn
 from .train_options import TrainOptions
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ class SearchOptions:
     missing: Missing = None
     max_unpacked: MaxUnpacked = None
     task: TaskName = None
+    group: Group = None
+    time: TimeColumn = None
     trials: Annotated[int, Option(help="Total number of candidates, of all workers and including those in the storage.")] = 20
     epochs: Annotated[int, Option(help="Epochs of each candidate that is not stopped early.")] = 20
     storage: Annotated[
@@ -125,7 +128,8 @@ def search(options: SearchOptions) -> None:
     console.print(f"[bold]Best of {len(found.trials)}:[/bold] {escape(described(best))}", soft_wrap=True)
     c = best.candidate
     names = (
-        "source", "target", "labels", "text", "number", "drop", "missing", "max_unpacked", "task", "epochs", "seed"
+        "source", "target", "labels", "text", "number", "drop", "missing", "max_unpacked", "task", "group", "time", "epochs",
+        "seed",
     )  # fmt: skip
     same = {name: getattr(options, name) for name in names}
     found_options = TrainOptions(
