@@ -24,6 +24,8 @@ class FindLrOptions:
     missing: shared.Missing = None
     max_unpacked: shared.MaxUnpacked = None
     task: shared.TaskName = None
+    group: shared.Group = None
+    time: shared.Time = None
     hidden: shared.Hidden = None
     activation: shared.Activation = None
     optimizer: shared.Optimizer = None

@@ -47,7 +47,30 @@ Source = Annotated[
         show_default=False,
     ),
 ]
-Target = Annotated[str | None, typer.Option(help="Name of the target column; required for CSV and Parquet.")]
+Target = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="COLUMN",
+        help="Name of the target column; required for CSV and Parquet. Repeatable: several numbers, or labels of two values.",
+        show_default=False,
+    ),
+]
+Group = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLUMN",
+        help="Column whose groups, such as patients, stay together: no group is in two parts. It is no input.",
+        show_default=False,
+    ),
+]
+Time = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLUMN",
+        help="Column of dates or numbers: the test part is the latest, the validation part the latest before. It is no input.",
+        show_default=False,
+    ),
+]
 Labels = Annotated[Path | None, typer.Option(help="File with the labels of an IDX or NPY source.")]
 Text = Annotated[
     list[str] | None,

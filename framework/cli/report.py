@@ -98,7 +98,7 @@ class Reporter:
         metrics = list(next(iter(targets.values())))
         positive = {name: str(coding.classes[1]) for name, coding in data.preprocessor.targets.items() if len(coding.classes)}
         table.add_column("target")
-        for heading in (*(("predicted",) if positive else ()), *(SHOWN_AS[name] for name in metrics)):
+        for heading in (*(("positive",) if positive else ()), *(SHOWN_AS[name] for name in metrics)):
             table.add_column(heading, justify="right")
         for name in list(targets)[:MOST_TARGETS]:
             values = [figure(metric, value) for metric, value in targets[name].items()]

@@ -32,6 +32,8 @@ class SearchOptions:
     missing: shared.Missing = None
     max_unpacked: shared.MaxUnpacked = None
     task: shared.TaskName = None
+    group: shared.Group = None
+    time: shared.Time = None
     trials: Annotated[int, Option(help="Total number of candidates, of all workers and including those in the storage.")] = 20
     epochs: Annotated[int, Option(help="Epochs of each candidate that is not stopped early.")] = 20
     storage: Annotated[
@@ -140,7 +142,8 @@ def search(options: SearchOptions) -> None:
     console.print(f"[bold]Best of {len(found.trials)}:[/bold] {escape(described(best))}", soft_wrap=True)
     c = best.candidate
     names = (
-        "source", "target", "labels", "text", "number", "drop", "missing", "max_unpacked", "task", "epochs", "seed"
+        "source", "target", "labels", "text", "number", "drop", "missing", "max_unpacked", "task", "group", "time", "epochs",
+        "seed",
     )  # fmt: skip
     same = {name: getattr(options, name) for name in names}
     found_options = TrainOptions(

@@ -38,6 +38,8 @@ class TrainOptions:
     ] = False
     max_unpacked: Annotated[shared.MaxUnpacked, DATA] = None
     task: Annotated[shared.TaskName, DATA] = None
+    group: Annotated[shared.Group, DATA] = None
+    time: Annotated[shared.Time, DATA] = None
     test_share: Annotated[float, DATA, Option(help="Fraction of the rows used only for the final test.")] = 0.2
     validation_share: Annotated[
         float, DATA, Option(help="Fraction of the rows used for early stopping; 0 for none.")

@@ -68,6 +68,11 @@ def open_npz(path: Path, target: str | None, max_unpacked: int | str | None = No
     return features, None if target is None else one_per_row(arrays[target], len(features), f"{path}: expected {target}")
 
 
+def read_npz_column(path: Path, name: str, rows: int, max_unpacked: int | str | None = None) -> Column:
+    """One array of an archive, with an entry for each row of x; errors as of `read_npz`."""
+    return one_per_row(_required(path, [name], max_unpacked)[name], rows, f"{path}: expected {name}")
+
+
 def one_per_row(y: NDArray[Any], rows: int, expected: str) -> Column:
     """A target as a vector; `expected` – how the message begins where it does not fit."""
     if y.shape not in ((rows,), (rows, 1)):

@@ -8,7 +8,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -24,12 +26,13 @@ from .columns import Column
 from .csv_source import read_csv
 from .idx_source import read_idx
 from .kinds import apply_kinds, find_kinds, require_names
-from .labels import find_target
 from .npy_source import read_labels, read_npy
-from .npz_source import open_npz, read_npz
+from .npz_source import open_npz, read_npz, read_npz_column
 from .parquet_source import read_parquet
+from .roles import find_targets, from_matrix, kinds_with_split, split_column, split_names, target_names
 from .svmlight_source import read_svmlight
 from .table import Dataset, Features, Matrix, Table
+from .targets import Target
 
 Format: TypeAlias = Literal["bundled", "csv", "parquet", "npy", "npz", "idx", "svmlight"]
 TableReader: TypeAlias = Callable[[Path, Collection[str] | None, Collection[str], int | str | None], dict[str, Column]]
@@ -57,7 +60,7 @@ _NUMBERED = re.compile(r"x(\d+)")
 
 def load(
     source: str | os.PathLike[str],
-    target: str | None = None,
+    target: str | Sequence[str] | None = None,
     labels: str | os.PathLike[str] | None = None,
     text: Collection[str] = (),
     stream: bool = False,
@@ -66,19 +69,23 @@ def load(
     drop: Collection[str] = (),
     missing: Collection[str] = MISSING,
     task: str | None = None,
+    group: str | None = None,
+    time: str | None = None,
 ) -> Dataset:
     """Read features and target, and find out what each column of a table is: see `find_kinds` and `find_target`.
 
-    Args: source – one of `BUNDLED`, or the path of a file with one of `EXTENSIONS`; target – name of the target column;
-        required for tables (CSV, Parquet); for .npz the name of the target array ("y" by default); other sources have only one
-        target; labels – path of the labels file of an IDX source, if it is not in the same folder, or of an .npy source, which
-        requires one; text – names of table columns to read as text even if they hold numbers, such as postcodes; stream – read
-        the features on demand from their file (.npy, .npz, .parquet); the target is in memory; max_unpacked – bytes that a
-        compressed file, or an svmlight file without its zeros, may become in memory, such as 8_000_000_000 or "8GB"; by default
-        128 MiB, or 50 times its size if that is more; number – names of table columns to read as numbers, where other cells
-        count as missing; drop – names of table columns to leave out; missing – texts in table cells that stand for a missing
-        value; task – of the target, if it is not to be inferred: labels that are written as numbers are text in a
-        classification if they would be printed otherwise, such as 01.
+    Args: source – one of `BUNDLED`, or the path of a file with one of `EXTENSIONS`; target – name of the target column, or
+        names of several; required for tables (CSV, Parquet); for .npz the name of the target array ("y" by default); other
+        sources have only one target; labels – path of the labels file of an IDX source, if it is not in the same folder, or
+        of an .npy source, which requires one; text – names of table columns to read as text even if they hold numbers, such
+        as postcodes; stream – read the features on demand from their file (.npy, .npz, .parquet); the target is in memory;
+        max_unpacked – bytes that a compressed file, or an svmlight file without its zeros, may become in memory, such as
+        8_000_000_000 or "8GB"; by default 128 MiB, or 50 times its size if that is more; number – names of table columns to
+        read as numbers, where other cells count as missing; drop – names of table columns to leave out; missing – texts in
+        table cells that stand for a missing value; task – of the target, if it is not to be inferred: labels that are written
+        as numbers are text in a classification if they would be printed otherwise, such as 01; group, time – name of a column
+        by which the rows are to be divided: no group is in two parts, or the test part is the latest. It is no feature,
+        unless `text` or `number` name it too. In .npz it may be an array of its own.
     Returns: Dataset on the host, with a RowSource as features if they are streamed.
     Raises: DataFileError for a source that is unknown, missing, damaged or too large, and for a column of numbers with a few
         cells that are none; UnknownColumn if a column does not exist or the target is not given; LabelError for missing labels;
@@ -88,88 +95,129 @@ def load(
     _labels_only_where_used(form, labels)
     name = path.name.split(".")[0]
     labels_path = None if labels is None else _existing(Path(labels))
+    targets = target_names(target)
+    by = split_names(group, time, targets)
     if stream:
-        return _streamed(form, path, target, labels_path, text, drop, missing, task, max_unpacked)
+        return _streamed(form, path, targets, labels_path, text, drop, missing, task, max_unpacked, group, time)
     if form in _TABLES:
-        written = [target] if form == "csv" and target is not None else []
+        written = [*targets, *by] if form == "csv" else []
         columns = _TABLES[form](path, None, [*text, *written], max_unpacked)
-        if target is None:
+        if not targets:
             raise UnknownColumn(
                 f"expected the name of the target column of {path.name}, none was given; "
                 f"give --target (in Python target=) one of: {listed(list(columns))}"
             )
-        if target not in columns:
-            raise unknown_column([target], list(columns), path.name, "target column")
-        _require_options(list(columns), target, text, number, drop, path.name)
+        _require_targets(list(columns), targets, path.name)
+        _require_options(list(columns), targets, text, number, drop, path.name)
         typed = form != "csv"
-        values, kind = find_target(columns.pop(target), target, text, missing, task, typed)
-        if not columns:
-            raise EmptyDataError(f"{path}: expected feature columns beside the target {target!r}, found none; add some")
-        others = [column for column in text if column != target]
-        table, kinds = find_kinds(Table(columns, path.name), others, number, drop, missing, typed)
-        notes = (kind.note,) if kind.note else ()
-        return Dataset(table, values, name, target, kinds=kinds, notes=notes, missing=tuple(missing))
+        split_by = split_column(columns, group, time, path.name)
+        values, notes = find_targets(columns, targets, text, missing, task, typed)
+        others = {name: column for name, column in columns.items() if name not in targets}
+        aside = [column for column in by if column not in (*text, *number, *drop)]
+        _require_features(path, targets, set(others) - set(aside))
+        text = [column for column in text if column not in targets]
+        table, kinds = find_kinds(Table(others, path.name), text, number, [*drop, *aside], missing, typed)
+        kinds = kinds_with_split(kinds, aside[0]) if aside else kinds
+        return Dataset(
+            table, values, name, targets[0], kinds=kinds, notes=notes, missing=tuple(missing), split_by=split_by
+        )
     if form == "npz":
-        matrix, y = read_npz(path, target or "y", max_unpacked)
+        chosen = targets or ("y",)
+        matrix, y = read_npz(path, chosen[0], max_unpacked)
         assert y is not None
-        return Dataset(matrix, y, name, target or "y")
+        array = partial(read_npz_column, path, rows=len(matrix), max_unpacked=max_unpacked)
+        matrix, split_by = from_matrix(matrix, group, time, array)
+        several = {chosen[0]: y, **{one: array(one) for one in chosen[1:]}}
+        return Dataset(matrix, several if len(chosen) > 1 else y, name, chosen[0], split_by=split_by)
     if form == "npy":
         x = read_npy(path)
-        return Dataset(Matrix(x.reshape(len(x), -1), (), path.name), read_labels(labels_path, len(x), path), name)
+        matrix, split_by = from_matrix(Matrix(x.reshape(len(x), -1), (), path.name), group, time)
+        return Dataset(matrix, read_labels(labels_path, len(x), path), name, split_by=split_by)
     only_target = "target" if form == "bundled" else "label"
-    if target not in (None, only_target):
-        raise unknown_column([target], [only_target], path.name, "target")
+    if targets not in ((), (only_target,)):
+        raise unknown_column([one for one in targets if one != only_target], [only_target], path.name, "target")
     if form == "bundled":
-        return read_bundled(os.fspath(source))
+        dataset = read_bundled(os.fspath(source))
+        assert isinstance(dataset.features, Matrix)
+        matrix, split_by = from_matrix(dataset.features, group, time)
+        return replace(dataset, features=matrix, split_by=split_by)
     if form == "idx":
         matrix, y = read_idx(path, labels_path, True, max_unpacked)
         assert y is not None
-        return Dataset(matrix, y, name, only_target, "classification")
+        matrix, split_by = from_matrix(matrix, group, time)
+        return Dataset(matrix, y, name, only_target, "classification", split_by=split_by)
     matrix, y = read_svmlight(path, None, max_unpacked)
-    return Dataset(matrix, y, name, only_target)
+    matrix, split_by = from_matrix(matrix, group, time)
+    return Dataset(matrix, y, name, only_target, split_by=split_by)
 
 
 def _streamed(
     form: Format,
     path: Path,
-    target: str | None,
+    targets: tuple[str, ...],
     labels: Path | None,
     text: Collection[str],
     drop: Collection[str],
     missing: Collection[str],
     task: str | None,
     max_unpacked: int | str | None,
+    group: str | None,
+    time: str | None,
 ) -> Dataset:
     """A data set whose features are read on demand."""
     name = path.name.split(".")[0]
+    by = split_names(group, time, targets)
     if form == "npy":
+        if by:
+            raise DataFileError(
+                f"{path}: expected no --group or --time with --stream, as all columns of an NPY file are features"
+            )
         rows = memory_map(path)
         return Dataset(rows, read_labels(labels, len(rows), path), name)
     if form == "npz":
-        rows, y = open_npz(path, target or "y", max_unpacked)
-        assert y is not None
-        return Dataset(rows, y, name, target or "y")
+        chosen = targets or ("y",)
+        rows = open_npz(path, None, max_unpacked)[0]
+        arrays = {one: read_npz_column(path, one, len(rows), max_unpacked) for one in (*chosen, *by)}
+        split_by = split_column(arrays, group, time, path.name)
+        values: Target = {one: arrays[one] for one in chosen} if len(chosen) > 1 else arrays[chosen[0]]
+        return Dataset(rows, values, name, chosen[0], split_by=split_by)
     if form == "parquet":
         names = parquet_names(path)
-        if target not in names:
-            raise unknown_column([target or "(none given)"], names, path.name, "target column")
-        _require_options(names, target, text, (), drop, path.name)
-        others = [column for column in names if column != target and column not in drop]
-        if not others:
-            raise EmptyDataError(f"{path}: expected feature columns beside the target {target!r}, found none; add some")
-        values, _ = find_target(read_parquet(path, [target], text, max_unpacked)[target], target, text, missing, task, True)
-        return Dataset(ParquetRows(path, others, max_unpacked=max_unpacked), values, name, target)
+        _require_targets(names, targets or ("(none given)",), path.name)
+        _require_options(names, targets, text, (), drop, path.name)
+        others = [column for column in names if column not in (*targets, *by, *drop)]
+        _require_features(path, targets, others)
+        unknown = [column for column in by if column not in names]
+        columns = read_parquet(path, [*targets, *(column for column in by if column not in unknown)], text, max_unpacked)
+        split_by = split_column(columns, group, time, path.name)
+        values, _ = find_targets(columns, targets, text, missing, task, True)
+        rows_of_file = ParquetRows(path, others, max_unpacked=max_unpacked)
+        return Dataset(rows_of_file, values, name, targets[0], split_by=split_by)
     raise _not_streamed(path, form)
 
 
+def _require_targets(names: Sequence[str], targets: Sequence[str], source: str) -> None:
+    unknown = [target for target in targets if target not in names]
+    if unknown:
+        raise unknown_column(unknown, names, source, "target column")
+
+
+def _require_features(path: Path, targets: Sequence[str], features: Collection[str]) -> None:
+    if not features:
+        beside = f"the target {targets[0]!r}" if len(targets) == 1 else f"the targets {listed(targets)}"
+        raise EmptyDataError(f"{path}: expected feature columns beside {beside}, found none; add some")
+
+
 def _require_options(
-    names: Sequence[str], target: str, text: Collection[str], number: Collection[str], drop: Collection[str], source: str
-) -> None:
+    names: Sequence[str], targets: Collection[str], text: Collection[str], number: Collection[str], drop: Collection[str],
+    source: str,
+) -> None:  # fmt: skip
     """Checks the columns that the caller decides about."""
     require_names(names, text, number, drop, source)
     for option, chosen in (("number", number), ("drop", drop)):
-        if target in chosen:
-            raise HyperparameterError(f"--{option} {target}: expected a feature column, got the target; name another one")
+        for target in targets:
+            if target in chosen:
+                raise HyperparameterError(f"--{option} {target}: expected a feature column, got the target; name another one")
 
 
 def open_features(

@@ -5,13 +5,13 @@ The division of the rows is in `splits.py` and `grouped_splits.py`.
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ...errors import DtypeError, LabelError, ShapeError
+from .cells import DATE_FORMS, dates, numbers
 from .columns import Column, as_column, is_text, narrowed
 
 Numbers = NDArray[np.intp]
@@ -64,8 +64,8 @@ def ranks_in_time(time: ArrayLike, count: int) -> Numbers:
     _require_rows("time", len(column), count)
     _require_present(column, "time", "a date or number")
     if is_text(column):
-        column = _numbers_or_dates(column.values)[column.codes]
-        _require_present(column, "time", "a date or number")
+        used = column.counts() > 0
+        column = _numbers_or_dates(column.values[used])[(np.cumsum(used) - 1)[column.codes]]
     return _numbered(column)
 
 
@@ -103,16 +103,26 @@ def _by_rarest(several: NDArray[np.bool_]) -> Numbers:
 
 
 def _numbers_or_dates(values: NDArray[Any]) -> NDArray[Any]:
-    """What all texts are: numbers, or dates."""
-    text = values.astype(str)
-    with suppress(ValueError):
-        return text.astype(np.float64)
-    try:
-        return text.astype("datetime64[us]")
-    except ValueError as error:
+    """What all texts are: numbers, or dates of one form.
+
+    Raises: DtypeError for other text, and for dates such as 01/02/2024, if they may be of two forms.
+    """
+    texts = list(map(str, values))
+    found = numbers(texts)
+    if not np.isnan(found).any():
+        return found
+    read = {form: dates(texts, form) for form in DATE_FORMS}
+    whole = [form for form, made in read.items() if not np.isnat(made).any()]
+    if len(whole) == 1:
+        return read[whole[0]]
+    if whole:
         raise DtypeError(
-            f"time: expected numbers, or dates such as 2024-05-31, found other text ({error}); write them that way"
-        ) from error
+            f"time: expected dates of one form, found {texts[0]!r} and the like, which may be day/month or month/day; write "
+            "them as 2024-05-31"
+        )
+    best = max(read.values(), key=lambda made: np.count_nonzero(~np.isnat(made)))
+    first = next(text for text, bad in zip(texts, np.isnan(found) & np.isnat(best), strict=True) if bad)
+    raise DtypeError(f"time: expected numbers, or dates such as 2024-05-31, found {first!r}; correct or drop such rows")
 
 
 def _require_rows(name: str, found: int, count: int) -> None:
@@ -121,7 +131,10 @@ def _require_rows(name: str, found: int, count: int) -> None:
 
 
 def _require_present(column: Column, name: str, what: str) -> None:
-    absent = np.flatnonzero(column.missing if is_text(column) else column != column)
+    if is_text(column):
+        absent = np.flatnonzero(column.missing | np.append(column.values == "", False)[column.codes])
+    else:
+        absent = np.flatnonzero(column != column)
     if absent.size:
         raise LabelError(
             f"{name}: expected {what} in every row, found {absent.size:,} missing, the first in row {absent[0] + 1:,}; "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import date, timedelta
 
 import numpy as np
 import pytest
@@ -221,6 +222,7 @@ FORMS = {
     "dates": lambda days: np.datetime64("2024-01-01") + days.astype("timedelta64[D]"),
     "text": lambda days: (np.datetime64("2024-01-01") + days.astype("timedelta64[D]")).astype(str),
     "text with times": lambda days: (np.datetime64("2024-01-01T00:30") + days.astype("timedelta64[D]")).astype(str),
+    "text of another form": lambda days: [f"{date(2024, 1, 1) + timedelta(day):%d.%m.%Y}" for day in days.tolist()],
     "numbers as text": lambda days: days.astype(str).astype(object),
 }
 
@@ -255,9 +257,12 @@ def test_fewer_times_than_parts():
 
 
 def test_times_that_are_no_dates_or_missing():
-    with pytest.raises(DtypeError, match="numbers, or dates such as 2024-05-31, found other text"):
-        split(3, time=["31.05.2024", "01.06.2024", "02.06.2024"])
-    for missing in (np.array([1.0, np.nan, 2.0]), np.array(["2024-01-01", "NaT", "2024-01-02"], "M8[D]"), ["1", "nan", "2"]):
+    for text, first in ((["31.05.2024", "soon", "02.06.2024"], "soon"), (["1", "2", "nan"], "nan"), (["a", "b", "c"], "a")):
+        with pytest.raises(DtypeError, match=f"numbers, or dates such as 2024-05-31, found '{first}'"):
+            split(3, time=text)
+    with pytest.raises(DtypeError, match=r"'03/02/2024' and the like, which may be day/month or month/day"):
+        split(3, time=["03/02/2024", "04/02/2024", "05/02/2024"])
+    for missing in (np.array([1.0, np.nan, 2.0]), np.array(["2024-01-01", "NaT", "2024-01-02"], "M8[D]"), ["1", "", "2"]):
         with pytest.raises(LabelError, match="a date or number in every row, found 1 missing, the first in row 2"):
             split(3, time=missing)
 
