@@ -128,7 +128,8 @@ def search(options: SearchOptions) -> None:
             found = run(
                 part.x, part.y, (validation.x, validation.y), loss_of(data), space, options.trials, options.epochs, storage,
                 options.seed, outputs=data.preprocessor.outputs, report=finished, checkpoint=checkpoint,
-                resume="auto" if options.resume else None, backend=backend, precision=options.precision,
+                resume="auto" if options.resume else None, categories=data.preprocessor.categories, backend=backend,
+                precision=options.precision,
             )  # fmt: skip
         except KeyboardInterrupt:
             if storage is None and checkpoint is None:

@@ -20,6 +20,7 @@ from ...backends import Backend
 from ...backends.threads import single_threaded_blas
 from ..engine.model import Sequential, mlp
 from ..engine.step import TrainStep
+from ..layers.embedding import embedding_width
 from ..losses import MSE, BinaryCrossEntropy, Loss, SoftmaxCrossEntropy
 from ..sources.row_source import ArrayRows, RowSource
 from ..tables.cells import parse_missing
@@ -190,10 +191,19 @@ def new_step(
     data: PreparedData, recipe: Recipe, seed: int, backend: Backend, precision: str, micro_batch: int | str | None = None
 ) -> TrainStep:
     """A step on a new network built by the recipe; rejects a network that is too large."""
+    coded = data.preprocessor.categories
+    embedded = sum(codes * embedding_width(codes) for codes in coded.values())
+    require_size(layer_widths(data, recipe.hidden), embedded)
     widths = [data.preprocessor.width, *recipe.hidden, data.preprocessor.outputs]
-    require_size(widths)
-    model = mlp(widths, recipe.activation, recipe.dropout)
+    model = mlp(widths, recipe.activation, recipe.dropout, categories=coded)
     return TrainStep(model, loss_of(data), recipe.make_optimizer(), seed, backend, precision, micro_batch=micro_batch)
+
+
+def layer_widths(data: PreparedData, hidden: Sequence[int]) -> list[int]:
+    """The columns that the first layer multiplies, with embedded rows in place of codes; the hidden layers; the outputs."""
+    codes = data.preprocessor.categories.values()
+    inputs = data.preprocessor.width - len(codes) + sum(map(embedding_width, codes))
+    return [inputs, *hidden, data.preprocessor.outputs]
 
 
 def few_threads(
@@ -201,8 +211,7 @@ def few_threads(
 ) -> AbstractContextManager[Any]:
     """Limits BLAS to one thread while all matrix products on the CPU are small."""
     rows = len(data.parts["training"])
-    widths = [data.preprocessor.width, *hidden, data.preprocessor.outputs]
-    largest_product = min(batch_size or rows, rows) * max(a * b for a, b in pairwise(widths))
+    largest_product = min(batch_size or rows, rows) * max(a * b for a, b in pairwise(layer_widths(data, hidden)))
     return single_threaded_blas if backend.on_host and largest_product <= SMALL_PRODUCT else nullcontext()
 
 
@@ -291,8 +300,8 @@ def _baseline(data: PreparedData) -> float | None:
         return float(np.mean(test.y == np.bincount(training.y).argmax()))
     if data.kind == "labels":
         return float(np.mean(test.y == (training.y.mean(axis=0) > 0.5)))
-    if isinstance(training.x, RowSource) and training.x.shape[1] > MOST_COLUMNS:
-        return None
+    if data.preprocessor.categories or (isinstance(training.x, RowSource) and training.x.shape[1] > MOST_COLUMNS):
+        return None  # codes are no numbers
     return linear_r2(training, test)
 
 
