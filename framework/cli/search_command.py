@@ -68,7 +68,7 @@ def search(options: SearchOptions) -> None:
 
     With --storage, a stopped search resumes where it ended, also after a power failure, and the same search with more --trials
     continues after the last trial. The same command, started several times, on one or several machines, shares the trials among
-    these workers; the trial of a worker that was killed is run again by another.
+    these workers; the trial of a worker that was killed is run again by another, three times at most unless it gets further.
 
     With --checkpoint, unfinished trials are saved at intervals as well, and the same command with --resume goes on within them.
     Without --storage, the trials are stored in the same folder. SIGTERM and SIGUSR1 end the search with a checkpoint after the

@@ -16,6 +16,7 @@ from ...backends import backend as find_backend
 from ...backends.threads import available_threads, single_threaded_blas, using_threads
 from ...errors import HyperparameterError, ShapeError, StateError
 from ..engine.model import Sequential, require_seed
+from ..engine.precision import precision_of
 from ..engine.step import TrainStep
 from ..losses import Loss
 from ..optimizers import Optimizer
@@ -82,7 +83,8 @@ class Bagging:
         self.features = real(features, "features of Bagging", 0.0, 1.0, "(]", "pass the share of the columns, such as 0.5")
         self.seed = int(seed)
         self.backend = find_backend(backend)
-        self.precision = precision or "float32"
+        chosen_precision = precision_of(precision or "float32", self.backend)
+        self.precision, self._dtype = chosen_precision.name, chosen_precision.master
         self.jobs = None if jobs is None else whole(jobs, "jobs of Bagging")
         if not self.backend.on_host and self.jobs not in (None, 1):
             raise HyperparameterError(f"expected jobs=1 on backend {self.backend.name!r}, which has one device; got {jobs}")
@@ -144,7 +146,7 @@ class Bagging:
         seed = (1_000_003 * self.seed + k) % 2**64
         optimizer = self.optimizers[k % len(self.optimizers)]
         member = Member(model, columns, sample)
-        return _Job(member, self.loss, optimizer, seed, self.backend.name, self.precision, epochs, batch_size)
+        return _Job(member, self.loss, optimizer, seed, self.backend.name, self.precision, self._dtype, epochs, batch_size)
 
     # Answers
 
@@ -187,7 +189,7 @@ class Bagging:
         return self.members
 
     def _matrix(self, x: Any) -> Array:
-        array = self.backend.asarray(x, self.precision)
+        array = self.backend.asarray(x, self._dtype)
         if len(array.shape) != 2:
             raise ShapeError(f"expected a matrix [rows, columns]; got shape {tuple(array.shape)}; one sample is a row")
         return array
@@ -205,7 +207,7 @@ class Bagging:
         if self.head == "classes":
             numbers = backend.asarray(list(range(model.output_width(int(own.shape[1])))), "int32")
             votes = xp.reshape(votes, (-1, 1)) == xp.reshape(numbers, (1, -1))
-        votes = backend.asarray(xp.astype(xp.reshape(votes, (int(own.shape[0]), -1)), backend.dtype(self.precision)))
+        votes = backend.asarray(xp.astype(xp.reshape(votes, (int(own.shape[0]), -1)), backend.dtype(self._dtype)))
         if self.head == "signs":
             return 2.0 * votes - 1.0
         return xp.concat([1.0 - votes, votes], axis=1) if self.head == "binary" and votes.shape[1] == 1 else votes
@@ -242,7 +244,7 @@ class Bagging:
         count = len(y) if hasattr(y, "__len__") else None
         if count != rows:
             raise ShapeError(f"expected one target for each of the {rows} rows of x; got {count}")
-        targets = self.loss.prepare(y, outputs, self.backend, self.precision)
+        targets = self.loss.prepare(y, outputs, self.backend, self._dtype)
         if self.head == "classes" and len(targets.shape) == 2:
             return self.backend.argmax(targets)
         if self.head in ("binary", "signs"):
@@ -322,6 +324,7 @@ class _Job:
     seed: int
     backend: str
     precision: str
+    dtype: str
     epochs: int
     batch_size: int | None
 
@@ -331,7 +334,7 @@ def _train(job: _Job, x: Any, y: Any) -> Member:
     member, chosen = job.member, find_backend(job.backend)
     with using_threads(1), single_threaded_blas:
         rows = chosen.asarray(member.rows)
-        inputs = chosen.take_rows(chosen.asarray(x, job.precision), rows)
+        inputs = chosen.take_rows(chosen.asarray(x, job.dtype), rows)
         targets = chosen.take_rows(chosen.asarray(y), rows)
         if member.features is not None:
             inputs = _columns(chosen, inputs, member.features)

@@ -65,9 +65,10 @@ def load_bagging(cls: Any, path: PathLike, backend: Backend) -> Any:
         ndim = target_ndim_of(description.get("target_ndim"))
         models = [built(layers, None) for layers in description["layers"]]
         loss = LOSSES[kind](reduction=reduction)
-        bagging = cls(models, loss, len(models), combine=description["combine"], backend=backend,
-                      precision=description["precision"])  # fmt: skip
-        dtype = np.dtype(PRECISIONS[description["precision"]].master)
+        precision = PRECISIONS[description["precision"]]
+        own = precision.name if precision.name in backend.precisions else precision.master
+        bagging = cls(models, loss, len(models), combine=description["combine"], backend=backend, precision=own)
+        dtype = np.dtype(precision.master)
         parts = _by_member(tensors, len(models))
         columns = [part.pop(COLUMNS, None) for part in parts]
         _require_same_rows(models, columns)
@@ -76,7 +77,7 @@ def load_bagging(cls: Any, path: PathLike, backend: Backend) -> Any:
                 raise TypeError(f"expected weights of type {dtype}")
             _require_shapes(model, part)
             model.head, model.target_ndim = loss.head, ndim
-            model.place(backend, bagging.precision)
+            model.place(backend, precision.master)
             model.load_parameters(part)
             bagging.members.append(Member(model, chosen))
     return bagging
