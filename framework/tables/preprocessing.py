@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, overload
 
-import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from ...errors import DataFileError, ModelFileError, ShapeError, StateError
@@ -18,7 +17,7 @@ from .column_kind import kinds_from_json
 from .column_statistics import Scaling
 from .encoder import TableEncoder
 from .frames import named_columns
-from .moments import FloatArray, plain_number
+from .moments import plain_number
 from .several_targets import AnyCoding, SeveralTargets, fit_target, target_from_json
 from .table import Task
 from .target_coding import Label, TargetCoding
@@ -160,7 +159,7 @@ class Preprocessor:
         """
         return self._codings()[0].unseen(features)
 
-    def transform_target(self, target: TargetLike) -> NDArray[np.int64] | FloatArray:
+    def transform_target(self, target: TargetLike) -> NDArray[Any]:
         """Encode the target for the loss.
 
         Args: target – [N] labels or numbers, or several targets as in `fit`.
@@ -198,7 +197,7 @@ class Preprocessor:
         try:
             first = found == _FIRST_FORMAT
             encoder = _first_encoder(stored["features"]) if first else TableEncoder.from_json(stored["encoder"])
-            made.kinds = None if first else stored["kinds"]
+            made.kinds = stored.get("kinds") if first else stored["kinds"]
             if made.kinds is not None:
                 kinds_from_json(made.kinds)
             made._scaling, made._dtype = encoder.scaling, encoder.dtype

@@ -76,6 +76,24 @@ def test_text_columns_and_a_text_target(call, people, tmp_path):
     assert load_with_metadata(tmp_path / "people.safetensors")[1].notes["results"]["test"]["accuracy"] > 0.8
 
 
+def test_missing_numbers_booleans_and_dates_are_features(call, tmp_path):
+    rng = np.random.default_rng(0)
+    lines = ["age,member,since,answer"]
+    for _ in range(300):
+        age, member, day = rng.integers(18, 80), rng.random() < 0.5, np.datetime64("2020-01-01") + rng.integers(0, 700)
+        answer = ("no", "yes")[int(member)]
+        lines.append(f"{'NA' if rng.random() < 0.2 else age},{str(member).lower()},{day},{answer}")
+    (tmp_path / "all.csv").write_text("\n".join(lines) + "\n")
+    answer = call("train", "all.csv", "--target", "answer", "--backend", "numpy", "--epochs", "60")
+    assert answer.code == 0, answer
+    metadata = load_with_metadata(tmp_path / "all.safetensors")[1]
+    assert metadata.notes["results"]["test"]["accuracy"] > 0.9
+    kinds = {column["name"]: column["kind"] for column in metadata.preprocessing["encoder"]["columns"]}
+    assert kinds == {"age": "number", "member": "boolean", "since": "date"}
+    (tmp_path / "new.csv").write_text("member,age,more,since\ntrue,,x,\nfalse,30,x,2021-02-03\n")
+    assert call("predict", "all.safetensors", "new.csv", "--labels-only").out == "row,prediction\n1,yes\n2,no\n"
+
+
 def test_a_table_of_numbers_is_compared_with_linear_regression(call, line):
     answer = call("train", line, "--target", "price", *QUICK)
     assert "Linear regression on the same split: test R² 0.99" in answer.flat

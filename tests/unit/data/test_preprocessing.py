@@ -287,7 +287,13 @@ def test_damaged_json_of_version_0_1_0_is_reported(change):
 
 
 @pytest.mark.parametrize(
-    "change", [*BOTH, lambda stored: stored.pop("kinds"), lambda stored: stored["encoder"].pop("columns")]
+    "change",
+    [
+        *BOTH,
+        lambda stored: stored.pop("kinds"),
+        lambda stored: stored.update(kinds=[3]),
+        lambda stored: stored["encoder"].pop("columns"),
+    ],
 )
 def test_damaged_json_is_reported(change):
     stored = Preprocessor().fit(np.zeros((2, 1)), [0, 1]).to_json()
@@ -298,7 +304,7 @@ def test_damaged_json_is_reported(change):
 
 def test_kinds_of_columns_are_stored():
     fitted = Preprocessor().fit(np.zeros((2, 1)), [0, 1])
-    fitted.kinds = kinds_to_json((ColumnKind("a", "number", "0 to 1"),), ("", "NA"))
+    fitted.kinds = kinds_to_json([ColumnKind("a", "number")], ["NA"])
     assert Preprocessor.from_json(json.loads(json.dumps(fitted.to_json()))).kinds == fitted.kinds
 
 
