@@ -43,8 +43,10 @@ _DAYS: dict[DateForm, str] = {
 }
 _DATES = {form: re.compile(day + _TIME, re.ASCII) for form, day in _DAYS.items()}
 DATE_FORMS: tuple[DateForm, ...] = get_args(DateForm)
+_SHORT = "(?:" + "|".join(name[:3] for name in _NAMES) + ")"
 _LIKE_A_DATE = re.compile(
-    r"\d{4}[-/.]\d|\d{1,2}[-/.]\d{1,2}[-/.]\d{4}|\d{1,2}[- /.]{0,2}[A-Za-z]{3}|[A-Za-z]{3,9}[- /.]{1,2}\d", re.ASCII
+    rf"\d{{4}}[-/.]\d|\d\d?(?:[-/.]\d\d?[-/.]\d{{4}}|[- /.]{{0,2}}{_SHORT})|{_SHORT}[a-z]*[- /.]{{1,2}}\d",
+    re.ASCII | re.IGNORECASE,
 )
 
 _BOOLEANS = {"true": True, "false": False}
@@ -104,10 +106,14 @@ def like_dates(values: Iterable[str]) -> NDArray[np.bool_]:
     return np.array([_LIKE_A_DATE.match(value.strip()) is not None for value in values], dtype=np.bool_)
 
 
-def dates(values: Iterable[str], form: DateForm) -> NDArray[np.datetime64]:
+def dates(values: Sequence[str], form: DateForm) -> NDArray[np.datetime64]:
     """The dates that these values say in this form, NaT for those that say none; times with an offset become UTC."""
-    pattern = _DATES[form]
-    return np.array([_date(pattern.fullmatch(value.strip())) for value in values], dtype="datetime64[us]")
+    pattern, found = _DATES[form], np.full(len(values), "NaT", "datetime64[us]")
+    for index, value in enumerate(values):
+        parts = pattern.fullmatch(value.strip())
+        if parts is not None:
+            found[index] = _date(parts)
+    return found
 
 
 def is_decorated(value: str) -> bool:
@@ -133,9 +139,7 @@ def _number_pattern(decimal: str) -> re.Pattern[str]:
     )
 
 
-def _date(found: re.Match[str] | None) -> datetime | None:
-    if found is None:
-        return None
+def _date(found: re.Match[str]) -> datetime | None:
     given = found.groupdict()
 
     def number(part: str) -> int:

@@ -184,9 +184,9 @@ class _ColumnReader:
             if 2 * rows > cells.present:
                 raise self._few_bad_cells(cells, np.isnan(found), "numbers")
             note = ""
-        form, date_note = self._date_form(cells)
+        form, moments, date_note = self._dates(cells)
         if form is not None:
-            made = cells.spread(dates(cells.values, form))
+            made = cells.spread(moments)
             return self._described("date", made, form=form), made
         return self._described("text", cells.column, note or date_note), cells.column
 
@@ -231,27 +231,28 @@ class _ColumnReader:
         nameless = self.has_names if numbered else self.name != "index"
         return counts_rows(column) or (nameless and column.dtype == np.int64 and len(np.unique(column)) == len(column))
 
-    def _date_form(self, cells: TextCells) -> tuple[DateForm | None, str]:
-        """The form of the dates, or why text that looks like dates stays text.
+    def _dates(self, cells: TextCells) -> tuple[DateForm | None, NDArray[Any], str]:
+        """The form of the dates and the dates of the values, or why text that looks like dates stays text.
 
         Raises: DataFileError if more than half of the cells are dates, and others are not.
         """
+        nothing = np.zeros(0, "datetime64[us]")
         if 2 * cells.rows_of(like_dates(cells.values)) <= cells.present:
-            return None, ""
-        read = {form: ~np.isnat(dates(cells.values, form)) for form in DATE_FORMS}
-        rows = {form: cells.rows_of(readable) for form, readable in read.items()}
+            return None, nothing, ""
+        read = {form: dates(cells.values, form) for form in DATE_FORMS}
+        rows = {form: cells.rows_of(~np.isnat(moments)) for form, moments in read.items()}
         whole = [form for form in DATE_FORMS if rows[form] == cells.present]
         both = min(rows["d/m/Y"], rows["m/d/Y"])
         if len(whole) == 1:
-            return whole[0], ""
+            return whole[0], read[whole[0]], ""
         if len(whole) > 1 or 2 * both > cells.present:
-            first = next(value for value, readable in zip(cells.values, read["d/m/Y"], strict=True) if readable)
+            first = cells.first(~np.isnat(read["d/m/Y"]))[2]
             why = "may be day/month or month/day" if len(whole) > 1 else "mix day/month and month/day"
-            return None, f"dates such as {first!r} in {self.name!r} {why} and stay text; write them as YYYY-MM-DD"
+            return None, nothing, f"dates such as {first!r} in {self.name!r} {why} and stay text; write them as YYYY-MM-DD"
         best = max(DATE_FORMS, key=lambda form: rows[form])
         if 2 * rows[best] > cells.present:
-            raise self._few_bad_cells(cells, ~read[best], "dates")
-        return None, ""
+            raise self._few_bad_cells(cells, np.isnat(read[best]), "dates")
+        return None, nothing, ""
 
     def _forced(self, column: Column) -> tuple[Column, str]:
         """The column as numbers because the caller says so, and how many cells became missing."""
