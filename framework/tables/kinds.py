@@ -69,7 +69,7 @@ def find_kinds(
             kinds.append(ColumnKind(name, "dropped", "on request"))
             continue
         asked: Kind | None = "text" if name in text else "number" if name in number else None
-        found, made = _ColumnReader(name, tokens, typed, decimal, has_names).find(column, asked)
+        found, made = _ColumnReader(name, tokens, typed, decimal, has_names, table.source).find(column, asked)
         kinds.append(found)
         if found.kind != "dropped":
             columns[name] = made
@@ -95,9 +95,10 @@ def apply_kinds(
     tokens = missing_tokens(missing)
     used = [one for one in kinds if one.kind != "dropped"]
     chosen = table.select([one.name for one in used])
-    columns = {
-        one.name: _ColumnReader(one.name, tokens, decimal=decimal).read(chosen.columns[one.name], one) for one in used
-    }
+    columns: dict[str, Column] = {}
+    for one in used:
+        reader = _ColumnReader(one.name, tokens, decimal=decimal, source=table.source)
+        columns[one.name] = reader.read(chosen.columns[one.name], one)
     return Table(columns, table.source)
 
 
@@ -129,6 +130,12 @@ class _ColumnReader:
     typed: bool = False
     decimal: str = "."
     has_names: bool = True
+    source: str = ""
+
+    @property
+    def where(self) -> str:
+        """The column, for messages."""
+        return f"{self.source}, column {self.name!r}" if self.source else f"column {self.name!r}"
 
     def find(self, column: Column, asked: Kind | None) -> tuple[ColumnKind, Column]:
         """Its kind, and the column of that kind."""
@@ -159,7 +166,7 @@ class _ColumnReader:
         if absent_rows(column).all():
             return np.full(len(column), "NaT", "datetime64[us]") if kind.kind == "date" else np.full(len(column), np.nan)
         raise DataFileError(
-            f"column {self.name!r}: expected {kind.kind}s as in the training data, found "
+            f"{self.where}: expected {kind.kind}s as in the training data, found "
             f"{'dates' if column.dtype.kind == 'M' else 'numbers'}; convert the column"
         )
 
@@ -258,14 +265,14 @@ class _ColumnReader:
         """The column as numbers because the caller says so, and how many cells became missing."""
         if not is_text(column):
             if column.dtype.kind == "M":
-                raise DataFileError(f"column {self.name!r}: expected numbers (--number), found dates; leave out --number")
+                raise DataFileError(f"{self.where}: expected numbers (--number), found dates; leave out --number")
             return (column.astype(np.float64) if column.dtype == np.bool_ else column), ""
         cells = TextCells(column, self.tokens)
         found = numbers(cells.values, self.decimal)
         bad = np.isnan(found)
         if cells.present and bad.all():
             raise DataFileError(
-                f"column {self.name!r}: expected numbers (--number), found none among {cells.present:,} cells; the first is "
+                f"{self.where}: expected numbers (--number), found none among {cells.present:,} cells; the first is "
                 f"{cells.values[0]!r}; leave out --number"
             )
         whole = integers(cells.values) if not (cells.missing or bad.any()) else None
@@ -311,7 +318,7 @@ class _ColumnReader:
         count, row, cell = cells.first(bad)
         more = f", and {_count(count - 1)} more" if count > 1 else ""
         return DataFileError(
-            f"column {self.name!r}: expected {what} as in the training data, found {cell!r} in row {row:,}{more}; "
+            f"{self.where}, row {row:,}: expected {what} as in the training data, found {cell!r}{more}; "
             f"correct the cells, or leave them empty if the value is missing"
         )
 
@@ -323,7 +330,7 @@ class _ColumnReader:
         force = f" --number {name} (such cells are missing)," if what == "numbers" else ""
         token = "" if "," in cell else f" --missing {shlex.quote('+' + cell)} (it stands for no value),"
         return DataFileError(
-            f"column {self.name!r}, row {row:,}: expected {what}, found {cell!r}{others}; {good:,} of {cells.present:,} cells "
+            f"{self.where}, row {row:,}: expected {what}, found {cell!r}{others}; {good:,} of {cells.present:,} cells "
             f"are {what}; correct it, or choose{token}{force} --text {name} or --drop {name} "
             f"(in Python missing=,{' number=,' if force else ''} text=, drop=)"
         )
@@ -336,7 +343,7 @@ class _ColumnReader:
             return
         _, row, cell = cells.first(signs)
         raise DataFileError(
-            f"column {self.name!r}, row {row:,}: expected numbers such as 1.5 or 1234.5, without signs and thousands "
+            f"{self.where}, row {row:,}: expected numbers such as 1.5 or 1234.5, without signs and thousands "
             f"separators, found {cell!r}; write plain numbers (--decimal , reads decimal commas), or keep the column as "
             f"text with --text {shlex.quote(self.name)} (in Python text=)"
         )

@@ -84,7 +84,7 @@ def test_arrays_have_no_such_table(call, archive):
 def test_one_cell_stops_and_each_option_helps(call, refused, table):
     path = table({"a": [*range(59), "1.2.3"], "b": [1.5, 2.5, 4.0], "y": ["u", "v"]})
     message = refused("train", path, *TRAIN)
-    assert "column 'a', row 60: expected numbers, found '1.2.3'; 59 of 60 cells are numbers" in message
+    assert "d.csv, column 'a', row 60: expected numbers, found '1.2.3'; 59 of 60 cells are numbers" in message
     for option in (["--text", "a"], ["--drop", "a"]):
         assert call("train", path, *TRAIN, *option).code == 0
     for option in (["--number", "a"], ["--missing", "+1.2.3"]):
@@ -146,7 +146,7 @@ def test_a_new_file_that_cannot_be_read_as_the_old_one(call, refused, table):
     assert call("train", table({"a": [1.5, 2.5, 4.0], "b": ["p", "q"], "y": ["u", "v"]}), *TRAIN).code == 0
     new = table({"a": [1.5, "many", 4.0], "b": ["p", "q"]}, name="new.csv")
     message = refused("predict", "d.safetensors", new, "--backend", "numpy")
-    assert "column 'a': expected numbers as in the training data, found 'many' in row 2, and 19 cells more" in message
+    assert "new.csv, column 'a', row 2: expected numbers as in the training data, found 'many', and 19 cells more" in message
 
 
 def test_text_of_digits_stays_text_when_predicting(call, table):
