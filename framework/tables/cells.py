@@ -75,6 +75,13 @@ def numbers(values: Sequence[str], decimal: str = ".") -> NDArray[np.float64]:
 
     Args: values; decimal – the decimal point. There are no thousands separators, and no `_` as in Python.
     """
+    if decimal == "." and not _UNLIKE_NUMBERS.search("".join(values)):
+        try:
+            plain = np.array(list(map(float, values)), dtype=np.float64)
+        except ValueError:
+            plain = np.full(1, np.inf)
+        if np.isfinite(plain).all():
+            return plain
     pattern, found = _number_pattern(decimal), np.full(len(values), np.nan)
     for index, value in enumerate(values):
         cell = value.strip()
@@ -121,6 +128,8 @@ def is_decorated(value: str) -> bool:
     return _DECORATED.fullmatch(value.strip()) is not None
 
 
+_UNLIKE_NUMBERS = re.compile(r"[^0-9+\-.eE]")
+"""What only cells have that are no numbers, or numbers to look at one by one."""
 _INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
 _GROUPED = r"(?:\d+|\d{1,3}(?:[., '\u2019\u00a0\u202f]\d{3})+)?(?:[.,]\d*)?"
 _SIGN = r"(?:[$€£¥₹]|USD|EUR|GBP|CHF)"

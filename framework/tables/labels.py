@@ -73,13 +73,15 @@ def _as_written(cells: TextCells, found: NDArray[np.float64], name: str, task: s
     whole = integers(values)
     if whole is not None and [str(number) for number in whole.tolist()] == values:
         return cells.spread(whole), ""
-    if [repr(number) for number in found.tolist()] == values:
-        return cells.spread(found), ""
     exact = all(value.strip().lstrip("+-").isdecimal() for value in values)
-    if find_task(column.codes.astype(np.int64) if exact and whole is None else cells.spread(found), task) == "regression":
-        return cells.spread(found), ""
+    numbered = cells.spread(found)
+    too_large = exact and whole is None  # for int64; how many different ones there are tells the task as well
+    if find_task(column.codes.astype(np.int64) if too_large else numbered, task) == "regression":
+        return numbered, ""
+    if [repr(number) for number in found.tolist()] == values:
+        return numbered, ""
     if len(np.unique(found)) < len(values) and whole is None and not exact:
-        return narrowed(cells.spread(found)), (
+        return narrowed(numbered), (
             f"labels of {name!r} that are the same number, such as 1 and 1.0, are one class; --text keeps them apart"
         )
     return column, ""
