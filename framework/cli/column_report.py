@@ -87,7 +87,7 @@ def missing_values(features: Features) -> list[str]:
     counts = {name: int(np.count_nonzero(absent_rows(column))) for name, column in features.columns.items()}
     found = [f"{name!r} in {count:,} of {len(features):,} rows" for name, count in counts.items() if count]
     more = f" and {len(found) - _NOTES:,} more columns" if len(found) > _NOTES else ""
-    return [f"missing values: {', '.join(found[:_NOTES])}{more}"] if found else []
+    return [f"missing values: {', '.join(found[:_NOTES])}{more}; they are treated as in the training"] if found else []
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -96,7 +96,8 @@ def predict(
     with replacing(out, "the predictions") as part, part.open("w", encoding="utf-8", newline="") as file:
         _write(file, rows)
     if preprocessor.kinds is not None:
-        print(f"Columns as in the training data: {summary(kinds_from_json(preprocessor.kinds)[0])}", file=sys.stderr)
+        used = [one for one in kinds_from_json(preprocessor.kinds)[0] if one.kind != "dropped"]
+        print(f"Columns as in the training data: {summary(used)}", file=sys.stderr)
     chosen = network.backend.name
     print(f"{len(inputs):,} predictions in {out}, computed on {chosen} ({why(backend, chosen)})", file=sys.stderr)
 

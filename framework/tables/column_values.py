@@ -102,11 +102,16 @@ def counts_rows(column: Column) -> bool:
     return bool(np.array_equal(column, np.arange(len(column)) + int(column[0])))
 
 
-def describe(column: Column) -> str:
-    """The values of a column in a few words: their range, or how many there are and which."""
+def describe(column: Column, boolean: bool = False) -> str:
+    """The values of a column in a few words: their range, or how many there are and which.
+
+    Args: column; boolean – whether text is that of booleans of which some are missing.
+    """
     absent = absent_rows(column)
     if absent.all():
         return "no values"
+    if is_text(column) and boolean:
+        return describe((column.values == "true")[column.codes[~absent]])
     if is_text(column):
         used = column.values[column.counts() > 0].tolist()
         names = ", ".join(sorted(used))

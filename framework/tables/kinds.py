@@ -206,7 +206,8 @@ class _ColumnReader:
             return ColumnKind(self.name, "dropped", reason)
         if not note and kind == "number" and counts_rows(column):
             note = f"{self.name!r} counts the rows; if it only identifies them, leave it out with --drop"
-        return ColumnKind(self.name, kind, describe(column), note, form, int(np.count_nonzero(absent_rows(column))))
+        gaps = int(np.count_nonzero(absent_rows(column)))
+        return ColumnKind(self.name, kind, describe(column, kind == "boolean"), note, form, gaps)
 
     def _useless(self, column: Column) -> str:
         """Why a column is of no use as an input, or an empty text."""

@@ -67,7 +67,7 @@ class TestKinds:
 
     def test_booleans_beside_missing_ones(self):
         kind, column = found(text("TRUE", "False", "NA", None))
-        assert (kind.kind, kind.missing) == ("boolean", 10)
+        assert (kind.kind, kind.detail, kind.missing) == ("boolean", "50 % true", 10)
         assert column.tolist()[:4] == ["true", "false", None, None]
 
     @pytest.mark.parametrize("words", [("yes", "no"), ("t", "f"), ("true", "false", "maybe")])
