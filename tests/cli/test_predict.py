@@ -115,7 +115,7 @@ def test_a_missing_column(refused, trained, tmp_path):
 
 def test_text_where_numbers_were(refused, trained, tmp_path):
     (tmp_path / "new.csv").write_text("age,city,code\nold,Oslo,3\n")
-    assert "column 'age': expected numbers" in refused("predict", trained, "new.csv")
+    assert "column 'age', row 1: expected numbers" in refused("predict", trained, "new.csv")
 
 
 def test_decimal_commas_where_numbers_were(refused, trained, tmp_path):
