@@ -39,7 +39,7 @@ def print_columns(console: Console, dataset: Dataset) -> None:
             dropped = one.kind == "dropped"
             detail = f"({one.detail})" if dropped else one.detail
             count = [f"{one.missing:,}" if one.missing else ""] if gaps else []
-            table.add_row(escape(one.name), one.kind, escape(detail), *count, style="yellow" if dropped else "")
+            table.add_row(printable(one.name), one.kind, printable(detail), *count, style="yellow" if dropped else "")
         console.print(table)
     else:
         console.print(f"Columns: {summary(kinds)}")
@@ -88,6 +88,13 @@ def missing_values(features: Features) -> list[str]:
     found = [f"{name!r} in {count:,} of {len(features):,} rows" for name, count in counts.items() if count]
     more = f" and {len(found) - _NOTES:,} more columns" if len(found) > _NOTES else ""
     return [f"missing values: {', '.join(found[:_NOTES])}{more}; they are treated as in the training"] if found else []
+
+
+def printable(text: str) -> str:
+    """A text of a file as rich prints it: as it is, or in quotes if it has characters that control the terminal."""
+    from rich.markup import escape
+
+    return escape(text if text.isprintable() else repr(text))
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -123,6 +123,11 @@ def describe(column: Column, boolean: bool = False) -> str:
     return f"{short(known.min())} to {short(known.max())}"
 
 
+def quoted(text: str) -> str:
+    """A text in quotes, of which at most 60 characters are shown."""
+    return repr(str(text) if len(text) <= 60 else f"{text[:57]}…")
+
+
 def short(value: Any) -> str:
     """One value of a column in at most 19 characters."""
     if isinstance(value, np.datetime64):

@@ -19,7 +19,7 @@ from ...errors import DataFileError, EmptyDataError, HyperparameterError
 from ..sources.names import unknown_column
 from .cells import DATE_FORMS, MISSING, DateForm, booleans, dates, integers, is_decorated, like_dates, missing_tokens, numbers
 from .column_kind import KINDS, ColumnKind, Kind, kinds_from_json, kinds_to_json
-from .column_values import FEW_ROWS, TextCells, absent_rows, as_text, counts_rows, describe, short
+from .column_values import FEW_ROWS, TextCells, absent_rows, as_text, counts_rows, describe, quoted, short
 from .columns import Column, is_text
 from .table import Table
 from .text_column import TextColumn
@@ -226,7 +226,7 @@ class _ColumnReader:
             if different == present and 2 * present > len(column):
                 return "every value differs"
             constant = present == len(column) and different == 1
-            return f"always {str(column.values[column.codes[0]])!r}" if constant else ""
+            return f"always {quoted(column.values[column.codes[0]])}" if constant else ""
         if present == len(column) and bool((column == column[0]).all()):
             return f"always {short(column[0])}"
         return ""
@@ -256,7 +256,8 @@ class _ColumnReader:
         if len(whole) > 1 or 2 * both > cells.present:
             first = cells.first(~np.isnat(read["d/m/Y"]))[2]
             why = "may be day/month or month/day" if len(whole) > 1 else "mix day/month and month/day"
-            return None, nothing, f"dates such as {first!r} in {self.name!r} {why} and stay text; write them as YYYY-MM-DD"
+            note = f"dates such as {quoted(first)} in {self.name!r} {why} and stay text; write them as YYYY-MM-DD"
+            return None, nothing, note
         best = max(DATE_FORMS, key=lambda form: rows[form])
         if 2 * rows[best] > cells.present:
             raise self._few_bad_cells(cells, np.isnat(read[best]), "dates")
@@ -274,14 +275,14 @@ class _ColumnReader:
         if cells.present and bad.all():
             raise DataFileError(
                 f"{self.where}: expected numbers (--number), found none among {cells.present:,} cells; the first is "
-                f"{cells.values[0]!r}; leave out --number"
+                f"{quoted(cells.values[0])}; leave out --number"
             )
         whole = integers(cells.values) if not (cells.missing or bad.any()) else None
         made = cells.spread(found if whole is None else whole)
         if not bad.any():
             return made, self._rounded(cells, made)
         count, row, cell = cells.first(bad)
-        return made, f"{_count(count)} of {self.name!r} taken as missing (--number), the first {cell!r} in row {row:,}"
+        return made, f"{_count(count)} of {self.name!r} taken as missing (--number), the first {quoted(cell)} in row {row:,}"
 
     def _rounded(self, cells: TextCells, made: Column) -> str:
         """A note on whole numbers that float64 does not hold exactly."""
@@ -295,7 +296,7 @@ class _ColumnReader:
         if not changed.any():
             return ""
         _, row, cell = cells.first(changed)
-        return f"whole numbers of more than 15 digits in {self.name!r} are rounded, the first {cell!r} in row {row:,}"
+        return f"whole numbers of more than 15 digits in {self.name!r} are rounded, the first {quoted(cell)} in row {row:,}"
 
     def _read_booleans(self, column: Column) -> Column:
         if not is_text(column) and column.dtype == np.bool_:
@@ -319,7 +320,7 @@ class _ColumnReader:
         count, row, cell = cells.first(bad)
         more = f", and {_count(count - 1)} more" if count > 1 else ""
         return DataFileError(
-            f"{self.where}, row {row:,}: expected {what} as in the training data, found {cell!r}{more}; "
+            f"{self.where}, row {row:,}: expected {what} as in the training data, found {quoted(cell)}{more}; "
             f"correct the cells, or leave them empty if the value is missing"
         )
 
@@ -329,9 +330,9 @@ class _ColumnReader:
         others = f", the first of {count:,} that are not" if count > 1 else ""
         name = shlex.quote(self.name)
         force = f" --number {name} (such cells are missing)," if what == "numbers" else ""
-        token = "" if "," in cell else f" --missing {shlex.quote('+' + cell)} (it stands for no value),"
+        token = "" if "," in cell or len(cell) > 30 else f" --missing {shlex.quote('+' + cell)} (it stands for no value),"
         return DataFileError(
-            f"{self.where}, row {row:,}: expected {what}, found {cell!r}{others}; {good:,} of {cells.present:,} cells "
+            f"{self.where}, row {row:,}: expected {what}, found {quoted(cell)}{others}; {good:,} of {cells.present:,} cells "
             f"are {what}; correct it, or choose{token}{force} --text {name} or --drop {name} "
             f"(in Python missing=,{' number=,' if force else ''} text=, drop=)"
         )
@@ -345,7 +346,7 @@ class _ColumnReader:
         _, row, cell = cells.first(signs)
         raise DataFileError(
             f"{self.where}, row {row:,}: expected numbers such as 1.5 or 1234.5, without signs and thousands "
-            f"separators, found {cell!r}; write plain numbers (--decimal , reads decimal commas), or keep the column as "
+            f"separators, found {quoted(cell)}; write plain numbers (--decimal , reads decimal commas), or keep the column as "
             f"text with --text {shlex.quote(self.name)} (in Python text=)"
         )
 

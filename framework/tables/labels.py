@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ...errors import DataFileError, DtypeError, LabelError, NonFiniteDataError
 from .cells import MISSING, booleans, integers, missing_tokens, numbers
 from .column_kind import ColumnKind, Kind
-from .column_values import TextCells, as_text, describe
+from .column_values import TextCells, as_text, describe, quoted
 from .columns import Column, is_text, narrowed
 from .kinds import decorated
 from .task import find_task
@@ -90,7 +90,7 @@ def _as_written(cells: TextCells, found: NDArray[np.float64], name: str, task: s
 def _missing(name: str, cells: TextCells, is_number: bool) -> Exception:
     """The error for missing labels."""
     codes = cells.column.codes[cells.absent_rows]
-    spelled = sorted({repr(str(value)) for value in cells.column.values[codes[codes >= 0]] if value.strip()})
+    spelled = sorted({quoted(value) for value in cells.column.values[codes[codes >= 0]] if value.strip()})
     rows = np.flatnonzero(cells.absent_rows)
     what = f"{len(rows):,} missing ({', '.join(spelled)})" if spelled else f"{len(rows):,} empty"
     what += f", the first in row {rows[0] + 1:,}"
@@ -110,6 +110,6 @@ def _require_no_numbers(name: str, cells: TextCells, found: NDArray[np.float64],
     others = f", the first of {count:,} that are not" if count > 1 else ""
     fraction = f"; {good:,} of {cells.present:,} cells are numbers" if good else ""
     raise DataFileError(
-        f"target {name!r}, row {row:,}: expected numbers such as 1.5 or 1234.5, found {cell!r}{others}{fraction}; correct the "
-        f"cells or drop their rows, or make each value a class with --text {shlex.quote(name)} (in Python text=)"
+        f"target {name!r}, row {row:,}: expected numbers such as 1.5 or 1234.5, found {quoted(cell)}{others}{fraction}; "
+        f"correct the cells or drop their rows, or make each value a class with --text {shlex.quote(name)} (in Python text=)"
     )

@@ -76,6 +76,15 @@ def test_other_commands_print_them_too(call, table, command):
         assert "--text age --drop id" in answer.flat
 
 
+def test_names_and_cells_that_would_control_the_terminal(call, table):
+    path = table({"\x1b[31ma": [1.5, 2.5], "[bold]b": ["\x1b[2Jx", "[red]y", "x" * 300], "y": ["u", "v"], "k": ["z" * 300]})
+    answer = call("train", path, *TRAIN)
+    assert "\x1b" not in answer.out
+    assert "'\\x1b[31ma'" in answer.out
+    assert "[bold]b" in answer.out
+    assert "z" * 60 not in answer.flat
+
+
 def test_arrays_have_no_such_table(call, archive):
     answer = call("train", archive, "--backend", "numpy", "--epochs", 2)
     assert "Columns" not in answer.out
