@@ -11,12 +11,14 @@ from .cells import DATE_FORMS, MISSING, DateForm
 Kind: TypeAlias = Literal["number", "text", "date", "boolean", "dropped"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
+
 @dataclass(frozen=True)
 class ColumnKind:
     """What a column was taken for.
 
     Args: name – of the column; kind; detail – its values in a few words, or why it was dropped; note – what could be meant
-        otherwise, as a sentence; form – of a date in text; missing – number of missing values.
+        otherwise, as a sentence; form – of a date in text; missing – number of missing values; forced – numbers on request,
+        among which other cells are missing values.
     """
 
     name: str
@@ -25,11 +27,14 @@ class ColumnKind:
     note: str = ""
     form: DateForm | None = None
     missing: int = 0
+    forced: bool = False
 
 
 def kinds_to_json(kinds: Iterable[ColumnKind], missing: Collection[str] = MISSING) -> dict[str, Any]:
     """Plain values from which `kinds_from_json` restores kinds and missing tokens."""
-    columns = [{"name": one.name, "kind": one.kind, "detail": one.detail, "form": one.form} for one in kinds]
+    columns = [
+        {"name": one.name, "kind": one.kind, "detail": one.detail, "form": one.form, "forced": one.forced} for one in kinds
+    ]
     return {"columns": columns, "missing": list(missing)}
 
 
@@ -37,12 +42,12 @@ def kinds_from_json(stored: Mapping[str, Any]) -> tuple[tuple[ColumnKind, ...], 
     """Kinds and missing tokens; KeyError, TypeError or ValueError if a part is missing or wrong."""
     kinds = []
     for one in stored["columns"]:
-        name, kind, detail, form = one["name"], one["kind"], one["detail"], one["form"]
-        if not isinstance(name, str) or not isinstance(detail, str):
-            raise TypeError("name and detail of a column are texts")
+        name, kind, detail, form, forced = (one[key] for key in ("name", "kind", "detail", "form", "forced"))
+        if not isinstance(name, str) or not isinstance(detail, str) or not isinstance(forced, bool):
+            raise TypeError("name and detail of a column are texts, and it was forced or not")
         if kind not in KINDS or form not in (None, *DATE_FORMS):
             raise ValueError("a column is of an unknown kind")
-        kinds.append(ColumnKind(name, kind, detail, form=form))
+        kinds.append(ColumnKind(name, kind, detail, form=form, forced=forced))
     if len({one.name for one in kinds}) < len(kinds):
         raise ValueError("column names differ")
     missing = stored["missing"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -144,7 +144,7 @@ class _ColumnReader:
             return self._described("text", made, useful=True), made
         if asked == "number":
             made, note = self._forced(column)
-            return self._described("number", made, note, useful=True), made
+            return replace(self._described("number", made, note, useful=True), forced=True), made
         if not is_text(column):
             kind: Kind = {"b": "boolean", "M": "date"}.get(column.dtype.kind, "number")  # type: ignore[assignment]
             return self._described(kind, column), column
@@ -159,7 +159,8 @@ class _ColumnReader:
         if is_text(column):
             cells = TextCells(column, self.tokens)
             if kind.kind == "number":
-                return self._require_all(cells, numbers(cells.values, self.decimal), "numbers")
+                found = numbers(cells.values, self.decimal)
+                return cells.spread(found) if kind.forced else self._require_all(cells, found, "numbers")
             return self._require_all(cells, dates(cells.values, kind.form or "Y-m-d"), "dates")
         if (column.dtype.kind == "M") == (kind.kind == "date"):
             return column.astype(np.float64) if column.dtype == np.bool_ else column

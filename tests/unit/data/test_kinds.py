@@ -20,6 +20,10 @@ from fusedstep.framework.tables.text_column import TextColumn
 ROWS = 20
 
 
+ONE = {"name": "x", "kind": "text", "detail": "", "form": None, "forced": False}
+"""A column in a model file."""
+
+
 def text(*cells):
     """A column of text, whose cells are repeated to ROWS rows."""
     return TextColumn.of((list(cells) * ROWS)[:ROWS])
@@ -259,6 +263,12 @@ class TestNewTables:
         np.testing.assert_array_equal(self.read(text("1.5", "2"), TextColumn.of(["NA", "3", None])), [np.nan, 3.0, np.nan])
         np.testing.assert_array_equal(self.read(text("1.5", "2"), TextColumn.of([None, "?"])), [np.nan, np.nan])
 
+    def test_numbers_on_request(self):
+        _, kinds = find_kinds(Table({"x": text("1.5", "2", "?!")}), number=["x"])
+        kinds, missing = kinds_from_json(json.loads(json.dumps(kinds_to_json(kinds))))
+        column = apply_kinds(Table({"x": TextColumn.of(["3", "unknown", "?"])}), kinds, missing).columns["x"]
+        np.testing.assert_array_equal(column, [3.0, np.nan, np.nan])
+
     def test_dates_in_the_order_that_was_learnt(self):
         assert self.read(text("31/12/2020", "03/04/2020"), TextColumn.of(["03/04/2021"])).tolist() == [datetime(2021, 4, 3)]
         stamp = np.array(["2020-01-02"], "datetime64[us]")
@@ -311,10 +321,12 @@ class TestNewTables:
 
     @pytest.mark.parametrize(
         "change",
-        [{"columns": [{"name": "x"}]}, {"columns": [{"name": "x", "kind": "file", "detail": "", "form": None}]}, {"missing": 3},
-         {"columns": [{"name": 3, "kind": "text", "detail": "", "form": None}]}, {"missing": [3]}, {"columns": None},
-         {"columns": [{"name": "x", "kind": "text", "detail": "", "form": None}] * 2},
-         {"columns": [{"name": "x", "kind": "date", "detail": "", "form": "%Y"}]}],
+        [
+            {"columns": [{"name": "x"}]}, {"columns": None}, {"missing": 3}, {"missing": [3]},
+            {"columns": [{**ONE, "name": 3}]},
+            {"columns": [{**ONE, "kind": "file"}]}, {"columns": [{**ONE, "form": "%Y"}]}, {"columns": [{**ONE, "forced": 1}]},
+            {"columns": [ONE, ONE]},
+        ],
     )  # fmt: skip
     def test_wrong_json(self, change):
         stored = {**kinds_to_json(find_kinds(Table({"x": text("1", "2")}))[1]), **change}
