@@ -102,6 +102,13 @@ def counts_rows(column: Column) -> bool:
     return bool(np.array_equal(column, np.arange(len(column)) + int(column[0])))
 
 
+def like_an_index(column: NDArray[Any]) -> bool:
+    """Whether a column holds whole numbers that mostly differ, or count by one: of the rows of one or several tables."""
+    if column.dtype.kind not in "if" or not bool((column == np.floor(column)).all()):
+        return False
+    return 2 * len(np.unique(column)) > len(column) or 10 * int(np.count_nonzero(np.diff(column) == 1)) > 9 * len(column)
+
+
 def describe(column: Column, boolean: bool = False) -> str:
     """The values of a column in a few words: their range, or how many there are and which.
 

@@ -19,7 +19,7 @@ from ...errors import DataFileError, EmptyDataError, HyperparameterError
 from ..sources.names import unknown_column
 from .cells import DATE_FORMS, MISSING, DateForm, booleans, dates, integers, is_decorated, like_dates, missing_tokens, numbers
 from .column_kind import KINDS, ColumnKind, Kind, kinds_from_json, kinds_to_json
-from .column_values import FEW_ROWS, TextCells, absent_rows, as_text, counts_rows, describe, quoted, short
+from .column_values import FEW_ROWS, TextCells, absent_rows, as_text, counts_rows, describe, like_an_index, quoted, short
 from .columns import Column, is_text
 from .table import Table
 from .text_column import TextColumn
@@ -238,7 +238,7 @@ class _ColumnReader:
         if not (numbered or _UNNAMED.fullmatch(self.name)) or len(column) < FEW_ROWS:
             return False
         nameless = self.has_names if numbered else self.name != "index"
-        return counts_rows(column) or (nameless and column.dtype == np.int64 and len(np.unique(column)) == len(column))
+        return counts_rows(column) or (nameless and like_an_index(column))
 
     def _dates(self, cells: TextCells) -> tuple[DateForm | None, NDArray[Any], str]:
         """The form of the dates and the dates of the values, or why text that looks like dates stays text.

@@ -133,6 +133,13 @@ class TestDropped:
         assert [one.kind for one in kinds] == ["dropped", "number", "number"]
         assert kinds[0].detail == "has no name and numbers the rows"
 
+    def test_the_index_of_tables_that_were_joined(self):
+        joined = np.tile(np.arange(30), 5)
+        _, kinds = find_kinds(Table({"Unnamed: 0": joined, "a": joined, "b": np.arange(150) % 7}))
+        assert [one.kind for one in kinds] == ["dropped", "number", "number"]
+        _, kinds = find_kinds(Table({"Unnamed: 0": np.arange(150) % 3, "a": joined}))
+        assert [one.kind for one in kinds] == ["number", "number"]
+
     def test_a_file_without_header_names_no_column(self):
         table = {"c0": np.random.default_rng(0).permutation(ROWS), "c1": np.arange(ROWS) % 3.0}
         assert [one.kind for one in find_kinds(Table(table))[1]] == ["number", "number"]
