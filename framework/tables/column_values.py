@@ -61,9 +61,12 @@ class TextCells:
 
 
 def as_text(column: Column) -> TextColumn:
-    """A column as text: whole numbers without a point, booleans as true and false, dates in ISO 8601."""
+    """A column as text: whole numbers without a point, booleans as true and false, dates in ISO 8601; blank text is missing."""
     if is_text(column):
-        return column
+        blank = np.array([not value or value.isspace() for value in column.values], dtype=np.bool_)
+        if not blank.any():
+            return column
+        return TextColumn(np.where(np.append(blank, True)[column.codes], -1, column.codes).astype(np.int32), column.values)
     values, places = np.unique(column, return_inverse=True)
     codes = places.reshape(-1).astype(np.int32)
     codes[absent_rows(column)] = -1

@@ -196,7 +196,8 @@ class _ColumnReader:
         if form is not None:
             made = cells.spread(moments)
             return self._described("date", made, form=form), made
-        return self._described("text", cells.column, note or date_note), cells.column
+        made = as_text(cells.column)
+        return self._described("text", made, note or date_note), made
 
     def _described(
         self, kind: Kind, column: Column, note: str = "", form: DateForm | None = None, useful: bool = False
@@ -204,7 +205,7 @@ class _ColumnReader:
         """The kind with its values in words; `useful` – it is not dropped."""
         reason = None if useful else self._useless(column)
         if reason:
-            return ColumnKind(self.name, "dropped", reason)
+            return ColumnKind(self.name, "dropped", reason, note)
         if not note and kind == "number" and counts_rows(column):
             note = f"{self.name!r} counts the rows; if it only identifies them, leave it out with --drop"
         gaps = int(np.count_nonzero(absent_rows(column)))

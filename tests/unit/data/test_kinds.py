@@ -234,6 +234,13 @@ class TestChoices:
         assert (kind.kind, column.tolist()[0]) == ("text", "01")
         assert kind.note == "'x' is text of numbers; --number reads them"
         assert found(text("1", "2", "3", "x"), typed=True)[0].kind == "text"
+        kind, _ = found(text(*map(str, range(ROWS))), typed=True)
+        assert (kind.kind, kind.note) == ("dropped", "'x' is text of numbers; --number reads them")
+
+    def test_blank_text_is_missing_in_every_format(self):
+        kind, column = found(text("a", "", " ", None, "b"), typed=True)
+        assert column.tolist()[:5] == ["a", None, None, None, "b"]
+        assert (kind.detail, kind.missing) == ("2 values: a, b", 12)
 
 
 class TestNewTables:
@@ -372,7 +379,7 @@ def test_what_comes_back_is_what_was_there(cells, typed):
     for cell, value in zip(cells, column.tolist(), strict=True):
         word = cell.strip().lower()
         if kind.kind == "text":
-            assert value == cell
+            assert value == (cell if cell.strip() else None)
         elif word in missing:
             assert value is None or value != value
         elif kind.kind == "boolean":
