@@ -31,7 +31,7 @@ from ..tables.split_keys import numbered
 from ..tables.splits import split
 from ..tables.table import Dataset, Task
 from ..tables.target_coding import require_present
-from ..tables.target_notes import notes_on_classes, notes_on_constants, require_classes
+from ..tables.target_notes import notes_on_classes, notes_on_constants, notes_on_sizes, require_classes
 from ..tables.targets import by_name
 from ..tables.task import find_task
 from ..tables.validation import require_no_infinity
@@ -178,6 +178,8 @@ def prepare(dataset: Dataset, task: str | None, fractions: tuple[float, float], 
     else:
         what = "R² is undefined" if found == "regression" else "nothing can be learned about it"
         notes = notes_on_constants(dataset.target_names, encoded, rows, what)
+    if dataset.split_by is not None:
+        notes += notes_on_sizes(dataset.split_by.by, rows, {"validation": validation, "test": test})
     return PreparedData(dataset, found, preprocessor, parts, remark, notes, rows)
 
 
