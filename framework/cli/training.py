@@ -28,10 +28,11 @@ from ..tables.column_kind import kinds_to_json
 from ..tables.preprocessing import Preprocessor
 from ..tables.reading import load
 from ..tables.several_targets import fit_target
+from ..tables.split_keys import numbered
 from ..tables.splits import split
 from ..tables.table import Dataset, Task
 from ..tables.target_coding import require_present
-from ..tables.target_notes import notes_on_classes, notes_on_constants, require_several_rows
+from ..tables.target_notes import notes_on_classes, notes_on_constants, notes_on_sizes, require_classes
 from ..tables.targets import by_name
 from ..tables.task import find_task
 from ..tables.validation import require_no_infinity
@@ -157,11 +158,11 @@ def prepare(dataset: Dataset, task: str | None, fractions: tuple[float, float], 
         )
         validation = 0.0
     if found == "classification" and not isinstance(target, dict):
-        require_several_rows(dataset.target_name, target)
+        require_classes(dataset.target_name, target)
     divided = {} if dataset.split_by is None else {_DIVIDED[dataset.split_by.by]: dataset.split_by.values}
     strata: Any = None
     if found == "classification" and "time" not in divided:
-        strata = fit_target(target, found).transform(target) if isinstance(target, dict) else target
+        strata = fit_target(target, found).transform(target) if isinstance(target, dict) else numbered(target)
     chosen = split(len(dataset), (test, validation), seed, strata, **divided)
     rows = {name: of for name, of in zip(("training", "validation", "test"), chosen, strict=True) if len(of)}
     coding = fit_target(target, found)
@@ -178,6 +179,8 @@ def prepare(dataset: Dataset, task: str | None, fractions: tuple[float, float], 
     else:
         what = "R² is undefined" if found == "regression" else "nothing can be learned about it"
         notes = notes_on_constants(dataset.target_names, encoded, rows, what)
+    if dataset.split_by is not None:
+        notes += notes_on_sizes(dataset.split_by.by, rows, {"validation": validation, "test": test})
     return PreparedData(dataset, found, preprocessor, parts, remark, notes, rows)
 
 
