@@ -12,7 +12,23 @@ import typer
 from typer import Option
 
 from .declared import command_line
-from .options import BackendName, Drop, Labels, MaxUnpacked, Missing, Number, Precision, Source, Target, TaskName, Text
+from .options import (
+    BackendName,
+    Decimal,
+    Delimiter,
+    Drop,
+    Encoding,
+    Header,
+    Labels,
+    MaxUnpacked,
+    Missing,
+    Number,
+    Precision,
+    Source,
+    Target,
+    TaskName,
+    Text,
+)
 from .train_options import TrainOptions
 
 if TYPE_CHECKING:
@@ -30,6 +46,10 @@ class SearchOptions:
     number: Number = None
     drop: Drop = None
     missing: Missing = None
+    delimiter: Delimiter = None
+    encoding: Encoding = None
+    decimal: Decimal = None
+    header: Header = None
     max_unpacked: MaxUnpacked = None
     task: TaskName = None
     trials: Annotated[int, Option(help="Total number of candidates, of all workers and including those in the storage.")] = 20
@@ -125,7 +145,8 @@ def search(options: SearchOptions) -> None:
     console.print(f"[bold]Best of {len(found.trials)}:[/bold] {escape(described(best))}", soft_wrap=True)
     c = best.candidate
     names = (
-        "source", "target", "labels", "text", "number", "drop", "missing", "max_unpacked", "task", "epochs", "seed"
+        "source", "target", "labels", "text", "number", "drop", "missing", "delimiter", "encoding", "decimal", "header",
+        "max_unpacked", "task", "epochs", "seed",
     )  # fmt: skip
     same = {name: getattr(options, name) for name in names}
     found_options = TrainOptions(

@@ -130,6 +130,7 @@ def read(options: Any) -> Dataset:
     return load(
         options.source, options.target, options.labels, options.text or (), getattr(options, "stream", False),
         options.max_unpacked, options.number or (), options.drop or (), parse_missing(options.missing), options.task,
+        options.delimiter, options.encoding, options.decimal, options.header,
     )  # fmt: skip
 
 
