@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .options import BackendName, MaxUnpacked
+from .options import BackendName, Decimal, Delimiter, Encoding, Header, MaxUnpacked
 
 
 def predict(
@@ -26,6 +26,10 @@ def predict(
     stream: Annotated[
         bool, typer.Option("--stream", help="Read DATA block by block from its file (NPY, NPZ, Parquet).")
     ] = False,
+    delimiter: Delimiter = None,
+    encoding: Encoding = None,
+    decimal: Decimal = None,
+    header: Header = None,
     max_unpacked: MaxUnpacked = None,
     raw_labels: Annotated[
         bool,
@@ -50,6 +54,7 @@ def predict(
     from ..export.table_model import TableModel
     from ..tables.column_kind import kinds_from_json
     from ..tables.reading import load_features, open_features
+    from ..tables.table import Table
     from .backends_command import why
     from .column_report import missing_values, summary
 
@@ -67,8 +72,11 @@ def predict(
         inputs, unseen = preprocessor.transform(open_features(data, preprocessor.input_names, max_unpacked)), {}
     else:
         features = load_features(
-            data, preprocessor.input_names, preprocessor.text_columns, max_unpacked, preprocessor.kinds
-        )
+            data, preprocessor.input_names, preprocessor.text_columns, max_unpacked, preprocessor.kinds,
+            delimiter, encoding, decimal, header,
+        )  # fmt: skip
+        for note in features.layout.notes if isinstance(features, Table) and features.layout else ():
+            print(f"note: {note}", file=sys.stderr)
         inputs, unseen = preprocessor.transform(features), preprocessor.unseen(features)
     several = preprocessor.targets.values() if preprocessor.several else ()
     labels = [*preprocessor.classes, *(label for coding in several for label in coding.classes.tolist())]

@@ -30,6 +30,10 @@ class SearchOptions:
     number: shared.Number = None
     drop: shared.Drop = None
     missing: shared.Missing = None
+    delimiter: shared.Delimiter = None
+    encoding: shared.Encoding = None
+    decimal: shared.Decimal = None
+    header: shared.Header = None
     max_unpacked: shared.MaxUnpacked = None
     task: shared.TaskName = None
     group: shared.Group = None
@@ -143,8 +147,8 @@ def search(options: SearchOptions) -> None:
     console.print(f"[bold]Best of {len(found.trials)}:[/bold] {escape(described(best))}", soft_wrap=True)
     c = best.candidate
     names = (
-        "source", "target", "labels", "text", "number", "drop", "missing", "max_unpacked", "task", "group", "time", "epochs",
-        "seed",
+        "source", "target", "labels", "text", "number", "drop", "missing", "delimiter", "encoding", "decimal", "header",
+        "max_unpacked", "task", "group", "time", "epochs", "seed",
     )  # fmt: skip
     same = {name: getattr(options, name) for name in names}
     found_options = TrainOptions(

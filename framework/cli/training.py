@@ -132,7 +132,7 @@ def read(options: Any) -> Dataset:
     return load(
         options.source, options.target, options.labels, options.text or (), getattr(options, "stream", False),
         options.max_unpacked, options.number or (), options.drop or (), parse_missing(options.missing), options.task,
-        options.group, options.time,
+        options.group, options.time, options.delimiter, options.encoding, options.decimal, options.header,
     )  # fmt: skip
 
 

@@ -19,11 +19,12 @@ from ..sources.memory_map import memory_map
 from ..sources.names import did_you_mean, listed, unknown_column
 from ..sources.parquet_rows import ParquetRows, parquet_names
 from ..sources.row_source import RowSource
+from ..sources.unpacked import name_in_zip
 from .bundled import BUNDLED, read_bundled
 from .cells import MISSING
 from .column_kind import kinds_from_json
-from .columns import Column
 from .csv_source import read_csv
+from .feather_source import read_feather
 from .idx_source import read_idx
 from .kinds import apply_kinds, find_kinds, require_names
 from .npy_source import read_labels, read_npy
@@ -33,16 +34,23 @@ from .roles import find_targets, from_matrix, kinds_with_split, split_column, sp
 from .svmlight_source import read_svmlight
 from .table import Dataset, Features, Matrix, Table
 from .targets import Target
+from .text_layout import TextOptions
 
-Format: TypeAlias = Literal["bundled", "csv", "parquet", "npy", "npz", "idx", "svmlight"]
-TableReader: TypeAlias = Callable[[Path, Collection[str] | None, Collection[str], int | str | None], dict[str, Column]]
+Format: TypeAlias = Literal["bundled", "csv", "parquet", "feather", "npy", "npz", "idx", "svmlight"]
+TableReader: TypeAlias = Callable[..., Table]
+"""Takes path, columns, text columns, max_unpacked, and of text files what is known of their layout, and the missing texts."""
 
 EXTENSIONS: dict[str, Format] = {
     ".csv": "csv",
     ".tsv": "csv",
     ".txt": "csv",
+    ".data": "csv",
+    ".dat": "csv",
     ".parquet": "parquet",
     ".pq": "parquet",
+    ".feather": "feather",
+    ".arrow": "feather",
+    ".ipc": "feather",
     ".npy": "npy",
     ".npz": "npz",
     ".idx": "idx",
@@ -51,9 +59,9 @@ EXTENSIONS: dict[str, Format] = {
     ".svmlight": "svmlight",
     ".libsvm": "svmlight",
 }
-"""Extension -> format; csv, idx and svmlight may also end in .gz, and names like `…-idx3-ubyte` are IDX."""
+"""Extension -> format; csv, idx and svmlight may also end in .gz or .zip, and names like `…-idx3-ubyte` are IDX."""
 
-_TABLES: dict[Format, TableReader] = {"csv": read_csv, "parquet": read_parquet}
+_TABLES: dict[Format, TableReader] = {"csv": read_csv, "parquet": read_parquet, "feather": read_feather}
 _IDX_NAME = re.compile(r"[-.]idx\d?(-ubyte)?$")
 _NUMBERED = re.compile(r"x(\d+)")
 
@@ -71,13 +79,17 @@ def load(
     task: str | None = None,
     group: str | None = None,
     time: str | None = None,
+    delimiter: str | None = None,
+    encoding: str | None = None,
+    decimal: str | None = None,
+    header: bool | None = None,
 ) -> Dataset:
     """Read features and target, and find out what each column of a table is: see `find_kinds` and `find_target`.
 
     Args: source – one of `BUNDLED`, or the path of a file with one of `EXTENSIONS`; target – name of the target column, or
-        names of several; required for tables (CSV, Parquet); for .npz the name of the target array ("y" by default); other
-        sources have only one target; labels – path of the labels file of an IDX source, if it is not in the same folder, or
-        of an .npy source, which requires one; text – names of table columns to read as text even if they hold numbers, such
+        names of several; required for tables (CSV, Parquet, Feather); for .npz the name of the target array ("y" by default);
+        other sources have only one target; labels – path of the labels file of an IDX source, if it is not in the same folder,
+        or of an .npy source, which requires one; text – names of table columns to read as text even if they hold numbers, such
         as postcodes; stream – read the features on demand from their file (.npy, .npz, .parquet); the target is in memory;
         max_unpacked – bytes that a compressed file, or an svmlight file without its zeros, may become in memory, such as
         8_000_000_000 or "8GB"; by default 128 MiB, or 50 times its size if that is more; number – names of table columns to
@@ -85,7 +97,8 @@ def load(
         table cells that stand for a missing value; task – of the target, if it is not to be inferred: labels that are written
         as numbers are text in a classification if they would be printed otherwise, such as 01; group, time – name of a column
         by which the rows are to be divided: no group is in two parts, or the test part is the latest. It is no feature,
-        unless `text` or `number` name it too. In .npz it may be an array of its own.
+        unless `text` or `number` name it too. In .npz it may be an array of its own; delimiter, encoding, decimal, header – of
+        a text file, see `TextOptions`; by default inferred from it by `find_layout`.
     Returns: Dataset on the host, with a RowSource as features if they are streamed.
     Raises: DataFileError for a source that is unknown, missing, damaged or too large, and for a column of numbers with a few
         cells that are none; UnknownColumn if a column does not exist or the target is not given; LabelError for missing labels;
@@ -101,7 +114,10 @@ def load(
         return _streamed(form, path, targets, labels_path, text, drop, missing, task, max_unpacked, group, time)
     if form in _TABLES:
         written = [*targets, *by] if form == "csv" else []
-        columns = _TABLES[form](path, None, [*text, *written], max_unpacked)
+        given = TextOptions(delimiter, encoding, decimal, header)
+        read = _TABLES[form](path, None, [*text, *written], max_unpacked, given, missing)
+        columns, layout = dict(read.columns), read.layout
+        mark = layout.decimal if layout else "."
         if not targets:
             raise UnknownColumn(
                 f"expected the name of the target column of {path.name}, none was given; "
@@ -111,15 +127,16 @@ def load(
         _require_options(list(columns), targets, text, number, drop, path.name)
         typed = form != "csv"
         split_by = split_column(columns, group, time, path.name)
-        values, notes = find_targets(columns, targets, text, missing, task, typed)
+        values, notes = find_targets(columns, targets, text, missing, task, typed, mark)
         others = {name: column for name, column in columns.items() if name not in targets}
         aside = [column for column in by if column not in (*text, *number, *drop)]
         _require_features(path, targets, set(others) - set(aside))
         text = [column for column in text if column not in targets]
-        table, kinds = find_kinds(Table(others, path.name), text, number, [*drop, *aside], missing, typed)
+        table, kinds = find_kinds(Table(others, path.name), text, number, [*drop, *aside], missing, typed, mark)
         kinds = kinds_with_split(kinds, aside[0]) if aside else kinds
+        notes = (*(layout.notes if layout else ()), *notes)
         return Dataset(
-            table, values, name, targets[0], kinds=kinds, notes=notes, missing=tuple(missing), split_by=split_by
+            table, values, name, targets[0], kinds=kinds, notes=notes, missing=tuple(missing), split_by=split_by, layout=layout
         )
     if form == "npz":
         chosen = targets or ("y",)
@@ -187,8 +204,8 @@ def _streamed(
         _require_options(names, targets, text, (), drop, path.name)
         others = [column for column in names if column not in (*targets, *by, *drop)]
         _require_features(path, targets, others)
-        unknown = [column for column in by if column not in names]
-        columns = read_parquet(path, [*targets, *(column for column in by if column not in unknown)], text, max_unpacked)
+        known = [column for column in by if column in names]
+        columns = read_parquet(path, [*targets, *known], text, max_unpacked).columns
         split_by = split_column(columns, group, time, path.name)
         values, _ = find_targets(columns, targets, text, missing, task, True)
         rows_of_file = ParquetRows(path, others, max_unpacked=max_unpacked)
@@ -245,27 +262,35 @@ def load_features(
     text: Collection[str] = (),
     max_unpacked: int | str | None = None,
     kinds: Mapping[str, Any] | None = None,
+    delimiter: str | None = None,
+    encoding: str | None = None,
+    decimal: str | None = None,
+    header: bool | None = None,
 ) -> Features:
     """Read features without a target, for prediction; the source may contain a target.
 
     Args: source – as for `load`; columns – names of the feature columns, in this order (`input_names` of a fitted
         preprocessor); other columns are ignored; None reads all, in tables including the target; text – names of table columns
         to read as text (`text_columns` of a fitted preprocessor); max_unpacked – as for `load`; kinds – those of a fitted
-        preprocessor, by which the columns of a table are read; without them, columns of a CSV file are what they seem.
-    Returns: Table for CSV and Parquet, Matrix for the other formats, on the host.
+        preprocessor, by which the columns of a table are read; without them, columns of a CSV file are what they seem;
+        delimiter, encoding, decimal, header – as for `load`.
+    Returns: Table for CSV, Parquet and Feather, Matrix for the other formats, on the host.
     Raises: as `load`; UnknownColumn for columns that do not exist.
     """
     form, path = find_format(source)
+    given = TextOptions(delimiter, encoding, decimal, header)
     features: Features
     if form in _TABLES and kinds:
         known, missing = kinds_from_json(kinds)
         used = {one.name: one for one in known if one.kind != "dropped"}
         names = [*used] if columns is None else columns
         text = [*text, *(one.name for one in used.values() if one.kind == "text")]
-        table = Table(_TABLES[form](path, names, text, max_unpacked), path.name)
-        return apply_kinds(table, [used[name] for name in names if name in used], missing)
+        table = _TABLES[form](path, names, text, max_unpacked, given, missing)
+        mark = table.layout.decimal if table.layout else "."
+        made = apply_kinds(table, [used[name] for name in names if name in used], missing, mark)
+        return Table(made.columns, made.source, table.layout)
     if form in _TABLES:
-        features = Table(_TABLES[form](path, columns, text, max_unpacked), path.name)
+        features = _TABLES[form](path, columns, text, max_unpacked, given, MISSING)
     elif form == "npz":
         features, _ = read_npz(path, None, max_unpacked)
     elif form == "npy":
@@ -293,17 +318,20 @@ def find_format(source: str | os.PathLike[str]) -> tuple[Format, Path]:
     if text in BUNDLED:
         return "bundled", path
     name = path.name.lower()
-    plain = name.removesuffix(".gz")
-    form = EXTENSIONS.get(Path(plain).suffix) or ("idx" if _IDX_NAME.search(plain) or plain != name else None)
+    plain = name.removesuffix(".gz").removesuffix(".zip")
+    form = EXTENSIONS.get(Path(plain).suffix) or ("idx" if _IDX_NAME.search(plain) or name.endswith(".gz") else None)
+    if form is None and name.endswith(".zip"):
+        plain = name_in_zip(_existing(path)).lower()
+        form = EXTENSIONS.get(Path(plain).suffix)
     if form is None and os.path.isdir(path):
         _existing(path)
     if form is None:
         raise DataFileError(
             f"expected a bundled set ({', '.join(BUNDLED)}) or a file ending in {', '.join(EXTENSIONS)} "
-            f"(.gz also for text and IDX), got {text!r}{did_you_mean(text, BUNDLED) or '; rename or convert the file'}"
+            f"(.gz and .zip also for text and IDX), got {text!r}{did_you_mean(text, BUNDLED) or '; rename or convert the file'}"
         )
-    if plain != name and form in ("parquet", "npy", "npz"):
-        raise DataFileError(f"{path}: expected an uncompressed {form} file, got .gz; gunzip it first")
+    if plain != name and form in ("parquet", "feather", "npy", "npz"):
+        raise DataFileError(f"{path}: expected an uncompressed {form} file, got {path.suffix}; unpack it first")
     return form, _existing(path)
 
 

@@ -35,7 +35,7 @@ def read_svmlight(
     allowed = allowed_bytes(path, max_unpacked)
     svmlight = require("sklearn.datasets", "sklearn", "reading svmlight files")
     try:
-        with opened(path, allowed, path.suffix.lower() == ".gz") as stream:
+        with opened(path, allowed) as stream:
             sparse, labels = svmlight.load_svmlight_file(stream)
     except (ValueError, LookupError, OSError, EOFError, zlib.error, ArithmeticError, MemoryError) as error:
         if isinstance(error, DataFileError):

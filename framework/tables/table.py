@@ -19,6 +19,7 @@ from .cells import MISSING
 from .column_kind import ColumnKind
 from .columns import Column, as_column
 from .targets import Target, as_target, rows_of, take
+from .text_layout import TextLayout
 
 Task: TypeAlias = Literal["classification", "regression"]
 Rows: TypeAlias = NDArray[np.intp] | NDArray[np.int64] | NDArray[np.bool_] | slice | Sequence[int]
@@ -28,12 +29,14 @@ Rows: TypeAlias = NDArray[np.intp] | NDArray[np.int64] | NDArray[np.bool_] | sli
 class Table:
     """Named columns of equal length, of any types.
 
-    Args: columns – name -> 1-D array or TextColumn, converted by `as_column`; source – where it came from, for error messages.
+    Args: columns – name -> 1-D array or TextColumn, converted by `as_column`; source – where it came from, for error messages;
+        layout – of a text file.
     Raises: ShapeError for columns of different lengths; DtypeError for a column that is neither numbers, dates nor text.
     """
 
     columns: dict[str, Column]
     source: str = ""
+    layout: TextLayout | None = None
 
     def __post_init__(self) -> None:
         columns = {name: as_column(values, f"column {name!r}") for name, values in self.columns.items()}
@@ -58,11 +61,11 @@ class Table:
     def select(self, names: Sequence[str]) -> Table:
         """Only these columns, in this order; UnknownColumn if one is not there."""
         _require_names(names, self.names, self.source)
-        return Table({name: self.columns[name] for name in names}, self.source)
+        return Table({name: self.columns[name] for name in names}, self.source, self.layout)
 
     def take(self, rows: Rows) -> Table:
         """Only these rows, given as indices, a mask or a slice."""
-        return Table({name: column[rows] for name, column in self.columns.items()}, self.source)
+        return Table({name: column[rows] for name, column in self.columns.items()}, self.source, self.layout)
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +141,7 @@ class Dataset:
         of them by name; name – of the data set; target_name – of a single target column; task – if the source specifies it,
         otherwise None; split_by – the column by which rows are divided, which is not among the features; None: at random; kinds
         – what the columns of a table file were taken for, also those that were dropped; notes – on the target; missing – texts
-        that stand for a missing value.
+        that stand for a missing value; layout – of a text file.
     Raises: ShapeError if features, target and split column differ in length.
     """
 
@@ -151,6 +154,7 @@ class Dataset:
     kinds: tuple[ColumnKind, ...] = ()
     notes: tuple[str, ...] = ()
     missing: tuple[str, ...] = MISSING
+    layout: TextLayout | None = None
 
     def __post_init__(self) -> None:
         single = f"target {self.target_name!r}"
