@@ -22,9 +22,10 @@ from ..executors.base import NotCapturable
 from ..threads import single_threaded_blas
 from .capture import Call, Capture
 
-CAPTURED_ROWS = MANY, SOME, _ = 256, 96, 64
-"""Numbers of rows that a pass is captured with. The first two are typical of parts of many rows and of some: for these the
-libraries of products are selected."""
+MANY, SOME = 256, 96
+"""Numbers of rows that are typical of large parts and of small ones: for these the libraries of products are selected."""
+CAPTURED_ROWS = MANY, SOME, 64
+"""Numbers of rows that a pass is captured with."""
 
 
 class RowCapture(Capture):
