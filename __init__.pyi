@@ -12,6 +12,7 @@ from .backends.threads import (
 )
 from .errors import (
     BackendUnavailable as BackendUnavailable,
+    CategoryError as CategoryError,
     CheckpointError as CheckpointError,
     DataFileError as DataFileError,
     DeviceError as DeviceError,
@@ -114,6 +115,10 @@ from .framework.layers.dense import (
     Linear as Linear,
     Maxout as Maxout,
     TiedLinear as TiedLinear,
+)
+from .framework.layers.embedding import (
+    ColumnEmbeddings as ColumnEmbeddings,
+    Embedding as Embedding,
 )
 from .framework.layers.images import (
     Conv2d as Conv2d,

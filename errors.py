@@ -43,6 +43,10 @@ class LabelError(FusedstepError, ValueError):
     """Class labels that are out of range, negative, or not integers."""
 
 
+class CategoryError(FusedstepError, ValueError):
+    """Codes of categories that are out of range, negative, or not integers."""
+
+
 class EmptyDataError(FusedstepError, ValueError):
     """A data set or minibatch without rows."""
 

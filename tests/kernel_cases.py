@@ -13,6 +13,7 @@ import fusedstep.kernels.formulas  # noqa: F401 – registers all formulas
 from fusedstep.backends.contract import Backend, Random
 from fusedstep.backends.numpy.backend import NumpyBackend
 from fusedstep.kernels.formula import REGISTRY, Formula
+from fusedstep.kernels.rows.lookup import Lookup, lookup_table
 
 MAPS = [f for f in REGISTRY.values() if not f.overwrites]
 UPDATES = [f for f in REGISTRY.values() if f.overwrites]
@@ -127,6 +128,18 @@ def run_update(
             np.testing.assert_array_equal(result[~inside], before[~inside])
 
 
+def lookups(generator: np.random.Generator, x: np.ndarray[Any, Any]) -> tuple[Any, np.ndarray[Any, Any], int]:
+    """(x with codes in every second column, table of `embed`, size of its weights); a code in 8 is none."""
+    coded, chosen, first = x.copy(), [], 0
+    for column in range(0, min(x.shape[1], 40), 2):
+        codes, width = 3 + 2 * column, 1 + column % 7
+        chosen.append(Lookup(column, codes, width, first))
+        first += codes * width
+        wrong = generator.choice([-1.0, codes, 0.5, np.nan], len(x))
+        coded[:, column] = np.where(generator.random(len(x)) < 0.125, wrong, generator.integers(0, codes, len(x)))
+    return coded, lookup_table(x.shape[1], tuple(chosen)), first
+
+
 def run_rows(backend: Backend, rows: int, width: int, dtype: str) -> None:
     """Runs every row kernel of the contract on `backend` and compares with the reference in float64."""
     generator = np.random.default_rng(rows * 7919 + width)
@@ -208,6 +221,11 @@ def run_rows(backend: Backend, rows: int, width: int, dtype: str) -> None:
         both("largest_columns_pick", {"out": matrix}, x, windows, winner, "out")
         codes = np.where(table < 0, -1, 256 * table + generator.integers(0, 2, table.shape)).astype(np.int32)
         both("largest_columns_spread", {"dx": matrix}, dy, winner, codes.reshape(width, 2), "dx")
+        coded, table, size = lookups(generator, x)
+        lookup = {"out": np.ones((rows, len(table)), dtype)}
+        both("embed", lookup, coded, x, normal(size), table, "out")
+        for accumulate in (True, False):
+            both("embed_backward", {"out": normal(size)}, normal(rows, len(table)), coded, table, "out", accumulate)
 
 
 def run_narrow_rows(backend: Backend, rows: int, width: int, dtype: str) -> None:
@@ -240,6 +258,10 @@ def run_narrow_rows(backend: Backend, rows: int, width: int, dtype: str) -> None
         ("maxout_spread", {"z": z}, dy, winner, "z"),
         ("maxout_pick", {"out": matrix}, z, winner, "out"),
     ]
+    coded, chosen, size = lookups(generator, wide.astype("f"))
+    looked_up, weight = narrow(rows, len(chosen)), narrow(size)
+    calls.append(("embed", {"out": np.zeros_like(looked_up)}, coded, coded, weight, chosen, "out"))
+    calls.append(("embed_backward", {"out": np.ones(size, "f")}, looked_up, coded, chosen, "out"))
     for name, outputs, *given in calls:
         device = {k: backend.asarray(v.copy()) for k, v in outputs.items()}
         host = {k: v.copy() if v.dtype == np.uint8 else v.astype(np.float64) for k, v in outputs.items()}

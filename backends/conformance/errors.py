@@ -65,6 +65,8 @@ ROW_CALLS: dict[str, tuple[Any, ...]] = {
     "largest_columns": (_PARTS, _WINDOWS, _R, _WINNER),
     "largest_columns_spread": (_R, _WINNER, ("int32", (6, 2)), _PARTS),
     "largest_columns_pick": (_PARTS, _WINDOWS, _WINNER, _R),
+    "embed": (_R, _R, _W, ("int32", (3, 4)), _R),
+    "embed_backward": (_R, _R, ("int32", (3, 4)), _W),
 }
 """Row operation -> its arguments, in the same form."""
 

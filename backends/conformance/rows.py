@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ...kernels.rows.lookup import Lookup, lookup_table
 from ...kernels.rows.patches import MOST_IN_WINDOW, inverse
 from ...kernels.rows.reference import ROWS
 from ..contract import Backend
@@ -244,6 +245,44 @@ def columns(backend: Backend, sizes: Sizes, dtype: str) -> None:
         transposed = inverse(table, np.arange(table.size), width)
         wanted = np.stack([_wide(dy)[:, found].sum(axis=1) for found in places], axis=1)
         _gives(backend, "sum_columns", (dy, transposed, _blank(dtype, rows, width)), "sum", out=wanted)
+
+
+@check("rows", dtype=REALS)
+def embeddings(backend: Backend, sizes: Sizes, dtype: str) -> None:
+    """Rows by code, equal to one-hot rows times the matrix, beside copied columns; NaN where a code is none; the gradient."""
+    for rows, width in sizes.matrices:
+        drawn = generator((rows, width))
+        x = normal(dtype, (rows, width), "x")
+        chosen, first = [], 0
+        for column in range(0, min(width, 9), 2):
+            codes = int(drawn.integers(1, 2 * rows + 2))
+            chosen.append(Lookup(column, codes, 1 + column % 5, first))
+            first += codes * (1 + column % 5)
+            x[:, column] = drawn.integers(0, codes, rows)
+        table, weight = lookup_table(width, tuple(chosen)), normal(dtype, (first,), "weight")
+        parts: list[Host] = [x[:, [c for c in range(width) if c % 2 or c > 8]]]
+        hot = [np.eye(codes)[x[:, column].astype(int)] for column, codes, _, _ in chosen]
+        for one, (_, codes, wide, at) in zip(hot, chosen, strict=True):
+            parts.append(one @ _wide(weight[at : at + codes * wide]).reshape(codes, wide))
+        wanted = np.concatenate(parts, axis=1).astype(dtype)
+        _gives(backend, "embed", (x, x, weight, table, _blank(dtype, *wanted.shape)), "bits", out=wanted)
+
+        dy, before = normal(dtype, wanted.shape, "dy"), normal(dtype, (first,), "before")
+        edges = np.cumsum([parts[0].shape[1], *(wide for _, _, wide, _ in chosen)])
+        sums = [one.T @ _wide(dy[:, a:b]) for one, a, b in zip(hot, edges, edges[1:], strict=False)]
+        summed = np.concatenate([part.reshape(-1) for part in sums])
+        for accumulate in (True, False):
+            out = before + summed if accumulate else summed
+            _gives(backend, "embed_backward", (dy, x, table, before, accumulate), "sum", out=out)
+
+        column, codes, _, _ = chosen[0]
+        for wrong in (-1.0, codes, 0.5, np.nan, np.inf, -np.inf, 3e9) if rows else ():
+            x[-1, column] = wrong
+            wanted[-1, edges[0] : edges[1]] = np.nan
+            _gives(backend, "embed", (x, x, weight, table, _blank(dtype, *wanted.shape)), "bits", out=wanted)
+            sums[0] = hot[0][:-1].T @ _wide(dy[:-1, edges[0] : edges[1]])
+            summed = np.concatenate([part.reshape(-1) for part in sums])
+            _gives(backend, "embed_backward", (dy, x, table, before, False), "sum", out=summed)
 
 
 @check("rows", dtype=REALS)

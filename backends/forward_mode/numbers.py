@@ -31,7 +31,7 @@ DERIVATIVES: dict[str, Callable[[Any, Array, Array], Array]] = {
 in the branches of the formulas."""
 LINEAR = frozenset({"reshape", "take", "sum", "mean"})
 """Functions that are linear in their first argument."""
-CONSTANT = frozenset({"zeros_like", "full_like", "arange", "argmax", "logical_not"})
+CONSTANT = frozenset({"zeros_like", "full_like", "arange", "argmax", "logical_not", "searchsorted"})
 """Functions whose results do not depend on the parameters, or have the derivative 0."""
 
 
@@ -251,6 +251,12 @@ class DualSpace:
         hit = self.xp.reshape(self.xp.arange(x.shape[axis], dtype=first.dtype), tuple(shape)) == first
         picked = self.xp.where(hit, x.tangent, self.xp.zeros_like(x.tangent))
         return Dual(value, self.xp.sum(picked, axis=axis, keepdims=keepdims), self)
+
+    def sort(self, x: Dual) -> Dual:
+        """Of integers only."""
+        if x.tangent is not None:
+            raise NotDifferentiable(no_derivative("sort"))
+        return self.constant(self.xp.sort(x.value))
 
     # Choices
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from ...kernels.targets.gemm_choices import planning
 from ...kernels.targets.memory import aligned_empty, aligned_zeros, unwritten
-from ...kernels.targets.native import Address, address_of, gemm_entry, gemm_words, words_of
+from ...kernels.targets.native import address_of, words_of
 from ..executors.passes import forward_backward
 from ..profiling import Label, Part
 from ..threads import single_threaded_blas
@@ -116,15 +116,15 @@ class RowsPlan:
 
     def _worth(self, parameter: Any, products: Sequence[Sequence[Call]], shards: int) -> bool:
         """Whether splitting is still worth it where products have more rows than samples, as those of a convolution."""
-        rows = max(_rows(group) for group in products)
-        return rows == self.rows or self.work.deterministic or splitting.splits_weights(
+        rows = max(map(splitting.rows_of, products))
+        return rows == self.rows or parameter.gathered or self.work.deterministic or splitting.splits_weights(
             parameter.shape[0], parameter.shape[1], rows, shards
         )
 
     def _products(self, parameter: Any, captures: Sequence[Capture]) -> list[list[Call]] | None:
-        """The products that make up the gradient of a parameter, one list a product with its calls by shard.
+        """The calls that make up the gradient of a parameter, one list for each with its calls by shard.
 
-        None unless the gradient is made of nothing else, and every product spans the whole minibatch in memory.
+        None unless all of them can compute parts of it, and the operands of each span the whole minibatch in memory.
         """
         low, high = self.work.ranges[parameter]
         target = self.work.gradient[low:high]
@@ -137,10 +137,7 @@ class RowsPlan:
                     if any(_overlap(w, x) for c in mine for x in c.arrays for w in call.written):
                         return None
                     continue
-                if call.kernel is not None or address_of(call.arguments[2]) != start:
-                    return None
-                a, b = call.arguments[:2]
-                if not a.transposed or b.transposed:
+                if splitting.operands(call) is None or address_of(splitting.result(call)) != start:
                     return None
                 mine.append(call)
             by_shard.append(mine)
@@ -148,8 +145,7 @@ class RowsPlan:
             return None
         products = [list(group) for group in zip(*by_shard, strict=True)]
         for group in products:
-            for side in (0, 1):
-                operands = [call.arguments[side].array for call in group]
+            for operands in zip(*map(splitting.operands, group), strict=True):
                 for one, following in pairwise(operands):
                     if address_of(one) + one.nbytes != address_of(following):
                         return None
@@ -179,26 +175,15 @@ class RowsPlan:
         program.end_phase()
 
     def _add_parts(self, program: Replay, products: Sequence[Sequence[Call]]) -> None:
-        """A weight gradient, cut by its rows: each part is a task that takes all products in turn."""
+        """A weight gradient, cut by its rows: each part is a task that takes all calls in turn."""
         if not products:
             return
-        out = products[0][0].arguments[2]
+        out = splitting.result(products[0][0])
         count = max(1, min(self.parts_of_updates, out.shape[0] // LEAST_PART))
         edges = [out.shape[0] * k // count for k in range(count + 1)]
-        size = out.itemsize
         for low, high in pairwise(edges):
             for group in products:
-                a, b, _, accumulate = group[0].arguments
-                rows = _rows(group)
-                extents = (high - low, out.shape[1], rows)
-                words = gemm_words(
-                    out.dtype, (Address(address_of(a.array) + low * size), a.row, True),
-                    (address_of(b.array), b.row, False),
-                    (Address(address_of(out) + low * out.shape[1] * size), out.shape[1]), extents, accumulate,
-                )  # fmt: skip
-                moved = (extents[0] * extents[1] + rows * (extents[0] + extents[1])) * size
-                label = Label("matmul", group[0].place, group[0].stage, 2 * extents[0] * extents[1] * extents[2], moved)
-                program.call(gemm_entry().address, words, label, group)
+                program.call(*splitting.part(group, low, high))
             program.end_task()
 
     def _add_sums(self, program: Replay) -> None:
@@ -277,11 +262,6 @@ class RowsPlan:
         self._replay(inputs, targets, number, threads, times=times)
         together = min(threads, self.program.width)
         return [label.part(ns * 1e-9 / together) for label, ns in zip(self.program.labels, times.tolist(), strict=True)]
-
-
-def _rows(group: Sequence[Call]) -> int:
-    """Rows of the operands of a product of all shards."""
-    return sum(int(call.arguments[0].array.shape[0]) for call in group)
 
 
 def _label(call: Call) -> Label:

@@ -64,7 +64,7 @@ def _buffers(step: Step, rows: int) -> int:
     tape = step.new_tape(model.arena.new(), allocate=allocate)
     tape.begin(rows)
     with backend.quiet():
-        inputs = backend.zeros((rows, int(model.inputs or 1)), step.precision.stored)
+        inputs = backend.zeros((rows, int(model.inputs or 1)), step.inputs_in)
         targets = step.loss.example(rows, step.chain.output_width(int(inputs.shape[1])), backend, model.dtype)
         step.chain_with_loss.forward(inputs, targets, tape)
         step.chain_with_loss.backward(tape)

@@ -11,6 +11,7 @@ from typing import Any
 from ...backends import Array
 from ...backends.executors.base import MicroBatch
 from ...errors import NonFiniteLossError
+from ..codes import require_codes
 from .step_loss import OVERFLOW
 
 Step = Any
@@ -22,7 +23,7 @@ BACKWARD = "the backward pass"
 def failure_of(
     step: Step, micro_batches: Iterable[tuple[Array, Array]], rows: int, number: int, what: str
 ) -> NonFiniteLossError:
-    """See TrainStep.failure."""
+    """See TrainStep.failure; raises CategoryError if codes of categories are the cause."""
     place, first, expected = "", 0, "a finite loss"
     if what.startswith(OVERFLOW):
         micro_batches, expected = (), f"an update that stays finite in {step.model.dtype}"
@@ -54,6 +55,7 @@ def first_not_finite(step: Step, inputs: Array, targets: Array, number: int, mic
     with backend.quiet():
         if broken(inputs):
             return "the input data"
+        require_codes(model.coded_columns, inputs, backend)
         if backend.dtype_name(targets).startswith("float") and broken(targets):
             return "the targets"
         names = {parameter: name for name, parameter in model.declared()}

@@ -10,6 +10,7 @@ from ...backends import Array
 from ...backends.arrays import on_host
 from ...backends.entries import refusal
 from ...errors import DtypeError, EmptyDataError, LabelError, NonFiniteDataError, ShapeError
+from ..codes import require_codes
 
 Step = Any
 """A TrainStep, which imports this module."""
@@ -25,6 +26,7 @@ def prepared(step: Step, x: Any, y: Any, name: str) -> tuple[Array, Array]:
         raise EmptyDataError(f"expected at least one row of {name}; got none")
     targets = step.prepare_targets(y, rows)
     require_finite(step, inputs, x, name)
+    require_codes(step.model.coded_columns, inputs, step.backend, name)
     if step.backend.dtype_name(targets).startswith("float"):
         require_finite(step, targets, y, name.replace("x", "y"))
     return inputs, targets

@@ -16,9 +16,11 @@ from ...backends import Backend
 from ...backends import backend as find_backend
 from ...backends.defaults.evaluator import Evaluator
 from ...errors import DtypeError, EmptyDataError, HyperparameterError, MixedBackends, NonFiniteDataError, ShapeError, StateError
+from ..codes import require_codes
 from ..layers import Layer
 from ..layers.activations import ACTIVATION_LAYERS
 from ..layers.dense import Linear
+from ..layers.embedding import ColumnEmbeddings
 from ..layers.noise import Dropout
 from ..layers.normalization import LayerNorm
 from ..layers.sequence import Sequence
@@ -60,12 +62,22 @@ class Sequential(Sequence, public=False):
             raise HyperparameterError(f"expected head to be one of {', '.join(HEADS)}; got {head!r}")
         self.head = head
         self.head_is_given = head is not None
+        self._require_codes_first()
         self.inputs = next((w for w in map(_input_width, self.layers) if w is not None), None)
         self._arena: Arena | None = None
         if self.inputs is not None:
             self.outputs: int | None = self._check_widths(self.inputs)
         else:
             self.outputs = None
+
+    def _require_codes_first(self) -> None:
+        leaves = [layer for layer in self.walk() if not isinstance(layer, Sequence)]
+        for index, layer in enumerate(leaves):
+            if index and layer.coded_columns:
+                raise HyperparameterError(
+                    f"expected {layer!r} to be the first layer, because the columns of x hold its codes; got it after "
+                    f"{leaves[index - 1]!r}; put it first"
+                )
 
     def _check_widths(self, width: int) -> int:
         for index, layer in enumerate(self.layers):
@@ -302,7 +314,7 @@ class Sequential(Sequence, public=False):
         Returns: for head "classes" the label [B] with the largest output; for "binary" and "signs" 0 or 1, and for "values",
             or without a head, the outputs: [B, e], and for one output in the shape of the y that the model was trained on, [B]
             or [B, 1] (see `target_ndim`; without one, [B] for 0 or 1 and [B, 1] for outputs).
-        Raises: NonFiniteDataError for NaN or infinity in x; waits for the device.
+        Raises: NonFiniteDataError for NaN or infinity in x; CategoryError for codes out of range; waits for the device.
         Differs from: a call of the model, which always returns the outputs [B, e].
         """
         if self.head == "classes":
@@ -335,7 +347,9 @@ class Sequential(Sequence, public=False):
         parts = [(slice(0), x)] if source is None else _blocks_of(source, self.dtype)
         for block, part in parts:
             name = "x" if not block.start else f"x from row {block.start + 1} on"
-            require_finite(self.backend.to_numpy(self.convert_input(part)), name)
+            inputs = self.convert_input(part)
+            require_finite(self.backend.to_numpy(inputs), name)
+            require_codes(self.coded_columns, inputs, self.backend, name)
         raise NonFiniteDataError(
             "expected finite outputs; the data are finite, but the model returns NaN or infinity; "
             "check model.parameters(), or scale the data as in training"
@@ -347,7 +361,7 @@ class Sequential(Sequence, public=False):
         For head "binary" with one output the columns are class 0 and class 1; with several outputs, which are independent
         binary targets, [B, e] probabilities of 1. The scores of a model trained with MultiClassHinge are also treated as
         logits; they rank the classes, but are not calibrated probabilities.
-        Raises: StateError for a model whose outputs are not logits; NonFiniteDataError for NaN or infinity in x.
+        Raises: StateError for a model whose outputs are not logits; NonFiniteDataError and CategoryError as in `predict`.
         """
         if self.head == "binary":
             one = self._finite(x, sigmoid)
@@ -426,14 +440,19 @@ def mlp(
     layer_norm: bool = False,
     weight_init: str | float | Initializer | None = None,
     bias_init: str | float | Initializer = 0.0,
+    categories: Mapping[int, int] | None = None,
+    embedding_widths: int | Widths[int] | None = None,
 ) -> Sequential:
     """A multi-layer perceptron: Linear, [LayerNorm], activation, [Dropout] for each hidden width, then Linear.
+
+    With categories, ColumnEmbeddings comes first: columns of codes are replaced by rows of learned matrices.
 
     Args: widths – columns of the input, of each hidden layer, and of the output; activation – name of one of
         ACTIVATION_LAYERS, default "relu"; dropout – fraction of the hidden units to drop, default 0; layer_norm – whether
         a LayerNorm stands before each activation, default False; weight_init – an initializer, its name or a constant; None
         (default) takes "glorot_uniform" for sigmoid and tanh and "he_normal" for the others; bias_init – of the hidden
-        layers, default 0.
+        layers, default 0; categories – {input column: number of codes} of the columns that hold codes, such as `categories_` of
+        a TableEncoder, default none; embedding_widths – see ColumnEmbeddings, default by the number of codes.
     Returns: a Sequential without parameters; `initialize` or a TrainStep makes them.
     Raises: HyperparameterError.
     """
@@ -446,6 +465,11 @@ def mlp(
     kind = ACTIVATION_LAYERS[activation]
     init = kind.weight_init if weight_init is None else weight_init
     layers: list[Layer] = []
+    inputs, *others = widths
+    if categories:
+        layers.append(ColumnEmbeddings(inputs, categories, embedding_widths))
+        inputs = layers[0].output_width(inputs)
+    widths = [inputs, *others]
     for width, following in pairwise(widths[:-1]):
         layers.append(Linear(width, following, weight_init=init, bias_init=bias_init))
         if layer_norm:

@@ -16,7 +16,8 @@ class Parameter:
     """A declared array of learnable numbers; layers that hold the same Parameter object share it.
 
     Args: name – such as "weight"; shape; initializer; fan_in, fan_out – number of inputs and outputs of a unit, for the
-        initializer; decays – whether L1, L2 and weight decay apply: True for weights, False for biases and gains.
+        initializer; decays – whether L1, L2 and weight decay apply: True for weights, False for biases and gains; gathered –
+        whether each row of a minibatch uses only some of the elements, so that most of a gradient is 0.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Parameter:
     fan_in: int
     fan_out: int
     decays: bool = True
+    gathered: bool = False
 
     @property
     def size(self) -> int:

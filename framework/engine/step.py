@@ -120,7 +120,9 @@ class TrainStep:
         self.state = optimizer.bind(model.arena)
         self.on_nonfinite = choice(on_nonfinite, "on_nonfinite", ON_NONFINITE)
         self._skipped = 0
-        self._inputs_in = chosen.dtype(self.precision.stored)
+        # Codes of categories are never rounded to 16 bits.
+        self.inputs_in = model.dtype if model.coded_columns else self.precision.stored
+        self._inputs_dtype = chosen.dtype(self.inputs_in)
         self.weights = chosen.zeros((model.arena.size,), self.precision.stored) if self.precision.narrow else None
         if self.precision.scaled:
             self.state.loss_scale = LossScale(chosen)
@@ -282,8 +284,8 @@ class TrainStep:
             raise type(error)(f"y: {error}") from error
 
     def stored(self, inputs: Array) -> Array:
-        """Inputs in the data type of the activations."""
-        return self.backend.asarray(inputs, self.precision.stored) if self.precision.narrow else inputs
+        """Inputs in the data type of the activations, or of the parameters if some of them are codes."""
+        return self.backend.asarray(inputs, self.inputs_in) if self.precision.narrow else inputs
 
     def new_tape(
         self,
@@ -488,9 +490,9 @@ class TrainStep:
         self.model.require_arena(self.state.arena, "TrainStep")
 
     def _require_dtype(self, micro_batch: tuple[Array, Array]) -> tuple[Array, Array]:
-        if micro_batch[0].dtype != self._inputs_in:
+        if micro_batch[0].dtype != self._inputs_dtype:
             raise DtypeError(
-                f"expected arrays from step.prepare, in {self.precision.stored}; got inputs of {micro_batch[0].dtype}"
+                f"expected arrays from step.prepare, in {self.inputs_in}; got inputs of {micro_batch[0].dtype}"
             )
         return micro_batch
 

@@ -5,7 +5,7 @@ LAYERS lists them by class name; model files and the generic tests use this tabl
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 from ...errors import HyperparameterError, ShapeError
@@ -43,6 +43,13 @@ class Layer(Frozen, frozen=False):
     def settings(self) -> dict[str, Any]:
         """The arguments that recreate this layer, as plain values."""
         return {name: getattr(self, name) for name in self.setting_names}
+
+    @property
+    def coded_columns(self) -> Mapping[int, int]:
+        """Input columns that hold codes, and the number of codes of each. Only a first layer may have some: x is then never
+        rounded to 16 bits, and has no derivative there.
+        """
+        return {}
 
     @property
     def label(self) -> str:

@@ -5,7 +5,7 @@ Which adjacent layers are fused is decided in fused.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ...errors import HyperparameterError, ShapeError
@@ -52,6 +52,11 @@ class Sequence(Layer, public=False):
                 if parameter not in seen:
                     seen.add(parameter)
                     yield f"{index}.{type(layer).__name__}.{name}", parameter
+
+    @property
+    def coded_columns(self) -> Mapping[int, int]:
+        """Those of the first layer."""
+        return self.layers[0].coded_columns
 
     def walk(self) -> Iterator[Layer]:
         """This sequence, its layers, and the layers inside them."""

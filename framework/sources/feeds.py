@@ -15,6 +15,7 @@ from ...backends import backend as find_backend
 from ...backends.bounded_cache import BoundedCache
 from ...backends.slots import Slot
 from ...errors import EmptyDataError, HyperparameterError, LabelError, NonFiniteDataError, ShapeError
+from ..codes import require_codes
 from ..settings import choice
 from ..streams import SHUFFLE
 from .loader import Loader, fast_finite
@@ -214,6 +215,7 @@ class StreamedFeed(Feed):
         inputs = host[0][: stop - start]
         self._x.read(chosen, inputs)
         self._require_finite(inputs, chosen, self._x, self._name)
+        require_codes(self._step.model.coded_columns, inputs, self._host, self._name, _numbers(chosen))
         targets = self._prepared(chosen, np.empty((stop - start, *self._y.row_shape), self._y.dtype))
         self._require_finite(targets, chosen, self._y, self._name.replace("x", "y"))
         host[1][: stop - start] = targets

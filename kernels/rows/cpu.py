@@ -23,6 +23,7 @@ from .operation import scaled
 
 real = float
 f64 = float
+i64 = int
 BLOCK_ROWS = 128  # rows that are summed in the kernel's own precision before they are added to the total
 
 
@@ -347,6 +348,55 @@ def largest_columns_pick(x, table, winner, out):
             out[i, j] = x[i, table[j, winner[i, j]]]
 
 
+def code_of(x, i, column, count):
+    # The code in a column of x; -1 if it is not a whole number from 0 to count - 1.
+    value = x[i, column]
+    if value >= real(0.0) and value < real(count):
+        code = i64(value)
+        if real(code) == value:
+            return code
+    return -1
+
+
+def embed(x, dense, weight, table, out):
+    rows, width = out.shape
+    for i in range(rows):
+        j = 0
+        while j < width:
+            column = table[j, 0]
+            size = table[j, 2]
+            if table[j, 3] == 0:
+                for k in range(size):
+                    out[i, j + k] = dense[i, column + k]
+            else:
+                code = code_of(x, i, column, table[j, 3])
+                first = table[j, 1] + code * size
+                for k in range(size):
+                    out[i, j + k] = weight[first + k] if code >= 0 else real(np.nan)
+            j += max(size, 1)
+
+
+def embed_backward(dy, x, table, out, low, high, adds):
+    # The elements from low to high, each added in the order of the rows, so that other limits give the same bits.
+    rows, width = dy.shape
+    if adds == 0:
+        for k in range(low, high):
+            out[k] = real(0.0)
+    j = 0
+    while j < width:
+        column = table[j, 0]
+        size = table[j, 2]
+        count = table[j, 3]
+        if table[j, 1] < high and table[j, 1] + size * count > low:
+            for i in range(rows):
+                code = code_of(x, i, column, count)
+                first = table[j, 1] + code * size
+                if code >= 0:
+                    for k in range(max(low - first, 0), min(high - first, size)):
+                        out[first + k] += dy[i, j + k]
+        j += max(size, 1)
+
+
 def argmax(x, out):
     rows, width = x.shape
     for i in range(rows):
@@ -431,6 +481,10 @@ def _layer_norm_backward(
     backend.run(layer_norm_backward, dy, x, gain, mean, scale, dx, dgain, doffset)
 
 
+def _embed_backward(backend: Any, dy: Any, x: Any, table: Any, out: Any, accumulate: bool = True) -> None:
+    backend.run(embed_backward, dy, x, table, out, 0, out.shape[0], int(accumulate))
+
+
 _KERNELS = {name: globals()[name] for name in reference.ROWS}
 ROWS: dict[str, Callable[..., None]] = {
     **{name: _alone(function) for name, function in _KERNELS.items()},
@@ -438,11 +492,13 @@ ROWS: dict[str, Callable[..., None]] = {
     "softmax_cross_entropy_soft": _cross_entropy_soft,
     "layer_norm_backward": _layer_norm_backward,
     "column_sum": _column_sum,
+    "embed_backward": _embed_backward,
 }
 """Operation -> what runs it, on a backend and the arguments of the reference."""
 
 KINDS: dict[Callable[..., Any], tuple[str, ...]] = {
     **{_KERNELS[name]: operation.kinds[: operation.required] for name, operation in reference.ROWS.items()},
+    embed_backward: ("matrix", "matrix", "table", "written vector", "count", "count", "count"),
     total: ("vector", "double"),
     sum_of_squares: ("vector", "double"),
     add_to: ("written vector", "vector"),
@@ -481,7 +537,7 @@ def kernel(function: Callable[..., Any], dtype: np.dtype[Any]) -> CpuKernel:
     """One of the functions above, compiled for arrays of that dtype."""
     called = function.__code__.co_names
     words = [word for word in ("exp", "log", "sqrt") if word in called]
-    helpers = [row_top] if "row_top" in called else []
+    helpers = [helper for helper in (row_top, code_of) if helper.__name__ in called]
     text = kernel_text(function, words, dtype, expansions(dtype), "", {"BLOCK_ROWS": BLOCK_ROWS}, helpers)
     parameters = {f"a{k}": _kind(name, dtype) for k, name in enumerate(KINDS[function])}
     return CpuKernel(function.__name__, text, parameters, reassociates=True)

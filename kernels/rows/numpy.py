@@ -66,7 +66,16 @@ def softmax_cross_entropy(
     return False
 
 
+def embed_backward(backend: Any, dy: Array, x: Array, table: Array, out: Array, accumulate: bool = True) -> None:
+    """Added row by row, so in the order of the rows."""
+    if not accumulate:
+        out[...] = 0.0
+    index, known = reference.places(np, x, table)
+    np.add.at(out, index[known], backend.wide(dy)[known])
+
+
 ROWS: dict[str, Callable[..., Any]] = {
     **reference.ROWS, "column_sum": column_sum, "softmax_cross_entropy": softmax_cross_entropy,
+    "embed_backward": embed_backward,
 }  # fmt: skip
 """Operation -> what runs it, on a backend and the arguments of the reference."""

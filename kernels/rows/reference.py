@@ -262,3 +262,59 @@ def largest_columns_pick(xp: Any, x: Matrix, table: Table, winner: Winners, out:
     for k in range(table.shape[1]):
         total = total + xp.take(x, table[:, k], axis=1) * _as(xp, winner == k, x)
     out[...] = total
+
+
+def places(xp: Any, x: Array, table: Array) -> tuple[Array, Array]:
+    """(element of the weights that `embed` reads for each element of its output, whether it reads one), both [B, e]."""
+    values = xp.take(x, table[:, 0], axis=1)
+    first, size, count = (xp.reshape(table[:, k], (1, -1)) for k in (1, 2, 3))
+    zero = xp.zeros_like(values)
+    code = _as(xp, xp.where(values >= 0.0, xp.where(values < _as(xp, count, x), values, zero), zero), table)
+    known = _as(xp, code, x) == values
+    return first + code * size, xp.where(count > 0, known, xp.zeros_like(known))
+
+
+@row_operation
+def embed(xp: Any, x: Matrix, dense: Matrix, weight: Vector, table: Table, out: WrittenMatrix) -> None:
+    """out[i, j] = weight[first + code size] with code = x[i, column], and dense[i, column] where count is 0.
+
+    NaN where the code is not a whole number from 0 to count - 1.
+
+    Args: x [B, d] – never in a 16-bit type, which would round codes; dense [B, d], of the same type; weight [n]; table – int32
+        [e, 4], (column, first, size, count) for each column of the output: see kernels/rows/lookup.py; out [B, e].
+    """
+    index, known = places(xp, x, table)
+    taken = xp.take(weight, xp.reshape(xp.where(known, index, xp.zeros_like(index)), (-1,)), axis=0)
+    taken = xp.reshape(taken, index.shape)
+    rows = xp.where(known, taken, xp.full_like(taken, float("nan")))
+    out[...] = xp.where(xp.reshape(table[:, 3] > 0, (1, -1)), rows, xp.take(dense, table[:, 0], axis=1))
+
+
+@row_operation
+def embed_backward(
+    xp: Any, dy: Matrix, x: Matrix, table: Table, out: WrittenVector, accumulate: Flag = True
+) -> None:  # fmt: skip
+    """out[k] += the sum of dy[i, j] over all (i, j) for which `embed` reads weight[k]; see `column_sum` for `accumulate`.
+
+    In a fixed order: the elements are sorted by k, then neighbours of the same k at distances 1, 2, 4, … are added.
+    """
+    size, count = out.shape[0], dy.shape[0] * dy.shape[1]
+    if count == 0:
+        _put(out, xp.zeros(size, dtype=dy.dtype), accumulate)
+        return
+    index, known = places(xp, x, table)
+    number = xp.arange(count, dtype=xp.int64)
+    index = _as(xp, xp.reshape(xp.where(known, index, xp.full_like(index, size)), (-1,)), number)
+    keys = xp.sort(index * count + number)
+    owner, values = keys // count, xp.take(xp.reshape(dy, (-1,)), keys % count, axis=0)
+    distance = 1
+    while distance < count:
+        same = owner[distance:] == owner[: count - distance]
+        following = xp.where(same, values[distance:], xp.zeros_like(values[distance:]))
+        values = xp.concat([values[: count - distance] + following, values[count - distance :]])
+        distance *= 2
+    own = xp.arange(size, dtype=xp.int64)
+    first = xp.searchsorted(owner, own)
+    first = xp.where(first < count, first, xp.full_like(first, count - 1))
+    sums = xp.take(values, first, axis=0)
+    _put(out, xp.where(xp.take(owner, first, axis=0) == own, sums, xp.zeros_like(sums)), accumulate)

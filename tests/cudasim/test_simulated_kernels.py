@@ -93,7 +93,7 @@ def test_segment_table():
 
 @pytest.mark.row("F3")
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 2), (3, 3), (5, 10), (9, 4), (2, 40), (40, 3)])
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 2), (3, 3), (5, 10), (9, 4), (2, 40), (40, 2), (40, 3)])
 def test_rows(cuda, height, width, dtype):
     cases.run_rows(cuda, height, width, dtype)
 

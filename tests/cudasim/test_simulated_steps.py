@@ -93,6 +93,27 @@ def test_a9_a_small_cnn_trains_as_on_numpy(pooling) -> None:
     np.testing.assert_allclose(runs[1][1], runs[0][1], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+def test_g7_embeddings_train_as_on_numpy(precision, monkeypatch, cuda) -> None:
+    pytest.importorskip("ml_dtypes", reason="needs ml_dtypes: pip install ml_dtypes")
+    monkeypatch.setattr(cuda, "fuses", False)  # see above
+    x = X.copy()
+    x[:, 1], x[:, 4] = [299, 0, 3, 299, 298, 297], [0, 1, 1, 1, 0, 1]  # bfloat16 has no 299, 298 and 297
+    runs = []
+    for name in ("numpy", "cuda"):
+        model = fs.mlp([5, 6, 3], categories={1: 300, 4: 2}, embedding_widths=[3, 2], dropout=0.3)
+        step = fs.TrainStep(model, fs.SoftmaxCrossEntropy(), fs.Adam(1e-2), seed=3, backend=name, precision=precision)
+        losses = [float(step(x, Y)) for _ in range(5)]
+        runs.append(([*losses, step.evaluate(x, Y)["loss"]], np.array(step.model.arena.values)))
+        broken = x.copy()
+        broken[2, 1] = 300.0
+        with pytest.raises(fs.CategoryError, match="0 to 299"):
+            float(step(broken, Y))
+    assert runs[0][0][4] < runs[0][0][0]
+    assert tolerance(precision, "loss").allows(runs[1][0], runs[0][0]).all()
+    assert tolerance(precision, "parameter").allows(runs[1][1], runs[0][1]).all()
+
+
 @pytest.mark.parametrize("optimizer", [lambda: fs.Adam(1e-2, clip_norm=0.5), lambda: fs.LAMB(1e-2)], ids=["Adam", "LAMB"])
 def test_b9_pruned_weights_stay_zero(optimizer) -> None:
     runs = []

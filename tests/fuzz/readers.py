@@ -88,6 +88,8 @@ def models(folder: Path) -> dict[str, bytes]:
         "mlp": (fs.mlp([4, 6, 2], dropout=0.2), preprocessor.to_json()),
         "tied": (fs.Sequential(tied, fs.Tanh(), fs.TiedLinear(tied), fs.Residual(fs.Linear(3, 3), fs.LayerNorm(3))), None),
         "image": (fs.Sequential(fs.Conv2d(1, 2, 2, image=(3, 3)), fs.MaxPool2d(2, 1), fs.Flatten(), fs.Maxout(2, 2)), None),
+        "embeddings": (fs.mlp([4, 3, 2], categories={1: 5, 3: 2}), None),
+        "embedding": (fs.Sequential(fs.Embedding(6, 2, columns=3), fs.Linear(6, 2)), None),
         "pruned": (pruned, None),
     }  # fmt: skip
     files = {}

@@ -173,3 +173,47 @@ def test_after_a_step_that_was_broken_off_the_next_one_has_the_numbers_of_numpy(
         steps[1].state.t = steps[0].steps
         losses = [float(step(x, y)) for step in steps]
         np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5)
+
+
+def table(rows, codes):
+    """x with codes in two of four columns, and a label that only a row of the first matrix tells."""
+    rng = np.random.default_rng(3)
+    x = rng.standard_normal((rows, 4)).astype(np.float32)
+    x[:, 1], x[:, 2] = rng.integers(0, codes, rows), rng.integers(0, 3, rows)
+    return x, rng.integers(0, 3, codes)[x[:, 1].astype(int)]
+
+
+@pytest.mark.parametrize("codes", [3, 50, 100_000])
+@pytest.mark.parametrize("rows", [100, 5_000])
+def test_g7_gradients_of_embeddings_are_those_on_numpy_and_have_the_same_bits_each_time(rows, codes):
+    x, y = table(rows, codes)
+    gradients = []
+    for name in ("numpy", "cuda", "cuda", "cupy"):
+        model = fs.mlp([4, 32, 3], categories={1: codes, 2: 3}, embedding_widths=[16, 2])
+        step = fs.TrainStep(model, fs.SoftmaxCrossEntropy(), fs.SGD(0.1), seed=5, backend=name, deterministic=True)
+        start, stop = step.ranges[model.layers[0].weight]
+        float(step(x, y))
+        gradients.append(step.backend.to_numpy(step.gradient)[start:stop])
+    for other in gradients[1:]:
+        np.testing.assert_allclose(other, gradients[0], rtol=1e-4, atol=1e-6)
+    assert gradients[1].tobytes() == gradients[2].tobytes()
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+def test_g7_embeddings_are_captured_and_give_the_bits_of_single_steps(precision):
+    x, y = table(2_000, 1_000)
+    ends = []
+    for per_launch in (16, 1):
+        model = fs.mlp([4, 64, 3], categories={1: 1_000, 2: 3}, dropout=0.2)
+        step = fs.TrainStep(
+            model, fs.SoftmaxCrossEntropy(), fs.Adam(1e-2), seed=5, backend="cuda", precision=precision, deterministic=True
+        )
+        history = fs.Trainer(step, steps_per_launch=per_launch).fit(x, y, epochs=6, batch_size=50)
+        ends.append((bits(step), list(history.step_losses)))
+        assert history["loss"][-1] < 0.5 * history["loss"][0]
+    assert ends[0] == ends[1]
+    x[0, 1] = 1_000
+    with pytest.raises(fs.CategoryError, match="0 to 999"):
+        float(step(x, y))
+    with pytest.raises(fs.CategoryError, match="0 to 999"):
+        step.model.predict(x)

@@ -26,11 +26,21 @@ def _tied() -> list[fs.Layer]:
     return [encoder, fs.Sigmoid(), fs.TiedLinear(encoder)]
 
 
+def with_codes(x: np.ndarray, model: fs.Sequential) -> np.ndarray:
+    """x with codes in the columns that hold some."""
+    coded = x.copy()
+    for column, codes in model.coded_columns.items():
+        coded[:, column] = np.random.default_rng(column).integers(0, codes, len(x))
+    return coded
+
+
 LAYER_TABLE = {
     **{kind.__name__: partial(lambda kind: [kind.of_width(WIDTH)], kind) for kind in ACTIVATION_LAYERS.values()},
+    "ColumnEmbeddings": lambda: [fs.ColumnEmbeddings(WIDTH, {1: 3, 4: 5}, [2, 3]), fs.Linear(9, 3)],
     "Conv2d": lambda: [fs.Conv2d(1, 3, 2, padding=1, image=(2, 3)), fs.Tanh(), fs.Conv2d(3, 2, (2, 1), stride=2, bias=False)],
     "Dropout": lambda: [fs.Dropout(0.4)],
     "ELU": lambda: [fs.ELU(0.7)],
+    "Embedding": lambda: [fs.Embedding(4, 3, columns=WIDTH), fs.Tanh(), fs.Linear(18, 2)],
     "Flatten": lambda: [fs.Conv2d(2, 2, 1, image=(1, 3)), fs.Flatten(), fs.Linear(6, 2)],
     "GELU": lambda: [fs.GELU(), fs.Linear(WIDTH, 5), fs.GELU("tanh")],
     "GaussianNoise": lambda: [fs.GaussianNoise(0.3), fs.Linear(WIDTH, 3)],
@@ -59,7 +69,8 @@ def test_every_layer_is_in_the_table() -> None:
 @pytest.mark.parametrize("run", ["numpy", "numba"])
 @pytest.mark.parametrize("name", LAYER_TABLE)
 def test_layer_gradients(name: str, run: str, training: bool, x: np.ndarray) -> None:
-    report = fs.gradient_check(fs.Sequential(*LAYER_TABLE[name]()), None, x, training=training, backend=run)
+    model = fs.Sequential(*LAYER_TABLE[name]())
+    report = fs.gradient_check(model, None, with_codes(x, model), training=training, backend=run)
     assert report.passed, report
 
 
@@ -87,7 +98,9 @@ def test_layer_jvp(name: str, training: bool, x: np.ndarray) -> None:
     arena = Arena(chain.declared(), run, "float64")
     arena.initialize(1)
     rng = np.random.default_rng(4)
+    x = with_codes(x, chain)
     dx, tangents = rng.standard_normal(x.shape), arena.new()
+    dx[:, list(chain.coded_columns)] = 0.0
     for view in arena.views_of(tangents).values():
         view[...] = rng.standard_normal(view.shape)
     state = run.random_state(0, 1)
@@ -116,6 +129,7 @@ def test_jvp_and_backward_are_transposes(name: str, x: np.ndarray) -> None:
     chain = fs.Sequential(*LAYER_TABLE[name]())
     arena = Arena(chain.declared(), run, "float64")
     arena.initialize(1)
+    x = with_codes(x, chain)
     rng = np.random.default_rng(5)
     dx, tangents, gradients = rng.standard_normal(x.shape), arena.new(), arena.new()
     for view in arena.views_of(tangents).values():

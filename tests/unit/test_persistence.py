@@ -46,6 +46,8 @@ def every_layer():
         "MaxPool2d": [fs.MaxPool2d((1, 2), 1, image=(1, 3, 2))],
         "Flatten": [fs.Conv2d(1, 2, 2, padding=1, stride=(2, 1), image=(2, 3)), fs.ReLU(), fs.Flatten(), fs.Linear(16, 3)],
         "LayerNorm": [fs.LayerNorm(6, epsilon=1e-3), fs.Linear(6, 3)],
+        "Embedding": [fs.Embedding(5, 2, columns=6, weight_init=0.5), fs.Linear(12, 3)],
+        "ColumnEmbeddings": [fs.ColumnEmbeddings(6, {5: 4, 0: 9}, [3, 1]), fs.Linear(8, 3)],
     }
 
 
@@ -105,6 +107,8 @@ def test_round_trip_is_bit_identical(name, dtype, tmp_path, x):
     assert repr(back) == repr(model)
     assert (back.head, back.dtype, back.inputs, back.outputs) == (model.head, dtype, model.inputs, model.outputs)
     same(model, back)
+    for column, codes in model.coded_columns.items():
+        x[:, column] = np.arange(len(x)) % codes
     np.testing.assert_array_equal(back(x), model(x))
     np.testing.assert_array_equal(back.predict(x), model.predict(x))
 

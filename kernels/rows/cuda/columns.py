@@ -1,4 +1,4 @@
-"""Maxout, pooling and columns by index: functions that compute the element (i, j) of the output in a single thread.
+"""Maxout, pooling, embeddings and columns by index: functions that compute the element (i, j) of the output in a single thread.
 
 The kernels are these functions inside the loop LOOP.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .teams import Signatures, load, real, store
+from .teams import LOWEST, Signatures, i64, load, real, store
 
 
 def maxout(i, j, z, out, winner):
@@ -76,6 +76,28 @@ def largest_columns_pick(i, j, x, table, winner, out):
     out[i, j] = store(load(x[i, table[j, winner[i, j]]]))
 
 
+def code_of(x, i, column, count):
+    # The code in a column of x; -1 if it is not a whole number from 0 to count - 1.
+    value = x[i, column]
+    code = i64(-1)
+    if value >= real(0.0) and value < real(count):
+        code = i64(value)
+        if real(code) != value:
+            code = i64(-1)
+    return code
+
+
+def embed(i, j, x, dense, weight, table, out):
+    if table[j, 3] == 0:
+        out[i, j] = store(dense[i, table[j, 0]])
+    else:
+        code = code_of(x, i, table[j, 0], table[j, 3])
+        if code < 0:
+            out[i, j] = store(LOWEST - LOWEST)  # NaN
+        else:
+            out[i, j] = store(load(weight[table[j, 1] + code * table[j, 2]]))
+
+
 SIGNATURES: Signatures = {
     maxout: (("matrix", "matrix", "winners"), (), ()),
     maxout_spread: (("matrix", "winners", "matrix"), (), ()),
@@ -85,10 +107,11 @@ SIGNATURES: Signatures = {
     largest_columns: (("matrix", "columns", "matrix", "winners"), (), ()),
     largest_columns_spread: (("matrix", "winners", "columns", "matrix"), (), ()),
     largest_columns_pick: (("matrix", "columns", "winners", "matrix"), (), ()),
+    embed: (("table", "table", "vector", "columns", "matrix"), (), (code_of,)),
 }
 WORK: dict[Callable[..., Any], int] = {
     maxout: 1, maxout_spread: 0, maxout_pick: 2, take_columns: 2, sum_columns: 2, largest_columns: 2, largest_columns_spread: 3,
-    largest_columns_pick: 3,
+    largest_columns_pick: 3, embed: 4,
 }  # fmt: skip
 """Function -> index of the argument whose rows and columns the loop runs over."""
 LOOP = """\

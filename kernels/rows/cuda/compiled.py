@@ -19,12 +19,12 @@ from ...targets.cuda.kernel import BOUND, CudaKernel, Generated, array_type, com
 from ...targets.handwritten import kernel_text
 from ...targets.source import Spelling
 from ...targets.storage import NARROW, Storage, computed_in
-from . import columns, hinge, normalization, softmax, sums
+from . import columns, embedding, hinge, normalization, softmax, sums
 from .teams import EVERYBODY, SHUFFLES, Signatures
 
 SIGNATURES: Signatures = {}
 """The signatures of all row kernels."""
-for _family in (softmax, hinge, normalization, sums, columns):
+for _family in (softmax, hinge, normalization, sums, columns, embedding):
     SIGNATURES |= _family.SIGNATURES
 
 _INTEGERS = {

@@ -9,10 +9,20 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
-from ...targets.cuda.geometry import BLOCK, MOST_BLOCKS, SIMULATED, Geometry, flat_geometry, matrix_geometry, team_geometry
+from ...targets.cuda.geometry import (
+    BLOCK,
+    MOST_BLOCKS,
+    SIMULATED,
+    WARP,
+    Geometry,
+    flat_geometry,
+    matrix_geometry,
+    team_geometry,
+)
 from ...targets.cuda.kernel import CudaKernel, Launch
 from . import columns, hinge, softmax
 from .compiled import SIGNATURES, kernel
+from .embedding import embed_backward
 from .normalization import layer_norm, layer_norm_columns, layer_norm_input
 from .sums import column_sum, limit_norm
 
@@ -48,6 +58,8 @@ MOST_SUMMING = 2 if SIMULATED else 528
 H100 or H200 with its 132 multiprocessors runs concurrently at 64 registers per thread."""
 MOST_HELD = 256 if SIMULATED else 47_000
 """Largest size in bytes of the sums in a block's shared memory: the default limit minus what reductions of rows need."""
+MOST_EMBEDDED = 256 if SIMULATED else 32_768
+"""Bytes of shared memory for the elements of a gradient of embeddings, those of all teams of a block."""
 LAST_BLOCK = 16 if SIMULATED else 8192
 """Largest number of partial sums that the last block adds by itself; more of them are added by a separate launch."""
 SUMMED_ACROSS = 2 if SIMULATED else 8
@@ -116,6 +128,25 @@ def _layer_norm_backward(
         doffset[...] = 0.0
 
 
+def _embed_backward(device: Device, dy: Any, x: Any, table: Any, out: Any, accumulate: bool = True) -> None:
+    """out = sums of the rows of dy by code, or added to out; one launch. Few elements are shared out by rows as well."""
+    if not dy.size:
+        if not accumulate:
+            out[...] = 0.0
+        return
+    rows, size = dy.shape[0], out.shape[0]
+    lanes = WARP // 2
+    teams = BLOCK // lanes
+    room = MOST_EMBEDDED // (teams * out.itemsize)
+    parts = -(-size // room)
+    chunks = max(1, min(MOST_CHUNKS, rows // BLOCK, MOST_SUMMING // parts)) if parts <= COUNTERS else 1
+    geometry = (min(parts, MOST_BLOCKS), chunks), (lanes, teams), MOST_EMBEDDED
+    with device.exclusive():
+        sums = device.scratch(out)(chunks * size).reshape(chunks, size) if chunks > 1 else device.one(out).reshape(1, 1)
+        arguments = (dy, x, table, room, sums, device.counters(), out, accumulate)
+        device.launch(kernel(embed_backward, dy.dtype), geometry, arguments)
+
+
 def _softmax_cross_entropy(
     device: Device, logits: Any, labels: Any, weights: Any, on: float, off: float, factor: float, losses: Any, gradient: Any,
     sums: Any = None, accumulate: bool = False, scale: Any = None,
@@ -174,6 +205,7 @@ ROWS: dict[str, Callable[..., Any]] = {
     "layer_norm": _each(layer_norm),
     "layer_norm_backward": _layer_norm_backward,
     "column_sum": _column_sum,
+    "embed_backward": _embed_backward,
     **{function.__name__: _each(function, of) for function, of in columns.WORK.items()},
 }
 """Operation -> function that launches it; takes a Device and the arguments of the reference."""

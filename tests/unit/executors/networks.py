@@ -102,6 +102,11 @@ ZOO = {
     "wide convolution": (
         lambda: [fs.Linear(COLUMNS, 72), fs.Tanh(), fs.Conv2d(8, 16, 2, image=(3, 3)), fs.Linear(64, 2)], fs.MSE, numbers(2),
     ),
+    "one embedding": (lambda: [fs.Embedding(70, 5, columns=COLUMNS), fs.ReLU(), fs.Linear(30, 2)], fs.MSE, numbers(2)),
+    "embeddings of columns": (
+        lambda: [fs.ColumnEmbeddings(COLUMNS, {0: 3, 2: 90, 5: 2}), fs.Dropout(0.1), fs.Linear(29, 3)],
+        fs.SoftmaxCrossEntropy, labels,
+    ),
     "softmax between, sequences": (
         lambda: [fs.Sequential(*_hidden(fs.ReLU(), outputs=8)), fs.Softmax(), fs.Sequential(fs.Linear(8, 2))],
         fs.MSE, numbers(2),
@@ -129,6 +134,8 @@ def batch_for(name, rows, dtype="float32", number=0):
     """(x, y) for it."""
     generator = np.random.default_rng([rows, number])
     x = generator.standard_normal((rows, COLUMNS)).astype(dtype)
+    for column, codes in fs.Sequential(*ZOO[name][0]()).coded_columns.items():
+        x[:, column] = generator.integers(0, codes, rows)
     y = ZOO[name][2](generator, rows)
     return x, y.astype(dtype) if y.dtype.kind == "f" else y
 

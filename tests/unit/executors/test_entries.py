@@ -10,6 +10,7 @@ from fusedstep.backends.threads import single_threaded_blas
 from fusedstep.kernels import formulas as library
 from fusedstep.kernels.formula import REGISTRY
 from fusedstep.kernels.rows import cpu
+from fusedstep.kernels.rows.lookup import Lookup, lookup_table
 from fusedstep.kernels.targets.cpu import bind_map, update_kernel
 from fusedstep.kernels.targets.native import address_of, gemm_entry, gemm_words, words_of
 
@@ -65,6 +66,9 @@ def _row_cases(dtype):
     out, losses = np.full(matrix, 9, dtype), np.full(vector, 9, dtype)
     x, gain, scale = real(*matrix), real(WIDTH), np.abs(real(ROWS)) + 0.1
     none = np.empty(0, dtype)
+    lookups = lookup_table(WIDTH, (Lookup(0, 6, 3, 0), Lookup(2, 5, 3, 18)))
+    coded = x.copy()
+    coded[:, 0], coded[:, 2] = generator.integers(-1, 7, ROWS), generator.integers(0, 5, ROWS)
     return {
         "softmax": [(x, out), (x, x)],
         "softmax_cross_entropy": [
@@ -106,6 +110,10 @@ def _row_cases(dtype):
         "largest_columns": [(x, np.abs(table), out, np.full(matrix, 9, "u1"))],
         "largest_columns_spread": [(x, winner, np.where(table < 0, table, 256 * table + 1).astype("i4"), out)],
         "largest_columns_pick": [(x, np.abs(table), winner, out)],
+        "embed": [(coded, x, real(33), lookups, np.full((ROWS, len(lookups)), 9, dtype))],
+        "embed_backward": [
+            (real(ROWS, len(lookups)), coded, lookups, real(33), *limits) for limits in ((0, 33, 0), (0, 33, 1), (5, 14, 0))
+        ],
     }
 
 

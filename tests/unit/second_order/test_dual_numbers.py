@@ -12,6 +12,7 @@ from fusedstep.errors import NotDifferentiable
 from fusedstep.kernels.formula import REGISTRY
 from fusedstep.kernels.formulas.activations import ACTIVATIONS
 from fusedstep.kernels.formulas.losses import binary_cross_entropy
+from fusedstep.kernels.rows.lookup import Lookup, lookup_table
 
 SMOOTH_ENOUGH = [f for f in REGISTRY.values() if not f.random and "group" not in f.kinds]
 ROWS, WIDTH = 5, 4
@@ -57,6 +58,9 @@ X = np.random.default_rng(1).standard_normal((ROWS, 6)) * 2.0
 SOFT = np.exp(X) / np.exp(X).sum(axis=1, keepdims=True)
 LABELS = np.array([0, 5, 2, 2, 1], np.int32)
 WEIGHTS = np.array([1.0, 2.0, 0.5, 0.0, 1.5, 1.0])
+LOOKUPS = lookup_table(6, (Lookup(1, 4, 2, 0), Lookup(4, 3, 3, 8)))
+CODED = X.copy()
+CODED[:, 1], CODED[:, 4] = [0, 3, 3, 1, 0], [2, 2, 2, 0, 2]
 KERNELS = {
     "softmax": ("softmax", ["x"], {"out": (ROWS, 6)}),
     "labels": ("softmax_cross_entropy", ["x", LABELS, WEIGHTS, 0.9, 0.02, 0.2], {"losses": (ROWS,), "gradient": (ROWS, 6)}),
@@ -69,6 +73,8 @@ KERNELS = {
         "layer_norm_backward", ["dy", "x", "gain", "mean", "scale"], {"dx": (ROWS, 6), "dgain": (6,), "doffset": (6,)},
     ),
     "column_sum": ("column_sum", ["x"], {"out": (6,)}),
+    "embed": ("embed", [CODED, "x", "rows", LOOKUPS], {"out": (ROWS, len(LOOKUPS))}),
+    "embed_backward": ("embed_backward", ["dz", CODED, LOOKUPS], {"out": (17,)}),
 }  # fmt: skip
 
 
@@ -77,6 +83,7 @@ def test_c8_the_tangent_of_every_row_kernel(case, dual, lab):
     operation, given, outputs = KERNELS[case]
     generator = np.random.default_rng(2)
     shapes = {"x": X.shape, "dy": X.shape, "gain": (6,), "offset": (6,), "mean": (ROWS,), "scale": (ROWS,)}
+    shapes |= {"rows": (17,), "dz": (ROWS, len(LOOKUPS))}
     point = {name: X if name == "x" else generator.uniform(0.5, 1.5, shape) for name, shape in shapes.items()}
     along = {name: generator.standard_normal(shape) for name, shape in shapes.items()}
 
