@@ -135,6 +135,10 @@ from .framework.layers.noise import (
 from .framework.layers.normalization import (
     LayerNorm as LayerNorm,
 )
+from .framework.layers.number_embedding import (
+    PeriodicEmbedding as PeriodicEmbedding,
+    PiecewiseLinearEmbedding as PiecewiseLinearEmbedding,
+)
 from .framework.layers.residual import (
     Residual as Residual,
 )

@@ -124,7 +124,7 @@ def test_decimal_commas_where_points_were(call, refused, trained, tmp_path):
     with_commas = call("predict", trained, "new.csv")
     assert with_commas.out == call("predict", trained, "same.csv").out
     assert "note: numbers are read with decimal commas" in with_commas.err
-    assert "column 'age': expected numbers" in refused("predict", trained, "new.csv", "--decimal", ".")
+    assert "column 'age', row 1: expected numbers" in refused("predict", trained, "new.csv", "--decimal", ".")
 
 
 def test_missing_numbers_count_as_the_median(call, trained, tmp_path):

@@ -46,6 +46,8 @@ def every_layer():
         "MaxPool2d": [fs.MaxPool2d((1, 2), 1, image=(1, 3, 2))],
         "Flatten": [fs.Conv2d(1, 2, 2, padding=1, stride=(2, 1), image=(2, 3)), fs.ReLU(), fs.Flatten(), fs.Linear(16, 3)],
         "LayerNorm": [fs.LayerNorm(6, epsilon=1e-3), fs.Linear(6, 3)],
+        "PeriodicEmbedding": [fs.PeriodicEmbedding(6, 2, 3, 0.4, columns=(5, 1)), fs.Linear(8, 3)],
+        "PiecewiseLinearEmbedding": [fs.PiecewiseLinearEmbedding(6, [[-1, 0.1, 1 / 3], [0, 1]], 2, [4, 0]), fs.Linear(8, 3)],
         "Embedding": [fs.Embedding(5, 2, columns=6, weight_init=0.5), fs.Linear(12, 3)],
         "ColumnEmbeddings": [fs.ColumnEmbeddings(6, {5: 4, 0: 9}, [3, 1]), fs.Linear(8, 3)],
     }
