@@ -137,12 +137,28 @@ small_search(checkpoint=fs.Checkpoint({runs!r}, every_steps=1), resume="auto", t
 """
 
 
-@needs_signals
-def test_c12_checkpoints_within_an_epoch_show_that_a_trial_gets_further(found, tmp_path):
+@pytest.fixture
+def kill_at(tmp_path):
+    """Runs a search that is killed in its first trial after that step, before its checkpoint."""
+
     def kill_at(step):
         code = DEADLY.format(folder=os.path.dirname(search_cases.__file__), runs=str(tmp_path / "runs"), step=step)
         assert subprocess.run([sys.executable, "-P", "-c", code], check=False).returncode == -signal.SIGKILL
 
+    return kill_at
+
+
+@needs_signals
+def test_c12_other_options_than_those_of_the_trial_at_hand_are_told(found, kill_at, tmp_path):
+    kill_at(3)
+    options = {"checkpoint": fs.Checkpoint(tmp_path / "runs"), "resume": "auto", "trials": 1}
+    with pytest.raises(fs.CheckpointError, match=r"other: step\.precision \(float32 in the checkpoint, float64 here\)"):
+        small_search(**options, precision="float64")
+    assert small_search(**options).trials == found.trials[:1]
+
+
+@needs_signals
+def test_c12_checkpoints_within_an_epoch_show_that_a_trial_gets_further(found, kill_at, tmp_path):
     for step in (2, 2, 3, 3, 3):  # after the checkpoint of the step before, within the first epoch
         kill_at(step)
     options = {"checkpoint": fs.Checkpoint(tmp_path / "runs"), "resume": "auto", "trials": 1}
