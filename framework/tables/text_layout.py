@@ -67,7 +67,7 @@ class TextOptions:
     def __post_init__(self) -> None:
         if self.delimiter is not None:
             delimiter = {**DELIMITERS, "\\t": "\t"}.get(self.delimiter.lower(), self.delimiter)
-            if len(delimiter) != 1 or not delimiter.isascii() or delimiter.isalnum() or delimiter in "\"'.\r\n\0":
+            if not _is_delimiter(delimiter):
                 raise HyperparameterError(
                     f"--delimiter: expected one character such as ',' or one of {', '.join(DELIMITERS)}; got "
                     f"{self.delimiter!r}; give the character between the cells"
@@ -89,10 +89,11 @@ class TextLayout(NamedTuple):
     """The layout of one text table.
 
     Args: encoding, delimiter, decimal, header – as in `TextOptions`, all known; quote – the character around cells that contain
-        the delimiter; names – of the columns; texts – numbers of the columns that hold text by the first rows; start – bytes in
-        UTF-8 before the first row of data, and first_line – its line; breaks – whether quoted cells of the first rows contain
-        line breaks; longest – characters of the longest of these lines; trailing – whether each line ends in a delimiter, after
-        which there is nothing; notes – what the owner of the file should know, as sentences.
+        the delimiter; names – of the columns; texts – numbers of the columns that hold text by the first rows; gaps – their
+        cells that are missing; start – bytes in UTF-8 before the first row of data, and first_line – its line; breaks – whether
+        quoted cells of the first rows contain line breaks; longest – characters of the longest of these lines; trailing –
+        whether each line ends in a delimiter, after which there is nothing; notes – what the owner of the file should know, as
+        sentences.
     """
 
     encoding: str
@@ -102,6 +103,7 @@ class TextLayout(NamedTuple):
     quote: str
     names: tuple[str, ...]
     texts: frozenset[int]
+    gaps: frozenset[str]
     start: int
     first_line: int
     breaks: bool
@@ -146,7 +148,7 @@ class TextFile:
     @contextmanager
     def utf8(
         self, encoding: str, skipped: int = 0, single_blanks: bool = False, seen: Seen | None = None
-    ) -> Iterator[Any]:
+    ) -> Iterator[_Joined]:
         """The text in UTF-8 without a byte order mark and without the first bytes.
 
         Args: encoding – of the file; skipped – bytes; single_blanks – whether several blanks become one; seen –
@@ -154,31 +156,33 @@ class TextFile:
         Raises: UnicodeDecodeError if it is not text in this encoding, other than UTF-8, which is not checked.
         """
         with opened(self.path, self.allowed) as stream:
-            blocks: Iterable[bytes] = _blocks(stream)
-            if not _is_utf8(encoding):
-                blocks = (text.encode() for text in codecs.iterdecode(blocks, encoding))
-            elif stream.peek(3)[:3] == codecs.BOM_UTF8:  # type: ignore[attr-defined]
-                skipped += 3
-            blocks = _without_first(blocks, skipped)
+            if _is_utf8(encoding):
+                mark = len(codecs.BOM_UTF8) if stream.peek(3)[:3] == codecs.BOM_UTF8 else 0  # type: ignore[attr-defined]
+                stream.read(mark + skipped)
+                blocks: Iterable[bytes] = _blocks(stream)
+            else:
+                blocks = _without_first((text.encode() for text in codecs.iterdecode(_blocks(stream), encoding)), skipped)
             blocks = _with_single_blanks(blocks) if single_blanks else blocks
-            with io.BufferedReader(_Joined(seen.watched(blocks) if seen else blocks), _BLOCK) as joined:
+            with _Joined(seen.watched(blocks) if seen else blocks) as joined:
                 yield joined
 
 
-def find_layout(file: TextFile, options: TextOptions, missing: Collection[str]) -> TextLayout:
+def find_layout(
+    file: TextFile, options: TextOptions, missing: Collection[str], expected: Collection[str] = ()
+) -> TextLayout:
     """Infer the layout from the first lines.
 
     encoding: by the byte order mark, or by the zeros of UTF-16; else UTF-8, and Windows-1252 or Latin-1 for what is not UTF-8
     delimiter: comma, semicolon, tab or bar, whichever splits the lines into equally many cells; a first line `sep=;` states it.
         Blanks, colons and others only if none of these does
-    header: a first row without numbers above a column of numbers. There is none if cells of the first row are numbers, unless
-        these count on (0, 1, 2 or 2019, 2020, 2021), or if its texts occur again below
+    header: a first row with the names that are expected, or with text above a column of numbers. There is none if cells of
+        the first row are numbers, unless these count on (0, 1, 2 or 2019, 2020, 2021), or if its texts occur again below
     decimal comma: if a column of numbers is written with it, and none with a point
 
     Lines before the table that begin with `#` are comments, of which the last may be the header. A header that is one cell
     shorter than the rows lacks the name of the first column, unless the rows end in a delimiter.
 
-    Args: file; options – what is known; missing – texts of missing cells, in lower case.
+    Args: file; options – what is known; missing – texts of missing cells, in lower case; expected – names of some columns.
     Raises: EmptyDataError for an empty file; DataFileError for bytes that are no text, and for repeated names;
         UnicodeDecodeError for text in another encoding than is stated.
     """
@@ -198,7 +202,10 @@ def find_layout(file: TextFile, options: TextOptions, missing: Collection[str]) 
     first, below = rows[0], _without_comments(rows[1:])
     rows = [first, *below]
     width = _width(below or rows)
-    header = _has_header(first, below, missing) if options.header is None else options.header
+    header = options.header
+    if header is None:
+        named = bool(expected) and {cell.strip() for cell in first}.issuperset(expected)
+        header = named or _has_header(first, below, missing)
     names = [cell.strip() for cell in first] if header else [""] * len(first)
     if not header and options.header is not False:
         titles = _split([comment.lstrip("# \t")], delimiter, quote)[0] if comment else []
@@ -216,6 +223,7 @@ def find_layout(file: TextFile, options: TextOptions, missing: Collection[str]) 
         names.append("")
     elif len(names) == width + 1 > 2 and not names[-1]:
         names.pop()
+    gaps = frozenset(cell for row in below for cell in row if cell.strip().lower() in missing)
     columns = [[row[j].strip() for row in below if j < len(row)] for j in range(len(names))]
     present = [[cell for cell in column if cell.lower() not in missing] for column in columns]
     decimal = options.decimal or find_decimal(present)
@@ -224,7 +232,7 @@ def find_layout(file: TextFile, options: TextOptions, missing: Collection[str]) 
     texts = frozenset(j for j, cells in enumerate(present) if not all(_is_typed(cell, decimal) for cell in cells))
     before = "".join(lines[: skipped + first_lines])
     return TextLayout(
-        encoding, delimiter, decimal, header, quote, _different(file.path, names), texts, len(before.encode()),
+        encoding, delimiter, decimal, header, quote, _different(file.path, names), texts, gaps, len(before.encode()),
         skipped + first_lines + 1, breaks, max(map(len, body)), len(names) > 1 and not names[-1] and empty_ends, tuple(notes),
     )  # fmt: skip
 
@@ -310,7 +318,7 @@ def _preamble(lines: Sequence[str], delimiter: str | None) -> tuple[int, str, st
     comment = ""
     for number, line in enumerate(lines):
         stated = _SEPARATOR_LINE.fullmatch(line) if number == 0 else None
-        if stated:
+        if stated and _is_delimiter(stated[1]):
             delimiter = delimiter or stated[1]
         elif line.startswith("#"):
             comment = line
@@ -379,11 +387,11 @@ def _has_header(first: Sequence[str], below: Sequence[Sequence[str]], missing: C
         column = [row[j + offset] for row in below if j + offset < len(row)]
         if cell.lower() not in missing and not _is_value(cell) and _numbers(column, missing):
             return True
-    if values:
-        return _count_on(values) and not (below and _count_on([cell for cell in below[0] if _is_value(cell.strip())]))
-    named = [cell for cell in cells if cell]
-    again = any(cell and cell == row[j].strip() for row in below for j, cell in enumerate(cells) if j < len(row))
-    return not below or not (again or len(set(named)) < len(named))
+    texts = {j: cell for j, cell in enumerate(cells) if cell and not _is_value(cell)}
+    again = any(cell == row[j].strip() for row in below for j, cell in texts.items() if j < len(row))
+    if below and (again or len(set(texts.values())) < len(texts)):
+        return False
+    return not values or (_count_on(values) and not (below and _count_on([one for one in below[0] if _is_value(one.strip())])))
 
 
 def _count_on(cells: Sequence[str]) -> bool:
@@ -433,6 +441,10 @@ def _different(path: Path, names: Sequence[str]) -> tuple[str, ...]:
     return made
 
 
+def _is_delimiter(text: str) -> bool:
+    return len(text) == 1 and text.isascii() and not text.isalnum() and text not in "\"'.\r\n\0"
+
+
 def _is_utf8(encoding: str) -> bool:
     return codecs.lookup(encoding).name in ("utf-8", "utf-8-sig")
 
@@ -459,23 +471,36 @@ class _Joined(io.RawIOBase):
     """Blocks of bytes as one stream."""
 
     def __init__(self, blocks: Iterable[bytes]) -> None:
-        self._blocks, self._block = iter(blocks), memoryview(b"")
+        self._blocks, self._block = iter(blocks), b""
+        self.empty = not self._fill()
+
+    def _fill(self) -> bool:
+        while not self._block:
+            block = next(self._blocks, None)
+            if block is None:
+                return False
+            self._block = block
+        return True
 
     def readable(self) -> bool:
         """True."""
         return True
 
-    def readinto(self, into: memoryview) -> int:  # type: ignore[override]
+    def read(self, size: int = -1) -> bytes:
+        """So many bytes, or what there is; a block of this size is not copied."""
+        parts = []
+        while size and self._fill():
+            taken = self._block if size < 0 else self._block[:size]
+            self._block = self._block[len(taken) :]
+            parts.append(taken)
+            size -= max(0, min(size, len(taken)))
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def readinto(self, into: Any) -> int:
         """See io.RawIOBase."""
-        while not self._block:
-            block = next(self._blocks, None)
-            if block is None:
-                return 0
-            self._block = memoryview(block)
-        count = min(len(into), len(self._block))
-        into[:count] = self._block[:count]
-        self._block = self._block[count:]
-        return count
+        taken = self.read(len(into))
+        into[: len(taken)] = taken
+        return len(taken)
 
 
 def _blocks(stream: IO[bytes], most: int | None = None) -> Iterator[bytes]:
