@@ -27,6 +27,12 @@ def predict(
         bool, typer.Option("--stream", help="Read DATA block by block from its file (NPY, NPZ, Parquet).")
     ] = False,
     max_unpacked: MaxUnpacked = None,
+    part: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="training, validation or test, of a folder or an archive that has several.", show_default=False
+        ),
+    ] = None,
     raw_labels: Annotated[
         bool,
         typer.Option("--raw-labels", help="Write labels that begin with =, +, - or @ without an apostrophe before them."),
@@ -71,11 +77,12 @@ def predict(
     _require_fit(model, network, preprocessor)
     inputs: Any
     if stream:
-        inputs, unseen = preprocessor.transform(open_features(data, preprocessor.input_names, max_unpacked)), {}
+        inputs, unseen = preprocessor.transform(open_features(data, preprocessor.input_names, max_unpacked, part)), {}
     else:
         features = load_features(
-            data, preprocessor.input_names, preprocessor.text_columns, max_unpacked, preprocessor.kinds
-        )
+            data, preprocessor.input_names, preprocessor.text_columns, max_unpacked, preprocessor.kinds, part,
+            preprocessor.first_index,
+        )  # fmt: skip
         inputs, unseen = preprocessor.transform(features), preprocessor.unseen(features)
     several = preprocessor.targets.values() if preprocessor.several else ()
     labels = [*preprocessor.classes, *(label for coding in several for label in coding.classes.tolist())]
@@ -93,7 +100,7 @@ def predict(
     if out is None:
         _write(sys.stdout, rows)
         return
-    with replacing(out, "the predictions") as part, part.open("w", encoding="utf-8", newline="") as file:
+    with replacing(out, "the predictions") as new, new.open("w", encoding="utf-8", newline="") as file:
         _write(file, rows)
     if preprocessor.kinds is not None:
         used = [one for one in kinds_from_json(preprocessor.kinds)[0] if one.kind != "dropped"]
