@@ -127,7 +127,8 @@ def joined_columns(tables: Sequence[Mapping[str, Column]], names: Sequence[str],
         extra = [column for column in table if column not in first] if exactly else []
         if missing or extra:
             what = f"without {listed([repr(column) for column in missing])}" if missing else f"with {listed(extra)}"
-            raise DataFileError(f"{name}: expected the columns of {names[0]}, found a table {what}; make the files alike")
+            hint = "" if exactly else "; fusedstep predict takes files without the target"
+            raise DataFileError(f"{name}: expected the columns of {names[0]}, found a table {what}; make the files alike{hint}")
     if len(tables) == 1:
         return dict(first)
     return {column: _joined([table[column] for table in tables], column, names) for column in first}
