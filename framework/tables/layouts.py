@@ -187,6 +187,12 @@ def find_part_files(folder: Path, extensions: Collection[str]) -> list[PartFile]
     return sorted(part_files, key=lambda one: (PARTS.index(one.part), _order(one.path)))
 
 
+def file_names(part_files: Sequence[PartFile]) -> list[str]:
+    """The names of files for messages, with their folders where names occur twice."""
+    names = [one.path.name for one in part_files]
+    return names if len(set(names)) == len(names) else [f"{one.path.parent.name}/{one.path.name}" for one in part_files]
+
+
 def _suffix(path: Path) -> str:
     return Path(path.name.lower().removesuffix(".gz")).suffix
 

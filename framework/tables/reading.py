@@ -28,7 +28,7 @@ from .columns import Column
 from .csv_source import read_csv
 from .idx_source import has_labels, read_idx, read_idx_labels
 from .kinds import apply_kinds, find_kinds, require_names
-from .layouts import PARTS, PartFile, chosen_part, find_part_files, other_parts_beside
+from .layouts import PARTS, PartFile, chosen_part, file_names, find_part_files, other_parts_beside
 from .npy_source import read_labels, read_npy
 from .npz_source import ArchiveData, open_npz, open_npz_features, read_npz, read_npz_features
 from .own_parts import FileRows, joined_arrays, joined_columns, mixed_columns, own_parts, rows_of_files
@@ -140,7 +140,7 @@ def load(
         arrays = [read_npy(one.path) for one in part_files]
         counts = [*map(len, arrays)]
         y = _joined_labels(part_files, labels_path, counts, read_labels)
-        x = joined_arrays([x.reshape(len(x), -1) for x in arrays], [one.path.name for one in part_files], path.name)
+        x = joined_arrays([x.reshape(len(x), -1) for x in arrays], file_names(part_files), path.name)
         matrix, split_by = from_matrix(Matrix(x, (), path.name), group, time)
         return Dataset(matrix, y, name, split_by=split_by, own=own_parts(_rows(part_files, counts)))
     only_target = "target" if form == "bundled" else "label"
@@ -217,13 +217,14 @@ def _read_tables(
     mixed = mixed_columns(tables) if form == "csv" else []
     if mixed:  # numbers in one file only: as it is written in all of them
         tables = [read(one.path, only, [*text, *mixed], max_unpacked) for one in part_files]
-    names = [one.path.name for one in part_files]
+    names = file_names(part_files)
     columns = joined_columns(tables, names, [one.part == "training" for one in part_files])
     return columns, _rows(part_files, [len(next(iter(table.values()))) for table in tables])
 
 
 def _rows(part_files: Sequence[PartFile], counts: Sequence[int]) -> list[FileRows]:
-    return [FileRows(one.part, count, one.path.name) for one, count in zip(part_files, counts, strict=True)]
+    counted = zip(part_files, counts, file_names(part_files), strict=True)
+    return [FileRows(one.part, count, name) for one, count, name in counted]
 
 
 def _joined_labels(
@@ -235,7 +236,7 @@ def _joined_labels(
     """The labels of all files; `labels` – of the first one, others are found by the names of their features."""
     given = [labels, *[None] * (len(part_files) - 1)]
     columns = [read(one.path, beside, count) for one, beside, count in zip(part_files, given, rows, strict=True)]
-    return joined_arrays(columns, [one.path.name for one in part_files], part_files[0].path.name)
+    return joined_arrays(columns, file_names(part_files), part_files[0].path.name)
 
 
 def _targets_of(read: ArchiveData, targets: Sequence[str], max_unpacked: int | str | None) -> Target:

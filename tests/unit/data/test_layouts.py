@@ -337,6 +337,7 @@ def test_a_folder_of_parts_and_shards_is_one_data_set(write_parquet, layout, str
     (folder / ".cache" / "train.parquet").write_bytes(b"none of ours")
     data = load(folder, "label", stream=stream)
     assert data.name == "data"
+    assert data.own["test"].origin == ("test/0000.parquet" if layout == "folders" else LAYOUTS[layout][3].rpartition("/")[2])
     assert parts(data) == {"validation": (15, 20), "test": (20, 30)}
     assert np.array_equal(data.target, Y)
     read = values(data.features) if stream else np.stack([data.features.column(name) for name in ("a", "b")], 1)
