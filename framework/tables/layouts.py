@@ -21,7 +21,7 @@ PARTS = ("training", "validation", "test")
 _PART_WORDS = {
     "train": "training", "training": "training",
     "val": "validation", "valid": "validation", "validation": "validation", "dev": "validation",
-    "test": "test", "testing": "test", "t10k": "test",
+    "test": "test", "testing": "test", "eval": "test", "evaluation": "test", "t10k": "test",
 }  # fmt: skip
 _FEATURES = ("x", "data", "features", "images", "inputs")
 _TARGETS = ("y", "target", "targets", "labels", "label")
@@ -31,6 +31,8 @@ _LEVELS = ("*", "*/*", "*/*/*")
 """How deep folders are searched: default/train/0000.parquet is the deepest layout known."""
 _SHARD = re.compile(r"^(?P<name>.*?)[-_.]?(?P<number>\d+)(?:-of-(?P<count>\d+))?(?:[-_.][0-9a-f-]{16,}.*)?$")
 _SPLIT = re.compile(r"[-_. ]+")
+_GLUED = re.compile(r"([xy])(train|val|valid|test)|(train|val|valid|test)([xy])")
+"""Names without a separator: Xtrain, testY."""
 
 
 class Name(NamedTuple):
@@ -56,7 +58,8 @@ class PartFile(NamedTuple):
 
 def name_of(text: str) -> Name:
     """The part that a name states, and the rest of the name, in small letters."""
-    words = _SPLIT.split(text.lower())
+    glued = _GLUED.fullmatch(text.lower())
+    words = [word for word in glued.groups() if word] if glued else _SPLIT.split(text.lower())
     stated = [word for word in words if word in _PART_WORDS]
     rest = "_".join(word for word in words if word not in stated[:1])
     return Name(_PART_WORDS[stated[0]] if stated else "", rest)

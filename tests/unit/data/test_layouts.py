@@ -41,6 +41,7 @@ def parts(dataset):
         ("val-labels", "validation", "labels"),
         ("t10k-images-idx3-ubyte", "test", "images_idx3_ubyte"), ("train-images.idx3-ubyte", "training", "images_idx3_ubyte"),
         ("test", "test", ""), ("contest", "", "contest"), ("dev.csv", "validation", "csv"), ("TRAIN_X", "training", "x"),
+        ("Xtrain", "training", "x"), ("yTest", "test", "y"), ("valX", "validation", "x"), ("eval.parquet", "test", "parquet"),
     ],
 )  # fmt: skip
 def test_names_state_a_part_as_a_whole_word(text, part, rest):
