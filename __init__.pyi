@@ -96,6 +96,9 @@ from .framework.export.persistence import (
     load as load,
     save as save,
 )
+from .framework.export.table_model import (
+    TableModel as TableModel,
+)
 from .framework.layers import (
     Layer as Layer,
 )
@@ -131,6 +134,10 @@ from .framework.layers.noise import (
 )
 from .framework.layers.normalization import (
     LayerNorm as LayerNorm,
+)
+from .framework.layers.number_embedding import (
+    PeriodicEmbedding as PeriodicEmbedding,
+    PiecewiseLinearEmbedding as PiecewiseLinearEmbedding,
 )
 from .framework.layers.residual import (
     Residual as Residual,

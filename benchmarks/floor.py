@@ -1,8 +1,9 @@
-"""The floor: the time of only the matrix products (GEMMs) of a workload, as fast as the BLAS library can compute them.
+"""The floor: the time of only the matrix products (GEMMs) of a workload, as fast as the libraries can compute them.
 
 Measured in several ways: whole products as on the NumPy backend, rows split over threads as in compiled passes, and, for
-trainings and predictions whose products are too small for several threads, all of them on one. The smallest time is a lower
-limit for the workload with the same library.
+trainings and predictions whose products are too small for several threads, all of them on one. In the last two, each product
+is that of the library which was selected for it (see kernels/targets/gemm_choices.py). The smallest time is a lower limit for
+the workload with the same libraries.
 """
 
 from __future__ import annotations
@@ -112,9 +113,10 @@ def rows_floor(problem: Problem) -> Prepared:
         return [call for part in found for call in part]
 
     parts = []
-    with single_threaded_blas, planning():
-        for count, wanted in problem.products:
-            if all(each.kind == "forward" for each in wanted):
+    for count, wanted in problem.products:
+        evaluation = all(each.kind == "forward" for each in wanted)
+        with single_threaded_blas, planning(evaluation=evaluation):
+            if evaluation:
                 given = cuts(count * _rows(wanted), threads)
                 parts.append((1, [pass_of(b - a, number) for number, (a, b) in enumerate(given)]))
             else:

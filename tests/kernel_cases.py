@@ -221,6 +221,14 @@ def run_rows(backend: Backend, rows: int, width: int, dtype: str) -> None:
         both("largest_columns_pick", {"out": matrix}, x, windows, winner, "out")
         codes = np.where(table < 0, -1, 256 * table + generator.integers(0, 2, table.shape)).astype(np.int32)
         both("largest_columns_spread", {"dx": matrix}, dy, winner, codes.reshape(width, 2), "dx")
+        for groups, size, wide in ((1, 3, 2), (width, 2, 3), (2, width, 1)):
+            features, weight = normal(rows, groups * size), normal(groups * size, wide)
+            derivative = normal(rows, groups * wide)
+            for accumulate in (False, True):
+                both("grouped_matmul", {"out": derivative}, features, weight, "out", accumulate)
+                both("grouped_matmul_weight", {"out": weight}, features, derivative, "out", accumulate)
+            both("grouped_matmul_input", {"out": features}, derivative, weight, "out")
+            both("beside", {"out": normal(rows, 2 + derivative.shape[1])}, x, np.array([width - 1, 0], "i4"), derivative, "out")
         coded, table, size = lookups(generator, x)
         lookup = {"out": np.ones((rows, len(table)), dtype)}
         both("embed", lookup, coded, x, normal(size), table, "out")
@@ -257,6 +265,13 @@ def run_narrow_rows(backend: Backend, rows: int, width: int, dtype: str) -> None
         ("maxout", {"out": matrix, "w": winner}, z, "out", "w"),
         ("maxout_spread", {"z": z}, dy, winner, "z"),
         ("maxout_pick", {"out": matrix}, z, winner, "out"),
+    ]
+    features, weight, derivative = narrow(rows, 2 * width), narrow(2 * width, 3), narrow(rows, 3 * width)
+    calls += [
+        ("grouped_matmul", {"out": np.zeros_like(derivative)}, features, weight, "out"),
+        ("grouped_matmul_input", {"out": np.zeros_like(features)}, derivative, weight, "out"),
+        ("grouped_matmul_weight", {"out": np.ones(weight.shape, "f")}, features, derivative, "out"),
+        ("beside", {"out": narrow(rows, 1 + 3 * width)}, x, np.array([width - 1], "i4"), derivative, "out"),
     ]
     coded, chosen, size = lookups(generator, wide.astype("f"))
     looked_up, weight = narrow(rows, len(chosen)), narrow(size)

@@ -65,6 +65,10 @@ ROW_CALLS: dict[str, tuple[Any, ...]] = {
     "largest_columns": (_PARTS, _WINDOWS, _R, _WINNER),
     "largest_columns_spread": (_R, _WINNER, ("int32", (6, 2)), _PARTS),
     "largest_columns_pick": (_PARTS, _WINDOWS, _WINNER, _R),
+    "grouped_matmul": (_PARTS, ("real", (6, 3)), _R),
+    "grouped_matmul_input": (_R, ("real", (6, 3)), _PARTS),
+    "grouped_matmul_weight": (_PARTS, _R, ("real", (6, 3))),
+    "beside": (_R, ("int32", (3,)), _R, _PARTS),
     "embed": (_R, _R, _W, ("int32", (3, 4)), _R),
     "embed_backward": (_R, _R, ("int32", (3, 4)), _W),
 }

@@ -285,6 +285,29 @@ def embeddings(backend: Backend, sizes: Sizes, dtype: str) -> None:
             _gives(backend, "embed_backward", (dy, x, table, before, False), "sum", out=summed)
 
 
+@check("rows", dtype=REALS, groups=(1, 3))
+def grouped_products(backend: Backend, sizes: Sizes, dtype: str, groups: int) -> None:
+    """Products of groups of columns with their own matrices, added or not, and both gradients; matrices side by side."""
+    for rows, size in sizes.matrices:
+        for wide in (1, 4):
+            x, dy = normal(dtype, (rows, groups * size), "x"), normal(dtype, (rows, groups * wide), "dy")
+            weight = normal(dtype, (groups * size, wide), "weight") / np.asarray(np.sqrt(size), dtype)
+            split = _wide(x).reshape(rows, groups, size), _wide(dy).reshape(rows, groups, wide)
+            own = _wide(weight).reshape(groups, size, wide)
+            product = np.einsum("bgm,gmw->bgw", split[0], own).reshape(dy.shape)
+            summed = np.einsum("bgm,bgw->gmw", *split).reshape(weight.shape)
+            for accumulate in (False, True):
+                before, out = (dy, weight) if accumulate else (_blank(dtype, *dy.shape), _blank(dtype, *weight.shape))
+                added = (_wide(dy), _wide(weight)) if accumulate else (0.0, 0.0)
+                _gives(backend, "grouped_matmul", (x, weight, before, accumulate), "sum", out=added[0] + product)
+                _gives(backend, "grouped_matmul_weight", (x, dy, out, accumulate), "sum", dweight=added[1] + summed)
+            wanted = np.einsum("bgw,gmw->bgm", split[1], own).reshape(x.shape)
+            _gives(backend, "grouped_matmul_input", (dy, weight, _blank(dtype, *x.shape)), "sum", dx=wanted)
+            table = np.array([groups * size - 1, 0], np.int32)
+            joined = np.concatenate([x[:, table], dy], axis=1)
+            _gives(backend, "beside", (x, table, dy, _blank(dtype, *joined.shape)), "bits", out=joined)
+
+
 @check("rows", dtype=REALS)
 def largest(backend: Backend, sizes: Sizes, dtype: str) -> None:
     """The first largest element of overlapping windows; its gradient; and the same elements of another matrix."""

@@ -31,7 +31,7 @@ DERIVATIVES: dict[str, Callable[[Any, Array, Array], Array]] = {
 in the branches of the formulas."""
 LINEAR = frozenset({"reshape", "take", "sum", "mean"})
 """Functions that are linear in their first argument."""
-CONSTANT = frozenset({"zeros_like", "full_like", "arange", "argmax", "logical_not", "searchsorted"})
+CONSTANT = frozenset({"zeros_like", "full_like", "arange", "argmax", "logical_not", "searchsorted", "floor"})
 """Functions whose results do not depend on the parameters, or have the derivative 0."""
 
 

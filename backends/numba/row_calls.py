@@ -6,8 +6,9 @@ of them, or an extent or an address that grows in proportion to the rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
+from itertools import count
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,13 +16,16 @@ import numpy as np
 from ...kernels.targets.gemm_choices import planning
 from ...kernels.targets.memory import unwritten
 from ...kernels.targets.native import Address, address_of
+from ...kernels.targets.tiled_gemm import element_size
 from ..defaults.evaluator import Array, EvaluationWork
 from ..executors.base import NotCapturable
 from ..threads import single_threaded_blas
 from .capture import Call, Capture
 
-CAPTURED_ROWS = 256, 96, 64
-"""Numbers of rows that a pass is captured with; for the first, a typical one, the libraries of products are selected."""
+MANY, SOME = 256, 96
+"""Numbers of rows that are typical of large parts and of small ones: for these the libraries of products are selected."""
+CAPTURED_ROWS = MANY, SOME, 64
+"""Numbers of rows that a pass is captured with."""
 
 
 class RowCapture(Capture):
@@ -91,13 +95,15 @@ class Extent(NamedTuple):
 class Tables(NamedTuple):
     """What row_walk.py walks, with offsets in place of addresses.
 
-    Attributes: largest – multiplications of the largest product of the BLAS library, for each row; 0 without one.
+    Attributes: largest – multiplications of the largest product of a BLAS library, for each row; 0 without one; own – positions
+        of the products that the GEMM of this package computes.
     """
 
     calls: Array
     words: Array
     moves: Array
     largest: int
+    own: Collection[int]
 
 
 class RowCalls:
@@ -129,28 +135,32 @@ class RowCalls:
             if any(not np.array_equal(arrays[0], other) for other in arrays[1:]):
                 raise NotCapturable("a constant that depends on the number of rows")
 
-    def tables(self, form: Callable[[Call], Call], deterministic: bool) -> Tables:
-        """The tables of all calls, each in the form that the function gives.
+    def tables(self, form: Callable[[int, Call], Call], deterministic: bool, rows: int) -> Tables:
+        """The tables of all calls, each in the form that the function gives, from its position and what was captured.
 
-        Args: deterministic – whether a fixed rule selects the BLAS libraries.
+        Args: deterministic – whether a fixed rule selects the BLAS libraries; rows – MANY or SOME, for which they are selected.
         """
-        first = self._captures[0]
+        typical = CAPTURED_ROWS.index(rows)
+        first = self._captures[typical]
         versions = []
         for capture in self._captures:
-            # Only the products of the first one are computed, so only for these a library is selected.
-            with single_threaded_blas, planning(deterministic or capture is not first):
-                versions.append([(call, capture.words(call)) for call in map(form, capture.calls)])
+            # Only for the products of one of them libraries are selected.
+            with single_threaded_blas, planning(deterministic or capture is not first, evaluation=True):
+                versions.append([(call, capture.words(call)) for call in map(form, count(), capture.calls)])
         calls: list[tuple[int, int]] = []
         values: list[int] = []
         moves: list[tuple[int, int, int, int]] = []
-        largest = 0
+        largest, own = 0, set()
         _same(map(len, versions))
-        for alike in zip(*versions, strict=True):
+        for number, alike in enumerate(zip(*versions, strict=True)):
             calls.append((_same(call.entry for call, _ in alike), len(values)))
             product = alike[0][0].kernel is None
-            largest = max(largest, alike[0][0].flop // 2 // CAPTURED_ROWS[0])
+            if product and element_size(alike[typical][1][0][1]):
+                own.add(number)
+            elif product:
+                largest = max(largest, alike[typical][0].flop // 2 // rows)
             for position, words in enumerate(zip(*(words for _, words in alike), strict=True)):
-                source, value = words[0]
+                source, value = words[typical]
                 if not (product and position == 0):  # that is the library
                     source = _same(number for number, _ in words)
                     value, per_row = Extent.of([number for _, number in words])
@@ -160,7 +170,7 @@ class RowCalls:
                         moves.append((len(values), value, per_row, source))
                 values.append(value)
         table = np.array(moves, np.int64).reshape(-1, 4)
-        return Tables(np.array(calls, np.int64).reshape(-1, 2), np.array(values, np.int64), table, largest)
+        return Tables(np.array(calls, np.int64).reshape(-1, 2), np.array(values, np.int64), table, largest, own)
 
 
 def _same(numbers: Iterable[int]) -> int:

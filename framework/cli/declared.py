@@ -77,5 +77,8 @@ def command_line(name: str, options: Any) -> str:
     words = ["fusedstep", name, *(getattr(options, field.name) for field in fields(options) if field.default is MISSING)]
     for option, value in changed(options).items():
         for one in value if isinstance(value, list) else [value]:
-            words += [option] if one is True else [option, f"{one:.4g}" if isinstance(one, float) else str(one)]
+            if isinstance(one, bool):
+                words.append(option if one else f"--no-{option[2:]}")
+            else:
+                words += [option, f"{one:.4g}" if isinstance(one, float) else str(one)]
     return shlex.join(words)

@@ -24,6 +24,10 @@ class FindLrOptions:
     number: shared.Number = None
     drop: shared.Drop = None
     missing: shared.Missing = None
+    delimiter: shared.Delimiter = None
+    encoding: shared.Encoding = None
+    decimal: shared.Decimal = None
+    header: shared.Header = None
     max_unpacked: shared.MaxUnpacked = None
     task: shared.TaskName = None
     group: shared.Group = None

@@ -43,8 +43,8 @@ Seed = Annotated[int, typer.Option(help="Seed for split, weights, dropout and sh
 Source = Annotated[
     str,
     typer.Argument(
-        help="A bundled set (digits, iris, wine, breast_cancer, diabetes), a file (CSV, Parquet, NPY, NPZ, IDX, svmlight), or "
-        "a folder of files such as train-….parquet and test-….parquet.",
+        help="A bundled set (digits, iris, wine, breast_cancer, diabetes), a file (CSV, Parquet, Feather, NPY, NPZ, IDX, "
+        "svmlight), or a folder of files such as train-….parquet and test-….parquet.",
         show_default=False,
     ),
 ]
@@ -52,7 +52,7 @@ Target = Annotated[
     list[str] | None,
     typer.Option(
         metavar="COLUMN",
-        help="Name of the target column; required for CSV and Parquet. Repeatable: several numbers, or labels of two values.",
+        help="Name of the target column; required for CSV, Parquet, Feather. Repeatable: numbers, or labels of two values.",
         show_default=False,
     ),
 ]
@@ -108,6 +108,30 @@ TestFile = Annotated[
     str | None,
     typer.Option(
         "--test", metavar="FILE", help="File of the format of SOURCE used only for the final test.", show_default=False
+    ),
+]
+Delimiter = Annotated[
+    str | None,
+    typer.Option(
+        "--delimiter",
+        metavar="CHARACTER",
+        help="Between the cells of a text file: one character, or tab, space, comma, semicolon, bar. Default: inferred.",
+        show_default=False,
+    ),
+]
+Encoding = Annotated[
+    str | None,
+    typer.Option("--encoding", metavar="NAME", help="Of a text file, such as latin-1. Default: inferred.", show_default=False),
+]
+Decimal = Annotated[
+    str | None,
+    typer.Option("--decimal", metavar="MARK", help="Decimal mark of a text file, . or a comma. Default: inferred.",
+                 show_default=False),
+]  # fmt: skip
+Header = Annotated[
+    bool | None,
+    typer.Option(
+        "--header/--no-header", help="Whether the first row of a text file holds names. Default: inferred.", show_default=False
     ),
 ]
 MaxUnpacked = Annotated[

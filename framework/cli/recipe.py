@@ -153,13 +153,13 @@ def parse_hidden(text: str) -> tuple[int, ...]:
     return widths
 
 
-def require_size(widths: Sequence[int]) -> None:
+def require_size(widths: Sequence[int], embedded: int = 0) -> None:
     """Rejects a network that is too large, before memory is allocated.
 
-    Args: widths – columns of the input, of each hidden layer, and of the output.
+    Args: widths – columns of the input, of each hidden layer, and of the output; embedded – weights of embeddings.
     Raises: HyperparameterError with the number of weights.
     """
-    weights = sum(a * b for a, b in pairwise(widths))
+    weights = sum(a * b for a, b in pairwise(widths)) + embedded
     if weights > MOST_WEIGHTS:
         raise HyperparameterError(
             f"--hidden: expected a network of at most {MOST_WEIGHTS:,} weights; got {weights:,} "

@@ -13,15 +13,16 @@ from rich.markup import escape
 from rich.table import Table
 
 from ...backends import Backend
-from ..sources.names import listed
 from ..training.schedules.named import CONSTANT
 from .backends_command import why
 from .column_report import print_columns, quiet_notes
 from .console import new_console
-from .training import PreparedData, Trained
+from .training import PreparedData, Trained, layer_widths
 
 SHOWN_AS = {"accuracy": "accuracy", "f1": "F1", "auc": "AUC", "r2": "R²", "rmse": "RMSE"}
 """Figures -> their headings."""
+MOST_NAMES = 8
+"""Largest number of targets that are named in the first line."""
 MOST_TARGETS = 40
 """Largest number of targets in a table."""
 
@@ -79,7 +80,10 @@ class Reporter:
             self._by_target(data, trained)
         if trained.baseline is not None:
             self.console.print(comparison(data, trained))
-        widths = " → ".join(str(w) for w in (data.preprocessor.width, *recipe.hidden, data.preprocessor.outputs))
+        widths = " → ".join(map(str, layer_widths(data, recipe.hidden)))
+        coded = len(data.preprocessor.categories)
+        if coded:
+            widths = f"{coded} column{'s' * (coded > 1)} embedded, {widths}"
         hidden = f", {recipe.activation}, dropout {recipe.dropout:g}" if recipe.hidden else ", a linear model"
         size = "all rows" if recipe.batch_size is None else f"minibatches of {recipe.batch_size}"
         self.console.print(f"Network: {widths}{hidden}; {trained.model.arena.count:,} parameters")
@@ -115,7 +119,10 @@ class Reporter:
 
 def targets_of(names: Sequence[str]) -> str:
     """The targets in a few words."""
-    return f"target {names[0]!r}" if len(names) == 1 else f"{len(names):,} targets ({listed(names)})"
+    if len(names) == 1:
+        return f"target {names[0]!r}"
+    more = f" and {len(names) - MOST_NAMES:,} more" if len(names) > MOST_NAMES else ""
+    return f"{len(names):,} targets ({', '.join(names[:MOST_NAMES])}{more})"
 
 
 def division(data: PreparedData) -> str:

@@ -32,6 +32,10 @@ class SearchOptions:
     number: shared.Number = None
     drop: shared.Drop = None
     missing: shared.Missing = None
+    delimiter: shared.Delimiter = None
+    encoding: shared.Encoding = None
+    decimal: shared.Decimal = None
+    header: shared.Header = None
     max_unpacked: shared.MaxUnpacked = None
     task: shared.TaskName = None
     group: shared.Group = None
@@ -70,7 +74,7 @@ def search(options: SearchOptions) -> None:
 
     With --storage, a stopped search resumes where it ended, also after a power failure, and the same search with more --trials
     continues after the last trial. The same command, started several times, on one or several machines, shares the trials among
-    these workers; the trial of a worker that was killed is run again by another.
+    these workers; the trial of a worker that was killed is run again by another, three times at most unless it gets further.
 
     With --checkpoint, unfinished trials are saved at intervals as well, and the same command with --resume goes on within them.
     Without --storage, the trials are stored in the same folder. SIGTERM and SIGUSR1 end the search with a checkpoint after the
@@ -130,7 +134,8 @@ def search(options: SearchOptions) -> None:
             found = run(
                 part.x, part.y, (validation.x, validation.y), loss_of(data), space, options.trials, options.epochs, storage,
                 options.seed, outputs=data.preprocessor.outputs, report=finished, checkpoint=checkpoint,
-                resume="auto" if options.resume else None, backend=backend, precision=options.precision,
+                resume="auto" if options.resume else None, categories=data.preprocessor.categories, backend=backend,
+                precision=options.precision,
             )  # fmt: skip
         except KeyboardInterrupt:
             if storage is None and checkpoint is None:
@@ -144,8 +149,8 @@ def search(options: SearchOptions) -> None:
     console.print(f"[bold]Best of {len(found.trials)}:[/bold] {escape(described(best))}", soft_wrap=True)
     c = best.candidate
     names = (
-        "source", "target", "labels", "validation", "test", "text", "number", "drop", "missing", "max_unpacked", "task",
-        "group", "time", "epochs", "seed",
+        "source", "target", "labels", "validation", "test", "text", "number", "drop", "missing", "delimiter", "encoding",
+        "decimal", "header", "max_unpacked", "task", "group", "time", "epochs", "seed",
     )  # fmt: skip
     same = {name: getattr(options, name) for name in names}
     found_options = TrainOptions(

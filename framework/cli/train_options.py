@@ -29,6 +29,10 @@ class TrainOptions:
     number: Annotated[shared.Number, DATA] = None
     drop: Annotated[shared.Drop, DATA] = None
     missing: Annotated[shared.Missing, DATA] = None
+    delimiter: Annotated[shared.Delimiter, DATA] = None
+    encoding: Annotated[shared.Encoding, DATA] = None
+    decimal: Annotated[shared.Decimal, DATA] = None
+    header: Annotated[shared.Header, DATA] = None
     stream: Annotated[
         bool,
         DATA,

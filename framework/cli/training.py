@@ -20,6 +20,7 @@ from ...backends import Backend
 from ...backends.threads import single_threaded_blas
 from ..engine.model import Sequential, mlp
 from ..engine.step import TrainStep
+from ..layers.embedding import embedding_width
 from ..losses import MSE, BinaryCrossEntropy, Loss, SoftmaxCrossEntropy
 from ..sources.row_source import ArrayRows, RowSource
 from ..tables.cells import parse_missing
@@ -28,10 +29,11 @@ from ..tables.own_parts import OwnPart, notes_on_groups, rows_besides, used_part
 from ..tables.preprocessing import Preprocessor
 from ..tables.reading import load
 from ..tables.several_targets import fit_target
+from ..tables.split_keys import numbered
 from ..tables.splits import split
 from ..tables.table import Dataset, Task
 from ..tables.target_coding import require_present
-from ..tables.target_notes import notes_on_classes, notes_on_constants, require_several_rows
+from ..tables.target_notes import notes_on_classes, notes_on_constants, notes_on_sizes, require_classes
 from ..tables.targets import by_name
 from ..tables.task import find_task
 from ..tables.validation import require_no_infinity
@@ -134,7 +136,8 @@ def read(options: Any) -> Dataset:
     return load(
         options.source, options.target, options.labels, options.text or (), getattr(options, "stream", False),
         options.max_unpacked, options.number or (), options.drop or (), parse_missing(options.missing), options.task,
-        options.group, options.time, options.validation, options.test,
+        options.group, options.time, options.validation, options.test, options.delimiter, options.encoding, options.decimal,
+        options.header,
     )  # fmt: skip
 
 
@@ -166,11 +169,11 @@ def prepare(dataset: Dataset, task: str | None, fractions: tuple[float | None, f
         )
         validation = 0.0
     if found == "classification" and not isinstance(target, dict):
-        require_several_rows(dataset.target_name, target)
+        require_classes(dataset.target_name, target)
     divided = {} if dataset.split_by is None else {_DIVIDED[dataset.split_by.by]: dataset.split_by.values[left]}
     strata: Any = None
     if found == "classification" and "time" not in divided:
-        strata = fit_target(target, found).transform(target) if isinstance(target, dict) else target
+        strata = fit_target(target, found).transform(target) if isinstance(target, dict) else numbered(target)
     chosen = split(len(left), (test, validation), seed, None if strata is None else strata[left], **divided)
     rows = {name: left[of] for name, of in zip(("training", "validation", "test"), chosen, strict=True)}
     rows.update({name: np.arange(one.start, one.stop) for name, one in own.items()})
@@ -190,6 +193,9 @@ def prepare(dataset: Dataset, task: str | None, fractions: tuple[float | None, f
     else:
         what = "R² is undefined" if found == "regression" else "nothing can be learned about it"
         notes = notes_on_constants(dataset.target_names, encoded, rows, what)
+    if dataset.split_by is not None:
+        others = {name: of for name, of in rows.items() if name not in own}
+        notes += notes_on_sizes(dataset.split_by.by, others, {"validation": validation, "test": test})
     if dataset.split_by is not None and dataset.split_by.by == "group":
         notes += notes_on_groups(dataset.split_by.values, rows, own)
     notes += tuple(
@@ -210,10 +216,19 @@ def new_step(
     data: PreparedData, recipe: Recipe, seed: int, backend: Backend, precision: str, micro_batch: int | str | None = None
 ) -> TrainStep:
     """A step on a new network built by the recipe; rejects a network that is too large."""
+    coded = data.preprocessor.categories
+    embedded = sum(codes * embedding_width(codes) for codes in coded.values())
+    require_size(layer_widths(data, recipe.hidden), embedded)
     widths = [data.preprocessor.width, *recipe.hidden, data.preprocessor.outputs]
-    require_size(widths)
-    model = mlp(widths, recipe.activation, recipe.dropout)
+    model = mlp(widths, recipe.activation, recipe.dropout, categories=coded)
     return TrainStep(model, loss_of(data), recipe.make_optimizer(), seed, backend, precision, micro_batch=micro_batch)
+
+
+def layer_widths(data: PreparedData, hidden: Sequence[int]) -> list[int]:
+    """The columns that the first layer multiplies, with embedded rows in place of codes; the hidden layers; the outputs."""
+    codes = data.preprocessor.categories.values()
+    inputs = data.preprocessor.width - len(codes) + sum(map(embedding_width, codes))
+    return [inputs, *hidden, data.preprocessor.outputs]
 
 
 def few_threads(
@@ -221,8 +236,7 @@ def few_threads(
 ) -> AbstractContextManager[Any]:
     """Limits BLAS to one thread while all matrix products on the CPU are small."""
     rows = len(data.parts["training"])
-    widths = [data.preprocessor.width, *hidden, data.preprocessor.outputs]
-    largest_product = min(batch_size or rows, rows) * max(a * b for a, b in pairwise(widths))
+    largest_product = min(batch_size or rows, rows) * max(a * b for a, b in pairwise(layer_widths(data, hidden)))
     return single_threaded_blas if backend.on_host and largest_product <= SMALL_PRODUCT else nullcontext()
 
 
@@ -311,8 +325,8 @@ def _baseline(data: PreparedData) -> float | None:
         return float(np.mean(test.y == np.bincount(training.y).argmax()))
     if data.kind == "labels":
         return float(np.mean(test.y == (training.y.mean(axis=0) > 0.5)))
-    if isinstance(training.x, RowSource) and training.x.shape[1] > MOST_COLUMNS:
-        return None
+    if data.preprocessor.categories or (isinstance(training.x, RowSource) and training.x.shape[1] > MOST_COLUMNS):
+        return None  # codes are no numbers
     return linear_r2(training, test)
 
 

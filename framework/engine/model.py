@@ -15,6 +15,7 @@ import numpy as np
 from ...backends import Backend
 from ...backends import backend as find_backend
 from ...backends.defaults.evaluator import Evaluator
+from ...backends.entries import column_names, with_columns
 from ...errors import DtypeError, EmptyDataError, HyperparameterError, MixedBackends, NonFiniteDataError, ShapeError, StateError
 from ..codes import require_codes
 from ..layers import Layer
@@ -46,14 +47,16 @@ class Sequential(Sequence, public=False):
     """A network: a sequence of layers and the parameters that they declare.
 
     Args: layers; head – how `predict` interprets the outputs, one of HEADS; None until a TrainStep sets it for its loss.
-    Attributes: target_ndim – dimensions of the y that it was last trained on, 1 for [N] and 2 for [N, e], which `predict`
-        returns for one output; None before training, and for models of files and pickles of version 0.2.0 and older. It may be
-        set.
+    Attributes: feature_names – of the columns of the first data frame that it was trained on, None without one: later frames
+        may have them in any order, and others beside them, which are ignored; target_ndim – dimensions of the y that it was
+        last trained on, 1 for [N] and 2 for [N, e], which `predict` returns for one output; None before training, and for
+        models of files and pickles of version 0.2.0 and older. Both may be set.
 
     Widths that do not match raise ShapeError here if the first layer states its number of input columns.
     """
 
-    _may_change = frozenset({"head", "head_is_given", "target_ndim", "_arena"})
+    _may_change = frozenset({"head", "head_is_given", "feature_names", "target_ndim", "_arena"})
+    feature_names: tuple[str, ...] | None = None
     target_ndim: int | None = None
 
     def __init__(self, *layers: Layer, head: str | None = None) -> None:
@@ -233,12 +236,18 @@ class Sequential(Sequence, public=False):
     def convert_input(self, x: Any) -> Array:
         """`x` as a matrix [B, inputs] of this model's backend and dtype; raises an error if it does not fit."""
         arena = self.arena
+        if self.feature_names is not None:
+            x = self.in_order(x)
         try:
             array = arena.backend.asarray(x, arena.dtype)
         except (DtypeError, MixedBackends) as error:
             raise type(error)(f"x: {error}") from error
         self.check_input_shape(array.shape)
         return array
+
+    def in_order(self, x: Any) -> Any:
+        """`x`, or if it is a data frame, its columns by `feature_names`; UnknownColumn if it lacks one of them."""
+        return x if self.feature_names is None or type(x) is np.ndarray else with_columns(x, self.feature_names)
 
     def check_input_shape(self, shape: Widths[int]) -> int:
         """The number of columns of an input; raises ShapeError unless it is a matrix that fits the first layer."""
@@ -313,14 +322,15 @@ class Sequential(Sequence, public=False):
     def predict(self, x: Any) -> Array:
         """The predictions: labels or numbers.
 
-        Returns: for head "classes" the label [B] with the largest output; for "binary" and "signs" 0 or 1, and for "values",
-            or without a head, the outputs: [B, e], and for one output in the shape of the y that the model was trained on, [B]
-            or [B, 1] (see `target_ndim`; without one, [B] for 0 or 1 and [B, 1] for outputs).
+        Returns: for head "classes" the label with the largest output; for "binary" and "signs" 0 or 1 for each output; for
+            "values", or without a head, the outputs: [B, e]. A single column has the shape of the y that the model was trained
+            on, [B] or [B, 1]; see `target_ndim`, without which labels, 0 and 1 are [B] and outputs [B, 1].
         Raises: NonFiniteDataError for NaN or infinity in x; CategoryError for codes out of range; waits for the device.
         Differs from: a call of the model, which always returns the outputs [B, e].
         """
         if self.head == "classes":
-            return self._finite(x, labels)
+            found = self._finite(x, labels)
+            return found if self.target_ndim != 2 else self.backend.xp.reshape(found, (-1, 1))
         y = self._finite(x, outputs)
         if self.head in ("binary", "signs"):
             y = self.backend.xp.astype(y > 0.0, self.backend.dtype("int32"))
@@ -328,13 +338,23 @@ class Sequential(Sequence, public=False):
 
     def in_shape_of_targets(self, answers: Array) -> Array:
         """Answers [B, e] as `predict` returns them: a single column as a vector where the targets were one."""
-        ndim = self.target_ndim or (1 if self.head in ("binary", "signs") else 2)
+        ndim = self.target_ndim or (1 if self.head in ("classes", "binary", "signs") else 2)
         return answers[:, 0] if ndim == 1 and answers.shape[1] == 1 else answers
 
+    def remember_columns(self, x: Any) -> None:
+        """Sets `feature_names`, if they are not set yet, by a data frame that the model is trained on."""
+        if self.feature_names is None and type(x) is not np.ndarray:
+            names = column_names(x)
+            if names is not None:
+                self.feature_names = names
+
     def remember_targets(self, y: Any) -> None:
-        """Sets `target_ndim` by the targets [N] or [N, e] that the model is trained on, of any kind that a step takes."""
-        shape = getattr(y, "shape", None)
-        ndim = len(shape) if shape is not None else 2 if hasattr(y[0], "__len__") else 1
+        """Sets `target_ndim` by the targets [N] or [N, e] that the model is trained on, of any kind that a step takes.
+
+        Rows of distributions count as labels [N], which are what `predict` returns for them.
+        """
+        shape = getattr(y, "shape", None) or np.shape(y)
+        ndim = 2 if len(shape) == 2 and (self.head != "classes" or shape[1] == 1) else 1
         if ndim != self.target_ndim:
             self.target_ndim = ndim
 

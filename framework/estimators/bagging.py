@@ -13,10 +13,12 @@ from typing import Any
 
 from ...backends import Backend
 from ...backends import backend as find_backend
+from ...backends.entries import column_names, with_columns
 from ...backends.threads import available_threads, single_threaded_blas, using_threads
 from ...errors import DtypeError, HyperparameterError, MixedBackends, ShapeError, StateError
 from ..engine.minibatches import require_targets
 from ..engine.model import Sequential, require_seed
+from ..engine.precision import precision_of
 from ..engine.step import TrainStep
 from ..losses import Loss
 from ..optimizers import Optimizer
@@ -83,11 +85,13 @@ class Bagging:
         self.features = real(features, "features of Bagging", 0.0, 1.0, "(]", "pass the share of the columns, such as 0.5")
         self.seed = int(seed)
         self.backend = find_backend(backend)
-        self.precision = precision or "float32"
+        chosen_precision = precision_of(precision or "float32", self.backend)
+        self.precision, self._dtype = chosen_precision.name, chosen_precision.master
         self.jobs = None if jobs is None else whole(jobs, "jobs of Bagging")
         if not self.backend.on_host and self.jobs not in (None, 1):
             raise HyperparameterError(f"expected jobs=1 on backend {self.backend.name!r}, which has one device; got {jobs}")
         self.members: list[Member] = []
+        self.feature_names: tuple[str, ...] | None = None
         self.head = loss.head
         self.out_of_bag: dict[str, float] = {}
 
@@ -101,6 +105,7 @@ class Bagging:
         Raises: the errors of Trainer.fit; MissingDependency for jobs > 1 without joblib.
         """
         whole(epochs, "epochs")
+        self.feature_names = column_names(x)
         inputs = self._matrix(x)
         rows, width = (int(extent) for extent in inputs.shape)
         jobs = [self._job(k, rows, width, epochs, batch_size) for k in range(self.count)]
@@ -146,17 +151,15 @@ class Bagging:
         seed = (1_000_003 * self.seed + k) % 2**64
         optimizer = self.optimizers[k % len(self.optimizers)]
         member = Member(model, columns, sample)
-        return _Job(member, self.loss, optimizer, seed, self.backend.name, self.precision, epochs, batch_size)
+        return _Job(member, self.loss, optimizer, seed, self.backend.name, self.precision, self._dtype, epochs, batch_size)
 
     # Answers
 
     def predict(self, x: Any) -> Array:
-        """The combined prediction: labels [N] for classes; 0 or 1 for binary targets and outputs for regression, both in the
-        shape of the y of `fit`, [N] or [N, e].
+        """The combined prediction, in the shape of the y of `fit`, [N] or [N, e]: labels for classes, 0 or 1 for binary
+        targets, outputs for regression.
         """
         answers = self._answers(self._joint(self._matrix(x)))
-        if self.head == "classes":
-            return answers
         columns = self.backend.xp.reshape(answers, (int(answers.shape[0]), -1))
         return self.members[0].model.in_shape_of_targets(columns)
 
@@ -189,8 +192,10 @@ class Bagging:
         return self.members
 
     def _matrix(self, x: Any) -> Array:
+        if self.feature_names is not None:
+            x = with_columns(x, self.feature_names)
         try:
-            array = self.backend.asarray(x, self.precision)
+            array = self.backend.asarray(x, self._dtype)
         except (DtypeError, MixedBackends) as error:
             raise type(error)(f"x: {error}") from error
         if len(array.shape) != 2:
@@ -210,7 +215,7 @@ class Bagging:
         if self.head == "classes":
             numbers = backend.asarray(list(range(model.output_width(int(own.shape[1])))), "int32")
             votes = xp.reshape(votes, (-1, 1)) == xp.reshape(numbers, (1, -1))
-        votes = backend.asarray(xp.astype(xp.reshape(votes, (int(own.shape[0]), -1)), backend.dtype(self.precision)))
+        votes = backend.asarray(xp.astype(xp.reshape(votes, (int(own.shape[0]), -1)), backend.dtype(self._dtype)))
         if self.head == "signs":
             return 2.0 * votes - 1.0
         return xp.concat([1.0 - votes, votes], axis=1) if self.head == "binary" and votes.shape[1] == 1 else votes
@@ -245,7 +250,7 @@ class Bagging:
     def _targets(self, y: Any, rows: int, outputs: int) -> Array:
         """Targets as the loss takes them; their classes where they are distributions, 0 and 1 for yes-or-no questions."""
         require_targets(y, rows)
-        targets = self.loss.prepare(y, outputs, self.backend, self.precision)
+        targets = self.loss.prepare(y, outputs, self.backend, self._dtype)
         if self.head == "classes" and len(targets.shape) == 2:
             return self.backend.argmax(targets)
         if self.head in ("binary", "signs"):
@@ -325,6 +330,7 @@ class _Job:
     seed: int
     backend: str
     precision: str
+    dtype: str
     epochs: int
     batch_size: int | None
 
@@ -334,7 +340,7 @@ def _train(job: _Job, x: Any, y: Any) -> Member:
     member, chosen = job.member, find_backend(job.backend)
     with using_threads(1), single_threaded_blas:
         rows = chosen.asarray(member.rows)
-        inputs = chosen.take_rows(chosen.asarray(x, job.precision), rows)
+        inputs = chosen.take_rows(chosen.asarray(x, job.dtype), rows)
         targets = chosen.take_rows(chosen.asarray(y), rows)
         if member.features is not None:
             inputs = _columns(chosen, inputs, member.features)

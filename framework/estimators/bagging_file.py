@@ -15,7 +15,7 @@ from ..engine.model import Sequential
 from ..engine.precision import PRECISIONS
 from ..export.description import built, described
 from ..export.output_paths import PathLike
-from ..export.persistence import target_ndim_of
+from ..export.persistence import feature_names_of, target_ndim_of
 from ..export.tensor_file import as_json, as_written, read_tensors, require_unchanged, write_tensors
 from ..losses import LOSSES
 from .member import Member
@@ -40,6 +40,7 @@ def save_bagging(bagging: Any, members: list[Member], path: PathLike, notes: dic
         "loss": [kind, bagging.loss.reduction],
         "combine": bagging.combine,
         "precision": bagging.precision,
+        "feature_names": bagging.feature_names,
         "target_ndim": members[0].model.target_ndim,
     }
     metadata = {
@@ -65,9 +66,11 @@ def load_bagging(cls: Any, path: PathLike, backend: Backend) -> Any:
         ndim = target_ndim_of(description.get("target_ndim"))
         models = [built(layers, None) for layers in description["layers"]]
         loss = LOSSES[kind](reduction=reduction)
-        bagging = cls(models, loss, len(models), combine=description["combine"], backend=backend,
-                      precision=description["precision"])  # fmt: skip
-        dtype = np.dtype(PRECISIONS[description["precision"]].master)
+        precision = PRECISIONS[description["precision"]]
+        own = precision.name if precision.name in backend.precisions else precision.master
+        bagging = cls(models, loss, len(models), combine=description["combine"], backend=backend, precision=own)
+        bagging.feature_names = feature_names_of(description.get("feature_names"))
+        dtype = np.dtype(precision.master)
         parts = _by_member(tensors, len(models))
         columns = [part.pop(COLUMNS, None) for part in parts]
         _require_same_rows(models, columns)
@@ -76,7 +79,7 @@ def load_bagging(cls: Any, path: PathLike, backend: Backend) -> Any:
                 raise TypeError(f"expected weights of type {dtype}")
             _require_shapes(model, part)
             model.head, model.target_ndim = loss.head, ndim
-            model.place(backend, bagging.precision)
+            model.place(backend, precision.master)
             model.load_parameters(part)
             bagging.members.append(Member(model, chosen))
     return bagging

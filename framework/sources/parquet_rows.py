@@ -22,7 +22,7 @@ from .names import listed, unknown_column
 from .row_source import RowNumbers, RowSource
 from .unpacked import allowed_bytes, require_allowed
 
-_PANDAS_INDEX = "__index_level_"
+PANDAS_INDEX = "__index_level_"
 _FIRST_BYTES = 1 << 16
 """Read at a time of a column of which only the first entry is needed."""
 
@@ -34,7 +34,7 @@ def parquet_names(path: str | os.PathLike[str]) -> list[str]:
         schema = require("pyarrow.parquet", "tables", "reading Parquet").read_schema(path)
     except (arrow.ArrowException, OSError, ValueError) as error:
         raise DataFileError(f"{path}: expected a Parquet file, reading failed ({error}); write it again") from error
-    return [name for name in schema.names if not name.startswith(_PANDAS_INDEX)]
+    return [name for name in schema.names if not name.startswith(PANDAS_INDEX)]
 
 
 def decoded_bytes(file: Any, columns: Sequence[str], group: int | None = None) -> int:
@@ -98,7 +98,7 @@ class ParquetRows(RowSource):
 
     def _chosen(self, columns: str | Sequence[str] | None) -> list[str]:
         """The names of the columns to read, which must be there."""
-        known = [name for name in self._file.schema_arrow.names if not name.startswith(_PANDAS_INDEX)]
+        known = [name for name in self._file.schema_arrow.names if not name.startswith(PANDAS_INDEX)]
         if len(set(known)) < len(known):
             raise DataFileError(f"{self.path}: expected different column names, found {listed(known)}; rename them")
         chosen = [columns] if isinstance(columns, str) else list(known if columns is None else columns)

@@ -1,4 +1,4 @@
-"""How many bytes a compressed file may become, and reading of gzipped files up to there.
+"""How many bytes a compressed file may become, and reading of gzipped and zipped files up to there.
 
 A few kilobytes can become any number of gigabytes; files that are not compressed are as large in memory as on the disk, or a
 few times larger, and have no limit.
@@ -9,12 +9,14 @@ from __future__ import annotations
 import gzip
 import io
 import re
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 from ...errors import DataFileError, HyperparameterError
+from .names import listed
 
 SMALL = 128 * 2**20
 """Bytes that every file may become."""
@@ -59,22 +61,59 @@ def shown(size: int) -> str:
 
 
 @contextmanager
-def opened(path: Path, allowed: int, gzipped: bool) -> Iterator[IO[bytes]]:
-    """A file as a stream of bytes; one that is gzipped raises DataFileError where it becomes larger than allowed."""
+def opened(path: Path, allowed: int) -> Iterator[IO[bytes]]:
+    """A file as a stream of bytes. What is gzipped, or the only file in a zip archive, by its content and not by its name, is
+    unpacked, up to as many bytes as are allowed.
+
+    Raises: DataFileError where it becomes larger, and for archives of several files or none, or with a password.
+    """
     with path.open("rb") as file:
-        if not gzipped:
+        packed = packing(file)
+        if packed is None:
             yield file
-            return
-        with io.BufferedReader(_Gunzipped(path, file, allowed)) as stream:
-            yield stream
+        elif packed == "gzip":
+            with io.BufferedReader(_Unpacked(path, gzip.GzipFile(fileobj=file, mode="rb"), allowed)) as stream:
+                yield stream
+        else:
+            with zipped(path, file) as member, io.BufferedReader(_Unpacked(path, member, allowed)) as stream:
+                yield stream
 
 
-class _Gunzipped(io.RawIOBase):
-    """What a gzipped file holds, up to a number of bytes."""
+def packing(file: IO[bytes]) -> Literal["gzip", "zip"] | None:
+    """How a file is compressed, by its first bytes; it stands at its start afterwards."""
+    start = file.read(4)
+    file.seek(0)
+    return "gzip" if start[:2] == b"\x1f\x8b" else "zip" if start == b"PK\x03\x04" else None
 
-    def __init__(self, path: Path, file: IO[bytes], allowed: int) -> None:
-        self._path, self._allowed, self._read = path, allowed, 0
-        self._file = gzip.GzipFile(fileobj=file, mode="rb")
+
+@contextmanager
+def zipped(path: Path, file: IO[bytes]) -> Iterator[IO[bytes]]:
+    """The only file in a zip archive, apart from what macOS adds."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            names = [name for name in archive.namelist() if not name.startswith("__MACOSX/") and not name.endswith("/")]
+            if len(names) != 1:
+                raise DataFileError(
+                    f"{path}: expected one file in the zip archive, found {len(names)} ({listed(names)}); unpack it"
+                    f"{' (it is a workbook: save it as CSV)' if '[Content_Types].xml' in names else ''}"
+                )
+            with archive.open(names[0]) as member:
+                yield member
+    except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:  # damaged, with a password, of unknown compression
+        raise DataFileError(f"{path}: expected a readable zip archive, reading failed ({error}); unpack it") from error
+
+
+def name_in_zip(path: Path) -> str:
+    """The name of the only file in a zip archive."""
+    with path.open("rb") as file, zipped(path, file) as member:
+        return member.name
+
+
+class _Unpacked(io.RawIOBase):
+    """What a compressed stream becomes, up to a number of bytes."""
+
+    def __init__(self, path: Path, stream: Any, allowed: int) -> None:
+        self._path, self._stream, self._allowed, self._read = path, stream, allowed, 0
 
     def readable(self) -> bool:
         """True."""
@@ -82,7 +121,7 @@ class _Gunzipped(io.RawIOBase):
 
     def readinto(self, into: Any) -> int:
         """See io.RawIOBase."""
-        count = self._file.readinto(into)
+        count = int(self._stream.readinto(into))
         self._read += count
         require_allowed(self._path, self._read, self._allowed)
         return count

@@ -5,18 +5,46 @@ Reading of files is in the `*_source.py` modules; the columns of a table are des
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import DataFileError
+from ...errors import DataFileError, EmptyDataError
 from ..optional import require
+from ..sources.names import listed, unknown_column
+from ..sources.parquet_rows import PANDAS_INDEX
 from .columns import Column
+from .table import Table
 from .text_column import TextColumn
 
 
-def column_of(column: Any, name: str, where: str = "", as_text: bool = False) -> Column:
+def chosen_names(names: Sequence[str], only: Collection[str] | None, path: Path) -> list[str]:
+    """The columns to read, in the order of the file: all but an index that pandas wrote along, or those of `only`.
+
+    Raises: UnknownColumn if one of `only` does not exist; DataFileError for repeated names.
+    """
+    names = [name for name in names if not name.startswith(PANDAS_INDEX)]
+    missing = [name for name in only or () if name not in names]
+    if missing:
+        raise unknown_column(missing, names, path.name)
+    if len(set(names)) < len(names):
+        raise DataFileError(f"{path}: expected different column names, found {listed(names)}; rename them")
+    chosen = set(names if only is None else only)
+    return [name for name in names if name in chosen]
+
+
+def table_of(table: Any, path: Path, text: Collection[str] = ()) -> Table:
+    """A pyarrow.Table from a file as a table, some columns of it as text; EmptyDataError for no rows."""
+    if table.num_rows == 0:
+        raise EmptyDataError(f"{path}: expected data rows, found none; check how the file was made")
+    columns = {name: column_of(table.column(name), name, str(path), name in text) for name in table.column_names}
+    return Table(columns, path.name)
+
+
+def column_of(column: Any, name: str, where: str = "", as_text: bool = False, strip: bool = False) -> Column:
     """A column of an Arrow table as numbers, booleans, dates or text.
 
     Integers become int64. Those that lack entries, other numbers, and columns of nulls only become float64, NaN where an entry
@@ -26,14 +54,14 @@ def column_of(column: Any, name: str, where: str = "", as_text: bool = False) ->
     encodings count as what they encode, extension types as what they store.
 
     Args: column – pyarrow.ChunkedArray [N]; name – of the column; where – the file, for messages; as_text – whether values of
-        all these types become text.
+        all these types become text; strip – whether blanks at both ends of text are removed, and empty text is missing.
     Returns: [N] float64, int64, bool, datetime64[us] or TextColumn, on the host.
     Raises: DataFileError for lists, structs, maps and other types that are no single value, and for values that do not fit.
     """
     arrow = require("pyarrow", "tables", "reading tables")
     label = f"{where}, column {name!r}" if where else f"column {name!r}"
     try:
-        return _converted(arrow, column, label, as_text)
+        return _converted(arrow, column, label, as_text, strip)
     except (arrow.ArrowException, ValueError, OverflowError) as error:
         if isinstance(error, DataFileError):
             raise
@@ -42,19 +70,20 @@ def column_of(column: Any, name: str, where: str = "", as_text: bool = False) ->
         ) from error
 
 
-def _converted(arrow: Any, column: Any, label: str, as_text: bool) -> Column:
+def _converted(arrow: Any, column: Any, label: str, as_text: bool, strip: bool) -> Column:
     types, kind = arrow.types, column.type
     if isinstance(kind, arrow.BaseExtensionType):
-        return _converted(arrow, column.cast(kind.storage_type), label, as_text)
+        return _converted(arrow, column.cast(kind.storage_type), label, as_text, strip)
     if types.is_run_end_encoded(kind):
         decode = require("pyarrow.compute", "tables", "reading tables").run_end_decode
-        return _converted(arrow, arrow.chunked_array([decode(part) for part in column.chunks], kind.value_type), label, as_text)
+        decoded = arrow.chunked_array([decode(part) for part in column.chunks], kind.value_type)
+        return _converted(arrow, decoded, label, as_text, strip)
     if types.is_dictionary(kind):
         if is_text_type(kind.value_type):
-            return _text(arrow, column)
-        return _converted(arrow, column.cast(kind.value_type), label, as_text)
+            return _text(arrow, column, strip)
+        return _converted(arrow, column.cast(kind.value_type), label, as_text, strip)
     if _is_bytes(types, kind) or is_text_type(kind):
-        return _text(arrow, column.cast(arrow.large_string()))
+        return _text(arrow, column.cast(arrow.large_string()), strip)
     single = (
         types.is_null(kind) or types.is_boolean(kind) or types.is_integer(kind) or types.is_floating(kind)
         or types.is_decimal(kind) or types.is_date(kind) or types.is_timestamp(kind) or types.is_time(kind)
@@ -90,22 +119,33 @@ def _integers(arrow: Any, column: Any) -> Column:
         return _text(arrow, column.cast(arrow.large_string()))
 
 
-def _text(arrow: Any, column: Any) -> TextColumn:
+def _text(arrow: Any, column: Any, strip: bool = False) -> TextColumn:
     """Text, plain or in a dictionary, each different one once."""
     coded = column if arrow.types.is_dictionary(column.type) else column.dictionary_encode()
     if len(coded) == 0:
         return TextColumn.of(())
     coded = coded.unify_dictionaries()
-    # A dictionary may hold the same text twice, or none.
-    values = TextColumn.of(coded.chunk(0).dictionary.to_pylist())
-    code_of = np.append(values.codes, np.int32(-1))
-    codes = [chunk.indices.cast(arrow.int64()).fill_null(-1).to_numpy(zero_copy_only=False) for chunk in coded.chunks]
-    return TextColumn(code_of[np.concatenate(codes)], values.values)
+    values = coded.chunk(0).dictionary
+    if strip:
+        compute = require("pyarrow.compute", "tables", "reading tables")
+        values = compute.utf8_trim_whitespace(values)
+        values = compute.if_else(compute.equal(values, ""), None, values)
+    different = values.dictionary_encode()  # a dictionary may hold the same text twice, or none
+    code_of = np.append(_codes(arrow, arrow.chunked_array([different.indices])), np.int32(-1))
+    codes = _codes(arrow, arrow.chunked_array([chunk.indices for chunk in coded.chunks]))
+    return TextColumn(code_of[codes], np.array(different.dictionary.to_numpy(zero_copy_only=False), dtype=object))
+
+
+def _codes(arrow: Any, indices: Any) -> NDArray[np.int32]:
+    """Indices into a dictionary, -1 where one is missing."""
+    codes: NDArray[np.int32] = indices.cast(arrow.int32()).fill_null(-1).to_numpy()
+    return codes
 
 
 def _numpy(column: Any, dtype: Any) -> NDArray[Any]:
     """As an array of its own, which can be written to."""
-    return np.array(column.to_numpy(), dtype=dtype)
+    array = column.to_numpy()
+    return np.array(array, dtype=dtype, copy=None if array.flags.writeable else True)
 
 
 def is_text_type(kind: Any) -> bool:

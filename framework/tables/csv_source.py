@@ -1,230 +1,185 @@
-"""Reading of delimited text files (.csv, .tsv, .txt, plain or gzipped) into columns of numbers or text.
+"""Reading of delimited text files (.csv, .tsv, .txt, plain, gzipped or zipped), through pyarrow.
 
-Choosing the target among the columns lives in `sources.py`.
+Their layout is inferred in `text_layout.py`; what is wrong with a file that pyarrow cannot read is found in `csv_errors.py`.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 import zlib
-from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
-from itertools import chain, islice
+from collections.abc import Collection, Iterable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...errors import DataFileError, EmptyDataError
-from ..sources.names import listed, unknown_column
-from ..sources.unpacked import allowed_bytes, opened
+from ..optional import require
+from ..sources.names import unknown_column
+from ..sources.unpacked import allowed_bytes
+from .arrow_columns import column_of
+from .cells import MISSING, missing_tokens
 from .columns import Column, is_text
-from .text_column import TextColumn
+from .csv_errors import cause, require_closed_quotes
+from .table import Table
+from .text_layout import DECIMAL_COMMAS, Seen, TextFile, TextOptions, find_decimal, find_layout, other_encoding
 
-_DELIMITERS = (",", ";", "\t")
-_SAMPLE_LINES = 50
-_BLOCK_ROWS = 256
-_COMMA_NUMBER = re.compile(
-    r"[+-]?(\d+|\d{1,3}([. '\u00a0\u202f]\d{3})+)?,\d+([eE][+-]?\d+)?|[+-]?\d{1,3}(,\d{3})+(\.\d*)?"
-)
-"""1,5 and 1.234,5 and 1,234,567.8: numbers with commas, which this program does not read."""
-_ABSENT = frozenset({"", "-", "?", "na", "n/a", "nan", "null", "none"})
-
-
-class Layout(NamedTuple):
-    """The delimiter, the column names, and whether the first row holds them."""
-
-    delimiter: str
-    names: tuple[str, ...]
-    has_header: bool
+_BLOCK, _LARGEST_BLOCK, _LINES = 1 << 20, 1 << 30, 64
+_TOO_LARGE = 2.0**63
+_MANY_DIGITS = re.compile(r"[+-]?\d{19,}", re.ASCII)
 
 
 def read_csv(
-    path: Path, only: Collection[str] | None = None, text: Collection[str] = (), max_unpacked: int | str | None = None
-) -> dict[str, Column]:
-    """Read a delimited text file.
+    path: Path,
+    only: Collection[str] | None = None,
+    text: Collection[str] = (),
+    max_unpacked: int | str | None = None,
+    options: TextOptions | None = None,
+    missing: Collection[str] = MISSING,
+) -> Table:
+    """Read a delimited text file; see `find_layout` for what is inferred.
 
-    The delimiter is comma, semicolon or tab, whichever splits the first lines into equally many cells. The first row names the
-    columns; if each of its cells is a number there is no header, and the columns are called c0, c1, …. A column without a name
-    is named by its number in the same way. A column is numeric if each cell that is not empty is a number (decimal point, no
-    thousands mark); its empty cells become NaN, and so do -, ?, NA, N/A, null and none among numbers. Numbers with decimal
-    commas or thousands separators raise an error, so that such a column does not silently become text. In text columns,
-    whitespace at both ends of a cell is removed. Blank lines are skipped.
+    A column is int64, float64, bool or datetime64[us] if each of its cells is of that type or missing. All others are text as
+    it is written, also integers that int64 does not hold; in text only empty cells are missing, and blanks at both ends of a
+    cell are removed. Blank lines are skipped, and so are lines of another length that begin with `#`.
 
-    Args: path – of an UTF-8 file; only – names of the columns to keep, all by default; text – names of columns to read as text
-        even if every cell is a number; max_unpacked – see `allowed_bytes`.
-    Returns: name -> [N] float64 or TextColumn, in the order of the file.
-    Raises: DataFileError for rows of unequal length, decimal commas, and files that are not text; EmptyDataError for no data
-        rows; UnknownColumn if one of `only` does not exist.
+    Args: path – of the file; only – names of the columns to keep, all by default; text – names of columns to read as text
+        even if every cell is a number; max_unpacked – see `allowed_bytes`; options – what is known of the layout; missing –
+        texts that stand for a missing cell among numbers, dates and booleans, in any case.
+    Returns: the columns, in the order of the file, with the layout.
+    Raises: DataFileError for rows of unequal length and files that are not text; EmptyDataError for no data rows; UnknownColumn
+        if one of `only` does not exist; MissingDependency without pyarrow.
     """
+    require("pyarrow.csv", "tables", "reading CSV")
+    options = options or TextOptions()
+    file = TextFile(path, allowed_bytes(path, max_unpacked))
+    tokens = missing_tokens(missing)
     try:
-        file = _File(path, allowed_bytes(path, max_unpacked))
-        layout = _layout(file)
-        if only is not None:
-            missing = [name for name in only if name not in layout.names]
-            if missing:
-                raise unknown_column(missing, layout.names, path.name)
-        wanted = [j for j, name in enumerate(layout.names) if only is None or name in only]
-        as_text = {j for j in wanted if layout.names[j] in text}
-        columns, found_later = _convert(file, layout, wanted, as_text)
-        if found_later:
-            columns, _ = _convert(file, layout, wanted, as_text | found_later)
-        for j, column in columns.items():
-            if is_text(column) and j not in as_text:
-                _require_no_comma_numbers([cell or "" for cell in column.tolist()], f"{path}, column {layout.names[j]!r}")
-                columns[j] = _numbers_with_gaps(column)
+        try:
+            return _Reader(file, options, tokens).table(only, text)
+        except _NotUtf8:
+            return _Reader(file, replace(options, encoding=other_encoding(file)), tokens).table(only, text)
     except UnicodeDecodeError as error:
         raise DataFileError(
-            f"{path}: expected UTF-8 text, found other bytes ({error}); save the file as UTF-8"
+            f"{path}: expected {error.encoding} text, found other bytes ({error}); give its encoding with --encoding "
+            "(in Python encoding=)"
         ) from error
-    except (csv.Error, OSError, EOFError, zlib.error) as error:
-        raise DataFileError(
-            f"{path}: expected a readable text table, reading failed ({error}); check the file"
-        ) from error
-    return {layout.names[j]: column for j, column in columns.items()}
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataFileError(f"{path}: expected a readable text table, reading failed ({error}); check the file") from error
 
 
-class _File(NamedTuple):
-    """A file, and how many bytes it may become if it is gzipped."""
-
-    path: Path
-    allowed: int
-
-    @contextmanager
-    def opened(self) -> Iterator[TextIO]:
-        """Its text."""
-        with (
-            opened(self.path, self.allowed, self.path.suffix.lower() == ".gz") as stream,
-            io.TextIOWrapper(stream, encoding="utf-8-sig", newline="") as text,
-        ):
-            yield text
+class _NotUtf8(Exception):
+    """The file is not UTF-8, which was inferred from its first lines."""
 
 
-def _layout(file: _File) -> Layout:
-    path = file.path
-    with file.opened() as stream:
-        sample = list(islice(stream, _SAMPLE_LINES))
-    delimiters = ("\t",) if path.name.lower().removesuffix(".gz").endswith(".tsv") else _DELIMITERS
-    delimiter = max(delimiters, key=lambda candidate: _fit(sample, candidate))
-    first = next((row for row in csv.reader(sample, delimiter=delimiter) if row), None)
-    if first is None:
-        raise EmptyDataError(f"{path}: expected a header row and data rows, the file is empty; check how it was made")
-    cells = [cell.strip() for cell in first]
-    has_header = not all(cells) or _numbers(cells) is None
-    if has_header:
-        _require_no_comma_numbers(cells, f"{path}, first row")
-    named = cells if has_header else [""] * len(cells)
-    names = tuple(cell or f"c{index}" for index, cell in enumerate(named))
-    repeated = sorted(name for name, count in Counter(names).items() if count > 1)
-    if repeated:
-        raise DataFileError(f"{path}: expected different column names, found {listed(repeated)} repeated; rename them")
-    return Layout(delimiter, names, has_header)
+class _Reader:
+    """Reads the columns of one file; `tokens` – missing texts in lower case."""
 
+    def __init__(self, file: TextFile, options: TextOptions, tokens: frozenset[str]) -> None:
+        self.file, self.options, self.tokens = file, options, tokens
+        self.layout = find_layout(file, options, tokens)
+        self.arrow = require("pyarrow", "tables", "reading CSV")
+        self.csv = require("pyarrow.csv", "tables", "reading CSV")
 
-def _fit(sample: Sequence[str], delimiter: str) -> tuple[bool, int]:
-    try:
-        rows = [row for row in csv.reader(sample, delimiter=delimiter) if row]
-    except csv.Error:  # for another delimiter, a line of very many cells is one cell that is too long
-        return False, 0
-    if len(sample) == _SAMPLE_LINES:
-        rows = rows[:-1]  # the sample may end inside a quoted cell
-    if not rows:
-        return False, 0
-    widths = {len(row) for row in rows}
-    return len(widths) == 1 and len(rows[0]) > 1, len(rows[0])
+    def table(self, only: Collection[str] | None, text: Collection[str]) -> Table:
+        """See `read_csv`."""
+        names, path = self.layout.names, self.file.path
+        absent = [name for name in only or () if name not in names]
+        if absent:
+            raise unknown_column(absent, names, path.name)
+        chosen = names if only is None else set(only)
+        wanted = [j for j, name in enumerate(names) if name in chosen]
+        as_text = self.layout.texts.union(j for j in wanted if names[j] in text)
+        columns = self.columns(wanted, as_text)
+        if self.options.decimal is None and self.layout.decimal == "." and self.has_decimal_commas(columns, as_text):
+            self.layout = self.layout._replace(decimal=",").noted(DECIMAL_COMMAS)
+            columns = self.columns(wanted, as_text)
+        ends = columns.get(len(names) - 1) if self.layout.trailing and len(columns) > 1 else None
+        if ends is not None and is_text(ends) and ends.missing.all():
+            del columns[len(names) - 1]
+            self.layout = self.layout.noted("each line ends in a delimiter, after which there is no column")
+        return Table({names[j]: column for j, column in columns.items()}, path.name, self.layout)
 
-
-def _convert(
-    file: _File, layout: Layout, wanted: Sequence[int], as_text: set[int]
-) -> tuple[dict[int, Column], set[int]]:
-    """Read the columns, and return which of them turned out to be text only after their first block."""
-    parts: dict[int, list[Any]] = {j: [] for j in wanted}
-    text, found_later = set(as_text), set[int]()
-    rows = 0
-    for block in _blocks(file, layout):
-        cells_of = list(zip(*block, strict=True))
+    def columns(self, wanted: Collection[int], as_text: Collection[int]) -> dict[int, Column]:
+        """The columns of these numbers, some of them as text."""
+        types, found, unsure = self.arrow.types, dict[int, Column](), list[int]()
+        parts = self.read(wanted, as_text)
         for j in wanted:
-            if j in found_later:
+            part = parts.pop(j)  # so that no column is in memory twice for long
+            if types.is_null(part.type) or types.is_time(part.type):
+                unsure.append(j)
                 continue
-            numbers = None if j in text else _numbers(cells_of[j])
-            if numbers is not None:
-                parts[j].append(numbers)
-            elif j in text or rows == 0:
-                text.add(j)
-                parts[j].append([cell.strip() or None for cell in cells_of[j]])
-            else:
-                found_later.add(j)
-        rows += len(block)
-    if rows == 0:
-        raise EmptyDataError(f"{file.path}: expected data rows after the header, found none; check how the file was made")
-    if found_later:
-        return {}, found_later
-    return {
-        j: TextColumn.of(chain.from_iterable(blocks)) if j in text else np.concatenate(blocks) for j, blocks in parts.items()
-    }, found_later
+            found[j] = made = self.column(j, part)
+            if types.is_floating(part.type) and not is_text(made) and bool((np.abs(made) >= _TOO_LARGE).any()):
+                unsure.append(j)
+        for j, part in self.read(unsure, unsure).items() if unsure else ():
+            written = self.column(j, part)
+            if j not in found or (is_text(written) and any(map(_exceeds_int64, written.values))):
+                found[j] = written
+        return {j: found[j] for j in wanted}
 
+    def has_decimal_commas(self, columns: dict[int, Column], as_text: Collection[int]) -> bool:
+        """Whether columns that began with whole numbers go on with decimal commas, and none has points."""
+        if any(not is_text(column) and column.dtype == np.float64 for column in columns.values()):
+            return False
+        late = [column.values for j, column in columns.items() if is_text(column) and j not in as_text]
+        return find_decimal([cell for cell in cells if cell.lower() not in self.tokens] for cells in late) == ","
 
-def _blocks(file: _File, layout: Layout) -> Iterator[list[list[str]]]:
-    width = len(layout.names)
-    with file.opened() as stream:
-        reader = csv.reader(stream, delimiter=layout.delimiter)
-        block: list[list[str]] = []
-        header_to_skip = layout.has_header
-        for row in reader:
-            if not row:
-                continue
-            if header_to_skip:
-                header_to_skip = False
-                continue
-            if len(row) != width:
-                raise DataFileError(
-                    f"{file.path}, line {reader.line_num}: expected {width} cells, found {len(row)}; "
-                    f"fix the line (cells that contain {layout.delimiter!r} need quotes)"
-                )
-            block.append(row)
-            if len(block) == _BLOCK_ROWS:
-                yield block
-                block = []
-        if block:
-            yield block
+    def column(self, j: int, part: Any) -> Column:
+        """One column of a table."""
+        return column_of(part, self.layout.names[j], str(self.file.path), strip=True)
 
-
-def _require_no_comma_numbers(cells: Sequence[str], where: str) -> None:
-    """Raises DataFileError for cells that are all numbers or missing, if some are written with commas."""
-    first = ""
-    for cell in cells:
-        if cell.lower() in _ABSENT:
-            continue
-        if _COMMA_NUMBER.fullmatch(cell):
-            first = first or cell
-        elif _numbers([cell]) is None:
-            return
-    if first:
-        raise DataFileError(
-            f"{where}: expected numbers with a decimal point and without thousands separators, such as 1.5 or 1234.5, "
-            f"found {first!r}; write a decimal point instead of a comma"
-        )
-
-
-def _numbers_with_gaps(column: TextColumn) -> Column:
-    """A text column as numbers, NaN where they are absent, if it holds nothing else; otherwise the column as it is."""
-    numbers = _numbers(["" if cell is None or cell.lower() in _ABSENT else cell for cell in column.tolist()])
-    return column if numbers is None or np.isnan(numbers).all() else numbers
-
-
-def _numbers(cells: Sequence[str]) -> NDArray[np.float64] | None:
-    """The cells as float64, NaN for empty ones; None if one of them is neither empty nor a number."""
-    try:
-        values = list(map(float, cells))
-    except ValueError:
+    def read(self, wanted: Collection[int], as_text: Collection[int]) -> dict[int, Any]:
+        """The columns of these numbers as pyarrow reads them; the file is diagnosed if it cannot."""
+        block = min(max(_BLOCK, _LINES * self.layout.longest), _LARGEST_BLOCK)
         try:
-            values = [float(cell) if cell and not cell.isspace() else float("nan") for cell in cells]
-        except ValueError:
-            return None
-    if "_" in "".join(cells):  # float() reads Python's 1_000, a data file does not mean that
-        return None
-    return np.array(values, dtype=np.float64)
+            return self.attempt(wanted, as_text, self.layout.breaks, block)
+        except self.arrow.ArrowInvalid:
+            pass  # cells with line breaks, or lines that are longer than a block
+        try:
+            return self.attempt(wanted, as_text, True, min(_LINES * block, _LARGEST_BLOCK))
+        except self.arrow.ArrowInvalid as error:
+            if "UTF8" in str(error) and self.options.encoding is None:
+                raise _NotUtf8 from error
+            raise cause(self.file, self.layout, error) from error
+
+    def attempt(self, wanted: Collection[int], as_text: Collection[int], breaks: bool, block: int) -> dict[int, Any]:
+        """One pass over the file; pyarrow.ArrowInvalid if it fails."""
+        layout, text = self.layout, self.arrow.dictionary(self.arrow.int32(), self.arrow.string())
+        seen = Seen(layout.quote.encode())
+        with self.file.utf8(layout.encoding, layout.start, layout.delimiter == " ", seen) as stream:
+            if not stream.peek(1):
+                raise EmptyDataError(
+                    f"{self.file.path}: expected data rows after the header, found none; check how the file was made"
+                )
+            table = self.csv.read_csv(
+                stream,
+                self.csv.ReadOptions(column_names=[str(j) for j in range(len(layout.names))], block_size=block),
+                self.csv.ParseOptions(
+                    delimiter=layout.delimiter, quote_char=layout.quote, newlines_in_values=breaks,
+                    invalid_row_handler=lambda row: "skip" if row.text[:1] == "#" or not row.text.strip() else "error",
+                ),
+                self.csv.ConvertOptions(
+                    include_columns=[str(j) for j in wanted], column_types={str(j): text for j in wanted if j in as_text},
+                    null_values=_spellings(self.tokens), decimal_point=layout.decimal, auto_dict_encode=True,
+                    auto_dict_max_cardinality=2**31 - 1,
+                ),
+            )  # fmt: skip
+        if seen.quotes % 2 and not seen.end.rstrip().endswith(layout.quote.encode()):
+            require_closed_quotes(self.file, layout)
+        if table.num_rows == 0:
+            raise EmptyDataError(f"{self.file.path}: expected data rows, found none; check how the file was made")
+        return dict(zip(wanted, table.columns, strict=True))
+
+
+def _spellings(tokens: Iterable[str]) -> list[str]:
+    """Missing texts in the usual cases, for pyarrow compares exactly, and with a blank, as after a comma."""
+    cases = {case for token in tokens for case in (token, token.upper(), token.title(), token.replace("nan", "NaN"))}
+    return sorted(cases | {f" {case}" for case in cases})
+
+
+def _exceeds_int64(cell: str) -> bool:
+    return _MANY_DIGITS.fullmatch(cell) is not None and not -(2**63) <= int(cell[:40]) < 2**63
+
+

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DataFileError, EmptyDataError
-from ..sources.unpacked import allowed_bytes, opened, require_allowed
+from ..sources.unpacked import allowed_bytes, opened, packing, require_allowed
 from .own_parts import joined_arrays
 from .table import Matrix
 
@@ -69,9 +69,9 @@ def read_idx_array(path: Path, max_unpacked: int | str | None = None) -> NDArray
     """Read one IDX file: two zero bytes, a type, the number of axes, their lengths (big-endian), the entries."""
     try:
         with path.open("rb") as file:
-            gzipped = file.read(2) == b"\x1f\x8b"
-        with opened(path, allowed_bytes(path, max_unpacked), gzipped) as stream:
-            return _array(path, stream, None if gzipped else path.stat().st_size, allowed_bytes(path, max_unpacked))
+            plain = packing(file) is None
+        with opened(path, allowed_bytes(path, max_unpacked)) as stream:
+            return _array(path, stream, path.stat().st_size if plain else None, allowed_bytes(path, max_unpacked))
     except (OSError, EOFError, zlib.error) as error:
         raise DataFileError(
             f"{path}: expected a readable IDX file, plain or gzipped, reading failed ({error}): truncated or damaged; "
@@ -80,7 +80,7 @@ def read_idx_array(path: Path, max_unpacked: int | str | None = None) -> NDArray
 
 
 def _array(path: Path, stream: IO[bytes], size: int | None, allowed: int) -> NDArray[Any]:
-    """The array in a stream of `size` bytes, or of an unknown number if it is gzipped."""
+    """The array in a stream of `size` bytes, or of an unknown number if it is compressed."""
     magic = stream.read(4)
     if len(magic) < 4 or magic[0] != 0 or magic[1] != 0 or magic[2] not in _TYPES or not 0 < magic[3] <= _MOST_AXES:
         raise DataFileError(

@@ -168,6 +168,7 @@ def find_part_files(folder: Path, extensions: Collection[str]) -> list[PartFile]
         for path in sorted(folder.glob(pattern))
         if _suffix(path) in extensions and path.is_file() and not _hidden(path.relative_to(folder))
     ]
+    files = [path for path in files if _suffix(path) != ".txt"] or files  # beside data, it is a licence or the like
     if not files:
         raise DataFileError(
             f"expected a data file, {str(folder)!r} is a folder without files that end in {', '.join(extensions)}; give the "

@@ -8,27 +8,28 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-from ...errors import DataFileError, EmptyDataError, FusedstepError
+from ...errors import DataFileError, FusedstepError
 from ..optional import require
-from ..sources.names import listed, unknown_column
 from ..sources.parquet_rows import decoded_bytes
 from ..sources.unpacked import allowed_bytes, require_allowed
-from .arrow_columns import column_of, is_text_type
-from .columns import Column
-
-_PANDAS_INDEX = "__index_level_"
+from .arrow_columns import chosen_names, is_text_type, table_of
+from .table import Table
 
 
 def read_parquet(
-    path: Path, only: Collection[str] | None = None, text: Collection[str] = (), max_unpacked: int | str | None = None
-) -> dict[str, Column]:
+    path: Path,
+    only: Collection[str] | None = None,
+    text: Collection[str] = (),
+    max_unpacked: int | str | None = None,
+    *_: object,
+) -> Table:
     """Read a Parquet file.
 
     The types of columns are converted by `column_of`. An index column written by pandas is left out.
 
     Args: path – of the file; only – names of the columns to read, all by default; text – names of columns to turn into text
         even if they hold numbers; max_unpacked – see `allowed_bytes`.
-    Returns: name -> column [N].
+    Returns: the columns, in the order of the file.
     Raises: DataFileError for a damaged file, one that becomes too large, and columns of lists and the like;
         EmptyDataError for no rows; UnknownColumn if one of `only` does not exist; MissingDependency without pyarrow.
     """
@@ -37,20 +38,12 @@ def read_parquet(
     try:
         with parquet.ParquetFile(path) as file:
             schema = file.schema_arrow
-            names = [name for name in schema.names if not name.startswith(_PANDAS_INDEX)]
-            missing = [name for name in only or () if name not in names]
-            if missing:
-                raise unknown_column(missing, names, path.name)
-            wanted = [name for name in names if only is None or name in only]
-            if len(set(names)) < len(names):
-                raise DataFileError(f"{path}: expected different column names, found {listed(names)}; rename them")
+            wanted = chosen_names(schema.names, only, path)
             require_allowed(path, decoded_bytes(file, wanted), allowed_bytes(path, max_unpacked))
             texts = [name for name in wanted if is_text_type(schema.field(name).type)]
             with parquet.ParquetFile(path, read_dictionary=texts) as coded:  # each text once, however often it occurs
                 table = coded.read(columns=wanted)
-            if table.num_rows == 0:
-                raise EmptyDataError(f"{path}: expected data rows, found none; check how the file was made")
-            return {name: column_of(table.column(name), name, str(path), name in text) for name in wanted}
+            return table_of(table, path, text)
     except (arrow.ArrowException, OSError, ValueError, OverflowError, LookupError) as error:
         if isinstance(error, FusedstepError):
             raise

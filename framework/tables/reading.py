@@ -21,11 +21,13 @@ from ..sources.memory_map import memory_map
 from ..sources.names import did_you_mean, listed, unknown_column
 from ..sources.parquet_rows import ParquetRows, parquet_names
 from ..sources.row_source import RowSource, joined_rows
+from ..sources.unpacked import name_in_zip
 from .bundled import BUNDLED, read_bundled
 from .cells import MISSING
 from .column_kind import kinds_from_json
 from .columns import Column
 from .csv_source import read_csv
+from .feather_source import read_feather
 from .idx_source import has_labels, read_idx, read_idx_labels
 from .kinds import apply_kinds, find_kinds, require_names
 from .layouts import PARTS, PartFile, chosen_part, file_names, find_part_files, other_parts_beside
@@ -37,16 +39,23 @@ from .roles import find_targets, from_matrix, kinds_with_split, split_column, sp
 from .svmlight_source import read_svmlight
 from .table import Dataset, Features, Matrix, Table
 from .targets import Target
+from .text_layout import TextLayout, TextOptions
 
-Format: TypeAlias = Literal["bundled", "csv", "parquet", "npy", "npz", "idx", "svmlight"]
-TableReader: TypeAlias = Callable[[Path, Collection[str] | None, Collection[str], int | str | None], dict[str, Column]]
+Format: TypeAlias = Literal["bundled", "csv", "parquet", "feather", "npy", "npz", "idx", "svmlight"]
+TableReader: TypeAlias = Callable[..., Table]
+"""Takes path, columns, text columns, max_unpacked, and of text files what is known of their layout, and the missing texts."""
 
 EXTENSIONS: dict[str, Format] = {
     ".csv": "csv",
     ".tsv": "csv",
     ".txt": "csv",
+    ".data": "csv",
+    ".dat": "csv",
     ".parquet": "parquet",
     ".pq": "parquet",
+    ".feather": "feather",
+    ".arrow": "feather",
+    ".ipc": "feather",
     ".npy": "npy",
     ".npz": "npz",
     ".idx": "idx",
@@ -55,9 +64,9 @@ EXTENSIONS: dict[str, Format] = {
     ".svmlight": "svmlight",
     ".libsvm": "svmlight",
 }
-"""Extension -> format; csv, idx and svmlight may also end in .gz, and names like `…-idx3-ubyte` are IDX."""
+"""Extension -> format; csv, idx and svmlight may also end in .gz or .zip, and names like `…-idx3-ubyte` are IDX."""
 
-_TABLES: dict[Format, TableReader] = {"csv": read_csv, "parquet": read_parquet}
+_TABLES: dict[Format, TableReader] = {"csv": read_csv, "parquet": read_parquet, "feather": read_feather}
 _IDX_NAME = re.compile(r"[-.]idx\d?(-ubyte)?$")
 _NUMBERED = re.compile(r"x(\d+)")
 
@@ -77,22 +86,27 @@ def load(
     time: str | None = None,
     validation: str | os.PathLike[str] | None = None,
     test: str | os.PathLike[str] | None = None,
+    delimiter: str | None = None,
+    encoding: str | None = None,
+    decimal: str | None = None,
+    header: bool | None = None,
 ) -> Dataset:
     """Read features and target, and find out what each column of a table is: see `find_kinds` and `find_target`.
 
     Args: source – one of `BUNDLED`, the path of a file with one of `EXTENSIONS`, or a folder of tables, see `find_part_files`;
-        target – name of the target column, or names of several; required for tables (CSV, Parquet); for .npz the name of the
-        target array, see `find_arrays`; other sources have only one target; labels – path of the labels file of an IDX or .npy
-        source, if it is not found by the name of the features in the same folder; text – names of table columns to read as
-        text even if they hold numbers, such as postcodes; stream – read the features on demand from their file (.npy, .npz,
-        .parquet); the target is in memory; max_unpacked – bytes that a compressed file, or an svmlight file without its zeros,
-        may become in memory, such as 8_000_000_000 or "8GB"; by default 128 MiB, or 50 times its size if that is more; number
-        – names of table columns to read as numbers, where other cells count as missing; drop – names of table columns to leave
-        out; missing – texts in table cells that stand for a missing value; task – of the target, if it is not to be inferred:
-        labels that are written as numbers are text in a classification if they would be printed otherwise, such as 01; group,
-        time – name of a column by which the rows are to be divided: no group is in two parts, or the test part is the latest.
-        It is no feature, unless `text` or `number` name it too. In .npz it may be an array of its own; validation, test –
-        further files, or folders, of the same format: the validation and the test part.
+        target – name of the target column, or names of several; required for tables (CSV, Parquet, Feather); for .npz the name
+        of the target array, see `find_arrays`; other sources have only one target; labels – path of the labels file of an IDX
+        or .npy source, if it is not found by the name of the features in the same folder; text – names of table columns to
+        read as text even if they hold numbers, such as postcodes; stream – read the features on demand from their file (.npy,
+        .npz, .parquet); the target is in memory; max_unpacked – bytes that a compressed file, or an svmlight file without its
+        zeros, may become in memory, such as 8_000_000_000 or "8GB"; by default 128 MiB, or 50 times its size if that is more;
+        number – names of table columns to read as numbers, where other cells count as missing; drop – names of table columns
+        to leave out; missing – texts in table cells that stand for a missing value; task – of the target, if it is not to be
+        inferred: labels that are written as numbers are text in a classification if they would be printed otherwise, such as
+        01; group, time – name of a column by which the rows are to be divided: no group is in two parts, or the test part is
+        the latest. It is no feature, unless `text` or `number` name it too. In .npz it may be an array of its own; validation,
+        test – further files, or folders, of the same format: the validation and the test part; delimiter, encoding, decimal,
+        header – of a text file, see `TextOptions`; by default inferred from it by `find_layout`.
     Returns: Dataset on the host, with a RowSource as features if they are streamed. Its rows are those of all parts; `own` says
         which are its validation and test part: of the files named here, of a folder, of an archive with arrays such as x_train
         and x_test, or of images beside train-images-….
@@ -110,7 +124,9 @@ def load(
         return _streamed(form, path, part_files, targets, labels_path, text, drop, missing, task, max_unpacked, group, time)
     if form in _TABLES:
         written = [*targets, *by] if form == "csv" else []
-        columns, rows = _read_tables(form, part_files, [*text, *written], max_unpacked)
+        given = TextOptions(delimiter, encoding, decimal, header)
+        columns, rows, layout = _read_tables(form, part_files, [*text, *written], max_unpacked, given, missing)
+        mark = layout.decimal if layout else "."
         if not targets:
             raise UnknownColumn(
                 f"expected the name of the target column of {path.name}, none was given; "
@@ -121,15 +137,16 @@ def load(
         typed = form != "csv"
         split_by = split_column(columns, group, time, path.name)
         with rows_of_files(rows):
-            values, notes = find_targets(columns, targets, text, missing, task, typed)
+            values, notes = find_targets(columns, targets, text, missing, task, typed, mark)
             others = {name: column for name, column in columns.items() if name not in targets}
             aside = [column for column in by if column not in (*text, *number, *drop)]
             _require_features(path, targets, set(others) - set(aside))
             text = [column for column in text if column not in targets]
-            table, kinds = find_kinds(Table(others, path.name), text, number, [*drop, *aside], missing, typed)
+            table, kinds = find_kinds(Table(others, path.name), text, number, [*drop, *aside], missing, typed, mark)
         kinds = kinds_with_split(kinds, aside[0]) if aside else kinds
+        notes = (*(layout.notes if layout else ()), *notes)
         return Dataset(
-            table, values, name, targets[0], None, split_by, kinds, notes, missing=tuple(missing), own=own_parts(rows)
+            table, values, name, targets[0], None, split_by, kinds, notes, tuple(missing), layout, own_parts(rows)
         )
     if form == "npz":
         read = read_npz(part_files, next(iter(targets), None), max_unpacked)
@@ -209,17 +226,40 @@ def _read_tables(
     part_files: Sequence[PartFile],
     text: Collection[str],
     max_unpacked: int | str | None,
+    options: TextOptions | None = None,
+    missing: Collection[str] = MISSING,
     only: Collection[str] | None = None,
-) -> tuple[dict[str, Column], list[FileRows]]:
-    """The columns of all files, one after the other, and how many rows are of which file; only – columns to read."""
-    read = _TABLES[form]
-    tables = [read(one.path, only, text, max_unpacked) for one in part_files]
-    mixed = mixed_columns(tables) if form == "csv" else []
+) -> tuple[dict[str, Column], list[FileRows], TextLayout | None]:
+    """The columns of all files, one after the other, how many rows are of which file, and the layout of the first.
+
+    Args: only – columns to read; others as of `read_csv`. Further text files have the decimal mark of the first one, and names
+        in the first row if it has.
+    """
+    tables = _tables(form, part_files, text, max_unpacked, options or TextOptions(), missing, only)
+    mixed = mixed_columns([table.columns for table in tables]) if form == "csv" else []
     if mixed:  # numbers in one file only: as it is written in all of them
-        tables = [read(one.path, only, [*text, *mixed], max_unpacked) for one in part_files]
-    names = file_names(part_files)
-    columns = joined_columns(tables, names, [one.part == "training" for one in part_files])
-    return columns, _rows(part_files, [len(next(iter(table.values()))) for table in tables])
+        tables = _tables(form, part_files, [*text, *mixed], max_unpacked, options or TextOptions(), missing, only)
+    shards = [one.part == "training" for one in part_files]
+    columns = joined_columns([table.columns for table in tables], file_names(part_files), shards)
+    return columns, _rows(part_files, [*map(len, tables)]), tables[0].layout
+
+
+def _tables(
+    form: Format,
+    part_files: Sequence[PartFile],
+    text: Collection[str],
+    max_unpacked: int | str | None,
+    options: TextOptions,
+    missing: Collection[str],
+    only: Collection[str] | None,
+) -> list[Table]:
+    tables: list[Table] = []
+    for one in part_files:
+        tables.append(_TABLES[form](one.path, only, text, max_unpacked, options, missing))
+        layout = tables[0].layout
+        if layout is not None:
+            options = replace(options, decimal=layout.decimal, header=layout.header)
+    return tables
 
 
 def _rows(part_files: Sequence[PartFile], counts: Sequence[int]) -> list[FileRows]:
@@ -283,9 +323,8 @@ def _streamed(
         _require_options(names, targets, text, (), drop, path.name)
         others = [column for column in names if column not in (*targets, *by, *drop)]
         _require_features(path, targets, others)
-        unknown = [column for column in by if column not in names]
-        read_here = [*targets, *(column for column in by if column not in unknown)]
-        columns, rows = _read_tables(form, part_files, text, max_unpacked, read_here)
+        known = [column for column in by if column in names]
+        columns, rows, _ = _read_tables(form, part_files, text, max_unpacked, only=[*targets, *known])
         split_by = split_column(columns, group, time, path.name)
         with rows_of_files(rows):
             values, _ = find_targets(columns, targets, text, missing, task, True)
@@ -363,6 +402,10 @@ def load_features(
     kinds: Mapping[str, Any] | None = None,
     part: str | None = None,
     first_index: int | None = None,
+    delimiter: str | None = None,
+    encoding: str | None = None,
+    decimal: str | None = None,
+    header: bool | None = None,
 ) -> Features:
     """Read features without a target, for prediction; the source may contain a target.
 
@@ -371,22 +414,26 @@ def load_features(
         to read as text (`text_columns` of a fitted preprocessor); max_unpacked – as for `load`; kinds – those of a fitted
         preprocessor, by which the columns of a table are read; without them, columns of a CSV file are what they seem; part –
         training, validation or test, of a folder or an archive that has several; first_index – that of a fitted preprocessor,
-        for svmlight files.
-    Returns: Table for CSV and Parquet, Matrix for the other formats, on the host.
+        for svmlight files; delimiter, encoding, decimal, header – as for `load`.
+    Returns: Table for CSV, Parquet and Feather, Matrix for the other formats, on the host.
     Raises: as `load`; UnknownColumn for columns that do not exist.
     """
     form, path, part_files = _files_to_predict(source, part)
+    given = TextOptions(delimiter, encoding, decimal, header)
     features: Features
     if form in _TABLES and kinds:
         known, missing = kinds_from_json(kinds)
         used = {one.name: one for one in known if one.kind != "dropped"}
         names = [*used] if columns is None else columns
         text = [*text, *(one.name for one in used.values() if one.kind == "text")]
-        read, rows = _read_tables(form, part_files, text, max_unpacked, names)
+        read, rows, layout = _read_tables(form, part_files, text, max_unpacked, given, missing, names)
+        mark = layout.decimal if layout else "."
         with rows_of_files(rows):
-            return apply_kinds(Table(read, path.name), [used[name] for name in names if name in used], missing)
+            made = apply_kinds(Table(read, path.name), [used[name] for name in names if name in used], missing, mark)
+        return Table(made.columns, made.source, layout)
     if form in _TABLES:
-        features = Table(_read_tables(form, part_files, text, max_unpacked, columns)[0], path.name)
+        read, _, layout = _read_tables(form, part_files, text, max_unpacked, given, MISSING, columns)
+        features = Table(read, path.name, layout)
     elif form == "npz":
         features = read_npz_features(path, max_unpacked, part)
     elif form == "npy":
@@ -415,17 +462,20 @@ def find_format(source: str | os.PathLike[str]) -> tuple[Format, Path]:
     if text in BUNDLED:
         return "bundled", path
     name = path.name.lower()
-    plain = name.removesuffix(".gz")
-    form = EXTENSIONS.get(Path(plain).suffix) or ("idx" if _IDX_NAME.search(plain) or plain != name else None)
+    plain = name.removesuffix(".gz").removesuffix(".zip")
+    form = EXTENSIONS.get(Path(plain).suffix) or ("idx" if _IDX_NAME.search(plain) or name.endswith(".gz") else None)
+    if form is None and name.endswith(".zip"):
+        plain = name_in_zip(_existing(path)).lower()
+        form = EXTENSIONS.get(Path(plain).suffix)
     if form is None and os.path.isdir(path):
         _existing(path)
     if form is None:
         raise DataFileError(
             f"expected a bundled set ({', '.join(BUNDLED)}) or a file ending in {', '.join(EXTENSIONS)} "
-            f"(.gz also for text and IDX), got {text!r}{did_you_mean(text, BUNDLED) or '; rename or convert the file'}"
+            f"(.gz and .zip also for text and IDX), got {text!r}{did_you_mean(text, BUNDLED) or '; rename or convert the file'}"
         )
-    if plain != name and form in ("parquet", "npy", "npz"):
-        raise DataFileError(f"{path}: expected an uncompressed {form} file, got .gz; gunzip it first")
+    if plain != name and form in ("parquet", "feather", "npy", "npz"):
+        raise DataFileError(f"{path}: expected an uncompressed {form} file, got {path.suffix}; unpack it first")
     return form, _existing(path)
 
 

@@ -71,10 +71,10 @@ def from_matrix(
 
 def find_targets(
     columns: Mapping[str, Column], names: Sequence[str], text: Collection[str], missing: Collection[str], task: str | None,
-    typed: bool,
+    typed: bool, decimal: str = ".",
 ) -> tuple[Target, tuple[str, ...]]:  # fmt: skip
     """One target, or several by name, as `find_target` takes each of them; and notes on them."""
-    found = {name: find_target(columns[name], name, text, missing, task, typed) for name in names}
+    found = {name: find_target(columns[name], name, text, missing, task, typed, decimal) for name in names}
     notes = tuple(kind.note for _, kind in found.values() if kind.note)
     targets = {name: column for name, (column, _) in found.items()}
     return targets if len(names) > 1 else targets[names[0]], notes

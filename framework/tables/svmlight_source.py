@@ -75,7 +75,7 @@ def _sparse(path: Path, max_unpacked: int | str | None) -> tuple[Any, NDArray[An
     allowed = allowed_bytes(path, max_unpacked)
     svmlight = require("sklearn.datasets", "sklearn", "reading svmlight files")
     try:
-        with opened(path, allowed, path.suffix.lower() == ".gz") as stream:
+        with opened(path, allowed) as stream:
             sparse, labels = svmlight.load_svmlight_file(stream, zero_based=True)
     except (ValueError, LookupError, OSError, EOFError, zlib.error, ArithmeticError, MemoryError) as error:
         if isinstance(error, DataFileError):

@@ -20,6 +20,7 @@ from .column_kind import ColumnKind
 from .columns import Column, array_of, as_column
 from .own_parts import OwnPart
 from .targets import Target, as_target, rows_of, take
+from .text_layout import TextLayout
 
 Task: TypeAlias = Literal["classification", "regression"]
 Rows: TypeAlias = NDArray[np.intp] | NDArray[np.int64] | NDArray[np.bool_] | slice | Sequence[int]
@@ -29,12 +30,14 @@ Rows: TypeAlias = NDArray[np.intp] | NDArray[np.int64] | NDArray[np.bool_] | sli
 class Table:
     """Named columns of equal length, of any types.
 
-    Args: columns – name -> 1-D array or TextColumn, converted by `as_column`; source – where it came from, for error messages.
+    Args: columns – name -> 1-D array or TextColumn, converted by `as_column`; source – where it came from, for error messages;
+        layout – of a text file.
     Raises: ShapeError for columns of different lengths; DtypeError for a column that is neither numbers, dates nor text.
     """
 
     columns: dict[str, Column]
     source: str = ""
+    layout: TextLayout | None = None
 
     def __post_init__(self) -> None:
         columns = {name: as_column(values, f"column {name!r}") for name, values in self.columns.items()}
@@ -59,11 +62,11 @@ class Table:
     def select(self, names: Sequence[str]) -> Table:
         """Only these columns, in this order; UnknownColumn if one is not there."""
         _require_names(names, self.names, self.source)
-        return Table({name: self.columns[name] for name in names}, self.source)
+        return Table({name: self.columns[name] for name in names}, self.source, self.layout)
 
     def take(self, rows: Rows) -> Table:
         """Only these rows, given as indices, a mask or a slice."""
-        return Table({name: column[rows] for name, column in self.columns.items()}, self.source)
+        return Table({name: column[rows] for name, column in self.columns.items()}, self.source, self.layout)
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,8 +142,8 @@ class Dataset:
         of them by name; name – of the data set; target_name – of a single target column; task – if the source specifies it,
         otherwise None; split_by – the column by which rows are divided, which is not among the features; None: at random; kinds
         – what the columns of a table file were taken for, also those that were dropped; notes – on the target; missing – texts
-        that stand for a missing value; own – which rows are its own validation and test part; first_index – the index of the
-        first column of an svmlight file.
+        that stand for a missing value; layout – of a text file; own – which rows are its own validation and test part;
+        first_index – the index of the first column of an svmlight file.
     Raises: ShapeError if features, target and split column differ in length.
     """
 
@@ -153,6 +156,7 @@ class Dataset:
     kinds: tuple[ColumnKind, ...] = ()
     notes: tuple[str, ...] = ()
     missing: tuple[str, ...] = MISSING
+    layout: TextLayout | None = None
     own: Mapping[str, OwnPart] = field(default_factory=dict)
     first_index: int | None = None
 

@@ -1,4 +1,4 @@
-"""What is unusual about a target, before it is trained on: too few rows of a class, classes that a part lacks, constants."""
+"""What is unusual about a target and the parts of its rows: classes with few rows or without any, constants, sizes."""
 
 from __future__ import annotations
 
@@ -15,14 +15,20 @@ from .target_coding import classes_of
 Rows = Mapping[str, NDArray[np.int64]]
 
 FEW_ROWS = 10
+LARGE_DIFFERENCE = 0.25
+"""Between the sizes of a part that was asked for and that was made, relative to the former, from which on it is noted."""
 SHOWN = 5
 """Largest number of classes that a note names."""
 
 
-def require_several_rows(name: str, target: Column) -> None:
-    """Raises LabelError if every class has a single row, and the number of rows is not the reason."""
-    rows = len(target)
-    if rows > FEW_ROWS and len(classes_of(target)) == rows:
+def require_classes(name: str, target: Column) -> None:
+    """Raises LabelError for a single class, and if every class has a single row although there are several rows."""
+    rows, classes = len(target), classes_of(target)
+    if len(classes) == 1 < rows:
+        raise LabelError(
+            f"target {name!r}: expected at least 2 classes, found only {_label(classes, 0)} in all {rows:,} rows; check it"
+        )
+    if len(classes) == rows > FEW_ROWS:
         raise LabelError(
             f"target {name!r}: expected several rows of each class, found {rows:,} different values in as many rows, such as "
             f"{target[:1].tolist()[0]!r}; give another column, as this one identifies rows, or --task regression for numbers"
@@ -63,6 +69,22 @@ def notes_on_constants(names: Sequence[str], encoded: NDArray[Any], rows: Rows, 
     constant = np.flatnonzero(training.min(axis=0) == training.max(axis=0))
     return tuple(
         f"target {names[k]!r} has the same value in all {len(training):,} training rows, so {what}" for k in constant.tolist()
+    )
+
+
+def notes_on_sizes(by: str, rows: Rows, asked: Mapping[str, float]) -> tuple[str, ...]:
+    """A sentence for each part that is much larger or smaller than asked for.
+
+    Args: by – "group" or "time"; rows – of each part; asked – fraction of each part.
+    """
+    count = sum(map(len, rows.values()))
+    found = {part: len(chosen) / count for part, chosen in rows.items()}
+    same = "of the same time" if by == "time" else "of a group"
+    return tuple(
+        f"the {part} part has {100.0 * found[part]:.3g} % of the rows instead of {100.0 * fraction:.3g} %, as rows {same} stay "
+        "together"
+        for part, fraction in asked.items()
+        if part in rows and abs(found[part] - fraction) > max(LARGE_DIFFERENCE * fraction, 1.0 / count)
     )
 
 

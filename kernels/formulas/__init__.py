@@ -3,6 +3,6 @@
 Importing this package registers all of them; operations on whole rows or columns are in kernels/rows.
 """
 
-from . import activations, augmentation, elementwise, losses, precision, random, updates, vectors
+from . import activations, augmentation, elementwise, embeddings, losses, precision, random, updates, vectors
 
-__all__ = ["activations", "augmentation", "elementwise", "losses", "precision", "random", "updates", "vectors"]
+__all__ = ["activations", "augmentation", "elementwise", "embeddings", "losses", "precision", "random", "updates", "vectors"]

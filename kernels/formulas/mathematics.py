@@ -140,6 +140,20 @@ def normal_quantile(p: Value) -> Value:
     return 1.4142135623730951 * (1.0 - 2.0 * p) * select(w < 5.0, centre, tail)
 
 
+def sine_of_turns(turns: Value) -> Value:
+    """sin(2 pi turns) in float32 and float64: reduced to |r| <= 1/4, which is exact, and the series of degree 21 there.
+
+    Absolute error < 3e-7 in float32 and 1e-15 in float64, for the turns as they are rounded; cos(2 pi turns) is that of
+    turns + 1/4.
+    """
+    r = turns - floor(turns + 0.5)
+    r = select(r > 0.25, 0.5 - r, select(r < -0.25, -0.5 - r, r))
+    return r * polynomial(
+        r * r, 0.0011309237482517954, -0.012031585942120619, 0.10422916220813978, -0.7181223017785001, 3.8199525848482803,
+        -15.094642576822984, 42.058693944897634, -76.70585975306136, 81.60524927607504, -41.341702240399755, 6.283185307179586,
+    )  # fmt: skip
+
+
 SINGLE_PRECISION = (
     ("exp", exp_polynomial),
     ("expm1", expm1_polynomial),

@@ -397,6 +397,124 @@ def embed_backward(dy, x, table, out, low, high, adds):
         j += max(size, 1)
 
 
+def grouped_matmul(x, weight, out, adds):
+    rows, width = x.shape
+    wide = weight.shape[1]
+    size = width * wide // out.shape[1]
+    for i in range(rows):
+        for first in range(0, out.shape[1], wide):
+            start = first // wide * size
+            for j in range(0, wide - 7, 8):  # eight columns at a time, whose sums are in one vector register
+                a = real(0.0)
+                b = real(0.0)
+                c = real(0.0)
+                d = real(0.0)
+                e = real(0.0)
+                f = real(0.0)
+                g = real(0.0)
+                h = real(0.0)
+                for k in range(start, start + size):
+                    value = x[i, k]
+                    a += value * weight[k, j + 0]
+                    b += value * weight[k, j + 1]
+                    c += value * weight[k, j + 2]
+                    d += value * weight[k, j + 3]
+                    e += value * weight[k, j + 4]
+                    f += value * weight[k, j + 5]
+                    g += value * weight[k, j + 6]
+                    h += value * weight[k, j + 7]
+                if adds != 0:
+                    a += out[i, first + j + 0]
+                    b += out[i, first + j + 1]
+                    c += out[i, first + j + 2]
+                    d += out[i, first + j + 3]
+                    e += out[i, first + j + 4]
+                    f += out[i, first + j + 5]
+                    g += out[i, first + j + 6]
+                    h += out[i, first + j + 7]
+                out[i, first + j + 0] = a
+                out[i, first + j + 1] = b
+                out[i, first + j + 2] = c
+                out[i, first + j + 3] = d
+                out[i, first + j + 4] = e
+                out[i, first + j + 5] = f
+                out[i, first + j + 6] = g
+                out[i, first + j + 7] = h
+            for j in range(wide // 8 * 8, wide):
+                value = out[i, first + j] if adds != 0 else real(0.0)
+                for k in range(start, start + size):
+                    value += x[i, k] * weight[k, j]
+                out[i, first + j] = value
+
+
+def grouped_matmul_input(dy, weight, dx):
+    rows, width = dx.shape
+    wide = weight.shape[1]
+    size = width * wide // dy.shape[1]
+    for i in range(rows):
+        for k in range(width):
+            first = k // size * wide
+            value = real(0.0)
+            for j in range(wide):
+                value += dy[i, first + j] * weight[k, j]
+            dx[i, k] = value
+
+
+def grouped_matmul_weight(x, dy, dweight, adds):
+    rows, width = x.shape
+    wide = dweight.shape[1]
+    size = width * wide // dy.shape[1]
+    if adds == 0:
+        for k in range(width):
+            for j in range(wide):
+                dweight[k, j] = real(0.0)
+    for start in range(0, rows, BLOCK_ROWS):
+        stop = min(rows, start + BLOCK_ROWS)
+        for k in range(width):
+            first = k // size * wide
+            for j in range(0, wide - 7, 8):  # as in grouped_matmul
+                a = real(0.0)
+                b = real(0.0)
+                c = real(0.0)
+                d = real(0.0)
+                e = real(0.0)
+                f = real(0.0)
+                g = real(0.0)
+                h = real(0.0)
+                for i in range(start, stop):
+                    value = x[i, k]
+                    a += value * dy[i, first + j + 0]
+                    b += value * dy[i, first + j + 1]
+                    c += value * dy[i, first + j + 2]
+                    d += value * dy[i, first + j + 3]
+                    e += value * dy[i, first + j + 4]
+                    f += value * dy[i, first + j + 5]
+                    g += value * dy[i, first + j + 6]
+                    h += value * dy[i, first + j + 7]
+                dweight[k, j + 0] += a
+                dweight[k, j + 1] += b
+                dweight[k, j + 2] += c
+                dweight[k, j + 3] += d
+                dweight[k, j + 4] += e
+                dweight[k, j + 5] += f
+                dweight[k, j + 6] += g
+                dweight[k, j + 7] += h
+            for j in range(wide // 8 * 8, wide):
+                value = real(0.0)
+                for i in range(start, stop):
+                    value += x[i, k] * dy[i, first + j]
+                dweight[k, j] += value
+
+
+def beside(x, table, z, out):
+    count = table.shape[0]
+    for i in range(x.shape[0]):
+        for j in range(count):
+            out[i, j] = x[i, table[j]]
+        for j in range(z.shape[1]):
+            out[i, count + j] = z[i, j]
+
+
 def argmax(x, out):
     rows, width = x.shape
     for i in range(rows):
@@ -485,6 +603,14 @@ def _embed_backward(backend: Any, dy: Any, x: Any, table: Any, out: Any, accumul
     backend.run(embed_backward, dy, x, table, out, 0, out.shape[0], int(accumulate))
 
 
+def _grouped_matmul(backend: Any, x: Any, weight: Any, out: Any, accumulate: bool = False) -> None:
+    backend.run(grouped_matmul, x, weight, out, int(accumulate))
+
+
+def _grouped_matmul_weight(backend: Any, x: Any, dy: Any, dweight: Any, accumulate: bool = True) -> None:
+    backend.run(grouped_matmul_weight, x, dy, dweight, int(accumulate))
+
+
 _KERNELS = {name: globals()[name] for name in reference.ROWS}
 ROWS: dict[str, Callable[..., None]] = {
     **{name: _alone(function) for name, function in _KERNELS.items()},
@@ -493,12 +619,16 @@ ROWS: dict[str, Callable[..., None]] = {
     "layer_norm_backward": _layer_norm_backward,
     "column_sum": _column_sum,
     "embed_backward": _embed_backward,
+    "grouped_matmul": _grouped_matmul,
+    "grouped_matmul_weight": _grouped_matmul_weight,
 }
 """Operation -> what runs it, on a backend and the arguments of the reference."""
 
 KINDS: dict[Callable[..., Any], tuple[str, ...]] = {
     **{_KERNELS[name]: operation.kinds[: operation.required] for name, operation in reference.ROWS.items()},
     embed_backward: ("matrix", "matrix", "table", "written vector", "count", "count", "count"),
+    grouped_matmul: ("matrix", "matrix", "written matrix", "count"),
+    grouped_matmul_weight: ("matrix", "matrix", "written matrix", "count"),
     total: ("vector", "double"),
     sum_of_squares: ("vector", "double"),
     add_to: ("written vector", "vector"),

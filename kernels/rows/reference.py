@@ -318,3 +318,49 @@ def embed_backward(
     first = xp.where(first < count, first, xp.full_like(first, count - 1))
     sums = xp.take(values, first, axis=0)
     _put(out, xp.where(xp.take(owner, first, axis=0) == own, sums, xp.zeros_like(sums)), accumulate)
+
+
+def _groups(out: Array, weight: Array) -> list[tuple[slice, slice]]:
+    """(columns of the input, which are rows of the weight, and columns of the output) of each group."""
+    wide = weight.shape[1]
+    count = out.shape[1] // wide
+    size = weight.shape[0] // count
+    return [(slice(g * size, (g + 1) * size), slice(g * wide, (g + 1) * wide)) for g in range(count)]
+
+
+@row_operation
+def grouped_matmul(xp: Any, x: Matrix, weight: Matrix, out: WrittenMatrix, accumulate: Flag = False) -> None:
+    """out_g = x_g weight_g for each group of columns; with `accumulate` it is added to what is there.
+
+    Args: x [B, g m], the columns of a group side by side; weight [g m, w], its groups below each other; out [B, g w].
+    """
+    for rows, columns in _groups(out, weight):
+        _put_at(out, columns, xp.matmul(x[:, rows], weight[rows, :]), accumulate)
+
+
+@row_operation
+def grouped_matmul_input(xp: Any, dy: Matrix, weight: Matrix, dx: WrittenMatrix) -> None:
+    """dx_g = dy_g weight_g^T: the gradient of `grouped_matmul` with respect to x."""
+    for rows, columns in _groups(dy, weight):
+        _put_at(dx, rows, xp.matmul(dy[:, columns], weight[rows, :].T), accumulate=False)
+
+
+@row_operation
+def grouped_matmul_weight(xp: Any, x: Matrix, dy: Matrix, dweight: WrittenMatrix, accumulate: Flag = True) -> None:
+    """dweight_g += x_g^T dy_g: the gradient with respect to the weight; see `column_sum` for `accumulate`."""
+    for rows, columns in _groups(dy, dweight):
+        product = xp.matmul(x[:, rows].T, dy[:, columns])
+        dweight[rows, :] = dweight[rows, :] + product if accumulate else product
+
+
+def _put_at(out: Array, columns: slice, values: Array, accumulate: bool) -> None:
+    out[:, columns] = out[:, columns] + values if accumulate else values
+
+
+@row_operation
+def beside(xp: Any, x: Matrix, table: Labels, z: Matrix, out: WrittenMatrix) -> None:
+    """out = (the columns of x that the table names, z).
+
+    Args: x [B, d]; table – int32 [n]; z [B, e]; out [B, n + e].
+    """
+    out[...] = xp.concat([xp.take(x, table, axis=1), z], axis=1)

@@ -1,9 +1,10 @@
 """Selects a BLAS library for each matrix product of a captured plan: the one that is faster on this machine.
 
 Where two libraries are installed (see blas.py), a product that a plan needs for the first time is computed by both and timed.
-The faster one is saved in the cache folder, so that later plans and runs on this machine use the same one. A fixed rule decides
-instead, and nothing is timed, in deterministic steps, without a writable cache folder, for the smallest products, and where
-FUSEDSTEP_BLAS selects one library.
+For plans of predictions and evaluations, the GEMM of this package is one more (see tiled_gemm.py). The fastest one is saved in
+the cache folder, so that later plans and runs on this machine use the same one. A fixed rule decides instead, and nothing is
+timed, in deterministic steps, without a writable cache folder, for the smallest products, and where FUSEDSTEP_BLAS selects one
+library.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from .memory import aligned_empty
 from .processor import processor
 from .products import bound_gemm
 from .saved_choices import SavedChoices
+from .tiled_gemm import LEAST, NAME, found_registers, tiled_gemm
 
 VERSION = 1
 ADVANTAGE = 1.05
@@ -49,21 +51,35 @@ _CLOCK = time.perf_counter if sys.platform == "win32" else getattr(time, "thread
 _TICK = 1e-7
 """The shortest time that is believed."""
 
-_NAME = re.compile(r"float(32|64) [NT][NT] \d+x\d+x\d+")
+_NAME = re.compile(r"float(32|64) [NT][NT] \d+x\d+x\d+( evaluation)?")
 
 
 class Product(NamedTuple):
-    """out [m, n] = op(a) [m, k] op(b) [k, n], all row-major; `transposed` is whether op is the transpose, for a and b."""
+    """out [m, n] = op(a) [m, k] op(b) [k, n], all row-major.
+
+    Attributes: transposed – whether op is the transpose, for a and b; evaluation – whether the GEMM of this package is a
+        candidate.
+    """
 
     dtype: np.dtype[Any]
     transposed: tuple[bool, bool]
     extents: tuple[int, int, int]
+    evaluation: bool = False
 
     @property
     def name(self) -> str:
         """By which its library is saved, such as "float32 NT 128x512x10"."""
         forms = "".join("T" if transposed else "N" for transposed in self.transposed)
-        return f"{self.dtype.name} {forms} {'x'.join(map(str, self.extents))}"
+        return f"{self.dtype.name} {forms} {'x'.join(map(str, self.extents))}{' evaluation' if self.evaluation else ''}"
+
+    @property
+    def candidates(self) -> list[str]:
+        """The names of the libraries that could compute it, the default first."""
+        return [*libraries(), *([NAME] if self.evaluation else [])]
+
+    def library(self, name: str) -> Blas:
+        """One of the candidates, which is compiled if it is that of this package."""
+        return tiled_gemm(self.dtype) if name == NAME else libraries()[name]
 
 
 def representative(product: Product) -> Product:
@@ -79,8 +95,9 @@ def representative(product: Product) -> Product:
 class _Planning:
     """What is timed while one plan is made: seconds that are left, and the libraries that were selected so far."""
 
-    def __init__(self, deterministic: bool) -> None:
+    def __init__(self, deterministic: bool, evaluation: bool) -> None:
         self.deterministic = deterministic
+        self.evaluation = evaluation
         self.seconds = PLAN_SECONDS
         self.measured: dict[str, str] = {}
 
@@ -105,9 +122,9 @@ class GemmChoices:
         self._lock = threading.RLock()
 
     @contextmanager
-    def planning(self, deterministic: bool) -> Iterator[None]:
+    def planning(self, deterministic: bool, evaluation: bool = False) -> Iterator[None]:
         """See `planning`."""
-        before, plan = getattr(self._local, "plan", None), _Planning(deterministic)
+        before, plan = getattr(self._local, "plan", None), _Planning(deterministic, evaluation)
         self._local.plan = plan
         try:
             yield
@@ -118,25 +135,29 @@ class GemmChoices:
 
     def library(self, product: Product) -> Blas:
         """The library of a product."""
-        found, plan = libraries(), getattr(self._local, "plan", None)
+        plan = getattr(self._local, "plan", None)
         if plan is not None and plan.deterministic:
             return blas()
-        name = representative(product).name
+        product = representative(product)
+        if plan is not None and plan.evaluation and suits_this_package(product):
+            product = product._replace(evaluation=True)
         with self._lock:
-            self.used[name] = chosen = self._chosen(representative(product), name, found, plan)
-        return found[chosen]
+            self.used[product.name] = chosen = self._chosen(product, plan)
+        return product.library(chosen)
 
-    def _chosen(self, product: Product, name: str, found: Mapping[str, Blas], plan: _Planning | None) -> str:
-        default = next(iter(found))
+    def _chosen(self, product: Product, plan: _Planning | None) -> str:
+        candidates, name = product.candidates, product.name
+        default = candidates[0]
         if name in self.given:
             return self.given[name]
-        if len(found) == 1 or math.prod(product.extents) < SMALLEST or cache.folder() is None:
+        if len(candidates) == 1 or math.prod(product.extents) < SMALLEST or cache.folder() is None:
             return default
         if name not in self._measured:
             self._measured |= self.saved().read()
         if name not in self._measured:
             if plan is None:
                 return default
+            found = {candidate: product.library(candidate) for candidate in candidates}
             start = _CLOCK()
             chosen = fastest(product, found, min(PRODUCT_SECONDS, plan.seconds / 5))
             plan.seconds = max(0.0, plan.seconds - (_CLOCK() - start))
@@ -150,9 +171,16 @@ class GemmChoices:
         return self._saved
 
 
+def suits_this_package(product: Product) -> bool:
+    """Whether the GEMM of this package is a candidate for predictions: it has to be compiled, and takes nothing transposed."""
+    _, n, k = product.extents
+    return not any(product.transposed) and n * k >= LEAST and wanted() == "auto" and found_registers() is not None
+
+
 def _loaded(product: str, library: Any) -> str:
     """A choice from the file."""
-    if not _NAME.fullmatch(product) or library not in list(libraries()):
+    named = _NAME.fullmatch(product)
+    if named is None or not (library in list(libraries()) or (library == NAME and named[2])):
         raise ValueError(f"no choice for {product}: {library!r}")
     return str(library)
 
@@ -213,12 +241,13 @@ if hasattr(os, "register_at_fork"):
 
 
 @contextmanager
-def planning(deterministic: bool = False) -> Iterator[None]:
+def planning(deterministic: bool = False, evaluation: bool = False) -> Iterator[None]:
     """Within it the calling thread makes a plan, whose new products are timed, and limits BLAS to one thread for that.
 
-    Args: deterministic – whether the fixed rule selects all libraries.
+    Args: deterministic – whether the fixed rule selects all libraries; evaluation – whether it is a plan of predictions, for
+        which the GEMM of this package is a candidate.
     """
-    with _choices.planning(deterministic):
+    with _choices.planning(deterministic, evaluation):
         yield
 
 
@@ -235,7 +264,7 @@ def generation() -> int:
 
 def saved_blas_choices() -> dict[str, str]:
     """Product -> library, as measured on this machine so far; empty where nothing has to be measured."""
-    return _choices.saved().read() if len(libraries()) > 1 else {}
+    return _choices.saved().read() if len(libraries()) > 1 or wanted() == "auto" else {}
 
 
 def in_words(choices: Mapping[str, str]) -> str:
@@ -248,17 +277,19 @@ def blas_choices() -> dict[str, str]:
     """The BLAS library of each matrix product in the captured passes of this process (on `numba`), and those that were set.
 
     Keys such as "float32 NT 128x512x10" name the type, whether the factors are transposed, and m x n x k of a product
-    [m, k] [k, n] on one core; large products are named by a smaller one. Values are "mkl" or "numpy". The result is plain JSON
-    data: save it with a training to resume that with the same bits, or send it to other processes.
+    [m, k] [k, n] on one core; large products are named by a smaller one. Those that end in "evaluation" belong to predictions,
+    of up to 128 rows at a time for m = 96 and of more rows for m = 256. Values are "mkl" or "numpy", and in evaluation also
+    "fusedstep". The result is plain JSON data: save it with a training to resume that with the same bits, or send it to other
+    processes.
 
-        {"float32 NN 64x128x64": "numpy", "float32 TN 64x128x64": "mkl"}
+        {"float32 NN 64x128x64": "numpy", "float32 TN 64x128x64": "mkl", "float32 NN 96x128x64 evaluation": "fusedstep"}
     """
     with _choices._lock:
         return dict(sorted({**_choices.given, **_choices.used}.items()))
 
 
 def set_blas_choices(choices: Mapping[str, str] | None) -> None:
-    """Sets the BLAS libraries of products for all later steps on `numba`, except deterministic ones.
+    """Sets the BLAS libraries of products for all later steps and predictions on `numba`, except deterministic ones.
 
     Products that are not listed are selected as before. None removes all settings.
 
@@ -275,13 +306,19 @@ def set_blas_choices(choices: Mapping[str, str] | None) -> None:
             raise HyperparameterError(f'expected products such as "float32 NT 128x512x10"; got {product!r}')
         if isinstance(library, str) and library in found:
             continue
-        if library not in ("mkl", "numpy"):
-            raise HyperparameterError(f'expected "mkl" or "numpy" for {product}; got {library!r}')
+        own = library == NAME and product.endswith("evaluation")
+        if library not in ("mkl", "numpy") and not own:
+            also = f', or "{NAME}"' if product.endswith("evaluation") else ""
+            raise HyperparameterError(f'expected "mkl" or "numpy"{also} for {product}; got {library!r}')
         forced = wanted()
         if forced != "auto":
             raise HyperparameterError(
                 f"expected {forced!r} for {product}, because of {VARIABLE}; got {library!r}; unset {VARIABLE}"
             )
+        if own and found_registers() is not None:
+            continue
+        if own:
+            raise HyperparameterError(f"expected a library for {product} that works on this processor; got {library!r}")
         raise MissingDependency(f"expected the package mkl for {product}; it is not installed; {install_line('mkl')}")
     with _choices._lock:
         _choices.given = dict(given)

@@ -85,3 +85,9 @@ def gemm_words(
         gemm, ord("T" if b[2] else "N"), ord("T" if a[2] else "N"), n, m, k, one, b[0], max(b[1], 1),
         a[0], max(a[1], 1), beta, out[0], max(out[1], 1),
     ]  # fmt: skip
+
+
+def gemm_columns(words: Sequence[int], size: int, low: int, high: int) -> list[int]:
+    """`gemm_words` for the columns from low to high of the result, where op(b) is b; size – bytes of an element."""
+    gemm, *forms, _, m, k, one, b, b_row, a, a_row, beta, out, out_row = words
+    return [gemm, *forms, high - low, m, k, one, b + low * size, b_row, a, a_row, beta, out + low * size, out_row]

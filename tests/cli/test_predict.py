@@ -118,9 +118,13 @@ def test_text_where_numbers_were(refused, trained, tmp_path):
     assert "column 'age', row 1: expected numbers" in refused("predict", trained, "new.csv")
 
 
-def test_decimal_commas_where_numbers_were(refused, trained, tmp_path):
+def test_decimal_commas_where_points_were(call, refused, trained, tmp_path):
     (tmp_path / "new.csv").write_text("age;city;code\n30,5;Oslo;3\n")
-    assert "column 'age': expected numbers with a decimal point" in refused("predict", trained, "new.csv")
+    (tmp_path / "same.csv").write_text("age,city,code\n30.5,Oslo,3\n")
+    with_commas = call("predict", trained, "new.csv")
+    assert with_commas.out == call("predict", trained, "same.csv").out
+    assert "note: numbers are read with decimal commas" in with_commas.err
+    assert "column 'age', row 1: expected numbers" in refused("predict", trained, "new.csv", "--decimal", ".")
 
 
 def test_missing_numbers_count_as_the_median(call, trained, tmp_path):

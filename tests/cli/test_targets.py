@@ -137,6 +137,42 @@ def test_one_number_has_its_error_in_its_unit_and_its_scale_in_the_file(call, ta
     np.testing.assert_allclose(preprocessor.inverse_target(model.predict(encoded)), written, rtol=1e-6)
 
 
+def test_a_table_model_predicts_in_python_what_the_command_writes(call, table, tmp_path):
+    given = columns()
+    features = {name: np.asarray(given[name]) for name in ("v", "u")}  # in another order
+    for names in (["price"], ["price", "weight"], ["stage"], ["tired", "ok"]):
+        source = table("u", "v", *names)
+        assert call("train", source, *targets(*names), *QUICK).code == 0
+        rows = predictions(call("predict", "t.safetensors", source, "--backend", "numpy"))
+        made = fs.TableModel.load(tmp_path / "t.safetensors", "numpy")
+        found = made.predict(features)
+        from_file = made.predict(tmp_path / source)
+        for name in names:
+            column, again = (found[name], from_file[name]) if len(names) > 1 else (found, from_file)
+            assert column.shape == (ROWS,)
+            assert column.tolist() == again.tolist()
+            written = [row[f"prediction_{name}" if len(names) > 1 else "prediction"] for row in rows]
+            assert [str(one) for one in column.tolist()] == written
+        if names[0] in ("price",):
+            with pytest.raises(fs.StateError, match="got a regression; use predict"):
+                made.predict_proba(features)
+        elif len(names) == 1:
+            proba = made.predict_proba(features)
+            assert proba.shape == (ROWS, 3)
+            assert [made.preprocessor.classes[k] for k in proba.argmax(axis=1)] == found.tolist()
+        else:
+            proba = made.predict_proba(features)["tired"]
+            assert proba.shape == (ROWS, 2)
+            assert [made.preprocessor.targets["tired"].classes[k] for k in proba.argmax(axis=1)] == found["tired"].tolist()
+        assert "TableModel(2 -> " in repr(made)
+
+
+def test_a_network_alone_is_no_table_model(tmp_path):
+    fs.save(fs.mlp([2, 1]).initialize(0, "numpy"), tmp_path / "m.safetensors")
+    with pytest.raises(fs.ModelFileError, match="expected a model with its preprocessing"):
+        fs.TableModel.load(tmp_path / "m.safetensors")
+
+
 def test_one_target_given_twice_is_one(call, table, tmp_path):
     assert call("train", table("u", "v", "tired"), *targets("tired", "tired"), *QUICK).code == 0
     assert load_with_metadata(tmp_path / "t.safetensors", "numpy")[1].notes["target"] == "tired"
@@ -180,6 +216,19 @@ def test_figures_are_drawn(call, table, tmp_path):
     answer = call("train", table("u", "v", "tired", "ill"), *targets("tired", "ill"), "--plot", "figures", *QUICK)
     assert answer.code == 0, answer
     assert {path.stem for path in (tmp_path / "figures").iterdir()} == {"curves", "layers", "surface"}
+
+
+def test_many_targets_are_summarised(call, tmp_path):
+    names = [f"l[{k}]=a,b" for k in range(50)]
+    rng = np.random.default_rng(0)
+    with (tmp_path / "many.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["u", *names], *([k % 7, *row] for k, row in enumerate(rng.integers(0, 2, (80, 50))))])
+    answer = call("train", "many.csv", *targets(*names), *QUICK)
+    assert answer.code == 0, answer
+    assert "50 targets (l[0]=a,b, l[1]=a,b, l[2]=a,b" in answer.flat
+    assert "l[7]=a,b and 42 more): labels" in answer.flat
+    assert "… and 10 more targets, whose results are in the model file" in answer.flat
+    assert len(load_with_metadata(tmp_path / "many.safetensors", "numpy")[1].notes["results_by_target"]["test"]) == 50
 
 
 def test_labels_like_formulas(call, tmp_path):

@@ -114,6 +114,23 @@ def test_g7_embeddings_train_as_on_numpy(precision, monkeypatch, cuda) -> None:
     assert tolerance(precision, "parameter").allows(runs[1][1], runs[0][1]).all()
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+def test_g14_embeddings_of_numbers_train_as_on_numpy(precision, monkeypatch, cuda) -> None:
+    pytest.importorskip("ml_dtypes", reason="needs ml_dtypes: pip install ml_dtypes")
+    monkeypatch.setattr(cuda, "fuses", False)  # see above
+    runs = []
+    for name in ("numpy", "cuda"):
+        model = fs.Sequential(
+            fs.PiecewiseLinearEmbedding(5, [[-1.0, 0.0, 1.0], [0.0, 1.0]], 2, columns=[0, 3]),
+            fs.PeriodicEmbedding(7, 3, 2, deviation=0.3), fs.Linear(21, 3),
+        )  # fmt: skip
+        step = fs.TrainStep(model, fs.SoftmaxCrossEntropy(), fs.Adam(1e-2), seed=3, backend=name, precision=precision)
+        runs.append(([float(step(X, Y)) for _ in range(4)], np.array(step.model.arena.values)))
+    assert runs[0][0][3] < runs[0][0][0]
+    assert tolerance(precision, "loss").allows(runs[1][0], runs[0][0]).all()
+    assert tolerance(precision, "parameter").allows(runs[1][1], runs[0][1]).all()
+
+
 @pytest.mark.parametrize("optimizer", [lambda: fs.Adam(1e-2, clip_norm=0.5), lambda: fs.LAMB(1e-2)], ids=["Adam", "LAMB"])
 def test_b9_pruned_weights_stay_zero(optimizer) -> None:
     runs = []

@@ -217,3 +217,22 @@ def test_g7_embeddings_are_captured_and_give_the_bits_of_single_steps(precision)
         float(step(x, y))
     with pytest.raises(fs.CategoryError, match="0 to 999"):
         step.model.predict(x)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("kind", ["periodic", "piecewise"])
+def test_g14_embeddings_of_numbers_are_captured_and_learn(kind, precision, data):
+    x, y = data[0][:, :20], data[1]
+    first = fs.PeriodicEmbedding(20) if kind == "periodic" else fs.PiecewiseLinearEmbedding.from_data(x)
+    gradients, losses = [], []
+    for name in ("numpy", "cuda"):
+        model = fs.Sequential(first, fs.Linear(160, 64), fs.ReLU(), fs.Linear(64, 3))
+        step = fs.TrainStep(model, fs.SoftmaxCrossEntropy(), fs.Adam(1e-2), seed=5, backend=name)
+        losses.append(float(step(x, y)))
+        gradients.append(step.backend.to_numpy(step.gradient))
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5)
+    np.testing.assert_allclose(gradients[1], gradients[0], rtol=1e-3, atol=1e-5)
+    model = fs.Sequential(first, fs.Linear(160, 64), fs.ReLU(), fs.Linear(64, 3))
+    step = fs.TrainStep(model, fs.SoftmaxCrossEntropy(), fs.Adam(1e-2), seed=5, backend="cuda", precision=precision)
+    history = fs.Trainer(step).fit(x, y, epochs=10, batch_size=100)
+    assert history["loss"][-1] < 0.5 * history["loss"][0]

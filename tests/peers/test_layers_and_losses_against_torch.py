@@ -6,6 +6,8 @@ Where it defines something near, the difference is written out.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -98,6 +100,81 @@ def test_linear(bias, backend):
 def test_prelu(backend):
     values = {"0.PReLU.alpha": np.linspace(-0.5, 1.5, WIDTH)}
     compare_layer(fs.PReLU(WIDTH), lambda x, p: F.prelu(x, p["0.PReLU.alpha"]), backend, values)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_g7_an_embedding_is_that_of_torch(backend):
+    codes = np.random.default_rng(3).integers(0, 4, (ROWS, 1))
+    model = fs.Sequential(fs.Embedding(4, 3)).initialize(seed=9, backend=backend, dtype="float64")
+    arena, dy = model.arena, np.random.default_rng(4).normal(size=(ROWS, 3))
+    gradient = arena.new()
+    tape = Tape(arena, training=True, gradients=gradient)
+    tape.begin(ROWS)
+    y = np.array(model.forward(codes.astype(float), tape))
+    model.backward(dy, tape, needs_input=False)
+    theirs = torch.tensor(np.array(model.parameters()["0.Embedding.weight"]), requires_grad=True)
+    ty = F.embedding(torch.tensor(codes[:, 0]), theirs)
+    ty.backward(torch.tensor(dy))
+    np.testing.assert_array_equal(y, ty.detach().numpy())
+    np.testing.assert_allclose(np.array(gradient[:12]).reshape(4, 3), theirs.grad.numpy(), **CLOSE)
+
+
+def _per_column(features, weight, bias, columns, width):
+    """ReLU(features W + b) for each column: features [B, columns, m], weight [columns, m, width]."""
+    z = torch.einsum("bcm,cmw->bcw", features, weight).reshape(len(features), columns * width)
+    return torch.relu(z + bias)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("columns", [None, (4, 1)])
+def test_g14_a_periodic_embedding_is_that_of_the_paper(columns, backend):
+    chosen = list(range(WIDTH)) if columns is None else list(columns)
+    others = [column for column in range(WIDTH) if column not in chosen]
+    n, k, width = len(chosen), 5, 3
+
+    def reference(x, p):
+        frequency = p["0.PeriodicEmbedding.frequency"].reshape(n, k)
+        v = 2 * np.pi * frequency * x[:, chosen, None]
+        weight = torch.cat(list(p["0.PeriodicEmbedding.weight"].reshape(2, n, k, width)), dim=1)
+        features = torch.cat([torch.sin(v), torch.cos(v)], dim=2)
+        embedded = _per_column(features, weight, p["0.PeriodicEmbedding.bias"], n, width)
+        return torch.cat([x[:, others], embedded], dim=1)
+
+    layer = fs.PeriodicEmbedding(WIDTH, width, k, deviation=0.7, columns=columns)
+    bias = np.random.default_rng(6).normal(size=n * width)
+    rng = np.random.default_rng(7)
+    values = {"frequency": rng.normal(size=n * k), "weight": rng.normal(size=(2 * n * k, width)), "bias": bias}
+    values = {f"0.PeriodicEmbedding.{name}": value for name, value in values.items()}
+    compare_layer(layer, reference, backend, values, out_width=len(others) + n * width)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("columns", [None, (4, 1)])
+def test_g14_a_piecewise_linear_embedding_is_that_of_the_paper(columns, backend):
+    chosen = list(range(WIDTH)) if columns is None else list(columns)
+    others = [column for column in range(WIDTH) if column not in chosen]
+    data = np.random.default_rng(8).normal(0.0, 2.0, (200, WIDTH))
+    data[:, 1] = np.round(data[:, 1])  # fewer bins
+    layer = fs.PiecewiseLinearEmbedding.from_data(data, bins=7, width=3, columns=columns)
+    most = max(len(edges) - 1 for edges in layer.bins)
+    assert most == 7 > len(layer.bins[chosen.index(1)]) - 1
+
+    def encoded(x, edges):
+        """Equation 1 of the paper."""
+        parts = []
+        for t, (low, high) in enumerate(pairwise(edges)):
+            share = (x - low) / (high - low)
+            share = share if t == 0 else torch.clamp(share, min=0.0)
+            parts.append(share if t == len(edges) - 2 else torch.clamp(share, max=1.0))
+        return torch.stack(parts + [torch.zeros_like(x)] * (most - len(parts)), dim=1)
+
+    def reference(x, p):
+        features = torch.stack([encoded(x[:, c], edges) for c, edges in zip(chosen, layer.bins, strict=True)], dim=1)
+        weight = p["0.PiecewiseLinearEmbedding.weight"].reshape(len(chosen), most, 3)
+        embedded = _per_column(features, weight, p["0.PiecewiseLinearEmbedding.bias"], len(chosen), 3)
+        return torch.cat([x[:, others], embedded], dim=1)
+
+    compare_layer(layer, reference, backend, out_width=len(others) + 3 * len(chosen))
 
 
 @pytest.mark.row("A8")

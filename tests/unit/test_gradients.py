@@ -49,6 +49,10 @@ LAYER_TABLE = {
     "Linear": lambda: [fs.Linear(WIDTH, 4), fs.Linear(4, 3, bias=False)],
     "MaxPool2d": lambda: [fs.MaxPool2d(2, 1, image=(2, 3, 1)), fs.Linear(2, 3)],
     "Maxout": lambda: [fs.Maxout(WIDTH, 4, pieces=3)],
+    "PeriodicEmbedding": lambda: [fs.PeriodicEmbedding(WIDTH, 2, 3, 0.3), fs.PeriodicEmbedding(12, 2, 1, columns=[3, 0, 11])],
+    "PiecewiseLinearEmbedding": lambda: [
+        fs.PiecewiseLinearEmbedding(WIDTH, [[-2, 0.1, 0.3, 1], [0.2, 1.2]], 3, [4, 1]), fs.Tanh(), fs.Linear(10, 2),
+    ],
     "Residual": lambda: [fs.Residual(fs.Linear(WIDTH, 4), fs.Tanh(), fs.Dropout(0.2), fs.Linear(4, WIDTH))],
     "Softmax": lambda: [fs.Softmax()],
     "TiedLinear": _tied,

@@ -46,6 +46,8 @@ def every_layer():
         "MaxPool2d": [fs.MaxPool2d((1, 2), 1, image=(1, 3, 2))],
         "Flatten": [fs.Conv2d(1, 2, 2, padding=1, stride=(2, 1), image=(2, 3)), fs.ReLU(), fs.Flatten(), fs.Linear(16, 3)],
         "LayerNorm": [fs.LayerNorm(6, epsilon=1e-3), fs.Linear(6, 3)],
+        "PeriodicEmbedding": [fs.PeriodicEmbedding(6, 2, 3, 0.4, columns=(5, 1)), fs.Linear(8, 3)],
+        "PiecewiseLinearEmbedding": [fs.PiecewiseLinearEmbedding(6, [[-1, 0.1, 1 / 3], [0, 1]], 2, [4, 0]), fs.Linear(8, 3)],
         "Embedding": [fs.Embedding(5, 2, columns=6, weight_init=0.5), fs.Linear(12, 3)],
         "ColumnEmbeddings": [fs.ColumnEmbeddings(6, {5: 4, 0: 9}, [3, 1]), fs.Linear(8, 3)],
     }
@@ -125,6 +127,21 @@ def test_the_shape_of_y_comes_back(ndim, tmp_path, x):
 @pytest.mark.parametrize("stored", ["3", "true", "1.0", '"1"', "[1]", "}"])
 def test_a_wrong_shape_of_y_is_refused(stored, path):
     rewrite(path, lambda metadata, _: metadata.update(target_ndim=stored))
+    with pytest.raises(ModelFileError, match="save the model again"):
+        fs.load(path, backend="numpy")
+
+
+def test_the_names_of_columns_come_back(tmp_path):
+    model = fs.mlp([2, 1]).initialize(3, "numpy")
+    for names in (None, ("a", "ü")):
+        model.feature_names = names
+        for back in (fs.load(saved(tmp_path, model), backend="numpy"), pickle.loads(pickle.dumps(model))):
+            assert back.feature_names == names
+
+
+@pytest.mark.parametrize("stored", ["3", "[]", '["a", 1]', '{"a": 1}', "}"])
+def test_wrong_names_of_columns_are_refused(stored, path):
+    rewrite(path, lambda metadata, _: metadata.update(feature_names=stored))
     with pytest.raises(ModelFileError, match="save the model again"):
         fs.load(path, backend="numpy")
 
@@ -633,7 +650,7 @@ def test_a_file_of_a_version_without_checksums_loads_but_none_whose_checksum_los
     with safe_open(str(path), framework="numpy") as stream:
         metadata, tensors = stream.metadata(), {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
     metadata["library"] = library
-    del metadata["target_ndim"]  # of files with a checksum
+    del metadata["target_ndim"], metadata["feature_names"]  # of files with a checksum
     value = metadata.pop("checksum")
     save_file(tensors, path, metadata)
     assert fs.load(path).outputs == 3

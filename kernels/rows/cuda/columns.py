@@ -1,4 +1,5 @@
-"""Maxout, pooling, embeddings and columns by index: functions that compute the element (i, j) of the output in a single thread.
+"""Maxout, pooling, embeddings, products of groups of columns, and columns by index: functions that compute the element (i, j)
+of the output in a single thread.
 
 The kernels are these functions inside the loop LOOP.
 """
@@ -98,6 +99,35 @@ def embed(i, j, x, dense, weight, table, out):
             out[i, j] = store(load(weight[table[j, 1] + code * table[j, 2]]))
 
 
+def grouped_matmul(i, j, x, weight, out, adds):
+    wide = weight.shape[1]
+    size = x.shape[1] * wide // out.shape[1]
+    start = j // wide * size
+    column = j % wide
+    value = load(out[i, j]) if adds > 0 else real(0.0)
+    for k in range(start, start + size):
+        value += load(x[i, k]) * load(weight[k, column])
+    out[i, j] = store(value)
+
+
+def grouped_matmul_input(i, k, dy, weight, dx):
+    wide = weight.shape[1]
+    size = dx.shape[1] * wide // dy.shape[1]
+    first = k // size * wide
+    value = real(0.0)
+    for j in range(wide):
+        value += load(dy[i, first + j]) * load(weight[k, j])
+    dx[i, k] = store(value)
+
+
+def beside(i, j, x, table, z, out):
+    count = table.shape[0]
+    if j < count:
+        out[i, j] = x[i, table[j]]
+    else:
+        out[i, j] = z[i, j - count]
+
+
 SIGNATURES: Signatures = {
     maxout: (("matrix", "matrix", "winners"), (), ()),
     maxout_spread: (("matrix", "winners", "matrix"), (), ()),
@@ -108,10 +138,13 @@ SIGNATURES: Signatures = {
     largest_columns_spread: (("matrix", "winners", "columns", "matrix"), (), ()),
     largest_columns_pick: (("matrix", "columns", "winners", "matrix"), (), ()),
     embed: (("table", "table", "vector", "columns", "matrix"), (), (code_of,)),
+    grouped_matmul: (("matrix", "matrix", "matrix", "count"), (), ()),
+    grouped_matmul_input: (("matrix", "matrix", "matrix"), (), ()),
+    beside: (("matrix", "labels", "matrix", "matrix"), (), ()),
 }
 WORK: dict[Callable[..., Any], int] = {
     maxout: 1, maxout_spread: 0, maxout_pick: 2, take_columns: 2, sum_columns: 2, largest_columns: 2, largest_columns_spread: 3,
-    largest_columns_pick: 3, embed: 4,
+    largest_columns_pick: 3, embed: 4, grouped_matmul: 2, grouped_matmul_input: 2, beside: 3,
 }  # fmt: skip
 """Function -> index of the argument whose rows and columns the loop runs over."""
 LOOP = """\

@@ -24,7 +24,7 @@ from . import columns, hinge, softmax
 from .compiled import SIGNATURES, kernel
 from .embedding import embed_backward
 from .normalization import layer_norm, layer_norm_columns, layer_norm_input
-from .sums import column_sum, limit_norm
+from .sums import column_sum, grouped_matmul_weight, limit_norm
 
 Scratch = Callable[[int], Any]
 """Returns a flat buffer of that many elements, which is valid until the next call."""
@@ -99,15 +99,30 @@ def _each(function: Callable[..., Any], of: int = 0) -> Callable[..., None]:
 
 def _column_sum(device: Device, x: Any, out: Any, accumulate: bool = True) -> None:
     """out = the column sums of x, or added to out; one launch."""
+    _summed(device, column_sum, (x,), out, accumulate)
+
+
+def _grouped_matmul_weight(device: Device, x: Any, dy: Any, dweight: Any, accumulate: bool = True) -> None:
+    """dweight = sums of products of columns of x and dy, or added to dweight; one launch."""
+    _summed(device, grouped_matmul_weight, (x, dy, dweight.shape[1]), dweight, accumulate)
+
+
+def _summed(device: Device, function: Callable[..., Any], given: tuple[Any, ...], out: Any, accumulate: bool) -> None:
+    """Launches a kernel that sums over the rows of its arguments, and writes or adds one number for each element of `out`."""
+    x, width = given[0], out.size
     if x.size:
-        rows, width = x.shape
-        chunks, geometry = chunk_geometry(rows, width)
+        chunks, geometry = chunk_geometry(x.shape[0], width)
         with device.exclusive():
             partial = device.scratch(out)(chunks * width).reshape(chunks, width)
-            arguments = (x, partial, device.counters(), out.reshape(1, width), accumulate)
-            device.launch(kernel(column_sum, x.dtype), geometry, arguments)
+            arguments = (*given, partial, device.counters(), out.reshape(1, width), accumulate)
+            device.launch(kernel(function, x.dtype), geometry, arguments)
     elif not accumulate:
         out[...] = 0.0
+
+
+def _grouped_matmul(device: Device, x: Any, weight: Any, out: Any, accumulate: bool = False) -> None:
+    rows, width = out.shape
+    run(columns.grouped_matmul, rows, width, (x, weight, out, accumulate), device.launch)
 
 
 def _layer_norm_backward(
@@ -207,6 +222,8 @@ ROWS: dict[str, Callable[..., Any]] = {
     "column_sum": _column_sum,
     "embed_backward": _embed_backward,
     **{function.__name__: _each(function, of) for function, of in columns.WORK.items()},
+    "grouped_matmul": _grouped_matmul,
+    "grouped_matmul_weight": _grouped_matmul_weight,
 }
 """Operation -> function that launches it; takes a Device and the arguments of the reference."""
 

@@ -31,6 +31,26 @@ def column_sum(x, partial, counters, out, adds):
         add_chunks(part, partial, out, adds)
 
 
+def grouped_matmul_weight(x, dy, wide, partial, counters, out, adds):
+    # Element k wide + j of `out` is element (k, j) of the gradient.
+    part = cuda.shared.array(BLOCK, real)
+    rows, width = x.shape
+    size = width * wide // dy.shape[1]
+    start, stop = chunk_rows(rows)
+    lane, team, lanes, teams, _ = places()
+    for first in range(cuda.blockIdx.x * lanes, width * wide, cuda.gridDim.x * lanes):
+        n = first + lane
+        value = real(0.0)
+        if n < width * wide:
+            k = n // wide
+            column = k // size * wide + n % wide
+            for i in range(start + team, stop, teams):
+                value += load(x[i, k]) * load(dy[i, column])
+        sum_to(part, value, n, partial, cuda.blockIdx.y, 0)
+    if last_chunk(counters):
+        add_chunks(part, partial, out, adds)
+
+
 def add_parts(part, value, partial, counter, out):
     # Writes the sum over the threads to the block's element of `partial`; the last block adds these in a fixed order.
     lane = cuda.threadIdx.x
@@ -90,6 +110,7 @@ def limit_norm(scales, squares, largest, most):
 
 SIGNATURES: Signatures = {
     column_sum: (("matrix", "table", "counters", "table", "count"), (), CHUNKS),
+    grouped_matmul_weight: (("matrix", "matrix", "count", "table", "counters", "table", "count"), (), CHUNKS),
     total: (("vector", "sums", "counters", "sums"), (), (shared_sum, last_block, add_parts)),
     sum_of_squares: (("vector", "sums", "counters", "sums"), (), (shared_sum, last_block, add_parts)),
     limit_norm: (("sums", "sums", "number", "number"), ("sqrt",), ()),

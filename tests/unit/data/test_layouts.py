@@ -334,6 +334,7 @@ def test_a_folder_of_parts_and_shards_is_one_data_set(write_parquet, layout, str
     for name, rows in reversed(list(zip(LAYOUTS[layout], cuts, strict=True))):
         folder = write_parquet(name, {"a": x[rows, 0], "label": Y[rows], "b": x[rows, 1]})
     (folder / "README.md").write_text("of this data set")
+    (folder / "LICENSE.txt").write_text("of this data set")
     (folder / ".cache").mkdir()
     (folder / ".cache" / "train.parquet").write_bytes(b"none of ours")
     data = load(folder, "label", stream=stream)

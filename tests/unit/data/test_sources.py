@@ -131,7 +131,7 @@ def test_missing_file_folder_and_wrong_compression(tmp_path, people):
     (tmp_path / "folder.csv").mkdir()
     with pytest.raises(DataFileError, match="is a folder"):
         load(tmp_path / "folder.csv", "y")
-    with pytest.raises(DataFileError, match="gunzip"):
+    with pytest.raises(DataFileError, match="unpack it first"):
         load(tmp_path / "a.npz.gz")
 
 

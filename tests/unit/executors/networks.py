@@ -107,6 +107,12 @@ ZOO = {
         lambda: [fs.ColumnEmbeddings(COLUMNS, {0: 3, 2: 90, 5: 2}), fs.Dropout(0.1), fs.Linear(29, 3)],
         fs.SoftmaxCrossEntropy, labels,
     ),
+    "embeddings of numbers": (
+        lambda: [
+            fs.PiecewiseLinearEmbedding(COLUMNS, [[-1.0, 0.1, 0.7], [-0.3, 1.0]], 3, columns=[1, 4]),
+            fs.PeriodicEmbedding(10, 2, 4), fs.Dropout(0.1), fs.Linear(20, 3),
+        ], fs.SoftmaxCrossEntropy, labels,
+    ),
     "softmax between, sequences": (
         lambda: [fs.Sequential(*_hidden(fs.ReLU(), outputs=8)), fs.Softmax(), fs.Sequential(fs.Linear(8, 2))],
         fs.MSE, numbers(2),

@@ -110,6 +110,12 @@ def _row_cases(dtype):
         "largest_columns": [(x, np.abs(table), out, np.full(matrix, 9, "u1"))],
         "largest_columns_spread": [(x, winner, np.where(table < 0, table, 256 * table + 1).astype("i4"), out)],
         "largest_columns_pick": [(x, np.abs(table), winner, out)],
+        "grouped_matmul": [
+            (real(ROWS, 6), real(6, 4), real(ROWS, 4 * groups), adds) for groups in (1, 2, 3) for adds in (0, 1)
+        ],
+        "grouped_matmul_input": [(real(ROWS, 4 * groups), real(6, 4), real(ROWS, 6)) for groups in (1, 2, 3)],
+        "grouped_matmul_weight": [(real(300, 6), real(300, 8), real(6, 4), adds) for adds in (0, 1)],
+        "beside": [(x, np.array([3, 0], "i4"), real(ROWS, 4), real(ROWS, 6))],
         "embed": [(coded, x, real(33), lookups, np.full((ROWS, len(lookups)), 9, dtype))],
         "embed_backward": [
             (real(ROWS, len(lookups)), coded, lookups, real(33), *limits) for limits in ((0, 33, 0), (0, 33, 1), (5, 14, 0))

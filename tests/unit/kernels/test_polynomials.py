@@ -13,7 +13,7 @@ import pytest
 from fusedstep.backends import backend
 from fusedstep.kernels import vocabulary
 from fusedstep.kernels.formula import Formula
-from fusedstep.kernels.formulas.mathematics import SINGLE_PRECISION, erf_rational
+from fusedstep.kernels.formulas.mathematics import SINGLE_PRECISION, erf_rational, sine_of_turns
 
 STRIDE = 257
 """Every 257th bit pattern of float32: 16.7 million numbers, prime to the patterns of mantissas."""
@@ -163,3 +163,15 @@ def test_float64_kernels_use_the_full_precision(word):
     values = np.random.default_rng(2).uniform(0.01, 6.0, 10_000)
     reference = {"erf": lambda x: LIBRARY_ERF(x).astype(np.float64)}.get(word) or getattr(np, word)
     np.testing.assert_allclose(compiled(word, values), reference(values), rtol=4e-15)
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [("float32", 3e-7), ("float64", 1e-15)])
+def test_sine_of_turns(dtype, bound):
+    turns = np.random.default_rng(0).uniform(-40.0, 40.0, 1_000_000).astype(dtype)
+    formula = Formula(f"turns_{dtype}", sine_of_turns, ("x",), ("each",), ("each",))
+    out = np.empty_like(turns)
+    backend("numba").map(formula, out, turns)
+    exact = turns.astype(np.float64)
+    error = np.abs(out - np.sin(2.0 * np.pi * (exact - np.floor(exact + 0.5)))).max()
+    print(f"sine_of_turns: absolute error {error:.3e} in {dtype}")
+    assert error < bound

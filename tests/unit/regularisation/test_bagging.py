@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_wine
 
 import fusedstep as fs
-from fusedstep.errors import HyperparameterError, ModelFileError, ShapeError, StateError
+from fusedstep.errors import DtypeError, HyperparameterError, ModelFileError, ShapeError, StateError
 from fusedstep.framework.export.tensor_file import checksum
 from fusedstep.framework.tables.bootstrap import bootstrap, feature_subset, left_out
 from fusedstep.framework.tables.splits import split
@@ -184,13 +184,13 @@ def test_b12_files_keep_every_member(backend, combine, tmp_path):
     np.testing.assert_allclose(np.array(other.predict_proba(x)), np.array(bagging.predict_proba(x)), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("loss", [fs.MSE(), fs.BinaryCrossEntropy(), fs.Hinge()], ids=repr)
+@pytest.mark.parametrize("loss", [fs.MSE(), fs.BinaryCrossEntropy(), fs.Hinge(), fs.SoftmaxCrossEntropy()], ids=repr)
 @pytest.mark.parametrize("combine", ["average", "vote"])
 def test_predictions_have_the_shape_of_y(loss, combine, tmp_path):
     x, y = wine()
-    combine = "average" if loss.head == "values" else combine
+    combine, outputs = "average" if loss.head == "values" else combine, 2 if loss.head == "classes" else 1
     for targets in ((y > 0).astype("f4"), (y > 0).astype("f4").reshape(-1, 1)):
-        bagging = fitted(data=(x, targets), models=lambda d: fs.mlp([d, 4, 1]), loss=loss, combine=combine, epochs=1)
+        bagging = fitted(data=(x, targets), models=lambda d: fs.mlp([d, 4, outputs]), loss=loss, combine=combine, epochs=1)
         assert np.array(bagging.predict(x)).shape == targets.shape
         assert np.isfinite(bagging.evaluate(x, targets)["error" if loss.head != "values" else "mse"])
         bagging.save(tmp_path / "shape.safetensors")
@@ -290,6 +290,29 @@ def test_b12_too_few_columns_to_predict(tmp_path):
     for ensemble in (bagging, saved_and_loaded(bagging, tmp_path)):
         with pytest.raises(ShapeError, match="expected at least 13 columns"):
             ensemble.predict(x[:, :5])
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+@pytest.mark.parametrize(("features", "combine"), [(1.0, "average"), (0.7, "vote")])
+def test_b12_members_in_16_bits(precision, features, combine, tmp_path):
+    pytest.importorskip("ml_dtypes", reason="ml_dtypes is not installed")
+    x, y = wine()
+    options = {"features": features, "combine": combine}
+    bagging = fitted(precision=precision, **options)
+    assert not same(bagging, fitted(**options))  # their steps were computed in 16 bits
+    assert bagging.out_of_bag["accuracy"] > 0.5
+    bagging.save(tmp_path / "e.safetensors")
+    for backend, kept in (("numpy", precision), ("numba", "float32")):
+        loaded = fs.Bagging.load(tmp_path / "e.safetensors", backend)
+        assert loaded.precision == kept
+        assert same(loaded, bagging)
+        np.testing.assert_array_equal(loaded.predict(x), bagging.predict(x))
+        assert loaded.evaluate(x, y) == pytest.approx(bagging.evaluate(x, y))
+
+
+def test_b12_a_precision_that_the_backend_does_not_have_is_refused():
+    with pytest.raises(DtypeError, match="tf32"):
+        fs.Bagging(small, fs.SoftmaxCrossEntropy(), backend="numpy", precision="tf32")
 
 
 def saved_and_loaded(bagging, folder):

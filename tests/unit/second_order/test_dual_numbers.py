@@ -73,6 +73,10 @@ KERNELS = {
         "layer_norm_backward", ["dy", "x", "gain", "mean", "scale"], {"dx": (ROWS, 6), "dgain": (6,), "doffset": (6,)},
     ),
     "column_sum": ("column_sum", ["x"], {"out": (6,)}),
+    "grouped_matmul": ("grouped_matmul", ["x", "w"], {"out": (ROWS, 4)}),
+    "grouped_matmul_input": ("grouped_matmul_input", ["dv", "w"], {"dx": (ROWS, 6)}),
+    "grouped_matmul_weight": ("grouped_matmul_weight", ["x", "dv"], {"dweight": (6, 2)}),
+    "beside": ("beside", ["x", np.array([4, 0], np.int32), "dv"], {"out": (ROWS, 6)}),
     "embed": ("embed", [CODED, "x", "rows", LOOKUPS], {"out": (ROWS, len(LOOKUPS))}),
     "embed_backward": ("embed_backward", ["dz", CODED, LOOKUPS], {"out": (17,)}),
 }  # fmt: skip
@@ -83,7 +87,7 @@ def test_c8_the_tangent_of_every_row_kernel(case, dual, lab):
     operation, given, outputs = KERNELS[case]
     generator = np.random.default_rng(2)
     shapes = {"x": X.shape, "dy": X.shape, "gain": (6,), "offset": (6,), "mean": (ROWS,), "scale": (ROWS,)}
-    shapes |= {"rows": (17,), "dz": (ROWS, len(LOOKUPS))}
+    shapes |= {"w": (6, 2), "dv": (ROWS, 4), "rows": (17,), "dz": (ROWS, len(LOOKUPS))}
     point = {name: X if name == "x" else generator.uniform(0.5, 1.5, shape) for name, shape in shapes.items()}
     along = {name: generator.standard_normal(shape) for name, shape in shapes.items()}
 
