@@ -45,14 +45,14 @@ def on_host(values: Any, backend: str = "numpy") -> np.ndarray[Any, Any]:
 
     Raises: MixedBackends for an array on a GPU; DtypeError for anything but an array of real numbers.
     """
-    host = values if type(values) is np.ndarray else _as_array(values, backend)
+    host = values if type(values) is np.ndarray else as_array(values, backend)
     if not is_real(host):
         host = numbers_of(host, values)
     return host if host.dtype.isnative else host.astype(host.dtype.newbyteorder("="))
 
 
-def _as_array(values: Any, backend: str) -> np.ndarray[Any, Any]:
-    """A NumPy array of any type."""
+def as_array(values: Any, backend: str = "numpy") -> np.ndarray[Any, Any]:
+    """`values` as a NumPy array of any type, also of text and objects; raises as `on_host` otherwise."""
     if isinstance(values, np.ndarray):
         if isinstance(values, np.ma.MaskedArray):
             require_unmasked(values)
@@ -61,7 +61,7 @@ def _as_array(values: Any, backend: str) -> np.ndarray[Any, Any]:
         if hasattr(values, "__dlpack_device__"):
             return _from_dlpack(values, backend)
         if isinstance(values, (list, tuple)) and any(map(_is_special, set(map(type, values)))):
-            values = [_as_array(row, backend) for row in values]
+            values = [as_array(row, backend) for row in values]
         return np.asarray(values)
     except _NOT_READ as error:
         if isinstance(error, FusedstepError):

@@ -18,6 +18,8 @@ class FindLrOptions:
     source: shared.Source
     target: shared.Target = None
     labels: shared.Labels = None
+    validation: shared.ValidationFile = None
+    test: shared.TestFile = None
     text: shared.Text = None
     number: shared.Number = None
     drop: shared.Drop = None
@@ -75,7 +77,7 @@ def find_lr(options: FindLrOptions) -> None:
             pass  # If matplotlib is missing, fail here and not after the search.
     report = Reporter(quiet=False)
     dataset = read(options)
-    data = prepare(dataset, options.task, (0.2, 0.1), options.seed)
+    data = prepare(dataset, options.task, (None, None), options.seed)
     report.data(data)
     report.backend(backend, options.backend)
     recipe = recipe_for(len(data.parts["training"]), data.task, "validation" in data.parts, **given)

@@ -43,8 +43,8 @@ Seed = Annotated[int, typer.Option(help="Seed for split, weights, dropout and sh
 Source = Annotated[
     str,
     typer.Argument(
-        help="A bundled set (digits, iris, wine, breast_cancer, diabetes), or a file: CSV, Parquet, Feather, NPY, NPZ, IDX, "
-        "svmlight.",
+        help="A bundled set (digits, iris, wine, breast_cancer, diabetes), a file (CSV, Parquet, Feather, NPY, NPZ, IDX, "
+        "svmlight), or a folder of files such as train-….parquet and test-….parquet.",
         show_default=False,
     ),
 ]
@@ -96,6 +96,18 @@ Missing = Annotated[
         help='Cells that mean "no value" instead of the usual ones (NA, N/A, null, ?, - and others), such as "-999,none"; '
         'with + before the first, in addition to them: "+-999".',
         show_default=False,
+    ),
+]
+ValidationFile = Annotated[
+    str | None,
+    typer.Option(
+        "--validation", metavar="FILE", help="File of the format of SOURCE used for early stopping.", show_default=False
+    ),
+]
+TestFile = Annotated[
+    str | None,
+    typer.Option(
+        "--test", metavar="FILE", help="File of the format of SOURCE used only for the final test.", show_default=False
     ),
 ]
 Delimiter = Annotated[

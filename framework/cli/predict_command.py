@@ -31,6 +31,12 @@ def predict(
     decimal: Decimal = None,
     header: Header = None,
     max_unpacked: MaxUnpacked = None,
+    part: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="training, validation or test, of a folder or an archive that has several.", show_default=False
+        ),
+    ] = None,
     raw_labels: Annotated[
         bool,
         typer.Option("--raw-labels", help="Write labels that begin with =, +, - or @ without an apostrophe before them."),
@@ -69,11 +75,11 @@ def predict(
     preprocessor = table.preprocessor
     inputs: Any
     if stream:
-        inputs, unseen = preprocessor.transform(open_features(data, preprocessor.input_names, max_unpacked)), {}
+        inputs, unseen = preprocessor.transform(open_features(data, preprocessor.input_names, max_unpacked, part)), {}
     else:
         features = load_features(
-            data, preprocessor.input_names, preprocessor.text_columns, max_unpacked, preprocessor.kinds,
-            delimiter, encoding, decimal, header,
+            data, preprocessor.input_names, preprocessor.text_columns, max_unpacked, preprocessor.kinds, part,
+            preprocessor.first_index, delimiter, encoding, decimal, header,
         )  # fmt: skip
         for note in features.layout.notes if isinstance(features, Table) and features.layout else ():
             print(f"note: {note}", file=sys.stderr)
@@ -94,7 +100,7 @@ def predict(
     if out is None:
         _write(sys.stdout, rows)
         return
-    with replacing(out, "the predictions") as part, part.open("w", encoding="utf-8", newline="") as file:
+    with replacing(out, "the predictions") as new, new.open("w", encoding="utf-8", newline="") as file:
         _write(file, rows)
     if preprocessor.kinds is not None:
         used = [one for one in kinds_from_json(preprocessor.kinds)[0] if one.kind != "dropped"]

@@ -112,6 +112,11 @@ def check_options(options: TrainOptions) -> None:
     parse_micro_batch(options.micro_batch)
     if options.find_lr and options.lr is not None:
         raise HyperparameterError(f"--find-lr: expected no --lr; got --lr {options.lr:g}; leave out one of them")
+    for part, file, fraction in (
+        ("validation", options.validation, options.validation_share), ("test", options.test, options.test_share)
+    ):  # fmt: skip
+        if file is not None and fraction is not None:
+            raise HyperparameterError(f"--{part}-share: expected none beside --{part}; got {fraction:g}; leave out one of them")
     if options.validation_share == 0.0:
         require_validation(given, "--validation-share 0")
     check_checkpoint(options)

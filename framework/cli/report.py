@@ -44,12 +44,13 @@ class Reporter:
         columns = len(dataset.feature_names)
         inputs = f"{columns:,} column" + "s" * (columns != 1)
         inputs += f" ({coded.width:,} after coding)" if coded.width != columns else ""
-        parts = ", ".join(f"{len(part):,} {name}" for name, part in data.parts.items())
+        origin = {name: f" ({one.origin})" for name, one in data.own.items()}
+        parts = ", ".join(f"{len(part):,} {name}{origin.get(name, '')}" for name, part in data.parts.items())
         self.console.print(
             f"[bold]{escape(dataset.name)}[/bold]: {len(dataset):,} rows, {inputs}, "
             f"{escape(targets_of(dataset.target_names))}: {what} ({data.task})"
         )
-        self.console.print(f"Rows: {parts}{escape(division(data))}")
+        self.console.print(f"Rows: {escape(parts + division(data))}")
         if self.console.quiet:
             for note in (*quiet_notes(dataset), *data.notes):
                 print(f"note: {note}", file=sys.stderr)

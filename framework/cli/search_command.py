@@ -26,6 +26,8 @@ class SearchOptions:
     source: shared.Source
     target: shared.Target = None
     labels: shared.Labels = None
+    validation: shared.ValidationFile = None
+    test: shared.TestFile = None
     text: shared.Text = None
     number: shared.Number = None
     drop: shared.Drop = None
@@ -102,7 +104,7 @@ def search(options: SearchOptions) -> None:
     backend, storage = find_backend(options.backend), options.storage
     report = Reporter(quiet=False)
     dataset = read(options)
-    data = prepare(dataset, options.task, (0.2, 0.1), options.seed)
+    data = prepare(dataset, options.task, (None, None), options.seed)
     if "validation" not in data.parts:
         raise HyperparameterError(
             f"expected a validation part to compare candidates; there is none ({data.remark}); use more rows"
@@ -147,8 +149,8 @@ def search(options: SearchOptions) -> None:
     console.print(f"[bold]Best of {len(found.trials)}:[/bold] {escape(described(best))}", soft_wrap=True)
     c = best.candidate
     names = (
-        "source", "target", "labels", "text", "number", "drop", "missing", "delimiter", "encoding", "decimal", "header",
-        "max_unpacked", "task", "group", "time", "epochs", "seed",
+        "source", "target", "labels", "validation", "test", "text", "number", "drop", "missing", "delimiter", "encoding",
+        "decimal", "header", "max_unpacked", "task", "group", "time", "epochs", "seed",
     )  # fmt: skip
     same = {name: getattr(options, name) for name in names}
     found_options = TrainOptions(

@@ -109,7 +109,7 @@ def _figures(options: TrainOptions) -> Figures | None:
 def _require_other_file(path: Path, options: TrainOptions) -> None:
     from ...errors import OutputPathError
 
-    for read in (options.source, options.labels):
+    for read in (options.source, options.labels, options.validation, options.test):
         if read is not None and path.exists() and os.path.exists(read) and path.samefile(read):
             raise OutputPathError(
                 f"expected an output file other than the data; got {str(path)!r}; give --out another name"

@@ -44,10 +44,18 @@ class TrainOptions:
     task: Annotated[shared.TaskName, DATA] = None
     group: Annotated[shared.Group, DATA] = None
     time: Annotated[shared.Time, DATA] = None
-    test_share: Annotated[float, DATA, Option(help="Fraction of the rows used only for the final test.")] = 0.2
+    validation: Annotated[shared.ValidationFile, DATA] = None
+    test: Annotated[shared.TestFile, DATA] = None
+    test_share: Annotated[
+        float | None,
+        DATA,
+        Option(help="Fraction of the rows used only for the final test. Default: the data's own test part, or 0.2."),
+    ] = None
     validation_share: Annotated[
-        float, DATA, Option(help="Fraction of the rows used for early stopping; 0 for none.")
-    ] = 0.1
+        float | None,
+        DATA,
+        Option(help="Fraction of the rows used for early stopping; 0: none. Default: the data's own validation part, or 0.1."),
+    ] = None
 
     hidden: Annotated[shared.Hidden, NETWORK] = None
     activation: Annotated[shared.Activation, NETWORK] = None

@@ -25,6 +25,7 @@ from ..losses import MSE, BinaryCrossEntropy, Loss, SoftmaxCrossEntropy
 from ..sources.row_source import ArrayRows, RowSource
 from ..tables.cells import parse_missing
 from ..tables.column_kind import kinds_to_json
+from ..tables.own_parts import OwnPart, notes_on_groups, rows_besides, used_parts
 from ..tables.preprocessing import Preprocessor
 from ..tables.reading import load
 from ..tables.several_targets import fit_target
@@ -49,6 +50,8 @@ from .train_options import TrainOptions
 if TYPE_CHECKING:
     from ..search.rate_search import RateSearch
 
+FRACTIONS = 0.2, 0.1
+"""Fractions of the rows for the test and the validation part."""
 SMALL_PRODUCT = 1 << 22
 """Multiplications in a matrix product below which a second BLAS thread does not pay."""
 SEARCH_EPOCHS = 3
@@ -87,8 +90,8 @@ class DataPart:
 class PreparedData:
     """A data set, split and preprocessed; empty parts are not in `parts`.
 
-    Args: remark – why there is no validation part, if there is none; notes – what is unusual about the target; rows – of the
-        data set in each part.
+    Args: remark – why there is no validation part, if there is none; notes – what is unusual about target and parts; rows – of
+        the data set in each part; own – the parts that are its own.
     """
 
     dataset: Dataset
@@ -98,6 +101,7 @@ class PreparedData:
     remark: str = ""
     notes: tuple[str, ...] = ()
     rows: dict[str, NDArray[np.int64]] = field(default_factory=dict)
+    own: dict[str, OwnPart] = field(default_factory=dict)
 
     @property
     def kind(self) -> str:
@@ -132,14 +136,16 @@ def read(options: Any) -> Dataset:
     return load(
         options.source, options.target, options.labels, options.text or (), getattr(options, "stream", False),
         options.max_unpacked, options.number or (), options.drop or (), parse_missing(options.missing), options.task,
-        options.group, options.time, options.delimiter, options.encoding, options.decimal, options.header,
+        options.group, options.time, options.validation, options.test, options.delimiter, options.encoding, options.decimal,
+        options.header,
     )  # fmt: skip
 
 
-def prepare(dataset: Dataset, task: str | None, fractions: tuple[float, float], seed: int) -> PreparedData:
+def prepare(dataset: Dataset, task: str | None, fractions: tuple[float | None, float | None], seed: int) -> PreparedData:
     """Split and preprocess; statistics come from the training part only.
 
-    Args: dataset – as read; task – overrides the task inferred from source and target; shares – (test, validation); seed.
+    Args: dataset – as read; task – overrides the task inferred from source and target; fractions – (test, validation) of the
+        rows that are in no part of its own; None: its own part, or FRACTIONS if it has none; seed.
     Raises: NonFiniteDataError with the row in the file; LabelError if nothing can be learned; what `split` and
         `Preprocessor.fit` raise.
     """
@@ -150,25 +156,33 @@ def prepare(dataset: Dataset, task: str | None, fractions: tuple[float, float], 
         require_present(column, f"target {name!r}")
     found = find_task(target, task or dataset.task)
     remark = ""
-    test, validation = fractions
-    if 0.0 < validation < 1.0 and round(len(dataset) * validation) < SMALLEST_VALIDATION:
+    own = used_parts(dataset.own, fractions)
+    left = rows_besides(len(dataset), dataset.own)
+    test, validation = (
+        0.0 if part in own else default if fraction is None else fraction
+        for part, fraction, default in zip(("test", "validation"), fractions, FRACTIONS, strict=True)
+    )
+    if 0.0 < validation < 1.0 and round(len(left) * validation) < SMALLEST_VALIDATION:
         remark = (
-            f"{len(dataset):,} rows are too few for a validation part (at least {SMALLEST_VALIDATION} rows), so all but "
+            f"{len(left):,} rows are too few for a validation part (at least {SMALLEST_VALIDATION} rows), so all but "
             "the test rows are used for training, for a fixed number of epochs"
         )
         validation = 0.0
     if found == "classification" and not isinstance(target, dict):
         require_classes(dataset.target_name, target)
-    divided = {} if dataset.split_by is None else {_DIVIDED[dataset.split_by.by]: dataset.split_by.values}
+    divided = {} if dataset.split_by is None else {_DIVIDED[dataset.split_by.by]: dataset.split_by.values[left]}
     strata: Any = None
     if found == "classification" and "time" not in divided:
         strata = fit_target(target, found).transform(target) if isinstance(target, dict) else numbered(target)
-    chosen = split(len(dataset), (test, validation), seed, strata, **divided)
-    rows = {name: of for name, of in zip(("training", "validation", "test"), chosen, strict=True) if len(of)}
+    chosen = split(len(left), (test, validation), seed, None if strata is None else strata[left], **divided)
+    rows = {name: left[of] for name, of in zip(("training", "validation", "test"), chosen, strict=True)}
+    rows.update({name: np.arange(one.start, one.stop) for name, one in own.items()})
+    rows = {name: of for name, of in rows.items() if len(of)}
     coding = fit_target(target, found)
     encoded = coding.transform(target)
     training = dataset.take(rows["training"])
     preprocessor = Preprocessor().fit(training.features, training.target, found, target)
+    preprocessor.first_index = dataset.first_index
     preprocessor.kinds = kinds_to_json(dataset.kinds, dataset.missing) if dataset.kinds else None
     parts = {}
     for name in rows:
@@ -180,8 +194,16 @@ def prepare(dataset: Dataset, task: str | None, fractions: tuple[float, float], 
         what = "R² is undefined" if found == "regression" else "nothing can be learned about it"
         notes = notes_on_constants(dataset.target_names, encoded, rows, what)
     if dataset.split_by is not None:
-        notes += notes_on_sizes(dataset.split_by.by, rows, {"validation": validation, "test": test})
-    return PreparedData(dataset, found, preprocessor, parts, remark, notes, rows)
+        others = {name: of for name, of in rows.items() if name not in own}
+        notes += notes_on_sizes(dataset.split_by.by, others, {"validation": validation, "test": test})
+    if dataset.split_by is not None and dataset.split_by.by == "group":
+        notes += notes_on_groups(dataset.split_by.values, rows, own)
+    notes += tuple(
+        f"{one.stop - one.start:,} rows of {one.origin} are not used, because --{name}-share was given"
+        for name, one in dataset.own.items()
+        if name not in own
+    )
+    return PreparedData(dataset, found, preprocessor, parts, remark, notes, rows, own)
 
 
 def loss_of(data: PreparedData) -> Loss:

@@ -19,6 +19,7 @@ from ...errors import HyperparameterError, NonFiniteDataError, ShapeError, State
 from ...kernels.formulas.elementwise import plane
 from ...kernels.formulas.random import normal
 from ..engine.arena import Arena
+from ..engine.minibatches import require_targets
 from ..engine.model import Sequential, require_seed
 from ..engine.step import TrainStep
 from ..engine.tape import Tape
@@ -185,9 +186,9 @@ def _losses(network: Sequential, loss: Loss, x: Any, y: Any, size: int) -> Calla
     backend = network.backend
     inputs = network.convert_input(x)
     rows = int(inputs.shape[0])
-    given = y.shape[0] if getattr(y, "shape", None) else len(y)
-    if given != rows or rows == 0:
-        raise ShapeError(f"expected one target for each row of x, and at least one row; got {rows} rows and {given} targets")
+    if rows == 0:
+        raise ShapeError("expected at least one row of x; got 0 rows")
+    require_targets(y, rows)
     chain = training_chain(network, loss)
     targets = loss.prepare(y, chain.output_width(int(inputs.shape[1])), backend, network.dtype)
     tapes: dict[Arena, Tape] = {}

@@ -15,7 +15,8 @@ from ...backends import Backend
 from ...backends import backend as find_backend
 from ...backends.entries import column_names, with_columns
 from ...backends.threads import available_threads, single_threaded_blas, using_threads
-from ...errors import HyperparameterError, ShapeError, StateError
+from ...errors import DtypeError, HyperparameterError, MixedBackends, ShapeError, StateError
+from ..engine.minibatches import require_targets
 from ..engine.model import Sequential, require_seed
 from ..engine.precision import precision_of
 from ..engine.step import TrainStep
@@ -115,8 +116,9 @@ class Bagging:
             self.members = [_train(job, x, y) for job in jobs]
         else:
             joblib = require("joblib", "ensemble", f"training members in {count} processes")
+            data = self.backend.with_rows(x, "x"), self.backend.with_rows(y, "y")  # which all other processes can read
             with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
-                work = (joblib.delayed(_train)(job, x, y) for job in jobs)
+                work = (joblib.delayed(_train)(job, *data) for job in jobs)
                 self.members = joblib.Parallel(n_jobs=count)(work)
         self.out_of_bag = self._out_of_bag(inputs, wanted)
         return self
@@ -190,7 +192,12 @@ class Bagging:
         return self.members
 
     def _matrix(self, x: Any) -> Array:
-        array = self.backend.asarray(x if self.feature_names is None else with_columns(x, self.feature_names), self._dtype)
+        if self.feature_names is not None:
+            x = with_columns(x, self.feature_names)
+        try:
+            array = self.backend.asarray(x, self._dtype)
+        except (DtypeError, MixedBackends) as error:
+            raise type(error)(f"x: {error}") from error
         if len(array.shape) != 2:
             raise ShapeError(f"expected a matrix [rows, columns]; got shape {tuple(array.shape)}; one sample is a row")
         return array
@@ -242,9 +249,7 @@ class Bagging:
 
     def _targets(self, y: Any, rows: int, outputs: int) -> Array:
         """Targets as the loss takes them; their classes where they are distributions, 0 and 1 for yes-or-no questions."""
-        count = len(y) if hasattr(y, "__len__") else None
-        if count != rows:
-            raise ShapeError(f"expected one target for each of the {rows} rows of x; got {count}")
+        require_targets(y, rows)
         targets = self.loss.prepare(y, outputs, self.backend, self._dtype)
         if self.head == "classes" and len(targets.shape) == 2:
             return self.backend.argmax(targets)

@@ -82,7 +82,9 @@ class TableModel:
             from ..tables.reading import load_features
 
             made = self.preprocessor
-            features = load_features(features, made.input_names, made.text_columns, kinds=made.kinds)
+            features = load_features(
+                features, made.input_names, made.text_columns, kinds=made.kinds, first_index=made.first_index
+            )
         return self.preprocessor.transform(features)
 
     def scores(self, encoded: Any) -> Any:

@@ -13,8 +13,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ...backends import backend as find_backend
 from ...backends.arrays import on_host
-from ...errors import HyperparameterError, NonFiniteLossError
+from ...errors import HyperparameterError, NonFiniteLossError, ShapeError
 from ..engine.model import require_seed
 from ..losses import MSE, Loss, SoftmaxCrossEntropy
 from ..optional import require
@@ -95,14 +96,16 @@ def search(
             f"expected validation=(x, y), by which candidates are compared; got {validation!r:.60}; keep some rows for it"
         )
     saved = TrialCheckpoints(checkpoint, resume)
-    whole_numbers = on_host(y).dtype.kind in "iub"
+    host = find_backend("numpy")
+    width, targets = _width(host.with_rows(x, "x")), host.with_rows(y, "y")
+    whole_numbers = targets.dtype.kind in "iub"
     loss = loss if loss is not None else SoftmaxCrossEntropy() if whole_numbers else MSE()
     if outputs is None:
-        outputs = _outputs(on_host(y), loss)
+        outputs = _outputs(targets, loss)
     optuna = require("optuna", "search", "a hyperparameter search")
     # A candidate that works shows what is wrong with data or options, before a storage is touched.
     probe = Candidate((), "relu", 0.0, "SGD", 0.01, 0.0, 32, "constant")
-    step = probe.make_step(_width(x), outputs, loss, seed, **options)
+    step = probe.make_step(width, outputs, loss, seed, **options)
     step.prepare(x, y)
     step.prepare(*validation, "validation x")
     settings = {
@@ -126,7 +129,7 @@ def search(
                 candidate = claim.draw(space, sampler, pruner)
                 given = {"epochs": epochs, "batch_size": candidate.batch_size, **saved.of(claim.slot, claim.number)}
                 try:
-                    made = candidate.make_step(_width(x), outputs, loss, seed, **options)
+                    made = candidate.make_step(width, outputs, loss, seed, **options)
                     seen = _Pruning(claim, saved.act)
                     trainer = Trainer(made, [seen], schedule=candidate.schedule)
                     _train(claim, seen, partial(trainer.fit, x, y, validation, **given))
@@ -197,15 +200,16 @@ def _quiet(optuna: Any) -> Iterator[None]:
         optuna.logging.set_verbosity(before)
 
 
+def _width(x: Any) -> int:
+    if x.ndim != 2:
+        raise ShapeError(f"expected a matrix x [rows, columns]; got shape {x.shape}; one sample is a row")
+    return int(x.shape[1])
+
+
 def _outputs(y: Any, loss: Loss) -> int:
     """Columns of y, or its number of classes."""
-    if y.ndim == 2:
-        return int(y.shape[1])
-    return int(y.max()) + 1 if loss.head == "classes" and y.size else 1
-
-
-def _width(x: Any) -> int:
-    return int(on_host(x).shape[1]) if len(getattr(x, "shape", ())) != 2 else int(x.shape[1])
+    labels = loss.head == "classes" and y.size and (y.ndim == 1 or y.shape[1:] == (1,))
+    return int(y.max()) + 1 if labels else int(y.shape[1]) if y.ndim == 2 else 1
 
 
 def _checksum(array: Any) -> list[Any]:

@@ -37,10 +37,10 @@ class ArrayHeader(NamedTuple):
         return prod(self.shape) * self.dtype.itemsize
 
 
-def read_header(path: Path, stream: IO[bytes], available: int) -> ArrayHeader:
+def read_header(path: Path, stream: IO[bytes], available: int, name: str = "array") -> ArrayHeader:
     """The header that begins where a stream stands.
 
-    Args: path – for messages; available – bytes from there on, header and values.
+    Args: path – for messages; available – bytes from there on, header and values; name – of the array, for messages.
     Raises: DataFileError for a damaged header, pickled objects, and values that take more or fewer bytes than there are.
     """
     start = stream.tell()
@@ -52,7 +52,8 @@ def read_header(path: Path, stream: IO[bytes], available: int) -> ArrayHeader:
         header = ArrayHeader(*readers[version](stream))
         if header.dtype.hasobject:
             raise DataFileError(
-                f"{path}: expected plain numbers without pickled objects, which are never read; found some; save numbers"
+                f"{path}: expected numbers or text without pickled objects, which are never read; {name} holds objects, as "
+                f"pandas makes of text and of missing values; save {name}.astype(str), or {name}.astype(float) for numbers"
             )
         if header.dtype.subdtype is not None or header.dtype.itemsize == 0 or min(header.shape, default=0) < 0:
             raise ValueError(f"shape {header.shape}, {header.dtype}")
@@ -72,9 +73,9 @@ def read_header(path: Path, stream: IO[bytes], available: int) -> ArrayHeader:
     return header
 
 
-def read_array(path: Path, stream: IO[bytes], available: int) -> NDArray[Any]:
+def read_array(path: Path, stream: IO[bytes], available: int, name: str = "array") -> NDArray[Any]:
     """The array that begins where a stream stands, in memory; raises as `read_header`."""
-    header = read_header(path, stream, available)
+    header = read_header(path, stream, available, name)
     raw = np.empty(header.nbytes, np.uint8)
     rest = raw.data
     while len(rest):

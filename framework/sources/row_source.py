@@ -5,14 +5,16 @@ Files are opened in memory_map.py and parquet_rows.py; in what order the rows ar
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...backends.entries import require_unmasked
 from ...errors import DtypeError, EmptyDataError, ShapeError
 from ..settings import whole
 from .blocks import row_blocks
+from .names import listed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -107,6 +109,9 @@ class ArrayRows(RowSource):
     ) -> None:
         if not isinstance(array, np.ndarray):
             raise DtypeError(f"expected a NumPy array; got {type(array).__name__}; convert it with np.asarray")
+        if isinstance(array, np.ma.MaskedArray):
+            require_unmasked(array)
+            array = np.asarray(array)
         if array.ndim > 1 and not array.flags.c_contiguous and _is_mapped(array) and array.flags.f_contiguous:
             raise ShapeError(
                 f"{name or 'array'}: expected rows one after the other; got columns one after the other (Fortran order), of "
@@ -149,6 +154,44 @@ class ChosenRows(RowSource):
     def read(self, rows: RowNumbers, out: NDArray[Any]) -> None:
         """See RowSource.read."""
         self.source.read(self.rows[rows], out)
+
+
+class JoinedRows(RowSource):
+    """The rows of several sources of the same columns, one after the other; see `joined_rows`."""
+
+    def __init__(self, sources: Sequence[RowSource]) -> None:
+        first = sources[0]
+        self.sources = tuple(sources)
+        self.starts = np.cumsum([0, *map(len, sources)])
+        edges = None
+        if any(source.edges is not None for source in sources):
+            own = (source.edges if source.edges is not None else np.array([0, len(source)]) for source in sources)
+            shifted = [edge + start for edge, start in zip(own, self.starts[:-1], strict=True)]
+            edges = np.unique(np.concatenate(shifted)).astype(np.int64)
+        dtype = np.result_type(*(source.dtype for source in sources))
+        shape = (int(self.starts[-1]), *first.row_shape)
+        super().__init__(shape, dtype, first.name, first.names, edges, max(source.window for source in sources))
+
+    def read(self, rows: RowNumbers, out: NDArray[Any]) -> None:
+        """See RowSource.read."""
+        numbers = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows
+        source_of = np.searchsorted(self.starts, numbers, side="right") - 1
+        for number in np.unique(source_of).tolist():
+            chosen = source_of == number
+            part = np.empty((int(chosen.sum()), *self.row_shape), out.dtype)
+            self.sources[number].read(numbers[chosen] - self.starts[number], part)
+            out[chosen] = part
+
+
+def joined_rows(sources: Sequence[RowSource]) -> RowSource:
+    """One source of all rows; raises ShapeError for sources of other columns than the first."""
+    for source in sources:
+        if source.row_shape != sources[0].row_shape or source.names != sources[0].names:
+            raise ShapeError(
+                f"{source.name}: expected the columns of {sources[0].name} ({listed(sources[0].names)}); got "
+                f"{listed(source.names)}; make the parts alike"
+            )
+    return sources[0] if len(sources) == 1 else JoinedRows(sources)
 
 
 def _is_mapped(array: Any) -> bool:

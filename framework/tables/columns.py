@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ...errors import DtypeError, ShapeError
+from ...backends.arrays import as_array
+from ...backends.entries import refusal
+from ...errors import DtypeError, MixedBackends, ShapeError
 from .text_column import TextColumn
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ def as_column(values: ArrayLike | TextColumn, name: str) -> Column:
     """
     if isinstance(values, TextColumn):
         return values
-    array = np.asarray(values)
+    array = array_of(values, name)
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim != 1:
@@ -63,6 +65,24 @@ def as_column(values: ArrayLike | TextColumn, name: str) -> Column:
     if kind == "O":
         return _from_objects(array, name)
     raise DtypeError(f"{name}: expected numbers, booleans, dates or text, got {array.dtype}; convert it to numbers first")
+
+
+def array_of(values: Any, name: str) -> NDArray[Any]:
+    """Values in any form as a NumPy array of any type, in which masked entries are missing: NaN, NaT or None.
+
+    Raises: DtypeError for iterators, sparse matrices and the like; MixedBackends for arrays on a GPU.
+    """
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values) and values.dtype.names is None:
+        filled = np.array(values.data, dtype=values.dtype if values.dtype.kind in "fM" else object)
+        filled[np.ma.getmaskarray(values)] = None
+        return filled
+    try:
+        array = as_array(values)
+        if array.ndim == 0 and array.dtype == object:
+            raise refusal(values, array)
+    except (DtypeError, MixedBackends) as error:
+        raise type(error)(f"{name}: {error}") from error
+    return array
 
 
 def narrowed(column: Column) -> Column:

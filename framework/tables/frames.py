@@ -15,7 +15,7 @@ from ...errors import DataFileError, DtypeError, ShapeError
 from ..optional import require
 from ..sources.names import listed, unknown_column
 from .arrow_columns import column_of
-from .columns import Column, as_column
+from .columns import Column, array_of, as_column
 from .table import Matrix, Table
 from .text_column import TextColumn
 
@@ -62,7 +62,7 @@ def named_columns(data: Any) -> NamedColumns:
     """The columns of data in any form.
 
     Args: data – Table, Matrix, mapping of columns, data frame (pandas, Polars, PyArrow and others that narwhals knows), or an
-        array [N, d] of numbers or objects.
+        array [N, d] of numbers or objects, or [N] of records.
     Raises: ShapeError for other shapes and names that occur twice; DtypeError for what is no table, or a lazy one;
         DataFileError for a column whose values have no meaning here; MissingDependency for frames without the extra `tables`.
     """
@@ -79,7 +79,10 @@ def named_columns(data: Any) -> NamedColumns:
         return named_columns(Table(made))
     if is_frame(data):
         return _frame_columns(data)
-    return _array_columns(np.asarray(data))
+    array = array_of(data, "features")
+    if array.dtype.names:
+        return named_columns({name: array[name] for name in array.dtype.names})
+    return _array_columns(array)
 
 
 def is_frame(data: Any) -> bool:

@@ -6,6 +6,7 @@ Nothing is downloaded; the images file and the labels file must exist.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from math import prod
 from pathlib import Path
 from typing import IO, Any
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from ...errors import DataFileError, EmptyDataError
 from ..sources.unpacked import allowed_bytes, opened, packing, require_allowed
-from .columns import Column
+from .own_parts import joined_arrays
 from .table import Matrix
 
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -24,36 +25,44 @@ _MOST_AXES = 32
 _PAIRS = (("images-idx3", "labels-idx1"), ("images.idx3", "labels.idx1"))
 
 
-def read_idx(
-    path: Path, labels: Path | None, with_labels: bool, max_unpacked: int | str | None = None
-) -> tuple[Matrix, Column | None]:
-    """Read images, and with them their labels.
+def read_idx(paths: Sequence[Path], max_unpacked: int | str | None = None) -> tuple[Matrix, list[int]]:
+    """Read images of one or several files, one after the other.
 
-    Args: path – of the images file; labels – of the labels file, by default derived from the name of the images file:
-        `images-idx3` becomes `labels-idx1` (or, with dots, `images.idx3` becomes `labels.idx1`), gzipped or not; with_labels –
-        whether to read labels; max_unpacked – see `allowed_bytes`.
-    Returns: (features, labels or None): features [N, height·width], bytes scaled from 0…255 to [0, 1], other types as they are,
-        columns called pixel0, pixel1, … row by row; labels [N] int64.
-    Raises: DataFileError for a wrong magic number, a truncated or overlong file, missing labels, unequal counts; EmptyDataError
-        for no images.
+    Args: paths – of the images files; max_unpacked – see `allowed_bytes`.
+    Returns: (features, rows of each file): features [N, height·width], bytes scaled from 0…255 to [0, 1], other types as they
+        are, columns called pixel0, pixel1, … row by row.
+    Raises: DataFileError for a wrong magic number, a truncated or overlong file, images of different sizes; EmptyDataError for
+        no images.
     Source: Y. LeCun, C. Cortes, C. Burges, "The MNIST database", section "File formats".
     """
+    read = [_images(path, max_unpacked) for path in paths]
+    pixels = joined_arrays(read, [path.name for path in paths], str(paths[0].parent))
+    scaled = np.divide(pixels, 255.0, dtype=np.float64) if pixels.dtype == np.uint8 else pixels.astype(np.float64)
+    return Matrix(scaled, tuple(f"pixel{index}" for index in range(scaled.shape[1])), paths[0].name), [*map(len, read)]
+
+
+def read_idx_labels(images: Path, labels: Path | None, rows: int, max_unpacked: int | str | None = None) -> NDArray[Any]:
+    """The labels [N] of an images file.
+
+    Args: labels – path of the file, by default derived from the name of the images file: `images-idx3` becomes `labels-idx1`
+        (or, with dots, `images.idx3` becomes `labels.idx1`), gzipped or not; rows – number of images.
+    Raises: DataFileError for missing labels and unequal counts, and as `read_idx`.
+    """
+    labels = labels or labels_beside(images)
+    classes = read_idx_array(labels, max_unpacked)
+    if classes.ndim != 1 or len(classes) != rows:
+        raise DataFileError(
+            f"{labels}: expected {rows} labels, one per image of {images.name}, found shape "
+            f"{list(classes.shape)}; give the labels file that belongs to the images"
+        )
+    return classes.astype(np.float64 if classes.dtype.kind == "f" else np.int64)
+
+
+def _images(path: Path, max_unpacked: int | str | None) -> NDArray[Any]:
     images = read_idx_array(path, max_unpacked)
     if images.ndim < 2:
         raise DataFileError(f"{path}: expected images of 2 axes or more, found {images.ndim}; give the images file")
-    pixels = images.reshape(images.shape[0], -1)
-    scaled = np.divide(pixels, 255.0, dtype=np.float64) if pixels.dtype == np.uint8 else pixels.astype(np.float64)
-    features = Matrix(scaled, tuple(f"pixel{index}" for index in range(scaled.shape[1])), path.name)
-    if not with_labels:
-        return features, None
-    labels_path = labels or _labels_beside(path)
-    classes = read_idx_array(labels_path, max_unpacked)
-    if classes.ndim != 1 or len(classes) != len(features):
-        raise DataFileError(
-            f"{labels_path}: expected {len(features)} labels, one per image of {path.name}, found shape "
-            f"{list(classes.shape)}; give the labels file that belongs to the images"
-        )
-    return features, classes.astype(np.float64 if classes.dtype.kind == "f" else np.int64)
+    return images.reshape(images.shape[0], -1)
 
 
 def read_idx_array(path: Path, max_unpacked: int | str | None = None) -> NDArray[Any]:
@@ -100,7 +109,8 @@ def _array(path: Path, stream: IO[bytes], size: int | None, allowed: int) -> NDA
     return np.frombuffer(raw, dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
 
 
-def _labels_beside(path: Path) -> Path:
+def labels_beside(path: Path) -> Path:
+    """The labels file that belongs to an images file by its name; raises DataFileError if there is none."""
     tried = []
     for images, labels in _PAIRS:
         if images in path.name:
@@ -112,3 +122,11 @@ def _labels_beside(path: Path) -> Path:
                 tried.append(candidate.name)
     looked = f"looked for {', '.join(tried)}" if tried else "its name holds neither images-idx3 nor images.idx3"
     raise DataFileError(f"{path}: expected a labels file beside the images, {looked}; give it with labels=PATH")
+
+
+def has_labels(path: Path) -> bool:
+    """Whether the labels of an images file lie beside it."""
+    try:
+        return labels_beside(path).is_file()
+    except DataFileError:
+        return False

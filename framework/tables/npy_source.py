@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ...errors import DataFileError, EmptyDataError
 from ..sources.npy_header import file_size, read_array
-from .columns import Column
+from .layouts import labels_beside
 from .npz_source import one_per_row
 
 
@@ -29,8 +29,12 @@ def read_npy(path: Path) -> NDArray[Any]:
     return array
 
 
-def read_labels(path: Path | None, rows: int, features: Path) -> Column:
-    """The labels of an .npy source, one for each of so many rows."""
+def read_labels(features: Path, path: Path | None, rows: int) -> NDArray[Any]:
+    """The labels of an .npy source, one for each of so many rows; path – None: found by the name of the features."""
+    path = path or labels_beside(features)
     if path is None:
-        raise DataFileError(f"{features}: expected labels beside the features; give --labels (in Python labels=) an .npy file")
+        raise DataFileError(
+            f"{features}: expected labels beside the features, such as y.npy beside x.npy; give --labels (in Python labels=) "
+            "an .npy file"
+        )
     return one_per_row(read_npy(path), rows, f"{path}: expected labels")

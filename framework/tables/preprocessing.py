@@ -37,7 +37,8 @@ class Preprocessor:
     Args: scaling, dtype – of the encoder; scaling None is "robust" for classes and "standard" for regression, where a target
         may be linear in a number far from its median.
     Attributes: kinds – what the columns of a file were taken for, by `kinds_to_json`; stored with the rest, and passed to
-        `load_features` for predictions; None without a file.
+        `load_features` for predictions; None without a file. first_index – the index of the first column of an svmlight file, 0
+        or 1, likewise.
     """
 
     def __init__(self, scaling: Scaling | None = None, dtype: DTypeLike = "float32") -> None:
@@ -45,6 +46,7 @@ class Preprocessor:
         self._dtype = dtype
         self._fitted: tuple[TableEncoder, AnyCoding] | None = None
         self.kinds: Any = None
+        self.first_index: int | None = None
 
     def fit(
         self, features: Any, target: TargetLike | RowSource, task: Task | None = None, known_target: TargetLike | None = None
@@ -170,7 +172,8 @@ class Preprocessor:
     def to_json(self) -> dict[str, Any]:
         """The complete fitted state, as plain values that JSON can represent without loss."""
         encoder, target = self._codings()
-        return {"format": _FORMAT, "encoder": encoder.to_json(), "target": target.to_json(), "kinds": self.kinds}
+        read = {"kinds": self.kinds, "first_index": self.first_index}
+        return {"format": _FORMAT, "encoder": encoder.to_json(), "target": target.to_json(), **read}
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Preprocessor:
@@ -185,6 +188,9 @@ class Preprocessor:
             first = found == _FIRST_FORMAT
             encoder = _first_encoder(stored["features"]) if first else TableEncoder.from_json(stored["encoder"])
             made.kinds = stored.get("kinds") if first else stored["kinds"]
+            made.first_index = None if first else stored["first_index"]
+            if made.first_index not in (None, 0, 1) or isinstance(made.first_index, bool):
+                raise ValueError("first_index is neither 0 nor 1")
             if made.kinds is not None:
                 kinds_from_json(made.kinds)
             made._scaling, made._dtype = encoder.scaling, encoder.dtype

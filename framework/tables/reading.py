@@ -14,27 +14,32 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from numpy.typing import NDArray
+
 from ...errors import DataFileError, EmptyDataError, HyperparameterError, UnknownColumn
 from ..sources.memory_map import memory_map
 from ..sources.names import did_you_mean, listed, unknown_column
 from ..sources.parquet_rows import ParquetRows, parquet_names
-from ..sources.row_source import RowSource
+from ..sources.row_source import RowSource, joined_rows
 from ..sources.unpacked import name_in_zip
 from .bundled import BUNDLED, read_bundled
 from .cells import MISSING
 from .column_kind import kinds_from_json
+from .columns import Column
 from .csv_source import read_csv
 from .feather_source import read_feather
-from .idx_source import read_idx
+from .idx_source import has_labels, read_idx, read_idx_labels
 from .kinds import apply_kinds, find_kinds, require_names
+from .layouts import PARTS, PartFile, chosen_part, file_names, find_part_files, other_parts_beside
 from .npy_source import read_labels, read_npy
-from .npz_source import open_npz, read_npz, read_npz_column
+from .npz_source import ArchiveData, open_npz, open_npz_features, read_npz, read_npz_features
+from .own_parts import FileRows, joined_arrays, joined_columns, mixed_columns, own_parts, rows_of_files
 from .parquet_source import read_parquet
 from .roles import find_targets, from_matrix, kinds_with_split, split_column, split_names, target_names
 from .svmlight_source import read_svmlight
 from .table import Dataset, Features, Matrix, Table
 from .targets import Target
-from .text_layout import TextOptions
+from .text_layout import TextLayout, TextOptions
 
 Format: TypeAlias = Literal["bundled", "csv", "parquet", "feather", "npy", "npz", "idx", "svmlight"]
 TableReader: TypeAlias = Callable[..., Table]
@@ -79,6 +84,8 @@ def load(
     task: str | None = None,
     group: str | None = None,
     time: str | None = None,
+    validation: str | os.PathLike[str] | None = None,
+    test: str | os.PathLike[str] | None = None,
     delimiter: str | None = None,
     encoding: str | None = None,
     decimal: str | None = None,
@@ -86,37 +93,39 @@ def load(
 ) -> Dataset:
     """Read features and target, and find out what each column of a table is: see `find_kinds` and `find_target`.
 
-    Args: source – one of `BUNDLED`, or the path of a file with one of `EXTENSIONS`; target – name of the target column, or
-        names of several; required for tables (CSV, Parquet, Feather); for .npz the name of the target array ("y" by default);
-        other sources have only one target; labels – path of the labels file of an IDX source, if it is not in the same folder,
-        or of an .npy source, which requires one; text – names of table columns to read as text even if they hold numbers, such
-        as postcodes; stream – read the features on demand from their file (.npy, .npz, .parquet); the target is in memory;
-        max_unpacked – bytes that a compressed file, or an svmlight file without its zeros, may become in memory, such as
-        8_000_000_000 or "8GB"; by default 128 MiB, or 50 times its size if that is more; number – names of table columns to
-        read as numbers, where other cells count as missing; drop – names of table columns to leave out; missing – texts in
-        table cells that stand for a missing value; task – of the target, if it is not to be inferred: labels that are written
-        as numbers are text in a classification if they would be printed otherwise, such as 01; group, time – name of a column
-        by which the rows are to be divided: no group is in two parts, or the test part is the latest. It is no feature,
-        unless `text` or `number` name it too. In .npz it may be an array of its own; delimiter, encoding, decimal, header – of
-        a text file, see `TextOptions`; by default inferred from it by `find_layout`.
-    Returns: Dataset on the host, with a RowSource as features if they are streamed.
+    Args: source – one of `BUNDLED`, the path of a file with one of `EXTENSIONS`, or a folder of tables, see `find_part_files`;
+        target – name of the target column, or names of several; required for tables (CSV, Parquet, Feather); for .npz the name
+        of the target array, see `find_arrays`; other sources have only one target; labels – path of the labels file of an IDX
+        or .npy source, if it is not found by the name of the features in the same folder; text – names of table columns to
+        read as text even if they hold numbers, such as postcodes; stream – read the features on demand from their file (.npy,
+        .npz, .parquet); the target is in memory; max_unpacked – bytes that a compressed file, or an svmlight file without its
+        zeros, may become in memory, such as 8_000_000_000 or "8GB"; by default 128 MiB, or 50 times its size if that is more;
+        number – names of table columns to read as numbers, where other cells count as missing; drop – names of table columns
+        to leave out; missing – texts in table cells that stand for a missing value; task – of the target, if it is not to be
+        inferred: labels that are written as numbers are text in a classification if they would be printed otherwise, such as
+        01; group, time – name of a column by which the rows are to be divided: no group is in two parts, or the test part is
+        the latest. It is no feature, unless `text` or `number` name it too. In .npz it may be an array of its own; validation,
+        test – further files, or folders, of the same format: the validation and the test part; delimiter, encoding, decimal,
+        header – of a text file, see `TextOptions`; by default inferred from it by `find_layout`.
+    Returns: Dataset on the host, with a RowSource as features if they are streamed. Its rows are those of all parts; `own` says
+        which are its validation and test part: of the files named here, of a folder, of an archive with arrays such as x_train
+        and x_test, or of images beside train-images-….
     Raises: DataFileError for a source that is unknown, missing, damaged or too large, and for a column of numbers with a few
         cells that are none; UnknownColumn if a column does not exist or the target is not given; LabelError for missing labels;
         EmptyDataError for no rows or no features; MissingDependency for a missing optional library.
     """
-    form, path = find_format(source)
+    form, path, part_files = find_files(source, validation, test)
     _labels_only_where_used(form, labels)
     name = path.name.split(".")[0]
     labels_path = None if labels is None else _existing(Path(labels))
     targets = target_names(target)
     by = split_names(group, time, targets)
     if stream:
-        return _streamed(form, path, targets, labels_path, text, drop, missing, task, max_unpacked, group, time)
+        return _streamed(form, path, part_files, targets, labels_path, text, drop, missing, task, max_unpacked, group, time)
     if form in _TABLES:
         written = [*targets, *by] if form == "csv" else []
         given = TextOptions(delimiter, encoding, decimal, header)
-        read = _TABLES[form](path, None, [*text, *written], max_unpacked, given, missing)
-        columns, layout = dict(read.columns), read.layout
+        columns, rows, layout = _read_tables(form, part_files, [*text, *written], max_unpacked, given, missing)
         mark = layout.decimal if layout else "."
         if not targets:
             raise UnknownColumn(
@@ -127,29 +136,30 @@ def load(
         _require_options(list(columns), targets, text, number, drop, path.name)
         typed = form != "csv"
         split_by = split_column(columns, group, time, path.name)
-        values, notes = find_targets(columns, targets, text, missing, task, typed, mark)
-        others = {name: column for name, column in columns.items() if name not in targets}
-        aside = [column for column in by if column not in (*text, *number, *drop)]
-        _require_features(path, targets, set(others) - set(aside))
-        text = [column for column in text if column not in targets]
-        table, kinds = find_kinds(Table(others, path.name), text, number, [*drop, *aside], missing, typed, mark)
+        with rows_of_files(rows):
+            values, notes = find_targets(columns, targets, text, missing, task, typed, mark)
+            others = {name: column for name, column in columns.items() if name not in targets}
+            aside = [column for column in by if column not in (*text, *number, *drop)]
+            _require_features(path, targets, set(others) - set(aside))
+            text = [column for column in text if column not in targets]
+            table, kinds = find_kinds(Table(others, path.name), text, number, [*drop, *aside], missing, typed, mark)
         kinds = kinds_with_split(kinds, aside[0]) if aside else kinds
         notes = (*(layout.notes if layout else ()), *notes)
         return Dataset(
-            table, values, name, targets[0], kinds=kinds, notes=notes, missing=tuple(missing), split_by=split_by, layout=layout
+            table, values, name, targets[0], None, split_by, kinds, notes, tuple(missing), layout, own_parts(rows)
         )
     if form == "npz":
-        chosen = targets or ("y",)
-        matrix, y = read_npz(path, chosen[0], max_unpacked)
-        assert y is not None
-        array = partial(read_npz_column, path, rows=len(matrix), max_unpacked=max_unpacked)
-        matrix, split_by = from_matrix(matrix, group, time, array)
-        several = {chosen[0]: y, **{one: array(one) for one in chosen[1:]}}
-        return Dataset(matrix, several if len(chosen) > 1 else y, name, chosen[0], split_by=split_by)
+        read = read_npz(part_files, next(iter(targets), None), max_unpacked)
+        assert isinstance(read.features, Matrix)
+        matrix, split_by = from_matrix(read.features, group, time, partial(read.column, max_unpacked=max_unpacked))
+        return Dataset(matrix, _targets_of(read, targets, max_unpacked), name, read.name, split_by=split_by, own=read.own)
     if form == "npy":
-        x = read_npy(path)
-        matrix, split_by = from_matrix(Matrix(x.reshape(len(x), -1), (), path.name), group, time)
-        return Dataset(matrix, read_labels(labels_path, len(x), path), name, split_by=split_by)
+        arrays = [read_npy(one.path) for one in part_files]
+        counts = [*map(len, arrays)]
+        y = _joined_labels(part_files, labels_path, counts, read_labels)
+        x = joined_arrays([x.reshape(len(x), -1) for x in arrays], file_names(part_files), path.name)
+        matrix, split_by = from_matrix(Matrix(x, (), path.name), group, time)
+        return Dataset(matrix, y, name, split_by=split_by, own=own_parts(_rows(part_files, counts)))
     only_target = "target" if form == "bundled" else "label"
     if targets not in ((), (only_target,)):
         raise unknown_column([one for one in targets if one != only_target], [only_target], path.name, "target")
@@ -159,18 +169,127 @@ def load(
         matrix, split_by = from_matrix(dataset.features, group, time)
         return replace(dataset, features=matrix, split_by=split_by)
     if form == "idx":
-        matrix, y = read_idx(path, labels_path, True, max_unpacked)
-        assert y is not None
+        matrix, counts = read_idx([one.path for one in part_files], max_unpacked)
+        y = _joined_labels(part_files, labels_path, counts, partial(read_idx_labels, max_unpacked=max_unpacked))
         matrix, split_by = from_matrix(matrix, group, time)
-        return Dataset(matrix, y, name, only_target, "classification", split_by=split_by)
-    matrix, y = read_svmlight(path, None, max_unpacked)
-    matrix, split_by = from_matrix(matrix, group, time)
-    return Dataset(matrix, y, name, only_target, split_by=split_by)
+        own = own_parts(_rows(part_files, counts))
+        return Dataset(matrix, y, name, only_target, "classification", split_by=split_by, own=own)
+    sparse = read_svmlight([one.path for one in part_files], None, max_unpacked)
+    matrix, split_by = from_matrix(sparse.features, group, time)
+    own = own_parts(_rows(part_files, sparse.rows))
+    return Dataset(
+        matrix, sparse.target, name, only_target, split_by=split_by, own=own, first_index=sparse.first_index
+    )
+
+
+def find_files(
+    source: str | os.PathLike[str],
+    validation: str | os.PathLike[str] | None = None,
+    test: str | os.PathLike[str] | None = None,
+) -> tuple[Format, Path, list[PartFile]]:
+    """The format of a source, its path, and its files in the order of their parts.
+
+    Raises: DataFileError as `find_format` and `find_part_files`, and for files of other parts in another format.
+    """
+    form, path, part_files = _files_of(source)
+    given = {"validation": validation, "test": test}
+    if form == "idx":
+        part_files += [one for one in other_parts_beside(path) if given[one.part] is None and has_labels(one.path)]
+    for part, other in given.items():
+        if other is None:
+            continue
+        other_form, _, files = _files_of(other)
+        if other_form != form or form == "bundled":
+            raise DataFileError(
+                f"--{part}: expected a file of the format of {os.fspath(source)!r} ({form}), got {os.fspath(other)!r} "
+                f"({other_form}); convert one of them"
+            )
+        if os.path.samefile(source, other):
+            raise DataFileError(f"--{part}: expected another file than {os.fspath(source)!r}, got the same; give other rows")
+        named = [one.path for one in files if one.part == part] or [one.path for one in files]
+        part_files = [one for one in part_files if one.part != part] + [PartFile(part, one) for one in named]
+    part_files.sort(key=lambda one: PARTS.index(one.part))
+    return form, path, part_files
+
+
+def _files_of(source: str | os.PathLike[str]) -> tuple[Format, Path, list[PartFile]]:
+    path = Path(source)
+    if os.fspath(source) not in BUNDLED and os.path.isdir(path):
+        part_files = find_part_files(path, [extension for extension, form in EXTENSIONS.items() if form in _TABLES])
+        return find_format(part_files[0].path)[0], path, part_files
+    form, path = find_format(source)
+    return form, path, [PartFile("training", path)]
+
+
+def _read_tables(
+    form: Format,
+    part_files: Sequence[PartFile],
+    text: Collection[str],
+    max_unpacked: int | str | None,
+    options: TextOptions | None = None,
+    missing: Collection[str] = MISSING,
+    only: Collection[str] | None = None,
+) -> tuple[dict[str, Column], list[FileRows], TextLayout | None]:
+    """The columns of all files, one after the other, how many rows are of which file, and the layout of the first.
+
+    Args: only – columns to read; others as of `read_csv`. Further text files have the decimal mark of the first one, and names
+        in the first row if it has.
+    """
+    tables = _tables(form, part_files, text, max_unpacked, options or TextOptions(), missing, only)
+    mixed = mixed_columns([table.columns for table in tables]) if form == "csv" else []
+    if mixed:  # numbers in one file only: as it is written in all of them
+        tables = _tables(form, part_files, [*text, *mixed], max_unpacked, options or TextOptions(), missing, only)
+    shards = [one.part == "training" for one in part_files]
+    columns = joined_columns([table.columns for table in tables], file_names(part_files), shards)
+    return columns, _rows(part_files, [*map(len, tables)]), tables[0].layout
+
+
+def _tables(
+    form: Format,
+    part_files: Sequence[PartFile],
+    text: Collection[str],
+    max_unpacked: int | str | None,
+    options: TextOptions,
+    missing: Collection[str],
+    only: Collection[str] | None,
+) -> list[Table]:
+    tables: list[Table] = []
+    for one in part_files:
+        tables.append(_TABLES[form](one.path, only, text, max_unpacked, options, missing))
+        layout = tables[0].layout
+        if layout is not None:
+            options = replace(options, decimal=layout.decimal, header=layout.header)
+    return tables
+
+
+def _rows(part_files: Sequence[PartFile], counts: Sequence[int]) -> list[FileRows]:
+    counted = zip(part_files, counts, file_names(part_files), strict=True)
+    return [FileRows(one.part, count, name) for one, count, name in counted]
+
+
+def _joined_labels(
+    part_files: Sequence[PartFile],
+    labels: Path | None,
+    rows: Sequence[int],
+    read: Callable[[Path, Path | None, int], NDArray[Any]],
+) -> NDArray[Any]:
+    """The labels of all files; `labels` – of the first one, others are found by the names of their features."""
+    given = [labels, *[None] * (len(part_files) - 1)]
+    columns = [read(one.path, beside, count) for one, beside, count in zip(part_files, given, rows, strict=True)]
+    return joined_arrays(columns, file_names(part_files), part_files[0].path.name)
+
+
+def _targets_of(read: ArchiveData, targets: Sequence[str], max_unpacked: int | str | None) -> Target:
+    """The target of an archive, or several by name."""
+    if len(targets) < 2:
+        return read.target
+    return {targets[0]: read.target, **{one: read.column(one, max_unpacked) for one in targets[1:]}}
 
 
 def _streamed(
     form: Format,
     path: Path,
+    part_files: Sequence[PartFile],
     targets: tuple[str, ...],
     labels: Path | None,
     text: Collection[str],
@@ -189,27 +308,28 @@ def _streamed(
             raise DataFileError(
                 f"{path}: expected no --group or --time with --stream, as all columns of an NPY file are features"
             )
-        rows = memory_map(path)
-        return Dataset(rows, read_labels(labels, len(rows), path), name)
+        mapped = [memory_map(one.path) for one in part_files]
+        counts = [*map(len, mapped)]
+        y = _joined_labels(part_files, labels, counts, read_labels)
+        return Dataset(joined_rows(mapped), y, name, own=own_parts(_rows(part_files, counts)))
     if form == "npz":
-        chosen = targets or ("y",)
-        rows = open_npz(path, None, max_unpacked)[0]
-        arrays = {one: read_npz_column(path, one, len(rows), max_unpacked) for one in (*chosen, *by)}
-        split_by = split_column(arrays, group, time, path.name)
-        values: Target = {one: arrays[one] for one in chosen} if len(chosen) > 1 else arrays[chosen[0]]
-        return Dataset(rows, values, name, chosen[0], split_by=split_by)
+        read = open_npz(part_files, next(iter(targets), None), max_unpacked)
+        split_by = split_column({one: read.column(one, max_unpacked) for one in by}, group, time, path.name)
+        values = _targets_of(read, targets, max_unpacked)
+        return Dataset(read.features, values, name, read.name, split_by=split_by, own=read.own)
     if form == "parquet":
-        names = parquet_names(path)
+        names = parquet_names(part_files[0].path)
         _require_targets(names, targets or ("(none given)",), path.name)
         _require_options(names, targets, text, (), drop, path.name)
         others = [column for column in names if column not in (*targets, *by, *drop)]
         _require_features(path, targets, others)
         known = [column for column in by if column in names]
-        columns = read_parquet(path, [*targets, *known], text, max_unpacked).columns
+        columns, rows, _ = _read_tables(form, part_files, text, max_unpacked, only=[*targets, *known])
         split_by = split_column(columns, group, time, path.name)
-        values, _ = find_targets(columns, targets, text, missing, task, True)
-        rows_of_file = ParquetRows(path, others, max_unpacked=max_unpacked)
-        return Dataset(rows_of_file, values, name, targets[0], split_by=split_by)
+        with rows_of_files(rows):
+            values, _ = find_targets(columns, targets, text, missing, task, True)
+        opened = [ParquetRows(one.path, others, max_unpacked=max_unpacked) for one in part_files]
+        return Dataset(joined_rows(opened), values, name, targets[0], split_by=split_by, own=own_parts(rows))
     raise _not_streamed(path, form)
 
 
@@ -238,15 +358,33 @@ def _require_options(
 
 
 def open_features(
-    source: str | os.PathLike[str], columns: Sequence[str] | None = None, max_unpacked: int | str | None = None
+    source: str | os.PathLike[str],
+    columns: Sequence[str] | None = None,
+    max_unpacked: int | str | None = None,
+    part: str | None = None,
 ) -> RowSource:
     """As `load_features`, with features that are read on demand (.npy, .npz, .parquet)."""
-    form, path = find_format(source)
+    form, path, part_files = _files_to_predict(source, part)
     if form == "parquet":
-        return ParquetRows(path, columns, max_unpacked=max_unpacked)
+        return joined_rows([ParquetRows(one.path, columns, max_unpacked=max_unpacked) for one in part_files])
     if form in ("npy", "npz"):
-        return memory_map(path) if form == "npy" else open_npz(path, None, max_unpacked)[0]
+        return memory_map(path) if form == "npy" else open_npz_features(path, max_unpacked, part)
     raise _not_streamed(path, form)
+
+
+def _files_to_predict(source: str | os.PathLike[str], part: str | None) -> tuple[Format, Path, list[PartFile]]:
+    """The format, the path, and the files of one part of a folder."""
+    if part is not None and part not in PARTS:
+        raise DataFileError(f"--part: expected one of {', '.join(PARTS)}, got {part!r}; give the part to predict")
+    form, path, part_files = _files_of(source)
+    if os.path.isdir(path):
+        parts: dict[str, list[PartFile]] = {}
+        for one in part_files:
+            parts.setdefault(one.part, []).append(one)
+        return form, path, chosen_part(parts, part, str(path))
+    if part is not None and form != "npz":
+        raise DataFileError(f"--part: expected a folder or an .npz archive of several parts, got {path}; leave it out")
+    return form, path, part_files
 
 
 def _not_streamed(path: Path, form: Format) -> DataFileError:
@@ -262,6 +400,8 @@ def load_features(
     text: Collection[str] = (),
     max_unpacked: int | str | None = None,
     kinds: Mapping[str, Any] | None = None,
+    part: str | None = None,
+    first_index: int | None = None,
     delimiter: str | None = None,
     encoding: str | None = None,
     decimal: str | None = None,
@@ -272,12 +412,13 @@ def load_features(
     Args: source – as for `load`; columns – names of the feature columns, in this order (`input_names` of a fitted
         preprocessor); other columns are ignored; None reads all, in tables including the target; text – names of table columns
         to read as text (`text_columns` of a fitted preprocessor); max_unpacked – as for `load`; kinds – those of a fitted
-        preprocessor, by which the columns of a table are read; without them, columns of a CSV file are what they seem;
-        delimiter, encoding, decimal, header – as for `load`.
+        preprocessor, by which the columns of a table are read; without them, columns of a CSV file are what they seem; part –
+        training, validation or test, of a folder or an archive that has several; first_index – that of a fitted preprocessor,
+        for svmlight files; delimiter, encoding, decimal, header – as for `load`.
     Returns: Table for CSV, Parquet and Feather, Matrix for the other formats, on the host.
     Raises: as `load`; UnknownColumn for columns that do not exist.
     """
-    form, path = find_format(source)
+    form, path, part_files = _files_to_predict(source, part)
     given = TextOptions(delimiter, encoding, decimal, header)
     features: Features
     if form in _TABLES and kinds:
@@ -285,14 +426,16 @@ def load_features(
         used = {one.name: one for one in known if one.kind != "dropped"}
         names = [*used] if columns is None else columns
         text = [*text, *(one.name for one in used.values() if one.kind == "text")]
-        table = _TABLES[form](path, names, text, max_unpacked, given, missing)
-        mark = table.layout.decimal if table.layout else "."
-        made = apply_kinds(table, [used[name] for name in names if name in used], missing, mark)
-        return Table(made.columns, made.source, table.layout)
+        read, rows, layout = _read_tables(form, part_files, text, max_unpacked, given, missing, names)
+        mark = layout.decimal if layout else "."
+        with rows_of_files(rows):
+            made = apply_kinds(Table(read, path.name), [used[name] for name in names if name in used], missing, mark)
+        return Table(made.columns, made.source, layout)
     if form in _TABLES:
-        features = _TABLES[form](path, columns, text, max_unpacked, given, MISSING)
+        read, _, layout = _read_tables(form, part_files, text, max_unpacked, given, MISSING, columns)
+        features = Table(read, path.name, layout)
     elif form == "npz":
-        features, _ = read_npz(path, None, max_unpacked)
+        features = read_npz_features(path, max_unpacked, part)
     elif form == "npy":
         x = read_npy(path)
         features = Matrix(x.reshape(len(x), -1), (), path.name)
@@ -301,10 +444,11 @@ def load_features(
         assert not isinstance(bundled, RowSource)
         features = bundled
     elif form == "idx":
-        features, _ = read_idx(path, None, False, max_unpacked)
+        features, _ = read_idx([path], max_unpacked)
     else:
         numbered = [_NUMBERED.fullmatch(name) for name in columns or ()]
-        features, _ = read_svmlight(path, max((int(match[1]) + 1 for match in numbered if match), default=None), max_unpacked)
+        width = max((int(match[1]) + 1 for match in numbered if match), default=None)
+        features = read_svmlight([path], width, max_unpacked, first_index).features
     return features if columns is None else features.select(columns)
 
 

@@ -6,8 +6,8 @@ Files are read by the `*_source.py` modules; nothing here changes values other t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,7 +17,8 @@ from ..sources.names import unknown_column
 from ..sources.row_source import RowSource
 from .cells import MISSING
 from .column_kind import ColumnKind
-from .columns import Column, as_column
+from .columns import Column, array_of, as_column
+from .own_parts import OwnPart
 from .targets import Target, as_target, rows_of, take
 from .text_layout import TextLayout
 
@@ -83,7 +84,7 @@ class Matrix:
     source: str = ""
 
     def __post_init__(self) -> None:
-        values: NDArray[Any] = np.asarray(self.values)
+        values = array_of(self.values, "features")
         if values.ndim != 2:
             raise ShapeError(f"features: expected a matrix [rows, columns], got shape {values.shape}; reshape it")
         if values.dtype.kind not in "biuf":
@@ -141,7 +142,8 @@ class Dataset:
         of them by name; name – of the data set; target_name – of a single target column; task – if the source specifies it,
         otherwise None; split_by – the column by which rows are divided, which is not among the features; None: at random; kinds
         – what the columns of a table file were taken for, also those that were dropped; notes – on the target; missing – texts
-        that stand for a missing value; layout – of a text file.
+        that stand for a missing value; layout – of a text file; own – which rows are its own validation and test part;
+        first_index – the index of the first column of an svmlight file.
     Raises: ShapeError if features, target and split column differ in length.
     """
 
@@ -155,6 +157,8 @@ class Dataset:
     notes: tuple[str, ...] = ()
     missing: tuple[str, ...] = MISSING
     layout: TextLayout | None = None
+    own: Mapping[str, OwnPart] = field(default_factory=dict)
+    first_index: int | None = None
 
     def __post_init__(self) -> None:
         single = f"target {self.target_name!r}"
@@ -192,6 +196,7 @@ class Dataset:
             self,
             features=taken,
             target=take(self.target, rows),
+            own={},
             split_by=None if by is None else replace(by, values=by.values[rows]),
         )
 
@@ -202,7 +207,7 @@ def as_features(features: Features | Mapping[str, ArrayLike] | ArrayLike) -> Fea
         return features
     if isinstance(features, Mapping):
         return Table({str(name): as_column(column, f"column {name!r}") for name, column in features.items()})
-    return Matrix(np.asarray(features))
+    return Matrix(array_of(features, "features"))
 
 
 def _require_names(wanted: Sequence[str], known: Sequence[str], source: str) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ...errors import ShapeError
-from .columns import Column, as_column
+from .columns import Column, array_of, as_column
 
 Target: TypeAlias = Column | dict[str, Column]
 """One column, or name -> column for several targets."""
@@ -32,7 +32,7 @@ def as_target(values: TargetLike, name: str = "target") -> Target:
         if len(set(lengths.values())) != 1:
             raise ShapeError(f"{name}: expected one or several columns of equal length, got {lengths}; give one value per row")
         return columns
-    matrix = np.asarray(values) if len(getattr(values, "shape", ())) == 2 else np.zeros((0, 1))
+    matrix = array_of(values, name) if len(getattr(values, "shape", ())) == 2 else np.zeros((0, 1))
     if matrix.shape[1] > 1:
         return as_target({f"y{index}": matrix[:, index] for index in range(matrix.shape[1])}, name)
     return as_column(values, name)

@@ -125,3 +125,11 @@ def test_arrays_of_jax_without_values_are_refused(jax, name):
             a_step(name)(values, Y)
     with pytest.raises(fs.DtypeError, match=r"^x: expected"):
         jax.jit(lambda x: a_step(name)(x, Y))(jax.numpy.ones((6, 3)))
+
+
+def test_tensors_as_tables_and_their_targets(torch):
+    plain = fs.TableEncoder().fit(X).transform(X)
+    for make in TENSORS.values():
+        assert np.array_equal(fs.TableEncoder().fit(make(torch, X)).transform(make(torch, X)), plain)
+    with pytest.raises(fs.DtypeError, match=r"features: .*meta"):
+        fs.TableEncoder().fit(torch.empty(6, 3, device="meta"))

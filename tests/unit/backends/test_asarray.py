@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
+from fusedstep.backends.arrays import plain_tensor
 
 HOSTS = ("numpy", "numba")
 
@@ -26,6 +27,34 @@ class OnGpu:
 
     def __dlpack__(self, **_):
         raise AssertionError("the values must not be asked for")
+
+
+def test_a_device_that_dlpack_does_not_know_is_a_typed_error(name):
+    class Meta(OnGpu):
+        def __dlpack_device__(self):
+            raise ValueError("Unknown device type meta for Dlpack")
+
+    with pytest.raises(fs.DtypeError, match=r"values that can be read; got a \w+\.Meta of shape \(2, 3\).*Unknown device"):
+        fs.asarray(Meta(), backend=name)
+
+
+def test_lazy_signs_are_carried_out_before_memory_is_shared():
+    class Lazy:
+        def __init__(self, done=()):
+            self.done = done
+
+        def detach(self):
+            return Lazy((*self.done, "detach"))
+
+        def resolve_conj(self):
+            return Lazy((*self.done, "conj"))
+
+        def resolve_neg(self):
+            return Lazy((*self.done, "neg"))
+
+    assert plain_tensor(Lazy()).done == ("detach", "conj", "neg")
+    own = np.ones(3)
+    assert plain_tensor(own) is own
 
 
 @pytest.mark.parametrize(

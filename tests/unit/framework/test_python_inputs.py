@@ -234,3 +234,43 @@ class TestFrames:
         assert after(name, frame, polars.DataFrame({"y": Y[:, 0]})) == after(name, X, Y)
         with pytest.raises(fs.DtypeError, match=r"^x: .*'u' in row 1, column 'b' "):
             a_step(name)(frame.with_columns(polars.lit("u").alias("b")), Y)
+
+
+class TestOtherCallers:
+    """Searches, ensembles and surfaces take what a step takes."""
+
+    @staticmethod
+    def network(width=3):
+        return fs.mlp([width, 4, 3])
+
+    @pytest.mark.parametrize("jobs", [1, 2])
+    def test_ensembles(self, jobs):
+        def fitted(x, y):
+            made = fs.Bagging(TestOtherCallers.network, fs.SoftmaxCrossEntropy(), 2, seed=0, backend="numpy", jobs=jobs)
+            return made.fit(x, y, epochs=1).predict_proba(X).tolist()
+
+        if jobs > 1:
+            pytest.importorskip("joblib", reason="members are trained in processes by joblib")
+        for x, y in ((memoryview(X), memoryview(LABELS)), (np.matrix(X), LABELS[:, None]), (X.tolist(), LABELS.astype(object))):
+            assert fitted(x, y) == fitted(X, LABELS)
+        with pytest.raises(fs.DtypeError, match=r"^x: .*generator"):
+            fitted((row for row in X), LABELS)
+        with pytest.raises(fs.DtypeError, match=r"^y: .*generator"):
+            fitted(X, (label for label in LABELS))
+
+    def test_searches_take_a_column_of_labels(self):
+        pytest.importorskip("optuna", reason="searches need Optuna")
+
+        def found(x, y):
+            return fs.search(x, y, (x, y), trials=1, epochs=1, backend="numpy").best_trial.value
+
+        assert found(np.matrix(X), LABELS[:, None]) == found(X, LABELS)
+        with pytest.raises(fs.DtypeError, match=r"^x: .*generator"):
+            found((row for row in X), LABELS)
+        with pytest.raises(fs.ShapeError, match=r"matrix x \[rows, columns\]; got shape \(6,\)"):
+            found(X[:, 0], LABELS)
+
+    def test_surfaces(self, name):
+        model = self.network().initialize(0, name)
+        with pytest.raises(fs.DtypeError, match=r"^y: .*generator"):
+            fs.loss_surface(model, fs.SoftmaxCrossEntropy(), X, (label for label in LABELS))

@@ -222,7 +222,7 @@ def test_d4_bad_input_is_refused(trained, data, make_step):
         (fs.StateError, "empty", lambda: surface(step, None, x, y, path=fs.ParameterPath())),
         (fs.StateError, "other parameters", lambda: surface(make_step(), None, x, y, path=path)),
         (fs.StateError, "initialised", lambda: surface(fs.mlp([6, 3]), fs.SoftmaxCrossEntropy(), x, y)),
-        (fs.ShapeError, "200 rows and 199", lambda: surface(step, None, x, y[1:])),
+        (fs.ShapeError, "200 rows of x; got 199", lambda: surface(step, None, x, y[1:])),
         (fs.ShapeError, "0 rows", lambda: surface(step, None, x[:0], y[:0])),
         (fs.ShapeError, "matrix", lambda: surface(step, None, x[:, :5], y)),
         (fs.LabelError, "0 to 2", lambda: surface(step, None, x, y + 2)),
