@@ -29,6 +29,7 @@ __all__ = ["KINDS", "MISSING", "ColumnKind", "Kind", "apply_kinds", "find_kinds"
 _UNNAMED = re.compile(r"|Unnamed: \d+(_level_\d+)?|__index_level_\d+__|index")
 """What libraries call an index; readers here call a column without a name by its number: c0, c1, …."""
 _NUMBERED = re.compile(r"c\d+")
+_LEADING_ZERO = re.compile(r"[+-]?0\d")
 _EXACT = 2**53
 
 
@@ -187,7 +188,7 @@ class _ColumnReader:
             if rows == cells.present:
                 whole = integers(cells.values) if not cells.missing else None
                 made = cells.spread(found if whole is None else whole)
-                return self._described("number", made, self._rounded(cells, made)), made
+                return self._described("number", made, self._rounded(cells, made) or self._zeros(cells)), made
             self._require_no_signs(cells, found)
             if 2 * rows > cells.present:
                 raise self._few_bad_cells(cells, np.isnan(found), "numbers")
@@ -299,6 +300,13 @@ class _ColumnReader:
             return ""
         _, row, cell = cells.first(changed)
         return f"whole numbers of more than 15 digits in {self.name!r} are rounded, the first {quoted(cell)} in row {row:,}"
+
+    def _zeros(self, cells: TextCells) -> str:
+        """A note on numbers that begin with 0, which may be codes."""
+        coded = np.array([_LEADING_ZERO.match(value.strip()) is not None for value in cells.values], dtype=np.bool_)
+        if not coded.any():
+            return ""
+        return f"numbers of {self.name!r} such as {quoted(cells.first(coded)[2])} begin with 0; if they are codes, give --text"
 
     def _read_booleans(self, column: Column) -> Column:
         if not is_text(column) and column.dtype == np.bool_:

@@ -54,6 +54,12 @@ class TestKinds:
         assert column[2] == float(2**60 + 1)
         assert kind.note == f"whole numbers of more than 15 digits in 'x' are rounded, the first '{2**60 + 1}' in row 3"
 
+    def test_numbers_that_begin_with_0_may_be_codes(self):
+        kind, column = found(text("01234", "23456"))
+        assert column[:2].tolist() == [1234, 23456]
+        assert kind.note == "numbers of 'x' such as '01234' begin with 0; if they are codes, give --text"
+        assert found(text("0.5", "0", "-0.25"))[0].note == ""
+
     def test_few_different_numbers_stay_numbers(self):
         assert found(text("0", "1"))[0].kind == "number"
         assert found(np.arange(ROWS) % 2)[0].kind == "number"
