@@ -43,6 +43,11 @@ def print_columns(console: Console, dataset: Dataset) -> None:
         console.print(table)
     else:
         console.print(f"Columns: {summary(kinds)}")
+        for kind, heading in (("text", "Text"), ("date", "Dates")):
+            details = {one.name: one.detail.partition(": ")[0] for one in kinds if one.kind == kind}
+            named = [f"{name!r} ({detail})" for name, detail in details.items()]
+            if named:
+                console.print(f"{heading}: {escape(_listed(named, _NOTES))}")
         for line in dropped_columns(kinds):
             console.print(f"[yellow]Dropped:[/yellow] {escape(line)}")
     for note in notes(dataset):
@@ -97,6 +102,6 @@ def printable(text: str) -> str:
     return escape(text if text.isprintable() else repr(text))
 
 
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMES:,} more" if len(names) > _NAMES else ""
-    return ", ".join(names[:_NAMES]) + more
+def _listed(names: Sequence[str], most: int = _NAMES) -> str:
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

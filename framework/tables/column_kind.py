@@ -32,9 +32,11 @@ class ColumnKind:
 
 def kinds_to_json(kinds: Iterable[ColumnKind], missing: Collection[str] = MISSING) -> dict[str, Any]:
     """Plain values from which `kinds_from_json` restores kinds and missing tokens."""
-    columns = [
-        {"name": one.name, "kind": one.kind, "detail": one.detail, "form": one.form, "forced": one.forced} for one in kinds
-    ]
+    columns = []
+    for one in kinds:
+        why = one.detail if one.kind == "dropped" else ""  # what the others hold is known from their encoding
+        further = {"detail": why, "form": one.form, "forced": one.forced}
+        columns.append({"name": one.name, "kind": one.kind, **{key: value for key, value in further.items() if value}})
     return {"columns": columns, "missing": list(missing)}
 
 
@@ -42,7 +44,8 @@ def kinds_from_json(stored: Mapping[str, Any]) -> tuple[tuple[ColumnKind, ...], 
     """Kinds and missing tokens; KeyError, TypeError or ValueError if a part is missing or wrong."""
     kinds = []
     for one in stored["columns"]:
-        name, kind, detail, form, forced = (one[key] for key in ("name", "kind", "detail", "form", "forced"))
+        name, kind = one["name"], one["kind"]
+        detail, form, forced = one.get("detail", ""), one.get("form"), one.get("forced", False)
         if not isinstance(name, str) or not isinstance(detail, str) or not isinstance(forced, bool):
             raise TypeError("name and detail of a column are texts, and it was forced or not")
         if kind not in KINDS or form not in (None, *DATE_FORMS):

@@ -51,7 +51,7 @@ def test_many_columns_are_summarised(call, table):
     answer = call(
         "train", table({**numbers, "k": [1], "z": [2], "town": ["Ulm", "Bonn"], "gone": [""], "y": ["u", "v"]}), *TRAIN
     )
-    assert "Columns: 12 numbers, 1 text, 3 dropped" in answer.flat
+    assert "Columns: 12 numbers, 1 text, 3 dropped Text: 'town' (2 values)" in answer.flat
     assert "Dropped: 'k', 'z' (the same value in every row)" in answer.flat
     assert "Dropped: 'gone' (no values)" in answer.flat
 

@@ -342,7 +342,7 @@ class TestNewTables:
     @pytest.mark.parametrize(
         "change",
         [
-            {"columns": [{"name": "x"}]}, {"columns": None}, {"missing": 3}, {"missing": [3]},
+            {"columns": [{"name": "x"}]}, {"columns": ["x"]}, {"columns": None}, {"missing": 3}, {"missing": [3]},
             {"columns": [{**ONE, "name": 3}]},
             {"columns": [{**ONE, "kind": "file"}]}, {"columns": [{**ONE, "form": "%Y"}]}, {"columns": [{**ONE, "forced": 1}]},
             {"columns": [ONE, ONE]},
@@ -352,6 +352,19 @@ class TestNewTables:
         stored = {**kinds_to_json(find_kinds(Table({"x": text("1", "2")}))[1]), **change}
         with pytest.raises((KeyError, TypeError, ValueError)):
             kinds_from_json(stored)
+
+    def test_json_holds_what_reading_needs(self):
+        table = {"when": text("1.2.2020", "13.1.2020"), "a": text("1", "2"), "n": text("1", "x"), "gone": text(None)}
+        _, kinds = find_kinds(Table(table), number=["n"])
+        stored = kinds_to_json(kinds, ["?"])
+        assert stored["missing"] == ["?"]
+        assert stored["columns"] == [
+            {"name": "when", "kind": "date", "form": "d.m.Y"},
+            {"name": "a", "kind": "number"},
+            {"name": "n", "kind": "number", "forced": True},
+            {"name": "gone", "kind": "dropped", "detail": "no values"},
+        ]
+        assert kinds_to_json(*kinds_from_json(stored)) == stored
 
 
 integers, floats = st.integers(-(2**70), 2**70).map(str), st.floats(allow_nan=False).map(repr)
