@@ -313,14 +313,15 @@ class Sequential(Sequence, public=False):
     def predict(self, x: Any) -> Array:
         """The predictions: labels or numbers.
 
-        Returns: for head "classes" the label [B] with the largest output; for "binary" and "signs" 0 or 1, and for "values",
-            or without a head, the outputs: [B, e], and for one output in the shape of the y that the model was trained on, [B]
-            or [B, 1] (see `target_ndim`; without one, [B] for 0 or 1 and [B, 1] for outputs).
+        Returns: for head "classes" the label with the largest output; for "binary" and "signs" 0 or 1 for each output; for
+            "values", or without a head, the outputs: [B, e]. A single column has the shape of the y that the model was trained
+            on, [B] or [B, 1]; see `target_ndim`, without which labels, 0 and 1 are [B] and outputs [B, 1].
         Raises: NonFiniteDataError for NaN or infinity in x; CategoryError for codes out of range; waits for the device.
         Differs from: a call of the model, which always returns the outputs [B, e].
         """
         if self.head == "classes":
-            return self._finite(x, labels)
+            found = self._finite(x, labels)
+            return found if self.target_ndim != 2 else self.backend.xp.reshape(found, (-1, 1))
         y = self._finite(x, outputs)
         if self.head in ("binary", "signs"):
             y = self.backend.xp.astype(y > 0.0, self.backend.dtype("int32"))
@@ -328,13 +329,16 @@ class Sequential(Sequence, public=False):
 
     def in_shape_of_targets(self, answers: Array) -> Array:
         """Answers [B, e] as `predict` returns them: a single column as a vector where the targets were one."""
-        ndim = self.target_ndim or (1 if self.head in ("binary", "signs") else 2)
+        ndim = self.target_ndim or (1 if self.head in ("classes", "binary", "signs") else 2)
         return answers[:, 0] if ndim == 1 and answers.shape[1] == 1 else answers
 
     def remember_targets(self, y: Any) -> None:
-        """Sets `target_ndim` by the targets [N] or [N, e] that the model is trained on, of any kind that a step takes."""
-        shape = getattr(y, "shape", None)
-        ndim = len(shape) if shape is not None else 2 if hasattr(y[0], "__len__") else 1
+        """Sets `target_ndim` by the targets [N] or [N, e] that the model is trained on, of any kind that a step takes.
+
+        Rows of distributions count as labels [N], which are what `predict` returns for them.
+        """
+        shape = getattr(y, "shape", None) or np.shape(y)
+        ndim = 2 if len(shape) == 2 and (self.head != "classes" or shape[1] == 1) else 1
         if ndim != self.target_ndim:
             self.target_ndim = ndim
 

@@ -149,12 +149,10 @@ class Bagging:
     # Answers
 
     def predict(self, x: Any) -> Array:
-        """The combined prediction: labels [N] for classes; 0 or 1 for binary targets and outputs for regression, both in the
-        shape of the y of `fit`, [N] or [N, e].
+        """The combined prediction, in the shape of the y of `fit`, [N] or [N, e]: labels for classes, 0 or 1 for binary
+        targets, outputs for regression.
         """
         answers = self._answers(self._joint(self._matrix(x)))
-        if self.head == "classes":
-            return answers
         columns = self.backend.xp.reshape(answers, (int(answers.shape[0]), -1))
         return self.members[0].model.in_shape_of_targets(columns)
 

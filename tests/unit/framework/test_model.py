@@ -178,17 +178,26 @@ TRAININGS = {
 }
 
 
-@pytest.mark.parametrize("loss", [fs.MSE(), fs.BinaryCrossEntropy(), fs.Hinge()], ids=repr)
+@pytest.mark.parametrize("loss", [fs.MSE(), fs.BinaryCrossEntropy(), fs.Hinge(), fs.SoftmaxCrossEntropy()], ids=repr)
 @pytest.mark.parametrize("form", TARGETS)
 @pytest.mark.parametrize("how", TRAININGS)
-def test_predictions_of_one_output_have_the_shape_of_y(name, data, loss, form, how):
+def test_predictions_of_one_column_have_the_shape_of_y(name, data, loss, form, how):
     x = data[0]
     y = TARGETS[form]((data[1] > 0).astype("f4"))
-    step = fs.TrainStep(fs.mlp([6, 4, 1]), loss, fs.Adam(), backend=name)
+    outputs = 2 if loss.head == "classes" else 1
+    step = fs.TrainStep(fs.mlp([6, 4, outputs]), loss, fs.Adam(), backend=name)
     TRAININGS[how](step, x, y)
     predicted = np.asarray(step.model.predict(x))
     assert (y - predicted).shape == y.shape == predicted.shape
-    assert np.asarray(step.model(x)).shape == (24, 1)
+    assert np.asarray(step.model(x)).shape == (24, outputs)
+
+
+def test_predictions_of_a_model_trained_on_distributions_are_labels(name, data):
+    x, y = data[0], np.eye(3)[data[1]]
+    for targets in (y, y.tolist()):
+        step = fs.TrainStep(fs.mlp([6, 4, 3]), fs.SoftmaxCrossEntropy(), fs.Adam(), backend=name)
+        step(x, targets)
+        assert np.asarray(step.model.predict(x)).shape == (24,)
 
 
 def test_several_outputs_keep_their_shape(name, data):

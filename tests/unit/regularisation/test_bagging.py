@@ -184,13 +184,13 @@ def test_b12_files_keep_every_member(backend, combine, tmp_path):
     np.testing.assert_allclose(np.array(other.predict_proba(x)), np.array(bagging.predict_proba(x)), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("loss", [fs.MSE(), fs.BinaryCrossEntropy(), fs.Hinge()], ids=repr)
+@pytest.mark.parametrize("loss", [fs.MSE(), fs.BinaryCrossEntropy(), fs.Hinge(), fs.SoftmaxCrossEntropy()], ids=repr)
 @pytest.mark.parametrize("combine", ["average", "vote"])
 def test_predictions_have_the_shape_of_y(loss, combine, tmp_path):
     x, y = wine()
-    combine = "average" if loss.head == "values" else combine
+    combine, outputs = "average" if loss.head == "values" else combine, 2 if loss.head == "classes" else 1
     for targets in ((y > 0).astype("f4"), (y > 0).astype("f4").reshape(-1, 1)):
-        bagging = fitted(data=(x, targets), models=lambda d: fs.mlp([d, 4, 1]), loss=loss, combine=combine, epochs=1)
+        bagging = fitted(data=(x, targets), models=lambda d: fs.mlp([d, 4, outputs]), loss=loss, combine=combine, epochs=1)
         assert np.array(bagging.predict(x)).shape == targets.shape
         assert np.isfinite(bagging.evaluate(x, targets)["error" if loss.head != "values" else "mse"])
         bagging.save(tmp_path / "shape.safetensors")
