@@ -28,10 +28,11 @@ from ..tables.own_parts import OwnPart, notes_on_groups, rows_besides, used_part
 from ..tables.preprocessing import Preprocessor
 from ..tables.reading import load
 from ..tables.several_targets import fit_target
+from ..tables.split_keys import numbered
 from ..tables.splits import split
 from ..tables.table import Dataset, Task
 from ..tables.target_coding import require_present
-from ..tables.target_notes import notes_on_classes, notes_on_constants, require_several_rows
+from ..tables.target_notes import notes_on_classes, notes_on_constants, require_classes
 from ..tables.targets import by_name
 from ..tables.task import find_task
 from ..tables.validation import require_no_infinity
@@ -166,11 +167,11 @@ def prepare(dataset: Dataset, task: str | None, fractions: tuple[float | None, f
         )
         validation = 0.0
     if found == "classification" and not isinstance(target, dict):
-        require_several_rows(dataset.target_name, target)
+        require_classes(dataset.target_name, target)
     divided = {} if dataset.split_by is None else {_DIVIDED[dataset.split_by.by]: dataset.split_by.values[left]}
     strata: Any = None
     if found == "classification" and "time" not in divided:
-        strata = fit_target(target, found).transform(target) if isinstance(target, dict) else target
+        strata = fit_target(target, found).transform(target) if isinstance(target, dict) else numbered(target)
     chosen = split(len(left), (test, validation), seed, None if strata is None else strata[left], **divided)
     rows = {name: left[of] for name, of in zip(("training", "validation", "test"), chosen, strict=True)}
     rows.update({name: np.arange(one.start, one.stop) for name, one in own.items()})

@@ -40,7 +40,7 @@ def strata(labels: ArrayLike | None, count: int) -> Numbers:
         rank = np.empty(count, dtype=np.intp)
         rank[np.argsort(column, kind="stable")] = np.arange(count)
         return rank * min(MOST_BINS, max(1, count // ROWS_OF_A_BIN)) // count
-    return _numbered(column)
+    return numbered(column)
 
 
 def groups_of(groups: ArrayLike, count: int) -> Numbers:
@@ -51,7 +51,7 @@ def groups_of(groups: ArrayLike, count: int) -> Numbers:
     column = as_column(groups, "groups")
     _require_rows("groups", len(column), count)
     _require_present(column, "groups", "a group")
-    return _numbered(column)
+    return numbered(column)
 
 
 def ranks_in_time(time: ArrayLike, count: int) -> Numbers:
@@ -66,10 +66,10 @@ def ranks_in_time(time: ArrayLike, count: int) -> Numbers:
     if is_text(column):
         used = column.counts() > 0
         column = _numbers_or_dates(column.values[used])[(np.cumsum(used) - 1)[column.codes]]
-    return _numbered(column)
+    return numbered(column)
 
 
-def _numbered(column: Column) -> Numbers:
+def numbered(column: Column) -> Numbers:
     """Equal values as equal numbers from 0, in ascending order of the values; missing text comes first."""
     if is_text(column):
         rank = np.full(len(column.values) + 1, -1)  # the last entry: of missing text
@@ -99,7 +99,7 @@ def _by_rarest(several: NDArray[np.bool_]) -> Numbers:
     rare = several != frequent
     order = np.argsort(np.count_nonzero(rare, axis=0), kind="stable")
     found: Numbers = np.where(rare[:, order].any(axis=1), rare[:, order].argmax(axis=1), width)
-    return _numbered(found)
+    return numbered(found)
 
 
 def _numbers_or_dates(values: NDArray[Any]) -> NDArray[Any]:

@@ -19,10 +19,14 @@ SHOWN = 5
 """Largest number of classes that a note names."""
 
 
-def require_several_rows(name: str, target: Column) -> None:
-    """Raises LabelError if every class has a single row, and the number of rows is not the reason."""
-    rows = len(target)
-    if rows > FEW_ROWS and len(classes_of(target)) == rows:
+def require_classes(name: str, target: Column) -> None:
+    """Raises LabelError for a single class, and if every class has a single row although there are several rows."""
+    rows, classes = len(target), classes_of(target)
+    if len(classes) == 1 < rows:
+        raise LabelError(
+            f"target {name!r}: expected at least 2 classes, found only {_label(classes, 0)} in all {rows:,} rows; check it"
+        )
+    if len(classes) == rows > FEW_ROWS:
         raise LabelError(
             f"target {name!r}: expected several rows of each class, found {rows:,} different values in as many rows, such as "
             f"{target[:1].tolist()[0]!r}; give another column, as this one identifies rows, or --task regression for numbers"

@@ -218,6 +218,12 @@ def test_two_rows_of_each_class(classes):
     assert "the test part has no row of" in data.notes[0]
 
 
+def test_classes_may_be_fractions():
+    target = np.array([0.25, 0.5, 0.5, 1.75] * 20)
+    data = prepared(target, task="classification")
+    assert [np.bincount(part.y).tolist() for part in data.parts.values()] == [[12, 24, 12], [4, 8, 4], [4, 8, 4]]
+
+
 @pytest.mark.parametrize("value", [3.5, 1e12])
 def test_a_constant_target(value):
     data = prepared(np.full(60, value), task="regression")
@@ -227,7 +233,7 @@ def test_a_constant_target(value):
 
 
 def test_a_constant_class_is_refused():
-    with pytest.raises(LabelError, match=r"at least 2 classes .*found only \[5\]"):
+    with pytest.raises(LabelError, match=r"target 'y': expected at least 2 classes, found only 5 in all 60 rows"):
         prepared(np.full(60, 5))
 
 
