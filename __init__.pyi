@@ -96,6 +96,9 @@ from .framework.export.persistence import (
     load as load,
     save as save,
 )
+from .framework.export.table_model import (
+    TableModel as TableModel,
+)
 from .framework.layers import (
     Layer as Layer,
 )

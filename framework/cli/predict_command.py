@@ -51,11 +51,10 @@ def predict(
     """
     import sys
 
-    from ...errors import ModelFileError, OutputPathError
+    from ...errors import OutputPathError
     from ..export.output_paths import replacing, require_writable
-    from ..export.persistence import load_with_metadata
+    from ..export.table_model import TableModel
     from ..tables.column_kind import kinds_from_json
-    from ..tables.preprocessing import Preprocessor
     from ..tables.reading import load_features, open_features
     from .backends_command import why
     from .column_report import missing_values, summary
@@ -67,14 +66,8 @@ def predict(
                 raise OutputPathError(
                     f"expected an output file other than the data and the model; got {str(out)!r}; give another name"
                 )
-    network, metadata = load_with_metadata(model, backend)
-    if metadata.preprocessing is None:
-        raise ModelFileError(
-            f"{model}: expected a model with its preprocessing, as fusedstep train saves it; found none; "
-            "use fs.load and model.predict in Python"
-        )
-    preprocessor = Preprocessor.from_json(metadata.preprocessing)
-    _require_fit(model, network, preprocessor)
+    table = TableModel.load(model, backend)
+    preprocessor = table.preprocessor
     inputs: Any
     if stream:
         inputs, unseen = preprocessor.transform(open_features(data, preprocessor.input_names, max_unpacked, part)), {}
@@ -87,7 +80,7 @@ def predict(
     several = preprocessor.targets.values() if preprocessor.several else ()
     labels = [*preprocessor.classes, *(label for coding in several for label in coding.classes.tolist())]
     written = {} if raw_labels else _not_formulas(labels)
-    rows = _rows(network, preprocessor, inputs, labels_only, written)
+    rows = _rows(table, inputs, labels_only, written)
     if unseen:
         counts = ", ".join(f"{name!r} in {count:,} of {len(inputs):,} rows" for name, count in unseen.items())
         print(f"note: text values that did not occur in the training data are treated as unknown: {counts}", file=sys.stderr)
@@ -105,19 +98,8 @@ def predict(
     if preprocessor.kinds is not None:
         used = [one for one in kinds_from_json(preprocessor.kinds)[0] if one.kind != "dropped"]
         print(f"Columns as in the training data: {summary(used)}", file=sys.stderr)
-    chosen = network.backend.name
+    chosen = table.model.backend.name
     print(f"{len(inputs):,} predictions in {out}, computed on {chosen} ({why(backend, chosen)})", file=sys.stderr)
-
-
-def _require_fit(path: Path, network: Any, preprocessor: Any) -> None:
-    """Checks that the network and the preprocessing of a file match."""
-    from ...errors import ModelFileError
-
-    if (network.inputs, network.outputs) != (preprocessor.width, preprocessor.outputs):
-        raise ModelFileError(
-            f"{path}: expected a network from {preprocessor.width} columns to {preprocessor.outputs} outputs, as its "
-            f"preprocessing says; found one from {network.inputs} to {network.outputs}; train and save it again"
-        )
 
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
@@ -138,12 +120,11 @@ def _number(text: str) -> bool:
     return True
 
 
-def _rows(
-    network: Any, preprocessor: Any, inputs: Any, labels_only: bool, written: dict[Any, str]
-) -> Iterator[Sequence[Any]]:
+def _rows(table: Any, inputs: Any, labels_only: bool, written: dict[Any, str]) -> Iterator[Sequence[Any]]:
     """The header, then one line per row; a source is read block by block; `written` – labels that are written otherwise."""
     from ..sources.row_source import RowSource
 
+    preprocessor = table.preprocessor
     fractions = preprocessor.task == "classification" and not labels_only
     if preprocessor.several:
         second = ((name, coding.classes[1]) for name, coding in preprocessor.targets.items() if fractions)
@@ -152,42 +133,18 @@ def _rows(
     else:
         yield "row", "prediction", *(f"probability_{label}" for label in preprocessor.classes if fractions)
     for rows, block in inputs.blocks() if isinstance(inputs, RowSource) else [(slice(0, len(inputs)), inputs)]:
-        yield from _block(network, preprocessor, block, rows.start + 1, fractions, written)
+        yield from _block(table, block, rows.start + 1, fractions, written)
 
 
-def _block(
-    network: Any, preprocessor: Any, inputs: Any, first: int, fractions: bool, written: dict[Any, str]
-) -> Iterator[Sequence[Any]]:
+def _block(table: Any, inputs: Any, first: int, fractions: bool, written: dict[Any, str]) -> Iterator[Sequence[Any]]:
     """One line for each of some rows; `first` – the number of the first one; `fractions` – whether with probabilities."""
-    backend = network.backend
-    if preprocessor.several:
-        yield from _block_of_several(network, preprocessor, inputs, first, fractions, written)
-        return
-    if preprocessor.task == "regression":
-        answers = preprocessor.inverse_target(backend.to_numpy(network(inputs)))
-        yield from enumerate(answers.tolist(), first)
-        return
-    probabilities = backend.to_numpy(network.predict_proba(inputs))
-    answers = [written.get(answer, answer) for answer in preprocessor.inverse_target(probabilities).tolist()]
-    if not fractions:
-        yield from enumerate(answers, first)
-        return
-    for row, (answer, given) in enumerate(zip(answers, probabilities.tolist(), strict=True), first):
-        yield row, answer, *(f"{fraction:.6g}" for fraction in given)
-
-
-def _block_of_several(
-    network: Any, preprocessor: Any, inputs: Any, first: int, fractions: bool, written: dict[Any, str]
-) -> Iterator[Sequence[Any]]:
-    """As `_block` for several targets: all predictions, then the probabilities."""
-    labels = preprocessor.task == "classification"
-    outputs = network.backend.to_numpy(network.predict_proba(inputs) if labels else network(inputs))
-    if labels and outputs.shape[1] != preprocessor.outputs:
-        outputs = outputs[:, 1:]  # of a single target, which has a column for each of its two values
-    columns = [[written.get(one, one) for one in column.tolist()] for column in preprocessor.inverse_target(outputs).values()]
-    shown = outputs.tolist() if fractions else [[]] * len(outputs)
-    for row, (answers, given) in enumerate(zip(zip(*columns, strict=True), shown, strict=True), first):
-        yield row, *answers, *(f"{fraction:.6g}" for fraction in given)
+    scores = table.scores(inputs)
+    decoded = table.decoded(scores)
+    columns = decoded.values() if table.preprocessor.several else [decoded]
+    answers = zip(*([written.get(one, one) for one in column.tolist()] for column in columns), strict=True)
+    shown = scores.tolist() if fractions else [[]] * len(scores)
+    for row, (predicted, given) in enumerate(zip(answers, shown, strict=True), first):
+        yield row, *predicted, *(f"{fraction:.6g}" for fraction in given)
 
 
 def _write(stream: Any, rows: Iterator[Sequence[Any]]) -> None:

@@ -137,6 +137,42 @@ def test_one_number_has_its_error_in_its_unit_and_its_scale_in_the_file(call, ta
     np.testing.assert_allclose(preprocessor.inverse_target(model.predict(encoded)), written, rtol=1e-6)
 
 
+def test_a_table_model_predicts_in_python_what_the_command_writes(call, table, tmp_path):
+    given = columns()
+    features = {name: np.asarray(given[name]) for name in ("v", "u")}  # in another order
+    for names in (["price"], ["price", "weight"], ["stage"], ["tired", "ok"]):
+        source = table("u", "v", *names)
+        assert call("train", source, *targets(*names), *QUICK).code == 0
+        rows = predictions(call("predict", "t.safetensors", source, "--backend", "numpy"))
+        made = fs.TableModel.load(tmp_path / "t.safetensors", "numpy")
+        found = made.predict(features)
+        from_file = made.predict(tmp_path / source)
+        for name in names:
+            column, again = (found[name], from_file[name]) if len(names) > 1 else (found, from_file)
+            assert column.shape == (ROWS,)
+            assert column.tolist() == again.tolist()
+            written = [row[f"prediction_{name}" if len(names) > 1 else "prediction"] for row in rows]
+            assert [str(one) for one in column.tolist()] == written
+        if names[0] in ("price",):
+            with pytest.raises(fs.StateError, match="got a regression; use predict"):
+                made.predict_proba(features)
+        elif len(names) == 1:
+            proba = made.predict_proba(features)
+            assert proba.shape == (ROWS, 3)
+            assert [made.preprocessor.classes[k] for k in proba.argmax(axis=1)] == found.tolist()
+        else:
+            proba = made.predict_proba(features)["tired"]
+            assert proba.shape == (ROWS, 2)
+            assert [made.preprocessor.targets["tired"].classes[k] for k in proba.argmax(axis=1)] == found["tired"].tolist()
+        assert "TableModel(2 -> " in repr(made)
+
+
+def test_a_network_alone_is_no_table_model(tmp_path):
+    fs.save(fs.mlp([2, 1]).initialize(0, "numpy"), tmp_path / "m.safetensors")
+    with pytest.raises(fs.ModelFileError, match="expected a model with its preprocessing"):
+        fs.TableModel.load(tmp_path / "m.safetensors")
+
+
 def test_one_target_given_twice_is_one(call, table, tmp_path):
     assert call("train", table("u", "v", "tired"), *targets("tired", "tired"), *QUICK).code == 0
     assert load_with_metadata(tmp_path / "t.safetensors", "numpy")[1].notes["target"] == "tired"

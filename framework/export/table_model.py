@@ -1,0 +1,102 @@
+"""`TableModel`: a network with the preprocessing of its table and target, as `fusedstep train` saves both in one file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...backends import Backend
+from ...errors import ModelFileError, StateError
+from ..engine.model import Sequential
+from ..tables.preprocessing import Preprocessor
+from .output_paths import PathLike
+from .persistence import load_with_metadata
+
+
+class TableModel:
+    """Predictions for rows of a table, in the labels and units of the target.
+
+    Args: model – the network; preprocessor – fitted to its training data.
+    Attributes: model, preprocessor.
+
+        houses = fs.TableModel.load("houses.safetensors")
+        houses.predict(frame)
+    Differs from: `fs.load`, which returns the network alone: it takes encoded columns and gives standardised numbers.
+    """
+
+    def __init__(self, model: Sequential, preprocessor: Preprocessor) -> None:
+        self.model = model
+        self.preprocessor = preprocessor
+
+    @classmethod
+    def load(cls, path: PathLike, backend: str | Backend | None = None) -> TableModel:
+        """Reads a file that `fusedstep train` wrote, on any backend.
+
+        Raises: ModelFileError for a file without preprocessing, or whose network does not fit it; those of `fs.load`.
+        """
+        network, metadata = load_with_metadata(path, backend)
+        if metadata.preprocessing is None:
+            raise ModelFileError(
+                f"{Path(path)}: expected a model with its preprocessing, as fusedstep train saves it; found none; "
+                "use fs.load and model.predict in Python"
+            )
+        made = cls(network, Preprocessor.from_json(metadata.preprocessing))
+        expected = made.preprocessor.width, made.preprocessor.outputs
+        if (network.inputs, network.outputs) != expected:
+            raise ModelFileError(
+                f"{Path(path)}: expected a network from {expected[0]} columns to {expected[1]} outputs, as its preprocessing "
+                f"says; found one from {network.inputs} to {network.outputs}; train and save it again"
+            )
+        return made
+
+    def predict(self, features: Any) -> Any:
+        """The predictions [N]: labels as they were written, or numbers in the unit of the target.
+
+        Args: features – a data frame, a mapping of columns, [N, d] numbers, or the path of a file, with the columns of the
+            training data; others are ignored.
+        Returns: an array on the host; for several targets name -> array.
+        Raises: as `TableEncoder.transform`, and for a file as `fusedstep predict`.
+        """
+        return self.decoded(self.scores(self.encoded(features)))
+
+    def predict_proba(self, features: Any) -> Any:
+        """The probabilities [N, C] of the classes `preprocessor.classes`; for several targets name -> [N, 2].
+
+        Args: features – as for `predict`.
+        Raises: StateError for a regression; others as `predict`.
+        """
+        if self.preprocessor.task == "regression":
+            raise StateError("expected a model of classes or labels; got a regression; use predict")
+        scores = self.scores(self.encoded(features))
+        if not self.preprocessor.several:
+            return scores
+        names = self.preprocessor.targets
+        return {name: np.column_stack([1.0 - second, second]) for name, second in zip(names, scores.T, strict=True)}
+
+    def encoded(self, features: Any) -> Any:
+        """The matrix that the network takes, for features as `predict` takes them."""
+        if isinstance(features, str | os.PathLike):
+            from ..tables.reading import load_features
+
+            made = self.preprocessor
+            features = load_features(features, made.input_names, made.text_columns, kinds=made.kinds)
+        return self.preprocessor.transform(features)
+
+    def scores(self, encoded: Any) -> Any:
+        """What the predictions are made of, on the host: probabilities [N, C], of several labels those of the second value
+        [N, k], or standardised numbers [N, k].
+        """
+        if self.preprocessor.task == "regression":
+            return self.model.backend.to_numpy(self.model(encoded))
+        found = self.model.backend.to_numpy(self.model.predict_proba(encoded))
+        return found[:, 1:] if self.preprocessor.several and self.preprocessor.outputs == 1 else found
+
+    def decoded(self, scores: Any) -> Any:
+        """Predictions from the result of `scores`."""
+        return self.preprocessor.inverse_target(scores)
+
+    def __repr__(self) -> str:
+        return f"TableModel({self.preprocessor.width} -> {self.preprocessor.outputs}, {self.preprocessor.task})"
