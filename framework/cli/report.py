@@ -13,7 +13,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from ...backends import Backend
-from ..sources.names import listed
 from ..training.schedules.named import CONSTANT
 from .backends_command import why
 from .column_report import print_columns, quiet_notes
@@ -22,6 +21,8 @@ from .training import PreparedData, Trained
 
 SHOWN_AS = {"accuracy": "accuracy", "f1": "F1", "auc": "AUC", "r2": "R²", "rmse": "RMSE"}
 """Figures -> their headings."""
+MOST_NAMES = 8
+"""Largest number of targets that are named in the first line."""
 MOST_TARGETS = 40
 """Largest number of targets in a table."""
 
@@ -115,7 +116,10 @@ class Reporter:
 
 def targets_of(names: Sequence[str]) -> str:
     """The targets in a few words."""
-    return f"target {names[0]!r}" if len(names) == 1 else f"{len(names):,} targets ({listed(names)})"
+    if len(names) == 1:
+        return f"target {names[0]!r}"
+    more = f" and {len(names) - MOST_NAMES:,} more" if len(names) > MOST_NAMES else ""
+    return f"{len(names):,} targets ({', '.join(names[:MOST_NAMES])}{more})"
 
 
 def division(data: PreparedData) -> str:

@@ -218,6 +218,19 @@ def test_figures_are_drawn(call, table, tmp_path):
     assert {path.stem for path in (tmp_path / "figures").iterdir()} == {"curves", "layers", "surface"}
 
 
+def test_many_targets_are_summarised(call, tmp_path):
+    names = [f"l[{k}]=a,b" for k in range(50)]
+    rng = np.random.default_rng(0)
+    with (tmp_path / "many.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["u", *names], *([k % 7, *row] for k, row in enumerate(rng.integers(0, 2, (80, 50))))])
+    answer = call("train", "many.csv", *targets(*names), *QUICK)
+    assert answer.code == 0, answer
+    assert "50 targets (l[0]=a,b, l[1]=a,b, l[2]=a,b" in answer.flat
+    assert "l[7]=a,b and 42 more): labels" in answer.flat
+    assert "… and 10 more targets, whose results are in the model file" in answer.flat
+    assert len(load_with_metadata(tmp_path / "many.safetensors", "numpy")[1].notes["results_by_target"]["test"]) == 50
+
+
 def test_labels_like_formulas(call, tmp_path):
     lines = [f"{k % 7},{'=1+1' if k % 2 else 'x'},{k % 3 % 2}" for k in range(80)]
     (tmp_path / "f.csv").write_text("a,b,c\n" + "\n".join(lines) + "\n")
