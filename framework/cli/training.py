@@ -32,7 +32,7 @@ from ..tables.split_keys import numbered
 from ..tables.splits import split
 from ..tables.table import Dataset, Task
 from ..tables.target_coding import require_present
-from ..tables.target_notes import notes_on_classes, notes_on_constants, require_classes
+from ..tables.target_notes import notes_on_classes, notes_on_constants, notes_on_sizes, require_classes
 from ..tables.targets import by_name
 from ..tables.task import find_task
 from ..tables.validation import require_no_infinity
@@ -191,6 +191,8 @@ def prepare(dataset: Dataset, task: str | None, fractions: tuple[float | None, f
     else:
         what = "R² is undefined" if found == "regression" else "nothing can be learned about it"
         notes = notes_on_constants(dataset.target_names, encoded, rows, what)
+    if dataset.split_by is not None:
+        notes += notes_on_sizes(dataset.split_by.by, rows, {"validation": validation, "test": test})
     if dataset.split_by is not None and dataset.split_by.by == "group":
         notes += notes_on_groups(dataset.split_by.values, rows, own)
     notes += tuple(

@@ -1,4 +1,4 @@
-"""What is unusual about a target, before it is trained on: too few rows of a class, classes that a part lacks, constants."""
+"""What is unusual about a target and the parts of its rows: classes with few rows or without any, constants, sizes."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from .target_coding import classes_of
 Rows = Mapping[str, NDArray[np.int64]]
 
 FEW_ROWS = 10
+LARGE_DIFFERENCE = 0.25
+"""Between the sizes of a part that was asked for and that was made, relative to the former, from which on it is noted."""
 SHOWN = 5
 """Largest number of classes that a note names."""
 
@@ -67,6 +69,22 @@ def notes_on_constants(names: Sequence[str], encoded: NDArray[Any], rows: Rows, 
     constant = np.flatnonzero(training.min(axis=0) == training.max(axis=0))
     return tuple(
         f"target {names[k]!r} has the same value in all {len(training):,} training rows, so {what}" for k in constant.tolist()
+    )
+
+
+def notes_on_sizes(by: str, rows: Rows, asked: Mapping[str, float]) -> tuple[str, ...]:
+    """A sentence for each part that is much larger or smaller than asked for.
+
+    Args: by – "group" or "time"; rows – of each part; asked – fraction of each part.
+    """
+    count = sum(map(len, rows.values()))
+    found = {part: len(chosen) / count for part, chosen in rows.items()}
+    same = "of the same time" if by == "time" else "of a group"
+    return tuple(
+        f"the {part} part has {100.0 * found[part]:.3g} % of the rows instead of {100.0 * fraction:.3g} %, as rows {same} stay "
+        "together"
+        for part, fraction in asked.items()
+        if part in rows and abs(found[part] - fraction) > max(LARGE_DIFFERENCE * fraction, 1.0 / count)
     )
 
 

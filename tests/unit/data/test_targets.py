@@ -194,6 +194,19 @@ def test_a_class_that_only_other_parts_have(by):
         assert not set(when[data.rows["training"]]) & set(when[data.rows["test"]])
 
 
+def test_parts_of_other_sizes_than_asked_for_are_said():
+    target = np.arange(100) % 2
+    groups = np.repeat(["a", "b", "c"], [50, 30, 20])
+    notes = prepared(target, SplitColumn("group", "g", groups), fractions=(0.1, 0.2)).notes
+    assert notes == (
+        "the validation part has 30 % of the rows instead of 20 %, as rows of a group stay together",
+        "the test part has 20 % of the rows instead of 10 %, as rows of a group stay together",
+    )
+    notes = prepared(target, SplitColumn("time", "t", np.repeat([1, 2, 3], [50, 20, 30]))).notes
+    assert notes == ("the test part has 30 % of the rows instead of 20 %, as rows of the same time stay together",)
+    assert prepared(target, SplitColumn("time", "t", np.arange(100))).notes == ()
+
+
 def test_a_training_part_of_one_class_is_refused():
     with pytest.raises(LabelError, match=r"found only 'a' \(60 rows\), as only other parts have class 'b'"):
         prepared(np.array(["a"] * 70 + ["b"] * 30, object), SplitColumn("time", "when", np.arange(100)))
