@@ -55,7 +55,7 @@ def predict(
     from ..export.output_paths import replacing, require_writable
     from ..export.table_model import TableModel
     from ..tables.column_kind import kinds_from_json
-    from ..tables.reading import load_features, open_features
+    from ..tables.reading import open_features
     from .backends_command import why
     from .column_report import missing_values, summary
 
@@ -72,10 +72,7 @@ def predict(
     if stream:
         inputs, unseen = preprocessor.transform(open_features(data, preprocessor.input_names, max_unpacked, part)), {}
     else:
-        features = load_features(
-            data, preprocessor.input_names, preprocessor.text_columns, max_unpacked, preprocessor.kinds, part,
-            preprocessor.first_index,
-        )  # fmt: skip
+        features = table.read(data, max_unpacked, part)
         inputs, unseen = preprocessor.transform(features), preprocessor.unseen(features)
     several = preprocessor.targets.values() if preprocessor.several else ()
     labels = [*preprocessor.classes, *(label for coding in several for label in coding.classes.tolist())]
