@@ -194,8 +194,7 @@ def prepare(dataset: Dataset, task: str | None, fractions: tuple[float | None, f
         what = "R² is undefined" if found == "regression" else "nothing can be learned about it"
         notes = notes_on_constants(dataset.target_names, encoded, rows, what)
     if dataset.split_by is not None:
-        others = {name: of for name, of in rows.items() if name not in own}
-        notes += notes_on_sizes(dataset.split_by.by, others, {"validation": validation, "test": test})
+        notes += notes_on_sizes(dataset.split_by.by, rows, {"validation": validation, "test": test})
     if dataset.split_by is not None and dataset.split_by.by == "group":
         notes += notes_on_groups(dataset.split_by.values, rows, own)
     notes += tuple(
