@@ -80,7 +80,7 @@ def predict(
         features = table.read(data, max_unpacked, part, delimiter=delimiter, encoding=encoding, decimal=decimal, header=header)
         for note in features.layout.notes if isinstance(features, Table) and features.layout else ():
             print(f"note: {note}", file=sys.stderr)
-        inputs, unseen = preprocessor.transform(features), preprocessor.unseen(features)
+        inputs, unseen = preprocessor.transform_source(features), preprocessor.unseen(features)
     several = preprocessor.targets.values() if preprocessor.several else ()
     labels = [*preprocessor.classes, *(label for coding in several for label in coding.classes.tolist())]
     written = {} if raw_labels else _not_formulas(labels)
@@ -106,6 +106,8 @@ def predict(
     print(f"{len(inputs):,} predictions in {out}, computed on {chosen} ({why(backend, chosen)})", file=sys.stderr)
 
 
+_ENTRIES = 1 << 20
+"""Numbers that are encoded at a time."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """What a cell begins with that spreadsheets evaluate, also in full width."""
 
@@ -125,9 +127,7 @@ def _number(text: str) -> bool:
 
 
 def _rows(table: Any, inputs: Any, labels_only: bool, written: dict[Any, str]) -> Iterator[Sequence[Any]]:
-    """The header, then one line per row; a source is read block by block; `written` – labels that are written otherwise."""
-    from ..sources.row_source import RowSource
-
+    """The header, then one line per row; `inputs` – a RowSource; `written` – labels that are written otherwise."""
     preprocessor = table.preprocessor
     fractions = preprocessor.task == "classification" and not labels_only
     if preprocessor.several:
@@ -136,8 +136,21 @@ def _rows(table: Any, inputs: Any, labels_only: bool, written: dict[Any, str]) -
         yield "row", *names, *(f"probability_{name}={label}" for name, label in second)
     else:
         yield "row", "prediction", *(f"probability_{label}" for label in preprocessor.classes if fractions)
-    for rows, block in inputs.blocks() if isinstance(inputs, RowSource) else [(slice(0, len(inputs)), inputs)]:
-        yield from _block(table, block, rows.start + 1, fractions, written)
+    for start, block in _inputs(inputs):
+        yield from _block(table, block, start + 1, fractions, written)
+
+
+def _inputs(source: Any) -> Iterator[tuple[int, Any]]:
+    """First row and values of blocks of rows, of whole passes of the network, so that all blocks are computed alike."""
+    import numpy as np
+
+    from ..engine.model import PREDICTION_ROWS
+
+    step = PREDICTION_ROWS * max(1, _ENTRIES // (PREDICTION_ROWS * source.shape[1]))
+    for start in range(0, len(source), step):
+        block = np.empty((min(step, len(source) - start), *source.row_shape), source.dtype)
+        source.read(slice(start, start + len(block)), block)
+        yield start, block
 
 
 def _block(table: Any, inputs: Any, first: int, fractions: bool, written: dict[Any, str]) -> Iterator[Sequence[Any]]:

@@ -94,7 +94,7 @@ def models(folder: Path) -> dict[str, bytes]:
         "image": (fs.Sequential(fs.Conv2d(1, 2, 2, image=(3, 3)), fs.MaxPool2d(2, 1), fs.Flatten(), fs.Maxout(2, 2)), None),
         "embeddings": (fs.mlp([4, 3, 2], categories={1: 5, 3: 2}), None),
         "embedding": (fs.Sequential(fs.Embedding(6, 2, columns=3), fs.Linear(6, 2)), None),
-        "numbers": (fs.Sequential(
+        "embedded numbers": (fs.Sequential(
             fs.PiecewiseLinearEmbedding(3, [[0, 1, 2], [0, 1]], 2, [0, 2]), fs.PeriodicEmbedding(5, 2, 2, columns=[1])
         ), None),
         "pruned": (pruned, None),
