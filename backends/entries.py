@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DtypeError
+from ..errors import DtypeError, UnknownColumn
 
-_ENCODE = "encode text as numbers first (fusedstep train does so for tables)"
+_ENCODE = "encode text as numbers first; fs.TableEncoder does so for tables"
 _COLUMNS_SHOWN = 6
 
 
@@ -73,6 +73,32 @@ def unreadable(given: Any, error: Exception) -> DtypeError:
     )
 
 
+def column_names(given: Any) -> tuple[str, ...] | None:
+    """The names of the columns of a data frame of any library; None for other values, and if a name is no text."""
+    kind = type(given)
+    if kind is np.ndarray or not (hasattr(kind, "columns") or hasattr(kind, "column_names")):
+        return None
+    names = tuple(given.column_names if hasattr(kind, "column_names") else given.columns)
+    return names if names and all(isinstance(name, str) for name in names) else None
+
+
+def with_columns(given: Any, names: tuple[str, ...], role: str = "x") -> Any:
+    """A data frame with its columns in this order, without others; values that are none are returned as they are.
+
+    Raises: UnknownColumn for names that it lacks; `role` – what it is called there.
+    """
+    found = column_names(given)
+    if found is None or found == names:
+        return given
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise UnknownColumn(
+            f"{role}: expected the columns of the training, found none called {', '.join(map(repr, missing[:_COLUMNS_SHOWN]))} "
+            f"among {', '.join(found[:40])}; rename them, or give an array, whose columns have no names"
+        )
+    return given.select(list(names)) if hasattr(type(given), "select") else given[list(names)]
+
+
 def _wrong(array: np.ndarray[Any, Any]) -> int | None:
     """The number of the first entry that is no real number, in row-major order."""
     kinds = list(map(type, array.ravel().tolist()))
@@ -102,10 +128,11 @@ def _found(array: np.ndarray[Any, Any], given: Any) -> tuple[str, str]:
     entry = array.reshape(-1)[number]
     where = _place(given, array.shape, number)
     if entry is None or str(entry) in ("<NA>", "NaT"):
-        return f" with a missing value ({entry}){where}", "fill in or drop such rows"
+        also = ", or let fs.TableEncoder fill them in" if column_names(given) else ""
+        return f" with a missing value ({entry}){where}", f"fill in or drop such rows{also}"
     if isinstance(entry, (str, bytes)):
         hint = ".astype(float) converts it if every entry is a number"
-        if array.size == len(array):
+        if array.size == len(array) and not column_names(given):
             return f" with {_shown(entry)}{where}", f"{hint}; names, y = np.unique(y, return_inverse=True) numbers the classes"
         return f" with {_shown(entry)}{where}", f"{hint}; {_ENCODE}"
     if isinstance(entry, Sized):
@@ -113,12 +140,13 @@ def _found(array: np.ndarray[Any, Any], given: Any) -> tuple[str, str]:
         if uneven:
             return f", {uneven}", "make all rows equally long"
         return f" with a {type(entry).__name__}{where}", "np.stack makes one array of rows that are arrays"
-    return f" with {_shown(entry)}{where}", "turn every entry into a number"
+    also = "; fs.TableEncoder does so for tables" if column_names(given) else ""
+    return f" with {_shown(entry)}{where}", f"turn every entry into a number{also}"
 
 
 def _hint_for_single(given: Any) -> str:
     if isinstance(given, Mapping):
-        return "np.column_stack(list(columns.values())) makes a matrix of columns of numbers"
+        return "np.column_stack(list(columns.values())) makes a matrix of columns of numbers, fs.TableEncoder of any"
     if isinstance(given, (set, frozenset)):
         return "a set has no order; give a list or an array"
     if isinstance(given, Iterable) and not isinstance(given, (str, bytes)):

@@ -15,6 +15,7 @@ import numpy as np
 from ...backends import Backend
 from ...backends import backend as find_backend
 from ...backends.defaults.evaluator import Evaluator
+from ...backends.entries import column_names, with_columns
 from ...errors import DtypeError, EmptyDataError, HyperparameterError, MixedBackends, NonFiniteDataError, ShapeError, StateError
 from ..codes import require_codes
 from ..layers import Layer
@@ -46,14 +47,16 @@ class Sequential(Sequence, public=False):
     """A network: a sequence of layers and the parameters that they declare.
 
     Args: layers; head – how `predict` interprets the outputs, one of HEADS; None until a TrainStep sets it for its loss.
-    Attributes: target_ndim – dimensions of the y that it was last trained on, 1 for [N] and 2 for [N, e], which `predict`
-        returns for one output; None before training, and for models of files and pickles of version 0.2.0 and older. It may be
-        set.
+    Attributes: feature_names – of the columns of the first data frame that it was trained on, None without one: later frames
+        may have them in any order, and others beside them, which are ignored; target_ndim – dimensions of the y that it was
+        last trained on, 1 for [N] and 2 for [N, e], which `predict` returns for one output; None before training, and for
+        models of files and pickles of version 0.2.0 and older. Both may be set.
 
     Widths that do not match raise ShapeError here if the first layer states its number of input columns.
     """
 
-    _may_change = frozenset({"head", "head_is_given", "target_ndim", "_arena"})
+    _may_change = frozenset({"head", "head_is_given", "feature_names", "target_ndim", "_arena"})
+    feature_names: tuple[str, ...] | None = None
     target_ndim: int | None = None
 
     def __init__(self, *layers: Layer, head: str | None = None) -> None:
@@ -233,12 +236,18 @@ class Sequential(Sequence, public=False):
     def convert_input(self, x: Any) -> Array:
         """`x` as a matrix [B, inputs] of this model's backend and dtype; raises an error if it does not fit."""
         arena = self.arena
+        if self.feature_names is not None:
+            x = self.in_order(x)
         try:
             array = arena.backend.asarray(x, arena.dtype)
         except (DtypeError, MixedBackends) as error:
             raise type(error)(f"x: {error}") from error
         self.check_input_shape(array.shape)
         return array
+
+    def in_order(self, x: Any) -> Any:
+        """`x`, or if it is a data frame, its columns by `feature_names`; UnknownColumn if it lacks one of them."""
+        return x if self.feature_names is None or type(x) is np.ndarray else with_columns(x, self.feature_names)
 
     def check_input_shape(self, shape: Widths[int]) -> int:
         """The number of columns of an input; raises ShapeError unless it is a matrix that fits the first layer."""
@@ -330,6 +339,13 @@ class Sequential(Sequence, public=False):
         """Answers [B, e] as `predict` returns them: a single column as a vector where the targets were one."""
         ndim = self.target_ndim or (1 if self.head in ("binary", "signs") else 2)
         return answers[:, 0] if ndim == 1 and answers.shape[1] == 1 else answers
+
+    def remember_columns(self, x: Any) -> None:
+        """Sets `feature_names`, if they are not set yet, by a data frame that the model is trained on."""
+        if self.feature_names is None and type(x) is not np.ndarray:
+            names = column_names(x)
+            if names is not None:
+                self.feature_names = names
 
     def remember_targets(self, y: Any) -> None:
         """Sets `target_ndim` by the targets [N] or [N, e] that the model is trained on, of any kind that a step takes."""

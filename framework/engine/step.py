@@ -246,7 +246,9 @@ class TrainStep:
             parameters.
         """
         cut = self.micro.setting is not None
+        given = x
         if cut:
+            x = self.model.in_order(x)
             x = self.backend.with_rows(x, "x")
             self.model.check_input_shape(x.shape)
         else:
@@ -261,6 +263,7 @@ class TrainStep:
         else:
             targets = self.prepare_targets(y, rows)
             loss = self.run(x, targets)
+        self.model.remember_columns(given)
         self.model.remember_targets(y)
         if not self.backend.on_host:
             # The loss keeps the minibatch until it is read, so that an error can name the layer.

@@ -13,6 +13,7 @@ from typing import Any
 
 from ...backends import Backend
 from ...backends import backend as find_backend
+from ...backends.entries import column_names, with_columns
 from ...backends.threads import available_threads, single_threaded_blas, using_threads
 from ...errors import HyperparameterError, ShapeError, StateError
 from ..engine.model import Sequential, require_seed
@@ -87,6 +88,7 @@ class Bagging:
         if not self.backend.on_host and self.jobs not in (None, 1):
             raise HyperparameterError(f"expected jobs=1 on backend {self.backend.name!r}, which has one device; got {jobs}")
         self.members: list[Member] = []
+        self.feature_names: tuple[str, ...] | None = None
         self.head = loss.head
         self.out_of_bag: dict[str, float] = {}
 
@@ -100,6 +102,7 @@ class Bagging:
         Raises: the errors of Trainer.fit; MissingDependency for jobs > 1 without joblib.
         """
         whole(epochs, "epochs")
+        self.feature_names = column_names(x)
         inputs = self._matrix(x)
         rows, width = (int(extent) for extent in inputs.shape)
         jobs = [self._job(k, rows, width, epochs, batch_size) for k in range(self.count)]
@@ -187,7 +190,7 @@ class Bagging:
         return self.members
 
     def _matrix(self, x: Any) -> Array:
-        array = self.backend.asarray(x, self.precision)
+        array = self.backend.asarray(x if self.feature_names is None else with_columns(x, self.feature_names), self.precision)
         if len(array.shape) != 2:
             raise ShapeError(f"expected a matrix [rows, columns]; got shape {tuple(array.shape)}; one sample is a row")
         return array

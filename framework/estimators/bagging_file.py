@@ -15,7 +15,7 @@ from ..engine.model import Sequential
 from ..engine.precision import PRECISIONS
 from ..export.description import built, described
 from ..export.output_paths import PathLike
-from ..export.persistence import target_ndim_of
+from ..export.persistence import feature_names_of, target_ndim_of
 from ..export.tensor_file import as_json, as_written, read_tensors, require_unchanged, write_tensors
 from ..losses import LOSSES
 from .member import Member
@@ -40,6 +40,7 @@ def save_bagging(bagging: Any, members: list[Member], path: PathLike, notes: dic
         "loss": [kind, bagging.loss.reduction],
         "combine": bagging.combine,
         "precision": bagging.precision,
+        "feature_names": bagging.feature_names,
         "target_ndim": members[0].model.target_ndim,
     }
     metadata = {
@@ -67,6 +68,7 @@ def load_bagging(cls: Any, path: PathLike, backend: Backend) -> Any:
         loss = LOSSES[kind](reduction=reduction)
         bagging = cls(models, loss, len(models), combine=description["combine"], backend=backend,
                       precision=description["precision"])  # fmt: skip
+        bagging.feature_names = feature_names_of(description.get("feature_names"))
         dtype = np.dtype(PRECISIONS[description["precision"]].master)
         parts = _by_member(tensors, len(models))
         columns = [part.pop(COLUMNS, None) for part in parts]

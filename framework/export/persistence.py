@@ -30,7 +30,7 @@ MASK = "mask of "
 """Before the name of a pruned parameter: the entry that holds its mask, one bit a weight, row by row."""
 
 _METADATA = ("format", "version", "library", "dtype", "head", "layers", "preprocessing", "notes")
-"""The names in files without a checksum, see `require_unchanged`; files with one may have `target_ndim`."""
+"""The names in files without a checksum, see `require_unchanged`; files with one may have `target_ndim` and `feature_names`."""
 
 _KINDS: dict[str, tuple[type, ...]] = {"layers": (list,), "head": (str, type(None)), "preprocessing": (dict, type(None)),
                                        "notes": (dict,)}  # fmt: skip
@@ -76,6 +76,7 @@ def save(
         "version": str(VERSION),
         "dtype": model.dtype,
         "head": json.dumps(model.head),
+        "feature_names": json.dumps(model.feature_names),
         "target_ndim": json.dumps(model.target_ndim),
         "layers": json.dumps(layers),
         "preprocessing": as_json(preprocessing, "preprocessing"),
@@ -121,6 +122,7 @@ def load_with_metadata(
                 raise TypeError(f"{name} is of type {type(parts[name]).__name__}")
         model = built(parts["layers"], parts["head"])
         model.head_is_given = False  # a loss that it is trained on next sets its own
+        model.feature_names = feature_names_of(json.loads(header.get("feature_names", "null")))
         model.target_ndim = target_ndim_of(json.loads(header.get("target_ndim", "null")))
     packed = {name.removeprefix(MASK): tensors.pop(name) for name in list(tensors) if name.startswith(MASK)}
     _require_tensors(where, model, tensors, stored_dtype)
@@ -129,6 +131,15 @@ def load_with_metadata(
     model.load_parameters(tensors)
     model.load_masks(masks)
     return model, ModelMetadata(parts["preprocessing"], parts["notes"], header.get("library", ""), stored_dtype)
+
+
+def feature_names_of(stored: Any) -> tuple[str, ...] | None:
+    """`Sequential.feature_names` as they were stored, None in files of versions without them; ValueError for anything else."""
+    if stored is None:
+        return None
+    if not isinstance(stored, list) or not stored or not all(isinstance(name, str) for name in stored):
+        raise ValueError(f"feature_names {stored!r:.60}")
+    return tuple(stored)
 
 
 def target_ndim_of(stored: Any) -> int | None:

@@ -79,6 +79,7 @@ class Objective:
                     "every time; leave the layer out and use l2, or train with a first-order optimiser"
                 )
         self.inputs, self.targets = step.prepare(x, y)
+        model.remember_columns(x)
         model.remember_targets(y)
         self.model, self.loss, self.seed = model, loss, step.seed
         self.chain = step.chain

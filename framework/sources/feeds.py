@@ -282,6 +282,7 @@ def feed_for(step: Step, x: Any, y: Any, batch: int | None, place: str = "auto",
     Raises: what TrainStep.prepare raises, HyperparameterError for another place, MixedBackends and the like.
     """
     choice(place, "data", PLACEMENTS)
+    x = step.model.in_order(x)
     rows_x, rows_y = as_source(x), as_source(y)
     given = rows_x is not None or rows_y is not None
     free = step.backend.free_memory()

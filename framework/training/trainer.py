@@ -136,18 +136,19 @@ class Trainer:
     ) -> History:
         """Trains for a number of epochs; a second call continues where the first ended.
 
-        Args: x [N, d], y [N] or [N, e] – NumPy, CuPy, any DLPack array, or a RowSource such as fs.memory_map returns, of which
-            only some rows are in memory at a time; validation – (x, y) of the same kinds, evaluated after every epoch; epochs –
-            >= 1, or None if only max_steps ends training; batch_size – rows per minibatch, 1 for single samples, None for the
-            full batch; the last minibatch of an epoch may be smaller; max_steps – largest number of steps of this call;
-            training may then end within an epoch (whose row of the history covers the part that was trained); data – "device":
-            all data are copied to the backend once; "stream": a thread reads, checks and copies the next minibatch while a step
-            runs; "auto" (default): on a CPU, arrays are used in place and sources are streamed; on a device, data that take at
-            most half of its free memory are copied there, and other data are streamed. The minibatches are the same in each
-            case; checkpoint – when and where to save the whole state, see Checkpoint; resume – "auto": goes on from the newest
-            checkpoint in the folder of `checkpoint`, or starts if there is none; a folder: goes on from the newest one there;
-            None (default): starts, in a folder without checkpoints. With resume, epochs and max_steps count from the beginning
-            of the training, and the history begins there too.
+        Args: x [N, d], y [N] or [N, e] – NumPy, CuPy, any DLPack array, a data frame of numbers, whose columns are then found
+            by name, or a RowSource such as fs.memory_map returns, of which only some rows are in memory at a time; validation –
+            (x, y) of the same kinds, evaluated after every epoch; epochs – >= 1, or None if only max_steps ends training;
+            batch_size – rows per minibatch, 1 for single samples, None for the full batch; the last minibatch of an epoch may
+            be smaller; max_steps – largest number of steps of this call; training may then end within an epoch (whose row of
+            the history covers the part that was trained); data – "device": all data are copied to the backend once; "stream": a
+            thread reads, checks and copies the next minibatch while a step runs; "auto" (default): on a CPU, arrays are used in
+            place and sources are streamed; on a device, data that take at most half of its free memory are copied there, and
+            other data are streamed. The minibatches are the same in each case; checkpoint – when and where to save the whole
+            state, see Checkpoint; resume – "auto": goes on from the newest checkpoint in the folder of `checkpoint`, or starts
+            if there is none; a folder: goes on from the newest one there; None (default): starts, in a folder without
+            checkpoints. With resume, epochs and max_steps count from the beginning of the training, and the history begins
+            there too.
         Returns: the history of this call.
         Raises: the errors of TrainStep; NonFiniteDataError for NaN or infinity in x or y, before anything is changed, or, if
             rows are streamed, before the step that would use such a row; DataFileError if reading failed; NonFiniteLossError if
@@ -166,6 +167,7 @@ class Trainer:
         with ExitStack() as feeds:
             feed = feed_for(step, x, y, size, data)
             feeds.callback(feed.close)
+            step.model.remember_columns(x)
             step.model.remember_targets(y)
             held_out = trained = None
             if validation is not None:

@@ -129,6 +129,21 @@ def test_a_wrong_shape_of_y_is_refused(stored, path):
         fs.load(path, backend="numpy")
 
 
+def test_the_names_of_columns_come_back(tmp_path):
+    model = fs.mlp([2, 1]).initialize(3, "numpy")
+    for names in (None, ("a", "ü")):
+        model.feature_names = names
+        for back in (fs.load(saved(tmp_path, model), backend="numpy"), pickle.loads(pickle.dumps(model))):
+            assert back.feature_names == names
+
+
+@pytest.mark.parametrize("stored", ["3", "[]", '["a", 1]', '{"a": 1}', "}"])
+def test_wrong_names_of_columns_are_refused(stored, path):
+    rewrite(path, lambda metadata, _: metadata.update(feature_names=stored))
+    with pytest.raises(ModelFileError, match="save the model again"):
+        fs.load(path, backend="numpy")
+
+
 def test_tied_weights_stay_tied(tmp_path):
     encoder, inner = fs.Linear(6, 4), fs.Linear(4, 4)
     layers = [encoder, fs.Residual(fs.TiedLinear(inner, bias=False), inner), fs.TiedLinear(encoder)]
@@ -633,7 +648,7 @@ def test_a_file_of_a_version_without_checksums_loads_but_none_whose_checksum_los
     with safe_open(str(path), framework="numpy") as stream:
         metadata, tensors = stream.metadata(), {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
     metadata["library"] = library
-    del metadata["target_ndim"]  # of files with a checksum
+    del metadata["target_ndim"], metadata["feature_names"]  # of files with a checksum
     value = metadata.pop("checksum")
     save_file(tensors, path, metadata)
     assert fs.load(path).outputs == 3
