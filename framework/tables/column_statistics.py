@@ -201,17 +201,20 @@ def gathered(columns: Sequence[NDArray[Any]], rows: slice) -> FloatArray:
 
 
 def _quartiles(values: FloatArray) -> FloatArray:
-    """[3, k]: lower quartile, median and upper quartile of the entries of each column [n, k] that are there, 0 for none."""
-    fractions = (0.25, 0.5, 0.75)
-    missing = np.isnan(values).any(axis=0)
+    """[3, k]: lower quartile, median and upper quartile of the entries of each column [n, k] that are there, 0 for none.
+
+    Between two entries they are interpolated, as by np.quantile; sorting is faster than that.
+    """
+    ordered = np.sort(values.T, axis=1)  # missing entries are last
+    count = len(values) - np.count_nonzero(np.isnan(values), axis=0)
+    columns = np.arange(values.shape[1])
     made = np.zeros((3, values.shape[1]))
     with np.errstate(over="ignore", invalid="ignore"):
-        if not missing.all():
-            made[:, ~missing] = np.quantile(values.T if not missing.any() else values.T[~missing], fractions, axis=1)
-        for column in np.flatnonzero(missing):
-            present = values[:, column][~np.isnan(values[:, column])]
-            if present.size:
-                made[:, column] = np.quantile(present, fractions)
+        for row, fraction in enumerate((0.25, 0.5, 0.75)):
+            place = fraction * np.maximum(count - 1, 0)
+            below = place.astype(np.int64)
+            low, high = ordered[columns, below], ordered[columns, np.minimum(below + 1, np.maximum(count - 1, 0))]
+            made[row] = np.where(count > 0, low + (high - low) * (place - below), 0.0)
     return made
 
 

@@ -110,10 +110,11 @@ def _frame_columns(data: Any) -> NamedColumns:
         name = type(data).__name__
         advice = "call collect() first" if "Lazy" in name else "give a data frame or an array [N, d]"
         raise DtypeError(f"features: expected a table in memory, got a {type(data).__module__}.{name}; {advice}") from error
-    names = tuple(str(name) for name in frame.columns)
+    labels = list(frame.columns)
+    names = tuple(map(str, labels))
     if len(set(names)) < len(names):
         raise ShapeError(f"features: expected different column names, got {listed(names)}; rename them")
-    return NamedColumns(names, len(frame), lambda number: _series(frame[:, number], names[number]))
+    return NamedColumns(names, len(frame), lambda number: _series(frame.get_column(labels[number]), names[number]))
 
 
 def _series(series: Any, name: str) -> Column:
