@@ -26,6 +26,7 @@ from .column_codings import (
     as_numbers,
     as_text,
     encode_numbers,
+    is_all_missing,
     kind_of,
     require_different_texts,
 )
@@ -421,26 +422,35 @@ def _fit_table(table: NamedColumns, settings: Settings) -> dict[str, Coding]:
 
 
 def _fit_stream(blocks: Iterable[Any], settings: Settings) -> dict[str, Coding]:
-    """The encodings of columns that come in blocks of rows; the first block decides what each column is."""
+    """The encodings of columns that come in blocks of rows; the first block with an entry of a column decides what it is."""
     collected: list[Statistics] = []
     names: tuple[str, ...] = ()
+    unknown: set[str] = set()
     row = 0
     for given in blocks:
         block = named_columns(given)
         block, _ = block.select(names or block.names)
         names = block.names
         columns = {name: block.column(number) for number, name in enumerate(names)}
-        if not collected:
-            of_kind: dict[str, list[str]] = {}
-            for name, column in columns.items():
-                kind = kind_of(column)
-                of_kind.setdefault(kind if kind in ("number", "boolean") else name, []).append(name)
-            collected = [_statistics(group, columns[group[0]], True) for group in of_kind.values()]
+        if row == 0:
+            unknown = set(names)
+        of_kind: dict[str, list[str]] = {}
+        for name in [name for name in names if name in unknown and not is_all_missing(columns[name])]:
+            kind = kind_of(columns[name])
+            of_kind.setdefault(kind if kind in ("number", "boolean") else name, []).append(name)
+            unknown.remove(name)
+        for group in of_kind.values():
+            collected.append(_statistics(group, columns[group[0]], streamed=True))
+            if row:
+                collected[-1].add([np.full(row, np.nan)] * len(group))
         label = block.source or "features"
         refuse_infinity(columns.items(), f"{label}, from row {row + 1} on" if row else label)
         for statistics in collected:
             statistics.add([columns[name] for name in statistics.names])
         row += len(block)
+    if unknown:
+        collected.append(NumberStatistics(sorted(unknown), streamed=True))
+        collected[-1].add([np.full(row, np.nan)] * len(unknown))
     found: dict[str, Coding] = {}
     for statistics in collected:
         found.update(zip(statistics.names, statistics.codings(settings), strict=True))
