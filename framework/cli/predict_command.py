@@ -83,7 +83,9 @@ def predict(
     rows = _rows(network, preprocessor, inputs, labels_only, written)
     if unseen:
         counts = ", ".join(f"{name!r} in {count:,} of {len(inputs):,} rows" for name, count in unseen.items())
-        print(f"note: text values that did not occur in the training data are treated as unknown: {counts}", file=sys.stderr)
+        hardly = ", or in columns of many values only once," if preprocessor.categories else ""
+        print(f"note: text values that did not occur in the training data{hardly} are treated as unknown: {counts}",
+              file=sys.stderr)  # fmt: skip
     for note in [] if stream else missing_values(features):
         print(f"note: {note}", file=sys.stderr)
     if written:

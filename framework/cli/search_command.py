@@ -129,6 +129,7 @@ def search(options: SearchOptions) -> None:
                 part.x, part.y, (validation.x, validation.y), loss_of(data), space, options.trials, options.epochs, storage,
                 options.seed, outputs=data.preprocessor.outputs, report=finished, checkpoint=checkpoint,
                 resume="auto" if options.resume else None, backend=backend, precision=options.precision,
+                categories=data.preprocessor.categories,
             )  # fmt: skip
         except KeyboardInterrupt:
             if storage is None and checkpoint is None:

@@ -21,10 +21,10 @@ INTERRUPTED = 130
 def train(options: TrainOptions) -> None:
     """Train a network on a data set and save it.
 
-    The rows are split (stratified by class for classification; by group or time with --group and --time), numbers are
-    standardised and text columns one-hot encoded with statistics of the training part, a network is trained, and the
-    parameters of the epoch with the best validation loss are kept. The test part is not used for any decision, so its
-    results estimate the performance on new data.
+    The rows are split (stratified by class for classification; by group or time with --group and --time), numbers are scaled
+    and text columns one-hot encoded, or embedded if they have more than 64 values, with statistics of the training part, a
+    network is trained, and the parameters of the epoch with the best validation loss are kept. The test part is not used for
+    any decision, so its results estimate the performance on new data.
 
     **Defaults by number of training rows**
 

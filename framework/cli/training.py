@@ -192,7 +192,7 @@ def new_step(
     """A step on a new network built by the recipe; rejects a network that is too large."""
     widths = [data.preprocessor.width, *recipe.hidden, data.preprocessor.outputs]
     require_size(widths)
-    model = mlp(widths, recipe.activation, recipe.dropout)
+    model = mlp(widths, recipe.activation, recipe.dropout, categories=data.preprocessor.categories)
     return TrainStep(model, loss_of(data), recipe.make_optimizer(), seed, backend, precision, micro_batch=micro_batch)
 
 
@@ -293,6 +293,9 @@ def _baseline(data: PreparedData) -> float | None:
         return float(np.mean(test.y == (training.y.mean(axis=0) > 0.5)))
     if isinstance(training.x, RowSource) and training.x.shape[1] > MOST_COLUMNS:
         return None
+    codes = list(data.preprocessor.categories)
+    if codes:  # which are no numbers to a linear model; a table that has them is in memory
+        training, test = (DataPart(np.delete(part.in_memory(0)[0], codes, axis=1), part.y) for part in (training, test))
     return linear_r2(training, test)
 
 

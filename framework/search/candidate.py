@@ -5,7 +5,7 @@ A point is drawn through an object with Optuna's suggest_ methods; Optuna itself
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -40,12 +40,16 @@ class Candidate:
     batch_size: int
     schedule: str
 
-    def make_step(self, inputs: int, outputs: int, loss: Loss, seed: int = 0, **options: Any) -> TrainStep:
+    def make_step(
+        self, inputs: int, outputs: int, loss: Loss, seed: int = 0, categories: Mapping[int, int] | None = None, **options: Any
+    ) -> TrainStep:
         """A step on a new network with these hyperparameters.
 
-        Args: inputs, outputs – widths of the data; loss; seed; options – backend, precision and others of TrainStep.
+        Args: inputs, outputs – widths of the data; loss; seed; categories – as of `mlp`; options – backend, precision and
+            others of TrainStep.
         """
-        model = mlp([inputs, *self.hidden, outputs], activation=self.activation, dropout=self.dropout)
+        widths = [inputs, *self.hidden, outputs]
+        model = mlp(widths, activation=self.activation, dropout=self.dropout, categories=categories)
         optimizer = OPTIMIZERS[self.optimizer](lr=self.lr, weight_decay=self.weight_decay)
         return TrainStep(model, loss, optimizer, seed, **options)
 

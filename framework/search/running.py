@@ -77,7 +77,7 @@ def search(
         each trial of this process with its number, counted from 1, and the trial; checkpoint – when and where trials are saved;
         its folder may be shared by workers as a storage is; resume – "auto": goes on with the search in the folder of
         `checkpoint`, or starts if there is none, as every worker of several should; None (default): starts; options – backend,
-        precision and others of TrainStep.
+        precision and others of TrainStep, and categories of `mlp`.
     Returns: a SearchResult.
     Raises: MissingDependency without Optuna or the driver of a database; HyperparameterError for invalid settings, and for a
         storage of a search with different settings; OutputPathError for a storage that cannot be used or is damaged;

@@ -253,10 +253,6 @@ class TableEncoder:
             start += coding.width
         return found
 
-    def text_categories(self) -> dict[str, tuple[str | None, ...]]:
-        """Text column -> its categories; None stands for missing."""
-        return {name: coding.categories for name, coding in self._fitted() if isinstance(coding, TextCoding)}
-
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
         """Names of the columns of the output: "column", "column=category", "column is missing", "column month sin" and so on.
 

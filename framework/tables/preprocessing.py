@@ -10,7 +10,7 @@ from typing import Any, overload
 
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from ...errors import DataFileError, ModelFileError, ShapeError, StateError
+from ...errors import ModelFileError, ShapeError, StateError
 from ..sources.row_source import RowSource
 from .column_codings import Coding, NumberCoding, TextCoding, require_different_texts
 from .column_kind import kinds_from_json
@@ -25,22 +25,12 @@ from .targets import TargetLike, as_target, rows_of
 
 _FORMAT = "fusedstep.preprocessor/2"
 _FIRST_FORMAT = "fusedstep.preprocessor/1"
-_ALWAYS_ALLOWED = 100
-_NEVER_EXCEEDED = 10_000
-
-
-def most_categories(rows: int) -> int:
-    """Largest number of categories of a text column: half the training rows, but at least 100 and at most 10,000.
-
-    With more, most categories occur only once (identifiers, free text), and one-hot encoding needs too much memory.
-    """
-    return min(max(_ALWAYS_ALLOWED, rows // 2), _NEVER_EXCEEDED)
 
 
 class Preprocessor:
     """A `TableEncoder` of the features and the encoded target, with statistics of the training part only.
 
-    features: as of `TableEncoder`, with every text column one-hot
+    features: as of `TableEncoder`
     class labels: index into `classes`, which are sorted and keep their type (str, int, float or bool)
     regression target: (y − mean) / scale, scale the standard deviation (ddof = 0), 1 for a constant target
 
@@ -66,8 +56,7 @@ class Preprocessor:
             classes that the training part lacks.
         Returns: itself.
         Raises: as `TableEncoder.fit`; ShapeError for unequal lengths; NonFiniteDataError for a missing or infinite target;
-            LabelError for an empty label or a single class; DtypeError for regression on text; DataFileError for a text column
-            with more categories than half the rows (100 are always allowed, 10,000 at most).
+            LabelError for an empty label or a single class; DtypeError for regression on text.
         """
         column = as_target(target.whole() if isinstance(target, RowSource) else target)
         table = features if isinstance(features, RowSource) else named_columns(features)
@@ -77,8 +66,7 @@ class Preprocessor:
             )
         coding = fit_target(column, task, known_target)
         scaling = self._scaling or ("robust" if coding.task == "classification" else "standard")
-        encoder = TableEncoder(scaling=scaling, max_one_hot=None, dtype=self._dtype).fit(table)
-        _require_few_categories(encoder, len(table))
+        encoder = TableEncoder(scaling=scaling, dtype=self._dtype).fit(table)
         self._fitted = (encoder, coding)
         return self
 
@@ -152,7 +140,7 @@ class Preprocessor:
         return encoder.encode(named_columns(features).select(encoder.input_names)[0])
 
     def unseen(self, features: Any) -> dict[str, int]:
-        """Count text values that did not occur in the training part, which `transform` encodes as all zeros.
+        """Count text values that did not occur in the training part, or hardly in a column of codes: all zeros, or code 0.
 
         Args: features – as for `transform`.
         Returns: column -> number of rows; columns without such values are left out.
@@ -213,17 +201,6 @@ class Preprocessor:
         if self._fitted is None:
             raise StateError("expected a fitted preprocessor, this one is not; call fit(features, target) first")
         return self._fitted
-
-
-def _require_few_categories(encoder: TableEncoder, rows: int) -> None:
-    most = most_categories(rows)
-    for name, categories in encoder.text_categories().items():
-        if len(categories) > most:
-            raise DataFileError(
-                f"column {name!r}: expected at most {most:,} categories for {rows:,} training rows (half the rows, but "
-                f"{_ALWAYS_ALLOWED:,} to {_NEVER_EXCEEDED:,}), found {len(categories):,}, such as {categories[-1]!r}; remove "
-                "the column if it is an identifier or free text, put its values into fewer groups, or write them as numbers"
-            )
 
 
 def _first_encoder(columns: Sequence[Mapping[str, Any]]) -> TableEncoder:

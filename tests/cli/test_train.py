@@ -94,6 +94,27 @@ def test_missing_numbers_booleans_and_dates_are_features(call, tmp_path):
     assert call("predict", "all.safetensors", "new.csv", "--labels-only").out == "row,prediction\n1,yes\n2,no\n"
 
 
+def test_text_of_many_values_is_embedded(call, tmp_path):
+    rng = np.random.default_rng(0)
+    shop = rng.integers(0, 150, 3000)
+    lines = [f"{rng.random():.3f},s{one},{'no' if one % 2 else 'yes'}" for one in shop]
+    (tmp_path / "shops.csv").write_text("\n".join(["size,shop,answer", *lines, "0.5,rare,yes"]) + "\n")
+    answer = call("train", "shops.csv", "--target", "answer", "--backend", "numpy", "--epochs", "15")
+    assert answer.code == 0, answer
+    model, metadata = load_with_metadata(tmp_path / "shops.safetensors")
+    assert model.layers[0].coded_columns == {1: 151}
+    assert metadata.notes["results"]["test"]["accuracy"] > 0.95
+    (tmp_path / "new.csv").write_text("shop,size\ns6,0.1\ns7,0.2\nnew,0.3\n")
+    answer = call("predict", "shops.safetensors", "new.csv", "--labels-only")
+    assert answer.out.startswith("row,prediction\n1,yes\n2,no\n3,")
+    assert "'shop' in 1 of 3 rows" in answer.err
+    price = [f"{rng.random():.3f},s{one},{one % 7 + rng.random():.4f}" for one in shop]
+    (tmp_path / "prices.csv").write_text("\n".join(["size,shop,price", *price]) + "\n")
+    answer = call("train", "prices.csv", "--target", "price", "--backend", "numpy", "--epochs", "15")
+    assert answer.code == 0, answer
+    assert load_with_metadata(tmp_path / "prices.safetensors")[1].notes["results"]["test"]["r2"] > 0.8
+
+
 def test_a_table_of_numbers_is_compared_with_linear_regression(call, line):
     answer = call("train", line, "--target", "price", *QUICK)
     assert "Linear regression on the same split: test R² 0.99" in answer.flat

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from fusedstep.errors import (
-    DataFileError,
     DtypeError,
     EmptyDataError,
     LabelError,
@@ -23,7 +22,7 @@ from fusedstep.errors import (
 )
 from fusedstep.framework.tables.column_kind import ColumnKind, kinds_to_json
 from fusedstep.framework.tables.moments import column_moments
-from fusedstep.framework.tables.preprocessing import Preprocessor, most_categories
+from fusedstep.framework.tables.preprocessing import Preprocessor
 from fusedstep.framework.tables.table import Matrix, Table
 
 preprocessing = pytest.importorskip("sklearn.preprocessing", reason="scikit-learn is the oracle")
@@ -47,18 +46,15 @@ def mixed(rng):
     )
 
 
-@pytest.mark.parametrize(("rows", "most"), [(1, 100), (150, 100), (201, 100), (500, 250), (30_000, 10_000)])
-def test_too_many_categories_are_refused(rows, most):
-    assert most_categories(rows) == most
-    target = np.arange(rows) % 2
-    count = min(rows, most)
-    allowed = np.array([f"u{i % count}" for i in range(rows)], dtype=object)
-    if rows > 1:
-        assert Preprocessor().fit({"id": allowed}, target, "classification").width == count
-    if rows > most:
-        refused = np.array([f"u{i % (most + 1)}" for i in range(rows)], dtype=object)
-        with pytest.raises(DataFileError, match=rf"column 'id': expected at most {most:,} .*found {most + 1:,}.*remove"):
-            Preprocessor().fit({"x": np.arange(rows), "id": refused}, target)
+def test_columns_of_many_categories_are_codes_for_embeddings():
+    cells = [f"u{k % 150}" for k in range(400)]
+    fitted = Preprocessor().fit({"x": np.arange(400), "id": cells}, np.arange(400) % 2)
+    assert (fitted.width, fitted.categories, fitted.text_columns) == (2, {1: 151}, ("id",))
+    again = Preprocessor.from_json(json.loads(json.dumps(fitted.to_json())))
+    assert again.categories == {1: 151}
+    out = again.transform({"x": [1, 2], "id": ["u0", "new"]})
+    assert out[:, 1].tolist() == [1, 0]
+    assert again.unseen({"x": [1, 2], "id": ["u0", "new"]}) == {"id": 1}
 
 
 def test_unseen_categories_are_counted(mixed):
