@@ -76,7 +76,7 @@ def predict(
         features = load_features(
             data, preprocessor.input_names, preprocessor.text_columns, max_unpacked, preprocessor.kinds
         )
-        inputs, unseen = preprocessor.transform(features), preprocessor.unseen(features)
+        inputs, unseen = preprocessor.transform_source(features), preprocessor.unseen(features)
     several = preprocessor.targets.values() if preprocessor.several else ()
     labels = [*preprocessor.classes, *(label for coding in several for label in coding.classes.tolist())]
     written = {} if raw_labels else _not_formulas(labels)
@@ -115,6 +115,8 @@ def _require_fit(path: Path, network: Any, preprocessor: Any) -> None:
         )
 
 
+_ENTRIES = 1 << 20
+"""Numbers that are encoded at a time."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """What a cell begins with that spreadsheets evaluate, also in full width."""
 
@@ -136,9 +138,7 @@ def _number(text: str) -> bool:
 def _rows(
     network: Any, preprocessor: Any, inputs: Any, labels_only: bool, written: dict[Any, str]
 ) -> Iterator[Sequence[Any]]:
-    """The header, then one line per row; a source is read block by block; `written` – labels that are written otherwise."""
-    from ..sources.row_source import RowSource
-
+    """The header, then one line per row; `inputs` – a RowSource; `written` – labels that are written otherwise."""
     fractions = preprocessor.task == "classification" and not labels_only
     if preprocessor.several:
         second = ((name, coding.classes[1]) for name, coding in preprocessor.targets.items() if fractions)
@@ -146,8 +146,21 @@ def _rows(
         yield "row", *names, *(f"probability_{name}={label}" for name, label in second)
     else:
         yield "row", "prediction", *(f"probability_{label}" for label in preprocessor.classes if fractions)
-    for rows, block in inputs.blocks() if isinstance(inputs, RowSource) else [(slice(0, len(inputs)), inputs)]:
-        yield from _block(network, preprocessor, block, rows.start + 1, fractions, written)
+    for start, block in _inputs(inputs):
+        yield from _block(network, preprocessor, block, start + 1, fractions, written)
+
+
+def _inputs(source: Any) -> Iterator[tuple[int, Any]]:
+    """First row and values of blocks of rows, of whole passes of the network, so that all blocks are computed alike."""
+    import numpy as np
+
+    from ..engine.model import PREDICTION_ROWS
+
+    step = PREDICTION_ROWS * max(1, _ENTRIES // (PREDICTION_ROWS * source.shape[1]))
+    for start in range(0, len(source), step):
+        block = np.empty((min(step, len(source) - start), *source.row_shape), source.dtype)
+        source.read(slice(start, start + len(block)), block)
+        yield start, block
 
 
 def _block(

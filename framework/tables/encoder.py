@@ -162,8 +162,19 @@ class TableEncoder:
         """`fit`, then `transform`."""
         return self.fit(X, y).transform(X)
 
-    def transform_source(self, source: RowSource) -> RowSource:
-        """A source that encodes rows when they are read; errors as of `transform`."""
+    def transform_source(self, X: Any) -> RowSource:
+        """A source that encodes rows when they are read.
+
+        Args: X – a RowSource of numbers, or a table as for `transform`, best one of this package, because the columns of a data
+            frame are converted for each block of rows.
+        Raises: as `transform`.
+        """
+        if not isinstance(X, RowSource):
+            table, _ = named_columns(X).select(self.input_names)
+            require_rows(table)
+            self._require_kinds(table)
+            return EncodedTable(table, self)
+        source = X
         require_matrix(source)
         if source.shape[1] != len(self.input_names):
             raise ShapeError(
@@ -213,6 +224,16 @@ class TableEncoder:
             refuse_infinity(zip([name for name, _ in named], columns, strict=True))
         for rows in row_blocks(len(table), len(group) * 4):
             encode_numbers(gathered(columns, rows), codings, starts, out[rows])
+
+    def _require_kinds(self, table: NamedColumns) -> None:
+        """Raises what `encode` raises, before anything is encoded."""
+        for number, (name, coding) in enumerate(self._fitted()):
+            if isinstance(coding, NumberCoding):
+                refuse_infinity([(name, as_numbers(table.column(number), name, coding.boolean))], table.source or "features")
+            elif isinstance(coding, TextCoding):
+                as_text(table.column(number), name)
+            else:
+                as_dates(table.column(number), name)
 
     def unseen(self, X: Any) -> dict[str, int]:
         """Text column -> rows whose value did not occur in fit; columns without such rows are left out."""
@@ -357,6 +378,21 @@ class EncodedRows(RowSource):
         out[...] = 0.0
         table = NamedColumns(self.encoder.input_names, len(wide), lambda number: wide[:, number])
         self.encoder.encode_into(table, out, finite=False)
+
+
+class EncodedTable(RowSource):
+    """The rows of a table in memory, encoded as they are read."""
+
+    def __init__(self, table: NamedColumns, encoder: TableEncoder) -> None:
+        names = tuple(encoder.get_feature_names_out().tolist())
+        super().__init__((len(table), encoder.width), encoder.dtype, table.source, names)
+        self.table = table
+        self.encoder = encoder
+
+    def read(self, rows: RowNumbers, out: NDArray[Any]) -> None:
+        """See RowSource.read."""
+        out[...] = 0.0
+        self.encoder.encode_into(self.table.take(rows), out, finite=False)
 
 
 def require_rows(table: NamedColumns) -> None:

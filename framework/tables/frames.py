@@ -17,7 +17,7 @@ from ..sources.names import listed, unknown_column
 from .arrow_columns import column_of
 from .columns import Column, as_column
 from .table import Matrix, Table
-from .text_column import TextColumn
+from .text_column import Rows, TextColumn
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +36,11 @@ class NamedColumns:
 
     def __len__(self) -> int:
         return self.rows
+
+    def take(self, rows: Rows) -> NamedColumns:
+        """Only these rows; each column is converted whole when it is asked for."""
+        count = len(np.empty(self.rows, np.bool_)[rows])
+        return NamedColumns(self.names, count, lambda number: self.column(number)[rows], self.named, self.source)
 
     def select(self, names: Sequence[str]) -> tuple[NamedColumns, list[str]]:
         """These columns, by name, or by position if the columns are not named, and the names of all others.

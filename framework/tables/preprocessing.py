@@ -139,6 +139,13 @@ class Preprocessor:
             return encoder.transform_source(features)
         return encoder.encode(named_columns(features).select(encoder.input_names)[0])
 
+    def transform_source(self, features: Any) -> RowSource:
+        """As `transform`, as a source that encodes rows when they are read; see `TableEncoder.transform_source`."""
+        encoder = self._codings()[0]
+        if not isinstance(features, RowSource):
+            features = named_columns(features).select(encoder.input_names)[0]
+        return encoder.transform_source(features)
+
     def unseen(self, features: Any) -> dict[str, int]:
         """Count text values that did not occur in the training part, or hardly in a column of codes: all zeros, or code 0.
 

@@ -103,6 +103,14 @@ def test_an_unseen_text_is_no_error_but_is_told(call, trained, tmp_path, people)
     assert call("predict", trained, people).err == ""
 
 
+@pytest.mark.parametrize("labels_only", [[], ["--labels-only"]])
+def test_rows_are_predicted_block_by_block(call, trained, people, monkeypatch, labels_only):
+    whole = call("predict", trained, people, *labels_only)
+    monkeypatch.setattr("fusedstep.framework.engine.model.PREDICTION_ROWS", 7)
+    monkeypatch.setattr("fusedstep.framework.cli.predict_command._ENTRIES", 1)
+    assert call("predict", trained, people, *labels_only).out == whole.out
+
+
 # What is refused
 
 

@@ -494,6 +494,25 @@ def test_sources_with_missing_numbers_are_encoded_as_they_are_read(x):
         text.transform(fs.ArrayRows(x[:, :2]))
 
 
+def test_a_table_is_encoded_as_it_is_read(people):
+    fitted = fs.TableEncoder(max_one_hot=3).fit(people)
+    expected = fitted.transform(people)
+    for table in (people, people[people.columns[::-1]], Table({name: people[name].to_numpy() for name in people})):
+        source = fitted.transform_source(table)
+        assert (source.shape, source.dtype) == (expected.shape, expected.dtype)
+        assert source.names == tuple(fitted.get_feature_names_out())
+        for rows in (slice(0, 60), slice(7, 19), np.array([5, 3, 59, 3])):
+            out = np.full_like(expected[rows], np.nan)
+            source.read(rows, out)
+            np.testing.assert_array_equal(out, expected[rows])
+    with pytest.raises(errors.NonFiniteDataError, match="column 'income'"):
+        fitted.transform_source(people.assign(income=np.inf))
+    with pytest.raises(errors.DtypeError, match="column 'town'"):
+        fitted.transform_source(people.assign(town=1.0))
+    with pytest.raises(errors.UnknownColumn, match="'town'"):
+        fitted.transform_source(people[["age"]])
+
+
 def test_tables_of_files_are_taken_too():
     table = Table({"a": [1.0, np.nan, 3.0], "t": TextColumn.of(["x", None, "y"])})
     out = encoder(scaling="standard").fit_transform(table)
