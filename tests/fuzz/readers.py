@@ -9,6 +9,7 @@ import random
 import struct
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -84,8 +85,14 @@ def models(folder: Path) -> dict[str, bytes]:
     pruned = fs.mlp([3, 8, 2], activation="prelu").initialize(1, "numpy")
     fs.prune(fs.TrainStep(pruned, fs.SoftmaxCrossEntropy(), fs.SGD(0.1), backend="numpy"), 0.5)
     preprocessor = Preprocessor().fit({"a": X[:, 0], "b": np.array(["u", "v"] * 20, object), "c": X[:, 1]}, Y)
+    days = np.datetime64("2020-01-31") + 20 * np.arange(40)
+    cells = [f"w{k % 20}" if k % 9 else None for k in range(40)]
+    every = fs.TableEncoder(max_one_hot=4).fit({"day": days, "member": X[:, 0] > 0, "word": cells, "few": ["u", None] * 20})
     made: dict[str, tuple[Any, Any]] = {
         "mlp": (fs.mlp([4, 6, 2], dropout=0.2), preprocessor.to_json()),
+        "every kind": (
+            fs.mlp([every.width, 2], categories=every.categories_), {**preprocessor.to_json(), "encoder": every.to_json()},
+        ),
         "tied": (fs.Sequential(tied, fs.Tanh(), fs.TiedLinear(tied), fs.Residual(fs.Linear(3, 3), fs.LayerNorm(3))), None),
         "image": (fs.Sequential(fs.Conv2d(1, 2, 2, image=(3, 3)), fs.MaxPool2d(2, 1), fs.Flatten(), fs.Maxout(2, 2)), None),
         "embeddings": (fs.mlp([4, 3, 2], categories={1: 5, 3: 2}), None),
@@ -164,9 +171,11 @@ def read_model(path: Path, original: bytes) -> None:
     same_tensors(path, original)
     if metadata.preprocessing is not None:
         preprocessor = Preprocessor.from_json(metadata.preprocessing)
-        table = {name: np.array(["u", "w"], object) if name in preprocessor.text_columns else np.ones(2) for name in
-                 preprocessor.input_names}  # fmt: skip
-        preprocessor.transform(table)
+        for other in ([np.nan, 1.0], [np.nan, np.nan], np.array(["NaT", "2020-01-01"], "datetime64[us]")):
+            table = {name: np.array(["u", "w"], object) if name in preprocessor.text_columns else other for name in
+                     preprocessor.input_names}  # fmt: skip
+            with suppress(fs.DtypeError):  # dates where numbers were, or the other way round
+                preprocessor.transform(table)
         preprocessor.inverse_target(np.zeros((2, preprocessor.outputs)))
     if (model.inputs or 1) <= 1000:
         model.predict(np.ones((2, model.inputs or 1)))
