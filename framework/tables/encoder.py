@@ -69,7 +69,6 @@ class TableEncoder:
         learned from those that are rare; dtype – of the output, "float32" or "float64".
     Attributes, once fitted: n_features_in_, feature_names_in_ – of the input (no names if it had none); categories_ – column of
         the output -> number of its codes.
-    Raises: HyperparameterError for other settings.
     Differs from: scikit-learn's ColumnTransformer, whose interface it has: no column has to be assigned to a transformer, input
         columns are found by name in any order, and memory is that of the output.
     Source: smooth clipping: Holzmüller et al., "Better by default", 2024, appendix A.
@@ -85,14 +84,13 @@ class TableEncoder:
         self.max_one_hot = max_one_hot
         self.min_frequency = min_frequency
         self.dtype = dtype
-        self._settings()
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:  # noqa: ARG002
         """The settings, by name, as scikit-learn asks for them."""
         return {name: getattr(self, name) for name in ("scaling", "max_one_hot", "min_frequency", "dtype")}
 
     def set_params(self, **params: Any) -> TableEncoder:
-        """Change settings, for the next fit; HyperparameterError for unknown names and values."""
+        """Change settings, for the next fit; HyperparameterError for unknown names."""
         known = self.get_params()
         for name in params:
             if name not in known:
@@ -101,7 +99,6 @@ class TableEncoder:
                 )
         for name, value in params.items():
             setattr(self, name, value)
-        self._settings()
         return self
 
     def fit(self, X: Any, y: Any = None) -> TableEncoder:  # noqa: ARG002
@@ -110,8 +107,9 @@ class TableEncoder:
         Args: X – a data frame (pandas, Polars, PyArrow, …), a mapping of columns, [N, d] numbers, or a RowSource, which is read
             once, block by block; its medians and quartiles are those of a sample of up to 131,072 rows; y – ignored.
         Returns: itself.
-        Raises: EmptyDataError for no rows or columns; NonFiniteDataError for infinity; ShapeError, DtypeError for what is no
-            table of numbers, booleans, text and dates; MissingDependency for frames without the extra `tables`.
+        Raises: HyperparameterError for wrong settings; EmptyDataError for no rows or columns; NonFiniteDataError for infinity;
+            ShapeError, DtypeError for what is no table of numbers, booleans, text and dates; MissingDependency for frames without
+            the extra `tables`.
         """
         settings = self._settings()
         if isinstance(X, RowSource):
@@ -302,6 +300,7 @@ class TableEncoder:
             )
         try:
             made = cls(**{name: stored[name] for name in cls().get_params()})
+            made._settings()
             codings = [(column["name"], KINDS[column["kind"]].from_json(column)) for column in stored["columns"]]
             require_different_texts([name for name, _ in codings])
             if not codings or not isinstance(stored["named"], bool):
