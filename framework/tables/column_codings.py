@@ -1,6 +1,6 @@
 """How each kind of column is written as numbers: numbers and booleans, text, dates; fitted, and stored as plain values.
 
-They are fitted in `column_statistics.py` and put together in `encoder.py`.
+They are fitted in `column_fit.py` and put together in `encoder.py`.
 """
 
 from __future__ import annotations

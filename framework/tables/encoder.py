@@ -1,6 +1,6 @@
 """`TableEncoder`: converts a table of numbers, booleans, text and dates to the matrix of a network.
 
-The encodings of single columns are in `column_codings.py`, what is counted to fit them in `column_statistics.py`.
+The encodings of single columns are in `column_codings.py`, their fitting is in `column_fit.py`.
 """
 
 from __future__ import annotations
@@ -26,27 +26,15 @@ from .column_codings import (
     as_numbers,
     as_text,
     encode_numbers,
-    is_all_missing,
-    kind_of,
     require_different_texts,
 )
-from .column_statistics import (
-    DateStatistics,
-    NumberStatistics,
-    Scaling,
-    Settings,
-    Statistics,
-    TextStatistics,
-    gathered,
-)
-from .columns import Column
+from .column_fit import ENTRIES, fit_stream, fit_table
+from .column_statistics import Scaling, Settings, gathered
 from .frames import NamedColumns, named_columns
 from .table import Matrix
 from .validation import refuse_infinity
 
 _FORMAT = "fusedstep.table-encoder/1"
-_ENTRIES = 1 << 20
-"""Numbers that are in memory as float64 at a time."""
 _SCALINGS: tuple[Scaling, ...] = get_args(Scaling)
 _DTYPES = ("float32", "float64")
 
@@ -108,19 +96,19 @@ class TableEncoder:
             once, block by block; its medians and quartiles are those of a sample of up to 131,072 rows; y – ignored.
         Returns: itself.
         Raises: HyperparameterError for wrong settings; EmptyDataError for no rows or columns; NonFiniteDataError for infinity;
-            ShapeError, DtypeError for what is no table of numbers, booleans, text and dates; MissingDependency for frames without
-            the extra `tables`.
+            ShapeError, DtypeError for what is no table of numbers, booleans, text and dates; MissingDependency for frames
+            without the extra `tables`.
         """
         settings = self._settings()
         if isinstance(X, RowSource):
             require_matrix(X)
             names, named = X.names, True
-            codings = _fit_stream((Matrix(block, names, X.name) for _, block in X.blocks(np.float64)), settings)
+            codings = fit_stream((Matrix(block, names, X.name) for _, block in X.blocks(np.float64)), settings)
         else:
             table = named_columns(X)
             require_rows(table)
             names, named = table.names, table.named
-            codings = _fit_table(table, settings)
+            codings = fit_table(table, settings)
         self._set(tuple((name, codings[name]) for name in names), named)
         return self
 
@@ -134,7 +122,7 @@ class TableEncoder:
             yield first
             yield from given
 
-        codings = _fit_stream(every(), self._settings())
+        codings = fit_stream(every(), self._settings())
         self._set(tuple((name, codings[name]) for name in first.names), first.named)
         return self
 
@@ -411,78 +399,6 @@ def require_matrix(source: RowSource) -> None:
 
 def _groups(numbers: Sequence[int], rows: int) -> Iterator[list[int]]:
     """Column numbers, together so many that their rows are about a million entries."""
-    step = max(1, _ENTRIES // max(1, rows))
+    step = max(1, ENTRIES // max(1, rows))
     for start in range(0, len(numbers), step):
         yield list(numbers[start : start + step])
-
-
-def _statistics(names: Sequence[str], column: Column, streamed: bool) -> Statistics:
-    """What to collect of columns that are all of the kind of this one, which are numbers if there are several."""
-    kind = kind_of(column)
-    if kind == "text":
-        return TextStatistics(names)
-    if kind == "date":
-        return DateStatistics(names, streamed)
-    return NumberStatistics(names, kind == "boolean", streamed)
-
-
-def _fit_table(table: NamedColumns, settings: Settings) -> dict[str, Coding]:
-    """The encodings of columns in memory: numbers in groups, other columns one by one."""
-    found: dict[str, Coding] = {}
-    together = max(1, _ENTRIES // len(table))
-    waiting: dict[str, list[tuple[str, Column]]] = {"number": [], "boolean": []}
-
-    def fit(columns: list[tuple[str, Column]]) -> None:
-        names, values = [name for name, _ in columns], [column for _, column in columns]
-        refuse_infinity(columns, table.source or "features")
-        statistics = _statistics(names, values[0], streamed=False)
-        statistics.add(values)
-        found.update(zip(names, statistics.codings(settings), strict=True))
-        columns.clear()
-
-    for number, name in enumerate(table.names):
-        column = table.column(number)
-        group = waiting.get(kind_of(column), [])
-        group.append((name, column))
-        if len(group) >= together or kind_of(column) not in waiting:
-            fit(group)
-    for group in waiting.values():
-        if group:
-            fit(group)
-    return found
-
-
-def _fit_stream(blocks: Iterable[Any], settings: Settings) -> dict[str, Coding]:
-    """The encodings of columns that come in blocks of rows; the first block with an entry of a column decides what it is."""
-    collected: list[Statistics] = []
-    names: tuple[str, ...] = ()
-    unknown: set[str] = set()
-    row = 0
-    for given in blocks:
-        block = named_columns(given)
-        block, _ = block.select(names or block.names)
-        names = block.names
-        columns = {name: block.column(number) for number, name in enumerate(names)}
-        if row == 0:
-            unknown = set(names)
-        of_kind: dict[str, list[str]] = {}
-        for name in [name for name in names if name in unknown and not is_all_missing(columns[name])]:
-            kind = kind_of(columns[name])
-            of_kind.setdefault(kind if kind in ("number", "boolean") else name, []).append(name)
-            unknown.remove(name)
-        for group in of_kind.values():
-            collected.append(_statistics(group, columns[group[0]], streamed=True))
-            if row:
-                collected[-1].add([np.full(row, np.nan)] * len(group))
-        label = block.source or "features"
-        refuse_infinity(columns.items(), f"{label}, from row {row + 1} on" if row else label)
-        for statistics in collected:
-            statistics.add([columns[name] for name in statistics.names])
-        row += len(block)
-    if unknown:
-        collected.append(NumberStatistics(sorted(unknown), streamed=True))
-        collected[-1].add([np.full(row, np.nan)] * len(unknown))
-    found: dict[str, Coding] = {}
-    for statistics in collected:
-        found.update(zip(statistics.names, statistics.codings(settings), strict=True))
-    return found
