@@ -209,16 +209,20 @@ def _losses(network: Sequential, loss: Loss, x: Any, y: Any, size: int) -> Calla
 
 
 def _random_direction(arena: Arena, seed: int, number: int) -> Array:
-    """A random direction as a flat array: filter-normalised for weights, 0 for biases, gains and offsets."""
+    """A random direction as a flat array: filter-normalised for weights, 0 for biases, gains and offsets.
+
+    A flat parameter, such as the matrices of ColumnEmbeddings, counts as the weights into one unit.
+    """
     backend, host = arena.backend, find_backend("numpy")
     xp = backend.xp
     flat = arena.new()
     views = arena.views_of(flat)
     masks = {} if arena.mask is None else arena.views_of(arena.mask)
     for position, parameter in enumerate(arena.parameters):
-        if len(parameter.shape) < 2:
+        if not parameter.decays:
             continue
-        drawn = host.empty((parameter.size // parameter.shape[-1], parameter.shape[-1]), "float64")
+        units = parameter.shape[-1] if len(parameter.shape) > 1 else 1
+        drawn = host.empty((parameter.size // units, units), "float64")
         host.map(normal, drawn, 0.0, 1.0, random=Random(host.random_state(seed, number), DIRECTION + position))
         direction = backend.asarray(drawn)
         if masks:

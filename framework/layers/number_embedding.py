@@ -7,6 +7,7 @@ Source of both: Gorishniy, Rubachev and Babenko (2022), "On Embeddings for Numer
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -227,6 +228,10 @@ class PiecewiseLinearEmbedding(_NumberEmbedding):
             raise HyperparameterError(
                 f"expected edges of bins for each of the {len(self.columns)} embedded columns; got {len(self.bins)} lists"
             )
+
+    @cached_property
+    def _formula_rows(self) -> tuple[tuple[float, ...], ...]:
+        """The arguments of `piecewise_linear` after x; not made before parameters of this size exist."""
         first, scale, least, most = (np.zeros((len(self.bins), self.m)) for _ in range(4))
         for row, edges in enumerate(self.bins):
             count = len(edges) - 1
@@ -234,7 +239,7 @@ class PiecewiseLinearEmbedding(_NumberEmbedding):
             scale[row, :count] = 1.0 / np.diff(edges)
             most[row, :count] = 1.0
             least[row, 0], most[row, count - 1] = -np.inf, np.inf
-        self._rows = tuple(tuple(rows.reshape(-1).tolist()) for rows in (first, scale, least, most))
+        return tuple(tuple(rows.reshape(-1).tolist()) for rows in (first, scale, least, most))
 
     @classmethod
     def from_data(
@@ -268,7 +273,7 @@ class PiecewiseLinearEmbedding(_NumberEmbedding):
         }  # fmt: skip
 
     def _constants(self, tape: Tape) -> list[Array]:
-        return [tape.constant(row) for row in self._rows]
+        return [tape.constant(row) for row in self._formula_rows]
 
     def _features(self, x: Array, tape: Tape) -> Features:
         out = tape.empty(x.shape)

@@ -153,11 +153,14 @@ class _Pruning(Callback):
         self.pruned = False
         self.values: list[float] = []
 
-    def on_fit_begin(self, trainer: Trainer) -> None:  # noqa: ARG002
+    def on_fit_begin(self, trainer: Trainer) -> None:
         self.begun()
+        if trainer.steps_done:
+            self.claim.resume(trainer.steps_done)
 
     def on_epoch_end(self, trainer: Trainer, row: dict[str, float]) -> None:
-        if self._report(row["val_loss"]) and len(self.values) < trainer.epochs:
+        self._report(row["val_loss"])
+        if self.claim.is_poor() and len(self.values) < trainer.epochs:
             self.pruned = True
             trainer.stop("given up: worse than the median of the other trials")
 
@@ -170,9 +173,9 @@ class _Pruning(Callback):
             self._report(float(value))
         self.pruned = bool(state["pruned"])
 
-    def _report(self, value: float) -> bool:
+    def _report(self, value: float) -> None:
         self.values.append(value)
-        return self.claim.report(value if math.isfinite(value) else WORST)
+        self.claim.report(value if math.isfinite(value) else WORST)
 
 
 def _train(claim: Claim, seen: _Pruning, fit: Callable[[], object]) -> None:

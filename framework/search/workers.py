@@ -30,7 +30,7 @@ POLL = 0.5
 """Seconds between two looks at trials of other workers."""
 _SETTINGS, _CANDIDATE, _EPOCHS, _VALUE = "settings", "candidate", "epochs", "value"
 _SLOT, _WORKER, _BEAT = "slot", "worker", "beat"
-_LEFT, _FAILED = "left", "failed"
+_RESUMED, _LEFT, _FAILED = "resumed", "left", "failed"
 TRIES = 3
 """Times in a row that the workers of a trial may end, none further in it than one before, until it has failed."""
 
@@ -120,12 +120,14 @@ class SharedTrials:
 
     def _leave(self, slot: int, left: Any, trials: list[Any]) -> bool:
         """Gives up a trial whose worker ended, or lets it fail if it ends all its workers; returns whether it failed."""
-        tries = furthest = 0
+        tries, epochs, steps = 0, 0, 0
         for attempt in trials:
-            drawn = attempt.user_attrs.get(_SLOT) == slot and _CANDIDATE in attempt.user_attrs
-            if drawn and (attempt is left or _LEFT in attempt.user_attrs):
-                epochs = len(attempt.intermediate_values)
-                tries, furthest = (0, epochs) if epochs > furthest else (tries + 1, furthest)
+            attributes = attempt.user_attrs
+            drawn = attributes.get(_SLOT) == slot and _CANDIDATE in attributes
+            if drawn and (attempt is left or _LEFT in attributes):
+                reported, resumed = len(attempt.intermediate_values), attributes.get(_RESUMED, 0)
+                tries = 0 if reported > epochs or resumed > steps else tries + 1
+                epochs, steps = max(epochs, reported), max(steps, resumed)
         with suppress(self.finished_error):
             if tries < TRIES:
                 _logger.info("Trial %d was left by a worker that ended; it is run again.", slot + 1)
@@ -255,11 +257,20 @@ class Claim:
             self._trial.set_user_attr(_CANDIDATE, candidate.as_dict())
         return candidate
 
-    def report(self, value: float) -> bool:
-        """Reports an epoch; returns whether the trial should be stopped early."""
+    def resume(self, steps: int) -> None:
+        """Notes that the trial is resumed after so many steps."""
+        with self._writing():
+            self._trial.set_user_attr(_RESUMED, steps)
+
+    def report(self, value: float) -> None:
+        """Reports an epoch."""
         with self._writing():
             self._trial.report(value, len(self._reported))
             self._reported.append(value)
+
+    def is_poor(self) -> bool:
+        """Whether the trial should be stopped early."""
+        with self._writing():
             return bool(self._trial.should_prune())
 
     def finish(self, value: float, pruned: bool) -> None:

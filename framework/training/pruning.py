@@ -45,7 +45,8 @@ def sparsity(model: Sequential) -> dict[str, float]:
         here = int(model.backend.item(xp.sum(xp.astype(values != 0.0, xp.float64))))
         weights += parameter.size
         nonzero += here
-        stored += here * (item + INDEX_BYTES) + (parameter.shape[0] + 1) * INDEX_BYTES
+        rows = parameter.shape[0] if len(parameter.shape) > 1 else 1
+        stored += here * (item + INDEX_BYTES) + (rows + 1) * INDEX_BYTES
     fraction_of_zeros = 1.0 - nonzero / weights if weights else 0.0
     figures = {"weights": weights, "nonzero": nonzero, "dense_bytes": dense, "sparse_bytes": stored}
     return {"sparsity": fraction_of_zeros, **{name: float(value) for name, value in figures.items()}}

@@ -415,7 +415,7 @@ def grouped_matmul(x, weight, out, adds):
                 h = real(0.0)
                 for k in range(start, start + size):
                     value = x[i, k]
-                    a += value * weight[k, j + 0]
+                    a += value * weight[k, j]
                     b += value * weight[k, j + 1]
                     c += value * weight[k, j + 2]
                     d += value * weight[k, j + 3]
@@ -424,7 +424,7 @@ def grouped_matmul(x, weight, out, adds):
                     g += value * weight[k, j + 6]
                     h += value * weight[k, j + 7]
                 if adds != 0:
-                    a += out[i, first + j + 0]
+                    a += out[i, first + j]
                     b += out[i, first + j + 1]
                     c += out[i, first + j + 2]
                     d += out[i, first + j + 3]
@@ -432,7 +432,7 @@ def grouped_matmul(x, weight, out, adds):
                     f += out[i, first + j + 5]
                     g += out[i, first + j + 6]
                     h += out[i, first + j + 7]
-                out[i, first + j + 0] = a
+                out[i, first + j] = a
                 out[i, first + j + 1] = b
                 out[i, first + j + 2] = c
                 out[i, first + j + 3] = d
@@ -483,7 +483,7 @@ def grouped_matmul_weight(x, dy, dweight, adds):
                 h = real(0.0)
                 for i in range(start, stop):
                     value = x[i, k]
-                    a += value * dy[i, first + j + 0]
+                    a += value * dy[i, first + j]
                     b += value * dy[i, first + j + 1]
                     c += value * dy[i, first + j + 2]
                     d += value * dy[i, first + j + 3]
@@ -491,7 +491,7 @@ def grouped_matmul_weight(x, dy, dweight, adds):
                     f += value * dy[i, first + j + 5]
                     g += value * dy[i, first + j + 6]
                     h += value * dy[i, first + j + 7]
-                dweight[k, j + 0] += a
+                dweight[k, j] += a
                 dweight[k, j + 1] += b
                 dweight[k, j + 2] += c
                 dweight[k, j + 3] += d

@@ -62,6 +62,21 @@ def test_a_deterministic_step_is_captured_as_well():
     assert captured.model.arena.values.tobytes() == plain.model.arena.values.tobytes()
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+def test_g7_g14_embeddings_are_captured(precision):
+    def chain():
+        numbers = fs.PeriodicEmbedding(6, 2, 2, columns=[0, 1]), fs.PiecewiseLinearEmbedding(8, [[-1, 0, 1]], 3, [0])
+        return [fs.ColumnEmbeddings(COLUMNS, {1: 300, 4: 2}, [2, 1]), *numbers, fs.Linear(10, CLASSES)]
+
+    captured, plain = (new_step(captured=way, chain=chain, precision=precision) for way in (True, False))
+    for number, (x, y) in enumerate(BATCHES):
+        coded = x.copy()
+        coded[:, 1], coded[:, 4] = np.arange(290 + number, 290 + number - ROWS, -1), y % 2
+        assert float(captured(coded, y)) == float(plain(coded, y))
+    assert [graph.launches for graph in graphs(captured)] == [len(BATCHES) - 2]
+    assert captured.model.arena.values.tobytes() == plain.model.arena.values.tobytes()
+
+
 def test_a_learning_rate_that_is_set_later_reaches_the_graph():
     captured, plain = new_step(), new_step(captured=False)
     for k, (x, y) in enumerate(BATCHES):

@@ -234,9 +234,24 @@ def test_diagnostics_of_a_network_with_embeddings():
     fs.Trainer(step, callbacks=[statistics, path]).fit(x, y, epochs=2, batch_size=64)
     assert "ColumnEmbeddings" in str(step.profile(x, y, repeats=2))
     assert np.isfinite(fs.loss_surface(step, None, x, y, path=path, points=3).values).all()
+    moved = fs.loss_surface(step, None, x, y, points=3).point(1.0, 0.0)["0.ColumnEmbeddings.weight"]
+    start = np.array(step.model.parameters()["0.ColumnEmbeddings.weight"])
+    assert np.linalg.norm(moved - start) == pytest.approx(np.linalg.norm(start), rel=1e-5)
     assert step.memory(100).total > 0
-    for row in statistics.rows if hasattr(statistics, "rows") else ():
-        assert np.isfinite(list(row.values())).all()
+
+
+def test_pruned_rows_stay_at_zero():
+    x, y = data()
+    step = step_for()
+    step(x, y)
+    found = fs.prune(step, 0.5)
+    assert found["sparsity"] == pytest.approx(0.5, abs=0.01)
+    assert found["sparse_bytes"] < 1.1 * found["dense_bytes"]
+    weight = step.model.parameters()["0.ColumnEmbeddings.weight"]
+    gone = np.array(weight) == 0.0
+    for _ in range(3):
+        step(x, y)
+    np.testing.assert_array_equal(np.array(weight) == 0.0, gone)
 
 
 def test_a_table_with_100_000_categories_trains():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -114,6 +115,60 @@ def test_c12_a_trial_that_is_killed_again_and_again_moves_on(found, start, tmp_p
     ((trial, steps),) = _resumed(caplog)
     assert trial == 1
     assert steps >= 9
+
+
+DEADLY = """
+import os, signal, sys
+sys.path.insert(0, {folder!r})
+import fusedstep as fs
+from fusedstep.framework.search import running
+from fusedstep.framework.training.checkpoint_run import Writer, in_thread
+from search_cases import small_search
+
+class Deadly(running._Pruning):
+    def on_step_end(self, trainer, done, total):
+        if trainer.steps_done == {step!r}:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+Deadly.__name__ = "_Pruning"
+running._Pruning = Deadly
+Writer.start = lambda writer, job: in_thread(job)
+small_search(checkpoint=fs.Checkpoint({runs!r}, every_steps=1), resume="auto", trials=1)
+"""
+
+
+@pytest.fixture
+def kill_at(tmp_path):
+    """Runs a search that is killed in its first trial after that step, before its checkpoint."""
+
+    def kill_at(step):
+        code = DEADLY.format(folder=os.path.dirname(search_cases.__file__), runs=str(tmp_path / "runs"), step=step)
+        assert subprocess.run([sys.executable, "-P", "-c", code], check=False).returncode == -signal.SIGKILL
+
+    return kill_at
+
+
+@needs_signals
+def test_c12_other_options_than_those_of_the_trial_at_hand_are_told(found, kill_at, tmp_path):
+    kill_at(3)
+    options = {"checkpoint": fs.Checkpoint(tmp_path / "runs"), "resume": "auto", "trials": 1}
+    with pytest.raises(fs.CheckpointError, match=r"other: step\.precision \(float32 in the checkpoint, float64 here\)"):
+        small_search(**options, precision="float64")
+    assert small_search(**options).trials == found.trials[:1]
+
+
+@needs_signals
+def test_c12_checkpoints_within_an_epoch_show_that_a_trial_gets_further(found, kill_at, tmp_path):
+    for step in (2, 2, 3, 3, 3):  # after the checkpoint of the step before, within the first epoch
+        kill_at(step)
+    options = {"checkpoint": fs.Checkpoint(tmp_path / "runs"), "resume": "auto", "trials": 1}
+    shutil.copytree(tmp_path / "runs", tmp_path / "copy")
+    assert small_search(**options).trials == found.trials[:1]
+    shutil.rmtree(tmp_path / "runs")
+    shutil.copytree(tmp_path / "copy", tmp_path / "runs")
+    for step in (3, 3):
+        kill_at(step)
+    assert small_search(**options).trials[0].state == "failed"
 
 
 @needs_signals
