@@ -84,7 +84,11 @@ def models(folder: Path) -> dict[str, bytes]:
     pruned = fs.mlp([3, 8, 2], activation="prelu").initialize(1, "numpy")
     fs.prune(fs.TrainStep(pruned, fs.SoftmaxCrossEntropy(), fs.SGD(0.1), backend="numpy"), 0.5)
     preprocessor = Preprocessor().fit({"a": X[:, 0], "b": np.array(["u", "v"] * 20, object), "c": X[:, 1]}, Y)
+    labels = Preprocessor().fit(X[:, :2], {"a": Y == 1, "b": np.array(["u", "v"] * 20, object)})
+    numbers = Preprocessor().fit(X[:, :2], {"a": X[:, 0], "b": 7.0 + X[:, 1]})
     made: dict[str, tuple[Any, Any]] = {
+        "labels": (fs.mlp([2, 3, 2]), labels.to_json()),
+        "several": (fs.mlp([2, 3, 2]), numbers.to_json()),
         "mlp": (fs.mlp([4, 6, 2], dropout=0.2), preprocessor.to_json()),
         "tied": (fs.Sequential(tied, fs.Tanh(), fs.TiedLinear(tied), fs.Residual(fs.Linear(3, 3), fs.LayerNorm(3))), None),
         "image": (fs.Sequential(fs.Conv2d(1, 2, 2, image=(3, 3)), fs.MaxPool2d(2, 1), fs.Flatten(), fs.Maxout(2, 2)), None),
