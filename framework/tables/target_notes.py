@@ -75,16 +75,18 @@ def notes_on_constants(names: Sequence[str], encoded: NDArray[Any], rows: Rows, 
 def notes_on_sizes(by: str, rows: Rows, asked: Mapping[str, float]) -> tuple[str, ...]:
     """A sentence for each part that is much larger or smaller than asked for.
 
-    Args: by – "group" or "time"; rows – of each part; asked – fraction of each part.
+    Args: by – "group" or "time"; rows – of each part; asked – fractions of the rows for the validation and the test part, 0 for
+        a part that was not divided from the others.
     """
-    count = sum(map(len, rows.values()))
-    found = {part: len(chosen) / count for part, chosen in rows.items()}
+    divided = {part: len(chosen) for part, chosen in rows.items() if asked.get(part, 1.0) > 0.0}
+    count = sum(divided.values())
+    found = {part: size / count for part, size in divided.items()}
     same = "of the same time" if by == "time" else "of a group"
     return tuple(
         f"the {part} part has {100.0 * found[part]:.3g} % of the rows instead of {100.0 * fraction:.3g} %, as rows {same} stay "
         "together"
         for part, fraction in asked.items()
-        if part in rows and abs(found[part] - fraction) > max(LARGE_DIFFERENCE * fraction, 1.0 / count)
+        if part in found and abs(found[part] - fraction) > max(LARGE_DIFFERENCE * fraction, 1.0 / count)
     )
 
 

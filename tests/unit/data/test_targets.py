@@ -17,6 +17,7 @@ from fusedstep.framework.cli.training import loss_of, prepare
 from fusedstep.framework.losses import MSE, BinaryCrossEntropy
 from fusedstep.framework.tables.preprocessing import Preprocessor
 from fusedstep.framework.tables.table import Dataset, Matrix, SplitColumn
+from fusedstep.framework.tables.target_notes import notes_on_sizes
 from fusedstep.framework.tables.targets import as_target
 from fusedstep.framework.tables.task import find_task
 
@@ -205,6 +206,8 @@ def test_parts_of_other_sizes_than_asked_for_are_said():
     notes = prepared(target, SplitColumn("time", "t", np.repeat([1, 2, 3], [50, 20, 30]))).notes
     assert notes == ("the test part has 30 % of the rows instead of 20 %, as rows of the same time stay together",)
     assert prepared(target, SplitColumn("time", "t", np.arange(100))).notes == ()
+    rows = {"training": np.arange(80), "validation": np.arange(20), "test": np.arange(500)}
+    assert notes_on_sizes("group", rows, {"validation": 0.2, "test": 0.0}) == ()  # a test part of its own
 
 
 def test_a_training_part_of_one_class_is_refused():
