@@ -11,7 +11,11 @@ import numpy as np
 from ...backends import Backend
 from ...errors import ModelFileError, StateError
 from ..engine.model import Sequential
+from ..sources.row_source import RowSource
+from ..tables.column_kind import kinds_from_json
+from ..tables.frames import named_columns
 from ..tables.preprocessing import Preprocessor
+from ..tables.table import Table
 from .output_paths import PathLike
 from .persistence import load_with_metadata
 
@@ -78,14 +82,22 @@ class TableModel:
 
     def encoded(self, features: Any) -> Any:
         """The matrix that the network takes, for features as `predict` takes them."""
+        made = self.preprocessor
         if isinstance(features, str | os.PathLike):
             from ..tables.reading import load_features
 
-            made = self.preprocessor
             features = load_features(
                 features, made.input_names, made.text_columns, kinds=made.kinds, first_index=made.first_index
             )
-        return self.preprocessor.transform(features)
+        elif made.kinds is not None and not isinstance(features, RowSource):
+            from ..tables.kinds import apply_kinds
+
+            chosen = named_columns(features).select(made.input_names)[0]
+            known, missing = kinds_from_json(made.kinds)
+            kinds = {one.name: one for one in known}
+            table = Table({name: chosen.column(place) for place, name in enumerate(chosen.names)}, chosen.source)
+            features = apply_kinds(table, [kinds[name] for name in chosen.names], missing)
+        return made.transform(features)
 
     def scores(self, encoded: Any) -> Any:
         """What the predictions are made of, on the host: probabilities [N, C], of several labels those of the second value

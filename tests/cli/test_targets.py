@@ -167,6 +167,23 @@ def test_a_table_model_predicts_in_python_what_the_command_writes(call, table, t
         assert "TableModel(2 -> " in repr(made)
 
 
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_frames_are_read_as_the_file_of_the_training(library, call, tmp_path):
+    frames = pytest.importorskip(library, reason="a library of data frames")
+    given = columns()
+    lines = [f"{u},{day},{'TRUE' if ok else 'False'},{k % 3 + 1},{stage}" for k, (u, day, ok, stage) in enumerate(
+        zip(given["u"], given["day"], given["ok"], given["stage"], strict=True))]  # fmt: skip
+    (tmp_path / "t.csv").write_text("u,day,ok,code,stage\n" + "\n".join(lines) + "\n")
+    assert call("train", "t.csv", *targets("stage"), "--text", "code", *QUICK).code == 0
+    made = fs.TableModel.load(tmp_path / "t.safetensors", "numpy")
+    expected = made.predict_proba(tmp_path / "t.csv")
+    as_text = frames.read_csv(tmp_path / "t.csv", **({"dtype": str} if library == "pandas" else {"infer_schema": False}))
+    dates = {"parse_dates": ["day"]} if library == "pandas" else {"try_parse_dates": True}
+    typed = frames.read_csv(tmp_path / "t.csv", **dates)
+    for frame in (as_text, typed):
+        np.testing.assert_allclose(made.predict_proba(frame), expected, rtol=1e-5)
+
+
 def test_a_network_alone_is_no_table_model(tmp_path):
     fs.save(fs.mlp([2, 1]).initialize(0, "numpy"), tmp_path / "m.safetensors")
     with pytest.raises(fs.ModelFileError, match="expected a model with its preprocessing"):
