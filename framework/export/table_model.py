@@ -15,7 +15,7 @@ from ..sources.row_source import RowSource
 from ..tables.column_kind import kinds_from_json
 from ..tables.frames import named_columns
 from ..tables.preprocessing import Preprocessor
-from ..tables.table import Table
+from ..tables.table import Features, Table
 from .output_paths import PathLike
 from .persistence import load_with_metadata
 
@@ -80,15 +80,30 @@ class TableModel:
         names = self.preprocessor.targets
         return {name: np.column_stack([1.0 - second, second]) for name, second in zip(names, scores.T, strict=True)}
 
+    def read(
+        self,
+        source: str | os.PathLike[str],
+        max_unpacked: int | str | None = None,
+        part: str | None = None,
+        delimiter: str | None = None,
+        encoding: str | None = None,
+        decimal: str | None = None,
+        header: bool | None = None,
+    ) -> Features:
+        """The features in a file, as those of the training data were read; arguments as of `load_features`."""
+        from ..tables.reading import load_features
+
+        made = self.preprocessor
+        return load_features(
+            source, made.input_names, made.text_columns, max_unpacked, made.kinds, part, made.first_index,
+            delimiter, encoding, decimal, header,
+        )  # fmt: skip
+
     def encoded(self, features: Any) -> Any:
         """The matrix that the network takes, for features as `predict` takes them."""
         made = self.preprocessor
         if isinstance(features, str | os.PathLike):
-            from ..tables.reading import load_features
-
-            features = load_features(
-                features, made.input_names, made.text_columns, kinds=made.kinds, first_index=made.first_index
-            )
+            features = self.read(features)
         elif made.kinds is not None and not isinstance(features, RowSource):
             from ..tables.kinds import apply_kinds
 
