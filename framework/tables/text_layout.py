@@ -67,7 +67,7 @@ class TextOptions:
     def __post_init__(self) -> None:
         if self.delimiter is not None:
             delimiter = {**DELIMITERS, "\\t": "\t"}.get(self.delimiter.lower(), self.delimiter)
-            if len(delimiter) != 1 or not delimiter.isascii() or delimiter.isalnum() or delimiter in "\"'.\r\n\0":
+            if not _is_delimiter(delimiter):
                 raise HyperparameterError(
                     f"--delimiter: expected one character such as ',' or one of {', '.join(DELIMITERS)}; got "
                     f"{self.delimiter!r}; give the character between the cells"
@@ -310,7 +310,7 @@ def _preamble(lines: Sequence[str], delimiter: str | None) -> tuple[int, str, st
     comment = ""
     for number, line in enumerate(lines):
         stated = _SEPARATOR_LINE.fullmatch(line) if number == 0 else None
-        if stated:
+        if stated and _is_delimiter(stated[1]):
             delimiter = delimiter or stated[1]
         elif line.startswith("#"):
             comment = line
@@ -379,11 +379,11 @@ def _has_header(first: Sequence[str], below: Sequence[Sequence[str]], missing: C
         column = [row[j + offset] for row in below if j + offset < len(row)]
         if cell.lower() not in missing and not _is_value(cell) and _numbers(column, missing):
             return True
-    if values:
-        return _count_on(values) and not (below and _count_on([cell for cell in below[0] if _is_value(cell.strip())]))
-    named = [cell for cell in cells if cell]
-    again = any(cell and cell == row[j].strip() for row in below for j, cell in enumerate(cells) if j < len(row))
-    return not below or not (again or len(set(named)) < len(named))
+    texts = {j: cell for j, cell in enumerate(cells) if cell and not _is_value(cell)}
+    again = any(cell == row[j].strip() for row in below for j, cell in texts.items() if j < len(row))
+    if below and (again or len(set(texts.values())) < len(texts)):
+        return False
+    return not values or (_count_on(values) and not (below and _count_on([one for one in below[0] if _is_value(one.strip())])))
 
 
 def _count_on(cells: Sequence[str]) -> bool:
@@ -431,6 +431,10 @@ def _different(path: Path, names: Sequence[str]) -> tuple[str, ...]:
     if repeated:
         raise DataFileError(f"{path}: expected different column names, found {listed(repeated)} repeated; rename them")
     return made
+
+
+def _is_delimiter(text: str) -> bool:
+    return len(text) == 1 and text.isascii() and not text.isalnum() and text not in "\"'.\r\n\0"
 
 
 def _is_utf8(encoding: str) -> bool:

@@ -304,13 +304,20 @@ def csv_files() -> dict[str, bytes]:
     table = ("a,text,number,y\n" + "\n".join(rows) + "\n").encode()
     other = ("x;y\r\n" + "\r\n".join(f"{k};{k % 2}" for k in range(300)) + "\r\n").encode()
     quoted = ('"a ""b""",y\n' + "\n".join(f'"{k % 4}, or ""x""",{"ja" if k % 2 else "nein"}' for k in range(40))).encode()
-    return {"a": table, "b": other, "c": quoted, "a.gz": gzip.compress(table), "b.gz": gzip.compress(other)}
+    blanks = ("# made by hand\n" + "\n".join(f"{k}   {a:.2f}  u{k % 3}" for k, (a, _, _) in enumerate(X))).encode()
+    commas = ("sep=|\nx|y|\n" + "\n".join(f"{k},5|ö{k % 2}|" for k in range(40))).encode("utf-16")
+    zipped = io.BytesIO()
+    with zipfile.ZipFile(zipped, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("d.csv", table)
+    return {
+        "a": table, "b": other, "c": quoted, "d": blanks, "e": commas, "a.gz": gzip.compress(table),
+        "b.gz": gzip.compress(other), "a.zip": zipped.getvalue(),
+    }  # fmt: skip
 
 
 def read_csv(path: Path, original: bytes) -> None:
-    name = "d.csv.gz" if original[:2] == b"\x1f\x8b" else "d.csv"
-    changed = path.rename(path.with_name(name))
-    attempts(lambda: use(load(changed, "y")), lambda: load_features(changed))
+    changed = path.rename(path.with_name("d.csv"))
+    attempts(lambda: use(load(changed, "y")), lambda: load_features(changed), lambda: load_features(changed, header=False))
 
 
 def svmlight_files() -> dict[str, bytes]:
@@ -350,6 +357,25 @@ def read_parquet(path: Path, original: bytes) -> None:
     )
 
 
+def feather_files(folder: Path) -> dict[str, bytes]:
+    import pyarrow as arrow
+    import pyarrow.feather as feather
+
+    words = arrow.array([LABELS[k % 3] for k in range(40)])
+    coded = words.dictionary_encode()
+    table = arrow.table({"a": X[:, 0], "b": arrow.array([None, 1, 2, 3] * 10), "t": words, "d": coded, "y": Y})
+    options = {"plain": {"compression": "uncompressed"}, "lz4": {"chunksize": 15}, "zstd": {"compression": "zstd"}}
+    return {
+        name: written(folder, lambda path, o=given: feather.write_feather(table, str(path), **o))
+        for name, given in options.items()
+    }  # fmt: skip
+
+
+def read_feather(path: Path, original: bytes) -> None:
+    changed = path.rename(path.with_name("d.feather"))
+    attempts(lambda: use(load(changed, "y")), lambda: load_features(changed, text=("b",)))
+
+
 # The cache
 
 
@@ -387,6 +413,7 @@ def read_cache(path: Path, original: bytes) -> None:
 
 
 NPY_WORDS = [b"'descr'", b"'<f8'", b"'fortran_order'", b"False", b"'shape'", b"(40, 3)", b"NUMPY", b"'|S0'", b"'|O'", b"'<U5'"]
+CSV_WORDS = [b",", b";", b"\n", b"\t", b'"', b"\r", b"|", b" ", b"#", b"\xef\xbb\xbf", b"1,5", b"\0"]
 IDX = idx_files()
 
 
@@ -399,8 +426,9 @@ def readers(folder: Path) -> dict[str, Callable[[], Reader]]:
         "npy": lambda: Reader({name: npy_bytes(array) for name, array in ARRAYS.items()}, plain(NPY_WORDS), read_npy),
         "npz": lambda: Reader(npz_files(folder), change_npz, read_npz),
         "idx": lambda: Reader(IDX, gzipped([]), read_idx),
-        "csv": lambda: Reader(csv_files(), gzipped([b",", b";", b"\n", b"\t", b'"', b"\r"]), read_csv),
+        "csv": lambda: Reader(csv_files(), gzipped(CSV_WORDS), read_csv),
         "parquet": lambda: Reader(parquet_files(folder), plain([b"PAR1", b"ARROW:schema"]), read_parquet),
+        "feather": lambda: Reader(feather_files(folder), plain([b"ARROW1", b"\xff\xff\xff\xff"]), read_feather),
         "cache": lambda: Reader(cache_files(), change_cache, read_cache),
         "svmlight": lambda: Reader(svmlight_files(), gzipped([b":", b" ", b"\n", b"qid:"]), read_svmlight),
     }

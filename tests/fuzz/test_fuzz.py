@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 WORKER = Path(__file__).with_name("worker.py")
-NEEDS = {"parquet": "pyarrow", "svmlight": "sklearn"}
-READERS = ["model", "bagging", "checkpoint", "npy", "npz", "idx", "csv", "parquet", "svmlight", "cache"]
+NEEDS = {"csv": "pyarrow", "parquet": "pyarrow", "feather": "pyarrow", "svmlight": "sklearn"}
+READERS = ["model", "bagging", "checkpoint", "npy", "npz", "idx", "csv", "parquet", "feather", "svmlight", "cache"]
 SHORT, LONG = 200, 10_000
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="limits of time and memory of POSIX")

@@ -124,6 +124,8 @@ def test_quotes_blanks_blank_lines_and_byte_order_mark(write):
         "2020-01-01,a\n2020-01-02,b\n",
         "1,2,3\n2,3,4\n",
         "7\n8\n",
+        "no,no,1,2,3,x\nyes,no,2,2,3,x\n",
+        "no,1,2,3,x\nno,2,2,3,y\n",
         "1,5;x\n2,5;y\n",
         "0,1\n1,0\n",
     ],
@@ -134,7 +136,8 @@ def test_absent_header_is_noticed_and_can_be_stated(write, text):
     assert table.names == tuple(f"c{j}" for j in range(len(table.names)))
     assert len(table) == text.count("\n")
     assert "no names" in " ".join(table.layout.notes)
-    if "x,y,x" not in text:
+    first = text.splitlines()[0].split(",")
+    if len(set(first)) == len(first):
         assert len(read_csv(path, options=TextOptions(header=True))) == text.count("\n") - 1
 
 

@@ -187,9 +187,24 @@ def zeros_parquet(path):
     parquet.write_table(arrow.table({"x": np.arange(100_000) // 99_999.0, "y": np.zeros(100_000)}), path)
 
 
+def zeros_csv_zip(path):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("d.csv", b"a,b,y\n" + b"0,0,1\n1,0,0\n" * 10_000)
+
+
+def zeros_feather(path):
+    arrow = pytest.importorskip("pyarrow", reason="Feather is read through pyarrow")
+    feather = pytest.importorskip("pyarrow.feather", reason="Feather is read through pyarrow")
+    feather.write_feather(arrow.table({"x": np.arange(100_000) % 2.0, "y": np.zeros(100_000)}), path, compression="zstd")
+
+
 COMPRESSED = {
     "d.npz": (zeros_npz, 8_000_000),
     "d.csv.gz": (zeros_csv, 120_000),
+    "d.csv": (zeros_csv, 120_000),
+    "d.csv.zip": (zeros_csv_zip, 120_000),
+    "d.zip": (zeros_csv_zip, 120_000),
+    "d.feather": (zeros_feather, 1_600_000),
     "images-idx3-ubyte.gz": (zeros_idx, 7_200_000),
     "d.svm": (zeros_svmlight, 1_600_000),
     "d.svm.gz": (zeros_svmlight_gz, 160_000),
@@ -202,7 +217,7 @@ def test_a_file_becomes_no_more_than_is_allowed(name, tmp_path, monkeypatch):
     write, size = COMPRESSED[name]
     path = tmp_path / name
     write(path)
-    target = "y" if name.startswith(("d.csv", "d.parquet")) else None
+    target = "y" if name.startswith(("d.csv", "d.zip", "d.parquet", "d.feather")) else None
     assert len(load(path, target)) > 0
     with pytest.raises(DataFileError, match=r"expected contents of at most .* in memory.*--max-unpacked 1GB \(in Python"):
         load(path, target, max_unpacked=size // 2)

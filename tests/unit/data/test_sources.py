@@ -142,8 +142,9 @@ def test_labels_go_with_idx_only(people):
 
 @pytest.mark.parametrize(
     ("source", "module", "requirement"),
-    [("iris", "sklearn", "scikit-learn>="), ("a.svm", "sklearn", "scikit-learn>="), ("a.pq", "pyarrow", "pyarrow>=")],
-)
+    [("iris", "sklearn", "scikit-learn>="), ("a.svm", "sklearn", "scikit-learn>="),
+     ("a.pq", "pyarrow", "pyarrow>="), ("a.csv", "pyarrow", "pyarrow>="), ("a.feather", "pyarrow", "pyarrow>=")],
+)  # fmt: skip
 def test_missing_library_says_how_to_install_it(tmp_path, monkeypatch, source, module, requirement):
     monkeypatch.chdir(tmp_path)
     if "." in source:
@@ -152,8 +153,22 @@ def test_missing_library_says_how_to_install_it(tmp_path, monkeypatch, source, m
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(MissingDependency, match=f'pip install "{requirement}') as caught:
-        load(source, "y" if source == "a.pq" else None)
+        load(source, "y" if module == "pyarrow" else None)
     assert isinstance(caught.value.__cause__, ImportError)
+
+
+def test_arrays_need_no_library_of_tables(tmp_path):
+    np.savez(tmp_path / "d.npz", x=np.arange(80.0).reshape(40, 2), y=np.arange(40) % 2)
+    np.save(tmp_path / "x.npy", np.arange(80.0).reshape(40, 2))
+    np.save(tmp_path / "y.npy", np.arange(40) % 2)
+    code = (
+        "import sys; sys.modules.update(dict.fromkeys(['pyarrow', 'narwhals', 'pandas', 'sklearn']))\n"
+        "from fusedstep.framework.cli.training import prepare\n"
+        "from fusedstep.framework.tables.reading import load\n"
+        "for one in (load('d.npz'), load('x.npy', labels='y.npy')): print(prepare(one, None, (0.2, 0.1), 0).task)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stdout.split() == ["classification", "classification"]
 
 
 def test_import_brings_no_optional_library():
