@@ -126,20 +126,25 @@ def _text(arrow: Any, column: Any, strip: bool = False) -> TextColumn:
         return TextColumn.of(())
     coded = coded.unify_dictionaries()
     values = coded.chunk(0).dictionary
+    codes = _codes(arrow, [chunk.indices for chunk in coded.chunks])
     if strip:
         compute = require("pyarrow.compute", "tables", "reading tables")
-        values = compute.utf8_trim_whitespace(values)
-        values = compute.if_else(compute.equal(values, ""), None, values)
+        stripped = compute.utf8_trim_whitespace(values)
+        stripped = compute.if_else(compute.equal(stripped, ""), None, stripped)
+        if stripped.equals(values):
+            return TextColumn(codes, _objects(values))
+        values = stripped
     different = values.dictionary_encode()  # a dictionary may hold the same text twice, or none
-    code_of = np.append(_codes(arrow, arrow.chunked_array([different.indices])), np.int32(-1))
-    codes = _codes(arrow, arrow.chunked_array([chunk.indices for chunk in coded.chunks]))
-    return TextColumn(code_of[codes], np.array(different.dictionary.to_numpy(zero_copy_only=False), dtype=object))
+    return TextColumn(np.append(_codes(arrow, [different.indices]), np.int32(-1))[codes], _objects(different.dictionary))
 
 
-def _codes(arrow: Any, indices: Any) -> NDArray[np.int32]:
+def _codes(arrow: Any, indices: list[Any]) -> NDArray[np.int32]:
     """Indices into a dictionary, -1 where one is missing."""
-    codes: NDArray[np.int32] = indices.cast(arrow.int32()).fill_null(-1).to_numpy()
-    return codes
+    return _numpy(arrow.chunked_array(indices).cast(arrow.int32()).fill_null(-1), np.int32)
+
+
+def _objects(texts: Any) -> NDArray[Any]:
+    return np.asarray(texts.to_numpy(zero_copy_only=False), dtype=object)
 
 
 def _numpy(column: Any, dtype: Any) -> NDArray[Any]:

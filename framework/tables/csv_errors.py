@@ -39,6 +39,7 @@ def require_closed_quotes(file: TextFile, layout: TextLayout) -> None:
 def _rows(file: TextFile, layout: TextLayout) -> Iterator[tuple[int, int, list[str]]]:
     """First line, last line, and cells of each row of data."""
     before = layout.first_line - 1
-    with file.utf8(layout.encoding, layout.start) as stream, io.TextIOWrapper(stream, "utf-8", newline="") as lines:
+    with file.utf8(layout.encoding, layout.start) as stream, io.BufferedReader(stream) as buffered:
+        lines = io.TextIOWrapper(buffered, "utf-8", newline="")
         for first, end, row in split_rows(lines, layout.delimiter, layout.quote):
             yield before + first, before + end, row

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,10 @@ from .csv_errors import cause, require_closed_quotes
 from .table import Table
 from .text_layout import DECIMAL_COMMAS, Seen, TextFile, TextOptions, find_decimal, find_layout, other_encoding
 
-_BLOCK, _LARGEST_BLOCK, _LINES = 1 << 20, 1 << 30, 64
+_BLOCK, _LARGEST_BLOCK, _LINES = 1 << 20, 1 << 30, 128
+_GAPS = ("", "NA", "NaN", "nan", "N/A", "null", "NULL", "None", "?", "-")
+"""Missing cells that pyarrow is told of even if the first rows have none; it is told of few, since each column takes them in. A
+column of numbers with others becomes text here, and numbers in `kinds.py`."""
 _TOO_LARGE = 2.0**63
 _MANY_DIGITS = re.compile(r"[+-]?\d{19,}", re.ASCII)
 
@@ -88,7 +91,7 @@ class _Reader:
         absent = [name for name in only or () if name not in names]
         if absent:
             raise unknown_column(absent, names, path.name)
-        chosen = names if only is None else set(only)
+        chosen = set(names if only is None else only)
         wanted = [j for j, name in enumerate(names) if name in chosen]
         as_text = self.layout.texts.union(j for j in wanted if names[j] in text)
         columns = self.columns(wanted, as_text)
@@ -149,7 +152,7 @@ class _Reader:
         layout, text = self.layout, self.arrow.dictionary(self.arrow.int32(), self.arrow.string())
         seen = Seen(layout.quote.encode())
         with self.file.utf8(layout.encoding, layout.start, layout.delimiter == " ", seen) as stream:
-            if not stream.peek(1):
+            if stream.empty:
                 raise EmptyDataError(
                     f"{self.file.path}: expected data rows after the header, found none; check how the file was made"
                 )
@@ -161,9 +164,10 @@ class _Reader:
                     invalid_row_handler=lambda row: "skip" if row.text[:1] == "#" or not row.text.strip() else "error",
                 ),
                 self.csv.ConvertOptions(
-                    include_columns=[str(j) for j in wanted], column_types={str(j): text for j in wanted if j in as_text},
-                    null_values=_spellings(self.tokens), decimal_point=layout.decimal, auto_dict_encode=True,
-                    auto_dict_max_cardinality=2**31 - 1,
+                    include_columns=[str(j) for j in wanted] if len(wanted) < len(layout.names) else [],
+                    column_types={str(j): text for j in wanted if j in as_text},
+                    null_values=[gap for gap in layout.gaps.union(_GAPS) if gap.strip().lower() in self.tokens],
+                    decimal_point=layout.decimal, auto_dict_encode=True, auto_dict_max_cardinality=2**31 - 1,
                 ),
             )  # fmt: skip
         if seen.quotes % 2 and not seen.end.rstrip().endswith(layout.quote.encode()):
@@ -171,12 +175,6 @@ class _Reader:
         if table.num_rows == 0:
             raise EmptyDataError(f"{self.file.path}: expected data rows, found none; check how the file was made")
         return dict(zip(wanted, table.columns, strict=True))
-
-
-def _spellings(tokens: Iterable[str]) -> list[str]:
-    """Missing texts in the usual cases, for pyarrow compares exactly, and with a blank, as after a comma."""
-    cases = {case for token in tokens for case in (token, token.upper(), token.title(), token.replace("nan", "NaN"))}
-    return sorted(cases | {f" {case}" for case in cases})
 
 
 def _exceeds_int64(cell: str) -> bool:

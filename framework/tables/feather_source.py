@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Collection
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from ...errors import DataFileError, FusedstepError
 from ..optional import require
@@ -32,31 +32,28 @@ def read_feather(
     arrow = require("pyarrow", "tables", "reading Feather")
     ipc = require("pyarrow.ipc", "tables", "reading Feather")
     try:
-        with path.open("rb") as file:
-            magic = file.read(len(_MAGIC))
-            if magic.startswith(_FIRST_VERSION):
-                raise DataFileError(f"{path}: expected a Feather file of version 2, found version 1; write it again")
-            start = 8 if magic == _MAGIC else 0  # a file is a stream between a magic number and a footer
-            file.seek(start)
-            names = list(ipc.open_stream(file).schema.names)
-            wanted = chosen_names(names, only, path)
-            file.seek(start)
-            require_allowed(path, _decoded_bytes(ipc, file, len(names)), allowed_bytes(path, max_unpacked))
-            file.seek(start)
-            fields = [names.index(name) for name in wanted]
-            table = ipc.open_stream(file, options=ipc.IpcReadOptions(included_fields=fields)).read_all()
-            table.validate(full=True)
-            return table_of(table.select(wanted), path, text)
+        content = path.read_bytes()  # of a file, PyArrow would allocate what a message says that it takes
+        if content.startswith(_FIRST_VERSION):
+            raise DataFileError(f"{path}: expected a Feather file of version 2, found version 1; write it again")
+        # A file is a stream between a magic number and a footer.
+        stream = arrow.py_buffer(content).slice(8 if content.startswith(_MAGIC) else 0)
+        names = list(ipc.open_stream(stream).schema.names)
+        wanted = chosen_names(names, only, path)
+        require_allowed(path, _decoded_bytes(ipc, stream, len(names)), allowed_bytes(path, max_unpacked))
+        fields = [names.index(name) for name in wanted]
+        table = ipc.open_stream(stream, options=ipc.IpcReadOptions(included_fields=fields)).read_all()
+        table.validate(full=True)
+        return table_of(table.select(wanted), path, text)
     except (arrow.ArrowException, OSError, ValueError, OverflowError, LookupError, struct.error) as error:
         if isinstance(error, FusedstepError):
             raise
         raise DataFileError(f"{path}: expected a Feather or Arrow file, reading failed ({error}); write it again") from error
 
 
-def _decoded_bytes(ipc: Any, file: IO[bytes], columns: int) -> int:
+def _decoded_bytes(ipc: Any, stream: Any, columns: int) -> int:
     """Bytes that the batches of a stream take when they are decompressed, by what they say of themselves."""
     total = 0
-    for message in ipc.MessageReader.open_stream(file):
+    for message in ipc.MessageReader.open_stream(stream):
         head, body = memoryview(message.metadata), memoryview(message.body or b"")
         place = struct.unpack_from("<I", head)[0]
         kind = _field(head, place, 1)

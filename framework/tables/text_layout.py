@@ -89,10 +89,11 @@ class TextLayout(NamedTuple):
     """The layout of one text table.
 
     Args: encoding, delimiter, decimal, header – as in `TextOptions`, all known; quote – the character around cells that contain
-        the delimiter; names – of the columns; texts – numbers of the columns that hold text by the first rows; start – bytes in
-        UTF-8 before the first row of data, and first_line – its line; breaks – whether quoted cells of the first rows contain
-        line breaks; longest – characters of the longest of these lines; trailing – whether each line ends in a delimiter, after
-        which there is nothing; notes – what the owner of the file should know, as sentences.
+        the delimiter; names – of the columns; texts – numbers of the columns that hold text by the first rows; gaps – their
+        cells that are missing; start – bytes in UTF-8 before the first row of data, and first_line – its line; breaks – whether
+        quoted cells of the first rows contain line breaks; longest – characters of the longest of these lines; trailing –
+        whether each line ends in a delimiter, after which there is nothing; notes – what the owner of the file should know, as
+        sentences.
     """
 
     encoding: str
@@ -102,6 +103,7 @@ class TextLayout(NamedTuple):
     quote: str
     names: tuple[str, ...]
     texts: frozenset[int]
+    gaps: frozenset[str]
     start: int
     first_line: int
     breaks: bool
@@ -146,7 +148,7 @@ class TextFile:
     @contextmanager
     def utf8(
         self, encoding: str, skipped: int = 0, single_blanks: bool = False, seen: Seen | None = None
-    ) -> Iterator[Any]:
+    ) -> Iterator[_Joined]:
         """The text in UTF-8 without a byte order mark and without the first bytes.
 
         Args: encoding – of the file; skipped – bytes; single_blanks – whether several blanks become one; seen –
@@ -154,14 +156,14 @@ class TextFile:
         Raises: UnicodeDecodeError if it is not text in this encoding, other than UTF-8, which is not checked.
         """
         with opened(self.path, self.allowed) as stream:
-            blocks: Iterable[bytes] = _blocks(stream)
-            if not _is_utf8(encoding):
-                blocks = (text.encode() for text in codecs.iterdecode(blocks, encoding))
-            elif stream.peek(3)[:3] == codecs.BOM_UTF8:  # type: ignore[attr-defined]
-                skipped += 3
-            blocks = _without_first(blocks, skipped)
+            if _is_utf8(encoding):
+                mark = len(codecs.BOM_UTF8) if stream.peek(3)[:3] == codecs.BOM_UTF8 else 0  # type: ignore[attr-defined]
+                stream.read(mark + skipped)
+                blocks: Iterable[bytes] = _blocks(stream)
+            else:
+                blocks = _without_first((text.encode() for text in codecs.iterdecode(_blocks(stream), encoding)), skipped)
             blocks = _with_single_blanks(blocks) if single_blanks else blocks
-            with io.BufferedReader(_Joined(seen.watched(blocks) if seen else blocks), _BLOCK) as joined:
+            with _Joined(seen.watched(blocks) if seen else blocks) as joined:
                 yield joined
 
 
@@ -216,6 +218,7 @@ def find_layout(file: TextFile, options: TextOptions, missing: Collection[str]) 
         names.append("")
     elif len(names) == width + 1 > 2 and not names[-1]:
         names.pop()
+    gaps = frozenset(cell for row in below for cell in row if cell.strip().lower() in missing)
     columns = [[row[j].strip() for row in below if j < len(row)] for j in range(len(names))]
     present = [[cell for cell in column if cell.lower() not in missing] for column in columns]
     decimal = options.decimal or find_decimal(present)
@@ -224,7 +227,7 @@ def find_layout(file: TextFile, options: TextOptions, missing: Collection[str]) 
     texts = frozenset(j for j, cells in enumerate(present) if not all(_is_typed(cell, decimal) for cell in cells))
     before = "".join(lines[: skipped + first_lines])
     return TextLayout(
-        encoding, delimiter, decimal, header, quote, _different(file.path, names), texts, len(before.encode()),
+        encoding, delimiter, decimal, header, quote, _different(file.path, names), texts, gaps, len(before.encode()),
         skipped + first_lines + 1, breaks, max(map(len, body)), len(names) > 1 and not names[-1] and empty_ends, tuple(notes),
     )  # fmt: skip
 
@@ -463,23 +466,36 @@ class _Joined(io.RawIOBase):
     """Blocks of bytes as one stream."""
 
     def __init__(self, blocks: Iterable[bytes]) -> None:
-        self._blocks, self._block = iter(blocks), memoryview(b"")
+        self._blocks, self._block = iter(blocks), b""
+        self.empty = not self._fill()
+
+    def _fill(self) -> bool:
+        while not self._block:
+            block = next(self._blocks, None)
+            if block is None:
+                return False
+            self._block = block
+        return True
 
     def readable(self) -> bool:
         """True."""
         return True
 
-    def readinto(self, into: memoryview) -> int:  # type: ignore[override]
+    def read(self, size: int = -1) -> bytes:
+        """So many bytes, or what there is; a block of this size is not copied."""
+        parts = []
+        while size and self._fill():
+            taken = self._block if size < 0 else self._block[:size]
+            self._block = self._block[len(taken) :]
+            parts.append(taken)
+            size -= max(0, min(size, len(taken)))
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def readinto(self, into: Any) -> int:
         """See io.RawIOBase."""
-        while not self._block:
-            block = next(self._blocks, None)
-            if block is None:
-                return 0
-            self._block = memoryview(block)
-        count = min(len(into), len(self._block))
-        into[:count] = self._block[:count]
-        self._block = self._block[count:]
-        return count
+        taken = self.read(len(into))
+        into[: len(taken)] = taken
+        return len(taken)
 
 
 def _blocks(stream: IO[bytes], most: int | None = None) -> Iterator[bytes]:
