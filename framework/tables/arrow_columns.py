@@ -27,12 +27,13 @@ def chosen_names(names: Sequence[str], only: Collection[str] | None, path: Path)
     Raises: UnknownColumn if one of `only` does not exist; DataFileError for repeated names.
     """
     names = [name for name in names if not name.startswith(PANDAS_INDEX)]
-    missing = [name for name in only or () if name not in names]
+    there = set(names)
+    missing = [name for name in only or () if name not in there]
     if missing:
         raise unknown_column(missing, names, path.name)
-    if len(set(names)) < len(names):
+    if len(there) < len(names):
         raise DataFileError(f"{path}: expected different column names, found {listed(names)}; rename them")
-    chosen = set(names if only is None else only)
+    chosen = there if only is None else set(only)
     return [name for name in names if name in chosen]
 
 

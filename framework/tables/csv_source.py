@@ -60,9 +60,9 @@ def read_csv(
     tokens = missing_tokens(missing)
     try:
         try:
-            return _Reader(file, options, tokens).table(only, text)
+            return _Reader(file, options, tokens, only, text).table()
         except _NotUtf8:
-            return _Reader(file, replace(options, encoding=other_encoding(file)), tokens).table(only, text)
+            return _Reader(file, replace(options, encoding=other_encoding(file)), tokens, only, text).table()
     except UnicodeDecodeError as error:
         raise DataFileError(
             f"{path}: expected {error.encoding} text, found other bytes ({error}); give its encoding with --encoding "
@@ -77,25 +77,28 @@ class _NotUtf8(Exception):
 
 
 class _Reader:
-    """Reads the columns of one file; `tokens` – missing texts in lower case."""
+    """Reads the columns of one file; `tokens` – missing texts in lower case, the other arguments as for `read_csv`."""
 
-    def __init__(self, file: TextFile, options: TextOptions, tokens: frozenset[str]) -> None:
-        self.file, self.options, self.tokens = file, options, tokens
-        self.layout = find_layout(file, options, tokens)
+    def __init__(
+        self, file: TextFile, options: TextOptions, tokens: frozenset[str], only: Collection[str] | None, text: Collection[str]
+    ) -> None:
+        self.file, self.options, self.tokens, self.only, self.text = file, options, tokens, only, text
+        self.layout = find_layout(file, options, tokens, {*(only or ()), *text})
         self.arrow = require("pyarrow", "tables", "reading CSV")
         self.csv = require("pyarrow.csv", "tables", "reading CSV")
 
-    def table(self, only: Collection[str] | None, text: Collection[str]) -> Table:
+    def table(self) -> Table:
         """See `read_csv`."""
         names, path = self.layout.names, self.file.path
-        absent = [name for name in only or () if name not in names]
+        there = set(names)
+        absent = [name for name in self.only or () if name not in there]
         if absent:
             raise unknown_column(absent, names, path.name)
-        chosen = set(names if only is None else only)
+        chosen = there if self.only is None else set(self.only)
         wanted = [j for j, name in enumerate(names) if name in chosen]
-        as_text = self.layout.texts.union(j for j in wanted if names[j] in text)
+        as_text = self.layout.texts.union(j for j in wanted if names[j] in self.text)
         columns = self.columns(wanted, as_text)
-        if self.options.decimal is None and self.layout.decimal == "." and self.has_decimal_commas(columns, as_text):
+        if self.options.decimal is None and self.layout.decimal == "." and self.has_decimal_commas(columns):
             self.layout = self.layout._replace(decimal=",").noted(DECIMAL_COMMAS)
             columns = self.columns(wanted, as_text)
         ends = columns.get(len(names) - 1) if self.layout.trailing and len(columns) > 1 else None
@@ -122,11 +125,11 @@ class _Reader:
                 found[j] = written
         return {j: found[j] for j in wanted}
 
-    def has_decimal_commas(self, columns: dict[int, Column], as_text: Collection[int]) -> bool:
+    def has_decimal_commas(self, columns: dict[int, Column]) -> bool:
         """Whether columns that began with whole numbers go on with decimal commas, and none has points."""
         if any(not is_text(column) and column.dtype == np.float64 for column in columns.values()):
             return False
-        late = [column.values for j, column in columns.items() if is_text(column) and j not in as_text]
+        late = [column.values for j, column in columns.items() if is_text(column) and j not in self.layout.texts]
         return find_decimal([cell for cell in cells if cell.lower() not in self.tokens] for cells in late) == ","
 
     def column(self, j: int, part: Any) -> Column:

@@ -167,20 +167,22 @@ class TextFile:
                 yield joined
 
 
-def find_layout(file: TextFile, options: TextOptions, missing: Collection[str]) -> TextLayout:
+def find_layout(
+    file: TextFile, options: TextOptions, missing: Collection[str], expected: Collection[str] = ()
+) -> TextLayout:
     """Infer the layout from the first lines.
 
     encoding: by the byte order mark, or by the zeros of UTF-16; else UTF-8, and Windows-1252 or Latin-1 for what is not UTF-8
     delimiter: comma, semicolon, tab or bar, whichever splits the lines into equally many cells; a first line `sep=;` states it.
         Blanks, colons and others only if none of these does
-    header: a first row without numbers above a column of numbers. There is none if cells of the first row are numbers, unless
-        these count on (0, 1, 2 or 2019, 2020, 2021), or if its texts occur again below
+    header: a first row with the names that are expected, or with text above a column of numbers. There is none if cells of
+        the first row are numbers, unless these count on (0, 1, 2 or 2019, 2020, 2021), or if its texts occur again below
     decimal comma: if a column of numbers is written with it, and none with a point
 
     Lines before the table that begin with `#` are comments, of which the last may be the header. A header that is one cell
     shorter than the rows lacks the name of the first column, unless the rows end in a delimiter.
 
-    Args: file; options – what is known; missing – texts of missing cells, in lower case.
+    Args: file; options – what is known; missing – texts of missing cells, in lower case; expected – names of some columns.
     Raises: EmptyDataError for an empty file; DataFileError for bytes that are no text, and for repeated names;
         UnicodeDecodeError for text in another encoding than is stated.
     """
@@ -200,7 +202,10 @@ def find_layout(file: TextFile, options: TextOptions, missing: Collection[str]) 
     first, below = rows[0], _without_comments(rows[1:])
     rows = [first, *below]
     width = _width(below or rows)
-    header = _has_header(first, below, missing) if options.header is None else options.header
+    header = options.header
+    if header is None:
+        named = bool(expected) and {cell.strip() for cell in first}.issuperset(expected)
+        header = named or _has_header(first, below, missing)
     names = [cell.strip() for cell in first] if header else [""] * len(first)
     if not header and options.header is not False:
         titles = _split([comment.lstrip("# \t")], delimiter, quote)[0] if comment else []

@@ -162,6 +162,14 @@ def test_header_is_noticed_and_can_be_denied(write, text):
     assert len(read_csv(path, options=TextOptions(header=False))) == text.count("\n")
 
 
+def test_expected_names_are_a_header(write):
+    path = write("x,2,x2\nx,3,x3\n")
+    assert list(read(path)) == ["c0", "c1", "c2"]
+    for names in ({"text": ["x2"]}, {"only": ["2", "x"]}):
+        table = read_csv(path, **names)
+        assert (len(table), table.layout.names) == (1, ("x", "2", "x2"))
+
+
 def test_column_without_a_name_is_numbered(write):
     assert list(read(write(",a\n1,2\n"))) == ["c0", "a"]
 
