@@ -24,7 +24,17 @@ from .cells import MISSING, missing_tokens
 from .columns import Column, is_text
 from .csv_errors import cause, require_closed_quotes
 from .table import Table
-from .text_layout import DECIMAL_COMMAS, Seen, TextFile, TextOptions, find_decimal, find_layout, not_utf8, other_encoding
+from .text_layout import (
+    DECIMAL_COMMAS,
+    Seen,
+    TextFile,
+    TextOptions,
+    find_decimal,
+    find_layout,
+    is_typed,
+    not_utf8,
+    other_encoding,
+)
 
 _BLOCK, _LARGEST_BLOCK, _LINES = 1 << 21, 1 << 30, 128
 _GAPS = ("", "NA", "NaN", "nan", "N/A", "null", "NULL", "None", "?", "-")
@@ -154,6 +164,12 @@ class _Reader:
                 raise _NotUtf8 from error
             raise cause(self.file, self.layout, error) from error
 
+    def gaps(self) -> list[str]:
+        """The missing cells that pyarrow is told of: those of the first rows, usual ones, and all that look like a value."""
+        like_values = [token for token in self.tokens if is_typed(token, self.layout.decimal)]
+        spelled = {spelling for one in like_values for spelling in (one, one.upper(), one.title(), f" {one}")}
+        return [gap for gap in self.layout.gaps.union(_GAPS, spelled) if gap.strip().lower() in self.tokens]
+
     def attempt(self, wanted: Collection[int], as_text: Collection[int], breaks: bool, block: int) -> dict[int, Any]:
         """One pass over the file; pyarrow.ArrowInvalid if it fails."""
         layout, text = self.layout, self.arrow.dictionary(self.arrow.int32(), self.arrow.string())
@@ -173,7 +189,7 @@ class _Reader:
                 self.csv.ConvertOptions(
                     include_columns=[str(j) for j in wanted] if len(wanted) < len(layout.names) else [],
                     column_types={str(j): text for j in wanted if j in as_text},
-                    null_values=[gap for gap in layout.gaps.union(_GAPS) if gap.strip().lower() in self.tokens],
+                    null_values=self.gaps(),
                     decimal_point=layout.decimal, auto_dict_encode=True, auto_dict_max_cardinality=2**31 - 1,
                 ),
             )  # fmt: skip

@@ -225,7 +225,7 @@ def find_layout(
     decimal = options.decimal or find_decimal(present)
     if decimal == "," and options.decimal is None:
         notes.append(DECIMAL_COMMAS)
-    texts = frozenset(j for j, cells in enumerate(present) if not all(_is_typed(cell, decimal) for cell in cells))
+    texts = frozenset(j for j, cells in enumerate(present) if not all(is_typed(cell, decimal) for cell in cells))
     before = "".join(lines[: skipped + first_lines])
     return TextLayout(
         encoding, delimiter, decimal, header, quote, _different(file.path, names), texts, gaps, len(before.encode()),
@@ -428,7 +428,8 @@ def _is_value(cell: str) -> bool:
     return _is_number(cell) or (cell[:1].isdigit() and _DATE_OR_BOOLEAN.fullmatch(cell) is not None)
 
 
-def _is_typed(cell: str, decimal: str) -> bool:
+def is_typed(cell: str, decimal: str) -> bool:
+    """Whether a cell is a number, a date or a boolean."""
     return (_NUMBERS[decimal].fullmatch(cell) or _DATE_OR_BOOLEAN.fullmatch(cell)) is not None
 
 

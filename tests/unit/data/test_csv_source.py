@@ -254,6 +254,16 @@ def test_marks_of_absence_among_numbers_are_gaps(write, cell):
     assert read(write(f"a;b\n{cell};1\n{cell};2\n"))["a"] == [cell.strip()] * 2, "and where there is no number at all"
 
 
+@pytest.mark.parametrize(("token", "value"), [("-999", "5"), ("9.5", "5"), ("1900-01-01", "2020-01-02"), ("false", "True")])
+def test_missing_texts_may_look_like_values(write, token, value):
+    """They are not in the first rows."""
+    path = write("a,b\n" + f"{value},x\n" * 400 + f"{token},y\n {token},z\n{value},x\n")
+    column = read_csv(path, missing=[token]).column("a")
+    missing = column.missing if isinstance(column, TextColumn) else np.isnan(column)
+    assert np.flatnonzero(missing).tolist() == [400, 401]
+    assert len(read(path, only=["b"])["b"]) == 403
+
+
 @pytest.mark.parametrize("number", [2**53 + 1, -(2**63), 2**63 - 1])
 def test_whole_numbers_are_exact(write, number):
     assert read(write(f"a,b\n{number},1\n{number - 1 if number > 0 else number + 1},2\n"))["a"][0] == number
