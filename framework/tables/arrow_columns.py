@@ -84,7 +84,7 @@ def _converted(arrow: Any, column: Any, label: str, as_text: bool, strip: bool) 
             return _text(arrow, column, strip)
         return _converted(arrow, column.cast(kind.value_type), label, as_text, strip)
     if _is_bytes(types, kind) or is_text_type(kind):
-        return _text(arrow, column.cast(arrow.large_string()), strip)
+        return _text(arrow, _plain_text(arrow, column), strip)
     single = (
         types.is_null(kind) or types.is_boolean(kind) or types.is_integer(kind) or types.is_floating(kind)
         or types.is_decimal(kind) or types.is_date(kind) or types.is_timestamp(kind) or types.is_time(kind)
@@ -108,7 +108,14 @@ def _converted(arrow: Any, column: Any, label: str, as_text: bool, strip: bool) 
         ticks = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}[kind.unit]
         whole = arrow.int32() if types.is_time32(kind) else arrow.int64()
         return _numpy(column.cast(whole).cast(arrow.float64(), safe=False), np.float64) / ticks
-    return _numpy(column.cast(arrow.float64(), safe=False), np.float64)
+    return _numpy(column if types.is_floating(kind) else column.cast(arrow.float64(), safe=False), np.float64)
+
+
+def _plain_text(arrow: Any, column: Any) -> Any:
+    try:
+        return column.cast(arrow.large_string())
+    except arrow.ArrowNotImplementedError:  # views, in older versions of PyArrow
+        return arrow.chunked_array([arrow.array(column.to_pylist(), arrow.large_string())])
 
 
 def _integers(arrow: Any, column: Any) -> Column:
