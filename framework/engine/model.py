@@ -177,6 +177,7 @@ class Sequential(Sequence, public=False):
             if shape != parameter.shape:
                 raise ShapeError(f"parameter {name}: expected shape {parameter.shape}; got {shape}")
         with arena.between_steps():
+            arena.show_trained()
             for name, parameter in declared.items():
                 backend.copy(backend.asarray(arrays[name], arena.dtype), arena.views[parameter])
             arena.hold()

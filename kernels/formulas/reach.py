@@ -170,3 +170,13 @@ def lamb(ahead: Ahead, theta: float, m: float, v: float) -> tuple[float, ...]:
     # The factor 2 covers the rounding of squared norms that are nearly 0. The ratio is 1 where a norm is 0.
     norm = (root * theta + root * ahead.path * direction) * growth(1.0 + 2.0 * ahead.high["lr"], ahead.steps)
     return norm, m, v, norm * norm, ahead.high["correction"] * m, direction + ahead.decay * norm
+
+
+def averaged(bound: Reach, states: int) -> Reach:
+    """The bound of a rule with so many states whose parameters are averaged in a further one."""
+
+    def reach(ahead: Ahead, theta: float, *given: float) -> tuple[float, ...]:
+        after, *others = bound(ahead, theta, *given[:states])
+        return (after, *others[:states], max(after, *given[states:]), *others[states:])
+
+    return reach

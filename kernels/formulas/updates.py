@@ -224,6 +224,12 @@ MASK = "mask"
 """Another optional operation: an additional array of 0 and 1; where it is 0, theta and the states become 0."""
 
 
+AVERAGE = "average"
+"""Another one: an additional state at the end, which becomes a moving average of theta."""
+AVERAGE_KEEP = "average_keep"
+"""Its scalar, the last one: the fraction of the average that is kept; the rest is the new theta."""
+
+
 def shrink(theta: Value, amount: Value) -> Value:
     """sign(theta) max(|theta| - amount, 0): the proximal operator of the L1 norm, which gives exact zeros."""
     return select(theta > amount, theta - amount, select(theta < -amount, theta + amount, theta * 0.0))
@@ -251,31 +257,37 @@ def update_formula(rule: Rule, features: tuple[str, ...] = ()) -> Formula:
     """A rule together with the features in use, as one formula that needs a single pass over the arena.
 
     g = clip(gradient_scale gradient, clip_value) + l2 theta + l1 sign(theta); theta *= 1 - decay_lr weight_decay; then the
-    rule; then, with l1_proximal, the proximal step of size decay_lr l1_proximal.
+    rule; then, with l1_proximal, the proximal step of size decay_lr l1_proximal; then average = theta - average_keep (theta -
+    average), which is exact where nothing is kept and where both are equal.
 
-    Arguments of the formula: theta, gradient, [mask], *states; scalars gradient_scale, decay_lr (the plain learning rate),
-    those of `features`, those of the rule. Penalties are added after clipping, so clipping does not weaken them.
+    Arguments of the formula: theta, gradient, [mask], *states, [average]; scalars gradient_scale, decay_lr (the plain learning
+    rate), those of `features`, those of the rule, [average_keep]. Penalties are added after clipping, so clipping does not
+    weaken them.
     """
-    masked = (MASK,) if MASK in features else ()
+    masked, averaged = ((MASK,) if MASK in features else ()), ((AVERAGE,) if AVERAGE in features else ())
     features = tuple(f for f in FEATURES if f in features)
-    scalars = (GRADIENT_SCALE, "decay_lr", *features, *rule.scalars)
-    kinds = {**dict.fromkeys(("theta", "gradient", *masked, *rule.states), "each"), **dict.fromkeys(scalars, "group")}
+    states = (*rule.states, *averaged)
+    scalars = (GRADIENT_SCALE, "decay_lr", *features, *rule.scalars, *((AVERAGE_KEEP,) if averaged else ()))
+    kinds = {**dict.fromkeys(("theta", "gradient", *masked, *states), "each"), **dict.fromkeys(scalars, "group")}
 
     def function(theta: Any, gradient: Any, *rest: Any) -> tuple[Any, ...]:
         mask, rest = rest[: len(masked)], rest[len(masked) :]
-        states = rest[: len(rule.states)]
-        scale, decay_lr, *others = rest[len(rule.states) :]
+        before, rest = rest[: len(states)], rest[len(states) :]
+        scale, decay_lr, *others = rest
         setting = dict(zip(features, others, strict=False))
         g = penalised_gradient(theta, gradient, scale, setting)
         if "weight_decay" in setting:
             theta = theta - decay_lr * setting["weight_decay"] * theta
-        theta, *new_states = rule.function(theta, g, *states, *others[len(features) :])
+        own = others[len(features) : len(features) + len(rule.scalars)]
+        theta, *after = rule.function(theta, g, *before[: len(rule.states)], *own)
         if "l1_proximal" in setting:
             theta = shrink(theta, decay_lr * setting["l1_proximal"])
-        return hold(mask, theta, *new_states)
+        if averaged:
+            after.append(theta - others[-1] * (theta - before[-1]))
+        return hold(mask, theta, *after)
 
-    name = "_".join((rule.name, "update", *features, *masked))
-    return make_formula(name, function, kinds, ("each",) * (1 + len(rule.states)), ("theta", *rule.states))
+    name = "_".join((rule.name, "update", *features, *masked, *averaged))
+    return make_formula(name, function, kinds, ("each",) * (1 + len(states)), ("theta", *states))
 
 
 @cache
@@ -334,4 +346,5 @@ lamb_direction()
 lamb_direction(FEATURES)
 for _name in ("sgd", "momentum_update", "nesterov_look_ahead", "adam_outside"):
     update_formula(RULES[_name], (*FEATURES, MASK))
+    update_formula(RULES[_name], (*FEATURES, MASK, AVERAGE))
 lamb_direction((*FEATURES, MASK))
