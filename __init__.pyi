@@ -181,6 +181,9 @@ from .framework.optimizers.momentum import (
     Momentum as Momentum,
     Nesterov as Nesterov,
 )
+from .framework.optimizers.schedule_free import (
+    ScheduleFreeAdamW as ScheduleFreeAdamW,
+)
 from .framework.optimizers.signs import (
     Lion as Lion,
     SignDescent as SignDescent,

@@ -121,11 +121,11 @@ class Arena:
     are two contiguous ranges. Gaps between parameters always contain zeros.
 
     Attributes: values – flat array with all parameters; views – parameter -> its part of `values`; ranges – parameter ->
-        (start, stop); names – parameter -> name; mask – flat, 0 where an element was pruned and 1 elsewhere, None if nothing
-        was pruned; set by `prune`. Every optimiser keeps pruned elements at exactly 0; users – the threads that use it;
-        evaluators – of the model, by what follows its layers; behind – the array that has the trained parameters while `values`
-    shows others, such as their average; None if `values` has them; edition – changes when anything but an update may have
-        overwritten `values`.
+    (start, stop); names – parameter -> name; mask – flat, 0 where an element was pruned and 1 elsewhere, None if nothing was
+    pruned; set by `prune`. Every optimiser keeps pruned elements at exactly 0; users – the threads that use it; evaluators – of
+    the model, by what follows its layers; behind – the array that has the trained parameters while `values` shows others, such
+    as their average; None if `values` has them; edition – changes when anything but an update may have overwritten `values`;
+    loads – number of times that parameters were loaded.
 
     Args: parameters – (name, declaration) of each, in the order of the model; backend; dtype – "float32" or "float64".
     """
@@ -145,7 +145,7 @@ class Arena:
         self.views = self.views_of(self.values)
         self.mask: Array | None = None
         self.behind: Array | None = None
-        self.edition = 0
+        self.edition = self.loads = 0
         self.users = Training()
         self.evaluators: dict[Any, Evaluator] = {}
 

@@ -55,6 +55,7 @@ class Snapshot:
                 state.t, state.lr, state.momentum = self._scalars
             self.step.model.arena.hold()
             state.hold()
+            state.loads = self.step.model.arena.loads
             if shows:
                 state.show_average()
 

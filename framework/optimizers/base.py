@@ -180,8 +180,9 @@ class OptimizerState:
         (lr_scale, l2, l1, weight_decay) of each group; group_of – parameter -> group number; most – the largest sum of squares
         of a gradient that is applied; skips – None, or [1], counts on the backend the steps that changed nothing; headroom –
         what is known of the size of the arrays; average – the EMA of the parameters, whose array is among the states, or None;
-        shown_from – the states from which `show_average` takes what the model shows; scalar_names – of the rule, known from the
-        first step on; proven – whether the steps whose scalars were computed last cannot overflow.
+        shown_from – the states from which `show_average` takes what the model shows, which begin as copies of the parameters;
+        loads – of the arena, when they began; scalar_names – of the rule, known from the first step on; proven – whether the
+        steps whose scalars were computed last cannot overflow.
     """
 
     one_by_one = ""
@@ -199,6 +200,7 @@ class OptimizerState:
         self.states = self._new_states()
         self.average: EMA | None = None
         self.shown_from: tuple[str, ...] = ()
+        self.loads = arena.loads
         self._rounding = Random(arena.backend.random_state(0), ROUNDING) if optimizer.state_dtype == "bfloat16" else None
         self.make_formulas()
         self._senders: list[Callable[[Any], None]] = []
@@ -221,6 +223,7 @@ class OptimizerState:
         """From the first step on, updates also average the parameters; to be called before it."""
         self.average, self.shown_from = average, (AVERAGE,)
         self.states[AVERAGE] = self.arena.new()
+        self._begin_averages()
         self._features = (*self._features, AVERAGE)
         self.make_formulas()
 
@@ -396,13 +399,20 @@ class OptimizerState:
     def make_ready(self) -> None:
         """Before one or more steps: the arena has the parameters that are trained, and with a mask the formula has one too.
 
-        The average begins at the initial parameters, so that first steps that are skipped leave it there.
+        The average begins at the initial parameters, so that first steps that are skipped leave it there, and at those that
+        `load_parameters` has put in their place.
         """
         self.arena.show_trained()
-        if self.average is not None and not self.t:
-            self.arena.backend.copy(self.arena.values, self.states[AVERAGE])
+        if not self.t or self.loads != self.arena.loads:
+            self._begin_averages()
         if self.arena.mask is not None and MASK not in self.formula.parameters:
             self.formula = self._formula()
+
+    def _begin_averages(self) -> None:
+        """The states from which the model is shown become copies of the parameters."""
+        self.loads = self.arena.loads
+        for name in self.shown_from:
+            self.arena.backend.copy(self.arena.values, self.states[name])
 
     def set_step(self, number: int) -> None:
         """Sets the random numbers, which round 16-bit states, to those of another step."""

@@ -172,6 +172,13 @@ def lamb(ahead: Ahead, theta: float, m: float, v: float) -> tuple[float, ...]:
     return norm, m, v, norm * norm, ahead.high["correction"] * m, direction + ahead.decay * norm
 
 
+def schedule_free(ahead: Ahead, theta: float, z: float, v: float) -> tuple[float, ...]:
+    """d = lr (g / (sqrt(v) root + eps) + decay y); z -= d; y = (1 - mix) y + mix z - pull d, pull <= 1 and mix <= 1."""
+    step = _corrected(ahead, ahead.g, _divided(1.1, math.sqrt(ahead.low["rest2"])))
+    largest = (max(theta, z) + ahead.path * step) * growth(1.0 + ahead.high["lr"] * ahead.decay, ahead.steps)
+    return largest, largest, max(v, ahead.g * ahead.g), _divided(ahead.g, _divisor(ahead))
+
+
 def averaged(bound: Reach, states: int) -> Reach:
     """The bound of a rule with so many states whose parameters are averaged in a further one."""
 

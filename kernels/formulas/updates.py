@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from ..formula import Each, Formula, formula, make_formula
+from ..formula import Each, Formula, Scalar, formula, make_formula
 from ..vocabulary import Value, absolute, maximum, minimum, select, sign, sqrt
 from . import reach
 from .reach import Reach
@@ -26,7 +26,8 @@ class Rule:
 
     Args: name; function – (theta, g, *states, *scalars) -> (theta, *states); states – names of the state arrays;
         scalars – names of the scalars, the first of which is always the learning rate; reach – how far it can carry parameters
-        and states, see reach.py; None if that is unknown, and the results of every step have to be looked at.
+        and states, see reach.py; None if that is unknown, and the results of every step have to be looked at; decays – whether
+        it applies weight decay itself, and takes it as the keyword `decay`, None without one.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Rule:
     states: tuple[str, ...] = ()
     scalars: tuple[str, ...] = ("lr",)
     reach: Reach | None = None
+    decays: bool = False
 
 
 RULES: dict[str, Rule] = {}
@@ -48,8 +50,9 @@ def rule(bound: Reach | None = None) -> Callable[[Callable[..., tuple[Value, ...
 
     def enter(function: Callable[..., tuple[Value, ...]]) -> Callable[..., tuple[Value, ...]]:
         arguments = tuple(inspect.signature(function).parameters)
-        lr = arguments.index("lr")
-        RULES[function.__name__] = Rule(function.__name__, function, arguments[2:lr], arguments[lr:], bound)
+        decays = arguments[-1] == "decay"
+        arguments, lr = arguments[: len(arguments) - decays], arguments.index("lr")
+        RULES[function.__name__] = Rule(function.__name__, function, arguments[2:lr], arguments[lr:], bound, decays)
         return function
 
     return enter
@@ -217,6 +220,30 @@ def sign_descent(theta: Value, g: Value, lr: Value) -> tuple[Value, ...]:
     return (theta - lr * sign(g),)
 
 
+@rule(reach.schedule_free)
+def schedule_free_adamw(
+    theta: Value, g: Value, z: Value, v: Value,
+    lr: Value, rest2: Value, root: Value, eps: Value, mix: Value, pull: Value, *, decay: Value | None = None,
+) -> tuple[Value, ...]:  # fmt: skip
+    """v = b2 v + (1 - b2) g^2; d = lr (g / (sqrt(v) root + eps) + decay theta); z -= d; x = (1 - mix) x + mix z.
+
+    theta is the point y = (1 - b1) z + b1 x of the gradient; x is not stored, for y = (1 - mix) y + mix z - pull d with the z
+    before the step and pull = 1 - b1 (1 - mix).
+
+    Source: Defazio et al. (2024), algorithm 1.
+    """
+    v = v + rest2 * (g * g - v)
+    direction = g / (sqrt(v) * root + eps)
+    step = lr * (direction if decay is None else direction + decay * theta)
+    return theta + mix * (z - theta) - pull * step, z - step, v
+
+
+@formula
+def schedule_free_average(theta: Each, z: Each, ahead: Scalar) -> Each:
+    """x = theta + ahead (theta - z), with ahead = (1 - b1) / b1; theta is y = (1 - b1) z + b1 x."""
+    return theta + ahead * (theta - z)
+
+
 FEATURES = ("clip_value", "l2", "l1", "l1_proximal", "weight_decay")
 """Optional operations around a rule. Each in use adds a scalar of that name, in this order, after the learning rate."""
 
@@ -256,9 +283,9 @@ def hold(mask: tuple[Value, ...], *values: Value) -> tuple[Value, ...]:
 def update_formula(rule: Rule, features: tuple[str, ...] = ()) -> Formula:
     """A rule together with the features in use, as one formula that needs a single pass over the arena.
 
-    g = clip(gradient_scale gradient, clip_value) + l2 theta + l1 sign(theta); theta *= 1 - decay_lr weight_decay; then the
-    rule; then, with l1_proximal, the proximal step of size decay_lr l1_proximal; then average = theta - average_keep (theta -
-    average), which is exact where nothing is kept and where both are equal.
+    g = clip(gradient_scale gradient, clip_value) + l2 theta + l1 sign(theta); theta *= 1 - decay_lr weight_decay; then the rule
+    (which applies the decay itself if it `decays`); then, with l1_proximal, the proximal step of size decay_lr l1_proximal;
+    then average = theta - average_keep (theta - average), which is exact where nothing is kept and where both are equal.
 
     Arguments of the formula: theta, gradient, [mask], *states, [average]; scalars gradient_scale, decay_lr (the plain learning
     rate), those of `features`, those of the rule, [average_keep]. Penalties are added after clipping, so clipping does not
@@ -276,10 +303,11 @@ def update_formula(rule: Rule, features: tuple[str, ...] = ()) -> Formula:
         scale, decay_lr, *others = rest
         setting = dict(zip(features, others, strict=False))
         g = penalised_gradient(theta, gradient, scale, setting)
-        if "weight_decay" in setting:
+        if "weight_decay" in setting and not rule.decays:
             theta = theta - decay_lr * setting["weight_decay"] * theta
+        decay = {"decay": setting.get("weight_decay")} if rule.decays else {}
         own = others[len(features) : len(features) + len(rule.scalars)]
-        theta, *after = rule.function(theta, g, *before[: len(rule.states)], *own)
+        theta, *after = rule.function(theta, g, *before[: len(rule.states)], *own, **decay)
         if "l1_proximal" in setting:
             theta = shrink(theta, decay_lr * setting["l1_proximal"])
         if averaged:
