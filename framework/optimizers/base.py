@@ -20,7 +20,17 @@ from ...errors import DtypeError, HyperparameterError
 from ...kernels.formula import Formula
 from ...kernels.formulas.precision import count_above
 from ...kernels.formulas.reach import Reach, averaged
-from ...kernels.formulas.updates import AVERAGE, AVERAGE_KEEP, GRADIENT_SCALE, MASK, RULES, Rule, masked, update_formula
+from ...kernels.formulas.updates import (
+    AVERAGE,
+    AVERAGE_KEEP,
+    GRADIENT_SCALE,
+    MASK,
+    RULES,
+    WIDE,
+    Rule,
+    masked,
+    update_formula,
+)  # fmt: skip
 from ..engine.arena import Arena
 from ..engine.averaging import EMA
 from ..engine.frozen import Frozen
@@ -241,7 +251,8 @@ class OptimizerState:
                 f"expected a state_dtype that backend {backend.name!r} has for parameters in {self.arena.dtype}; got "
                 f"{wanted!r}; bfloat16 works on {' and '.join(others)}; leave it out, or choose another backend"
             )
-        return {name: backend.zeros((self.arena.size,), wanted) for name in self.optimizer.rule.states}
+        size, own = (self.arena.size,), self.arena.dtype
+        return {name: backend.zeros(size, own if name in WIDE else wanted) for name in self.optimizer.rule.states}
 
     def _formula(self) -> Formula:
         """The formula of the update, whose scalars `begin` sends."""

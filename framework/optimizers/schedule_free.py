@@ -72,9 +72,6 @@ class _ScheduleFreeState(OptimizerState):
         self._begin_averages()
         self.x: Array | None = None
 
-    def _new_states(self) -> dict[str, Array]:
-        return {**super()._new_states(), "z": self.arena.new()}
-
     def keep_average(self, average: EMA) -> None:
         """Refused."""
         raise HyperparameterError(

@@ -253,6 +253,8 @@ MASK = "mask"
 
 AVERAGE = "average"
 """Another one: an additional state at the end, which becomes a moving average of theta."""
+WIDE = frozenset({AVERAGE, "z"})
+"""States that are parameters themselves, and have their type when other states are stored in 16 bits."""
 AVERAGE_KEEP = "average_keep"
 """Its scalar, the last one: the fraction of the average that is kept; the rest is the new theta."""
 
