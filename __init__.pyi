@@ -61,6 +61,9 @@ from .framework.diagnostics.units import (
     UnitReport as UnitReport,
     unit_report as unit_report,
 )
+from .framework.engine.averaging import (
+    EMA as EMA,
+)
 from .framework.engine.checks import (
     GradientReport as GradientReport,
     gradient_check as gradient_check,
@@ -182,6 +185,9 @@ from .framework.optimizers.momentum import (
     SGD as SGD,
     Momentum as Momentum,
     Nesterov as Nesterov,
+)
+from .framework.optimizers.schedule_free import (
+    ScheduleFreeAdamW as ScheduleFreeAdamW,
 )
 from .framework.optimizers.signs import (
     Lion as Lion,

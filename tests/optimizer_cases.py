@@ -88,6 +88,18 @@ def radam(theta, g, m, t, lr, b1=0.8, b2=0.95, eps=1e-4, inside=False):
     return theta - lr * r * first / (np.sqrt(second + eps) if inside else np.sqrt(second) + eps)
 
 
+def schedule_free_adamw(theta, g, m, t, lr, b1=0.8, b2=0.95, eps=1e-4, warmup=0, decay=0.0):
+    """x and z are kept, and y is what is returned; weights of x are those of a constant lr, and their sum is added up."""
+    m.setdefault("x", theta), m.setdefault("z", theta)
+    m["v"] = b2 * m.get("v", 0.0) + (1 - b2) * g**2
+    rise = min(1.0, t / warmup) if warmup else 1.0
+    m["sum"] = m.get("sum", 0.0) + rise**2
+    c = rise**2 / m["sum"]
+    m["z"] = m["z"] - lr * rise * (g / (np.sqrt(m["v"] / (1 - b2**t)) + eps) + decay * theta)
+    m["x"] = (1 - c) * m["x"] + c * m["z"]
+    return (1 - b1) * m["z"] + b1 * m["x"]
+
+
 def adamax(theta, g, m, t, lr, b1=0.8, b2=0.95, eps=1e-4):
     m["m"] = b1 * m.get("m", 0.0) + (1 - b1) * g
     m["u"] = np.maximum(b2 * m.get("u", 0.0), np.abs(g) + eps)
@@ -104,6 +116,8 @@ def sign_descent(theta, g, m, t, lr):
     return theta - lr * np.sign(g)
 
 
+NOT_PROXIMAL = {"ScheduleFreeAdamW"}
+"""Optimisers that refuse l1_form="proximal"."""
 EPS = {"epsilon": 1e-4}
 BETAS = {"beta1": 0.8, "beta2": 0.95}
 
@@ -130,6 +144,8 @@ REFERENCES = [
     ("RAdam", {"lr": 0.01, **BETAS, **EPS, "epsilon_placement": "inside"}, radam, {"inside": True}),
     ("Adamax", {"lr": 0.01, **BETAS, **EPS}, adamax, {}),
     ("Lion", {"lr": 0.003, **BETAS}, lion, {}),
+    ("ScheduleFreeAdamW", {"lr": 0.02, **BETAS, **EPS}, schedule_free_adamw, {}),
+    ("ScheduleFreeAdamW", {"lr": 0.02, **BETAS, **EPS, "warmup_steps": 30}, schedule_free_adamw, {"warmup": 30}),
     ("SignDescent", {"lr": 0.003}, sign_descent, {}),
     ("LAMB", {"lr": 0.01, **BETAS, **EPS}, "lamb", {}),
 ]
@@ -142,6 +158,7 @@ def weights_only(parameters):
 
 def optax_cases(optax):
     """Name -> (ours, the transformation of optax)."""
+    import jax.numpy as jnp
 
     def decayed(alpha):
         """The gradient of (alpha / 2) ||theta||^2 on the weights."""
@@ -224,6 +241,21 @@ def optax_cases(optax):
         "LAMB with weight_decay": (
             fs.LAMB(0.01, 0.9, 0.999, 1e-6, weight_decay=0.1),
             optax.lamb(0.01, 0.9, 0.999, 1e-6, weight_decay=0.1, mask=weights_only),
+        ),
+        "ScheduleFreeAdamW": (fs.ScheduleFreeAdamW(0.01), optax.contrib.schedule_free_adamw(0.01)),
+        "ScheduleFreeAdamW with weight_decay and a warm-up": (
+            fs.ScheduleFreeAdamW(0.01, 0.95, 0.99, 1e-7, weight_decay=0.1, warmup_steps=20),
+            # Their schedule_free_adamw counts steps of the warm-up from 0 in the update and from 1 in the weights, and their
+            # linear_schedule computes in float32.
+            optax.contrib.schedule_free(
+                optax.chain(
+                    optax.scale_by_rms(0.99, 1e-7, eps_in_sqrt=False, bias_correction=True),
+                    optax.add_decayed_weights(0.1, mask=weights_only),
+                    optax.scale_by_learning_rate(lambda count: jnp.minimum(0.01, 0.0005 * (count + 1.0))),
+                ),
+                lambda count: jnp.minimum(0.01, 0.0005 * count),
+                b1=0.95,
+            ),
         ),
         "SignDescent": (fs.SignDescent(0.002), optax.sign_sgd(0.002)),
         "clip_norm": (

@@ -28,8 +28,9 @@ END = "<!-- end -->"
 COMMAND = "python -m fusedstep.tools.generate"
 
 SYMBOLS = {
-    r"weight_decay": "λ", r"\btheta\b": "θ", r"\blr\b": "η", r"\balpha\b": "α", r"\bbeta\b": "β", r"\bgamma\b": "γ",
-    r"\brho_t\b": "ρₜ", r"\brho\b": "ρ", r"\beps(?:ilon)?\b": "ε", r"\bPhi\b": "Φ", r"\bphi\b": "φ", r"\bsum over j of\b": "Σⱼ",
+    r"weight_decay": "λ", r"\btheta\b": "θ", r"\blr\b": "η", r"\blr_t\b": "ηₜ", r"\balpha\b": "α", r"\bbeta\b": "β",
+    r"\bgamma\b": "γ", r"\brho_t\b": "ρₜ", r"\brho\b": "ρ", r"\beps(?:ilon)?\b": "ε", r"\bPhi\b": "Φ", r"\bphi\b": "φ",
+    r"\bsum over j of\b": "Σⱼ",
     r"\bb1\b": "β₁", r"\bb2\b": "β₂", r"_k\b": "ₖ", r"_j\b": "ⱼ",
     r"\^\(t\+1\)": "ᵗ⁺¹", r"\^t\b": "ᵗ", r"\^-x\b": "⁻ˣ", r"\^x\b": "ˣ", r"\^2\b": "²", r"\^3\b": "³",
     r"\b([mv])\^": "\\1\u0302", r"sqrt\((\w)\)": r"√\1", r"\bsqrt\b": "√", r"\|\|": "‖", r"\|": r"\|", r"<=": "≤", r"<": "&lt;",

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..kernels import formulas  # noqa: F401 – registers all formulas
 from ..kernels.formula import REGISTRY, Formula
+from ..kernels.formulas.updates import WIDE
 from ..kernels.rows.cuda import compiled
 from ..kernels.targets import cache
 from ..kernels.targets.cuda.bits import bits_source
@@ -45,7 +46,7 @@ def _narrow_map(formula: Formula) -> list[str]:
 def _narrow_states(formula: Formula) -> list[str]:
     """How arrays are stored with state_dtype="bfloat16"."""
     arrays = [p for p, k in zip(formula.parameters, formula.kinds, strict=True) if k == "each"]
-    states = set(arrays) - {"theta", "gradient", "direction"}
+    states = set(arrays) - {"theta", "gradient", "direction"} - WIDE
     return ["bfloat16" if a in states else "float32" for a in arrays]
 
 

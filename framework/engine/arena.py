@@ -16,6 +16,7 @@ from ...backends import Array, Backend, Random
 from ...backends.defaults.evaluator import Evaluator
 from ...errors import StateError
 from ...kernels.formulas.updates import masked
+from ...kernels.interrupts import uninterrupted
 from ..streams import INITIAL
 from .parameter import Parameter
 
@@ -120,10 +121,11 @@ class Arena:
     are two contiguous ranges. Gaps between parameters always contain zeros.
 
     Attributes: values – flat array with all parameters; views – parameter -> its part of `values`; ranges – parameter ->
-        (start, stop); names – parameter -> name; mask – flat, 0 where an element was pruned and 1 elsewhere, None if nothing
-        was pruned; set by `prune`. Every optimiser keeps pruned elements at exactly 0; users – the threads that use it;
-        evaluators – of the model, by what follows its layers; edition – changes when anything but an update may have
-        overwritten `values`.
+    (start, stop); names – parameter -> name; mask – flat, 0 where an element was pruned and 1 elsewhere, None if nothing was
+    pruned; set by `prune`. Every optimiser keeps pruned elements at exactly 0; users – the threads that use it; evaluators – of
+    the model, by what follows its layers; behind – the array that has the trained parameters while `values` shows others, such
+    as their average; None if `values` has them; edition – changes when anything but an update may have overwritten `values`;
+    loads – number of times that parameters were loaded.
 
     Args: parameters – (name, declaration) of each, in the order of the model; backend; dtype – "float32" or "float64".
     """
@@ -142,7 +144,8 @@ class Arena:
         self.values = backend.zeros((self.size,), dtype)
         self.views = self.views_of(self.values)
         self.mask: Array | None = None
-        self.edition = 0
+        self.behind: Array | None = None
+        self.edition = self.loads = 0
         self.users = Training()
         self.evaluators: dict[Any, Evaluator] = {}
 
@@ -172,9 +175,43 @@ class Arena:
         xp = self.backend.xp
         return {p: xp.reshape(flat[start:stop], p.shape) for p, (start, stop) in self.ranges.items()}
 
+    # Showing other parameters
+
+    def show(self, others: Array) -> None:
+        """Exchanges `values` with an array of this layout, for whoever evaluates or saves the model, until `show_trained`."""
+        self.show_trained()
+        with uninterrupted():
+            self._exchange(others)
+            self.behind = others
+
+    def show_trained(self) -> None:
+        """Undoes `show`, to the bit, so that `values` has the parameters that are trained."""
+        if self.behind is not None:
+            with uninterrupted():
+                self._exchange(self.behind)
+                self.behind = None
+
+    def _exchange(self, others: Array) -> None:
+        copy, held = self.backend.copy, self.backend.empty((self.size,), self.dtype)
+        copy(self.values, held)
+        copy(others, self.values)
+        copy(held, others)
+
+    @contextmanager
+    def trained(self) -> Iterator[None]:
+        """A context in which `values` has the trained parameters; afterwards it shows what it showed before."""
+        shown = self.behind
+        self.show_trained()
+        try:
+            yield
+        finally:
+            if shown is not None:
+                self.show(shown)
+
     def prune(self, masks: Mapping[Parameter, Array]) -> None:
         """Sets elements to 0 permanently where the array of their parameter in `masks` is 0."""
         with self.between_steps():
+            self.show_trained()
             if self.mask is None:
                 self.mask = self.new()
                 self.backend.fill(self.mask, 1.0)

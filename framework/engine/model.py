@@ -178,6 +178,8 @@ class Sequential(Sequence, public=False):
             if shape != parameter.shape:
                 raise ShapeError(f"parameter {name}: expected shape {parameter.shape}; got {shape}")
         with arena.between_steps():
+            arena.show_trained()
+            arena.loads += 1
             for name, parameter in declared.items():
                 backend.copy(backend.asarray(arrays[name], arena.dtype), arena.views[parameter])
             arena.hold()

@@ -18,7 +18,7 @@ class Snapshot:
     """The state of a step when it was created, or at the last `take`.
 
     Args: step; optimizer – whether to include optimiser states, step count, learning rate, momentum and loss scale, default
-        True.
+        True. What the model shows instead of the trained parameters, such as their average, is included in any case.
     """
 
     def __init__(self, step: Step, optimizer: bool = True) -> None:
@@ -31,14 +31,14 @@ class Snapshot:
     def _arrays(self) -> list[Array]:
         values, state = self.step.model.arena.values, self.step.state
         if not self.optimizer:
-            return [values]
+            return [values, *(state.states[name] for name in state.shown_from)]
         scale = () if state.loss_scale is None else (state.loss_scale.scale, state.loss_scale.good)
         return [values, *state.states.values(), *scale]
 
     def take(self) -> None:
         """Copies the current state, reusing the memory of the previous copy; StateError if another thread trains the model."""
         state = self.step.state
-        with self.step.model.arena.training:
+        with self.step.model.arena.training, self.step.model.arena.trained():
             for array, saved in zip(self._arrays(), self._copies, strict=True):
                 self.step.backend.copy(array, saved)
             self._scalars = (state.t, state.lr, state.momentum)
@@ -47,12 +47,17 @@ class Snapshot:
         """Restores the state; weights that were pruned since then stay 0. StateError if another thread trains the model."""
         state = self.step.state
         with self.step.model.arena.training:
+            shows = self.step.model.arena.behind is not None
+            self.step.model.arena.show_trained()
             for array, saved in zip(self._arrays(), self._copies, strict=True):
                 self.step.backend.copy(saved, array)
             if self.optimizer:
                 state.t, state.lr, state.momentum = self._scalars
             self.step.model.arena.hold()
             state.hold()
+            state.loads = self.step.model.arena.loads
+            if shows:
+                state.show_average()
 
     def state(self) -> dict[str, Any]:
         """The copies as NumPy arrays, and the scalars; for `restore`."""

@@ -25,6 +25,7 @@ from ..losses import Loss
 from ..optimizers import Optimizer, refuse_full_batch
 from ..settings import choice, fraction, positive, whole
 from .anatomy import Memory, memory_of, profile_of
+from .averaging import EMA
 from .diagnosis import failure_of
 from .evaluation import Evaluation, with_losses
 from .frozen import captured_settings, is_capturable
@@ -44,7 +45,7 @@ Array = Any
 ON_NONFINITE = ("raise", "skip")
 UPDATED = f"{OVERFLOW} makes"
 
-_FOR_GOOD = ("model", "loss", "optimizer")
+_FOR_GOOD = ("model", "loss", "optimizer", "average")
 """Attributes of a step that captured plans depend on."""
 
 
@@ -63,7 +64,9 @@ class TrainStep:
         sums; None (default) never splits; "auto" splits when memory runs out: it halves the size until the parts fit, keeps
         that size, and logs each change once; on_nonfinite – what happens to a step whose loss, gradient or update is not
             finite, and which therefore changes neither parameters nor optimiser state: "raise" (default) raises
-            NonFiniteLossError, "skip" leaves the step out, counts it, and goes on; its loss is returned as it is, maybe NaN.
+            NonFiniteLossError, "skip" leaves the step out, counts it, and goes on; its loss is returned as it is, maybe NaN;
+        average – fs.EMA(0.999) also averages the parameters, in the same kernel: `evaluate` and a Trainer evaluate, save and
+        return the average, see `show_average`; None (default): no average.
     Attributes: steps – number of steps, including those skipped in float16 and with on_nonfinite="skip"; skipped – number of
         the latter; lr, momentum – may be set between steps; gradient – flat array of the last step, in float16 multiplied by
         the loss scale; loss_scale – that scale, 1 in other precisions; micro – the size of micro-batches, see MicroBatches.
@@ -89,6 +92,7 @@ class TrainStep:
         deterministic: bool = False,
         micro_batch: int | str | None = None,
         on_nonfinite: str = "raise",
+        average: EMA | None = None,
     ) -> None:
         refuse_full_batch(optimizer)
         for value, kind, example in (
@@ -118,6 +122,11 @@ class TrainStep:
         self.chain = training_chain(model, loss)
         self.gradient = model.arena.new()
         self.state = optimizer.bind(model.arena)
+        if average is not None:
+            if not isinstance(average, EMA):
+                raise HyperparameterError(f"expected an EMA or None as average; got {average!r}; write average=fs.EMA(0.999)")
+            self.state.keep_average(average)
+        self.average = average
         self.on_nonfinite = choice(on_nonfinite, "on_nonfinite", ON_NONFINITE)
         self._skipped = 0
         # Codes of categories are never rounded to 16 bits.
@@ -145,13 +154,14 @@ class TrainStep:
     def __getstate__(self) -> dict[str, Any]:
         """The state from which the same step, with all its values, is restored."""
         settings = {name: getattr(self, name) for name in ("model", "loss", "optimizer", "seed", "deterministic")}
-        to_host = self.backend.to_numpy
-        with self.state.arena.between_steps():
+        to_host, shows = self.backend.to_numpy, self.state.arena.behind is not None
+        with self.state.arena.between_steps(), self.state.arena.trained():
             states = {name: to_host(array) for name, array in self.state.states.items()}
             micro = {"micro_batch": self.micro.setting, "largest_piece": self.micro.largest}
             time = {"t": self.steps, "lr": self.lr, "momentum": self.state.momentum}
             settings["precision"] = self.precision.name
             settings["on_nonfinite"], settings["skipped"] = self.on_nonfinite, self.skipped
+            settings["average"], settings["shows_average"] = self.average, shows
             if self.state.loss_scale is not None:
                 settings["loss_scale"] = self.state.loss_scale.numbers
             arrays: dict[str, Any] = {"states": states, "gradient": to_host(self.gradient)}
@@ -163,7 +173,7 @@ class TrainStep:
     def __setstate__(self, saved: dict[str, Any]) -> None:
         self.__init__(  # type: ignore[misc]
             saved["model"], saved["loss"], saved["optimizer"], saved["seed"], None, saved["precision"], saved["deterministic"],
-            saved["micro_batch"], saved.get("on_nonfinite", "raise"),
+            saved["micro_batch"], saved.get("on_nonfinite", "raise"), saved.get("average"),
         )  # fmt: skip
         self.skipped = saved.get("skipped", 0)
         if self.state.loss_scale is not None:
@@ -176,6 +186,8 @@ class TrainStep:
         if "parameters" in saved:  # not in pickles of version 0.2.0 and older
             self.backend.copy(saved["parameters"], self.model.arena.values)
             self.model.arena.hold()
+        if saved.get("shows_average"):
+            self.show_average()
 
     @property
     def ranges(self) -> Mapping[Parameter, tuple[int, int]]:
@@ -439,7 +451,7 @@ class TrainStep:
         for own in self._own_settings:
             own.require_same()
         with state.arena.training, self.products():
-            state.follow_mask()
+            state.make_ready()
             count = several.next(min(len(indices) // rows, state.headroom.at_once)) if several.ready() else 0
             if not count:
                 return False
@@ -526,6 +538,8 @@ class TrainStep:
     def evaluate(self, x: Any, y: Any, batch_rows: int = 4096) -> dict[str, float]:
         """Loss, and accuracy and error or R² and MAE depending on the loss, of x and y in evaluation mode; changes nothing.
 
+        With an `average`, it is the averaged parameters that are evaluated.
+
         Args: x, y – arrays or RowSources; batch_rows – rows per pass.
         """
         from ..sources.feeds import feed_for
@@ -533,8 +547,25 @@ class TrainStep:
 
         rows = whole(batch_rows, "batch_rows")
         feed = feed_for(self, x, y, rows)
+        shows = self.state.arena.behind is not None
         with closing(feed):
-            return self.micro.attempt(rows, partial(evaluate, self, feed, rows))
+            self.show_average()
+            try:
+                return self.micro.attempt(rows, partial(evaluate, self, feed, rows))
+            finally:
+                if not shows and self.state.arena.behind is not None:
+                    with self.state.arena.between_steps():
+                        self.state.arena.show_trained()
+
+    def show_average(self) -> None:
+        """The model has the averages of its parameters until the next step, for whoever evaluates, predicts or saves.
+
+        The next step goes on with the parameters that are trained, bit for bit. Trainer does this after each epoch, so that
+        validation, early stopping, callbacks, and the model after `fit` have the averages. Without `average`, nothing changes.
+        """
+        if self.state.shown_from:
+            with self.state.arena.between_steps():
+                self.state.show_average()
 
 
 def require_step(step: Any) -> None:

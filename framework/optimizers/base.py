@@ -19,9 +19,20 @@ from ...backends import Array, Random, having
 from ...errors import DtypeError, HyperparameterError
 from ...kernels.formula import Formula
 from ...kernels.formulas.precision import count_above
-from ...kernels.formulas.reach import Reach
-from ...kernels.formulas.updates import GRADIENT_SCALE, MASK, RULES, Rule, masked, update_formula
+from ...kernels.formulas.reach import Reach, averaged
+from ...kernels.formulas.updates import (
+    AVERAGE,
+    AVERAGE_KEEP,
+    GRADIENT_SCALE,
+    MASK,
+    RULES,
+    WIDE,
+    Rule,
+    masked,
+    update_formula,
+)  # fmt: skip
 from ..engine.arena import Arena
+from ..engine.averaging import EMA
 from ..engine.frozen import Frozen
 from ..engine.parameter import Parameter
 from ..settings import choice, not_negative, positive
@@ -178,7 +189,9 @@ class OptimizerState:
         backend, for the step that `begin` prepared; loss_scale – the LossScale of steps in float16, otherwise None; settings –
         (lr_scale, l2, l1, weight_decay) of each group; group_of – parameter -> group number; most – the largest sum of squares
         of a gradient that is applied; skips – None, or [1], counts on the backend the steps that changed nothing; headroom –
-        what is known of the size of the arrays; scalar_names – of the rule, known from the first step on; proven – whether the
+        what is known of the size of the arrays; average – the EMA of the parameters, whose array is among the states, or None;
+        shown_from – the states from which `show_average` takes what the model shows, which begin as copies of the parameters;
+        loads – of the arena, when they began; scalar_names – of the rule, known from the first step on; proven – whether the
         steps whose scalars were computed last cannot overflow.
     """
 
@@ -195,10 +208,11 @@ class OptimizerState:
         self._features = self._used()
         self.segments = arena.backend.segments(arena.merged_ranges(self.group_of))
         self.states = self._new_states()
+        self.average: EMA | None = None
+        self.shown_from: tuple[str, ...] = ()
+        self.loads = arena.loads
         self._rounding = Random(arena.backend.random_state(0), ROUNDING) if optimizer.state_dtype == "bfloat16" else None
-        self.formula = self._formula()
-        self.table = self._new_table(self.formula)
-        self._names = scalars_of(self.formula)
+        self.make_formulas()
         self._senders: list[Callable[[Any], None]] = []
         self.loss_scale: LossScale | None = None
         self.scalar_names: tuple[str, ...] = ()
@@ -209,6 +223,25 @@ class OptimizerState:
         self.proven = False
         self.skips: Array | None = None
 
+    def make_formulas(self) -> None:
+        """The formulas of a step with the present features, and their tables."""
+        self.formula = self._formula()
+        self.table = self._new_table(self.formula)
+        self._names = scalars_of(self.formula)
+
+    def keep_average(self, average: EMA) -> None:
+        """From the first step on, updates also average the parameters; to be called before it."""
+        self.average, self.shown_from = average, (AVERAGE,)
+        self.states[AVERAGE] = self.arena.new()
+        self._begin_averages()
+        self._features = (*self._features, AVERAGE)
+        self.make_formulas()
+
+    def show_average(self) -> None:
+        """The arena has the average of the parameters until the next step; does nothing without one."""
+        if self.average is not None and self.t and self.arena.behind is not self.states[AVERAGE]:
+            self.arena.show(self.states[AVERAGE])
+
     def _new_states(self) -> dict[str, Array]:
         """The initial states: name -> zeros."""
         backend, wanted = self.arena.backend, self.optimizer.state_dtype or self.arena.dtype
@@ -218,7 +251,8 @@ class OptimizerState:
                 f"expected a state_dtype that backend {backend.name!r} has for parameters in {self.arena.dtype}; got "
                 f"{wanted!r}; bfloat16 works on {' and '.join(others)}; leave it out, or choose another backend"
             )
-        return {name: backend.zeros((self.arena.size,), wanted) for name in self.optimizer.rule.states}
+        size, own = (self.arena.size,), self.arena.dtype
+        return {name: backend.zeros(size, own if name in WIDE else wanted) for name in self.optimizer.rule.states}
 
     def _formula(self) -> Formula:
         """The formula of the update, whose scalars `begin` sends."""
@@ -279,6 +313,12 @@ class OptimizerState:
     @property
     def reach(self) -> Reach | None:
         """How far steps can carry parameters and states; see kernels/formulas/reach.py."""
+        own = self._reach
+        return own if own is None or self.average is None else averaged(own, len(self.optimizer.rule.states))
+
+    @property
+    def _reach(self) -> Reach | None:
+        """The same, without an average."""
         return self.optimizer.rule.reach
 
     def sources(self) -> list[list[list[tuple[str, float]]]]:
@@ -351,11 +391,13 @@ class OptimizerState:
     def scalars(self, ahead: int = 0) -> dict[str, float]:
         """The scalars of the rule in the step after `ahead` further ones, with the momentum that was set, if any."""
         values = self.optimizer.scalars(self.t + 1 + ahead, self.lr)
-        return values if self.momentum is None else {**values, **self.optimizer.momentum_scalars(self.momentum)}
+        if self.momentum is not None:
+            values = {**values, **self.optimizer.momentum_scalars(self.momentum)}
+        return values if self.average is None else {**values, AVERAGE_KEEP: self.average.keep(self.t + 1 + ahead)}
 
     def begin(self) -> None:
         """Prepares a step: sends its scalars to the backend, so that `apply` only runs kernels."""
-        self.follow_mask()
+        self.make_ready()
         if not self._senders:
             backend = self.arena.backend
             self._senders = [backend.sender(backend.xp.reshape(table, (-1,))) for table, _ in self.tables]
@@ -365,10 +407,23 @@ class OptimizerState:
             send([given[place] * factor for place, factor in places])
         self.set_step(self.t + 1)
 
-    def follow_mask(self) -> None:
-        """Changes to the formula with a mask once weights of the model were pruned."""
+    def make_ready(self) -> None:
+        """Before one or more steps: the arena has the parameters that are trained, and with a mask the formula has one too.
+
+        The average begins at the initial parameters, so that first steps that are skipped leave it there, and at those that
+        `load_parameters` has put in their place.
+        """
+        self.arena.show_trained()
+        if not self.t or self.loads != self.arena.loads:
+            self._begin_averages()
         if self.arena.mask is not None and MASK not in self.formula.parameters:
             self.formula = self._formula()
+
+    def _begin_averages(self) -> None:
+        """The states from which the model is shown become copies of the parameters."""
+        self.loads = self.arena.loads
+        for name in self.shown_from:
+            self.arena.backend.copy(self.arena.values, self.states[name])
 
     def set_step(self, number: int) -> None:
         """Sets the random numbers, which round 16-bit states, to those of another step."""

@@ -7,7 +7,7 @@ from typing import Any
 from ...backends import Array
 from ...kernels.formula import Formula
 from ...kernels.formulas.reach import Reach, lamb
-from ...kernels.formulas.updates import RULES, Rule, lamb_direction, trust_ratio, update_formula
+from ...kernels.formulas.updates import AVERAGE, RULES, Rule, lamb_direction, trust_ratio, update_formula
 from ..engine.arena import Arena
 from ..engine.parameter import Parameter
 from ..settings import epsilon_above_zero, fraction
@@ -61,18 +61,21 @@ class _LambState(OptimizerState):
     def __init__(self, optimizer: Optimizer, arena: Arena) -> None:
         super().__init__(optimizer, arena)
         self.direction = arena.new()
-        self._step = update_formula(RULES["sgd"], tuple(f for f in self.features if f == "l1_proximal"))
-        self._second = self._new_table(self._step)
         groups = (len(self.settings),)
         self._theta_squares, self._direction_squares, self._ratio = (arena.backend.empty(groups, arena.dtype) for _ in range(3))
 
     @property
-    def reach(self) -> Reach:
-        """See OptimizerState."""
+    def _reach(self) -> Reach:
         return lamb
 
+    def make_formulas(self) -> None:
+        """See OptimizerState; the second kernel takes the step along the direction, and averages the parameters."""
+        super().make_formulas()
+        self._step = update_formula(RULES["sgd"], tuple(f for f in self.features if f in ("l1_proximal", AVERAGE)))
+        self._second = self._new_table(self._step)
+
     def _formula(self) -> Formula:
-        return lamb_direction(tuple(f for f in self.features if f != "l1_proximal"))
+        return lamb_direction(tuple(f for f in self.features if f not in ("l1_proximal", AVERAGE)))
 
     def _groups(self) -> tuple[dict[Parameter, int], list[tuple[float, ...]]]:
         group_of, settings = super()._groups()
@@ -97,7 +100,9 @@ class _LambState(OptimizerState):
         self.t += 1
         arena, backend, table = self.arena, self.arena.backend, self.table
         self._judge(self._squares(gradient, squares))
-        arrays = (arena.values, gradient, *self.masks, self.direction, *self.states.values())
+        moments = (self.states["m"], self.states["v"])
+        averages = () if self.average is None else (self.states[AVERAGE],)
+        arrays = (arena.values, gradient, *self.masks, self.direction, *moments)
         backend.update(self.formula, arrays, table, self.segments, self._rounding)
         for position, parameter in enumerate(arena.parameters):
             start, stop = arena.ranges[parameter]
@@ -107,4 +112,4 @@ class _LambState(OptimizerState):
         # The ratio is the gradient scale of the second kernel, whose gradient is the direction. Adding x - x carries over the
         # NaN by which the first kernel was skipped.
         self._second[0, ...] = self._ratio + (table[0, ...] - table[0, ...])
-        backend.update(self._step, (arena.values, self.direction), self._second, self.segments)
+        backend.update(self._step, (arena.values, self.direction, *averages), self._second, self.segments)

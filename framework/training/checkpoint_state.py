@@ -55,6 +55,7 @@ def settings_of(trainer: Trainer, batch_size: int) -> dict[str, Any]:
             "deterministic": step.deterministic,
             "micro_batch": step.micro.setting,
             "on_nonfinite": getattr(step, "on_nonfinite", None),
+            **({} if step.average is None else {"average": _plain(step.average)}),
         },
         "batch_size": batch_size,
         "shuffle": trainer.shuffle,
@@ -146,9 +147,12 @@ def _state_of_step(step: TrainStep, buffers: dict[str, Any]) -> dict[str, Any]:
             buffers[name] = backend.to_numpy(values)
         return buffers[name]
 
+    with arena.trained():
+        parameters = copied("parameters", arena.values)
+        states = {name: copied(f"optimizer {name}", values) for name, values in state.states.items()}
     return {
-        "parameters": copied("parameters", arena.values),
-        "optimizer": {name: copied(f"optimizer {name}", values) for name, values in state.states.items()},
+        "parameters": parameters,
+        "optimizer": states,
         _MASK_BITS: None if arena.mask is None else np.packbits(backend.to_numpy(arena.mask) > 0.0),
         "steps": state.t,
         "lr": state.lr,
@@ -183,6 +187,7 @@ def restore(trainer: Trainer, state: Mapping[str, Any], losses: array[float]) ->
 def _restore_step(step: TrainStep, saved: Mapping[str, Any]) -> None:
     state, arena, backend = step.state, step.model.arena, step.backend
     with arena.between_steps():
+        arena.show_trained()
         backend.copy(saved["parameters"], arena.values)
         for name, values in saved["optimizer"].items():
             backend.copy(values, state.states[name])

@@ -69,6 +69,8 @@ def prune(step: TrainStep, target: float, scope: str = "global") -> dict[str, fl
     wanted = fraction(target, "the fraction of weights to prune", "pass such as 0.8; a net without weights cannot learn")
     choice(scope, "scope", SCOPES)
     model, arena = step.model, step.model.arena
+    with arena.between_steps():
+        arena.show_trained()
     xp, known = model.backend.xp, {} if arena.mask is None else arena.views_of(arena.mask)
     weights = {p: xp.reshape(values, (-1,)) for p, values in arena.views.items() if p.decays}
     if wanted == 0.0 or not weights:

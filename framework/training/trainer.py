@@ -224,6 +224,7 @@ class Trainer:
                 loss, seen = self._epoch(feed, size, last_step - self.steps_done + len(losses), losses, started, run)
                 step.backend.synchronize()
                 seconds = time.perf_counter() - started
+                step.show_average()
                 losses, before, begun = [], 0.0, False
                 self.epochs_done += 1
                 row = {"epoch": float(len(history) + 1), "loss": loss}
@@ -245,6 +246,7 @@ class Trainer:
                     break
             else:
                 history.stopped_because = position.stopped or reason
+            step.show_average()
             run.end()
         return history
 

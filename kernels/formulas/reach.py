@@ -170,3 +170,20 @@ def lamb(ahead: Ahead, theta: float, m: float, v: float) -> tuple[float, ...]:
     # The factor 2 covers the rounding of squared norms that are nearly 0. The ratio is 1 where a norm is 0.
     norm = (root * theta + root * ahead.path * direction) * growth(1.0 + 2.0 * ahead.high["lr"], ahead.steps)
     return norm, m, v, norm * norm, ahead.high["correction"] * m, direction + ahead.decay * norm
+
+
+def schedule_free(ahead: Ahead, theta: float, z: float, v: float) -> tuple[float, ...]:
+    """d = lr (g / (sqrt(v) root + eps) + decay y); z -= d; y = (1 - mix) y + mix z - pull d, pull <= 1 and mix <= 1."""
+    step = _corrected(ahead, ahead.g, _divided(1.1, math.sqrt(ahead.low["rest2"])))
+    largest = (max(theta, z) + ahead.path * step) * growth(1.0 + ahead.high["lr"] * ahead.decay, ahead.steps)
+    return largest, largest, max(v, ahead.g * ahead.g), _divided(ahead.g, _divisor(ahead))
+
+
+def averaged(bound: Reach, states: int) -> Reach:
+    """The bound of a rule with so many states whose parameters are averaged in a further one."""
+
+    def reach(ahead: Ahead, theta: float, *given: float) -> tuple[float, ...]:
+        after, *others = bound(ahead, theta, *given[:states])
+        return (after, *others[:states], max(after, *given[states:]), *others[states:])
+
+    return reach

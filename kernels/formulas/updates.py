@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from ..formula import Each, Formula, formula, make_formula
+from ..formula import Each, Formula, Scalar, formula, make_formula
 from ..vocabulary import Value, absolute, maximum, minimum, select, sign, sqrt
 from . import reach
 from .reach import Reach
@@ -26,7 +26,8 @@ class Rule:
 
     Args: name; function – (theta, g, *states, *scalars) -> (theta, *states); states – names of the state arrays;
         scalars – names of the scalars, the first of which is always the learning rate; reach – how far it can carry parameters
-        and states, see reach.py; None if that is unknown, and the results of every step have to be looked at.
+        and states, see reach.py; None if that is unknown, and the results of every step have to be looked at; decays – whether
+        it applies weight decay itself, and takes it as the keyword `decay`, None without one.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Rule:
     states: tuple[str, ...] = ()
     scalars: tuple[str, ...] = ("lr",)
     reach: Reach | None = None
+    decays: bool = False
 
 
 RULES: dict[str, Rule] = {}
@@ -48,8 +50,9 @@ def rule(bound: Reach | None = None) -> Callable[[Callable[..., tuple[Value, ...
 
     def enter(function: Callable[..., tuple[Value, ...]]) -> Callable[..., tuple[Value, ...]]:
         arguments = tuple(inspect.signature(function).parameters)
-        lr = arguments.index("lr")
-        RULES[function.__name__] = Rule(function.__name__, function, arguments[2:lr], arguments[lr:], bound)
+        decays = arguments[-1] == "decay"
+        arguments, lr = arguments[: len(arguments) - decays], arguments.index("lr")
+        RULES[function.__name__] = Rule(function.__name__, function, arguments[2:lr], arguments[lr:], bound, decays)
         return function
 
     return enter
@@ -217,11 +220,43 @@ def sign_descent(theta: Value, g: Value, lr: Value) -> tuple[Value, ...]:
     return (theta - lr * sign(g),)
 
 
+@rule(reach.schedule_free)
+def schedule_free_adamw(
+    theta: Value, g: Value, z: Value, v: Value,
+    lr: Value, rest2: Value, root: Value, eps: Value, mix: Value, pull: Value, *, decay: Value | None = None,
+) -> tuple[Value, ...]:  # fmt: skip
+    """v = b2 v + (1 - b2) g^2; d = lr (g / (sqrt(v) root + eps) + decay theta); z -= d; x = (1 - mix) x + mix z.
+
+    theta is the point y = (1 - b1) z + b1 x of the gradient; x is not stored, for y = (1 - mix) y + mix z - pull d with the z
+    before the step and pull = 1 - b1 (1 - mix).
+
+    Source: Defazio et al. (2024), algorithm 1.
+    """
+    v = v + rest2 * (g * g - v)
+    direction = g / (sqrt(v) * root + eps)
+    step = lr * (direction if decay is None else direction + decay * theta)
+    return theta + mix * (z - theta) - pull * step, z - step, v
+
+
+@formula
+def schedule_free_average(theta: Each, z: Each, ahead: Scalar) -> Each:
+    """x = theta + ahead (theta - z), with ahead = (1 - b1) / b1; theta is y = (1 - b1) z + b1 x."""
+    return theta + ahead * (theta - z)
+
+
 FEATURES = ("clip_value", "l2", "l1", "l1_proximal", "weight_decay")
 """Optional operations around a rule. Each in use adds a scalar of that name, in this order, after the learning rate."""
 
 MASK = "mask"
 """Another optional operation: an additional array of 0 and 1; where it is 0, theta and the states become 0."""
+
+
+AVERAGE = "average"
+"""Another one: an additional state at the end, which becomes a moving average of theta."""
+WIDE = frozenset({AVERAGE, "z"})
+"""States that are parameters themselves, and have their type when other states are stored in 16 bits."""
+AVERAGE_KEEP = "average_keep"
+"""Its scalar, the last one: the fraction of the average that is kept; the rest is the new theta."""
 
 
 def shrink(theta: Value, amount: Value) -> Value:
@@ -250,32 +285,39 @@ def hold(mask: tuple[Value, ...], *values: Value) -> tuple[Value, ...]:
 def update_formula(rule: Rule, features: tuple[str, ...] = ()) -> Formula:
     """A rule together with the features in use, as one formula that needs a single pass over the arena.
 
-    g = clip(gradient_scale gradient, clip_value) + l2 theta + l1 sign(theta); theta *= 1 - decay_lr weight_decay; then the
-    rule; then, with l1_proximal, the proximal step of size decay_lr l1_proximal.
+    g = clip(gradient_scale gradient, clip_value) + l2 theta + l1 sign(theta); theta *= 1 - decay_lr weight_decay; then the rule
+    (which applies the decay itself if it `decays`); then, with l1_proximal, the proximal step of size decay_lr l1_proximal;
+    then average = theta - average_keep (theta - average), which is exact where nothing is kept and where both are equal.
 
-    Arguments of the formula: theta, gradient, [mask], *states; scalars gradient_scale, decay_lr (the plain learning rate),
-    those of `features`, those of the rule. Penalties are added after clipping, so clipping does not weaken them.
+    Arguments of the formula: theta, gradient, [mask], *states, [average]; scalars gradient_scale, decay_lr (the plain learning
+    rate), those of `features`, those of the rule, [average_keep]. Penalties are added after clipping, so clipping does not
+    weaken them.
     """
-    masked = (MASK,) if MASK in features else ()
+    masked, averaged = ((MASK,) if MASK in features else ()), ((AVERAGE,) if AVERAGE in features else ())
     features = tuple(f for f in FEATURES if f in features)
-    scalars = (GRADIENT_SCALE, "decay_lr", *features, *rule.scalars)
-    kinds = {**dict.fromkeys(("theta", "gradient", *masked, *rule.states), "each"), **dict.fromkeys(scalars, "group")}
+    states = (*rule.states, *averaged)
+    scalars = (GRADIENT_SCALE, "decay_lr", *features, *rule.scalars, *((AVERAGE_KEEP,) if averaged else ()))
+    kinds = {**dict.fromkeys(("theta", "gradient", *masked, *states), "each"), **dict.fromkeys(scalars, "group")}
 
     def function(theta: Any, gradient: Any, *rest: Any) -> tuple[Any, ...]:
         mask, rest = rest[: len(masked)], rest[len(masked) :]
-        states = rest[: len(rule.states)]
-        scale, decay_lr, *others = rest[len(rule.states) :]
+        before, rest = rest[: len(states)], rest[len(states) :]
+        scale, decay_lr, *others = rest
         setting = dict(zip(features, others, strict=False))
         g = penalised_gradient(theta, gradient, scale, setting)
-        if "weight_decay" in setting:
+        if "weight_decay" in setting and not rule.decays:
             theta = theta - decay_lr * setting["weight_decay"] * theta
-        theta, *new_states = rule.function(theta, g, *states, *others[len(features) :])
+        decay = {"decay": setting.get("weight_decay")} if rule.decays else {}
+        own = others[len(features) : len(features) + len(rule.scalars)]
+        theta, *after = rule.function(theta, g, *before[: len(rule.states)], *own, **decay)
         if "l1_proximal" in setting:
             theta = shrink(theta, decay_lr * setting["l1_proximal"])
-        return hold(mask, theta, *new_states)
+        if averaged:
+            after.append(theta - others[-1] * (theta - before[-1]))
+        return hold(mask, theta, *after)
 
-    name = "_".join((rule.name, "update", *features, *masked))
-    return make_formula(name, function, kinds, ("each",) * (1 + len(rule.states)), ("theta", *rule.states))
+    name = "_".join((rule.name, "update", *features, *masked, *averaged))
+    return make_formula(name, function, kinds, ("each",) * (1 + len(states)), ("theta", *states))
 
 
 @cache
@@ -334,4 +376,5 @@ lamb_direction()
 lamb_direction(FEATURES)
 for _name in ("sgd", "momentum_update", "nesterov_look_ahead", "adam_outside"):
     update_formula(RULES[_name], (*FEATURES, MASK))
+    update_formula(RULES[_name], (*FEATURES, MASK, AVERAGE))
 lamb_direction((*FEATURES, MASK))

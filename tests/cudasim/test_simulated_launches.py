@@ -69,7 +69,12 @@ CASES = {
     "float16, whose loss is scaled": (lambda: fs.AdamW(1e-2), {"precision": "float16"}, {}),
     "states rounded at random": (lambda: fs.AdamW(1e-2, state_dtype="bfloat16"), {}, {}),
     "RAdam, whose divisor changes between steps 7 and 8, which are one launch": (lambda: fs.RAdam(1e-2, beta2=0.75), {}, {}),
+    "Schedule-Free AdamW, in its warm-up": (lambda: fs.ScheduleFreeAdamW(1e-2, weight_decay=0.1, warmup_steps=9), {}, {}),
     "LAMB, with two tables": (lambda: fs.LAMB(1e-2), {}, {"shuffle": "never"}),
+    "parameters that are averaged": (lambda: fs.AdamW(1e-2), {"average": fs.EMA(0.9)}, {}),
+    "the same with a loss that is scaled": (
+        lambda: fs.LAMB(1e-2), {"average": fs.EMA(0.9), "precision": "float16", "on_nonfinite": "skip"}, {},
+    ),
     "rate and momentum by schedule": (lambda: fs.Momentum(0.05), {}, {"schedule": lambda: fs.OneCycle()}),
     "a state in 16 bits, losses that are scaled, momentum by schedule": (
         lambda: fs.Nesterov(0.05, state_dtype="bfloat16", groups=[fs.ParameterGroup("*.bias", lr_scale=2.0)]),

@@ -54,7 +54,15 @@ def test_at_any_step(backend, after, every_steps, tmp_path):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("optimizer", ["Adam", "LAMB", "Nesterov", "Momentum", "AdaDelta", "RAdam"])
+@pytest.mark.parametrize("optimizer", [fs.AdamW(0.01), fs.LAMB(0.01)], ids=repr)
+def test_averages_of_the_parameters(backend, optimizer, tmp_path):
+    same(maker(backend, optimizer, average=fs.EMA(0.95)), tmp_path, after=(9, 13, 33))
+    with pytest.raises(fs.CheckpointError, match=r"step\.average"):
+        fit(trainer_of(backend, optimizer, average=fs.EMA(0.9)), tmp_path)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("optimizer", ["Adam", "LAMB", "Nesterov", "Momentum", "AdaDelta", "RAdam", "ScheduleFreeAdamW"])
 def test_optimizers(backend, optimizer, tmp_path):
     kind = getattr(fs, optimizer)
     same(maker(backend, kind(0.01), schedule="cosine"), tmp_path, after=(13, 33))

@@ -32,7 +32,7 @@ def data(rows=203, seed=0):
 
 def trainer_of(backend="numpy", optimizer=None, extra=(), seed=3, patience=4, **options):
     """A trainer with dropout, momentum by schedule, early stopping and a log of its own."""
-    own = ("precision", "deterministic", "micro_batch", "on_nonfinite")
+    own = ("precision", "deterministic", "micro_batch", "on_nonfinite", "average")
     step_options = {name: options.pop(name) for name in own if name in options}
     optimizer = optimizer or fs.Momentum(0.05)
     step = fs.TrainStep(

@@ -7,6 +7,7 @@ import pickle
 
 import numpy as np
 import pytest
+from optimizer_cases import NOT_PROXIMAL
 
 import fusedstep as fs
 from fusedstep.framework.optimizers import headroom
@@ -35,12 +36,10 @@ both_backends = pytest.mark.parametrize("backend", ["numpy", "numba"])
 
 
 def new_step(optimizer, backend="numpy", precision="float32", weight=0.01, **options):
-    step = fs.TrainStep(
-        fs.mlp([4, 3]), fs.SoftmaxCrossEntropy(), optimizer, backend=backend, precision=precision, **options
-    )  # fmt: skip
-    for view in step.model.arena.views.values():
+    model = fs.mlp([4, 3]).initialize(0, backend, "float64" if precision == "float64" else "float32")
+    for view in model.parameters().values():
         view[...] = weight
-    return step
+    return fs.TrainStep(model, fs.SoftmaxCrossEntropy(), optimizer, backend=backend, precision=precision, **options)
 
 
 def content(step):
@@ -91,6 +90,8 @@ def test_a_huge_gradient_is_an_error_or_gives_finite_numbers(kind, form, precisi
     ids=str,
 )  # fmt: skip
 def test_huge_settings_are_an_error_or_give_finite_numbers(kind, form, precision, backend, settings):
+    if "l1_form" in settings and kind.__name__ in NOT_PROXIMAL:
+        pytest.skip(f"{kind.__name__} refuses the proximal form")
     step = new_step(kind(**form, **settings), backend, precision, weight=1e8)
     for scale in (1.0, 1e10, 1.0, 1.0):
         take(step, scale)
