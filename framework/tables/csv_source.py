@@ -61,8 +61,9 @@ def read_csv(
     """Read a delimited text file; see `find_layout` for what is inferred.
 
     A column is int64, float64, bool or datetime64[us] if each of its cells is of that type or missing. All others are text as
-    it is written, also integers that int64 does not hold; in text only empty cells are missing, and blanks at both ends of a
-    cell are removed. Blank lines are skipped, and so are lines of another length that begin with `#`.
+    it is written, also integers that int64 does not hold, and those that begin with 0 in the first lines; in text only empty
+    cells are missing, and blanks at both ends of a cell are removed. Blank lines are skipped, and so are lines of another
+    length that begin with `#`.
 
     Args: path – of the file; only – names of the columns to keep, all by default; text – names of columns to read as text
         even if every cell is a number; max_unpacked – see `allowed_bytes`; options – what is known of the layout; missing –

@@ -21,6 +21,7 @@ from typing import IO, Any, NamedTuple
 from ...errors import DataFileError, EmptyDataError, HyperparameterError
 from ..sources.names import listed
 from ..sources.unpacked import opened
+from .cells import LEADING_ZERO
 
 _SAMPLE_BYTES, _MOST_SAMPLE_BYTES = 1 << 16, 1 << 26
 _SAMPLE_LINES, _FEWEST_LINES, _SAMPLE_CHARACTERS = 200, 6, 1 << 20
@@ -429,7 +430,9 @@ def _is_value(cell: str) -> bool:
 
 
 def is_typed(cell: str, decimal: str) -> bool:
-    """Whether a cell is a number, a date or a boolean."""
+    """Whether a cell is sure to be a number, a date or a boolean; one such as 007 may be a code."""
+    if LEADING_ZERO.fullmatch(cell):
+        return False
     return (_NUMBERS[decimal].fullmatch(cell) or _DATE_OR_BOOLEAN.fullmatch(cell)) is not None
 
 
