@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,10 @@ from ..sources.names import unknown_column
 from ..sources.unpacked import allowed_bytes
 from .arrow_columns import column_of
 from .cells import MISSING, missing_tokens
+from .column_kind import ColumnKind
 from .columns import Column, is_text
 from .csv_errors import cause, require_closed_quotes
+from .kinds import apply_kinds
 from .table import Table
 from .text_layout import (
     DECIMAL_COMMAS,
@@ -35,6 +38,7 @@ from .text_layout import (
     not_utf8,
     other_encoding,
 )
+from .validation import refuse_infinity
 
 _BLOCK, _LARGEST_BLOCK, _LINES = 1 << 21, 1 << 30, 128
 _GAPS = ("", "NA", "NaN", "nan", "N/A", "null", "NULL", "None", "?", "-")
@@ -72,7 +76,7 @@ def read_csv(
     options = options or TextOptions()
     file = TextFile(path, allowed_bytes(path, max_unpacked))
     tokens = missing_tokens(missing)
-    try:
+    with _reading(path):
         try:
             return _Reader(file, options, tokens, only, text).table()
         except _NotUtf8:
@@ -80,6 +84,42 @@ def read_csv(
             reader = _Reader(file, replace(options, encoding=encoding), tokens, only, text)
             reader.layout = reader.layout.noted(not_utf8(encoding))
             return reader.table()
+
+
+def csv_blocks(
+    paths: Sequence[Path],
+    kinds: Sequence[ColumnKind],
+    max_unpacked: int | str | None,
+    options: TextOptions,
+    missing: Collection[str],
+) -> Iterator[Table]:
+    """The columns of text files, one file after the other, block by block, as `apply_kinds` reads them.
+
+    The layout is what the first rows say of it. Args and errors as of `read_csv`, with a row in a message counted in its file.
+    """
+    require("pyarrow.csv", "tables", "reading CSV")
+    tokens, names = missing_tokens(missing), [one.name for one in kinds]
+    for path in paths:
+        texts = [one.name for one in kinds if one.kind == "text"]
+        with _reading(path):
+            reader = _Reader(TextFile(path, allowed_bytes(path, max_unpacked)), options, tokens, names, texts)
+            places = reader.places()
+            layout = reader.layout
+            options = replace(options, decimal=layout.decimal, header=layout.header)
+            numbers = {places[one.name] for one in kinds if one.kind == "number"}
+            before = 0
+            for block in reader.blocks([places[name] for name in names], numbers):
+                table = apply_kinds(block, kinds, missing, layout.decimal, before)
+                refuse_infinity(table.columns.items(), table.source, before)
+                before += len(table)
+                yield Table(table.columns, table.source, layout)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turns what is raised for the bytes of a file into DataFileError."""
+    try:
+        yield
     except UnicodeDecodeError as error:
         raise DataFileError(
             f"{path}: expected {error.encoding} text, found other bytes ({error}); give its encoding with --encoding "
@@ -107,11 +147,8 @@ class _Reader:
     def table(self) -> Table:
         """See `read_csv`."""
         names, path = self.layout.names, self.file.path
-        there = set(names)
-        absent = [name for name in self.only or () if name not in there]
-        if absent:
-            raise unknown_column(absent, names, path.name)
-        chosen = there if self.only is None else set(self.only)
+        there = self.places()
+        chosen = set(there if self.only is None else self.only)
         wanted = [j for j, name in enumerate(names) if name in chosen]
         as_text = self.layout.texts.union(j for j in wanted if names[j] in self.text)
         columns = self.columns(wanted, as_text)
@@ -123,6 +160,15 @@ class _Reader:
             del columns[len(names) - 1]
             self.layout = self.layout.noted("each line ends in a delimiter, after which there is no column")
         return Table({names[j]: column for j, column in columns.items()}, path.name, self.layout)
+
+    def places(self) -> dict[str, int]:
+        """The numbers of all columns; UnknownColumn if one that is to be read is not there."""
+        names = self.layout.names
+        there = {name: j for j, name in enumerate(names)}
+        absent = [name for name in self.only or () if name not in there]
+        if absent:
+            raise unknown_column(absent, names, self.file.path.name)
+        return there
 
     def columns(self, wanted: Collection[int], as_text: Collection[int]) -> dict[int, Column]:
         """The columns of these numbers, some of them as text."""
@@ -171,6 +217,52 @@ class _Reader:
         spelled = {spelling for one in like_values for spelling in (one, one.upper(), one.title(), f" {one}")}
         return [gap for gap in self.layout.gaps.union(_GAPS, spelled) if gap.strip().lower() in self.tokens]
 
+    def structure(self, breaks: bool, block: int) -> tuple[Any, Any]:
+        """How pyarrow finds the rows and cells of the file; `breaks` – whether cells contain line breaks."""
+        layout = self.layout
+        return (
+            self.csv.ReadOptions(column_names=[str(j) for j in range(len(layout.names))], block_size=block),
+            self.csv.ParseOptions(
+                delimiter=layout.delimiter, quote_char=layout.quote, newlines_in_values=breaks,
+                invalid_row_handler=lambda row: "skip" if row.text[:1] == "#" or not row.text.strip() else "error",
+            ),
+        )  # fmt: skip
+
+    def blocks(self, wanted: Sequence[int], numbers: Collection[int]) -> Iterator[Table]:
+        """These columns, block by block, as text or, if each cell of the block is a number or missing, float64."""
+        layout, path = self.layout, self.file.path
+        block = min(max(_BLOCK, _LINES * layout.longest), _LARGEST_BLOCK)
+        string = self.arrow.string()
+        gaps, seen = self.arrow.array(sorted(self.tokens)), Seen(layout.quote.encode())
+        try:
+            with self.file.utf8(layout.encoding, layout.start, layout.delimiter == " ", seen) as stream:
+                reader = self.csv.open_csv(
+                    stream,
+                    *self.structure(True, block),
+                    self.csv.ConvertOptions(
+                        include_columns=[str(j) for j in wanted], column_types={str(j): string for j in wanted}
+                    ),
+                )
+                for batch in reader:
+                    parts = {j: self.arrow.chunked_array([part]) for j, part in zip(wanted, batch.columns, strict=True)}
+                    made = {j: self.numbers(part, gaps) if j in numbers else part for j, part in parts.items()}
+                    yield Table({layout.names[j]: self.column(j, part) for j, part in made.items()}, path.name, layout)
+        except self.arrow.ArrowInvalid as error:
+            raise cause(self.file, layout, error) from error
+        self.require_closed_quotes(seen)
+
+    def numbers(self, part: Any, gaps: Any) -> Any:
+        """Text as float64 if pyarrow reads each cell that is none of these missing ones as a number; else as it is."""
+        if self.layout.decimal != ".":
+            return part
+        compute = require("pyarrow.compute", "tables", "reading CSV")
+        cells = compute.utf8_trim_whitespace(part)
+        cells = compute.if_else(compute.is_in(compute.utf8_lower(cells), gaps), None, cells)
+        try:
+            return cells.cast(self.arrow.float64())
+        except self.arrow.ArrowInvalid:
+            return part
+
     def attempt(self, wanted: Collection[int], as_text: Collection[int], breaks: bool, block: int) -> dict[int, Any]:
         """One pass over the file; pyarrow.ArrowInvalid if it fails."""
         layout, text = self.layout, self.arrow.dictionary(self.arrow.int32(), self.arrow.string())
@@ -182,11 +274,7 @@ class _Reader:
                 )
             table = self.csv.read_csv(
                 stream,
-                self.csv.ReadOptions(column_names=[str(j) for j in range(len(layout.names))], block_size=block),
-                self.csv.ParseOptions(
-                    delimiter=layout.delimiter, quote_char=layout.quote, newlines_in_values=breaks,
-                    invalid_row_handler=lambda row: "skip" if row.text[:1] == "#" or not row.text.strip() else "error",
-                ),
+                *self.structure(breaks, block),
                 self.csv.ConvertOptions(
                     include_columns=[str(j) for j in wanted] if len(wanted) < len(layout.names) else [],
                     column_types={str(j): text for j in wanted if j in as_text},
@@ -194,11 +282,15 @@ class _Reader:
                     decimal_point=layout.decimal, auto_dict_encode=True, auto_dict_max_cardinality=2**31 - 1,
                 ),
             )  # fmt: skip
-        if seen.quotes % 2 and not seen.end.rstrip().endswith(layout.quote.encode()):
-            require_closed_quotes(self.file, layout)
+        self.require_closed_quotes(seen)
         if table.num_rows == 0:
             raise EmptyDataError(f"{self.file.path}: expected data rows, found none; check how the file was made")
         return dict(zip(wanted, table.columns, strict=True))
+
+    def require_closed_quotes(self, seen: Seen) -> None:
+        """Raises DataFileError for a cell without an end, after a pass over the file."""
+        if seen.quotes % 2 and not seen.end.rstrip().endswith(self.layout.quote.encode()):
+            require_closed_quotes(self.file, self.layout)
 
 
 def _has_large_floats(column: Column) -> bool:
