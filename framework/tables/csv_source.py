@@ -20,10 +20,11 @@ from ..optional import require
 from ..sources.names import unknown_column
 from ..sources.unpacked import allowed_bytes
 from .arrow_columns import column_of
-from .cells import MISSING, missing_tokens
+from .cells import MISSING, has_leading_zero, missing_tokens
 from .columns import Column, is_text
 from .csv_errors import cause, require_closed_quotes
 from .table import Table
+from .text_column import TextColumn
 from .text_layout import (
     DECIMAL_COMMAS,
     Seen,
@@ -53,17 +54,19 @@ def read_csv(
     max_unpacked: int | str | None = None,
     options: TextOptions | None = None,
     missing: Collection[str] = MISSING,
+    drop: Collection[str] = (),
 ) -> Table:
     """Read a delimited text file; see `find_layout` for what is inferred.
 
     A column is int64, float64, bool or datetime64[us] if each of its cells is of that type or missing. All others are text as
-    it is written, also integers that int64 does not hold, and those that begin with 0 in the first lines; in text only empty
-    cells are missing, and blanks at both ends of a cell are removed. Blank lines are skipped, and so are lines of another
+    it is written, also integers that int64 does not hold, and those of which one begins with 0, such as 007; in text only
+    empty cells are missing, and blanks at both ends of a cell are removed. Blank lines are skipped, and so are lines of another
     length that begin with `#`.
 
     Args: path – of the file; only – names of the columns to keep, all by default; text – names of columns to read as text
         even if every cell is a number; max_unpacked – see `allowed_bytes`; options – what is known of the layout; missing –
-        texts that stand for a missing cell among numbers, dates and booleans, in any case.
+        texts that stand for a missing cell among numbers, dates and booleans, in any case; drop – names of columns that are
+        not read, and missing in all rows.
     Returns: the columns, in the order of the file, with the layout.
     Raises: DataFileError for rows of unequal length and files that are not text; EmptyDataError for no data rows; UnknownColumn
         if one of `only` does not exist; MissingDependency without pyarrow.
@@ -74,10 +77,10 @@ def read_csv(
     tokens = missing_tokens(missing)
     try:
         try:
-            return _Reader(file, options, tokens, only, text).table()
+            return _Reader(file, options, tokens, only, text, drop).table()
         except _NotUtf8:
             encoding = other_encoding(file)
-            reader = _Reader(file, replace(options, encoding=encoding), tokens, only, text)
+            reader = _Reader(file, replace(options, encoding=encoding), tokens, only, text, drop)
             reader.layout = reader.layout.noted(not_utf8(encoding))
             return reader.table()
     except UnicodeDecodeError as error:
@@ -97,10 +100,12 @@ class _Reader:
     """Reads the columns of one file; `tokens` – missing texts in lower case, the other arguments as for `read_csv`."""
 
     def __init__(
-        self, file: TextFile, options: TextOptions, tokens: frozenset[str], only: Collection[str] | None, text: Collection[str]
-    ) -> None:
-        self.file, self.options, self.tokens, self.only, self.text = file, options, tokens, only, text
+        self, file: TextFile, options: TextOptions, tokens: frozenset[str], only: Collection[str] | None,
+        text: Collection[str], drop: Collection[str],
+    ) -> None:  # fmt: skip
+        self.file, self.options, self.tokens, self.only, self.text, self.drop = file, options, tokens, only, text, drop
         self.layout = find_layout(file, options, tokens, {*(only or ()), *text})
+        self.zeros = False
         self.arrow = require("pyarrow", "tables", "reading CSV")
         self.csv = require("pyarrow.csv", "tables", "reading CSV")
 
@@ -112,7 +117,7 @@ class _Reader:
         if absent:
             raise unknown_column(absent, names, path.name)
         chosen = there if self.only is None else set(self.only)
-        wanted = [j for j, name in enumerate(names) if name in chosen]
+        wanted = [j for j, name in enumerate(names) if name in chosen and name not in self.drop]
         as_text = self.layout.texts.union(j for j in wanted if names[j] in self.text)
         columns = self.columns(wanted, as_text)
         if self.options.decimal is None and self.layout.decimal == "." and self.has_decimal_commas(columns):
@@ -122,21 +127,24 @@ class _Reader:
         if ends is not None and is_text(ends) and ends.missing.all():
             del columns[len(names) - 1]
             self.layout = self.layout.noted("each line ends in a delimiter, after which there is no column")
-        return Table({names[j]: column for j, column in columns.items()}, path.name, self.layout)
+        rows = len(next(iter(columns.values())))
+        columns |= {j: TextColumn.absent(rows) for j, name in enumerate(names) if name in chosen and name in self.drop}
+        return Table({names[j]: columns[j] for j in sorted(columns)}, path.name, self.layout)
 
     def columns(self, wanted: Collection[int], as_text: Collection[int]) -> dict[int, Column]:
         """The columns of these numbers, some of them as text."""
         types, parts = self.arrow.types, self.read(wanted, as_text)
+        whole = [j for j in wanted if types.is_integer(parts[j].type)] if self.zeros else []
         unsure = [j for j in wanted if types.is_null(parts[j].type) or types.is_time(parts[j].type)]
         sure = sorted(set(wanted).difference(unsure))
         with ThreadPoolExecutor() as pool:
             in_threads = len(sure) <= _MOST_IN_THREADS
             made = (pool.map if in_threads else map)(lambda j: self.column(j, parts.pop(j)), sure)  # none is in memory twice
             found = dict(zip(sure, made, strict=True))
-        unsure += [j for j, column in found.items() if _has_large_floats(column)]
+        unsure += [*whole, *(j for j, column in found.items() if _has_large_floats(column))]
         for j, part in self.read(unsure, unsure).items() if unsure else ():
             written = self.column(j, part)
-            if j not in found or (is_text(written) and any(map(_exceeds_int64, written.values))):
+            if j not in found or (is_text(written) and any(map(_changes_as_number, written.values))):
                 found[j] = written
         return {j: found[j] for j in wanted}
 
@@ -174,7 +182,7 @@ class _Reader:
     def attempt(self, wanted: Collection[int], as_text: Collection[int], breaks: bool, block: int) -> dict[int, Any]:
         """One pass over the file; pyarrow.ArrowInvalid if it fails."""
         layout, text = self.layout, self.arrow.dictionary(self.arrow.int32(), self.arrow.string())
-        seen = Seen(layout.quote.encode())
+        seen = Seen(layout.quote.encode(), layout.delimiter.encode())
         with self.file.utf8(layout.encoding, layout.start, layout.delimiter == " ", seen) as stream:
             if stream.empty:
                 raise EmptyDataError(
@@ -194,6 +202,7 @@ class _Reader:
                     decimal_point=layout.decimal, auto_dict_encode=True, auto_dict_max_cardinality=2**31 - 1,
                 ),
             )  # fmt: skip
+        self.zeros = seen.zeros
         if seen.quotes % 2 and not seen.end.rstrip().endswith(layout.quote.encode()):
             require_closed_quotes(self.file, layout)
         if table.num_rows == 0:
@@ -205,7 +214,9 @@ def _has_large_floats(column: Column) -> bool:
     return not is_text(column) and column.dtype == np.float64 and bool((np.abs(column) >= _TOO_LARGE).any())
 
 
-def _exceeds_int64(cell: str) -> bool:
-    return _MANY_DIGITS.fullmatch(cell) is not None and not -(2**63) <= int(cell[:40]) < 2**63
+def _changes_as_number(cell: str) -> bool:
+    """Whether a number is not printed as it is written: 007, and whole numbers that int64 does not hold."""
+    too_large = _MANY_DIGITS.fullmatch(cell) is not None and not -(2**63) <= int(cell[:40]) < 2**63
+    return too_large or has_leading_zero(cell)
 
 

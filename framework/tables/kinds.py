@@ -19,17 +19,17 @@ from ...errors import DataFileError, EmptyDataError, HyperparameterError
 from ..sources.names import unknown_column
 from .cells import (
     DATE_FORMS,
-    LEADING_ZERO,
     MISSING,
     DateForm,
     booleans,
     dates,
+    has_leading_zero,
     integers,
     is_decorated,
     like_dates,
     missing_tokens,
     numbers,
-)  # fmt: skip
+)
 from .column_kind import KINDS, ColumnKind, Kind, kinds_from_json, kinds_to_json
 from .column_values import FEW_ROWS, TextCells, absent_rows, as_text, counts_rows, describe, like_an_index, quoted, short
 from .columns import Column, is_text
@@ -112,6 +112,15 @@ def apply_kinds(
         reader = _ColumnReader(one.name, tokens, decimal=decimal, source=table.source)
         columns[one.name] = reader.read(chosen.columns[one.name], one)
     return Table(columns, table.source)
+
+
+def as_numbers(column: Column, decimal: str = ".") -> Column:
+    """Text of which each cell is a number or missing as numbers, other columns as they are."""
+    if not is_text(column):
+        return column
+    cells = TextCells(column, missing_tokens(MISSING))
+    found = numbers(cells.values, decimal)
+    return column if np.isnan(found).any() or not cells.present else cells.spread(found)
 
 
 def require_names(
@@ -314,7 +323,7 @@ class _ColumnReader:
 
     def _zeros(self, cells: TextCells) -> str:
         """A note on numbers that begin with 0, which may be codes."""
-        coded = np.array([LEADING_ZERO.fullmatch(value.strip()) is not None for value in cells.values], dtype=np.bool_)
+        coded = np.array([has_leading_zero(value) for value in cells.values], dtype=np.bool_)
         if not coded.any():
             return ""
         return f"numbers of {self.name!r} such as {quoted(cells.first(coded)[2])} begin with 0; if they are codes, give --text"

@@ -22,7 +22,7 @@ from .bundled import read_bundled
 from .cells import MISSING
 from .column_kind import kinds_from_json
 from .idx_source import read_idx, read_idx_labels
-from .kinds import apply_kinds, find_kinds, require_names
+from .kinds import apply_kinds, as_numbers, find_kinds, require_names
 from .layouts import PartFile, file_names
 from .npy_source import read_labels, read_npy
 from .npz_source import ArchiveData, open_npz, open_npz_features, read_npz, read_npz_features
@@ -92,7 +92,8 @@ def load(
     if form in TABLE_FORMATS:
         written = [*targets, *by] if form == "csv" else []
         given = TextOptions(delimiter, encoding, decimal, header)
-        columns, rows, layout = read_tables(form, part_files, [*text, *written], max_unpacked, given, missing)
+        unread = {*drop} - {*targets, *by}
+        columns, rows, layout = read_tables(form, part_files, [*text, *written], max_unpacked, given, missing, drop=unread)
         mark = layout.decimal if layout else "."
         if not targets:
             raise UnknownColumn(
@@ -288,6 +289,8 @@ def load_features(
         return Table(made.columns, made.source, layout)
     if form in TABLE_FORMATS:
         read, _, layout = read_tables(form, part_files, text, max_unpacked, given, MISSING, columns)
+        if layout is not None:
+            read = {name: column if name in text else as_numbers(column, layout.decimal) for name, column in read.items()}
         features = Table(read, path.name, layout)
     elif form == "npz":
         features = read_npz_features(path, max_unpacked, part)
