@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import DataFileError, EmptyDataError
+from ...errors import DataFileError, EmptyDataError, UnknownColumn
 from ..optional import require
 from ..sources.names import unknown_column
 from ..sources.unpacked import allowed_bytes
@@ -83,9 +83,10 @@ def read_csv(
             reader = _Reader(file, replace(options, encoding=encoding), tokens, only, text, drop)
             reader.layout = reader.layout.noted(not_utf8(encoding))
             return reader.table()
-    except UnicodeDecodeError as error:
+    except UnicodeError as error:  # not only UnicodeDecodeError, for UTF-16 without a byte order mark
+        stated = getattr(error, "encoding", options.encoding)
         raise DataFileError(
-            f"{path}: expected {error.encoding} text, found other bytes ({error}); give its encoding with --encoding "
+            f"{path}: expected {stated} text, found other bytes ({error}); give its encoding with --encoding "
             "(in Python encoding=)"
         ) from error
     except (OSError, EOFError, zlib.error) as error:
@@ -114,6 +115,12 @@ class _Reader:
         names, path = self.layout.names, self.file.path
         there = set(names)
         absent = [name for name in self.only or () if name not in there]
+        several = self.only is None or len(self.only) > 1
+        if several and len(names) == 1 and not there.issuperset({*(self.only or ()), *self.text}):
+            raise UnknownColumn(
+                f"{path}: expected several columns, found only {names[0]!r}, with {self.layout.delimiter!r} as delimiter; "
+                "state the character between the cells with --delimiter (in Python delimiter=)"
+            )
         if absent:
             raise unknown_column(absent, names, path.name)
         chosen = there if self.only is None else set(self.only)

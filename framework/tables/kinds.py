@@ -180,7 +180,8 @@ class _ColumnReader:
         if is_text(column):
             cells = TextCells(column, self.tokens)
             if kind.kind == "number":
-                found = numbers(cells.values, self.decimal)
+                truths = booleans(cells.values)
+                found = numbers(cells.values, self.decimal) if None in truths else np.array(truths, np.float64)
                 return cells.spread(found) if kind.forced else self._require_all(cells, found, "numbers")
             return self._require_all(cells, dates(cells.values, kind.form or "Y-m-d"), "dates")
         if (column.dtype.kind == "M") == (kind.kind == "date"):

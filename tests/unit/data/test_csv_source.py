@@ -445,6 +445,28 @@ def test_ragged_row_is_reported_with_its_line(write, line, found, rows):
         read(write(f'a,b\n"x\ny",3\n{more}{line}\n4,5\n'))
 
 
+@pytest.mark.parametrize("before", ["My table\n", "Sales 2020\n\n", "% made by x\n% and y\n"])
+def test_lines_before_the_table_are_named(write, before):
+    with pytest.raises(DataFileError, match=rf"line {before.count(chr(10)) + 1}: .*found 3; remove the lines before the table"):
+        read(write(before + "a,b,c\n" + "1,2,3\n" * 30))
+
+
+@pytest.mark.parametrize(("text", "given"), [("a!b!y\n1!2!3\n", {}), ("a,b,y\n1,2,3\n", {"delimiter": ";"})])
+def test_a_table_of_one_column_may_have_another_delimiter(write, text, given):
+    for wanted in ({"text": ["y"]}, {"only": ["a", "b"]}):
+        with pytest.raises(UnknownColumn, match=r"found only 'a.b.y', with '[,;]' as delimiter; .* --delimiter"):
+            read(write(text), **given, **wanted)
+    assert len(read(write(text), **given)) == 1
+    with pytest.raises(UnknownColumn, match="expected the column 'a'"):
+        read(write("b\n1\n"), only=["a"])
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "ascii"])
+def test_a_stated_encoding_that_is_another(write, encoding):
+    with pytest.raises(DataFileError, match=f"expected {encoding}.* text, found other bytes .*; give its encoding"):
+        read(write("größe,y\n" + "1,2\n" * 50), encoding=encoding)
+
+
 def test_a_quote_that_is_never_closed(write):
     rows = "1,2\n" * 50_000
     for text in (f'a,b\n1,"x\n{rows}', f'a,b\n{rows}1,"x\n1,2\n'):
