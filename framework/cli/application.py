@@ -26,6 +26,7 @@ from .later import LATER, STYLE, Later
 from .options import DEBUG_KEY, Debug
 from .predict_command import predict
 from .search_command import search
+from .single_values import Command
 from .train_command import train
 
 HELP = """Train multi-layer perceptrons, on a CPU or a CUDA GPU with the same commands and the same numbers.
@@ -120,7 +121,7 @@ def _has_working_folder() -> bool:
 
 app = typer.Typer(name="fusedstep", cls=_Group, help=HELP, **STYLE)
 for _run in (backends, train, predict, find_lr, search, compare, example):
-    app.command(_run.__name__.replace("_", "-"))(command(_run))
+    app.command(_run.__name__.replace("_", "-"), cls=Command)(command(_run))
 
 
 def _version(wanted: bool) -> None:

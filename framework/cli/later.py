@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperCommand
 
 from .declared import command
+from .single_values import Command
 
 LATER = {
     "bench": (
@@ -51,5 +52,5 @@ def load(name: str) -> Any:
     package = __package__.removesuffix(".framework.cli")
     function = getattr(import_module(f"{package}.{LATER[name][0]}"), name)
     single = typer.Typer(**STYLE)
-    single.command(name)(command(function))
+    single.command(name, cls=Command)(command(function))
     return typer.main.get_command(single)

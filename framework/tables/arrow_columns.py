@@ -37,11 +37,19 @@ def chosen_names(names: Sequence[str], only: Collection[str] | None, path: Path)
     return [name for name in names if name in chosen]
 
 
-def table_of(table: Any, path: Path, text: Collection[str] = ()) -> Table:
-    """A pyarrow.Table from a file as a table, some columns of it as text; EmptyDataError for no rows."""
-    if table.num_rows == 0:
+def table_of(table: Any, path: Path, text: Collection[str] = (), names: Sequence[str] | None = None) -> Table:
+    """A pyarrow.Table from a file as a table, some columns of it as text; EmptyDataError for no rows.
+
+    Args: names – of the columns of the result, by default those of the table; columns that it lacks are missing in all rows.
+    """
+    rows = table.num_rows
+    if rows == 0:
         raise EmptyDataError(f"{path}: expected data rows, found none; check how the file was made")
-    columns = {name: column_of(table.column(name), name, str(path), name in text) for name in table.column_names}
+    there = set(table.column_names)
+    columns = {
+        name: column_of(table.column(name), name, str(path), name in text) if name in there else TextColumn.absent(rows)
+        for name in (table.column_names if names is None else names)
+    }
     return Table(columns, path.name)
 
 

@@ -123,6 +123,11 @@ def dates(values: Sequence[str], form: DateForm) -> NDArray[np.datetime64]:
     return found
 
 
+def has_leading_zero(value: str) -> bool:
+    """Whether a value is a whole number such as 007, which may be a code."""
+    return _LEADING_ZERO.fullmatch(value.strip()) is not None
+
+
 def is_decorated(value: str) -> bool:
     """Whether a value is a number with a percent or currency sign, a decimal comma or thousands separators."""
     return _DECORATED.fullmatch(value.strip()) is not None
@@ -130,8 +135,7 @@ def is_decorated(value: str) -> bool:
 
 _UNLIKE_NUMBERS = re.compile(r"[^0-9+\-.eE]")
 """What only cells have that are no numbers, or numbers to look at one by one."""
-LEADING_ZERO = re.compile(r"[+-]?0\d+", re.ASCII)
-"""Whole numbers such as 007, which may be codes."""
+_LEADING_ZERO = re.compile(r"[+-]?0\d+", re.ASCII)
 _INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
 _GROUPED = r"(?:\d+|\d{1,3}(?:[., '\u2019\u00a0\u202f]\d{3})+)?(?:[.,]\d*)?"
 _SIGN = r"(?:[$€£¥₹]|USD|EUR|GBP|CHF)"

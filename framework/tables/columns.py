@@ -6,6 +6,8 @@ network is in `column_codings.py`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -42,6 +44,8 @@ def as_column(values: ArrayLike | TextColumn, name: str) -> Column:
     if isinstance(values, TextColumn):
         return values
     array = array_of(values, name)
+    if isinstance(values, list | tuple) and array.ndim == 1 and _changes(values, array.dtype):
+        array = np.array([None, *values], dtype=object)[1:]
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim != 1:
@@ -85,6 +89,13 @@ def array_of(values: Any, name: str) -> NDArray[Any]:
     return array
 
 
+def _changes(entries: Sequence[Any], dtype: np.dtype[Any]) -> bool:
+    """Whether NumPy makes text of numbers, or perhaps other numbers of integers, to give a list one type."""
+    if dtype.kind == "U":
+        return not all(isinstance(entry, str) for entry in entries)
+    return dtype.kind == "f" and any(isinstance(entry, int) for entry in entries)
+
+
 def narrowed(column: Column) -> Column:
     """Return int64 for float64 that holds only integers, so that a label read as 1.0 becomes 1 again."""
     if is_text(column) or column.dtype != np.float64 or column.size == 0 or not np.isfinite(column).all():
@@ -94,8 +105,18 @@ def narrowed(column: Column) -> Column:
 
 
 def _as_integers(array: NDArray[Any]) -> Column:
+    """int64, or text if one is too large, so that none becomes another number."""
     too_large = array.dtype == np.uint64 and array.size and int(array.max()) > np.iinfo(np.int64).max
-    return array.astype(np.float64 if too_large else np.int64, copy=False)
+    return TextColumn.of(map(str, array.tolist())) if too_large else array.astype(np.int64, copy=False)
+
+
+def _from_dates(entries: Iterable[Any]) -> NDArray[np.datetime64]:
+    """Dates and times of Python as datetime64[us], those with an offset in UTC; NaT for what is missing."""
+    made = []
+    for entry in entries:
+        zone = entry.utcoffset() if isinstance(entry, datetime) and entry == entry else None
+        made.append("NaT" if entry is None or entry != entry else (entry.replace(tzinfo=None) - zone if zone else entry))
+    return np.array(made, dtype="datetime64[us]")
 
 
 def _from_objects(array: NDArray[Any], name: str) -> Column:
@@ -108,9 +129,16 @@ def _from_objects(array: NDArray[Any], name: str) -> Column:
         if all(isinstance(entry, (bool, np.bool_)) for entry in present):
             return np.array(entries, dtype=np.bool_)
         if all(isinstance(entry, (int, np.integer)) and not isinstance(entry, bool) for entry in present):
-            return _as_integers(np.array(entries))
+            whole = [int(entry) for entry in entries]
+            fits = min(whole) >= -(2**63) and max(whole) < 2**63
+            return np.array(whole, dtype=np.int64) if fits else TextColumn.of(map(str, whole))
+    if present and all(isinstance(entry, date) for entry in present):
+        return _from_dates(entries)
     if all(isinstance(entry, (bool, np.bool_, int, np.integer, float, np.floating)) for entry in present):
         numbers = [float("nan") if absent else float(entry) for entry, absent in zip(entries, missing, strict=True)]
         return np.array(numbers, dtype=np.float64)
     found = ", ".join(sorted({type(entry).__name__ for entry in present}))
-    raise DtypeError(f"{name}: expected all numbers or all text, got a mixture of {found}; convert it to one type")
+    what = f"a mixture of {found}" if "," in found else f"objects ({found})"
+    raise DtypeError(
+        f"{name}: expected all numbers, all text or all dates, got {what}; convert it to one type, such as with astype(str)"
+    )

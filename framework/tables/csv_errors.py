@@ -16,6 +16,11 @@ def cause(file: TextFile, layout: TextLayout, error: Exception) -> DataFileError
     """
     width = len(layout.names)
     for first, _, row in _rows(file, layout):
+        if len(row) > width == 1:
+            return DataFileError(
+                f"{file.path}, line {first}: expected one cell as in the lines before, found {len(row)}; remove the lines "
+                "before the table, or begin them with #"
+            )
         if len(row) != width and not row[0].startswith("#"):
             more = (
                 f"cells that contain {layout.delimiter!r} need quotes" if not any("\n" in cell for cell in row)

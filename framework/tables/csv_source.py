@@ -16,17 +16,18 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import DataFileError, EmptyDataError
+from ...errors import DataFileError, EmptyDataError, UnknownColumn
 from ..optional import require
 from ..sources.names import unknown_column
 from ..sources.unpacked import allowed_bytes
 from .arrow_columns import column_of
-from .cells import MISSING, missing_tokens
+from .cells import MISSING, has_leading_zero, missing_tokens
 from .column_kind import ColumnKind
 from .columns import Column, is_text
 from .csv_errors import cause, require_closed_quotes
 from .kinds import apply_kinds
 from .table import Table
+from .text_column import TextColumn
 from .text_layout import (
     DECIMAL_COMMAS,
     Seen,
@@ -57,17 +58,19 @@ def read_csv(
     max_unpacked: int | str | None = None,
     options: TextOptions | None = None,
     missing: Collection[str] = MISSING,
+    drop: Collection[str] = (),
 ) -> Table:
     """Read a delimited text file; see `find_layout` for what is inferred.
 
     A column is int64, float64, bool or datetime64[us] if each of its cells is of that type or missing. All others are text as
-    it is written, also integers that int64 does not hold, and those that begin with 0 in the first lines; in text only empty
-    cells are missing, and blanks at both ends of a cell are removed. Blank lines are skipped, and so are lines of another
+    it is written, also integers that int64 does not hold, and those of which one begins with 0, such as 007; in text only
+    empty cells are missing, and blanks at both ends of a cell are removed. Blank lines are skipped, and so are lines of another
     length that begin with `#`.
 
     Args: path – of the file; only – names of the columns to keep, all by default; text – names of columns to read as text
         even if every cell is a number; max_unpacked – see `allowed_bytes`; options – what is known of the layout; missing –
-        texts that stand for a missing cell among numbers, dates and booleans, in any case.
+        texts that stand for a missing cell among numbers, dates and booleans, in any case; drop – names of columns that are
+        not read, and missing in all rows.
     Returns: the columns, in the order of the file, with the layout.
     Raises: DataFileError for rows of unequal length and files that are not text; EmptyDataError for no data rows; UnknownColumn
         if one of `only` does not exist; MissingDependency without pyarrow.
@@ -78,10 +81,10 @@ def read_csv(
     tokens = missing_tokens(missing)
     with _reading(path):
         try:
-            return _Reader(file, options, tokens, only, text).table()
+            return _Reader(file, options, tokens, only, text, drop).table()
         except _NotUtf8:
             encoding = other_encoding(file)
-            reader = _Reader(file, replace(options, encoding=encoding), tokens, only, text)
+            reader = _Reader(file, replace(options, encoding=encoding), tokens, only, text, drop)
             reader.layout = reader.layout.noted(not_utf8(encoding))
             return reader.table()
 
@@ -102,7 +105,7 @@ def csv_blocks(
     for path in paths:
         texts = [one.name for one in kinds if one.kind == "text"]
         with _reading(path):
-            reader = _Reader(TextFile(path, allowed_bytes(path, max_unpacked)), options, tokens, names, texts)
+            reader = _Reader(TextFile(path, allowed_bytes(path, max_unpacked)), options, tokens, names, texts, ())
             places = reader.places()
             layout = reader.layout
             options = replace(options, decimal=layout.decimal, header=layout.header)
@@ -120,9 +123,10 @@ def _reading(path: Path) -> Iterator[None]:
     """Turns what is raised for the bytes of a file into DataFileError."""
     try:
         yield
-    except UnicodeDecodeError as error:
+    except UnicodeError as error:  # not only UnicodeDecodeError, for UTF-16 without a byte order mark
+        stated = getattr(error, "encoding", "UTF-16")
         raise DataFileError(
-            f"{path}: expected {error.encoding} text, found other bytes ({error}); give its encoding with --encoding "
+            f"{path}: expected {stated} text, found other bytes ({error}); give its encoding with --encoding "
             "(in Python encoding=)"
         ) from error
     except (OSError, EOFError, zlib.error) as error:
@@ -137,10 +141,12 @@ class _Reader:
     """Reads the columns of one file; `tokens` – missing texts in lower case, the other arguments as for `read_csv`."""
 
     def __init__(
-        self, file: TextFile, options: TextOptions, tokens: frozenset[str], only: Collection[str] | None, text: Collection[str]
-    ) -> None:
-        self.file, self.options, self.tokens, self.only, self.text = file, options, tokens, only, text
+        self, file: TextFile, options: TextOptions, tokens: frozenset[str], only: Collection[str] | None,
+        text: Collection[str], drop: Collection[str],
+    ) -> None:  # fmt: skip
+        self.file, self.options, self.tokens, self.only, self.text, self.drop = file, options, tokens, only, text, drop
         self.layout = find_layout(file, options, tokens, {*(only or ()), *text})
+        self.zeros = False
         self.arrow = require("pyarrow", "tables", "reading CSV")
         self.csv = require("pyarrow.csv", "tables", "reading CSV")
 
@@ -149,7 +155,7 @@ class _Reader:
         names, path = self.layout.names, self.file.path
         there = self.places()
         chosen = set(there if self.only is None else self.only)
-        wanted = [j for j, name in enumerate(names) if name in chosen]
+        wanted = [j for j, name in enumerate(names) if name in chosen and name not in self.drop]
         as_text = self.layout.texts.union(j for j in wanted if names[j] in self.text)
         columns = self.columns(wanted, as_text)
         if self.options.decimal is None and self.layout.decimal == "." and self.has_decimal_commas(columns):
@@ -159,13 +165,21 @@ class _Reader:
         if ends is not None and is_text(ends) and ends.missing.all():
             del columns[len(names) - 1]
             self.layout = self.layout.noted("each line ends in a delimiter, after which there is no column")
-        return Table({names[j]: column for j, column in columns.items()}, path.name, self.layout)
+        rows = len(next(iter(columns.values())))
+        columns |= {j: TextColumn.absent(rows) for j, name in enumerate(names) if name in chosen and name in self.drop}
+        return Table({names[j]: columns[j] for j in sorted(columns)}, path.name, self.layout)
 
     def places(self) -> dict[str, int]:
         """The numbers of all columns; UnknownColumn if one that is to be read is not there."""
         names = self.layout.names
         there = {name: j for j, name in enumerate(names)}
         absent = [name for name in self.only or () if name not in there]
+        several = self.only is None or len(self.only) > 1
+        if several and len(names) == 1 and not {*there}.issuperset({*(self.only or ()), *self.text}):
+            raise UnknownColumn(
+                f"{self.file.path}: expected several columns, found only {names[0]!r}, with {self.layout.delimiter!r} as "
+                "delimiter; state the character between the cells with --delimiter (in Python delimiter=)"
+            )
         if absent:
             raise unknown_column(absent, names, self.file.path.name)
         return there
@@ -173,16 +187,17 @@ class _Reader:
     def columns(self, wanted: Collection[int], as_text: Collection[int]) -> dict[int, Column]:
         """The columns of these numbers, some of them as text."""
         types, parts = self.arrow.types, self.read(wanted, as_text)
+        whole = [j for j in wanted if types.is_integer(parts[j].type)] if self.zeros else []
         unsure = [j for j in wanted if types.is_null(parts[j].type) or types.is_time(parts[j].type)]
         sure = sorted(set(wanted).difference(unsure))
         with ThreadPoolExecutor() as pool:
             in_threads = len(sure) <= _MOST_IN_THREADS
             made = (pool.map if in_threads else map)(lambda j: self.column(j, parts.pop(j)), sure)  # none is in memory twice
             found = dict(zip(sure, made, strict=True))
-        unsure += [j for j, column in found.items() if _has_large_floats(column)]
+        unsure += [*whole, *(j for j, column in found.items() if _has_large_floats(column))]
         for j, part in self.read(unsure, unsure).items() if unsure else ():
             written = self.column(j, part)
-            if j not in found or (is_text(written) and any(map(_exceeds_int64, written.values))):
+            if j not in found or (is_text(written) and any(map(_changes_as_number, written.values))):
                 found[j] = written
         return {j: found[j] for j in wanted}
 
@@ -233,7 +248,7 @@ class _Reader:
         layout, path = self.layout, self.file.path
         block = min(max(_BLOCK, _LINES * layout.longest), _LARGEST_BLOCK)
         string = self.arrow.string()
-        gaps, seen = self.arrow.array(sorted(self.tokens)), Seen(layout.quote.encode())
+        gaps, seen = self.arrow.array(sorted(self.tokens)), Seen(layout.quote.encode(), layout.delimiter.encode())
         try:
             with self.file.utf8(layout.encoding, layout.start, layout.delimiter == " ", seen) as stream:
                 reader = self.csv.open_csv(
@@ -266,7 +281,7 @@ class _Reader:
     def attempt(self, wanted: Collection[int], as_text: Collection[int], breaks: bool, block: int) -> dict[int, Any]:
         """One pass over the file; pyarrow.ArrowInvalid if it fails."""
         layout, text = self.layout, self.arrow.dictionary(self.arrow.int32(), self.arrow.string())
-        seen = Seen(layout.quote.encode())
+        seen = Seen(layout.quote.encode(), layout.delimiter.encode())
         with self.file.utf8(layout.encoding, layout.start, layout.delimiter == " ", seen) as stream:
             if stream.empty:
                 raise EmptyDataError(
@@ -282,6 +297,7 @@ class _Reader:
                     decimal_point=layout.decimal, auto_dict_encode=True, auto_dict_max_cardinality=2**31 - 1,
                 ),
             )  # fmt: skip
+        self.zeros = seen.zeros
         self.require_closed_quotes(seen)
         if table.num_rows == 0:
             raise EmptyDataError(f"{self.file.path}: expected data rows, found none; check how the file was made")
@@ -297,7 +313,9 @@ def _has_large_floats(column: Column) -> bool:
     return not is_text(column) and column.dtype == np.float64 and bool((np.abs(column) >= _TOO_LARGE).any())
 
 
-def _exceeds_int64(cell: str) -> bool:
-    return _MANY_DIGITS.fullmatch(cell) is not None and not -(2**63) <= int(cell[:40]) < 2**63
+def _changes_as_number(cell: str) -> bool:
+    """Whether a number is not printed as it is written: 007, and whole numbers that int64 does not hold."""
+    too_large = _MANY_DIGITS.fullmatch(cell) is not None and not -(2**63) <= int(cell[:40]) < 2**63
+    return too_large or has_leading_zero(cell)
 
 

@@ -27,6 +27,7 @@ def read_feather(
     text: Collection[str] = (),
     max_unpacked: int | str | None = None,
     *_: object,
+    drop: Collection[str] = (),
 ) -> Table:
     """Read a Feather file, version 2, which is an Arrow IPC file, or an Arrow IPC stream; otherwise as `read_parquet`."""
     arrow = require("pyarrow", "tables", "reading Feather")
@@ -38,12 +39,13 @@ def read_feather(
         # A file is a stream between a magic number and a footer.
         stream = arrow.py_buffer(content).slice(8 if content.startswith(_MAGIC) else 0)
         names = list(ipc.open_stream(stream).schema.names)
-        wanted = chosen_names(names, only, path)
+        chosen = chosen_names(names, only, path)
+        wanted = [name for name in chosen if name not in drop]
         require_allowed(path, _decoded_bytes(ipc, stream, len(names)), allowed_bytes(path, max_unpacked))
         fields = [names.index(name) for name in wanted]
         table = ipc.open_stream(stream, options=ipc.IpcReadOptions(included_fields=fields)).read_all()
         table.validate(full=True)
-        return table_of(table.select(wanted), path, text)
+        return table_of(table.select(wanted), path, text, chosen)
     except (arrow.ArrowException, OSError, ValueError, OverflowError, LookupError, struct.error) as error:
         if isinstance(error, FusedstepError):
             raise

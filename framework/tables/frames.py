@@ -136,11 +136,9 @@ def _series(series: Any, name: str) -> Column:
         return column_of(native, name)
     try:
         column = series.to_arrow()
-    except (arrow.ArrowException, TypeError, ValueError, NotImplementedError) as error:
-        raise DtypeError(
-            f"column {name!r}: expected all numbers, all text or all dates, got a mixture or other objects ({error}); "
-            "convert the column to one type, such as with astype(str), or drop it"
-        ) from error
+    except (arrow.ArrowException, TypeError, ValueError, OverflowError, NotImplementedError):
+        # Sparse columns of pandas, integers of Python that are too large, and mixtures, which are refused.
+        return as_column(native.to_numpy(), f"column {name!r}")
     try:
         return column_of(column if isinstance(column, arrow.ChunkedArray) else arrow.chunked_array([column]), name)
     except DataFileError as error:

@@ -19,17 +19,17 @@ from ...errors import DataFileError, EmptyDataError, HyperparameterError
 from ..sources.names import unknown_column
 from .cells import (
     DATE_FORMS,
-    LEADING_ZERO,
     MISSING,
     DateForm,
     booleans,
     dates,
+    has_leading_zero,
     integers,
     is_decorated,
     like_dates,
     missing_tokens,
     numbers,
-)  # fmt: skip
+)
 from .column_kind import KINDS, ColumnKind, Kind, kinds_from_json, kinds_to_json
 from .column_values import FEW_ROWS, TextCells, absent_rows, as_text, counts_rows, describe, like_an_index, quoted, short
 from .columns import Column, is_text
@@ -134,6 +134,15 @@ def apply_kinds(
     return Table(columns, table.source)
 
 
+def as_numbers(column: Column, decimal: str = ".") -> Column:
+    """Text of which each cell is a number or missing as numbers, other columns as they are."""
+    if not is_text(column):
+        return column
+    cells = TextCells(column, missing_tokens(MISSING))
+    found = numbers(cells.values, decimal)
+    return column if np.isnan(found).any() or not cells.present else cells.spread(found)
+
+
 def require_names(
     known: Sequence[str], text: Collection[str], number: Collection[str], drop: Collection[str], source: str = ""
 ) -> None:
@@ -192,7 +201,8 @@ class _ColumnReader:
         if is_text(column):
             cells = TextCells(column, self.tokens)
             if kind.kind == "number":
-                found = numbers(cells.values, self.decimal)
+                truths = booleans(cells.values)
+                found = numbers(cells.values, self.decimal) if None in truths else np.array(truths, np.float64)
                 return cells.spread(found) if kind.forced else self._require_all(cells, found, "numbers")
             return self._require_all(cells, dates(cells.values, kind.form or "Y-m-d"), "dates")
         if (column.dtype.kind == "M") == (kind.kind == "date"):
@@ -335,7 +345,7 @@ class _ColumnReader:
 
     def _zeros(self, cells: TextCells) -> str:
         """A note on numbers that begin with 0, which may be codes."""
-        coded = np.array([LEADING_ZERO.fullmatch(value.strip()) is not None for value in cells.values], dtype=np.bool_)
+        coded = np.array([has_leading_zero(value) for value in cells.values], dtype=np.bool_)
         if not coded.any():
             return ""
         return f"numbers of {self.name!r} such as {quoted(cells.first(coded)[2])} begin with 0; if they are codes, give --text"

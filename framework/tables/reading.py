@@ -20,7 +20,7 @@ from .bundled import read_bundled
 from .cells import MISSING
 from .column_kind import kinds_from_json
 from .idx_source import read_idx, read_idx_labels
-from .kinds import apply_kinds, find_kinds
+from .kinds import apply_kinds, as_numbers, find_kinds
 from .layouts import file_names
 from .npy_source import read_labels, read_npy
 from .npz_source import read_npz, read_npz_features, targets_of
@@ -102,7 +102,8 @@ def load(
     if form in TABLE_FORMATS:
         written = [*targets, *by] if form == "csv" else []
         given = TextOptions(delimiter, encoding, decimal, header)
-        columns, rows, layout = read_tables(form, part_files, [*text, *written], max_unpacked, given, missing)
+        unread = {*drop} - {*targets, *by}
+        columns, rows, layout = read_tables(form, part_files, [*text, *written], max_unpacked, given, missing, drop=unread)
         mark = layout.decimal if layout else "."
         if not targets:
             raise UnknownColumn(
@@ -198,6 +199,8 @@ def load_features(
         return Table(made.columns, made.source, layout)
     if form in TABLE_FORMATS:
         read, _, layout = read_tables(form, part_files, text, max_unpacked, given, MISSING, columns)
+        if layout is not None:
+            read = {name: column if name in text else as_numbers(column, layout.decimal) for name, column in read.items()}
         features = Table(read, path.name, layout)
     elif form == "npz":
         features = read_npz_features(path, max_unpacked, part)

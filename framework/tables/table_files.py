@@ -38,16 +38,17 @@ def read_tables(
     options: TextOptions | None = None,
     missing: Collection[str] = MISSING,
     only: Collection[str] | None = None,
+    drop: Collection[str] = (),
 ) -> tuple[dict[str, Column], list[FileRows], TextLayout | None]:
     """The columns of all files, one after the other, how many rows are of which file, and the layout of the first.
 
-    Args: only – columns to read; others as of `read_csv`. Further text files have the decimal mark of the first one, and names
-        in the first row if it has.
+    Args: only – columns to read; drop – columns that are not read, and missing in all rows; others as of `read_csv`. Further
+        text files have the decimal mark of the first one, and names in the first row if it has.
     """
-    tables = _tables(form, part_files, text, max_unpacked, options or TextOptions(), missing, only)
+    tables = _tables(form, part_files, text, max_unpacked, options or TextOptions(), missing, only, drop)
     mixed = mixed_columns([table.columns for table in tables]) if form == "csv" else []
     if mixed:  # numbers in one file only: as it is written in all of them
-        tables = _tables(form, part_files, [*text, *mixed], max_unpacked, options or TextOptions(), missing, only)
+        tables = _tables(form, part_files, [*text, *mixed], max_unpacked, options or TextOptions(), missing, only, drop)
     shards = [one.part == "training" for one in part_files]
     columns = joined_columns([table.columns for table in tables], file_names(part_files), shards)
     return columns, file_rows(part_files, [*map(len, tables)]), tables[0].layout
@@ -61,10 +62,11 @@ def _tables(
     options: TextOptions,
     missing: Collection[str],
     only: Collection[str] | None,
+    drop: Collection[str],
 ) -> list[Table]:
     tables: list[Table] = []
     for one in part_files:
-        tables.append(_TABLES[form](one.path, only, text, max_unpacked, options, missing))
+        tables.append(_TABLES[form](one.path, only, text, max_unpacked, options, missing, drop=drop))
         layout = tables[0].layout
         if layout is not None:
             options = replace(options, decimal=layout.decimal, header=layout.header)

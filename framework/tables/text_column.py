@@ -34,6 +34,11 @@ class TextColumn:
         values[:] = list(number)
         return cls(np.array(codes, dtype=np.int32), values)
 
+    @classmethod
+    def absent(cls, rows: int) -> TextColumn:
+        """A column of so many rows, all of them missing."""
+        return cls(np.full(rows, -1, dtype=np.int32), np.empty(0, dtype=object))
+
     def __len__(self) -> int:
         return len(self.codes)
 

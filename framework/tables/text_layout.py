@@ -21,7 +21,6 @@ from typing import IO, Any, NamedTuple
 from ...errors import DataFileError, EmptyDataError, HyperparameterError
 from ..sources.names import listed
 from ..sources.unpacked import opened
-from .cells import LEADING_ZERO
 
 _SAMPLE_BYTES, _MOST_SAMPLE_BYTES = 1 << 16, 1 << 26
 _SAMPLE_LINES, _FEWEST_LINES, _SAMPLE_CHARACTERS = 200, 6, 1 << 20
@@ -118,16 +117,22 @@ class TextLayout(NamedTuple):
 
 
 class Seen:
-    """What passed in a stream: how many quotes, and its end; `quote` – the character."""
+    """What passed in a stream: how many quotes, its end, and whether a cell begins with 0 and a digit.
 
-    def __init__(self, quote: bytes) -> None:
-        self.quotes, self.end, self._quote = 0, b"", quote
+    Args: quote, delimiter – the characters.
+    """
+
+    def __init__(self, quote: bytes, delimiter: bytes) -> None:
+        self.quotes, self.end, self.zeros, self._quote = 0, b"", False, quote
+        before = re.escape(quote + delimiter) + rb"\r\n"  # looked for last, as this is the fastest order
+        self._zeros = re.compile(rb"0\d(?:(?<=[%b]0\d)|(?<=[%b] 0\d))" % (before, before))
 
     def watched(self, blocks: Iterable[bytes]) -> Iterator[bytes]:
         """The blocks, while they are looked at."""
         for block in blocks:
             if self._quote in block:
                 self.quotes += block.count(self._quote)
+            self.zeros = self.zeros or any(map(self._zeros.search, (block, (self.end or b"\n")[-3:] + block[:3])))
             self.end = block[-100:]
             yield block
 
@@ -430,9 +435,7 @@ def _is_value(cell: str) -> bool:
 
 
 def is_typed(cell: str, decimal: str) -> bool:
-    """Whether a cell is sure to be a number, a date or a boolean; one such as 007 may be a code."""
-    if LEADING_ZERO.fullmatch(cell):
-        return False
+    """Whether a cell is a number, a date or a boolean."""
     return (_NUMBERS[decimal].fullmatch(cell) or _DATE_OR_BOOLEAN.fullmatch(cell)) is not None
 
 

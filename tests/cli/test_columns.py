@@ -151,6 +151,17 @@ def test_booleans_are_the_same_in_every_format(call, table, tmp_path):
     assert call("predict", "d.safetensors", other, "--backend", "numpy").out == wanted.out
 
 
+@pytest.mark.parametrize("word", ["true", "TRUE", "False"])
+def test_booleans_of_any_spelling_are_1_and_0_for_a_model_of_numbers(call, table, word):
+    assert call("train", table({"flag": [1, 0, 0, 1], "a": [1.5, 2.5, 7], "y": ["u", "v", "v"]}), *TRAIN).code == 0
+    spelled = {1: word if word != "False" else "True", 0: word if word == "False" else "false"}
+    new = [table({"flag": cells, "a": [1.5, 2.5, 7]}, name=f"{cells[0]}.csv") for cells in
+           ([1, 0, "", 1], [spelled[1], spelled[0], "NA", spelled[1]])]  # fmt: skip
+    one, other = (call("predict", "d.safetensors", path, "--backend", "numpy") for path in new)
+    assert one.out == other.out
+    assert one.code == 0
+
+
 def test_a_new_file_that_cannot_be_read_as_the_old_one(call, refused, table):
     assert call("train", table({"a": [1.5, 2.5, 4.0], "b": ["p", "q"], "y": ["u", "v"]}), *TRAIN).code == 0
     new = table({"a": [1.5, "many", 4.0], "b": ["p", "q"]}, name="new.csv")

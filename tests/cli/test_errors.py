@@ -51,7 +51,8 @@ from fusedstep.backends.contract import Unavailable
     ],
 )  # fmt: skip
 def test_impossible_options(refused, options, words):
-    assert words in refused("train", "iris", "--backend", "numpy", *options)
+    backend = () if "--backend" in options else ("--backend", "numpy")
+    assert words in refused("train", "iris", *backend, *options)
 
 
 @pytest.mark.parametrize(("value", "code"), [("nunba", 2), (" ", 0), ("", 0)])
@@ -207,6 +208,17 @@ def test_wrong_usage(refused, arguments, words):
     message = refused(*arguments)
     assert words in message.lower()
     assert "--help" in message
+
+
+@pytest.mark.parametrize("command", ["train", "predict", "find-lr", "search", "bench"])
+@pytest.mark.parametrize("second", [("--backend", "numba"), ("--backend=numpy",)])
+def test_an_option_of_one_value_is_given_once(refused, command, second):
+    sources = ("m.safetensors", "d.csv") if command == "predict" else () if command == "bench" else ("iris",)
+    if command == "bench":
+        second = tuple(word.replace("backend", "seconds").replace("numba", "1").replace("numpy", "2") for word in second)
+    option = second[0].split("=")[0]
+    message = refused(command, *sources, option, "numpy" if option == "--backend" else "1", *second)
+    assert message == f"error: {option}: expected one value, got 2; give the option once\n"
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fusedstep.errors import DataFileError, EmptyDataError, HyperparameterError, UnknownColumn
-from fusedstep.framework.tables import csv_source
+from fusedstep.framework.tables import csv_source, text_layout
 from fusedstep.framework.tables.csv_source import read_csv
 from fusedstep.framework.tables.text_column import TextColumn
 from fusedstep.framework.tables.text_layout import TextOptions
@@ -302,6 +302,35 @@ def test_other_texts_with_commas_are_texts(write, cell):
     assert read(write(f"a;b\n1;2\n{cell};3\n1,5;4\n"))["a"] == ["1", cell, "1,5"]
 
 
+@pytest.mark.parametrize("row", [0, 150, 900])
+@pytest.mark.parametrize("cell", ["00501", " 00501", '"00501"', "0007"])
+@pytest.mark.parametrize("line", ["{},7", "7,{}"])
+def test_whole_numbers_that_begin_with_0_are_read_as_written(write, line, cell, row):
+    cells = [str(10000 + i) if i % 5 else "" for i in range(1000)]
+    cells[row] = cell
+    path = write("a,b\n" + "".join(line.format(one) + "\n" for one in cells))
+    column = read(path)["ab"[line.startswith("7")]]
+    assert (column[row], column[11], column[5]) == (cell.strip(' "'), "10011", None)
+
+
+def test_a_zero_that_starts_a_number_is_seen_where_blocks_meet(write, monkeypatch):
+    text = "a,b\n" + "5,6\n" * 100 + "5,012\n" + "5,6\n" * 100
+    for size in range(text.index("012") - 3, text.index("012") + 4):
+        monkeypatch.setattr(text_layout, "_BLOCK", size)
+        assert "012" in read(write(text))["b"]
+
+
+def test_zeros_of_fractions_times_and_other_columns_change_nothing(write):
+    text = "a,b,c,d\n" + "0,0.5,05:00,2020-01-01\n7,00.5,007,2020-01-02 05:00\n"
+    assert read(write(text))["a"] == [0, 7]
+
+
+@pytest.mark.parametrize("name", ["a", "b"])
+def test_dropped_columns_are_not_read(write, name):
+    columns = read(write("a,y,b,\n1,2,3,\n4,5,6,\n"), drop=[name])
+    assert columns == {"a": [1, 4], "y": [2, 5], "b": [3, 6]} | {name: [None, None]}
+
+
 def test_text_found_late_is_text_from_the_start(write, monkeypatch):
     monkeypatch.setattr(csv_source, "_BLOCK", 100)
     monkeypatch.setattr(csv_source, "_LINES", 1)
@@ -414,6 +443,28 @@ def test_ragged_row_is_reported_with_its_line(write, line, found, rows):
     more = "4,5\n" * rows
     with pytest.raises(DataFileError, match=rf"t\.csv, line {rows + 4}: expected 2 cells, found {found};"):
         read(write(f'a,b\n"x\ny",3\n{more}{line}\n4,5\n'))
+
+
+@pytest.mark.parametrize("before", ["My table\n", "Sales 2020\n\n", "% made by x\n% and y\n"])
+def test_lines_before_the_table_are_named(write, before):
+    with pytest.raises(DataFileError, match=rf"line {before.count(chr(10)) + 1}: .*found 3; remove the lines before the table"):
+        read(write(before + "a,b,c\n" + "1,2,3\n" * 30))
+
+
+@pytest.mark.parametrize(("text", "given"), [("a!b!y\n1!2!3\n", {}), ("a,b,y\n1,2,3\n", {"delimiter": ";"})])
+def test_a_table_of_one_column_may_have_another_delimiter(write, text, given):
+    for wanted in ({"text": ["y"]}, {"only": ["a", "b"]}):
+        with pytest.raises(UnknownColumn, match=r"found only 'a.b.y', with '[,;]' as delimiter; .* --delimiter"):
+            read(write(text), **given, **wanted)
+    assert len(read(write(text), **given)) == 1
+    with pytest.raises(UnknownColumn, match="expected the column 'a'"):
+        read(write("b\n1\n"), only=["a"])
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "ascii"])
+def test_a_stated_encoding_that_is_another(write, encoding):
+    with pytest.raises(DataFileError, match=f"expected {encoding}.* text, found other bytes .*; give its encoding"):
+        read(write("größe,y\n" + "1,2\n" * 50), encoding=encoding)
 
 
 def test_a_quote_that_is_never_closed(write):

@@ -283,10 +283,21 @@ def test_integers_booleans_and_categories_of_any_width(kind):
     np.testing.assert_array_equal(fs.TableEncoder().fit_transform(frame), fs.TableEncoder().fit_transform(columns))
 
 
+def test_columns_that_arrow_does_not_know():
+    numbers = [1.5, 0.0, 2.5, 0.0]
+    sparse = pandas.DataFrame({"a": pandas.arrays.SparseArray(numbers)})
+    want = fs.TableEncoder().fit({"a": numbers}).transform({"a": numbers})
+    np.testing.assert_array_equal(fs.TableEncoder().fit(sparse).transform(sparse), want)
+    large = pandas.DataFrame({"a": [2**70, 2**70 + 1]})
+    assert list(fs.TableEncoder().fit(large).get_feature_names_out()) == [f"a={2**70}", f"a={2**70 + 1}"]
+
+
 def test_what_is_no_table_is_refused_by_name(people):
     mixed = pandas.DataFrame({"a": [1, 2], "b": pandas.Series(["x", 3], dtype=object)})
     for table, error, words in [
         (mixed, errors.DtypeError, "column 'b': expected all numbers, all text"),
+        ({"b": ["x", 3]}, errors.DtypeError, "column 'b'.*mixture of int, str"),
+        (pandas.DataFrame({"b": [1j, 2j]}), errors.DtypeError, "column 'b'.*complex128"),
         ({"b": np.array(["x", 3], dtype=object)}, errors.DtypeError, "column 'b'.*mixture of int, str"),
         (pandas.DataFrame({"z": [[1], [2, 3]]}), errors.DtypeError, "column 'z'.*list"),
         ({"c": [1j]}, errors.DtypeError, "column 'c'"),

@@ -58,6 +58,30 @@ def test_text_can_be_asked_for(people):
     assert is_text(load_features(people, ["zip"], text=["zip"]).column("zip"))
 
 
+def test_numbers_that_begin_with_0_are_numbers_unless_they_are_asked_for_as_text(tmp_path):
+    path = tmp_path / "codes.csv"
+    path.write_text("plz,y\n" + "12345,1\n" * 300 + "01234,0\n,0\n")
+    dataset = load(path, "y")
+    assert np.nanmin(dataset.features.column("plz")) == 1234
+    assert "numbers of 'plz' such as '01234' begin with 0" in dataset.kinds[0].note
+    assert load_features(path, ["plz"]).column("plz")[300] == 1234
+    for features in (load(path, "y", text=["plz"]).features, load_features(path, ["plz"], text=["plz"])):
+        assert features.column("plz").tolist()[299:] == ["12345", "01234", None]
+
+
+def test_a_dropped_column_may_be_of_any_type(tmp_path):
+    arrow, parquet, feather = (pytest.importorskip(f"pyarrow{part}") for part in ("", ".parquet", ".feather"))
+    table = arrow.table({"l": [[1], [2, 3]], "a": [1, 2], "s": [{"x": 1}, None], "y": ["u", "v"]})
+    parquet.write_table(table, tmp_path / "d.parquet")
+    feather.write_feather(table, tmp_path / "d.feather")
+    for name in ("d.parquet", "d.feather"):
+        dataset = load(tmp_path / name, "y", drop=["l", "s"])
+        assert dataset.feature_names == ("a",)
+        assert [(one.name, one.kind) for one in dataset.kinds] == [("l", "dropped"), ("a", "number"), ("s", "dropped")]
+        with pytest.raises(DataFileError, match="column 's': expected numbers, booleans, dates or text, found struct"):
+            load(tmp_path / name, "y", drop=["l"])
+
+
 def test_features_without_target_or_in_spite_of_it(people, tmp_path):
     without = tmp_path / "new.csv"
     without.write_text("town,age\nUlm,3\n")

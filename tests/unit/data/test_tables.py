@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 
 import numpy as np
@@ -25,7 +25,14 @@ from fusedstep.framework.tables.text_column import TextColumn
         (np.array([True, False], dtype=object), np.bool_, [True, False]),
         (np.array([1, 2.5], dtype=object), np.float64, [1.0, 2.5]),
         (np.array([[1], [2]]), np.int64, [1, 2]),
-        (np.array([2**63], dtype=np.uint64), np.float64, [2.0**63]),
+        (np.array([2**63 - 1], dtype=np.uint64), np.int64, [2**63 - 1]),
+        ([1.5, 2], np.float64, [1.5, 2.0]),
+        ([date(2020, 1, 2), None], "datetime64[us]", [datetime(2020, 1, 2), None]),
+        (
+            [datetime(2020, 1, 2, 3, tzinfo=timezone(timedelta(hours=2))), datetime(2020, 1, 2, 3)],
+            "datetime64[us]",
+            [datetime(2020, 1, 2, 1), datetime(2020, 1, 2, 3)],
+        ),
     ],
 )
 def test_as_column_brings_each_type_of_numbers_and_dates_to_one_of_four(values, dtype, expected):
@@ -42,6 +49,9 @@ def test_as_column_brings_each_type_of_numbers_and_dates_to_one_of_four(values, 
         (np.array([b"a", b"\xc3\xa9"]), ["a", "é"]),
         (np.array(["a", None, float("nan"), ""], dtype=object), ["a", None, None, ""]),
         (TextColumn.of(["b", None]), ["b", None]),
+        (np.array([2**63 + 1, 2**63 + 2], dtype=np.uint64), ["9223372036854775809", "9223372036854775810"]),
+        ([2**63, -1], ["9223372036854775808", "-1"]),
+        ([2**70, 1], ["1180591620717411303424", "1"]),
     ],
 )
 def test_as_column_keeps_each_text_once(values, expected):
@@ -60,6 +70,9 @@ def test_as_column_turns_missing_numbers_into_nan():
     "values",
     [
         np.array(["a", 1], dtype=object),
+        ["a", 1],
+        [True, "a"],
+        [date(2020, 1, 1), "a"],
         np.array([Decimal(1)], dtype=object),
         np.array([1j]),
     ],
