@@ -248,9 +248,11 @@ class _Reader:
         layout, path = self.layout, self.file.path
         block = min(max(_BLOCK, _LINES * layout.longest), _LARGEST_BLOCK)
         string = self.arrow.string()
-        gaps, seen = self.arrow.array(sorted(self.tokens)), Seen(layout.quote.encode(), layout.delimiter.encode())
+        gaps, rows = self.arrow.array(sorted(self.tokens)), 0
+        seen = Seen(layout.quote.encode(), layout.delimiter.encode())
         try:
             with self.file.utf8(layout.encoding, layout.start, layout.delimiter == " ", seen) as stream:
+                self.require_rows(not stream.empty)
                 reader = self.csv.open_csv(
                     stream,
                     *self.structure(True, block),
@@ -259,12 +261,14 @@ class _Reader:
                     ),
                 )
                 for batch in reader:
+                    rows += batch.num_rows
                     parts = {j: self.arrow.chunked_array([part]) for j, part in zip(wanted, batch.columns, strict=True)}
                     made = {j: self.numbers(part, gaps) if j in numbers else part for j, part in parts.items()}
                     yield Table({layout.names[j]: self.column(j, part) for j, part in made.items()}, path.name, layout)
         except self.arrow.ArrowInvalid as error:
             raise cause(self.file, layout, error) from error
         self.require_closed_quotes(seen)
+        self.require_rows(rows > 0)
 
     def numbers(self, part: Any, gaps: Any) -> Any:
         """Text as float64 if pyarrow reads each cell that is none of these missing ones as a number; else as it is."""
@@ -283,10 +287,7 @@ class _Reader:
         layout, text = self.layout, self.arrow.dictionary(self.arrow.int32(), self.arrow.string())
         seen = Seen(layout.quote.encode(), layout.delimiter.encode())
         with self.file.utf8(layout.encoding, layout.start, layout.delimiter == " ", seen) as stream:
-            if stream.empty:
-                raise EmptyDataError(
-                    f"{self.file.path}: expected data rows after the header, found none; check how the file was made"
-                )
+            self.require_rows(not stream.empty)
             table = self.csv.read_csv(
                 stream,
                 *self.structure(breaks, block),
@@ -299,9 +300,15 @@ class _Reader:
             )  # fmt: skip
         self.zeros = seen.zeros
         self.require_closed_quotes(seen)
-        if table.num_rows == 0:
-            raise EmptyDataError(f"{self.file.path}: expected data rows, found none; check how the file was made")
+        self.require_rows(table.num_rows > 0)
         return dict(zip(wanted, table.columns, strict=True))
+
+    def require_rows(self, there: bool) -> None:
+        """Raises EmptyDataError if there are none."""
+        if not there:
+            raise EmptyDataError(
+                f"{self.file.path}: expected data rows after the header, found none; check how the file was made"
+            )
 
     def require_closed_quotes(self, seen: Seen) -> None:
         """Raises DataFileError for a cell without an end, after a pass over the file."""

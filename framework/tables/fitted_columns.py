@@ -212,6 +212,7 @@ class EncodedBlocks(RowSource):
             (name, replace(coding, codes=True) if isinstance(coding, TextCoding) else coding)
             for name, coding in columns.columns
         ]
+        self.source = table
         self.rows = _CodedBlocks(table, FittedColumns(tuple(coded)), dtype)
         shape = (len(table), columns.width)
         super().__init__(shape, dtype, table.source, columns.output_names, self.rows.edges, table.window)

@@ -36,6 +36,7 @@ class ParquetTable(StreamedTable):
     Args: paths; names – of the columns to read, in this order; text – those that are text in all row groups, even if they hold
         numbers; kinds, missing – how columns are read, see `apply_kinds`; None: by their types; max_unpacked – bytes that a row
         group may become, see `allowed_bytes`.
+    Attributes: path – of the first file.
     Raises: DataFileError for a damaged file, too large row groups, and, when it is read, for columns that are not as the kinds
         say, or infinite; UnknownColumn; EmptyDataError for no rows; MissingDependency without pyarrow.
     """
@@ -50,6 +51,7 @@ class ParquetTable(StreamedTable):
         max_unpacked: int | str | None = None,
     ) -> None:
         parquet = require("pyarrow.parquet", "tables", "reading Parquet")
+        self.path = paths[0]
         self._paths, self._text, self._kinds, self._missing = paths, text, kinds, missing
         self._files, self._groups, sizes = [], [], [0]
         for place, path in enumerate(paths):

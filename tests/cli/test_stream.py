@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -176,6 +177,18 @@ def test_f5_predictions_of_a_streamed_table_are_those_of_the_table_in_memory(cal
     assert "missing values: 'age' in 45 of 400 rows, 'town' in 31 of 400 rows" in answers[1].err
 
 
+def test_f5_a_streamed_table_is_resumed_with_the_file_it_was_trained_on(call, people, tmp_path) -> None:
+    options = ("train", "people.parquet", "--target", "answer", "--drop", "id", "--stream", *QUICK)
+    assert call(*options, "-o", "whole.safetensors").code == 0
+    assert call(*options, "-o", "half.safetensors", "--checkpoint", "c", "--checkpoint-every", "3").code == 0
+    (tmp_path / "half.safetensors").unlink()
+    assert call(*options, "-o", "half.safetensors", "--checkpoint", "c", "--resume").code == 0
+    np.testing.assert_array_equal(*(_parameters(tmp_path / f"{name}.safetensors") for name in ("whole", "half")))
+    parquet = pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(people, tmp_path / "people.parquet", row_group_size=64, compression="none")
+    assert "file.size" in call(*options, "-o", "other.safetensors", "--checkpoint", "c", "--resume").err
+
+
 def test_f5_a_streamed_table_is_divided_by_a_column(call, people) -> None:
     answer = call("train", "people.parquet", "--target", "answer", "--group", "code", "--drop", "id", "--stream", *QUICK)
     assert answer.code == 0
@@ -192,3 +205,25 @@ def test_f5_a_cell_that_cannot_be_read_is_named_with_its_row_in_the_file(call, p
         assert answer.code == 2
         assert "column 'age', row 350: expected numbers as in the training data, found 'old'" in answer.err
     assert not (tmp_path / "p.csv").exists()
+
+
+@pytest.mark.parametrize("form", ["parquet", "csv"])
+def test_f5_the_memory_of_predictions_does_not_grow_with_the_rows(call, people, tmp_path, monkeypatch, form) -> None:
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    monkeypatch.setattr("fusedstep.framework.engine.model.PREDICTION_ROWS", 512)
+    monkeypatch.setattr("fusedstep.framework.cli.predictions._ENTRIES", 1)
+    monkeypatch.setattr("fusedstep.framework.tables.csv_source._BLOCK", 1 << 13)
+    monkeypatch.setattr("fusedstep.framework.tables.text_layout._BLOCK", 1 << 13)
+    assert call("train", "people.parquet", "--target", "answer", *QUICK, "-o", "m.safetensors").code == 0
+    peaks = []
+    for times in (10, 10, 40):
+        table = arrow.concat_tables([people] * times)
+        if form == "csv":
+            pytest.importorskip("pyarrow.csv").write_csv(table, tmp_path / "large.csv")
+        else:
+            parquet.write_table(table, tmp_path / "large.parquet", row_group_size=500)
+        tracemalloc.start()
+        assert call("predict", "m.safetensors", f"large.{form}", "--stream", "-o", "p.csv").code == 0
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[2] < 1.3 * peaks[1], f"bytes for 4,000 rows (twice) and 16,000: {peaks}"
