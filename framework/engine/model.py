@@ -355,7 +355,10 @@ class Sequential(Sequence, public=False):
 
         Rows of distributions count as labels [N], which are what `predict` returns for them.
         """
-        shape = getattr(y, "shape", None) or (len(y), *(getattr(y[0], "shape", None) or np.shape(y[0])))
+        shape = getattr(y, "shape", None)
+        if shape is None:
+            first = y[0]
+            shape = (len(y), *(first.shape if hasattr(first, "shape") else np.shape(first)))
         ndim = 2 if len(shape) == 2 and (self.head != "classes" or shape[1] == 1) else 1
         if ndim != self.target_ndim:
             self.target_ndim = ndim
