@@ -153,6 +153,7 @@ from .framework.losses import (
     MSE as MSE,
     Bhattacharyya as Bhattacharyya,
     BinaryCrossEntropy as BinaryCrossEntropy,
+    BinaryFocal as BinaryFocal,
     Focal as Focal,
     Hinge as Hinge,
     Huber as Huber,

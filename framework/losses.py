@@ -455,6 +455,7 @@ class Focal(_LabelLoss):
     is_one_operation = True
     convex = False
     mixes_targets = False
+    for_one_output = "BinaryFocal"
 
     def __init__(
         self, gamma: float = 2.0, class_weights: Sequence[float] | None = None, reduction: str = "mean"
@@ -467,6 +468,48 @@ class Focal(_LabelLoss):
         """See Loss."""
         weights = None if self.class_weights is None else tape.constant(self.class_weights)
         return "focal_loss", y, targets, weights, self.gamma, self.factor(tape.batch_rows)
+
+
+class BinaryFocal(BinaryCrossEntropy):
+    """-(1 - p)^gamma ln p for the probability p of the target 0 or 1, which is sigmoid(y) for 1: rows that are right already
+    weigh less.
+
+    Several outputs are independent binary targets, whose losses are summed. The model must not end in Sigmoid. It is not
+    convex in y, so its Gauss-Newton matrix can have negative eigenvalues.
+
+    Args: gamma – >= 0, default 2; class_weights – the factors of the targets 0 and 1 (1 - alpha and alpha in the source),
+        default 1; reduction.
+    Raises: HyperparameterError; LabelError for other targets. Differs from: torchvision.ops.sigmoid_focal_loss, whose default
+        alpha is 0.25.
+    Source: Lin, Goyal, Girshick, He and Dollar (2017), Focal loss for dense object detection, equations 4 and 5.
+    """
+
+    setting_names = ("gamma", "class_weights", "reduction")
+    convex = False
+    mixes_targets = False
+    formula = formulas.binary_focal
+
+    def __init__(
+        self, gamma: float = 2.0, class_weights: Sequence[float] | None = None, reduction: str = "mean"
+    ) -> None:
+        super().__init__(reduction)
+        self.gamma = not_negative(gamma, "gamma")
+        self.class_weights = None if class_weights is None else _class_weights(class_weights)
+        if self.class_weights is not None and len(self.class_weights) != 2:
+            raise HyperparameterError(
+                f"expected two class weights, of the targets 0 and 1; got {class_weights!r}; use Focal for several classes"
+            )
+
+    def prepare(self, targets: Any, width: int, backend: Backend, dtype: str) -> Array:
+        """Targets 0 and 1."""
+        array = super().prepare(targets, width, backend, dtype)
+        if bool(backend.xp.any((array != 0.0) & (array != 1.0))):
+            raise LabelError("expected targets 0 and 1; got numbers between them; use BinaryCrossEntropy for probabilities")
+        return array
+
+    def further(self, y: Array, tape: Tape) -> tuple[Any, ...]:  # noqa: ARG002
+        """See _ElementwiseLoss."""
+        return (self.gamma, *(self.class_weights or (1.0, 1.0)))
 
 
 class MultiClassHinge(_LabelLoss):
@@ -548,8 +591,8 @@ class Bhattacharyya(_Divergence):
 LOSSES: dict[str, type[Loss]] = {
     cls.__name__: cls
     for cls in (
-        MSE, MAE, Huber, Quantile, Poisson, BinaryCrossEntropy, Hinge, SoftmaxCrossEntropy, Focal, MultiClassHinge,
-        KLDivergence, SymmetricKL, Bhattacharyya,
+        MSE, MAE, Huber, Quantile, Poisson, BinaryCrossEntropy, Hinge, SoftmaxCrossEntropy, Focal, BinaryFocal,
+        MultiClassHinge, KLDivergence, SymmetricKL, Bhattacharyya,
     )
 }  # fmt: skip
 """All losses by name, for tests and commands."""

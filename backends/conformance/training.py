@@ -142,6 +142,7 @@ def targets_of_every_kind(backend: Backend, sizes: Sizes) -> None:  # noqa: ARG0
         (fs.SoftmaxCrossEntropy(), 3, shards, False),
         (fs.MultiClassHinge(), 3, labels(ROWS, 3), False),
         (fs.BinaryCrossEntropy(), 1, two, False),
+        (fs.BinaryFocal(2.0, [0.25, 0.75]), 1, two, False),
         (fs.Hinge(), 1, two, False),
         (fs.MSE(), 2, normal("float32", (ROWS, 2), "y"), False),
         (fs.MAE(), 2, normal("float32", (ROWS, 2), "y"), False),

@@ -70,6 +70,23 @@ def binary_cross_entropy(logit: Each, target: Each, factor: Scalar) -> tuple[Row
 
 
 @formula
+def binary_focal(
+    logit: Each, target: Each, gamma: Scalar, negative: Scalar, positive: Scalar, factor: Scalar
+) -> tuple[RowSum, Each]:
+    """-w (1 - p)^gamma ln p for the probability p = sigmoid(s z) of the target 0 or 1, without overflow (Lin et al., 2017).
+
+    s = 2 t - 1, and w is `negative` for target 0, `positive` for target 1. With l = -ln p, and so ln(1 - p) = -s z - l, the
+    gradient is -factor s w (1 - p)^gamma (1 - p + gamma p l).
+    """
+    side = 2.0 * target - 1.0
+    signed = side * logit
+    entropy = maximum(-signed, 0.0) + log1p(exp(-absolute(signed)))
+    log_miss = -signed - entropy
+    weight = (negative + target * (positive - negative)) * exp(gamma * log_miss)
+    return weight * entropy, -factor * side * weight * (exp(log_miss) + gamma * exp(-entropy) * entropy)
+
+
+@formula
 def hinge(y: Each, target: Each, factor: Scalar) -> tuple[RowSum, Each]:
     """max(0, 1 - t y) for t = -1 or 1; the subgradient at the corner is 0."""
     margin = 1.0 - target * y

@@ -367,6 +367,22 @@ def test_focal(gamma, backend, logits, labels):
     compare_loss(fs.Focal(gamma, WEIGHTS), reference, logits, labels, backend)
 
 
+@pytest.mark.row("B13")
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
+def test_binary_focal(gamma, backend, logits):
+    """The lines of torchvision.ops.sigmoid_focal_loss, with alpha 0.25."""
+    targets = np.random.default_rng(9).choice([0.0, 1.0], logits.shape)
+
+    def reference(y, t):
+        p = torch.sigmoid(y)
+        entropy = F.binary_cross_entropy_with_logits(y, t, reduction="none")
+        p_t = p * t + (1 - p) * (1 - t)
+        return ((0.25 * t + 0.75 * (1 - t)) * entropy * (1 - p_t) ** gamma).sum() / 9
+
+    compare_loss(fs.BinaryFocal(gamma, [0.75, 0.25]), reference, logits, targets, backend)
+
+
 @pytest.mark.row("B3")
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("scale", [1.0, 300.0])

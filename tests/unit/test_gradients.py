@@ -170,6 +170,10 @@ LOSS_TABLE = {
         (fs.Focal(0.0, reduction="sum"), LOGITS, LABELS),
         (fs.Focal(0.5, [1.0, 2.0, 0.5, 0.0]), LOGITS, LABELS),
     ],
+    "BinaryFocal": [
+        (fs.BinaryFocal(), LOGITS[:, :1], LABELS % 2),
+        (fs.BinaryFocal(0.5, [0.3, 2.0], "sum"), LOGITS, rng.integers(0, 2, (6, 4))),
+    ],
     "BinaryCrossEntropy": [
         (fs.BinaryCrossEntropy(), LOGITS[:, :1], LABELS % 2),
         (fs.BinaryCrossEntropy(), LOGITS, rng.random((6, 4))),

@@ -106,6 +106,23 @@ def test_focal(run: str, gamma: float) -> None:
             np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-16)
 
 
+@pytest.mark.row("B13")
+@pytest.mark.parametrize("run", BACKENDS)
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
+def test_binary_focal_is_focal_of_two_logits(run: str, gamma: float) -> None:
+    z, t = LOGITS[:, :1], LABELS % 2
+    rows, gradient = evaluate(fs.BinaryFocal(gamma, [0.3, 2.0]), z, t, run)
+    both = np.concatenate([np.zeros_like(z), z], axis=1)
+    wanted, pair = evaluate(fs.Focal(gamma, [0.3, 2.0]), both, t, run)
+    np.testing.assert_allclose(rows, wanted, rtol=1e-11)
+    np.testing.assert_allclose(gradient[:, 0], pair[:, 1], rtol=1e-11)
+    if gamma == 0.0:
+        several = rng.integers(0, 2, (7, 5))
+        plain = evaluate(fs.BinaryCrossEntropy(), LOGITS, several, run)
+        for a, b in zip(evaluate(fs.BinaryFocal(0.0), LOGITS, several, run), plain, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-12)
+
+
 @pytest.mark.parametrize("run", BACKENDS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("gamma", [0.0, 0.3, 2.0])
@@ -114,6 +131,9 @@ def test_focal_where_the_probability_of_the_label_is_1_or_0(run: str, dtype: str
     rows, gradient = evaluate(fs.Focal(gamma), z, np.array([0, 0, 2]), run, dtype)
     np.testing.assert_allclose(rows, [0.0, 2e4, 0.0], atol=1e-6)
     np.testing.assert_allclose(gradient, [[0, 0, 0], [-1 / 3, 1 / 3, 0], [0, 0, 0]], atol=1e-6)
+    rows, gradient = evaluate(fs.BinaryFocal(gamma), [[1e4], [-1e4], [1e4]], [1, 1, 0], run, dtype)
+    np.testing.assert_allclose(rows, [0.0, 1e4, 1e4], atol=1e-6)
+    np.testing.assert_allclose(gradient[:, 0], [0, -1 / 3, 1 / 3], atol=1e-6)
 
 
 @pytest.mark.row("B13")
@@ -299,6 +319,8 @@ BAD = [
     (fs.Focal(), np.array([0, 5, 1]), fs.LabelError, r"0 to 4.*got 5 in row 2"),
     (fs.Focal(), np.eye(5)[:3], fs.ShapeError, r"y\.argmax\(axis=1\)"),
     (fs.Focal(class_weights=[1, 2]), np.array([0, 1, 1]), fs.ShapeError, "5 class weights"),
+    (fs.BinaryFocal(), np.full((3, 5), 0.5), fs.LabelError, "targets 0 and 1; .*use BinaryCrossEntropy for probabilities"),
+    (fs.BinaryFocal(), np.full((3, 5), -1), fs.LabelError, "between 0 and 1"),
     (fs.BinaryCrossEntropy(), np.full((3, 5), 1.5), fs.LabelError, "between 0 and 1"),
     (fs.Hinge(), np.full((3, 5), 2.0), fs.LabelError, "-1 and 1"),
     (fs.Hinge(), np.array([[-1.0, 0, 1, 1, 1]] * 3), fs.LabelError, "all three"),
@@ -336,6 +358,8 @@ def test_bad_targets(case: int, run: str) -> None:
         lambda: fs.Quantile([]),
         lambda: fs.Quantile("0.5"),
         lambda: fs.Quantile([[0.1, 0.9]]),
+        lambda: fs.BinaryFocal(-1.0),
+        lambda: fs.BinaryFocal(class_weights=[1.0, 2.0, 3.0]),
         lambda: fs.Focal(-1.0),
         lambda: fs.Focal(class_weights=[0.0, 0.0]),
         lambda: fs.MSE("average"),
@@ -377,7 +401,7 @@ def test_labels_and_targets_of_the_other_byte_order(run: str, dtype: str) -> Non
 
 @pytest.mark.parametrize("run", BACKENDS)
 @pytest.mark.parametrize(("loss", "other"), [
-    (fs.SoftmaxCrossEntropy(), "BinaryCrossEntropy"), (fs.Focal(), "BinaryCrossEntropy"), (fs.MultiClassHinge(), "Hinge"),
+    (fs.SoftmaxCrossEntropy(), "BinaryCrossEntropy"), (fs.Focal(), "BinaryFocal"), (fs.MultiClassHinge(), "Hinge"),
 ])  # fmt: skip
 def test_one_output_is_not_a_choice_between_classes(run: str, loss: fs.Loss, other: str) -> None:
     with pytest.raises(fs.ShapeError, match=f"expected at least two outputs; got 1; use {other} for one"):

@@ -100,6 +100,7 @@ ZOO = {
     "tied, wide": (_tied_wide, fs.MSE, numbers(2)),
     "one layer three times": (_twice, fs.MSE, numbers(COLUMNS)),
     "binary": (lambda: _hidden(fs.Sigmoid(), outputs=1), fs.BinaryCrossEntropy, yes_or_no),
+    "binary, focal": (lambda: _hidden(fs.Sigmoid(), outputs=1), lambda: fs.BinaryFocal(1.5, [1.0, 3.0]), yes_or_no),
     "signs": (lambda: _hidden(fs.Identity(), outputs=1), fs.Hinge, yes_or_no),
     "wide": (
         lambda: [*_hidden(fs.ReLU(), units=64, outputs=96), fs.Tanh(), fs.Dropout(0.5), fs.Linear(96, 2)], fs.MSE, numbers(2),

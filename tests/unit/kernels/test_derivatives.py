@@ -124,17 +124,22 @@ ELEMENTWISE_LOSSES = [
 ]
 
 FIRST = {"kl_divergence": "probability", "symmetric_kl": "probability"}
-FURTHER = {"huber": (0.8,), "pinball": (0.3,)}
+FURTHER = {"binary_focal": (1.5, 0.5, 2.0), "huber": (0.8,), "pinball": (0.3,)}
 """Arguments between target and factor."""
 KINKS = {"absolute_error": 0.0, "huber": 0.8, "pinball": 0.0}
 """|y - t| where the slope or its derivative jumps."""
-TARGET = {"hinge": "sign", "kl_divergence": "probability", "symmetric_kl": "probability", "binary_cross_entropy": "probability"}
+TARGET = {
+    "binary_focal": "bit", "hinge": "sign", "kl_divergence": "probability", "symmetric_kl": "probability",
+    "binary_cross_entropy": "probability",
+}  # fmt: skip
 
 
 def sample(kind, size, seed):
     rng = np.random.default_rng(seed)
     if kind == "probability":
         return rng.uniform(0.1, 0.9, size)
+    if kind == "bit":
+        return rng.choice([0.0, 1.0], size)
     if kind == "sign":
         return rng.choice([-1.0, 1.0], size)
     return rng.normal(0.0, 2.0, size)
