@@ -186,6 +186,9 @@ def run_rows(backend: Backend, rows: int, width: int, dtype: str) -> None:
         "losses", "gradient",
     )  # fmt: skip
     both("softmax_cross_entropy_soft", losses, x, soft, 0.25, "losses", "gradient")
+    for given, gamma in ((None, 2.0), (weights, 0.5)):
+        both("focal_loss", losses, x, labels, given, gamma, 0.25, "losses", "gradient")
+    both("focal_loss", {"losses": vector, "gradient": x}, "gradient", labels, weights, 2.0, 0.25, "losses", "gradient")
     if width > 1:
         both("multi_class_hinge", losses, x, labels, 0.25, "losses", "gradient")
         ties = np.round(x)
@@ -258,6 +261,7 @@ def run_narrow_rows(backend: Backend, rows: int, width: int, dtype: str) -> None
         ("softmax", {"out": matrix}, x, "out"),
         ("softmax_cross_entropy", {"l": vector, "g": matrix}, x, labels, None, 0.9, 0.05, 0.25, "l", "g"),
         ("softmax_cross_entropy_soft", {"l": vector, "g": matrix}, x, soft, 0.25, "l", "g"),
+        ("focal_loss", {"l": vector, "g": matrix}, x, labels, None, 2.0, 0.25, "l", "g"),
         ("multi_class_hinge", {"l": vector, "g": matrix}, x, labels, 0.25, "l", "g"),
         ("layer_norm", {"y": matrix, "m": vector, "s": vector}, x, gain, offset, 1e-3, "y", "m", "s"),
         ("layer_norm_backward", {"d": matrix, "a": sums, "b": sums}, dy, x, gain, mean, scale, "d", "a", "b"),
@@ -295,8 +299,12 @@ def run_narrow_rows(backend: Backend, rows: int, width: int, dtype: str) -> None
             assert ok.all(), f"{name}: {key} of {rows}x{width} in {dtype}: {got[~ok]} for {want[~ok]}"
 
 
-def run_summed(backend: Backend, rows: int, width: int, dtype: str, soft: bool) -> int | None:
-    """Compares cross-entropy with the column sums of its gradient in the same pass, also where that is scaled and added.
+SUMMED = ("softmax_cross_entropy", "softmax_cross_entropy_soft", "focal_loss")
+"""The row operations that may sum the rows of their gradient."""
+
+
+def run_summed(backend: Backend, rows: int, width: int, dtype: str, name: str) -> int | None:
+    """Compares one of SUMMED with the column sums of its gradient in the same pass, also where that is scaled and added.
 
     Loss and gradient are the bits of the call without sums, the sums those of the gradient before it is rounded to 16 bits, the
     same ones in every call. A scale of 4 multiplies gradient and sums.
@@ -308,12 +316,12 @@ def run_summed(backend: Backend, rows: int, width: int, dtype: str, soft: bool) 
     generator = np.random.default_rng(rows * 131 + width)
     x = generator.normal(0.0, 1.5, (rows, width)).astype("f" if dtype != "float64" else dtype).astype(np.dtype(dtype))
     real = "float64" if dtype == "float64" else "float32"
-    if soft:
-        name, q = "softmax_cross_entropy_soft", generator.dirichlet(np.ones(width), rows).astype(real)
-        given: list[Any] = [q, 0.25]
+    if name == "softmax_cross_entropy_soft":
+        given: list[Any] = [generator.dirichlet(np.ones(width), rows).astype(real), 0.25]
     else:
         weights = generator.uniform(0.5, 2.0, width).astype(real)
-        name, given = "softmax_cross_entropy", [generator.integers(0, width, rows).astype(np.int32), weights, 0.9, 0.05, 0.25]
+        labels = generator.integers(0, width, rows).astype(np.int32)
+        given = [labels, weights, *((2.0,) if name == "focal_loss" else (0.9, 0.05)), 0.25]
     losses, derivative = np.empty(rows), np.empty((rows, width))
     exact = [a.astype(np.float64) if isinstance(a, np.ndarray) and a.dtype.kind == "f" else a for a in given]
     Backend(np).rows(name, x.astype(np.float64), *exact, losses, derivative)

@@ -1,4 +1,4 @@
-"""Evaluation of a model on data: loss, accuracy and 0-1 error, or R².
+"""Evaluation of a model on data: loss, accuracy and 0-1 error, or R² and mean absolute error.
 
 Sums are computed on the backend, by minibatch, in evaluation mode.
 """
@@ -23,13 +23,13 @@ def evaluate(step: Step, feed: Feed, batch_rows: int, size: int) -> dict[str, fl
     Args: feed – of rows in the order in which they are stored; batch_rows – rows of a minibatch; size – rows per
         pass, at most as many.
     Returns: {"loss", "accuracy", "error"} for classes, where error = 1 - accuracy is the 0-1 loss, over all questions where
-        each output is one; {"loss", "r2"} for numbers, R² = 1 - sum (y - t)^2 / sum (t - mean t)^2 over all outputs, NaN
-        where all targets are the same.
+        each output is one; {"loss", "r2", "mae"} for numbers, R² = 1 - sum (y - t)^2 / sum (t - mean t)^2 over all outputs,
+        NaN where all targets are the same, and the mean of |y - t| over rows and outputs; y is what `predict` returns.
     """
     backend, loss = step.backend, step.loss
     rows, xp = feed.rows, backend.xp
-    total = right = squares = spread = 0.0
-    mean, constant = _spread_of(backend, feed) if loss.head == "values" else (None, False)
+    total = right = squares = spread = distance = 0.0
+    mean, constant = _spread_of(backend, feed) if loss.predicts_numbers else (None, False)
     evaluator = step.evaluator()
 
     def count(answers: Array) -> float:
@@ -39,8 +39,10 @@ def evaluate(step: Step, feed: Feed, batch_rows: int, size: int) -> dict[str, fl
         with backend.quiet(), backend.products("float32", step.deterministic):
             results, losses = evaluator.run((part, wanted))
             total += backend.item(losses)
-            if loss.head == "values":
-                squares += backend.item(xp.sum((backend.wide(results) - wanted) ** 2))
+            if loss.predicts_numbers:
+                errors = backend.wide(results) - wanted
+                squares += backend.item(xp.sum(errors**2))
+                distance += backend.item(xp.sum(xp.abs(errors))) / int(results.shape[1])
                 spread += backend.item(xp.sum((wanted - mean) ** 2))
             elif loss.head == "classes":
                 numbers = backend.dtype_name(wanted).startswith("float")
@@ -49,8 +51,8 @@ def evaluate(step: Step, feed: Feed, batch_rows: int, size: int) -> dict[str, fl
                 threshold = 0.5 if loss.head == "binary" else 0.0
                 right += count((results > 0.0) == (wanted > threshold)) / int(results.shape[1])
     result = {"loss": total / rows if loss.reduction == "mean" else total}
-    if loss.head == "values":
-        return {**result, "r2": float("nan") if constant else 1.0 - squares / spread}
+    if loss.predicts_numbers:
+        return {**result, "r2": float("nan") if constant else 1.0 - squares / spread, "mae": distance / rows}
     return {**result, "accuracy": right / rows, "error": 1.0 - right / rows}
 
 

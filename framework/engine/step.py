@@ -536,7 +536,7 @@ class TrainStep:
             return profile_of(self, inputs, targets, whole(repeats, "repeats"))
 
     def evaluate(self, x: Any, y: Any, batch_rows: int = 4096) -> dict[str, float]:
-        """Loss, and accuracy or R² depending on the loss, of x and y in evaluation mode; changes nothing.
+        """Loss, and accuracy and error or R² and MAE depending on the loss, of x and y in evaluation mode; changes nothing.
 
         With an `average`, it is the averaged parameters that are evaluated.
 
