@@ -187,6 +187,9 @@ from .framework.optimizers.momentum import (
     Momentum as Momentum,
     Nesterov as Nesterov,
 )
+from .framework.optimizers.muon import (
+    Muon as Muon,
+)
 from .framework.optimizers.schedule_free import (
     ScheduleFreeAdamW as ScheduleFreeAdamW,
 )

@@ -82,6 +82,13 @@ def fraction(value: Any, name: str, advice: str = "") -> float:
     return real(value, name, 0.0, 1.0, "[)", advice)
 
 
+def flag(value: Any, name: str) -> bool:
+    """True or False, of Python or of NumPy."""
+    if type(value).__name__ not in ("bool", "bool_"):
+        raise HyperparameterError(f"expected {name} to be True or False; got {value!r}; pass one of them")
+    return bool(value)
+
+
 def epsilon_above_zero(value: Any, name: str = "epsilon") -> float:
     """An epsilon that keeps a denominator above 0: a number > 0 that is not 0 in float32."""
     return real(value, name, SMALLEST, advice="pass a small number such as 1e-8; smaller ones are 0 in float32")

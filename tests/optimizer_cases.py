@@ -106,6 +106,27 @@ def adamax(theta, g, m, t, lr, b1=0.8, b2=0.95, eps=1e-4):
     return theta - lr / (1 - b1**t) * m["m"] / m["u"]
 
 
+def orthogonalised(x, steps=5, eps=1e-4):
+    """Newton-Schulz steps, as written down by Jordan (2024)."""
+    a, b, c = 3.4445, -4.7750, 2.0315
+    tall = x.shape[0] > x.shape[1]
+    x = x.T if tall else x
+    x = x / (np.sqrt((x**2).sum()) + eps)
+    for _ in range(steps):
+        gram = x @ x.T
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x.T if tall else x
+
+
+def muon(theta, g, m, t, lr, momentum=0.9, b1=0.8, b2=0.95, eps=1e-4, hidden=False):
+    """A hidden matrix [inputs, outputs], or any other parameter, by Adam; lr is that of its kind."""
+    if hidden:
+        m["m"] = momentum * m.get("m", 0.0) + (1 - momentum) * g
+        mean = momentum * m["m"] + (1 - momentum) * g
+        return theta - lr * np.sqrt(max(1.0, theta.shape[1] / theta.shape[0])) * orthogonalised(mean)
+    return adam(theta, g, m, t, lr, b1, b2, eps)
+
+
 def lion(theta, g, m, t, lr, b1=0.8, b2=0.95):
     old = m.get("m", np.zeros_like(g))
     m["m"] = b2 * old + (1 - b2) * g
@@ -146,6 +167,7 @@ REFERENCES = [
     ("Lion", {"lr": 0.003, **BETAS}, lion, {}),
     ("ScheduleFreeAdamW", {"lr": 0.02, **BETAS, **EPS}, schedule_free_adamw, {}),
     ("ScheduleFreeAdamW", {"lr": 0.02, **BETAS, **EPS, "warmup_steps": 30}, schedule_free_adamw, {"warmup": 30}),
+    ("Muon", {"lr": 0.02, "momentum": 0.9, "adam_lr": 0.005, "weight_decay": 0.0, **BETAS, **EPS}, muon, {}),
     ("SignDescent", {"lr": 0.003}, sign_descent, {}),
     ("LAMB", {"lr": 0.01, **BETAS, **EPS}, "lamb", {}),
 ]
@@ -231,6 +253,24 @@ def optax_cases(optax):
         "Adamax with weight_decay": (
             fs.Adamax(0.01, 0.9, 0.99, 1e-8, weight_decay=0.1),
             optax.adamaxw(0.01, 0.9, 0.99, 1e-8, weight_decay=0.1, mask=weights_only),
+        ),
+        "Muon": (
+            fs.Muon(0.02, bias_correction=True, matrices=["*"], adam_lr=0.02, adam_nesterov=True, weight_decay=0.0),
+            optax.contrib.muon(0.02),
+        ),
+        "Muon with rms, weight_decay and another rate for the rest": (
+            fs.Muon(
+                0.02, 0.9, bias_correction=True, newton_schulz_steps=4, scale="rms", matrices=["*.weight"], adam_lr=0.003,
+                beta1=0.8, beta2=0.99, epsilon=1e-7, adam_nesterov=True, weight_decay=0.1,
+            ),
+            optax.contrib.muon(
+                0.02, ns_steps=4, beta=0.9, eps=1e-7, weight_decay=0.1, adam_b1=0.8, adam_b2=0.99, adam_learning_rate=0.003,
+                consistent_rms=0.2,
+            ),
+        ),
+        "Muon without Nesterov": (
+            fs.Muon(0.02, nesterov=False, bias_correction=True, matrices=["*"], adam_lr=0.02, weight_decay=0.0),
+            optax.contrib.muon(0.02, nesterov=False),
         ),
         "Lion": (fs.Lion(0.003, 0.9, 0.99), optax.lion(0.003, 0.9, 0.99, weight_decay=0.0)),
         "Lion with weight_decay": (

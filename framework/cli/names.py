@@ -2,6 +2,6 @@
 
 ACTIVATIONS = "elu, gelu, identity, leaky_relu, mish, prelu, relu, sigmoid, silu or tanh"
 OPTIMIZERS = (
-    "AdaDelta, AdaGrad, Adam, Adamax, AdamW, LAMB, Lion, Momentum, NAdam, Nesterov, RAdam, RMSProp, "
+    "AdaDelta, AdaGrad, Adam, Adamax, AdamW, LAMB, Lion, Momentum, Muon, NAdam, Nesterov, RAdam, RMSProp, "
     "ScheduleFreeAdamW, SGD or SignDescent"
 )

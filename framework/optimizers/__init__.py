@@ -4,11 +4,11 @@ A step is one kernel call over the arena that includes clipping, penalties and d
 in OPTIMIZERS; tools/generate.py then adds `fs.Name` and updates the pages that list optimisers.
 """
 
-from . import adaptive, layerwise, momentum, schedule_free, signs
+from . import adaptive, layerwise, momentum, muon, schedule_free, signs
 from .base import OPTIMIZERS, Optimizer, OptimizerState, ParameterGroup
 from .full_batch import FULL_BATCH, FullBatchMethod, refuse_full_batch
 
 __all__ = [
     "FULL_BATCH", "OPTIMIZERS", "FullBatchMethod", "Optimizer", "OptimizerState", "ParameterGroup", "adaptive", "layerwise",
-    "momentum", "refuse_full_batch", "schedule_free", "signs",
+    "momentum", "muon", "refuse_full_batch", "schedule_free", "signs",
 ]  # fmt: skip

@@ -179,6 +179,17 @@ def schedule_free(ahead: Ahead, theta: float, z: float, v: float) -> tuple[float
     return largest, largest, max(v, ahead.g * ahead.g), _divided(ahead.g, _divisor(ahead))
 
 
+LARGEST_ORTHOGONALISED = 2.0
+"""More than any |element| of a matrix after Newton-Schulz steps: its singular values are at most 1.3 or so."""
+
+
+def muon(scale: float, ahead: Ahead, theta: float, m: float, v: float) -> tuple[float, ...]:
+    """theta -= lr direction; that of matrices is orthogonalised, then multiplied by `scale` or less; others as in Adam."""
+    of_others, m, v, pull = nadam(ahead, theta, m, v)
+    mean = ahead.high["matrix_ahead"] * m + ahead.high["matrix_now"] * ahead.g
+    return max(of_others, theta + ahead.path * LARGEST_ORTHOGONALISED * scale), m, v, pull, mean
+
+
 def averaged(bound: Reach, states: int) -> Reach:
     """The bound of a rule with so many states whose parameters are averaged in a further one."""
 

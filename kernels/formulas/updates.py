@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from ..formula import Each, Formula, Scalar, formula, make_formula
+from ..formula import Column, Each, Formula, Scalar, formula, make_formula
 from ..vocabulary import Value, absolute, maximum, minimum, select, sign, sqrt
 from . import reach
 from .reach import Reach
@@ -320,6 +320,43 @@ def update_formula(rule: Rule, features: tuple[str, ...] = ()) -> Formula:
     return make_formula(name, function, kinds, ("each",) * (1 + len(states)), ("theta", *states))
 
 
+def _direction(
+    name: str, scalars: tuple[str, ...], mean: Callable[..., Value], features: tuple[str, ...], decays: bool
+) -> Formula:  # fmt: skip
+    """direction = mean / (sqrt(v) root + eps) [+ weight_decay theta], with m and v as in Adam; see the formulas that call it.
+
+    Args: scalars – the first ones after those of the features; mean – their function of m and g; decays – whether weight decay
+        is part of the direction.
+    """
+    masked = (MASK,) if MASK in features else ()
+    features = tuple(f for f in FEATURES if f in features)
+    every = (GRADIENT_SCALE, "decay_lr", *features, *scalars, "rest1", "rest2", "root", "eps")
+    arrays = ("theta", "gradient", *masked, "direction", "m", "v")
+    kinds = {**dict.fromkeys(arrays, "each"), **dict.fromkeys(every, "group")}
+
+    def function(theta: Any, gradient: Any, *given: Any) -> tuple[Any, ...]:
+        mask, (_, m, v, scale, _, *rest) = given[: len(masked)], given[len(masked) :]
+        setting = dict(zip(features, rest, strict=False))
+        *own, rest1, rest2, root, eps = rest[len(features) :]
+        g = penalised_gradient(theta, gradient, scale, setting)
+        m = m + rest1 * (g - m)
+        v = v + rest2 * (g * g - v)
+        direction = mean(m, g, *own) / (sqrt(v) * root + eps)
+        if decays and "weight_decay" in setting:
+            direction = direction + setting["weight_decay"] * theta
+        return hold(mask, direction, m, v)
+
+    return make_formula("_".join((name, *features, *masked)), function, kinds, ("each",) * 3, ("direction", "m", "v"))
+
+
+def _corrected(m: Value, g: Value, correction: Value) -> Value:  # noqa: ARG001
+    return correction * m
+
+
+def _ahead(m: Value, g: Value, ahead: Value, now: Value) -> Value:
+    return ahead * m + now * g
+
+
 @cache
 def lamb_direction(features: tuple[str, ...] = ()) -> Formula:
     """The first half of LAMB: direction = m / (1 - b1^t) / (sqrt(v) root + eps) + weight_decay theta; m, v as in Adam.
@@ -329,26 +366,37 @@ def lamb_direction(features: tuple[str, ...] = ()) -> Formula:
 
     Source: You et al. (2020), algorithm 2.
     """
-    masked = (MASK,) if MASK in features else ()
-    features = tuple(f for f in FEATURES if f in features)
-    scalars = (GRADIENT_SCALE, "decay_lr", *features, "correction", "rest1", "rest2", "root", "eps")
-    arrays = ("theta", "gradient", *masked, "direction", "m", "v")
-    kinds = {**dict.fromkeys(arrays, "each"), **dict.fromkeys(scalars, "group")}
+    return _direction("lamb_direction", ("correction",), _corrected, features, decays=True)
 
-    def function(theta: Any, gradient: Any, *given: Any) -> tuple[Any, ...]:
-        mask, (_, m, v, scale, _, *rest) = given[: len(masked)], given[len(masked) :]
-        setting = dict(zip(features, rest, strict=False))
-        correction, rest1, rest2, root, eps = rest[len(features) :]
-        g = penalised_gradient(theta, gradient, scale, setting)
-        m = m + rest1 * (g - m)
-        v = v + rest2 * (g * g - v)
-        direction = correction * m / (sqrt(v) * root + eps)
-        if "weight_decay" in setting:
-            direction = direction + setting["weight_decay"] * theta
-        return hold(mask, direction, m, v)
 
-    name = "_".join(("lamb_direction", *features, *masked))
-    return make_formula(name, function, kinds, ("each",) * 3, ("direction", "m", "v"))
+@cache
+def muon_direction(features: tuple[str, ...] = ()) -> Formula:
+    """The first part of Muon: direction = (ahead m + now g) / (sqrt(v) root + eps); m, v as in Adam.
+
+    In the groups of matrices, root is 0 and eps is 1, and the direction is orthogonalised before the step along it. In the
+    others this is Adam, or with now > 0 NAdam.
+
+    Source: Jordan (2024).
+    """
+    return _direction("muon_direction", ("ahead", "now"), _ahead, features, decays=False)
+
+
+@formula
+def inverse_norm(squares: Each, eps: Scalar) -> Each:
+    """1 / (||x|| + eps) from the squared norm."""
+    return 1.0 / (sqrt(squares) + eps)
+
+
+@formula
+def scaled_rows(x: Each, factor: Column) -> Each:
+    """factor x."""
+    return factor * x
+
+
+@formula
+def weighted_sum(x: Each, y: Each, p: Scalar, q: Scalar) -> Each:
+    """p x + q y."""
+    return p * x + q * y
 
 
 SMALLEST_RATIO = 1e-30
@@ -372,9 +420,10 @@ def masked(x: Each, mask: Each) -> Each:
 for _rule in RULES.values():
     update_formula(_rule)
     update_formula(_rule, FEATURES)
-lamb_direction()
-lamb_direction(FEATURES)
+for _direction_of in (lamb_direction, muon_direction):
+    _direction_of()
+    _direction_of(FEATURES)
+    _direction_of((*FEATURES, MASK))
 for _name in ("sgd", "momentum_update", "nesterov_look_ahead", "adam_outside"):
     update_formula(RULES[_name], (*FEATURES, MASK))
     update_formula(RULES[_name], (*FEATURES, MASK, AVERAGE))
-lamb_direction((*FEATURES, MASK))

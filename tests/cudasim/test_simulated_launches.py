@@ -69,6 +69,7 @@ CASES = {
     "float16, whose loss is scaled": (lambda: fs.AdamW(1e-2), {"precision": "float16"}, {}),
     "states rounded at random": (lambda: fs.AdamW(1e-2, state_dtype="bfloat16"), {}, {}),
     "RAdam, whose divisor changes between steps 7 and 8, which are one launch": (lambda: fs.RAdam(1e-2, beta2=0.75), {}, {}),
+    "Muon, with products in 16 bits": (lambda: fs.Muon(1e-2), {"average": fs.EMA(0.9)}, {}),
     "Schedule-Free AdamW, in its warm-up": (lambda: fs.ScheduleFreeAdamW(1e-2, weight_decay=0.1, warmup_steps=9), {}, {}),
     "LAMB, with two tables": (lambda: fs.LAMB(1e-2), {}, {"shuffle": "never"}),
     "parameters that are averaged": (lambda: fs.AdamW(1e-2), {"average": fs.EMA(0.9)}, {}),

@@ -120,3 +120,27 @@ def test_clipping_by_norm_differs_from_torch_by_its_1e_6_only(problem):
     theirs = run_recorded(problem, O.SGD, {"lr": 0.1}, 0.0, change=lambda p: torch.nn.utils.clip_grad_norm_(list(p), limit))
     ours = problem.run_recorded(fs.SGD(0.1, clip_norm=limit), "numpy", problem.gradients)
     assert 1e-10 < np.abs(ours - theirs).max() < 100 * 0.1 * limit * 1e-5
+
+
+@pytest.mark.row("C6")
+@pytest.mark.parametrize(("scale", "adjusted"), [("width", "original"), ("rms", "match_rms_adamw")])
+def test_muon_within_what_bfloat16_leaves(scale, adjusted):
+    """torch.optim.Muon computes its Newton-Schulz steps in bfloat16, which has a unit of 2^-8."""
+    rng = np.random.default_rng(3)
+    model = fs.mlp([12, 20, 3]).initialize(seed=1, backend="numpy", dtype="float64")
+    state = fs.Muon(0.01, 0.9, scale=scale, weight_decay=0.1).bind(model.arena)
+    gradient = model.arena.new()
+    ours, slope = (flat[state.matrices[0]] for flat in (model.arena.views, model.arena.views_of(gradient)))
+    theirs = torch.tensor(ours.T.copy(), dtype=torch.float64, requires_grad=True)
+    optimizer = O.Muon([theirs], 0.01, weight_decay=0.1, momentum=0.9, adjust_lr_fn=adjusted)
+    start = ours.copy()
+    drift = rng.standard_normal(ours.shape)
+    for _ in range(100):
+        slope[...] = drift + rng.standard_normal(ours.shape)
+        theirs.grad = torch.tensor(slope.T.copy())
+        state.begin()
+        state.apply(gradient, model.backend.sum_of_squares(gradient))
+        optimizer.step()
+    moved = np.abs(ours - start).max()
+    assert moved > 0.1
+    assert np.abs(ours - theirs.detach().numpy().T).max() < 2.0**-6 * moved

@@ -62,7 +62,9 @@ def test_averages_of_the_parameters(backend, optimizer, tmp_path):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("optimizer", ["Adam", "LAMB", "Nesterov", "Momentum", "AdaDelta", "RAdam", "ScheduleFreeAdamW"])
+@pytest.mark.parametrize(
+    "optimizer", ["Adam", "LAMB", "Nesterov", "Momentum", "AdaDelta", "RAdam", "ScheduleFreeAdamW", "Muon"]
+)
 def test_optimizers(backend, optimizer, tmp_path):
     kind = getattr(fs, optimizer)
     same(maker(backend, kind(0.01), schedule="cosine"), tmp_path, after=(13, 33))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from optimizer_cases import NOT_PROXIMAL, REFERENCES, adam_moments, schedule_free_adamw
+from optimizer_cases import NOT_PROXIMAL, REFERENCES, adam_moments, muon, schedule_free_adamw
 
 import fusedstep as fs
 from fusedstep.framework.optimizers import OPTIMIZERS, ParameterGroup
@@ -80,6 +80,10 @@ def reference_run(first, gradients, base_lr, rule, settings, around, rate_of=Non
                 new = theta - lr * (long / wide if long > 0 and wide > 0 else 1.0) * r
             elif rule is schedule_free_adamw:
                 new = rule(theta, g, m, t, lr, decay=weight_decay, **settings)
+            elif rule is muon:
+                hidden = name == "0.Linear.weight"
+                lr *= 1.0 if hidden else 0.005 / 0.02
+                new = rule(theta, g, m, t, lr, hidden=hidden, **settings) - lr * weight_decay * theta
             else:
                 new = rule(theta, g, m, t, lr, **settings) - lr * weight_decay * theta
             if proximal:

@@ -18,9 +18,9 @@ VARIANTS = [
 ]
 IDS = [" ".join([n, *a.values()]) for n, a in VARIANTS]
 
-# LAMB needs the norms of its direction in between, and look-ahead Nesterov moves the parameters before the gradient is taken;
-# both say so in their docstrings.
-KERNEL_CALLS = dict.fromkeys(IDS, 1) | {"LAMB": 2, "Nesterov look_ahead": 2}
+# LAMB needs the norms of its direction in between, Muon orthogonalises it there, and look-ahead Nesterov moves the parameters
+# before the gradient is taken; all say so in their docstrings.
+KERNEL_CALLS = dict.fromkeys(IDS, 1) | {"LAMB": 2, "Muon": 2, "Nesterov look_ahead": 2}
 
 
 def make_step(optimizer, backend, loss=None):
@@ -176,6 +176,13 @@ IMPOSSIBLE = {
     "beta2": NOT_A_SHARE,
     "rho": NOT_A_SHARE,
     "warmup_steps": (-1, 1.5, NAN, "5", None),
+    "newton_schulz_steps": (0, -1, 2.5, 100, NAN, "5", None),
+    "adam_lr": NOT_POSITIVE,
+    "matrices": ("*.weight", [], [3], 5, {"*": 1}),
+    "scale": ("height", ""),
+    "nesterov": ("yes", None, 2),
+    "bias_correction": ("yes", None, 2),
+    "adam_nesterov": ("yes", None, 2),
     "l2": NEGATIVE,
     "l1": NEGATIVE,
     "weight_decay": NEGATIVE,
