@@ -44,10 +44,14 @@ def sigmoid(y: Array, tape: Tape, total: Total) -> Array:
 
 
 def with_losses(loss: Loss) -> Ending:
-    """The losses of the rows, whose sum is wanted; the result is the label for a loss of classes, otherwise the outputs."""
+    """The losses of the rows, whose sum is wanted, times the weights of the rows if there are some.
 
-    def ending(y: Array, tape: Tape, total: Total, targets: Array) -> Array:
-        losses, _ = loss.evaluate(y, targets, tape)
+    The result is the label for a loss of classes, otherwise the outputs.
+    """
+
+    def ending(y: Array, tape: Tape, total: Total, targets: Array, weights: Array | None = None) -> Array:
+        tape.row_weights = weights
+        losses, _ = loss.weighted_loss(y, targets, tape)
         total(losses)
         return tape.backend.argmax(y) if loss.head == "classes" else y
 

@@ -111,7 +111,7 @@ def test_f5_what_is_not_finite_is_found_and_changes_nothing(launched, optimizer)
         for _ in range(2):
             step(x[:SIZE], y[:SIZE])
     feed = ResidentFeed(together, together.backend.asarray(x), together.prepare_targets(y, len(x)))
-    several = together.executor.several(feed.inputs, feed.targets, SIZE, 3, 3)
+    several = together.executor.several(feed.data, SIZE, 3, 3)
     losses = []
     assert together.run_several(several, feed.indices(2 * SIZE, 5 * SIZE), lambda ahead: None, losses.extend)
     assert launched == [3]
