@@ -22,31 +22,31 @@ if TYPE_CHECKING:
 NAME = "sample_weight"
 
 
-def checked_weights(given: Any, rows: int, backend: Backend, name: str = NAME) -> Numbers:
+def checked_weights(given: Any, rows: int, backend: Backend) -> Numbers:
     """Weights [rows] in float64 on the host.
 
-    Args: given – [rows] or [rows, 1], an array of the backend or of the host, or a RowSource; name – in messages.
+    Args: given – [rows] or [rows, 1], an array of the backend or of the host, or a RowSource.
     Raises: ShapeError; DtypeError; SampleWeightError, which names the first row whose weight is negative, NaN or infinite.
     """
     try:
         own = backend.is_array(given) and not isinstance(given, np.ndarray)
         array = given.whole() if hasattr(given, "row_shape") else backend.to_numpy(given) if own else on_host(given)
     except (DtypeError, MixedBackends) as error:
-        raise type(error)(f"{name}: {error}") from error
+        raise type(error)(f"{NAME}: {error}") from error
     if array.shape not in ((rows,), (rows, 1)):
-        raise ShapeError(f"{name}: expected one weight for each of the {rows} rows of x; got shape {tuple(array.shape)}")
+        raise ShapeError(f"{NAME}: expected one weight for each of the {rows} rows of x; got shape {tuple(array.shape)}")
     weights = array.reshape(-1).astype(np.float64)
     valid = np.isfinite(weights) & (weights >= 0.0)
     if not valid.all():
         row = int(np.argmin(valid))
         raise SampleWeightError(
-            f"{name}: expected finite weights >= 0; got {weights[row]:g} in row {row + 1} (counted from 1); give rows that are "
+            f"{NAME}: expected finite weights >= 0; got {weights[row]:g} in row {row + 1} (counted from 1); give rows that are "
             "to be left out the weight 0"
         )
     return weights
 
 
-def scaled(weights: Numbers, mean: bool, where: Callable[[], str], name: str = NAME) -> Numbers:
+def scaled(weights: Numbers, mean: bool, where: Callable[[], str]) -> Numbers:
     """The weights of a whole minibatch as kernels take them: for a mean loss w B / sum w, whose mean is 1.
 
     The loss of the minibatch, which is divided by B, is then sum w l / sum w.
@@ -57,7 +57,7 @@ def scaled(weights: Numbers, mean: bool, where: Callable[[], str], name: str = N
     largest = weights.max(initial=0.0)
     if largest == 0.0:
         raise SampleWeightError(
-            f"{name}: expected a weight > 0 in every minibatch; got only 0 in {where()}; drop the rows of weight 0 (as they "
+            f"{NAME}: expected a weight > 0 in every minibatch; got only 0 in {where()}; drop the rows of weight 0 (as they "
             "count as left out), or use larger minibatches"
         )
     if not mean:
@@ -73,11 +73,10 @@ class RowWeights:
     Attributes: raw – float64 [N], as given; mean – whether the loss is a mean over rows; of_all – raw, scaled over all rows.
     """
 
-    def __init__(self, raw: Numbers, mean: bool, name: str = NAME) -> None:
+    def __init__(self, raw: Numbers, mean: bool) -> None:
         self.raw = raw
         self.mean = mean
-        self._name = name
-        self.of_all = scaled(raw, mean, lambda: f"all {len(raw)} rows", name)
+        self.of_all = scaled(raw, mean, lambda: f"all {len(raw)} rows")
 
     def of_minibatch(self, rows: Any) -> Numbers:
         """Scaled weights of a minibatch; rows – their numbers, or a slice."""
@@ -87,7 +86,7 @@ class RowWeights:
             few = ", ".join(map(str, numbers[:5])) + (", …" if len(numbers) > 5 else "")
             return f"a minibatch of the {len(numbers)} rows {few} (counted from 1)"
 
-        return scaled(self.raw[rows], self.mean, where, self._name)
+        return scaled(self.raw[rows], self.mean, where)
 
     def of_epoch(self, order: NDArray[np.int64] | None, size: int) -> Numbers:
         """All weights in the order in which rows are stored, scaled by minibatches of `size` rows of an order."""

@@ -127,7 +127,8 @@ def cross_entropy_with_sums(backend: Backend, sizes: Sizes, dtype: str, soft: bo
         x, before = normal(dtype, shape, "logits"), normal(dtype, shape[1:], "before")
         q = between(dtype, shape, 0.0, 1.0, "targets") if soft else np.eye(classes, dtype=dtype)[labels(rows, classes)]
         wanted = 0.5 * 8.0 * (plain_softmax(x) * _wide(q).sum(axis=1, keepdims=True) - _wide(q))
-        row_losses, weights = -(_wide(q) * plain_log_softmax(x)).sum(axis=1), ()
+        row_losses = -(_wide(q) * plain_log_softmax(x)).sum(axis=1)
+        weights: tuple[Any, ...] = ()
         if weighted:
             by_row = between(dtype, (rows,), 0.0, 2.0, "weights of rows")
             wanted, row_losses = wanted * _wide(by_row)[:, None], row_losses * _wide(by_row)

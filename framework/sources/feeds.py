@@ -17,7 +17,7 @@ from ...backends.executors.passes import Minibatch
 from ...backends.slots import Slot
 from ...errors import EmptyDataError, HyperparameterError, LabelError, NonFiniteDataError, ShapeError
 from ..codes import require_codes
-from ..sample_weights import NAME, RowWeights, checked_weights
+from ..sample_weights import RowWeights, checked_weights
 from ..settings import choice
 from ..streams import SHUFFLE
 from .loader import Loader, fast_finite
@@ -380,13 +380,11 @@ def feed_for(
     x = step.model.in_order(x)
     rows_x, rows_y = as_source(x), as_source(y)
     given = rows_x is not None or rows_y is not None
-    prefix = name.removesuffix("x")
 
     def weights(rows: int) -> RowWeights | None:
         if sample_weight is None:
             return None
-        checked = checked_weights(sample_weight, rows, step.backend, f"{prefix}{NAME}")
-        return RowWeights(checked, step.loss.reduction == "mean", f"{prefix}{NAME}")
+        return RowWeights(checked_weights(sample_weight, rows, step.backend), step.loss.reduction == "mean")
     free = step.backend.free_memory()
     if not given and (place == "device" or (place == "auto" and (free is None or step.backend.is_array(x)))):
         inputs, targets = step.prepare(x, y, name)

@@ -12,7 +12,7 @@ from typing import Any
 
 from ...backends.entries import describe
 from ...backends.executors.passes import Minibatch
-from ...errors import DtypeError, HyperparameterError, LabelError, NonFiniteLossError, ShapeError
+from ...errors import DtypeError, HyperparameterError, LabelError, NonFiniteLossError, SampleWeightError, ShapeError
 from ..engine.metrics import evaluate
 from ..engine.step import TrainStep, require_step
 from ..engine.step_loss import StepLoss
@@ -380,8 +380,8 @@ def _fingerprints(training: Feed, validation: Feed | None) -> dict[str, Any]:
 
 @contextmanager
 def _of_validation() -> Iterator[None]:
-    """Says in the errors of shapes, types and labels that it is the validation data that has them."""
+    """Says in the errors of shapes, types, labels and weights that it is the validation data that has them."""
     try:
         yield
-    except (ShapeError, DtypeError, LabelError) as error:
+    except (ShapeError, DtypeError, LabelError, SampleWeightError) as error:
         raise type(error)(f"validation: {error}") from error

@@ -233,3 +233,18 @@ def test_f5_a_gradient_beyond_the_bounds_is_an_error_on_the_device():
     with pytest.raises(fs.NonFiniteLossError, match=r"can overflow, with a gradient of norm .*e.1[78] in step 1"):
         float(loss)
     assert step.model.arena.values.tobytes() == before
+
+
+@pytest.mark.parametrize("shuffle", ["each_epoch", "never"])
+@pytest.mark.parametrize("kind", [fs.SoftmaxCrossEntropy, fs.MultiClassHinge])
+def test_g2_weights_are_gathered_like_rows(launched, kind, shuffle):
+    weights = np.random.default_rng(4).uniform(0.0, 3.0, len(X))
+    runs = []
+    for count in (4, 1):
+        model = fs.Sequential(fs.Linear(COLUMNS, 8), fs.Tanh(), fs.Linear(8, CLASSES))
+        step = fs.TrainStep(model, kind(), fs.Adam(1e-2), seed=3, backend="cuda")
+        trainer = fs.Trainer(step, shuffle=shuffle, steps_per_launch=count)
+        history = trainer.fit(X, Y, sample_weight=weights, epochs=3, batch_size=SIZE)
+        runs.append((list(history.step_losses), list(history["loss"]), np.array(step.model.arena.values).tobytes()))
+    assert launched
+    assert runs[0] == runs[1]
