@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from ..backends import Array, Backend
 from ..errors import DtypeError, HyperparameterError, LabelError, ShapeError
 from ..kernels.formulas import losses as formulas
+from ..kernels.rows.reference import ROWS
 from .engine.frozen import Frozen
 from .engine.tape import Tape
 from .layers import Layer
@@ -48,13 +49,18 @@ class Loss(Frozen, frozen=False):
     itself, with the arguments `sums`, `accumulate` and `scale` of kernels/rows/reference.py, which scale the gradient and sum
     its rows. A subclass that overrides `evaluate` does not inherit this."""
 
+    weighs_rows = False
+    """Whether `evaluate` (and the row operation, with `row_weights` as its last argument) multiplies losses and gradient by
+    `weights_for(tape)`. Otherwise that is one more pass. A subclass that overrides `evaluate` does not inherit this."""
+
     _instead = "make a new loss and a new TrainStep"
 
     def __init_subclass__(cls, frozen: bool | None = None) -> None:
         super().__init_subclass__(frozen)
-        owner: Any = next(base for base in cls.__mro__ if "is_one_operation" in vars(base))
-        if cls.evaluate is not owner.evaluate:
-            cls.is_one_operation = False
+        for name in ("is_one_operation", "weighs_rows"):
+            owner: Any = next(base for base in cls.__mro__ if name in vars(base))
+            if cls.evaluate is not owner.evaluate:
+                setattr(cls, name, False)
 
     def __init__(self, reduction: str = "mean") -> None:
         self.reduction = choice(reduction, "reduction", ("mean", "sum"))
@@ -100,12 +106,32 @@ class Loss(Frozen, frozen=False):
         """(losses by row [B], gradient [B, e] times the factor) for prepared targets."""
         raise NotImplementedError(f"{type(self).__name__} must define evaluate")
 
+    def weights_for(self, tape: Tape) -> Array | None:
+        """The weights [B] by which `evaluate` multiplies losses and gradient of the rows, or None."""
+        return tape.row_weights if self.weighs_rows else None
+
+    def weighted_loss(self, y: Array, targets: Array, tape: Tape) -> tuple[Array, Array]:
+        """As `evaluate`, both times the weights of the rows if the tape has some: what steps and evaluations call."""
+        losses, gradient = self.evaluate(y, targets, tape)
+        weights = tape.row_weights
+        if weights is None or self.weighs_rows:
+            return losses, gradient
+        weighted = tape.empty_like(losses), tape.empty_like(gradient)
+        for values, out in zip((losses, gradient), weighted, strict=True):
+            tape.backend.map(formulas.weighted_rows, *(as_columns(tape, a) for a in (out, values)), weights)
+        return weighted
+
     def operation(self, y: Array, targets: Array, tape: Tape) -> tuple[Any, ...]:
         """Name and input arguments of the row operation of `evaluate`; for losses with `is_one_operation`."""
         raise NotImplementedError(f"{type(self).__name__} must define operation")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.settings.items())})"
+
+
+def as_columns(tape: Tape, array: Array) -> Array:
+    """A vector [B] as a matrix [B, 1]; a matrix as it is."""
+    return array if len(array.shape) == 2 else tape.backend.xp.reshape(array, (-1, 1))
 
 
 def real_targets(targets: Any, width: int, backend: Backend, dtype: str) -> Array:
@@ -165,11 +191,17 @@ class _ElementwiseLoss(Loss):
     """A loss that is a sum of terms, one per output."""
 
     formula = formulas.squared_error
+    weighs_rows = True
 
     def evaluate(self, y: Array, targets: Array, tape: Tape) -> tuple[Array, Array]:
         """One pass over the outputs."""
         rows, gradient = tape.empty((y.shape[0],)), tape.empty_like(y)
-        tape.backend.map(self.formula, (rows, gradient), y, targets, *self.further(y, tape), self.factor(tape.batch_rows))
+        weights = self.weights_for(tape)
+        given = y, targets, *self.further(y, tape), self.factor(tape.batch_rows)
+        if weights is None:
+            tape.backend.map(self.formula, (rows, gradient), *given)
+        else:
+            tape.backend.map(formulas.weighted(self.formula), (rows, gradient), *given, weights)
         return rows, gradient
 
     def further(self, y: Array, tape: Tape) -> tuple[Any, ...]:  # noqa: ARG002
@@ -337,6 +369,7 @@ class _LabelLoss(Loss):
     """A loss of labels that consists of the row operation which `operation` names."""
 
     head = "classes"
+    weighs_rows = True
     class_weights: tuple[float, ...] | None = None
     for_one_output = "BinaryCrossEntropy"
     """The loss to use for one output."""
@@ -358,7 +391,12 @@ class _LabelLoss(Loss):
     def evaluate(self, y: Array, targets: Array, tape: Tape) -> tuple[Array, Array]:
         """One pass over the outputs."""
         rows, gradient = tape.empty((y.shape[0],)), tape.empty_like(y)
-        tape.backend.rows(*self.operation(y, targets, tape), rows, gradient)
+        weights, operation = self.weights_for(tape), self.operation(y, targets, tape)
+        if weights is None:
+            tape.backend.rows(*operation, rows, gradient)
+        else:
+            arguments = ROWS[operation[0]].in_order(*operation[1:], rows, gradient, row_weights=weights)
+            tape.backend.rows(operation[0], *arguments)
         return rows, gradient
 
 
@@ -578,13 +616,21 @@ class SymmetricKL(_Divergence):
 class Bhattacharyya(_Divergence):
     """The Bhattacharyya distance -ln sum_k sqrt(p_k q_k) of targets p and outputs q. Source: notes 000."""
 
+    weighs_rows = True
+
     def evaluate(self, y: Array, targets: Array, tape: Tape) -> tuple[Array, Array]:
         """The coefficient first, then its logarithm and gradient."""
         backend = tape.backend
         coefficient, rows, gradient = tape.empty((y.shape[0],)), tape.empty((y.shape[0],)), tape.empty_like(y)
         backend.map(formulas.bhattacharyya_coefficient, coefficient, y, targets)
-        backend.map(formulas.negative_log, rows, coefficient)
-        backend.map(formulas.bhattacharyya_gradient, gradient, y, targets, coefficient, self.factor(tape.batch_rows))
+        given, weights = (gradient, y, targets, coefficient, self.factor(tape.batch_rows)), self.weights_for(tape)
+        if weights is None:
+            backend.map(formulas.negative_log, rows, coefficient)
+            backend.map(formulas.bhattacharyya_gradient, *given)
+        else:
+            columns = as_columns(tape, rows), as_columns(tape, coefficient)
+            backend.map(formulas.weighted(formulas.negative_log), *columns, weights)
+            backend.map(formulas.weighted(formulas.bhattacharyya_gradient), *given, weights)
         return rows, gradient
 
 

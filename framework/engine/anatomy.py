@@ -82,7 +82,7 @@ def profile_of(step: Step, inputs: Array, targets: Array, repeats: int) -> list[
             step.run(inputs, targets)
             backend.synchronize()
             total.append(time.perf_counter() - start)
-        parts = step.executor.profile(inputs, targets, state.t, repeats)
+        parts = step.executor.profile((inputs, targets), state.t, repeats)
     finally:
         saved.put_back()
     from statistics import median

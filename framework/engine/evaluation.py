@@ -56,10 +56,14 @@ def _rates(y: Array, tape: Tape) -> Array:
 
 
 def with_losses(loss: Loss) -> Ending:
-    """The losses of the rows, whose sum is wanted; the result is what `predict` returns, for scores the outputs."""
+    """The losses of the rows, whose sum is wanted, times the weights of the rows if there are some.
 
-    def ending(y: Array, tape: Tape, total: Total, targets: Array) -> Array:
-        losses, _ = loss.evaluate(y, targets, tape)
+    The result is what `predict` returns; the outputs, if those are scores.
+    """
+
+    def ending(y: Array, tape: Tape, total: Total, targets: Array, weights: Array | None = None) -> Array:
+        tape.row_weights = weights
+        losses, _ = loss.weighted_loss(y, targets, tape)
         total(losses)
         if loss.head == "classes":
             return tape.backend.argmax(y)
