@@ -5,11 +5,11 @@ The formulas are in kernels/formulas/losses.py and kernels/rows; targets are che
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..backends import Array, Backend
-from ..errors import DtypeError, HyperparameterError, LabelError, ShapeError
+from ..errors import DtypeError, HyperparameterError, LabelError, ShapeError, StateError
 from ..kernels.formulas import losses as formulas
 from ..kernels.rows.reference import ROWS
 from .engine.frozen import Frozen
@@ -17,7 +17,9 @@ from .engine.tape import Tape
 from .layers import Layer
 from .layers.activations import ReLU, Sigmoid
 from .layers.softmax import Softmax
-from .settings import choice, fraction, not_negative
+from .settings import choice, fraction, not_negative, whole
+
+BALANCED = "balanced"
 
 
 class Loss(Frozen, frozen=False):
@@ -70,6 +72,11 @@ class Loss(Frozen, frozen=False):
                 f"{self!r} predicts by the sign of the output, so it expected a last layer with outputs of both signs; "
                 f"got {last!r}; leave out that layer: this loss needs none"
             )
+
+    @property
+    def balances(self) -> bool:
+        """Whether it needs the weights of classes that the training data give, in `class_weights` of the tape."""
+        return False
 
     def factor(self, rows: int) -> float:
         """Factor for the sum over that many rows."""
@@ -265,10 +272,13 @@ class SoftmaxCrossEntropy(_LabelLoss):
 
     Args: label_smoothing – eps in [0, 1): the target is 1 - eps for the label and eps / (K - 1) for each other class;
         smoothing – "notes" for this form (default), "uniform" for 1 - eps + eps / K and eps / K as in PyTorch; class_weights –
-        K factors >= 0 that multiply the loss of rows with that label; reduction.
+        factors >= 0 that multiply the loss of rows with a label: K numbers, or {label: number} where all others are 1, or
+        "balanced" for n / (k n_label), computed by Trainer.fit from its training data, in which k classes occur; counts are
+        sums of sample weights, if there are some; reduction.
     Targets: labels [B], or distributions [B, K] (without smoothing and class weights).
-    Raises: HyperparameterError; for targets LabelError, ShapeError, DtypeError.
-    Differs from: PyTorch, which divides the weighted sum by the sum of the weights; here it is divided by B.
+    Raises: HyperparameterError; for targets LabelError, ShapeError, DtypeError; StateError for "balanced" before a fit.
+    Differs from: PyTorch, which divides the weighted sum by the sum of the weights; here it is divided by B, or by the sum of
+        the sample weights, which are multiplied by those of the classes.
     Source: notes 000, 001, 002.
     """
 
@@ -279,7 +289,7 @@ class SoftmaxCrossEntropy(_LabelLoss):
         self,
         label_smoothing: float = 0.0,
         smoothing: str = "notes",
-        class_weights: Sequence[float] | None = None,
+        class_weights: Sequence[float] | Mapping[int, float] | str | None = None,
         reduction: str = "mean",
     ) -> None:
         super().__init__(reduction)
@@ -294,8 +304,14 @@ class SoftmaxCrossEntropy(_LabelLoss):
             raise ShapeError(
                 f"SoftmaxCrossEntropy expected at least two outputs; got {width}; use BinaryCrossEntropy for one"
             )
-        if self.class_weights is not None and len(self.class_weights) != width:
-            raise ShapeError(f"expected {width} class weights, one per output; got {len(self.class_weights)}")
+        given = self.class_weights
+        if isinstance(given, tuple) and len(given) != width:
+            raise ShapeError(f"expected {width} class weights, one per output; got {len(given)}")
+        if isinstance(given, dict) and max(given) >= width:
+            raise LabelError(
+                f"expected class weights of labels 0 to {width - 1}, as the last layer has {width} outputs; got one of label "
+                f"{max(given)}; widen the last layer or check the labels"
+            )
         if not hasattr(targets, "shape"):
             targets = backend.asarray(targets)
         if len(targets.shape) == 2 and targets.shape[1] != 1:
@@ -310,13 +326,32 @@ class SoftmaxCrossEntropy(_LabelLoss):
             )
         return checked
 
+    @property
+    def balances(self) -> bool:
+        """See Loss."""
+        return self.class_weights == BALANCED
+
+    def _weights_of_classes(self, classes: int, tape: Tape) -> tuple[float, ...] | None:
+        given = self.class_weights
+        if isinstance(given, dict):
+            return tuple(given.get(label, 1.0) for label in range(classes))
+        if not isinstance(given, str):
+            return given
+        if tape.class_weights is None:
+            raise StateError(
+                f"expected the training data before {self!r} is computed, because they say what {BALANCED!r} is; train with "
+                "fs.Trainer(step).fit(x, y), or give class_weights as numbers"
+            )
+        return tape.class_weights
+
     def operation(self, y: Array, targets: Array, tape: Tape) -> tuple[Any, ...]:
         """See Loss."""
         factor = self.factor(tape.batch_rows)
         if len(targets.shape) == 2:
             return "softmax_cross_entropy_soft", y, targets, factor
-        weights = None if self.class_weights is None else tape.constant(self.class_weights)
         classes = int(y.shape[1])
+        by_class = self._weights_of_classes(classes, tape)
+        weights = None if by_class is None else tape.constant(by_class)
         eps = self.label_smoothing
         if self.smoothing == "notes":
             on, off = 1.0 - eps, eps / (classes - 1)
@@ -325,13 +360,18 @@ class SoftmaxCrossEntropy(_LabelLoss):
         return "softmax_cross_entropy", y, targets, weights, on, off, factor
 
 
-def _class_weights(given: Any) -> tuple[float, ...]:
-    """The checked weights of the classes, as floats."""
+def _class_weights(given: Any) -> tuple[float, ...] | dict[int, float] | str:
+    """The checked weights of the classes, as floats, or BALANCED."""
+    if isinstance(given, str) and given == BALANCED:
+        return given
     values = given.tolist() if hasattr(given, "tolist") else given
+    if isinstance(values, Mapping) and values:
+        by_label = {whole(label, "a label of class_weights", 0): weight for label, weight in values.items()}
+        return {label: not_negative(by_label[label], f"class weights (class {label})") for label in sorted(by_label)}
     if not isinstance(values, Sequence) or isinstance(values, str):
         raise HyperparameterError(
             f"expected class weights in a list, one number >= 0 for each class; got {given!r}; "
-            "write class_weights=[1.0, 2.0] in the order of the labels"
+            'write class_weights=[1.0, 2.0] in the order of the labels, {label: weight}, or "balanced"'
         )
     weights = tuple(not_negative(w, f"class weights (class {k})") for k, w in enumerate(values))
     if not any(weights):
