@@ -5,12 +5,12 @@ The formulas are in kernels/formulas/losses.py and kernels/rows; targets are che
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from inspect import signature
 from typing import Any, ClassVar
 
 from ..backends import Array, Backend
-from ..errors import DtypeError, HyperparameterError, LabelError, ShapeError
+from ..errors import DtypeError, HyperparameterError, LabelError, ShapeError, StateError
 from ..kernels.formulas import losses as formulas
 from ..kernels.rows.reference import ROWS
 from .engine.frozen import Frozen
@@ -18,7 +18,9 @@ from .engine.tape import Tape
 from .layers import Layer
 from .layers.activations import ReLU, Sigmoid
 from .layers.softmax import Softmax
-from .settings import choice, fraction, not_negative, positive, real
+from .settings import choice, fraction, not_negative, positive, real, whole
+
+BALANCED = "balanced"
 
 
 class Loss(Frozen, frozen=False):
@@ -89,6 +91,11 @@ class Loss(Frozen, frozen=False):
                 f"{self!r} predicts by the sign of the output, so it expected a last layer with outputs of both signs; "
                 f"got {last!r}; leave out that layer: this loss needs none"
             )
+
+    @property
+    def balances(self) -> bool:
+        """Whether it needs the weights of classes that the training data give, in `class_weights` of the tape."""
+        return False
 
     def factor(self, rows: int) -> float:
         """Factor for the sum over that many rows."""
@@ -370,7 +377,7 @@ class _LabelLoss(Loss):
 
     head = "classes"
     weighs_rows = True
-    class_weights: tuple[float, ...] | None = None
+    class_weights: tuple[float, ...] | dict[int, float] | str | None = None
     for_one_output = "BinaryCrossEntropy"
     """The loss to use for one output."""
 
@@ -380,9 +387,36 @@ class _LabelLoss(Loss):
             raise ShapeError(
                 f"{type(self).__name__} expected at least two outputs; got {width}; use {self.for_one_output} for one"
             )
-        if self.class_weights is not None and len(self.class_weights) != width:
-            raise ShapeError(f"expected {width} class weights, one per output; got {len(self.class_weights)}")
+        given = self.class_weights
+        if isinstance(given, tuple) and len(given) != width:
+            raise ShapeError(f"expected {width} class weights, one per output; got {len(given)}")
+        if isinstance(given, dict) and max(given) >= width:
+            raise LabelError(
+                f"expected class weights of labels 0 to {width - 1}, as the last layer has {width} outputs; got one of label "
+                f"{max(given)}; widen the last layer or check the labels"
+            )
         return class_labels(targets, width, backend)
+
+    @property
+    def balances(self) -> bool:
+        """See Loss."""
+        return self.class_weights == BALANCED
+
+    def weights_of_classes(self, classes: int, tape: Tape) -> Array | None:
+        """The class weights as an array [classes], or None."""
+        given = self.class_weights
+        if given is None:
+            return None
+        if isinstance(given, dict):
+            given = tuple(given.get(label, 1.0) for label in range(classes))
+        if not isinstance(given, str):
+            return tape.constant(given)
+        if tape.class_weights is None:
+            raise StateError(
+                f"expected the training data before {self!r} is computed, because they say what {BALANCED!r} is; train with "
+                "fs.Trainer(step).fit(x, y), or give class_weights as numbers"
+            )
+        return tape.constant(tape.class_weights)
 
     def example(self, rows: int, width: int, backend: Backend, dtype: str) -> Array:  # noqa: ARG002
         """Labels 0."""
@@ -405,10 +439,13 @@ class SoftmaxCrossEntropy(_LabelLoss):
 
     Args: label_smoothing – eps in [0, 1): the target is 1 - eps for the label and eps / (K - 1) for each other class;
         smoothing – "notes" for this form (default), "uniform" for 1 - eps + eps / K and eps / K as in PyTorch; class_weights –
-        K factors >= 0 that multiply the loss of rows with that label; reduction.
+        factors >= 0 that multiply the loss of rows with a label: K numbers, or {label: number} where all others are 1, or
+        "balanced" for n / (k n_label), computed by Trainer.fit from its training data, in which k classes occur; counts are
+        sums of sample weights, if there are some; reduction.
     Targets: labels [B], or distributions [B, K] (without smoothing and class weights).
-    Raises: HyperparameterError; for targets LabelError, ShapeError, DtypeError.
-    Differs from: PyTorch, which divides the weighted sum by the sum of the weights; here it is divided by B.
+    Raises: HyperparameterError; for targets LabelError, ShapeError, DtypeError; StateError for "balanced" before a fit.
+    Differs from: PyTorch, which divides the weighted sum by the sum of the weights; here it is divided by B, or by the sum of
+        the sample weights, which are multiplied by those of the classes.
     Source: notes 000, 001, 002.
     """
 
@@ -420,7 +457,7 @@ class SoftmaxCrossEntropy(_LabelLoss):
         self,
         label_smoothing: float = 0.0,
         smoothing: str = "notes",
-        class_weights: Sequence[float] | None = None,
+        class_weights: Sequence[float] | Mapping[int, float] | str | None = None,
         reduction: str = "mean",
     ) -> None:
         super().__init__(reduction)
@@ -450,8 +487,8 @@ class SoftmaxCrossEntropy(_LabelLoss):
         factor = self.factor(tape.batch_rows)
         if len(targets.shape) == 2:
             return "softmax_cross_entropy_soft", y, targets, factor
-        weights = None if self.class_weights is None else tape.constant(self.class_weights)
         classes = int(y.shape[1])
+        weights = self.weights_of_classes(classes, tape)
         eps = self.label_smoothing
         if self.smoothing == "notes":
             on, off = 1.0 - eps, eps / (classes - 1)
@@ -460,13 +497,18 @@ class SoftmaxCrossEntropy(_LabelLoss):
         return "softmax_cross_entropy", y, targets, weights, on, off, factor
 
 
-def _class_weights(given: Any) -> tuple[float, ...]:
-    """The checked weights of the classes, as floats."""
+def _class_weights(given: Any) -> tuple[float, ...] | dict[int, float] | str:
+    """The checked weights of the classes, as floats, or BALANCED."""
+    if isinstance(given, str) and given == BALANCED:
+        return given
     values = given.tolist() if hasattr(given, "tolist") else given
+    if isinstance(values, Mapping) and values:
+        by_label = {whole(label, "a label of class_weights", 0): weight for label, weight in values.items()}
+        return {label: not_negative(by_label[label], f"class weights (class {label})") for label in sorted(by_label)}
     if not isinstance(values, Sequence) or isinstance(values, str):
         raise HyperparameterError(
             f"expected class weights in a list, one number >= 0 for each class; got {given!r}; "
-            "write class_weights=[1.0, 2.0] in the order of the labels"
+            'write class_weights=[1.0, 2.0] in the order of the labels, {label: weight}, or "balanced"'
         )
     weights = tuple(not_negative(w, f"class weights (class {k})") for k, w in enumerate(values))
     if not any(weights):
@@ -482,9 +524,8 @@ class Focal(_LabelLoss):
     Computed from the logits y, without overflow. With gamma = 0 it is SoftmaxCrossEntropy. It is not convex in y, so its
     Gauss-Newton matrix can have negative eigenvalues.
 
-    Args: gamma – >= 0, default 2; class_weights – K factors >= 0 that multiply the loss of rows with that label (the alpha of
-        the source), default 1; reduction.
-    Targets: labels [B]. Raises: HyperparameterError; for targets LabelError, ShapeError, DtypeError.
+    Args: gamma – >= 0, default 2; class_weights – as in SoftmaxCrossEntropy (the alpha of the source), default 1; reduction.
+    Targets: labels [B]. Raises: as SoftmaxCrossEntropy.
     Source: Lin, Goyal, Girshick, He and Dollar (2017), Focal loss for dense object detection, equation 5, with a softmax.
     """
 
@@ -496,7 +537,10 @@ class Focal(_LabelLoss):
     for_one_output = "BinaryFocal"
 
     def __init__(
-        self, gamma: float = 2.0, class_weights: Sequence[float] | None = None, reduction: str = "mean"
+        self,
+        gamma: float = 2.0,
+        class_weights: Sequence[float] | Mapping[int, float] | str | None = None,
+        reduction: str = "mean",
     ) -> None:
         super().__init__(reduction)
         self.gamma = not_negative(gamma, "gamma")
@@ -504,7 +548,7 @@ class Focal(_LabelLoss):
 
     def operation(self, y: Array, targets: Array, tape: Tape) -> tuple[Any, ...]:
         """See Loss."""
-        weights = None if self.class_weights is None else tape.constant(self.class_weights)
+        weights = self.weights_of_classes(int(y.shape[1]), tape)
         return "focal_loss", y, targets, weights, self.gamma, self.factor(tape.batch_rows)
 
 
@@ -533,7 +577,7 @@ class BinaryFocal(BinaryCrossEntropy):
         super().__init__(reduction)
         self.gamma = not_negative(gamma, "gamma")
         self.class_weights = None if class_weights is None else _class_weights(class_weights)
-        if self.class_weights is not None and len(self.class_weights) != 2:
+        if self.class_weights is not None and not (isinstance(self.class_weights, tuple) and len(self.class_weights) == 2):
             raise HyperparameterError(
                 f"expected two class weights, of the targets 0 and 1; got {class_weights!r}; use Focal for several classes"
             )

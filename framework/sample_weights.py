@@ -1,4 +1,4 @@
-"""Sample weights: one number >= 0 for each row, by which its loss and its gradient are multiplied.
+"""Sample weights: one number >= 0 for each row, by which its loss and its gradient are multiplied; also balanced classes.
 
 They are checked and scaled here, on the host; a tape carries them to the kernels of the losses (see Loss.weighted_loss).
 """
@@ -95,3 +95,12 @@ class RowWeights:
             rows = slice(start, start + size) if order is None else order[start : start + size]
             found[rows] = self.of_minibatch(rows)
         return found
+
+
+def balanced(counts: NDArray[Any]) -> tuple[float, ...]:
+    """Weights n / (k n_label) of the classes, from how often each label occurs; 1 for those that do not.
+
+    n – the sum of all counts; k – number of classes that occur. Source: King and Zeng (2001), as in scikit-learn.
+    """
+    total, occurring = float(counts.sum()), int(np.count_nonzero(counts))
+    return tuple(total / (occurring * float(count)) if count else 1.0 for count in counts)

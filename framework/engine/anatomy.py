@@ -65,7 +65,9 @@ def _buffers(step: Step, rows: int) -> int:
     tape.begin(rows)
     with backend.quiet():
         inputs = backend.zeros((rows, int(model.inputs or 1)), step.inputs_in)
-        targets = step.loss.example(rows, step.chain.output_width(int(inputs.shape[1])), backend, model.dtype)
+        width = step.chain.output_width(int(inputs.shape[1]))
+        targets = step.loss.example(rows, width, backend, model.dtype)
+        tape.class_weights = tape.class_weights or (1.0,) * width
         step.chain_with_loss.forward(inputs, targets, tape)
         step.chain_with_loss.backward(tape)
     return sum(int(a.nbytes) for a in given)

@@ -68,7 +68,8 @@ class TrainStep:
             NonFiniteLossError, "skip" leaves the step out, counts it, and goes on; its loss is returned as it is, maybe NaN.
     Attributes: steps – number of steps, including those skipped in float16 and with on_nonfinite="skip"; skipped – number of
         the latter; lr, momentum – may be set between steps; gradient – flat array of the last step, in float16 multiplied by
-        the loss scale; loss_scale – that scale, 1 in other precisions; micro – the size of micro-batches, see MicroBatches.
+        the loss scale; loss_scale – that scale, 1 in other precisions; micro – the size of micro-batches, see MicroBatches;
+        class_weights – those that the last fit computed for a loss with class_weights="balanced", otherwise None.
     Raises: HyperparameterError for settings, and for a loss that does not fit the last layer; DtypeError for a precision that
         the backend or the model does not support; MixedBackends for a model on another backend; UnknownBackend,
         BackendUnavailable.
@@ -137,6 +138,7 @@ class TrainStep:
         self._own_settings = captured_settings((optimizer, *captured))
         self.executor = chosen.executor(self)
         self._evaluator: Evaluator | None = None
+        self.class_weights: tuple[float, ...] | None = None
         self.micro = MicroBatches(micro_batch, chosen, self._forget)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -154,6 +156,7 @@ class TrainStep:
             time = {"t": self.steps, "lr": self.lr, "momentum": self.state.momentum}
             settings["precision"] = self.precision.name
             settings["on_nonfinite"], settings["skipped"] = self.on_nonfinite, self.skipped
+            settings["class_weights"] = self.class_weights
             if self.state.loss_scale is not None:
                 settings["loss_scale"] = self.state.loss_scale.numbers
             arrays: dict[str, Any] = {"states": states, "gradient": to_host(self.gradient)}
@@ -168,6 +171,7 @@ class TrainStep:
             saved["micro_batch"], saved.get("on_nonfinite", "raise"),
         )  # fmt: skip
         self.skipped = saved.get("skipped", 0)
+        self.class_weights = saved.get("class_weights")
         if self.state.loss_scale is not None:
             self.state.loss_scale.numbers = saved["loss_scale"]
         self.micro.largest = saved["largest_piece"]
@@ -298,6 +302,12 @@ class TrainStep:
         weights = scaled(weights, self.loss.reduction == "mean", lambda: f"all {rows} rows")
         return self.backend.asarray(weights, self.model.dtype)
 
+    def balance(self, class_weights: tuple[float, ...] | None) -> None:
+        """Sets the weights of classes of a loss that balances them; plans, which contain the previous ones, are dropped."""
+        if class_weights != self.class_weights:
+            self.class_weights = class_weights
+            self._forget()
+
     def stored(self, inputs: Array) -> Array:
         """Inputs in the data type of the activations, or of the parameters if some of them are codes."""
         return self.backend.asarray(inputs, self.inputs_in) if self.precision.narrow else inputs
@@ -312,14 +322,17 @@ class TrainStep:
     ) -> Tape:
         """A training tape for rows from `first_row` on; other arguments as in Tape."""
         random = self.backend.random_state(self.seed, 0, first_row)
-        return Tape(self.state.arena, True, random, gradients, None, self.weights, backend, allocate, first_row, adds)
+        tape = Tape(self.state.arena, True, random, gradients, None, self.weights, backend, allocate, first_row, adds)
+        tape.class_weights = self.class_weights
+        return tape
 
     def evaluator(self) -> Evaluator:
         """What runs the layers in evaluation mode, with losses, in the precision of the step."""
         self._require_own_parameters()
         if self._evaluator is None:
             arena, loss = self.state.arena, self.loss
-            work = Evaluation(self.chain, arena, with_losses(loss), None, self.weights, (loss,), self.deterministic)
+            ending = with_losses(loss, self.class_weights)
+            work = Evaluation(self.chain, arena, ending, None, self.weights, (loss,), self.deterministic)
             self._evaluator = self.backend.evaluator(work)
         return self._evaluator
 

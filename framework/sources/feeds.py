@@ -5,7 +5,7 @@ What a minibatch contains is the same either way: the order is a function of see
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -90,6 +90,16 @@ class Feed:
     def target_blocks(self) -> Iterator[Minibatch]:
         """The targets, and the weights of all rows if there are some, in the order in which they are stored, in blocks."""
         raise NotImplementedError
+
+    def counts_of_labels(self, classes: int, to_numpy: Callable[[Array], NDArray[Any]]) -> NDArray[np.float64]:
+        """How often each label 0 to classes - 1 occurs among the targets, or the sum of the weights of its rows."""
+        counts, start = np.zeros(classes), 0
+        for targets, *_ in self.target_blocks():
+            labels = to_numpy(targets)
+            weights = None if self.weights is None else self.weights.raw[start : start + len(labels)]
+            counts += np.bincount(labels, weights, classes)
+            start += len(labels)
+        return counts
 
     def sample(self, rows: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any]]:
         """Inputs and prepared targets of rows by their numbers in the source, on the host."""

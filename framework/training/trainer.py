@@ -16,6 +16,7 @@ from ...errors import DtypeError, HyperparameterError, LabelError, NonFiniteLoss
 from ..engine.metrics import evaluate
 from ..engine.step import TrainStep, require_step
 from ..engine.step_loss import StepLoss
+from ..sample_weights import balanced
 from ..settings import whole
 from ..sources.feeds import Feed, ResidentFeed, feed_for
 from ..sources.fingerprint import fingerprint
@@ -175,6 +176,9 @@ class Trainer:
         with ExitStack() as feeds:
             feed = feed_for(step, x, y, size, data, sample_weight=sample_weight)
             feeds.callback(feed.close)
+            if step.loss.balances:
+                classes = step.model.output_width(int(step.model.inputs or 0))
+                step.balance(balanced(feed.counts_of_labels(classes, step.backend.to_numpy)))
             step.model.remember_columns(x)
             step.model.remember_targets(y)
             held_out = trained = None
