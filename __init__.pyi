@@ -147,13 +147,18 @@ from .framework.layers.softmax import (
     Softmax as Softmax,
 )
 from .framework.losses import (
+    MAE as MAE,
     MSE as MSE,
     Bhattacharyya as Bhattacharyya,
     BinaryCrossEntropy as BinaryCrossEntropy,
+    Focal as Focal,
     Hinge as Hinge,
+    Huber as Huber,
     KLDivergence as KLDivergence,
     Loss as Loss,
     MultiClassHinge as MultiClassHinge,
+    Poisson as Poisson,
+    Quantile as Quantile,
     SoftmaxCrossEntropy as SoftmaxCrossEntropy,
     SymmetricKL as SymmetricKL,
 )

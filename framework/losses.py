@@ -6,7 +6,8 @@ The formulas are in kernels/formulas/losses.py and kernels/rows; targets are che
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from inspect import signature
+from typing import Any, ClassVar
 
 from ..backends import Array, Backend
 from ..errors import DtypeError, HyperparameterError, LabelError, ShapeError, StateError
@@ -17,9 +18,10 @@ from .engine.tape import Tape
 from .layers import Layer
 from .layers.activations import ReLU, Sigmoid
 from .layers.softmax import Softmax
-from .settings import choice, fraction, not_negative, whole
+from .settings import choice, fraction, not_negative, positive, real, whole
 
 BALANCED = "balanced"
+ClassWeights = Sequence[float] | Mapping[int, float] | str
 
 
 class Loss(Frozen, frozen=False):
@@ -36,9 +38,15 @@ class Loss(Frozen, frozen=False):
     """Whether the outputs must be distributions, so the model must end in Softmax."""
     curved = True
     """Whether its second derivative with respect to the outputs is useful; for piecewise linear losses it is 0."""
+    convex = True
+    """Whether it is convex in the outputs, so that Gauss-Newton matrices are positive semi-definite."""
     mixes_targets = True
     """Whether a mixture of two prepared targets is a valid target, with labels as distributions."""
 
+    setting_names: ClassVar[tuple[str, ...]] = ("reduction",)
+    """The arguments of `__init__` that are attributes of the same name."""
+    outputs_per_target = 1
+    """How many outputs predict each column of the targets."""
     is_one_operation = False
     """Whether `evaluate` consists of the one row operation that `operation` returns. A step may then call that operation
     itself, with the arguments `sums`, `accumulate` and `scale` of kernels/rows/reference.py, which scale the gradient and sum
@@ -59,6 +67,18 @@ class Loss(Frozen, frozen=False):
 
     def __init__(self, reduction: str = "mean") -> None:
         self.reduction = choice(reduction, "reduction", ("mean", "sum"))
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The arguments that recreate this loss, without those that have their default values."""
+        known = signature(type(self)).parameters
+        given = {name: getattr(self, name) for name in self.setting_names if name in known}
+        return {name: value for name, value in given.items() if value != known[name].default}
+
+    @property
+    def predicts_numbers(self) -> bool:
+        """Whether predictions are numbers, not classes."""
+        return self.head in ("values", "log_rates")
 
     def require_end(self, last: Layer) -> None:
         """Raises HyperparameterError if the outputs of a model's last layer do not fit this loss."""
@@ -114,7 +134,7 @@ class Loss(Frozen, frozen=False):
         raise NotImplementedError(f"{type(self).__name__} must define operation")
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({'' if self.reduction == 'mean' else repr(self.reduction)})"
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.settings.items())})"
 
 
 def as_columns(tape: Tape, array: Array) -> Array:
@@ -185,12 +205,16 @@ class _ElementwiseLoss(Loss):
         """One pass over the outputs."""
         rows, gradient = tape.empty((y.shape[0],)), tape.empty_like(y)
         weights = self.weights_for(tape)
-        given = y, targets, self.factor(tape.batch_rows)
+        given = y, targets, *self.further(y, tape), self.factor(tape.batch_rows)
         if weights is None:
             tape.backend.map(self.formula, (rows, gradient), *given)
         else:
             tape.backend.map(formulas.weighted(self.formula), (rows, gradient), *given, weights)
         return rows, gradient
+
+    def further(self, y: Array, tape: Tape) -> tuple[Any, ...]:  # noqa: ARG002
+        """The arguments of the formula between targets and factor."""
+        return ()
 
 
 class MSE(_ElementwiseLoss):
@@ -199,6 +223,110 @@ class MSE(_ElementwiseLoss):
     Differs from: torch.nn.MSELoss, which also divides by the number of outputs.
     Source: notes 000, 004.
     """
+
+
+class MAE(_ElementwiseLoss):
+    """Absolute error: sum over the outputs of |y - t|, mean over the rows (or sum). The subgradient at y = t is 0.
+
+    Differs from: torch.nn.L1Loss, which also divides by the number of outputs.
+    """
+
+    curved = False
+    formula = formulas.absolute_error
+
+
+class Huber(_ElementwiseLoss):
+    """(y - t)^2 / 2 where |y - t| <= delta, elsewhere delta (|y - t| - delta / 2); summed over the outputs.
+
+    Squared error near the target, absolute error far from it, where outliers weigh less.
+
+    Args: delta – > 0, default 1; reduction. Raises: HyperparameterError.
+    Differs from: torch.nn.HuberLoss, which also divides by the number of outputs.
+    Source: Huber (1964), Robust estimation of a location parameter.
+    """
+
+    setting_names = ("delta", "reduction")
+    formula = formulas.huber
+
+    def __init__(self, delta: float = 1.0, reduction: str = "mean") -> None:
+        super().__init__(reduction)
+        self.delta = positive(delta, "delta")
+
+    def further(self, y: Array, tape: Tape) -> tuple[Any, ...]:  # noqa: ARG002
+        """See _ElementwiseLoss."""
+        return (self.delta,)
+
+
+class Quantile(_ElementwiseLoss):
+    """The pinball loss max(q (t - y), (1 - q) (y - t)) for each level q, whose minimum is the q-quantile of t; summed.
+
+    Each target has one output for each level, side by side: with two targets and three levels the model has six outputs,
+    the first three for the first target. `predict` returns them all. Nothing keeps the quantiles of a row in order. The
+    subgradient at y = t is 0. R² and the mean absolute error of `evaluate` are over all outputs, so they suit only the level
+    0.5; judge other levels by the loss.
+
+    Args: levels – one or several numbers in (0, 1), default 0.5: the median; reduction.
+    Targets: [B, targets], or [B] for one; or one target for each output.
+    Raises: HyperparameterError; ShapeError for a number of outputs that is no multiple of the number of levels.
+    Source: Koenker and Bassett (1978), Regression quantiles.
+    """
+
+    setting_names = ("levels", "reduction")
+    curved = False
+    formula = formulas.pinball
+
+    def __init__(self, levels: float | Sequence[float] = 0.5, reduction: str = "mean") -> None:
+        super().__init__(reduction)
+        given = levels.tolist() if hasattr(levels, "tolist") else levels
+        several = tuple(given) if isinstance(given, list | tuple) else (given,)
+        advice = "pass levels such as 0.5 or [0.1, 0.5, 0.9]"
+        if not several:
+            raise HyperparameterError(f"expected at least one level; got none; {advice}")
+        checked = tuple(real(q, "levels of Quantile", 0.0, 1.0, "()", advice) for q in several)
+        self.levels: float | tuple[float, ...] = checked if isinstance(given, list | tuple) else checked[0]
+        self.outputs_per_target = len(checked)
+
+    def prepare(self, targets: Any, width: int, backend: Backend, dtype: str) -> Array:
+        """Each target once for each level."""
+        count = self.outputs_per_target
+        if width % count:
+            raise ShapeError(
+                f"expected a last layer with a multiple of {count} outputs, one for each level of each target; got {width}"
+            )
+        if not hasattr(targets, "shape"):
+            targets = backend.asarray(targets, dtype)
+        if len(targets.shape) == 2 and targets.shape[1] == width:
+            return real_targets(targets, width, backend, dtype)
+        array = real_targets(targets, width // count, backend, dtype)
+        columns = backend.asarray([column for column in range(width // count) for _ in range(count)])
+        return backend.asarray(backend.xp.take(array, columns, axis=1))
+
+    def further(self, y: Array, tape: Tape) -> tuple[Any, ...]:
+        """See _ElementwiseLoss."""
+        levels = self.levels if isinstance(self.levels, tuple) else (self.levels,)
+        return (tape.constant(levels * (y.shape[1] // len(levels))),)
+
+
+class Poisson(_ElementwiseLoss):
+    """e^z - t z for the output z = ln of the rate and the count t: regression of counts. `predict` returns the rates e^z.
+
+    Without the term ln t!, which does not depend on z. Several outputs are independent counts, whose losses are summed.
+
+    Args: reduction. Targets: >= 0; LabelError for others.
+    Same as: torch.nn.PoissonNLLLoss with its defaults and the sum over the outputs, not their mean.
+    """
+
+    head = "log_rates"
+    formula = formulas.poisson
+
+    def prepare(self, targets: Any, width: int, backend: Backend, dtype: str) -> Array:
+        """Targets >= 0."""
+        array = real_targets(targets, width, backend, dtype)
+        if array.shape[0] and not float(backend.xp.min(array)) >= 0.0:
+            raise LabelError(
+                f"expected counts >= 0; got {float(backend.xp.min(array))}; use MSE, MAE or Huber for numbers below 0"
+            )
+        return array
 
 
 class BinaryCrossEntropy(_ElementwiseLoss):
@@ -250,6 +378,44 @@ class _LabelLoss(Loss):
 
     head = "classes"
     weighs_rows = True
+    class_weights: tuple[float, ...] | dict[int, float] | str | None = None
+    for_one_output = "BinaryCrossEntropy"
+    """The loss to use for one output."""
+
+    def prepare(self, targets: Any, width: int, backend: Backend, dtype: str) -> Array:  # noqa: ARG002
+        """int32 labels [B]."""
+        if width < 2:
+            raise ShapeError(
+                f"{type(self).__name__} expected at least two outputs; got {width}; use {self.for_one_output} for one"
+            )
+        given = self.class_weights
+        if isinstance(given, tuple) and len(given) != width:
+            raise ShapeError(f"expected {width} class weights, one per output; got {len(given)}")
+        if isinstance(given, dict) and max(given) >= width:
+            raise LabelError(
+                f"expected class weights of labels 0 to {width - 1}, as the last layer has {width} outputs; got one of label "
+                f"{max(given)}; widen the last layer or check the labels"
+            )
+        return class_labels(targets, width, backend)
+
+    @property
+    def balances(self) -> bool:
+        """See Loss."""
+        return self.class_weights == BALANCED
+
+    def weights_of_classes(self, classes: int, tape: Tape) -> Array | None:
+        """The weights [K] of the classes, or None."""
+        given = self.class_weights
+        if isinstance(given, dict):
+            given = tuple(given.get(label, 1.0) for label in range(classes))
+        elif isinstance(given, str):
+            given = tape.class_weights
+            if given is None:
+                raise StateError(
+                    f"expected the training data before {self!r} is computed, because they say what {BALANCED!r} is; train "
+                    "with fs.Trainer(step).fit(x, y), or give class_weights as numbers"
+                )
+        return None if given is None else tape.constant(given)
 
     def example(self, rows: int, width: int, backend: Backend, dtype: str) -> Array:  # noqa: ARG002
         """Labels 0."""
@@ -282,6 +448,7 @@ class SoftmaxCrossEntropy(_LabelLoss):
     Source: notes 000, 001, 002.
     """
 
+    setting_names = ("label_smoothing", "smoothing", "class_weights", "reduction")
     softmax_inside = True
     is_one_operation = True
 
@@ -289,7 +456,7 @@ class SoftmaxCrossEntropy(_LabelLoss):
         self,
         label_smoothing: float = 0.0,
         smoothing: str = "notes",
-        class_weights: Sequence[float] | Mapping[int, float] | str | None = None,
+        class_weights: ClassWeights | None = None,
         reduction: str = "mean",
     ) -> None:
         super().__init__(reduction)
@@ -300,23 +467,11 @@ class SoftmaxCrossEntropy(_LabelLoss):
 
     def prepare(self, targets: Any, width: int, backend: Backend, dtype: str) -> Array:
         """int32 labels [B], or distributions [B, K]."""
-        if width < 2:
-            raise ShapeError(
-                f"SoftmaxCrossEntropy expected at least two outputs; got {width}; use BinaryCrossEntropy for one"
-            )
-        given = self.class_weights
-        if isinstance(given, tuple) and len(given) != width:
-            raise ShapeError(f"expected {width} class weights, one per output; got {len(given)}")
-        if isinstance(given, dict) and max(given) >= width:
-            raise LabelError(
-                f"expected class weights of labels 0 to {width - 1}, as the last layer has {width} outputs; got one of label "
-                f"{max(given)}; widen the last layer or check the labels"
-            )
         if not hasattr(targets, "shape"):
             targets = backend.asarray(targets)
-        if len(targets.shape) == 2 and targets.shape[1] != 1:
+        if width > 1 and len(targets.shape) == 2 and targets.shape[1] != 1:
             return self._distributions(targets, width, backend, dtype)
-        return class_labels(targets, width, backend)
+        return super().prepare(targets, width, backend, dtype)
 
     def _distributions(self, targets: Any, width: int, backend: Backend, dtype: str) -> Array:
         checked = distributions(targets, width, backend, dtype)
@@ -326,32 +481,13 @@ class SoftmaxCrossEntropy(_LabelLoss):
             )
         return checked
 
-    @property
-    def balances(self) -> bool:
-        """See Loss."""
-        return self.class_weights == BALANCED
-
-    def _weights_of_classes(self, classes: int, tape: Tape) -> tuple[float, ...] | None:
-        given = self.class_weights
-        if isinstance(given, dict):
-            return tuple(given.get(label, 1.0) for label in range(classes))
-        if not isinstance(given, str):
-            return given
-        if tape.class_weights is None:
-            raise StateError(
-                f"expected the training data before {self!r} is computed, because they say what {BALANCED!r} is; train with "
-                "fs.Trainer(step).fit(x, y), or give class_weights as numbers"
-            )
-        return tape.class_weights
-
     def operation(self, y: Array, targets: Array, tape: Tape) -> tuple[Any, ...]:
         """See Loss."""
         factor = self.factor(tape.batch_rows)
         if len(targets.shape) == 2:
             return "softmax_cross_entropy_soft", y, targets, factor
         classes = int(y.shape[1])
-        by_class = self._weights_of_classes(classes, tape)
-        weights = None if by_class is None else tape.constant(by_class)
+        weights = self.weights_of_classes(classes, tape)
         eps = self.label_smoothing
         if self.smoothing == "notes":
             on, off = 1.0 - eps, eps / (classes - 1)
@@ -381,17 +517,43 @@ def _class_weights(given: Any) -> tuple[float, ...] | dict[int, float] | str:
     return weights
 
 
+class Focal(_LabelLoss):
+    """-(1 - p)^gamma ln p for the probability p = softmax(y)_label of the label: rows that are right already weigh less.
+
+    Computed from the logits y, without overflow. With gamma = 0 it is SoftmaxCrossEntropy. It is not convex in y, so its
+    Gauss-Newton matrix can have negative eigenvalues.
+
+    Args: gamma – >= 0, default 2; class_weights – factors >= 0 that multiply the loss of rows with a label (the alpha of the
+        source), as in SoftmaxCrossEntropy; default 1; reduction.
+    Targets: labels [B]. Raises: HyperparameterError; for targets LabelError, ShapeError, DtypeError.
+    Source: Lin, Goyal, Girshick, He and Dollar (2017), Focal loss for dense object detection, equation 5, with a softmax.
+    """
+
+    setting_names = ("gamma", "class_weights", "reduction")
+    softmax_inside = True
+    is_one_operation = True
+    convex = False
+    mixes_targets = False
+
+    def __init__(
+        self, gamma: float = 2.0, class_weights: ClassWeights | None = None, reduction: str = "mean"
+    ) -> None:
+        super().__init__(reduction)
+        self.gamma = not_negative(gamma, "gamma")
+        self.class_weights = None if class_weights is None else _class_weights(class_weights)
+
+    def operation(self, y: Array, targets: Array, tape: Tape) -> tuple[Any, ...]:
+        """See Loss."""
+        weights = self.weights_of_classes(int(y.shape[1]), tape)
+        return "focal_loss", y, targets, weights, self.gamma, self.factor(tape.batch_rows)
+
+
 class MultiClassHinge(_LabelLoss):
     """max(0, 1 + max over k != label of y_k - y_label). Source: Crammer and Singer (2001)."""
 
     curved = False
     mixes_targets = False
-
-    def prepare(self, targets: Any, width: int, backend: Backend, dtype: str) -> Array:  # noqa: ARG002
-        """int32 labels [B]."""
-        if width < 2:
-            raise ShapeError(f"MultiClassHinge expected at least two outputs; got {width}; use Hinge for one")
-        return class_labels(targets, width, backend)
+    for_one_output = "Hinge"
 
     def operation(self, y: Array, targets: Array, tape: Tape) -> tuple[Any, ...]:
         """See Loss."""
@@ -473,7 +635,8 @@ class Bhattacharyya(_Divergence):
 LOSSES: dict[str, type[Loss]] = {
     cls.__name__: cls
     for cls in (
-        MSE, BinaryCrossEntropy, Hinge, SoftmaxCrossEntropy, MultiClassHinge, KLDivergence, SymmetricKL, Bhattacharyya,
+        MSE, MAE, Huber, Quantile, Poisson, BinaryCrossEntropy, Hinge, SoftmaxCrossEntropy, Focal, MultiClassHinge,
+        KLDivergence, SymmetricKL, Bhattacharyya,
     )
 }  # fmt: skip
 """All losses by name, for tests and commands."""

@@ -186,10 +186,14 @@ def run_rows(backend: Backend, rows: int, width: int, dtype: str) -> None:
         "losses", "gradient",
     )  # fmt: skip
     both("softmax_cross_entropy_soft", losses, x, soft, 0.25, "losses", "gradient")
+    for given, gamma in ((None, 2.0), (weights, 0.5)):
+        both("focal_loss", losses, x, labels, given, gamma, 0.25, "losses", "gradient")
+    both("focal_loss", {"losses": vector, "gradient": x}, "gradient", labels, weights, 2.0, 0.25, "losses", "gradient")
     by_row, unsummed = generator.uniform(0.0, 2.0, rows).astype(dtype), (None, False, None)
     for given in (None, weights):
         both("softmax_cross_entropy", losses, x, labels, given, 0.9, 0.05, 0.25, "losses", "gradient", *unsummed, by_row)
     both("softmax_cross_entropy_soft", losses, x, soft, 0.25, "losses", "gradient", *unsummed, by_row)
+    both("focal_loss", losses, x, labels, weights, 2.0, 0.25, "losses", "gradient", *unsummed, by_row)
     if width > 1:
         both("multi_class_hinge", losses, x, labels, 0.25, "losses", "gradient")
         both("multi_class_hinge", losses, x, labels, 0.25, "losses", "gradient", by_row)
@@ -264,12 +268,14 @@ def run_narrow_rows(backend: Backend, rows: int, width: int, dtype: str) -> None
         ("softmax", {"out": matrix}, x, "out"),
         ("softmax_cross_entropy", {"l": vector, "g": matrix}, x, labels, None, 0.9, 0.05, 0.25, "l", "g"),
         ("softmax_cross_entropy_soft", {"l": vector, "g": matrix}, x, soft, 0.25, "l", "g"),
+        ("focal_loss", {"l": vector, "g": matrix}, x, labels, None, 2.0, 0.25, "l", "g"),
         ("multi_class_hinge", {"l": vector, "g": matrix}, x, labels, 0.25, "l", "g"),
         ("softmax_cross_entropy_soft", {"l": vector, "g": matrix}, x, soft, 0.25, "l", "g", None, False, None, by_row),
         (
             "softmax_cross_entropy", {"l": vector, "g": matrix}, x, labels, None, 0.9, 0.05, 0.25, "l", "g", None, False, None,
             by_row,
         ),
+        ("focal_loss", {"l": vector, "g": matrix}, x, labels, None, 2.0, 0.25, "l", "g", None, False, None, by_row),
         ("multi_class_hinge", {"l": vector, "g": matrix}, x, labels, 0.25, "l", "g", by_row),
         ("layer_norm", {"y": matrix, "m": vector, "s": vector}, x, gain, offset, 1e-3, "y", "m", "s"),
         ("layer_norm_backward", {"d": matrix, "a": sums, "b": sums}, dy, x, gain, mean, scale, "d", "a", "b"),
@@ -307,8 +313,12 @@ def run_narrow_rows(backend: Backend, rows: int, width: int, dtype: str) -> None
             assert ok.all(), f"{name}: {key} of {rows}x{width} in {dtype}: {got[~ok]} for {want[~ok]}"
 
 
-def run_summed(backend: Backend, rows: int, width: int, dtype: str, soft: bool) -> int | None:
-    """Compares cross-entropy with the column sums of its gradient in the same pass, also where that is scaled and added.
+SUMMED = ("softmax_cross_entropy", "softmax_cross_entropy_soft", "focal_loss")
+"""The row operations that may sum the rows of their gradient."""
+
+
+def run_summed(backend: Backend, rows: int, width: int, dtype: str, name: str) -> int | None:
+    """Compares one of SUMMED with the column sums of its gradient in the same pass, also where that is scaled and added.
 
     Loss and gradient are the bits of the call without sums, the sums those of the gradient before it is rounded to 16 bits, the
     same ones in every call. A scale of 4 multiplies gradient and sums.
@@ -320,12 +330,12 @@ def run_summed(backend: Backend, rows: int, width: int, dtype: str, soft: bool) 
     generator = np.random.default_rng(rows * 131 + width)
     x = generator.normal(0.0, 1.5, (rows, width)).astype("f" if dtype != "float64" else dtype).astype(np.dtype(dtype))
     real = "float64" if dtype == "float64" else "float32"
-    if soft:
-        name, q = "softmax_cross_entropy_soft", generator.dirichlet(np.ones(width), rows).astype(real)
-        given: list[Any] = [q, 0.25]
+    if name == "softmax_cross_entropy_soft":
+        given: list[Any] = [generator.dirichlet(np.ones(width), rows).astype(real), 0.25]
     else:
         weights = generator.uniform(0.5, 2.0, width).astype(real)
-        name, given = "softmax_cross_entropy", [generator.integers(0, width, rows).astype(np.int32), weights, 0.9, 0.05, 0.25]
+        labels = generator.integers(0, width, rows).astype(np.int32)
+        given = [labels, weights, *((2.0,) if name == "focal_loss" else (0.9, 0.05)), 0.25]
     losses, derivative = np.empty(rows), np.empty((rows, width))
     exact = [a.astype(np.float64) if isinstance(a, np.ndarray) and a.dtype.kind == "f" else a for a in given]
     Backend(np).rows(name, x.astype(np.float64), *exact, losses, derivative)

@@ -53,6 +53,7 @@ ROW_CALLS: dict[str, tuple[Any, ...]] = {
     "softmax": (_R, _R),
     "softmax_cross_entropy": (_R, _L, None, 1.0, 0.0, 1.0, _V, _R),
     "softmax_cross_entropy_soft": (_R, _R, 1.0, _V, _R),
+    "focal_loss": (_R, _L, None, 2.0, 1.0, _V, _R),
     "multi_class_hinge": (_R, _L, 1.0, _V, _R),
     "layer_norm": (_R, _W, _W, 1e-5, _R, _V, _V),
     "layer_norm_backward": (_R, _R, _W, _V, _V, _R, _W, _W),

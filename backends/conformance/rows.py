@@ -148,6 +148,23 @@ def cross_entropy_with_sums(backend: Backend, sizes: Sizes, dtype: str, soft: bo
             close(host(backend, sums, shape[1:], dtype, "sums"), total, dtype, "sum", f"sums {shape}")
 
 
+@check("rows", dtype=REALS, size=SIZES_OF_LOGITS, weighted=(False, True), gamma=(0.0, 0.5, 2.0))
+def focal_loss(backend: Backend, sizes: Sizes, dtype: str, size: float, weighted: bool, gamma: float) -> None:
+    """Losses and gradient for labels, with class weights, also where the probability of the label is 0 or 1."""
+    for shape in sizes.matrices:
+        rows, classes = shape
+        x, y = _logits(dtype, shape, size), labels(rows, classes)
+        weights = between(dtype, (classes,), 0.0, 2.0, "weights") if weighted else None
+        w = np.ones(rows) if weights is None else _wide(weights)[y]
+        entropy = -plain_log_softmax(x)[np.arange(rows), y]
+        miss = np.maximum(-np.expm1(-entropy), 1e-30)
+        slope = w * (miss**gamma + gamma * miss ** (gamma - 1.0) * np.exp(-entropy) * entropy)
+        _gives(
+            backend, "focal_loss", (x, y, weights, gamma, 0.25, _blank(dtype, rows), _blank(dtype, *shape)), "row",
+            losses=w * miss**gamma * entropy, gradient=0.25 * slope[:, None] * (plain_softmax(x) - np.eye(classes)[y]),
+        )  # fmt: skip
+
+
 def plain_hinge(x: Host, y: Host, factor: float) -> tuple[Host, Host]:
     """The loss of Crammer and Singer and its subgradient, computed row by row."""
     losses, gradient = np.zeros(len(x)), np.zeros(x.shape)

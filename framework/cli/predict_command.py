@@ -77,7 +77,7 @@ def predict(
     if stream:
         inputs, unseen = preprocessor.transform(open_features(data, preprocessor.input_names, max_unpacked, part)), {}
     else:
-        features = table.read(data, max_unpacked, part, delimiter=delimiter, encoding=encoding, decimal=decimal, header=header)
+        features = table.read(data, max_unpacked, part, delimiter, encoding, decimal, header)
         for note in features.layout.notes if isinstance(features, Table) and features.layout else ():
             print(f"note: {note}", file=sys.stderr)
         inputs, unseen = preprocessor.transform_source(features), preprocessor.unseen(features)

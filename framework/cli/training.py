@@ -25,7 +25,7 @@ from ..losses import MSE, BinaryCrossEntropy, Loss, SoftmaxCrossEntropy
 from ..sources.row_source import ArrayRows, RowSource
 from ..tables.cells import parse_missing
 from ..tables.column_kind import kinds_to_json
-from ..tables.own_parts import OwnPart, notes_on_groups, rows_besides, used_parts
+from ..tables.own_parts import OwnPart, notes_on_groups, rows_besides, rows_of_files, rows_of_parts, used_parts
 from ..tables.preprocessing import Preprocessor
 from ..tables.reading import load
 from ..tables.several_targets import fit_target
@@ -149,11 +149,12 @@ def prepare(dataset: Dataset, task: str | None, fractions: tuple[float | None, f
     Raises: NonFiniteDataError with the row in the file; LabelError if nothing can be learned; what `split` and
         `Preprocessor.fit` raise.
     """
-    if not isinstance(dataset.features, RowSource):
-        require_no_infinity(dataset.features)
     target = dataset.target
-    for name, column in by_name(target, dataset.target_name).items():
-        require_present(column, f"target {name!r}")
+    with rows_of_files(rows_of_parts(dataset.own)):
+        if not isinstance(dataset.features, RowSource):
+            require_no_infinity(dataset.features)
+        for name, column in by_name(target, dataset.target_name).items():
+            require_present(column, f"target {name!r}")
     found = find_task(target, task or dataset.task)
     remark = ""
     own = used_parts(dataset.own, fractions)

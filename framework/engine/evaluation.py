@@ -7,6 +7,7 @@ from typing import Any
 
 from ...backends import Backend
 from ...kernels.formulas.activations import ACTIVATIONS
+from ...kernels.formulas.losses import rate
 from ..losses import Loss
 from .arena import Arena
 from .frozen import Frozen, captured_settings, is_capturable
@@ -43,17 +44,30 @@ def sigmoid(y: Array, tape: Tape, total: Total) -> Array:
     return out
 
 
+def rates(y: Array, tape: Tape, total: Total) -> Array:
+    """e^y, which can overflow: the sum is that of the results."""
+    return outputs(_rates(y, tape), tape, total)
+
+
+def _rates(y: Array, tape: Tape) -> Array:
+    out = tape.empty(y.shape, tape.wide)
+    tape.backend.map(rate, out, y)
+    return out
+
+
 def with_losses(loss: Loss, class_weights: tuple[float, ...] | None = None) -> Ending:
     """The losses of the rows, whose sum is wanted, times the weights of the rows if there are some.
 
-    The result is the label for a loss of classes, otherwise the outputs.
+    The result is what `predict` returns, for scores the outputs.
     """
 
     def ending(y: Array, tape: Tape, total: Total, targets: Array, weights: Array | None = None) -> Array:
         tape.row_weights, tape.class_weights = weights, class_weights
         losses, _ = loss.weighted_loss(y, targets, tape)
         total(losses)
-        return tape.backend.argmax(y) if loss.head == "classes" else y
+        if loss.head == "classes":
+            return tape.backend.argmax(y)
+        return _rates(y, tape) if loss.head == "log_rates" else y
 
     return ending
 

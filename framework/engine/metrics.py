@@ -1,4 +1,4 @@
-"""Evaluation of a model on data: loss, accuracy and 0-1 error, or R².
+"""Evaluation of a model on data: loss, accuracy and 0-1 error, or R² and mean absolute error.
 
 Sums are computed on the backend, by minibatch, in evaluation mode.
 """
@@ -25,14 +25,14 @@ def evaluate(step: Step, feed: Feed, batch_rows: int, size: int) -> dict[str, fl
     Args: feed – of rows in the order in which they are stored; batch_rows – rows of a minibatch; size – rows per
         pass, at most as many.
     Returns: {"loss", "accuracy", "error"} for classes, where error = 1 - accuracy is the 0-1 loss, over all questions where
-        each output is one; {"loss", "r2"} for numbers, R² = 1 - sum (y - t)^2 / sum (t - mean t)^2 over all outputs, NaN
-        where all targets are the same.
+        each output is one; {"loss", "r2", "mae"} for numbers, R² = 1 - sum (y - t)^2 / sum (t - mean t)^2 over all outputs,
+        NaN where all targets are the same, and the mean of |y - t| over rows and outputs; y is what `predict` returns.
     """
     backend, loss = step.backend, step.loss
     xp = backend.xp
     rows = feed.rows if feed.weights is None else float(feed.weights.of_all.sum())
-    total = right = squares = spread = 0.0
-    mean, constant = _spread_of(backend, feed) if loss.head == "values" else (None, False)
+    total = right = squares = spread = distance = 0.0
+    mean, constant = _spread_of(backend, feed) if loss.predicts_numbers else (None, False)
     evaluator = step.evaluator()
 
     def weighed(values: Array, weights: list[Array]) -> Array:
@@ -45,8 +45,10 @@ def evaluate(step: Step, feed: Feed, batch_rows: int, size: int) -> dict[str, fl
         with backend.quiet(), backend.products("float32", step.deterministic):
             results, losses = evaluator.run((part, wanted, *weights))
             total += backend.item(losses)
-            if loss.head == "values":
-                squares += backend.item(xp.sum(weighed((backend.wide(results) - wanted) ** 2, weights)))
+            if loss.predicts_numbers:
+                errors = backend.wide(results) - wanted
+                squares += backend.item(xp.sum(weighed(errors**2, weights)))
+                distance += backend.item(xp.sum(weighed(xp.abs(errors), weights))) / int(results.shape[1])
                 spread += backend.item(xp.sum(weighed((wanted - mean) ** 2, weights)))
             elif loss.head == "classes":
                 numbers = backend.dtype_name(wanted).startswith("float")
@@ -55,8 +57,8 @@ def evaluate(step: Step, feed: Feed, batch_rows: int, size: int) -> dict[str, fl
                 threshold = 0.5 if loss.head == "binary" else 0.0
                 right += count((results > 0.0) == (wanted > threshold), weights) / int(results.shape[1])
     result = {"loss": total / rows if loss.reduction == "mean" else total}
-    if loss.head == "values":
-        return {**result, "r2": float("nan") if constant else 1.0 - squares / spread}
+    if loss.predicts_numbers:
+        return {**result, "r2": float("nan") if constant else 1.0 - squares / spread, "mae": distance / rows}
     return {**result, "accuracy": right / rows, "error": 1.0 - right / rows}
 
 

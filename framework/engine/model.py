@@ -28,7 +28,7 @@ from ..layers.sequence import Sequence
 from ..layers.softmax import Softmax
 from ..sources.row_source import RowSource, as_source
 from .arena import Arena
-from .evaluation import Ending, Evaluation, labels, outputs, sigmoid, softmax
+from .evaluation import Ending, Evaluation, labels, outputs, rates, sigmoid, softmax
 from .initializers import Initializer
 
 Array = Any
@@ -36,8 +36,9 @@ Scalar = Any
 """A number that may still be on the device."""
 HostArray = np.ndarray[Any, Any]
 
-HEADS = ("classes", "binary", "signs", "values")
-"""Meaning of the outputs: logits or probabilities of classes, one logit, one signed score, or plain numbers."""
+HEADS = ("classes", "binary", "signs", "values", "log_rates")
+"""Meaning of the outputs: logits or probabilities of classes, one logit, one signed score, plain numbers, or logarithms of
+rates."""
 
 PREDICTION_ROWS = 4096
 """Rows per pass in evaluation mode; limits the memory of a prediction."""
@@ -323,15 +324,16 @@ class Sequential(Sequence, public=False):
         """The predictions: labels or numbers.
 
         Returns: for head "classes" the label with the largest output; for "binary" and "signs" 0 or 1 for each output; for
-            "values", or without a head, the outputs: [B, e]. A single column has the shape of the y that the model was trained
-            on, [B] or [B, 1]; see `target_ndim`, without which labels, 0 and 1 are [B] and outputs [B, 1].
+            "log_rates" e^y for each output y; for "values", or without a head, the outputs: [B, e]. A single column has the
+            shape of the y that the model was trained on, [B] or [B, 1]; see `target_ndim`, without which labels, 0 and 1 are
+            [B] and numbers [B, 1].
         Raises: NonFiniteDataError for NaN or infinity in x; CategoryError for codes out of range; waits for the device.
         Differs from: a call of the model, which always returns the outputs [B, e].
         """
         if self.head == "classes":
             found = self._finite(x, labels)
             return found if self.target_ndim != 2 else self.backend.xp.reshape(found, (-1, 1))
-        y = self._finite(x, outputs)
+        y = self._finite(x, rates if self.head == "log_rates" else outputs)
         if self.head in ("binary", "signs"):
             y = self.backend.xp.astype(y > 0.0, self.backend.dtype("int32"))
         return self.in_shape_of_targets(y)
@@ -353,7 +355,10 @@ class Sequential(Sequence, public=False):
 
         Rows of distributions count as labels [N], which are what `predict` returns for them.
         """
-        shape = getattr(y, "shape", None) or (len(y), *(getattr(y[0], "shape", None) or np.shape(y[0])))
+        shape = getattr(y, "shape", None)
+        if shape is None:
+            first = y[0]
+            shape = (len(y), *(first.shape if hasattr(first, "shape") else np.shape(first)))
         ndim = 2 if len(shape) == 2 and (self.head != "classes" or shape[1] == 1) else 1
         if ndim != self.target_ndim:
             self.target_ndim = ndim

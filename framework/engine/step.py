@@ -549,7 +549,7 @@ class TrainStep:
             return profile_of(self, inputs, targets, whole(repeats, "repeats"))
 
     def evaluate(self, x: Any, y: Any, batch_rows: int = 4096, sample_weight: Any = None) -> dict[str, float]:
-        """Loss, and accuracy or R² depending on the loss, of x and y in evaluation mode; changes nothing.
+        """Loss, and accuracy and error or R² and MAE depending on the loss, of x and y in evaluation mode; changes nothing.
 
         Args: x, y – arrays or RowSources; batch_rows – rows per pass; sample_weight – [N], as in a step: all of these figures
             are then weighted means.

@@ -79,7 +79,7 @@ class Bagging:
         self.loss = loss
         self.count = whole(members, "members of Bagging")
         self.combine = choice(combine, "combine", COMBINE)
-        if loss.head == "values" and combine == "vote":
+        if loss.predicts_numbers and combine == "vote":
             raise HyperparameterError(f'expected combine="average" for numbers, as {loss!r} has; got "vote"')
         self.samples = real(samples, "samples of Bagging", 0.0, 1.0, "(]", "pass the share of the rows, such as 1.0")
         self.features = real(features, "features of Bagging", 0.0, 1.0, "(]", "pass the share of the columns, such as 0.5")
@@ -168,7 +168,7 @@ class Bagging:
 
         Raises: StateError if the members give no probabilities.
         """
-        if self.head in ("signs", "values"):
+        if self.head == "signs" or self.loss.predicts_numbers:
             raise StateError(f"expected members that give probabilities; got head {self.head!r}; use predict")
         return self._joint(self._matrix(x))
 
@@ -207,7 +207,7 @@ class Bagging:
         backend, model = self.backend, member.model
         own = inputs if member.features is None else _columns(backend, inputs, member.features)
         xp = backend.xp
-        if self.head == "values":
+        if self.loss.predicts_numbers:
             return xp.reshape(model.predict(own), (int(own.shape[0]), -1))
         if self.combine == "average":
             return model(own) if self.head == "signs" else model.predict_proba(own)
@@ -234,7 +234,7 @@ class Bagging:
         backend = self.backend
         if self.head == "classes":
             return backend.argmax(scores)
-        if self.head == "values":
+        if self.loss.predicts_numbers:
             return scores
         if self.head == "binary" and int(scores.shape[1]) == 2 and self._outputs() == 1:
             return backend.argmax(scores)
@@ -271,7 +271,7 @@ class Bagging:
             each = xp.reshape(xp.astype(values, xp.float64), (rows, -1))
             return backend.item(xp.sum(xp.mean(each, axis=1, keepdims=True) * weights)) / count
 
-        if self.head != "values":
+        if not self.loss.predicts_numbers:
             accuracy = mean(self._answers(scores) == wanted)
             spread = math.sqrt(max(0.0, accuracy * (1.0 - accuracy)) / count)
             return {"accuracy": accuracy, "error": 1.0 - accuracy, "standard_error": spread, "rows": count}

@@ -35,9 +35,10 @@ def save_bagging(bagging: Any, members: list[Member], path: PathLike, notes: dic
         tensors.update({f"{k}/{name}": values for name, values in member.model.host_copies()[0].items()})
         if member.features is not None:
             tensors[f"{k}/{COLUMNS}"] = np.asarray(member.features, np.int64)
+    others = {name: value for name, value in bagging.loss.settings.items() if name != "reduction"}
     description = {
         "layers": [described(member.model) for member in members],
-        "loss": [kind, bagging.loss.reduction],
+        "loss": [kind, bagging.loss.reduction, *([others] if others else [])],
         "combine": bagging.combine,
         "precision": bagging.precision,
         "feature_names": bagging.feature_names,
@@ -62,10 +63,10 @@ def load_bagging(cls: Any, path: PathLike, backend: Backend) -> Any:
     require_unchanged(where, header, tensors, ("format", "version", "description", "notes"))
     with as_written(where, "an ensemble as this version writes it", "save it again"):
         description = json.loads(header["description"])
-        kind, reduction = description["loss"]
+        kind, reduction, *others = description["loss"]
         ndim = target_ndim_of(description.get("target_ndim"))
         models = [built(layers, None) for layers in description["layers"]]
-        loss = LOSSES[kind](reduction=reduction)
+        loss = LOSSES[kind](reduction=reduction, **(others[0] if others else {}))
         precision = PRECISIONS[description["precision"]]
         own = precision.name if precision.name in backend.precisions else precision.master
         bagging = cls(models, loss, len(models), combine=description["combine"], backend=backend, precision=own)

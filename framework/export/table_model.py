@@ -81,17 +81,23 @@ class TableModel:
         return {name: np.column_stack([1.0 - second, second]) for name, second in zip(names, scores.T, strict=True)}
 
     def read(
-        self, source: str | os.PathLike[str], max_unpacked: int | str | None = None, part: str | None = None, **layout: Any
+        self,
+        source: str | os.PathLike[str],
+        max_unpacked: int | str | None = None,
+        part: str | None = None,
+        delimiter: str | None = None,
+        encoding: str | None = None,
+        decimal: str | None = None,
+        header: bool | None = None,
     ) -> Features:
-        """The features in a file, as those of the training data were read; arguments as of `load_features`, which also takes
-        `layout`.
-        """
+        """The features in a file, as those of the training data were read; arguments as of `load_features`."""
         from ..tables.reading import load_features
 
         made = self.preprocessor
         return load_features(
-            source, made.input_names, made.text_columns, max_unpacked, made.kinds, part, made.first_index, **layout
-        )
+            source, made.input_names, made.text_columns, max_unpacked, made.kinds, part, made.first_index,
+            delimiter, encoding, decimal, header,
+        )  # fmt: skip
 
     def encoded(self, features: Any) -> Any:
         """The matrix that the network takes, for features as `predict` takes them."""

@@ -207,9 +207,9 @@ def _width(x: Any) -> int:
 
 
 def _outputs(y: Any, loss: Loss) -> int:
-    """Columns of y, or its number of classes."""
+    """Outputs for the columns of y, or its number of classes."""
     labels = loss.head == "classes" and y.size and (y.ndim == 1 or y.shape[1:] == (1,))
-    return int(y.max()) + 1 if labels else int(y.shape[1]) if y.ndim == 2 else 1
+    return int(y.max()) + 1 if labels else (int(y.shape[1]) if y.ndim == 2 else 1) * loss.outputs_per_target
 
 
 def _checksum(array: Any) -> list[Any]:

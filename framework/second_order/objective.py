@@ -193,7 +193,8 @@ class Objective:
     def gauss_newton_product(self, direction: Array, out: Array | None = None) -> Array:
         """G v = J^T H_L J v: J is the Jacobian of the outputs, H_L the Hessian of the loss with respect to the outputs.
 
-        Positive semi-definite for every smooth loss here; equal to H if the outputs are linear in the parameters.
+        Positive semi-definite for every smooth loss here except Focal, which is not convex in the outputs; equal to H if the
+        outputs are linear in the parameters.
 
         Source: Schraudolph (2002); Martens (2010).
         """

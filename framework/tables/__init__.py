@@ -13,7 +13,8 @@ import lazy_loader
 if TYPE_CHECKING:
     from .bundled import BUNDLED
     from .preprocessing import Preprocessor
-    from .reading import EXTENSIONS, load, load_features
+    from .reading import load, load_features
+    from .source_files import EXTENSIONS
     from .splits import split
     from .table import Dataset, Features, Matrix, Table, Task, as_features
     from .task import TASKS, find_task
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 __getattr__, __dir__, _ = lazy_loader.attach(__name__, submod_attrs={
     "bundled": ["BUNDLED"],
     "preprocessing": ["Preprocessor"],
-    "reading": ["EXTENSIONS", "load", "load_features"],
+    "reading": ["load", "load_features"],
+    "source_files": ["EXTENSIONS"],
     "splits": ["split"],
     "table": ["Dataset", "Features", "Matrix", "Table", "Task", "as_features"],
     "task": ["TASKS", "find_task"],

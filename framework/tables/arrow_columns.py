@@ -84,7 +84,7 @@ def _converted(arrow: Any, column: Any, label: str, as_text: bool, strip: bool) 
             return _text(arrow, column, strip)
         return _converted(arrow, column.cast(kind.value_type), label, as_text, strip)
     if _is_bytes(types, kind) or is_text_type(kind):
-        return _text(arrow, column.cast(arrow.large_string()), strip)
+        return _text(arrow, _plain_text(arrow, column), strip)
     single = (
         types.is_null(kind) or types.is_boolean(kind) or types.is_integer(kind) or types.is_floating(kind)
         or types.is_decimal(kind) or types.is_date(kind) or types.is_timestamp(kind) or types.is_time(kind)
@@ -108,7 +108,14 @@ def _converted(arrow: Any, column: Any, label: str, as_text: bool, strip: bool) 
         ticks = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}[kind.unit]
         whole = arrow.int32() if types.is_time32(kind) else arrow.int64()
         return _numpy(column.cast(whole).cast(arrow.float64(), safe=False), np.float64) / ticks
-    return _numpy(column.cast(arrow.float64(), safe=False), np.float64)
+    return _numpy(column if types.is_floating(kind) else column.cast(arrow.float64(), safe=False), np.float64)
+
+
+def _plain_text(arrow: Any, column: Any) -> Any:
+    try:
+        return column.cast(arrow.large_string())
+    except arrow.ArrowNotImplementedError:  # views, in older versions of PyArrow
+        return arrow.chunked_array([arrow.array(column.to_pylist(), arrow.large_string())])
 
 
 def _integers(arrow: Any, column: Any) -> Column:
@@ -126,32 +133,58 @@ def _text(arrow: Any, column: Any, strip: bool = False) -> TextColumn:
     if len(coded) == 0:
         return TextColumn.of(())
     coded = coded.unify_dictionaries()
-    values = coded.chunk(0).dictionary
+    texts: list[str | None] = coded.chunk(0).dictionary.to_pylist()
     codes = _codes(arrow, [chunk.indices for chunk in coded.chunks])
     if strip:
-        compute = require("pyarrow.compute", "tables", "reading tables")
-        stripped = compute.utf8_trim_whitespace(values)
-        stripped = compute.if_else(compute.equal(stripped, ""), None, stripped)
-        if stripped.equals(values):
-            return TextColumn(codes, _objects(values))
-        values = stripped
-    different = values.dictionary_encode()  # a dictionary may hold the same text twice, or none
-    return TextColumn(np.append(_codes(arrow, [different.indices]), np.int32(-1))[codes], _objects(different.dictionary))
+        texts = [None if text is None else text.strip() or None for text in texts]
+    if None not in (different := set(texts)) and len(different) == len(texts):
+        return TextColumn(codes, _objects(texts))
+    values = TextColumn.of(texts)  # a dictionary may hold the same text twice, or none
+    return TextColumn(np.append(values.codes, np.int32(-1))[codes], values.values)
 
 
 def _codes(arrow: Any, indices: list[Any]) -> NDArray[np.int32]:
     """Indices into a dictionary, -1 where one is missing."""
-    return _numpy(arrow.chunked_array(indices).cast(arrow.int32()).fill_null(-1), np.int32)
+    return _numpy(arrow.chunked_array(indices).cast(arrow.int32()), np.int32)
 
 
-def _objects(texts: Any) -> NDArray[Any]:
-    return np.asarray(texts.to_numpy(zero_copy_only=False), dtype=object)
+def _objects(texts: list[Any]) -> NDArray[Any]:
+    out = np.empty(len(texts), dtype=object)
+    out[:] = texts
+    return out
 
 
 def _numpy(column: Any, dtype: Any) -> NDArray[Any]:
-    """As an array of its own, which can be written to."""
-    array = column.to_numpy()
-    return np.array(array, dtype=dtype, copy=None if array.flags.writeable else True)
+    """As an array of its own: NaN, NaT or -1 where an entry is missing.
+
+    From the buffers: PyArrow's own conversion imports pandas where it is installed.
+    """
+    out = np.empty(len(column), dtype)
+    kind = out.dtype.kind
+    missing = {"f": np.nan, "M": np.datetime64("NaT"), "i": -1}.get(kind)
+    stored = out.dtype if kind == "b" else np.dtype(f"{kind if kind == 'f' else 'i'}{column.type.bit_width // 8}")
+    start = 0
+    for chunk in column.chunks:
+        part = out[start : start + len(chunk)]
+        start += len(chunk)
+        if len(chunk) == 0:
+            continue
+        valid, values = chunk.buffers()
+        if kind == "b":
+            part[...] = _bits(values, chunk)
+        else:
+            entries = np.frombuffer(values, stored, len(chunk), chunk.offset * stored.itemsize)
+            part[...] = entries.view(out.dtype) if kind == "M" else entries
+        if chunk.null_count:
+            part[~_bits(valid, chunk)] = missing
+    return out
+
+
+def _bits(buffer: Any, chunk: Any) -> NDArray[np.bool_]:
+    """The bits of an array of Arrow, one for each of its entries."""
+    first, count = divmod(chunk.offset, 8)
+    bits = np.unpackbits(np.frombuffer(buffer, np.uint8)[first:], bitorder="little")
+    return bits[count : count + len(chunk)].astype(np.bool_)
 
 
 def is_text_type(kind: Any) -> bool:

@@ -130,6 +130,8 @@ def is_decorated(value: str) -> bool:
 
 _UNLIKE_NUMBERS = re.compile(r"[^0-9+\-.eE]")
 """What only cells have that are no numbers, or numbers to look at one by one."""
+LEADING_ZERO = re.compile(r"[+-]?0\d+", re.ASCII)
+"""Whole numbers such as 007, which may be codes."""
 _INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
 _GROUPED = r"(?:\d+|\d{1,3}(?:[., '\u2019\u00a0\u202f]\d{3})+)?(?:[.,]\d*)?"
 _SIGN = r"(?:[$€£¥₹]|USD|EUR|GBP|CHF)"

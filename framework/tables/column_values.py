@@ -5,6 +5,7 @@ What a column is taken for is decided in `kinds.py`.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -34,9 +35,15 @@ class TextCells:
         self._counts = counts[used]
         self.present = int(self._counts.sum())
         self.missing = len(column) - self.present
-        place = np.full(len(counts) + 1, -1, dtype=np.int64)  # the last one is that of the code -1
-        place[:-1][used] = np.arange(len(self.values))
-        self._places = place[column.codes]
+        self._used = used
+
+    @cached_property
+    def _places(self) -> NDArray[np.int32]:
+        """[N]: which of the values each row has, or -1."""
+        place = np.full(len(self._used) + 1, -1, dtype=np.int32)  # the last one is that of the code -1
+        place[:-1][self._used] = np.arange(len(self.values))
+        places: NDArray[np.int32] = place[self.column.codes]
+        return places
 
     @property
     def absent_rows(self) -> NDArray[np.bool_]:

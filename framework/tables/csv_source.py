@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,24 @@ from .cells import MISSING, missing_tokens
 from .columns import Column, is_text
 from .csv_errors import cause, require_closed_quotes
 from .table import Table
-from .text_layout import DECIMAL_COMMAS, Seen, TextFile, TextOptions, find_decimal, find_layout, other_encoding
+from .text_layout import (
+    DECIMAL_COMMAS,
+    Seen,
+    TextFile,
+    TextOptions,
+    find_decimal,
+    find_layout,
+    is_typed,
+    not_utf8,
+    other_encoding,
+)
 
-_BLOCK, _LARGEST_BLOCK, _LINES = 1 << 20, 1 << 30, 128
+_BLOCK, _LARGEST_BLOCK, _LINES = 1 << 21, 1 << 30, 128
 _GAPS = ("", "NA", "NaN", "nan", "N/A", "null", "NULL", "None", "?", "-")
 """Missing cells that pyarrow is told of even if the first rows have none; it is told of few, since each column takes them in. A
 column of numbers with others becomes text here, and numbers in `kinds.py`."""
+_MOST_IN_THREADS = 200
+"""Columns that are converted by several threads; of more, each is short."""
 _TOO_LARGE = 2.0**63
 _MANY_DIGITS = re.compile(r"[+-]?\d{19,}", re.ASCII)
 
@@ -44,8 +57,9 @@ def read_csv(
     """Read a delimited text file; see `find_layout` for what is inferred.
 
     A column is int64, float64, bool or datetime64[us] if each of its cells is of that type or missing. All others are text as
-    it is written, also integers that int64 does not hold; in text only empty cells are missing, and blanks at both ends of a
-    cell are removed. Blank lines are skipped, and so are lines of another length that begin with `#`.
+    it is written, also integers that int64 does not hold, and those that begin with 0 in the first lines; in text only empty
+    cells are missing, and blanks at both ends of a cell are removed. Blank lines are skipped, and so are lines of another
+    length that begin with `#`.
 
     Args: path – of the file; only – names of the columns to keep, all by default; text – names of columns to read as text
         even if every cell is a number; max_unpacked – see `allowed_bytes`; options – what is known of the layout; missing –
@@ -62,7 +76,10 @@ def read_csv(
         try:
             return _Reader(file, options, tokens, only, text).table()
         except _NotUtf8:
-            return _Reader(file, replace(options, encoding=other_encoding(file)), tokens, only, text).table()
+            encoding = other_encoding(file)
+            reader = _Reader(file, replace(options, encoding=encoding), tokens, only, text)
+            reader.layout = reader.layout.noted(not_utf8(encoding))
+            return reader.table()
     except UnicodeDecodeError as error:
         raise DataFileError(
             f"{path}: expected {error.encoding} text, found other bytes ({error}); give its encoding with --encoding "
@@ -109,16 +126,14 @@ class _Reader:
 
     def columns(self, wanted: Collection[int], as_text: Collection[int]) -> dict[int, Column]:
         """The columns of these numbers, some of them as text."""
-        types, found, unsure = self.arrow.types, dict[int, Column](), list[int]()
-        parts = self.read(wanted, as_text)
-        for j in wanted:
-            part = parts.pop(j)  # so that no column is in memory twice for long
-            if types.is_null(part.type) or types.is_time(part.type):
-                unsure.append(j)
-                continue
-            found[j] = made = self.column(j, part)
-            if types.is_floating(part.type) and not is_text(made) and bool((np.abs(made) >= _TOO_LARGE).any()):
-                unsure.append(j)
+        types, parts = self.arrow.types, self.read(wanted, as_text)
+        unsure = [j for j in wanted if types.is_null(parts[j].type) or types.is_time(parts[j].type)]
+        sure = sorted(set(wanted).difference(unsure))
+        with ThreadPoolExecutor() as pool:
+            in_threads = len(sure) <= _MOST_IN_THREADS
+            made = (pool.map if in_threads else map)(lambda j: self.column(j, parts.pop(j)), sure)  # none is in memory twice
+            found = dict(zip(sure, made, strict=True))
+        unsure += [j for j, column in found.items() if _has_large_floats(column)]
         for j, part in self.read(unsure, unsure).items() if unsure else ():
             written = self.column(j, part)
             if j not in found or (is_text(written) and any(map(_exceeds_int64, written.values))):
@@ -150,6 +165,12 @@ class _Reader:
                 raise _NotUtf8 from error
             raise cause(self.file, self.layout, error) from error
 
+    def gaps(self) -> list[str]:
+        """The missing cells that pyarrow is told of: those of the first rows, usual ones, and all that look like a value."""
+        like_values = [token for token in self.tokens if is_typed(token, self.layout.decimal)]
+        spelled = {spelling for one in like_values for spelling in (one, one.upper(), one.title(), f" {one}")}
+        return [gap for gap in self.layout.gaps.union(_GAPS, spelled) if gap.strip().lower() in self.tokens]
+
     def attempt(self, wanted: Collection[int], as_text: Collection[int], breaks: bool, block: int) -> dict[int, Any]:
         """One pass over the file; pyarrow.ArrowInvalid if it fails."""
         layout, text = self.layout, self.arrow.dictionary(self.arrow.int32(), self.arrow.string())
@@ -169,7 +190,7 @@ class _Reader:
                 self.csv.ConvertOptions(
                     include_columns=[str(j) for j in wanted] if len(wanted) < len(layout.names) else [],
                     column_types={str(j): text for j in wanted if j in as_text},
-                    null_values=[gap for gap in layout.gaps.union(_GAPS) if gap.strip().lower() in self.tokens],
+                    null_values=self.gaps(),
                     decimal_point=layout.decimal, auto_dict_encode=True, auto_dict_max_cardinality=2**31 - 1,
                 ),
             )  # fmt: skip
@@ -178,6 +199,10 @@ class _Reader:
         if table.num_rows == 0:
             raise EmptyDataError(f"{self.file.path}: expected data rows, found none; check how the file was made")
         return dict(zip(wanted, table.columns, strict=True))
+
+
+def _has_large_floats(column: Column) -> bool:
+    return not is_text(column) and column.dtype == np.float64 and bool((np.abs(column) >= _TOO_LARGE).any())
 
 
 def _exceeds_int64(cell: str) -> bool:

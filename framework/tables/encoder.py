@@ -1,40 +1,29 @@
 """`TableEncoder`: converts a table of numbers, booleans, text and dates to the matrix of a network.
 
-The encodings of single columns are in `column_codings.py`, their fitting is in `column_fit.py`.
+The encodings are in `fitted_columns.py` and `column_codings.py`, their fitting is in `column_fit.py`.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from ...errors import DtypeError, EmptyDataError, HyperparameterError, ModelFileError, ShapeError, StateError
+from ...errors import HyperparameterError, ModelFileError, ShapeError, StateError
 from ..settings import whole
-from ..sources.blocks import row_blocks
 from ..sources.names import did_you_mean, listed
-from ..sources.row_source import RowNumbers, RowSource
-from .column_codings import (
-    KINDS,
-    Coding,
-    NumberCoding,
-    TextCoding,
-    as_dates,
-    as_numbers,
-    as_text,
-    encode_numbers,
-    require_different_texts,
-)
-from .column_fit import ENTRIES, fit_stream, fit_table
-from .column_statistics import Scaling, Settings, gathered
-from .frames import NamedColumns, named_columns
+from ..sources.row_source import RowSource
+from .column_fit import fit_stream, fit_table
+from .column_statistics import Scaling, Settings
+from .fitted_columns import FittedColumns, require_matrix, require_rows
+from .frames import named_columns
 from .table import Matrix
-from .validation import refuse_infinity
 
-_FORMAT = "fusedstep.table-encoder/1"
+FORMAT = "fusedstep.table-encoder/1"
 _SCALINGS: tuple[Scaling, ...] = get_args(Scaling)
 _DTYPES = ("float32", "float64")
 
@@ -62,7 +51,7 @@ class TableEncoder:
     Source: smooth clipping: Holzmüller et al., "Better by default", 2024, appendix A.
     """
 
-    _columns: tuple[tuple[str, Coding], ...] | None = None
+    _columns: FittedColumns | None = None
 
     def __init__(
         self, *, scaling: Scaling = "robust", max_one_hot: int | None = 64, min_frequency: int = 2,
@@ -109,21 +98,16 @@ class TableEncoder:
             require_rows(table)
             names, named = table.names, table.named
             codings = fit_table(table, settings)
-        self._set(tuple((name, codings[name]) for name in names), named)
+        self._set(FittedColumns(tuple((name, codings[name]) for name in names)), named)
         return self
 
     def fit_blocks(self, blocks: Iterable[Any]) -> TableEncoder:
         """As `fit`, of a table that comes in blocks of rows, each of them as for `fit`, in one pass."""
-        given = iter(blocks)
-        first = named_columns(next(given, np.zeros((0, 0))))
+        given = (block for block in map(named_columns, blocks) if len(block))
+        first = next(given, named_columns(np.zeros((0, 0))))
         require_rows(first)
-
-        def every() -> Iterator[Any]:
-            yield first
-            yield from given
-
-        codings = fit_stream(every(), self._settings())
-        self._set(tuple((name, codings[name]) for name in first.names), first.named)
+        codings = fit_stream(chain([first], given), self._settings())
+        self._set(FittedColumns(tuple((name, codings[name]) for name in first.names)), first.named)
         return self
 
     def transform(self, X: Any) -> NDArray[Any]:
@@ -142,7 +126,7 @@ class TableEncoder:
             warnings.warn(
                 f"features: columns that were not in fit are ignored: {listed([repr(name) for name in others])}", stacklevel=2
             )
-        return self.encode(table)
+        return self._fitted().encode(table, self.dtype)
 
     def fit_transform(self, X: Any, y: Any = None) -> NDArray[Any]:
         """`fit`, then `transform`."""
@@ -155,114 +139,33 @@ class TableEncoder:
             frame are converted for each block of rows.
         Raises: as `transform`.
         """
-        if not isinstance(X, RowSource):
-            table, _ = named_columns(X).select(self.input_names)
-            require_rows(table)
-            self._require_kinds(table)
-            return EncodedTable(table, self)
-        source = X
-        require_matrix(source)
-        if source.shape[1] != len(self.input_names):
-            raise ShapeError(
-                f"features: expected a source of {len(self.input_names)} columns ({listed(self.input_names)}), got "
-                f"{source.shape[1]}; give the columns that were fitted"
-            )
-        text = [name for name, coding in self._fitted() if not isinstance(coding, NumberCoding)]
-        if text:
-            raise DtypeError(
-                f"features: expected columns of numbers only, which can be streamed; fitted with others: {listed(text)}"
-            )
-        return EncodedRows(source, self)
-
-    def encode(self, table: NamedColumns) -> NDArray[Any]:
-        """`transform` of exactly the columns of `input_names`, in this order."""
-        require_rows(table)
-        out = np.zeros((len(table), self.width), self.dtype)
-        self.encode_into(table, out)
-        return out
-
-    def encode_into(self, table: NamedColumns, out: NDArray[Any], finite: bool = True) -> None:
-        """As `encode`, into zeros of any dtype; `finite` – whether infinity is refused."""
-        numbers: list[int] = []
-        starts = np.cumsum([0, *(coding.width for _, coding in self._fitted())])
-        for number, (name, coding) in enumerate(self._fitted()):
-            if isinstance(coding, NumberCoding):
-                numbers.append(number)
-            elif isinstance(coding, TextCoding):
-                coding.encode(as_text(table.column(number), name), out, int(starts[number]))
-            else:
-                coding.encode(as_dates(table.column(number), name), out, int(starts[number]))
-        for clip in (False, True):
-            chosen = [number for number in numbers if self._fitted()[number][1].clip == clip]  # type: ignore[union-attr]
-            for group in _groups(chosen, len(table)):
-                self._encode_group(table, group, starts[group], out, finite)
-
-    def _encode_group(
-        self, table: NamedColumns, group: Sequence[int], starts: NDArray[np.int64], out: NDArray[Any], finite: bool
-    ) -> None:
-        named = [self._fitted()[number] for number in group]
-        codings = [coding for _, coding in named if isinstance(coding, NumberCoding)]
-        columns = [
-            as_numbers(table.column(number), name, coding.boolean)
-            for number, (name, _), coding in zip(group, named, codings, strict=True)
-        ]
-        if finite:
-            refuse_infinity(zip([name for name, _ in named], columns, strict=True))
-        for rows in row_blocks(len(table), len(group) * 4):
-            encode_numbers(gathered(columns, rows), codings, starts, out[rows])
-
-    def _require_kinds(self, table: NamedColumns) -> None:
-        """Raises what `encode` raises, before anything is encoded."""
-        for number, (name, coding) in enumerate(self._fitted()):
-            if isinstance(coding, NumberCoding):
-                refuse_infinity([(name, as_numbers(table.column(number), name, coding.boolean))], table.source or "features")
-            elif isinstance(coding, TextCoding):
-                as_text(table.column(number), name)
-            else:
-                as_dates(table.column(number), name)
+        columns = self._fitted()
+        data = X if isinstance(X, RowSource) else named_columns(X).select(columns.names)[0]
+        return columns.rows_of(data, self.dtype)
 
     def unseen(self, X: Any) -> dict[str, int]:
         """Text column -> rows whose value did not occur in fit; columns without such rows are left out."""
-        text = {name: coding for name, coding in self._fitted() if isinstance(coding, TextCoding)}
-        if not text:
-            return {}
-        table, _ = named_columns(X).select(self.input_names)
-        counts: dict[str, int] = {}
-        for number, name in enumerate(self.input_names):
-            if name in text:
-                column = as_text(table.column(number), name)
-                counts[name] = int(np.count_nonzero(text[name].numbers(column)[column.codes] < 0))
-        return {name: count for name, count in counts.items() if count}
+        return self._fitted().unseen(X)
 
     @property
     def input_names(self) -> tuple[str, ...]:
         """Names of the input columns, x0, x1, … if there were none."""
-        return tuple(name for name, _ in self._fitted())
+        return self._fitted().names
 
     @property
     def width(self) -> int:
         """Number of columns of the output: the fan-in of the first layer."""
-        return sum(coding.width for _, coding in self._fitted())
+        return self._fitted().width
 
     @property
     def text_columns(self) -> tuple[str, ...]:
         """Names of the text columns."""
-        return tuple(name for name, coding in self._fitted() if isinstance(coding, TextCoding))
+        return tuple(self._fitted().text)
 
     @property
     def categories_(self) -> dict[int, int]:
         """Column of the output -> number of its codes, 0 among them, for each text column of many categories."""
-        found: dict[int, int] = {}
-        start = 0
-        for _, coding in self._fitted():
-            if isinstance(coding, TextCoding) and coding.codes:
-                found[start] = len(coding.categories) + 1
-            start += coding.width
-        return found
-
-    def text_categories(self) -> dict[str, tuple[str | None, ...]]:
-        """Text column -> its categories; None stands for missing."""
-        return {name: coding.categories for name, coding in self._fitted() if isinstance(coding, TextCoding)}
+        return self._fitted().categories
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
         """Names of the columns of the output: "column", "column=category", "column is missing", "column month sin" and so on.
@@ -271,45 +174,33 @@ class TableEncoder:
         """
         if input_features is not None and tuple(input_features) != self.input_names:
             raise ShapeError(f"input_features: expected the names of fit, {listed(self.input_names)}, got others; leave it out")
-        names = [made for name, coding in self._fitted() for made in coding.output_names(name)]
-        out = np.empty(len(names), dtype=object)
-        out[:] = names
-        return out
+        return _objects(self._fitted().output_names)
 
     def to_json(self) -> dict[str, Any]:
         """Settings and fitted state, as plain values that JSON can represent without loss."""
-        columns = [{"name": name, **coding.to_json()} for name, coding in self._fitted()]
+        columns = self._fitted().to_json()
         settings = {**self.get_params(), "dtype": np.dtype(self.dtype).name}
-        return {"format": _FORMAT, **settings, "named": hasattr(self, "feature_names_in_"), "columns": columns}
+        return {"format": FORMAT, **settings, "named": hasattr(self, "feature_names_in_"), "columns": columns}
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> TableEncoder:
         """Restore the result of `to_json`; ModelFileError if it has another format or is incomplete."""
         found = stored.get("format") if isinstance(stored, Mapping) else type(stored).__name__
-        if found != _FORMAT:
+        if found != FORMAT:
             raise ModelFileError(
-                f"table encoder: expected format {_FORMAT!r}, found {found!r}; save it again with this version"
+                f"table encoder: expected format {FORMAT!r}, found {found!r}; save it again with this version"
             )
         try:
             made = cls(**{name: stored[name] for name in cls().get_params()})
             made._settings()
-            codings = [(column["name"], KINDS[column["kind"]].from_json(column)) for column in stored["columns"]]
-            require_different_texts([name for name, _ in codings])
-            if not codings or not isinstance(stored["named"], bool):
-                raise ValueError("there is no column, or it is not known whether they were named")
-            made._set(tuple(codings), stored["named"])
+            if not isinstance(stored["named"], bool):
+                raise TypeError("it is not known whether the columns were named")
+            made._set(FittedColumns.from_json(stored["columns"]), stored["named"])
         except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
             raise ModelFileError(
                 f"table encoder: expected settings and columns as to_json writes them, found a part missing or of another type "
                 f"({error!r}); save it again"
             ) from error
-        return made
-
-    @classmethod
-    def of_columns(cls, columns: Sequence[tuple[str, Coding]], dtype: DTypeLike) -> TableEncoder:
-        """An encoder of columns that were fitted elsewhere."""
-        made = cls(scaling="standard", max_one_hot=None, dtype=dtype)
-        made._set(tuple(columns), True)
         return made
 
     def __repr__(self) -> str:
@@ -339,70 +230,20 @@ class TableEncoder:
         whole(self.min_frequency, "min_frequency")
         return Settings(self.scaling, self.max_one_hot, self.min_frequency)
 
-    def _set(self, columns: tuple[tuple[str, Coding], ...], named: bool) -> None:
+    def _set(self, columns: FittedColumns, named: bool) -> None:
         self._columns = columns
-        self.n_features_in_ = len(columns)
+        self.n_features_in_ = len(columns.columns)
         vars(self).pop("feature_names_in_", None)
         if named:
-            self.feature_names_in_ = np.empty(len(columns), dtype=object)
-            self.feature_names_in_[:] = [name for name, _ in columns]
+            self.feature_names_in_ = _objects(columns.names)
 
-    def _fitted(self) -> tuple[tuple[str, Coding], ...]:
+    def _fitted(self) -> FittedColumns:
         if self._columns is None:
             raise StateError("expected a fitted TableEncoder, this one is not; call fit(X) first")
         return self._columns
 
 
-class EncodedRows(RowSource):
-    """The rows of another source, encoded as they are read; infinity stays what it is, or becomes NaN, for others to refuse."""
-
-    def __init__(self, source: RowSource, encoder: TableEncoder) -> None:
-        names = tuple(encoder.get_feature_names_out().tolist())
-        super().__init__((len(source), encoder.width), encoder.dtype, source.name, names, source.edges, source.window)
-        self.source = source
-        self.encoder = encoder
-
-    def read(self, rows: RowNumbers, out: NDArray[Any]) -> None:
-        """See RowSource.read."""
-        wide = np.empty((len(out), self.source.shape[1]))
-        self.source.read(rows, wide)
-        out[...] = 0.0
-        table = NamedColumns(self.encoder.input_names, len(wide), lambda number: wide[:, number])
-        self.encoder.encode_into(table, out, finite=False)
-
-
-class EncodedTable(RowSource):
-    """The rows of a table in memory, encoded as they are read."""
-
-    def __init__(self, table: NamedColumns, encoder: TableEncoder) -> None:
-        names = tuple(encoder.get_feature_names_out().tolist())
-        super().__init__((len(table), encoder.width), encoder.dtype, table.source, names)
-        self.table = table
-        self.encoder = encoder
-
-    def read(self, rows: RowNumbers, out: NDArray[Any]) -> None:
-        """See RowSource.read."""
-        out[...] = 0.0
-        self.encoder.encode_into(self.table.take(rows), out, finite=False)
-
-
-def require_rows(table: NamedColumns) -> None:
-    """Raises EmptyDataError for no rows or columns."""
-    if len(table) == 0 or not table.names:
-        raise EmptyDataError(
-            f"features: expected at least one row and one column, got {len(table)} rows of {len(table.names)} "
-            f"columns; check the source and the split"
-        )
-
-
-def require_matrix(source: RowSource) -> None:
-    """Raises ShapeError for a source of single values."""
-    if len(source.shape) != 2:
-        raise ShapeError(f"{source.name or 'features'}: expected rows [N, d], got {list(source.shape)}; give several columns")
-
-
-def _groups(numbers: Sequence[int], rows: int) -> Iterator[list[int]]:
-    """Column numbers, together so many that their rows are about a million entries."""
-    step = max(1, ENTRIES // max(1, rows))
-    for start in range(0, len(numbers), step):
-        yield list(numbers[start : start + step])
+def _objects(names: Sequence[str]) -> NDArray[Any]:
+    out = np.empty(len(names), dtype=object)
+    out[:] = names
+    return out

@@ -142,7 +142,7 @@ def _series(series: Any, name: str) -> Column:
             "convert the column to one type, such as with astype(str), or drop it"
         ) from error
     try:
-        return column_of(arrow.chunked_array([column]), name)
+        return column_of(column if isinstance(column, arrow.ChunkedArray) else arrow.chunked_array([column]), name)
     except DataFileError as error:
         raise DtypeError(str(error)) from error
 

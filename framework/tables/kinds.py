@@ -17,7 +17,19 @@ from numpy.typing import NDArray
 
 from ...errors import DataFileError, EmptyDataError, HyperparameterError
 from ..sources.names import unknown_column
-from .cells import DATE_FORMS, MISSING, DateForm, booleans, dates, integers, is_decorated, like_dates, missing_tokens, numbers
+from .cells import (
+    DATE_FORMS,
+    LEADING_ZERO,
+    MISSING,
+    DateForm,
+    booleans,
+    dates,
+    integers,
+    is_decorated,
+    like_dates,
+    missing_tokens,
+    numbers,
+)  # fmt: skip
 from .column_kind import KINDS, ColumnKind, Kind, kinds_from_json, kinds_to_json
 from .column_values import FEW_ROWS, TextCells, absent_rows, as_text, counts_rows, describe, like_an_index, quoted, short
 from .columns import Column, is_text
@@ -29,7 +41,6 @@ __all__ = ["KINDS", "MISSING", "ColumnKind", "Kind", "apply_kinds", "find_kinds"
 _UNNAMED = re.compile(r"|Unnamed: \d+(_level_\d+)?|__index_level_\d+__|index")
 """What libraries call an index; readers here call a column without a name by its number: c0, c1, …."""
 _NUMBERED = re.compile(r"c\d+")
-_LEADING_ZERO = re.compile(r"[+-]?0\d")
 _EXACT = 2**53
 
 
@@ -303,7 +314,7 @@ class _ColumnReader:
 
     def _zeros(self, cells: TextCells) -> str:
         """A note on numbers that begin with 0, which may be codes."""
-        coded = np.array([_LEADING_ZERO.match(value.strip()) is not None for value in cells.values], dtype=np.bool_)
+        coded = np.array([LEADING_ZERO.fullmatch(value.strip()) is not None for value in cells.values], dtype=np.bool_)
         if not coded.any():
             return ""
         return f"numbers of {self.name!r} such as {quoted(cells.first(coded)[2])} begin with 0; if they are codes, give --text"

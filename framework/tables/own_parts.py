@@ -63,7 +63,7 @@ def rows_of_files(joined: Sequence[FileRows]) -> Iterator[None]:
         yield
     except FusedstepError as error:
         named = _ROW.search(str(error))
-        if len(joined) == 1 or named is None:
+        if len(joined) < 2 or named is None:
             raise
         row, start = int(named[1].replace(",", "")), 0
         for one in joined:
@@ -71,6 +71,13 @@ def rows_of_files(joined: Sequence[FileRows]) -> Iterator[None]:
                 raise type(error)(f"{error}; row {row:,} is row {row - start:,} of {one.origin}") from error
             start += one.rows
         raise
+
+
+def rows_of_parts(own: Mapping[str, OwnPart]) -> list[FileRows]:
+    """For `rows_of_files`: the training part, which comes first, and the own parts."""
+    parts = sorted((one.start, one.stop, part, one.origin) for part, one in own.items())
+    first = [FileRows("training", parts[0][0], "the training part")] if parts else []
+    return first + [FileRows(part, stop - start, origin) for start, stop, part, origin in parts]
 
 
 def used_parts(own: Mapping[str, OwnPart], fractions: tuple[float | None, float | None]) -> dict[str, OwnPart]:

@@ -12,12 +12,10 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from ...errors import ModelFileError, ShapeError, StateError
 from ..sources.row_source import RowSource
-from .column_codings import Coding, NumberCoding, TextCoding, require_different_texts
 from .column_kind import kinds_from_json
 from .column_statistics import Scaling
-from .encoder import TableEncoder
+from .encoder import FORMAT, TableEncoder
 from .frames import named_columns
-from .moments import plain_number
 from .several_targets import AnyCoding, SeveralTargets, fit_target, target_from_json
 from .table import Task
 from .target_coding import Label, TargetCoding
@@ -135,17 +133,11 @@ class Preprocessor:
         Raises: UnknownColumn, ShapeError, DtypeError if the columns are not those of `fit`; NonFiniteDataError for infinity;
             EmptyDataError for no rows.
         """
-        encoder = self._codings()[0]
-        if isinstance(features, RowSource):
-            return encoder.transform_source(features)
-        return encoder.encode(named_columns(features).select(encoder.input_names)[0])
+        return self._codings()[0].transform(self._selected(features))
 
     def transform_source(self, features: Any) -> RowSource:
         """As `transform`, as a source that encodes rows when they are read; see `TableEncoder.transform_source`."""
-        encoder = self._codings()[0]
-        if not isinstance(features, RowSource):
-            features = named_columns(features).select(encoder.input_names)[0]
-        return encoder.transform_source(features)
+        return self._codings()[0].transform_source(self._selected(features))
 
     def unseen(self, features: Any) -> dict[str, int]:
         """Count text values that did not occur in the training part, which `transform` encodes as all zeros.
@@ -193,7 +185,7 @@ class Preprocessor:
         made = cls()
         try:
             first = found == _FIRST_FORMAT
-            encoder = _first_encoder(stored["features"]) if first else TableEncoder.from_json(stored["encoder"])
+            encoder = TableEncoder.from_json(_of_first_version(stored["features"]) if first else stored["encoder"])
             made.kinds = stored.get("kinds") if first else stored["kinds"]
             made.first_index = None if first else stored["first_index"]
             if made.first_index not in (None, 0, 1) or isinstance(made.first_index, bool):
@@ -209,25 +201,29 @@ class Preprocessor:
             ) from error
         return made
 
+    def _selected(self, features: Any) -> Any:
+        """Only the columns of the encoder, which would warn of others."""
+        return features if isinstance(features, RowSource) else named_columns(features).select(self.input_names)[0]
+
     def _codings(self) -> tuple[TableEncoder, AnyCoding]:
         if self._fitted is None:
             raise StateError("expected a fitted preprocessor, this one is not; call fit(features, target) first")
         return self._fitted
 
 
-def _first_encoder(columns: Sequence[Mapping[str, Any]]) -> TableEncoder:
-    """The encoder of a model file of version 0.1.0, which has no medians: missing numbers count as the mean."""
-    codings: list[tuple[str, Coding]] = []
+def _of_first_version(columns: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The encoder in a model file of version 0.1.0 as one of this version, with means in place of medians.
+
+    Raises: KeyError, TypeError or ValueError if a part is missing or wrong.
+    """
+    made = []
     for column in columns:
         if column["kind"] == "numeric":
-            mean = plain_number(column["mean"])
-            codings.append((column["name"], NumberCoding(mean, plain_number(column["scale"], above_zero=True), mean)))
+            numbers = {"center": column["mean"], "scale": column["scale"], "fill": column["mean"]}
+            made.append({"name": column["name"], "kind": "number", **numbers, "clip": False, "indicator": False})
         elif column["kind"] == "text":
-            require_different_texts(column["categories"])
-            codings.append((column["name"], TextCoding(tuple(column["categories"]))))
+            made.append({"name": column["name"], "kind": "text", "categories": column["categories"], "codes": False})
         else:
             raise ValueError("a column is neither numeric nor text")
-    require_different_texts([name for name, _ in codings])
-    if not codings:
-        raise ValueError("there is no column")
-    return TableEncoder.of_columns(codings, "float64")
+    settings = TableEncoder(scaling="standard", max_one_hot=None, dtype="float64").get_params()
+    return {"format": FORMAT, **settings, "named": True, "columns": made}

@@ -21,10 +21,11 @@ from typing import IO, Any, NamedTuple
 from ...errors import DataFileError, EmptyDataError, HyperparameterError
 from ..sources.names import listed
 from ..sources.unpacked import opened
+from .cells import LEADING_ZERO
 
 _SAMPLE_BYTES, _MOST_SAMPLE_BYTES = 1 << 16, 1 << 26
 _SAMPLE_LINES, _FEWEST_LINES, _SAMPLE_CHARACTERS = 200, 6, 1 << 20
-_BLOCK = 1 << 20
+_BLOCK = 1 << 21
 
 DELIMITERS = {
     "comma": ",", "semicolon": ";", "tab": "\t", "bar": "|", "space": " ", "colon": ":", "tilde": "~", "caret": "^",
@@ -217,24 +218,29 @@ def find_layout(
         below, first_lines = rows, 0
     empty_ends = bool(below) and all(row[-1].strip() == "" for row in below if len(row) == width)
     if len(names) == width - 1 > 1 and len(below) > 1 and not empty_ends:
-        names.insert(0, "")
         notes.append("there is one name less than columns, so the first column has none")
-    elif len(names) == width - 1 > 0 and empty_ends:
-        names.append("")
-    elif len(names) == width + 1 > 2 and not names[-1]:
-        names.pop()
+    names = _of_width(names, width, len(below) > 1, empty_ends)
     gaps = frozenset(cell for row in below for cell in row if cell.strip().lower() in missing)
     columns = [[row[j].strip() for row in below if j < len(row)] for j in range(len(names))]
     present = [[cell for cell in column if cell.lower() not in missing] for column in columns]
     decimal = options.decimal or find_decimal(present)
     if decimal == "," and options.decimal is None:
         notes.append(DECIMAL_COMMAS)
-    texts = frozenset(j for j, cells in enumerate(present) if not all(_is_typed(cell, decimal) for cell in cells))
+    texts = frozenset(j for j, cells in enumerate(present) if not all(is_typed(cell, decimal) for cell in cells))
     before = "".join(lines[: skipped + first_lines])
     return TextLayout(
         encoding, delimiter, decimal, header, quote, _different(file.path, names), texts, gaps, len(before.encode()),
         skipped + first_lines + 1, breaks, max(map(len, body)), len(names) > 1 and not names[-1] and empty_ends, tuple(notes),
     )  # fmt: skip
+
+
+def _of_width(names: list[str], width: int, several_rows: bool, empty_ends: bool) -> list[str]:
+    """The names of so many columns, where there is one too few or too many; `empty_ends` – whether rows end in nothing."""
+    if len(names) == width - 1 > 0 and empty_ends:
+        return [*names, ""]
+    if len(names) == width - 1 > 1 and several_rows:
+        return ["", *names]
+    return names[:-1] if len(names) == width + 1 > 2 and not names[-1] else names
 
 
 def other_encoding(file: TextFile) -> str:
@@ -262,6 +268,11 @@ def other_encoding(file: TextFile) -> str:
     return "latin-1" if odd else "cp1252"
 
 
+def not_utf8(encoding: str) -> str:
+    """The note on an encoding that was inferred because the file is not UTF-8."""
+    return f"the file is read as {encoding}, since it is not UTF-8; --encoding states another encoding"
+
+
 def split_rows(lines: Iterable[str], delimiter: str, quote: str) -> Iterator[tuple[int, int, list[str]]]:
     """The rows of some lines that are not blank, each with the numbers of its first and last line, counted from 1."""
     if delimiter == " ":
@@ -286,7 +297,7 @@ def _first_text(file: TextFile, options: TextOptions) -> tuple[str, str, list[st
         encoding = options.encoding or _find_encoding(file.path, raw)
         if encoding is None:
             encoding = other_encoding(file)
-            notes = [f"the file is read as {encoding}, since it is not UTF-8; --encoding states another encoding"]
+            notes = [not_utf8(encoding)]
         text = codecs.getincrementaldecoder("utf-8-sig" if _is_utf8(encoding) else encoding)().decode(raw, whole)
         lines = text.count("\n") or text.count("\r")
         if whole or size >= _MOST_SAMPLE_BYTES or lines > _FEWEST_LINES:
@@ -305,7 +316,7 @@ def _find_encoding(path: Path, raw: bytes) -> str | None:
     if 5 * max(even, odd) > len(raw):
         return "utf-16-be" if even > odd else "utf-16-le"
     if even or odd:
-        raise DataFileError(f"{path}: expected a text table, found binary data; check the format of the file")
+        raise DataFileError(f"{path}: expected a text table, found binary data; check the format, or give --encoding")
     try:
         codecs.getincrementaldecoder("utf-8")().decode(raw)
     except UnicodeDecodeError:
@@ -418,7 +429,10 @@ def _is_value(cell: str) -> bool:
     return _is_number(cell) or (cell[:1].isdigit() and _DATE_OR_BOOLEAN.fullmatch(cell) is not None)
 
 
-def _is_typed(cell: str, decimal: str) -> bool:
+def is_typed(cell: str, decimal: str) -> bool:
+    """Whether a cell is sure to be a number, a date or a boolean; one such as 007 may be a code."""
+    if LEADING_ZERO.fullmatch(cell):
+        return False
     return (_NUMBERS[decimal].fullmatch(cell) or _DATE_OR_BOOLEAN.fullmatch(cell)) is not None
 
 
@@ -457,7 +471,7 @@ class _LongCells:
 
     def __enter__(self) -> None:
         self._lock.acquire()
-        self._usual = csv.field_size_limit(1 << 31 - 1)
+        self._usual = csv.field_size_limit(2**31 - 1)
 
     def __exit__(self, *_: object) -> None:
         csv.field_size_limit(self._usual)

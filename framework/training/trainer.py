@@ -270,7 +270,7 @@ class Trainer:
 
     @property
     def _metric(self) -> str:
-        return "r2" if self.step.loss.head == "values" else "accuracy"
+        return "r2" if self.step.loss.predicts_numbers else "accuracy"
 
     def _epoch(
         self, feed: Feed, size: int, most: int, losses: list[Any], started: float, run: CheckpointRun

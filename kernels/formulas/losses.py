@@ -8,8 +8,8 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from ..formula import Column, Each, Formula, RowSum, Scalar, formula, make_formula
-from ..vocabulary import absolute, exp, log, log1p, maximum, select, sqrt
+from ..formula import Column, Each, Formula, Row, RowSum, Scalar, formula, make_formula
+from ..vocabulary import absolute, exp, log, log1p, maximum, minimum, select, sign, sqrt
 
 SMALLEST = 1e-30
 """Lower bound applied to probabilities before a logarithm or a division; far above the smallest normal float32."""
@@ -20,6 +20,45 @@ def squared_error(y: Each, target: Each, factor: Scalar) -> tuple[RowSum, Each]:
     """(y - t)^2 and factor 2 (y - t)."""
     difference = y - target
     return difference * difference, factor * 2.0 * difference
+
+
+@formula
+def absolute_error(y: Each, target: Each, factor: Scalar) -> tuple[RowSum, Each]:
+    """|y - t| and factor sign(y - t); the subgradient at y = t is 0."""
+    difference = y - target
+    return absolute(difference), factor * sign(difference)
+
+
+@formula
+def huber(y: Each, target: Each, delta: Scalar, factor: Scalar) -> tuple[RowSum, Each]:
+    """c (d - c / 2) for d = y - t and c = d clipped to [-delta, delta]; the gradient is factor c.
+
+    That is d^2 / 2 where |d| <= delta, and delta (|d| - delta / 2) elsewhere.
+    """
+    difference = y - target
+    clipped = minimum(maximum(difference, -delta), delta)
+    return clipped * (difference - 0.5 * clipped), factor * clipped
+
+
+@formula
+def pinball(y: Each, target: Each, level: Row, factor: Scalar) -> tuple[RowSum, Each]:
+    """(1 - level) (y - t) where y > t, else level (t - y); the subgradient at y = t is 0."""
+    difference = y - target
+    derivative = select(difference > 0.0, 1.0 - level, select(difference < 0.0, -level, 0.0))
+    return derivative * difference, factor * derivative
+
+
+@formula
+def poisson(log_rate: Each, count: Each, factor: Scalar) -> tuple[RowSum, Each]:
+    """e^z - t z, which is -ln of the probability of t counts at the rate e^z without its constant ln t!; gradient e^z - t."""
+    rate = exp(log_rate)
+    return rate - count * log_rate, factor * (rate - count)
+
+
+@formula
+def rate(log_rate: Each) -> Each:
+    """e^z."""
+    return exp(log_rate)
 
 
 @formula

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import cache
-from math import exp, log, sqrt
+from math import exp, expm1, log, sqrt
 from typing import Any
 
 import numpy as np
@@ -110,6 +110,34 @@ def softmax_cross_entropy_soft(logits, targets, factor, losses, gradient, row_we
         for j in range(width):
             gradient[i, j] = factor * (exp(logits[i, j] - top) * inverse - targets[i, j])
             gradient[i, j] *= row_weights[i]
+
+
+def focal_loss(logits, labels, weights, gamma, factor, losses, gradient, row_weights):
+    rows, width = logits.shape
+    for start in range(0, rows, BLOCK_ROWS):
+        stop = min(rows, start + BLOCK_ROWS)
+        for i in range(start, stop):
+            losses[i] = row_top(logits, i)
+            for j in range(width):
+                gradient[i, j] = logits[i, j] - losses[i]
+        for k in range((stop - start) * width):  # as in softmax
+            gradient[start, k] = exp(gradient[start, k])
+        for i in range(start, stop):
+            label = labels[i]
+            total = real(0.0)
+            for j in range(width):
+                total += gradient[i, j]
+            entropy = log(total) - (logits[i, label] - losses[i])
+            miss = -expm1(-entropy)
+            miss = miss if miss > real(1e-30) else real(1e-30)  # SMALLEST of formulas/losses.py
+            weight = (weights[label] if weights.shape[0] > 0 else real(1.0)) * exp(gamma * log(miss))
+            weight *= row_weights[i]
+            losses[i] = weight * entropy
+            size = factor * weight * (real(1.0) + gamma * entropy * exp(-entropy) / miss)
+            inverse = size / total
+            for j in range(width):
+                gradient[i, j] *= inverse
+            gradient[i, label] -= size
 
 
 def multi_class_hinge(scores, labels, factor, losses, gradient, row_weights):
@@ -600,6 +628,15 @@ def _multi_class_hinge(
     backend.run(Weighted.of(multi_class_hinge, row_weights), scores, labels, factor, losses, gradient, *row_weights)
 
 
+def _focal_loss(
+    backend: Any, logits: Any, labels: Any, weights: Any, gamma: float, factor: float, losses: Any, gradient: Any,
+    sums: Any = None, accumulate: bool = False, scale: Any = None, *row_weights: Any,
+) -> None:  # fmt: skip
+    del sums, accumulate
+    given = logits, labels, _no_weights(logits.dtype) if weights is None else weights, gamma, scaled(factor, scale)
+    backend.run(Weighted.of(focal_loss, row_weights), *given, losses, gradient, *row_weights)
+
+
 def _column_sum(backend: Any, x: Any, out: Any, accumulate: bool = True) -> None:
     if not accumulate:
         backend.fill(out, 0.0)
@@ -632,6 +669,7 @@ ROWS: dict[str, Callable[..., None]] = {
     **{name: _alone(function) for name, function in _KERNELS.items()},
     "softmax_cross_entropy": _cross_entropy,
     "softmax_cross_entropy_soft": _cross_entropy_soft,
+    "focal_loss": _focal_loss,
     "multi_class_hinge": _multi_class_hinge,
     "layer_norm_backward": _layer_norm_backward,
     "column_sum": _column_sum,
@@ -688,7 +726,7 @@ def _kind(name: str, dtype: np.dtype[Any]) -> Kind:
 def kernel(function: Any, dtype: np.dtype[Any]) -> CpuKernel:
     """One of the functions above, or Weighted of one, compiled for arrays of that dtype."""
     called = getattr(function, "function", function).__code__.co_names
-    words = [word for word in ("exp", "log", "sqrt") if word in called]
+    words = [word for word in ("exp", "expm1", "log", "sqrt") if word in called]
     helpers = [helper for helper in (row_top, code_of) if helper.__name__ in called]
     text = kernel_text(function, words, dtype, expansions(dtype), "", {"BLOCK_ROWS": BLOCK_ROWS}, helpers)
     parameters = {f"a{k}": _kind(name, dtype) for k, name in enumerate(KINDS[function])}

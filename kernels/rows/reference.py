@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..formulas.losses import SMALLEST
 from ..formulas.random import philox4x32
+from ..vocabulary import maximum
 from .operation import ROWS as ROWS
 from .operation import (
     Flag,
@@ -113,6 +115,35 @@ def _cross_entropy(
         derivative = derivative * xp.reshape(weights, (-1, 1))
     losses[...] = row
     gradient[...] = derivative * factor
+
+
+@row_operation
+def focal_loss(
+    xp: Any, logits: Matrix, labels: Labels, weights: Vector, gamma: Number, factor: Number, losses: WrittenVector,
+    gradient: WrittenMatrix, sums: WrittenVector = None, accumulate: Flag = False, scale: Vector = None,
+    row_weights: Vector = None,
+) -> bool:  # fmt: skip
+    """losses = -w (1 - p_t)^gamma ln p_t, with p = softmax(logits), t the label and w = weights[t] row_weights[row].
+
+    Weights that are not given are 1. Source: Lin et al. (2017).
+
+    With l = -ln p_t and m = 1 - p_t, gradient = factor scale w m^gamma (1 + gamma l p_t / m) (p - one-hot row of t). m is at
+    least SMALLEST. The other arguments are those of `softmax_cross_entropy`.
+    """
+    del sums, accumulate
+    hit = _as(xp, _is_label(xp, logits, labels), logits)
+    shifted, raised, total = _log_sum_exp(xp, logits)
+    entropy = xp.sum(hit * (xp.log(total) - shifted), axis=1)
+    miss = maximum(-xp.expm1(-entropy), SMALLEST)
+    weight = xp.exp(gamma * xp.log(miss))
+    if weights is not None:
+        weight = weight * xp.sum(hit * weights, axis=1)
+    if row_weights is not None:
+        weight = weight * row_weights
+    losses[...] = weight * entropy
+    size = scaled(factor, scale) * weight * (1.0 + gamma * entropy * xp.exp(-entropy) / miss)
+    gradient[...] = (raised / total - hit) * xp.reshape(size, (-1, 1))
+    return False
 
 
 @row_operation

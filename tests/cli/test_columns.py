@@ -158,6 +158,13 @@ def test_a_new_file_that_cannot_be_read_as_the_old_one(call, refused, table):
     assert "new.csv, column 'a', row 2: expected numbers as in the training data, found 'many', and 19 cells more" in message
 
 
+def test_numbers_that_begin_with_0_are_said(call, table):
+    path = table({"zip": ["01234", "23456"], "a": [1.5, 2.5, 3.5], "y": ["u", "v"]})
+    note = "Note: numbers of 'zip' such as '01234' begin with 0; if they are codes, give --text"
+    assert note in call("train", path, *TRAIN).flat
+    assert note not in call("train", path, *TRAIN, "--text", "zip").flat
+
+
 def test_text_of_digits_stays_text_when_predicting(call, table):
     path = table({"zip": ["01", "2", "10"], "a": [1.5, 2.5], "y": ["u", "v", "v"]})
     assert call("train", path, *TRAIN, "--text", "zip").code == 0

@@ -100,6 +100,14 @@ def test_the_search_hands_its_files_to_the_training(call, csv_files):
     assert "--validation valid.csv --test test.csv" in answer.flat
 
 
+def test_a_wrong_row_of_a_part_is_found_in_its_array(refused, tmp_path):
+    y = Y.astype(float)
+    y[152] = np.nan
+    np.savez(tmp_path / "m.npz", x_train=X[:150], y_train=y[:150], x_test=X[150:], y_test=y[150:])
+    assert "the first in row 153" in (message := refused("train", "m.npz", *QUICK))
+    assert "row 153 is row 3 of x_test of m.npz" in message
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -103,14 +103,14 @@ def test_rows_without_rows(cuda):
 
 
 @pytest.mark.row("F3")
-@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize("name", cases.SUMMED)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
     ("height", "width", "launches"),
     [(1, 1, 1), (1, 2, 1), (40, 3, 1), (5, 4, 1), (9, 10, 2), (2, 30, 2), (17, 17, 2), (3, 70, None), (0, 3, None)],
 )
-def test_the_bias_gradient_comes_with_the_loss(cuda, height, width, launches, dtype, soft):
-    assert cases.run_summed(cuda, height, width, dtype, soft) == launches
+def test_the_bias_gradient_comes_with_the_loss(cuda, height, width, launches, dtype, name):
+    assert cases.run_summed(cuda, height, width, dtype, name) == launches
 
 
 @pytest.mark.row("F3")

@@ -147,8 +147,8 @@ def test_a_kernel_refuses_an_array_of_another_kind(cuda):
 
 
 @pytest.mark.row("F3")
-@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize("name", cases.SUMMED)
 @pytest.mark.parametrize("dtype", NARROW)
 @pytest.mark.parametrize(("height", "width", "launches"), [(7, 3, 1), (9, 10, 2), (3, 70, None)])
-def test_the_bias_gradient_comes_with_the_loss(cuda, height, width, launches, dtype, soft):
-    assert cases.run_summed(cuda, height, width, dtype, soft) == launches
+def test_the_bias_gradient_comes_with_the_loss(cuda, height, width, launches, dtype, name):
+    assert cases.run_summed(cuda, height, width, dtype, name) == launches

@@ -92,7 +92,7 @@ def models(folder: Path) -> dict[str, bytes]:
     every = fs.TableEncoder(max_one_hot=4).fit({"day": days, "member": X[:, 0] > 0, "word": cells, "few": ["u", None] * 20})
     made: dict[str, tuple[Any, Any]] = {
         "labels": (fs.mlp([2, 3, 2]), labels.to_json()),
-        "numbers": (fs.mlp([2, 3, 2]), numbers.to_json()),
+        "several": (fs.mlp([2, 3, 2]), numbers.to_json()),
         "mlp": (fs.mlp([4, 6, 2], dropout=0.2), preprocessor.to_json()),
         "every kind": (
             fs.mlp([every.width, 2], categories=every.categories_), {**preprocessor.to_json(), "encoder": every.to_json()},
@@ -101,7 +101,7 @@ def models(folder: Path) -> dict[str, bytes]:
         "image": (fs.Sequential(fs.Conv2d(1, 2, 2, image=(3, 3)), fs.MaxPool2d(2, 1), fs.Flatten(), fs.Maxout(2, 2)), None),
         "embeddings": (fs.mlp([4, 3, 2], categories={1: 5, 3: 2}), None),
         "embedding": (fs.Sequential(fs.Embedding(6, 2, columns=3), fs.Linear(6, 2)), None),
-        "embedded numbers": (fs.Sequential(
+        "numbers": (fs.Sequential(
             fs.PiecewiseLinearEmbedding(3, [[0, 1, 2], [0, 1]], 2, [0, 2]), fs.PeriodicEmbedding(5, 2, 2, columns=[1])
         ), None),
         "pruned": (pruned, None),

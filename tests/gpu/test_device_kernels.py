@@ -98,7 +98,7 @@ def test_rows(gpu_backend, rows, width, dtype):
     cases.run_rows(gpu_backend, rows, width, dtype)
 
 
-@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize("name", cases.SUMMED)
 @pytest.mark.parametrize("dtype", [*DTYPES, "bfloat16", "float16"])
 @pytest.mark.parametrize(
     ("rows", "width", "launches"),
@@ -107,14 +107,14 @@ def test_rows(gpu_backend, rows, width, dtype):
         (300, 12_000, None),
     ],
 )
-def test_the_bias_gradient_comes_with_the_loss(gpu_backend, rows, width, launches, dtype, soft):
+def test_the_bias_gradient_comes_with_the_loss(gpu_backend, rows, width, launches, dtype, name):
     if dtype == "float64" and width == 1000:
         launches = None
     if gpu_backend.name == "cupy":
         launches = None
         if dtype not in gpu_backend.precisions:
             pytest.skip(f"the cupy backend has no {dtype}")
-    assert cases.run_summed(gpu_backend, rows, width, dtype, soft) == launches
+    assert cases.run_summed(gpu_backend, rows, width, dtype, name) == launches
 
 
 def test_a_sum_over_everything_is_one_launch_also_when_replayed(gpu_backend):

@@ -319,6 +319,54 @@ def test_squared_error_is_not_divided_by_the_width(backend, logits):
     compare_loss(fs.MSE("sum"), lambda y, t: F.mse_loss(y, t, reduction="sum"), logits, targets, backend)
 
 
+@pytest.mark.row("B13")
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_absolute_error_and_huber_are_not_divided_by_the_width(backend, logits):
+    targets = np.random.default_rng(8).normal(size=logits.shape)
+    targets[0] = logits[0]  # the subgradient at 0
+    targets[1] = logits[1] + 0.7  # at delta, to rounding
+    compare_loss(fs.MAE(), lambda y, t: F.l1_loss(y, t) * 5, logits, targets, backend)
+    compare_loss(fs.MAE("sum"), lambda y, t: F.l1_loss(y, t, reduction="sum"), logits, targets, backend)
+    compare_loss(fs.Huber(), lambda y, t: F.huber_loss(y, t) * 5, logits, targets, backend)
+    compare_loss(fs.Huber(0.7, "sum"), lambda y, t: F.huber_loss(y, t, reduction="sum", delta=0.7), logits, targets, backend)
+
+
+@pytest.mark.row("B13")
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_poisson(backend, logits):
+    targets = np.random.default_rng(8).poisson(3.0, logits.shape).astype(float)
+    compare_loss(fs.Poisson(), lambda y, t: F.poisson_nll_loss(y, t) * 5, logits, targets, backend)
+    compare_loss(fs.Poisson("sum"), lambda y, t: F.poisson_nll_loss(y, t, reduction="sum"), logits, targets, backend)
+
+
+@pytest.mark.row("B13")
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_quantiles(backend):
+    """PyTorch has none; this is the definition by differentiation, with three levels of two targets."""
+    generator, levels = np.random.default_rng(8), torch.tensor([0.05, 0.5, 0.8], dtype=torch.float64)
+    outputs, targets = generator.normal(size=(9, 6)), generator.normal(size=(9, 2))
+
+    def reference(y, t):
+        d = t[:, :, None] - y.reshape(9, 2, 3)
+        return torch.maximum(levels * d, (levels - 1.0) * d).sum() / 9
+
+    compare_loss(fs.Quantile(levels.tolist()), reference, outputs, targets, backend)
+
+
+@pytest.mark.row("B13")
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
+def test_focal(gamma, backend, logits, labels):
+    """PyTorch has none for several classes; this is equation 5 of Lin et al. with a softmax, by differentiation."""
+    alpha = torch.tensor(WEIGHTS, dtype=torch.float64)
+
+    def reference(y, t):
+        entropy = F.cross_entropy(y, t, reduction="none")
+        return (alpha[t] * (1.0 - torch.exp(-entropy)) ** gamma * entropy).sum() / 9
+
+    compare_loss(fs.Focal(gamma, WEIGHTS), reference, logits, labels, backend)
+
+
 @pytest.mark.row("B3")
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("scale", [1.0, 300.0])

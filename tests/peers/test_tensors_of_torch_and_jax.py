@@ -111,6 +111,11 @@ def test_labels_as_tensors(torch, name):
     assert len(losses) == 1
 
 
+def test_single_lazy_tensors_in_a_list(torch, name):
+    plain = after(name, X, Y[:, 0])
+    assert after(name, list(lazily_negated(torch, X)), list(lazily_negated(torch, Y[:, 0]))) == plain
+
+
 def test_arrays_of_jax(jax, name):
     plain = after(name, X, Y)
     assert after(name, jax.numpy.asarray(X), jax.numpy.asarray(Y)) == plain

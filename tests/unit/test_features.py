@@ -19,7 +19,7 @@ from fusedstep.framework.cli.application import app
 from fusedstep.framework.cli.later import LATER
 
 ROOT = Path(__file__).resolve().parents[2]
-SIZES = {"A": 14, "B": 12, "C": 14, "D": 5, "E": 12, "F": 5}
+SIZES = {"A": 14, "B": 13, "C": 14, "D": 5, "E": 12, "F": 5}
 ROWS = [f"{letter}{number}" for letter, size in SIZES.items() for number in range(1, size + 1)]
 
 

@@ -158,6 +158,18 @@ LOGITS, LABELS = rng.standard_normal((6, 4)) * 2.0, rng.integers(0, 4, 6)
 SIMPLEX, TARGET_SIMPLEX = _softmax_rows(rng, 6, 4), _softmax_rows(rng, 6, 4)
 LOSS_TABLE = {
     "MSE": [(fs.MSE(), LOGITS, rng.standard_normal((6, 4))), (fs.MSE("sum"), LOGITS, rng.standard_normal((6, 4)))],
+    "MAE": [(fs.MAE(), LOGITS, rng.standard_normal((6, 4)))],
+    "Huber": [(fs.Huber(), LOGITS, rng.standard_normal((6, 4))), (fs.Huber(0.3, "sum"), LOGITS, rng.standard_normal((6, 4)))],
+    "Quantile": [
+        (fs.Quantile(0.3), LOGITS, rng.standard_normal((6, 4))),
+        (fs.Quantile([0.1, 0.9]), LOGITS, rng.standard_normal((6, 2))),
+    ],
+    "Poisson": [(fs.Poisson(), LOGITS, rng.poisson(3.0, (6, 4)))],
+    "Focal": [
+        (fs.Focal(), LOGITS, LABELS),
+        (fs.Focal(0.0, reduction="sum"), LOGITS, LABELS),
+        (fs.Focal(0.5, [1.0, 2.0, 0.5, 0.0]), LOGITS, LABELS),
+    ],
     "BinaryCrossEntropy": [
         (fs.BinaryCrossEntropy(), LOGITS[:, :1], LABELS % 2),
         (fs.BinaryCrossEntropy(), LOGITS, rng.random((6, 4))),

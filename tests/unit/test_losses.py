@@ -41,6 +41,118 @@ def test_squared_error(run: str) -> None:
     np.testing.assert_allclose(evaluate(fs.MSE("sum"), LOGITS, t, run)[1], 2 * (LOGITS - t), rtol=1e-13)
 
 
+@pytest.mark.row("B13")
+@pytest.mark.parametrize("run", BACKENDS)
+@pytest.mark.parametrize(("reduction", "factor"), [("mean", 1 / 7), ("sum", 1.0)])
+def test_absolute_error_and_huber(run: str, reduction: str, factor: float) -> None:
+    t = rng.standard_normal((7, 5))
+    t[0], t[1] = LOGITS[0], LOGITS[1] + 0.5
+    d = LOGITS - t
+    rows, gradient = evaluate(fs.MAE(reduction), LOGITS, t, run)
+    np.testing.assert_allclose(rows, np.abs(d).sum(axis=1), rtol=1e-13)
+    np.testing.assert_allclose(gradient, factor * np.sign(d), rtol=1e-13)
+    assert not gradient[0].any(), "the subgradient at y = t"
+    rows, gradient = evaluate(fs.Huber(0.5, reduction), LOGITS, t, run)
+    small = np.abs(d) <= 0.5
+    np.testing.assert_allclose(rows, np.where(small, d**2 / 2, 0.5 * (np.abs(d) - 0.25)).sum(axis=1), rtol=1e-13)
+    np.testing.assert_allclose(gradient, factor * np.where(small, d, 0.5 * np.sign(d)), rtol=1e-13)
+
+
+@pytest.mark.row("B13")
+@pytest.mark.parametrize("run", BACKENDS)
+def test_quantiles(run: str) -> None:
+    """Each target is compared with one output for each level; the constant of least loss is the quantile of the targets."""
+    levels, t = np.array([0.1, 0.7]), rng.standard_normal((7, 2))
+    y = LOGITS[:, :4].copy()
+    y[0, 1] = t[0, 0]
+    d = y - np.repeat(t, 2, axis=1)
+    q = np.tile(levels, 2)
+    rows, gradient = evaluate(fs.Quantile(levels), y, t, run)
+    np.testing.assert_allclose(rows, np.maximum((1 - q) * d, -q * d).sum(axis=1), rtol=1e-13)
+    np.testing.assert_allclose(gradient, np.where(d > 0, 1 - q, np.where(d < 0, -q, 0.0)) / 7, rtol=1e-13)
+    assert gradient[0, 1] == 0.0
+    for given in (t.tolist(), np.repeat(t, 2, axis=1)):  # prepared targets may be prepared again
+        for a, b in zip(evaluate(fs.Quantile([0.1, 0.7]), y, given, run), (rows, gradient), strict=True):
+            np.testing.assert_array_equal(a, b)
+    sample = np.random.default_rng(0).standard_normal(101)
+    candidates = np.sort(sample)
+    totals = [evaluate(fs.Quantile(0.25, "sum"), np.full((101, 1), c), sample, run)[0].sum() for c in candidates]
+    assert candidates[np.argmin(totals)] == np.quantile(sample, 0.25)
+
+
+@pytest.mark.row("B13")
+@pytest.mark.parametrize("run", BACKENDS)
+def test_poisson(run: str) -> None:
+    t = rng.poisson(2.0, (7, 5))
+    rows, gradient = evaluate(fs.Poisson(), LOGITS, t, run)
+    np.testing.assert_allclose(rows, (np.exp(LOGITS) - t * LOGITS).sum(axis=1), rtol=1e-13)
+    np.testing.assert_allclose(gradient, (np.exp(LOGITS) - t) / 7, rtol=1e-12)
+
+
+@pytest.mark.row("B13")
+@pytest.mark.parametrize("run", BACKENDS)
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0, 5.0])
+def test_focal(run: str, gamma: float) -> None:
+    weights = np.array([1.0, 0.0, 2.0, 0.5, 3.0])
+    logp = log_softmax(LOGITS)[np.arange(7), LABELS]
+    p, w = np.exp(logp), weights[LABELS]
+    rows, gradient = evaluate(fs.Focal(gamma, weights), LOGITS, LABELS, run)
+    np.testing.assert_allclose(rows, -w * (1 - p) ** gamma * logp, rtol=1e-11)
+    slope = w * ((1 - p) ** gamma - gamma * (1 - p) ** (gamma - 1) * p * logp)
+    np.testing.assert_allclose(gradient, slope[:, None] * (np.exp(log_softmax(LOGITS)) - np.eye(5)[LABELS]) / 7, rtol=1e-10)
+    if gamma == 0.0:
+        plain = evaluate(fs.SoftmaxCrossEntropy(class_weights=weights), LOGITS, LABELS, run)
+        for a, b in zip((rows, gradient), plain, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-16)
+
+
+@pytest.mark.parametrize("run", BACKENDS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("gamma", [0.0, 0.3, 2.0])
+def test_focal_where_the_probability_of_the_label_is_1_or_0(run: str, dtype: str, gamma: float) -> None:
+    z = np.array([[1e4, -1e4, 0.0], [-1e4, 1e4, 0.0], [0.0, 0.0, 30.0]])
+    rows, gradient = evaluate(fs.Focal(gamma), z, np.array([0, 0, 2]), run, dtype)
+    np.testing.assert_allclose(rows, [0.0, 2e4, 0.0], atol=1e-6)
+    np.testing.assert_allclose(gradient, [[0, 0, 0], [-1 / 3, 1 / 3, 0], [0, 0, 0]], atol=1e-6)
+
+
+@pytest.mark.row("B13")
+@pytest.mark.parametrize("run", BACKENDS)
+def test_what_models_of_counts_and_quantiles_predict(run: str) -> None:
+    x = np.random.default_rng(0).standard_normal((40, 3)).astype("f")
+    y = np.random.default_rng(1).poisson(np.exp(x[:, 0]))
+    model = fs.mlp([3, 8, 1])
+    step = fs.TrainStep(model, fs.Poisson(), fs.Adam(1e-2), backend=run)
+    fs.Trainer(step).fit(x, y, epochs=3)
+    assert model.head == "log_rates"
+    predicted = np.array(model.predict(x))
+    np.testing.assert_allclose(predicted, np.exp(np.array(model(x))[:, 0]), rtol=1e-5)
+    scores = step.evaluate(x, y)
+    assert scores["mae"] == pytest.approx(np.abs(predicted - y).mean(), rel=1e-5)
+    assert scores["r2"] == pytest.approx(1 - ((predicted - y) ** 2).sum() / ((y - y.mean()) ** 2).sum(), rel=1e-4)
+    with pytest.raises(fs.StateError, match="log_rates"):
+        model.predict_proba(x)
+    with pytest.raises(fs.NonFiniteDataError, match="the data are finite"):
+        model.predict(np.full((1, 3), 1e6, "f") * np.sign(np.array(model(np.eye(3, dtype="f"))[:, 0])))
+
+    model = fs.mlp([3, 8, 3])
+    step = fs.TrainStep(model, fs.Quantile([0.1, 0.5, 0.9]), fs.Adam(1e-2), backend=run)
+    fs.Trainer(step).fit(x, y, epochs=3)
+    assert np.array(model.predict(x)).shape == (40, 3)
+    assert step.evaluate(x, y)["mae"] == pytest.approx(np.abs(np.array(model.predict(x)) - y[:, None]).mean(), rel=1e-5)
+
+
+def test_settings_and_repr() -> None:
+    for loss, text in (
+        (fs.MSE(), "MSE()"), (fs.MSE("sum"), "MSE(reduction='sum')"), (fs.Huber(0.5), "Huber(delta=0.5)"),
+        (fs.Quantile(np.array([0.1, 0.9])), "Quantile(levels=(0.1, 0.9))"), (fs.Quantile(), "Quantile()"),
+        (fs.Focal(1, [1, 2]), "Focal(gamma=1.0, class_weights=(1.0, 2.0))"),
+        (fs.SoftmaxCrossEntropy(0.1), "SoftmaxCrossEntropy(label_smoothing=0.1)"),
+    ):  # fmt: skip
+        assert repr(loss) == text
+        assert repr(type(loss)(**loss.settings)) == text
+
+
 @pytest.mark.row("B2", "B6")
 @pytest.mark.parametrize("run", BACKENDS)
 @pytest.mark.parametrize("form", ["notes", "uniform"])
@@ -181,6 +293,13 @@ BAD = [
     (fs.SoftmaxCrossEntropy(), [[1, 1, 0, 0, 0]] * 3, fs.LabelError, "BinaryCrossEntropy .*divide each row"),
     (fs.MultiClassHinge(), np.eye(5), fs.ShapeError, r"y\.argmax\(axis=1\)"),
     (fs.MSE(), np.zeros((3, 2)), fs.ShapeError, r"\[rows, 5\]"),
+    (fs.Poisson(), np.array([[0, 1, 2, -1, 0]] * 3), fs.LabelError, r"counts >= 0; got -1\.0"),
+    (fs.Poisson(), np.array([[0, 1, 2, np.nan, 0]] * 3), fs.LabelError, "counts >= 0; got nan"),
+    (fs.Quantile([0.2, 0.8]), np.zeros(3), fs.ShapeError, "a multiple of 2 outputs, one for each level of each target; got 5"),
+    (fs.Quantile([0.1] * 5), np.zeros((3, 2)), fs.ShapeError, r"targets \[rows, 1\]"),
+    (fs.Focal(), np.array([0, 5, 1]), fs.LabelError, r"0 to 4.*got 5 in row 2"),
+    (fs.Focal(), np.eye(5)[:3], fs.ShapeError, r"y\.argmax\(axis=1\)"),
+    (fs.Focal(class_weights=[1, 2]), np.array([0, 1, 1]), fs.ShapeError, "5 class weights"),
     (fs.BinaryCrossEntropy(), np.full((3, 5), 1.5), fs.LabelError, "between 0 and 1"),
     (fs.Hinge(), np.full((3, 5), 2.0), fs.LabelError, "-1 and 1"),
     (fs.Hinge(), np.array([[-1.0, 0, 1, 1, 1]] * 3), fs.LabelError, "all three"),
@@ -216,6 +335,15 @@ def test_bad_targets(case: int, run: str) -> None:
         lambda: fs.SoftmaxCrossEntropy(class_weights=[]),
         lambda: fs.SoftmaxCrossEntropy(class_weights=np.eye(2)),
         lambda: fs.SoftmaxCrossEntropy(class_weights=[1.0, float("inf")]),
+        lambda: fs.Huber(0.0),
+        lambda: fs.Huber("1"),
+        lambda: fs.Quantile(1.0),
+        lambda: fs.Quantile([0.5, 0.0]),
+        lambda: fs.Quantile([]),
+        lambda: fs.Quantile("0.5"),
+        lambda: fs.Quantile([[0.1, 0.9]]),
+        lambda: fs.Focal(-1.0),
+        lambda: fs.Focal(class_weights=[0.0, 0.0]),
         lambda: fs.MSE("average"),
         lambda: fs.MSE(None),
     ],
@@ -254,7 +382,9 @@ def test_labels_and_targets_of_the_other_byte_order(run: str, dtype: str) -> Non
 
 
 @pytest.mark.parametrize("run", BACKENDS)
-@pytest.mark.parametrize(("loss", "other"), [(fs.SoftmaxCrossEntropy(), "BinaryCrossEntropy"), (fs.MultiClassHinge(), "Hinge")])
+@pytest.mark.parametrize(("loss", "other"), [
+    (fs.SoftmaxCrossEntropy(), "BinaryCrossEntropy"), (fs.Focal(), "BinaryCrossEntropy"), (fs.MultiClassHinge(), "Hinge"),
+])  # fmt: skip
 def test_one_output_is_not_a_choice_between_classes(run: str, loss: fs.Loss, other: str) -> None:
     with pytest.raises(fs.ShapeError, match=f"expected at least two outputs; got 1; use {other} for one"):
         loss.prepare(np.zeros(3, int), 1, backend(run), "float32")

@@ -180,11 +180,20 @@ def _softmax_cross_entropy_soft(
     return _cross_entropy(device, softmax.softmax_cross_entropy_soft, (*given, losses, gradient), sums, accumulate, row_weights)
 
 
+def _focal_loss(
+    device: Device, logits: Any, labels: Any, weights: Any, gamma: float, factor: float, losses: Any, gradient: Any,
+    sums: Any = None, accumulate: bool = False, scale: Any = None, *row_weights: Any,
+) -> bool:  # fmt: skip
+    one = device.one(losses)
+    given = (logits, labels, one if weights is None else weights, gamma, factor, one if scale is None else scale)
+    return _cross_entropy(device, softmax.focal_loss, (*given, losses, gradient), sums, accumulate, row_weights)
+
+
 def _cross_entropy(
     device: Device, function: Callable[..., Any], arguments: tuple[Any, ...], sums: Any, accumulate: bool,
     row_weights: tuple[Any, ...],
 ) -> bool:  # fmt: skip
-    """Launches a cross-entropy of softmax.py, with the column sums of the unrounded gradient if they fit into shared memory.
+    """Launches a loss of softmax.py, with the column sums of the unrounded gradient if they fit into shared memory.
 
     Args: arguments – of the kernel, the last two being losses and gradient; sums – output for the column sums, or None;
         row_weights – an array [B], or nothing.
@@ -228,6 +237,7 @@ ROWS: dict[str, Callable[..., Any]] = {
     "softmax": _each(softmax.softmax),
     "softmax_cross_entropy": _softmax_cross_entropy,
     "softmax_cross_entropy_soft": _softmax_cross_entropy_soft,
+    "focal_loss": _focal_loss,
     "multi_class_hinge": _multi_class_hinge,
     "layer_norm": _each(layer_norm),
     "layer_norm_backward": _layer_norm_backward,

@@ -1,4 +1,4 @@
-"""Softmax by row, and its cross-entropy with labels or distributions, including the gradient and its column sums.
+"""Softmax by row, its cross-entropy with labels or distributions, the focal loss, and their gradients with column sums.
 
 Each kernel reads a row three times, the second and third time from the cache. A thread reads only those elements of the logits
 that it later overwrites, so the gradient may be written over the logits although the threads of a warp are not synchronised.
@@ -9,7 +9,7 @@ writes in shared memory; see `column_sums`.
 # mypy: disallow-untyped-defs=False, disallow-untyped-calls=False
 from __future__ import annotations
 
-from math import exp, log
+from math import exp, expm1, log
 
 from numba import cuda
 
@@ -156,12 +156,60 @@ def softmax_cross_entropy_soft(
     column_sums(held, width, stages, partial, counter, sums, adds)
 
 
+def focal_loss(
+    logits, labels, weights, gamma, factor, scale, losses, gradient, stages, partial, counter, sums, adds, row_weights
+):
+    part = cuda.shared.array(BLOCK, real)
+    held = cuda.shared.array(0, REAL)
+    rows, width = logits.shape
+    lane, team, lanes, teams, slot = places()
+    if stages > 0:
+        cleared(held, lane, lanes, team, width)
+    for first in range(cuda.blockIdx.x * teams, rows, cuda.gridDim.x * teams):
+        i = first + team
+        label = 0
+        if i < rows:
+            label = labels[i]
+        top = row_max(part, slot, lane, lanes, logits, i)
+        total = real(0.0)
+        own = real(0.0)
+        if i < rows:
+            for j in range(lane, width, lanes):
+                shifted = load(logits[i, j]) - top
+                total += exp(shifted)
+                if j == label:
+                    own = shifted
+        total = team_sum(part, slot, lane, lanes, total)
+        own = team_sum(part, slot, lane, lanes, own)
+        if i < rows:
+            entropy = log(total) - own
+            miss = -expm1(-entropy)
+            miss = miss if miss > real(1e-30) else real(1e-30)  # SMALLEST of formulas/losses.py
+            weight = (weights[label] if weights.shape[0] == width else real(1.0)) * exp(gamma * log(miss))
+            weight *= row_weights[i]
+            if lane == 0:
+                losses[i] = weight * entropy
+            size = factor * scale[0] * weight * (real(1.0) + gamma * entropy * exp(-entropy) / miss)
+            inverse = size / total
+            for j in range(lane, width, lanes):
+                derivative = exp(load(logits[i, j]) - top) * inverse
+                if j == label:
+                    derivative -= size
+                gradient[i, j] = store(derivative)
+                if stages > 0:
+                    held[team * width + j] += derivative
+    column_sums(held, width, stages, partial, counter, sums, adds)
+
+
 _SUMMED = ("sums", "matrix", "count", "table", "counters", "table", "count")
 _HELPERS = (*MAX_AND_SUM, last_block, cleared, add_teams, column_sums)
 SIGNATURES: Signatures = {
     softmax: (("matrix", "matrix"), ("exp",), MAX_AND_SUM),
     softmax_cross_entropy: (
         ("matrix", "labels", "sums", "number", "number", "number", "sums", *_SUMMED), ("exp", "log"), _HELPERS
+    ),
+    focal_loss: (
+        ("matrix", "labels", "sums", "number", "number", "sums", *_SUMMED), ("exp", "expm1", "log"), _HELPERS
     ),
     softmax_cross_entropy_soft: (("matrix", "table", "number", "sums", *_SUMMED), ("exp", "log"), _HELPERS),
 }  # fmt: skip

@@ -183,8 +183,9 @@ def test_encodings(write, encoding):
 
 def test_bytes_that_are_not_utf8_far_down(write):
     rows = "".join(f"{k},town {k}\n" for k in range(20_000))
-    found = read(write(f"a,b\n{rows}1,Köln\n".encode("cp1252")))
-    assert found["b"][-1] == "Köln"
+    table = read_csv(write(f"a,b\n{rows}1,Köln\n".encode("cp1252")))
+    assert table.column("b").tolist()[-1] == "Köln"
+    assert table.layout.encoding in table.layout.notes[0]
     with pytest.raises(DataFileError, match=r"line 20004: expected UTF-8 text as in other lines.*--encoding"):
         read(write(f"a,b\n{rows}1,Köln\n1,Ulm\n".encode() + b"2,K\xf6ln\n3,W\xc3\xbcrzburg\n"))
 
@@ -219,7 +220,7 @@ def test_types_of_columns(write):
     path = write("i,f,b,d,t,text,z\n1,2,true,2020-01-02,2020-01-02 03:04:05,x,01\n,2.5,False,2021-02-03,2020-01-02,7,02\n")
     table = read_csv(path)
     assert [getattr(column, "dtype", "text") for column in table.columns.values()] == [
-        "f8", "f8", "?", "M8[us]", "M8[us]", "text", "i8",
+        "f8", "f8", "?", "M8[us]", "M8[us]", "text", "text",
     ]  # fmt: skip
     assert table.column("t").tolist() == [datetime(2020, 1, 2, 3, 4, 5), datetime(2020, 1, 2)]
     assert read(path, text=["z", "b", "f", "d"]) | {"i": 0, "t": 0} == {
@@ -251,6 +252,16 @@ def test_marks_of_absence_among_numbers_are_gaps(write, cell):
         np.testing.assert_array_equal(read_csv(path, missing=["nothing"]).column("a").tolist(), ["1", cell, None])
     assert read(path, text=["a"])["a"] == ["1", cell.strip(), None]
     assert read(write(f"a;b\n{cell};1\n{cell};2\n"))["a"] == [cell.strip()] * 2, "and where there is no number at all"
+
+
+@pytest.mark.parametrize(("token", "value"), [("-999", "5"), ("9.5", "5"), ("1900-01-01", "2020-01-02"), ("false", "True")])
+def test_missing_texts_may_look_like_values(write, token, value):
+    """They are not in the first rows."""
+    path = write("a,b\n" + f"{value},x\n" * 400 + f"{token},y\n {token},z\n{value},x\n")
+    column = read_csv(path, missing=[token]).column("a")
+    missing = column.missing if isinstance(column, TextColumn) else np.isnan(column)
+    assert np.flatnonzero(missing).tolist() == [400, 401]
+    assert len(read(path, only=["b"])["b"]) == 403
 
 
 @pytest.mark.parametrize("number", [2**53 + 1, -(2**63), 2**63 - 1])

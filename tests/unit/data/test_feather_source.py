@@ -24,9 +24,9 @@ SINGLE = {
         arrow.int8(), arrow.int16(), arrow.int32(), arrow.int64(), arrow.uint8(), arrow.uint16(), arrow.uint32(),
         arrow.uint64(), arrow.float16(), arrow.float32(), arrow.float64(),
     )},
-    **{str(kind): (kind, [Decimal("1.25"), Decimal("-2.50"), Decimal(0)]) for kind in (
-        arrow.decimal32(5, 2), arrow.decimal64(9, 2), arrow.decimal128(9, 2), arrow.decimal256(50, 2),
-    )},
+    **{name: (getattr(arrow, name)(9, 2), [Decimal("1.25"), Decimal("-2.50"), Decimal(0)]) for name in (
+        "decimal32", "decimal64", "decimal128", "decimal256",
+    ) if hasattr(arrow, name)},
     **{str(kind): (kind, ["a", "", "b"]) for kind in (arrow.string(), arrow.large_string(), arrow.string_view())},
     **{str(kind): (kind, [b"a", b"x", b"b"]) for kind in (
         arrow.binary(), arrow.large_binary(), arrow.binary_view(), arrow.binary(1),
@@ -64,7 +64,10 @@ def expected(entry):
 
 def write(table, path, **given):
     if path.suffix == ".parquet":
-        parquet.write_table(table, path, **given)
+        try:
+            parquet.write_table(table, path, **given)
+        except arrow.ArrowNotImplementedError as error:
+            pytest.skip(f"this version of PyArrow does not write it: {error}")
     elif given.pop("stream", False):
         with arrow.ipc.new_stream(path, table.schema) as stream:
             stream.write_table(table)
@@ -79,7 +82,8 @@ def write(table, path, **given):
 def test_every_type_of_single_values(tmp_path, name, suffix, gaps):
     kind, values = SINGLE[name]
     values = [values[0], None, *values[2:]] if gaps else values
-    table = arrow.table({"a": arrow.array(values * 3, kind), "y": list(range(9))})
+    entries = [np.float16(one) if kind == arrow.float16() and one is not None else one for one in values * 3]
+    table = arrow.table({"a": arrow.array(entries, kind), "y": list(range(9))})
     found = load_features(write(table, tmp_path / f"t{suffix}"), ["a"]).column("a")
     present = [one for one, value in zip(found.tolist(), values * 3, strict=True) if value is not None]
     spelled = {True: "true"} if gaps and name == "bool" else {}

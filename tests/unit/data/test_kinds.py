@@ -58,7 +58,7 @@ class TestKinds:
         kind, column = found(text("01234", "23456"))
         assert column[:2].tolist() == [1234, 23456]
         assert kind.note == "numbers of 'x' such as '01234' begin with 0; if they are codes, give --text"
-        assert found(text("0.5", "0", "-0.25"))[0].note == ""
+        assert found(text("0.5", "0", "-0.25", "00.5"))[0].note == ""
 
     def test_few_different_numbers_stay_numbers(self):
         assert found(text("0", "1"))[0].kind == "number"

@@ -12,7 +12,8 @@ from fusedstep.errors import DataFileError, EmptyDataError, MissingDependency, U
 from fusedstep.framework.tables import bundled
 from fusedstep.framework.tables.bundled import BUNDLED
 from fusedstep.framework.tables.columns import is_text
-from fusedstep.framework.tables.reading import find_format, load, load_features
+from fusedstep.framework.tables.reading import load, load_features
+from fusedstep.framework.tables.source_files import find_format
 from fusedstep.framework.tables.table import Matrix, Table
 from fusedstep.framework.tables.task import find_task
 

@@ -31,6 +31,10 @@ def yes_or_no(generator, rows):
     return generator.integers(0, 2, rows)
 
 
+def counts(generator, rows):
+    return generator.poisson(2.0, (rows, 2))
+
+
 def numbers(width):
     return lambda generator, rows: generator.standard_normal((rows, width))
 
@@ -71,6 +75,13 @@ ZOO = {
     "every activation": (_every_activation, fs.MSE, numbers(8)),
     "softmax end, sum": (
         lambda: [*_hidden(fs.Tanh()), fs.Softmax()], lambda: fs.SoftmaxCrossEntropy(reduction="sum"), labels,
+    ),
+    "absolute error": (lambda: _hidden(fs.Tanh(), outputs=2), fs.MAE, numbers(2)),
+    "huber": (lambda: _hidden(fs.Tanh(), outputs=2), lambda: fs.Huber(0.5), numbers(2)),
+    "quantiles of two": (lambda: _hidden(fs.Tanh(), outputs=6), lambda: fs.Quantile([0.1, 0.5, 0.9]), numbers(2)),
+    "counts": (lambda: _hidden(fs.Tanh(), outputs=2), fs.Poisson, counts),
+    "focal, class weights": (
+        lambda: _hidden(fs.ReLU(), fs.Dropout(0.3)), lambda: fs.Focal(1.5, [1.0, 2.0, 0.5]), labels,
     ),
     "kl": (lambda: [*_hidden(fs.Tanh()), fs.Softmax()], fs.KLDivergence, distributions),
     "symmetric kl": (lambda: [*_hidden(fs.Sigmoid()), fs.Softmax()], fs.SymmetricKL, distributions),

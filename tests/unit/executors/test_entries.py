@@ -76,6 +76,7 @@ def _row_cases(dtype):
             (x, labels, np.abs(gain), 0.9, 0.1 / 6, 0.25, losses, out),
         ],
         "softmax_cross_entropy_soft": [(x, soft, 0.25, losses, out)],
+        "focal_loss": [(x, labels, none, 2.0, 0.25, losses, out), (x, labels, np.abs(gain), 0.5, 0.25, losses, out)],
         "multi_class_hinge": [(x, labels, 0.25, losses, out)],
         "layer_norm": [(x, gain, real(WIDTH), 1e-5, out, losses, np.full(vector, 9, dtype))],
         "layer_norm_backward": [(real(*matrix), x, gain, real(ROWS), scale, out, real(WIDTH), real(WIDTH))],

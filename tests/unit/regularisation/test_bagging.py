@@ -184,17 +184,34 @@ def test_b12_files_keep_every_member(backend, combine, tmp_path):
     np.testing.assert_allclose(np.array(other.predict_proba(x)), np.array(bagging.predict_proba(x)), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("loss", [fs.MSE(), fs.BinaryCrossEntropy(), fs.Hinge(), fs.SoftmaxCrossEntropy()], ids=repr)
+LOSSES_BY_HEAD = [
+    fs.MSE(), fs.Poisson(), fs.BinaryCrossEntropy(), fs.Hinge(), fs.SoftmaxCrossEntropy(), fs.Focal(1.0, [1.0, 2.0]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("loss", LOSSES_BY_HEAD, ids=repr)
 @pytest.mark.parametrize("combine", ["average", "vote"])
 def test_predictions_have_the_shape_of_y(loss, combine, tmp_path):
     x, y = wine()
-    combine, outputs = "average" if loss.head == "values" else combine, 2 if loss.head == "classes" else 1
+    combine, outputs = "average" if loss.predicts_numbers else combine, 2 if loss.head == "classes" else 1
     for targets in ((y > 0).astype("f4"), (y > 0).astype("f4").reshape(-1, 1)):
         bagging = fitted(data=(x, targets), models=lambda d: fs.mlp([d, 4, outputs]), loss=loss, combine=combine, epochs=1)
         assert np.array(bagging.predict(x)).shape == targets.shape
-        assert np.isfinite(bagging.evaluate(x, targets)["error" if loss.head != "values" else "mse"])
+        assert np.isfinite(bagging.evaluate(x, targets)["mse" if loss.predicts_numbers else "error"])
         bagging.save(tmp_path / "shape.safetensors")
-        assert np.array(fs.Bagging.load(tmp_path / "shape.safetensors", "numpy").predict(x)).shape == targets.shape
+        loaded = fs.Bagging.load(tmp_path / "shape.safetensors", "numpy")
+        assert repr(loaded.loss) == repr(loss)
+        assert np.array(loaded.predict(x)).shape == targets.shape
+
+
+def test_quantiles_and_their_levels_in_a_file(tmp_path):
+    x, y = wine()
+    bagging = fitted(data=(x, y.astype("f4")), models=lambda d: fs.mlp([d, 4, 2]), loss=fs.Quantile([0.1, 0.9]), epochs=1)
+    bagging.save(tmp_path / "quantiles.safetensors")
+    loaded = fs.Bagging.load(tmp_path / "quantiles.safetensors", "numpy")
+    assert loaded.loss.levels == (0.1, 0.9)
+    assert np.array(loaded.predict(x)).shape == (len(y), 2)
+    assert loaded.evaluate(x, y.astype("f4")) == pytest.approx(bagging.evaluate(x, y.astype("f4")), rel=1e-4)
 
 
 def test_b12_wrong_files_are_refused(tmp_path):
@@ -254,6 +271,9 @@ def columns(*numbers, dtype=np.int64):
         lambda description, tensors: description.update(loss=["Unheard", "mean"]),
         lambda description, tensors: description.update(loss=[[], "mean"]),
         lambda description, tensors: description.update(loss=["SoftmaxCrossEntropy", 3]),
+        lambda description, tensors: description.update(loss=["SoftmaxCrossEntropy", "mean", {"delta": 1.0}]),
+        lambda description, tensors: description.update(loss=["SoftmaxCrossEntropy", "mean", {"label_smoothing": "0"}]),
+        lambda description, tensors: description.update(loss=["SoftmaxCrossEntropy", "mean", [0.1]]),
         lambda description, tensors: description.update(combine=["average"]),
         lambda description, tensors: description.update(precision="float8"),
         lambda description, tensors: description.update(precision=None),

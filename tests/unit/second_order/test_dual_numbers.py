@@ -65,6 +65,7 @@ KERNELS = {
     "softmax": ("softmax", ["x"], {"out": (ROWS, 6)}),
     "labels": ("softmax_cross_entropy", ["x", LABELS, WEIGHTS, 0.9, 0.02, 0.2], {"losses": (ROWS,), "gradient": (ROWS, 6)}),
     "soft labels": ("softmax_cross_entropy_soft", ["x", SOFT, 0.2], {"losses": (ROWS,), "gradient": (ROWS, 6)}),
+    "focal": ("focal_loss", ["x", LABELS, WEIGHTS, 1.5, 0.2], {"losses": (ROWS,), "gradient": (ROWS, 6)}),
     "hinge": ("multi_class_hinge", ["x", LABELS, 0.2], {"losses": (ROWS,), "gradient": (ROWS, 6)}),
     "layer_norm": (
         "layer_norm", ["x", "gain", "offset", 1e-3], {"out": (ROWS, 6), "mean": (ROWS,), "scale": (ROWS,)},
