@@ -457,7 +457,7 @@ class SoftmaxCrossEntropy(_LabelLoss):
         self,
         label_smoothing: float = 0.0,
         smoothing: str = "notes",
-        class_weights: Sequence[float] | Mapping[int, float] | str | None = None,
+        class_weights: ClassWeights | None = None,
         reduction: str = "mean",
     ) -> None:
         super().__init__(reduction)

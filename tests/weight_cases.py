@@ -25,6 +25,8 @@ TARGETS = {
 }  # fmt: skip
 CASES = {name: (cls, TARGETS.get(name, SHARES if cls.needs_simplex else NUMBERS)) for name, cls in LOSSES.items()}
 CASES |= {
+    "three quantiles": (lambda reduction: fs.Quantile([0.1, 0.5, 0.9], reduction=reduction), NUMBERS[:, :1]),
+    "focal, class weights": (lambda reduction: fs.Focal(1.5, {0: 2.0}, reduction), LABELS),
     "distributions": (fs.SoftmaxCrossEntropy, SHARES),
     "three quantiles": (lambda reduction: fs.Quantile([0.1, 0.5, 0.9], reduction), NUMBERS[:, :1]),
     "focal, class weights": (lambda reduction: fs.Focal(0.5, [1.0, 0.5, 2.0], reduction), LABELS),

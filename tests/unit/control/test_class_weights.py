@@ -94,6 +94,15 @@ def test_both_kinds_of_weights_are_multiplied(backend):
     assert float(both(X, LABELS, sample_weight=FRACTIONS)) == pytest.approx(wanted * share, rel=1e-12)
 
 
+def test_balanced_focal_loss():
+    model = fs.mlp([COLUMNS, 12, OUTPUTS])
+    step = fs.TrainStep(model, fs.Focal(class_weights="balanced"), fs.Adam(0.01), seed=1, backend="numba")
+    fs.Trainer(step).fit(X, LABELS, epochs=2)
+    wanted = compute_class_weight("balanced", classes=np.arange(OUTPUTS), y=LABELS)
+    assert step.class_weights == pytest.approx(tuple(wanted))
+    assert repr(step.loss) == "Focal(class_weights='balanced')"
+
+
 def test_classes_that_do_not_occur():
     step = new_step("balanced", outputs=5)
     fs.Trainer(step).fit(X, LABELS, epochs=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn.metrics import accuracy_score, log_loss, mean_squared_error, r2_score
+from sklearn.metrics import accuracy_score, log_loss, mean_absolute_error, mean_squared_error, r2_score
 from weight_cases import CASES, COLUMNS, COUNTS, FRACTIONS, LABELS, NUMBERS, REPEATED, ROWS, X, gradient, new_step, parameters
 
 import fusedstep as fs
@@ -93,6 +93,7 @@ def test_figures_are_those_of_scikit_learn(backend):
     assert found["loss"] == pytest.approx(squares, rel=1e-12)
     r2 = r2_score(NUMBERS, outputs, sample_weight=FRACTIONS, multioutput="variance_weighted")
     assert found["r2"] == pytest.approx(r2, rel=1e-12)
+    assert found["mae"] == pytest.approx(mean_absolute_error(NUMBERS, outputs, sample_weight=FRACTIONS), rel=1e-12)
 
 
 class Doubled(fs.MSE):
