@@ -21,6 +21,7 @@ from .layers.softmax import Softmax
 from .settings import choice, fraction, not_negative, positive, real, whole
 
 BALANCED = "balanced"
+ClassWeights = Sequence[float] | Mapping[int, float] | str
 
 
 class Loss(Frozen, frozen=False):
@@ -403,20 +404,18 @@ class _LabelLoss(Loss):
         return self.class_weights == BALANCED
 
     def weights_of_classes(self, classes: int, tape: Tape) -> Array | None:
-        """The class weights as an array [classes], or None."""
+        """The weights [K] of the classes, or None."""
         given = self.class_weights
-        if given is None:
-            return None
         if isinstance(given, dict):
             given = tuple(given.get(label, 1.0) for label in range(classes))
-        if not isinstance(given, str):
-            return tape.constant(given)
-        if tape.class_weights is None:
-            raise StateError(
-                f"expected the training data before {self!r} is computed, because they say what {BALANCED!r} is; train with "
-                "fs.Trainer(step).fit(x, y), or give class_weights as numbers"
-            )
-        return tape.constant(tape.class_weights)
+        elif isinstance(given, str):
+            given = tape.class_weights
+            if given is None:
+                raise StateError(
+                    f"expected the training data before {self!r} is computed, because they say what {BALANCED!r} is; train "
+                    "with fs.Trainer(step).fit(x, y), or give class_weights as numbers"
+                )
+        return None if given is None else tape.constant(given)
 
     def example(self, rows: int, width: int, backend: Backend, dtype: str) -> Array:  # noqa: ARG002
         """Labels 0."""
@@ -524,8 +523,9 @@ class Focal(_LabelLoss):
     Computed from the logits y, without overflow. With gamma = 0 it is SoftmaxCrossEntropy. It is not convex in y, so its
     Gauss-Newton matrix can have negative eigenvalues.
 
-    Args: gamma – >= 0, default 2; class_weights – as in SoftmaxCrossEntropy (the alpha of the source), default 1; reduction.
-    Targets: labels [B]. Raises: as SoftmaxCrossEntropy.
+    Args: gamma – >= 0, default 2; class_weights – factors >= 0 that multiply the loss of rows with a label (the alpha of the
+        source), as in SoftmaxCrossEntropy; default 1; reduction.
+    Targets: labels [B]. Raises: HyperparameterError; for targets LabelError, ShapeError, DtypeError.
     Source: Lin, Goyal, Girshick, He and Dollar (2017), Focal loss for dense object detection, equation 5, with a softmax.
     """
 
@@ -537,10 +537,7 @@ class Focal(_LabelLoss):
     for_one_output = "BinaryFocal"
 
     def __init__(
-        self,
-        gamma: float = 2.0,
-        class_weights: Sequence[float] | Mapping[int, float] | str | None = None,
-        reduction: str = "mean",
+        self, gamma: float = 2.0, class_weights: ClassWeights | None = None, reduction: str = "mean"
     ) -> None:
         super().__init__(reduction)
         self.gamma = not_negative(gamma, "gamma")
