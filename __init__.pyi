@@ -29,6 +29,7 @@ from .errors import (
     NotDifferentiable as NotDifferentiable,
     OutOfDeviceMemory as OutOfDeviceMemory,
     OutputPathError as OutputPathError,
+    SampleWeightError as SampleWeightError,
     ShapeError as ShapeError,
     StateError as StateError,
     TooLarge as TooLarge,

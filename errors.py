@@ -47,6 +47,10 @@ class CategoryError(FusedstepError, ValueError):
     """Codes of categories that are out of range, negative, or not integers."""
 
 
+class SampleWeightError(FusedstepError, ValueError):
+    """Weights of rows that are negative, NaN or infinite, or all 0."""
+
+
 class EmptyDataError(FusedstepError, ValueError):
     """A data set or minibatch without rows."""
 

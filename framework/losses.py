@@ -5,19 +5,23 @@ The formulas are in kernels/formulas/losses.py and kernels/rows; targets are che
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from inspect import signature
 from typing import Any, ClassVar
 
 from ..backends import Array, Backend
-from ..errors import DtypeError, HyperparameterError, LabelError, ShapeError
+from ..errors import DtypeError, HyperparameterError, LabelError, ShapeError, StateError
 from ..kernels.formulas import losses as formulas
+from ..kernels.rows.reference import ROWS
 from .engine.frozen import Frozen
 from .engine.tape import Tape
 from .layers import Layer
 from .layers.activations import ReLU, Sigmoid
 from .layers.softmax import Softmax
-from .settings import choice, fraction, not_negative, positive, real
+from .settings import choice, fraction, not_negative, positive, real, whole
+
+BALANCED = "balanced"
+ClassWeights = Sequence[float] | Mapping[int, float] | str
 
 
 class Loss(Frozen, frozen=False):
@@ -48,13 +52,18 @@ class Loss(Frozen, frozen=False):
     itself, with the arguments `sums`, `accumulate` and `scale` of kernels/rows/reference.py, which scale the gradient and sum
     its rows. A subclass that overrides `evaluate` does not inherit this."""
 
+    weighs_rows = False
+    """Whether `evaluate` (and the row operation, with `row_weights` as its last argument) multiplies losses and gradient by
+    `weights_for(tape)`. Otherwise that is one more pass. A subclass that overrides `evaluate` does not inherit this."""
+
     _instead = "make a new loss and a new TrainStep"
 
     def __init_subclass__(cls, frozen: bool | None = None) -> None:
         super().__init_subclass__(frozen)
-        owner: Any = next(base for base in cls.__mro__ if "is_one_operation" in vars(base))
-        if cls.evaluate is not owner.evaluate:
-            cls.is_one_operation = False
+        for name in ("is_one_operation", "weighs_rows"):
+            owner: Any = next(base for base in cls.__mro__ if name in vars(base))
+            if cls.evaluate is not owner.evaluate:
+                setattr(cls, name, False)
 
     def __init__(self, reduction: str = "mean") -> None:
         self.reduction = choice(reduction, "reduction", ("mean", "sum"))
@@ -84,6 +93,11 @@ class Loss(Frozen, frozen=False):
                 f"got {last!r}; leave out that layer: this loss needs none"
             )
 
+    @property
+    def balances(self) -> bool:
+        """Whether it needs the weights of classes that the training data give, in `class_weights` of the tape."""
+        return False
+
     def factor(self, rows: int) -> float:
         """Factor for the sum over that many rows."""
         return 1.0 / rows if self.reduction == "mean" else 1.0
@@ -100,12 +114,32 @@ class Loss(Frozen, frozen=False):
         """(losses by row [B], gradient [B, e] times the factor) for prepared targets."""
         raise NotImplementedError(f"{type(self).__name__} must define evaluate")
 
+    def weights_for(self, tape: Tape) -> Array | None:
+        """The weights [B] by which `evaluate` multiplies losses and gradient of the rows, or None."""
+        return tape.row_weights if self.weighs_rows else None
+
+    def weighted_loss(self, y: Array, targets: Array, tape: Tape) -> tuple[Array, Array]:
+        """As `evaluate`, both times the weights of the rows if the tape has some: what steps and evaluations call."""
+        losses, gradient = self.evaluate(y, targets, tape)
+        weights = tape.row_weights
+        if weights is None or self.weighs_rows:
+            return losses, gradient
+        weighted = tape.empty_like(losses), tape.empty_like(gradient)
+        for values, out in zip((losses, gradient), weighted, strict=True):
+            tape.backend.map(formulas.weighted_rows, *(as_columns(tape, a) for a in (out, values)), weights)
+        return weighted
+
     def operation(self, y: Array, targets: Array, tape: Tape) -> tuple[Any, ...]:
         """Name and input arguments of the row operation of `evaluate`; for losses with `is_one_operation`."""
         raise NotImplementedError(f"{type(self).__name__} must define operation")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.settings.items())})"
+
+
+def as_columns(tape: Tape, array: Array) -> Array:
+    """A vector [B] as a matrix [B, 1]; a matrix as it is."""
+    return array if len(array.shape) == 2 else tape.backend.xp.reshape(array, (-1, 1))
 
 
 def real_targets(targets: Any, width: int, backend: Backend, dtype: str) -> Array:
@@ -165,11 +199,17 @@ class _ElementwiseLoss(Loss):
     """A loss that is a sum of terms, one per output."""
 
     formula = formulas.squared_error
+    weighs_rows = True
 
     def evaluate(self, y: Array, targets: Array, tape: Tape) -> tuple[Array, Array]:
         """One pass over the outputs."""
         rows, gradient = tape.empty((y.shape[0],)), tape.empty_like(y)
-        tape.backend.map(self.formula, (rows, gradient), y, targets, *self.further(y, tape), self.factor(tape.batch_rows))
+        weights = self.weights_for(tape)
+        given = y, targets, *self.further(y, tape), self.factor(tape.batch_rows)
+        if weights is None:
+            tape.backend.map(self.formula, (rows, gradient), *given)
+        else:
+            tape.backend.map(formulas.weighted(self.formula), (rows, gradient), *given, weights)
         return rows, gradient
 
     def further(self, y: Array, tape: Tape) -> tuple[Any, ...]:  # noqa: ARG002
@@ -337,7 +377,8 @@ class _LabelLoss(Loss):
     """A loss of labels that consists of the row operation which `operation` names."""
 
     head = "classes"
-    class_weights: tuple[float, ...] | None = None
+    weighs_rows = True
+    class_weights: tuple[float, ...] | dict[int, float] | str | None = None
     for_one_output = "BinaryCrossEntropy"
     """The loss to use for one output."""
 
@@ -347,9 +388,34 @@ class _LabelLoss(Loss):
             raise ShapeError(
                 f"{type(self).__name__} expected at least two outputs; got {width}; use {self.for_one_output} for one"
             )
-        if self.class_weights is not None and len(self.class_weights) != width:
-            raise ShapeError(f"expected {width} class weights, one per output; got {len(self.class_weights)}")
+        given = self.class_weights
+        if isinstance(given, tuple) and len(given) != width:
+            raise ShapeError(f"expected {width} class weights, one per output; got {len(given)}")
+        if isinstance(given, dict) and max(given) >= width:
+            raise LabelError(
+                f"expected class weights of labels 0 to {width - 1}, as the last layer has {width} outputs; got one of label "
+                f"{max(given)}; widen the last layer or check the labels"
+            )
         return class_labels(targets, width, backend)
+
+    @property
+    def balances(self) -> bool:
+        """See Loss."""
+        return self.class_weights == BALANCED
+
+    def weights_of_classes(self, classes: int, tape: Tape) -> Array | None:
+        """The weights [K] of the classes, or None."""
+        given = self.class_weights
+        if isinstance(given, dict):
+            given = tuple(given.get(label, 1.0) for label in range(classes))
+        elif isinstance(given, str):
+            given = tape.class_weights
+            if given is None:
+                raise StateError(
+                    f"expected the training data before {self!r} is computed, because they say what {BALANCED!r} is; train "
+                    "with fs.Trainer(step).fit(x, y), or give class_weights as numbers"
+                )
+        return None if given is None else tape.constant(given)
 
     def example(self, rows: int, width: int, backend: Backend, dtype: str) -> Array:  # noqa: ARG002
         """Labels 0."""
@@ -358,7 +424,12 @@ class _LabelLoss(Loss):
     def evaluate(self, y: Array, targets: Array, tape: Tape) -> tuple[Array, Array]:
         """One pass over the outputs."""
         rows, gradient = tape.empty((y.shape[0],)), tape.empty_like(y)
-        tape.backend.rows(*self.operation(y, targets, tape), rows, gradient)
+        weights, operation = self.weights_for(tape), self.operation(y, targets, tape)
+        if weights is None:
+            tape.backend.rows(*operation, rows, gradient)
+        else:
+            arguments = ROWS[operation[0]].in_order(*operation[1:], rows, gradient, row_weights=weights)
+            tape.backend.rows(operation[0], *arguments)
         return rows, gradient
 
 
@@ -367,10 +438,13 @@ class SoftmaxCrossEntropy(_LabelLoss):
 
     Args: label_smoothing – eps in [0, 1): the target is 1 - eps for the label and eps / (K - 1) for each other class;
         smoothing – "notes" for this form (default), "uniform" for 1 - eps + eps / K and eps / K as in PyTorch; class_weights –
-        K factors >= 0 that multiply the loss of rows with that label; reduction.
+        factors >= 0 that multiply the loss of rows with a label: K numbers, or {label: number} where all others are 1, or
+        "balanced" for n / (k n_label), computed by Trainer.fit from its training data, in which k classes occur; counts are
+        sums of sample weights, if there are some; reduction.
     Targets: labels [B], or distributions [B, K] (without smoothing and class weights).
-    Raises: HyperparameterError; for targets LabelError, ShapeError, DtypeError.
-    Differs from: PyTorch, which divides the weighted sum by the sum of the weights; here it is divided by B.
+    Raises: HyperparameterError; for targets LabelError, ShapeError, DtypeError; StateError for "balanced" before a fit.
+    Differs from: PyTorch, which divides the weighted sum by the sum of the weights; here it is divided by B, or by the sum of
+        the sample weights, which are multiplied by those of the classes.
     Source: notes 000, 001, 002.
     """
 
@@ -382,7 +456,7 @@ class SoftmaxCrossEntropy(_LabelLoss):
         self,
         label_smoothing: float = 0.0,
         smoothing: str = "notes",
-        class_weights: Sequence[float] | None = None,
+        class_weights: ClassWeights | None = None,
         reduction: str = "mean",
     ) -> None:
         super().__init__(reduction)
@@ -412,8 +486,8 @@ class SoftmaxCrossEntropy(_LabelLoss):
         factor = self.factor(tape.batch_rows)
         if len(targets.shape) == 2:
             return "softmax_cross_entropy_soft", y, targets, factor
-        weights = None if self.class_weights is None else tape.constant(self.class_weights)
         classes = int(y.shape[1])
+        weights = self.weights_of_classes(classes, tape)
         eps = self.label_smoothing
         if self.smoothing == "notes":
             on, off = 1.0 - eps, eps / (classes - 1)
@@ -422,13 +496,18 @@ class SoftmaxCrossEntropy(_LabelLoss):
         return "softmax_cross_entropy", y, targets, weights, on, off, factor
 
 
-def _class_weights(given: Any) -> tuple[float, ...]:
-    """The checked weights of the classes, as floats."""
+def _class_weights(given: Any) -> tuple[float, ...] | dict[int, float] | str:
+    """The checked weights of the classes, as floats, or BALANCED."""
+    if isinstance(given, str) and given == BALANCED:
+        return given
     values = given.tolist() if hasattr(given, "tolist") else given
+    if isinstance(values, Mapping) and values:
+        by_label = {whole(label, "a label of class_weights", 0): weight for label, weight in values.items()}
+        return {label: not_negative(by_label[label], f"class weights (class {label})") for label in sorted(by_label)}
     if not isinstance(values, Sequence) or isinstance(values, str):
         raise HyperparameterError(
             f"expected class weights in a list, one number >= 0 for each class; got {given!r}; "
-            "write class_weights=[1.0, 2.0] in the order of the labels"
+            'write class_weights=[1.0, 2.0] in the order of the labels, {label: weight}, or "balanced"'
         )
     weights = tuple(not_negative(w, f"class weights (class {k})") for k, w in enumerate(values))
     if not any(weights):
@@ -444,8 +523,8 @@ class Focal(_LabelLoss):
     Computed from the logits y, without overflow. With gamma = 0 it is SoftmaxCrossEntropy. It is not convex in y, so its
     Gauss-Newton matrix can have negative eigenvalues.
 
-    Args: gamma – >= 0, default 2; class_weights – K factors >= 0 that multiply the loss of rows with that label (the alpha of
-        the source), default 1; reduction.
+    Args: gamma – >= 0, default 2; class_weights – factors >= 0 that multiply the loss of rows with a label (the alpha of the
+        source), as in SoftmaxCrossEntropy; default 1; reduction.
     Targets: labels [B]. Raises: HyperparameterError; for targets LabelError, ShapeError, DtypeError.
     Source: Lin, Goyal, Girshick, He and Dollar (2017), Focal loss for dense object detection, equation 5, with a softmax.
     """
@@ -458,7 +537,7 @@ class Focal(_LabelLoss):
     for_one_output = "BinaryFocal"
 
     def __init__(
-        self, gamma: float = 2.0, class_weights: Sequence[float] | None = None, reduction: str = "mean"
+        self, gamma: float = 2.0, class_weights: ClassWeights | None = None, reduction: str = "mean"
     ) -> None:
         super().__init__(reduction)
         self.gamma = not_negative(gamma, "gamma")
@@ -466,7 +545,7 @@ class Focal(_LabelLoss):
 
     def operation(self, y: Array, targets: Array, tape: Tape) -> tuple[Any, ...]:
         """See Loss."""
-        weights = None if self.class_weights is None else tape.constant(self.class_weights)
+        weights = self.weights_of_classes(int(y.shape[1]), tape)
         return "focal_loss", y, targets, weights, self.gamma, self.factor(tape.batch_rows)
 
 
@@ -495,7 +574,7 @@ class BinaryFocal(BinaryCrossEntropy):
         super().__init__(reduction)
         self.gamma = not_negative(gamma, "gamma")
         self.class_weights = None if class_weights is None else _class_weights(class_weights)
-        if self.class_weights is not None and len(self.class_weights) != 2:
+        if self.class_weights is not None and not (isinstance(self.class_weights, tuple) and len(self.class_weights) == 2):
             raise HyperparameterError(
                 f"expected two class weights, of the targets 0 and 1; got {class_weights!r}; use Focal for several classes"
             )
@@ -578,13 +657,21 @@ class SymmetricKL(_Divergence):
 class Bhattacharyya(_Divergence):
     """The Bhattacharyya distance -ln sum_k sqrt(p_k q_k) of targets p and outputs q. Source: notes 000."""
 
+    weighs_rows = True
+
     def evaluate(self, y: Array, targets: Array, tape: Tape) -> tuple[Array, Array]:
         """The coefficient first, then its logarithm and gradient."""
         backend = tape.backend
         coefficient, rows, gradient = tape.empty((y.shape[0],)), tape.empty((y.shape[0],)), tape.empty_like(y)
         backend.map(formulas.bhattacharyya_coefficient, coefficient, y, targets)
-        backend.map(formulas.negative_log, rows, coefficient)
-        backend.map(formulas.bhattacharyya_gradient, gradient, y, targets, coefficient, self.factor(tape.batch_rows))
+        given, weights = (gradient, y, targets, coefficient, self.factor(tape.batch_rows)), self.weights_for(tape)
+        if weights is None:
+            backend.map(formulas.negative_log, rows, coefficient)
+            backend.map(formulas.bhattacharyya_gradient, *given)
+        else:
+            columns = as_columns(tape, rows), as_columns(tape, coefficient)
+            backend.map(formulas.weighted(formulas.negative_log), *columns, weights)
+            backend.map(formulas.weighted(formulas.bhattacharyya_gradient), *given, weights)
         return rows, gradient
 
 

@@ -189,8 +189,14 @@ def run_rows(backend: Backend, rows: int, width: int, dtype: str) -> None:
     for given, gamma in ((None, 2.0), (weights, 0.5)):
         both("focal_loss", losses, x, labels, given, gamma, 0.25, "losses", "gradient")
     both("focal_loss", {"losses": vector, "gradient": x}, "gradient", labels, weights, 2.0, 0.25, "losses", "gradient")
+    by_row, unsummed = generator.uniform(0.0, 2.0, rows).astype(dtype), (None, False, None)
+    for given in (None, weights):
+        both("softmax_cross_entropy", losses, x, labels, given, 0.9, 0.05, 0.25, "losses", "gradient", *unsummed, by_row)
+    both("softmax_cross_entropy_soft", losses, x, soft, 0.25, "losses", "gradient", *unsummed, by_row)
+    both("focal_loss", losses, x, labels, weights, 2.0, 0.25, "losses", "gradient", *unsummed, by_row)
     if width > 1:
         both("multi_class_hinge", losses, x, labels, 0.25, "losses", "gradient")
+        both("multi_class_hinge", losses, x, labels, 0.25, "losses", "gradient", by_row)
         ties = np.round(x)
         both("multi_class_hinge", losses, ties, labels, 0.25, "losses", "gradient")
     moments = {"out": matrix, "mean": vector, "scale": vector}
@@ -257,12 +263,20 @@ def run_narrow_rows(backend: Backend, rows: int, width: int, dtype: str) -> None
     matrix, vector, sums = np.zeros_like(x), np.zeros(rows, "f"), np.ones(width, "f")
     z = narrow(rows, 2 * width)
     winner = generator.integers(0, 2, (rows, width)).astype(np.uint8)
+    by_row = generator.uniform(0.0, 2.0, rows).astype("f")
     calls: list[tuple[Any, ...]] = [
         ("softmax", {"out": matrix}, x, "out"),
         ("softmax_cross_entropy", {"l": vector, "g": matrix}, x, labels, None, 0.9, 0.05, 0.25, "l", "g"),
         ("softmax_cross_entropy_soft", {"l": vector, "g": matrix}, x, soft, 0.25, "l", "g"),
         ("focal_loss", {"l": vector, "g": matrix}, x, labels, None, 2.0, 0.25, "l", "g"),
         ("multi_class_hinge", {"l": vector, "g": matrix}, x, labels, 0.25, "l", "g"),
+        ("softmax_cross_entropy_soft", {"l": vector, "g": matrix}, x, soft, 0.25, "l", "g", None, False, None, by_row),
+        (
+            "softmax_cross_entropy", {"l": vector, "g": matrix}, x, labels, None, 0.9, 0.05, 0.25, "l", "g", None, False, None,
+            by_row,
+        ),
+        ("focal_loss", {"l": vector, "g": matrix}, x, labels, None, 2.0, 0.25, "l", "g", None, False, None, by_row),
+        ("multi_class_hinge", {"l": vector, "g": matrix}, x, labels, 0.25, "l", "g", by_row),
         ("layer_norm", {"y": matrix, "m": vector, "s": vector}, x, gain, offset, 1e-3, "y", "m", "s"),
         ("layer_norm_backward", {"d": matrix, "a": sums, "b": sums}, dy, x, gain, mean, scale, "d", "a", "b"),
         ("column_sum", {"out": sums}, x, "out"),

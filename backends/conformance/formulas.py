@@ -30,7 +30,7 @@ DEFAULT_SCALAR = 0.625
 
 POSITIVE = frozenset({"p", "q", "coefficient", "theta_squares", "direction_squares"})
 """Arguments that are probabilities or squares."""
-SIGNS = {("hinge", "target")}
+SIGNS = {("hinge", "target"), ("weighted_hinge", "target")}
 """Arguments that are -1 or 1."""
 
 
@@ -53,7 +53,7 @@ def inputs(formula: Formula, dtype: str, shape: tuple[int, ...]) -> list[Any]:
             extent = shape if kind == "each" else shape[-1:] if kind == "row" else shape[:1]
             if (formula.name, name) in SIGNS:
                 made.append(np.where(generator(shape).random(extent) < 0.5, -1.0, 1.0).astype(dtype))
-            elif name in POSITIVE or formula.name == "negative_log":
+            elif name in POSITIVE or formula.name.removeprefix("weighted_") == "negative_log":
                 made.append(between(dtype, extent, 0.05, 1.0, name))
             else:
                 made.append(normal(dtype, extent, name) * np.asarray(2.0, dtype))

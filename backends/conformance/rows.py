@@ -116,23 +116,33 @@ def softmax_cross_entropy_soft(backend: Backend, sizes: Sizes, dtype: str, size:
         )  # fmt: skip
 
 
-@check("rows", dtype=REALS, soft=(False, True))
-def cross_entropy_with_sums(backend: Backend, sizes: Sizes, dtype: str, soft: bool) -> None:
-    """The gradient times a scale, and its column sums if the backend reports them as written, else unchanged `sums`."""
+@check("rows", dtype=REALS, soft=(False, True), weighted=(False, True))
+def cross_entropy_with_sums(backend: Backend, sizes: Sizes, dtype: str, soft: bool, weighted: bool) -> None:
+    """The gradient times a scale, and its column sums if the backend reports them as written, else unchanged `sums`.
+
+    All of these with and without weights of rows.
+    """
     for shape in sizes.matrices:
         rows, classes = shape
         x, before = normal(dtype, shape, "logits"), normal(dtype, shape[1:], "before")
         q = between(dtype, shape, 0.0, 1.0, "targets") if soft else np.eye(classes, dtype=dtype)[labels(rows, classes)]
         wanted = 0.5 * 8.0 * (plain_softmax(x) * _wide(q).sum(axis=1, keepdims=True) - _wide(q))
+        row_losses = -(_wide(q) * plain_log_softmax(x)).sum(axis=1)
+        weights: tuple[Any, ...] = ()
+        if weighted:
+            by_row = between(dtype, (rows,), 0.0, 2.0, "weights of rows")
+            wanted, row_losses = wanted * _wide(by_row)[:, None], row_losses * _wide(by_row)
+            weights = (backend.asarray(by_row),)
         for accumulate in (False, True):
             losses, gradient, sums = backend.empty((rows,), dtype), backend.empty(shape, dtype), backend.asarray(before.copy())
-            further = (0.5, losses, gradient, sums, accumulate, backend.asarray(np.array([8.0], dtype)))
+            further = (0.5, losses, gradient, sums, accumulate, backend.asarray(np.array([8.0], dtype)), *weights)
             if soft:
                 written = backend.rows("softmax_cross_entropy_soft", backend.asarray(x), backend.asarray(q), *further)
             else:
                 y = backend.asarray(labels(rows, classes))
                 written = backend.rows("softmax_cross_entropy", backend.asarray(x), y, None, 1.0, 0.0, *further)
             close(host(backend, gradient, shape, dtype, "gradient"), wanted, dtype, "sum", f"gradient {shape}")
+            close(host(backend, losses, (rows,), dtype, "losses"), row_losses, dtype, "row", f"losses {shape}")
             added = before if accumulate or not written else np.zeros_like(before)
             total = added + (wanted.sum(axis=0) if written else 0.0)
             close(host(backend, sums, shape[1:], dtype, "sums"), total, dtype, "sum", f"sums {shape}")
@@ -149,10 +159,12 @@ def focal_loss(backend: Backend, sizes: Sizes, dtype: str, size: float, weighted
         entropy = -plain_log_softmax(x)[np.arange(rows), y]
         miss = np.maximum(-np.expm1(-entropy), 1e-30)
         slope = w * (miss**gamma + gamma * miss ** (gamma - 1.0) * np.exp(-entropy) * entropy)
-        _gives(
-            backend, "focal_loss", (x, y, weights, gamma, 0.25, _blank(dtype, rows), _blank(dtype, *shape)), "row",
-            losses=w * miss**gamma * entropy, gradient=0.25 * slope[:, None] * (plain_softmax(x) - np.eye(classes)[y]),
-        )  # fmt: skip
+        losses, gradient = w * miss**gamma * entropy, 0.25 * slope[:, None] * (plain_softmax(x) - np.eye(classes)[y])
+        given = (x, y, weights, gamma, 0.25, _blank(dtype, rows), _blank(dtype, *shape))
+        _gives(backend, "focal_loss", given, "row", losses=losses, gradient=gradient)
+        by_row = between(dtype, (rows,), 0.0, 2.0, "weights of rows")
+        losses, gradient = losses * _wide(by_row), gradient * _wide(by_row)[:, None]
+        _gives(backend, "focal_loss", (*given, None, False, None, by_row), "row", losses=losses, gradient=gradient)
 
 
 def plain_hinge(x: Host, y: Host, factor: float) -> tuple[Host, Host]:
@@ -179,6 +191,9 @@ def multi_class_hinge(backend: Backend, sizes: Sizes, dtype: str) -> None:
             losses, gradient = plain_hinge(x, y, 0.5)
             given = (x, y, 0.5, _blank(dtype, shape[0]), _blank(dtype, *shape))
             _gives(backend, "multi_class_hinge", given, "row", losses=losses, gradient=gradient)
+            by_row = between(dtype, shape[:1], 0.0, 2.0, "weights of rows")
+            losses, gradient = losses * _wide(by_row), gradient * _wide(by_row)[:, None]
+            _gives(backend, "multi_class_hinge", (*given, by_row), "row", losses=losses, gradient=gradient)
 
 
 @check("rows", dtype=REALS)

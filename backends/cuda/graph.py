@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from ..executors.base import Array, in_rows
-from ..executors.passes import forward_backward
+from ..executors.passes import Minibatch, forward_backward
 from ..executors.plain import PlainExecutor
 from .several import STEPS, SeveralSteps, steps_of_a_launch
 
@@ -33,26 +33,26 @@ class GraphExecutor(PlainExecutor):
     def _captures(self) -> bool:
         return not self.refusal and bool(self.work.recordable and self.backend.captures)
 
-    def run(self, inputs: Array, targets: Array, number: int) -> tuple[Any, Any]:
+    def run(self, minibatch: Minibatch, number: int) -> tuple[Any, Any]:
         """See Executor.run."""
         if not self._captures:
-            return super().run(inputs, targets, number)
+            return super().run(minibatch, number)
         with self.backend.exclusive():
-            inputs, targets = in_rows(inputs, targets)
-            return self.planned(inputs, targets).run(inputs, targets, number)
+            minibatch = in_rows(minibatch)
+            return self.planned(minibatch).run(minibatch, number)
 
-    def several(self, inputs: Array, targets: Array, rows: int, minibatches: int, most: int | None) -> SeveralSteps | None:
+    def several(self, data: Minibatch, rows: int, minibatches: int, most: int | None) -> SeveralSteps | None:
         """See Executor.several."""
         count = steps_of_a_launch(minibatches, STEPS if most is None else most)
         if count == 1 or not self._captures or self.work.state.one_by_one:
             return None
-        return SeveralSteps(self, inputs, targets, rows, count)
+        return SeveralSteps(self, data, rows, count)
 
-    def planned(self, inputs: Array, targets: Array) -> GraphPlan:
+    def planned(self, minibatch: Minibatch) -> GraphPlan:
         """The plan for minibatches of these shapes and types, on this lane and with the current features of the update."""
-        kinds = (inputs.shape, inputs.dtype, targets.shape, targets.dtype)
+        kinds = [kind for array in minibatch for kind in (array.shape, array.dtype)]
         key = (self.backend.lane(), *kinds, self.work.state.features)
-        plan: GraphPlan = self._plans.made(key, lambda: GraphPlan(self, inputs, targets))
+        plan: GraphPlan = self._plans.made(key, lambda: GraphPlan(self, minibatch))
         return plan
 
     def refuse(self, error: BaseException) -> None:
@@ -69,13 +69,13 @@ class GraphExecutor(PlainExecutor):
 class GraphPlan:
     """The graph for one minibatch shape, with its tape and the arrays from which it reads the minibatch.
 
-    Attributes: inputs, targets – those arrays; tape; results – [2], see `step`; graph – None until it is captured.
+    Attributes: minibatch – those arrays; tape; results – [2], see `step`; graph – None until it is captured.
     """
 
-    def __init__(self, executor: GraphExecutor, inputs: Array, targets: Array) -> None:
+    def __init__(self, executor: GraphExecutor, minibatch: Minibatch) -> None:
         self.executor = executor
         self.backend = backend = executor.backend
-        self.inputs, self.targets = (backend.empty(a.shape, backend.dtype_name(a)) for a in (inputs, targets))
+        self.minibatch = tuple(backend.empty(a.shape, backend.dtype_name(a)) for a in minibatch)
         self.tape = executor.work.new_tape(executor.work.gradient)
         self.results = backend.zeros((2,), backend.dtype_name(executor.work.gradient))
         self.graph: Any = None
@@ -86,11 +86,11 @@ class GraphPlan:
         """Whether the warm-up steps have run, so that a step can be captured."""
         return self._steps >= WARM_UP
 
-    def run(self, inputs: Array, targets: Array, number: int) -> tuple[Any, Any]:
+    def run(self, minibatch: Minibatch, number: int) -> tuple[Any, Any]:
         """One step; see Executor.run."""
         backend, state = self.backend, self.executor.work.state
-        backend.copy(inputs, self.inputs)
-        backend.copy(targets, self.targets)
+        for given, own in zip(minibatch, self.minibatch, strict=True):
+            backend.copy(given, own)
         self.tape.set_step(number)
         if self.graph is None:
             with backend.apart():
@@ -122,9 +122,9 @@ class GraphPlan:
             second is the verdict of LossScale.
         """
         work, backend, tape = self.executor.work, self.backend, self.tape
-        tape.begin(int(self.inputs.shape[0]))
+        tape.begin(int(self.minibatch[0].shape[0]))
         with backend.quiet():
-            total = forward_backward(work, tape, self.inputs, self.targets)
+            total = forward_backward(work, tape, self.minibatch)
             squares = backend.sum_of_squares(work.gradient)
             work.state.apply(work.gradient, squares + 0.0 * total)
             results[0:1] = total

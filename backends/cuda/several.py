@@ -16,6 +16,7 @@ from math import prod
 from typing import Any
 
 from ..executors.base import Array, in_rows
+from ..executors.passes import Minibatch
 
 STEPS = 16
 """Default number of steps of a launch."""
@@ -62,15 +63,15 @@ class SeveralSteps:
 
     Attributes: count, rows; refusal – why steps are not captured, together or at all, otherwise "".
 
-    Args: executor; inputs, targets – all rows; the graph contains their addresses.
+    Args: executor; data – as a minibatch, but all rows; the graph contains their addresses.
     """
 
-    def __init__(self, executor: Any, inputs: Array, targets: Array, rows: int, count: int) -> None:
+    def __init__(self, executor: Any, data: Minibatch, rows: int, count: int) -> None:
         self.executor = executor
         self.backend = backend = executor.backend
         self.count, self.rows = count, rows
         self._refusal = ""
-        self._sources = in_rows(inputs, targets)
+        self._sources = in_rows(data)
         self._indices = backend.empty((count * rows,), "int64")
         tables = [table for table, _ in executor.work.state.tables]
         self._cuts = list(pairwise(accumulate((prod(table.shape) for table in tables), initial=0)))
@@ -86,9 +87,9 @@ class SeveralSteps:
         return str(self._refusal or self.executor.refusal)
 
     @property
-    def minibatch(self) -> tuple[Array, Array]:
-        """Inputs and targets of the last step; overwritten by the next launch."""
-        return self._plan.inputs, self._plan.targets
+    def minibatch(self) -> Minibatch:
+        """That of the last step; overwritten by the next launch."""
+        return self._plan.minibatch  # type: ignore[no-any-return]
 
     def next(self, left: int) -> int:
         """Number of steps of the next launch, where this is ready and `left` whole minibatches remain; 0 for a single step."""
@@ -103,7 +104,7 @@ class SeveralSteps:
         if self.refusal:
             return False
         with self.backend.exclusive():
-            plan = self.executor.planned(*(source[: self.rows, ...] for source in self._sources))
+            plan = self.executor.planned(tuple(source[: self.rows, ...] for source in self._sources))
             if plan is not self._plan:
                 self._plan, self._graph = plan, None
             return plan.warm and (self._graph is not None or self._capture())

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 from ..bounded_cache import BoundedCache
 from ..profiling import Label, Part, TimedBackend, median_of, merged
-from .passes import forward_backward
+from .passes import Minibatch, forward_backward
 
 Array = Any
 
@@ -17,12 +17,9 @@ class NotCapturable(Exception):
     """The pass did something that cannot be captured, so the layers have to be called in every step."""
 
 
-def in_rows(inputs: Array, targets: Array) -> tuple[Array, Array]:
+def in_rows(minibatch: Minibatch) -> Minibatch:
     """The arrays of a minibatch, copied to contiguous row-major arrays if necessary, because captured kernels expect these."""
-    return (
-        inputs if inputs.flags.c_contiguous else inputs.copy(order="C"),
-        targets if targets.flags.c_contiguous else targets.copy(order="C"),
-    )
+    return tuple([array if array.flags.c_contiguous else array.copy(order="C") for array in minibatch])
 
 
 class MicroBatch(NamedTuple):
@@ -73,43 +70,43 @@ class Executor:
         """Without the plans, which contain buffers and addresses of this object."""
         return {**self.__dict__, "_plans": BoundedCache()}
 
-    def run(self, inputs: Array, targets: Array, number: int) -> tuple[Any, Any]:
+    def run(self, minibatch: Minibatch, number: int) -> tuple[Any, Any]:
         """One step: the gradient, then the update. `state.begin` has already sent its scalars.
 
         If loss or gradient is not finite, the update changes nothing. Does not wait for the device.
 
-        Args: number – of the step, for its random numbers.
+        Args: minibatch – arrays with the same number of rows; number – of the step, for its random numbers.
         Returns: as `gradient`.
         """
         with self.backend.quiet():
-            total, squares = self.gradient(inputs, targets, number)
+            total, squares = self.gradient(minibatch, number)
             self._update(total, squares)
         return total, squares
 
-    def run_micro_batches(self, micro_batches: Iterable[tuple[Array, Array]], rows: int, number: int) -> tuple[Any, Any]:
+    def run_micro_batches(self, micro_batches: Iterable[Minibatch], rows: int, number: int) -> tuple[Any, Any]:
         """As `run`, for a minibatch in micro-batches: their gradients are added, followed by one update.
 
-        Args: micro_batches – inputs and targets of consecutive rows; each is used before the next one is requested; rows –
+        Args: micro_batches – arrays of consecutive rows; each is used before the next one is requested; rows –
             total number of rows.
         """
         total: Any = 0.0
         squares: Any = 0.0
         first = 0
         self.backend.fill(self.work.gradient, 0.0)
-        for inputs, targets in micro_batches:
+        for minibatch in micro_batches:
             with self.backend.quiet():
-                part, squares = self.gradient(inputs, targets, number, MicroBatch(first, rows))
+                part, squares = self.gradient(minibatch, number, MicroBatch(first, rows))
                 total = total + part
-            first += int(inputs.shape[0])
+            first += int(minibatch[0].shape[0])
         with self.backend.quiet():
             self._update(total, squares)
         return total, squares
 
-    def several(self, inputs: Array, targets: Array, rows: int, minibatches: int, most: int | None) -> Any:
+    def several(self, data: Minibatch, rows: int, minibatches: int, most: int | None) -> Any:
         """An object that runs several steps in one launch, on rows of these arrays; see several.py of `cuda` and of `numba`.
 
-        Args: inputs, targets – all rows; rows – of a minibatch; minibatches – number of whole minibatches of an epoch; most –
-            largest number of steps per launch, None for the default of the backend.
+        Args: data – as a minibatch, but all rows; rows – of a minibatch; minibatches – number of whole minibatches of an epoch;
+            most – largest number of steps per launch, None for the default of the backend.
         Returns: None if this executor runs steps one by one.
         """
 
@@ -121,7 +118,7 @@ class Executor:
         # The update checks only `squares`, so NaN or infinity of the loss is added to it.
         self.work.state.apply(self.work.gradient, squares + 0.0 * total)
 
-    def gradient(self, inputs: Array, targets: Array, number: int, micro_batch: MicroBatch | None = None) -> tuple[Any, Any]:
+    def gradient(self, minibatch: Minibatch, number: int, micro_batch: MicroBatch | None = None) -> tuple[Any, Any]:
         """Forward, loss and backward without the update, writing to `work.gradient`; called within `quiet` of the backend.
 
         Args: micro_batch – set if the rows are a part of a minibatch: losses and random numbers are those of the whole
@@ -130,16 +127,16 @@ class Executor:
         """
         raise NotImplementedError(f"{type(self).__name__} must define gradient")
 
-    def profile(self, inputs: Array, targets: Array, number: int, repeats: int) -> list[Part]:
+    def profile(self, minibatch: Minibatch, number: int, repeats: int) -> list[Part]:
         """The time of each operation of a step, as the median over `repeats` steps; these steps change the parameters."""
         runs = []
         for _ in range(repeats):
             timed = TimedBackend(self.backend)
             tape = timed.tape = self.work.new_tape(self.work.gradient, 0, timed)
-            tape.begin(int(inputs.shape[0]))
+            tape.begin(int(minibatch[0].shape[0]))
             tape.set_step(number)
             with self.backend.quiet():
-                forward_backward(self.work, tape, inputs, targets)
+                forward_backward(self.work, tape, minibatch)
                 tape.place, tape.stage = "gradient", "sum"
                 squares = timed.sum_of_squares(self.work.gradient)
             runs.append([*timed.parts, self._timed_update(squares)])

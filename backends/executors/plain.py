@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from .base import Array, Executor, MicroBatch
-from .passes import forward_backward
+from .base import Executor, MicroBatch
+from .passes import Minibatch, forward_backward
 
 
 class PlainExecutor(Executor):
     """Forward, loss and backward of a whole minibatch, in order."""
 
-    def gradient(self, inputs: Array, targets: Array, number: int, micro_batch: MicroBatch | None = None) -> tuple[Any, Any]:
+    def gradient(self, minibatch: Minibatch, number: int, micro_batch: MicroBatch | None = None) -> tuple[Any, Any]:
         """See Executor.gradient."""
-        rows = int(inputs.shape[0])
+        rows = int(minibatch[0].shape[0])
         work, backend = self.work, self.backend
         adds = micro_batch is not None
         first, batch = micro_batch or (0, rows)
         tape = self._plans.made((rows, adds), lambda: work.new_tape(work.gradient, adds=adds))
         tape.begin(rows, batch)
         tape.set_step(number, first)
-        total = forward_backward(work, tape, inputs, targets)
+        total = forward_backward(work, tape, minibatch)
         return total, backend.sum_of_squares(work.gradient)

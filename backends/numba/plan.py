@@ -17,7 +17,7 @@ import numpy as np
 from ...kernels.targets.gemm_choices import planning
 from ...kernels.targets.memory import aligned_empty, aligned_zeros, unwritten
 from ...kernels.targets.native import address_of, words_of
-from ..executors.passes import forward_backward
+from ..executors.passes import Minibatch, forward_backward
 from ..profiling import Label, Part
 from ..threads import single_threaded_blas
 from . import splitting
@@ -32,23 +32,23 @@ Array = Any
 class RowsPlan:
     """The program of one shape of minibatch, its tapes and buffers.
 
-    Attributes: updates – whether the update of the parameters is part of it; minibatch – (inputs, targets) that stand in for
+    Attributes: updates – whether the update of the parameters is part of it; minibatch – arrays that stand in for
         those of a step while it is captured, and are never written; loop – its program for launches of many steps, made when it
         is needed (see several.py).
 
-    Args: backend, work – see Executor; inputs, targets – a minibatch of that shape; shards – of its rows; threads; batch –
+    Args: backend, work – see Executor; minibatch – one of that shape; shards – of its rows; threads; batch –
         rows of the minibatch, where these are a part of it; the gradient is then added to what is there.
     Raises: NotCapturable.
     """
 
     def __init__(
-        self, backend: Any, work: Any, inputs: Array, targets: Array, shards: int, threads: int, batch: int | None = None
-    ) -> None:
+        self, backend: Any, work: Any, minibatch: Minibatch, shards: int, threads: int, batch: int | None = None
+    ) -> None:  # fmt: skip
         self.backend = backend
         self.work = work
         # Captured with separate arrays, because those of a step may overlap; nothing is computed during capture.
-        self.minibatch = unwritten(inputs.shape, inputs.dtype), unwritten(targets.shape, targets.dtype)
-        self.rows = int(inputs.shape[0])
+        self.minibatch = tuple(unwritten(array.shape, array.dtype) for array in minibatch)
+        self.rows = int(minibatch[0].shape[0])
         self.batch = batch
         self.edges = [self.rows * k // shards for k in range(shards + 1)]
         self.totals = np.zeros(shards)
@@ -68,7 +68,7 @@ class RowsPlan:
     def _divide(self, split: set[Any]) -> bool:
         """Captures the shards, and finds the products of `split`; returns False after removing what cannot be split."""
         self._captures, self._split = [], {}  # of an attempt before: its buffers are free again
-        self._captures = self._capture(*self.minibatch, split)
+        self._captures = self._capture(split)
         self._split = {p: self._products(p, self._captures) for p in split}
         refused = {p for p, found in self._split.items() if found is None or not self._worth(p, found, len(self._captures))}
         split -= refused
@@ -76,7 +76,7 @@ class RowsPlan:
 
     # Recording
 
-    def _capture(self, inputs: Array, targets: Array, split: set[Any]) -> list[Capture]:
+    def _capture(self, split: set[Any]) -> list[Capture]:
         work, captures = self.work, []
         main = {p: work.gradient[a:b].reshape(p.shape) for p, (a, b) in work.ranges.items()}
         self.summed = [p for p in work.ranges if p not in split]
@@ -96,7 +96,7 @@ class RowsPlan:
             capture.tape = tape
             tape.begin(stop - start, self.rows if self.batch is None else self.batch)
             summed = partial(capture.sum_up, out=self.totals[k : k + 1])
-            forward_backward(work, tape, inputs[start:stop], targets[start:stop], summed)
+            forward_backward(work, tape, tuple(array[start:stop] for array in self.minibatch), summed)
             self.tapes.append(tape)
             captures.append(capture)
         return captures
@@ -236,30 +236,28 @@ class RowsPlan:
 
     # Running
 
-    def _replay(
-        self, inputs: Array, targets: Array, number: int, threads: int, first: int = 0, **options: Any
-    ) -> None:
+    def _replay(self, minibatch: Minibatch, number: int, threads: int, first: int = 0, **options: Any) -> None:
         for tape in self.tapes:
             tape.set_step(number, first)
         with single_threaded_blas:
-            self.program.run((inputs, targets), threads, **options)
+            self.program.run(minibatch, threads, **options)
 
-    def gradient(self, inputs: Array, targets: Array, number: int, threads: int, first: int = 0) -> tuple[Any, Any]:
+    def gradient(self, minibatch: Minibatch, number: int, threads: int, first: int = 0) -> tuple[Any, Any]:
         """(sum of the losses, sum of the squares of the gradient); `first` – as in MicroBatch."""
-        self._replay(inputs, targets, number, threads, first, phases=self._without_update)
+        self._replay(minibatch, number, threads, first, phases=self._without_update)
         return self.totals.sum(), self.squares.sum()
 
-    def step(self, inputs: Array, targets: Array, number: int, threads: int) -> tuple[Any, Any]:
+    def step(self, minibatch: Minibatch, number: int, threads: int) -> tuple[Any, Any]:
         """As `gradient`; the parameters are then updated."""
         # Counted before, for no interrupt can come between the parts of what is replayed.
         self.work.state.t += 1
-        self._replay(inputs, targets, number, threads)
+        self._replay(minibatch, number, threads)
         return self._sums[0], self._sums[1]
 
-    def timed(self, inputs: Array, targets: Array, number: int, threads: int) -> list[Part]:
+    def timed(self, minibatch: Minibatch, number: int, threads: int) -> list[Part]:
         """One run, call by call; what the threads do at the same time counts once."""
         times = np.zeros(len(self.program.labels), np.int64)
-        self._replay(inputs, targets, number, threads, times=times)
+        self._replay(minibatch, number, threads, times=times)
         together = min(threads, self.program.width)
         return [label.part(ns * 1e-9 / together) for label, ns in zip(self.program.labels, times.tolist(), strict=True)]
 

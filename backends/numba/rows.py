@@ -9,8 +9,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ...kernels.targets.gemm_choices import generation
-from ..executors.base import Array, Executor, MicroBatch, NotCapturable, in_rows
-from ..executors.passes import forward_backward
+from ..executors.base import Executor, MicroBatch, NotCapturable, in_rows
+from ..executors.passes import Minibatch, forward_backward
 from ..profiling import Part, median_of, merged
 from ..threads import num_threads, single_threaded_blas
 from .splitting import split_parameters
@@ -40,35 +40,35 @@ class RowExecutor(Executor):
         super().__init__(backend, work)
         self._captures = captures
 
-    def run(self, inputs: Array, targets: Array, number: int) -> tuple[Any, Any]:
+    def run(self, minibatch: Minibatch, number: int) -> tuple[Any, Any]:
         """See Executor.run; where a pass is replayed, the update is part of what is replayed."""
-        inputs, targets = in_rows(inputs, targets)
-        plan, threads = self.planned(inputs, targets)
+        minibatch = in_rows(minibatch)
+        plan, threads = self.planned(minibatch)
         if plan.updates:
-            total, squares = plan.step(inputs, targets, number, threads)
+            total, squares = plan.step(minibatch, number, threads)
         else:
-            total, squares = plan.gradient(inputs, targets, number, threads)
+            total, squares = plan.gradient(minibatch, number, threads)
             with self.backend.quiet():
                 self._update(total, squares)
         return total, squares
 
-    def gradient(self, inputs: Array, targets: Array, number: int, micro_batch: MicroBatch | None = None) -> tuple[Any, Any]:
+    def gradient(self, minibatch: Minibatch, number: int, micro_batch: MicroBatch | None = None) -> tuple[Any, Any]:
         """See Executor.gradient."""
-        inputs, targets = in_rows(inputs, targets)
+        minibatch = in_rows(minibatch)
         first, batch = micro_batch or (0, None)
-        plan, threads = self.planned(inputs, targets, batch)
-        total, squares = plan.gradient(inputs, targets, number, threads, first)
+        plan, threads = self.planned(minibatch, batch)
+        total, squares = plan.gradient(minibatch, number, threads, first)
         return total, squares
 
-    def profile(self, inputs: Array, targets: Array, number: int, repeats: int) -> list[Part]:
+    def profile(self, minibatch: Minibatch, number: int, repeats: int) -> list[Part]:
         """See Executor.profile; where a pass is replayed, as it runs, on all cores."""
-        plan, threads = self.planned(inputs, targets)
+        plan, threads = self.planned(minibatch)
         if isinstance(plan, InterpretedPlan):
-            return super().profile(inputs, targets, number, repeats)
+            return super().profile(minibatch, number, repeats)
         runs = []
         for _ in range(repeats):
             self.work.state.begin()
-            runs.append(plan.timed(inputs, targets, number, threads))
+            runs.append(plan.timed(minibatch, number, threads))
             if not plan.updates:
                 runs[-1].append(self._timed_update(float(plan.squares.sum())))
         return merged(median_of(runs))
@@ -79,13 +79,13 @@ class RowExecutor(Executor):
         split = split_parameters(self.work, rows, shards) if self._replays() else ()
         return (shards - 1) * sum(int(p.size) for p in self.work.ranges if p not in split)
 
-    def several(self, inputs: Array, targets: Array, rows: int, minibatches: int, most: int | None) -> RepeatedSteps | None:
+    def several(self, data: Minibatch, rows: int, minibatches: int, most: int | None) -> RepeatedSteps | None:
         """See Executor.several."""
         if minibatches < 2 or most == 1 or not self._replays() or self.work.state.one_by_one:
             return None
         from .several import RepeatedSteps
 
-        return RepeatedSteps(self, inputs, targets, rows, most)
+        return RepeatedSteps(self, data, rows, most)
 
     def _replays(self) -> bool:
         """Whether passes are captured."""
@@ -94,25 +94,25 @@ class RowExecutor(Executor):
     def _shards(self, rows: int, threads: int) -> int:
         return max(1, min(PARTS if self.work.deterministic else threads, rows // LEAST_ROWS))
 
-    def planned(self, inputs: Array, targets: Array, batch: int | None = None) -> tuple[Any, int]:
+    def planned(self, minibatch: Minibatch, batch: int | None = None) -> tuple[Any, int]:
         """The plan for minibatches like this one, with the settings that hold now, and the number of threads."""
         work, threads = self.work, num_threads()
-        rows = int(inputs.shape[0])
+        rows = int(minibatch[0].shape[0])
         shards = self._shards(rows, threads)
-        kinds = (inputs.shape, inputs.dtype, targets.shape, targets.dtype)
+        kinds = [kind for array in minibatch for kind in (array.shape, array.dtype)]
         key = (shards, 0 if work.deterministic else threads, *kinds, batch, work.state.features, generation())
-        return self._plans.made(key, partial(self._plan, inputs, targets, shards, threads, batch)), threads
+        return self._plans.made(key, partial(self._plan, minibatch, shards, threads, batch)), threads
 
-    def _plan(self, inputs: Array, targets: Array, shards: int, threads: int, batch: int | None) -> Any:
+    def _plan(self, minibatch: Minibatch, shards: int, threads: int, batch: int | None) -> Any:
         reason = "layers or loss are not recordable"
         if self._replays():
             from .plan import RowsPlan
 
             try:
-                return RowsPlan(self.backend, self.work, inputs, targets, shards, threads, batch)
+                return RowsPlan(self.backend, self.work, minibatch, shards, threads, batch)
             except NotCapturable as error:
                 reason = f"a step contains {error}"
-        return InterpretedPlan(self.backend, self.work, int(inputs.shape[0]), shards, batch, reason)
+        return InterpretedPlan(self.backend, self.work, int(minibatch[0].shape[0]), shards, batch, reason)
 
 
 class InterpretedPlan:
@@ -136,15 +136,15 @@ class InterpretedPlan:
             for gradient, start, stop in zip(self.gradients, edges[:-1], edges[1:], strict=True)
         ]
 
-    def _shard(self, inputs: Array, targets: Array, number: int, first: int, tape: Any, start: int, stop: int) -> Any:
+    def _shard(self, minibatch: Minibatch, number: int, first: int, tape: Any, start: int, stop: int) -> Any:
         tape.begin(stop - start, self.batch)
         tape.set_step(number, first)
         with self.backend.quiet():
-            return forward_backward(self.work, tape, inputs[start:stop], targets[start:stop])
+            return forward_backward(self.work, tape, tuple(array[start:stop] for array in minibatch))
 
-    def gradient(self, inputs: Array, targets: Array, number: int, threads: int, first: int = 0) -> tuple[Any, Any]:
+    def gradient(self, minibatch: Minibatch, number: int, threads: int, first: int = 0) -> tuple[Any, Any]:
         """(sum of the losses, sum of the squares of the gradient); `first` – as in MicroBatch."""
-        shards = [partial(self._shard, inputs, targets, number, first, *shard) for shard in self.shards]
+        shards = [partial(self._shard, minibatch, number, first, *shard) for shard in self.shards]
         with single_threaded_blas:
             totals = thread_pool().map(shards, threads)
         return sum(totals[1:], start=totals[0]), self.backend.fold(self.gradients)

@@ -16,6 +16,7 @@ import numpy as np
 from ...kernels.targets.memory import aligned_empty, unwritten
 from ...kernels.targets.native import words_of
 from ..executors.base import Array, in_rows
+from ..executors.passes import Minibatch
 from ..profiling import Label
 from ..threads import single_threaded_blas
 from .replay import Replay
@@ -49,7 +50,7 @@ class StepSums:
 class StepLoop:
     """The program of a plan for launches of any number of steps, which reads data and scalars wherever those of a launch are.
 
-    Attributes: minibatch – (inputs, targets) of the last step; fitting – steps of a launch that should take SECONDS.
+    Attributes: minibatch – of the last step; fitting – steps of a launch that should take SECONDS.
     """
 
     def __init__(self, plan: Any) -> None:
@@ -100,11 +101,11 @@ class StepLoop:
         program.finish()
 
     def run(
-        self, data: tuple[Array, Array], indices: Array, number: int, scalars: Array, threads: int, limit: float
+        self, data: Minibatch, indices: Array, number: int, scalars: Array, threads: int, limit: float
     ) -> StepSums:  # fmt: skip
         """Takes as many steps as there are rows of scalars; see RepeatedSteps.run.
 
-        Args: data – all inputs and targets; limit – seconds after which it ends early.
+        Args: data – all rows; limit – seconds after which it ends early.
         """
         count = len(scalars)
         if count > len(self._scalars):
@@ -131,23 +132,22 @@ class RepeatedSteps:
 
     Attributes: rows; refusal – why steps go one by one, "" where they do not.
 
-    Args: executor; inputs, targets – whole arrays; most – steps of a launch, None for as many as take SECONDS.
+    Args: executor; data – as a minibatch, but all rows; most – steps of a launch, None for as many as take SECONDS.
     """
 
-    def __init__(self, executor: Any, inputs: Array, targets: Array, rows: int, most: int | None) -> None:
+    def __init__(self, executor: Any, data: Minibatch, rows: int, most: int | None) -> None:
         self.rows = rows
         self.refusal = ""
         self._executor = executor
-        self._data = in_rows(inputs, targets)
+        self._data = in_rows(data)
         self._most = most
         self._loop: StepLoop | None = None
 
     @property
-    def minibatch(self) -> tuple[Array, Array]:
-        """Inputs and targets of the last step, until the next one."""
+    def minibatch(self) -> Minibatch:
+        """That of the last step, until the next one."""
         assert self._loop is not None
-        inputs, targets = self._loop.minibatch
-        return inputs, targets
+        return self._loop.minibatch
 
     def next(self, left: int) -> int:
         """Steps of the next launch, where this is ready, and `left` whole minibatches are left; 0 for a single step."""
@@ -156,7 +156,7 @@ class RepeatedSteps:
 
     def ready(self) -> bool:
         """Whether steps can be launched with the settings that hold now; otherwise `refusal` says why not."""
-        plan, self._threads = self._executor.planned(*(source[: self.rows] for source in self._data))
+        plan, self._threads = self._executor.planned(tuple(source[: self.rows] for source in self._data))
         if not plan.updates:
             self.refusal = getattr(plan, "reason", "the update of the parameters takes more than one call")
             return False

@@ -65,7 +65,9 @@ def _buffers(step: Step, rows: int) -> int:
     tape.begin(rows)
     with backend.quiet():
         inputs = backend.zeros((rows, int(model.inputs or 1)), step.inputs_in)
-        targets = step.loss.example(rows, step.chain.output_width(int(inputs.shape[1])), backend, model.dtype)
+        width = step.chain.output_width(int(inputs.shape[1]))
+        targets = step.loss.example(rows, width, backend, model.dtype)
+        tape.class_weights = tape.class_weights or (1.0,) * width
         step.chain_with_loss.forward(inputs, targets, tape)
         step.chain_with_loss.backward(tape)
     return sum(int(a.nbytes) for a in given)
@@ -82,7 +84,7 @@ def profile_of(step: Step, inputs: Array, targets: Array, repeats: int) -> list[
             step.run(inputs, targets)
             backend.synchronize()
             total.append(time.perf_counter() - start)
-        parts = step.executor.profile(inputs, targets, state.t, repeats)
+        parts = step.executor.profile((inputs, targets), state.t, repeats)
     finally:
         saved.put_back()
     from statistics import median

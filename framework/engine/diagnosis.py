@@ -10,6 +10,7 @@ from typing import Any
 
 from ...backends import Array
 from ...backends.executors.base import MicroBatch
+from ...backends.executors.passes import Minibatch
 from ...errors import NonFiniteLossError
 from ..codes import require_codes
 from .step_loss import OVERFLOW
@@ -21,17 +22,17 @@ BACKWARD = "the backward pass"
 
 
 def failure_of(
-    step: Step, micro_batches: Iterable[tuple[Array, Array]], rows: int, number: int, what: str
+    step: Step, micro_batches: Iterable[Minibatch], rows: int, number: int, what: str
 ) -> NonFiniteLossError:
     """See TrainStep.failure; raises CategoryError if codes of categories are the cause."""
     place, first, expected = "", 0, "a finite loss"
     if what.startswith(OVERFLOW):
         micro_batches, expected = (), f"an update that stays finite in {step.model.dtype}"
-    for inputs, targets in micro_batches:
-        place = first_not_finite(step, inputs, targets, number, MicroBatch(first, rows))
+    for part in micro_batches:
+        place = first_not_finite(step, part, number, MicroBatch(first, rows))
         if place != BACKWARD:
             break
-        first += int(inputs.shape[0])
+        first += int(part[0].shape[0])
     advice = (
         f"the parameters of step {number - 1} are kept; lower the learning rate, clip the gradient (clip_norm=1.0), or check "
         "and scale the data"
@@ -47,12 +48,13 @@ def failure_of(
     )
 
 
-def first_not_finite(step: Step, inputs: Array, targets: Array, number: int, micro_batch: MicroBatch) -> str:
+def first_not_finite(step: Step, minibatch: Minibatch, number: int, micro_batch: MicroBatch) -> str:
     """Text that states where step `number` first had NaN or infinity: data, parameter, layer, loss, or backward pass.
 
-    Args: inputs, targets – all rows of the minibatch, or the part of it that `micro_batch` describes.
+    Args: minibatch – all rows of it, or the part of it that `micro_batch` describes.
     """
     backend, model = step.backend, step.model
+    inputs, targets, *weights = minibatch
 
     def broken(array: Array) -> bool:
         return not bool(backend.xp.all(backend.xp.isfinite(array)))
@@ -66,6 +68,7 @@ def first_not_finite(step: Step, inputs: Array, targets: Array, number: int, mic
         names = {parameter: name for name, parameter in model.declared()}
         tape = step.new_tape(model.arena.new())
         tape.begin(int(inputs.shape[0]), micro_batch.batch)
+        tape.row_weights = weights[0] if weights else None
         tape.set_step(number, micro_batch.first)
         x = inputs
         for index, layer in enumerate(step.chain.layers):

@@ -55,11 +55,15 @@ def _rates(y: Array, tape: Tape) -> Array:
     return out
 
 
-def with_losses(loss: Loss) -> Ending:
-    """The losses of the rows, whose sum is wanted; the result is what `predict` returns, for scores the outputs."""
+def with_losses(loss: Loss, class_weights: tuple[float, ...] | None = None) -> Ending:
+    """The losses of the rows, whose sum is wanted, times the weights of the rows if there are some.
 
-    def ending(y: Array, tape: Tape, total: Total, targets: Array) -> Array:
-        losses, _ = loss.evaluate(y, targets, tape)
+    The result is what `predict` returns; the outputs, if those are scores.
+    """
+
+    def ending(y: Array, tape: Tape, total: Total, targets: Array, weights: Array | None = None) -> Array:
+        tape.row_weights, tape.class_weights = weights, class_weights
+        losses, _ = loss.weighted_loss(y, targets, tape)
         total(losses)
         if loss.head == "classes":
             return tape.backend.argmax(y)

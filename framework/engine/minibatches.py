@@ -9,13 +9,14 @@ from typing import Any
 from ...backends import Array
 from ...backends.arrays import on_host
 from ...backends.entries import refusal
+from ...backends.executors.passes import Minibatch
 from ...errors import DtypeError, EmptyDataError, LabelError, NonFiniteDataError, ShapeError
 from ..codes import require_codes
 
 Step = Any
 """A TrainStep, which imports this module."""
-MicroBatchSource = Callable[[int], Iterator[tuple[Array, Array]]]
-"""Number of rows -> iterator over the (inputs, targets) of a minibatch, with at most that many rows each."""
+MicroBatchSource = Callable[[int], Iterator[Minibatch]]
+"""Number of rows -> iterator over the parts of a minibatch, with at most that many rows each."""
 
 
 def prepared(step: Step, x: Any, y: Any, name: str) -> tuple[Array, Array]:
@@ -60,16 +61,16 @@ def require_targets(y: Any, rows: int) -> None:
         raise ShapeError(f"expected one target for each of the {rows} rows of x; got {count}")
 
 
-def given_micro_batches(step: Step, x: Any, y: Any, rows: int) -> MicroBatchSource:
+def given_micro_batches(step: Step, x: Any, y: Any, rows: int, weights: tuple[Array, ...] = ()) -> MicroBatchSource:
     """The micro-batches of a minibatch; each is converted and checked when it is requested.
 
-    Args: x, y – arrays of the backend or of the host, see Backend.with_rows.
+    Args: x, y – arrays of the backend or of the host, see Backend.with_rows; weights – of the rows, prepared, or nothing.
     """
 
-    def part(start: int, stop: int) -> tuple[Array, Array]:
+    def part(start: int, stop: int) -> Minibatch:
         inputs = step.stored(step.model.convert_input(x[start:stop, ...]))
         try:
-            return inputs, step.prepare_targets(y[start:stop, ...], stop - start)
+            return inputs, step.prepare_targets(y[start:stop, ...], stop - start), *(w[start:stop] for w in weights)
         except LabelError as error:
             if not start:
                 raise
@@ -78,16 +79,16 @@ def given_micro_batches(step: Step, x: Any, y: Any, rows: int) -> MicroBatchSour
     return _split(rows, part)
 
 
-def ready_micro_batches(inputs: Array, targets: Array, rows: int) -> MicroBatchSource:
+def ready_micro_batches(minibatch: Minibatch, rows: int) -> MicroBatchSource:
     """The micro-batches of a minibatch that was prepared before."""
-    return _split(rows, lambda start, stop: (inputs[start:stop, ...], targets[start:stop, ...]))
+    return _split(rows, lambda start, stop: tuple(array[start:stop, ...] for array in minibatch))
 
 
-def _split(rows: int, part: Callable[[int, int], tuple[Array, Array]]) -> MicroBatchSource:
-    """Micro-batches of consecutive rows; part – (start, stop) -> inputs and targets of these rows."""
+def _split(rows: int, part: Callable[[int, int], Minibatch]) -> MicroBatchSource:
+    """Micro-batches of consecutive rows; part – (start, stop) -> arrays of these rows."""
     return lambda size: (part(start, min(rows, start + size)) for start in range(0, rows, size))
 
 
-def no_micro_batches(size: int) -> Iterator[tuple[Array, Array]]:  # noqa: ARG001
+def no_micro_batches(size: int) -> Iterator[Minibatch]:  # noqa: ARG001
     """No micro-batches: for a minibatch that is passed as a whole."""
     return iter(())

@@ -18,11 +18,13 @@ import numpy as np
 from ...backends import Backend
 from ...backends import backend as find_backend
 from ...backends.defaults.evaluator import Evaluator
+from ...backends.executors.passes import Minibatch
 from ...backends.profiling import Part
 from ...errors import DtypeError, EmptyDataError, HyperparameterError, MixedBackends, NonFiniteLossError, StateError
 from ...kernels.interrupts import uninterrupted
 from ..losses import Loss
 from ..optimizers import Optimizer, refuse_full_batch
+from ..sample_weights import checked_weights, scaled
 from ..settings import choice, fraction, positive, whole
 from .anatomy import Memory, memory_of, profile_of
 from .averaging import EMA
@@ -69,7 +71,8 @@ class TrainStep:
         return the average, see `show_average`; None (default): no average.
     Attributes: steps – number of steps, including those skipped in float16 and with on_nonfinite="skip"; skipped – number of
         the latter; lr, momentum – may be set between steps; gradient – flat array of the last step, in float16 multiplied by
-        the loss scale; loss_scale – that scale, 1 in other precisions; micro – the size of micro-batches, see MicroBatches.
+        the loss scale; loss_scale – that scale, 1 in other precisions; micro – the size of micro-batches, see MicroBatches;
+        class_weights – those that the last fit computed for a loss with class_weights="balanced", otherwise None.
     Raises: HyperparameterError for settings, and for a loss that does not fit the last layer; DtypeError for a precision that
         the backend or the model does not support; MixedBackends for a model on another backend; UnknownBackend,
         BackendUnavailable.
@@ -144,6 +147,7 @@ class TrainStep:
         self._own_settings = captured_settings((optimizer, *captured))
         self.executor = chosen.executor(self)
         self._evaluator: Evaluator | None = None
+        self.class_weights: tuple[float, ...] | None = None
         self.micro = MicroBatches(micro_batch, chosen, self._forget)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -162,6 +166,7 @@ class TrainStep:
             settings["precision"] = self.precision.name
             settings["on_nonfinite"], settings["skipped"] = self.on_nonfinite, self.skipped
             settings["average"], settings["shows_average"] = self.average, shows
+            settings["class_weights"] = self.class_weights
             if self.state.loss_scale is not None:
                 settings["loss_scale"] = self.state.loss_scale.numbers
             arrays: dict[str, Any] = {"states": states, "gradient": to_host(self.gradient)}
@@ -176,6 +181,7 @@ class TrainStep:
             saved["micro_batch"], saved.get("on_nonfinite", "raise"), saved.get("average"),
         )  # fmt: skip
         self.skipped = saved.get("skipped", 0)
+        self.class_weights = saved.get("class_weights")
         if self.state.loss_scale is not None:
             self.state.loss_scale.numbers = saved["loss_scale"]
         self.micro.largest = saved["largest_piece"]
@@ -247,15 +253,16 @@ class TrainStep:
         scale = self.state.loss_scale
         return 1.0 if scale is None else scale.numbers[0]
 
-    def __call__(self, x: Any, y: Any) -> StepLoss:
+    def __call__(self, x: Any, y: Any, sample_weight: Any = None) -> StepLoss:
         """Runs one step on the minibatch x [B, d], y [B] or [B, e].
 
         Args: x, y – NumPy, CuPy, any DLPack array, or arrays of this step's backend; with micro_batch, arrays on the host are
-            copied to the device one part at a time.
+            copied to the device one part at a time; sample_weight – [B], numbers w >= 0: the loss is sum w l / sum w, or
+            sum w l for a loss with reduction "sum". A row of weight 0 counts as left out, one of weight 2 as given twice.
         Returns: the loss before the update, still on the device.
-        Raises: ShapeError, DtypeError, LabelError, EmptyDataError before anything is changed; NonFiniteLossError, with
-            parameters and optimiser state as before the step; StateError while another thread runs a step on the same
-            parameters.
+        Raises: ShapeError, DtypeError, LabelError, SampleWeightError, EmptyDataError before anything is changed;
+            NonFiniteLossError, with parameters and optimiser state as before the step; StateError while another thread runs a
+            step on the same parameters.
         """
         cut = self.micro.setting is not None
         given = x
@@ -271,15 +278,18 @@ class TrainStep:
         if cut:
             require_targets(y, rows)
             targets = self.backend.with_rows(y, "y")
-            loss = self.take(rows, given_micro_batches(self, x, targets, rows))
         else:
             targets = self.prepare_targets(y, rows)
-            loss = self.run(x, targets)
+        weights = () if sample_weight is None else (self.prepare_weights(sample_weight, rows),)
+        if cut:
+            loss = self.take(rows, given_micro_batches(self, x, targets, rows, weights))
+        else:
+            loss = self.run(x, targets, *weights)
         self.model.remember_columns(given)
         self.model.remember_targets(y)
         if not self.backend.on_host:
             # The loss keeps the minibatch until it is read, so that an error can name the layer.
-            number, size, again = self.state.t, self.micro.rows(rows), given_micro_batches(self, x, targets, rows)
+            number, size, again = self.state.t, self.micro.rows(rows), given_micro_batches(self, x, targets, rows, weights)
             loss._error = lambda what: self.failure(again(size), rows, number, what)
         return loss
 
@@ -298,6 +308,18 @@ class TrainStep:
         except (DtypeError, MixedBackends) as error:
             raise type(error)(f"y: {error}") from error
 
+    def prepare_weights(self, sample_weight: Any, rows: int) -> Array:
+        """Checked weights of the rows of a minibatch on the backend, for `run`; for a mean loss their mean is scaled to 1."""
+        weights = checked_weights(sample_weight, rows, self.backend)
+        weights = scaled(weights, self.loss.reduction == "mean", lambda: f"all {rows} rows")
+        return self.backend.asarray(weights, self.model.dtype)
+
+    def balance(self, class_weights: tuple[float, ...] | None) -> None:
+        """Sets the weights of classes of a loss that balances them; plans, which contain the previous ones, are dropped."""
+        if class_weights != self.class_weights:
+            self.class_weights = class_weights
+            self._forget()
+
     def stored(self, inputs: Array) -> Array:
         """Inputs in the data type of the activations, or of the parameters if some of them are codes."""
         return self.backend.asarray(inputs, self.inputs_in) if self.precision.narrow else inputs
@@ -312,35 +334,38 @@ class TrainStep:
     ) -> Tape:
         """A training tape for rows from `first_row` on; other arguments as in Tape."""
         random = self.backend.random_state(self.seed, 0, first_row)
-        return Tape(self.state.arena, True, random, gradients, None, self.weights, backend, allocate, first_row, adds)
+        tape = Tape(self.state.arena, True, random, gradients, None, self.weights, backend, allocate, first_row, adds)
+        tape.class_weights = self.class_weights
+        return tape
 
     def evaluator(self) -> Evaluator:
         """What runs the layers in evaluation mode, with losses, in the precision of the step."""
         self._require_own_parameters()
         if self._evaluator is None:
             arena, loss = self.state.arena, self.loss
-            work = Evaluation(self.chain, arena, with_losses(loss), None, self.weights, (loss,), self.deterministic)
+            ending = with_losses(loss, self.class_weights)
+            work = Evaluation(self.chain, arena, ending, None, self.weights, (loss,), self.deterministic)
             self._evaluator = self.backend.evaluator(work)
         return self._evaluator
 
-    def run(self, inputs: Array, targets: Array) -> StepLoss:
-        """One step on arrays that are already converted and checked."""
-        rows = int(inputs.shape[0])
+    def run(self, inputs: Array, targets: Array, *weights: Array) -> StepLoss:
+        """One step on arrays that are already converted and checked; weights – from `prepare_weights`, if rows have some."""
+        rows, minibatch = int(inputs.shape[0]), (inputs, targets, *weights)
         if self.micro.setting is not None:
-            return self.take(rows, ready_micro_batches(inputs, targets, rows))
-        return self.state.arena.users.run(self._take, rows, no_micro_batches, rows, (inputs, targets))
+            return self.take(rows, ready_micro_batches(minibatch, rows))
+        return self.state.arena.users.run(self._take, rows, no_micro_batches, rows, minibatch)
 
     def take(self, rows: int, micro_batches: MicroBatchSource) -> StepLoss:
         """One step on a minibatch that is passed in parts, with as many rows at a time as `micro` gives.
 
         Args: rows – of the minibatch; micro_batches – function of the largest number of rows of a part; yields the converted
-            and checked inputs and targets of consecutive rows. It may be called again with a smaller number.
+            and checked inputs, targets and, if any, weights of consecutive rows. It may be called again with a smaller number.
         """
         with self.state.arena.training:
             return self.micro.attempt(rows, partial(self._take, rows, micro_batches))
 
     def _take(
-        self, rows: int, micro_batches: MicroBatchSource, size: int, whole: tuple[Array, Array] | None = None
+        self, rows: int, micro_batches: MicroBatchSource, size: int, whole: Minibatch | None = None
     ) -> StepLoss:  # fmt: skip
         """One step on parts of `size` rows; a single part for the whole minibatch may be passed as `whole`."""
         backend, state = self.backend, self.state
@@ -358,7 +383,7 @@ class TrainStep:
                 before = Snapshot(self)
             with self.products():
                 if whole is not None:
-                    total, squares = self.executor.run(*whole, number)
+                    total, squares = self.executor.run(whole, number)
                 else:
                     checked = map(self._require_dtype, micro_batches(size))
                     total, squares = self.executor.run_micro_batches(checked, rows, number)
@@ -504,14 +529,14 @@ class TrainStep:
     def _require_own_parameters(self) -> None:
         self.model.require_arena(self.state.arena, "TrainStep")
 
-    def _require_dtype(self, micro_batch: tuple[Array, Array]) -> tuple[Array, Array]:
+    def _require_dtype(self, micro_batch: Minibatch) -> Minibatch:
         if micro_batch[0].dtype != self._inputs_dtype:
             raise DtypeError(
                 f"expected arrays from step.prepare, in {self.inputs_in}; got inputs of {micro_batch[0].dtype}"
             )
         return micro_batch
 
-    def failure(self, micro_batches: Iterable[tuple[Array, Array]], rows: int, number: int, what: str) -> NonFiniteLossError:
+    def failure(self, micro_batches: Iterable[Minibatch], rows: int, number: int, what: str) -> NonFiniteLossError:
         """The error for step `number`, whose parameters were not changed.
 
         Args: micro_batches – parts of its minibatch, to find the layer; empty if they are no longer available; rows – of the
@@ -535,18 +560,19 @@ class TrainStep:
         with self.state.arena.training:
             return profile_of(self, inputs, targets, whole(repeats, "repeats"))
 
-    def evaluate(self, x: Any, y: Any, batch_rows: int = 4096) -> dict[str, float]:
+    def evaluate(self, x: Any, y: Any, batch_rows: int = 4096, sample_weight: Any = None) -> dict[str, float]:
         """Loss, and accuracy and error or R² and MAE depending on the loss, of x and y in evaluation mode; changes nothing.
 
         With an `average`, it is the averaged parameters that are evaluated.
 
-        Args: x, y – arrays or RowSources; batch_rows – rows per pass.
+        Args: x, y – arrays or RowSources; batch_rows – rows per pass; sample_weight – [N], as in a step: all of these figures
+            are then weighted means.
         """
         from ..sources.feeds import feed_for
         from .metrics import evaluate
 
         rows = whole(batch_rows, "batch_rows")
-        feed = feed_for(self, x, y, rows)
+        feed = feed_for(self, x, y, rows, sample_weight=sample_weight)
         shows = self.state.arena.behind is not None
         with closing(feed):
             self.show_average()

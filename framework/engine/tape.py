@@ -53,6 +53,10 @@ class Tape:
         """Whether a backward pass follows, for which layers have to save arrays."""
         self.rows = 0
         self.batch_rows = 0
+        self.row_weights: Array | None = None
+        """Weights [B] of the rows of this pass, by which their losses are multiplied; None for 1."""
+        self.class_weights: tuple[float, ...] | None = None
+        """Those that the training data give, for a loss that balances classes by them."""
         self._master, self._weights = arena.values, weights
         self._values = arena.views if weights is None else arena.views_of(weights)
         own = self.backend  # so that what is stored does not refer to the tape, which is then freed at once

@@ -46,10 +46,10 @@ class ChainWithLoss:
     def evaluate(self, y: Array, targets: Array, tape: Tape) -> tuple[Array, Array]:
         """(losses of the rows, gradient with respect to y) for outputs y; with a scale, y is converted to float32 first."""
         if self._scale is None:
-            return self._loss.evaluate(y, targets, tape)
+            return self._loss.weighted_loss(y, targets, tape)
         wide = tape.empty(y.shape, "float32")
         tape.backend.map(as_stored, wide, y)
-        rows, gradient = self._loss.evaluate(wide, targets, tape)
+        rows, gradient = self._loss.weighted_loss(wide, targets, tape)
         scaled, reshape = tape.empty(y.shape), tape.backend.xp.reshape
         tape.backend.map(times, reshape(scaled, (-1, 1)), reshape(gradient, (-1, 1)), self._scale)
         return rows, scaled
@@ -76,11 +76,15 @@ class _LossInOneOperation(ChainWithLoss):
 
     def evaluate(self, y: Array, targets: Array, tape: Tape) -> tuple[Array, Array]:
         """See ChainWithLoss; also pushes the bias gradient that is still to be computed, or None."""
-        rows, gradient = tape.empty((y.shape[0],)), tape.empty_like(y)
         bias = None if self._run is None else self._run.bias_gradient(tape)
+        if tape.row_weights is not None and not self._loss.weighs_rows:
+            tape.push(bias)
+            return super().evaluate(y, targets, tape)
+        rows, gradient = tape.empty((y.shape[0],)), tape.empty_like(y)
         sums, adds = bias or (None, False)
         operation = self._loss.operation(y, targets, tape)
-        summed = tape.backend.rows(*operation, rows, gradient, sums, adds, self._scale)
+        weights = () if tape.row_weights is None else (tape.row_weights,)
+        summed = tape.backend.rows(*operation, rows, gradient, sums, adds, self._scale, *weights)
         tape.push(None if summed else bias)
         return rows, gradient
 

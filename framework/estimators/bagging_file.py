@@ -66,7 +66,10 @@ def load_bagging(cls: Any, path: PathLike, backend: Backend) -> Any:
         kind, reduction, *others = description["loss"]
         ndim = target_ndim_of(description.get("target_ndim"))
         models = [built(layers, None) for layers in description["layers"]]
-        loss = LOSSES[kind](reduction=reduction, **(others[0] if others else {}))
+        settings = others[0] if others else {}
+        if isinstance(settings.get("class_weights"), dict):  # JSON has no numbers as keys
+            settings["class_weights"] = {int(label): weight for label, weight in settings["class_weights"].items()}
+        loss = LOSSES[kind](reduction=reduction, **settings)
         precision = PRECISIONS[description["precision"]]
         own = precision.name if precision.name in backend.precisions else precision.master
         bagging = cls(models, loss, len(models), combine=description["combine"], backend=backend, precision=own)

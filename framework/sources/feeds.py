@@ -5,7 +5,7 @@ What a minibatch contains is the same either way: the order is a function of see
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,9 +13,11 @@ import numpy as np
 from ...backends import Random
 from ...backends import backend as find_backend
 from ...backends.bounded_cache import BoundedCache
+from ...backends.executors.passes import Minibatch
 from ...backends.slots import Slot
 from ...errors import EmptyDataError, HyperparameterError, LabelError, NonFiniteDataError, ShapeError
 from ..codes import require_codes
+from ..sample_weights import RowWeights, checked_weights
 from ..settings import choice
 from ..streams import SHUFFLE
 from .loader import Loader, fast_finite
@@ -38,33 +40,66 @@ BUFFERS = 4
 
 
 class Feed:
-    """Rows of x and y for one loop.
+    """Rows of x and y, and their weights if there are some, for one loop.
 
-    Attributes: rows – how many there are; source – where x came from, None for arrays.
+    Attributes: rows – how many there are; source – where x came from, None for arrays; weights – of all rows, on the host, or
+        None.
     """
 
     rows: int
     source: RowSource | None = None
+    weights: RowWeights | None = None
 
     def shuffle(self, seed: int, epoch: int) -> None:
         """Draws the order of an epoch; before the first call the rows come as they are stored."""
         raise NotImplementedError
 
-    def micro_batches(self, start: int, stop: int, size: int) -> Iterator[tuple[Array, Array]]:
+    def micro_batches(self, start: int, stop: int, size: int) -> Iterator[Minibatch]:
         """The minibatch from place start to stop of the order, in micro-batches of `size` rows (the last may be smaller).
 
-        Inputs and targets of a micro-batch may be read until the next one is asked for.
+        Its arrays may be read until the next one is asked for. Weights are scaled as TrainStep.prepare_weights does.
         """
-        raise NotImplementedError
+        return self._parts(start, stop, size, self._weights_of_minibatches())
 
-    def everything(self, batch: int, size: int) -> Iterator[tuple[Array, Array]]:
-        """All minibatches of `batch` rows, in micro-batches of `size` rows."""
+    def everything(self, batch: int, size: int) -> Iterator[Minibatch]:
+        """All minibatches of `batch` rows, in micro-batches of `size` rows; their weights are scaled over all rows."""
         for start in range(0, self.rows, batch):
-            yield from self.micro_batches(start, min(self.rows, start + batch), size)
+            yield from self._parts(start, min(self.rows, start + batch), size, self._weights_of_all())
 
-    def target_blocks(self) -> Iterator[Array]:
-        """The targets in the order in which they are stored, in one or several arrays of the backend."""
+    def _parts(self, start: int, stop: int, size: int, weights: Any) -> Iterator[Minibatch]:
+        """See micro_batches; weights – what one of the two methods below returned."""
         raise NotImplementedError
+
+    def _weights_of_minibatches(self) -> Any:
+        raise NotImplementedError
+
+    def _weights_of_all(self) -> Any:
+        raise NotImplementedError
+
+    def counts(self, size: int, rows: int) -> list[float]:
+        """What each minibatch of `size` rows counts in a mean over the first `rows` of the order: its rows or their weights."""
+        cuts = [(start, min(start + size, rows)) for start in range(0, rows, size)]
+        if self.weights is None:
+            return [stop - start for start, stop in cuts]
+        return [float(self.weights.raw[self._numbers(start, stop)].sum()) for start, stop in cuts]
+
+    def _numbers(self, start: int, stop: int) -> Any:
+        """The numbers of the rows from place start to stop of the order, on the host, or a slice."""
+        raise NotImplementedError
+
+    def target_blocks(self) -> Iterator[Minibatch]:
+        """The targets, and the weights of all rows if there are some, in the order in which they are stored, in blocks."""
+        raise NotImplementedError
+
+    def counts_of_labels(self, classes: int, to_numpy: Callable[[Array], NDArray[Any]]) -> NDArray[np.float64]:
+        """How often each label 0 to classes - 1 occurs among the targets, or the sum of the weights of its rows."""
+        counts, start = np.zeros(classes), 0
+        for targets, *_ in self.target_blocks():
+            labels = to_numpy(targets)
+            weights = None if self.weights is None else self.weights.raw[start : start + len(labels)]
+            counts += np.bincount(labels, weights, classes)
+            start += len(labels)
+        return counts
 
     def sample(self, rows: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any]]:
         """Inputs and prepared targets of rows by their numbers in the source, on the host."""
@@ -79,14 +114,24 @@ class ResidentFeed(Feed):
 
     Attributes: inputs, targets – all of them, as they are stored.
 
-    Args: step; inputs, targets – as TrainStep.prepare gives them; source – where x came from, if its order goes by blocks.
+    Args: step; inputs, targets – as TrainStep.prepare gives them; source – where x came from, if its order goes by blocks;
+        weights – of the rows; batch – rows of a minibatch, None for all, over which weights are scaled.
     """
 
-    def __init__(self, step: Step, inputs: Array, targets: Array, source: RowSource | None = None) -> None:
+    def __init__(
+        self, step: Step, inputs: Array, targets: Array, source: RowSource | None = None, weights: RowWeights | None = None,
+        batch: int | None = None,
+    ) -> None:  # fmt: skip
         self.rows = int(inputs.shape[0])
         self._backend = step.backend
         self.inputs, self.targets = inputs, targets
         self.source = source
+        self.weights = weights
+        self._batch = min(batch or self.rows, self.rows)
+        self._dtype = step.model.dtype
+        self._scaled: Array | None = None
+        self._of_all: Array | None = None
+        self._host_order: NDArray[np.int64] | None = None
         self._order: Array | None = None
         self._stored: Array | None = None
         self._buffers = BoundedCache(BUFFERS)
@@ -100,19 +145,51 @@ class ResidentFeed(Feed):
             self._order = backend.asarray(order.numbers(0, self.rows))
         else:
             self._order = backend.permutation(self.rows, Random(backend.random_state(seed, epoch), SHUFFLE))
+        if self.weights is not None:
+            self._host_order = backend.to_numpy(self._order)
+            self._scale()
 
-    def micro_batches(self, start: int, stop: int, size: int) -> Iterator[tuple[Array, Array]]:
-        """See Feed.micro_batches."""
+    def _scale(self) -> None:
+        """Scales the weights for the order of the epoch, in the same array, which launches read."""
+        assert self.weights is not None
+        scaled = self._backend.asarray(self.weights.of_epoch(self._host_order, self._batch), self._dtype)
+        if self._scaled is None:
+            self._scaled = scaled
+        else:
+            self._backend.copy(scaled, self._scaled)
+
+    @property
+    def data(self) -> Minibatch:
+        """Inputs, targets and, if any, weights of all rows as they are stored, for launches of several steps."""
+        weights = self._weights_of_minibatches()
+        return (self.inputs, self.targets) if weights is None else (self.inputs, self.targets, weights)
+
+    def _weights_of_minibatches(self) -> Array | None:
+        if self.weights is not None and self._scaled is None:
+            self._scale()
+        return self._scaled
+
+    def _weights_of_all(self) -> Array | None:
+        if self.weights is not None and self._of_all is None:
+            self._of_all = self._backend.asarray(self.weights.of_all, self._dtype)
+        return self._of_all
+
+    def _numbers(self, start: int, stop: int) -> Any:
+        return slice(start, stop) if self._host_order is None else self._host_order[start:stop]
+
+    def _parts(self, start: int, stop: int, size: int, weights: Array | None) -> Iterator[Minibatch]:
+        """See Feed."""
         if size < self._size:
             self._buffers.clear()  # micro-batches have become smaller because memory is short
         self._size = size
         for low in range(start, stop, size):
             high = min(stop, low + size)
+            own = {"inputs": self.inputs, "targets": self.targets} | ({} if weights is None else {"weights": weights})
             if self._order is None:
-                yield self.inputs[low:high, ...], self.targets[low:high, ...]
+                yield tuple(array[low:high, ...] for array in own.values())
             else:
                 chosen = self._order[low:high, ...]
-                yield self._gathered("inputs", self.inputs, chosen), self._gathered("targets", self.targets, chosen)
+                yield tuple(self._gathered(name, array, chosen) for name, array in own.items())
 
     def indices(self, start: int, stop: int) -> Array:
         """The numbers of the rows from place start to stop of the order, on the backend."""
@@ -132,9 +209,10 @@ class ResidentFeed(Feed):
         taken = self._buffers[key] = self._backend.take_rows(source, chosen)
         return taken
 
-    def target_blocks(self) -> Iterator[Array]:
+    def target_blocks(self) -> Iterator[Minibatch]:
         """See Feed.target_blocks."""
-        yield self.targets
+        weights = self._weights_of_all()
+        yield (self.targets,) if weights is None else (self.targets, weights)
 
     def sample(self, rows: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any]]:
         """See Feed.sample."""
@@ -150,11 +228,15 @@ class StreamedFeed(Feed):
     Memory: two micro-batches on the host and two on the device, for any number of rows (and 8 bytes a row for the order, unless
     the source goes by blocks).
 
-    Args: step; x, y – sources; batch – rows of a minibatch, so that the loader knows what comes next; name – of x, in messages.
+    Args: step; x, y – sources; batch – rows of a minibatch, so that the loader knows what comes next; name – of x, in messages;
+        weights – of the rows, which are in memory.
     """
 
-    def __init__(self, step: Step, x: RowSource, y: RowSource, batch: int, name: str = "x") -> None:
+    def __init__(
+        self, step: Step, x: RowSource, y: RowSource, batch: int, name: str = "x", weights: RowWeights | None = None
+    ) -> None:
         self.rows = len(x)
+        self.weights = weights
         self.batch = batch
         self._step = step
         self._x, self._y = x, y
@@ -162,6 +244,7 @@ class StreamedFeed(Feed):
         self._name = name
         self._host = find_backend("numpy")
         self._order: RowOrder | None = None
+        self._order_of_weights: RowOrder | None = None
         self._loader: Loader | None = None
         self._slots: list[Slot] = []
         self._coming: Iterator[tuple[int, int]] = iter(())
@@ -176,12 +259,31 @@ class StreamedFeed(Feed):
         """See Feed.shuffle."""
         self.close()
         blocks = self._x if self._x.edges is not None else self._y
-        self._order = RowOrder(self.rows, seed, epoch, blocks.edges, blocks.window)
+        self._order = self._order_of_weights = RowOrder(self.rows, seed, epoch, blocks.edges, blocks.window)
+        if self.weights is not None and blocks.edges is not None:
+            # One for each thread, as it keeps the windows at hand.
+            self._order_of_weights = RowOrder(self.rows, seed, epoch, blocks.edges, blocks.window)
 
-    def micro_batches(self, start: int, stop: int, size: int) -> Iterator[tuple[Array, Array]]:
-        """See Feed.micro_batches."""
+    def _parts(self, start: int, stop: int, size: int, weights: Any) -> Iterator[Minibatch]:
+        """See Feed."""
+        of_rows = None if weights is None else weights(self._numbers(start, stop))
         for low in range(start, stop, size):
-            yield self._micro_batch(low, min(stop, low + size), start, size)
+            high = min(stop, low + size)
+            part = self._micro_batch(low, high, start, size)
+            yield part if of_rows is None else (*part, self._on_device(of_rows[low - start : high - start]))
+
+    def _on_device(self, weights: NDArray[np.float64]) -> Array:
+        return self._step.backend.asarray(weights, self._step.model.dtype)
+
+    def _weights_of_minibatches(self) -> Any:
+        return None if self.weights is None else self.weights.of_minibatch
+
+    def _weights_of_all(self) -> Any:
+        return None if self.weights is None else self.weights.of_all.__getitem__
+
+    def _numbers(self, start: int, stop: int) -> Any:
+        order = self._order_of_weights
+        return slice(start, stop) if order is None else order.numbers(start, stop)
 
     def _micro_batch(self, low: int, high: int, start: int, size: int) -> tuple[Array, Array]:
         """What the loader has read, if this micro-batch is what it was to read next; else it begins anew here."""
@@ -245,13 +347,14 @@ class StreamedFeed(Feed):
             "are kept; fill in, scale or drop such rows"
         )
 
-    def target_blocks(self) -> Iterator[Array]:
+    def target_blocks(self) -> Iterator[Minibatch]:
         """See Feed.target_blocks."""
         backend = self._step.backend
         for start in range(0, self.rows, self.batch):
             stop = min(self.rows, start + self.batch)
             block = self._prepared(slice(start, stop), np.empty((stop - start, *self._y.row_shape), self._y.dtype))
-            yield backend.asarray(block)
+            weights = () if self.weights is None else (self._on_device(self.weights.of_all[start:stop]),)
+            yield backend.asarray(block), *weights
 
     def sample(self, rows: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any]]:
         """See Feed.sample."""
@@ -272,8 +375,10 @@ def _numbers(chosen: Any) -> NDArray[np.int64]:
     return np.arange(chosen.start, chosen.stop) if isinstance(chosen, slice) else chosen
 
 
-def feed_for(step: Step, x: Any, y: Any, batch: int | None, place: str = "auto", name: str = "x") -> Feed:
-    """The feed for x and y.
+def feed_for(
+    step: Step, x: Any, y: Any, batch: int | None, place: str = "auto", name: str = "x", sample_weight: Any = None
+) -> Feed:
+    """The feed for x and y, with minibatches of `batch` rows, None for all rows.
 
     place "device": everything is brought to the backend once and gathered there. "stream": rows are read as they are needed.
     "auto": on a CPU, arrays are used where they are and sources (see RowSource) and memory-mapped arrays are streamed; on a
@@ -285,9 +390,15 @@ def feed_for(step: Step, x: Any, y: Any, batch: int | None, place: str = "auto",
     x = step.model.in_order(x)
     rows_x, rows_y = as_source(x), as_source(y)
     given = rows_x is not None or rows_y is not None
+
+    def weights(rows: int) -> RowWeights | None:
+        if sample_weight is None:
+            return None
+        return RowWeights(checked_weights(sample_weight, rows, step.backend), step.loss.reduction == "mean")
     free = step.backend.free_memory()
     if not given and (place == "device" or (place == "auto" and (free is None or step.backend.is_array(x)))):
-        return ResidentFeed(step, *step.prepare(x, y, name))
+        inputs, targets = step.prepare(x, y, name)
+        return ResidentFeed(step, inputs, targets, None, weights(int(inputs.shape[0])), batch)
     if place == "stream" and step.backend.is_array(x) and not step.backend.on_host:
         raise HyperparameterError('expected x on the host for data="stream"; got an array on the device; leave data="auto"')
     rows_x = rows_x or ArrayRows(_on_host(step, x, name), name)
@@ -299,8 +410,8 @@ def feed_for(step: Step, x: Any, y: Any, batch: int | None, place: str = "auto",
     if place == "device" or (place == "auto" and free is not None and bytes_needed <= FITTING_FRACTION * free):
         step.model.check_input_shape(rows_x.shape)
         inputs, targets = step.prepare(_brought(step, rows_x), rows_y.whole(), name)
-        return ResidentFeed(step, inputs, targets, rows_x)
-    return StreamedFeed(step, rows_x, rows_y, min(batch or len(rows_x), len(rows_x)), name)
+        return ResidentFeed(step, inputs, targets, rows_x, weights(len(rows_x)), batch)
+    return StreamedFeed(step, rows_x, rows_y, min(batch or len(rows_x), len(rows_x)), name, weights(len(rows_x)))
 
 
 def _on_host(step: Step, values: Any, name: str) -> NDArray[Any]:

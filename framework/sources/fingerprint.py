@@ -21,7 +21,8 @@ MOST = 64
 def fingerprint(feed: Feed) -> dict[str, Any]:
     """Number of rows, shapes and types of inputs and targets, a hash of fixed rows, and name and size of the file, if any.
 
-    Rows are evenly spaced, or the first and last ones of a source that is read in blocks.
+    Weights, if there are some, are hashed whole. Rows are evenly spaced, or the first and last ones of a source that is read in
+    blocks.
     """
     count, source = feed.rows, feed.source
     rows = np.unique(np.linspace(0, count - 1, MOST).astype(np.int64))
@@ -31,6 +32,8 @@ def fingerprint(feed: Feed) -> dict[str, Any]:
     for name, values in zip(("inputs", "targets"), feed.sample(rows), strict=True):
         found[name] = {"columns": list(values.shape[1:]), "type": str(values.dtype)}
         found[name]["hash"] = hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()[:16]
+    if feed.weights is not None:
+        found["weights"] = {"hash": hashlib.sha256(feed.weights.raw.tobytes()).hexdigest()[:16]}
     file = None if source is None else _file_of(source)
     if file is not None:
         found["file"] = {"name": file.name, "size": file.stat().st_size}

@@ -182,6 +182,15 @@ class Augmentations:
                 )
             self.chain.append((one, Draw(step, position)))
 
+    def require_separate_rows(self) -> None:
+        """Raises HyperparameterError if rows are mixed, of which each has a sample weight."""
+        mixing = next((one for one, _ in self.chain if one.mixes_targets), None)
+        if mixing is not None:
+            raise HyperparameterError(
+                f"expected augmentations that keep rows separate, as each has a sample weight; got {mixing!r}, which mixes "
+                "them; leave it out, or sample_weight"
+            )
+
     def apply(self, inputs: Array, targets: Array, number: int, first_row: int = 0) -> tuple[Array, Array]:
         """Applies all augmentations to the minibatch of step `number`, or to a micro-batch that starts at row `first_row`."""
         if not self.chain:

@@ -49,7 +49,7 @@ class Launches:
         self._reason = one_by_one(trainer, feed)
         if isinstance(feed, ResidentFeed) and not self._reason:
             self._feed = feed
-            self._several = trainer.step.executor.several(feed.inputs, feed.targets, size, feed.rows // size, most)
+            self._several = trainer.step.executor.several(feed.data, size, feed.rows // size, most)
 
     @property
     def refusal(self) -> str:
@@ -82,5 +82,5 @@ class Launches:
             return False
         for done in range(number, trainer.steps_done) if scheduled else ():
             del values[done]
-        trainer.minibatch = several.minibatch
+        trainer.minibatch = several.minibatch[:2]
         return True

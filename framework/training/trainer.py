@@ -11,10 +11,12 @@ from functools import partial
 from typing import Any
 
 from ...backends.entries import describe
-from ...errors import DtypeError, HyperparameterError, LabelError, NonFiniteLossError, ShapeError
+from ...backends.executors.passes import Minibatch
+from ...errors import DtypeError, HyperparameterError, LabelError, NonFiniteLossError, SampleWeightError, ShapeError
 from ..engine.metrics import evaluate
 from ..engine.step import TrainStep, require_step
 from ..engine.step_loss import StepLoss
+from ..sample_weights import balanced
 from ..settings import whole
 from ..sources.feeds import Feed, ResidentFeed, feed_for
 from ..sources.fingerprint import fingerprint
@@ -126,19 +128,21 @@ class Trainer:
         self,
         x: Any,
         y: Any,
-        validation: tuple[Any, Any] | None = None,
+        validation: tuple[Any, Any] | tuple[Any, Any, Any] | None = None,
         epochs: int | None = 10,
         batch_size: int | None = 128,
         max_steps: int | None = None,
         data: str = "auto",
         checkpoint: Checkpoint | None = None,
         resume: str | os.PathLike[str] | None = None,
+        sample_weight: Any = None,
     ) -> History:
         """Trains for a number of epochs; a second call continues where the first ended.
 
         Args: x [N, d], y [N] or [N, e] – NumPy, CuPy, any DLPack array, a data frame of numbers, whose columns are then found
             by name, or a RowSource such as fs.memory_map returns, of which only some rows are in memory at a time; validation –
-            (x, y) of the same kinds, evaluated after every epoch; epochs – >= 1, or None if only max_steps ends training;
+            (x, y) or (x, y, sample_weight) of the same kinds, evaluated after every epoch; epochs – >= 1, or None if only
+            max_steps ends training;
             batch_size – rows per minibatch, 1 for single samples, None for the full batch; the last minibatch of an epoch may
             be smaller; max_steps – largest number of steps of this call; training may then end within an epoch (whose row of
             the history covers the part that was trained); data – "device": all data are copied to the backend once; "stream": a
@@ -148,13 +152,16 @@ class Trainer:
             state, see Checkpoint; resume – "auto": goes on from the newest checkpoint in the folder of `checkpoint`, or starts
             if there is none; a folder: goes on from the newest one there; None (default): starts, in a folder without
             checkpoints. With resume, epochs and max_steps count from the beginning of the training, and the history begins
-            there too.
+            there too; sample_weight – [N], numbers w >= 0, or a source of them: the loss of a minibatch is sum w l / sum w over
+            its rows, and so are the losses and metrics in the history; see TrainStep. Weights are kept in memory.
         Returns: the history of this call.
-        Raises: the errors of TrainStep; NonFiniteDataError for NaN or infinity in x or y, before anything is changed, or, if
-            rows are streamed, before the step that would use such a row; DataFileError if reading failed; NonFiniteLossError if
-            the loss becomes NaN or infinite (the parameters of the last valid step are kept); CheckpointError for checkpoints
-            of other data, model or settings, if all are damaged, and for a folder that has some, without `resume`; StateError
-            if another training writes to the folder; SystemExit with status 143 after SIGTERM or SIGUSR1, with `checkpoint`.
+        Raises: the errors of TrainStep; SampleWeightError also for a minibatch whose weights are all 0, before its epoch or, if
+            rows are streamed, before its step; HyperparameterError for weights with an augmentation that mixes rows;
+            NonFiniteDataError for NaN or infinity in x or y, before anything is changed, or, if rows are streamed, before the
+            step that would use such a row; DataFileError if reading failed; NonFiniteLossError if the loss becomes NaN or
+            infinite (the parameters of the last valid step are kept); CheckpointError for checkpoints of other data, model or
+            settings, if all are damaged, and for a folder that has some, without `resume`; StateError if another training
+            writes to the folder; SystemExit with status 143 after SIGTERM or SIGUSR1, with `checkpoint`.
         """
         if max_steps is not None:
             max_steps = whole(max_steps, "max_steps")
@@ -162,20 +169,26 @@ class Trainer:
             raise HyperparameterError("expected epochs or max_steps; got neither; write epochs=10, for instance")
         epochs = None if epochs is None else whole(epochs, "epochs")
         step = self.step
-        require_pair(validation)
+        require_pair(validation, weighted=True)
+        if sample_weight is not None:
+            self.augment.require_separate_rows()
         size = None if batch_size is None else whole(batch_size, "batch_size")
         with ExitStack() as feeds:
-            feed = feed_for(step, x, y, size, data)
+            feed = feed_for(step, x, y, size, data, sample_weight=sample_weight)
             feeds.callback(feed.close)
+            if step.loss.balances:
+                classes = step.model.output_width(int(step.model.inputs or 0))
+                step.balance(balanced(feed.counts_of_labels(classes, step.backend.to_numpy)))
             step.model.remember_columns(x)
             step.model.remember_targets(y)
             held_out = trained = None
             if validation is not None:
                 with _of_validation():
-                    held_out = feed_for(step, *validation, EVALUATION_ROWS, data, "validation x")
+                    held_out = feed_for(step, *validation[:2], EVALUATION_ROWS, data, "validation x", *validation[2:])
                 feeds.callback(held_out.close)
             if self.evaluate_training:
-                trained = feed if isinstance(feed, ResidentFeed) else feed_for(step, x, y, EVALUATION_ROWS, data)
+                again = partial(feed_for, step, x, y, EVALUATION_ROWS, data, sample_weight=sample_weight)
+                trained = feed if isinstance(feed, ResidentFeed) else again()
                 feeds.callback(trained.close)
             size = feed.rows if size is None else min(feed.rows, size)
             per_epoch = -(-feed.rows // size)
@@ -268,7 +281,7 @@ class Trainer:
 
         Args: losses – of the steps that were taken before training was resumed, as numbers; those of further steps are
             appended; started – time at which the pass began.
-        Returns: the mean loss of its minibatches, weighted by their rows, and the number of rows.
+        Returns: the mean loss of its minibatches, weighted by their rows or the weights of these, and the number of rows.
         """
         rows = min(feed.rows, most * size)
         total = -(-rows // size)
@@ -309,13 +322,11 @@ class Trainer:
         except NonFiniteLossError:
             values(len(found) - before)
             raise
-        *whole, last = found[before:]
-        means = self.step.loss.reduction == "mean"
-        factor, mean = (size / rows if means else 1.0), 0.0
-        for value in whole:
-            mean += value * factor
-        mean += last * ((rows - len(whole) * size) / rows if means else 1.0)
-        return mean if math.isfinite(mean) else _mean_of_finite([*whole, last], size, rows, means), rows
+        steps, counts, means = list(found[before:]), feed.counts(size, rows), self.step.loss.reduction == "mean"
+        whole, mean = sum(counts), 0.0
+        for value, count in zip(steps, counts, strict=True):
+            mean += value * (count / whole if means else 1.0)
+        return mean if math.isfinite(mean) else _mean_of_finite(steps, counts, means), rows
 
     def _value(self, feed: Feed, loss: Any, start: int, stop: int) -> float:
         """The loss of the step on the minibatch from place start to stop of the epoch's order."""
@@ -330,38 +341,38 @@ class Trainer:
         """A step on the minibatch from place start to stop of the epoch's order."""
         rows, step = stop - start, self.step
         if step.micro.setting is None:
-            self.minibatch = next(self._micro_batches(feed, start, stop, rows, step.steps + 1))
-            return step.run(*self.minibatch)
+            minibatch = next(self._micro_batches(feed, start, stop, rows, step.steps + 1))
+            self.minibatch = minibatch[:2]
+            return step.run(*minibatch)
 
-        def micro_batches(size: int) -> Iterator[tuple[Array, Array]]:
+        def micro_batches(size: int) -> Iterator[Minibatch]:
             for micro_batch in self._micro_batches(feed, start, stop, size, step.steps + 1):
-                self.minibatch = micro_batch
+                self.minibatch = micro_batch[:2]
                 yield micro_batch
 
         return step.take(rows, micro_batches)
 
-    def _micro_batches(self, feed: Feed, start: int, stop: int, size: int, number: int) -> Iterator[tuple[Array, Array]]:
+    def _micro_batches(self, feed: Feed, start: int, stop: int, size: int, number: int) -> Iterator[Minibatch]:
         """The minibatch of step `number`, in micro-batches of at most `size` rows, augmented."""
         first = 0
-        for inputs, targets in feed.micro_batches(start, stop, size):
-            yield self.augment.apply(inputs, targets, number, first)
+        for inputs, targets, *weights in feed.micro_batches(start, stop, size):
+            yield *self.augment.apply(inputs, targets, number, first), *weights
             first += int(inputs.shape[0])
 
     def _evaluate(self, feed: Feed) -> dict[str, float]:
         return self.step.micro.attempt(EVALUATION_ROWS, partial(evaluate, self.step, feed, EVALUATION_ROWS))
 
 
-def _mean_of_finite(losses: list[float], size: int, rows: int, means: bool) -> float:
-    """The mean, or the sum, over minibatches of `size` rows without those whose steps were left out; NaN if all were."""
-    counts = [min(size, rows - start) for start in range(0, rows, size)]
+def _mean_of_finite(losses: list[float], counts: list[float], means: bool) -> float:
+    """The mean, or the sum, over minibatches without those whose steps were left out; NaN if all were."""
     finite = [(value, count) for value, count in zip(losses, counts, strict=True) if math.isfinite(value)]
     total = sum(count for _, count in finite)
     return sum(value * (count / total if means else 1.0) for value, count in finite) if finite else math.nan
 
 
-def require_pair(validation: Any) -> None:
-    """Raises HyperparameterError unless validation data are x and y, or None."""
-    if validation is None or (isinstance(validation, tuple | list) and len(validation) == 2):
+def require_pair(validation: Any, weighted: bool = False) -> None:
+    """Raises HyperparameterError unless validation data are x and y, with sample weights if `weighted`, or None."""
+    if validation is None or (isinstance(validation, tuple | list) and len(validation) in ((2, 3) if weighted else (2,))):
         return
     came = describe(validation) + (f" of {len(validation)}" if isinstance(validation, tuple | list) else "")
     raise HyperparameterError(
@@ -375,8 +386,8 @@ def _fingerprints(training: Feed, validation: Feed | None) -> dict[str, Any]:
 
 @contextmanager
 def _of_validation() -> Iterator[None]:
-    """Says in the errors of shapes, types and labels that it is the validation data that has them."""
+    """Says in the errors of shapes, types, labels and weights that it is the validation data that has them."""
     try:
         yield
-    except (ShapeError, DtypeError, LabelError) as error:
+    except (ShapeError, DtypeError, LabelError, SampleWeightError) as error:
         raise type(error)(f"validation: {error}") from error

@@ -5,7 +5,10 @@ Losses that need a whole row at once (softmax, multi-class hinge) are in kernels
 
 from __future__ import annotations
 
-from ..formula import Column, Each, Row, RowSum, Scalar, formula
+from functools import cache
+from typing import Any
+
+from ..formula import Column, Each, Formula, Row, RowSum, Scalar, formula, make_formula
 from ..vocabulary import absolute, exp, log, log1p, maximum, minimum, select, sign, sqrt
 
 SMALLEST = 1e-30
@@ -126,3 +129,28 @@ def bhattacharyya_gradient(q: Each, p: Each, coefficient: Column, factor: Scalar
 def negative_log(x: Each) -> Each:
     """-ln x."""
     return -log(maximum(x, SMALLEST))
+
+
+@formula
+def weighted_rows(x: Each, weight: Column) -> Each:
+    """Each row times its weight."""
+    return x * weight
+
+
+@cache
+def weighted(loss: Formula) -> Formula:
+    """A formula whose outputs are those of another one times the weight of the row, its last argument: for sample weights."""
+
+    def function(*arguments: Any) -> Any:
+        *given, weight = arguments
+        values = loss.function(*given)
+        return tuple(value * weight for value in values) if isinstance(values, tuple) else values * weight
+
+    kinds = {**dict(zip(loss.parameters, loss.kinds, strict=True)), "weight": "column"}
+    return make_formula(f"weighted_{loss.name}", function, kinds, loss.outputs)
+
+
+for _formula in [f for f in globals().values() if isinstance(f, Formula) and f.outputs == ("rowsum", "each")]:
+    weighted(_formula)  # registered, so that tests and tools know it
+for _formula in (bhattacharyya_gradient, negative_log):
+    weighted(_formula)

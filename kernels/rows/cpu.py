@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..targets.cpu import CpuKernel, expansions
-from ..targets.handwritten import kernel_text
+from ..targets.handwritten import Weighted, kernel_text
 from ..targets.llvm.kinds import F64, I64, ArrayOf, Kind, scalar_of
 from . import reference
 from .operation import scaled
@@ -56,7 +56,10 @@ def softmax(x, out):
                 out[i, j] *= inverse
 
 
-def softmax_cross_entropy(logits, labels, weights, on, off, factor, losses, gradient):
+# The losses below have two kernels each: without weights of rows, what mentions `row_weights` is left out.
+
+
+def softmax_cross_entropy(logits, labels, weights, on, off, factor, losses, gradient, row_weights):
     rows, width = logits.shape
     mass = on + off * real(width - 1)
     for start in range(0, rows, BLOCK_ROWS):
@@ -79,6 +82,7 @@ def softmax_cross_entropy(logits, labels, weights, on, off, factor, losses, grad
             for j in range(width):
                 total += gradient[i, j]
             weight = weights[label] if weights.shape[0] > 0 else real(1.0)
+            weight *= row_weights[i]
             losses[i] = weight * (mass * log(total) - off * shifted_sum - (on - off) * at_label)
             scale = weight * factor
             inverse = scale * mass / total
@@ -88,7 +92,7 @@ def softmax_cross_entropy(logits, labels, weights, on, off, factor, losses, grad
             gradient[i, label] -= scale * (on - off)
 
 
-def softmax_cross_entropy_soft(logits, targets, factor, losses, gradient):
+def softmax_cross_entropy_soft(logits, targets, factor, losses, gradient, row_weights):
     rows, width = logits.shape
     for i in range(rows):
         top = row_top(logits, i)
@@ -101,12 +105,14 @@ def softmax_cross_entropy_soft(logits, targets, factor, losses, gradient):
         for j in range(width):
             total += exp(logits[i, j] - top)
         losses[i] = mass * log(total) - product
+        losses[i] *= row_weights[i]
         inverse = mass / total
         for j in range(width):
             gradient[i, j] = factor * (exp(logits[i, j] - top) * inverse - targets[i, j])
+            gradient[i, j] *= row_weights[i]
 
 
-def focal_loss(logits, labels, weights, gamma, factor, losses, gradient):
+def focal_loss(logits, labels, weights, gamma, factor, losses, gradient, row_weights):
     rows, width = logits.shape
     for start in range(0, rows, BLOCK_ROWS):
         stop = min(rows, start + BLOCK_ROWS)
@@ -125,6 +131,7 @@ def focal_loss(logits, labels, weights, gamma, factor, losses, gradient):
             miss = -expm1(-entropy)
             miss = miss if miss > real(1e-30) else real(1e-30)  # SMALLEST of formulas/losses.py
             weight = (weights[label] if weights.shape[0] > 0 else real(1.0)) * exp(gamma * log(miss))
+            weight *= row_weights[i]
             losses[i] = weight * entropy
             size = factor * weight * (real(1.0) + gamma * entropy * exp(-entropy) / miss)
             inverse = size / total
@@ -133,7 +140,7 @@ def focal_loss(logits, labels, weights, gamma, factor, losses, gradient):
             gradient[i, label] -= size
 
 
-def multi_class_hinge(scores, labels, factor, losses, gradient):
+def multi_class_hinge(scores, labels, factor, losses, gradient, row_weights):
     rows, width = scores.shape
     for i in range(rows):
         label = labels[i]
@@ -150,6 +157,9 @@ def multi_class_hinge(scores, labels, factor, losses, gradient):
             gradient[i, rival] = factor
             gradient[i, label] = -factor
             losses[i] = margin
+            gradient[i, rival] *= row_weights[i]
+            gradient[i, label] *= row_weights[i]
+            losses[i] *= row_weights[i]
 
 
 def layer_norm(x, gain, offset, epsilon, out, mean, scale):
@@ -596,28 +606,35 @@ def _no_weights(dtype: np.dtype[Any]) -> Any:
 
 def _cross_entropy(
     backend: Any, logits: Any, labels: Any, weights: Any, on: float, off: float, factor: float, losses: Any, gradient: Any,
-    sums: Any = None, accumulate: bool = False, scale: Any = None,
+    sums: Any = None, accumulate: bool = False, scale: Any = None, *row_weights: Any,
 ) -> None:  # fmt: skip
     del sums, accumulate
-    given = _no_weights(logits.dtype) if weights is None else weights
-    backend.run(softmax_cross_entropy, logits, labels, given, on, off, scaled(factor, scale), losses, gradient)
+    given = logits, labels, _no_weights(logits.dtype) if weights is None else weights, on, off, scaled(factor, scale)
+    backend.run(Weighted.of(softmax_cross_entropy, row_weights), *given, losses, gradient, *row_weights)
 
 
 def _cross_entropy_soft(
     backend: Any, logits: Any, targets: Any, factor: float, losses: Any, gradient: Any, sums: Any = None,
-    accumulate: bool = False, scale: Any = None,
+    accumulate: bool = False, scale: Any = None, *row_weights: Any,
 ) -> None:  # fmt: skip
     del sums, accumulate
-    backend.run(softmax_cross_entropy_soft, logits, targets, scaled(factor, scale), losses, gradient)
+    given = logits, targets, scaled(factor, scale), losses, gradient
+    backend.run(Weighted.of(softmax_cross_entropy_soft, row_weights), *given, *row_weights)
+
+
+def _multi_class_hinge(
+    backend: Any, scores: Any, labels: Any, factor: float, losses: Any, gradient: Any, *row_weights: Any
+) -> None:  # fmt: skip
+    backend.run(Weighted.of(multi_class_hinge, row_weights), scores, labels, factor, losses, gradient, *row_weights)
 
 
 def _focal_loss(
     backend: Any, logits: Any, labels: Any, weights: Any, gamma: float, factor: float, losses: Any, gradient: Any,
-    sums: Any = None, accumulate: bool = False, scale: Any = None,
+    sums: Any = None, accumulate: bool = False, scale: Any = None, *row_weights: Any,
 ) -> None:  # fmt: skip
     del sums, accumulate
-    given = _no_weights(logits.dtype) if weights is None else weights
-    backend.run(focal_loss, logits, labels, given, gamma, scaled(factor, scale), losses, gradient)
+    given = logits, labels, _no_weights(logits.dtype) if weights is None else weights, gamma, scaled(factor, scale)
+    backend.run(Weighted.of(focal_loss, row_weights), *given, losses, gradient, *row_weights)
 
 
 def _column_sum(backend: Any, x: Any, out: Any, accumulate: bool = True) -> None:
@@ -653,6 +670,7 @@ ROWS: dict[str, Callable[..., None]] = {
     "softmax_cross_entropy": _cross_entropy,
     "softmax_cross_entropy_soft": _cross_entropy_soft,
     "focal_loss": _focal_loss,
+    "multi_class_hinge": _multi_class_hinge,
     "layer_norm_backward": _layer_norm_backward,
     "column_sum": _column_sum,
     "embed_backward": _embed_backward,
@@ -661,8 +679,13 @@ ROWS: dict[str, Callable[..., None]] = {
 }
 """Operation -> what runs it, on a backend and the arguments of the reference."""
 
-KINDS: dict[Callable[..., Any], tuple[str, ...]] = {
+KINDS: dict[Any, tuple[str, ...]] = {
     **{_KERNELS[name]: operation.kinds[: operation.required] for name, operation in reference.ROWS.items()},
+    **{
+        Weighted(_KERNELS[name]): (*operation.kinds[: operation.required], "vector")
+        for name, operation in reference.ROWS.items()
+        if operation.weighs
+    },
     embed_backward: ("matrix", "matrix", "table", "written vector", "count", "count", "count"),
     grouped_matmul: ("matrix", "matrix", "written matrix", "count"),
     grouped_matmul_weight: ("matrix", "matrix", "written matrix", "count"),
@@ -700,9 +723,9 @@ def _kind(name: str, dtype: np.dtype[Any]) -> Kind:
 
 
 @cache
-def kernel(function: Callable[..., Any], dtype: np.dtype[Any]) -> CpuKernel:
-    """One of the functions above, compiled for arrays of that dtype."""
-    called = function.__code__.co_names
+def kernel(function: Any, dtype: np.dtype[Any]) -> CpuKernel:
+    """One of the functions above, or Weighted of one, compiled for arrays of that dtype."""
+    called = getattr(function, "function", function).__code__.co_names
     words = [word for word in ("exp", "expm1", "log", "sqrt") if word in called]
     helpers = [helper for helper in (row_top, code_of) if helper.__name__ in called]
     text = kernel_text(function, words, dtype, expansions(dtype), "", {"BLOCK_ROWS": BLOCK_ROWS}, helpers)

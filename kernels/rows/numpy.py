@@ -38,6 +38,7 @@ def column_sum(backend: Any, x: Array, out: Array, accumulate: bool = True) -> N
 def softmax_cross_entropy(
     backend: Any, logits: Array, labels: Array, weights: Array | None, on: float, off: float, factor: float,
     losses: Array, gradient: Array, sums: Array | None = None, accumulate: bool = False, scale: Array | None = None,
+    row_weights: Array | None = None,
 ) -> bool:  # fmt: skip
     """In the array of the gradient."""
     del sums, accumulate
@@ -45,7 +46,9 @@ def softmax_cross_entropy(
     mass, drop = on + off * (width - 1), on - off
     derivative = np.empty(gradient.shape, losses.dtype) if is_narrow(gradient) else gradient
     label = labels.astype(np.intp)
-    weight: Any = scaled(factor, scale) if weights is None else scaled(factor, scale) * weights[label]
+    if weights is not None:
+        row_weights = weights[label] if row_weights is None else weights[label] * row_weights
+    weight: Any = scaled(factor, scale) if row_weights is None else scaled(factor, scale) * row_weights
     place, logits = (np.arange(rows), label), backend.wide(logits)
     lines = logits.copy("F") if width <= SHORT else logits
     np.subtract(logits, np.maximum.reduce(lines, axis=1, keepdims=True), out=derivative)
@@ -55,11 +58,11 @@ def softmax_cross_entropy(
     np.exp(derivative, out=derivative)
     total = np.add.reduce(derivative, axis=1)
     losses += mass * np.log(total)
-    if weights is not None:
-        losses *= weights[label]
+    if row_weights is not None:
+        losses *= row_weights
     derivative *= (weight * mass / total)[:, None]
     if off != 0.0:
-        derivative -= off * weight if weights is None else (off * weight)[:, None]
+        derivative -= off * weight if row_weights is None else (off * weight)[:, None]
     derivative[place] -= weight * drop
     if derivative is not gradient:
         gradient[...] = derivative

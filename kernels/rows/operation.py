@@ -39,7 +39,7 @@ class RowOperation:
     computed in.
 
     Attributes: kinds – of all arguments, such as "matrix" or "written vector"; required – how many must be given; arrays that
-        are optional may be None.
+        are optional may be None; weighs – whether the last argument may be weights of the rows.
     """
 
     def __init__(self, name: str, reference: Callable[..., Any], kinds: tuple[str, ...], required: int) -> None:
@@ -47,6 +47,7 @@ class RowOperation:
         self.reference = reference
         self.kinds = kinds
         self.required = required
+        self.weighs = list(signature(reference).parameters)[-1] == "row_weights"
         self._counts = range(required, len(kinds) + 1)
         self._arrays = [kind not in ("number", "flag") for kind in kinds]
         self._reads = [kind in ("matrix", "vector") for kind in kinds]

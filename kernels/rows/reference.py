@@ -70,21 +70,24 @@ def _is_label(xp: Any, logits: Array, labels: Array) -> Array:
 def softmax_cross_entropy(
     xp: Any, logits: Matrix, labels: Labels, weights: Vector, on: Number, off: Number, factor: Number,
     losses: WrittenVector, gradient: WrittenMatrix, sums: WrittenVector = None, accumulate: Flag = False,
-    scale: Vector = None,
+    scale: Vector = None, row_weights: Vector = None,
 ) -> bool:  # fmt: skip
     """losses = -w sum_k q_k ln p_k and gradient = factor scale w (p sum_k q_k - q), with p = softmax(logits).
 
-    q is `on` at the label and `off` elsewhere; w = weights[label], or 1.
+    q is `on` at the label and `off` elsewhere; w = weights[label] row_weights[row], each of them 1 where there are none.
 
     Args: logits [B, K]; labels – integers [B]; weights [K] or None; losses – out [B]; gradient – out [B, K]; sums – [K], where
         a target may leave the sum of the rows of the gradient, None where it is not wanted; accumulate – whether it is then
-        added to what is there; scale – [1], in the type of the losses, or None for 1.
+        added to what is there; scale – [1], in the type of the losses, or None for 1; row_weights – [B] or None, and leave it
+        out for None: a target has a kernel of its own for them.
     Returns: whether `sums` was written.
     """
     del sums, accumulate
     hit = _as(xp, _is_label(xp, logits, labels), logits)
     q = hit * (on - off) + off
-    row_weights = None if weights is None else xp.sum(hit * weights, axis=1)
+    if weights is not None:
+        by_class = xp.sum(hit * weights, axis=1)
+        row_weights = by_class if row_weights is None else by_class * row_weights
     _cross_entropy(xp, logits, q, row_weights, scaled(factor, scale), losses, gradient)
     return False
 
@@ -92,11 +95,11 @@ def softmax_cross_entropy(
 @row_operation
 def softmax_cross_entropy_soft(
     xp: Any, logits: Matrix, targets: Matrix, factor: Number, losses: WrittenVector, gradient: WrittenMatrix,
-    sums: WrittenVector = None, accumulate: Flag = False, scale: Vector = None,
+    sums: WrittenVector = None, accumulate: Flag = False, scale: Vector = None, row_weights: Vector = None,
 ) -> bool:  # fmt: skip
     """As `softmax_cross_entropy`, for distributions q = targets [B, K]."""
     del sums, accumulate
-    _cross_entropy(xp, logits, targets, None, scaled(factor, scale), losses, gradient)
+    _cross_entropy(xp, logits, targets, row_weights, scaled(factor, scale), losses, gradient)
     return False
 
 
@@ -118,11 +121,12 @@ def _cross_entropy(
 def focal_loss(
     xp: Any, logits: Matrix, labels: Labels, weights: Vector, gamma: Number, factor: Number, losses: WrittenVector,
     gradient: WrittenMatrix, sums: WrittenVector = None, accumulate: Flag = False, scale: Vector = None,
+    row_weights: Vector = None,
 ) -> bool:  # fmt: skip
-    """losses = -w (1 - p_t)^gamma ln p_t, with p = softmax(logits), t the label and w = weights[t], or 1 (Lin et al., 2017).
+    """losses = -w (1 - p_t)^gamma ln p_t, with p = softmax(logits), t the label and w = weights[t] row_weights[row].
 
     With l = -ln p_t and m = 1 - p_t, gradient = factor scale w m^gamma (1 + gamma l p_t / m) (p - one-hot row of t). m is at
-    least SMALLEST. The other arguments are those of `softmax_cross_entropy`.
+    least SMALLEST. The other arguments are those of `softmax_cross_entropy`. Source: Lin et al. (2017).
     """
     del sums, accumulate
     hit = _as(xp, _is_label(xp, logits, labels), logits)
@@ -132,6 +136,8 @@ def focal_loss(
     weight = xp.exp(gamma * xp.log(miss))
     if weights is not None:
         weight = weight * xp.sum(hit * weights, axis=1)
+    if row_weights is not None:
+        weight = weight * row_weights
     losses[...] = weight * entropy
     size = scaled(factor, scale) * weight * (1.0 + gamma * entropy * xp.exp(-entropy) / miss)
     gradient[...] = (raised / total - hit) * xp.reshape(size, (-1, 1))
@@ -140,11 +146,12 @@ def focal_loss(
 
 @row_operation
 def multi_class_hinge(
-    xp: Any, scores: Matrix, labels: Labels, factor: Number, losses: WrittenVector, gradient: WrittenMatrix
+    xp: Any, scores: Matrix, labels: Labels, factor: Number, losses: WrittenVector, gradient: WrittenMatrix,
+    row_weights: Vector = None,
 ) -> None:  # fmt: skip
     """losses = max(0, 1 + max over k != label of s_k - s_label) (Crammer and Singer, 2001), gradient = factor times slope.
 
-    Among equal rivals the first one takes the subgradient.
+    Among equal rivals the first one takes the subgradient. Both are multiplied by the weight of the row, if there are weights.
     """
     hit = _is_label(xp, scores, labels)
     own = xp.sum(xp.where(hit, scores, xp.zeros_like(scores)), axis=1)
@@ -152,9 +159,10 @@ def multi_class_hinge(
     rival = xp.argmax(rivals, axis=1)
     margin = 1.0 + xp.max(rivals, axis=1) - own
     active = xp.logical_not(margin <= 0.0)
-    losses[...] = xp.where(active, margin, xp.zeros_like(margin))
+    size = _as(xp, active, scores) if row_weights is None else xp.where(active, row_weights, xp.zeros_like(row_weights))
+    losses[...] = xp.where(active, margin, xp.zeros_like(margin)) * size
     derivative = _as(xp, _is_label(xp, scores, rival), scores) - _as(xp, hit, scores)
-    gradient[...] = derivative * xp.reshape(_as(xp, active, scores), (-1, 1)) * factor
+    gradient[...] = derivative * xp.reshape(size, (-1, 1)) * factor
 
 
 @row_operation

@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,25 @@ from ..symbols import Program
 from .source import HEADER, Lines, Spelling, indent
 
 Expansions = tuple[tuple[str, Callable[..., Any]], ...]
+
+WEIGHTS = "row_weights"
+"""The last argument of kernels that can multiply what they write for a row by its weight."""
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """A kernel with its argument `row_weights`; the function by itself stands for the kernel without it."""
+
+    function: Callable[..., Any]
+
+    @property
+    def __name__(self) -> str:
+        return f"weighted_{self.function.__name__}"
+
+    @classmethod
+    def of(cls, function: Callable[..., Any], weights: Sequence[Any]) -> Any:
+        """The kernel for given weights: none, or one array."""
+        return cls(function) if weights else function
 
 
 def word_function(name: str, dtype: np.dtype[Any], expansions: Expansions) -> tuple[list[str], dict[str, str]]:
@@ -27,7 +47,7 @@ def word_function(name: str, dtype: np.dtype[Any], expansions: Expansions) -> tu
 
 
 def kernel_text(
-    function: Callable[..., Any],
+    function: Any,
     words: Sequence[str],
     dtype: np.dtype[Any],
     expansions: Expansions,
@@ -38,7 +58,7 @@ def kernel_text(
 ) -> str:
     """The source of a module with the kernel and what it calls.
 
-    Args: function – the kernel, in a file on disk; words – operations of the vocabulary that it calls;
+    Args: function – the kernel, in a file on disk, or Weighted; words – operations of the vocabulary that it calls;
         decorator – what makes words and helpers callable from it; settings – further constants of the module;
         helpers – functions that it calls; ways – further source that it needs.
     """
@@ -50,10 +70,19 @@ def kernel_text(
         parts += ["", "", decorator, *lines]
     for helper in helpers:
         parts += ["", "", decorator, _own_source(helper).rstrip()]
-    parts += ["", "", _own_source(function)]
+    parts += ["", "", _of_kernel(function)]
     return "\n".join(parts)
 
 
 def _own_source(function: Callable[..., Any]) -> str:
     source = textwrap.dedent(inspect.getsource(function))
     return source[source.index("def ") :]
+
+
+def _of_kernel(function: Any) -> str:
+    """The source of a kernel; unless it is Weighted, without `row_weights` and the lines that read it."""
+    if isinstance(function, Weighted):
+        return _own_source(function.function).replace("def ", "def weighted_", 1)
+    head, end, body = _own_source(function).partition("):\n")
+    lines = [line for line in body.splitlines(keepends=True) if WEIGHTS not in line]
+    return head.replace(f", {WEIGHTS}", "") + end + "".join(lines)

@@ -163,6 +163,12 @@ class ForgetsTheLossScale(Broken):
     )
 
 
+class ForgetsWeightsOfRows(Broken):
+    row_table = with_rows(
+        softmax_cross_entropy_soft=lambda backend, *arguments: ROWS["softmax_cross_entropy_soft"](backend, *arguments[:8])
+    )
+
+
 class LacksAnOperation(Broken):
     row_table = {name: function for name, function in NumpyBackend.row_table.items() if name != "maxout"}
 
@@ -265,7 +271,8 @@ BROKEN = [
     (HidesNaN, "reductions", "not_finite-float32"),
     (ClipsTheWrongWay, "reductions", "limit_norm-float64"),
     (WithoutWeights, "rows", "softmax_cross_entropy-float32-1.0-True-0.0"),
-    (ForgetsTheLossScale, "rows", "cross_entropy_with_sums-float64-True"),
+    (ForgetsTheLossScale, "rows", "cross_entropy_with_sums-float64-True-False"),
+    (ForgetsWeightsOfRows, "rows", "cross_entropy_with_sums-float64-True-True"),
     (OtherParameterNames, "signatures", "signature-argmax"),
     (LacksAnOperation, "signatures", "row_operations"),
     (OverridesAMethodThatNobodyCalls, "signatures", "row_operations"),

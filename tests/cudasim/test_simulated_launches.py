@@ -117,7 +117,7 @@ def test_f5_what_is_not_finite_is_found_and_changes_nothing(launched, optimizer)
         for _ in range(2):
             step(x[:SIZE], y[:SIZE])
     feed = ResidentFeed(together, together.backend.asarray(x), together.prepare_targets(y, len(x)))
-    several = together.executor.several(feed.inputs, feed.targets, SIZE, 3, 3)
+    several = together.executor.several(feed.data, SIZE, 3, 3)
     losses = []
     assert together.run_several(several, feed.indices(2 * SIZE, 5 * SIZE), lambda ahead: None, losses.extend)
     assert launched == [3]
@@ -239,3 +239,18 @@ def test_f5_a_gradient_beyond_the_bounds_is_an_error_on_the_device():
     with pytest.raises(fs.NonFiniteLossError, match=r"can overflow, with a gradient of norm .*e.1[78] in step 1"):
         float(loss)
     assert step.model.arena.values.tobytes() == before
+
+
+@pytest.mark.parametrize("shuffle", ["each_epoch", "never"])
+@pytest.mark.parametrize("kind", [fs.SoftmaxCrossEntropy, fs.MultiClassHinge])
+def test_g2_weights_are_gathered_like_rows(launched, kind, shuffle):
+    weights = np.random.default_rng(4).uniform(0.0, 3.0, len(X))
+    runs = []
+    for count in (4, 1):
+        model = fs.Sequential(fs.Linear(COLUMNS, 8), fs.Tanh(), fs.Linear(8, CLASSES))
+        step = fs.TrainStep(model, kind(), fs.Adam(1e-2), seed=3, backend="cuda")
+        trainer = fs.Trainer(step, shuffle=shuffle, steps_per_launch=count)
+        history = trainer.fit(X, Y, sample_weight=weights, epochs=3, batch_size=SIZE)
+        runs.append((list(history.step_losses), list(history["loss"]), np.array(step.model.arena.values).tobytes()))
+    assert launched
+    assert runs[0] == runs[1]

@@ -11,6 +11,8 @@ if os.environ.get("NUMBA_ENABLE_CUDASIM") != "1":
     pytest.skip("needs NUMBA_ENABLE_CUDASIM=1 before Numba is imported: run this folder alone", allow_module_level=True)
 
 import numpy as np
+from weight_cases import CASES, COUNTS, REPEATED, gradient, new_step
+from weight_cases import X as WEIGHTED_ROWS
 
 import fusedstep as fs
 from fusedstep.backends.conformance.tolerances import tolerance
@@ -293,3 +295,29 @@ def test_the_loss_with_all_that_follows_it_is_the_one_without(monkeypatch, preci
     np.testing.assert_allclose(gradient[bias], plain[bias], rtol=0.0, atol=unit)
     np.testing.assert_allclose(gradient, exact, rtol=0.0, atol=4 * unit)
     assert abs(loss - exact_loss) <= 4 * unit * exact_loss
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("name", CASES)
+def test_g2_whole_weights_are_repeated_rows(name, reduction) -> None:
+    x, y = WEIGHTED_ROWS, CASES[name][1]
+    weighted, repeated = (new_step(name, reduction, "cuda") for _ in range(2))
+    for _ in range(2):
+        loss, wanted = weighted(x, y, sample_weight=COUNTS), repeated(x[REPEATED], y[REPEATED])
+        assert float(loss) == pytest.approx(float(wanted), rel=1e-12)
+        np.testing.assert_allclose(gradient(weighted), gradient(repeated), rtol=1e-12, atol=1e-12)
+    figures = weighted.evaluate(x, y, sample_weight=COUNTS)
+    assert figures == pytest.approx(repeated.evaluate(x[REPEATED], y[REPEATED]), rel=1e-11)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("name", ["SoftmaxCrossEntropy", "distributions", "MSE"])
+def test_g2_weights_in_16_bits(name, precision) -> None:
+    pytest.importorskip("ml_dtypes", reason="needs ml_dtypes: pip install ml_dtypes")
+    runs = []
+    for backend in ("numpy", "cuda"):
+        step = new_step(name, backend=backend, dtype="float32", precision=precision)
+        losses = [float(step(WEIGHTED_ROWS, CASES[name][1], sample_weight=COUNTS)) for _ in range(3)]
+        runs.append((losses, np.array(step.model.arena.values)))
+    assert tolerance(precision, "loss").allows(runs[1][0], runs[0][0]).all()
+    assert tolerance(precision, "parameter").allows(runs[1][1], runs[0][1]).all()

@@ -6,6 +6,7 @@ import gc
 
 import numpy as np
 import pytest
+import weight_cases
 
 import fusedstep as fs
 from fusedstep.backends.cuda.several import SeveralSteps
@@ -236,3 +237,27 @@ def test_g14_embeddings_of_numbers_are_captured_and_learn(kind, precision, data)
     step = fs.TrainStep(model, fs.SoftmaxCrossEntropy(), fs.Adam(1e-2), seed=5, backend="cuda", precision=precision)
     history = fs.Trainer(step).fit(x, y, epochs=10, batch_size=100)
     assert history["loss"][-1] < 0.5 * history["loss"][0]
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("name", weight_cases.CASES)
+def test_g2_whole_weights_are_repeated_rows(gpu_backend, name, reduction):
+    x, y, repeated = weight_cases.X, weight_cases.CASES[name][1], weight_cases.REPEATED
+    weighted, plain = (weight_cases.new_step(name, reduction, gpu_backend) for _ in range(2))
+    for _ in range(4):
+        loss, wanted = weighted(x, y, sample_weight=weight_cases.COUNTS), plain(x[repeated], y[repeated])
+        assert float(loss) == pytest.approx(float(wanted), rel=1e-12)
+    np.testing.assert_allclose(weight_cases.gradient(weighted), weight_cases.gradient(plain), rtol=1e-11, atol=1e-12)
+    figures = weighted.evaluate(x, y, sample_weight=weight_cases.COUNTS)
+    assert figures == pytest.approx(plain.evaluate(x[repeated], y[repeated]), rel=1e-11)
+
+
+def test_g2_weights_in_launches_give_the_bits_of_single_steps(cuda):
+    rng = np.random.default_rng(5)
+    x, y, w = rng.standard_normal((4096, 16)), rng.integers(0, 3, 4096), rng.uniform(0.0, 2.0, 4096)
+    runs = []
+    for count in (None, 1):
+        step = fs.TrainStep(fs.mlp([16, 32, 3]), fs.SoftmaxCrossEntropy(), fs.Adam(1e-3), seed=0, backend="cuda")
+        history = fs.Trainer(step, steps_per_launch=count).fit(x, y, sample_weight=w, epochs=3, batch_size=64)
+        runs.append((list(history.step_losses), weight_cases.parameters(step).tobytes()))
+    assert runs[0] == runs[1]

@@ -495,3 +495,44 @@ def test_a9_max_pooling(size, stride, backend, dtype):
     np.testing.assert_array_equal(np.array(model.forward(model.backend.asarray(channels_last(x)), tape)), channels_last(y))
     dx = np.array(model.backward(model.backend.asarray(channels_last(dy)), tape))
     np.testing.assert_allclose(dx, channels_last(x.grad), rtol=1e-6 if dtype == "float32" else 1e-14)
+
+
+ROW_WEIGHTS = np.array([0.0, 2.0, 0.5, 1.0, 3.0, 0.25, 1.5, 0.0, 1.0])
+
+
+@pytest.mark.row("G2")
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("kind", ["labels", "distributions", "squares", "bits", "margins"])
+def test_sample_weights(kind, backend, reduction, labels):
+    """A step against torch: reduction "none", then the weighted mean, or the weighted sum."""
+    rng = np.random.default_rng(8)
+    x, t = rng.standard_normal((9, 4)), rng.standard_normal((9, 5))
+    loss, y, reference = {
+        "labels": (fs.SoftmaxCrossEntropy, labels, lambda o, y: F.cross_entropy(o, y, reduction="none")),
+        "distributions": (
+            fs.SoftmaxCrossEntropy, rng.dirichlet(np.ones(5), 9), lambda o, y: F.cross_entropy(o, y, reduction="none"),
+        ),
+        "squares": (fs.MSE, t, lambda o, y: F.mse_loss(o, y, reduction="none").sum(1)),
+        "bits": (
+            fs.BinaryCrossEntropy, (t > 0).astype(float),
+            lambda o, y: F.binary_cross_entropy_with_logits(o, y, reduction="none").sum(1),
+        ),
+        "margins": (
+            fs.MultiClassHinge, labels,
+            lambda o, y: torch.clamp(
+                1 + o.masked_fill(F.one_hot(y, 5) > 0, -torch.inf).max(1).values - o.gather(1, y[:, None])[:, 0], min=0
+            ),
+        ),
+    }[kind]  # fmt: skip
+    model = fs.mlp([4, 6, 5], activation="tanh").initialize(3, backend, "float64")
+    step = fs.TrainStep(model, loss(reduction=reduction), fs.SGD(0.1))
+    theirs = {n: torch.tensor(np.array(v), requires_grad=True) for n, v in model.parameters().items()}
+    a, b, c, d = theirs.values()
+    rows = reference(torch.tanh(torch.tensor(x) @ a + b) @ c + d, torch.tensor(y)) * torch.tensor(ROW_WEIGHTS)
+    expected = rows.sum() / (ROW_WEIGHTS.sum() if reduction == "mean" else 1.0)
+    expected.backward()
+    assert float(step(x, y, sample_weight=ROW_WEIGHTS)) == pytest.approx(float(expected.detach()), rel=1e-12)
+    views = model.arena.views_of(step.gradient)
+    for name, parameter in model.declared():
+        np.testing.assert_allclose(np.asarray(views[parameter]), theirs[name].grad.numpy(), **CLOSE, err_msg=name)

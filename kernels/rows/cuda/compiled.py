@@ -16,7 +16,7 @@ from numba import types
 from ...targets.cpu import expansions
 from ...targets.cuda.geometry import BLOCK, WARP
 from ...targets.cuda.kernel import BOUND, CudaKernel, Generated, array_type, compiled_kernel
-from ...targets.handwritten import kernel_text
+from ...targets.handwritten import WEIGHTS, Weighted, kernel_text
 from ...targets.source import Spelling
 from ...targets.storage import NARROW, Storage, computed_in
 from . import columns, embedding, hinge, normalization, softmax, sums
@@ -26,6 +26,11 @@ SIGNATURES: Signatures = {}
 """The signatures of all row kernels."""
 for _family in (softmax, hinge, normalization, sums, columns, embedding):
     SIGNATURES |= _family.SIGNATURES
+SIGNATURES |= {
+    Weighted(function): ((*kinds, "sums"), words, helpers)
+    for function, (kinds, words, helpers) in SIGNATURES.items()
+    if list(signature(function).parameters)[-1] == WEIGHTS
+}
 
 _INTEGERS = {
     "labels": array_type(np.dtype(np.int32), 1), "columns": array_type(np.dtype(np.int32), 2),

@@ -13,7 +13,7 @@ from ...targets.cuda.geometry import BLOCK
 from .teams import LOWEST, Signatures, i64, load, places, real, store
 
 
-def multi_class_hinge(scores, labels, factor, losses, gradient):
+def multi_class_hinge(scores, labels, factor, losses, gradient, row_weights):
     part = cuda.shared.array(BLOCK, real)
     place = cuda.shared.array(BLOCK, i64)
     rows, width = scores.shape
@@ -53,8 +53,10 @@ def multi_class_hinge(scores, labels, factor, losses, gradient):
             active = not margin <= real(0.0)
             if lane == 0:
                 losses[i] = margin if active else real(0.0)
+                losses[i] *= row_weights[i]
             for j in range(lane, width, lanes):
                 derivative = factor if j == rival else (-factor if j == label else real(0.0))
+                derivative *= row_weights[i]
                 gradient[i, j] = store(derivative if active else real(0.0))
 
 

@@ -20,6 +20,7 @@ from ...targets.cuda.geometry import (
     team_geometry,
 )
 from ...targets.cuda.kernel import CudaKernel, Launch
+from ...targets.handwritten import Weighted
 from . import columns, hinge, softmax
 from .compiled import SIGNATURES, kernel
 from .embedding import embed_backward
@@ -164,36 +165,38 @@ def _embed_backward(device: Device, dy: Any, x: Any, table: Any, out: Any, accum
 
 def _softmax_cross_entropy(
     device: Device, logits: Any, labels: Any, weights: Any, on: float, off: float, factor: float, losses: Any, gradient: Any,
-    sums: Any = None, accumulate: bool = False, scale: Any = None,
+    sums: Any = None, accumulate: bool = False, scale: Any = None, *row_weights: Any,
 ) -> bool:  # fmt: skip
     one = device.one(losses)
     given = (logits, labels, one if weights is None else weights, on, off, factor, one if scale is None else scale)
-    return _cross_entropy(device, softmax.softmax_cross_entropy, (*given, losses, gradient), sums, accumulate)
+    return _cross_entropy(device, softmax.softmax_cross_entropy, (*given, losses, gradient), sums, accumulate, row_weights)
 
 
 def _softmax_cross_entropy_soft(
     device: Device, logits: Any, targets: Any, factor: float, losses: Any, gradient: Any, sums: Any = None,
-    accumulate: bool = False, scale: Any = None,
+    accumulate: bool = False, scale: Any = None, *row_weights: Any,
 ) -> bool:  # fmt: skip
     given = (logits, targets, factor, device.one(losses) if scale is None else scale)
-    return _cross_entropy(device, softmax.softmax_cross_entropy_soft, (*given, losses, gradient), sums, accumulate)
+    return _cross_entropy(device, softmax.softmax_cross_entropy_soft, (*given, losses, gradient), sums, accumulate, row_weights)
 
 
 def _focal_loss(
     device: Device, logits: Any, labels: Any, weights: Any, gamma: float, factor: float, losses: Any, gradient: Any,
-    sums: Any = None, accumulate: bool = False, scale: Any = None,
+    sums: Any = None, accumulate: bool = False, scale: Any = None, *row_weights: Any,
 ) -> bool:  # fmt: skip
     one = device.one(losses)
     given = (logits, labels, one if weights is None else weights, gamma, factor, one if scale is None else scale)
-    return _cross_entropy(device, softmax.focal_loss, (*given, losses, gradient), sums, accumulate)
+    return _cross_entropy(device, softmax.focal_loss, (*given, losses, gradient), sums, accumulate, row_weights)
 
 
 def _cross_entropy(
-    device: Device, function: Callable[..., Any], arguments: tuple[Any, ...], sums: Any, accumulate: bool
-) -> bool:
+    device: Device, function: Callable[..., Any], arguments: tuple[Any, ...], sums: Any, accumulate: bool,
+    row_weights: tuple[Any, ...],
+) -> bool:  # fmt: skip
     """Launches a loss of softmax.py, with the column sums of the unrounded gradient if they fit into shared memory.
 
-    Args: arguments – of the kernel, the last two being losses and gradient; sums – output for the column sums, or None.
+    Args: arguments – of the kernel, the last two being losses and gradient; sums – output for the column sums, or None;
+        row_weights – an array [B], or nothing.
     Returns: whether `sums` was written.
     """
     rows, width = arguments[-1].shape
@@ -201,19 +204,20 @@ def _cross_entropy(
         return False
     losses = arguments[-2]
     grid, (lanes, teams) = team_geometry(rows, width)
-    code = kernel(function, arguments[-1].dtype)
+    code = kernel(Weighted.of(function, row_weights), arguments[-1].dtype)
     held = teams * width * losses.itemsize
     with device.exclusive():
         counters = device.counters()
         if sums is None or held > MOST_HELD:
             nothing = device.one(losses).reshape(1, 1)
-            device.launch(code, (grid, (lanes, teams)), (*arguments, 0, nothing, counters, nothing, False))
+            device.launch(code, (grid, (lanes, teams)), (*arguments, 0, nothing, counters, nothing, False, *row_weights))
             return False
         blocks = min(grid[0], MOST_SUMMING)
         room, total = device.scratch(losses)((blocks + 1) * width).reshape(blocks + 1, width), sums.reshape(1, width)
         partial, last = room[:blocks], room[blocks:]
         stages = 2 if blocks * width <= LAST_BLOCK else 1
-        device.launch(code, ((blocks,), (lanes, teams), held), (*arguments, stages, partial, counters, total, accumulate))
+        summed = (stages, partial, counters, total, accumulate)
+        device.launch(code, ((blocks,), (lanes, teams), held), (*arguments, *summed, *row_weights))
         if stages == 1:
             across = min(-(-width // SUMMED_ACROSS), COUNTERS), 1
             block = (SUMMED_ACROSS, BLOCK // SUMMED_ACROSS)
@@ -221,12 +225,20 @@ def _cross_entropy(
     return True
 
 
+def _multi_class_hinge(
+    device: Device, scores: Any, labels: Any, factor: float, losses: Any, gradient: Any, *row_weights: Any
+) -> None:  # fmt: skip
+    function = Weighted.of(hinge.multi_class_hinge, row_weights)
+    rows, width = scores.shape
+    run(function, rows, width, (scores, labels, factor, losses, gradient, *row_weights), device.launch)
+
+
 ROWS: dict[str, Callable[..., Any]] = {
     "softmax": _each(softmax.softmax),
     "softmax_cross_entropy": _softmax_cross_entropy,
     "softmax_cross_entropy_soft": _softmax_cross_entropy_soft,
     "focal_loss": _focal_loss,
-    "multi_class_hinge": _each(hinge.multi_class_hinge),
+    "multi_class_hinge": _multi_class_hinge,
     "layer_norm": _each(layer_norm),
     "layer_norm_backward": _layer_norm_backward,
     "column_sum": _column_sum,

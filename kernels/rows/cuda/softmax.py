@@ -68,7 +68,7 @@ def column_sums(held, width, stages, partial, counter, sums, adds):
 
 
 def softmax_cross_entropy(
-    logits, labels, weights, on, off, factor, scale, losses, gradient, stages, partial, counter, sums, adds
+    logits, labels, weights, on, off, factor, scale, losses, gradient, stages, partial, counter, sums, adds, row_weights
 ):
     part = cuda.shared.array(BLOCK, real)
     held = cuda.shared.array(0, REAL)
@@ -101,6 +101,7 @@ def softmax_cross_entropy(
             shifted_sum = real(0.0)
         if i < rows:
             weight = weights[label] if weights.shape[0] == width else real(1.0)
+            weight *= row_weights[i]
             if lane == label & (lanes - 1):  # the thread that processes the column of the label
                 losses[i] = weight * (mass * log(total) - off * shifted_sum - (on - off) * own)
             size = weight * whole
@@ -116,7 +117,9 @@ def softmax_cross_entropy(
     column_sums(held, width, stages, partial, counter, sums, adds)
 
 
-def softmax_cross_entropy_soft(logits, targets, factor, scale, losses, gradient, stages, partial, counter, sums, adds):
+def softmax_cross_entropy_soft(
+    logits, targets, factor, scale, losses, gradient, stages, partial, counter, sums, adds, row_weights
+):
     part = cuda.shared.array(BLOCK, real)
     held = cuda.shared.array(0, REAL)
     rows, width = logits.shape
@@ -142,16 +145,20 @@ def softmax_cross_entropy_soft(logits, targets, factor, scale, losses, gradient,
         if i < rows:
             if lane == 0:
                 losses[i] = mass * log(total) - product
+                losses[i] *= row_weights[i]
             inverse = mass / total
             for j in range(lane, width, lanes):
                 derivative = whole * (exp(load(logits[i, j]) - top) * inverse - targets[i, j])
+                derivative *= row_weights[i]
                 gradient[i, j] = store(derivative)
                 if stages > 0:
                     held[team * width + j] += derivative
     column_sums(held, width, stages, partial, counter, sums, adds)
 
 
-def focal_loss(logits, labels, weights, gamma, factor, scale, losses, gradient, stages, partial, counter, sums, adds):
+def focal_loss(
+    logits, labels, weights, gamma, factor, scale, losses, gradient, stages, partial, counter, sums, adds, row_weights
+):
     part = cuda.shared.array(BLOCK, real)
     held = cuda.shared.array(0, REAL)
     rows, width = logits.shape
@@ -179,6 +186,7 @@ def focal_loss(logits, labels, weights, gamma, factor, scale, losses, gradient, 
             miss = -expm1(-entropy)
             miss = miss if miss > real(1e-30) else real(1e-30)  # SMALLEST of formulas/losses.py
             weight = (weights[label] if weights.shape[0] == width else real(1.0)) * exp(gamma * log(miss))
+            weight *= row_weights[i]
             if lane == 0:
                 losses[i] = weight * entropy
             size = factor * scale[0] * weight * (real(1.0) + gamma * entropy * exp(-entropy) / miss)

@@ -27,7 +27,7 @@ EVERYBODY = 0xFFFFFFFF
 SHUFFLES = not SIMULATED
 """Whether threads of a warp exchange values by shuffle instructions, which the simulator does not support."""
 
-Signatures = dict[Callable[..., Any], tuple[tuple[str, ...], tuple[str, ...], tuple[Callable[..., Any], ...]]]
+Signatures = dict[Any, tuple[tuple[str, ...], tuple[str, ...], tuple[Callable[..., Any], ...]]]
 """Kernel -> (kinds of its arguments, operations of the vocabulary that it calls, helper functions that it calls).
 
 Kinds: "matrix" and "vector" may be stored in a 16-bit type; "table" (two dimensions) and "sums" (one) have the type of the

@@ -33,8 +33,8 @@ class Together:
 
     refusal = ""
 
-    def __init__(self, executor, inputs, targets, rows, count):
-        self.executor, self.sources = executor, (inputs, targets)
+    def __init__(self, executor, data, rows, count):
+        self.executor, self.sources = executor, data
         self.rows, self.count = rows, count
 
     def next(self, left):
@@ -50,7 +50,7 @@ class Together:
         for k in range(self.count):
             chosen = indices[k * self.rows : (k + 1) * self.rows]
             state.begin()
-            found[k] = PlainExecutor.run(self.executor, *(source[chosen] for source in self.sources), number + k)
+            found[k] = PlainExecutor.run(self.executor, tuple(source[chosen] for source in self.sources), number + k)
         self.executor.log.append(self.count)
         self.minibatch = self.sources
         return Results(self.executor.backend, found)
@@ -65,12 +65,12 @@ class Logging(PlainExecutor):
         super().__init__(backend, work)
         self.log = []
 
-    def run(self, inputs, targets, number):
+    def run(self, minibatch, number):
         self.log.append(1)
-        return super().run(inputs, targets, number)
+        return super().run(minibatch, number)
 
-    def several(self, inputs, targets, rows, minibatches, most):
-        return Together(self, inputs, targets, rows, min(minibatches, most))
+    def several(self, data, rows, minibatches, most):
+        return Together(self, data, rows, min(minibatches, most))
 
 
 class Launching(NumpyBackend):

@@ -165,7 +165,7 @@ def take(step, x, y, number=1):
     for start, stop in zip([0, *(b for _, b in sorted(step.ranges.values()))],
                            [*(a for a, _ in sorted(step.ranges.values())), step.gradient.size], strict=True):  # fmt: skip
         step.gradient[start:stop] = 0.0
-    total, squares = step.executor.gradient(inputs, targets, number)
+    total, squares = step.executor.gradient((inputs, targets), number)
     np.testing.assert_allclose(float(squares), float((step.gradient.astype("f8") ** 2).sum()), rtol=1e-6)
     return float(total), np.array(step.gradient)
 

@@ -11,6 +11,7 @@ from fusedstep.kernels import formulas as library
 from fusedstep.kernels.formula import REGISTRY
 from fusedstep.kernels.rows import cpu
 from fusedstep.kernels.rows.lookup import Lookup, lookup_table
+from fusedstep.kernels.rows.operation import ROWS as ROW_OPERATIONS
 from fusedstep.kernels.targets.cpu import bind_map, update_kernel
 from fusedstep.kernels.targets.native import address_of, gemm_entry, gemm_words, words_of
 
@@ -69,7 +70,7 @@ def _row_cases(dtype):
     lookups = lookup_table(WIDTH, (Lookup(0, 6, 3, 0), Lookup(2, 5, 3, 18)))
     coded = x.copy()
     coded[:, 0], coded[:, 2] = generator.integers(-1, 7, ROWS), generator.integers(0, 5, ROWS)
-    return {
+    cases = {
         "softmax": [(x, out), (x, x)],
         "softmax_cross_entropy": [
             (x, labels, none, 1.0, 0.0, 0.25, losses, out),
@@ -122,6 +123,9 @@ def _row_cases(dtype):
             (real(ROWS, len(lookups)), coded, lookups, real(33), *limits) for limits in ((0, 33, 0), (0, 33, 1), (5, 14, 0))
         ],
     }
+    weights = np.abs(real(ROWS))
+    weighed = [name for name, operation in ROW_OPERATIONS.items() if operation.weighs]
+    return {**cases, **{f"weighted_{name}": [(*given, weights) for given in cases[name]] for name in weighed}}
 
 
 def test_every_row_kernel_has_a_case():
@@ -130,7 +134,7 @@ def test_every_row_kernel_has_a_case():
 
 @pytest.mark.parametrize("name", _row_cases("f4"))
 def test_row_kernels(name, dtype):
-    kernel = cpu.kernel(getattr(cpu, name), np.dtype(dtype))
+    kernel = cpu.kernel(next(f for f in cpu.KINDS if f.__name__ == name), np.dtype(dtype))
     for arguments in _row_cases(dtype)[name]:
         both_ways(kernel, arguments)
 

@@ -390,7 +390,7 @@ def test_why_steps_go_one_by_one():
 def test_how_many_steps_a_launch_has(monkeypatch):
     step = step_for("tied")
     data = step.prepare(*data_for("tied"))
-    several, by_time = (step.executor.several(*data, SIZE, FULL, most) for most in (7, None))
+    several, by_time = (step.executor.several(data, SIZE, FULL, most) for most in (7, None))
     assert several.ready()
     assert by_time.ready()
     assert [several.next(left) for left in (100, 7, 3, 0)] == [7, 7, 3, 0]
@@ -404,7 +404,7 @@ def test_how_many_steps_a_launch_has(monkeypatch):
 def test_a_launch_that_takes_too_long_ends_early(monkeypatch):
     step = step_for("relu, dropout, labels", optimizer=fs.Adam())
     x, y = step.prepare(*data_for("relu, dropout, labels"))
-    several = step.executor.several(x, y, SIZE, FULL, None)
+    several = step.executor.several((x, y), SIZE, FULL, None)
     assert several.ready()
     order = np.arange(ROWS * 1000) % ROWS
     count = ROWS * 1000 // SIZE

@@ -33,11 +33,11 @@ def test_f5_pieces_add_up_to_the_gradient_of_the_whole_in_float64(name, size, ho
     inputs, targets = whole.prepare(x, y)
     whole.gradient[...] = 0.0
     cut.gradient[...] = 0.0
-    wanted, squares = whole.executor.gradient(inputs, targets, 5)
+    wanted, squares = whole.executor.gradient((inputs, targets), 5)
     total = 0.0
     for start in range(0, ROWS, size):
         part = inputs[start : start + size], targets[start : start + size]
-        loss, added = cut.executor.gradient(*part, 5, MicroBatch(start, ROWS))
+        loss, added = cut.executor.gradient(part, 5, MicroBatch(start, ROWS))
         total += loss
     np.testing.assert_allclose(cut.gradient, whole.gradient, rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose([total, added], [wanted, squares], rtol=1e-12)

@@ -320,7 +320,8 @@ def test_a_column_of_single_numbers_is_told_how_to_become_a_matrix(name):
     ("validation", "error", "message"),
     [
         (lambda x, y: x, fs.HyperparameterError, r"validation=\(x, y\).*got a numpy.ndarray of shape \(24, 6\)"),
-        (lambda x, y: (x, y, x), fs.HyperparameterError, r"got a builtins.tuple of 3; split them off"),
+        (lambda x, y: (x, y, None, x), fs.HyperparameterError, r"got a builtins.tuple of 4; split them off"),
+        (lambda x, y: (x, y, x), fs.ShapeError, r"^validation: sample_weight: .*got shape \(24, 6\)"),
         (lambda x, y: 0.2, fs.HyperparameterError, r"got a builtins.float"),
         (lambda x, y: (x[:, :5], y), fs.ShapeError, r"^validation: Linear.*got shape \(24, 5\)"),
         (lambda x, y: (x, y + 3), fs.LabelError, r"^validation: expected labels 0 to 2"),

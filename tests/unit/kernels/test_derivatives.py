@@ -151,20 +151,21 @@ def test_elementwise_losses_were_found():
 
 @pytest.mark.parametrize("loss", ELEMENTWISE_LOSSES, ids=str)
 def test_gradient_of_every_elementwise_loss(loss):
-    y = sample(FIRST.get(loss.name), 500, 3)
-    target = sample(TARGET.get(loss.name), 500, 4)
-    if loss.name == "hinge":
+    name = loss.name.removeprefix("weighted_")
+    y = sample(FIRST.get(name), 500, 3)
+    target = sample(TARGET.get(name), 500, 4)
+    if name == "hinge":
         keep = np.abs(1.0 - target * y) > 3 * STEP
         y, target = y[keep], target[keep]
-    if loss.name == "binary_cross_entropy":
+    if name == "binary_cross_entropy":
         y = y[np.abs(y) > 3 * STEP]
         target = target[: y.size]
-    if loss.name in KINKS:
-        keep = np.abs(np.abs(y - target) - KINKS[loss.name]) > 3 * STEP
+    if name in KINKS:
+        keep = np.abs(np.abs(y - target) - KINKS[name]) > 3 * STEP
         y, target = y[keep], target[keep]
-    factor, further = 0.37, FURTHER.get(loss.name, ())
-    expected = factor * difference(lambda v: loss(v, target, *further, factor)[0], y)
-    assert relative(loss(y, target, *further, factor)[1], expected) < BOUND
+    factor, further, weight = 0.37, FURTHER.get(name, ()), (0.6,) if loss.name != name else ()
+    expected = factor * difference(lambda v: loss(v, target, *further, factor, *weight)[0], y)
+    assert relative(loss(y, target, *further, factor, *weight)[1], expected) < BOUND
 
 
 def test_gradient_of_the_bhattacharyya_distance():

@@ -186,7 +186,7 @@ def test_b12_files_keep_every_member(backend, combine, tmp_path):
 
 LOSSES_BY_HEAD = [
     fs.MSE(), fs.Poisson(), fs.BinaryCrossEntropy(), fs.Hinge(), fs.SoftmaxCrossEntropy(), fs.Focal(1.0, [1.0, 2.0]),
-    fs.BinaryFocal(),
+    fs.Focal(class_weights={1: 2.0}), fs.BinaryFocal(),
 ]  # fmt: skip
 
 
