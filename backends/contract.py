@@ -140,7 +140,7 @@ class Backend:
         Returns: an array of this backend; the same object if no conversion was needed.
         Raises: DtypeError for text and objects; MixedBackends for an array of another device.
         """
-        if isinstance(values, self.array_type) and self.array_type is not np.ndarray:
+        if isinstance(values, self.array_type) and not isinstance(values, np.ndarray):
             return self._convert(values, dtype)
         host = on_host(values, self.name)
         return self.xp.asarray(c_order(cast(host, dtype)))
@@ -152,7 +152,7 @@ class Backend:
         """
         try:
             values = self._adopted(values)
-            own = isinstance(values, self.array_type) and self.array_type is not np.ndarray
+            own = isinstance(values, self.array_type) and not isinstance(values, np.ndarray)
             return values if own else on_host(values, self.name)
         except (DtypeError, MixedBackends) as error:
             raise type(error)(f"{name}: {error}") from error

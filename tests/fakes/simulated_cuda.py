@@ -220,8 +220,10 @@ class SimulatedCuda(CudaBackend):
             return values if dtype is None or values.dtype == self.dtype(dtype) else values.astype(self.dtype(dtype))
         if _streams.capturing:
             raise Fault(f"expected no copy from the host while a graph is captured; got a {type(values).__name__}")
-        host = on_host(values, self.name)
-        return _device(c_order(cast(host, dtype)))
+        if isinstance(values, SimulatedArray):
+            kept = cast(values, dtype)
+            return kept if kept.flags.c_contiguous else _device(c_order(_plain(kept)))
+        return _device(c_order(cast(on_host(values, self.name), dtype)))
 
     # Graphs
 
