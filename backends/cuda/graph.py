@@ -10,7 +10,7 @@ import warnings
 from functools import partial
 from typing import Any
 
-from ..executors.base import Array, in_rows
+from ..executors.base import Array, in_rows, kinds_of
 from ..executors.passes import Minibatch, forward_backward
 from ..executors.plain import PlainExecutor
 from .several import STEPS, SeveralSteps, steps_of_a_launch
@@ -50,8 +50,7 @@ class GraphExecutor(PlainExecutor):
 
     def planned(self, minibatch: Minibatch) -> GraphPlan:
         """The plan for minibatches of these shapes and types, on this lane and with the current features of the update."""
-        kinds = [kind for array in minibatch for kind in (array.shape, array.dtype)]
-        key = (self.backend.lane(), *kinds, self.work.state.features)
+        key = (self.backend.lane(), kinds_of(minibatch), self.work.state.features)
         plan: GraphPlan = self._plans.made(key, lambda: GraphPlan(self, minibatch))
         return plan
 

@@ -19,7 +19,17 @@ class NotCapturable(Exception):
 
 def in_rows(minibatch: Minibatch) -> Minibatch:
     """The arrays of a minibatch, copied to contiguous row-major arrays if necessary, because captured kernels expect these."""
-    return tuple([array if array.flags.c_contiguous else array.copy(order="C") for array in minibatch])
+    for array in minibatch:
+        if not array.flags.c_contiguous:
+            return tuple(a if a.flags.c_contiguous else a.copy(order="C") for a in minibatch)
+    return minibatch
+
+
+def kinds_of(minibatch: Minibatch) -> tuple[Any, ...]:
+    """Shapes and types of the arrays of a minibatch, by which its plan is found."""
+    inputs, targets = minibatch[:2]
+    kinds = (inputs.shape, inputs.dtype, targets.shape, targets.dtype)
+    return kinds if len(minibatch) == 2 else (*kinds, *((a.shape, a.dtype) for a in minibatch[2:]))
 
 
 class MicroBatch(NamedTuple):

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ...kernels.targets.gemm_choices import generation
-from ..executors.base import Executor, MicroBatch, NotCapturable, in_rows
+from ..executors.base import Executor, MicroBatch, NotCapturable, in_rows, kinds_of
 from ..executors.passes import Minibatch, forward_backward
 from ..profiling import Part, median_of, merged
 from ..threads import num_threads, single_threaded_blas
@@ -99,8 +99,8 @@ class RowExecutor(Executor):
         work, threads = self.work, num_threads()
         rows = int(minibatch[0].shape[0])
         shards = self._shards(rows, threads)
-        kinds = [kind for array in minibatch for kind in (array.shape, array.dtype)]
-        key = (shards, 0 if work.deterministic else threads, *kinds, batch, work.state.features, generation())
+        kinds = kinds_of(minibatch)
+        key = (shards, 0 if work.deterministic else threads, kinds, batch, work.state.features, generation())
         return self._plans.made(key, partial(self._plan, minibatch, shards, threads, batch)), threads
 
     def _plan(self, minibatch: Minibatch, shards: int, threads: int, batch: int | None) -> Any:
