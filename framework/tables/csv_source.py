@@ -115,8 +115,8 @@ class _Reader:
         names, path = self.layout.names, self.file.path
         there = set(names)
         absent = [name for name in self.only or () if name not in there]
-        several = self.only is None or len(self.only) > 1
-        if several and len(names) == 1 and not there.issuperset({*(self.only or ()), *self.text}):
+        expected = {*(self.only or ()), *self.text}
+        if len(names) == 1 and expected and there.isdisjoint(expected) and (self.only is None or len(self.only) > 1):
             raise UnknownColumn(
                 f"{path}: expected several columns, found only {names[0]!r}, with {self.layout.delimiter!r} as delimiter; "
                 "state the character between the cells with --delimiter (in Python delimiter=)"

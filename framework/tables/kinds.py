@@ -75,13 +75,15 @@ def find_kinds(
     tokens = missing_tokens(missing)
     columns: dict[str, Column] = {}
     kinds: list[ColumnKind] = []
-    has_names = not all(_NUMBERED.fullmatch(name) for name in table.names)
+    numbered = () if typed else filter(_NUMBERED.fullmatch, table.names)
+    unnamed = table.layout.unnamed if table.layout else frozenset(numbered)
+    has_names = not unnamed.issuperset(table.names)
     for name, column in table.columns.items():
         if name in drop:
             kinds.append(ColumnKind(name, "dropped", "on request"))
             continue
         asked: Kind | None = "text" if name in text else "number" if name in number else None
-        found, made = _ColumnReader(name, tokens, typed, decimal, has_names, table.source).find(column, asked)
+        found, made = _ColumnReader(name, tokens, typed, decimal, name in unnamed, has_names, table.source).find(column, asked)
         kinds.append(found)
         if found.kind != "dropped":
             columns[name] = made
@@ -144,12 +146,13 @@ def require_names(
 
 @dataclass(frozen=True)
 class _ColumnReader:
-    """Decides about one column; the arguments are those of `find_kinds`, and whether the source names its columns."""
+    """Decides about one column; the arguments are those of `find_kinds`, and whether the source names it, and any of them."""
 
     name: str
     tokens: frozenset[str]
     typed: bool = False
     decimal: str = "."
+    unnamed: bool = False
     has_names: bool = True
     source: str = ""
 
@@ -257,10 +260,9 @@ class _ColumnReader:
 
     def _is_index(self, column: NDArray[Any]) -> bool:
         """Whether a column without a name numbers the rows, like the index that pandas and R write along with a table."""
-        numbered = _NUMBERED.fullmatch(self.name) is not None
-        if not (numbered or _UNNAMED.fullmatch(self.name)) or len(column) < FEW_ROWS:
+        if not (self.unnamed or _UNNAMED.fullmatch(self.name)) or len(column) < FEW_ROWS:
             return False
-        nameless = self.has_names if numbered else self.name != "index"
+        nameless = self.has_names if self.unnamed else self.name != "index"
         return counts_rows(column) or (nameless and like_an_index(column))
 
     def _dates(self, cells: TextCells) -> tuple[DateForm | None, NDArray[Any], str]:
@@ -285,7 +287,9 @@ class _ColumnReader:
         best = max(DATE_FORMS, key=lambda form: rows[form])
         if 2 * rows[best] > cells.present:
             raise self._few_bad_cells(cells, np.isnat(read[best]), "dates")
-        return None, nothing, ""
+        first = cells.first(like_dates(cells.values))[2]
+        note = f"cells such as {quoted(first)} in {self.name!r} look like dates, but not in one form, and stay text"
+        return None, nothing, f"{note}; write them as YYYY-MM-DD"
 
     def _forced(self, column: Column) -> tuple[Column, str]:
         """The column as numbers because the caller says so, and how many cells became missing."""

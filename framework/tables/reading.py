@@ -110,7 +110,7 @@ def load(
             aside = [column for column in by if column not in (*text, *number, *drop)]
             _require_features(path, targets, set(others) - set(aside))
             text = [column for column in text if column not in targets]
-            table, kinds = find_kinds(Table(others, path.name), text, number, [*drop, *aside], missing, typed, mark)
+            table, kinds = find_kinds(Table(others, path.name, layout), text, number, [*drop, *aside], missing, typed, mark)
         kinds = kinds_with_split(kinds, aside[0]) if aside else kinds
         notes = (*(layout.notes if layout else ()), *notes)
         return Dataset(
