@@ -129,7 +129,7 @@ def has_leading_zero(value: str) -> bool:
 
 
 def is_decorated(value: str) -> bool:
-    """Whether a value is a number with a percent or currency sign, a decimal comma or thousands separators, or a printed minus."""
+    """Whether a value is a number with a percent or currency sign, a decimal comma, thousands separators or a printed minus."""
     return _DECORATED.fullmatch(value.strip().replace("\u2212", "-")) is not None
 
 
