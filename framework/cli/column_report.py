@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ..tables.column_kind import ColumnKind
-    from ..tables.table import Dataset, Features
+    from ..tables.table import Dataset
 
 FEW_COLUMNS = 12
 """Up to so many columns are listed one by one."""
@@ -85,12 +85,15 @@ def notes(dataset: Dataset) -> list[str]:
     return [*found[:_NOTES], *more]
 
 
-def missing_values(features: Features) -> list[str]:
-    """A note on missing values of a table, if there are any."""
-    if not isinstance(features, Table):
-        return []
-    counts = {name: int(np.count_nonzero(absent_rows(column))) for name, column in features.columns.items()}
-    found = [f"{name!r} in {count:,} of {len(features):,} rows" for name, count in counts.items() if count]
+def missing_counts(features: Any) -> dict[str, int]:
+    """Missing values in each column of a table; nothing for arrays."""
+    columns = features.columns if isinstance(features, Table) else {}
+    return {name: int(np.count_nonzero(absent_rows(column))) for name, column in columns.items()}
+
+
+def missing_values(counts: Mapping[str, int], rows: int) -> list[str]:
+    """A note on missing values, if there are any; `counts` – of each column."""
+    found = [f"{name!r} in {count:,} of {rows:,} rows" for name, count in counts.items() if count]
     more = f" and {len(found) - _NOTES:,} more columns" if len(found) > _NOTES else ""
     return [f"missing values: {', '.join(found[:_NOTES])}{more}; they are treated as in the training"] if found else []
 

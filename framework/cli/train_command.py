@@ -35,9 +35,9 @@ def train(options: TrainOptions) -> None:
     - from 10,000: 512 and 256 relu units, dropout 0.2 (0.1 for numbers), AdamW at 0.001, minibatches of 128 (512 from 100,000
     rows on), at most 60 epochs, patience 6, weight decay 0.01
 
-    With --stream the data may be larger than memory: a thread reads the next minibatch while a step runs. Columns must be
-    numbers, and the target is kept in memory. The row order is the same as without --stream, except for Parquet files: their
-    row groups are shuffled, and then the rows within windows of four row groups.
+    With --stream the data may be larger than memory: a thread reads the next minibatch while a step runs. The target is kept in
+    memory. Columns of Parquet files may be of any type, and are taken for the same as without --stream. The row order is the
+    same, too, except for Parquet files: their row groups are shuffled, and then the rows within windows of four row groups.
 
     Ctrl-C ends training after the current step: the model is evaluated and saved (without replacing an older file of the same
     name), and the exit status is 130. A second Ctrl-C quits without saving.

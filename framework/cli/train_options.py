@@ -37,7 +37,7 @@ class TrainOptions:
         bool,
         DATA,
         Option(
-            "--stream", help="Read minibatches from the file (NPY, NPZ, Parquet) instead of loading all features."
+            "--stream", help="Read minibatches from the file (Parquet, NPY, NPZ) instead of loading all features."
         ),
     ] = False
     max_unpacked: Annotated[shared.MaxUnpacked, DATA] = None

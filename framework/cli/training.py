@@ -31,7 +31,7 @@ from ..tables.reading import load
 from ..tables.several_targets import fit_target
 from ..tables.split_keys import numbered
 from ..tables.splits import split
-from ..tables.table import Dataset, Task
+from ..tables.table import Dataset, Matrix, Table, Task
 from ..tables.target_coding import require_present
 from ..tables.target_notes import notes_on_classes, notes_on_constants, notes_on_sizes, require_classes
 from ..tables.targets import by_name
@@ -151,7 +151,7 @@ def prepare(dataset: Dataset, task: str | None, fractions: tuple[float | None, f
     """
     target = dataset.target
     with rows_of_files(rows_of_parts(dataset.own)):
-        if not isinstance(dataset.features, RowSource):
+        if isinstance(dataset.features, Table | Matrix):
             require_no_infinity(dataset.features)
         for name, column in by_name(target, dataset.target_name).items():
             require_present(column, f"target {name!r}")
@@ -186,9 +186,11 @@ def prepare(dataset: Dataset, task: str | None, fractions: tuple[float | None, f
     preprocessor.first_index = dataset.first_index
     preprocessor.kinds = kinds_to_json(dataset.kinds, dataset.missing) if dataset.kinds else None
     parts = {}
+    streamed = None if isinstance(dataset.features, Table | Matrix) else preprocessor.transform(dataset.features)
     for name in rows:
         part = dataset.take(rows[name])
-        parts[name] = DataPart(preprocessor.transform(part.features), preprocessor.transform_target(part.target))
+        x = preprocessor.transform(part.features) if streamed is None else streamed.take(rows[name])
+        parts[name] = DataPart(x, preprocessor.transform_target(part.target))
     if found == "classification" and not isinstance(target, dict):
         notes = notes_on_classes(dataset.target_name, coding.classes, encoded, rows)
     else:

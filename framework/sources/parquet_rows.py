@@ -1,25 +1,24 @@
 """`ParquetRows`: columns of a Parquet file as rows of numbers, decoded one row group at a time.
 
-Parquet files that are read into memory are in parquet_source.py.
+Tables of other columns are read from Parquet in `tables/parquet_source.py` and `tables/parquet_table.py`.
 """
 
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...backends.bounded_cache import BoundedCache
 from ...errors import DataFileError, FusedstepError
 from ..optional import require
 from ..settings import whole
+from .block_rows import BlockRows
 from .names import listed, unknown_column
-from .row_source import RowNumbers, RowSource
 from .unpacked import allowed_bytes, require_allowed
 
 PANDAS_INDEX = "__index_level_"
@@ -29,11 +28,8 @@ _FIRST_BYTES = 1 << 16
 
 def parquet_names(path: str | os.PathLike[str]) -> list[str]:
     """The names of the columns of a file, without an index that pandas wrote along."""
-    arrow = require("pyarrow", "tables", "reading Parquet")
-    try:
+    with reading_parquet(path):
         schema = require("pyarrow.parquet", "tables", "reading Parquet").read_schema(path)
-    except (arrow.ArrowException, OSError, ValueError) as error:
-        raise DataFileError(f"{path}: expected a Parquet file, reading failed ({error}); write it again") from error
     return [name for name in schema.names if not name.startswith(PANDAS_INDEX)]
 
 
@@ -52,7 +48,39 @@ def decoded_bytes(file: Any, columns: Sequence[str], group: int | None = None) -
     return total
 
 
-class ParquetRows(RowSource):
+@contextmanager
+def reading_parquet(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turns what PyArrow raises for a file into DataFileError."""
+    arrow = require("pyarrow", "tables", "reading Parquet")
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise DataFileError(f"expected a Parquet file; {os.fspath(path)!r} does not exist; give its path") from error
+    except (arrow.ArrowException, OSError, ValueError, OverflowError, LookupError) as error:
+        if isinstance(error, FusedstepError):
+            raise
+        raise DataFileError(f"{path}: expected a Parquet file, reading failed ({error}); write it again") from error
+
+
+def group_sizes(file: Any, columns: Sequence[str], path: Path, max_unpacked: int | str | None) -> list[int]:
+    """Rows of each row group; DataFileError if the columns of one become too large in memory."""
+    metadata, allowed = file.metadata, allowed_bytes(path, max_unpacked)
+    for group in range(metadata.num_row_groups):
+        require_allowed(path, decoded_bytes(file, columns, group), allowed)
+    return [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+
+
+def read_group(file: Any, group: int, columns: Sequence[str], rows: int, path: Path) -> Any:
+    """A row group as pyarrow.Table, which must have so many rows."""
+    with reading_parquet(path):
+        # Single-threaded, for the cores are at work on the minibatch before.
+        table = file.read_row_group(group, columns=columns, use_threads=False)
+        if table.num_rows != rows:
+            raise ValueError(f"{table.num_rows} rows in group {group}")
+    return table
+
+
+class ParquetRows(BlockRows):
     """Numeric columns of a Parquet file; at most `window` row groups and the next one are in memory.
 
     The rows of an epoch are shuffled in blocks: row groups are read in random order, and the rows of `window` consecutive ones
@@ -76,25 +104,15 @@ class ParquetRows(RowSource):
         self._arrow = require("pyarrow", "tables", "reading Parquet")
         self._parquet = require("pyarrow.parquet", "tables", "reading Parquet")
         self.path = Path(path)
-        self._lock = threading.Lock()
-        self._damages = (self._arrow.ArrowException, OSError, ValueError, OverflowError, LookupError)
-        try:
+        with reading_parquet(self.path):
             self._file = self._parquet.ParquetFile(self.path)
             self.columns = self._chosen(columns)
-            metadata, allowed = self._file.metadata, allowed_bytes(self.path, max_unpacked)
-            for group in range(metadata.num_row_groups):
-                require_allowed(self.path, decoded_bytes(self._file, self.columns, group), allowed)
+            sizes = group_sizes(self._file, self.columns, self.path, max_unpacked)
             dtype = np.result_type(*(self._kind(self._file.schema_arrow.field(name)) for name in self.columns))
-            sizes = [metadata.row_group(k).num_rows for k in range(metadata.num_row_groups)]
-        except self._damages as error:
-            if isinstance(error, FusedstepError):
-                raise
-            raise self._damaged(error) from error
-        self._starts = np.concatenate([[0], np.cumsum(np.array(sizes, np.int64))]).astype(np.int64)
-        rows = int(self._starts[-1])
+        starts = np.concatenate([[0], np.cumsum(np.array(sizes, np.int64))]).astype(np.int64)
+        rows = int(starts[-1])
         shape = (rows,) if isinstance(columns, str) else (rows, len(self.columns))
-        super().__init__(shape, dtype, self.path.name, tuple(self.columns), np.unique(self._starts), whole(window, "window"))
-        self._groups = BoundedCache(self.window + 1)
+        super().__init__(shape, dtype, self.path.name, tuple(self.columns), starts, whole(window, "window"))
 
     def _chosen(self, columns: str | Sequence[str] | None) -> list[str]:
         """The names of the columns to read, which must be there."""
@@ -132,32 +150,12 @@ class ParquetRows(RowSource):
                     return True
         return False
 
-    def read(self, rows: RowNumbers, out: NDArray[Any]) -> None:
-        """See RowSource.read."""
-        numbers = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows
-        group_of = np.searchsorted(self._starts, numbers, side="right") - 1
-        with self._lock, np.errstate(over="ignore"):
-            # What is in memory goes first: reading another group may push it out.
-            wanted = sorted(np.unique(group_of).tolist(), key=lambda group: group not in self._groups)
-            for group in wanted:
-                chosen = group_of == group
-                out[chosen] = self._group(group)[numbers[chosen] - self._starts[group]]
-
-    def _group(self, group: int) -> NDArray[Any]:
-        if group in self._groups:
-            known: NDArray[Any] = self._groups.pop(group)
-            self._groups[group] = known
-            return known
-        try:
-            # Single-threaded, for the cores are at work on the minibatch before.
-            table = self._file.read_row_group(group, columns=self.columns, use_threads=False)
-            if table.num_rows != self._starts[group + 1] - self._starts[group]:
-                raise ValueError(f"{table.num_rows} rows in group {group}")
-            decoded = self._decoded(table)
-        except self._damages as error:
-            raise self._damaged(error) from error
-        self._groups[group] = decoded
-        return decoded
+    def read_block(self, number: int) -> NDArray[Any]:
+        """The numbers of a row group."""
+        rows = int(self._starts[number + 1] - self._starts[number])
+        table = read_group(self._file, number, self.columns, rows, self.path)
+        with reading_parquet(self.path):
+            return self._decoded(table)
 
     def _decoded(self, table: Any) -> NDArray[Any]:
         """The numbers of a row group."""
@@ -170,8 +168,3 @@ class ParquetRows(RowSource):
                 column = column.cast(self._arrow.float64(), safe=False)
             (decoded[:, position] if decoded.ndim == 2 else decoded)[...] = column.to_numpy()
         return decoded
-
-    def _damaged(self, error: Exception) -> DataFileError:
-        if isinstance(error, FileNotFoundError):
-            return DataFileError(f"expected a Parquet file; {str(self.path)!r} does not exist; give its path")
-        return DataFileError(f"{self.path}: expected a Parquet file, reading failed ({error}); write it again")

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,10 @@ from ..sources.names import unknown_column
 from ..sources.unpacked import allowed_bytes
 from .arrow_columns import column_of
 from .cells import MISSING, has_leading_zero, missing_tokens
+from .column_kind import ColumnKind
 from .columns import Column, is_text
 from .csv_errors import cause, require_closed_quotes
+from .kinds import apply_kinds
 from .table import Table
 from .text_column import TextColumn
 from .text_layout import (
@@ -36,6 +39,7 @@ from .text_layout import (
     not_utf8,
     other_encoding,
 )
+from .validation import refuse_infinity
 
 _BLOCK, _LARGEST_BLOCK, _LINES = 1 << 21, 1 << 30, 128
 _GAPS = ("", "NA", "NaN", "nan", "N/A", "null", "NULL", "None", "?", "-")
@@ -75,7 +79,7 @@ def read_csv(
     options = options or TextOptions()
     file = TextFile(path, allowed_bytes(path, max_unpacked))
     tokens = missing_tokens(missing)
-    try:
+    with _reading(path, options):
         try:
             return _Reader(file, options, tokens, only, text, drop).table()
         except _NotUtf8:
@@ -83,6 +87,42 @@ def read_csv(
             reader = _Reader(file, replace(options, encoding=encoding), tokens, only, text, drop)
             reader.layout = reader.layout.noted(not_utf8(encoding))
             return reader.table()
+
+
+def csv_blocks(
+    paths: Sequence[Path],
+    kinds: Sequence[ColumnKind],
+    max_unpacked: int | str | None,
+    options: TextOptions,
+    missing: Collection[str],
+) -> Iterator[Table]:
+    """The columns of text files, one file after the other, block by block, as `apply_kinds` reads them.
+
+    The layout is what the first rows say of it. Args and errors as of `read_csv`, with a row in a message counted in its file.
+    """
+    require("pyarrow.csv", "tables", "reading CSV")
+    tokens, names = missing_tokens(missing), [one.name for one in kinds]
+    for path in paths:
+        texts = [one.name for one in kinds if one.kind == "text"]
+        with _reading(path, options):
+            reader = _Reader(TextFile(path, allowed_bytes(path, max_unpacked)), options, tokens, names, texts, ())
+            places = reader.places()
+            layout = reader.layout
+            options = replace(options, decimal=layout.decimal, header=layout.header)
+            numbers = {places[one.name] for one in kinds if one.kind == "number"}
+            before = 0
+            for block in reader.blocks([places[name] for name in names], numbers):
+                table = apply_kinds(block, kinds, missing, layout.decimal, before)
+                refuse_infinity(table.columns.items(), table.source, before)
+                before += len(table)
+                yield Table(table.columns, table.source, layout)
+
+
+@contextmanager
+def _reading(path: Path, options: TextOptions) -> Iterator[None]:
+    """Turns what is raised for the bytes of a file into DataFileError."""
+    try:
+        yield
     except UnicodeError as error:  # not only UnicodeDecodeError, for UTF-16 without a byte order mark
         stated = getattr(error, "encoding", options.encoding)
         raise DataFileError(
@@ -113,17 +153,8 @@ class _Reader:
     def table(self) -> Table:
         """See `read_csv`."""
         names, path = self.layout.names, self.file.path
-        there = set(names)
-        absent = [name for name in self.only or () if name not in there]
-        expected = {*(self.only or ()), *self.text}
-        if len(names) == 1 and expected and there.isdisjoint(expected) and (self.only is None or len(self.only) > 1):
-            raise UnknownColumn(
-                f"{path}: expected several columns, found only {names[0]!r}, with {self.layout.delimiter!r} as delimiter; "
-                "state the character between the cells with --delimiter (in Python delimiter=)"
-            )
-        if absent:
-            raise unknown_column(absent, names, path.name)
-        chosen = there if self.only is None else set(self.only)
+        there = self.places()
+        chosen = set(there if self.only is None else self.only)
         wanted = [j for j, name in enumerate(names) if name in chosen and name not in self.drop]
         as_text = self.layout.texts.union(j for j in wanted if names[j] in self.text)
         columns = self.columns(wanted, as_text)
@@ -137,6 +168,21 @@ class _Reader:
         rows = len(next(iter(columns.values())))
         columns |= {j: TextColumn.absent(rows) for j, name in enumerate(names) if name in chosen and name in self.drop}
         return Table({names[j]: columns[j] for j in sorted(columns)}, path.name, self.layout)
+
+    def places(self) -> dict[str, int]:
+        """The numbers of all columns; UnknownColumn if one that is to be read is not there."""
+        names = self.layout.names
+        there = {name: j for j, name in enumerate(names)}
+        absent = [name for name in self.only or () if name not in there]
+        expected = {*(self.only or ()), *self.text}
+        if len(names) == 1 and expected and expected.isdisjoint(there) and (self.only is None or len(self.only) > 1):
+            raise UnknownColumn(
+                f"{self.file.path}: expected several columns, found only {names[0]!r}, with {self.layout.delimiter!r} as "
+                "delimiter; state the character between the cells with --delimiter (in Python delimiter=)"
+            )
+        if absent:
+            raise unknown_column(absent, names, self.file.path.name)
+        return there
 
     def columns(self, wanted: Collection[int], as_text: Collection[int]) -> dict[int, Column]:
         """The columns of these numbers, some of them as text."""
@@ -186,22 +232,64 @@ class _Reader:
         spelled = {spelling for one in like_values for spelling in (one, one.upper(), one.title(), f" {one}")}
         return [gap for gap in self.layout.gaps.union(_GAPS, spelled) if gap.strip().lower() in self.tokens]
 
+    def structure(self, breaks: bool, block: int) -> tuple[Any, Any]:
+        """How pyarrow finds the rows and cells of the file; `breaks` – whether cells contain line breaks."""
+        layout = self.layout
+        return (
+            self.csv.ReadOptions(column_names=[str(j) for j in range(len(layout.names))], block_size=block),
+            self.csv.ParseOptions(
+                delimiter=layout.delimiter, quote_char=layout.quote, newlines_in_values=breaks,
+                invalid_row_handler=lambda row: "skip" if row.text[:1] == "#" or not row.text.strip() else "error",
+            ),
+        )  # fmt: skip
+
+    def blocks(self, wanted: Sequence[int], numbers: Collection[int]) -> Iterator[Table]:
+        """These columns, block by block, as text or, if each cell of the block is a number or missing, float64."""
+        layout, path = self.layout, self.file.path
+        block = min(max(_BLOCK, _LINES * layout.longest), _LARGEST_BLOCK)
+        string = self.arrow.string()
+        gaps, seen, rows = self.arrow.array(sorted(self.tokens)), Seen(layout.quote.encode(), layout.delimiter.encode()), 0
+        try:
+            with self.file.utf8(layout.encoding, layout.start, layout.delimiter == " ", seen) as stream:
+                self.require_rows(not stream.empty)
+                reader = self.csv.open_csv(
+                    stream,
+                    *self.structure(True, block),
+                    self.csv.ConvertOptions(
+                        include_columns=[str(j) for j in wanted], column_types={str(j): string for j in wanted}
+                    ),
+                )
+                for batch in reader:
+                    rows += batch.num_rows
+                    parts = {j: self.arrow.chunked_array([part]) for j, part in zip(wanted, batch.columns, strict=True)}
+                    made = {j: self.numbers(part, gaps) if j in numbers else part for j, part in parts.items()}
+                    yield Table({layout.names[j]: self.column(j, part) for j, part in made.items()}, path.name, layout)
+        except self.arrow.ArrowInvalid as error:
+            raise cause(self.file, layout, error) from error
+        self.require_closed_quotes(seen)
+        self.require_rows(rows > 0)
+
+    def numbers(self, part: Any, gaps: Any) -> Any:
+        """Text as float64 if pyarrow reads each cell that is none of these missing ones as a number; else as it is."""
+        if self.layout.decimal != ".":
+            return part
+        compute = require("pyarrow.compute", "tables", "reading CSV")
+        cells = compute.utf8_trim_whitespace(part)
+        cells = compute.if_else(compute.is_in(compute.utf8_lower(cells), gaps), None, cells)
+        try:
+            return cells.cast(self.arrow.float64())
+        except self.arrow.ArrowInvalid:
+            return part
+
     def attempt(self, wanted: Collection[int], as_text: Collection[int], breaks: bool, block: int) -> dict[int, Any]:
         """One pass over the file; pyarrow.ArrowInvalid if it fails."""
         layout, text = self.layout, self.arrow.dictionary(self.arrow.int32(), self.arrow.string())
         seen = Seen(layout.quote.encode(), layout.delimiter.encode())
         with self.file.utf8(layout.encoding, layout.start, layout.delimiter == " ", seen) as stream:
-            if stream.empty:
-                raise EmptyDataError(
-                    f"{self.file.path}: expected data rows after the header, found none; check how the file was made"
-                )
+            self.require_rows(not stream.empty)
             table = self.csv.read_csv(
                 stream,
-                self.csv.ReadOptions(column_names=[str(j) for j in range(len(layout.names))], block_size=block),
-                self.csv.ParseOptions(
-                    delimiter=layout.delimiter, quote_char=layout.quote, newlines_in_values=breaks,
-                    invalid_row_handler=lambda row: "skip" if row.text[:1] == "#" or not row.text.strip() else "error",
-                ),
+                *self.structure(breaks, block),
                 self.csv.ConvertOptions(
                     include_columns=[str(j) for j in wanted] if len(wanted) < len(layout.names) else [],
                     column_types={str(j): text for j in wanted if j in as_text},
@@ -210,11 +298,21 @@ class _Reader:
                 ),
             )  # fmt: skip
         self.zeros = seen.zeros
-        if seen.quotes % 2 and not seen.end.rstrip().endswith(layout.quote.encode()):
-            require_closed_quotes(self.file, layout)
-        if table.num_rows == 0:
-            raise EmptyDataError(f"{self.file.path}: expected data rows, found none; check how the file was made")
+        self.require_closed_quotes(seen)
+        self.require_rows(table.num_rows > 0)
         return dict(zip(wanted, table.columns, strict=True))
+
+    def require_rows(self, there: bool) -> None:
+        """Raises EmptyDataError if there are none."""
+        if not there:
+            raise EmptyDataError(
+                f"{self.file.path}: expected data rows after the header, found none; check how the file was made"
+            )
+
+    def require_closed_quotes(self, seen: Seen) -> None:
+        """Raises DataFileError for a cell without an end, after a pass over the file."""
+        if seen.quotes % 2 and not seen.end.rstrip().endswith(self.layout.quote.encode()):
+            require_closed_quotes(self.file, self.layout)
 
 
 def _has_large_floats(column: Column) -> bool:

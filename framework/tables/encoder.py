@@ -21,7 +21,7 @@ from .column_fit import fit_stream, fit_table
 from .column_statistics import Scaling, Settings
 from .fitted_columns import FittedColumns, require_matrix, require_rows
 from .frames import named_columns
-from .table import Matrix
+from .table import Matrix, StreamedTable
 
 FORMAT = "fusedstep.table-encoder/1"
 _SCALINGS: tuple[Scaling, ...] = get_args(Scaling)
@@ -89,6 +89,8 @@ class TableEncoder:
             without the extra `tables`.
         """
         settings = self._settings()
+        if isinstance(X, StreamedTable):
+            return self.fit_blocks(X.blocks())
         if isinstance(X, RowSource):
             require_matrix(X)
             names, named = X.names, True
@@ -119,7 +121,7 @@ class TableEncoder:
         Raises: UnknownColumn, ShapeError, DtypeError if the columns are not those of fit; NonFiniteDataError for infinity;
             EmptyDataError for no rows; StateError before fit.
         """
-        if isinstance(X, RowSource):
+        if isinstance(X, RowSource | StreamedTable):
             return self.transform_source(X)  # type: ignore[return-value]
         table, others = named_columns(X).select(self.input_names)
         if others:
@@ -140,7 +142,7 @@ class TableEncoder:
         Raises: as `transform`.
         """
         columns = self._fitted()
-        data = X if isinstance(X, RowSource) else named_columns(X).select(columns.names)[0]
+        data = X if isinstance(X, RowSource | StreamedTable) else named_columns(X).select(columns.names)[0]
         return columns.rows_of(data, self.dtype)
 
     def unseen(self, X: Any) -> dict[str, int]:

@@ -6,13 +6,14 @@ The encodings of single columns are in `column_codings.py`, their fitting is in 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ...errors import DtypeError, EmptyDataError, ShapeError
+from ..sources.block_rows import BlockRows
 from ..sources.blocks import row_blocks
 from ..sources.names import listed
 from ..sources.row_source import RowNumbers, RowSource
@@ -30,6 +31,7 @@ from .column_codings import (
 from .column_fit import ENTRIES
 from .column_statistics import gathered
 from .frames import NamedColumns, named_columns
+from .table import StreamedTable
 from .validation import refuse_infinity
 
 
@@ -111,6 +113,8 @@ class FittedColumns:
 
     def rows_of(self, data: Any, dtype: DTypeLike) -> RowSource:
         """The rows of a RowSource of numbers, or of a table with exactly these columns, encoded as they are read."""
+        if isinstance(data, StreamedTable):
+            return EncodedBlocks(data, self, dtype)
         if isinstance(data, RowSource):
             require_matrix(data)
             if data.shape[1] != len(self.columns):
@@ -195,6 +199,58 @@ class EncodedTable(RowSource):
         """See RowSource.read."""
         out[...] = 0.0
         self.columns.encode_into(self.table.take(rows), out, finite=False)
+
+
+class EncodedBlocks(RowSource):
+    """The rows of a table that is read block by block.
+
+    Each text of a block in memory is one code; it becomes columns of 0 and 1 when rows are read.
+    """
+
+    def __init__(self, table: StreamedTable, columns: FittedColumns, dtype: DTypeLike) -> None:
+        coded = [
+            (name, replace(coding, codes=True) if isinstance(coding, TextCoding) else coding)
+            for name, coding in columns.columns
+        ]
+        self.source = table
+        self.rows = _CodedBlocks(table, FittedColumns(tuple(coded)), dtype)
+        shape = (len(table), columns.width)
+        super().__init__(shape, dtype, table.source, columns.output_names, self.rows.edges, table.window)
+        widths = [(coding.width, short.width) for (_, coding), (_, short) in zip(columns.columns, coded, strict=True)]
+        starts = np.cumsum([(0, 0), *widths], axis=0).tolist()
+        self._spread, same = [], [np.zeros((2, 0), np.int64)]
+        for (start, first), (_, coding) in zip(starts, columns.columns, strict=False):
+            if isinstance(coding, TextCoding) and not coding.codes:
+                self._spread.append((start, first))
+            else:
+                same.append(np.arange(coding.width) + np.array([[start], [first]]))
+        self._same = np.concatenate(same, axis=1)
+
+    def read(self, rows: RowNumbers, out: NDArray[Any]) -> None:
+        """See RowSource.read."""
+        coded = np.empty((len(out), self.rows.shape[1]), self.dtype)
+        self.rows.read(rows, coded)
+        out[...] = 0.0
+        out[:, self._same[0]] = coded[:, self._same[1]]
+        for start, first in self._spread:
+            codes = coded[:, first].astype(np.int64)
+            there = np.flatnonzero(codes)
+            out[there, codes[there] - 1 + start] = 1.0
+
+
+class _CodedBlocks(BlockRows):
+    """The rows of a table, each block encoded when it is read."""
+
+    def __init__(self, table: StreamedTable, columns: FittedColumns, dtype: DTypeLike) -> None:
+        names = columns.output_names
+        super().__init__((len(table), columns.width), dtype, table.source, names, table.edges, table.window)
+        self.table = table
+        self.columns = columns
+
+    def read_block(self, number: int) -> NDArray[Any]:
+        """See BlockRows.read_block."""
+        table, _ = named_columns(self.table.block(number)).select(self.columns.names)
+        return self.columns.encode(table, self.dtype)
 
 
 def require_rows(table: NamedColumns) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -72,37 +72,61 @@ def find_kinds(
         HyperparameterError for a name that is given twice; EmptyDataError if no column is left.
     """
     require_names(table.names, text, number, drop, table.source)
+    unnamed = table.layout.unnamed if table.layout else None
+    read, source = table.columns.__getitem__, table.source
+    found = dict(each_kind(table.names, read, text, number, drop, missing, typed, decimal, source, unnamed))
+    require_used(found, table.source)
+    return Table({kind.name: column for kind, column in found.items() if column is not None}, table.source), tuple(found)
+
+
+def each_kind(
+    names: Sequence[str],
+    read: Callable[[str], Column],
+    text: Collection[str] = (),
+    number: Collection[str] = (),
+    drop: Collection[str] = (),
+    missing: Collection[str] = MISSING,
+    typed: bool = False,
+    decimal: str = ".",
+    source: str = "",
+    unnamed: frozenset[str] | None = None,
+) -> Iterator[tuple[ColumnKind, Column | None]]:
+    """As `find_kinds`, for one column after the other: its kind, and the column of that kind, None if it is dropped.
+
+    Args: names – of all columns; read – the column of a name, of which it is not called for those that are dropped on request;
+        source – where they came from, for messages; unnamed – names that the source does not have, by default those like c0,
+        unless it is typed; others as for `find_kinds`.
+    """
     tokens = missing_tokens(missing)
-    columns: dict[str, Column] = {}
-    kinds: list[ColumnKind] = []
-    numbered = () if typed else filter(_NUMBERED.fullmatch, table.names)
-    unnamed = table.layout.unnamed if table.layout else frozenset(numbered)
-    has_names = not unnamed.issuperset(table.names)
-    for name, column in table.columns.items():
+    if unnamed is None:
+        unnamed = frozenset() if typed else frozenset(filter(_NUMBERED.fullmatch, names))
+    has_names = not unnamed.issuperset(names)
+    for name in names:
         if name in drop:
-            kinds.append(ColumnKind(name, "dropped", "on request"))
+            yield ColumnKind(name, "dropped", "on request"), None
             continue
         asked: Kind | None = "text" if name in text else "number" if name in number else None
-        found, made = _ColumnReader(name, tokens, typed, decimal, name in unnamed, has_names, table.source).find(column, asked)
-        kinds.append(found)
-        if found.kind != "dropped":
-            columns[name] = made
-    if table.columns and not columns:
-        reasons = "; ".join(f"{one.name}: {one.detail}" for one in kinds[:5])
+        kind, made = _ColumnReader(name, tokens, typed, decimal, name in unnamed, has_names, source).find(read(name), asked)
+        yield kind, None if kind.kind == "dropped" else made
+
+
+def require_used(kinds: Collection[ColumnKind], source: str = "") -> None:
+    """Raises EmptyDataError if every column was dropped."""
+    if kinds and all(one.kind == "dropped" for one in kinds):
+        reasons = "; ".join(f"{one.name}: {one.detail}" for one in list(kinds)[:5])
         raise EmptyDataError(
-            f"{table.source or 'table'}: expected feature columns, found none that can be used ({reasons}); add columns, or "
+            f"{source or 'table'}: expected feature columns, found none that can be used ({reasons}); add columns, or "
             f"keep one as text with --text COLUMN (in Python text=)"
         )
-    return Table(columns, table.source), tuple(kinds)
 
 
 def apply_kinds(
-    table: Table, kinds: Iterable[ColumnKind], missing: Collection[str] = MISSING, decimal: str = "."
+    table: Table, kinds: Iterable[ColumnKind], missing: Collection[str] = MISSING, decimal: str = ".", before: int = 0
 ) -> Table:
     """Read the columns of a new table as those of the training data were read.
 
     Args: table – with the columns of `kinds` that are not dropped; others are left out; kinds – of the training data; missing,
-        decimal – as for `find_kinds`.
+        decimal – as for `find_kinds`; before – rows of the source before those of the table, for messages.
     Returns: the columns in the order of `kinds`; missing values stay missing.
     Raises: DataFileError with column, row and cell for a column that cannot be read as it was; UnknownColumn.
     """
@@ -111,7 +135,7 @@ def apply_kinds(
     chosen = table.select([one.name for one in used])
     columns: dict[str, Column] = {}
     for one in used:
-        reader = _ColumnReader(one.name, tokens, decimal=decimal, source=table.source)
+        reader = _ColumnReader(one.name, tokens, decimal=decimal, source=table.source, before=before)
         columns[one.name] = reader.read(chosen.columns[one.name], one)
     return Table(columns, table.source)
 
@@ -146,7 +170,7 @@ def require_names(
 
 @dataclass(frozen=True)
 class _ColumnReader:
-    """Decides about one column; the arguments are those of `find_kinds`, and whether the source names it, and any of them."""
+    """Decides about one column; arguments as of `find_kinds` and `apply_kinds`, and whether it, and any column, has a name."""
 
     name: str
     tokens: frozenset[str]
@@ -155,6 +179,7 @@ class _ColumnReader:
     unnamed: bool = False
     has_names: bool = True
     source: str = ""
+    before: int = 0
 
     @property
     def where(self) -> str:
@@ -355,7 +380,7 @@ class _ColumnReader:
         count, row, cell = cells.first(bad)
         more = f", and {_count(count - 1)} more" if count > 1 else ""
         return DataFileError(
-            f"{self.where}, row {row:,}: expected {what} as in the training data, found {quoted(cell)}{more}; "
+            f"{self.where}, row {self.before + row:,}: expected {what} as in the training data, found {quoted(cell)}{more}; "
             f"correct the cells, or leave them empty if the value is missing"
         )
 

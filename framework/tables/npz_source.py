@@ -25,6 +25,7 @@ from ..sources.unpacked import allowed_bytes, require_allowed
 from .layouts import PARTS, PartFile, chosen_part, find_arrays, named_arrays
 from .own_parts import FileRows, OwnPart, joined_arrays, own_parts
 from .table import Matrix
+from .targets import Target
 
 Result = TypeVar("Result")
 
@@ -248,3 +249,10 @@ def _columns(path: Path, stored: NDArray[Any] | None, width: int) -> tuple[str, 
             f"({len(set(names))} different); fix names"
         )
     return names
+
+
+def targets_of(read: ArchiveData, targets: Sequence[str], max_unpacked: int | str | None) -> Target:
+    """The target of an archive, or several by name."""
+    if len(targets) < 2:
+        return read.target
+    return {targets[0]: read.target, **{one: read.column(one, max_unpacked) for one in targets[1:]}}

@@ -1,6 +1,6 @@
 """Reading of Parquet files, through pyarrow.
 
-Choosing the target among the columns lives in `sources.py`.
+Files that are not read as a whole are in `parquet_table.py`.
 """
 
 from __future__ import annotations
@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-from ...errors import DataFileError, FusedstepError
 from ..optional import require
-from ..sources.parquet_rows import decoded_bytes
+from ..sources.parquet_rows import decoded_bytes, reading_parquet
 from ..sources.unpacked import allowed_bytes, require_allowed
 from .arrow_columns import chosen_names, is_text_type, table_of
 from .table import Table
@@ -35,20 +34,13 @@ def read_parquet(
     Raises: DataFileError for a damaged file, one that becomes too large, and columns of lists and the like;
         EmptyDataError for no rows; UnknownColumn if one of `only` does not exist; MissingDependency without pyarrow.
     """
-    arrow = require("pyarrow", "tables", "reading Parquet")
     parquet = require("pyarrow.parquet", "tables", "reading Parquet")
-    try:
+    with reading_parquet(path):
         with parquet.ParquetFile(path) as file:
             schema = file.schema_arrow
             names = chosen_names(schema.names, only, path)
             wanted = [name for name in names if name not in drop]
             require_allowed(path, decoded_bytes(file, wanted), allowed_bytes(path, max_unpacked))
-            texts = [name for name in wanted if is_text_type(schema.field(name).type)]
-            with parquet.ParquetFile(path, read_dictionary=texts) as coded:  # each text once, however often it occurs
-                table = coded.read(columns=wanted)
-            return table_of(table, path, text, names)
-    except (arrow.ArrowException, OSError, ValueError, OverflowError, LookupError) as error:
-        if isinstance(error, FusedstepError):
-            raise
-        raise DataFileError(f"{path}: expected a Parquet file, reading failed ({error}); write it again") from error
-
+        texts = [name for name in wanted if is_text_type(schema.field(name).type)]
+        with parquet.ParquetFile(path, read_dictionary=texts) as coded:  # each text once, however often it occurs
+            return table_of(coded.read(columns=wanted), path, text, names)

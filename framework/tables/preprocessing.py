@@ -17,7 +17,7 @@ from .column_statistics import Scaling
 from .encoder import FORMAT, TableEncoder
 from .frames import named_columns
 from .several_targets import AnyCoding, SeveralTargets, fit_target, target_from_json
-from .table import Task
+from .table import StreamedTable, Task
 from .target_coding import Label, TargetCoding
 from .targets import TargetLike, as_target, rows_of
 
@@ -59,7 +59,7 @@ class Preprocessor:
             LabelError for an empty label or a single class; DtypeError for regression on text.
         """
         column = as_target(target.whole() if isinstance(target, RowSource) else target)
-        table = features if isinstance(features, RowSource) else named_columns(features)
+        table = features if isinstance(features, RowSource | StreamedTable) else named_columns(features)
         if len(table) != rows_of(column):
             raise ShapeError(
                 f"expected one target per row, got {len(table)} rows and {rows_of(column)} targets; align them"
@@ -122,14 +122,15 @@ class Preprocessor:
         return self._codings()[0].categories_
 
     @overload
-    def transform(self, features: RowSource) -> RowSource: ...
+    def transform(self, features: RowSource | StreamedTable) -> RowSource: ...
     @overload
     def transform(self, features: Any) -> NDArray[Any]: ...
     def transform(self, features: Any) -> NDArray[Any] | RowSource:
         """Encode features for the network.
 
         Args: features – as for `TableEncoder.transform`, with the columns `input_names`; others are ignored.
-        Returns: [N, width] float32, C-contiguous, on the host; for a RowSource, a source that encodes rows when they are read.
+        Returns: [N, width] float32, C-contiguous, on the host; for a RowSource or StreamedTable, a source that encodes rows
+            when they are read.
         Raises: UnknownColumn, ShapeError, DtypeError if the columns are not those of `fit`; NonFiniteDataError for infinity;
             EmptyDataError for no rows.
         """
@@ -203,7 +204,8 @@ class Preprocessor:
 
     def _selected(self, features: Any) -> Any:
         """Only the columns of the encoder, which would warn of others."""
-        return features if isinstance(features, RowSource) else named_columns(features).select(self.input_names)[0]
+        streamed = isinstance(features, RowSource | StreamedTable)
+        return features if streamed else named_columns(features).select(self.input_names)[0]
 
     def _codings(self) -> tuple[TableEncoder, AnyCoding]:
         if self._fitted is None:

@@ -1,6 +1,7 @@
 """`load` and `load_features`: read a bundled set or a file, whose format is given by its extension.
 
-The readers of each format are in the `*_source.py` modules, which files a source names is found out in `source_files.py`.
+The readers of each format are in the `*_source.py` modules, which files a source names is found out in `source_files.py`;
+what is read on demand is in `streaming.py`.
 """
 
 from __future__ import annotations
@@ -13,26 +14,34 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ...errors import DataFileError, EmptyDataError, HyperparameterError, UnknownColumn
-from ..sources.memory_map import memory_map
+from ...errors import UnknownColumn
 from ..sources.names import listed, unknown_column
-from ..sources.parquet_rows import ParquetRows, parquet_names
-from ..sources.row_source import RowSource, joined_rows
 from .bundled import read_bundled
 from .cells import MISSING
 from .column_kind import kinds_from_json
 from .idx_source import read_idx, read_idx_labels
-from .kinds import apply_kinds, as_numbers, find_kinds, require_names
-from .layouts import PartFile, file_names
+from .kinds import apply_kinds, as_numbers, find_kinds
+from .layouts import file_names
 from .npy_source import read_labels, read_npy
-from .npz_source import ArchiveData, open_npz, open_npz_features, read_npz, read_npz_features
+from .npz_source import read_npz, read_npz_features, targets_of
 from .own_parts import joined_arrays, own_parts, rows_of_files
-from .roles import array_targets, find_targets, from_matrix, kinds_with_split, split_column, split_names, target_names
-from .source_files import TABLE_FORMATS, Format, existing, files_to_predict, find_files, labels_only_where_used
+from .roles import (
+    array_targets,
+    find_targets,
+    from_matrix,
+    kinds_with_split,
+    require_features,
+    require_options,
+    require_targets,
+    split_column,
+    split_names,
+    target_names,
+)
+from .source_files import TABLE_FORMATS, existing, files_to_predict, find_files, labels_only_where_used
+from .streaming import streamed
 from .svmlight_source import read_svmlight
 from .table import Dataset, Features, Matrix, Table
 from .table_files import file_rows, joined_labels, read_tables
-from .targets import Target
 from .text_layout import TextOptions
 
 _NUMBERED = re.compile(r"x(\d+)")
@@ -88,7 +97,9 @@ def load(
     targets = target_names(target)
     by = split_names(group, time, targets)
     if stream:
-        return _streamed(form, path, part_files, targets, labels_path, text, drop, missing, task, max_unpacked, group, time)
+        return streamed(
+            form, path, part_files, targets, labels_path, text, number, drop, missing, task, max_unpacked, group, time
+        )
     if form in TABLE_FORMATS:
         written = [*targets, *by] if form == "csv" else []
         given = TextOptions(delimiter, encoding, decimal, header)
@@ -100,15 +111,15 @@ def load(
                 f"expected the name of the target column of {path.name}, none was given; "
                 f"give --target (in Python target=) one of: {listed(list(columns))}"
             )
-        _require_targets(list(columns), targets, path.name)
-        _require_options(list(columns), targets, text, number, drop, path.name)
+        require_targets(list(columns), targets, path.name)
+        require_options(list(columns), targets, text, number, drop, path.name)
         typed = form != "csv"
         split_by = split_column(columns, group, time, path.name)
         with rows_of_files(rows):
             values, notes = find_targets(columns, targets, text, missing, task, typed, mark)
             others = {name: column for name, column in columns.items() if name not in targets}
             aside = [column for column in by if column not in (*text, *number, *drop)]
-            _require_features(path, targets, set(others) - set(aside))
+            require_features(path, targets, set(others) - set(aside))
             text = [column for column in text if column not in targets]
             table, kinds = find_kinds(Table(others, path.name, layout), text, number, [*drop, *aside], missing, typed, mark)
         kinds = kinds_with_split(kinds, aside[0]) if aside else kinds
@@ -121,7 +132,7 @@ def load(
         assert isinstance(read.features, Matrix)
         matrix, split_by = from_matrix(read.features, group, time, partial(read.column, max_unpacked=max_unpacked))
         with rows_of_files(read.file_rows):
-            values = array_targets(_targets_of(read, targets, max_unpacked), read.name, text, missing, task)
+            values = array_targets(targets_of(read, targets, max_unpacked), read.name, text, missing, task)
         return Dataset(matrix, values, name, read.name, split_by=split_by, own=read.own)
     if form == "npy":
         arrays = [read_npy(one.path) for one in part_files]
@@ -150,106 +161,6 @@ def load(
     own = own_parts(file_rows(part_files, sparse.rows))
     return Dataset(
         matrix, sparse.target, name, only_target, split_by=split_by, own=own, first_index=sparse.first_index
-    )
-
-
-def _targets_of(read: ArchiveData, targets: Sequence[str], max_unpacked: int | str | None) -> Target:
-    """The target of an archive, or several by name."""
-    if len(targets) < 2:
-        return read.target
-    return {targets[0]: read.target, **{one: read.column(one, max_unpacked) for one in targets[1:]}}
-
-
-def _streamed(
-    form: Format,
-    path: Path,
-    part_files: Sequence[PartFile],
-    targets: tuple[str, ...],
-    labels: Path | None,
-    text: Collection[str],
-    drop: Collection[str],
-    missing: Collection[str],
-    task: str | None,
-    max_unpacked: int | str | None,
-    group: str | None,
-    time: str | None,
-) -> Dataset:
-    """A data set whose features are read on demand."""
-    name = path.name.split(".")[0]
-    by = split_names(group, time, targets)
-    if form == "npy":
-        if by:
-            raise DataFileError(
-                f"{path}: expected no --group or --time with --stream, as all columns of an NPY file are features"
-            )
-        mapped = [memory_map(one.path) for one in part_files]
-        counts = [*map(len, mapped)]
-        y = joined_labels(part_files, labels, counts, read_labels)
-        return Dataset(joined_rows(mapped), y, name, own=own_parts(file_rows(part_files, counts)))
-    if form == "npz":
-        read = open_npz(part_files, next(iter(targets), None), max_unpacked)
-        split_by = split_column({one: read.column(one, max_unpacked) for one in by}, group, time, path.name)
-        values = _targets_of(read, targets, max_unpacked)
-        return Dataset(read.features, values, name, read.name, split_by=split_by, own=read.own)
-    if form == "parquet":
-        names = parquet_names(part_files[0].path)
-        _require_targets(names, targets or ("(none given)",), path.name)
-        _require_options(names, targets, text, (), drop, path.name)
-        others = [column for column in names if column not in (*targets, *by, *drop)]
-        _require_features(path, targets, others)
-        known = [column for column in by if column in names]
-        columns, rows, _ = read_tables(form, part_files, text, max_unpacked, only=[*targets, *known])
-        split_by = split_column(columns, group, time, path.name)
-        with rows_of_files(rows):
-            values, _ = find_targets(columns, targets, text, missing, task, True)
-        opened = [ParquetRows(one.path, others, max_unpacked=max_unpacked) for one in part_files]
-        return Dataset(joined_rows(opened), values, name, targets[0], split_by=split_by, own=own_parts(rows))
-    raise _not_streamed(path, form)
-
-
-def _require_targets(names: Sequence[str], targets: Sequence[str], source: str) -> None:
-    unknown = [target for target in targets if target not in names]
-    if unknown:
-        raise unknown_column(unknown, names, source, "target column")
-
-
-def _require_features(path: Path, targets: Sequence[str], features: Collection[str]) -> None:
-    if not features:
-        beside = f"the target {targets[0]!r}" if len(targets) == 1 else f"the targets {listed(targets)}"
-        raise EmptyDataError(f"{path}: expected feature columns beside {beside}, found none; add some")
-
-
-def _require_options(
-    names: Sequence[str], targets: Collection[str], text: Collection[str], number: Collection[str], drop: Collection[str],
-    source: str,
-) -> None:  # fmt: skip
-    """Checks the columns that the caller decides about."""
-    require_names(names, text, number, drop, source)
-    for option, chosen in (("number", number), ("drop", drop)):
-        for target in targets:
-            if target in chosen:
-                raise HyperparameterError(f"--{option} {target}: expected a feature column, got the target; name another one")
-
-
-def open_features(
-    source: str | os.PathLike[str],
-    columns: Sequence[str] | None = None,
-    max_unpacked: int | str | None = None,
-    part: str | None = None,
-) -> RowSource:
-    """As `load_features`, with features that are read on demand (.npy, .npz, .parquet)."""
-    form, path, part_files = files_to_predict(source, part)
-    if form == "parquet":
-        return joined_rows([ParquetRows(one.path, columns, max_unpacked=max_unpacked) for one in part_files])
-    if form in ("npy", "npz"):
-        return memory_map(path) if form == "npy" else open_npz_features(path, max_unpacked, part)
-    raise _not_streamed(path, form)
-
-
-def _not_streamed(path: Path, form: Format) -> DataFileError:
-    return DataFileError(
-        f"--stream: expected an .npy, .npz or .parquet file, whose rows can be read alone; got {str(path)!r} ({form}); "
-        "convert it, or leave out --stream"
     )
 
 
@@ -302,7 +213,7 @@ def load_features(
         features = Matrix(x.reshape(len(x), -1), (), path.name)
     elif form == "bundled":
         bundled = read_bundled(os.fspath(source)).features
-        assert not isinstance(bundled, RowSource)
+        assert isinstance(bundled, Matrix)
         features = bundled
     elif form == "idx":
         features, _ = read_idx([path], max_unpacked)

@@ -6,11 +6,13 @@ What a target is taken for is decided in `labels.py`; reading is in `reading.py`
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
 
-from ...errors import HyperparameterError
-from ..sources.names import unknown_column
+from ...errors import EmptyDataError, HyperparameterError
+from ..sources.names import listed, unknown_column
 from .column_kind import ColumnKind
 from .columns import Column
+from .kinds import require_names
 from .labels import find_target
 from .table import Matrix, SplitColumn
 from .targets import Target, TargetLike, as_target, by_name
@@ -86,6 +88,32 @@ def array_targets(
     """The target of a file of arrays, in which missing labels are found as in those of tables; `name` – of a single one."""
     columns = by_name(as_target(target, f"target {name!r}"), name)
     return find_targets(columns, list(columns), text, missing, task, True)[0]
+
+
+def require_targets(names: Sequence[str], targets: Sequence[str], source: str) -> None:
+    """Raises UnknownColumn for targets that are no columns."""
+    unknown = [target for target in targets if target not in names]
+    if unknown:
+        raise unknown_column(unknown, names, source, "target column")
+
+
+def require_features(path: Path, targets: Sequence[str], features: Collection[str]) -> None:
+    """Raises EmptyDataError if there are none."""
+    if not features:
+        beside = f"the target {targets[0]!r}" if len(targets) == 1 else f"the targets {listed(targets)}"
+        raise EmptyDataError(f"{path}: expected feature columns beside {beside}, found none; add some")
+
+
+def require_options(
+    names: Sequence[str], targets: Collection[str], text: Collection[str], number: Collection[str], drop: Collection[str],
+    source: str,
+) -> None:  # fmt: skip
+    """Checks the columns that the caller decides about."""
+    require_names(names, text, number, drop, source)
+    for option, chosen in (("number", number), ("drop", drop)):
+        for target in targets:
+            if target in chosen:
+                raise HyperparameterError(f"--{option} {target}: expected a feature column, got the target; name another one")
 
 
 def kinds_with_split(kinds: Sequence[ColumnKind], name: str) -> tuple[ColumnKind, ...]:

@@ -1,11 +1,11 @@
-"""Data in memory: named feature columns or a named matrix, and, with a target, a `Dataset`.
+"""Named feature columns or a named matrix, in memory or read block by block, and, with a target, a `Dataset`.
 
 Files are read by the `*_source.py` modules; nothing here changes values other than their dtype.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
@@ -122,6 +122,50 @@ class Matrix:
 Features: TypeAlias = Table | Matrix
 
 
+class StreamedTable:
+    """A table of which blocks of rows are read when they are needed. A subclass defines `block`.
+
+    Args: names – of the columns; source – where it comes from, for error messages; edges – the first row of each block, and N
+        at the end; blocks without rows are allowed; window – number of blocks that are shuffled together.
+    Attributes: all of these.
+    """
+
+    def __init__(self, names: Sequence[str], source: str, edges: NDArray[np.int64], window: int) -> None:
+        self.names = tuple(names)
+        self.source = source
+        self.edges = edges
+        self.window = window
+
+    def __len__(self) -> int:
+        return int(self.edges[-1])
+
+    def block(self, number: int) -> Table:
+        """All rows of a block that has some, with columns of the same types in each block."""
+        raise NotImplementedError(f"{type(self).__name__} must define block(number)")
+
+    def blocks(self) -> Iterator[Table]:
+        """All rows in order."""
+        return (self.block(number) for number in np.flatnonzero(np.diff(self.edges)).tolist())
+
+    def take(self, rows: NDArray[np.int64]) -> StreamedTable:
+        """Only these rows, given as ascending indices."""
+        return _ChosenRows(self, rows)
+
+
+class _ChosenRows(StreamedTable):
+    """Some rows of another table."""
+
+    def __init__(self, table: StreamedTable, rows: NDArray[np.int64]) -> None:
+        super().__init__(table.names, table.source, np.searchsorted(rows, table.edges).astype(np.int64), table.window)
+        self.table = table
+        self.rows = rows
+
+    def block(self, number: int) -> Table:
+        """See StreamedTable.block."""
+        chosen = self.rows[self.edges[number] : self.edges[number + 1]]
+        return self.table.block(number).take(chosen - self.table.edges[number])
+
+
 @dataclass(frozen=True, eq=False)
 class SplitColumn:
     """What divides the rows of a data set into parts: no group is in two parts, or the test part is the latest.
@@ -138,16 +182,17 @@ class SplitColumn:
 class Dataset:
     """Features and target as read, before any preprocessing.
 
-    Args: features – `Table` or `Matrix` of N rows, or a RowSource that reads them on demand; target – a column [N], or several
-        of them by name; name – of the data set; target_name – of a single target column; task – if the source specifies it,
-        otherwise None; split_by – the column by which rows are divided, which is not among the features; None: at random; kinds
+    Args: features – `Table` or `Matrix` of N rows, or a RowSource or StreamedTable that reads them on demand; target – a column
+        [N], or several of them by name; name – of the data set; target_name – of a single target column; task – if
+        the source specifies it, otherwise None; split_by – the column by which rows are divided, which is not among the
+        features; None: at random; kinds
         – what the columns of a table file were taken for, also those that were dropped; notes – on the target; missing – texts
         that stand for a missing value; layout – of a text file; own – which rows are its own validation and test part;
         first_index – the index of the first column of an svmlight file.
     Raises: ShapeError if features, target and split column differ in length.
     """
 
-    features: Features | RowSource
+    features: Features | RowSource | StreamedTable
     target: Target
     name: str = ""
     target_name: str = "target"
@@ -190,7 +235,11 @@ class Dataset:
     def take(self, rows: Rows) -> Dataset:
         """Only these rows, given as indices (ascending ones, of streamed features), a mask or a slice."""
         features = self.features
-        taken = features.take(np.arange(len(self))[rows]) if isinstance(features, RowSource) else features.take(rows)
+        if isinstance(features, RowSource | StreamedTable):
+            rows = np.arange(len(self))[rows]
+            taken: Features | RowSource | StreamedTable = features.take(rows)
+        else:
+            taken = features.take(rows)
         by = self.split_by
         return replace(
             self,

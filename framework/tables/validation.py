@@ -76,8 +76,8 @@ def require_no_infinity(features: Features, name: str = "features") -> None:
     refuse_infinity(features.columns.items(), name)
 
 
-def refuse_infinity(columns: Iterable[tuple[str, Column]], name: str = "features") -> None:
-    """As `require_no_infinity`, for columns and their names; `name` – of all of them in the message."""
+def refuse_infinity(columns: Iterable[tuple[str, Column]], name: str = "features", before: int = 0) -> None:
+    """As `require_no_infinity`, for columns and their names; `name` – of all of them in the message, `before` – rows before."""
     total, first = 0, (-1, "")
     for label, column in columns:
         found = None if is_text(column) else find_nonfinite(column, missing=True)
@@ -85,7 +85,7 @@ def refuse_infinity(columns: Iterable[tuple[str, Column]], name: str = "features
             first = min(first, (found.row, label), key=lambda place: place[0]) if total else (found.row, label)
             total += found.total
     if total:
-        raise _error(name, total, first[0], repr(first[1]), "infinite")
+        raise _error(name, total, before + first[0], repr(first[1]), "infinite")
 
 
 def _error(name: str, count: int, row: int, label: str, what: str = "NaN, infinite or missing") -> NonFiniteDataError:

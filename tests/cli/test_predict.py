@@ -107,7 +107,7 @@ def test_an_unseen_text_is_no_error_but_is_told(call, trained, tmp_path, people)
 def test_rows_are_predicted_block_by_block(call, trained, people, monkeypatch, labels_only):
     whole = call("predict", trained, people, *labels_only)
     monkeypatch.setattr("fusedstep.framework.engine.model.PREDICTION_ROWS", 7)
-    monkeypatch.setattr("fusedstep.framework.cli.predict_command._ENTRIES", 1)
+    monkeypatch.setattr("fusedstep.framework.cli.predictions._ENTRIES", 1)
     assert call("predict", trained, people, *labels_only).out == whole.out
 
 
@@ -197,12 +197,12 @@ def test_data_and_model_are_never_overwritten(refused, trained, people):
 
 
 def test_a_failing_write_leaves_no_half_file(refused, trained, people, monkeypatch):
-    from fusedstep.framework.cli import predict_command
+    from fusedstep.framework.cli import predictions
 
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(predict_command, "_write", full)
+    monkeypatch.setattr(predictions, "write", full)
     assert "No space left" in refused("predict", trained, people, "-o", "out.csv")
 
 

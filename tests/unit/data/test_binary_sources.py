@@ -124,6 +124,9 @@ def test_missing_labels_of_arrays_are_those_of_tables(tmp_path, token):
     np.savez(tmp_path / "parts.npz", x_train=x, y_train=y[[0, 2, 3, 3]], x_test=x, y_test=y)
     np.save(tmp_path / "a.npy", x)
     np.save(tmp_path / "b.npy", y)
+    for name in ("d.npz", "a.npy"):
+        with pytest.raises(LabelError, match="found 1 .*, the first in row 2; drop"):
+            load(tmp_path / name, labels=tmp_path / "b.npy" if name == "a.npy" else None, stream=True)
     with pytest.raises(LabelError, match=r"target .y.: expected a label in every row, found 1 .*, the first in row 2; drop"):
         load(tmp_path / "d.npz")
     with pytest.raises(LabelError, match=r"row 6 is row 2 of x_test of parts\.npz"):

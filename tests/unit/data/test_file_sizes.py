@@ -22,7 +22,8 @@ from fusedstep.framework.sources.parquet_rows import ParquetRows
 from fusedstep.framework.sources.unpacked import SMALL, TIMES, allowed_bytes, shown
 from fusedstep.framework.tables.idx_source import read_idx_array
 from fusedstep.framework.tables.npy_source import read_npy
-from fusedstep.framework.tables.reading import load, load_features, open_features
+from fusedstep.framework.tables.reading import load, load_features
+from fusedstep.framework.tables.streaming import open_features
 
 MEMORY = 100 * 2**20
 """Bytes that refusing a file may take, several times less than what any of these files states or becomes."""

@@ -159,7 +159,7 @@ def test_f5_few_row_groups_are_in_memory_and_each_is_decoded_once_an_epoch(tmp_p
     seen = []
     for start in range(0, rows, 64):
         seen.append(_rows(source, order.numbers(start, min(rows, start + 64)))[:, 0])
-        most = max(most, len(source._groups))
+        most = max(most, len(source._blocks))
     assert sorted(np.concatenate(seen).tolist()) == list(range(rows))
     assert most <= 4
     assert len(decoded) <= 20 + 7, "once each, and again only what a minibatch across two windows pushed out"
