@@ -129,8 +129,8 @@ def has_leading_zero(value: str) -> bool:
 
 
 def is_decorated(value: str) -> bool:
-    """Whether a value is a number with a percent or currency sign, a decimal comma or thousands separators."""
-    return _DECORATED.fullmatch(value.strip()) is not None
+    """Whether a value is a number with a percent or currency sign, a decimal comma, thousands separators or a printed minus."""
+    return _DECORATED.fullmatch(value.strip().replace("\u2212", "-")) is not None
 
 
 _UNLIKE_NUMBERS = re.compile(r"[^0-9+\-.eE]")
@@ -140,7 +140,7 @@ _INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
 _GROUPED = r"(?:\d+|\d{1,3}(?:[., '\u2019\u00a0\u202f]\d{3})+)?(?:[.,]\d*)?"
 _SIGN = r"(?:[$€£¥₹]|USD|EUR|GBP|CHF)"
 _DECORATED = re.compile(
-    rf"[+-]?\s?{_SIGN}?\s?[+-]?(?=[.,]?\d){_GROUPED}(?:[eE][+-]?\d+)?\s?(?:%|{_SIGN})?|"
+    rf"[+-]?\s?{_SIGN}?\s?[+-]?(?=[.,]?\d){_GROUPED}(?:[eE][+-]?\d+)?\s?(?:%|-|{_SIGN})?|"
     rf"\({_SIGN}?(?=[.,]?\d){_GROUPED}\)",
     re.ASCII,
 )

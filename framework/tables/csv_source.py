@@ -79,7 +79,7 @@ def read_csv(
     options = options or TextOptions()
     file = TextFile(path, allowed_bytes(path, max_unpacked))
     tokens = missing_tokens(missing)
-    with _reading(path):
+    with _reading(path, options):
         try:
             return _Reader(file, options, tokens, only, text, drop).table()
         except _NotUtf8:
@@ -104,7 +104,7 @@ def csv_blocks(
     tokens, names = missing_tokens(missing), [one.name for one in kinds]
     for path in paths:
         texts = [one.name for one in kinds if one.kind == "text"]
-        with _reading(path):
+        with _reading(path, options):
             reader = _Reader(TextFile(path, allowed_bytes(path, max_unpacked)), options, tokens, names, texts, ())
             places = reader.places()
             layout = reader.layout
@@ -119,12 +119,12 @@ def csv_blocks(
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[None]:
+def _reading(path: Path, options: TextOptions) -> Iterator[None]:
     """Turns what is raised for the bytes of a file into DataFileError."""
     try:
         yield
     except UnicodeError as error:  # not only UnicodeDecodeError, for UTF-16 without a byte order mark
-        stated = getattr(error, "encoding", "UTF-16")
+        stated = getattr(error, "encoding", options.encoding)
         raise DataFileError(
             f"{path}: expected {stated} text, found other bytes ({error}); give its encoding with --encoding "
             "(in Python encoding=)"
@@ -174,8 +174,8 @@ class _Reader:
         names = self.layout.names
         there = {name: j for j, name in enumerate(names)}
         absent = [name for name in self.only or () if name not in there]
-        several = self.only is None or len(self.only) > 1
-        if several and len(names) == 1 and not {*there}.issuperset({*(self.only or ()), *self.text}):
+        expected = {*(self.only or ()), *self.text}
+        if len(names) == 1 and expected and expected.isdisjoint(there) and (self.only is None or len(self.only) > 1):
             raise UnknownColumn(
                 f"{self.file.path}: expected several columns, found only {names[0]!r}, with {self.layout.delimiter!r} as "
                 "delimiter; state the character between the cells with --delimiter (in Python delimiter=)"
@@ -248,8 +248,7 @@ class _Reader:
         layout, path = self.layout, self.file.path
         block = min(max(_BLOCK, _LINES * layout.longest), _LARGEST_BLOCK)
         string = self.arrow.string()
-        gaps, rows = self.arrow.array(sorted(self.tokens)), 0
-        seen = Seen(layout.quote.encode(), layout.delimiter.encode())
+        gaps, seen, rows = self.arrow.array(sorted(self.tokens)), Seen(layout.quote.encode(), layout.delimiter.encode()), 0
         try:
             with self.file.utf8(layout.encoding, layout.start, layout.delimiter == " ", seen) as stream:
                 self.require_rows(not stream.empty)

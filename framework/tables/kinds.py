@@ -72,7 +72,9 @@ def find_kinds(
         HyperparameterError for a name that is given twice; EmptyDataError if no column is left.
     """
     require_names(table.names, text, number, drop, table.source)
-    found = dict(each_kind(table.names, table.columns.__getitem__, text, number, drop, missing, typed, decimal, table.source))
+    unnamed = table.layout.unnamed if table.layout else None
+    read, source = table.columns.__getitem__, table.source
+    found = dict(each_kind(table.names, read, text, number, drop, missing, typed, decimal, source, unnamed))
     require_used(found, table.source)
     return Table({kind.name: column for kind, column in found.items() if column is not None}, table.source), tuple(found)
 
@@ -87,20 +89,24 @@ def each_kind(
     typed: bool = False,
     decimal: str = ".",
     source: str = "",
+    unnamed: frozenset[str] | None = None,
 ) -> Iterator[tuple[ColumnKind, Column | None]]:
     """As `find_kinds`, for one column after the other: its kind, and the column of that kind, None if it is dropped.
 
     Args: names – of all columns; read – the column of a name, of which it is not called for those that are dropped on request;
-        source – where they came from, for messages; others as for `find_kinds`.
+        source – where they came from, for messages; unnamed – names that the source does not have, by default those like c0,
+        unless it is typed; others as for `find_kinds`.
     """
     tokens = missing_tokens(missing)
-    has_names = not all(_NUMBERED.fullmatch(name) for name in names)
+    if unnamed is None:
+        unnamed = frozenset() if typed else frozenset(filter(_NUMBERED.fullmatch, names))
+    has_names = not unnamed.issuperset(names)
     for name in names:
         if name in drop:
             yield ColumnKind(name, "dropped", "on request"), None
             continue
         asked: Kind | None = "text" if name in text else "number" if name in number else None
-        kind, made = _ColumnReader(name, tokens, typed, decimal, has_names, source).find(read(name), asked)
+        kind, made = _ColumnReader(name, tokens, typed, decimal, name in unnamed, has_names, source).find(read(name), asked)
         yield kind, None if kind.kind == "dropped" else made
 
 
@@ -164,12 +170,13 @@ def require_names(
 
 @dataclass(frozen=True)
 class _ColumnReader:
-    """Decides about one column; the arguments are those of `find_kinds` and `apply_kinds`, and whether there are names."""
+    """Decides about one column; arguments as of `find_kinds` and `apply_kinds`, and whether it, and any column, has a name."""
 
     name: str
     tokens: frozenset[str]
     typed: bool = False
     decimal: str = "."
+    unnamed: bool = False
     has_names: bool = True
     source: str = ""
     before: int = 0
@@ -278,10 +285,9 @@ class _ColumnReader:
 
     def _is_index(self, column: NDArray[Any]) -> bool:
         """Whether a column without a name numbers the rows, like the index that pandas and R write along with a table."""
-        numbered = _NUMBERED.fullmatch(self.name) is not None
-        if not (numbered or _UNNAMED.fullmatch(self.name)) or len(column) < FEW_ROWS:
+        if not (self.unnamed or _UNNAMED.fullmatch(self.name)) or len(column) < FEW_ROWS:
             return False
-        nameless = self.has_names if numbered else self.name != "index"
+        nameless = self.has_names if self.unnamed else self.name != "index"
         return counts_rows(column) or (nameless and like_an_index(column))
 
     def _dates(self, cells: TextCells) -> tuple[DateForm | None, NDArray[Any], str]:
@@ -306,7 +312,9 @@ class _ColumnReader:
         best = max(DATE_FORMS, key=lambda form: rows[form])
         if 2 * rows[best] > cells.present:
             raise self._few_bad_cells(cells, np.isnat(read[best]), "dates")
-        return None, nothing, ""
+        first = cells.first(like_dates(cells.values))[2]
+        note = f"cells such as {quoted(first)} in {self.name!r} look like dates, but not in one form, and stay text"
+        return None, nothing, f"{note}; write them as YYYY-MM-DD"
 
     def _forced(self, column: Column) -> tuple[Column, str]:
         """The column as numbers because the caller says so, and how many cells became missing."""

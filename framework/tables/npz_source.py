@@ -63,10 +63,14 @@ class ArchiveData(NamedTuple):
     rows: list[int]
 
     @property
+    def file_rows(self) -> list[FileRows]:
+        """How many rows are of which part."""
+        return [FileRows(one.part, count, one.origin) for one, count in zip(self.arrays, self.rows, strict=True)]
+
+    @property
     def own(self) -> dict[str, OwnPart]:
         """The own validation and test part."""
-        counted = zip(self.arrays, self.rows, strict=True)
-        return own_parts([FileRows(one.part, count, one.origin) for one, count in counted])
+        return own_parts(self.file_rows)
 
     def column(self, name: str, max_unpacked: int | str | None = None) -> NDArray[Any]:
         """A further array, of all parts, with one entry for each row; raises as `read_npz`."""

@@ -26,6 +26,7 @@ from .npy_source import read_labels, read_npy
 from .npz_source import read_npz, read_npz_features, targets_of
 from .own_parts import joined_arrays, own_parts, rows_of_files
 from .roles import (
+    array_targets,
     find_targets,
     from_matrix,
     kinds_with_split,
@@ -120,7 +121,7 @@ def load(
             aside = [column for column in by if column not in (*text, *number, *drop)]
             require_features(path, targets, set(others) - set(aside))
             text = [column for column in text if column not in targets]
-            table, kinds = find_kinds(Table(others, path.name), text, number, [*drop, *aside], missing, typed, mark)
+            table, kinds = find_kinds(Table(others, path.name, layout), text, number, [*drop, *aside], missing, typed, mark)
         kinds = kinds_with_split(kinds, aside[0]) if aside else kinds
         notes = (*(layout.notes if layout else ()), *notes)
         return Dataset(
@@ -130,14 +131,17 @@ def load(
         read = read_npz(part_files, next(iter(targets), None), max_unpacked)
         assert isinstance(read.features, Matrix)
         matrix, split_by = from_matrix(read.features, group, time, partial(read.column, max_unpacked=max_unpacked))
-        return Dataset(matrix, targets_of(read, targets, max_unpacked), name, read.name, split_by=split_by, own=read.own)
+        with rows_of_files(read.file_rows):
+            values = array_targets(targets_of(read, targets, max_unpacked), read.name, text, missing, task)
+        return Dataset(matrix, values, name, read.name, split_by=split_by, own=read.own)
     if form == "npy":
         arrays = [read_npy(one.path) for one in part_files]
         counts = [*map(len, arrays)]
         y = joined_labels(part_files, labels_path, counts, read_labels)
         x = joined_arrays([x.reshape(len(x), -1) for x in arrays], file_names(part_files), path.name)
         matrix, split_by = from_matrix(Matrix(x, (), path.name), group, time)
-        return Dataset(matrix, y, name, split_by=split_by, own=own_parts(file_rows(part_files, counts)))
+        values = array_targets(y, "target", text, missing, task)
+        return Dataset(matrix, values, name, split_by=split_by, own=own_parts(file_rows(part_files, counts)))
     only_target = "target" if form == "bundled" else "label"
     if targets not in ((), (only_target,)):
         raise unknown_column([one for one in targets if one != only_target], [only_target], path.name, "target")

@@ -15,7 +15,7 @@ from .columns import Column
 from .kinds import require_names
 from .labels import find_target
 from .table import Matrix, SplitColumn
-from .targets import Target
+from .targets import Target, TargetLike, as_target, by_name
 
 NOT_A_FEATURE = "only divides the rows"
 """Why a split column is dropped from the features."""
@@ -80,6 +80,14 @@ def find_targets(
     notes = tuple(kind.note for _, kind in found.values() if kind.note)
     targets = {name: column for name, (column, _) in found.items()}
     return targets if len(names) > 1 else targets[names[0]], notes
+
+
+def array_targets(
+    target: TargetLike, name: str, text: Collection[str], missing: Collection[str], task: str | None
+) -> Target:
+    """The target of a file of arrays, in which missing labels are found as in those of tables; `name` – of a single one."""
+    columns = by_name(as_target(target, f"target {name!r}"), name)
+    return find_targets(columns, list(columns), text, missing, task, True)[0]
 
 
 def require_targets(names: Sequence[str], targets: Sequence[str], source: str) -> None:

@@ -22,7 +22,16 @@ from .npy_source import read_labels
 from .npz_source import open_npz, open_npz_features, targets_of
 from .own_parts import own_parts, rows_of_files
 from .parquet_table import ParquetTable, open_parquet
-from .roles import find_targets, kinds_with_split, require_features, require_options, require_targets, split_column, split_names
+from .roles import (
+    array_targets,
+    find_targets,
+    kinds_with_split,
+    require_features,
+    require_options,
+    require_targets,
+    split_column,
+    split_names,
+)
 from .source_files import TABLE_FORMATS, Format, files_to_predict
 from .table import Dataset, Table
 from .table_files import file_rows, joined_labels, read_tables
@@ -58,11 +67,13 @@ def streamed(
         mapped = [memory_map(one.path) for one in part_files]
         counts = [*map(len, mapped)]
         y = joined_labels(part_files, labels, counts, read_labels)
-        return Dataset(joined_rows(mapped), y, name, own=own_parts(file_rows(part_files, counts)))
+        values = array_targets(y, "target", text, missing, task)
+        return Dataset(joined_rows(mapped), values, name, own=own_parts(file_rows(part_files, counts)))
     if form == "npz":
         read = open_npz(part_files, next(iter(targets), None), max_unpacked)
         split_by = split_column({one: read.column(one, max_unpacked) for one in by}, group, time, path.name)
-        values = targets_of(read, targets, max_unpacked)
+        with rows_of_files(read.file_rows):
+            values = array_targets(targets_of(read, targets, max_unpacked), read.name, text, missing, task)
         return Dataset(read.features, values, name, read.name, split_by=split_by, own=read.own)
     if form == "parquet":
         names = parquet_names(part_files[0].path)

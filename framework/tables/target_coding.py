@@ -112,6 +112,8 @@ class TargetCoding:
         """Restore the result of `to_json`; KeyError, TypeError or ValueError if a part is missing or wrong."""
         given = stored["classes"]
         column = as_column(_objects(given), "classes") if len(given) else np.zeros(0, dtype=np.int64)
+        if is_text(column) and not isinstance(given[0], str):
+            raise ValueError("classes that are whole numbers have 64 bits at most")
         task = find_task([0.0], stored["task"])
         different = len(set(given)) if isinstance(given, list) else 0
         if different < len(given) or different == 1 or (task == "regression") != (different == 0):

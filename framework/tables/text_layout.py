@@ -89,11 +89,11 @@ class TextLayout(NamedTuple):
     """The layout of one text table.
 
     Args: encoding, delimiter, decimal, header – as in `TextOptions`, all known; quote – the character around cells that contain
-        the delimiter; names – of the columns; texts – numbers of the columns that hold text by the first rows; gaps – their
-        cells that are missing; start – bytes in UTF-8 before the first row of data, and first_line – its line; breaks – whether
-        quoted cells of the first rows contain line breaks; longest – characters of the longest of these lines; trailing –
-        whether each line ends in a delimiter, after which there is nothing; notes – what the owner of the file should know, as
-        sentences.
+        the delimiter; names – of the columns; unnamed – those that were made up, as the file has none; texts – numbers of the
+        columns that hold text by the first rows; gaps – their cells that are missing; start – bytes in UTF-8 before the first
+        row of data, and first_line – its line; breaks – whether quoted cells of the first rows contain line breaks; longest –
+        characters of the longest of these lines; trailing – whether each line ends in a delimiter, after which there is
+        nothing; notes – what the owner of the file should know, as sentences.
     """
 
     encoding: str
@@ -102,6 +102,7 @@ class TextLayout(NamedTuple):
     header: bool
     quote: str
     names: tuple[str, ...]
+    unnamed: frozenset[str]
     texts: frozenset[int]
     gaps: frozenset[str]
     start: int
@@ -233,8 +234,10 @@ def find_layout(
         notes.append(DECIMAL_COMMAS)
     texts = frozenset(j for j, cells in enumerate(present) if not all(is_typed(cell, decimal) for cell in cells))
     before = "".join(lines[: skipped + first_lines])
+    different = _different(file.path, names)
+    unnamed = frozenset(made for made, name in zip(different, names, strict=True) if not name)
     return TextLayout(
-        encoding, delimiter, decimal, header, quote, _different(file.path, names), texts, gaps, len(before.encode()),
+        encoding, delimiter, decimal, header, quote, different, unnamed, texts, gaps, len(before.encode()),
         skipped + first_lines + 1, breaks, max(map(len, body)), len(names) > 1 and not names[-1] and empty_ends, tuple(notes),
     )  # fmt: skip
 

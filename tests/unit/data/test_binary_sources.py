@@ -10,7 +10,7 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
-from fusedstep.errors import DataFileError, EmptyDataError, UnknownColumn
+from fusedstep.errors import DataFileError, EmptyDataError, LabelError, UnknownColumn
 from fusedstep.framework.tables.idx_source import read_idx_array
 from fusedstep.framework.tables.reading import load, load_features
 from fusedstep.framework.tables.table import Matrix, Table
@@ -115,6 +115,27 @@ def test_npz_without_target_serves_prediction_and_images_are_flattened(tmp_path)
     assert load_features(tmp_path / "d.npz").names == tuple(f"x{j}" for j in range(12))
     with pytest.raises(UnknownColumn, match=r"array 'y' in d\.npz, found only: x"):
         load(tmp_path / "d.npz")
+
+
+@pytest.mark.parametrize("token", ["NA", "None", "nan", "?", ""])
+def test_missing_labels_of_arrays_are_those_of_tables(tmp_path, token):
+    y, x = np.array(["a", token, "b", "a"]), np.ones((4, 2))
+    np.savez(tmp_path / "d.npz", x=x, y=y)
+    np.savez(tmp_path / "parts.npz", x_train=x, y_train=y[[0, 2, 3, 3]], x_test=x, y_test=y)
+    np.save(tmp_path / "a.npy", x)
+    np.save(tmp_path / "b.npy", y)
+    for name in ("d.npz", "a.npy"):
+        with pytest.raises(LabelError, match="found 1 .*, the first in row 2; drop"):
+            load(tmp_path / name, labels=tmp_path / "b.npy" if name == "a.npy" else None, stream=True)
+    with pytest.raises(LabelError, match=r"target .y.: expected a label in every row, found 1 .*, the first in row 2; drop"):
+        load(tmp_path / "d.npz")
+    with pytest.raises(LabelError, match=r"row 6 is row 2 of x_test of parts\.npz"):
+        load(tmp_path / "parts.npz")
+    with pytest.raises(LabelError, match="the first in row 2; drop"):
+        load(tmp_path / "a.npy", labels=tmp_path / "b.npy")
+    if token:
+        assert load(tmp_path / "d.npz", text=["y"]).target.tolist() == y.tolist()
+        assert load(tmp_path / "d.npz", missing=[]).target.tolist() == y.tolist()
 
 
 @pytest.mark.parametrize(

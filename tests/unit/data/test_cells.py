@@ -135,7 +135,8 @@ def test_missing_tokens_of_a_command_line():
 
 
 @pytest.mark.parametrize(
-    "cell", ["52%", "1,5", "1,234,567.8", "1.234,5", "$5", "5 €", "-$1,000.00", "1 234", "(3.5)", "3 %", "£.50"]
+    "cell",
+    ["52%", "1,5", "1,234,567.8", "1.234,5", "$5", "5 €", "-$1,000.00", "1 234", "(3.5)", "3 %", "£.50", "\u22125.2", "5.2-"],
 )
 def test_numbers_with_signs(cell):
     assert is_decorated(cell)

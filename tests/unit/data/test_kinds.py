@@ -102,6 +102,13 @@ class TestKinds:
         assert column.tolist()[:2] == ["03/04/2020", "05/06/2020"]
         assert "mix day/month and month/day" in found(text("01/02/2020", "02/03/2020", "13/04/2020", "04/13/2020"))[0].note
 
+    @pytest.mark.parametrize("cells", [("2020-01-02", "03.04.2020"), ("2020-01", "2020-02"), ("5 May 2020", "2020-05-06")])
+    def test_dates_in_several_or_unknown_forms_stay_text_with_a_note(self, cells):
+        kind, column = found(text(*cells))
+        assert kind.kind == "text"
+        assert f"cells such as '{cells[0]}' in 'x' look like dates, but not in one form, and stay text" in kind.note
+        assert column.tolist()[:2] == list(cells)
+
 
 class TestDropped:
     """Columns of no use are left out, with the reason."""

@@ -69,6 +69,14 @@ def test_numbers_that_begin_with_0_are_numbers_unless_they_are_asked_for_as_text
         assert features.column("plz").tolist()[299:] == ["12345", "01234", None]
 
 
+@pytest.mark.parametrize(("header", "dropped"), [("a,c1,y", []), ("a,,y", ["c1"]), (",c1,y", []), ("c0,c1,y", [])])
+def test_only_columns_without_a_name_are_taken_for_row_numbers(tmp_path, header, dropped):
+    path = tmp_path / "d.csv"
+    rows = "".join(f"{i % 7 + 0.5},{(i * 37) % 101},{i % 2}\n" for i in range(60))
+    path.write_text(f"{header}\n{rows}")
+    assert [one.name for one in load(path, "y").kinds if one.kind == "dropped"] == dropped
+
+
 def test_a_dropped_column_may_be_of_any_type(tmp_path):
     arrow, parquet, feather = (pytest.importorskip(f"pyarrow{part}") for part in ("", ".parquet", ".feather"))
     table = arrow.table({"l": [[1], [2, 3]], "a": [1, 2], "s": [{"x": 1}, None], "y": ["u", "v"]})
