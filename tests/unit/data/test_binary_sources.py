@@ -125,7 +125,7 @@ def test_missing_labels_of_arrays_are_those_of_tables(tmp_path, token):
     np.save(tmp_path / "a.npy", x)
     np.save(tmp_path / "b.npy", y)
     for name in ("d.npz", "a.npy"):
-        with pytest.raises(LabelError, match="found 1 .*, the first in row 2; drop"):
+        with pytest.raises(LabelError, match=r"found 1 .*, the first in row 2; drop"):
             load(tmp_path / name, labels=tmp_path / "b.npy" if name == "a.npy" else None, stream=True)
     with pytest.raises(LabelError, match=r"target .y.: expected a label in every row, found 1 .*, the first in row 2; drop"):
         load(tmp_path / "d.npz")
