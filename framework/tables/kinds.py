@@ -362,8 +362,8 @@ class _ColumnReader:
         if not is_text(column) and column.dtype == np.bool_:
             return column
         cells = TextCells(as_text(column), self.tokens)
-        words = {"1": "true", "0": "false"}
-        truths = booleans(words.get(value.strip(), value) for value in cells.values)
+        words, found = {1.0: "true", 0.0: "false"}, numbers(cells.values, self.decimal).tolist()
+        truths = booleans(words.get(number, value) for number, value in zip(found, cells.values, strict=True))
         bad = np.array([value is None for value in truths], dtype=np.bool_)
         if bad.any():
             raise self._other_kind(cells, bad, "booleans (true, false)")

@@ -18,13 +18,16 @@ from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+import numpy as np
+
 from ...errors import DataFileError, EmptyDataError, HyperparameterError
 from ..sources.names import listed
 from ..sources.unpacked import opened
 
 _SAMPLE_BYTES, _MOST_SAMPLE_BYTES = 1 << 16, 1 << 26
 _SAMPLE_LINES, _FEWEST_LINES, _SAMPLE_CHARACTERS = 200, 6, 1 << 20
-_BLOCK = 1 << 21
+_BLOCK, _PART = 1 << 21, 1 << 17
+"""Bytes that are read at a time, and that stay in a cache of the processor while they are looked at."""
 
 DELIMITERS = {
     "comma": ",", "semicolon": ";", "tab": "\t", "bar": "|", "space": " ", "colon": ":", "tilde": "~", "caret": "^",
@@ -125,17 +128,28 @@ class Seen:
 
     def __init__(self, quote: bytes, delimiter: bytes) -> None:
         self.quotes, self.end, self.zeros, self._quote = 0, b"", False, quote
-        before = re.escape(quote + delimiter) + rb"\r\n"  # looked for last, as this is the fastest order
-        self._zeros = re.compile(rb"0\d(?:(?<=[%b]0\d)|(?<=[%b] 0\d))" % (before, before))
+        self._before_cells = np.zeros(256, np.bool_)
+        self._before_cells[list(quote + delimiter + b"\r\n")] = True
 
     def watched(self, blocks: Iterable[bytes]) -> Iterator[bytes]:
         """The blocks, while they are looked at."""
         for block in blocks:
             if self._quote in block:
                 self.quotes += block.count(self._quote)
-            self.zeros = self.zeros or any(map(self._zeros.search, (block, (self.end or b"\n")[-3:] + block[:3])))
+            if not self.zeros:
+                before, parts = self.end[-3:] or b"\n", range(0, len(block), _PART)
+                self.zeros = any(self._begins_with_zero(block[max(0, at - 3) : at + _PART]) for at in parts)
+                self.zeros = self.zeros or self._begins_with_zero(before + block[:3])
             self.end = block[-100:]
             yield block
+
+    def _begins_with_zero(self, part: bytes) -> bool:
+        """Whether a cell in this part, after one blank or none, begins with 0 and a digit."""
+        text, zero = np.frombuffer(part, np.uint8), ord("0")
+        outside = text[:-2] - ord(".") >= 12  # no digit or point before the 0; smaller characters wrap around to 255
+        places = np.flatnonzero((text[1:-1] == zero) & (text[2:] - zero < 10) & outside)
+        blank = (text[places] == ord(" ")) & (places > 0)
+        return bool(self._before_cells[text[places - blank]].any())
 
 
 class TextFile:

@@ -147,8 +147,10 @@ def test_booleans_are_the_same_in_every_format(call, table, tmp_path):
         file = tmp_path / f"{name}.parquet"
         parquet.write_table(arrow.table({"a": numbers, "flag": column}), file)
         assert call("predict", "d.safetensors", file, "--backend", "numpy").out == wanted.out
-    other = table({"a": [1.5, 2.5], "flag": ["TRUE", "false", "FALSE"]}, name="new.csv")
-    assert call("predict", "d.safetensors", other, "--backend", "numpy").out == wanted.out
+    for cells in (["TRUE", "false", "FALSE"], [1, 0, 0], ["1.0", "0.0", "0.0"], [" 1", "FALSE", 0]):
+        other = table({"a": [1.5, 2.5], "flag": cells}, name="new.csv")
+        for more in ((), ("--stream",)):
+            assert call("predict", "d.safetensors", other, "--backend", "numpy", *more).out == wanted.out
 
 
 @pytest.mark.parametrize("word", ["true", "TRUE", "False"])
