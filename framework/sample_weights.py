@@ -6,6 +6,7 @@ They are checked and scaled here, on the host; a tape carries them to the kernel
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,24 +47,24 @@ def checked_weights(given: Any, rows: int, backend: Backend) -> Numbers:
     return weights
 
 
-def scaled(weights: Numbers, mean: bool, where: Callable[[], str]) -> Numbers:
-    """The weights of a whole minibatch as kernels take them: for a mean loss w B / sum w, whose mean is 1.
+def scaled(weights: Numbers, mean: bool, where: Callable[[int], str]) -> Numbers:
+    """The weights of whole minibatches [..., B] as kernels take them: for a mean loss w B / sum w, whose mean is 1.
 
-    The loss of the minibatch, which is divided by B, is then sum w l / sum w.
+    The loss of a minibatch, which is divided by B, is then sum w l / sum w.
 
-    Args: weights – checked; mean – whether the loss is a mean over the rows; where – says which rows these are.
-    Raises: SampleWeightError if all are 0.
+    Args: weights – checked; mean – whether the loss is a mean over the rows; where – says which rows the k-th minibatch has.
+    Raises: SampleWeightError if all weights of a minibatch are 0.
     """
-    largest = weights.max(initial=0.0)
-    if largest == 0.0:
+    largest = weights.max(axis=-1, keepdims=True, initial=0.0)
+    if not largest.all():
         raise SampleWeightError(
-            f"{NAME}: expected a weight > 0 in every minibatch; got only 0 in {where()}; drop the rows of weight 0 (as they "
-            "count as left out), or use larger minibatches"
+            f"{NAME}: expected a weight > 0 in every minibatch; got only 0 in {where(int(np.argmin(largest)))}; drop the rows "
+            "of weight 0 (as they count as left out), or use larger minibatches"
         )
     if not mean:
         return weights
     relative = weights / largest  # first, so that neither their sum nor a quotient overflows
-    result: Numbers = relative * (len(relative) / relative.sum())
+    result: Numbers = relative * (weights.shape[-1] / relative.sum(axis=-1, keepdims=True))
     return result
 
 
@@ -76,25 +77,28 @@ class RowWeights:
     def __init__(self, raw: Numbers, mean: bool) -> None:
         self.raw = raw
         self.mean = mean
-        self.of_all = scaled(raw, mean, lambda: f"all {len(raw)} rows")
+        self.of_all = scaled(raw, mean, lambda _: f"all {len(raw)} rows")
 
     def of_minibatch(self, rows: Any) -> Numbers:
         """Scaled weights of a minibatch; rows – their numbers, or a slice."""
-
-        def where() -> str:
-            numbers = np.arange(len(self.raw))[rows] + 1
-            few = ", ".join(map(str, numbers[:5])) + (", …" if len(numbers) > 5 else "")
-            return f"a minibatch of the {len(numbers)} rows {few} (counted from 1)"
-
-        return scaled(self.raw[rows], self.mean, where)
+        return scaled(self.raw[rows], self.mean, partial(_in_words, np.arange(len(self.raw))[None, rows]))
 
     def of_epoch(self, order: NDArray[np.int64] | None, size: int) -> Numbers:
         """All weights in the order in which rows are stored, scaled by minibatches of `size` rows of an order."""
         found = np.empty_like(self.raw)
-        for start in range(0, len(found), size):
-            rows = slice(start, start + size) if order is None else order[start : start + size]
-            found[rows] = self.of_minibatch(rows)
+        numbers = np.arange(len(found)) if order is None else order
+        whole = len(found) // size * size
+        for minibatches in (numbers[:whole].reshape(-1, size), numbers[whole:].reshape(1, -1)):
+            if minibatches.size:
+                found[minibatches] = scaled(self.raw[minibatches], self.mean, partial(_in_words, minibatches))
         return found
+
+
+def _in_words(minibatches: NDArray[np.int64], k: int) -> str:
+    """The rows of the k-th minibatch."""
+    rows = minibatches[k]
+    few = ", ".join(map(str, rows[:5] + 1)) + (", …" if len(rows) > 5 else "")
+    return f"a minibatch of the {len(rows)} rows {few} (counted from 1)"
 
 
 def balanced(counts: NDArray[Any]) -> tuple[float, ...]:

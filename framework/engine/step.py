@@ -311,7 +311,7 @@ class TrainStep:
     def prepare_weights(self, sample_weight: Any, rows: int) -> Array:
         """Checked weights of the rows of a minibatch on the backend, for `run`; for a mean loss their mean is scaled to 1."""
         weights = checked_weights(sample_weight, rows, self.backend)
-        weights = scaled(weights, self.loss.reduction == "mean", lambda: f"all {rows} rows")
+        weights = scaled(weights, self.loss.reduction == "mean", lambda _: f"all {rows} rows")
         return self.backend.asarray(weights, self.model.dtype)
 
     def balance(self, class_weights: tuple[float, ...] | None) -> None:
