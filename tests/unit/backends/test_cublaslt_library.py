@@ -76,7 +76,7 @@ def test_the_real_library_takes_what_plans_describe():
     loaded = library.load()
     real = CublasLt.__new__(CublasLt)
     real._library, real._handle = loaded, 0
-    assert real.version >= 120000
+    assert loaded.cublasLtGetVersion() >= 120000
     layout = real.layout(DataType.bfloat16, 7, 5, 8, 3, 64)
     descriptor = real.descriptor(
         Compute.tf32, True, False, Epilogue.DRELU_BGRAD, 0x1000, DataType.float32, 0x2000, 256
