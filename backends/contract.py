@@ -240,10 +240,18 @@ class Backend:
         self, a: Array, b: Array, out: Array, transpose_a: bool = False, transpose_b: bool = False,
         accumulate: bool = False,
     ) -> None:  # fmt: skip
-        """out = op(a) op(b), where op is the transpose if requested; with `accumulate` the product is added to `out`."""
+        """out = op(a) op(b), where op is the transpose if requested; with `accumulate` the product is added to `out`.
+
+        Args: a, b, out – matrices, or stacks [count, …, …] of as many matrices, which are multiplied in pairs.
+        """
         self.require(a, b, out)
-        a, b = a.T if transpose_a else a, b.T if transpose_b else b
-        if a.shape[1] != b.shape[0] or (a.shape[0], b.shape[1]) != tuple(out.shape):
+        if len(out.shape) == 3:
+            a, b = (self.xp.permute_dims(x, (0, 2, 1)) if turn else x for x, turn in ((a, transpose_a), (b, transpose_b)))
+        else:
+            a, b = a.T if transpose_a else a, b.T if transpose_b else b
+        stack = tuple(out.shape[:-2])
+        wanted = ((*stack, out.shape[-2], a.shape[-1]), (*stack, a.shape[-1], out.shape[-1]))
+        if (tuple(a.shape), tuple(b.shape)) != wanted:
             raise ShapeError(
                 f"expected a product [m, k] [k, n] into [m, n]; got {tuple(a.shape)} {tuple(b.shape)} into "
                 f"{tuple(out.shape)}; check the widths"

@@ -32,6 +32,22 @@ def matmul(backend: Backend, sizes: Sizes, dtype: str, transposes: str, accumula
         exactly(results[1], results[0], f"{(m, k, n)}, a second time")
 
 
+@check("products", dtype=REALS, transposes=TRANSPOSES)
+def stacks(backend: Backend, sizes: Sizes, dtype: str, transposes: str) -> None:  # noqa: ARG001
+    """Stacks of matrices, also parts of larger arrays, are multiplied in pairs."""
+    first, second = (letter == "t" for letter in transposes)
+    a = normal(dtype, (3, 5, 4) if first else (3, 4, 5), "a")
+    b = normal(dtype, (3, 6, 5) if second else (3, 5, 6), "b")
+    turned = a.transpose(0, 2, 1) if first else a, b.transpose(0, 2, 1) if second else b
+    reference = np.matmul(*(x.astype(np.float64) for x in turned))
+    out = backend.zeros((3, 4, 6), dtype)
+    backend.matmul(backend.asarray(a), backend.asarray(b), out, first, second)
+    close(host(backend, out, (3, 4, 6), dtype, "stack"), reference, dtype, "product")
+    backend.matmul(backend.asarray(a[1:]), backend.asarray(b[1:]), out[:2, ...], first, second, True)
+    reference[:2] += reference[1:].copy()
+    close(host(backend, out, (3, 4, 6), dtype, "stack"), reference, dtype, "product", "added to some")
+
+
 @check("products", dtype=REALS)
 def parts_of_a_flat_array(backend: Backend, sizes: Sizes, dtype: str) -> None:  # noqa: ARG001
     """Operands and result may be reshaped parts of flat arrays, like parameters and gradients; nothing else is written."""

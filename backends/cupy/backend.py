@@ -159,7 +159,7 @@ class CupyBackend(Backend):
     # Products and formulas
 
     def _matmul(self, a: Array, b: Array, out: Array, accumulate: bool) -> None:
-        if is_narrow(a) or is_narrow(b) or is_narrow(out):
+        if is_narrow(a) or is_narrow(b) or is_narrow(out) or (accumulate and len(out.shape) == 3):
             super()._matmul(a, b, out, accumulate)
         elif not accumulate:
             self.xp.matmul(a, b, out=out)

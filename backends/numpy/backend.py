@@ -108,6 +108,9 @@ class NumpyBackend(Backend):
     def _matmul(self, a: Array, b: Array, out: Array, accumulate: bool) -> None:
         if 2 in (a.itemsize, b.itemsize, out.itemsize):
             super()._matmul(a, b, out, accumulate)
+        elif len(out.shape) == 3:
+            for one in zip(a, b, out, strict=True):
+                multiply(*one, accumulate, self.own_products)
         else:
             multiply(a, b, out, accumulate, self.own_products)
 

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any
 
-from ...backends import Array
+from ...backends import Array, Backend
 from ...errors import HyperparameterError
 from ...kernels.formula import Formula
 from ...kernels.formulas import reach
@@ -42,10 +42,10 @@ STEP = frozenset({"weight_decay", "l1_proximal", AVERAGE, MASK})
 class Muon(Optimizer):
     """theta -= lr s NS(b m + (1 - b) g) for hidden matrices, m = b m + (1 - b) g; AdamW with adam_lr for all other parameters.
 
-    NS makes the singular values nearly 1 by Newton-Schulz steps X = a X + (b A + c A^2) X with A = X X^T, beginning at
-    X / (||X|| + epsilon); (a, b, c) = (3.4445, -4.7750, 2.0315). Products are computed in bfloat16 on `cuda`, unless the
-    parameters are in float64, and in the type of the parameters elsewhere. A step is two kernels over the arena and three
-    products and two small kernels per matrix and Newton-Schulz step.
+    NS makes the singular values nearly 1 by Newton-Schulz steps X = a X + (b A + c A^2) X with A = X X^T, beginning at X /
+    (||X|| + epsilon); (a, b, c) = (3.4445, -4.7750, 2.0315). Products are computed in bfloat16 on `cuda`, unless the parameters
+    are in float64, and in the type of the parameters elsewhere. A step is two kernels over the arena; between them are three
+    products and two small kernels per Newton-Schulz step and shape, as matrices of equal shape are multiplied together.
 
     Args: lr – of the matrices, default 0.02; momentum – b, default 0.95; nesterov – False orthogonalises m itself;
         bias_correction – whether m and g are divided by 1 - b^(t+1) and 1 - b^t, default False; newton_schulz_steps – default
@@ -137,8 +137,12 @@ class _MuonState(OptimizerState):
         self._views = arena.views_of(self.direction)
         self._norms, self._factors = (backend.zeros((count,), arena.dtype) for _ in range(2))
         narrow = arena.dtype == "float32" and not backend.on_host and "bfloat16" in backend.precisions
-        self._computed = "bfloat16" if narrow else arena.dtype
-        self._buffers: dict[tuple[int, ...], tuple[Array, ...]] = {}
+        computed = "bfloat16" if narrow else arena.dtype
+        shapes = [tuple(parameter.shape) for parameter in self.matrices]
+        self._stacks = [
+            _Stack(backend, shape, [k for k, other in enumerate(shapes) if other == shape], computed, arena.dtype)
+            for shape in dict.fromkeys(shapes)
+        ]
         self._scales = backend.asarray([1.0 if s is None else s for s in self.scales], arena.dtype)
 
     @property
@@ -206,34 +210,56 @@ class _MuonState(OptimizerState):
     def _orthogonalise(self) -> None:
         """Newton-Schulz steps on the direction of each matrix."""
         backend, own = self.arena.backend, self.optimizer
-        views = [self._views[parameter] for parameter in self.matrices]
-        for position, view in enumerate(views):
-            self._norms[position] = backend.sum_of_squares(backend.xp.reshape(view, (-1,)))
+        for position, parameter in enumerate(self.matrices):
+            start, stop = self.arena.ranges[parameter]
+            self._norms[position] = backend.sum_of_squares(self.direction[start:stop])
         backend.map(inverse_norm, self._factors, self._norms, own.epsilon)
-        for position, view in enumerate(views):
-            x, product, gram, square, rows = self._buffers_for(tuple(view.shape))
-            rows[...] = self._factors[position]
-            backend.map(scaled_rows, x, view, rows)
+        for stack in self._stacks:
+            views = [self._views[self.matrices[position]] for position in stack.positions]
+            stack.begin(backend, views, self._factors)
             for step in range(own.newton_schulz_steps):
-                self._newton_schulz(x, product, gram, square, view if step == own.newton_schulz_steps - 1 else x)
+                stack.improve(backend, views if step == own.newton_schulz_steps - 1 else None)
 
-    def _newton_schulz(self, x: Array, product: Array, gram: Array, square: Array, out: Array) -> None:
-        """out = a x + (b A + c A^2) x, with A = x x^T, or x (b A + c A^2), with A = x^T x if that is smaller."""
-        (a, b, c), matmul = COEFFICIENTS, self.arena.backend.matmul
-        wide = x.shape[0] <= x.shape[1]
-        matmul(x, x, gram, transpose_a=not wide, transpose_b=wide)
-        matmul(gram, gram, square)
-        self.arena.backend.map(weighted_sum, square, gram, square, b, c)
-        if wide:
-            matmul(square, x, product)
-        else:
-            matmul(x, square, product)
-        self.arena.backend.map(weighted_sum, out, x, product, a, 1.0)
 
-    def _buffers_for(self, shape: tuple[int, ...]) -> tuple[Array, ...]:
-        """x, a product of that shape, A, A^2, and a number for each row; matrices of one shape share them."""
-        if shape not in self._buffers:
-            small, empty = (min(shape),) * 2, self.arena.backend.empty
-            made = [empty(s, self._computed) for s in (shape, shape, small, small)]
-            self._buffers[shape] = (*made, empty(shape[:1], self.arena.dtype))
-        return self._buffers[shape]
+class _Stack:
+    """Matrices of one shape, which are orthogonalised together.
+
+    Attributes: positions – of the matrices among those of the state.
+    Args: dtype – in which they are computed; master – type of the parameters.
+    """
+
+    def __init__(self, backend: Backend, shape: tuple[int, ...], positions: list[int], dtype: str, master: str) -> None:
+        count, least = len(positions), min(shape)
+        self.positions = positions
+        self._wide = shape[0] <= shape[1]
+        shapes = ((count, *shape), (count, *shape), (count, least, least), (count, least, least))
+        self._x, self._product, self._gram, self._square = (backend.empty(s, dtype) for s in shapes)
+        self._pairs = [(self._x[k, ...], self._product[k, ...]) for k in range(count)]
+        self._rows = backend.empty(shape[:1], master)
+
+    def begin(self, backend: Backend, views: list[Array], factors: Array) -> None:
+        """x = factor view for each matrix, with the factor at its position."""
+        for (x, _), view, position in zip(self._pairs, views, self.positions, strict=True):
+            self._rows[...] = factors[position]
+            backend.map(scaled_rows, x, view, self._rows)
+
+    def improve(self, backend: Backend, views: list[Array] | None) -> None:
+        """x = a x + (b A + c A^2) x, with A = x x^T; or a x + x (b A + c A^2), with A = x^T x if that is smaller.
+
+        Args: views – to which the result is written, in the last step; None for x.
+        """
+        a, b, c = COEFFICIENTS
+        x, product, gram, square = self._x, self._product, self._gram, self._square
+
+        def flat(array: Array) -> Array:
+            return backend.xp.reshape(array, (-1,))
+
+        backend.matmul(x, x, gram, transpose_a=not self._wide, transpose_b=self._wide)
+        backend.matmul(gram, gram, square)
+        backend.map(weighted_sum, flat(square), flat(gram), flat(square), b, c)
+        backend.matmul(*((square, x) if self._wide else (x, square)), product)
+        if views is None:
+            backend.map(weighted_sum, flat(x), flat(x), flat(product), a, 1.0)
+            return
+        for (one, other), view in zip(self._pairs, views, strict=True):
+            backend.map(weighted_sum, view, one, other, a, 1.0)

@@ -95,6 +95,37 @@ def test_a9_a_small_cnn_trains_as_on_numpy(pooling) -> None:
     np.testing.assert_allclose(runs[1][1], runs[0][1], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(("precision", "allowed"), [("float64", 1e-12), ("float32", 1e-5)])
+@pytest.mark.parametrize("kind", ["Muon", "ScheduleFreeAdamW", "AdamW"])
+def test_averages_and_matrices_are_those_of_numpy(kind, precision, allowed, monkeypatch, cuda) -> None:
+    """Two matrices of one shape are multiplied together.
+
+    In float32 Muon multiplies in bfloat16. Gradients here have rank 2, as there are three classes, and Newton-Schulz steps
+    multiply what rounding leaves of the other directions by up to 3.4 each, so the distance as a whole is what is bounded.
+    """
+    monkeypatch.setattr(cuda, "fuses", False)
+    ends = []
+    for name in ("numpy", "cuda"):
+        average = fs.EMA(0.8) if kind != "ScheduleFreeAdamW" else None
+        optimizer = getattr(fs, kind)(1e-2, weight_decay=0.1)
+        model = fs.mlp([5, 6, 6, 6, 3], activation="tanh")
+        step = fs.TrainStep(
+            model, fs.SoftmaxCrossEntropy(), optimizer, seed=3, backend=name, precision=precision, average=average
+        )  # fmt: skip
+        start = np.array(step.model.arena.values)
+        for _ in range(4):
+            step(X, Y)
+        trained = np.array(step.model.arena.values)
+        step.show_average()
+        ends.append((trained - start, np.array(step.model.arena.values) - start))
+    for ours, wanted in zip(ends[1], ends[0], strict=True):
+        if kind == "Muon" and precision == "float32":
+            assert np.linalg.norm(ours - wanted) < 0.1 * np.linalg.norm(wanted)
+        else:
+            np.testing.assert_allclose(ours, wanted, rtol=0.0, atol=allowed)
+    assert np.abs(ends[0][0] - ends[0][1]).max() > 1e-4
+
+
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
 def test_g7_embeddings_train_as_on_numpy(precision, monkeypatch, cuda) -> None:
     pytest.importorskip("ml_dtypes", reason="needs ml_dtypes: pip install ml_dtypes")

@@ -130,10 +130,12 @@ class _Layout:
     rows: int
     columns: int
     leading: int
+    count: int = 1
+    offset: int = 0
 
     @property
     def bytes(self) -> int:
-        """From the first element to the last."""
+        """From the first element to the last of one matrix."""
         return ((self.columns - 1) * self.leading + self.rows) * ITEM_BYTES[self.dtype] if self.rows and self.columns else 0
 
 
@@ -184,9 +186,9 @@ class FakeCublasLt(CublasLt):
         self.live[handle] = thing
         return handle
 
-    def layout(self, dtype: DataType, rows: int, columns: int, leading: int) -> int:
+    def layout(self, dtype: DataType, rows: int, columns: int, leading: int, count: int = 1, offset: int = 0) -> int:
         """See CublasLt."""
-        return self._new_handle(_Layout(DataType(dtype), rows, columns, leading), "a new layout")
+        return self._new_handle(_Layout(DataType(dtype), rows, columns, leading, count, offset), "a new layout")
 
     def descriptor(
         self, compute: Compute, transpose_a: bool, transpose_b: bool, epilogue: Epilogue, vector: int, vector_type: DataType,
@@ -214,7 +216,9 @@ class FakeCublasLt(CublasLt):
         """Whether the real library would take these."""
         d = self._of(_Descriptor, descriptor)
         a, b, out = (self._of(_Layout, handle) for handle in layouts)
-        if any(x.leading < x.rows or x.rows < 1 or x.columns < 1 for x in (a, b, out)):
+        if any(x.leading < x.rows or x.rows < 1 or x.columns < 1 for x in (a, b, out)) or not a.count == b.count == out.count:
+            return Status.INVALID_VALUE
+        if out.count > 1 and (out.offset * ITEM_BYTES[out.dtype] < out.bytes or d.epilogue is not Epilogue.NONE):
             return Status.INVALID_VALUE
         m, k = (a.columns, a.rows) if d.transpose_a else (a.rows, a.columns)
         inner, n = (b.columns, b.rows) if d.transpose_b else (b.rows, b.columns)
@@ -290,21 +294,21 @@ class FakeCublasLt(CublasLt):
             return Status.INVALID_VALUE
         if workspace_bytes:
             self.device.require_alive("the workspace", workspace, workspace_bytes)
-        first, second, out = (
-            self._matrix(what, address, self._of(_Layout, handle))
-            for what, address, handle in (("A", a, a_layout), ("B", b, b_layout), ("D", d, d_layout))
-        )
-        if np.shares_memory(out, first) or np.shares_memory(out, second):
-            raise Fault("expected a result apart from the operands; got one that overlaps them")
         word: Any = ctypes.c_double if how.compute is Compute.float64 else ctypes.c_float
         scale, keep = (word.from_address(address).value for address in (alpha, beta))
         self.products += 1
         graph = self.device.streams.graph
-        if graph is None:
-            self._compute(how, first, second, out, scale, keep)
-        else:
-            # What the descriptor points at is read now, the matrices when the graph is launched.
-            graph.append(partial(self._compute, copy(how), first, second, out, scale, keep))
+        places = (("A", a, a_layout), ("B", b, b_layout), ("D", d, d_layout))
+        given = [(what, address, self._of(_Layout, handle)) for what, address, handle in places]
+        for k in range(given[0][2].count):
+            first, second, out = (self._matrix(what, at + k * x.offset * ITEM_BYTES[x.dtype], x) for what, at, x in given)
+            if np.shares_memory(out, first) or np.shares_memory(out, second):
+                raise Fault("expected a result apart from the operands; got one that overlaps them")
+            if graph is None:
+                self._compute(how, first, second, out, scale, keep)
+            else:
+                # What the descriptor points at is read now, the matrices when the graph is launched.
+                graph.append(partial(self._compute, copy(how), first, second, out, scale, keep))
         return Status.SUCCESS
 
     def _matrix(self, what: str, address: int, layout: _Layout) -> Array:

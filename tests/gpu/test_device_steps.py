@@ -47,6 +47,9 @@ CASES = {
     "bfloat16, states too": (lambda: fs.AdamW(1e-3, state_dtype="bfloat16"), {"precision": "bfloat16"}, {}),
     "float16": (lambda: fs.AdamW(1e-3, clip_norm=1.0), {"precision": "float16"}, {}),
     "LAMB": (lambda: fs.LAMB(1e-3), {}, {}),
+    "Muon": (lambda: fs.Muon(1e-2), {}, {}),
+    "Schedule-Free AdamW": (lambda: fs.ScheduleFreeAdamW(1e-3, warmup_steps=20), {}, {}),
+    "an average": (lambda: fs.AdamW(1e-3), {"average": fs.EMA(0.99)}, {}),
     "one cycle": (lambda: fs.Momentum(0.05), {}, {"schedule": fs.OneCycle}),
 }
 

@@ -86,6 +86,13 @@ class DescriptorAttribute(IntEnum):
     BIAS_DATA_TYPE = 26
 
 
+class LayoutAttribute(IntEnum):
+    """cublasLtMatrixLayoutAttribute_t."""
+
+    BATCH_COUNT = 5
+    STRIDED_BATCH_OFFSET = 6
+
+
 class PreferenceAttribute(IntEnum):
     """cublasLtMatmulPreferenceAttributes_t."""
 

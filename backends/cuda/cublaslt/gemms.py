@@ -92,13 +92,14 @@ class Gemms:
             plan.run(a, b, out, self._workspace(stream), WORKSPACE_BYTES, stream)
 
     def matmul(self, a: Array, b: Array, out: Array, accumulate: bool = False, tf32: bool = False) -> None:
-        """out = a b, or out += a b with `accumulate`, for non-empty arrays [m, k], [k, n] and [m, n].
+        """out = a b, or out += a b with `accumulate`, for non-empty arrays [m, k], [k, n] and [m, n], or stacks of them.
 
         Raises: Unsuited for types and strides that cuBLASLt does not support, or if it has no algorithm.
         """
         where = self.device.address
         first, second, target = where(a), where(b), where(out)
-        alignment = alignment_of(first, second, target)
+        between = (x.strides[0] for x in (a, b, out) if len(x.shape) == 3)
+        alignment = alignment_of(first, second, target, *between)
         key = (
             a.shape, a.strides, b.shape, b.strides, out.shape, out.strides, a.dtype, b.dtype, out.dtype, accumulate, tf32,
             alignment,

@@ -22,6 +22,7 @@ from .codes import (
     DataType,
     DescriptorAttribute,
     Epilogue,
+    LayoutAttribute,
     PreferenceAttribute,
     Status,
 )
@@ -85,6 +86,7 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "cublasLtCreate": (_ADDRESS,),
     "cublasLtDestroy": (_ADDRESS,),
     "cublasLtMatrixLayoutCreate": (_ADDRESS, _INT, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_int64),
+    "cublasLtMatrixLayoutSetAttribute": (_ADDRESS, _INT, _ADDRESS, _SIZE),
     "cublasLtMatrixLayoutDestroy": (_ADDRESS,),
     "cublasLtMatmulDescCreate": (_ADDRESS, _INT, _INT),
     "cublasLtMatmulDescSetAttribute": (_ADDRESS, _INT, _ADDRESS, _SIZE),
@@ -124,9 +126,14 @@ class CublasLt:
         self._call(name, ctypes.byref(handle), *arguments)
         return int(handle.value or 0)
 
-    def layout(self, dtype: DataType, rows: int, columns: int, leading: int) -> int:
-        """A column-major matrix layout."""
-        return self._made("MatrixLayoutCreate", dtype, rows, columns, leading)
+    def layout(self, dtype: DataType, rows: int, columns: int, leading: int, count: int = 1, offset: int = 0) -> int:
+        """A column-major matrix layout; count, offset – of matrices in a stack, with so many elements from one to the next."""
+        handle = self._made("MatrixLayoutCreate", dtype, rows, columns, leading)
+        if count > 1:
+            of = LayoutAttribute
+            values: dict[int, Any] = {of.BATCH_COUNT: ctypes.c_int32(count), of.STRIDED_BATCH_OFFSET: ctypes.c_int64(offset)}
+            self._set("MatrixLayoutSetAttribute", handle, values)
+        return handle
 
     def descriptor(
         self, compute: Compute, transpose_a: bool, transpose_b: bool, epilogue: Epilogue, vector: int, vector_type: DataType,
@@ -146,7 +153,7 @@ class CublasLt:
         return handle
 
     def _set(self, call: str, handle: int, values: Mapping[int, Any]) -> None:
-        """Sets attributes of a descriptor or a preference, given as ctypes values."""
+        """Sets attributes of a descriptor, a layout or a preference, given as ctypes values."""
         for which, value in values.items():
             self._call(call, handle, which, ctypes.byref(value), ctypes.sizeof(value))
 

@@ -31,8 +31,9 @@ class ProductPlan:
         self._matmul = library.matmul
         self._layouts: list[int] = []
         self._descriptors: list[int] = []
-        for x, kind in ((problem.a, problem.dtype), (problem.b, problem.dtype), (problem.out, problem.out_type)):
-            self._layouts.append(library.layout(kind, x.rows, x.columns, x.leading))
+        operands, kinds = (problem.a, problem.b, problem.out), (problem.dtype, problem.dtype, problem.out_type)
+        for x, kind, offset in zip(operands, kinds, problem.offsets, strict=True):
+            self._layouts.append(library.layout(kind, x.rows, x.columns, x.leading, problem.count, offset))
         self.layouts: Layouts = (self._layouts[0], self._layouts[1], self._layouts[2])
         self.descriptor = library.descriptor(
             problem.compute, problem.a.transposed, problem.b.transposed, problem.epilogue, vector, problem.vector_type, aux,

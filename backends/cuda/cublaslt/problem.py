@@ -6,7 +6,7 @@ our a, and its m is the number of columns of out.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ....errors import ShapeError
 from ...arrays import Array
@@ -58,7 +58,8 @@ class ProductProblem:
 
     Attributes: dtype – of both operands; out_type; compute – type of the computation; a, b, out – in cuBLASLt's order;
         accumulate – whether the product is added to `out`; alignment – bytes that divide all addresses; epilogue; vector_type –
-        of the bias or its gradient; aux_leading – leading dimension of the mask or the saved input.
+        of the bias or its gradient; aux_leading – leading dimension of the mask or the saved input; count – number of products
+        of matrices in stacks; offsets – elements from one matrix to the next of a, b and out, in cuBLASLt's order.
     """
 
     dtype: DataType
@@ -72,6 +73,8 @@ class ProductProblem:
     epilogue: Epilogue = Epilogue.NONE
     vector_type: DataType = DataType.float32
     aux_leading: int = 0
+    count: int = 1
+    offsets: tuple[int, int, int] = (0, 0, 0)
 
     @classmethod
     def of(
@@ -80,8 +83,14 @@ class ProductProblem:
     ) -> ProductProblem:  # fmt: skip
         """out = a b for arrays [m, k], [k, n] and [m, n]; a and b may be transposes of row-major arrays.
 
+        All three may be stacks of as many matrices.
+
         Raises: Unsuited; ShapeError if the shapes do not fit.
         """
+        if len(out.shape) == 3:
+            one = cls.of(a[0], b[0], out[0], accumulate, alignment, tf32)
+            offsets = tuple(x.strides[0] // ITEM_BYTES[data_type(x)] for x in (b, a, out))
+            return replace(one, count=int(out.shape[0]), offsets=offsets)
         if a.shape[1] != b.shape[0] or tuple(out.shape) != (a.shape[0], b.shape[1]):
             raise ShapeError(
                 f"expected a product [m, k] [k, n] into [m, n]; got {tuple(a.shape)} {tuple(b.shape)} into {tuple(out.shape)}; "
@@ -112,6 +121,7 @@ class ProductProblem:
             f"{self.dtype.name} {self.out_type.name} {self.compute.name} {letters} {m}x{n}x{k} ld {self.a.leading} "
             f"{self.b.leading} {self.out.leading} beta {int(self.accumulate)} epilogue {int(self.epilogue)} "
             f"{self.vector_type.name} {self.aux_leading} align {self.alignment}"
+            + (f" count {self.count} offsets {' '.join(map(str, self.offsets))}" if self.count > 1 else "")
         )
 
 

@@ -105,7 +105,7 @@ class PlannedProducts:
         gemms = self.gemms(backend)
         if gemms is None:
             backend._product(a, b, out, accumulate)
-        elif not a.shape[1]:
+        elif not a.shape[-1]:
             if not accumulate:
                 backend.fill(out, 0.0)
         elif out.size:

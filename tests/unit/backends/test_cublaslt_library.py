@@ -76,8 +76,8 @@ def test_the_real_library_takes_what_plans_describe():
     loaded = library.load()
     real = CublasLt.__new__(CublasLt)
     real._library, real._handle = loaded, 0
-    assert real.version >= 120000
-    layout = real.layout(DataType.bfloat16, 7, 5, 8)
+    assert loaded.cublasLtGetVersion() >= 120000
+    layout = real.layout(DataType.bfloat16, 7, 5, 8, 3, 64)
     descriptor = real.descriptor(
         Compute.tf32, True, False, Epilogue.DRELU_BGRAD, 0x1000, DataType.float32, 0x2000, 256
     )  # fmt: skip
@@ -92,9 +92,9 @@ def test_the_real_library_takes_what_plans_describe():
             ctypes.c_void_p(descriptor), int(attribute), ctypes.byref(value), ctypes.c_size_t(size), ctypes.byref(written)
         )
         assert (status, value.value, written.value) == (0, wanted, size), attribute
-    for attribute, wanted in ((0, 14), (2, 7), (3, 5), (4, 8)):
+    for attribute, wanted in ((0, 14), (2, 7), (3, 5), (4, 8), (5, 3), (6, 64)):
         value, written = ctypes.c_uint64(0), ctypes.c_size_t()
-        size = 4 if attribute == 0 else 8
+        size = 4 if attribute in (0, 5) else 8
         status = loaded.cublasLtMatrixLayoutGetAttribute(
             ctypes.c_void_p(layout), attribute, ctypes.byref(value), ctypes.c_size_t(size), ctypes.byref(written)
         )
