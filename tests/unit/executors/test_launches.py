@@ -34,7 +34,7 @@ OPTIMIZER_CASES = {
 }
 for name in [name for name, kind in OPTIMIZER_CASES.items() if getattr(kind, "full_batch", False)]:
     del OPTIMIZER_CASES[name]
-ONE_BY_ONE = ("LAMB", "Nesterov, look-ahead")
+ONE_BY_ONE = ("LAMB", "Muon", "Nesterov, look-ahead")
 SCHEDULES = {
     "constant": dict,
     "by epoch": lambda: {"schedule": fs.StepDecay(every=1)},
