@@ -95,11 +95,13 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def _remove_abandoned(folder: Path) -> None:
-    with contextlib.suppress(OSError):  # another process may be faster
-        for entry in os.scandir(folder):
-            unfinished = entry.name.startswith(_UNFINISHED) and entry.name.endswith(".tmp")
-            if unfinished and time.time() - entry.stat().st_mtime > ABANDONED:
-                os.unlink(entry)
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if not (entry.name.startswith(_UNFINISHED) and entry.name.endswith(".tmp")):
+                continue
+            with contextlib.suppress(OSError):  # another process may be faster
+                if time.time() - entry.stat().st_mtime > ABANDONED:
+                    os.unlink(entry)
 
 
 def store(name: str, text: str) -> str | None:

@@ -155,6 +155,36 @@ def test_what_killed_processes_left_is_removed_by_the_next_write(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["products.json", "products.tmp", "tmpijklmnop.tmp"]
 
 
+@pytest.mark.filterwarnings("error")
+def test_one_that_another_process_removes_meanwhile_is_no_error(tmp_path, monkeypatch):
+    for name in ("tmpabcdefgh.tmp", "tmpijklmnop.tmp"):
+        (tmp_path / name).write_bytes(b"half")
+        os.utime(tmp_path / name, (time.time() - 2.0 * cache.ABANDONED,) * 2)
+    there, asked = os.scandir, []
+
+    class Vanished:
+        def __init__(self, entry):
+            self.name, self.path = entry.name, entry.path
+
+        def stat(self):
+            asked.append(self.name)
+            raise FileNotFoundError(self.name)
+
+    class Entries:
+        def __init__(self, folder):
+            self.listed = there(folder)
+
+        def __enter__(self):
+            return map(Vanished, self.listed)
+
+        def __exit__(self, *raised):
+            self.listed.close()
+
+    monkeypatch.setattr(os, "scandir", Entries)
+    cache.write_whole(tmp_path / "products.json", b"whole")
+    assert sorted(asked) == ["tmpabcdefgh.tmp", "tmpijklmnop.tmp"]
+
+
 @pytest.mark.parametrize("cold", [3])
 def test_processes_that_start_cold_together(tmp_path, cold):
     code = "from test_cache import kernel, works; print(works(kernel()))"
