@@ -143,6 +143,8 @@ def _text(arrow: Any, column: Any, strip: bool = False) -> TextColumn:
     coded = coded.unify_dictionaries()
     texts: list[str | None] = coded.chunk(0).dictionary.to_pylist()
     codes = _codes(arrow, [chunk.indices for chunk in coded.chunks])
+    if not (codes.min() >= -1 and codes.max() < len(texts)):
+        raise ValueError(f"index {codes.min() if codes.min() < -1 else codes.max()} into a dictionary of {len(texts)} texts")
     if strip:
         texts = [None if text is None else text.strip() or None for text in texts]
     if None not in (different := set(texts)) and len(different) == len(texts):

@@ -189,3 +189,11 @@ def test_bytes_that_are_no_text_are_refused():
 def test_text_comes_back(cells, chunks):
     assert column_of(column(cells, arrow.string(), chunks), "a").tolist() == cells
     assert column_of(column(cells, arrow.string(), chunks).dictionary_encode(), "a").tolist() == cells
+
+
+@pytest.mark.parametrize("code", [3, 100, -2])
+def test_indices_outside_of_a_dictionary_are_damage(code):
+    indices = arrow.array([0, 1, code], arrow.int32())
+    made = arrow.DictionaryArray.from_arrays(indices, arrow.array(["a", "b", "c"]), safe=False)
+    with pytest.raises(DataFileError, match=f"t.parquet, column 'a': .*index {code} into a dictionary of 3 texts"):
+        column_of(arrow.chunked_array([made]), "a", "t.parquet")
