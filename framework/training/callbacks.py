@@ -85,9 +85,10 @@ class ProgressBar(Callback):
             self._moved = now
             self._progress.update(self._task, completed=self._finished + done / total)
 
-    def on_epoch_end(self, trainer: Any, row: dict[str, float]) -> None:  # noqa: ARG002
+    def on_epoch_end(self, trainer: Any, row: dict[str, float]) -> None:
         """Moves the bar to the end of the epoch."""
-        figures = [f"{k} {v:.4f}" for k, v in row.items() if k.endswith(("loss", "accuracy", "r2"))]
+        names = {*trainer.metrics, *(f"val_{name}" for name in trainer.metrics)}
+        figures = [f"{k} {v:.4f}" for k, v in row.items() if k.endswith(("loss", "accuracy", "r2")) or k in names]
         self._progress.update(self._task, completed=self._finished + 1, description="  ".join(figures))
 
     def on_fit_end(self, trainer: Any) -> None:  # noqa: ARG002
