@@ -58,8 +58,8 @@ def predictions(of: Predicted, outputs: NDArray[Any], targets: NDArray[Any], wei
         of weight 0 are left out.
     """
     if weights is not None and not weights.all():
-        kept = weights > 0.0
-        outputs, targets, weights = outputs[kept], targets[kept], weights[kept]
+        weighed = weights > 0.0
+        outputs, targets, weights = outputs[weighed], targets[weighed], weights[weighed]
     y = outputs.astype(np.float64)
     if of.kind == "numbers":
         wanted = targets.astype(np.float64)

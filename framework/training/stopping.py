@@ -51,8 +51,8 @@ class EarlyStopping(StoppingRule):
     Args: patience – p, epochs without improvement, >= 1; monitor – a column of the history, default "val_loss" (accuracy, R²
         and scorers improve when they increase); smallest_change – an improvement must be larger than this, default 0;
         restore_best – default True; restore_optimizer – whether to restore optimiser states, step count, learning rate and
-        momentum with the parameters, default False: needed only to continue training from there; it doubles their memory;
-        mode – "min" or "max" for a metric whose direction is not known, such as one that a callback adds (see Callback.columns).
+        momentum with the parameters, default False: needed only to continue training from there; it doubles their memory; mode
+        – "min" or "max" for a metric whose direction is not known, such as one that a callback adds (see Callback.columns).
     Attributes: best_epoch – of this fit, counted from 1; best – its metric (with opposite sign where larger is better).
     Source: notes 002, "Early stopping"; 000, section 19.123.3.
     """
