@@ -59,7 +59,8 @@ def evaluate(
             total += backend.item(losses)
             if metrics:
                 # Copies, as the evaluator and the feed use their buffers again.
-                collected.append((np.array(backend.to_numpy(results)), np.array(backend.to_numpy(wanted))))
+                host = backend.to_numpy(backend.wide(results)), backend.to_numpy(wanted)
+                collected.append((np.array(host[0]), np.array(host[1])))
             if loss.predicts_numbers:
                 errors = backend.wide(results) - wanted
                 squares += backend.item(xp.sum(weighed(errors**2, weights)))
@@ -104,6 +105,8 @@ def require_metrics(step: Step, metrics: Mapping[str, Measure], weighted: bool) 
     Args: weighted – whether the rows that are evaluated have weights.
     Raises: HyperparameterError for one that does not apply.
     """
+    if not metrics:
+        return {}
     of = predicted_by(step)
     for metric in metrics.values():
         metric.require(of, weighted)

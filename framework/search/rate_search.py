@@ -166,8 +166,8 @@ def sweep_learning_rate(
     which s decreases most over a tenth of the sweep, so that single minibatches have little influence. Afterwards parameters,
     optimiser state, step count and learning rate are restored bit for bit.
 
-    Args: x, y, batch_size, sample_weight – as in Trainer.fit; low < high – default 1e-6 and 10; steps – n >= 10, default 100; smoothing – b in
-        [0, 1), default 0.8.
+    Args: x, y, batch_size, sample_weight – as in Trainer.fit; low < high – default 1e-6 and 10; steps – n >= 10, default 100;
+        smoothing – b in [0, 1), default 0.8.
     Returns: a RateSearch with a trial for every step.
     Raises: HyperparameterError before training; NonFiniteLossError if the first step fails.
     Source: Smith (2017), section 3.3; the notes ask for such a search (002, 003).

@@ -92,6 +92,27 @@ def test_g4_streamed_rows_and_micro_batches_give_the_same():
     assert small == pytest.approx(plain, rel=1e-6)
 
 
+def test_g4_metrics_of_16_bit_outputs():
+    pytest.importorskip("ml_dtypes", reason="needs ml_dtypes: pip install ml_dtypes")
+    for kind, name in (("three classes", "roc_auc_ovr"), ("number", "neg_max_error")):
+        history = fitted(kind, [name], step={"precision": "bfloat16"})[1]
+        assert history[f"val_{name}"][-1] == pytest.approx(fitted(kind, [name])[1][f"val_{name}"][-1], rel=0.05)
+
+
+def test_g4_metrics_of_weights_that_are_trained_with_a_checkpoint(tmp_path):
+    """A fit that is resumed has the metrics of one that was not interrupted; other metrics are refused."""
+    whole = fitted("two classes", {"auc": "roc_auc"}, W, epochs=4)[1]
+    for epochs in (2, 4):
+        fit = {"checkpoint": fs.Checkpoint(tmp_path / "run", best="val_auc"), "resume": "auto"}
+        stop = fs.EarlyStopping(9, "val_auc", restore_best=False)
+        history = fitted("two classes", {"auc": "roc_auc"}, W, epochs=epochs, callbacks=[stop], fit=fit)[1]
+    assert history["val_auc"] == whole["val_auc"]
+    assert stop.best_epoch == history.best("val_auc")["epoch"]
+    with pytest.raises(fs.CheckpointError, match="metrics"):
+        fit["checkpoint"] = fs.Checkpoint(tmp_path / "run")
+        fitted("two classes", ["roc_auc"], W, epochs=5, callbacks=[stop], fit=fit)
+
+
 def test_g4_metrics_change_nothing_else():
     plain, with_metrics = (fitted("three classes", metrics, W)[1] for metrics in (None, {"auc": "roc_auc_ovr"}))
     for row, other in zip(plain, with_metrics, strict=True):
