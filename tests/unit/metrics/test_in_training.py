@@ -108,8 +108,8 @@ def test_g4_metrics_of_weights_that_are_trained_with_a_checkpoint(tmp_path):
         history = fitted("two classes", {"auc": "roc_auc"}, W, epochs=epochs, callbacks=[stop], fit=fit)[1]
     assert history["val_auc"] == whole["val_auc"]
     assert stop.best_epoch == history.best("val_auc")["epoch"]
+    fit["checkpoint"] = fs.Checkpoint(tmp_path / "run")
     with pytest.raises(fs.CheckpointError, match="metrics"):
-        fit["checkpoint"] = fs.Checkpoint(tmp_path / "run")
         fitted("two classes", ["roc_auc"], W, epochs=5, callbacks=[stop], fit=fit)
 
 
