@@ -96,6 +96,12 @@ from .framework.engine.step_loss import (
 from .framework.estimators.bagging import (
     Bagging as Bagging,
 )
+from .framework.estimators.mlp_classifier import (
+    MLPClassifier as MLPClassifier,
+)
+from .framework.estimators.mlp_regressor import (
+    MLPRegressor as MLPRegressor,
+)
 from .framework.export.persistence import (
     load as load,
     save as save,

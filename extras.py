@@ -11,7 +11,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "cuda12": ("cupy-cuda12x>=14", "numba-cuda[cu12]>=0.30", "nvidia-cublas-cu12>=12.4", "ml_dtypes>=0.5"),
     "mkl": ("mkl>=2024.2",),
     "precision": ("ml_dtypes>=0.5",),
-    "sklearn": ("scikit-learn>=1.5",),
+    "sklearn": ("scikit-learn>=1.6",),
     "tables": ("pyarrow>=17", "narwhals>=1.30"),
     "plot": ("matplotlib>=3.9",),
     "ensemble": ("joblib>=1.4",),
