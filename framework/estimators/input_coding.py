@@ -57,7 +57,7 @@ def is_transformer(encoder: Any) -> bool:
 
 
 def numbers_of(data: Any) -> Any:
-    """A table of nothing but numbers and booleans as an array, None for one with text or dates.
+    """A table of nothing but numbers and booleans as an array, with NaN where entries are masked; None for text or dates.
 
     What is not two-dimensional, complex, sparse or no table at all is returned for scikit-learn to refuse.
     """
@@ -65,6 +65,8 @@ def numbers_of(data: Any) -> Any:
         return _numbers_of_frame(data)
     if hasattr(data, "tocsr"):
         return data
+    if isinstance(data, np.ma.MaskedArray) and data.dtype.kind in NUMBERS:
+        return np.where(np.ma.getmaskarray(data), np.nan, data.data)
     array = np.asarray(data)
     if array.ndim == 2 and array.dtype.kind in "USTM":
         return None

@@ -127,7 +127,15 @@ class MLPClassifier(base.ClassifierMixin, MLPEstimator):  # type: ignore[name-de
         return found
 
     def _checked_targets(self, y: Any) -> NDArray[Any]:
-        labels: NDArray[Any] = validation.check_array(y, ensure_2d=False, dtype=None, input_name="y", estimator=self)
+        labels: NDArray[Any] = validation.check_array(
+            _without_extension(y), ensure_2d=False, dtype=None, input_name="y", estimator=self
+        )
+        absent = [row for row, label in enumerate(labels.tolist()) if label is None] if labels.dtype == object else []
+        if absent:
+            raise LabelError(
+                f"y: expected a label in every row; got {len(absent)} missing, the first in row {absent[0] + 1} (counted from "
+                "1); drop these rows"
+            )
         multiclass.check_classification_targets(labels)
         kind = multiclass.type_of_target(labels, input_name="y")
         if kind == "multiclass-multioutput":
@@ -207,3 +215,9 @@ class MLPClassifier(base.ClassifierMixin, MLPEstimator):  # type: ignore[name-de
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags
+
+
+def _without_extension(y: Any) -> Any:
+    """Whole numbers and booleans in types of pandas as those of NumPy, if none is missing; scikit-learn makes floats of them."""
+    plain = getattr(getattr(y, "dtype", None), "numpy_dtype", None)
+    return y.to_numpy(dtype=plain) if isinstance(plain, np.dtype) and not y.isna().any() else y

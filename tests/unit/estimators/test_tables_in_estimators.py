@@ -55,6 +55,8 @@ def test_missing_numbers_in_arrays(data):
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame(x, columns=list("abcde"))
     assert np.array_equal(fitted(frame, y).predict_proba(frame), made.predict_proba(x))
+    masked = np.ma.masked_invalid(x)
+    assert np.array_equal(fitted(masked, y).predict_proba(masked), made.predict_proba(x))
 
 
 def test_a_number_that_is_missing_only_later_counts_as_the_mean(data):
@@ -114,3 +116,15 @@ def test_zero_weights_in_frames(people):
     assert not np.array_equal(one.predict_proba(frame), two.predict_proba(frame))
     one.fit(frame, y, weights)
     np.testing.assert_allclose(one.predict_proba(frame), two.predict_proba(frame), rtol=1e-8)
+
+
+@pytest.mark.parametrize("dtype", ["category", "boolean", "Int64", "object"])
+def test_labels_in_types_of_pandas(people, dtype):
+    pandas = pytest.importorskip("pandas")
+    frame, y = people
+    plain = {"boolean": y == "yes", "Int64": (y == "yes").astype(int)}.get(dtype, y)
+    found = fitted(frame, pandas.Series(plain).astype(dtype)).predict(frame)
+    assert found.dtype.kind == {"boolean": "b", "Int64": "i"}.get(dtype, "O")
+    assert np.mean(found == plain) > 0.95
+    with pytest.raises(ValueError, match=r"missing|NaN"):
+        fitted(frame, pandas.Series(plain).astype(dtype).where(np.arange(240) != 3, None))
