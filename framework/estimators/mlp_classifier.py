@@ -218,6 +218,6 @@ class MLPClassifier(base.ClassifierMixin, MLPEstimator):  # type: ignore[name-de
 
 
 def _without_extension(y: Any) -> Any:
-    """Whole numbers and booleans in types of pandas as those of NumPy, if none is missing; scikit-learn makes floats of them."""
+    """Whole numbers and booleans in types of pandas as those of NumPy if none is missing; scikit-learn has floats for them."""
     plain = getattr(getattr(y, "dtype", None), "numpy_dtype", None)
     return y.to_numpy(dtype=plain) if isinstance(plain, np.dtype) and not y.isna().any() else y

@@ -107,3 +107,18 @@ def test_without_scikit_learn_the_error_has_the_line_that_installs_it(name):
     last = done.stderr.rstrip().splitlines()[-1]
     assert last.startswith("fusedstep.errors.MissingDependency: an estimator with scikit-learn's interface needs sklearn")
     assert last.endswith('pip install "scikit-learn>=1.6"')
+
+
+def test_workers_that_are_threads_give_the_same(data):
+    joblib = pytest.importorskip("joblib")
+    x, y = data
+    alone = cross_val_score(classifier(), x, y, cv=4, error_score="raise")
+    with joblib.parallel_config("threading"):
+        assert np.array_equal(cross_val_score(classifier(), x, y, cv=4, n_jobs=4, error_score="raise"), alone)
+
+
+def test_the_backend_in_use_is_taken(data):
+    with fs.use_backend("numpy"):
+        made = classifier().fit(*data)
+    assert made.model_.backend.name == "numpy"
+    assert made.predict(data[0]).shape == (240,)

@@ -7,6 +7,7 @@ import pytest
 
 import fusedstep as fs
 from fusedstep.framework.estimators.input_coding import Standardizer
+from fusedstep.framework.tables.moments import column_moments, weighted_moments
 
 
 def fitted(x, y, **settings):
@@ -128,3 +129,14 @@ def test_labels_in_types_of_pandas(people, dtype):
     assert np.mean(found == plain) > 0.95
     with pytest.raises(ValueError, match=r"missing|NaN"):
         fitted(frame, pandas.Series(plain).astype(dtype).where(np.arange(240) != 3, None))
+
+
+def test_weighted_moments_are_those_of_repeated_rows():
+    rng = np.random.default_rng(0)
+    values = rng.normal(1e3, 5.0, (50, 4)) * np.array([1.0, 1e-200, 1e200, 0.0])
+    counts = rng.integers(1, 5, 50)
+    expected = column_moments(values.repeat(counts, axis=0))
+    for weights in (counts.astype(float), counts * 1e300):
+        for found, wanted in zip(weighted_moments(values, weights), expected, strict=True):
+            np.testing.assert_allclose(found, wanted, rtol=1e-11)
+    assert expected[1][3] == 1.0
