@@ -27,6 +27,7 @@ from ..layers.normalization import LayerNorm
 from ..layers.sequence import Sequence
 from ..layers.softmax import Softmax
 from ..sources.row_source import RowSource, as_source
+from ..suggestions import SuggestsAttributes, suggests_arguments
 from .arena import Arena
 from .evaluation import Ending, Evaluation, labels, outputs, rates, sigmoid, softmax
 from .initializers import Initializer
@@ -44,7 +45,7 @@ PREDICTION_ROWS = 4096
 """Rows per pass in evaluation mode; limits the memory of a prediction."""
 
 
-class Sequential(Sequence, public=False):
+class Sequential(Sequence, SuggestsAttributes, public=False):
     """A network: a sequence of layers and the parameters that they declare.
 
     Args: layers; head – how `predict` interprets the outputs, one of HEADS; None until a TrainStep sets it for its loss.
@@ -93,6 +94,7 @@ class Sequential(Sequence, public=False):
 
     # Parameters
 
+    @suggests_arguments
     def initialize(
         self, seed: int = 0, backend: str | Backend | None = None, dtype: str = "float32"
     ) -> Sequential:
@@ -202,6 +204,7 @@ class Sequential(Sequence, public=False):
         if values:
             self.arena.prune({declared[name]: mask for name, mask in values.items()})
 
+    @suggests_arguments
     def to(self, backend: str | Backend, dtype: str | None = None) -> Sequential:
         """Moves the parameters to another backend or dtype; returns the model itself."""
         old = self.arena
@@ -213,6 +216,7 @@ class Sequential(Sequence, public=False):
         self.load_masks(masks)
         return self
 
+    @suggests_arguments
     def save(
         self,
         path: str | os.PathLike[str],
@@ -322,6 +326,7 @@ class Sequential(Sequence, public=False):
             self.load_parameters(values)
             self.load_masks(masks)
 
+    @suggests_arguments
     def predict(self, x: Any) -> Array:
         """The predictions: labels or numbers.
 
@@ -462,6 +467,7 @@ def _input_width(layer: Layer) -> int | None:
     return _input_width(affine) if isinstance(affine, Layer) else None
 
 
+@suggests_arguments
 def mlp(
     widths: Widths[int],
     activation: str = "relu",

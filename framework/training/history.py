@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import HyperparameterError, StateError, UnknownColumn
 from ..settings import choice
+from ..suggestions import SuggestsAttributes
 
 if TYPE_CHECKING:
     from ..export.output_paths import PathLike
 
 
-class History:
+class History(SuggestsAttributes):
     """Losses and metrics, one row per epoch.
 
     Each row holds epoch (from 1), loss (mean over the epoch's minibatches, before each update), val_loss and val_accuracy or
