@@ -18,6 +18,7 @@ from ...backends.defaults.evaluator import Evaluator
 from ...backends.entries import column_names, with_columns
 from ...errors import DtypeError, EmptyDataError, HyperparameterError, MixedBackends, NonFiniteDataError, ShapeError, StateError
 from ..codes import require_codes
+from ..html import table
 from ..layers import Layer
 from ..layers.activations import ACTIVATION_LAYERS
 from ..layers.dense import Linear
@@ -230,13 +231,23 @@ class Sequential(Sequence, SuggestsAttributes, public=False):
 
     def summary(self) -> str:
         """A table with one line per layer: index, layer, output columns, parameters."""
-        width, lines = self.inputs, []
+        *lines, total = (f"{index:>3}  {layer:<48} {width:>8} {count:>12}" for index, layer, width, count in self._summarized())
+        return "\n".join([*lines, total])
+
+    def _summarized(self) -> list[tuple[str, str, str, str]]:
+        """The rows of the summary; the last one is the total."""
+        width, rows = self.inputs, []
         for index, layer in enumerate(self.layers):
             width = None if width is None else layer.output_width(width)
             count = sum(p.size for _, p in layer.declared())
-            lines.append(f"{index:>3}  {layer!r:<48} {'' if width is None else width:>8} {count:>12,}")
-        total = sum(p.size for _, p in self.declared())
-        return "\n".join([*lines, f"{'':>3}  {'parameters':<48} {'':>8} {total:>12,}"])
+            rows.append((str(index), repr(layer), "" if width is None else str(width), f"{count:,}"))
+        return [*rows, ("", "parameters", "", f"{sum(p.size for _, p in self.declared()):,}")]
+
+    def _repr_html_(self) -> str:
+        """The summary, for notebooks."""
+        where = f", {self.dtype} on {self.backend.name}" if self.initialized else ", not initialised"
+        rows = self._summarized()
+        return table(f"{type(self).__name__}{where}", ("", "layer", "outputs", "parameters"), rows, {len(rows) - 1}, texts=2)
 
     # Evaluation
 
