@@ -22,11 +22,11 @@ NAMES = _by_name({
     "fs.Sequential(fs.Linear(20, 2))": "ModuleList nn layers functional Module_list",
     "fs.Layer": "Module LayerBase",
     "fs.Linear(20, 2)": "Dense Affine FullyConnected LazyLinear NNLinear",
-    "fs.LayerNorm(20)": "LayerNormalization RMSNorm GroupNorm InstanceNorm1d",
+    "fs.LayerNorm(20)": "LayerNormalization RMSNorm GroupNorm InstanceNorm1d InstanceNorm2d LocalResponseNorm",
     "fs.LayerNorm(20)  # there is no batch normalisation": (
-        "BatchNorm BatchNorm1d BatchNorm2d BatchNormalization LazyBatchNorm1d SyncBatchNorm"
+        "BatchNorm BatchNorm1d BatchNorm2d BatchNormalization LazyBatchNorm1d SyncBatchNorm BatchNorm3d"
     ),
-    "fs.Dropout(0.5)": "Dropout1d Dropout2d AlphaDropout SpatialDropout1D FeatureAlphaDropout",
+    "fs.Dropout(0.5)": "Dropout1d Dropout2d Dropout3d AlphaDropout SpatialDropout1D FeatureAlphaDropout",
     "fs.GaussianNoise(0.1)": "Noise GaussianDropout",
     "fs.Conv2d(1, 8, 3)": "Conv2D LazyConv2d Convolution2D",
     "fs.MaxPool2d(2)": "MaxPooling2D MaxPool2D",
@@ -41,6 +41,12 @@ NAMES = _by_name({
     "fs.Tanh()": "tanh Hardtanh",
     "fs.Softmax()": "softmax Softmax2d",
     'fs.mlp([20, 64, 2], activation="relu")': "Activation activations",
+    "fs.Layer  # there is no such layer; derive a class from this one": (
+        "Conv1d Conv3d Conv1D Conv3D ConvTranspose2d Conv2DTranspose DepthwiseConv2D AvgPool1d AvgPool2d AveragePooling2D "
+        "MaxPool1d AdaptiveAvgPool2d GlobalAveragePooling2D RNN LSTM GRU SimpleRNN Transformer TransformerEncoder "
+        "MultiheadAttention MultiHeadAttention Attention Bilinear GLU Softplus Softsign Concatenate Reshape Lambda Rescaling "
+        "Upsample ModuleDict"
+    ),
     # Losses
     "fs.SoftmaxCrossEntropy()": (
         "CrossEntropyLoss CrossEntropy NLLLoss CategoricalCrossentropy SparseCategoricalCrossentropy LogSoftmax LogLoss "
@@ -60,6 +66,10 @@ NAMES = _by_name({
     "fs.MultiClassHinge()": "MultiMarginLoss CategoricalHinge CrammerSinger",
     "fs.Focal()": "FocalLoss CategoricalFocalCrossentropy SigmoidFocalLoss",
     "fs.BinaryFocal()": "BinaryFocalCrossentropy BinaryFocalLoss",
+    "fs.Loss  # there is no such loss; derive a class from this one": (
+        "CTCLoss GaussianNLLLoss CosineEmbeddingLoss CosineSimilarity TripletMarginLoss MarginRankingLoss MultiLabelMarginLoss "
+        "Tversky Dice DiceLoss MeanAbsolutePercentageError MeanSquaredLogarithmicError"
+    ),
     # Optimisers and averages
     "fs.Adam(1e-3)": "SparseAdam FusedAdam adam optim optimizers optimisers AMSGrad",
     "fs.AdamW(1e-3)": "adamw AdamWeightDecay",
@@ -72,6 +82,7 @@ NAMES = _by_name({
     "fs.SGD(1e-2)": "sgd GradientDescent SGDOptimizer",
     "fs.Momentum(1e-2, momentum=0.9)": "MomentumSGD SGDMomentum momentum",
     "fs.Nesterov(1e-2, momentum=0.9)": "NAG NesterovMomentum NesterovSGD",
+    "fs.Optimizer  # there is no such optimiser; derive a class from this one": "Adafactor Ftrl Shampoo Adan Prodigy Sophia",
     "fs.EMA(0.999)": "AveragedModel ExponentialMovingAverage ModelEMA ASGD SWA",
     "fs.ParameterGroup(\"*.bias\", lr_scale=2.0)": "ParamGroup param_groups",
     # Schedules and callbacks
@@ -82,7 +93,10 @@ NAMES = _by_name({
     "fs.ReduceOnPlateau()": "ReduceLROnPlateau ReduceLROnPlateauCallback",
     "fs.OneCycle()": "OneCycleLR CyclicLR OneCycleSchedule",
     "fs.LinearWarmup(steps=100)": "LinearLR WarmUp Warmup LinearWarmUp",
-    "fs.Trainer(step, schedule=lambda epoch, step: 0.1 / (1 + epoch))": "LambdaLR LearningRateScheduler LRScheduler",
+    "fs.Trainer(step, schedule=lambda epoch, step: 0.1 / (1 + epoch))": (
+        "LambdaLR LearningRateScheduler LRScheduler PolynomialLR PolynomialDecay ConstantLR MultiplicativeLR SequentialLR "
+        "ChainedScheduler"
+    ),
     'fs.Checkpoint("run", best="val_loss")': "ModelCheckpoint BackupAndRestore CheckpointCallback Checkpointer",
     "fs.Callback": "LambdaCallback CallbackList callbacks",
     "fs.ProgressBar()": "ProgbarLogger TQDMProgressBar RichProgressBar tqdm",
@@ -209,13 +223,13 @@ ATTRIBUTES = {
 """Class -> what is looked up in its instances, and in those of classes derived from it."""
 
 SAME = {
-    "step": "model trainer estimator",
+    "step": "model module trainer estimator",
     "epochs": "n_epochs num_epochs max_epochs nb_epoch nb_epochs max_iter n_iter iterations num_train_epochs epoch",
     "batch_size": "batchsize bs minibatch_size mini_batch_size per_device_train_batch_size",
     "validation": "validation_data val_data eval_set valid validation_set valid_data eval_data val_set X_val test_data val",
     "sample_weight": "sample_weights weights weight",
     "max_steps": "steps_per_epoch num_steps total_steps max_fun n_steps",
-    "resume": "initial_epoch warm_start resume_from_checkpoint ckpt_path",
+    "resume": "resume_from_checkpoint ckpt_path",
     "checkpoint": "checkpoint_dir save_dir checkpoints",
     "x": "X inputs input data features X_train train_data",
     "y": "Y targets target labels label y_train",
@@ -231,7 +245,7 @@ SAME = {
     "epsilon": "eps",
     "weight_decay": "wd decay alpha l2_regularization_strength kernel_regularizer",
     "l2": "l2_regularization lambda_ reg_lambda penalty",
-    "momentum": "mu nesterovs_momentum momentum_schedule",
+    "momentum": "mu momentum_schedule",
     "clip_norm": "clipnorm global_clipnorm max_grad_norm gradient_clip_val max_norm grad_clip",
     "clip_value": "clipvalue gradient_clip_value",
     "groups": "params param_groups",
@@ -317,15 +331,19 @@ ELSEWHERE = _by_name({
         "validation_split validation_fraction train_split val_split validation_data validation_size test_size eval_set"
     ),
     "trainer.fit(x, y, epochs=10)": "n_epochs num_epochs max_epochs nb_epoch max_iter epochs n_iter",
-    "trainer.fit(x, y, batch_size=128)": "batch_size",
+    "trainer.fit(x, y, batch_size=128)": "batch_size dataset iterator_train train_dataloader data",
+    "trainer.fit(x, y, max_steps=100)": "max_steps max_fun fast_dev_run limit_train_batches steps_per_epoch",
     "trainer.fit(x, y, sample_weight=[1.0] * len(x))": "sample_weight sample_weights",
     "trainer.fit(x, y, validation=(x, y))": "validation",
     "trainer.fit(x, y, epochs=10)  # once more: it goes on with the same parameters": "warm_start initial_epoch",
-    'trainer.fit(x, y, checkpoint=fs.Checkpoint("run"), resume="auto")': "checkpoint resume ckpt_path",
+    'trainer.fit(x, y, checkpoint=fs.Checkpoint("run"), resume="auto")': (
+        "checkpoint resume ckpt_path enable_checkpointing default_root_dir save_weights_only save_best_only"
+    ),
     "fs.Trainer(step, progress=True)": "verbose progress progress_bar verbosity show_progress",
     "fs.Trainer(step, callbacks=[fs.EarlyStopping(5)])": (
         "callbacks early_stopping early_stopping_rounds patience n_iter_no_change tol min_delta"
     ),
+    'fs.TensorBoard("runs/first")': "logger loggers log_dir tensorboard",
     "fs.Trainer(step, schedule=fs.StepDecay())": "schedule scheduler lr_scheduler lr_schedule power_t learning_rate_schedule",
     'fs.Trainer(step, shuffle="each_epoch")': "shuffle",
     "fs.Trainer(step)": (
@@ -379,7 +397,7 @@ def argument_of(name: str, known: Iterable[str]) -> str:
         if name in others.split() and set(same.split(" and ")) <= set(known):
             return "write " + same.replace(" and ", "= and ") + "="
     if name not in ELSEWHERE:
-        near = get_close_matches(name, known, n=1, cutoff=0.75)
+        near = get_close_matches(name, known, n=1, cutoff=0.85)
         return f"write {near[0]}=" if near else ""
     return _use(ELSEWHERE[name])
 
