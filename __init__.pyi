@@ -33,6 +33,8 @@ from .errors import (
     ShapeError as ShapeError,
     StateError as StateError,
     TooLarge as TooLarge,
+    UnknownArgument as UnknownArgument,
+    UnknownAttribute as UnknownAttribute,
     UnknownBackend as UnknownBackend,
     UnknownColumn as UnknownColumn,
 )
@@ -42,6 +44,9 @@ from .framework.diagnostics.layer_statistics import (
 from .framework.diagnostics.loss_surface import (
     LossSurface as LossSurface,
     loss_surface as loss_surface,
+)
+from .framework.diagnostics.mlflow import (
+    MLflow as MLflow,
 )
 from .framework.diagnostics.parameter_path import (
     ParameterPath as ParameterPath,
@@ -61,6 +66,9 @@ from .framework.diagnostics.tensorboard import (
 from .framework.diagnostics.units import (
     UnitReport as UnitReport,
     unit_report as unit_report,
+)
+from .framework.diagnostics.wandb import (
+    WandB as WandB,
 )
 from .framework.engine.averaging import (
     EMA as EMA,

@@ -11,6 +11,14 @@ class FusedstepError(Exception):
     """Base class of all errors of this package; `except FusedstepError` catches exactly these."""
 
 
+class UnknownAttribute(FusedstepError, AttributeError):
+    """A name that another library uses; the message gives the name that does the same here."""
+
+
+class UnknownArgument(FusedstepError, TypeError):
+    """A keyword argument that a function or class does not have; the message gives the one that does the same here."""
+
+
 class UnknownBackend(FusedstepError, ValueError):
     """A backend name that is neither built in nor registered by an entry point."""
 

@@ -17,6 +17,8 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "ensemble": ("joblib>=1.4",),
     "search": ("optuna>=4.1",),
     "tensorboard": ("tensorboardX>=2.6",),
+    "mlflow": ("mlflow-skinny>=3", "sqlalchemy>=2", "alembic>=1.13"),
+    "wandb": ("wandb>=0.20",),
 }
 """The requirements of each extra that users install, without environment markers."""
 

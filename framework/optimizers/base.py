@@ -38,6 +38,7 @@ from ..engine.parameter import Parameter
 from ..settings import choice, not_negative, positive
 from ..sources.names import did_you_mean
 from ..streams import ROUNDING
+from ..suggestions import SuggestsAttributes
 from .headroom import Headroom, most_squares
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def _checked(groups: Any) -> tuple[ParameterGroup, ...]:
     return checked
 
 
-class Optimizer(Frozen):
+class Optimizer(Frozen, SuggestsAttributes):
     """An optimiser: a rule that updates parameters from gradients.
 
     Args: lr – learning rate > 0; l2 – alpha of the penalty (alpha / 2) ||theta||^2, whose gradient alpha theta is added to g;

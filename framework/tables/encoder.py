@@ -17,6 +17,7 @@ from ...errors import HyperparameterError, ModelFileError, ShapeError, StateErro
 from ..settings import whole
 from ..sources.names import did_you_mean, listed
 from ..sources.row_source import RowSource
+from ..suggestions import suggests_arguments
 from .column_fit import fit_stream, fit_table
 from .column_statistics import Scaling, Settings
 from .fitted_columns import FittedColumns, require_matrix, require_rows
@@ -28,6 +29,7 @@ _SCALINGS: tuple[Scaling, ...] = get_args(Scaling)
 _DTYPES = ("float32", "float64")
 
 
+@suggests_arguments
 class TableEncoder:
     """Numbers, booleans, text and dates of a table as one matrix, with statistics of the rows of `fit` only.
 

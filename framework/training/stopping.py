@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ...errors import HyperparameterError
 from ..engine.snapshot import Snapshot
 from ..settings import finite, not_negative, real, whole
+from ..suggestions import suggests_arguments
 from .callbacks import Callback
 from .history import larger_is_better, require_column, score
 
@@ -39,6 +40,7 @@ class StoppingRule(Callback):
         require_column(type(self).__name__, self.monitor, trainer.columns)
 
 
+@suggests_arguments
 class EarlyStopping(StoppingRule):
     """Stops when a metric has not improved for `patience` epochs, and restores the parameters of the best epoch.
 
@@ -110,6 +112,7 @@ class EarlyStopping(StoppingRule):
             self._snapshot.restore(state["snapshot"])
 
 
+@suggests_arguments
 class StopOnStall(StoppingRule):
     """Stops when the loss no longer changes significantly.
 
@@ -147,6 +150,7 @@ class StopOnStall(StoppingRule):
         self._last = [float(value) for value in state]
 
 
+@suggests_arguments
 class StopOnTarget(StoppingRule):
     """Stops when a metric reaches a target: f <= target, or f >= target for metrics of which larger values are better.
 
