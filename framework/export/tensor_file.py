@@ -47,9 +47,7 @@ def write_tensors(path: PathLike, what: str, tensors: Tensors, metadata: Mapping
         save_file(dict(tensors), part, written)
 
 
-def read_tensors(
-    path: Path, what: str = "a safetensors file of a fusedstep model"
-) -> tuple[dict[str, str], dict[str, NDArray[Any]]]:
+def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, NDArray[Any]]]:
     """Metadata and tensors of a safetensors file; raises ModelFileError with the reason where it cannot be read."""
     from safetensors import SafetensorError, safe_open
 
@@ -62,7 +60,7 @@ def read_tensors(
             return header, {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, TypeError, AttributeError, KeyError, OverflowError) as error:
         raise ModelFileError(
-            f"{path}: expected {what}; reading failed ({error}): it is truncated, damaged "
+            f"{path}: expected a safetensors file of a fusedstep model; reading failed ({error}): it is truncated, damaged "
             "or of another format; copy it again or save the model again"
         ) from error
 

@@ -45,6 +45,7 @@ def folder(tmp_path_factory):
     for line in block("sh", "fusedstep train").splitlines():
         program, *words = shlex.split(line)
         assert program == "fusedstep"
+        words += ["--epochs", "5"] if words[0] == "train" else []  # which is enough to answer something
         subprocess.run([sys.executable, "-m", "fusedstep", *words], cwd=path, capture_output=True, check=True)
     return path
 

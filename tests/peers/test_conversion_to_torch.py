@@ -181,6 +181,8 @@ def test_modules_that_are_no_layers_are_refused_by_name(case):
 def test_other_mistakes():
     with pytest.raises(fs.ExportError, match=r"torch\.nn\.Module"):
         fs.from_torch(torch.zeros(3))
+    with pytest.raises(fs.DtypeError, match="float16"):
+        fs.from_torch(nn.Linear(3, 2), dtype="float16")
     with pytest.raises(fs.ShapeError, match="no multiple"):
         fs.from_torch(nn.Sequential(nn.Embedding(3, 2), nn.Flatten(), nn.Linear(5, 2)))
     with pytest.raises(fs.ShapeError, match="layer 1"):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ import numpy as np
 from ....backends import Backend
 from ....backends import backend as find_backend
 from ....backends.arrays import as_array
-from ....errors import ExportError, ShapeError
+from ....errors import DtypeError, ExportError, HyperparameterError, ShapeError
 from ...engine.model import Sequential, require_model
 from ...engine.parameter import Parameter
 from ...layers import Layer
@@ -23,8 +22,8 @@ from ...layers.embedding import Embedding
 from ...layers.sequence import Sequence
 from ...optional import require
 from ..output_paths import PathLike
-from ..tensor_file import read_tensors
 from .pairs import OF_LAYER, OF_MODULE, Pair
+from .weights_file import read_weights
 
 
 def to_torch(model: Sequential) -> Any:
@@ -60,8 +59,11 @@ def from_torch(module: Any, backend: str | Backend | None = None, dtype: str | N
         Flatten, activations and Sequential, or one of them; backend – name, or None for the one in use; dtype – "float32",
         "float64", or None: float64 if the module has such parameters.
     Returns: the model, ready for `predict` and for a TrainStep.
-    Raises: ExportError for another module, with its name; ShapeError for widths that do not match; MissingDependency.
+    Raises: ExportError for another module, with its name; ShapeError for widths that do not match; DtypeError for another
+        dtype; MissingDependency.
     """
+    if dtype not in (None, "float32", "float64"):
+        raise DtypeError(f"expected dtype 'float32', 'float64' or None; got {dtype!r}")
     torch = require("torch", "torch", "from_torch")
     model = Sequential(*_layers(torch.nn, module))
     # In their order, because modules inside a Sequential may have any names.
@@ -77,16 +79,23 @@ def load_state_dict(model: Sequential, source: PathLike | Mapping[str, Any]) -> 
     """Overwrites the parameters of a model with those of a `state_dict` of PyTorch; torch is not needed.
 
     Args: model – initialised; source – name -> tensor or array, or the path of a safetensors file of them; names and shapes are
-        those of `fs.to_torch(model).state_dict()`: "0.weight" [outputs, inputs], "0.bias", "2.weight", …
+        those of `fs.to_torch(model).state_dict()`: "0.weight" [outputs, inputs], "0.bias", "2.weight", …; numbers of 16 bits
+        are taken as they are.
     Raises: ShapeError for other names or shapes, before anything is overwritten; ModelFileError for a file that cannot be read;
-        ExportError for a layer that has no module; StateError for a model without parameters.
+        DtypeError for integers; ExportError for a layer that has no module; HyperparameterError for another source;
+        StateError for a model without parameters.
     """
     require_model(model)
     given: Mapping[str, Any]
     if isinstance(source, str | os.PathLike):
-        given = read_tensors(Path(source), "a safetensors file of a state_dict")[1]
-    else:
+        given = read_weights(source)
+    elif isinstance(source, Mapping):
         given = source
+    else:
+        raise HyperparameterError(
+            f"expected a state_dict, or the path of a safetensors file of one; got {type(source).__name__}; pass "
+            "module.state_dict()"
+        )
     known = {name: (parameter, transposed) for name, parameter, transposed in _names(model)}
     found = {known[name][0] for name in given if name in known}
     missing = [name for name, (parameter, _) in known.items() if parameter not in found]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import struct
 import subprocess
 import sys
 
@@ -58,16 +60,36 @@ def test_other_names_and_shapes_are_refused_and_nothing_is_overwritten(model, st
         fs.load_state_dict(model, {**{n: v for n, v in state.items() if n != "0.weight"}, "fc.weight": state["0.weight"]})
     with pytest.raises(fs.ShapeError, match=r"parameter 0.weight: expected shape \(4, 3\); got \(3, 4\)"):
         fs.load_state_dict(model, {**state, "0.weight": state["0.weight"].T})
-    with pytest.raises(fs.ModelFileError, match="does not exist"):
+    with pytest.raises(fs.HyperparameterError, match=r"module\.state_dict\(\)"):
+        fs.load_state_dict(model, list(state))
+    with pytest.raises(fs.ModelFileError, match="No such file"):
         fs.load_state_dict(model, tmp_path / "none.safetensors")
     (tmp_path / "bad.safetensors").write_bytes(b"x" * 100)
-    with pytest.raises(fs.ModelFileError, match="expected a safetensors file of a state_dict"):
+    with pytest.raises(fs.ModelFileError, match="expected a safetensors file of weights"):
         fs.load_state_dict(model, tmp_path / "bad.safetensors")
     with pytest.raises(fs.ExportError, match="got Maxout"):
         fs.load_state_dict(fs.Sequential(fs.Maxout(2, 2)).initialize(backend="numpy"), {})
     with pytest.raises(fs.StateError):
         fs.load_state_dict(fs.mlp([3, 4, 2], layer_norm=True), state)
     assert all(np.array_equal(value, before[name]) for name, value in model.parameters().items())
+
+
+def test_numbers_of_other_types_in_files(model, tmp_path):
+    """bfloat16 is the upper half of float32; NumPy has no such type, so the file is written by hand."""
+    words = {"0.weight": ("BF16", [2, 1], [0x3F80, 0xC049]), "0.bias": ("F16", [2], [0x3C00, 0x0001])}
+    header, data = {}, b""
+    for name, (dtype, shape, bits) in words.items():
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [len(data), len(data) + 4]}
+        data += struct.pack("<2H", *bits)
+    text = json.dumps(header).encode()
+    (tmp_path / "w.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + data)
+    small = fs.mlp([1, 2]).initialize(backend="numpy")
+    fs.load_state_dict(small, tmp_path / "w.safetensors")
+    assert small.parameters()["0.Linear.weight"].tolist() == [[1.0, -3.140625]]
+    assert small.parameters()["0.Linear.bias"].tolist() == [1.0, 2.0**-24]
+    save_file({"0.weight": np.ones((2, 1), np.int64)}, tmp_path / "w.safetensors")
+    with pytest.raises(fs.DtypeError, match=r"'0\.weight' is I64"):
+        fs.load_state_dict(small, tmp_path / "w.safetensors")
 
 
 def test_without_torch_the_message_says_how_to_install_it():
