@@ -16,6 +16,8 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "plot": ("matplotlib>=3.9",),
     "ensemble": ("joblib>=1.4",),
     "search": ("optuna>=4.1",),
+    "onnx": ("onnx>=1.17",),
+    "torch": ("torch>=2.6",),
     "tensorboard": ("tensorboardX>=2.6",),
     "mlflow": ("mlflow-skinny>=3", "sqlalchemy>=2", "alembic>=1.13"),
     "wandb": ("wandb>=0.20",),
