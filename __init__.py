@@ -25,5 +25,12 @@ def __getattr__(name: str) -> object:
     """A public name, loaded now."""
     if name in __all__ or name.startswith("_"):
         return _load(name)
+    from fusedstep.synonyms import name_of
+
+    advice = name_of(name)
+    if advice:
+        from fusedstep.errors import UnknownAttribute
+
+        raise UnknownAttribute(f"expected a name of fusedstep; got fs.{name}, which it does not have; {advice}")
     # With these two, Python adds what the name may have been meant to be.
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name, obj=_sys.modules[__name__])

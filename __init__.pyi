@@ -18,6 +18,7 @@ from .errors import (
     DeviceError as DeviceError,
     DtypeError as DtypeError,
     EmptyDataError as EmptyDataError,
+    ExportError as ExportError,
     FusedstepError as FusedstepError,
     HyperparameterError as HyperparameterError,
     LabelError as LabelError,
@@ -33,6 +34,8 @@ from .errors import (
     ShapeError as ShapeError,
     StateError as StateError,
     TooLarge as TooLarge,
+    UnknownArgument as UnknownArgument,
+    UnknownAttribute as UnknownAttribute,
     UnknownBackend as UnknownBackend,
     UnknownColumn as UnknownColumn,
 )
@@ -42,6 +45,9 @@ from .framework.diagnostics.layer_statistics import (
 from .framework.diagnostics.loss_surface import (
     LossSurface as LossSurface,
     loss_surface as loss_surface,
+)
+from .framework.diagnostics.mlflow import (
+    MLflow as MLflow,
 )
 from .framework.diagnostics.parameter_path import (
     ParameterPath as ParameterPath,
@@ -61,6 +67,9 @@ from .framework.diagnostics.tensorboard import (
 from .framework.diagnostics.units import (
     UnitReport as UnitReport,
     unit_report as unit_report,
+)
+from .framework.diagnostics.wandb import (
+    WandB as WandB,
 )
 from .framework.engine.averaging import (
     EMA as EMA,
@@ -96,12 +105,26 @@ from .framework.engine.step_loss import (
 from .framework.estimators.bagging import (
     Bagging as Bagging,
 )
+from .framework.estimators.mlp_classifier import (
+    MLPClassifier as MLPClassifier,
+)
+from .framework.estimators.mlp_regressor import (
+    MLPRegressor as MLPRegressor,
+)
+from .framework.export.onnx.model_file import (
+    export_onnx as export_onnx,
+)
 from .framework.export.persistence import (
     load as load,
     save as save,
 )
 from .framework.export.table_model import (
     TableModel as TableModel,
+)
+from .framework.export.torch.conversion import (
+    from_torch as from_torch,
+    load_state_dict as load_state_dict,
+    to_torch as to_torch,
 )
 from .framework.layers import (
     Layer as Layer,

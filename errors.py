@@ -11,6 +11,14 @@ class FusedstepError(Exception):
     """Base class of all errors of this package; `except FusedstepError` catches exactly these."""
 
 
+class UnknownAttribute(FusedstepError, AttributeError):
+    """A name that another library uses; the message gives the name that does the same here."""
+
+
+class UnknownArgument(FusedstepError, TypeError):
+    """A keyword argument that a function or class does not have; the message gives the one that does the same here."""
+
+
 class UnknownBackend(FusedstepError, ValueError):
     """A backend name that is neither built in nor registered by an entry point."""
 
@@ -102,6 +110,10 @@ class UnknownColumn(FusedstepError, KeyError):
 
 class ModelFileError(FusedstepError, ValueError):
     """A model file that is truncated, of an unsupported version, or not written by this package."""
+
+
+class ExportError(FusedstepError, TypeError):
+    """A layer, module or column that the format or library to convert to cannot represent."""
 
 
 class CheckpointError(FusedstepError, ValueError):

@@ -11,12 +11,16 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "cuda12": ("cupy-cuda12x>=14", "numba-cuda[cu12]>=0.30", "nvidia-cublas-cu12>=12.4", "ml_dtypes>=0.5"),
     "mkl": ("mkl>=2024.2",),
     "precision": ("ml_dtypes>=0.5",),
-    "sklearn": ("scikit-learn>=1.5",),
+    "sklearn": ("scikit-learn>=1.6",),
     "tables": ("pyarrow>=17", "narwhals>=1.30"),
     "plot": ("matplotlib>=3.9",),
     "ensemble": ("joblib>=1.4",),
     "search": ("optuna>=4.1",),
+    "onnx": ("onnx>=1.17",),
+    "torch": ("torch>=2.6",),
     "tensorboard": ("tensorboardX>=2.6",),
+    "mlflow": ("mlflow-skinny>=3", "sqlalchemy>=2", "alembic>=1.13"),
+    "wandb": ("wandb>=0.20",),
 }
 """The requirements of each extra that users install, without environment markers."""
 

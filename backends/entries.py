@@ -21,7 +21,10 @@ _COLUMNS_SHOWN = 6
 def describe(values: Any) -> str:
     """A short description of a value, for error messages."""
     kind = f"{type(values).__module__.partition('.')[0]}.{type(values).__name__}"
-    shape, dtype = getattr(values, "shape", None), getattr(values, "dtype", None)
+    try:
+        shape, dtype = getattr(values, "shape", None), getattr(values, "dtype", None)
+    except RuntimeError:  # nested tensors of PyTorch
+        return kind
     return kind + (f" of shape {tuple(shape)}" if shape is not None else "") + (f" and dtype {dtype}" if dtype else "")
 
 
@@ -67,6 +70,8 @@ def unreadable(given: Any, error: Exception) -> DtypeError:
         return DtypeError(
             f"expected numbers in a rectangular array; got a {describe(given)}, {uneven}; make all rows equally long"
         )
+    if getattr(given, "is_nested", False):
+        return DtypeError(f"expected rows of one length; got a nested {describe(given)}; .to_padded_tensor() fills them")
     return DtypeError(
         f"expected an array that NumPy can read; got a {describe(given)} ({error}); "
         f"{'.to_dense() makes it dense' if 'sparse' in str(getattr(given, 'layout', '')) else 'convert it to float32'}"

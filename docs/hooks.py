@@ -5,6 +5,7 @@ Code blocks stay as they are (see mkdocs.yml); a page on which one was not recog
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import tempfile
@@ -46,8 +47,31 @@ def on_config(config: Any, **_: Any) -> None:
     config.plugins["mkdocstrings"].config.handlers["python"]["paths"] = [SOURCES.name]
 
 
+def notebook_page(text: str, name: str) -> str:
+    """A notebook as a page of Markdown: its text, its code, and the last run's outputs as HTML or text."""
+    parts = []
+    for cell in json.loads(text)["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            parts.append(source)
+            continue
+        parts.append(f"```python\n{source}\n```")
+        for output in cell["outputs"]:
+            data = output.get("data", {})
+            if "text/html" in data:
+                lines = "".join(data["text/html"]).splitlines()
+                parts.append("<div>" + "\n".join(line for line in lines if line.strip()) + "</div>")
+            else:
+                parts.append("```text\n" + "".join(data.get("text/plain", output.get("text", ""))).rstrip() + "\n```")
+    parts.insert(1, f"[Download this notebook]({name}.ipynb)")
+    return "\n\n".join(parts) + "\n"
+
+
 def on_files(files: Any, config: Any, **_: Any) -> Any:
-    """Adds what pages link to below the folder that it has in the repository: reports with their figures, and source files."""
+    """Adds pages of the notebooks, and what pages link to below the folder that it has in the repository: reports, sources."""
+    for path in sorted((ROOT / "docs" / "notebooks").glob("*.ipynb")):
+        page = notebook_page(path.read_text(encoding="utf-8"), path.stem)
+        files.append(File.generated(config, f"notebooks/{path.stem}.md", content=page))
     for path in sorted((ROOT / REPORTS).glob("cpu-*")):
         if path.suffix in (".md", ".png"):
             files.append(File.generated(config, f"{REPORTS}/{path.name}", abs_src_path=str(path)))

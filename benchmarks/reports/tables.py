@@ -5,6 +5,7 @@ from __future__ import annotations
 from statistics import median
 from typing import Any, NamedTuple
 
+from ...framework.html import table
 from ...kernels.targets.gemm_choices import in_words
 from ..comparison import Change
 from ..evaluation import (
@@ -43,6 +44,10 @@ class ReportTable(NamedTuple):
     headings: list[str]
     rows: list[list[str]]
     strong: list[int]
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        return table(self.title, self.headings, self.rows, self.strong)
 
 
 def number(value: float) -> str:

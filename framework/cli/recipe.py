@@ -13,7 +13,7 @@ from typing import Any
 from ...errors import HyperparameterError
 from ..layers.activations import ACTIVATION_LAYERS
 from ..losses import BALANCED
-from ..optimizers import OPTIMIZERS, Optimizer
+from ..optimizers import OPTIMIZERS, Optimizer, find_optimizer
 from ..settings import whole
 from ..sources.names import did_you_mean
 from ..tables.table import Task
@@ -185,16 +185,6 @@ def parse_class_weight(text: str | None) -> str | None:
     if text not in (None, BALANCED):
         raise HyperparameterError(f"--class-weight: expected {BALANCED}; got {text!r}; leave it out if all rows count alike")
     return text
-
-
-def find_optimizer(name: str, option: str = "--optimizer") -> str:
-    """The class name of an optimiser; case-insensitive."""
-    known = {entry.lower(): entry for entry in OPTIMIZERS if not entry.startswith("_")}
-    if name.lower() not in known:
-        raise HyperparameterError(
-            f"{option}: expected one of {', '.join(known.values())}; got {name!r}{did_you_mean(name, known.values())}"
-        )
-    return known[name.lower()]
 
 
 def find_schedule(text: str) -> str:

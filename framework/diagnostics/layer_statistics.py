@@ -19,6 +19,7 @@ from ..layers.activations import HiddenActivation, Identity
 from ..layers.dense import Maxout
 from ..layers.softmax import Softmax
 from ..settings import choice, whole
+from ..suggestions import suggests_arguments
 from ..training.callbacks import Callback
 from .units import THRESHOLD, active, can_die, check_threshold, saturated, saturates
 from .watched import named_layers, watched
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 QUANTITIES = ("activation_mean", "activation_std", "gradient_mean", "gradient_std", "saturated", "dead")
 
 
+@suggests_arguments
 class LayerStatistics(Callback):
     """Mean and standard deviation of each layer's outputs and their gradients, and fractions of saturated and dead units.
 

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import HyperparameterError, OutputPathError
 from ..optional import require
+from ..suggestions import suggests_arguments
 from ..training.callbacks import Callback
-from .layer_statistics import QUANTITIES, LayerStatistics
+from .layer_statistics import LayerStatistics
+from .tracker import layer_figures, minibatch_losses
 
 if TYPE_CHECKING:
     from ..training.trainer import Trainer
@@ -20,6 +22,7 @@ for _figure in ("loss", "accuracy", "r2"):
 """Column of the history -> tag; tags with the same text before the slash are shown together."""
 
 
+@suggests_arguments
 class TensorBoard(Callback):
     """Writes event files during training, which `tensorboard --logdir DIR` displays.
 
@@ -60,9 +63,8 @@ class TensorBoard(Callback):
 
     def on_epoch_end(self, trainer: Trainer, row: dict[str, float]) -> None:
         """Writes the row of the epoch and the losses of its minibatches."""
-        last, history = trainer.step.steps, trainer.history
-        losses = history.step_losses[(len(history) - 1) * history.steps_per_epoch :]
-        for step, loss in enumerate(losses, last - len(losses) + 1):
+        last = trainer.step.steps
+        for step, loss in minibatch_losses(trainer):
             self._writer.add_scalar("loss/minibatch", loss, step)
         for column, value in row.items():
             if column in NAMES:
@@ -77,13 +79,7 @@ class TensorBoard(Callback):
         """Writes the statistics of layers, and closes the file."""
         for callback in trainer.callbacks:
             if isinstance(callback, LayerStatistics):
-                self._write_statistics(callback)
+                for step, name, value in layer_figures(callback):
+                    self._writer.add_scalar(name, value, step)
         self._writer.close()
         self._writer = None
-
-    def _write_statistics(self, statistics: LayerStatistics) -> None:
-        for quantity in QUANTITIES:
-            for step, values in zip(statistics.steps, statistics[quantity], strict=True):
-                for layer, value in zip(statistics.layers, values, strict=True):
-                    if value == value:  # NaN: the layer does not have this quantity
-                        self._writer.add_scalar(f"{quantity}/{layer}", float(value), step)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..settings import fraction
+from ..suggestions import suggests_arguments
 
 
+@suggests_arguments
 @dataclass(frozen=True)
 class EMA:
     """An exponential moving average of the parameters: average = keep average + (1 - keep) theta after each step.

@@ -17,6 +17,7 @@ from ..layers import Layer
 from ..losses import Loss
 from ..settings import whole
 from ..streams import CHECK
+from ..suggestions import suggests_arguments
 from .arena import Arena
 from .model import Sequential
 from .tape import Tape
@@ -58,6 +59,7 @@ class GradientReport:
         return "\n".join([f"{'parameter':<{width}}  rel. error (tolerance {self.tolerance:g})", *lines])
 
 
+@suggests_arguments
 def gradient_check(
     model: Layer | Loss,
     loss: Loss | None = None,

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import inspect
 from abc import ABCMeta
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar
 
 from ...errors import StateError
+from ..suggestions import arguments_of, refuse_unknown
 
 OURS = f"{__name__.partition('.engine.')[0]}."
 """Prefix of the module names of this package's layers, losses and optimisers."""
@@ -23,7 +24,11 @@ class _FreezingType(ABCMeta):
     _freezes: bool
 
     def __call__(cls, *arguments: Any, **settings: Any) -> Any:
-        made = super().__call__(*arguments, **settings)
+        try:
+            made = super().__call__(*arguments, **settings)
+        except TypeError as error:
+            refuse_unknown(cls, settings, error, _arguments_of(cls))
+            raise
         if cls._freezes:
             vars(made)[_MARK] = True
         return made
@@ -33,6 +38,16 @@ class _FreezingType(ABCMeta):
         """The signature of `__init__`, instead of that of `__call__`."""
         own = inspect.signature(cls.__init__)  # type: ignore[misc]
         return own.replace(parameters=list(own.parameters.values())[1:])
+
+
+def _arguments_of(cls: type) -> Iterator[str]:
+    """The arguments of a class: those of its `__init__`, and of those to which each hands on what it does not name itself."""
+    for base in cls.__mro__[:-1]:
+        if "__init__" in vars(base):
+            function = vars(base)["__init__"]
+            yield from arguments_of(function)
+            if all(one.kind != one.VAR_KEYWORD for one in inspect.signature(function).parameters.values()):
+                return
 
 
 class Frozen(metaclass=_FreezingType):

@@ -18,6 +18,7 @@ from ...backends.defaults.evaluator import Evaluator
 from ...backends.entries import column_names, with_columns
 from ...errors import DtypeError, EmptyDataError, HyperparameterError, MixedBackends, NonFiniteDataError, ShapeError, StateError
 from ..codes import require_codes
+from ..html import table
 from ..layers import Layer
 from ..layers.activations import ACTIVATION_LAYERS
 from ..layers.dense import Linear
@@ -27,6 +28,7 @@ from ..layers.normalization import LayerNorm
 from ..layers.sequence import Sequence
 from ..layers.softmax import Softmax
 from ..sources.row_source import RowSource, as_source
+from ..suggestions import SuggestsAttributes, suggests_arguments
 from .arena import Arena
 from .evaluation import Ending, Evaluation, labels, outputs, rates, sigmoid, softmax
 from .initializers import Initializer
@@ -44,7 +46,7 @@ PREDICTION_ROWS = 4096
 """Rows per pass in evaluation mode; limits the memory of a prediction."""
 
 
-class Sequential(Sequence, public=False):
+class Sequential(Sequence, SuggestsAttributes, public=False):
     """A network: a sequence of layers and the parameters that they declare.
 
     Args: layers; head – how `predict` interprets the outputs, one of HEADS; None until a TrainStep sets it for its loss.
@@ -93,6 +95,7 @@ class Sequential(Sequence, public=False):
 
     # Parameters
 
+    @suggests_arguments
     def initialize(
         self, seed: int = 0, backend: str | Backend | None = None, dtype: str = "float32"
     ) -> Sequential:
@@ -202,6 +205,7 @@ class Sequential(Sequence, public=False):
         if values:
             self.arena.prune({declared[name]: mask for name, mask in values.items()})
 
+    @suggests_arguments
     def to(self, backend: str | Backend, dtype: str | None = None) -> Sequential:
         """Moves the parameters to another backend or dtype; returns the model itself."""
         old = self.arena
@@ -213,6 +217,7 @@ class Sequential(Sequence, public=False):
         self.load_masks(masks)
         return self
 
+    @suggests_arguments
     def save(
         self,
         path: str | os.PathLike[str],
@@ -226,13 +231,23 @@ class Sequential(Sequence, public=False):
 
     def summary(self) -> str:
         """A table with one line per layer: index, layer, output columns, parameters."""
-        width, lines = self.inputs, []
+        *lines, total = (f"{index:>3}  {layer:<48} {width:>8} {count:>12}" for index, layer, width, count in self._summarized())
+        return "\n".join([*lines, total])
+
+    def _summarized(self) -> list[tuple[str, str, str, str]]:
+        """The rows of the summary; the last one is the total."""
+        width, rows = self.inputs, []
         for index, layer in enumerate(self.layers):
             width = None if width is None else layer.output_width(width)
             count = sum(p.size for _, p in layer.declared())
-            lines.append(f"{index:>3}  {layer!r:<48} {'' if width is None else width:>8} {count:>12,}")
-        total = sum(p.size for _, p in self.declared())
-        return "\n".join([*lines, f"{'':>3}  {'parameters':<48} {'':>8} {total:>12,}"])
+            rows.append((str(index), repr(layer), "" if width is None else str(width), f"{count:,}"))
+        return [*rows, ("", "parameters", "", f"{sum(p.size for _, p in self.declared()):,}")]
+
+    def _repr_html_(self) -> str:
+        """The summary, for notebooks."""
+        where = f", {self.dtype} on {self.backend.name}" if self.initialized else ", not initialised"
+        rows = self._summarized()
+        return table(f"{type(self).__name__}{where}", ("", "layer", "outputs", "parameters"), rows, {len(rows) - 1}, texts=2)
 
     # Evaluation
 
@@ -322,6 +337,7 @@ class Sequential(Sequence, public=False):
             self.load_parameters(values)
             self.load_masks(masks)
 
+    @suggests_arguments
     def predict(self, x: Any) -> Array:
         """The predictions: labels or numbers.
 
@@ -462,6 +478,7 @@ def _input_width(layer: Layer) -> int | None:
     return _input_width(affine) if isinstance(affine, Layer) else None
 
 
+@suggests_arguments
 def mlp(
     widths: Widths[int],
     activation: str = "relu",

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, closing
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from ..metrics.named import GivenMetrics, measures
 from ..optimizers import Optimizer, refuse_full_batch
 from ..sample_weights import checked_weights, scaled
 from ..settings import choice, fraction, positive, whole
+from ..suggestions import SuggestsAttributes, suggests_arguments
 from .anatomy import Memory, memory_of, profile_of
 from .averaging import EMA
 from .diagnosis import failure_of
@@ -52,7 +53,20 @@ _FOR_GOOD = ("model", "loss", "optimizer", "average")
 """Attributes of a step that captured plans depend on."""
 
 
-class TrainStep:
+class StepSettings(TypedDict, total=False):
+    """The arguments of TrainStep after model, loss and optimizer, for functions that hand them on."""
+
+    seed: int
+    backend: str | Backend | None
+    precision: str | None
+    deterministic: bool
+    micro_batch: int | str | None
+    on_nonfinite: str
+    average: EMA | None
+
+
+@suggests_arguments
+class TrainStep(SuggestsAttributes):
     """One training step: call it with a minibatch.
 
     Args: model – a Sequential, initialised here if necessary; loss; optimizer; seed – of the initial weights (if initialised
@@ -103,8 +117,13 @@ class TrainStep:
             (model, Sequential, "fs.mlp([8, 32, 2])"), (loss, Loss, "fs.MSE()"), (optimizer, Optimizer, "fs.Adam(1e-3)")
         ):  # fmt: skip
             if not isinstance(value, kind):
-                hint = "; did you forget ()?" if isinstance(value, type) else ""
-                raise HyperparameterError(f"expected a {kind.__name__} such as {example}; got {value!r}{hint}")
+                from ...synonyms import name_of
+
+                advice = "did you forget ()?" if isinstance(value, type) else name_of(value) if isinstance(value, str) else ""
+                raise HyperparameterError(
+                    f"expected {'an' if kind is Optimizer else 'a'} {kind.__name__} such as {example}; got {value!r}"
+                    + ("; " if advice else "") + advice
+                )
         require_seed(seed)
         loss.require_end(model.layers[-1])
         chosen = model.backend if backend is None and model.initialized else find_backend(backend)
@@ -564,6 +583,7 @@ class TrainStep:
         with self.state.arena.training:
             return profile_of(self, inputs, targets, whole(repeats, "repeats"))
 
+    @suggests_arguments
     def evaluate(
         self, x: Any, y: Any, batch_rows: int = 4096, sample_weight: Any = None, metrics: GivenMetrics = None
     ) -> dict[str, float]:

@@ -10,6 +10,7 @@ from numbers import Real
 from typing import Any
 
 from ...errors import NonFiniteLossError
+from ..suggestions import SuggestsAttributes
 
 BROKEN_GRADIENT = "a gradient with NaN or infinity"
 OVERFLOW = "an update that"
@@ -38,7 +39,7 @@ def _of_floats(function: Callable[[float, float], Any], swapped: bool = False) -
     return method
 
 
-class StepLoss:
+class StepLoss(SuggestsAttributes):
     """The loss of one step: a scalar that stays on the device until it is read, for example by `float(loss)`.
 
     It supports comparison, arithmetic and printing like a number; each of these waits for the device. `item()` equals

@@ -25,6 +25,7 @@ from ..optimizers import Optimizer
 from ..optimizers.adaptive import Adam
 from ..optional import require
 from ..settings import choice, real, whole
+from ..suggestions import suggests_arguments
 from ..tables.bootstrap import bootstrap, feature_subset, left_out
 from ..training.trainer import Trainer
 from .member import Member
@@ -35,6 +36,7 @@ MakeModel = Callable[[int], Sequential]
 COMBINE = ("average", "vote")
 
 
+@suggests_arguments
 class Bagging:
     """k models, each trained on rows drawn with replacement; predictions are averaged or decided by vote.
 

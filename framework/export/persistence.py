@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ...backends import Backend
 from ...errors import DtypeError, ModelFileError
 from ..engine.model import Sequential, require_model
+from ..suggestions import suggests_arguments
 from .description import built, described, require_same_parameters
 from .output_paths import PathLike
 from .tensor_file import as_json, as_written, read_tensors, require_unchanged, write_tensors
@@ -51,6 +52,7 @@ class ModelMetadata:
     dtype: str = "float32"
 
 
+@suggests_arguments
 def save(
     model: Sequential,
     path: PathLike,
@@ -88,6 +90,7 @@ def save(
     write_tensors(path, "a model file", tensors, metadata)
 
 
+@suggests_arguments
 def load(path: PathLike, backend: str | Backend | None = None, dtype: str | None = None) -> Sequential:
     """Reads a model that `save` wrote, on any backend.
 

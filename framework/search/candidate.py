@@ -17,6 +17,7 @@ from ..losses import Loss
 from ..optimizers import OPTIMIZERS
 from ..settings import fraction, not_negative, positive, whole
 from ..sources.names import did_you_mean
+from ..suggestions import suggests_arguments
 from ..training.schedules import parse_schedule
 
 LR_BELOW, LR_ABOVE = 0.1, 30.0
@@ -73,6 +74,7 @@ class Candidate:
         return candidate
 
 
+@suggests_arguments
 @dataclass(frozen=True)
 class SearchSpace:
     """The search space: lists of choices, and (low, high) for numbers, both inclusive.

@@ -15,6 +15,7 @@ from ..engine.snapshot import Snapshot
 from ..engine.step import TrainStep, require_step
 from ..export.output_paths import PathLike
 from ..settings import fraction, positive, real, whole
+from ..suggestions import suggests_arguments
 from ..training.callbacks import Callback
 from ..training.trainer import Trainer, require_pair
 
@@ -76,6 +77,7 @@ class RateSearch:
         return "\n".join([*lines, f"suggestion: {self.suggestion:.3g} ({self.rule})"])
 
 
+@suggests_arguments
 def find_learning_rate(
     step: TrainStep,
     x: Any,
@@ -147,6 +149,7 @@ def find_learning_rate(
     return RateSearch(tuple(done.values()), _best(done.values()).rate, rule, measured)
 
 
+@suggests_arguments
 def sweep_learning_rate(
     step: TrainStep,
     x: Any,

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from ...errors import NonFiniteLossError, StateError
+from ..html import table
 from .candidate import Candidate
 
 
@@ -69,13 +70,27 @@ class SearchResult:
         """The validation loss of the best trial."""
         return self.best_trial.value
 
-    def __str__(self) -> str:
-        rows = [("trial", "val_loss", "epochs", "state", "optimizer", "lr", "batch", "schedule", "network")]
+    def _listed(self) -> list[tuple[str, ...]]:
+        """Headings, and a row for each trial."""
+        rows: list[tuple[str, ...]] = [
+            ("trial", "val_loss", "epochs", "state", "optimizer", "lr", "batch", "schedule", "network")
+        ]
         for number, trial in enumerate(self.trials, 1):
             c = trial.candidate
             network = f"{'-'.join(map(str, c.hidden)) or 'linear'} {c.activation} dropout {c.dropout:.2f}"
             value = "inf" if math.isinf(trial.value) else f"{trial.value:.4f}"
             figures = (str(number), value, str(trial.epochs), trial.state)
             rows.append((*figures, c.optimizer, f"{c.lr:.2g}", str(c.batch_size), c.schedule, network))
+        return rows
+
+    def __str__(self) -> str:
+        rows = self._listed()
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+    def _repr_html_(self) -> str:
+        """The trials, with the best one in bold type, for notebooks."""
+        headings, *rows = self._listed()
+        sound = any(trial.state not in ("diverged", "failed") for trial in self.trials)
+        best = {self.trials.index(self.best_trial)} if sound else set()
+        return table(f"{len(rows)} trials", headings, rows, best, texts=0)

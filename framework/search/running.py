@@ -17,9 +17,11 @@ from ...backends import backend as find_backend
 from ...backends.arrays import on_host
 from ...errors import HyperparameterError, NonFiniteLossError, ShapeError
 from ..engine.model import require_seed
+from ..engine.step import StepSettings
 from ..losses import MSE, Loss, SoftmaxCrossEntropy
 from ..optional import require
 from ..settings import whole
+from ..suggestions import suggests_arguments
 from ..training.callbacks import Callback
 from ..training.checkpoint import Checkpoint
 from ..training.trainer import Trainer
@@ -34,10 +36,11 @@ WORST = 1e300
 """Replaces losses that are not finite, because the pruner computes medians of them."""
 
 
+@suggests_arguments(further=("categories", *StepSettings.__annotations__))
 def search(
     x: Any,
     y: Any,
-    validation: tuple[Any, Any],
+    validation: tuple[Any, Any] | None = None,
     loss: Loss | None = None,
     space: SearchSpace | None = None,
     trials: int = 20,
@@ -93,7 +96,8 @@ def search(
         raise HyperparameterError(f"expected a SearchSpace; got {space!r}; write space=fs.SearchSpace(layers=(1, 2))")
     if not isinstance(validation, tuple | list) or len(validation) != 2:
         raise HyperparameterError(
-            f"expected validation=(x, y), by which candidates are compared; got {validation!r:.60}; keep some rows for it"
+            f"expected validation=(x, y), by which candidates are compared; got {validation!r:.60}; keep some rows, as in "
+            "fs.search(x[:80], y[:80], validation=(x[80:], y[80:]))"
         )
     saved = TrialCheckpoints(checkpoint, resume)
     host = find_backend("numpy")

@@ -14,6 +14,7 @@ from ..engine.model import Sequential
 from ..losses import Loss
 from ..optimizers.full_batch import FullBatchMethod
 from ..settings import not_negative, whole
+from ..suggestions import suggests_arguments
 from ..training.history import History
 from .objective import Objective
 from .walk import Walk
@@ -43,6 +44,7 @@ class Minimization:
     history: History = field(repr=False)
 
 
+@suggests_arguments
 def minimize(
     model: Sequential,
     loss: Loss,

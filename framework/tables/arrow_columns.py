@@ -53,7 +53,9 @@ def table_of(table: Any, path: Path, text: Collection[str] = (), names: Sequence
     return Table(columns, path.name)
 
 
-def column_of(column: Any, name: str, where: str = "", as_text: bool = False, strip: bool = False) -> Column:
+def column_of(
+    column: Any, name: str, where: str = "", as_text: bool = False, strip: bool = False, out: NDArray[Any] | None = None
+) -> Column:
     """A column of an Arrow table as numbers, booleans, dates or text.
 
     Integers become int64. Those that lack entries, other numbers, and columns of nulls only become float64, NaN where an entry
@@ -63,14 +65,15 @@ def column_of(column: Any, name: str, where: str = "", as_text: bool = False, st
     encodings count as what they encode, extension types as what they store.
 
     Args: column – pyarrow.ChunkedArray [N]; name – of the column; where – the file, for messages; as_text – whether values of
-        all these types become text; strip – whether blanks at both ends of text are removed, and empty text is missing.
+        all these types become text; strip – whether blanks at both ends of text are removed, and empty text is missing;
+        out – [N] of 8 bytes each, where integers and float64 may be put.
     Returns: [N] float64, int64, bool, datetime64[us] or TextColumn, on the host.
     Raises: DataFileError for lists, structs, maps and other types that are no single value, and for values that do not fit.
     """
     arrow = require("pyarrow", "tables", "reading tables")
     label = f"{where}, column {name!r}" if where else f"column {name!r}"
     try:
-        return _converted(arrow, column, label, as_text, strip)
+        return _converted(arrow, column, label, as_text, strip, out)
     except (arrow.ArrowException, ValueError, OverflowError) as error:
         if isinstance(error, DataFileError):
             raise
@@ -79,7 +82,9 @@ def column_of(column: Any, name: str, where: str = "", as_text: bool = False, st
         ) from error
 
 
-def _converted(arrow: Any, column: Any, label: str, as_text: bool, strip: bool) -> Column:
+def _converted(
+    arrow: Any, column: Any, label: str, as_text: bool, strip: bool, out: NDArray[Any] | None = None
+) -> Column:
     types, kind = arrow.types, column.type
     if isinstance(kind, arrow.BaseExtensionType):
         return _converted(arrow, column.cast(kind.storage_type), label, as_text, strip)
@@ -107,7 +112,7 @@ def _converted(arrow: Any, column: Any, label: str, as_text: bool, strip: bool) 
     if types.is_boolean(kind):
         return _numpy(column, np.bool_)
     if types.is_integer(kind):
-        return _integers(arrow, column)
+        return _integers(arrow, column, out)
     if types.is_date(kind) or types.is_timestamp(kind):
         finer = types.is_timestamp(kind) and kind.unit == "ns"
         moments = column.cast(arrow.timestamp("us", getattr(kind, "tz", None)), safe=not finer)
@@ -116,7 +121,7 @@ def _converted(arrow: Any, column: Any, label: str, as_text: bool, strip: bool) 
         ticks = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}[kind.unit]
         whole = arrow.int32() if types.is_time32(kind) else arrow.int64()
         return _numpy(column.cast(whole).cast(arrow.float64(), safe=False), np.float64) / ticks
-    return _numpy(column if types.is_floating(kind) else column.cast(arrow.float64(), safe=False), np.float64)
+    return _numpy(column if types.is_floating(kind) else column.cast(arrow.float64(), safe=False), np.float64, out)
 
 
 def _plain_text(arrow: Any, column: Any) -> Any:
@@ -126,11 +131,11 @@ def _plain_text(arrow: Any, column: Any) -> Any:
         return arrow.chunked_array([arrow.array(column.to_pylist(), arrow.large_string())])
 
 
-def _integers(arrow: Any, column: Any) -> Column:
+def _integers(arrow: Any, column: Any, out: NDArray[Any] | None) -> Column:
     try:
         if column.null_count == 0:
-            return _numpy(column.cast(arrow.int64()), np.int64)
-        return _numpy(column.cast(arrow.float64()), np.float64)
+            return _numpy(column.cast(arrow.int64()), np.int64, out)
+        return _numpy(column.cast(arrow.float64()), np.float64, out)
     except arrow.ArrowInvalid:  # one of them would become another number
         return _text(arrow, column.cast(arrow.large_string()))
 
@@ -164,12 +169,12 @@ def _objects(texts: list[Any]) -> NDArray[Any]:
     return out
 
 
-def _numpy(column: Any, dtype: Any) -> NDArray[Any]:
-    """As an array of its own: NaN, NaT or -1 where an entry is missing.
+def _numpy(column: Any, dtype: Any, out: NDArray[Any] | None = None) -> NDArray[Any]:
+    """As an array of its own, or in `out`: NaN, NaT or -1 where an entry is missing.
 
     From the buffers: PyArrow's own conversion imports pandas where it is installed.
     """
-    out = np.empty(len(column), dtype)
+    out = np.empty(len(column), dtype) if out is None else out.view(dtype)
     kind = out.dtype.kind
     missing = {"f": np.nan, "M": np.datetime64("NaT"), "i": -1}.get(kind)
     stored = out.dtype if kind == "b" else np.dtype(f"{kind if kind == 'f' else 'i'}{column.type.bit_width // 8}")

@@ -190,11 +190,15 @@ class _Reader:
         whole = [j for j in wanted if types.is_integer(parts[j].type)] if self.zeros else []
         unsure = [j for j in wanted if types.is_null(parts[j].type) or types.is_time(parts[j].type)]
         sure = sorted(set(wanted).difference(unsure))
+        numbers = [j for j in sure if types.is_int64(parts[j].type) or types.is_float64(parts[j].type)]
+        rows = len(next(iter(parts.values())))
+        room = dict(zip(numbers, np.empty((len(numbers), rows), np.float64), strict=True))  # of one piece: on larger pages
         with ThreadPoolExecutor() as pool:
-            in_threads = len(sure) <= _MOST_IN_THREADS
-            made = (pool.map if in_threads else map)(lambda j: self.column(j, parts.pop(j)), sure)  # none is in memory twice
+            mapped = pool.map if len(sure) <= _MOST_IN_THREADS else map
+            made = mapped(lambda j: self.column(j, parts.pop(j), room.get(j)), sure)  # none is in memory twice
             found = dict(zip(sure, made, strict=True))
-        unsure += [*whole, *(j for j, column in found.items() if _has_large_floats(column))]
+            large = mapped(_has_large_floats, found.values())
+            unsure += [*whole, *(j for j, is_large in zip(sure, large, strict=True) if is_large)]
         for j, part in self.read(unsure, unsure).items() if unsure else ():
             written = self.column(j, part)
             if j not in found or (is_text(written) and any(map(_changes_as_number, written.values))):
@@ -208,9 +212,9 @@ class _Reader:
         late = [column.values for j, column in columns.items() if is_text(column) and j not in self.layout.texts]
         return find_decimal([cell for cell in cells if cell.lower() not in self.tokens] for cells in late) == ","
 
-    def column(self, j: int, part: Any) -> Column:
-        """One column of a table."""
-        return column_of(part, self.layout.names[j], str(self.file.path), strip=True)
+    def column(self, j: int, part: Any, out: Any = None) -> Column:
+        """One column of a table; `out` as for `column_of`."""
+        return column_of(part, self.layout.names[j], str(self.file.path), strip=True, out=out)
 
     def read(self, wanted: Collection[int], as_text: Collection[int]) -> dict[int, Any]:
         """The columns of these numbers as pyarrow reads them; the file is diagnosed if it cannot."""
@@ -316,7 +320,9 @@ class _Reader:
 
 
 def _has_large_floats(column: Column) -> bool:
-    return not is_text(column) and column.dtype == np.float64 and bool((np.abs(column) >= _TOO_LARGE).any())
+    if is_text(column) or column.dtype != np.float64:
+        return False
+    return bool(np.fmax.reduce(column) >= _TOO_LARGE or np.fmin.reduce(column) <= -_TOO_LARGE)  # they pass over NaN
 
 
 def _changes_as_number(cell: str) -> bool:

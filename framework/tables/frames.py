@@ -110,6 +110,8 @@ def series_column(values: Any, name: str) -> Column:
 
 def _frame_columns(data: Any) -> NamedColumns:
     narwhals = require("narwhals", "tables", "reading data frames")
+    if hasattr(type(data), "to_struct_array"):  # a table of Arrow, or a batch, which narwhals does not know
+        data = require("pyarrow", "tables", "reading tables").table(data)
     try:
         frame = narwhals.from_native(data, eager_only=True)
     except narwhals.exceptions.DuplicateError as error:
@@ -147,7 +149,9 @@ def _series(series: Any, name: str) -> Column:
 
 def _array_columns(array: np.ndarray[Any, Any]) -> NamedColumns:
     if array.ndim != 2:
-        raise ShapeError(f"features: expected a matrix [rows, columns], got shape {array.shape}; reshape it")
+        rows = array.ndim == 1 and array.dtype == object and len(array) and isinstance(array[0], Mapping)
+        advice = "make a data frame of these rows" if rows else "give one column as [N, 1] and one row as [1, d]"
+        raise ShapeError(f"features: expected a matrix [rows, columns], got shape {array.shape}; {advice}")
     names = tuple(f"x{number}" for number in range(array.shape[1]))
     if array.dtype.kind in "biuf":
         return NamedColumns(names, len(array), lambda number: array[:, number], False)

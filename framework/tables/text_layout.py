@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...errors import DataFileError, EmptyDataError, HyperparameterError
 from ..sources.names import listed
@@ -127,27 +128,33 @@ class Seen:
     """
 
     def __init__(self, quote: bytes, delimiter: bytes) -> None:
-        self.quotes, self.end, self.zeros, self._quote = 0, b"", False, quote
+        self.quotes, self.end, self.zeros, self._quote = 0, b"\n", False, quote
         self._before_cells = np.zeros(256, np.bool_)
         self._before_cells[list(quote + delimiter + b"\r\n")] = True
 
     def watched(self, blocks: Iterable[bytes]) -> Iterator[bytes]:
         """The blocks, while they are looked at."""
         for block in blocks:
-            if self._quote in block:
-                self.quotes += block.count(self._quote)
+            quoted, starts = self._quote in block, range(0, len(block), _PART)
             if not self.zeros:
-                before, parts = self.end[-3:] or b"\n", range(0, len(block), _PART)
-                self.zeros = any(self._begins_with_zero(block[max(0, at - 3) : at + _PART]) for at in parts)
-                self.zeros = self.zeros or self._begins_with_zero(before + block[:3])
-            self.end = block[-100:]
+                self.zeros = self._begins_with_zero(np.frombuffer(self.end[-3:] + block[:3], np.uint8))
+            for at in starts if quoted or not self.zeros else ():
+                part = np.frombuffer(block, np.uint8, min(len(block) - at, _PART), at)  # short enough for the cache
+                if quoted:
+                    self.quotes += int(np.count_nonzero(part == ord(self._quote)))
+                if not self.zeros:
+                    first = max(0, at - 3)
+                    self.zeros = self._begins_with_zero(np.frombuffer(block, np.uint8, at + len(part) - first, first))
+            self.end = (self.end + block[-100:])[-100:]
             yield block
 
-    def _begins_with_zero(self, part: bytes) -> bool:
-        """Whether a cell in this part, after one blank or none, begins with 0 and a digit."""
-        text, zero = np.frombuffer(part, np.uint8), ord("0")
-        outside = text[:-2] - ord(".") >= 12  # no digit or point before the 0; smaller characters wrap around to 255
-        places = np.flatnonzero((text[1:-1] == zero) & (text[2:] - zero < 10) & outside)
+    def _begins_with_zero(self, text: NDArray[np.uint8]) -> bool:
+        """Whether a cell in this text, after one blank or none, begins with 0 and a digit."""
+        outside = text - ord(".") >= 12  # no digit, point or slash; smaller characters wrap around to 255
+        zeros = text[1:-1] == ord("0")
+        zeros &= outside[:-2] > outside[2:]
+        zeros &= text[2:] >= ord("0")
+        places = np.flatnonzero(zeros)
         blank = (text[places] == ord(" ")) & (places > 0)
         return bool(self._before_cells[text[places - blank]].any())
 

@@ -17,6 +17,7 @@ from ..engine.step import TrainStep
 from ..layers.noise import GaussianNoise
 from ..settings import finite, fraction, positive
 from ..streams import AUGMENT
+from ..suggestions import suggests_arguments
 
 Array = Any
 
@@ -84,6 +85,7 @@ class Augmentation:
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in vars(self).items())})"
 
 
+@suggests_arguments
 class InputNoise(Augmentation):
     """x + e with e ~ N(0, sigma^2) for every element; equivalent to the layer GaussianNoise as first layer.
 
@@ -101,6 +103,7 @@ class InputNoise(Augmentation):
         return out, targets
 
 
+@suggests_arguments
 class FeatureMasking(Augmentation):
     """Every feature of every sample is replaced by `value` with probability p.
 
@@ -120,6 +123,7 @@ class FeatureMasking(Augmentation):
         return out, targets
 
 
+@suggests_arguments
 class Mixup(Augmentation):
     """Mixes pairs of samples: x = l x_i + (1 - l) x_j, and the same for their targets, with l ~ Beta(alpha, alpha).
 

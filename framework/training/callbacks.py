@@ -8,6 +8,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from .progress import Bar, new_bar
+
 REFRESH = 0.1
 """Seconds between two moves of a progress bar within an epoch."""
 
@@ -54,25 +56,19 @@ class Callback:
 
 
 class ProgressBar(Callback):
-    """A progress bar on the terminal with epoch, loss and validation metrics; it also moves within an epoch."""
+    """A progress bar with epoch, loss and validation metrics, on the terminal or in a notebook; it moves within epochs, too."""
 
     def __init__(self) -> None:
-        self._progress: Any = None
-        self._task: Any = None
+        self._bar: Bar | None = None
+        self._text = ""
         self._finished = 0
         self._moved = 0.0
 
     def on_fit_begin(self, trainer: Any) -> None:
         """Shows the bar."""
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        self._progress = Progress(
-            TextColumn("epoch"), MofNCompleteColumn(), BarColumn(), TextColumn("{task.description}"), TimeRemainingColumn(),
-            transient=True,
-        )  # fmt: skip
-        self._finished = trainer.history.epochs
-        self._task = self._progress.add_task("", total=trainer.epochs, completed=self._finished)
-        self._progress.start()
+        self._finished, self._text = trainer.history.epochs, ""
+        self._bar = new_bar(trainer.epochs)
+        self._bar.show(self._finished, self._text)
 
     def on_epoch_begin(self, trainer: Any, epoch: int) -> None:  # noqa: ARG002
         """Notes which epoch begins."""
@@ -83,16 +79,21 @@ class ProgressBar(Callback):
         now = time.monotonic()
         if now > self._moved + REFRESH:
             self._moved = now
-            self._progress.update(self._task, completed=self._finished + done / total)
+            self._show(self._finished + done / total)
 
     def on_epoch_end(self, trainer: Any, row: dict[str, float]) -> None:
         """Moves the bar to the end of the epoch."""
         names = {*trainer.metrics, *(f"val_{name}" for name in trainer.metrics)}
         figures = [f"{k} {v:.4f}" for k, v in row.items() if k.endswith(("loss", "accuracy", "r2")) or k in names]
-        self._progress.update(self._task, completed=self._finished + 1, description="  ".join(figures))
+        self._text = "  ".join(figures)
+        self._show(self._finished + 1)
+
+    def _show(self, completed: float) -> None:
+        if self._bar is not None:
+            self._bar.show(completed, self._text)
 
     def on_fit_end(self, trainer: Any) -> None:  # noqa: ARG002
         """Removes the bar."""
-        if self._progress is not None:
-            self._progress.stop()
-            self._progress = None
+        if self._bar is not None:
+            self._bar.remove()
+            self._bar = None

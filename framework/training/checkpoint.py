@@ -12,8 +12,10 @@ from pathlib import Path
 from ...errors import HyperparameterError
 from ..metrics.direction import require_mode
 from ..settings import whole
+from ..suggestions import suggests_arguments
 
 
+@suggests_arguments
 class Checkpoint:
     """Saves the whole state of a training at intervals, so that it can be resumed with the same bits after it was killed.
 

@@ -8,13 +8,15 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...errors import HyperparameterError, StateError, UnknownColumn
+from ..html import curves, table
 from ..metrics.direction import NOTHING_KNOWN, Directions, larger_is_better
+from ..suggestions import SuggestsAttributes
 
 if TYPE_CHECKING:
     from ..export.output_paths import PathLike
 
 
-class History:
+class History(SuggestsAttributes):
     """Losses and metrics, one row per epoch.
 
     Each row holds epoch (from 1), loss (mean over the epoch's minibatches, before each update), val_loss and val_accuracy or
@@ -99,6 +101,31 @@ class History:
     def __repr__(self) -> str:
         last = ", ".join(f"{k}={v:.4g}" for k, v in self.rows[-1].items()) if self.rows else "nothing yet"
         return f"<History of {self.epochs} epochs: {last}>"
+
+    def _repr_html_(self) -> str:
+        """The curves of the losses, and a table in which the row of the best epoch is in bold type, for notebooks."""
+        column = "val_loss" if "val_loss" in self.columns else "loss"
+        best = self.rows.index(self.best(column)) if self.rows else -1
+        shown = _shown(len(self), best)
+        rows = [["…" if k is None else _number(self.rows[k].get(name, math.nan)) for name in self.columns] for k in shown]
+        losses: dict[str, list[float]] = {name: self[name] for name in ("loss", "val_loss") if name in self.columns}
+        title = f"{self.epochs} epochs" + (f"; stopped: {self.stopped_because}" if self.stopped_because else "")
+        strong = {place for place, k in enumerate(shown) if k == best}
+        return curves(losses, "loss by epoch") + table(title, self.columns, rows, strong, texts=0)
+
+
+def _number(value: float) -> str:
+    """Four digits, and all of those before the point."""
+    return f"{value:,.0f}" if 1000.0 <= abs(value) < 1e9 else f"{value:.4g}"
+
+
+def _shown(count: int, best: int) -> list[int | None]:
+    """The indices of rows that a notebook shows: all, or the first, the best and the last; None for those left out."""
+    if count <= 10:
+        return list(range(count))
+    chosen = sorted({0, 1, 2, best, *range(count - 5, count)})
+    pairs = zip(chosen, [*chosen[1:], count], strict=True)
+    return [place for index, following in pairs for place in ((index,) if following == index + 1 else (index, None))]
 
 
 def require_column(who: str, column: str, columns: Sequence[str]) -> None:

@@ -11,6 +11,7 @@ from ...errors import HyperparameterError
 from ..engine.model import Sequential, require_model
 from ..engine.step import TrainStep
 from ..settings import choice, fraction, whole
+from ..suggestions import suggests_arguments
 from .callbacks import Callback
 from .stopping import EarlyStopping
 
@@ -52,6 +53,7 @@ def sparsity(model: Sequential) -> dict[str, float]:
     return {"sparsity": fraction_of_zeros, **{name: float(value) for name, value in figures.items()}}
 
 
+@suggests_arguments
 def prune(step: TrainStep, target: float, scope: str = "global") -> dict[str, float]:
     """Sets the smallest weights to 0 until the fraction `target` is 0, and keeps them at 0 in all further steps.
 
@@ -99,6 +101,7 @@ def _largest(xp: Any, sizes: Array, pruned: float) -> Array:
     return xp.astype(rank >= round(pruned * int(sizes.shape[0])), sizes.dtype)
 
 
+@suggests_arguments
 class Pruning(Callback):
     """L0 regularisation by decay, pruning and retraining: before some epochs, the smallest weights are set to 0 permanently.
 

@@ -15,6 +15,7 @@ from ...errors import HyperparameterError
 from ..engine.snapshot import Snapshot
 from ..metrics.direction import NOTHING_KNOWN, Directions, larger_is_better, require_mode, score
 from ..settings import finite, not_negative, real, whole
+from ..suggestions import suggests_arguments
 from .callbacks import Callback
 from .history import require_column
 
@@ -42,6 +43,7 @@ class StoppingRule(Callback):
         self.directions = trainer.directions
 
 
+@suggests_arguments
 class EarlyStopping(StoppingRule):
     """Stops when a metric has not improved for `patience` epochs, and restores the parameters of the best epoch.
 
@@ -113,6 +115,7 @@ class EarlyStopping(StoppingRule):
             self._snapshot.restore(state["snapshot"])
 
 
+@suggests_arguments
 class StopOnStall(StoppingRule):
     """Stops when the loss no longer changes significantly.
 
@@ -150,6 +153,7 @@ class StopOnStall(StoppingRule):
         self._last = [float(value) for value in state]
 
 
+@suggests_arguments
 class StopOnTarget(StoppingRule):
     """Stops when a metric reaches a target: f <= target, or f >= target for metrics of which larger values are better.
 

@@ -8,19 +8,23 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
-from typing import Any
+from typing import Any, Unpack
 
 from ...backends.entries import describe
 from ...backends.executors.passes import Minibatch
 from ...errors import DtypeError, HyperparameterError, LabelError, NonFiniteLossError, SampleWeightError, ShapeError
 from ..engine.metrics import evaluate, require_metrics
-from ..engine.step import TrainStep, require_step
+from ..engine.model import Sequential
+from ..engine.step import StepSettings, TrainStep, require_step
 from ..engine.step_loss import StepLoss
+from ..losses import Loss
 from ..metrics.named import GivenMetrics, measures
+from ..optimizers import Optimizer
 from ..sample_weights import balanced
 from ..settings import whole
 from ..sources.feeds import Feed, ResidentFeed, feed_for
 from ..sources.fingerprint import fingerprint
+from ..suggestions import SuggestsAttributes, suggests_arguments
 from .augmentation import Augmentations
 from .callbacks import Callback, ProgressBar
 from .checkpoint import Checkpoint
@@ -36,10 +40,14 @@ EVALUATION_ROWS = 4096
 SHUFFLES = ("each_epoch", "once", "never")
 
 
-class Trainer:
+@suggests_arguments(further=StepSettings.__annotations__)
+class Trainer(SuggestsAttributes):
     """Trains a model: runs a TrainStep over the minibatches of a data set.
 
-    Args: step; callbacks; shuffle – "each_epoch" (default), "once" (the same shuffled batches in every epoch, as notes 000
+    `fs.Trainer(model, loss, optimizer, seed=0)` is short for `fs.Trainer(fs.TrainStep(model, loss, optimizer, seed=0))`.
+
+    Args: step – a TrainStep, or a model, with which loss and optimizer are given; loss – or, after a TrainStep, the callbacks;
+        optimizer; callbacks; shuffle – "each_epoch" (default), "once" (the same shuffled batches in every epoch, as notes 000
         suggest), or "never"; progress – whether to show a progress bar on the terminal; schedule – for the learning rate: a
         schedule such as fs.StepDecay(), its text ("step:every=5"), or a function (epoch, step) -> lr of the finished epochs and
         steps, called before each step; momentum – schedule for the momentum: fs.MomentumRamp() or a function as for the
@@ -54,10 +62,11 @@ class Trainer:
         data with evaluate_training) after each epoch: a list of names of scikit-learn's scorers and functions, such as
         ["roc_auc", "f1_macro"], or a dictionary of the names that they get, such as {"auc": "roc_auc"}, which is the column
         "val_auc" of the history. A function is called as f(targets, predictions), see fs.Metric. For them, the outputs for all
-        validation rows are collected on the host, also if rows are streamed or split into micro-batches. Sample weights count.
-    Attributes: epochs_done, steps_done – totals over all fits; last_loss – of the last step, still on its device; minibatch –
-        (inputs, targets) of the step that has just finished (its last micro-batch, if it was split), on the backend, for
-        callbacks; the next step may overwrite them; history – of the last fit; columns – names of its columns.
+        validation rows are collected on the host, also if rows are streamed or split into micro-batches. Sample weights count;
+        settings – of the TrainStep that is made of a model: seed, backend, precision and others.
+    Attributes: step; epochs_done, steps_done – totals over all fits; last_loss – of the last step, still on its device;
+        minibatch – (inputs, targets) of the step that has just finished (its last micro-batch, if it was split), on the
+        backend, for callbacks; the next step may overwrite them; history – of the last fit; columns – names of its columns.
 
         trainer = fs.Trainer(step, schedule=fs.StepDecay(), callbacks=[fs.EarlyStopping(patience=5)])
         history = trainer.fit(x, y, validation=(xv, yv), epochs=20, batch_size=128)
@@ -65,7 +74,9 @@ class Trainer:
 
     def __init__(
         self,
-        step: TrainStep,
+        step: TrainStep | Sequential,
+        loss: Loss | Sequence[Callback] | None = None,
+        optimizer: Optimizer | None = None,
         callbacks: Sequence[Callback] = (),
         shuffle: str = "each_epoch",
         progress: bool = False,
@@ -75,8 +86,13 @@ class Trainer:
         augment: Sequence[Any] = (),
         steps_per_launch: int | None = None,
         metrics: GivenMetrics = None,
+        **settings: Unpack[StepSettings],
     ) -> None:
-        require_step(step)
+        if isinstance(step, Sequential) and loss is not None:
+            step = TrainStep(step, loss, optimizer, **settings)  # type: ignore[arg-type]
+        else:
+            require_step(step)
+            callbacks = _callbacks_after(step, loss, optimizer, callbacks, settings)
         if shuffle not in SHUFFLES:
             raise HyperparameterError(f"expected shuffle to be one of {', '.join(SHUFFLES)}; got {shuffle!r}")
         if isinstance(callbacks, Callback):
@@ -84,14 +100,14 @@ class Trainer:
         for callback in callbacks:
             if not isinstance(callback, Callback):
                 raise HyperparameterError(f"expected Callbacks; got {callback!r}; did you forget ()?")
-        self.step = step
+        self.step: TrainStep = step  # type: ignore[assignment]  # require_step has looked
         self.callbacks = [*callbacks, *([ProgressBar()] if progress else [])]
-        self.augment = Augmentations(augment, step)
+        self.augment = Augmentations(augment, self.step)
         self.shuffle = shuffle
-        self.schedule_runner = ScheduleRunner(step, schedule, momentum)
+        self.schedule_runner = ScheduleRunner(self.step, schedule, momentum)
         self.evaluate_training = bool(evaluate_training)
         self.metrics = measures(metrics)
-        self._further = require_metrics(step, self.metrics, weighted=False)
+        self._further = require_metrics(self.step, self.metrics, weighted=False)
         self.steps_per_launch = None if steps_per_launch is None else whole(steps_per_launch, "steps_per_launch")
         self.minibatch: tuple[Array, Array] | None = None
         self.epochs = 0
@@ -134,6 +150,14 @@ class Trainer:
         self.epochs_done, self.steps_done = state["epochs_done"], state["steps_done"]
         self.schedule_runner.restore(state)
 
+    def predict(self, x: Any) -> Array:
+        """The predictions of the model; short for `trainer.step.model.predict(x)`.
+
+        Args: x [N, d]. Returns: labels or numbers, on the backend, see Sequential.predict. Raises: as it does.
+        """
+        return self.step.model.predict(x)
+
+    @suggests_arguments
     def fit(
         self,
         x: Any,
@@ -391,6 +415,21 @@ class Trainer:
     def _evaluate(self, feed: Feed) -> dict[str, float]:
         run = partial(evaluate, self.step, feed, EVALUATION_ROWS, metrics=self._further)
         return self.step.micro.attempt(EVALUATION_ROWS, run)
+
+
+def _callbacks_after(step: Any, second: Any, optimizer: Any, callbacks: Any, settings: Mapping[str, Any]) -> Any:
+    """The callbacks where the first argument of a Trainer is a step, so that the second may be they."""
+    if isinstance(second, Loss) or optimizer is not None or settings:
+        came = ", ".join([repr(part) for part in (second, optimizer) if part is not None] + [f"{name}=" for name in settings])
+        raise HyperparameterError(
+            f"expected a TrainStep with its own loss, optimiser and settings; got {came} beside {step!r:.60}; give them to "
+            "fs.TrainStep, or write fs.Trainer(model, loss, optimizer)"
+        )
+    if second is None:
+        return callbacks
+    if callbacks:
+        raise HyperparameterError(f"expected callbacks once; got {second!r} and {callbacks!r}; write callbacks=[...]")
+    return second
 
 
 def _mean_of_finite(losses: list[float], counts: list[float], means: bool) -> float:

@@ -69,6 +69,7 @@ def predictions(answer):
     return list(csv.DictReader(io.StringIO(answer.out)))
 
 
+@pytest.mark.row("G18")
 @pytest.mark.parametrize("form", ["csv", "parquet"])
 def test_several_labels(form, call, table, parquet, tmp_path):
     source = {"csv": table, "parquet": parquet}[form]("u", "tired", "v", "ill", "ok")
@@ -103,6 +104,7 @@ def test_several_labels(form, call, table, parquet, tmp_path):
     assert list(only[0]) == ["row", "prediction_tired", "prediction_ill", "prediction_ok"]
 
 
+@pytest.mark.row("G18")
 def test_several_numbers_in_their_units(call, table, tmp_path):
     source = table("u", "v", "price", "weight")
     answer = call("train", source, *targets("price", "weight"), "--backend", "numpy", "--epochs", "60")

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.peers
 
 
 @pytest.mark.parametrize("backend", ["numpy", "numba"])
-def test_c15_an_average_without_correction_is_that_of_swa_utils(backend, problem):
+def test_g10_an_average_without_correction_is_that_of_swa_utils(backend, problem):
     parameters = torch.nn.ParameterDict({n.replace(".", "_"): torch.tensor(v) for n, v in problem.first.items()})
     averaged = torch.optim.swa_utils.AveragedModel(parameters, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.9))
     optimizer = torch.optim.Adam(parameters.values(), 0.01)

@@ -319,7 +319,7 @@ def test_squared_error_is_not_divided_by_the_width(backend, logits):
     compare_loss(fs.MSE("sum"), lambda y, t: F.mse_loss(y, t, reduction="sum"), logits, targets, backend)
 
 
-@pytest.mark.row("B13")
+@pytest.mark.row("G8")
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_absolute_error_and_huber_are_not_divided_by_the_width(backend, logits):
     targets = np.random.default_rng(8).normal(size=logits.shape)
@@ -331,7 +331,7 @@ def test_absolute_error_and_huber_are_not_divided_by_the_width(backend, logits):
     compare_loss(fs.Huber(0.7, "sum"), lambda y, t: F.huber_loss(y, t, reduction="sum", delta=0.7), logits, targets, backend)
 
 
-@pytest.mark.row("B13")
+@pytest.mark.row("G8")
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_poisson(backend, logits):
     targets = np.random.default_rng(8).poisson(3.0, logits.shape).astype(float)
@@ -339,7 +339,7 @@ def test_poisson(backend, logits):
     compare_loss(fs.Poisson("sum"), lambda y, t: F.poisson_nll_loss(y, t, reduction="sum"), logits, targets, backend)
 
 
-@pytest.mark.row("B13")
+@pytest.mark.row("G8")
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_quantiles(backend):
     """PyTorch has none; this is the definition by differentiation, with three levels of two targets."""
@@ -353,7 +353,7 @@ def test_quantiles(backend):
     compare_loss(fs.Quantile(levels.tolist()), reference, outputs, targets, backend)
 
 
-@pytest.mark.row("B13")
+@pytest.mark.row("G8")
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
 def test_focal(gamma, backend, logits, labels):
@@ -367,7 +367,7 @@ def test_focal(gamma, backend, logits, labels):
     compare_loss(fs.Focal(gamma, WEIGHTS), reference, logits, labels, backend)
 
 
-@pytest.mark.row("B13")
+@pytest.mark.row("G8")
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
 def test_binary_focal(gamma, backend, logits):

@@ -85,6 +85,7 @@ def fake(torch):
 REFUSED = {
     "meta": (lambda torch: torch.empty(6, 3, device="meta"), r"Tensor of shape \(6, 3\) .*meta"),
     "fake": (fake, "FakeTensor"),
+    "nested": (lambda torch: torch.nested.nested_tensor([torch.ones(3), torch.ones(2)]), r"\.to_padded_tensor\(\) fills them"),
     "sparse": (lambda torch: torch.from_numpy(X).to_sparse(), r"\.to_dense\(\) makes it dense"),
     "sparse rows": (lambda torch: torch.from_numpy(X).to_sparse_csr(), r"\.to_dense\(\) makes it dense"),
     "complex": (lambda torch: torch.from_numpy(X + 1j), r"complex.*its \.real and \.imag"),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import json
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -75,11 +77,7 @@ def test_no_entry_of_the_reference_is_a_module_in_place_of_what_it_holds() -> No
 
 def test_docstrings_are_laid_out_for_the_site() -> None:
     pytest.importorskip("griffe", reason="the extra docs is not installed")
-    specification = importlib.util.spec_from_file_location("docstrings", ROOT / "docs" / "docstrings.py")
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
+    module = module_of_docs("docstrings")
     given = (
         "y = a * x < 1.\n\nArgs: x; a, b – factors > 0, such as\n    `a_b`; 2 by default; c – see [1]; no name; seed.\n"
         "Raises: ShapeError; TypeError\n\n    call(1)\nSource: notes 000.\n\n>>> call(2)\n4"
@@ -136,3 +134,53 @@ def test_the_start_page_lists_every_public_layer_loss_and_optimiser() -> None:
 
     words = set(re.findall(r"\w+", (ROOT / "docs" / "index.md").read_text()))
     assert {*LAYERS, *LOSSES, *OPTIMIZERS} <= words
+
+
+# Notebooks.
+
+NOTEBOOKS = sorted(path.stem for path in (ROOT / "docs" / "notebooks").glob("*.ipynb"))
+
+
+def module_of_docs(name: str) -> Any:
+    """A file of docs/, which is no package."""
+    specification = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_notebooks_run(name: str, tmp_path: Path) -> None:
+    pytest.importorskip("nbclient", reason="needs nbclient: the extra test")
+    pytest.importorskip("ipykernel", reason="needs ipykernel: the extra test")
+    notebook = module_of_docs("run_notebooks").executed(ROOT / "docs" / "notebooks" / f"{name}.ipynb", str(tmp_path))
+    stored = json.loads((ROOT / "docs" / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8"))
+
+    def kinds(cells: Any) -> list[list[tuple[str, list[str]]]]:
+        return [[(out["output_type"], sorted(out.get("data", {}))) for out in cell.get("outputs", ())] for cell in cells]
+
+    # The outputs in the file are of the same kinds as those of this run; numbers depend on the machine.
+    assert kinds(notebook.cells) == kinds(stored["cells"])
+    assert sum(map(len, kinds(stored["cells"]))) >= 2
+
+
+def test_a_notebook_becomes_a_page() -> None:
+    pytest.importorskip("mkdocs", reason="the extra docs is not installed")
+    code = {"cell_type": "code", "source": ["a = 1\n", "a"], "outputs": [
+        {"output_type": "stream", "name": "stdout", "text": ["one\n", "two\n"]},
+        {"output_type": "execute_result", "data": {"text/plain": ["1"], "text/html": ["<table>\n", "\n", "</table>"]}},
+        {"output_type": "execute_result", "data": {"text/plain": ["1"]}},
+    ]}  # fmt: skip
+    cells = [{"cell_type": "markdown", "source": ["# T"]}, code]
+    page = module_of_docs("hooks").notebook_page(json.dumps({"cells": cells}), "t")
+    assert page == (
+        "# T\n\n[Download this notebook](t.ipynb)\n\n```python\na = 1\na\n```\n\n```text\none\ntwo\n```\n\n"
+        "<div><table>\n</table></div>\n\n```text\n1\n```\n"
+    )
+
+
+def test_every_notebook_is_in_the_navigation() -> None:
+    assert len(NOTEBOOKS) >= 2
+    assert re.findall(r"notebooks/(\w+)\.md", (ROOT / "mkdocs.yml").read_text(encoding="utf-8")) == sorted(NOTEBOOKS)

@@ -44,6 +44,7 @@ def test_the_width_of_an_embedding_follows_the_number_of_codes():
     assert repr(fs.mlp([6, 16, 3], categories={})) == repr(fs.mlp([6, 16, 3]))
 
 
+@pytest.mark.row("G7")
 @pytest.mark.parametrize("backend", ["numpy", "numba"])
 def test_values_and_gradients_are_those_of_one_hot_products(backend):
     x, _ = data()
@@ -254,6 +255,7 @@ def test_pruned_rows_stay_at_zero():
     np.testing.assert_array_equal(np.array(weight) == 0.0, gone)
 
 
+@pytest.mark.row("G7")
 def test_a_table_with_100_000_categories_trains():
     """The label is a function of the category alone, so only the rows of a matrix can tell it."""
     generator = np.random.default_rng(7)

@@ -41,7 +41,7 @@ def test_squared_error(run: str) -> None:
     np.testing.assert_allclose(evaluate(fs.MSE("sum"), LOGITS, t, run)[1], 2 * (LOGITS - t), rtol=1e-13)
 
 
-@pytest.mark.row("B13")
+@pytest.mark.row("G8")
 @pytest.mark.parametrize("run", BACKENDS)
 @pytest.mark.parametrize(("reduction", "factor"), [("mean", 1 / 7), ("sum", 1.0)])
 def test_absolute_error_and_huber(run: str, reduction: str, factor: float) -> None:
@@ -58,7 +58,7 @@ def test_absolute_error_and_huber(run: str, reduction: str, factor: float) -> No
     np.testing.assert_allclose(gradient, factor * np.where(small, d, 0.5 * np.sign(d)), rtol=1e-13)
 
 
-@pytest.mark.row("B13")
+@pytest.mark.row("G8")
 @pytest.mark.parametrize("run", BACKENDS)
 def test_quantiles(run: str) -> None:
     """Each target is compared with one output for each level; the constant of least loss is the quantile of the targets."""
@@ -80,7 +80,7 @@ def test_quantiles(run: str) -> None:
     assert candidates[np.argmin(totals)] == np.quantile(sample, 0.25)
 
 
-@pytest.mark.row("B13")
+@pytest.mark.row("G8")
 @pytest.mark.parametrize("run", BACKENDS)
 def test_poisson(run: str) -> None:
     t = rng.poisson(2.0, (7, 5))
@@ -89,7 +89,7 @@ def test_poisson(run: str) -> None:
     np.testing.assert_allclose(gradient, (np.exp(LOGITS) - t) / 7, rtol=1e-12)
 
 
-@pytest.mark.row("B13")
+@pytest.mark.row("G8")
 @pytest.mark.parametrize("run", BACKENDS)
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0, 5.0])
 def test_focal(run: str, gamma: float) -> None:
@@ -106,7 +106,7 @@ def test_focal(run: str, gamma: float) -> None:
             np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-16)
 
 
-@pytest.mark.row("B13")
+@pytest.mark.row("G8")
 @pytest.mark.parametrize("run", BACKENDS)
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
 def test_binary_focal_is_focal_of_two_logits(run: str, gamma: float) -> None:
@@ -136,7 +136,7 @@ def test_focal_where_the_probability_of_the_label_is_1_or_0(run: str, dtype: str
     np.testing.assert_allclose(gradient[:, 0], [0, -1 / 3, 1 / 3], atol=1e-6)
 
 
-@pytest.mark.row("B13")
+@pytest.mark.row("G8")
 @pytest.mark.parametrize("run", BACKENDS)
 def test_what_models_of_counts_and_quantiles_predict(run: str) -> None:
     x = np.random.default_rng(0).standard_normal((40, 3)).astype("f")

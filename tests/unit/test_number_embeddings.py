@@ -59,6 +59,7 @@ def test_columns_that_are_not_embedded_are_copied_to_the_front():
     np.testing.assert_array_equal(y[:, :3], X[:, [0, 2, 3]])
 
 
+@pytest.mark.row("G14")
 @pytest.mark.parametrize("periodic", [True, False])
 @pytest.mark.parametrize("options", [{}, {"deterministic": True}, {"micro_batch": 50}], ids=str)
 def test_steps_on_numba_are_those_on_numpy(options, periodic):

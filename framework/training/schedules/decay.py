@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 
 from ...settings import choice, fraction, positive, real, whole
+from ...suggestions import suggests_arguments
 from .base import RateSchedule, duration
 
 
+@suggests_arguments
 class StepDecay(RateSchedule):
     """Multiplied by a factor every few epochs: lr = lr0 factor^floor(epoch / every). Per epoch.
 
@@ -42,6 +44,7 @@ class _Smooth(RateSchedule):
         self.per_step = per == "step"
 
 
+@suggests_arguments
 class ExponentialDecay(_Smooth):
     """lr = lr0 e^(-k t), with t the number of finished steps, or of finished epochs.
 
@@ -55,6 +58,7 @@ class ExponentialDecay(_Smooth):
         return math.exp(-self.k * (step if self.per_step else epoch))
 
 
+@suggests_arguments
 class InverseTimeDecay(_Smooth):
     """lr = lr0 / (1 + k t), with t the number of finished steps, or of finished epochs.
 
@@ -67,6 +71,7 @@ class InverseTimeDecay(_Smooth):
         return 1.0 / (1.0 + self.k * (step if self.per_step else epoch))
 
 
+@suggests_arguments
 class CosineDecay(RateSchedule):
     """Half a cosine from lr0 to final lr0, after an optional linear warm-up. Per step.
 

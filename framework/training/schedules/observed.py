@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from ...metrics.direction import NOTHING_KNOWN, Directions, larger_is_better, require_mode, score
 from ...settings import fraction, not_negative, whole
+from ...suggestions import suggests_arguments
 from .base import RateSchedule
 from .decay import drop
 
@@ -48,6 +49,7 @@ class _Observed(RateSchedule):
         return max(rate, min(self.smallest_lr, float(self.lr or 0.0)))
 
 
+@suggests_arguments
 class HalveOnWorse(_Observed):
     """Halves the rate after an epoch whose validation error is larger than that of the epoch before. Per epoch.
 
@@ -74,6 +76,7 @@ class HalveOnWorse(_Observed):
         self.previous = value
 
 
+@suggests_arguments
 class ReduceOnPlateau(_Observed):
     """Divides the rate by ten when a metric has not improved for `patience` epochs. Per epoch.
 

@@ -8,9 +8,11 @@ from typing import Any
 
 from ....errors import HyperparameterError
 from ...settings import fraction, real, whole
+from ...suggestions import suggests_arguments
 from .base import RateSchedule, Schedule, duration
 
 
+@suggests_arguments
 class LinearWarmup(RateSchedule):
     """Rises linearly to lr0 in the first steps, multiplied by another schedule. Per step.
 
@@ -71,6 +73,7 @@ class LinearWarmup(RateSchedule):
             self.then.restore(state["then"])
 
 
+@suggests_arguments
 class OneCycle(RateSchedule):
     """Rises along a cosine from lr0 / divisor to lr0, then falls to lr0 / (divisor final_divisor). Per step.
 
@@ -120,6 +123,7 @@ class OneCycle(RateSchedule):
         return self._between(step, self.high_momentum, self.low_momentum, self.high_momentum)
 
 
+@suggests_arguments
 class MomentumRamp(Schedule):
     """The momentum gamma: `start` until training has stabilised, then `end`. Per epoch.
 

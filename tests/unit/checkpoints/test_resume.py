@@ -46,6 +46,7 @@ def maker(*given, **options):
     return lambda extra=(): trainer_of(*given, extra=extra, **options)
 
 
+@pytest.mark.row("G9")
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("after", [(1,), (10,), (13, 29, 41), (9, 11, 20, 30, 31)])
 @pytest.mark.parametrize("every_steps", [1, 7])
@@ -286,6 +287,7 @@ def test_from_another_folder(tmp_path):
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == before
 
 
+@pytest.mark.row("G9")
 @pytest.mark.parametrize(("one", "other"), [("numba", "numpy"), ("numpy", "numba")])
 def test_on_another_backend(one, other, tmp_path):
     expected = result(whole := trainer_of(other), fit(whole))

@@ -33,6 +33,7 @@ def same(one, other, rtol=1e-11):
         np.testing.assert_allclose(one[1][column], other[1][column], rtol=rtol)
 
 
+@pytest.mark.row("G3")
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_weights_by_label_are_those_of_a_list(backend):
     steps = [new_step(given, backend) for given in ({2: 0.5, 0: 3}, [3.0, 1.0, 0.5], {np.int64(0): 3.0, 2: np.float32(0.5)})]
@@ -65,6 +66,7 @@ def test_what_is_given_may_change_afterwards():
     assert loss.class_weights == {0: 2.0}
 
 
+@pytest.mark.row("G3")
 @pytest.mark.parametrize("batch_size", [None, 8])
 @pytest.mark.parametrize("data", ["device", "stream"])
 @pytest.mark.parametrize("backend", BACKENDS)

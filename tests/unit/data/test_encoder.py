@@ -101,6 +101,7 @@ def test_huge_numbers_are_clipped_and_not_lost():
         encoder().fit([[-1.7e308], [1.7e308], [1.7e308]])
 
 
+@pytest.mark.row("G5")
 def test_missing_numbers_are_those_of_simple_imputer(x):
     x[[5, 60, 200], 0] = x[[1, 60], 2] = np.nan
     imputer = sklearn.impute.SimpleImputer(strategy="median", add_indicator=True)
@@ -130,6 +131,7 @@ def test_text_is_that_of_one_hot_encoder(rng):
     assert fitted.categories_ == {}
 
 
+@pytest.mark.row("G5")
 def test_missing_text_that_was_not_in_fit_is_unseen_unless_an_empty_one_was():
     plain, empty, missing = (fs.TableEncoder().fit({"t": cells}) for cells in (["a", "b"], ["a", ""], ["a", None]))
     np.testing.assert_array_equal(plain.transform({"t": [None, "", "b"]}), [[0, 0], [0, 0], [0, 1]])
@@ -245,6 +247,7 @@ ARROW = {
 }
 
 
+@pytest.mark.row("G6")
 @settings(deadline=None)
 @given(
     st.integers(1, 12).flatmap(

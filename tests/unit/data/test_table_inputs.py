@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
-from fusedstep.errors import DtypeError, NonFiniteDataError
+from fusedstep.errors import DtypeError, NonFiniteDataError, ShapeError
 from fusedstep.framework.tables.columns import as_column
 from fusedstep.framework.tables.preprocessing import Preprocessor
 from fusedstep.framework.tables.table import Matrix
@@ -80,6 +80,18 @@ def test_a_matrix_and_lists_are_arrays():
 def test_what_is_no_table_is_refused(make, words):
     with pytest.raises(DtypeError, match=words):
         fs.TableEncoder().fit(make())
+
+
+@pytest.mark.parametrize(("values", "words"), [([{"a": 1.0}, {"a": 2.0}], "data frame of these rows"), (X[:, 0], r"\[N, 1\]")])
+def test_one_dimension_is_refused_with_what_to_give(values, words):
+    with pytest.raises(ShapeError, match=words):
+        fs.TableEncoder().fit(values)
+
+
+def test_a_batch_of_arrow_is_a_table():
+    arrow = pytest.importorskip("pyarrow", reason="PyArrow is not installed")
+    table = arrow.table({"n": X[:, 0], "t": ["a", "b"] * (len(X) // 2)})
+    assert np.array_equal(encoded(table.to_batches()[0]), encoded(table))
 
 
 def test_sparse_matrices_are_refused_with_the_call_that_makes_them_dense():

@@ -41,6 +41,7 @@ def same(first, second):
     np.testing.assert_array_equal(first.model(X), second.model(X))
 
 
+@pytest.mark.row("G6")
 def test_t14_columns_in_another_order_are_found_by_name(frame_of):
     ordered, mixed = frame_of(columns()), frame_of(columns("cab"))
     frames, arrays = a_step(), a_step()
@@ -102,6 +103,7 @@ def test_t14_ensembles_and_minimisation_find_columns_by_name(frame_of, tmp_path)
     np.testing.assert_array_equal(model(frame_of(columns("cba"))), model(X.astype("f8")))
 
 
+@pytest.mark.row("G6")
 @pytest.mark.parametrize(
     "frame",
     [

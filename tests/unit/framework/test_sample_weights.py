@@ -23,6 +23,7 @@ class Interpreted(fs.TrainStep):
         return False
 
 
+@pytest.mark.row("G2")
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("name", CASES)
@@ -38,6 +39,7 @@ def test_whole_weights_are_repeated_rows(name, backend, reduction):
     assert figures == pytest.approx(wanted, rel=1e-11)
 
 
+@pytest.mark.row("G2")
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("name", CASES)

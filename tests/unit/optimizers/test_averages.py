@@ -41,7 +41,7 @@ def fitted(step, epochs=3, callbacks=(), **options):
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("case", OPTIMIZERS)
 @pytest.mark.parametrize("debias", [True, False])
-def test_c15_the_average_is_the_weighted_mean_of_the_parameters_which_it_leaves_alone(backend, case, debias):
+def test_g10_the_average_is_the_weighted_mean_of_the_parameters_which_it_leaves_alone(backend, case, debias):
     plain = make_step(backend, OPTIMIZERS[case]())
     step = make_step(backend, OPTIMIZERS[case](), fs.EMA(0.8, debias))
     seen = []
@@ -62,7 +62,7 @@ def test_c15_the_average_is_the_weighted_mean_of_the_parameters_which_it_leaves_
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_c15_a_trainer_evaluates_and_returns_the_average_and_goes_on_with_the_parameters(backend, tmp_path):
+def test_g10_a_trainer_evaluates_and_returns_the_average_and_goes_on_with_the_parameters(backend, tmp_path):
     plain, step = make_step(backend), make_step(backend, average=fs.EMA(0.9))
     shown = []
 

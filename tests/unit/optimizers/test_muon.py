@@ -59,6 +59,7 @@ def test_c6_the_direction_of_a_matrix_has_singular_values_near_1(backend, shape)
     assert np.allclose(inner, np.diag(np.diag(inner)), atol=1e-6)
 
 
+@pytest.mark.row("G11")
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_it_trains_and_resumes_with_an_average(backend):
     step = make_step(backend, precision="float32", average=fs.EMA(0.9))

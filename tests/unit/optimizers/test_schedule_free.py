@@ -69,6 +69,7 @@ def test_showing_the_average_does_not_change_training(backend):
     assert np.array_equal(values(one), values(other))
 
 
+@pytest.mark.row("G11")
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_trainer_evaluates_and_returns_the_average(backend):
     step = make_step(backend)
