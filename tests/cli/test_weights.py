@@ -188,6 +188,25 @@ def test_g2_weights_of_several_targets(call, tmp_path):
     assert notes(tmp_path / "two.safetensors")["results_by_target"]["test"]["up"]["accuracy"] > 0.5
 
 
+@pytest.mark.parametrize("sweep", [(), ("--sweep",)], ids=["rates", "sweep"])
+def test_g2_a_learning_rate_is_searched_with_the_weights(sweep, call, tmp_path):
+    write(tmp_path / "w.csv")
+    write(tmp_path / "one.csv", np.ones(ROWS, int))
+    train = ("--target", "bought", "--weight", "w", "--backend", "numpy", "--epochs", "1", *sweep)
+    first, same, other = (call("find-lr", name, *train) for name in ("w.csv", "w.csv", "one.csv"))
+    assert first.code == 0, first
+    assert first.flat.partition("Minibatches")[2] == same.flat.partition("Minibatches")[2]
+    assert "rows of weight 0 are left out" in first.flat
+    assert other.code == 0, other
+    step = fs.TrainStep(fs.mlp([2, 4, 2]), fs.SoftmaxCrossEntropy(), fs.SGD(0.1), seed=0, backend="numpy")
+    x, y = np.column_stack([A, B]), (LABELS == "yes").astype(int)
+    search = fs.sweep_learning_rate if sweep else fs.find_learning_rate
+    options = {} if sweep else {"rates": [0.1], "finer": [], "epochs": 1}
+    weights = WEIGHTS + (A > 0)
+    plain, weighted = (search(step, x, y, sample_weight=w, **options) for w in (None, weights))
+    assert plain.trials[0].loss != weighted.trials[0].loss
+
+
 def test_g3_balanced_classes_find_more_of_the_rare_one(call, refused, tmp_path):
     rare = np.where(A + 0.5 * B + 1.5 * np.random.default_rng(1).standard_normal(ROWS) > 1.9, "yes", "no")
     write(tmp_path / "rare.csv", targets=rare)

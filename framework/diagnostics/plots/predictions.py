@@ -40,7 +40,7 @@ def plot_confusion(matrix: Numbers, classes: Sequence[str], path: PathLike | Non
         axes = figure.subplots()
         shown = axes.imshow(fractions, cmap="Blues", vmin=0.0, vmax=1.0)
         if count <= NAMED:
-            names = [name if len(name) <= 18 else f"{name[:17]}…" for name in classes]
+            names = [_plain(name if len(name) <= 18 else f"{name[:17]}…") for name in classes]
             slanted = max(map(len, names)) > 3
             axes.set_xticks(range(count), names, rotation=45 if slanted else 0, ha="right" if slanted else "center")
             axes.set_yticks(range(count), names)
@@ -74,7 +74,7 @@ def plot_calibration(
         above.set(ylabel="observed frequency", ylim=(-0.03, 1.03), xlim=(-0.03, 1.03), title=f"Calibration, {part} part")
         above.legend(loc="upper left")
         below.bar(curve.predicted, curve.weight, width=0.05, color=BLUE)
-        below.set(xlabel=what, ylabel=unit)
+        below.set(xlabel=_plain(what), ylabel=unit)
         whole_ticks(below.yaxis)
     return figure
 
@@ -99,6 +99,12 @@ def plot_predicted(
             label=f"rows of the {part} part",
         )  # fmt: skip
         figures = "" if r2 is None or np.isnan(r2) else f" (R² {r2:.3f})"
-        axes.set(xlabel=f"true {name}", ylabel=f"predicted {name}", title=f"Predictions, {part} part{figures}")
+        shown = _plain(name)
+        axes.set(xlabel=f"true {shown}", ylabel=f"predicted {shown}", title=f"Predictions, {part} part{figures}")
         axes.legend(loc="upper left")
     return figure
+
+
+def _plain(text: str) -> str:
+    """A text in which matplotlib takes no part between two dollar signs for a formula."""
+    return text.replace("$", r"\$")
