@@ -10,16 +10,14 @@ from numpy.typing import NDArray
 
 from ...errors import HyperparameterError, LabelError, ShapeError
 from ..losses import BALANCED, BinaryCrossEntropy, Loss, SoftmaxCrossEntropy
-from ..optional import require
 from ..sample_weights import balanced
 from ..settings import not_negative
 from ..sources.names import listed
-from .mlp_estimator import PURPOSE, MLPEstimator, base, validation
+from .mlp_estimator import MLPEstimator
+from .scikit_learn import ClassifierMixin, multiclass, validation
 
-multiclass = require("sklearn.utils.multiclass", "sklearn", PURPOSE)
 
-
-class MLPClassifier(base.ClassifierMixin, MLPEstimator):  # type: ignore[name-defined,misc]
+class MLPClassifier(ClassifierMixin, MLPEstimator):  # type: ignore[misc]
     """A multi-layer perceptron that predicts classes, with the interface of scikit-learn.
 
     The loss is the cross-entropy of a softmax; of y [N, k] with several labels a row, the sum of k binary ones.

@@ -20,7 +20,6 @@ from ..engine.step import TrainStep
 from ..layers.activations import ACTIVATION_LAYERS
 from ..losses import Loss
 from ..optimizers import OPTIMIZERS, Optimizer, find_optimizer
-from ..optional import require
 from ..sample_weights import checked_weights
 from ..settings import choice, flag, not_negative, positive, real, whole
 from ..tables.encoder import TableEncoder
@@ -30,18 +29,14 @@ from ..training.history import History
 from ..training.stopping import EarlyStopping
 from ..training.trainer import Trainer
 from .input_coding import Standardizer, as_objects, fit_encoder, is_transformer, numbers_of
-
-PURPOSE = "an estimator with scikit-learn's interface"
-base = require("sklearn.base", "sklearn", PURPOSE)
-utils = require("sklearn.utils", "sklearn", PURPOSE)
-validation = require("sklearn.utils.validation", "sklearn", PURPOSE)
+from .scikit_learn import BaseEstimator, utils, validation
 
 Weights = NDArray[np.float64] | None
 LARGEST_BATCH = 200
 """Rows of a minibatch with batch_size="auto", as in scikit-learn."""
 
 
-class MLPEstimator(base.BaseEstimator):  # type: ignore[name-defined,misc]
+class MLPEstimator(BaseEstimator):  # type: ignore[misc]
     """The settings of both estimators, `fit` and `partial_fit`; see fs.MLPClassifier."""
 
     def __init__(
@@ -262,7 +257,8 @@ class MLPEstimator(base.BaseEstimator):  # type: ignore[name-defined,misc]
         order = "each_epoch" if flag(self.shuffle, "shuffle") else "never"
         given = () if self.callbacks is None else self.callbacks
         own = given if isinstance(given, list | tuple) else (given,)
-        return Trainer(step, [*own, *stopping], order, bool(self.verbose), self.schedule)
+        callbacks, progress = [*own, *stopping], bool(self.verbose)
+        return Trainer(step, callbacks=callbacks, shuffle=order, progress=progress, schedule=self.schedule)
 
     def _seed(self) -> int:
         """An int of random_state as it is; otherwise a number that the generator draws."""

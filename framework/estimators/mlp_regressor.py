@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from ...errors import ShapeError
 from ..losses import MSE, Loss
 from ..tables.moments import weighted_moments
-from .mlp_estimator import MLPEstimator, base, validation
+from .mlp_estimator import MLPEstimator
+from .scikit_learn import RegressorMixin, validation
 
 
-class MLPRegressor(base.RegressorMixin, MLPEstimator):  # type: ignore[name-defined,misc]
+class MLPRegressor(RegressorMixin, MLPEstimator):  # type: ignore[misc]
     """A multi-layer perceptron that predicts numbers, with the interface of scikit-learn.
 
     The loss is the squared error of (y - mean) / standard deviation of each target, summed over the targets.

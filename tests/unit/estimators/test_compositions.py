@@ -102,7 +102,7 @@ def test_scikit_learn_is_imported_only_for_the_estimators():
 
 @pytest.mark.parametrize("name", ["MLPClassifier", "MLPRegressor"])
 def test_without_scikit_learn_the_error_has_the_line_that_installs_it(name):
-    program = f"import sys; sys.modules['sklearn'] = None; import fusedstep as fs; fs.{name}"
+    program = f"import sys; sys.modules['sklearn'] = None; import fusedstep as fs; from fusedstep import *; {name}()"
     done = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, check=False)
     last = done.stderr.rstrip().splitlines()[-1]
     assert last.startswith("fusedstep.errors.MissingDependency: an estimator with scikit-learn's interface needs sklearn")
