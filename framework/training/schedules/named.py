@@ -73,7 +73,7 @@ def _settings(name: str, listed: str) -> dict[str, Any]:
             raise HyperparameterError(
                 f"expected each setting of {name!r} once, as {key}=VALUE; got {listed!r}; separate settings by commas"
             )
-        settings[key] = value if known[key] == "str" else _number(name, key, value)
+        settings[key] = value if known[key].startswith("str") else _number(name, key, value)
     return settings
 
 

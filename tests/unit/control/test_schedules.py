@@ -422,3 +422,11 @@ def test_c10_momentum_of_a_step_can_be_set(new_step, data):
     assert plain.momentum is None
     with pytest.raises(fs.HyperparameterError, match=r"fs\.Momentum"):
         plain.momentum = 0.5
+
+
+def test_a_schedule_as_text_monitors_a_metric_in_a_direction():
+    schedule = parse_schedule("plateau:monitor=val_gain,mode=max,patience=1")
+    assert (schedule.monitor, schedule.mode) == ("val_gain", "max")
+    assert schedule_text(parse_schedule(schedule_text(schedule))) == schedule_text(schedule)
+    with pytest.raises(fs.HyperparameterError, match="mode"):
+        parse_schedule("halve-on-worse:mode=largest")
