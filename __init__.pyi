@@ -18,6 +18,7 @@ from .errors import (
     DeviceError as DeviceError,
     DtypeError as DtypeError,
     EmptyDataError as EmptyDataError,
+    ExportError as ExportError,
     FusedstepError as FusedstepError,
     HyperparameterError as HyperparameterError,
     LabelError as LabelError,
@@ -104,12 +105,26 @@ from .framework.engine.step_loss import (
 from .framework.estimators.bagging import (
     Bagging as Bagging,
 )
+from .framework.estimators.mlp_classifier import (
+    MLPClassifier as MLPClassifier,
+)
+from .framework.estimators.mlp_regressor import (
+    MLPRegressor as MLPRegressor,
+)
+from .framework.export.onnx.model_file import (
+    export_onnx as export_onnx,
+)
 from .framework.export.persistence import (
     load as load,
     save as save,
 )
 from .framework.export.table_model import (
     TableModel as TableModel,
+)
+from .framework.export.torch.conversion import (
+    from_torch as from_torch,
+    load_state_dict as load_state_dict,
+    to_torch as to_torch,
 )
 from .framework.layers import (
     Layer as Layer,

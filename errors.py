@@ -112,6 +112,10 @@ class ModelFileError(FusedstepError, ValueError):
     """A model file that is truncated, of an unsupported version, or not written by this package."""
 
 
+class ExportError(FusedstepError, TypeError):
+    """A layer, module or column that the format or library to convert to cannot represent."""
+
+
 class CheckpointError(FusedstepError, ValueError):
     """A checkpoint that is missing, damaged, of a newer version or of another training, or a folder that has one already."""
 

@@ -21,6 +21,7 @@ from .backends_command import backends
 from .compare_command import compare
 from .declared import command
 from .example_command import example
+from .export_command import export
 from .find_lr_command import find_lr
 from .later import LATER, STYLE, Later
 from .options import DEBUG_KEY, Debug
@@ -36,6 +37,7 @@ HELP = """Train multi-layer perceptrons, on a CPU or a CUDA GPU with the same co
 - `fusedstep train digits` trains on a bundled data set
 - `fusedstep train people.csv --target income` trains on your data
 - `fusedstep predict people.safetensors new.csv -o answers.csv` makes predictions with the trained model
+- `fusedstep export people.safetensors people.onnx` writes it for onnxruntime, with its columns and labels
 - `fusedstep find-lr digits` suggests a learning rate; `fusedstep search digits` also tries optimisers, schedules and networks
 - `fusedstep example --list` lists the experiments of the lecture notes
 - `fusedstep bench` measures how fast steps are on this machine
@@ -120,7 +122,7 @@ def _has_working_folder() -> bool:
 
 
 app = typer.Typer(name="fusedstep", cls=_Group, help=HELP, **STYLE)
-for _run in (backends, train, predict, find_lr, search, compare, example):
+for _run in (backends, train, predict, export, find_lr, search, compare, example):
     app.command(_run.__name__.replace("_", "-"), cls=Command)(command(_run))
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from ...errors import HyperparameterError
 from ..layers.activations import ACTIVATION_LAYERS
-from ..optimizers import OPTIMIZERS, Optimizer
+from ..optimizers import OPTIMIZERS, Optimizer, find_optimizer
 from ..settings import whole
 from ..sources.names import did_you_mean
 from ..tables.table import Task
@@ -176,16 +176,6 @@ def parse_micro_batch(text: str) -> int | str | None:
     if rows < 1:
         raise HyperparameterError(f"--micro-batch: expected a number of rows >= 1, auto or none; got {text!r}")
     return rows
-
-
-def find_optimizer(name: str, option: str = "--optimizer") -> str:
-    """The class name of an optimiser; case-insensitive."""
-    known = {entry.lower(): entry for entry in OPTIMIZERS if not entry.startswith("_")}
-    if name.lower() not in known:
-        raise HyperparameterError(
-            f"{option}: expected one of {', '.join(known.values())}; got {name!r}{did_you_mean(name, known.values())}"
-        )
-    return known[name.lower()]
 
 
 def find_schedule(text: str) -> str:

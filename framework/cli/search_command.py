@@ -178,7 +178,7 @@ def _messages_of_workers(tell: Callable[[str], None]) -> Iterator[None]:
 
 def _given(options: SearchOptions) -> dict[str, Any]:
     """The fields of a SearchSpace that the options set."""
-    from .recipe import find_optimizer
+    from ..optimizers import find_optimizer
 
     given: dict[str, Any] = {}
     if options.optimizers is not None:

@@ -230,7 +230,7 @@ class PiecewiseLinearEmbedding(_NumberEmbedding):
             )
 
     @cached_property
-    def _formula_rows(self) -> tuple[tuple[float, ...], ...]:
+    def formula_rows(self) -> tuple[tuple[float, ...], ...]:
         """The arguments of `piecewise_linear` after x; not made before parameters of this size exist."""
         first, scale, least, most = (np.zeros((len(self.bins), self.m)) for _ in range(4))
         for row, edges in enumerate(self.bins):
@@ -273,7 +273,7 @@ class PiecewiseLinearEmbedding(_NumberEmbedding):
         }  # fmt: skip
 
     def _constants(self, tape: Tape) -> list[Array]:
-        return [tape.constant(row) for row in self._formula_rows]
+        return [tape.constant(row) for row in self.formula_rows]
 
     def _features(self, x: Array, tape: Tape) -> Features:
         out = tape.empty(x.shape)

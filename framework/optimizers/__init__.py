@@ -5,10 +5,10 @@ in OPTIMIZERS; tools/generate.py then adds `fs.Name` and updates the pages that 
 """
 
 from . import adaptive, layerwise, momentum, muon, schedule_free, signs
-from .base import OPTIMIZERS, Optimizer, OptimizerState, ParameterGroup
+from .base import OPTIMIZERS, Optimizer, OptimizerState, ParameterGroup, find_optimizer
 from .full_batch import FULL_BATCH, FullBatchMethod, refuse_full_batch
 
 __all__ = [
-    "FULL_BATCH", "OPTIMIZERS", "FullBatchMethod", "Optimizer", "OptimizerState", "ParameterGroup", "adaptive", "layerwise",
-    "momentum", "muon", "refuse_full_batch", "schedule_free", "signs",
+    "FULL_BATCH", "OPTIMIZERS", "FullBatchMethod", "Optimizer", "OptimizerState", "ParameterGroup", "adaptive",
+    "find_optimizer", "layerwise", "momentum", "muon", "refuse_full_batch", "schedule_free", "signs",
 ]  # fmt: skip

@@ -36,6 +36,7 @@ from ..engine.averaging import EMA
 from ..engine.frozen import Frozen
 from ..engine.parameter import Parameter
 from ..settings import choice, not_negative, positive
+from ..sources.names import did_you_mean
 from ..streams import ROUNDING
 from ..suggestions import SuggestsAttributes
 from .headroom import Headroom, most_squares
@@ -169,6 +170,20 @@ class Optimizer(Frozen, SuggestsAttributes):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(lr={self.lr:g})"
+
+
+def find_optimizer(name: str, option: str = "--optimizer") -> str:
+    """The class name of an optimiser; case-insensitive.
+
+    Args: name; option – what it was given to, for the message.
+    Raises: HyperparameterError.
+    """
+    known = {entry.lower(): entry for entry in OPTIMIZERS if not entry.startswith("_")}
+    if name.lower() not in known:
+        raise HyperparameterError(
+            f"{option}: expected one of {', '.join(known.values())}; got {name!r}{did_you_mean(name, known.values())}"
+        )
+    return known[name.lower()]
 
 
 class Update(NamedTuple):

@@ -22,7 +22,7 @@ CLIP = 3.0
 """The largest absolute value of a number that is smoothly clipped."""
 PERIODS = {"month": 12.0, "day": 31.0, "weekday": 7.0, "hour": 24.0}
 """Part of a date -> its period, in its own unit."""
-_DAY = 86_400_000_000
+MICROSECONDS_A_DAY = 86_400_000_000
 _PER_ROW = 16
 """Numbers in memory for each row while a column of text or dates is written."""
 _BOOLEANS = ("false", "true")
@@ -87,6 +87,11 @@ class TextCoding:
         for one, other in ((None, ""), ("", None)):
             if one in self._number:
                 self._number.setdefault(other, self._number[one])
+
+    @property
+    def numbered(self) -> Mapping[str | None, int]:
+        """The number of the category of each value that has one; None is missing."""
+        return self._number
 
     @property
     def width(self) -> int:
@@ -162,7 +167,7 @@ class DateCoding:
     def _encode(self, column: NDArray[Any], out: NDArray[Any], start: int) -> None:
         missing = np.isnat(column)
         if missing.any():
-            column = np.where(missing, np.datetime64(round(self.days.fill * _DAY), "us"), column)
+            column = np.where(missing, np.datetime64(round(self.days.fill * MICROSECONDS_A_DAY), "us"), column)
         out[:, start] = scaled(days_of(column), self.days.center, self.days.scale, self.days.clip)
         start += 1
         if self.days.indicator:
@@ -236,7 +241,7 @@ def encode_numbers(
 
 def days_of(column: NDArray[Any]) -> FloatArray:
     """Days since 1970, with fractions; NaN where a date is missing."""
-    days = column.astype("datetime64[us]").astype(np.int64) / float(_DAY)
+    days = column.astype("datetime64[us]").astype(np.int64) / float(MICROSECONDS_A_DAY)
     days[np.isnat(column)] = np.nan
     return days
 
@@ -259,7 +264,7 @@ def part_of(column: NDArray[Any], part: str) -> FloatArray:
     elif part == "weekday":
         values = ((days.astype(np.int64) + 3) % 7).astype(np.float64)
     else:
-        values = (column - days).astype("timedelta64[us]").astype(np.float64) * (24.0 / _DAY)
+        values = (column - days).astype("timedelta64[us]").astype(np.float64) * (24.0 / MICROSECONDS_A_DAY)
     return values
 
 

@@ -18,6 +18,7 @@ from ..settings import whole
 from ..sources.names import did_you_mean, listed
 from ..sources.row_source import RowSource
 from ..suggestions import suggests_arguments
+from .column_codings import Coding
 from .column_fit import fit_stream, fit_table
 from .column_statistics import Scaling, Settings
 from .fitted_columns import FittedColumns, require_matrix, require_rows
@@ -155,6 +156,11 @@ class TableEncoder:
     def input_names(self) -> tuple[str, ...]:
         """Names of the input columns, x0, x1, … if there were none."""
         return self._fitted().names
+
+    @property
+    def codings(self) -> tuple[tuple[str, Coding], ...]:
+        """Name and encoding of each input column, in order."""
+        return self._fitted().columns
 
     @property
     def width(self) -> int:

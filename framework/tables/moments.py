@@ -35,6 +35,31 @@ def column_moments(values: FloatArray, names: Sequence[str] | None = None) -> tu
     return Moments.of(values).finished(names)
 
 
+def weighted_moments(
+    values: NDArray[Any], weights: FloatArray | None, names: Sequence[str] | None = None
+) -> tuple[FloatArray, FloatArray]:
+    """As `column_moments`, of rows that count w times: mean = Σwx/Σw, scale = √(Σw(x−mean)²/Σw).
+
+    Args: values – [N, d] finite numbers; weights – [N], > 0, or None for 1; names – as there.
+    """
+    if weights is None:
+        return column_moments(values, names)
+    width = values.shape[1]
+    fractions = weights / weights.max()
+    fractions /= fractions.sum()
+    mean, squares = np.zeros(width), np.zeros(width)
+    for block in row_blocks(*values.shape):
+        mean += fractions[block] @ values[block].astype(np.float64, copy=False)
+    low, high = values.min(axis=0).astype(np.float64), values.max(axis=0).astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        peak = np.maximum(high - mean, mean - low)
+        peak[~(peak > 0.0)] = 1.0
+        for block in row_blocks(*values.shape):
+            squares += fractions[block] @ ((values[block] - mean) / peak) ** 2
+        scale = np.sqrt(squares) * peak
+    return Moments(np.full(width, float(len(values))), mean, scale, low, high, np.zeros(width)).finished(names)
+
+
 def plain_number(value: Any, above_zero: bool = False) -> float:
     """A mean, or a scale above zero, as it was stored; TypeError or ValueError for anything but a finite number."""
     if not isinstance(value, int | float) or isinstance(value, bool):

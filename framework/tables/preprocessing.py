@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from ...errors import ModelFileError, ShapeError, StateError
 from ..sources.row_source import RowSource
+from .column_codings import Coding
 from .column_kind import kinds_from_json
 from .column_statistics import Scaling
 from .encoder import FORMAT, TableEncoder
@@ -78,6 +79,11 @@ class Preprocessor:
     def input_names(self) -> tuple[str, ...]:
         """Names of the columns that `transform` expects; pass them to `load_features(source, columns=…)`."""
         return self._codings()[0].input_names
+
+    @property
+    def columns(self) -> tuple[tuple[str, Coding], ...]:
+        """Name and encoding of each input column, in order."""
+        return self._codings()[0].codings
 
     @property
     def text_columns(self) -> tuple[str, ...]:

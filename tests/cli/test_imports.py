@@ -24,9 +24,11 @@ COMMANDS = {
     "--version": {*NUMERIC, "rich"},
     "train --help": NUMERIC,
     "example --list": NUMERIC,
+    "export --help": NUMERIC,
     "backends --backend numpy": set(),
     "train iris --epochs 1 --backend numpy -o other.safetensors": {"numba", "cupy", "scipy"},
     "train iris --epochs 1 --backend numba -o other.safetensors": {"cupy", "numba", "scipy"},
+    "export iris.safetensors iris.onnx": {"numba", "cupy", "scipy", "rich"},
     "predict iris.safetensors iris --backend numpy -o iris.csv": {"numba", "cupy", "scipy", "rich"},
     "predict iris.safetensors iris --backend numba -o iris.csv": {"cupy", "numba", "scipy", "rich"},
 }

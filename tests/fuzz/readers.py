@@ -188,6 +188,22 @@ def read_model(path: Path, original: bytes) -> None:
         model.predict(np.ones((2, model.inputs or 1)))
 
 
+def weights() -> dict[str, bytes]:
+    shapes = {"0.weight": (4, 3), "0.bias": (4,), "2.weight": (2, 4), "2.bias": (2,)}
+    return {dtype: bytes(save({name: RNG.normal(size=shape).astype(dtype) for name, shape in shapes.items()}))
+            for dtype in ("float16", "float32", "float64")}  # fmt: skip
+
+
+def read_weights(path: Path, original: bytes) -> None:
+    model = fs.mlp([3, 4, 2]).initialize(0, "numpy")
+    before = {name: np.array(value) for name, value in model.parameters().items()}
+    try:
+        fs.load_state_dict(model, path)
+    except fs.FusedstepError:
+        assert all(np.array_equal(before[name], value) for name, value in model.parameters().items()), "some were overwritten"
+        raise
+
+
 def read_bagging(path: Path, original: bytes) -> None:
     ensemble = fs.Bagging.load(path, "numpy")
     same_tensors(path, original)
@@ -434,6 +450,7 @@ def readers(folder: Path) -> dict[str, Callable[[], Reader]]:
     """By name; the files of each are made when it is asked for."""
     return {
         "model": lambda: Reader(models(folder), change_tensors, read_model),
+        "weights": lambda: Reader(weights(), plain([b"BF16", b"F16", b"F32", b"0.bias", b"shape"]), read_weights),
         "bagging": lambda: Reader(bagging(folder), change_tensors, read_bagging),
         "checkpoint": lambda: Reader(checkpoints(folder), change_checkpoint, read_checkpoint),
         "npy": lambda: Reader({name: npy_bytes(array) for name, array in ARRAYS.items()}, plain(NPY_WORDS), read_npy),

@@ -19,7 +19,7 @@ import pytest
 
 WORKER = Path(__file__).with_name("worker.py")
 NEEDS = {"csv": "pyarrow", "parquet": "pyarrow", "feather": "pyarrow", "svmlight": "sklearn"}
-READERS = ["model", "bagging", "checkpoint", "npy", "npz", "idx", "csv", "parquet", "feather", "svmlight", "cache"]
+READERS = ["model", "weights", "bagging", "checkpoint", "npy", "npz", "idx", "csv", "parquet", "feather", "svmlight", "cache"]
 SHORT, LONG = 200, 10_000
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="limits of time and memory of POSIX")

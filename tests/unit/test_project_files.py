@@ -62,7 +62,8 @@ def test_former_names_of_extras_still_install_the_same() -> None:
 
 
 def test_all_is_what_users_need_without_a_gpu() -> None:
-    assert members("all") == set(EXTRAS) - {"cuda12", "cuda13"}
+    """Nor PyTorch, which takes more room than everything else, and which only those convert to who have it."""
+    assert members("all") == set(EXTRAS) - {"cuda12", "cuda13", "torch", "mlflow", "wandb"}
     assert everything("all").isdisjoint(everything("test") - everything("all"))
 
 

@@ -37,6 +37,7 @@ OLD = {
 
 PUBLIC = {
     "slope": "the argument of LeakyReLU",
+    "negative_slope": "the same in PyTorch",
     "pieces": "the argument of Maxout, and the term of its authors",
     "piece": "one of the pieces of Maxout",
     "test_share": "the option --test-share of 0.1.0",
@@ -47,7 +48,7 @@ PUBLIC = {
 FILES_OF_PIECES = (
     "kernels/rows/", "kernels/targets/cuda", "kernels/formulas/activations.py", "backends/conformance",
     "framework/layers/dense.py", "framework/layers/activations.py", "benchmarks/networks.py", "benchmarks/suites",
-    "benchmarks/kernels.py",
+    "benchmarks/kernels.py", "framework/export/onnx/layers.py", "framework/export/torch/pairs.py",
 )  # fmt: skip
 """Where the first three of PUBLIC may stand."""
 

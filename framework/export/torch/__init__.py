@@ -1,0 +1,1 @@
+"""Models of PyTorch: the modules of each layer, and the conversion both ways."""
