@@ -189,6 +189,9 @@ from .framework.losses import (
     SoftmaxCrossEntropy as SoftmaxCrossEntropy,
     SymmetricKL as SymmetricKL,
 )
+from .framework.metrics.metric import (
+    Metric as Metric,
+)
 from .framework.optimizers import (
     Optimizer as Optimizer,
     ParameterGroup as ParameterGroup,

@@ -31,7 +31,7 @@ MOVED = {
     ("framework", "framework"): "seeing=diagnostics",
     ("framework", "framework.diagnostics"): "plots",
     ("framework", "framework.engine"): (
-        "anatomy arena checks diagnosis initializers jacobians metrics micro_batches minibatches model parameter precision "
+        "anatomy arena checks diagnosis initializers jacobians micro_batches minibatches model parameter precision "
         "revision=frozen snapshot step step_loss tape training_chain"
     ),
     ("framework", "framework.estimators"): "bagging bagging_file",

@@ -120,7 +120,7 @@ NAMES = _by_name({
     "step.evaluate(x, y)": "evaluate accuracy_score accuracy score r2_score",
     "model.predict(x)": "predict no_grad inference_mode",
     "fs.find_learning_rate(step, x, y)": "lr_find LRFinder LearningRateFinder find_lr",
-    'fs.load("model.safetensors")': "load_model from_pretrained load_state_dict",
+    'fs.load("model.safetensors")': "load_model from_pretrained",
     'fs.save(model, "model.safetensors")': "save_model dump save_weights",
     "fs.gradient_check(model, loss, x, y)": "gradcheck check_gradients check_grads",
     # Machine

@@ -5,6 +5,7 @@ Code blocks stay as they are (see mkdocs.yml); a page on which one was not recog
 
 from __future__ import annotations
 
+import atexit
 import json
 import re
 import shutil
@@ -19,6 +20,7 @@ from mkdocs.structure.files import File
 ROOT = Path(__file__).resolve().parents[1]
 FIGURES = ROOT / "docs" / "figures"
 SOURCES = tempfile.TemporaryDirectory(prefix="fusedstep-docs-")
+atexit.register(SOURCES.cleanup)
 REPORTS = "benchmarks/results"
 BLOCK = re.compile(r"(^```.*?^```$)", re.M | re.S)
 NAME = re.compile(r"(?<!\[)`fs\.(\w+(?:\.\w+)*)`")

@@ -73,7 +73,36 @@ class Figures:
             )  # fmt: skip
         else:
             del files["regions"]
+        files.update(self._of_predictions(data, trained))
         return list(files.values())
+
+    def _of_predictions(self, data: PreparedData, trained: Trained) -> dict[str, Path]:
+        """Figures of the predictions of one part: confusions and calibration, or predicted against true numbers."""
+        from ..diagnostics.plots.predictions import plot_calibration, plot_confusion, plot_predicted
+        from ..metrics.probabilities import calibration
+        from .report_classes import class_names
+        from .training import judged_part
+
+        p, part = trained.judged, judged_part(data)
+        if p is None:
+            return {}
+        names = ("predicted",) if trained.of_classes is None else ("confusion", "calibration")
+        files = {name: self.folder / f"{name}{self.ending}" for name in names}
+        if trained.of_classes is None:
+            coding = data.preprocessor.targets["target"]
+            of_part = coding.inverse(p.targets), coding.inverse(p.answers)
+            plot_predicted(*of_part, data.dataset.target_name, files["predicted"], part, trained.figures[part]["r2"])
+            return files
+        classes = class_names(data)
+        plot_confusion(trained.of_classes.confusion, classes, files["confusion"], part)
+        assert p.probabilities is not None
+        if len(classes) == 2:
+            curve, what = calibration(p.targets == 1, p.probabilities[:, 1], weights=p.weights), f"probability of {classes[1]}"
+        else:
+            largest = p.probabilities.max(axis=1)
+            curve, what = calibration(p.targets == p.answers, largest, weights=p.weights), "probability of the predicted class"
+        plot_calibration(curve, what, files["calibration"], part, "rows" if p.weights is None else "weight of rows")
+        return files
 
 
 class _Layers(LayerStatistics):

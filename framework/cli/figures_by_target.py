@@ -1,4 +1,4 @@
-"""Figures of a model of several targets, for each of them, on the host."""
+"""Figures of a model of several targets, for each of them, on the host. The formulas are in framework/metrics."""
 
 from __future__ import annotations
 
@@ -9,54 +9,47 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..metrics import labels, numbers, ranking
+from ..metrics.predictions import mean
 from ..tables.target_coding import TargetCoding
 
 Numbers = NDArray[Any]
 
 
-def figures_by_target(outputs: Numbers, y: Numbers, targets: Mapping[str, TargetCoding]) -> dict[str, dict[str, float]]:
+def figures_by_target(
+    outputs: Numbers, y: Numbers, targets: Mapping[str, TargetCoding], weights: Numbers | None = None
+) -> dict[str, dict[str, float]]:
     """What a model predicts of each target.
 
-    Args: outputs – [N, k] of the network; y – [N, k] encoded targets; targets – their codings, in the order of the columns.
-    Returns: target -> {"accuracy", "f1", "auc"} of the second class for labels, {"r2", "rmse"} for numbers, rmse in the units
-        of the target; NaN where a figure is undefined.
+    Args: outputs – [N, k] of the network; y – [N, k] encoded targets; targets – their codings, in the order of the columns;
+        weights – [N] > 0 of the rows.
+    Returns: target -> {"accuracy", "f1", "auc"} of the second class for labels, {"r2", "rmse", "mae"} for numbers, the last two
+        in the units of the target; NaN where a figure is undefined.
     """
     made = {}
     for column, (name, coding) in enumerate(targets.items()):
-        given, wanted = outputs[:, column].astype(np.float64), y[:, column]
-        made[name] = _of_label(given, wanted > 0.5) if coding.task == "classification" else _of_numbers(given, wanted, coding)
+        given, wanted = outputs[:, column].astype(np.float64), y[:, column].astype(np.float64)
+        if coding.task == "classification":
+            made[name] = _of_label(given, wanted > 0.5, weights)
+        else:
+            made[name] = numbers_of(given, wanted, coding, weights)
     return made
 
 
-def f1_score(answers: NDArray[np.bool_], wanted: NDArray[np.bool_]) -> float:
-    """2 TP / (2 TP + FP + FN); NaN if there is no positive answer and none was wanted."""
-    right, all_of_both = int((answers & wanted).sum()), int(answers.sum()) + int(wanted.sum())
-    return 2.0 * right / all_of_both if all_of_both else math.nan
-
-
-def area_under_curve(scores: Numbers, wanted: NDArray[np.bool_]) -> float:
-    """The probability that a random positive row has a larger score than a random negative one, ties counting half.
-
-    NaN unless there are both. Source: Mann and Whitney (1947).
-    """
-    positive, negative = int(wanted.sum()), int((~wanted).sum())
-    if not positive or not negative:
-        return math.nan
-    _, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - 0.5 * (counts - 1))[place.reshape(-1)]
-    return float((ranks[wanted].sum() - 0.5 * positive * (positive + 1)) / (positive * negative))
-
-
-def _of_label(logits: Numbers, wanted: NDArray[np.bool_]) -> dict[str, float]:
-    answers = logits > 0.0
+def numbers_of(given: Numbers, wanted: Numbers, coding: TargetCoding, weights: Numbers | None = None) -> dict[str, float]:
+    """{"r2", "rmse", "mae"} of predictions [N] of one target [N], both encoded; the last two in the units of the target."""
     return {
-        "accuracy": float((answers == wanted).mean()),
-        "f1": f1_score(answers, wanted),
-        "auc": area_under_curve(logits, wanted),
+        "r2": numbers.r2(wanted, given, weights),
+        "rmse": numbers.root_mean_squared_error(wanted, given, weights) * coding.scale,
+        "mae": numbers.mean_absolute_error(wanted, given, weights) * coding.scale,
     }
 
 
-def _of_numbers(given: Numbers, wanted: Numbers, coding: TargetCoding) -> dict[str, float]:
-    squares, spread = float(np.sum((given - wanted) ** 2)), float(np.sum((wanted - wanted.mean()) ** 2))
-    constant = wanted.min() == wanted.max()
-    return {"r2": math.nan if constant else 1.0 - squares / spread, "rmse": math.sqrt(squares / len(wanted)) * coding.scale}
+def _of_label(logits: Numbers, wanted: NDArray[np.bool_], weights: Numbers | None) -> dict[str, float]:
+    answers = logits > 0.0
+    counts = labels.counts_of(wanted.astype(np.int64), answers.astype(np.int64), 2, weights)
+    return {
+        "accuracy": mean(answers == wanted, weights),
+        "f1": float(counts.f1(undefined=math.nan)[1]),
+        "auc": ranking.area_under_curve(logits, wanted, weights),
+    }

@@ -32,6 +32,7 @@ class FindLrOptions:
     task: shared.TaskName = None
     group: shared.Group = None
     time: shared.Time = None
+    weight: shared.Weight = None
     hidden: shared.Hidden = None
     activation: shared.Activation = None
     optimizer: shared.Optimizer = None

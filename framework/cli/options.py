@@ -72,6 +72,14 @@ Time = Annotated[
         show_default=False,
     ),
 ]
+Weight = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLUMN",
+        help="Column of numbers >= 0: how much each row counts, in training and in all results. It is no input.",
+        show_default=False,
+    ),
+]
 Labels = Annotated[Path | None, typer.Option(help="File with the labels of an IDX or NPY source.")]
 Text = Annotated[
     list[str] | None,

@@ -12,6 +12,7 @@ from typing import Any
 
 from ...errors import HyperparameterError
 from ..layers.activations import ACTIVATION_LAYERS
+from ..losses import BALANCED
 from ..optimizers import OPTIMIZERS, Optimizer, find_optimizer
 from ..settings import whole
 from ..sources.names import did_you_mean
@@ -110,6 +111,7 @@ def check_options(options: TrainOptions) -> None:
     """
     given = choices(options)
     parse_micro_batch(options.micro_batch)
+    parse_class_weight(options.class_weight)
     if options.find_lr and options.lr is not None:
         raise HyperparameterError(f"--find-lr: expected no --lr; got --lr {options.lr:g}; leave out one of them")
     for part, file, fraction in (
@@ -176,6 +178,13 @@ def parse_micro_batch(text: str) -> int | str | None:
     if rows < 1:
         raise HyperparameterError(f"--micro-batch: expected a number of rows >= 1, auto or none; got {text!r}")
     return rows
+
+
+def parse_class_weight(text: str | None) -> str | None:
+    """The text "balanced", or None."""
+    if text not in (None, BALANCED):
+        raise HyperparameterError(f"--class-weight: expected {BALANCED}; got {text!r}; leave it out if all rows count alike")
+    return text
 
 
 def find_schedule(text: str) -> str:

@@ -17,9 +17,10 @@ from ..training.schedules.named import CONSTANT
 from .backends_command import why
 from .column_report import print_columns, quiet_notes
 from .console import new_console
-from .training import PreparedData, Trained, layer_widths
+from .report_classes import class_names, print_classes
+from .training import PreparedData, Trained, judged_part, layer_widths
 
-SHOWN_AS = {"accuracy": "accuracy", "f1": "F1", "auc": "AUC", "r2": "R²", "rmse": "RMSE"}
+SHOWN_AS = {"accuracy": "accuracy", "f1": "F1", "auc": "AUC", "r2": "R²", "rmse": "RMSE", "mae": "MAE"}
 """Figures -> their headings."""
 MOST_NAMES = 8
 """Largest number of targets that are named in the first line."""
@@ -45,12 +46,13 @@ class Reporter:
         inputs = f"{columns:,} column" + "s" * (columns != 1)
         inputs += f" ({coded.width:,} after coding)" if coded.width != columns else ""
         origin = {name: f" ({one.origin})" for name, one in data.own.items()}
+        weighed = "" if dataset.weights is None else f", weighted by {dataset.weights.name!r}"
         parts = ", ".join(f"{len(part):,} {name}{origin.get(name, '')}" for name, part in data.parts.items())
         self.console.print(
             f"[bold]{escape(dataset.name)}[/bold]: {len(dataset):,} rows, {inputs}, "
             f"{escape(targets_of(dataset.target_names))}: {what} ({data.task})"
         )
-        self.console.print(f"Rows: {escape(parts + division(data))}")
+        self.console.print(f"Rows: {escape(parts + division(data) + weighed)}")
         if self.console.quiet:
             for note in (*quiet_notes(dataset), *data.notes):
                 print(f"note: {note}", file=sys.stderr)
@@ -80,6 +82,8 @@ class Reporter:
             self._by_target(data, trained)
         if trained.baseline is not None:
             self.console.print(comparison(data, trained))
+        if trained.of_classes is not None:
+            print_classes(self.console, data, trained.of_classes)
         widths = " → ".join(map(str, layer_widths(data, recipe.hidden)))
         coded = len(data.preprocessor.categories)
         if coded:
@@ -87,8 +91,9 @@ class Reporter:
         hidden = f", {recipe.activation}, dropout {recipe.dropout:g}" if recipe.hidden else ", a linear model"
         size = "all rows" if recipe.batch_size is None else f"minibatches of {recipe.batch_size}"
         self.console.print(f"Network: {widths}{hidden}; {trained.model.arena.count:,} parameters")
+        balanced = ", balanced classes" if trained.class_weight is not None else ""
         self.console.print(
-            f"Training: {recipe.optimizer} at {rates(trained)}, {size}, {history.epochs} epochs"
+            f"Training: {recipe.optimizer} at {rates(trained)}, {size}{balanced}, {history.epochs} epochs"
             + (f" (epoch {trained.best_epoch} kept)" if trained.best_epoch != history.epochs else "")
             + f", {trained.seconds:.1f} s"
         )
@@ -139,7 +144,7 @@ def division(data: PreparedData) -> str:
 
 def figure(metric: str, value: float) -> str:
     """A figure as it is printed."""
-    return percent(value) if metric == "accuracy" else f"{value:.4g}" if metric == "rmse" else number(value)
+    return percent(value) if metric == "accuracy" else f"{value:.4g}" if metric in ("rmse", "mae") else number(value)
 
 
 def percent(fraction: float) -> str:
@@ -197,6 +202,10 @@ def notes_of(data: PreparedData, trained: Trained, seed: int) -> dict[str, Any]:
             name: {target: finite_or_none(figures) for target, figures in targets.items()}
             for name, targets in trained.by_target.items()
         }} if trained.by_target else {}),
+        **({"results_by_class": {
+            "part": judged_part(data), **trained.of_classes.to_json(class_names(data))
+        }} if trained.of_classes is not None else {}),
+        **({"weight": data.dataset.weights.name} if data.dataset.weights is not None else {}),
         "training": {
             **asdict(recipe),
             "lr": trained.lr,
@@ -204,6 +213,7 @@ def notes_of(data: PreparedData, trained: Trained, seed: int) -> dict[str, Any]:
             "epochs": trained.history.epochs,
             "best_epoch": trained.best_epoch,
             "seed": seed,
+            **({"class_weight": trained.class_weight} if trained.class_weight is not None else {}),
             "backend": trained.model.backend.name,
             "seconds": round(trained.seconds, 3),
         },

@@ -44,6 +44,7 @@ class TrainOptions:
     task: Annotated[shared.TaskName, DATA] = None
     group: Annotated[shared.Group, DATA] = None
     time: Annotated[shared.Time, DATA] = None
+    weight: Annotated[shared.Weight, DATA] = None
     validation: Annotated[shared.ValidationFile, DATA] = None
     test: Annotated[shared.TestFile, DATA] = None
     test_share: Annotated[
@@ -89,6 +90,11 @@ class TrainOptions:
             help='How the learning rate changes, such as "step:factor=0.5,every=5", see above. Default: constant.',
         ),
     ] = None
+    class_weight: Annotated[
+        str | None,
+        TRAINING,
+        Option(metavar="balanced", help="Rare classes count as much as frequent ones in the loss.", show_default=False),
+    ] = None
     find_lr: Annotated[
         bool,
         TRAINING,
@@ -118,7 +124,8 @@ class TrainOptions:
         RUN,
         Option(
             metavar="DIR",
-            help="Folder for figures: learning curves, layer statistics, loss surface, and decision regions for two inputs.",
+            help="Folder for figures: learning curves, layer statistics, loss surface, decision regions for two inputs; "
+            "confusion matrix and calibration, or predicted against true numbers.",
             show_default=False,
         ),
     ] = None

@@ -18,10 +18,13 @@ from numpy.typing import NDArray
 
 from ...backends import Backend
 from ...backends.threads import single_threaded_blas
+from ...errors import HyperparameterError, SampleWeightError
+from ..engine.metrics import predicted_by
 from ..engine.model import Sequential, mlp
 from ..engine.step import TrainStep
 from ..layers.embedding import embedding_width
 from ..losses import MSE, BinaryCrossEntropy, Loss, SoftmaxCrossEntropy
+from ..metrics.predictions import Predictions, mean, predictions
 from ..sources.row_source import ArrayRows, RowSource
 from ..tables.cells import parse_missing
 from ..tables.column_kind import kinds_to_json
@@ -43,8 +46,18 @@ from ..training.checkpoint_files import checkpoints
 from ..training.history import History
 from ..training.stopping import EarlyStopping, StopOnInterrupt
 from ..training.trainer import Trainer
+from .class_figures import ClassFigures, figures_of_classes
 from .figures_by_target import figures_by_target
-from .recipe import SMALLEST_VALIDATION, Recipe, choices, parse_micro_batch, recipe_for, require_size, require_validation
+from .recipe import (
+    SMALLEST_VALIDATION,
+    Recipe,
+    choices,
+    parse_class_weight,
+    parse_micro_batch,
+    recipe_for,
+    require_size,
+    require_validation,
+)
 from .train_options import TrainOptions
 
 if TYPE_CHECKING:
@@ -68,6 +81,7 @@ class DataPart:
 
     x: NDArray[np.float64] | RowSource
     y: NDArray[Any]
+    weights: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.x)
@@ -91,7 +105,7 @@ class PreparedData:
     """A data set, split and preprocessed; empty parts are not in `parts`.
 
     Args: remark – why there is no validation part, if there is none; notes – what is unusual about target and parts; rows – of
-        the data set in each part; own – the parts that are its own.
+        the data set in each part, without those of weight 0; own – the parts that are its own.
     """
 
     dataset: Dataset
@@ -113,10 +127,12 @@ class PreparedData:
 class Trained:
     """A trained model and its results.
 
-    Attributes: lr – the learning rate at the beginning; figures – part -> {"loss", "accuracy"} or {"loss", "r2", "rmse"}, rmse
-        in the units of the target; by_target – of several targets, part -> target -> figures, see `figures_by_target`; baseline
-        – the test result of linear regression (R²) or of always predicting the most frequent class (accuracy), or None without
-        a test part; interrupted – whether training was ended from the keyboard.
+    Attributes: lr – the learning rate at the beginning; figures – part -> {"loss", "accuracy"} or {"loss", "r2", "rmse",
+        "mae"}, the last two in the units of the target; by_target – of several targets, part -> target -> figures, see
+        `figures_by_target`; judged – of one target, the predictions of one part, see `judged_part`; of_classes – figures of
+        these, if they are classes; baseline – the test result of linear regression (R²) or of always predicting the most
+        frequent class (accuracy), or None without a test part; interrupted – whether training was ended from the keyboard;
+        class_weight – as of `loss_of`.
     """
 
     model: Sequential
@@ -127,8 +143,11 @@ class Trained:
     lr: float
     figures: dict[str, dict[str, float]] = field(default_factory=dict)
     by_target: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
+    judged: Predictions | None = None
+    of_classes: ClassFigures | None = None
     baseline: float | None = None
     interrupted: bool = False
+    class_weight: str | None = None
 
 
 def read(options: Any) -> Dataset:
@@ -137,7 +156,7 @@ def read(options: Any) -> Dataset:
         options.source, options.target, options.labels, options.text or (), getattr(options, "stream", False),
         options.max_unpacked, options.number or (), options.drop or (), parse_missing(options.missing), options.task,
         options.group, options.time, options.validation, options.test, options.delimiter, options.encoding, options.decimal,
-        options.header,
+        options.header, getattr(options, "weight", None),
     )  # fmt: skip
 
 
@@ -158,7 +177,14 @@ def prepare(dataset: Dataset, task: str | None, fractions: tuple[float | None, f
     found = find_task(target, task or dataset.task)
     remark = ""
     own = used_parts(dataset.own, fractions)
+    counting = np.ones(len(dataset), dtype=bool) if dataset.weights is None else dataset.weights.values > 0.0
     left = rows_besides(len(dataset), dataset.own)
+    left = left[counting[left]]
+    for name, of in (("training", counting[left]), *((name, counting[one.start : one.stop]) for name, one in own.items())):
+        if dataset.weights is not None and not of.any():
+            raise SampleWeightError(
+                f"--weight {dataset.weights.name}: expected a weight > 0 in the {name} part; got only 0; check the column"
+            )
     test, validation = (
         0.0 if part in own else default if fraction is None else fraction
         for part, fraction, default in zip(("test", "validation"), fractions, FRACTIONS, strict=True)
@@ -177,7 +203,7 @@ def prepare(dataset: Dataset, task: str | None, fractions: tuple[float | None, f
         strata = fit_target(target, found).transform(target) if isinstance(target, dict) else numbered(target)
     chosen = split(len(left), (test, validation), seed, None if strata is None else strata[left], **divided)
     rows = {name: left[of] for name, of in zip(("training", "validation", "test"), chosen, strict=True)}
-    rows.update({name: np.arange(one.start, one.stop) for name, one in own.items()})
+    rows.update({name: one.start + np.flatnonzero(counting[one.start : one.stop]) for name, one in own.items()})
     rows = {name: of for name, of in rows.items() if len(of)}
     coding = fit_target(target, found)
     encoded = coding.transform(target)
@@ -190,7 +216,8 @@ def prepare(dataset: Dataset, task: str | None, fractions: tuple[float | None, f
     for name in rows:
         part = dataset.take(rows[name])
         x = preprocessor.transform(part.features) if streamed is None else streamed.take(rows[name])
-        parts[name] = DataPart(x, preprocessor.transform_target(part.target))
+        weights = None if part.weights is None else part.weights.values
+        parts[name] = DataPart(x, preprocessor.transform_target(part.target), weights)
     if found == "classification" and not isinstance(target, dict):
         notes = notes_on_classes(dataset.target_name, coding.classes, encoded, rows)
     else:
@@ -200,6 +227,8 @@ def prepare(dataset: Dataset, task: str | None, fractions: tuple[float | None, f
         notes += notes_on_sizes(dataset.split_by.by, rows, {"validation": validation, "test": test})
     if dataset.split_by is not None and dataset.split_by.by == "group":
         notes += notes_on_groups(dataset.split_by.values, rows, own)
+    if not counting.all():
+        notes += (f"{int(np.count_nonzero(~counting)):,} rows of weight 0 are left out",)
     notes += tuple(
         f"{one.stop - one.start:,} rows of {one.origin} are not used, because --{name}-share was given"
         for name, one in dataset.own.items()
@@ -208,22 +237,32 @@ def prepare(dataset: Dataset, task: str | None, fractions: tuple[float | None, f
     return PreparedData(dataset, found, preprocessor, parts, remark, notes, rows, own)
 
 
-def loss_of(data: PreparedData) -> Loss:
-    """The loss for the task."""
-    losses: dict[str, Loss] = {"classes": SoftmaxCrossEntropy(), "labels": BinaryCrossEntropy(), "numbers": MSE()}
+def loss_of(data: PreparedData, class_weight: str | None = None) -> Loss:
+    """The loss for the task.
+
+    Args: data; class_weight – "balanced", or None.
+    Raises: HyperparameterError for "balanced" unless the target is one column of classes.
+    """
+    if class_weight is not None and data.kind != "classes":
+        what = "numbers" if data.kind == "numbers" else "several targets"
+        raise HyperparameterError(f"--class-weight: expected a target of classes; this training predicts {what}; leave it out")
+    classes = SoftmaxCrossEntropy(class_weights=class_weight)
+    losses: dict[str, Loss] = {"classes": classes, "labels": BinaryCrossEntropy(), "numbers": MSE()}
     return losses[data.kind]
 
 
 def new_step(
-    data: PreparedData, recipe: Recipe, seed: int, backend: Backend, precision: str, micro_batch: int | str | None = None
-) -> TrainStep:
+    data: PreparedData, recipe: Recipe, seed: int, backend: Backend, precision: str, micro_batch: int | str | None = None,
+    class_weight: str | None = None,
+) -> TrainStep:  # fmt: skip
     """A step on a new network built by the recipe; rejects a network that is too large."""
     coded = data.preprocessor.categories
     embedded = sum(codes * embedding_width(codes) for codes in coded.values())
     require_size(layer_widths(data, recipe.hidden), embedded)
     widths = [data.preprocessor.width, *recipe.hidden, data.preprocessor.outputs]
     model = mlp(widths, recipe.activation, recipe.dropout, categories=coded)
-    return TrainStep(model, loss_of(data), recipe.make_optimizer(), seed, backend, precision, micro_batch=micro_batch)
+    loss = loss_of(data, class_weight)
+    return TrainStep(model, loss, recipe.make_optimizer(), seed, backend, precision, micro_batch=micro_batch)
 
 
 def layer_widths(data: PreparedData, hidden: Sequence[int]) -> list[int]:
@@ -253,9 +292,11 @@ def search_rate(
 
     part, validation = data.parts["training"], data.parts.get("validation")
     if sweep:
-        return sweep_learning_rate(step, part.x, part.y, batch_size=recipe.batch_size)
-    held_out = None if validation is None else (validation.x, validation.y)
-    return find_learning_rate(step, part.x, part.y, held_out, epochs=epochs, batch_size=recipe.batch_size)
+        return sweep_learning_rate(step, part.x, part.y, batch_size=recipe.batch_size, sample_weight=part.weights)
+    held_out = None if validation is None else (validation.x, validation.y, validation.weights)
+    return find_learning_rate(
+        step, part.x, part.y, held_out, epochs=epochs, batch_size=recipe.batch_size, sample_weight=part.weights
+    )
 
 
 def train_model(
@@ -273,7 +314,8 @@ def train_model(
         require_validation(given, data.remark or "it was not requested")
     recipe = recipe_for(len(part), data.task, validation is not None, **given)
     started = time.perf_counter()
-    step = new_step(data, recipe, options.seed, backend, options.precision, parse_micro_batch(options.micro_batch))
+    micro_batch, class_weight = parse_micro_batch(options.micro_batch), parse_class_weight(options.class_weight)
+    step = new_step(data, recipe, options.seed, backend, options.precision, micro_batch, class_weight)
     keyboard = StopOnInterrupt()
     callbacks: list[Callback] = [*watching, keyboard]
     stopping = EarlyStopping(recipe.patience) if validation is not None and recipe.patience else None
@@ -291,42 +333,59 @@ def train_model(
         history = trainer.fit(
             part.x,
             part.y,
-            None if validation is None else (validation.x, validation.y),
+            None if validation is None else (validation.x, validation.y, validation.weights),
             epochs=recipe.epochs,
             batch_size=recipe.batch_size,
             max_steps=recipe.max_steps,
             checkpoint=checkpoint,
             resume="auto" if options.resume else None,
+            sample_weight=part.weights,
         )
         if options.find_lr and resumed:
             lr = history[0]["lr"]
         seconds = time.perf_counter() - started
         best = history.epochs if stopping is None else stopping.best_epoch
-        result = Trained(step.model, recipe, history, seconds, best, lr, interrupted=keyboard.interrupted)
+        result = Trained(
+            step.model, recipe, history, seconds, best, lr, interrupted=keyboard.interrupted, class_weight=class_weight
+        )
         for name, held in data.parts.items():
             result.figures[name] = _figures(step, held, data.preprocessor)
             if data.preprocessor.several:
                 outputs = backend.to_numpy(step.model(held.x))
-                result.by_target[name] = figures_by_target(outputs, held.y, data.preprocessor.targets)
+                result.by_target[name] = figures_by_target(outputs, held.y, data.preprocessor.targets, held.weights)
+        if not data.preprocessor.several:
+            held = data.parts[judged_part(data)]
+            outputs = backend.to_numpy(step.model(held.x))
+            result.judged = predictions(predicted_by(step), outputs, held.y, held.weights)
+            if data.kind == "classes":
+                result.of_classes = figures_of_classes(result.judged)
     if "test" in data.parts:
         result.baseline = _baseline(data)
     return result
 
 
+def judged_part(data: PreparedData) -> str:
+    """The part whose predictions are looked at one by one: test, or validation or training without it."""
+    return next(part for part in ("test", "validation", "training") if part in data.parts)
+
+
 def _figures(step: TrainStep, part: DataPart, preprocessor: Preprocessor) -> dict[str, float]:
-    figures = step.evaluate(part.x, part.y)
+    figures = step.evaluate(part.x, part.y, sample_weight=part.weights)
     figures.pop("error", None)
-    if "r2" in figures and not preprocessor.several:
-        figures["rmse"] = math.sqrt(figures["loss"]) * preprocessor.targets["target"].scale
+    mae = figures.pop("mae", None)
+    if mae is not None and not preprocessor.several:
+        scale = preprocessor.targets["target"].scale
+        figures.update(rmse=math.sqrt(figures["loss"]) * scale, mae=mae * scale)
     return figures
 
 
 def _baseline(data: PreparedData) -> float | None:
     training, test = data.parts["training"], data.parts["test"]
     if data.kind == "classes":
-        return float(np.mean(test.y == np.bincount(training.y).argmax()))
+        return mean(test.y == np.bincount(training.y, training.weights).argmax(), test.weights)
     if data.kind == "labels":
-        return float(np.mean(test.y == (training.y.mean(axis=0) > 0.5)))
+        answers = np.average(training.y, axis=0, weights=training.weights) > 0.5
+        return mean((test.y == answers).mean(axis=1), test.weights)
     if data.preprocessor.categories or (isinstance(training.x, RowSource) and training.x.shape[1] > MOST_COLUMNS):
         return None  # codes are no numbers
     return linear_r2(training, test)
@@ -337,9 +396,10 @@ def linear_r2(training: DataPart, test: DataPart) -> float:
     if isinstance(training.x, RowSource) or isinstance(test.x, RowSource):
         return streamed_linear_r2(training, test)
     with_one = [np.column_stack([x, np.ones(len(x))]) for x in (training.x, test.x)]
-    coefficients = np.linalg.lstsq(with_one[0], training.y, rcond=None)[0]
+    roots = np.sqrt(_weights(training))
+    coefficients = np.linalg.lstsq(with_one[0] * roots, training.y * roots, rcond=None)[0]
     residuals = test.y - with_one[1] @ coefficients
-    return _r2(float(np.sum(residuals**2)), test)
+    return _r2(float(np.sum(_weights(test) * residuals**2)), test)
 
 
 def streamed_linear_r2(training: DataPart, test: DataPart) -> float:
@@ -347,10 +407,18 @@ def streamed_linear_r2(training: DataPart, test: DataPart) -> float:
     width = training.x.shape[1] + 1
     products, moments = np.zeros((width, width)), np.zeros((width, training.y.shape[1]))
     for rows, block in _blocks(training):
-        products += block.T @ block
-        moments += block.T @ training.y[rows]
+        weighted = block * _weights(training)[rows]
+        products += weighted.T @ block
+        moments += weighted.T @ training.y[rows]
     coefficients = np.linalg.lstsq(products, moments, rcond=None)[0]
-    return _r2(sum(float(np.sum((test.y[rows] - block @ coefficients) ** 2)) for rows, block in _blocks(test)), test)
+    weights = _weights(test)
+    squares = sum(float(np.sum(weights[rows] * (test.y[rows] - block @ coefficients) ** 2)) for rows, block in _blocks(test))
+    return _r2(squares, test)
+
+
+def _weights(part: DataPart) -> NDArray[np.float64]:
+    """[N, 1]: the weights of the rows; 1 without."""
+    return np.ones((len(part), 1)) if part.weights is None else part.weights[:, None]
 
 
 def _blocks(part: DataPart) -> Iterator[tuple[slice, NDArray[np.float64]]]:
@@ -362,5 +430,7 @@ def _blocks(part: DataPart) -> Iterator[tuple[slice, NDArray[np.float64]]]:
 
 def _r2(squares: float, test: DataPart) -> float:
     """R² from the sum of the squared residuals."""
-    spread = float(np.sum((test.y - test.y.mean(axis=0)) ** 2))
+    weights = _weights(test)
+    centre = (weights * test.y).sum(axis=0) / weights.sum()
+    spread = float(np.sum(weights * (test.y - centre) ** 2))
     return 1.0 - squares / spread if spread > 0.0 else float("nan")

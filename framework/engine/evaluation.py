@@ -55,17 +55,17 @@ def _rates(y: Array, tape: Tape) -> Array:
     return out
 
 
-def with_losses(loss: Loss, class_weights: tuple[float, ...] | None = None) -> Ending:
+def with_losses(loss: Loss, class_weights: tuple[float, ...] | None = None, answers: bool = True) -> Ending:
     """The losses of the rows, whose sum is wanted, times the weights of the rows if there are some.
 
-    The result is what `predict` returns; the outputs, if those are scores.
+    The result is what `predict` returns; the outputs, if those are scores, or if answers are not wanted.
     """
 
     def ending(y: Array, tape: Tape, total: Total, targets: Array, weights: Array | None = None) -> Array:
         tape.row_weights, tape.class_weights = weights, class_weights
         losses, _ = loss.weighted_loss(y, targets, tape)
         total(losses)
-        if loss.head == "classes":
+        if loss.head == "classes" and answers:
             return tape.backend.argmax(y)
         return _rates(y, tape) if loss.head == "log_rates" else y
 

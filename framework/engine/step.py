@@ -23,6 +23,7 @@ from ...backends.profiling import Part
 from ...errors import DtypeError, EmptyDataError, HyperparameterError, MixedBackends, NonFiniteLossError, StateError
 from ...kernels.interrupts import uninterrupted
 from ..losses import Loss
+from ..metrics.named import GivenMetrics, measures
 from ..optimizers import Optimizer, refuse_full_batch
 from ..sample_weights import checked_weights, scaled
 from ..settings import choice, fraction, positive, whole
@@ -165,7 +166,7 @@ class TrainStep(SuggestsAttributes):
         captured = (loss, *self.chain.walk()) if self.recordable else ()
         self._own_settings = captured_settings((optimizer, *captured))
         self.executor = chosen.executor(self)
-        self._evaluator: Evaluator | None = None
+        self._evaluators: dict[bool, Evaluator] = {}
         self.class_weights: tuple[float, ...] | None = None
         self.micro = MicroBatches(micro_batch, chosen, self._forget)
 
@@ -357,15 +358,18 @@ class TrainStep(SuggestsAttributes):
         tape.class_weights = self.class_weights
         return tape
 
-    def evaluator(self) -> Evaluator:
-        """What runs the layers in evaluation mode, with losses, in the precision of the step."""
+    def evaluator(self, answers: bool = True) -> Evaluator:
+        """What runs the layers in evaluation mode, with losses, in the precision of the step.
+
+        Args: answers – whether it gives the labels that classes are predicted by, or the outputs.
+        """
         self._require_own_parameters()
-        if self._evaluator is None:
+        if answers not in self._evaluators:
             arena, loss = self.state.arena, self.loss
-            ending = with_losses(loss, self.class_weights)
+            ending = with_losses(loss, self.class_weights, answers)
             work = Evaluation(self.chain, arena, ending, None, self.weights, (loss,), self.deterministic)
-            self._evaluator = self.backend.evaluator(work)
-        return self._evaluator
+            self._evaluators[answers] = self.backend.evaluator(work)
+        return self._evaluators[answers]
 
     def run(self, inputs: Array, targets: Array, *weights: Array) -> StepLoss:
         """One step on arrays that are already converted and checked; weights – from `prepare_weights`, if rows have some."""
@@ -539,7 +543,7 @@ class TrainStep(SuggestsAttributes):
     def _forget(self) -> None:
         """Releases all buffers; they are made again when they are needed."""
         self.executor.forget()
-        self._evaluator = None
+        self._evaluators = {}
 
     def products(self) -> AbstractContextManager[Any]:
         """Context in which the backend computes matrix products in the mode of this step."""
@@ -580,24 +584,28 @@ class TrainStep(SuggestsAttributes):
             return profile_of(self, inputs, targets, whole(repeats, "repeats"))
 
     @suggests_arguments
-    def evaluate(self, x: Any, y: Any, batch_rows: int = 4096, sample_weight: Any = None) -> dict[str, float]:
+    def evaluate(
+        self, x: Any, y: Any, batch_rows: int = 4096, sample_weight: Any = None, metrics: GivenMetrics = None
+    ) -> dict[str, float]:
         """Loss, and accuracy and error or R² and MAE depending on the loss, of x and y in evaluation mode; changes nothing.
 
         With an `average`, it is the averaged parameters that are evaluated.
 
         Args: x, y – arrays or RowSources; batch_rows – rows per pass; sample_weight – [N], as in a step: all of these figures
-            are then weighted means.
+            are then weighted means; metrics – further ones, as in Trainer, such as ["roc_auc", "f1_macro"]: the outputs for all
+            rows are collected on the host for them.
         """
         from ..sources.feeds import feed_for
-        from .metrics import evaluate
+        from .metrics import evaluate, require_metrics
 
         rows = whole(batch_rows, "batch_rows")
+        further = require_metrics(self, measures(metrics), sample_weight is not None)
         feed = feed_for(self, x, y, rows, sample_weight=sample_weight)
         shows = self.state.arena.behind is not None
         with closing(feed):
             self.show_average()
             try:
-                return self.micro.attempt(rows, partial(evaluate, self, feed, rows))
+                return self.micro.attempt(rows, partial(evaluate, self, feed, rows, metrics=further))
             finally:
                 if not shows and self.state.arena.behind is not None:
                     with self.state.arena.between_steps():

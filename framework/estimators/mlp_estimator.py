@@ -247,7 +247,8 @@ class MLPEstimator(Exportable, BaseEstimator):  # type: ignore[misc]
         widths = [whole(width, "hidden_layer_sizes") for width in given]
         dropout = real(self.dropout, "dropout", 0.0, 1.0, "[)", "pass the fraction of the units to drop, such as 0.1")
         categories = self.encoder_.categories_ if isinstance(self.encoder_, TableEncoder) else None
-        return mlp([inputs, *widths, self.n_outputs_], activation, dropout, categories=categories)
+        widths = [inputs, *widths, self.n_outputs_]
+        return mlp(widths, activation, dropout, weight_init="glorot_uniform", categories=categories)  # as in scikit-learn
 
     def _optimizer(self, counted: float) -> Optimizer:
         """The optimiser of a name, or the given one; counted – rows or weights of a minibatch."""

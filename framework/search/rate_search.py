@@ -82,29 +82,30 @@ def find_learning_rate(
     step: TrainStep,
     x: Any,
     y: Any,
-    validation: tuple[Any, Any] | None = None,
+    validation: tuple[Any, Any] | tuple[Any, Any, Any] | None = None,
     rates: Sequence[float] = DECADES,
     finer: Sequence[float] = FINER,
     epochs: int = 3,
     batch_size: int | None = 128,
+    sample_weight: Any = None,
 ) -> RateSearch:
     """Trains a few epochs with each of several powers of ten, then with values around the best one.
 
     Every trial starts from the current state of the step. While the best rate is the smallest or the largest, the next power of
     ten is tried as well. Afterwards parameters, optimiser state, step count and learning rate are restored bit for bit.
 
-    Args: x, y, validation, batch_size – as in Trainer.fit; rates – tried first, default 1e-4 to 1; finer – factors for the best
-        of them, default 0.5, 2 and 3, empty for none; epochs – per trial, default 3.
+    Args: x, y, validation, batch_size, sample_weight – as in Trainer.fit; rates – tried first, default 1e-4 to 1; finer –
+        factors for the best of them, default 0.5, 2 and 3, empty for none; epochs – per trial, default 3.
     Returns: a RateSearch with the losses after training, on the validation data if given, otherwise on x and y.
     Raises: HyperparameterError before training; NonFiniteLossError if every rate diverges.
     Source: notes 002, "Tips for initial learning rate"; 003, section 3.3.1.
     """
     require_step(step)
-    require_pair(validation)
+    require_pair(validation, weighted=True)
     first = _rates(rates, "rates", 1)
     factors = _rates(finer, "finer", 0)
     whole(epochs, "epochs")
-    held_out = (x, y) if validation is None else validation
+    held_x, held_y, held_weight = (x, y, sample_weight) if validation is None else (*validation, None)[:3]
     done: dict[float, Trial] = {}
     snapshot = Snapshot(step)
 
@@ -115,8 +116,8 @@ def find_learning_rate(
         loss = math.inf
         try:
             step.lr = rate
-            Trainer(step).fit(x, y, epochs=epochs, batch_size=batch_size)
-            value = step.evaluate(*held_out)["loss"]
+            Trainer(step).fit(x, y, epochs=epochs, batch_size=batch_size, sample_weight=sample_weight)
+            value = step.evaluate(held_x, held_y, sample_weight=held_weight)["loss"]
             loss = value if math.isfinite(value) else math.inf
         except NonFiniteLossError:
             pass  # The loss stays infinite.
@@ -158,6 +159,7 @@ def sweep_learning_rate(
     steps: int = 100,
     batch_size: int | None = 128,
     smoothing: float = 0.8,
+    sample_weight: Any = None,
 ) -> RateSearch:
     """One short training run in which the rate increases from `low` to `high`: the range test.
 
@@ -167,8 +169,8 @@ def sweep_learning_rate(
     which s decreases most over a tenth of the sweep, so that single minibatches have little influence. Afterwards parameters,
     optimiser state, step count and learning rate are restored bit for bit.
 
-    Args: x, y, batch_size – as in Trainer.fit; low < high – default 1e-6 and 10; steps – n >= 10, default 100; smoothing – b in
-        [0, 1), default 0.8.
+    Args: x, y, batch_size, sample_weight – as in Trainer.fit; low < high – default 1e-6 and 10; steps – n >= 10, default 100;
+        smoothing – b in [0, 1), default 0.8.
     Returns: a RateSearch with a trial for every step.
     Raises: HyperparameterError before training; NonFiniteLossError if the first step fails.
     Source: Smith (2017), section 3.3; the notes ask for such a search (002, 003).
@@ -182,7 +184,7 @@ def sweep_learning_rate(
     snapshot = Snapshot(step)
     try:
         trainer = Trainer(step, [sweep], schedule=lambda _, t: low * (high / low) ** (t / (steps - 1)))
-        trainer.fit(x, y, epochs=None, batch_size=batch_size, max_steps=steps)
+        trainer.fit(x, y, epochs=None, batch_size=batch_size, max_steps=steps, sample_weight=sample_weight)
     except NonFiniteLossError:
         if not sweep.trials:
             raise

@@ -29,12 +29,11 @@ from .roles import (
     array_targets,
     find_targets,
     from_matrix,
-    kinds_with_split,
+    kinds_with_roles,
     require_features,
     require_options,
     require_targets,
-    split_column,
-    split_names,
+    roles_of,
     target_names,
 )
 from .source_files import TABLE_FORMATS, existing, files_to_predict, find_files, labels_only_where_used
@@ -66,6 +65,7 @@ def load(
     encoding: str | None = None,
     decimal: str | None = None,
     header: bool | None = None,
+    weight: str | None = None,
 ) -> Dataset:
     """Read features and target, and find out what each column of a table is: see `find_kinds` and `find_target`.
 
@@ -82,28 +82,30 @@ def load(
         01; group, time – name of a column by which the rows are to be divided: no group is in two parts, or the test part is
         the latest. It is no feature, unless `text` or `number` name it too. In .npz it may be an array of its own; validation,
         test – further files, or folders, of the same format: the validation and the test part; delimiter, encoding, decimal,
-        header – of a text file, see `TextOptions`; by default inferred from it by `find_layout`.
+        header – of a text file, see `TextOptions`; by default inferred from it by `find_layout`; weight – name of a column of
+        numbers >= 0 by which the rows count, which is no feature, as `group`.
     Returns: Dataset on the host, with a RowSource as features if they are streamed. Its rows are those of all parts; `own` says
         which are its validation and test part: of the files named here, of a folder, of an archive with arrays such as x_train
         and x_test, or of images beside train-images-….
     Raises: DataFileError for a source that is unknown, missing, damaged or too large, and for a column of numbers with a few
         cells that are none; UnknownColumn if a column does not exist or the target is not given; LabelError for missing labels;
-        EmptyDataError for no rows or no features; MissingDependency for a missing optional library.
+        SampleWeightError for weights that are no numbers >= 0; EmptyDataError for no rows or no features; MissingDependency for
+        a missing optional library.
     """
     form, path, part_files = find_files(source, validation, test)
     labels_only_where_used(form, labels)
     name = path.name.split(".")[0]
     labels_path = None if labels is None else existing(Path(labels))
     targets = target_names(target)
-    by = split_names(group, time, targets)
+    roles = roles_of(group, time, weight, targets)
     if stream:
         return streamed(
-            form, path, part_files, targets, labels_path, text, number, drop, missing, task, max_unpacked, group, time
+            form, path, part_files, targets, labels_path, text, number, drop, missing, task, max_unpacked, roles
         )
     if form in TABLE_FORMATS:
-        written = [*targets, *by] if form == "csv" else []
+        written = [*targets, *roles.names] if form == "csv" else []
         given = TextOptions(delimiter, encoding, decimal, header)
-        unread = {*drop} - {*targets, *by}
+        unread = {*drop} - {*targets, *roles.names}
         columns, rows, layout = read_tables(form, part_files, [*text, *written], max_unpacked, given, missing, drop=unread)
         mark = layout.decimal if layout else "."
         if not targets:
@@ -114,53 +116,55 @@ def load(
         require_targets(list(columns), targets, path.name)
         require_options(list(columns), targets, text, number, drop, path.name)
         typed = form != "csv"
-        split_by = split_column(columns, group, time, path.name)
         with rows_of_files(rows):
+            split_by, weights = roles.columns(columns, path.name, missing, mark)
             values, notes = find_targets(columns, targets, text, missing, task, typed, mark)
             others = {name: column for name, column in columns.items() if name not in targets}
-            aside = [column for column in by if column not in (*text, *number, *drop)]
+            aside = [column for column in roles.names if column not in (*text, *number, *drop)]
             require_features(path, targets, set(others) - set(aside))
             text = [column for column in text if column not in targets]
             table, kinds = find_kinds(Table(others, path.name, layout), text, number, [*drop, *aside], missing, typed, mark)
-        kinds = kinds_with_split(kinds, aside[0]) if aside else kinds
+        kinds = kinds_with_roles(kinds, roles, aside)
         notes = (*(layout.notes if layout else ()), *notes)
         return Dataset(
-            table, values, name, targets[0], None, split_by, kinds, notes, tuple(missing), layout, own_parts(rows)
-        )
+            table, values, name, targets[0], None, split_by, kinds, notes, tuple(missing), layout, own_parts(rows),
+            weights=weights,
+        )  # fmt: skip
     if form == "npz":
         read = read_npz(part_files, next(iter(targets), None), max_unpacked)
         assert isinstance(read.features, Matrix)
-        matrix, split_by = from_matrix(read.features, group, time, partial(read.column, max_unpacked=max_unpacked))
         with rows_of_files(read.file_rows):
+            matrix, split_by, weights = from_matrix(read.features, roles, partial(read.column, max_unpacked=max_unpacked))
             values = array_targets(targets_of(read, targets, max_unpacked), read.name, text, missing, task)
-        return Dataset(matrix, values, name, read.name, split_by=split_by, own=read.own)
+        return Dataset(matrix, values, name, read.name, split_by=split_by, own=read.own, weights=weights)
     if form == "npy":
         arrays = [read_npy(one.path) for one in part_files]
         counts = [*map(len, arrays)]
         y = joined_labels(part_files, labels_path, counts, read_labels)
         x = joined_arrays([x.reshape(len(x), -1) for x in arrays], file_names(part_files), path.name)
-        matrix, split_by = from_matrix(Matrix(x, (), path.name), group, time)
+        matrix, split_by, weights = from_matrix(Matrix(x, (), path.name), roles)
         values = array_targets(y, "target", text, missing, task)
-        return Dataset(matrix, values, name, split_by=split_by, own=own_parts(file_rows(part_files, counts)))
+        own = own_parts(file_rows(part_files, counts))
+        return Dataset(matrix, values, name, split_by=split_by, own=own, weights=weights)
     only_target = "target" if form == "bundled" else "label"
     if targets not in ((), (only_target,)):
         raise unknown_column([one for one in targets if one != only_target], [only_target], path.name, "target")
     if form == "bundled":
         dataset = read_bundled(os.fspath(source))
         assert isinstance(dataset.features, Matrix)
-        matrix, split_by = from_matrix(dataset.features, group, time)
-        return replace(dataset, features=matrix, split_by=split_by)
+        matrix, split_by, weights = from_matrix(dataset.features, roles)
+        return replace(dataset, features=matrix, split_by=split_by, weights=weights)
     if form == "idx":
         matrix, counts = read_idx([one.path for one in part_files], max_unpacked)
         y = joined_labels(part_files, labels_path, counts, partial(read_idx_labels, max_unpacked=max_unpacked))
-        matrix, split_by = from_matrix(matrix, group, time)
+        matrix, split_by, weights = from_matrix(matrix, roles)
         own = own_parts(file_rows(part_files, counts))
-        return Dataset(matrix, y, name, only_target, "classification", split_by=split_by, own=own)
+        return Dataset(matrix, y, name, only_target, "classification", split_by=split_by, own=own, weights=weights)
     sparse = read_svmlight([one.path for one in part_files], None, max_unpacked)
-    matrix, split_by = from_matrix(sparse.features, group, time)
+    matrix, split_by, weights = from_matrix(sparse.features, roles)
     own = own_parts(file_rows(part_files, sparse.rows))
     return Dataset(
-        matrix, sparse.target, name, only_target, split_by=split_by, own=own, first_index=sparse.first_index
+        matrix, sparse.target, name, only_target, split_by=split_by, own=own, first_index=sparse.first_index, weights=weights
     )
 
 

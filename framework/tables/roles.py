@@ -1,24 +1,28 @@
-"""Which columns of a source are targets, and which one divides the rows; all others are features.
+"""Which columns of a source are targets, divide the rows or weigh them; all others are features.
 
-What a target is taken for is decided in `labels.py`; reading is in `reading.py`, division in `splits.py`.
+What a target is taken for is decided in `labels.py`, weights are checked in `weights.py`; reading is in `reading.py`, division
+in `splits.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import EmptyDataError, HyperparameterError
 from ..sources.names import listed, unknown_column
+from .cells import MISSING
 from .column_kind import ColumnKind
 from .columns import Column
 from .kinds import require_names
 from .labels import find_target
-from .table import Matrix, SplitColumn
+from .table import Matrix, SplitColumn, WeightColumn
 from .targets import Target, TargetLike, as_target, by_name
+from .weights import weights_of
 
-NOT_A_FEATURE = "only divides the rows"
-"""Why a split column is dropped from the features."""
+NOT_A_FEATURE, IS_A_WEIGHT = "only divides the rows", "the weight of each row"
+"""Why a column of another role is dropped from the features."""
 
 
 def target_names(target: str | Sequence[str] | None) -> tuple[str, ...]:
@@ -26,49 +30,77 @@ def target_names(target: str | Sequence[str] | None) -> tuple[str, ...]:
     return (target,) if isinstance(target, str) else tuple(dict.fromkeys(target or ()))
 
 
-def split_names(group: str | None, time: str | None, targets: Collection[str]) -> tuple[str, ...]:
-    """The name of the column that divides the rows, if there is one.
+@dataclass(frozen=True)
+class Roles:
+    """The names of columns that are no features: of the groups or the time by which rows are divided, and of their weights."""
 
-    Raises: HyperparameterError for both, or for a target.
+    group: str | None = None
+    time: str | None = None
+    weight: str | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Those that are given."""
+        return tuple(name for name in (self.group, self.time, self.weight) if name is not None)
+
+    def option_of(self, name: str) -> str:
+        """The option by which the caller gave a name."""
+        return "--weight" if name == self.weight else "--group" if name == self.group else "--time"
+
+    def columns(
+        self, columns: Mapping[str, Column], source: str, missing: Collection[str] = MISSING, decimal: str = "."
+    ) -> tuple[SplitColumn | None, WeightColumn | None]:
+        """The column that divides the rows, and their weights.
+
+        Raises: UnknownColumn for one that is not there; SampleWeightError for weights that are no numbers >= 0.
+        """
+        for name in self.names:
+            if name not in columns:
+                raise unknown_column([name], list(columns), source, f"{self.option_of(name)} column")
+        split = self.group if self.group is not None else self.time
+        by = None if split is None else SplitColumn("time" if self.group is None else "group", split, columns[split])
+        if self.weight is None:
+            return by, None
+        return by, WeightColumn(self.weight, weights_of(columns[self.weight], self.weight, missing, decimal))
+
+
+def roles_of(group: str | None, time: str | None, weight: str | None, targets: Collection[str]) -> Roles:
+    """The columns that are no features.
+
+    Raises: HyperparameterError for both group and time, for a target, and for one column of two roles.
     """
     if group is not None and time is not None:
         raise HyperparameterError(
             f"expected one of --group and --time (in Python group=, time=); got {group!r} and {time!r}; leave out one, as rows "
             "that are divided by time do not stay together by group"
         )
-    names = tuple(name for name in (group, time) if name is not None)
-    for name in names:
+    found = Roles(group, time, weight)
+    for name in found.names:
         if name in targets:
+            what = "weighed" if name == weight else "divided"
             raise HyperparameterError(
-                f"--{_by(group)} {name}: expected a column other than the target; rows cannot be divided by what is predicted"
+                f"{found.option_of(name)} {name}: expected a column other than the target; rows cannot be {what} by what is "
+                "predicted"
             )
-    return names
-
-
-def split_column(columns: Mapping[str, Column], group: str | None, time: str | None, source: str) -> SplitColumn | None:
-    """The column that divides the rows; UnknownColumn if it is not there."""
-    name = group if group is not None else time
-    if name is None:
-        return None
-    if name not in columns:
-        raise unknown_column([name], list(columns), source, f"--{_by(group)} column")
-    return SplitColumn("group" if group is not None else "time", name, columns[name])
+    if weight is not None and weight in (group, time):
+        raise HyperparameterError(f"--weight {weight}: expected a column of weights other than that which divides the rows")
+    return found
 
 
 def from_matrix(
-    features: Matrix, group: str | None, time: str | None, otherwise: Callable[[str], Column] | None = None
-) -> tuple[Matrix, SplitColumn | None]:
-    """The features without the column that divides the rows, and that column.
+    features: Matrix, roles: Roles, otherwise: Callable[[str], Column] | None = None
+) -> tuple[Matrix, SplitColumn | None, WeightColumn | None]:
+    """The features without the columns of other roles, and those.
 
-    Args: features – as read; group, time – name of the column; otherwise – reads it if it is not among the features.
+    Args: features – as read; roles; otherwise – reads a column that is not among the features.
     """
-    name = group if group is not None else time
-    if name is None:
-        return features, None
-    if name not in features.names and otherwise is not None:
-        return features, split_column({name: otherwise(name)}, group, time, features.source)
-    found = split_column({one: features.column(one) for one in features.names}, group, time, features.source)
-    return features.select([one for one in features.names if one != name]), found
+    if not roles.names:
+        return features, None, None
+    columns = {name: features.column(name) for name in features.names}
+    if otherwise is not None:
+        columns = {name: otherwise(name) for name in roles.names if name not in columns} | columns
+    found = roles.columns(columns, features.source)
+    return features.select([name for name in features.names if name not in roles.names]), *found
 
 
 def find_targets(
@@ -116,10 +148,7 @@ def require_options(
                 raise HyperparameterError(f"--{option} {target}: expected a feature column, got the target; name another one")
 
 
-def kinds_with_split(kinds: Sequence[ColumnKind], name: str) -> tuple[ColumnKind, ...]:
-    """Kinds that say why the column that divides the rows is no feature."""
-    return tuple(ColumnKind(name, "dropped", NOT_A_FEATURE) if one.name == name else one for one in kinds)
-
-
-def _by(group: str | None) -> str:
-    return "time" if group is None else "group"
+def kinds_with_roles(kinds: Sequence[ColumnKind], roles: Roles, aside: Collection[str]) -> tuple[ColumnKind, ...]:
+    """Kinds that say why the columns of other roles are no features."""
+    why = {name: IS_A_WEIGHT if name == roles.weight else NOT_A_FEATURE for name in aside}
+    return tuple(ColumnKind(one.name, "dropped", why[one.name]) if one.name in why else one for one in kinds)

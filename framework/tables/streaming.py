@@ -23,14 +23,13 @@ from .npz_source import open_npz, open_npz_features, targets_of
 from .own_parts import own_parts, rows_of_files
 from .parquet_table import ParquetTable, open_parquet
 from .roles import (
+    Roles,
     array_targets,
     find_targets,
-    kinds_with_split,
+    kinds_with_roles,
     require_features,
     require_options,
     require_targets,
-    split_column,
-    split_names,
 )
 from .source_files import TABLE_FORMATS, Format, files_to_predict
 from .table import Dataset, Table
@@ -53,16 +52,15 @@ def streamed(
     missing: Collection[str],
     task: str | None,
     max_unpacked: int | str | None,
-    group: str | None,
-    time: str | None,
+    roles: Roles,
 ) -> Dataset:
     """A data set whose features are read on demand; arguments as of `load`, by the names of the source and its files."""
     name = path.name.split(".")[0]
-    by = split_names(group, time, targets)
     if form == "npy":
-        if by:
+        if roles.names:
             raise DataFileError(
-                f"{path}: expected no --group or --time with --stream, as all columns of an NPY file are features"
+                f"{path}: expected no {roles.option_of(roles.names[0])} with --stream, as all columns of an NPY file are "
+                "features; leave out --stream, or write an NPZ file with an array for it"
             )
         mapped = [memory_map(one.path) for one in part_files]
         counts = [*map(len, mapped)]
@@ -71,27 +69,29 @@ def streamed(
         return Dataset(joined_rows(mapped), values, name, own=own_parts(file_rows(part_files, counts)))
     if form == "npz":
         read = open_npz(part_files, next(iter(targets), None), max_unpacked)
-        split_by = split_column({one: read.column(one, max_unpacked) for one in by}, group, time, path.name)
         with rows_of_files(read.file_rows):
+            split_by, weights = roles.columns({one: read.column(one, max_unpacked) for one in roles.names}, path.name)
             values = array_targets(targets_of(read, targets, max_unpacked), read.name, text, missing, task)
-        return Dataset(read.features, values, name, read.name, split_by=split_by, own=read.own)
+        return Dataset(read.features, values, name, read.name, split_by=split_by, own=read.own, weights=weights)
     if form == "parquet":
         names = parquet_names(part_files[0].path)
         require_targets(names, targets or ("(none given)",), path.name)
         require_options(names, targets, text, number, drop, path.name)
         others = [column for column in names if column not in targets]
-        aside = [column for column in by if column not in (*text, *number, *drop)]
+        aside = [column for column in roles.names if column not in (*text, *number, *drop)]
         require_features(path, targets, set(others) - set(aside))
-        known = [column for column in by if column in names]
+        known = [column for column in roles.names if column in names]
         columns, rows, _ = read_tables(form, part_files, text, max_unpacked, only=[*targets, *known])
-        split_by = split_column(columns, group, time, path.name)
         with rows_of_files(rows):
+            split_by, weights = roles.columns(columns, path.name, missing)
             values, notes = find_targets(columns, targets, text, missing, task, True)
             text = [column for column in text if column not in targets]
             table, kinds = open_parquet(part_files, others, text, number, [*drop, *aside], missing, max_unpacked)
-        kinds = kinds_with_split(kinds, aside[0]) if aside else kinds
+        kinds = kinds_with_roles(kinds, roles, aside)
         own = own_parts(rows)
-        return Dataset(table, values, name, targets[0], None, split_by, kinds, notes, tuple(missing), None, own)
+        return Dataset(
+            table, values, name, targets[0], None, split_by, kinds, notes, tuple(missing), None, own, weights=weights
+        )
     raise _not_streamed(path, form)
 
 

@@ -179,17 +179,28 @@ class SplitColumn:
 
 
 @dataclass(frozen=True, eq=False)
+class WeightColumn:
+    """The weights of the rows of a data set.
+
+    Args: name – of the column; values – [N] >= 0.
+    """
+
+    name: str
+    values: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
 class Dataset:
     """Features and target as read, before any preprocessing.
 
     Args: features – `Table` or `Matrix` of N rows, or a RowSource or StreamedTable that reads them on demand; target – a column
-        [N], or several of them by name; name – of the data set; target_name – of a single target column; task – if
-        the source specifies it, otherwise None; split_by – the column by which rows are divided, which is not among the
-        features; None: at random; kinds
-        – what the columns of a table file were taken for, also those that were dropped; notes – on the target; missing – texts
-        that stand for a missing value; layout – of a text file; own – which rows are its own validation and test part;
-        first_index – the index of the first column of an svmlight file.
-    Raises: ShapeError if features, target and split column differ in length.
+        [N], or several of them by name; name – of the data set; target_name – of a single target column; task – if the source
+        specifies it, otherwise None; split_by – the column by which rows are divided, which is not among the features; None: at
+        random; kinds – what the columns of a table file were taken for, also those that were dropped; notes – on the target;
+        missing – texts that stand for a missing value; layout – of a text file; own – which rows are its own validation and
+        test part; first_index – the index of the first column of an svmlight file; weights – of the rows, which are not among
+        the features; None: all count alike.
+    Raises: ShapeError if features, target, split column and weights differ in length.
     """
 
     features: Features | RowSource | StreamedTable
@@ -204,6 +215,7 @@ class Dataset:
     layout: TextLayout | None = None
     own: Mapping[str, OwnPart] = field(default_factory=dict)
     first_index: int | None = None
+    weights: WeightColumn | None = None
 
     def __post_init__(self) -> None:
         single = f"target {self.target_name!r}"
@@ -217,6 +229,11 @@ class Dataset:
             raise ShapeError(
                 f"expected one {self.split_by.by} per row, got {len(self)} rows and {len(self.split_by.values)} in "
                 f"{self.split_by.name!r}; give one for each row"
+            )
+        if self.weights is not None and len(self.weights.values) != len(self):
+            raise ShapeError(
+                f"expected one weight per row, got {len(self)} rows and {len(self.weights.values)} in {self.weights.name!r}; "
+                "give one for each row"
             )
 
     def __len__(self) -> int:
@@ -240,13 +257,14 @@ class Dataset:
             taken: Features | RowSource | StreamedTable = features.take(rows)
         else:
             taken = features.take(rows)
-        by = self.split_by
+        by, weights = self.split_by, self.weights
         return replace(
             self,
             features=taken,
             target=take(self.target, rows),
             own={},
             split_by=None if by is None else replace(by, values=by.values[rows]),
+            weights=None if weights is None else replace(weights, values=weights.values[rows]),
         )
 
 

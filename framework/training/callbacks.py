@@ -81,9 +81,11 @@ class ProgressBar(Callback):
             self._moved = now
             self._show(self._finished + done / total)
 
-    def on_epoch_end(self, trainer: Any, row: dict[str, float]) -> None:  # noqa: ARG002
+    def on_epoch_end(self, trainer: Any, row: dict[str, float]) -> None:
         """Moves the bar to the end of the epoch."""
-        self._text = "  ".join(f"{k} {v:.4f}" for k, v in row.items() if k.endswith(("loss", "accuracy", "r2")))
+        names = {*trainer.metrics, *(f"val_{name}" for name in trainer.metrics)}
+        figures = [f"{k} {v:.4f}" for k, v in row.items() if k.endswith(("loss", "accuracy", "r2")) or k in names]
+        self._text = "  ".join(figures)
         self._show(self._finished + 1)
 
     def _show(self, completed: float) -> None:

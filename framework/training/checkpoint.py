@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 from ...errors import HyperparameterError
+from ..metrics.direction import require_mode
 from ..settings import whole
 from ..suggestions import suggests_arguments
 
@@ -23,7 +24,8 @@ class Checkpoint:
         only between epochs; every_epochs – epochs between two checkpoints, default 1; None: only by steps; keep – number of
         checkpoints that remain in the folder, default 2, so that there is one if the newest is damaged; best – a column of the
         history, such as "val_loss": after each epoch that improves it, the model is written to `best.safetensors` in the
-        folder, which `fs.load` reads; None (default): no such file.
+        folder, which `fs.load` reads; None (default): no such file; mode – "min" or "max" if the direction of that
+        column is not known, as in EarlyStopping.
 
     A checkpoint contains parameters, optimiser state, masks, loss scale, step and position within the epoch, schedules, early
     stopping with its best parameters, other callbacks that have a state, the history, and which BLAS computes each product. A
@@ -42,6 +44,7 @@ class Checkpoint:
         every_epochs: int | None = 1,
         keep: int = 2,
         best: str | None = None,
+        mode: str | None = None,
     ) -> None:
         if not isinstance(folder, str | os.PathLike) or not os.fspath(folder):
             raise HyperparameterError(f"expected the path of a folder for checkpoints; got {folder!r}; pass 'runs/first'")
@@ -52,6 +55,7 @@ class Checkpoint:
         if best is not None and not isinstance(best, str):
             raise HyperparameterError(f'expected best to be a column of the history such as "val_loss"; got {best!r}')
         self.best = best
+        self.mode = require_mode(mode)
 
     def __repr__(self) -> str:
         return f"Checkpoint({str(self.folder)!r}, every_steps={self.every_steps}, every_epochs={self.every_epochs})"

@@ -19,10 +19,11 @@ from typing import Any, NamedTuple
 
 from ...errors import CheckpointError, FusedstepError, HyperparameterError
 from ..export.persistence import save
+from ..metrics.direction import larger_is_better, score
 from . import checkpoint_files as files
 from .checkpoint import Checkpoint
 from .checkpoint_state import require_same, restore, restore_callbacks, settings_of, state_of
-from .history import require_column, score
+from .history import require_column
 
 Trainer = Any
 """A Trainer, which imports this module."""
@@ -224,7 +225,8 @@ class CheckpointRun:
         if checkpoint is not None:
             if checkpoint.best is not None:
                 require_column("best of Checkpoint", checkpoint.best, trainer.columns)
-                self._best = min((score(row, checkpoint.best) for row in trainer.history.rows), default=self._best)
+                larger_is_better(checkpoint.best, checkpoint.mode, trainer.directions)
+                self._best = min(map(self._score, trainer.history.rows), default=self._best)
             self._log = files.Log(checkpoint.folder / files.LOG, losses)
             self._logged = len(losses)
             self._signals = Signals()
@@ -266,8 +268,8 @@ class CheckpointRun:
         self._stopped = stopped
         if checkpoint is None:
             return
-        if checkpoint.best is not None and score(row, checkpoint.best) < self._best:
-            self._best = score(row, checkpoint.best)
+        if checkpoint.best is not None and self._score(row) < self._best:
+            self._best = self._score(row)
             self._best_model = copy.deepcopy(trainer.step.model).to("numpy"), dict(row)
         if self._ended:
             return
@@ -294,6 +296,12 @@ class CheckpointRun:
         """Whether a number of steps, or an epoch during which the thread was busy, asks for a checkpoint."""
         every = None if self._checkpoint is None else self._checkpoint.every_steps
         return self._late or (every is not None and self._trainer.steps_done // every > self._last_step // every)
+
+    def _score(self, row: Mapping[str, float]) -> float:
+        """The figure that `best` of the Checkpoint names; smaller is better."""
+        checkpoint = self._checkpoint
+        assert checkpoint is not None
+        return score(row, str(checkpoint.best), checkpoint.mode, self._trainer.directions)
 
     def _place(self) -> tuple[int, int]:
         return self._trainer.steps_done, len(self._trainer.history)

@@ -63,6 +63,7 @@ def settings_of(trainer: Trainer, batch_size: int) -> dict[str, Any]:
         "momentum": _plain(schedules.momentum),
         "augment": [_plain(augmentation) for augmentation, _ in trainer.augment.chain],
         "evaluate_training": trainer.evaluate_training,
+        **({"metrics": list(trainer.metrics)} if trainer.metrics else {}),
         "callbacks with a state": [type(callback).__name__ for callback in _with_state(trainer.callbacks)],
     }
 

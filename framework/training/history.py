@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...errors import HyperparameterError, StateError, UnknownColumn
 from ..html import curves, table
-from ..settings import choice
+from ..metrics.direction import NOTHING_KNOWN, Directions, larger_is_better
 from ..suggestions import SuggestsAttributes
 
 if TYPE_CHECKING:
@@ -20,17 +20,22 @@ class History(SuggestsAttributes):
     """Losses and metrics, one row per epoch.
 
     Each row holds epoch (from 1), loss (mean over the epoch's minibatches, before each update), val_loss and val_accuracy or
-    val_r2 if there are validation data, accuracy or r2 if the Trainer evaluates the training data, lr, momentum if it has a
-    schedule, seconds, samples_per_second.
+    val_r2 and val_mae if there are validation data, val_auc and the like for the metrics of the Trainer, accuracy or r2 (and
+    auc) if the Trainer evaluates the training data, lr, momentum if it has a schedule, seconds, samples_per_second.
 
     Attributes: rows – a dict for each epoch; step_losses – the loss of every minibatch, before its update; steps_per_epoch –
-        number of minibatches; stopped_because – text stating why training ended before its last epoch, or "".
+        number of minibatches; stopped_because – text stating why training ended before its last epoch, or ""; directions – name
+        of each metric of the Trainer -> whether larger values are better, None if that is not known.
 
     history["val_loss"]  -> the column, one number per epoch history[-1]          -> the last row history[-3:]         -> the
     last three, a list
     """
 
-    def __init__(self, steps_per_epoch: int = 0) -> None:
+    directions: Directions = NOTHING_KNOWN
+    """Of the class, for pickles of version 0.2.0 and older, which have none."""
+
+    def __init__(self, steps_per_epoch: int = 0, directions: Directions = NOTHING_KNOWN) -> None:
+        self.directions = dict(directions)
         self.rows: list[dict[str, float]] = []
         self.step_losses = array("d")
         self.steps_per_epoch = steps_per_epoch
@@ -65,15 +70,15 @@ class History(SuggestsAttributes):
     def best(self, column: str = "val_loss", mode: str | None = None) -> dict[str, float]:
         """The row with the best value in a column.
 
-        Args: column; mode – "min" if smaller values are better, "max" if larger ones are; None (default) for usual metrics,
-            whose direction is known: losses and errors, accuracy, R², AUC, F1 and the like.
+        Args: column; mode – "min" if smaller values are better, "max" if larger ones are; None (default) for metrics whose
+            direction is known: those of the Trainer, names of scikit-learn's scorers, losses and errors, R², AUC and the like.
         Raises: StateError before the first epoch; UnknownColumn, for example for "val_loss" without validation data;
             HyperparameterError for a column whose direction is not known, without mode.
         """
         if not self.rows:
             raise StateError("expected at least one trained epoch; got none; call fit first")
         values = self[column]
-        sign = -1.0 if larger_is_better(column, mode) else 1.0
+        sign = -1.0 if larger_is_better(column, mode, self.directions) else 1.0
         figures = [(math.isnan(value), sign * value) for value in values]
         return self.rows[figures.index(min(figures))]
 
@@ -123,16 +128,6 @@ def _shown(count: int, best: int) -> list[int | None]:
     return [place for index, following in pairs for place in ((index,) if following == index + 1 else (index, None))]
 
 
-def score(row: Mapping[str, float], column: str, mode: str | None = None) -> float:
-    """A metric as a number that decreases as the model improves; infinite for NaN."""
-    if column not in row:
-        raise HyperparameterError(
-            f"expected a row with {column!r}; got {', '.join(row)}; put the callback that adds it before those that read it"
-        )
-    value = -row[column] if larger_is_better(column, mode) else row[column]
-    return math.inf if math.isnan(value) else value
-
-
 def require_column(who: str, column: str, columns: Sequence[str]) -> None:
     """Refuses a column that the history of a fit will not have, before anything is trained."""
     if column not in columns:
@@ -140,24 +135,3 @@ def require_column(who: str, column: str, columns: Sequence[str]) -> None:
             f"{who}: expected a column of the history ({', '.join(columns)}); got {column!r}; pass validation=(x, y) to fit "
             "for those that start with val_"
         )
-
-
-_LARGER = ("accuracy", "r2", "auc", "f1", "precision", "recall", "ap", "mcc", "kappa", "iou", "dice", "samples_per_second")
-_SMALLER = ("loss", "error", "mse", "rmse", "mae", "mape", "nll", "perplexity", "brier", "seconds", "epoch")
-"""Names, or last words of names, of metrics that increase and that decrease as the model improves."""
-
-
-def larger_is_better(column: str, mode: str | None = None) -> bool:
-    """Whether a metric increases as the model improves.
-
-    Raises: HyperparameterError for a mode other than "min", "max" and None, and if the direction of the column is not known.
-    """
-    if mode is not None:
-        return choice(mode, "mode", ("min", "max")) == "max"
-    for names, larger in ((_LARGER, True), (_SMALLER, False)):
-        if any(column == name or column.endswith(f"_{name}") for name in names):
-            return larger
-    raise HyperparameterError(
-        f'expected a metric whose better direction is known; got {column!r}; pass mode="max" if larger values are better, '
-        'mode="min" if smaller ones are'
-    )

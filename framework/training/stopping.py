@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import HyperparameterError
 from ..engine.snapshot import Snapshot
+from ..metrics.direction import NOTHING_KNOWN, Directions, larger_is_better, require_mode, score
 from ..settings import finite, not_negative, real, whole
 from ..suggestions import suggests_arguments
 from .callbacks import Callback
-from .history import larger_is_better, require_column, score
+from .history import require_column
 
 if TYPE_CHECKING:
     from ..engine.step import TrainStep
@@ -30,14 +31,16 @@ class StoppingRule(Callback):
     """
 
     mode: str | None = None
-    """Of the class, for pickles of version 0.1.0, which have none."""
+    directions: Directions = NOTHING_KNOWN
+    """Both of the class, for pickles of older versions, which have none."""
 
     def __init__(self, monitor: str, mode: str | None = None) -> None:
-        self.monitor, self.mode = monitor, mode
+        self.monitor, self.mode = monitor, require_mode(mode)
 
     def on_fit_begin(self, trainer: Trainer) -> None:
         """Raises HyperparameterError before training if this fit will not have the column."""
         require_column(type(self).__name__, self.monitor, trainer.columns)
+        self.directions = trainer.directions
 
 
 @suggests_arguments
@@ -47,12 +50,12 @@ class EarlyStopping(StoppingRule):
     "If you are at step k and there was no improvement in validation error in the previous p steps then stop training and return
     the model stored at step k - p": the parameters are restored bit for bit, also if training ends for another reason.
 
-    Args: patience – p, epochs without improvement, >= 1; monitor – a column of the history, default "val_loss" (accuracy and R²
-        improve when they increase); smallest_change – an improvement must be larger than this, default 0; restore_best –
-        default True; restore_optimizer – whether to restore optimiser states, step count, learning rate and momentum with the
-        parameters, default False: needed only to continue training from there; it doubles their memory; mode – "min" or "max"
-        for a metric whose direction is not known, such as one that a callback adds (see Callback.columns).
-    Attributes: best_epoch – of this fit, counted from 1; best – its metric (with opposite sign for accuracy and R²).
+    Args: patience – p, epochs without improvement, >= 1; monitor – a column of the history, default "val_loss" (accuracy, R²
+        and scorers improve when they increase); smallest_change – an improvement must be larger than this, default 0;
+        restore_best – default True; restore_optimizer – whether to restore optimiser states, step count, learning rate and
+        momentum with the parameters, default False: needed only to continue training from there; it doubles their memory; mode
+        – "min" or "max" for a metric whose direction is not known, such as one that a callback adds (see Callback.columns).
+    Attributes: best_epoch – of this fit, counted from 1; best – its metric (with opposite sign where larger is better).
     Source: notes 002, "Early stopping"; 000, section 19.123.3.
     """
 
@@ -61,7 +64,6 @@ class EarlyStopping(StoppingRule):
         restore_optimizer: bool = False, mode: str | None = None,
     ) -> None:  # fmt: skip
         super().__init__(monitor, mode)
-        larger_is_better(monitor, mode)  # asks for the mode now
         self.patience = whole(patience, "patience")
         self.smallest_change = real(smallest_change, "smallest_change", low=0.0)
         if restore_optimizer and not restore_best:
@@ -76,14 +78,15 @@ class EarlyStopping(StoppingRule):
         self._step: TrainStep | None = None
 
     def on_fit_begin(self, trainer: Trainer) -> None:
-        """Resets the rule; raises HyperparameterError before training if this fit will not have the column."""
+        """Resets the rule; raises HyperparameterError before training for an unknown column or direction."""
         super().on_fit_begin(trainer)
+        larger_is_better(self.monitor, self.mode, self.directions)
         self.best, self.best_epoch, self._snapshot = math.inf, 0, None
         self._step = trainer.step
 
     def on_epoch_end(self, trainer: Trainer, row: dict[str, float]) -> None:
         """Keeps the best parameters, on their device, and stops when patience is exhausted."""
-        value = score(row, self.monitor, self.mode)
+        value = score(row, self.monitor, self.mode, self.directions)
         if value < self.best - self.smallest_change or not self.best_epoch:
             self.best, self.best_epoch = value, int(row["epoch"])
             if self._snapshot is not None:
@@ -159,13 +162,17 @@ class StopOnTarget(StoppingRule):
 
     def __init__(self, target: float, monitor: str = "val_loss", mode: str | None = None) -> None:
         super().__init__(monitor, mode)
-        larger_is_better(monitor, mode)
         self.target = finite(target, "target")
+
+    def on_fit_begin(self, trainer: Trainer) -> None:
+        """Raises HyperparameterError before training for an unknown column or direction."""
+        super().on_fit_begin(trainer)
+        larger_is_better(self.monitor, self.mode, self.directions)
 
     def on_epoch_end(self, trainer: Trainer, row: dict[str, float]) -> None:
         """Compares the metric with the target."""
         value = row[self.monitor]
-        if value >= self.target if larger_is_better(self.monitor, self.mode) else value <= self.target:
+        if value >= self.target if larger_is_better(self.monitor, self.mode, self.directions) else value <= self.target:
             trainer.stop(f"{self.monitor} reached {self.target:g}")
 
 

@@ -13,11 +13,12 @@ from typing import Any, Unpack
 from ...backends.entries import describe
 from ...backends.executors.passes import Minibatch
 from ...errors import DtypeError, HyperparameterError, LabelError, NonFiniteLossError, SampleWeightError, ShapeError
-from ..engine.metrics import evaluate
+from ..engine.metrics import evaluate, require_metrics
 from ..engine.model import Sequential
 from ..engine.step import StepSettings, TrainStep, require_step
 from ..engine.step_loss import StepLoss
 from ..losses import Loss
+from ..metrics.named import GivenMetrics, measures
 from ..optimizers import Optimizer
 from ..sample_weights import balanced
 from ..settings import whole
@@ -57,8 +58,12 @@ class Trainer(SuggestsAttributes):
         (Ctrl-C) takes effect after the launch; evaluate_training – whether to evaluate the training data after each epoch, in
         evaluation mode, for accuracy or R² (column "accuracy" or "r2" of the history; costs about a third of the epoch);
         augment – augmentations applied in this order to each minibatch (or micro-batch) before its step: InputNoise,
-        FeatureMasking, Mixup, or custom Augmentations; settings – of the TrainStep that is made of a model: seed, backend,
-        precision and others.
+        FeatureMasking, Mixup, or custom Augmentations; metrics – further figures of the validation data (and of the training
+        data with evaluate_training) after each epoch: a list of names of scikit-learn's scorers and functions, such as
+        ["roc_auc", "f1_macro"], or a dictionary of the names that they get, such as {"auc": "roc_auc"}, which is the column
+        "val_auc" of the history. A function is called as f(targets, predictions), see fs.Metric. For them, the outputs for all
+        validation rows are collected on the host, also if rows are streamed or split into micro-batches. Sample weights count;
+        settings – of the TrainStep that is made of a model: seed, backend, precision and others.
     Attributes: step; epochs_done, steps_done – totals over all fits; last_loss – of the last step, still on its device;
         minibatch – (inputs, targets) of the step that has just finished (its last micro-batch, if it was split), on the
         backend, for callbacks; the next step may overwrite them; history – of the last fit; columns – names of its columns.
@@ -80,6 +85,7 @@ class Trainer(SuggestsAttributes):
         evaluate_training: bool = False,
         augment: Sequence[Any] = (),
         steps_per_launch: int | None = None,
+        metrics: GivenMetrics = None,
         **settings: Unpack[StepSettings],
     ) -> None:
         if isinstance(step, Sequential) and loss is not None:
@@ -100,6 +106,8 @@ class Trainer(SuggestsAttributes):
         self.shuffle = shuffle
         self.schedule_runner = ScheduleRunner(self.step, schedule, momentum)
         self.evaluate_training = bool(evaluate_training)
+        self.metrics = measures(metrics)
+        self._further = require_metrics(self.step, self.metrics, weighted=False)
         self.steps_per_launch = None if steps_per_launch is None else whole(steps_per_launch, "steps_per_launch")
         self.minibatch: tuple[Array, Array] | None = None
         self.epochs = 0
@@ -117,8 +125,10 @@ class Trainer(SuggestsAttributes):
         return {**self.__dict__, "_launches": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restores a pickle; in pickles of version 0.1.0 the schedule runner has another name."""
+        """Restores a pickle; in those of version 0.1.0 the schedule runner has another name, older ones have no metrics."""
         state.setdefault("schedule_runner", state.pop("course", None))
+        state.setdefault("metrics", {})
+        state.setdefault("_further", {})
         self.__dict__.update(state)
 
     def stop(self, reason: str, at_once: bool = False) -> None:
@@ -194,6 +204,7 @@ class Trainer(SuggestsAttributes):
         epochs = None if epochs is None else whole(epochs, "epochs")
         step = self.step
         require_pair(validation, weighted=True)
+        self._require_metrics(validation, sample_weight is not None)
         if sample_weight is not None:
             self.augment.require_separate_rows()
         size = None if batch_size is None else whole(batch_size, "batch_size")
@@ -231,7 +242,7 @@ class Trainer(SuggestsAttributes):
         """So many steps, in epochs; `trained`, `held_out` – what is evaluated; `reason` – why training ends with the last."""
         step = self.step
         self.epochs = epochs = -(-steps // per_epoch)
-        self.history = History(per_epoch)
+        self.history = History(per_epoch, self.directions)
         self._stop, self._at_once = "", False
         step.state.headroom.forget()
         shuffled = False
@@ -248,7 +259,7 @@ class Trainer(SuggestsAttributes):
             ending.callback(setattr, self, "_launches", None)
             self._launches = Launches(self, feed, size, self.steps_per_launch)
             own = self._columns(held_out is not None)
-            self.schedule_runner.begin(self.epochs_done, self.steps_done, last_step, per_epoch, own)
+            self.schedule_runner.begin(self.epochs_done, self.steps_done, last_step, per_epoch, own, self.directions)
             run.restore_callbacks()
             begun = bool(losses)
             for epoch in range(len(history) + 1, 0 if position.stopped else epochs + 1):
@@ -266,7 +277,8 @@ class Trainer(SuggestsAttributes):
                 self.epochs_done += 1
                 row = {"epoch": float(len(history) + 1), "loss": loss}
                 if trained is not None:
-                    row[self._metric] = self._evaluate(trained)[self._metric]
+                    found = self._evaluate(trained)
+                    row.update({name: found[name] for name in (self._metric, *self._further)})
                 if held_out is not None:
                     row.update({f"val_{name}": value for name, value in self._evaluate(held_out).items() if name != "error"})
                 row["lr"] = step.lr
@@ -289,10 +301,27 @@ class Trainer(SuggestsAttributes):
 
     def _columns(self, validated: bool) -> tuple[str, ...]:
         """The columns that the history will have, without those that callbacks add."""
-        held_out = ("val_loss", f"val_{self._metric}") if validated else ()
-        trained = (self._metric,) if self.evaluate_training else ()
+        own = (self._metric, "mae") if self.step.loss.predicts_numbers else (self._metric,)
+        held_out = tuple(f"val_{name}" for name in ("loss", *own, *self._further)) if validated else ()
+        trained = (self._metric, *self._further) if self.evaluate_training else ()
         momentum = ("momentum",) if self.schedule_runner.moves_momentum else ()
         return ("epoch", "loss", *trained, *held_out, "lr", *momentum, "seconds", "samples_per_second")
+
+    @property
+    def directions(self) -> dict[str, bool | None]:
+        """Name of each of the metrics -> whether larger values are better; None if that is not known."""
+        return {name: metric.greater_is_better for name, metric in self.metrics.items()}
+
+    def _require_metrics(self, validation: Any, weighted: bool) -> None:
+        """Refuses metrics that could not be computed in a fit, before it."""
+        if self.metrics and validation is None and not self.evaluate_training:
+            raise HyperparameterError(
+                f"expected validation=(x, y) for the metrics {', '.join(self.metrics)}; got none; pass rows that are not "
+                "trained on, or evaluate_training=True to the Trainer"
+            )
+        weighs = (validation is not None and len(validation) == 3) or (self.evaluate_training and weighted)
+        if self.metrics and weighs:
+            require_metrics(self.step, self.metrics, weighted=True)
 
     @property
     def _metric(self) -> str:
@@ -384,7 +413,8 @@ class Trainer(SuggestsAttributes):
             first += int(inputs.shape[0])
 
     def _evaluate(self, feed: Feed) -> dict[str, float]:
-        return self.step.micro.attempt(EVALUATION_ROWS, partial(evaluate, self.step, feed, EVALUATION_ROWS))
+        run = partial(evaluate, self.step, feed, EVALUATION_ROWS, metrics=self._further)
+        return self.step.micro.attempt(EVALUATION_ROWS, run)
 
 
 def _callbacks_after(step: Any, second: Any, optimizer: Any, callbacks: Any, settings: Mapping[str, Any]) -> Any:

@@ -15,15 +15,18 @@ def test_d1_d2_d4_train_writes_figures(call, tmp_path):
     answer = call("train", "iris", *QUICK, "--plot", "new/figures")
     assert answer.code == 0, answer
     folder = tmp_path / "new" / "figures"
-    assert {p.name for p in folder.iterdir()} == {"curves.png", "layers.png", "surface.png"}
+    assert {p.name for p in folder.iterdir()} == {
+        "curves.png", "layers.png", "surface.png", "confusion.png", "calibration.png"
+    }  # fmt: skip
     assert all(p.read_bytes().startswith(b"\x89PNG") for p in folder.iterdir())
-    assert "Figures: new/figures/curves.png, new/figures/layers.png, new/figures/surface.png" in answer.flat
+    listed = ", ".join(f"new/figures/{name}.png" for name in ("curves", "layers", "surface", "confusion", "calibration"))
+    assert f"Figures: {listed}" in answer.flat
 
 
 def test_d1_d2_d4_figures_of_a_regression_as_svg(call, tmp_path):
     answer = call("train", "diabetes", "--backend", "numpy", "--epochs", "1", "--plot", ".", "--plot-format", "svg", "--quiet")
     assert (answer.code, answer.out) == (0, ""), answer
-    assert {p.name for p in tmp_path.glob("*.svg")} == {"curves.svg", "layers.svg", "surface.svg"}
+    assert {p.name for p in tmp_path.glob("*.svg")} == {"curves.svg", "layers.svg", "surface.svg", "predicted.svg"}
 
 
 def test_d5_two_columns_give_decision_regions(call, tmp_path):

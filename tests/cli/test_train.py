@@ -260,3 +260,68 @@ def _train(source, seed):
 
 def _test_figure(source, seed):
     return _train(source, seed).figures["test"]
+
+
+# Figures of the classes
+
+
+def test_g4_a_table_of_classes_and_a_confusion_matrix(call, tmp_path):
+    metrics = pytest.importorskip("sklearn.metrics")
+    answer = call("train", "iris", "--backend", "numpy", "--epochs", "20")
+    assert answer.code == 0, answer
+    for words in ("Classes (test part)", "precision", "recall", "F1", "total and mean", "ROC AUC of the test part: 0.",
+                  "mean over the classes, each against the rest", "Confusion matrix (test part)", "predicted as"):  # fmt: skip
+        assert words in answer.flat
+    model, metadata = load_with_metadata(tmp_path / "iris.safetensors")
+    found = metadata.notes["results_by_class"]
+    data = prepare(load("iris"), None, (None, None), 0)
+    test = data.parts["test"]
+    answers, chances = np.asarray(model.predict(test.x)), np.asarray(model.predict_proba(test.x), np.float64)
+    assert found["confusion"] == metrics.confusion_matrix(test.y, answers).tolist()
+    chances /= chances.sum(axis=1, keepdims=True)
+    assert found["roc_auc"] == pytest.approx(metrics.roc_auc_score(test.y, chances, multi_class="ovr"), rel=1e-6)
+    report = metrics.classification_report(test.y, answers, output_dict=True)
+    assert [one["class"] for one in found["classes"]] == ["0", "1", "2"]
+    for one in found["classes"]:
+        expected = report[one["class"]]
+        assert [one["precision"], one["recall"], one["f1"], one["rows"]] == pytest.approx(list(expected.values()))
+
+
+def test_g4_many_classes_show_the_worst_confusions(call, tmp_path):
+    rng = np.random.default_rng(0)
+    right = np.repeat(np.arange(45), 12)
+    lines = [f"{k + rng.normal(0, 0.6):.3f},class [{k}] with a rather long name" for k in right]
+    (tmp_path / "many.csv").write_text("\n".join(["x,kind", *lines]))
+    answer = call("train", "many.csv", "--target", "kind", *QUICK)
+    assert answer.code == 0, answer
+    assert "Most frequent confusions (test part)" in answer.flat
+    assert "… and 5 more classes with a larger F1" in answer.flat
+    assert "Confusion matrix" not in answer.flat
+    assert "class [7] with a rather…" in answer.out or "class [0] with a rather…" in answer.out
+    found = load_with_metadata(tmp_path / "many.safetensors")[1].notes["results_by_class"]
+    assert "confusion" not in found
+    assert len(found["classes"]) == 45
+    assert 1 <= len(found["worst_confusions"]) <= 10
+
+
+def test_g4_wide_names_of_classes_are_numbered(call, tmp_path):
+    lines = [f"{k % 6},the class of number {k % 6}" for k in range(120)]
+    (tmp_path / "wide.csv").write_text("\n".join(["x,kind", *lines]))
+    answer = call("train", "wide.csv", "--target", "kind", "--test-share", "0", *QUICK)
+    assert answer.code == 0, answer
+    assert "Classes (validation part)" in answer.flat
+    assert "1: the class of number 0" in answer.flat
+
+
+def test_g4_a_regression_shows_errors_in_the_units_of_the_target(call, tmp_path, line):
+    answer = call("train", str(line), "--target", "price", "--backend", "numpy", "--epochs", "10")
+    assert answer.code == 0, answer
+    assert "RMSE" in answer.flat
+    assert "MAE" in answer.flat
+    found = load_with_metadata(tmp_path / "line.safetensors")[1].notes["results"]["test"]
+    data = prepare(load(line, "price"), None, (None, None), 0)
+    table = fs.TableModel.load(tmp_path / "line.safetensors")
+    everything = np.loadtxt(line, delimiter=",", skiprows=1)
+    errors = (np.asarray(table.predict(str(line))) - everything[:, 3])[data.rows["test"]]
+    assert found["mae"] == pytest.approx(np.abs(errors).mean(), rel=1e-4)
+    assert found["rmse"] == pytest.approx(np.sqrt((errors**2).mean()), rel=1e-4)

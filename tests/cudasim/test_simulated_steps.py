@@ -352,3 +352,13 @@ def test_g2_weights_in_16_bits(name, precision) -> None:
         runs.append((losses, np.array(step.model.arena.values)))
     assert tolerance(precision, "loss").allows(runs[1][0], runs[0][0]).all()
     assert tolerance(precision, "parameter").allows(runs[1][1], runs[0][1]).all()
+
+
+def test_g4_metrics_are_those_of_numpy() -> None:
+    names = ["accuracy", "roc_auc_ovr", "f1_macro", "neg_log_loss"]
+    found = []
+    for name in ("numpy", "cuda"):
+        step = fs.TrainStep(network(), fs.SoftmaxCrossEntropy(), fs.SGD(0.1), seed=3, backend=name)
+        found.append(step.evaluate(X, Y, metrics=names, sample_weight=np.arange(6)))
+    assert list(found[0]) == ["loss", "accuracy", "error", *names[1:]]
+    assert list(found[1].values()) == pytest.approx(list(found[0].values()), rel=1e-5)

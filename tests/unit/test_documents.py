@@ -174,7 +174,9 @@ def test_a_notebook_becomes_a_page() -> None:
         {"output_type": "execute_result", "data": {"text/plain": ["1"]}},
     ]}  # fmt: skip
     cells = [{"cell_type": "markdown", "source": ["# T"]}, code]
-    page = module_of_docs("hooks").notebook_page(json.dumps({"cells": cells}), "t")
+    hooks = module_of_docs("hooks")
+    hooks.SOURCES.cleanup()  # a folder of mkdocs
+    page = hooks.notebook_page(json.dumps({"cells": cells}), "t")
     assert page == (
         "# T\n\n[Download this notebook](t.ipynb)\n\n```python\na = 1\na\n```\n\n```text\none\ntwo\n```\n\n"
         "<div><table>\n</table></div>\n\n```text\n1\n```\n"

@@ -256,7 +256,7 @@ def test_progress_bar_moves_within_an_epoch(run: str, data, monkeypatch) -> None
 
     class Watching(fs.Callback):
         def on_launch_end(self, trainer, done, total):
-            seen.append((bar._progress.tasks[0].completed, done / total))
+            seen.append((bar._bar._progress.tasks[0].completed, done / total))
 
     trainer = fs.Trainer(_step(run), [bar, Watching()], steps_per_launch=2)
     trainer.fit(*data, epochs=2, batch_size=50)

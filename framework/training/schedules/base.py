@@ -37,6 +37,9 @@ class Schedule:
         """Called by the Trainer before training: total steps at its end, counted from the first step, and steps per epoch."""
         self.planned_steps, self.steps_per_epoch = steps, steps_per_epoch
 
+    def know(self, directions: Mapping[str, bool | None]) -> None:
+        """Receives, before training, the metrics of the Trainer: name -> whether larger values are better, None if unknown."""
+
     def observe(self, row: Mapping[str, float]) -> None:
         """Receives the row of the history after each epoch."""
 

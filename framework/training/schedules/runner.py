@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ....errors import HyperparameterError
+from ...metrics.direction import Directions
 from ...settings import fraction, not_negative
 from ..history import require_column
 from .base import RateSchedule, Schedule
@@ -55,16 +56,19 @@ class ScheduleRunner:
             isinstance(schedule, RateSchedule) and schedule.moves_momentum and step.momentum is not None
         )
 
-    def begin(self, epoch: int, step: int, steps: int, steps_per_epoch: int, columns: Sequence[str]) -> None:
+    def begin(
+        self, epoch: int, step: int, steps: int, steps_per_epoch: int, columns: Sequence[str], directions: Directions
+    ) -> None:
         """Checks the schedules before training, and sets the first values.
 
-        Args: epoch, step – finished so far; steps – finished at the end; columns – of the history.
+        Args: epoch, step – finished so far; steps – finished at the end; columns – of the history; directions – of its metrics.
         """
         for name, schedule in (("schedule", self.schedule), ("momentum", self.momentum)):
             if not isinstance(schedule, Schedule):
                 continue
             if schedule.monitor is not None:
                 require_column(f"{name} {type(schedule).__name__}", schedule.monitor, columns)
+                schedule.know(directions)
             schedule.plan(steps, steps_per_epoch)
         if isinstance(self.schedule, RateSchedule) and self.schedule.lr is None:
             self.schedule.lr = self.step.lr

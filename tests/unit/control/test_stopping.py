@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import fusedstep as fs
+from fusedstep.framework.export.persistence import load_with_metadata
 
 
 class _Keep(fs.Callback):
@@ -317,18 +318,32 @@ def test_any_metric_with_its_direction(name, mode, best, new_step, validated):
     assert history[name][:2] == [0.1, 0.5]
 
 
-def test_an_unknown_direction_is_asked_for(new_step, validated):
-    history = fs.Trainer(new_step(), [_Metric("val_gain", [0.1, 0.5])]).fit(**validated, epochs=2)
+def test_an_unknown_direction_is_asked_for(new_step, validated, tmp_path):
+    gain = _Metric("val_gain", [0.1, 0.5])
+    history = fs.Trainer(new_step(), [gain]).fit(**validated, epochs=2)
+
+    def fit(*rules, **options):
+        fs.Trainer(new_step(), [gain, *rules]).fit(**validated, epochs=2, **options)
+
     for call in (
         lambda: history.best("val_gain"),
-        lambda: fs.EarlyStopping(2, "val_gain"),
-        lambda: fs.StopOnTarget(0.5, "val_gain"),
+        lambda: fit(fs.EarlyStopping(2, "val_gain")),
+        lambda: fit(fs.StopOnTarget(0.5, "val_gain")),
+        lambda: fit(checkpoint=fs.Checkpoint(tmp_path / "run", best="val_gain")),
         lambda: history.best("lr"),
     ):
         with pytest.raises(fs.HyperparameterError, match=r'direction is known; got .*; pass mode="max"'):
             call()
-    with pytest.raises(fs.HyperparameterError, match="mode"):
-        history.best("val_gain", "largest")
+    for call in (
+        lambda: history.best("val_gain", "largest"),
+        lambda: fs.EarlyStopping(2, "val_gain", mode="largest"),
+        lambda: fs.Checkpoint(tmp_path, best="val_gain", mode="largest"),
+        lambda: fs.ReduceOnPlateau(monitor="val_gain", mode="largest"),
+    ):
+        with pytest.raises(fs.HyperparameterError, match="mode"):
+            call()
+    fit(checkpoint=fs.Checkpoint(tmp_path / "best", best="val_gain", mode="max"))
+    assert load_with_metadata(tmp_path / "best" / "best.safetensors")[1].notes["epoch"] == 2
     with pytest.raises(KeyError, match="val_loss"):
         history.best("nothing")
 

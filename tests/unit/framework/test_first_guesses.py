@@ -20,7 +20,7 @@ from fusedstep.framework.engine.step import StepSettings
 from fusedstep.synonyms import ATTRIBUTES, ELSEWHERE, NAMES, SAME
 
 PACKAGE = """
-    CrossEntropyLoss Huber BatchNorm Embedding Muon
+    MLPClassifier CrossEntropyLoss Huber BatchNorm Embedding Muon MLPRegressor
     NLLLoss BCELoss BCEWithLogitsLoss MSELoss L1Loss SmoothL1Loss HuberLoss KLDivLoss PoissonNLLLoss HingeEmbeddingLoss
     MultiMarginLoss Linear LazyLinear BatchNorm1d LayerNorm GroupNorm RMSNorm Dropout AlphaDropout Conv2d MaxPool2d Flatten ReLU
     ReLU6 SELU CELU GELU SiLU Mish ELU PReLU LeakyReLU Sigmoid Tanh Softmax LogSoftmax Sequential Module ModuleList Identity
