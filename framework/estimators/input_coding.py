@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import ExportError, HyperparameterError
-from ..export.coded_network import Columns, Matrix
+from ..export.coded_network import ColumnInputs, MatrixInput
 from ..sources.blocks import row_blocks
 from ..tables.column_codings import NumberCoding
 from ..tables.columns import is_text
@@ -122,7 +122,7 @@ def fit_encoder(encoder: Any, features: Any, weights: NDArray[np.float64] | None
     return clone(encoder).fit(features)
 
 
-def coded_inputs(encoder: Any, width: int, names: NDArray[Any] | None) -> Columns | Matrix:
+def coded_inputs(encoder: Any, width: int, names: NDArray[Any] | None) -> ColumnInputs | MatrixInput:
     """The inputs of an estimator for other runtimes: the columns of a data frame, or those of an array of numbers as one.
 
     Args: encoder – the fitted one, or None; width – number of columns of X; names – of the columns of a data frame, or None.
@@ -138,7 +138,7 @@ def coded_inputs(encoder: Any, width: int, names: NDArray[Any] | None) -> Column
         numbers = tuple(coding for _, coding in encoder.codings if isinstance(coding, NumberCoding))
         if names is not None or len(numbers) < width or len({coding.clip for coding in numbers}) > 1:
             known = encoder.input_names if names is None else names
-            return Columns(tuple(zip(known, (coding for _, coding in encoder.codings), strict=True)))
+            return ColumnInputs(tuple(zip(known, (coding for _, coding in encoder.codings), strict=True)))
         codings = numbers
     else:
         raise ExportError(
@@ -146,5 +146,5 @@ def coded_inputs(encoder: Any, width: int, names: NDArray[Any] | None) -> Column
             "write fs.export_onnx(estimator.model_, path), and give that network the result of estimator.encoder_.transform(X)"
         )
     if names is not None:
-        return Columns(tuple(zip(map(str, names), codings, strict=True)))
-    return Matrix(width, () if encoder is None else codings)
+        return ColumnInputs(tuple(zip(map(str, names), codings, strict=True)))
+    return MatrixInput(width, () if encoder is None else codings)

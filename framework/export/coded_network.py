@@ -16,7 +16,7 @@ from ..tables.column_codings import Coding, NumberCoding
 
 
 @dataclass(frozen=True)
-class Columns:
+class ColumnInputs:
     """Inputs that are columns of a table, each with its name.
 
     Args: codings – name and encoding of each, in order; booleans – names of those encoded as text that are booleans of which
@@ -29,7 +29,7 @@ class Columns:
 
 
 @dataclass(frozen=True)
-class Matrix:
+class MatrixInput:
     """An input x [rows, columns] of numbers; codings – of its columns, all clipped or none; empty: x is used as it is."""
 
     columns: int
@@ -79,7 +79,7 @@ class CodedNetwork:
     """
 
     network: Sequential
-    inputs: Columns | Matrix
+    inputs: ColumnInputs | MatrixInput
     answers: Mapping[str, Answer]
 
 

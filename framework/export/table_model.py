@@ -16,7 +16,7 @@ from ..tables.column_kind import kinds_from_json
 from ..tables.frames import named_columns
 from ..tables.preprocessing import Preprocessor
 from ..tables.table import Features, Table
-from .coded_network import Answer, Classes, CodedNetwork, Columns, Exportable, Numbers, TwoClasses
+from .coded_network import Answer, Classes, CodedNetwork, ColumnInputs, Exportable, Numbers, TwoClasses
 from .output_paths import PathLike
 from .persistence import load_with_metadata
 
@@ -140,7 +140,7 @@ class TableModel(Exportable):
                 answers[end] = Numbers(coding.mean, coding.scale, number)
             else:
                 answers[end] = TwoClasses(coding.classes, number) if made.several else Classes(coding.classes)
-        return CodedNetwork(self.model, Columns(made.columns, booleans, made.kinds is not None), answers)
+        return CodedNetwork(self.model, ColumnInputs(made.columns, booleans, made.kinds is not None), answers)
 
     def __repr__(self) -> str:
         return f"TableModel({self.preprocessor.width} -> {self.preprocessor.outputs}, {self.preprocessor.task})"

@@ -11,7 +11,7 @@ import numpy as np
 
 from ....errors import ExportError
 from ...tables.column_codings import CLIP, MICROSECONDS_A_DAY, PERIODS, DateCoding, NumberCoding, TextCoding
-from ..coded_network import Columns, Matrix
+from ..coded_network import ColumnInputs, MatrixInput
 from .graph import TEXT_OPSET, Graph
 
 ROWS = "rows"
@@ -24,17 +24,17 @@ _BLANK = r"[\s\x0b\x1c-\x1f\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}
 """Text that is missing, as `str.isspace` and the empty text."""
 
 
-def input_names(inputs: Columns | Matrix) -> list[str]:
+def input_names(inputs: ColumnInputs | MatrixInput) -> list[str]:
     """Names of the inputs, in order."""
-    return [MATRIX] if isinstance(inputs, Matrix) else [name for name, _ in inputs.codings]
+    return [MATRIX] if isinstance(inputs, MatrixInput) else [name for name, _ in inputs.codings]
 
 
-def encoded(graph: Graph, inputs: Columns | Matrix) -> str:
+def encoded(graph: Graph, inputs: ColumnInputs | MatrixInput) -> str:
     """[rows, width] float32: what the network takes, of new inputs.
 
     Raises: ExportError for a column that an input cannot have the name of, or whose text ONNX cannot represent.
     """
-    if isinstance(inputs, Matrix):
+    if isinstance(inputs, MatrixInput):
         x = graph.input(MATRIX, "float32", ROWS, inputs.columns)
         return _numbers(graph, x, inputs.codings) if inputs.codings else x
     parts: list[str] = []

@@ -18,7 +18,7 @@ pytest.importorskip("onnx", reason="the extra onnx is not installed")
 onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
 
 CLOSE = {"rtol": 0.0, "atol": 1e-5}
-SMALL = {"hidden_layer_sizes": (16,), "max_iter": 20, "learning_rate_init": 1e-2, "random_state": 0}
+SMALL = {"hidden_layer_sizes": (16,), "max_iter": 60, "learning_rate_init": 1e-2, "random_state": 0}
 
 
 class Exported:
@@ -148,6 +148,15 @@ def test_text_without_names(tmp_path):
     assert exported.inputs == {"x0": ("tensor(string)", ["rows"]), "x1": ("tensor(double)", ["rows"])}
     text = np.array([cell or "" for cell in rows[:, 0]], dtype=object)
     same_labels(exported, made, {"x0": text, "x1": rows[:, 1].astype(float)}, rows)
+
+
+@pytest.mark.parametrize("dtype", ["boolean", "object"])
+def test_booleans_of_which_some_are_missing_are_text(tmp_path, dtype):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"b": pandas.array([True, False, None] * 20, dtype=dtype), "n": np.linspace(-1.0, 1.0, 60)})
+    made = fs.MLPClassifier(**SMALL).fit(frame, [0, 1, 1] * 20)
+    given = {"b": np.array(["true", "false", ""] * 20, dtype=object), "n": frame["n"].to_numpy()}
+    assert same_labels(Exported(made, tmp_path), made, given, frame)["prediction"].tolist() == [0, 1, 1] * 20
 
 
 def test_many_categories_are_embedded(tmp_path):
