@@ -52,6 +52,7 @@ def same_bits(a, b):
     return list(first) == list(second) and all(np.array_equal(np.asarray(first[n]), np.asarray(second[n])) for n in first)
 
 
+@pytest.mark.row("G13")
 @pytest.mark.parametrize("backend", ["numpy", "numba"])
 @pytest.mark.parametrize("dtype", CLOSE)
 @pytest.mark.parametrize("name", LAYERS)

@@ -23,6 +23,7 @@ def classifier(**settings):
     return fs.MLPClassifier(hidden_layer_sizes=(8,), max_iter=60, learning_rate_init=2e-2, random_state=0, **settings)
 
 
+@pytest.mark.row("G1")
 def test_a_pipeline_and_its_search(data):
     x, y = data
     pipeline = make_pipeline(StandardScaler(), classifier(optimizer=fs.Adam(2e-2)))
@@ -49,6 +50,7 @@ def test_cross_validation_gives_the_same_in_two_processes(people):
     assert cross_val_predict(classifier(), frame, y, cv=2, method="predict_proba").shape == (240, 2)
 
 
+@pytest.mark.row("G1")
 def test_calibration_importance_and_bagging(data):
     x, y = data
     calibrated = CalibratedClassifierCV(classifier(), cv=2).fit(x, y, sample_weight=np.linspace(1.0, 2.0, 240))
@@ -71,6 +73,7 @@ def test_clones_are_not_fitted_and_copy_all_settings(data):
     assert np.array_equal(copied.fit(x, y).predict_proba(x), made.predict_proba(x))
 
 
+@pytest.mark.row("G1")
 @pytest.mark.parametrize("backend", ["numba", "numpy"])
 def test_a_pickle_predicts_the_same_in_a_new_process(people, tmp_path, backend):
     frame, y = people

@@ -13,6 +13,7 @@ FEWEST = 55
 """Checks; if there are fewer, they were not those of an estimator."""
 
 
+@pytest.mark.row("G1")
 @pytest.mark.parametrize("backend", ["numba", "numpy"])
 @pytest.mark.parametrize("estimator", [fs.MLPClassifier, fs.MLPRegressor])
 def test_every_check_of_scikit_learn_passes(estimator, backend):

@@ -76,6 +76,7 @@ def run(path, inputs):
     return dict(zip([one.name for one in session.get_outputs()], session.run(None, inputs), strict=True))
 
 
+@pytest.mark.row("G12")
 @pytest.mark.parametrize("opset", [FIRST_OPSET, 18, 20])
 @pytest.mark.parametrize("name", CASES)
 def test_outputs_of_layers(name, opset, tmp_path):

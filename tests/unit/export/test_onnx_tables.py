@@ -90,6 +90,7 @@ def test_blank_text_is_missing_where_it_is_in_files(tmp_path):
         assert np.allclose(found[: len(blanks)], missing, atol=1e-6) == same
 
 
+@pytest.mark.row("G12")
 def test_many_categories_as_codes(tmp_path):
     names = objects(f"name {k % 150}" for k in range(600))
     table = table_model({"t": names, "n": RNG.normal(size=600)}, RNG.integers(0, 3, 600))

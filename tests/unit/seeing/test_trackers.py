@@ -50,6 +50,7 @@ def mlflow_run(uri: str, identity: str | None) -> tuple[Any, dict[tuple[str, int
     return run, {(n, m.step): m.value for n in run.data.metrics for m in client.get_metric_history(identity, n)}
 
 
+@pytest.mark.row("G17")
 def test_a_run_of_mlflow_holds_the_history(uri, make_step, data):
     x, y = data
     step = make_step("numpy")
