@@ -42,4 +42,4 @@ def export(
     else:
         table = TableModel.load(model, "numpy")
         export_onnx(table, out, opset=opset)
-        print(f"{out}: {listed(table.preprocessor.input_names)} -> {', '.join(output_names(table.preprocessor))}")
+        print(f"{out}: {listed(table.preprocessor.input_names)} -> {', '.join(output_names(table.coded_network().answers))}")

@@ -1,6 +1,7 @@
 """The features of an estimator as the matrix of its network: plain numbers standardised, tables by `TableEncoder`.
 
-Rows are checked as scikit-learn does in mlp_estimator.py; the encodings of a table are in tables/encoder.py.
+Rows are checked as scikit-learn does in mlp_estimator.py; the encodings of a table are in tables/encoder.py, their export is in
+export/onnx/columns.py.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import HyperparameterError
+from ...errors import ExportError, HyperparameterError
+from ..export.coded_network import ColumnInputs, MatrixInput
 from ..sources.blocks import row_blocks
+from ..tables.column_codings import NumberCoding
 from ..tables.columns import is_text
 from ..tables.encoder import TableEncoder
 from ..tables.frames import is_frame, named_columns
@@ -117,3 +120,31 @@ def fit_encoder(encoder: Any, features: Any, weights: NDArray[np.float64] | None
     from sklearn.base import clone
 
     return clone(encoder).fit(features)
+
+
+def coded_inputs(encoder: Any, width: int, names: NDArray[Any] | None) -> ColumnInputs | MatrixInput:
+    """The inputs of an estimator for other runtimes: the columns of a data frame, or those of an array of numbers as one.
+
+    Args: encoder – the fitted one, or None; width – number of columns of X; names – of the columns of a data frame, or None.
+    Raises: ExportError for another encoder than Standardizer and TableEncoder.
+    """
+    if encoder is None:
+        codings = tuple(NumberCoding(0.0, 1.0, np.nan) for _ in range(width))
+    elif type(encoder) is Standardizer:
+        moments = zip(encoder.mean_.tolist(), encoder.scale_.tolist(), strict=True)
+        codings = tuple(NumberCoding(mean, scale, mean) for mean, scale in moments)
+    elif type(encoder) is TableEncoder:
+        names = getattr(encoder, "feature_names_in_", names)
+        numbers = tuple(coding for _, coding in encoder.codings if isinstance(coding, NumberCoding))
+        if names is not None or len(numbers) < width or len({coding.clip for coding in numbers}) > 1:
+            known = encoder.input_names if names is None else names
+            return ColumnInputs(tuple(zip(known, (coding for _, coding in encoder.codings), strict=True)))
+        codings = numbers
+    else:
+        raise ExportError(
+            f'expected an estimator with encoder="auto", fs.TableEncoder or None, which ONNX can represent; got {encoder!r}; '
+            "write fs.export_onnx(estimator.model_, path), and give that network the result of estimator.encoder_.transform(X)"
+        )
+    if names is not None:
+        return ColumnInputs(tuple(zip(map(str, names), codings, strict=True)))
+    return MatrixInput(width, () if encoder is None else codings)

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import HyperparameterError, LabelError, ShapeError
+from ...errors import ExportError, HyperparameterError, LabelError, ShapeError
+from ..export.coded_network import Answer, Classes, Flags
 from ..losses import BALANCED, BinaryCrossEntropy, Loss, SoftmaxCrossEntropy
 from ..sample_weights import balanced
 from ..settings import not_negative
 from ..sources.names import listed
+from ..tables.columns import as_column, is_text
 from .mlp_estimator import MLPEstimator
 from .scikit_learn import ClassifierMixin, multiclass, validation
 
@@ -172,6 +174,14 @@ class MLPClassifier(ClassifierMixin, MLPEstimator):  # type: ignore[misc]
                 "as classes in the first partial_fit, or fit with warm_start=False"
             )
         return np.searchsorted(self.classes_, y).astype(np.int32)
+
+    def _answer(self) -> Answer:
+        if self._multilabel:
+            return Flags(np.asarray(as_column(np.zeros(1, self._label_type), "y")).dtype.name)
+        labels = as_column(self.classes_, "y")
+        if is_text(labels) and self.classes_.dtype.kind == "u":
+            raise ExportError(f"y: expected labels below 2^63, which ONNX can represent; got {self.classes_.max()}; use text")
+        return Classes(np.asarray(labels))
 
     def _loss(self) -> Loss:
         return BinaryCrossEntropy() if self._multilabel else SoftmaxCrossEntropy()

@@ -17,6 +17,7 @@ from ...backends import backend as find_backend
 from ...errors import HyperparameterError, LabelError, SampleWeightError, StateError
 from ..engine.model import Sequential, mlp
 from ..engine.step import TrainStep
+from ..export.coded_network import Answer, CodedNetwork, Exportable
 from ..layers.activations import ACTIVATION_LAYERS
 from ..losses import Loss
 from ..optimizers import OPTIMIZERS, Optimizer, find_optimizer
@@ -28,7 +29,7 @@ from ..tables.splits import split
 from ..training.history import History
 from ..training.stopping import EarlyStopping
 from ..training.trainer import Trainer
-from .input_coding import Standardizer, as_objects, fit_encoder, is_transformer, numbers_of
+from .input_coding import Standardizer, as_objects, coded_inputs, fit_encoder, is_transformer, numbers_of
 from .scikit_learn import BaseEstimator, utils, validation
 
 Weights = NDArray[np.float64] | None
@@ -36,7 +37,7 @@ LARGEST_BATCH = 200
 """Rows of a minibatch with batch_size="auto", as in scikit-learn."""
 
 
-class MLPEstimator(BaseEstimator):  # type: ignore[misc]
+class MLPEstimator(Exportable, BaseEstimator):  # type: ignore[misc]
     """The settings of both estimators, `fit` and `partial_fit`; see fs.MLPClassifier."""
 
     def __init__(
@@ -102,6 +103,10 @@ class MLPEstimator(BaseEstimator):  # type: ignore[misc]
 
     def _loss(self) -> Loss:
         raise NotImplementedError(f"{type(self).__name__} must define _loss")
+
+    def _answer(self) -> Answer:
+        """What the outputs of the network stand for."""
+        raise NotImplementedError(f"{type(self).__name__} must define _answer")
 
     def _class_factors(self, coded: NDArray[Any], weights: Weights) -> Weights:  # noqa: ARG002
         """Factors [N] of the sample weights for the classes of the rows; None for 1."""
@@ -307,6 +312,12 @@ class MLPEstimator(BaseEstimator):  # type: ignore[misc]
         """The features of a prediction as the network takes them."""
         validation.check_is_fitted(self, "model_")
         return self._encoded(self._checked_features(X, reset=False))
+
+    def coded_network(self) -> CodedNetwork:
+        """See Exportable."""
+        validation.check_is_fitted(self, "model_")
+        inputs = coded_inputs(self.encoder_, self.n_features_in_, getattr(self, "feature_names_in_", None))
+        return CodedNetwork(self.model_, inputs, {"": self._answer()})
 
     def _on_host(self, array: Any) -> NDArray[Any]:
         found: NDArray[Any] = self.model_.backend.to_numpy(array)

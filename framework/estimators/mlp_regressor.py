@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import ShapeError
+from ..export.coded_network import Answer, Numbers
 from ..losses import MSE, Loss
 from ..tables.moments import weighted_moments
 from .mlp_estimator import MLPEstimator
@@ -67,6 +68,12 @@ class MLPRegressor(RegressorMixin, MLPEstimator):  # type: ignore[misc]
             )
         coded: NDArray[Any] = (columns - self._mean) / self._scale
         return coded
+
+    def _answer(self) -> Answer:
+        dtype = "float32" if self._target_type == np.float32 else "float64"
+        if self._target_ndim == 2:
+            return Numbers(self._mean, self._scale, None, dtype)
+        return Numbers(float(self._mean[0]), float(self._scale[0]), 0, dtype)
 
     def _loss(self) -> Loss:
         return MSE()

@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...backends import Backend
-from ...errors import DtypeError, ModelFileError
+from ...errors import DtypeError, HyperparameterError, ModelFileError
 from ..engine.model import Sequential, require_model
 from ..suggestions import suggests_arguments
+from .coded_network import Exportable
 from .description import built, described, require_same_parameters
 from .output_paths import PathLike
 from .tensor_file import as_json, as_written, read_tensors, require_unchanged, write_tensors
@@ -66,10 +67,16 @@ def save(
 
     Args: model – initialised; path – of the file; preprocessing – `Preprocessor.to_json()`, for `fusedstep predict`; notes –
         any values that JSON can represent.
-    Raises: StateError for a model without parameters, and for a call from inside a step; OutputPathError for a path that cannot
-        be written; DtypeError for notes that JSON cannot represent; ModelFileError for a TiedLinear whose Linear is not in the
-        model, and for layers that share a Parameter in another way than TiedLinear or using a layer twice.
+    Raises: HyperparameterError for an estimator, and how to write it; StateError for a model without parameters, and for a call
+        from inside a step; OutputPathError for a path that cannot be written; DtypeError for notes that JSON cannot represent;
+        ModelFileError for a TiedLinear whose Linear is not in the model, and for layers that share a Parameter in another way
+        than TiedLinear or using a layer twice.
     """
+    if isinstance(model, Exportable) and hasattr(model, "get_params"):
+        raise HyperparameterError(
+            f"expected a network; got the estimator {model!r}; write joblib.dump(estimator, path) or pickle.dump to keep it "
+            "for Python, fs.export_onnx(estimator, path) for other runtimes, or fs.save(estimator.model_, path) for its network"
+        )
     require_model(model)
     layers = described(model)
     require_same_parameters(layers, model)

@@ -16,11 +16,12 @@ from ..tables.column_kind import kinds_from_json
 from ..tables.frames import named_columns
 from ..tables.preprocessing import Preprocessor
 from ..tables.table import Features, Table
+from .coded_network import Answer, Classes, CodedNetwork, ColumnInputs, Exportable, Numbers, TwoClasses
 from .output_paths import PathLike
 from .persistence import load_with_metadata
 
 
-class TableModel:
+class TableModel(Exportable):
     """Predictions for rows of a table, in the labels and units of the target.
 
     Args: model – the network; preprocessor – fitted to its training data.
@@ -126,6 +127,20 @@ class TableModel:
     def decoded(self, scores: Any) -> Any:
         """Predictions from the result of `scores`."""
         return self.preprocessor.inverse_target(scores)
+
+    def coded_network(self) -> CodedNetwork:
+        """See Exportable."""
+        made = self.preprocessor
+        kinds = () if made.kinds is None else kinds_from_json(made.kinds)[0]
+        booleans = frozenset(one.name for one in kinds if one.kind == "boolean")
+        answers: dict[str, Answer] = {}
+        for number, (name, coding) in enumerate(made.targets.items()):
+            end = f"_{name}" if made.several else ""
+            if made.task == "regression":
+                answers[end] = Numbers(coding.mean, coding.scale, number)
+            else:
+                answers[end] = TwoClasses(coding.classes, number) if made.several else Classes(coding.classes)
+        return CodedNetwork(self.model, ColumnInputs(made.columns, booleans, made.kinds is not None), answers)
 
     def __repr__(self) -> str:
         return f"TableModel({self.preprocessor.width} -> {self.preprocessor.outputs}, {self.preprocessor.task})"

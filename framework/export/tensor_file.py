@@ -59,10 +59,23 @@ def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, NDArray[Any]]]:
             header: dict[str, str] = stream.metadata() or {}
             return header, {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, TypeError, AttributeError, KeyError, OverflowError) as error:
+        advice = "copy it again or save the model again"
+        if _is_pickle(path):
+            advice = "it begins as a pickle: read an estimator that you wrote yourself by joblib.load or pickle.load"
         raise ModelFileError(
             f"{path}: expected a safetensors file of a fusedstep model; reading failed ({error}): it is truncated, damaged "
-            "or of another format; copy it again or save the model again"
+            f"or of another format; {advice}"
         ) from error
+
+
+def _is_pickle(path: Path) -> bool:
+    """Whether a file begins as one of pickle or joblib: protocol 2 or newer, uncompressed."""
+    try:
+        with path.open("rb") as file:
+            begin = file.read(2)
+    except OSError:
+        return False
+    return len(begin) == 2 and begin[0] == 0x80 and 2 <= begin[1] <= 5
 
 
 def require_unchanged(path: Path, metadata: Mapping[str, str], tensors: Tensors, without: Collection[str]) -> None:

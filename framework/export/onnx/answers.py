@@ -1,47 +1,55 @@
-"""The outputs of an ONNX graph of a table: labels as they were written with their probabilities, or numbers in their unit.
+"""The outputs of an ONNX graph: labels as they were written with their probabilities, or numbers in their unit.
 
-They are those of `TableModel.predict` and `predict_proba`; the layers before are in layers.py.
+They are those of `predict` and `predict_proba` of table models and estimators; the layers before are in layers.py.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
+from numpy.typing import NDArray
 
 from ....errors import ExportError
 from ...engine.model import Sequential
 from ...layers.softmax import Softmax
-from ...tables.preprocessing import Preprocessor
-from ...tables.target_coding import TargetCoding
+from ..coded_network import Answer, Classes, Flags, Numbers, TwoClasses
 from .columns import ROWS
 from .graph import Graph
 
 
-def output_names(preprocessor: Preprocessor) -> list[str]:
-    """Names of the outputs: "prediction" and, for labels, "probabilities"; with "_target" behind them for several targets."""
-    kinds = ["prediction"] if preprocessor.task == "regression" else ["prediction", "probabilities"]
-    if not preprocessor.several:
-        return kinds
-    return [f"{kind}_{name}" for name in preprocessor.targets for kind in kinds]
+def output_names(answers: Mapping[str, Answer]) -> list[str]:
+    """Names of the outputs: "prediction" and, for labels, "probabilities", each with the end of its name."""
+    return [
+        kind + end
+        for end, answer in answers.items()
+        for kind in (["prediction"] if isinstance(answer, Numbers) else ["prediction", "probabilities"])
+    ]
 
 
-def add_answers(graph: Graph, model: Sequential, preprocessor: Preprocessor, y: str) -> None:
+def add_answers(graph: Graph, model: Sequential, answers: Mapping[str, Answer], y: str) -> None:
     """Adds the outputs, of the outputs y [rows, outputs] of the network."""
-    names = iter(output_names(preprocessor))
-    codings = list(preprocessor.targets.values())
-    if preprocessor.task == "regression":
-        for number, coding in enumerate(codings):
-            _add_number(graph, next(names), _column(graph, y, number), coding)
-        return
-    scores = _probabilities(graph, model, y)
-    if not preprocessor.several:
-        index = graph.add("ArgMax", scores, axis=1, keepdims=0)
-        _add_labels(graph, next(names), next(names), index, scores, codings[0])
-        return
-    for number, coding in enumerate(codings):
-        second = graph.add("Slice", scores, *(graph.constant([value], "int64") for value in (number, number + 1, 1)))
-        both = graph.add("Concat", graph.add("Sub", graph.constant(1.0, "float32"), second), second, axis=1)
-        above = graph.add("Greater", _column(graph, scores, number), graph.constant(0.5, "float32"))
-        _add_labels(graph, next(names), next(names), graph.cast(above, "int64"), both, coding)
+    labels = not all(isinstance(answer, Numbers) for answer in answers.values())
+    scores = _probabilities(graph, model, y) if labels else ""
+    for end, answer in answers.items():
+        name, beside = f"prediction{end}", f"probabilities{end}"
+        if isinstance(answer, Numbers):
+            _add_numbers(graph, name, y, answer)
+        elif isinstance(answer, Flags):
+            above = graph.add("Greater", scores, graph.constant(0.5, "float32"))
+            graph.output(name, graph.cast(above, answer.dtype), answer.dtype, ROWS, "labels")
+            graph.output(beside, scores, "float32", ROWS, "labels")
+        elif isinstance(answer, TwoClasses):
+            _add_two_classes(graph, name, beside, scores, answer)
+        else:
+            index = graph.add("ArgMax", scores, axis=1, keepdims=0)
+            _add_labels(graph, name, beside, index, scores, answer.labels)
+
+
+def classes_of(answer: Answer) -> list[object]:
+    """The labels in the order of their probabilities; empty where there are none."""
+    labels: list[object] = answer.labels.tolist() if isinstance(answer, Classes | TwoClasses) else []
+    return labels
 
 
 def _column(graph: Graph, matrix: str, number: int) -> str:
@@ -61,13 +69,23 @@ def _probabilities(graph: Graph, model: Sequential, y: str) -> str:
     return y if isinstance(model.layers[-1], Softmax) else graph.add("Softmax", y, axis=1)
 
 
-def _add_labels(graph: Graph, name: str, beside: str, index: str, probabilities: str, coding: TargetCoding) -> None:
-    dtype = np.dtype(coding.classes.dtype).name
-    graph.output(name, graph.add("Gather", graph.constant(coding.classes), index, axis=0), dtype, ROWS)
-    graph.output(beside, probabilities, "float32", ROWS, len(coding.classes))
+def _add_two_classes(graph: Graph, name: str, beside: str, scores: str, answer: TwoClasses) -> None:
+    bounds = (answer.output, answer.output + 1, 1)
+    second = graph.add("Slice", scores, *(graph.constant([value], "int64") for value in bounds))
+    both = graph.add("Concat", graph.add("Sub", graph.constant(1.0, "float32"), second), second, axis=1)
+    above = graph.add("Greater", _column(graph, scores, answer.output), graph.constant(0.5, "float32"))
+    _add_labels(graph, name, beside, graph.cast(above, "int64"), both, answer.labels)
 
 
-def _add_number(graph: Graph, name: str, value: str, coding: TargetCoding) -> None:
-    wide = graph.cast(value, "float64")
-    scaled = graph.add("Mul", wide, graph.constant(coding.scale, "float64"))
-    graph.output(name, graph.add("Add", scaled, graph.constant(coding.mean, "float64")), "float64", ROWS)
+def _add_labels(graph: Graph, name: str, beside: str, index: str, probabilities: str, labels: NDArray[np.generic]) -> None:
+    dtype = np.dtype(labels.dtype).name
+    graph.output(name, graph.add("Gather", graph.constant(labels), index, axis=0), dtype, ROWS)
+    graph.output(beside, probabilities, "float32", ROWS, len(labels))
+
+
+def _add_numbers(graph: Graph, name: str, y: str, answer: Numbers) -> None:
+    wide = graph.cast(y if answer.output is None else _column(graph, y, answer.output), "float64")
+    scaled = graph.add("Mul", wide, graph.constant(answer.scale, "float64"))
+    value = graph.add("Add", scaled, graph.constant(answer.mean, "float64"))
+    shape = (ROWS,) if answer.output is not None else (ROWS, len(answer.mean))
+    graph.output(name, value if answer.dtype == "float64" else graph.cast(value, answer.dtype), answer.dtype, *shape)

@@ -1,45 +1,54 @@
-"""The inputs of a table in an ONNX graph, one for each column, and the nodes that encode them as in framework/tables.
+"""The inputs of an ONNX graph, one for each column or a matrix of all, and the nodes that encode them as in framework/tables.
 
 Numbers and dates are computed in float64 and then rounded to float32, as they are in training.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ....errors import ExportError
 from ...tables.column_codings import CLIP, MICROSECONDS_A_DAY, PERIODS, DateCoding, NumberCoding, TextCoding
-from ...tables.column_kind import kinds_from_json
-from ...tables.preprocessing import Preprocessor
+from ..coded_network import ColumnInputs, MatrixInput
 from .graph import TEXT_OPSET, Graph
 
 ROWS = "rows"
 """The name of the number of rows, which varies."""
+MATRIX = "x"
+"""The name of an input of all columns."""
 MISSING_DATE = int(np.iinfo(np.int64).min)
 """What NumPy makes of NaT as an integer."""
 _BLANK = r"[\s\x0b\x1c-\x1f\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}]*"
 """Text that is missing, as `str.isspace` and the empty text."""
 
 
-def encoded(graph: Graph, preprocessor: Preprocessor) -> str:
-    """[rows, width] float32: the matrix that the network takes, of new inputs with the names of the columns.
+def input_names(inputs: ColumnInputs | MatrixInput) -> list[str]:
+    """Names of the inputs, in order."""
+    return [MATRIX] if isinstance(inputs, MatrixInput) else [name for name, _ in inputs.codings]
+
+
+def encoded(graph: Graph, inputs: ColumnInputs | MatrixInput) -> str:
+    """[rows, width] float32: what the network takes, of new inputs.
 
     Raises: ExportError for a column that an input cannot have the name of, or whose text ONNX cannot represent.
     """
-    stored = preprocessor.kinds
-    kinds = {} if stored is None else {one.name: one.kind for one in kinds_from_json(stored)[0]}
+    if isinstance(inputs, MatrixInput):
+        x = graph.input(MATRIX, "float32", ROWS, inputs.columns)
+        return _numbers(graph, x, inputs.codings) if inputs.codings else x
     parts: list[str] = []
-    for name, coding in preprocessor.columns:
+    for name, coding in inputs.codings:
         if not name:
             raise ExportError("expected columns with names, because the inputs of an ONNX model have them; got ''; rename it")
         if isinstance(coding, NumberCoding):
             parts += _number(graph, graph.input(name, "float64", ROWS), coding)
         elif isinstance(coding, DateCoding):
             parts += _date(graph, graph.input(name, "int64", ROWS), coding)
-        elif kinds.get(name) == "boolean":
+        elif name in inputs.booleans:
             parts += _categories(graph, _boolean(graph, graph.input(name, "float64", ROWS), coding), coding)
         else:
-            parts += _categories(graph, _text(graph, name, coding, stored is not None), coding)
+            parts += _categories(graph, _text(graph, name, coding, inputs.blank_is_missing), coding)
     return parts[0] if len(parts) == 1 else graph.add("Concat", *parts, axis=1)
 
 
@@ -51,14 +60,29 @@ def _column(graph: Graph, value: str) -> str:
 def _number(graph: Graph, value: str, coding: NumberCoding) -> list[str]:
     missing = graph.add("IsNaN", value)
     filled = graph.add("Where", missing, graph.constant(coding.fill, "float64"), value)
-    return [_column(graph, _scaled(graph, filled, coding)), *([_column(graph, missing)] if coding.indicator else [])]
+    scaled = _scaled(graph, filled, coding.center, coding.scale, coding.clip)
+    return [_column(graph, scaled), *([_column(graph, missing)] if coding.indicator else [])]
 
 
-def _scaled(graph: Graph, value: str, coding: NumberCoding) -> str:
+def _numbers(graph: Graph, x: str, codings: tuple[NumberCoding, ...]) -> str:
+    """As `_number`, of all columns of a matrix at once: the numbers side by side, each with its indicator behind it."""
+    wide = graph.cast(x, "float64")
+    missing = graph.add("IsNaN", wide)
+    fill, center, scale = (np.array([getattr(one, part) for one in codings]) for part in ("fill", "center", "scale"))
+    filled = graph.add("Where", missing, graph.constant(fill), wide)
+    scaled = graph.cast(_scaled(graph, filled, center, scale, codings[0].clip), "float32")
+    if not any(coding.indicator for coding in codings):
+        return scaled
+    order = [k + behind for k, one in enumerate(codings) for behind in ((0, len(codings)) if one.indicator else (0,))]
+    both = graph.add("Concat", scaled, graph.cast(missing, "float32"), axis=1)
+    return graph.add("Gather", both, graph.constant(order, "int64"), axis=1)
+
+
+def _scaled(graph: Graph, value: str, center: Any, scale: Any, clip: bool) -> str:
     """The formula of `NumberCoding`; √(1 + v²) with v = u/3 as m √(1/m² + (v/m)²), m = max(1, |v|), as squares overflow."""
-    shifted = graph.add("Sub", value, graph.constant(coding.center, "float64"))
-    u = graph.add("Div", shifted, graph.constant(coding.scale, "float64"))
-    if not coding.clip:
+    shifted = graph.add("Sub", value, graph.constant(center, "float64"))
+    u = graph.add("Div", shifted, graph.constant(scale, "float64"))
+    if not clip:
         return u
     one = graph.constant(1.0, "float64")
     v = graph.add("Div", u, graph.constant(CLIP, "float64"))
@@ -122,12 +146,13 @@ def _date(graph: Graph, moment: str, coding: DateCoding) -> list[str]:
     in_day = graph.add("Mod", moment, whole(MICROSECONDS_A_DAY))
     day = graph.add("Div", graph.add("Sub", moment, in_day), whole(MICROSECONDS_A_DAY))
     exact = graph.add("Div", graph.cast(moment, "float64"), graph.constant(float(MICROSECONDS_A_DAY), "float64"))
-    parts = [_column(graph, _scaled(graph, exact, coding.days))]
+    parts = [_column(graph, _scaled(graph, exact, coding.days.center, coding.days.scale, coding.days.clip))]
     if coding.days.indicator:
         parts.append(_column(graph, missing))
     year, month, day_of_month = _calendar(graph, day)
     if coding.year is not None:
-        parts.append(_column(graph, _scaled(graph, graph.cast(year, "float64"), coding.year)))
+        wide = graph.cast(year, "float64")
+        parts.append(_column(graph, _scaled(graph, wide, coding.year.center, coding.year.scale, coding.year.clip)))
     values = {
         "month": month,
         "day": day_of_month,

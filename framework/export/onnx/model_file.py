@@ -10,15 +10,15 @@ from typing import Any
 
 from ....errors import ExportError
 from ...engine.model import Sequential, require_model
+from ..coded_network import CodedNetwork, Exportable, Numbers
 from ..output_paths import PathLike, replacing, require_writable
-from ..table_model import TableModel
-from .answers import add_answers, output_names
-from .columns import ROWS, encoded
+from .answers import add_answers, classes_of, output_names
+from .columns import MATRIX, ROWS, encoded, input_names
 from .graph import TEXT_OPSET, Graph
 from .layers import LayerGraph
 
 
-def export_onnx(model: Sequential | TableModel, path: PathLike, *, opset: int = TEXT_OPSET) -> None:
+def export_onnx(model: Sequential | Exportable, path: PathLike, *, opset: int = TEXT_OPSET) -> None:
     """Writes a model in evaluation mode as an ONNX file, for example for onnxruntime.
 
     A network has the input "x" [rows, d] float32 and the output "outputs" [rows, e] float32, which `model(x)` returns. Its
@@ -31,44 +31,68 @@ def export_onnx(model: Sequential | TableModel, path: PathLike, *, opset: int = 
     classes] in the order of the classes, which the metadata of the file list; for several targets "prediction_NAME" and
     "probabilities_NAME" of each.
 
-    Args: model – a network, or `fs.TableModel.load(…)` of a file that fusedstep train wrote; path – of the file, which is
-        replaced only when the new one is complete; opset – version of the operators, 17 or newer, for text columns 20 or newer.
-    Raises: ExportError for a layer or column that ONNX cannot represent, with its name; StateError for a network without
-        parameters; HyperparameterError for another opset; OutputPathError; MissingDependency without the package onnx.
+    A fitted MLPClassifier or MLPRegressor has the same inputs, if X was a data frame; "x" [rows, d] float32, if it was an array
+    of numbers; and x0, x1, … for other arrays. Its outputs are "prediction", which are those of `predict`, and "probabilities":
+    those of `predict_proba`, computed in float32. With several labels a row, or several targets, they are [rows, k].
+
+    Args: model – a network; `fs.TableModel.load(…)` of a file that fusedstep train wrote; or a fitted estimator; path – of the
+        file, which is replaced only when the new one is complete; opset – version of the operators, 17 or newer, for text in
+        files 20 or newer.
+    Raises: ExportError for a layer, column or encoder that ONNX cannot represent, with its name; StateError for a network
+        without parameters; NotFittedError of scikit-learn for an estimator before `fit`; HyperparameterError for another
+        opset; OutputPathError; MissingDependency without the package onnx.
     Differs from: predictions here, which refuse infinite numbers and unknown codes; a graph cannot, and gives NaN for them.
     """
-    network = model.model if isinstance(model, TableModel) else model
-    require_model(network)
+    _require_no_composition(model)
+    coded = model.coded_network() if isinstance(model, Exportable) else model
+    require_model(coded.network if isinstance(coded, CodedNetwork) else coded)
     require_writable(path)
-    made = _graph(model, network, opset)
+    made = _graph(coded, opset) if isinstance(coded, CodedNetwork) else _graph_of_network(coded, opset)
     with replacing(path, "an ONNX file") as part:
         part.write_bytes(made.SerializeToString())
 
 
-def _graph(model: Sequential | TableModel, network: Sequential, opset: int) -> Any:
-    """The ModelProto."""
-    host = network.host_copies()[0]
-    values = {parameter: host[name] for name, parameter in network.declared()}
-    if not isinstance(model, TableModel):
-        graph = Graph(opset, ("x", "outputs"))
-        x = graph.input("x", "float32", ROWS, "columns" if network.inputs is None else network.inputs)
-        y = LayerGraph(graph, values).run(network, x)
-        graph.output("outputs", y, "float32", ROWS, "outputs" if network.outputs is None else network.outputs)
-        names = {} if network.feature_names is None else {"feature_names": json.dumps(network.feature_names)}
-        return graph.finish("A network of fusedstep: x [rows, columns] to outputs.", names)
-    preprocessor = model.preprocessor
-    names_of_columns = [name for name, _ in preprocessor.columns]
-    taken = sorted(set(names_of_columns) & set(output_names(preprocessor)))
+def _require_no_composition(model: Any) -> None:
+    """Raises ExportError for estimators of scikit-learn, such as a Pipeline."""
+    if hasattr(model, "get_params") and hasattr(model, "predict") and not isinstance(model, Exportable | type):
+        raise ExportError(
+            f"expected a network, TableModel, MLPClassifier or MLPRegressor; got {type(model).__name__}; pass the estimator "
+            "inside, such as search.best_estimator_, or pipeline[-1], whose input is what the steps before it return"
+        )
+
+
+def _graph_of_network(network: Sequential, opset: int) -> Any:
+    """The ModelProto of a network alone."""
+    layers = _layers(Graph(opset, (MATRIX, "outputs")), network)
+    graph = layers.graph
+    x = graph.input(MATRIX, "float32", ROWS, "columns" if network.inputs is None else network.inputs)
+    y = layers.run(network, x)
+    graph.output("outputs", y, "float32", ROWS, "outputs" if network.outputs is None else network.outputs)
+    names = {} if network.feature_names is None else {"feature_names": json.dumps(network.feature_names)}
+    return graph.finish("A network of fusedstep: x [rows, columns] to outputs.", names)
+
+
+def _graph(coded: CodedNetwork, opset: int) -> Any:
+    """The ModelProto of a network with its codings."""
+    names, outputs = input_names(coded.inputs), output_names(coded.answers)
+    taken = sorted(set(names) & set(outputs))
     if taken:
         raise ExportError(
             f"expected columns with other names than the outputs of the ONNX model; got {taken[0]!r}; rename the column and "
             "train again"
         )
-    graph = Graph(opset, [*names_of_columns, *output_names(preprocessor)])
-    x = encoded(graph, preprocessor)
-    add_answers(graph, network, preprocessor, LayerGraph(graph, values).run(network, x))
-    classes = {name: coding.classes.tolist() for name, coding in preprocessor.targets.items()}
+    layers = _layers(Graph(opset, [*names, *outputs]), coded.network)
+    graph = layers.graph
+    add_answers(graph, coded.network, coded.answers, layers.run(coded.network, encoded(graph, coded.inputs)))
+    classes = {end[1:] if end else "target": classes_of(answer) for end, answer in coded.answers.items()}
+    task = "regression" if all(isinstance(answer, Numbers) for answer in coded.answers.values()) else "classification"
     return graph.finish(
-        "A table model of fusedstep: one input for each column; missing is NaN, empty text, or the smallest int64 in dates.",
-        {"task": preprocessor.task, "classes": json.dumps(classes)},
+        "A model of fusedstep with its encoding; missing is NaN, empty text, or the smallest int64 in dates.",
+        {"task": task, "classes": json.dumps(classes)},
     )
+
+
+def _layers(graph: Graph, network: Sequential) -> LayerGraph:
+    """The graph with the parameters of a network."""
+    host = network.host_copies()[0]
+    return LayerGraph(graph, {parameter: host[name] for name, parameter in network.declared()})
