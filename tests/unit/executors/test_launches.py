@@ -421,6 +421,7 @@ import numpy as np
 import fusedstep as fs
 
 how = sys.argv[1]
+signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background of a shell ignore the signal
 rng = np.random.default_rng(0)
 x, y = rng.standard_normal((4097, 6)).astype("f4"), rng.integers(0, 3, 4097)
 
