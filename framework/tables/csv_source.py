@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ...backends.threads import available_threads
 from ...errors import DataFileError, EmptyDataError, UnknownColumn
 from ..optional import require
 from ..sources.names import unknown_column
@@ -193,7 +194,7 @@ class _Reader:
         numbers = [j for j in sure if types.is_int64(parts[j].type) or types.is_float64(parts[j].type)]
         rows = len(next(iter(parts.values())))
         room = dict(zip(numbers, np.empty((len(numbers), rows), np.float64), strict=True))  # of one piece: on larger pages
-        with ThreadPoolExecutor() as pool:
+        with ThreadPoolExecutor(available_threads()) as pool:
             mapped = pool.map if len(sure) <= _MOST_IN_THREADS else map
             made = mapped(lambda j: self.column(j, parts.pop(j), room.get(j)), sure)  # none is in memory twice
             found = dict(zip(sure, made, strict=True))
