@@ -29,6 +29,7 @@ OPTIMIZER_CASES = {
     "Adam, norm clipped": lambda: fs.Adam(1e-2, clip_norm=0.3),
     "AdamW, groups, values clipped": lambda: fs.AdamW(1e-2, groups=GROUPS, clip_value=0.1),
     "RAdam, divisor from step 8": lambda: fs.RAdam(1e-2, beta2=0.75),
+    "Nesterov": lambda: fs.Nesterov(1e-3),  # at its own rate, sums of squares diverge
     "Nesterov, look-ahead": lambda: fs.Nesterov(0.01, form="look_ahead"),
     "SGD, l1 proximal": lambda: fs.SGD(0.01, l1=1e-3, l1_form="proximal", weight_decay=0.01),
 }
