@@ -150,7 +150,8 @@ def test_f5_memory_stays_bounded_for_a_file_much_larger_than_the_bound(run, tmp_
     bound = 24 * rows + 28 * 4096 * width
     assert size > 5 * bound
     assert python < bound
-    assert process < bound
+    # The allocator may keep two buffers of a minibatch that were given back, depending on which thread was faster.
+    assert process < bound + 2 * 4 * 4096 * width < size / 4
 
 
 class _Broken(fs.RowSource):
