@@ -90,9 +90,12 @@ def test_docstrings_are_laid_out_for_the_site() -> None:
     )
 
 
+TINY = {"networks": "32-16-4@8", "rounds": "1", "seconds": "0.01", "backends": "numpy"}
 LONG = {
-    "fusedstep bench": {"networks": "32-16-4@8", "rounds": "1", "seconds": "0.01"}, "fusedstep search": {"trials": "2"},
-}  # fmt: skip
+    "fusedstep bench --fit --predict --start": {**TINY, "peers": "sklearn"},
+    "fusedstep bench": TINY,
+    "fusedstep search": {"trials": "2"},
+}
 """Options of commands that take long as they stand; with --exhaustive they run as they are."""
 
 
