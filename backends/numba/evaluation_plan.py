@@ -17,7 +17,7 @@ import numpy as np
 from ...kernels.targets.blas import libraries
 from ...kernels.targets.memory import aligned_empty, cache_per_core
 from ...kernels.targets.native import address_of, gemm_columns, gemm_entry
-from ...kernels.targets.tiled_gemm import element_size
+from ...kernels.targets.gemm.library import element_size
 from ..bounded_cache import BoundedCache
 from ..defaults.evaluator import Array, EvaluationWork
 from ..numpy.backend import NumpyBackend
