@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...kernels.targets.gemm.library import element_size
 from ...kernels.targets.gemm_choices import planning
 from ...kernels.targets.memory import unwritten
 from ...kernels.targets.native import Address, address_of
-from ...kernels.targets.gemm.library import element_size
 from ..defaults.evaluator import Array, EvaluationWork
 from ..executors.base import NotCapturable
 from ..threads import single_threaded_blas

@@ -1,9 +1,9 @@
 """Selects a BLAS library for each matrix product of a captured plan: the one that is faster on this machine.
 
 A product that a plan needs for the first time is computed by the libraries that are installed (see blas.py) and by the GEMM of
-this package (see gemm/library.py), and timed. The fastest one is saved in the cache folder, so that later plans and runs on this
-machine use the same one. A fixed rule decides instead, and nothing is timed, in deterministic steps, without a writable cache
-folder, for the smallest products, and where FUSEDSTEP_BLAS selects one library.
+this package (see gemm/library.py), and timed. The fastest one is saved in the cache folder, so that later plans and runs on
+this machine use the same one. A fixed rule decides instead, and nothing is timed, in deterministic steps, without a writable
+cache folder, for the smallest products, and where FUSEDSTEP_BLAS selects one library.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from ...errors import HyperparameterError, MissingDependency
 from ...extras import install_line
 from . import cache
 from .blas import VARIABLE, Blas, blas, libraries, wanted
+from .gemm.library import NAME, found_registers, tiled_gemm
 from .memory import aligned_empty
 from .processor import processor
 from .products import bound_gemm
 from .saved_choices import SavedChoices
-from .gemm.library import NAME, found_registers, tiled_gemm
 
 VERSION = 2
 ADVANTAGE = 1.05
 """How many times faster than the default library another one must be to be selected."""
 SMALLEST, LARGEST = 2**12, 2**29
 """Multiplications: smaller products are not timed; of larger ones a part of this size is, which takes about 10 ms."""
-WORTH_COMPILING = 2**19
-"""Multiplications from which on the GEMM of this package is a candidate, because it has to be compiled once."""
+LEAST_WEIGHT = 2**11
+"""Elements of a weight below which the GEMM of this package is no candidate, because it has to be compiled once."""
 LONGEST = 4096
 """The largest extent that is timed."""
 PRODUCT_SECONDS, PLAN_SECONDS = 0.02, 0.3
@@ -74,7 +74,9 @@ class Product(NamedTuple):
     @property
     def candidates(self) -> list[str]:
         """The names of the libraries that could compute it, the default first."""
-        own = math.prod(self.extents) >= WORTH_COMPILING and wanted() == "auto" and found_registers() is not None
+        m, n, k = self.extents
+        weight = m * n if self.transposed[0] else n * k
+        own = weight >= LEAST_WEIGHT and wanted() == "auto" and found_registers() is not None
         return [*libraries(), *([NAME] if own else [])]
 
     def library(self, name: str) -> Blas:

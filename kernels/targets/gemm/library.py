@@ -1,4 +1,4 @@
-"""The GEMM of this package as one of the libraries of blas.py, for one core: few_rows.py and packed.py, compiled with their tiles.
+"""The GEMM of this package as one of the libraries of blas.py, for one core: small.py and packed.py, compiled with their tiles.
 
 Each element of a result is a sum of sums: DEPTH terms in order with fused multiply-add, then the next ones. Its bits depend
 neither on the other rows and columns, nor on threads, nor on which of the two computes it.
@@ -24,14 +24,15 @@ from ..llvm.machine import functions
 from ..llvm.memory import load
 from ..llvm.tiles import SOME, Registers, Tile, preamble, registers
 from ..memory import LINE, cache_per_core
-from . import few_rows, packed
+from .packed import packed
+from .small import small
 
 NAME = "fusedstep"
 """The name of this GEMM among the libraries."""
 DEPTH = 256
 """Terms of the sums that are added before the next columns, so that a copy of the columns fits in the cache of a core."""
 LEAST_WORK, LEAST_COLUMNS = 2**27, 256
-"""Multiplications and columns below which factors that are not transposed are not copied: it would take longer than it saves."""
+"""Multiplications and columns below which factors that are not transposed are not copied, because that would take longer."""
 SMALL = 2**16
 """Bytes of a block of rows on the stack; larger ones are allocated."""
 LEAST_BLOCK = 2**18
@@ -49,7 +50,7 @@ def product(form_b_at, form_a_at, n_at, m_at, k_at, b, b_line, a, a_line, beta, 
     fresh = 1 if load(beta) & BITS == 0 else 0
     a_turned, b_turned = load(form_a_at) & 255 == TRANSPOSED, load(form_b_at) & 255 == TRANSPOSED
     if not a_turned and not b_turned and (n < LEAST_COLUMNS or m * n * k < LEAST_WORK):
-        few_rows(n, m, k, b, b_row, a, a_row, fresh, out, out_row, tiles)
+        small(n, m, k, b, b_row, a, a_row, fresh, out, out_row, tiles)
     else:
         a_term = SIZE
         if a_turned:
@@ -129,10 +130,10 @@ def tiled_gemm(dtype: np.dtype[Any]) -> Blas:
         "COPY_WORDS": copy // 8 + 8, "ROOM_WORDS": (copy + SMALL) // 8 + 8, "COPIED_ROW": line,
         "PITCH": pitch, "BLOCK": block * panel, "BLOCK_ROWS": block * rows, "TRANSPOSED": ord("T"), **places,
     }  # fmt: skip
-    source = "\n".join(map(inspect.getsource, (few_rows, packed, sys.modules[__name__])))
+    source = "\n".join(inspect.getsource(sys.modules[part.__module__]) for part in (small, packed, product))
 
     def assembly(unique: Callable[[str], str]) -> str:
-        module = Module(source, {**vars(packed), **globals(), "few_rows": few_rows.few_rows, **values})
+        module = Module(source, {**packed.__globals__, **globals(), **values})
         own, _ = module.called("product", (I64,) * (_WORDS + 1))
         given = [f"i64 %{k}" for k in range(_WORDS + 1)]
         return "\n".join([

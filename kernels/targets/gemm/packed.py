@@ -9,6 +9,7 @@ fetch meanwhile what will be copied next. See library.py for the constants.
 from __future__ import annotations
 
 from ..llvm.memory import call, load, reserve, store
+from .small import narrow
 
 LANES = ROWS = SIZE = DEPTH = ROOM_WORDS = COPY = SMALL = BLOCK = BLOCK_ROWS = COPIED_ROW = PITCH = SOME = 0
 WIDE = STRAIGHT = TURNED = LINES = TAKE = GIVE = 0
@@ -51,8 +52,8 @@ def packed(n, m, k, b, b_term, b_column, a, a_row, a_term, fresh_sum, out, out_r
                 else:
                     call(load(tiles + 8 * LINES), x, a_row, room + part * panel, COPIED_ROW, terms, count)
             result = out + first * out_row
-            columns(n, rows, parts, terms, b + start * b_term, b_term, b_column, room, panel, x_row, x_term, copy, fresh, result,
-                    out_row, tiles)  # fmt: skip
+            w = b + start * b_term
+            columns(n, rows, parts, terms, w, b_term, b_column, room, panel, x_row, x_term, copy, fresh, result, out_row, tiles)
     if load(taken) != 0:
         call(load(tiles + 8 * GIVE), load(taken))
 
@@ -89,7 +90,8 @@ def columns(n, rows, parts, terms, b, b_term, b_column, room, panel, x_row, x_te
                 lane = 0
                 while lane < count:
                     w, some = copy + lane * SIZE, min(LANES, count - lane)
-                    narrow(x, x_row, x_term, w, 2 * LANES * SIZE, place + lane * SIZE, out_row, height, terms, fresh, some, tiles)
+                    to, w_row = place + lane * SIZE, 2 * LANES * SIZE
+                    narrow(x, x_row, x_term, w, w_row, to, out_row, height, terms, fresh, some, tiles)
                     lane += LANES
         column += 2 * LANES
 

@@ -134,10 +134,10 @@ class _Packing:
                 pair = f"{self.vector} {values[one]}, {self.vector} {values[other]}"
                 low = [k if not k & step else lanes + k - step for k in range(lanes)]
                 high = [k + step if not k & step else lanes + k for k in range(lanes)]
-                for place, picked in ((one, low), (other, high)):
-                    exchanged[place] = f"%{label}.s{step}.{place}"
+                for number, picked in ((one, low), (other, high)):
+                    exchanged[number] = f"%{label}.s{step}.{number}"
                     numbers = ", ".join(f"i32 {k}" for k in picked)
-                    yield f"  {exchanged[place]} = shufflevector {pair}, <{lanes} x i32> <{numbers}>"
+                    yield f"  {exchanged[number]} = shufflevector {pair}, <{lanes} x i32> <{numbers}>"
             values, step = exchanged, 2 * step
         yield f"  %{label}.skip = mul i64 {first}, %line"
         yield f"  %{label}.to = getelementptr i8, ptr %to, i64 %{label}.skip"
@@ -151,7 +151,7 @@ class _Packing:
         yield from self._begin()
         yield f"  %size = mul i64 %terms, {self.real.size}"
         yield f"  %wholes = and i64 %size, {-self.width}"
-        yield f"  %rest = sub i64 %size, %wholes"
+        yield "  %rest = sub i64 %size, %wholes"
         yield f"  %left = udiv i64 %rest, {self.real.size}"
         yield from self._mask("%mask", "%left")
         yield f"  %far = mul i64 %distance, {AHEAD}"
@@ -176,7 +176,8 @@ class _Packing:
         yield "part:"
         yield "  %part.from = getelementptr i8, ptr %from.now, i64 %wholes"
         yield "  %part.to = getelementptr i8, ptr %to.now, i64 %wholes"
-        yield f"  %part.value = {self.load}(ptr %part.from, i32 {self.real.size}, <{self.lanes} x i1> %mask, {self.vector} zeroinitializer)"
+        masked = f"<{self.lanes} x i1> %mask, {self.vector} zeroinitializer"
+        yield f"  %part.value = {self.load}(ptr %part.from, i32 {self.real.size}, {masked})"
         yield f"  store {self.vector} %part.value, ptr %part.to, align {self.real.size}"
         yield "  %from.next = getelementptr i8, ptr %from.now, i64 %distance"
         yield "  %to.next = getelementptr i8, ptr %to.now, i64 %line"

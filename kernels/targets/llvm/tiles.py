@@ -108,7 +108,8 @@ class _Text:
         yield from _block("entry", self._entry(), "br label %some")
         yield from _block("some", self._some(), "br label %term")
         yield from _block("term", self._term(), "br i1 %more, label %term, label %done, !llvm.loop !0")
-        yield from _block("done", ("%over = icmp uge i64 %i.next, %terms",), "br i1 %over, label %end, label %some, !llvm.loop !0")
+        over = "%over = icmp uge i64 %i.next, %terms"
+        yield from _block("done", [over], "br i1 %over, label %end, label %some, !llvm.loop !0")
         yield from _block("end", (), "br i1 %begins, label %first, label %further")
         yield from _block("first", after, "ret void")
         yield from _block("further", [*before, *added, *sums], "ret void")

@@ -13,7 +13,7 @@ from ..llvm.memory import call, load, reserve
 LANES = ROWS = FEW = SIZE = BITS = DEPTH = COPY_WORDS = KEEPING = WIDE = NARROW = BROAD = 0
 
 
-def few_rows(n, m, k, b, b_row, a, a_row, fresh_sum, out, out_row, tiles):
+def small(n, m, k, b, b_row, a, a_row, fresh_sum, out, out_row, tiles):
     # Numbers, addresses, and bytes from row to row.
     copy = (reserve(COPY_WORDS) + 63) // 64 * 64
     for start in range(0, k, DEPTH):
