@@ -32,7 +32,7 @@ from .products import bound_gemm
 from .saved_choices import SavedChoices
 
 VERSION = 2
-ADVANTAGE = 1.05
+ADVANTAGE = 1.02
 """How many times faster than the default library another one must be to be selected."""
 SMALLEST, LARGEST = 2**12, 2**29
 """Multiplications: smaller products are not timed; of larger ones a part of this size is, which takes about 10 ms."""
@@ -40,7 +40,7 @@ LEAST_WEIGHT = 2**11
 """Elements of a weight below which the GEMM of this package is no candidate, because it has to be compiled once."""
 LONGEST = 4096
 """The largest extent that is timed."""
-PRODUCT_SECONDS, PLAN_SECONDS = 0.02, 0.3
+PRODUCT_SECONDS, PLAN_SECONDS = 0.04, 0.5
 """Time after which a product is not repeated; the second one is for all products of a plan together."""
 BLOCK_SECONDS, BLOCKS = 1e-4, 7
 """Products are repeated for that long between two readings of the clock, and so often for each library."""
