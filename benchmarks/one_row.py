@@ -1,4 +1,4 @@
-"""Predictions of one row, as a service makes them: fitted estimators, their ONNX files, their networks in PyTorch, scikit-learn.
+"""Predictions of one row, as in a service: fitted estimators, their ONNX files, their networks in PyTorch, and scikit-learn.
 
     python -m fusedstep.benchmarks.one_row
 
@@ -39,7 +39,7 @@ ROWS, SINGLE = 2000, 64
 SAMPLING = Sampling(rounds=41, seconds=0.02, pause=0.02)
 CLOSE = 1e-5
 """Largest difference of probabilities between runtimes."""
-TRAINED = {"hidden_layer_sizes": HIDDEN, "max_iter": 2, "random_state": 0}
+TRAINED: dict[str, Any] = {"hidden_layer_sizes": HIDDEN, "max_iter": 2, "random_state": 0}
 
 
 def main() -> None:
@@ -168,7 +168,8 @@ def require_same(found: Contenders) -> None:
 
 def timed(found: Contenders, sampling: Sampling) -> dict[str, list[float]]:
     """Seconds a row of each, round by round."""
-    return {name: taken.seconds for name, taken in interleave({n: _turns(*each) for n, each in found.items()}, sampling).items()}
+    taken = interleave({name: _turns(*each) for name, each in found.items()}, sampling)
+    return {name: each.seconds for name, each in taken.items()}
 
 
 def _turns(predict: Predict, rows: list[Any]) -> Prepared:
