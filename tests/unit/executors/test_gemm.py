@@ -246,6 +246,7 @@ def test_more_than_one_row_gives_the_same_bits_however_many_there_are(own):
 @pytest.mark.parametrize("rows", [2, 7, 31, 40])
 def test_threads_share_the_columns_of_few_rows_and_change_no_bits(own, monkeypatch, rows):
     monkeypatch.setattr(evaluation_plan, "SHORT", 0)
+    monkeypatch.setattr(evaluation_plan, "SHORT_OF_FEW", 0)
     bits, x = set(), rows_of(rows)
     for threads in (1, 2, 3, 5):
         fs.set_num_threads(threads)
