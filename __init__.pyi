@@ -287,6 +287,7 @@ from .framework.training.pruning import (
     sparsity as sparsity,
 )
 from .framework.training.schedules import (
+    CosLog as CosLog,
     CosineDecay as CosineDecay,
     ExponentialDecay as ExponentialDecay,
     HalveOnWorse as HalveOnWorse,

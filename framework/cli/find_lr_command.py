@@ -13,7 +13,7 @@ from . import options as shared
 
 @dataclass(frozen=True)
 class FindLrOptions:
-    """The options; None if the default depends on the number of training rows, or if the option is off."""
+    """The options; None if the default is that of the preset of `fusedstep train`, or if the option is off."""
 
     source: shared.Source
     target: shared.Target = None
@@ -35,6 +35,7 @@ class FindLrOptions:
     weight: shared.Weight = None
     hidden: shared.Hidden = None
     activation: shared.Activation = None
+    number_embedding: shared.NumberEmbedding = None
     optimizer: shared.Optimizer = None
     batch_size: shared.BatchSize = None
     sweep: Annotated[
@@ -64,11 +65,12 @@ def find_lr(options: FindLrOptions) -> None:
     from ..export.output_paths import require_writable
     from ..settings import whole
     from .console import new_console
-    from .recipe import choices, recipe_for
+    from .recipe import choices
     from .report import Reporter
-    from .training import few_threads, new_step, prepare, read, search_rate
+    from .training import few_threads, layer_widths, new_step, prepare, read, recipe_of, search_rate
 
-    given, plot = choices(options), options.plot
+    choices(options)
+    plot = options.plot
     whole(options.rate_epochs, "--epochs")
     backend = find_backend(options.backend)
     if plot is not None:
@@ -81,9 +83,9 @@ def find_lr(options: FindLrOptions) -> None:
     data = prepare(dataset, options.task, (None, None), options.seed)
     report.data(data)
     report.backend(backend, options.backend)
-    recipe = recipe_for(len(data.parts["training"]), data.task, "validation" in data.parts, **given)
+    recipe = recipe_of(data, options)
     step = new_step(data, recipe, options.seed, backend, options.precision)
-    with few_threads(data, recipe.hidden, recipe.batch_size, backend):
+    with few_threads(data, layer_widths(data, recipe.hidden, recipe.number_embedding), recipe.batch_size, backend):
         found = search_rate(step, data, recipe, options.rate_epochs, options.sweep)
     console = new_console()
     if options.sweep:

@@ -92,9 +92,9 @@ def search(options: SearchOptions) -> None:
     from ..training.checkpoint import Checkpoint
     from .checkpoint_notes import checkpoint_notes
     from .console import new_console
-    from .recipe import check_checkpoint
+    from .recipe import NONE, check_checkpoint
     from .report import Reporter
-    from .training import few_threads, loss_of, prepare, read
+    from .training import few_threads, layer_widths, loss_of, prepare, read
 
     space = SearchSpace(**_given(options))
     whole(options.trials, "--trials")
@@ -127,7 +127,7 @@ def search(options: SearchOptions) -> None:
         console.print(escape(text), soft_wrap=True)
 
     part, validation = data.parts["training"], data.parts["validation"]
-    widest = [space.width[1]] * space.layers[1]
+    widest = layer_widths(data, [space.width[1]] * space.layers[1])
     threads = few_threads(data, widest, max(space.batch_size), backend)
     with threads, _messages_of_workers(tell), checkpoint_notes(options.checkpoint):
         try:
@@ -154,8 +154,8 @@ def search(options: SearchOptions) -> None:
     )  # fmt: skip
     same = {name: getattr(options, name) for name in names}
     found_options = TrainOptions(
-        **same, hidden=",".join(map(str, c.hidden)) or "none", activation=c.activation, dropout=c.dropout,
-        optimizer=c.optimizer, lr=c.lr, weight_decay=c.weight_decay, batch_size=c.batch_size, schedule=c.schedule,
+        **same, hidden=",".join(map(str, c.hidden)) or "none", activation=c.activation, number_embedding=NONE, dropout=c.dropout,
+        label_smoothing=0.0, optimizer=c.optimizer, lr=c.lr, weight_decay=c.weight_decay, batch_size=c.batch_size, schedule=c.schedule,
     )  # fmt: skip
     console.print(f"Train it: {escape(command_line('train', found_options))}", soft_wrap=True)
 

@@ -15,6 +15,7 @@ from ..sample_weights import balanced
 from ..settings import not_negative
 from ..sources.names import listed
 from ..tables.columns import as_column, is_text
+from .chosen_settings import ChosenSettings
 from .mlp_estimator import MLPEstimator
 from .scikit_learn import ClassifierMixin, multiclass, validation
 
@@ -47,39 +48,46 @@ class MLPClassifier(ClassifierMixin, MLPEstimator):  # type: ignore[misc]
         class_weight, stops early by accuracy, and calls the optimiser `solver`.
     """
 
+    _task = "classification"
+
     def __init__(
         self,
         *,
-        hidden_layer_sizes: Any = (100,),
-        activation: str = "relu",
-        optimizer: Any = "adam",
-        alpha: float = 1e-4,
+        preset: str = "tabular",
+        hidden_layer_sizes: Any = "auto",
+        activation: str = "auto",
+        optimizer: Any = "auto",
+        alpha: Any = "auto",
         batch_size: Any = "auto",
-        learning_rate_init: float = 1e-3,
-        schedule: Any = None,
-        max_iter: int = 200,
+        learning_rate_init: Any = "auto",
+        schedule: Any = "auto",
+        max_iter: Any = "auto",
         shuffle: bool = True,
         random_state: Any = None,
-        tol: float = 1e-4,
+        tol: Any = "auto",
         verbose: bool = False,
         warm_start: bool = False,
-        early_stopping: bool = False,
-        validation_fraction: float = 0.1,
-        n_iter_no_change: int = 10,
-        dropout: float = 0.0,
+        early_stopping: Any = "auto",
+        validation_fraction: Any = "auto",
+        n_iter_no_change: Any = "auto",
+        dropout: Any = "auto",
+        number_embedding: Any = "auto",
         backend: Any = None,
         precision: str = "auto",
+        label_smoothing: Any = "auto",
         class_weight: Any = None,
         callbacks: Any = None,
         encoder: Any = "auto",
     ) -> None:
         super().__init__(
-            hidden_layer_sizes=hidden_layer_sizes, activation=activation, optimizer=optimizer, alpha=alpha,
+            preset=preset, hidden_layer_sizes=hidden_layer_sizes, activation=activation, optimizer=optimizer, alpha=alpha,
             batch_size=batch_size, learning_rate_init=learning_rate_init, schedule=schedule, max_iter=max_iter,
             shuffle=shuffle, random_state=random_state, tol=tol, verbose=verbose, warm_start=warm_start,
             early_stopping=early_stopping, validation_fraction=validation_fraction, n_iter_no_change=n_iter_no_change,
-            dropout=dropout, backend=backend, precision=precision, callbacks=callbacks, encoder=encoder,
+            dropout=dropout, number_embedding=number_embedding, backend=backend, precision=precision, callbacks=callbacks,
+            encoder=encoder,
         )  # fmt: skip
+        self.label_smoothing = label_smoothing
         self.class_weight = class_weight
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> MLPClassifier:
@@ -183,8 +191,8 @@ class MLPClassifier(ClassifierMixin, MLPEstimator):  # type: ignore[misc]
             raise ExportError(f"y: expected labels below 2^63, which ONNX can represent; got {self.classes_.max()}; use text")
         return Classes(np.asarray(labels))
 
-    def _loss(self) -> Loss:
-        return BinaryCrossEntropy() if self._multilabel else SoftmaxCrossEntropy()
+    def _loss(self, chosen: ChosenSettings) -> Loss:
+        return BinaryCrossEntropy() if self._multilabel else SoftmaxCrossEntropy(chosen.label_smoothing, "uniform")
 
     def _class_factors(self, coded: NDArray[Any], weights: NDArray[np.float64] | None) -> NDArray[np.float64] | None:
         if self.class_weight is None:

@@ -11,6 +11,7 @@ from ...errors import ShapeError
 from ..export.coded_network import Answer, Numbers
 from ..losses import MSE, Loss
 from ..tables.moments import weighted_moments
+from .chosen_settings import ChosenSettings
 from .mlp_estimator import MLPEstimator
 from .scikit_learn import RegressorMixin, validation
 
@@ -27,6 +28,8 @@ class MLPRegressor(RegressorMixin, MLPEstimator):  # type: ignore[misc]
     Differs from: scikit-learn's MLPRegressor, which standardises neither X nor y, takes neither text nor missing values, halves
         the squared error and takes its mean over the targets, stops early by R², and calls the optimiser `solver`.
     """
+
+    _task = "regression"
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> MLPRegressor:
         """One more epoch over these rows, with the state of the optimiser of the previous call.
@@ -75,7 +78,7 @@ class MLPRegressor(RegressorMixin, MLPEstimator):  # type: ignore[misc]
             return Numbers(self._mean, self._scale, None, dtype)
         return Numbers(float(self._mean[0]), float(self._scale[0]), 0, dtype)
 
-    def _loss(self) -> Loss:
+    def _loss(self, chosen: ChosenSettings) -> Loss:  # noqa: ARG002
         return MSE()
 
     def __sklearn_tags__(self) -> Any:
