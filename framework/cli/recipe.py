@@ -33,10 +33,10 @@ class Recipe:
     """How a network is built and trained.
 
     Args: hidden – widths of the hidden layers; activation; number_embedding – of columns of numbers, "periodic" or "none";
-        dropout – fraction that is dropped; label_smoothing – of classes; optimizer – class name; lr, beta2, weight_decay, clip_norm – its settings, None for
-        its own; batch_size – rows, None for all; epochs – at most; patience – epochs without a better validation loss before
-        training ends, 0 for never; max_steps – minibatches at most, None for no limit; schedule – of the learning rate, as
-        text.
+        dropout – fraction that is dropped; label_smoothing – of classes; optimizer – class name; lr, beta2, weight_decay,
+        clip_norm – its settings, None for its own; batch_size – rows, None for all; epochs – at most; patience – epochs without
+        a better validation loss before training ends, 0 for never; max_steps – minibatches at most, None for no limit; schedule
+        – of the learning rate, as text.
     """
 
     hidden: tuple[int, ...]
@@ -70,9 +70,10 @@ def recipe_for(rows: int, task: Task, **given: Any) -> Recipe:
     preset = tabular(rows, task)
     given = {name: value for name, value in given.items() if value is not None}
     chosen: dict[str, Any] = {
-        "hidden": preset.hidden, "activation": preset.activation, "number_embedding": PERIODIC if preset.number_embedding else NONE,
-        "dropout": preset.dropout, "label_smoothing": preset.label_smoothing,
-        "optimizer": preset.optimizer, "lr": preset.lr, "beta2": preset.beta2, "weight_decay": preset.weight_decay,
+        "hidden": preset.hidden, "activation": preset.activation,
+        "number_embedding": PERIODIC if preset.number_embedding else NONE, "dropout": preset.dropout,
+        "label_smoothing": preset.label_smoothing, "optimizer": preset.optimizer, "lr": preset.lr, "beta2": preset.beta2,
+        "weight_decay": preset.weight_decay,
         "batch_size": preset.batch_size, "epochs": preset.epochs, "schedule": preset.schedule,
     }  # fmt: skip
     if given.get("optimizer", preset.optimizer) != preset.optimizer:

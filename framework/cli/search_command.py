@@ -154,8 +154,9 @@ def search(options: SearchOptions) -> None:
     )  # fmt: skip
     same = {name: getattr(options, name) for name in names}
     found_options = TrainOptions(
-        **same, hidden=",".join(map(str, c.hidden)) or "none", activation=c.activation, number_embedding=NONE, dropout=c.dropout,
-        label_smoothing=0.0, optimizer=c.optimizer, lr=c.lr, weight_decay=c.weight_decay, batch_size=c.batch_size, schedule=c.schedule,
+        **same, hidden=",".join(map(str, c.hidden)) or "none", activation=c.activation, number_embedding=NONE,
+        dropout=c.dropout, label_smoothing=0.0, optimizer=c.optimizer, lr=c.lr, weight_decay=c.weight_decay,
+        batch_size=c.batch_size, schedule=c.schedule,
     )  # fmt: skip
     console.print(f"Train it: {escape(command_line('train', found_options))}", soft_wrap=True)
 

@@ -26,12 +26,14 @@ def train(options: TrainOptions) -> None:
     the training part; a network is trained, and the parameters of the epoch with the best validation loss are kept. The
     test part is not used for any decision, so its results estimate the performance on new data.
 
-    **Defaults: the preset**, of which each option replaces one setting
+    **Defaults: the preset for the number of rows**, of which each option replaces one setting
 
     - network: periodic embeddings of numbers (of up to 100 columns), 256, 256 and 256 relu units, dropout 0.15
-    - training: AdamW at 0.003 with beta2 0.95 and weight decay 0.02, schedule coslog, minibatches of a twentieth of the rows
-    as a power of two from 32 to 256 (512 from 100,000 rows on), 64 epochs (from 65,536 rows on fewer, at least 8), of which the
-    one with the smallest validation loss is kept
+    - training: AdamW at 0.003 with beta2 0.95 and weight decay 0.02, label smoothing 0.1, schedule coslog, minibatches of a
+    twentieth of the rows, as a power of two from 32 to 256 (512 from 100,000 rows on), and 64 epochs (from 65,536 rows on
+    fewer, at least 8), of which the one with the smallest validation loss is kept
+    - regression below 1,000 rows: 32 tanh units without embeddings, dropout 0.4, AdamW at 0.001 with weight decay 0.1, a
+    constant rate, minibatches of 32, at most 300 epochs, patience 30
     - below 50 rows: all rows in one minibatch, no dropout, 256 epochs
 
     With --stream the data may be larger than memory: a thread reads the next minibatch while a step runs. The target is kept in

@@ -79,8 +79,10 @@ class TrainOptions:
         int | None,
         TRAINING,
         Option(
-            "--patience", "--early-stopping", help="Epochs without a better validation loss before stopping; 0: never stop, and "
-            "keep the last epoch instead of the best one. Default: all epochs."
+            "--patience",
+            "--early-stopping",
+            help="Epochs without a better validation loss before stopping; 0: never stop, and keep the last epoch instead of "
+            "the best one. Default: all epochs.",
         ),
     ] = None
     max_steps: Annotated[int | None, TRAINING, Option(help="Largest number of minibatches.")] = None

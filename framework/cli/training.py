@@ -129,7 +129,7 @@ class PreparedData:
 
     @cached_property
     def numbers(self) -> tuple[int, ...]:
-        """The encoded columns that the number embedding is for, by the training part, or the first rows of one that is streamed."""
+        """The encoded columns that are embedded, by the training part, or by the first rows of one that is streamed."""
         return columns_to_embed(self.parts["training"].in_memory(LOOKED_AT)[0], self.preprocessor.categories)
 
 
@@ -321,7 +321,8 @@ def recipe_of(data: PreparedData, options: Any) -> Recipe:
     given = choices(options)
     if "validation" not in data.parts:
         require_validation(given, data.remark or "it was not requested")
-    return recipe_for(sum(len(data.parts[name]) for name in ("training", "validation") if name in data.parts), data.task, **given)
+    rows = sum(len(data.parts[name]) for name in ("training", "validation") if name in data.parts)
+    return recipe_for(rows, data.task, **given)
 
 
 def train_model(

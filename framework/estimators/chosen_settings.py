@@ -25,8 +25,8 @@ PARTIAL_FIT_ROWS = 5_000
 """The number of rows for which partial_fit takes the preset, since it does not know how many will come."""
 SCIKIT_LEARN: Mapping[str, Any] = {
     "hidden_layer_sizes": (100,), "activation": "relu", "number_embedding": None, "dropout": 0.0, "label_smoothing": 0.0,
-    "optimizer": "adam", "alpha": 1e-4, "batch_size": 200, "learning_rate_init": 1e-3, "schedule": None, "max_iter": 200, "tol": 1e-4,
-    "early_stopping": False, "validation_fraction": 0.1, "n_iter_no_change": 10,
+    "optimizer": "adam", "alpha": 1e-4, "batch_size": 200, "learning_rate_init": 1e-3, "schedule": None, "max_iter": 200,
+    "tol": 1e-4, "early_stopping": False, "validation_fraction": 0.1, "n_iter_no_change": 10,
 }  # fmt: skip
 """The defaults of scikit-learn's estimators, whose batch_size "auto" is min(200, rows)."""
 

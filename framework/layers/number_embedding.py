@@ -178,8 +178,9 @@ class PeriodicEmbedding(_NumberEmbedding):
     parts = 2
 
     def __init__(
-        self, inputs: int, width: int = WIDTH, frequencies: int = 16, deviation: float = 0.1, columns: Sequence[int] | None = None
-    ) -> None:
+        self, inputs: int, width: int = WIDTH, frequencies: int = 16, deviation: float = 0.1,
+        columns: Sequence[int] | None = None,
+    ) -> None:  # fmt: skip
         self.frequencies = whole(frequencies, "frequencies of PeriodicEmbedding")
         self.deviation = positive(deviation, "deviation of PeriodicEmbedding")
         self._declare(inputs, columns, width, self.frequencies)

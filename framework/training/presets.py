@@ -41,12 +41,12 @@ FEWEST_EPOCHS = 8
 class Preset:
     """A network and its training.
 
-    Args: batch_size – rows, None for all; epochs – at most; scaling – of numbers, see TableEncoder; hidden – widths of the hidden layers; activation; number_embedding
-        – whether numbers are embedded by PeriodicEmbedding; dropout – fraction of the hidden units to drop; label_smoothing –
-        of a softmax, 1 - eps + eps / K for the label and eps / K for other classes; optimizer – class name, with lr, beta2 and
-        weight_decay, which is decoupled; schedule – of the learning rate, as text; validation – fraction of the rows by whose
-        loss the epoch that is kept is chosen; 0 for none, where it is the last; patience – epochs without a better one before
-        training ends, None for no limit.
+    Args: batch_size – rows, None for all; epochs – at most; scaling – of numbers, see TableEncoder; hidden – widths of the
+        hidden layers; activation; number_embedding – whether numbers are embedded by PeriodicEmbedding; dropout – fraction of
+        the hidden units to drop; label_smoothing – eps: the target is 1 - eps + eps / K for the label and eps / K for the other
+        classes; optimizer – class name, with lr, beta2 and weight_decay, which is decoupled; schedule – of the learning rate,
+        as text; validation – fraction of the rows by whose loss the epoch that is kept is chosen; 0 for none, where it is the
+        last; patience – epochs without a better one before training ends, None for no limit.
     Source: Holzmüller, Grinsztajn and Steinwart (2024), "Better by Default", table 1 and appendix A. Of theirs are the three
         hidden layers of 256, dropout 0.15, label smoothing 0.1, weight decay 0.02, beta2 0.95, the schedule, embeddings of
         numbers, and robust scaling with smooth clipping. They have mish, 256 epochs, minibatches of 256, another
@@ -81,13 +81,13 @@ def tabular(rows: int, task: Task, full_batch: bool = False) -> Preset:
 
     Args: rows – those for training and for validation together; task; full_batch – whether all rows are to be one batch.
     """
-    if full_batch or round(rows * VALIDATION) < SMALLEST_VALIDATION:
+    if full_batch or rows * VALIDATION < SMALLEST_VALIDATION:
         return Preset(batch_size=None, epochs=256, scaling="standard", dropout=0.0, validation=0.0)
     scaling: Scaling = "robust" if task == "classification" else "standard"  # a target may be linear in an outlier
     if task == "regression" and rows < SMALL_REGRESSION:
         return Preset(
-            batch_size=32, epochs=300, scaling=scaling, hidden=(32,), activation="tanh", number_embedding=False, dropout=0.4, lr=1e-3, beta2=0.999,
-            weight_decay=0.1, schedule="constant", patience=30,
+            batch_size=32, epochs=300, scaling=scaling, hidden=(32,), activation="tanh", number_embedding=False, dropout=0.4,
+            lr=1e-3, beta2=0.999, weight_decay=0.1, schedule="constant", patience=30,
         )  # fmt: skip
     size = 512 if rows >= 100_000 else 1 << min(8, max(5, round(log2(rows / 20))))
     return Preset(size, min(64, max(FEWEST_EPOCHS, ROWS_TO_PASS // rows)), scaling)

@@ -133,8 +133,8 @@ class CosLog(RateSchedule):
 
     The best epochs are those at the end of a cycle: keep the parameters of the best one with EarlyStopping(patience=epochs).
 
-    Args: cycles – 1 to 30, default 4, of T / 15, 2 T / 15, 4 T / 15 and 8 T / 15 steps; steps or epochs – T; default: to the end
-        of training; lr – lr0, as in RateSchedule.
+    Args: cycles – 1 to 30, default 4, of T / 15, 2 T / 15, 4 T / 15 and 8 T / 15 steps; steps or epochs – T; default: to the
+        end of training; lr – lr0, as in RateSchedule.
     Differs from: the paper, where s = t / T, so that the first step changes nothing.
     Source: Holzmüller, Grinsztajn and Steinwart (2024), "Better by Default", section 3, "coslog4".
 

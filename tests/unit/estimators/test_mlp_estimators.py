@@ -30,11 +30,11 @@ def test_settings_have_the_names_of_scikit_learn():
     both = set(ours) & set(theirs)
     assert len(both) >= 14
     own = {
-        "preset", "optimizer", "dropout", "number_embedding", "schedule", "backend", "precision", "class_weight", "callbacks",
-        "encoder",
+        "preset", "optimizer", "dropout", "number_embedding", "label_smoothing", "schedule", "backend", "precision",
+        "class_weight", "callbacks", "encoder",
     }  # fmt: skip
     assert set(ours) - both == own
-    assert set(ours) - set(fs.MLPRegressor().get_params()) == {"class_weight"}
+    assert set(ours) - set(fs.MLPRegressor().get_params()) == {"class_weight", "label_smoothing"}
     assert is_classifier(fs.MLPClassifier())
     assert is_regressor(fs.MLPRegressor())
 
