@@ -287,8 +287,8 @@ from .framework.training.pruning import (
     sparsity as sparsity,
 )
 from .framework.training.schedules import (
-    CosLog as CosLog,
     CosineDecay as CosineDecay,
+    CosLog as CosLog,
     ExponentialDecay as ExponentialDecay,
     HalveOnWorse as HalveOnWorse,
     InverseTimeDecay as InverseTimeDecay,

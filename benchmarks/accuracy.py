@@ -97,7 +97,7 @@ def table(rows: Sequence[Row]) -> str:
     methods = [method for method in TITLES if any(row["method"] == method for row in rows)]
     cells = {(row["set"], row["method"], row["seed"]): row for row in rows}
     sets = [name for name in SETS if all(any(key[:2] == (name, method) for key in cells) for method in methods)]
-    others = [method for method in methods if method != "fusedstep"]
+    others = [method for method in methods if method != "fusedstep" and "fusedstep" in methods]
 
     def each(name: str, method: str, figure: str) -> dict[int, float]:
         return {seed: row[figure] for (where, how, seed), row in cells.items() if (where, how) == (name, method)}

@@ -25,27 +25,31 @@ class MLPClassifier(ClassifierMixin, MLPEstimator):  # type: ignore[misc]
 
     The loss is the cross-entropy of a softmax; of y [N, k] with several labels a row, the sum of k binary ones.
 
-    Args: hidden_layer_sizes – widths of the hidden layers; activation – "relu", "identity", "logistic", "tanh", or another of
-        `fs.mlp`; optimizer – name, such as "adam", "sgd" or "adamw", with learning_rate_init and alpha, or an fs.Optimizer with
-        settings of its own; alpha – of the penalty alpha / 2 ||W||^2, divided by the rows (or the sum of the sample weights) of
-        a minibatch; batch_size – rows, "auto" for min(200, N), None for all; learning_rate_init; schedule – of the learning
-        rate, as in fs.Trainer; max_iter – epochs at most; shuffle – in each epoch; random_state – an int, which is the seed, a
-        RandomState, or None; tol, n_iter_no_change – training ends when the loss was not smaller by more than tol for so many
-        epochs; verbose – whether to show a progress bar; warm_start – whether fit goes on from the parameters of the last fit;
-        early_stopping – whether the loss of validation_fraction of the rows, which are not trained on, decides instead, and the
-        parameters of the best epoch are restored; dropout – fraction of the hidden units to drop; backend – name, or None for
-        the one in use; precision – "auto": float32 in minibatches; float64 where fit has all rows in one batch, and in
-        predictions, which then do not depend on the rows beside them; or that of both, as in fs.TrainStep; class_weight –
-        {label: weight}, "balanced" for n / (k n_label), or None; callbacks – of fs.Trainer; encoder – "auto": numbers are
-        standardised, tables with text, dates or missing values are encoded by fs.TableEncoder; a transformer such as
+    Args: preset – where the other settings are "auto": "tabular", a network and a training for the number of rows, see
+        `settings_` and docs/presets.md, or "scikit-learn", the defaults of its estimators; hidden_layer_sizes – widths of the
+        hidden layers; activation – "relu", "identity", "logistic", "tanh", or another of `fs.mlp`; optimizer – name, such as
+        "adam", "sgd" or "adamw", with learning_rate_init and alpha, or an fs.Optimizer with settings of its own; alpha – of the
+        penalty alpha / 2 ||W||^2, divided by the rows (or the sum of the sample weights) of a minibatch, in place of the weight
+        decay of the preset; batch_size – rows, None for all, where rows of weight 2 equal two rows; learning_rate_init;
+        schedule – of the learning rate, as in fs.Trainer; max_iter – epochs at most; shuffle – in each epoch; random_state – an
+        int, which is the seed, a RandomState, or None; tol, n_iter_no_change – training ends when the loss was not smaller by
+        more than tol for so many epochs; verbose – whether to show a progress bar; warm_start – whether fit goes on from the
+        parameters of the last fit; early_stopping – whether the loss of validation_fraction of the rows, which are not trained
+        on, decides instead, and the parameters of the best epoch are restored; dropout – fraction of the hidden units to drop;
+        number_embedding – "periodic" for an fs.PeriodicEmbedding of the columns of more than two numbers, or None;
+        label_smoothing – epsilon: the targets are 1 - epsilon + epsilon / K and epsilon / K, of one label a row; backend –
+        name, or None for the one in use; precision – "auto": float32 in minibatches; float64 where fit has all rows in one
+        batch, and in predictions, which then do not depend on the rows beside them; or that of both, as in fs.TrainStep;
+        class_weight – {label: weight}, "balanced" for n / (k n_label), or None; callbacks – of fs.Trainer; encoder – "auto":
+        numbers are scaled, tables with text, dates or missing values are encoded by fs.TableEncoder; a transformer such as
         fs.TableEncoder(); or None for X as it is.
-    Attributes, once fitted: classes_ – sorted labels; model_ – the fs.Sequential, of encoded features; encoder_; history_ – the
-        fs.History of the last fit; loss_curve_ – the loss of each epoch; best_loss_; n_iter_ – epochs; n_outputs_ – of the
-        network; n_features_in_, feature_names_in_ – of X.
+    Attributes, once fitted: classes_ – sorted labels; model_ – the fs.Sequential, of encoded features; encoder_; settings_ –
+        the values that were used, {name: value}; history_ – the fs.History of the last fit; loss_curve_ – the loss of each
+        epoch; best_loss_; n_iter_ – epochs; n_outputs_ – of the network; n_features_in_, feature_names_in_ – of X.
 
-        clf = fs.MLPClassifier(hidden_layer_sizes=(512, 256), random_state=0).fit(frame, labels, sample_weight=w)
-    Differs from: scikit-learn's MLPClassifier, which neither scales X nor takes text and missing values, knows no dropout and
-        class_weight, stops early by accuracy, and calls the optimiser `solver`.
+        clf = fs.MLPClassifier(random_state=0).fit(frame, labels, sample_weight=w)
+    Differs from: scikit-learn's MLPClassifier, which has other defaults, neither scales X nor takes text and missing values,
+        knows no dropout and class_weight, stops early by accuracy, and calls the optimiser `solver`.
     """
 
     _task = "classification"

@@ -21,11 +21,11 @@ class MLPRegressor(RegressorMixin, MLPEstimator):  # type: ignore[misc]
 
     The loss is the squared error of (y - mean) / standard deviation of each target, summed over the targets.
 
-    Args: as for fs.MLPClassifier, without class_weight.
+    Args: as for fs.MLPClassifier, without class_weight and label_smoothing.
     Attributes, once fitted: as of fs.MLPClassifier, without classes_; losses are of standardised targets.
 
-        reg = fs.MLPRegressor(hidden_layer_sizes=(512, 256), random_state=0).fit(frame, prices)
-    Differs from: scikit-learn's MLPRegressor, which standardises neither X nor y, takes neither text nor missing values, halves
+        reg = fs.MLPRegressor(random_state=0).fit(frame, prices)
+    Differs from: scikit-learn's MLPRegressor, which has other defaults, standardises neither X nor y, takes neither text nor missing values, halves
         the squared error and takes its mean over the targets, stops early by R², and calls the optimiser `solver`.
     """
 

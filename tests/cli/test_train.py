@@ -44,10 +44,10 @@ def test_names_are_printed_as_they_are(call, tmp_path):
 
 def test_the_options_reach_the_training(call, tmp_path):
     answer = call(
-        "train", "wine", "--hidden", "12,7", "--number-embedding", "none", "--activation", "prelu", "--dropout", "0.25", "--optimizer", "nadam", "--lr",
-        "0.02", "--batch-size", "50", "--epochs", "4", "--patience", "0", "--weight-decay", "0.5", "--clip-norm", "2",
-        "--seed", "7", "--test-share", "0.3", "--validation-share", "0.2", "--backend", "numpy", "--precision", "float64",
-        "--out", "here.safetensors",
+        "train", "wine", "--hidden", "12,7", "--number-embedding", "none", "--activation", "prelu", "--dropout", "0.25", "--lr",
+        "0.02", "--optimizer", "nadam", "--batch-size", "50", "--epochs", "4", "--patience", "0", "--weight-decay", "0.5",
+        "--clip-norm", "2", "--seed", "7", "--test-share", "0.3", "--validation-share", "0.2", "--backend", "numpy",
+        "--precision", "float64", "--out", "here.safetensors",
     )  # fmt: skip
     assert answer.code == 0, answer
     model, metadata = load_with_metadata(tmp_path / "here.safetensors")
