@@ -25,8 +25,9 @@ class MLPRegressor(RegressorMixin, MLPEstimator):  # type: ignore[misc]
     Attributes, once fitted: as of fs.MLPClassifier, without classes_; losses are of standardised targets.
 
         reg = fs.MLPRegressor(random_state=0).fit(frame, prices)
-    Differs from: scikit-learn's MLPRegressor, which has other defaults, standardises neither X nor y, takes neither text nor missing values, halves
-        the squared error and takes its mean over the targets, stops early by R², and calls the optimiser `solver`.
+    Differs from: scikit-learn's MLPRegressor, which has other defaults, standardises neither X nor y, takes neither text nor
+        missing values, halves the squared error and takes its mean over the targets, stops early by R², and calls the
+        optimiser `solver`.
     """
 
     _task = "regression"
