@@ -131,6 +131,12 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
+def document(rows: Sequence[Row]) -> str:
+    """The rows as JSON, one a line."""
+    text = ",\n".join(json.dumps(row) for row in rows)
+    return f'{{"rows": [\n{text}\n]}}\n'
+
+
 def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(prog="python -m fusedstep.benchmarks.accuracy", description=__doc__.split("\n\n")[0])
@@ -141,7 +147,7 @@ def main() -> None:
     names = ", ".join(METHODS)
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS, metavar="METHOD", help=names)
     options = parser.parse_args()
-    rows: list[Row] = json.loads(options.out.read_text()) if options.out.exists() else []
+    rows: list[Row] = json.loads(options.out.read_text())["rows"] if options.out.exists() else []
     done = {(row["set"], row["seed"], row["method"]) for row in rows}
     warnings.filterwarnings("ignore")
     for seed in range(options.seeds):
@@ -155,8 +161,7 @@ def main() -> None:
                     print(f"{method} is left out: {error}")
                     options.methods = [other for other in options.methods if other != method]
                     continue
-                text = ",\n".join(json.dumps(row) for row in rows)
-                options.out.write_text(f"[\n{text}\n]\n")
+                options.out.write_text(document(rows))
     print(table(rows))
 
 

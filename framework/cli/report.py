@@ -68,11 +68,11 @@ class Reporter:
 
     def recipe(self, data: PreparedData, recipe: Recipe) -> None:
         """One line that says how the network will be trained."""
-        kept = ", the best one kept" if recipe.patience and "validation" in data.parts else ""
+        best = ", the best one kept" if recipe.patience and "validation" in data.parts else ""
         size = "all rows" if recipe.batch_size is None else f"minibatches of {recipe.batch_size}"
         units = "a linear model" if not recipe.hidden else f"{' · '.join(map(str, recipe.hidden))} {recipe.activation}"
         self.console.print(
-            f"Settings: {units}, {recipe.optimizer}, schedule {recipe.schedule}, {size}, at most {recipe.epochs} epochs{kept}"
+            f"Settings: {units}, {recipe.optimizer}, schedule {recipe.schedule}, {size}, at most {recipe.epochs} epochs{best}"
         )
 
     def results(self, data: PreparedData, trained: Trained, path: Path) -> None:
