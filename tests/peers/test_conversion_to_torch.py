@@ -80,7 +80,7 @@ def test_there_and_back(name, dtype, backend):
 def test_every_pair_is_tried():
     tried = {type(layer) for make in LAYERS.values() for layer in make()}
     assert set(OF_LAYER) <= tried
-    assert {name for name in OF_MODULE if not isinstance(getattr(nn, name, None), type)} == {"PeriodicEmbedding"}
+    assert {name for name in OF_MODULE if not isinstance(getattr(nn, name, None), type)} == {"PeriodicModule"}
 
 
 def test_copies_are_independent_and_gradients_are_the_same():

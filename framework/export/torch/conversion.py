@@ -30,9 +30,9 @@ def to_torch(model: Sequential) -> Any:
     """A torch.nn.Sequential of the same layers with copies of the parameters, on the CPU and in evaluation mode.
 
     Linear, Embedding, LayerNorm, Dropout, Softmax, Flatten and the activations become the module of that name,
-    PeriodicEmbedding one of this package, and a sequence of layers a Sequential. After an Embedding there is a Flatten, because that of PyTorch
-    gives a further axis; it takes integer codes. `safetensors.torch.save_file(fs.to_torch(model).state_dict(), path)` writes
-    the weights for others.
+    PeriodicEmbedding one of this package, and a sequence of layers a Sequential. After an Embedding there is a Flatten, because
+    that of PyTorch gives a further axis; it takes integer codes.
+    `safetensors.torch.save_file(fs.to_torch(model).state_dict(), path)` writes the weights for others.
 
     Args: model – initialised.
     Returns: the module; its outputs are those of `model(x)`, such as logits.

@@ -74,7 +74,7 @@ PAIRS = (
         {"weight": "alpha"},
     ),
     Pair(
-        PeriodicEmbedding, "PeriodicEmbedding",
+        PeriodicEmbedding, "PeriodicModule",
         lambda layer: {name: getattr(layer, name) for name in PeriodicEmbedding.setting_names},
         lambda module: {name: getattr(module, name) for name in PeriodicEmbedding.setting_names},
         {"weight": "weight", "bias": "bias", "frequency": "frequency"},

@@ -11,7 +11,7 @@ from ...optional import require
 torch: Any = require("torch", "torch", "PeriodicEmbedding as a module")
 
 
-class PeriodicEmbedding(torch.nn.Module):  # type: ignore[misc]
+class PeriodicModule(torch.nn.Module):  # type: ignore[misc]
     """See fs.PeriodicEmbedding, whose parameters it has, in the same layout.
 
     Args: as there; the deviation is kept for the way back.
