@@ -9,6 +9,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from threadpoolctl import threadpool_limits
 
 # What most users have, whatever else is installed here; tests/unit/executors/test_blas.py looks at the others.
 os.environ.setdefault("FUSEDSTEP_BLAS", "numpy")
@@ -78,3 +79,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """The tests themselves stay until the end: nothing is gained by searching thousands of them for garbage again and again."""
     gc.collect()
     gc.freeze()
+    if int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")) > 1:
+        # A thread of OpenBLAS that waits for one without a processor takes a thousand times longer than its product. This is
+        # not passed on to processes that tests start, and what tests threads of BLAS starts one, or sets their number.
+        threadpool_limits(1, "blas")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
+
+import pytest
 
 
 def pairwise(*axes: Sequence[Any]) -> list[tuple[Any, ...]]:
@@ -25,3 +27,12 @@ def pairwise(*axes: Sequence[Any]) -> list[tuple[Any, ...]]:
         left -= pairs(best)
         chosen.append(tuple(axis[k] for axis, k in zip(axes, best, strict=True)))
     return chosen
+
+
+def pairs_of(*axes: Collection[Any]) -> list[Any]:
+    """Cases for `pytest.mark.parametrize`: those of `pairwise`; the others of the whole product are marked exhaustive."""
+    values = [list(axis) for axis in axes]
+    chosen = pairwise(*(range(len(axis)) for axis in values))
+    rest = set(itertools.product(*(range(len(axis)) for axis in values))).difference(chosen)
+    cases = [(case, ()) for case in chosen] + [(case, pytest.mark.exhaustive) for case in sorted(rest)]
+    return [pytest.param(*(axis[k] for axis, k in zip(values, case, strict=True)), marks=marks) for case, marks in cases]

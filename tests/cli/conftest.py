@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import csv
+import functools
 import gzip
 import struct
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from typer import testing
 from typer.testing import CliRunner
 
 from fusedstep.framework.cli.application import app
+
+built = functools.cache(testing._get_command)
+"""Typer's runner builds all commands anew for each call, which takes longer than most of the calls."""
 
 
 @dataclass
@@ -33,6 +38,7 @@ def call(tmp_path, monkeypatch):
     """Runs a command in an empty folder; no backend is chosen from outside."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("FUSEDSTEP_BACKEND", raising=False)
+    monkeypatch.setattr(testing, "_get_command", built)
 
     def run(*arguments):
         result = CliRunner().invoke(app, [str(a) for a in arguments])

@@ -25,10 +25,27 @@ def weights(path):
     return {name: values.tobytes() for name, values in load_file(path).items()}
 
 
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    """Runs a command, once, where nothing ends it: its folder and its output."""
+    done = {}
+
+    def run(*arguments):
+        if arguments not in done:
+            folder = tmp_path_factory.mktemp("uninterrupted")
+            process = started(folder, *arguments)
+            out, err = process.communicate(timeout=60)
+            assert process.returncode == 0, err
+            done[arguments] = folder, out
+        return done[arguments]
+
+    return run
+
+
 @pytest.mark.skipif(os.name != "posix", reason="sends signals")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGKILL])
-def test_ended_by_a_signal_and_resumed(number, call, tmp_path):
-    assert call(*TRAIN, "-o", "whole.safetensors").code == 0
+def test_ended_by_a_signal_and_resumed(number, call, uninterrupted, tmp_path):
+    whole, _ = uninterrupted(*TRAIN, "-o", "whole.safetensors")
     process = started(tmp_path, *TRAIN, *FOLDER, "-o", "part.safetensors")
     while not list((tmp_path / "runs").glob("step-*")) and process.poll() is None:
         time.sleep(0.01)
@@ -42,7 +59,7 @@ def test_ended_by_a_signal_and_resumed(number, call, tmp_path):
     assert not (tmp_path / "part.safetensors").exists()
     answer = call(*TRAIN, *FOLDER, "--resume", "-o", "part.safetensors")
     assert answer.code == 0, answer
-    assert weights(tmp_path / "part.safetensors") == weights(tmp_path / "whole.safetensors")
+    assert weights(tmp_path / "part.safetensors") == weights(whole / "whole.safetensors")
 
 
 def test_resume_after_a_search_of_the_rate(call, tmp_path):
@@ -86,11 +103,10 @@ def test_other_data_and_damage(call, refused, tmp_path):
 
 @pytest.mark.skipif(os.name != "posix", reason="sends signals")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_a_search_ended_by_a_signal_and_resumed(number, call, tmp_path):
+def test_a_search_ended_by_a_signal_and_resumed(number, call, uninterrupted, tmp_path):
     pytest.importorskip("optuna")
     search = ["search", "digits", "--trials", "3", "--epochs", "8", "--backend", "numpy"]
-    whole = call(*search)
-    assert whole.code == 0
+    _, whole = uninterrupted(*search)
     process = started(tmp_path, *search, *FOLDER)
     while not list((tmp_path / "runs").glob("trial-2/*/step-*")) and process.poll() is None:
         time.sleep(0.01)
@@ -104,7 +120,7 @@ def test_a_search_ended_by_a_signal_and_resumed(number, call, tmp_path):
     answer = call(*search, *FOLDER, "--resume")
     assert answer.code == 0, answer
     assert f"Resuming after the 1 finished trials in {os.path.join('runs', 'search.journal')}." in answer.flat
-    lines = whole.out.splitlines()
+    lines = whole.splitlines()
     assert answer.out.splitlines()[-4:] == lines[-4:]  # trials 2 and 3, the best, and its command
     assert not list((tmp_path / "runs").glob("trial-*"))
 

@@ -134,7 +134,7 @@ def test_c12_search_goes_on_from_its_storage_and_prints_a_command_that_works(cal
     assert notes["results"]["validation"]["loss"] == pytest.approx(best, rel=0.01)
 
 
-@pytest.mark.parametrize("storage", ["search.db", "search.journal"])
+@pytest.mark.parametrize("storage", ["search.db", pytest.param("search.journal", marks=pytest.mark.exhaustive)])
 def test_c12_two_workers_share_a_search(storage, tmp_path):
     pytest.importorskip("optuna")
     command = (sys.executable, "-P", "-m", "fusedstep", "search", "wine", "--trials", "6", "--epochs", "3", "--width", "4-8",

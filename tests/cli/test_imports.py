@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from pyarrow import csv, feather, parquet
 
 NEVER = {"torch", "jax", "sklearn", "matplotlib", "pandas", "pyarrow", "optuna", "joblib", "numba.cuda", "scipy.stats",
          "scipy.special", "scipy.optimize", "fusedstep.framework.search", "fusedstep.framework.second_order",
@@ -69,22 +70,26 @@ def test_where_no_device_is_to_be_expected_none_is_looked_for(command, folder, m
         pytest.skip("there is a driver")
 
 
-@pytest.mark.parametrize("kind", ["csv", "parquet", "feather"])
-def test_predictions_of_tables_need_neither_pandas_nor_scikit_learn(kind, tmp_path):
-    """PyArrow imports pandas, where it is installed, in many conversions from and to Python and NumPy."""
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    """A folder with a model of a table, t.safetensors, and new rows in each format."""
+    path = tmp_path_factory.mktemp("table")
     lines = [f"{k % 7 or 'NA'},{k * 1.5},{'ab'[k % 2]},{'true' if k % 3 else 'false'},2024-01-{k % 28 + 1:02},{'yn'[k % 2]}"
              for k in range(60)]  # fmt: skip
-    (tmp_path / "t.csv").write_text("\n".join(["n,x,t,b,d,y", *lines]) + "\n")
-    modules("train t.csv --target y --epochs 1 --backend numpy", tmp_path)
-    (tmp_path / "new.csv").write_text("\n".join(["n,x,t,b,d", *(line[:-2] for line in lines), ",,,,"]) + "\n")
-    if kind != "csv":
-        write = (
-            "import pyarrow.csv, pyarrow.parquet, pyarrow.feather; t = pyarrow.csv.read_csv('new.csv', "
-            "convert_options=pyarrow.csv.ConvertOptions(strings_can_be_null=True)); pyarrow.parquet.write_table(t, "
-            "'new.parquet'); pyarrow.feather.write_feather(t, 'new.feather')"
-        )
-        subprocess.run([sys.executable, "-c", write], cwd=tmp_path, check=True)
-    imported = modules(f"predict t.safetensors new.{kind} --backend numpy -o new.out.csv", tmp_path)
+    (path / "t.csv").write_text("\n".join(["n,x,t,b,d,y", *lines]) + "\n")
+    modules("train t.csv --target y --epochs 1 --backend numpy", path)
+    (path / "new.csv").write_text("\n".join(["n,x,t,b,d", *(line[:-2] for line in lines), ",,,,"]) + "\n")
+    options = csv.ConvertOptions(strings_can_be_null=True)
+    rows = csv.read_csv(path / "new.csv", convert_options=options)
+    parquet.write_table(rows, path / "new.parquet")
+    feather.write_feather(rows, path / "new.feather")
+    return path
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "feather"])
+def test_predictions_of_tables_need_neither_pandas_nor_scikit_learn(kind, table):
+    """PyArrow imports pandas, where it is installed, in many conversions from and to Python and NumPy."""
+    imported = modules(f"predict t.safetensors new.{kind} --backend numpy -o {kind}.out.csv", table)
     assert "pyarrow" in imported
     assert not imported & {"pandas", "polars", "narwhals", "sklearn", "scipy"}
-    assert len((tmp_path / "new.out.csv").read_text().splitlines()) == 62
+    assert len((table / f"{kind}.out.csv").read_text().splitlines()) == 62

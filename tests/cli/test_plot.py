@@ -7,13 +7,19 @@ import sys
 import numpy as np
 import pytest
 
+import fusedstep as fs
+
 pytest.importorskip("matplotlib")
 QUICK = ("--backend", "numpy", "--epochs", "3")
 
 
 def test_d1_d2_d4_train_writes_figures(call, tmp_path):
-    answer = call("train", "iris", *QUICK, "--plot", "new/figures")
+    assert call("train", "iris", *QUICK, "-o", "plain.safetensors").code == 0
+    answer = call("train", "iris", *QUICK, "-o", "plotted.safetensors", "--plot", "new/figures")
     assert answer.code == 0, answer
+    plain, plotted = (fs.load(tmp_path / f"{name}.safetensors").parameters() for name in ("plain", "plotted"))
+    for name, values in plain.items():
+        np.testing.assert_array_equal(values, plotted[name], err_msg="the training is the same with figures")
     folder = tmp_path / "new" / "figures"
     assert {p.name for p in folder.iterdir()} == {
         "curves.png", "layers.png", "surface.png", "confusion.png", "calibration.png"
@@ -36,16 +42,6 @@ def test_d5_two_columns_give_decision_regions(call, tmp_path):
     answer = call("train", "two.csv", "--target", "larger", *QUICK, "--plot", "figures", "--plot-format", "svg")
     assert answer.code == 0, answer
     assert (tmp_path / "figures" / "regions.svg").stat().st_size > 1000
-
-
-def test_the_training_is_the_same_with_figures(call, tmp_path):
-    import fusedstep as fs
-
-    for name, options in (("a", ()), ("b", ("--plot", "figures"))):
-        assert call("train", "iris", *QUICK, "-o", f"{name}.safetensors", *options).code == 0
-    first, second = (fs.load(tmp_path / f"{name}.safetensors").parameters() for name in ("a", "b"))
-    for name, values in first.items():
-        np.testing.assert_array_equal(values, second[name])
 
 
 def test_figures_that_cannot_be_written_are_refused_before_training(refused, tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -83,12 +84,14 @@ def unreadable(folder: Path) -> list[str]:
     return found
 
 
-def crash(backend: str, kills: int, seed: int, folder: Path, most_per_training: int = 4) -> Report:
+def crash(
+    backend: str, kills: int, seed: int, folder: Path, most_per_training: int = 4, kinds: Sequence[str] = KINDS
+) -> Report:
     """Kills trainings on a backend so many times, and lets each end after some kills."""
     rng, report, whole = random.Random(seed), Report(), {}
     number = 0
     while report.kills < kills:
-        kind = KINDS[number % len(KINDS)]
+        kind = kinds[number % len(kinds)]
         if kind not in whole:
             result = folder / f"{backend}-{kind}.json"
             process = start(kind, backend, "none", result)

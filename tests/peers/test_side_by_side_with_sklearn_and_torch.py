@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -37,8 +38,9 @@ def _lines(code: str) -> int:
 def _run(code: str, folder: Path) -> str:
     (folder / "program.py").write_text(code)
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "program.py"], capture_output=True, text=True, cwd=folder, timeout=300, check=False
-    )
+        [sys.executable, "-W", "ignore", "program.py"], capture_output=True, text=True, cwd=folder, timeout=300, check=False,
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # several, on a busy machine, spin most of the time in scikit-learn
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -35,11 +35,7 @@ def run(*parts):
     assert done.returncode == 0, done.stderr
 
 
-def test_a_kernel_compiles_without_row_stack():
-    run(LIKE_2_5, COMPILED)
-
-
-def test_numpy_is_afterwards_as_it_was():
+def test_a_kernel_compiles_without_row_stack_and_numpy_is_afterwards_as_it_was():
     run(LIKE_2_5, COMPILED, 'assert not hasattr(np, "row_stack")')
 
 

@@ -90,9 +90,12 @@ def test_docstrings_are_laid_out_for_the_site() -> None:
     )
 
 
+TINY = {"networks": "32-16-4@8", "rounds": "1", "seconds": "0.01", "backends": "numpy"}
 LONG = {
-    "fusedstep bench": {"networks": "32-16-4@8", "rounds": "1", "seconds": "0.01"}, "fusedstep search": {"trials": "2"},
-}  # fmt: skip
+    "fusedstep bench --fit --predict --start": {**TINY, "peers": "sklearn"},
+    "fusedstep bench": TINY,
+    "fusedstep search": {"trials": "2"},
+}
 """Options of commands that take long as they stand; with --exhaustive they run as they are."""
 
 
@@ -103,12 +106,24 @@ def shortened(line: str) -> str:
     return line
 
 
-def test_commands_of_a_console_run(tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    blocks = re.findall(r"^```console\n(.*?)^```", "\n".join((ROOT / page).read_text() for page in PAGES), re.M | re.S)
-    lines = [line for block in blocks for line in re.findall(r"^\$ (.*?)(?:\s+#.*)?$", block, re.M)]
-    assert len(lines) >= 12
+def commands(page: str) -> list[str]:
+    """The lines of a page that are typed."""
+    blocks = re.findall(r"^```console\n(.*?)^```", (ROOT / page).read_text(), re.M | re.S)
+    return [line for block in blocks for line in re.findall(r"^\$ (.*?)(?:\s+#.*)?$", block, re.M)]
+
+
+COMMANDS = {page: lines for page in PAGES if (lines := commands(page))}
+
+
+def test_the_documents_have_commands() -> None:
+    assert sum(map(len, COMMANDS.values())) >= 12
+    assert "docs/command-line.md" in COMMANDS
+
+
+@pytest.mark.parametrize("page", COMMANDS)
+def test_commands_of_a_console_run(page: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    for line in lines:
+    for line in COMMANDS[page]:
         if not request.config.getoption("--exhaustive"):
             line = shortened(line)
         environment = {**os.environ, "PATH": path, "COLUMNS": "100"}
@@ -116,7 +131,8 @@ def test_commands_of_a_console_run(tmp_path: Path, request: pytest.FixtureReques
             ["bash", "-c", line], capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=300, check=False
         )
         assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
-    assert (tmp_path / "wine.csv").read_text().count("\n") == 179
+    if page == "docs/command-line.md":
+        assert (tmp_path / "wine.csv").read_text().count("\n") == 179
 
 
 def test_the_readme_fits_on_a_screen_and_links_to_what_exists() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from pairs import pairs_of
 
 from fusedstep.backends import backend
 from fusedstep.benchmarks.agreement import losses, objection, reference
@@ -22,9 +23,9 @@ def nothing(what):
     """Told what happens, and does not care."""
 
 
-@pytest.mark.parametrize("variant", ["plain", "full"])
-@pytest.mark.parametrize("precision", ["float32", "float64"])
-@pytest.mark.parametrize("name", ["numba", "numpy", *MODULES])
+@pytest.mark.parametrize(
+    ("name", "precision", "variant"), pairs_of(["numba", "numpy", *MODULES], ["float32", "float64"], ["plain", "full"])
+)
 @pytest.mark.filterwarnings("ignore")
 def test_losses_agree(name, precision, variant):
     problem = Problem(NETWORK, variant, precision, threads=2, dropout=0.0)

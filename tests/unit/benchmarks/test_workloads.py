@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from pairs import pairs_of
 
 from fusedstep.backends import backend
 from fusedstep.benchmarks import floor
@@ -45,11 +46,10 @@ NAMES = [(workload, name) for workload in ("fit", "predict") for name in ("numba
 
 
 @pytest.mark.row("F4")
-@pytest.mark.parametrize("variant", ["plain", "full"])
-@pytest.mark.parametrize("precision", ["float32", "float64"])
-@pytest.mark.parametrize(("workload", "name"), NAMES)
+@pytest.mark.parametrize(("contestant", "precision", "variant"), pairs_of(NAMES, ["float32", "float64"], ["plain", "full"]))
 @pytest.mark.filterwarnings("ignore")
-def test_losses_agree(workload, name, precision, variant):
+def test_losses_agree(contestant, precision, variant):
+    workload, name = contestant
     problem = small(workload, variant, precision).without_dropout()
     chosen = contender(name, workload)
     if chosen.refuses(problem):

@@ -84,8 +84,17 @@ def _resumed(caplog):
 
 
 @needs_signals
-@pytest.mark.parametrize("storage", [None, "search.db"])
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize(
+    ("number", "storage"),
+    [
+        (signal.SIGKILL, "search.db"),
+        (signal.SIGTERM, None),
+        (signal.SIGUSR1, None),
+        pytest.param(signal.SIGKILL, None, marks=pytest.mark.exhaustive),
+        pytest.param(signal.SIGTERM, "search.db", marks=pytest.mark.exhaustive),
+        pytest.param(signal.SIGUSR1, "search.db", marks=pytest.mark.exhaustive),
+    ],
+)
 def test_c12_a_search_ended_within_a_trial_goes_on_from_its_checkpoint(number, storage, found, start, tmp_path, caplog):
     runs = tmp_path / "runs"
     storage = storage and str(tmp_path / storage)

@@ -14,8 +14,15 @@ FEWEST = 55
 
 
 @pytest.mark.row("G1")
-@pytest.mark.parametrize("backend", ["numba", "numpy"])
-@pytest.mark.parametrize("estimator", [fs.MLPClassifier, fs.MLPRegressor])
+@pytest.mark.parametrize(
+    ("estimator", "backend"),
+    [
+        (fs.MLPClassifier, "numba"),
+        (fs.MLPRegressor, "numpy"),
+        pytest.param(fs.MLPClassifier, "numpy", marks=pytest.mark.exhaustive),
+        pytest.param(fs.MLPRegressor, "numba", marks=pytest.mark.exhaustive),
+    ],
+)
 def test_every_check_of_scikit_learn_passes(estimator, backend):
     results = check_estimator(estimator(backend=backend), on_skip=None, on_fail=None)
     by_status = {}

@@ -1,6 +1,7 @@
 """Bits that do not depend on the number of threads, on another run, or on company."""
 
 import threading
+from itertools import cycle
 
 import numpy as np
 import pytest
@@ -16,10 +17,15 @@ def minibatches(name, rows=ODD, dtype="float32"):
     return [batch_for(name, count, dtype, k) for k, count in enumerate(rows)]
 
 
-@pytest.mark.parametrize("name", ZOO)
-def test_a_deterministic_step_has_the_same_bits_with_any_number_of_threads(name):
+# One network for each number of threads; the other numbers with --exhaustive.
+IN_TURN = [pytest.param(name, (1, count), id=f"{name}-{count}") for name, count in zip(ZOO, cycle((2, 3, 5)), strict=False)]
+ALL_COUNTS = [pytest.param(name, (1, 2, 3, 5), id=name, marks=pytest.mark.exhaustive) for name in ZOO]
+
+
+@pytest.mark.parametrize(("name", "counts"), [*IN_TURN, *ALL_COUNTS])
+def test_a_deterministic_step_has_the_same_bits_with_any_number_of_threads(name, counts):
     results = []
-    for threads in (1, 2, 3, 5):
+    for threads in counts:
         fs.set_num_threads(threads)
         step = step_for(name, optimizer=ADAM, deterministic=True)
         results.append(train(step, minibatches(name)))

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from networks import ZOO, InterpretedStep, batch_for, kind_of_plan, plans, step_for, take
+from pairs import pairs_of
 
 import fusedstep as fs
 from fusedstep.backends import conformance
@@ -30,25 +31,23 @@ def agree(got, wanted, dtype, what):
     conformance.close(got[0], wanted[0], dtype, "loss", f"loss, {what}")
 
 
-@pytest.mark.parametrize("name", ZOO)
-def test_played_equals_numpy_and_interpreted(name, dtype):
-    for rows in ROWS:
-        x, y = batch_for(name, rows, dtype)
-        reference = take(step_for(name, dtype, "numpy", InterpretedStep), x, y)
-        assert np.abs(reference[1]).max() > 0.0
-        for threads in THREADS:
-            fs.set_num_threads(threads)
-            own, interpreted = step_for(name, dtype), step_for(name, dtype, kind=InterpretedStep)
-            got = take(own, x, y)
-            assert kind_of_plan(own) == "RowsPlan"
-            assert len(plans(own)[0].tapes) == max(1, min(threads, rows // 8))
-            agree(got, reference, dtype, f"{rows} rows, {threads} threads, against numpy")
-            other = take(interpreted, x, y)
-            assert kind_of_plan(interpreted) == "InterpretedPlan"
-            agree(got, other, dtype, f"{rows} rows, {threads} threads, against the interpreter")
-            again = take(own, x, y)
-            assert again[0] == got[0]
-            assert again[1].tobytes() == got[1].tobytes()
+@pytest.mark.parametrize(("name", "rows", "threads", "dtype"), pairs_of(ZOO, ROWS, THREADS, ["float32", "float64"]))
+def test_played_equals_numpy_and_interpreted(name, rows, threads, dtype):
+    x, y = batch_for(name, rows, dtype)
+    reference = take(step_for(name, dtype, "numpy", InterpretedStep), x, y)
+    assert np.abs(reference[1]).max() > 0.0
+    fs.set_num_threads(threads)
+    own, interpreted = step_for(name, dtype), step_for(name, dtype, kind=InterpretedStep)
+    got = take(own, x, y)
+    assert kind_of_plan(own) == "RowsPlan"
+    assert len(plans(own)[0].tapes) == max(1, min(threads, rows // 8))
+    agree(got, reference, dtype, "against numpy")
+    other = take(interpreted, x, y)
+    assert kind_of_plan(interpreted) == "InterpretedPlan"
+    agree(got, other, dtype, "against the interpreter")
+    again = take(own, x, y)
+    assert again[0] == got[0]
+    assert again[1].tobytes() == got[1].tobytes()
 
 
 @pytest.mark.parametrize("name", ZOO)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from networks import ZOO, InterpretedStep, batch_for, kind_of_plan, plans, step_for
+from pairs import pairs_of
 
 import fusedstep as fs
 from fusedstep.backends.conformance.tolerances import tolerance
@@ -19,16 +20,10 @@ EXECUTORS = {
 ROWS = 61
 
 
-@pytest.fixture(params=list(EXECUTORS))
-def how(request):
-    return EXECUTORS[request.param]
-
-
-@pytest.mark.parametrize("size", [1, 9, 32, 60])
-@pytest.mark.parametrize("name", list(ZOO))
+@pytest.mark.parametrize(("name", "size", "how"), pairs_of(ZOO, [1, 9, 32, 60], EXECUTORS))
 def test_f5_pieces_add_up_to_the_gradient_of_the_whole_in_float64(name, size, how) -> None:
     fs.set_num_threads(3)
-    whole, cut = step_for(name, "float64", **how), step_for(name, "float64", **how)
+    whole, cut = (step_for(name, "float64", **EXECUTORS[how]) for _ in range(2))
     x, y = batch_for(name, ROWS, "float64")
     inputs, targets = whole.prepare(x, y)
     whole.gradient[...] = 0.0
@@ -51,14 +46,15 @@ OPTIMIZERS = {
 }
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("optimizer", list(OPTIMIZERS))
+TRAINED = ("layer norm, gelu, smoothing", "gelu tanh, class weights", "noise, residual", "relu, dropout, labels")
+
+
 @pytest.mark.parametrize(
-    "name", ["layer norm, gelu, smoothing", "gelu tanh, class weights", "noise, residual", "relu, dropout, labels"]
+    ("name", "optimizer", "dtype", "how"), pairs_of(TRAINED, OPTIMIZERS, ["float64", "float32"], EXECUTORS)
 )
 def test_f5_training_in_pieces_is_training(name, optimizer, dtype, how) -> None:
-    whole = step_for(name, dtype, optimizer=OPTIMIZERS[optimizer](), **how)
-    cut = step_for(name, dtype, optimizer=OPTIMIZERS[optimizer](), micro_batch=13, **how)
+    whole = step_for(name, dtype, optimizer=OPTIMIZERS[optimizer](), **EXECUTORS[how])
+    cut = step_for(name, dtype, optimizer=OPTIMIZERS[optimizer](), micro_batch=13, **EXECUTORS[how])
     for number in range(6):
         x, y = batch_for(name, 50, dtype, number)
         wanted, found = float(whole(x, y)), float(cut(x, y))

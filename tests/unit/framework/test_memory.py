@@ -4,16 +4,16 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from pairs import pairs_of
 
 import fusedstep as fs
 
+SHAPES = [((200, 300, 300, 10), 512), ((64, 400, 10), 2048), ((300, 256, 256, 50), 48), ((2000, 32, 10), 2048)]
 
-@pytest.mark.parametrize("deterministic", [False, True])
-@pytest.mark.parametrize("name", ["numpy", "numba"])
-@pytest.mark.parametrize(
-    ("widths", "rows"), [((200, 300, 300, 10), 512), ((64, 400, 10), 2048), ((300, 256, 256, 50), 48), ((2000, 32, 10), 2048)]
-)
-def test_memory_by_formula_is_what_is_taken(name, widths, rows, deterministic):
+
+@pytest.mark.parametrize(("shape", "name", "deterministic"), pairs_of(SHAPES, ["numpy", "numba"], [False, True]))
+def test_memory_by_formula_is_what_is_taken(shape, name, deterministic):
+    widths, rows = shape
     rng = np.random.default_rng(0)
     x = rng.standard_normal((rows, widths[0])).astype(np.float32)
     y = rng.integers(0, widths[-1], rows).astype(np.int32)

@@ -15,8 +15,8 @@ from fusedstep.kernels import vocabulary
 from fusedstep.kernels.formula import Formula
 from fusedstep.kernels.formulas.mathematics import SINGLE_PRECISION, erf_rational, sine_of_turns
 
-STRIDE = 257
-"""Every 257th bit pattern of float32: 16.7 million numbers, prime to the patterns of mantissas."""
+STRIDES = [1031, pytest.param(257, marks=pytest.mark.exhaustive)]
+"""Every 1031st bit pattern of float32: 4.2 million numbers, prime to the patterns of mantissas; or 16.7 million."""
 SMALLEST_NORMAL = np.float32(1.17549435e-38)
 LIBRARY_ERF = np.frompyfunc(math.erf, 1, 1)
 
@@ -29,16 +29,16 @@ def compiled(word, values):
     return out
 
 
-@pytest.fixture(scope="module")
-def all_finite():
+@pytest.fixture(scope="module", params=STRIDES)
+def all_finite(request):
     """The strided sweep."""
-    patterns = np.arange(0, 2**32, STRIDE, dtype=np.uint64).astype(np.uint32).view(np.float32)
+    patterns = np.arange(0, 2**32, request.param, dtype=np.uint64).astype(np.uint32).view(np.float32)
     return patterns[np.isfinite(patterns)]
 
 
 def with_dense(sweep, low, high, keep):
-    """The sweep with two million more numbers where the function bends, as far as `keep` accepts them."""
-    more = np.random.default_rng(0).uniform(low, high, 2_000_000).astype(np.float32)
+    """The sweep with half a million more numbers where the function bends, as far as `keep` accepts them."""
+    more = np.random.default_rng(0).uniform(low, high, 500_000).astype(np.float32)
     values = np.concatenate([sweep, more])
     return values[keep(values)]
 
@@ -68,7 +68,7 @@ def test_exp(all_finite):
 def test_exp_outside(all_finite):
     below = all_finite[all_finite < np.float32(-87.31)]
     above = all_finite[all_finite > np.float32(88.723)]
-    assert below.size > 1e6
+    assert below.size > 1e5
     assert (compiled("exp", below) == 0.0).all()
     assert (compiled("exp", above) == np.inf).all()
 
@@ -97,8 +97,7 @@ def test_tanh(all_finite):
 
 
 def test_erf(all_finite):
-    values = with_dense(all_finite[::16], -5.0, 5.0, np.isfinite)[-1_500_000:]
-    values = np.concatenate([values, all_finite[::64]])
+    values = with_dense(all_finite[::16], -5.0, 5.0, np.isfinite)
     error = np.abs(compiled("erf", values) - LIBRARY_ERF(values.astype(np.float64)).astype(np.float64))
     print(f"erf: absolute error {error.max():.3e}")
     assert error.max() < 7e-7

@@ -5,6 +5,8 @@ The references follow the papers and the notes, not the code: no fused scalars, 
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from optimizer_cases import NOT_PROXIMAL, REFERENCES, adam_moments, muon, schedule_free_adamw
@@ -33,6 +35,15 @@ AROUND = {
         ),
     },
 }  # fmt: skip
+
+
+BACKENDS_FOR = {
+    **{around: [backend] for around, backend in zip(AROUND, itertools.cycle(("base", "numpy")), strict=False)},
+    "plain": ["base", "numba"],
+    "all": ["numpy", "numba"],
+    "all, proximal, groups": BACKENDS,
+}
+"""Compiling takes long: numba runs the rule alone and the two fullest settings. The others share the rest."""
 
 
 def group_settings(name, around):
@@ -132,9 +143,7 @@ def test_reference(row, around, bench):
     expected = reference_run(bench.first, bench.gradients, arguments["lr"], rule, settings, AROUND[around])
     moved = max(np.abs(expected[-1][n] - bench.first[n]).max() for n in expected[-1])
     assert moved > 0.02
-    # Compiling takes half a second a kernel: the compiled backend sees the rule alone and the two fullest settings.
-    compiled = around in ("plain", "all", "all, proximal, groups")
-    for backend in BACKENDS if compiled else BACKENDS[:2]:
+    for backend in BACKENDS_FOR[around]:
         history, _ = bench.run(OPTIMIZERS[name](**arguments | AROUND[around]), backend, bench.gradients)
         require_same(history, expected, f"{label(row)}, {around}, on {backend}")
 
