@@ -237,6 +237,7 @@ def run_rows(backend: Backend, rows: int, width: int, dtype: str) -> None:
                 both("grouped_matmul", {"out": derivative}, features, weight, "out", accumulate)
                 both("grouped_matmul_weight", {"out": weight}, features, derivative, "out", accumulate)
             both("grouped_matmul_input", {"out": features}, derivative, weight, "out")
+            both("repeat_labels", {"out": np.zeros(3 * rows, np.int32)}, labels, "out")
             both("beside", {"out": normal(rows, 2 + derivative.shape[1])}, x, np.array([width - 1, 0], "i4"), derivative, "out")
         coded, table, size = lookups(generator, x)
         lookup = {"out": np.ones((rows, len(table)), dtype)}

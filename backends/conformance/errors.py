@@ -70,6 +70,7 @@ ROW_CALLS: dict[str, tuple[Any, ...]] = {
     "grouped_matmul_input": (_R, ("real", (6, 3)), _PARTS),
     "grouped_matmul_weight": (_PARTS, _R, ("real", (6, 3))),
     "beside": (_R, ("int32", (3,)), _R, _PARTS),
+    "repeat_labels": (_L, ("int32", (12,))),
     "embed": (_R, _R, _W, ("int32", (3, 4)), _R),
     "embed_backward": (_R, _R, ("int32", (3, 4)), _W),
 }

@@ -279,6 +279,14 @@ def columns(backend: Backend, sizes: Sizes, dtype: str) -> None:
         _gives(backend, "sum_columns", (dy, transposed, _blank(dtype, rows, width)), "sum", out=wanted)
 
 
+@check("rows", times=(1, 3))
+def repeated_labels(backend: Backend, sizes: Sizes, times: int) -> None:
+    """Each label several times, next to each other."""
+    for rows, classes in sizes.matrices:
+        y, out = labels(rows, classes), np.full(rows * times, -1, np.int32)
+        _gives(backend, "repeat_labels", (y, out), "bits", out=np.repeat(y, times))
+
+
 @check("rows", dtype=REALS)
 def embeddings(backend: Backend, sizes: Sizes, dtype: str) -> None:
     """Rows by code, equal to one-hot rows times the matrix, beside copied columns; NaN where a code is none; the gradient."""

@@ -552,6 +552,14 @@ def beside(x, table, z, out):
             out[i, count + j] = z[i, j]
 
 
+def repeat_labels(labels, out):
+    count = labels.shape[0]
+    times = out.shape[0] // max(count, 1)
+    for i in range(count):
+        for k in range(times):
+            out[i * times + k] = labels[i]
+
+
 def argmax(x, out):
     rows, width = x.shape
     for i in range(rows):
@@ -709,8 +717,8 @@ def _kind(name: str, dtype: np.dtype[Any]) -> Kind:
         return scalar_of(dtype)
     if name == "one double":
         return F64
-    if name in ("labels", "table"):
-        return ArrayOf(np.dtype(np.int32), 1 if name == "labels" else 2, False)
+    if name.endswith(("labels", "table")):
+        return ArrayOf(np.dtype(np.int32), 2 if name == "table" else 1, name.startswith("written"))
     if name == "double":
         return ArrayOf(np.dtype(np.float64), 1, True)
     if name == "count":

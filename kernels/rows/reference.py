@@ -20,6 +20,7 @@ from .operation import (
     Table,
     Vector,
     Winners,
+    WrittenLabels,
     WrittenMatrix,
     WrittenVector,
     WrittenWinners,
@@ -398,3 +399,10 @@ def beside(xp: Any, x: Matrix, table: Labels, z: Matrix, out: WrittenMatrix) -> 
     Args: x [B, d]; table – int32 [n]; z [B, e]; out [B, n + e].
     """
     out[...] = xp.concat([xp.take(x, table, axis=1), z], axis=1)
+
+
+@row_operation
+def repeat_labels(xp: Any, labels: Labels, out: WrittenLabels) -> None:
+    """out[i m + k] = labels[i] for k < m: each label so many times as `out` is longer."""
+    times = out.shape[0] // max(1, labels.shape[0])
+    out[...] = xp.reshape(xp.reshape(labels, (-1, 1)) + xp.zeros((1, times), dtype=labels.dtype), (-1,))

@@ -24,6 +24,7 @@ from ...targets.handwritten import Weighted
 from . import columns, hinge, softmax
 from .compiled import SIGNATURES, kernel
 from .embedding import embed_backward
+from .labels import repeat_labels
 from .normalization import layer_norm, layer_norm_columns, layer_norm_input
 from .sums import column_sum, grouped_matmul_weight, limit_norm
 
@@ -233,6 +234,12 @@ def _multi_class_hinge(
     run(function, rows, width, (scores, labels, factor, losses, gradient, *row_weights), device.launch)
 
 
+def _repeat_labels(device: Device, labels: Any, out: Any) -> None:
+    """Each label several times; the kernel is the same for all types of reals, because it reads none."""
+    if out.size:
+        device.launch(kernel(repeat_labels, "float32"), flat_geometry(out.shape[0]), (labels, out))
+
+
 ROWS: dict[str, Callable[..., Any]] = {
     "softmax": _each(softmax.softmax),
     "softmax_cross_entropy": _softmax_cross_entropy,
@@ -246,6 +253,7 @@ ROWS: dict[str, Callable[..., Any]] = {
     **{function.__name__: _each(function, of) for function, of in columns.WORK.items()},
     "grouped_matmul": _grouped_matmul,
     "grouped_matmul_weight": _grouped_matmul_weight,
+    "repeat_labels": _repeat_labels,
 }
 """Operation -> function that launches it; takes a Device and the arguments of the reference."""
 
