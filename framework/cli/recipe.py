@@ -36,7 +36,7 @@ class Recipe:
     Args: hidden – widths of the hidden layers; activation; dropout – fraction that is dropped; optimizer – class name; lr,
         weight_decay, clip_norm – its settings; batch_size – rows, None for all; epochs – at most; patience – epochs without a
         better validation loss before training ends, 0 for never; max_steps – minibatches at most, None for no limit; schedule –
-        of the learning rate, as text, None for a constant one.
+        of the learning rate, as text, None for a constant one; ensemble – networks that are trained together.
     """
 
     hidden: tuple[int, ...]
@@ -51,6 +51,7 @@ class Recipe:
     clip_norm: float | None = None
     max_steps: int | None = None
     schedule: str | None = None
+    ensemble: int = 1
 
     def make_optimizer(self) -> Optimizer:
         """The optimiser; raises HyperparameterError for invalid settings."""
@@ -233,7 +234,7 @@ def check(given: dict[str, Any]) -> None:
         )
     if dropout is not None and not 0.0 <= dropout < 1.0:
         raise HyperparameterError(f"--dropout: expected a fraction in [0, 1); got {dropout}; 0.5 drops half of the units")
-    for name, smallest in (("epochs", 1), ("batch_size", 1), ("patience", 0), ("max_steps", 1)):
+    for name, smallest in (("epochs", 1), ("batch_size", 1), ("patience", 0), ("max_steps", 1), ("ensemble", 1)):
         value = given.get(name)
         if value is not None and value < smallest:
             raise HyperparameterError(f"--{name.replace('_', '-')}: expected a whole number >= {smallest}; got {value}")

@@ -89,6 +89,8 @@ class Reporter:
         if coded:
             widths = f"{coded} column{'s' * (coded > 1)} embedded, {widths}"
         hidden = f", {recipe.activation}, dropout {recipe.dropout:g}" if recipe.hidden else ", a linear model"
+        if recipe.ensemble > 1:
+            hidden += f", {recipe.ensemble} networks in one"
         size = "all rows" if recipe.batch_size is None else f"minibatches of {recipe.batch_size}"
         self.console.print(f"Network: {widths}{hidden}; {trained.model.arena.count:,} parameters")
         balanced = ", balanced classes" if trained.class_weight is not None else ""

@@ -258,9 +258,10 @@ def new_step(
     """A step on a new network built by the recipe; rejects a network that is too large."""
     coded = data.preprocessor.categories
     embedded = sum(codes * embedding_width(codes) for codes in coded.values())
-    require_size(layer_widths(data, recipe.hidden), embedded)
+    *_, last, outputs = layer_widths(data, recipe.hidden)
+    require_size(layer_widths(data, recipe.hidden), embedded + (recipe.ensemble - 1) * last * outputs)
     widths = [data.preprocessor.width, *recipe.hidden, data.preprocessor.outputs]
-    model = mlp(widths, recipe.activation, recipe.dropout, categories=coded)
+    model = mlp(widths, recipe.activation, recipe.dropout, categories=coded, n_ensemble=recipe.ensemble)
     loss = loss_of(data, class_weight)
     return TrainStep(model, loss, recipe.make_optimizer(), seed, backend, precision, micro_batch=micro_batch)
 

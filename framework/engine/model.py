@@ -80,7 +80,7 @@ class Sequential(Sequence, SuggestsAttributes, public=False):
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
-        if name == "head":
+        if name == "head" and value is not None:
             averages = [layer for layer in self.layers if not isinstance(layer, Softmax)][-1:]
             if averages and isinstance(averages[0], EnsembleMean):
                 averages[0].head = value
@@ -501,9 +501,10 @@ def mlp(
 ) -> Sequential:
     """A multi-layer perceptron: Linear, [LayerNorm], activation, [Dropout] for each hidden width, then Linear.
 
-    With categories, ColumnEmbeddings comes first: columns of codes are replaced by rows of learned matrices. With n_ensemble = k,
-    k such networks are trained together, each with a loss of its own, and share the weights of their hidden layers
-    (EnsembleLinear); the last layer of each is its own. The model predicts the mean of their probabilities, or of their numbers.
+    With categories, ColumnEmbeddings comes first: columns of codes are replaced by rows of learned matrices.
+
+    With n_ensemble = k, k such networks are trained together, each with a loss of its own. They share the weights of the hidden
+    layers (EnsembleLinear), and the last layer of each is its own. The model predicts the mean of their probabilities or numbers.
 
     Args: widths – columns of the input, of each hidden layer, and of the output; activation – name of one of
         ACTIVATION_LAYERS, default "relu"; dropout – fraction of the hidden units to drop, default 0; layer_norm – whether

@@ -1,7 +1,7 @@
 """The computation of a step: the layers of a model that training needs, followed by the loss.
 
-When a step is created, this file decides whether the loss is computed together with the last Linear layer, and whether it is that
-of each member of an ensemble.
+When a step is created, this file decides whether the loss is computed together with the last Linear layer, and whether it is
+that of each member of an ensemble.
 """
 
 from __future__ import annotations

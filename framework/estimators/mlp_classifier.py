@@ -32,12 +32,13 @@ class MLPClassifier(ClassifierMixin, MLPEstimator):  # type: ignore[misc]
         RandomState, or None; tol, n_iter_no_change – training ends when the loss was not smaller by more than tol for so many
         epochs; verbose – whether to show a progress bar; warm_start – whether fit goes on from the parameters of the last fit;
         early_stopping – whether the loss of validation_fraction of the rows, which are not trained on, decides instead, and the
-        parameters of the best epoch are restored; dropout – fraction of the hidden units to drop; backend – name, or None for
-        the one in use; precision – "auto": float32 in minibatches; float64 where fit has all rows in one batch, and in
-        predictions, which then do not depend on the rows beside them; or that of both, as in fs.TrainStep; class_weight –
-        {label: weight}, "balanced" for n / (k n_label), or None; callbacks – of fs.Trainer; encoder – "auto": numbers are
-        standardised, tables with text, dates or missing values are encoded by fs.TableEncoder; a transformer such as
-        fs.TableEncoder(); or None for X as it is.
+        parameters of the best epoch are restored; dropout – fraction of the hidden units to drop; n_ensemble – number of
+        networks that share most weights, are trained together, and predict the mean of their probabilities (of the regressor:
+        of their numbers), as in fs.mlp; backend – name, or None for the one in use; precision – "auto": float32 in minibatches;
+        float64 where fit has all rows in one batch, and in predictions, which then do not depend on the rows beside them; or
+        that of both, as in fs.TrainStep; class_weight – {label: weight}, "balanced" for n / (k n_label), or None; callbacks –
+        of fs.Trainer; encoder – "auto": numbers are standardised, tables with text, dates or missing values are encoded by
+        fs.TableEncoder; a transformer such as fs.TableEncoder(); or None for X as it is.
     Attributes, once fitted: classes_ – sorted labels; model_ – the fs.Sequential, of encoded features; encoder_; history_ – the
         fs.History of the last fit; loss_curve_ – the loss of each epoch; best_loss_; n_iter_ – epochs; n_outputs_ – of the
         network; n_features_in_, feature_names_in_ – of X.
@@ -67,6 +68,7 @@ class MLPClassifier(ClassifierMixin, MLPEstimator):  # type: ignore[misc]
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
         dropout: float = 0.0,
+        n_ensemble: int = 1,
         backend: Any = None,
         precision: str = "auto",
         class_weight: Any = None,
@@ -78,7 +80,7 @@ class MLPClassifier(ClassifierMixin, MLPEstimator):  # type: ignore[misc]
             batch_size=batch_size, learning_rate_init=learning_rate_init, schedule=schedule, max_iter=max_iter,
             shuffle=shuffle, random_state=random_state, tol=tol, verbose=verbose, warm_start=warm_start,
             early_stopping=early_stopping, validation_fraction=validation_fraction, n_iter_no_change=n_iter_no_change,
-            dropout=dropout, backend=backend, precision=precision, callbacks=callbacks, encoder=encoder,
+            dropout=dropout, n_ensemble=n_ensemble, backend=backend, precision=precision, callbacks=callbacks, encoder=encoder,
         )  # fmt: skip
         self.class_weight = class_weight
 

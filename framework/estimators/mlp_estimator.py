@@ -60,6 +60,7 @@ class MLPEstimator(Exportable, BaseEstimator):  # type: ignore[misc]
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 10,
         dropout: float = 0.0,
+        n_ensemble: int = 1,
         backend: Any = None,
         precision: str = "auto",
         callbacks: Any = None,
@@ -82,6 +83,7 @@ class MLPEstimator(Exportable, BaseEstimator):  # type: ignore[misc]
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
         self.dropout = dropout
+        self.n_ensemble = n_ensemble
         self.backend = backend
         self.precision = precision
         self.callbacks = callbacks
@@ -248,7 +250,10 @@ class MLPEstimator(Exportable, BaseEstimator):  # type: ignore[misc]
         dropout = real(self.dropout, "dropout", 0.0, 1.0, "[)", "pass the fraction of the units to drop, such as 0.1")
         categories = self.encoder_.categories_ if isinstance(self.encoder_, TableEncoder) else None
         widths = [inputs, *widths, self.n_outputs_]
-        return mlp(widths, activation, dropout, weight_init="glorot_uniform", categories=categories)  # as in scikit-learn
+        init = "glorot_uniform"  # as in scikit-learn
+        made = mlp(widths, activation, dropout, weight_init=init, categories=categories, n_ensemble=self.n_ensemble)
+        made.head = self._loss().head
+        return made
 
     def _optimizer(self, counted: float) -> Optimizer:
         """The optimiser of a name, or the given one; counted – rows or weights of a minibatch."""

@@ -155,7 +155,7 @@ class EnsembleLinear(_MembersLinear):
         tape.push(x, scaled, z)
         return y
 
-    def backward(self, dy: Array, tape: Tape, needs_input: bool = True) -> Array | None:
+    def backward(self, dy: Array, tape: Tape, needs_input: bool = True) -> Array | None:  # noqa: ARG002
         """Writes the gradients of all parameters to the tape; returns dx."""
         x, scaled, z = tape.pop()
         backend = tape.backend

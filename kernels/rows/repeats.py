@@ -1,5 +1,5 @@
-"""Index tables of repeated columns: those of embeddings of numbers, of which each is repeated once for each of its features while
-the others are copied, and those of ensembles, where all columns together are repeated once for each member.
+"""Index tables of repeated columns: those of embeddings of numbers, of which each is repeated once for each of its features
+while the others are copied, and those of ensembles, where all columns together are repeated once for each member.
 
 `take_columns` makes them, and `sum_columns` is the way back. The columns [columns, m] of an embedding stand side by side.
 """

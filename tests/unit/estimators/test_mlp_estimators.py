@@ -27,7 +27,7 @@ def test_settings_have_the_names_and_defaults_of_scikit_learn():
     both = set(ours) & set(theirs)
     assert len(both) >= 14
     assert {name: ours[name] for name in both} == {name: theirs[name] for name in both}
-    own = {"optimizer", "dropout", "schedule", "backend", "precision", "class_weight", "callbacks", "encoder"}
+    own = {"optimizer", "dropout", "n_ensemble", "schedule", "backend", "precision", "class_weight", "callbacks", "encoder"}
     assert set(ours) - both == own
     assert set(ours) - set(fs.MLPRegressor().get_params()) == {"class_weight"}
     assert is_classifier(fs.MLPClassifier())
