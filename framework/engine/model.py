@@ -503,8 +503,9 @@ def mlp(
 
     With categories, ColumnEmbeddings comes first: columns of codes are replaced by rows of learned matrices.
 
-    With n_ensemble = k, k such networks are trained together, each with a loss of its own. They share the weights of the hidden
-    layers (EnsembleLinear), and the last layer of each is its own. The model predicts the mean of their probabilities or numbers.
+    With n_ensemble = k, k such networks are trained together, each with a loss of its own. They share the weights of the
+    hidden layers (EnsembleLinear); each has a last layer of its own. The model predicts the mean of their probabilities or
+    numbers.
 
     Args: widths – columns of the input, of each hidden layer, and of the output; activation – name of one of
         ACTIVATION_LAYERS, default "relu"; dropout – fraction of the hidden units to drop, default 0; layer_norm – whether
