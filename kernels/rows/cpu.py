@@ -25,6 +25,8 @@ real = float
 f64 = float
 i64 = int
 BLOCK_ROWS = 128  # rows that are summed in the kernel's own precision before they are added to the total
+LEAST_INNER = 32
+"""Rows of the weight of a group from which on BLAS libraries are faster than `grouped_matmul`, unless it has one column."""
 
 
 # mypy: disallow-untyped-defs=False, disallow-untyped-calls=False
@@ -488,6 +490,13 @@ def grouped_matmul_input(dy, weight, dx):
     rows, width = dx.shape
     wide = weight.shape[1]
     size = width * wide // dy.shape[1]
+    if wide == 1:  # neighbours in memory, so that a vector of them is computed at a time
+        for i in range(rows):
+            for j in range(dy.shape[1]):
+                value = dy[i, j]
+                for k in range(j * size, (j + 1) * size):
+                    dx[i, k] = value * weight[k, 0]
+        return
     for i in range(rows):
         for k in range(width):
             first = k // size * wide
@@ -665,11 +674,33 @@ def _embed_backward(backend: Any, dy: Any, x: Any, table: Any, out: Any, accumul
 
 
 def _grouped_matmul(backend: Any, x: Any, weight: Any, out: Any, accumulate: bool = False) -> None:
-    backend.run(grouped_matmul, x, weight, out, int(accumulate))
+    groups = _products(out, weight)
+    for rows, columns in groups:
+        backend.matmul(x[:, rows], weight[rows], out[:, columns], accumulate=accumulate)
+    if not groups:
+        backend.run(grouped_matmul, x, weight, out, int(accumulate))
+
+
+def _grouped_matmul_input(backend: Any, dy: Any, weight: Any, dx: Any) -> None:
+    groups = _products(dy, weight)
+    for rows, columns in groups:
+        backend.matmul(dy[:, columns], weight[rows], dx[:, rows], transpose_b=True)
+    if not groups:
+        backend.run(grouped_matmul_input, dy, weight, dx)
 
 
 def _grouped_matmul_weight(backend: Any, x: Any, dy: Any, dweight: Any, accumulate: bool = True) -> None:
-    backend.run(grouped_matmul_weight, x, dy, dweight, int(accumulate))
+    groups = _products(dy, dweight)
+    for rows, columns in groups:
+        backend.matmul(x[:, rows], dy[:, columns], dweight[rows], transpose_a=True, accumulate=accumulate)
+    if not groups:
+        backend.run(grouped_matmul_weight, x, dy, dweight, int(accumulate))
+
+
+def _products(out: Any, weight: Any) -> list[tuple[slice, slice]]:
+    """The rows of the weight and the columns of `out` of each group, where a product of a BLAS library is faster; else none."""
+    groups = reference.groups(out, weight)
+    return groups if weight.shape[1] > 1 and len(weight) >= LEAST_INNER * len(groups) else []
 
 
 _KERNELS = {name: globals()[name] for name in reference.ROWS}
@@ -683,6 +714,7 @@ ROWS: dict[str, Callable[..., None]] = {
     "column_sum": _column_sum,
     "embed_backward": _embed_backward,
     "grouped_matmul": _grouped_matmul,
+    "grouped_matmul_input": _grouped_matmul_input,
     "grouped_matmul_weight": _grouped_matmul_weight,
 }
 """Operation -> what runs it, on a backend and the arguments of the reference."""

@@ -355,7 +355,7 @@ def embed_backward(
     _put(out, xp.where(xp.take(owner, first, axis=0) == own, sums, xp.zeros_like(sums)), accumulate)
 
 
-def _groups(out: Array, weight: Array) -> list[tuple[slice, slice]]:
+def groups(out: Array, weight: Array) -> list[tuple[slice, slice]]:
     """(columns of the input, which are rows of the weight, and columns of the output) of each group."""
     wide = weight.shape[1]
     count = out.shape[1] // wide
@@ -369,21 +369,21 @@ def grouped_matmul(xp: Any, x: Matrix, weight: Matrix, out: WrittenMatrix, accum
 
     Args: x [B, g m], the columns of a group side by side; weight [g m, w], its groups below each other; out [B, g w].
     """
-    for rows, columns in _groups(out, weight):
+    for rows, columns in groups(out, weight):
         _put_at(out, columns, xp.matmul(x[:, rows], weight[rows, :]), accumulate)
 
 
 @row_operation
 def grouped_matmul_input(xp: Any, dy: Matrix, weight: Matrix, dx: WrittenMatrix) -> None:
     """dx_g = dy_g weight_g^T: the gradient of `grouped_matmul` with respect to x."""
-    for rows, columns in _groups(dy, weight):
+    for rows, columns in groups(dy, weight):
         _put_at(dx, rows, xp.matmul(dy[:, columns], weight[rows, :].T), accumulate=False)
 
 
 @row_operation
 def grouped_matmul_weight(xp: Any, x: Matrix, dy: Matrix, dweight: WrittenMatrix, accumulate: Flag = True) -> None:
     """dweight_g += x_g^T dy_g: the gradient with respect to the weight; see `column_sum` for `accumulate`."""
-    for rows, columns in _groups(dy, dweight):
+    for rows, columns in groups(dy, dweight):
         product = xp.matmul(x[:, rows].T, dy[:, columns])
         dweight[rows, :] = dweight[rows, :] + product if accumulate else product
 
