@@ -159,19 +159,17 @@ class EnsembleLinear(_MembersLinear):
         """Writes the gradients of all parameters to the tape; returns dx."""
         x, scaled, z = tape.pop()
         backend = tape.backend
-        tape.sum_rows(dy, self.bias)
-        dz = self._unscaled(dy, z, self.scale_out, tape)
+        dz = self._unscaled(dy, z, self.scale_out, tape.gradient(self.bias)[0], tape)
         gradient, again = tape.gradient(self.weight)
         backend.matmul(self._rows(scaled, tape), self._rows(dz, tape), gradient, transpose_a=True, accumulate=again)
         du = tape.empty(x.shape)
         backend.matmul(self._rows(dz, tape), tape.parameter(self.weight), self._rows(du, tape), transpose_b=True)
-        return self._unscaled(du, x, self.scale_in, tape)
+        return self._unscaled(du, x, self.scale_in, tape.empty(self.scale_in.shape), tape)
 
-    def _unscaled(self, dy: Array, x: Array, scale: Parameter, tape: Tape) -> Array:
-        """dx for y = x scale; writes the gradient of the scale."""
-        dx, summed = tape.empty(dy.shape), tape.empty(dy.shape)
-        tape.backend.map(formulas.times_backward, (dx, summed), dy, x, tape.parameter(scale))
-        tape.sum_rows(summed, scale)
+    def _unscaled(self, dy: Array, x: Array, scale: Parameter, offset: Array, tape: Tape) -> Array:
+        """dx for y = x scale + offset; writes the gradient of the scale to the tape, and that of the offset to its array."""
+        dx, (gradient, again) = tape.empty(dy.shape), tape.gradient(scale)
+        tape.backend.rows("scale_columns_backward", dy, x, tape.parameter(scale), dx, gradient, offset, again)
         return dx
 
     def jvp(self, x: Array, dx: Array | None, tape: Tape) -> tuple[Array, Array]:

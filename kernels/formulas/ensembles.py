@@ -13,12 +13,6 @@ SMALLEST_MEAN = 1e-30
 
 
 @formula
-def times_backward(dy: Each, x: Each, scale: Row) -> tuple[Each, Each]:
-    """(dx, dy x) for y = x scale; the column sums of the second are d scale."""
-    return dy * scale, dy * x
-
-
-@formula
 def times_tangent(dx: Each, x: Each, scale: Row, dscale: Row) -> Each:
     """dx scale + x dscale for y = x scale."""
     return dx * scale + x * dscale

@@ -213,6 +213,24 @@ def layer_norm_backward(dy, x, gain, mean, scale, dx, dgain, doffset):
             doffset[j] += offset_part[j]
 
 
+def scale_columns_backward(dy, x, factor, dx, dfactor, doffset):
+    rows, width = x.shape
+    factor_part = np.zeros(width, factor.dtype)
+    offset_part = np.zeros(width, factor.dtype)
+    for start in range(0, rows, BLOCK_ROWS):
+        factor_part[:] = real(0.0)
+        offset_part[:] = real(0.0)
+        for i in range(start, min(rows, start + BLOCK_ROWS)):
+            for j in range(width):
+                derivative = dy[i, j]
+                factor_part[j] += derivative * x[i, j]
+                offset_part[j] += derivative
+                dx[i, j] = derivative * factor[j]
+        for j in range(width):
+            dfactor[j] += factor_part[j]
+            doffset[j] += offset_part[j]
+
+
 def column_sum(x, out):
     rows, width = x.shape
     part = np.zeros(width, x.dtype)
@@ -669,6 +687,15 @@ def _layer_norm_backward(
     backend.run(layer_norm_backward, dy, x, gain, mean, scale, dx, dgain, doffset)
 
 
+def _scale_columns_backward(
+    backend: Any, dy: Any, x: Any, factor: Any, dx: Any, dfactor: Any, doffset: Any, accumulate: bool = True
+) -> None:
+    if not accumulate:
+        backend.fill(dfactor, 0.0)
+        backend.fill(doffset, 0.0)
+    backend.run(scale_columns_backward, dy, x, factor, dx, dfactor, doffset)
+
+
 def _embed_backward(backend: Any, dy: Any, x: Any, table: Any, out: Any, accumulate: bool = True) -> None:
     backend.run(embed_backward, dy, x, table, out, 0, out.shape[0], int(accumulate))
 
@@ -711,6 +738,7 @@ ROWS: dict[str, Callable[..., None]] = {
     "focal_loss": _focal_loss,
     "multi_class_hinge": _multi_class_hinge,
     "layer_norm_backward": _layer_norm_backward,
+    "scale_columns_backward": _scale_columns_backward,
     "column_sum": _column_sum,
     "embed_backward": _embed_backward,
     "grouped_matmul": _grouped_matmul,

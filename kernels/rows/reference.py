@@ -198,6 +198,20 @@ def layer_norm_backward(
 
 
 @row_operation
+def scale_columns_backward(
+    xp: Any, dy: Matrix, x: Matrix, factor: Vector, dx: WrittenMatrix, dfactor: WrittenVector, doffset: WrittenVector,
+    accumulate: Flag = True,
+) -> None:  # fmt: skip
+    """dx = dy factor, dfactor += sum dy x, doffset += sum dy: the gradients of y = x factor + offset, one of both per column.
+
+    Args: accumulate – whether the two sums over rows are added to what their arrays hold, or take its place.
+    """
+    _put(dfactor, xp.sum(dy * x, axis=0), accumulate)
+    _put(doffset, xp.sum(dy, axis=0), accumulate)
+    dx[...] = dy * factor
+
+
+@row_operation
 def column_sum(xp: Any, x: Matrix, out: WrittenVector, accumulate: Flag = True) -> None:
     """out += the sum of x [B, d] over its rows; without `accumulate` it takes the place of what is there."""
     _put(out, xp.sum(x, axis=0), accumulate)
