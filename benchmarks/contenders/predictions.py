@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import cycle
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 
+from ...framework.engine.model import Sequential
+from ...framework.export.onnx.model_file import export_onnx
+from ...framework.layers.softmax import Softmax
 from ..agreement import surprise
-from ..problem import LAYER_NORM_EPSILON, Problem
+from ..problem import Problem
 from ..team import blas_threads
 from ..timing import Prepared
 from .base import Contender, Missing
@@ -78,9 +83,7 @@ class SklearnPredict(Sklearn):
 
 
 class OnnxRuntime(Contender):
-    """`InferenceSession.run` on the processor, of a graph of Gemm, Relu and Softmax (in the full variant also
-    LayerNormalization and Gelu), with all optimisations of the graph.
-    """
+    """`InferenceSession.run` on the processor, of the file that `export_onnx` writes, with all optimisations of the graph."""
 
     name: ClassVar[str] = "onnxruntime"
     needs: ClassVar[tuple[tuple[str, str], ...]] = (("onnxruntime", "onnxruntime"), ("onnx", "onnx"))
@@ -90,47 +93,16 @@ class OnnxRuntime(Contender):
         return None if problem.precision == "float32" else Missing("its kernels are written for float32")
 
     def prepare(self, problem: Problem) -> Prepared:
-        """The session, with the common start as constants of the graph."""
+        """The session of the network with the common start, and a Softmax behind it."""
         import onnxruntime
 
+        model = Sequential(*make_model(problem).layers, Softmax())
+        model.initialize(problem.seed, "numpy", problem.dtype)
+        set_parameters(model, problem)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.log_severity_level = problem.threads, 3
-        session = onnxruntime.InferenceSession(onnx_model(problem), options, providers=["CPUExecutionProvider"])
+        with TemporaryDirectory() as folder:
+            export_onnx(model, path := Path(folder) / "network.onnx")
+            session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         predict = lambda x: session.run(None, {"x": x})[0]  # noqa: E731
         return _prepared(problem, predict, lambda: blas_threads(problem.threads))
-
-
-def onnx_model(problem: Problem) -> bytes:
-    """The graph of a problem's network, from x [B, d] to probabilities, with its common start."""
-    from onnx import TensorProto, helper, numpy_helper
-
-    nodes: list[Any] = []
-    constants: list[Any] = []
-    last = len(problem.start) - 1
-
-    def node(kind: str, source: str, target: str, *given: tuple[str, Array], **attributes: Any) -> str:
-        constants.extend(numpy_helper.from_array(value, name) for name, value in given)
-        nodes.append(helper.make_node(kind, [source, *(name for name, _ in given)], [target], **attributes))
-        return target
-
-    name = "x"
-    for k, (weights, biases) in enumerate(problem.start):
-        name = node("Gemm", name, f"z{k}", (f"w{k}", weights), (f"b{k}", biases))
-        if k == last:
-            name = node("Softmax", name, "p", axis=1)
-        elif problem.full:
-            gain, offset = biases * 0 + 1, biases * 0
-            name = node(
-                "LayerNormalization", name, f"n{k}", (f"g{k}", gain), (f"o{k}", offset), axis=1, epsilon=LAYER_NORM_EPSILON
-            )
-            name = node("Gelu", name, f"a{k}")
-        else:
-            name = node("Relu", name, f"a{k}")
-    ends = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["B", width])
-        for name, width in zip(("x", "p"), (problem.network.widths[0], problem.network.widths[-1]), strict=True)
-    ]
-    graph = helper.make_graph(nodes, "mlp", ends[:1], ends[1:], constants)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
-    serialized: bytes = model.SerializeToString()
-    return serialized

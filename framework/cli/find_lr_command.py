@@ -9,34 +9,18 @@ from typing import Annotated
 from typer import Option
 
 from . import options as shared
+from .data_options import DataOptions
 
 
 @dataclass(frozen=True)
-class FindLrOptions:
+class FindLrOptions(DataOptions):
     """The options; None if the default depends on the number of training rows, or if the option is off."""
 
-    source: shared.Source
-    target: shared.Target = None
-    labels: shared.Labels = None
-    validation: shared.ValidationFile = None
-    test: shared.TestFile = None
-    text: shared.Text = None
-    number: shared.Number = None
-    drop: shared.Drop = None
-    missing: shared.Missing = None
-    delimiter: shared.Delimiter = None
-    encoding: shared.Encoding = None
-    decimal: shared.Decimal = None
-    header: shared.Header = None
-    max_unpacked: shared.MaxUnpacked = None
-    task: shared.TaskName = None
-    group: shared.Group = None
-    time: shared.Time = None
-    weight: shared.Weight = None
     hidden: shared.Hidden = None
     activation: shared.Activation = None
     optimizer: shared.Optimizer = None
     batch_size: shared.BatchSize = None
+    class_weight: shared.ClassWeight = None
     sweep: Annotated[
         bool, Option("--sweep", help="One short training run with increasing rate, instead of one run per rate.")
     ] = False
@@ -64,11 +48,11 @@ def find_lr(options: FindLrOptions) -> None:
     from ..export.output_paths import require_writable
     from ..settings import whole
     from .console import new_console
-    from .recipe import choices, recipe_for
+    from .recipe import choices, parse_class_weight, recipe_for
     from .report import Reporter
     from .training import few_threads, new_step, prepare, read, search_rate
 
-    given, plot = choices(options), options.plot
+    given, plot, class_weight = choices(options), options.plot, parse_class_weight(options.class_weight)
     whole(options.rate_epochs, "--epochs")
     backend = find_backend(options.backend)
     if plot is not None:
@@ -82,7 +66,7 @@ def find_lr(options: FindLrOptions) -> None:
     report.data(data)
     report.backend(backend, options.backend)
     recipe = recipe_for(len(data.parts["training"]), data.task, "validation" in data.parts, **given)
-    step = new_step(data, recipe, options.seed, backend, options.precision)
+    step = new_step(data, recipe, options.seed, backend, options.precision, class_weight=class_weight)
     with few_threads(data, recipe.hidden, recipe.batch_size, backend):
         found = search_rate(step, data, recipe, options.rate_epochs, options.sweep)
     console = new_console()

@@ -39,85 +39,7 @@ Precision = Annotated[
 FullPrecision = Annotated[str, typer.Option(metavar="NAME", help="float32 or float64.")]
 Seed = Annotated[int, typer.Option(help="Seed for split, weights, dropout and shuffles.")]
 
-# Data
-Source = Annotated[
-    str,
-    typer.Argument(
-        help="A bundled set (digits, iris, wine, breast_cancer, diabetes), a file (CSV, Parquet, Feather, NPY, NPZ, IDX, "
-        "svmlight), or a folder of files such as train-….parquet and test-….parquet.",
-        show_default=False,
-    ),
-]
-Target = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="COLUMN",
-        help="Name of the target column; required for CSV, Parquet, Feather. Repeatable: numbers, or labels of two values.",
-        show_default=False,
-    ),
-]
-Group = Annotated[
-    str | None,
-    typer.Option(
-        metavar="COLUMN",
-        help="Column whose groups, such as patients, stay together: no group is in two parts. It is no input.",
-        show_default=False,
-    ),
-]
-Time = Annotated[
-    str | None,
-    typer.Option(
-        metavar="COLUMN",
-        help="Column of dates or numbers: the test part is the latest, the validation part the latest before. It is no input.",
-        show_default=False,
-    ),
-]
-Weight = Annotated[
-    str | None,
-    typer.Option(
-        metavar="COLUMN",
-        help="Column of numbers >= 0: how much each row counts, in training and in all results. It is no input.",
-        show_default=False,
-    ),
-]
-Labels = Annotated[Path | None, typer.Option(help="File with the labels of an IDX or NPY source.")]
-Text = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--text", metavar="COLUMN", help="Take a column as text, such as postcodes. Repeatable.", show_default=False
-    ),
-]
-Number = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--number", metavar="COLUMN", help="Take a column as numbers; other cells are missing. Repeatable.", show_default=False
-    ),
-]
-Drop = Annotated[
-    list[str] | None, typer.Option("--drop", metavar="COLUMN", help="Leave out a column. Repeatable.", show_default=False)
-]
-Missing = Annotated[
-    str | None,
-    typer.Option(
-        "--missing",
-        metavar="CELLS",
-        help='Cells that mean "no value" instead of the usual ones (NA, N/A, null, ?, - and others), such as "-999,none"; '
-        'with + before the first, in addition to them: "+-999".',
-        show_default=False,
-    ),
-]
-ValidationFile = Annotated[
-    str | None,
-    typer.Option(
-        "--validation", metavar="FILE", help="File of the format of SOURCE used for early stopping.", show_default=False
-    ),
-]
-TestFile = Annotated[
-    str | None,
-    typer.Option(
-        "--test", metavar="FILE", help="File of the format of SOURCE used only for the final test.", show_default=False
-    ),
-]
+# Data, also of `predict`; the others are in data_options.py
 Delimiter = Annotated[
     str | None,
     typer.Option(
@@ -151,14 +73,6 @@ MaxUnpacked = Annotated[
         show_default=False,
     ),
 ]
-TaskName = Annotated[
-    str | None,
-    typer.Option(
-        "--task",
-        metavar="TASK",
-        help="classification or regression. Default: classification for text or a few distinct integers, otherwise regression.",
-    ),
-]
 
 # The network and its training
 Hidden = Annotated[
@@ -166,6 +80,10 @@ Hidden = Annotated[
 ]
 Activation = Annotated[str | None, typer.Option(metavar="NAME", help=f"{ACTIVATIONS}.")]
 Optimizer = Annotated[str | None, typer.Option(metavar="NAME", help=f"{OPTIMIZERS}; case-insensitive.")]
+ClassWeight = Annotated[
+    str | None,
+    typer.Option(metavar="balanced", help="Rare classes count as much as frequent ones in the loss.", show_default=False),
+]
 BatchSize = Annotated[int | None, typer.Option(help="Rows per minibatch.")]
 
 # Checkpoints

@@ -12,6 +12,7 @@ import typer
 from typer import Option
 
 from . import options as shared
+from .data_options import DataOptions, data_options
 from .declared import command_line
 from .train_options import TrainOptions
 
@@ -20,26 +21,9 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class SearchOptions:
+class SearchOptions(DataOptions):
     """The options; None for the default search space, or if the option is off."""
 
-    source: shared.Source
-    target: shared.Target = None
-    labels: shared.Labels = None
-    validation: shared.ValidationFile = None
-    test: shared.TestFile = None
-    text: shared.Text = None
-    number: shared.Number = None
-    drop: shared.Drop = None
-    missing: shared.Missing = None
-    delimiter: shared.Delimiter = None
-    encoding: shared.Encoding = None
-    decimal: shared.Decimal = None
-    header: shared.Header = None
-    max_unpacked: shared.MaxUnpacked = None
-    task: shared.TaskName = None
-    group: shared.Group = None
-    time: shared.Time = None
     trials: Annotated[int, Option(help="Total number of candidates, of all workers and including those in the storage.")] = 20
     epochs: Annotated[int, Option(help="Epochs of each candidate that is not stopped early.")] = 20
     storage: Annotated[
@@ -60,6 +44,7 @@ class SearchOptions:
     batch_sizes: Annotated[str | None, Option(metavar="ROWS", help='Batch sizes to try, such as "32,128".')] = None
     layers: Annotated[str | None, Option(metavar="FROM-TO", help='Number of hidden layers, such as "1-3".')] = None
     width: Annotated[str | None, Option(metavar="FROM-TO", help='Units per hidden layer, such as "32-256".')] = None
+    class_weight: shared.ClassWeight = None
     seed: Annotated[int, Option(help="Seed for the search, the split, weights, dropout and shuffles.")] = 0
     backend: shared.BackendName = None
     precision: shared.Precision = "float32"
@@ -92,7 +77,7 @@ def search(options: SearchOptions) -> None:
     from ..training.checkpoint import Checkpoint
     from .checkpoint_notes import checkpoint_notes
     from .console import new_console
-    from .recipe import check_checkpoint
+    from .recipe import check_checkpoint, parse_class_weight
     from .report import Reporter
     from .training import few_threads, loss_of, prepare, read
 
@@ -100,6 +85,7 @@ def search(options: SearchOptions) -> None:
     whole(options.trials, "--trials")
     whole(options.epochs, "--epochs")
     check_checkpoint(options)
+    class_weight = parse_class_weight(options.class_weight)
     require("optuna", "search", "a hyperparameter search")
     backend, storage = find_backend(options.backend), options.storage
     report = Reporter(quiet=False)
@@ -132,10 +118,10 @@ def search(options: SearchOptions) -> None:
     with threads, _messages_of_workers(tell), checkpoint_notes(options.checkpoint):
         try:
             found = run(
-                part.x, part.y, (validation.x, validation.y), loss_of(data), space, options.trials, options.epochs, storage,
-                options.seed, outputs=data.preprocessor.outputs, report=finished, checkpoint=checkpoint,
-                resume="auto" if options.resume else None, categories=data.preprocessor.categories, backend=backend,
-                precision=options.precision,
+                part.x, part.y, (validation.x, validation.y, validation.weights), loss_of(data, class_weight), space,
+                options.trials, options.epochs, storage, options.seed, outputs=data.preprocessor.outputs, report=finished,
+                checkpoint=checkpoint, resume="auto" if options.resume else None, sample_weight=part.weights,
+                categories=data.preprocessor.categories, backend=backend, precision=options.precision,
             )  # fmt: skip
         except KeyboardInterrupt:
             if storage is None and checkpoint is None:
@@ -148,14 +134,10 @@ def search(options: SearchOptions) -> None:
         console.print(f"All trials were in {place} already; increase --trials to add more.", soft_wrap=True)
     console.print(f"[bold]Best of {len(found.trials)}:[/bold] {escape(described(best))}", soft_wrap=True)
     c = best.candidate
-    names = (
-        "source", "target", "labels", "validation", "test", "text", "number", "drop", "missing", "delimiter", "encoding",
-        "decimal", "header", "max_unpacked", "task", "group", "time", "epochs", "seed",
-    )  # fmt: skip
-    same = {name: getattr(options, name) for name in names}
     found_options = TrainOptions(
-        **same, hidden=",".join(map(str, c.hidden)) or "none", activation=c.activation, dropout=c.dropout,
-        optimizer=c.optimizer, lr=c.lr, weight_decay=c.weight_decay, batch_size=c.batch_size, schedule=c.schedule,
+        **data_options(options), class_weight=options.class_weight, epochs=options.epochs, seed=options.seed,
+        hidden=",".join(map(str, c.hidden)) or "none", activation=c.activation, dropout=c.dropout, optimizer=c.optimizer,
+        lr=c.lr, weight_decay=c.weight_decay, batch_size=c.batch_size, schedule=c.schedule,
     )  # fmt: skip
     console.print(f"Train it: {escape(command_line('train', found_options))}", soft_wrap=True)
 

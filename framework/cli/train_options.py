@@ -9,9 +9,9 @@ from typing import Annotated
 from typer import Option
 
 from . import options as shared
+from .data_options import DATA, DataOptions
 from .declared import Panel
 
-DATA = Panel("Data")
 NETWORK = Panel("Network (defaults depend on the size of the data, see above)")
 TRAINING = Panel("Training")
 CHECKPOINTS = Panel("Checkpoints")
@@ -19,34 +19,14 @@ RUN = Panel("Backend and output")
 
 
 @dataclass(frozen=True)
-class TrainOptions:
+class TrainOptions(DataOptions):
     """The options; None if the default depends on the number of training rows, or if the option is off."""
 
-    source: shared.Source
-    target: Annotated[shared.Target, DATA] = None
-    labels: Annotated[shared.Labels, DATA] = None
-    text: Annotated[shared.Text, DATA] = None
-    number: Annotated[shared.Number, DATA] = None
-    drop: Annotated[shared.Drop, DATA] = None
-    missing: Annotated[shared.Missing, DATA] = None
-    delimiter: Annotated[shared.Delimiter, DATA] = None
-    encoding: Annotated[shared.Encoding, DATA] = None
-    decimal: Annotated[shared.Decimal, DATA] = None
-    header: Annotated[shared.Header, DATA] = None
     stream: Annotated[
         bool,
         DATA,
-        Option(
-            "--stream", help="Read minibatches from the file (Parquet, NPY, NPZ) instead of loading all features."
-        ),
+        Option("--stream", help="Read minibatches from the file (Parquet, NPY, NPZ) instead of loading all features."),
     ] = False
-    max_unpacked: Annotated[shared.MaxUnpacked, DATA] = None
-    task: Annotated[shared.TaskName, DATA] = None
-    group: Annotated[shared.Group, DATA] = None
-    time: Annotated[shared.Time, DATA] = None
-    weight: Annotated[shared.Weight, DATA] = None
-    validation: Annotated[shared.ValidationFile, DATA] = None
-    test: Annotated[shared.TestFile, DATA] = None
     test_share: Annotated[
         float | None,
         DATA,
@@ -95,11 +75,7 @@ class TrainOptions:
             help='How the learning rate changes, such as "step:factor=0.5,every=5", see above. Default: constant.',
         ),
     ] = None
-    class_weight: Annotated[
-        str | None,
-        TRAINING,
-        Option(metavar="balanced", help="Rare classes count as much as frequent ones in the loss.", show_default=False),
-    ] = None
+    class_weight: Annotated[shared.ClassWeight, TRAINING] = None
     find_lr: Annotated[
         bool,
         TRAINING,

@@ -47,6 +47,7 @@ from ..training.history import History
 from ..training.stopping import EarlyStopping, StopOnInterrupt
 from ..training.trainer import Trainer
 from .class_figures import ClassFigures, figures_of_classes
+from .data_options import DataOptions, data_options
 from .figures_by_target import figures_by_target
 from .recipe import (
     SMALLEST_VALIDATION,
@@ -150,14 +151,11 @@ class Trained:
     class_weight: str | None = None
 
 
-def read(options: Any) -> Dataset:
+def read(options: DataOptions) -> Dataset:
     """The data set that the options of a command describe."""
-    return load(
-        options.source, options.target, options.labels, options.text or (), getattr(options, "stream", False),
-        options.max_unpacked, options.number or (), options.drop or (), parse_missing(options.missing), options.task,
-        options.group, options.time, options.validation, options.test, options.delimiter, options.encoding, options.decimal,
-        options.header, getattr(options, "weight", None),
-    )  # fmt: skip
+    given = data_options(options)
+    given.update({name: given[name] or () for name in ("text", "number", "drop")}, missing=parse_missing(options.missing))
+    return load(**given, stream=getattr(options, "stream", False))
 
 
 def prepare(dataset: Dataset, task: str | None, fractions: tuple[float | None, float | None], seed: int) -> PreparedData:

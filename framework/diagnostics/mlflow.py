@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ...errors import OutputPathError
-from ..optional import require
 from ..suggestions import suggests_arguments
 from .tracker import Points, Tracker, settings_of
 
@@ -37,26 +36,19 @@ class MLflow(Tracker):
         fs.Trainer(step, callbacks=[fs.MLflow("digits", uri="sqlite:///mlflow.db")]).fit(x, y)
     """
 
+    _extra = "mlflow"
+
     def __init__(self, experiment: str, run: str | None = None, uri: str | None = None) -> None:
         super().__init__("experiment", experiment)
         self.experiment, self.run, self.uri = experiment, run, uri
-        self._library = require("mlflow", "mlflow", "fs.MLflow")
-        self._client: Any = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Without library and connection."""
-        return {**self.__dict__, "_client": None, "_library": None, "_is_open": False}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _library=require("mlflow", "mlflow", "fs.MLflow"))
 
     def _open(self, trainer: Trainer) -> None:
         try:
-            self._client = self._library.MlflowClient(tracking_uri=self.uri)
+            self._connection = self._library.MlflowClient(tracking_uri=self.uri)
             if self.run_id is None:
                 self.run_id = self._new_run(trainer)
             else:
-                self._client.set_terminated(self.run_id, "RUNNING")
+                self._connection.set_terminated(self.run_id, "RUNNING")
         except (self._library.MlflowException, OSError, ImportError) as error:
             uri = self.uri or self._library.get_tracking_uri()
             raise OutputPathError(
@@ -65,19 +57,18 @@ class MLflow(Tracker):
             ) from error
 
     def _new_run(self, trainer: Trainer) -> str:
-        known = self._client.get_experiment_by_name(self.experiment)
-        experiment = self._client.create_experiment(self.experiment) if known is None else known.experiment_id
-        identity: str = self._client.create_run(experiment, run_name=self.run).info.run_id
+        known = self._connection.get_experiment_by_name(self.experiment)
+        experiment = self._connection.create_experiment(self.experiment) if known is None else known.experiment_id
+        identity: str = self._connection.create_run(experiment, run_name=self.run).info.run_id
         for name, value in settings_of(trainer.step).items():
-            self._client.log_param(identity, name, f"{value!s:.{MOST_CHARACTERS}}")
+            self._connection.log_param(identity, name, f"{value!s:.{MOST_CHARACTERS}}")
         return identity
 
     def _write(self, points: Points) -> None:
         metric, now = self._library.entities.Metric, int(1000 * time.time())
         values = [metric(name, value, now, step) for step, row in points.items() for name, value in row.items()]
         for start in range(0, len(values), MOST_METRICS):
-            self._client.log_batch(self.run_id, values[start : start + MOST_METRICS])
+            self._connection.log_batch(self.run_id, values[start : start + MOST_METRICS])
 
     def _close(self, failed: bool) -> None:
-        self._client.set_terminated(self.run_id, "FAILED" if failed else "FINISHED")
-        self._client = None
+        self._connection.set_terminated(self.run_id, "FAILED" if failed else "FINISHED")

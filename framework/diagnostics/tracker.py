@@ -8,9 +8,10 @@ from __future__ import annotations
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...errors import HyperparameterError
+from ..optional import require
 from ..training.callbacks import Callback
 from .layer_statistics import QUANTITIES, LayerStatistics
 
@@ -25,8 +26,11 @@ Points = Mapping[int, Mapping[str, float]]
 class Tracker(Callback):
     """One run of an experiment tracker: opened at the first epoch, continued by further fits and after a resume.
 
-    A subclass defines `_open`, which sets `run_id`, `_write` and `_close`.
+    A subclass defines `_extra`, the name of the module and of its extra, `_open`, which sets `run_id` and
+    `_connection`, `_write` and `_close`.
     """
+
+    _extra: ClassVar[str]
 
     def __init__(self, what: str, name: str) -> None:
         if not isinstance(name, str) or not name:
@@ -34,9 +38,21 @@ class Tracker(Callback):
                 f"expected the name of the {what} for {type(self).__name__}; got {name!r}; give one such as 'first'"
             )
         self.run_id: str | None = None
+        self._library = self._imported()
+        self._connection: Any = None
         self._is_open = False
         self._written = 0
         self._before: BaseException | None = None
+
+    def _imported(self) -> Any:
+        return require(self._extra, self._extra, f"fs.{type(self).__name__}")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without library and connection."""
+        return {**self.__dict__, "_library": None, "_connection": None, "_is_open": False}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _library=self._imported())
 
     def on_fit_begin(self, trainer: Trainer) -> None:
         """Remembers after which step this fit begins."""
@@ -67,6 +83,7 @@ class Tracker(Callback):
         if self._is_open:
             self._is_open = False
             self._close(failed=sys.exception() is not self._before)
+            self._connection = None
         self._before = None
 
     def state(self) -> str | None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ...errors import OutputPathError
-from ..optional import require
 from ..settings import choice
 from ..suggestions import suggests_arguments
 from .tracker import Points, Tracker, settings_of
@@ -38,6 +37,8 @@ class WandB(Tracker):
         fs.Trainer(step, callbacks=[fs.WandB("digits", mode="offline")]).fit(x, y)
     """
 
+    _extra = "wandb"
+
     def __init__(
         self, project: str, run: str | None = None, mode: str | None = None, folder: str | os.PathLike[str] | None = None
     ) -> None:
@@ -45,21 +46,12 @@ class WandB(Tracker):
         self.project, self.run = project, run
         self.mode = None if mode is None else choice(mode, "mode", MODES)
         self.folder = None if folder is None else Path(folder)
-        self._library = require("wandb", "wandb", "fs.WandB")
-        self._run: Any = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Without library and connection."""
-        return {**self.__dict__, "_run": None, "_library": None, "_is_open": False}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _library=require("wandb", "wandb", "fs.WandB"))
 
     def _open(self, trainer: Trainer) -> None:
         try:
             if self.folder is not None:
                 self.folder.mkdir(parents=True, exist_ok=True)
-            self._run = self._library.init(
+            self._connection = self._library.init(
                 project=self.project, name=self.run, mode=self.mode, dir=None if self.folder is None else str(self.folder),
                 config=settings_of(trainer.step), id=self.run_id, resume=None if self.run_id is None else "allow",
                 reinit="create_new",
@@ -69,12 +61,11 @@ class WandB(Tracker):
                 f"expected a folder and a server of Weights & Biases that can be used; got {type(error).__name__} ({error}); "
                 "choose another folder, or mode='offline'"
             ) from error
-        self.run_id = self._run.id
+        self.run_id = self._connection.id
 
     def _write(self, points: Points) -> None:
         for step, row in points.items():
-            self._run.log(dict(row), step=step)
+            self._connection.log(dict(row), step=step)
 
     def _close(self, failed: bool) -> None:
-        self._run.finish(exit_code=int(failed))
-        self._run = None
+        self._connection.finish(exit_code=int(failed))

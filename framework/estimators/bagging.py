@@ -11,15 +11,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from ...backends import Backend
 from ...backends import backend as find_backend
 from ...backends.entries import column_names, with_columns
 from ...backends.threads import available_threads, single_threaded_blas, using_threads
-from ...errors import DtypeError, HyperparameterError, MixedBackends, ShapeError, StateError
+from ...errors import DtypeError, ExportError, HyperparameterError, MixedBackends, ShapeError, StateError
 from ..engine.minibatches import require_targets
 from ..engine.model import Sequential, require_seed
 from ..engine.precision import precision_of
 from ..engine.step import TrainStep
+from ..export.coded_network import Answer, Classes, CodedNetwork, Ensemble, Exportable, Flags, MatrixInput, Numbers, TwoClasses
 from ..losses import Loss
 from ..optimizers import Optimizer
 from ..optimizers.adaptive import Adam
@@ -37,7 +40,7 @@ COMBINE = ("average", "vote")
 
 
 @suggests_arguments
-class Bagging:
+class Bagging(Exportable):
     """k models, each trained on rows drawn with replacement; predictions are averaged or decided by vote.
 
     Args: models – a function that returns an uninitialised model for a number of input columns, or such a model, or a list of
@@ -317,6 +320,32 @@ class Bagging:
 
         loaded: Bagging = load_bagging(cls, path, find_backend(backend))
         return loaded
+
+    def coded_network(self) -> CodedNetwork:
+        """See Exportable."""
+        members, outputs = self._trained(), self._outputs()
+        names = self.feature_names
+        whole = [member.model.inputs for member in members if member.features is None]
+        columns = len(names) if names is not None else whole[0] if whole else None
+        seen = [(member.model, None if member.features is None else np.asarray(member.features)) for member in members]
+        return CodedNetwork(
+            Ensemble(seen, self.combine == "vote", names), MatrixInput(columns), {"": self._answer(members[0].model, outputs)}
+        )
+
+    def _answer(self, first: Sequential, outputs: int) -> Answer:
+        """What averaged scores stand for, for exporters; first – the model of a member."""
+        if self.head == "signs":
+            raise ExportError(
+                f"expected an ensemble whose members give probabilities or numbers; got signed scores of {self.loss!r}; train "
+                "with BinaryCrossEntropy, or export each member: fs.export_onnx(bagging.members[0].model, path)"
+            )
+        if self.head == "classes":
+            return Classes(np.arange(outputs))
+        if self.head == "binary":
+            return TwoClasses(np.arange(2), 0) if outputs == 1 else Flags("int32")
+        if first.target_ndim == 1 and outputs == 1:
+            return Numbers(0.0, 1.0, 0, "float32")
+        return Numbers(np.zeros(outputs), np.ones(outputs), None, "float32")
 
     def __repr__(self) -> str:
         return f"Bagging(members={self.count}, loss={self.loss!r}, combine={self.combine!r})"

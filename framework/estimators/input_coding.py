@@ -6,6 +6,7 @@ export/onnx/columns.py.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,8 @@ from ..tables.moments import weighted_moments
 
 NUMBERS = "biuf"
 """Kinds of NumPy's types of numbers."""
+FEW = 1 << 14
+"""Entries of an array that are checked faster here than by scikit-learn."""
 AUTO = "auto"
 """The setting `encoder` that selects by the data."""
 
@@ -92,6 +95,24 @@ def _numbers_of_frame(frame: Any) -> NDArray[Any] | None:
             return None
         columns.append(column)
     return np.column_stack(columns) if columns else np.zeros((len(table), 0))
+
+
+def has_columns(data: Any, width: int, names: NDArray[Any] | None) -> bool:
+    """Whether a frame has exactly these columns, or an array that many where there are no names.
+
+    Where this is false, scikit-learn decides, and says what is wrong.
+    """
+    if is_frame(data):
+        found = data.column_names if hasattr(type(data), "column_names") else data.columns
+        return names is not None and isinstance(found, Iterable) and list(found) == names.tolist()
+    return names is None and type(data) is np.ndarray and data.ndim == 2 and data.shape[1] == width
+
+
+def are_few_and_finite(numbers: Any) -> bool:
+    """Whether scikit-learn's check of an array would find nothing; for few rows it takes longer than the network."""
+    if type(numbers) is not np.ndarray or numbers.ndim != 2 or not 0 < numbers.size <= FEW:
+        return False
+    return numbers.dtype.kind in NUMBERS and bool(np.isfinite(numbers).all())
 
 
 def as_objects(data: Any) -> NDArray[Any]:

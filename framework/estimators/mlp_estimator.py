@@ -29,7 +29,16 @@ from ..tables.splits import split
 from ..training.history import History
 from ..training.stopping import EarlyStopping
 from ..training.trainer import Trainer
-from .input_coding import Standardizer, as_objects, coded_inputs, fit_encoder, is_transformer, numbers_of
+from .input_coding import (
+    Standardizer,
+    are_few_and_finite,
+    as_objects,
+    coded_inputs,
+    fit_encoder,
+    has_columns,
+    is_transformer,
+    numbers_of,
+)
 from .scikit_learn import BaseEstimator, utils, validation
 
 Weights = NDArray[np.float64] | None
@@ -294,16 +303,20 @@ class MLPEstimator(Exportable, BaseEstimator):  # type: ignore[misc]
         encoder = self.encoder if reset else self.encoder_
         only_numbers = encoder is None or isinstance(encoder, Standardizer)
         by_name = is_transformer(encoder) and not only_numbers and (reset or hasattr(encoder, "feature_names_in_"))
+        same = not reset and has_columns(X, self.n_features_in_, getattr(self, "feature_names_in_", None))
         found = X
         if not (by_name and is_frame(X)):
             numbers = numbers_of(X)
+            if same and are_few_and_finite(numbers):
+                return numbers
             if numbers is not None or only_numbers:  # scikit-learn names what is no number
                 finite = True if encoder is None else "allow-nan"
                 given = X if numbers is None else numbers
                 found = validation.check_array(given, ensure_all_finite=finite, estimator=self, input_name="X")
             elif not (reset and is_frame(X)):
                 found = as_objects(X)
-        validation.validate_data(self, X if is_frame(X) else found, reset=reset, skip_check_array=True)
+        if not same:
+            validation.validate_data(self, X if is_frame(X) else found, reset=reset, skip_check_array=True)
         return found
 
     def _encoded(self, features: Any) -> NDArray[Any]:

@@ -5,10 +5,11 @@ The encodings of columns are in tables/column_codings.py; how they are written i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+import numpy as np
 from numpy.typing import NDArray
 
 from ..engine.model import Sequential
@@ -30,9 +31,12 @@ class ColumnInputs:
 
 @dataclass(frozen=True)
 class MatrixInput:
-    """An input x [rows, columns] of numbers; codings – of its columns, all clipped or none; empty: x is used as it is."""
+    """An input x [rows, columns] of numbers.
 
-    columns: int
+    Args: columns – how many, None if unknown; codings – of them, all clipped or none; empty: x is used as it is.
+    """
+
+    columns: int | None
     codings: tuple[NumberCoding, ...] = ()
 
 
@@ -72,19 +76,32 @@ Answer: TypeAlias = Classes | TwoClasses | Flags | Numbers
 
 
 @dataclass(frozen=True, eq=False)
+class Ensemble:
+    """Networks of one input, whose probabilities or numbers are averaged.
+
+    Args: members – each network, and the numbers of the columns that it sees, None for all; votes – whether members count by
+        their answers, 1 for one label and 0 for others, instead of probabilities; feature_names – of the columns, or None.
+    """
+
+    members: Sequence[tuple[Sequential, NDArray[np.int64] | None]]
+    votes: bool = False
+    feature_names: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class CodedNetwork:
     """A network, what its input is made of, and what its outputs stand for.
 
-    Args: network; inputs; answers – end of the names of the outputs, such as "" or "_price", -> what they are.
+    Args: network – or several; inputs; answers – end of the names of the outputs, such as "" or "_price", -> what they are.
     """
 
-    network: Sequential
+    network: Sequential | Ensemble
     inputs: ColumnInputs | MatrixInput
     answers: Mapping[str, Answer]
 
 
 class Exportable:
-    """What `fs.export_onnx` takes beside a network: table models and estimators."""
+    """What `fs.export_onnx` takes beside a network: table models, estimators and ensembles."""
 
     def coded_network(self) -> CodedNetwork:
         """The network with the meaning of its inputs and outputs; for exporters."""

@@ -8,6 +8,9 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from ...backends import backend
+from ...kernels.formulas.activations import ACTIVATIONS
+
 Numbers = NDArray[np.float64]
 Form: TypeAlias = Literal["logits", "probabilities", "scores"]
 
@@ -85,17 +88,18 @@ def predictions(of: Predicted, outputs: NDArray[Any], targets: NDArray[Any], wei
 
 
 def softmax(y: Numbers) -> Numbers:
-    """e^y_k / sum e^y_j by row."""
-    powers = np.exp(y - y.max(axis=1, keepdims=True))
-    fractions: Numbers = powers / powers.sum(axis=1, keepdims=True)
-    return fractions
+    """Probabilities [N, K] of logits, by the row operation of the networks."""
+    out, host = np.empty_like(y), backend("numpy")
+    host.rows("softmax", y, out)
+    return out
 
 
 def sigmoid(y: Numbers) -> Numbers:
-    """1 / (1 + e^-y), without overflow."""
-    small = np.exp(-np.abs(y))
-    values: Numbers = np.where(y >= 0.0, 1.0, small) / (1.0 + small)
-    return values
+    """Probabilities of logits, by the formula of the networks."""
+    out, host = np.empty_like(y), backend("numpy")
+    with host.quiet():
+        host.map(ACTIVATIONS["sigmoid"].forward, out, y)
+    return out
 
 
 def mean(values: NDArray[Any], weights: Numbers | None) -> float:

@@ -24,7 +24,7 @@ from ..settings import whole
 from ..suggestions import suggests_arguments
 from ..training.callbacks import Callback
 from ..training.checkpoint import Checkpoint
-from ..training.trainer import Trainer
+from ..training.trainer import Trainer, of_validation
 from .candidate import Candidate, SearchSpace
 from .checkpoints import TrialCheckpoints
 from .result import SearchResult, SearchTrial
@@ -40,7 +40,7 @@ WORST = 1e300
 def search(
     x: Any,
     y: Any,
-    validation: tuple[Any, Any] | None = None,
+    validation: tuple[Any, Any] | tuple[Any, Any, Any] | None = None,
     loss: Loss | None = None,
     space: SearchSpace | None = None,
     trials: int = 20,
@@ -52,6 +52,7 @@ def search(
     report: Callable[[int, SearchTrial], None] | None = None,
     checkpoint: Checkpoint | None = None,
     resume: str | None = None,
+    sample_weight: Any = None,
     **options: Any,
 ) -> SearchResult:
     """Searches optimiser, learning rate, schedule, batch size and architecture for a small validation loss.
@@ -72,16 +73,16 @@ def search(
     there too, so one folder holds the search. SIGTERM and SIGUSR1 end the search with a checkpoint of the trial at hand.
     Checkpoints of finished trials are removed.
 
-    Args: x [N, d], y, validation – as in Trainer.fit, on the host; loss – default SoftmaxCrossEntropy for y of an integer type,
-        else MSE; space – default SearchSpace(); trials – total number, of all processes and including those in the storage;
-        epochs – per trial; storage – path of a file, created if it does not exist: a journal if it ends with .journal, for
-        several machines that share a folder, else an SQLite file, for processes of one machine; or the URL of a database, such
-        as "postgresql://user@host/name"; None to store nothing; seed – of the search, and of the weights and shuffles of every
-        trial; pruning – whether to stop poor candidates early; outputs – of the network, default from y; report – called after
-        each trial of this process with its number, counted from 1, and the trial; checkpoint – when and where trials are saved;
-        its folder may be shared by workers as a storage is; resume – "auto": goes on with the search in the folder of
-        `checkpoint`, or starts if there is none, as every worker of several should; None (default): starts; options –
-        categories of `mlp`, backend, precision and others of TrainStep.
+    Args: x [N, d], y, validation, sample_weight – as in Trainer.fit, on the host; loss – default SoftmaxCrossEntropy for y of
+        an integer type, else MSE; space – default SearchSpace(); trials – total number, of all processes and including those in
+        the storage; epochs – per trial; storage – path of a file, created if it does not exist: a journal if it ends with
+        .journal, for several machines that share a folder, else an SQLite file, for processes of one machine; or the URL of a
+        database, such as "postgresql://user@host/name"; None to store nothing; seed – of the search, and of the weights and
+        shuffles of every trial; pruning – whether to stop poor candidates early; outputs – of the network, default from y;
+        report – called after each trial of this process with its number, counted from 1, and the trial; checkpoint – when and
+        where trials are saved; its folder may be shared by workers as a storage is; resume – "auto": goes on with the search in
+        the folder of `checkpoint`, or starts if there is none, as every worker of several should; None (default): starts;
+        options – categories of `mlp`, backend, precision and others of TrainStep.
     Returns: a SearchResult.
     Raises: MissingDependency without Optuna or the driver of a database; HyperparameterError for invalid settings, and for a
         storage of a search with different settings; OutputPathError for a storage that cannot be used or is damaged;
@@ -94,7 +95,7 @@ def search(
     space = SearchSpace() if space is None else space
     if not isinstance(space, SearchSpace):
         raise HyperparameterError(f"expected a SearchSpace; got {space!r}; write space=fs.SearchSpace(layers=(1, 2))")
-    if not isinstance(validation, tuple | list) or len(validation) != 2:
+    if not isinstance(validation, tuple | list) or len(validation) not in (2, 3):
         raise HyperparameterError(
             f"expected validation=(x, y), by which candidates are compared; got {validation!r:.60}; keep some rows, as in "
             "fs.search(x[:80], y[:80], validation=(x[80:], y[80:]))"
@@ -111,10 +112,17 @@ def search(
     probe = Candidate((), "relu", 0.0, "SGD", 0.01, 0.0, 32, "constant")
     step = probe.make_step(width, outputs, loss, seed, **options)
     step.prepare(x, y)
-    step.prepare(*validation, "validation x")
+    step.prepare(*validation[:2], "validation x")
+    held_weight = validation[2] if len(validation) == 3 else None
+    weights = [] if sample_weight is None and held_weight is None else [sample_weight, held_weight]
+    if sample_weight is not None:
+        step.prepare_weights(sample_weight, len(targets))
+    if held_weight is not None:
+        with of_validation():
+            step.prepare_weights(held_weight, len(host.with_rows(validation[1], "validation y")))
     settings = {
         "space": space.as_dict(), "epochs": epochs, "seed": seed, "pruning": bool(pruning), "loss": repr(loss),
-        "data": [_checksum(part) for part in (x, y, *validation)],
+        "data": [_checksum(part) for part in (x, y, *validation[:2], *weights)],
     }  # fmt: skip
     pruner = optuna.pruners.MedianPruner(STARTUP_TRIALS, max(1, epochs // 4)) if pruning else optuna.pruners.NopPruner()
     storage = saved.open(storage)
@@ -131,7 +139,10 @@ def search(
             )  # fmt: skip
             with claim:
                 candidate = claim.draw(space, sampler, pruner)
-                given = {"epochs": epochs, "batch_size": candidate.batch_size, **saved.of(claim.slot, claim.number)}
+                given = {
+                    "epochs": epochs, "batch_size": candidate.batch_size, "sample_weight": sample_weight,
+                    **saved.of(claim.slot, claim.number),
+                }  # fmt: skip
                 try:
                     made = candidate.make_step(width, outputs, loss, seed, **options)
                     seen = _Pruning(claim, saved.act)
@@ -216,6 +227,8 @@ def _outputs(y: Any, loss: Loss) -> int:
     return int(y.max()) + 1 if labels else (int(y.shape[1]) if y.ndim == 2 else 1) * loss.outputs_per_target
 
 
-def _checksum(array: Any) -> list[Any]:
+def _checksum(array: Any) -> list[Any] | None:
+    if array is None:
+        return None
     host = on_host(array)
     return [list(host.shape), zlib.crc32(host.tobytes())]

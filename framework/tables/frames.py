@@ -124,15 +124,28 @@ def _frame_columns(data: Any) -> NamedColumns:
     names = tuple(map(str, labels))
     if len(set(names)) < len(names):
         raise ShapeError(f"features: expected different column names, got {listed(names)}; rename them")
-    return NamedColumns(names, len(frame), lambda number: _series(frame.get_column(labels[number]), names[number]))
+    like_pandas = hasattr(type(data), "iloc")
+
+    def column(number: int) -> Column:
+        found = _of_numpy(data[labels[number]], names[number]) if like_pandas else None  # much faster than through narwhals
+        return _series(frame.get_column(labels[number]), names[number]) if found is None else found
+
+    return NamedColumns(names, len(frame), column)
+
+
+def _of_numpy(native: Any, name: str) -> Column | None:
+    """A series that is stored as numbers or dates of NumPy; None for others."""
+    dtype = getattr(native, "dtype", None)
+    plain = isinstance(dtype, np.dtype) and dtype.kind in "biufM"
+    return as_column(native.to_numpy(), f"column {name!r}") if plain else None
 
 
 def _series(series: Any, name: str) -> Column:
     """A column of a narwhals frame: through NumPy where it is stored so, otherwise through Arrow."""
     native = series.to_native()
-    dtype = getattr(native, "dtype", None)
-    if isinstance(dtype, np.dtype) and dtype.kind in "biufM":
-        return as_column(native.to_numpy(), f"column {name!r}")
+    found = _of_numpy(native, name)
+    if found is not None:
+        return found
     arrow = require("pyarrow", "tables", "reading data frames")
     if isinstance(native, arrow.ChunkedArray):
         return column_of(native, name)

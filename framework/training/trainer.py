@@ -218,7 +218,7 @@ class Trainer(SuggestsAttributes):
             step.model.remember_targets(y)
             held_out = trained = None
             if validation is not None:
-                with _of_validation():
+                with of_validation():
                     held_out = feed_for(step, *validation[:2], EVALUATION_ROWS, data, "validation x", *validation[2:])
                 feeds.callback(held_out.close)
             if self.evaluate_training:
@@ -454,7 +454,7 @@ def _fingerprints(training: Feed, validation: Feed | None) -> dict[str, Any]:
 
 
 @contextmanager
-def _of_validation() -> Iterator[None]:
+def of_validation() -> Iterator[None]:
     """Says in the errors of shapes, types, labels and weights that it is the validation data that has them."""
     try:
         yield

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import FrozenInstanceError, dataclass
+from dataclasses import FrozenInstanceError, dataclass, fields
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from typing import Annotated, get_args, get_type_hints
 
@@ -15,8 +16,13 @@ from typer.testing import CliRunner
 
 from fusedstep.framework import cli
 from fusedstep.framework.cli.application import app
+from fusedstep.framework.cli.data_options import DataOptions
 from fusedstep.framework.cli.declared import Panel, changed, command, command_line
+from fusedstep.framework.cli.find_lr_command import FindLrOptions
 from fusedstep.framework.cli.later import LATER
+from fusedstep.framework.cli.search_command import SearchOptions
+from fusedstep.framework.cli.train_options import TrainOptions
+from fusedstep.framework.tables.reading import load
 
 
 @dataclass(frozen=True)
@@ -83,12 +89,22 @@ def test_no_option_is_declared_twice():
     assert len(names) == len(app.registered_commands)
     functions = [getattr(import_module(f"{cli.__name__}.{name}_command"), name) for name in names]
     functions += [getattr(import_module(f"fusedstep.{module}"), name) for name, (module, _) in LATER.items()]
+    kinds = {get_type_hints(function).get("options", function) for function in functions}
+    declaring = {base for kind in kinds for base in getattr(kind, "__mro__", (kind,)) if base is not object}
     declared: dict[str, set[int]] = {}
-    for function in functions:
-        kind = get_type_hints(function).get("options", function)
-        for hint in get_type_hints(kind, include_extras=True).values():
-            for note in get_args(hint)[1:]:
+    for one in declaring:
+        hints = get_type_hints(one, include_extras=True)
+        for name in one.__annotations__:
+            for note in get_args(hints[name])[1:]:
                 if isinstance(note, ParameterInfo):
                     declared.setdefault(note.help, set()).add(id(note))
     assert len(declared) > 50
     assert [text for text, notes in declared.items() if len(notes) > 1] == []
+
+
+def test_the_options_of_data_are_the_arguments_of_load():
+    given = {field.name for field in fields(DataOptions)}
+    assert given == set(signature(load).parameters) - {"stream"}
+    for options in (TrainOptions, SearchOptions, FindLrOptions):
+        assert issubclass(options, DataOptions)
+        assert not given & set(options.__annotations__)

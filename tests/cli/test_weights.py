@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+
 import numpy as np
 import pytest
 
@@ -205,6 +208,44 @@ def test_g2_a_learning_rate_is_searched_with_the_weights(sweep, call, tmp_path):
     weights = WEIGHTS + (A > 0)
     plain, weighted = (search(step, x, y, sample_weight=w, **options) for w in (None, weights))
     assert plain.trials[0].loss != weighted.trials[0].loss
+
+
+def test_g2_a_search_weighs_training_and_validation_as_train_does(call, tmp_path):
+    pytest.importorskip("optuna")
+    write(tmp_path / "w.csv")
+    data = ("w.csv", "--target", "bought", "--weight", "w")
+    small = ("--trials", "3", "--epochs", "3", "--width", "4-8", "--layers", "1", "--backend", "numpy")
+    answer = call("search", *data, *small)
+    assert answer.code == 0, answer
+    assert "weighted by 'w'" in answer.flat
+    assert "rows of weight 0 are left out" in answer.flat
+    write(tmp_path / "one.csv", np.ones(ROWS, int))
+    best = [float(found.flat.partition("Best of 3: validation loss ")[2].partition(":")[0])
+            for found in (answer, call("search", "one.csv", *data[1:], *small))]  # fmt: skip
+    command = shlex.split(answer.out.rstrip().splitlines()[-1].removeprefix("Train it: fusedstep "))
+    assert command[command.index("--weight") + 1] == "w"
+    assert call(*command, "--backend", "numpy", "-o", "best.safetensors").code == 0
+    trained = notes(tmp_path / "best.safetensors")
+    assert trained["weight"] == "w"
+    assert trained["results"]["validation"]["loss"] == pytest.approx(best[0], abs=1e-3)
+    assert best[0] != pytest.approx(best[1], abs=5e-3)
+
+
+@pytest.mark.parametrize("command", ["search", "find-lr"])
+def test_g3_searches_train_with_balanced_classes(command, call, refused, tmp_path):
+    if command == "search":
+        pytest.importorskip("optuna")
+    rare = np.where(A > 1.0, "yes", "no")
+    write(tmp_path / "rare.csv", targets=rare)
+    short = (command, "rare.csv", "--target", "bought", "--drop", "w", "--backend", "numpy", "--epochs", "1")
+    short += ("--trials", "1") if command == "search" else ()
+    plain, balanced = (call(*short, *options) for options in ((), ("--class-weight", "balanced")))
+    assert plain.code == balanced.code == 0, balanced
+    losses = [re.findall(r"\d\.\d{3,}", one.flat.partition("Backend")[2]) for one in (plain, balanced)]
+    assert losses[0] != losses[1]
+    assert ("--class-weight balanced" in balanced.flat) == (command == "search")
+    assert "expected balanced; got 'equal'" in refused(*short, "--class-weight", "equal")
+    assert "predicts numbers" in refused(command, "rare.csv", "--target", "a", "--class-weight", "balanced")
 
 
 def test_g3_balanced_classes_find_more_of_the_rare_one(call, refused, tmp_path):

@@ -11,7 +11,7 @@ if os.environ.get("NUMBA_ENABLE_CUDASIM") != "1":
     pytest.skip("needs NUMBA_ENABLE_CUDASIM=1 before Numba is imported: run this folder alone", allow_module_level=True)
 
 import numpy as np
-from weight_cases import CASES, COUNTS, REPEATED, gradient, new_step
+from weight_cases import CASES, COUNTS, FRACTIONS, REPEATED, gradient, new_step
 from weight_cases import X as WEIGHTED_ROWS
 
 import fusedstep as fs
@@ -355,6 +355,16 @@ def test_g2_whole_weights_are_repeated_rows(name, reduction) -> None:
         np.testing.assert_allclose(gradient(weighted), gradient(repeated), rtol=1e-12, atol=1e-12)
     figures = weighted.evaluate(x, y, sample_weight=COUNTS)
     assert figures == pytest.approx(repeated.evaluate(x[REPEATED], y[REPEATED]), rel=1e-11)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("name", CASES)
+def test_g2_fractions_count_as_on_numpy(name, reduction) -> None:
+    """Where they are compared with single rows."""
+    x, y = WEIGHTED_ROWS, CASES[name][1]
+    found, wanted = (new_step(name, reduction, backend) for backend in ("cuda", "numpy"))
+    assert float(found(x, y, sample_weight=FRACTIONS)) == pytest.approx(float(wanted(x, y, sample_weight=FRACTIONS)), rel=1e-12)
+    np.testing.assert_allclose(gradient(found), gradient(wanted), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])

@@ -1,6 +1,6 @@
 """The outputs of an ONNX graph: labels as they were written with their probabilities, or numbers in their unit.
 
-They are those of `predict` and `predict_proba` of table models and estimators; the layers before are in layers.py.
+They are those of `predict` and `predict_proba` of table models, estimators and ensembles; the layers before are in layers.py.
 """
 
 from __future__ import annotations
@@ -27,23 +27,38 @@ def output_names(answers: Mapping[str, Answer]) -> list[str]:
     ]
 
 
-def add_answers(graph: Graph, model: Sequential, answers: Mapping[str, Answer], y: str) -> None:
-    """Adds the outputs, of the outputs y [rows, outputs] of the network."""
-    labels = not all(isinstance(answer, Numbers) for answer in answers.values())
-    scores = _probabilities(graph, model, y) if labels else ""
+def values_of(graph: Graph, network: Sequential, answers: Mapping[str, Answer], y: str) -> str:
+    """What answers are made of, from the outputs y [rows, outputs] of a network: probabilities of labels, or numbers."""
+    if not all(isinstance(answer, Numbers) for answer in answers.values()):
+        return _probabilities(graph, network, y)
+    return graph.add("Exp", y) if network.head == "log_rates" else y
+
+
+def votes_of(graph: Graph, network: Sequential, probabilities: str) -> str:
+    """[rows, outputs]: 1 for the label that a network predicts, and 0 for others."""
+    if network.head == "binary":
+        vote = graph.add("Greater", probabilities, graph.constant(0.5, "float32"))
+    else:
+        label = graph.add("ArgMax", probabilities, axis=1, keepdims=1)
+        vote = graph.add("Equal", label, graph.constant(np.arange(network.outputs or 0), "int64"))
+    return graph.cast(vote, "float32")
+
+
+def add_answers(graph: Graph, answers: Mapping[str, Answer], values: str) -> None:
+    """Adds the outputs, of the values that `values_of` gives for one network, or their mean over several."""
     for end, answer in answers.items():
         name, beside = f"prediction{end}", f"probabilities{end}"
         if isinstance(answer, Numbers):
-            _add_numbers(graph, name, y, answer)
+            _add_numbers(graph, name, values, answer)
         elif isinstance(answer, Flags):
-            above = graph.add("Greater", scores, graph.constant(0.5, "float32"))
+            above = graph.add("Greater", values, graph.constant(0.5, "float32"))
             graph.output(name, graph.cast(above, answer.dtype), answer.dtype, ROWS, "labels")
-            graph.output(beside, scores, "float32", ROWS, "labels")
+            graph.output(beside, values, "float32", ROWS, "labels")
         elif isinstance(answer, TwoClasses):
-            _add_two_classes(graph, name, beside, scores, answer)
+            _add_two_classes(graph, name, beside, values, answer)
         else:
-            index = graph.add("ArgMax", scores, axis=1, keepdims=0)
-            _add_labels(graph, name, beside, index, scores, answer.labels)
+            index = graph.add("ArgMax", values, axis=1, keepdims=0)
+            _add_labels(graph, name, beside, index, values, answer.labels)
 
 
 def classes_of(answer: Answer) -> list[object]:

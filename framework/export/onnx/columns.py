@@ -35,7 +35,7 @@ def encoded(graph: Graph, inputs: ColumnInputs | MatrixInput) -> str:
     Raises: ExportError for a column that an input cannot have the name of, or whose text ONNX cannot represent.
     """
     if isinstance(inputs, MatrixInput):
-        x = graph.input(MATRIX, "float32", ROWS, inputs.columns)
+        x = graph.input(MATRIX, "float32", ROWS, "columns" if inputs.columns is None else inputs.columns)
         return _numbers(graph, x, inputs.codings) if inputs.codings else x
     parts: list[str] = []
     for name, coding in inputs.codings:

@@ -31,6 +31,41 @@ def test_c12_the_value_of_a_trial_is_what_its_candidate_reaches(found):
     assert str(found).count("\n") == 9
 
 
+def weighted_data():
+    """The data with weights: whole numbers, some of them 0, for the rows of training, and others for those of validation."""
+    data = search_data()
+    rng = np.random.default_rng(3)
+    return {**data, "validation": (*data["validation"], rng.integers(1, 5, 100))}, rng.integers(0, 4, 200)
+
+
+def test_g2_the_value_of_a_trial_is_the_weighted_loss_of_its_weighted_training(found):
+    data, weights = weighted_data()
+    weighted = small_search(**data, sample_weight=weights, trials=6)
+    # The first trials are drawn before any result is known, so their candidates are those of the search without weights.
+    both = list(zip(weighted.trials[:5], found.trials, strict=False))
+    assert all(one.candidate == other.candidate and one.value != other.value for one, other in both)
+    for trial in (weighted.best_trial, weighted.trials[0]):
+        c = trial.candidate
+        step = c.make_step(5, 3, fs.SoftmaxCrossEntropy(), backend="numpy")
+        fit = fs.Trainer(step, schedule=c.schedule).fit
+        history = fit(**data, sample_weight=weights, epochs=6, batch_size=c.batch_size)
+        assert min(history["val_loss"]) == trial.value
+    ones = small_search(**search_data(), sample_weight=np.ones(200), trials=2)
+    np.testing.assert_allclose([t.value for t in ones.trials], [t.value for t in found.trials[:2]], rtol=1e-5)
+
+
+def test_g2_a_storage_of_a_search_with_other_weights_is_refused(tmp_path):
+    storage = tmp_path / "search.db"
+    data, weights = weighted_data()
+    small_search(**data, sample_weight=weights, storage=storage, trials=1)
+    small_search(**data, sample_weight=weights, storage=storage, trials=1)
+    other = weights.copy()
+    other[0] += 1
+    for changed in ({**data, "sample_weight": other}, data, {**search_data(), "sample_weight": weights}):
+        with pytest.raises(fs.HyperparameterError, match="different data;"):
+            small_search(**changed, storage=storage, trials=1)
+
+
 def test_c12_the_same_seed_finds_the_same_and_another_does_not(found):
     assert small_search().trials == found.trials
     assert small_search(seed=1).trials != found.trials
@@ -181,6 +216,8 @@ def test_c12_impossible_spaces_are_refused(settings, words):
         ({"seed": -1}, fs.HyperparameterError), ({"space": {"lr": (1, 2)}}, fs.HyperparameterError),
         ({"validation": None}, fs.HyperparameterError),
         ({"backend": "nmpy"}, fs.UnknownBackend), ({"precision": "int8"}, fs.DtypeError),
+        ({"sample_weight": np.full(200, -1.0)}, fs.SampleWeightError), ({"sample_weight": np.ones(3)}, fs.ShapeError),
+        ({"validation": (*search_data()["validation"], np.zeros(100))}, fs.SampleWeightError),
         ({"y": np.full(200, -1)}, fs.FusedstepError), ({"x": np.full((200, 5), np.nan)}, fs.NonFiniteDataError),
     ],
 )  # fmt: skip

@@ -9,6 +9,7 @@ import pytest
 from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.metrics import log_loss
 from sklearn.neural_network import MLPClassifier as TheirClassifier
+from sklearn.utils import validation
 
 import fusedstep as fs
 from fusedstep.errors import HyperparameterError, LabelError, SampleWeightError, ShapeError, StateError
@@ -257,3 +258,59 @@ def test_data_are_checked(data):
         classifier(encoder=None).fit(np.where(x > 2, np.nan, x), y)
     with pytest.raises(ShapeError, match="expected 1 targets"):
         regressor(warm_start=True).fit(x, x[:, 0]).fit(x, x[:, :2])
+
+
+@pytest.fixture
+def without_checks_of_scikit_learn(monkeypatch):
+    """Once it is called, scikit-learn's checks of X fail."""
+
+    def fail(*given, **settings):
+        raise AssertionError("scikit-learn checks X")
+
+    def change():
+        for name in ("check_array", "validate_data"):
+            monkeypatch.setattr(validation, name, fail)
+
+    return change
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "int64", "bool", "float16"])
+@pytest.mark.parametrize("encoder", ["auto", None])
+def test_few_rows_are_predicted_without_the_cost_of_general_checks(data, dtype, encoder, without_checks_of_scikit_learn):
+    x, y = (3.0 * data[0]).astype(dtype), data[1]
+    fitted, numbers = classifier(encoder=encoder, max_iter=2).fit(x, y), regressor(max_iter=2).fit(x, data[0][:, 0])
+    rows, strided = x[:3], x[::80]
+    wanted = [model.predict(given.tolist()) for model in (fitted, numbers) for given in (rows, strided)]
+    without_checks_of_scikit_learn()
+    found = [model.predict(given) for model in (fitted, numbers) for given in (rows, strided)]
+    for one, other in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("given", [
+    lambda x: x.tolist(), lambda x: x[:, :4], lambda x: x[0], lambda x: x[:0], lambda x: x[None], lambda x: x.astype(complex),
+    lambda x: np.where(x == x[0, 0], np.inf, x), lambda x: np.where(x == x[0, 0], np.nan, x), lambda x: x.astype(object),
+    lambda x: x.astype(str), lambda x: np.ma.masked_less(x, 0.0), lambda x: np.tile(x, (2000, 1)),
+])  # fmt: skip
+def test_all_other_arrays_are_left_to_scikit_learn(data, given, without_checks_of_scikit_learn):
+    fitted = classifier(max_iter=2).fit(*data)
+    without_checks_of_scikit_learn()
+    with pytest.raises(AssertionError, match="scikit-learn checks X"):
+        fitted.predict(given(data[0][:3]))
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
+def test_frames_with_the_columns_of_fit_need_no_comparison_by_scikit_learn(people, library, without_checks_of_scikit_learn):
+    frame, y = people
+    if library != "pandas":
+        frame = pytest.importorskip("polars", reason="needs polars: pip install polars").from_pandas(frame)
+        frame = frame.to_arrow() if library == "pyarrow" else frame
+    fitted = classifier(max_iter=2).fit(frame, y)
+    wanted = fitted.predict_proba(frame[:2])
+    other = frame.select(["age", "town", "member", "since"]) if library != "pandas" else frame[list(frame.columns)[::-1]]
+    without_checks_of_scikit_learn()
+    assert np.array_equal(fitted.predict_proba(frame[:2]), wanted)
+    with pytest.raises(AssertionError, match="scikit-learn checks X"):
+        fitted.predict(other[:2])
+    with pytest.raises(AssertionError, match="scikit-learn checks X"):
+        fitted.predict(np.zeros((2, 4)))
