@@ -222,10 +222,11 @@ def scale_columns_backward(dy, x, factor, dx, dfactor, doffset):
         offset_part[:] = real(0.0)
         for i in range(start, min(rows, start + BLOCK_ROWS)):
             for j in range(width):
-                derivative = dy[i, j]
-                factor_part[j] += derivative * x[i, j]
-                offset_part[j] += derivative
-                dx[i, j] = derivative * factor[j]
+                factor_part[j] += dy[i, j] * x[i, j]
+            for j in range(width):
+                offset_part[j] += dy[i, j]
+            for j in range(width):
+                dx[i, j] = dy[i, j] * factor[j]
         for j in range(width):
             dfactor[j] += factor_part[j]
             doffset[j] += offset_part[j]
