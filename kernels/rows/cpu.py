@@ -25,7 +25,7 @@ real = float
 f64 = float
 i64 = int
 BLOCK_ROWS = 128  # rows that are summed in the kernel's own precision before they are added to the total
-LEAST_INNER = 32
+LEAST_INNER = 64
 """Rows of the weight of a group from which on BLAS libraries are faster than `grouped_matmul`, unless it has one column."""
 
 
