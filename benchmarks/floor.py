@@ -115,7 +115,7 @@ def rows_floor(problem: Problem) -> Prepared:
     parts = []
     for count, wanted in problem.products:
         evaluation = all(each.kind == "forward" for each in wanted)
-        with single_threaded_blas, planning(evaluation=evaluation):
+        with single_threaded_blas, planning():
             if evaluation:
                 given = cuts(count * _rows(wanted), threads)
                 parts.append((1, [pass_of(b - a, number) for number, (a, b) in enumerate(given)]))

@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ...kernels.targets.blas import libraries
+from ...kernels.targets.gemm.library import element_size
 from ...kernels.targets.memory import aligned_empty, cache_per_core
 from ...kernels.targets.native import address_of, gemm_columns, gemm_entry
-from ...kernels.targets.tiled_gemm import element_size
 from ..bounded_cache import BoundedCache
 from ..defaults.evaluator import Array, EvaluationWork
 from ..numpy.backend import NumpyBackend
@@ -30,8 +30,8 @@ from .row_walk import row_walk
 
 ONE = 1
 FEW = 3
-"""Up to FEW rows are multiplied by a kernel that reads the weight once for each of them, because libraries copy it first; more
-than ONE by the GEMM of this package if it was faster for SOME (see kernels/targets/gemm_choices.py)."""
+"""Up to FEW rows are multiplied by the GEMM of this package if it was faster for SOME (see kernels/targets/gemm_choices.py),
+otherwise by a kernel that reads the weight once for each of them, because libraries copy it first."""
 COLUMNS, TOGETHER = 64, 32
 """Columns of a weight below which a further thread is not worth a product of few rows; cuts are at multiples of TOGETHER."""
 COPIED = 128
@@ -47,6 +47,8 @@ UNIT = 16
 """The number of parts is a multiple of this number or, if it is smaller, a power of two, for any number of threads."""
 SHORT = 8e6
 """Floating-point operations of a pass that is not worth a second thread."""
+SHORT_OF_FEW = 2e6
+"""The same for up to FEW rows, which take as long as reading the weights does."""
 LAUNCH = 4e9
 """Floating-point operations until an interrupt is handled: some hundredths of a second."""
 
@@ -81,9 +83,9 @@ class EvaluationPlan:
         """Those for ONE, FEW, SOME or MANY rows, made when they are first needed, because products may be timed."""
         found = self._tables.get(rows)
         if found is None:
-            own = self.tables(SOME).own if rows == FEW else ()
+            own = self.tables(SOME).own if rows <= FEW else ()
             form = partial(self._of_few_rows, own) if rows <= FEW else _as_it_is
-            found = self.calls.tables(form, self._deterministic or rows == ONE, max(rows, SOME))
+            found = self.calls.tables(form, self._deterministic, max(rows, SOME))
             self._tables[rows] = found
         return found
 
@@ -264,6 +266,7 @@ class _FixedArrays:
         self._walk_alone = partial(ctypes.CFUNCTYPE(None, ctypes.c_int64)(row_walk().address), int(address_of(self._arguments)))
         self._flop, self._tables = calls.flop, tables
         self._by_columns = plan.by_columns
+        self._short = SHORT_OF_FEW if rows <= FEW else SHORT
         self._divides = bool(tables.own) or not self._by_columns.isdisjoint(tables.calls[:, 0].tolist())
         self._replays = BoundedCache()
 
@@ -278,7 +281,7 @@ class _FixedArrays:
         for own, array in zip(given, inputs, strict=True):
             own[...] = array
         self._next[0] = 0
-        walk = self._walk_together if self._divides and parts == 1 and rows * self._flop > SHORT else self._walk_alone
+        walk = self._walk_together if self._divides and parts == 1 and rows * self._flop > self._short else self._walk_alone
         if rows <= self._unlimited:
             walk()
         else:

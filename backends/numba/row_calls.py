@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...kernels.targets.gemm.library import element_size
 from ...kernels.targets.gemm_choices import planning
 from ...kernels.targets.memory import unwritten
 from ...kernels.targets.native import Address, address_of
-from ...kernels.targets.tiled_gemm import element_size
 from ..defaults.evaluator import Array, EvaluationWork
 from ..executors.base import NotCapturable
 from ..threads import single_threaded_blas
@@ -145,7 +145,7 @@ class RowCalls:
         versions = []
         for capture in self._captures:
             # Only for the products of one of them libraries are selected.
-            with single_threaded_blas, planning(deterministic or capture is not first, evaluation=True):
+            with single_threaded_blas, planning(deterministic or capture is not first):
                 versions.append([(call, capture.words(call)) for call in map(form, count(), capture.calls)])
         calls: list[tuple[int, int]] = []
         values: list[int] = []

@@ -1,10 +1,9 @@
 """Selects a BLAS library for each matrix product of a captured plan: the one that is faster on this machine.
 
-Where two libraries are installed (see blas.py), a product that a plan needs for the first time is computed by both and timed.
-For plans of predictions and evaluations, the GEMM of this package is one more (see tiled_gemm.py). The fastest one is saved in
-the cache folder, so that later plans and runs on this machine use the same one. A fixed rule decides instead, and nothing is
-timed, in deterministic steps, without a writable cache folder, for the smallest products, and where FUSEDSTEP_BLAS selects one
-library.
+A product that a plan needs for the first time is computed by the libraries that are installed (see blas.py) and by the GEMM of
+this package (see gemm/library.py), and timed. The fastest one is saved in the cache folder, so that later plans and runs on
+this machine use the same one. A fixed rule decides instead, and nothing is timed, in deterministic steps, without a writable
+cache folder, for the smallest products, and where FUSEDSTEP_BLAS selects one library.
 """
 
 from __future__ import annotations
@@ -26,20 +25,22 @@ from ...errors import HyperparameterError, MissingDependency
 from ...extras import install_line
 from . import cache
 from .blas import VARIABLE, Blas, blas, libraries, wanted
+from .gemm.library import NAME, found_registers, tiled_gemm
 from .memory import aligned_empty
 from .processor import processor
 from .products import bound_gemm
 from .saved_choices import SavedChoices
-from .tiled_gemm import LEAST, NAME, found_registers, tiled_gemm
 
-VERSION = 1
-ADVANTAGE = 1.05
+VERSION = 2
+ADVANTAGE = 1.02
 """How many times faster than the default library another one must be to be selected."""
 SMALLEST, LARGEST = 2**12, 2**29
 """Multiplications: smaller products are not timed; of larger ones a part of this size is, which takes about 10 ms."""
+LEAST_WEIGHT = 2**11
+"""Elements of a weight below which the GEMM of this package is no candidate, because it has to be compiled once."""
 LONGEST = 4096
 """The largest extent that is timed."""
-PRODUCT_SECONDS, PLAN_SECONDS = 0.02, 0.3
+PRODUCT_SECONDS, PLAN_SECONDS = 0.04, 0.5
 """Time after which a product is not repeated; the second one is for all products of a plan together."""
 BLOCK_SECONDS, BLOCKS = 1e-4, 7
 """Products are repeated for that long between two readings of the clock, and so often for each library."""
@@ -51,31 +52,32 @@ _CLOCK = time.perf_counter if sys.platform == "win32" else getattr(time, "thread
 _TICK = 1e-7
 """The shortest time that is believed."""
 
-_NAME = re.compile(r"float(32|64) [NT][NT] \d+x\d+x\d+( evaluation)?")
+_NAME = re.compile(r"float(32|64) [NT][NT] \d+x\d+x\d+")
 
 
 class Product(NamedTuple):
     """out [m, n] = op(a) [m, k] op(b) [k, n], all row-major.
 
-    Attributes: transposed – whether op is the transpose, for a and b; evaluation – whether the GEMM of this package is a
-        candidate.
+    Attributes: transposed – whether op is the transpose, for a and b.
     """
 
     dtype: np.dtype[Any]
     transposed: tuple[bool, bool]
     extents: tuple[int, int, int]
-    evaluation: bool = False
 
     @property
     def name(self) -> str:
         """By which its library is saved, such as "float32 NT 128x512x10"."""
         forms = "".join("T" if transposed else "N" for transposed in self.transposed)
-        return f"{self.dtype.name} {forms} {'x'.join(map(str, self.extents))}{' evaluation' if self.evaluation else ''}"
+        return f"{self.dtype.name} {forms} {'x'.join(map(str, self.extents))}"
 
     @property
     def candidates(self) -> list[str]:
         """The names of the libraries that could compute it, the default first."""
-        return [*libraries(), *([NAME] if self.evaluation else [])]
+        m, n, k = self.extents
+        weight = m * n if self.transposed[0] else n * k
+        own = weight >= LEAST_WEIGHT and wanted() == "auto" and found_registers() is not None
+        return [*libraries(), *([NAME] if own else [])]
 
     def library(self, name: str) -> Blas:
         """One of the candidates, which is compiled if it is that of this package."""
@@ -95,9 +97,8 @@ def representative(product: Product) -> Product:
 class _Planning:
     """What is timed while one plan is made: seconds that are left, and the libraries that were selected so far."""
 
-    def __init__(self, deterministic: bool, evaluation: bool) -> None:
+    def __init__(self, deterministic: bool) -> None:
         self.deterministic = deterministic
-        self.evaluation = evaluation
         self.seconds = PLAN_SECONDS
         self.measured: dict[str, str] = {}
 
@@ -122,9 +123,9 @@ class GemmChoices:
         self._lock = threading.RLock()
 
     @contextmanager
-    def planning(self, deterministic: bool, evaluation: bool = False) -> Iterator[None]:
+    def planning(self, deterministic: bool) -> Iterator[None]:
         """See `planning`."""
-        before, plan = getattr(self._local, "plan", None), _Planning(deterministic, evaluation)
+        before, plan = getattr(self._local, "plan", None), _Planning(deterministic)
         self._local.plan = plan
         try:
             yield
@@ -139,8 +140,6 @@ class GemmChoices:
         if plan is not None and plan.deterministic:
             return blas()
         product = representative(product)
-        if plan is not None and plan.evaluation and suits_this_package(product):
-            product = product._replace(evaluation=True)
         with self._lock:
             self.used[product.name] = chosen = self._chosen(product, plan)
         return product.library(chosen)
@@ -171,16 +170,9 @@ class GemmChoices:
         return self._saved
 
 
-def suits_this_package(product: Product) -> bool:
-    """Whether the GEMM of this package is a candidate for predictions: it has to be compiled, and takes nothing transposed."""
-    _, n, k = product.extents
-    return not any(product.transposed) and n * k >= LEAST and wanted() == "auto" and found_registers() is not None
-
-
 def _loaded(product: str, library: Any) -> str:
     """A choice from the file."""
-    named = _NAME.fullmatch(product)
-    if named is None or not (library in list(libraries()) or (library == NAME and named[2])):
+    if not _NAME.fullmatch(product) or library not in [*libraries(), NAME]:
         raise ValueError(f"no choice for {product}: {library!r}")
     return str(library)
 
@@ -241,13 +233,12 @@ if hasattr(os, "register_at_fork"):
 
 
 @contextmanager
-def planning(deterministic: bool = False, evaluation: bool = False) -> Iterator[None]:
+def planning(deterministic: bool = False) -> Iterator[None]:
     """Within it the calling thread makes a plan, whose new products are timed, and limits BLAS to one thread for that.
 
-    Args: deterministic – whether the fixed rule selects all libraries; evaluation – whether it is a plan of predictions, for
-        which the GEMM of this package is a candidate.
+    Args: deterministic – whether the fixed rule selects all libraries.
     """
-    with _choices.planning(deterministic, evaluation):
+    with _choices.planning(deterministic):
         yield
 
 
@@ -277,12 +268,11 @@ def blas_choices() -> dict[str, str]:
     """The BLAS library of each matrix product in the captured passes of this process (on `numba`), and those that were set.
 
     Keys such as "float32 NT 128x512x10" name the type, whether the factors are transposed, and m x n x k of a product
-    [m, k] [k, n] on one core; large products are named by a smaller one. Those that end in "evaluation" belong to predictions,
-    of up to 128 rows at a time for m = 96 and of more rows for m = 256. Values are "mkl" or "numpy", and in evaluation also
-    "fusedstep". The result is plain JSON data: save it with a training to resume that with the same bits, or send it to other
-    processes.
+    [m, k] [k, n] on one core; large products are named by a smaller one, those of predictions by m = 96 for up to 128 rows at
+    a time and m = 256 for more. Values are "mkl", "numpy", and "fusedstep" for the GEMM of this package. The result is plain
+    JSON data: save it with a training to resume that with the same bits, or send it to other processes.
 
-        {"float32 NN 64x128x64": "numpy", "float32 TN 64x128x64": "mkl", "float32 NN 96x128x64 evaluation": "fusedstep"}
+        {"float32 NN 64x128x64": "numpy", "float32 TN 64x128x64": "mkl", "float32 NN 96x128x64": "fusedstep"}
     """
     with _choices._lock:
         return dict(sorted({**_choices.given, **_choices.used}.items()))
@@ -306,18 +296,16 @@ def set_blas_choices(choices: Mapping[str, str] | None) -> None:
             raise HyperparameterError(f'expected products such as "float32 NT 128x512x10"; got {product!r}')
         if isinstance(library, str) and library in found:
             continue
-        own = library == NAME and product.endswith("evaluation")
-        if library not in ("mkl", "numpy") and not own:
-            also = f', or "{NAME}"' if product.endswith("evaluation") else ""
-            raise HyperparameterError(f'expected "mkl" or "numpy"{also} for {product}; got {library!r}')
+        if library not in ("mkl", "numpy", NAME):
+            raise HyperparameterError(f'expected "mkl", "numpy" or "{NAME}" for {product}; got {library!r}')
         forced = wanted()
         if forced != "auto":
             raise HyperparameterError(
                 f"expected {forced!r} for {product}, because of {VARIABLE}; got {library!r}; unset {VARIABLE}"
             )
-        if own and found_registers() is not None:
+        if library == NAME and found_registers() is not None:
             continue
-        if own:
+        if library == NAME:
             raise HyperparameterError(f"expected a library for {product} that works on this processor; got {library!r}")
         raise MissingDependency(f"expected the package mkl for {product}; it is not installed; {install_line('mkl')}")
     with _choices._lock:

@@ -1,6 +1,7 @@
 """Tiles of a matrix product in LLVM's assembly: some rows by some vectors of columns, in registers over all terms of the sums.
 
 Each element of a tile is one sum, whose terms are added in order with fused multiply-add: its bits do not depend on the tile.
+Between the terms, memory that is needed later is fetched: the results themselves, and what the caller names.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ class Registers(NamedTuple):
     rows: int
 
 
+SOME = 16
+"""Terms between two fetches."""
 GROUP = 3
 """Rows that are addressed from one pointer, at 0, 1 and 2 times the distance between rows."""
 
@@ -47,15 +50,22 @@ class Tile(NamedTuple):
     keeps: bool = False
 
     def assembly(self, real: Scalar, width: int) -> str:
-        """The function (x, x_row, w, w_row, copy, out, out_row, terms, fresh, columns) of whole numbers; see ARGUMENTS.
+        """The function of whole numbers; see ARGUMENTS.
 
         Args: real – the type of an element; width – bytes of a vector.
         """
         return "\n".join(_Text(self, real, width).function())
 
 
-ARGUMENTS = ("x_at", "x_row", "w_at", "w_row", "copy_at", "out_at", "out_row", "terms", "fresh", "columns")
-"""Addresses, distances between rows in bytes, and numbers; what is in out is added to unless `fresh` is 1."""
+ARGUMENTS = (
+    "x_at", "x_row", "x_term", "w_at", "w_row", "copy_at", "out_at", "out_row", "terms", "fresh", "columns", "ahead_at",
+    "ahead_step", "ahead_beside",
+)  # fmt: skip
+"""Addresses, distances between rows and terms in bytes, and numbers; what is in out is added to unless `fresh` is 1.
+
+Tiles of two vectors that keep nothing fetch the memory at ahead_at, and that which is ahead_beside bytes away, and go on by
+ahead_step with every SOME terms.
+"""
 
 
 def preamble(real: Scalar, width: int) -> str:
@@ -63,6 +73,7 @@ def preamble(real: Scalar, width: int) -> str:
     text = _Text(Tile("", 1, 1), real, width)
     vector, name, mask = text.vector, text.suffix, f"<{text.lanes} x i1>"
     return "\n".join([
+        "declare void @llvm.prefetch.p0(ptr, i32, i32, i32)",
         f"declare {vector} @llvm.fma.{name}({vector}, {vector}, {vector})",
         f"declare {vector} @llvm.masked.load.{name}.p0(ptr, i32, {mask}, {vector})",
         f"declare void @llvm.masked.store.{name}.p0({vector}, ptr, i32, {mask})",
@@ -80,6 +91,8 @@ class _Text:
         self.vector = f"<{self.lanes} x {real.llvm}>"
         self.suffix = f"v{self.lanes}f{real.bits}"
         self.bases = range(0, tile.rows, GROUP)
+        self.pointers = [*(f"x{r}" for r in self.bases), "w", *(["copy"] if tile.keeps else [])]
+        self.fetches = tile.vectors == 2 and not tile.keeps
         self.elements = [(r, v) for r in range(tile.rows) for v in range(tile.vectors)]
 
     def function(self) -> Iterator[str]:
@@ -90,19 +103,21 @@ class _Text:
         )
         before = [self._load(f"%old{r}.{v}", f"%place{r}.{v}") for r, v in self.elements]
         after = [self._store(f"%next{r}.{v}", f"%place{r}.{v}") for r, v in self.elements]
-        first = (
-            f"%first{r}.{v} = phi {self.vector} [ zeroinitializer, %entry ], [ %old{r}.{v}, %added ]" for r, v in self.elements
-        )
-        yield from _block("entry", self._entry(), "br i1 %begins, label %start, label %added")
-        yield from _block("added", before, "br label %start")
-        yield from _block("start", first, "br label %term")
-        yield from _block("term", self._term(), "br i1 %more, label %term, label %end, !llvm.loop !0")
-        yield from _block("end", after, "ret void")
+        added = [f"%new{r}.{v} = fadd {self.vector} %old{r}.{v}, %next{r}.{v}" for r, v in self.elements]
+        sums = [self._store(f"%new{r}.{v}", f"%place{r}.{v}") for r, v in self.elements]
+        yield from _block("entry", self._entry(), "br label %some")
+        yield from _block("some", self._some(), "br label %term")
+        yield from _block("term", self._term(), "br i1 %more, label %term, label %done, !llvm.loop !0")
+        over = "%over = icmp uge i64 %i.next, %terms"
+        yield from _block("done", [over], "br i1 %over, label %end, label %some, !llvm.loop !0")
+        yield from _block("end", (), "br i1 %begins, label %first, label %further")
+        yield from _block("first", after, "ret void")
+        yield from _block("further", [*before, *added, *sums], "ret void")
         yield "}\n"
 
     def _entry(self) -> Iterator[str]:
         """Pointers to the first elements, and the mask."""
-        for name in ("x", "w", "copy", "out"):
+        for name in ("x", "w", "copy", "out", "ahead"):
             yield f"%{name} = inttoptr i64 %{name}_at to ptr"
         yield "%x_row2 = shl i64 %x_row, 1"
         for r in self.bases:
@@ -118,14 +133,36 @@ class _Text:
             yield f"%mask = icmp ult {kind} <{numbers}>, %counts"
         yield "%begins = icmp eq i64 %fresh, 1"
 
+    def _some(self) -> Iterator[str]:
+        """What comes before each SOME terms: memory that is needed later is fetched."""
+        yield "%i.some = phi i64 [ 0, %entry ], [ %i.next, %done ]"
+        for name in self.pointers:
+            yield f"%{name}.some = phi ptr [ %{name}, %entry ], [ %{name}.next, %done ]"
+        for r, v in self.elements:
+            yield f"%some{r}.{v} = phi {self.vector} [ zeroinitializer, %entry ], [ %next{r}.{v}, %done ]"
+        yield "%later = phi ptr [ %out, %entry ], [ %later.next, %done ]"
+        if self.fetches:
+            yield "%ahead.some = phi ptr [ %ahead, %entry ], [ %ahead.next, %done ]"
+        yield "%later.next = getelementptr i8, ptr %later, i64 %out_row"
+        for v in range(self.tile.vectors):
+            yield f"%later{v} = getelementptr i8, ptr %later, i64 {v * self.width}"
+            yield f"call void @llvm.prefetch.p0(ptr %later{v}, i32 1, i32 3, i32 1)"
+        if self.fetches:
+            yield "%ahead.next = getelementptr i8, ptr %ahead.some, i64 %ahead_step"
+            yield "%beside = getelementptr i8, ptr %ahead.some, i64 %ahead_beside"
+            for place in ("%ahead.some", "%beside"):
+                yield f"call void @llvm.prefetch.p0(ptr {place}, i32 0, i32 3, i32 1)"
+        yield f"%all = add i64 %i.some, {SOME}"
+        yield "%fewer = icmp ult i64 %terms, %all"
+        yield "%stop = select i1 %fewer, i64 %terms, i64 %all"
+
     def _term(self) -> Iterator[str]:
         """One term of every sum."""
-        pointers = [*(f"x{r}" for r in self.bases), "w", *(["copy"] if self.tile.keeps else [])]
-        yield "%i = phi i64 [ 0, %start ], [ %i.next, %term ]"
-        for name in pointers:
-            yield f"%{name}.now = phi ptr [ %{name}, %start ], [ %{name}.next, %term ]"
+        yield "%i = phi i64 [ %i.some, %some ], [ %i.next, %term ]"
+        for name in self.pointers:
+            yield f"%{name}.now = phi ptr [ %{name}.some, %some ], [ %{name}.next, %term ]"
         for r, v in self.elements:
-            yield f"%sum{r}.{v} = phi {self.vector} [ %first{r}.{v}, %start ], [ %next{r}.{v}, %term ]"
+            yield f"%sum{r}.{v} = phi {self.vector} [ %some{r}.{v}, %some ], [ %next{r}.{v}, %term ]"
         for v in range(self.tile.vectors):
             yield f"%w.now{v} = getelementptr i8, ptr %w.now, i64 {v * self.width}"
             yield self._load(f"%w{v}", f"%w.now{v}")
@@ -141,10 +178,10 @@ class _Text:
                 given = ", ".join(f"{self.vector} {value}" for value in (f"%all{r}", f"%w{v}", f"%sum{r}.{v}"))
                 yield f"%next{r}.{v} = call {self.vector} @llvm.fma.{self.suffix}({given})"
         steps = {"w": "%w_row", "copy": str(self.tile.vectors * self.width)}
-        for name in pointers:
-            yield f"%{name}.next = getelementptr i8, ptr %{name}.now, i64 {steps.get(name, self.real.size)}"
+        for name in self.pointers:
+            yield f"%{name}.next = getelementptr i8, ptr %{name}.now, i64 {steps.get(name, '%x_term')}"
         yield "%i.next = add i64 %i, 1"
-        yield "%more = icmp ult i64 %i.next, %terms"
+        yield "%more = icmp ult i64 %i.next, %stop"
 
     def _moved(self, result: str, pointer: str, distance: str, times: int) -> Iterator[str]:
         yield f"{result}.offset = mul i64 {distance}, {times}"

@@ -118,6 +118,7 @@ def test_the_bits_do_not_depend_on_threads_or_launches(monkeypatch):
 
 def test_few_rows_of_a_large_model_use_all_threads(monkeypatch):
     monkeypatch.setattr(evaluation_plan, "SHORT", 0)
+    monkeypatch.setattr(evaluation_plan, "SHORT_OF_FEW", 0)
     x, bits = rows_of(3), set()
     reference = model_of(fs.Linear(COLUMNS, 300), fs.ReLU(), fs.Linear(300, 200), fs.ReLU(), fs.Linear(200, 3), backend="numpy")
     for threads in (1, 2, 3, 5):
