@@ -294,6 +294,7 @@ from .framework.training.pruning import (
 )
 from .framework.training.schedules import (
     CosineDecay as CosineDecay,
+    CosLog as CosLog,
     ExponentialDecay as ExponentialDecay,
     HalveOnWorse as HalveOnWorse,
     InverseTimeDecay as InverseTimeDecay,

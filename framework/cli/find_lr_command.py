@@ -14,10 +14,11 @@ from .data_options import DataOptions
 
 @dataclass(frozen=True)
 class FindLrOptions(DataOptions):
-    """The options; None if the default depends on the number of training rows, or if the option is off."""
+    """The options; None if the default is that of the preset of `fusedstep train`, or if the option is off."""
 
     hidden: shared.Hidden = None
     activation: shared.Activation = None
+    number_embedding: shared.NumberEmbedding = None
     optimizer: shared.Optimizer = None
     batch_size: shared.BatchSize = None
     class_weight: shared.ClassWeight = None
@@ -48,11 +49,12 @@ def find_lr(options: FindLrOptions) -> None:
     from ..export.output_paths import require_writable
     from ..settings import whole
     from .console import new_console
-    from .recipe import choices, parse_class_weight, recipe_for
+    from .recipe import choices, parse_class_weight
     from .report import Reporter
-    from .training import few_threads, new_step, prepare, read, search_rate
+    from .training import few_threads, layer_widths, new_step, prepare, read, recipe_of, search_rate
 
-    given, plot, class_weight = choices(options), options.plot, parse_class_weight(options.class_weight)
+    choices(options)
+    plot, class_weight = options.plot, parse_class_weight(options.class_weight)
     whole(options.rate_epochs, "--epochs")
     backend = find_backend(options.backend)
     if plot is not None:
@@ -65,9 +67,9 @@ def find_lr(options: FindLrOptions) -> None:
     data = prepare(dataset, options.task, (None, None), options.seed)
     report.data(data)
     report.backend(backend, options.backend)
-    recipe = recipe_for(len(data.parts["training"]), data.task, "validation" in data.parts, **given)
+    recipe = recipe_of(data, options)
     step = new_step(data, recipe, options.seed, backend, options.precision, class_weight=class_weight)
-    with few_threads(data, recipe.hidden, recipe.batch_size, backend):
+    with few_threads(data, layer_widths(data, recipe.hidden, recipe.number_embedding), recipe.batch_size, backend):
         found = search_rate(step, data, recipe, options.rate_epochs, options.sweep)
     console = new_console()
     if options.sweep:

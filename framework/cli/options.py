@@ -79,6 +79,9 @@ Hidden = Annotated[
     str | None, typer.Option(metavar="WIDTHS", help='Widths of the hidden layers, such as "256,128"; none: a linear model.')
 ]
 Activation = Annotated[str | None, typer.Option(metavar="NAME", help=f"{ACTIVATIONS}.")]
+NumberEmbedding = Annotated[
+    str | None, typer.Option(metavar="NAME", help="How columns of numbers are embedded: periodic or none.")
+]
 Optimizer = Annotated[str | None, typer.Option(metavar="NAME", help=f"{OPTIMIZERS}; case-insensitive.")]
 ClassWeight = Annotated[
     str | None,

@@ -1,4 +1,4 @@
-"""The recipe: network, optimiser and training length, selected by the number of training rows unless given.
+"""The recipe: network, optimiser and training length, those of the preset in training/presets.py unless given.
 
 Nothing is trained here.
 """
@@ -17,12 +17,11 @@ from ..optimizers import OPTIMIZERS, Optimizer, find_optimizer
 from ..settings import whole
 from ..sources.names import did_you_mean
 from ..tables.table import Task
+from ..training.presets import tabular
 from ..training.schedules import parse_schedule, schedule_text
 from .train_options import TrainOptions
 
-SMALLEST_VALIDATION = 10
-"""Rows; a smaller validation part is not informative, so its rows are used for training, for a fixed number of epochs."""
-
+PERIODIC, NONE = NUMBER_EMBEDDINGS = "periodic", "none"
 MOST_UNITS = 65_536
 """Largest width of a hidden layer."""
 MOST_WEIGHTS = 1 << 31
@@ -33,63 +32,57 @@ MOST_WEIGHTS = 1 << 31
 class Recipe:
     """How a network is built and trained.
 
-    Args: hidden – widths of the hidden layers; activation; dropout – fraction that is dropped; optimizer – class name; lr,
-        weight_decay, clip_norm – its settings; batch_size – rows, None for all; epochs – at most; patience – epochs without a
-        better validation loss before training ends, 0 for never; max_steps – minibatches at most, None for no limit; schedule –
-        of the learning rate, as text, None for a constant one; ensemble – networks that are trained together.
+    Args: hidden – widths of the hidden layers; activation; number_embedding – of columns of numbers, "periodic" or "none";
+        dropout – fraction that is dropped; label_smoothing – of classes; optimizer – class name; lr, beta2, weight_decay,
+        clip_norm – its settings, None for its own; batch_size – rows, None for all; epochs – at most; patience – epochs without
+        a better validation loss before training ends, 0 for never; max_steps – minibatches at most, None for no limit; schedule
+        – of the learning rate, as text; ensemble – networks that are trained together.
     """
 
     hidden: tuple[int, ...]
     activation: str
+    number_embedding: str
     dropout: float
+    label_smoothing: float
     lr: float | None
     batch_size: int | None
     epochs: int
     patience: int
     weight_decay: float
-    optimizer: str = "AdamW"
+    optimizer: str
+    beta2: float | None
+    schedule: str
     clip_norm: float | None = None
     max_steps: int | None = None
-    schedule: str | None = None
     ensemble: int = 1
 
     def make_optimizer(self) -> Optimizer:
         """The optimiser; raises HyperparameterError for invalid settings."""
         settings: dict[str, Any] = {"weight_decay": self.weight_decay, "clip_norm": self.clip_norm}
-        if self.lr is not None:
-            settings["lr"] = self.lr
+        settings.update({name: value for name, value in (("lr", self.lr), ("beta2", self.beta2)) if value is not None})
         return OPTIMIZERS[self.optimizer](**settings)
 
 
-def recipe_for(rows: int, task: Task, has_validation: bool, **given: Any) -> Recipe:
-    """The recipe for a training part; `given` settings that are not None take precedence. `fusedstep train --help` states the
-    rule.
+def recipe_for(rows: int, task: Task, **given: Any) -> Recipe:
+    """The recipe for a number of rows; `given` settings that are not None take precedence, each for itself.
 
-    Small data sets need strong regularisation (dropout, weight decay, early stopping) more than wide layers. An epoch of a
-    large data set has many steps, so fewer epochs and larger minibatches suffice.
-
-    Args: rows – of the training part; task; has_validation – whether early stopping is possible; given – fields of Recipe.
+    Args: rows – of the training and the validation part; task; given – fields of Recipe.
     """
-    chosen: dict[str, Any]
-    if rows < 1_000:
-        chosen = {"hidden": (64,), "dropout": 0.4, "lr": 3e-3, "batch_size": 32, "epochs": 300, "patience": 20}
-    elif rows < 10_000:
-        chosen = {"hidden": (256,), "dropout": 0.4, "lr": 2e-3, "batch_size": 32, "epochs": 200, "patience": 20}
-    else:
-        batch_size = 128 if rows < 100_000 else 512
-        chosen = {"hidden": (512, 256), "dropout": 0.2, "lr": 1e-3, "batch_size": batch_size, "epochs": 60, "patience": 6}
-    if task == "regression" and rows >= 1_000:
-        chosen["dropout"] = 0.1
-    chosen["activation"] = "relu"
-    if task == "regression" and rows < 1_000:
-        # With larger steps, the few validation rows select one of the first epochs by chance.
-        chosen.update(hidden=(32,), activation="tanh", lr=1e-3, patience=30)
-    chosen["weight_decay"] = 0.1 if rows < 10_000 else 0.01
-    if not has_validation:
-        chosen["epochs"] = max(20, chosen["epochs"] // 3)
-    if given.get("optimizer") not in (None, "AdamW"):
-        chosen["lr"] = None
-    chosen.update({name: value for name, value in given.items() if value is not None})
+    preset = tabular(rows, task)
+    given = {name: value for name, value in given.items() if value is not None}
+    chosen: dict[str, Any] = {
+        "hidden": preset.hidden, "activation": preset.activation,
+        "number_embedding": PERIODIC if preset.number_embedding else NONE, "dropout": preset.dropout,
+        "label_smoothing": preset.label_smoothing, "optimizer": preset.optimizer, "lr": preset.lr, "beta2": preset.beta2,
+        "weight_decay": preset.weight_decay,
+        "batch_size": preset.batch_size, "epochs": preset.epochs, "schedule": preset.schedule,
+    }  # fmt: skip
+    if given.get("optimizer", preset.optimizer) != preset.optimizer:
+        chosen.update(lr=None, beta2=None)
+    if given.get("hidden") == ():
+        chosen["number_embedding"] = NONE  # a linear model is one of the columns
+    chosen.update(given)
+    chosen.setdefault("patience", preset.patience or chosen["epochs"])
     return Recipe(**chosen)
 
 
@@ -226,16 +219,21 @@ def check(given: dict[str, Any]) -> None:
 
     Raises: HyperparameterError that names the option.
     """
-    activation, dropout = given.get("activation"), given.get("dropout")
+    activation, dropout, smoothing = (given.get(name) for name in ("activation", "dropout", "label_smoothing"))
     if activation is not None and activation not in ACTIVATION_LAYERS:
         raise HyperparameterError(
             f"--activation: expected one of {', '.join(ACTIVATION_LAYERS)}; got {activation!r}"
             f"{did_you_mean(activation, ACTIVATION_LAYERS)}"
         )
+    embedding = given.get("number_embedding")
+    if embedding is not None and embedding not in NUMBER_EMBEDDINGS:
+        raise HyperparameterError(f"--number-embedding: expected {' or '.join(NUMBER_EMBEDDINGS)}; got {embedding!r}")
     if dropout is not None and not 0.0 <= dropout < 1.0:
         raise HyperparameterError(f"--dropout: expected a fraction in [0, 1); got {dropout}; 0.5 drops half of the units")
+    if smoothing is not None and not 0.0 <= smoothing < 1.0:
+        raise HyperparameterError(f"--label-smoothing: expected a fraction in [0, 1); got {smoothing}; 0.1 is usual")
     for name, smallest in (("epochs", 1), ("batch_size", 1), ("patience", 0), ("max_steps", 1), ("ensemble", 1)):
         value = given.get(name)
         if value is not None and value < smallest:
             raise HyperparameterError(f"--{name.replace('_', '-')}: expected a whole number >= {smallest}; got {value}")
-    recipe_for(1, "classification", True, **given).make_optimizer()
+    recipe_for(1, "classification", **given).make_optimizer()

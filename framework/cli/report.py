@@ -17,6 +17,7 @@ from ..training.schedules.named import CONSTANT
 from .backends_command import why
 from .column_report import print_columns, quiet_notes
 from .console import new_console
+from .recipe import PERIODIC, Recipe
 from .report_classes import class_names, print_classes
 from .training import PreparedData, Trained, judged_part, layer_widths
 
@@ -65,6 +66,15 @@ class Reporter:
         """The backend in use, and why."""
         self.console.print(f"Backend: [bold]{escape(backend.name)}[/bold] ({escape(why(argument, backend.name))})")
 
+    def recipe(self, data: PreparedData, recipe: Recipe) -> None:
+        """One line that says how the network will be trained."""
+        best = ", the best one kept" if recipe.patience and "validation" in data.parts else ""
+        size = "all rows" if recipe.batch_size is None else f"minibatches of {recipe.batch_size}"
+        units = "a linear model" if not recipe.hidden else f"{' · '.join(map(str, recipe.hidden))} {recipe.activation}"
+        self.console.print(
+            f"Settings: {units}, {recipe.optimizer}, schedule {recipe.schedule}, {size}, at most {recipe.epochs} epochs{best}"
+        )
+
     def results(self, data: PreparedData, trained: Trained, path: Path) -> None:
         """The table of results, then network and training settings."""
         recipe, history = trained.recipe, trained.history
@@ -84,10 +94,10 @@ class Reporter:
             self.console.print(comparison(data, trained))
         if trained.of_classes is not None:
             print_classes(self.console, data, trained.of_classes)
-        widths = " → ".join(map(str, layer_widths(data, recipe.hidden)))
-        coded = len(data.preprocessor.categories)
-        if coded:
-            widths = f"{coded} column{'s' * (coded > 1)} embedded, {widths}"
+        widths = " → ".join(map(str, layer_widths(data, recipe.hidden, recipe.number_embedding)))
+        numbers = len(data.numbers if recipe.number_embedding == PERIODIC else ())
+        for count, what in ((numbers, "number"), (len(data.preprocessor.categories), "column")):
+            widths = f"{count} {what}{'s' * (count > 1)} embedded, {widths}" if count else widths
         hidden = f", {recipe.activation}, dropout {recipe.dropout:g}" if recipe.hidden else ", a linear model"
         if recipe.ensemble > 1:
             hidden += f", {recipe.ensemble} networks in one"
@@ -181,7 +191,7 @@ def comparison(data: PreparedData, trained: Trained) -> str:
 def rates(trained: Trained) -> str:
     """The learning rate; with a schedule also its name and the rate of the last step."""
     text = f"{trained.lr:g}"
-    if trained.recipe.schedule not in (None, CONSTANT):
+    if trained.recipe.schedule != CONSTANT:
         text += f" (schedule {trained.recipe.schedule}, {trained.history[-1]['lr']:.3g} at the end)"
     return text
 
@@ -211,7 +221,6 @@ def notes_of(data: PreparedData, trained: Trained, seed: int) -> dict[str, Any]:
         "training": {
             **asdict(recipe),
             "lr": trained.lr,
-            "schedule": recipe.schedule or CONSTANT,
             "epochs": trained.history.epochs,
             "best_epoch": trained.best_epoch,
             "seed": seed,

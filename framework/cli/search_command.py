@@ -77,9 +77,9 @@ def search(options: SearchOptions) -> None:
     from ..training.checkpoint import Checkpoint
     from .checkpoint_notes import checkpoint_notes
     from .console import new_console
-    from .recipe import check_checkpoint, parse_class_weight
+    from .recipe import NONE, check_checkpoint, parse_class_weight
     from .report import Reporter
-    from .training import few_threads, loss_of, prepare, read
+    from .training import few_threads, layer_widths, loss_of, prepare, read
 
     space = SearchSpace(**_given(options))
     whole(options.trials, "--trials")
@@ -113,7 +113,7 @@ def search(options: SearchOptions) -> None:
         console.print(escape(text), soft_wrap=True)
 
     part, validation = data.parts["training"], data.parts["validation"]
-    widest = [space.width[1]] * space.layers[1]
+    widest = layer_widths(data, [space.width[1]] * space.layers[1])
     threads = few_threads(data, widest, max(space.batch_size), backend)
     with threads, _messages_of_workers(tell), checkpoint_notes(options.checkpoint):
         try:
@@ -136,8 +136,9 @@ def search(options: SearchOptions) -> None:
     c = best.candidate
     found_options = TrainOptions(
         **data_options(options), class_weight=options.class_weight, epochs=options.epochs, seed=options.seed,
-        hidden=",".join(map(str, c.hidden)) or "none", activation=c.activation, dropout=c.dropout, optimizer=c.optimizer,
-        lr=c.lr, weight_decay=c.weight_decay, batch_size=c.batch_size, schedule=c.schedule,
+        hidden=",".join(map(str, c.hidden)) or "none", activation=c.activation, number_embedding=NONE, dropout=c.dropout,
+        label_smoothing=0.0, optimizer=c.optimizer, lr=c.lr, weight_decay=c.weight_decay, batch_size=c.batch_size,
+        schedule=c.schedule,
     )  # fmt: skip
     console.print(f"Train it: {escape(command_line('train', found_options))}", soft_wrap=True)
 

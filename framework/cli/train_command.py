@@ -26,14 +26,15 @@ def train(options: TrainOptions) -> None:
     the training part; a network is trained, and the parameters of the epoch with the best validation loss are kept. The
     test part is not used for any decision, so its results estimate the performance on new data.
 
-    **Defaults by number of training rows**
+    **Defaults: the preset for the number of rows**, of which each option replaces one setting
 
-    - below 1,000: 64 relu units and AdamW at 0.003 with patience 20 for classes, 32 tanh units and AdamW at 0.001 with
-    patience 30 for numbers; dropout 0.4, minibatches of 32, at most 300 epochs, weight decay 0.1
-    - below 10,000: 256 relu units, dropout 0.4 (0.1 for numbers), AdamW at 0.002, minibatches of 32, at most 200 epochs,
-    patience 20, weight decay 0.1
-    - from 10,000: 512 and 256 relu units, dropout 0.2 (0.1 for numbers), AdamW at 0.001, minibatches of 128 (512 from 100,000
-    rows on), at most 60 epochs, patience 6, weight decay 0.01
+    - network: periodic embeddings of numbers (of up to 100 columns), 256, 256 and 256 relu units, dropout 0.15
+    - training: AdamW at 0.003 with beta2 0.95 and weight decay 0.02, label smoothing 0.1, schedule coslog, minibatches of a
+    twentieth of the rows, as a power of two from 32 to 256 (512 from 100,000 rows on), and 64 epochs (from 65,536 rows on
+    fewer, at least 8), of which the one with the smallest validation loss is kept
+    - regression below 1,000 rows: 32 tanh units without embeddings, dropout 0.4, AdamW at 0.001 with weight decay 0.1, a
+    constant rate, minibatches of 32, at most 300 epochs, patience 30
+    - below 50 rows: all rows in one minibatch, no dropout, 256 epochs
 
     With --stream the data may be larger than memory: a thread reads the next minibatch while a step runs. The target is kept in
     memory. Columns of Parquet files may be of any type, and are taken for the same as without --stream. The row order is the
@@ -46,8 +47,7 @@ def train(options: TrainOptions) -> None:
     result as without the interruption. SIGTERM and SIGUSR1 end training with a checkpoint after the current step, with exit
     status 143 and without a model file.
 
-    A validation part of fewer than 10 rows is not used: its rows are added to the training part, and training takes a third of
-    the epochs.
+    A validation part of fewer than 10 rows is not used: its rows are added to the training part, and the last epoch is kept.
 
     **Learning-rate schedules**
 
@@ -55,7 +55,7 @@ def train(options: TrainOptions) -> None:
     - `halve-on-worse` halves it after an epoch whose validation loss rose
     - `plateau:factor=0.1,patience=5` divides it by 10 after 5 epochs without a better validation loss
     - `exponential:k=0.001` and `inverse-time:k=0.001`: lr e^(-k t) and lr / (1 + k t) in step t; `per=epoch` counts epochs
-    - `cosine:warmup_steps=100` and `one-cycle`, over all epochs
+    - `cosine:warmup_steps=100`, `one-cycle`, and `coslog:cycles=4`, over all epochs; `constant`
     - `warmup:steps=100` rises to the rate first, and may stand before another: `warmup:steps=100+step:every=10`
     """
     from ...backends import backend as find_backend
@@ -64,7 +64,7 @@ def train(options: TrainOptions) -> None:
     from .checkpoint_notes import checkpoint_notes
     from .recipe import check_options
     from .report import Reporter, notes_of
-    from .training import prepare, read, train_model
+    from .training import prepare, read, recipe_of, train_model
 
     check_options(options)
     backend = find_backend(options.backend)
@@ -78,6 +78,7 @@ def train(options: TrainOptions) -> None:
     data = prepare(dataset, options.task, (options.test_share, options.validation_share), options.seed)
     report.data(data)
     report.backend(backend, options.backend)
+    report.recipe(data, recipe_of(data, options))
     watching = [] if figures is None else figures.callbacks(data)
     with checkpoint_notes(options.checkpoint):
         trained = train_model(data, options, backend, report.shows_progress, watching)

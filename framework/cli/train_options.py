@@ -12,15 +12,15 @@ from . import options as shared
 from .data_options import DATA, DataOptions
 from .declared import Panel
 
-NETWORK = Panel("Network (defaults depend on the size of the data, see above)")
-TRAINING = Panel("Training")
+NETWORK = Panel("Network (defaults are those of the preset, see above)")
+TRAINING = Panel("Training (defaults are those of the preset, see above)")
 CHECKPOINTS = Panel("Checkpoints")
 RUN = Panel("Backend and output")
 
 
 @dataclass(frozen=True)
 class TrainOptions(DataOptions):
-    """The options; None if the default depends on the number of training rows, or if the option is off."""
+    """The options; None if the default is that of the preset, or if the option is off."""
 
     stream: Annotated[
         bool,
@@ -40,6 +40,7 @@ class TrainOptions(DataOptions):
 
     hidden: Annotated[shared.Hidden, NETWORK] = None
     activation: Annotated[shared.Activation, NETWORK] = None
+    number_embedding: Annotated[shared.NumberEmbedding, NETWORK] = None
     dropout: Annotated[float | None, NETWORK, Option(help="Fraction of hidden units dropped in training, 0 <= p < 1.")] = None
     ensemble: Annotated[
         int | None,
@@ -63,7 +64,10 @@ class TrainOptions(DataOptions):
         int | None,
         TRAINING,
         Option(
-            "--patience", "--early-stopping", help="Epochs without a better validation loss before stopping; 0: never stop."
+            "--patience",
+            "--early-stopping",
+            help="Epochs without a better validation loss before stopping; 0: never stop, and keep the last epoch instead of "
+            "the best one. Default: all epochs.",
         ),
     ] = None
     max_steps: Annotated[int | None, TRAINING, Option(help="Largest number of minibatches.")] = None
@@ -72,7 +76,7 @@ class TrainOptions(DataOptions):
         TRAINING,
         Option(
             metavar="NAME:SETTING=VALUE,…",
-            help='How the learning rate changes, such as "step:factor=0.5,every=5", see above. Default: constant.',
+            help='How the learning rate changes, such as "step:factor=0.5,every=5", see above.',
         ),
     ] = None
     class_weight: Annotated[shared.ClassWeight, TRAINING] = None
@@ -81,6 +85,7 @@ class TrainOptions(DataOptions):
         TRAINING,
         Option("--find-lr", help="First search a learning rate, as fusedstep find-lr does, and train with it."),
     ] = False
+    label_smoothing: Annotated[float | None, TRAINING, Option(help="Label smoothing of classes, 0 <= epsilon < 1.")] = None
     weight_decay: Annotated[float | None, TRAINING, Option(help="Decoupled weight decay.")] = None
     clip_norm: Annotated[float | None, TRAINING, Option(help="Clip the gradient to this norm.")] = None
     seed: Annotated[shared.Seed, TRAINING] = 0

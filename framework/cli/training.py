@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +21,10 @@ from ...backends import Backend
 from ...backends.threads import single_threaded_blas
 from ...errors import HyperparameterError, SampleWeightError
 from ..engine.metrics import predicted_by
-from ..engine.model import Sequential, mlp
+from ..engine.model import Sequential
 from ..engine.step import TrainStep
 from ..layers.embedding import embedding_width
+from ..layers.number_embedding import WIDTH as EMBEDDED_WIDTH
 from ..losses import MSE, BinaryCrossEntropy, Loss, SoftmaxCrossEntropy
 from ..metrics.predictions import Predictions, mean, predictions
 from ..sources.row_source import ArrayRows, RowSource
@@ -44,13 +46,14 @@ from ..training.callbacks import Callback
 from ..training.checkpoint import Checkpoint
 from ..training.checkpoint_files import checkpoints
 from ..training.history import History
+from ..training.presets import SMALLEST_VALIDATION, columns_to_embed, network
 from ..training.stopping import EarlyStopping, StopOnInterrupt
 from ..training.trainer import Trainer
 from .class_figures import ClassFigures, figures_of_classes
 from .data_options import DataOptions, data_options
 from .figures_by_target import figures_by_target
 from .recipe import (
-    SMALLEST_VALIDATION,
+    PERIODIC,
     Recipe,
     choices,
     parse_class_weight,
@@ -68,6 +71,8 @@ FRACTIONS = 0.2, 0.1
 """Fractions of the rows for the test and the validation part."""
 SMALL_PRODUCT = 1 << 22
 """Multiplications in a matrix product below which a second BLAS thread does not pay."""
+LOOKED_AT = 4096
+"""Streamed rows by which columns are embedded."""
 SEARCH_EPOCHS = 3
 """Epochs for each learning rate of a search."""
 MOST_COLUMNS = 4096
@@ -122,6 +127,11 @@ class PreparedData:
     def kind(self) -> str:
         """What the network predicts: "classes", "labels" (several targets of two values each) or "numbers"."""
         return "numbers" if self.task == "regression" else "labels" if self.preprocessor.several else "classes"
+
+    @cached_property
+    def numbers(self) -> tuple[int, ...]:
+        """The encoded columns that are embedded, by the training part, or by the first rows of one that is streamed."""
+        return columns_to_embed(self.parts["training"].in_memory(LOOKED_AT)[0], self.preprocessor.categories)
 
 
 @dataclass(eq=False)
@@ -235,16 +245,16 @@ def prepare(dataset: Dataset, task: str | None, fractions: tuple[float | None, f
     return PreparedData(dataset, found, preprocessor, parts, remark, notes, rows, own)
 
 
-def loss_of(data: PreparedData, class_weight: str | None = None) -> Loss:
+def loss_of(data: PreparedData, class_weight: str | None = None, label_smoothing: float = 0.0) -> Loss:
     """The loss for the task.
 
-    Args: data; class_weight – "balanced", or None.
+    Args: data; class_weight – "balanced", or None; label_smoothing – of classes.
     Raises: HyperparameterError for "balanced" unless the target is one column of classes.
     """
     if class_weight is not None and data.kind != "classes":
         what = "numbers" if data.kind == "numbers" else "several targets"
         raise HyperparameterError(f"--class-weight: expected a target of classes; this training predicts {what}; leave it out")
-    classes = SoftmaxCrossEntropy(class_weights=class_weight)
+    classes = SoftmaxCrossEntropy(label_smoothing, "uniform", class_weight)
     losses: dict[str, Loss] = {"classes": classes, "labels": BinaryCrossEntropy(), "numbers": MSE()}
     return losses[data.kind]
 
@@ -256,27 +266,31 @@ def new_step(
     """A step on a new network built by the recipe; rejects a network that is too large."""
     coded = data.preprocessor.categories
     embedded = sum(codes * embedding_width(codes) for codes in coded.values())
-    *_, last, outputs = layer_widths(data, recipe.hidden)
-    require_size(layer_widths(data, recipe.hidden), embedded + (recipe.ensemble - 1) * last * outputs)
+    sizes = layer_widths(data, recipe.hidden, recipe.number_embedding)
+    require_size(sizes, embedded + (recipe.ensemble - 1) * sizes[-2] * sizes[-1])
     widths = [data.preprocessor.width, *recipe.hidden, data.preprocessor.outputs]
-    model = mlp(widths, recipe.activation, recipe.dropout, categories=coded, n_ensemble=recipe.ensemble)
-    loss = loss_of(data, class_weight)
+    numbers = data.numbers if recipe.number_embedding == PERIODIC else ()
+    model = network(widths, recipe.activation, recipe.dropout, coded, numbers, n_ensemble=recipe.ensemble)
+    loss = loss_of(data, class_weight, recipe.label_smoothing)
     return TrainStep(model, loss, recipe.make_optimizer(), seed, backend, precision, micro_batch=micro_batch)
 
 
-def layer_widths(data: PreparedData, hidden: Sequence[int]) -> list[int]:
-    """The columns that the first layer multiplies, with embedded rows in place of codes; the hidden layers; the outputs."""
+def layer_widths(data: PreparedData, hidden: Sequence[int], number_embedding: str | None = None) -> list[int]:
+    """The columns that the first layer multiplies, with embedded rows in place of codes and features in place of embedded
+    numbers; the hidden layers; the outputs.
+    """
     codes = data.preprocessor.categories.values()
     inputs = data.preprocessor.width - len(codes) + sum(map(embedding_width, codes))
+    inputs += (EMBEDDED_WIDTH - 1) * len(data.numbers if number_embedding == PERIODIC else ())
     return [inputs, *hidden, data.preprocessor.outputs]
 
 
 def few_threads(
-    data: PreparedData, hidden: Sequence[int], batch_size: int | None, backend: Backend
+    data: PreparedData, widths: Sequence[int], batch_size: int | None, backend: Backend
 ) -> AbstractContextManager[Any]:
-    """Limits BLAS to one thread while all matrix products on the CPU are small."""
+    """Limits BLAS to one thread while all matrix products on the CPU are small; widths – of `layer_widths`."""
     rows = len(data.parts["training"])
-    largest_product = min(batch_size or rows, rows) * max(a * b for a, b in pairwise(layer_widths(data, hidden)))
+    largest_product = min(batch_size or rows, rows) * max(a * b for a, b in pairwise(widths))
     return single_threaded_blas if backend.on_host and largest_product <= SMALL_PRODUCT else nullcontext()
 
 
@@ -298,20 +312,28 @@ def search_rate(
     )
 
 
+def recipe_of(data: PreparedData, options: Any) -> Recipe:
+    """The recipe for these data.
+
+    Raises: HyperparameterError for options that need a validation part, if there is none.
+    """
+    given = choices(options)
+    if "validation" not in data.parts:
+        require_validation(given, data.remark or "it was not requested")
+    rows = sum(len(data.parts[name]) for name in ("training", "validation") if name in data.parts)
+    return recipe_for(rows, data.task, **given)
+
+
 def train_model(
     data: PreparedData, options: TrainOptions, backend: Backend, progress: bool = False, watching: Sequence[Callback] = ()
 ) -> Trained:
-    """Train by the recipe for this many rows.
+    """Train by the recipe for these data.
 
     Args: data; options – those of the command; backend; progress – whether to show a progress bar; watching – callbacks; if
         there are any, the accuracy or R² of the training part is also computed after each epoch.
     """
-    given = choices(options)
-    validation = data.parts.get("validation")
-    part = data.parts["training"]
-    if validation is None:
-        require_validation(given, data.remark or "it was not requested")
-    recipe = recipe_for(len(part), data.task, validation is not None, **given)
+    part, validation = data.parts["training"], data.parts.get("validation")
+    recipe = recipe_of(data, options)
     started = time.perf_counter()
     micro_batch, class_weight = parse_micro_batch(options.micro_batch), parse_class_weight(options.class_weight)
     step = new_step(data, recipe, options.seed, backend, options.precision, micro_batch, class_weight)
@@ -320,7 +342,7 @@ def train_model(
     stopping = EarlyStopping(recipe.patience) if validation is not None and recipe.patience else None
     if stopping is not None:
         callbacks.append(stopping)
-    with few_threads(data, recipe.hidden, recipe.batch_size, backend):
+    with few_threads(data, layer_widths(data, recipe.hidden, recipe.number_embedding), recipe.batch_size, backend):
         checkpoint = None if options.checkpoint is None else Checkpoint(options.checkpoint, options.checkpoint_every)
         resumed = checkpoint is not None and options.resume and bool(checkpoints(checkpoint.folder))
         if options.find_lr and not resumed:

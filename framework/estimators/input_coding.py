@@ -16,6 +16,7 @@ from ...errors import ExportError, HyperparameterError
 from ..export.coded_network import ColumnInputs, MatrixInput
 from ..sources.blocks import row_blocks
 from ..tables.column_codings import NumberCoding
+from ..tables.column_statistics import Scaling
 from ..tables.columns import is_text
 from ..tables.encoder import TableEncoder
 from ..tables.frames import is_frame, named_columns
@@ -120,19 +121,22 @@ def as_objects(data: Any) -> NDArray[Any]:
     return np.asarray(data) if hasattr(data, "dtype") else np.asarray(data, dtype=object)
 
 
-def fit_encoder(encoder: Any, features: Any, weights: NDArray[np.float64] | None, dtype: str) -> Any:
+def fit_encoder(
+    encoder: Any, features: Any, weights: NDArray[np.float64] | None, dtype: str, scaling: Scaling = "standard"
+) -> Any:
     """What encodes the features of an estimator, fitted; None if they are used as they are.
 
     Args: encoder – the setting; features – [N, d] numbers, or a table for a TableEncoder; weights – [N] > 0, or None; dtype –
-        "float32" or "float64".
+        "float32" or "float64"; scaling – of numbers by encoder="auto"; "robust" does not depend on the weights.
     Raises: HyperparameterError for a setting that is none; the errors of TableEncoder.fit.
     """
     if encoder is None:
         return None
     if isinstance(encoder, str) and encoder == AUTO:
-        if isinstance(features, np.ndarray) and features.dtype.kind in NUMBERS and not np.isnan(features).any():
+        plain = isinstance(features, np.ndarray) and features.dtype.kind in NUMBERS and not np.isnan(features).any()
+        if plain and scaling == "standard":
             return Standardizer(dtype).fit(features, weights)
-        return TableEncoder(scaling="standard", dtype=dtype).fit(features)
+        return TableEncoder(scaling=scaling, dtype=dtype).fit(features)
     if not is_transformer(encoder):
         raise HyperparameterError(
             f'expected encoder to be "auto", None, or a transformer with fit and transform; got {encoder!r}; '

@@ -15,6 +15,7 @@ from ..sample_weights import balanced
 from ..settings import not_negative
 from ..sources.names import listed
 from ..tables.columns import as_column, is_text
+from .chosen_settings import ChosenSettings
 from .mlp_estimator import MLPEstimator
 from .scikit_learn import ClassifierMixin, multiclass, validation
 
@@ -24,64 +25,75 @@ class MLPClassifier(ClassifierMixin, MLPEstimator):  # type: ignore[misc]
 
     The loss is the cross-entropy of a softmax; of y [N, k] with several labels a row, the sum of k binary ones.
 
-    Args: hidden_layer_sizes – widths of the hidden layers; activation – "relu", "identity", "logistic", "tanh", or another of
-        `fs.mlp`; optimizer – name, such as "adam", "sgd" or "adamw", with learning_rate_init and alpha, or an fs.Optimizer with
-        settings of its own; alpha – of the penalty alpha / 2 ||W||^2, divided by the rows (or the sum of the sample weights) of
-        a minibatch; batch_size – rows, "auto" for min(200, N), None for all; learning_rate_init; schedule – of the learning
-        rate, as in fs.Trainer; max_iter – epochs at most; shuffle – in each epoch; random_state – an int, which is the seed, a
-        RandomState, or None; tol, n_iter_no_change – training ends when the loss was not smaller by more than tol for so many
-        epochs; verbose – whether to show a progress bar; warm_start – whether fit goes on from the parameters of the last fit;
-        early_stopping – whether the loss of validation_fraction of the rows, which are not trained on, decides instead, and the
-        parameters of the best epoch are restored; dropout – fraction of the hidden units to drop; n_ensemble – number of
-        networks that share most weights, are trained together, and predict the mean of their probabilities (of the regressor:
-        of their numbers), as in fs.mlp; backend – name, or None for the one in use; precision – "auto": float32 in minibatches;
-        float64 where fit has all rows in one batch, and in predictions, which then do not depend on the rows beside them; or
-        that of both, as in fs.TrainStep; class_weight – {label: weight}, "balanced" for n / (k n_label), or None; callbacks –
-        of fs.Trainer; encoder – "auto": numbers are standardised, tables with text, dates or missing values are encoded by
-        fs.TableEncoder; a transformer such as fs.TableEncoder(); or None for X as it is.
-    Attributes, once fitted: classes_ – sorted labels; model_ – the fs.Sequential, of encoded features; encoder_; history_ – the
-        fs.History of the last fit; loss_curve_ – the loss of each epoch; best_loss_; n_iter_ – epochs; n_outputs_ – of the
-        network; n_features_in_, feature_names_in_ – of X.
+    Args: preset – where the other settings are "auto": "tabular", a network and a training for the number of rows, see
+        `settings_` and docs/presets.md, or "scikit-learn", the defaults of its estimators; hidden_layer_sizes – widths of the
+        hidden layers; activation – "relu", "identity", "logistic", "tanh", or another of `fs.mlp`; optimizer – name, such as
+        "adam", "sgd" or "adamw", with learning_rate_init and alpha, or an fs.Optimizer with settings of its own; alpha – of the
+        penalty alpha / 2 ||W||^2, divided by the rows (or the sum of the sample weights) of a minibatch, in place of the weight
+        decay of the preset; batch_size – rows, None for all, where rows of weight 2 equal two rows; learning_rate_init;
+        schedule – of the learning rate, as in fs.Trainer; max_iter – epochs at most; shuffle – in each epoch; random_state – an
+        int, which is the seed, a RandomState, or None; tol, n_iter_no_change – training ends when the loss was not smaller by
+        more than tol for so many epochs; verbose – whether to show a progress bar; warm_start – whether fit goes on from the
+        parameters of the last fit; early_stopping – whether the loss of validation_fraction of the rows, which are not trained
+        on, decides instead, and the parameters of the best epoch are restored; dropout – fraction of the hidden units to drop;
+        n_ensemble – number of networks that share most weights, are trained together, and predict the mean of their
+        probabilities (of the regressor: of their numbers), as in fs.mlp; number_embedding – "periodic" for an
+        fs.PeriodicEmbedding of the columns of more than two numbers, or None; label_smoothing – epsilon: the targets are 1 -
+        epsilon + epsilon / K and epsilon / K, of one label a row; backend – name, or None for the one in use; precision –
+        "auto": float32 in minibatches; float64 where fit has all rows in one batch, and in predictions, which then do not
+        depend on the rows beside them; or that of both, as in fs.TrainStep; class_weight – {label: weight}, "balanced" for n /
+        (k n_label), or None; callbacks – of fs.Trainer; encoder – "auto": numbers are scaled, tables with text, dates or
+        missing values are encoded by fs.TableEncoder; a transformer such as fs.TableEncoder(); or None for X as it is.
+    Attributes, once fitted: classes_ – sorted labels; model_ – the fs.Sequential, of encoded features; encoder_; settings_ –
+        the values that were used, {name: value}; history_ – the fs.History of the last fit; loss_curve_ – the loss of each
+        epoch; best_loss_; n_iter_ – epochs; n_outputs_ – of the network; n_features_in_, feature_names_in_ – of X.
 
-        clf = fs.MLPClassifier(hidden_layer_sizes=(512, 256), random_state=0).fit(frame, labels, sample_weight=w)
-    Differs from: scikit-learn's MLPClassifier, which neither scales X nor takes text and missing values, knows no dropout and
-        class_weight, stops early by accuracy, and calls the optimiser `solver`.
+        clf = fs.MLPClassifier(random_state=0).fit(frame, labels, sample_weight=w)
+    Differs from: scikit-learn's MLPClassifier, which has other defaults, neither scales X nor takes text and missing values,
+        knows no dropout and class_weight, stops early by accuracy, and calls the optimiser `solver`.
     """
+
+    _task = "classification"
 
     def __init__(
         self,
         *,
-        hidden_layer_sizes: Any = (100,),
-        activation: str = "relu",
-        optimizer: Any = "adam",
-        alpha: float = 1e-4,
+        preset: str = "tabular",
+        hidden_layer_sizes: Any = "auto",
+        activation: str = "auto",
+        optimizer: Any = "auto",
+        alpha: Any = "auto",
         batch_size: Any = "auto",
-        learning_rate_init: float = 1e-3,
-        schedule: Any = None,
-        max_iter: int = 200,
+        learning_rate_init: Any = "auto",
+        schedule: Any = "auto",
+        max_iter: Any = "auto",
         shuffle: bool = True,
         random_state: Any = None,
-        tol: float = 1e-4,
+        tol: Any = "auto",
         verbose: bool = False,
         warm_start: bool = False,
-        early_stopping: bool = False,
-        validation_fraction: float = 0.1,
-        n_iter_no_change: int = 10,
-        dropout: float = 0.0,
+        early_stopping: Any = "auto",
+        validation_fraction: Any = "auto",
+        n_iter_no_change: Any = "auto",
+        dropout: Any = "auto",
         n_ensemble: int = 1,
+        number_embedding: Any = "auto",
         backend: Any = None,
         precision: str = "auto",
+        label_smoothing: Any = "auto",
         class_weight: Any = None,
         callbacks: Any = None,
         encoder: Any = "auto",
     ) -> None:
         super().__init__(
-            hidden_layer_sizes=hidden_layer_sizes, activation=activation, optimizer=optimizer, alpha=alpha,
+            preset=preset, hidden_layer_sizes=hidden_layer_sizes, activation=activation, optimizer=optimizer, alpha=alpha,
             batch_size=batch_size, learning_rate_init=learning_rate_init, schedule=schedule, max_iter=max_iter,
             shuffle=shuffle, random_state=random_state, tol=tol, verbose=verbose, warm_start=warm_start,
             early_stopping=early_stopping, validation_fraction=validation_fraction, n_iter_no_change=n_iter_no_change,
-            dropout=dropout, n_ensemble=n_ensemble, backend=backend, precision=precision, callbacks=callbacks, encoder=encoder,
+            dropout=dropout, n_ensemble=n_ensemble, number_embedding=number_embedding, backend=backend, precision=precision,
+            callbacks=callbacks, encoder=encoder,
         )  # fmt: skip
+        self.label_smoothing = label_smoothing
         self.class_weight = class_weight
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> MLPClassifier:
@@ -185,8 +197,8 @@ class MLPClassifier(ClassifierMixin, MLPEstimator):  # type: ignore[misc]
             raise ExportError(f"y: expected labels below 2^63, which ONNX can represent; got {self.classes_.max()}; use text")
         return Classes(np.asarray(labels))
 
-    def _loss(self) -> Loss:
-        return BinaryCrossEntropy() if self._multilabel else SoftmaxCrossEntropy()
+    def _loss(self, chosen: ChosenSettings) -> Loss:
+        return BinaryCrossEntropy() if self._multilabel else SoftmaxCrossEntropy(chosen.label_smoothing, "uniform")
 
     def _class_factors(self, coded: NDArray[Any], weights: NDArray[np.float64] | None) -> NDArray[np.float64] | None:
         if self.class_weight is None:

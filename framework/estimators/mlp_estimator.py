@@ -1,6 +1,7 @@
 """What `fs.MLPClassifier` and `fs.MLPRegressor` have in common: settings, training, and the features of predictions.
 
-Targets are coded by the two classes, features by input_coding.py. There are no formulas and no loop here: see Trainer.
+Targets are coded by the two classes, features by input_coding.py; chosen_settings.py says what "auto" stands for. There are no
+formulas and no loop here: see Trainer.
 """
 
 from __future__ import annotations
@@ -15,20 +16,21 @@ from numpy.typing import NDArray
 from ...backends import Backend
 from ...backends import backend as find_backend
 from ...errors import HyperparameterError, LabelError, SampleWeightError, StateError
-from ..engine.model import Sequential, mlp
+from ..engine.model import Sequential
 from ..engine.step import TrainStep
 from ..export.coded_network import Answer, CodedNetwork, Exportable
-from ..layers.activations import ACTIVATION_LAYERS
 from ..losses import Loss
-from ..optimizers import OPTIMIZERS, Optimizer, find_optimizer
 from ..sample_weights import checked_weights
-from ..settings import choice, flag, not_negative, positive, real, whole
+from ..settings import flag
 from ..tables.encoder import TableEncoder
 from ..tables.frames import is_frame
 from ..tables.splits import split
+from ..tables.table import Task
 from ..training.history import History
+from ..training.presets import MOST_EMBEDDED, columns_to_embed, network
 from ..training.stopping import EarlyStopping
 from ..training.trainer import Trainer
+from .chosen_settings import AUTO, PARTIAL_FIT_ROWS, ChosenSettings
 from .input_coding import (
     Standardizer,
     are_few_and_finite,
@@ -42,39 +44,42 @@ from .input_coding import (
 from .scikit_learn import BaseEstimator, utils, validation
 
 Weights = NDArray[np.float64] | None
-LARGEST_BATCH = 200
-"""Rows of a minibatch with batch_size="auto", as in scikit-learn."""
 
 
 class MLPEstimator(Exportable, BaseEstimator):  # type: ignore[misc]
     """The settings of both estimators, `fit` and `partial_fit`; see fs.MLPClassifier."""
 
+    _task: Task
+
     def __init__(
         self,
         *,
-        hidden_layer_sizes: Any = (100,),
-        activation: str = "relu",
-        optimizer: Any = "adam",
-        alpha: float = 1e-4,
+        preset: str = "tabular",
+        hidden_layer_sizes: Any = "auto",
+        activation: str = "auto",
+        optimizer: Any = "auto",
+        alpha: Any = "auto",
         batch_size: Any = "auto",
-        learning_rate_init: float = 1e-3,
-        schedule: Any = None,
-        max_iter: int = 200,
+        learning_rate_init: Any = "auto",
+        schedule: Any = "auto",
+        max_iter: Any = "auto",
         shuffle: bool = True,
         random_state: Any = None,
-        tol: float = 1e-4,
+        tol: Any = "auto",
         verbose: bool = False,
         warm_start: bool = False,
-        early_stopping: bool = False,
-        validation_fraction: float = 0.1,
-        n_iter_no_change: int = 10,
-        dropout: float = 0.0,
+        early_stopping: Any = "auto",
+        validation_fraction: Any = "auto",
+        n_iter_no_change: Any = "auto",
+        dropout: Any = "auto",
         n_ensemble: int = 1,
+        number_embedding: Any = "auto",
         backend: Any = None,
         precision: str = "auto",
         callbacks: Any = None,
         encoder: Any = "auto",
     ) -> None:
+        self.preset = preset
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.optimizer = optimizer
@@ -93,6 +98,7 @@ class MLPEstimator(Exportable, BaseEstimator):  # type: ignore[misc]
         self.n_iter_no_change = n_iter_no_change
         self.dropout = dropout
         self.n_ensemble = n_ensemble
+        self.number_embedding = number_embedding
         self.backend = backend
         self.precision = precision
         self.callbacks = callbacks
@@ -112,7 +118,7 @@ class MLPEstimator(Exportable, BaseEstimator):  # type: ignore[misc]
         """y as the loss takes it."""
         raise NotImplementedError(f"{type(self).__name__} must define _coded_targets")
 
-    def _loss(self) -> Loss:
+    def _loss(self, chosen: ChosenSettings) -> Loss:
         raise NotImplementedError(f"{type(self).__name__} must define _loss")
 
     def _answer(self) -> Answer:
@@ -140,24 +146,21 @@ class MLPEstimator(Exportable, BaseEstimator):  # type: ignore[misc]
         """
         keeps = flag(self.warm_start, "warm_start") and hasattr(self, "model_")
         features, targets, weights = self._checked_data(X, y, sample_weight, not keeps)
-        dtype = self._dtype(self._rows_of_a_batch(len(targets)) == len(targets))
-        x, coded, weights = self._coded_data(features, targets, weights, dtype, not keeps)
+        chosen = self._chosen(len(targets), not keeps)
+        dtype = self._dtype(chosen.rows_of_a_batch(len(targets)) == len(targets))
+        x, coded, weights = self._coded_data(features, targets, weights, dtype, not keeps, chosen)
         seed = self._seed()
         held_out, rows = None, slice(None)
         stopping: dict[str, Any] = {"monitor": "loss", "restore_best": False}
-        if flag(self.early_stopping, "early_stopping"):
-            advice = "pass a fraction of the rows such as 0.1"
-            fraction = real(self.validation_fraction, "validation_fraction", 0.0, 1.0, "()", advice)
-            rows, out, _ = split(len(x), (0.0, fraction), seed, self._strata(coded))  # type: ignore[assignment]
+        if chosen.early_stopping:
+            rows, out, _ = split(len(x), (0.0, chosen.validation_fraction), seed, self._strata(coded))  # type: ignore[assignment]
             held_out = (x[out], coded[out], *(() if weights is None else (weights[out],)))
             stopping = {"monitor": "val_loss"}
-        patience = whole(self.n_iter_no_change, "n_iter_no_change")
-        stop = EarlyStopping(patience, smallest_change=not_negative(self.tol, "tol"), **stopping)
+        stop = EarlyStopping(chosen.n_iter_no_change, smallest_change=chosen.tol, **stopping)
         x, coded, weights = x[rows], coded[rows], None if weights is None else weights[rows]
-        size = self._rows_of_a_batch(len(x))
-        trainer = self._trainer(self._step(x.shape[1], size, weights, seed, dtype, keeps), (stop,))
-        epochs = whole(self.max_iter, "max_iter")
-        self.history_ = trainer.fit(x, coded, held_out, epochs, size, sample_weight=weights)
+        size = chosen.rows_of_a_batch(len(x))
+        trainer = self._trainer(self._step(x.shape[1], size, weights, seed, dtype, keeps, chosen), (stop,), chosen.schedule)
+        self.history_ = trainer.fit(x, coded, held_out, chosen.max_iter, size, sample_weight=weights)
         self._trained = None
         self.loss_curve_ = self.history_["loss"]
         self.n_iter_ = self.history_.epochs
@@ -165,23 +168,31 @@ class MLPEstimator(Exportable, BaseEstimator):  # type: ignore[misc]
 
     def _partial_fit(self, X: Any, y: Any, sample_weight: Any, classes: Any = None) -> Any:
         """See `partial_fit` of the two classes."""
-        if flag(self.early_stopping, "early_stopping"):
+        first, dtype = not hasattr(self, "model_"), self._dtype(False)
+        features, targets, weights = self._checked_data(X, y, sample_weight, first)
+        chosen = self._chosen(max(len(targets), PARTIAL_FIT_ROWS), first, in_parts=True)
+        if chosen.early_stopping:
             raise HyperparameterError(
                 "expected early_stopping=False with partial_fit, which cannot tell the last pass; got True; use fit, or "
                 "validate between the calls"
             )
-        first, dtype = not hasattr(self, "model_"), self._dtype(False)
-        features, targets, weights = self._checked_data(X, y, sample_weight, first)
-        x, coded, weights = self._coded_data(features, targets, weights, dtype, first, classes)
+        x, coded, weights = self._coded_data(features, targets, weights, dtype, first, chosen, classes)
         if first:
             self.loss_curve_, self.n_iter_, self._trained = [], 0, None
-        size = self._rows_of_a_batch(len(x))
+        size = chosen.rows_of_a_batch(len(x))
         if self._trained is None:
-            self._trained = self._trainer(self._step(x.shape[1], size, weights, self._seed(), dtype, not first), ())
+            step = self._step(x.shape[1], size, weights, self._seed(), dtype, not first, chosen)
+            self._trained = self._trainer(step, (), chosen.schedule)
         self.history_ = self._trained.fit(x, coded, None, 1, size, sample_weight=weights)
         self.loss_curve_ = [*self.loss_curve_, *self.history_["loss"]]
         self.n_iter_ += 1
         return self._finish(self._trained)
+
+    def _chosen(self, rows: int, reset: bool, in_parts: bool = False) -> ChosenSettings:
+        """The settings of a fit; a network that is trained further has those of the rows of its first fit."""
+        if reset or not hasattr(self, "_preset_rows"):
+            self._preset_rows = rows
+        return ChosenSettings.of(vars(self), self._preset_rows, self._task, in_parts)
 
     def _finish(self, trainer: Trainer) -> Any:
         """Sets the attributes that follow from a training; predictions have their own model, see `precision`."""
@@ -208,9 +219,10 @@ class MLPEstimator(Exportable, BaseEstimator):  # type: ignore[misc]
         return _weighted_rows(features, targets, weights, "sample_weight")
 
     def _coded_data(
-        self, features: Any, targets: NDArray[Any], weights: Weights, dtype: str, reset: bool, classes: Any = None
-    ) -> tuple[NDArray[Any], NDArray[Any], Weights]:
-        """(x, y, weights) as the network and its loss take them; reset – whether the rows determine both codings."""
+        self, features: Any, targets: NDArray[Any], weights: Weights, dtype: str, reset: bool, chosen: ChosenSettings,
+        classes: Any = None,
+    ) -> tuple[NDArray[Any], NDArray[Any], Weights]:  # fmt: skip
+        """(x, y, weights) as the network and its loss take them; reset – whether the rows determine codings and embeddings."""
         if reset:
             self._fit_targets(targets, weights, classes)
         coded = self._coded_targets(targets)
@@ -219,21 +231,29 @@ class MLPEstimator(Exportable, BaseEstimator):  # type: ignore[misc]
             combined = factors if weights is None else factors * weights
             features, coded, weights = _weighted_rows(features, coded, combined, "class_weight")
         if reset:
-            self.encoder_ = fit_encoder(self.encoder, features, weights, dtype)
-        return self._encoded(features), coded, weights
+            self.encoder_ = fit_encoder(self.encoder, features, weights, dtype, chosen.scaling)
+        x = self._encoded(features)
+        if reset:
+            self._embedded = self._columns_to_embed(x, chosen)
+        return x, coded, weights
 
-    def _rows_of_a_batch(self, rows: int) -> int:
-        if self.batch_size is None:
-            return rows
-        automatic = isinstance(self.batch_size, str) and self.batch_size == "auto"
-        advice = 'pass a number of rows, "auto", or None for all'
-        return min(rows, LARGEST_BATCH if automatic else whole(self.batch_size, "batch_size", advice=advice))
+    def _columns_to_embed(self, x: NDArray[Any], chosen: ChosenSettings) -> tuple[int, ...]:
+        """Columns of x, which have a variance of about 1 if an encoder of this package has scaled them."""
+        scaled = isinstance(self.encoder_, TableEncoder | Standardizer)
+        automatic = isinstance(self.number_embedding, str) and self.number_embedding == AUTO
+        if chosen.number_embedding is None or (automatic and not scaled):
+            return ()
+        return columns_to_embed(x, self._categories() or (), None if not automatic else MOST_EMBEDDED)
+
+    def _categories(self) -> dict[int, int] | None:
+        """Column of the encoded features -> number of its codes."""
+        return self.encoder_.categories_ if isinstance(self.encoder_, TableEncoder) else None
 
     def _step(
-        self, inputs: int, size: int, weights: Weights, seed: int, dtype: str, keeps: bool
+        self, inputs: int, size: int, weights: Weights, seed: int, dtype: str, keeps: bool, chosen: ChosenSettings
     ) -> TrainStep:
         """A step for a new model, or for a copy of the one that is there, with parameters of that dtype."""
-        model = self._new_model(inputs)
+        model = self._new_model(inputs, chosen)
         if keeps:
             if repr(model) != repr(self.model_):
                 raise StateError(
@@ -242,43 +262,26 @@ class MLPEstimator(Exportable, BaseEstimator):  # type: ignore[misc]
                 )
             model = copy.deepcopy(self.model_).to(self._backend(), dtype)
         # As in scikit-learn, alpha / 2 ||W||^2 is divided by the rows, or their weights, of a minibatch.
-        counted = size * (1.0 if weights is None else float(weights.mean()))
+        optimizer = chosen.make_optimizer(size * (1.0 if weights is None else float(weights.mean())))
+        self.settings_ = chosen.shown(optimizer)
         precision = dtype if self.precision == "auto" else self.precision
-        return TrainStep(model, self._loss(), self._optimizer(counted), seed, self._backend(), precision)
+        return TrainStep(model, self._loss(chosen), optimizer, seed, self._backend(), precision)
 
-    def _new_model(self, inputs: int) -> Sequential:
-        activation = {"logistic": "sigmoid"}.get(self.activation, self.activation)
-        choice(activation, "activation", ACTIVATION_LAYERS)
-        given: Any = self.hidden_layer_sizes
-        if isinstance(given, str) or not (isinstance(given, Integral) or hasattr(given, "__iter__")):
-            raise HyperparameterError(
-                f"expected hidden_layer_sizes to be widths, one for each hidden layer; got {given!r}; write (256, 128), say"
-            )
-        given = [given] if isinstance(given, Integral) else given
-        widths = [whole(width, "hidden_layer_sizes") for width in given]
-        dropout = real(self.dropout, "dropout", 0.0, 1.0, "[)", "pass the fraction of the units to drop, such as 0.1")
-        categories = self.encoder_.categories_ if isinstance(self.encoder_, TableEncoder) else None
-        widths = [inputs, *widths, self.n_outputs_]
-        init = "glorot_uniform"  # as in scikit-learn
-        made = mlp(widths, activation, dropout, weight_init=init, categories=categories, n_ensemble=self.n_ensemble)
-        made.head = self._loss().head
+    def _new_model(self, inputs: int, chosen: ChosenSettings) -> Sequential:
+        widths = [inputs, *chosen.hidden_layer_sizes, self.n_outputs_]
+        init = None if chosen.preset is not None else "glorot_uniform"  # as in scikit-learn
+        made = network(
+            widths, chosen.activation, chosen.dropout, self._categories(), self._embedded, init, self.n_ensemble
+        )  # fmt: skip
+        made.head = self._loss(chosen).head
         return made
 
-    def _optimizer(self, counted: float) -> Optimizer:
-        """The optimiser of a name, or the given one; counted – rows or weights of a minibatch."""
-        if not isinstance(self.optimizer, str):
-            made: Optimizer = self.optimizer
-            return made
-        rate = positive(self.learning_rate_init, "learning_rate_init")
-        penalty = not_negative(self.alpha, "alpha") / counted
-        return OPTIMIZERS[find_optimizer(self.optimizer, "optimizer")](lr=rate, l2=penalty)
-
-    def _trainer(self, step: TrainStep, stopping: tuple[EarlyStopping, ...]) -> Trainer:
+    def _trainer(self, step: TrainStep, stopping: tuple[EarlyStopping, ...], schedule: Any) -> Trainer:
         order = "each_epoch" if flag(self.shuffle, "shuffle") else "never"
         given = () if self.callbacks is None else self.callbacks
         own = given if isinstance(given, list | tuple) else (given,)
         callbacks, progress = [*own, *stopping], bool(self.verbose)
-        return Trainer(step, callbacks=callbacks, shuffle=order, progress=progress, schedule=self.schedule)
+        return Trainer(step, callbacks=callbacks, shuffle=order, progress=progress, schedule=schedule)
 
     def _seed(self) -> int:
         """An int of random_state as it is; otherwise a number that the generator draws."""
@@ -354,11 +357,14 @@ class MLPEstimator(Exportable, BaseEstimator):  # type: ignore[misc]
     history_: History
     model_: Sequential
     encoder_: Any
+    settings_: dict[str, Any]
     n_outputs_: int
     loss_curve_: list[float]
     best_loss_: float
     n_iter_: int
     _trained: Trainer | None
+    _preset_rows: int
+    _embedded: tuple[int, ...] = ()
 
 
 def _weighted_rows(

@@ -11,6 +11,7 @@ from ...errors import ShapeError
 from ..export.coded_network import Answer, Numbers
 from ..losses import MSE, Loss
 from ..tables.moments import weighted_moments
+from .chosen_settings import ChosenSettings
 from .mlp_estimator import MLPEstimator
 from .scikit_learn import RegressorMixin, validation
 
@@ -20,13 +21,16 @@ class MLPRegressor(RegressorMixin, MLPEstimator):  # type: ignore[misc]
 
     The loss is the squared error of (y - mean) / standard deviation of each target, summed over the targets.
 
-    Args: as for fs.MLPClassifier, without class_weight.
+    Args: as for fs.MLPClassifier, without class_weight and label_smoothing.
     Attributes, once fitted: as of fs.MLPClassifier, without classes_; losses are of standardised targets.
 
-        reg = fs.MLPRegressor(hidden_layer_sizes=(512, 256), random_state=0).fit(frame, prices)
-    Differs from: scikit-learn's MLPRegressor, which standardises neither X nor y, takes neither text nor missing values, halves
-        the squared error and takes its mean over the targets, stops early by R², and calls the optimiser `solver`.
+        reg = fs.MLPRegressor(random_state=0).fit(frame, prices)
+    Differs from: scikit-learn's MLPRegressor, which has other defaults, standardises neither X nor y, takes neither text nor
+        missing values, halves the squared error and takes its mean over the targets, stops early by R², and calls the
+        optimiser `solver`.
     """
+
+    _task = "regression"
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> MLPRegressor:
         """One more epoch over these rows, with the state of the optimiser of the previous call.
@@ -75,7 +79,7 @@ class MLPRegressor(RegressorMixin, MLPEstimator):  # type: ignore[misc]
             return Numbers(self._mean, self._scale, None, dtype)
         return Numbers(float(self._mean[0]), float(self._scale[0]), 0, dtype)
 
-    def _loss(self) -> Loss:
+    def _loss(self, chosen: ChosenSettings) -> Loss:  # noqa: ARG002
         return MSE()
 
     def __sklearn_tags__(self) -> Any:

@@ -34,6 +34,8 @@ from .dense import make_bias
 Features = tuple[Array, ...]
 """Matrices [B, columns m]."""
 MOST_INPUTS = 2**20
+WIDTH = 8
+"""Columns of the embedding of a column, by default."""
 _FORWARD = dense_forward(ACTIVATIONS["relu"], bias=True, dropout=False)
 _BACKWARD = dense_backward(ACTIVATIONS["relu"], dropout=False)
 
@@ -176,8 +178,9 @@ class PeriodicEmbedding(_NumberEmbedding):
     parts = 2
 
     def __init__(
-        self, inputs: int, width: int = 8, frequencies: int = 16, deviation: float = 0.1, columns: Sequence[int] | None = None
-    ) -> None:
+        self, inputs: int, width: int = WIDTH, frequencies: int = 16, deviation: float = 0.1,
+        columns: Sequence[int] | None = None,
+    ) -> None:  # fmt: skip
         self.frequencies = whole(frequencies, "frequencies of PeriodicEmbedding")
         self.deviation = positive(deviation, "deviation of PeriodicEmbedding")
         self._declare(inputs, columns, width, self.frequencies)
@@ -220,7 +223,7 @@ class PiecewiseLinearEmbedding(_NumberEmbedding):
     """
 
     def __init__(
-        self, inputs: int, bins: Sequence[Sequence[float]], width: int = 8, columns: Sequence[int] | None = None
+        self, inputs: int, bins: Sequence[Sequence[float]], width: int = WIDTH, columns: Sequence[int] | None = None
     ) -> None:
         self.bins = [_edges(column) for column in bins]
         self._declare(inputs, columns, width, max((len(edges) - 1 for edges in self.bins), default=1))
@@ -243,7 +246,7 @@ class PiecewiseLinearEmbedding(_NumberEmbedding):
 
     @classmethod
     def from_data(
-        cls, x: Any, bins: int = 16, width: int = 8, columns: Sequence[int] | None = None
+        cls, x: Any, bins: int = 16, width: int = WIDTH, columns: Sequence[int] | None = None
     ) -> PiecewiseLinearEmbedding:  # fmt: skip
         """With the quantiles of each column as edges, equal ones only once.
 

@@ -5,6 +5,7 @@ Shapes and names are checked by the tables, the loss by the training step.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -34,7 +35,7 @@ def find_nonfinite(matrix: NDArray[Any], missing: bool = False) -> NonFinite | N
     if matrix.dtype.kind != "f":
         return None
     count, row, column = 0, -1, -1
-    width = int(np.prod(matrix.shape[1:], dtype=np.int64))
+    width = math.prod(matrix.shape[1:])
     for block in row_blocks(matrix.shape[0], width):
         part = matrix[block]
         finite = ~np.isinf(part) if missing else np.isfinite(part)

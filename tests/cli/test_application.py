@@ -124,7 +124,7 @@ def test_output_in_an_encoding_without_arrows_and_bullets(tmp_path, encoding, ar
     done = shell(*arguments, cwd=tmp_path, PYTHONIOENCODING=encoding, PYTHONUTF8="0")
     assert (done.returncode, done.stderr) == (0, "")
     if arguments[-1] != "--help":
-        assert ("Network: 4 \u2192 " if encoding == "utf-8" else "Network: 4 ? ") in done.stdout
+        assert ("embedded, 32 \u2192 " if encoding == "utf-8" else "embedded, 32 ? ") in done.stdout
         assert os.listdir(tmp_path) == ["iris.safetensors"]
 
 

@@ -31,7 +31,7 @@ from fusedstep.backends.contract import Unavailable
         (("--hidden", ""), "--hidden"),
         (("--hidden", "64,100000000000"), "--hidden: expected widths of at most 65,536; got 100,000,000,000"),
         (("--hidden", "10000000000000000000000"), "--hidden: expected widths of at most"),
-        (("--hidden", "65000,65000"), "weights; got 4,225,455,000 (4 → 65000 → 65000 → 3)"),
+        (("--hidden", "65000,65000"), "weights; got 4,227,275,000 (32 → 65000 → 65000 → 3)"),
         (("--activation", "rleu"), "did you mean 'relu'"),
         (("--optimizer", "adamm"), "did you mean 'Adam'"),
         (("--seed", "-1"), "seed"),

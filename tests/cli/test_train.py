@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ from fusedstep.framework.cli.recipe import recipe_for
 from fusedstep.framework.cli.train_command import train as train_command
 from fusedstep.framework.cli.training import linear_r2, prepare
 from fusedstep.framework.export.persistence import load_with_metadata
+from fusedstep.framework.optimizers import OPTIMIZERS
 from fusedstep.framework.tables.reading import load
 from fusedstep.framework.tables.table import Dataset, Matrix
 
@@ -41,10 +44,10 @@ def test_names_are_printed_as_they_are(call, tmp_path):
 
 def test_the_options_reach_the_training(call, tmp_path):
     answer = call(
-        "train", "wine", "--hidden", "12,7", "--activation", "prelu", "--dropout", "0.25", "--optimizer", "nadam", "--lr",
-        "0.02", "--batch-size", "50", "--epochs", "4", "--patience", "0", "--weight-decay", "0.5", "--clip-norm", "2",
-        "--seed", "7", "--test-share", "0.3", "--validation-share", "0.2", "--backend", "numpy", "--precision", "float64",
-        "--out", "here.safetensors",
+        "train", "wine", "--hidden", "12,7", "--number-embedding", "none", "--activation", "prelu", "--dropout", "0.25", "--lr",
+        "0.02", "--optimizer", "nadam", "--batch-size", "50", "--epochs", "4", "--patience", "0", "--weight-decay", "0.5",
+        "--clip-norm", "2", "--seed", "7", "--test-share", "0.3", "--validation-share", "0.2", "--backend", "numpy",
+        "--precision", "float64", "--out", "here.safetensors",
     )  # fmt: skip
     assert answer.code == 0, answer
     model, metadata = load_with_metadata(tmp_path / "here.safetensors")
@@ -76,7 +79,7 @@ def test_the_same_seed_twice_is_bit_identical_and_another_is_not(call, tmp_path)
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         assert call("train", "iris", "--seed", seed, "-o", f"{name}.safetensors", *QUICK).code == 0
     first, again, other = (
-        fs.load(tmp_path / f"{name}.safetensors").parameters()["0.Linear.weight"] for name in ("a", "b", "c")
+        fs.load(tmp_path / f"{name}.safetensors").parameters()["1.Linear.weight"] for name in ("a", "b", "c")
     )
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
@@ -179,7 +182,7 @@ def test_few_rows_are_all_trained_on(call, tmp_path):
     assert answer.code == 0, answer
     assert "too few for a validation part" in answer.flat
     assert "16 training, 4 test" in answer.flat
-    assert load_with_metadata(tmp_path / "few.safetensors")[1].notes["training"]["epochs"] == 100
+    assert load_with_metadata(tmp_path / "few.safetensors")[1].notes["training"]["epochs"] == 256
 
 
 def test_no_test_part_and_no_validation_part(call):
@@ -233,21 +236,43 @@ def test_numpy_and_numba_train_to_the_same_model(call, tmp_path):
         np.testing.assert_allclose(first[name], second[name], rtol=1e-7, atol=1e-9, err_msg=name)
 
 
-@pytest.mark.parametrize(("rows", "words"), [(999, "below 1,000"), (9_999, "below 10,000"), (50_000, "from 10,000")])
-@pytest.mark.parametrize("task", ["classification", "regression"])
-def test_the_help_states_the_recipe(rows, words, task):
-    recipe = recipe_for(rows, task, True)
+@pytest.mark.parametrize(
+    ("rows", "task", "words"),
+    [(2_000, "classification", "network:"), (999, "regression", "regression below 1,000"), (49, "regression", "below 50 rows")],
+)
+def test_the_help_states_the_preset(rows, task, words):
+    recipe = recipe_for(rows, task)
     text = " ".join((train_command.__doc__ or "").split())
-    said = text[text.index(words) :].split(" - ")[0]
-    units = " and ".join(map(str, recipe.hidden))
-    for phrase in (units, f"{recipe.dropout:g}", f"AdamW at {recipe.lr:g}", f"minibatches of {recipe.batch_size}",
-                   f"at most {recipe.epochs} epochs", f"patience {recipe.patience}", f"weight decay {recipe.weight_decay:g}",
-                   recipe.activation):  # fmt: skip
+    said = text[text.index(words) :].split(" With --stream")[0]
+    units = " and ".join(filter(None, (", ".join(map(str, recipe.hidden[:-1])), str(recipe.hidden[-1]))))
+    phrases = [f"{recipe.epochs} epochs"]
+    if rows >= 50:
+        phrases += [f"{units} {recipe.activation}", f"dropout {recipe.dropout:g}", f"AdamW at {recipe.lr:g}",
+                    f"weight decay {recipe.weight_decay:g}", recipe.schedule]  # fmt: skip
+    for phrase in phrases:
         assert phrase in said
 
 
-def test_many_rows_get_larger_minibatches():
-    assert recipe_for(200_000, "classification", True).batch_size == 512
+def test_an_option_replaces_one_setting_of_the_preset(call, tmp_path):
+    answer = call("train", "iris", "--epochs", 3, "--dropout", 0.3, "--schedule", "constant", "--backend", "numpy")
+    assert answer.code == 0, answer
+    assert "Settings: 256 · 256 · 256 relu, AdamW, schedule constant, minibatches of 32, at most 3 epochs" in answer.flat
+    assert "Network: 4 numbers embedded, 32 → 256 → 256 → 256 → 3, relu, dropout 0.3" in answer.flat
+    notes = load_with_metadata(tmp_path / "iris.safetensors")[1].notes["training"]
+    preset = asdict(recipe_for(120, "classification"))
+    given = {"epochs": 3, "dropout": 0.3, "schedule": "constant"}
+    for name in ("hidden", "activation", "number_embedding", "label_smoothing", "batch_size", "beta2", "optimizer", *given):
+        expected = given.get(name, preset[name])
+        assert notes[name] == (list(expected) if isinstance(expected, tuple) else expected), name
+    assert call("train", "iris", "--number-embedding", "plr").code != 0
+    assert call("train", "iris", "--label-smoothing", "1").code != 0
+
+
+@pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
+def test_every_optimiser_can_replace_that_of_the_preset(optimizer):
+    recipe = recipe_for(500, "classification", optimizer=optimizer)
+    assert recipe.make_optimizer().lr > 0.0
+    assert (recipe.lr is None) == (optimizer != "AdamW")
 
 
 @pytest.mark.parametrize(("source", "least"), [("breast_cancer", 0.96), ("wine", 0.96), ("iris", 0.94)])

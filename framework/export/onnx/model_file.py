@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from ....errors import ExportError
@@ -49,11 +50,13 @@ def export_onnx(model: Sequential | Exportable, path: PathLike, *, opset: int = 
     Differs from: predictions here, which refuse infinite numbers and unknown codes; a graph cannot, and gives NaN for them.
     """
     _require_no_composition(model)
-    coded = model.coded_network() if isinstance(model, Exportable) else None
-    if coded is None:
+    if isinstance(model, Exportable):
+        make = partial(_graph, model.coded_network())
+    else:
         require_model(model)
+        make = partial(_graph_of_network, model)
     require_writable(path)
-    made = _graph_of_network(model, opset) if coded is None else _graph(coded, opset)
+    made = make(opset)
     with replacing(path, "an ONNX file") as part:
         part.write_bytes(made.SerializeToString())
 

@@ -7,11 +7,12 @@ from .base import RateSchedule, Schedule
 from .decay import CosineDecay, ExponentialDecay, InverseTimeDecay, StepDecay
 from .named import SCHEDULES, parse_schedule, schedule_text
 from .observed import HalveOnWorse, ReduceOnPlateau
-from .rising import LinearWarmup, MomentumRamp, OneCycle
+from .rising import CosLog, LinearWarmup, MomentumRamp, OneCycle
 from .runner import ScheduleRunner, UserSchedule
 
 __all__ = [
     "SCHEDULES",
+    "CosLog",
     "CosineDecay",
     "ScheduleRunner",
     "ExponentialDecay",

@@ -10,7 +10,7 @@ from ...sources.names import did_you_mean
 from .base import RateSchedule
 from .decay import CosineDecay, ExponentialDecay, InverseTimeDecay, StepDecay
 from .observed import HalveOnWorse, ReduceOnPlateau
-from .rising import LinearWarmup, OneCycle
+from .rising import CosLog, LinearWarmup, OneCycle
 
 CONSTANT = "constant"
 
@@ -23,6 +23,7 @@ SCHEDULES: dict[str, type[RateSchedule]] = {
     "cosine": CosineDecay,
     "warmup": LinearWarmup,
     "one-cycle": OneCycle,
+    "coslog": CosLog,
 }
 
 

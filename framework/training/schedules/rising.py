@@ -1,4 +1,6 @@
-"""Schedules with increasing values: linear warm-up before another schedule, one cycle, and momentum from 0.5 to 0.9."""
+"""Schedules with increasing values: linear warm-up before another schedule, one cycle, several cycles that grow longer, and
+momentum from 0.5 to 0.9.
+"""
 
 from __future__ import annotations
 
@@ -121,6 +123,39 @@ class OneCycle(RateSchedule):
         """High, low at the peak of the rate, and high again."""
         del epoch
         return self._between(step, self.high_momentum, self.low_momentum, self.high_momentum)
+
+
+@suggests_arguments
+class CosLog(RateSchedule):
+    """Rises from 0 to lr0 and falls to 0 along a cosine, in several cycles, each twice as long as the one before. Per step.
+
+    lr = lr0 (1 - cos(2 pi log2(1 + (2^cycles - 1) s))) / 2, s = min(1, (t + 1/2) / T), with t the number of finished steps.
+
+    The best epochs are those at the end of a cycle: keep the parameters of the best one with EarlyStopping(patience=epochs).
+
+    Args: cycles – 1 to 30, default 4, of T / 15, 2 T / 15, 4 T / 15 and 8 T / 15 steps; steps or epochs – T; default: to the
+        end of training; lr – lr0, as in RateSchedule.
+    Differs from: the paper, where s = t / T, so that the first step changes nothing.
+    Source: Holzmüller, Grinsztajn and Steinwart (2024), "Better by Default", section 3, "coslog4".
+
+    >>> [round(CosLog(steps=15, lr=1.0)(0, step), 3) for step in (0, 1, 4, 10)]
+    [0.93, 0.718, 0.984, 0.995]
+    """
+
+    per_step = True
+
+    def __init__(
+        self, cycles: int = 4, steps: int | None = None, epochs: int | None = None, lr: float | None = None
+    ) -> None:
+        super().__init__(lr)
+        self.cycles = whole(cycles, "cycles", 1, 30)
+        self.steps, self.epochs = duration(steps, epochs)
+
+    def multiplier(self, epoch: int, step: int) -> float:
+        """The formula above."""
+        del epoch
+        done = min(1.0, (step + 0.5) / self.length(self.steps, self.epochs))
+        return 0.5 * (1.0 - math.cos(2.0 * math.pi * math.log2(1.0 + (2**self.cycles - 1) * done)))
 
 
 @suggests_arguments

@@ -176,6 +176,19 @@ def test_c10_cosine_and_one_cycle_end_with_training(new_step, validated, rates):
     assert seen.lr == [fs.OneCycle(steps=18, lr=0.1)(0, t) for t in range(18)]
 
 
+def test_c10_cycles_each_twice_as_long_as_the_one_before(new_step, validated, rates):
+    """With T = 15 000 steps the cycles end near 1 000, 3 000, 7 000 and 15 000; their middles are at 2^(k + 1/2) - 1."""
+    schedule = fs.CosLog(steps=15_000, lr=2.0)
+    ends = [schedule(0, 1_000 * (2**cycle - 1)) for cycle in range(5)]
+    middles = [schedule(0, round(1_000 * (2 ** (cycle + 0.5) - 1))) for cycle in range(4)]
+    assert ends == pytest.approx([0.0] * 5, abs=1e-4)
+    assert middles == pytest.approx([2.0] * 4, abs=1e-4)
+    assert fs.CosLog(cycles=1, steps=1, lr=1.0)(0, 0) == pytest.approx(0.5 * (1.0 - math.cos(2.0 * math.pi * math.log2(1.5))))
+    seen = rates()
+    fs.Trainer(new_step(), [seen], schedule="coslog").fit(**validated, epochs=5)
+    assert seen.lr == [fs.CosLog(steps=20, lr=0.1)(0, t) for t in range(20)]
+
+
 def test_c10_epochs_as_lengths_are_turned_into_steps(new_step, validated, rates):
     seen = rates()
     fs.Trainer(new_step(), [seen], schedule=fs.LinearWarmup(epochs=2)).fit(**validated, epochs=3)
@@ -256,6 +269,7 @@ CASES = {
     "observed": (lambda: fs.LinearWarmup(epochs=3, then=PLATEAU), fs.MomentumRamp(after=3)),
     "worse": (fs.HalveOnWorse, fs.MomentumRamp(after=1, over=4)),
     "one cycle": (lambda: fs.OneCycle(epochs=7), None),
+    "cycles": (lambda: fs.CosLog(epochs=7), None),
     "time": (lambda: fs.InverseTimeDecay(0.1), None),
 }
 
@@ -299,6 +313,7 @@ def test_c10_one_schedule_serves_two_trainers(new_step, validated):
 TEXTS = [
     "constant", "step", "step:factor=0.25,every=3", "halve-on-worse", "plateau:patience=3,cooldown=2,monitor=val_accuracy",
     "exponential:k=0.01", "inverse-time:k=0.5,per=epoch", "cosine:warmup_steps=20,final=0.01", "one-cycle:steps=400,rise=0.2",
+    "coslog", "coslog:cycles=3,steps=200", "warmup:steps=100+coslog",
     "warmup:steps=100", "warmup:epochs=2,start=0.01+plateau:factor=0.5", "step:lr=0.5",
 ]  # fmt: skip
 
@@ -345,6 +360,8 @@ BAD_TEXTS = {
     "warmup:steps=10+step:lr=0.1": "to be given to LinearWarmup",
     "cosine:steps=10,warmup_steps=10": "warmup_steps to be a whole number from 0 to 9",
     "cosine:final=1": r"final in \[0, 1\)",
+    "coslog:cycles=0": "cycles to be a whole number from 1 to 30",
+    "coslog:steps=3,epochs=2": "got both",
     "one-cycle:rise=0": r"rise in \(0, 1\)",
     "one-cycle:divisor=1": "divisor in",
     "one-cycle:low_momentum=0.99": "low_momentum in",

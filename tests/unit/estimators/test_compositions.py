@@ -20,7 +20,8 @@ import fusedstep as fs
 
 
 def classifier(**settings):
-    return fs.MLPClassifier(hidden_layer_sizes=(8,), max_iter=60, learning_rate_init=2e-2, random_state=0, **settings)
+    small = {"preset": "scikit-learn", "hidden_layer_sizes": (8,), "max_iter": 60, "learning_rate_init": 2e-2}
+    return fs.MLPClassifier(**small, random_state=0, **settings)
 
 
 @pytest.mark.row("G1")

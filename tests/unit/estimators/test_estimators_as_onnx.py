@@ -18,7 +18,9 @@ pytest.importorskip("onnx", reason="the extra onnx is not installed")
 onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
 
 CLOSE = {"rtol": 0.0, "atol": 1e-5}
-SMALL = {"hidden_layer_sizes": (16,), "max_iter": 60, "learning_rate_init": 1e-2, "random_state": 0}
+SMALL = {
+    "preset": "scikit-learn", "hidden_layer_sizes": (16,), "max_iter": 60, "learning_rate_init": 1e-2, "random_state": 0
+}  # fmt: skip
 
 
 class Exported:

@@ -11,8 +11,8 @@ from fusedstep.framework.tables.moments import column_moments, weighted_moments
 
 
 def fitted(x, y, **settings):
-    made = fs.MLPClassifier(hidden_layer_sizes=(16,), max_iter=60, learning_rate_init=1e-2, random_state=0, **settings)
-    return made.fit(x, y)
+    small = {"preset": "scikit-learn", "hidden_layer_sizes": (16,), "max_iter": 60, "learning_rate_init": 1e-2}
+    return fs.MLPClassifier(**small, random_state=0, **settings).fit(x, y)
 
 
 def test_a_frame_with_text_dates_and_missing_values(people):
