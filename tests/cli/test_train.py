@@ -61,10 +61,10 @@ def test_the_options_reach_the_training(call, tmp_path):
     assert "set by --backend" in answer.flat
 
 
-def test_an_ensemble_is_trained_predicts_and_is_exported(call, tmp_path):
+def test_an_ensemble_is_trained_and_predicts(call, tmp_path):
     answer = call("train", "iris", "--hidden", "8", "--ensemble", "4", "--out", "four.safetensors", *QUICK)
     assert answer.code == 0, answer
-    assert "4 → 8 → 3, relu, dropout 0.4, 4 networks in one" in answer.flat
+    assert ", 4 networks in one; " in answer.flat
     model, metadata = load_with_metadata(tmp_path / "four.safetensors")
     assert (model.inputs, model.outputs, model.layers[-1].members) == (4, 3, 4)
     assert metadata.notes["training"]["ensemble"] == 4
