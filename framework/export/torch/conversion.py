@@ -29,9 +29,10 @@ from .weights_file import read_weights
 def to_torch(model: Sequential) -> Any:
     """A torch.nn.Sequential of the same layers with copies of the parameters, on the CPU and in evaluation mode.
 
-    Linear, Embedding, LayerNorm, Dropout, Softmax, Flatten and the activations become the module of that name, a sequence of
-    layers a Sequential. After an Embedding there is a Flatten, because that of PyTorch gives a further axis; it takes integer
-    codes. `safetensors.torch.save_file(fs.to_torch(model).state_dict(), path)` writes the weights for others.
+    Linear, Embedding, LayerNorm, Dropout, Softmax, Flatten and the activations become the module of that name,
+    PeriodicEmbedding one of this package, and a sequence of layers a Sequential. After an Embedding there is a Flatten, because
+    that of PyTorch gives a further axis; it takes integer codes.
+    `safetensors.torch.save_file(fs.to_torch(model).state_dict(), path)` writes the weights for others.
 
     Args: model – initialised.
     Returns: the module; its outputs are those of `model(x)`, such as logits.
@@ -56,8 +57,8 @@ def from_torch(module: Any, backend: str | Backend | None = None, dtype: str | N
     """The model of a module of PyTorch, with copies of its parameters: the way back from `to_torch`.
 
     Args: module – a torch.nn.Sequential of Linear, Embedding followed by Flatten, LayerNorm, Dropout, Softmax, Identity,
-        Flatten, activations and Sequential, or one of them; backend – name, or None for the one in use; dtype – "float32",
-        "float64", or None: float64 if the module has such parameters.
+        Flatten, activations, modules of this package and Sequential, or one of them; backend – name, or None for the one in
+        use; dtype – "float32", "float64", or None: float64 if the module has such parameters.
     Returns: the model, ready for `predict` and for a TrainStep.
     Raises: ExportError for another module, with its name; ShapeError for widths that do not match; DtypeError for another
         dtype; MissingDependency.
@@ -126,6 +127,15 @@ def _pair(layer: Layer) -> Pair:
     return pair
 
 
+def _class(nn: Any, name: str) -> Any:
+    """The class of a module, of torch.nn or of this package."""
+    if hasattr(nn, name):
+        return getattr(nn, name)
+    from . import periodic
+
+    return getattr(periodic, name)
+
+
 def _plain(layer: Layer) -> bool:
     """Whether a layer is a sequence that only runs its layers."""
     return isinstance(layer, Sequence) and type(layer).forward is Sequence.forward
@@ -140,7 +150,7 @@ def _module(nn: Any, chain: Sequence, made: dict[int, list[Any]]) -> Any:
                 made[id(layer)] = [_module(nn, layer, made)]
             else:
                 pair = _pair(layer)
-                module = getattr(nn, pair.module)(**pair.arguments(layer))
+                module = _class(nn, pair.module)(**pair.arguments(layer))
                 made[id(layer)] = [module, nn.Flatten()] if isinstance(layer, Embedding) else [module]
         modules += made[id(layer)]
     return nn.Sequential(*modules)
@@ -196,7 +206,7 @@ def _layer(nn: Any, module: Any, following: list[Any]) -> Layer:
     """The layer of one module; `following` – those after it."""
     name = type(module).__name__
     pair = OF_MODULE.get(name)
-    if pair is None or type(module) is not getattr(nn, name):
+    if pair is None or type(module) is not _class(nn, name):
         raise ExportError(
             f"expected a Sequential of modules that are layers here ({', '.join(sorted(OF_MODULE))}); got {module!r:.200} of "
             f"class {type(module).__module__}.{type(module).__qualname__}; put such modules into a torch.nn.Sequential"

@@ -1,4 +1,4 @@
-"""Which layer is which module of torch.nn, with the settings and parameters of both: one table.
+"""Which layer is which module of torch.nn, or of periodic.py, with the settings and parameters of both: one table.
 
 Nothing here imports torch; conversion.py does, where it is asked to.
 """
@@ -15,6 +15,7 @@ from ...layers.embedding import Embedding
 from ...layers.images import Flatten
 from ...layers.noise import Dropout
 from ...layers.normalization import LayerNorm
+from ...layers.number_embedding import PeriodicEmbedding
 from ...layers.softmax import Softmax
 
 
@@ -22,9 +23,10 @@ from ...layers.softmax import Softmax
 class Pair:
     """A layer and the module that computes the same.
 
-    Args: layer, module – the class, and the name of the class in torch.nn; arguments – of the module for a layer; settings – of
-        the layer for a module; parameters – name in the module -> name in the layer, for those that it has; transposed – those
-        whose matrix is the other way round; refuses – what of a module has no counterpart, in words, or an empty text.
+    Args: layer, module – the class, and the name of the class in torch.nn, or in periodic.py if torch has none; arguments – of
+        the module for a layer; settings – of the layer for a module; parameters – name in the module -> name in the layer, for
+        those that it has; transposed – those whose matrix is the other way round; refuses – what of a module has no
+        counterpart, in words, or an empty text.
     """
 
     layer: type[Layer]
@@ -70,6 +72,12 @@ PAIRS = (
         activations.PReLU, "PReLU",
         lambda layer: {"num_parameters": layer.features}, lambda module: {"features": module.num_parameters},
         {"weight": "alpha"},
+    ),
+    Pair(
+        PeriodicEmbedding, "PeriodicModule",
+        lambda layer: {name: getattr(layer, name) for name in PeriodicEmbedding.setting_names},
+        lambda module: {name: getattr(module, name) for name in PeriodicEmbedding.setting_names},
+        {"weight": "weight", "bias": "bias", "frequency": "frequency"},
     ),
     Pair(activations.Identity, "Identity"),
     Pair(activations.ReLU, "ReLU"),

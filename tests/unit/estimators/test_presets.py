@@ -178,7 +178,7 @@ def test_several_labels_a_row_and_numbers(data):
     assert large.score(more, more[:, 0] * more[:, 1]) > 0.8
 
 
-def test_the_network_of_the_preset_as_onnx_and_in_pytorch(data, tmp_path):
+def test_the_network_of_the_preset_as_onnx(data, tmp_path):
     x, y = data
     fitted = classifier(max_iter=5).fit(x, y)
     onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
@@ -188,3 +188,12 @@ def test_the_network_of_the_preset_as_onnx_and_in_pytorch(data, tmp_path):
     labels, chances = session.run(None, {"x": x.astype(np.float32)})
     np.testing.assert_allclose(chances, fitted.predict_proba(x), rtol=0.0, atol=1e-5)
     assert labels.tolist() == fitted.predict(x).tolist()
+
+
+def test_the_network_of_the_preset_in_pytorch(data):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    fitted = classifier(max_iter=5).fit(*data)
+    x = fitted.encoder_.transform(data[0])
+    with torch.no_grad():
+        logits = fs.to_torch(fitted.model_)(torch.from_numpy(x.astype(np.float64)))
+    np.testing.assert_allclose(logits.numpy(), np.asarray(fitted.model_(x)), rtol=1e-9, atol=1e-11)
