@@ -150,6 +150,12 @@ from .framework.layers.embedding import (
     ColumnEmbeddings as ColumnEmbeddings,
     Embedding as Embedding,
 )
+from .framework.layers.ensemble import (
+    EnsembleLinear as EnsembleLinear,
+    EnsembleMean as EnsembleMean,
+    RepeatColumns as RepeatColumns,
+    SeparateLinear as SeparateLinear,
+)
 from .framework.layers.images import (
     Conv2d as Conv2d,
     Flatten as Flatten,

@@ -211,6 +211,9 @@ def run_rows(backend: Backend, rows: int, width: int, dtype: str) -> None:
         "layer_norm_backward", derivatives, dy, x, gain, mean.astype(dtype), scale.astype(dtype), "dx", "dgain", "doffset",
         False,
     )
+    scaled = {"dx": matrix, "dfactor": normal(width), "doffset": normal(width)}
+    for accumulate in (True, False):
+        both("scale_columns_backward", scaled, dy, x, gain, "dx", "dfactor", "doffset", accumulate)
     both("column_sum", {"out": normal(width)}, x, "out")
     both("column_sum", {"out": normal(width)}, x, "out", False)
     for pieces in (1, 2, 3) if rows else ():  # the reference cannot reshape a matrix without rows
@@ -237,6 +240,7 @@ def run_rows(backend: Backend, rows: int, width: int, dtype: str) -> None:
                 both("grouped_matmul", {"out": derivative}, features, weight, "out", accumulate)
                 both("grouped_matmul_weight", {"out": weight}, features, derivative, "out", accumulate)
             both("grouped_matmul_input", {"out": features}, derivative, weight, "out")
+            both("repeat_labels", {"out": np.zeros(3 * rows, np.int32)}, labels, "out")
             both("beside", {"out": normal(rows, 2 + derivative.shape[1])}, x, np.array([width - 1, 0], "i4"), derivative, "out")
         coded, table, size = lookups(generator, x)
         lookup = {"out": np.ones((rows, len(table)), dtype)}
@@ -279,6 +283,7 @@ def run_narrow_rows(backend: Backend, rows: int, width: int, dtype: str) -> None
         ("multi_class_hinge", {"l": vector, "g": matrix}, x, labels, 0.25, "l", "g", by_row),
         ("layer_norm", {"y": matrix, "m": vector, "s": vector}, x, gain, offset, 1e-3, "y", "m", "s"),
         ("layer_norm_backward", {"d": matrix, "a": sums, "b": sums}, dy, x, gain, mean, scale, "d", "a", "b"),
+        ("scale_columns_backward", {"d": matrix, "a": sums, "b": sums}, dy, x, gain, "d", "a", "b"),
         ("column_sum", {"out": sums}, x, "out"),
         ("maxout", {"out": matrix, "w": winner}, z, "out", "w"),
         ("maxout_spread", {"z": z}, dy, winner, "z"),

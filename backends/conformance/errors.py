@@ -57,6 +57,7 @@ ROW_CALLS: dict[str, tuple[Any, ...]] = {
     "multi_class_hinge": (_R, _L, 1.0, _V, _R),
     "layer_norm": (_R, _W, _W, 1e-5, _R, _V, _V),
     "layer_norm_backward": (_R, _R, _W, _V, _V, _R, _W, _W),
+    "scale_columns_backward": (_R, _R, _W, _R, _W, _W),
     "column_sum": (_R, _W),
     "maxout": (_PARTS, _R, _WINNER),
     "maxout_spread": (_R, _WINNER, _PARTS),
@@ -70,6 +71,7 @@ ROW_CALLS: dict[str, tuple[Any, ...]] = {
     "grouped_matmul_input": (_R, ("real", (6, 3)), _PARTS),
     "grouped_matmul_weight": (_PARTS, _R, ("real", (6, 3))),
     "beside": (_R, ("int32", (3,)), _R, _PARTS),
+    "repeat_labels": (_L, ("int32", (12,))),
     "embed": (_R, _R, _W, ("int32", (3, 4)), _R),
     "embed_backward": (_R, _R, ("int32", (3, 4)), _W),
 }

@@ -238,6 +238,19 @@ def layer_norm_backward(backend: Backend, sizes: Sizes, dtype: str, accumulate: 
 
 
 @check("rows", dtype=REALS, accumulate=(True, False))
+def scale_columns_backward(backend: Backend, sizes: Sizes, dtype: str, accumulate: bool) -> None:
+    """dx, and the gradients of factor and offset of each column, accumulated or overwritten."""
+    for shape in sizes.matrices:
+        x, dy, factor = normal(dtype, shape, "x"), normal(dtype, shape, "dy"), normal(dtype, shape[1:], "factor")
+        before = normal(dtype, (2, shape[1]), "before")
+        saved = before if accumulate else np.zeros_like(before)
+        _gives(
+            backend, "scale_columns_backward", (dy, x, factor, _blank(dtype, *shape), *before, accumulate), "sum",
+            dx=_wide(dy) * factor, dfactor=saved[0] + (_wide(dy) * x).sum(axis=0), doffset=saved[1] + _wide(dy).sum(axis=0),
+        )  # fmt: skip
+
+
+@check("rows", dtype=REALS, accumulate=(True, False))
 def column_sum(backend: Backend, sizes: Sizes, dtype: str, accumulate: bool) -> None:
     """Column sums, accumulated or overwritten."""
     for shape in sizes.matrices:
@@ -277,6 +290,14 @@ def columns(backend: Backend, sizes: Sizes, dtype: str) -> None:
         transposed = inverse(table, np.arange(table.size), width)
         wanted = np.stack([_wide(dy)[:, found].sum(axis=1) for found in places], axis=1)
         _gives(backend, "sum_columns", (dy, transposed, _blank(dtype, rows, width)), "sum", out=wanted)
+
+
+@check("rows", times=(1, 3))
+def repeated_labels(backend: Backend, sizes: Sizes, times: int) -> None:
+    """Each label several times, next to each other."""
+    for rows, classes in sizes.matrices:
+        y, out = labels(rows, classes), np.full(rows * times, -1, np.int32)
+        _gives(backend, "repeat_labels", (y, out), "bits", out=np.repeat(y, times))
 
 
 @check("rows", dtype=REALS)

@@ -11,6 +11,7 @@ import numpy as np
 from ...kernels.formula import Formula
 from ...kernels.targets.cpu import CpuKernel
 from ...kernels.targets.native import address_of, gemm_entry, gemm_words, words_of
+from ...kernels.targets.products import GemmLayout
 from ..contract import Array, Random
 from ..executors.base import NotCapturable
 from .operations import NumbaOperations
@@ -38,12 +39,12 @@ class Factor:
 
     @classmethod
     def of(cls, array: Array) -> Factor:
-        """From an array that is row-major, or the transpose of one that is."""
-        if array.flags.c_contiguous:
-            return cls(array, False, array.shape[1])
-        if array.T.flags.c_contiguous:
-            return cls(array.T, True, array.shape[0])
-        raise NotCapturable(f"a matrix with strides {array.strides}")
+        """From an array whose rows have no gaps, such as some columns of a matrix, or from the transpose of one."""
+        line = GemmLayout(array.shape, array.strides, array.dtype).line
+        if line is None:
+            raise NotCapturable(f"a matrix with strides {array.strides}")
+        form, row = line
+        return cls(array if form == "N" else array.T, form == "T", row)
 
 
 @dataclass
@@ -75,7 +76,7 @@ class Call:
         a, b, out, accumulate = self.arguments
         return gemm_words(
             out.dtype, (address_of(a.array), a.row, a.transposed), (address_of(b.array), b.row, b.transposed),
-            (address_of(out), out.shape[1]), (*out.shape, b.array.shape[b.transposed]), accumulate,
+            (address_of(out), Factor.of(out).row), (*out.shape, b.array.shape[b.transposed]), accumulate,
         )  # fmt: skip
 
     @property
@@ -125,7 +126,7 @@ class Capture(NumbaOperations):
         self._add(kernel.name, given, kernel.written(given), kernel)
 
     def _matmul(self, a: Array, b: Array, out: Array, accumulate: bool) -> None:
-        if not out.flags.c_contiguous:
+        if Factor.of(out).transposed:
             raise NotCapturable(f"a product into an array with strides {out.strides}")
         if not a.dtype == b.dtype == out.dtype:
             raise NotCapturable(f"a product of {a.dtype} and {b.dtype} into {out.dtype}")

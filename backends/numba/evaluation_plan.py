@@ -94,7 +94,7 @@ class EvaluationPlan:
         if call.kernel is not None or position in own:
             return call
         a, b, out, accumulate = call.arguments
-        if a.transposed or b.transposed or accumulate:
+        if a.transposed or b.transposed or accumulate or not all(array.flags.c_contiguous for array in call.arrays):
             return call
         kernel = self._kernels.kernel(self._kernels.row_matmul, out.dtype)
         self.by_columns.add(kernel.entry.address)

@@ -36,7 +36,7 @@ class Recipe:
         dropout – fraction that is dropped; label_smoothing – of classes; optimizer – class name; lr, beta2, weight_decay,
         clip_norm – its settings, None for its own; batch_size – rows, None for all; epochs – at most; patience – epochs without
         a better validation loss before training ends, 0 for never; max_steps – minibatches at most, None for no limit; schedule
-        – of the learning rate, as text.
+        – of the learning rate, as text; ensemble – networks that are trained together.
     """
 
     hidden: tuple[int, ...]
@@ -54,6 +54,7 @@ class Recipe:
     schedule: str
     clip_norm: float | None = None
     max_steps: int | None = None
+    ensemble: int = 1
 
     def make_optimizer(self) -> Optimizer:
         """The optimiser; raises HyperparameterError for invalid settings."""
@@ -231,7 +232,7 @@ def check(given: dict[str, Any]) -> None:
         raise HyperparameterError(f"--dropout: expected a fraction in [0, 1); got {dropout}; 0.5 drops half of the units")
     if smoothing is not None and not 0.0 <= smoothing < 1.0:
         raise HyperparameterError(f"--label-smoothing: expected a fraction in [0, 1); got {smoothing}; 0.1 is usual")
-    for name, smallest in (("epochs", 1), ("batch_size", 1), ("patience", 0), ("max_steps", 1)):
+    for name, smallest in (("epochs", 1), ("batch_size", 1), ("patience", 0), ("max_steps", 1), ("ensemble", 1)):
         value = given.get(name)
         if value is not None and value < smallest:
             raise HyperparameterError(f"--{name.replace('_', '-')}: expected a whole number >= {smallest}; got {value}")

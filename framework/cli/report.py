@@ -99,6 +99,8 @@ class Reporter:
         for count, what in ((numbers, "number"), (len(data.preprocessor.categories), "column")):
             widths = f"{count} {what}{'s' * (count > 1)} embedded, {widths}" if count else widths
         hidden = f", {recipe.activation}, dropout {recipe.dropout:g}" if recipe.hidden else ", a linear model"
+        if recipe.ensemble > 1:
+            hidden += f", {recipe.ensemble} networks in one"
         size = "all rows" if recipe.batch_size is None else f"minibatches of {recipe.batch_size}"
         self.console.print(f"Network: {widths}{hidden}; {trained.model.arena.count:,} parameters")
         balanced = ", balanced classes" if trained.class_weight is not None else ""

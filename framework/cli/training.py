@@ -266,10 +266,11 @@ def new_step(
     """A step on a new network built by the recipe; rejects a network that is too large."""
     coded = data.preprocessor.categories
     embedded = sum(codes * embedding_width(codes) for codes in coded.values())
-    require_size(layer_widths(data, recipe.hidden, recipe.number_embedding), embedded)
+    sizes = layer_widths(data, recipe.hidden, recipe.number_embedding)
+    require_size(sizes, embedded + (recipe.ensemble - 1) * sizes[-2] * sizes[-1])
     widths = [data.preprocessor.width, *recipe.hidden, data.preprocessor.outputs]
     numbers = data.numbers if recipe.number_embedding == PERIODIC else ()
-    model = network(widths, recipe.activation, recipe.dropout, coded, numbers)
+    model = network(widths, recipe.activation, recipe.dropout, coded, numbers, n_ensemble=recipe.ensemble)
     loss = loss_of(data, class_weight, recipe.label_smoothing)
     return TrainStep(model, loss, recipe.make_optimizer(), seed, backend, precision, micro_batch=micro_batch)
 

@@ -152,7 +152,7 @@ class _Look:
         self.step = step
         self.threshold = threshold
         self.layers = list(named_layers(step.chain))
-        self.chain = chain_with_loss(watched(step.chain, self), step.loss, step.state.loss_scale)
+        self.chain = chain_with_loss(watched(step.chain, self), step.training_loss, step.state.loss_scale)
         self.tape = step.new_tape(step.model.arena.new())
         self.found: dict[tuple[str, int], Array] = {}
 

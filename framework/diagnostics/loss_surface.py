@@ -23,7 +23,7 @@ from ..engine.minibatches import require_targets
 from ..engine.model import Sequential, require_seed
 from ..engine.step import TrainStep
 from ..engine.tape import Tape
-from ..engine.training_chain import training_chain
+from ..engine.training_chain import training_chain, training_loss
 from ..losses import Loss
 from ..settings import choice, positive, whole
 from ..streams import DIRECTION
@@ -189,7 +189,7 @@ def _losses(network: Sequential, loss: Loss, x: Any, y: Any, size: int) -> Calla
     if rows == 0:
         raise ShapeError("expected at least one row of x; got 0 rows")
     require_targets(y, rows)
-    chain = training_chain(network, loss)
+    chain, loss = training_chain(network, loss), training_loss(network, loss)
     targets = loss.prepare(y, chain.output_width(int(inputs.shape[1])), backend, network.dtype)
     tapes: dict[Arena, Tape] = {}
 

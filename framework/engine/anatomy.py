@@ -66,7 +66,7 @@ def _buffers(step: Step, rows: int) -> int:
     with backend.quiet():
         inputs = backend.zeros((rows, int(model.inputs or 1)), step.inputs_in)
         width = step.chain.output_width(int(inputs.shape[1]))
-        targets = step.loss.example(rows, width, backend, model.dtype)
+        targets = step.training_loss.example(rows, width, backend, model.dtype)
         tape.class_weights = tape.class_weights or (1.0,) * width
         step.chain_with_loss.forward(inputs, targets, tape)
         step.chain_with_loss.backward(tape)

@@ -21,7 +21,7 @@ from ..suggestions import suggests_arguments
 from .arena import Arena
 from .model import Sequential
 from .tape import Tape
-from .training_chain import training_chain
+from .training_chain import training_chain, training_loss
 
 SPACING = 1e-4
 """h in the difference formula, whose error is of the order of h^4."""
@@ -98,6 +98,7 @@ def gradient_check(
     tape = Tape(arena, training, run.random_state(seed, 1), gradients)
     layers = training_chain(chain, loss) if loss is not None else chain
     width = layers.output_width(int(inputs.shape[1]))
+    loss = None if loss is None else training_loss(chain, loss)
     targets = None if loss is None else loss.prepare(y, width, run, "float64")
     rows = int(inputs.shape[0])
     direction = run.empty((rows, width), "float64")

@@ -23,10 +23,12 @@ from ..layers import Layer
 from ..layers.activations import ACTIVATION_LAYERS
 from ..layers.dense import Linear
 from ..layers.embedding import ColumnEmbeddings
+from ..layers.ensemble import EnsembleLinear, EnsembleMean, RepeatColumns, SeparateLinear
 from ..layers.noise import Dropout
 from ..layers.normalization import LayerNorm
 from ..layers.sequence import Sequence
 from ..layers.softmax import Softmax
+from ..settings import whole
 from ..sources.row_source import RowSource, as_source
 from ..suggestions import SuggestsAttributes, suggests_arguments
 from .arena import Arena
@@ -75,6 +77,13 @@ class Sequential(Sequence, SuggestsAttributes, public=False):
             self.outputs: int | None = self._check_widths(self.inputs)
         else:
             self.outputs = None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name == "head" and value is not None:
+            averages = [layer for layer in self.layers if not isinstance(layer, Softmax)][-1:]
+            if averages and isinstance(averages[0], EnsembleMean):
+                averages[0].head = value
 
     def _require_codes_first(self) -> None:
         leaves = [layer for layer in self.walk() if not isinstance(layer, Sequence)]
@@ -488,19 +497,26 @@ def mlp(
     bias_init: str | float | Initializer = 0.0,
     categories: Mapping[int, int] | None = None,
     embedding_widths: int | Widths[int] | None = None,
+    n_ensemble: int = 1,
 ) -> Sequential:
     """A multi-layer perceptron: Linear, [LayerNorm], activation, [Dropout] for each hidden width, then Linear.
 
     With categories, ColumnEmbeddings comes first: columns of codes are replaced by rows of learned matrices.
+
+    With n_ensemble = k, k such networks are trained together, each with a loss of its own. They share the weights of the
+    hidden layers (EnsembleLinear); each has a last layer of its own. The model predicts the mean of their probabilities or
+    numbers.
 
     Args: widths – columns of the input, of each hidden layer, and of the output; activation – name of one of
         ACTIVATION_LAYERS, default "relu"; dropout – fraction of the hidden units to drop, default 0; layer_norm – whether
         a LayerNorm stands before each activation, default False; weight_init – an initializer, its name or a constant; None
         (default) takes "glorot_uniform" for sigmoid and tanh and "he_normal" for the others; bias_init – of the hidden
         layers, default 0; categories – {input column: number of codes} of the columns that hold codes, such as `categories_` of
-        a TableEncoder, default none; embedding_widths – see ColumnEmbeddings, default by the number of codes.
+        a TableEncoder, default none; embedding_widths – see ColumnEmbeddings, default by the number of codes; n_ensemble – k,
+        default 1: a single network.
     Returns: a Sequential without parameters; `initialize` or a TrainStep makes them.
     Raises: HyperparameterError.
+    Source: for n_ensemble Gorishniy, Kotelnikov and Babenko (2025), "TabM".
     """
     if not hasattr(widths, "__len__") or len(widths) < 2:
         raise HyperparameterError(
@@ -516,12 +532,22 @@ def mlp(
         layers.append(ColumnEmbeddings(inputs, categories, embedding_widths))
         inputs = layers[0].output_width(inputs)
     widths = [inputs, *others]
-    for width, following in pairwise(widths[:-1]):
-        layers.append(Linear(width, following, weight_init=init, bias_init=bias_init))
+    members = whole(n_ensemble, "n_ensemble", advice="pass the number of networks that are trained together, such as 16")
+    if members > 1:
+        layers.append(RepeatColumns(inputs, members))
+    for number, (width, following) in enumerate(pairwise(widths[:-1])):
+        if members > 1:
+            signs = 1.0 if number else "random_signs"
+            layers.append(EnsembleLinear(width, following, members, init, bias_init, signs))
+        else:
+            layers.append(Linear(width, following, weight_init=init, bias_init=bias_init))
         if layer_norm:
-            layers.append(LayerNorm(following))
-        layers.append(kind.of_width(following))
+            layers.append(LayerNorm(following, groups=members))
+        layers.append(kind.of_width(members * following))
         if dropout:
             layers.append(Dropout(dropout))
-    layers.append(Linear(widths[-2], widths[-1], weight_init=init))
+    if members > 1:
+        layers += [SeparateLinear(widths[-2], widths[-1], members, init), EnsembleMean(members)]
+    else:
+        layers.append(Linear(widths[-2], widths[-1], weight_init=init))
     return Sequential(*layers)

@@ -41,7 +41,7 @@ from .precision import LossScale, precision_of
 from .snapshot import Snapshot
 from .step_loss import OVERFLOW, StepLoss, broken
 from .tape import Tape
-from .training_chain import chain_with_loss, training_chain
+from .training_chain import chain_with_loss, evaluation_chain, training_chain, training_loss
 
 Array = Any
 
@@ -143,6 +143,7 @@ class TrainStep(SuggestsAttributes):
         if not model.head_is_given:
             model.head = loss.head
         self.chain = training_chain(model, loss)
+        self.training_loss = training_loss(model, loss)
         self.gradient = model.arena.new()
         self.state = optimizer.bind(model.arena)
         if average is not None:
@@ -160,7 +161,7 @@ class TrainStep(SuggestsAttributes):
             self.state.loss_scale = LossScale(chosen)
         if self.on_nonfinite == "skip" and (self.precision.scaled or not chosen.on_host):
             self.state.skips = chosen.zeros((1,), model.dtype)
-        self.chain_with_loss = chain_with_loss(self.chain, loss, self.state.loss_scale)
+        self.chain_with_loss = chain_with_loss(self.chain, self.training_loss, self.state.loss_scale)
         self.seed = seed
         self.deterministic = bool(deterministic)
         captured = (loss, *self.chain.walk()) if self.recordable else ()
@@ -367,7 +368,8 @@ class TrainStep(SuggestsAttributes):
         if answers not in self._evaluators:
             arena, loss = self.state.arena, self.loss
             ending = with_losses(loss, self.class_weights, answers)
-            work = Evaluation(self.chain, arena, ending, None, self.weights, (loss,), self.deterministic)
+            chain = evaluation_chain(self.model, loss)
+            work = Evaluation(chain, arena, ending, None, self.weights, (loss,), self.deterministic)
             self._evaluators[answers] = self.backend.evaluator(work)
         return self._evaluators[answers]
 

@@ -1,26 +1,41 @@
 """The computation of a step: the layers of a model that training needs, followed by the loss.
 
-When a step is created, this file decides whether the loss is computed together with the last Linear layer.
+When a step is created, this file decides whether the loss is computed together with the last Linear layer, and whether it is
+that of each member of an ensemble.
 """
 
 from __future__ import annotations
 
 from ...backends import Array
 from ...kernels.formulas.precision import as_stored, times
+from ..layers.ensemble import EnsembleMean
 from ..layers.fused import DenseRun, Nodes
 from ..layers.sequence import Sequence
 from ..layers.softmax import Softmax
 from ..losses import Loss
+from .member_loss import MemberLoss
 from .model import Sequential
 from .precision import LossScale
 from .tape import Tape
 
 
-def training_chain(model: Sequential, loss: Loss) -> Sequence:
+def evaluation_chain(model: Sequential, loss: Loss) -> Sequence:
     """The layers of a model, without the final Softmax if the loss includes it."""
     if loss.softmax_inside and len(model.layers) > 1 and isinstance(model.layers[-1], Softmax):
         return Sequence(*model.layers[:-1])
     return model
+
+
+def training_chain(model: Sequential, loss: Loss) -> Sequence:
+    """As `evaluation_chain`, without the EnsembleMean that is then the last layer: each member has a loss of its own."""
+    chain = evaluation_chain(model, loss)
+    return Sequence(*chain.layers[:-1]) if len(chain.layers) > 1 and isinstance(chain.layers[-1], EnsembleMean) else chain
+
+
+def training_loss(model: Sequential, loss: Loss) -> Loss:
+    """The loss of the outputs of `training_chain`: the mean of those of all members, if the model averages them at the end."""
+    layers = evaluation_chain(model, loss).layers
+    return MemberLoss(loss, layers[-1].members) if len(layers) > 1 and isinstance(layers[-1], EnsembleMean) else loss
 
 
 class ChainWithLoss:

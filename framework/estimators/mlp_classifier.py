@@ -36,13 +36,14 @@ class MLPClassifier(ClassifierMixin, MLPEstimator):  # type: ignore[misc]
         more than tol for so many epochs; verbose – whether to show a progress bar; warm_start – whether fit goes on from the
         parameters of the last fit; early_stopping – whether the loss of validation_fraction of the rows, which are not trained
         on, decides instead, and the parameters of the best epoch are restored; dropout – fraction of the hidden units to drop;
-        number_embedding – "periodic" for an fs.PeriodicEmbedding of the columns of more than two numbers, or None;
-        label_smoothing – epsilon: the targets are 1 - epsilon + epsilon / K and epsilon / K, of one label a row; backend –
-        name, or None for the one in use; precision – "auto": float32 in minibatches; float64 where fit has all rows in one
-        batch, and in predictions, which then do not depend on the rows beside them; or that of both, as in fs.TrainStep;
-        class_weight – {label: weight}, "balanced" for n / (k n_label), or None; callbacks – of fs.Trainer; encoder – "auto":
-        numbers are scaled, tables with text, dates or missing values are encoded by fs.TableEncoder; a transformer such as
-        fs.TableEncoder(); or None for X as it is.
+        n_ensemble – number of networks that share most weights, are trained together, and predict the mean of their
+        probabilities (of the regressor: of their numbers), as in fs.mlp; number_embedding – "periodic" for an
+        fs.PeriodicEmbedding of the columns of more than two numbers, or None; label_smoothing – epsilon: the targets are 1 -
+        epsilon + epsilon / K and epsilon / K, of one label a row; backend – name, or None for the one in use; precision –
+        "auto": float32 in minibatches; float64 where fit has all rows in one batch, and in predictions, which then do not
+        depend on the rows beside them; or that of both, as in fs.TrainStep; class_weight – {label: weight}, "balanced" for n /
+        (k n_label), or None; callbacks – of fs.Trainer; encoder – "auto": numbers are scaled, tables with text, dates or
+        missing values are encoded by fs.TableEncoder; a transformer such as fs.TableEncoder(); or None for X as it is.
     Attributes, once fitted: classes_ – sorted labels; model_ – the fs.Sequential, of encoded features; encoder_; settings_ –
         the values that were used, {name: value}; history_ – the fs.History of the last fit; loss_curve_ – the loss of each
         epoch; best_loss_; n_iter_ – epochs; n_outputs_ – of the network; n_features_in_, feature_names_in_ – of X.
@@ -75,6 +76,7 @@ class MLPClassifier(ClassifierMixin, MLPEstimator):  # type: ignore[misc]
         validation_fraction: Any = "auto",
         n_iter_no_change: Any = "auto",
         dropout: Any = "auto",
+        n_ensemble: int = 1,
         number_embedding: Any = "auto",
         backend: Any = None,
         precision: str = "auto",
@@ -88,8 +90,8 @@ class MLPClassifier(ClassifierMixin, MLPEstimator):  # type: ignore[misc]
             batch_size=batch_size, learning_rate_init=learning_rate_init, schedule=schedule, max_iter=max_iter,
             shuffle=shuffle, random_state=random_state, tol=tol, verbose=verbose, warm_start=warm_start,
             early_stopping=early_stopping, validation_fraction=validation_fraction, n_iter_no_change=n_iter_no_change,
-            dropout=dropout, number_embedding=number_embedding, backend=backend, precision=precision, callbacks=callbacks,
-            encoder=encoder,
+            dropout=dropout, n_ensemble=n_ensemble, number_embedding=number_embedding, backend=backend, precision=precision,
+            callbacks=callbacks, encoder=encoder,
         )  # fmt: skip
         self.label_smoothing = label_smoothing
         self.class_weight = class_weight

@@ -72,6 +72,7 @@ class MLPEstimator(Exportable, BaseEstimator):  # type: ignore[misc]
         validation_fraction: Any = "auto",
         n_iter_no_change: Any = "auto",
         dropout: Any = "auto",
+        n_ensemble: int = 1,
         number_embedding: Any = "auto",
         backend: Any = None,
         precision: str = "auto",
@@ -96,6 +97,7 @@ class MLPEstimator(Exportable, BaseEstimator):  # type: ignore[misc]
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
         self.dropout = dropout
+        self.n_ensemble = n_ensemble
         self.number_embedding = number_embedding
         self.backend = backend
         self.precision = precision
@@ -268,7 +270,11 @@ class MLPEstimator(Exportable, BaseEstimator):  # type: ignore[misc]
     def _new_model(self, inputs: int, chosen: ChosenSettings) -> Sequential:
         widths = [inputs, *chosen.hidden_layer_sizes, self.n_outputs_]
         init = None if chosen.preset is not None else "glorot_uniform"  # as in scikit-learn
-        return network(widths, chosen.activation, chosen.dropout, self._categories(), self._embedded, init)
+        made = network(
+            widths, chosen.activation, chosen.dropout, self._categories(), self._embedded, init, self.n_ensemble
+        )  # fmt: skip
+        made.head = self._loss(chosen).head
+        return made
 
     def _trainer(self, step: TrainStep, stopping: tuple[EarlyStopping, ...], schedule: Any) -> Trainer:
         order = "each_epoch" if flag(self.shuffle, "shuffle") else "never"

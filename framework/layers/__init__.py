@@ -4,10 +4,22 @@ Layers contain only hyperparameters and declarations of parameters: values are i
 here registers a class in LAYERS; tools/generate.py then adds `fs.Name` and updates the pages that list layers.
 """
 
-from . import activations, dense, embedding, images, noise, normalization, number_embedding, residual, sequence, softmax
+from . import (
+    activations,
+    dense,
+    embedding,
+    ensemble,
+    images,
+    noise,
+    normalization,
+    number_embedding,
+    residual,
+    sequence,
+    softmax,
+)
 from .base import LAYERS, Layer
 
 __all__ = [
-    "LAYERS", "Layer", "activations", "dense", "embedding", "images", "noise", "normalization", "number_embedding", "residual",
-    "sequence", "softmax",
+    "LAYERS", "Layer", "activations", "dense", "embedding", "ensemble", "images", "noise", "normalization", "number_embedding",
+    "residual", "sequence", "softmax",
 ]  # fmt: skip

@@ -82,7 +82,7 @@ class Objective:
         model.remember_columns(x)
         model.remember_targets(y)
         self.model, self.loss, self.seed = model, loss, step.seed
-        self.chain = step.chain
+        self.chain, self._member_loss = step.chain, step.training_loss
         self.arena = model.arena
         self.backend = self.arena.backend
         self.vectors = Vectors(self.arena)
@@ -133,7 +133,7 @@ class Objective:
         self._values.begin(self.rows)
         with self.backend.quiet():
             outputs = self.chain.forward(self.inputs, self._values)
-            losses, _ = self.loss.evaluate(outputs, self.targets, self._values)
+            losses, _ = self._member_loss.evaluate(outputs, self.targets, self._values)
             return self._with_penalty(losses)
 
     def gradient(self, out: Array | None = None) -> tuple[float, Array]:
@@ -145,7 +145,7 @@ class Objective:
         tape.begin(self.rows)
         with self.backend.quiet():
             outputs = self.chain.forward(self.inputs, tape)
-            losses, gradient = self.loss.evaluate(outputs, self.targets, tape)
+            losses, gradient = self._member_loss.evaluate(outputs, self.targets, tape)
             value = self._with_penalty(losses)
             self.rounding = self._rounding(value, outputs, gradient)
             self.chain.backward(gradient, tape, needs_input=False)
@@ -254,7 +254,7 @@ class Objective:
         tape.begin(self.rows)
         with self.backend.quiet():
             outputs = self.chain.forward(self.inputs, tape)
-            _, gradient = self.loss.evaluate(outputs, self.targets, tape)
+            _, gradient = self._member_loss.evaluate(outputs, self.targets, tape)
             self.backend.map(sign_rows, gradient, gradient, signs)
             self.chain.backward(gradient, tape, needs_input=False)
         self.backend.copy(self._gradient, out)
@@ -297,7 +297,7 @@ class _Curvature:
         f = self.objective
         self._along(direction)
         self.twice.begin(f.rows)
-        _, gradient = f.loss.evaluate(f.chain.forward(self.inputs, self.twice), self.targets, self.twice)
+        _, gradient = f._member_loss.evaluate(f.chain.forward(self.inputs, self.twice), self.targets, self.twice)
         f.chain.backward(gradient, self.twice, needs_input=False)
         f.backend.copy(self.result, out)
 
@@ -308,6 +308,6 @@ class _Curvature:
         self.jacobian.begin(f.rows)
         y, dy = f.chain.jvp(f.inputs, None, self.jacobian)
         self.outputs.begin(f.rows)
-        _, gradient = f.loss.evaluate(self.dual.pair(y, dy), self.targets, self.outputs)
+        _, gradient = f._member_loss.evaluate(self.dual.pair(y, dy), self.targets, self.outputs)
         f.chain.backward_unfused(gradient.tangent, self.jacobian, needs_input=False)
         f.backend.copy(self.result, out)

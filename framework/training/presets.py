@@ -115,13 +115,14 @@ def network(
     categories: Mapping[int, int] | None = None,
     embedded: Widths[int] = (),
     weight_init: str | float | Initializer | None = None,
+    n_ensemble: int = 1,
 ) -> Sequential:
     """`fs.mlp`, with a PeriodicEmbedding of some columns of numbers behind the ColumnEmbeddings of codes.
 
     Args: embedded – columns of the input, none of those in categories; others – as of fs.mlp.
     """
     if not embedded:
-        return mlp(widths, activation, dropout, weight_init=weight_init, categories=categories)
+        return mlp(widths, activation, dropout, weight_init=weight_init, categories=categories, n_ensemble=n_ensemble)
     first: list[Layer] = []
     inputs, *others = widths
     copied = [column for column in range(inputs) if column not in (categories or {})]
@@ -129,5 +130,6 @@ def network(
         first.append(ColumnEmbeddings(inputs, categories))
         inputs = first[0].output_width(inputs)
     first.append(PeriodicEmbedding(inputs, columns=[copied.index(column) for column in embedded]))
-    body = mlp([first[-1].output_width(inputs), *others], activation, dropout, weight_init=weight_init)
+    widths = [first[-1].output_width(inputs), *others]
+    body = mlp(widths, activation, dropout, weight_init=weight_init, n_ensemble=n_ensemble)
     return Sequential(*first, *body.layers)

@@ -25,6 +25,8 @@ real = float
 f64 = float
 i64 = int
 BLOCK_ROWS = 128  # rows that are summed in the kernel's own precision before they are added to the total
+LEAST_INNER = 64
+"""Rows of the weight of a group from which on BLAS libraries are faster than `grouped_matmul`, unless it has one column."""
 
 
 # mypy: disallow-untyped-defs=False, disallow-untyped-calls=False
@@ -208,6 +210,25 @@ def layer_norm_backward(dy, x, gain, mean, scale, dx, dgain, doffset):
                 dx[i, j] = inverse * (dy[i, j] * gain[j] - plain - n * product)
         for j in range(width):
             dgain[j] += gain_part[j]
+            doffset[j] += offset_part[j]
+
+
+def scale_columns_backward(dy, x, factor, dx, dfactor, doffset):
+    rows, width = x.shape
+    factor_part = np.zeros(width, factor.dtype)
+    offset_part = np.zeros(width, factor.dtype)
+    for start in range(0, rows, BLOCK_ROWS):
+        factor_part[:] = real(0.0)
+        offset_part[:] = real(0.0)
+        for i in range(start, min(rows, start + BLOCK_ROWS)):
+            for j in range(width):
+                factor_part[j] += dy[i, j] * x[i, j]
+            for j in range(width):
+                offset_part[j] += dy[i, j]
+            for j in range(width):
+                dx[i, j] = dy[i, j] * factor[j]
+        for j in range(width):
+            dfactor[j] += factor_part[j]
             doffset[j] += offset_part[j]
 
 
@@ -488,6 +509,13 @@ def grouped_matmul_input(dy, weight, dx):
     rows, width = dx.shape
     wide = weight.shape[1]
     size = width * wide // dy.shape[1]
+    if wide == 1:  # neighbours in memory, so that a vector of them is computed at a time
+        for i in range(rows):
+            for j in range(dy.shape[1]):
+                value = dy[i, j]
+                for k in range(j * size, (j + 1) * size):
+                    dx[i, k] = value * weight[k, 0]
+        return
     for i in range(rows):
         for k in range(width):
             first = k // size * wide
@@ -550,6 +578,14 @@ def beside(x, table, z, out):
             out[i, j] = x[i, table[j]]
         for j in range(z.shape[1]):
             out[i, count + j] = z[i, j]
+
+
+def repeat_labels(labels, out):
+    count = labels.shape[0]
+    times = out.shape[0] // max(count, 1)
+    for i in range(count):
+        for k in range(times):
+            out[i * times + k] = labels[i]
 
 
 def argmax(x, out):
@@ -652,16 +688,47 @@ def _layer_norm_backward(
     backend.run(layer_norm_backward, dy, x, gain, mean, scale, dx, dgain, doffset)
 
 
+def _scale_columns_backward(
+    backend: Any, dy: Any, x: Any, factor: Any, dx: Any, dfactor: Any, doffset: Any, accumulate: bool = True
+) -> None:
+    if not accumulate:
+        backend.fill(dfactor, 0.0)
+        backend.fill(doffset, 0.0)
+    backend.run(scale_columns_backward, dy, x, factor, dx, dfactor, doffset)
+
+
 def _embed_backward(backend: Any, dy: Any, x: Any, table: Any, out: Any, accumulate: bool = True) -> None:
     backend.run(embed_backward, dy, x, table, out, 0, out.shape[0], int(accumulate))
 
 
 def _grouped_matmul(backend: Any, x: Any, weight: Any, out: Any, accumulate: bool = False) -> None:
-    backend.run(grouped_matmul, x, weight, out, int(accumulate))
+    groups = _products(out, weight)
+    for rows, columns in groups:
+        backend.matmul(x[:, rows], weight[rows], out[:, columns], accumulate=accumulate)
+    if not groups:
+        backend.run(grouped_matmul, x, weight, out, int(accumulate))
+
+
+def _grouped_matmul_input(backend: Any, dy: Any, weight: Any, dx: Any) -> None:
+    groups = _products(dy, weight)
+    for rows, columns in groups:
+        backend.matmul(dy[:, columns], weight[rows], dx[:, rows], transpose_b=True)
+    if not groups:
+        backend.run(grouped_matmul_input, dy, weight, dx)
 
 
 def _grouped_matmul_weight(backend: Any, x: Any, dy: Any, dweight: Any, accumulate: bool = True) -> None:
-    backend.run(grouped_matmul_weight, x, dy, dweight, int(accumulate))
+    groups = _products(dy, dweight)
+    for rows, columns in groups:
+        backend.matmul(x[:, rows], dy[:, columns], dweight[rows], transpose_a=True, accumulate=accumulate)
+    if not groups:
+        backend.run(grouped_matmul_weight, x, dy, dweight, int(accumulate))
+
+
+def _products(out: Any, weight: Any) -> list[tuple[slice, slice]]:
+    """The rows of the weight and the columns of `out` of each group, where a product of a BLAS library is faster; else none."""
+    groups = reference.groups(out, weight)
+    return groups if weight.shape[1] > 1 and len(weight) >= LEAST_INNER * len(groups) else []
 
 
 _KERNELS = {name: globals()[name] for name in reference.ROWS}
@@ -672,9 +739,11 @@ ROWS: dict[str, Callable[..., None]] = {
     "focal_loss": _focal_loss,
     "multi_class_hinge": _multi_class_hinge,
     "layer_norm_backward": _layer_norm_backward,
+    "scale_columns_backward": _scale_columns_backward,
     "column_sum": _column_sum,
     "embed_backward": _embed_backward,
     "grouped_matmul": _grouped_matmul,
+    "grouped_matmul_input": _grouped_matmul_input,
     "grouped_matmul_weight": _grouped_matmul_weight,
 }
 """Operation -> what runs it, on a backend and the arguments of the reference."""
@@ -709,8 +778,8 @@ def _kind(name: str, dtype: np.dtype[Any]) -> Kind:
         return scalar_of(dtype)
     if name == "one double":
         return F64
-    if name in ("labels", "table"):
-        return ArrayOf(np.dtype(np.int32), 1 if name == "labels" else 2, False)
+    if name.endswith(("labels", "table")):
+        return ArrayOf(np.dtype(np.int32), 2 if name == "table" else 1, name.startswith("written"))
     if name == "double":
         return ArrayOf(np.dtype(np.float64), 1, True)
     if name == "count":

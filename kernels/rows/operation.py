@@ -30,6 +30,7 @@ Flag = Annotated[Any, "flag"]
 WrittenMatrix = Annotated[Matrix, "written"]
 WrittenVector = Annotated[Vector, "written"]
 WrittenWinners = Annotated[Winners, "written"]
+WrittenLabels = Annotated[Labels, "written"]
 
 
 class RowOperation:

@@ -20,6 +20,7 @@ from .operation import (
     Table,
     Vector,
     Winners,
+    WrittenLabels,
     WrittenMatrix,
     WrittenVector,
     WrittenWinners,
@@ -197,6 +198,20 @@ def layer_norm_backward(
 
 
 @row_operation
+def scale_columns_backward(
+    xp: Any, dy: Matrix, x: Matrix, factor: Vector, dx: WrittenMatrix, dfactor: WrittenVector, doffset: WrittenVector,
+    accumulate: Flag = True,
+) -> None:  # fmt: skip
+    """dx = dy factor, dfactor += sum dy x, doffset += sum dy: the gradients of y = x factor + offset, one of both per column.
+
+    Args: accumulate – whether the two sums over rows are added to what their arrays hold, or take its place.
+    """
+    _put(dfactor, xp.sum(dy * x, axis=0), accumulate)
+    _put(doffset, xp.sum(dy, axis=0), accumulate)
+    dx[...] = dy * factor
+
+
+@row_operation
 def column_sum(xp: Any, x: Matrix, out: WrittenVector, accumulate: Flag = True) -> None:
     """out += the sum of x [B, d] over its rows; without `accumulate` it takes the place of what is there."""
     _put(out, xp.sum(x, axis=0), accumulate)
@@ -354,7 +369,7 @@ def embed_backward(
     _put(out, xp.where(xp.take(owner, first, axis=0) == own, sums, xp.zeros_like(sums)), accumulate)
 
 
-def _groups(out: Array, weight: Array) -> list[tuple[slice, slice]]:
+def groups(out: Array, weight: Array) -> list[tuple[slice, slice]]:
     """(columns of the input, which are rows of the weight, and columns of the output) of each group."""
     wide = weight.shape[1]
     count = out.shape[1] // wide
@@ -368,21 +383,21 @@ def grouped_matmul(xp: Any, x: Matrix, weight: Matrix, out: WrittenMatrix, accum
 
     Args: x [B, g m], the columns of a group side by side; weight [g m, w], its groups below each other; out [B, g w].
     """
-    for rows, columns in _groups(out, weight):
+    for rows, columns in groups(out, weight):
         _put_at(out, columns, xp.matmul(x[:, rows], weight[rows, :]), accumulate)
 
 
 @row_operation
 def grouped_matmul_input(xp: Any, dy: Matrix, weight: Matrix, dx: WrittenMatrix) -> None:
     """dx_g = dy_g weight_g^T: the gradient of `grouped_matmul` with respect to x."""
-    for rows, columns in _groups(dy, weight):
+    for rows, columns in groups(dy, weight):
         _put_at(dx, rows, xp.matmul(dy[:, columns], weight[rows, :].T), accumulate=False)
 
 
 @row_operation
 def grouped_matmul_weight(xp: Any, x: Matrix, dy: Matrix, dweight: WrittenMatrix, accumulate: Flag = True) -> None:
     """dweight_g += x_g^T dy_g: the gradient with respect to the weight; see `column_sum` for `accumulate`."""
-    for rows, columns in _groups(dy, dweight):
+    for rows, columns in groups(dy, dweight):
         product = xp.matmul(x[:, rows].T, dy[:, columns])
         dweight[rows, :] = dweight[rows, :] + product if accumulate else product
 
@@ -398,3 +413,10 @@ def beside(xp: Any, x: Matrix, table: Labels, z: Matrix, out: WrittenMatrix) -> 
     Args: x [B, d]; table – int32 [n]; z [B, e]; out [B, n + e].
     """
     out[...] = xp.concat([xp.take(x, table, axis=1), z], axis=1)
+
+
+@row_operation
+def repeat_labels(xp: Any, labels: Labels, out: WrittenLabels) -> None:
+    """out[i m + k] = labels[i] for k < m: each label so many times as `out` is longer."""
+    times = out.shape[0] // max(1, labels.shape[0])
+    out[...] = xp.reshape(xp.reshape(labels, (-1, 1)) + xp.zeros((1, times), dtype=labels.dtype), (-1,))

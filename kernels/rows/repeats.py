@@ -1,7 +1,7 @@
-"""Index tables of embeddings of numbers: some columns of the input are repeated, once for each of their features, and the
-others are copied.
+"""Index tables of repeated columns: those of embeddings of numbers, of which each is repeated once for each of its features
+while the others are copied, and those of ensembles, where all columns together are repeated once for each member.
 
-The columns [columns, m] of the repeated ones stand side by side; `take_columns` makes them, and `sum_columns` is the way back.
+`take_columns` makes them, and `sum_columns` is the way back. The columns [columns, m] of an embedding stand side by side.
 """
 
 from __future__ import annotations
@@ -48,6 +48,18 @@ def others_transposed(inputs: int, columns: Columns) -> Table:
 def last(width: int, count: int) -> Table:
     """The last `count` of so many columns."""
     return _read_only(np.arange(width - count, width, dtype=np.int32))
+
+
+@cache
+def tiled(width: int, times: int) -> Table:
+    """[times * width]: all columns in turn, so many times."""
+    return _read_only(np.tile(np.arange(width, dtype=np.int32), times))
+
+
+@cache
+def tiled_transposed(width: int, times: int) -> Table:
+    """[width, times]: where each column stands in `tiled`."""
+    return _read_only(np.ascontiguousarray(np.arange(times * width, dtype=np.int32).reshape(times, width).T))
 
 
 def _read_only(table: Table) -> Table:

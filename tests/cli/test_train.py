@@ -61,6 +61,20 @@ def test_the_options_reach_the_training(call, tmp_path):
     assert "set by --backend" in answer.flat
 
 
+def test_an_ensemble_is_trained_and_predicts(call, tmp_path):
+    answer = call("train", "iris", "--hidden", "8", "--ensemble", "4", "--out", "four.safetensors", *QUICK)
+    assert answer.code == 0, answer
+    assert ", 4 networks in one; " in answer.flat
+    model, metadata = load_with_metadata(tmp_path / "four.safetensors")
+    assert (model.inputs, model.outputs, model.layers[-1].members) == (4, 3, 4)
+    assert metadata.notes["training"]["ensemble"] == 4
+    assert call("predict", "four.safetensors", "iris", "-o", "answers.csv").code == 0
+    assert len((tmp_path / "answers.csv").read_text().splitlines()) == 151
+    for wrong in ("0", "-3"):
+        answer = call("train", "iris", "--ensemble", wrong)
+        assert (answer.code, "--ensemble: expected a whole number >= 1" in answer.err) == (2, True), answer
+
+
 def test_the_same_seed_twice_is_bit_identical_and_another_is_not(call, tmp_path):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         assert call("train", "iris", "--seed", seed, "-o", f"{name}.safetensors", *QUICK).code == 0

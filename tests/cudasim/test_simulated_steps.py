@@ -164,6 +164,22 @@ def test_g14_embeddings_of_numbers_train_as_on_numpy(precision, monkeypatch, cud
     assert tolerance(precision, "parameter").allows(runs[1][1], runs[0][1]).all()
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+def test_ensembles_train_and_predict_as_on_numpy(precision, monkeypatch, cuda) -> None:
+    pytest.importorskip("ml_dtypes", reason="needs ml_dtypes: pip install ml_dtypes")
+    monkeypatch.setattr(cuda, "fuses", False)  # see above
+    runs = []
+    for name in ("numpy", "cuda"):
+        model = fs.mlp([5, 4, 3], "tanh", dropout=0.2, layer_norm=True, n_ensemble=3)
+        step = fs.TrainStep(model, fs.SoftmaxCrossEntropy(), fs.Adam(1e-2), seed=3, backend=name, precision=precision)
+        losses = [float(step(X, Y, [1.0, 2.0, 0.0, 1.0, 1.0, 1.0])) for _ in range(4)]
+        runs.append(([*losses, step.evaluate(X, Y)["loss"]], np.array(model.arena.values), np.array(model.predict_proba(X))))
+    assert tolerance(precision, "loss").allows(runs[1][0], runs[0][0]).all()
+    assert tolerance(precision, "parameter").allows(runs[1][1], runs[0][1]).all()
+    assert np.allclose(runs[1][2].sum(axis=1), 1.0)
+    assert tolerance(precision, "loss").allows(runs[1][2], runs[0][2]).all()
+
+
 @pytest.mark.parametrize("optimizer", [lambda: fs.Adam(1e-2, clip_norm=0.5), lambda: fs.LAMB(1e-2)], ids=["Adam", "LAMB"])
 def test_b9_pruned_weights_stay_zero(optimizer) -> None:
     runs = []

@@ -196,7 +196,13 @@ class OfUser(fs.Tanh, public=False):
     pass
 
 
-@pytest.mark.parametrize("layer", [fs.Maxout(3, 2), fs.GaussianNoise(0.1), fs.Residual(fs.Linear(3, 3)), OfUser()])
+@pytest.mark.parametrize(
+    "layer",
+    [
+        fs.Maxout(3, 2), fs.GaussianNoise(0.1), fs.Residual(fs.Linear(3, 3)), fs.LayerNorm(1, groups=3),
+        fs.EnsembleLinear(1, 2, 3), OfUser(),
+    ],
+)
 def test_layers_that_are_no_modules_are_refused_by_name(layer):
     with pytest.raises(fs.ExportError, match=f"got {type(layer).__name__}"):
         fs.to_torch(fs.Sequential(fs.Linear(3, 3), layer).initialize(backend="numpy"))

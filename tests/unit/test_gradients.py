@@ -41,10 +41,12 @@ LAYER_TABLE = {
     "Dropout": lambda: [fs.Dropout(0.4)],
     "ELU": lambda: [fs.ELU(0.7)],
     "Embedding": lambda: [fs.Embedding(4, 3, columns=WIDTH), fs.Tanh(), fs.Linear(18, 2)],
+    "EnsembleLinear": lambda: [fs.EnsembleLinear(3, 4, 2, scale_init="random_signs"), fs.Tanh(), fs.EnsembleLinear(2, 1, 4)],
+    "EnsembleMean": lambda: [*(fs.EnsembleMean(1, head) for head in ("classes", "binary", "log_rates")), fs.EnsembleMean(3)],
     "Flatten": lambda: [fs.Conv2d(2, 2, 1, image=(1, 3)), fs.Flatten(), fs.Linear(6, 2)],
     "GELU": lambda: [fs.GELU(), fs.Linear(WIDTH, 5), fs.GELU("tanh")],
     "GaussianNoise": lambda: [fs.GaussianNoise(0.3), fs.Linear(WIDTH, 3)],
-    "LayerNorm": lambda: [fs.LayerNorm(WIDTH)],
+    "LayerNorm": lambda: [fs.LayerNorm(WIDTH), fs.LayerNorm(2, 1e-3, groups=3)],
     "LeakyReLU": lambda: [fs.LeakyReLU(0.05)],
     "Linear": lambda: [fs.Linear(WIDTH, 4), fs.Linear(4, 3, bias=False)],
     "MaxPool2d": lambda: [fs.MaxPool2d(2, 1, image=(2, 3, 1)), fs.Linear(2, 3)],
@@ -53,7 +55,9 @@ LAYER_TABLE = {
     "PiecewiseLinearEmbedding": lambda: [
         fs.PiecewiseLinearEmbedding(WIDTH, [[-2, 0.1, 0.3, 1], [0.2, 1.2]], 3, [4, 1]), fs.Tanh(), fs.Linear(10, 2),
     ],
+    "RepeatColumns": lambda: [fs.RepeatColumns(WIDTH, 2), fs.Tanh(), fs.Linear(12, 3)],
     "Residual": lambda: [fs.Residual(fs.Linear(WIDTH, 4), fs.Tanh(), fs.Dropout(0.2), fs.Linear(4, WIDTH))],
+    "SeparateLinear": lambda: [fs.SeparateLinear(2, 4, 3), fs.Tanh(), fs.SeparateLinear(6, 9, 2)],
     "Softmax": lambda: [fs.Softmax()],
     "TiedLinear": _tied,
 }

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from ....errors import ExportError
+from ....kernels.formulas.ensembles import SMALLEST_MEAN
 from ....kernels.rows.lookup import copied_columns
 from ...engine.parameter import Parameter
-from ...layers import Layer, activations, dense, embedding, images, noise, normalization, number_embedding
+from ...layers import Layer, activations, dense, embedding, ensemble, images, noise, normalization, number_embedding
 from ...layers.residual import Residual
 from ...layers.sequence import Sequence
 from ...layers.softmax import Softmax
@@ -126,7 +127,48 @@ def _prelu(to: LayerGraph, layer: activations.PReLU, x: str) -> str:
 
 
 def _layer_norm(to: LayerGraph, layer: normalization.LayerNorm, x: str) -> str:
-    return to.add("LayerNormalization", x, to.parameter(layer.gain), to.parameter(layer.offset), epsilon=layer.epsilon)
+    given = x if layer.groups == 1 else _reshaped(to, x, layer.features)
+    y = to.add("LayerNormalization", given, to.parameter(layer.gain), to.parameter(layer.offset), epsilon=layer.epsilon)
+    return y if layer.groups == 1 else _reshaped(to, y, layer.inputs)
+
+
+def _reshaped(to: LayerGraph, x: str, *shape: int) -> str:
+    """x with as many rows as there are for the rest of the shape."""
+    return to.add("Reshape", x, to.constant([-1, *shape], "int64"))
+
+
+def _repeated(to: LayerGraph, layer: ensemble.RepeatColumns, x: str) -> str:
+    return to.add("Tile", x, to.constant([1, layer.times], "int64"))
+
+
+def _members(to: LayerGraph, layer: ensemble.EnsembleLinear, x: str) -> str:
+    """(r x) W s + b, with a row for each member in the product."""
+    scaled = to.add("Mul", x, to.parameter(layer.scale_in))
+    z = to.add("MatMul", _reshaped(to, scaled, layer.each), to.parameter(layer.weight))
+    y = to.add("Mul", _reshaped(to, z, layer.members * layer.gives), to.parameter(layer.scale_out))
+    return to.add("Add", y, to.parameter(layer.bias))
+
+
+def _separate(to: LayerGraph, layer: ensemble.SeparateLinear, x: str) -> str:
+    """[B, k, 1, d] times [k, d, e]: one product for all members."""
+    weight = to.own("weight", to.value(layer.weight).reshape(layer.members, layer.each, layer.gives))
+    z = to.add("MatMul", _reshaped(to, x, layer.members, 1, layer.each), weight)
+    return to.add("Add", _reshaped(to, z, layer.members * layer.gives), to.parameter(layer.bias))
+
+
+def _ensemble_mean(to: LayerGraph, layer: ensemble.EnsembleMean, x: str) -> str:
+    each = to.add("Reshape", x, to.constant([0, layer.members, -1], "int64"))
+
+    def log_mean(parts: str) -> str:
+        mean = to.add("Max", _reduced(to, "ReduceMean", parts, 1), to.constant(SMALLEST_MEAN, "float32"))
+        return to.add("Log", mean)
+
+    if layer.head == "classes":
+        return log_mean(to.add("Softmax", each, axis=2))
+    if layer.head == "binary":
+        ones, others = to.add("Sigmoid", each), to.add("Sigmoid", to.add("Neg", each))
+        return to.add("Sub", log_mean(ones), log_mean(others))
+    return log_mean(to.add("Exp", each)) if layer.head == "log_rates" else _reduced(to, "ReduceMean", each, 1)
 
 
 def _residual(to: LayerGraph, layer: Residual, x: str) -> str:
@@ -236,6 +278,10 @@ NODES: dict[type[Layer], Callable[[LayerGraph, Any, str], str]] = {
     noise.Dropout: _same,
     noise.GaussianNoise: _same,
     normalization.LayerNorm: _layer_norm,
+    ensemble.RepeatColumns: _repeated,
+    ensemble.EnsembleLinear: _members,
+    ensemble.SeparateLinear: _separate,
+    ensemble.EnsembleMean: _ensemble_mean,
     Residual: _residual,
     embedding.Embedding: _lookup,
     embedding.ColumnEmbeddings: _lookup,

@@ -119,7 +119,7 @@ def load_state_dict(model: Sequential, source: PathLike | Mapping[str, Any]) -> 
 
 def _pair(layer: Layer) -> Pair:
     pair = OF_LAYER.get(type(layer))
-    if pair is None:
+    if pair is None or getattr(layer, "groups", 1) > 1:
         raise ExportError(
             f"expected layers that PyTorch has ({', '.join(sorted(kind.__name__ for kind in OF_LAYER))}); got {layer!r} of "
             f"class {type(layer).__module__}.{type(layer).__qualname__}; replace it, or write that module yourself"

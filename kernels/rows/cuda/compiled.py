@@ -19,12 +19,12 @@ from ...targets.cuda.kernel import BOUND, CudaKernel, Generated, array_type, com
 from ...targets.handwritten import WEIGHTS, Weighted, kernel_text
 from ...targets.source import Spelling
 from ...targets.storage import NARROW, Storage, computed_in
-from . import columns, embedding, hinge, normalization, softmax, sums
+from . import columns, embedding, hinge, labels, normalization, softmax, sums
 from .teams import EVERYBODY, SHUFFLES, Signatures
 
 SIGNATURES: Signatures = {}
 """The signatures of all row kernels."""
-for _family in (softmax, hinge, normalization, sums, columns, embedding):
+for _family in (softmax, hinge, normalization, sums, columns, embedding, labels):
     SIGNATURES |= _family.SIGNATURES
 SIGNATURES |= {
     Weighted(function): ((*kinds, "sums"), words, helpers)

@@ -24,8 +24,9 @@ from ...targets.handwritten import Weighted
 from . import columns, hinge, softmax
 from .compiled import SIGNATURES, kernel
 from .embedding import embed_backward
+from .labels import repeat_labels
 from .normalization import layer_norm, layer_norm_columns, layer_norm_input
-from .sums import column_sum, grouped_matmul_weight, limit_norm
+from .sums import column_sum, grouped_matmul_weight, limit_norm, scale_columns_backward
 
 Scratch = Callable[[int], Any]
 """Returns a flat buffer of that many elements, which is valid until the next call."""
@@ -144,6 +145,22 @@ def _layer_norm_backward(
         doffset[...] = 0.0
 
 
+def _scale_columns_backward(
+    device: Device, dy: Any, x: Any, factor: Any, dx: Any, dfactor: Any, doffset: Any, accumulate: bool = True
+) -> None:
+    """One launch."""
+    if x.size:
+        rows, width = x.shape
+        chunks, geometry = chunk_geometry(rows, width)
+        with device.exclusive():
+            partial = device.scratch(dfactor)(2 * chunks * width).reshape(2, chunks, width)
+            sums = (partial[0], partial[1], device.counters(), dfactor.reshape(1, width), doffset.reshape(1, width), accumulate)
+            device.launch(kernel(scale_columns_backward, x.dtype), geometry, (dy, x, factor, dx, *sums))
+    elif not accumulate:
+        dfactor[...] = 0.0
+        doffset[...] = 0.0
+
+
 def _embed_backward(device: Device, dy: Any, x: Any, table: Any, out: Any, accumulate: bool = True) -> None:
     """out = sums of the rows of dy by code, or added to out; one launch. Few elements are shared out by rows as well."""
     if not dy.size:
@@ -233,6 +250,12 @@ def _multi_class_hinge(
     run(function, rows, width, (scores, labels, factor, losses, gradient, *row_weights), device.launch)
 
 
+def _repeat_labels(device: Device, labels: Any, out: Any) -> None:
+    """Each label several times; the kernel is the same for all types of reals, because it reads none."""
+    if out.size:
+        device.launch(kernel(repeat_labels, "float32"), flat_geometry(out.shape[0]), (labels, out))
+
+
 ROWS: dict[str, Callable[..., Any]] = {
     "softmax": _each(softmax.softmax),
     "softmax_cross_entropy": _softmax_cross_entropy,
@@ -241,11 +264,13 @@ ROWS: dict[str, Callable[..., Any]] = {
     "multi_class_hinge": _multi_class_hinge,
     "layer_norm": _each(layer_norm),
     "layer_norm_backward": _layer_norm_backward,
+    "scale_columns_backward": _scale_columns_backward,
     "column_sum": _column_sum,
     "embed_backward": _embed_backward,
     **{function.__name__: _each(function, of) for function, of in columns.WORK.items()},
     "grouped_matmul": _grouped_matmul,
     "grouped_matmul_weight": _grouped_matmul_weight,
+    "repeat_labels": _repeat_labels,
 }
 """Operation -> function that launches it; takes a Device and the arguments of the reference."""
 

@@ -12,7 +12,7 @@ from numba import cuda
 
 from ...targets.cuda.geometry import BLOCK
 from .chunks import CHUNKS, add_chunks, chunk_rows, last_chunk, sum_to
-from .teams import LOWEST, Signatures, last_block, load, places, real, shared_sum
+from .teams import LOWEST, Signatures, last_block, load, places, real, shared_sum, store
 
 
 def column_sum(x, partial, counters, out, adds):
@@ -29,6 +29,29 @@ def column_sum(x, partial, counters, out, adds):
         sum_to(part, value, j, partial, cuda.blockIdx.y, 0)
     if last_chunk(counters):
         add_chunks(part, partial, out, adds)
+
+
+def scale_columns_backward(dy, x, factor, dx, factor_parts, offset_parts, counters, dfactor, doffset, adds):
+    part = cuda.shared.array(BLOCK, real)
+    rows, width = x.shape
+    start, stop = chunk_rows(rows)
+    lane, team, lanes, teams, _ = places()
+    for first in range(cuda.blockIdx.x * lanes, width, cuda.gridDim.x * lanes):
+        j = first + lane
+        factor_sum = real(0.0)
+        offset_sum = real(0.0)
+        if j < width:
+            scale = load(factor[j])
+            for i in range(start + team, stop, teams):
+                derivative = load(dy[i, j])
+                factor_sum += derivative * load(x[i, j])
+                offset_sum += derivative
+                dx[i, j] = store(derivative * scale)
+        sum_to(part, factor_sum, j, factor_parts, cuda.blockIdx.y, 0)
+        sum_to(part, offset_sum, j, offset_parts, cuda.blockIdx.y, 0)
+    if last_chunk(counters):
+        add_chunks(part, factor_parts, dfactor, adds)
+        add_chunks(part, offset_parts, doffset, adds)
 
 
 def grouped_matmul_weight(x, dy, wide, partial, counters, out, adds):
@@ -110,6 +133,9 @@ def limit_norm(scales, squares, largest, most):
 
 SIGNATURES: Signatures = {
     column_sum: (("matrix", "table", "counters", "table", "count"), (), CHUNKS),
+    scale_columns_backward: (
+        ("matrix", "matrix", "vector", "matrix", "table", "table", "counters", "table", "table", "count"), (), CHUNKS,
+    ),
     grouped_matmul_weight: (("matrix", "matrix", "count", "table", "counters", "table", "count"), (), CHUNKS),
     total: (("vector", "sums", "counters", "sums"), (), (shared_sum, last_block, add_parts)),
     sum_of_squares: (("vector", "sums", "counters", "sums"), (), (shared_sum, last_block, add_parts)),

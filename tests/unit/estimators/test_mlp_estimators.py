@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
-from sklearn.base import is_classifier, is_regressor
+from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.metrics import log_loss
 from sklearn.neural_network import MLPClassifier as TheirClassifier
 from sklearn.utils import validation
@@ -31,8 +33,8 @@ def test_settings_have_the_names_of_scikit_learn():
     both = set(ours) & set(theirs)
     assert len(both) >= 14
     own = {
-        "preset", "optimizer", "dropout", "number_embedding", "label_smoothing", "schedule", "backend", "precision",
-        "class_weight", "callbacks", "encoder",
+        "preset", "optimizer", "dropout", "n_ensemble", "number_embedding", "label_smoothing", "schedule", "backend",
+        "precision", "class_weight", "callbacks", "encoder",
     }  # fmt: skip
     assert set(ours) - both == own
     assert set(ours) - set(fs.MLPRegressor().get_params()) == {"class_weight", "label_smoothing"}
@@ -102,6 +104,21 @@ def test_the_same_int_gives_the_same_bits(data, backend):
     generators = (classifier(**settings, random_state=np.random.RandomState(3)).fit(x, y) for _ in range(2))
     assert np.array_equal(*(fitted.predict_proba(x) for fitted in generators))
     assert one.model_.backend.name == backend
+
+
+def test_ensembles_average_copy_and_go_on(data):
+    x, y = data
+    fitted = classifier(n_ensemble=4, max_iter=10, warm_start=True).fit(x, y)
+    assert fitted.model_.layers[-1].members == 4
+    np.testing.assert_allclose(fitted.predict_proba(x).sum(axis=1), 1.0)
+    assert np.array_equal(fitted.predict(x), fitted.classes_[fitted.predict_proba(x).argmax(axis=1)])
+    assert np.array_equal(pickle.loads(pickle.dumps(fitted)).predict_proba(x), fitted.predict_proba(x))
+    assert clone(fitted).get_params()["n_ensemble"] == 4
+    before = fitted.loss_curve_[-1]
+    assert fitted.fit(x, y).loss_curve_[0] < 1.1 * before
+    assert regressor(n_ensemble=3).fit(x, x[:, 0] - x[:, 1]).score(x, x[:, 0] - x[:, 1]) > 0.9
+    with pytest.raises(HyperparameterError, match="n_ensemble"):
+        classifier(n_ensemble=2.5).fit(x, y)
 
 
 def test_minibatches_train_in_float32_and_full_batches_in_float64(data):

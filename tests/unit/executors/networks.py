@@ -125,6 +125,13 @@ ZOO = {
             fs.PeriodicEmbedding(10, 2, 4), fs.Dropout(0.1), fs.Linear(20, 3),
         ], fs.SoftmaxCrossEntropy, labels,
     ),
+    "ensemble, labels": (
+        lambda: fs.mlp([COLUMNS, 16, 24, 3], dropout=0.2, layer_norm=True, n_ensemble=3).layers,
+        lambda: fs.SoftmaxCrossEntropy(class_weights=[1.0, 2.0, 0.5]), labels,
+    ),
+    "ensemble, numbers": (
+        lambda: fs.mlp([COLUMNS, 64, 2], "prelu", n_ensemble=2).layers, lambda: fs.Huber(0.5, "sum"), numbers(2),
+    ),
     "softmax between, sequences": (
         lambda: [fs.Sequential(*_hidden(fs.ReLU(), outputs=8)), fs.Softmax(), fs.Sequential(fs.Linear(8, 2))],
         fs.MSE, numbers(2),

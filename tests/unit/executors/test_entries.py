@@ -81,6 +81,7 @@ def _row_cases(dtype):
         "multi_class_hinge": [(x, labels, 0.25, losses, out)],
         "layer_norm": [(x, gain, real(WIDTH), 1e-5, out, losses, np.full(vector, 9, dtype))],
         "layer_norm_backward": [(real(*matrix), x, gain, real(ROWS), scale, out, real(WIDTH), real(WIDTH))],
+        "scale_columns_backward": [(real(*matrix), x, gain, out, real(WIDTH), real(WIDTH))],
         "column_sum": [(x, real(WIDTH)), (real(300, 5), real(5))],
         "settle": [
             (np.array([1.0, 2.0]), np.array([3.0, 4.5]), 2.0, 9.0, np.array([1.0, 0.5], dtype), np.zeros(2)),
@@ -117,6 +118,7 @@ def _row_cases(dtype):
         ],
         "grouped_matmul_input": [(real(ROWS, 4 * groups), real(6, 4), real(ROWS, 6)) for groups in (1, 2, 3)],
         "grouped_matmul_weight": [(real(300, 6), real(300, 8), real(6, 4), adds) for adds in (0, 1)],
+        "repeat_labels": [(labels, np.zeros(3 * ROWS, "i4"))],
         "beside": [(x, np.array([3, 0], "i4"), real(ROWS, 4), real(ROWS, 6))],
         "embed": [(coded, x, real(33), lookups, np.full((ROWS, len(lookups)), 9, dtype))],
         "embed_backward": [

@@ -38,6 +38,13 @@ CASES = {
     "Dropout": (lambda: fs.Sequential(fs.Dropout(0.5)), X),
     "GaussianNoise": (lambda: fs.Sequential(fs.GaussianNoise(1.0)), X),
     "LayerNorm": (lambda: fs.Sequential(fs.LayerNorm(D, 1e-3)), X),
+    "LayerNorm of groups": (lambda: fs.Sequential(fs.LayerNorm(2, 1e-3, groups=3)), X[3:]),
+    "RepeatColumns": (lambda: fs.Sequential(fs.RepeatColumns(D, 3), fs.Linear(3 * D, 2)), X),
+    "EnsembleLinear": (lambda: fs.Sequential(fs.EnsembleLinear(3, 4, 2)), X),
+    "SeparateLinear": (lambda: fs.Sequential(fs.SeparateLinear(2, 4, 3)), X),
+    **{f"EnsembleMean {head}": (lambda head=head: fs.Sequential(fs.Linear(D, 6), fs.EnsembleMean(3), head=head), X[3:])
+       for head in ("classes", "binary", "log_rates", "values")},
+    "ensemble": (lambda: fs.mlp([D, 8, 8, 3], "prelu", layer_norm=True, n_ensemble=4), X),
     "Linear": (lambda: fs.Sequential(fs.Linear(D, 3)), X),
     "Linear without bias": (lambda: fs.Sequential(fs.Linear(D, 3, bias=False)), X),
     "TiedLinear": (tied, X),

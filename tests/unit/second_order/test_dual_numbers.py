@@ -73,6 +73,9 @@ KERNELS = {
     "layer_norm_backward": (
         "layer_norm_backward", ["dy", "x", "gain", "mean", "scale"], {"dx": (ROWS, 6), "dgain": (6,), "doffset": (6,)},
     ),
+    "scale_columns_backward": (
+        "scale_columns_backward", ["dy", "x", "gain"], {"dx": (ROWS, 6), "dfactor": (6,), "doffset": (6,)},
+    ),
     "column_sum": ("column_sum", ["x"], {"out": (6,)}),
     "grouped_matmul": ("grouped_matmul", ["x", "w"], {"out": (ROWS, 4)}),
     "grouped_matmul_input": ("grouped_matmul_input", ["dv", "w"], {"dx": (ROWS, 6)}),
