@@ -124,6 +124,7 @@ def test_the_documents_have_commands() -> None:
 def test_commands_of_a_console_run(page: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     for line in COMMANDS[page]:
+        assert "pip install" not in line, f"{line}: what changes the environment belongs in a block that is not run"
         if not request.config.getoption("--exhaustive"):
             line = shortened(line)
         environment = {**os.environ, "PATH": path, "COLUMNS": "100"}
