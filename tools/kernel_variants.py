@@ -69,5 +69,6 @@ def doubles() -> Iterator[Variant]:
     """The kernels of float64, which checks and second-order methods launch; those of steps are in `variants`."""
     for formula in REGISTRY.values():
         yield Variant(formula.name, "float64", partial(update_source if formula.overwrites else map_source, formula, [DOUBLE]))
-    for function in compiled.SIGNATURES:
-        yield Variant(function.__name__, "float64", partial(compiled.source, function, DOUBLE))
+    for function, (kinds, _, _) in compiled.SIGNATURES.items():
+        if set(kinds) != {"labels"}:
+            yield Variant(function.__name__, "float64", partial(compiled.source, function, DOUBLE))

@@ -22,6 +22,7 @@ from ..training.schedules import parse_schedule, schedule_text
 from .train_options import TrainOptions
 
 PERIODIC, NONE = NUMBER_EMBEDDINGS = "periodic", "none"
+AUTO = "auto"
 MOST_UNITS = 65_536
 """Largest width of a hidden layer."""
 MOST_WEIGHTS = 1 << 31
@@ -32,11 +33,12 @@ MOST_WEIGHTS = 1 << 31
 class Recipe:
     """How a network is built and trained.
 
-    Args: hidden – widths of the hidden layers; activation; number_embedding – of columns of numbers, "periodic" or "none";
-        dropout – fraction that is dropped; label_smoothing – of classes; optimizer – class name; lr, beta2, weight_decay,
-        clip_norm – its settings, None for its own; batch_size – rows, None for all; epochs – at most; patience – epochs without
-        a better validation loss before training ends, 0 for never; max_steps – minibatches at most, None for no limit; schedule
-        – of the learning rate, as text; ensemble – networks that are trained together.
+    Args: hidden – widths of the hidden layers; activation; number_embedding – of columns of numbers, "periodic", "none", or
+        "auto": periodic unless there are many for the rows; dropout – fraction that is dropped; label_smoothing – of classes;
+        optimizer – class name; lr, beta2, weight_decay, clip_norm – its settings, None for its own; batch_size – rows, None
+        for all; epochs – at most; patience – epochs without a better validation loss before training ends, 0 for never;
+        max_steps – minibatches at most, None for no limit; schedule – of the learning rate, as text; ensemble – networks that
+        are trained together.
     """
 
     hidden: tuple[int, ...]
@@ -72,7 +74,7 @@ def recipe_for(rows: int, task: Task, **given: Any) -> Recipe:
     given = {name: value for name, value in given.items() if value is not None}
     chosen: dict[str, Any] = {
         "hidden": preset.hidden, "activation": preset.activation,
-        "number_embedding": PERIODIC if preset.number_embedding else NONE, "dropout": preset.dropout,
+        "number_embedding": AUTO if preset.number_embedding else NONE, "dropout": preset.dropout,
         "label_smoothing": preset.label_smoothing, "optimizer": preset.optimizer, "lr": preset.lr, "beta2": preset.beta2,
         "weight_decay": preset.weight_decay,
         "batch_size": preset.batch_size, "epochs": preset.epochs, "schedule": preset.schedule,

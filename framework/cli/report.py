@@ -17,7 +17,7 @@ from ..training.schedules.named import CONSTANT
 from .backends_command import why
 from .column_report import print_columns, quiet_notes
 from .console import new_console
-from .recipe import PERIODIC, Recipe
+from .recipe import Recipe
 from .report_classes import class_names, print_classes
 from .training import PreparedData, Trained, judged_part, layer_widths
 
@@ -95,7 +95,7 @@ class Reporter:
         if trained.of_classes is not None:
             print_classes(self.console, data, trained.of_classes)
         widths = " → ".join(map(str, layer_widths(data, recipe.hidden, recipe.number_embedding)))
-        numbers = len(data.numbers if recipe.number_embedding == PERIODIC else ())
+        numbers = len(data.embedded(recipe.number_embedding))
         for count, what in ((numbers, "number"), (len(data.preprocessor.categories), "column")):
             widths = f"{count} {what}{'s' * (count > 1)} embedded, {widths}" if count else widths
         hidden = f", {recipe.activation}, dropout {recipe.dropout:g}" if recipe.hidden else ", a linear model"

@@ -53,7 +53,8 @@ from .class_figures import ClassFigures, figures_of_classes
 from .data_options import DataOptions, data_options
 from .figures_by_target import figures_by_target
 from .recipe import (
-    PERIODIC,
+    AUTO,
+    NONE,
     Recipe,
     choices,
     parse_class_weight,
@@ -128,10 +129,21 @@ class PreparedData:
         """What the network predicts: "classes", "labels" (several targets of two values each) or "numbers"."""
         return "numbers" if self.task == "regression" else "labels" if self.preprocessor.several else "classes"
 
+    def embedded(self, how: str) -> tuple[int, ...]:
+        """The encoded columns of numbers that are embedded, by the training part, or by the first rows of one that is streamed.
+
+        Args: how – as in Recipe.
+        """
+        if how == NONE:
+            return ()
+        if how not in self._embedded:
+            x = self.parts["training"].in_memory(LOOKED_AT)[0]
+            self._embedded[how] = columns_to_embed(x, self.preprocessor.categories, limited=how == AUTO)
+        return self._embedded[how]
+
     @cached_property
-    def numbers(self) -> tuple[int, ...]:
-        """The encoded columns that are embedded, by the training part, or by the first rows of one that is streamed."""
-        return columns_to_embed(self.parts["training"].in_memory(LOOKED_AT)[0], self.preprocessor.categories)
+    def _embedded(self) -> dict[str, tuple[int, ...]]:
+        return {}
 
 
 @dataclass(eq=False)
@@ -269,19 +281,19 @@ def new_step(
     sizes = layer_widths(data, recipe.hidden, recipe.number_embedding)
     require_size(sizes, embedded + (recipe.ensemble - 1) * sizes[-2] * sizes[-1])
     widths = [data.preprocessor.width, *recipe.hidden, data.preprocessor.outputs]
-    numbers = data.numbers if recipe.number_embedding == PERIODIC else ()
+    numbers = data.embedded(recipe.number_embedding)
     model = network(widths, recipe.activation, recipe.dropout, coded, numbers, n_ensemble=recipe.ensemble)
     loss = loss_of(data, class_weight, recipe.label_smoothing)
     return TrainStep(model, loss, recipe.make_optimizer(), seed, backend, precision, micro_batch=micro_batch)
 
 
-def layer_widths(data: PreparedData, hidden: Sequence[int], number_embedding: str | None = None) -> list[int]:
+def layer_widths(data: PreparedData, hidden: Sequence[int], number_embedding: str = NONE) -> list[int]:
     """The columns that the first layer multiplies, with embedded rows in place of codes and features in place of embedded
     numbers; the hidden layers; the outputs.
     """
     codes = data.preprocessor.categories.values()
     inputs = data.preprocessor.width - len(codes) + sum(map(embedding_width, codes))
-    inputs += (EMBEDDED_WIDTH - 1) * len(data.numbers if number_embedding == PERIODIC else ())
+    inputs += (EMBEDDED_WIDTH - 1) * len(data.embedded(number_embedding))
     return [inputs, *hidden, data.preprocessor.outputs]
 
 

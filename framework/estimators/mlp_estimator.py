@@ -27,7 +27,7 @@ from ..tables.frames import is_frame
 from ..tables.splits import split
 from ..tables.table import Task
 from ..training.history import History
-from ..training.presets import MOST_EMBEDDED, columns_to_embed, network
+from ..training.presets import columns_to_embed, network
 from ..training.stopping import EarlyStopping
 from ..training.trainer import Trainer
 from .chosen_settings import AUTO, PARTIAL_FIT_ROWS, ChosenSettings
@@ -243,7 +243,7 @@ class MLPEstimator(Exportable, BaseEstimator):  # type: ignore[misc]
         automatic = isinstance(self.number_embedding, str) and self.number_embedding == AUTO
         if chosen.number_embedding is None or (automatic and not scaled):
             return ()
-        return columns_to_embed(x, self._categories() or (), None if not automatic else MOST_EMBEDDED)
+        return columns_to_embed(x, self._categories() or (), limited=automatic)
 
     def _categories(self) -> dict[int, int] | None:
         """Column of the encoded features -> number of its codes."""

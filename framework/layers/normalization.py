@@ -22,6 +22,7 @@ class LayerNorm(Layer):
     """
 
     keeps_image = True
+    groups = 1  # of pickles of 0.1.0
 
     def __init__(self, features: int, epsilon: float = 1e-5, groups: int = 1) -> None:
         self.features = whole(features, "features of LayerNorm")

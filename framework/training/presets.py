@@ -30,6 +30,8 @@ VALIDATION = 0.2
 """Fraction of the rows that decide which epoch is kept."""
 MOST_EMBEDDED = 100
 """Largest number of columns of numbers that are embedded; more would make the first matrix the largest by far."""
+ROWS_FOR_EACH = 16
+"""Training rows for each column that is embedded; with fewer the network learns them by heart."""
 SMALL_REGRESSION = 1_000
 """Rows."""
 ROWS_TO_PASS = 1 << 22
@@ -93,19 +95,19 @@ def tabular(rows: int, task: Task, full_batch: bool = False) -> Preset:
     return Preset(size, min(64, max(FEWEST_EPOCHS, ROWS_TO_PASS // rows)), scaling)
 
 
-def columns_to_embed(x: NDArray[Any], coded: Collection[int] = (), most: int | None = MOST_EMBEDDED) -> tuple[int, ...]:
+def columns_to_embed(x: NDArray[Any], coded: Collection[int] = (), limited: bool = True) -> tuple[int, ...]:
     """The columns of encoded training rows that a network by the preset embeds: numbers of more than two values.
 
-    Args: x – [N, d], of rows that are trained on; coded – the columns that hold codes of categories; most – largest number,
-        None for no limit.
-    Returns: their numbers; none if there are more than `most`.
+    Args: x – [N, d], of rows that are trained on; coded – the columns that hold codes of categories; limited – whether none is
+        embedded where there are more than MOST_EMBEDDED, or fewer than ROWS_FOR_EACH rows for each.
+    Returns: their numbers.
     """
     low, high = x.min(axis=0), x.max(axis=0)
     between = np.zeros(x.shape[1], dtype=bool)
     for block in row_blocks(*x.shape):
         between |= ((x[block] != low) & (x[block] != high)).any(axis=0)
     found = tuple(column for column in np.flatnonzero(between).tolist() if column not in coded)
-    return found if most is None or len(found) <= most else ()
+    return () if limited and len(found) > min(MOST_EMBEDDED, len(x) // ROWS_FOR_EACH) else found
 
 
 def network(

@@ -26,7 +26,7 @@ def test_c10_a_schedule_reaches_the_training_and_the_notes_of_the_file(call, tmp
     call("train", "wine", "--lr", "0.01", "--schedule", "constant", "-o", "b.safetensors", *QUICK)
     other, metadata = load_with_metadata(tmp_path / "b.safetensors")
     assert metadata.notes["training"]["schedule"] == "constant"
-    assert not np.array_equal(model.parameters()["1.Linear.weight"], other.parameters()["1.Linear.weight"])
+    assert not np.array_equal(model.parameters()["0.Linear.weight"], other.parameters()["0.Linear.weight"])
 
 
 def test_c10_default_settings_need_not_be_written(call, tmp_path):

@@ -364,3 +364,12 @@ def test_g4_a_regression_shows_errors_in_the_units_of_the_target(call, tmp_path,
     errors = (np.asarray(table.predict(str(line))) - everything[:, 3])[data.rows["test"]]
     assert found["mae"] == pytest.approx(np.abs(errors).mean(), rel=1e-4)
     assert found["rmse"] == pytest.approx(np.sqrt((errors**2).mean()), rel=1e-4)
+
+
+def test_embeddings_that_are_asked_for_are_not_left_out(call):
+    """Of 30 columns by 398 rows none is embedded by itself."""
+    same = ["train", "breast_cancer", "--epochs", "1"]
+    plain, asked = (call(*same, *more) for more in ([], ["--number-embedding", "periodic"]))
+    assert plain.code == asked.code == 0
+    assert "numbers embedded" not in plain.flat
+    assert "30 numbers embedded" in asked.flat

@@ -11,7 +11,7 @@ from sklearn.neural_network import MLPClassifier as TheirClassifier
 import fusedstep as fs
 from fusedstep.errors import HyperparameterError
 from fusedstep.framework.estimators.chosen_settings import SCIKIT_LEARN
-from fusedstep.framework.training.presets import MOST_EMBEDDED, columns_to_embed, network, tabular
+from fusedstep.framework.training.presets import MOST_EMBEDDED, ROWS_FOR_EACH, columns_to_embed, network, tabular
 
 
 def classifier(**settings):
@@ -139,10 +139,13 @@ def test_columns_that_are_embedded():
     rng = np.random.default_rng(0)
     x = np.column_stack([rng.random(50), np.arange(50) % 2, np.arange(50) % 3, np.ones(50), np.arange(50) % 5])
     assert columns_to_embed(x, coded=(4,)) == (0, 2)
-    assert columns_to_embed(x[:2]) == ()
-    wide = rng.random((9, MOST_EMBEDDED + 1))
+    assert columns_to_embed(x[:2], limited=False) == ()
+    assert columns_to_embed(x[: 2 * ROWS_FOR_EACH], coded=(4,)) == (0, 2)
+    assert columns_to_embed(x[: 2 * ROWS_FOR_EACH - 1], coded=(4,)) == (), "too few rows"
+    wide = rng.random((ROWS_FOR_EACH * (MOST_EMBEDDED + 1), MOST_EMBEDDED + 1))
     assert columns_to_embed(wide) == ()
-    assert len(columns_to_embed(wide, most=None)) == MOST_EMBEDDED + 1
+    assert len(columns_to_embed(wide, limited=False)) == MOST_EMBEDDED + 1
+    assert len(columns_to_embed(wide[:, 1:])) == MOST_EMBEDDED
     plain = network([4, 3, 2], "relu", 0.1, {1: 7})
     assert repr(plain) == repr(fs.mlp([4, 3, 2], "relu", 0.1, categories={1: 7}))
     embedded = network([4, 3, 2], "relu", 0.1, {1: 7}, (0, 3))
