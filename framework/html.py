@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from html import escape
 
 COLOURS = ("#1f9e89", "#e07b39", "#7a68c9", "#c2478f")
 """Of curves; each has a contrast of at least 3 with white and with the dark grey of notebooks."""
 WIDTH, HEIGHT = 360.0, 120.0
 _CELL = "padding: 0.15em 0.7em; white-space: nowrap; border: 0; border-bottom: 1px solid rgba(128, 128, 128, 0.35); "
+
+
+def _escape(text: str) -> str:
+    from html import escape  # its table of all characters is for notebooks only
+
+    return escape(text)
 
 
 def table(
@@ -28,7 +33,7 @@ def table(
     def line(cells: Sequence[str], tag: str, more: str = "") -> str:
         sides = ("left" if place < texts else "right" for place in range(len(cells)))
         made = (
-            f'<{tag} style="{_CELL}text-align: {side}{more}">{escape(cell)}</{tag}>'
+            f'<{tag} style="{_CELL}text-align: {side}{more}">{_escape(cell)}</{tag}>'
             for cell, side in zip(cells, sides, strict=True)
         )
         return f"<tr>{''.join(made)}</tr>"
@@ -36,7 +41,7 @@ def table(
     body = "".join(line(row, "td", "; font-weight: bold" if place in strong else "") for place, row in enumerate(rows))
     return (
         '<div style="overflow-x: auto"><table style="border-collapse: collapse; font-variant-numeric: tabular-nums">'
-        f'<caption style="text-align: left; font-weight: bold; padding: 0.3em 0; color: inherit">{escape(title)}</caption>'
+        f'<caption style="text-align: left; font-weight: bold; padding: 0.3em 0; color: inherit">{_escape(title)}</caption>'
         f"<thead>{line(headings, 'th')}</thead><tbody>{body}</tbody></table></div>"
     )
 
@@ -61,7 +66,7 @@ def curves(series: Mapping[str, Sequence[float]], label: str) -> str:
         return f"{x:.1f},{y:.1f}"
 
     parts = [
-        f'<svg role="img" aria-label="{escape(label)}" viewBox="0 0 {WIDTH:g} {HEIGHT:g}" width="{WIDTH:g}" '
+        f'<svg role="img" aria-label="{_escape(label)}" viewBox="0 0 {WIDTH:g} {HEIGHT:g}" width="{WIDTH:g}" '
         f'height="{HEIGHT:g}" style="display: block" font-family="sans-serif" font-size="10" fill="currentColor">'
     ]
     for number, (name, values) in enumerate(series.items()):
@@ -75,7 +80,7 @@ def curves(series: Mapping[str, Sequence[float]], label: str) -> str:
                 parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.8"/>')
         left = 6 + 100 * number
         parts.append(f'<rect x="{left}" y="{HEIGHT - 14:g}" width="9" height="9" fill="{colour}"/>')
-        parts.append(f'<text x="{left + 13}" y="{HEIGHT - 6:g}">{escape(name)}</text>')
+        parts.append(f'<text x="{left + 13}" y="{HEIGHT - 6:g}">{_escape(name)}</text>')
     parts += [f'<text x="{WIDTH - 64:g}" y="{y:g}">{value:.3g}</text>' for y, value in ((12.0, high), (HEIGHT - 20.0, low))]
     return "".join([*parts, "</svg>"])
 

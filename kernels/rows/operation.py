@@ -5,9 +5,8 @@ Operations are declared in reference.py; each target has a table, name -> implem
 
 from __future__ import annotations
 
-import typing
 from collections.abc import Callable, Sequence
-from inspect import Parameter, signature
+from inspect import signature
 from itertools import compress
 from typing import Annotated, Any
 
@@ -48,7 +47,7 @@ class RowOperation:
         self.reference = reference
         self.kinds = kinds
         self.required = required
-        self.weighs = list(signature(reference).parameters)[-1] == "row_weights"
+        self.weighs = _arguments(reference)[-1] == "row_weights"
         self._counts = range(required, len(kinds) + 1)
         self._arrays = [kind not in ("number", "flag") for kind in kinds]
         self._reads = [kind in ("matrix", "vector") for kind in kinds]
@@ -80,12 +79,17 @@ ROWS: dict[str, RowOperation] = {}
 
 def row_operation(function: Callable[..., Any]) -> Callable[..., Any]:
     """Decorator: declares the operation of which this function is the reference, with the kinds that its annotations say."""
-    hints = typing.get_type_hints(function, include_extras=True)
-    given = list(signature(function).parameters.values())[1:]
-    kinds = tuple(" ".join(reversed(hints[p.name].__metadata__)) for p in given)
-    required = sum(p.default is Parameter.empty for p in given)
+    # By hand, because `inspect` and `typing` would take a fiftieth of the import of the package for it.
+    names = _arguments(function)[1:]
+    hints = (function.__globals__[function.__annotations__[name]] for name in names)
+    kinds = tuple(" ".join(reversed(hint.__metadata__)) for hint in hints)
+    required = len(names) - len(function.__defaults__ or ())
     ROWS[function.__name__] = RowOperation(function.__name__, function, kinds, required)
     return function
+
+
+def _arguments(function: Callable[..., Any]) -> tuple[str, ...]:
+    return function.__code__.co_varnames[: function.__code__.co_argcount]
 
 
 def scaled(factor: float, scale: Any) -> Any:
