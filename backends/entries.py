@@ -6,7 +6,6 @@ Which values are taken as they are is decided in arrays.py.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sized
-from decimal import Decimal
 from numbers import Real
 from typing import Any
 
@@ -106,6 +105,8 @@ def with_columns(given: Any, names: tuple[str, ...], role: str = "x") -> Any:
 
 def _wrong(array: np.ndarray[Any, Any]) -> int | None:
     """The number of the first entry that is no real number, in row-major order."""
+    from decimal import Decimal
+
     kinds = list(map(type, array.ravel().tolist()))
     wrong = {kind for kind in set(kinds) if not issubclass(kind, (Real, Decimal, np.bool_))}
     return next((number for number, kind in enumerate(kinds) if kind in wrong), None) if wrong else None

@@ -5,9 +5,7 @@ Only `auto` falls back to another backend, and reports it once.
 
 from __future__ import annotations
 
-import difflib
 import importlib
-import logging
 import os
 import warnings
 from collections.abc import Callable
@@ -34,7 +32,6 @@ P = ParamSpec("P")
 R = TypeVar("R")
 _replaced: dict[str, type[Backend]] = {}
 """Replacements of built-in backends in this process, by name."""
-_logger = logging.getLogger("fusedstep")
 _chosen: ContextVar[Backend | None] = ContextVar("fusedstep_backend", default=None)
 
 
@@ -61,7 +58,9 @@ def backend_class(name: str) -> type[Backend]:
         return cast("type[Backend]", getattr(importlib.import_module(f"{__package__}.{module}"), attribute))
     if name in _registered():
         return cast("type[Backend]", _registered()[name].load())
-    near = difflib.get_close_matches(name.lower(), names(), n=1)
+    from difflib import get_close_matches
+
+    near = get_close_matches(name.lower(), names(), n=1)
     hint = f"did you mean {near[0]!r}?" if near else "choose one of these"
     raise UnknownBackend(f"expected one of the backends {', '.join(names())} or auto; got {name!r}; {hint}")
 
@@ -100,12 +99,15 @@ def why_not(name: str) -> Unavailable | None:
 @lru_cache(maxsize=1)
 def _automatic() -> str:
     """The first backend of AUTO_ORDER that works."""
+    import logging
+
+    logger = logging.getLogger("fusedstep")
     skipped: dict[tuple[int, str, str], list[str]] = {}
     for name in AUTO_ORDER:
         problem = why_not(name)
         if problem is None:
             for (level, *why), others in skipped.items():
-                _logger.log(level, "backend auto takes %s, not %s: %s; to fix it: %s", name, " or ".join(others), *why)
+                logger.log(level, "backend auto takes %s, not %s: %s; to fix it: %s", name, " or ".join(others), *why)
             return name
         level = logging.WARNING if problem.expected else logging.INFO
         skipped.setdefault((level, problem.reason, problem.remedy), []).append(name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import logging
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -14,8 +13,6 @@ from ..settings import whole
 Result = TypeVar("Result")
 
 AUTO = "auto"
-
-_logger = logging.getLogger("fusedstep")
 
 
 class MicroBatches:
@@ -58,7 +55,9 @@ class MicroBatches:
             self._forget()
             gc.collect()
             self._backend.trim_memory()
-            _logger.warning(
+            import logging  # which the import of the package does without
+
+            logging.getLogger("fusedstep").warning(
                 "micro_batch auto: not enough memory for %d rows at a time (%s); going on with %d, with the same result",
                 size, reason, self.largest,
             )  # fmt: skip

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, closing
 from functools import cached_property, partial
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
@@ -23,7 +23,6 @@ from ...backends.profiling import Part
 from ...errors import DtypeError, EmptyDataError, HyperparameterError, MixedBackends, NonFiniteLossError, StateError
 from ...kernels.interrupts import uninterrupted
 from ..losses import Loss
-from ..metrics.named import GivenMetrics, measures
 from ..optimizers import Optimizer, refuse_full_batch
 from ..sample_weights import checked_weights, scaled
 from ..settings import choice, fraction, positive, whole
@@ -42,6 +41,9 @@ from .snapshot import Snapshot
 from .step_loss import OVERFLOW, StepLoss, broken
 from .tape import Tape
 from .training_chain import chain_with_loss, evaluation_chain, training_chain, training_loss
+
+if TYPE_CHECKING:
+    from ..metrics.named import GivenMetrics
 
 Array = Any
 
@@ -597,6 +599,7 @@ class TrainStep(SuggestsAttributes):
             are then weighted means; metrics – further ones, as in Trainer, such as ["roc_auc", "f1_macro"]: the outputs for all
             rows are collected on the host for them.
         """
+        from ..metrics.named import measures
         from ..sources.feeds import feed_for
         from .metrics import evaluate, require_metrics
 

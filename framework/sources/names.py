@@ -6,7 +6,6 @@ Nothing here reads data; the readers and tables call it when a name is not found
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
 
 from ...errors import UnknownColumn
 
@@ -21,6 +20,8 @@ def listed(names: Sequence[str]) -> str:
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`"; did you mean 'x'?"` for the nearest known name, or an empty string."""
+    from difflib import get_close_matches
+
     by_lower = {candidate.lower(): candidate for candidate in known}
     nearest = get_close_matches(name.lower(), by_lower, n=1)
     return f"; did you mean {by_lower[nearest[0]]!r}?" if nearest else ""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import statistics
 import subprocess
 import sys
 
@@ -61,9 +62,8 @@ def test_import_takes_little_longer_than_numpy(record_property, tmp_path):
     statements = ("import numpy", "import fusedstep", "import fusedstep; fusedstep.TrainStep; fusedstep.mlp; fusedstep.Adam")
     for statement in statements:
         seconds(statement)
-    rounds = [[seconds(statement) for statement in statements] for _ in range(5)]
-    # What else happens on the machine only lengthens times.
-    numpy, bare, used = (min(times) for times in zip(*rounds, strict=True))
+    rounds = [[seconds(statement) for statement in statements] for _ in range(9)]
+    numpy, bare, used = (statistics.median(times) for times in zip(*rounds, strict=True))
     record_property("import_seconds", bare)
     print(f"import numpy {numpy:.3f} s, import fusedstep {bare:.3f} s, with the names of a training step {used:.3f} s")
     # Names are loaded at first use, so the bare import is next to nothing; the project's goal of 0.35 s is for the second.
