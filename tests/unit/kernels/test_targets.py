@@ -7,6 +7,7 @@ the conformance suite.
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from fusedstep.kernels.formulas.random import dropout
 from fusedstep.kernels.formulas.updates import RULES, update_formula
 from fusedstep.kernels.targets.numpy import BLOCK
 
+WITHOUT_FORMULAS = {"mathematics", "reach"}
 OURS = [f for f in REGISTRY.values() if f.function.__module__.startswith(library.__name__)]
 MAPS = sorted((f for f in OURS if not f.overwrites), key=lambda f: f.name)
 UPDATES = sorted((f for f in OURS if f.overwrites), key=lambda f: f.name)
@@ -324,3 +326,8 @@ def test_nan_as_first_scalar_closes_the_gate(name):
         host.update(formula, arrays, scalars, host.segments([(0, 70, 0), (128, 256, 1)]))
         for a, b in zip(arrays, before, strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+def test_importing_the_package_of_formulas_registers_all_of_them():
+    folder = Path(library.__file__).parent
+    assert {path.stem for path in folder.glob("[a-z]*.py")} == {*library.__all__, *WITHOUT_FORMULAS}
