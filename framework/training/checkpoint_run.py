@@ -9,10 +9,11 @@ import copy
 import logging
 import os
 import signal
+import sys
 import threading
 from array import array
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, NamedTuple
@@ -43,6 +44,10 @@ class Position(NamedTuple):
     losses: list[float]
     seconds: float = 0.0
     stopped: str = ""
+
+
+WRITER_NICENESS = 10
+"""Of the thread that writes, among those of the process; 0 to 19, the last to run."""
 
 
 class Writer:
@@ -81,12 +86,20 @@ class Writer:
             self._thread = None
 
     def _work(self) -> None:
+        _behind_training()
         while (job := self._jobs.get()) is not None:
             try:
                 in_thread(job)
             finally:
                 del job
                 self._idle.set()
+
+
+def _behind_training() -> None:
+    """Leaves the processors to the threads of the training, where a thread has a priority of its own: on Linux."""
+    if sys.platform == "linux":
+        with suppress(OSError):  # as in some containers
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), WRITER_NICENESS)
 
 
 def in_thread(job: Callable[[], object]) -> None:
