@@ -32,6 +32,7 @@ from .errors import (
     OutputPathError as OutputPathError,
     SampleWeightError as SampleWeightError,
     ShapeError as ShapeError,
+    ProcessesDiffer as ProcessesDiffer,
     StateError as StateError,
     TooLarge as TooLarge,
     UnknownArgument as UnknownArgument,

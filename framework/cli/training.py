@@ -273,7 +273,7 @@ def loss_of(data: PreparedData, class_weight: str | None = None, label_smoothing
 
 def new_step(
     data: PreparedData, recipe: Recipe, seed: int, backend: Backend, precision: str, micro_batch: int | str | None = None,
-    class_weight: str | None = None,
+    class_weight: str | None = None, parallel: str | None = None,
 ) -> TrainStep:  # fmt: skip
     """A step on a new network built by the recipe; rejects a network that is too large."""
     coded = data.preprocessor.categories
@@ -284,7 +284,9 @@ def new_step(
     numbers = data.embedded(recipe.number_embedding)
     model = network(widths, recipe.activation, recipe.dropout, coded, numbers, n_ensemble=recipe.ensemble)
     loss = loss_of(data, class_weight, recipe.label_smoothing)
-    return TrainStep(model, loss, recipe.make_optimizer(), seed, backend, precision, micro_batch=micro_batch)
+    return TrainStep(
+        model, loss, recipe.make_optimizer(), seed, backend, precision, micro_batch=micro_batch, parallel=parallel
+    )
 
 
 def layer_widths(data: PreparedData, hidden: Sequence[int], number_embedding: str = NONE) -> list[int]:
@@ -348,7 +350,7 @@ def train_model(
     recipe = recipe_of(data, options)
     started = time.perf_counter()
     micro_batch, class_weight = parse_micro_batch(options.micro_batch), parse_class_weight(options.class_weight)
-    step = new_step(data, recipe, options.seed, backend, options.precision, micro_batch, class_weight)
+    step = new_step(data, recipe, options.seed, backend, options.precision, micro_batch, class_weight, options.parallel)
     keyboard = StopOnInterrupt()
     callbacks: list[Callback] = [*watching, keyboard]
     stopping = EarlyStopping(recipe.patience) if validation is not None and recipe.patience else None
