@@ -46,7 +46,8 @@ def environment(**variables):
 def launch(processes, *arguments, timeout=90, **variables):
     """Runs a Python program, or a module with "-m", and waits for it."""
     started = time.monotonic()
+    given = command(processes, *arguments)
     done = subprocess.run(
-        command(processes, *arguments), env=environment(**variables), capture_output=True, text=True, timeout=timeout, check=False
+        given, env=environment(**variables), capture_output=True, text=True, timeout=timeout, check=False
     )
     return Ended(done.returncode, done.stdout, done.stderr, time.monotonic() - started)

@@ -1,6 +1,6 @@
 """Checks of a Communicator, which all of its processes run together; see backends/communicators/communicator.py.
 
-mpiexec -n 3 python -c "from fusedstep.backends.conformance.communicators import require_conformance; require_conformance('mpi')"
+A program that `mpiexec -n 3` starts, such as one with the single line `require_conformance("mpi")`, runs the suite.
 """
 
 from __future__ import annotations

@@ -113,7 +113,8 @@ def crash(kills, seed, folder, orders=ORDERS):
             report.kills += 1
             report.longest = max(report.longest, seconds)
             if seconds > SECONDS:
-                report.wrong.append(f"training {number}: processes were alive {seconds:.1f} s after rank {pids.index(victim)} died")
+                rank = pids.index(victim)
+                report.wrong.append(f"training {number}: processes were alive {seconds:.1f} s after rank {rank} died")
         process, _ = start(rng.choice(COUNTS), run, order, result)
         finish(process)
         report.trainings += 1

@@ -19,7 +19,8 @@ def table(tmp_path_factory):
     colour = rng.choice(["red", "green", "blue"], ROWS)
     label = np.where(a + (colour == "red") - 0.3 * b > 0.3, "yes", "no")
     path = tmp_path_factory.mktemp("table") / "table.csv"
-    cells = (f"{p:.4f},{'' if k % 17 == 0 else f'{q:.4f}'},{c},{t}" for k, (p, q, c, t) in enumerate(zip(a, b, colour, label, strict=True)))
+    rows = zip(a, [f"{q:.4f}" if k % 17 else "" for k, q in enumerate(b)], colour, label, strict=True)
+    cells = (f"{p:.4f},{q},{c},{t}" for p, q, c, t in rows)
     path.write_text("a,b,colour,label\n" + "\n".join(cells) + "\n")
     return path
 
@@ -71,7 +72,11 @@ def test_an_interrupted_training_goes_on_with_another_number(table, tmp_path):
 
 @pytest.mark.parametrize(
     ("more", "message"),
-    [(["--lr", "-1"], "error: expected lr"), (["--batch-size", "0"], "error: --batch-size"), (["--nope"], "error: No such option")],
+    [
+        (["--lr", "-1"], "error: expected lr"),
+        (["--batch-size", "0"], "error: --batch-size"),
+        (["--nope"], "error: No such option"),
+    ],
 )
 def test_an_error_is_said_once(table, tmp_path, more, message):
     ended = launch(2, *arguments(table, tmp_path / "m.safetensors", "--parallel", "mpi"), *more)

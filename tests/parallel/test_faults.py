@@ -62,7 +62,7 @@ DIFFERENT = {
     "schedule": "settings.schedule",
 }
 WRONG = {
-    "small minibatches": "HyperparameterError: expected minibatches of at least one row for each of the 3 processes; got batch_size=2",
+    "small minibatches": "expected minibatches of at least one row for each of the 3 processes; got batch_size=2",
     "mixup": "HyperparameterError: expected",
 }
 
@@ -88,7 +88,7 @@ def test_what_all_get_wrong_is_said_once():
     ended = run("epochs", processes=2)
     assert ended.status == 1
     assert len(ended.errors) == 1, ended.error
-    assert ended.errors[0].startswith("error: ProcessesDiffer: expected the same training in all 2 processes; epochs is 3 for rank 1")
+    assert ended.errors[0].startswith("error: ProcessesDiffer: expected the same training in all 2 processes; epochs is 3 for")
     assert ended.error.count("Traceback") == 1
 
 

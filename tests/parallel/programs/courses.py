@@ -33,7 +33,8 @@ def fits(backend, dtype, deterministic, parallel, **settings):
     y = (x @ rng.standard_normal((12, 3))).argmax(1)
     step = fs.TrainStep(
         fs.mlp([12, 24, 3], dropout=0.2), fs.SoftmaxCrossEntropy(0.1), fs.AdamW(1e-2), seed=3, backend=backend,
-        precision=dtype, deterministic=deterministic, parallel=parallel, average=fs.EMA(0.9), micro_batch=settings.pop("micro", None),
+        precision=dtype, deterministic=deterministic, parallel=parallel, average=fs.EMA(0.9),
+        micro_batch=settings.pop("micro", None),
     )
     trainer = fs.Trainer(
         step, callbacks=[fs.EarlyStopping(2)], schedule="plateau:patience=1", augment=[fs.InputNoise(0.1)],
