@@ -82,10 +82,10 @@ def fraction(value: Any, name: str, advice: str = "") -> float:
     return real(value, name, 0.0, 1.0, "[)", advice)
 
 
-def flag(value: Any, name: str) -> bool:
+def flag(value: Any, name: str, advice: str = "pass one of them") -> bool:
     """True or False, of Python or of NumPy."""
     if type(value).__name__ not in ("bool", "bool_"):
-        raise HyperparameterError(f"expected {name} to be True or False; got {value!r}; pass one of them")
+        raise HyperparameterError(f"expected {name} to be True or False; got {value!r}; {advice}")
     return bool(value)
 
 

@@ -43,7 +43,10 @@ class MLPClassifier(ClassifierMixin, MLPEstimator):  # type: ignore[misc]
         "auto": float32 in minibatches; float64 where fit has all rows in one batch, and in predictions, which then do not
         depend on the rows beside them; or that of both, as in fs.TrainStep; class_weight – {label: weight}, "balanced" for n /
         (k n_label), or None; callbacks – of fs.Trainer; encoder – "auto": numbers are scaled, tables with text, dates or
-        missing values are encoded by fs.TableEncoder; a transformer such as fs.TableEncoder(); or None for X as it is.
+        missing values are encoded by fs.TableEncoder; a transformer such as fs.TableEncoder(); or None for X as it is;
+        device_batches – where minibatches come from, which changes no result: True for a copy of all encoded rows on the
+        backend's device, which is made once and gathered from there; False for the host, from which each minibatch is copied
+        while the one before is trained on; None for data="auto" of fs.Trainer.fit.
     Attributes, once fitted: classes_ – sorted labels; model_ – the fs.Sequential, of encoded features; encoder_; settings_ –
         the values that were used, {name: value}; history_ – the fs.History of the last fit; loss_curve_ – the loss of each
         epoch; best_loss_; n_iter_ – epochs; n_outputs_ – of the network; n_features_in_, feature_names_in_ – of X.
@@ -84,6 +87,7 @@ class MLPClassifier(ClassifierMixin, MLPEstimator):  # type: ignore[misc]
         class_weight: Any = None,
         callbacks: Any = None,
         encoder: Any = "auto",
+        device_batches: Any = None,
     ) -> None:
         super().__init__(
             preset=preset, hidden_layer_sizes=hidden_layer_sizes, activation=activation, optimizer=optimizer, alpha=alpha,
@@ -91,7 +95,7 @@ class MLPClassifier(ClassifierMixin, MLPEstimator):  # type: ignore[misc]
             shuffle=shuffle, random_state=random_state, tol=tol, verbose=verbose, warm_start=warm_start,
             early_stopping=early_stopping, validation_fraction=validation_fraction, n_iter_no_change=n_iter_no_change,
             dropout=dropout, n_ensemble=n_ensemble, number_embedding=number_embedding, backend=backend, precision=precision,
-            callbacks=callbacks, encoder=encoder,
+            callbacks=callbacks, encoder=encoder, device_batches=device_batches,
         )  # fmt: skip
         self.label_smoothing = label_smoothing
         self.class_weight = class_weight
