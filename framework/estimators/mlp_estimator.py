@@ -22,6 +22,7 @@ from ..export.coded_network import Answer, CodedNetwork, Exportable
 from ..losses import Loss
 from ..sample_weights import checked_weights
 from ..settings import flag
+from ..suggestions import ESTIMATOR, SuggestsAttributes, suggests_arguments
 from ..tables.encoder import TableEncoder
 from ..tables.frames import is_frame
 from ..tables.splits import split
@@ -46,17 +47,17 @@ from .scikit_learn import BaseEstimator, utils, validation
 Weights = NDArray[np.float64] | None
 
 
-class MLPEstimator(Exportable, BaseEstimator):  # type: ignore[misc]
+class MLPEstimator(Exportable, SuggestsAttributes, BaseEstimator):  # type: ignore[misc]
     """The settings of both estimators, `fit` and `partial_fit`; see fs.MLPClassifier."""
 
     _task: Task
 
     def __init__(
         self,
-        *,
-        preset: str = "tabular",
         hidden_layer_sizes: Any = "auto",
         activation: str = "auto",
+        *,
+        preset: str = "tabular",
         optimizer: Any = "auto",
         alpha: Any = "auto",
         batch_size: Any = "auto",
@@ -137,6 +138,7 @@ class MLPEstimator(Exportable, BaseEstimator):  # type: ignore[misc]
 
     # Training
 
+    @suggests_arguments(use=ESTIMATOR)
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
         """Trains the network.
 

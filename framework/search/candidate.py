@@ -24,6 +24,7 @@ LR_BELOW, LR_ABOVE = 0.1, 30.0
 """Learning rates that are tried, as multiples of the optimiser's default."""
 
 
+@suggests_arguments
 @dataclass(frozen=True)
 class Candidate:
     """One combination of all hyperparameters of a search.

@@ -21,11 +21,13 @@ from ...layers import Layer
 from ...layers.embedding import Embedding
 from ...layers.sequence import Sequence
 from ...optional import require
+from ...suggestions import suggests_arguments
 from ..output_paths import PathLike
 from .pairs import OF_LAYER, OF_MODULE, Pair
 from .weights_file import read_weights
 
 
+@suggests_arguments
 def to_torch(model: Sequential) -> Any:
     """A torch.nn.Sequential of the same layers with copies of the parameters, on the CPU and in evaluation mode.
 
@@ -53,6 +55,7 @@ def to_torch(model: Sequential) -> Any:
     return module.eval()
 
 
+@suggests_arguments
 def from_torch(module: Any, backend: str | Backend | None = None, dtype: str | None = None) -> Sequential:
     """The model of a module of PyTorch, with copies of its parameters: the way back from `to_torch`.
 
@@ -76,6 +79,7 @@ def from_torch(module: Any, backend: str | Backend | None = None, dtype: str | N
     return model
 
 
+@suggests_arguments
 def load_state_dict(model: Sequential, source: PathLike | Mapping[str, Any]) -> None:
     """Overwrites the parameters of a model with those of a `state_dict` of PyTorch; torch is not needed.
 
