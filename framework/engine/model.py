@@ -451,10 +451,11 @@ class Sequential(Sequence, SuggestsAttributes, public=False):
 
 
 def require_model(model: Any) -> None:
-    """Raises HyperparameterError for anything but a model, such as a step."""
+    """Raises HyperparameterError for anything but a model, such as a step, a trainer or an estimator."""
     if not isinstance(model, Sequential):
-        hint = "; pass step.model" if isinstance(getattr(model, "model", None), Sequential) else ""
-        raise HyperparameterError(f"expected a model; got {model!r}{hint}")
+        holders = {"model": "step.model", "step": "trainer.step.model", "model_": "estimator.model_"}
+        hint = next((f"; pass {path}" for name, path in holders.items() if getattr(model, name, None) is not None), "")
+        raise HyperparameterError(f"expected a model; got {model!r:.80}{hint}")
 
 
 def require_seed(seed: Any) -> None:

@@ -18,6 +18,8 @@ from ....errors import DtypeError, ExportError, HyperparameterError, ShapeError
 from ...engine.model import Sequential, require_model
 from ...engine.parameter import Parameter
 from ...layers import Layer
+from ...layers.activations import PReLU
+from ...layers.dense import Linear
 from ...layers.embedding import Embedding
 from ...layers.sequence import Sequence
 from ...optional import require
@@ -200,6 +202,7 @@ def _chain(nn: Any, modules: list[Any], made: dict[int, Layer]) -> list[Layer]:
                 made[id(module)] = Sequence(*_chain(nn, list(module), made))
             else:
                 made[id(module)] = _layer(nn, module, waiting)
+        _require_slopes(made[id(module)], layers)
         if type(module) is nn.Embedding:
             waiting.pop(0)
         layers.append(made[id(module)])
@@ -222,6 +225,16 @@ def _layer(nn: Any, module: Any, following: list[Any]) -> Layer:
     if pair.layer is Embedding:
         settings["columns"] = _columns(nn, module, following)
     return pair.layer(**settings)
+
+
+def _require_slopes(layer: Layer, before: list[Layer]) -> None:
+    """Raises ExportError for a PReLU with one slope for all columns, of which the layers before it give several."""
+    width = next((one.outputs for one in reversed(before) if isinstance(one, Linear)), 1)
+    if isinstance(layer, PReLU) and layer.features == 1 and width > 1:
+        raise ExportError(
+            f"expected PReLU with a slope for each of the {width} columns; got PReLU(num_parameters=1), with one for all; "
+            f"write torch.nn.PReLU({width}) and fill its weight with that slope"
+        )
 
 
 def _columns(nn: Any, module: Any, following: list[Any]) -> int:

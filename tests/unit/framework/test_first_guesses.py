@@ -263,6 +263,17 @@ def test_a_search_without_validation_says_how() -> None:
         fs.search(X, Y)
 
 
+@pytest.mark.parametrize(("thing", "advice"), [
+    (STEP, "pass step.model"), (TRAINER, "pass trainer.step.model"), (STEP.backend, "<fusedstep backend numpy>"),
+])
+def test_what_holds_a_model_is_no_model(thing: Any, advice: str, tmp_path: Path) -> None:
+    for ask in (lambda: fs.save(thing, tmp_path / "m.safetensors"), lambda: fs.load_state_dict(thing, {})):
+        with pytest.raises(fs.HyperparameterError, match=f"expected a model; got .*{advice}"):
+            ask()
+    with pytest.raises(fs.HyperparameterError, match=r"pass estimator\.model_$"):
+        fs.load_state_dict(CLF.fit(X, Y), {})  # type: ignore[arg-type]
+
+
 def test_other_errors_of_types_are_left_alone() -> None:
     class Own(fs.MSE):
         def __init__(self, **others: Any) -> None:
