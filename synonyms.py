@@ -341,12 +341,18 @@ SAME = {
     "jobs": "n_jobs num_workers workers",
     "path": "filename file filepath file_path f",
     "batch_rows": "batch_size",
-    "target": "baseline value sparsity amount",
+    "target": "baseline value sparsity amount label target_column label_column",
     "models": "base_estimator estimator model",
     "mode": "direction greater_is_better",
     "greater_is_better": "mode direction sign",
     "lr_scale": "lr learning_rate lr_mult",
     "uri": "tracking_uri tracking",
+    "hidden": "hidden_layer_sizes layer_sizes widths layers units hidden_sizes hidden_units hidden_dims",
+    "ensemble": "n_ensemble n_estimators n_members members ensemble_size",
+    "weight": "sample_weight sample_weights weights weight_column",
+    "validation_share": "validation_fraction validation_split val_split validation_size val_size",
+    "test_share": "test_fraction test_split test_size",
+    "out": "output output_file save model_file",
     "alpha": "weight_decay l2 l2_reg lambda_",
     "class_weight": "class_weights",
     "project": "project_name",
@@ -357,7 +363,7 @@ SAME = {
     "final_divisor": "final_div_factor",
     "decay": "beta alpha momentum",
 }
-"""Argument of this package -> what it is called elsewhere; it is given where the function that is called has it."""
+"""Argument or option of this package -> what it is called elsewhere; it is given where the function or command has it."""
 
 _OF_TRAINING = _by_name({
     "trainer.fit(x[:80], y[:80], validation=(x[80:], y[80:]))  # rows that you keep apart": (

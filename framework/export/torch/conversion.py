@@ -193,7 +193,7 @@ def _layers(nn: Any, module: Any) -> list[Layer]:
 
 
 def _chain(nn: Any, modules: list[Any], made: dict[int, Layer]) -> list[Layer]:
-    layers = []
+    layers: list[Layer] = []
     waiting = list(modules)
     while waiting:
         module = waiting.pop(0)
@@ -202,7 +202,7 @@ def _chain(nn: Any, modules: list[Any], made: dict[int, Layer]) -> list[Layer]:
                 made[id(module)] = Sequence(*_chain(nn, list(module), made))
             else:
                 made[id(module)] = _layer(nn, module, waiting)
-        _require_slopes(made[id(module)], layers)
+        _require_own_alphas(made[id(module)], layers)
         if type(module) is nn.Embedding:
             waiting.pop(0)
         layers.append(made[id(module)])
@@ -227,7 +227,7 @@ def _layer(nn: Any, module: Any, following: list[Any]) -> Layer:
     return pair.layer(**settings)
 
 
-def _require_slopes(layer: Layer, before: list[Layer]) -> None:
+def _require_own_alphas(layer: Layer, before: list[Layer]) -> None:
     """Raises ExportError for a PReLU with one slope for all columns, of which the layers before it give several."""
     width = next((one.outputs for one in reversed(before) if isinstance(one, Linear)), 1)
     if isinstance(layer, PReLU) and layer.features == 1 and width > 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import dataclasses
 import inspect
 import pickle
 import re
@@ -16,6 +17,7 @@ import pytest
 
 import fusedstep as fs
 from fusedstep import synonyms
+from fusedstep.framework.cli.train_options import TrainOptions
 from fusedstep.framework.engine.step import StepSettings
 from fusedstep.synonyms import ATTRIBUTES, ELSEWHERE, NAMES, SAME
 
@@ -146,7 +148,7 @@ def test_the_arguments_that_the_table_names_exist() -> None:
     for thing in (*map(vars(fs).get, fs.__all__), *(getattr(fs, name) for name in fs.__all__), fs.Trainer.fit, STEP.evaluate):
         if callable(thing) and not (isinstance(thing, type) and issubclass(thing, BaseException)):
             known |= set(inspect.signature(thing).parameters)
-    known |= set(inspect.signature(fs.Optimizer).parameters)
+    known |= set(inspect.signature(fs.Optimizer).parameters) | {option.name for option in dataclasses.fields(TrainOptions)}
     assert {name for row in SAME for name in row.split(" and ")} - known == set()
 
 
