@@ -22,6 +22,7 @@ from ..export.coded_network import Answer, CodedNetwork, Exportable
 from ..losses import Loss
 from ..sample_weights import checked_weights
 from ..settings import flag
+from ..suggestions import ESTIMATOR, SuggestsAttributes, suggests_arguments
 from ..tables.encoder import TableEncoder
 from ..tables.frames import is_frame
 from ..tables.splits import split
@@ -46,17 +47,17 @@ from .scikit_learn import BaseEstimator, utils, validation
 Weights = NDArray[np.float64] | None
 
 
-class MLPEstimator(Exportable, BaseEstimator):  # type: ignore[misc]
+class MLPEstimator(Exportable, SuggestsAttributes, BaseEstimator):  # type: ignore[misc]
     """The settings of both estimators, `fit` and `partial_fit`; see fs.MLPClassifier."""
 
     _task: Task
 
     def __init__(
         self,
-        *,
-        preset: str = "tabular",
         hidden_layer_sizes: Any = "auto",
         activation: str = "auto",
+        *,
+        preset: str = "tabular",
         optimizer: Any = "auto",
         alpha: Any = "auto",
         batch_size: Any = "auto",
@@ -78,6 +79,7 @@ class MLPEstimator(Exportable, BaseEstimator):  # type: ignore[misc]
         precision: str = "auto",
         callbacks: Any = None,
         encoder: Any = "auto",
+        device_batches: Any = None,
     ) -> None:
         self.preset = preset
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -103,6 +105,7 @@ class MLPEstimator(Exportable, BaseEstimator):  # type: ignore[misc]
         self.precision = precision
         self.callbacks = callbacks
         self.encoder = encoder
+        self.device_batches = device_batches
 
     # What the two classes define
 
@@ -135,6 +138,7 @@ class MLPEstimator(Exportable, BaseEstimator):  # type: ignore[misc]
 
     # Training
 
+    @suggests_arguments(use=ESTIMATOR)
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
         """Trains the network.
 
@@ -160,7 +164,7 @@ class MLPEstimator(Exportable, BaseEstimator):  # type: ignore[misc]
         x, coded, weights = x[rows], coded[rows], None if weights is None else weights[rows]
         size = chosen.rows_of_a_batch(len(x))
         trainer = self._trainer(self._step(x.shape[1], size, weights, seed, dtype, keeps, chosen), (stop,), chosen.schedule)
-        self.history_ = trainer.fit(x, coded, held_out, chosen.max_iter, size, sample_weight=weights)
+        self.history_ = trainer.fit(x, coded, held_out, chosen.max_iter, size, data=chosen.placement, sample_weight=weights)
         self._trained = None
         self.loss_curve_ = self.history_["loss"]
         self.n_iter_ = self.history_.epochs
@@ -183,7 +187,7 @@ class MLPEstimator(Exportable, BaseEstimator):  # type: ignore[misc]
         if self._trained is None:
             step = self._step(x.shape[1], size, weights, self._seed(), dtype, not first, chosen)
             self._trained = self._trainer(step, (), chosen.schedule)
-        self.history_ = self._trained.fit(x, coded, None, 1, size, sample_weight=weights)
+        self.history_ = self._trained.fit(x, coded, None, 1, size, data=chosen.placement, sample_weight=weights)
         self.loss_curve_ = [*self.loss_curve_, *self.history_["loss"]]
         self.n_iter_ += 1
         return self._finish(self._trained)
@@ -271,7 +275,7 @@ class MLPEstimator(Exportable, BaseEstimator):  # type: ignore[misc]
         widths = [inputs, *chosen.hidden_layer_sizes, self.n_outputs_]
         init = None if chosen.preset is not None else "glorot_uniform"  # as in scikit-learn
         made = network(
-            widths, chosen.activation, chosen.dropout, self._categories(), self._embedded, init, self.n_ensemble
+            widths, chosen.activation, chosen.dropout, self._categories(), self._embedded, init, chosen.n_ensemble
         )  # fmt: skip
         made.head = self._loss(chosen).head
         return made
