@@ -348,11 +348,18 @@ def test_b12_processes_give_the_same_bits():
     assert [m.loss for m in one.members] == [m.loss for m in two.members]
 
 
+def test_b12_the_old_name_of_n_jobs_is_deprecated():
+    with pytest.warns(DeprecationWarning, match=r"jobs of Bagging is deprecated since 0\.3\.0; write n_jobs") as seen:
+        bagging = fs.Bagging(small, fs.SoftmaxCrossEntropy(), backend="numpy", jobs=2)
+    assert bagging.n_jobs == 2
+    assert seen[0].filename == __file__
+
+
 def test_b12_wrong_settings_are_refused():
     loss = fs.SoftmaxCrossEntropy()
     for wrong in (
-        {"members": 0}, {"samples": 0.0}, {"samples": 1.1}, {"features": 0}, {"combine": "median"}, {"seed": -1}, {"n_jobs": 0},
-        {"optimizer": "adam"}, {"optimizer": []}, {"loss": fs.MSE}, {"models": "mlp"}, {"models": []}, {"models": [small, 3]},
+        {"members": 0}, {"samples": 0.0}, {"samples": 1.1}, {"features": 0}, {"combine": "median"}, {"seed": -1},
+        {"n_jobs": 0}, {"n_jobs": 1.5}, {"optimizer": "adam"}, {"optimizer": []}, {"loss": fs.MSE}, {"models": "mlp"}, {"models": []}, {"models": [small, 3]},
     ):  # fmt: skip
         with pytest.raises(HyperparameterError):
             fs.Bagging(**{"models": small, "loss": loss} | wrong)
