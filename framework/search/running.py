@@ -189,8 +189,9 @@ def _by_workers(
             while len(finished) < trials or started.running:
                 numbers = started.finished(shared.attempts)
                 finished = saved.between(shared.finished(trials))
-                for number in numbers if report is not None else ():
-                    report(number, finished[number - 1])
+                for number in numbers:
+                    if report is not None:
+                        report(number, finished[number - 1])
     return tuple(finished.values())
 
 

@@ -43,8 +43,8 @@ def main(folder: str) -> None:
     log.setLevel(logging.INFO)
     try:
         arguments: dict[str, Any] = pickle.loads((Path(folder) / ARGUMENTS).read_bytes())
-        arrays = {path.stem: np.asarray(np.load(path, mmap_mode="r")) for path in Path(folder).glob("*.npy")}
-        held_out = tuple(arrays.pop(name) for name in sorted(arrays) if name.startswith("validation"))
+        arrays: dict[str, Any] = {path.stem: np.asarray(np.load(path, mmap_mode="r")) for path in Path(folder).glob("*.npy")}
+        held_out: Any = tuple(arrays.pop(name) for name in sorted(arrays) if name.startswith("validation"))
         ending.waits = arguments["checkpoint"] is not None
         search(
             **arrays, validation=held_out, **arguments.pop("options"), **arguments,

@@ -359,7 +359,8 @@ def test_b12_wrong_settings_are_refused():
     loss = fs.SoftmaxCrossEntropy()
     for wrong in (
         {"members": 0}, {"samples": 0.0}, {"samples": 1.1}, {"features": 0}, {"combine": "median"}, {"seed": -1},
-        {"n_jobs": 0}, {"n_jobs": 1.5}, {"optimizer": "adam"}, {"optimizer": []}, {"loss": fs.MSE}, {"models": "mlp"}, {"models": []}, {"models": [small, 3]},
+        {"n_jobs": 0}, {"n_jobs": 1.5}, {"optimizer": "adam"}, {"optimizer": []}, {"loss": fs.MSE}, {"models": "mlp"},
+        {"models": []}, {"models": [small, 3]},
     ):  # fmt: skip
         with pytest.raises(HyperparameterError):
             fs.Bagging(**{"models": small, "loss": loss} | wrong)
