@@ -6,11 +6,15 @@ Every process calls the same methods in the same order. Results have the same bi
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 Array = Any
+
+OVERLAP = "FUSEDSTEP_PARALLEL_OVERLAP"
+"""Environment variable: 1 sums gradients in parts during the backward pass also on one host, where this gains nothing."""
 
 
 class Wish(NamedTuple):
@@ -56,6 +60,11 @@ class Communicator:
 
     def __deepcopy__(self, _: Any) -> Communicator:
         return self
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether sums take long enough that parts of them should begin while there is other work: between hosts."""
+        return len(set(self.hosts)) > 1 or os.environ.get(OVERLAP) == "1"
 
     @property
     def first(self) -> bool:
