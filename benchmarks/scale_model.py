@@ -2,19 +2,19 @@
 
     python -m fusedstep.benchmarks.scale_model --fit A.json B.json --check C.json D.json --figure scale.svg
 
-A sum of n bytes over R processes is that of Rabenseifner (2004): log2 R exchanges of n/2, n/4, … n/R bytes, in which each process
-adds its part, and the same backwards, in which all get all parts. An exchange of m bytes takes
+A sum of n bytes over R processes is that of Rabenseifner (2004): log2 R exchanges of n/2, n/4, … n/R bytes, in which each
+process adds its part, and the same backwards, in which all get all parts. An exchange of m bytes takes
 
     call + trips * delay + m * (byte + wire * 8 / bandwidth)
 
-where trips is one number for messages that are sent at once and another for longer ones, for which the receiver is asked first. A
-step of B rows takes t(B / R), measured on one process alone, and the sum of the gradient, less a fraction of what may pass during
-the backward pass:
+where trips is one number for messages that are sent at once, and another for longer ones, for which the receiver is asked
+first. A step of B rows takes t(B / R), measured on one process alone, and the sum of the gradient. Of one that is summed in
+chunks, a fraction of what may pass during the backward pass is hidden:
 
     step = t(B / R) + sum - hidden * min(sum, t(B / R) / 2)
 
-The processes of the figure beyond those that were measured are an extrapolation: each is a host of its own, and the network between
-any two is as between the two that were measured.
+Numbers of processes that were not measured are an extrapolation: each process is taken as a host of its own, and the network
+between any two as that between the two which were measured.
 """
 
 from __future__ import annotations
@@ -30,12 +30,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.optimize import nnls
 
+from ..backends.executors.gradient_sums import CHUNK
 from ..errors import HyperparameterError
 from .networks import Network, parse
 from .reports.markdown import markdown_table
 from .reports.tables import ReportTable
 
 Array = Any
+Alone = Callable[[Network, float], float]
+"""Seconds of a step of so many rows on one process."""
+Check = tuple[str, str, float, float]
+"""Network between the hosts, sum or step, seconds measured, seconds predicted."""
 
 EAGER = 1 << 16
 """Bytes up to which Open MPI sends a message over TCP without asking the receiver."""
@@ -48,7 +53,7 @@ BITS = 8e-9
 
 
 class Link(NamedTuple):
-    """A network between any two processes: bandwidth of each direction in Gbit/s, and delay in one direction in milliseconds."""
+    """A network between two processes: bandwidth of each direction in Gbit/s, delay in one direction in milliseconds."""
 
     gbit: float
     delay_ms: float
@@ -62,7 +67,7 @@ class Costs(NamedTuple):
 
     Args: call – seconds of an exchange without delay; byte – seconds of a byte in the processors; wire – bytes on the wire for
         a byte; trips, trips_of_long – delays of an exchange of up to EAGER bytes, and of a longer one; hidden – fraction of a
-        sum that passes during the backward pass, as far as there is time.
+        sum in chunks that passes during the backward pass, as far as there is time.
     """
 
     call: float
@@ -91,7 +96,9 @@ def load(path: Path) -> Measured:
     """Reads a file; raises HyperparameterError for one that does not tell its network."""
     document = json.loads(path.read_text(encoding="utf-8"))
     if document.get("gbit") is None or document.get("delay_ms") is None:
-        raise HyperparameterError(f"expected {path} with its bandwidth and delay; got none; run ranks.py with --gbit and --delay-ms")
+        raise HyperparameterError(
+            f"expected {path} with its bandwidth and delay; got none; run ranks.py with --gbit and --delay-ms"
+        )
     sums: dict[int, float] = {}
     steps: dict[Network, float] = {}
     alone: dict[Network, dict[int, float]] = {}
@@ -137,7 +144,12 @@ def step_seconds(costs: Costs, alone: float, size: int, ranks: int, link: Link) 
     Args: alone – seconds of a step of the rows of one process; size – bytes of the gradient.
     """
     together = sum_seconds(costs, size, ranks, link)
-    return alone + together - costs.hidden * min(together, alone / 2)
+    return alone + together - costs.hidden * _most_hidden(together, alone, size)
+
+
+def _most_hidden(together: float, alone: float, size: int) -> float:
+    """Seconds of a sum that may pass during the backward pass."""
+    return min(together, alone / 2) if size > CHUNK else 0.0
 
 
 def gradient_bytes(network: Network) -> int:
@@ -145,7 +157,7 @@ def gradient_bytes(network: Network) -> int:
     return 4 * network.parameters
 
 
-def alone_seconds(found: Iterable[Measured]) -> Callable[[Network, float], float]:
+def alone_seconds(found: Iterable[Measured]) -> Alone:
     """Seconds of a step of so many rows on one process: medians of all files, and straight lines between them."""
     times: dict[Network, dict[int, list[float]]] = {}
     for measured in found:
@@ -161,14 +173,14 @@ def alone_seconds(found: Iterable[Measured]) -> Callable[[Network, float], float
 
 
 def fitted(found: Sequence[Measured]) -> Costs:
-    """The costs with the least squares of relative errors, none of them negative; `hidden` from the steps, the others from sums.
+    """The costs with the least squares of relative errors, none of them negative; `hidden` fits steps, the rest fits sums.
 
     Raises: HyperparameterError for fewer than two bandwidths or delays, which cannot be told from other costs.
     """
     links = {measured.link for measured in found}
     if len({link.gbit for link in links}) < 2 or len({link.delay_ms for link in links}) < 2:
         raise HyperparameterError(
-            f"expected at least two bandwidths and two delays to fit to; got {', '.join(map(str, sorted(links)))}; measure others"
+            f"expected at least two bandwidths and two delays to fit to; got {', '.join(map(str, sorted(links)))}; measure more"
         )
     rows = [(m, size, seconds) for m in found for size, seconds in m.sums.items()]
     matrix = np.array([terms(size, m.ranks, m.link) / (seconds + NEGLIGIBLE) for m, size, seconds in rows])
@@ -181,15 +193,16 @@ def fitted(found: Sequence[Measured]) -> Costs:
     for m in found:
         for network, seconds in m.steps.items():
             single = alone(network, network.batch / m.ranks)
-            visible = step_seconds(costs, single, gradient_bytes(network), m.ranks, m.link)
-            most = min(sum_seconds(costs, gradient_bytes(network), m.ranks, m.link), single / 2)
+            size = gradient_bytes(network)
+            visible = step_seconds(costs, single, size, m.ranks, m.link)
+            most = _most_hidden(sum_seconds(costs, size, m.ranks, m.link), single, size)
             above += (visible - seconds) * most / seconds**2
             below += (most / seconds) ** 2
     return costs._replace(hidden=min(1.0, max(0.0, above / below)) if below else 0.0)
 
 
-def checks(costs: Costs, alone: Callable[[Network, float], float], found: Iterable[Measured]) -> list[tuple[str, str, float, float]]:
-    """(network between hosts, what, measured seconds, predicted seconds) of all sums and steps of some files."""
+def checks(costs: Costs, alone: Alone, found: Iterable[Measured]) -> list[Check]:
+    """Of all sums and steps of some files."""
     rows = []
     for m in found:
         for size, seconds in m.sums.items():
@@ -201,27 +214,29 @@ def checks(costs: Costs, alone: Callable[[Network, float], float], found: Iterab
     return rows
 
 
-def check_table(title: str, rows: Sequence[tuple[str, str, float, float]], ranks: int) -> ReportTable:
-    """Measured beside predicted."""
-    cells = [[link, what, _ms(seconds), _ms(wanted), f"{wanted / seconds:.2f}"] for link, what, seconds, wanted in rows]
+def check_table(title: str, rows: Sequence[Check], ranks: int) -> ReportTable:
+    """Measured beside predicted; the title tells the median deviation."""
+    cells = [[f"{link}: {what}", _ms(seconds), _ms(wanted), f"{wanted / seconds:.2f}"] for link, what, seconds, wanted in rows]
     off = median(abs(wanted / seconds - 1.0) for _, _, seconds, wanted in rows)
-    notes = [f"{ranks} processes; median deviation {100 * off:.0f} %."]
-    return ReportTable(title, ["network", "", "measured, ms", "predicted, ms", "ratio"], cells, notes)
+    heads = ["network, sum or step", "measured, ms", "predicted, ms", "ratio"]
+    return ReportTable(f"{title}: {ranks} processes, median deviation {100 * off:.0f} %", heads, cells, [])
 
 
-def scale_table(costs: Costs, alone: Callable[[Network, float], float], networks: Sequence[Network], link: Link) -> ReportTable:
-    """Steps by number of processes, and how many times faster they are than those of one."""
+def scale_table(costs: Costs, alone: Alone, networks: Sequence[Network], link: Link, measured: bool) -> ReportTable:
+    """Predicted steps by number of processes, and how many times faster they are than those of one.
+
+    Args: measured – whether the network is one of those between the two processes that were measured.
+    """
     rows = []
     for network in networks:
         times = {r: step_seconds(costs, alone(network, network.batch / r), gradient_bytes(network), r, link) for r in RANKS}
         rows.append([str(network), *(f"{_ms(times[r])} ({times[1] / times[r]:.1f} ×)" for r in RANKS)])
-    heads = ["step, ms", *(f"{r}" + ("" if r <= 2 else ", extrapolated") for r in RANKS)]
+    heads = ["step, ms", *(f"{r}" + ("" if r == 1 or (r == 2 and measured) else ", extrapolated") for r in RANKS)]
     return ReportTable(f"Steps by number of processes, {link}", heads, rows, [])
 
 
 def draw(
-    path: Path, costs: Costs, alone: Callable[[Network, float], float], networks: Sequence[Network], links: Sequence[Link],
-    found: Iterable[Measured],
+    path: Path, costs: Costs, alone: Alone, networks: Sequence[Network], links: Sequence[Link], found: Iterable[Measured]
 ) -> None:  # fmt: skip
     """Steps of one process over steps of R, by R: lines of the model, points of what was measured."""
     import matplotlib as mpl
@@ -237,23 +252,24 @@ def draw(
         one = alone(network, network.batch)
         for number, link in enumerate(links):
             times = [step_seconds(costs, alone(network, network.batch / r), gradient_bytes(network), r, link) for r in usable]
-            ax.plot(usable[:2], [one / t for t in times[:2]], color=f"C{number}", label=str(link))
-            ax.plot(usable[1:], [one / t for t in times[1:]], color=f"C{number}", linestyle=":")
+            known = 2 if any(m.link == link for m in measured) else 1
+            ax.plot(usable[:known], [one / t for t in times[:known]], color=f"C{number}", label=str(link))
+            ax.plot(usable[known - 1 :], [one / t for t in times[known - 1 :]], color=f"C{number}", linestyle=":")
             marks = [r for r in RANKS if r in usable and r > 2]
             ax.plot(marks, [one / times[usable.index(r)] for r in marks], "o", color=f"C{number}", markerfacecolor="none")
             seen = [(m.ranks, one / m.steps[network]) for m in measured if m.link == link and network in m.steps]
             ax.plot([r for r, _ in seen], [value for _, value in seen], "o", color=f"C{number}")
         ax.plot(usable, usable, color="gray", linewidth=0.8, label="R times")
         ax.axvspan(2, 1.3 * ranks[-1], color="gray", alpha=0.1, linewidth=0)
-        ax.text(5, 0.02, "extrapolation", transform=ax.get_xaxis_transform(), color="gray")
+        ax.text(0.97, 0.03, "extrapolation", transform=ax.transAxes, ha="right", color="gray")
         ax.set(xscale="log", yscale="log", title=str(network), xlabel="processes R", xlim=(0.9, 1.3 * ranks[-1]))
         ax.set_xticks(RANKS, map(str, RANKS))
         ax.minorticks_off()
     first = np.atleast_1d(axes)[0]
     first.set_ylabel("times faster than one process")
-    ticks = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
+    ticks = (0.01, 0.1, 1, 10, 100)
     first.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
-    first.set_ylim(0.08, 100)
+    first.set_ylim(0.005, 600)
     first.legend(fontsize="small", loc="upper left")
     figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
     plt.close(figure)
@@ -262,9 +278,9 @@ def draw(
 def described(costs: Costs) -> str:
     """The costs in words."""
     return (
-        f"An exchange takes {1e6 * costs.call:.0f} µs, {costs.trips:.1f} delays ({costs.trips_of_long:.1f} above {EAGER:,} bytes), "
-        f"{1e9 * costs.byte:.2f} ns a byte in the processors and {costs.wire:.2f} bytes on the wire a byte; of a sum, "
-        f"{100 * costs.hidden:.0f} % is hidden as far as half of a step allows."
+        f"An exchange takes {1e6 * costs.call:.0f} µs, {costs.trips:.1f} delays ({costs.trips_of_long:.1f} above {EAGER:,} "
+        f"bytes), {1e9 * costs.byte:.2f} ns a byte in the processors and {costs.wire:.2f} bytes on the wire a byte; of a sum "
+        f"in chunks, {100 * costs.hidden:.0f} % of what may be is hidden."
     )
 
 
@@ -279,16 +295,18 @@ def main() -> None:
     )
     parser.add_argument("--fit", type=Path, nargs="+", required=True, help="files that the model is fitted to")
     parser.add_argument("--check", type=Path, nargs="+", required=True, help="files of other networks, which it predicts")
+    parser.add_argument("--extrapolate", default="25/0.02", help="another network, Gbit/s and ms; not measured")
     parser.add_argument("--figure", type=Path, help="file for the drawing, .svg or .png")
     given = parser.parse_args()
     known, new = [load(path) for path in given.fit], [load(path) for path in given.check]
     costs, alone = fitted(known), alone_seconds(known)
     networks, links = list(new[0].steps), [m.link for m in new]
+    links.append(Link(*map(float, given.extrapolate.split("/"))))
     print(described(costs), end="\n\n")
     for title, files in (("Settings that the model was not fitted to", new), ("Settings that it was fitted to", known)):
         print(markdown_table(check_table(title, checks(costs, alone, files), files[0].ranks), level=3), end="\n\n")
     for link in links:
-        print(markdown_table(scale_table(costs, alone, networks, link), level=3), end="\n\n")
+        print(markdown_table(scale_table(costs, alone, networks, link, link != links[-1]), level=3), end="\n\n")
     if given.figure is not None:
         draw(given.figure, costs, alone, networks, links, new)
 
