@@ -33,8 +33,8 @@ class Timing:
     Args: kind – "ours", "peer", "floor", "copy", or "sum" (of the gradient over processes); device; version – of its library;
         calls – in the last burst; seconds – per call, or per step of a call with several, one value per round; losses – of the
         first steps; memory – bytes by use, with their computed "total" and, in sweeps, the measured value "taken", for
-        fusedstep; bytes moved for a copy; launches – of fusedstep kernels in one call, if counted; steps – per call; ranks – number of
-        processes, 0 where that is not what is measured.
+        fusedstep; bytes moved for a copy; launches – of fusedstep kernels in one call, if counted; steps – per call; ranks –
+        number of processes, 0 where that is not what is measured.
     """
 
     name: str
