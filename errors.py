@@ -16,7 +16,7 @@ class UnknownAttribute(FusedstepError, AttributeError):
 
 
 class UnknownArgument(FusedstepError, TypeError):
-    """A keyword argument that a function or class does not have; the message gives the one that does the same here."""
+    """An argument that a function or class does not take, or not in that place; the message says which does the same here."""
 
 
 class UnknownBackend(FusedstepError, ValueError):

@@ -11,10 +11,21 @@ from .. import threads
 SIGNS = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMI_RANK", "PMIX_RANK", "SLURM_PROCID", "MPI_LOCALRANKID", "MV2_COMM_WORLD_SIZE")
 """Environment variables of processes that a launcher has started: Open MPI, MPICH and Intel MPI, PMIx, SLURM, MVAPICH."""
 
+RANKS = ("OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID", "MV2_COMM_WORLD_RANK")
+"""Those that hold the rank of a process."""
+
 
 def launched() -> bool:
     """Whether a launcher started this process."""
     return any(name in os.environ for name in SIGNS)
+
+
+def launched_rank() -> int:
+    """The rank that the launcher has given this process, for what is said before the processes are connected; 0 without one."""
+    for name in RANKS:
+        if os.environ.get(name, "").isdecimal():
+            return int(os.environ[name])
+    return 0
 
 
 def require_launcher(name: str) -> None:

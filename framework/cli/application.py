@@ -117,7 +117,21 @@ def _message(error: BaseException) -> str:
         return f"{where}expected to read or write; the system refused ({error.strerror or error}); check path and permissions"
     usage: Any = error
     command = usage.ctx.command_path if usage.ctx is not None else "fusedstep"
-    return f"{usage.format_message().rstrip('.')}; see {command} --help"
+    instead = _instead(usage)  # in place of options that only look alike
+    return f"{usage.message if instead else usage.format_message().rstrip('.')}{instead}; see {command} --help"
+
+
+def _instead(usage: Any) -> str:
+    """What an option is called here that other libraries call as the one that does not exist."""
+    wrong = getattr(usage, "option_name", None)
+    if wrong is None or usage.ctx is None:
+        return ""
+    from ...synonyms import argument_of
+
+    options = (option for parameter in usage.ctx.command.params for option in parameter.opts)
+    known = [option[2:].replace("-", "_") for option in options if option.startswith("--")]
+    name = argument_of(wrong.lstrip("-").replace("-", "_"), known, "prediction").removeprefix("write ").removesuffix("=")
+    return f"; write --{name.replace('_', '-')}" if name in known else ""
 
 
 def _has_working_folder() -> bool:

@@ -6,6 +6,7 @@ import os
 import sys
 
 from ...backends.communicators import communicator, made
+from ...backends.communicators.launcher import launched_rank
 
 
 def only_first_speaks(parallel: str | None) -> bool:
@@ -23,6 +24,12 @@ def only_first_speaks(parallel: str | None) -> bool:
 
 
 def tell_others(error: str, status: int) -> None:
-    """Ends all processes with an error of this one, which rank 0 prints; returns if it trains alone."""
+    """Ends all processes with an error of this one, which rank 0 prints.
+
+    Returns if the process has to print it: because it trains alone, or is the first of those that are not connected yet, and
+    have all found the same error in their options.
+    """
     for together in made():
         together.fail(error, status)
+    if "--parallel" in sys.argv and launched_rank() > 0:
+        raise SystemExit(status)

@@ -155,7 +155,7 @@ class Trained:
         `figures_by_target`; judged – of one target, the predictions of one part, see `judged_part`; of_classes – figures of
         these, if they are classes; baseline – the test result of linear regression (R²) or of always predicting the most
         frequent class (accuracy), or None without a test part; interrupted – whether training was ended from the keyboard;
-        class_weight – as of `loss_of`.
+        class_weight – as of `loss_of`; processes – that trained together.
     """
 
     model: Sequential
@@ -171,6 +171,7 @@ class Trained:
     baseline: float | None = None
     interrupted: bool = False
     class_weight: str | None = None
+    processes: int = 1
 
 
 def read(options: DataOptions) -> Dataset:
@@ -381,7 +382,8 @@ def train_model(
         seconds = time.perf_counter() - started
         best = history.epochs if stopping is None else stopping.best_epoch
         result = Trained(
-            step.model, recipe, history, seconds, best, lr, interrupted=keyboard.interrupted, class_weight=class_weight
+            step.model, recipe, history, seconds, best, lr, interrupted=keyboard.interrupted, class_weight=class_weight,
+            processes=1 if step.communicator is None else step.communicator.size,
         )
         for name, held in data.parts.items():
             result.figures[name] = _figures(step, held, data.preprocessor)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from ..suggestions import suggests_arguments
 from .progress import Bar, new_bar
 
 REFRESH = 0.1
@@ -58,6 +59,7 @@ class Callback:
         """Goes on from a `state`; called after on_fit_begin. On resume within an epoch, its on_epoch_begin is not repeated."""
 
 
+@suggests_arguments
 class ProgressBar(Callback):
     """A progress bar with epoch, loss and validation metrics, on the terminal or in a notebook; it moves within epochs, too."""
 

@@ -48,7 +48,7 @@ class Position(NamedTuple):
 
 
 WRITER_NICENESS = 10
-"""Of the thread that writes, among those of the process; 0 to 19, the last to run."""
+"""Of the thread that writes, unless that of the process is higher; 0 to 19, the last to run."""
 
 
 class Writer:
@@ -99,8 +99,9 @@ class Writer:
 def _behind_training() -> None:
     """Leaves the processors to the threads of the training, where a thread has a priority of its own: on Linux."""
     if sys.platform == "linux":
+        thread = threading.get_native_id()
         with suppress(OSError):  # as in some containers
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), WRITER_NICENESS)
+            os.setpriority(os.PRIO_PROCESS, thread, max(os.getpriority(os.PRIO_PROCESS, thread), WRITER_NICENESS))
 
 
 def in_thread(job: Callable[[], object]) -> None:

@@ -25,7 +25,7 @@ from ..sample_weights import balanced
 from ..settings import whole
 from ..sources.feeds import Feed, ResidentFeed, feed_for
 from ..sources.fingerprint import fingerprint
-from ..suggestions import SuggestsAttributes, suggests_arguments
+from ..suggestions import PREDICTION, SuggestsAttributes, suggests_arguments
 from .agreement import require_same_training
 from .augmentation import Augmentations
 from .callbacks import Callback, ProgressBar
@@ -152,6 +152,7 @@ class Trainer(SuggestsAttributes):
         self.epochs_done, self.steps_done = state["epochs_done"], state["steps_done"]
         self.schedule_runner.restore(state)
 
+    @suggests_arguments(use=PREDICTION)
     def predict(self, x: Any) -> Array:
         """The predictions of the model; short for `trainer.step.model.predict(x)`.
 

@@ -134,6 +134,20 @@ def test_c12_search_goes_on_from_its_storage_and_prints_a_command_that_works(cal
     assert notes["results"]["validation"]["loss"] == pytest.approx(best, rel=0.01)
 
 
+def test_c11_and_c12_of_ensembles(call):
+    answer = call("find-lr", "iris", "--ensemble", "3", "--sweep", "--hidden", "8")
+    assert answer.code == 0, answer
+    answer = call(
+        "search", "iris", "--ensemble", "3", "--trials", "1", "--epochs", "2", "--layers", "1-1", "--width", "8-8"
+    )
+    assert answer.code == 0, answer
+    command = answer.flat.rpartition("Train it: fusedstep ")[2].split()
+    assert command[command.index("--ensemble") + 1] == "3"
+    for name in ("find-lr", "search"):
+        answer = call(name, "iris", "--ensemble", "0")
+        assert (answer.code, "--ensemble" in answer.err, ">= 1" in answer.err) == (2, True, True), answer
+
+
 @pytest.mark.parametrize("storage", ["search.db", pytest.param("search.journal", marks=pytest.mark.exhaustive)])
 def test_c12_two_workers_share_a_search(storage, tmp_path):
     pytest.importorskip("optuna")
@@ -147,6 +161,18 @@ def test_c12_two_workers_share_a_search(storage, tmp_path):
     assert sorted(trials[0] + trials[1]) == list("123456")
     first, second = (out[out.index("Best of 6:") :] for out, _ in outputs)
     assert first == second
+
+
+def test_c12_one_command_starts_two_workers_and_prints_one_result(tmp_path):
+    pytest.importorskip("optuna")
+    command = (sys.executable, "-P", "-m", "fusedstep", "search", "wine", "--trials", "4", "--epochs", "2", "--width", "4-8",
+               "--backend", "numpy", "--storage", "search.db", "--workers", "2")  # fmt: skip
+    done = subprocess.run(command, cwd=tmp_path, text=True, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sorted(re.findall(r"^ *(\d+)\. validation loss", done.stdout, re.MULTILINE)) == list("1234")
+    assert done.stdout.count("Best of 4:") == done.stdout.count("Train it: fusedstep train") == 1
+    again = subprocess.run(command, cwd=tmp_path, text=True, capture_output=True, check=True).stdout
+    assert "All trials were in search.db already; increase --trials to add more.\nBest of 4:" in again
 
 
 def test_c12_a_password_in_the_url_of_a_storage_is_not_shown(refused):
@@ -191,6 +217,8 @@ def test_c12_a_search_stopped_from_the_keyboard_says_that_it_can_go_on(call, tmp
         (("--optimizers", "adamm"), "did you mean 'Adam'"),
         (("--schedules", "cosin"), "did you mean 'cosine'"),
         (("--storage", "missing/search.db"), "folder that exists"),
+        (("--workers", "0"), "--workers"),
+        (("--workers", "2"), "that 2 workers can share; got None"),
     ],
 )
 def test_c12_impossible_searches_are_refused(refused, options, words):
