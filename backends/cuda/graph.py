@@ -94,7 +94,7 @@ class GraphPlan:
 
     def __init__(self, executor: GraphExecutor, minibatch: Minibatch, part: MicroBatch | None = None) -> None:
         self.executor = executor
-        self._first, self._batch = part or (0, int(minibatch[0].shape[0]))
+        self._first, self._batch, _ = part or MicroBatch(0, int(minibatch[0].shape[0]))
         self._together = None if part is None else executor.work.communicator
         self.backend = backend = executor.backend
         self.minibatch = tuple(backend.empty(a.shape, backend.dtype_name(a)) for a in minibatch)

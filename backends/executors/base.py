@@ -36,10 +36,13 @@ def kinds_of(minibatch: Minibatch) -> tuple[Any, ...]:
 
 
 class MicroBatch(NamedTuple):
-    """The position of some rows in a minibatch: index of the first row, and number of rows of the minibatch."""
+    """The position of some rows in a minibatch: index of the first row, and number of rows of the minibatch; adds – whether
+    their gradient is added to what is there, or written over it.
+    """
 
     first: int
     batch: int
+    adds: bool = True
 
 
 class Work(Protocol):
@@ -110,7 +113,8 @@ class Executor:
         for minibatch in micro_batches:
             stop = first + int(minibatch[0].shape[0])
             with self.backend.quiet():
-                summed.add(*self.gradient(minibatch, number, MicroBatch(first, rows)), stop)
+                part = MicroBatch(first, rows, summed.begin(first, stop))
+                summed.add(*self.gradient(minibatch, number, part), stop)
             first = stop
         with self.backend.quiet():
             total, squares = summed.finished()
@@ -137,8 +141,9 @@ class Executor:
         """Forward, loss and backward without the update, writing to `work.gradient`; called within `quiet` of the backend.
 
         Args: micro_batch – set if the rows are a part of a minibatch: losses and random numbers are those of the whole
-            minibatch, and the result is added to `work.gradient`.
-        Returns: (sum of the losses of the rows, sum of squares of the gradient), both scalars of the backend.
+            minibatch, and the result may be added to `work.gradient`.
+        Returns: (sum of the losses of the rows, sum of squares of the gradient), both scalars of the backend; the squares may
+            be 0 for a part of a minibatch that several processes have.
         """
         raise NotImplementedError(f"{type(self).__name__} must define gradient")
 

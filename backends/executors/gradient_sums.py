@@ -24,7 +24,18 @@ class OwnGradient:
         self.rows = rows
         self.total: Any = 0.0
         self.squares: Any = 0.0
-        backend.fill(work.gradient, 0.0)
+        self._begun = False
+
+    def begin(self, first: int, stop: int) -> bool:
+        """Before a part, of these rows: whether its gradient must be added to those before it, with 0 before the first one."""
+        if not self._begun and (first, stop) != self.whole():
+            self.backend.fill(self.work.gradient, 0.0)
+            self._begun = True
+        return self._begun
+
+    def whole(self) -> tuple[int, int]:
+        """The rows, (first, first one after them), of which there need be no gradient but that of a single part."""
+        return 0, self.rows
 
     def add(self, total: Any, squares: Any, stop: int) -> None:
         """After a part: the sum of its losses, the squares of the gradient so far, and the first row after it."""
@@ -39,13 +50,25 @@ class OwnGradient:
 class SummedGradient(OwnGradient):
     """The sum over all processes; its order is that of the library that communicates."""
 
+    def whole(self) -> tuple[int, int]:
+        """See OwnGradient; the rows of this process."""
+        own: tuple[int, int] = self.work.division.own(self.rows)
+        return own
+
     def finished(self) -> tuple[Any, Any]:
         """See OwnGradient; the squares are those of the sum."""
         together, backend, gradient = self.work.communicator, self.backend, self.work.gradient
-        done = together.start_sum(gradient)
-        self.total = together.sum_losses(self.total, backend)
-        done()
-        return self.total, backend.sum_of_squares(gradient)
+        first, stop = self.whole()
+        if first == stop:
+            backend.fill(gradient, 0.0)
+        together.sum(gradient)
+        if together.on_stream:
+            return together.sum_losses(self.total, backend), backend.sum_of_squares(gradient)
+        # All have the sum now, and each squares its part of it.
+        low, high = (int(gradient.shape[0]) * rank // together.size for rank in (together.rank, together.rank + 1))
+        squares = backend.sum_of_squares(gradient[low:high]) if low < high else 0.0
+        total, squares = together.tell_wishes(float(backend.item(self.total)), float(backend.item(squares)))
+        return total, squares
 
 
 class GradientInFixedOrder(OwnGradient):
@@ -63,16 +86,19 @@ class GradientInFixedOrder(OwnGradient):
         levels = self._shards.bit_length() + 1
         self._sums = backend.empty((levels, int(work.gradient.shape[0])), backend.dtype_name(work.gradient))
 
+    def whole(self) -> tuple[int, int]:
+        """See OwnGradient; the rows of a shard."""
+        return self.rows * self._shard // self._shards, self.rows * (self._shard + 1) // self._shards
+
     def add(self, total: Any, squares: Any, stop: int) -> None:
         """See OwnGradient; with its last part, a shard is added to those before it."""
         super().add(total, squares, stop)
-        if stop < self.rows * (self._shard + 1) // self._shards:
+        if stop < self.whole()[1]:
             return
         backend, gradient = self.backend, self.work.gradient
         backend.copy(gradient, self._sums[len(self._nodes), ...])
         self._push(self._nodes, self._totals, (self._shard, 1), float(backend.item(self.total)), self._sums)
-        self._shard, self.total = self._shard + 1, 0.0
-        backend.fill(gradient, 0.0)
+        self._shard, self.total, self._begun = self._shard + 1, 0.0, False
 
     def finished(self) -> tuple[Any, Any]:
         """See OwnGradient."""

@@ -15,8 +15,7 @@ class PlainExecutor(Executor):
         """See Executor.gradient."""
         rows = int(minibatch[0].shape[0])
         work, backend = self.work, self.backend
-        adds = micro_batch is not None
-        first, batch = micro_batch or (0, rows)
+        first, batch, adds = micro_batch or (0, rows, False)
         tape = self._plans.made((rows, adds), lambda: work.new_tape(work.gradient, adds=adds))
         tape.begin(rows, batch)
         tape.set_step(number, first)

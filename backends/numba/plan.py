@@ -37,19 +37,20 @@ class RowsPlan:
         is needed (see several.py).
 
     Args: backend, work – see Executor; minibatch – one of that shape; shards – of its rows; threads; batch –
-        rows of the minibatch, where these are a part of it; the gradient is then added to what is there.
+        rows of the minibatch, where these are a part of it; adds – whether the gradient is added to what is there.
     Raises: NotCapturable.
     """
 
     def __init__(
-        self, backend: Any, work: Any, minibatch: Minibatch, shards: int, threads: int, batch: int | None = None
+        self, backend: Any, work: Any, minibatch: Minibatch, shards: int, threads: int, batch: int | None = None,
+        adds: bool = False,
     ) -> None:  # fmt: skip
         self.backend = backend
         self.work = work
         # Captured with separate arrays, because those of a step may overlap; nothing is computed during capture.
         self.minibatch = tuple(unwritten(array.shape, array.dtype) for array in minibatch)
         self.rows = int(minibatch[0].shape[0])
-        self.batch = batch
+        self.batch, self.adds = batch, adds
         self.edges = [self.rows * k // shards for k in range(shards + 1)]
         self.totals = np.zeros(shards)
         self.squares = np.zeros(max(1, -(-work.gradient.size // CHUNK)))
@@ -90,9 +91,8 @@ class RowsPlan:
                 self.parts.append(own)
                 gradients = {**main, **own}
             capture = Capture()
-            # In a micro-batch the first shard adds to the sum of all of them; the sums of the other shards are added later.
-            adds = self.batch is not None and k == 0
-            tape = work.new_tape(gradients, start, capture, self._allocator(shared, start, stop), adds)
+            # The first shard may add to what is there; the sums of the other shards are added later.
+            tape = work.new_tape(gradients, start, capture, self._allocator(shared, start, stop), self.adds and k == 0)
             capture.tape = tape
             tape.begin(stop - start, self.rows if self.batch is None else self.batch)
             summed = partial(capture.sum_up, out=self.totals[k : k + 1])
@@ -187,7 +187,10 @@ class RowsPlan:
             program.end_task()
 
     def _add_sums(self, program: Replay) -> None:
-        """Chunk by chunk: the shards' own gradients are added to the first one's, then the squares are summed."""
+        """Chunk by chunk: the shards' own gradients are added to the first one's, then the squares are summed, unless other
+        processes have further parts of the sum.
+        """
+        squares = self.batch is None or self.work.communicator is None
         kernels, gradient = self.backend._kernels, self.work.gradient
         add, square = (kernels.kernel(f, gradient.dtype) for f in (kernels.add_to, kernels.sum_of_squares))
         ranges = [(p, *self.work.ranges[p]) for p in self.summed]
@@ -202,6 +205,9 @@ class RowsPlan:
                     other = part[parameter].reshape(-1)[first - start : last - start]
                     label = Label("add shards", "gradient", "sum", 0, 3 * here.nbytes)
                     program.call(add.entry.address, words_of(add.parameters, (here, other)), label, other)
+            if not squares:
+                program.end_task()
+                continue
             here = gradient[low:high]
             words = words_of(square.parameters, (here, self.squares[chunk : chunk + 1]))
             program.call(square.entry.address, words, Label("squares", "gradient", "sum", 0, here.nbytes), here)

@@ -55,8 +55,8 @@ class RowExecutor(Executor):
     def gradient(self, minibatch: Minibatch, number: int, micro_batch: MicroBatch | None = None) -> tuple[Any, Any]:
         """See Executor.gradient."""
         minibatch = in_rows(minibatch)
-        first, batch = micro_batch or (0, None)
-        plan, threads = self.planned(minibatch, batch)
+        first, batch, adds = micro_batch or (0, None, False)
+        plan, threads = self.planned(minibatch, batch, adds)
         total, squares = plan.gradient(minibatch, number, threads, first)
         return total, squares
 
@@ -94,25 +94,28 @@ class RowExecutor(Executor):
     def _shards(self, rows: int, threads: int) -> int:
         return max(1, min(PARTS if self.work.deterministic else threads, rows // LEAST_ROWS))
 
-    def planned(self, minibatch: Minibatch, batch: int | None = None) -> tuple[Any, int]:
-        """The plan for minibatches like this one, with the settings that hold now, and the number of threads."""
+    def planned(self, minibatch: Minibatch, batch: int | None = None, adds: bool = False) -> tuple[Any, int]:
+        """The plan for minibatches like this one, with the settings that hold now, and the number of threads.
+
+        Args: batch, adds – as of RowsPlan.
+        """
         work, threads = self.work, num_threads()
         rows = int(minibatch[0].shape[0])
         shards = self._shards(rows, threads)
         kinds = kinds_of(minibatch)
-        key = (shards, 0 if work.deterministic else threads, kinds, batch, work.state.features, generation())
-        return self._plans.made(key, partial(self._plan, minibatch, shards, threads, batch)), threads
+        key = (shards, 0 if work.deterministic else threads, kinds, batch, adds, work.state.features, generation())
+        return self._plans.made(key, partial(self._plan, minibatch, shards, threads, batch, adds)), threads
 
-    def _plan(self, minibatch: Minibatch, shards: int, threads: int, batch: int | None) -> Any:
+    def _plan(self, minibatch: Minibatch, shards: int, threads: int, batch: int | None, adds: bool) -> Any:
         reason = "layers or loss are not recordable"
         if self._replays():
             from .plan import RowsPlan
 
             try:
-                return RowsPlan(self.backend, self.work, minibatch, shards, threads, batch)
+                return RowsPlan(self.backend, self.work, minibatch, shards, threads, batch, adds)
             except NotCapturable as error:
                 reason = f"a step contains {error}"
-        return InterpretedPlan(self.backend, self.work, int(minibatch[0].shape[0]), shards, batch, reason)
+        return InterpretedPlan(self.backend, self.work, int(minibatch[0].shape[0]), shards, batch, adds, reason)
 
 
 class InterpretedPlan:
@@ -123,7 +126,9 @@ class InterpretedPlan:
 
     updates = False
 
-    def __init__(self, backend: Any, work: Any, rows: int, shards: int, batch: int | None, reason: str) -> None:
+    def __init__(
+        self, backend: Any, work: Any, rows: int, shards: int, batch: int | None, adds: bool, reason: str
+    ) -> None:  # fmt: skip
         self.backend = backend
         self.reason = reason
         self.work = work
@@ -132,7 +137,7 @@ class InterpretedPlan:
         self.gradients = [work.gradient]
         self.gradients += [backend.zeros(work.gradient.shape, str(work.gradient.dtype)) for _ in edges[2:]]
         self.shards = [
-            (work.new_tape(gradient, start, adds=batch is not None and not start), start, stop)
+            (work.new_tape(gradient, start, adds=adds and not start), start, stop)
             for gradient, start, stop in zip(self.gradients, edges[:-1], edges[1:], strict=True)
         ]
 
