@@ -102,14 +102,14 @@ class Communicator:
 
         Args: total – a number, or a scalar of the backend, for which a host waits.
         """
-        return self.tell_wishes(float(backend.item(total)))
+        return self.tell_wishes(float(backend.item(total)))[0]
 
-    def tell_wishes(self, number: float = 0.0) -> float:
-        """Tells all processes what this one wishes, and learns what they do; returns the sum of a number of each."""
+    def tell_wishes(self, *numbers: float) -> list[float]:
+        """Tells all processes what this one wishes, and learns what they do; returns the sums of the numbers of each."""
         own = self.own_wish
-        summed, signals, signal, stop = self.sum_numbers([number, float(own.signal > 0), float(own.signal), float(own.stop)])
+        *sums, signals, signal, stop = self.sum_numbers([*numbers, float(own.signal > 0), float(own.signal), float(own.stop)])
         self.wish = Wish(round(signal / signals) if signals else 0, stop > 0.0)
-        return summed
+        return sums
 
     def gather(self, value: Any) -> list[Any]:
         """The values of all processes, by rank; any value that can be pickled."""

@@ -82,10 +82,16 @@ class SummedGradient(OwnGradient):
         if not self.begun:  # without any row
             backend.fill(gradient, 0.0)
         self._sum_from(0)
-        total = together.sum_losses(self.total, backend)
         for done in self._started:
             done()
-        return total, backend.sum_of_squares(gradient)
+        if together.on_stream:
+            return together.sum_losses(self.total, backend), backend.sum_of_squares(gradient)
+        # All have the sum now, and each squares a part of it.
+        size = int(gradient.shape[0])
+        low, high = (size * rank // together.size for rank in (together.rank, together.rank + 1))
+        squares = backend.item(backend.sum_of_squares(gradient[low:high, ...])) if low < high else 0.0
+        total, squares = together.tell_wishes(float(backend.item(self.total)), squares)
+        return total, squares
 
 
 def chunks(work: Any) -> list[tuple[int, int]]:
