@@ -12,7 +12,7 @@ folder=${1:-benchmarks/results/two-hosts}
 mkdir -p "$folder"
 fit=() check=()
 measure() { # GBIT DELAY DIVISORS
-    bash benchmarks/two_hosts.sh --ahead --rate "$1gbit" --delay "$2" "$python" -P -m fusedstep.benchmarks.ranks \
+    bash benchmarks/two_hosts.sh --ahead --rate "$1gbit" --delay "$2" "$python" -P -m fusedstep.benchmarks.communication \
         --rounds "${ROUNDS:-9}" --gbit "$1" --delay-ms "$2" --divisors "$3" --out "$folder/$1-$2.json"
 }
 for network in "0.25 0 1,8,64,512" "2 0" "0.5 2"; do

@@ -1,4 +1,4 @@
-"""What communication costs: a model of sums and steps by network and number of processes, fitted to files of ranks.py.
+"""What communication costs: a model of sums and steps by network and number of processes, fitted to files of communication.py.
 
     python -m fusedstep.benchmarks.scale_model --fit A.json B.json --check C.json D.json --figure scale.svg
 
@@ -37,7 +37,7 @@ from .reports.markdown import markdown_table
 from .reports.tables import ReportTable
 
 Array = Any
-Alone = Callable[[Network, float], float]
+OnOneProcess = Callable[[Network, float], float]
 """Seconds of a step of so many rows on one process."""
 Check = tuple[str, str, float, float]
 """Network between the hosts, sum or step, seconds measured, seconds predicted."""
@@ -80,7 +80,7 @@ class Costs(NamedTuple):
 
 @dataclass(frozen=True)
 class Measured:
-    """A file of ranks.py; times are medians over its rounds, in seconds.
+    """A file of communication.py; times are medians over its rounds, in seconds.
 
     Args: link; ranks; sums – bytes -> seconds; steps – network -> seconds; alone – network -> rows -> seconds.
     """
@@ -97,7 +97,7 @@ def load(path: Path) -> Measured:
     document = json.loads(path.read_text(encoding="utf-8"))
     if document.get("gbit") is None or document.get("delay_ms") is None:
         raise HyperparameterError(
-            f"expected {path} with its bandwidth and delay; got none; run ranks.py with --gbit and --delay-ms"
+            f"expected {path} with its bandwidth and delay; got none; run communication.py with --gbit and --delay-ms"
         )
     sums: dict[int, float] = {}
     steps: dict[Network, float] = {}
@@ -157,7 +157,7 @@ def gradient_bytes(network: Network) -> int:
     return 4 * network.parameters
 
 
-def alone_seconds(found: Iterable[Measured]) -> Alone:
+def alone_seconds(found: Iterable[Measured]) -> OnOneProcess:
     """Seconds of a step of so many rows on one process: medians of all files, and straight lines between them."""
     times: dict[Network, dict[int, list[float]]] = {}
     for measured in found:
@@ -201,7 +201,7 @@ def fitted(found: Sequence[Measured]) -> Costs:
     return costs._replace(hidden=min(1.0, max(0.0, above / below)) if below else 0.0)
 
 
-def checks(costs: Costs, alone: Alone, found: Iterable[Measured]) -> list[Check]:
+def checks(costs: Costs, alone: OnOneProcess, found: Iterable[Measured]) -> list[Check]:
     """Of all sums and steps of some files."""
     rows = []
     for m in found:
@@ -222,7 +222,7 @@ def check_table(title: str, rows: Sequence[Check], ranks: int) -> ReportTable:
     return ReportTable(f"{title}: {ranks} processes, median deviation {100 * off:.0f} %", heads, cells, [])
 
 
-def scale_table(costs: Costs, alone: Alone, networks: Sequence[Network], link: Link, measured: bool) -> ReportTable:
+def scale_table(costs: Costs, alone: OnOneProcess, networks: Sequence[Network], link: Link, measured: bool) -> ReportTable:
     """Predicted steps by number of processes, and how many times faster they are than those of one.
 
     Args: measured – whether the network is one of those between the two processes that were measured.
@@ -236,12 +236,13 @@ def scale_table(costs: Costs, alone: Alone, networks: Sequence[Network], link: L
 
 
 def draw(
-    path: Path, costs: Costs, alone: Alone, networks: Sequence[Network], links: Sequence[Link], found: Iterable[Measured]
+    path: Path, costs: Costs, alone: OnOneProcess, networks: Sequence[Network], links: Sequence[Link], found: Iterable[Measured]
 ) -> None:  # fmt: skip
     """Steps of one process over steps of R, by R: lines of the model, points of what was measured."""
     import matplotlib as mpl
 
     mpl.use("agg")
+    mpl.rcParams["svg.hashsalt"] = "fusedstep"  # the same names in every run
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(1, len(networks), figsize=(4.2 * len(networks), 3.8), sharey=True, layout="constrained")
@@ -261,7 +262,7 @@ def draw(
             ax.plot([r for r, _ in seen], [value for _, value in seen], "o", color=f"C{number}")
         ax.plot(usable, usable, color="gray", linewidth=0.8, label="R times")
         ax.axvspan(2, 1.3 * ranks[-1], color="gray", alpha=0.1, linewidth=0)
-        ax.text(0.97, 0.03, "extrapolation", transform=ax.transAxes, ha="right", color="gray")
+        ax.text(0.14, 0.03, "extrapolation", transform=ax.transAxes, color="gray")
         ax.set(xscale="log", yscale="log", title=str(network), xlabel="processes R", xlim=(0.9, 1.3 * ranks[-1]))
         ax.set_xticks(RANKS, map(str, RANKS))
         ax.minorticks_off()
@@ -303,10 +304,10 @@ def main() -> None:
     networks, links = list(new[0].steps), [m.link for m in new]
     links.append(Link(*map(float, given.extrapolate.split("/"))))
     print(described(costs), end="\n\n")
-    for title, files in (("Settings that the model was not fitted to", new), ("Settings that it was fitted to", known)):
-        print(markdown_table(check_table(title, checks(costs, alone, files), files[0].ranks), level=3), end="\n\n")
-    for link in links:
-        print(markdown_table(scale_table(costs, alone, networks, link, link != links[-1]), level=3), end="\n\n")
+    tables = [check_table("Networks that the model was not fitted to", checks(costs, alone, new), new[0].ranks)]
+    tables += [scale_table(costs, alone, networks, link, link != links[-1]) for link in links]
+    tables += [check_table("Networks that it was fitted to", checks(costs, alone, known), known[0].ranks)]
+    print("\n\n".join(markdown_table(table, level=3) for table in tables))
     if given.figure is not None:
         draw(given.figure, costs, alone, networks, links, new)
 

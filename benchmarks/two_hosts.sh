@@ -41,7 +41,7 @@ while [ $# -gt 0 ]; do
     *) break ;;
     esac
 done
-[ $# -gt 0 ] || { printf 'expected a command, such as python -m fusedstep.benchmarks.ranks\n' >&2 && exit 2; }
+[ $# -gt 0 ] || { printf 'expected a command, such as python -m fusedstep.benchmarks.communication\n' >&2 && exit 2; }
 [ "$(id -u)" = 0 ] || { printf 'expected root, who alone may make network namespaces\n' >&2 && exit 2; }
 
 export TWO_HOSTS=${TWO_HOSTS:-fusedstep-$$}

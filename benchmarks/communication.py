@@ -1,6 +1,6 @@
 """Times of processes that train together: sums over them, and steps beside those of one process on its rows alone.
 
-    mpiexec -n 2 python -m fusedstep.benchmarks.ranks --out two.json
+    mpiexec -n 2 python -m fusedstep.benchmarks.communication --out two.json
 
 All is timed in turns. The difference of a step together and alone is what communication costs; scale_model.py explains it.
 """
@@ -105,7 +105,7 @@ def cases(together: Communicator, networks: Sequence[Network], divisors: Sequenc
 
 def main() -> None:
     """The command, in each process."""
-    parser = argparse.ArgumentParser(prog="python -m fusedstep.benchmarks.ranks", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m fusedstep.benchmarks.communication", description=__doc__)
     parser.add_argument("--networks", default=NETWORKS, help="such as 784-512-10@256, separated by commas")
     parser.add_argument("--divisors", default="", help="numbers of processes whose rows one alone is timed on as well: 1,8,64")
     parser.add_argument("--rounds", type=int, default=15)
