@@ -66,7 +66,7 @@ class Figures:
             path=self.path if self.path.points else None,
         ).plot(files["surface"])
         if data.kind == "classes" and data.preprocessor.width == 2:
-            names = [f"{name} (standardised)" for name in data.dataset.feature_names]
+            names = [f"{name} (scaled)" for name in data.dataset.feature_names]
             plot_decision_regions(
                 trained.model, *part.in_memory(ROWS), files["regions"], classes=[str(c) for c in data.preprocessor.classes],
                 features=names if len(names) == 2 else ("column 1", "column 2"),
