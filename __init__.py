@@ -9,8 +9,10 @@
 The public names are listed in __init__.pyi and loaded when they are first used, so importing the package is fast.
 """
 
+import copyreg as _copyreg
 import gc as _gc
 import sys as _sys
+from importlib import import_module as _import_module
 
 import lazy_loader
 
@@ -20,6 +22,12 @@ _install()
 __version__ = "0.2.0"
 
 _load, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+_kind = type(_sys.modules[__name__])
+if _kind is not type(_sys):
+    # lazy_loader has replaced the type of this module. Functions that use it go to workers of joblib and dask by value, and the
+    # module by its name, as others do.
+    _copyreg.pickle(_kind, lambda module: (_import_module, (module.__name__,)))
 
 
 def __getattr__(name: str) -> object:

@@ -89,6 +89,10 @@ class StateError(FusedstepError, RuntimeError):
     """A call that is not possible in the current state, such as training with parameters that are not initialised."""
 
 
+class ProcessesDiffer(FusedstepError, ValueError):
+    """Processes that train together were started with other data, settings, versions or backends."""
+
+
 class NotDifferentiable(FusedstepError, TypeError):
     """A second derivative was requested of an operation, layer or loss that does not provide one."""
 

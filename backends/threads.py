@@ -18,6 +18,8 @@ from typing import Any, cast
 from ..errors import HyperparameterError
 
 VARIABLE = "FUSEDSTEP_NUM_THREADS"
+OPENMP = "OMP_NUM_THREADS"
+"""What schedulers of clusters and the workers of joblib and dask set to their share of the CPUs, for every library."""
 
 _chosen: int | None = None
 
@@ -35,6 +37,13 @@ def available_threads() -> int:
     return max(1, count)
 
 
+@cache
+def _default_threads() -> int:
+    """All available CPUs, or the share of them in OMP_NUM_THREADS as it is when a number is needed first."""
+    shared = os.environ.get(OPENMP, "").partition(",")[0].strip()  # "4,2" for nested regions
+    return min(available_threads(), int(shared) if shared.isdecimal() and int(shared) else available_threads())
+
+
 def _positive(value: Any, where: str) -> int:
     try:
         count = int(value)
@@ -46,11 +55,19 @@ def _positive(value: Any, where: str) -> int:
 
 
 def num_threads() -> int:
-    """Threads of a step on `numba`: from set_num_threads, otherwise FUSEDSTEP_NUM_THREADS, otherwise all available CPUs."""
+    """Threads of a step on `numba`: from set_num_threads, otherwise FUSEDSTEP_NUM_THREADS, otherwise all available CPUs.
+
+    OMP_NUM_THREADS limits that default.
+    """
     if _chosen is not None:
         return _chosen
     named = os.environ.get(VARIABLE, "").strip()
-    return _positive(named, f"in {VARIABLE}") if named else available_threads()
+    return _positive(named, f"in {VARIABLE}") if named else _default_threads()
+
+
+def chosen() -> bool:
+    """Whether somebody has chosen a number of threads, with `set_num_threads` or the environment variable."""
+    return _chosen is not None or bool(os.environ.get(VARIABLE, "").strip())
 
 
 def set_num_threads(count: int | None) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import time
+
 import numpy as np
 
 import fusedstep as fs
@@ -20,3 +23,30 @@ def search_data():
 def small_search(**options):
     """The search; options replace its arguments."""
     return fs.search(**{**search_data(), "space": SMALL, "epochs": 6, "trials": 9, "backend": "numpy", **options})
+
+
+class Elsewhere(fs.SoftmaxCrossEntropy):
+    """A loss that acts in other processes than the one that made it.
+
+    Args: folder – of a file for each process, with its number of threads; pause – seconds that targets take; error – to raise.
+    """
+
+    def __init__(self, folder=None, pause=0.0, error=None):
+        super().__init__()
+        self.home, self.folder, self.pause, self.error = os.getpid(), folder, pause, error
+
+    def prepare(self, *arguments):
+        if os.getpid() != self.home:
+            if self.folder is not None:
+                (self.folder / str(os.getpid())).write_text(str(fs.num_threads()))
+            if self.error is not None:
+                raise self.error
+            time.sleep(self.pause)
+        return super().prepare(*arguments)
+
+
+class EndsElsewhere(fs.SoftmaxCrossEntropy):
+    """A loss that ends every process that it is sent to."""
+
+    def __setstate__(self, state):
+        os._exit(3)

@@ -46,6 +46,9 @@ HELP = """Train multi-layer perceptrons, on a CPU or a CUDA GPU with the same co
 By default, the best backend that works on this machine is used; `FUSEDSTEP_BACKEND=NAME` or `--backend NAME` selects another.
 """
 
+FAILED = 2
+"""Exit status after an error that users can fix."""
+
 _SILENT = logging.NullHandler()
 
 _UsageError: Any = typer.BadParameter.__base__
@@ -87,8 +90,12 @@ def _one_line(ctx: Any) -> Iterator[None]:
         context = ctx or getattr(error, "ctx", None)
         if context is not None and context.meta.get(DEBUG_KEY):
             traceback.print_exc()
-        print("error: " + " ".join(_message(error).split()), file=sys.stderr)
-        raise typer.Exit(2) from error
+        from .processes import tell_others
+
+        message = " ".join(_message(error).split())
+        tell_others(message, FAILED)
+        print("error: " + message, file=sys.stderr)
+        raise typer.Exit(FAILED) from error
 
 
 def _message(error: BaseException) -> str:

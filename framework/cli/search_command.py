@@ -34,6 +34,9 @@ class SearchOptions(DataOptions):
             "(search.db) on one machine; a journal (search.journal) in a folder that machines share; or the URL of a database.",
         ),
     ] = None
+    workers: Annotated[
+        int, Option(help="Processes of this machine that share the trials; more than 1 need --storage or --checkpoint.")
+    ] = 1
     checkpoint: shared.CheckpointFolder = None
     checkpoint_every: shared.CheckpointEvery = None
     resume: shared.Resume = False
@@ -59,8 +62,9 @@ def search(options: SearchOptions) -> None:
     Needs Optuna.
 
     With --storage, a stopped search resumes where it ended, also after a power failure, and the same search with more --trials
-    continues after the last trial. The same command, started several times, on one or several machines, shares the trials among
-    these workers; the trial of a worker that was killed is run again by another, three times at most unless it gets further.
+    continues after the last trial. With --workers N, N processes share the trials. The same command, started several times, on
+    one or several machines, shares them among all these workers; the trial of a worker that was killed is run again by another,
+    three times at most unless it gets further.
 
     With --checkpoint, unfinished trials are saved at intervals as well, and the same command with --resume goes on within them.
     Without --storage, the trials are stored in the same folder. SIGTERM and SIGUSR1 end the search with a checkpoint after the
@@ -86,6 +90,7 @@ def search(options: SearchOptions) -> None:
     whole(options.trials, "--trials")
     whole(options.epochs, "--epochs")
     members = 1 if options.ensemble is None else whole(options.ensemble, "--ensemble")
+    whole(options.workers, "--workers")
     check_checkpoint(options)
     class_weight = parse_class_weight(options.class_weight)
     require("optuna", "search", "a hyperparameter search")
@@ -123,7 +128,8 @@ def search(options: SearchOptions) -> None:
                 part.x, part.y, (validation.x, validation.y, validation.weights), loss_of(data, class_weight), space,
                 options.trials, options.epochs, storage, options.seed, outputs=data.preprocessor.outputs, report=finished,
                 checkpoint=checkpoint, resume="auto" if options.resume else None, sample_weight=part.weights,
-                categories=data.preprocessor.categories, n_ensemble=members, backend=backend, precision=options.precision,
+                workers=options.workers, categories=data.preprocessor.categories, n_ensemble=members, backend=backend,
+                precision=options.precision,
             )  # fmt: skip
         except KeyboardInterrupt:
             if storage is None and checkpoint is None:

@@ -92,6 +92,15 @@ class TrainOptions(DataOptions):
 
     backend: Annotated[shared.BackendName, RUN] = None
     precision: Annotated[shared.Precision, RUN] = "float32"
+    parallel: Annotated[
+        str | None,
+        RUN,
+        Option(
+            metavar="KIND",
+            help="Train in all processes that mpiexec or srun has started: mpi, or nccl for GPUs. Each takes its rows of every "
+            "minibatch.",
+        ),
+    ] = None
     out: Annotated[
         Path | None,
         RUN,

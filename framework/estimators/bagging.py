@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -16,8 +19,8 @@ import numpy as np
 from ...backends import Backend
 from ...backends import backend as find_backend
 from ...backends.entries import column_names, with_columns
-from ...backends.threads import available_threads, single_threaded_blas, using_threads
-from ...errors import DtypeError, ExportError, HyperparameterError, MixedBackends, ShapeError, StateError
+from ...backends.threads import single_threaded_blas, using_threads
+from ...errors import DtypeError, ExportError, FusedstepError, HyperparameterError, MixedBackends, ShapeError, StateError
 from ..engine.minibatches import require_targets
 from ..engine.model import Sequential, require_seed
 from ..engine.precision import precision_of
@@ -48,9 +51,12 @@ class Bagging(Exportable):
         assigned in turn, default Adam(1e-3); combine – "average" of probabilities (of outputs for regression and signed scores,
         default) or majority "vote" (ties: the smallest class); samples – rows of a sample as a fraction of all, in (0, 1],
         default 1; features – fraction of the columns for each member, chosen at random, in (0, 1], default 1; seed – of
-        samples, columns and initial weights; backend – name, or None for the one in use; precision – as in TrainStep; jobs –
-        processes on a CPU, None for one per core if joblib is installed. Each member uses one thread, so the result is the same
-        for any number of jobs; on a GPU the members are trained sequentially.
+        samples, columns and initial weights; backend – name, or None for the one in use; precision – as in TrainStep; n_jobs –
+        members that are trained at the same time, by the workers of joblib's back end: processes of this machine (loky), or
+        those of joblib.parallel_config(backend="dask") or others; -1 for all CPUs or workers; None (default): as
+        parallel_config says, otherwise -1 if joblib is installed, and 1 within a worker of joblib. Each member uses one thread
+        of a CPU, so the result is the same, bit for bit, for any number of jobs and any back end; on a GPU the members are
+        trained sequentially. jobs – deprecated name of n_jobs.
     Attributes: members – list of Member, after `fit`; out_of_bag – metrics over rows, each predicted by the members that were
         not trained on it: for classification accuracy, error and standard_error = sqrt(error (1 - error) / rows), for
         regression mse, its standard_error, and r2; rows – number of rows that at least one member was not trained on; empty
@@ -73,6 +79,7 @@ class Bagging(Exportable):
         seed: int = 0,
         backend: str | Backend | None = None,
         precision: str | None = None,
+        n_jobs: int | None = None,
         jobs: int | None = None,
     ) -> None:
         self.models = _as_list(models, lambda m: callable(m) or isinstance(m, Sequential), "functions that make a model")
@@ -92,9 +99,12 @@ class Bagging(Exportable):
         self.backend = find_backend(backend)
         chosen_precision = precision_of(precision or "float32", self.backend)
         self.precision, self._dtype = chosen_precision.name, chosen_precision.master
-        self.jobs = None if jobs is None else whole(jobs, "jobs of Bagging")
-        if not self.backend.on_host and self.jobs not in (None, 1):
-            raise HyperparameterError(f"expected jobs=1 on backend {self.backend.name!r}, which has one device; got {jobs}")
+        if jobs is not None:
+            warnings.warn("jobs of Bagging is deprecated since 0.3.0; write n_jobs", DeprecationWarning, stacklevel=3)
+            n_jobs = jobs if n_jobs is None else n_jobs
+        self.n_jobs = None if n_jobs is None else _checked_jobs(n_jobs)
+        if not self.backend.on_host and self.n_jobs not in (None, 1):
+            raise HyperparameterError(f"expected n_jobs=1 on backend {self.backend.name!r}, which has one device; got {n_jobs}")
         self.members: list[Member] = []
         self.feature_names: tuple[str, ...] | None = None
         self.head = loss.head
@@ -117,29 +127,33 @@ class Bagging(Exportable):
         jobs = [self._job(k, rows, width, epochs, batch_size) for k in range(self.count)]
         first = jobs[0].member.model
         wanted = self._targets(y, rows, first.output_width(int(first.inputs or width)))
-        count = min(self.count, self._jobs())
-        if count == 1:
-            self.members = [_train(job, x, y) for job in jobs]
+        count = self._jobs()
+        if count == 1 or self.count == 1:
+            trained = [_train(job, x, y) for job in jobs]
         else:
-            joblib = require("joblib", "ensemble", f"training members in {count} processes")
-            data = self.backend.with_rows(x, "x"), self.backend.with_rows(y, "y")  # which all other processes can read
-            with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
-                work = (joblib.delayed(_train)(job, *data) for job in jobs)
-                self.members = joblib.Parallel(n_jobs=count)(work)
+            joblib = require("joblib", "ensemble", f"training members with n_jobs={count}")
+            data = self.backend.with_rows(x, "x"), self.backend.with_rows(y, "y")  # which all workers can read
+            with using_threads(1):  # here, because workers that are threads would restore it for each other
+                parallel = joblib.Parallel(n_jobs=min(self.count, count), prefer="processes")
+                trained = parallel(joblib.delayed(_train)(job, *data) for job in jobs)
+        self.members = [job.member for job in jobs]
+        for member, (model, loss) in zip(self.members, trained, strict=True):
+            member.model, member.loss = model, loss
         self.out_of_bag = self._out_of_bag(inputs, wanted)
         return self
 
     def _jobs(self) -> int:
-        """Processes to train in."""
+        """n_jobs for joblib; 1: one after the other in this process."""
         if not self.backend.on_host:
             return 1
-        if self.jobs is not None:
-            return self.jobs
+        if self.n_jobs is not None:
+            return self.n_jobs
         try:
-            import joblib  # noqa: F401
+            from joblib.parallel import get_active_backend
         except ImportError:
             return 1
-        return available_threads()
+        active, configured = get_active_backend()
+        return int(configured) if configured is not None else 1 if active.nesting_level else -1
 
     def _job(self, k: int, rows: int, width: int, epochs: int, batch_size: int | None) -> _Job:
         size = max(1, round(self.features * width))
@@ -157,7 +171,7 @@ class Bagging(Exportable):
         seed = (1_000_003 * self.seed + k) % 2**64
         optimizer = self.optimizers[k % len(self.optimizers)]
         member = Member(model, columns, sample)
-        return _Job(member, self.loss, optimizer, seed, self.backend.name, self.precision, self._dtype, epochs, batch_size)
+        return _Job(k, member, self.loss, optimizer, seed, self.backend.name, self.precision, self._dtype, epochs, batch_size)
 
     # Answers
 
@@ -359,6 +373,7 @@ class Bagging(Exportable):
 class _Job:
     """What a worker needs to train one member, besides the data."""
 
+    number: int
     member: Member
     loss: Loss
     optimizer: Optimizer
@@ -370,10 +385,10 @@ class _Job:
     batch_size: int | None
 
 
-def _train(job: _Job, x: Any, y: Any) -> Member:
-    """Trains one member, on one thread of a CPU."""
-    member, chosen = job.member, find_backend(job.backend)
-    with using_threads(1), single_threaded_blas:
+def _train(job: _Job, x: Any, y: Any) -> tuple[Sequential, float]:
+    """The model of one member, trained on one thread of a CPU, and the loss of its last epoch."""
+    with _of_member(job.number), using_threads(1), single_threaded_blas:
+        member, chosen = job.member, find_backend(job.backend)
         rows = chosen.asarray(member.rows)
         inputs = chosen.take_rows(chosen.asarray(x, job.dtype), rows)
         targets = chosen.take_rows(chosen.asarray(y), rows)
@@ -381,8 +396,26 @@ def _train(job: _Job, x: Any, y: Any) -> Member:
             inputs = _columns(chosen, inputs, member.features)
         step = TrainStep(member.model, job.loss, job.optimizer, job.seed, chosen, job.precision)
         history = Trainer(step).fit(inputs, targets, epochs=job.epochs, batch_size=job.batch_size)
-    member.loss = history[-1]["loss"]
-    return member
+    return member.model, history[-1]["loss"]
+
+
+@contextmanager
+def _of_member(number: int) -> Iterator[None]:
+    """Says in errors which member has them: in the message of those of this package, otherwise in a note."""
+    try:
+        yield
+    except FusedstepError as error:
+        error.args = f"member {number}: {error}", *error.args[1:]
+        raise
+    except Exception as error:
+        error.add_note(f"in member {number} of an ensemble")
+        raise
+
+
+def _checked_jobs(n_jobs: Any) -> int:
+    if isinstance(n_jobs, Integral) and not isinstance(n_jobs, bool) and n_jobs < 0:
+        return int(n_jobs)
+    return whole(n_jobs, "n_jobs of Bagging", advice="pass an int such as 2, or -1 for all CPUs or workers")
 
 
 def _columns(backend: Backend, inputs: Array, features: Any) -> Array:

@@ -27,7 +27,9 @@ from ..training.checkpoint import Checkpoint
 from ..training.trainer import Trainer, of_validation
 from .candidate import Candidate, SearchSpace
 from .checkpoints import TrialCheckpoints
+from .processes import WorkerProcesses
 from .result import SearchResult, SearchTrial
+from .storage import require_shareable
 from .workers import Claim, SharedTrials
 
 STARTUP_TRIALS = 5
@@ -53,6 +55,7 @@ def search(
     checkpoint: Checkpoint | None = None,
     resume: str | None = None,
     sample_weight: Any = None,
+    workers: int = 1,
     **options: Any,
 ) -> SearchResult:
     """Searches optimiser, learning rate, schedule, batch size and architecture for a small validation loss.
@@ -61,6 +64,9 @@ def search(
     than the median of the others (never in the first quarter of its epochs). With a storage, the same call resumes a search
     that was stopped, even if it was killed, and gives the same result as without the interruption: a trial depends only on the
     seed, its number and the finished trials.
+
+    With `workers` > 1, the call starts so many processes on this machine. They share the trials through the storage, and each
+    uses its part of the threads; one that ends, because it was killed, is replaced.
 
     Several processes, on one or several machines, may make the same call with one storage at the same time. They share the
     trials: each trial is run by one of them, and the trial of a process that ended is run again by another, with the same
@@ -79,10 +85,11 @@ def search(
         .journal, for several machines that share a folder, else an SQLite file, for processes of one machine; or the URL of a
         database, such as "postgresql://user@host/name"; None to store nothing; seed – of the search, and of the weights and
         shuffles of every trial; pruning – whether to stop poor candidates early; outputs – of the network, default from y;
-        report – called after each trial of this process with its number, counted from 1, and the trial; checkpoint – when and
-        where trials are saved; its folder may be shared by workers as a storage is; resume – "auto": goes on with the search in
-        the folder of `checkpoint`, or starts if there is none, as every worker of several should; None (default): starts;
-        options – categories and n_ensemble of `mlp`, backend, precision and others of TrainStep.
+        report – called after each trial of this process, or its workers, with its number, counted from 1, and the trial;
+        checkpoint – when and where trials are saved; its folder may be shared by workers as a storage is; resume – "auto": goes
+        on with the search in the folder of `checkpoint`, or starts if there is none, as every worker of several should; None
+        (default): starts; workers – processes to start, which need a storage or a checkpoint; 1 (default): the trials run in
+        this one; options – categories and n_ensemble of `mlp`, backend, precision and others of TrainStep.
     Returns: a SearchResult.
     Raises: MissingDependency without Optuna or the driver of a database; HyperparameterError for invalid settings, and for a
         storage of a search with different settings; OutputPathError for a storage that cannot be used or is damaged;
@@ -90,8 +97,10 @@ def search(
         with status 143 after SIGTERM or SIGUSR1, with `checkpoint`.
     Source: Akiba et al. (2019); Bergstra et al. (2011); notes 004, "hyperparameters search".
     """
-    trials, epochs = whole(trials, "trials"), whole(epochs, "epochs")
+    trials, epochs, workers = whole(trials, "trials"), whole(epochs, "epochs"), whole(workers, "workers")
     require_seed(seed)
+    if workers > 1 and checkpoint is None:
+        require_shareable(storage, workers)
     space = SearchSpace() if space is None else space
     if not isinstance(space, SearchSpace):
         raise HyperparameterError(f"expected a SearchSpace; got {space!r}; write space=fs.SearchSpace(layers=(1, 2))")
@@ -127,9 +136,20 @@ def search(
     if options.get("n_ensemble", 1) != 1:  # storages of older versions have no such setting
         settings["n_ensemble"] = int(options["n_ensemble"])
     pruner = optuna.pruners.MedianPruner(STARTUP_TRIALS, max(1, epochs // 4)) if pruning else optuna.pruners.NopPruner()
+    started = None
+    if workers > 1:
+        same = {
+            "loss": loss, "space": space, "trials": trials, "epochs": epochs, "storage": storage, "seed": seed,
+            "pruning": pruning, "outputs": outputs, "checkpoint": checkpoint,
+            "resume": None if checkpoint is None else "auto", "options": {**options, "backend": step.backend.name},
+        }  # fmt: skip
+        arrays = {"x": x, "y": y, "sample_weight": sample_weight}
+        started = WorkerProcesses(workers, same, arrays | {f"validation{k}": part for k, part in enumerate(validation)})
     storage = saved.open(storage)
     with _quiet(optuna), saved:
         shared = SharedTrials(optuna, storage, settings)
+        if started is not None:
+            return SearchResult(_by_workers(started, shared, saved, trials, report))
         while len(finished := saved.between(shared.finished(trials))) < trials:
             claim = shared.claim(trials)
             if claim is None:
@@ -157,6 +177,24 @@ def search(
             if claim.finished and report is not None:
                 report(claim.slot + 1, shared.finished(trials)[claim.slot])
     return SearchResult(tuple(finished.values()))
+
+
+def _by_workers(
+    started: WorkerProcesses, shared: SharedTrials, saved: TrialCheckpoints, trials: int,
+    report: Callable[[int, SearchTrial], None] | None,
+) -> tuple[SearchTrial, ...]:  # fmt: skip
+    """The trials, run by processes that are started here."""
+    finished = saved.between(shared.finished(trials))
+    shared.log_resumed(len(finished))
+    if len(finished) < trials:
+        with started:
+            while len(finished) < trials or started.running:
+                numbers = started.finished(shared.attempts)
+                finished = saved.between(shared.finished(trials))
+                for number in numbers:
+                    if report is not None:
+                        report(number, finished[number - 1])
+    return tuple(finished.values())
 
 
 class _Pruning(Callback):

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ...errors import FusedstepError, MissingDependency, OutputPathError
+from ...errors import FusedstepError, HyperparameterError, MissingDependency, OutputPathError
 from ..optional import require
 
 JOURNALS = (".journal", ".log", ".jsonl")
@@ -59,6 +59,17 @@ def storage_errors(storage: str | Path | None) -> Iterator[None]:
             f"exists, or the URL of a database; {shown(storage)!r} cannot be used ({reason:.300}); restore it if it is "
             "damaged, or give another one, such as search.db"
         ) from error
+
+
+def require_shareable(storage: str | Path | None, workers: int) -> None:
+    """Raises HyperparameterError for a storage in the memory of one process, which others cannot share."""
+    text = str(storage)
+    in_memory = text.startswith("sqlite") and "://" in text and (text.endswith("://") or "memory" in text.partition("://")[2])
+    if storage is None or in_memory:
+        raise HyperparameterError(
+            f"expected a storage that {workers} workers can share; got {storage!r}, which is in the memory of one process; "
+            'pass storage="search.db" (--storage), or a checkpoint'
+        )
 
 
 def open_storage(optuna: Any, storage: str | Path | None) -> Any:

@@ -34,6 +34,9 @@ _RESUMED, _LEFT, _FAILED = "resumed", "left", "failed"
 TRIES = 3
 """Times in a row that the workers of a trial may end, none further in it than one before, until it has failed."""
 
+_OF_EACH = {"of_each_worker": True}
+"""Marks messages that every worker logs for itself."""
+
 _logger = logging.getLogger("fusedstep.search")
 
 
@@ -88,8 +91,8 @@ class SharedTrials:
             trials = self._trials()
             counted = {slot: trial for slot, trial in self._counted(trials).items() if slot < total}
             done = self._done(counted)
-            if not self._claimed and done:
-                _logger.info("Resuming after the %d finished trials in %s.", len(done), shown(self.where))
+            if not self._claimed:
+                self.log_resumed(len(done))
             self._claimed = True
             held = {slot: trial for slot, trial in counted.items() if slot not in done}
             dead = self._dead(held)
@@ -108,6 +111,16 @@ class SharedTrials:
             if held:
                 self._log_once(f"Waiting for the {len(held)} trials that other workers run.")
         return None
+
+    def attempts(self) -> int:
+        """Number of all trials in the storage, also of those that were given up."""
+        with storage_errors(self.where):
+            return len(self._trials())
+
+    def log_resumed(self, done: int) -> None:
+        """Logs how many finished trials were there already, if any."""
+        if done:
+            _logger.info("Resuming after the %d finished trials in %s.", done, shown(self.where), extra=_OF_EACH)
 
     def wait(self) -> None:
         """Waits before the next look."""
@@ -212,7 +225,7 @@ class SharedTrials:
     def _log_once(self, text: str) -> None:
         if text not in self._messages:
             self._messages.add(text)
-            _logger.info("%s", text)
+            _logger.info("%s", text, extra=_OF_EACH)
 
 
 class Claim:

@@ -163,6 +163,18 @@ def test_c12_two_workers_share_a_search(storage, tmp_path):
     assert first == second
 
 
+def test_c12_one_command_starts_two_workers_and_prints_one_result(tmp_path):
+    pytest.importorskip("optuna")
+    command = (sys.executable, "-P", "-m", "fusedstep", "search", "wine", "--trials", "4", "--epochs", "2", "--width", "4-8",
+               "--backend", "numpy", "--storage", "search.db", "--workers", "2")  # fmt: skip
+    done = subprocess.run(command, cwd=tmp_path, text=True, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sorted(re.findall(r"^ *(\d+)\. validation loss", done.stdout, re.MULTILINE)) == list("1234")
+    assert done.stdout.count("Best of 4:") == done.stdout.count("Train it: fusedstep train") == 1
+    again = subprocess.run(command, cwd=tmp_path, text=True, capture_output=True, check=True).stdout
+    assert "All trials were in search.db already; increase --trials to add more.\nBest of 4:" in again
+
+
 def test_c12_a_password_in_the_url_of_a_storage_is_not_shown(refused):
     pytest.importorskip("optuna")
     message = refused("search", "iris", "--backend", "numpy", "--storage", "nosuchsql://me:secret@host/name")
@@ -205,6 +217,8 @@ def test_c12_a_search_stopped_from_the_keyboard_says_that_it_can_go_on(call, tmp
         (("--optimizers", "adamm"), "did you mean 'Adam'"),
         (("--schedules", "cosin"), "did you mean 'cosine'"),
         (("--storage", "missing/search.db"), "folder that exists"),
+        (("--workers", "0"), "--workers"),
+        (("--workers", "2"), "that 2 workers can share; got None"),
     ],
 )
 def test_c12_impossible_searches_are_refused(refused, options, words):

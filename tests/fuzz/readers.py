@@ -116,7 +116,7 @@ def models(folder: Path) -> dict[str, bytes]:
 def bagging(folder: Path) -> dict[str, bytes]:
     files = {}
     for name, settings in (("all", {}), ("some", {"features": 0.7})):
-        settings |= {"members": 2, "jobs": 1, "backend": "numpy"}
+        settings |= {"members": 2, "n_jobs": 1, "backend": "numpy"}
         ensemble = fs.Bagging(lambda d: fs.mlp([d, 4, 2]), fs.SoftmaxCrossEntropy(), **settings)
         ensemble.fit(X, Y, epochs=1)
         files[name] = written(folder, ensemble.save)

@@ -52,5 +52,5 @@ def test_b12_members_are_trained_one_after_another(gpu_backend):
     bagging = fs.Bagging(lambda d: fs.mlp([d, 8, 3]), fs.SoftmaxCrossEntropy(), members=3, backend=gpu_backend.name)
     bagging.fit(X, Y, epochs=2, batch_size=16)
     assert 0.0 < bagging.out_of_bag["error"] < 1.0
-    with pytest.raises(fs.HyperparameterError, match="jobs=1"):
-        fs.Bagging(lambda d: fs.mlp([d, 8, 3]), fs.SoftmaxCrossEntropy(), backend=gpu_backend.name, jobs=2)
+    with pytest.raises(fs.HyperparameterError, match="n_jobs=1"):
+        fs.Bagging(lambda d: fs.mlp([d, 8, 3]), fs.SoftmaxCrossEntropy(), backend=gpu_backend.name, n_jobs=2)

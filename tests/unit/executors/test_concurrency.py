@@ -325,6 +325,14 @@ print(company.native_threads() - before, len(company.own_threads()))
     assert run(program, FUSEDSTEP_NUM_THREADS=threads) == [str(threads - 1)] * 2
 
 
+@pytest.mark.parametrize(("value", "limit"), [("1", 1), ("1,4", 1), ("100000", None), ("0", None), ("many", None), ("", None)])
+def test_the_default_is_limited_by_the_number_for_openmp(value, limit):
+    program = "from fusedstep.backends.threads import available_threads\nprint(fs.num_threads(), available_threads())"
+    used, available = run(program, OMP_NUM_THREADS=value)
+    assert int(used) == (limit or int(available))
+    assert run("print(fs.num_threads())", OMP_NUM_THREADS=value, FUSEDSTEP_NUM_THREADS=3) == ["3"]
+
+
 @pytest.mark.parametrize("kind", ["loky", pytest.param("threading", marks=pytest.mark.exhaustive)])
 def test_workers_of_joblib_keep_to_what_was_asked(kind):
     program = f"""

@@ -22,7 +22,7 @@ CLOSE = {"rtol": 0.0, "atol": 1e-5}
 def trained(loss, y, outputs, x=X, make=None, **settings):
     """Five members of different widths and activations."""
     made = make or [lambda d: fs.mlp([d, 6, outputs]), lambda d: fs.mlp([d, 9, outputs], "tanh", layer_norm=True)]
-    bagging = fs.Bagging(made, loss, members=5, optimizer=fs.Adam(0.02), jobs=1, backend="numpy", **settings)
+    bagging = fs.Bagging(made, loss, members=5, optimizer=fs.Adam(0.02), n_jobs=1, backend="numpy", **settings)
     return bagging.fit(x, y, epochs=4, batch_size=32)
 
 

@@ -122,7 +122,7 @@ def test_a_copied_step_has_parameters_and_state_of_the_same_step(known, train, w
 
 
 def test_an_ensemble_is_saved_between_steps(tmp_path):
-    bagging = fs.Bagging(lambda width: fs.mlp([width, 64, 3]), fs.SoftmaxCrossEntropy(), 2, jobs=1, backend="numba")
+    bagging = fs.Bagging(lambda width: fs.mlp([width, 64, 3]), fs.SoftmaxCrossEntropy(), 2, n_jobs=1, backend="numba")
     bagging.fit(X[:64], Y[:64], epochs=1)
     model = bagging.members[0].model
     step = fs.TrainStep(model, fs.SoftmaxCrossEntropy(), fs.SGD(0.1), seed=1)

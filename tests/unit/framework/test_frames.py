@@ -89,7 +89,7 @@ def test_columns_that_are_only_numbered_are_taken_as_they_come():
 
 def test_t14_ensembles_and_minimisation_find_columns_by_name(frame_of, tmp_path):
     ensemble, arrays = (
-        fs.Bagging(lambda d: fs.mlp([d, 3, 1]), fs.MSE(), members=2, features=0.7, backend="numpy", jobs=1) for _ in range(2)
+        fs.Bagging(lambda d: fs.mlp([d, 3, 1]), fs.MSE(), members=2, features=0.7, backend="numpy", n_jobs=1) for _ in range(2)
     )
     ensemble.fit(frame_of(columns()), Y, epochs=1)
     arrays.fit(X, Y, epochs=1)

@@ -246,7 +246,7 @@ class TestOtherCallers:
     @pytest.mark.parametrize("jobs", [1, 2])
     def test_ensembles(self, jobs):
         def fitted(x, y):
-            made = fs.Bagging(TestOtherCallers.network, fs.SoftmaxCrossEntropy(), 2, seed=0, backend="numpy", jobs=jobs)
+            made = fs.Bagging(TestOtherCallers.network, fs.SoftmaxCrossEntropy(), 2, seed=0, backend="numpy", n_jobs=jobs)
             return made.fit(x, y, epochs=1).predict_proba(X).tolist()
 
         if jobs > 1:

@@ -31,7 +31,7 @@ def wine():
 
 def fitted(backend="numpy", epochs=5, data=None, **settings):
     x, y = data or wine()
-    usual = {"models": small, "loss": fs.SoftmaxCrossEntropy(), "members": 3, "optimizer": fs.Adam(0.02), "jobs": 1}
+    usual = {"models": small, "loss": fs.SoftmaxCrossEntropy(), "members": 3, "optimizer": fs.Adam(0.02), "n_jobs": 1}
     settings = usual | settings
     return fs.Bagging(backend=backend, **settings).fit(x, y, epochs=epochs, batch_size=32)
 
@@ -342,22 +342,30 @@ def saved_and_loaded(bagging, folder):
 
 
 def test_b12_processes_give_the_same_bits():
-    one, two = (fitted("numba", members=3, jobs=jobs, epochs=2) for jobs in (1, 2))
+    one, two = (fitted("numba", members=3, n_jobs=jobs, epochs=2) for jobs in (1, 2))
     assert same(one, two)
     assert one.out_of_bag == two.out_of_bag
     assert [m.loss for m in one.members] == [m.loss for m in two.members]
 
 
+def test_b12_the_old_name_of_n_jobs_is_deprecated():
+    with pytest.warns(DeprecationWarning, match=r"jobs of Bagging is deprecated since 0\.3\.0; write n_jobs") as seen:
+        bagging = fs.Bagging(small, fs.SoftmaxCrossEntropy(), backend="numpy", jobs=2)
+    assert bagging.n_jobs == 2
+    assert seen[0].filename == __file__
+
+
 def test_b12_wrong_settings_are_refused():
     loss = fs.SoftmaxCrossEntropy()
     for wrong in (
-        {"members": 0}, {"samples": 0.0}, {"samples": 1.1}, {"features": 0}, {"combine": "median"}, {"seed": -1}, {"jobs": 0},
-        {"optimizer": "adam"}, {"optimizer": []}, {"loss": fs.MSE}, {"models": "mlp"}, {"models": []}, {"models": [small, 3]},
+        {"members": 0}, {"samples": 0.0}, {"samples": 1.1}, {"features": 0}, {"combine": "median"}, {"seed": -1},
+        {"n_jobs": 0}, {"n_jobs": 1.5}, {"optimizer": "adam"}, {"optimizer": []}, {"loss": fs.MSE}, {"models": "mlp"},
+        {"models": []}, {"models": [small, 3]},
     ):  # fmt: skip
         with pytest.raises(HyperparameterError):
             fs.Bagging(**{"models": small, "loss": loss} | wrong)
     x, y = wine()
-    bagging = fs.Bagging(small, loss, members=2, jobs=1, backend="numpy")
+    bagging = fs.Bagging(small, loss, members=2, n_jobs=1, backend="numpy")
     with pytest.raises(StateError, match="fit"):
         bagging.predict(x)
     with pytest.raises(ShapeError, match="178 rows"):
@@ -365,9 +373,9 @@ def test_b12_wrong_settings_are_refused():
     with pytest.raises(ShapeError, match="matrix"):
         bagging.fit(x[0], y)
     with pytest.raises(ShapeError, match="6 columns"):
-        fs.Bagging(fs.mlp([13, 3]), loss, features=0.5, jobs=1, backend="numpy").fit(x, y)
+        fs.Bagging(fs.mlp([13, 3]), loss, features=0.5, n_jobs=1, backend="numpy").fit(x, y)
     with pytest.raises(HyperparameterError, match="returns a model"):
-        fs.Bagging(lambda d: d, loss, jobs=1, backend="numpy").fit(x, y)
+        fs.Bagging(lambda d: d, loss, n_jobs=1, backend="numpy").fit(x, y)
 
 
 SETS = {"digits": (load_digits, 24, 12), "wine": (load_wine, 8, 30), "breast_cancer": (load_breast_cancer, 8, 20)}
@@ -385,7 +393,7 @@ def test_b12_an_ensemble_beats_its_members_and_its_out_of_bag_error_is_that_of_t
         x, y = ((data.data - centre) / spread).astype("f4"), data.target
         bagging = fs.Bagging(
             lambda d: fs.mlp([d, hidden, len(data.target_names)]), fs.SoftmaxCrossEntropy(), members=10,
-            optimizer=fs.Adam(5e-3), seed=seed, backend="numba", jobs=1,
+            optimizer=fs.Adam(5e-3), seed=seed, backend="numba", n_jobs=1,
         )  # fmt: skip
         bagging.fit(x[train], y[train], epochs=epochs, batch_size=32)
         figures, out_of_bag = bagging.evaluate(x[test], y[test]), bagging.out_of_bag
