@@ -37,6 +37,8 @@ class Communicator:
     """
 
     name: ClassVar[str] = ""
+    on_stream: ClassVar[bool] = False
+    """Whether `sum` of an array of a device is work on its stream, which may be captured in a graph."""
     rank: int = 0
     size: int = 1
     hosts: Sequence[str] = ("",)
@@ -91,11 +93,14 @@ class Communicator:
 
         Args: total – a number, or a scalar of the backend, for which a host waits.
         """
+        return self.tell_wishes(float(backend.item(total)))
+
+    def tell_wishes(self, number: float = 0.0) -> float:
+        """Tells all processes what this one wishes, and learns what they do; returns the sum of a number of each."""
         own = self.own_wish
-        numbers = [backend.item(total), float(own.signal > 0), float(own.signal), float(own.stop)]
-        loss, signals, signal, stop = self.sum_numbers(numbers)
+        summed, signals, signal, stop = self.sum_numbers([number, float(own.signal > 0), float(own.signal), float(own.stop)])
         self.wish = Wish(round(signal / signals) if signals else 0, stop > 0.0)
-        return loss
+        return summed
 
     def gather(self, value: Any) -> list[Any]:
         """The values of all processes, by rank; any value that can be pickled."""

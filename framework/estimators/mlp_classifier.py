@@ -48,7 +48,9 @@ class MLPClassifier(ClassifierMixin, MLPEstimator):  # type: ignore[misc]
         missing values are encoded by fs.TableEncoder; a transformer such as fs.TableEncoder(); or None for X as it is;
         device_batches – where minibatches come from, which changes no result: True for a copy of all encoded rows on the
         backend's device, which is made once and gathered from there; False for the host, from which each minibatch is copied
-        while the one before is trained on; None for data="auto" of fs.Trainer.fit.
+        while the one before is trained on; None for data="auto" of fs.Trainer.fit; parallel – "mpi" or "nccl": all processes
+        that mpiexec or srun started fit together, each on its rows of every minibatch, and have the same result; as in
+        fs.TrainStep.
     Attributes, once fitted: classes_ – sorted labels; model_ – the fs.Sequential, of encoded features; encoder_; settings_ –
         the values that were used, {name: value}; history_ – the fs.History of the last fit; loss_curve_ – the loss of each
         epoch; best_loss_; n_iter_ – epochs; n_outputs_ – of the network; n_features_in_, feature_names_in_ – of X.
@@ -90,6 +92,7 @@ class MLPClassifier(ClassifierMixin, MLPEstimator):  # type: ignore[misc]
         callbacks: Any = None,
         encoder: Any = "auto",
         device_batches: Any = None,
+        parallel: Any = None,
     ) -> None:
         super().__init__(
             hidden_layer_sizes, activation, preset=preset, optimizer=optimizer, alpha=alpha,
@@ -97,7 +100,7 @@ class MLPClassifier(ClassifierMixin, MLPEstimator):  # type: ignore[misc]
             shuffle=shuffle, random_state=random_state, tol=tol, verbose=verbose, warm_start=warm_start,
             early_stopping=early_stopping, validation_fraction=validation_fraction, n_iter_no_change=n_iter_no_change,
             dropout=dropout, n_ensemble=n_ensemble, number_embedding=number_embedding, backend=backend, precision=precision,
-            callbacks=callbacks, encoder=encoder, device_batches=device_batches,
+            callbacks=callbacks, encoder=encoder, device_batches=device_batches, parallel=parallel,
         )  # fmt: skip
         self.label_smoothing = label_smoothing
         self.class_weight = class_weight

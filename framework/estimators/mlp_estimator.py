@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ...backends import Backend
 from ...backends import backend as find_backend
+from ...backends.communicators import communicator
 from ...errors import HyperparameterError, LabelError, SampleWeightError, StateError
 from ..engine.model import Sequential
 from ..engine.step import TrainStep
@@ -80,6 +81,7 @@ class MLPEstimator(Exportable, SuggestsAttributes, BaseEstimator):  # type: igno
         callbacks: Any = None,
         encoder: Any = "auto",
         device_batches: Any = None,
+        parallel: Any = None,
     ) -> None:
         self.preset = preset
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -106,6 +108,7 @@ class MLPEstimator(Exportable, SuggestsAttributes, BaseEstimator):  # type: igno
         self.callbacks = callbacks
         self.encoder = encoder
         self.device_batches = device_batches
+        self.parallel = parallel
 
     # What the two classes define
 
@@ -269,7 +272,9 @@ class MLPEstimator(Exportable, SuggestsAttributes, BaseEstimator):  # type: igno
         optimizer = chosen.make_optimizer(size * (1.0 if weights is None else float(weights.mean())))
         self.settings_ = chosen.shown(optimizer)
         precision = dtype if self.precision == "auto" else self.precision
-        return TrainStep(model, self._loss(chosen), optimizer, seed, self._backend(), precision)
+        return TrainStep(
+            model, self._loss(chosen), optimizer, seed, self._backend(), precision, parallel=self.parallel
+        )
 
     def _new_model(self, inputs: int, chosen: ChosenSettings) -> Sequential:
         widths = [inputs, *chosen.hidden_layer_sizes, self.n_outputs_]
@@ -292,7 +297,9 @@ class MLPEstimator(Exportable, SuggestsAttributes, BaseEstimator):  # type: igno
         given = self.random_state
         if isinstance(given, Integral) and not isinstance(given, bool):
             return int(given)
-        return int(utils.check_random_state(given).randint(2**31 - 1))
+        drawn = int(utils.check_random_state(given).randint(2**31 - 1))
+        together = communicator(self.parallel)
+        return drawn if together is None else int(together.broadcast(drawn))
 
     def _backend(self) -> Backend:
         return find_backend(self.backend)

@@ -51,3 +51,14 @@ def test_other_steps_are_not_the_same_to_the_bit_by_chance(courses):
     """Else the test above would say nothing."""
     names = [name for name in courses[1] if "-free" in name and name.endswith("parameters")]
     assert any(courses[3][name].tobytes() != courses[1][name].tobytes() for name in names)
+
+
+def test_estimators_fit_together(tmp_path):
+    ended = launch(3, PROGRAMS / "estimators.py", tmp_path / "together.npz", "mpi")
+    assert ended.status == 0, ended.error
+    subprocess.run(
+        [sys.executable, "-P", PROGRAMS / "estimators.py", tmp_path / "alone.npz", "alone"], env=environment(), check=True
+    )
+    alone, together = (dict(np.load(tmp_path / f"{name}.npz")) for name in ("alone", "together"))
+    for name, expected in alone.items():
+        assert TOLERANCES["float64", "parameter"].allows(together[name], expected).all(), name

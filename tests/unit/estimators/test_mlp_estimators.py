@@ -35,7 +35,7 @@ def test_settings_have_the_names_of_scikit_learn():
     assert len(both) >= 14
     own = {
         "preset", "optimizer", "dropout", "n_ensemble", "number_embedding", "label_smoothing", "schedule", "backend",
-        "precision", "class_weight", "callbacks", "encoder", "device_batches",
+        "precision", "class_weight", "callbacks", "encoder", "device_batches", "parallel",
     }  # fmt: skip
     assert set(ours) - both == own
     assert set(ours) - set(fs.MLPRegressor().get_params()) == {"class_weight", "label_smoothing"}
