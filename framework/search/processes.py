@@ -55,6 +55,7 @@ class WorkerProcesses:
         self._reports: queue.Queue[tuple[subprocess.Popen[str], dict[str, Any] | None]] = queue.Queue()
         self._running: dict[subprocess.Popen[str], threading.Thread] = {}
         self._logged: set[tuple[str, ...]] = set()
+        self._done: set[subprocess.Popen[str]] = set()
         self._attempts = self._in_vain = 0
 
     def __enter__(self) -> WorkerProcesses:
@@ -109,6 +110,8 @@ class WorkerProcesses:
                     self._replace(process, attempts)
                 elif "finished" in report:
                     numbers.append(report["finished"])
+                elif "done" in report:
+                    self._done.add(process)
                 elif "log" in report:
                     self._log(*report["log"])
                 else:
@@ -148,7 +151,7 @@ class WorkerProcesses:
         status = process.wait()
         self._running.pop(process).join()
         _close(process)
-        if status == 0:
+        if process in self._done:
             return
         begun = attempts()
         self._in_vain = 0 if begun > self._attempts else self._in_vain + 1

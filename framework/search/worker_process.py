@@ -1,7 +1,7 @@
 """The program of one worker process of a search. processes.py starts it, and reads what it reports.
 
-Each line on stdout is a report in JSON: a trial that has finished, a message, or the error that ended the worker. What trials
-print themselves goes to stderr. The worker ends with its input, which is that of the process that started it.
+Each line on stdout is a report in JSON: a trial that has finished, a message, the error that ended the worker, or that the search
+is done. What trials print themselves goes to stderr. The worker ends with its input, which is that of the process that started it.
 """
 
 from __future__ import annotations
@@ -50,7 +50,10 @@ def main(folder: str) -> None:
             **arrays, validation=held_out, **arguments.pop("options"), **arguments,
             report=lambda number, _: _report(reports, finished=number),
         )  # fmt: skip
-    except Exception as error:
+        _report(reports, done=True)
+    except (Exception, SystemExit) as error:
+        if isinstance(error, SystemExit) and error.code == EXIT_STATUS:
+            raise
         _report(reports, error=_pickled(error), text="" if isinstance(error, FusedstepError) else traceback.format_exc())
         sys.exit(1)
 
@@ -97,7 +100,7 @@ def _report(reports: TextIO, **report: Any) -> None:
     reports.flush()
 
 
-def _pickled(error: Exception) -> str:
+def _pickled(error: BaseException) -> str:
     """For the other process; empty if the error cannot be read back."""
     try:
         found = pickle.dumps(error)

@@ -110,6 +110,22 @@ def test_c12_workers_that_only_end_are_not_started_forever(tmp_path, started, mo
     assert not started[0].running
 
 
+def test_c12_trials_that_end_all_their_workers_have_failed(tmp_path, caplog):
+    caplog.set_level("INFO", "fusedstep.search")
+    result = small_search(storage=tmp_path / "search.db", trials=1, loss=Elsewhere(calls=2), workers=2)
+    assert [trial.state for trial in result.trials] == ["failed"]
+    assert "3 workers that ran it ended" in result.trials[0].reason
+    assert "A worker ended with exit status 0; another one takes its place." in caplog.messages
+    with pytest.raises(fs.StateError, match="of 1, 1 failed"):
+        result.best  # noqa: B018
+
+
+def test_c12_a_worker_that_exits_ends_the_search(tmp_path):
+    with pytest.raises(SystemExit) as caught:
+        small_search(storage=tmp_path / "search.db", loss=Elsewhere(error=SystemExit(5)), workers=2)
+    assert caught.value.code == 5
+
+
 class Local(fs.SoftmaxCrossEntropy):
     """A loss that looks as if it were defined in the program."""
 
