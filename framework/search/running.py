@@ -183,8 +183,8 @@ def _by_workers(
 ) -> tuple[SearchTrial, ...]:  # fmt: skip
     """The trials, run by processes that are started here."""
     finished = saved.between(shared.finished(trials))
-    shared.log_resumed(len(finished))
     if len(finished) < trials:
+        shared.log_resumed(len(finished))
         with started:
             while len(finished) < trials or started.running:
                 numbers = started.finished(shared.attempts)
