@@ -80,7 +80,7 @@ def test_c12_a_killed_process_is_replaced_and_its_trial_is_run_again(tmp_path, s
 
     runs = fs.Checkpoint(tmp_path / "runs", every_steps=3)
     result = small_search(trials=7, checkpoint=runs, loss=Elsewhere(pause=0.1), workers=2, report=kill_one)
-    assert sorted(numbers) == list(range(1, 8))
+    assert len(numbers) == len(set(numbers)) >= 6  # it may have been killed between a result and its report
     assert [trial.state for trial in result.trials].count("failed") == 0
     assert len(result.trials) == 7
     assert "A worker ended with exit status -9; another one takes its place." in caplog.messages
@@ -195,7 +195,9 @@ def test_c12_the_processes_end_with_the_one_that_started_them(how, tmp_path, tem
     message = process.communicate(timeout=60)[1]
     _wait(lambda: not any(map(_runs, own)) and not list(temporary.iterdir()))
     assert (process.returncode, message) == ((1, "stopped\n") if how == "SIGINT" else (-signal.SIGKILL, ""))
-    assert "RUNNING" not in _states(path)  # the workers gave their trials back
+    result = small_search(storage=path, trials=_states(path).count("COMPLETE") + 2, loss=Elsewhere())
+    assert "failed" not in {trial.state for trial in result.trials}
+    assert "RUNNING" not in _states(path)
 
 
 def _wait(holds):
