@@ -30,6 +30,7 @@ from .errors import (
     NotDifferentiable as NotDifferentiable,
     OutOfDeviceMemory as OutOfDeviceMemory,
     OutputPathError as OutputPathError,
+    ProcessesDiffer as ProcessesDiffer,
     SampleWeightError as SampleWeightError,
     ShapeError as ShapeError,
     StateError as StateError,

@@ -16,7 +16,7 @@ class UnknownAttribute(FusedstepError, AttributeError):
 
 
 class UnknownArgument(FusedstepError, TypeError):
-    """A keyword argument that a function or class does not have; the message gives the one that does the same here."""
+    """An argument that a function or class does not take, or not in that place; the message says which does the same here."""
 
 
 class UnknownBackend(FusedstepError, ValueError):
@@ -87,6 +87,10 @@ class HyperparameterError(FusedstepError, ValueError):
 
 class StateError(FusedstepError, RuntimeError):
     """A call that is not possible in the current state, such as training with parameters that are not initialised."""
+
+
+class ProcessesDiffer(FusedstepError, ValueError):
+    """Processes that train together were started with other data, settings, versions or backends."""
 
 
 class NotDifferentiable(FusedstepError, TypeError):

@@ -17,6 +17,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "ensemble": ("joblib>=1.4",),
     "search": ("optuna>=4.1",),
     "onnx": ("onnx>=1.17",),
+    "mpi": ("mpi4py>=4",),
     "torch": ("torch>=2.6",),
     "tensorboard": ("tensorboardX>=2.6",),
     "mlflow": ("mlflow-skinny>=3", "sqlalchemy>=2", "alembic>=1.13"),

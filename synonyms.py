@@ -1,8 +1,8 @@
 """What names of PyTorch, Keras, scikit-learn and their kind are called here: one table, in four parts.
 
 Each row is advice – code that runs, with a remark after `#` if one is needed – and the names for which it is given. In
-it, `model`, `step`, `trainer` and `history` are objects of this package, `x` and `y` are arrays. suggestions.py
-raises the errors.
+it, `model`, `step`, `trainer` and `history` are objects of this package, `clf` is an fs.MLPClassifier that was fitted, `x`
+and `y` are arrays. suggestions.py raises the errors.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ NAMES = _by_name({
     # Losses
     "fs.SoftmaxCrossEntropy()": (
         "CrossEntropyLoss CrossEntropy NLLLoss CategoricalCrossentropy SparseCategoricalCrossentropy LogSoftmax LogLoss "
-        "cross_entropy categorical_crossentropy sparse_categorical_crossentropy nll_loss log_loss losses"
+        "cross_entropy crossentropy categorical_crossentropy sparse_categorical_crossentropy nll_loss log_loss losses"
     ),
     "fs.BinaryCrossEntropy()": (
         "BCELoss BCEWithLogitsLoss BinaryCrossentropy BCE MultiLabelSoftMarginLoss SoftMarginLoss binary_crossentropy "
@@ -212,6 +212,22 @@ ATTRIBUTES = {
         "float(loss)": "numpy detach cpu value tolist data to_numpy mean eval",
         "step(x, y)  # one call is forward, backward and update": "backward grad requires_grad",
     }),
+    "MLPEstimator": _by_name({
+        "clf.score(x, y)": "evaluate accuracy test",
+        "clf.predict(x)": "transform eval forward",
+        "clf.predict_proba(x)": "decision_function probabilities",
+        "clf.model_": "model module_ net network",
+        "clf.model_.parameters()": "coefs_ intercepts_ coef_ state_dict parameters get_weights",
+        "clf.history_": "history validation_scores_ best_validation_score_ evals_result_ cv_results_",
+        "clf.loss_curve_[-1]": "loss_ loss",
+        "clf.settings_": "params settings n_layers_ out_activation_",
+        'clf.settings_["optimizer"]': "optimizer_",
+        "clf.encoder_": "preprocessor scaler_ scaler preprocessor_",
+        'fs.save(clf.model_, "model.safetensors")  # the network; joblib.dump keeps the estimator': (
+            "save save_model save_params save_weights dump"
+        ),
+        'fs.load("model.safetensors")': "load load_model load_params load_weights",
+    }),
     "Optimizer": _by_name({
         "step(x, y)  # one call is forward, backward and update": (
             "step zero_grad apply_gradients minimize update apply backward compute_gradients init"
@@ -224,6 +240,18 @@ ATTRIBUTES = {
 
 SAME = {
     "step": "model module trainer estimator",
+    "hidden_layer_sizes": "widths layers units hidden hidden_sizes hidden_dims hidden_units layer_sizes",
+    "max_iter": "epochs n_epochs num_epochs max_epochs nb_epoch n_iter max_fun",
+    "learning_rate_init": "lr learning_rate eta initial_learning_rate",
+    "n_iter_no_change": "patience early_stopping_rounds",
+    "validation_fraction": "validation_split val_split validation_size",
+    "random_state": "seed random_seed rng",
+    "n_ensemble": "n_estimators n_members members ensemble ensemble_size",
+    "encoder": "preprocessor transformer scaler preprocessing",
+    "iterations": "max_iter maxiter max_iterations n_iter epochs nit",
+    "gradient_tolerance": "tol gtol tolerance_grad",
+    "opset": "opset_version target_opset",
+    "response_method": "needs_proba needs_threshold needs method",
     "epochs": "n_epochs num_epochs max_epochs nb_epoch nb_epochs max_iter n_iter iterations num_train_epochs epoch",
     "batch_size": "batchsize bs minibatch_size mini_batch_size per_device_train_batch_size",
     "validation": "validation_data val_data eval_set valid validation_set valid_data eval_data val_set X_val test_data val",
@@ -314,9 +342,20 @@ SAME = {
     "workers": "n_jobs num_workers n_workers",
     "path": "filename file filepath file_path f",
     "batch_rows": "batch_size",
-    "target": "baseline value sparsity amount",
+    "target": "baseline value sparsity amount label target_column label_column",
     "models": "base_estimator estimator model",
     "mode": "direction greater_is_better",
+    "greater_is_better": "mode direction sign",
+    "lr_scale": "lr learning_rate lr_mult",
+    "uri": "tracking_uri tracking",
+    "hidden": "hidden_layer_sizes layer_sizes widths layers units hidden_sizes hidden_units hidden_dims",
+    "ensemble": "n_ensemble n_estimators n_members members ensemble_size",
+    "weight": "sample_weight sample_weights weights weight_column",
+    "validation_share": "validation_fraction validation_split val_split validation_size val_size",
+    "test_share": "test_fraction test_split test_size",
+    "out": "output output_file save model_file",
+    "alpha": "weight_decay l2 l2_reg lambda_",
+    "class_weight": "class_weights",
     "project": "project_name",
     "experiment": "experiment_name",
     "run": "run_name name",
@@ -325,9 +364,9 @@ SAME = {
     "final_divisor": "final_div_factor",
     "decay": "beta alpha momentum",
 }
-"""Argument of this package -> what it is called elsewhere; it is given where the function that is called has it."""
+"""Argument or option of this package -> what it is called elsewhere; it is given where the function or command has it."""
 
-ELSEWHERE = _by_name({
+_OF_TRAINING = _by_name({
     "trainer.fit(x[:80], y[:80], validation=(x[80:], y[80:]))  # rows that you keep apart": (
         "validation_split validation_fraction train_split val_split validation_data validation_size test_size eval_set"
     ),
@@ -347,6 +386,7 @@ ELSEWHERE = _by_name({
     'fs.TensorBoard("runs/first")': "logger loggers log_dir tensorboard",
     "fs.Trainer(step, schedule=fs.StepDecay())": "schedule scheduler lr_scheduler lr_schedule power_t learning_rate_schedule",
     'fs.Trainer(step, shuffle="each_epoch")': "shuffle",
+    'fs.Trainer(step, metrics=["roc_auc"])': "metrics metric eval_metric",
     "fs.Trainer(step)": (
         "drop_last pin_memory num_workers persistent_workers workers prefetch_factor collate_fn use_multiprocessing"
     ),
@@ -375,7 +415,29 @@ ELSEWHERE = _by_name({
     "fs.set_num_threads(1)": "n_jobs threads num_threads n_threads",
     "fs.search(x[:80], y[:80], validation=(x[80:], y[80:]), trials=2, epochs=1)": "cv scoring param_grid refit",
 })
-"""Argument -> where its setting is given here, for functions without an argument that means the same."""
+
+_OF_ESTIMATORS = _by_name({
+    "fs.MLPClassifier(max_iter=100)": "max_iter epochs n_epochs num_epochs max_epochs nb_epoch n_iter max_fun max_steps",
+    "fs.MLPClassifier(batch_size=128)": "batch_size",
+    "fs.MLPClassifier(early_stopping=True, validation_fraction=0.2)  # a part of the rows of fit": (
+        "validation validation_data validation_split val_split eval_set test_size X_val y_val"
+    ),
+    "fs.MLPClassifier(early_stopping=True, n_iter_no_change=10)": "patience early_stopping early_stopping_rounds",
+    'fs.MLPClassifier(callbacks=[fs.TensorBoard("runs/first")])': "callbacks callback logger loggers",
+    "fs.MLPClassifier(verbose=True)": "verbose progress",
+    'fs.MLPClassifier(class_weight="balanced")': "class_weight class_weights",
+    "fs.MLPClassifier(warm_start=True)": "warm_start initial_epoch",
+    "fs.MLPClassifier(optimizer=fs.Momentum(1e-2, momentum=0.9))": "momentum",
+    "fs.MLPClassifier(optimizer=fs.Nesterov(1e-2, momentum=0.9))": "nesterovs_momentum nesterov",
+    "fs.MLPClassifier(optimizer=fs.Adam(1e-3, beta1=0.9, beta2=0.999))": "beta_1 beta_2 betas beta1 beta2",
+    "fs.MLPClassifier(optimizer=fs.Adam(1e-3, epsilon=1e-8))": "epsilon eps",
+    "fs.MLPClassifier(optimizer=fs.Adam(1e-3, clip_norm=1.0))": "clip_norm clipnorm max_grad_norm gradient_clip_val",
+    "fs.MLPClassifier(schedule=fs.InverseTimeDecay(0.001))": "power_t",
+    "fs.set_num_threads(1)": "n_jobs threads num_threads n_threads",
+})
+
+ELSEWHERE = {"training": _OF_TRAINING, "estimator": _OF_ESTIMATORS, "prediction": {}}
+"""What a caller is about to do -> argument -> where its setting is given, for functions without one that means the same."""
 
 
 def name_of(name: str) -> str:
@@ -388,19 +450,19 @@ def attribute_of(kind: type, name: str) -> str:
     return next((_use(ATTRIBUTES[c.__name__].get(name)) for c in kind.__mro__ if c.__name__ in ATTRIBUTES), "")
 
 
-def argument_of(name: str, known: Iterable[str]) -> str:
+def argument_of(name: str, known: Iterable[str], use: str = "training") -> str:
     """What to do for an argument of a function with the arguments `known`, or "".
 
-    That is one of them that means the same, or is written nearly the same; otherwise the place where it is set.
+    That is one of them that means the same, or is written nearly the same; otherwise the place where it is set for that use.
     """
     known = tuple(known)
     for same, others in SAME.items():
         if name in others.split() and set(same.split(" and ")) <= set(known):
             return "write " + same.replace(" and ", "= and ") + "="
-    if name not in ELSEWHERE:
+    if name not in ELSEWHERE[use]:
         near = get_close_matches(name, known, n=1, cutoff=0.85)
         return f"write {near[0]}=" if near else ""
-    return _use(ELSEWHERE[name])
+    return _use(ELSEWHERE[use][name])
 
 
 def _use(advice: str | None) -> str:

@@ -65,6 +65,11 @@ def num_threads() -> int:
     return _positive(named, f"in {VARIABLE}") if named else _default_threads()
 
 
+def chosen() -> bool:
+    """Whether somebody has chosen a number of threads, with `set_num_threads` or the environment variable."""
+    return _chosen is not None or bool(os.environ.get(VARIABLE, "").strip())
+
+
 def set_num_threads(count: int | None) -> None:
     """Sets the number of threads for all later steps; None restores the default.
 

@@ -17,6 +17,14 @@ LARGEST = 3.4e38
 """Larger values are infinite in float32."""
 SMALLEST = 1.2e-38
 """Smaller positive values are 0 in float32 on processors that flush denormal numbers."""
+MOST_SHOWN = 80
+"""Characters of a value in a message."""
+
+
+def shown(value: Any) -> str:
+    """A value in a message; of a long one, such as an array that came in the place of a setting, the beginning."""
+    text = repr(value)
+    return text if len(text) <= MOST_SHOWN else f"{' '.join(text[: MOST_SHOWN - 1].split())}…"
 
 
 def whole(value: Any, name: str, low: int = 1, high: int | None = None, advice: str = "") -> int:
@@ -32,7 +40,7 @@ def whole(value: Any, name: str, low: int = 1, high: int | None = None, advice: 
     if number is None or number < low or (high is not None and number > high):
         limits = f">= {low}" if high is None else f"from {low} to {high}"
         raise HyperparameterError(
-            f"expected {name} to be a whole number {limits}; got {value!r}; {advice or f'pass an int such as {low}'}"
+            f"expected {name} to be a whole number {limits}; got {shown(value)}; {advice or f'pass an int such as {low}'}"
         )
     return number
 
@@ -58,7 +66,7 @@ def real(
         upper = "inf)" if high == LARGEST else f"{high:g}{ends[1]}"
         if not advice:
             advice = "that is infinite in float32" if LARGEST < abs(number) < math.inf else "pass a number in that range"
-        raise HyperparameterError(f"expected {name} in {lower}, {upper}; got {value!r}; {advice}")
+        raise HyperparameterError(f"expected {name} in {lower}, {upper}; got {shown(value)}; {advice}")
     return number
 
 
@@ -82,10 +90,10 @@ def fraction(value: Any, name: str, advice: str = "") -> float:
     return real(value, name, 0.0, 1.0, "[)", advice)
 
 
-def flag(value: Any, name: str) -> bool:
+def flag(value: Any, name: str, advice: str = "pass one of them") -> bool:
     """True or False, of Python or of NumPy."""
     if type(value).__name__ not in ("bool", "bool_"):
-        raise HyperparameterError(f"expected {name} to be True or False; got {value!r}; pass one of them")
+        raise HyperparameterError(f"expected {name} to be True or False; got {shown(value)}; {advice}")
     return bool(value)
 
 
@@ -99,6 +107,6 @@ def choice(value: Any, name: str, choices: Iterable[str]) -> str:
     known = tuple(choices)
     if not isinstance(value, str) or value not in known:
         raise HyperparameterError(
-            f"expected {name} to be one of {', '.join(map(repr, known))}; got {value!r}; choose one of those names"
+            f"expected {name} to be one of {', '.join(map(repr, known))}; got {shown(value)}; choose one of those names"
         )
     return value

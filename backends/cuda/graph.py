@@ -7,10 +7,12 @@ that were used during capture.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from functools import partial
+from itertools import chain
 from typing import Any
 
-from ..executors.base import Array, in_rows, kinds_of
+from ..executors.base import Array, MicroBatch, in_rows, kinds_of
 from ..executors.passes import Minibatch, forward_backward
 from ..executors.plain import PlainExecutor
 from .several import STEPS, SeveralSteps, steps_of_a_launch
@@ -41,6 +43,22 @@ class GraphExecutor(PlainExecutor):
             minibatch = in_rows(minibatch)
             return self.planned(minibatch).run(minibatch, number)
 
+    def run_micro_batches(self, micro_batches: Iterable[Minibatch], rows: int, number: int) -> tuple[Any, Any]:
+        """See Executor.run_micro_batches; where several processes train together and the rows of this one are a single part, its
+        step is captured with the sum over the processes.
+        """
+        together, division = self.work.communicator, self.work.division
+        if together is None or not together.on_stream or division.fixed or not self._captures:
+            return super().run_micro_batches(micro_batches, rows, number)
+        parts, (low, high) = iter(micro_batches), division.own(rows)
+        first = next(parts, None)
+        if first is None or int(first[0].shape[0]) < high - low:
+            return super().run_micro_batches(parts if first is None else chain([first], parts), rows, number)
+        together.tell_wishes()
+        with self.backend.exclusive():
+            minibatch = in_rows(first)
+            return self.planned(minibatch, MicroBatch(low, rows)).run(minibatch, number)
+
     def several(self, data: Minibatch, rows: int, minibatches: int, most: int | None) -> SeveralSteps | None:
         """See Executor.several."""
         count = steps_of_a_launch(minibatches, STEPS if most is None else most)
@@ -48,10 +66,13 @@ class GraphExecutor(PlainExecutor):
             return None
         return SeveralSteps(self, data, rows, count)
 
-    def planned(self, minibatch: Minibatch) -> GraphPlan:
-        """The plan for minibatches of these shapes and types, on this lane and with the current features of the update."""
-        key = (self.backend.lane(), kinds_of(minibatch), self.work.state.features)
-        plan: GraphPlan = self._plans.made(key, lambda: GraphPlan(self, minibatch))
+    def planned(self, minibatch: Minibatch, part: MicroBatch | None = None) -> GraphPlan:
+        """The plan for minibatches of these shapes and types, on this lane and with the current features of the update.
+
+        Args: part – which rows of a minibatch these are, if other processes have the others.
+        """
+        key = (self.backend.lane(), kinds_of(minibatch), self.work.state.features, part)
+        plan: GraphPlan = self._plans.made(key, lambda: GraphPlan(self, minibatch, part))
         return plan
 
     def refuse(self, error: BaseException) -> None:
@@ -71,8 +92,10 @@ class GraphPlan:
     Attributes: minibatch – those arrays; tape; results – [2], see `step`; graph – None until it is captured.
     """
 
-    def __init__(self, executor: GraphExecutor, minibatch: Minibatch) -> None:
+    def __init__(self, executor: GraphExecutor, minibatch: Minibatch, part: MicroBatch | None = None) -> None:
         self.executor = executor
+        self._first, self._batch = part or (0, int(minibatch[0].shape[0]))
+        self._together = None if part is None else executor.work.communicator
         self.backend = backend = executor.backend
         self.minibatch = tuple(backend.empty(a.shape, backend.dtype_name(a)) for a in minibatch)
         self.tape = executor.work.new_tape(executor.work.gradient)
@@ -90,7 +113,7 @@ class GraphPlan:
         backend, state = self.backend, self.executor.work.state
         for given, own in zip(minibatch, self.minibatch, strict=True):
             backend.copy(given, own)
-        self.tape.set_step(number)
+        self.tape.set_step(number, self._first)
         if self.graph is None:
             with backend.apart():
                 if not self.warm or not self._capture(state):
@@ -121,9 +144,14 @@ class GraphPlan:
             second is the verdict of LossScale.
         """
         work, backend, tape = self.executor.work, self.backend, self.tape
-        tape.begin(int(self.minibatch[0].shape[0]))
+        tape.begin(int(self.minibatch[0].shape[0]), self._batch)
         with backend.quiet():
             total = forward_backward(work, tape, self.minibatch)
+            if self._together is not None:
+                results[0:1] = total
+                self._together.sum(results[0:1])
+                self._together.sum(work.gradient)
+                total = results[0]
             squares = backend.sum_of_squares(work.gradient)
             work.state.apply(work.gradient, squares + 0.0 * total)
             results[0:1] = total

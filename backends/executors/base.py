@@ -7,7 +7,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from ..bounded_cache import BoundedCache
+from ..communicators.communicator import Communicator
+from ..communicators.division import Division
 from ..profiling import Label, Part, TimedBackend, median_of, merged
+from .gradient_sums import gradient_sum
 from .passes import Minibatch, forward_backward
 
 Array = Any
@@ -45,13 +48,16 @@ class Work(Protocol):
     Attributes: chain_with_loss – the layers and the loss, with forward and backward; gradient – flat array for the gradient;
         state – OptimizerState: `begin`, then `apply` or the call that `update` describes; ranges – (start, stop) of each
         parameter in the gradient; deterministic – whether the bits must not depend on the number of threads; recordable –
-        whether layers and loss compute only through their tape and its backend, so that a pass may be captured.
+        whether layers and loss compute only through their tape and its backend, so that a pass may be captured; communicator –
+        of the processes that train together, None for one alone; division – the rows of each of them.
     """
 
     chain_with_loss: Any
     gradient: Array
     state: Any
     deterministic: bool
+    communicator: Communicator | None
+    division: Division
 
     @property
     def ranges(self) -> Mapping[Any, tuple[int, int]]:
@@ -96,19 +102,18 @@ class Executor:
     def run_micro_batches(self, micro_batches: Iterable[Minibatch], rows: int, number: int) -> tuple[Any, Any]:
         """As `run`, for a minibatch in micro-batches: their gradients are added, followed by one update.
 
-        Args: micro_batches – arrays of consecutive rows; each is used before the next one is requested; rows –
-            total number of rows.
+        Args: micro_batches – arrays of consecutive rows, of this process where several train together; each is used before the
+            next one is requested; rows – total number of rows, of all processes.
         """
-        total: Any = 0.0
-        squares: Any = 0.0
-        first = 0
-        self.backend.fill(self.work.gradient, 0.0)
+        first, _ = self.work.division.own(rows)
+        summed = gradient_sum(self.backend, self.work, rows)
         for minibatch in micro_batches:
+            stop = first + int(minibatch[0].shape[0])
             with self.backend.quiet():
-                part, squares = self.gradient(minibatch, number, MicroBatch(first, rows))
-                total = total + part
-            first += int(minibatch[0].shape[0])
+                summed.add(*self.gradient(minibatch, number, MicroBatch(first, rows)), stop)
+            first = stop
         with self.backend.quiet():
+            total, squares = summed.finished()
             self._update(total, squares)
         return total, squares
 

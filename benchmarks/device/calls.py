@@ -18,7 +18,10 @@ LIMITS = {"check": 330, "measure": 240}
 CHECK = {"versions": 10, "preflight": 20, "compile": 78}
 """Seconds before the tests; a preflight is stopped after twice its time, and its time is taken from the tests."""
 
-TESTS = {"steps": 60, "products": 40, "precision": 35, "data": 20, "threads": 6, "kernels": 24, "conformance": 20, "others": 7}
+TESTS = {
+    "steps": 60, "products": 40, "precision": 35, "data": 20, "threads": 6, "kernels": 24, "conformance": 20,
+    "communicators": 5, "others": 7,
+}  # fmt: skip
 """Groups of the tests of tests/gpu, the most valuable first. They run one after the other, as far as time allows."""
 
 MEASURE = ("adam", "products", "copy", "784-tf32", "4096x3-tf32", "8192x4-bfloat16")

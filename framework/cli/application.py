@@ -46,6 +46,9 @@ HELP = """Train multi-layer perceptrons, on a CPU or a CUDA GPU with the same co
 By default, the best backend that works on this machine is used; `FUSEDSTEP_BACKEND=NAME` or `--backend NAME` selects another.
 """
 
+FAILED = 2
+"""Exit status after an error that users can fix."""
+
 _SILENT = logging.NullHandler()
 
 _UsageError: Any = typer.BadParameter.__base__
@@ -87,8 +90,12 @@ def _one_line(ctx: Any) -> Iterator[None]:
         context = ctx or getattr(error, "ctx", None)
         if context is not None and context.meta.get(DEBUG_KEY):
             traceback.print_exc()
-        print("error: " + " ".join(_message(error).split()), file=sys.stderr)
-        raise typer.Exit(2) from error
+        from .processes import tell_others
+
+        message = " ".join(_message(error).split())
+        tell_others(message, FAILED)
+        print("error: " + message, file=sys.stderr)
+        raise typer.Exit(FAILED) from error
 
 
 def _message(error: BaseException) -> str:
@@ -110,7 +117,21 @@ def _message(error: BaseException) -> str:
         return f"{where}expected to read or write; the system refused ({error.strerror or error}); check path and permissions"
     usage: Any = error
     command = usage.ctx.command_path if usage.ctx is not None else "fusedstep"
-    return f"{usage.format_message().rstrip('.')}; see {command} --help"
+    instead = _instead(usage)  # in place of options that only look alike
+    return f"{usage.message if instead else usage.format_message().rstrip('.')}{instead}; see {command} --help"
+
+
+def _instead(usage: Any) -> str:
+    """What an option is called here that other libraries call as the one that does not exist."""
+    wrong = getattr(usage, "option_name", None)
+    if wrong is None or usage.ctx is None:
+        return ""
+    from ...synonyms import argument_of
+
+    options = (option for parameter in usage.ctx.command.params for option in parameter.opts)
+    known = [option[2:].replace("-", "_") for option in options if option.startswith("--")]
+    name = argument_of(wrong.lstrip("-").replace("-", "_"), known, "prediction").removeprefix("write ").removesuffix("=")
+    return f"; write --{name.replace('_', '-')}" if name in known else ""
 
 
 def _has_working_folder() -> bool:

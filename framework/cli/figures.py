@@ -93,15 +93,15 @@ class Figures:
             of_part = coding.inverse(p.targets), coding.inverse(p.answers)
             plot_predicted(*of_part, data.dataset.target_name, files["predicted"], part, trained.figures[part]["r2"])
             return files
-        classes = class_names(data)
-        plot_confusion(trained.of_classes.confusion, classes, files["confusion"], part)
+        classes, unit = class_names(data), "rows" if p.weights is None else "weight of rows"
+        plot_confusion(trained.of_classes.confusion, classes, files["confusion"], part, unit)
         assert p.probabilities is not None
         if len(classes) == 2:
             curve, what = calibration(p.targets == 1, p.probabilities[:, 1], weights=p.weights), f"probability of {classes[1]}"
         else:
             largest = p.probabilities.max(axis=1)
             curve, what = calibration(p.targets == p.answers, largest, weights=p.weights), "probability of the predicted class"
-        plot_calibration(curve, what, files["calibration"], part, "rows" if p.weights is None else "weight of rows")
+        plot_calibration(curve, what, files["calibration"], part, unit)
         return files
 
 

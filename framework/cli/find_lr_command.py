@@ -19,6 +19,7 @@ class FindLrOptions(DataOptions):
     hidden: shared.Hidden = None
     activation: shared.Activation = None
     number_embedding: shared.NumberEmbedding = None
+    ensemble: shared.Ensemble = None
     optimizer: shared.Optimizer = None
     batch_size: shared.BatchSize = None
     class_weight: shared.ClassWeight = None

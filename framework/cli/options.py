@@ -82,6 +82,10 @@ Activation = Annotated[str | None, typer.Option(metavar="NAME", help=f"{ACTIVATI
 NumberEmbedding = Annotated[
     str | None, typer.Option(metavar="NAME", help="How columns of numbers are embedded: periodic or none.")
 ]
+Ensemble = Annotated[
+    int | None,
+    typer.Option(help="Networks that share most weights, are trained together and predict the mean of all. Default: 1."),
+]
 Optimizer = Annotated[str | None, typer.Option(metavar="NAME", help=f"{OPTIMIZERS}; case-insensitive.")]
 ClassWeight = Annotated[
     str | None,

@@ -108,6 +108,7 @@ class Reporter:
             f"Training: {recipe.optimizer} at {rates(trained)}, {size}{balanced}, {history.epochs} epochs"
             + (f" (epoch {trained.best_epoch} kept)" if trained.best_epoch != history.epochs else "")
             + f", {trained.seconds:.1f} s"
+            + (f" in {trained.processes} processes" if trained.processes > 1 else "")
         )
         self.console.print(f"Model: [bold]{escape(str(path))}[/bold]", soft_wrap=True)
         self.console.print(f"Use it: fusedstep predict {escape(str(path))} DATA -o predictions.csv", soft_wrap=True)

@@ -47,6 +47,7 @@ class SearchOptions(DataOptions):
     batch_sizes: Annotated[str | None, Option(metavar="ROWS", help='Batch sizes to try, such as "32,128".')] = None
     layers: Annotated[str | None, Option(metavar="FROM-TO", help='Number of hidden layers, such as "1-3".')] = None
     width: Annotated[str | None, Option(metavar="FROM-TO", help='Units per hidden layer, such as "32-256".')] = None
+    ensemble: shared.Ensemble = None
     class_weight: shared.ClassWeight = None
     seed: Annotated[int, Option(help="Seed for the search, the split, weights, dropout and shuffles.")] = 0
     backend: shared.BackendName = None
@@ -88,6 +89,7 @@ def search(options: SearchOptions) -> None:
     space = SearchSpace(**_given(options))
     whole(options.trials, "--trials")
     whole(options.epochs, "--epochs")
+    members = 1 if options.ensemble is None else whole(options.ensemble, "--ensemble")
     whole(options.workers, "--workers")
     check_checkpoint(options)
     class_weight = parse_class_weight(options.class_weight)
@@ -126,7 +128,8 @@ def search(options: SearchOptions) -> None:
                 part.x, part.y, (validation.x, validation.y, validation.weights), loss_of(data, class_weight), space,
                 options.trials, options.epochs, storage, options.seed, outputs=data.preprocessor.outputs, report=finished,
                 checkpoint=checkpoint, resume="auto" if options.resume else None, sample_weight=part.weights,
-                workers=options.workers, categories=data.preprocessor.categories, backend=backend, precision=options.precision,
+                workers=options.workers, categories=data.preprocessor.categories, n_ensemble=members, backend=backend,
+                precision=options.precision,
             )  # fmt: skip
         except KeyboardInterrupt:
             if storage is None and checkpoint is None:
@@ -142,8 +145,8 @@ def search(options: SearchOptions) -> None:
     found_options = TrainOptions(
         **data_options(options), class_weight=options.class_weight, epochs=options.epochs, seed=options.seed,
         hidden=",".join(map(str, c.hidden)) or "none", activation=c.activation, number_embedding=NONE, dropout=c.dropout,
-        label_smoothing=0.0, optimizer=c.optimizer, lr=c.lr, weight_decay=c.weight_decay, batch_size=c.batch_size,
-        schedule=c.schedule,
+        ensemble=options.ensemble, label_smoothing=0.0, optimizer=c.optimizer, lr=c.lr, weight_decay=c.weight_decay,
+        batch_size=c.batch_size, schedule=c.schedule,
     )  # fmt: skip
     console.print(f"Train it: {escape(command_line('train', found_options))}", soft_wrap=True)
 

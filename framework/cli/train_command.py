@@ -47,6 +47,10 @@ def train(options: TrainOptions) -> None:
     result as without the interruption. SIGTERM and SIGUSR1 end training with a checkpoint after the current step, with exit
     status 143 and without a model file.
 
+    With --parallel mpi, processes that mpiexec or srun has started train together, on one host or several: each takes its rows
+    of every minibatch, and the result is that of one process up to rounding. Rank 0 prints and writes files:
+    `mpiexec -n 4 fusedstep train big.parquet --target y --parallel mpi`
+
     A validation part of fewer than 10 rows is not used: its rows are added to the training part, and the last epoch is kept.
 
     **Learning-rate schedules**
@@ -62,11 +66,13 @@ def train(options: TrainOptions) -> None:
     from ..export.output_paths import beside, require_writable
     from ..export.persistence import save
     from .checkpoint_notes import checkpoint_notes
+    from .processes import only_first_speaks
     from .recipe import check_options
     from .report import Reporter, notes_of
     from .training import prepare, read, recipe_of, train_model
 
     check_options(options)
+    first = only_first_speaks(options.parallel)
     backend = find_backend(options.backend)
     path = options.out or Path(f"{Path(options.source).name.split('.')[0] or 'model'}.safetensors")
     require_writable(path)
@@ -82,6 +88,8 @@ def train(options: TrainOptions) -> None:
     watching = [] if figures is None else figures.callbacks(data)
     with checkpoint_notes(options.checkpoint):
         trained = train_model(data, options, backend, report.shows_progress, watching)
+    if not first:
+        return
     if trained.interrupted and path.exists():
         path = beside(path, "-interrupted")
     replaced = options.out is None and path.exists()

@@ -42,11 +42,7 @@ class TrainOptions(DataOptions):
     activation: Annotated[shared.Activation, NETWORK] = None
     number_embedding: Annotated[shared.NumberEmbedding, NETWORK] = None
     dropout: Annotated[float | None, NETWORK, Option(help="Fraction of hidden units dropped in training, 0 <= p < 1.")] = None
-    ensemble: Annotated[
-        int | None,
-        NETWORK,
-        Option(help="Networks that share most weights, are trained together and predict the mean of all. Default: 1."),
-    ] = None
+    ensemble: Annotated[shared.Ensemble, NETWORK] = None
 
     optimizer: Annotated[shared.Optimizer, TRAINING] = None
     lr: Annotated[float | None, TRAINING, Option(help="Learning rate, > 0.")] = None
@@ -96,6 +92,15 @@ class TrainOptions(DataOptions):
 
     backend: Annotated[shared.BackendName, RUN] = None
     precision: Annotated[shared.Precision, RUN] = "float32"
+    parallel: Annotated[
+        str | None,
+        RUN,
+        Option(
+            metavar="KIND",
+            help="Train in all processes that mpiexec or srun has started: mpi, or nccl for GPUs. Each takes its rows of every "
+            "minibatch.",
+        ),
+    ] = None
     out: Annotated[
         Path | None,
         RUN,

@@ -155,7 +155,7 @@ class Trained:
         `figures_by_target`; judged – of one target, the predictions of one part, see `judged_part`; of_classes – figures of
         these, if they are classes; baseline – the test result of linear regression (R²) or of always predicting the most
         frequent class (accuracy), or None without a test part; interrupted – whether training was ended from the keyboard;
-        class_weight – as of `loss_of`.
+        class_weight – as of `loss_of`; processes – that trained together.
     """
 
     model: Sequential
@@ -171,6 +171,7 @@ class Trained:
     baseline: float | None = None
     interrupted: bool = False
     class_weight: str | None = None
+    processes: int = 1
 
 
 def read(options: DataOptions) -> Dataset:
@@ -273,7 +274,7 @@ def loss_of(data: PreparedData, class_weight: str | None = None, label_smoothing
 
 def new_step(
     data: PreparedData, recipe: Recipe, seed: int, backend: Backend, precision: str, micro_batch: int | str | None = None,
-    class_weight: str | None = None,
+    class_weight: str | None = None, parallel: str | None = None,
 ) -> TrainStep:  # fmt: skip
     """A step on a new network built by the recipe; rejects a network that is too large."""
     coded = data.preprocessor.categories
@@ -284,7 +285,9 @@ def new_step(
     numbers = data.embedded(recipe.number_embedding)
     model = network(widths, recipe.activation, recipe.dropout, coded, numbers, n_ensemble=recipe.ensemble)
     loss = loss_of(data, class_weight, recipe.label_smoothing)
-    return TrainStep(model, loss, recipe.make_optimizer(), seed, backend, precision, micro_batch=micro_batch)
+    return TrainStep(
+        model, loss, recipe.make_optimizer(), seed, backend, precision, micro_batch=micro_batch, parallel=parallel
+    )
 
 
 def layer_widths(data: PreparedData, hidden: Sequence[int], number_embedding: str = NONE) -> list[int]:
@@ -348,7 +351,7 @@ def train_model(
     recipe = recipe_of(data, options)
     started = time.perf_counter()
     micro_batch, class_weight = parse_micro_batch(options.micro_batch), parse_class_weight(options.class_weight)
-    step = new_step(data, recipe, options.seed, backend, options.precision, micro_batch, class_weight)
+    step = new_step(data, recipe, options.seed, backend, options.precision, micro_batch, class_weight, options.parallel)
     keyboard = StopOnInterrupt()
     callbacks: list[Callback] = [*watching, keyboard]
     stopping = EarlyStopping(recipe.patience) if validation is not None and recipe.patience else None
@@ -379,7 +382,8 @@ def train_model(
         seconds = time.perf_counter() - started
         best = history.epochs if stopping is None else stopping.best_epoch
         result = Trained(
-            step.model, recipe, history, seconds, best, lr, interrupted=keyboard.interrupted, class_weight=class_weight
+            step.model, recipe, history, seconds, best, lr, interrupted=keyboard.interrupted, class_weight=class_weight,
+            processes=1 if step.communicator is None else step.communicator.size,
         )
         for name, held in data.parts.items():
             result.figures[name] = _figures(step, held, data.preprocessor)

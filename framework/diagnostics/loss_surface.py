@@ -27,6 +27,7 @@ from ..engine.training_chain import training_chain, training_loss
 from ..losses import Loss
 from ..settings import choice, positive, whole
 from ..streams import DIRECTION
+from ..suggestions import suggests_arguments
 from .parameter_path import ParameterPath
 from .plots.surface import Slice, plot_surfaces
 
@@ -71,6 +72,7 @@ class LossSurface(Slice):
         return plot_surfaces({"Loss surface": self}, path)
 
 
+@suggests_arguments
 def loss_surface(
     model: Sequential | TrainStep,
     loss: Loss | None,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...backends import Array
 from ..settings import whole
+from ..suggestions import suggests_arguments
 from ..training.callbacks import Callback
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from ..training.trainer import Trainer
 
 
+@suggests_arguments
 class ParameterPath(Callback):
     """Records copies of all parameters during training, on their device: before the first step and after each epoch.
 

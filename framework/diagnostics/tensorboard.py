@@ -37,6 +37,8 @@ class TensorBoard(Callback):
         fs.Trainer(step, callbacks=[fs.TensorBoard("runs/first")]).fit(x, y)
     """
 
+    first_process_only = True
+
     def __init__(self, folder: str | os.PathLike[str], histograms: bool = False) -> None:
         if not isinstance(folder, str | os.PathLike) or not str(folder):
             raise HyperparameterError(

@@ -30,6 +30,8 @@ class Tracker(Callback):
     `_connection`, `_write` and `_close`.
     """
 
+    first_process_only = True
+
     _extra: ClassVar[str]
 
     def __init__(self, what: str, name: str) -> None:

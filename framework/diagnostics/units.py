@@ -15,6 +15,7 @@ from ..engine.model import Sequential, require_model
 from ..engine.tape import Tape
 from ..layers import Layer
 from ..settings import real, whole
+from ..suggestions import suggests_arguments
 from .watched import named_layers, watched
 
 THRESHOLD = 0.02
@@ -107,6 +108,7 @@ class _Counts:
         """Not called, because there is no backward pass."""
 
 
+@suggests_arguments
 def unit_report(model: Sequential, x: Any, threshold: float = THRESHOLD, batch_rows: int = 4096) -> UnitReport:
     """Saturated and dead units of a model on a data set, in evaluation mode.
 

@@ -25,7 +25,8 @@ def failure_of(
     step: Step, micro_batches: Iterable[Minibatch], rows: int, number: int, what: str
 ) -> NonFiniteLossError:
     """See TrainStep.failure; raises CategoryError if codes of categories are the cause."""
-    place, first, expected = "", 0, "a finite loss"
+    place, expected = "", "a finite loss"
+    first, _ = step.division.own(rows)
     if what.startswith(OVERFLOW):
         micro_batches, expected = (), f"an update that stays finite in {step.model.dtype}"
     for part in micro_batches:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar
 
 from ...errors import StateError
-from ..suggestions import arguments_of, refuse_unknown
+from ..suggestions import arguments_of, refuse_places, refuse_unknown
 
 OURS = f"{__name__.partition('.engine.')[0]}."
 """Prefix of the module names of this package's layers, losses and optimisers."""
@@ -27,7 +27,8 @@ class _FreezingType(ABCMeta):
         try:
             made = super().__call__(*arguments, **settings)
         except TypeError as error:
-            refuse_unknown(cls, settings, error, _arguments_of(cls))
+            refuse_unknown(cls.__qualname__, settings, error, _arguments_of(cls))
+            refuse_places(cls.__qualname__, cls.__signature__, arguments, settings)
             raise
         if cls._freezes:
             vars(made)[_MARK] = True

@@ -14,6 +14,7 @@ from ...backends import Backend, Random
 from ...errors import HyperparameterError
 from ...kernels.formulas.random import normal, uniform
 from ..settings import finite, not_negative
+from ..suggestions import suggests_arguments
 
 
 class Initializer:
@@ -28,6 +29,7 @@ class Initializer:
         return f"{type(self).__name__}({settings})"
 
 
+@suggests_arguments
 class Constant(Initializer):
     """Every element is `value`; for biases: 0 is usual, and 0.01 keeps ReLU units active at the start.
 
@@ -75,6 +77,7 @@ class _Gaussian(_Scaled):
         return out
 
 
+@suggests_arguments
 class Normal(_Gaussian):
     """N(0, deviation^2), independent of fan-in and fan-out: for experiments with small and large initial weights."""
 

@@ -9,11 +9,13 @@ from ...backends import Array
 from ...backends import backend as find_backend
 from ...errors import ShapeError
 from ..layers import Layer
+from ..suggestions import suggests_arguments
 from .checks import double_arena
 from .model import Sequential
 from .tape import Tape
 
 
+@suggests_arguments
 def local_jacobians(
     layer: Layer, x: Any, parameters: Mapping[str, Any] | None = None, seed: int = 0
 ) -> tuple[Array, Array]:

@@ -73,6 +73,10 @@ def evaluate(
             else:
                 threshold = 0.5 if loss.head == "binary" else 0.0
                 right += count((results > 0.0) == (wanted > threshold), weights) / int(results.shape[1])
+    if step.communicator is not None and not step.division.fixed:
+        numbers = step.communicator.sum_numbers([total, right, squares, distance, spread])
+        total, right, squares, distance, spread = numbers
+        collected = [part for of_rank in step.communicator.gather(collected) for part in of_rank] if metrics else []
     result = {"loss": total / rows if loss.reduction == "mean" else total}
     if loss.predicts_numbers:
         result.update(r2=math.nan if constant else 1.0 - squares / spread, mae=distance / rows)

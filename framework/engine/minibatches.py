@@ -8,6 +8,7 @@ from typing import Any
 
 from ...backends import Array
 from ...backends.arrays import on_host
+from ...backends.communicators.division import Division
 from ...backends.entries import refusal
 from ...backends.executors.passes import Minibatch
 from ...errors import DtypeError, EmptyDataError, LabelError, NonFiniteDataError, ShapeError
@@ -76,17 +77,17 @@ def given_micro_batches(step: Step, x: Any, y: Any, rows: int, weights: tuple[Ar
                 raise
             raise LabelError(f"{error}; counted from row {start + 1} of the minibatch on") from error
 
-    return _split(rows, part)
+    return _split(rows, part, step.division)
 
 
-def ready_micro_batches(minibatch: Minibatch, rows: int) -> MicroBatchSource:
+def ready_micro_batches(minibatch: Minibatch, rows: int, division: Division) -> MicroBatchSource:
     """The micro-batches of a minibatch that was prepared before."""
-    return _split(rows, lambda start, stop: tuple(array[start:stop, ...] for array in minibatch))
+    return _split(rows, lambda start, stop: tuple(array[start:stop, ...] for array in minibatch), division)
 
 
-def _split(rows: int, part: Callable[[int, int], Minibatch]) -> MicroBatchSource:
-    """Micro-batches of consecutive rows; part – (start, stop) -> arrays of these rows."""
-    return lambda size: (part(start, min(rows, start + size)) for start in range(0, rows, size))
+def _split(rows: int, part: Callable[[int, int], Minibatch], division: Division) -> MicroBatchSource:
+    """Micro-batches of consecutive rows, those of this process; part – (start, stop) -> arrays of these rows."""
+    return lambda size: (part(start, stop) for start, stop in division.cuts(0, rows, size))
 
 
 def no_micro_batches(size: int) -> Iterator[Minibatch]:  # noqa: ARG001

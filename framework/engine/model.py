@@ -30,7 +30,7 @@ from ..layers.sequence import Sequence
 from ..layers.softmax import Softmax
 from ..settings import whole
 from ..sources.row_source import RowSource, as_source
-from ..suggestions import SuggestsAttributes, suggests_arguments
+from ..suggestions import PREDICTION, SuggestsAttributes, suggests_arguments
 from .arena import Arena
 from .evaluation import Ending, Evaluation, labels, outputs, rates, sigmoid, softmax
 from .initializers import Initializer
@@ -238,6 +238,7 @@ class Sequential(Sequence, SuggestsAttributes, public=False):
 
         save(self, path, preprocessing, notes)
 
+    @suggests_arguments(use=PREDICTION)
     def summary(self) -> str:
         """A table with one line per layer: index, layer, output columns, parameters."""
         *lines, total = (f"{index:>3}  {layer:<48} {width:>8} {count:>12}" for index, layer, width, count in self._summarized())
@@ -346,7 +347,7 @@ class Sequential(Sequence, SuggestsAttributes, public=False):
             self.load_parameters(values)
             self.load_masks(masks)
 
-    @suggests_arguments
+    @suggests_arguments(use=PREDICTION)
     def predict(self, x: Any) -> Array:
         """The predictions: labels or numbers.
 
@@ -409,6 +410,7 @@ class Sequential(Sequence, SuggestsAttributes, public=False):
             "check model.parameters(), or scale the data as in training"
         )
 
+    @suggests_arguments(use=PREDICTION)
     def predict_proba(self, x: Any) -> Array:
         """Probabilities of the classes [B, K]; each row sums to 1.
 
@@ -449,10 +451,11 @@ class Sequential(Sequence, SuggestsAttributes, public=False):
 
 
 def require_model(model: Any) -> None:
-    """Raises HyperparameterError for anything but a model, such as a step."""
+    """Raises HyperparameterError for anything but a model, such as a step, a trainer or an estimator."""
     if not isinstance(model, Sequential):
-        hint = "; pass step.model" if isinstance(getattr(model, "model", None), Sequential) else ""
-        raise HyperparameterError(f"expected a model; got {model!r}{hint}")
+        holders = {"model": "step.model", "step": "trainer.step.model", "model_": "estimator.model_"}
+        hint = next((f"; pass {path}" for name, path in holders.items() if getattr(model, name, None) is not None), "")
+        raise HyperparameterError(f"expected a model; got {model!r:.80}{hint}")
 
 
 def require_seed(seed: Any) -> None:

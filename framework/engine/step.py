@@ -17,6 +17,7 @@ import numpy as np
 
 from ...backends import Backend
 from ...backends import backend as find_backend
+from ...backends.communicators import communicator, division_of
 from ...backends.defaults.evaluator import Evaluator
 from ...backends.executors.passes import Minibatch
 from ...backends.profiling import Part
@@ -27,6 +28,7 @@ from ..optimizers import Optimizer, refuse_full_batch
 from ..sample_weights import checked_weights, scaled
 from ..settings import choice, fraction, positive, whole
 from ..suggestions import SuggestsAttributes, suggests_arguments
+from .agreement import joint_failure, require_same_step
 from .anatomy import Memory, memory_of, profile_of
 from .averaging import EMA
 from .diagnosis import failure_of
@@ -65,6 +67,7 @@ class StepSettings(TypedDict, total=False):
     micro_batch: int | str | None
     on_nonfinite: str
     average: EMA | None
+    parallel: str | None
 
 
 @suggests_arguments
@@ -113,6 +116,7 @@ class TrainStep(SuggestsAttributes):
         micro_batch: int | str | None = None,
         on_nonfinite: str = "raise",
         average: EMA | None = None,
+        parallel: str | None = None,
     ) -> None:
         refuse_full_batch(optimizer)
         for value, kind, example in (
@@ -127,6 +131,7 @@ class TrainStep(SuggestsAttributes):
                     + ("; " if advice else "") + advice
                 )
         require_seed(seed)
+        self.communicator = communicator(parallel)
         loss.require_end(model.layers[-1])
         chosen = model.backend if backend is None and model.initialized else find_backend(backend)
         wanted = None if precision is None else precision_of(precision, chosen)
@@ -166,12 +171,15 @@ class TrainStep(SuggestsAttributes):
         self.chain_with_loss = chain_with_loss(self.chain, self.training_loss, self.state.loss_scale)
         self.seed = seed
         self.deterministic = bool(deterministic)
+        self.division = division_of(self.communicator, self.deterministic)
         captured = (loss, *self.chain.walk()) if self.recordable else ()
         self._own_settings = captured_settings((optimizer, *captured))
         self.executor = chosen.executor(self)
         self._evaluators: dict[bool, Evaluator] = {}
         self.class_weights: tuple[float, ...] | None = None
         self.micro = MicroBatches(micro_batch, chosen, self._forget)
+        if self.communicator is not None:
+            require_same_step(self)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in _FOR_GOOD and name in self.__dict__:
@@ -190,6 +198,7 @@ class TrainStep(SuggestsAttributes):
             settings["on_nonfinite"], settings["skipped"] = self.on_nonfinite, self.skipped
             settings["average"], settings["shows_average"] = self.average, shows
             settings["class_weights"] = self.class_weights
+            settings["parallel"] = None if self.communicator is None else self.communicator.name
             if self.state.loss_scale is not None:
                 settings["loss_scale"] = self.state.loss_scale.numbers
             arrays: dict[str, Any] = {"states": states, "gradient": to_host(self.gradient)}
@@ -201,7 +210,7 @@ class TrainStep(SuggestsAttributes):
     def __setstate__(self, saved: dict[str, Any]) -> None:
         self.__init__(  # type: ignore[misc]
             saved["model"], saved["loss"], saved["optimizer"], saved["seed"], None, saved["precision"], saved["deterministic"],
-            saved["micro_batch"], saved.get("on_nonfinite", "raise"), saved.get("average"),
+            saved["micro_batch"], saved.get("on_nonfinite", "raise"), saved.get("average"), saved.get("parallel"),
         )  # fmt: skip
         self.skipped = saved.get("skipped", 0)
         self.class_weights = saved.get("class_weights")
@@ -227,6 +236,11 @@ class TrainStep(SuggestsAttributes):
     def recordable(self) -> bool:
         """Whether layers and loss compute only through their tape and its backend, so that a pass can be captured."""
         return is_capturable(self.loss) and all(map(is_capturable, self.chain.walk()))
+
+    @property
+    def in_parts(self) -> bool:
+        """Whether a minibatch may be cut, into micro-batches or among processes."""
+        return self.micro.setting is not None or self.communicator is not None
 
     @property
     def steps(self) -> int:
@@ -287,7 +301,7 @@ class TrainStep(SuggestsAttributes):
             NonFiniteLossError, with parameters and optimiser state as before the step; StateError while another thread runs a
             step on the same parameters.
         """
-        cut = self.micro.setting is not None
+        cut = self.in_parts
         given = x
         if cut:
             x = self.model.in_order(x)
@@ -378,15 +392,16 @@ class TrainStep(SuggestsAttributes):
     def run(self, inputs: Array, targets: Array, *weights: Array) -> StepLoss:
         """One step on arrays that are already converted and checked; weights – from `prepare_weights`, if rows have some."""
         rows, minibatch = int(inputs.shape[0]), (inputs, targets, *weights)
-        if self.micro.setting is not None:
-            return self.take(rows, ready_micro_batches(minibatch, rows))
+        if self.in_parts:
+            return self.take(rows, ready_micro_batches(minibatch, rows, self.division))
         return self.state.arena.users.run(self._take, rows, no_micro_batches, rows, minibatch)
 
     def take(self, rows: int, micro_batches: MicroBatchSource) -> StepLoss:
         """One step on a minibatch that is passed in parts, with as many rows at a time as `micro` gives.
 
-        Args: rows – of the minibatch; micro_batches – function of the largest number of rows of a part; yields the converted
-            and checked inputs, targets and, if any, weights of consecutive rows. It may be called again with a smaller number.
+        Args: rows – of the minibatch, of all processes; micro_batches – function of the largest number of rows of a part;
+            yields the converted and checked inputs, targets and, if any, weights of consecutive rows, those of this process. It
+            may be called again with a smaller number.
         """
         with self.state.arena.training:
             return self.micro.attempt(rows, partial(self._take, rows, micro_batches))
@@ -399,7 +414,7 @@ class TrainStep(SuggestsAttributes):
         self._require_own_parameters()
         for own in self._own_settings:
             own.require_same()
-        if whole is None and size >= rows:
+        if whole is None and size >= rows and self.communicator is None:
             whole = next(micro_batches(rows))
         if whole is not None:
             self._require_dtype(whole)
@@ -437,7 +452,9 @@ class TrainStep(SuggestsAttributes):
                     state.t = number
                     if self.on_nonfinite == "raise":
                         state.t -= 1
-                        raise self.failure((whole,) if whole is not None else micro_batches(size), rows, number, what)
+                        failed = self.failure((whole,) if whole is not None else micro_batches(size), rows, number, what)
+                        together = self.communicator if backend.on_host else None
+                        raise failed if together is None else joint_failure(together, failed)
                     self._skipped += state.skips is None or what.startswith(UPDATED)
         failure = partial(self.failure, (), rows, number) if self.on_nonfinite == "raise" else None
         return StepLoss(total, squares, self.loss.factor(rows), backend.item, failure, most=self._most_read)

@@ -31,7 +31,7 @@ from ..optimizers import Optimizer
 from ..optimizers.adaptive import Adam
 from ..optional import require
 from ..settings import choice, real, whole
-from ..suggestions import suggests_arguments
+from ..suggestions import PREDICTION, suggests_arguments
 from ..tables.bootstrap import bootstrap, feature_subset, left_out
 from ..training.trainer import Trainer
 from .member import Member
@@ -112,6 +112,7 @@ class Bagging(Exportable):
 
     # Training
 
+    @suggests_arguments
     def fit(self, x: Any, y: Any, epochs: int = 10, batch_size: int | None = 128) -> Bagging:
         """Trains all members from scratch, and computes the out-of-bag metrics.
 
@@ -174,6 +175,7 @@ class Bagging(Exportable):
 
     # Answers
 
+    @suggests_arguments(use=PREDICTION)
     def predict(self, x: Any) -> Array:
         """The combined prediction, in the shape of the y of `fit`, [N] or [N, e]: labels for classes, 0 or 1 for binary
         targets, outputs for regression.
@@ -182,6 +184,7 @@ class Bagging(Exportable):
         columns = self.backend.xp.reshape(answers, (int(answers.shape[0]), -1))
         return self.members[0].model.in_shape_of_targets(columns)
 
+    @suggests_arguments(use=PREDICTION)
     def predict_proba(self, x: Any) -> Array:
         """Probabilities of the classes [N, K]: the mean over the members, or the fractions of their votes.
 
@@ -191,6 +194,7 @@ class Bagging(Exportable):
             raise StateError(f"expected members that give probabilities; got head {self.head!r}; use predict")
         return self._joint(self._matrix(x))
 
+    @suggests_arguments(use=PREDICTION)
     def evaluate(self, x: Any, y: Any) -> dict[str, float]:
         """Metrics on other data: accuracy and error (mse and r2 for regression), and their mean over single members.
 

@@ -30,6 +30,11 @@ SCIKIT_LEARN: Mapping[str, Any] = {
 }  # fmt: skip
 """The defaults of scikit-learn's estimators, whose batch_size "auto" is min(200, rows)."""
 
+OF_NO_PRESET = ("n_ensemble", "device_batches")
+"""Settings that are never "auto" but those of a fit all the same."""
+PLACEMENTS = {None: "auto", True: "device", False: "stream"}
+"""The values of device_batches, and of `data` of Trainer.fit."""
+
 
 @dataclass(frozen=True)
 class ChosenSettings:
@@ -54,6 +59,8 @@ class ChosenSettings:
     early_stopping: bool
     validation_fraction: float
     n_iter_no_change: int
+    n_ensemble: int
+    device_batches: bool | None
     preset: Preset | None
 
     @classmethod
@@ -71,6 +78,7 @@ class ChosenSettings:
         if in_parts:
             values.update(early_stopping=False, schedule=None)
         values.update({name: given[name] for name in values if not _is_auto(given.get(name, AUTO))})
+        values.update({name: given[name] for name in OF_NO_PRESET})
         if not _is_auto(given["hidden_layer_sizes"]) and _widths(given["hidden_layer_sizes"]) == ():
             values["number_embedding"] = None if _is_auto(given["number_embedding"]) else given["number_embedding"]
         return cls(**_checked(values), preset=preset)
@@ -79,6 +87,11 @@ class ChosenSettings:
     def scaling(self) -> Scaling:
         """Of numbers by encoder="auto"."""
         return "standard" if self.preset is None else self.preset.scaling
+
+    @property
+    def placement(self) -> str:
+        """`data` of Trainer.fit."""
+        return PLACEMENTS[self.device_batches]
 
     def rows_of_a_batch(self, rows: int) -> int:
         """Of so many rows that are trained on."""
@@ -143,7 +156,8 @@ def _checked(values: dict[str, Any]) -> dict[str, Any]:
     of_a_batch = 'pass a number of rows, "auto", or None for all'
     of_validation = "pass a fraction of the rows such as 0.1"
     of_dropout = "pass the fraction of the units to drop, such as 0.1"
-    patience = values["n_iter_no_change"]
+    patience, on_device = values["n_iter_no_change"], values["device_batches"]
+    of_batches = "pass one of them, or None to decide by the size of the data"
     return {
         **values,
         "hidden_layer_sizes": _widths(values["hidden_layer_sizes"]),
@@ -160,6 +174,8 @@ def _checked(values: dict[str, Any]) -> dict[str, Any]:
         "early_stopping": flag(values["early_stopping"], "early_stopping"),
         "validation_fraction": real(values["validation_fraction"], "validation_fraction", 0.0, 1.0, "()", of_validation),
         "n_iter_no_change": epochs if patience is None else whole(patience, "n_iter_no_change"),
+        "n_ensemble": whole(values["n_ensemble"], "n_ensemble"),
+        "device_batches": None if on_device is None else flag(on_device, "device_batches", of_batches),
     }
 
 

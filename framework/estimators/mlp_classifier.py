@@ -14,36 +14,43 @@ from ..losses import BALANCED, BinaryCrossEntropy, Loss, SoftmaxCrossEntropy
 from ..sample_weights import balanced
 from ..settings import not_negative
 from ..sources.names import listed
+from ..suggestions import ESTIMATOR, PREDICTION, suggests_arguments
 from ..tables.columns import as_column, is_text
 from .chosen_settings import ChosenSettings
 from .mlp_estimator import MLPEstimator
 from .scikit_learn import ClassifierMixin, multiclass, validation
 
 
+@suggests_arguments(use=ESTIMATOR)
 class MLPClassifier(ClassifierMixin, MLPEstimator):  # type: ignore[misc]
     """A multi-layer perceptron that predicts classes, with the interface of scikit-learn.
 
     The loss is the cross-entropy of a softmax; of y [N, k] with several labels a row, the sum of k binary ones.
 
-    Args: preset – where the other settings are "auto": "tabular", a network and a training for the number of rows, see
-        `settings_` and docs/presets.md, or "scikit-learn", the defaults of its estimators; hidden_layer_sizes – widths of the
-        hidden layers; activation – "relu", "identity", "logistic", "tanh", or another of `fs.mlp`; optimizer – name, such as
-        "adam", "sgd" or "adamw", with learning_rate_init and alpha, or an fs.Optimizer with settings of its own; alpha – of the
-        penalty alpha / 2 ||W||^2, divided by the rows (or the sum of the sample weights) of a minibatch, in place of the weight
-        decay of the preset; batch_size – rows, None for all, where rows of weight 2 equal two rows; learning_rate_init;
-        schedule – of the learning rate, as in fs.Trainer; max_iter – epochs at most; shuffle – in each epoch; random_state – an
-        int, which is the seed, a RandomState, or None; tol, n_iter_no_change – training ends when the loss was not smaller by
-        more than tol for so many epochs; verbose – whether to show a progress bar; warm_start – whether fit goes on from the
-        parameters of the last fit; early_stopping – whether the loss of validation_fraction of the rows, which are not trained
-        on, decides instead, and the parameters of the best epoch are restored; dropout – fraction of the hidden units to drop;
-        n_ensemble – number of networks that share most weights, are trained together, and predict the mean of their
-        probabilities (of the regressor: of their numbers), as in fs.mlp; number_embedding – "periodic" for an
+    Args: hidden_layer_sizes – widths of the hidden layers; activation – "relu", "identity", "logistic", "tanh", or another of
+        `fs.mlp`; the others by their names: preset – where settings are "auto": "tabular", a network and a training for the
+        number of rows, see `settings_` and docs/presets.md, or "scikit-learn", the defaults of its estimators; optimizer –
+        name, such as "adam", "sgd" or "adamw", with learning_rate_init and alpha, or an fs.Optimizer with settings of its own;
+        alpha – of the penalty alpha / 2 ||W||^2, divided by the rows (or the sum of the sample weights) of a minibatch, in
+        place of the weight decay of the preset; batch_size – rows, None for all, where rows of weight 2 equal two rows;
+        learning_rate_init; schedule – of the learning rate, as in fs.Trainer; max_iter – epochs at most; shuffle – in each
+        epoch; random_state – an int, which is the seed, a RandomState, or None; tol, n_iter_no_change – training ends when the
+        loss was not smaller by more than tol for so many epochs; verbose – whether to show a progress bar; warm_start – whether
+        fit goes on from the parameters of the last fit; early_stopping – whether the loss of validation_fraction of the rows,
+        which are not trained on, decides instead, and the parameters of the best epoch are restored; dropout – fraction of the
+        hidden units to drop; n_ensemble – number of networks that share most weights, are trained together, and predict the
+        mean of their probabilities (of the regressor: of their numbers), as in fs.mlp; number_embedding – "periodic" for an
         fs.PeriodicEmbedding of the columns of more than two numbers, or None; label_smoothing – epsilon: the targets are 1 -
         epsilon + epsilon / K and epsilon / K, of one label a row; backend – name, or None for the one in use; precision –
         "auto": float32 in minibatches; float64 where fit has all rows in one batch, and in predictions, which then do not
         depend on the rows beside them; or that of both, as in fs.TrainStep; class_weight – {label: weight}, "balanced" for n /
         (k n_label), or None; callbacks – of fs.Trainer; encoder – "auto": numbers are scaled, tables with text, dates or
-        missing values are encoded by fs.TableEncoder; a transformer such as fs.TableEncoder(); or None for X as it is.
+        missing values are encoded by fs.TableEncoder; a transformer such as fs.TableEncoder(); or None for X as it is;
+        device_batches – where minibatches come from, which changes no result: True for a copy of all encoded rows on the
+        backend's device, which is made once and gathered from there; False for the host, from which each minibatch is copied
+        while the one before is trained on; None for data="auto" of fs.Trainer.fit; parallel – "mpi" or "nccl": all processes
+        that mpiexec or srun started fit together, each on its rows of every minibatch, and have the same result; as in
+        fs.TrainStep.
     Attributes, once fitted: classes_ – sorted labels; model_ – the fs.Sequential, of encoded features; encoder_; settings_ –
         the values that were used, {name: value}; history_ – the fs.History of the last fit; loss_curve_ – the loss of each
         epoch; best_loss_; n_iter_ – epochs; n_outputs_ – of the network; n_features_in_, feature_names_in_ – of X.
@@ -57,10 +64,10 @@ class MLPClassifier(ClassifierMixin, MLPEstimator):  # type: ignore[misc]
 
     def __init__(
         self,
-        *,
-        preset: str = "tabular",
         hidden_layer_sizes: Any = "auto",
         activation: str = "auto",
+        *,
+        preset: str = "tabular",
         optimizer: Any = "auto",
         alpha: Any = "auto",
         batch_size: Any = "auto",
@@ -84,18 +91,21 @@ class MLPClassifier(ClassifierMixin, MLPEstimator):  # type: ignore[misc]
         class_weight: Any = None,
         callbacks: Any = None,
         encoder: Any = "auto",
+        device_batches: Any = None,
+        parallel: Any = None,
     ) -> None:
         super().__init__(
-            preset=preset, hidden_layer_sizes=hidden_layer_sizes, activation=activation, optimizer=optimizer, alpha=alpha,
+            hidden_layer_sizes, activation, preset=preset, optimizer=optimizer, alpha=alpha,
             batch_size=batch_size, learning_rate_init=learning_rate_init, schedule=schedule, max_iter=max_iter,
             shuffle=shuffle, random_state=random_state, tol=tol, verbose=verbose, warm_start=warm_start,
             early_stopping=early_stopping, validation_fraction=validation_fraction, n_iter_no_change=n_iter_no_change,
             dropout=dropout, n_ensemble=n_ensemble, number_embedding=number_embedding, backend=backend, precision=precision,
-            callbacks=callbacks, encoder=encoder,
+            callbacks=callbacks, encoder=encoder, device_batches=device_batches, parallel=parallel,
         )  # fmt: skip
         self.label_smoothing = label_smoothing
         self.class_weight = class_weight
 
+    @suggests_arguments(use=ESTIMATOR)
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> MLPClassifier:
         """One more epoch over these rows, with the state of the optimiser of the previous call.
 
@@ -117,6 +127,7 @@ class MLPClassifier(ClassifierMixin, MLPEstimator):  # type: ignore[misc]
         self._partial_fit(X, y, sample_weight, classes)
         return self
 
+    @suggests_arguments(use=PREDICTION)
     def predict(self, X: Any) -> NDArray[Any]:
         """The labels [N], of the type of y; for several labels a row 0 or 1, [N, k].
 
@@ -126,11 +137,13 @@ class MLPClassifier(ClassifierMixin, MLPEstimator):  # type: ignore[misc]
         found = self._on_host(self.model_.predict(x))
         return found.astype(self._label_type) if self._multilabel else self.classes_[found]
 
+    @suggests_arguments(use=PREDICTION)
     def predict_proba(self, X: Any) -> NDArray[Any]:
         """The probabilities [N, K] of `classes_`; for several labels a row [N, k], that of each. Raises: as `predict`."""
         x = self._inputs(X)
         return self._on_host(self.model_.predict_proba(x))
 
+    @suggests_arguments(use=PREDICTION)
     def predict_log_proba(self, X: Any) -> NDArray[Any]:
         """The logarithms of `predict_proba`, without underflow. Raises: as `predict`."""
         from scipy.special import log_expit, log_softmax

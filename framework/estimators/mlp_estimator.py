@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ...backends import Backend
 from ...backends import backend as find_backend
+from ...backends.communicators import communicator
 from ...errors import HyperparameterError, LabelError, SampleWeightError, StateError
 from ..engine.model import Sequential
 from ..engine.step import TrainStep
@@ -22,6 +23,7 @@ from ..export.coded_network import Answer, CodedNetwork, Exportable
 from ..losses import Loss
 from ..sample_weights import checked_weights
 from ..settings import flag
+from ..suggestions import ESTIMATOR, SuggestsAttributes, suggests_arguments
 from ..tables.encoder import TableEncoder
 from ..tables.frames import is_frame
 from ..tables.splits import split
@@ -46,17 +48,17 @@ from .scikit_learn import BaseEstimator, utils, validation
 Weights = NDArray[np.float64] | None
 
 
-class MLPEstimator(Exportable, BaseEstimator):  # type: ignore[misc]
+class MLPEstimator(Exportable, SuggestsAttributes, BaseEstimator):  # type: ignore[misc]
     """The settings of both estimators, `fit` and `partial_fit`; see fs.MLPClassifier."""
 
     _task: Task
 
     def __init__(
         self,
-        *,
-        preset: str = "tabular",
         hidden_layer_sizes: Any = "auto",
         activation: str = "auto",
+        *,
+        preset: str = "tabular",
         optimizer: Any = "auto",
         alpha: Any = "auto",
         batch_size: Any = "auto",
@@ -78,6 +80,8 @@ class MLPEstimator(Exportable, BaseEstimator):  # type: ignore[misc]
         precision: str = "auto",
         callbacks: Any = None,
         encoder: Any = "auto",
+        device_batches: Any = None,
+        parallel: Any = None,
     ) -> None:
         self.preset = preset
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -103,6 +107,8 @@ class MLPEstimator(Exportable, BaseEstimator):  # type: ignore[misc]
         self.precision = precision
         self.callbacks = callbacks
         self.encoder = encoder
+        self.device_batches = device_batches
+        self.parallel = parallel
 
     # What the two classes define
 
@@ -135,6 +141,7 @@ class MLPEstimator(Exportable, BaseEstimator):  # type: ignore[misc]
 
     # Training
 
+    @suggests_arguments(use=ESTIMATOR)
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
         """Trains the network.
 
@@ -160,7 +167,7 @@ class MLPEstimator(Exportable, BaseEstimator):  # type: ignore[misc]
         x, coded, weights = x[rows], coded[rows], None if weights is None else weights[rows]
         size = chosen.rows_of_a_batch(len(x))
         trainer = self._trainer(self._step(x.shape[1], size, weights, seed, dtype, keeps, chosen), (stop,), chosen.schedule)
-        self.history_ = trainer.fit(x, coded, held_out, chosen.max_iter, size, sample_weight=weights)
+        self.history_ = trainer.fit(x, coded, held_out, chosen.max_iter, size, data=chosen.placement, sample_weight=weights)
         self._trained = None
         self.loss_curve_ = self.history_["loss"]
         self.n_iter_ = self.history_.epochs
@@ -183,7 +190,7 @@ class MLPEstimator(Exportable, BaseEstimator):  # type: ignore[misc]
         if self._trained is None:
             step = self._step(x.shape[1], size, weights, self._seed(), dtype, not first, chosen)
             self._trained = self._trainer(step, (), chosen.schedule)
-        self.history_ = self._trained.fit(x, coded, None, 1, size, sample_weight=weights)
+        self.history_ = self._trained.fit(x, coded, None, 1, size, data=chosen.placement, sample_weight=weights)
         self.loss_curve_ = [*self.loss_curve_, *self.history_["loss"]]
         self.n_iter_ += 1
         return self._finish(self._trained)
@@ -265,13 +272,15 @@ class MLPEstimator(Exportable, BaseEstimator):  # type: ignore[misc]
         optimizer = chosen.make_optimizer(size * (1.0 if weights is None else float(weights.mean())))
         self.settings_ = chosen.shown(optimizer)
         precision = dtype if self.precision == "auto" else self.precision
-        return TrainStep(model, self._loss(chosen), optimizer, seed, self._backend(), precision)
+        return TrainStep(
+            model, self._loss(chosen), optimizer, seed, self._backend(), precision, parallel=self.parallel
+        )
 
     def _new_model(self, inputs: int, chosen: ChosenSettings) -> Sequential:
         widths = [inputs, *chosen.hidden_layer_sizes, self.n_outputs_]
         init = None if chosen.preset is not None else "glorot_uniform"  # as in scikit-learn
         made = network(
-            widths, chosen.activation, chosen.dropout, self._categories(), self._embedded, init, self.n_ensemble
+            widths, chosen.activation, chosen.dropout, self._categories(), self._embedded, init, chosen.n_ensemble
         )  # fmt: skip
         made.head = self._loss(chosen).head
         return made
@@ -288,7 +297,9 @@ class MLPEstimator(Exportable, BaseEstimator):  # type: ignore[misc]
         given = self.random_state
         if isinstance(given, Integral) and not isinstance(given, bool):
             return int(given)
-        return int(utils.check_random_state(given).randint(2**31 - 1))
+        drawn = int(utils.check_random_state(given).randint(2**31 - 1))
+        together = communicator(self.parallel)
+        return drawn if together is None else int(together.broadcast(drawn))
 
     def _backend(self) -> Backend:
         return find_backend(self.backend)

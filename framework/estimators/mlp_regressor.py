@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 from ...errors import ShapeError
 from ..export.coded_network import Answer, Numbers
 from ..losses import MSE, Loss
+from ..suggestions import ESTIMATOR, PREDICTION, suggests_arguments
 from ..tables.moments import weighted_moments
 from .chosen_settings import ChosenSettings
 from .mlp_estimator import MLPEstimator
 from .scikit_learn import RegressorMixin, validation
 
 
+@suggests_arguments(use=ESTIMATOR)
 class MLPRegressor(RegressorMixin, MLPEstimator):  # type: ignore[misc]
     """A multi-layer perceptron that predicts numbers, with the interface of scikit-learn.
 
@@ -32,6 +34,7 @@ class MLPRegressor(RegressorMixin, MLPEstimator):  # type: ignore[misc]
 
     _task = "regression"
 
+    @suggests_arguments(use=ESTIMATOR)
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> MLPRegressor:
         """One more epoch over these rows, with the state of the optimiser of the previous call.
 
@@ -41,6 +44,7 @@ class MLPRegressor(RegressorMixin, MLPEstimator):  # type: ignore[misc]
         self._partial_fit(X, y, sample_weight)
         return self
 
+    @suggests_arguments(use=PREDICTION)
     def predict(self, X: Any) -> NDArray[Any]:
         """The numbers, in the shape of y, [N] or [N, k]: float32 for y in float32, otherwise float64.
 

@@ -164,7 +164,8 @@ def _require_version(path: Path, header: Mapping[str, str]) -> None:
     if header.get("format") != FORMAT:
         found = repr(header["format"]) if "format" in header else "a safetensors file of another program"
         raise ModelFileError(
-            f"{path}: expected format {FORMAT!r}; found {found}; give a file that fs.save or fusedstep train wrote"
+            f"{path}: expected format {FORMAT!r}; found {found}; give a file that fs.save or fusedstep train wrote, or "
+            "read the weights of a network of PyTorch by fs.load_state_dict(model, path)"
         )
     if header.get("version") != str(VERSION):
         from ... import __version__

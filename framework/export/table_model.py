@@ -12,6 +12,7 @@ from ...backends import Backend
 from ...errors import ModelFileError, StateError
 from ..engine.model import Sequential
 from ..sources.row_source import RowSource
+from ..suggestions import PREDICTION, suggests_arguments
 from ..tables.column_kind import kinds_from_json
 from ..tables.frames import named_columns
 from ..tables.preprocessing import Preprocessor
@@ -21,6 +22,7 @@ from .output_paths import PathLike
 from .persistence import load_with_metadata
 
 
+@suggests_arguments
 class TableModel(Exportable):
     """Predictions for rows of a table, in the labels and units of the target.
 
@@ -57,6 +59,7 @@ class TableModel(Exportable):
             )
         return made
 
+    @suggests_arguments(use=PREDICTION)
     def predict(self, features: Any) -> Any:
         """The predictions [N]: labels as they were written, or numbers in the unit of the target.
 
@@ -67,6 +70,7 @@ class TableModel(Exportable):
         """
         return self.decoded(self.scores(self.encoded(features)))
 
+    @suggests_arguments(use=PREDICTION)
     def predict_proba(self, features: Any) -> Any:
         """The probabilities [N, C] of the classes `preprocessor.classes`; for several targets name -> [N, 2].
 

@@ -90,6 +90,13 @@ class _MembersLinear(Layer, public=False):
         shape = (self.members * self.gives,)
         self.bias = Parameter("bias", shape, initializer(bias_init), self.each, self.gives, decays=False)
 
+    def _shifted(self, dy: Array, tape: Tape) -> Array:
+        """dy + db, in the same array."""
+        shift = tape.tangent(self.bias)
+        if shift is not None:
+            tape.backend.map(add_bias, dy, dy, shift)
+        return dy
+
     @property
     def inputs(self) -> int:
         """Columns of x: those of all members."""
@@ -182,11 +189,7 @@ class EnsembleLinear(_MembersLinear):
         direction = tape.tangent(self.weight)
         if direction is not None:
             backend.matmul(self._rows(scaled, tape), direction, self._rows(dz, tape), accumulate=True)
-        dy = self._scaled_tangent(z, dz, self.scale_out, tape)
-        shift = tape.tangent(self.bias)
-        if shift is not None:
-            backend.map(add_bias, dy, dy, shift)
-        return y, dy
+        return y, self._shifted(self._scaled_tangent(z, dz, self.scale_out, tape), tape)
 
     def _scaled_tangent(self, x: Array, dx: Array | None, scale: Parameter, tape: Tape) -> Array:
         dy, direction = tape.empty(x.shape), tape.tangent(scale)
@@ -245,12 +248,10 @@ class SeparateLinear(_MembersLinear):
         dy = zeros(tape, y.shape)
         if dx is not None:
             tape.backend.rows("grouped_matmul", dx, tape.parameter(self.weight), dy, True)
-        direction, shift = tape.tangent(self.weight), tape.tangent(self.bias)
+        direction = tape.tangent(self.weight)
         if direction is not None:
             tape.backend.rows("grouped_matmul", x, direction, dy, True)
-        if shift is not None:
-            tape.backend.map(add_bias, dy, dy, shift)
-        return y, dy
+        return y, self._shifted(dy, tape)
 
 
 class EnsembleMean(Layer, frozen=False):

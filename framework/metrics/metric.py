@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from ...errors import HyperparameterError
 from ..settings import choice
+from ..suggestions import suggests_arguments
 from .predictions import Predicted, Predictions
 
 RESPONSES = ("predict", "predict_proba", "decision_function")
@@ -31,6 +32,7 @@ class Measure(Protocol):
         raise NotImplementedError
 
 
+@suggests_arguments
 class Metric:
     """A function as a metric: function(targets, predictions), with sample_weight=w if the rows have weights.
 

@@ -11,7 +11,7 @@ from ..sources.names import did_you_mean
 from . import scorers
 from .metric import Measure, Metric
 from .predictions import Predicted
-from .table import ABBREVIATIONS, METRICS
+from .table import METRICS, near_name
 
 Given: TypeAlias = str | Callable[..., float] | Metric
 GivenMetrics: TypeAlias = str | Sequence[Given] | Mapping[str, Given] | None
@@ -65,7 +65,8 @@ def measure(given: Given) -> Measure:
         others = f" (other scorers need scikit-learn: {install_line('sklearn')})"
     if given in known:
         return scorers.named(given)
-    hint = f"; did you mean {ABBREVIATIONS[given.lower()]!r}?" if given.lower() in ABBREVIATIONS else did_you_mean(given, known)
+    near = near_name(given)
+    hint = f"; did you mean {near!r}?" if near else did_you_mean(given, known)
     raise HyperparameterError(
         f"expected a metric by the name of a scorer of scikit-learn, such as {', '.join(sorted(METRICS))}{others}; got "
         f"{given!r}{hint or '; pass a function (targets, predictions) -> number for another one'}"

@@ -133,6 +133,19 @@ ABBREVIATIONS = {
     "auc": "roc_auc", "ap": "average_precision", "mae": "neg_mean_absolute_error", "mse": "neg_mean_squared_error",
     "rmse": "neg_root_mean_squared_error", "mape": "neg_mean_absolute_percentage_error", "log_loss": "neg_log_loss",
     "logloss": "neg_log_loss", "nll": "neg_log_loss", "brier": "neg_brier_score", "mcc": "matthews_corrcoef",
-    "r2_score": "r2", "max_error": "neg_max_error",
+    "max_error": "neg_max_error", "brier_score_loss": "neg_brier_score", "acc": "accuracy", "auroc": "roc_auc",
+    "auprc": "average_precision", "pr_auc": "average_precision", "binary_accuracy": "accuracy",
+    "categorical_accuracy": "accuracy", "sparse_categorical_accuracy": "accuracy",
+    "top_k_categorical_accuracy": "top_k_accuracy", "cross_entropy": "neg_log_loss", "crossentropy": "neg_log_loss",
 }  # fmt: skip
-"""Other names that users try -> the name that an error suggests."""
+"""Other names that users try -> the name that an error suggests.
+
+Those of functions of scikit-learn, such as f1_score, are names of this table with an ending, or without neg_: see `near_name`.
+"""
+
+
+def near_name(given: str) -> str:
+    """The name in the table that was meant, or ""."""
+    name = given.lower()
+    shorter = name.removesuffix("_score")
+    return next((one for one in (ABBREVIATIONS.get(name, ""), shorter, f"neg_{shorter}") if one in METRICS), "")

@@ -38,7 +38,7 @@ from ..engine.parameter import Parameter
 from ..settings import choice, not_negative, positive
 from ..sources.names import did_you_mean
 from ..streams import ROUNDING
-from ..suggestions import SuggestsAttributes
+from ..suggestions import SuggestsAttributes, suggests_arguments
 from .headroom import Headroom, most_squares
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ DECAY_LR = "decay_lr"
 OPTIMIZERS: dict[str, type[Optimizer]] = {}
 
 
+@suggests_arguments
 @dataclass(frozen=True)
 class ParameterGroup:
     """Settings for the parameters whose name matches a pattern; None keeps the settings of the optimiser.

@@ -24,6 +24,7 @@ LR_BELOW, LR_ABOVE = 0.1, 30.0
 """Learning rates that are tried, as multiples of the optimiser's default."""
 
 
+@suggests_arguments
 @dataclass(frozen=True)
 class Candidate:
     """One combination of all hyperparameters of a search.
@@ -42,15 +43,22 @@ class Candidate:
     schedule: str
 
     def make_step(
-        self, inputs: int, outputs: int, loss: Loss, seed: int = 0, categories: Mapping[int, int] | None = None, **options: Any
+        self,
+        inputs: int,
+        outputs: int,
+        loss: Loss,
+        seed: int = 0,
+        categories: Mapping[int, int] | None = None,
+        n_ensemble: int = 1,
+        **options: Any,
     ) -> TrainStep:
         """A step on a new network with these hyperparameters.
 
-        Args: inputs, outputs – widths of the data; loss; seed; categories – of `mlp`; options – backend, precision and others
-            of TrainStep.
+        Args: inputs, outputs – widths of the data; loss; seed; categories, n_ensemble – of `mlp`; options – backend, precision
+            and others of TrainStep.
         """
         widths = [inputs, *self.hidden, outputs]
-        model = mlp(widths, activation=self.activation, dropout=self.dropout, categories=categories)
+        model = mlp(widths, self.activation, self.dropout, categories=categories, n_ensemble=n_ensemble)
         optimizer = OPTIMIZERS[self.optimizer](lr=self.lr, weight_decay=self.weight_decay)
         return TrainStep(model, loss, optimizer, seed, **options)
 

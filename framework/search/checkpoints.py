@@ -71,7 +71,7 @@ class TrialCheckpoints:
     def act(self) -> None:
         """Ends the process if a signal came before the handlers of a fit."""
         if self._signals is not None and self._signals.received:
-            self._signals.act()
+            self._signals.act(self._signals.received)
 
     def between(self, finished: dict[int, SearchTrial]) -> dict[int, SearchTrial]:
         """Between two trials: removes the checkpoints of finished ones, and acts on a signal. Returns its argument."""

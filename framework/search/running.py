@@ -38,7 +38,7 @@ WORST = 1e300
 """Replaces losses that are not finite, because the pruner computes medians of them."""
 
 
-@suggests_arguments(further=("categories", *StepSettings.__annotations__))
+@suggests_arguments(further=("categories", "n_ensemble", *StepSettings.__annotations__))
 def search(
     x: Any,
     y: Any,
@@ -89,7 +89,7 @@ def search(
         checkpoint – when and where trials are saved; its folder may be shared by workers as a storage is; resume – "auto": goes
         on with the search in the folder of `checkpoint`, or starts if there is none, as every worker of several should; None
         (default): starts; workers – processes to start, which need a storage or a checkpoint; 1 (default): the trials run in
-        this one; options – categories of `mlp`, backend, precision and others of TrainStep.
+        this one; options – categories and n_ensemble of `mlp`, backend, precision and others of TrainStep.
     Returns: a SearchResult.
     Raises: MissingDependency without Optuna or the driver of a database; HyperparameterError for invalid settings, and for a
         storage of a search with different settings; OutputPathError for a storage that cannot be used or is damaged;
@@ -133,6 +133,8 @@ def search(
         "space": space.as_dict(), "epochs": epochs, "seed": seed, "pruning": bool(pruning), "loss": repr(loss),
         "data": [_checksum(part) for part in (x, y, *validation[:2], *weights)],
     }  # fmt: skip
+    if options.get("n_ensemble", 1) != 1:  # storages of older versions have no such setting
+        settings["n_ensemble"] = int(options["n_ensemble"])
     pruner = optuna.pruners.MedianPruner(STARTUP_TRIALS, max(1, epochs // 4)) if pruning else optuna.pruners.NopPruner()
     started = None
     if workers > 1:

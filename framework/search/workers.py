@@ -226,7 +226,7 @@ class SharedTrials:
         """Also before each trial: two searches that start at the same moment both find an empty storage."""
         with storage_errors(self.where):
             before, after = self.storage.get_study_user_attrs(self._study_id)[_SETTINGS], self._settings
-            names = ", ".join(name for name in after if before.get(name) != after[name])
+            names = ", ".join(name for name in {**after, **before} if before.get(name) != after.get(name))
         if before != after:
             raise HyperparameterError(
                 f"expected the search that {shown(self.where)!r} was made for; got one with different {names or 'settings'}; "

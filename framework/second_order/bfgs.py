@@ -9,6 +9,7 @@ from ...backends import Array
 from ...kernels.formulas.vectors import inverse_update
 from ..optimizers.full_batch import FullBatchMethod
 from ..settings import whole
+from ..suggestions import suggests_arguments
 from .descent import NO_STEP
 from .limits import require_room
 from .line_search import LineSearch, StrongWolfe, search_or
@@ -19,6 +20,7 @@ CURVED = 1e-10
 """A pair (s, y) is skipped if <s, y> is at most this fraction of ||s|| ||y||, because it contains no reliable curvature."""
 
 
+@suggests_arguments
 class BFGS(FullBatchMethod):
     """p = -B g with B = (I - rho s y^T) B (I - rho y s^T) + rho s s^T, rho = 1 / <s, y>, s = step, y = change of g.
 

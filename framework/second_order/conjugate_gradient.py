@@ -6,12 +6,14 @@ from collections.abc import Generator
 
 from ..optimizers.full_batch import FullBatchMethod
 from ..settings import choice, positive, whole
+from ..suggestions import suggests_arguments
 from .bfgs import first_step
 from .descent import NO_STEP
 from .line_search import LineSearch, StrongWolfe, search_or
 from .walk import Walk
 
 
+@suggests_arguments
 class ConjugateGradient(FullBatchMethod):
     """p = -g + beta p, followed by a line search along p; on a quadratic the directions are conjugate, <p, H p'> = 0.
 

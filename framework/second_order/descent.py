@@ -6,12 +6,14 @@ from collections.abc import Generator
 
 from ..optimizers.full_batch import FullBatchMethod
 from ..settings import positive
+from ..suggestions import suggests_arguments
 from .line_search import Backtracking, LineSearch, search_or
 from .walk import Walk
 
 NO_STEP = "no step along the direction lowers the loss: it is at a minimum, or at the limit of the precision"
 
 
+@suggests_arguments
 class SteepestDescent(FullBatchMethod):
     """theta -= a g, with a from a line search in every iteration.
 

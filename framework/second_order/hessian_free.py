@@ -10,12 +10,14 @@ from ...kernels.formulas.vectors import add_square, precondition
 from ..optimizers.full_batch import FullBatchMethod
 from ..settings import fraction, positive, real, whole
 from ..streams import CHECK
+from ..suggestions import suggests_arguments
 from .line_search import Backtracking
 from .linear_solver import Iterate, conjugate_gradients
 from .objective import Objective
 from .walk import Walk
 
 
+@suggests_arguments
 class HessianFree(FullBatchMethod):
     """theta += a p, where p minimises q(p) = <g, p> + p^T (G + lambda I) p / 2 by preconditioned conjugate gradients (CG).
 

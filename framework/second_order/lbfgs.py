@@ -9,6 +9,7 @@ from typing import NamedTuple
 from ...backends import Array
 from ..optimizers.full_batch import FullBatchMethod
 from ..settings import whole
+from ..suggestions import suggests_arguments
 from .bfgs import CURVED, first_step
 from .descent import NO_STEP
 from .line_search import LineSearch, StrongWolfe, search_or
@@ -25,6 +26,7 @@ class _Pair(NamedTuple):
     squares: float
 
 
+@suggests_arguments
 class LBFGS(FullBatchMethod):
     """p = -B g with the B of BFGS, applied by the two-loop recursion over the last m pairs (s, y), from <s, y> / <y, y> I.
 

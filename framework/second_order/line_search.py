@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from ...errors import HyperparameterError
 from ..settings import positive, real, whole
+from ..suggestions import suggests_arguments
 
 
 class Probe(NamedTuple):
@@ -83,6 +84,7 @@ class LineSearch:
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in vars(self).items())})"
 
 
+@suggests_arguments
 class Backtracking(LineSearch):
     """a = first, shrink first, shrink^2 first, … until phi(a) <= phi(0) + c1 a phi'(0), the condition of Armijo.
 
@@ -109,6 +111,7 @@ class Backtracking(LineSearch):
         return None
 
 
+@suggests_arguments
 class BestOf(LineSearch):
     """Tries several learning rates and takes the one with the lowest loss; uses derivatives if rounding hides the difference.
 
@@ -131,6 +134,7 @@ class BestOf(LineSearch):
         return tried[changes.index(lowest)] if lowest < 0.0 else None
 
 
+@suggests_arguments
 class FixedStep(LineSearch):
     """No search: always takes the same step.
 
@@ -148,6 +152,7 @@ class FixedStep(LineSearch):
         return tried if math.isfinite(tried.value) else None
 
 
+@suggests_arguments
 class StrongWolfe(LineSearch):
     """phi(a) <= phi(0) + c1 a phi'(0) and |phi'(a)| <= c2 |phi'(0)|: sufficient decrease, and a curvature condition for
     quasi-Newton updates.

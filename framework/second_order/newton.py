@@ -9,6 +9,7 @@ from typing import Any
 from ...backends import Array
 from ..optimizers.full_batch import FullBatchMethod
 from ..settings import not_negative, whole
+from ..suggestions import suggests_arguments
 from .line_search import Backtracking, LineSearch, search_or
 from .objective import EPSILON, MATRIX_LIMIT
 from .walk import Walk
@@ -17,6 +18,7 @@ MARGIN = 1e-3
 """If the lowest eigenvalue is negative, damping raises it to this fraction of the largest one."""
 
 
+@suggests_arguments
 class Newton(FullBatchMethod):
     """theta -= a (H + alpha I)^-1 g, with the exact Hessian H.
 

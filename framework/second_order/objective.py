@@ -22,6 +22,7 @@ from ..layers.noise import Dropout, GaussianNoise
 from ..losses import Loss
 from ..optimizers.momentum import SGD
 from ..settings import not_negative
+from ..suggestions import suggests_arguments
 from .limits import require_room
 from .vectors import Packing, Vectors
 
@@ -35,6 +36,7 @@ ROUNDINGS = 8.0
 """Assumed rounding error of outputs and loss in units of EPSILON; small networks of up to five layers show at most 1.5."""
 
 
+@suggests_arguments
 class Objective:
     """f(theta) = loss of model on (x, y) + (l2 / 2) ||theta||^2 over the parameters that decay.
 

@@ -6,13 +6,14 @@ What a minibatch contains is the same either way: the order is a function of see
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from ...backends import Random
 from ...backends import backend as find_backend
 from ...backends.bounded_cache import BoundedCache
+from ...backends.communicators.division import ALL, Division
 from ...backends.executors.passes import Minibatch
 from ...backends.slots import Slot
 from ...errors import EmptyDataError, HyperparameterError, LabelError, NonFiniteDataError, ShapeError
@@ -39,6 +40,29 @@ BUFFERS = 4
 """Buffers of gathered minibatches that are kept: inputs and targets of the whole ones and of the last one of an epoch."""
 
 
+class Cuts(NamedTuple):
+    """Minibatches of `batch` rows from place `start` to `end` of the order, in micro-batches of at most `size` rows, of which
+    this process has its share.
+    """
+
+    start: int
+    end: int
+    batch: int
+    size: int
+    division: Division
+
+    def of_minibatch(self, stop: int) -> Iterator[tuple[int, int]]:
+        """The micro-batches of the first minibatch, which ends at `stop`."""
+        return self.division.cuts(self.start, stop, self.size)
+
+    def from_place(self, low: int) -> Iterator[tuple[int, int]]:
+        """All micro-batches from place `low` on, which lies in the first minibatch."""
+        for begin in range(self.start, self.end, self.batch):
+            for first, stop in self.division.cuts(begin, min(begin + self.batch, self.end), self.size):
+                if first >= low:
+                    yield first, stop
+
+
 class Feed:
     """Rows of x and y, and their weights if there are some, for one loop.
 
@@ -49,6 +73,7 @@ class Feed:
     rows: int
     source: RowSource | None = None
     weights: RowWeights | None = None
+    _division: Division = ALL
 
     def shuffle(self, seed: int, epoch: int) -> None:
         """Draws the order of an epoch; before the first call the rows come as they are stored."""
@@ -57,17 +82,26 @@ class Feed:
     def micro_batches(self, start: int, stop: int, size: int) -> Iterator[Minibatch]:
         """The minibatch from place start to stop of the order, in micro-batches of `size` rows (the last may be smaller).
 
-        Its arrays may be read until the next one is asked for. Weights are scaled as TrainStep.prepare_weights does.
+        Where several processes train together, only the rows of this one. Its arrays may be read until the next one is asked
+        for. Weights are scaled as TrainStep.prepare_weights does, over all rows of the minibatch.
         """
-        return self._parts(start, stop, size, self._weights_of_minibatches())
+        return self._parts(Cuts(start, self.rows, stop - start, size, self._division), stop, self._weights_of_minibatches())
 
     def everything(self, batch: int, size: int) -> Iterator[Minibatch]:
-        """All minibatches of `batch` rows, in micro-batches of `size` rows; their weights are scaled over all rows."""
-        for start in range(0, self.rows, batch):
-            yield from self._parts(start, min(self.rows, start + batch), size, self._weights_of_all())
+        """All minibatches of `batch` rows, in micro-batches of `size` rows; their weights are scaled over all rows.
 
-    def _parts(self, start: int, stop: int, size: int, weights: Any) -> Iterator[Minibatch]:
-        """See micro_batches; weights – what one of the two methods below returned."""
+        Where several processes train together, each has a part of the rows; all have all of them in a deterministic step.
+        """
+        first, last = (0, self.rows) if self._division.fixed else self._division.own(self.rows)
+        for start in range(first, last, batch):
+            cuts = Cuts(start, last, batch, size, ALL)
+            yield from self._parts(cuts, min(last, start + batch), self._weights_of_all())
+
+    def _parts(self, cuts: Cuts, stop: int, weights: Any) -> Iterator[Minibatch]:
+        """The micro-batches of the first minibatch of some cuts, which ends at `stop`.
+
+        Args: weights – what one of the two methods below returned.
+        """
         raise NotImplementedError
 
     def _weights_of_minibatches(self) -> Any:
@@ -124,6 +158,7 @@ class ResidentFeed(Feed):
     ) -> None:  # fmt: skip
         self.rows = int(inputs.shape[0])
         self._backend = step.backend
+        self._division = step.division
         self.inputs, self.targets = inputs, targets
         self.source = source
         self.weights = weights
@@ -159,6 +194,11 @@ class ResidentFeed(Feed):
             self._backend.copy(scaled, self._scaled)
 
     @property
+    def on_host(self) -> bool:
+        """Whether the arrays are those of a CPU."""
+        return bool(self._backend.on_host)
+
+    @property
     def data(self) -> Minibatch:
         """Inputs, targets and, if any, weights of all rows as they are stored, for launches of several steps."""
         weights = self._weights_of_minibatches()
@@ -177,13 +217,12 @@ class ResidentFeed(Feed):
     def _numbers(self, start: int, stop: int) -> Any:
         return slice(start, stop) if self._host_order is None else self._host_order[start:stop]
 
-    def _parts(self, start: int, stop: int, size: int, weights: Array | None) -> Iterator[Minibatch]:
+    def _parts(self, cuts: Cuts, stop: int, weights: Array | None) -> Iterator[Minibatch]:
         """See Feed."""
-        if size < self._size:
+        if cuts.size < self._size:
             self._buffers.clear()  # micro-batches have become smaller because memory is short
-        self._size = size
-        for low in range(start, stop, size):
-            high = min(stop, low + size)
+        self._size = cuts.size
+        for low, high in cuts.of_minibatch(stop):
             own = {"inputs": self.inputs, "targets": self.targets} | ({} if weights is None else {"weights": weights})
             if self._order is None:
                 yield tuple(array[low:high, ...] for array in own.values())
@@ -239,6 +278,7 @@ class StreamedFeed(Feed):
         self.weights = weights
         self.batch = batch
         self._step = step
+        self._division = step.division
         self._x, self._y = x, y
         self.source = x
         self._name = name
@@ -264,12 +304,12 @@ class StreamedFeed(Feed):
             # One for each thread, as it keeps the windows at hand.
             self._order_of_weights = RowOrder(self.rows, seed, epoch, blocks.edges, blocks.window)
 
-    def _parts(self, start: int, stop: int, size: int, weights: Any) -> Iterator[Minibatch]:
+    def _parts(self, cuts: Cuts, stop: int, weights: Any) -> Iterator[Minibatch]:
         """See Feed."""
+        start = cuts.start
         of_rows = None if weights is None else weights(self._numbers(start, stop))
-        for low in range(start, stop, size):
-            high = min(stop, low + size)
-            part = self._micro_batch(low, high, start, size)
+        for low, high in cuts.of_minibatch(stop):
+            part = self._micro_batch(low, high, cuts)
             yield part if of_rows is None else (*part, self._on_device(of_rows[low - start : high - start]))
 
     def _on_device(self, weights: NDArray[np.float64]) -> Array:
@@ -285,13 +325,15 @@ class StreamedFeed(Feed):
         order = self._order_of_weights
         return slice(start, stop) if order is None else order.numbers(start, stop)
 
-    def _micro_batch(self, low: int, high: int, start: int, size: int) -> tuple[Array, Array]:
+    def _micro_batch(self, low: int, high: int, cuts: Cuts) -> tuple[Array, Array]:
         """What the loader has read, if this micro-batch is what it was to read next; else it begins anew here."""
         if self._loader is None or self._expected != (low, high):
             self.close()
-            self._coming = self._cuts(low, start, size)
+            # The minibatch at hand may be the last and smaller one of an epoch, or of a fit.
+            cuts = cuts._replace(batch=max(cuts.batch, self.batch))
+            self._coming = cuts.from_place(low)
             self._expected = next(self._coming)
-            self._loader = Loader(self._fill, self._slots_for(min(size, self.batch)), self._cuts(low, start, size))
+            self._loader = Loader(self._fill, self._slots_for(min(cuts.size, self.batch)), cuts.from_place(low))
         inputs, targets = self._loader.next()
         self._expected = next(self._coming, None)
         return self._step.stored(inputs), targets
@@ -303,13 +345,6 @@ class StreamedFeed(Feed):
             kinds = [((rows, *shape), dtype) for shape, dtype in self._kinds]
             self._slots = [self._step.backend.slot(kinds) for _ in range(2)]
         return self._slots
-
-    def _cuts(self, low: int, start: int, size: int) -> Iterator[tuple[int, int]]:
-        """The micro-batches from `low` on, which lies in the minibatch that begins at `start`, to the end of the epoch."""
-        for begin in range(start, self.rows, self.batch):
-            stop = min(begin + self.batch, self.rows)
-            for first in range(max(begin, low), stop, size):
-                yield first, min(stop, first + size)
 
     def _fill(self, host: tuple[NDArray[Any], ...], start: int, stop: int) -> None:
         """Reads and checks rows; runs in the loader's thread."""

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DataFileError
+from ..suggestions import suggests_arguments
 from .names import unknown_column
 from .npy_header import file_size, read_header
 from .row_source import ArrayRows
@@ -23,6 +24,7 @@ _LOCAL_HEADER = struct.Struct("<4s22xHH")
 """Of a zip member: signature, then the lengths of its name and of its extra field; the data follow those."""
 
 
+@suggests_arguments
 def memory_map(
     path: str | os.PathLike[str], array: str = "x", block_rows: int | None = None, window: int = 8
 ) -> ArrayRows:

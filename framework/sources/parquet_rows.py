@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ...errors import DataFileError, FusedstepError
 from ..optional import require
 from ..settings import whole
+from ..suggestions import suggests_arguments
 from .block_rows import BlockRows
 from .names import listed, unknown_column
 from .unpacked import allowed_bytes, require_allowed
@@ -80,6 +81,7 @@ def read_group(file: Any, group: int, columns: Sequence[str], rows: int, path: P
     return table
 
 
+@suggests_arguments
 class ParquetRows(BlockRows):
     """Numeric columns of a Parquet file; at most `window` row groups and the next one are in memory.
 

@@ -13,6 +13,7 @@ import numpy as np
 from ...backends.entries import require_unmasked
 from ...errors import DtypeError, EmptyDataError, ShapeError
 from ..settings import whole
+from ..suggestions import suggests_arguments
 from .blocks import row_blocks
 from .names import listed
 
@@ -95,6 +96,7 @@ class RowSource:
         return f"{type(self).__name__}({self.name!r}, {list(self.shape)}, {self.dtype})"
 
 
+@suggests_arguments
 class ArrayRows(RowSource):
     """The rows of a NumPy array, which may be memory-mapped; see `memory_map`.
 

@@ -17,7 +17,7 @@ from ...errors import HyperparameterError, ModelFileError, ShapeError, StateErro
 from ..settings import whole
 from ..sources.names import did_you_mean, listed
 from ..sources.row_source import RowSource
-from ..suggestions import suggests_arguments
+from ..suggestions import PREDICTION, suggests_arguments
 from .column_codings import Coding
 from .column_fit import fit_stream, fit_table
 from .column_statistics import Scaling, Settings
@@ -81,6 +81,7 @@ class TableEncoder:
             setattr(self, name, value)
         return self
 
+    @suggests_arguments(use=PREDICTION)
     def fit(self, X: Any, y: Any = None) -> TableEncoder:  # noqa: ARG002
         """Determine the kind of each column and what its encoding needs; the state is unchanged if this raises.
 
@@ -115,6 +116,7 @@ class TableEncoder:
         self._set(FittedColumns(tuple((name, codings[name]) for name in first.names)), first.named)
         return self
 
+    @suggests_arguments(use=PREDICTION)
     def transform(self, X: Any) -> NDArray[Any]:
         """Encode a table.
 
@@ -133,6 +135,7 @@ class TableEncoder:
             )
         return self._fitted().encode(table, self.dtype)
 
+    @suggests_arguments(use=PREDICTION)
     def fit_transform(self, X: Any, y: Any = None) -> NDArray[Any]:
         """`fit`, then `transform`."""
         return self.fit(X, y).transform(X)

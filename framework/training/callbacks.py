@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from ..suggestions import suggests_arguments
 from .progress import Bar, new_bar
 
 REFRESH = 0.1
@@ -21,10 +22,13 @@ class Callback:
     resumed from a Checkpoint goes on as if it had not been interrupted.
 
     Class attribute columns: names of the metrics that its on_epoch_end adds to the row of the history, for callbacks after it
-    in the list that monitor them, such as EarlyStopping(5, "val_auc").
+    in the list that monitor them, such as EarlyStopping(5, "val_auc"); first_process_only – of processes that train together,
+    whether only rank 0 has it, because it prints or writes files. Any other callback runs in all of them; what one of them asks
+    with `trainer.stop` holds for all.
     """
 
     columns: tuple[str, ...] = ()
+    first_process_only: bool = False
 
     def on_fit_begin(self, trainer: Any) -> None:
         """Before the first epoch."""
@@ -55,8 +59,11 @@ class Callback:
         """Goes on from a `state`; called after on_fit_begin. On resume within an epoch, its on_epoch_begin is not repeated."""
 
 
+@suggests_arguments
 class ProgressBar(Callback):
     """A progress bar with epoch, loss and validation metrics, on the terminal or in a notebook; it moves within epochs, too."""
+
+    first_process_only = True
 
     def __init__(self) -> None:
         self._bar: Bar | None = None

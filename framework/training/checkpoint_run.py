@@ -19,6 +19,7 @@ from queue import SimpleQueue
 from typing import Any, NamedTuple
 
 from ...errors import CheckpointError, FusedstepError, HyperparameterError
+from ..engine.agreement import of_first
 from ..export.persistence import save
 from ..metrics.direction import larger_is_better, score
 from . import checkpoint_files as files
@@ -47,7 +48,7 @@ class Position(NamedTuple):
 
 
 WRITER_NICENESS = 10
-"""Of the thread that writes, among those of the process; 0 to 19, the last to run."""
+"""Of the thread that writes, unless that of the process is higher; 0 to 19, the last to run."""
 
 
 class Writer:
@@ -98,8 +99,9 @@ class Writer:
 def _behind_training() -> None:
     """Leaves the processors to the threads of the training, where a thread has a priority of its own: on Linux."""
     if sys.platform == "linux":
+        thread = threading.get_native_id()
         with suppress(OSError):  # as in some containers
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), WRITER_NICENESS)
+            os.setpriority(os.PRIO_PROCESS, thread, max(os.getpriority(os.PRIO_PROCESS, thread), WRITER_NICENESS))
 
 
 def in_thread(job: Callable[[], object]) -> None:
@@ -137,11 +139,12 @@ class Signals:
         while self._before:
             signal.signal(*self._before.popitem())
 
-    def act(self) -> None:
-        """After the checkpoint: calls the handler that was there before, or ends the process."""
-        handler = signal.getsignal(self.received)
+    def act(self, number: int) -> None:
+        """After the checkpoint: calls the handler that was there before for this signal, or ends the process."""
+        self.close()
+        handler = signal.getsignal(number)
         if callable(handler) and handler is not signal.default_int_handler:
-            handler(self.received, None)
+            handler(number, None)
         raise SystemExit(EXIT_STATUS)
 
 
@@ -174,16 +177,15 @@ class CheckpointRun:
         self._best = float("inf")
         self._best_model: Any = None
         self._contents: files.Contents | None = None
+        self._together = trainer.step.communicator
+        self._writes = settings is not None and (self._together is None or self._together.first)
         self._about: dict[str, Any] = {}
         if settings is not None or self._source is not None:
             self._about = {"settings": settings_of(trainer, batch_size), "data": data()}
 
     def __enter__(self) -> CheckpointRun:
-        checkpoint = self._checkpoint
-        if checkpoint is not None:
-            self._lock = files.Lock(checkpoint.folder)
         try:
-            self._contents = self._found()
+            self._contents = self._open() if self._together is None else of_first(self._together, self._open)
         except BaseException:
             self.__exit__()
             raise
@@ -195,6 +197,12 @@ class CheckpointRun:
             self._signals.close()
         if self._lock is not None:
             self._lock.close()
+
+    def _open(self) -> files.Contents | None:
+        """Locks the folder, and finds the checkpoint to resume from; of processes that train together, rank 0 does it."""
+        if self._checkpoint is not None:
+            self._lock = files.Lock(self._checkpoint.folder)
+        return self._found()
 
     def _found(self) -> files.Contents | None:
         """The checkpoint to resume from."""
@@ -240,7 +248,8 @@ class CheckpointRun:
                 require_column("best of Checkpoint", checkpoint.best, trainer.columns)
                 larger_is_better(checkpoint.best, checkpoint.mode, trainer.directions)
                 self._best = min(map(self._score, trainer.history.rows), default=self._best)
-            self._log = files.Log(checkpoint.folder / files.LOG, losses)
+            if self._writes:
+                self._log = files.Log(checkpoint.folder / files.LOG, losses)
             self._logged = len(losses)
             self._signals = Signals()
         return position
@@ -264,8 +273,7 @@ class CheckpointRun:
         checkpoint = self._checkpoint
         if checkpoint is None:
             return
-        asked = self._signals is not None and self._signals.received
-        if asked or (self._due() and not self._writer.busy):
+        if self._asked() or (self._due() and not self._writer.busy):
             self._save(losses, seconds())
             self._act()
 
@@ -281,13 +289,13 @@ class CheckpointRun:
         self._stopped = stopped
         if checkpoint is None:
             return
-        if checkpoint.best is not None and self._score(row) < self._best:
+        if self._writes and checkpoint.best is not None and self._score(row) < self._best:
             self._best = self._score(row)
             self._best_model = copy.deepcopy(trainer.step.model).to("numpy"), dict(row)
         if self._ended:
             return
         every = checkpoint.every_epochs
-        asked = self._signals is not None and self._signals.received
+        asked = self._asked()
         due = self._due() or (every is not None and len(trainer.history) % every == 0)
         if asked or (due and not self._writer.busy):
             self._save()
@@ -300,7 +308,7 @@ class CheckpointRun:
         if self._checkpoint is not None:
             if not self._ended and self._saved != self._place():
                 self._save()
-            elif self._best_model is not None:
+            elif self._best_model is not None and self._writes:
                 self._writer.start(self._write_best())
             self._writer.wait()
             self._act()
@@ -323,6 +331,10 @@ class CheckpointRun:
         """Copies the state, and leaves it to the thread."""
         trainer, checkpoint = self._trainer, self._checkpoint
         assert checkpoint is not None
+        if not self._writes:
+            self._saved, self._late = self._place(), False
+            self._last_step = trainer.steps_done
+            return
         self._writer.wait()  # it may still read the buffers
         finished = trainer.history.step_losses
         begun = losses(max(0, self._logged - len(finished))) if losses is not None else []
@@ -353,11 +365,24 @@ class CheckpointRun:
         path = self._checkpoint.folder / files.BEST
         return lambda: save(model, path, notes={name: value for name, value in row.items() if value == value})
 
+    def _asked(self) -> int:
+        """The signal that asked to end, 0 for none; of processes that train together, one that any of them has received."""
+        if self._signals is None:
+            return 0
+        if self._together is None:
+            return self._signals.received
+        self._together.own_wish = self._together.own_wish._replace(signal=self._signals.received)
+        signal_of_any: int = self._together.wish.signal
+        return signal_of_any
+
     def _act(self) -> None:
         """Ends the process after the checkpoint, if a signal asked for it."""
-        if self._signals is not None and self._signals.received:
+        asked = self._asked()
+        if asked and self._signals is not None:
             self._writer.wait()
-            self._signals.act()
+            if self._together is not None:
+                self._together.barrier()  # so that none is gone before the checkpoint is there
+            self._signals.act(asked)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ...errors import HyperparameterError, StateError, UnknownColumn
 from ..html import curves, table
 from ..metrics.direction import NOTHING_KNOWN, Directions, larger_is_better
+from ..sources.names import did_you_mean
 from ..suggestions import SuggestsAttributes
 
 if TYPE_CHECKING:
@@ -55,10 +56,8 @@ class History(SuggestsAttributes):
         if not isinstance(key, str):
             return self.rows[key]
         if self.rows and key not in self.rows[0]:
-            raise UnknownColumn(
-                f"expected one of the columns {', '.join(self.columns)}; got {key!r}"
-                + ("; pass validation=(x, y) to fit for it" if key.startswith("val_") else "")
-            )
+            known = self.columns
+            raise UnknownColumn(f"expected one of the columns {', '.join(known)}; got {key!r}{_advice(key, known)}")
         return [row[key] for row in self.rows]
 
     def __iter__(self) -> Iterator[dict[str, float]]:
@@ -132,6 +131,12 @@ def require_column(who: str, column: str, columns: Sequence[str]) -> None:
     """Refuses a column that the history of a fit will not have, before anything is trained."""
     if column not in columns:
         raise HyperparameterError(
-            f"{who}: expected a column of the history ({', '.join(columns)}); got {column!r}; pass validation=(x, y) to fit "
-            "for those that start with val_"
+            f"{who}: expected a column of the history ({', '.join(columns)}); got {column!r}{_advice(column, columns)}"
         )
+
+
+def _advice(column: str, columns: Sequence[str]) -> str:
+    """What to do for a column that a history does not have."""
+    if column.startswith("val_") and not any(name.startswith("val_") for name in columns):
+        return "; pass validation=(x, y) to fit for those that start with val_"
+    return f"; did you mean 'val_{column}'?" if f"val_{column}" in columns else did_you_mean(column, columns)

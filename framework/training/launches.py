@@ -19,6 +19,8 @@ def one_by_one(trainer: Any, feed: Feed) -> str:
         return "the data are streamed"
     if getattr(trainer.step.run, "__func__", None) is not TrainStep.run:
         return "the step has a `run` of its own"
+    if trainer.step.communicator is not None:
+        return "gradients are summed over processes in each step"
     if trainer.step.micro.setting is not None:
         return "the minibatch may be split into micro-batches"
     if not trainer.step.recordable:

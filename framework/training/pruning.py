@@ -26,6 +26,7 @@ SCOPES = ("global", "layer")
 SCHEDULES = ("cubic", "linear")
 
 
+@suggests_arguments
 def sparsity(model: Sequential) -> dict[str, float]:
     """The number of weights of a model that are exactly 0, and the memory that a sparse format would need.
 

@@ -176,6 +176,7 @@ class StopOnTarget(StoppingRule):
             trainer.stop(f"{self.monitor} reached {self.target:g}")
 
 
+@suggests_arguments
 class StopOnInterrupt(Callback):
     """Stops after the current step on SIGINT (Ctrl-C, or the stop button of a notebook), so that the trained parameters are
     kept.

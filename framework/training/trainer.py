@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import Any, Unpack
 
+from ...backends.communicators.communicator import NOTHING
 from ...backends.entries import describe
 from ...backends.executors.passes import Minibatch
 from ...errors import DtypeError, HyperparameterError, LabelError, NonFiniteLossError, SampleWeightError, ShapeError
@@ -24,7 +25,8 @@ from ..sample_weights import balanced
 from ..settings import whole
 from ..sources.feeds import Feed, ResidentFeed, feed_for
 from ..sources.fingerprint import fingerprint
-from ..suggestions import SuggestsAttributes, suggests_arguments
+from ..suggestions import PREDICTION, SuggestsAttributes, suggests_arguments
+from .agreement import require_same_training
 from .augmentation import Augmentations
 from .callbacks import Callback, ProgressBar
 from .checkpoint import Checkpoint
@@ -101,7 +103,7 @@ class Trainer(SuggestsAttributes):
             if not isinstance(callback, Callback):
                 raise HyperparameterError(f"expected Callbacks; got {callback!r}; did you forget ()?")
         self.step: TrainStep = step  # type: ignore[assignment]  # require_step has looked
-        self.callbacks = [*callbacks, *([ProgressBar()] if progress else [])]
+        self.callbacks = _of_this_process(self.step, [*callbacks, *([ProgressBar()] if progress else [])])
         self.augment = Augmentations(augment, self.step)
         self.shuffle = shuffle
         self.schedule_runner = ScheduleRunner(self.step, schedule, momentum)
@@ -150,6 +152,7 @@ class Trainer(SuggestsAttributes):
         self.epochs_done, self.steps_done = state["epochs_done"], state["steps_done"]
         self.schedule_runner.restore(state)
 
+    @suggests_arguments(use=PREDICTION)
     def predict(self, x: Any) -> Array:
         """The predictions of the model; short for `trainer.step.model.predict(x)`.
 
@@ -205,7 +208,7 @@ class Trainer(SuggestsAttributes):
         step = self.step
         require_pair(validation, weighted=True)
         self._require_metrics(validation, sample_weight is not None)
-        if sample_weight is not None:
+        if sample_weight is not None or step.communicator is not None:
             self.augment.require_separate_rows()
         size = None if batch_size is None else whole(batch_size, "batch_size")
         with ExitStack() as feeds:
@@ -226,6 +229,8 @@ class Trainer(SuggestsAttributes):
                 trained = feed if isinstance(feed, ResidentFeed) else again()
                 feeds.callback(trained.close)
             size = feed.rows if size is None else min(feed.rows, size)
+            if step.communicator is not None:
+                require_same_training(self, feed, held_out, {"epochs": epochs, "max_steps": max_steps}, size)
             per_epoch = -(-feed.rows // size)
             steps = min(n for n in (max_steps, None if epochs is None else epochs * per_epoch) if n is not None)
             ending = f"{max_steps} steps were taken" if steps == max_steps else ""
@@ -244,6 +249,8 @@ class Trainer(SuggestsAttributes):
         self.epochs = epochs = -(-steps // per_epoch)
         self.history = History(per_epoch, self.directions)
         self._stop, self._at_once = "", False
+        if step.communicator is not None:
+            step.communicator.own_wish = step.communicator.wish = NOTHING
         step.state.headroom.forget()
         shuffled = False
         position = run.begin()
@@ -289,6 +296,7 @@ class Trainer(SuggestsAttributes):
                 self.schedule_runner.observe(row)
                 for callback in self.callbacks:
                     callback.on_epoch_end(self, row)
+                self._agree_to_stop()
                 run.after_epoch(row, "" if self._at_once else self._stop)
                 if self._stop:
                     history.stopped_because = self._stop
@@ -298,6 +306,21 @@ class Trainer(SuggestsAttributes):
             step.show_average()
             run.end()
         return history
+
+    def _ends_here(self) -> bool:
+        """Whether training ends after this step; where several processes train together, with the step in which all know it."""
+        together = self.step.communicator
+        if together is None:
+            return self._at_once
+        together.own_wish = together.own_wish._replace(stop=self._at_once)
+        return together.wish.stop
+
+    def _agree_to_stop(self) -> None:
+        """At the end of an epoch: what any process asked for holds for all that train together."""
+        together = self.step.communicator
+        if together is not None:
+            wishes = together.gather((self._stop, self._at_once))
+            self._stop, self._at_once = next((wish for wish in wishes if wish[0]), wishes[0])
 
     def _columns(self, validated: bool) -> tuple[str, ...]:
         """The columns that the history will have, without those that callbacks add."""
@@ -357,7 +380,7 @@ class Trainer(SuggestsAttributes):
                 for callback in self.callbacks:
                     callback.on_step_end(self, len(losses), total)
                     callback.on_launch_end(self, len(losses), total)
-                if self._at_once:
+                if self._ends_here():
                     break
                 run.after_launch(values, lambda: time.perf_counter() - started)
         except BaseException:
@@ -393,7 +416,7 @@ class Trainer(SuggestsAttributes):
     def _step(self, feed: Feed, start: int, stop: int) -> StepLoss:
         """A step on the minibatch from place start to stop of the epoch's order."""
         rows, step = stop - start, self.step
-        if step.micro.setting is None:
+        if not step.in_parts:
             minibatch = next(self._micro_batches(feed, start, stop, rows, step.steps + 1))
             self.minibatch = minibatch[:2]
             return step.run(*minibatch)
@@ -407,7 +430,7 @@ class Trainer(SuggestsAttributes):
 
     def _micro_batches(self, feed: Feed, start: int, stop: int, size: int, number: int) -> Iterator[Minibatch]:
         """The minibatch of step `number`, in micro-batches of at most `size` rows, augmented."""
-        first = 0
+        first, _ = self.step.division.own(stop - start)
         for inputs, targets, *weights in feed.micro_batches(start, stop, size):
             yield *self.augment.apply(inputs, targets, number, first), *weights
             first += int(inputs.shape[0])
@@ -415,6 +438,12 @@ class Trainer(SuggestsAttributes):
     def _evaluate(self, feed: Feed) -> dict[str, float]:
         run = partial(evaluate, self.step, feed, EVALUATION_ROWS, metrics=self._further)
         return self.step.micro.attempt(EVALUATION_ROWS, run)
+
+
+def _of_this_process(step: TrainStep, callbacks: list[Callback]) -> list[Callback]:
+    """The callbacks that this process has, of those that train together."""
+    first = step.communicator is None or step.communicator.first
+    return [callback for callback in callbacks if first or not callback.first_process_only]
 
 
 def _callbacks_after(step: Any, second: Any, optimizer: Any, callbacks: Any, settings: Mapping[str, Any]) -> Any:

@@ -134,6 +134,20 @@ def test_c12_search_goes_on_from_its_storage_and_prints_a_command_that_works(cal
     assert notes["results"]["validation"]["loss"] == pytest.approx(best, rel=0.01)
 
 
+def test_c11_and_c12_of_ensembles(call):
+    answer = call("find-lr", "iris", "--ensemble", "3", "--sweep", "--hidden", "8")
+    assert answer.code == 0, answer
+    answer = call(
+        "search", "iris", "--ensemble", "3", "--trials", "1", "--epochs", "2", "--layers", "1-1", "--width", "8-8"
+    )
+    assert answer.code == 0, answer
+    command = answer.flat.rpartition("Train it: fusedstep ")[2].split()
+    assert command[command.index("--ensemble") + 1] == "3"
+    for name in ("find-lr", "search"):
+        answer = call(name, "iris", "--ensemble", "0")
+        assert (answer.code, "--ensemble" in answer.err, ">= 1" in answer.err) == (2, True, True), answer
+
+
 @pytest.mark.parametrize("storage", ["search.db", pytest.param("search.journal", marks=pytest.mark.exhaustive)])
 def test_c12_two_workers_share_a_search(storage, tmp_path):
     pytest.importorskip("optuna")

@@ -55,6 +55,27 @@ def test_impossible_options(refused, options, words):
     assert words in refused("train", "iris", *backend, *options)
 
 
+@pytest.mark.parametrize(
+    ("command", "option", "right"),
+    [
+        ("train", "--learning-rate", "--lr"), ("train", "--device", "--backend"), ("train", "--n-ensemble", "--ensemble"),
+        ("train", "--hidden_layer_sizes", "--hidden"), ("train", "--max-iter", "--epochs"),
+        ("train", "--random-state", "--seed"), ("train", "--sample-weight", "--weight"),
+        ("train", "--validation-split", "--validation-share"), ("train", "--label", "--target"),
+        ("search", "--n-trials", "--trials"), ("find-lr", "--solver", "--optimizer"),
+    ],
+)  # fmt: skip
+def test_options_of_other_libraries(refused, command, option, right):
+    assert f"No such option: {option}; write {right}; see fusedstep {command} --help" in refused(command, "iris", option, "3")
+
+
+def test_options_that_nobody_has_get_those_that_look_alike(refused):
+    error = refused("train", "iris", "--micro-batches", "3")
+    assert error.startswith("error: No such option: --micro-batches")
+    assert "--micro-batch" in error.partition("--micro-batches")[2]
+    assert "; write" not in refused("train", "iris", "--foo", "3")
+
+
 @pytest.mark.parametrize(("value", "code"), [("nunba", 2), (" ", 0), ("", 0)])
 def test_the_variable(call, monkeypatch, value, code):
     monkeypatch.setenv("FUSEDSTEP_BACKEND", value)

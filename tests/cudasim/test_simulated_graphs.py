@@ -11,6 +11,7 @@ if not numba_config.ENABLE_CUDASIM:
 
 import fusedstep as fs  # noqa: E402
 from fusedstep.backends import backend as find_backend  # noqa: E402
+from fusedstep.tests.fakes.communicators import SecondOfTwo  # noqa: E402
 from fusedstep.tests.fakes.cublaslt import Fault  # noqa: E402
 
 ROWS, COLUMNS, CLASSES = 6, 5, 3
@@ -176,3 +177,20 @@ def test_the_trainer_replays():
 
 def test_no_module_of_the_device_is_loaded():
     assert "cupy" not in sys.modules
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_sum_over_processes_is_captured_with_the_step(precision):
+    """Rows of one of two processes, whose other one adds nothing: the same bits as call by call, without a micro-batch."""
+    captured, plain = (
+        new_step(captured=way, precision=precision, parallel=SecondOfTwo()) for way in (True, False)
+    )
+    for x, y in BATCHES:
+        assert float(captured(x, y)) == float(plain(x, y))
+    (graph,) = graphs(captured)
+    assert graph.launches == len(BATCHES) - 2
+    assert captured.model.arena.values.tobytes() == plain.model.arena.values.tobytes()
+    assert captured.communicator.sums == 2 * 3, "of losses and gradient, in two steps that warm up and during capture"
+    alone = new_step(precision=precision)
+    alone(*BATCHES[0])
+    assert alone.model.arena.values.tobytes() != captured.model.arena.values.tobytes()

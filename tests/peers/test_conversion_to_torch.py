@@ -162,7 +162,11 @@ REFUSED = {
     "BatchNorm1d": (lambda: nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)), "got BatchNorm1d"),
     "a subclass": (lambda: nn.Sequential(Own(2, 2)), "Own; put such modules"),
     "not a Sequential": (lambda: nn.ModuleList([nn.Linear(2, 2)]), "ModuleList"),
-    "LayerNorm without weights": (lambda: nn.LayerNorm(3, elementwise_affine=False), "LayerNorm without no weight or bias"),
+    "LayerNorm without weights": (lambda: nn.LayerNorm(3, elementwise_affine=False), "without elementwise_affine=False, "),
+    "LayerNorm without bias": (lambda: nn.LayerNorm(3, bias=False), "LayerNorm without bias=False, "),
+    "PReLU with one slope": (
+        lambda: nn.Sequential(nn.Linear(3, 8), nn.PReLU()), r"slope for each of the 8 columns; .*write torch\.nn\.PReLU\(8\)"
+    ),
     "LayerNorm over two axes": (lambda: nn.LayerNorm((2, 3)), "normalized_shape"),
     "Softmax over rows": (lambda: nn.Softmax(dim=0), "dim=0"),
     "Flatten of all": (lambda: nn.Flatten(0), "other dimensions"),

@@ -63,7 +63,7 @@ def test_former_names_of_extras_still_install_the_same() -> None:
 
 def test_all_is_what_users_need_without_a_gpu() -> None:
     """Nor PyTorch, which takes more room than everything else, and which only those convert to who have it."""
-    assert members("all") == set(EXTRAS) - {"cuda12", "cuda13", "torch", "mlflow", "wandb"}
+    assert members("all") == set(EXTRAS) - {"cuda12", "cuda13", "torch", "mpi", "mlflow", "wandb"}
     assert everything("all").isdisjoint(everything("test") - everything("all"))
 
 

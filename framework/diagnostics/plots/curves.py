@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 from ....errors import HyperparameterError, StateError
 from ...export.output_paths import PathLike
 from ...settings import choice
+from ...suggestions import suggests_arguments
 from .style import BLUE, GREY, VERMILION, Figure, canvas, legend_below, look, plain_logarithm, whole_ticks
 
 METRICS = {"accuracy": "accuracy", "r2": "R²"}
@@ -59,6 +60,7 @@ def plot_history(history: Curves, path: PathLike | None = None) -> Figure:
     return figure
 
 
+@suggests_arguments
 def plot_runs(runs: Mapping[str, Curves], path: PathLike | None = None, against: str = "epoch") -> Figure:
     """Plots loss, and accuracy or R² if available, of several training runs in one figure.
 

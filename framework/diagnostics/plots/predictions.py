@@ -25,7 +25,9 @@ POINTS = 2000
 Numbers = NDArray[Any]
 
 
-def plot_confusion(matrix: Numbers, classes: Sequence[str], path: PathLike | None = None, part: str = "test") -> Figure:
+def plot_confusion(
+    matrix: Numbers, classes: Sequence[str], path: PathLike | None = None, part: str = "test", unit: str = "rows"
+) -> Figure:
     """Plots a confusion matrix: each row a class, whose colours are the fractions of its rows.
 
     Args: matrix – [K, K] numbers of rows by class (row) and prediction (column), or their weights; classes – K names; path – of
@@ -52,7 +54,8 @@ def plot_confusion(matrix: Numbers, classes: Sequence[str], path: PathLike | Non
                     fontsize=9 if count <= 12 else 6,
                 )  # fmt: skip
         title = f"Confusion matrix, {part} part ({100.0 * float(np.trace(matrix) / matrix.sum()):.1f} % right)"
-        axes.set(xlabel="predicted class", ylabel="true class", title=title)
+        numbers = "" if unit == "rows" else f" (numbers: {unit})"
+        axes.set(xlabel=f"predicted class{numbers}", ylabel="true class", title=title)
         axes.grid(False)
         figure.colorbar(shown, ax=axes, label="fraction of the true class", shrink=0.8)
     return figure
@@ -101,6 +104,7 @@ def plot_predicted(
         figures = "" if r2 is None or np.isnan(r2) else f" (R² {r2:.3f})"
         shown = _plain(name)
         axes.set(xlabel=f"true {shown}", ylabel=f"predicted {shown}", title=f"Predictions, {part} part{figures}")
+        axes.locator_params(axis="x", nbins=5)  # numbers of six digits beside each other
         axes.legend(loc="upper left")
     return figure
 

@@ -12,6 +12,7 @@ from ....errors import HyperparameterError, ShapeError
 from ...engine.model import Sequential, require_model
 from ...export.output_paths import PathLike
 from ...settings import positive, whole
+from ...suggestions import suggests_arguments
 from .style import DARK, Figure, canvas, look
 
 TINT = 0.32
@@ -21,6 +22,7 @@ MANY = 30
 """If there are more misclassified rows, their rings are drawn thinner."""
 
 
+@suggests_arguments
 def plot_decision_regions(
     model: Sequential,
     x: Any,

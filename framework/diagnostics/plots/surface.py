@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ....errors import HyperparameterError
 from ...export.output_paths import PathLike
+from ...suggestions import suggests_arguments
 from .style import DARK, ORANGE, VERMILION, Figure, canvas, legend_below
 
 LEVELS = 15
@@ -32,6 +33,7 @@ class Slice:
     path: NDArray[np.float64] | None = None
 
 
+@suggests_arguments
 def plot_surfaces(surfaces: Mapping[str, Slice], path: PathLike | None = None) -> Figure:
     """Plots loss surfaces side by side with a common colour scale, for example with and without skip connections.
 

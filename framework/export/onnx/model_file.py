@@ -12,6 +12,7 @@ from typing import Any
 
 from ....errors import ExportError
 from ...engine.model import Sequential, require_model
+from ...suggestions import suggests_arguments
 from ..coded_network import CodedNetwork, Ensemble, Exportable, Numbers
 from ..output_paths import PathLike, replacing, require_writable
 from .answers import add_answers, classes_of, output_names, values_of, votes_of
@@ -20,6 +21,7 @@ from .graph import TEXT_OPSET, Graph
 from .layers import LayerGraph
 
 
+@suggests_arguments
 def export_onnx(model: Sequential | Exportable, path: PathLike, *, opset: int = TEXT_OPSET) -> None:
     """Writes a model in evaluation mode as an ONNX file, for example for onnxruntime.
 

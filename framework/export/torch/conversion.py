@@ -18,14 +18,18 @@ from ....errors import DtypeError, ExportError, HyperparameterError, ShapeError
 from ...engine.model import Sequential, require_model
 from ...engine.parameter import Parameter
 from ...layers import Layer
+from ...layers.activations import PReLU
+from ...layers.dense import Linear
 from ...layers.embedding import Embedding
 from ...layers.sequence import Sequence
 from ...optional import require
+from ...suggestions import suggests_arguments
 from ..output_paths import PathLike
 from .pairs import OF_LAYER, OF_MODULE, Pair
 from .weights_file import read_weights
 
 
+@suggests_arguments
 def to_torch(model: Sequential) -> Any:
     """A torch.nn.Sequential of the same layers with copies of the parameters, on the CPU and in evaluation mode.
 
@@ -53,6 +57,7 @@ def to_torch(model: Sequential) -> Any:
     return module.eval()
 
 
+@suggests_arguments
 def from_torch(module: Any, backend: str | Backend | None = None, dtype: str | None = None) -> Sequential:
     """The model of a module of PyTorch, with copies of its parameters: the way back from `to_torch`.
 
@@ -76,6 +81,7 @@ def from_torch(module: Any, backend: str | Backend | None = None, dtype: str | N
     return model
 
 
+@suggests_arguments
 def load_state_dict(model: Sequential, source: PathLike | Mapping[str, Any]) -> None:
     """Overwrites the parameters of a model with those of a `state_dict` of PyTorch; torch is not needed.
 
@@ -187,7 +193,7 @@ def _layers(nn: Any, module: Any) -> list[Layer]:
 
 
 def _chain(nn: Any, modules: list[Any], made: dict[int, Layer]) -> list[Layer]:
-    layers = []
+    layers: list[Layer] = []
     waiting = list(modules)
     while waiting:
         module = waiting.pop(0)
@@ -196,6 +202,7 @@ def _chain(nn: Any, modules: list[Any], made: dict[int, Layer]) -> list[Layer]:
                 made[id(module)] = Sequence(*_chain(nn, list(module), made))
             else:
                 made[id(module)] = _layer(nn, module, waiting)
+        _require_own_alphas(made[id(module)], layers)
         if type(module) is nn.Embedding:
             waiting.pop(0)
         layers.append(made[id(module)])
@@ -218,6 +225,16 @@ def _layer(nn: Any, module: Any, following: list[Any]) -> Layer:
     if pair.layer is Embedding:
         settings["columns"] = _columns(nn, module, following)
     return pair.layer(**settings)
+
+
+def _require_own_alphas(layer: Layer, before: list[Layer]) -> None:
+    """Raises ExportError for a PReLU with one slope for all columns, of which the layers before it give several."""
+    width = next((one.outputs for one in reversed(before) if isinstance(one, Linear)), 1)
+    if isinstance(layer, PReLU) and layer.features == 1 and width > 1:
+        raise ExportError(
+            f"expected PReLU with a slope for each of the {width} columns; got PReLU(num_parameters=1), with one for all; "
+            f"write torch.nn.PReLU({width}) and fill its weight with that slope"
+        )
 
 
 def _columns(nn: Any, module: Any, following: list[Any]) -> int:

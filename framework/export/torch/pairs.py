@@ -46,7 +46,8 @@ def _embedding(module: Any) -> str:
 def _layer_norm(module: Any) -> str:
     if len(module.normalized_shape) != 1:
         return f"normalized_shape={tuple(module.normalized_shape)}"
-    return "no weight or bias" if module.weight is None or module.bias is None else ""
+    absent = {"elementwise_affine=False": module.weight is None, "bias=False": module.bias is None}
+    return next((setting for setting, is_so in absent.items() if is_so), "")
 
 
 PAIRS = (

@@ -7,6 +7,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -170,6 +171,7 @@ def test_names_that_no_folder_can_have(name, tmp_path):
 
 HOLDER = """
 import sys
+import threading
 from pathlib import Path
 from pathlib import Path
 from fusedstep.framework.training.checkpoint_files import Lock
@@ -322,3 +324,26 @@ def test_a_checkpoint_written_in_parts_reads_back(tmp_path: Path, monkeypatch: p
     found = files.read(tmp_path / "step.safetensors")
     for name, values in state.items():
         np.testing.assert_array_equal(found[name], values, strict=True)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only on Linux has a thread a priority of its own")
+@pytest.mark.parametrize(("niceness", "expected_niceness"), [(0, 10), (15, 15)])
+def test_the_thread_that_writes_is_never_before_that_of_the_training(niceness, expected_niceness):
+    """A process that runs behind all others, as by `nice -n 15`, does so with its checkpoints, too."""
+    found = []
+
+    def train():
+        own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+        if own > niceness:
+            return  # the tests themselves run behind others
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness)
+        writer = checkpoint_run.Writer()
+        writer.start(lambda: found.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id())))
+        writer.close()
+
+    training = threading.Thread(target=train)
+    training.start()
+    training.join()
+    if not found:
+        pytest.skip(f"the tests run at a higher niceness than {niceness}")
+    assert found == [expected_niceness]

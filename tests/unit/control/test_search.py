@@ -31,6 +31,21 @@ def test_c12_the_value_of_a_trial_is_what_its_candidate_reaches(found):
     assert str(found).count("\n") == 9
 
 
+def test_c12_candidates_may_be_ensembles(found, tmp_path):
+    storage = tmp_path / "search.db"
+    ensembles = small_search(n_ensemble=3, trials=2, storage=storage)
+    assert [t.candidate for t in ensembles.trials] == [t.candidate for t in found.trials[:2]]
+    c = ensembles.best_trial.candidate
+    step = c.make_step(5, 3, fs.SoftmaxCrossEntropy(), n_ensemble=3, backend="numpy")
+    assert step.model.layers[-1].members == 3
+    history = fs.Trainer(step, schedule=c.schedule).fit(**search_data(), epochs=6, batch_size=c.batch_size)
+    assert min(history["val_loss"]) == ensembles.best_value
+    with pytest.raises(fs.HyperparameterError, match="different n_ensemble"):
+        small_search(n_ensemble=2, trials=3, storage=storage)
+    with pytest.raises(fs.HyperparameterError, match="n_ensemble"):
+        small_search(trials=3, storage=storage)
+
+
 def weighted_data():
     """The data with weights: whole numbers, some of them 0, for the rows of training, and others for those of validation."""
     data = search_data()

@@ -13,6 +13,7 @@ from sklearn.utils import validation
 
 import fusedstep as fs
 from fusedstep.errors import HyperparameterError, LabelError, SampleWeightError, ShapeError, StateError
+from fusedstep.framework.sources.feeds import ResidentFeed, StreamedFeed
 
 SMALL = {
     "preset": "scikit-learn", "hidden_layer_sizes": (16,), "max_iter": 40, "learning_rate_init": 1e-2, "random_state": 0
@@ -34,7 +35,7 @@ def test_settings_have_the_names_of_scikit_learn():
     assert len(both) >= 14
     own = {
         "preset", "optimizer", "dropout", "n_ensemble", "number_embedding", "label_smoothing", "schedule", "backend",
-        "precision", "class_weight", "callbacks", "encoder",
+        "precision", "class_weight", "callbacks", "encoder", "device_batches", "parallel",
     }  # fmt: skip
     assert set(ours) - both == own
     assert set(ours) - set(fs.MLPRegressor().get_params()) == {"class_weight", "label_smoothing"}
@@ -113,12 +114,51 @@ def test_ensembles_average_copy_and_go_on(data):
     np.testing.assert_allclose(fitted.predict_proba(x).sum(axis=1), 1.0)
     assert np.array_equal(fitted.predict(x), fitted.classes_[fitted.predict_proba(x).argmax(axis=1)])
     assert np.array_equal(pickle.loads(pickle.dumps(fitted)).predict_proba(x), fitted.predict_proba(x))
-    assert clone(fitted).get_params()["n_ensemble"] == 4
+    assert clone(fitted).get_params()["n_ensemble"] == fitted.settings_["n_ensemble"] == 4
     before = fitted.loss_curve_[-1]
     assert fitted.fit(x, y).loss_curve_[0] < 1.1 * before
     assert regressor(n_ensemble=3).fit(x, x[:, 0] - x[:, 1]).score(x, x[:, 0] - x[:, 1]) > 0.9
     with pytest.raises(HyperparameterError, match="n_ensemble"):
         classifier(n_ensemble=2.5).fit(x, y)
+
+
+@pytest.mark.parametrize("settings", [{"batch_size": 32}, {"batch_size": None}, {"batch_size": 32, "early_stopping": True}])
+def test_batches_of_the_device_and_of_the_host_are_the_same(data, settings, monkeypatch):
+    """And each comes from the feed that it names; with sample weights, in `fit` and in `partial_fit`."""
+    x, y = data
+    weights, feeds = np.linspace(0.5, 2.0, 240), []
+    for feed in (ResidentFeed, StreamedFeed):
+        monkeypatch.setattr(feed, "shuffle", noted(feed.shuffle, feeds))
+    found = {}
+    for setting in (None, True, False):
+        fitted = classifier(device_batches=setting, dropout=0.2, max_iter=4, **settings).fit(x, y, weights)
+        assert fitted.settings_["device_batches"] is setting
+        assert clone(fitted).get_params()["device_batches"] is setting
+        found[setting] = [fitted.predict_proba(x)]
+        if not settings.get("early_stopping"):
+            found[setting].append(fitted.set_params(warm_start=True).partial_fit(x, y, sample_weight=weights).predict_proba(x))
+        assert {feed.__name__ for feed in feeds} == {"StreamedFeed" if setting is False else "ResidentFeed"}
+        feeds.clear()
+    for setting in (True, False):
+        for one, other in zip(found[None], found[setting], strict=True):
+            assert np.array_equal(one, other)
+
+
+def noted(method, feeds):
+    """The method, which adds the class of its object to a list."""
+
+    def shuffle(self, *given):
+        feeds.append(type(self))
+        return method(self, *given)
+
+    return shuffle
+
+
+def test_numbers_from_the_device_and_from_the_host(data):
+    x, _ = data
+    found = [regressor(device_batches=given, max_iter=3).fit(x, x[:, :2]).predict(x) for given in (None, np.True_, np.False_)]
+    assert np.array_equal(found[0], found[1])
+    assert np.array_equal(found[0], found[2])
 
 
 def test_minibatches_train_in_float32_and_full_batches_in_float64(data):
@@ -235,6 +275,8 @@ def test_alpha_is_the_penalty_over_the_rows_of_a_minibatch(data):
         ({"encoder": fs.TableEncoder}, "write encoder=fs.TableEncoder"), ({"encoder": "table"}, '"auto", None'),
         ({"tol": -1.0}, "tol"), ({"alpha": -1.0}, "alpha"), ({"class_weight": 2.0}, "class_weight"),
         ({"early_stopping": True, "validation_fraction": 1.0}, "validation_fraction"), ({"warm_start": 2}, "True or False"),
+        ({"device_batches": "device"}, "device_batches to be True or False; got 'device'; .* None"),
+        ({"device_batches": 1}, "device_batches"), ({"n_ensemble": 0}, "n_ensemble"),
     ],
 )  # fmt: skip
 def test_settings_are_checked_by_fit(data, settings, message):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import dataclasses
 import inspect
 import pickle
 import re
@@ -16,6 +17,7 @@ import pytest
 
 import fusedstep as fs
 from fusedstep import synonyms
+from fusedstep.framework.cli.train_options import TrainOptions
 from fusedstep.framework.engine.step import StepSettings
 from fusedstep.synonyms import ATTRIBUTES, ELSEWHERE, NAMES, SAME
 
@@ -41,6 +43,7 @@ INSTANCES = {
     "history": "history loss val_loss best columns rows to_frame keys stopped_epoch last",
     "loss_value": "item backward detach numpy tolist",
     "optimizer": "step zero_grad param_groups learning_rate lr apply_gradients",
+    "clf": "evaluate model module_ coefs_ intercepts_ history loss_ save load decision_function transform",
 }  # fmt: skip
 CALLS: dict[str, tuple[Callable[..., Any], str]] = {
     "fit": (lambda **a: TRAINER.fit(X, Y, **{"epochs": 1, **a}),
@@ -67,6 +70,17 @@ CALLS: dict[str, tuple[Callable[..., Any], str]] = {
     "ReduceOnPlateau": (lambda **a: fs.ReduceOnPlateau(**a), "min_lr patience factor cooldown min_delta"),
     "OneCycle": (lambda **a: fs.OneCycle(**a), "max_lr total_steps pct_start div_factor"),
     "search": (lambda **a: fs.search(X, Y, (X, Y), **a), "n_trials param_distributions n_iter cv random_state"),
+    "MLPClassifier": (lambda **a: fs.MLPClassifier(**a),
+                      "solver learning_rate power_t momentum nesterovs_momentum beta_1 beta_2 epsilon max_fun epochs lr seed "
+                      "device n_estimators patience validation_split widths callbacks dropout weight_decay n_jobs"),
+    "MLPRegressor": (lambda **a: fs.MLPRegressor(**a), "solver layers"),
+    "MLPClassifier.fit": (lambda **a: CLF.fit(X, Y, **a), "epochs batch_size eval_set validation_data callbacks verbose "
+                                                          "class_weight sample_weights early_stopping_rounds"),
+    "Metric": (lambda **a: fs.Metric(len, **a), "needs_proba greater_is_better response_method sign"),
+    "minimize": (lambda **a: fs.minimize(STEP.model, LOSS, X, Y, fs.LBFGS(), **a), "max_iter tol"),
+    "export_onnx": (lambda **a: fs.export_onnx(STEP.model, "m.onnx", **a), "opset_version"),
+    "ParameterGroup": (lambda **a: fs.ParameterGroup("*", **a), "lr weight_decay"),
+    "TrainStep.evaluate": (lambda **a: STEP.evaluate(X, Y, **a), "batch_size sample_weight metrics"),
     "model.to": (lambda **a: fs.mlp([4, 2]).initialize().to("numpy", **a), "dtype device"),
 }  # fmt: skip
 UNKNOWN = {"metrics_", "inplace_", "centered_"}
@@ -74,6 +88,7 @@ UNKNOWN = {"metrics_", "inplace_", "centered_"}
 
 X, Y = np.random.default_rng(0).standard_normal((100, 20)), np.arange(100) % 2
 LOSS, OPTIMIZER = fs.SoftmaxCrossEntropy(), fs.Adam(1e-3)
+CLF = fs.MLPClassifier(max_iter=1, backend="numpy")
 STEP = fs.TrainStep(fs.mlp([20, 8, 2]), LOSS, OPTIMIZER, seed=0, backend="numpy")
 TRAINER = fs.Trainer(STEP)
 
@@ -86,11 +101,14 @@ def objects() -> dict[str, Any]:
     history = trainer.fit(X, Y, validation=(X, Y), epochs=1)
     return {
         "fs": fs, "x": X, "y": Y, "model": model, "step": step, "trainer": trainer, "history": history, "loss": LOSS,
-        "optimizer": OPTIMIZER,
+        "optimizer": OPTIMIZER, "clf": CLF.fit(X, Y),
     }  # fmt: skip
 
 
-ROWS = sorted({*NAMES.values(), *ELSEWHERE.values(), *(row for kind in ATTRIBUTES.values() for row in kind.values())})
+ROWS = sorted({
+    *NAMES.values(), *(row for rows in ELSEWHERE.values() for row in rows.values()),
+    *(row for kind in ATTRIBUTES.values() for row in kind.values()),
+})  # fmt: skip
 
 
 @pytest.mark.parametrize("row", ROWS)
@@ -119,7 +137,8 @@ def test_no_name_stands_in_two_rows_of_a_part() -> None:
 
 def test_the_table_names_nothing_that_exists() -> None:
     assert not NAMES.keys() & set(fs.__all__)
-    given = {type(thing).__name__: thing for thing in (*objects().values(), STEP(X, Y))} | {"Optimizer": OPTIMIZER}
+    given = {type(thing).__name__: thing for thing in (*objects().values(), STEP(X, Y))}
+    given |= {"Optimizer": OPTIMIZER, "MLPEstimator": CLF.fit(X, Y)}
     assert ATTRIBUTES.keys() <= given.keys()
     assert [(kind, name) for kind, rows in ATTRIBUTES.items() for name in rows if hasattr(given[kind], name)] == []
 
@@ -129,7 +148,7 @@ def test_the_arguments_that_the_table_names_exist() -> None:
     for thing in (*map(vars(fs).get, fs.__all__), *(getattr(fs, name) for name in fs.__all__), fs.Trainer.fit, STEP.evaluate):
         if callable(thing) and not (isinstance(thing, type) and issubclass(thing, BaseException)):
             known |= set(inspect.signature(thing).parameters)
-    known |= set(inspect.signature(fs.Optimizer).parameters)
+    known |= set(inspect.signature(fs.Optimizer).parameters) | {option.name for option in dataclasses.fields(TrainOptions)}
     assert {name for row in SAME for name in row.split(" and ")} - known == set()
 
 
@@ -180,6 +199,27 @@ def test_arguments(call: str, name: str, tmp_path: Path, monkeypatch: pytest.Mon
         require_advice(refused, re.search(r"arguments? (.+); got", str(refused))[1].split(", "))
 
 
+NOT_FOR_USERS = {"Augmentation", "Callback", "Schedule", "RateSchedule", "LineSearch", "Initializer", "RowSource", "Backend"}
+"""Base classes of classes that users write."""
+RESULTS = {"GradientReport", "History", "LossSurface", "Minimization", "RateSearch", "SearchResult", "SearchTrial", "StepLoss",
+           "UnitReport"}  # fmt: skip
+"""What functions return; nobody makes one."""
+OF_BACKENDS = {"asarray", "backend", "backends", "blas_choices", "num_threads", "set_blas_choices", "set_num_threads",
+               "use_backend"}  # fmt: skip
+"""Functions below the framework, which do not have the table."""
+
+
+@pytest.mark.parametrize("name", sorted(set(fs.__all__) - NOT_FOR_USERS - RESULTS - OF_BACKENDS))
+def test_every_function_and_class_names_its_arguments(name: str) -> None:
+    thing = getattr(fs, name)
+    if not callable(thing) or (isinstance(thing, type) and issubclass(thing, BaseException)):
+        return
+    if isinstance(thing, type) and not inspect.signature(thing).parameters:
+        return  # Python says that it takes no arguments
+    with pytest.raises(fs.UnknownArgument, match=rf"^{name}: expected (one of the arguments .*|no arguments); got never=; "):
+        thing(never=1)
+
+
 def test_the_guesses_are_many() -> None:
     calls = [name for _, names in CALLS.values() for name in names.split()]
     assert len(PACKAGE.split()) > 100
@@ -194,6 +234,19 @@ def test_the_guesses_are_many() -> None:
     (lambda: fs.Flatten(image=(2, 2)), "^Flatten: expected no arguments; got image=; leave it out$"),
     (lambda: TRAINER.fit(X, Y, validation_split=0.2), r"^Trainer\.fit: .*use trainer\.fit\(.*\) \(rows that you keep apart\)$"),
     (lambda: fs.Trainer(model=STEP.model, loss=LOSS), "^Trainer: .*got model=; write step=$"),
+    (lambda: fs.MLPClassifier(solver="adam"), "^MLPClassifier: .*got solver=; write optimizer=$"),
+    (lambda: fs.MLPRegressor(widths=(3,)), "^MLPRegressor: .*got widths=; write hidden_layer_sizes=$"),
+    (lambda: CLF.fit(X, Y, epochs=3), r"^MLPClassifier\.fit: .*got epochs=; use fs\.MLPClassifier\(max_iter=100\)$"),
+    (lambda: STEP.model.predict(X, batch_size=3), r"^Sequential\.predict: .*got batch_size=; leave it out$"),
+    (lambda: TRAINER.fit(X, Y, metrics=["roc_auc"]), r"use fs\.Trainer\(step, metrics=\[\"roc_auc\"\]\)$"),
+    (lambda: fs.EarlyStopping("val_loss", patience=3),
+     "^EarlyStopping: expected patience once; got 'val_loss' in its place and patience=3; .*: patience=, monitor=, "),
+    (lambda: fs.Adam(1e-3, lr=0.1), "^Adam: expected lr once; got 0.001 in its place and lr=0.1; "),
+    (lambda: fs.Dropout(0.5, True), "^Dropout: expected at most 1 argument without a name; got one more, True; .*: p=$"),
+    (lambda: TRAINER.predict(X, 3), r"^Trainer\.predict: expected at most 1 argument without a name; got one more, 3; .*: x=$"),
+    (lambda: fs.export_onnx(STEP.model, "m.onnx", X),
+     r"^export_onnx: expected at most 2 arguments without a name; got one more, array\(.{0,80}; .*: model=, path=, opset=$"),
+    (lambda: fs.MLPClassifier((8,), "relu", "adam"), "^MLPClassifier: expected at most 2 arguments without a name; .*'adam'; "),
 ])
 def test_messages_of_arguments(make: Callable[[], object], expected: str) -> None:
     with pytest.raises(fs.UnknownArgument, match=expected) as caught:
@@ -212,6 +265,17 @@ def test_a_search_without_validation_says_how() -> None:
         fs.search(X, Y)
 
 
+@pytest.mark.parametrize(("thing", "advice"), [
+    (STEP, "pass step.model"), (TRAINER, "pass trainer.step.model"), (STEP.backend, "<fusedstep backend numpy>"),
+])
+def test_what_holds_a_model_is_no_model(thing: Any, advice: str, tmp_path: Path) -> None:
+    for ask in (lambda: fs.save(thing, tmp_path / "m.safetensors"), lambda: fs.load_state_dict(thing, {})):
+        with pytest.raises(fs.HyperparameterError, match=f"expected a model; got .*{advice}"):
+            ask()
+    with pytest.raises(fs.HyperparameterError, match=r"pass estimator\.model_$"):
+        fs.load_state_dict(CLF.fit(X, Y), {})  # type: ignore[arg-type]
+
+
 def test_other_errors_of_types_are_left_alone() -> None:
     class Own(fs.MSE):
         def __init__(self, **others: Any) -> None:
@@ -221,6 +285,12 @@ def test_other_errors_of_types_are_left_alone() -> None:
 
     with pytest.raises(TypeError, match=r"^of its own$"):
         Own(own=1)
+    class Twice(fs.Callback):
+        def on_fit_begin(self, trainer: Any) -> None:
+            dict([(1, 2)], [(3, 4)])  # type: ignore[call-overload]
+
+    with pytest.raises(TypeError, match=r"^dict expected at most 1 argument, got 2$"):
+        fs.Trainer(STEP, [Twice()]).fit(X, Y, epochs=1)
     with pytest.raises(TypeError, match=r"missing 1 required positional argument: 'patience'$"):
         fs.EarlyStopping()  # type: ignore[call-arg]
 

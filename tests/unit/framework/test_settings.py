@@ -20,6 +20,7 @@ from fusedstep.framework.settings import (
     not_negative,
     positive,
     real,
+    shown,
     whole,
 )
 from fusedstep.kernels.formula import REGISTRY, Each, formula, make_formula
@@ -37,8 +38,15 @@ def test_what_is_no_finite_number_is_refused(check, value):
         check(value, "gamma")
     message = str(caught.value)
     assert message.startswith("expected gamma ")
-    assert f"; got {value!r}; " in message
+    assert f"; got {shown(value)}; " in message
+    assert len(message) < 300
     assert len(message.rpartition("; ")[2]) > 10, "it has to say what to do"
+
+
+def test_a_long_value_is_not_printed_in_full():
+    with pytest.raises(fs.HyperparameterError, match=r"got array\(\[1\., 1\., [^;]{,70}…; pass an int") as caught:
+        whole(np.ones(1000), "batch_rows")
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("kind", [int, np.int8, np.int64, np.uint8, np.uint64])

@@ -143,6 +143,22 @@ def test_p4_the_best_epoch_has_the_largest_auc_and_the_smallest_error(tmp_path):
         assert trainer.directions == {"quality_loss": True, "cost": False, "gain": True}
 
 
+@pytest.mark.parametrize(
+    ("column", "advice"),
+    [("auc", "did you mean 'val_auc'"), ("val_aux", "did you mean 'val_auc'"), ("val_los", "did you mean 'val_loss'")],
+)
+def test_p4_a_column_that_is_not_there_gets_the_nearest(column, advice):
+    step, targets = step_for("two classes")
+    trainer = fs.Trainer(step, metrics={"auc": "roc_auc"})
+    history = trainer.fit(X, targets, validation=(X, targets), epochs=1)
+    for ask in (lambda: history.best(column), lambda: history[column]):
+        with pytest.raises(fs.UnknownColumn, match=advice):
+            ask()
+    trainer.callbacks = [fs.EarlyStopping(3, monitor=column)]
+    with pytest.raises(fs.HyperparameterError, match=advice):
+        trainer.fit(X, targets, validation=(X, targets), epochs=1)
+
+
 def test_p4_a_function_without_direction_is_asked_for_it_before_training():
     def gain(targets, answers):
         return 1.0
@@ -179,6 +195,8 @@ def test_g4_scorers_and_functions_of_scikit_learn():
         ("three classes", ["f1"], "f1_macro"), ("number", ["roc_auc"], "predicts a number"),
         ("two classes", ["r2"], "expected a model that predicts numbers"), ("signs", ["neg_log_loss"], "probabilities"),
         ("two classes", ["auc"], "did you mean 'roc_auc'"), ("two classes", ["roc_auk"], "did you mean 'roc_auc'"),
+        ("two classes", ["f1_score"], "did you mean 'f1'"), ("two classes", ["roc_auc_score"], "did you mean 'roc_auc'"),
+        ("two classes", ["acc"], "did you mean 'accuracy'"), ("number", ["mean_squared_error"], "'neg_mean_squared_error'"),
         ("number", ["mae"], "'neg_mean_absolute_error'"), ("number", ["qwertz"], "pass a function"),
         ("two classes", [lambda t, y: 1.0], "give it one"), ("two classes", {"val_auc": "roc_auc"}, "do not begin with val_"),
         ("two classes", ["roc_auc", "roc_auc"], "different names"), ("two classes", {"loss": "roc_auc"}, "other than"),

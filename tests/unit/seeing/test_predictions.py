@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -22,6 +24,9 @@ def test_g4_a_confusion_matrix_with_its_numbers(tmp_path):
     np.testing.assert_allclose(axes.images[0].get_array(), [[0.75, 0.25], [0.0, 1.0]])
     assert axes.get_title(loc="left") == "Confusion matrix, validation part (77.8 % right)"
     assert (tmp_path / "confusion.png").stat().st_size > 1000
+    assert axes.get_xlabel() == "predicted class"
+    weighted = plot_confusion(matrix, ["a", "b"], unit="weight of rows")
+    assert weighted.axes[0].get_xlabel() == "predicted class (numbers: weight of rows)"
 
 
 def test_g4_many_classes_have_no_names():
@@ -49,3 +54,14 @@ def test_g4_predicted_numbers_are_thinned_out(tmp_path):
     np.testing.assert_allclose(diagonal.get_xdata(), diagonal.get_ydata())
     assert figure.axes[0].get_title(loc="left") == "Predictions, test part (R² 0.900)"
     assert "R²" not in plot_predicted(true, true, "price", r2=float("nan")).axes[0].get_title(loc="left")
+
+
+def test_numbers_at_the_axes_do_not_overlap():
+    figure = plot_predicted(np.linspace(150_000, 330_000, 50), np.linspace(150_000, 330_000, 50), "price")
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    low, high = axes.get_xlim()
+    labels = [label for label in axes.get_xticklabels() if low <= label.get_position()[0] <= high]
+    boxes = sorted((box.x0, box.x1) for box in (label.get_window_extent() for label in labels))
+    assert len(boxes) >= 3
+    assert all(left[1] < right[0] for left, right in itertools.pairwise(boxes))

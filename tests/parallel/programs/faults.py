@@ -1,0 +1,118 @@
+"""Trains in several processes, of which one behaves otherwise. Arguments: what it does, its rank."""
+
+import os
+import signal
+import sys
+import time
+
+import numpy as np
+
+import fusedstep as fs
+from fusedstep.backends.communicators import communicator
+
+FAULT, RANK = sys.argv[1], int(sys.argv[2])
+together = communicator("mpi")
+other = together.rank == RANK
+
+rng = np.random.default_rng(0)
+x = rng.standard_normal((400, 6))
+y = (x @ rng.standard_normal((6, 3))).argmax(1)
+
+
+class Behaviour(fs.Callback):
+    """What the process does in step 12."""
+
+    def on_step_end(self, trainer, done, total):
+        if trainer.steps_done != 12 or not other:
+            return
+        if FAULT == "dies":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if FAULT == "freezes":
+            os.kill(os.getpid(), signal.SIGSTOP)
+        if FAULT == "sleeps":
+            time.sleep(1000.0)
+        if FAULT == "raises":
+            raise RuntimeError("the disk of this host is on fire")
+        if FAULT == "leaves":
+            sys.exit(0)
+        if FAULT == "wanders":
+            together.barrier()
+        if FAULT == "stops":
+            trainer.stop("one process wants to end", at_once=True)
+        if FAULT == "terminated":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def step(lr=1e-2, width=8, **settings):
+    return fs.TrainStep(
+        fs.mlp([6, width, 3]), fs.SoftmaxCrossEntropy(), fs.Adam(lr), parallel="mpi", **{"backend": "numba", **settings}
+    )
+
+
+def fit(x=x, y=y, batch_size=40, epochs=2, **settings):
+    fs.Trainer(step(), **settings).fit(x, y, batch_size=batch_size, epochs=epochs)
+
+
+def with_version(version):
+    before, fs.__version__ = fs.__version__, version
+    try:
+        step()
+    finally:
+        fs.__version__ = before
+
+
+def differences():
+    """One setting after the other that one process has otherwise; what rank 0 gets as error, and whether all get the same."""
+    moved, relabelled = x.copy(), y.copy()
+    moved[17, 3] += 1e-3
+    relabelled[17] = (y[17] + 1) % 3
+    ways = {
+        "version": lambda: with_version("0.0.1" if other else fs.__version__),
+        "backend": lambda: step(backend="numpy" if other else "numba"),
+        "model": lambda: step(width=9 if other else 8),
+        "optimizer": lambda: step(lr=2e-2 if other else 1e-2),
+        "seed": lambda: step(seed=int(other)),
+        "data": lambda: fit(x=moved if other else x),
+        "labels": lambda: fit(y=relabelled if other else y),
+        "rows": lambda: fit(x[: 399 if other else 400], y[: 399 if other else 400]),
+        "batch size": lambda: fit(batch_size=20 if other else 40),
+        "epochs": lambda: fit(epochs=3 if other else 2),
+        "schedule": lambda: fit(schedule="step" if other else None),
+        "small minibatches": lambda: fit(batch_size=together.size - 1),
+        "mixup": lambda: fit(augment=[fs.Mixup(0.2)]),
+        "nothing": lambda: fit(epochs=1),
+    }
+    for name, run in ways.items():
+        try:
+            run()
+            text = ""
+        except fs.FusedstepError as error:
+            text = f"{type(error).__name__}: {error}"
+        same = len(set(together.gather(text))) == 1
+        if together.first:
+            print(f"{name}|{same}|{text}", flush=True)
+
+
+def main():
+    if FAULT == "differences":
+        differences()
+        return
+    made = step(on_nonfinite="skip" if FAULT == "skips" else "raise")
+    if FAULT in ("not finite", "skips"):
+        x[399 if RANK else 0, 4] = np.nan
+        for _ in range(2):
+            try:
+                loss = float(made(x, y))
+            except fs.NonFiniteLossError as error:
+                print(f"rank {together.rank}: {error}", flush=True)
+            else:
+                print(f"rank {together.rank}: loss {loss}, {made.steps} steps, {made.skipped} skipped", flush=True)
+        return
+    epochs = 3 if FAULT == "epochs" and other else 2
+    checkpoint = fs.Checkpoint(sys.argv[3], every_steps=5) if len(sys.argv) > 3 else None
+    trainer = fs.Trainer(made, callbacks=[Behaviour()])
+    history = trainer.fit(x, y, epochs=epochs, batch_size=40, checkpoint=checkpoint)
+    print(f"rank {together.rank}: {trainer.steps_done} steps, {history.stopped_because}", flush=True)
+
+
+main()

@@ -1,0 +1,64 @@
+"""Any number of processes trains as one does: within the tolerances, and with the same bits where a step is deterministic."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from launching import PROGRAMS, environment, launch
+
+from fusedstep.backends.conformance.tolerances import TOLERANCES
+
+COUNTS = 1, 2, 3, 4
+
+
+@pytest.fixture(scope="module")
+def courses(tmp_path_factory):
+    """Number of processes, 0 for one without MPI -> what it wrote."""
+    folder = tmp_path_factory.mktemp("courses")
+    found = {}
+    for count in (0, *COUNTS):
+        path = folder / f"{count}.npz"
+        if count:
+            ended = launch(count, PROGRAMS / "courses.py", path, "mpi")
+            assert ended.status == 0, ended.error
+        else:
+            subprocess.run([sys.executable, "-P", PROGRAMS / "courses.py", path, "alone"], env=environment(), check=True)
+        found[count] = dict(np.load(path))
+    return found
+
+
+@pytest.mark.parametrize("count", COUNTS)
+def test_same_course_as_alone(courses, count):
+    alone, together = courses[0], courses[count]
+    assert alone.keys() == together.keys()
+    assert len(alone) == 24 * 2
+    for name, expected in alone.items():
+        dtype, what = name.split("-")[2], name.rpartition("/")[2]
+        tolerance = TOLERANCES[dtype, "loss" if what == "losses" else "parameter"]
+        assert tolerance.allows(together[name], expected).all(), name
+
+
+@pytest.mark.parametrize("count", COUNTS[1:])
+def test_deterministic_steps_have_the_same_bits_for_any_number(courses, count):
+    names = [name for name in courses[1] if "-fixed" in name]
+    assert len(names) == 12 * 2
+    for name in names:
+        assert courses[count][name].tobytes() == courses[1][name].tobytes(), name
+
+
+def test_other_steps_are_not_the_same_to_the_bit_by_chance(courses):
+    """Else the test above would say nothing."""
+    names = [name for name in courses[1] if "-free" in name and name.endswith("parameters")]
+    assert any(courses[3][name].tobytes() != courses[1][name].tobytes() for name in names)
+
+
+def test_estimators_fit_together(tmp_path):
+    ended = launch(3, PROGRAMS / "estimators.py", tmp_path / "together.npz", "mpi")
+    assert ended.status == 0, ended.error
+    subprocess.run(
+        [sys.executable, "-P", PROGRAMS / "estimators.py", tmp_path / "alone.npz", "alone"], env=environment(), check=True
+    )
+    alone, together = (dict(np.load(tmp_path / f"{name}.npz")) for name in ("alone", "together"))
+    for name, expected in alone.items():
+        assert TOLERANCES["float64", "parameter"].allows(together[name], expected).all(), name
