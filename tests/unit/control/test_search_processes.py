@@ -135,6 +135,7 @@ class Local(fs.SoftmaxCrossEntropy):
     [
         ({"workers": 0}, "expected workers to be a whole number >= 1; got 0"),
         ({"workers": 1.5}, "whole number"),
+        ({"parallel": "mpi"}, "expected parallel=None in a search"),
         ({"workers": 2, "storage": None}, 'got None, which is in the memory of one process; pass storage="search.db"'),
         ({"workers": 2, "storage": "sqlite://"}, "got 'sqlite://', which is in the memory"),
         ({"workers": 2, "storage": "sqlite:///:memory:"}, "which is in the memory"),
