@@ -17,7 +17,7 @@ import threading
 import time
 from base64 import b64decode
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -55,45 +55,31 @@ class WorkerProcesses:
         self._reports: queue.Queue[tuple[subprocess.Popen[str], dict[str, Any] | None]] = queue.Queue()
         self._running: dict[subprocess.Popen[str], threading.Thread] = {}
         self._logged: set[tuple[str, ...]] = set()
+        self._done: set[subprocess.Popen[str]] = set()
         self._attempts = self._in_vain = 0
 
     def __enter__(self) -> WorkerProcesses:
-        try:
-            self._folder = tempfile.TemporaryDirectory(prefix="fusedstep-search-", ignore_cleanup_errors=True)
-            folder = Path(self._folder.name)
-            (folder / ARGUMENTS).write_bytes(self._sent)
-            for name, values in self._arrays.items():
-                if values is not None:
-                    np.save(folder / f"{name}.npy", on_host(values), allow_pickle=False)
-        except OSError as error:
-            raise OutputPathError(
-                f"expected room for a copy of the data in {tempfile.gettempdir()!r}, which all workers read; it cannot be "
-                f"written ({error.strerror or error}); set TMPDIR to another folder"
-            ) from error
-        try:
+        with ExitStack() as undone:
+            try:
+                temporary = tempfile.TemporaryDirectory(prefix="fusedstep-search-", ignore_cleanup_errors=True)
+                self._folder = Path(undone.enter_context(temporary))
+                (self._folder / ARGUMENTS).write_bytes(self._sent)
+                for name, values in self._arrays.items():
+                    if values is not None:
+                        np.save(self._folder / f"{name}.npy", on_host(values), allow_pickle=False)
+            except OSError as error:
+                raise OutputPathError(
+                    f"expected room for a copy of the data in {tempfile.gettempdir()!r}, which all workers read; it cannot be "
+                    f"written ({error.strerror or error}); set TMPDIR to another folder"
+                ) from error
+            undone.callback(self._end)
             for _ in range(self._count):
                 self._start()
-        except BaseException:
-            self.__exit__()
-            raise
+            self._undo = undone.pop_all()
         return self
 
     def __exit__(self, *raised: object) -> None:
-        """Ends the workers that still run: they give their trials back, or save them where there are checkpoints."""
-        try:
-            for process in self._running:
-                _close(process)
-            deadline = time.monotonic() + GRACE
-            for process in self._running:
-                with suppress(subprocess.TimeoutExpired):
-                    process.wait(max(0.1, deadline - time.monotonic()))
-        finally:
-            for process, reader in self._running.items():
-                process.kill()
-                process.wait()
-                reader.join(1.0)
-            self._running.clear()
-            self._folder.cleanup()
+        self._undo.close()
 
     def finished(self, attempts: Callable[[], int], seconds: float = POLL) -> list[int]:
         """The numbers of trials that workers have finished since, from 1; waits for a report, but not longer than that.
@@ -109,6 +95,8 @@ class WorkerProcesses:
                     self._replace(process, attempts)
                 elif "finished" in report:
                     numbers.append(report["finished"])
+                elif "done" in report:
+                    self._done.add(process)
                 elif "log" in report:
                     self._log(*report["log"])
                 else:
@@ -124,7 +112,7 @@ class WorkerProcesses:
     def _start(self) -> None:
         start = (
             "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); "  # Ctrl-C comes to all; this process ends them
-            f"sys.path[:] = {sys.path!r}; from {__package__}.worker_process import main; main({self._folder.name!r})"
+            f"sys.path[:] = {sys.path!r}; from {__package__}.worker_process import main; main({str(self._folder)!r})"
         )
         limits = dict.fromkeys((VARIABLE, OPENMP, "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(self._threads))
         process = subprocess.Popen(
@@ -134,6 +122,22 @@ class WorkerProcesses:
         reader = threading.Thread(target=self._read, args=(process,), name="fusedstep search worker", daemon=True)
         self._running[process] = reader
         reader.start()
+
+    def _end(self) -> None:
+        """Ends the workers that still run: they give their trials back, or save them where there are checkpoints."""
+        try:
+            for process in self._running:
+                _close(process)
+            deadline = time.monotonic() + GRACE
+            for process in self._running:
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(max(0.1, deadline - time.monotonic()))
+        finally:
+            for process, reader in self._running.items():
+                process.kill()
+                process.wait()
+                reader.join(1.0)
+            self._running.clear()
 
     def _read(self, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None
@@ -148,7 +152,7 @@ class WorkerProcesses:
         status = process.wait()
         self._running.pop(process).join()
         _close(process)
-        if status == 0:
+        if process in self._done:
             return
         begun = attempts()
         self._in_vain = 0 if begun > self._attempts else self._in_vain + 1

@@ -99,6 +99,11 @@ def search(
     """
     trials, epochs, workers = whole(trials, "trials"), whole(epochs, "epochs"), whole(workers, "workers")
     require_seed(seed)
+    if options.get("parallel") is not None:
+        raise HyperparameterError(
+            f"expected parallel=None in a search, whose trials run side by side; got {options['parallel']!r}; pass workers=2, "
+            "or start the same search in each process, with one storage"
+        )
     if workers > 1 and checkpoint is None:
         require_shareable(storage, workers)
     space = SearchSpace() if space is None else space
@@ -185,8 +190,8 @@ def _by_workers(
 ) -> tuple[SearchTrial, ...]:  # fmt: skip
     """The trials, run by processes that are started here."""
     finished = saved.between(shared.finished(trials))
-    shared.log_resumed(len(finished))
     if len(finished) < trials:
+        shared.log_resumed(len(finished))
         with started:
             while len(finished) < trials or started.running:
                 numbers = started.finished(shared.attempts)

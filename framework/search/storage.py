@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,29 +44,58 @@ def storage_errors(storage: str | Path | None) -> Iterator[None]:
 
     Raises: OutputPathError; MissingDependency if the driver of a database is missing.
     """
+    with undisturbed():
+        try:
+            yield
+        except FusedstepError:
+            raise
+        except ImportError as error:
+            missing = getattr(error.__cause__, "name", None) or getattr(error, "name", None) or "its driver"
+            raise MissingDependency(
+                f"the storage {shown(storage)} needs {missing}, which cannot be imported;  pip install {missing}"
+            ) from error
+        except Exception as error:  # Optuna and its drivers raise errors of every kind for damaged content.
+            cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
+            reason = f"{type(cause).__name__}: {str(cause).partition(chr(10))[0]}".replace(str(storage), shown(storage))
+            raise OutputPathError(
+                "expected the storage of a search, which can be read and written: an SQLite file or a journal, in a folder "
+                f"that exists, or the URL of a database; {shown(storage)!r} cannot be used ({reason:.300}); restore it if it "
+                "is damaged, or give another one, such as search.db"
+            ) from error
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Delays Ctrl-C and handlers of SIGTERM to the end of what is done with a storage; a second Ctrl-C acts at once.
+
+    An exception in the middle of a transaction would leave it open, so that the next one of this process waits for it.
+    """
+    came: list[int] = []
+
+    def note(number: int, frame: Any) -> None:
+        if number == signal.SIGINT and number in came:
+            before[number](number, frame)
+        came.append(number)
+
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: handler for number, handler in before.items() if callable(handler)}
     try:
+        for number in before:
+            signal.signal(number, note)
         yield
-    except FusedstepError:
-        raise
-    except ImportError as error:
-        missing = getattr(error.__cause__, "name", None) or getattr(error, "name", None) or "its driver"
-        raise MissingDependency(
-            f"the storage {shown(storage)} needs {missing}, which cannot be imported;  pip install {missing}"
-        ) from error
-    except Exception as error:  # Optuna and its drivers raise errors of every kind for damaged content.
-        cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
-        reason = f"{type(cause).__name__}: {str(cause).partition(chr(10))[0]}".replace(str(storage), shown(storage))
-        raise OutputPathError(
-            "expected the storage of a search, which can be read and written: an SQLite file or a journal, in a folder that "
-            f"exists, or the URL of a database; {shown(storage)!r} cannot be used ({reason:.300}); restore it if it is "
-            "damaged, or give another one, such as search.db"
-        ) from error
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in dict.fromkeys(came):
+            before[number](number, None)
 
 
 def require_shareable(storage: str | Path | None, workers: int) -> None:
     """Raises HyperparameterError for a storage in the memory of one process, which others cannot share."""
     text = str(storage)
-    in_memory = text.startswith("sqlite") and "://" in text and (text.endswith("://") or "memory" in text.partition("://")[2])
+    in_memory = text.startswith("sqlite") and (text.endswith("://") or ":memory:" in text or "mode=memory" in text)
     if storage is None or in_memory:
         raise HyperparameterError(
             f"expected a storage that {workers} workers can share; got {storage!r}, which is in the memory of one process; "

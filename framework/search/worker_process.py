@@ -1,7 +1,8 @@
 """The program of one worker process of a search. processes.py starts it, and reads what it reports.
 
-Each line on stdout is a report in JSON: a trial that has finished, a message, or the error that ended the worker. What trials
-print themselves goes to stderr. The worker ends with its input, which is that of the process that started it.
+Each line on stdout is a report in JSON: a trial that has finished, a message, the error that ended the worker, or that the
+search is done. What trials print themselves goes to stderr. The worker ends with its input, which comes from the process that
+started it.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from ..training.checkpoint_run import EXIT_STATUS
 from .processes import ARGUMENTS
 from .running import search
 
-AGAIN = 1.0
-"""Seconds after which the signal is repeated, which comes to nothing where a search has not begun."""
+AGAIN = 5.0
+"""Seconds after which the signal is repeated: one that comes while a search with checkpoints begins has no effect."""
 
 
 def main(folder: str) -> None:
@@ -50,13 +51,16 @@ def main(folder: str) -> None:
             **arrays, validation=held_out, **arguments.pop("options"), **arguments,
             report=lambda number, _: _report(reports, finished=number),
         )  # fmt: skip
-    except Exception as error:
+        _report(reports, done=True)
+    except (Exception, SystemExit) as error:
+        if isinstance(error, SystemExit) and error.code == EXIT_STATUS:
+            raise
         _report(reports, error=_pickled(error), text="" if isinstance(error, FusedstepError) else traceback.format_exc())
         sys.exit(1)
 
 
 class _Ending:
-    """The handler of SIGTERM: ends the process, once.
+    """The handler of SIGTERM: ends the process.
 
     Attributes: waits – that is left to a search with checkpoints, which notes the signal and saves the trial at hand.
     """
@@ -66,7 +70,6 @@ class _Ending:
 
     def __call__(self, *_: object) -> None:
         if not self.waits:
-            self.waits = True
             raise SystemExit(EXIT_STATUS)
 
 
@@ -97,7 +100,7 @@ def _report(reports: TextIO, **report: Any) -> None:
     reports.flush()
 
 
-def _pickled(error: Exception) -> str:
+def _pickled(error: BaseException) -> str:
     """For the other process; empty if the error cannot be read back."""
     try:
         found = pickle.dumps(error)

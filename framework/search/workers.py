@@ -23,7 +23,7 @@ from ...errors import FusedstepError, HyperparameterError
 from . import liveness
 from .candidate import Candidate, SearchSpace
 from .result import SearchTrial
-from .storage import open_storage, shown, storage_errors
+from .storage import open_storage, shown, storage_errors, undisturbed
 
 STUDY = "fusedstep"
 POLL = 0.5
@@ -87,29 +87,40 @@ class SharedTrials:
     def claim(self, total: int) -> Claim | None:
         """The free trial with the smallest number below `total`; None while other workers run all that are left."""
         self._check_settings()
-        with storage_errors(self.where):
-            trials = self._trials()
-            counted = {slot: trial for slot, trial in self._counted(trials).items() if slot < total}
-            done = self._done(counted)
-            if not self._claimed:
-                self.log_resumed(len(done))
-            self._claimed = True
-            held = {slot: trial for slot, trial in counted.items() if slot not in done}
-            dead = self._dead(held)
-            if dead is None:
-                names = ", ".join(str(slot + 1) for slot in sorted(held))
-                self._log_once(
-                    f"Waiting up to {liveness.GRACE:.0f} seconds to see whether workers still run the trials {names}."
-                )
-                return None
-            for slot in dead:
-                if not self._leave(slot, held.pop(slot), trials):
-                    del counted[slot]
-            for slot in range(total):
-                if slot not in counted and (claim := self._take(slot, trials)):
-                    return claim
-            if held:
-                self._log_once(f"Waiting for the {len(held)} trials that other workers run.")
+        found = None
+        try:
+            with storage_errors(self.where):
+                found = self._free(total)
+        except BaseException:
+            if found is not None:  # Ctrl-C has come
+                found.drop()
+            raise
+        return found
+
+    def _free(self, total: int) -> Claim | None:
+        """See `claim`."""
+        trials = self._trials()
+        counted = {slot: trial for slot, trial in self._counted(trials).items() if slot < total}
+        done = self._done(counted)
+        if not self._claimed:
+            self.log_resumed(len(done))
+        self._claimed = True
+        held = {slot: trial for slot, trial in counted.items() if slot not in done}
+        dead = self._dead(held)
+        if dead is None:
+            names = ", ".join(str(slot + 1) for slot in sorted(held))
+            self._log_once(
+                f"Waiting up to {liveness.GRACE:.0f} seconds to see whether workers still run the trials {names}."
+            )
+            return None
+        for slot in dead:
+            if not self._leave(slot, held.pop(slot), trials):
+                del counted[slot]
+        for slot in range(total):
+            if slot not in counted and (claim := self._take(slot, trials)):
+                return claim
+        if held:
+            self._log_once(f"Waiting for the {len(held)} trials that other workers run.")
         return None
 
     def attempts(self) -> int:
@@ -254,11 +265,16 @@ class Claim:
             self._beating.join()
         if not self.finished:
             with suppress(Exception):  # the error at hand matters more
-                self._shared.give_up(self._trial_id)
+                self.drop()
         if isinstance(error, TakenUp):
             _logger.info("Trial %d was taken up by another worker; it is not continued here.", self.slot + 1)
             return True
         return False
+
+    def drop(self) -> None:
+        """Gives the trial back."""
+        with undisturbed():
+            self._shared.give_up(self._trial_id)
 
     def draw(self, space: SearchSpace, sampler: Any, pruner: Any) -> Candidate:
         """The candidate, which is drawn unless an earlier trial of this slot has drawn it."""

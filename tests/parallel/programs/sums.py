@@ -1,4 +1,4 @@
-"""Sums in the background have the same bits everywhere; prints the number of processes, and the algorithm of Open MPI."""
+"""Sums in the background have the same bits everywhere; prints the number of processes, and Open MPI's algorithm."""
 
 import hashlib
 import os
@@ -16,4 +16,4 @@ for size in (1, 3, 1000, 100003):
     np.testing.assert_allclose(own, sum(everywhere), rtol=0.0, atol=1e-12)
     assert len(set(together.gather(hashlib.sha256(own.tobytes()).hexdigest()))) == 1
 if together.first:
-    print(together.size, *(os.environ[name] for name in OPEN_MPI if "iallreduce" in name))
+    print(together.size, os.environ[next(iter(OPEN_MPI))])

@@ -476,3 +476,38 @@ def test_c12_a_watch_waits_for_those_that_were_there_first(monkeypatch):
     now[0] = liveness.GRACE + 1.0
     watch.look({"first": (away, 2), "second": (away, 1), "new": (away, 0)})
     assert [watch.is_dead(name, away) for name in ("first", "second", "new")] == [False, True, False]
+
+
+def test_c12_ctrl_c_waits_until_a_storage_is_left(tmp_path):
+    """An exception in the middle of a transaction would leave it open, and the next one would wait for it."""
+    done = []
+
+    def interrupted(times):
+        with storage.undisturbed():
+            with storage.storage_errors("search.db"):
+                for _ in range(times):
+                    signal.raise_signal(signal.SIGINT)
+                done.append("inner")
+            done.append("outer")
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(1)
+    assert done == ["inner", "outer"]
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(3)  # each of the two contexts notes one
+    assert done == ["inner", "outer"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_c12_a_trial_that_ctrl_c_found_in_the_storage_is_given_back(tmp_path, monkeypatch):
+    take = workers.SharedTrials._take
+
+    def interrupted(self, slot, trials):
+        if slot == 1:
+            signal.raise_signal(signal.SIGINT)
+        return take(self, slot, trials)
+
+    monkeypatch.setattr(workers.SharedTrials, "_take", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        small_search(storage=tmp_path / "search.db", trials=3)
+    assert [trial.state.name for trial in _entries(tmp_path / "search.db")] == ["COMPLETE", "FAIL"]

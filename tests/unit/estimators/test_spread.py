@@ -58,10 +58,13 @@ def bits(bagging):
 
 @pytest.mark.row("B12")
 @pytest.mark.parametrize("rows", [300, 60_000], ids=["few", "memmaps"])
-def test_members_are_the_same_on_all_workers(rows, workers):
+def test_members_are_the_same_on_all_workers(rows, workers, tmp_path):
     """The larger data are above the megabyte from which joblib maps arrays into memory."""
     x, y = numbers(rows)
-    alone, spread = (made(n_jobs=n, features=0.7).fit(x, y, epochs=1, batch_size=512) for n in (1, None))
+    loss = search_cases.Elsewhere(tmp_path)
+    alone, spread = (made(loss=loss, n_jobs=n, features=0.7).fit(x, y, epochs=1, batch_size=512) for n in (1, None))
+    threads = [path.read_text() for path in tmp_path.iterdir()]
+    assert threads in ([[]] if workers == "threading" else [["1"], ["1", "1"]])
     assert bits(spread) == bits(alone)
     assert spread.out_of_bag == alone.out_of_bag
     for one, other in zip(alone.members, spread.members, strict=True):
