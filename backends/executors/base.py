@@ -144,7 +144,7 @@ class Executor:
 
         Args: micro_batch – set if the rows are a part of a minibatch: losses and random numbers are those of the whole
             minibatch, and the result may be added to `work.gradient`; ready – may be called while the backward pass goes on,
-            with the place in the gradient from which on it is complete.
+            with the number of chunks of the gradient that are complete.
         Returns: (sum of the losses of the rows, sum of squares of the gradient), both scalars of the backend; of the steps of
             several processes the second is 0, as only the sum of their gradients counts.
         """

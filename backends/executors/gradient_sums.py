@@ -12,7 +12,7 @@ from ..communicators.division import siblings, subtrees
 
 Array = Any
 Ready = Callable[[int], object]
-"""Told the place in the gradient from which on it is complete."""
+"""Told how many of the chunks of the gradient are complete, in their order."""
 
 CHUNK = 1 << 20
 """Bytes of gradient from which on a part of it is summed by itself, while the backward pass goes on."""
@@ -65,15 +65,14 @@ class SummedGradient(OwnGradient):
 
     def __init__(self, backend: Any, work: Any, rows: int) -> None:
         super().__init__(backend, work, rows)
-        self._left = chunks(work)
+        self._chunks = chunks(work)
         self._started: list[Callable[[], None]] = []
-        if len(self._left) > 1:
-            self._ready = self._sum_from
+        if len(self._chunks) > 1:
+            self._ready = self._sum_first
 
-    def _sum_from(self, place: int) -> None:
-        """Begins the sums of the chunks that lie behind a place."""
-        while self._left and self._left[0][0] >= place:
-            low, high = self._left.pop(0)
+    def _sum_first(self, count: int) -> None:
+        """Begins the sums of the first so many chunks, unless they have begun."""
+        for low, high in self._chunks[len(self._started) : count]:
             self._started.append(self.work.communicator.start_sum(self.work.gradient[low:high, ...]))
 
     def finished(self) -> tuple[Any, Any]:
@@ -81,10 +80,10 @@ class SummedGradient(OwnGradient):
         together, backend, gradient = self.work.communicator, self.backend, self.work.gradient
         if not self.begun:  # without any row
             backend.fill(gradient, 0.0)
-        if not self._started and len(self._left) == 1:
+        if len(self._chunks) == 1:
             together.sum(gradient)
         else:
-            self._sum_from(0)
+            self._sum_first(len(self._chunks))
         for done in self._started:
             done()
         if together.on_stream:
@@ -99,16 +98,22 @@ class SummedGradient(OwnGradient):
 
 def chunks(work: Any) -> list[tuple[int, int]]:
     """(first, end) of the chunks of the gradient in the order in which a backward pass finishes them: one where the processes
-    share a memory, otherwise of whole parameters, each of at least CHUNK bytes but for the last.
+    share a memory, otherwise of whole weights, the last layers first, each of at least CHUNK bytes but for that of the first
+    layer. The last chunk has the parameters of all layers that do not decay, such as biases, which lie behind the weights.
     """
-    high, found = int(work.gradient.shape[0]), []
-    if work.communicator.overlaps:
-        size = int(work.gradient.nbytes) // high
-        for low, _ in sorted(work.ranges.values(), reverse=True):
-            if low and (high - low) * size >= CHUNK:
-                found.append((low, high))
-                high = low
-    return [*found, (0, high)]
+    end = int(work.gradient.shape[0])
+    weights = sorted((place for parameter, place in work.ranges.items() if parameter.decays), reverse=True)
+    if not work.communicator.overlaps or not weights:
+        return [(0, end)]
+    size, found = int(work.gradient.nbytes) // end, []
+    behind = high = min((low for parameter, (low, _) in work.ranges.items() if not parameter.decays), default=end)
+    for low, _ in weights:
+        if low and (high - low) * size >= CHUNK:
+            found.append((low, high))
+            high = low
+    if not found:
+        return [(0, end)]
+    return [*found, (0, high), *([(behind, end)] if behind < end else [])]
 
 
 class GradientInFixedOrder(OwnGradient):

@@ -61,7 +61,7 @@ class RowsPlan:
         while not self._divide(split):
             pass
         program = Replay(self.minibatch)
-        self._stages: list[tuple[int, int]] = []
+        self._stages: list[int] = []
         if work.communicator is not None:
             self._add_stages(program)
             self.updates = False
@@ -182,15 +182,15 @@ class RowsPlan:
         program.end_phase()
 
     def _add_stages(self, program: Replay) -> None:
-        """All phases of a step of one of several processes, in stages: after each, the gradient is complete from a place on."""
+        """All phases of a step of one of several processes, in stages: after each, a further chunk of the gradient is there."""
         taken = {id(call) for found in self._split.values() for group in found or () for call in group}
         calls = [capture.calls for capture in self._captures]
         last = {p: _last_call(calls[0], self.work.gradient[slice(*place)]) for p, place in self.work.ranges.items()}
-        done, high = 0, int(self.work.gradient.size)
+        done, found = 0, chunks(self.work)
         with single_threaded_blas, planning(self.work.deterministic):
-            for low, _ in chunks(self.work):
+            for number, (low, high) in enumerate(found, 1):
                 here = [p for p, (start, _) in self.work.ranges.items() if low <= start < high]
-                stop = len(calls[0]) if low == 0 else max([done, *(last[p] + 1 for p in here)])
+                stop = len(calls[0]) if number == len(found) else max([done, *(last[p] + 1 for p in here)])
                 for of_shard in calls:
                     for call in of_shard[done:stop]:
                         if id(call) not in taken:
@@ -204,8 +204,8 @@ class RowsPlan:
                     self._add_sum_of_shards(program, first, min(first + CHUNK, high))
                     program.end_task()
                 program.end_phase()
-                self._stages.append((program.phases, low))
-                done, high = stop, low
+                self._stages.append(program.phases)
+                done = stop
 
     def _add_parts(self, program: Replay, products: Sequence[Sequence[Call]]) -> None:
         """A weight gradient, cut by its rows: each part is a task that takes all calls in turn."""
@@ -292,11 +292,11 @@ class RowsPlan:
             self._replay(minibatch, number, threads, first)
             return self.totals.sum(), 0.0
         done = 0
-        for phases, place in self._stages:
+        for count, phases in enumerate(self._stages, 1):
             self._replay(minibatch, number, threads, first, phases=(done, phases))
             done = phases
-            if place:
-                ready(place)
+            if count < len(self._stages):
+                ready(count)
         return self.totals.sum(), 0.0
 
     def step(self, minibatch: Minibatch, number: int, threads: int) -> tuple[Any, Any]:
