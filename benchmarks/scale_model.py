@@ -8,10 +8,11 @@ process adds its part, and the same backwards, in which all get all parts. An ex
     call + trips * delay + m * (byte + wire * 8 / bandwidth)
 
 where trips is one number for messages that are sent at once, and another for longer ones, for which the receiver is asked
-first. A step of B rows takes t(B / R), measured on one process alone, and the sum of the gradient. Of one that is summed in
-chunks, a fraction of what may pass during the backward pass is hidden:
+first. A step of B rows takes t(B / R), measured on one process alone, the sum of the gradient, and log2 R short exchanges, in
+which all learn the loss and whether to go on. Of a gradient that is summed in chunks, a fraction of what may pass during the
+backward pass is hidden:
 
-    step = t(B / R) + sum - hidden * min(sum, t(B / R) / 2)
+    step = t(B / R) + sum + log2 R * (call + trips * delay) - hidden * min(sum, t(B / R) / 2)
 
 Numbers of processes that were not measured are an extrapolation: each process is taken as a host of its own, and the network
 between any two as that between the two which were measured.
@@ -144,7 +145,8 @@ def step_seconds(costs: Costs, alone: float, size: int, ranks: int, link: Link) 
     Args: alone – seconds of a step of the rows of one process; size – bytes of the gradient.
     """
     together = sum_seconds(costs, size, ranks, link)
-    return alone + together - costs.hidden * _most_hidden(together, alone, size)
+    verdict = len(exchanges(0, ranks)) / 2 * (costs.call + costs.trips * link.delay_ms / 1e3)
+    return alone + together + verdict - costs.hidden * _most_hidden(together, alone, size)
 
 
 def _most_hidden(together: float, alone: float, size: int) -> float:
