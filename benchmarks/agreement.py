@@ -62,7 +62,7 @@ def _in_double(problem: Problem) -> Problem:
     """The same numbers at another precision, not the same random seed."""
     double = problem.but(precision="float64", dropout=0.0)
     double.__dict__["start"] = [(w.astype("float64"), b.astype("float64")) for w, b in problem.start]
-    minibatches = problem.minibatches if problem.workload == "fit" else problem.minibatches[:STEPS]
+    minibatches = problem.minibatches if isinstance(problem, Fit) else problem.minibatches[:STEPS]
     double.__dict__["minibatches"] = [(x.astype("float64"), y) for x, y in minibatches]
     return double
 

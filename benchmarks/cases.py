@@ -79,8 +79,11 @@ def prepare_checked(
         case.left_out.append(LeftOut(contender.name, failed(error), "", case.network))
         return None
     case.timings.append(
-        Timing(contender.name, contender.kind, 0, [], contender.device, contender.version(), found, steps=prepared.covers)
-    )
+        Timing(
+            contender.name, contender.kind, 0, [], contender.device, contender.version(), found, steps=prepared.covers,
+            ranks=contender.ranks,
+        )
+    )  # fmt: skip
     return prepared
 
 
@@ -92,9 +95,9 @@ def failed(error: BaseException) -> str:
 def _floors(problem: Problem, contenders: Sequence[Contender]) -> list[tuple[str, str, Prepared]]:
     """(name, device, ready to be timed) of the products alone: on the processor in several ways, on a device by its backend.
 
-    There are none for the start of a process, and none on a device but for steps.
+    There are none for the start of a process and by ranks, and none on a device but for steps.
     """
-    if not problem.products:
+    if not problem.products or problem.ranked:
         return []
     made = [(BLAS_FLOOR, "cpu", blas_floor(problem)), (ROWS_FLOOR, "cpu", rows_floor(problem))]
     if problem.workload != "step":

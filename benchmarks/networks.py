@@ -103,6 +103,8 @@ GRIDS = {
         ),
     },
     "start": dict.fromkeys(("quick", "standard", "varied"), "20-64-3@32"),
+    "ranks": {"quick": "784-1024-1024-10@4096, 784-1024-1024-10@1024, 64-256-10@512"},
+    "ranks-fit": {"quick": "784-1024-1024-10@4096/8192, 784-1024-1024-10@1024/8192, 64-256-10@512/32768"},
 }
 """Workload -> name -> networks; "scaling" is made in scaling.py, and "none" times no step at all."""
 
@@ -117,6 +119,6 @@ def require_grid(name: str, workload: str = "step") -> str:
     """The name of a grid; raises HyperparameterError for one that the workload does not have."""
     known = tuple(GRIDS[workload])
     if name not in known:
-        given = "" if workload == "step" else f" with --{workload}"
+        given = "" if workload == "step" else f" with --{workload.partition('-')[0]}"
         raise HyperparameterError(f"expected a grid out of {', '.join(known)}{given}; got {name!r}; {nearest(name, known)}")
     return name

@@ -45,6 +45,7 @@ class Problem:
     """
 
     workload: ClassVar[str] = "step"
+    ranked: ClassVar[bool] = False
     shared: ClassVar[tuple[str, ...]] = ("start", "minibatches")
 
     network: Network

@@ -10,7 +10,9 @@ from typing import Any
 
 from .networks import Network, parse
 
-UNITS = {"step": "", "fit": "epoch of ", "predict": "prediction of ", "start": "start of "}
+UNITS = {
+    "step": "", "fit": "epoch of ", "predict": "prediction of ", "start": "start of ", "ranks": "", "ranks-fit": "epoch of ",
+}  # fmt: skip
 """Workload -> what is timed, before the name of a network."""
 
 
@@ -28,10 +30,11 @@ class LeftOut:
 class Timing:
     """Times of one contender.
 
-    Args: kind – "ours", "peer", "floor" or "copy"; device; version – of its library; calls – in the last burst; seconds – per
-        call, or per step of a call with several, one value per round; losses – of the first steps; memory – bytes by use, with
-        their computed "total" and, in sweeps, the measured value "taken", for fusedstep; bytes moved for a copy; launches – of
-        fusedstep kernels in one call, if counted; steps – per call.
+    Args: kind – "ours", "peer", "floor", "copy", or "sum" (of the gradient over processes); device; version – of its library;
+        calls – in the last burst; seconds – per call, or per step of a call with several, one value per round; losses – of the
+        first steps; memory – bytes by use, with their computed "total" and, in sweeps, the measured value "taken", for
+        fusedstep; bytes moved for a copy; launches – of fusedstep kernels in one call, if counted; steps – per call; ranks –
+        number of processes, 0 where that is not what is measured.
     """
 
     name: str
@@ -44,6 +47,7 @@ class Timing:
     memory: Any = None
     launches: int | None = None
     steps: int = 1
+    ranks: int = 0
 
 
 @dataclass
@@ -52,7 +56,7 @@ class Case:
 
     Args: network – such as "784-512-512-10@256"; sweep – name of the sweep that it belongs to, or ""; flop – of the matrix
         products of a step (or epoch, or prediction); device – "cpu", or "cuda" if the contenders ran on a GPU; workload –
-        "step", "fit", "predict" or "start"; rows – that a step (or epoch, or prediction) processes, 0 in older files, for the
+        a key of UNITS; rows – that a step (or epoch, or prediction) processes, 0 in older files, for the
         batch; others as in Problem.
     """
 

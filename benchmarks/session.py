@@ -12,10 +12,13 @@ from ..errors import DtypeError, HyperparameterError
 from ..kernels.targets.gemm_choices import blas_choices
 from .contenders import PEERS, make_ours, make_peer, peer_names
 from .contenders.base import Contender
+from .contenders.ranks import contenders_by_ranks
 from .networks import GRIDS, nearest, parse, require_grid
 from .problem import VARIANTS, Problem
+from .process_group import require_mpi
 from .results import BenchReport, LeftOut
 from .timing import Sampling, require_sampling
+from .workloads import WORKLOADS
 from .workloads import problem as problem_of
 
 PRECISIONS = ("float32", "float64")
@@ -27,7 +30,8 @@ class BenchPlan:
 
     Args: networks – as in networks.parse, or "" for the grid; grid – name; backends – names, or "" for all that work; peers –
         as in contenders.peer_names; precisions; variant; sampling; kernels – whether memory-bound kernels are timed; profiles –
-        whether to profile steps; workloads – out of workloads.WORKLOADS, each on all networks.
+        whether to profile steps; workloads – out of workloads.WORKLOADS, each on all networks; ranks – numbers
+        of processes, for the workloads that have them.
     Raises: HyperparameterError, DtypeError, UnknownBackend, BackendUnavailable.
     """
 
@@ -41,8 +45,10 @@ class BenchPlan:
     kernels: bool = False
     profiles: bool = False
     workloads: Sequence[str] = ("step",)
+    ranks: str = ""
 
     def __post_init__(self) -> None:
+        self.rank_list = _ranks(self.ranks)
         for workload in self.workloads:
             require_grid(self.grid, workload)
         if self.variant not in VARIANTS:
@@ -56,7 +62,7 @@ class BenchPlan:
                 raise DtypeError(
                     f"expected precisions out of {', '.join(PRECISIONS)}; got {name!r}; {nearest(name, PRECISIONS)}"
                 )
-        self.peer_list = peer_names(self.peers, self.workloads)
+        self.peer_list = peer_names(self.peers or ("all" if self.rank_list else ""), self.workloads)
         self.problems = self._problems()
         self.usable, self.left_out = _backends(self.backends)
 
@@ -76,6 +82,18 @@ class BenchPlan:
 
 def _names(text: str) -> list[str]:
     return list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+
+
+def _ranks(text: str) -> list[int]:
+    """Numbers of processes; raises HyperparameterError for others, and without the MPI that starts several."""
+    found = []
+    for name in _names(text):
+        if not name.isdecimal() or int(name) < 1:
+            raise HyperparameterError(f"expected --ranks as numbers of processes >= 1; got {name!r}; write --ranks 1,2")
+        found.append(int(name))
+    if max(found, default=1) > 1:
+        require_mpi()
+    return found
 
 
 def _backends(text: str) -> tuple[list[Any], list[LeftOut]]:
@@ -129,10 +147,12 @@ def run(plan: BenchPlan, progress: Callable[[str], None], done: Callable[[Any, B
 def _contenders(plan: BenchPlan, workload: str, report: BenchReport) -> list[Contender]:
     """fusedstep's own, and the installed peers; the report states why others are missing.
 
-    The start of a process is timed on the first backend only.
+    The start of a process is timed on the first backend only, and so are steps and trainings by ranks.
     """
-    backends = plan.usable[:1] if workload == "start" else plan.usable
-    found = [contender for backend in backends for contender in make_ours(backend, workload)]
+    ranked = WORKLOADS[workload].ranked
+    backends = plan.usable[:1] if workload == "start" or ranked else plan.usable
+    found = [] if ranked else [contender for backend in backends for contender in make_ours(backend, workload)]
+    usable: list[str] = []
     for name in plan.peer_list:
         if name not in PEERS[workload]:
             continue
@@ -140,10 +160,11 @@ def _contenders(plan: BenchPlan, workload: str, report: BenchReport) -> list[Con
         absent = peer.missing()
         left = absent and LeftOut(name, absent.reason, absent.remedy)
         if left is None:
-            found.append(peer)
+            found += [] if ranked else [peer]
+            usable.append(name)
         elif left not in report.left_out:
             report.left_out.append(left)
-    return found
+    return contenders_by_ranks(backends, usable, plan.rank_list, workload) if ranked else found
 
 
 def _settings(plan: BenchPlan) -> dict[str, Any]:
@@ -159,4 +180,5 @@ def _settings(plan: BenchPlan) -> dict[str, Any]:
         "seconds": plan.sampling.seconds,
         "pause": plan.sampling.pause,
         "threads": num_threads(),
+        "ranks": plan.rank_list,
     }

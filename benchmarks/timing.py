@@ -35,7 +35,8 @@ class Prepared:
         restores weights, states and order of minibatches; around – a context for the calls, such as a thread limit, entered
         outside the timed part; clock; before – called before each call (which is then timed separately) to clear caches; not
         timed; covers – steps (or epochs) per call: times are per step; losses – of those steps, from a handle; untimed – calls
-        at the start of a burst that are not timed: 0 where a call takes long.
+        at the start of a burst that are not timed: 0 where a call takes long; elsewhere – if it runs in other
+        processes, what times a burst of so many calls there.
     """
 
     step: Callable[[], Any]
@@ -48,6 +49,7 @@ class Prepared:
     covers: int = 1
     losses: Callable[[Any], list[float]] = lambda handle: [float(handle)]
     untimed: int = 1
+    elsewhere: Callable[[int], float] | None = None
 
 
 class Sampling(NamedTuple):
@@ -136,6 +138,8 @@ def interleave(
 
 def burst(contender: Prepared, calls: int) -> float:
     """Seconds per step: back to the start, a call that is not timed, then `calls` of them; no garbage collection."""
+    if contender.elsewhere is not None:
+        return contender.elsewhere(calls)
     with contender.around():
         contender.reset()
         for _ in range(contender.untimed):

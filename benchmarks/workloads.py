@@ -1,4 +1,4 @@
-"""Problems beside the single step: a whole training, a prediction, and the start of a process."""
+"""Problems beside the single step: a whole training, a prediction, the start of a process, and steps and trainings by ranks."""
 
 from __future__ import annotations
 
@@ -110,12 +110,28 @@ class Start(Problem):
         return []
 
 
-WORKLOADS: dict[str, type[Problem]] = {kind.workload: kind for kind in (Problem, Fit, Prediction, Start)}
+@dataclass(frozen=True)
+class Ranks(Problem):
+    """A step that several processes take together, each on its rows of the minibatch."""
+
+    workload: ClassVar[str] = "ranks"
+    ranked: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
+class RanksFit(Fit):
+    """Whole epochs of several processes."""
+
+    workload: ClassVar[str] = "ranks-fit"
+    ranked: ClassVar[bool] = True
+
+
+WORKLOADS: dict[str, type[Problem]] = {kind.workload: kind for kind in (Problem, Fit, Prediction, Start, Ranks, RanksFit)}
 
 
 def problem(workload: str, network: Network, variant: str, precision: str, threads: int) -> Problem:
     """The problem of a workload for one network."""
-    if workload != "fit":
+    if not issubclass(WORKLOADS[workload], Fit):
         network = replace(network, rows=0)
     dropout = 0.1 if workload == "start" else None
     return WORKLOADS[workload](network, variant, precision, threads, dropout)

@@ -6,11 +6,15 @@ Every process calls the same methods in the same order. Results have the same bi
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 Array = Any
+
+OVERLAP = "FUSEDSTEP_PARALLEL_OVERLAP"
+"""Environment variable: 1 sums gradients in parts during the backward pass also on one host, where this gains nothing."""
 
 
 class Wish(NamedTuple):
@@ -58,6 +62,11 @@ class Communicator:
         return self
 
     @property
+    def overlaps(self) -> bool:
+        """Whether sums take long enough that parts of them should begin while there is other work: between hosts."""
+        return len(set(self.hosts)) > 1 or os.environ.get(OVERLAP) == "1"
+
+    @property
     def first(self) -> bool:
         """Whether this is the process that prints and writes files."""
         return self.rank == 0
@@ -93,14 +102,14 @@ class Communicator:
 
         Args: total – a number, or a scalar of the backend, for which a host waits.
         """
-        return self.tell_wishes(float(backend.item(total)))
+        return self.tell_wishes(float(backend.item(total)))[0]
 
-    def tell_wishes(self, number: float = 0.0) -> float:
-        """Tells all processes what this one wishes, and learns what they do; returns the sum of a number of each."""
+    def tell_wishes(self, *numbers: float) -> list[float]:
+        """Tells all processes what this one wishes, and learns what they do; returns the sums of the numbers of each."""
         own = self.own_wish
-        summed, signals, signal, stop = self.sum_numbers([number, float(own.signal > 0), float(own.signal), float(own.stop)])
+        *sums, signals, signal, stop = self.sum_numbers([*numbers, float(own.signal > 0), float(own.signal), float(own.stop)])
         self.wish = Wish(round(signal / signals) if signals else 0, stop > 0.0)
-        return summed
+        return sums
 
     def gather(self, value: Any) -> list[Any]:
         """The values of all processes, by rank; any value that can be pickled."""

@@ -34,6 +34,7 @@ GRACE = 0.7
 """Seconds in which other processes may report the same failure, before it is greeting of one alone."""
 FAILED = 1
 """Exit status of processes that are ended."""
+GONE = "has ended without a word (killed, or out of memory, for instance)"
 
 
 class Signs:
@@ -155,7 +156,9 @@ class Supervisor:
                 if not got:
                     waiting.unregister(connections[rank])
                     if not self._signs[rank].finished:
-                        self._note_failure(rank, "has ended without a word (killed, or out of memory, for instance)")
+                        self._note_failure(rank, GONE)
+                        # Without GRACE: the launcher, and MPI over TCP, are about to end this process as well.
+                        self._failed_at = -GRACE
                     continue
                 *lines, buffers[rank] = (buffers[rank] + got).split(b"\n")
                 for line in lines:
@@ -242,9 +245,11 @@ class Supervisor:
         while True:
             try:
                 got = connection.recv(65536)
-                gone = "" if got else "has ended without a word (killed, or out of memory, for instance)"
+                gone = "" if got else GONE
             except TimeoutError:
                 got = b""
+            except ConnectionResetError:  # by its host, as it had not read all
+                got, gone = b"", GONE
             except OSError as error:
                 got, gone = b"", f"cannot be reached ({error})"
             if got:

@@ -44,8 +44,10 @@ class GraphExecutor(PlainExecutor):
             return self.planned(minibatch).run(minibatch, number)
 
     def run_micro_batches(self, micro_batches: Iterable[Minibatch], rows: int, number: int) -> tuple[Any, Any]:
-        """See Executor.run_micro_batches; where several processes train together and the rows of this one are a single part, its
-        step is captured with the sum over the processes.
+        """See Executor.run_micro_batches.
+
+        Where several processes train together and the rows of this one are a single part, its step is captured with the sum
+        over the processes.
         """
         together, division = self.work.communicator, self.work.division
         if together is None or not together.on_stream or division.fixed or not self._captures:
@@ -94,7 +96,7 @@ class GraphPlan:
 
     def __init__(self, executor: GraphExecutor, minibatch: Minibatch, part: MicroBatch | None = None) -> None:
         self.executor = executor
-        self._first, self._batch = part or (0, int(minibatch[0].shape[0]))
+        self._first, self._batch = part[:2] if part is not None else (0, int(minibatch[0].shape[0]))
         self._together = None if part is None else executor.work.communicator
         self.backend = backend = executor.backend
         self.minibatch = tuple(backend.empty(a.shape, backend.dtype_name(a)) for a in minibatch)

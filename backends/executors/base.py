@@ -10,7 +10,7 @@ from ..bounded_cache import BoundedCache
 from ..communicators.communicator import Communicator
 from ..communicators.division import Division
 from ..profiling import Label, Part, TimedBackend, median_of, merged
-from .gradient_sums import gradient_sum
+from .gradient_sums import Ready, gradient_sum
 from .passes import Minibatch, forward_backward
 
 Array = Any
@@ -36,10 +36,13 @@ def kinds_of(minibatch: Minibatch) -> tuple[Any, ...]:
 
 
 class MicroBatch(NamedTuple):
-    """The position of some rows in a minibatch: index of the first row, and number of rows of the minibatch."""
+    """The position of some rows in a minibatch: index of the first row, and number of rows of the minibatch; adds – whether
+    their gradient is added to that of the rows before, or replaces what is there.
+    """
 
     first: int
     batch: int
+    adds: bool = True
 
 
 class Work(Protocol):
@@ -110,7 +113,8 @@ class Executor:
         for minibatch in micro_batches:
             stop = first + int(minibatch[0].shape[0])
             with self.backend.quiet():
-                summed.add(*self.gradient(minibatch, number, MicroBatch(first, rows)), stop)
+                adds, ready = summed.before(stop)
+                summed.add(*self.gradient(minibatch, number, MicroBatch(first, rows, adds), ready), stop)
             first = stop
         with self.backend.quiet():
             total, squares = summed.finished()
@@ -133,12 +137,16 @@ class Executor:
         # The update checks only `squares`, so NaN or infinity of the loss is added to it.
         self.work.state.apply(self.work.gradient, squares + 0.0 * total)
 
-    def gradient(self, minibatch: Minibatch, number: int, micro_batch: MicroBatch | None = None) -> tuple[Any, Any]:
+    def gradient(
+        self, minibatch: Minibatch, number: int, micro_batch: MicroBatch | None = None, ready: Ready | None = None
+    ) -> tuple[Any, Any]:
         """Forward, loss and backward without the update, writing to `work.gradient`; called within `quiet` of the backend.
 
         Args: micro_batch – set if the rows are a part of a minibatch: losses and random numbers are those of the whole
-            minibatch, and the result is added to `work.gradient`.
-        Returns: (sum of the losses of the rows, sum of squares of the gradient), both scalars of the backend.
+            minibatch, and the result may be added to `work.gradient`; ready – may be called while the backward pass goes on,
+            with the place in the gradient from which on it is complete.
+        Returns: (sum of the losses of the rows, sum of squares of the gradient), both scalars of the backend; of the steps of
+            several processes the second is 0, as only the sum of their gradients counts.
         """
         raise NotImplementedError(f"{type(self).__name__} must define gradient")
 

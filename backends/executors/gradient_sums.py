@@ -5,15 +5,23 @@ The parts are added to `work.gradient` by the executor; the objects here are tol
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ..communicators.division import siblings, subtrees
 
 Array = Any
+Ready = Callable[[int], object]
+"""Told the place in the gradient from which on it is complete."""
+
+CHUNK = 1 << 20
+"""Bytes of gradient from which on a part of it is summed by itself, while the backward pass goes on."""
 
 
 class OwnGradient:
     """Of a process that trains alone: the gradient is complete after the last part.
+
+    Attributes: end – the row after the last one of what is being summed.
 
     Args: backend, work – of the executor; rows – of the minibatch.
     """
@@ -24,11 +32,23 @@ class OwnGradient:
         self.rows = rows
         self.total: Any = 0.0
         self.squares: Any = 0.0
-        backend.fill(work.gradient, 0.0)
+        self.begun = False
+        self.end = work.division.own(rows)[1]
+        self._ready: Ready | None = None
+
+    def before(self, stop: int) -> tuple[bool, Ready | None]:
+        """Before a part, which ends at row `stop`: whether its gradient is to be added, and what is told of its progress."""
+        last = stop == self.end
+        if last and not self.begun:
+            return False, self._ready
+        if not self.begun:
+            self.backend.fill(self.work.gradient, 0.0)
+        return True, self._ready if last else None
 
     def add(self, total: Any, squares: Any, stop: int) -> None:
         """After a part: the sum of its losses, the squares of the gradient so far, and the first row after it."""
         del stop
+        self.begun = True
         self.total, self.squares = self.total + total, squares
 
     def finished(self) -> tuple[Any, Any]:
@@ -37,15 +57,55 @@ class OwnGradient:
 
 
 class SummedGradient(OwnGradient):
-    """The sum over all processes; its order is that of the library that communicates."""
+    """The sum over all processes; its order is that of the library that communicates.
+
+    Where that takes longer than memory does, the gradient is summed in chunks, the last layers first, as the backward pass
+    finishes them. All processes sum the same chunks in the same order, also one that has no rows.
+    """
+
+    def __init__(self, backend: Any, work: Any, rows: int) -> None:
+        super().__init__(backend, work, rows)
+        self._left = chunks(work)
+        self._started: list[Callable[[], None]] = []
+        if len(self._left) > 1:
+            self._ready = self._sum_from
+
+    def _sum_from(self, place: int) -> None:
+        """Begins the sums of the chunks that lie behind a place."""
+        while self._left and self._left[0][0] >= place:
+            low, high = self._left.pop(0)
+            self._started.append(self.work.communicator.start_sum(self.work.gradient[low:high, ...]))
 
     def finished(self) -> tuple[Any, Any]:
         """See OwnGradient; the squares are those of the sum."""
         together, backend, gradient = self.work.communicator, self.backend, self.work.gradient
-        done = together.start_sum(gradient)
-        self.total = together.sum_losses(self.total, backend)
-        done()
-        return self.total, backend.sum_of_squares(gradient)
+        if not self.begun:  # without any row
+            backend.fill(gradient, 0.0)
+        self._sum_from(0)
+        for done in self._started:
+            done()
+        if together.on_stream:
+            return together.sum_losses(self.total, backend), backend.sum_of_squares(gradient)
+        # All have the sum now, and each squares a part of it.
+        size = int(gradient.shape[0])
+        low, high = (size * rank // together.size for rank in (together.rank, together.rank + 1))
+        squares = backend.item(backend.sum_of_squares(gradient[low:high, ...])) if low < high else 0.0
+        total, squares = together.tell_wishes(float(backend.item(self.total)), squares)
+        return total, squares
+
+
+def chunks(work: Any) -> list[tuple[int, int]]:
+    """(first, end) of the chunks of the gradient in the order in which a backward pass finishes them: one where the processes
+    share a memory, otherwise of whole parameters, each of at least CHUNK bytes but for the last.
+    """
+    high, found = int(work.gradient.shape[0]), []
+    if work.communicator.overlaps:
+        size = int(work.gradient.nbytes) // high
+        for low, _ in sorted(work.ranges.values(), reverse=True):
+            if low and (high - low) * size >= CHUNK:
+                found.append((low, high))
+                high = low
+    return [*found, (0, high)]
 
 
 class GradientInFixedOrder(OwnGradient):
@@ -58,6 +118,7 @@ class GradientInFixedOrder(OwnGradient):
         super().__init__(backend, work, rows)
         self._shards = work.division.shards(rows)
         self._shard, _ = work.division.of_rank(rows, work.communicator.rank)
+        self.end = self._end()
         self._totals: list[float] = []
         self._nodes: list[tuple[int, int]] = []
         levels = self._shards.bit_length() + 1
@@ -66,13 +127,19 @@ class GradientInFixedOrder(OwnGradient):
     def add(self, total: Any, squares: Any, stop: int) -> None:
         """See OwnGradient; with its last part, a shard is added to those before it."""
         super().add(total, squares, stop)
-        if stop < self.rows * (self._shard + 1) // self._shards:
+        if stop < self.end:
             return
+        self.begun = False
         backend, gradient = self.backend, self.work.gradient
         backend.copy(gradient, self._sums[len(self._nodes), ...])
         self._push(self._nodes, self._totals, (self._shard, 1), float(backend.item(self.total)), self._sums)
         self._shard, self.total = self._shard + 1, 0.0
-        backend.fill(gradient, 0.0)
+        self.end = self._end()
+
+    def _end(self) -> int:
+        """The first row after the shard at hand."""
+        end: int = self.rows * (self._shard + 1) // self._shards
+        return end
 
     def finished(self) -> tuple[Any, Any]:
         """See OwnGradient."""

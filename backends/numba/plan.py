@@ -17,6 +17,7 @@ import numpy as np
 from ...kernels.targets.gemm_choices import planning
 from ...kernels.targets.memory import aligned_empty, aligned_zeros, unwritten
 from ...kernels.targets.native import address_of, words_of
+from ..executors.gradient_sums import Ready, chunks
 from ..executors.passes import Minibatch, forward_backward
 from ..profiling import Label, Part
 from ..threads import single_threaded_blas
@@ -37,19 +38,20 @@ class RowsPlan:
         is needed (see several.py).
 
     Args: backend, work – see Executor; minibatch – one of that shape; shards – of its rows; threads; batch –
-        rows of the minibatch, where these are a part of it; the gradient is then added to what is there.
+        rows of the minibatch, where these are a part of it, and whether the gradient is then added to what is there.
     Raises: NotCapturable.
     """
 
     def __init__(
-        self, backend: Any, work: Any, minibatch: Minibatch, shards: int, threads: int, batch: int | None = None
+        self, backend: Any, work: Any, minibatch: Minibatch, shards: int, threads: int, batch: tuple[int, bool] | None = None
     ) -> None:  # fmt: skip
         self.backend = backend
         self.work = work
         # Captured with separate arrays, because those of a step may overlap; nothing is computed during capture.
         self.minibatch = tuple(unwritten(array.shape, array.dtype) for array in minibatch)
         self.rows = int(minibatch[0].shape[0])
-        self.batch = batch
+        self.batch: int | None = None if batch is None else batch[0]
+        self._adds = batch is not None and batch[1]
         self.edges = [self.rows * k // shards for k in range(shards + 1)]
         self.totals = np.zeros(shards)
         self.squares = np.zeros(max(1, -(-work.gradient.size // CHUNK)))
@@ -59,9 +61,14 @@ class RowsPlan:
         while not self._divide(split):
             pass
         program = Replay(self.minibatch)
-        self.add_passes(program)
-        self._without_update = program.phases
-        self.updates = self.add_update(program)
+        self._stages: list[tuple[int, int]] = []
+        if work.communicator is not None:
+            self._add_stages(program)
+            self.updates = False
+        else:
+            self.add_passes(program)
+            self._without_update = program.phases
+            self.updates = self.add_update(program)
         self.program = program.finish()
         self.loop: Any = None
 
@@ -91,7 +98,7 @@ class RowsPlan:
                 gradients = {**main, **own}
             capture = Capture()
             # In a micro-batch the first shard adds to the sum of all of them; the sums of the other shards are added later.
-            adds = self.batch is not None and k == 0
+            adds = self._adds and k == 0
             tape = work.new_tape(gradients, start, capture, self._allocator(shared, start, stop), adds)
             capture.tape = tape
             tape.begin(stop - start, self.rows if self.batch is None else self.batch)
@@ -174,6 +181,32 @@ class RowsPlan:
         self._add_sums(program)
         program.end_phase()
 
+    def _add_stages(self, program: Replay) -> None:
+        """All phases of a step of one of several processes, in stages: after each, the gradient is complete from a place on."""
+        taken = {id(call) for found in self._split.values() for group in found or () for call in group}
+        calls = [capture.calls for capture in self._captures]
+        last = {p: _last_call(calls[0], self.work.gradient[slice(*place)]) for p, place in self.work.ranges.items()}
+        done, high = 0, int(self.work.gradient.size)
+        with single_threaded_blas, planning(self.work.deterministic):
+            for low, _ in chunks(self.work):
+                here = [p for p, (start, _) in self.work.ranges.items() if low <= start < high]
+                stop = len(calls[0]) if low == 0 else max([done, *(last[p] + 1 for p in here)])
+                for of_shard in calls:
+                    for call in of_shard[done:stop]:
+                        if id(call) not in taken:
+                            program.call(call.entry, call.words, _label(call), call)
+                    program.end_task()
+                program.end_phase()
+                for parameter in here:
+                    self._add_parts(program, self._split.get(parameter) or [])
+                program.end_phase()
+                for first in range(low, high, CHUNK):
+                    self._add_sum_of_shards(program, first, min(first + CHUNK, high))
+                    program.end_task()
+                program.end_phase()
+                self._stages.append((program.phases, low))
+                done, high = stop, low
+
     def _add_parts(self, program: Replay, products: Sequence[Sequence[Call]]) -> None:
         """A weight gradient, cut by its rows: each part is a task that takes all calls in turn."""
         if not products:
@@ -189,23 +222,29 @@ class RowsPlan:
     def _add_sums(self, program: Replay) -> None:
         """Chunk by chunk: the shards' own gradients are added to the first one's, then the squares are summed."""
         kernels, gradient = self.backend._kernels, self.work.gradient
-        add, square = (kernels.kernel(f, gradient.dtype) for f in (kernels.add_to, kernels.sum_of_squares))
-        ranges = [(p, *self.work.ranges[p]) for p in self.summed]
+        square = kernels.kernel(kernels.sum_of_squares, gradient.dtype)
         for chunk in range(self.squares.size):
             low, high = chunk * CHUNK, min((chunk + 1) * CHUNK, gradient.size)
-            for parameter, start, stop in ranges if self.parts else ():
-                first, last = max(low, start), min(high, stop)
-                if first >= last:
-                    continue
-                here = gradient[first:last]
-                for part in self.parts:
-                    other = part[parameter].reshape(-1)[first - start : last - start]
-                    label = Label("add shards", "gradient", "sum", 0, 3 * here.nbytes)
-                    program.call(add.entry.address, words_of(add.parameters, (here, other)), label, other)
+            self._add_sum_of_shards(program, low, high)
             here = gradient[low:high]
             words = words_of(square.parameters, (here, self.squares[chunk : chunk + 1]))
             program.call(square.entry.address, words, Label("squares", "gradient", "sum", 0, here.nbytes), here)
             program.end_task()
+
+    def _add_sum_of_shards(self, program: Replay, low: int, high: int) -> None:
+        """From `low` to `high` of the gradient: what the other shards have is added to that of the first one."""
+        kernels, gradient = self.backend._kernels, self.work.gradient
+        add = kernels.kernel(kernels.add_to, gradient.dtype)
+        for parameter in self.summed if self.parts else ():
+            start, stop = self.work.ranges[parameter]
+            first, last = max(low, start), min(high, stop)
+            if first >= last:
+                continue
+            here = gradient[first:last]
+            for part in self.parts:
+                other = part[parameter].reshape(-1)[first - start : last - start]
+                label = Label("add shards", "gradient", "sum", 0, 3 * here.nbytes)
+                program.call(add.entry.address, words_of(add.parameters, (here, other)), label, other)
 
     def add_update(
         self, program: Replay, before: Callable[[], object] | None = None, after: Callable[[Array, Array], object] | None = None
@@ -242,10 +281,23 @@ class RowsPlan:
         with single_threaded_blas:
             self.program.run(minibatch, threads, **options)
 
-    def gradient(self, minibatch: Minibatch, number: int, threads: int, first: int = 0) -> tuple[Any, Any]:
-        """(sum of the losses, sum of the squares of the gradient); `first` – as in MicroBatch."""
-        self._replay(minibatch, number, threads, first, phases=self._without_update)
-        return self.totals.sum(), self.squares.sum()
+    def gradient(
+        self, minibatch: Minibatch, number: int, threads: int, first: int = 0, ready: Ready | None = None
+    ) -> tuple[Any, Any]:
+        """(sum of the losses, sum of the squares of the gradient, see Executor.gradient); `first` – as in MicroBatch."""
+        if not self._stages:
+            self._replay(minibatch, number, threads, first, phases=(0, self._without_update))
+            return self.totals.sum(), self.squares.sum()
+        if ready is None:
+            self._replay(minibatch, number, threads, first)
+            return self.totals.sum(), 0.0
+        done = 0
+        for phases, place in self._stages:
+            self._replay(minibatch, number, threads, first, phases=(done, phases))
+            done = phases
+            if place:
+                ready(place)
+        return self.totals.sum(), 0.0
 
     def step(self, minibatch: Minibatch, number: int, threads: int) -> tuple[Any, Any]:
         """As `gradient`; the parameters are then updated."""
@@ -260,6 +312,11 @@ class RowsPlan:
         self._replay(minibatch, number, threads, times=times)
         together = min(threads, self.program.width)
         return [label.part(ns * 1e-9 / together) for label, ns in zip(self.program.labels, times.tolist(), strict=True)]
+
+
+def _last_call(calls: Sequence[Call], gradient: Array) -> int:
+    """The place of the last call that has to do with a part of the gradient; -1 without one."""
+    return max((k for k, call in enumerate(calls) if any(_overlap(a, gradient) for a in call.arrays if a.size)), default=-1)
 
 
 def _label(call: Call) -> Label:

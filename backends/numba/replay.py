@@ -45,7 +45,7 @@ class Replay:
         self._references: list[Any] = []
         self._places: list[Address] = []
         self.labels: list[Label] = []
-        self._counts: dict[int, ThreadCount] = {}
+        self._counts: dict[tuple[int, int], ThreadCount] = {}
 
     def call(self, entry: int, words: Sequence[int], label: Label, keep: Any = None) -> None:
         """Adds a call to the task at hand; `keep` stays alive as long as the program."""
@@ -81,6 +81,7 @@ class Replay:
         self.width = max((int(n) for n in np.diff(self._phases)), default=1)
         job = [*map(address_of, self._tables), len(self._phases) - 1, address_of(self._marks), 0, 1, 0]
         self._job = np.array(job, np.int64)
+        self._all, self._place_of_phases = (0, self.phases), job[2]
         # A plain number: compiled functions take long to find out what a subclass is.
         self._place = int(address_of(self._job))
         return self
@@ -91,26 +92,28 @@ class Replay:
         return len(self._phases) - 1
 
     def run(
-        self, sources: Sequence[Array], threads: int, times: Array | None = None, phases: int | None = None, steps: int = 1,
+        self, sources: Sequence[Array], threads: int, times: Array | None = None, phases: tuple[int, int] | None = None,
+        steps: int = 1,
         seconds: float = math.inf,
     ) -> None:  # fmt: skip
-        """All phases, or only the first few.
+        """All phases, or only some.
 
         Args: sources – as in the constructor, of the same shapes and types; times – int64 [calls] where nanoseconds are
-            added up, where wanted; phases – how many, all by default; steps – how often they are run, one time after the
-            other, unless `stop` ends it, or so many seconds have passed.
+            added up, where wanted; phases – the first one, and the first one after them, all by default; steps – how often they
+            are run, one time after the other, unless `stop` ends it, or so many seconds have passed.
         """
         if sources:
             places = [address_of(a) for a in sources]
             if places != self._places:
                 self._places = places
                 self._table[self._where] = np.array(places, np.int64)[self._source] + self._offset
-        self._job[3] = len(self._phases) - 1 if phases is None else phases
+        first, last = phases or self._all
+        self._job[2], self._job[3] = self._place_of_phases + 8 * first, last - first
         self._job[5] = 0 if times is None else address_of(times)
         most = min(threads, self.width)
-        count = self._counts.get(most)
+        count = self._counts.get((most, first))
         if count is None:
-            count = self._counts[most] = ThreadCount(most)
+            count = self._counts[most, first] = ThreadCount(most)
         if times is not None:
             self._walk(most, steps, 0)
             return

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...kernels.targets.gemm_choices import generation
 from ..executors.base import Executor, MicroBatch, NotCapturable, in_rows, kinds_of
+from ..executors.gradient_sums import Ready
 from ..executors.passes import Minibatch, forward_backward
 from ..profiling import Part, median_of, merged
 from ..threads import num_threads, single_threaded_blas
@@ -52,12 +53,13 @@ class RowExecutor(Executor):
                 self._update(total, squares)
         return total, squares
 
-    def gradient(self, minibatch: Minibatch, number: int, micro_batch: MicroBatch | None = None) -> tuple[Any, Any]:
+    def gradient(
+        self, minibatch: Minibatch, number: int, micro_batch: MicroBatch | None = None, ready: Ready | None = None
+    ) -> tuple[Any, Any]:
         """See Executor.gradient."""
         minibatch = in_rows(minibatch)
-        first, batch = micro_batch or (0, None)
-        plan, threads = self.planned(minibatch, batch)
-        total, squares = plan.gradient(minibatch, number, threads, first)
+        plan, threads = self.planned(minibatch, micro_batch)
+        total, squares = plan.gradient(minibatch, number, threads, micro_batch.first if micro_batch else 0, ready)
         return total, squares
 
     def profile(self, minibatch: Minibatch, number: int, repeats: int) -> list[Part]:
@@ -94,8 +96,9 @@ class RowExecutor(Executor):
     def _shards(self, rows: int, threads: int) -> int:
         return max(1, min(PARTS if self.work.deterministic else threads, rows // LEAST_ROWS))
 
-    def planned(self, minibatch: Minibatch, batch: int | None = None) -> tuple[Any, int]:
+    def planned(self, minibatch: Minibatch, micro_batch: MicroBatch | None = None) -> tuple[Any, int]:
         """The plan for minibatches like this one, with the settings that hold now, and the number of threads."""
+        batch = None if micro_batch is None else micro_batch[1:]
         work, threads = self.work, num_threads()
         rows = int(minibatch[0].shape[0])
         shards = self._shards(rows, threads)
@@ -103,7 +106,7 @@ class RowExecutor(Executor):
         key = (shards, 0 if work.deterministic else threads, kinds, batch, work.state.features, generation())
         return self._plans.made(key, partial(self._plan, minibatch, shards, threads, batch)), threads
 
-    def _plan(self, minibatch: Minibatch, shards: int, threads: int, batch: int | None) -> Any:
+    def _plan(self, minibatch: Minibatch, shards: int, threads: int, batch: tuple[int, bool] | None) -> Any:
         reason = "layers or loss are not recordable"
         if self._replays():
             from .plan import RowsPlan
@@ -123,16 +126,18 @@ class InterpretedPlan:
 
     updates = False
 
-    def __init__(self, backend: Any, work: Any, rows: int, shards: int, batch: int | None, reason: str) -> None:
+    def __init__(
+        self, backend: Any, work: Any, rows: int, shards: int, batch: tuple[int, bool] | None, reason: str
+    ) -> None:  # fmt: skip
         self.backend = backend
         self.reason = reason
         self.work = work
-        self.batch = rows if batch is None else batch
+        self.batch, adds = batch or (rows, False)
         edges = [rows * k // shards for k in range(shards + 1)]
         self.gradients = [work.gradient]
         self.gradients += [backend.zeros(work.gradient.shape, str(work.gradient.dtype)) for _ in edges[2:]]
         self.shards = [
-            (work.new_tape(gradient, start, adds=batch is not None and not start), start, stop)
+            (work.new_tape(gradient, start, adds=adds and not start), start, stop)
             for gradient, start, stop in zip(self.gradients, edges[:-1], edges[1:], strict=True)
         ]
 
@@ -142,8 +147,11 @@ class InterpretedPlan:
         with self.backend.quiet():
             return forward_backward(self.work, tape, tuple(array[start:stop] for array in minibatch))
 
-    def gradient(self, minibatch: Minibatch, number: int, threads: int, first: int = 0) -> tuple[Any, Any]:
+    def gradient(
+        self, minibatch: Minibatch, number: int, threads: int, first: int = 0, ready: Ready | None = None
+    ) -> tuple[Any, Any]:
         """(sum of the losses, sum of the squares of the gradient); `first` – as in MicroBatch."""
+        del ready  # nothing is told before the end
         shards = [partial(self._shard, minibatch, number, first, *shard) for shard in self.shards]
         with single_threaded_blas:
             totals = thread_pool().map(shards, threads)

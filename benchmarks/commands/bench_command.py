@@ -22,7 +22,8 @@ def bench(options: BenchOptions) -> None:
     The limit ("floor") is the time of the matrix products of a step alone. All contenders start from the same weights, their
     losses are compared before timing, and they are timed in turn, so that background load affects all of them alike. On a busy
     or shared machine timings vary widely: check the quartiles. With --fit, --predict or --start, or several of them, whole
-    epochs, predictions or new processes are timed in the same way.
+    epochs, predictions or new processes are timed in the same way; with --ranks, steps and epochs of
+    several processes over MPI.
     """
     from rich.console import Console
 
@@ -56,7 +57,7 @@ def bench(options: BenchOptions) -> None:
     plan = BenchPlan(
         options.networks, options.grid, options.backends, options.peers, options.precision, options.variant,
         Sampling(options.rounds, options.seconds, options.pause), options.kernels, profiles=bool(out or options.html),
-        workloads=options.workloads,
+        workloads=options.workloads, ranks=options.ranks,
     )  # fmt: skip
     if options.png is not None and options.grid == "none" and not options.networks.strip():
         raise HyperparameterError("expected a network for --png; got --grid none; use another --grid, or --networks")

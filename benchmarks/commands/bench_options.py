@@ -21,6 +21,14 @@ class CpuOptions:
     start: Annotated[
         bool, Option("--start", help="Time new processes instead of steps: to the first loss, and two commands.")
     ] = False
+    ranks: Annotated[
+        str,
+        Option(
+            metavar="LIST",
+            help="Time steps and whole epochs of so many processes that train together, such as 1,2, beside PyTorch's "
+            "DistributedDataParallel.",
+        ),
+    ] = ""
     networks: Annotated[
         str,
         Option(
@@ -34,7 +42,7 @@ class CpuOptions:
         Option(
             metavar="NAME",
             help="Named networks, if --networks is not given: quick, standard, scaling, or none; with --fit, --predict or "
-            "--start: quick, standard or varied.",
+            "--start: quick, standard or varied; with --ranks: quick.",
         ),
     ] = "quick"
     backends: Annotated[str, Option(metavar="LIST", help="Backends to measure. Default: all that work here.")] = ""
@@ -43,7 +51,8 @@ class CpuOptions:
         Option(
             metavar="LIST",
             help="Libraries to compare with, or all. Steps: torch, torch-compile, jax, sklearn, handwritten. --fit: torch, "
-            "jax-scan, sklearn. --predict: torch, sklearn, onnxruntime. --start: torch.",
+            "jax-scan, sklearn. --predict: torch, sklearn, onnxruntime. --start: torch. --ranks: torch, which is its "
+            "default.",
         ),
     ] = ""
     precision: Annotated[str, Option(metavar="LIST", help="float32, float64, or both.")] = "float32"
@@ -87,7 +96,8 @@ class BenchOptions(CpuOptions):
     @property
     def workloads(self) -> tuple[str, ...]:
         """The selected workloads; steps if none is named."""
-        return tuple(name for name in ("fit", "predict", "start") if getattr(self, name)) or ("step",)
+        by_ranks = ("ranks", "ranks-fit") if self.ranks else ()
+        return tuple(name for name in ("fit", "predict", "start") if getattr(self, name)) + by_ranks or ("step",)
 
     def foreign(self) -> list[str]:
         """The given options that belong to the other device."""

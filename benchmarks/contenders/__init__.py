@@ -30,6 +30,8 @@ PEERS = {
         "onnxruntime": "predictions:OnnxRuntime",
     },
     "start": {"torch": "starts:ImportTorch"},
+    "ranks": {"torch": "ranks:TorchRanks"},
+    "ranks-fit": {"torch": "ranks:TorchFitRanks"},
 }
 """Workload -> name -> module and class; imported on first use."""
 

@@ -37,7 +37,8 @@ class Contender:
 
     Attributes: name – as in tables and options; kind – "ours" or "peer"; device – "cpu" or "cuda"; needs – (module, package) of
         each required library; compared – number of losses from the common start that must agree, at most; several – whether its
-        purpose is to run several steps per launch, so that it is omitted for single steps.
+        purpose is to run several steps per launch, so that it is omitted for single steps;
+        ranks – number of processes; 0 where that is not what is measured.
     """
 
     name: ClassVar[str] = ""
@@ -45,6 +46,7 @@ class Contender:
     needs: ClassVar[tuple[tuple[str, str], ...]] = ()
     compared: ClassVar[int] = 1000
     several: ClassVar[bool] = False
+    ranks: int = 0
     device = "cpu"
 
     def missing(self) -> Missing | None:

@@ -36,7 +36,7 @@ class OursFit(Ours):
     def prepare(self, problem: Problem) -> Prepared:
         """The TrainStep with the common start; each burst has a new Trainer."""
         assert isinstance(problem, Fit)
-        step = make_step(problem, self.backend)
+        step = make_step(problem, self.backend, self.parallel)
         restart = restarter(step)
         trainers: list[Trainer] = []
 
@@ -63,8 +63,12 @@ class TorchLoop(TorchEager):
     def prepare(self, problem: Problem) -> Prepared:
         """Data and orders as tensors."""
         assert isinstance(problem, Fit)
-        fit = TorchFit(problem)
+        fit = self.fit(problem)
         return _prepared(problem, fit, fit.reset, super().prepared(fit.run, problem).around)
+
+    def fit(self, problem: Fit) -> TorchFit:
+        """The loop."""
+        return TorchFit(problem)
 
 
 class TorchFit:
@@ -81,6 +85,7 @@ class TorchFit:
         self.x, self.y = map(torch.from_numpy, problem.data)
         self.held_out = [torch.from_numpy(array) for array in problem.held_out]
         self.orders = [torch.from_numpy(order) for order in problem.orders]
+        self.rows = problem.network.batch
         self.reset()
 
     def reset(self) -> None:
@@ -101,7 +106,7 @@ class TorchFit:
         run, x, y = self.run, self.x, self.y
         total = torch.zeros((), dtype=x.dtype)
         run.network.train()
-        for chosen in next(self.turn).split(self.problem.network.batch):
+        for chosen in next(self.turn).split(self.rows):
             total += run.take(x.index_select(0, chosen), y.index_select(0, chosen))
         run.network.eval()
         with torch.inference_mode():

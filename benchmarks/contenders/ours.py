@@ -27,13 +27,16 @@ class Ours(Contender):
     waits for the device. Where a problem's data are resident, steps are taken as the Trainer takes them, several in a launch
     where it does so: see resident.py.
 
-    Args: backend – a Backend that works here; where – its clock; None for the host's; label – what is added to the name.
+    Args: backend – a Backend that works here; where – its clock; None for the host's; label – what is added to the name;
+        parallel – of the TrainStep.
     """
 
     kind: ClassVar[str] = "ours"
 
-    def __init__(self, backend: Any, where: Where | None = None, label: str = "") -> None:
-        self.backend = backend
+    def __init__(
+        self, backend: Any, where: Where | None = None, label: str = "", parallel: str | None = None
+    ) -> None:  # fmt: skip
+        self.backend, self.parallel = backend, parallel
         self.name = backend.name + label  # type: ignore[misc]
         self.device = backend.device
         self.where = where or Where(backend.device)
@@ -53,7 +56,7 @@ class Ours(Contender):
 
     def prepare(self, problem: Problem) -> Prepared:
         """A model with the common start, its TrainStep, and the data or the minibatches on the backend."""
-        step = make_step(problem, self.backend)
+        step = make_step(problem, self.backend, self.parallel)
         restart = restarter(step)
         take: Callable[[], Any]
         if problem.resident:
@@ -136,7 +139,7 @@ class Threads:
             set_num_threads(self.before)
 
 
-def make_step(problem: Problem, backend: Any) -> TrainStep:
+def make_step(problem: Problem, backend: Any, parallel: str | None = None) -> TrainStep:
     """The step of a problem, its parameters set to the common start."""
     model = make_model(problem)
     model.initialize(problem.seed, backend, problem.dtype)
@@ -146,7 +149,9 @@ def make_step(problem: Problem, backend: Any) -> TrainStep:
         if problem.full
         else Adam(problem.learning_rate, BETA1, BETA2, EPSILON)
     )
-    return TrainStep(model, SoftmaxCrossEntropy(), optimizer, problem.seed, backend, problem.precision)
+    return TrainStep(
+        model, SoftmaxCrossEntropy(), optimizer, problem.seed, backend, problem.precision, parallel=parallel
+    )  # fmt: skip
 
 
 def make_model(problem: Problem) -> Sequential:

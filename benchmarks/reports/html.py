@@ -100,6 +100,8 @@ def _figures(report: BenchReport) -> list[str]:
         ("fit", peer_figure(report, "fit"), "Time of an epoch compared with the best other library, by round."),
         ("predict", peer_figure(report, "predict"), "Time of a prediction compared with the best other library, by round."),
         ("start", peer_figure(report, "start"), "Time of a new process compared with the import of PyTorch, by round."),
+        ("ranks", peer_figure(report, "ranks"), "Time of a step compared with PyTorch in as many processes."),
+        ("ranks-fit", peer_figure(report, "ranks-fit"), "Time of an epoch compared with PyTorch in as many processes."),
         ("throughput", throughput_figure(report), "Throughput by minibatch size."),
         ("scaling", scaling_figure(report), GROWTH),
         ("profile", profile_figure(report.profiles), "Time of a step by part."),

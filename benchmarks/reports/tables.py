@@ -12,6 +12,7 @@ from ..evaluation import (
     BOUND,
     best_ours,
     best_peer,
+    bound,
     by_products,
     copied_bytes,
     figures,
@@ -20,12 +21,13 @@ from ..evaluation import (
     products_to_best_peer,
     summary,
     to_best_peer,
+    to_one_process,
 )
 from ..results import BenchReport, Case, KernelCase, LeftOut, Profile, Timing
 from ..statistics import spread
 from .wording import WORDING
 
-ORDER = ("ours", "peer", "floor", "copy")
+ORDER = ("ours", "peer", "floor", "copy", "sum")
 
 
 FORCING = ("OPENBLAS_CORETYPE", "MKL_ENABLE_INSTRUCTIONS", "MKL_CBWR")
@@ -74,7 +76,8 @@ def _ordered(timings: list[Timing]) -> list[Timing]:
 def case_table(case: Case) -> ReportTable:
     """One network: a row for each contender, then the products alone.
 
-    "of floor" is the time of the floor over that of the step; "/ peer" the time over that of the best peer.
+    "of floor" is the time of the floor over that of the step; "/ peer" the time over that of the best peer; by ranks, "/ one
+    process" the time over that of one process, and "bound" 1 + the time of the sum of the gradient over that.
     """
     rows: list[list[str]] = []
     strong: list[int] = []
@@ -82,16 +85,18 @@ def case_table(case: Case) -> ReportTable:
         found = figures(case, timing)
         if timing.kind == "ours":
             strong.append(len(rows))
-        floor = timing.kind == "floor"
+        floor = timing.kind in ("floor", "sum")
         rows.append(
             [
                 timing.name, number(found["median_ms"]), f"{number(found['low_ms'])}–{number(found['high_ms'])}",
-                "" if floor or case.workload == "start" else number(found["samples_per_second"]),
-                number(found["gflop_per_second"]) if case.flop else "",
+                "" if floor or timing.ranks or case.workload == "start" else number(found["samples_per_second"]),
+                number(found["gflop_per_second"]) if case.flop and not timing.ranks else "",
                 percent(found["fraction_of_floor"]), "" if floor else times(found["to_best_peer"]),
+                times(found["to_one_process"]) if timing.kind != "sum" else "", times(found["bound"]),
             ]
         )  # fmt: skip
     headings = ["", WORDING[case.workload].unit, "quartiles", "samples/s", "GFLOP/s", "of floor", "/ peer"]
+    headings += ["/ one process", "bound"]
     shown = [place for place in range(len(headings)) if any(row[place] for row in rows)]
     return ReportTable(case.title, [headings[k] for k in shown], [[row[k] for k in shown] for row in rows], strong)
 
@@ -104,7 +109,7 @@ def overview_table(report: BenchReport, workload: str) -> ReportTable | None:
     rows = []
     for case in grid(report, workload):
         ours, peer = best_ours(case), best_peer(case)
-        if ours is None or peer is None or workload == "start":
+        if ours is None or peer is None or workload == "start" or ours.ranks:
             continue
         found, fraction = figures(case, ours), products_to_best_peer(case)
         rows.append(
@@ -190,7 +195,7 @@ def comparison_table(changes: list[Change]) -> ReportTable:
 def sentences(report: BenchReport) -> list[str]:
     """The result in words: geometric means over the networks of the grid."""
     bounded = [line for workload in ("fit", "predict") for line in _bounded(report, workload)]
-    return _sentences(summary(grid(report))) + bounded + _started(report)
+    return _sentences(summary(grid(report))) + bounded + _started(report) + _by_ranks(report)
 
 
 def _sentences(known: dict[str, dict[str, float]]) -> list[str]:
@@ -239,6 +244,20 @@ def _started(report: BenchReport) -> list[str]:
         for timing in case.timings
         if timing.kind == "ours" and (ratio := to_best_peer(case, timing)) is not None
     ]
+
+
+def _by_ranks(report: BenchReport) -> list[str]:
+    found = []
+    for case in [*grid(report, "ranks"), *grid(report, "ranks-fit")]:
+        for timing in case.timings:
+            ratio, limit, peer = to_one_process(case, timing), bound(case, timing), to_best_peer(case, timing)
+            if timing.kind == "ours" and ratio is not None:
+                found.append(
+                    f"{WORDING[case.workload].subject} ({timing.name}, {case.network}) takes {ratio:.2f} times as long as in "
+                    "one process" + (f", with a bound of {limit:.2f}" if limit else "")
+                    + (f", and {peer:.2f} times as long as DistributedDataParallel" if peer else "") + "."
+                )
+    return found
 
 
 def absences(left_out: list[LeftOut]) -> list[str]:

@@ -37,4 +37,13 @@ WORDING = {
         "Starts: a new process for each call, with the files it reads already in memory, until it prints the loss of its first "
         "step or has imported PyTorch; commands run to their end.",
     ),
+    "ranks": Wording(
+        "Steps by ranks", "ms/step", "A step of fusedstep",
+        "By ranks: processes on this machine share its cores, each with its part of the threads, and its rows of each "
+        "minibatch; one process has all threads. Each number of processes is a group of its own, which sleeps until it is its "
+        'turn. The time is that of the slowest process of a group; its first step is not timed. "sum" is the sum of the '
+        "gradient alone, and the bound 1 + its time over that of a step of one process. PyTorch runs DistributedDataParallel "
+        "over gloo; its processes know the losses of their own rows only, whose means are compared.",
+    ),
+    "ranks-fit": Wording("Whole trainings by ranks", "ms/epoch", "An epoch of fusedstep"),
 }  # fmt: skip

@@ -113,6 +113,29 @@ def test_starts(call, tmp_path):
     assert "GFLOP/s" not in answer.flat
 
 
+@pytest.mark.row("F4")
+def test_by_ranks(call, tmp_path, monkeypatch):
+    """Processes that mpiexec starts beside a single one; PyTorch is left out, with its reason."""
+    pytest.importorskip("mpi4py")
+    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setitem(sys.modules, "torch", None)
+    answer = call("bench", "--ranks", "1,2", *SHORT, "--backends", "numba", "--networks", "6-8-3@16/64", "--out", "r.json",
+                  "--markdown", "r.md", "--html", "r.html")  # fmt: skip
+    assert (answer.code, answer.err) == (0, "")
+    for words in ("6-8-3@16, plain", "epoch of 6-8-3@16/64, plain", "numba, 2 ranks", "/ one process", "bound",
+                  "A step of fusedstep (numba, 2 ranks, 6-8-3@16) takes",
+                  "left out: torch: torch cannot be imported"):  # fmt: skip
+        assert words in answer.flat
+    report = load_results(tmp_path / "r.json")
+    assert (report.settings["workloads"], report.settings["ranks"]) == (["ranks", "ranks-fit"], [1, 2])
+    assert [[t.name for t in case.timings] for case in report.cases] == [
+        ["numba", "numba, 2 ranks", "sum, 2 ranks"], ["numba", "numba, 2 ranks"]
+    ]  # fmt: skip
+    assert {"mpi4py", "numpy"} <= set(report.machine["libraries"])
+    assert (tmp_path / "r.md").read_text() == markdown(report)
+    assert "By ranks: processes on this machine" in (tmp_path / "r.html").read_text()
+
+
 def test_what_was_measured_before_an_interrupt_is_in_the_file(monkeypatch, tmp_path):
     from fusedstep.benchmarks import cases
     from fusedstep.benchmarks.commands import bench_command

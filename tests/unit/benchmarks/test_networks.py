@@ -50,7 +50,7 @@ def test_the_standard_grid():
 @pytest.mark.parametrize("workload", GRIDS)
 def test_all_grids_can_be_read(workload):
     for networks in filter(None, GRIDS[workload].values()):
-        assert all(bool(network.rows) == (workload == "fit") for network in parse(networks))
+        assert all(bool(network.rows) == (workload in ("fit", "ranks-fit")) for network in parse(networks))
 
 
 def test_an_unknown_grid_suggests_the_nearest():
