@@ -5,9 +5,12 @@ The formulas are in kernels/formulas/losses.py and kernels/rows; targets are che
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from inspect import signature
 from typing import Any, ClassVar
+
+import numpy as np
 
 from ..backends import Array, Backend
 from ..errors import DtypeError, HyperparameterError, LabelError, ShapeError, StateError
@@ -18,6 +21,7 @@ from .engine.tape import Tape
 from .layers import Layer
 from .layers.activations import ReLU, Sigmoid
 from .layers.softmax import Softmax
+from .sample_weights import balanced
 from .settings import choice, fraction, not_negative, positive, real, whole
 
 BALANCED = "balanced"
@@ -97,6 +101,17 @@ class Loss(Frozen, frozen=False):
     def balances(self) -> bool:
         """Whether it needs the weights of classes that the training data give, in `class_weights` of the tape."""
         return False
+
+    def balanced_by(self, labels: Any, classes: int) -> Loss:
+        """This loss with class weights as numbers, where they are to be balanced; otherwise itself.
+
+        Args: labels [N] – prepared targets of all rows, on the host, by which they are; classes – number of them.
+        """
+        return self.balanced_with(balanced(np.bincount(labels, minlength=classes))) if self.balances else self
+
+    def balanced_with(self, class_weights: tuple[float, ...]) -> Loss:  # noqa: ARG002
+        """As `balanced_by`, with the class weights that `TrainStep.class_weights` tells."""
+        return self
 
     def factor(self, rows: int) -> float:
         """Factor for the sum over that many rows."""
@@ -402,6 +417,14 @@ class _LabelLoss(Loss):
     def balances(self) -> bool:
         """See Loss."""
         return self.class_weights == BALANCED
+
+    def balanced_with(self, class_weights: tuple[float, ...]) -> Loss:
+        """See Loss."""
+        if not self.balances:
+            return self
+        made = copy.copy(self)
+        vars(made)["class_weights"] = class_weights
+        return made
 
     def weights_of_classes(self, classes: int, tape: Tape) -> Array | None:
         """The weights [K] of the classes, or None."""

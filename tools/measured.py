@@ -43,7 +43,7 @@ def _whole(name: str, report: BenchReport) -> str:
     texts = [f"{_link(name)}: {machine_line(report)}.", *sentences(report)]
     for workload in WORDING:
         tables = [overview_table(report, workload)]
-        if workload == "start":
+        if workload in ("start", "ranks", "ranks-fit"):
             tables = [case_table(case) for case in grid(report, workload)]
         texts += [markdown_table(table, level=3) for table in tables if table is not None]
     return "\n\n".join(texts)

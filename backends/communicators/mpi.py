@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,6 +19,8 @@ from .supervisor import Supervisor
 
 CUDA_AWARE = "FUSEDSTEP_CUDA_AWARE_MPI"
 """Environment variable: 1 passes arrays of a GPU to MPI as they are, which only some builds of it allow."""
+PAUSE = 3e-4
+"""Seconds between two looks at sums in the background."""
 OPEN_MPI = {
     # Sums in the background after Rabenseifner (2004): each process adds a part, and sends 2 (R - 1) / R times the bytes. By
     # itself it takes a tree for arrays in place, through which rank 0 gets and sends them log2 R times.
@@ -46,6 +50,7 @@ class MpiCommunicator(Communicator):
         here = [rank for rank, host in enumerate(self.hosts) if host == self.hosts[self.rank]]
         self.rank_on_host, self.ranks_on_host = here.index(self.rank), len(here)
         divide_threads([named[rank][1] for rank in here], self.rank_on_host)
+        self._background = Background(mpi.Query_thread() == mpi.THREAD_MULTIPLE)
         self.supervisor = Supervisor(self, self._world.allgather)
 
     def start_sum(self, array: Array) -> Callable[[], None]:
@@ -53,8 +58,10 @@ class MpiCommunicator(Communicator):
         host, back = self._on_host(array)
         with self.waiting("sum"):
             request = self._world.Iallreduce(self._mpi.IN_PLACE, host, self._mpi.SUM)
+        self._background.add(request)
 
         def finish() -> None:
+            self._background.take(request)
             with self.waiting("the end of sum"):
                 request.Wait()
             if back is not None:
@@ -113,6 +120,46 @@ class MpiCommunicator(Communicator):
     def fail(self, text: str, status: int = 1) -> None:
         """See Communicator.fail."""
         self.supervisor.fail(text, "", status)
+
+
+class Background:
+    """Lets MPI go on with sums that have begun, while this process computes: by itself, it only does so while it is called.
+
+    Args: allowed – whether MPI may be called by several threads.
+    """
+
+    def __init__(self, allowed: bool) -> None:
+        self._allowed = allowed
+        self._lock = threading.Lock()
+        self._open: list[Any] = []
+        self._any = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def add(self, request: Any) -> None:
+        """A sum that has begun."""
+        if not self._allowed:
+            return
+        with self._lock:
+            self._open.append(request)
+        self._any.set()
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="fusedstep sums", daemon=True)
+            self._thread.start()
+
+    def take(self, request: Any) -> None:
+        """A sum for which the caller is going to wait; this thread leaves it alone from now on."""
+        with self._lock:
+            self._open = [one for one in self._open if one is not request]
+
+    def _work(self) -> None:
+        while True:
+            self._any.wait()
+            with self._lock:
+                if not self._open:
+                    self._any.clear()
+                elif self._open[0].Test():
+                    del self._open[0]
+            time.sleep(PAUSE)
 
 
 def _to_host(array: Array) -> Array:

@@ -81,7 +81,10 @@ class SummedGradient(OwnGradient):
         together, backend, gradient = self.work.communicator, self.backend, self.work.gradient
         if not self.begun:  # without any row
             backend.fill(gradient, 0.0)
-        self._sum_from(0)
+        if not self._started and len(self._left) == 1:
+            together.sum(gradient)
+        else:
+            self._sum_from(0)
         for done in self._started:
             done()
         if together.on_stream:

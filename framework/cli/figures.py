@@ -59,14 +59,17 @@ class Figures:
         part = data.parts["training"]
         trained.history.plot(files["curves"])
         self.statistics.plot(files["layers"])
+        x, y = part.first(ROWS)
         loss_surface(
             trained.model,
-            loss_of(data),
-            *part.first(ROWS),
+            loss_of(data, trained.class_weight, trained.recipe.label_smoothing),
+            x,
+            y,
             path=self.path if self.path.points else None,
+            sample_weight=None if part.weights is None else part.weights[: len(x)],
         ).plot(files["surface"])
         if data.kind == "classes" and data.preprocessor.width == 2:
-            names = [f"{name} (standardised)" for name in data.dataset.feature_names]
+            names = [f"{name} (scaled)" for name in data.dataset.feature_names]
             plot_decision_regions(
                 trained.model, *part.in_memory(ROWS), files["regions"], classes=[str(c) for c in data.preprocessor.classes],
                 features=names if len(names) == 2 else ("column 1", "column 2"),

@@ -25,6 +25,7 @@ from ..engine.step import TrainStep
 from ..engine.tape import Tape
 from ..engine.training_chain import training_chain, training_loss
 from ..losses import Loss
+from ..sample_weights import RowWeights, checked_weights
 from ..settings import choice, positive, whole
 from ..streams import DIRECTION
 from ..suggestions import suggests_arguments
@@ -85,6 +86,7 @@ def loss_surface(
     span: float | None = None,
     seed: int = 0,
     batch_rows: int = 4096,
+    sample_weight: Any = None,
 ) -> LossSurface:
     """The loss over x, y in evaluation mode on a two-dimensional slice through the model's parameters.
 
@@ -98,7 +100,8 @@ def loss_surface(
         plane and is the default if there is one (along random directions a path hardly moves, as the paper shows); points – of
         the grid per axis, >= 2, an odd number includes the model itself; span – the grid ranges from -span to span; default 1
         for random directions, or the range of the path if there is one; seed – of the random directions, which are the same on
-        every backend; batch_rows – rows per pass.
+        every backend; batch_rows – rows per pass; sample_weight – [N], numbers w >= 0, as in TrainStep. Balanced class weights
+        are those of the last fit of the TrainStep, or those of y.
     Returns: a LossSurface, on the host.
     Raises: HyperparameterError, StateError for a path of another model, the errors of model and loss for x and y.
     Differs from: the authors' program, which also projects the path by the cosine with each direction separately.
@@ -115,7 +118,7 @@ def loss_surface(
         positive(span, "span")
     _require_path(network, path, chosen)
     backend, own = network.backend, network.arena
-    losses = _losses(network, cost, x, y, size)
+    losses = _losses(network, cost, x, y, size, sample_weight)
     travelled = _travelled(own, path) if path is not None else None
     principal = None if travelled is None or chosen == "random" else _principal(own, travelled)
     if principal is not None:
@@ -161,7 +164,8 @@ def _network_and_loss(model: Any, loss: Any) -> tuple[Sequential, Loss]:
         raise HyperparameterError(
             f"expected a Loss, or None with a TrainStep, whose own is then taken; got {loss!r}; did you forget ()?"
         )
-    return network, cost
+    trained_by = model.class_weights if loss is None else None
+    return network, cost if trained_by is None else cost.balanced_with(trained_by)
 
 
 def _require_path(network: Sequential, path: Any, directions: str) -> None:
@@ -183,7 +187,7 @@ def _require_path(network: Sequential, path: Any, directions: str) -> None:
         )
 
 
-def _losses(network: Sequential, loss: Loss, x: Any, y: Any, size: int) -> Callable[[Arena], Array]:
+def _losses(network: Sequential, cost: Loss, x: Any, y: Any, size: int, sample_weight: Any) -> Callable[[Arena], Array]:
     """A function of an arena: the loss over all rows with its parameters, as a scalar on the device."""
     backend = network.backend
     inputs = network.convert_input(x)
@@ -191,8 +195,15 @@ def _losses(network: Sequential, loss: Loss, x: Any, y: Any, size: int) -> Calla
     if rows == 0:
         raise ShapeError("expected at least one row of x; got 0 rows")
     require_targets(y, rows)
-    chain, loss = training_chain(network, loss), training_loss(network, loss)
-    targets = loss.prepare(y, chain.output_width(int(inputs.shape[1])), backend, network.dtype)
+    width = int(inputs.shape[1])
+    chain, loss = training_chain(network, cost), training_loss(network, cost)
+    targets = loss.prepare(y, chain.output_width(width), backend, network.dtype)
+    if cost.balances:
+        loss = training_loss(network, cost.balanced_by(backend.to_numpy(targets), network.output_width(width)))
+    weights = None
+    if sample_weight is not None:
+        of_rows = RowWeights(checked_weights(sample_weight, rows, backend), loss.reduction == "mean")
+        weights = backend.asarray(of_rows.of_all, network.dtype)
     tapes: dict[Arena, Tape] = {}
 
     def evaluate(arena: Arena) -> Array:
@@ -201,9 +212,10 @@ def _losses(network: Sequential, loss: Loss, x: Any, y: Any, size: int) -> Calla
         for start in range(0, rows, size):
             stop = min(rows, start + size)
             tape.begin(stop - start, rows)
+            tape.row_weights = None if weights is None else weights[start:stop]
             with backend.quiet():
                 outputs = chain.forward(inputs[start:stop, ...], tape)
-                row_losses, _ = loss.evaluate(outputs, targets[start:stop, ...], tape)
+                row_losses, _ = loss.weighted_loss(outputs, targets[start:stop, ...], tape)
                 total = total + backend.total(row_losses)
         return total * loss.factor(rows)
 

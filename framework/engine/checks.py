@@ -98,8 +98,13 @@ def gradient_check(
     tape = Tape(arena, training, run.random_state(seed, 1), gradients)
     layers = training_chain(chain, loss) if loss is not None else chain
     width = layers.output_width(int(inputs.shape[1]))
-    loss = None if loss is None else training_loss(chain, loss)
-    targets = None if loss is None else loss.prepare(y, width, run, "float64")
+    targets = None
+    if loss is not None:
+        given, loss = loss, training_loss(chain, loss)
+        targets = loss.prepare(y, width, run, "float64")
+        if given.balances:
+            classes = chain.output_width(int(inputs.shape[1]))
+            loss = training_loss(chain, given.balanced_by(run.to_numpy(targets), classes))
     rows = int(inputs.shape[0])
     direction = run.empty((rows, width), "float64")
     run.map(normal, direction, 0.0, 1.0, random=Random(run.random_state(seed), CHECK))
@@ -143,6 +148,7 @@ def _check_loss(
 ) -> GradientReport:
     inputs = run.asarray(outputs, "float64") * 1.0
     targets = loss.prepare(y, int(inputs.shape[1]), run, "float64")
+    loss = loss.balanced_by(run.to_numpy(targets), int(inputs.shape[1]))
     tape = Tape(Arena([], run, "float64"), training=True)
 
     def evaluate() -> tuple[float, Array]:

@@ -15,12 +15,22 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...backends import Backend
 from ...backends import backend as find_backend
 from ...backends.entries import column_names, with_columns
 from ...backends.threads import single_threaded_blas, using_threads
-from ...errors import DtypeError, ExportError, FusedstepError, HyperparameterError, MixedBackends, ShapeError, StateError
+from ...errors import (
+    DtypeError,
+    ExportError,
+    FusedstepError,
+    HyperparameterError,
+    MixedBackends,
+    SampleWeightError,
+    ShapeError,
+    StateError,
+)  # fmt: skip
 from ..engine.minibatches import require_targets
 from ..engine.model import Sequential, require_seed
 from ..engine.precision import precision_of
@@ -30,6 +40,7 @@ from ..losses import Loss
 from ..optimizers import Optimizer
 from ..optimizers.adaptive import Adam
 from ..optional import require
+from ..sample_weights import checked_weights
 from ..settings import choice, real, whole
 from ..suggestions import PREDICTION, suggests_arguments
 from ..tables.bootstrap import bootstrap, feature_subset, left_out
@@ -60,7 +71,7 @@ class Bagging(Exportable):
     Attributes: members – list of Member, after `fit`; out_of_bag – metrics over rows, each predicted by the members that were
         not trained on it: for classification accuracy, error and standard_error = sqrt(error (1 - error) / rows), for
         regression mse, its standard_error, and r2; rows – number of rows that at least one member was not trained on; empty
-        before `fit` and after `load`.
+        before `fit` and after `load`; weighted means with sample_weight.
 
         bagging = fs.Bagging(lambda d: fs.mlp([d, 32, 10]), fs.SoftmaxCrossEntropy(), members=8)
         bagging.fit(x, y, epochs=20); bagging.predict(x); bagging.out_of_bag["error"]
@@ -113,10 +124,13 @@ class Bagging(Exportable):
     # Training
 
     @suggests_arguments
-    def fit(self, x: Any, y: Any, epochs: int = 10, batch_size: int | None = 128) -> Bagging:
+    def fit(
+        self, x: Any, y: Any, epochs: int = 10, batch_size: int | None = 128, sample_weight: Any = None
+    ) -> Bagging:
         """Trains all members from scratch, and computes the out-of-bag metrics.
 
-        Args: x [N, d], y [N] or [N, e]; epochs, batch_size – as in Trainer.fit.
+        Args: x [N, d], y [N] or [N, e]; epochs, batch_size – as in Trainer.fit; sample_weight – [N], numbers w >= 0, which
+            count in the loss of each member and in the out-of-bag metrics; rows are drawn without regard to them.
         Returns: itself.
         Raises: the errors of Trainer.fit; MissingDependency for jobs > 1 without joblib.
         """
@@ -127,19 +141,20 @@ class Bagging(Exportable):
         jobs = [self._job(k, rows, width, epochs, batch_size) for k in range(self.count)]
         first = jobs[0].member.model
         wanted = self._targets(y, rows, first.output_width(int(first.inputs or width)))
+        weights = None if sample_weight is None else checked_weights(sample_weight, rows, self.backend)
         count = self._jobs()
         if count == 1 or self.count == 1:
-            trained = [_train(job, x, y) for job in jobs]
+            trained = [_train(job, x, y, weights) for job in jobs]
         else:
             joblib = require("joblib", "ensemble", f"training members with n_jobs={count}")
-            data = self.backend.with_rows(x, "x"), self.backend.with_rows(y, "y")  # which all workers can read
+            data = self.backend.with_rows(x, "x"), self.backend.with_rows(y, "y"), weights  # which all workers can read
             with using_threads(1):  # here, because workers that are threads would restore it for each other
                 parallel = joblib.Parallel(n_jobs=min(self.count, count), prefer="processes")
                 trained = parallel(joblib.delayed(_train)(job, *data) for job in jobs)
         self.members = [job.member for job in jobs]
         for member, (model, loss) in zip(self.members, trained, strict=True):
             member.model, member.loss = model, loss
-        self.out_of_bag = self._out_of_bag(inputs, wanted)
+        self.out_of_bag = self._out_of_bag(inputs, wanted, weights)
         return self
 
     def _jobs(self) -> int:
@@ -195,16 +210,22 @@ class Bagging(Exportable):
         return self._joint(self._matrix(x))
 
     @suggests_arguments(use=PREDICTION)
-    def evaluate(self, x: Any, y: Any) -> dict[str, float]:
+    def evaluate(self, x: Any, y: Any, sample_weight: Any = None) -> dict[str, float]:
         """Metrics on other data: accuracy and error (mse and r2 for regression), and their mean over single members.
 
+        Args: x, y, sample_weight – as in `fit`; the metrics are weighted means.
         Returns: such as {"accuracy", "error", "member_accuracy", "member_error"}.
         """
         inputs = self._matrix(x)
         scores = [self._scores(member, inputs) for member in self._trained()]
         wanted = self._targets(y, int(inputs.shape[0]), self._outputs())
-        joint = self._figures(self._mean(scores), wanted)
-        alone = [self._figures(score, wanted) for score in scores]
+        weights = None
+        if sample_weight is not None:
+            weights = self._column(checked_weights(sample_weight, int(inputs.shape[0]), self.backend))
+        joint = self._figures(self._mean(scores), wanted, weights)
+        if not joint:
+            raise SampleWeightError("sample_weight: expected a weight above 0 for at least one row; got only 0; drop them")
+        alone = [self._figures(score, wanted, weights) for score in scores]
         names = [name for name in joint if name not in ("standard_error", "rows")]
         return {**{name: joint[name] for name in names},
                 **{f"member_{name}": sum(one[name] for one in alone) / len(alone) for name in names}}  # fmt: skip
@@ -281,32 +302,41 @@ class Bagging(Exportable):
             return answers[:, 0] if answers.shape[1] == 1 else answers
         return targets
 
-    def _figures(self, scores: Array, wanted: Array, mask: Array | None = None) -> dict[str, float]:
-        """Accuracy and error, or mse and r2, over the rows where `mask` [N, 1] is 1."""
+    def _column(self, weights: NDArray[np.float64]) -> Array:
+        """Weights [N] of the host as [N, 1] on the backend."""
+        return self.backend.asarray(weights[:, None], "float64")
+
+    def _figures(self, scores: Array, wanted: Array, weights: Array | None = None) -> dict[str, float]:
+        """Accuracy and error, or mse and r2, as means with weights [N, 1]; none if all of them are 0.
+
+        Their standard error is that of (sum w)^2 / sum w^2 rows, which Kish calls the effective sample size.
+        """
         backend, xp = self.backend, self.backend.xp
         rows = int(scores.shape[0])
-        weights = xp.ones((rows, 1), dtype=xp.float64) if mask is None else mask
-        count = backend.item(xp.sum(weights))
-        if count == 0.0:
+        weights = xp.ones((rows, 1), dtype=xp.float64) if weights is None else weights
+        total = backend.item(xp.sum(weights))
+        if total == 0.0:
             return {}
+        effective = total**2 / backend.item(xp.sum(weights**2))
+        count = backend.item(xp.sum(xp.astype(weights > 0.0, xp.float64)))
 
         def mean(values: Array) -> float:
             each = xp.reshape(xp.astype(values, xp.float64), (rows, -1))
-            return backend.item(xp.sum(xp.mean(each, axis=1, keepdims=True) * weights)) / count
+            return backend.item(xp.sum(xp.mean(each, axis=1, keepdims=True) * weights)) / total
 
         if not self.loss.predicts_numbers:
             accuracy = mean(self._answers(scores) == wanted)
-            spread = math.sqrt(max(0.0, accuracy * (1.0 - accuracy)) / count)
+            spread = math.sqrt(max(0.0, accuracy * (1.0 - accuracy)) / effective)
             return {"accuracy": accuracy, "error": 1.0 - accuracy, "standard_error": spread, "rows": count}
         squares = (xp.astype(scores, xp.float64) - wanted) ** 2
         mse = mean(squares)
-        spread = math.sqrt(max(0.0, mean(xp.mean(squares, axis=1) ** 2) - mse**2) / count)
-        centre = xp.sum(wanted * weights, axis=0) / count
+        spread = math.sqrt(max(0.0, mean(xp.mean(squares, axis=1) ** 2) - mse**2) / effective)
+        centre = xp.sum(wanted * weights, axis=0) / total
         variance = mean((wanted - centre) ** 2)
         r2 = 1.0 - mse / variance if variance > 0.0 else math.nan
         return {"mse": mse, "r2": r2, "standard_error": spread, "rows": count}
 
-    def _out_of_bag(self, inputs: Array, wanted: Array) -> dict[str, float]:
+    def _out_of_bag(self, inputs: Array, wanted: Array, weights: NDArray[np.float64] | None) -> dict[str, float]:
         backend, xp, rows = self.backend, self.backend.xp, int(inputs.shape[0])
         total: Array = 0.0
         answers = backend.zeros((rows, 1), "float64")
@@ -315,7 +345,8 @@ class Bagging(Exportable):
             total = total + mask * self._scores(member, inputs)
             answers = answers + mask
         covered = xp.astype(answers > 0.0, xp.float64)
-        return self._figures(total / xp.maximum(answers, covered * 0.0 + 1.0), wanted, covered)
+        counting = covered if weights is None else covered * self._column(weights)
+        return self._figures(total / xp.maximum(answers, covered * 0.0 + 1.0), wanted, counting)
 
     # Files
 
@@ -385,7 +416,7 @@ class _Job:
     batch_size: int | None
 
 
-def _train(job: _Job, x: Any, y: Any) -> tuple[Sequential, float]:
+def _train(job: _Job, x: Any, y: Any, weights: NDArray[np.float64] | None = None) -> tuple[Sequential, float]:
     """The model of one member, trained on one thread of a CPU, and the loss of its last epoch."""
     with _of_member(job.number), using_threads(1), single_threaded_blas:
         member, chosen = job.member, find_backend(job.backend)
@@ -395,7 +426,8 @@ def _train(job: _Job, x: Any, y: Any) -> tuple[Sequential, float]:
         if member.features is not None:
             inputs = _columns(chosen, inputs, member.features)
         step = TrainStep(member.model, job.loss, job.optimizer, job.seed, chosen, job.precision)
-        history = Trainer(step).fit(inputs, targets, epochs=job.epochs, batch_size=job.batch_size)
+        drawn = None if weights is None else weights[member.rows]
+        history = Trainer(step).fit(inputs, targets, None, job.epochs, job.batch_size, sample_weight=drawn)
     return member.model, history[-1]["loss"]
 
 

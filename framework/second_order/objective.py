@@ -18,6 +18,7 @@ from ...kernels.formulas.vectors import sign_rows
 from ..engine.model import Sequential
 from ..engine.step import TrainStep
 from ..engine.tape import Tape
+from ..engine.training_chain import training_loss
 from ..layers.noise import Dropout, GaussianNoise
 from ..losses import Loss
 from ..optimizers.momentum import SGD
@@ -83,8 +84,11 @@ class Objective:
         self.inputs, self.targets = step.prepare(x, y)
         model.remember_columns(x)
         model.remember_targets(y)
+        if loss.balances:
+            classes = model.output_width(int(model.inputs or 0))
+            loss = loss.balanced_by(step.backend.to_numpy(self.targets), classes)
         self.model, self.loss, self.seed = model, loss, step.seed
-        self.chain, self._member_loss = step.chain, step.training_loss
+        self.chain, self._member_loss = step.chain, training_loss(model, loss)
         self.arena = model.arena
         self.backend = self.arena.backend
         self.vectors = Vectors(self.arena)

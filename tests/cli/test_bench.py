@@ -87,13 +87,13 @@ def test_the_command_that_makes_all_reports(tmp_path):
         return subprocess.run(["bash", script, *arguments], env=environment, capture_output=True, text=True, check=False)
 
     calls = [line.split() for line in run("mine").stdout.splitlines()]
-    assert [line[:4] for line in calls] == [["-P", "-m", "fusedstep", "bench"]] * 4
+    assert [line[:4] for line in calls] == [["-P", "-m", "fusedstep", "bench"]] * 5
     for words in calls:
         given = load("bench").make_context("bench", words[4:]).params
         for workload in [name for name in ("fit", "predict", "start") if given[name]] or ["step"]:
             assert given["grid"] in GRIDS[workload]
     written = [words[words.index("--out") + 1] for words in calls]
-    assert written == [f"{tmp_path}/mine-{part}.json" for part in ("standard", "varied", "starts", "steps")]
+    assert written == [f"{tmp_path}/mine-{part}.json" for part in ("standard", "varied", "starts", "steps", "ranks")]
     assert (run().returncode, run("mine", "fits").returncode) == (2, 2)
 
 

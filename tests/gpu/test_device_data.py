@@ -89,6 +89,18 @@ def test_f5_what_fits_is_brought_to_the_device_and_the_rest_is_streamed(gpu_back
         assert isinstance(feed_for(step, source, y, 64, "device"), ResidentFeed)
 
 
+def test_an_estimator_trains_the_same_from_the_device_and_from_the_host(gpu_backend, data):
+    pytest.importorskip("sklearn", reason="needs scikit-learn: pip install scikit-learn")
+    x, y = data
+    settings = {"preset": "scikit-learn", "batch_size": 256, "max_iter": 2, "random_state": 0, "backend": gpu_backend}
+    found = [
+        fs.MLPClassifier((64,), dropout=0.2, device_batches=given, **settings).fit(x, y).predict_proba(x[:50])
+        for given in (None, True, False)
+    ]
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found[2], found[0], rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("place", ["auto", "stream"])
 def test_f5_micro_batches_give_the_result_of_the_whole(gpu_backend, data, place):
     x, y = data

@@ -75,7 +75,7 @@ def plot_calibration(
         above.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1.0, label="perfectly calibrated")
         above.plot(curve.predicted, curve.observed, color=BLUE, marker="o", markersize=5, label="this model")
         above.set(ylabel="observed frequency", ylim=(-0.03, 1.03), xlim=(-0.03, 1.03), title=f"Calibration, {part} part")
-        above.legend(loc="upper left")
+        above.legend(loc="best")
         below.bar(curve.predicted, curve.weight, width=0.05, color=BLUE)
         below.set(xlabel=_plain(what), ylabel=unit)
         whole_ticks(below.yaxis)

@@ -3,11 +3,14 @@
 Arguments: file, "mpi" or "alone".
 """
 
+import os
 import sys
 
 import numpy as np
 
 import fusedstep as fs
+from fusedstep.backends.communicators.communicator import OVERLAP
+from fusedstep.backends.executors import gradient_sums
 
 ROWS = 203
 EPOCHS = 3
@@ -61,6 +64,8 @@ SETTINGS = {
 
 
 def main():
+    if os.environ.get(OVERLAP) == "1":
+        gradient_sums.CHUNK = 512  # so that networks of this size have several
     path, parallel = sys.argv[1], None if sys.argv[2] == "alone" else sys.argv[2]
     found = {}
     for name, (kind, backend, dtype, fixed, more) in SETTINGS.items():
@@ -70,6 +75,7 @@ def main():
         if step.communicator is not None:
             same = step.communicator.gather(values.tobytes())
             assert len(set(same)) == 1, f"{name}: the processes have other parameters"
+            assert (len(gradient_sums.chunks(step)) > 1) == (os.environ.get(OVERLAP) == "1")
     if parallel is None or step.communicator.first:
         np.savez(path, **found)
 

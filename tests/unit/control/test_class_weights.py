@@ -154,3 +154,17 @@ def test_a_resumed_training_has_the_same_bits(class_weights, tmp_path):
     assert parameters(resumed[0]).tobytes() == parameters(whole[0]).tobytes()
     with pytest.raises(fs.CheckpointError):
         fit([1.0, 2.0, 3.0], resume="auto", **checkpoint)
+
+
+def test_methods_that_see_all_rows_balance_by_them():
+    numbers = tuple(compute_class_weight("balanced", classes=np.unique(LABELS), y=LABELS))
+    found = []
+    for given in ("balanced", numbers):
+        loss, model = fs.SoftmaxCrossEntropy(class_weights=given), fs.mlp([COLUMNS, 4, OUTPUTS], "tanh")
+        for method in (fs.LBFGS(), fs.HessianFree()):
+            found.append(fs.minimize(model.initialize(2, "numpy", "float64"), loss, X, LABELS, method, 3, backend="numpy").loss)
+        assert fs.gradient_check(model, loss, X, LABELS)
+        assert fs.gradient_check(loss, None, X[:, :OUTPUTS], LABELS)
+    np.testing.assert_allclose(found[:2], found[2:], rtol=1e-12)
+    ensemble = fs.mlp([COLUMNS, 4, OUTPUTS], "tanh", n_ensemble=2)
+    assert fs.gradient_check(ensemble, fs.SoftmaxCrossEntropy(class_weights="balanced"), X, LABELS)

@@ -116,6 +116,65 @@ def test_b12_out_of_bag_figures_are_those_of_the_members_that_did_not_see_a_row(
     assert bagging.out_of_bag["standard_error"] == pytest.approx(np.sqrt(error * (1 - error) / seen.sum()))
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_g2_weights_count_in_the_training_of_members_and_in_all_figures(backend):
+    x, y = wine()
+    weights = np.random.default_rng(0).integers(0, 4, 178) / 2.0
+    settings = {"models": small, "loss": fs.SoftmaxCrossEntropy(), "members": 2, "optimizer": fs.Adam(0.02), "n_jobs": 1}
+    bagging = fs.Bagging(backend=backend, **settings).fit(x, y, 3, 32, sample_weight=weights)
+    member = bagging.members[1]
+    fs.set_num_threads(1)
+    try:
+        step = fs.TrainStep(small(13), fs.SoftmaxCrossEntropy(), fs.Adam(0.02), seed=1, backend=backend)
+        fs.Trainer(step).fit(x[member.rows], y[member.rows], epochs=3, batch_size=32, sample_weight=weights[member.rows])
+    finally:
+        fs.set_num_threads(None)
+    for name, wanted in step.model.parameters().items():
+        np.testing.assert_array_equal(np.array(member.model.parameters()[name]), np.array(wanted))
+
+    right = np.array(bagging.predict(x)) == y
+    assert bagging.evaluate(x, y, weights)["accuracy"] == pytest.approx(np.average(right, weights=weights), rel=1e-12)
+    scores, count = np.zeros((178, 3)), np.zeros(178)
+    for one in bagging.members:
+        out = ~np.isin(np.arange(178), one.rows)
+        scores[out] += np.array(one.model.predict_proba(x))[out]
+        count += out
+    seen, used = count > 0, weights * (count > 0)
+    error = 1.0 - np.average(scores[seen].argmax(1) == y[seen], weights=weights[seen])
+    assert bagging.out_of_bag["error"] == pytest.approx(error, rel=1e-12)
+    assert bagging.out_of_bag["rows"] == np.count_nonzero(used)
+    effective = used.sum() ** 2 / (used**2).sum()
+    assert bagging.out_of_bag["standard_error"] == pytest.approx(np.sqrt(error * (1 - error) / effective), rel=1e-9)
+
+
+def test_g2_weights_of_numbers_and_wrong_ones():
+    data = load_diabetes()
+    x, y = data.data.astype("f4") * 20, (data.target.astype("f4") - 150.0) / 80.0
+    weights = np.linspace(0.0, 2.0, len(y))
+    given = {"models": lambda d: fs.mlp([d, 1]), "loss": fs.MSE(), "members": 2, "optimizer": fs.Adam(0.05), "n_jobs": 1}
+    bagging = fs.Bagging(backend="numpy", **given).fit(x, y, sample_weight=weights)
+    squares = (np.array(bagging.predict(x), "f8") - y) ** 2
+    found = bagging.evaluate(x, y, sample_weight=weights)
+    assert found["mse"] == pytest.approx(np.average(squares, weights=weights), rel=1e-5)
+    spread = np.average((y - np.average(y, weights=weights)) ** 2, weights=weights)
+    assert found["r2"] == pytest.approx(1.0 - found["mse"] / spread, rel=1e-4)
+    with pytest.raises(fs.SampleWeightError, match=r"got -1 in row 3"):
+        bagging.fit(x, y, sample_weight=np.where(np.arange(len(y)) == 2, -1.0, 1.0))
+    with pytest.raises(fs.SampleWeightError, match="above 0 for at least one row"):
+        bagging.evaluate(x, y, sample_weight=np.zeros(len(y)))
+    with pytest.raises(ShapeError, match="one weight for each"):
+        bagging.evaluate(x, y, sample_weight=np.ones(3))
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_g2_weights_reach_other_processes(jobs):
+    x, y = wine()
+    settings = {"models": small, "loss": fs.SoftmaxCrossEntropy(), "members": 2, "backend": "numpy"}
+    weighted = fs.Bagging(n_jobs=jobs, **settings).fit(x, y, 1, 32, np.linspace(0.5, 2.0, 178))
+    assert not same(weighted, fs.Bagging(n_jobs=jobs, **settings).fit(x, y, 1, 32))
+    assert same(weighted, fs.Bagging(n_jobs=1, **settings).fit(x, y, 1, 32, np.linspace(0.5, 2.0, 178)))
+
+
 def test_b12_numbers_and_yes_or_no_questions():
     data = load_diabetes()
     x, y = data.data.astype("f4") / 0.0476, ((data.target - data.target.mean()) / data.target.std()).astype("f4")

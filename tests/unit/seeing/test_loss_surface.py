@@ -61,6 +61,50 @@ def test_d4_the_surface_is_the_loss_at_its_points(run, with_path, dtype, trained
         assert surface.values[2, 2] == surface.origin_loss
 
 
+@pytest.mark.parametrize("members", [1, 3])
+@pytest.mark.parametrize("run", BACKENDS)
+def test_d4_weights_of_rows_and_classes_count(run, members, data):
+    x = data[0]
+    weights = np.random.default_rng(0).integers(0, 3, len(x)) / 2.0
+    width, labels = x.shape[1], (x[:, 0] > 0.7).astype(int)
+    loss = fs.SoftmaxCrossEntropy(class_weights="balanced")
+    step = fs.TrainStep(fs.mlp([width, 6, 2], n_ensemble=members), loss, fs.Adam(0.01), backend=run, precision="float64")
+    fs.Trainer(step).fit(x, labels, epochs=2, sample_weight=weights)
+    for given in (None, weights):
+        surface = fs.loss_surface(step, None, x, labels, points=3, batch_rows=70, sample_weight=given)
+        assert surface.origin_loss == pytest.approx(members_loss(step, x, labels, given), rel=1e-12)
+        step.model.load_parameters(surface.point(1.0, -1.0))
+        assert surface.values[0, 2] == pytest.approx(members_loss(step, x, labels, given), rel=1e-9)
+        step.model.load_parameters(surface.point(0.0, 0.0))
+    # Without a fit, the labels at hand say what is balanced.
+    alone = fs.loss_surface(step.model, loss, x, labels, points=3).origin_loss
+    counts = np.bincount(labels)
+    numbers = fs.SoftmaxCrossEntropy(class_weights=(len(labels) / (2 * counts)).tolist())
+    assert alone == fs.loss_surface(step.model, numbers, x, labels, points=3).origin_loss
+    with pytest.raises(fs.ShapeError, match="one weight for each"):
+        fs.loss_surface(step, None, x, labels, points=3, sample_weight=weights[:5])
+
+
+def members_loss(step, x, labels, weights):
+    """The weighted mean of the losses of all members, by hand."""
+    factors = np.array(step.class_weights)[labels] * (1.0 if weights is None else weights)
+    total = len(labels) if weights is None else weights.sum()
+    chain = fs.Sequential(*step.model.layers[:-1]) if step.model.layers[-1].__class__ is fs.EnsembleMean else step.model
+    outputs = np.asarray(outputs_of(step, x, chain)).reshape(len(x), -1, 2)
+    shifted = outputs - outputs.max(axis=2, keepdims=True)
+    losses = np.log(np.exp(shifted).sum(axis=2)) - np.take_along_axis(shifted, labels[:, None, None], axis=2)[:, :, 0]
+    return float((losses.mean(axis=1) * factors).sum() / total)
+
+
+def outputs_of(step, x, chain):
+    if chain is step.model:
+        return chain(x)
+    copied = chain.initialize(backend=step.backend.name, dtype="float64")
+    values = step.model.parameters()
+    copied.load_parameters({name: np.asarray(values[name]) for name in copied.parameters()})
+    return copied(x)
+
+
 @pytest.mark.parametrize("run", BACKENDS)
 def test_d4_random_directions_are_filter_normalised(run, make_step, data):
     x, y = data
