@@ -62,7 +62,8 @@ def test_c12_processes_share_the_trials_and_their_threads(name, tmp_path, found)
     notes = {int(path.name): path.read_text() for path in (tmp_path / "seen").iterdir()}
     assert len(notes) == 2
     assert set(notes.values()) == {"2"}
-    assert _states(tmp_path / name).count("FAIL") == 0
+    states = _states(tmp_path / name)
+    assert len(states) - states.count("FAIL") == 8  # a worker that was second to enter a trial withdraws its own
     assert small_search(trials=8, **with_workers).trials == result.trials
     assert small_search(trials=8, storage=tmp_path / name, loss=loss).trials == result.trials
     assert len(numbers) == 8
