@@ -19,7 +19,7 @@ for part in "$@"; do
     standard) options=(--fit --predict --grid standard --rounds 5 --peers all) ;;
     varied) options=(--fit --predict --grid varied --rounds 3 --peers all) ;;
     starts) options=(--start --rounds 5 --peers all) ;;
-    ranks) options=(--ranks 1,2 --rounds 9) ;;
+    ranks) options=(--ranks 1,2 --rounds 15) ;;
     *) printf 'expected standard, varied, starts, steps or ranks; got %s\n' "$part" >&2 && exit 2 ;;
     esac
     to=${OUT:-benchmarks/results}/$name-$part

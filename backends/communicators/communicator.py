@@ -14,7 +14,7 @@ from typing import Any, ClassVar, NamedTuple
 Array = Any
 
 OVERLAP = "FUSEDSTEP_PARALLEL_OVERLAP"
-"""Environment variable: 1 sums gradients in parts during the backward pass also on one host, where this gains nothing."""
+"""Environment variable: 1 sums gradients in chunks during the backward pass also on one host, where it gains nothing; 0 never."""
 
 
 class Wish(NamedTuple):
@@ -64,7 +64,8 @@ class Communicator:
     @property
     def overlaps(self) -> bool:
         """Whether sums take long enough that parts of them should begin while there is other work: between hosts."""
-        return len(set(self.hosts)) > 1 or os.environ.get(OVERLAP) == "1"
+        chosen = os.environ.get(OVERLAP, "")
+        return chosen == "1" or (chosen != "0" and len(set(self.hosts)) > 1)
 
     @property
     def first(self) -> bool:
