@@ -14,7 +14,7 @@ from typing import Any, ClassVar, NamedTuple
 Array = Any
 
 OVERLAP = "FUSEDSTEP_PARALLEL_OVERLAP"
-"""Environment variable: 1 sums gradients in chunks during the backward pass also on one host, where it gains nothing; 0 never."""
+"""Environment variable: 1 sums gradients during the backward pass also on one host, where this gains nothing; 0 never."""
 
 
 class Wish(NamedTuple):
