@@ -1,5 +1,5 @@
 """What follows from the registries of layers, losses and optimisers: the public stub, help texts, lists and tables of the docs;
-and from the benchmark reports: the results in docs/performance.md.
+and from the benchmark reports: the results in docs/performance.md and docs/scale.md.
 
 `python -m fusedstep.tools.generate` writes it, and the table of registers with it; a test compares what is committed.
 """
@@ -115,6 +115,7 @@ def pages() -> dict[str, list[tuple[str, str, str]]]:
         "docs/reference/optimisers.md": [(block.format("optimisers"), f"\n\n{END}", reference(built_in(OPTIMIZERS)))],
         "docs/mathematics/layers.md": [(block.format("activations"), f"\n\n{END}", activation_table())],
         "docs/performance.md": [(block.format("results"), f"\n\n{END}", measured.section(ROOT / "benchmarks" / "results"))],
+        "docs/scale.md": [(block.format("the model"), f"\n\n{END}", measured.model(ROOT / "benchmarks" / "results"))],
         "docs/mathematics/optimisers.md": [(block.format("optimisers"), f"\n\n{END}", optimizer_table())],
     }
 

@@ -1,4 +1,6 @@
-"""The section of docs/performance.md with the results of the reports in benchmarks/results that name their workloads."""
+"""The section of docs/performance.md with the results of the reports in benchmarks/results that name their workloads, and that
+of docs/scale.md with the model of communication.
+"""
 
 from __future__ import annotations
 
@@ -51,3 +53,9 @@ def _whole(name: str, report: BenchReport) -> str:
 
 def _means(name: str, report: BenchReport) -> str:
     return f"Earlier: {_link(name)}. {' '.join(sentences(report))}"
+
+
+def model(folder: Path) -> str:
+    """What benchmarks/scale.sh wrote, without the networks that the model was fitted to."""
+    text = (folder / "two-hosts" / "model.md").read_text(encoding="utf-8")
+    return text.partition("### Networks that it was fitted to")[0].strip()

@@ -132,7 +132,7 @@ class Bagging(Exportable):
         Args: x [N, d], y [N] or [N, e]; epochs, batch_size – as in Trainer.fit; sample_weight – [N], numbers w >= 0, which
             count in the loss of each member and in the out-of-bag metrics; rows are drawn without regard to them.
         Returns: itself.
-        Raises: the errors of Trainer.fit; MissingDependency for jobs > 1 without joblib.
+        Raises: the errors of Trainer.fit; MissingDependency for n_jobs > 1 without joblib.
         """
         whole(epochs, "epochs")
         self.feature_names = column_names(x)

@@ -10,14 +10,15 @@ import logging
 import os
 import pickle
 import queue
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from base64 import b64decode
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ import numpy as np
 from ...backends.arrays import on_host
 from ...backends.threads import OPENMP, VARIABLE, num_threads
 from ...errors import HyperparameterError, OutputPathError, StateError
+from ..training.checkpoint_run import EXIT_STATUS
 
 ARGUMENTS = "arguments.pickle"
 """The file of all arguments that are no arrays; each array has a file of its own."""
@@ -60,6 +62,7 @@ class WorkerProcesses:
 
     def __enter__(self) -> WorkerProcesses:
         with ExitStack() as undone:
+            undone.enter_context(_sigterm_as_exit())
             try:
                 temporary = tempfile.TemporaryDirectory(prefix="fusedstep-search-", ignore_cleanup_errors=True)
                 self._folder = Path(undone.enter_context(temporary))
@@ -170,6 +173,24 @@ class WorkerProcesses:
         if (name, text) not in self._logged:
             self._logged.add((name, text))
             logging.getLogger(name).log(level, "%s", text)
+
+
+@contextmanager
+def _sigterm_as_exit() -> Iterator[None]:
+    """SIGTERM raises SystemExit, where it would end this process at once and leave the files; checkpoints have own handlers."""
+
+    def leave(*_: object) -> None:
+        raise SystemExit(EXIT_STATUS)
+
+    main = threading.current_thread() is threading.main_thread()
+    ends_at_once = main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    if ends_at_once:
+        signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        if ends_at_once:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _close(process: subprocess.Popen[str]) -> None:

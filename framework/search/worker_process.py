@@ -42,6 +42,7 @@ def main(folder: str) -> None:
     log = logging.getLogger("fusedstep")
     log.addHandler(_Forwarding(reports))
     log.setLevel(logging.INFO)
+    status = 1
     try:
         arguments: dict[str, Any] = pickle.loads((Path(folder) / ARGUMENTS).read_bytes())
         arrays: dict[str, Any] = {path.stem: np.asarray(np.load(path, mmap_mode="r")) for path in Path(folder).glob("*.npy")}
@@ -52,11 +53,16 @@ def main(folder: str) -> None:
             report=lambda number, _: _report(reports, finished=number),
         )  # fmt: skip
         _report(reports, done=True)
+        status = 0
     except (Exception, SystemExit) as error:
         if isinstance(error, SystemExit) and error.code == EXIT_STATUS:
-            raise
-        _report(reports, error=_pickled(error), text="" if isinstance(error, FusedstepError) else traceback.format_exc())
-        sys.exit(1)
+            status = EXIT_STATUS
+        else:
+            text = "" if isinstance(error, FusedstepError) else traceback.format_exc()
+            _report(reports, error=_pickled(error), text=text)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)  # nothing needs what Python does at its end, which the other process would wait for
 
 
 class _Ending:

@@ -62,7 +62,8 @@ def test_members_are_the_same_on_all_workers(rows, workers, tmp_path):
     """The larger data are above the megabyte from which joblib maps arrays into memory."""
     x, y = numbers(rows)
     loss = search_cases.Elsewhere(tmp_path)
-    alone, spread = (made(loss=loss, n_jobs=n, features=0.7).fit(x, y, epochs=1, batch_size=512) for n in (1, None))
+    given = {"epochs": 1, "batch_size": 512, "sample_weight": np.linspace(1.0, 2.0, rows)}
+    alone, spread = (made(loss=loss, n_jobs=n, features=0.7).fit(x, y, **given) for n in (1, None))
     threads = [path.read_text() for path in tmp_path.iterdir()]
     assert threads in ([[]] if workers == "threading" else [["1"], ["1", "1"]])
     assert bits(spread) == bits(alone)
