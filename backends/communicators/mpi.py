@@ -27,6 +27,8 @@ OPEN_MPI = {
     "OMPI_MCA_coll_libnbc_iallreduce_algorithm": "3",
     # Seconds before MPI ends a process that has lost another one over TCP, in which the supervisor tells which and why.
     "OMPI_MCA_opal_abort_delay": "3",
+    # A process that waits lets others run: else, on a host that is not idle, those that it waits for come late to a core.
+    "OMPI_MCA_mpi_yield_when_idle": "1",
 }
 """Settings of Open MPI that other ones do not read; environment variables of the user go first."""
 
