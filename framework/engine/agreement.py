@@ -10,6 +10,8 @@ import numpy as np
 
 from ...backends.communicators import Communicator
 from ...errors import NonFiniteLossError, ProcessesDiffer
+from ...kernels.targets.blas import blas
+from ...kernels.targets.gemm_choices import blas_choices, set_blas_choices
 from .diagnosis import BACKWARD
 
 Result = TypeVar("Result")
@@ -35,15 +37,22 @@ def require_agreement(communicator: Communicator, what: str, values: Mapping[str
 
 
 def require_same_step(step: Step) -> None:
-    """Raises ProcessesDiffer unless all processes made the same step: version, backend, settings, and initial parameters."""
+    """Raises ProcessesDiffer unless all processes made the same step: version, backend, settings, and initial parameters.
+
+    Products for which rank 0 has chosen a BLAS library take it everywhere; those of a deterministic step have one by a rule.
+    """
     from ... import __version__
 
+    chosen = step.communicator.broadcast(blas_choices())
+    if chosen != blas_choices():
+        set_blas_choices(chosen)
     to_host = step.backend.to_numpy
     require_agreement(step.communicator, "step", {
         "the version of fusedstep": __version__,
         "the backend": step.backend.name,
         "precision": step.precision.name,
         "deterministic": step.deterministic,
+        "the BLAS library": blas().name if step.deterministic and step.backend.name == "numba" else "",
         "on_nonfinite": step.on_nonfinite,
         "seed": step.seed,
         "the model": repr(step.model),

@@ -76,6 +76,7 @@ def test_differences_are_found_at_the_start_and_named():
         assert same == "True", line
         found[name] = text
     assert found.pop("nothing") == ""
+    assert found.pop("choices") == ""
     assert found.keys() == {*DIFFERENT, *WRONG}
     for name, text in found.items():
         assert (DIFFERENT.get(name) or WRONG[name]) in text

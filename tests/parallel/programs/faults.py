@@ -61,6 +61,15 @@ def with_version(version):
         fs.__version__ = before
 
 
+def choices():
+    """What rank 0 has chosen holds for all."""
+    name = "float32 NN 640x640x640"
+    fs.set_blas_choices({name: "numpy"} if together.first else None)
+    step()
+    if fs.blas_choices() != {name: "numpy"}:
+        raise fs.StateError(f"expected the choice of rank 0; got {fs.blas_choices()}")
+
+
 def differences():
     """One setting after the other that one process has otherwise; what rank 0 gets as error, and whether all get the same."""
     moved, relabelled = x.copy(), y.copy()
@@ -72,6 +81,7 @@ def differences():
         "model": lambda: step(width=9 if other else 8),
         "optimizer": lambda: step(lr=2e-2 if other else 1e-2),
         "seed": lambda: step(seed=int(other)),
+        "choices": choices,
         "data": lambda: fit(x=moved if other else x),
         "labels": lambda: fit(y=relabelled if other else y),
         "rows": lambda: fit(x[: 399 if other else 400], y[: 399 if other else 400]),
