@@ -32,7 +32,7 @@ NOTHING = Wish()
 class Communicator:
     """Processes with numbers (ranks) from 0 to size - 1, each of which has a copy of the model.
 
-    A class for another kind of communication defines `start_sum`, `gather`, `broadcast` and `gather_arrays`, and passes the
+    A class for another kind of communication defines `start_sum`, `sum_numbers`, `gather` and `gather_arrays`, and passes the
     suite in backends/conformance/communicators.py.
 
     Attributes: name – such as "mpi"; rank – of this process; size – number of processes; hosts – the host name of each;
@@ -118,7 +118,7 @@ class Communicator:
 
     def broadcast(self, value: Any) -> Any:
         """The value of rank 0."""
-        raise NotImplementedError(f"{type(self).__name__} must define broadcast")
+        return self.gather(value)[0]
 
     def gather_arrays(self, own: Array, counts: Sequence[int]) -> Array:
         """The rows of all processes, by rank, in one array.

@@ -29,7 +29,7 @@ def courses(tmp_path_factory):
 
 
 @pytest.mark.parametrize("count", COUNTS)
-def test_same_course_as_alone(courses, count):
+def test_g16_same_course_as_alone(courses, count):
     alone, together = courses[0], courses[count]
     assert alone.keys() == together.keys()
     assert len(alone) == 24 * 2
@@ -40,7 +40,7 @@ def test_same_course_as_alone(courses, count):
 
 
 @pytest.mark.parametrize("count", COUNTS[1:])
-def test_deterministic_steps_have_the_same_bits_for_any_number(courses, count):
+def test_g16_deterministic_steps_have_the_same_bits_for_any_number(courses, count):
     names = [name for name in courses[1] if "-fixed" in name]
     assert len(names) == 12 * 2
     for name in names:

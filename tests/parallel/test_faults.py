@@ -28,7 +28,7 @@ def run(fault, rank=1, processes=3, *more, **variables):
         ("wanders", "has come to barrier"),
     ],
 )
-def test_one_process_ends_all_with_one_message(fault, cause):
+def test_g16_one_process_ends_all_with_one_message(fault, cause):
     ended = run(fault)
     assert ended.status not in (0, None)
     assert len(ended.errors) == 1, ended.error
@@ -67,7 +67,7 @@ WRONG = {
 }
 
 
-def test_differences_are_found_at_the_start_and_named():
+def test_g16_differences_are_found_at_the_start_and_named():
     ended = run("differences")
     assert ended.status == 0, ended.error
     found = {}

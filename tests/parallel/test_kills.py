@@ -5,7 +5,7 @@ from launching import mpiexec
 
 
 @pytest.mark.parametrize("order", ["fixed", "free"])
-def test_a_training_goes_on_with_another_number_of_processes(order, tmp_path):
+def test_g16_a_training_goes_on_with_another_number_of_processes(order, tmp_path):
     mpiexec()
     from kills import crash
 

@@ -21,7 +21,7 @@ from fusedstep.framework.cli.later import LATER
 ROOT = Path(__file__).resolve().parents[2]
 SIZES = {"A": 14, "B": 12, "C": 14, "D": 5, "E": 12, "F": 5}
 ROWS = [f"{letter}{number}" for letter, size in SIZES.items() for number in range(1, size + 1)]
-ROWS += [f"G{number}" for number in (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 17, 18)]
+ROWS += [f"G{number}" for number in (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 16, 17, 18)]
 
 
 class Row(NamedTuple):

@@ -60,7 +60,7 @@ def test_other_parts_by_name():
 
 def test_a_limit_that_leaves_no_time_is_refused(capsys):
     assert main(["check", "--limit", "60"]) == 2
-    assert capsys.readouterr().err == "expected at least 126 s for check; got 60; use 330\n"
+    assert capsys.readouterr().err == "expected at least 127 s for check; got 60; use 330\n"
 
 
 def test_every_group_of_tests_has_a_file_but_the_last():

@@ -47,6 +47,7 @@ def test_figures_of_a_case(case):
         "median_ms": pytest.approx(5.0), "low_ms": pytest.approx(4.5), "high_ms": pytest.approx(5.5),
         "samples_per_second": pytest.approx(256 / 5e-3), "gflop_per_second": pytest.approx(200.0),
         "fraction_of_floor": pytest.approx(0.5), "to_best_peer": pytest.approx(1.0),
+        "to_one_process": None, "bound": None,
     }  # fmt: skip
 
 
