@@ -72,6 +72,8 @@ class Candidate:
 
         Raises: ValueError if names or types are not those of a candidate.
         """
+        if set(values) != {field.name for field in fields(cls)}:
+            raise ValueError(f"it has a candidate {values!r:.200}")
         candidate = cls(**{**values, "hidden": tuple(values["hidden"])})
         plain = (candidate.activation, candidate.optimizer, candidate.schedule)
         wholes = (*candidate.hidden, candidate.batch_size)
