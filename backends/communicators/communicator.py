@@ -37,7 +37,8 @@ class Communicator:
 
     Attributes: name – such as "mpi"; rank – of this process; size – number of processes; hosts – the host name of each;
         own_wish – what this process wishes for all; wish – what any process wished in the last step; waits_for – when this
-        process began to wait for the others, and for which exchange, None while it does not.
+        process began to wait for the others, and for which exchange, None while it does not; at_work – whether it does
+        something for all of them that may look like doing nothing, such as waiting for a disk.
     """
 
     name: ClassVar[str] = ""
@@ -52,6 +53,7 @@ class Communicator:
     def __init__(self) -> None:
         self.own_wish = self.wish = NOTHING
         self.waits_for: tuple[float, str] | None = None
+        self.at_work = False
         self._exchanges = 0
 
     def __reduce__(self) -> Any:

@@ -29,7 +29,9 @@ BEAT = 0.5
 STUCK = 600.0
 """Seconds for which processes may wait for one that works."""
 IDLE = 0.02
-"""CPUs that a process uses on average, below which it does not work."""
+"""CPUs that a process uses on average, below which it does not work, unless its threads wake up SWITCHES times a second."""
+SWITCHES = 5.0
+"""A process that reads or writes wakes up for each part; one that hangs does not."""
 GRACE = 0.7
 """Seconds in which other processes may report the same failure, before it is greeting of one alone."""
 FAILED = 1
@@ -41,7 +43,8 @@ class Signs:
     """What rank 0 knows of a process.
 
     Attributes: heard – when it last sent a sign of life; waits – the seconds for which it has been waiting for others, or None;
-        exchange – what it waits for; worked – when it was last seen to use a CPU; finished – whether it has ended as it should.
+        exchange – what it waits for; worked – when it was last seen to do something; finished – whether it has ended as it
+        should.
     """
 
     def __init__(self) -> None:
@@ -49,16 +52,20 @@ class Signs:
         self.waits: float | None = None
         self.exchange = ""
         self.finished = False
-        self._looked = self.heard, 0.0
+        self._looked = self.heard, 0.0, 0
 
-    def note(self, waits: float | None, exchange: str, cpu: float) -> None:
-        """Notes a sign of life; cpu – seconds of CPU time since the process began."""
+    def note(self, waits: float | None, exchange: str, cpu: float, switches: int, at_work: bool) -> None:
+        """Notes a sign of life.
+
+        Args: waits, exchange – see above; cpu – seconds of CPU time since the process began; switches – how often its threads
+            have waited for something since then; at_work – whether it does something for all, see Communicator.
+        """
         now = time.monotonic()
-        before, used = self._looked
+        before, used, switched = self._looked
         if now - before > 2.0 * BEAT:
-            if cpu - used > IDLE * (now - before):
+            if at_work or cpu - used > IDLE * (now - before) or switches - switched > SWITCHES * (now - before):
                 self.worked = now
-            self._looked = now, cpu
+            self._looked = now, cpu, switches
         self.heard, self.waits, self.exchange = now, waits, exchange
 
 
@@ -131,9 +138,10 @@ class Supervisor:
         text = " ".join(f"{kind.__name__}: {error}".split())
         self.fail(text, "".join(traceback.format_exception(kind, error, trace)))
 
-    def _own_signs(self) -> tuple[float | None, str, float]:
+    def _own_signs(self) -> tuple[float | None, str, float, int, bool]:
         since, exchange = self._communicator.waits_for or (None, "")
-        return None if since is None else time.monotonic() - since, exchange, time.process_time()
+        waits = None if since is None else time.monotonic() - since
+        return waits, exchange, time.process_time(), _switches(), self._communicator.at_work
 
     # Rank 0
 
@@ -287,6 +295,17 @@ class Supervisor:
         time.sleep(min(3.0, rank - 1.0))
         print(f"error: {self._communicator.place(0)} {gone}; all processes end", file=sys.stderr, flush=True)
         os._exit(FAILED)
+
+
+def _switches() -> int:
+    """How often threads of this process other than the calling one have waited for something; 0 where nobody counts."""
+    try:
+        import resource
+
+        own = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw if hasattr(resource, "RUSAGE_THREAD") else 0
+        return resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw - own
+    except ImportError:  # on Windows
+        return 0
 
 
 def _seconds() -> float:

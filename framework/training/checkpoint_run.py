@@ -310,7 +310,7 @@ class CheckpointRun:
                 self._save()
             elif self._best_model is not None and self._writes:
                 self._writer.start(self._write_best())
-            self._writer.wait()
+            self._wait_for_writer()
             self._act()
 
     def _due(self) -> bool:
@@ -335,7 +335,7 @@ class CheckpointRun:
             self._saved, self._late = self._place(), False
             self._last_step = trainer.steps_done
             return
-        self._writer.wait()  # it may still read the buffers
+        self._wait_for_writer()  # it may still read the buffers
         finished = trainer.history.step_losses
         begun = losses(max(0, self._logged - len(finished))) if losses is not None else []
         new = array("d", [*finished[self._logged :], *begun])
@@ -365,6 +365,16 @@ class CheckpointRun:
         path = self._checkpoint.folder / files.BEST
         return lambda: save(model, path, notes={name: value for name, value in row.items() if value == value})
 
+    def _wait_for_writer(self) -> None:
+        """Waits until the thread has written; on a slow disk that is work, not hanging."""
+        if self._together is not None:
+            self._together.at_work = True
+        try:
+            self._writer.wait()
+        finally:
+            if self._together is not None:
+                self._together.at_work = False
+
     def _asked(self) -> int:
         """The signal that asked to end, 0 for none; of processes that train together, one that any of them has received."""
         if self._signals is None:
@@ -379,7 +389,7 @@ class CheckpointRun:
         """Ends the process after the checkpoint, if a signal asked for it."""
         asked = self._asked()
         if asked and self._signals is not None:
-            self._writer.wait()
+            self._wait_for_writer()
             if self._together is not None:
                 self._together.barrier()  # so that none is gone before the checkpoint is there
             self._signals.act(asked)

@@ -38,6 +38,15 @@ def test_g16_one_process_ends_all_with_one_message(fault, cause):
     assert ("Traceback" in ended.error) == (fault == "raises")
 
 
+@pytest.mark.parametrize("fault", ["reads", "writes"])
+def test_a_process_that_others_wait_for_may_be_slow(fault):
+    """Five seconds, where three would be too long for one that does nothing."""
+    ended = run(fault)
+    assert ended.status == 0, ended.error
+    assert not ended.errors
+    assert sorted(ended.out.splitlines()) == [f"rank {r}: 20 steps, " for r in range(3)]
+
+
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_killed_process_ends_all(rank):
     """Launchers notice it as well, sometimes before a line can be written."""

@@ -31,6 +31,13 @@ class Behaviour(fs.Callback):
             os.kill(os.getpid(), signal.SIGSTOP)
         if FAULT == "sleeps":
             time.sleep(1000.0)
+        if FAULT == "reads":  # as from a slow network, without any CPU to speak of
+            for _ in range(250):
+                time.sleep(0.02)
+        if FAULT == "writes":
+            together.at_work = True
+            time.sleep(5.0)
+            together.at_work = False
         if FAULT == "raises":
             raise RuntimeError("the disk of this host is on fire")
         if FAULT == "leaves":
