@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 
 from ...backends.communicators import communicator, made
 from ...backends.communicators.launcher import launched_rank
+
+PATIENCE = 3.0
+"""Seconds for which processes other than rank 0 wait before they end with an error that rank 0 prints."""
 
 
 def only_first_speaks(parallel: str | None) -> bool:
@@ -32,4 +36,5 @@ def tell_others(error: str, status: int) -> None:
     for together in made():
         together.fail(error, status)
     if "--parallel" in sys.argv and launched_rank() > 0:
+        time.sleep(PATIENCE)  # a launcher ends all with the first one that fails, maybe before rank 0 has printed
         raise SystemExit(status)

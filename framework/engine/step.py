@@ -28,7 +28,6 @@ from ..optimizers import Optimizer, refuse_full_batch
 from ..sample_weights import checked_weights, scaled
 from ..settings import choice, fraction, positive, whole
 from ..suggestions import SuggestsAttributes, suggests_arguments
-from .agreement import joint_failure, require_same_step
 from .anatomy import Memory, memory_of, profile_of
 from .averaging import EMA
 from .diagnosis import failure_of
@@ -179,6 +178,8 @@ class TrainStep(SuggestsAttributes):
         self.class_weights: tuple[float, ...] | None = None
         self.micro = MicroBatches(micro_batch, chosen, self._forget)
         if self.communicator is not None:
+            from .agreement import require_same_step
+
             require_same_step(self)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -454,7 +455,11 @@ class TrainStep(SuggestsAttributes):
                         state.t -= 1
                         failed = self.failure((whole,) if whole is not None else micro_batches(size), rows, number, what)
                         together = self.communicator if backend.on_host else None
-                        raise failed if together is None else joint_failure(together, failed)
+                        if together is None:
+                            raise failed
+                        from .agreement import joint_failure
+
+                        raise joint_failure(together, failed)
                     self._skipped += state.skips is None or what.startswith(UPDATED)
         failure = partial(self.failure, (), rows, number) if self.on_nonfinite == "raise" else None
         return StepLoss(total, squares, self.loss.factor(rows), backend.item, failure, most=self._most_read)

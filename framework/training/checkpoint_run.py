@@ -19,7 +19,6 @@ from queue import SimpleQueue
 from typing import Any, NamedTuple
 
 from ...errors import CheckpointError, FusedstepError, HyperparameterError
-from ..engine.agreement import of_first
 from ..export.persistence import save
 from ..metrics.direction import larger_is_better, score
 from . import checkpoint_files as files
@@ -185,7 +184,7 @@ class CheckpointRun:
 
     def __enter__(self) -> CheckpointRun:
         try:
-            self._contents = self._open() if self._together is None else of_first(self._together, self._open)
+            self._contents = self._opened()
         except BaseException:
             self.__exit__()
             raise
@@ -197,6 +196,14 @@ class CheckpointRun:
             self._signals.close()
         if self._lock is not None:
             self._lock.close()
+
+    def _opened(self) -> files.Contents | None:
+        """What `_open` returns, or raises, in the process that calls it."""
+        if self._together is None:
+            return self._open()
+        from ..engine.agreement import of_first
+
+        return of_first(self._together, self._open)
 
     def _open(self) -> files.Contents | None:
         """Locks the folder, and finds the checkpoint to resume from; of processes that train together, rank 0 does it."""

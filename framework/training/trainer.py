@@ -26,7 +26,6 @@ from ..settings import whole
 from ..sources.feeds import Feed, ResidentFeed, feed_for
 from ..sources.fingerprint import fingerprint
 from ..suggestions import PREDICTION, SuggestsAttributes, suggests_arguments
-from .agreement import require_same_training
 from .augmentation import Augmentations
 from .callbacks import Callback, ProgressBar
 from .checkpoint import Checkpoint
@@ -230,6 +229,8 @@ class Trainer(SuggestsAttributes):
                 feeds.callback(trained.close)
             size = feed.rows if size is None else min(feed.rows, size)
             if step.communicator is not None:
+                from .agreement import require_same_training
+
                 require_same_training(self, feed, held_out, {"epochs": epochs, "max_steps": max_steps}, size)
             per_epoch = -(-feed.rows // size)
             steps = min(n for n in (max_steps, None if epochs is None else epochs * per_epoch) if n is not None)
