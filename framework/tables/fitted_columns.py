@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -46,10 +47,15 @@ class FittedColumns:
         """Of the input columns."""
         return tuple(name for name, _ in self.columns)
 
+    @cached_property
+    def _starts(self) -> NDArray[np.int64]:
+        """The first encoded column of each input column, and how many there are."""
+        return np.cumsum([0, *(coding.width for _, coding in self.columns)])
+
     @property
     def width(self) -> int:
         """Number of encoded columns."""
-        return sum(coding.width for _, coding in self.columns)
+        return int(self._starts[-1])
 
     @property
     def output_names(self) -> tuple[str, ...]:
@@ -84,7 +90,7 @@ class FittedColumns:
 
     def encode_into(self, table: NamedColumns, out: NDArray[Any], finite: bool = True) -> None:
         """As `encode`, into zeros of any dtype; `finite` – whether infinity is refused."""
-        starts = np.cumsum([0, *(coding.width for _, coding in self.columns)])
+        starts = self._starts
         numbers: dict[bool, list[int]] = {False: [], True: []}
         for number, (name, coding) in enumerate(self.columns):
             if isinstance(coding, NumberCoding):
@@ -106,10 +112,11 @@ class FittedColumns:
             as_numbers(table.column(number), name, coding.boolean)
             for number, (name, _), coding in zip(group, named, codings, strict=True)
         ]
-        if finite:
-            refuse_infinity(zip([name for name, _ in named], columns, strict=True))
         for rows in row_blocks(len(table), len(group) * 4):
-            encode_numbers(gathered(columns, rows), codings, starts, out[rows])
+            block = gathered(columns, rows)
+            if finite and np.isinf(block).any():  # of all columns at once; which of them it is only matters then
+                refuse_infinity(zip([name for name, _ in named], columns, strict=True))
+            encode_numbers(block, codings, starts, out[rows])
 
     def rows_of(self, data: Any, dtype: DTypeLike) -> RowSource:
         """The rows of a RowSource of numbers, or of a table with exactly these columns, encoded as they are read."""
