@@ -28,7 +28,7 @@ ORDERS = "fixed", "free"
 COUNTS = 2, 3, 4
 SECONDS = 10.0
 """In which all other processes have to end."""
-LONGEST = 60.0
+LONGEST = 180.0
 
 
 @dataclass

@@ -1,6 +1,7 @@
 """A process that dies, hangs, fails or differs ends all of them soon, with one message that names it and the cause."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -11,11 +12,21 @@ from launching import PROGRAMS, launch
 from fusedstep.errors import HyperparameterError
 
 HOST = socket.gethostname()
-SECONDS = 10.0
+SECONDS = 15.0
+"""Until all have ended, from the fault on, with a limit of 3 seconds; measured it is half of that at most."""
+SOON = {"FUSEDSTEP_PARALLEL_TIMEOUT": "3"}
 
 
 def run(fault, rank=1, processes=3, *more, **variables):
     return launch(processes, PROGRAMS / "faults.py", fault, rank, *more, **variables)
+
+
+def seconds_after_fault(ended):
+    return ended.at - float(re.search(r"fault at ([\d.]+)", ended.out)[1])
+
+
+def lines_of(ended):
+    return sorted(line for line in ended.out.splitlines() if not line.startswith("fault at"))
 
 
 @pytest.mark.parametrize(
@@ -29,22 +40,22 @@ def run(fault, rank=1, processes=3, *more, **variables):
     ],
 )
 def test_g16_one_process_ends_all_with_one_message(fault, cause):
-    ended = run(fault)
+    ended = run(fault, **SOON)
     assert ended.status not in (0, None)
     assert len(ended.errors) == 1, ended.error
     assert ended.errors[0].startswith(f"error: rank 1 on {HOST} {cause}")
     assert ended.errors[0].endswith("; all processes end")
-    assert ended.seconds < SECONDS + 5.0  # with the start of three interpreters
+    assert seconds_after_fault(ended) < SECONDS
     assert ("Traceback" in ended.error) == (fault == "raises")
 
 
 @pytest.mark.parametrize("fault", ["reads", "writes"])
 def test_a_process_that_others_wait_for_may_be_slow(fault):
     """Five seconds, where three would be too long for one that does nothing."""
-    ended = run(fault)
+    ended = run(fault, **SOON)
     assert ended.status == 0, ended.error
     assert not ended.errors
-    assert sorted(ended.out.splitlines()) == [f"rank {r}: 20 steps, " for r in range(3)]
+    assert lines_of(ended) == [f"rank {r}: 20 steps, " for r in range(3)]
 
 
 @pytest.mark.parametrize("rank", [0, 1])
@@ -52,7 +63,7 @@ def test_a_killed_process_ends_all(rank):
     """Launchers notice it as well, sometimes before a line can be written."""
     ended = run("dies", rank)
     assert ended.status not in (0, None)
-    assert ended.seconds < SECONDS + 5.0
+    assert seconds_after_fault(ended) < SECONDS
     assert all(line.startswith(f"error: rank {rank} on {HOST} has ended without a word") for line in ended.errors)
     assert ended.errors or f"rank {rank} " in ended.error
 
@@ -124,7 +135,7 @@ def test_a_step_that_is_skipped_is_skipped_by_all():
 def test_one_process_that_wants_to_stop_stops_all_after_the_same_step():
     ended = run("stops")
     assert ended.status == 0, ended.error
-    assert sorted(ended.out.splitlines()) == [f"rank {r}: 13 steps, one process wants to end" for r in range(3)]
+    assert lines_of(ended) == [f"rank {r}: 13 steps, one process wants to end" for r in range(3)]
 
 
 def test_a_signal_to_one_process_saves_and_ends_all(tmp_path):

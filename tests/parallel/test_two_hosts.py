@@ -32,8 +32,10 @@ pytestmark = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
 def on_two_hosts(program, *arguments, delay):
     """Runs a program of this folder, and sees to it that nothing of the two hosts is left."""
     given = ["bash", str(SCRIPT), "--delay", str(delay), sys.executable, "-P", str(PROGRAMS / program), *map(str, arguments)]
-    variables = environment(MPIEXEC=mpiexec(), PYTHON=sys.executable, TWO_HOSTS=f"test-{os.getpid()}")
-    done = subprocess.run(given, env=variables, capture_output=True, text=True, timeout=60, check=False)
+    variables = environment(
+        MPIEXEC=mpiexec(), PYTHON=sys.executable, TWO_HOSTS=f"test-{os.getpid()}", FUSEDSTEP_PARALLEL_TIMEOUT="6"
+    )
+    done = subprocess.run(given, env=variables, capture_output=True, text=True, timeout=180, check=False)
     assert f"test-{os.getpid()}" not in subprocess.run(["ip", "netns"], capture_output=True, text=True, check=True).stdout
     return done
 

@@ -25,6 +25,7 @@ class Behaviour(fs.Callback):
     def on_step_end(self, trainer, done, total):
         if trainer.steps_done != 12 or not other:
             return
+        print(f"fault at {time.time()}", flush=True)
         if FAULT == "dies":
             os.kill(os.getpid(), signal.SIGKILL)
         if FAULT == "freezes":
