@@ -33,7 +33,7 @@ IDLE = 0.02
 SWITCHES = 5.0
 """A process that reads or writes wakes up for each part; one that hangs does not."""
 GRACE = 0.7
-"""Seconds in which other processes may report the same failure, before it is greeting of one alone."""
+"""Seconds in which other processes may report the same failure, before it is said to be that of one alone."""
 FAILED = 1
 """Exit status of processes that are ended."""
 GONE = "has ended without a word (killed, or out of memory, for instance)"
@@ -125,10 +125,11 @@ class Supervisor:
         os._exit(status)
 
     def close(self) -> None:
-        """Says goodbye: this process ends as it should."""
+        """Says goodbye: this process ends as it should. Rank 0 waits for the others, to which it gives signs of life so long."""
         if self._communicator.size > 1 and os.getpid() == self._pid and not self._closed.is_set():
             self._closed.set()
-            self._parted.wait(2.0)
+            while self._thread.is_alive() and not self._parted.wait(BEAT):
+                pass
 
     def _excepthook(self, kind: type[BaseException], error: BaseException, trace: Any) -> None:
         """What Python calls for an exception that ends the program."""
@@ -188,8 +189,6 @@ class Supervisor:
                 _send_all(connections, {"bye": 1})
                 self._parted.set()
                 return
-            if self._closed.is_set():
-                self._parted.set()  # others may still work: this thread listens as long as the process lives
 
     def _hear(self, rank: int, message: dict[str, Any]) -> None:
         signs = self._signs[rank]

@@ -93,8 +93,7 @@ class Replay:
 
     def run(
         self, sources: Sequence[Array], threads: int, times: Array | None = None, phases: tuple[int, int] | None = None,
-        steps: int = 1,
-        seconds: float = math.inf,
+        steps: int = 1, seconds: float = math.inf,
     ) -> None:  # fmt: skip
         """All phases, or only some.
 

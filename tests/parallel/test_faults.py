@@ -49,7 +49,7 @@ def test_g16_one_process_ends_all_with_one_message(fault, cause):
     assert ("Traceback" in ended.error) == (fault == "raises")
 
 
-@pytest.mark.parametrize("fault", ["reads", "writes"])
+@pytest.mark.parametrize("fault", ["reads", "writes", "lags"])
 def test_a_process_that_others_wait_for_may_be_slow(fault):
     """Five seconds, where three would be too long for one that does nothing."""
     ended = run(fault, **SOON)
