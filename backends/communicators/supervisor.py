@@ -125,7 +125,7 @@ class Supervisor:
         os._exit(status)
 
     def close(self) -> None:
-        """Says goodbye: this process ends as it should. Rank 0 waits for the others, to which it gives signs of life so long."""
+        """Says goodbye: this process ends as it should. Rank 0 gives the others signs of life until they end, too."""
         if self._communicator.size > 1 and os.getpid() == self._pid and not self._closed.is_set():
             self._closed.set()
             while self._thread.is_alive() and not self._parted.wait(BEAT):
