@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
+
 Array = Any
 
 OVERLAP = "FUSEDSTEP_PARALLEL_OVERLAP"
@@ -25,6 +27,16 @@ class Wish(NamedTuple):
     signal: int = 0
     stop: bool = False
 
+    @property
+    def numbers(self) -> tuple[float, float, float]:
+        """As numbers, whose sums over all processes `Wish.of_all` reads."""
+        return float(self.signal > 0), float(self.signal), float(self.stop)
+
+    @classmethod
+    def of_all(cls, signals: float, signal: float, stop: float) -> Wish:
+        """What any process wishes, from the sums of their `numbers`."""
+        return cls(round(signal / signals) if signals else 0, stop > 0.0)
+
 
 NOTHING = Wish()
 
@@ -36,9 +48,10 @@ class Communicator:
     suite in backends/conformance/communicators.py.
 
     Attributes: name – such as "mpi"; rank – of this process; size – number of processes; hosts – the host name of each;
-        own_wish – what this process wishes for all; wish – what any process wished in the last step; waits_for – when this
-        process began to wait for the others, and for which exchange, None while it does not; at_work – whether it does
-        something for all of them that may look like doing nothing, such as waiting for a disk.
+        own_wish – what this process wishes for all; wish – what any process wished in the last step; at_work – whether it does
+        something for all of them that may look like doing nothing, such as waiting for a disk; meeting – [2], where compiled
+        code says since when it has been waiting for the other processes, in nanoseconds of the monotonic clock, or 0, and how
+        often it has met them.
     """
 
     name: ClassVar[str] = ""
@@ -52,8 +65,9 @@ class Communicator:
 
     def __init__(self) -> None:
         self.own_wish = self.wish = NOTHING
-        self.waits_for: tuple[float, str] | None = None
         self.at_work = False
+        self.meeting = np.zeros(2, np.int64)
+        self._waits_for: tuple[float, str] | None = None
         self._exchanges = 0
 
     def __reduce__(self) -> Any:
@@ -82,11 +96,20 @@ class Communicator:
     def waiting(self, what: str) -> Iterator[None]:
         """Context of everything that waits for other processes; see supervisor.py."""
         self._exchanges += 1
-        self.waits_for = time.monotonic(), f"{what} {self._exchanges}"
+        self._waits_for = time.monotonic(), f"{what} {self._exchanges}"
         try:
             yield
         finally:
-            self.waits_for = None
+            self._waits_for = None
+
+    @property
+    def waits_for(self) -> tuple[float, str] | None:
+        """When this process began to wait for the others, and for which exchange; None while it does not."""
+        since, number = self.meeting.tolist()
+        return (since * 1e-9, f"meeting {number}") if since else self._waits_for
+
+    def shared_memory(self, size: int) -> Array | None:
+        """That many bytes, all 0, which all processes read and write; None where they have no memory in common."""
 
     def sum(self, array: Array) -> None:
         """Replaces a contiguous array of floats, of one shape in all processes, by its sum over them."""
@@ -109,9 +132,8 @@ class Communicator:
 
     def tell_wishes(self, *numbers: float) -> list[float]:
         """Tells all processes what this one wishes, and learns what they do; returns the sums of the numbers of each."""
-        own = self.own_wish
-        *sums, signals, signal, stop = self.sum_numbers([*numbers, float(own.signal > 0), float(own.signal), float(own.stop)])
-        self.wish = Wish(round(signal / signals) if signals else 0, stop > 0.0)
+        *sums, signals, signal, stop = self.sum_numbers([*numbers, *self.own_wish.numbers])
+        self.wish = Wish.of_all(signals, signal, stop)
         return sums
 
     def gather(self, value: Any) -> list[Any]:

@@ -15,6 +15,7 @@ from ...errors import BackendUnavailable, MissingDependency
 from ...extras import install_line
 from .communicator import Array, Communicator
 from .launcher import affinity, divide_threads
+from .shared_memory import shared_memory
 from .supervisor import Supervisor
 
 CUDA_AWARE = "FUSEDSTEP_CUDA_AWARE_MPI"
@@ -113,6 +114,10 @@ class MpiCommunicator(Communicator):
         with self.waiting("gathering of arrays"):
             self._world.Allgatherv(np.ascontiguousarray(host), [found, [count * width for count in counts]])
         return found if host is own else _to_device(found, own)
+
+    def shared_memory(self, size: int) -> Array | None:
+        """See Communicator.shared_memory."""
+        return shared_memory(self, size)
 
     def barrier(self) -> None:
         """See Communicator.barrier."""

@@ -89,6 +89,21 @@ def _wishes(together: Communicator, backend: Backend) -> None:
     _require(together.wish == (0, False), "no wish once nobody has one")
 
 
+def _memory(together: Communicator, backend: Backend) -> None:
+    del backend
+    memory = together.shared_memory(4 * together.size + 3)
+    if len(set(together.gather(memory is None))) != 1:
+        raise ConformanceError("expected memory in common in all processes, or in none; got both")
+    if memory is None:
+        return
+    _require(memory.dtype == np.uint8 and memory.shape == (4 * together.size + 3,) and not memory.any(), "empty shared_memory")
+    together.barrier()
+    memory[4 * together.rank :][:4] = together.rank + 1
+    together.barrier()
+    expected = [*np.repeat(np.arange(1, together.size + 1), 4).tolist(), 0, 0, 0]
+    _require(memory.tolist() == expected, f"shared_memory with what all have written; got {memory.tolist()}")
+
+
 def _copies(together: Communicator, backend: Backend) -> None:
     del backend
     _require(copy.deepcopy(together) is together, "a deep copy that is the communicator itself")
@@ -96,7 +111,7 @@ def _copies(together: Communicator, backend: Backend) -> None:
 
 
 CHECKS: tuple[Callable[[Communicator, Backend], None], ...] = (
-    _sums, _sums_are_the_same_everywhere, _numbers, _objects, _arrays, _wishes, _copies
+    _sums, _sums_are_the_same_everywhere, _numbers, _objects, _arrays, _wishes, _memory, _copies
 )  # fmt: skip
 
 

@@ -7,9 +7,7 @@ that were used during capture.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
 from functools import partial
-from itertools import chain
 from typing import Any
 
 from ..executors.base import Array, MicroBatch, in_rows, kinds_of
@@ -43,22 +41,14 @@ class GraphExecutor(PlainExecutor):
             minibatch = in_rows(minibatch)
             return self.planned(minibatch).run(minibatch, number)
 
-    def run_micro_batches(self, micro_batches: Iterable[Minibatch], rows: int, number: int) -> tuple[Any, Any]:
-        """See Executor.run_micro_batches.
-
-        Where several processes train together and the rows of this one are a single part, its step is captured with the sum
-        over the processes.
-        """
-        together, division = self.work.communicator, self.work.division
-        if together is None or not together.on_stream or division.fixed or not self._captures:
-            return super().run_micro_batches(micro_batches, rows, number)
-        parts, (low, high) = iter(micro_batches), division.own(rows)
-        first = next(parts, None)
-        if first is None or int(first[0].shape[0]) < high - low:
-            return super().run_micro_batches(parts if first is None else chain([first], parts), rows, number)
+    def run_own(self, minibatch: Minibatch, rows: int, number: int) -> tuple[Any, Any]:
+        """See Executor.run_own; the step is captured with the sum over the processes, if that is work on the stream."""
+        together, (low, _) = self.work.communicator, self.work.division.own(rows)
+        if together is None or not together.on_stream or not self._captures:
+            return super().run_own(minibatch, rows, number)
         together.tell_wishes()
         with self.backend.exclusive():
-            minibatch = in_rows(first)
+            minibatch = in_rows(minibatch)
             return self.planned(minibatch, MicroBatch(low, rows)).run(minibatch, number)
 
     def several(self, data: Minibatch, rows: int, minibatches: int, most: int | None) -> SeveralSteps | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from ..bounded_cache import BoundedCache
 from ..communicators.communicator import Communicator
@@ -56,11 +56,14 @@ class Work(Protocol):
     """
 
     chain_with_loss: Any
-    gradient: Array
     state: Any
     deterministic: bool
     communicator: Communicator | None
     division: Division
+
+    @property
+    def gradient(self) -> Array:
+        """Flat array for the gradient."""
 
     @property
     def ranges(self) -> Mapping[Any, tuple[int, int]]:
@@ -79,6 +82,9 @@ class Work(Protocol):
 
 class Executor:
     """Runs the steps of one Work on one backend."""
+
+    launches_sums: ClassVar[bool] = False
+    """Whether launches of several steps may have sums over processes in them."""
 
     def __init__(self, backend: Any, work: Work) -> None:
         self.backend = backend
@@ -101,6 +107,13 @@ class Executor:
             total, squares = self.gradient(minibatch, number)
             self._update(total, squares)
         return total, squares
+
+    def run_own(self, minibatch: Minibatch, rows: int, number: int) -> tuple[Any, Any]:
+        """As `run`, in one of several processes, each of which takes its rows at once.
+
+        Args: minibatch – the rows of this process, at least one; rows – of the whole minibatch, of all processes.
+        """
+        return self.run_micro_batches((minibatch,), rows, number)
 
     def run_micro_batches(self, micro_batches: Iterable[Minibatch], rows: int, number: int) -> tuple[Any, Any]:
         """As `run`, for a minibatch in micro-batches: their gradients are added, followed by one update.
@@ -132,6 +145,9 @@ class Executor:
     def forget(self) -> None:
         """Drops all plans with their buffers; they are created again when needed."""
         self._plans.clear()
+
+    def complete_gradient(self) -> None:
+        """Puts the gradient of the last step into `work.gradient`; the sum over several processes may be elsewhere."""
 
     def _update(self, total: Any, squares: Any) -> None:
         # The update checks only `squares`, so NaN or infinity of the loss is added to it.

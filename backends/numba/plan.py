@@ -2,7 +2,8 @@
 
 Phases: (1) every shard of rows runs forward, loss and backward; (2) weight gradients that are split by rows of the weight are
 computed; (3) all other gradients of the shards are added, and the squared norm of the gradient is computed; (4) the gradient is
-checked for NaN and its norm clipped; (5) the parameters are updated.
+checked for NaN and its norm clipped; (5) the parameters are updated. Where several processes of a host train together, they add
+their gradients between (3) and (4), see shared_sum.py.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,6 +28,9 @@ from .operations import LEAST_ELEMENTS as CHUNK
 from .replay import Replay
 from .splitting import LEAST_PART, split_parameters
 
+if TYPE_CHECKING:
+    from .shared_sum import SharedSum
+
 Array = Any
 
 
@@ -35,15 +39,20 @@ class RowsPlan:
 
     Attributes: updates – whether the update of the parameters is part of it; minibatch – arrays that stand in for
         those of a step while it is captured, and are never written; loop – its program for launches of many steps, made when it
-        is needed (see several.py).
+        is needed (see several.py); shared; agreed – whether other processes have such a plan as well, None
+        until they were asked.
 
     Args: backend, work – see Executor; minibatch – one of that shape; shards – of its rows; threads; batch –
-        rows of the minibatch, where these are a part of it, and whether the gradient is then added to what is there.
+        rows of the minibatch, where these are a part of it, and whether the gradient is then added to what is there; shared –
+        where the gradients of several processes are added within the step.
     Raises: NotCapturable.
     """
 
+    agreed: bool | None = None
+
     def __init__(
-        self, backend: Any, work: Any, minibatch: Minibatch, shards: int, threads: int, batch: tuple[int, bool] | None = None
+        self, backend: Any, work: Any, minibatch: Minibatch, shards: int, threads: int,
+        batch: tuple[int, bool] | None = None, shared: SharedSum | None = None,
     ) -> None:  # fmt: skip
         self.backend = backend
         self.work = work
@@ -52,6 +61,7 @@ class RowsPlan:
         self.rows = int(minibatch[0].shape[0])
         self.batch: int | None = None if batch is None else batch[0]
         self._adds = batch is not None and batch[1]
+        self.shared = shared
         self.edges = [self.rows * k // shards for k in range(shards + 1)]
         self.totals = np.zeros(shards)
         self.squares = np.zeros(max(1, -(-work.gradient.size // CHUNK)))
@@ -62,7 +72,7 @@ class RowsPlan:
             pass
         program = Replay(self.minibatch)
         self._stages: list[int] = []
-        if work.communicator is not None:
+        if work.communicator is not None and shared is None:
             self._add_stages(program)
             self.updates = False
         else:
@@ -178,7 +188,14 @@ class RowsPlan:
             for found in self._split.values():
                 self._add_parts(program, found or [])
             program.end_phase()
-        self._add_sums(program)
+        if self.shared is None:
+            self._add_sums(program)
+        else:
+            for first in range(0, self.work.gradient.size if self.parts else 0, CHUNK):
+                self._add_sum_of_shards(program, first, min(first + CHUNK, self.work.gradient.size))
+                program.end_task()
+            program.end_phase()
+            self.shared.add_to(program, self.totals)
         program.end_phase()
 
     def _add_stages(self, program: Replay) -> None:
@@ -254,11 +271,12 @@ class RowsPlan:
         Args: before, after – add calls that one thread runs around `settle`; after – called with the sums that it writes, and
             with the row of scalars that it scales.
         """
-        update = self.work.state.update(self.work.gradient)
+        sums = self.shared or self
+        update = self.work.state.update(self.work.gradient if self.shared is None else self.shared.gradient)
         if update is None:
             return False
         settle = self.backend._kernels.kernel(self.backend._kernels.settle, self.work.gradient.dtype)
-        arguments = (self.totals, self.squares, update.largest, update.most, update.table[0], self._sums)
+        arguments = (sums.totals, sums.squares, update.largest, update.most, update.table[0], self._sums)
         words = words_of(settle.parameters, arguments)
         if before is not None:
             before()
@@ -299,11 +317,16 @@ class RowsPlan:
                 ready(count)
         return self.totals.sum(), 0.0
 
-    def step(self, minibatch: Minibatch, number: int, threads: int) -> tuple[Any, Any]:
-        """As `gradient`; the parameters are then updated."""
+    def step(self, minibatch: Minibatch, number: int, threads: int, first: int = 0) -> tuple[Any, Any]:
+        """As `gradient`, for the whole minibatch also where several processes have parts; the parameters are then updated."""
         # Counted before, for no interrupt can come between the parts of what is replayed.
         self.work.state.t += 1
-        self._replay(minibatch, number, threads)
+        shared = self.shared
+        if shared is not None:
+            shared.tell()
+        self._replay(minibatch, number, threads, first)
+        if shared is not None:
+            shared.hear()
         return self._sums[0], self._sums[1]
 
     def timed(self, minibatch: Minibatch, number: int, threads: int) -> list[Part]:

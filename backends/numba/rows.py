@@ -8,7 +8,11 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from ...errors import StateError
 from ...kernels.targets.gemm_choices import generation
+from ..communicators.communicator import OVERLAP
 from ..executors.base import Executor, MicroBatch, NotCapturable, in_rows, kinds_of
 from ..executors.gradient_sums import Ready
 from ..executors.passes import Minibatch, forward_backward
@@ -19,6 +23,7 @@ from .thread_pool import thread_pool
 
 if TYPE_CHECKING:
     from .several import RepeatedSteps
+    from .shared_sum import SharedSum
 
 LEAST_ROWS = 8
 """Rows below which a further core is not worth its hand-over."""
@@ -34,12 +39,23 @@ class RowExecutor(Executor):
     (framework code does not run again); else each core runs the layers' own code on its rows.
     The order of all sums depends on the number of threads, and on nothing else; in a deterministic step not even on it.
 
+    Attributes: sums_apart – whether the gradient of the last step is where several processes have added theirs.
+
     Args: captures – whether passes may be captured.
     """
+
+    launches_sums = True
 
     def __init__(self, backend: Any, work: Any, captures: bool = True) -> None:
         super().__init__(backend, work)
         self._captures = captures
+        self._able: dict[Any, bool] = {}
+        self._shared: SharedSum | None = None
+        self._asked = self.sums_apart = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the memory of these processes, as well."""
+        return {**super().__getstate__(), "_able": {}, "_shared": None, "_asked": False, "sums_apart": False}
 
     def run(self, minibatch: Minibatch, number: int) -> tuple[Any, Any]:
         """See Executor.run; where a pass is replayed, the update is part of what is replayed."""
@@ -52,6 +68,69 @@ class RowExecutor(Executor):
             with self.backend.quiet():
                 self._update(total, squares)
         return total, squares
+
+    def run_own(self, minibatch: Minibatch, rows: int, number: int) -> tuple[Any, Any]:
+        """See Executor.run_own; between processes of one host, the sum and the update are part of what is replayed."""
+        minibatch = in_rows(minibatch)
+        first, _ = self.work.division.own(rows)
+        joint = self.joint(minibatch, MicroBatch(first, rows, False))
+        if joint is None:
+            return super().run_own(minibatch, rows, number)
+        plan, threads = joint
+        total, squares = plan.step(minibatch, number, threads, first)
+        self.sums_apart = True
+        return total, squares
+
+    def joint(self, minibatch: Minibatch, part: MicroBatch) -> tuple[Any, int] | None:
+        """As `planned`, for steps in which the processes of a host add their gradients in memory that they share.
+
+        All processes ask for minibatches of the same kinds in the same order, and agree on each that is new.
+
+        Returns: None in all of them where any cannot.
+        """
+        shared, state = self._memory_in_common(), self.work.state
+        if shared is None:
+            return None
+        if state.features not in self._able:
+            self._able[state.features] = state.update(self.work.gradient) is not None
+        if not self._able[state.features]:
+            return None
+        planned = self.planned(minibatch, part, shared)
+        if planned[0].agreed is None:
+            key = (part.batch, *((a.shape[1:], a.dtype) for a in minibatch), state.features)
+            planned[0].agreed = self._agreed(key, planned[0])
+        return planned if planned[0].agreed else None
+
+    def _agreed(self, key: Any, plan: Any) -> bool:
+        """Whether all processes have captured their step on minibatches of a kind."""
+        if key not in self._able:
+            assert self.work.communicator is not None
+            self._able[key] = all(self.work.communicator.gather(plan.updates))
+        elif self._able[key] and not plan.updates:
+            raise StateError(
+                f"expected a step that can be captured, as it was before; got one that cannot: {plan.reason}; start the "
+                f"training anew with {OVERLAP}=1, which does not share memory"
+            )
+        return self._able[key]
+
+    def _memory_in_common(self) -> SharedSum | None:
+        """Where the processes of a host add their gradients, made when it is first asked for."""
+        if not self._asked:
+            self._asked = True
+            together = self.work.communicator
+            if together is not None and self._replays() and not together.overlaps and not self.work.division.fixed:
+                from .shared_sum import SharedSum
+
+                room = together.shared_memory(SharedSum.size_for(self.work))
+                self._shared = None if room is None else SharedSum(self.backend, self.work, room)
+        return self._shared
+
+    def complete_gradient(self) -> None:
+        """See Executor.complete_gradient."""
+        if self.sums_apart:
+            assert self._shared is not None
+            self.sums_apart = False
+            np.copyto(self.work.gradient, self._shared.gradient)
 
     def gradient(
         self, minibatch: Minibatch, number: int, micro_batch: MicroBatch | None = None, ready: Ready | None = None
@@ -79,11 +158,15 @@ class RowExecutor(Executor):
         """See Executor.extra_gradients."""
         shards = self._shards(rows, num_threads())
         split = split_parameters(self.work, rows, shards) if self._replays() else ()
-        return (shards - 1) * sum(int(p.size) for p in self.work.ranges if p not in split)
+        own = (shards - 1) * sum(int(p.size) for p in self.work.ranges if p not in split)
+        return own if self._shared is None else own + self._shared.elements
 
     def several(self, data: Minibatch, rows: int, minibatches: int, most: int | None) -> RepeatedSteps | None:
         """See Executor.several."""
+        together = self.work.communicator
         if minibatches < 2 or most == 1 or not self._replays() or self.work.state.one_by_one:
+            return None
+        if together is not None and (self.work.division.fixed or rows < together.size):
             return None
         from .several import RepeatedSteps
 
@@ -96,23 +179,31 @@ class RowExecutor(Executor):
     def _shards(self, rows: int, threads: int) -> int:
         return max(1, min(PARTS if self.work.deterministic else threads, rows // LEAST_ROWS))
 
-    def planned(self, minibatch: Minibatch, micro_batch: MicroBatch | None = None) -> tuple[Any, int]:
-        """The plan for minibatches like this one, with the settings that hold now, and the number of threads."""
+    def planned(
+        self, minibatch: Minibatch, micro_batch: MicroBatch | None = None, shared: SharedSum | None = None
+    ) -> tuple[Any, int]:
+        """The plan for minibatches like this one, with the settings that hold now, and the number of threads.
+
+        Args: shared – where the gradients of several processes are added within the step.
+        """
+        self.sums_apart = False
         batch = None if micro_batch is None else micro_batch[1:]
         work, threads = self.work, num_threads()
         rows = int(minibatch[0].shape[0])
         shards = self._shards(rows, threads)
         kinds = kinds_of(minibatch)
-        key = (shards, 0 if work.deterministic else threads, kinds, batch, work.state.features, generation())
-        return self._plans.made(key, partial(self._plan, minibatch, shards, threads, batch)), threads
+        key = (shards, 0 if work.deterministic else threads, kinds, batch, shared is None, work.state.features, generation())
+        return self._plans.made(key, partial(self._plan, minibatch, shards, threads, batch, shared)), threads
 
-    def _plan(self, minibatch: Minibatch, shards: int, threads: int, batch: tuple[int, bool] | None) -> Any:
+    def _plan(
+        self, minibatch: Minibatch, shards: int, threads: int, batch: tuple[int, bool] | None, shared: SharedSum | None
+    ) -> Any:
         reason = "layers or loss are not recordable"
         if self._replays():
             from .plan import RowsPlan
 
             try:
-                return RowsPlan(self.backend, self.work, minibatch, shards, threads, batch)
+                return RowsPlan(self.backend, self.work, minibatch, shards, threads, batch, shared)
             except NotCapturable as error:
                 reason = f"a step contains {error}"
         return InterpretedPlan(self.backend, self.work, int(minibatch[0].shape[0]), shards, batch, reason)
@@ -121,10 +212,11 @@ class RowExecutor(Executor):
 class InterpretedPlan:
     """Each core runs the layers' code on its rows; their gradients are added up in one more pass over the cores.
 
-    Attributes: reason – why nothing is captured, in words.
+    Attributes: reason – why nothing is captured, in words; agreed – as of RowsPlan.
     """
 
     updates = False
+    agreed: bool | None = None
 
     def __init__(
         self, backend: Any, work: Any, rows: int, shards: int, batch: tuple[int, bool] | None, reason: str

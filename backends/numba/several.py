@@ -15,7 +15,7 @@ import numpy as np
 
 from ...kernels.targets.memory import aligned_empty, unwritten
 from ...kernels.targets.native import words_of
-from ..executors.base import Array, in_rows
+from ..executors.base import Array, MicroBatch, in_rows
 from ..executors.passes import Minibatch
 from ..profiling import Label
 from ..threads import single_threaded_blas
@@ -51,10 +51,13 @@ class StepLoop:
     """The program of a plan for launches of any number of steps, which reads data and scalars wherever those of a launch are.
 
     Attributes: minibatch – of the last step; fitting – steps of a launch that should take SECONDS.
+
+    Args: plan; first – row of a minibatch with which those of the plan begin.
     """
 
-    def __init__(self, plan: Any) -> None:
+    def __init__(self, plan: Any, first: int) -> None:
         self._plan = plan
+        self._first = first
         self.minibatch = tuple(aligned_empty(array.shape, array.dtype) for array in plan.minibatch)
         self.fitting = 1
         self._step = np.zeros(1, np.int64)
@@ -82,9 +85,10 @@ class StepLoop:
 
         def gather(shard: int) -> None:
             first, stop = plan.edges[shard], plan.edges[shard + 1]
+            batch = plan.rows if plan.batch is None else plan.batch
             for source, out in zip(data, plan.minibatch, strict=True):
                 rows = _words(out)[first:stop]
-                call(kernels.gather, np.int32, "data", _words(source), indices, step, plan.rows, first, rows)
+                call(kernels.gather, np.int32, "data", _words(source), indices, step, batch, self._first + first, rows)
 
         def scalars() -> None:
             given = self._scalars.reshape(-1)
@@ -113,11 +117,16 @@ class StepLoop:
         self._scalars[:count] = scalars
         self._step[0] = 0
         for tape in self._plan.tapes:
-            tape.set_step(number)
+            tape.set_step(number, self._first)
         start = time.perf_counter()
+        shared = self._plan.shared
+        if shared is not None:
+            shared.tell()
+        sources = (*self.minibatch, *data, indices, self._scalars, self._results)
         with single_threaded_blas:
-            sources = (*self.minibatch, *data, indices, self._scalars, self._results)
             self._program.run(sources, threads, steps=count, seconds=limit)
+        if shared is not None:
+            shared.hear()
         done = int(self._step[0])
         self.fitting = max(1, int(SECONDS * max(done, 1) / (time.perf_counter() - start)))
         self._plan.work.state.t = number - 1 + done
@@ -142,6 +151,7 @@ class RepeatedSteps:
         self._data = in_rows(data)
         self._most = most
         self._loop: StepLoop | None = None
+        self._agreed: int | None = None  # steps of the next launch that fit, as rank 0 has measured them
 
     @property
     def minibatch(self) -> Minibatch:
@@ -152,17 +162,27 @@ class RepeatedSteps:
     def next(self, left: int) -> int:
         """Steps of the next launch, where this is ready, and `left` whole minibatches are left; 0 for a single step."""
         assert self._loop is not None
-        return min(left, self._loop.fitting if self._most is None else self._most)
+        fitting = self._loop.fitting if self._agreed is None else self._agreed
+        return min(left, fitting if self._most is None else self._most)
 
     def ready(self) -> bool:
         """Whether steps can be launched with the settings that hold now; otherwise `refusal` says why not."""
-        plan, self._threads = self._executor.planned(tuple(source[: self.rows] for source in self._data))
+        executor, division, together = self._executor, self._executor.work.division, self._executor.work.communicator
+        first, stop = division.own(self.rows)
+        own = tuple(source[first:stop] for source in self._data)
+        planned = executor.planned(own) if together is None else executor.joint(own, MicroBatch(first, self.rows, False))
+        if planned is None:
+            self.refusal = "gradients are summed over processes in each step"
+            return False
+        plan, self._threads = planned
         if not plan.updates:
             self.refusal = getattr(plan, "reason", "the update of the parameters takes more than one call")
             return False
         if plan.loop is None:
-            plan.loop = StepLoop(plan)
+            plan.loop = StepLoop(plan, first)
         self._loop = plan.loop
+        if together is not None and self._most is None:
+            self._agreed = int(together.sum_numbers([float(plan.loop.fitting) if together.first else 0.0])[0])
         return True
 
     def run(self, indices: Array, number: int, scalars: Array) -> StepSums:
@@ -172,8 +192,11 @@ class RepeatedSteps:
             from `scalars_for_steps` of the state.
         """
         assert self._loop is not None
-        limit = 2.0 * SECONDS if self._most is None else math.inf
-        return self._loop.run(self._data, indices, number, scalars, self._threads, limit)
+        executor = self._executor
+        limit = 2.0 * SECONDS if self._most is None and executor.work.communicator is None else math.inf
+        sums = self._loop.run(self._data, indices, number, scalars, self._threads, limit)
+        executor.sums_apart = executor.work.communicator is not None
+        return sums
 
 
 def _words(rows: Array) -> Array:

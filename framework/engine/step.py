@@ -150,7 +150,7 @@ class TrainStep(SuggestsAttributes):
             model.head = loss.head
         self.chain = training_chain(model, loss)
         self.training_loss = training_loss(model, loss)
-        self.gradient = model.arena.new()
+        self._gradient = model.arena.new()
         self.state = optimizer.bind(model.arena)
         if average is not None:
             if not isinstance(average, EMA):
@@ -227,6 +227,12 @@ class TrainStep(SuggestsAttributes):
             self.model.arena.hold()
         if saved.get("shows_average"):
             self.show_average()
+
+    @property
+    def gradient(self) -> Array:
+        """Flat array of the last step, in the layout of `ranges`; in float16 multiplied by the loss scale."""
+        self.executor.complete_gradient()
+        return self._gradient
 
     @property
     def ranges(self) -> Mapping[Parameter, tuple[int, int]]:
@@ -393,8 +399,11 @@ class TrainStep(SuggestsAttributes):
     def run(self, inputs: Array, targets: Array, *weights: Array) -> StepLoss:
         """One step on arrays that are already converted and checked; weights – from `prepare_weights`, if rows have some."""
         rows, minibatch = int(inputs.shape[0]), (inputs, targets, *weights)
-        if self.in_parts:
+        if self.micro.setting is not None or not self._at_once(rows, rows):
             return self.take(rows, ready_micro_batches(minibatch, rows, self.division))
+        if self.communicator is not None:
+            first, stop = self.division.own(rows)
+            minibatch = tuple(array[first:stop] for array in minibatch)
         return self.state.arena.users.run(self._take, rows, no_micro_batches, rows, minibatch)
 
     def take(self, rows: int, micro_batches: MicroBatchSource) -> StepLoss:
@@ -415,8 +424,8 @@ class TrainStep(SuggestsAttributes):
         self._require_own_parameters()
         for own in self._own_settings:
             own.require_same()
-        if whole is None and size >= rows and self.communicator is None:
-            whole = next(micro_batches(rows))
+        if whole is None and self._at_once(rows, size):
+            whole = next(micro_batches(size))
         if whole is not None:
             self._require_dtype(whole)
         number, before = state.t + 1, None
@@ -425,8 +434,10 @@ class TrainStep(SuggestsAttributes):
             if not state.proven:
                 before = Snapshot(self)
             with self.products():
-                if whole is not None:
+                if whole is not None and self.communicator is None:
                     total, squares = self.executor.run(whole, number)
+                elif whole is not None:
+                    total, squares = self.executor.run_own(whole, rows, number)
                 else:
                     checked = map(self._require_dtype, micro_batches(size))
                     total, squares = self.executor.run_micro_batches(checked, rows, number)
@@ -463,6 +474,12 @@ class TrainStep(SuggestsAttributes):
                     self._skipped += state.skips is None or what.startswith(UPDATED)
         failure = partial(self.failure, (), rows, number) if self.on_nonfinite == "raise" else None
         return StepLoss(total, squares, self.loss.factor(rows), backend.item, failure, most=self._most_read)
+
+    def _at_once(self, rows: int, size: int) -> bool:
+        """Whether this process, and every other one, takes its rows of a minibatch in one part of at most `size` rows."""
+        if self.communicator is None:
+            return size >= rows
+        return not self.division.fixed and rows >= self.communicator.size and size * self.communicator.size >= rows
 
     @property
     def _most_read(self) -> float:

@@ -27,6 +27,7 @@ def require_same_training(
     together = trainer.step.communicator
     settings = settings_of(trainer, batch_size)
     del settings["callbacks with a state"]  # rank 0 has some that the others do not have
+    settings["steps_per_launch"] = trainer.steps_per_launch
     require_agreement(together, "training", _flat({**length, "settings": settings}))
     data = {"training data": _data(feed), **({} if held_out is None else {"validation data": _data(held_out)})}
     require_agreement(together, "data", _flat(data))

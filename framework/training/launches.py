@@ -19,7 +19,7 @@ def one_by_one(trainer: Any, feed: Feed) -> str:
         return "the data are streamed"
     if getattr(trainer.step.run, "__func__", None) is not TrainStep.run:
         return "the step has a `run` of its own"
-    if trainer.step.communicator is not None:
+    if trainer.step.communicator is not None and not trainer.step.executor.launches_sums:
         return "gradients are summed over processes in each step"
     if trainer.step.micro.setting is not None:
         return "the minibatch may be split into micro-batches"
@@ -49,6 +49,9 @@ class Launches:
         self._values: dict[int, tuple[float | None, float | None]] = {}
         """Those of schedules by number of the step, where a launch ended before it."""
         self._reason = one_by_one(trainer, feed)
+        together = trainer.step.communicator
+        if together is not None:  # some callbacks belong to one process only
+            self._reason = next(filter(None, together.gather(self._reason)), "")
         if isinstance(feed, ResidentFeed) and not self._reason:
             self._feed = feed
             self._several = trainer.step.executor.several(feed.data, size, feed.rows // size, most)

@@ -263,6 +263,16 @@ def add_to(first, other):
         first[i] += other[i]
 
 
+def add(first, other, out):
+    for i in range(out.shape[0]):
+        out[i] = first[i] + other[i]
+
+
+def copy(x, out):
+    for i in range(out.shape[0]):
+        out[i] = x[i]
+
+
 def settle(totals, squares, largest, most, scales, result):
     # What comes between gradient and update: the sums, and Backend.limit_norm for the row of scales.
     total = 0.0
@@ -761,6 +771,8 @@ KINDS: dict[Any, tuple[str, ...]] = {
     total: ("vector", "double"),
     sum_of_squares: ("vector", "double"),
     add_to: ("written vector", "vector"),
+    add: ("vector", "vector", "written vector"),
+    copy: ("vector", "written vector"),
     settle: ("double", "double", "one double", "one double", "written vector", "double"),
     fill: ("written vector", "number"),
     gather: ("matrix", "places", "places", "count", "count", "written matrix"),

@@ -28,21 +28,24 @@ def courses(tmp_path_factory):
     return found
 
 
+def tolerance_of(name):
+    dtype, what = name.split("-")[2], name.rpartition("/")[2]
+    return TOLERANCES[dtype, "loss" if what == "losses" else "parameter"]
+
+
 @pytest.mark.parametrize("count", COUNTS)
 def test_g16_same_course_as_alone(courses, count):
     alone, together = courses[0], courses[count]
     assert alone.keys() == together.keys()
-    assert len(alone) == 24 * 2
+    assert len(alone) == 32 * 2 + 8
     for name, expected in alone.items():
-        dtype, what = name.split("-")[2], name.rpartition("/")[2]
-        tolerance = TOLERANCES[dtype, "loss" if what == "losses" else "parameter"]
-        assert tolerance.allows(together[name], expected).all(), name
+        assert tolerance_of(name).allows(together[name], expected).all(), name
 
 
 @pytest.mark.parametrize("count", COUNTS[1:])
 def test_g16_deterministic_steps_have_the_same_bits_for_any_number(courses, count):
     names = [name for name in courses[1] if "-fixed" in name]
-    assert len(names) == 12 * 2
+    assert len(names) == 16 * 2 + 4
     for name in names:
         assert courses[count][name].tobytes() == courses[1][name].tobytes(), name
 
@@ -59,11 +62,19 @@ def test_sums_during_the_backward_pass_change_nothing(courses, tmp_path):
     assert ended.status == 0, ended.error
     found = dict(np.load(tmp_path / "3.npz"))
     for name, expected in courses[3].items():
-        dtype, what = name.split("-")[2], name.rpartition("/")[2]
-        tolerance = TOLERANCES[dtype, "loss" if what == "losses" else "parameter"]
-        assert tolerance.allows(found[name], expected).all(), name
+        assert tolerance_of(name).allows(found[name], expected).all(), name
         if "-fixed" in name:
             assert found[name].tobytes() == expected.tobytes(), name
+
+
+def test_without_memory_in_common(courses, tmp_path):
+    """As where one process may not open that of another: MPI sums what it sums elsewhere."""
+    ended = launch(2, PROGRAMS / "courses.py", tmp_path / "2.npz", "mpi", "numba-float64-free", WITHOUT_MEMORY="1")
+    assert ended.status == 0, ended.error
+    found = dict(np.load(tmp_path / "2.npz"))
+    assert len(found) == 5 * 2 + 1
+    for name, values in found.items():
+        assert tolerance_of(name).allows(values, courses[2][name]).all(), name
 
 
 def test_estimators_fit_together(tmp_path):
