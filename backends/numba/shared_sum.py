@@ -72,7 +72,8 @@ class SharedSum:
     def elements(self) -> int:
         """Elements of the gradient that this process touches: the sum, and the parts that it gives to the others."""
         low, high = self._edges[self._together.rank : self._together.rank + 2]
-        return 2 * self._edges[-1] - (high - low)
+        touched: int = 2 * self._edges[-1] - (high - low)
+        return touched
 
     def add_to(self, program: Replay, totals: Array) -> None:
         """Adds the calls, up to (4), where the gradient of this process is complete; totals – float64, its losses."""
