@@ -64,16 +64,15 @@ class SharedSum:
     @classmethod
     def size_for(cls, work: Any) -> int:
         """Bytes of memory that it needs."""
-        count, gradient = work.communicator.size, work.gradient
-        chunks = gradient.size // CHUNK + count + 1
-        return (count + 1) * gradient.nbytes + 8 * (chunks + 8 * count) + (count + 8) * PAGE
+        count, size, nbytes = int(work.communicator.size), int(work.gradient.size), int(work.gradient.nbytes)
+        chunks = size // CHUNK + count + 1
+        return (count + 1) * nbytes + 8 * (chunks + 8 * count) + 8 * PAGE
 
     @property
     def elements(self) -> int:
         """Elements of the gradient that this process touches: the sum, and the parts that it gives to the others."""
         low, high = self._edges[self._together.rank : self._together.rank + 2]
-        touched: int = 2 * self._edges[-1] - (high - low)
-        return touched
+        return 2 * self._edges[-1] - (high - low)
 
     def add_to(self, program: Replay, totals: Array) -> None:
         """Adds the calls, up to (4), where the gradient of this process is complete; totals – float64, its losses."""

@@ -1,5 +1,6 @@
 """Any number of processes trains as one does: within the tolerances, and with the same bits where a step is deterministic."""
 
+import os
 import subprocess
 import sys
 
@@ -86,3 +87,10 @@ def test_estimators_fit_together(tmp_path):
     alone, together = (dict(np.load(tmp_path / f"{name}.npz")) for name in ("alone", "together"))
     for name, expected in alone.items():
         assert TOLERANCES["float64", "parameter"].allows(together[name], expected).all(), name
+
+
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="memory in common needs Linux")
+def test_memory_in_common_is_counted_and_given_back():
+    ended = launch(2, PROGRAMS / "memory.py")
+    assert ended.status == 0, ended.error
+    assert ended.out.splitlines() == ["held, 0 mapped"] * 2

@@ -37,6 +37,7 @@ def lines_of(ended):
         ("raises", "failed: RuntimeError: the disk of this host is on fire"),
         ("leaves", "has finished, but others have been waiting for it"),
         ("wanders", "has come to barrier"),
+        ("sleeps in launches", "has done nothing for"),
     ],
 )
 def test_g16_one_process_ends_all_with_one_message(fault, cause):
@@ -132,18 +133,21 @@ def test_a_step_that_is_skipped_is_skipped_by_all():
     assert found == sorted(f"rank {r}: loss nan, {n} steps, {n} skipped" for r in range(3) for n in (1, 2))
 
 
-def test_one_process_that_wants_to_stop_stops_all_after_the_same_step():
-    ended = run("stops")
+@pytest.mark.parametrize(("fault", "steps"), [("stops", 13), ("stops in launches", 16)])
+def test_one_process_that_wants_to_stop_stops_all_after_the_same_step(fault, steps):
+    """With the step or launch after that in which it wants it, because all learn it with the sums."""
+    ended = run(fault)
     assert ended.status == 0, ended.error
-    assert lines_of(ended) == [f"rank {r}: 13 steps, one process wants to end" for r in range(3)]
+    assert lines_of(ended) == [f"rank {r}: {steps} steps, one process wants to end" for r in range(3)]
 
 
-def test_a_signal_to_one_process_saves_and_ends_all(tmp_path):
-    ended = run("terminated", 2, 3, tmp_path / "run")
+@pytest.mark.parametrize(("fault", "steps"), [("terminated", 13), ("terminated in launches", 16)])
+def test_a_signal_to_one_process_saves_and_ends_all(tmp_path, fault, steps):
+    ended = run(fault, 2, 3, tmp_path / "run")
     assert ended.status == 143
     assert not ended.errors, ended.error
     names = sorted(path.name for path in (tmp_path / "run").iterdir() if path.name.startswith("step"))
-    assert any("13" in name for name in names), names
+    assert any(str(steps) in name for name in names), names
 
 
 def test_without_a_launcher():

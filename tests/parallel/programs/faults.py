@@ -1,4 +1,8 @@
-"""Trains in several processes, of which one behaves otherwise. Arguments: what it does, its rank."""
+"""Trains in several processes, of which one behaves otherwise.
+
+Arguments: what it does, with " in launches" behind it where several steps are launched at a time; its rank; and the folder for
+checkpoints.
+"""
 
 import os
 import signal
@@ -10,7 +14,7 @@ import numpy as np
 import fusedstep as fs
 from fusedstep.backends.communicators import communicator
 
-FAULT, RANK = sys.argv[1], int(sys.argv[2])
+FAULT, RANK, LAUNCHES = sys.argv[1].removesuffix(" in launches"), int(sys.argv[2]), sys.argv[1].endswith(" in launches")
 together = communicator("mpi")
 other = together.rank == RANK
 
@@ -19,36 +23,47 @@ x = rng.standard_normal((400, 6))
 y = (x @ rng.standard_normal((6, 3))).argmax(1)
 
 
-class Behaviour(fs.Callback):
-    """What the process does in step 12."""
+def misbehave(trainer):
+    print(f"fault at {time.time()}", flush=True)
+    if FAULT == "dies":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if FAULT == "freezes":
+        os.kill(os.getpid(), signal.SIGSTOP)
+    if FAULT == "sleeps":
+        time.sleep(1000.0)
+    if FAULT == "reads":  # as from a slow network, without any CPU to speak of
+        for _ in range(250):
+            time.sleep(0.02)
+    if FAULT == "writes":
+        together.at_work = True
+        time.sleep(5.0)
+        together.at_work = False
+    if FAULT == "raises":
+        raise RuntimeError("the disk of this host is on fire")
+    if FAULT == "leaves":
+        sys.exit(0)
+    if FAULT == "wanders":
+        together.barrier()
+    if FAULT == "stops":
+        trainer.stop("one process wants to end", at_once=True)
+    if FAULT == "terminated":
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+class AfterStep(fs.Callback):
+    """What the process does after step 12."""
 
     def on_step_end(self, trainer, done, total):
-        if trainer.steps_done != 12 or not other:
-            return
-        print(f"fault at {time.time()}", flush=True)
-        if FAULT == "dies":
-            os.kill(os.getpid(), signal.SIGKILL)
-        if FAULT == "freezes":
-            os.kill(os.getpid(), signal.SIGSTOP)
-        if FAULT == "sleeps":
-            time.sleep(1000.0)
-        if FAULT == "reads":  # as from a slow network, without any CPU to speak of
-            for _ in range(250):
-                time.sleep(0.02)
-        if FAULT == "writes":
-            together.at_work = True
-            time.sleep(5.0)
-            together.at_work = False
-        if FAULT == "raises":
-            raise RuntimeError("the disk of this host is on fire")
-        if FAULT == "leaves":
-            sys.exit(0)
-        if FAULT == "wanders":
-            together.barrier()
-        if FAULT == "stops":
-            trainer.stop("one process wants to end", at_once=True)
-        if FAULT == "terminated":
-            os.kill(os.getpid(), signal.SIGTERM)
+        if trainer.steps_done == 12 and other:
+            misbehave(trainer)
+
+
+class AfterLaunch(fs.Callback):
+    """The same after the launch of steps 11 to 13."""
+
+    def on_launch_end(self, trainer, done, total):
+        if trainer.steps_done == 13 and other:
+            misbehave(trainer)
 
 
 def step(lr=1e-2, width=8, **settings):
@@ -128,7 +143,7 @@ def main():
         return
     epochs = 3 if FAULT == "epochs" and other else 2
     checkpoint = fs.Checkpoint(sys.argv[3], every_steps=5) if len(sys.argv) > 3 else None
-    trainer = fs.Trainer(made, callbacks=[Behaviour()])
+    trainer = fs.Trainer(made, callbacks=[AfterLaunch() if LAUNCHES else AfterStep()], steps_per_launch=3)
     history = trainer.fit(x, y, epochs=epochs, batch_size=40, checkpoint=checkpoint)
     print(f"rank {together.rank}: {trainer.steps_done} steps, {history.stopped_because}", flush=True)
     if FAULT == "lags" and other:
