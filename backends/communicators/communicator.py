@@ -16,7 +16,8 @@ import numpy as np
 Array = Any
 
 OVERLAP = "FUSEDSTEP_PARALLEL_OVERLAP"
-"""Environment variable: 1 sums gradients during the backward pass also on one host, where this gains nothing; 0 never."""
+"""Environment variable: 1 sums gradients during the backward pass also on one host, where adding them in memory that processes
+share is faster; 0 never."""
 
 
 class Wish(NamedTuple):

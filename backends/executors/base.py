@@ -90,10 +90,11 @@ class Executor:
         self.backend = backend
         self.work = work
         self._plans = BoundedCache()
+        self._buffers: dict[int, Array] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the plans, which contain buffers and addresses of this object."""
-        return {**self.__dict__, "_plans": BoundedCache()}
+        return {**self.__dict__, "_plans": BoundedCache(), "_buffers": {}}
 
     def run(self, minibatch: Minibatch, number: int) -> tuple[Any, Any]:
         """One step: the gradient, then the update. `state.begin` has already sent its scalars.
@@ -122,7 +123,7 @@ class Executor:
             next one is requested; rows – total number of rows, of all processes.
         """
         first, _ = self.work.division.own(rows)
-        summed = gradient_sum(self.backend, self.work, rows)
+        summed = gradient_sum(self.backend, self.work, rows, self._buffers)
         for minibatch in micro_batches:
             stop = first + int(minibatch[0].shape[0])
             with self.backend.quiet():
@@ -145,6 +146,7 @@ class Executor:
     def forget(self) -> None:
         """Drops all plans with their buffers; they are created again when needed."""
         self._plans.clear()
+        self._buffers.clear()
 
     def complete_gradient(self) -> None:
         """Puts the gradient of the last step into `work.gradient`; the sum over several processes may be elsewhere."""

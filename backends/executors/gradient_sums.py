@@ -120,9 +120,11 @@ class GradientInFixedOrder(OwnGradient):
     """The sum over fixed shards of the minibatch, in the order of a binary tree, whatever process computed them.
 
     Each process adds the shards of its own subtrees, all get the sums of all subtrees, and add these.
+
+    Args: buffers – where the buffer for these sums stays for the next step.
     """
 
-    def __init__(self, backend: Any, work: Any, rows: int) -> None:
+    def __init__(self, backend: Any, work: Any, rows: int, buffers: dict[int, Array]) -> None:
         super().__init__(backend, work, rows)
         self._shards = work.division.shards(rows)
         self._shard, _ = work.division.of_rank(rows, work.communicator.rank)
@@ -130,7 +132,9 @@ class GradientInFixedOrder(OwnGradient):
         self._totals: list[float] = []
         self._nodes: list[tuple[int, int]] = []
         levels = self._shards.bit_length() + 1
-        self._sums = backend.empty((levels, int(work.gradient.shape[0])), backend.dtype_name(work.gradient))
+        if levels not in buffers:
+            buffers[levels] = backend.empty((levels, int(work.gradient.shape[0])), backend.dtype_name(work.gradient))
+        self._sums = buffers[levels]
 
     def add(self, total: Any, squares: Any, stop: int) -> None:
         """See OwnGradient; with its last part, a shard is added to those before it."""
@@ -181,8 +185,8 @@ class GradientInFixedOrder(OwnGradient):
             totals[-2:] = [totals[-2] + totals[-1]]
 
 
-def gradient_sum(backend: Any, work: Any, rows: int) -> OwnGradient:
-    """What suits a step: alone, with others, or with others in a fixed order."""
+def gradient_sum(backend: Any, work: Any, rows: int, buffers: dict[int, Array]) -> OwnGradient:
+    """What suits a step: alone, with others, or with others in a fixed order; buffers – of the executor, for the latter."""
     if work.communicator is None:
         return OwnGradient(backend, work, rows)
-    return (GradientInFixedOrder if work.division.fixed else SummedGradient)(backend, work, rows)
+    return GradientInFixedOrder(backend, work, rows, buffers) if work.division.fixed else SummedGradient(backend, work, rows)
