@@ -80,15 +80,15 @@ def test_c12_a_killed_process_is_replaced_and_its_trial_is_run_again(tmp_path, s
             next(iter(started[0]._running)).kill()
 
     runs = fs.Checkpoint(tmp_path / "runs", every_steps=3)
-    result = small_search(trials=7, checkpoint=runs, loss=Elsewhere(pause=0.1), workers=2, report=kill_one)
+    result = small_search(trials=7, checkpoint=runs, loss=Elsewhere(pause=0.03), workers=2, report=kill_one)
     assert len(numbers) == len(set(numbers)) >= 6  # it may have been killed between a result and its report
     assert [trial.state for trial in result.trials].count("failed") == 0
     assert len(result.trials) == 7
     assert "A worker ended with exit status -9; another one takes its place." in caplog.messages
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["search.journal"]
     with pytest.raises(fs.CheckpointError, match="resume"):
-        small_search(trials=7, checkpoint=runs, loss=Elsewhere(pause=0.1), workers=2)
-    more = small_search(trials=8, checkpoint=runs, loss=Elsewhere(pause=0.1), workers=2, resume="auto")
+        small_search(trials=7, checkpoint=runs, loss=Elsewhere(pause=0.03), workers=2)
+    more = small_search(trials=8, checkpoint=runs, loss=Elsewhere(pause=0.03), workers=2, resume="auto")
     assert more.trials[:7] == result.trials
     assert sum("Resuming after the 7 finished trials" in message for message in caplog.messages) == 1
 
