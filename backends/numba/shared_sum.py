@@ -1,13 +1,13 @@
 """The gradient of processes of one host, added up in memory that they share, by compiled code in the middle of a step.
 
-Each process adds one part of the gradient: (1) it copies the other parts of its own gradient to where all can read them;
-(2) all meet; (3) it adds to its own part what the others have for it, and squares the sum; (4) all meet; (5) all read the whole
-sum. A process comes to (1) only after all have met at (4), and so have read what it gave them before, and to (3) only after all
-have met at (2) of that step, and so are done with (5) of the one before: no memory is needed twice.
+Each process adds up one part of the gradient: (1) all meet; (2) it copies the other parts of its own gradient to where all can
+read them; (3) all meet; (4) it completes the sum of its part, and squares it; (5) all meet; (6) all read the whole sum, until
+(1) of the next step. What a process gives to another one goes where the sum will be, if it is the first to add there.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -55,7 +55,7 @@ class SharedSum:
         self._numbers = take((count, len(Wish().numbers)), np.float64)
         self.squares = take((self._first_chunks[-1],), np.float64)
         self.gradient = take((size,), dtype)
-        # Of each process, the parts that the others add; its own part is never touched, and so takes no memory.
+        # Of each process, what it gives to others where it is not the first; the rest is never touched, and so takes no memory.
         self._given = take((count, size), dtype)
         self._heard = memoryview(self._numbers.reshape(-1))
         self._complete = np.zeros(1, np.int64)
@@ -71,38 +71,42 @@ class SharedSum:
     @property
     def elements(self) -> int:
         """Elements of the gradient that this process touches: the sum, and the parts that it gives to the others."""
-        low, high = self._edges[self._together.rank : self._together.rank + 2]
-        return 2 * self._edges[-1] - (high - low)
+        rank, count = self._together.rank, self._together.size
+        further = [p for p in range(count) if p != rank and rank != _first_to_add(p, count)]
+        return self._edges[-1] + sum(self._edges[part + 1] - self._edges[part] for part in further)
 
     def add_to(self, program: Replay, totals: Array) -> None:
-        """Adds the calls, up to (4), where the gradient of this process is complete; totals – float64, its losses."""
+        """Adds the calls from (1) to (5), after the gradient of this process; totals – float64, the losses of its shards."""
         rank, count = self._together.rank, self._together.size
-        low, high = self._edges[rank : rank + 2]
-        for other, (first, stop) in enumerate(pairwise(self._edges)):
-            for start in range(first, stop, CHUNK) if other != rank else ():
-                here = slice(start, min(start + CHUNK, stop))
-                self._call(program, self._kernels.copy, self._own[here], self._given[rank, here])
+        first = _first_to_add(rank, count)
+        self._meet(program)
+        program.end_phase()
+        for part in range(count):
+            to = self.gradient if rank == _first_to_add(part, count) else self._given[rank]
+            for here in self._chunks(part) if part != rank or count == 1 else ():
+                self._call(program, self._kernels.copy, self._own[here], to[here])
                 program.end_task()
         program.end_phase()
         self._meet(program)
         program.end_phase()
-        others = [other for other in range(count) if other != rank]
-        for chunk, start in enumerate(range(low, high, CHUNK), self._first_chunks[rank]):
-            here = slice(start, min(start + CHUNK, high))
-            given, total = [self._given[other, here] for other in others], self.gradient[here]
-            if given:
-                self._call(program, self._kernels.add, self._own[here], given[0], total)
-            else:
-                self._call(program, self._kernels.copy, self._own[here], total)
-            for other in given[1:]:
-                self._call(program, self._kernels.add_to, total, other)
-            self._call(program, self._kernels.sum_of_squares, total, self.squares[chunk : chunk + 1])
+        for chunk, here in enumerate(self._chunks(rank), self._first_chunks[rank]):
+            for other in range(count) if count > 1 else ():
+                if other != first:
+                    own = self._own if other == rank else self._given[other]
+                    self._call(program, self._kernels.add_to, self.gradient[here], own[here])
+            self._call(program, self._kernels.sum_of_squares, self.gradient[here], self.squares[chunk : chunk + 1])
             program.end_task()
         self._call(program, self._kernels.total, totals, self.totals[rank : rank + 1])
         self._call(program, self._kernels.copy, self._wish, self._numbers[rank])
         program.end_task()
         program.end_phase()
         self._meet(program)
+
+    def _chunks(self, part: int) -> Iterator[slice]:
+        """The chunks of the part of a process."""
+        low, high = self._edges[part : part + 2]
+        for start in range(low, high, CHUNK):
+            yield slice(start, min(start + CHUNK, high))
 
     def _call(self, program: Replay, function: Any, *arguments: Array) -> None:
         kernel = self._kernels.kernel(function, arguments[0].dtype)
@@ -125,6 +129,11 @@ class SharedSum:
     def hear(self) -> None:
         """After steps: what any process wished in the last one."""
         self._together.wish = Wish.of_all(*self._numbers.sum(0).tolist()) if any(self._heard) else NOTHING
+
+
+def _first_to_add(part: int, count: int) -> int:
+    """The process that writes to the sum of the part of another one first."""
+    return (part + 1) % count
 
 
 def _edges(size: int, count: int) -> list[int]:

@@ -263,11 +263,6 @@ def add_to(first, other):
         first[i] += other[i]
 
 
-def add(first, other, out):
-    for i in range(out.shape[0]):
-        out[i] = first[i] + other[i]
-
-
 def copy(x, out):
     for i in range(out.shape[0]):
         out[i] = x[i]
@@ -771,7 +766,6 @@ KINDS: dict[Any, tuple[str, ...]] = {
     total: ("vector", "double"),
     sum_of_squares: ("vector", "double"),
     add_to: ("written vector", "vector"),
-    add: ("vector", "vector", "written vector"),
     copy: ("vector", "written vector"),
     settle: ("double", "double", "one double", "one double", "written vector", "double"),
     fill: ("written vector", "number"),

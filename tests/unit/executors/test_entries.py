@@ -91,7 +91,6 @@ def _row_cases(dtype):
         "total": [(losses * real(ROWS), np.zeros(1))],
         "sum_of_squares": [(real(101), np.zeros(1))],
         "add_to": [(real(101), real(101))],
-        "add": [(real(101), real(101), real(101))],
         "copy": [(real(101), real(101))],
         "fill": [(real(101), 0.3)],
         "gather": [(x, generator.integers(0, ROWS, 12), np.array([2]), 4, 1, np.full((3, WIDTH), 9, dtype))],
