@@ -37,10 +37,10 @@ Array = Any
 class RowsPlan:
     """The program of one shape of minibatch, its tapes and buffers.
 
-    Attributes: updates – whether the update of the parameters is part of it; minibatch – arrays that stand in for
-        those of a step while it is captured, and are never written; loop – its program for launches of many steps, made when it
-        is needed (see several.py); shared; agreed – whether other processes have such a plan as well, None
-        until they were asked.
+    Attributes: gradients – flat, where passes put the gradient; updates – whether the update of the parameters is part of it;
+        minibatch – arrays that stand in for those of a step while it is captured, and are never written; loop – its program for
+        launches of many steps, made when it is needed (see several.py); shared; agreed – whether other processes have such a
+        plan as well, None until they were asked.
 
     Args: backend, work – see Executor; minibatch – one of that shape; shards – of its rows; threads; batch –
         rows of the minibatch, where these are a part of it, and whether the gradient is then added to what is there; shared –
@@ -62,9 +62,10 @@ class RowsPlan:
         self.batch: int | None = None if batch is None else batch[0]
         self._adds = batch is not None and batch[1]
         self.shared = shared
+        self.gradients = work.gradient if shared is None else shared.own
         self.edges = [self.rows * k // shards for k in range(shards + 1)]
         self.totals = np.zeros(shards)
-        self.squares = np.zeros(max(1, -(-work.gradient.size // CHUNK)))
+        self.squares = np.zeros(max(1, -(-self.gradients.size // CHUNK)))
         self._sums = np.zeros(2)
         self.parts_of_updates = shards if work.deterministic else threads
         split = split_parameters(work, self.rows, shards)
@@ -95,7 +96,7 @@ class RowsPlan:
 
     def _capture(self, split: set[Any]) -> list[Capture]:
         work, captures = self.work, []
-        main = {p: work.gradient[a:b].reshape(p.shape) for p, (a, b) in work.ranges.items()}
+        main = {p: self.gradients[a:b].reshape(p.shape) for p, (a, b) in work.ranges.items()}
         self.summed = [p for p in work.ranges if p not in split]
         self.parts: list[Mapping[Any, Array]] = []
         self.tapes = []
@@ -103,7 +104,7 @@ class RowsPlan:
         for k, (start, stop) in enumerate(pairwise(self.edges)):
             gradients = main
             if k:
-                own = {p: aligned_zeros(p.shape, work.gradient.dtype) for p in self.summed}
+                own = {p: aligned_zeros(p.shape, self.gradients.dtype) for p in self.summed}
                 self.parts.append(own)
                 gradients = {**main, **own}
             capture = Capture()
@@ -144,7 +145,7 @@ class RowsPlan:
         None unless all of them can compute parts of it, and the operands of each span the whole minibatch in memory.
         """
         low, high = self.work.ranges[parameter]
-        target = self.work.gradient[low:high]
+        target = self.gradients[low:high]
         start, end = address_of(target), address_of(target) + target.nbytes
         by_shard: list[list[Call]] = []
         for capture in captures:
@@ -176,6 +177,8 @@ class RowsPlan:
         Args: before – adds what comes first in the task of a shard; called with the number of the shard.
         """
         taken = {id(call) for found in self._split.values() for group in found or () for call in group}
+        if self.shared is not None:
+            self.shared.begin(program)
         with single_threaded_blas, planning(self.work.deterministic):
             for shard, capture in enumerate(self._captures):
                 if before is not None:
@@ -191,8 +194,8 @@ class RowsPlan:
         if self.shared is None:
             self._add_sums(program)
         else:
-            for first in range(0, self.work.gradient.size if self.parts else 0, CHUNK):
-                self._add_sum_of_shards(program, first, min(first + CHUNK, self.work.gradient.size))
+            for first in range(0, self.gradients.size if self.parts else 0, CHUNK):
+                self._add_sum_of_shards(program, first, min(first + CHUNK, self.gradients.size))
                 program.end_task()
             program.end_phase()
             self.shared.add_to(program, self.totals)
@@ -202,7 +205,7 @@ class RowsPlan:
         """All phases of a step of one of several processes, in stages: after each, a further chunk of the gradient is there."""
         taken = {id(call) for found in self._split.values() for group in found or () for call in group}
         calls = [capture.calls for capture in self._captures]
-        last = {p: _last_call(calls[0], self.work.gradient[slice(*place)]) for p, place in self.work.ranges.items()}
+        last = {p: _last_call(calls[0], self.gradients[slice(*place)]) for p, place in self.work.ranges.items()}
         done, found = 0, chunks(self.work)
         with single_threaded_blas, planning(self.work.deterministic):
             for number, (low, high) in enumerate(found, 1):
@@ -238,7 +241,7 @@ class RowsPlan:
 
     def _add_sums(self, program: Replay) -> None:
         """Chunk by chunk: the shards' own gradients are added to the first one's, then the squares are summed."""
-        kernels, gradient = self.backend._kernels, self.work.gradient
+        kernels, gradient = self.backend._kernels, self.gradients
         square = kernels.kernel(kernels.sum_of_squares, gradient.dtype)
         for chunk in range(self.squares.size):
             low, high = chunk * CHUNK, min((chunk + 1) * CHUNK, gradient.size)
@@ -250,7 +253,7 @@ class RowsPlan:
 
     def _add_sum_of_shards(self, program: Replay, low: int, high: int) -> None:
         """From `low` to `high` of the gradient: what the other shards have is added to that of the first one."""
-        kernels, gradient = self.backend._kernels, self.work.gradient
+        kernels, gradient = self.backend._kernels, self.gradients
         add = kernels.kernel(kernels.add_to, gradient.dtype)
         for parameter in self.summed if self.parts else ():
             start, stop = self.work.ranges[parameter]
@@ -272,10 +275,10 @@ class RowsPlan:
             with the row of scalars that it scales.
         """
         sums = self.shared or self
-        update = self.work.state.update(self.work.gradient if self.shared is None else self.shared.gradient)
+        update = self.work.state.update(self.gradients)
         if update is None:
             return False
-        settle = self.backend._kernels.kernel(self.backend._kernels.settle, self.work.gradient.dtype)
+        settle = self.backend._kernels.kernel(self.backend._kernels.settle, self.gradients.dtype)
         arguments = (sums.totals, sums.squares, update.largest, update.most, update.table[0], self._sums)
         words = words_of(settle.parameters, arguments)
         if before is not None:
@@ -285,9 +288,10 @@ class RowsPlan:
             after(self._sums, update.table[0])
         program.end_task()
         program.end_phase()
-        for call in self.backend.update_calls(*update[:4], self.parts_of_updates):
-            program.call(*call)
-            program.end_task()
+        for part in (update,) if self.shared is None else self.shared.updates():
+            for call in self.backend.update_calls(*part[:4], self.parts_of_updates):
+                program.call(*call)
+                program.end_task()
         program.end_phase()
         return True
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ...errors import StateError
 from ...kernels.targets.gemm_choices import generation
 from ..communicators.communicator import OVERLAP
@@ -130,7 +128,7 @@ class RowExecutor(Executor):
         if self.sums_apart:
             assert self._shared is not None
             self.sums_apart = False
-            np.copyto(self.work.gradient, self._shared.gradient)
+            self._shared.copy_to(self.work.gradient)
 
     def gradient(
         self, minibatch: Minibatch, number: int, micro_batch: MicroBatch | None = None, ready: Ready | None = None
@@ -159,7 +157,7 @@ class RowExecutor(Executor):
         shards = self._shards(rows, num_threads())
         split = split_parameters(self.work, rows, shards) if self._replays() else ()
         own = (shards - 1) * sum(int(p.size) for p in self.work.ranges if p not in split)
-        return own if self._shared is None else own + self._shared.elements
+        return own if self._shared is None else own + int(self._shared.own.size)
 
     def several(self, data: Minibatch, rows: int, minibatches: int, most: int | None) -> RepeatedSteps | None:
         """See Executor.several."""

@@ -1,8 +1,8 @@
 """The gradient of processes of one host, added up in memory that they share, by compiled code in the middle of a step.
 
-Each process adds up one part of the gradient: (1) all meet; (2) it copies the other parts of its own gradient to where all can
-read them; (3) all meet; (4) it completes the sum of its part, and squares it; (5) all meet; (6) all read the whole sum, until
-(1) of the next step. What a process gives to another one goes where the sum will be, if it is the first to add there.
+The gradient of each process lies in that memory, and each of them adds up one part of it, which becomes that part of its own
+gradient: (1) all meet, before any of them writes; (2) each computes its gradient; (3) all meet; (4) each adds what the others
+have for its part, and squares the sum; (5) all meet; (6) all read the parts of all, until (1) of the next step.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from ...kernels.targets.memory import LINE, PAGE
 from ...kernels.targets.native import address_of, words_of
 from ..communicators.communicator import NOTHING, Wish
 from ..profiling import Label
+from ..segments import Segments
 from .meeting import meeting_entry
 from .operations import LEAST_ELEMENTS as CHUNK
 from .replay import Replay
@@ -28,8 +29,8 @@ Array = Any
 class SharedSum:
     """The memory, and the calls of a program that add in it.
 
-    Attributes, the same in all processes: gradient – flat, the sum; totals [processes] – float64, the sum of the losses of each
-        process; squares [chunks] – float64, the sum of the squares of each chunk of the gradient.
+    Attributes: own – flat, the gradient of this process; totals [processes] – float64, the sum of the losses of each process;
+        squares [chunks] – float64, the sum of the squares of each chunk of the sum, the same in all processes.
 
     Args: backend, work – of the executor; room – the memory, `size_for` bytes.
     """
@@ -37,7 +38,7 @@ class SharedSum:
     def __init__(self, backend: Any, work: Any, room: Array) -> None:
         self._kernels = backend._kernels
         self._together = work.communicator
-        self._own = work.gradient
+        self._state = work.state
         count, size, dtype = self._together.size, work.gradient.size, work.gradient.dtype
         self._edges = _edges(size, count)
         self._first_chunks = np.cumsum([0, *(-(-(high - low) // CHUNK) for low, high in pairwise(self._edges))]).tolist()
@@ -54,9 +55,8 @@ class SharedSum:
         self.totals = take((count,), np.float64)
         self._numbers = take((count, len(Wish().numbers)), np.float64)
         self.squares = take((self._first_chunks[-1],), np.float64)
-        self.gradient = take((size,), dtype)
-        # Of each process, what it gives to others where it is not the first; the rest is never touched, and so takes no memory.
-        self._given = take((count, size), dtype)
+        self._gradients = take((count, size), dtype)
+        self.own = self._gradients[self._together.rank]
         self._heard = memoryview(self._numbers.reshape(-1))
         self._complete = np.zeros(1, np.int64)
         self._wish = np.zeros(len(Wish().numbers))
@@ -66,35 +66,25 @@ class SharedSum:
         """Bytes of memory that it needs."""
         count, size, nbytes = int(work.communicator.size), int(work.gradient.size), int(work.gradient.nbytes)
         chunks = size // CHUNK + count + 1
-        return (count + 1) * nbytes + 8 * (chunks + 8 * count) + 8 * PAGE
+        return count * nbytes + 8 * (chunks + 8 * count) + 8 * PAGE
 
-    @property
-    def elements(self) -> int:
-        """Elements of the gradient that this process touches: the sum, and the parts that it gives to the others."""
-        rank, count = self._together.rank, self._together.size
-        further = [p for p in range(count) if p != rank and rank != _first_to_add(p, count)]
-        return self._edges[-1] + sum(self._edges[part + 1] - self._edges[part] for part in further)
+    def begin(self, program: Replay) -> None:
+        """Adds the calls of (1)."""
+        self._meet(program)
+        program.end_phase()
 
     def add_to(self, program: Replay, totals: Array) -> None:
-        """Adds the calls from (1) to (5), after the gradient of this process; totals – float64, the losses of its shards."""
+        """Adds the calls from (3) to (5); totals – float64, the losses of the shards of this process."""
         rank, count = self._together.rank, self._together.size
-        first = _first_to_add(rank, count)
+        low, high = self._edges[rank : rank + 2]
         self._meet(program)
         program.end_phase()
-        for part in range(count):
-            to = self.gradient if rank == _first_to_add(part, count) else self._given[rank]
-            for here in self._chunks(part) if part != rank or count == 1 else ():
-                self._call(program, self._kernels.copy, self._own[here], to[here])
-                program.end_task()
-        program.end_phase()
-        self._meet(program)
-        program.end_phase()
-        for chunk, here in enumerate(self._chunks(rank), self._first_chunks[rank]):
-            for other in range(count) if count > 1 else ():
-                if other != first:
-                    own = self._own if other == rank else self._given[other]
-                    self._call(program, self._kernels.add_to, self.gradient[here], own[here])
-            self._call(program, self._kernels.sum_of_squares, self.gradient[here], self.squares[chunk : chunk + 1])
+        for chunk, start in enumerate(range(low, high, CHUNK), self._first_chunks[rank]):
+            here = slice(start, min(start + CHUNK, high))
+            for other in range(count):
+                if other != rank:
+                    self._call(program, self._kernels.add_to, self.own[here], self._gradients[other, here])
+            self._call(program, self._kernels.sum_of_squares, self.own[here], self.squares[chunk : chunk + 1])
             program.end_task()
         self._call(program, self._kernels.total, totals, self.totals[rank : rank + 1])
         self._call(program, self._kernels.copy, self._wish, self._numbers[rank])
@@ -102,11 +92,18 @@ class SharedSum:
         program.end_phase()
         self._meet(program)
 
-    def _chunks(self, part: int) -> Iterator[slice]:
-        """The chunks of the part of a process."""
-        low, high = self._edges[part : part + 2]
-        for start in range(low, high, CHUNK):
-            yield slice(start, min(start + CHUNK, high))
+    def updates(self) -> Iterator[Any]:
+        """The update of each part, from the gradient of the process that has added it up."""
+        for gradient, (low, high) in zip(self._gradients, pairwise(self._edges), strict=True):
+            update = self._state.update(gradient)
+            table = update.segments.table.copy()
+            table[:, :2] = table[:, :2].clip(low, high)
+            yield update._replace(segments=Segments(table[table[:, 0] < table[:, 1]]))
+
+    def copy_to(self, out: Array) -> None:
+        """Copies the whole sum, between (5) of a step and (1) of the next one."""
+        for gradient, (low, high) in zip(self._gradients, pairwise(self._edges), strict=True):
+            out[low:high] = gradient[low:high]
 
     def _call(self, program: Replay, function: Any, *arguments: Array) -> None:
         kernel = self._kernels.kernel(function, arguments[0].dtype)
@@ -129,11 +126,6 @@ class SharedSum:
     def hear(self) -> None:
         """After steps: what any process wished in the last one."""
         self._together.wish = Wish.of_all(*self._numbers.sum(0).tolist()) if any(self._heard) else NOTHING
-
-
-def _first_to_add(part: int, count: int) -> int:
-    """The process that writes to the sum of the part of another one first."""
-    return (part + 1) % count
 
 
 def _edges(size: int, count: int) -> list[int]:

@@ -21,8 +21,8 @@ class Memory:
     parameters = (s + c) P; gradient = s P; state = s k P; shards = s (T - 1) P'; buffers = a + b B. Here s is the size of a
     number in bytes, c its size in the 16-bit copy of the parameters (0 without one), P the number of elements in the arena, k
     the number of optimiser states, T the number of shards, P' the number of gradient elements that each shard sums separately,
-    and B the number of rows, those of this process; a and b depend on the network. In memory that processes share, shards also
-    includes the sum of their gradients and what this process adds to it. The minibatch itself, which a Trainer gathers in one
+    and B the number of rows, those of this process; a and b depend on the network. Where processes share memory, shards also
+    includes the gradient of this process that lies there. The minibatch itself, which a Trainer gathers in one
     buffer of its size, and the memory of the array library are not included.
     """
 

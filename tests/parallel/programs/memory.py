@@ -20,7 +20,7 @@ together, nbytes = step.communicator, step.gradient.nbytes
 before = step.memory(64)
 step(x, y)
 further = step.memory(64).shards - before.shards
-assert further == nbytes, further  # the sum; of two processes, each adds to it directly
+assert further == nbytes, further
 assert before.buffers == fs.TrainStep(step.model, step.loss, fs.SGD(1.0)).memory(64 // together.size).buffers
 
 again = pickle.loads(pickle.dumps(step))
