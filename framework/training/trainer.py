@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import Any, Unpack
@@ -14,6 +14,7 @@ from ...backends.communicators.communicator import NOTHING
 from ...backends.entries import describe
 from ...backends.executors.passes import Minibatch
 from ...errors import DtypeError, HyperparameterError, LabelError, NonFiniteLossError, SampleWeightError, ShapeError
+from ...kernels.interrupts import uninterrupted
 from ..engine.metrics import evaluate, require_metrics
 from ..engine.model import Sequential
 from ..engine.step import StepSettings, TrainStep, require_step
@@ -377,7 +378,7 @@ class Trainer(SuggestsAttributes):
                 start = len(losses) * size
                 if self._launches is None or not self._launches.take(start, rows, taken):
                     self.schedule_runner.set(self.epochs_done, self.steps_done)
-                    taken([self._step(feed, start, min(rows, start + size))])
+                    self._step(feed, start, min(rows, start + size), taken)
                 for callback in self.callbacks:
                     callback.on_step_end(self, len(losses), total)
                     callback.on_launch_end(self, len(losses), total)
@@ -414,20 +415,22 @@ class Trainer(SuggestsAttributes):
             again = self._micro_batches(feed, start, stop, self.step.micro.rows(stop - start), error.step)
             raise self.step.failure(again, stop - start, error.step, error.what) from error
 
-    def _step(self, feed: Feed, start: int, stop: int) -> StepLoss:
-        """A step on the minibatch from place start to stop of the epoch's order."""
+    def _step(self, feed: Feed, start: int, stop: int, taken: Callable[[list[StepLoss]], object]) -> None:
+        """A step on the minibatch from place start to stop of the epoch's order; `taken` is called with its loss."""
         rows, step = stop - start, self.step
         if not step.in_parts:
             minibatch = next(self._micro_batches(feed, start, stop, rows, step.steps + 1))
             self.minibatch = minibatch[:2]
-            return step.run(*minibatch)
+            with uninterrupted():  # else a step could be counted whose loss nobody has
+                taken([step.run(*minibatch)])
+            return
 
         def micro_batches(size: int) -> Iterator[Minibatch]:
             for micro_batch in self._micro_batches(feed, start, stop, size, step.steps + 1):
                 self.minibatch = micro_batch[:2]
                 yield micro_batch
 
-        return step.take(rows, micro_batches)
+        taken([step.take(rows, micro_batches)])
 
     def _micro_batches(self, feed: Feed, start: int, stop: int, size: int, number: int) -> Iterator[Minibatch]:
         """The minibatch of step `number`, in micro-batches of at most `size` rows, augmented."""
