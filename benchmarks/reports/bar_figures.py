@@ -7,7 +7,7 @@ from typing import Any
 
 from ..evaluation import best_peer, fraction_of_floor, grid, summary, to_best_peer
 from ..results import BenchReport, Case, Profile, Timing
-from .style import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, YELLOW, look, settings
+from .style import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, YELLOW, hatch, look, settings
 from .tables import number
 from .wording import WORDING
 
@@ -60,7 +60,8 @@ def _grouped(
                 if value is None:
                     continue
                 at = row + (place - (len(names) - 1) / 2) * height
-                axes.barh(at, scale * value, 0.9 * height, color=look(name)[0], edgecolor="#333333", linewidth=0.4)
+                style = {"color": look(name)[0], "edgecolor": "#333333", "linewidth": 0.4, "hatch": hatch(name)}
+                axes.barh(at, scale * value, 0.9 * height, **style)
                 inside = scale * value > 0.92 * end
                 text = f"{scale * value:.0f} %" if scale == 100.0 else f"{value:.2f}"
                 text += " →" * (scale * value > end)
@@ -88,7 +89,9 @@ def _label(case: Case) -> str:
 def _legend(figure: Any, names: list[str]) -> None:
     from matplotlib.patches import Patch
 
-    handles = [Patch(facecolor=look(name)[0], edgecolor="#333333", linewidth=0.4, label=name) for name in names]
+    handles = [
+        Patch(facecolor=look(name)[0], edgecolor="#333333", linewidth=0.4, hatch=hatch(name), label=name) for name in names
+    ]
     wide = sum(len(name) + 6 for name in names)
     columns = min(7, -(-len(names) // -(-wide // LINE)))
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=8)

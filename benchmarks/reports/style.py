@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...framework.diagnostics.plots.style import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION, YELLOW, settings
 
-__all__ = ["BLUE", "GREEN", "GREY", "LOOKS", "ORANGE", "PURPLE", "SKY", "VERMILION", "YELLOW", "look", "settings"]
+__all__ = ["BLUE", "GREEN", "GREY", "LOOKS", "ORANGE", "PURPLE", "SKY", "VERMILION", "YELLOW", "hatch", "look", "settings"]
 
 LOOKS = {
     "numba": (BLUE, "o"),
@@ -28,5 +28,11 @@ LOOKS = {
 
 
 def look(name: str) -> tuple[str, str]:
-    """Colour and marker of a contender, or of what follows the name of its backend; grey for those without an entry."""
-    return LOOKS.get(name) or LOOKS.get(name.partition(", ")[2], (GREY, "."))
+    """Colour and marker of a contender, of what follows the name of its backend, or of that name; otherwise grey."""
+    backend, _, rest = name.partition(", ")
+    return LOOKS.get(name) or LOOKS.get(rest) or LOOKS.get(backend, (GREY, "."))
+
+
+def hatch(name: str) -> str | None:
+    """The pattern of the bars of a contender: none for a single process."""
+    return "///" if name.endswith(" ranks") else None

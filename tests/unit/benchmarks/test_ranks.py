@@ -19,6 +19,7 @@ from fusedstep.benchmarks.contenders.ranks import contenders_by_ranks
 from fusedstep.benchmarks.evaluation import bound, figures, to_best_peer, to_one_process
 from fusedstep.benchmarks.networks import parse
 from fusedstep.benchmarks.process_group import ProcessGroup, process_group, require_mpi
+from fusedstep.benchmarks.reports.style import GREY, hatch, look
 from fusedstep.benchmarks.reports.tables import case_table, sentences
 from fusedstep.benchmarks.results import BenchReport, Case, Timing
 from fusedstep.benchmarks.session import BenchPlan
@@ -145,3 +146,12 @@ def test_without_mpi4py():
     done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=False)
     assert "MissingDependency: --ranks needs mpi4py" in done.stderr
     assert done.stderr.strip().endswith('pip install "mpi4py>=4"')
+
+
+def test_bars_of_several_processes_have_the_colour_of_their_library_and_a_pattern():
+    for name in ("numba", "torch"):
+        assert look(f"{name}, 2 ranks") == look(name)
+        assert hatch(f"{name}, 2 ranks")
+        assert hatch(name) is None
+    assert look("numba, full cache") == look("full cache")
+    assert look("something else")[0] == GREY
