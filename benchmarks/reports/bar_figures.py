@@ -60,8 +60,9 @@ def _grouped(
                 if value is None:
                     continue
                 at = row + (place - (len(names) - 1) / 2) * height
-                style = {"color": look(name)[0], "edgecolor": "#333333", "linewidth": 0.4, "hatch": hatch(name)}
-                axes.barh(at, scale * value, 0.9 * height, **style)
+                axes.barh(
+                    at, scale * value, 0.9 * height, color=look(name)[0], edgecolor="#333333", linewidth=0.4, hatch=hatch(name)
+                )  # fmt: skip
                 inside = scale * value > 0.92 * end
                 text = f"{scale * value:.0f} %" if scale == 100.0 else f"{value:.2f}"
                 text += " →" * (scale * value > end)
