@@ -17,7 +17,7 @@ import numpy as np
 
 from ...kernels.targets.gemm_choices import planning
 from ...kernels.targets.memory import aligned_empty, aligned_zeros, unwritten
-from ...kernels.targets.native import address_of, words_of
+from ...kernels.targets.native import address_of
 from ..executors.gradient_sums import Ready, chunks
 from ..executors.passes import Minibatch, forward_backward
 from ..profiling import Label, Part
@@ -194,10 +194,7 @@ class RowsPlan:
         if self.shared is None:
             self._add_sums(program)
         else:
-            for first in range(0, self.gradients.size if self.parts else 0, CHUNK):
-                self._add_sum_of_shards(program, first, min(first + CHUNK, self.gradients.size))
-                program.end_task()
-            program.end_phase()
+            self._add_shards(program, 0, self.gradients.size)
             self.shared.add_to(program, self.totals)
         program.end_phase()
 
@@ -220,10 +217,7 @@ class RowsPlan:
                 for parameter in here:
                     self._add_parts(program, self._split.get(parameter) or [])
                 program.end_phase()
-                for first in range(low, high, CHUNK):
-                    self._add_sum_of_shards(program, first, min(first + CHUNK, high))
-                    program.end_task()
-                program.end_phase()
+                self._add_shards(program, low, high)
                 self._stages.append(program.phases)
                 done = stop
 
@@ -247,9 +241,16 @@ class RowsPlan:
             low, high = chunk * CHUNK, min((chunk + 1) * CHUNK, gradient.size)
             self._add_sum_of_shards(program, low, high)
             here = gradient[low:high]
-            words = words_of(square.parameters, (here, self.squares[chunk : chunk + 1]))
-            program.call(square.entry.address, words, Label("squares", "gradient", "sum", 0, here.nbytes), here)
+            label = Label("squares", "gradient", "sum", 0, here.nbytes)
+            program.kernel(square, label, here, self.squares[chunk : chunk + 1])
             program.end_task()
+
+    def _add_shards(self, program: Replay, low: int, high: int) -> None:
+        """A phase that adds the shards from `low` to `high` of the gradient, chunk by chunk."""
+        for first in range(low, high, CHUNK):
+            self._add_sum_of_shards(program, first, min(first + CHUNK, high))
+            program.end_task()
+        program.end_phase()
 
     def _add_sum_of_shards(self, program: Replay, low: int, high: int) -> None:
         """From `low` to `high` of the gradient: what the other shards have is added to that of the first one."""
@@ -264,7 +265,7 @@ class RowsPlan:
             for part in self.parts:
                 other = part[parameter].reshape(-1)[first - start : last - start]
                 label = Label("add shards", "gradient", "sum", 0, 3 * here.nbytes)
-                program.call(add.entry.address, words_of(add.parameters, (here, other)), label, other)
+                program.kernel(add, label, here, other)
 
     def add_update(
         self, program: Replay, before: Callable[[], object] | None = None, after: Callable[[Array, Array], object] | None = None
@@ -280,10 +281,9 @@ class RowsPlan:
             return False
         settle = self.backend._kernels.kernel(self.backend._kernels.settle, self.gradients.dtype)
         arguments = (sums.totals, sums.squares, update.largest, update.most, update.table[0], self._sums)
-        words = words_of(settle.parameters, arguments)
         if before is not None:
             before()
-        program.call(settle.entry.address, words, Label("settle", "gradient", "sum", 0, self.squares.nbytes), arguments)
+        program.kernel(settle, Label("settle", "gradient", "sum", 0, sums.squares.nbytes), *arguments)
         if after is not None:
             after(self._sums, update.table[0])
         program.end_task()

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ...kernels.targets.native import Address, address_of
+from ...kernels.targets.cpu import CpuKernel
+from ...kernels.targets.native import Address, address_of, words_of
 from ..profiling import Label
 from .thread_count import ThreadCount
 from .thread_pool import thread_pool
@@ -58,6 +59,10 @@ class Replay:
             self._words.append(int(word))
         self.labels.append(label)
         self._references.append(keep)
+
+    def kernel(self, kernel: CpuKernel, label: Label, *arguments: Any) -> None:
+        """As `call`, for a compiled kernel on these arrays and numbers."""
+        self.call(kernel.entry.address, words_of(kernel.parameters, arguments), label, arguments)
 
     def end_task(self) -> None:
         """The calls since the last task are one task."""

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from ...kernels.targets.memory import aligned_empty, unwritten
-from ...kernels.targets.native import words_of
 from ..executors.base import Array, MicroBatch, in_rows
 from ..executors.passes import Minibatch
 from ..profiling import Label
@@ -81,7 +80,7 @@ class StepLoop:
             kernel = kernels.kernel(function, np.dtype(dtype))
             moved = sum(int(a.nbytes) for a in kernel.written(arguments))
             label = Label(kernel.name, place, "launch", 0, moved)
-            program.call(kernel.entry.address, words_of(kernel.parameters, arguments), label, arguments)
+            program.kernel(kernel, label, *arguments)
 
         def gather(shard: int) -> None:
             first, stop = plan.edges[shard], plan.edges[shard + 1]

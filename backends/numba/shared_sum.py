@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ...kernels.targets.memory import LINE, PAGE
-from ...kernels.targets.native import address_of, words_of
+from ...kernels.targets.native import address_of
 from ..communicators.communicator import NOTHING, Wish
 from ..profiling import Label
 from ..segments import Segments
@@ -109,7 +109,7 @@ class SharedSum:
         kernel = self._kernels.kernel(function, arguments[0].dtype)
         moved = sum(int(a.nbytes) for a in arguments)
         label = Label(kernel.name, "gradient", "sum over processes", 0, moved)
-        program.call(kernel.entry.address, words_of(kernel.parameters, arguments), label, arguments)
+        program.kernel(kernel, label, *arguments)
 
     def _meet(self, program: Replay) -> None:
         """Adds a call that waits for the other processes."""
