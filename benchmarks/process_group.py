@@ -26,8 +26,11 @@ MEETING = "FUSEDSTEP_BENCH_MEETING"
 OPEN_MPI = {
     "OMPI_MCA_rmaps_base_oversubscribe": "1", "OMPI_MCA_hwloc_base_binding_policy": "none",
     "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe", "PRTE_MCA_hwloc_default_binding_policy": "none",
+    "OMPI_MCA_btl": "^ofi",
 }  # fmt: skip
-"""Open MPI 4 and 5: more processes than cores may run, on whichever core is free, as those of other libraries."""
+"""Open MPI 4 and 5: more processes than cores may run, on whichever core is free, as those of other libraries. It does not
+search for other networks, which takes a second.
+"""
 AS_ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 
 

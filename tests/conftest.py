@@ -9,14 +9,22 @@ from pathlib import Path
 
 import hypothesis
 import pytest
-from threadpoolctl import threadpool_limits
 
 # What most users have, whatever else is installed here; tests/unit/executors/test_blas.py looks at the others.
 os.environ.setdefault("FUSEDSTEP_BLAS", "numpy")
+# A thread of OpenBLAS that waits for one without a processor takes a thousand times longer than its product; what tests threads
+# of BLAS sets their number.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")  # most of JAX's time here is compilation
 
 # Examples are not limited in time: how long they take says how busy the machine is.
 hypothesis.settings.register_profile("fusedstep", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("fusedstep")
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Of `-n auto`: one more than processors, for some tests wait for processes or deadlines."""
+    return (os.cpu_count() or 1) + 1
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -79,7 +87,10 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """The tests themselves stay until the end: nothing is gained by searching thousands of them for garbage again and again."""
     gc.collect()
     gc.freeze()
-    if int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")) > 1:
-        # A thread of OpenBLAS that waits for one without a processor takes a thousand times longer than its product. This is
-        # not passed on to processes that tests start, and what tests threads of BLAS starts one, or sets their number.
-        threadpool_limits(1, "blas")
+
+
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """What a file has imported and cached stays as well."""
+    if nextitem is not None and nextitem.path != item.path:
+        gc.collect()
+        gc.freeze()

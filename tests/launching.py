@@ -41,6 +41,7 @@ def command(processes, *arguments):
 def environment(**variables):
     own = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "FUSEDSTEP_PARALLEL_TIMEOUT": "60"}
     own["OMPI_MCA_mpi_yield_when_idle"] = "1"  # processes that wait leave the processors to those that they wait for
+    own["OMPI_MCA_btl"] = "^ofi"  # which searches for a network for a second
     return {**os.environ, **own, **variables}
 
 

@@ -21,7 +21,9 @@ from .supervisor import Supervisor
 CUDA_AWARE = "FUSEDSTEP_CUDA_AWARE_MPI"
 """Environment variable: 1 passes arrays of a GPU to MPI as they are, which only some builds of it allow."""
 PAUSE = 3e-4
-"""Seconds between two looks at sums in the background."""
+"""Seconds between two looks at sums in the background, or at a barrier."""
+PATIENCE = 0.01
+"""Seconds for which a process does not sleep at a barrier."""
 OPEN_MPI = {
     # Sums in the background after Rabenseifner (2004): each process adds a part, and sends 2 (R - 1) / R times the bytes. By
     # itself it takes a tree for arrays in place, through which rank 0 gets and sends them log2 R times.
@@ -120,9 +122,11 @@ class MpiCommunicator(Communicator):
         return shared_memory(self, size)
 
     def barrier(self) -> None:
-        """See Communicator.barrier."""
+        """See Communicator.barrier. Another process may read or write meanwhile, so after a while this one sleeps."""
         with self.waiting("barrier"):
-            self._world.Barrier()
+            request, patience = self._world.Ibarrier(), time.monotonic() + PATIENCE
+            while not request.Test():
+                time.sleep(0.0 if time.monotonic() < patience else PAUSE)
 
     def fail(self, text: str, status: int = 1) -> None:
         """See Communicator.fail."""

@@ -18,10 +18,10 @@ from ...kernels.targets.native import address_of
 from ..communicators.communicator import NOTHING, Wish
 from ..profiling import Label
 from ..segments import Segments
-from .meeting import meeting_entry
+from .meeting import SYSTEM, meeting_entry
 from .operations import LEAST_ELEMENTS as CHUNK
 from .replay import Replay
-from .walk import SYSTEM, system_call
+from .walk import system_call
 
 Array = Any
 
@@ -114,7 +114,7 @@ class SharedSum:
     def _meet(self, program: Replay) -> None:
         """Adds a call that waits for the other processes."""
         places = [address_of(array) for array in (self._counter, self._complete, self._together.meeting)]
-        words = [*places, self._together.size, *map(system_call, SYSTEM[:2])]
+        words = [*places, self._together.size, *map(system_call, SYSTEM)]
         label = Label("meet", "gradient", "sum over processes", 0, 0)
         program.call(meeting_entry().address, words, label, self)
         program.end_task()

@@ -1,4 +1,4 @@
-"""Every reader of files gets damaged ones: only typed errors, within 5 seconds and 1 GB each, and never other weights.
+"""Every reader of files gets damaged ones: only typed errors, within 5 CPU seconds and 1 GB each, and never other weights.
 
 A short run is part of the usual tests; 10,000 files for each reader: pytest tests/fuzz --exhaustive -m exhaustive. What is
 read is in readers.py, how it is damaged in mutations.py, the limits in worker.py; a failing case is repeated with

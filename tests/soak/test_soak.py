@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import subprocess
 import sys
@@ -42,7 +43,10 @@ def test_what_leaks_is_found(tmp_path):
     import threading
 
     assert grown(lambda kept: kept.append([[k] for k in range(1000)]))[1] == ["blocks"]
-    assert grown(lambda kept: kept.append(b"x" * (2 << 20)))[1] == ["resident"]
+    kept, found = grown(lambda kept: kept.append(mmap.mmap(-1, 2 << 20)) or kept[-1].write(b"x" * (2 << 20)))
+    assert found == ["resident"]
+    for memory in kept:
+        memory.close()
     kept, found = grown(lambda kept: kept.append(open(tmp_path / "file", "w")))  # noqa: SIM115
     assert found == ["files"]
     for file in kept:

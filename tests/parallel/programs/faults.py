@@ -1,7 +1,7 @@
 """Trains in several processes, of which one behaves otherwise.
 
-Arguments: what it does, with " in launches" behind it where several steps are launched at a time; its rank; and the folder for
-checkpoints.
+Arguments: what it does, with " in launches" behind it where several steps are launched at a time ("stops" does both); its
+rank; and the folder for checkpoints.
 """
 
 import os
@@ -126,13 +126,11 @@ def differences():
             print(f"{name}|{same}|{text}", flush=True)
 
 
-def main():
-    if FAULT == "differences":
-        differences()
-        return
-    made = step(on_nonfinite="skip" if FAULT == "skips" else "raise")
-    if FAULT in ("not finite", "skips"):
-        x[399 if RANK else 0, 4] = np.nan
+def not_finite():
+    """Losses that are not finite, in steps that raise and in steps that skip."""
+    x[399 if RANK else 0, 4] = np.nan
+    for policy in ("raise", "skip"):
+        made = step(on_nonfinite=policy)
         for _ in range(2):
             try:
                 loss = float(made(x, y))
@@ -140,14 +138,27 @@ def main():
                 print(f"rank {together.rank}: {error}", flush=True)
             else:
                 print(f"rank {together.rank}: loss {loss}, {made.steps} steps, {made.skipped} skipped", flush=True)
-        return
+
+
+def training(launches):
+    """Two epochs of ten steps, in which the fault happens."""
     epochs = 3 if FAULT == "epochs" and other else 2
     checkpoint = fs.Checkpoint(sys.argv[3], every_steps=5) if len(sys.argv) > 3 else None
-    trainer = fs.Trainer(made, callbacks=[AfterLaunch() if LAUNCHES else AfterStep()], steps_per_launch=3)
+    trainer = fs.Trainer(step(), callbacks=[AfterLaunch() if launches else AfterStep()], steps_per_launch=3)
     history = trainer.fit(x, y, epochs=epochs, batch_size=40, checkpoint=checkpoint)
     print(f"rank {together.rank}: {trainer.steps_done} steps, {history.stopped_because}", flush=True)
     if FAULT == "lags" and other:
         time.sleep(5.0)  # the others have nothing left to do
+
+
+def main():
+    if FAULT == "differences":
+        differences()
+    elif FAULT == "not finite":
+        not_finite()
+    else:
+        for launches in (False, True) if FAULT == "stops" else (LAUNCHES,):
+            training(launches)
 
 
 main()

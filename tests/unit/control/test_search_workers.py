@@ -212,18 +212,18 @@ def test_c12_a_trial_that_runs_out_of_memory_fails_and_the_search_goes_on(found,
 @needs_kill
 @on_a_journal
 def test_c12_on_other_machines_heartbeats_tell_who_ended(name, start, tmp_path):
-    killed = start(name, host="a", slow=(0.0, 1000.0), patience=(0.5, 6.0))
+    killed = start(name, host="a", slow=(0.0, 1000.0), patience=(0.3, 3.0))
     _wait_for_start(killed, 2)
     # Longer than the patience: heartbeats keep the trial.
-    busy = start(name, host="b", slow=(8.0, 0.0), patience=(0.5, 6.0))
+    busy = start(name, host="b", slow=(4.5, 0.0), patience=(0.3, 3.0))
     _wait_for_start(busy, 1)
     killed.kill()
     killed.wait()
-    last = start(name, host="c", patience=(0.5, 6.0))
+    last = start(name, host="c", patience=(0.3, 3.0))
     (own, trials), (others, same) = _result(busy), _result(last)
     assert trials == same
     assert sorted([1, *own, *others]) == [1, 2, 3, 4, 5, 6]
-    assert "Waiting up to 6 seconds to see whether workers still run" in last.err.read_text()
+    assert "Waiting up to 3 seconds to see whether workers still run" in last.err.read_text()
     (left,) = [trial for trial in _check_that_each_trial_counts_once(tmp_path / name, 6) if trial.params]
     assert left.user_attrs["worker"][0] == "a"
 

@@ -13,18 +13,18 @@ FEWEST = 55
 """Checks; if there are fewer, they were not those of an estimator."""
 
 
+SMALL = {"hidden_layer_sizes": (32,), "max_iter": 60}
+ALL = [(e, s, b) for e in (fs.MLPClassifier, fs.MLPRegressor) for s in (SMALL, {}) for b in ("numba", "numpy")]
+SOME = (fs.MLPClassifier, SMALL, "numba"), (fs.MLPRegressor, SMALL, "numpy")
+
+
 @pytest.mark.row("G1")
 @pytest.mark.parametrize(
-    ("estimator", "backend"),
-    [
-        (fs.MLPClassifier, "numba"),
-        (fs.MLPRegressor, "numpy"),
-        pytest.param(fs.MLPClassifier, "numpy", marks=pytest.mark.exhaustive),
-        pytest.param(fs.MLPRegressor, "numba", marks=pytest.mark.exhaustive),
-    ],
+    ("estimator", "settings", "backend"),
+    [case if case in SOME else pytest.param(*case, marks=pytest.mark.exhaustive) for case in ALL],
 )
-def test_every_check_of_scikit_learn_passes(estimator, backend):
-    results = check_estimator(estimator(backend=backend), on_skip=None, on_fail=None)
+def test_every_check_of_scikit_learn_passes(estimator, settings, backend):
+    results = check_estimator(estimator(backend=backend, **settings), on_skip=None, on_fail=None)
     by_status = {}
     for result in results:
         by_status.setdefault(result["status"], []).append((result["check_name"], result["exception"]))

@@ -199,10 +199,11 @@ def train(step, batches):
 
 
 def in_a_process(program, *arguments, seconds=60, **environment):
-    """What a program prints; a hang fails, and shows where every thread is."""
+    """What a program prints, with as many threads of BLAS as users have; a hang fails, and shows where every thread is."""
     watched = f"import faulthandler\nfaulthandler.dump_traceback_later({seconds}, exit=True)\n{program}"
     command = [sys.executable, "-c", watched, *map(str, arguments)]
-    surroundings = {**os.environ, **{k: str(v) for k, v in environment.items()}}
+    usual = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+    surroundings = usual | {name: str(value) for name, value in environment.items()}
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, env=surroundings, timeout=seconds + 10,
         cwd=os.path.dirname(__file__),

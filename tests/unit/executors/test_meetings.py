@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from fusedstep.backends.communicators.communicator import Communicator
-from fusedstep.backends.numba.meeting import meeting_entry
+from fusedstep.backends.numba.meeting import SYSTEM, YIELDS, meeting_entry
 from fusedstep.backends.numba.shared_sum import _edges
-from fusedstep.backends.numba.walk import SYSTEM, system_call
+from fusedstep.backends.numba.walk import system_call
 from fusedstep.kernels.targets.native import address_of
 
 MEETINGS = 300
@@ -19,7 +19,7 @@ MEETINGS = 300
 def meeter(counter, communicator, count):
     """A function that waits until all of them have called theirs."""
     complete = np.zeros(1, np.int64)
-    words = [*map(address_of, (counter, complete, communicator.meeting)), count, *map(system_call, SYSTEM[:2])]
+    words = [*map(address_of, (counter, complete, communicator.meeting)), count, *map(system_call, SYSTEM)]
     memory = (ctypes.c_int64 * len(words))(*words)
     return lambda: (meeting_entry()(ctypes.addressof(memory)), complete)
 
@@ -58,6 +58,21 @@ def test_who_waits_says_since_when_and_for_which_meeting():
     meeter(counter, second, 2)()
     thread.join()
     assert first.waits_for is second.waits_for is None
+
+
+def test_who_waits_for_long_sleeps():
+    counter, first, second = np.zeros(8, np.int64), Communicator(), Communicator()
+    thread = threading.Thread(target=meeter(counter, first, 2))
+    thread.start()
+    while first.waits_for is None:
+        time.sleep(0.001)
+    time.sleep(YIELDS * 1e-4)  # until it sleeps, also where another process has the processor
+    began, used = time.perf_counter(), time.process_time()
+    time.sleep(0.5)
+    busy = (time.process_time() - used) / (time.perf_counter() - began)
+    meeter(counter, second, 2)()
+    thread.join()
+    assert busy < 0.5
 
 
 @pytest.mark.parametrize(("size", "count"), [(1, 4), (63, 2), (64, 2), (1000, 3), (100_000, 16)])
