@@ -152,6 +152,20 @@ def take_rows(backend: Backend, sizes: Sizes, dtype: str) -> None:  # noqa: ARG0
             exactly(backend.to_numpy(out), values[index], f"rows {indices} into an array")
 
 
+@check("arrays", dtype=("float32", "float64", "int32", "uint8"))
+def all_below(backend: Backend, sizes: Sizes, dtype: str) -> None:  # noqa: ARG001
+    """`all_below` compares numbers of any shape with the bound, and refuses negative ones."""
+    numbers = np.array([[1, 2, 0], [3, 4, 0]], dtype)
+    for shape in ((2, 3), (6,)):
+        array = backend.asarray(numbers.reshape(shape))
+        for bound, wanted in ((5, True), (100, True), (4, False), (1, False)):
+            found = backend.all_below(array, bound)
+            expect(found is wanted, f"expected {wanted} for numbers from 0 to 4 and the bound {bound}; got {found!r}")
+    if dtype != "uint8":
+        found = backend.all_below(backend.asarray(-numbers), 5)
+        expect(found is False, f"expected False for negative numbers; got {found!r}")
+
+
 @check("arrays")
 def item_and_wait(backend: Backend, sizes: Sizes) -> None:  # noqa: ARG001
     """`item` returns a float; `is_array` accepts only arrays; `synchronize` can be called."""

@@ -42,7 +42,7 @@ def run(backend: str | None = None) -> Result:
         ratios = np.divide([s[1:] for s in squares], [s[:-1] for s in squares])
         measured, error = float(ratios.mean()), float(ratios.std(ddof=1)) / math.sqrt(ratios.size)
         last = math.sqrt(float(np.exp(np.mean(np.log([s[-1] for s in squares])))))
-        first_to_last = gain ** (0.5 * DEPTH)
+        first_to_last = float(expected(gain, DEPTH))
         # The spread of a product of 50 layers: each layer's logarithm has a variance of about 5 / n.
         spread = math.exp(3.0 * 0.5 * math.sqrt(5.0 * DEPTH / WIDTH / NETWORKS) + 0.5 * 2.5 * DEPTH / WIDTH)
         skew = float(np.mean(means))
@@ -63,6 +63,11 @@ def run(backend: str | None = None) -> Result:
     )
 
 
+def expected(gain: float, layers: Any) -> Any:
+    """sqrt(gain)^layers, the root mean square behind so many of them, for inputs of 1; layers – a number or an array."""
+    return gain ** (0.5 * layers)
+
+
 def _draw(depth: dict[str, tuple[Any, Any]], path: Any) -> Any:
     from ..diagnostics.plots.style import GREY, canvas, look
 
@@ -74,7 +79,7 @@ def _draw(depth: dict[str, tuple[Any, Any]], path: Any) -> Any:
             looks = {"color": colour, "marker": mark, "markevery": 7, "markersize": 4.5}
             left.semilogy(layers, activations, label=f"{name}: n sigma² / 2 = {GAINS[name]:g}", **looks)
             right.semilogy(layers, gradients, **looks)
-            theory = GAINS[name] ** (0.5 * layers)
+            theory = expected(GAINS[name], layers)
             left.semilogy(layers, theory, color=GREY, linestyle=":", label="theory" if position == 2 else None)
         left.set(xlabel="layer", ylabel="root mean square", title="Activations, forward")
         right.set(xlabel="layer", ylabel="standard deviation", title="Gradients, backward")

@@ -52,6 +52,16 @@ class ReadsUninitialised(Broken):
             super()._matmul(a, b, out, accumulate)
 
 
+class NegativeLabels(Broken):
+    def all_below(self, array, bound):
+        return bool((array < bound).all())
+
+
+class BoundIncluded(Broken):
+    def all_below(self, array, bound):
+        return super().all_below(array, bound + 1)
+
+
 class HalfPrecisionProducts(Broken):
     def _matmul(self, a, b, out, accumulate):
         super()._matmul(a.astype("f2").astype(a.dtype), b, out, accumulate)
@@ -254,6 +264,8 @@ BROKEN = [
     (IgnoredTranspose, "products", "matmul-float32-nt-False"),
     (ReadsUninitialised, "products", "matmul-float64-nn-False"),
     (HalfPrecisionProducts, "products", "matmul-float32-nn-False"),
+    (NegativeLabels, "arrays", "all_below-int32"),
+    (BoundIncluded, "arrays", "all_below-float32"),
     (ForgetsTheSlope, "products", "dense-tanh-float32-True"),
     (PromisesASum, "products", "dense_weight_gradient-float64-True"),
     (OverwritingColumnSum, "rows", "column_sum-float32-True"),

@@ -194,18 +194,30 @@ def call(library, source, arguments, count, step, columns):
     function(pointers, count, step, columns)
 
 
+@pytest.fixture
+def launched(host, monkeypatch):
+    """Lets the functions of the target launch their kernels on the host, for matrices of so many elements and columns."""
+
+    def on(dtype, elements, columns):
+        def kernel(made, *of):
+            source = made(*of)
+            return lambda *given, size=elements, block_size=1: call(
+                host[dtype], source, list(given), size, block_size, columns
+            )
+
+        monkeypatch.setattr(target, "_kernel", kernel)
+
+    return on
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("formula", cases.MAPS, ids=lambda f: f.name)
-def test_map_computes_what_numpy_does(host, formula, dtype):
+def test_map_computes_what_numpy_does(launched, formula, dtype):
     for rows, width in ((1, 1), (3, 4), (5, 9), (2, 33)):
         given = cases.arguments(formula, rows, width, dtype)
         outputs = [np.full(s, np.nan, dtype) for s in cases.output_shapes(formula, rows, width)]
-        source = source_of(formula, np.dtype(dtype))
-        if "rowsum" in formula.outputs:
-            call(host[dtype], source, [*given, width, *outputs], rows * target.TEAM, target.TEAM, width)
-        else:
-            random = [cases.state(NumpyBackend()), cases.STREAM, width] if formula.random else []
-            call(host[dtype], source, [*given, *random, *outputs], rows * width, 1, width)
+        launched(dtype, rows * width, width)
+        target.run_map(formula, outputs, given, (cases.state(NumpyBackend()), cases.STREAM) if formula.random else None)
         for got, want in zip(outputs, cases.expected(formula, given, rows, width), strict=True):
             np.testing.assert_allclose(got, want, **cases.TOLERANCE[dtype])
 
@@ -213,17 +225,15 @@ def test_map_computes_what_numpy_does(host, formula, dtype):
 @pytest.mark.parametrize("gate", [False, True])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("formula", cases.UPDATES, ids=lambda f: f.name)
-def test_update_computes_what_numpy_does(host, formula, dtype, gate):
+def test_update_computes_what_numpy_does(launched, formula, dtype, gate):
     ranges, size = [(0, 70, 0), (128, 192, 2), (192, 200, 1)], 256
     arrays, scalars = cases.update_arguments(formula, size, 3, dtype)
     if gate:
         scalars[0, 0] = np.nan
     named = {n: a.copy() for n, a in zip(formula.parameters, arrays, strict=False)}
     table = segment_table(ranges)
-    read = [a for n, a in named.items() if n not in formula.overwrites]
-    changed = [named[n] for n in formula.overwrites]
-    source = source_of(formula, np.dtype(dtype))
-    call(host[dtype], source, [*read, scalars, 3, table, table.size, *changed], size, 1, size)
+    launched(dtype, size, size)
+    target.run_update(formula, list(named.values()), scalars, table)
     oracle = NumpyBackend()
     wide = [a.astype(np.float64) for a in arrays]
     oracle.update(formula, wide, scalars.astype(np.float64), oracle.segments(ranges))
@@ -232,19 +242,21 @@ def test_update_computes_what_numpy_does(host, formula, dtype, gate):
 
 
 @pytest.mark.parametrize("width", [1, 2, 3, 4, 5, 9, 33])
-def test_random_bits_are_those_of_numpy(host, width):
+def test_random_bits_are_those_of_numpy(launched, width):
     state = cases.state(NumpyBackend())
     out = np.zeros((3, width), np.uint32)
-    call(host["float32"], target.bits_source(), [state, 9, width, out], out.size, 1, width)
+    launched("float32", out.size, width)
+    target.random_bits(out, state, 9)
     np.testing.assert_array_equal(out, random_bits(3, width, state, 9))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_limit_norm(host, dtype):
+def test_limit_norm(launched, dtype):
     finite = ((0.25, 1.0), (16.0, 0.25), (0.0, 1.0), (1e4, 0.01), (1.1e4, np.nan))
     for square, factor in (*finite, (np.inf, np.nan), (np.nan, np.nan)):
         scales = np.array([1.0, 0.5], dtype)
-        call(host[dtype], target.limit_source(np.dtype(dtype)), [square, 1.0, 1e4, scales], 2, 1, 2)
+        launched(dtype, 2, 2)
+        target.limit_norm(scales, square, 1.0, 1e4)
         np.testing.assert_allclose(scales, factor * np.array([1.0, 0.5]), rtol=1e-6)
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from fusedstep.backends.cuda.backend import CudaBackend
 from fusedstep.backends.cuda.capture import capture, driver_errors
+from fusedstep.backends.cuda.several import SeveralSteps
 
 
 class Memory:
@@ -129,3 +130,9 @@ def test_errors_of_numba_and_of_the_package_below_it_are_reasons_not_to_capture(
     assert not any(issubclass(error, RuntimeError) for error in driver_errors()), "they would not have to be named"
     backend = object.__new__(CudaBackend)
     assert issubclass(RuntimeError, backend.capture_errors)
+
+
+def test_a_launch_has_all_of_its_steps_or_none():
+    launch = SeveralSteps.__new__(SeveralSteps)
+    launch.count = 4
+    assert [launch.next(left) for left in (9, 5, 4, 3, 1)] == [4, 4, 4, 0, 0]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import fusedstep as fs
 from fusedstep.backends.cuda.cublaslt import CublasLt, DataType, Epilogue, library
-from fusedstep.backends.cuda.cublaslt.codes import Compute, DescriptorAttribute
+from fusedstep.backends.cuda.cublaslt.codes import Compute, DescriptorAttribute, Status
 from fusedstep.tests.fakes.host_products import HostProducts
 
 
@@ -68,6 +69,36 @@ def test_without_the_library_products_are_the_other_backends_and_that_is_said_on
 
 def test_sizes_of_the_structures_are_those_of_the_header():
     assert ctypes.sizeof(library._Heuristic) == 64 + 8 + 4 + 4 + 16
+
+
+@pytest.mark.parametrize("status", [Status.SUCCESS, Status.NOT_SUPPORTED, Status.INTERNAL_ERROR])
+def test_algorithms_are_those_that_work_and_a_failed_search_is_an_error(status):
+    """With functions in place of the library's, which need a device."""
+    destroyed = []
+
+    def search(*arguments):
+        count, results, found = arguments[-3:]
+        assert count == 3
+        results[0].algorithm[0], results[0].workspace, results[0].state = 11, 64, Status.SUCCESS
+        results[1].algorithm[0], results[1].workspace, results[1].state = 22, 32, Status.NOT_SUPPORTED
+        found._obj.value = 2
+        return status
+
+    lt = CublasLt.__new__(CublasLt)
+    lt._handle = 0
+    lt._library = SimpleNamespace(
+        cublasLtMatmulPreferenceCreate=lambda handle: Status.SUCCESS,
+        cublasLtMatmulPreferenceSetAttribute=lambda *_: Status.SUCCESS,
+        cublasLtMatmulPreferenceDestroy=destroyed.append,
+        cublasLtMatmulAlgoGetHeuristic=search,
+    )
+    if status == Status.INTERNAL_ERROR:
+        with pytest.raises(fs.DeviceError, match="cublasLtMatmulAlgoGetHeuristic"):
+            lt.candidates(0, (1, 2, 3), 64, 16, 3)
+    else:
+        found = [(one.algorithm[:1], one.workspace) for one in lt.candidates(0, (1, 2, 3), 64, 16, 3)]
+        assert found == ([(b"\x0b", 64)] if status == Status.SUCCESS else [])
+    assert len(destroyed) == 1
 
 
 @needs_library

@@ -42,7 +42,7 @@ def test_a_second_product_of_the_same_kind_is_one_call_and_makes_nothing(gemms):
     assert gemms.library.products == products + 1
 
 
-@pytest.mark.parametrize("rows", [slice(0, 5), slice(1, 6), slice(3, 4)])
+@pytest.mark.parametrize("rows", [slice(0, 5), slice(1, 6), slice(2, 4), slice(3, 4)])
 def test_some_rows_and_some_columns_of_larger_arrays(gemms, rows):
     a, b, c = normal((9, 12), "float32"), normal((20, 8), "float32", 1), np.zeros((9, 8), np.float32)
     gemms.matmul(a[rows, 1:6], b[2:12:1][:5], c[rows])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -159,6 +160,27 @@ def test_numbers_of_unknown_scale_are_embedded_only_if_asked(data):
     assert kinds(classifier(max_iter=1, hidden_layer_sizes=()).fit(x, y)) == ["Linear"]
     with pytest.raises(HyperparameterError, match="number_embedding to be one of 'periodic'"):
         classifier(number_embedding="plr").fit(x, y)
+
+
+def test_the_page_says_what_the_presets_are():
+    page = (Path(fs.__file__).parent / "docs" / "presets.md").read_text(encoding="utf-8")
+    stated = dict(line.strip("| ").split(" | ", 1) for line in page.splitlines() if line.count(" | ") == 1)
+    usual, small, few = tabular(5_000, "classification"), tabular(999, "regression"), tabular(49, "classification")
+    widths = ", ".join(map(str, usual.hidden))
+    assert stated["hidden layers"] == f"{widths} with {usual.activation} and dropout {usual.dropout}"
+    assert stated["loss"].startswith(f"cross-entropy with label smoothing {usual.label_smoothing} ")
+    rates = f"{1e3 * usual.lr:g}e-3, beta2={usual.beta2}, weight_decay={usual.weight_decay}"
+    assert stated["optimiser"] == f"`fs.{usual.optimizer}({rates})`"
+    assert stated["epochs"].startswith(f"{usual.epochs};")
+    rates = f"{1e3 * small.lr:g}e-3, weight_decay={small.weight_decay}"
+    assert stated["a regression on fewer than 1,000 rows"] == (
+        f"{small.hidden[0]} {small.activation} units, no embedding, dropout {small.dropout}, `fs.{small.optimizer}({rates})`, "
+        f"at most {small.epochs} epochs, patience {small.patience}"
+    )
+    assert not small.number_embedding
+    assert len(small.hidden) == 1
+    assert few.batch_size is None
+    assert f", {few.epochs} epochs, " in stated["fewer than 50 rows, or `batch_size=None`"]
 
 
 def test_many_rows_are_passed_fewer_times():

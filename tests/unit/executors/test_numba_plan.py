@@ -1,5 +1,7 @@
 """A replayed step gives the gradient that the layers' own code gives, whichever way the weight gradients are made."""
 
+import time
+
 import numpy as np
 import pytest
 from networks import ZOO, InterpretedStep, batch_for, kind_of_plan, plans, step_for, take
@@ -48,6 +50,20 @@ def test_played_equals_numpy_and_interpreted(name, rows, threads, dtype):
     again = take(own, x, y)
     assert again[0] == got[0]
     assert again[1].tobytes() == got[1].tobytes()
+
+
+@pytest.mark.parametrize("backend", ["numba", "numpy"])
+def test_the_parts_of_a_profile_take_about_as_long_as_a_step(backend):
+    step = step_for("wide", "float32", backend)
+    batch = batch_for("wide", 500)
+    parts = step.profile(*batch, repeats=5)
+    times = []
+    for _ in range(5):
+        began = time.perf_counter()
+        float(step(*batch))
+        times.append(time.perf_counter() - began)
+    assert all(part.seconds >= 0.0 for part in parts)
+    assert min(times) / 20.0 < sum(part.seconds for part in parts) < 20.0 * max(times)
 
 
 @pytest.mark.parametrize("name", ZOO)

@@ -114,6 +114,9 @@ def test_early_stopping_restores_the_best_average(backend, restore_optimizer):
 def test_evaluate_uses_the_average_and_changes_nothing(backend):
     step = make_step(backend, average=fs.EMA(0.9))
     first = step.evaluate(X, Y)
+    assert first == make_step(backend).evaluate(X, Y), "before the first step there is nothing to average"
+    step.show_average()
+    assert np.array_equal(values(step), values(make_step(backend)))
     for _ in range(5):
         step(X, Y)
     before = values(step)
