@@ -120,7 +120,7 @@ class SharedTrials:
             if slot not in counted and (claim := self._take(slot, trials)):
                 return claim
         if held:
-            self._log_once(f"Waiting for the {len(held)} trials that other workers run.")
+            self._log_once(f"Waiting for what other workers run: trial {', '.join(str(slot + 1) for slot in sorted(held))}.")
         return None
 
     def attempts(self) -> int:

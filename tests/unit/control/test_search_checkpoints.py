@@ -23,7 +23,8 @@ pytest.importorskip("optuna")
 needs_signals = pytest.mark.skipif(os.name != "posix", reason="sends signals")
 
 PROGRAM = """
-import sys, time
+import logging, sys, time
+logging.basicConfig(filename={log!r}, level="INFO")
 sys.path.insert(0, {folder!r})
 import fusedstep as fs
 from fusedstep.framework.search import running
@@ -53,7 +54,8 @@ def start(tmp_path):
 
     def start(first=3, storage=None, trials=9):
         folder, runs = os.path.dirname(search_cases.__file__), str(tmp_path / "runs")
-        code = PROGRAM.format(folder=folder, runs=runs, first=first, storage=storage, trials=trials)
+        log = str(tmp_path / f"{len(processes)}.log")
+        code = PROGRAM.format(folder=folder, runs=runs, first=first, storage=storage, trials=trials, log=log)
         processes.append(subprocess.Popen([sys.executable, "-P", "-c", code]))
         return processes[-1]
 
@@ -186,7 +188,10 @@ def test_c12_workers_share_a_folder_and_a_waiting_one_ends_by_a_signal(found, st
     first = start(first=1, trials=1)
     _wait_for(first, runs, "trial-1/*/step-*")
     second = start(first=1, trials=1)
-    time.sleep(3.0)  # until it waits for the first
+    _wait_for(second, tmp_path, "1.log")
+    while "Waiting for what other workers run: trial 1." not in (tmp_path / "1.log").read_text():
+        assert second.poll() is None
+        time.sleep(0.01)
     second.send_signal(signal.SIGTERM)
     assert second.wait(60) == 143
     assert first.wait(60) == 0
