@@ -12,6 +12,7 @@ import numpy as np
 
 from ...backends import Backend, Random
 from ...backends import backend as find_backend
+from ...backends.conformance.tolerances import tolerance
 from ...errors import DtypeError, HyperparameterError
 from ..engine.model import Sequential
 from ..engine.step import TrainStep
@@ -24,7 +25,7 @@ from ..losses import SoftmaxCrossEntropy
 from ..optimizers.adaptive import AdamW
 from ..streams import LAYER, SHUFFLE
 
-TOLERANCES = {"float32": 1e-5, "float64": 1e-12}
+TOLERANCES = {dtype: tolerance(dtype, "loss").rtol for dtype in ("float32", "float64")}
 """Relative tolerances of the losses."""
 
 ROWS, COLUMNS, CLASSES, BATCH = 512, 24, 5, 64
