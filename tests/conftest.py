@@ -22,9 +22,12 @@ hypothesis.settings.register_profile("fusedstep", deadline=None, suppress_health
 hypothesis.settings.load_profile("fusedstep")
 
 
-def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Of `-n auto`: one more than processors, for some tests wait for processes or deadlines."""
-    return (os.cpu_count() or 1) + 1
+def pytest_xdist_auto_num_workers() -> int | None:
+    """Of `-n auto`: one more than the processors that this process may use, for some tests wait for processes or deadlines."""
+    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
+        return None  # which leaves it to pytest-xdist
+    usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    return len(usable) + 1
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
