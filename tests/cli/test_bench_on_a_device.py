@@ -18,9 +18,8 @@ from fusedstep.backends.contract import Unavailable
 from fusedstep.benchmarks.device.calls import MEASURE
 from fusedstep.benchmarks.device.plan import SECONDS
 
-needs_numba_cuda = pytest.mark.skipif(
-    importlib.util.find_spec("numba_cuda") is None, reason="needs Numba CUDA: pip install -e '.[test-cuda]'"
-)
+NUMBA = "needs Numba CUDA: pip install -e '.[test-cuda]'"
+needs_numba_cuda = pytest.mark.skipif(importlib.util.find_spec("numba_cuda") is None, reason=NUMBA)
 
 ROOT = Path(__file__).parents[2]
 
@@ -67,8 +66,7 @@ def test_what_cannot_be_is_refused(refused, arguments, words):
 
 
 def test_where_numba_is_there_already_numpy_stands_in_for_the_simulator(call, monkeypatch, tmp_path):
-    from numba.core import config
-
+    config = pytest.importorskip("numba.core.config", reason=NUMBA)
     if config.ENABLE_CUDASIM:
         pytest.skip("Numba was started as the simulator")
     monkeypatch.setenv("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
@@ -79,8 +77,7 @@ def test_where_numba_is_there_already_numpy_stands_in_for_the_simulator(call, mo
 
 
 def test_a_part_that_failed_is_exit_code_1(call, monkeypatch):
-    import numba  # noqa: F401
-
+    pytest.importorskip("numba", reason=NUMBA)
     from fusedstep.benchmarks.device import kernels
 
     def fails(*_):
@@ -168,8 +165,7 @@ def test_a_dry_run_of_all_parts(dry):
 
 
 def test_a_run_that_lost_the_device_has_an_exit_code_of_its_own(call, monkeypatch):
-    import numba  # noqa: F401
-
+    pytest.importorskip("numba", reason=NUMBA)
     from fusedstep.benchmarks.device.place import Place
 
     monkeypatch.setenv("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
